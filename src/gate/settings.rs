@@ -1,0 +1,100 @@
+//! What an operator decides about asking, and the limits of a session.
+//!
+//! Plain data, filled by `config`; nothing here is read from a file or the environment.
+
+use std::time::Duration;
+
+/// The final outcome of a prompt that was delivered and that nobody answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeoutAction {
+    /// Let the call run. Holds for delivered prompts of the legacy revisions only.
+    Approve,
+    /// Refuse the call. The default.
+    #[default]
+    Deny,
+}
+
+/// One part of what makes two calls identical for the TTL cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DedupeField {
+    /// The server's name.
+    Server,
+    /// The tool's exact name.
+    Tool,
+    /// The call's arguments.
+    Args,
+    /// The risk that the policy saw.
+    Risk,
+}
+
+/// How a channel that could not decide is tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Further tries after the first; 0 turns retries off.
+    pub attempts: u32,
+    /// The pause before the first further try.
+    pub initial_backoff: Duration,
+    /// The longest pause.
+    pub max_backoff: Duration,
+    /// By how much each pause is longer than the one before; at least 1, finite.
+    pub multiplier: f64,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry {
+            attempts: 2,
+            initial_backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(5),
+            multiplier: 2.0,
+        }
+    }
+}
+
+/// Everything that the gate needs to know about asking, refusing and recording.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The server's name in the configuration: shown to the human, written to the log.
+    pub server: String,
+    /// How long a human has; `None` is no limit.
+    pub timeout: Option<Duration>,
+    /// What an unanswered, delivered prompt comes to.
+    pub timeout_action: TimeoutAction,
+    /// How long an approval covers identical calls; zero turns the cache off.
+    pub approval_ttl: Duration,
+    /// Put decision source, risk and mode into refusals.
+    pub explain: bool,
+    /// Risk `high` needs two approvals.
+    pub double_confirm: bool,
+    /// Record what would happen, hold and refuse nothing.
+    pub dry_run: bool,
+    /// How a client that could not show a prompt is tried again.
+    pub retry: Retry,
+    /// What makes two calls identical.
+    pub dedupe_fields: Vec<DedupeField>,
+    /// The argument keys that count for `DedupeField::Args`; empty means all.
+    pub dedupe_arg_keys: Vec<String>,
+    /// How many requests may wait at once, for a human and for the upstream each.
+    pub max_pending: usize,
+    /// Let calls that need no approval run when their audit line cannot be written.
+    pub audit_best_effort: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            server: "upstream".to_owned(),
+            timeout: Some(Duration::from_secs(120)),
+            timeout_action: TimeoutAction::Deny,
+            approval_ttl: Duration::ZERO,
+            explain: false,
+            double_confirm: false,
+            dry_run: false,
+            retry: Retry::default(),
+            dedupe_fields: vec![DedupeField::Server, DedupeField::Tool, DedupeField::Args],
+            dedupe_arg_keys: Vec::new(),
+            max_pending: 4096,
+            audit_best_effort: false,
+        }
+    }
+}

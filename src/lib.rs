@@ -1,0 +1,4 @@
+//! A transparent MCP proxy that asks a human before a tool call runs.
+
+pub mod gate;
+pub mod policy;

@@ -1,0 +1,145 @@
+//! The policy's vocabulary: mode, risk, action, and the reason for a decision.
+//!
+//! It says nothing about how a decision is reached; see `engine`.
+
+use std::fmt;
+
+/// Which calls are asked about when no allow or deny rule names the tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// Ask about what may change or destroy something, by hints and by name. The default.
+    #[default]
+    Destructive,
+    /// Ask about every call.
+    All,
+    /// Ask only where the tool carries `destructiveHint: true`.
+    Annotated,
+    /// Ask about nothing.
+    None,
+}
+
+impl Mode {
+    /// Every mode, in the order in which help texts list them.
+    pub const ALL: [Mode; 4] = [Mode::Destructive, Mode::All, Mode::Annotated, Mode::None];
+
+    /// The word used on the command line, in configuration and in audit lines.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Destructive => "destructive",
+            Mode::All => "all",
+            Mode::Annotated => "annotated",
+            Mode::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How much harm a call could do, as far as its name and hints tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Risk {
+    /// `destructiveHint: true`, a high-risk token, an unlisted tool, or an unreadable name.
+    High,
+    /// A write token, or an explicit `readOnlyHint: false`.
+    Medium,
+    /// Nothing points to a change; asked about only because the mode is `all`.
+    Low,
+    /// Nothing is known either way.
+    Unknown,
+}
+
+impl Risk {
+    /// The word used in prompts, refusals and audit lines.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Risk::High => "high",
+            Risk::Medium => "medium",
+            Risk::Low => "low",
+            Risk::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is done with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Forward it without asking anybody.
+    Pass,
+    /// Hold it until a human has said yes.
+    Ask,
+    /// Refuse it without asking anybody.
+    Block,
+}
+
+/// The policy's answer for one call.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub action: Action,
+    /// How risky the call looks; shown to the human and written to the audit log.
+    pub risk: Risk,
+    /// Which rule decided.
+    pub reason: Reason,
+}
+
+/// Which rule decided; its `Display` is the sentence that people read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// An exact entry or a glob of the deny lists matched; holds the entry.
+    Denied(String),
+    /// An exact entry or a glob of the allow lists matched; holds the entry.
+    Allowed(String),
+    /// The name has characters outside printable ASCII.
+    UnreadableName,
+    /// The mode alone decided (`all` or `none`).
+    Mode(Mode),
+    /// The upstream does not list the tool, or its list could not be read.
+    Unlisted,
+    /// The hints carry `destructiveHint: true`.
+    DestructiveHint,
+    /// The name holds a high-risk token; holds the token.
+    HighRiskToken(String),
+    /// The name holds a write token; holds the token.
+    WriteToken(String),
+    /// The hints carry `readOnlyHint: false` and no `destructiveHint: false`.
+    NotReadOnly,
+    /// The hints carry `readOnlyHint: true`.
+    ReadOnlyHint,
+    /// Nothing in the name or the hints points to a change.
+    Harmless,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Denied(rule) => write!(f, "the deny rule `{rule}` matches"),
+            Reason::Allowed(rule) => write!(f, "the allow rule `{rule}` matches"),
+            Reason::UnreadableName => {
+                f.write_str("the tool's name has characters outside printable ASCII")
+            }
+            Reason::Mode(Mode::All) => f.write_str("every call is asked about"),
+            Reason::Mode(mode) => write!(f, "mode `{mode}`"),
+            Reason::Unlisted => f.write_str("the server does not list this tool"),
+            Reason::DestructiveHint => f.write_str("the tool is marked destructive"),
+            Reason::HighRiskToken(token) | Reason::WriteToken(token) => {
+                write!(f, "its name says `{token}`")
+            }
+            Reason::NotReadOnly => f.write_str("the tool is marked as not read-only"),
+            Reason::ReadOnlyHint => f.write_str("the tool is marked read-only"),
+            Reason::Harmless => f.write_str("nothing in its name or hints points to a change"),
+        }
+    }
+}
