@@ -1,4 +1,5 @@
 //! A transparent MCP proxy that asks a human before a tool call runs.
 
 pub mod gate;
+pub mod mcp;
 pub mod policy;

@@ -1,0 +1,219 @@
+//! `elicitation/create` for a yes or no, and the reading of its answer.
+//!
+//! What is asked, and what follows from the answer, is decided elsewhere.
+
+use rmcp::model::{BooleanSchema, ElicitRequestParams, ElicitationSchema, ElicitResult, ElicitationAction, PrimitiveSchemaDefinition, StringSchema};
+
+use super::json::Value;
+use super::message::{RequestId, folds_to_one_of};
+use super::revision::ElicitationWords;
+
+/// The method that asks the client's user.
+pub const CREATE: &str = "elicitation/create";
+/// The longest reason that is taken from a human, in characters.
+pub const MAX_REASON: usize = 1_000;
+
+/// What came back for a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Action `accept` and `approved` exactly `true`.
+    Approved {
+        /// What the human wrote.
+        reason: Option<String>,
+    },
+    /// Everything else that is a result.
+    Refused {
+        /// What the human wrote.
+        reason: Option<String>,
+        /// How the answer fell short of a yes, for the log.
+        how: &'static str,
+    },
+    /// A JSON-RPC error: the client could not ask.
+    Failed {
+        /// The error's message.
+        message: String,
+    },
+}
+
+/// Writes the request that asks for `approved`, in the words of a revision.
+///
+/// SPEC 2025-06-18, 2025-11-25: "the schema is restricted to flat objects with primitive
+/// properties only". Nothing is pre-ticked: there is no default.
+#[must_use]
+pub fn create_request(id: &RequestId, message: String, words: ElicitationWords) -> String {
+    let approved = BooleanSchema::new()
+        .title("Approve")
+        .description("Yes: let exactly this call run, once. No: refuse it.");
+    let reason = StringSchema::new()
+        .title("Reason")
+        .description("Optional; shown to the agent and kept in the audit log.");
+    let schema = ElicitationSchema::builder()
+        .required_property("approved", PrimitiveSchemaDefinition::Boolean(approved))
+        .property("reason", PrimitiveSchemaDefinition::String(reason))
+        .build_unchecked();
+    let params = ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message,
+        requested_schema: schema,
+    };
+    let mut params = serde_json::to_value(params).unwrap_or_default();
+    match words {
+        // SPEC 2025-06-18 has no `mode` key.
+        ElicitationWords::V2025_06_18 => {
+            if let Some(object) = params.as_object_mut() {
+                object.remove("mode");
+            }
+        }
+        ElicitationWords::V2025_11_25 => {}
+    }
+    let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
+    id.write(&mut out);
+    out.push_str(r#","method":"elicitation/create","params":"#);
+    out.push_str(&params.to_string());
+    out.push('}');
+    out
+}
+
+/// Reads the members `result` and `error` of a response to [`create_request`].
+///
+/// INVARIANT 3: what is not clearly a yes is a no.
+#[must_use]
+pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
+    let refused = |how| Answer::Refused { reason: None, how };
+    match (result, error) {
+        (Some(result), None) => read_result(result),
+        (None, Some(error)) => Answer::Failed {
+            message: Value::parse(error)
+                .ok()
+                .and_then(|error| error.get("message")?.as_str().map(|m| shorten(&m)))
+                .unwrap_or_else(|| "an error without a message".to_owned()),
+        },
+        (Some(_), Some(_)) | (None, None) => refused("the answer cannot be read"),
+    }
+}
+
+fn read_result(text: &str) -> Answer {
+    let unreadable = Answer::Refused {
+        reason: None,
+        how: "the answer cannot be read",
+    };
+    // The strict reader comes first: rmcp's model would keep one of two equal keys.
+    let Ok(value) = Value::parse(text) else {
+        return unreadable;
+    };
+    let content = value.get("content").map_or(&[][..], Value::members);
+    let folded = |members: &[(super::json::Text<'_>, Value<'_>)], known: &[&str]| {
+        members
+            .iter()
+            .any(|(key, _)| folds_to_one_of(&key.decode(), known))
+    };
+    if folded(value.members(), &["action", "content"]) || folded(content, &["approved", "reason"]) {
+        return unreadable;
+    }
+    let Ok(result) = serde_json::from_str::<ElicitResult>(text) else {
+        return unreadable;
+    };
+    let member = |key| result.content.as_ref().and_then(|content| content.get(key));
+    let reason = member("reason")
+        .and_then(serde_json::Value::as_str)
+        .map(str::trim)
+        .filter(|reason| !reason.is_empty())
+        .map(shorten);
+    let how = match result.action {
+        ElicitationAction::Accept => match member("approved") {
+            Some(serde_json::Value::Bool(true)) => return Answer::Approved { reason },
+            Some(serde_json::Value::Bool(false)) => "not approved",
+            Some(_) => "`approved` is not a boolean",
+            None => "`approved` is missing",
+        },
+        ElicitationAction::Decline => "declined",
+        ElicitationAction::Cancel => "dismissed",
+        _ => "the answer cannot be read",
+    };
+    Answer::Refused { reason, how }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_REASON).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(text: &str) -> Answer {
+        read_answer(Some(text), None)
+    }
+
+    #[test]
+    fn approved_means_accept_and_exactly_true() {
+        assert_eq!(
+            result(r#"{"action":"accept","content":{"approved":true,"reason":" fine "}}"#),
+            Answer::Approved { reason: Some("fine".into()) }
+        );
+        for text in [
+            r#"{"action":"accept","content":{"approved":false}}"#,
+            r#"{"action":"accept","content":{"approved":"true"}}"#,
+            r#"{"action":"accept","content":{"approved":1}}"#,
+            r#"{"action":"accept","content":{"Approved":true}}"#,
+            r#"{"action":"accept","content":{"approved":true,"Approved":false}}"#,
+            r#"{"action":"accept","content":{"approved":true,"approved":true}}"#,
+            r#"{"action":"accept","content":[true]}"#,
+            r#"{"action":"accept","content":true}"#,
+            r#"{"action":"accept"}"#,
+            r#"{"action":"accept","approved":true}"#,
+            r#"{"action":"ACCEPT","content":{"approved":true}}"#,
+            r#"{"action":"accept","Action":"decline","content":{"approved":true}}"#,
+            r#"{"action":"accepted","content":{"approved":true}}"#,
+            r#"{"action":["accept"],"content":{"approved":true}}"#,
+            r#"{"action":"decline","content":{"approved":true}}"#,
+            r#"{"action":"cancel","content":{"approved":true}}"#,
+            r#"{"content":{"approved":true}}"#,
+            r#"{}"#,
+            r#"null"#,
+            r#"true"#,
+        ] {
+            assert!(matches!(result(text), Answer::Refused { .. }), "{text}");
+        }
+        let yes = r#"{"action":"accept","content":{"approved":true}}"#;
+        assert!(matches!(read_answer(Some(yes), Some("{}")), Answer::Refused { .. }));
+        assert!(matches!(read_answer(None, None), Answer::Refused { .. }));
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_humans_reason() {
+        assert_eq!(
+            result(r#"{"action":"accept","content":{"approved":false,"reason":"wrong table"}}"#),
+            Answer::Refused { reason: Some("wrong table".into()), how: "not approved" }
+        );
+    }
+
+    #[test]
+    fn an_error_means_that_the_client_could_not_ask() {
+        assert_eq!(
+            read_answer(None, Some(r#"{"code":-32603,"message":"no window"}"#)),
+            Answer::Failed { message: "no window".into() }
+        );
+        assert!(matches!(read_answer(None, Some("7")), Answer::Failed { .. }));
+    }
+
+    #[test]
+    fn the_mode_key_is_absent_in_2025_06_18_and_form_in_2025_11_25() {
+        let id = RequestId::Text("q".into());
+        let request = |words| -> serde_json::Value {
+            serde_json::from_str(&create_request(&id, "m".into(), words)).unwrap()
+        };
+        let old = request(ElicitationWords::V2025_06_18);
+        assert_eq!(old["params"].get("mode"), None);
+        let new = request(ElicitationWords::V2025_11_25);
+        assert_eq!(new["params"]["mode"], "form");
+        for request in [old, new] {
+            let schema = &request["params"]["requestedSchema"];
+            assert_eq!(schema["type"], "object");
+            assert_eq!(schema["required"], serde_json::json!(["approved"]));
+            assert_eq!(schema["properties"]["approved"]["type"], "boolean");
+            assert_eq!(schema["properties"]["reason"]["type"], "string");
+            assert_eq!(schema["properties"]["approved"].get("default"), None);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Framing of the stdio transport: bytes in, lines out, with a cap on their size.
+//!
+//! It does no I/O and does not look into a line.
+
+use std::ops::Range;
+
+/// What of an overlong line is kept at each end, so that its id can be looked for.
+const KEPT_OF_OVERLONG: usize = 4 * 1024;
+/// What one read asks for at least; the capacity of a Linux pipe.
+const READ_SIZE: usize = 64 * 1024;
+/// An empty buffer that has grown beyond this gives its memory back.
+const KEPT_CAPACITY: usize = 4 * 1024 * 1024;
+
+/// The next thing in the buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A whole line; its bytes, without the newline, stand at this range of
+    /// [`FrameBuffer::bytes`] until [`FrameBuffer::compact`].
+    Line(Range<usize>),
+    /// A line longer than the cap has ended; all but its first and last bytes is gone.
+    Overlong {
+        /// The line's first bytes.
+        head: Vec<u8>,
+        /// The line's last bytes.
+        tail: Vec<u8>,
+    },
+}
+
+/// Collects bytes and cuts them into lines. A line is at most `max_line` bytes.
+#[derive(Debug)]
+pub struct FrameBuffer {
+    buf: Vec<u8>,
+    /// Where the first line that was not handed out yet starts.
+    start: usize,
+    /// Up to where no newline is known to be, so that no byte is searched twice.
+    scanned: usize,
+    max_line: usize,
+    /// The ends of an overlong line that has not ended yet.
+    overlong: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl FrameBuffer {
+    /// A buffer for lines of at most `max_line` bytes, the newline not counted.
+    #[must_use]
+    pub fn new(max_line: usize) -> FrameBuffer {
+        FrameBuffer {
+            buf: Vec::new(),
+            start: 0,
+            scanned: 0,
+            max_line,
+            overlong: None,
+        }
+    }
+
+    /// The vector to append what is read to; it has room for at least one read.
+    pub fn space(&mut self) -> &mut Vec<u8> {
+        self.buf.reserve(READ_SIZE);
+        &mut self.buf
+    }
+
+    /// All bytes in the buffer; [`Frame::Line`] is a range of them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// The bytes of a line.
+    #[must_use]
+    pub fn line(&self, range: &Range<usize>) -> &[u8] {
+        self.buf.get(range.clone()).unwrap_or_default()
+    }
+
+    /// The next frame, or `None` when more bytes are needed.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        let unscanned = self.buf.get(self.scanned..).unwrap_or_default();
+        let Some(ahead) = memchr::memchr(b'\n', unscanned) else {
+            self.scanned = self.buf.len();
+            if self.buf.len() - self.start > self.max_line || self.overlong.is_some() {
+                self.drop_overlong_part();
+            }
+            return None;
+        };
+        let line = self.start..self.scanned + ahead;
+        self.start = line.end + 1;
+        self.scanned = self.start;
+        if self.overlong.is_none() && line.len() <= self.max_line {
+            return Some(Frame::Line(line));
+        }
+        let part = self.buf.get(line).unwrap_or_default();
+        let (head, tail) = add_overlong_part(self.overlong.take(), part);
+        Some(Frame::Overlong { head, tail })
+    }
+
+    /// What stands after the last newline, when the peer has closed: taken as a line of its
+    /// own, since some peers end without one.
+    pub fn take_rest(&mut self) -> Option<Frame> {
+        if self.start == self.buf.len() && self.overlong.is_none() {
+            return None;
+        }
+        self.buf.push(b'\n');
+        self.next_frame()
+    }
+
+    /// Forgets the lines that were handed out. Ranges from before are void.
+    pub fn compact(&mut self) {
+        if self.start == self.buf.len() {
+            self.buf.clear();
+            if self.buf.capacity() > KEPT_CAPACITY {
+                self.buf.shrink_to(READ_SIZE);
+            }
+        } else if self.start > 0 {
+            self.buf.drain(..self.start);
+        }
+        self.scanned -= self.start;
+        self.start = 0;
+    }
+
+    fn drop_overlong_part(&mut self) {
+        let part = self.buf.get(self.start..).unwrap_or_default();
+        self.overlong = Some(add_overlong_part(self.overlong.take(), part));
+        self.buf.truncate(self.start);
+        self.scanned = self.start;
+    }
+}
+
+fn add_overlong_part(ends: Option<(Vec<u8>, Vec<u8>)>, part: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut head, mut tail) = ends.unwrap_or_default();
+    let room = KEPT_OF_OVERLONG.saturating_sub(head.len());
+    head.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+    let newest = part.len().saturating_sub(KEPT_OF_OVERLONG);
+    tail.extend_from_slice(part.get(newest..).unwrap_or_default());
+    let excess = tail.len().saturating_sub(KEPT_OF_OVERLONG);
+    tail.drain(..excess);
+    (head, tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Feeds `parts` one read at a time and returns what came out, as text.
+    fn frames(max_line: usize, parts: &[&[u8]]) -> Vec<String> {
+        let mut buffer = FrameBuffer::new(max_line);
+        let mut out = Vec::new();
+        for part in parts {
+            buffer.space().extend_from_slice(part);
+            while let Some(frame) = buffer.next_frame() {
+                out.push(match frame {
+                    Frame::Line(range) => {
+                        String::from_utf8_lossy(buffer.line(&range)).into_owned()
+                    }
+                    Frame::Overlong { head, tail } => format!(
+                        "overlong {}…{}",
+                        String::from_utf8_lossy(&head),
+                        String::from_utf8_lossy(&tail)
+                    ),
+                });
+            }
+            buffer.compact();
+        }
+        out
+    }
+
+    #[test]
+    fn lines_come_out_whole_however_they_arrive() {
+        assert_eq!(
+            frames(99, &[b"a", b"b\nc", b"\n\nd\n"]),
+            ["ab", "c", "", "d"]
+        );
+    }
+
+    #[test]
+    fn an_overlong_line_is_dropped_and_the_next_one_survives() {
+        assert_eq!(
+            frames(3, &[b"abcdef\nok\n", b"abc", b"def", b"gh\nfine"]),
+            [
+                "overlong abcdef…abcdef",
+                "ok",
+                "overlong abcdefgh…abcdefgh"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_overlong_line_costs_no_memory() {
+        let mut buffer = FrameBuffer::new(1024);
+        for _ in 0..1000 {
+            buffer.space().extend_from_slice(&[b'x'; 8192]);
+            assert_eq!(buffer.next_frame(), None);
+            buffer.compact();
+        }
+        assert!(buffer.buf.capacity() <= KEPT_CAPACITY);
+        buffer.space().push(b'\n');
+        assert!(matches!(
+            buffer.next_frame(),
+            Some(Frame::Overlong { head, tail }) if head.len() == KEPT_OF_OVERLONG && tail.len() == KEPT_OF_OVERLONG
+        ));
+    }
+
+    #[test]
+    fn the_rest_without_a_newline_is_a_line_when_the_peer_closes() {
+        let mut buffer = FrameBuffer::new(99);
+        assert_eq!(buffer.take_rest(), None);
+        buffer.space().extend_from_slice(b"a\nb");
+        assert_eq!(buffer.next_frame(), Some(Frame::Line(0..1)));
+        assert_eq!(buffer.next_frame(), None);
+        assert_eq!(buffer.take_rest(), Some(Frame::Line(2..3)));
+        assert_eq!(buffer.take_rest(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_any_split(
+            lines in prop::collection::vec("[a-z]{0,40}", 0..20),
+            cuts in prop::collection::vec(1usize..17, 1..40),
+        ) {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let mut rest = text.as_bytes();
+            let mut parts = Vec::new();
+            for cut in cuts.iter().cycle().take(text.len() + 1) {
+                let (part, after) = rest.split_at(rest.len().min(*cut));
+                parts.push(part);
+                rest = after;
+            }
+            prop_assert_eq!(frames(99, &parts), lines);
+        }
+    }
+}

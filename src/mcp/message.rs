@@ -1,0 +1,341 @@
+//! The JSON-RPC envelope, read from raw text so that the text itself can be relayed.
+//!
+//! What stands inside `params` and `result` is read elsewhere, and only where it matters.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::json::{JsonError, Reader, Text, Value, write_string};
+
+/// Why a line is not a message that can be read safely.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Its text cannot be read.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// It is JSON, but neither an object nor a batch of them.
+    #[error("neither a JSON object nor a batch of them")]
+    NotAnObject,
+    /// A key differs from one of the protocol's only by case; some readers fold case.
+    #[error("the key `{0}` differs from a protocol key only by case")]
+    FoldedKey(String),
+    /// It is neither a request, nor a notification, nor a response.
+    #[error("neither a request, nor a notification, nor a response")]
+    NoKind,
+    /// It holds both `method` and a result or error, so readers differ in what it is.
+    #[error("a request and a response in one")]
+    TwoKinds,
+    /// `method` is not a string.
+    #[error("`method` is not a string")]
+    MethodNotAString,
+}
+
+/// A JSON-RPC id, compared by what it means: `1` and `1.0` are one id, `1` and `"1"` are two.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestId {
+    /// A whole number.
+    Integer(i64),
+    /// A number that is no 64-bit integer, as it was written.
+    Number(Box<str>),
+    /// A string.
+    Text(Box<str>),
+}
+
+impl RequestId {
+    /// Whether MCP allows this id: "Requests MUST include a string or integer ID".
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        match self {
+            RequestId::Integer(_) | RequestId::Text(_) => true,
+            RequestId::Number(token) => !token.contains(['.', 'e', 'E']),
+        }
+    }
+
+    /// Appends the id as JSON.
+    pub fn write(&self, out: &mut String) {
+        use fmt::Write as _;
+        match self {
+            // Writing to a String cannot fail.
+            RequestId::Integer(value) => drop(write!(out, "{value}")),
+            RequestId::Number(token) => out.push_str(token),
+            RequestId::Text(text) => write_string(text, out),
+        }
+    }
+
+    fn read(value: &Value<'_>) -> Option<RequestId> {
+        match value {
+            Value::String(text) => Some(RequestId::Text(text.decode().into())),
+            Value::Number(token) => Some(RequestId::from_number(token)),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn from_number(token: &str) -> RequestId {
+        if let Ok(value) = token.parse() {
+            return RequestId::Integer(value);
+        }
+        // Peers that read numbers as doubles answer `1.0` with `1`.
+        match token.parse::<f64>() {
+            Ok(value) if value.fract() == 0.0 && value.abs() < MAX_EXACT => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "whole and within 2^53, so exact"
+                )]
+                let value = value as i64;
+                RequestId::Integer(value)
+            }
+            _ => RequestId::Number(token.into()),
+        }
+    }
+}
+
+/// Doubles hold every whole number up to here.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        f.write_str(&text)
+    }
+}
+
+/// The `id` member of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Id {
+    /// There is none.
+    Absent,
+    /// It is `null`, a boolean, an array or an object.
+    Unusable,
+    /// It is a string or a number.
+    Some(RequestId),
+}
+
+impl Id {
+    /// The id, if there is a readable one.
+    #[must_use]
+    pub fn as_ref(&self) -> Option<&RequestId> {
+        match self {
+            Id::Some(id) => Some(id),
+            Id::Absent | Id::Unusable => None,
+        }
+    }
+}
+
+/// What a message is, by its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// A request or, without an id, a notification.
+    Call {
+        /// The method, unescaped.
+        method: Cow<'a, str>,
+        /// The text of `params`.
+        params: Option<&'a str>,
+    },
+    /// A response; with both members or a strange id it is still one.
+    Response {
+        /// The text of `result`.
+        result: Option<&'a str>,
+        /// The text of `error`.
+        error: Option<&'a str>,
+    },
+}
+
+/// One message's envelope, borrowed from its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The id.
+    pub id: Id,
+    /// What the message is.
+    pub kind: Kind<'a>,
+    /// Whether `jsonrpc` is `"2.0"` and no member stands beside the protocol's own.
+    pub is_plain: bool,
+}
+
+/// What could be learned of a line that cannot be read safely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The id, where one was read before the trouble; a refusal goes to it.
+    pub id: Option<RequestId>,
+    /// What the trouble is.
+    pub error: MessageError,
+}
+
+/// A line's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// White space only.
+    Blank,
+    /// One message.
+    Message(Message<'a>),
+    /// The texts of a batch's entries (2025-03-26 allows batches).
+    Batch(Vec<&'a str>),
+}
+
+/// Reads a line's text.
+///
+/// # Errors
+/// `Unreadable` for what two readers could read differently, or what is no message.
+pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
+    let mut reader = Reader::new(text);
+    match reader.peek() {
+        None => Ok(Line::Blank),
+        Some(b'{') => read_message(text).map(Line::Message),
+        Some(b'[') => read_batch(reader)
+            .map(Line::Batch)
+            .map_err(|error| Unreadable {
+                id: None,
+                error: error.into(),
+            }),
+        Some(_) => Err(Unreadable {
+            id: None,
+            error: match reader.skip().and_then(|_| reader.end()) {
+                Ok(()) => MessageError::NotAnObject,
+                Err(error) => error.into(),
+            },
+        }),
+    }
+}
+
+fn read_batch(mut reader: Reader<'_>) -> Result<Vec<&str>, JsonError> {
+    let mut entries = Vec::new();
+    reader.array(|reader| {
+        entries.push(reader.skip()?);
+        Ok(())
+    })?;
+    reader.end()?;
+    Ok(entries)
+}
+
+/// Reads the text of one message.
+///
+/// # Errors
+/// As [`read_line`].
+pub fn read_message(text: &str) -> Result<Message<'_>, Unreadable> {
+    let mut envelope = Envelope::default();
+    match envelope.read(text) {
+        Ok(()) => {}
+        Err(error) => {
+            return Err(Unreadable {
+                // An id that stands there twice names nobody.
+                id: envelope.id.take().and_then(|id| RequestId::read(&id)),
+                error,
+            });
+        }
+    }
+    let id = match &envelope.id {
+        None => Id::Absent,
+        Some(value) => RequestId::read(value).map_or(Id::Unusable, Id::Some),
+    };
+    let unreadable = |error| Unreadable {
+        id: id.as_ref().cloned(),
+        error,
+    };
+    let answers = envelope.result.is_some() || envelope.error.is_some();
+    let kind = match envelope.method {
+        Some(_) if answers => return Err(unreadable(MessageError::TwoKinds)),
+        Some(Value::String(method)) => Kind::Call {
+            method: method.decode(),
+            params: envelope.params,
+        },
+        Some(_) => return Err(unreadable(MessageError::MethodNotAString)),
+        None if answers => Kind::Response {
+            result: envelope.result,
+            error: envelope.error,
+        },
+        None => return Err(unreadable(MessageError::NoKind)),
+    };
+    let is_plain = envelope.version_2 && envelope.others.is_empty();
+    Ok(Message { id, kind, is_plain })
+}
+
+#[derive(Default)]
+struct Envelope<'a> {
+    version_2: bool,
+    version_seen: bool,
+    id: Option<Value<'a>>,
+    method: Option<Value<'a>>,
+    params: Option<&'a str>,
+    result: Option<&'a str>,
+    error: Option<&'a str>,
+    others: Vec<Text<'a>>,
+}
+
+const ENVELOPE_KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+impl<'a> Envelope<'a> {
+    fn read(&mut self, text: &'a str) -> Result<(), MessageError> {
+        let mut reader = Reader::new(text);
+        let mut folded = None;
+        reader.object(|reader, key| {
+            let name = key.decode();
+            match &*name {
+                "jsonrpc" => {
+                    let value = reader.skip()?;
+                    self.version_2 = value == "\"2.0\"";
+                    once(std::mem::replace(&mut self.version_seen, true))
+                }
+                "id" => {
+                    let value = reader.tree()?;
+                    let before = self.id.take();
+                    once(before.is_some())?;
+                    self.id = Some(value);
+                    Ok(())
+                }
+                "method" => once(self.method.replace(reader.tree()?).is_some()),
+                "params" => once(self.params.replace(reader.skip()?).is_some()),
+                "result" => once(self.result.replace(reader.skip()?).is_some()),
+                "error" => once(self.error.replace(reader.skip()?).is_some()),
+                other => {
+                    if folds_to_one_of(other, &ENVELOPE_KEYS) {
+                        folded = Some(other.to_owned());
+                    }
+                    once(self.others.iter().any(|seen| seen.decode() == other))?;
+                    self.others.push(key);
+                    reader.skip().map(drop)
+                }
+            }
+        })?;
+        reader.end()?;
+        match folded {
+            Some(key) => Err(MessageError::FoldedKey(key)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// INVARIANT 4: an envelope that holds a key twice is read by nobody.
+fn once(seen_before: bool) -> Result<(), JsonError> {
+    if seen_before {
+        Err(JsonError::DuplicateKey)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether `key` is none of `known` but a reader that folds case could take it for one.
+#[must_use]
+pub fn folds_to_one_of(key: &str, known: &[&str]) -> bool {
+    if known.contains(&key) {
+        return false;
+    }
+    if key.is_ascii() {
+        return known.iter().any(|name| name.eq_ignore_ascii_case(key));
+    }
+    let folded = fold(key);
+    known.iter().any(|name| fold(name) == folded)
+}
+
+/// Folds case as widely as any reader does: through upper case (`ſ`, `ı`), then down again.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        // `İ` in lower case is `i` with a dot above.
+        .filter(|c| *c != '\u{307}')
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Envelopes as peers write them, and as attackers do.
+
+use super::*;
+
+fn error_of(text: &str) -> MessageError {
+    read_line(text).unwrap_err().error
+}
+
+fn message(text: &str) -> Message<'_> {
+    match read_line(text).unwrap() {
+        Line::Message(message) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_kind_is_told_by_its_members() {
+    let request = message(r#"{"params":{"a":1},"id":"x","method":"m","jsonrpc":"2.0"}"#);
+    assert_eq!(request.id, Id::Some(RequestId::Text("x".into())));
+    assert!(request.is_plain);
+    assert_eq!(
+        request.kind,
+        Kind::Call {
+            method: "m".into(),
+            params: Some(r#"{"a":1}"#)
+        }
+    );
+    assert_eq!(
+        message(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).kind,
+        Kind::Response {
+            result: Some("{}"),
+            error: None
+        }
+    );
+    assert_eq!(message(r#"{"method":"n"}"#).id, Id::Absent);
+    assert_eq!(message(r#"{"method":"n","id":null}"#).id, Id::Unusable);
+    assert_eq!(read_line(" \t "), Ok(Line::Blank));
+    assert_eq!(read_line("[1, {}]"), Ok(Line::Batch(vec!["1", "{}"])));
+}
+
+#[test]
+fn a_method_is_compared_after_unescaping() {
+    let Kind::Call { method, .. } = message(r#"{"method":"tools\/c\u0061ll"}"#).kind else {
+        panic!("not a call")
+    };
+    assert_eq!(method, "tools/call");
+}
+
+#[test]
+fn what_two_readers_could_read_differently_is_unreadable() {
+    use JsonError::{DuplicateKey, NulInKey, TrailingText};
+    use MessageError::{FoldedKey, Json, MethodNotAString, NoKind, NotAnObject, TwoKinds};
+    for (text, error) in [
+        (r#"{"method":"a","method":"b"}"#, Json(DuplicateKey)),
+        (r#"{"method":"a","\u006dethod":"b"}"#, Json(DuplicateKey)),
+        (r#"{"method":"a","params":{},"params":{}}"#, Json(DuplicateKey)),
+        (r#"{"jsonrpc":"2.0","jsonrpc":"2.0","method":"a"}"#, Json(DuplicateKey)),
+        (r#"{"method":"a","x":1,"x":2}"#, Json(DuplicateKey)),
+        (r#"{"method":"a","method\u0000":"b"}"#, Json(NulInKey)),
+        (r#"{"method":"a"}{"method":"b"}"#, Json(TrailingText)),
+        (r#"{"method":"a","Method":"b"}"#, FoldedKey("Method".into())),
+        (r#"{"method":"a","PARAMS":{}}"#, FoldedKey("PARAMS".into())),
+        ("{\"method\":\"a\",\"param\u{17f}\":{}}", FoldedKey("param\u{17f}".into())),
+        ("{\"method\":\"a\",\"\u{131}d\":1}", FoldedKey("\u{131}d".into())),
+        ("{\"method\":\"a\",\"\u{130}d\":1}", FoldedKey("\u{130}d".into())),
+        (r#"{"method":"a","result":{}}"#, TwoKinds),
+        (r#"{"method":"a","error":{}}"#, TwoKinds),
+        (r#"{"method":["tools/call"]}"#, MethodNotAString),
+        (r#"{"id":1}"#, NoKind),
+        (r#""tools/call""#, NotAnObject),
+    ] {
+        assert_eq!(error_of(text), error, "{text}");
+    }
+}
+
+#[test]
+fn an_unreadable_request_keeps_its_id_unless_that_is_doubtful() {
+    let id_of = |text| read_line(text).unwrap_err().id;
+    assert_eq!(
+        id_of(r#"{"id":7,"method":"a","method":"b"}"#),
+        Some(RequestId::Integer(7))
+    );
+    assert_eq!(id_of(r#"{"id":7,"id":8,"method":"a"}"#), None);
+    assert_eq!(id_of(r#"{"id":{},"method":1}"#), None);
+}
+
+#[test]
+fn ids_are_compared_by_meaning() {
+    let id = |text: &str| message(text).id;
+    assert_eq!(
+        id(r#"{"method":"a","id":1}"#),
+        id(r#"{"method":"a","id":1.0}"#)
+    );
+    assert_eq!(
+        id(r#"{"method":"a","id":"a"}"#),
+        id(r#"{"method":"a","id":"\u0061"}"#)
+    );
+    assert_ne!(
+        id(r#"{"method":"a","id":1}"#),
+        id(r#"{"method":"a","id":"1"}"#)
+    );
+    let long = "123456789012345678901234567890";
+    let text = format!(r#"{{"method":"a","id":{long}}}"#);
+    let Id::Some(id) = message(&text).id else {
+        panic!("no id")
+    };
+    assert_eq!(id.to_string(), long);
+    assert!(id.is_usable());
+    assert!(!RequestId::from_number("1.5").is_usable());
+}
+
+#[test]
+fn members_beside_the_protocols_own_are_noticed() {
+    assert!(!message(r#"{"jsonrpc":"2.0","method":"a","extra":1}"#).is_plain);
+    assert!(!message(r#"{"jsonrpc":"1.0","method":"a"}"#).is_plain);
+    assert!(!message(r#"{"method":"a"}"#).is_plain);
+}

@@ -1,0 +1,11 @@
+//! The protocol's own words: framing, messages, revisions, tool calls, elicitation.
+//!
+//! Nothing of ours is decided here.
+
+pub mod elicit;
+pub mod error;
+pub mod frame;
+pub mod json;
+pub mod message;
+pub mod revision;
+pub mod tool;

@@ -1,0 +1,263 @@
+//! `tools/call` parameters and `tools/list` results, read from raw text.
+//!
+//! What may be done with a call is not decided here.
+
+use std::borrow::Cow;
+
+use rmcp::model::ToolAnnotations;
+
+use super::json::{JsonError, Reader, Text, Value};
+use super::message::folds_to_one_of;
+
+/// The method that runs a tool.
+pub const CALL: &str = "tools/call";
+/// The method that lists tools.
+pub const LIST: &str = "tools/list";
+/// What an upstream sends when its list has changed.
+pub const LIST_CHANGED: &str = "notifications/tools/list_changed";
+/// In a request's `_meta`: the revision that the request is written in (2026-07-28 and later).
+pub const META_PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// Why the parameters of a `tools/call` cannot be read safely.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Their text cannot be read.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// There are none, or they are no object.
+    #[error("`params` is not an object")]
+    NoParams,
+    /// A key differs from one of the protocol's only by case; some readers fold case.
+    #[error("the key `{0}` in `params` differs from a protocol key only by case")]
+    FoldedKey(String),
+    /// `name` is missing or not a string.
+    #[error("`params.name` is not a string")]
+    NoName,
+    /// `arguments` is neither absent, nor `null`, nor an object.
+    #[error("`params.arguments` is not an object")]
+    ArgumentsNotAnObject,
+    /// `_meta` is neither absent, nor `null`, nor an object.
+    #[error("`params._meta` is not an object")]
+    MetaNotAnObject,
+}
+
+/// The parameters of a `tools/call`, borrowed from its text and read at every depth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallToolRequestParams<'a> {
+    /// The tool's exact name, unescaped.
+    pub name: Cow<'a, str>,
+    /// All members, `name` included, in their order; no two are equal.
+    pub members: Vec<(Text<'a>, Value<'a>)>,
+}
+
+const PARAM_KEYS: [&str; 6] = [
+    "name",
+    "arguments",
+    "_meta",
+    "task",
+    "inputResponses",
+    "requestState",
+];
+
+impl<'a> CallToolRequestParams<'a> {
+    /// Reads the text of `params`.
+    ///
+    /// # Errors
+    /// INVARIANT 4: whatever two readers could read differently, at any depth.
+    pub fn parse(text: &'a str) -> Result<CallToolRequestParams<'a>, CallError> {
+        let Value::Object(members) = Value::parse(text)? else {
+            return Err(CallError::NoParams);
+        };
+        let mut call = CallToolRequestParams {
+            name: Cow::Borrowed(""),
+            members,
+        };
+        if let Some(key) = folded_key(&call.members, &PARAM_KEYS) {
+            return Err(CallError::FoldedKey(key));
+        }
+        if let Some(key) = folded_key(call.meta(), &["progressToken", META_PROTOCOL_VERSION]) {
+            return Err(CallError::FoldedKey(key));
+        }
+        call.name = match call.get("name") {
+            Some(Value::String(name)) => name.decode(),
+            _ => return Err(CallError::NoName),
+        };
+        match call.get("arguments") {
+            None | Some(Value::Null | Value::Object(_)) => {}
+            Some(_) => return Err(CallError::ArgumentsNotAnObject),
+        }
+        match call.get("_meta") {
+            None | Some(Value::Null | Value::Object(_)) => {}
+            Some(_) => return Err(CallError::MetaNotAnObject),
+        }
+        Ok(call)
+    }
+
+    /// A member of `params`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+        let member = self.members.iter().find(|(name, _)| name.decode() == key);
+        member.map(|(_, value)| value)
+    }
+
+    /// The members of `_meta`; none when it is absent.
+    #[must_use]
+    pub fn meta(&self) -> &[(Text<'a>, Value<'a>)] {
+        self.get("_meta").map_or(&[], Value::members)
+    }
+
+    /// The progress token as it was written: MCP allows a string or an integer.
+    #[must_use]
+    pub fn progress_token(&self) -> Option<&Value<'a>> {
+        let found = self.meta().iter().find(|(key, _)| key.decode() == "progressToken");
+        found
+            .map(|(_, value)| value)
+            .filter(|value| matches!(value, Value::String(_) | Value::Number(_)))
+    }
+
+    /// The revision named in `_meta`, which marks a request as stateless (2026-07-28 and later).
+    #[must_use]
+    pub fn protocol_version(&self) -> Option<&Value<'a>> {
+        let found = self.meta().iter().find(|(key, _)| key.decode() == META_PROTOCOL_VERSION);
+        found.map(|(_, value)| value)
+    }
+}
+
+fn folded_key(members: &[(Text<'_>, Value<'_>)], known: &[&str]) -> Option<String> {
+    let keys = members.iter().map(|(key, _)| key.decode());
+    keys.into_iter()
+        .find(|key| folds_to_one_of(key, known))
+        .map(Cow::into_owned)
+}
+
+/// One tool of a `tools/list` result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedTool<'a> {
+    /// The tool's exact name.
+    pub name: Cow<'a, str>,
+    /// What the server says about the tool.
+    pub description: Option<Cow<'a, str>>,
+    /// The server's hints; `Err` where they cannot be read.
+    pub annotations: Result<Option<ToolAnnotations>, ()>,
+    /// The whole definition.
+    pub definition: Value<'a>,
+}
+
+/// One page of a `tools/list` result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListToolsPage<'a> {
+    /// The tools on this page.
+    pub tools: Vec<ListedTool<'a>>,
+    /// Where the next page starts; `None` on the last one.
+    pub next_cursor: Option<String>,
+    /// How long the list stays fresh, in milliseconds (2026-07-28 and later).
+    pub ttl_ms: Option<u64>,
+}
+
+impl<'a> ListToolsPage<'a> {
+    /// Reads the text of a `result`. A tool without a readable name is left out, so that a
+    /// call of it is one of an unlisted tool.
+    ///
+    /// # Errors
+    /// `JsonError` where the text cannot be read; `Syntax` where it is no list of tools.
+    pub fn parse(text: &'a str) -> Result<ListToolsPage<'a>, JsonError> {
+        let Value::Object(members) = Reader::new(text).tree()? else {
+            return Err(JsonError::Syntax(0));
+        };
+        let mut page = ListToolsPage {
+            tools: Vec::new(),
+            next_cursor: None,
+            ttl_ms: None,
+        };
+        let mut found = false;
+        for (key, value) in members {
+            match (&*key.decode(), value) {
+                ("tools", Value::Array(tools)) => {
+                    found = true;
+                    page.tools = tools.into_iter().filter_map(ListedTool::read).collect();
+                }
+                ("nextCursor", Value::String(cursor)) => {
+                    page.next_cursor = Some(cursor.decode().into_owned());
+                }
+                ("ttlMs", Value::Number(token)) => page.ttl_ms = token.parse().ok(),
+                _ => {}
+            }
+        }
+        if found { Ok(page) } else { Err(JsonError::Syntax(0)) }
+    }
+}
+
+impl<'a> ListedTool<'a> {
+    fn read(definition: Value<'a>) -> Option<ListedTool<'a>> {
+        let name = definition.get("name")?.as_str()?;
+        let description = definition.get("description").and_then(Value::as_str);
+        let annotations = match definition.get("annotations") {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let mut text = String::new();
+                value.write_canonical(&mut text);
+                serde_json::from_str(&text).map(Some).map_err(drop)
+            }
+        };
+        Some(ListedTool {
+            name,
+            description,
+            annotations,
+            definition,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_read_with_all_its_members() {
+        let call = CallToolRequestParams::parse(
+            r#"{"name":"wr\u0069te","arguments":{"n":1.0},"task":{"ttl":5},"_meta":{"progressToken":7}}"#,
+        )
+        .unwrap();
+        assert_eq!(call.name, "write");
+        assert_eq!(call.progress_token(), Some(&Value::Number("7")));
+        assert_eq!(call.protocol_version(), None);
+        assert!(call.get("task").unwrap().is_object());
+        assert!(CallToolRequestParams::parse(r#"{"name":"x","arguments":null,"_meta":null}"#).is_ok());
+    }
+
+    #[test]
+    fn a_call_that_readers_could_read_differently_is_refused() {
+        use JsonError::{DuplicateKey, LoneSurrogate};
+        for (text, error) in [
+            (r#"{"name":"a","name":"b"}"#, CallError::Json(DuplicateKey)),
+            (r#"{"name":"a","arguments":{"x":{"y":1,"\u0079":2}}}"#, CallError::Json(DuplicateKey)),
+            (r#"{"name":"a","arguments":{"x":"\ud800"}}"#, CallError::Json(LoneSurrogate)),
+            (r#"{"name":"a","Name":"b"}"#, CallError::FoldedKey("Name".into())),
+            (r#"{"name":"a","argument\u017f":{}}"#, CallError::FoldedKey("argument\u{17f}".into())),
+            (r#"{"name":"a","_META":{}}"#, CallError::FoldedKey("_META".into())),
+            (r#"{"name":"a","_meta":{"ProgressToken":1}}"#, CallError::FoldedKey("ProgressToken".into())),
+            (r#"{"name":["a"]}"#, CallError::NoName),
+            (r#"{"arguments":{}}"#, CallError::NoName),
+            (r#"{"name":"a","arguments":[1]}"#, CallError::ArgumentsNotAnObject),
+            (r#"{"name":"a","_meta":1}"#, CallError::MetaNotAnObject),
+            (r#"["a"]"#, CallError::NoParams),
+        ] {
+            assert_eq!(CallToolRequestParams::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_tool_by_tool_so_that_a_strange_one_spoils_no_other() {
+        let page = ListToolsPage::parse(
+            r#"{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":7},{"name":"b","annotations":{"readOnlyHint":"yes"}}],"nextCursor":"n","ttlMs":1000}"#,
+        )
+        .unwrap();
+        assert_eq!(page.next_cursor.as_deref(), Some("n"));
+        assert_eq!(page.ttl_ms, Some(1000));
+        let [a, b] = &page.tools[..] else { panic!("{page:?}") };
+        assert_eq!(a.annotations.as_ref().unwrap().as_ref().unwrap().read_only_hint, Some(true));
+        assert_eq!((&*b.name, &b.annotations), ("b", &Err(())));
+        assert!(ListToolsPage::parse(r#"{"tools":{}}"#).is_err());
+        assert!(ListToolsPage::parse("[]").is_err());
+    }
+}
