@@ -1,0 +1,184 @@
+//! Digests that bind a yes to exactly one call.
+//!
+//! Nothing here decides what a digest is good for.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::mcp::json::{Text, Value, write_canonical_members, write_string};
+use crate::mcp::tool::CallToolRequestParams;
+
+/// SHA-256 over a tool's whole definition as the server lists it, in canonical JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DefinitionDigest([u8; 32]);
+
+impl DefinitionDigest {
+    /// Digests a definition.
+    #[must_use]
+    pub fn of(definition: &Value<'_>) -> DefinitionDigest {
+        let mut text = String::new();
+        definition.write_canonical(&mut text);
+        DefinitionDigest(Sha256::digest(text).into())
+    }
+}
+
+/// SHA-256 over server, exact tool name, definition and parameters of one call.
+///
+/// INVARIANT 2: the parameters are all members of `params` except what a client changes from
+/// try to try without meaning another call: `progressToken` and reserved `_meta` keys.
+/// Numbers count as they were written; a detour through doubles would let a yes for n
+/// cover n + 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallDigest([u8; 32]);
+
+impl CallDigest {
+    /// Digests a call; `definition` is `None` for a tool that the server does not list.
+    #[must_use]
+    pub fn of(
+        server: &str,
+        call: &CallToolRequestParams<'_>,
+        definition: Option<&DefinitionDigest>,
+    ) -> CallDigest {
+        let mut text = String::from(r#"{"definition":"#);
+        write_definition(definition, &mut text);
+        text.push_str(r#","params":"#);
+        write_canonical_members(bound_params(call).iter(), &mut text);
+        text.push_str(r#","server":"#);
+        write_string(server, &mut text);
+        text.push('}');
+        CallDigest(Sha256::digest(text).into())
+    }
+}
+
+impl fmt::Display for CallDigest {
+    /// 64 lower-case hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Display for DefinitionDigest {
+    /// 64 lower-case hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// Appends the digest as JSON: a string, or `null` for an unlisted tool.
+pub(super) fn write_definition(definition: Option<&DefinitionDigest>, out: &mut String) {
+    match definition {
+        Some(digest) => write_string(&digest.to_string(), out),
+        None => out.push_str("null"),
+    }
+}
+
+/// The members of `params` that a yes is bound to; an emptied `_meta` counts as none.
+fn bound_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Value<'a>)> {
+    let members = call.members.iter().filter_map(|(key, value)| {
+        if key.decode() != "_meta" {
+            return Some((*key, value.clone()));
+        }
+        match bound_meta(value) {
+            members if members.is_empty() => None,
+            members => Some((*key, Value::Object(members))),
+        }
+    });
+    members.collect()
+}
+
+/// The parameters beside name and arguments that a human must see.
+#[must_use]
+pub fn other_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Value<'a>)> {
+    let mut members = bound_params(call);
+    members.retain(|(key, _)| !matches!(&*key.decode(), "name" | "arguments"));
+    members
+}
+
+fn bound_meta<'a>(meta: &Value<'a>) -> Vec<(Text<'a>, Value<'a>)> {
+    let members = meta.members().iter();
+    members
+        .filter(|(key, _)| !is_reserved_meta_key(&key.decode()))
+        .cloned()
+        .collect()
+}
+
+/// SPEC 2026-07-28, `_meta`: "Any prefix where the second label is `modelcontextprotocol` or
+/// `mcp` is reserved for MCP use", and the keys of trace context are reserved too.
+fn is_reserved_meta_key(key: &str) -> bool {
+    if matches!(
+        key,
+        "progressToken" | "traceparent" | "tracestate" | "baggage"
+    ) {
+        return true;
+    }
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    matches!(
+        prefix.split('.').nth(1),
+        Some("modelcontextprotocol" | "mcp")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(params: &str) -> CallDigest {
+        let call = CallToolRequestParams::parse(params).unwrap();
+        CallDigest::of("db", &call, None)
+    }
+
+    #[test]
+    fn the_same_call_written_differently_has_the_same_digest() {
+        assert_eq!(
+            digest(r#"{"name":"drop","arguments":{"a":1,"b":"x"}}"#),
+            digest(
+                r#"{ "arguments" : {"b":"\u0078","a":1}, "name":"dro\u0070", "_meta":{"progressToken":7,"io.modelcontextprotocol/x":1,"traceparent":"t"}}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn any_other_call_has_another_digest() {
+        let base = digest(r#"{"name":"drop","arguments":{"n":9007199254740992}}"#);
+        for other in [
+            r#"{"name":"drop","arguments":{"n":9007199254740993}}"#,
+            r#"{"name":"drop","arguments":{"n":9007199254740992.0}}"#,
+            r#"{"name":"drop","arguments":{"n":"9007199254740992"}}"#,
+            r#"{"name":"Drop","arguments":{"n":9007199254740992}}"#,
+            r#"{"name":"drop","arguments":{"n":9007199254740992},"task":{}}"#,
+            r#"{"name":"drop","arguments":{"n":9007199254740992},"_meta":{"com.example/as":"root"}}"#,
+            r#"{"name":"drop"}"#,
+        ] {
+            assert_ne!(base, digest(other), "{other}");
+        }
+        let call = CallToolRequestParams::parse(r#"{"name":"drop","arguments":{"n":9007199254740992}}"#).unwrap();
+        assert_ne!(base, CallDigest::of("other", &call, None));
+        let definition = DefinitionDigest::of(&Value::parse(r#"{"name":"drop"}"#).unwrap());
+        assert_ne!(base, CallDigest::of("db", &call, Some(&definition)));
+    }
+
+    #[test]
+    fn only_keys_reserved_by_the_specification_are_left_out() {
+        assert!(is_reserved_meta_key("dev.mcp/x"));
+        assert!(is_reserved_meta_key("io.modelcontextprotocol/related-task"));
+        assert!(!is_reserved_meta_key("com.example.mcp/x"));
+        assert!(!is_reserved_meta_key("mcp/x"));
+        assert!(!is_reserved_meta_key("io.modelcontextprotocol"));
+    }
+
+    #[test]
+    fn what_is_neither_name_nor_argument_is_shown() {
+        let call = CallToolRequestParams::parse(
+            r#"{"name":"a","arguments":{},"task":{"ttl":1},"_meta":{"progressToken":1,"x/y":2},"odd":true}"#,
+        )
+        .unwrap();
+        let others = other_params(&call);
+        let keys: Vec<_> = others.iter().map(|(key, _)| key.decode()).collect();
+        assert_eq!(keys, ["task", "_meta", "odd"]);
+    }
+}

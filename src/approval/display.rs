@@ -1,0 +1,235 @@
+//! Text from untrusted parties, made safe to look at.
+//!
+//! It renders; what is shown, and in which order, is `prompt`'s business.
+
+use std::fmt::Write as _;
+
+use crate::mcp::json::Value;
+
+/// Renders names, descriptions and arguments, and remembers whether anything was left out.
+#[derive(Debug)]
+pub(super) struct Renderer {
+    /// The longest string that is shown whole, in characters.
+    limit: usize,
+    /// Whether anything was shortened.
+    pub(super) shortened: bool,
+}
+
+impl Renderer {
+    pub(super) fn new(limit: usize) -> Renderer {
+        Renderer {
+            limit,
+            shortened: false,
+        }
+    }
+
+    /// Appends `text` in quotes. What is left out is said outside of the quotes, where no
+    /// text from outside can stand.
+    pub(super) fn quoted(&mut self, text: &str, out: &mut String) {
+        let count = text.chars().count();
+        if count <= self.limit {
+            out.push('"');
+            escape_into(text.chars(), out);
+            out.push('"');
+            return;
+        }
+        self.shortened = true;
+        let tail = self.limit / 3;
+        let head = self.limit - tail;
+        out.push('"');
+        escape_into(text.chars().take(head), out);
+        let _ = write!(
+            out,
+            "\" …({} of {count} characters left out)… \"",
+            count - head - tail
+        );
+        escape_into(text.chars().skip(count - tail), out);
+        out.push('"');
+    }
+
+    /// Appends a value as indented JSON, numbers as they were written.
+    pub(super) fn value(&mut self, value: &Value<'_>, indent: usize, out: &mut String) {
+        match value {
+            Value::Null => out.push_str("null"),
+            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Value::Number(token) => self.number(token, out),
+            Value::String(text) => self.quoted(&text.decode(), out),
+            Value::Array(items) if items.is_empty() => out.push_str("[]"),
+            Value::Array(items) => {
+                out.push('[');
+                for (i, item) in items.iter().enumerate() {
+                    new_line(i > 0, indent + 1, out);
+                    self.value(item, indent + 1, out);
+                }
+                new_line(false, indent, out);
+                out.push(']');
+            }
+            Value::Object(members) if members.is_empty() => out.push_str("{}"),
+            Value::Object(members) => {
+                out.push('{');
+                for (i, (key, value)) in members.iter().enumerate() {
+                    new_line(i > 0, indent + 1, out);
+                    self.quoted(&key.decode(), out);
+                    out.push_str(": ");
+                    self.value(value, indent + 1, out);
+                }
+                new_line(false, indent, out);
+                out.push('}');
+            }
+        }
+    }
+
+    fn number(&mut self, token: &str, out: &mut String) {
+        // A number is digits, signs, a dot and an exponent: ASCII, so bytes are characters.
+        let count = token.len();
+        if count <= self.limit.max(NUMBER_LIMIT) {
+            out.push_str(token);
+            return;
+        }
+        self.shortened = true;
+        let half = self.limit.max(NUMBER_LIMIT) / 2;
+        let (head, rest) = token.split_at_checked(half).unwrap_or((token, ""));
+        let tail = rest.get(rest.len().saturating_sub(half)..).unwrap_or("");
+        let left_out = count - head.len() - tail.len();
+        let _ = write!(
+            out,
+            "{head} …({left_out} of {count} digits left out)… {tail}"
+        );
+    }
+}
+
+/// Numbers up to this length are always shown whole.
+const NUMBER_LIMIT: usize = 100;
+
+fn new_line(comma: bool, indent: usize, out: &mut String) {
+    out.push_str(if comma { ",\n" } else { "\n" });
+    for _ in 0..indent {
+        out.push_str("  ");
+    }
+}
+
+/// Appends characters so that none of them can hide, reorder, or break out of quotes.
+fn escape_into(chars: impl Iterator<Item = char>, out: &mut String) {
+    for c in chars {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if is_unseen(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+/// Whether a character draws nothing, moves others about, or has no agreed look: controls,
+/// format characters (bidirectional, zero-width, tags), separators, fillers, variation
+/// selectors, private use, noncharacters.
+fn is_unseen(c: char) -> bool {
+    matches!(u32::from(c),
+        0x00..=0x1F
+        | 0x7F..=0x9F
+        | 0xAD
+        | 0x34F
+        | 0x600..=0x605
+        | 0x61C
+        | 0x6DD
+        | 0x70F
+        | 0x890..=0x891
+        | 0x8E2
+        | 0x115F..=0x1160
+        | 0x17B4..=0x17B5
+        | 0x180B..=0x180F
+        | 0x200B..=0x200F
+        | 0x2028..=0x202E
+        | 0x2060..=0x206F
+        | 0x2800
+        | 0x3164
+        | 0xE000..=0xF8FF
+        | 0xFDD0..=0xFDEF
+        | 0xFE00..=0xFE0F
+        | 0xFEFF
+        | 0xFFA0
+        | 0xFFF0..=0xFFFB
+        | 0xFFFE..=0xFFFF
+        | 0x110BD
+        | 0x110CD
+        | 0x13430..=0x1345F
+        | 0x1BCA0..=0x1BCA3
+        | 0x1D173..=0x1D17A
+        | 0xE0000..=0x10FFFF)
+        || u32::from(c) & 0xFFFE == 0xFFFE
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quoted(text: &str) -> String {
+        let mut out = String::new();
+        Renderer::new(100).quoted(text, &mut out);
+        out
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_written_out() {
+        assert_eq!(quoted("a\u{1b}[2Jb"), "\"a\\u{1b}[2Jb\"");
+        assert_eq!(quoted("abc\u{202e}fdp.exe"), "\"abc\\u{202e}fdp.exe\"");
+        assert_eq!(quoted("pass\u{200b}word\u{e0041}"), "\"pass\\u{200b}word\\u{e0041}\"");
+        assert_eq!(quoted("line\nbreak\u{2028}"), "\"line\\nbreak\\u{2028}\"");
+        assert_eq!(quoted("\u{9b}31m"), "\"\\u{9b}31m\"");
+        assert_eq!(quoted("\\u{202e}"), "\"\\\\u{202e}\"");
+    }
+
+    #[test]
+    fn printable_text_stays_verbatim() {
+        for text in ["plain ASCII ~!", "naïve Grüße", "日本語", "😀👍🏽", "עברית", "नमस्ते"] {
+            assert_eq!(quoted(text), format!("\"{text}\""));
+        }
+    }
+
+    #[test]
+    fn a_long_string_says_how_much_is_missing_outside_of_its_quotes() {
+        let mut renderer = Renderer::new(9);
+        let mut out = String::new();
+        renderer.quoted("abcdefghijklmnopqrstuvwxyz", &mut out);
+        assert_eq!(out, r#""abcdef" …(17 of 26 characters left out)… "xyz""#);
+        assert!(renderer.shortened);
+    }
+
+    #[test]
+    fn numbers_are_shown_as_written_and_giants_are_shortened() {
+        let mut out = String::new();
+        let mut renderer = Renderer::new(50);
+        renderer.value(&Value::Number("1.0e+2"), 0, &mut out);
+        assert_eq!(out, "1.0e+2");
+        assert!(!renderer.shortened);
+        let giant = "7".repeat(1000);
+        out.clear();
+        renderer.value(&Value::Number(&giant), 0, &mut out);
+        assert!(out.contains("(900 of 1000 digits left out)"), "{out}");
+        assert!(renderer.shortened);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_leaves_its_line_its_quotes_or_hides(text in any::<String>()) {
+            let shown = quoted(&text);
+            prop_assert!(!shown.chars().any(is_unseen));
+            let inner = &shown[1..shown.len() - 1];
+            if text.chars().count() <= 100 {
+                // Every quote inside has an odd number of backslashes before it.
+                let mut escaped = false;
+                for c in inner.chars() {
+                    prop_assert!(c != '"' || escaped);
+                    escaped = c == '\\' && !escaped;
+                }
+            }
+        }
+    }
+}

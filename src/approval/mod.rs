@@ -1,0 +1,7 @@
+//! What a human is shown, and what a human's yes is bound to.
+//!
+//! Asking, waiting and timing belong to the gate.
+
+pub mod digest;
+mod display;
+pub mod prompt;

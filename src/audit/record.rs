@@ -1,0 +1,265 @@
+//! The lines of the audit log.
+//!
+//! A line is made here without its place in the log: whoever appends it gives it `seq`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::redact::{StringDigest, write_redacted, write_shortened};
+use crate::approval::digest::CallDigest;
+use crate::mcp::json::{Value, write_string};
+use crate::policy::{Mode, Risk};
+
+/// The format's version, in every line as `v`.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The policy let it through.
+    Passed,
+    /// A human said yes.
+    Approved,
+    /// A human said no, or nobody could be asked.
+    Denied,
+    /// The policy refused it.
+    Blocked,
+    /// Nobody answered in time.
+    Timeout,
+    /// The client took it back, or went away.
+    Cancelled,
+    /// Dry run: it would have been asked about or blocked.
+    DryRun,
+    /// It could not be decided.
+    Error,
+}
+
+impl Outcome {
+    /// The word in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Passed => "passed",
+            Outcome::Approved => "approved",
+            Outcome::Denied => "denied",
+            Outcome::Blocked => "blocked",
+            Outcome::Timeout => "timeout",
+            Outcome::Cancelled => "cancelled",
+            Outcome::DryRun => "dry_run",
+            Outcome::Error => "error",
+        }
+    }
+}
+
+/// Whether the call went on to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// It did, right after this line.
+    Yes,
+    /// It did not and will not.
+    No,
+}
+
+/// One decision.
+#[derive(Debug, Clone)]
+pub struct Decided<'a> {
+    /// Milliseconds since 1970, UTC.
+    pub unix_ms: i64,
+    /// This run of the proxy.
+    pub session: &'a str,
+    /// The server's name in the configuration.
+    pub server: &'a str,
+    /// The tool's exact name.
+    pub tool: &'a str,
+    /// The arguments, if any.
+    pub args: Option<&'a Value<'a>>,
+    /// What became of the call.
+    pub outcome: Outcome,
+    /// How risky the call looked.
+    pub risk: Risk,
+    /// Why, in words: the human's own where there are any.
+    pub reason: &'a str,
+    /// Why the policy asked, where a human or the lack of one decided.
+    pub policy_reason: Option<&'a str>,
+    /// The mode in force.
+    pub mode: Mode,
+    /// Whether this is a dry run.
+    pub dry_run: bool,
+    /// Whether the call went on.
+    pub forwarded: Forwarded,
+    /// From the call's arrival to the decision.
+    pub duration: Duration,
+    /// The id that the client gave the call, as JSON.
+    pub request_id: Option<&'a str>,
+    /// The digest that a yes was bound to.
+    pub call: Option<CallDigest>,
+    /// Which channel the verdict came through.
+    pub engine: Option<&'a str>,
+}
+
+/// A line that has no place in the log yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Everything after `v` and `seq`, closing brace included.
+    body: String,
+}
+
+impl Line {
+    /// The line of a decision.
+    #[must_use]
+    pub fn decided(record: &Decided<'_>) -> Line {
+        let digest = match record.call {
+            Some(_) => StringDigest::Sha256,
+            None => StringDigest::Blake3,
+        };
+        let mut body = start(record.unix_ms);
+        text("session", record.session, &mut body);
+        text("server", record.server, &mut body);
+        body.push_str(r#","tool":"#);
+        write_shortened(record.tool, digest, &mut body);
+        body.push_str(r#","args":"#);
+        match record.args {
+            Some(args) => write_redacted(args, digest, &mut body),
+            None => body.push_str("null"),
+        }
+        text("decision", record.outcome.as_str(), &mut body);
+        text("risk", record.risk.as_str(), &mut body);
+        text("reason", record.reason, &mut body);
+        if let Some(reason) = record.policy_reason {
+            text("policy_reason", reason, &mut body);
+        }
+        text("mode", record.mode.as_str(), &mut body);
+        let _ = write!(
+            body,
+            r#","dry_run":{},"forwarded":{},"duration_ms":{}"#,
+            record.dry_run,
+            record.forwarded == Forwarded::Yes,
+            milliseconds(record.duration),
+        );
+        if let Some(id) = record.request_id {
+            body.push_str(r#","request_id":"#);
+            body.push_str(id);
+        }
+        if let Some(digest) = record.call {
+            let _ = write!(body, r#","call":"sha256:{digest}""#);
+        }
+        if let Some(engine) = record.engine {
+            text("engine", engine, &mut body);
+        }
+        body.push('}');
+        Line { body }
+    }
+
+    /// A line that is no decision: `event` and whatever describes it. Never has a `tool`.
+    #[must_use]
+    pub fn event(unix_ms: i64, session: &str, event: &str, members: &[(&str, &str)]) -> Line {
+        let mut body = start(unix_ms);
+        text("session", session, &mut body);
+        text("event", event, &mut body);
+        for (key, value) in members {
+            text(key, value, &mut body);
+        }
+        body.push('}');
+        Line { body }
+    }
+
+    /// Appends the whole line, newline included, at its place in the log.
+    pub fn write(&self, seq: u64, out: &mut String) {
+        let _ = write!(out, r#"{{"v":{FORMAT_VERSION},"seq":{seq},"#);
+        out.push_str(&self.body);
+        out.push('\n');
+    }
+}
+
+fn start(unix_ms: i64) -> String {
+    let mut body = String::with_capacity(512);
+    body.push_str(r#""ts":"#);
+    write_string(&timestamp(unix_ms), &mut body);
+    body
+}
+
+fn text(key: &str, value: &str, out: &mut String) {
+    out.push(',');
+    write_string(key, out);
+    out.push(':');
+    write_string(value, out);
+}
+
+/// RFC 3339, UTC, milliseconds, `Z`.
+fn timestamp(unix_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(unix_ms)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// Milliseconds with three digits after the point: a passed call takes microseconds.
+fn milliseconds(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    format!("{}.{:03}", micros / 1000, micros % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided<'a>(args: &'a Value<'a>) -> Decided<'a> {
+        Decided {
+            unix_ms: 1_763_690_000_007,
+            session: "s",
+            server: "db",
+            tool: "drop_table",
+            args: Some(args),
+            outcome: Outcome::Approved,
+            risk: Risk::High,
+            reason: "fine",
+            policy_reason: Some("the tool is marked destructive"),
+            mode: Mode::Destructive,
+            dry_run: false,
+            forwarded: Forwarded::Yes,
+            duration: Duration::from_micros(1_234_567),
+            request_id: Some("7"),
+            call: None,
+            engine: Some("elicitation"),
+        }
+    }
+
+    #[test]
+    fn a_decision_line_has_every_key_of_the_contract() {
+        let args = Value::parse(r#"{"table":"users"}"#).unwrap();
+        let mut out = String::new();
+        Line::decided(&decided(&args)).write(41, &mut out);
+        assert_eq!(
+            out,
+            concat!(
+                r#"{"v":1,"seq":41,"ts":"2025-11-21T01:53:20.007Z","session":"s","server":"db","tool":"drop_table","#,
+                r#""args":{"table":"users"},"decision":"approved","risk":"high","reason":"fine","#,
+                r#""policy_reason":"the tool is marked destructive","mode":"destructive","dry_run":false,"#,
+                r#""forwarded":true,"duration_ms":1234.567,"request_id":7,"engine":"elicitation"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn an_event_line_carries_event_and_never_a_tool() {
+        let mut out = String::new();
+        Line::event(0, "s", "open", &[("version", "0.1.0")]).write(1, &mut out);
+        assert_eq!(
+            out,
+            "{\"v\":1,\"seq\":1,\"ts\":\"1970-01-01T00:00:00.000Z\",\"session\":\"s\",\"event\":\"open\",\"version\":\"0.1.0\"}\n"
+        );
+    }
+
+    #[test]
+    fn no_name_or_reason_breaks_out_of_its_line() {
+        let args = Value::Null;
+        let mut record = decided(&args);
+        record.tool = "a\"\n{}";
+        record.reason = "b\u{1b}\r\n";
+        let mut out = String::new();
+        Line::decided(&record).write(1, &mut out);
+        assert_eq!(out.matches('\n').count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(line["tool"], "a\"\n{}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Arguments as the audit log keeps them: secrets replaced, long strings shortened.
+//!
+//! Digests of whole calls are `approval::digest`'s business.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::mcp::json::{Value, write_string};
+
+/// Strings up to this many characters are kept whole.
+pub const MAX_STRING: usize = 500;
+/// What stands in place of a secret.
+pub const REDACTED: &str = "[redacted]";
+/// What is kept of a longer string.
+const KEPT: usize = 100;
+
+/// Which digest stands for the part of a string that is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StringDigest {
+    /// The fast one, for calls that pass and need no digest of their own.
+    Blake3,
+    /// The one that a human's yes is bound with too.
+    Sha256,
+}
+
+/// Appends a value as JSON with every value under a secret-looking key replaced, at any
+/// depth, and strings over [`MAX_STRING`] characters shortened with their length and digest.
+pub fn write_redacted(value: &Value<'_>, digest: StringDigest, out: &mut String) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Value::Number(token) => out.push_str(token),
+        Value::String(text) => write_shortened(&text.decode(), digest, out),
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_redacted(item, digest, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for (i, (key, value)) in members.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                let key = key.decode();
+                write_shortened(&key, digest, out);
+                out.push(':');
+                if looks_secret(&key) {
+                    write_string(REDACTED, out);
+                } else {
+                    write_redacted(value, digest, out);
+                }
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// Appends a string, shortened where it is long.
+pub fn write_shortened(text: &str, digest: StringDigest, out: &mut String) {
+    // Bytes bound characters from above, so most strings need no counting.
+    if text.len() <= MAX_STRING {
+        return write_string(text, out);
+    }
+    let count = text.chars().count();
+    if count <= MAX_STRING {
+        return write_string(text, out);
+    }
+    let kept: String = text.chars().take(KEPT).collect();
+    let digest = match digest {
+        StringDigest::Blake3 => format!("blake3:{}", blake3::hash(text.as_bytes()).to_hex()),
+        StringDigest::Sha256 => format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))),
+    };
+    write_string(&format!("{kept}… ({count} characters, {digest})"), out);
+}
+
+/// Whether a key looks like a secret's, in any case style.
+fn looks_secret(key: &str) -> bool {
+    let plain: String = key
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
+    SECRET_WORDS.iter().any(|word| plain.contains(word))
+}
+
+const SECRET_WORDS: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "authorization",
+    "credential",
+    "privatekey",
+    "cookie",
+];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(text: &str, digest: StringDigest) -> String {
+        let mut out = String::new();
+        write_redacted(&Value::parse(text).unwrap(), digest, &mut out);
+        out
+    }
+
+    #[test]
+    fn values_under_secret_keys_are_replaced_at_any_depth_and_in_any_case_style() {
+        for key in [
+            "password", "dbPassword", "PASSWD", "client_secret", "access-token", "apiKey", "API_KEY",
+            "api key", "Authorization", "credentials", "privateKey", "PRIVATE-KEY", "Set-Cookie",
+            "passphrase", "tok\\u0065n",
+        ] {
+            let text = format!(r#"{{"a":[{{"{key}":{{"deep":["hunter2"]}}}}]}}"#);
+            let out = redacted(&text, StringDigest::Sha256);
+            assert!(!out.contains("hunter2"), "{out}");
+            assert!(out.contains(r#""[redacted]""#), "{out}");
+        }
+        assert_eq!(redacted(r#"{"path":"/a","n":1.0}"#, StringDigest::Blake3), r#"{"path":"/a","n":1.0}"#);
+    }
+
+    #[test]
+    fn strings_over_500_characters_are_shortened_with_length_and_digest() {
+        let text = "é".repeat(501);
+        let out = redacted(&format!("\"{text}\""), StringDigest::Sha256);
+        let digest = hex(&Sha256::digest(text.as_bytes()));
+        assert_eq!(out, format!("\"{}… (501 characters, sha256:{digest})\"", "é".repeat(100)));
+        let fast = redacted(&format!("\"{text}\""), StringDigest::Blake3);
+        assert!(fast.contains(&format!("blake3:{}", blake3::hash(text.as_bytes()))), "{fast}");
+        let kept = format!("\"{}\"", "é".repeat(500));
+        assert_eq!(redacted(&kept, StringDigest::Sha256), kept);
+    }
+}
