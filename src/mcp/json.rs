@@ -84,6 +84,8 @@ pub struct Text<'a> {
     raw: &'a str,
     /// Whether `raw` holds escapes; without any, it is its own meaning.
     escaped: bool,
+    /// Whether an escape is half of a surrogate pair; it decodes to U+FFFD.
+    lone_surrogate: bool,
 }
 
 impl<'a> Text<'a> {
@@ -122,6 +124,19 @@ impl<'a> Value<'a> {
     /// Any `JsonError` but those of [`line_text`].
     pub fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
         let mut reader = Reader::new(text);
+        let value = reader.tree()?;
+        reader.end()?;
+        Ok(value)
+    }
+
+    /// Reads exactly one value in which half a surrogate pair counts as U+FFFD: for what a
+    /// server says of itself, where one broken emoji must not spoil the rest.
+    ///
+    /// # Errors
+    /// Any `JsonError` but `LoneSurrogate` and those of [`line_text`].
+    pub fn parse_lossy(text: &'a str) -> Result<Value<'a>, JsonError> {
+        let mut reader = Reader::new(text);
+        reader.lossy = true;
         let value = reader.tree()?;
         reader.end()?;
         Ok(value)
@@ -243,6 +258,8 @@ pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     values: usize,
+    /// Whether trees may hold half a surrogate pair.
+    lossy: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -253,6 +270,7 @@ impl<'a> Reader<'a> {
             text,
             at: 0,
             values: 0,
+            lossy: false,
         }
     }
 
@@ -289,7 +307,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         loop {
-            let key = self.string()?;
+            let key = self.whole_string()?;
             if key.escaped && key.decode().contains('\0') {
                 return Err(JsonError::NulInKey);
             }
@@ -324,7 +342,7 @@ impl<'a> Reader<'a> {
     /// Passes one value, checking its grammar only, and returns its text.
     ///
     /// # Errors
-    /// `Syntax`, `TooDeep`, or `LoneSurrogate`.
+    /// `Syntax`, `ControlCharacter` or `TooDeep`.
     pub fn skip(&mut self) -> Result<&'a str, JsonError> {
         self.peek();
         let start = self.at;
@@ -407,8 +425,18 @@ impl<'a> Reader<'a> {
                 })?;
                 Ok(Value::Array(items))
             }
+            Some(b'"') => Ok(Value::String(self.whole_string()?)),
             _ => self.scalar(),
         }
+    }
+
+    /// Reads a string that means the same to every reader.
+    fn whole_string(&mut self) -> Result<Text<'a>, JsonError> {
+        let text = self.string()?;
+        if text.lone_surrogate && !self.lossy {
+            return Err(JsonError::LoneSurrogate);
+        }
+        Ok(text)
     }
 
     fn scalar(&mut self) -> Result<Value<'a>, JsonError> {
@@ -463,13 +491,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string, from its opening quote on.
-    ///
-    /// # Errors
-    /// `Syntax`, `ControlCharacter` or `LoneSurrogate`.
-    pub fn string(&mut self) -> Result<Text<'a>, JsonError> {
+    fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.expect(b'"')?;
         let start = self.at;
         let mut escaped = false;
+        let mut lone_surrogate = false;
         loop {
             let Some(ahead) = memchr::memchr2(b'"', b'\\', self.rest()) else {
                 return Err(JsonError::Syntax(self.text.len()));
@@ -481,32 +507,37 @@ impl<'a> Reader<'a> {
                 if memchr::memchr(b'\t', raw.as_bytes()).is_some() {
                     return Err(JsonError::ControlCharacter);
                 }
-                return Ok(Text { raw, escaped });
+                return Ok(Text {
+                    raw,
+                    escaped,
+                    lone_surrogate,
+                });
             }
             escaped = true;
             self.at += 1;
-            self.escape()?;
+            lone_surrogate |= self.escape()? == Surrogate::Lone;
         }
     }
 
     /// Passes what follows a backslash.
-    fn escape(&mut self) -> Result<(), JsonError> {
+    fn escape(&mut self) -> Result<Surrogate, JsonError> {
         let at = self.at;
         self.at += 1;
         match self.text.as_bytes().get(at) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(()),
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                Ok(Surrogate::PairedOrNone)
+            }
             Some(b'u') => match self.four_hex_digits()? {
                 0xD800..=0xDBFF => {
-                    if !(self.eat_here(b'\\') && self.eat_here(b'u')) {
-                        return Err(JsonError::LoneSurrogate);
-                    }
-                    match self.four_hex_digits()? {
-                        0xDC00..=0xDFFF => Ok(()),
-                        _ => Err(JsonError::LoneSurrogate),
-                    }
+                    let after = self.rest().strip_prefix(b"\\u").and_then(hex4);
+                    let Some((0xDC00..=0xDFFF, rest)) = after else {
+                        return Ok(Surrogate::Lone);
+                    };
+                    self.at = self.text.len() - rest.len();
+                    Ok(Surrogate::PairedOrNone)
                 }
-                0xDC00..=0xDFFF => Err(JsonError::LoneSurrogate),
-                _ => Ok(()),
+                0xDC00..=0xDFFF => Ok(Surrogate::Lone),
+                _ => Ok(Surrogate::PairedOrNone),
             },
             _ => Err(JsonError::Syntax(at)),
         }
@@ -552,6 +583,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether an escape is half of a surrogate pair.
+#[derive(PartialEq, Eq)]
+enum Surrogate {
+    PairedOrNone,
+    Lone,
+}
+
 fn continue_if_shallow(open: &[bool]) -> Result<(), JsonError> {
     if open.len() > MAX_SKIP_DEPTH {
         return Err(JsonError::TooDeep);
@@ -579,7 +617,7 @@ fn no_equal_keys(members: &[(Text<'_>, Value<'_>)]) -> Result<(), JsonError> {
     }
 }
 
-/// Decodes the inside of a string that [`Reader::string`] has accepted.
+/// Decodes the inside of a string that the reader has accepted.
 fn unescape(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
@@ -607,7 +645,7 @@ fn unescape(raw: &str) -> String {
     out
 }
 
-/// Decodes what follows `\u`; the fallbacks are not reached for accepted strings.
+/// Decodes what follows `\u`; half a surrogate pair becomes U+FFFD.
 fn unicode_escape(text: &str) -> (char, &str) {
     let after = |bytes: &[u8]| text.get(text.len() - bytes.len()..).unwrap_or_default();
     let Some((first, rest)) = hex4(text.as_bytes()) else {

@@ -313,6 +313,49 @@ fn once(seen_before: bool) -> Result<(), JsonError> {
     }
 }
 
+/// The id of a result, read from the ends of a line only, in the two orders of members that
+/// servers write: `jsonrpc`, `id`, `result` and `result`, `jsonrpc`, `id`.
+///
+/// Results are large and most need no more than this. A line that breaks JSON in between is
+/// not noticed, which is the client's business as it would be without us: a server has no
+/// more power over its client by this than by sending any other line.
+#[must_use]
+pub fn peek_result_id(line: &[u8]) -> Option<RequestId> {
+    let line = line.strip_suffix(b"}")?;
+    let token = if let Some(rest) = line.strip_prefix(br#"{"jsonrpc":"2.0","id":"#) {
+        let end = memchr::memchr(b',', rest.get(..MAX_PEEKED_ID.min(rest.len()))?)?;
+        let (token, rest) = rest.split_at_checked(end)?;
+        rest.starts_with(br#","result":"#).then_some(token)?
+    } else if line.starts_with(br#"{"result":"#) {
+        let start = line.len().saturating_sub(MAX_PEEKED_ID);
+        let tail = line.get(start..)?;
+        let at = memchr::memmem::rfind(tail, br#","jsonrpc":"2.0","id":"#)?;
+        tail.get(at + br#","jsonrpc":"2.0","id":"#.len()..)?
+    } else {
+        return None;
+    };
+    let token = std::str::from_utf8(token).ok()?;
+    // Only ids that cannot hold a comma or an escape: digits, or a plain quoted word.
+    let word = token
+        .strip_prefix('"')
+        .and_then(|token| token.strip_suffix('"'));
+    match word {
+        Some(word) if word.bytes().all(is_plain_id_byte) => Some(RequestId::Text(word.into())),
+        Some(_) => None,
+        None if token.bytes().all(|b| b.is_ascii_digit()) => {
+            token.parse().ok().map(RequestId::Integer)
+        }
+        None => None,
+    }
+}
+
+/// How far from a line's end [`peek_result_id`] looks.
+const MAX_PEEKED_ID: usize = 128;
+
+fn is_plain_id_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':')
+}
+
 /// Whether `key` is none of `known` but a reader that folds case could take it for one.
 #[must_use]
 pub fn folds_to_one_of(key: &str, known: &[&str]) -> bool {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use rmcp::model::ToolAnnotations;
 
-use super::json::{JsonError, Reader, Text, Value};
+use super::json::{JsonError, Text, Value};
 use super::message::folds_to_one_of;
 
 /// The method that runs a tool.
@@ -161,7 +161,7 @@ impl<'a> ListToolsPage<'a> {
     /// # Errors
     /// `JsonError` where the text cannot be read; `Syntax` where it is no list of tools.
     pub fn parse(text: &'a str) -> Result<ListToolsPage<'a>, JsonError> {
-        let Value::Object(members) = Reader::new(text).tree()? else {
+        let Value::Object(members) = Value::parse_lossy(text)? else {
             return Err(JsonError::Syntax(0));
         };
         let mut page = ListToolsPage {

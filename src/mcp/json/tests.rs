@@ -82,6 +82,16 @@ fn a_line_with_bytes_that_readers_split_at_or_choke_on_is_refused() {
 }
 
 #[test]
+fn half_a_surrogate_pair_may_stand_in_what_is_only_skipped_and_is_lost_where_that_is_allowed() {
+    let text = r#"{"a":"\ud83d!"}"#;
+    assert_eq!(Reader::new(text).skip(), Ok(text));
+    let value = Value::parse_lossy(text).unwrap();
+    assert_eq!(value.get("a").unwrap().as_str().unwrap(), "\u{fffd}!");
+    let value = Value::parse_lossy(r#""\ud83d\u0041""#).unwrap();
+    assert_eq!(value.as_str().unwrap(), "\u{fffd}A");
+}
+
+#[test]
 fn nesting_and_size_are_bounded() {
     let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
     assert!(Value::parse(&nested(MAX_TREE_DEPTH)).is_ok());

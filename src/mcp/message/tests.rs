@@ -115,3 +115,30 @@ fn members_beside_the_protocols_own_are_noticed() {
     assert!(!message(r#"{"jsonrpc":"1.0","method":"a"}"#).is_plain);
     assert!(!message(r#"{"method":"a"}"#).is_plain);
 }
+
+#[test]
+fn a_results_id_is_read_from_either_end_without_reading_the_result() {
+    let id = |line: &str| peek_result_id(line.as_bytes());
+    assert_eq!(
+        id(r#"{"jsonrpc":"2.0","id":7,"result":{"x":1}}"#),
+        Some(RequestId::Integer(7))
+    );
+    assert_eq!(
+        id(r#"{"result":{"x":1},"jsonrpc":"2.0","id":"a-b"}"#),
+        Some(RequestId::Text("a-b".into()))
+    );
+    for line in [
+        r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create"}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"a,b","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":"\u0061","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1.0,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
+        r#"{"result":{},"id":7}"#,
+        r#"[{"jsonrpc":"2.0","id":7,"result":{}}]"#,
+        r#"{"result":{"jsonrpc":"2.0","id":7}}"#,
+        "",
+    ] {
+        assert_eq!(id(line), None, "{line}");
+    }
+}
