@@ -21,6 +21,12 @@ impl DefinitionDigest {
         definition.write_canonical(&mut text);
         DefinitionDigest(Sha256::digest(text).into())
     }
+
+    /// One digest for two definitions that share a name.
+    #[must_use]
+    pub fn and(&self, other: &DefinitionDigest) -> DefinitionDigest {
+        DefinitionDigest(Sha256::new().chain_update(self.0).chain_update(other.0).finalize().into())
+    }
 }
 
 /// SHA-256 over server, exact tool name, definition and parameters of one call.

@@ -98,6 +98,23 @@ impl Renderer {
     }
 }
 
+/// A name from outside in quotes on one line, for sentences that people and agents read.
+#[must_use]
+pub fn quoted_name(name: &str) -> String {
+    quoted_text(name, NAME_LIMIT)
+}
+
+/// Text from outside in quotes on one line, shortened beyond `limit` characters.
+#[must_use]
+pub fn quoted_text(text: &str, limit: usize) -> String {
+    let mut out = String::new();
+    Renderer::new(limit).quoted(text, &mut out);
+    out
+}
+
+/// Names are shown up to here; far longer than any honest one.
+pub(super) const NAME_LIMIT: usize = 200;
+
 /// Numbers up to this length are always shown whole.
 const NUMBER_LIMIT: usize = 100;
 

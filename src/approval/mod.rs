@@ -2,6 +2,7 @@
 //!
 //! Asking, waiting and timing belong to the gate.
 
+pub mod cache;
 pub mod digest;
-mod display;
+pub mod display;
 pub mod prompt;

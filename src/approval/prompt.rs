@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use rmcp::model::ToolAnnotations;
 
 use super::digest::{CallDigest, other_params};
-use super::display::Renderer;
+use super::display::{NAME_LIMIT, Renderer};
 use crate::mcp::json::Value;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Decision;
@@ -121,8 +121,6 @@ impl Prompt<'_> {
 /// How long a string may be shown, tried from the longest on until the message fits.
 const STRING_LIMITS: [usize; 4] = [2_000, 500, 120, SHORTEST];
 const SHORTEST: usize = 40;
-/// Names are shown up to here; far longer than any honest one.
-const NAME_LIMIT: usize = 200;
 const DESCRIPTION_LIMIT: usize = 1_000;
 /// What arguments and other parameters may take when even short strings do not fit. Leaves
 /// room for names and a description in which every character is escaped.

@@ -1,5 +1,24 @@
 //! The gate: the sans-IO engine that decides what each message may do.
+//!
+//! Lines and the time go in, outputs come out; it does no I/O and reads no clock.
 
+mod asking;
+mod catalogue;
+mod deciding;
+mod from_client;
+mod from_upstream;
+mod handshake;
+mod held;
+mod ids;
+mod output;
+mod permit;
+mod refusal;
 mod settings;
+mod state;
 
-pub use settings::{DedupeField, Retry, Settings, TimeoutAction};
+pub use output::{Output, Payload, Ticket};
+pub use permit::Permitted;
+pub use state::{Gate, Now};
+pub use settings::{Retry, Settings, TimeoutAction};
+
+pub use crate::approval::cache::DedupeField;

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::approval::cache::DedupeField;
+
 /// The final outcome of a prompt that was delivered and that nobody answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimeoutAction {
@@ -12,19 +14,6 @@ pub enum TimeoutAction {
     /// Refuse the call. The default.
     #[default]
     Deny,
-}
-
-/// One part of what makes two calls identical for the TTL cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DedupeField {
-    /// The server's name.
-    Server,
-    /// The tool's exact name.
-    Tool,
-    /// The call's arguments.
-    Args,
-    /// The risk that the policy saw.
-    Risk,
 }
 
 /// How a channel that could not decide is tried again.

@@ -62,7 +62,9 @@ impl RequestId {
         }
     }
 
-    fn read(value: &Value<'_>) -> Option<RequestId> {
+    /// Reads a value as an id; `None` for what no id can be.
+    #[must_use]
+    pub fn read(value: &Value<'_>) -> Option<RequestId> {
         match value {
             Value::String(text) => Some(RequestId::Text(text.decode().into())),
             Value::Number(token) => Some(RequestId::from_number(token)),

@@ -104,7 +104,7 @@ pub enum Reason {
     Allowed(String),
     /// The name has characters outside printable ASCII.
     UnreadableName,
-    /// The mode alone decided (`all` or `none`).
+    /// The mode alone decided: `all`, `none`, or `annotated` without a destructive hint.
     Mode(Mode),
     /// The upstream does not list the tool, or its list could not be read.
     Unlisted,

@@ -3,5 +3,13 @@
 //! Plain data and pure functions; asking, logging and forwarding are done elsewhere.
 
 mod decision;
+mod engine;
+mod error;
+mod matcher;
+mod rule;
+mod verb;
 
 pub use decision::{Action, Decision, Mode, Reason, Risk};
+pub use engine::{Listing, Policy};
+pub use error::PolicyError;
+pub use rule::Rules;

@@ -1,0 +1,328 @@
+//! How a human is asked in a legacy session, and what an answer leads to.
+//!
+//! What a call is asked about as, and whether at all, is decided in `deciding`.
+
+use std::time::Duration;
+
+use rmcp::model::ToolAnnotations;
+
+use super::deciding::with_params;
+use super::held::{Delivery, Held, HeldKey, Prompt, Question, QuestionKey, Stage, Verdict};
+use super::output::{Output, Payload};
+use super::refusal::Refusal;
+use super::settings::{Retry, TimeoutAction};
+use super::state::{Gate, Now, Peer};
+use crate::approval::prompt::{Prompt as PromptText, Round};
+use crate::audit::record::Outcome;
+use crate::mcp::elicit::{Answer, create_request};
+use crate::mcp::error::{cancelled_notification, progress_notification};
+use crate::mcp::message::RequestId;
+use crate::policy::Risk;
+
+/// The channel's name in the audit log.
+const ELICITATION: &str = "elicitation";
+
+impl Gate {
+    /// Asks about a held call, or lets it join an identical one that is being asked about.
+    pub(super) fn put_question(&mut self, key: HeldKey, now: Now) {
+        let Some(asked_as) = self.held.get(&key).and_then(|held| held.asked_as.as_ref()) else {
+            return;
+        };
+        let (dedupe, risk) = (asked_as.dedupe, asked_as.decision.risk);
+        let shared = dedupe.and_then(|dedupe| {
+            let mut questions = self.questions.iter_mut();
+            questions.find(|(_, question)| question.dedupe == Some(dedupe))
+        });
+        if let Some((question_key, question)) = shared {
+            question.calls.push(key);
+            let question_key = *question_key;
+            return self.set_stage(key, Stage::Human(question_key));
+        }
+        let round = match self.held.get(&key) {
+            Some(held) if held.changes > 0 => Round::Changed,
+            _ => Round::First,
+        };
+        let Some(message) = self.message(key, round) else {
+            return self.fail_held(key, "the call cannot be read", now);
+        };
+        let question_key = self.fresh_key();
+        let yeses_needed = if self.settings.double_confirm && risk == Risk::High {
+            2
+        } else {
+            1
+        };
+        self.set_stage(key, Stage::Human(question_key));
+        self.questions.insert(
+            question_key,
+            Question {
+                calls: vec![key],
+                dedupe,
+                message,
+                prompt: Prompt::Backoff {
+                    until: now.elapsed,
+                    error: String::new(),
+                },
+                deadline: self.human_deadline(now),
+                yeses_needed,
+                retries_left: self.settings.retry.attempts,
+                backoff: self.settings.retry.initial_backoff,
+            },
+        );
+        self.send_prompt(question_key, now);
+    }
+
+    /// The client answered a prompt.
+    pub(super) fn answer_question(&mut self, key: QuestionKey, answer: Answer, now: Now) {
+        let Some(question) = self.questions.get_mut(&key) else {
+            return;
+        };
+        if let Prompt::Open { id, .. } = &question.prompt {
+            // INVARIANT 2: one answer; a second one under the same id counts for nothing.
+            let id = id.clone();
+            self.question_by_prompt.remove(&id);
+            self.retired_prompts.add(id);
+        }
+        match answer {
+            Answer::Approved { reason } if question.yeses_needed <= 1 => {
+                let verdict = Verdict {
+                    outcome: Outcome::Approved,
+                    reason: reason.unwrap_or_else(|| "approved".to_owned()),
+                    engine: ELICITATION,
+                };
+                if let Some(dedupe) = question.dedupe {
+                    self.cache.insert(dedupe, now.elapsed);
+                }
+                self.grant(key, &verdict, now);
+            }
+            Answer::Approved { .. } => {
+                question.yeses_needed -= 1;
+                let first = question.calls.first().copied();
+                let message = first.and_then(|call| self.message(call, Round::Second));
+                let deadline = self.human_deadline(now);
+                if let (Some(message), Some(question)) = (message, self.questions.get_mut(&key)) {
+                    question.message = message;
+                    question.deadline = deadline;
+                }
+                self.send_prompt(key, now);
+            }
+            Answer::Refused { reason, how } => {
+                let refusal = Refusal::Denied { reason };
+                let log = match &refusal {
+                    Refusal::Denied { reason: Some(_) } => None,
+                    _ => Some(how),
+                };
+                self.refuse_question(key, Outcome::Denied, &refusal, log, now);
+            }
+            Answer::Failed { message } if question.retries_left > 0 => {
+                question.retries_left -= 1;
+                question.prompt = Prompt::Backoff {
+                    until: now.elapsed.saturating_add(question.backoff),
+                    error: message,
+                };
+                question.backoff = next_backoff(question.backoff, &self.settings.retry);
+            }
+            Answer::Failed { message } => {
+                let refusal = Refusal::ClientError(message);
+                self.refuse_question(key, Outcome::Error, &refusal, None, now);
+            }
+        }
+    }
+
+    /// Time has passed: prompts that nobody answered, and ones to be shown again.
+    pub(super) fn tick_questions(&mut self, now: Now) {
+        let keys: Vec<QuestionKey> = self.questions.keys().copied().collect();
+        for key in keys {
+            let Some(question) = self.questions.get(&key) else {
+                continue;
+            };
+            if question.deadline.is_some_and(|deadline| deadline <= now.elapsed) {
+                self.expire_question(key, now);
+            } else if let Prompt::Backoff { until, .. } = question.prompt
+                && until <= now.elapsed
+            {
+                self.send_prompt(key, now);
+            }
+        }
+    }
+
+    fn expire_question(&mut self, key: QuestionKey, now: Now) {
+        let Some(question) = self.questions.get(&key) else {
+            return;
+        };
+        match &question.prompt {
+            // INVARIANT 3: only a prompt that the client can have seen may run out into a
+            // yes, and only where the operator chose that.
+            Prompt::Open {
+                delivery: Delivery::Delivered,
+                ..
+            } if self.settings.timeout_action == TimeoutAction::Approve => {
+                self.withdraw(key, "nobody answered in time");
+                let verdict = Verdict {
+                    outcome: Outcome::Timeout,
+                    reason: "nobody answered in time; the operator chose to approve then".into(),
+                    engine: ELICITATION,
+                };
+                self.grant(key, &verdict, now);
+            }
+            Prompt::Open { .. } => {
+                self.withdraw(key, "nobody answered in time");
+                self.refuse_question(key, Outcome::Timeout, &Refusal::TimedOut, None, now);
+            }
+            Prompt::Backoff { error, .. } => {
+                let refusal = Refusal::ClientError(error.clone());
+                self.refuse_question(key, Outcome::Error, &refusal, None, now);
+            }
+        }
+    }
+
+    /// Lets all calls of a question run.
+    fn grant(&mut self, key: QuestionKey, verdict: &Verdict, now: Now) {
+        let Some(question) = self.questions.remove(&key) else {
+            return;
+        };
+        for call in question.calls {
+            self.confirm(call, verdict, now);
+        }
+    }
+
+    /// Refuses all calls of a question whose prompt is answered or withdrawn.
+    fn refuse_question(
+        &mut self,
+        key: QuestionKey,
+        outcome: Outcome,
+        refusal: &Refusal,
+        log: Option<&str>,
+        now: Now,
+    ) {
+        let Some(question) = self.questions.remove(&key) else {
+            return;
+        };
+        for call in question.calls {
+            if let Some(held) = self.take_held(call) {
+                self.tell_refused(&held, outcome, refusal, log, Some(ELICITATION), now);
+            }
+        }
+    }
+
+    /// The client has gone: its question can have no answer.
+    pub(super) fn abandon_question(&mut self, key: QuestionKey, refusal: &Refusal, now: Now) {
+        self.withdraw(key, "the client has gone");
+        self.refuse_question(key, Outcome::Cancelled, refusal, None, now);
+    }
+
+    /// A call that was taken out no longer waits for a human; the last one takes the prompt
+    /// with it.
+    pub(super) fn leave_question(&mut self, held: &Held, key: HeldKey) {
+        let Stage::Human(question_key) = held.stage else {
+            return;
+        };
+        let Some(question) = self.questions.get_mut(&question_key) else {
+            return;
+        };
+        question.calls.retain(|call| *call != key);
+        if question.calls.is_empty() {
+            self.withdraw(question_key, "the call was cancelled");
+            self.questions.remove(&question_key);
+        }
+    }
+
+    /// Takes an open prompt back from the client. A late answer counts for nothing.
+    fn withdraw(&mut self, key: QuestionKey, reason: &str) {
+        let Some(question) = self.questions.get(&key) else {
+            return;
+        };
+        let Prompt::Open { id, .. } = &question.prompt else {
+            return;
+        };
+        let id = id.clone();
+        self.question_by_prompt.remove(&id);
+        if self.client == Peer::Open {
+            self.send_to_client(cancelled_notification(&id, reason));
+        }
+        self.retired_prompts.add(id);
+    }
+
+    /// Sends a question's message under a fresh id.
+    fn send_prompt(&mut self, key: QuestionKey, now: Now) {
+        let words = match self.handshake.words() {
+            Ok(words) => words,
+            Err(cannot) => {
+                let refusal = Refusal::CannotAsk(cannot);
+                return self.refuse_question(key, Outcome::Denied, &refusal, None, now);
+            }
+        };
+        let id = self.ids.next();
+        let Some(question) = self.questions.get_mut(&key) else {
+            return;
+        };
+        question.prompt = Prompt::Open {
+            id: id.clone(),
+            delivery: Delivery::Queued,
+        };
+        let request = create_request(&id, question.message.clone(), words);
+        self.question_by_prompt.insert(id, key);
+        self.put(Output::ToClient(Payload::Text(request)));
+    }
+
+    fn message(&self, key: HeldKey, round: Round) -> Option<String> {
+        let held = self.held.get(&key)?;
+        let asked_as = held.asked_as.as_ref()?;
+        with_params(&held.text, |params| {
+            let tool = self.catalogue.tool(&params.name);
+            let annotations: Option<&ToolAnnotations> =
+                tool.and_then(|tool| tool.annotations.as_ref()?.as_ref());
+            PromptText {
+                server: &self.settings.server,
+                call: params,
+                decision: &asked_as.decision,
+                description: tool.and_then(|tool| tool.description.as_deref()),
+                hints: &self.policy.hints(&params.name, annotations),
+                digest: asked_as.digest,
+                round,
+            }
+            .message()
+        })
+    }
+
+    fn human_deadline(&self, now: Now) -> Option<Duration> {
+        let timeout = self.settings.timeout?;
+        Some(now.elapsed.saturating_add(timeout))
+    }
+
+    fn set_stage(&mut self, key: HeldKey, stage: Stage) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.stage = stage;
+        }
+    }
+
+    /// Keeps clients patient that asked to hear of progress.
+    pub(super) fn tick_progress(&mut self, now: Now) {
+        let mut notifications = Vec::new();
+        for held in self.held.values_mut() {
+            if let Some(progress) = &mut held.progress
+                && progress.next <= now.elapsed
+            {
+                let value = progress.advance(now.elapsed);
+                let text = "waiting for a human's approval";
+                notifications.push(progress_notification(&progress.token, value, text));
+            }
+        }
+        for notification in notifications {
+            self.put(Output::Progress(notification));
+        }
+    }
+
+    /// Whether an id is that of a prompt that still waits.
+    #[cfg(test)]
+    pub(super) fn is_open_prompt(&self, id: &RequestId) -> bool {
+        self.question_by_prompt.contains_key(id)
+    }
+}
+
+/// INVARIANT 3: never a panic for an odd multiplier; the longest pause at most.
+fn next_backoff(backoff: Duration, retry: &Retry) -> Duration {
+    let seconds = backoff.as_secs_f64() * retry.multiplier;
+    Duration::try_from_secs_f64(seconds)
+        .unwrap_or(retry.max_backoff)
+        .min(retry.max_backoff)
+}

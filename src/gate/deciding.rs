@@ -1,0 +1,674 @@
+//! What becomes of a tool call: passed, held, refused, or released.
+//!
+//! How a human is asked stands in `asking`.
+
+use std::time::Duration;
+
+use super::from_client::{ID_IN_USE, TOO_MANY};
+use super::handshake::CannotAsk;
+use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
+use super::output::{NeededApproval, Output, Payload, Ticket};
+use super::permit::Permitted;
+use super::refusal::{Explanation, Refusal, refused_result};
+use super::state::{Gate, InFlight, Now, Peer};
+use crate::approval::digest::{CallDigest, DefinitionDigest};
+use crate::audit::record::{Decided, Forwarded, Line, Outcome};
+use crate::mcp::json::{Text, Value, write_string};
+use crate::mcp::message::{Id, Kind, Message, RequestId, read_message};
+use crate::mcp::tool::CallToolRequestParams;
+use crate::policy::{Action, Decision, Listing, Reason, Risk};
+
+/// How often a tool may change under one call before nobody is asked again.
+const MAX_CHANGES: u32 = 3;
+
+/// A call that is being looked at, wherever its text is kept.
+pub(super) struct Call<'a> {
+    pub(super) id: &'a RequestId,
+    pub(super) params: &'a CallToolRequestParams<'a>,
+    pub(super) era: Era,
+    pub(super) arrived: Duration,
+}
+
+/// What the log says of a call beside what it is.
+pub(super) struct Finding<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) risk: Risk,
+    pub(super) reason: &'a str,
+    pub(super) policy_reason: Option<&'a str>,
+    pub(super) forwarded: Forwarded,
+    pub(super) digest: Option<CallDigest>,
+    pub(super) engine: Option<&'a str>,
+}
+
+impl Gate {
+    pub(super) fn call_from_client(
+        &mut self,
+        text: &str,
+        message: &Message<'_>,
+        params: Option<&str>,
+        payload: Payload,
+        now: Now,
+    ) {
+        // INVARIANT 4: what fails to parse strictly as a call but could be one is refused.
+        let id = match &message.id {
+            Id::Some(id) if id.is_usable() => id,
+            Id::Some(id) => {
+                return self.refuse_call(now, Some(id.clone()), None, "its id is not a whole number");
+            }
+            Id::Unusable => {
+                return self.refuse_call(now, None, None, "its id is no string or number");
+            }
+            Id::Absent => {
+                self.record_event(now, "refused", &[("reason", "a tools/call without an id")]);
+                // SPEC, JSON-RPC 2.0: a notification is never answered.
+                return self.warn("a tools/call without an id was not passed on".into());
+            }
+        };
+        let params = params.map_or(
+            Err(crate::mcp::tool::CallError::NoParams),
+            CallToolRequestParams::parse,
+        );
+        let params = match params {
+            Ok(params) => params,
+            Err(error) => return self.refuse_call(now, Some(id.clone()), None, &error.to_string()),
+        };
+        let name = Some(&*params.name);
+        if !message.is_plain {
+            let why = "its envelope is not plain JSON-RPC 2.0";
+            return self.refuse_call(now, Some(id.clone()), name, why);
+        }
+        if self.held_by_id.contains_key(id)
+            || self.in_flight.contains_key(id)
+            || self.catalogue.is_asked(id)
+        {
+            return self.refuse_call(now, Some(id.clone()), name, ID_IN_USE);
+        }
+        if self.held.len() >= self.settings.max_pending
+            || self.in_flight.len() >= self.settings.max_pending
+        {
+            return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
+        }
+        let era = match params.protocol_version() {
+            Some(_) => Era::Stateless,
+            None => Era::Legacy,
+        };
+        let call = Call {
+            id,
+            params: &params,
+            era,
+            arrived: now.elapsed,
+        };
+        match self.decide(&params.name, now) {
+            Some(decision) => match decision.action {
+                Action::Pass => self.pass(&call, &decision, payload, now),
+                Action::Block => self.block(&call, &decision, payload, now),
+                Action::Ask => {
+                    let key = self.hold(text, &call, now);
+                    self.ask_about(key, &decision, now);
+                }
+            },
+            None => self.hold_for_list(text, &call, now),
+        }
+    }
+
+    /// The policy's answer, if it needs no list or the list is settled.
+    fn decide(&mut self, name: &str, now: Now) -> Option<Decision> {
+        if !self.catalogue.is_settled(now.elapsed) {
+            return self.policy.decide_by_name(name);
+        }
+        let Some(tool) = self.catalogue.tool_mut(name) else {
+            return Some(self.policy.decide(name, Listing::Unlisted));
+        };
+        if let Some(decision) = &tool.decision {
+            return Some(decision.clone());
+        }
+        let listing = match &tool.annotations {
+            Some(annotations) => Listing::Listed(annotations.as_ref()),
+            None => Listing::Unlisted,
+        };
+        let decision = self.policy.decide(name, listing);
+        tool.decision = Some(decision.clone());
+        Some(decision)
+    }
+
+    fn pass(&mut self, call: &Call<'_>, decision: &Decision, payload: Payload, now: Now) {
+        let finding = Finding {
+            outcome: Outcome::Passed,
+            risk: decision.risk,
+            reason: &decision.reason.to_string(),
+            policy_reason: None,
+            forwarded: Forwarded::Yes,
+            digest: None,
+            engine: None,
+        };
+        self.release(call, &finding, payload, NeededApproval::No, now);
+    }
+
+    fn block(&mut self, call: &Call<'_>, decision: &Decision, payload: Payload, now: Now) {
+        if self.settings.dry_run {
+            return self.release_dry(call, decision, "would be blocked", payload, now);
+        }
+        let reason = decision.reason.to_string();
+        let finding = Finding {
+            outcome: Outcome::Blocked,
+            risk: decision.risk,
+            reason: &reason,
+            policy_reason: None,
+            forwarded: Forwarded::No,
+            digest: None,
+            engine: None,
+        };
+        self.refuse(call, &finding, &Refusal::Blocked, Some(decision), now);
+    }
+
+    /// Dry run: says what would happen, and lets the call through.
+    pub(super) fn release_dry(
+        &mut self,
+        call: &Call<'_>,
+        decision: &Decision,
+        would: &str,
+        payload: Payload,
+        now: Now,
+    ) {
+        let finding = Finding {
+            outcome: Outcome::DryRun,
+            risk: decision.risk,
+            reason: &format!("{would}: {}", decision.reason),
+            policy_reason: None,
+            forwarded: Forwarded::Yes,
+            digest: None,
+            engine: None,
+        };
+        // No approval is needed where nobody is asked, but the operator wants the log.
+        self.release(call, &finding, payload, NeededApproval::No, now);
+    }
+
+    /// INVARIANT 1: the one way by which a call leaves the gate, always with its line.
+    pub(super) fn release(
+        &mut self,
+        call: &Call<'_>,
+        finding: &Finding<'_>,
+        payload: Payload,
+        approval: NeededApproval,
+        now: Now,
+    ) {
+        self.in_flight.insert(call.id.clone(), InFlight::Any);
+        let line = self.line(call, finding, now);
+        self.put(Output::Release {
+            line,
+            payload: Permitted::new(payload),
+            ticket: Ticket {
+                id: call.id.clone(),
+                tool: call.params.name.to_string(),
+                era: call.era,
+                approval,
+            },
+        });
+    }
+
+    /// Records a refusal and tells the client.
+    pub(super) fn refuse(
+        &mut self,
+        call: &Call<'_>,
+        finding: &Finding<'_>,
+        refusal: &Refusal,
+        decision: Option<&Decision>,
+        now: Now,
+    ) {
+        let line = self.line(call, finding, now);
+        self.put(Output::Record(line));
+        let explanation = decision
+            .filter(|_| self.settings.explain)
+            .map(|decision| Explanation {
+                decision,
+                mode: self.policy.mode(),
+            });
+        let result = refused_result(call.id, &call.params.name, call.era, refusal, explanation);
+        self.send_to_client(result);
+    }
+
+    fn line(&self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
+        let mut id = String::new();
+        call.id.write(&mut id);
+        Line::decided(&Decided {
+            unix_ms: now.unix_ms,
+            session: &self.session,
+            server: &self.settings.server,
+            tool: &call.params.name,
+            args: call.params.get("arguments"),
+            outcome: finding.outcome,
+            risk: finding.risk,
+            reason: finding.reason,
+            policy_reason: finding.policy_reason,
+            mode: self.policy.mode(),
+            dry_run: self.settings.dry_run,
+            forwarded: finding.forwarded,
+            duration: now.elapsed.saturating_sub(call.arrived),
+            request_id: Some(&id),
+            call: finding.digest,
+            engine: finding.engine,
+        })
+    }
+
+    /// Records a call that was refused before it could be held, so without its arguments.
+    pub(super) fn record_unheld(
+        &mut self,
+        now: Now,
+        tool: &str,
+        outcome: Outcome,
+        reason: &str,
+        id: Option<&RequestId>,
+    ) {
+        let id = id.map(|id| {
+            let mut text = String::new();
+            id.write(&mut text);
+            text
+        });
+        let line = Line::decided(&Decided {
+            unix_ms: now.unix_ms,
+            session: &self.session,
+            server: &self.settings.server,
+            tool,
+            args: None,
+            outcome,
+            risk: Risk::High,
+            reason,
+            policy_reason: None,
+            mode: self.policy.mode(),
+            dry_run: self.settings.dry_run,
+            forwarded: Forwarded::No,
+            duration: Duration::ZERO,
+            request_id: id.as_deref(),
+            call: None,
+            engine: None,
+        });
+        self.put(Output::Record(line));
+    }
+
+    /// Keeps a call back.
+    fn hold(&mut self, text: &str, call: &Call<'_>, now: Now) -> HeldKey {
+        let key = self.fresh_key();
+        let progress = call.params.progress_token().map(|token| {
+            let mut text = String::new();
+            token.write_canonical(&mut text);
+            Progress::new(text, now.elapsed)
+        });
+        self.held_by_id.insert(call.id.clone(), key);
+        self.held.insert(
+            key,
+            Held {
+                id: call.id.clone(),
+                text: text.to_owned(),
+                era: call.era,
+                arrived: call.arrived,
+                stage: Stage::List,
+                progress,
+                asked_as: None,
+                changes: 0,
+            },
+        );
+        key
+    }
+
+    /// Keeps a call back until the tool list is settled, or refuses it where the list cannot
+    /// be asked for.
+    fn hold_for_list(&mut self, text: &str, call: &Call<'_>, now: Now) {
+        let in_time = match call.era {
+            Era::Stateless => true,
+            Era::Legacy => self.handshake.is_complete() || self.handshake.is_under_way(),
+        };
+        if !in_time {
+            let finding = Finding {
+                outcome: Outcome::Denied,
+                risk: Risk::High,
+                reason: &Refusal::BeforeHandshake.log_reason(),
+                policy_reason: None,
+                forwarded: Forwarded::No,
+                digest: None,
+                engine: None,
+            };
+            return self.refuse(call, &finding, &Refusal::BeforeHandshake, None, now);
+        }
+        self.hold(text, call, now);
+        self.want_list(call.era, stateless_meta(call.params), now);
+    }
+
+    /// Somebody waits for the list: asks for it, as soon as the era allows.
+    fn want_list(&mut self, era: Era, meta: Option<String>, now: Now) {
+        self.catalogue.want(now.elapsed);
+        let may_ask = match era {
+            Era::Stateless => true,
+            Era::Legacy => self.handshake.is_complete(),
+        };
+        if may_ask && self.upstream == Peer::Open && self.catalogue.is_to_be_asked_for() {
+            self.catalogue.start(meta);
+            self.ask_for_list(None);
+        }
+    }
+
+    /// Moves on every call that waits for the list, in order of arrival.
+    pub(super) fn resume_waiting(&mut self, now: Now) {
+        let waiting = self.held.iter().filter(|(_, held)| match held.stage {
+            Stage::List | Stage::Confirm(_) => true,
+            Stage::Human(_) => false,
+        });
+        let keys: Vec<HeldKey> = waiting.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.resume(key, now);
+        }
+    }
+
+    fn resume(&mut self, key: HeldKey, now: Now) {
+        let Some(held) = self.held.get(&key) else {
+            return;
+        };
+        let era = held.era;
+        if !self.catalogue.is_settled(now.elapsed) {
+            let meta = with_params(&held.text, stateless_meta).flatten();
+            return self.want_list(era, meta, now);
+        }
+        match held.stage.clone() {
+            Stage::Human(_) => {}
+            Stage::Confirm(verdict) => self.confirm(key, &verdict, now),
+            Stage::List => {
+                let Some(name) = with_params(&held.text, |params| params.name.to_string()) else {
+                    return self.fail_held(key, "the call cannot be read", now);
+                };
+                let Some(decision) = self.decide(&name, now) else {
+                    return;
+                };
+                match decision.action {
+                    Action::Ask => self.ask_about(key, &decision, now),
+                    Action::Pass => self.with_taken(key, |gate, call, text| {
+                        gate.pass(call, &decision, Payload::Text(text), now);
+                    }),
+                    Action::Block => self.with_taken(key, |gate, call, text| {
+                        gate.block(call, &decision, Payload::Text(text), now);
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Something lets a held call run. INVARIANT 2: it runs only if the tool is still what
+    /// was shown; otherwise it is asked about again.
+    pub(super) fn confirm(&mut self, key: HeldKey, verdict: &Verdict, now: Now) {
+        let Some(held) = self.held.get_mut(&key) else {
+            return;
+        };
+        let Some(asked_as) = held.asked_as.clone() else {
+            return self.fail_held(key, "the call was never asked about", now);
+        };
+        held.stage = Stage::Confirm(verdict.clone());
+        let era = held.era;
+        if self.client == Peer::Gone {
+            // INVARIANT 3: a client that is lost before its call runs is a refusal.
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            let refusal = Refusal::Cancelled;
+            return self.tell_refused(&held, Outcome::Cancelled, &refusal, None, None, now);
+        }
+        if !self.catalogue.is_settled(now.elapsed) {
+            return self.want_list(era, None, now);
+        }
+        let Some(name) = with_params(&held.text, |params| params.name.to_string()) else {
+            return self.fail_held(key, "the call cannot be read", now);
+        };
+        if self.definition_of(&name) == asked_as.definition {
+            return self.with_taken(key, |gate, call, text| {
+                let finding = Finding {
+                    outcome: verdict.outcome,
+                    risk: asked_as.decision.risk,
+                    reason: &verdict.reason,
+                    policy_reason: Some(&asked_as.decision.reason.to_string()),
+                    forwarded: Forwarded::Yes,
+                    digest: Some(asked_as.digest),
+                    engine: Some(verdict.engine),
+                };
+                let payload = Payload::Text(text);
+                gate.release(call, &finding, payload, NeededApproval::Yes, now);
+            });
+        }
+        let changes = self.held.get_mut(&key).map_or(0, |held| {
+            held.changes += 1;
+            held.changes
+        });
+        if changes > MAX_CHANGES {
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            let refusal = Refusal::KeepsChanging;
+            return self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
+        }
+        // A server that calls its tool harmless while a human is asked is not believed.
+        let decision = match self.decide(&name, now) {
+            Some(decision) if decision.action == Action::Ask => decision,
+            Some(_) | None => asked_as.decision,
+        };
+        self.ask_about(key, &decision, now);
+    }
+
+    pub(super) fn definition_of(&self, name: &str) -> Option<DefinitionDigest> {
+        self.catalogue.tool(name).map(|tool| tool.definition)
+    }
+
+    /// Asks about a held call, or lets an approval that was given before cover it.
+    fn ask_about(&mut self, key: HeldKey, decision: &Decision, now: Now) {
+        if self.settings.dry_run {
+            return self.with_taken(key, |gate, call, text| {
+                gate.release_dry(call, decision, "would be asked about", Payload::Text(text), now);
+            });
+        }
+        let Some(asked_as) = self.asked_as(key, decision) else {
+            return self.fail_held(key, "the call cannot be read", now);
+        };
+        let dedupe = asked_as.dedupe;
+        let Some(held) = self.held.get_mut(&key) else {
+            return;
+        };
+        held.asked_as = Some(asked_as);
+        if dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed)) {
+            let verdict = Verdict {
+                outcome: Outcome::Approved,
+                reason: "an earlier approval covers it".into(),
+                engine: "cache",
+            };
+            return self.confirm(key, &verdict, now);
+        }
+        if let Err(cannot) = self.can_ask(key) {
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            let refusal = Refusal::CannotAsk(cannot);
+            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+        }
+        self.put_question(key, now);
+    }
+
+    fn can_ask(&self, key: HeldKey) -> Result<(), CannotAsk> {
+        if self.client == Peer::Gone {
+            return Err(CannotAsk::ClientGone);
+        }
+        match self.held.get(&key).map(|held| held.era) {
+            Some(Era::Legacy) => self.handshake.words().map(drop),
+            Some(Era::Stateless) | None => Err(CannotAsk::Stateless),
+        }
+    }
+
+    fn asked_as(&self, key: HeldKey, decision: &Decision) -> Option<AskedAs> {
+        let held = self.held.get(&key)?;
+        with_params(&held.text, |params| {
+            let definition = self.definition_of(&params.name);
+            AskedAs {
+                decision: decision.clone(),
+                definition,
+                digest: CallDigest::of(&self.settings.server, params, definition.as_ref()),
+                dedupe: self.cache.is_on().then(|| {
+                    crate::approval::cache::DedupeKey::of(
+                        &self.settings.dedupe_fields,
+                        &self.settings.dedupe_arg_keys,
+                        &self.settings.server,
+                        params,
+                        decision.risk,
+                        definition.as_ref(),
+                    )
+                }),
+            }
+        })
+    }
+
+    pub(super) fn take_held(&mut self, key: HeldKey) -> Option<Held> {
+        let held = self.held.remove(&key)?;
+        self.held_by_id.remove(&held.id);
+        Some(held)
+    }
+
+    /// Takes a held call out and hands it on with its text.
+    fn with_taken(&mut self, key: HeldKey, then: impl FnOnce(&mut Gate, &Call<'_>, String)) {
+        let Some(held) = self.take_held(key) else {
+            return;
+        };
+        with_params(&held.text, |params| {
+            let call = Call {
+                id: &held.id,
+                params,
+                era: held.era,
+                arrived: held.arrived,
+            };
+            then(self, &call, held.text.clone());
+        });
+    }
+
+    /// Records and tells that a held call, already taken out, is refused.
+    pub(super) fn tell_refused(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        refusal: &Refusal,
+        reason: Option<&str>,
+        engine: Option<&str>,
+        now: Now,
+    ) {
+        self.finish_refused(held, outcome, refusal, engine, reason, now, Told::Yes);
+    }
+
+    /// Records that a held call, already taken out, is refused; the client is not told.
+    pub(super) fn record_refused(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        refusal: &Refusal,
+        reason: Option<&str>,
+        now: Now,
+    ) {
+        self.finish_refused(held, outcome, refusal, None, reason, now, Told::No);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "private; its two callers name the cases")]
+    fn finish_refused(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        refusal: &Refusal,
+        engine: Option<&str>,
+        reason: Option<&str>,
+        now: Now,
+        told: Told,
+    ) {
+        let asked_as = held.asked_as.as_ref();
+        let unasked = Decision {
+            action: Action::Ask,
+            risk: Risk::High,
+            reason: Reason::Unlisted,
+        };
+        let decision = asked_as.map_or(&unasked, |asked_as| &asked_as.decision);
+        let reason = reason.map_or_else(|| refusal.log_reason(), str::to_owned);
+        let policy_reason = asked_as.map(|asked_as| asked_as.decision.reason.to_string());
+        let finding = Finding {
+            outcome,
+            risk: decision.risk,
+            reason: &reason,
+            policy_reason: policy_reason.as_deref(),
+            forwarded: Forwarded::No,
+            digest: asked_as.map(|asked_as| asked_as.digest),
+            engine,
+        };
+        with_params(&held.text, |params| {
+            let call = Call {
+                id: &held.id,
+                params,
+                era: held.era,
+                arrived: held.arrived,
+            };
+            match told {
+                Told::Yes => self.refuse(&call, &finding, refusal, Some(decision), now),
+                Told::No => {
+                    let line = self.line(&call, &finding, now);
+                    self.put(Output::Record(line));
+                }
+            }
+        });
+    }
+
+    /// A held call cannot go on through nobody's decision: recorded as an error, answered with
+    /// one.
+    pub(super) fn fail_held(&mut self, key: HeldKey, why: &str, now: Now) {
+        let Some(held) = self.take_held(key) else {
+            return;
+        };
+        self.leave_question(&held, key);
+        self.record_refused(&held, Outcome::Error, &Refusal::Cancelled, Some(why), now);
+        let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+        self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
+    }
+}
+
+/// Whether the client hears of a refusal.
+enum Told {
+    Yes,
+    No,
+}
+
+/// Reads a held call's parameters again; it was readable when it was held.
+pub(super) fn with_params<T>(
+    text: &str,
+    then: impl FnOnce(&CallToolRequestParams<'_>) -> T,
+) -> Option<T> {
+    let message = read_message(text).ok()?;
+    let Kind::Call { params, .. } = message.kind else {
+        return None;
+    };
+    let params = CallToolRequestParams::parse(params?).ok()?;
+    Some(then(&params))
+}
+
+/// The `_meta` that a stateless upstream wants to see with `tools/list`: the call's own
+/// protocol fields, as JSON. `None` for a legacy call.
+///
+/// SPEC 2026-07-28: "Client requests carry the following `io.modelcontextprotocol/*` fields
+/// in `_meta`; fields marked as required MUST be included on every request".
+fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
+    params.protocol_version()?;
+    let mut out = String::from("{");
+    let fields = params.meta().iter().map(|(key, value)| (Text::decode(key), value));
+    let fields: Vec<(_, &Value<'_>)> = fields
+        .filter(|(key, _)| STATELESS_FIELDS.contains(&&**key))
+        .collect();
+    for (i, (key, value)) in fields.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write_string(key, &mut out);
+        out.push(':');
+        value.write_canonical(&mut out);
+    }
+    out.push('}');
+    Some(out)
+}
+
+const STATELESS_FIELDS: [&str; 3] = [
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+];

@@ -1,0 +1,263 @@
+//! What a line from the client leads to.
+//!
+//! What becomes of a tool call is decided in `deciding`.
+
+use rmcp::model::ErrorCode;
+
+use super::held::HeldKey;
+use super::output::Payload;
+use super::refusal::Refusal;
+use super::state::{Gate, InFlight, Now};
+use crate::audit::record::Outcome;
+use crate::mcp::elicit::read_answer;
+use crate::mcp::json::{Value, line_text};
+use crate::mcp::message::{
+    Id, Kind, Line, Message, MessageError, RequestId, Unreadable, fold, peek_result_id, read_line,
+    read_message,
+};
+use crate::mcp::tool;
+
+/// The most entries of a batch that are looked at.
+const MAX_BATCH: usize = 4_096;
+
+impl Gate {
+    /// The client sent a line, given without its newline.
+    pub fn from_client(&mut self, line: &[u8], now: Now) {
+        let read = line_text(line)
+            .map_err(|error| Unreadable {
+                id: None,
+                error: error.into(),
+            })
+            .and_then(|text| Ok((text, read_line(text)?)));
+        match read {
+            Err(unreadable) => self.refuse_unreadable(&unreadable, now),
+            Ok((_, Line::Blank)) => {}
+            Ok((text, Line::Message(message))) => {
+                self.message_from_client(text, &message, Payload::Frame, now);
+            }
+            Ok((_, Line::Batch(entries))) => self.batch_from_client(&entries, now),
+        }
+        self.close_if_done();
+    }
+
+    /// The client sent a line longer than the cap; all but its ends is gone.
+    pub fn overlong_from_client(&mut self, head: &[u8], tail: &[u8], now: Now) {
+        let id = id_near_the_ends(head, tail);
+        let reason = "the message is larger than --max-message-size";
+        self.record_event(now, "refused", &[("reason", reason)]);
+        self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, reason.to_owned());
+    }
+
+    /// INVARIANT 4: a batch is handled entry by entry, so that none hides among others.
+    fn batch_from_client(&mut self, entries: &[&str], now: Now) {
+        if entries.is_empty() || entries.len() > MAX_BATCH {
+            let message = format!("a batch must have 1 to {MAX_BATCH} entries");
+            self.record_event(now, "refused", &[("reason", &message)]);
+            self.send_error(None, ErrorCode::INVALID_REQUEST, message);
+            return;
+        }
+        for entry in entries {
+            match read_message(entry) {
+                Ok(message) => {
+                    let payload = Payload::Text((*entry).to_owned());
+                    self.message_from_client(entry, &message, payload, now);
+                }
+                Err(unreadable) => self.refuse_unreadable(&unreadable, now),
+            }
+        }
+    }
+
+    /// Refuses what two readers could read differently, or nobody can read.
+    fn refuse_unreadable(&mut self, unreadable: &Unreadable, now: Now) {
+        let code = match unreadable.error {
+            MessageError::Json(_) => ErrorCode::PARSE_ERROR,
+            MessageError::NotAnObject
+            | MessageError::FoldedKey(_)
+            | MessageError::NoKind
+            | MessageError::TwoKinds
+            | MessageError::MethodNotAString => ErrorCode::INVALID_REQUEST,
+        };
+        let message = format!(
+            "approval-proxy cannot read this message safely: {}",
+            unreadable.error
+        );
+        self.record_event(now, "refused", &[("reason", &message)]);
+        self.send_error(unreadable.id.as_ref(), code, message);
+    }
+
+    fn message_from_client(
+        &mut self,
+        text: &str,
+        message: &Message<'_>,
+        payload: Payload,
+        now: Now,
+    ) {
+        match &message.kind {
+            Kind::Call { method, params } => match &**method {
+                tool::CALL => self.call_from_client(text, message, *params, payload, now),
+                // INVARIANT 4: what some reader could take for a call is no other method.
+                other if fold(other) == tool::CALL => {
+                    let message = "the method differs from `tools/call` only by case";
+                    self.refuse_call(now, id_of_call(text), None, message);
+                }
+                other => self.other_from_client(other, &message.id, *params, payload, now),
+            },
+            Kind::Response { result, error } => {
+                self.response_from_client(&message.id, *result, *error, payload, now);
+            }
+        }
+    }
+
+    /// A request that is no tool call, or a notification.
+    fn other_from_client(
+        &mut self,
+        method: &str,
+        id: &Id,
+        params: Option<&str>,
+        payload: Payload,
+        now: Now,
+    ) {
+        match (method, id) {
+            ("notifications/initialized", Id::Absent) => {
+                self.handshake.initialized();
+                self.relay_to_upstream(payload);
+                self.resume_waiting(now);
+            }
+            ("notifications/cancelled", Id::Absent) => self.cancelled(params, payload, now),
+            (_, Id::Some(id)) => self.request_from_client(method, id, params, payload),
+            // SPEC: requests with `id: null` do not exist; what it is, the upstream says.
+            (_, Id::Absent | Id::Unusable) => self.relay_to_upstream(payload),
+        }
+    }
+
+    fn request_from_client(
+        &mut self,
+        method: &str,
+        id: &RequestId,
+        params: Option<&str>,
+        payload: Payload,
+    ) {
+        // INVARIANT 6: with two requests under one of our ids the upstream's answer to the
+        // client's would be taken for the answer to ours.
+        if self.catalogue.is_asked(id) {
+            return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());
+        }
+        if self.in_flight.len() >= self.settings.max_pending {
+            return self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, TOO_MANY.to_owned());
+        }
+        let expected = match method {
+            "initialize" => {
+                self.handshake.initialize(id, params);
+                InFlight::Initialize
+            }
+            tool::LIST if starts_at_the_front(params) => InFlight::List {
+                generation: self.catalogue.generation(),
+            },
+            _ => InFlight::Any,
+        };
+        let before = self.in_flight.insert(id.clone(), expected);
+        if before.is_some() {
+            // Two answers will come under one id; nothing is learned from either.
+            self.in_flight.insert(id.clone(), InFlight::Any);
+        }
+        self.relay_to_upstream(payload);
+    }
+
+    fn cancelled(&mut self, params: Option<&str>, payload: Payload, now: Now) {
+        let id = params
+            .and_then(|text| Value::parse(text).ok())
+            .and_then(|params| RequestId::read(params.get("requestId")?));
+        if let Some(id) = id {
+            if let Some(key) = self.held_by_id.get(&id).copied() {
+                // The upstream has never heard of the call.
+                return self.cancel_held(key, now);
+            }
+            // SPEC: the receiver SHOULD NOT answer a cancelled request. A late answer is
+            // relayed all the same.
+            self.in_flight.remove(&id);
+        }
+        self.relay_to_upstream(payload);
+    }
+
+    fn response_from_client(
+        &mut self,
+        id: &Id,
+        result: Option<&str>,
+        error: Option<&str>,
+        payload: Payload,
+        now: Now,
+    ) {
+        // INVARIANT 6: only here, from the side that was asked, does an answer count.
+        if let Some(id) = id.as_ref() {
+            if let Some(key) = self.question_by_prompt.get(id).copied() {
+                return self.answer_question(key, read_answer(result, error), now);
+            }
+            if self.retired_prompts.contains(id) {
+                return self.warn("an answer to a prompt came too late and counts as none".into());
+            }
+        }
+        self.relay_to_upstream(payload);
+    }
+
+    /// Refuses a call that cannot be read safely or may not be sent: to its id, if it has one.
+    pub(super) fn refuse_call(
+        &mut self,
+        now: Now,
+        id: Option<RequestId>,
+        tool: Option<&str>,
+        why: &str,
+    ) {
+        match tool {
+            Some(tool) => self.record_unheld(now, tool, Outcome::Error, why, id.as_ref()),
+            None => self.record_event(now, "refused", &[("reason", why)]),
+        }
+        let message = format!("approval-proxy did not pass this call on: {why}");
+        self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, message);
+    }
+
+    /// The client takes a held call back.
+    ///
+    /// SPEC: "Receivers of cancellation notifications SHOULD […] not send a response for the
+    /// cancelled request".
+    fn cancel_held(&mut self, key: HeldKey, now: Now) {
+        let Some(held) = self.take_held(key) else {
+            return;
+        };
+        self.leave_question(&held, key);
+        self.record_refused(&held, Outcome::Cancelled, &Refusal::Cancelled, Some("cancelled by the client"), now);
+    }
+}
+
+pub(super) const ID_IN_USE: &str = "another request with this id is still waiting";
+pub(super) const TOO_MANY: &str =
+    "too many requests are waiting; try again when some have been answered (--max-pending)";
+
+fn id_of_call(text: &str) -> Option<RequestId> {
+    read_message(text).ok()?.id.as_ref().cloned()
+}
+
+/// Whether a client's `tools/list` asks for the first page.
+fn starts_at_the_front(params: Option<&str>) -> bool {
+    match params {
+        None => true,
+        Some(text) => Value::parse(text)
+            .is_ok_and(|params| matches!(params.get("cursor"), None | Some(Value::Null))),
+    }
+}
+
+/// Looks for an id where clients and servers write it: at the very start, or at the very end.
+pub(super) fn id_near_the_ends(head: &[u8], tail: &[u8]) -> Option<RequestId> {
+    // What is missing in between does not matter to a look at the ends.
+    let front = head.get(..256).unwrap_or(head);
+    let end = tail.get(tail.len().saturating_sub(256)..).unwrap_or(tail);
+    let after_id = memchr::memmem::find(front, br#"{"jsonrpc":"2.0","id":"#).filter(|at| *at == 0);
+    let line = match after_id {
+        Some(_) => {
+            let rest = front.get(br#"{"jsonrpc":"2.0","id":"#.len()..)?;
+            let token = rest.get(..memchr::memchr(b',', rest)?)?;
+            [br#"{"jsonrpc":"2.0","id":"#, token, br#","result":0}"#].concat()
+        }
+        None => [br#"{"result":"#, end].concat(),
+    };
+    peek_result_id(&line)
+}

@@ -1,0 +1,156 @@
+//! What a line from the upstream leads to.
+//!
+//! Nothing that the upstream sends is judged; only answers to our own requests stay here.
+
+use rmcp::model::ErrorCode;
+
+use super::catalogue::Next;
+use super::from_client::{ID_IN_USE, id_near_the_ends};
+use super::output::{Output, Payload};
+use super::state::{Gate, InFlight, Now};
+use crate::mcp::error::error_response;
+use crate::mcp::json::line_text;
+use crate::mcp::message::{
+    Id, Kind, Line, Message, RequestId, peek_result_id, read_line, read_message,
+};
+use crate::mcp::tool;
+
+impl Gate {
+    /// The upstream sent a line, given without its newline.
+    pub fn from_upstream(&mut self, line: &[u8], now: Now) {
+        // Most results need no look beyond their id.
+        if let Some(id) = peek_result_id(line)
+            && !self.catalogue.is_asked(&id)
+            && !self.retired_lists.contains(&id)
+            && matches!(self.in_flight.get(&id), None | Some(InFlight::Any))
+        {
+            self.in_flight.remove(&id);
+            return self.put(Output::ToClient(Payload::Frame));
+        }
+        let text = match line_text(line) {
+            Ok(text) => text,
+            Err(error) => return self.noise(line, &error.to_string()),
+        };
+        match read_line(text) {
+            Ok(Line::Blank) => {}
+            Ok(Line::Message(message)) => {
+                self.message_from_upstream(&message, Payload::Frame, now);
+            }
+            // INVARIANT 4: a batch could carry the answer to a request of ours.
+            Ok(Line::Batch(entries)) => {
+                for entry in entries {
+                    match read_message(entry) {
+                        Ok(message) => {
+                            let payload = Payload::Text(entry.to_owned());
+                            self.message_from_upstream(&message, payload, now);
+                        }
+                        Err(unreadable) => {
+                            self.noise(entry.as_bytes(), &unreadable.error.to_string());
+                        }
+                    }
+                }
+            }
+            Err(unreadable) => self.noise(line, &unreadable.error.to_string()),
+        }
+        self.close_if_done();
+    }
+
+    /// The upstream sent a line longer than the cap; all but its ends is gone.
+    pub fn overlong_from_upstream(&mut self, head: &[u8], tail: &[u8]) {
+        let reason = "the server's message is larger than --max-message-size";
+        match id_near_the_ends(head, tail) {
+            Some(id) if self.in_flight.remove(&id).is_some() => {
+                self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, reason.to_owned());
+            }
+            _ => {}
+        }
+        self.warn(format!("{reason}; it was dropped"));
+    }
+
+    fn message_from_upstream(&mut self, message: &Message<'_>, payload: Payload, now: Now) {
+        match (&message.kind, &message.id) {
+            (Kind::Call { .. }, Id::Some(id)) if self.question_by_prompt.contains_key(id) => {
+                // INVARIANT 6: with two requests under one of our ids, the client's answer to
+                // the upstream's would be taken for the answer to ours.
+                let error =
+                    error_response(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());
+                self.relay_to_upstream(Payload::Text(error));
+            }
+            (Kind::Call { method, .. }, id) => {
+                if method == tool::LIST_CHANGED && *id == Id::Absent {
+                    self.catalogue.changed();
+                }
+                self.put(Output::ToClient(payload));
+            }
+            (Kind::Response { result, .. }, id) => {
+                self.response_from_upstream(id.as_ref(), *result, payload, now);
+            }
+        }
+    }
+
+    fn response_from_upstream(
+        &mut self,
+        id: Option<&RequestId>,
+        result: Option<&str>,
+        payload: Payload,
+        now: Now,
+    ) {
+        let Some(id) = id else {
+            return self.put(Output::ToClient(payload));
+        };
+        if self.catalogue.is_asked(id) {
+            return self.list_answered(result, now);
+        }
+        if self.retired_lists.contains(id) {
+            return;
+        }
+        match self.in_flight.remove(id) {
+            None | Some(InFlight::Any) => self.put(Output::ToClient(payload)),
+            Some(InFlight::Initialize) => {
+                if self.handshake.is_asked(id) {
+                    self.handshake.answered(result);
+                }
+                self.put(Output::ToClient(payload));
+                self.resume_waiting(now);
+            }
+            Some(InFlight::List { generation }) => {
+                if let Some(result) = result
+                    && let Some(unneeded) = self.catalogue.learn(result, generation, now.elapsed)
+                {
+                    self.retired_lists.add(unneeded);
+                }
+                self.put(Output::ToClient(payload));
+                self.resume_waiting(now);
+            }
+        }
+    }
+
+    fn list_answered(&mut self, result: Option<&str>, now: Now) {
+        let (next, cursor) = self.catalogue.answered(result, now.elapsed);
+        match next {
+            Next::Ask => self.ask_for_list(cursor.as_deref()),
+            Next::Settled => self.resume_waiting(now),
+        }
+    }
+
+    pub(super) fn ask_for_list(&mut self, cursor: Option<&str>) {
+        let id = self.ids.next();
+        let request = self.catalogue.request(id, cursor);
+        self.relay_to_upstream(Payload::Text(request));
+    }
+
+    /// Reports what is no message and does not relay it.
+    fn noise(&mut self, line: &[u8], why: &str) {
+        let start = line.get(..NOISE_SHOWN).unwrap_or(line);
+        let shown = crate::approval::display::quoted_text(
+            &String::from_utf8_lossy(start),
+            NOISE_SHOWN,
+        );
+        self.warn(format!(
+            "the server wrote a line to stdout that is no MCP message ({why}): {shown}"
+        ));
+    }
+}
+
+/// How much of a line that is no message is shown to the operator.
+const NOISE_SHOWN: usize = 200;

@@ -1,0 +1,155 @@
+//! What client and upstream agree on by `initialize`, as it passes.
+//!
+//! Nothing is negotiated here; the peers do that between themselves.
+
+use crate::mcp::json::Value;
+use crate::mcp::message::RequestId;
+use crate::mcp::revision::{ElicitationWords, Revision};
+
+/// How far the handshake of a legacy session has come.
+#[derive(Debug, Default)]
+pub(super) struct Handshake {
+    /// The client's `initialize` that has no answer yet, and whether it offers forms.
+    asked: Option<(RequestId, OffersForms)>,
+    agreed: Option<(Revision, OffersForms)>,
+    /// Whether the client has sent `notifications/initialized`.
+    initialized: bool,
+}
+
+/// Whether the client declared that it can show an elicitation form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OffersForms {
+    Yes,
+    No,
+}
+
+/// Why a client cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CannotAsk {
+    /// It has not declared the elicitation capability, or not for forms.
+    NoCapability,
+    /// The revision in use has no elicitation, or is not known.
+    Revision(Revision),
+    /// The call is written in the words of 2026-07-28 or later.
+    Stateless,
+    /// The client has closed.
+    ClientGone,
+}
+
+impl Handshake {
+    /// The client sends `initialize`.
+    pub(super) fn initialize(&mut self, id: &RequestId, params: Option<&str>) {
+        let params = params.and_then(|text| Value::parse(text).ok());
+        let elicitation = params
+            .as_ref()
+            .and_then(|params| params.get("capabilities")?.get("elicitation"));
+        let offers = match elicitation {
+            // SPEC 2025-11-25: "an empty capabilities object is equivalent to declaring
+            // support for `form` mode only"; 2025-06-18 knows forms only.
+            Some(modes @ Value::Object(_))
+                if modes.get("form").is_some() || modes.get("url").is_none() =>
+            {
+                OffersForms::Yes
+            }
+            _ => OffersForms::No,
+        };
+        self.asked = Some((id.clone(), offers));
+        self.agreed = None;
+        self.initialized = false;
+    }
+
+    /// Whether this answers the client's `initialize`.
+    pub(super) fn is_asked(&self, id: &RequestId) -> bool {
+        self.asked.as_ref().is_some_and(|(asked, _)| asked == id)
+    }
+
+    /// The upstream answers `initialize`.
+    pub(super) fn answered(&mut self, result: Option<&str>) {
+        let Some((_, offers)) = self.asked.take() else {
+            return;
+        };
+        let result = result.and_then(|text| Value::parse_lossy(text).ok());
+        let revision = result
+            .as_ref()
+            .and_then(|result| result.get("protocolVersion")?.as_str());
+        self.agreed = revision.map(|name| (Revision::from_name(&name), offers));
+    }
+
+    /// The client sends `notifications/initialized`.
+    pub(super) fn initialized(&mut self) {
+        self.initialized = self.asked.is_some() || self.agreed.is_some();
+    }
+
+    /// Whether requests of ours may go to either side.
+    ///
+    /// SPEC 2025-11-25, lifecycle: "The server SHOULD NOT send requests other than pings and
+    /// logging before receiving the `initialized` notification", and the client none before
+    /// the server has answered.
+    pub(super) fn is_complete(&self) -> bool {
+        self.initialized && self.agreed.is_some()
+    }
+
+    /// Whether the client is done with the handshake and only the upstream's answer is out.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.initialized && self.asked.is_some()
+    }
+
+    /// In which words the client can be asked.
+    pub(super) fn words(&self) -> Result<ElicitationWords, CannotAsk> {
+        match &self.agreed {
+            None | Some((_, OffersForms::No)) => Err(CannotAsk::NoCapability),
+            Some((revision, OffersForms::Yes)) => revision
+                .elicitation()
+                .ok_or_else(|| CannotAsk::Revision(revision.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(capabilities: &str, revision: &str) -> Result<ElicitationWords, CannotAsk> {
+        let mut handshake = Handshake::default();
+        let id = RequestId::Integer(0);
+        handshake.initialize(&id, Some(&format!(r#"{{"capabilities":{capabilities}}}"#)));
+        assert!(!handshake.is_complete());
+        handshake.answered(Some(&format!(r#"{{"protocolVersion":"{revision}"}}"#)));
+        assert!(!handshake.is_complete());
+        handshake.initialized();
+        assert!(handshake.is_complete());
+        handshake.words()
+    }
+
+    #[test]
+    fn only_a_client_that_declared_forms_in_a_revision_that_has_them_can_be_asked() {
+        use CannotAsk::{NoCapability, Revision as Old};
+        for (capabilities, revision, expected) in [
+            (r#"{"elicitation":{}}"#, "2025-06-18", Ok(ElicitationWords::V2025_06_18)),
+            (r#"{"elicitation":{}}"#, "2025-11-25", Ok(ElicitationWords::V2025_11_25)),
+            (r#"{"elicitation":{"form":{}}}"#, "2025-11-25", Ok(ElicitationWords::V2025_11_25)),
+            (r#"{"elicitation":{"form":{},"url":{}}}"#, "2025-11-25", Ok(ElicitationWords::V2025_11_25)),
+            (r#"{"elicitation":{"url":{}}}"#, "2025-11-25", Err(NoCapability)),
+            (r#"{"elicitation":true}"#, "2025-11-25", Err(NoCapability)),
+            (r#"{"elicitation":{},"elicitation":{}}"#, "2025-11-25", Err(NoCapability)),
+            ("{}", "2025-11-25", Err(NoCapability)),
+            (r#"{"elicitation":{}}"#, "2025-03-26", Err(Old(Revision::V2025_03_26))),
+            (r#"{"elicitation":{}}"#, "2024-11-05", Err(Old(Revision::V2024_11_05))),
+            (r#"{"elicitation":{}}"#, "2031-01-01", Err(Old(Revision::Other("2031-01-01".into())))),
+        ] {
+            assert_eq!(words(capabilities, revision), expected, "{capabilities} {revision}");
+        }
+    }
+
+    #[test]
+    fn an_initialized_without_an_initialize_is_no_handshake() {
+        let mut handshake = Handshake::default();
+        handshake.initialized();
+        assert!(!handshake.is_complete() && !handshake.is_under_way());
+        handshake.initialize(&RequestId::Integer(0), None);
+        handshake.initialized();
+        assert!(handshake.is_under_way());
+        handshake.answered(None);
+        assert!(!handshake.is_complete());
+    }
+}

@@ -1,0 +1,153 @@
+//! Calls that wait, for the tool list or for a human, and the questions they wait on.
+//!
+//! How one moves on is decided in `deciding` and `asking`.
+
+use std::time::Duration;
+
+use crate::approval::cache::DedupeKey;
+use crate::approval::digest::{CallDigest, DefinitionDigest};
+use crate::audit::record::Outcome;
+use crate::mcp::message::RequestId;
+use crate::policy::Decision;
+
+/// Names a held call inside the gate; grows, so that order of arrival is order of keys.
+pub(super) type HeldKey = u64;
+/// Names a question inside the gate.
+pub(super) type QuestionKey = u64;
+
+/// Which way of the protocol a call is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Era {
+    /// Sessions with `initialize`, up to 2025-11-25.
+    Legacy,
+    /// Stateless requests, from 2026-07-28 on.
+    Stateless,
+}
+
+/// A `tools/call` that the upstream has not seen.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) id: RequestId,
+    /// The whole message, as the client wrote it.
+    pub(super) text: String,
+    pub(super) era: Era,
+    pub(super) arrived: Duration,
+    pub(super) stage: Stage,
+    pub(super) progress: Option<Progress>,
+    /// What it was asked about as; `None` before the first decision.
+    pub(super) asked_as: Option<AskedAs>,
+    /// How often the definition changed under it.
+    pub(super) changes: u32,
+}
+
+/// What a held call waits for.
+#[derive(Debug, Clone)]
+pub(super) enum Stage {
+    /// The tool list, to be decided at all.
+    List,
+    /// A human.
+    Human(QuestionKey),
+    /// The tool list, to see that what was approved is still what runs.
+    Confirm(Verdict),
+}
+
+/// What a question showed; a yes holds for exactly this.
+#[derive(Debug, Clone)]
+pub(super) struct AskedAs {
+    pub(super) decision: Decision,
+    pub(super) definition: Option<DefinitionDigest>,
+    pub(super) digest: CallDigest,
+    pub(super) dedupe: Option<DedupeKey>,
+}
+
+/// Something that lets a call run.
+#[derive(Debug, Clone)]
+pub(super) struct Verdict {
+    /// `Approved`, or `Timeout` where the operator chose that silence is a yes.
+    pub(super) outcome: Outcome,
+    pub(super) reason: String,
+    pub(super) engine: &'static str,
+}
+
+/// Notifications that keep a client patient.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// The client's token, as JSON.
+    pub(super) token: String,
+    pub(super) sent: u32,
+    pub(super) next: Duration,
+}
+
+/// How often a waiting client hears from us.
+pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+impl Progress {
+    pub(super) fn new(token: String, now: Duration) -> Progress {
+        Progress {
+            token,
+            sent: 0,
+            next: now + PROGRESS_EVERY,
+        }
+    }
+
+    /// The value of the next notification.
+    ///
+    /// SPEC: "The `progress` value MUST increase with each notification". Staying below
+    /// 0.001 leaves room for the upstream's own values to increase after ours.
+    pub(super) fn advance(&mut self, now: Duration) -> f64 {
+        self.sent = self.sent.saturating_add(1);
+        self.next = now + PROGRESS_EVERY;
+        let sent = f64::from(self.sent);
+        0.001 * sent / (sent + 1.0)
+    }
+}
+
+/// One thing that a human is asked, for one call or for several identical ones.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The calls that wait for the answer; never empty.
+    pub(super) calls: Vec<HeldKey>,
+    pub(super) dedupe: Option<DedupeKey>,
+    pub(super) message: String,
+    pub(super) prompt: Prompt,
+    /// When the human's time is over.
+    pub(super) deadline: Option<Duration>,
+    /// How many more yeses are needed, this prompt's included.
+    pub(super) yeses_needed: u32,
+    pub(super) retries_left: u32,
+    pub(super) backoff: Duration,
+}
+
+/// The state of the request that carries a question.
+#[derive(Debug)]
+pub(super) enum Prompt {
+    /// It is out.
+    Open { id: RequestId, delivery: Delivery },
+    /// The client could not show it; it goes out again then.
+    Backoff { until: Duration, error: String },
+}
+
+/// Whether the client can have seen a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Some of it is still in our own queue.
+    Queued,
+    /// All of it was handed to the client's pipe.
+    Delivered,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_always_increases_and_stays_below_a_thousandth() {
+        let mut progress = Progress::new("1".into(), Duration::ZERO);
+        let mut last = 0.0;
+        for _ in 0..100_000 {
+            let value = progress.advance(Duration::ZERO);
+            assert!(value > last && value < 0.001, "{value}");
+            last = value;
+        }
+    }
+}

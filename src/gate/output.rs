@@ -1,0 +1,70 @@
+//! What the gate wants done, in order.
+//!
+//! Doing it is the relay's business.
+
+use super::held::Era;
+use super::permit::Permitted;
+use crate::audit::record::Line;
+use crate::mcp::message::RequestId;
+
+/// Bytes to send, without the newline that ends them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// The very bytes of the line that was handed in last.
+    Frame,
+    /// Text of the gate's own, or of a line that was handed in before.
+    Text(String),
+}
+
+/// Names a released call until its line is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    pub(super) id: RequestId,
+    pub(super) tool: String,
+    pub(super) era: Era,
+    pub(super) approval: NeededApproval,
+}
+
+/// Whether a released call was one that a human had to decide about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NeededApproval {
+    Yes,
+    No,
+}
+
+impl Ticket {
+    /// Whether the call needed no approval, so that `--audit-best-effort` lets it run when
+    /// its line cannot be written.
+    #[must_use]
+    pub fn needed_no_approval(&self) -> bool {
+        self.approval == NeededApproval::No
+    }
+}
+
+/// One thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send to the client.
+    ToClient(Payload),
+    /// Send to the client, unless it does not keep up: a progress notification.
+    Progress(String),
+    /// Send to the upstream: anything but a tool call.
+    ToUpstream(Permitted<Payload>),
+    /// INVARIANT 1: append the line; once that is done, and only then, send the tool call
+    /// to the upstream. Where it cannot be done, tell the gate with
+    /// [`Gate::not_recorded`](super::Gate::not_recorded) instead.
+    Release {
+        /// The audit line.
+        line: Line,
+        /// The call.
+        payload: Permitted<Payload>,
+        /// Names the call.
+        ticket: Ticket,
+    },
+    /// Append a line for which nothing is released.
+    Record(Line),
+    /// Tell the operator, on stderr.
+    Warn(String),
+    /// The client has gone and nothing waits any more: close the upstream's stdin.
+    CloseUpstream,
+}

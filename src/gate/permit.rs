@@ -1,0 +1,27 @@
+//! The proof that something may go to the upstream.
+//!
+//! It holds no logic: the gate makes it, the upstream's writer takes nothing else.
+
+/// A value that the gate has let through.
+///
+/// INVARIANT 1: only `gate` can make one, and it makes one for a tool call only together
+/// with the audit line that comes first; see [`Output::Release`](super::Output::Release).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permitted<T>(T);
+
+impl<T> Permitted<T> {
+    pub(super) fn new(value: T) -> Permitted<T> {
+        Permitted(value)
+    }
+
+    /// What was let through.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
+    /// A permit for tests outside of the gate.
+    #[cfg(test)]
+    pub(crate) fn for_test(value: T) -> Permitted<T> {
+        Permitted(value)
+    }
+}

@@ -1,0 +1,174 @@
+//! The one place that decides what a refused client is told.
+//!
+//! What is logged is another matter; see `audit::record`.
+
+use std::fmt::Write as _;
+
+use rmcp::model::{CallToolResult, ContentBlock};
+
+use super::handshake::CannotAsk;
+use super::held::Era;
+use crate::approval::display::quoted_name;
+use crate::mcp::message::RequestId;
+use crate::policy::{Decision, Mode};
+
+/// Why a readable call is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A human said no.
+    Denied {
+        /// What the human wrote.
+        reason: Option<String>,
+    },
+    /// A rule of the operator's.
+    Blocked,
+    /// Nobody answered in time.
+    TimedOut,
+    /// There is nobody to ask.
+    CannotAsk(CannotAsk),
+    /// The client went away, or took the call back.
+    Cancelled,
+    /// The call came before the handshake was over.
+    BeforeHandshake,
+    /// The client reported that it could not show the question; holds its words.
+    ClientError(String),
+    /// The tool kept changing under the question.
+    KeepsChanging,
+    /// The audit log cannot be written.
+    NotRecorded,
+}
+
+impl Refusal {
+    fn sentence(&self) -> String {
+        match self {
+            Refusal::Denied { reason: None } => "a human denied it.".into(),
+            Refusal::Denied {
+                reason: Some(reason),
+            } => format!(
+                "a human denied it and said: {}.",
+                quoted_words(reason)
+            ),
+            Refusal::Blocked => "it is blocked by the operator of this server.".into(),
+            Refusal::TimedOut => {
+                "it needs a human's approval, and nobody answered in time.".into()
+            }
+            Refusal::CannotAsk(CannotAsk::NoCapability) => {
+                "it needs a human's approval, and this client cannot ask one: it does not \
+                 declare the MCP capability `elicitation`."
+                    .into()
+            }
+            Refusal::CannotAsk(CannotAsk::Revision(revision)) => format!(
+                "it needs a human's approval, and protocol revision {} has no elicitation to \
+                 ask one with; a client that speaks 2025-06-18 or 2025-11-25 could be asked.",
+                quoted_words(&revision.to_string())
+            ),
+            Refusal::CannotAsk(CannotAsk::Stateless) => {
+                "it needs a human's approval, and approvals in the words of protocol revision \
+                 2026-07-28 are not supported yet."
+                    .into()
+            }
+            Refusal::CannotAsk(CannotAsk::ClientGone) | Refusal::Cancelled => {
+                "it needs a human's approval, and the client has gone.".into()
+            }
+            Refusal::BeforeHandshake => {
+                "it came before the client's `notifications/initialized`.".into()
+            }
+            Refusal::ClientError(message) => format!(
+                "it needs a human's approval, and the client could not ask: {}.",
+                quoted_words(message)
+            ),
+            Refusal::KeepsChanging => {
+                "the server kept changing the tool while a human was asked.".into()
+            }
+            Refusal::NotRecorded => "its audit record could not be written.".into(),
+        }
+    }
+
+    /// Who or what decided, for `--explain`.
+    fn source(&self) -> &'static str {
+        match self {
+            Refusal::Denied { .. } => "human",
+            Refusal::Blocked => "policy",
+            Refusal::TimedOut => "timeout",
+            Refusal::CannotAsk(_) | Refusal::ClientError(_) => "no way to ask",
+            Refusal::Cancelled => "client",
+            Refusal::BeforeHandshake => "protocol",
+            Refusal::KeepsChanging => "server",
+            Refusal::NotRecorded => "audit log",
+        }
+    }
+
+    /// What the log says, where it does not have the human's own words.
+    pub(super) fn log_reason(&self) -> String {
+        match self {
+            Refusal::CannotAsk(CannotAsk::NoCapability) => {
+                "the client does not declare elicitation".into()
+            }
+            Refusal::CannotAsk(CannotAsk::Revision(revision)) => {
+                format!("protocol revision {revision} has no elicitation")
+            }
+            Refusal::CannotAsk(CannotAsk::Stateless) => {
+                "approvals in the words of 2026-07-28 are not supported yet".into()
+            }
+            Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
+            Refusal::ClientError(message) => format!("the client could not ask: {message}"),
+            Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
+            Refusal::Blocked
+            | Refusal::TimedOut
+            | Refusal::Cancelled
+            | Refusal::BeforeHandshake
+            | Refusal::KeepsChanging
+            | Refusal::NotRecorded => self.sentence().trim_end_matches('.').to_owned(),
+        }
+    }
+}
+
+/// What `--explain` adds; without it a refusal leaks nothing of the policy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Explanation<'a> {
+    pub(super) decision: &'a Decision,
+    pub(super) mode: Mode,
+}
+
+/// Writes the ordinary result, `isError: true` with one text, that a refused call gets.
+pub(super) fn refused_result(
+    id: &RequestId,
+    tool: &str,
+    era: Era,
+    refusal: &Refusal,
+    explanation: Option<Explanation<'_>>,
+) -> String {
+    let mut text = format!(
+        "The call of tool {} was not run: {} Trying again unchanged will not help.",
+        quoted_name(tool),
+        refusal.sentence()
+    );
+    if let Some(Explanation { decision, mode }) = explanation {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            " [source={}, risk={}, mode={mode}, rule: {}]",
+            refusal.source(),
+            decision.risk,
+            decision.reason
+        );
+    }
+    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+    match era {
+        // `resultType` belongs to 2026-07-28.
+        Era::Legacy => result.result_type = None,
+        Era::Stateless => {}
+    }
+    let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
+    id.write(&mut out);
+    out.push_str(r#","result":"#);
+    out.push_str(&serde_json::to_string(&result).unwrap_or_default());
+    out.push('}');
+    out
+}
+
+/// Somebody's words in quotes on one line.
+fn quoted_words(text: &str) -> String {
+    use crate::mcp::elicit::MAX_REASON;
+    crate::approval::display::quoted_text(text, MAX_REASON)
+}

@@ -1,0 +1,247 @@
+//! The gate itself: its state, its life, and the small steps that all transitions share.
+//!
+//! The transitions stand in `from_client`, `from_upstream`, `deciding` and `asking`.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use rmcp::model::ErrorCode;
+
+use super::catalogue::Catalogue;
+use super::handshake::Handshake;
+use super::held::{Delivery, Held, HeldKey, Prompt, Question, QuestionKey};
+use super::ids::{RequestIds, RetiredIds};
+use super::output::{Output, Payload, Ticket};
+use super::permit::Permitted;
+use super::refusal::{Refusal, refused_result};
+use super::settings::Settings;
+use crate::approval::cache::ApprovalCache;
+use crate::audit::record::Line;
+use crate::mcp::error::error_response;
+use crate::mcp::message::RequestId;
+use crate::policy::Policy;
+
+/// What time it is, as an argument: the gate reads no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Since some fixed moment; never goes back.
+    pub elapsed: Duration,
+    /// Milliseconds since 1970, UTC, for the audit log.
+    pub unix_ms: i64,
+}
+
+/// What is expected of the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InFlight {
+    /// An answer, whatever it is.
+    Any,
+    /// The answer to the client's `initialize`.
+    Initialize,
+    /// The client's own `tools/list` from the start; holds how often the list had changed.
+    List { generation: u64 },
+}
+
+/// The gate of one client session with one upstream.
+///
+/// Lines go in by [`Gate::from_client`] and [`Gate::from_upstream`], the time by
+/// [`Gate::tick`], and what is to be done comes out of [`Gate::poll_output`], in order, after
+/// every call.
+#[derive(Debug)]
+pub struct Gate {
+    pub(super) settings: Settings,
+    pub(super) policy: Policy,
+    /// Names this run in the audit log.
+    pub(super) session: String,
+    pub(super) ids: RequestIds,
+    pub(super) handshake: Handshake,
+    pub(super) catalogue: Catalogue,
+    pub(super) cache: ApprovalCache,
+    pub(super) held: BTreeMap<HeldKey, Held>,
+    pub(super) held_by_id: HashMap<RequestId, HeldKey>,
+    pub(super) questions: BTreeMap<QuestionKey, Question>,
+    pub(super) question_by_prompt: HashMap<RequestId, QuestionKey>,
+    /// What the upstream still owes the client.
+    pub(super) in_flight: HashMap<RequestId, InFlight>,
+    /// Prompts that the client may still answer, too late.
+    pub(super) retired_prompts: RetiredIds,
+    /// Lists that the upstream may still send, too late.
+    pub(super) retired_lists: RetiredIds,
+    pub(super) next_key: u64,
+    pub(super) client: Peer,
+    pub(super) upstream: Peer,
+    /// Whether `CloseUpstream` has been put out.
+    closing: bool,
+    outputs: VecDeque<Output>,
+}
+
+/// Whether a side can still be spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    Open,
+    Gone,
+}
+
+impl Gate {
+    /// A gate for one session. `seed` is 256 random bits that nobody else knows; `session`
+    /// names the session in the audit log.
+    #[must_use]
+    pub fn new(settings: Settings, policy: Policy, session: String, seed: [u8; 32]) -> Gate {
+        Gate {
+            cache: ApprovalCache::new(settings.approval_ttl),
+            settings,
+            policy,
+            session,
+            ids: RequestIds::new(seed),
+            handshake: Handshake::default(),
+            catalogue: Catalogue::new(),
+            held: BTreeMap::new(),
+            held_by_id: HashMap::new(),
+            questions: BTreeMap::new(),
+            question_by_prompt: HashMap::new(),
+            in_flight: HashMap::new(),
+            retired_prompts: RetiredIds::default(),
+            retired_lists: RetiredIds::default(),
+            next_key: 0,
+            client: Peer::Open,
+            upstream: Peer::Open,
+            closing: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do. [`Payload::Frame`] stands for the line of the last call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Gate::tick`] is due, as [`Now::elapsed`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let questions = self.questions.values().flat_map(|question| {
+            let backoff = match &question.prompt {
+                Prompt::Backoff { until, .. } => Some(*until),
+                Prompt::Open { .. } => None,
+            };
+            [question.deadline, backoff]
+        });
+        let progress = self.held.values().map(|held| {
+            let progress = held.progress.as_ref();
+            progress.map(|progress| progress.next)
+        });
+        let times = questions
+            .chain(progress)
+            .chain([self.catalogue.deadline()])
+            .flatten();
+        times.min()
+    }
+
+    /// The time has come that [`Gate::poll_timeout`] named.
+    pub fn tick(&mut self, now: Now) {
+        if let Some(id) = self.catalogue.expire(now.elapsed) {
+            self.retired_lists.add(id);
+        }
+        self.resume_waiting(now);
+        self.tick_questions(now);
+        self.tick_progress(now);
+        self.close_if_done();
+    }
+
+    /// Whether [`Gate::client_drained`] wants to be called once the client has been handed
+    /// everything.
+    #[must_use]
+    pub fn wants_drained(&self) -> bool {
+        self.questions.values().any(|question| {
+            matches!(
+                question.prompt,
+                Prompt::Open {
+                    delivery: Delivery::Queued,
+                    ..
+                }
+            )
+        })
+    }
+
+    /// Everything put out for the client so far is in its pipe.
+    pub fn client_drained(&mut self) {
+        for question in self.questions.values_mut() {
+            if let Prompt::Open { delivery, .. } = &mut question.prompt {
+                *delivery = Delivery::Delivered;
+            }
+        }
+    }
+
+    /// The line of a released call could not be written, so the call was not sent.
+    pub fn not_recorded(&mut self, ticket: &Ticket) {
+        self.in_flight.remove(&ticket.id);
+        let refusal = Refusal::NotRecorded;
+        let result = refused_result(&ticket.id, &ticket.tool, ticket.era, &refusal, None);
+        self.send_to_client(result);
+    }
+
+    /// The client has closed: nobody can be asked any more. Calls that wait for the tool list
+    /// are still decided; when nothing waits, the upstream is to be closed.
+    pub fn client_closed(&mut self, now: Now) {
+        self.client = Peer::Gone;
+        let asked: Vec<QuestionKey> = self.questions.keys().copied().collect();
+        for key in asked {
+            self.abandon_question(key, &Refusal::Cancelled, now);
+        }
+        self.resume_waiting(now);
+        self.close_if_done();
+    }
+
+    /// The upstream has gone; `how` says so in words. Everything that waits is answered.
+    pub fn upstream_closed(&mut self, how: &str, now: Now) {
+        self.upstream = Peer::Gone;
+        let held: Vec<HeldKey> = self.held.keys().copied().collect();
+        for key in held {
+            self.fail_held(key, how, now);
+        }
+        let mut ids: Vec<RequestId> = self.in_flight.drain().map(|(id, _)| id).collect();
+        ids.sort();
+        for id in ids {
+            self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, how.to_owned());
+        }
+    }
+
+    pub(super) fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn send_to_client(&mut self, text: String) {
+        self.put(Output::ToClient(Payload::Text(text)));
+    }
+
+    pub(super) fn send_error(&mut self, id: Option<&RequestId>, code: ErrorCode, message: String) {
+        self.send_to_client(error_response(id, code, message));
+    }
+
+    /// Passes on what is no tool call.
+    pub(super) fn relay_to_upstream(&mut self, payload: Payload) {
+        self.put(Output::ToUpstream(Permitted::new(payload)));
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        self.put(Output::Warn(text));
+    }
+
+    /// Records something that is no decision.
+    pub(super) fn record_event(&mut self, now: Now, event: &str, members: &[(&str, &str)]) {
+        let mut all = vec![("server", self.settings.server.as_str())];
+        all.extend_from_slice(members);
+        let line = Line::event(now.unix_ms, &self.session, event, &all);
+        self.put(Output::Record(line));
+    }
+
+    pub(super) fn fresh_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    pub(super) fn close_if_done(&mut self) {
+        if self.client == Peer::Gone && self.held.is_empty() && !self.closing {
+            self.closing = true;
+            self.put(Output::CloseUpstream);
+        }
+    }
+}
