@@ -1,7 +1,15 @@
 //! A transparent MCP proxy that asks a human before a tool call runs.
 
+pub mod app;
 pub mod approval;
 pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod gate;
+pub mod ledger;
 pub mod mcp;
 pub mod policy;
+pub mod relay;
+pub mod secret;
+pub mod transport;

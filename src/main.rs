@@ -1,1 +1,10 @@
-fn main() {}
+//! The `approval-proxy` command; everything it does stands in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(approval_proxy::cli::run(
+        std::env::args_os(),
+        std::env::vars_os(),
+    ))
+}

@@ -144,12 +144,27 @@ mod tests {
         assert_eq!(key(&ALL, &[], a), key(&ALL, &[], a));
         assert_ne!(key(&ALL, &[], a), key(&ALL, &[], b));
         assert_eq!(key(&ALL, &["id"], a), key(&ALL, &["id"], b));
-        assert_eq!(key(&[DedupeField::Tool], &[], a), key(&[DedupeField::Tool], &[], b));
+        assert_eq!(
+            key(&[DedupeField::Tool], &[], a),
+            key(&[DedupeField::Tool], &[], b)
+        );
         assert_ne!(key(&ALL, &[], a), key(&ALL, &[], c));
-        assert_eq!(key(&[DedupeField::Args], &[], a), key(&[DedupeField::Args], &[], c));
+        assert_eq!(
+            key(&[DedupeField::Args], &[], a),
+            key(&[DedupeField::Args], &[], c)
+        );
         assert_ne!(
             key(&ALL, &[], a),
-            key(&[DedupeField::Server, DedupeField::Tool, DedupeField::Args, DedupeField::Risk], &[], a)
+            key(
+                &[
+                    DedupeField::Server,
+                    DedupeField::Tool,
+                    DedupeField::Args,
+                    DedupeField::Risk
+                ],
+                &[],
+                a
+            )
         );
     }
 
@@ -157,7 +172,10 @@ mod tests {
     fn another_parameter_or_definition_is_another_call_whatever_the_fields() {
         let plain = r#"{"name":"t","arguments":{}}"#;
         let task = r#"{"name":"t","arguments":{},"task":{}}"#;
-        assert_ne!(key(&[DedupeField::Tool], &[], plain), key(&[DedupeField::Tool], &[], task));
+        assert_ne!(
+            key(&[DedupeField::Tool], &[], plain),
+            key(&[DedupeField::Tool], &[], task)
+        );
         let call = CallToolRequestParams::parse(plain).unwrap();
         let definition = DefinitionDigest::of(&Value::Null);
         assert_ne!(

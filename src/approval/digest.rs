@@ -25,7 +25,13 @@ impl DefinitionDigest {
     /// One digest for two definitions that share a name.
     #[must_use]
     pub fn and(&self, other: &DefinitionDigest) -> DefinitionDigest {
-        DefinitionDigest(Sha256::new().chain_update(self.0).chain_update(other.0).finalize().into())
+        DefinitionDigest(
+            Sha256::new()
+                .chain_update(self.0)
+                .chain_update(other.0)
+                .finalize()
+                .into(),
+        )
     }
 }
 
@@ -162,7 +168,9 @@ mod tests {
         ] {
             assert_ne!(base, digest(other), "{other}");
         }
-        let call = CallToolRequestParams::parse(r#"{"name":"drop","arguments":{"n":9007199254740992}}"#).unwrap();
+        let call =
+            CallToolRequestParams::parse(r#"{"name":"drop","arguments":{"n":9007199254740992}}"#)
+                .unwrap();
         assert_ne!(base, CallDigest::of("other", &call, None));
         let definition = DefinitionDigest::of(&Value::parse(r#"{"name":"drop"}"#).unwrap());
         assert_ne!(base, CallDigest::of("db", &call, Some(&definition)));

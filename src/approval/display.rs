@@ -197,7 +197,10 @@ mod tests {
     fn what_cannot_be_seen_is_written_out() {
         assert_eq!(quoted("a\u{1b}[2Jb"), "\"a\\u{1b}[2Jb\"");
         assert_eq!(quoted("abc\u{202e}fdp.exe"), "\"abc\\u{202e}fdp.exe\"");
-        assert_eq!(quoted("pass\u{200b}word\u{e0041}"), "\"pass\\u{200b}word\\u{e0041}\"");
+        assert_eq!(
+            quoted("pass\u{200b}word\u{e0041}"),
+            "\"pass\\u{200b}word\\u{e0041}\""
+        );
         assert_eq!(quoted("line\nbreak\u{2028}"), "\"line\\nbreak\\u{2028}\"");
         assert_eq!(quoted("\u{9b}31m"), "\"\\u{9b}31m\"");
         assert_eq!(quoted("\\u{202e}"), "\"\\\\u{202e}\"");
@@ -205,7 +208,14 @@ mod tests {
 
     #[test]
     fn printable_text_stays_verbatim() {
-        for text in ["plain ASCII ~!", "naïve Grüße", "日本語", "😀👍🏽", "עברית", "नमस्ते"] {
+        for text in [
+            "plain ASCII ~!",
+            "naïve Grüße",
+            "日本語",
+            "😀👍🏽",
+            "עברית",
+            "नमस्ते",
+        ] {
             assert_eq!(quoted(text), format!("\"{text}\""));
         }
     }

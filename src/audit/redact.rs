@@ -119,16 +119,31 @@ mod tests {
     #[test]
     fn values_under_secret_keys_are_replaced_at_any_depth_and_in_any_case_style() {
         for key in [
-            "password", "dbPassword", "PASSWD", "client_secret", "access-token", "apiKey", "API_KEY",
-            "api key", "Authorization", "credentials", "privateKey", "PRIVATE-KEY", "Set-Cookie",
-            "passphrase", "tok\\u0065n",
+            "password",
+            "dbPassword",
+            "PASSWD",
+            "client_secret",
+            "access-token",
+            "apiKey",
+            "API_KEY",
+            "api key",
+            "Authorization",
+            "credentials",
+            "privateKey",
+            "PRIVATE-KEY",
+            "Set-Cookie",
+            "passphrase",
+            "tok\\u0065n",
         ] {
             let text = format!(r#"{{"a":[{{"{key}":{{"deep":["hunter2"]}}}}]}}"#);
             let out = redacted(&text, StringDigest::Sha256);
             assert!(!out.contains("hunter2"), "{out}");
             assert!(out.contains(r#""[redacted]""#), "{out}");
         }
-        assert_eq!(redacted(r#"{"path":"/a","n":1.0}"#, StringDigest::Blake3), r#"{"path":"/a","n":1.0}"#);
+        assert_eq!(
+            redacted(r#"{"path":"/a","n":1.0}"#, StringDigest::Blake3),
+            r#"{"path":"/a","n":1.0}"#
+        );
     }
 
     #[test]
@@ -136,9 +151,15 @@ mod tests {
         let text = "é".repeat(501);
         let out = redacted(&format!("\"{text}\""), StringDigest::Sha256);
         let digest = hex(&Sha256::digest(text.as_bytes()));
-        assert_eq!(out, format!("\"{}… (501 characters, sha256:{digest})\"", "é".repeat(100)));
+        assert_eq!(
+            out,
+            format!("\"{}… (501 characters, sha256:{digest})\"", "é".repeat(100))
+        );
         let fast = redacted(&format!("\"{text}\""), StringDigest::Blake3);
-        assert!(fast.contains(&format!("blake3:{}", blake3::hash(text.as_bytes()))), "{fast}");
+        assert!(
+            fast.contains(&format!("blake3:{}", blake3::hash(text.as_bytes()))),
+            "{fast}"
+        );
         let kept = format!("\"{}\"", "é".repeat(500));
         assert_eq!(redacted(&kept, StringDigest::Sha256), kept);
     }

@@ -16,7 +16,6 @@ use crate::approval::prompt::{Prompt as PromptText, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::{Answer, create_request};
 use crate::mcp::error::{cancelled_notification, progress_notification};
-use crate::mcp::message::RequestId;
 use crate::policy::Risk;
 
 /// The channel's name in the audit log.
@@ -135,7 +134,10 @@ impl Gate {
             let Some(question) = self.questions.get(&key) else {
                 continue;
             };
-            if question.deadline.is_some_and(|deadline| deadline <= now.elapsed) {
+            if question
+                .deadline
+                .is_some_and(|deadline| deadline <= now.elapsed)
+            {
                 self.expire_question(key, now);
             } else if let Prompt::Backoff { until, .. } = question.prompt
                 && until <= now.elapsed
@@ -310,12 +312,6 @@ impl Gate {
         for notification in notifications {
             self.put(Output::Progress(notification));
         }
-    }
-
-    /// Whether an id is that of a prompt that still waits.
-    #[cfg(test)]
-    pub(super) fn is_open_prompt(&self, id: &RequestId) -> bool {
-        self.question_by_prompt.contains_key(id)
     }
 }
 

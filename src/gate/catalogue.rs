@@ -286,10 +286,9 @@ impl Tool {
             return;
         }
         self.annotations = match (self.annotations.take(), other.annotations) {
-            (Some(a), Some(b)) => Some(Some(stricter(
-                a.unwrap_or_default(),
-                b.unwrap_or_default(),
-            ))),
+            (Some(a), Some(b)) => {
+                Some(Some(stricter(a.unwrap_or_default(), b.unwrap_or_default())))
+            }
             (None, _) | (_, None) => None,
         };
         // Either definition may change under a waiting prompt.

@@ -53,7 +53,12 @@ impl Gate {
         let id = match &message.id {
             Id::Some(id) if id.is_usable() => id,
             Id::Some(id) => {
-                return self.refuse_call(now, Some(id.clone()), None, "its id is not a whole number");
+                return self.refuse_call(
+                    now,
+                    Some(id.clone()),
+                    None,
+                    "its id is not a whole number",
+                );
             }
             Id::Unusable => {
                 return self.refuse_call(now, None, None, "its id is no string or number");
@@ -457,7 +462,13 @@ impl Gate {
     fn ask_about(&mut self, key: HeldKey, decision: &Decision, now: Now) {
         if self.settings.dry_run {
             return self.with_taken(key, |gate, call, text| {
-                gate.release_dry(call, decision, "would be asked about", Payload::Text(text), now);
+                gate.release_dry(
+                    call,
+                    decision,
+                    "would be asked about",
+                    Payload::Text(text),
+                    now,
+                );
             });
         }
         let Some(asked_as) = self.asked_as(key, decision) else {
@@ -565,7 +576,10 @@ impl Gate {
         self.finish_refused(held, outcome, refusal, None, reason, now, Told::No);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "private; its two callers name the cases")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "private; its two callers name the cases"
+    )]
     fn finish_refused(
         &mut self,
         held: &Held,
@@ -651,7 +665,10 @@ pub(super) fn with_params<T>(
 fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
     params.protocol_version()?;
     let mut out = String::from("{");
-    let fields = params.meta().iter().map(|(key, value)| (Text::decode(key), value));
+    let fields = params
+        .meta()
+        .iter()
+        .map(|(key, value)| (Text::decode(key), value));
     let fields: Vec<(_, &Value<'_>)> = fields
         .filter(|(key, _)| STATELESS_FIELDS.contains(&&**key))
         .collect();

@@ -224,7 +224,13 @@ impl Gate {
             return;
         };
         self.leave_question(&held, key);
-        self.record_refused(&held, Outcome::Cancelled, &Refusal::Cancelled, Some("cancelled by the client"), now);
+        self.record_refused(
+            &held,
+            Outcome::Cancelled,
+            &Refusal::Cancelled,
+            Some("cancelled by the client"),
+            now,
+        );
     }
 }
 

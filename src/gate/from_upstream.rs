@@ -142,10 +142,8 @@ impl Gate {
     /// Reports what is no message and does not relay it.
     fn noise(&mut self, line: &[u8], why: &str) {
         let start = line.get(..NOISE_SHOWN).unwrap_or(line);
-        let shown = crate::approval::display::quoted_text(
-            &String::from_utf8_lossy(start),
-            NOISE_SHOWN,
-        );
+        let shown =
+            crate::approval::display::quoted_text(&String::from_utf8_lossy(start), NOISE_SHOWN);
         self.warn(format!(
             "the server wrote a line to stdout that is no MCP message ({why}): {shown}"
         ));

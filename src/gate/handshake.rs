@@ -125,19 +125,59 @@ mod tests {
     fn only_a_client_that_declared_forms_in_a_revision_that_has_them_can_be_asked() {
         use CannotAsk::{NoCapability, Revision as Old};
         for (capabilities, revision, expected) in [
-            (r#"{"elicitation":{}}"#, "2025-06-18", Ok(ElicitationWords::V2025_06_18)),
-            (r#"{"elicitation":{}}"#, "2025-11-25", Ok(ElicitationWords::V2025_11_25)),
-            (r#"{"elicitation":{"form":{}}}"#, "2025-11-25", Ok(ElicitationWords::V2025_11_25)),
-            (r#"{"elicitation":{"form":{},"url":{}}}"#, "2025-11-25", Ok(ElicitationWords::V2025_11_25)),
-            (r#"{"elicitation":{"url":{}}}"#, "2025-11-25", Err(NoCapability)),
+            (
+                r#"{"elicitation":{}}"#,
+                "2025-06-18",
+                Ok(ElicitationWords::V2025_06_18),
+            ),
+            (
+                r#"{"elicitation":{}}"#,
+                "2025-11-25",
+                Ok(ElicitationWords::V2025_11_25),
+            ),
+            (
+                r#"{"elicitation":{"form":{}}}"#,
+                "2025-11-25",
+                Ok(ElicitationWords::V2025_11_25),
+            ),
+            (
+                r#"{"elicitation":{"form":{},"url":{}}}"#,
+                "2025-11-25",
+                Ok(ElicitationWords::V2025_11_25),
+            ),
+            (
+                r#"{"elicitation":{"url":{}}}"#,
+                "2025-11-25",
+                Err(NoCapability),
+            ),
             (r#"{"elicitation":true}"#, "2025-11-25", Err(NoCapability)),
-            (r#"{"elicitation":{},"elicitation":{}}"#, "2025-11-25", Err(NoCapability)),
+            (
+                r#"{"elicitation":{},"elicitation":{}}"#,
+                "2025-11-25",
+                Err(NoCapability),
+            ),
             ("{}", "2025-11-25", Err(NoCapability)),
-            (r#"{"elicitation":{}}"#, "2025-03-26", Err(Old(Revision::V2025_03_26))),
-            (r#"{"elicitation":{}}"#, "2024-11-05", Err(Old(Revision::V2024_11_05))),
-            (r#"{"elicitation":{}}"#, "2031-01-01", Err(Old(Revision::Other("2031-01-01".into())))),
+            (
+                r#"{"elicitation":{}}"#,
+                "2025-03-26",
+                Err(Old(Revision::V2025_03_26)),
+            ),
+            (
+                r#"{"elicitation":{}}"#,
+                "2024-11-05",
+                Err(Old(Revision::V2024_11_05)),
+            ),
+            (
+                r#"{"elicitation":{}}"#,
+                "2031-01-01",
+                Err(Old(Revision::Other("2031-01-01".into()))),
+            ),
         ] {
-            assert_eq!(words(capabilities, revision), expected, "{capabilities} {revision}");
+            assert_eq!(
+                words(capabilities, revision),
+                expected,
+                "{capabilities} {revision}"
+            );
         }
     }
 

@@ -18,7 +18,7 @@ mod state;
 
 pub use output::{Output, Payload, Ticket};
 pub use permit::Permitted;
-pub use state::{Gate, Now};
 pub use settings::{Retry, Settings, TimeoutAction};
+pub use state::{Gate, Now};
 
 pub use crate::approval::cache::DedupeField;

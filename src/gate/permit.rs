@@ -14,9 +14,14 @@ impl<T> Permitted<T> {
         Permitted(value)
     }
 
-    /// What was let through.
-    pub fn into_inner(self) -> T {
-        self.0
+    /// The same permission for another form of what was let through.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Permitted<U> {
+        Permitted(change(self.0))
+    }
+
+    /// A look at what was let through.
+    pub fn as_ref(&self) -> &T {
+        &self.0
     }
 
     /// A permit for tests outside of the gate.

@@ -44,14 +44,9 @@ impl Refusal {
             Refusal::Denied { reason: None } => "a human denied it.".into(),
             Refusal::Denied {
                 reason: Some(reason),
-            } => format!(
-                "a human denied it and said: {}.",
-                quoted_words(reason)
-            ),
+            } => format!("a human denied it and said: {}.", quoted_words(reason)),
             Refusal::Blocked => "it is blocked by the operator of this server.".into(),
-            Refusal::TimedOut => {
-                "it needs a human's approval, and nobody answered in time.".into()
-            }
+            Refusal::TimedOut => "it needs a human's approval, and nobody answered in time.".into(),
             Refusal::CannotAsk(CannotAsk::NoCapability) => {
                 "it needs a human's approval, and this client cannot ask one: it does not \
                  declare the MCP capability `elicitation`."

@@ -204,6 +204,16 @@ impl Gate {
         }
     }
 
+    /// Records that the session begins; `members` describe it.
+    pub fn record_open(&mut self, now: Now, members: &[(&str, &str)]) {
+        self.record_event(now, "open", members);
+    }
+
+    /// Records that the session ends, and how.
+    pub fn record_close(&mut self, now: Now, how: &str) {
+        self.record_event(now, "close", &[("reason", how)]);
+    }
+
     pub(super) fn put(&mut self, output: Output) {
         self.outputs.push_back(output);
     }

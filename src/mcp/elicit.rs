@@ -2,7 +2,10 @@
 //!
 //! What is asked, and what follows from the answer, is decided elsewhere.
 
-use rmcp::model::{BooleanSchema, ElicitRequestParams, ElicitationSchema, ElicitResult, ElicitationAction, PrimitiveSchemaDefinition, StringSchema};
+use rmcp::model::{
+    BooleanSchema, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
+    PrimitiveSchemaDefinition, StringSchema,
+};
 
 use super::json::Value;
 use super::message::{RequestId, folds_to_one_of};
@@ -149,7 +152,9 @@ mod tests {
     fn approved_means_accept_and_exactly_true() {
         assert_eq!(
             result(r#"{"action":"accept","content":{"approved":true,"reason":" fine "}}"#),
-            Answer::Approved { reason: Some("fine".into()) }
+            Answer::Approved {
+                reason: Some("fine".into())
+            }
         );
         for text in [
             r#"{"action":"accept","content":{"approved":false}}"#,
@@ -176,7 +181,10 @@ mod tests {
             assert!(matches!(result(text), Answer::Refused { .. }), "{text}");
         }
         let yes = r#"{"action":"accept","content":{"approved":true}}"#;
-        assert!(matches!(read_answer(Some(yes), Some("{}")), Answer::Refused { .. }));
+        assert!(matches!(
+            read_answer(Some(yes), Some("{}")),
+            Answer::Refused { .. }
+        ));
         assert!(matches!(read_answer(None, None), Answer::Refused { .. }));
     }
 
@@ -184,7 +192,10 @@ mod tests {
     fn a_refusal_keeps_the_humans_reason() {
         assert_eq!(
             result(r#"{"action":"accept","content":{"approved":false,"reason":"wrong table"}}"#),
-            Answer::Refused { reason: Some("wrong table".into()), how: "not approved" }
+            Answer::Refused {
+                reason: Some("wrong table".into()),
+                how: "not approved"
+            }
         );
     }
 
@@ -192,9 +203,14 @@ mod tests {
     fn an_error_means_that_the_client_could_not_ask() {
         assert_eq!(
             read_answer(None, Some(r#"{"code":-32603,"message":"no window"}"#)),
-            Answer::Failed { message: "no window".into() }
+            Answer::Failed {
+                message: "no window".into()
+            }
         );
-        assert!(matches!(read_answer(None, Some("7")), Answer::Failed { .. }));
+        assert!(matches!(
+            read_answer(None, Some("7")),
+            Answer::Failed { .. }
+        ));
     }
 
     #[test]

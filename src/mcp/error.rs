@@ -28,8 +28,9 @@ pub fn error_response(id: Option<&RequestId>, code: ErrorCode, message: String) 
 /// Writes `notifications/cancelled` for a request of our own.
 #[must_use]
 pub fn cancelled_notification(id: &RequestId, reason: &str) -> String {
-    let mut out =
-        String::from(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#);
+    let mut out = String::from(
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#,
+    );
     id.write(&mut out);
     out.push_str(r#","reason":"#);
     write_string(reason, &mut out);

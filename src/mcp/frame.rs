@@ -148,9 +148,7 @@ mod tests {
             buffer.space().extend_from_slice(part);
             while let Some(frame) = buffer.next_frame() {
                 out.push(match frame {
-                    Frame::Line(range) => {
-                        String::from_utf8_lossy(buffer.line(&range)).into_owned()
-                    }
+                    Frame::Line(range) => String::from_utf8_lossy(buffer.line(&range)).into_owned(),
                     Frame::Overlong { head, tail } => format!(
                         "overlong {}…{}",
                         String::from_utf8_lossy(&head),
@@ -175,11 +173,7 @@ mod tests {
     fn an_overlong_line_is_dropped_and_the_next_one_survives() {
         assert_eq!(
             frames(3, &[b"abcdef\nok\n", b"abc", b"def", b"gh\nfine"]),
-            [
-                "overlong abcdef…abcdef",
-                "ok",
-                "overlong abcdefgh…abcdefgh"
-            ]
+            ["overlong abcdef…abcdef", "ok", "overlong abcdefgh…abcdefgh"]
         );
     }
 

@@ -230,7 +230,10 @@ pub fn write_string(text: &str, out: &mut String) {
     use std::fmt::Write as _;
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+    while let Some(at) = rest
+        .bytes()
+        .position(|b| b < 0x20 || b == b'"' || b == b'\\')
+    {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         let mut chars = special.chars();
@@ -604,7 +607,10 @@ fn no_equal_keys(members: &[(Text<'_>, Value<'_>)]) -> Result<(), JsonError> {
     let distinct = if members.len() <= FEW {
         members.iter().enumerate().all(|(i, (key, _))| {
             let key = key.decode();
-            members.iter().skip(i + 1).all(|(other, _)| other.decode() != key)
+            members
+                .iter()
+                .skip(i + 1)
+                .all(|(other, _)| other.decode() != key)
         })
     } else {
         let mut seen = HashSet::with_capacity(members.len());

@@ -109,7 +109,10 @@ impl<'a> CallToolRequestParams<'a> {
     /// The progress token as it was written: MCP allows a string or an integer.
     #[must_use]
     pub fn progress_token(&self) -> Option<&Value<'a>> {
-        let found = self.meta().iter().find(|(key, _)| key.decode() == "progressToken");
+        let found = self
+            .meta()
+            .iter()
+            .find(|(key, _)| key.decode() == "progressToken");
         found
             .map(|(_, value)| value)
             .filter(|value| matches!(value, Value::String(_) | Value::Number(_)))
@@ -118,7 +121,10 @@ impl<'a> CallToolRequestParams<'a> {
     /// The revision named in `_meta`, which marks a request as stateless (2026-07-28 and later).
     #[must_use]
     pub fn protocol_version(&self) -> Option<&Value<'a>> {
-        let found = self.meta().iter().find(|(key, _)| key.decode() == META_PROTOCOL_VERSION);
+        let found = self
+            .meta()
+            .iter()
+            .find(|(key, _)| key.decode() == META_PROTOCOL_VERSION);
         found.map(|(_, value)| value)
     }
 }
@@ -183,7 +189,11 @@ impl<'a> ListToolsPage<'a> {
                 _ => {}
             }
         }
-        if found { Ok(page) } else { Err(JsonError::Syntax(0)) }
+        if found {
+            Ok(page)
+        } else {
+            Err(JsonError::Syntax(0))
+        }
     }
 }
 
@@ -222,7 +232,9 @@ mod tests {
         assert_eq!(call.progress_token(), Some(&Value::Number("7")));
         assert_eq!(call.protocol_version(), None);
         assert!(call.get("task").unwrap().is_object());
-        assert!(CallToolRequestParams::parse(r#"{"name":"x","arguments":null,"_meta":null}"#).is_ok());
+        assert!(
+            CallToolRequestParams::parse(r#"{"name":"x","arguments":null,"_meta":null}"#).is_ok()
+        );
     }
 
     #[test]
@@ -230,15 +242,36 @@ mod tests {
         use JsonError::{DuplicateKey, LoneSurrogate};
         for (text, error) in [
             (r#"{"name":"a","name":"b"}"#, CallError::Json(DuplicateKey)),
-            (r#"{"name":"a","arguments":{"x":{"y":1,"\u0079":2}}}"#, CallError::Json(DuplicateKey)),
-            (r#"{"name":"a","arguments":{"x":"\ud800"}}"#, CallError::Json(LoneSurrogate)),
-            (r#"{"name":"a","Name":"b"}"#, CallError::FoldedKey("Name".into())),
-            (r#"{"name":"a","argument\u017f":{}}"#, CallError::FoldedKey("argument\u{17f}".into())),
-            (r#"{"name":"a","_META":{}}"#, CallError::FoldedKey("_META".into())),
-            (r#"{"name":"a","_meta":{"ProgressToken":1}}"#, CallError::FoldedKey("ProgressToken".into())),
+            (
+                r#"{"name":"a","arguments":{"x":{"y":1,"\u0079":2}}}"#,
+                CallError::Json(DuplicateKey),
+            ),
+            (
+                r#"{"name":"a","arguments":{"x":"\ud800"}}"#,
+                CallError::Json(LoneSurrogate),
+            ),
+            (
+                r#"{"name":"a","Name":"b"}"#,
+                CallError::FoldedKey("Name".into()),
+            ),
+            (
+                r#"{"name":"a","argument\u017f":{}}"#,
+                CallError::FoldedKey("argument\u{17f}".into()),
+            ),
+            (
+                r#"{"name":"a","_META":{}}"#,
+                CallError::FoldedKey("_META".into()),
+            ),
+            (
+                r#"{"name":"a","_meta":{"ProgressToken":1}}"#,
+                CallError::FoldedKey("ProgressToken".into()),
+            ),
             (r#"{"name":["a"]}"#, CallError::NoName),
             (r#"{"arguments":{}}"#, CallError::NoName),
-            (r#"{"name":"a","arguments":[1]}"#, CallError::ArgumentsNotAnObject),
+            (
+                r#"{"name":"a","arguments":[1]}"#,
+                CallError::ArgumentsNotAnObject,
+            ),
             (r#"{"name":"a","_meta":1}"#, CallError::MetaNotAnObject),
             (r#"["a"]"#, CallError::NoParams),
         ] {
@@ -254,8 +287,18 @@ mod tests {
         .unwrap();
         assert_eq!(page.next_cursor.as_deref(), Some("n"));
         assert_eq!(page.ttl_ms, Some(1000));
-        let [a, b] = &page.tools[..] else { panic!("{page:?}") };
-        assert_eq!(a.annotations.as_ref().unwrap().as_ref().unwrap().read_only_hint, Some(true));
+        let [a, b] = &page.tools[..] else {
+            panic!("{page:?}")
+        };
+        assert_eq!(
+            a.annotations
+                .as_ref()
+                .unwrap()
+                .as_ref()
+                .unwrap()
+                .read_only_hint,
+            Some(true)
+        );
         assert_eq!((&*b.name, &b.annotations), ("b", &Err(())));
         assert!(ListToolsPage::parse(r#"{"tools":{}}"#).is_err());
         assert!(ListToolsPage::parse("[]").is_err());

@@ -83,13 +83,23 @@ fn a_code_fence_cannot_be_closed_from_inside() {
 
 #[test]
 fn a_long_value_is_shortened_and_the_text_then_carries_the_digest() {
-    let params = format!(r#"{{"name":"a","arguments":{{"x":"{}"}}}}"#, "y".repeat(5000));
+    let params = format!(
+        r#"{{"name":"a","arguments":{{"x":"{}"}}}}"#,
+        "y".repeat(5000)
+    );
     let call = CallToolRequestParams::parse(&params).unwrap();
     let digest = CallDigest::of("db", &call, None).to_string();
     let message = message_for(&params, None);
-    assert!(message.contains("(3000 of 5000 characters left out)"), "{message}");
+    assert!(
+        message.contains("(3000 of 5000 characters left out)"),
+        "{message}"
+    );
     assert!(message.contains(&digest));
-    assert!(digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+    assert!(
+        digest
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    );
     assert!(!message_for(r#"{"name":"a","arguments":{"x":"y"}}"#, None).contains("SHA-256"));
 }
 

@@ -59,7 +59,10 @@ fn a_changed_list_is_not_used_any_more() {
 #[test]
 fn five_seconds_at_most_then_every_tool_is_unlisted_for_a_while() {
     let mut catalogue = started();
-    assert_eq!(catalogue.expire(T0 + PATIENCE - Duration::from_nanos(1)), None);
+    assert_eq!(
+        catalogue.expire(T0 + PATIENCE - Duration::from_nanos(1)),
+        None
+    );
     assert_eq!(catalogue.expire(T0 + PATIENCE), Some(id(1)));
     assert!(catalogue.is_settled(T0 + PATIENCE));
     assert!(catalogue.tool("a").is_none());
@@ -68,10 +71,20 @@ fn five_seconds_at_most_then_every_tool_is_unlisted_for_a_while() {
 
 #[test]
 fn an_error_or_nonsense_fails_the_list() {
-    for result in [None, Some("[]"), Some(r#"{"tools":7}"#), Some(r#"{"tools":[{"a":1,"a":1}]}"#)] {
+    for result in [
+        None,
+        Some("[]"),
+        Some(r#"{"tools":7}"#),
+        Some(r#"{"tools":[{"a":1,"a":1}]}"#),
+    ] {
         let mut catalogue = started();
         assert_eq!(catalogue.answered(result, T0).0, Next::Settled);
-        assert_eq!(catalogue.state, State::Failed { until: T0 + AFTER_FAILURE });
+        assert_eq!(
+            catalogue.state,
+            State::Failed {
+                until: T0 + AFTER_FAILURE
+            }
+        );
     }
 }
 
@@ -94,13 +107,19 @@ fn a_complete_listing_by_the_client_is_learned_from_and_spares_ours() {
     let mut catalogue = started();
     let generation = catalogue.generation();
     let listing = r#"{"tools":[{"name":"a"}]}"#;
-    assert_eq!(catalogue.learn(r#"{"tools":[],"nextCursor":"x"}"#, generation, T0), None);
+    assert_eq!(
+        catalogue.learn(r#"{"tools":[],"nextCursor":"x"}"#, generation, T0),
+        None
+    );
     assert!(!catalogue.is_settled(T0));
     assert_eq!(catalogue.learn(listing, generation, T0), Some(id(1)));
     assert!(catalogue.is_settled(T0) && catalogue.tool("a").is_some());
     catalogue.changed();
     assert_eq!(catalogue.learn(listing, generation, T0), None);
-    assert!(!catalogue.is_settled(T0), "it was asked for before the change");
+    assert!(
+        !catalogue.is_settled(T0),
+        "it was asked for before the change"
+    );
 }
 
 #[test]
@@ -116,14 +135,26 @@ fn of_two_tools_with_one_name_the_stricter_reading_counts() {
     let broken = r#"{"name":"a","annotations":7}"#;
     for pair in [format!("{safe},{harmful}"), format!("{harmful},{safe}")] {
         let hints = read(&pair).annotations.unwrap().unwrap();
-        assert_eq!((hints.read_only_hint, hints.destructive_hint), (None, Some(true)));
+        assert_eq!(
+            (hints.read_only_hint, hints.destructive_hint),
+            (None, Some(true))
+        );
     }
-    let hints = read(&format!("{safe},{silent}")).annotations.unwrap().unwrap();
+    let hints = read(&format!("{safe},{silent}"))
+        .annotations
+        .unwrap()
+        .unwrap();
     assert_eq!((hints.read_only_hint, hints.destructive_hint), (None, None));
     assert_eq!(read(&format!("{safe},{broken}")).annotations, None);
-    let hints = read(&format!("{safe},{safe}")).annotations.unwrap().unwrap();
+    let hints = read(&format!("{safe},{safe}"))
+        .annotations
+        .unwrap()
+        .unwrap();
     assert_eq!(hints.read_only_hint, Some(true));
-    assert_ne!(read(&format!("{safe},{silent}")).definition, read(safe).definition);
+    assert_ne!(
+        read(&format!("{safe},{silent}")).definition,
+        read(safe).definition
+    );
 }
 
 #[test]

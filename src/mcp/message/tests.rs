@@ -53,16 +53,31 @@ fn what_two_readers_could_read_differently_is_unreadable() {
     for (text, error) in [
         (r#"{"method":"a","method":"b"}"#, Json(DuplicateKey)),
         (r#"{"method":"a","\u006dethod":"b"}"#, Json(DuplicateKey)),
-        (r#"{"method":"a","params":{},"params":{}}"#, Json(DuplicateKey)),
-        (r#"{"jsonrpc":"2.0","jsonrpc":"2.0","method":"a"}"#, Json(DuplicateKey)),
+        (
+            r#"{"method":"a","params":{},"params":{}}"#,
+            Json(DuplicateKey),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","jsonrpc":"2.0","method":"a"}"#,
+            Json(DuplicateKey),
+        ),
         (r#"{"method":"a","x":1,"x":2}"#, Json(DuplicateKey)),
         (r#"{"method":"a","method\u0000":"b"}"#, Json(NulInKey)),
         (r#"{"method":"a"}{"method":"b"}"#, Json(TrailingText)),
         (r#"{"method":"a","Method":"b"}"#, FoldedKey("Method".into())),
         (r#"{"method":"a","PARAMS":{}}"#, FoldedKey("PARAMS".into())),
-        ("{\"method\":\"a\",\"param\u{17f}\":{}}", FoldedKey("param\u{17f}".into())),
-        ("{\"method\":\"a\",\"\u{131}d\":1}", FoldedKey("\u{131}d".into())),
-        ("{\"method\":\"a\",\"\u{130}d\":1}", FoldedKey("\u{130}d".into())),
+        (
+            "{\"method\":\"a\",\"param\u{17f}\":{}}",
+            FoldedKey("param\u{17f}".into()),
+        ),
+        (
+            "{\"method\":\"a\",\"\u{131}d\":1}",
+            FoldedKey("\u{131}d".into()),
+        ),
+        (
+            "{\"method\":\"a\",\"\u{130}d\":1}",
+            FoldedKey("\u{130}d".into()),
+        ),
         (r#"{"method":"a","result":{}}"#, TwoKinds),
         (r#"{"method":"a","error":{}}"#, TwoKinds),
         (r#"{"method":["tools/call"]}"#, MethodNotAString),

@@ -1,0 +1,66 @@
+//! Builds what the demonstration needs, where cargo built the demonstration itself.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Failure, REPOSITORY};
+
+/// Where cargo put this program, and so where it puts the others.
+pub(crate) struct Build {
+    pub(crate) target_dir: PathBuf,
+    /// The directory of the profile in `target_dir`, such as `release`.
+    profile: String,
+}
+
+impl Build {
+    /// Reads both from the path of this program: `<target>/<profile>/examples/guarded_notes`.
+    pub(crate) fn of_this_program() -> Result<Self, Failure> {
+        let program = env::current_exe()?;
+        let profile_dir = program.parent().and_then(Path::parent);
+        let profile = profile_dir.and_then(Path::file_name);
+        match (profile_dir.and_then(Path::parent), profile) {
+            (Some(target_dir), Some(profile)) => Ok(Self {
+                target_dir: target_dir.to_owned(),
+                profile: profile.to_string_lossy().into_owned(),
+            }),
+            _ => Err("this program is not where cargo puts its examples".into()),
+        }
+    }
+
+    pub(crate) fn proxy(&self) -> PathBuf {
+        let name = format!("approval-proxy{}", env::consts::EXE_SUFFIX);
+        self.target_dir.join(&self.profile).join(name)
+    }
+
+    /// Builds both: nobody would see the server's build if it began when the proxy starts it.
+    pub(crate) fn proxy_and_server(&self) -> Result<(), Failure> {
+        let proxy = ["--bin", "approval-proxy"];
+        // `proxy.example.json` says `--release`, whatever our own profile is.
+        let server = ["--release", "--example", "notes_server"];
+        match self.profile.as_str() {
+            "release" => self.cargo_build(&[proxy.as_slice(), &server].concat()),
+            other => {
+                let profile = if other == "debug" { "dev" } else { other };
+                self.cargo_build(&[&proxy, ["--profile", profile].as_slice()].concat())?;
+                self.cargo_build(&server)
+            }
+        }
+    }
+
+    fn cargo_build(&self, what: &[&str]) -> Result<(), Failure> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .arg("build")
+            .args(what)
+            .current_dir(REPOSITORY)
+            .env("CARGO_TARGET_DIR", &self.target_dir)
+            .status()
+            .map_err(|error| format!("cargo does not start: {error}"))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("`cargo build {}` failed", what.join(" ")).into())
+        }
+    }
+}

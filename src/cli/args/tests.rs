@@ -1,0 +1,325 @@
+//! Every flag of the contract: its name, its default in the help, its place in `Flags`.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::gate::DedupeField;
+
+fn read(flags: &[&str]) -> Result<Flags, clap::Error> {
+    let program = ["approval-proxy", "--upstream", "cfg.json"];
+    Args::read(program.iter().chain(flags)).map(Args::into_flags)
+}
+
+fn error(flags: &[&str]) -> String {
+    usage_line(&read(flags).unwrap_err())
+}
+
+fn layer(flags: &[&str]) -> Layer {
+    read(flags).unwrap().layer
+}
+
+fn of<T: Value>(text: &str) -> Option<T> {
+    Some(T::from_text(text).unwrap())
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Args::command().debug_assert();
+}
+
+// CONTRACT: the table of flags in section 1.
+#[test]
+fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
+    let help = Args::command().render_long_help().to_string();
+    let about = |flag: &str| {
+        let from = help.split(&format!("{flag} <")).nth(1).unwrap_or_default();
+        from.split("--")
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    for (flag, default) in [
+        ("--server", "the first"),
+        ("--mode", "destructive"),
+        ("--timeout", "120"),
+        ("--timeout-action", "deny"),
+        ("--approve-ttl", "0"),
+        ("--audit-log", "stderr"),
+        ("--max-message-size", "64MiB"),
+        ("--max-pending", "4096"),
+        ("--transport", "stdio"),
+        ("--host", "127.0.0.1"),
+        ("--port", "8765"),
+        ("--approval-retry-attempts", "2"),
+        ("--approval-retry-backoff", "0.5"),
+        ("--approval-retry-max-backoff", "5"),
+        ("--approval-retry-multiplier", "2"),
+        ("--approval-dedupe-key-fields", "server,tool,args"),
+        ("--approval-dedupe-arg-keys", "all"),
+    ] {
+        let about = about(flag);
+        assert!(
+            about.contains(&format!("[default: {default}]")),
+            "{flag}: {about}"
+        );
+    }
+    for flag in [
+        "-u, --upstream <FILE>",
+        "-s, --server <NAME>",
+        "-m, --mode <MODE>",
+        "--allow <PATTERN>",
+        "--deny <PATTERN>",
+        "--explain\n",
+        "--high-risk-double-confirm\n",
+        "--dry-run\n",
+        "--audit-best-effort\n",
+        "--auth-token-file <FILE>",
+        "--insecure-no-auth\n",
+        "--version\n",
+        "--help\n",
+    ] {
+        assert!(help.contains(flag), "{flag}");
+    }
+    for heading in [
+        UPSTREAM,
+        POLICY,
+        ASKING,
+        AUDIT,
+        LIMITS,
+        TRANSPORT,
+        "Exit codes",
+    ] {
+        assert!(help.contains(&format!("\n{heading}:\n")), "{heading}");
+    }
+}
+
+#[test]
+fn without_further_flags_every_source_below_may_speak() {
+    let flags = read(&[]).unwrap();
+    assert_eq!(flags.upstream, Path::new("cfg.json"));
+    assert_eq!(flags.layer, Layer::default());
+    assert_eq!(flags.server, None);
+    assert_eq!(flags.max_pending, None);
+    assert_eq!(flags.max_message_size.bytes(), 64 << 20);
+    assert_eq!(flags.transport, Transport::Stdio);
+    assert!(!flags.audit_best_effort);
+}
+
+#[test]
+#[rustfmt::skip]
+fn each_flag_arrives_in_its_field() {
+    let cases: [(&[&str], Layer); 18] = [
+        (&["--mode", "all"], Layer { mode: Some(Mode::All), ..Layer::default() }),
+        (&["-m", "none"], Layer { mode: Some(Mode::None), ..Layer::default() }),
+        (&["--timeout", "0.5"], Layer { timeout: of("0.5"), ..Layer::default() }),
+        (&["--timeout-action", "approve"], Layer { timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }),
+        (&["--approve-ttl", "60"], Layer { approval_ttl: of("60"), ..Layer::default() }),
+        (&["--explain"], Layer { explain: Some(true), ..Layer::default() }),
+        (&["--high-risk-double-confirm"], Layer { double_confirm: Some(true), ..Layer::default() }),
+        (&["--dry-run"], Layer { dry_run: Some(true), ..Layer::default() }),
+        (&["--audit-log", "a.jsonl"], Layer { audit_log: Some("a.jsonl".into()), ..Layer::default() }),
+        (&["--approval-retry-attempts", "0"], Layer { retry_attempts: of("0"), ..Layer::default() }),
+        (&["--approval-retry-backoff", "1"], Layer { retry_initial_backoff: of("1"), ..Layer::default() }),
+        (&["--approval-retry-max-backoff", "9"], Layer { retry_max_backoff: of("9"), ..Layer::default() }),
+        (&["--approval-retry-multiplier", "1.5"], Layer { retry_multiplier: of("1.5"), ..Layer::default() }),
+        (&["--approval-dedupe-key-fields", "tool, risk"], Layer { dedupe_fields: of("tool,risk"), ..Layer::default() }),
+        (&["--approval-dedupe-arg-keys", "id, path"], Layer { dedupe_arg_keys: of("id,path"), ..Layer::default() }),
+        (&["--allow", "a"], Layer { allow: Vec::from_text("a").unwrap(), ..Layer::default() }),
+        (&["--deny", "d"], Layer { deny: Vec::from_text("d").unwrap(), ..Layer::default() }),
+        (
+            &["--host", "::1", "--port", "80", "--auth-token-file", "t", "--insecure-no-auth"],
+            Layer {
+                without_effect: ["--host", "--port", "--auth-token-file", "--insecure-no-auth"].map(str::to_owned).to_vec(),
+                ..Layer::default()
+            },
+        ),
+    ];
+    for (flags, expected) in cases {
+        assert_eq!(layer(flags), expected, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_flag_alone_without_effect_is_the_only_one_named() {
+    for flag in [
+        &["--host", "a"][..],
+        &["--port", "1"],
+        &["--auth-token-file", "t"],
+        &["--insecure-no-auth"],
+    ] {
+        assert_eq!(layer(flag).without_effect, [flag[0]]);
+    }
+}
+
+#[test]
+fn flags_that_no_other_source_has_arrive() {
+    let flags = read(&[
+        "-s",
+        "db",
+        "--audit-best-effort",
+        "--max-message-size",
+        "1MiB",
+        "--max-pending",
+        "7",
+        "--transport",
+        "sse",
+    ]);
+    let flags = flags.unwrap();
+    assert_eq!(flags.server.as_deref(), Some("db"));
+    assert!(flags.audit_best_effort);
+    assert_eq!(flags.max_message_size.bytes(), 1 << 20);
+    assert_eq!(flags.max_pending, of("7"));
+    assert_eq!(flags.transport, Transport::Sse);
+    assert_eq!(
+        read(&["--server", "x"]).unwrap().server.as_deref(),
+        Some("x")
+    );
+}
+
+// CONTRACT: "`--allow PATTERN`, `--deny PATTERN` | repeatable, comma lists, white space trimmed".
+#[test]
+fn allow_and_deny_are_repeatable_comma_lists() {
+    let layer = layer(&[
+        "--allow",
+        " a , b*,",
+        "--allow=c",
+        "--deny",
+        "x,y",
+        "--deny",
+        "z",
+    ]);
+    assert_eq!(layer.allow, Vec::<Pattern>::from_text("a,b*,c").unwrap());
+    assert_eq!(layer.deny, Vec::<Pattern>::from_text("x,y,z").unwrap());
+}
+
+#[test]
+fn the_defaults_of_dedupe_are_what_the_help_says() {
+    let fields = of::<DedupeFields>("server,tool,args").unwrap().into_vec();
+    assert_eq!(
+        fields,
+        [DedupeField::Server, DedupeField::Tool, DedupeField::Args]
+    );
+}
+
+#[test]
+fn a_bad_value_is_an_error_in_one_line() {
+    let seconds = "expected seconds from 0 to 315360000 (ten years)";
+    for (flags, told) in [
+        (["--timeout", "-1"], seconds),
+        (["--timeout", "NaN"], seconds),
+        (["--timeout", "1e300"], seconds),
+        (["--approve-ttl", "-1"], seconds),
+        (["--approval-retry-backoff", "-1"], seconds),
+        (["--approval-retry-max-backoff", "-1"], seconds),
+        (
+            ["--approval-retry-attempts", "-1"],
+            "expected a whole number from 0 to 1000",
+        ),
+        (
+            ["--approval-retry-multiplier", "-1"],
+            "expected a number from 1 to 1000",
+        ),
+        (["--max-message-size", "-1"], "expected a size from 64KiB"),
+        (["--max-message-size", "1KiB"], "expected a size from 64KiB"),
+        (
+            ["--max-pending", "0"],
+            "expected a whole number from 1 to 1048576",
+        ),
+        (
+            ["--max-pending", "-1"],
+            "expected a whole number from 1 to 1048576",
+        ),
+        (
+            ["--port", "65536"],
+            "expected a whole number from 0 to 65535",
+        ),
+        (["--port", "-1"], "expected a whole number from 0 to 65535"),
+        (["--host", "http://a"], "expected a host name"),
+        (["--allow", "[a"], "the pattern `[a`"),
+        (["--deny", "[a"], "the pattern `[a`"),
+        (
+            ["--mode", "ask"],
+            "[possible values: destructive, all, annotated, none]",
+        ),
+        (
+            ["--timeout-action", "ask"],
+            "[possible values: approve, deny]",
+        ),
+        (
+            ["--transport", "ws"],
+            "[possible values: stdio, sse, streamable-http]",
+        ),
+        (
+            ["--approval-dedupe-key-fields", "tools"],
+            "expected one of `server`, `tool`, `args`, `risk`",
+        ),
+        (["--audit-log", ""], "a value is required"),
+    ] {
+        let error = error(&flags);
+        assert!(error.contains(flags[0]) && error.contains(told), "{error}");
+        assert!(
+            !error.contains('\n') && !error.starts_with("error"),
+            "{error}"
+        );
+        assert!(error.ends_with("; see --help"), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_an_error_with_the_nearest_one() {
+    let error = error(&["--dryrun"]);
+    assert_eq!(
+        error,
+        "unexpected argument '--dryrun' found tip: a similar argument exists: '--dry-run'; \
+         see --help",
+    );
+}
+
+#[test]
+fn a_missing_upstream_is_a_usage_error_that_says_what_to_do() {
+    let error = Args::read(["approval-proxy", "--dry-run"]).unwrap_err();
+    assert_eq!(error.exit_code(), i32::from(exit_code::USAGE));
+    assert_eq!(
+        usage_line(&error),
+        "no config file is given; name the JSON file that lists your MCP servers with \
+         `--upstream FILE`; see --help",
+    );
+}
+
+// CONTRACT: "`--version`, `--help` | work without a config".
+#[test]
+fn version_and_help_work_without_a_config() {
+    for (flag, told) in [
+        ("--version", "approval-proxy "),
+        ("-V", "approval-proxy "),
+        ("--help", "--upstream"),
+        ("-h", "--upstream"),
+    ] {
+        let error = Args::read(["approval-proxy", flag]).unwrap_err();
+        assert!(!error.use_stderr());
+        assert_eq!(error.exit_code(), i32::from(exit_code::OK));
+        assert!(error.to_string().contains(told), "{flag}");
+    }
+}
+
+#[test]
+fn usage_errors_belong_on_stderr_and_end_with_the_usage_code() {
+    let error = read(&["--mode", "ask"]).unwrap_err();
+    assert!(error.use_stderr());
+    assert_eq!(error.exit_code(), i32::from(exit_code::USAGE));
+}
+
+#[test]
+fn a_flag_given_twice_is_an_error() {
+    assert!(error(&["--mode", "all", "--mode", "none"]).contains("cannot be used multiple times"));
+}
+
+#[test]
+fn a_stray_argument_is_an_error() {
+    assert!(error(&["extra"]).contains("unexpected argument 'extra'"));
+    assert!(error(&["\u{202e}x"]).contains(r"'\u{202e}x'"));
+}

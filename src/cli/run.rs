@@ -1,0 +1,144 @@
+//! The command itself: arguments in, exit code out, errors on stderr in one line each.
+//!
+//! What a run does is `app`'s business.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::args::{Args, usage_line};
+use super::exit_code;
+use crate::app::{self, AppError};
+use crate::config::{Environment, load};
+use crate::relay::{Ended, with_causes};
+use crate::transport::Stderr;
+
+/// How long an unread stderr may keep us from ending.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Runs the command line `arguments`, of which the first is the program's name, in the
+/// environment `variables`. Returns the exit code, one of [`exit_code`].
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> u8 {
+    let Ok(stderr) = Stderr::start() else {
+        return exit_code::INTERNAL;
+    };
+    report_to(stderr.clone());
+    let code = run_reporting(arguments, variables, &stderr);
+    stderr.flush(LAST_WORDS);
+    code
+}
+
+fn run_reporting(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    stderr: &Stderr,
+) -> u8 {
+    let args = match Args::read(arguments) {
+        Ok(args) => args,
+        Err(text) if !text.use_stderr() => return show(&text),
+        Err(error) => {
+            tracing::error!("{}", usage_line(&error));
+            return exit_code::USAGE;
+        }
+    };
+    let environment: Environment = variables.into_iter().collect();
+    let config = match load(args.into_flags(), &environment) {
+        Ok(config) => config,
+        Err(error) => {
+            tell(&error);
+            return exit_code::CONFIG;
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match app::run(config, stderr) {
+        Ok(ended) => code_of(ended),
+        Err(error) => {
+            tell(&error);
+            match error {
+                AppError::Upstream { .. } => exit_code::UPSTREAM_START,
+                AppError::AuditLog(_) => exit_code::AUDIT_LOG,
+                AppError::Stdio(_) | AppError::System(_) => exit_code::INTERNAL,
+            }
+        }
+    }
+}
+
+fn code_of(ended: Ended) -> u8 {
+    match ended {
+        Ended::ClientClosed => exit_code::OK,
+        Ended::UpstreamNeverSpoke(exit) => {
+            tracing::error!(
+                "the server {exit} before it sent a message; what it wrote to stderr stands above, \
+                 and `command` and `args` in the config say how it was started"
+            );
+            exit_code::UPSTREAM_START
+        }
+        Ended::UpstreamDied(exit) => {
+            tracing::error!("the server {exit} while the client was still there");
+            exit_code::UPSTREAM_DIED
+        }
+        Ended::Signal(number) => exit_code::for_signal(number),
+    }
+}
+
+/// Help and version are asked for by people and go to stdout, where no MCP is spoken then.
+#[expect(
+    clippy::print_stdout,
+    reason = "no session runs; this is the answer itself"
+)]
+fn show(text: &clap::Error) -> u8 {
+    print!("{}", text.render());
+    exit_code::OK
+}
+
+fn tell(error: &dyn std::error::Error) {
+    tracing::error!("{}", with_causes(error));
+}
+
+/// Sends warnings and errors to stderr, a line each.
+fn report_to(stderr: Stderr) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .event_format(Plain)
+        .with_writer(move || stderr.clone())
+        .finish();
+    // Fails only where a caller of this library has set another one, which then counts.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// `approval-proxy: error: …`: what people expect of a command, and short in a client's log.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => "error",
+            tracing::Level::WARN => "warning",
+            _ => "note",
+        };
+        write!(writer, "approval-proxy: {level}: ")?;
+        context
+            .field_format()
+            .format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}

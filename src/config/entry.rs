@@ -1,0 +1,211 @@
+//! The entry of one server, and the upstream that it describes.
+//!
+//! Entries belong to other clients too: keys that are not ours are left alone. It starts nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::environment::Environment;
+use super::error::{Fault, Problem};
+use super::expand::expand;
+use super::json::{Node, Object};
+use super::keys::Section;
+use super::layer::Layer;
+use super::pointer::Pointer;
+use super::value::Value;
+use super::word::Word;
+use crate::secret::Secret;
+
+/// The server that is started and spoken to over its stdin and stdout.
+///
+/// `Debug` shows neither arguments nor values of the environment, since both may be secret.
+#[derive(Clone)]
+pub struct Upstream {
+    /// Its name in the config; `upstream` for a file that is one entry.
+    pub name: String,
+    /// The program; not empty, variables expanded, looked up in `PATH` by whoever starts it.
+    pub command: String,
+    /// Its arguments, variables expanded.
+    pub args: Vec<String>,
+    /// What its environment holds beside ours, variables expanded.
+    pub env: BTreeMap<String, Secret>,
+    /// Where it runs; a relative path counts from our own working directory, as with other
+    /// clients.
+    pub cwd: Option<PathBuf>,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("args", &format_args!("[{} hidden]", self.args.len()))
+            .field("env", &self.env)
+            .field("cwd", &self.cwd)
+            .finish()
+    }
+}
+
+/// A server of the config file: its rules are checked, the rest is read when it is chosen.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) rules: Layer,
+    /// Where the entry stands in the file.
+    at: Pointer,
+    object: Object,
+}
+
+impl Entry {
+    /// Takes the object at `at` as the entry of the server `name`.
+    ///
+    /// # Errors
+    /// Something that is no object, or bad `approvalRules`.
+    pub(super) fn new(name: String, at: Pointer, node: Node) -> Result<Entry, Fault> {
+        let Node::Object(object) = node else {
+            let fault = Fault::from(Problem::Unexpected {
+                expected: "the entry of a server, an object with a `command`".to_owned(),
+                found: node.kind().to_owned(),
+            });
+            return Err(fault.within(&at));
+        };
+        let rules = Section::Rules.read_from(&object);
+        let rules = rules.map_err(|fault| fault.within(&at))?;
+        Ok(Entry {
+            name,
+            rules,
+            at,
+            object,
+        })
+    }
+
+    /// The upstream, with the variables of `environment`. Only the server that is chosen is read
+    /// so: what another one lacks is no concern of this run.
+    ///
+    /// # Errors
+    /// A [`Fault`] for a missing command, a wrong type, an unset variable, or a `url`.
+    pub(super) fn into_upstream(self, environment: &Environment) -> Result<Upstream, Fault> {
+        let at = self.at.clone();
+        self.read(environment).map_err(|fault| fault.within(&at))
+    }
+
+    fn read(self, environment: &Environment) -> Result<Upstream, Fault> {
+        match self.kind()? {
+            Kind::Stdio => {}
+            Kind::Http => return Err(Problem::UrlNotYet("http").into()),
+            Kind::Sse => return Err(Problem::UrlNotYet("sse").into()),
+        }
+        let command = self.text("command")?.ok_or(Problem::NoTarget("command"))?;
+        let command = expand(&command, environment).map_err(under("command"))?;
+        if command.trim().is_empty() {
+            let empty = Problem::Unexpected {
+                expected: "the program to start".to_owned(),
+                found: "an empty string".to_owned(),
+            };
+            return Err(under("command")(empty));
+        }
+        Ok(Upstream {
+            command,
+            args: self.args(environment)?,
+            env: self.env(environment)?,
+            cwd: self.cwd()?,
+            name: self.name,
+        })
+    }
+
+    /// What `type` says, or else what there is: a `command`, or a `url`, which is SSE where it
+    /// ends in `/sse`.
+    fn kind(&self) -> Result<Kind, Fault> {
+        let command = self.text("command")?;
+        let url = self.text("url")?;
+        let said = match self.object.get("type")? {
+            Some(node) => Some(Kind::from_node(node).map_err(|fault| fault.under("type"))?),
+            None => None,
+        };
+        match (said, command, url) {
+            (Some(Kind::Stdio), None, _) => Err(Problem::NoTarget("command").into()),
+            (Some(Kind::Http | Kind::Sse), _, None) => Err(Problem::NoTarget("url").into()),
+            (Some(kind), _, _) => Ok(kind),
+            (None, Some(_), Some(_)) => Err(Problem::TwoTargets.into()),
+            (None, Some(_), None) => Ok(Kind::Stdio),
+            (None, None, Some(url)) if url.ends_with("/sse") => Ok(Kind::Sse),
+            (None, None, Some(_)) => Ok(Kind::Http),
+            (None, None, None) => Err(Problem::NoTarget("command").into()),
+        }
+    }
+
+    fn args(&self, environment: &Environment) -> Result<Vec<String>, Fault> {
+        let Some(node) = self.object.get("args")? else {
+            return Ok(Vec::new());
+        };
+        let args = Vec::<String>::from_node(node).map_err(|fault| fault.under("args"))?;
+        let expanded = args.iter().enumerate().map(|(index, arg)| {
+            let fault = |problem| Fault::from(problem).under(index.to_string()).under("args");
+            expand(arg, environment).map_err(fault)
+        });
+        expanded.collect()
+    }
+
+    fn env(&self, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
+        let Some(node) = self.object.get("env")? else {
+            return Ok(BTreeMap::new());
+        };
+        let env = BTreeMap::<String, String>::from_node(node);
+        let env = env.map_err(|fault| fault.under("env"))?;
+        let expanded = env.into_iter().map(|(name, value)| {
+            let value = match name.contains(['=', '\0']) || name.is_empty() {
+                true => Err(Problem::Unexpected {
+                    expected: "the name of a variable, without `=` and NUL".to_owned(),
+                    found: "another key".to_owned(),
+                }),
+                false => expand(&value, environment),
+            };
+            match value {
+                Ok(value) => Ok((name, Secret::new(value))),
+                Err(problem) => Err(Fault::from(problem).under(name).under("env")),
+            }
+        });
+        expanded.collect()
+    }
+
+    /// Not expanded, as the contract names other keys; empty is what some clients write for none.
+    fn cwd(&self) -> Result<Option<PathBuf>, Fault> {
+        match self.text("cwd")?.as_deref() {
+            None | Some("") => Ok(None),
+            Some(cwd) => PathBuf::from_text(cwd)
+                .map(Some)
+                .map_err(|fault| fault.under("cwd")),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, Fault> {
+        let node = self.object.get(key)?;
+        let text = node.map(String::from_node).transpose();
+        text.map_err(|fault| fault.under(key))
+    }
+}
+
+fn under(key: &str) -> impl Fn(Problem) -> Fault {
+    move |problem| Fault::from(problem).under(key)
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Stdio,
+    Http,
+    Sse,
+}
+
+impl Word for Kind {
+    const WORDS: &'static [(&'static str, Kind)] = &[
+        ("stdio", Kind::Stdio),
+        ("http", Kind::Http),
+        ("sse", Kind::Sse),
+        ("streamable-http", Kind::Http),
+    ];
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! What the entry of a server may hold, and what of it is expanded.
+
+use std::path::Path;
+
+use super::*;
+
+fn environment() -> Environment {
+    let variables = [("BIN", "/opt/bin"), ("TOKEN", "hunter2"), ("EMPTY", "")];
+    variables.into_iter().collect()
+}
+
+fn upstream(json: &str) -> Result<Upstream, String> {
+    let at = Pointer::default().child("mcpServers").child("db");
+    let node = serde_json::from_str(json).unwrap();
+    let entry = Entry::new("db".to_owned(), at, node).map_err(|fault| fault.to_string())?;
+    let upstream = entry.into_upstream(&environment());
+    upstream.map_err(|fault| fault.to_string())
+}
+
+fn env(upstream: &Upstream) -> Vec<(&str, &str)> {
+    let env = upstream.env.iter();
+    env.map(|(name, value)| (name.as_str(), value.expose()))
+        .collect()
+}
+
+#[test]
+fn an_entry_describes_its_upstream() {
+    let upstream = upstream(
+        r#"{"type":"stdio","command":"db","args":["-v","x y"],"env":{"A":"1","B":""},"cwd":"sub"}"#,
+    );
+    let upstream = upstream.unwrap();
+    assert_eq!(upstream.name, "db");
+    assert_eq!(upstream.command, "db");
+    assert_eq!(upstream.args, ["-v", "x y"]);
+    assert_eq!(env(&upstream), [("A", "1"), ("B", "")]);
+    assert_eq!(upstream.cwd.as_deref(), Some(Path::new("sub")));
+}
+
+#[test]
+fn all_but_the_command_may_be_missing_or_null() {
+    for json in [
+        r#"{"command":"db"}"#,
+        r#"{"command":"db","args":null,"env":null,"cwd":null,"url":null,"type":null}"#,
+        r#"{"command":"db","cwd":""}"#,
+    ] {
+        let upstream = upstream(json).unwrap();
+        assert!(upstream.args.is_empty() && upstream.env.is_empty() && upstream.cwd.is_none());
+    }
+}
+
+// CONTRACT: "`$VAR`, `${VAR}` and `${VAR:-default}` expand in `command`, `args`, `env`, …".
+#[test]
+fn variables_expand_in_command_args_and_env_and_nowhere_else() {
+    let upstream = upstream(
+        r#"{"command":"$BIN/db","args":["--to=${TOKEN}"],"env":{"$BIN":"${NO:-x}"},"cwd":"$BIN"}"#,
+    );
+    let upstream = upstream.unwrap();
+    assert_eq!(upstream.command, "/opt/bin/db");
+    assert_eq!(upstream.args, ["--to=hunter2"]);
+    assert_eq!(env(&upstream), [("$BIN", "x")]);
+    assert_eq!(upstream.cwd.as_deref(), Some(Path::new("$BIN")));
+}
+
+#[test]
+fn an_unset_variable_is_an_error_with_its_place() {
+    let told = "the variable `NO` is not set; set it or write `${NO:-default}`";
+    for (json, place) in [
+        (r#"{"command":"$NO"}"#, "command"),
+        (r#"{"command":"db","args":["a","$NO"]}"#, "args/1"),
+        (r#"{"command":"db","env":{"A":"${NO}"}}"#, "env/A"),
+    ] {
+        assert_eq!(
+            upstream(json).unwrap_err(),
+            format!("/mcpServers/db/{place}: {told}")
+        );
+    }
+}
+
+#[test]
+fn a_wrong_type_is_an_error_that_tells_no_value() {
+    for (json, told) in [
+        (
+            r#"{"command":1}"#,
+            "command: expected a string, found a number",
+        ),
+        (
+            r#"{"command":"a","args":"b"}"#,
+            "args: expected a list, each element a string, found a string",
+        ),
+        (
+            r#"{"command":"a","args":[1]}"#,
+            "args/0: expected a string, found a number",
+        ),
+        (
+            r#"{"command":"a","env":["A=1"]}"#,
+            "env: expected an object, each value a string, found an array",
+        ),
+        (
+            r#"{"command":"a","env":{"K":4711}}"#,
+            "env/K: expected a string, found a number",
+        ),
+        (
+            r#"{"command":"a","cwd":true}"#,
+            "cwd: expected a string, found a boolean",
+        ),
+        (
+            r#"{"command":"a","url":1}"#,
+            "url: expected a string, found a number",
+        ),
+        (
+            r#"{"command":"a","cwd":"\u0000"}"#,
+            "cwd: there is a NUL character in this text; remove it",
+        ),
+        (
+            r#"{"command":" "}"#,
+            "command: expected the program to start, found an empty string",
+        ),
+        (
+            r#"{"command":"$EMPTY"}"#,
+            "command: expected the program to start, found an empty string",
+        ),
+        (
+            r#"{"command":"a","env":{"A=B":"s3cret"}}"#,
+            "env/A=B: expected the name of a variable, without `=` and NUL, found another key",
+        ),
+        (
+            r#"{"command":"a","env":{"":"s3cret"}}"#,
+            "env/: expected the name of a variable, without `=` and NUL, found another key",
+        ),
+    ] {
+        assert_eq!(
+            upstream(json).unwrap_err(),
+            format!("/mcpServers/db/{told}")
+        );
+    }
+    assert!(upstream(r#"{"command":"a","env":{"A\u0000":""}}"#).is_err());
+}
+
+#[test]
+fn a_key_that_is_read_must_not_be_written_twice() {
+    for json in [
+        r#"{"command":"a","command":"b"}"#,
+        r#"{"command":"a","args":[],"args":[]}"#,
+        r#"{"command":"a","env":{"A":"1","A":"2"}}"#,
+    ] {
+        assert!(
+            upstream(json)
+                .unwrap_err()
+                .contains("this key is written twice"),
+            "{json}"
+        );
+    }
+}
+
+// CONTRACT: "Keys that other clients put into an entry are left alone."
+#[test]
+fn keys_of_other_clients_are_left_alone() {
+    let upstream = upstream(
+        r#"{"command":"a","disabled":true,"alwaysAllow":7,"timeout":"x","timeout":-1,"mode":"?"}"#,
+    );
+    assert_eq!(upstream.unwrap().command, "a");
+}
+
+// CONTRACT: "(`type` `http`/`sse`/`stdio` honoured; a url ending in `/sse` without a type is SSE)".
+#[test]
+fn the_kind_of_a_server_is_its_type_or_what_it_has() {
+    let not_yet = |kind| format!("servers with a `url` ({kind}) are not there yet");
+    for (json, told) in [
+        (r#"{"url":"http://a/mcp"}"#, not_yet("http")),
+        (r#"{"url":"http://a/sse"}"#, not_yet("sse")),
+        (r#"{"url":"http://a/xsse"}"#, not_yet("http")),
+        (r#"{"url":"http://a/sse","type":"http"}"#, not_yet("http")),
+        (
+            r#"{"url":"http://a/sse","type":"streamable-http"}"#,
+            not_yet("http"),
+        ),
+        (r#"{"url":"http://a","type":"sse"}"#, not_yet("sse")),
+        (
+            r#"{"command":"a","url":"http://a","type":"http"}"#,
+            not_yet("http"),
+        ),
+        (
+            r#"{"command":"a","url":"http://a"}"#,
+            "this server has a `command` and a `url`".into(),
+        ),
+        (
+            r#"{"command":"a","type":"http"}"#,
+            "this server has no `url`; add it".into(),
+        ),
+        (
+            r#"{"url":"http://a","type":"stdio"}"#,
+            "this server has no `command`; add it".into(),
+        ),
+        ("{}", "this server has no `command`; add it".into()),
+    ] {
+        let error = upstream(json).unwrap_err();
+        assert!(
+            error.starts_with(&format!("/mcpServers/db: {told}")),
+            "{json}: {error}"
+        );
+    }
+    assert!(upstream(r#"{"command":"a","url":"http://a","type":"stdio"}"#).is_ok());
+    assert_eq!(
+        upstream(r#"{"command":"a","type":"ws"}"#).unwrap_err(),
+        "/mcpServers/db/type: expected one of `stdio`, `http`, `sse`, `streamable-http`, found \
+         `ws`",
+    );
+}
+
+#[test]
+fn an_entry_must_be_an_object_with_good_rules() {
+    assert_eq!(
+        upstream("[]").unwrap_err(),
+        "/mcpServers/db: expected the entry of a server, an object with a `command`, found an \
+         array",
+    );
+    assert!(
+        upstream(r#"{"command":"a","approvalRules":{"mode":1}}"#)
+            .unwrap_err()
+            .starts_with("/mcpServers/db/approvalRules/mode: expected one of")
+    );
+}
+
+#[test]
+fn arguments_and_values_are_not_printed_by_debug() {
+    let upstream = upstream(r#"{"command":"db","args":["$TOKEN"],"env":{"KEY":"$TOKEN"}}"#);
+    let told = format!("{:?}", upstream.unwrap());
+    assert!(
+        told.contains("KEY") && told.contains("[1 hidden]"),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+}

@@ -1,0 +1,125 @@
+//! The environment: variables for expansion, and the weakest source of settings.
+//!
+//! It does not read the process environment; it is handed one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, Fault, Problem};
+use super::keys::{KEYS, Key};
+use super::layer::Layer;
+use super::nearest::nearest;
+use super::pointer::shown;
+use super::value::{Input, Value};
+use crate::secret::Secret;
+
+/// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, Option<Secret>>);
+
+impl Environment {
+    /// The value of `name`: `None` where it is not set.
+    ///
+    /// # Errors
+    /// A variable whose value is not UTF-8.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Some(value)) => Ok(Some(value.expose())),
+            Some(None) => Err(Problem::NotUnicode(shown(name))),
+        }
+    }
+
+    /// The settings in `APPROVAL_*` variables. As in `${VAR:-default}`, a variable that is empty
+    /// or blank counts as not set.
+    ///
+    /// # Errors
+    /// The first variable with a bad value.
+    pub(super) fn layer(&self) -> Result<Layer, ConfigError> {
+        let mut layer = Layer::default();
+        for key in &KEYS {
+            let variable = key.variable();
+            let read = |text: &str| key.read(&mut layer, &variable, Input::Text(text));
+            self.read_setting(&variable, read)?;
+        }
+        self.read_setting(AUTH_TOKEN, |text| {
+            Secret::from_text(text.trim())?;
+            layer.without_effect.push(AUTH_TOKEN.to_owned());
+            Ok(())
+        })?;
+        Ok(layer)
+    }
+
+    fn read_setting(
+        &self,
+        variable: &str,
+        read: impl FnOnce(&str) -> Result<(), Fault>,
+    ) -> Result<(), ConfigError> {
+        let text = self.get(variable).map_err(Fault::from);
+        let read = text.and_then(|text| match text {
+            Some(text) if !text.trim().is_empty() => read(text),
+            _ => Ok(()),
+        });
+        read.map_err(|fault| ConfigError::InEnvironment {
+            variable: variable.to_owned(),
+            fault,
+        })
+    }
+
+    /// A warning for each `APPROVAL_*` variable that nobody reads.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        let known = || known.iter().map(String::as_str).chain(OTHERS);
+        let ours = self.0.keys().filter_map(|name| name.strip_prefix(PREFIX));
+        let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
+        ours.filter(|rest| names().all(|name| name != *rest))
+            .map(|rest| {
+                let nearest = nearest(rest, names()).unwrap_or_default();
+                format!(
+                    "environment variable `{PREFIX}{}` is unknown and has no effect; did you \
+                     mean `{PREFIX}{nearest}`?",
+                    shown(rest)
+                )
+            })
+            .collect()
+    }
+
+    /// `path` with a `~/` at its start replaced by `HOME`.
+    ///
+    /// # Errors
+    /// `~/` where `HOME` is not set, empty or not UTF-8.
+    pub(super) fn in_home(&self, path: PathBuf) -> Result<PathBuf, ConfigError> {
+        let Ok(rest) = path.strip_prefix("~") else {
+            return Ok(path);
+        };
+        match self.get("HOME") {
+            Ok(Some(home)) if !home.is_empty() => Ok(Path::new(home).join(rest)),
+            _ => Err(ConfigError::NoHome(path)),
+        }
+    }
+}
+
+/// From `std::env::vars_os()`, or from pairs of strings in tests.
+impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Environment {
+        let read = |(name, value): (K, V)| {
+            // Nobody can refer to a name that is not UTF-8: the config file is.
+            let name = name.into().into_string().ok()?;
+            Some((name, value.into().into_string().ok().map(Secret::new)))
+        };
+        Environment(variables.into_iter().filter_map(read).collect())
+    }
+}
+
+const PREFIX: &str = "APPROVAL_";
+
+/// The bearer of the HTTP transports; no key of the config file.
+const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
+
+/// Variables of ours that are no settings: the bearer, and the mark that keeps the proxy from
+/// starting itself over and over.
+const OTHERS: [&str; 2] = [AUTH_TOKEN, "APPROVAL_PROXY_DEPTH"];
+
+#[cfg(test)]
+mod tests;

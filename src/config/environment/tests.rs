@@ -1,0 +1,155 @@
+//! Every variable of ours, and what happens to those that nobody knows.
+
+use super::*;
+use crate::config::section::tests::SAMPLES;
+
+fn environment<const N: usize>(variables: [(&str, &str); N]) -> Environment {
+    variables.into_iter().collect()
+}
+
+fn error(name: &str, value: &str) -> String {
+    environment([(name, value)])
+        .layer()
+        .unwrap_err()
+        .to_string()
+}
+
+// CONTRACT: "environment (`APPROVAL_` + the key in SCREAMING_SNAKE …)".
+#[test]
+fn every_key_can_be_given_as_a_variable() {
+    for sample in SAMPLES {
+        let key = KEYS.iter().find(|key| key.name == sample.key).unwrap();
+        let variable = key.variable();
+        // Words and paths stand without quotes, all else as in the file.
+        let text = sample.json.trim_matches('"');
+        let layer = environment([(variable.as_str(), text)]).layer().unwrap();
+        let mut expected = (sample.layer)();
+        for name in &mut expected.without_effect {
+            name.clone_from(&variable);
+        }
+        assert_eq!(layer, expected, "{variable}={text}");
+    }
+}
+
+#[test]
+fn a_list_may_be_comma_separated() {
+    let layer = environment([("APPROVAL_ALWAYS_DENY", " rm , delete_* ")])
+        .layer()
+        .unwrap();
+    assert_eq!(layer.deny, Vec::from_text("rm,delete_*").unwrap());
+}
+
+#[test]
+fn a_bad_value_names_the_variable() {
+    assert_eq!(
+        error("APPROVAL_DRY_RUN", "maybe"),
+        "environment variable `APPROVAL_DRY_RUN`: expected `true` or `false`, found `maybe`",
+    );
+    assert_eq!(
+        error("APPROVAL_CUSTOM_ANNOTATIONS", r#"{"t":{"title":1}}"#),
+        "environment variable `APPROVAL_CUSTOM_ANNOTATIONS`: /t/title: expected a string, found \
+         a number",
+    );
+    for (name, value) in [
+        ("APPROVAL_MODE", "ask"),
+        ("APPROVAL_DEFAULT_TIMEOUT", "-1"),
+        ("APPROVAL_TIMEOUT", "NaN"),
+        ("APPROVAL_ALWAYS_ALLOW", "[a"),
+    ] {
+        let start = format!("environment variable `{name}`: ");
+        assert!(error(name, value).starts_with(&start), "{name}");
+    }
+}
+
+#[test]
+fn a_blank_variable_counts_as_not_set() {
+    for value in ["", " \t"] {
+        for key in &KEYS {
+            let layer = environment([(key.variable().as_str(), value)])
+                .layer()
+                .unwrap();
+            assert_eq!(layer, Layer::default());
+        }
+    }
+}
+
+#[test]
+fn a_token_is_checked_and_never_told() {
+    for name in ["APPROVAL_AUTH_TOKEN", "APPROVAL_APPROVAL_AUTH_TOKEN"] {
+        let told = error(name, "two words");
+        assert!(told.contains(name) && !told.contains("two"), "{told}");
+        let layer = environment([(name, "token")]).layer().unwrap();
+        assert_eq!(layer.without_effect, [name]);
+    }
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_a_warning_with_the_nearest_name() {
+    let environment = environment([
+        ("APPROVAL_DRYRUN", "1"),
+        ("APPROVAL_TTL_SECONDS", "1"),
+        ("APPROVAL_DRY_RUN", "1"),
+        ("APPROVAL_PROXY_DEPTH", "1"),
+        ("APPROVAL_AUTH_TOKEN", "x"),
+        ("APPROVALS", "1"),
+        ("PATH", "/bin"),
+    ]);
+    assert_eq!(
+        environment.warnings(),
+        [
+            "environment variable `APPROVAL_DRYRUN` is unknown and has no effect; did you mean \
+         `APPROVAL_DRY_RUN`?",
+            "environment variable `APPROVAL_TTL_SECONDS` is unknown and has no effect; did you mean \
+         `APPROVAL_APPROVAL_TTL_SECONDS`?",
+        ]
+    );
+}
+
+#[test]
+fn a_tilde_at_the_start_of_a_path_is_home() {
+    let here = environment([("HOME", "/home/me")]);
+    for (path, full) in [
+        ("~/a.jsonl", "/home/me/a.jsonl"),
+        ("~", "/home/me"),
+        ("~you/a", "~you/a"),
+        ("a/~/b", "a/~/b"),
+        ("/a", "/a"),
+    ] {
+        assert_eq!(
+            here.in_home(path.into()).unwrap(),
+            Path::new(full),
+            "{path}"
+        );
+    }
+    for nowhere in [environment([]), environment([("HOME", "")])] {
+        let error = nowhere.in_home("~/a".into()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`~/a` needs the variable `HOME`; set it or write the path in full"
+        );
+        assert!(nowhere.in_home("a".into()).is_ok());
+    }
+}
+
+#[test]
+fn values_are_not_printed_by_debug() {
+    let told = format!("{:?}", environment([("TOKEN", "hunter2")]));
+    assert!(
+        told.contains("TOKEN") && !told.contains("hunter2"),
+        "{told}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_an_error_only_where_it_is_read() {
+    use std::os::unix::ffi::OsStringExt;
+    let raw = || OsString::from_vec(vec![0xff]);
+    let foreign: Environment = [("LS_COLORS", raw())].into_iter().collect();
+    assert_eq!(foreign.layer().unwrap(), Layer::default());
+    let ours: Environment = [("APPROVAL_MODE", raw())].into_iter().collect();
+    let error = ours.layer().unwrap_err().to_string();
+    assert!(error.contains("`APPROVAL_MODE` is not UTF-8"), "{error}");
+    let name: Environment = [(raw(), "x")].into_iter().collect();
+    assert!(name.warnings().is_empty());
+}

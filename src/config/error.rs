@@ -1,0 +1,226 @@
+//! What can be wrong with a configuration: where, what, and what to do next.
+//!
+//! It never holds a value that may be secret: environment values, headers, tokens, arguments.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::pointer::{Pointer, escaped, shown};
+use crate::policy::PolicyError;
+
+/// Why there is no usable configuration. Its `Display` is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is missing, a directory, or not ours to read.
+    #[error(
+        "{}: this config file cannot be read; check the path after `--upstream`",
+        path(file)
+    )]
+    Unreadable {
+        /// The file as it was named.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The file is larger than a config can be.
+    #[error(
+        "{}: this file is larger than {limit} bytes; name the JSON file that lists your MCP servers",
+        path(file)
+    )]
+    TooLarge {
+        /// The file as it was named.
+        file: PathBuf,
+        /// The largest size in bytes.
+        limit: u64,
+    },
+    /// The file is not JSON. The parser's words are part of the text and no `source`, because
+    /// they repeat the position.
+    #[error(
+        "{}:{line}:{column}: not JSON: {reason}; correct line {line}, column {column} (comments, \
+         trailing commas and other encodings than UTF-8 are not JSON)",
+        path(file)
+    )]
+    NotJson {
+        /// The file as it was named.
+        file: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1, in bytes.
+        column: usize,
+        /// What the parser missed.
+        reason: String,
+    },
+    /// Something in the file is wrong.
+    #[error("{}: {fault}", path(file))]
+    InFile {
+        /// The file as it was named.
+        file: PathBuf,
+        /// Where and what.
+        fault: Fault,
+    },
+    /// An environment variable of ours is wrong.
+    #[error("environment variable `{variable}`: {fault}")]
+    InEnvironment {
+        /// The variable's name.
+        variable: String,
+        /// What, and where if its text is JSON.
+        fault: Fault,
+    },
+    /// `--server` names no server of the file.
+    #[error(
+        "{}: there is no server `{}`; give `--server` one of {}",
+        path(file),
+        shown(name),
+        names(known)
+    )]
+    UnknownServer {
+        /// The file as it was named.
+        file: PathBuf,
+        /// The name that was given.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// The file is well-formed and lists nothing.
+    #[error("{}: no server is configured; add one to `mcpServers`", path(file))]
+    NoServers {
+        /// The file as it was named.
+        file: PathBuf,
+    },
+    /// A transport that this version does not have yet.
+    #[error("`--transport {0}` is not there yet; leave the flag out to serve over stdio")]
+    TransportNotYet(&'static str),
+    /// A path starts with `~/` and nobody says where that is.
+    #[error("`{}` needs the variable `HOME`; set it or write the path in full", path(.0))]
+    NoHome(PathBuf),
+    /// The rules do not make a policy, though each of them alone is valid.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// Something that is wrong at one place of a document.
+#[derive(Debug)]
+pub struct Fault {
+    at: Pointer,
+    problem: Problem,
+}
+
+impl Fault {
+    /// The same fault, seen from the object or array that holds it under `segment`.
+    #[must_use]
+    pub fn under(self, segment: impl Into<String>) -> Fault {
+        self.within(&Pointer::default().child(segment))
+    }
+
+    /// The same fault, seen from further out.
+    #[must_use]
+    pub fn within(self, outer: &Pointer) -> Fault {
+        Fault {
+            at: self.at.within(outer),
+            problem: self.problem,
+        }
+    }
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Fault {
+        Fault {
+            at: Pointer::default(),
+            problem,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.at.is_root() {
+            self.problem.fmt(f)
+        } else {
+            write!(f, "{}: {}", self.at, self.problem)
+        }
+    }
+}
+
+impl Error for Fault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem.source()
+    }
+}
+
+/// What is wrong, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A wrong type, an unknown word, a number out of range.
+    #[error("expected {expected}, found {found}")]
+    Unexpected {
+        /// What to write instead.
+        expected: String,
+        /// The value in backticks, or only its kind where it may be secret.
+        found: String,
+    },
+    /// A key that nobody reads.
+    #[error("unknown key; did you mean `{nearest}`?")]
+    UnknownKey {
+        /// The known key that is most like it.
+        nearest: &'static str,
+    },
+    /// A known key in the wrong object.
+    #[error("this key does not count here; move it {home}")]
+    Misplaced {
+        /// Where it counts, as in "into `approvalProxy`".
+        home: &'static str,
+    },
+    /// A key that could be read in two ways.
+    #[error("this key is written twice; keep one of the two")]
+    DuplicateKey,
+    /// Two entries of an array with one name.
+    #[error("a server before this one is called `{}` too; change one `name`", shown(.0))]
+    DuplicateServer(String),
+    /// A variable without a value or a default.
+    #[error("the variable `{0}` is not set; set it or write `${{{0}:-default}}`")]
+    Unset(String),
+    /// A variable whose value is no text.
+    #[error("the value of the variable `{0}` is not UTF-8; set it to UTF-8 text")]
+    NotUnicode(String),
+    /// `${` that begins no variable.
+    #[error("`${{` begins a variable; write `${{NAME}}` or `${{NAME:-default}}`")]
+    BadExpansion,
+    /// A character that no argument, variable or path can hold.
+    #[error("there is a NUL character in this text; remove it")]
+    Nul,
+    /// JSON inside an environment variable that is none.
+    #[error("not JSON: {0}; write a list as `[\"a\", \"b\"]` or as `a, b`, a map as `{{…}}`")]
+    NotJson(String),
+    /// A pattern that is no glob, or hints that could be read in two ways.
+    #[error("{}", escaped(&.0.to_string()))]
+    Rule(PolicyError),
+    /// An entry that names nothing to start or reach.
+    #[error("this server has no `{0}`; add it")]
+    NoTarget(&'static str),
+    /// An entry that names two things.
+    #[error("this server has a `command` and a `url`; remove one, or say which with `type`")]
+    TwoTargets,
+    /// An entry of a kind that this version cannot reach.
+    #[error(
+        "servers with a `url` ({0}) are not there yet; use a server with a `command`, or pick \
+         another with `--server NAME`"
+    )]
+    UrlNotYet(&'static str),
+}
+
+/// The names in backticks, with commas.
+pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
+    let quoted: Vec<String> = names
+        .iter()
+        .map(|name| format!("`{}`", shown(name.as_ref())))
+        .collect();
+    quoted.join(", ")
+}
+
+/// A path as it may stand in an error.
+pub(super) fn path(path: &std::path::Path) -> String {
+    shown(&path.to_string_lossy())
+}

@@ -1,0 +1,292 @@
+//! The three forms, their order and names, and files that are none of them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::environment::Environment;
+use crate::config::resolve::{Flags, resolve};
+
+fn parsed(text: impl AsRef<[u8]>) -> Result<ConfigFile, String> {
+    let file = ConfigFile::parse(Path::new("cfg.json"), text.as_ref());
+    file.map_err(|error| error.to_string())
+}
+
+fn names(file: &ConfigFile) -> Vec<&str> {
+    file.servers
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect()
+}
+
+// CONTRACT: "JSON in one of three forms: `{"mcpServers": {NAME: ENTRY}, "approvalProxy": {…}}`".
+#[test]
+fn mcp_servers_keep_the_order_of_the_file() {
+    let file = parsed(
+        r#"{"mcpServers":{"z":{"command":"1"},"a":{"command":"2"},"m":{"url":"http://x"}},
+            "approvalProxy":{"dryRun":true},"theme":"dark"}"#,
+    );
+    let file = file.unwrap();
+    assert_eq!(names(&file), ["z", "a", "m"]);
+    assert_eq!(file.proxy.dry_run, Some(true));
+    assert!(file.warnings.is_empty());
+}
+
+// CONTRACT: "one `ENTRY` (name `upstream`; an `approvalProxy` beside it counts)".
+#[test]
+fn one_entry_is_the_server_upstream() {
+    for entry in [r#""command":"a""#, r#""url":"http://a""#] {
+        let file = parsed(format!(
+            r#"{{{entry},"approvalProxy":{{"dryRun":true}},"name":"x"}}"#
+        ));
+        let file = file.unwrap();
+        assert_eq!(names(&file), ["upstream"]);
+        assert_eq!(file.proxy.dry_run, Some(true));
+    }
+}
+
+// CONTRACT: "an array of `ENTRY` with `name` (default `server-<index>`)".
+#[test]
+fn an_array_of_entries_names_its_servers() {
+    let file = parsed(r#"[{"command":"a"},{"command":"b","name":"db"},{"command":"c"}]"#);
+    assert_eq!(names(&file.unwrap()), ["server-0", "db", "server-2"]);
+}
+
+#[test]
+fn two_servers_of_one_name_are_an_error() {
+    assert_eq!(
+        parsed(r#"{"mcpServers":{"db":{"command":"a"},"d\u0062":{"command":"b"}}}"#).unwrap_err(),
+        "cfg.json: /mcpServers/db: this key is written twice; keep one of the two",
+    );
+    for json in [
+        r#"[{"name":"db"},{"name":"db"}]"#,
+        r#"[{"name":"server-1"},{}]"#,
+    ] {
+        let error = parsed(json).unwrap_err();
+        assert!(
+            error.starts_with("cfg.json: /1: a server before this one is called `"),
+            "{error}"
+        );
+    }
+    assert!(
+        parsed(r#"{"mcpServers":{},"mcpServers":{}}"#)
+            .unwrap_err()
+            .contains("/mcpServers: ")
+    );
+}
+
+#[test]
+fn a_name_that_is_no_string_is_an_error() {
+    assert_eq!(
+        parsed(r#"[{"name":7}]"#).unwrap_err(),
+        "cfg.json: /0/name: expected a string, found a number",
+    );
+}
+
+#[test]
+fn rules_are_checked_in_every_server() {
+    assert_eq!(
+        parsed(r#"{"mcpServers":{"a":{"command":"a"},"db":{"approvalRules":{"mode":"x"}}}}"#)
+            .unwrap_err(),
+        "cfg.json: /mcpServers/db/approvalRules/mode: expected one of `destructive`, `all`, \
+         `annotated`, `none`, found `x`",
+    );
+    assert!(
+        parsed(r#"[{"approvalRules":{"x":1}}]"#)
+            .unwrap_err()
+            .contains("/0/approvalRules/x")
+    );
+    assert!(
+        parsed(r#"{"command":"a","approvalProxy":{"x":1}}"#)
+            .unwrap_err()
+            .contains(": /approvalProxy/x")
+    );
+}
+
+#[test]
+fn a_section_in_the_wrong_place_is_an_error() {
+    let proxy = "this key does not count here; move it beside `mcpServers`";
+    for (json, told) in [
+        (
+            r#"{"mcpServers":{"a":{"approvalProxy":{}}}}"#,
+            format!("/mcpServers/a/approvalProxy: {proxy}"),
+        ),
+        (
+            r#"[{"approvalProxy":{}}]"#,
+            format!("/0/approvalProxy: {proxy}"),
+        ),
+        (
+            r#"{"mcpServers":{},"approvalRules":{}}"#,
+            "/approvalRules: this key does not count here; move it into the entry of a server"
+                .into(),
+        ),
+    ] {
+        assert_eq!(parsed(json).unwrap_err(), format!("cfg.json: {told}"));
+    }
+}
+
+#[test]
+fn a_key_that_begins_like_ours_is_a_warning() {
+    for (json, place) in [
+        (r#"{"mcpServers":{},"approvalproxy":{}}"#, "/approvalproxy"),
+        (
+            r#"{"mcpServers":{"a":{"ApprovalRule":{}}}}"#,
+            "/mcpServers/a/ApprovalRule",
+        ),
+        (r#"{"command":"a","approval_rules":{}}"#, "/approval_rules"),
+        (r#"[{"approvalRulez":{}}]"#, "/0/approvalRulez"),
+    ] {
+        let warnings = parsed(json).unwrap().warnings;
+        assert_eq!(warnings.len(), 1, "{json}");
+        let start = format!("cfg.json: {place}: this key is not read; ");
+        assert!(warnings[0].starts_with(&start), "{}", warnings[0]);
+    }
+}
+
+#[test]
+fn a_document_of_another_form_is_an_error() {
+    let expected = "expected an object with `mcpServers`, one entry with a `command`, or an array \
+                    of entries";
+    for (json, found) in [
+        ("{}", "an object without these keys"),
+        (r#"{"servers":{}}"#, "`servers`, which must be `mcpServers`"),
+        ("null", "null"),
+        ("7", "a number"),
+        (r#""a""#, "a string"),
+    ] {
+        assert_eq!(
+            parsed(json).unwrap_err(),
+            format!("cfg.json: {expected}, found {found}")
+        );
+    }
+    for json in [r#"{"mcpServers":[]}"#, r#"{"mcpServers":null}"#] {
+        let error = parsed(json).unwrap_err();
+        assert!(
+            error.starts_with("cfg.json: /mcpServers: expected an object of servers"),
+            "{error}"
+        );
+    }
+    assert!(
+        parsed("[7]")
+            .unwrap_err()
+            .starts_with("cfg.json: /0: expected the entry")
+    );
+}
+
+// CONTRACT: "A file that is not JSON: error with line and column."
+#[test]
+fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
+    for (text, place, reason) in [
+        ("{\n  \"mcpServers\": }", "2:17", "expected value"),
+        ("", "1:0", "EOF while parsing a value"),
+        ("{\"a\":1,}", "1:8", "trailing comma"),
+        ("// x\n{}", "1:1", "expected value"),
+        ("{} {}", "1:4", "trailing characters"),
+        ("[1e999]", "1:6", "number out of range"),
+    ] {
+        let error = parsed(text).unwrap_err();
+        let start = format!("cfg.json:{place}: not JSON: {reason}; correct line ");
+        assert!(error.starts_with(&start), "{error}");
+        assert!(!error.contains(" at line "), "{error}");
+    }
+    for bytes in [
+        b"\xff\xfe{\0}\0".as_slice(),
+        b"{\"a\":\"\xff\"}",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+    ] {
+        assert!(parsed(bytes).unwrap_err().contains(": not JSON: "));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_at_the_start_is_skipped() {
+    let file = parsed(b"\xef\xbb\xbf{\"command\":\"a\"}").unwrap();
+    assert_eq!(names(&file), ["upstream"]);
+    let error = parsed(b"\xef\xbb\xbf}").unwrap_err();
+    assert!(error.starts_with("cfg.json:1:1: "), "{error}");
+}
+
+#[test]
+fn hostile_depth_and_width_are_errors_or_harmless() {
+    let deep = format!(r#"{{"mcpServers":{}"#, "[".repeat(1_000_000));
+    assert!(parsed(deep).unwrap_err().contains("recursion limit"));
+    let wide = (0..50_000)
+        .map(|n| format!(r#"{{"name":"{n}"}}"#))
+        .collect::<Vec<_>>();
+    assert_eq!(
+        parsed(format!("[{}]", wide.join(",")))
+            .unwrap()
+            .servers
+            .len(),
+        50_000
+    );
+}
+
+#[test]
+fn errors_never_write_to_the_terminal() {
+    let error =
+        parsed("{\"mcpServers\":{\"\\u001b[2J\":{\"approvalRules\":{\"\\n\":1}}}}").unwrap_err();
+    assert!(
+        error.starts_with(r"cfg.json: /mcpServers/\u{1b}[2J/approvalRules/\n: "),
+        "{error}"
+    );
+}
+
+/// JSON that comes near to a config: our keys, with any value.
+fn near_configs() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("-1".to_owned()),
+        Just("1e308".to_owned()),
+        Just(r#""${A:-$B}""#.to_owned()),
+        Just(r#""[a-z""#.to_owned()),
+        Just(r#""all""#.to_owned()),
+    ];
+    let keys = [
+        "mcpServers",
+        "approvalProxy",
+        "approvalRules",
+        "command",
+        "args",
+        "env",
+        "cwd",
+        "url",
+        "type",
+        "name",
+        "mode",
+        "timeout",
+        "alwaysDeny",
+        "customAnnotations",
+        "x",
+    ];
+    leaf.prop_recursive(5, 64, 4, move |inner| {
+        let member = (prop::sample::select(keys.to_vec()), inner.clone());
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec(member, 0..4).prop_map(|members| {
+                let members = members
+                    .into_iter()
+                    .map(|(key, value)| format!("\"{key}\":{value}"));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            }),
+        ]
+    })
+}
+
+fn survives(bytes: &[u8]) {
+    if let Ok(file) = ConfigFile::parse(Path::new("cfg.json"), bytes) {
+        let _ = resolve(Flags::new("cfg.json".into()), file, &Environment::default());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_config_panic(bytes: Vec<u8>) {
+        survives(&bytes);
+    }
+
+    #[test]
+    fn no_json_makes_a_config_panic(text in near_configs()) {
+        survives(text.as_bytes());
+    }
+}

@@ -1,0 +1,136 @@
+//! The table of every key: its name, where it counts, and how it is read.
+//!
+//! It reads one value; whole objects are read by `section`, variables by `environment`.
+
+use heck::ToShoutySnakeCase;
+
+use super::error::Fault;
+use super::host::HostName;
+use super::layer::Layer;
+use super::number::Whole;
+use super::value::Input;
+use super::word::ChannelFailure;
+use crate::secret::Secret;
+
+/// One of the two strict objects of a config file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// `approvalRules`, in the entry of a server.
+    Rules,
+    /// `approvalProxy`, once in a file.
+    Proxy,
+}
+
+/// In which objects a key counts. In the environment every key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Rules,
+    Proxy,
+    Both,
+}
+
+/// Whether this version does something with the value, or only checks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Now,
+    Later,
+}
+
+/// One row of the table.
+pub(super) struct Key {
+    /// As the config file spells it.
+    pub(super) name: &'static str,
+    pub(super) place: Place,
+    pub(super) effect: Effect,
+    /// Checks the value and puts it into the layer.
+    read: Read,
+}
+
+type Read = fn(&mut Layer, Input<'_>) -> Result<(), Fault>;
+
+impl Key {
+    /// Whether the key counts in `section`.
+    pub(super) fn belongs_in(&self, section: Section) -> bool {
+        match self.place {
+            Place::Rules => section == Section::Rules,
+            Place::Proxy => section == Section::Proxy,
+            Place::Both => true,
+        }
+    }
+
+    /// The environment variable of the same meaning.
+    pub(super) fn variable(&self) -> String {
+        format!("APPROVAL_{}", self.name.to_shouty_snake_case())
+    }
+
+    /// Reads a value into `layer`; `spelled` is what the key is called where it was found.
+    pub(super) fn read(
+        &self,
+        layer: &mut Layer,
+        spelled: &str,
+        input: Input<'_>,
+    ) -> Result<(), Fault> {
+        (self.read)(layer, input)?;
+        if self.effect == Effect::Later {
+            layer.without_effect.push(spelled.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Every key, in the order of the documentation.
+#[rustfmt::skip]
+pub(super) static KEYS: [Key; 27] = [
+    now("mode", Place::Rules, |to, from| from.set(&mut to.mode)),
+    now("alwaysAllow", Place::Rules, |to, from| from.append(&mut to.allow)),
+    now("alwaysDeny", Place::Rules, |to, from| from.append(&mut to.deny)),
+    now("allowPatterns", Place::Rules, |to, from| from.append(&mut to.allow)),
+    now("denyPatterns", Place::Rules, |to, from| from.append(&mut to.deny)),
+    now("customAnnotations", Place::Rules, |to, from| from.set(&mut to.custom_annotations)),
+    now("timeout", Place::Rules, |to, from| from.set(&mut to.timeout)),
+    now("timeoutAction", Place::Rules, |to, from| from.set(&mut to.timeout_action)),
+
+    now("dryRun", Place::Proxy, |to, from| from.set(&mut to.dry_run)),
+    now("auditLog", Place::Proxy, |to, from| from.set(&mut to.audit_log)),
+    now("defaultTimeout", Place::Proxy, |to, from| from.set(&mut to.default_timeout)),
+    now("defaultTimeoutAction", Place::Proxy, |to, from| from.set(&mut to.default_timeout_action)),
+
+    now("approvalTtlSeconds", Place::Both, |to, from| from.set(&mut to.approval_ttl)),
+    now("explainDecisions", Place::Both, |to, from| from.set(&mut to.explain)),
+    now("highRiskRequiresDoubleConfirmation", Place::Both, |to, from| from.set(&mut to.double_confirm)),
+    now("approvalRetryAttempts", Place::Both, |to, from| from.set(&mut to.retry_attempts)),
+    now("approvalRetryInitialBackoffSeconds", Place::Both, |to, from| from.set(&mut to.retry_initial_backoff)),
+    now("approvalRetryMaxBackoffSeconds", Place::Both, |to, from| from.set(&mut to.retry_max_backoff)),
+    now("approvalRetryBackoffMultiplier", Place::Both, |to, from| from.set(&mut to.retry_multiplier)),
+    later("approvalRetryableStatusCodes", Place::Both, |_, from| from.check::<Vec<Whole<100, 599>>>()),
+    later("approvalOnTimeout", Place::Both, |_, from| from.check::<ChannelFailure>()),
+    later("approvalOnTransportError", Place::Both, |_, from| from.check::<ChannelFailure>()),
+    later("approvalAllowInsecureHttp", Place::Both, |_, from| from.check::<bool>()),
+    later("approvalAllowedHosts", Place::Both, |_, from| from.check::<Vec<HostName>>()),
+    later("approvalAuthToken", Place::Both, |_, from| from.check::<Secret>()),
+    now("approvalDedupeKeyFields", Place::Both, |to, from| from.set(&mut to.dedupe_fields)),
+    now("approvalDedupeArgKeys", Place::Both, |to, from| from.set(&mut to.dedupe_arg_keys)),
+];
+
+const fn now(name: &'static str, place: Place, read: Read) -> Key {
+    let effect = Effect::Now;
+    Key {
+        name,
+        place,
+        effect,
+        read,
+    }
+}
+
+const fn later(name: &'static str, place: Place, read: Read) -> Key {
+    let effect = Effect::Later;
+    Key {
+        name,
+        place,
+        effect,
+        read,
+    }
+}
+
+#[cfg(test)]
+mod tests;

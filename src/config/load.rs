@@ -1,0 +1,99 @@
+//! Reads the config file and resolves it.
+//!
+//! It reads nothing but that file: the environment is handed in.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::file::ConfigFile;
+use super::resolve::{Flags, Resolved, resolve};
+
+/// What flags, the file that they name and `environment` come to.
+///
+/// # Errors
+/// A file that cannot be read, is larger than 16 MiB or is wrong; see [`ConfigError`].
+pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
+    let bytes = read(&flags.upstream)?;
+    let file = ConfigFile::parse(&flags.upstream, &bytes)?;
+    resolve(flags, file, environment)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let bytes = read_at_most(path, LIMIT + 1).map_err(|cause| ConfigError::Unreadable {
+        file: path.to_owned(),
+        cause,
+    })?;
+    // The size is not asked for beforehand: a pipe has none, and a file may grow.
+    if bytes.len() as u64 > LIMIT {
+        return Err(ConfigError::TooLarge {
+            file: path.to_owned(),
+            limit: LIMIT,
+        });
+    }
+    Ok(bytes)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// 16 MiB: the config of a client that keeps its whole history in it is smaller.
+const LIMIT: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    fn loaded(bytes: &[u8]) -> Result<Resolved, ConfigError> {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        load(Flags::new(file.path().to_owned()), &Environment::default())
+    }
+
+    #[test]
+    fn a_file_is_read_and_resolved() {
+        let resolved = loaded(br#"{"mcpServers":{"db":{"command":"db-server"}}}"#).unwrap();
+        assert_eq!(resolved.server.name, "db");
+        assert_eq!(resolved.server.command, "db-server");
+    }
+
+    #[test]
+    fn a_missing_file_and_a_directory_are_named() {
+        for path in ["/nonexistent/cfg.json", "/"] {
+            let error = load(Flags::new(path.into()), &Environment::default()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "{path}: this config file cannot be read; check the path after `--upstream`"
+                ),
+            );
+            assert!(std::error::Error::source(&error).is_some());
+        }
+    }
+
+    #[test]
+    fn a_file_of_sixteen_mebibytes_is_read_and_a_larger_one_is_refused() {
+        let mut bytes = br#"{"command":"a"}"#.to_vec();
+        bytes.resize(16 << 20, b' ');
+        assert!(loaded(&bytes).is_ok());
+        bytes.push(b' ');
+        let error = loaded(&bytes).unwrap_err().to_string();
+        assert!(error.contains("larger than 16777216 bytes"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_endless_file_is_refused() {
+        let error = load(Flags::new("/dev/zero".into()), &Environment::default()).unwrap_err();
+        assert!(matches!(error, ConfigError::TooLarge { .. }));
+    }
+}

@@ -1,0 +1,39 @@
+//! From flags, the upstream config and the environment to one checked [`Resolved`].
+//!
+//! It starts no process and opens no log; `app` does that with what it finds here.
+
+mod annotations;
+mod entry;
+mod environment;
+mod error;
+mod expand;
+mod file;
+mod host;
+mod json;
+mod keys;
+mod layer;
+mod load;
+mod nearest;
+mod number;
+mod pattern;
+mod pointer;
+mod resolve;
+mod section;
+mod size;
+mod value;
+mod word;
+
+pub use annotations::Annotations;
+pub use entry::Upstream;
+pub use environment::Environment;
+pub use error::{ConfigError, Fault, Problem};
+pub use host::HostName;
+pub use layer::Layer;
+pub use load::load;
+pub use number::{Multiplier, Seconds, Whole};
+pub use pattern::Pattern;
+pub use pointer::{Pointer, escaped, shown};
+pub use resolve::{Flags, Resolved, Transport};
+pub use size::ByteSize;
+pub use value::Value;
+pub use word::{DedupeFields, Word};

@@ -1,0 +1,133 @@
+//! Numbers with bounds: seconds, whole numbers, the growth of a pause.
+//!
+//! Sizes in bytes are in `size`.
+
+use std::time::Duration;
+
+use super::error::Fault;
+use super::json::Node;
+use super::value::{Value, wrong_text, wrong_type};
+
+/// A span of time from 0 to ten years, in fractions of a second if need be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(Duration);
+
+impl Seconds {
+    /// The span.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
+    /// The span as a time limit: 0 means that there is none.
+    #[must_use]
+    pub fn limit(self) -> Option<Duration> {
+        Some(self.0).filter(|span| !span.is_zero())
+    }
+
+    fn from_number(number: f64) -> Option<Seconds> {
+        if !(0.0..=TEN_YEARS).contains(&number) {
+            return None;
+        }
+        let span = Duration::try_from_secs_f64(number.abs()).ok()?;
+        // 0 is "no limit", so a tiny span must not be rounded down to it.
+        let least = Duration::from_nanos(u64::from(number > 0.0));
+        Some(Seconds(span.max(least)))
+    }
+}
+
+impl Value for Seconds {
+    fn expected() -> String {
+        "seconds from 0 to 315360000 (ten years)".to_owned()
+    }
+
+    fn from_node(node: &Node) -> Result<Seconds, Fault> {
+        number_in_node(node, Seconds::from_number)
+    }
+
+    fn from_text(text: &str) -> Result<Seconds, Fault> {
+        number_in_text(text, Seconds::from_number)
+    }
+}
+
+/// A whole number from `LEAST` to `MOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole<const LEAST: u32, const MOST: u32>(u32);
+
+impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    fn from_number(number: f64) -> Option<Self> {
+        let fits = (f64::from(LEAST)..=f64::from(MOST)).contains(&number);
+        // The cast is exact: the number is whole and within the bounds of a u32.
+        (fits && number.fract() == 0.0).then_some(Whole(number as u32))
+    }
+}
+
+impl<const LEAST: u32, const MOST: u32> Value for Whole<LEAST, MOST> {
+    fn expected() -> String {
+        format!("a whole number from {LEAST} to {MOST}")
+    }
+
+    fn from_node(node: &Node) -> Result<Self, Fault> {
+        number_in_node(node, Self::from_number)
+    }
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        number_in_text(text, Self::from_number)
+    }
+}
+
+/// By how much each pause is longer than the one before: from 1 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Multiplier(f64);
+
+impl Multiplier {
+    /// The factor; finite.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    fn from_number(number: f64) -> Option<Multiplier> {
+        (1.0..=1000.0)
+            .contains(&number)
+            .then_some(Multiplier(number))
+    }
+}
+
+impl Value for Multiplier {
+    fn expected() -> String {
+        "a number from 1 to 1000".to_owned()
+    }
+
+    fn from_node(node: &Node) -> Result<Multiplier, Fault> {
+        number_in_node(node, Multiplier::from_number)
+    }
+
+    fn from_text(text: &str) -> Result<Multiplier, Fault> {
+        number_in_text(text, Multiplier::from_number)
+    }
+}
+
+/// `check` answers `None` for what is out of bounds, and so for NaN and infinity.
+fn number_in_node<T: Value>(node: &Node, check: fn(f64) -> Option<T>) -> Result<T, Fault> {
+    let Node::Number(number) = node else {
+        return Err(wrong_type::<T>(node));
+    };
+    check(*number).ok_or_else(|| wrong_text::<T>(&number.to_string()))
+}
+
+fn number_in_text<T: Value>(text: &str, check: fn(f64) -> Option<T>) -> Result<T, Fault> {
+    let number = text.parse().ok().and_then(check);
+    number.ok_or_else(|| wrong_text::<T>(text))
+}
+
+const TEN_YEARS: f64 = 315_360_000.0;
+
+#[cfg(test)]
+mod tests;

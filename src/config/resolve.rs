@@ -1,0 +1,247 @@
+//! Chooses the server and lays the sources over each other, the strongest on top.
+//!
+//! It reads no source itself: `file`, `environment` and `cli` have done so.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::entry::{Entry, Upstream};
+use super::environment::Environment;
+use super::error::{ConfigError, names, path};
+use super::file::ConfigFile;
+use super::layer::Layer;
+use super::number::{Multiplier, Seconds, Whole};
+use super::pattern::Pattern;
+use super::pointer::shown;
+use super::size::ByteSize;
+use super::word::{DedupeFields, Word};
+use crate::gate::{Retry, Settings};
+use crate::policy::{Policy, Rules};
+
+/// What the command line says. A field that is `None` was not given.
+#[derive(Debug, Clone)]
+pub struct Flags {
+    /// The config file.
+    pub upstream: PathBuf,
+    /// Which server of the file.
+    pub server: Option<String>,
+    /// The settings that other sources can give too.
+    pub layer: Layer,
+    /// Let calls that need no approval run when the log cannot be written.
+    pub audit_best_effort: bool,
+    /// The largest message, either way.
+    pub max_message_size: ByteSize,
+    /// How many requests may wait at once.
+    pub max_pending: Option<Whole<1, 1_048_576>>,
+    /// How clients reach the proxy.
+    pub transport: Transport,
+}
+
+impl Flags {
+    /// No flag but `--upstream`.
+    #[must_use]
+    pub fn new(upstream: PathBuf) -> Flags {
+        Flags {
+            upstream,
+            server: None,
+            layer: Layer::default(),
+            audit_best_effort: false,
+            max_message_size: ByteSize::DEFAULT,
+            max_pending: None,
+            transport: Transport::Stdio,
+        }
+    }
+}
+
+/// How clients reach the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// Over stdin and stdout. The default.
+    #[default]
+    Stdio,
+    /// Over HTTP with server-sent events; not there yet.
+    Sse,
+    /// Over streamable HTTP; not there yet.
+    StreamableHttp,
+}
+
+impl Word for Transport {
+    const WORDS: &'static [(&'static str, Transport)] = &[
+        ("stdio", Transport::Stdio),
+        ("sse", Transport::Sse),
+        ("streamable-http", Transport::StreamableHttp),
+    ];
+}
+
+/// Everything that a run needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The server to start.
+    pub server: Upstream,
+    /// The rules as they came together, for those who show them.
+    pub rules: Rules,
+    /// The same rules, compiled.
+    pub policy: Policy,
+    /// What the gate needs.
+    pub settings: Settings,
+    /// Where decisions are written; `None` is stderr. A relative path counts from our own
+    /// working directory.
+    pub audit_log: Option<PathBuf>,
+    /// The largest message in bytes, either way.
+    pub max_message_size: usize,
+    /// The config file as it was named.
+    pub config_path: PathBuf,
+    /// What the operator should hear on stderr, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Flags over the server's `approvalRules` over `approvalProxy` over the environment over the
+/// defaults.
+///
+/// # Errors
+/// See [`ConfigError`].
+pub(super) fn resolve(
+    flags: Flags,
+    file: ConfigFile,
+    environment: &Environment,
+) -> Result<Resolved, ConfigError> {
+    check_transport(flags.transport)?;
+    let mut warnings = file.warnings;
+    let config_path = file.path;
+    let known: Vec<String> = file
+        .servers
+        .iter()
+        .map(|entry| entry.name.clone())
+        .collect();
+    let Some(mut entry) = choose(file.servers, flags.server.as_deref()) else {
+        return Err(no_such_server(config_path, flags.server, known));
+    };
+    if flags.server.is_none() && known.len() > 1 {
+        warnings.push(format!(
+            "{}: there are several servers ({}); using `{}`, name another with `--server NAME`",
+            path(&config_path),
+            names(&known),
+            shown(&entry.name),
+        ));
+    }
+
+    let rules = std::mem::take(&mut entry.rules);
+    let layer = flags
+        .layer
+        .over(rules)
+        .over(file.proxy)
+        .over(environment.layer()?);
+    let mut server = match entry.into_upstream(environment) {
+        Ok(server) => server,
+        Err(fault) => {
+            return Err(ConfigError::InFile {
+                file: config_path,
+                fault,
+            });
+        }
+    };
+    server.cwd = in_home(server.cwd, environment)?;
+
+    warnings.extend(without_effect(&layer));
+    warnings.extend(environment.warnings());
+    let rules = rules_of(&layer);
+    let policy = Policy::new(rules.clone())?;
+    let audit_log = in_home(layer.audit_log.clone(), environment)?;
+    let settings = settings_of(layer);
+    Ok(Resolved {
+        rules,
+        policy,
+        settings: Settings {
+            server: server.name.clone(),
+            audit_best_effort: flags.audit_best_effort,
+            max_pending: (flags.max_pending).map_or(settings.max_pending, |n| n.get() as usize),
+            ..settings
+        },
+        server,
+        audit_log,
+        max_message_size: flags.max_message_size.bytes(),
+        config_path,
+        warnings,
+    })
+}
+
+fn check_transport(transport: Transport) -> Result<(), ConfigError> {
+    match transport {
+        Transport::Stdio => Ok(()),
+        Transport::Sse => Err(ConfigError::TransportNotYet("sse")),
+        Transport::StreamableHttp => Err(ConfigError::TransportNotYet("streamable-http")),
+    }
+}
+
+/// The server called `name`, or the first one.
+fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
+    let is_chosen = |entry: &Entry| name.is_none_or(|name| entry.name == name);
+    servers.into_iter().find(is_chosen)
+}
+
+fn no_such_server(file: PathBuf, name: Option<String>, known: Vec<String>) -> ConfigError {
+    match name {
+        Some(name) if !known.is_empty() => ConfigError::UnknownServer { file, name, known },
+        _ => ConfigError::NoServers { file },
+    }
+}
+
+fn in_home(
+    path: Option<PathBuf>,
+    environment: &Environment,
+) -> Result<Option<PathBuf>, ConfigError> {
+    path.map(|path| environment.in_home(path)).transpose()
+}
+
+fn without_effect(layer: &Layer) -> impl Iterator<Item = String> {
+    let mut named = layer.without_effect.clone();
+    named.sort();
+    named.dedup();
+    named.into_iter().map(|name| {
+        format!("`{name}` has no effect yet: it is for channels and transports that are to come")
+    })
+}
+
+fn rules_of(layer: &Layer) -> Rules {
+    let texts = |patterns: &[Pattern]| patterns.iter().cloned().map(Pattern::into_string).collect();
+    let annotations = layer.custom_annotations.clone().unwrap_or_default();
+    Rules {
+        mode: layer.mode.unwrap_or_default(),
+        allow: texts(&layer.allow),
+        deny: texts(&layer.deny),
+        custom_annotations: annotations.into_map(),
+    }
+}
+
+/// The layer's settings; where it says nothing, the defaults of `gate`.
+fn settings_of(layer: Layer) -> Settings {
+    let default = Settings::default();
+    Settings {
+        timeout: layer.timeout.map_or(default.timeout, Seconds::limit),
+        timeout_action: layer.timeout_action.unwrap_or(default.timeout_action),
+        approval_ttl: span(layer.approval_ttl, default.approval_ttl),
+        explain: layer.explain.unwrap_or(default.explain),
+        double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),
+        dry_run: layer.dry_run.unwrap_or(default.dry_run),
+        retry: Retry {
+            attempts: layer
+                .retry_attempts
+                .map_or(default.retry.attempts, Whole::get),
+            initial_backoff: span(layer.retry_initial_backoff, default.retry.initial_backoff),
+            max_backoff: span(layer.retry_max_backoff, default.retry.max_backoff),
+            multiplier: layer
+                .retry_multiplier
+                .map_or(default.retry.multiplier, Multiplier::get),
+        },
+        dedupe_fields: (layer.dedupe_fields).map_or(default.dedupe_fields, DedupeFields::into_vec),
+        dedupe_arg_keys: layer.dedupe_arg_keys.unwrap_or(default.dedupe_arg_keys),
+        ..default
+    }
+}
+
+fn span(seconds: Option<Seconds>, default: Duration) -> Duration {
+    seconds.map_or(default, Seconds::duration)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! The choice of the server, the lists, the defaults, and the warnings.
+
+mod precedence;
+
+use std::path::Path;
+
+use super::*;
+use crate::config::value::Value;
+use crate::gate::{DedupeField, TimeoutAction};
+use crate::policy::Mode;
+
+fn value<T: Value>(text: &str) -> Option<T> {
+    Some(T::from_text(text).unwrap())
+}
+
+fn resolved(flags: Flags, json: &str, variables: &[(&str, &str)]) -> Result<Resolved, String> {
+    let environment: Environment = variables.iter().copied().collect();
+    let file = ConfigFile::parse(Path::new("cfg.json"), json.as_bytes()).unwrap();
+    resolve(flags, file, &environment).map_err(|error| error.to_string())
+}
+
+fn flags() -> Flags {
+    Flags::new("cfg.json".into())
+}
+
+fn config(rules: &str, proxy: &str) -> String {
+    format!(
+        r#"{{"mcpServers":{{"db":{{"command":"db","approvalRules":{{{rules}}}}}}},
+             "approvalProxy":{{{proxy}}}}}"#
+    )
+}
+
+// CONTRACT: "Lists of allow and deny are united over all sources".
+#[test]
+fn lists_of_allow_and_deny_are_united_over_all_sources() {
+    let mut flags = flags();
+    flags.layer.allow = Vec::from_text("a1").unwrap();
+    flags.layer.deny = Vec::from_text("d1").unwrap();
+    let json = config(
+        r#""alwaysAllow":["a2"],"allowPatterns":["a3*"],"alwaysDeny":["d2"],"denyPatterns":["d3*"]"#,
+        "",
+    );
+    let variables = [
+        ("APPROVAL_ALWAYS_ALLOW", "a4"),
+        ("APPROVAL_ALLOW_PATTERNS", r#"["a5*"]"#),
+        ("APPROVAL_ALWAYS_DENY", "d4"),
+        ("APPROVAL_DENY_PATTERNS", "d5*, d6"),
+    ];
+    let resolved = resolved(flags, &json, &variables).unwrap();
+    assert_eq!(resolved.rules.allow, ["a1", "a2", "a3*", "a4", "a5*"]);
+    assert_eq!(resolved.rules.deny, ["d1", "d2", "d3*", "d4", "d5*", "d6"]);
+}
+
+#[test]
+fn a_timeout_beats_a_default_timeout_of_its_own_source_only() {
+    let both = [
+        ("APPROVAL_TIMEOUT", "1"),
+        ("APPROVAL_DEFAULT_TIMEOUT", "2"),
+        ("APPROVAL_TIMEOUT_ACTION", "approve"),
+        ("APPROVAL_DEFAULT_TIMEOUT_ACTION", "deny"),
+    ];
+    let settings = resolved(flags(), &config("", ""), &both).unwrap().settings;
+    assert_eq!(settings.timeout, Some(Duration::from_secs(1)));
+    assert_eq!(settings.timeout_action, TimeoutAction::Approve);
+
+    let proxy = config("", r#""defaultTimeout":3,"defaultTimeoutAction":"deny""#);
+    let settings = resolved(flags(), &proxy, &both).unwrap().settings;
+    assert_eq!(settings.timeout, Some(Duration::from_secs(3)));
+    assert_eq!(settings.timeout_action, TimeoutAction::Deny);
+}
+
+// CONTRACT: "how long a human has; 0 = no limit".
+#[test]
+fn a_timeout_of_zero_is_no_limit() {
+    let settings = resolved(flags(), &config(r#""timeout":0"#, ""), &[])
+        .unwrap()
+        .settings;
+    assert_eq!(settings.timeout, None);
+}
+
+#[test]
+fn without_any_setting_the_defaults_of_the_contract_hold() {
+    let resolved = resolved(flags(), &config("", ""), &[]).unwrap();
+    let settings = Settings {
+        server: "db".to_owned(),
+        ..Settings::default()
+    };
+    assert_eq!(resolved.settings, settings);
+    assert_eq!(settings.timeout, Some(Duration::from_secs(120)));
+    assert_eq!(settings.max_pending, 4096);
+    let fields = [DedupeField::Server, DedupeField::Tool, DedupeField::Args];
+    assert_eq!(settings.dedupe_fields, fields);
+    assert_eq!(resolved.rules, Rules::default());
+    assert_eq!(resolved.policy.mode(), Mode::Destructive);
+    assert_eq!(resolved.max_message_size, 64 << 20);
+    assert_eq!(resolved.audit_log, None);
+    assert_eq!(resolved.config_path, Path::new("cfg.json"));
+    assert_eq!(resolved.warnings, [""; 0]);
+}
+
+#[test]
+fn what_only_flags_can_say_arrives() {
+    let flags = Flags {
+        audit_best_effort: true,
+        max_message_size: ByteSize::from_text("1MiB").unwrap(),
+        max_pending: value("7"),
+        ..flags()
+    };
+    let resolved = resolved(flags, &config("", ""), &[]).unwrap();
+    assert!(resolved.settings.audit_best_effort);
+    assert_eq!(resolved.settings.max_pending, 7);
+    assert_eq!(resolved.max_message_size, 1 << 20);
+}
+
+#[test]
+fn the_policy_follows_the_rules() {
+    let json = config(r#""mode":"all","alwaysDeny":["rm"]"#, "");
+    let resolved = resolved(flags(), &json, &[]).unwrap();
+    assert_eq!(resolved.policy.mode(), Mode::All);
+    assert!(resolved.policy.decide_by_name("rm").is_some());
+}
+
+const THREE: &str = r#"{"mcpServers":{"z":{"command":"1","approvalRules":{"mode":"all"}},
+    "a":{"command":"$UNSET"},"m":{"url":"http://x"}}}"#;
+
+fn named(name: &str) -> Flags {
+    Flags {
+        server: Some(name.to_owned()),
+        ..flags()
+    }
+}
+
+// CONTRACT: "which server; several and none named: a warning on stderr that names the choice;
+// unknown: error that lists the names".
+#[test]
+fn the_first_server_is_chosen_and_a_warning_names_it() {
+    let resolved = resolved(flags(), THREE, &[]).unwrap();
+    assert_eq!(resolved.server.name, "z");
+    assert_eq!(resolved.settings.server, "z");
+    assert_eq!(resolved.rules.mode, Mode::All);
+    assert_eq!(
+        resolved.warnings,
+        [
+            "cfg.json: there are several servers (`z`, `a`, `m`); using `z`, name another with \
+         `--server NAME`",
+        ]
+    );
+}
+
+#[test]
+fn a_named_server_is_chosen_without_a_warning_and_only_it_is_expanded() {
+    let resolved = |name| resolved(named(name), THREE, &[]);
+    let z = resolved("z").unwrap();
+    assert_eq!((z.server.name.as_str(), z.warnings.len()), ("z", 0));
+    assert!(
+        resolved("a")
+            .unwrap_err()
+            .starts_with("cfg.json: /mcpServers/a/command: the variable `UNSET`")
+    );
+    assert!(
+        resolved("m")
+            .unwrap_err()
+            .starts_with("cfg.json: /mcpServers/m: servers with a `url`")
+    );
+}
+
+#[test]
+fn rules_of_other_servers_do_not_count() {
+    let variables = [("UNSET", "cmd")];
+    assert_eq!(
+        resolved(named("a"), THREE, &variables).unwrap().rules.mode,
+        Mode::Destructive
+    );
+}
+
+#[test]
+fn an_unknown_server_is_an_error_that_lists_the_names() {
+    for name in ["b", "Z", ""] {
+        assert_eq!(
+            resolved(named(name), THREE, &[]).unwrap_err(),
+            format!("cfg.json: there is no server `{name}`; give `--server` one of `z`, `a`, `m`"),
+        );
+    }
+}
+
+#[test]
+fn a_config_without_servers_is_an_error() {
+    for json in ["[]", r#"{"mcpServers":{}}"#] {
+        for flags in [flags(), named("a")] {
+            assert_eq!(
+                resolved(flags, json, &[]).unwrap_err(),
+                "cfg.json: no server is configured; add one to `mcpServers`",
+            );
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_is_not_there_yet_is_an_error_that_says_so() {
+    for (transport, name) in [
+        (Transport::Sse, "sse"),
+        (Transport::StreamableHttp, "streamable-http"),
+    ] {
+        assert_eq!(
+            resolved(
+                Flags {
+                    transport,
+                    ..flags()
+                },
+                THREE,
+                &[]
+            )
+            .unwrap_err(),
+            format!(
+                "`--transport {name}` is not there yet; leave the flag out to serve over stdio"
+            ),
+        );
+    }
+}
+
+#[test]
+fn what_nothing_reads_yet_is_a_warning_once_each() {
+    let mut flags = flags();
+    flags.layer.without_effect = vec!["--port".to_owned()];
+    let json = config(
+        r#""approvalOnTimeout":"deny""#,
+        r#""approvalOnTimeout":"deny""#,
+    );
+    let variables = [
+        ("APPROVAL_APPROVAL_AUTH_TOKEN", "hunter2"),
+        ("APPROVAL_MOD", "all"),
+    ];
+    let warnings = resolved(flags, &json, &variables).unwrap().warnings;
+    let names = [
+        "--port",
+        "APPROVAL_APPROVAL_AUTH_TOKEN",
+        "approvalOnTimeout",
+    ];
+    let told = names.map(|name| {
+        format!("`{name}` has no effect yet: it is for channels and transports that are to come")
+    });
+    assert_eq!(warnings[..3], told);
+    assert!(warnings[3].starts_with("environment variable `APPROVAL_MOD` is unknown"));
+    assert_eq!(warnings.len(), 4);
+}
+
+#[test]
+fn warnings_of_the_file_come_through() {
+    let json = r#"{"command":"a","approvalrules":{}}"#;
+    assert_eq!(resolved(flags(), json, &[]).unwrap().warnings.len(), 1);
+}
+
+#[test]
+fn a_bad_variable_stops_the_start_even_under_a_stronger_source() {
+    let json = config(r#""mode":"all""#, "");
+    let error = resolved(flags(), &json, &[("APPROVAL_MODE", "x")]).unwrap_err();
+    assert!(
+        error.starts_with("environment variable `APPROVAL_MODE`: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_tilde_in_cwd_and_audit_log_is_home() {
+    let json = r#"{"command":"a","cwd":"~/work","approvalProxy":{"auditLog":"~/a.jsonl"}}"#;
+    let resolved = |variables| resolved(flags(), json, variables);
+    let home = resolved(&[("HOME", "/h")]).unwrap();
+    assert_eq!(home.server.cwd.as_deref(), Some(Path::new("/h/work")));
+    assert_eq!(home.audit_log.as_deref(), Some(Path::new("/h/a.jsonl")));
+    assert!(
+        resolved(&[])
+            .unwrap_err()
+            .starts_with("`~/work` needs the variable `HOME`")
+    );
+}
+
+#[test]
+fn secrets_are_not_printed_by_debug() {
+    let json = r#"{"command":"a","args":["$T"],"env":{"K":"$T"},
+        "approvalRules":{"approvalAuthToken":"hunter2"}}"#;
+    let resolved = resolved(flags(), json, &[("T", "hunter2")]).unwrap();
+    assert_eq!(resolved.server.args, ["hunter2"]);
+    assert!(!format!("{resolved:?}").contains("hunter2"));
+}

@@ -1,0 +1,217 @@
+//! Every key of the table with a good and a bad value, and what strict objects refuse.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::annotations::Annotations;
+use crate::config::keys::Key;
+use crate::config::pattern::Pattern;
+use crate::config::value::Value;
+use crate::gate::TimeoutAction;
+use crate::policy::Mode;
+
+/// A key with a value that it takes, what that makes of a layer, and values that it refuses.
+pub(in crate::config) struct Sample {
+    pub(in crate::config) key: &'static str,
+    pub(in crate::config) json: &'static str,
+    pub(in crate::config) layer: fn() -> Layer,
+    bad: &'static [&'static str],
+}
+
+fn value<T: Value>(text: &str) -> Option<T> {
+    Some(T::from_text(text).unwrap())
+}
+
+fn patterns() -> Vec<Pattern> {
+    Vec::from_text("get_user, read_*").unwrap()
+}
+
+fn is_unread(key: &str) -> Layer {
+    Layer {
+        without_effect: vec![key.to_owned()],
+        ..Layer::default()
+    }
+}
+
+const BAD_LISTS: &[&str] = &[r#""a""#, "1", "null", "[1]", r#"[""]"#, r#"["[a"]"#];
+const BAD_SECONDS: &[&str] = &["-1", "1e300", r#""5""#, "null", "true", "[]"];
+const BAD_WORDS: &[&str] = &[r#""ask""#, "true", "null", "1"];
+const BAD_SWITCHES: &[&str] = &[r#""true""#, "1", "null", "{}"];
+const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
+
+/// One sample for each key of the table.
+#[rustfmt::skip]
+pub(in crate::config) const SAMPLES: [Sample; 27] = [
+    Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
+    Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
+    Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
+    Sample { key: "allowPatterns", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
+    Sample { key: "denyPatterns", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
+    Sample { key: "customAnnotations", json: r#"{"t":{"readOnlyHint":true}}"#, layer: || Layer { custom_annotations: value::<Annotations>(r#"{"t":{"readOnlyHint":true}}"#), ..Layer::default() }, bad: &["[]", r#"{"t":1}"#, r#"{"t":{"x":true}}"#] },
+    Sample { key: "timeout", json: "1.5", layer: || Layer { timeout: value("1.5"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "timeoutAction", json: r#""approve""#, layer: || Layer { timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }, bad: BAD_WORDS },
+    Sample { key: "dryRun", json: "true", layer: || Layer { dry_run: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },
+    Sample { key: "auditLog", json: r#""a.jsonl""#, layer: || Layer { audit_log: Some(PathBuf::from("a.jsonl")), ..Layer::default() }, bad: &["1", "null", r#""""#] },
+    Sample { key: "defaultTimeout", json: "0", layer: || Layer { default_timeout: value("0"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "defaultTimeoutAction", json: r#""approve""#, layer: || Layer { default_timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }, bad: BAD_WORDS },
+    Sample { key: "approvalTtlSeconds", json: "60", layer: || Layer { approval_ttl: value("60"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "explainDecisions", json: "true", layer: || Layer { explain: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },
+    Sample { key: "highRiskRequiresDoubleConfirmation", json: "true", layer: || Layer { double_confirm: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },
+    Sample { key: "approvalRetryAttempts", json: "3", layer: || Layer { retry_attempts: value("3"), ..Layer::default() }, bad: &["-1", "1.5", "1001", r#""3""#] },
+    Sample { key: "approvalRetryInitialBackoffSeconds", json: "0.1", layer: || Layer { retry_initial_backoff: value("0.1"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "approvalRetryMaxBackoffSeconds", json: "9", layer: || Layer { retry_max_backoff: value("9"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "approvalRetryBackoffMultiplier", json: "1.5", layer: || Layer { retry_multiplier: value("1.5"), ..Layer::default() }, bad: &["0.5", "-2", "1e300", r#""2""#] },
+    Sample { key: "approvalRetryableStatusCodes", json: "[408,503]", layer: || is_unread("approvalRetryableStatusCodes"), bad: &["408", "[99]", "[600]", "[408.5]", r#"["408"]"#] },
+    Sample { key: "approvalOnTimeout", json: r#""fallback""#, layer: || is_unread("approvalOnTimeout"), bad: &[r#""approve""#, "true"] },
+    Sample { key: "approvalOnTransportError", json: r#""deny""#, layer: || is_unread("approvalOnTransportError"), bad: &[r#""approve""#, "true"] },
+    Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || is_unread("approvalAllowInsecureHttp"), bad: BAD_SWITCHES },
+    Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || is_unread("approvalAllowedHosts"), bad: &[r#""a""#, r#"["http://a"]"#] },
+    Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || is_unread("approvalAuthToken"), bad: &["1", r#""""#, r#""a b""#] },
+    Sample { key: "approvalDedupeKeyFields", json: r#"["tool","risk"]"#, layer: || Layer { dedupe_fields: value("tool,risk"), ..Layer::default() }, bad: &["[]", r#"["tools"]"#, r#""tool""#] },
+    Sample { key: "approvalDedupeArgKeys", json: r#"["id"]"#, layer: || Layer { dedupe_arg_keys: Some(vec!["id".to_owned()]), ..Layer::default() }, bad: BAD_TEXT_LISTS },
+];
+
+const BOTH: [Section; 2] = [Section::Rules, Section::Proxy];
+
+fn key(name: &str) -> &'static Key {
+    KEYS.iter().find(|key| key.name == name).unwrap()
+}
+
+fn read(section: Section, members: &str) -> Result<Layer, String> {
+    let text = format!(r#"{{"{}":{members}}}"#, section.name());
+    let Node::Object(object) = serde_json::from_str(&text).unwrap() else {
+        panic!("{text}");
+    };
+    section
+        .read_from(&object)
+        .map_err(|fault| fault.to_string())
+}
+
+#[test]
+fn every_key_of_the_table_has_a_sample() {
+    let names = |keys: Vec<&'static str>| keys.join(" ");
+    assert_eq!(
+        names(SAMPLES.iter().map(|sample| sample.key).collect()),
+        names(KEYS.iter().map(|key| key.name).collect()),
+    );
+}
+
+#[test]
+fn every_key_is_read_into_its_field_where_it_belongs() {
+    for Sample {
+        key: name,
+        json,
+        layer,
+        ..
+    } in SAMPLES
+    {
+        for section in BOTH {
+            let read = read(section, &format!(r#"{{"{name}":{json}}}"#));
+            if key(name).belongs_in(section) {
+                assert_eq!(read.unwrap(), layer(), "{name}");
+            } else {
+                assert!(
+                    read.unwrap_err()
+                        .contains("this key does not count here; move it")
+                );
+            }
+        }
+    }
+}
+
+// CONTRACT: "Inside `approvalRules` and `approvalProxy` an unknown key is an error with the
+// nearest known key; so is a wrong type, a bad enum, a negative number, a bad glob."
+#[test]
+fn every_key_refuses_bad_values_and_names_its_place() {
+    for Sample { key: name, bad, .. } in SAMPLES {
+        let section = BOTH
+            .into_iter()
+            .find(|section| key(name).belongs_in(*section))
+            .unwrap();
+        for json in bad {
+            let error = read(section, &format!(r#"{{"{name}":{json}}}"#)).unwrap_err();
+            let place = format!("/{}/{name}", section.name());
+            assert!(error.starts_with(&place), "{json}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_word_lists_the_allowed_ones() {
+    assert_eq!(
+        read(Section::Rules, r#"{"mode":"ask"}"#).unwrap_err(),
+        "/approvalRules/mode: expected one of `destructive`, `all`, `annotated`, `none`, \
+         found `ask`",
+    );
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_the_nearest_known_key_of_its_section() {
+    for (section, name, nearest) in [
+        (Section::Rules, "Mode", "mode"),
+        (Section::Rules, "deny", "denyPatterns"),
+        (Section::Rules, "timeout_action", "timeoutAction"),
+        (Section::Proxy, "dry_run", "dryRun"),
+        (Section::Proxy, "timeout", "timeout"),
+        (Section::Proxy, "defaultTimout", "defaultTimeout"),
+        (Section::Proxy, "auditFile", "auditLog"),
+    ] {
+        let error = read(section, &format!(r#"{{"{name}":1}}"#)).unwrap_err();
+        let place = format!("/{}/{name}: ", section.name());
+        let told = match name == nearest {
+            true => "this key does not count here; move it into `approvalRules` of a server".into(),
+            false => format!("unknown key; did you mean `{nearest}`?"),
+        };
+        assert_eq!(error, place + &told);
+    }
+}
+
+#[test]
+fn a_misplaced_key_is_told_where_it_counts() {
+    assert_eq!(
+        read(Section::Rules, r#"{"dryRun":true}"#).unwrap_err(),
+        "/approvalRules/dryRun: this key does not count here; move it into `approvalProxy`",
+    );
+}
+
+#[test]
+fn a_repeated_key_is_an_error() {
+    assert_eq!(
+        read(Section::Rules, r#"{"mode":"all","\u006dode":"none"}"#).unwrap_err(),
+        "/approvalRules/mode: this key is written twice; keep one of the two",
+    );
+    let text = r#"{"approvalRules":{},"approvalRules":{"mode":"none"}}"#;
+    let Node::Object(object) = serde_json::from_str(text).unwrap() else {
+        panic!()
+    };
+    assert!(Section::Rules.read_from(&object).is_err());
+    assert!(Section::Proxy.read_from(&object).is_ok());
+}
+
+#[test]
+fn a_section_that_is_no_object_is_an_error_and_a_missing_one_is_empty() {
+    for json in ["[]", "true", r#""mode""#, "1"] {
+        let error = read(Section::Proxy, json).unwrap_err();
+        assert!(
+            error.starts_with("/approvalProxy: expected an object, found "),
+            "{error}"
+        );
+    }
+    assert_eq!(read(Section::Proxy, "null").unwrap(), Layer::default());
+    assert_eq!(read(Section::Proxy, "{}").unwrap(), Layer::default());
+    assert_eq!(
+        Section::Rules.read_from(&Object::default()).unwrap(),
+        Layer::default()
+    );
+}
+
+#[test]
+fn exact_names_and_patterns_are_one_list() {
+    let layer = read(
+        Section::Rules,
+        r#"{"alwaysAllow":["a"],"allowPatterns":["b*"],"denyPatterns":["c*"],"alwaysDeny":["d"]}"#,
+    );
+    let layer = layer.unwrap();
+    assert_eq!(layer.allow, Vec::<Pattern>::from_text("a,b*").unwrap());
+    assert_eq!(layer.deny, Vec::<Pattern>::from_text("c*,d").unwrap());
+}

@@ -1,0 +1,106 @@
+//! A size in bytes, as `--max-message-size` takes it.
+//!
+//! No key of the config file holds one.
+
+use super::error::{Fault, Problem};
+use super::pointer::shown;
+
+/// A number of bytes from 64 KiB to 4 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(usize);
+
+impl ByteSize {
+    /// What `--max-message-size` is without the flag: 64 MiB.
+    pub const DEFAULT: ByteSize = ByteSize(64 << 20);
+
+    /// The number of bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+
+    /// Reads a whole number of bytes, or of KiB, MiB or GiB (`k`, `M`, `G` for short); the case
+    /// of the unit does not count. `KB` and `MB` are refused, since they mean two things.
+    ///
+    /// # Errors
+    /// Text of another form, and sizes out of bounds.
+    pub fn from_text(text: &str) -> Result<ByteSize, Fault> {
+        read(text.trim()).ok_or_else(|| {
+            Fault::from(Problem::Unexpected {
+                expected: "a size from 64KiB to 4GiB, in bytes or with KiB, MiB or GiB".to_owned(),
+                found: format!("`{}`", shown(text)),
+            })
+        })
+    }
+}
+
+fn read(text: &str) -> Option<ByteSize> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = text.split_at_checked(end.unwrap_or(text.len()))?;
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    if !(LEAST..=MOST).contains(&bytes) {
+        return None;
+    }
+    usize::try_from(bytes).ok().map(ByteSize)
+}
+
+const LEAST: u64 = 64 << 10;
+const MOST: u64 = 4 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::ByteSize;
+
+    #[test]
+    fn sizes_are_bytes_or_carry_a_binary_unit() {
+        let cases = [
+            ("65536", 65_536),
+            ("65536b", 65_536),
+            ("64KiB", 65_536),
+            ("64k", 65_536),
+            (" 64 mib ", 67_108_864),
+            ("1M", 1_048_576),
+            ("4GiB", 4_294_967_296),
+            ("1g", 1_073_741_824),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(ByteSize::from_text(text).unwrap().bytes(), bytes, "{text}");
+        }
+        assert_eq!(ByteSize::from_text("64MiB").unwrap(), ByteSize::DEFAULT);
+    }
+
+    #[test]
+    fn sizes_out_of_bounds_or_of_another_form_are_refused() {
+        let cases = [
+            "65535",
+            "63KiB",
+            "0",
+            "4294967297",
+            "5GiB",
+            "1MB",
+            "64KB",
+            "1.5MiB",
+            "-1",
+            "+65536k",
+            "",
+            "MiB",
+            "64 Ki B",
+            "99999999999999999999",
+            "18446744073709551615GiB",
+            "1TiB",
+            "٦٤MiB",
+        ];
+        for text in cases {
+            let error = ByteSize::from_text(text).unwrap_err().to_string();
+            let expected = "expected a size from 64KiB to 4GiB, in bytes or with KiB, MiB or GiB";
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Keys that hold one of a few words, and the words.
+//!
+//! What the words do is decided where they are used.
+
+use super::error::{Fault, Problem, names};
+use super::json::Node;
+use super::value::{Value, wrong_text};
+use crate::gate::{DedupeField, TimeoutAction};
+use crate::policy::Mode;
+
+/// An enum that is written as one of a few words, compared exactly.
+pub trait Word: Copy + 'static {
+    /// Every word and what it means, in the order in which help and errors list them.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+impl Word for Mode {
+    const WORDS: &'static [(&'static str, Mode)] = &[
+        ("destructive", Mode::Destructive),
+        ("all", Mode::All),
+        ("annotated", Mode::Annotated),
+        ("none", Mode::None),
+    ];
+}
+
+impl Word for TimeoutAction {
+    const WORDS: &'static [(&'static str, TimeoutAction)] = &[
+        ("approve", TimeoutAction::Approve),
+        ("deny", TimeoutAction::Deny),
+    ];
+}
+
+impl Word for DedupeField {
+    const WORDS: &'static [(&'static str, DedupeField)] = &[
+        ("server", DedupeField::Server),
+        ("tool", DedupeField::Tool),
+        ("args", DedupeField::Args),
+        ("risk", DedupeField::Risk),
+    ];
+}
+
+/// What a channel of a chain that could not decide comes to. No chain reads it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChannelFailure {
+    /// The call is refused.
+    Deny,
+    /// The next channel is asked.
+    Fallback,
+}
+
+impl Word for ChannelFailure {
+    const WORDS: &'static [(&'static str, ChannelFailure)] = &[
+        ("deny", ChannelFailure::Deny),
+        ("fallback", ChannelFailure::Fallback),
+    ];
+}
+
+impl<T: Word> Value for T {
+    fn expected() -> String {
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        format!("one of {}", names(&words))
+    }
+
+    fn from_text(text: &str) -> Result<T, Fault> {
+        let known = T::WORDS.iter().find(|(word, _)| *word == text);
+        known
+            .map(|(_, value)| *value)
+            .ok_or_else(|| wrong_text::<T>(text))
+    }
+}
+
+/// What makes two calls identical: at least one field, none twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DedupeFields(Vec<DedupeField>);
+
+impl DedupeFields {
+    /// The fields in the order in which they were written.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<DedupeField> {
+        self.0
+    }
+
+    fn checked(fields: Vec<DedupeField>) -> Result<DedupeFields, Fault> {
+        let mut once = Vec::new();
+        for field in fields {
+            if !once.contains(&field) {
+                once.push(field);
+            }
+        }
+        // Without any field all calls would be identical: one approval would cover every tool.
+        if once.is_empty() {
+            return Err(Fault::from(Problem::Unexpected {
+                expected: format!("at least {}", DedupeField::expected()),
+                found: "an empty list".to_owned(),
+            }));
+        }
+        Ok(DedupeFields(once))
+    }
+}
+
+impl Value for DedupeFields {
+    fn expected() -> String {
+        Vec::<DedupeField>::expected()
+    }
+
+    fn from_node(node: &Node) -> Result<DedupeFields, Fault> {
+        DedupeFields::checked(Vec::from_node(node)?)
+    }
+
+    fn from_text(text: &str) -> Result<DedupeFields, Fault> {
+        DedupeFields::checked(Vec::from_text(text)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

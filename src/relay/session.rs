@@ -1,0 +1,406 @@
+//! One session: one client, one gate, one upstream, one loop.
+//!
+//! The gate decides and `effects` acts; this waits for whatever comes first and reads it.
+
+use std::future::Future;
+use std::io;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::effects::{Effects, Ledger, Lost};
+use super::outbox::Outbox;
+use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::mcp::frame::{Frame, FrameBuffer};
+use crate::transport::{Attempt, Child, Exit, Wire};
+
+/// How long a peer that is about to go has to take what it is still owed.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How long an upstream that closed its stdout has to end.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Ended {
+    /// The client closed.
+    ClientClosed,
+    /// The upstream ended before it had sent a message.
+    UpstreamNeverSpoke(Exit),
+    /// The upstream ended while the client was still there.
+    UpstreamDied(Exit),
+    /// A signal asked for the end; holds its number.
+    Signal(i32),
+}
+
+/// The four ends and the child of a session.
+#[derive(Debug)]
+pub struct Ends {
+    /// Reads what the client sends.
+    pub from_client: Wire,
+    /// Writes to the client.
+    pub to_client: Wire,
+    /// Reads what the upstream sends.
+    pub from_upstream: Wire,
+    /// Writes to the upstream.
+    pub to_upstream: Wire,
+    /// The upstream's process.
+    pub child: Child,
+}
+
+/// Everything that belongs to a session.
+#[derive(Debug)]
+pub struct Session {
+    gate: Gate,
+    clock: Clock,
+    effects: Effects,
+    client: Side,
+    upstream: Side,
+    child: Child,
+    /// Whether the upstream has sent a message yet.
+    upstream_spoke: bool,
+}
+
+/// One peer: what it sends and what it is sent.
+#[derive(Debug)]
+struct Side {
+    input: Option<Wire>,
+    frames: FrameBuffer,
+    output: Outbox,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    Client,
+    Upstream,
+}
+
+impl Session {
+    /// Puts a session together. Lines of more than `max_line` bytes are refused.
+    #[must_use]
+    pub fn new(
+        gate: Gate,
+        clock: Clock,
+        ledger: Ledger,
+        best_effort: bool,
+        ends: Ends,
+        max_line: usize,
+    ) -> Session {
+        Session {
+            gate,
+            clock,
+            effects: Effects::new(ledger, best_effort),
+            client: Side {
+                input: Some(ends.from_client),
+                frames: FrameBuffer::new(max_line),
+                output: Outbox::new(ends.to_client),
+            },
+            upstream: Side {
+                input: Some(ends.from_upstream),
+                frames: FrameBuffer::new(max_line),
+                output: Outbox::new(ends.to_upstream),
+            },
+            child: ends.child,
+            upstream_spoke: false,
+        }
+    }
+
+    /// Relays until one side closes or `signal` says so; then ends the other side, answers
+    /// what waits, and reaps the upstream.
+    pub async fn run(mut self, signal: impl Future<Output = i32>) -> Ended {
+        tokio::pin!(signal);
+        // Set once the client has gone: how long the upstream may take what it is owed.
+        let mut farewell: Option<Instant> = None;
+        let ended = loop {
+            let timer = self.gate.poll_timeout();
+            let timer = timer.map(|elapsed| self.clock.at(elapsed));
+            // While one side does not read, what would add to its queue is not read either.
+            let may_read = !self.client.output.is_above_high_water()
+                && !self.upstream.output.is_above_high_water();
+            // Every branch only waits and may be cancelled at any time: what is read or
+            // written is read or written afterwards.
+            let event = tokio::select! {
+                biased;
+                number = &mut signal => Event::Signal(number),
+                _ = readable(&self.client.input), if may_read => Event::Readable(Peer::Client),
+                _ = readable(&self.upstream.input), if may_read => Event::Readable(Peer::Upstream),
+                _ = self.client.output.writable() => Event::Writable(Peer::Client),
+                _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
+                () = sleep_until_some(timer) => Event::Timer,
+                () = sleep_until_some(farewell) => break self.end_by_client().await,
+            };
+            let step = match event {
+                Event::Signal(number) => break self.end_by_signal(number).await,
+                Event::Readable(peer) => self.read(peer),
+                Event::Writable(peer) => self.flush(peer),
+                Event::Timer => {
+                    self.gate.tick(self.clock.now());
+                    let keeps_up = self.client_keeps_up();
+                    self.effects.collect(&mut self.gate, None, keeps_up);
+                    self.carry_out(None)
+                }
+            };
+            if self.gate.wants_drained() && self.client.output.is_empty() {
+                self.gate.client_drained();
+            }
+            if step.is_break() {
+                break self.end_by_upstream().await;
+            }
+            if self.effects.close_upstream {
+                if self.upstream.output.is_empty() {
+                    break self.end_by_client().await;
+                }
+                farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
+            }
+        };
+        self.record_close(ended);
+        if let Err(error) = self.effects.ledger().sync() {
+            tracing::error!("{}", crate::relay::with_causes(&error));
+        }
+        ended
+    }
+
+    /// Reads once from a peer and does what that leads to. `Break` when the upstream is gone.
+    fn read(&mut self, peer: Peer) -> ControlFlow<()> {
+        let side = match peer {
+            Peer::Client => &mut self.client,
+            Peer::Upstream => &mut self.upstream,
+        };
+        let Some(wire) = &side.input else {
+            return ControlFlow::Continue(());
+        };
+        match wire.try_read(side.frames.space()) {
+            Ok(Attempt::NotReady) => ControlFlow::Continue(()),
+            Ok(Attempt::Done(count)) if count > 0 => self.handle_frames(peer),
+            // An error on reading means what the end means: nothing more will come.
+            Ok(Attempt::Done(_)) | Err(_) => self.peer_closed(peer),
+        }
+    }
+
+    /// Hands whole lines to the gate and does what they lead to, in one batch.
+    fn handle_frames(&mut self, peer: Peer) -> ControlFlow<()> {
+        while let Some(frame) = self.side_mut(peer).frames.next_frame() {
+            self.handle_frame(peer, &frame);
+        }
+        self.carry_out(Some(peer))
+    }
+
+    fn handle_frame(&mut self, peer: Peer, frame: &Frame) {
+        let now = self.clock.now();
+        let range = match (frame, peer) {
+            (Frame::Line(range), Peer::Client) => {
+                self.gate.from_client(self.client.frames.line(range), now);
+                Some(range)
+            }
+            (Frame::Line(range), Peer::Upstream) => {
+                self.upstream_spoke = true;
+                self.gate
+                    .from_upstream(self.upstream.frames.line(range), now);
+                Some(range)
+            }
+            (Frame::Overlong { head, tail }, Peer::Client) => {
+                self.gate.overlong_from_client(head, tail, now);
+                None
+            }
+            (Frame::Overlong { head, tail }, Peer::Upstream) => {
+                self.gate.overlong_from_upstream(head, tail);
+                None
+            }
+        };
+        let keeps_up = self.client_keeps_up();
+        self.effects.collect(&mut self.gate, range, keeps_up);
+    }
+
+    /// Carries out what was collected; frames are ranges of `read`'s buffer.
+    fn carry_out(&mut self, read: Option<Peer>) -> ControlFlow<()> {
+        let buffer = match read {
+            Some(Peer::Client) => self.client.frames.bytes(),
+            Some(Peer::Upstream) => self.upstream.frames.bytes(),
+            None => &[],
+        };
+        let lost = self.effects.carry_out(
+            &mut self.gate,
+            buffer,
+            &mut self.client.output,
+            &mut self.upstream.output,
+        );
+        if let Some(peer) = read {
+            self.side_mut(peer).frames.compact();
+        }
+        self.after_write(lost)
+    }
+
+    fn flush(&mut self, peer: Peer) -> ControlFlow<()> {
+        let failed = self.side_mut(peer).output.flush().is_err();
+        self.after_write(Lost {
+            client: failed && peer == Peer::Client,
+            upstream: failed && peer == Peer::Upstream,
+        })
+    }
+
+    fn after_write(&mut self, lost: Lost) -> ControlFlow<()> {
+        if lost.client {
+            self.client.output.close();
+            if self.client.input.take().is_some() {
+                self.client_is_gone();
+            }
+        }
+        if lost.upstream {
+            self.upstream.output.close();
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn peer_closed(&mut self, peer: Peer) -> ControlFlow<()> {
+        let side = self.side_mut(peer);
+        side.input = None;
+        if let Some(frame) = side.frames.take_rest() {
+            self.handle_frame(peer, &frame);
+        }
+        let step = self.carry_out(Some(peer));
+        match peer {
+            Peer::Client => {
+                self.client_is_gone();
+                step
+            }
+            Peer::Upstream => ControlFlow::Break(()),
+        }
+    }
+
+    fn client_is_gone(&mut self) {
+        self.client.input = None;
+        self.gate.client_closed(self.clock.now());
+        self.effects.collect(&mut self.gate, None, false);
+        let lost = self.effects.carry_out(
+            &mut self.gate,
+            &[],
+            &mut self.client.output,
+            &mut self.upstream.output,
+        );
+        if lost.client {
+            self.client.output.close();
+        }
+    }
+
+    /// The client has closed and nothing waits for a decision: the upstream may finish what
+    /// it has been given, within its grace.
+    async fn end_by_client(&mut self) -> Ended {
+        self.upstream.output.close();
+        self.relay_the_rest(FAREWELL).await;
+        self.child.stop().await;
+        self.answer_what_waits("the client has closed").await;
+        Ended::ClientClosed
+    }
+
+    async fn end_by_signal(&mut self, number: i32) -> Ended {
+        let why = format!("approval-proxy was ended by signal {number}");
+        self.client_is_gone();
+        self.answer_what_waits(&why).await;
+        self.upstream.output.close();
+        self.child.stop().await;
+        Ended::Signal(number)
+    }
+
+    async fn end_by_upstream(&mut self) -> Ended {
+        self.upstream.output.close();
+        // What it wrote before it ended is still in its pipe.
+        self.relay_the_rest(EXIT_PATIENCE).await;
+        let exit = match timeout(EXIT_PATIENCE, self.child.ended()).await {
+            Ok(exit) => exit,
+            Err(_) => self.child.stop().await,
+        };
+        self.answer_what_waits(&format!("the server {exit}")).await;
+        if self.upstream_spoke {
+            Ended::UpstreamDied(exit)
+        } else {
+            Ended::UpstreamNeverSpoke(exit)
+        }
+    }
+
+    /// Relays what the upstream still sends until it closes its stdout.
+    async fn relay_the_rest(&mut self, patience: Duration) {
+        let rest = async {
+            while self.upstream.input.is_some() {
+                let may_read = !self.client.output.is_above_high_water();
+                let event = tokio::select! {
+                    _ = readable(&self.upstream.input), if may_read => Event::Readable(Peer::Upstream),
+                    _ = self.client.output.writable() => Event::Writable(Peer::Client),
+                };
+                // That the upstream is gone, or the client, is known here.
+                let _ = match event {
+                    Event::Readable(peer) => self.read(peer),
+                    Event::Writable(peer) => self.flush(peer),
+                    Event::Signal(_) | Event::Timer => ControlFlow::Continue(()),
+                };
+            }
+        };
+        // What comes later than that is lost, as it is when a client kills a server.
+        let _ = timeout(patience, rest).await;
+    }
+
+    /// Tells the client that nothing will come of what it waits for, and brings it to it.
+    async fn answer_what_waits(&mut self, why: &str) {
+        self.gate.upstream_closed(why, self.clock.now());
+        self.effects.collect(&mut self.gate, None, false);
+        // That either side is lost changes nothing any more.
+        let _ = self.carry_out(None);
+        let rest = async {
+            while !self.client.output.is_empty() {
+                if self.client.output.writable().await.is_err()
+                    || self.client.output.flush().is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(FAREWELL, rest).await;
+    }
+
+    fn record_close(&mut self, ended: Ended) {
+        let how = match ended {
+            Ended::ClientClosed => "the client closed".to_owned(),
+            Ended::UpstreamNeverSpoke(exit) | Ended::UpstreamDied(exit) => {
+                format!("the server {exit}")
+            }
+            Ended::Signal(number) => format!("signal {number}"),
+        };
+        self.gate.record_close(self.clock.now(), &how);
+        self.effects.collect(&mut self.gate, None, false);
+        let _ = self.carry_out(None);
+    }
+
+    fn client_keeps_up(&self) -> bool {
+        !self.client.output.is_above_high_water()
+    }
+
+    fn side_mut(&mut self, peer: Peer) -> &mut Side {
+        match peer {
+            Peer::Client => &mut self.client,
+            Peer::Upstream => &mut self.upstream,
+        }
+    }
+}
+
+/// What the loop waits for.
+enum Event {
+    Signal(i32),
+    Readable(Peer),
+    Writable(Peer),
+    Timer,
+}
+
+async fn readable(wire: &Option<Wire>) -> io::Result<()> {
+    match wire {
+        Some(wire) => wire.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until_some(timer: Option<Instant>) {
+    match timer {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,255 @@
+//! The upstream's process: how it is started, asked to stop, and reaped.
+//!
+//! What is said to it goes through its wires, which this hands out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::wire::Wire;
+
+/// The variable that tells a proxy how many proxies it stands behind.
+const DEPTH: &str = "APPROVAL_PROXY_DEPTH";
+/// An agent behind a proxy may itself run guarded servers; a proxy that starts itself over
+/// and over is not that.
+const MAX_DEPTH: u32 = 4;
+/// How long a child has to end once its stdin is closed, and again after SIGTERM.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long the system has to reap after SIGKILL.
+const REAP: Duration = Duration::from_secs(1);
+
+/// Why the upstream could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// The system could not run the command.
+    #[error(
+        "cannot start `{command}`; check `command`, `args` and `cwd` in the config, and that it runs by itself"
+    )]
+    Spawn {
+        /// The command as configured.
+        command: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The config starts the proxy that reads it.
+    #[error(
+        "`{command}` is approval-proxy itself; the config must name the real server, not the entry that starts the proxy"
+    )]
+    Itself {
+        /// The command as configured.
+        command: String,
+    },
+    /// Too many proxies stand behind one another.
+    #[error(
+        "{0} approval-proxies stand behind one another; the config probably starts the proxy that reads it"
+    )]
+    TooDeep(u32),
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Program<'a> {
+    /// The command; looked up in `PATH` if it has no slash.
+    pub command: &'a str,
+    /// Its arguments.
+    pub args: &'a [String],
+    /// Variables to set beside the inherited ones.
+    pub env: &'a BTreeMap<String, String>,
+    /// Where to run it; the proxy's own working directory if `None`.
+    pub cwd: Option<&'a Path>,
+}
+
+/// A running upstream.
+#[derive(Debug)]
+pub struct Child {
+    process: tokio::process::Child,
+    group: Option<Pid>,
+}
+
+/// How an upstream ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Exit(Option<ExitStatus>);
+
+impl fmt::Display for Exit {
+    /// `exited with status 1`, `was ended by signal 9`, `went away`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|status| (status.code(), status.signal())) {
+            Some((Some(code), _)) => write!(f, "exited with status {code}"),
+            Some((None, Some(signal))) => write!(f, "was ended by signal {signal}"),
+            Some((None, None)) | None => f.write_str("went away"),
+        }
+    }
+}
+
+impl Child {
+    /// Starts a program in a process group of its own, with its stderr on ours. Returns it
+    /// with the wires to its stdin and from its stdout.
+    ///
+    /// # Errors
+    /// `ChildError`.
+    pub fn start(program: &Program<'_>) -> Result<(Child, Wire, Wire), ChildError> {
+        let spawn = |source| ChildError::Spawn {
+            command: program.command.to_owned(),
+            source,
+        };
+        let depth = depth_of(std::env::var(DEPTH).ok().as_deref());
+        if depth >= MAX_DEPTH {
+            return Err(ChildError::TooDeep(depth));
+        }
+        if is_this_program(program) {
+            return Err(ChildError::Itself {
+                command: program.command.to_owned(),
+            });
+        }
+        let mut command = Command::new(program.command);
+        command
+            .args(program.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            // A signal to the client's group must not end the upstream before the calls
+            // that it still answers.
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            // The proxy's own settings and secrets are none of the upstream's business.
+            if name.as_encoded_bytes().starts_with(b"APPROVAL_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .envs(program.env)
+            .env(DEPTH, (depth + 1).to_string());
+        if let Some(cwd) = program.cwd {
+            command.current_dir(cwd);
+        }
+        let mut process = command.spawn().map_err(spawn)?;
+        let stdin = process.stdin.take().map(|stdin| stdin.into_owned_fd());
+        let stdout = process.stdout.take().map(|stdout| stdout.into_owned_fd());
+        let wire = |fd: Option<io::Result<OwnedFd>>, make: fn(OwnedFd) -> io::Result<Wire>| {
+            let fd = fd.unwrap_or_else(|| Err(io::Error::other("no pipe")));
+            fd.and_then(make).map_err(spawn)
+        };
+        let to = wire(stdin, Wire::to_child)?;
+        let from = wire(stdout, Wire::from_child)?;
+        let group = process
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok((Child { process, group }, to, from))
+    }
+
+    /// Waits until it has ended. May be cancelled and called again.
+    pub async fn ended(&mut self) -> Exit {
+        let exit = Exit(self.process.wait().await.ok());
+        // What it started may outlive it, and hold its pipes.
+        self.signal(Signal::TERM);
+        exit
+    }
+
+    /// Makes it end, its stdin having been closed: waits, then SIGTERM, then SIGKILL to its
+    /// whole group; five seconds in all.
+    pub async fn stop(&mut self) -> Exit {
+        if let Ok(exit) = timeout(GRACE, self.ended()).await {
+            return exit;
+        }
+        self.signal(Signal::TERM);
+        if let Ok(exit) = timeout(GRACE, self.ended()).await {
+            return exit;
+        }
+        self.kill().await
+    }
+
+    /// Ends it at once.
+    pub async fn kill(&mut self) -> Exit {
+        self.signal(Signal::KILL);
+        timeout(REAP, self.ended()).await.unwrap_or(Exit(None))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // A group that is gone already is what we want.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+fn depth_of(variable: Option<&str>) -> u32 {
+    // A value that is no number did not come from us; it must not switch the guard off.
+    variable.map_or(0, |text| text.parse().unwrap_or(MAX_DEPTH))
+}
+
+/// Whether the command is the very file that is running.
+fn is_this_program(program: &Program<'_>) -> bool {
+    let Ok(this) = std::env::current_exe().and_then(|path| path.canonicalize()) else {
+        return false;
+    };
+    candidates(program)
+        .first()
+        .is_some_and(|found| *found == this)
+}
+
+/// The files that a command names, in the order in which the system would try them.
+fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
+    let base = program.cwd.unwrap_or(Path::new("."));
+    if program.command.contains('/') {
+        // A relative command is looked up from the child's working directory.
+        return base
+            .join(program.command)
+            .canonicalize()
+            .into_iter()
+            .collect();
+    }
+    let path = match program.env.get("PATH") {
+        Some(path) => path.into(),
+        None => std::env::var_os("PATH").unwrap_or_default(),
+    };
+    std::env::split_paths(&path)
+        .filter_map(|folder| base.join(folder).join(program.command).canonicalize().ok())
+        .filter(|file| file.is_file())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strange_depth_does_not_switch_the_guard_off() {
+        assert_eq!(depth_of(None), 0);
+        assert_eq!(depth_of(Some("2")), 2);
+        assert_eq!(depth_of(Some("x")), MAX_DEPTH);
+        assert_eq!(depth_of(Some("-1")), MAX_DEPTH);
+    }
+
+    #[test]
+    fn this_program_is_known_by_path_by_name_and_through_a_link() {
+        let this = std::env::current_exe().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("renamed");
+        std::os::unix::fs::symlink(&this, &link).unwrap();
+        let env = BTreeMap::from([("PATH".to_owned(), dir.path().display().to_string())]);
+        let is_this = |command: &str| {
+            is_this_program(&Program {
+                command,
+                args: &[],
+                env: &env,
+                cwd: None,
+            })
+        };
+        assert!(is_this(this.to_str().unwrap()));
+        assert!(is_this(link.to_str().unwrap()));
+        assert!(is_this("renamed"));
+        assert!(!is_this("/bin/sh"));
+        assert!(!is_this("no-such-program"));
+    }
+}

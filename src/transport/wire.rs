@@ -1,0 +1,239 @@
+//! One end of a stdio stream, read and written without blocking.
+//!
+//! What the bytes mean is not known here. This is the one place for what Unix kinds of files
+//! need: pipes, sockets, terminals and plain files all occur as a program's stdin and stdout.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A file descriptor and the way to use it without blocking.
+#[derive(Debug)]
+pub struct Wire {
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    /// Waits with the reactor; the descriptor is in non-blocking mode.
+    Polled(AsyncFd<OwnedFd>),
+    /// Waits with the reactor; each operation asks not to block, so that the mode of a
+    /// socket that others share stays as it is.
+    Socket(AsyncFd<OwnedFd>),
+    /// A plain file or a device that is always ready.
+    Always(OwnedFd),
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// This many bytes were moved; for a read, 0 is the end.
+    Done(usize),
+    /// It would block; wait until the wire is ready.
+    NotReady,
+}
+
+impl Wire {
+    /// The process's own stdin.
+    ///
+    /// # Errors
+    /// Where it is closed or cannot be waited on.
+    pub fn stdin() -> io::Result<Wire> {
+        Wire::standard(rustix::stdio::stdin(), "/proc/self/fd/0", OFlags::RDONLY)
+    }
+
+    /// The process's own stdout.
+    ///
+    /// # Errors
+    /// Where it is closed or cannot be waited on.
+    pub fn stdout() -> io::Result<Wire> {
+        Wire::standard(rustix::stdio::stdout(), "/proc/self/fd/1", OFlags::WRONLY)
+    }
+
+    fn standard(fd: BorrowedFd<'_>, path: &str, access: OFlags) -> io::Result<Wire> {
+        let interest = if access == OFlags::RDONLY {
+            Interest::READABLE
+        } else {
+            Interest::WRITABLE
+        };
+        match FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) {
+            FileType::Socket => {
+                let owned = fd.try_clone_to_owned()?;
+                let polled = register(owned, interest).map_err(|(_, cause)| cause)?;
+                Ok(Wire {
+                    how: How::Socket(polled),
+                })
+            }
+            FileType::Fifo | FileType::CharacterDevice => {
+                // Opening it anew gives a file description of our own: the non-blocking mode
+                // then holds for nobody who shares the old one, like the shell's terminal.
+                let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let owned = match rustix::fs::open(path, flags, Mode::empty()) {
+                    Ok(own) => own,
+                    Err(_) => nonblocking(fd.try_clone_to_owned()?)?,
+                };
+                Wire::polled(owned, interest)
+            }
+            _ => Ok(Wire {
+                how: How::Always(fd.try_clone_to_owned()?),
+            }),
+        }
+    }
+
+    /// Our end of a child's stdin, to write to.
+    ///
+    /// # Errors
+    /// Where the descriptor cannot be waited on.
+    pub fn to_child(fd: OwnedFd) -> io::Result<Wire> {
+        Wire::polled(nonblocking(fd)?, Interest::WRITABLE)
+    }
+
+    /// Our end of a child's stdout, to read from.
+    ///
+    /// # Errors
+    /// Where the descriptor cannot be waited on.
+    pub fn from_child(fd: OwnedFd) -> io::Result<Wire> {
+        Wire::polled(nonblocking(fd)?, Interest::READABLE)
+    }
+
+    fn polled(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
+        let how = match register(fd, interest) {
+            Ok(polled) => How::Polled(polled),
+            // Devices like /dev/null cannot be polled and need not be.
+            Err((fd, cause)) if cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                How::Always(fd)
+            }
+            Err((_, cause)) => return Err(cause),
+        };
+        Ok(Wire { how })
+    }
+
+    /// Waits until a read may succeed. May be cancelled: nothing is read here.
+    ///
+    /// # Errors
+    /// Where the reactor is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        match &self.how {
+            How::Polled(fd) | How::Socket(fd) => fd.readable().await.map(drop),
+            How::Always(_) => Ok(()),
+        }
+    }
+
+    /// Waits until a write may succeed. May be cancelled: nothing is written here.
+    ///
+    /// # Errors
+    /// Where the reactor is gone.
+    pub async fn writable(&self) -> io::Result<()> {
+        match &self.how {
+            How::Polled(fd) | How::Socket(fd) => fd.writable().await.map(drop),
+            How::Always(_) => Ok(()),
+        }
+    }
+
+    /// Appends what can be read at once to `buf`, at most its spare capacity.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_read(&self, buf: &mut Vec<u8>) -> io::Result<Attempt> {
+        let room = buf.capacity() - buf.len();
+        match &self.how {
+            How::Polled(fd) => {
+                polled_read(fd, room, |fd| rustix::io::read(fd, spare_capacity(buf)))
+            }
+            How::Socket(fd) => polled_read(fd, room, |fd| {
+                let read = rustix::net::recv(fd, spare_capacity(buf), RecvFlags::DONTWAIT);
+                read.map(|(count, _)| count)
+            }),
+            How::Always(fd) => {
+                uninterrupted(|| rustix::io::read(fd, spare_capacity(buf))).map(Attempt::Done)
+            }
+        }
+    }
+
+    /// Writes what can be written at once of `parts`, in order.
+    ///
+    /// # Errors
+    /// What the system says; `BrokenPipe` where the other side has closed.
+    pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<Attempt> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let written = match &self.how {
+            How::Polled(fd) => fd.try_io(Interest::WRITABLE, |fd| {
+                uninterrupted(|| rustix::io::writev(fd, parts))
+            }),
+            How::Socket(fd) => fd.try_io(Interest::WRITABLE, |fd| {
+                uninterrupted(|| match parts {
+                    [one] => rustix::net::send(fd, one, flags),
+                    many => {
+                        let mut nothing = SendAncillaryBuffer::default();
+                        rustix::net::sendmsg(fd, many, &mut nothing, flags)
+                    }
+                })
+            }),
+            How::Always(fd) => uninterrupted(|| rustix::io::writev(fd, parts)),
+        };
+        not_ready_or(written)
+    }
+}
+
+/// Hands a descriptor to the reactor; gives it back where the reactor cannot wait on it.
+#[expect(
+    deprecated,
+    reason = "deprecated for types that may name another descriptor later, which OwnedFd never \
+              does; the replacement is an unsafe function, and this crate has no unsafe code"
+)]
+fn register(fd: OwnedFd, interest: Interest) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+    AsyncFd::try_with_interest(fd, interest).map_err(|error| error.into_parts())
+}
+
+/// Reads, and tells the reactor when there is nothing more for now.
+///
+/// A short read has emptied the pipe: whatever comes next raises a new event, so the next
+/// wait needs no futile read before it. The reactor learns of that as of any "would block".
+fn polled_read(
+    fd: &AsyncFd<OwnedFd>,
+    room: usize,
+    mut read: impl FnMut(&OwnedFd) -> Result<usize, Errno>,
+) -> io::Result<Attempt> {
+    let mut short = None;
+    let result = fd.try_io(Interest::READABLE, |fd| {
+        let count = uninterrupted(|| read(fd))?;
+        if count > 0 && count < room {
+            short = Some(count);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    });
+    match short {
+        Some(count) => Ok(Attempt::Done(count)),
+        None => not_ready_or(result),
+    }
+}
+
+fn not_ready_or(result: io::Result<usize>) -> io::Result<Attempt> {
+    match result {
+        Ok(count) => Ok(Attempt::Done(count)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Attempt::NotReady),
+        Err(error) => Err(error),
+    }
+}
+
+fn uninterrupted(mut operation: impl FnMut() -> Result<usize, Errno>) -> io::Result<usize> {
+    loop {
+        match operation() {
+            Err(Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
+fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let flags = rustix::fs::fcntl_getfl(fd.as_fd())?;
+    rustix::fs::fcntl_setfl(fd.as_fd(), flags | OFlags::NONBLOCK)?;
+    Ok(fd)
+}
