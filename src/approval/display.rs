@@ -145,7 +145,8 @@ fn escape_into(chars: impl Iterator<Item = char>, out: &mut String) {
 /// Whether a character draws nothing, moves others about, or has no agreed look: controls,
 /// format characters (bidirectional, zero-width, tags), separators, fillers, variation
 /// selectors, private use, noncharacters.
-fn is_unseen(c: char) -> bool {
+#[must_use]
+pub fn is_unseen(c: char) -> bool {
     matches!(u32::from(c),
         0x00..=0x1F
         | 0x7F..=0x9F
@@ -248,7 +249,7 @@ mod tests {
         fn no_text_leaves_its_line_its_quotes_or_hides(text in any::<String>()) {
             let shown = quoted(&text);
             prop_assert!(!shown.chars().any(is_unseen));
-            let inner = &shown[1..shown.len() - 1];
+            let inner = shown.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
             if text.chars().count() <= 100 {
                 // Every quote inside has an odd number of backslashes before it.
                 let mut escaped = false;

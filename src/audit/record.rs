@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::redact::{StringDigest, write_redacted, write_shortened};
+use super::redact::{StringDigest, write_plain, write_redacted, write_shortened};
 use crate::approval::digest::CallDigest;
 use crate::mcp::json::{Value, write_string};
 use crate::policy::{Mode, Risk};
@@ -182,7 +182,7 @@ fn text(key: &str, value: &str, out: &mut String) {
     out.push(',');
     write_string(key, out);
     out.push(':');
-    write_string(value, out);
+    write_plain(value, out);
 }
 
 /// RFC 3339, UTC, milliseconds, `Z`.

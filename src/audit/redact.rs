@@ -2,8 +2,11 @@
 //!
 //! Digests of whole calls are `approval::digest`'s business.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 
+use crate::approval::display::is_unseen;
 use crate::mcp::json::{Value, write_string};
 
 /// Strings up to this many characters are kept whole.
@@ -60,22 +63,43 @@ pub fn write_redacted(value: &Value<'_>, digest: StringDigest, out: &mut String)
     }
 }
 
+/// Appends text as a JSON string in which nothing can hide, move other text about, or end a
+/// line for some reader: such characters are written as `\\uXXXX`.
+pub fn write_plain(text: &str, out: &mut String) {
+    let mut written = String::new();
+    write_string(text, &mut written);
+    if !written.chars().any(is_unseen) {
+        out.push_str(&written);
+        return;
+    }
+    for c in written.chars() {
+        if is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+}
+
 /// Appends a string, shortened where it is long.
 pub fn write_shortened(text: &str, digest: StringDigest, out: &mut String) {
     // Bytes bound characters from above, so most strings need no counting.
     if text.len() <= MAX_STRING {
-        return write_string(text, out);
+        return write_plain(text, out);
     }
     let count = text.chars().count();
     if count <= MAX_STRING {
-        return write_string(text, out);
+        return write_plain(text, out);
     }
     let kept: String = text.chars().take(KEPT).collect();
     let digest = match digest {
         StringDigest::Blake3 => format!("blake3:{}", blake3::hash(text.as_bytes()).to_hex()),
         StringDigest::Sha256 => format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))),
     };
-    write_string(&format!("{kept}… ({count} characters, {digest})"), out);
+    write_plain(&format!("{kept}… ({count} characters, {digest})"), out);
 }
 
 /// Whether a key looks like a secret's, in any case style.
@@ -144,6 +168,16 @@ mod tests {
             redacted(r#"{"path":"/a","n":1.0}"#, StringDigest::Blake3),
             r#"{"path":"/a","n":1.0}"#
         );
+    }
+
+    #[test]
+    fn a_line_looks_the_same_to_every_reader_and_cannot_be_disguised() {
+        let text = "a\u{2028}b\u{85}c\u{202e}d\u{9b}e\u{e0041}é😀";
+        let mut json = String::new();
+        write_string(text, &mut json);
+        let out = redacted(&json, StringDigest::Sha256);
+        assert_eq!(out, r#""a\u2028b\u0085c\u202ed\u009be\udb40\udc41é😀""#);
+        assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
     }
 
     #[test]

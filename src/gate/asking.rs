@@ -105,11 +105,9 @@ impl Gate {
                 self.send_prompt(key, now);
             }
             Answer::Refused { reason, how } => {
+                // The human's own words where there are any.
+                let log = reason.is_none().then_some(how);
                 let refusal = Refusal::Denied { reason };
-                let log = match &refusal {
-                    Refusal::Denied { reason: Some(_) } => None,
-                    _ => Some(how),
-                };
                 self.refuse_question(key, Outcome::Denied, &refusal, log, now);
             }
             Answer::Failed { message } if question.retries_left > 0 => {

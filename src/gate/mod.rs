@@ -12,6 +12,7 @@ mod held;
 mod ids;
 mod output;
 mod permit;
+mod recording;
 mod refusal;
 mod settings;
 mod state;

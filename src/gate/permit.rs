@@ -20,13 +20,7 @@ impl<T> Permitted<T> {
     }
 
     /// A look at what was let through.
-    pub fn as_ref(&self) -> &T {
+    pub fn get(&self) -> &T {
         &self.0
-    }
-
-    /// A permit for tests outside of the gate.
-    #[cfg(test)]
-    pub(crate) fn for_test(value: T) -> Permitted<T> {
-        Permitted(value)
     }
 }

@@ -39,43 +39,45 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    fn sentence(&self) -> String {
+    /// What became of the call: goes on from "The call of tool … was".
+    fn fate(&self) -> String {
+        const NEEDS: &str = "denied: it needs a human's approval, and";
         match self {
-            Refusal::Denied { reason: None } => "a human denied it.".into(),
+            Refusal::Denied { reason: None } => "denied by a human".into(),
             Refusal::Denied {
                 reason: Some(reason),
-            } => format!("a human denied it and said: {}.", quoted_words(reason)),
-            Refusal::Blocked => "it is blocked by the operator of this server.".into(),
-            Refusal::TimedOut => "it needs a human's approval, and nobody answered in time.".into(),
-            Refusal::CannotAsk(CannotAsk::NoCapability) => {
-                "it needs a human's approval, and this client cannot ask one: it does not \
-                 declare the MCP capability `elicitation`."
-                    .into()
-            }
+            } => format!("denied by a human, who said: {}", quoted_words(reason)),
+            Refusal::Blocked => "blocked by the operator of this server".into(),
+            Refusal::TimedOut => format!("{NEEDS} nobody answered in time"),
+            Refusal::CannotAsk(CannotAsk::NoCapability) => format!(
+                "{NEEDS} this client cannot ask one: it does not declare the MCP capability \
+                 `elicitation`"
+            ),
             Refusal::CannotAsk(CannotAsk::Revision(revision)) => format!(
-                "it needs a human's approval, and protocol revision {} has no elicitation to \
-                 ask one with; a client that speaks 2025-06-18 or 2025-11-25 could be asked.",
+                "{NEEDS} protocol revision {} has no elicitation to ask one with; a client that \
+                 speaks 2025-06-18 or 2025-11-25 could be asked",
                 quoted_words(&revision.to_string())
             ),
-            Refusal::CannotAsk(CannotAsk::Stateless) => {
-                "it needs a human's approval, and approvals in the words of protocol revision \
-                 2026-07-28 are not supported yet."
-                    .into()
-            }
+            Refusal::CannotAsk(CannotAsk::Stateless) => format!(
+                "{NEEDS} approvals in the words of protocol revision 2026-07-28 are not \
+                 supported yet"
+            ),
             Refusal::CannotAsk(CannotAsk::ClientGone) | Refusal::Cancelled => {
-                "it needs a human's approval, and the client has gone.".into()
+                format!("{NEEDS} the client has gone")
             }
             Refusal::BeforeHandshake => {
-                "it came before the client's `notifications/initialized`.".into()
+                "denied: it came before the client's `notifications/initialized`".into()
             }
-            Refusal::ClientError(message) => format!(
-                "it needs a human's approval, and the client could not ask: {}.",
-                quoted_words(message)
-            ),
+            Refusal::ClientError(message) => {
+                format!(
+                    "{NEEDS} the client could not ask: {}",
+                    quoted_words(message)
+                )
+            }
             Refusal::KeepsChanging => {
-                "the server kept changing the tool while a human was asked.".into()
+                "denied: the server kept changing the tool while a human was asked".into()
             }
-            Refusal::NotRecorded => "its audit record could not be written.".into(),
+            Refusal::NotRecorded => "denied: its audit record could not be written".into(),
         }
     }
 
@@ -108,12 +110,14 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
             Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
-            Refusal::Blocked
-            | Refusal::TimedOut
-            | Refusal::Cancelled
-            | Refusal::BeforeHandshake
-            | Refusal::KeepsChanging
-            | Refusal::NotRecorded => self.sentence().trim_end_matches('.').to_owned(),
+            Refusal::TimedOut => "nobody answered in time".into(),
+            Refusal::Cancelled => "the client has gone".into(),
+            Refusal::BeforeHandshake => {
+                "it came before the client's `notifications/initialized`".into()
+            }
+            Refusal::KeepsChanging => "the tool kept changing while a human was asked".into(),
+            Refusal::NotRecorded => "the audit record could not be written".into(),
+            Refusal::Blocked => "blocked".into(),
         }
     }
 }
@@ -134,9 +138,9 @@ pub(super) fn refused_result(
     explanation: Option<Explanation<'_>>,
 ) -> String {
     let mut text = format!(
-        "The call of tool {} was not run: {} Trying again unchanged will not help.",
+        "The call of tool {} was {}. It was not run, and trying again unchanged will not help.",
         quoted_name(tool),
-        refusal.sentence()
+        refusal.fate()
     );
     if let Some(Explanation { decision, mode }) = explanation {
         // Writing to a String cannot fail.

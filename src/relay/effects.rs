@@ -174,7 +174,7 @@ impl Effects {
             match item {
                 Item::ToClient(bytes) => to_client.push(bytes),
                 Item::ToUpstream(bytes) | Item::Release(bytes, _) => {
-                    to_upstream.push(bytes.as_ref());
+                    to_upstream.push(bytes.get());
                 }
             }
         }
@@ -219,7 +219,9 @@ impl Effects {
                     self.collect(gate, None, true);
                     kept.append(&mut self.items);
                 }
-                other => kept.push(other),
+                item @ (Item::ToClient(_) | Item::ToUpstream(_) | Item::Release(..)) => {
+                    kept.push(item)
+                }
             }
         }
         kept

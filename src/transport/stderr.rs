@@ -120,7 +120,10 @@ mod tests {
 
     /// A stderr that blocks until it is opened.
     #[derive(Clone, Default)]
-    struct Gated(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gated(Arc<(Mutex<Opened>, Condvar)>);
+
+    /// Whether it was opened, and what was written since.
+    type Opened = (bool, Vec<u8>);
 
     impl Gated {
         fn open(&self) {

@@ -80,7 +80,11 @@ impl Wire {
                 };
                 Wire::polled(owned, interest)
             }
-            _ => Ok(Wire {
+            FileType::RegularFile
+            | FileType::Directory
+            | FileType::Symlink
+            | FileType::BlockDevice
+            | FileType::Unknown => Ok(Wire {
                 how: How::Always(fd.try_clone_to_owned()?),
             }),
         }

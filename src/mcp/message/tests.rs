@@ -9,7 +9,7 @@ fn error_of(text: &str) -> MessageError {
 fn message(text: &str) -> Message<'_> {
     match read_line(text).unwrap() {
         Line::Message(message) => message,
-        other => panic!("{other:?}"),
+        other @ (Line::Blank | Line::Batch(_)) => panic!("{other:?}"),
     }
 }
 

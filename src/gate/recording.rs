@@ -1,0 +1,256 @@
+//! The ends of a call: released or refused, each with its line in the log.
+//!
+//! Which end a call comes to is decided in `deciding` and `asking`.
+
+use std::time::Duration;
+
+use rmcp::model::ErrorCode;
+
+use super::deciding::with_params;
+use super::held::{Era, Held, HeldKey};
+use super::output::{NeededApproval, Output, Payload, Ticket};
+use super::permit::Permitted;
+use super::refusal::{Explanation, Refusal, refused_result};
+use super::state::{Gate, InFlight, Now};
+use crate::approval::digest::CallDigest;
+use crate::audit::record::{Decided, Forwarded, Line, Outcome};
+use crate::mcp::message::RequestId;
+use crate::mcp::tool::CallToolRequestParams;
+use crate::policy::{Action, Decision, Reason, Risk};
+
+/// A call that is being looked at, wherever its text is kept.
+pub(super) struct Call<'a> {
+    pub(super) id: &'a RequestId,
+    pub(super) params: &'a CallToolRequestParams<'a>,
+    pub(super) era: Era,
+    pub(super) arrived: Duration,
+}
+
+/// What the log says of a call beside what it is.
+pub(super) struct Finding<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) risk: Risk,
+    pub(super) reason: &'a str,
+    pub(super) policy_reason: Option<&'a str>,
+    pub(super) forwarded: Forwarded,
+    pub(super) digest: Option<CallDigest>,
+    pub(super) engine: Option<&'a str>,
+}
+
+impl Gate {
+    /// Dry run: says what would happen, and lets the call through.
+    pub(super) fn release_dry(
+        &mut self,
+        call: &Call<'_>,
+        decision: &Decision,
+        would: &str,
+        payload: Payload,
+        now: Now,
+    ) {
+        let finding = Finding {
+            outcome: Outcome::DryRun,
+            risk: decision.risk,
+            reason: &format!("{would}: {}", decision.reason),
+            policy_reason: None,
+            forwarded: Forwarded::Yes,
+            digest: None,
+            engine: None,
+        };
+        // No approval is needed where nobody is asked, but the operator wants the log.
+        self.release(call, &finding, payload, NeededApproval::No, now);
+    }
+
+    /// INVARIANT 1: the one way by which a call leaves the gate, always with its line.
+    pub(super) fn release(
+        &mut self,
+        call: &Call<'_>,
+        finding: &Finding<'_>,
+        payload: Payload,
+        approval: NeededApproval,
+        now: Now,
+    ) {
+        self.in_flight.insert(call.id.clone(), InFlight::Any);
+        let line = self.line(call, finding, now);
+        self.put(Output::Release {
+            line,
+            payload: Permitted::new(payload),
+            ticket: Ticket {
+                id: call.id.clone(),
+                tool: call.params.name.to_string(),
+                era: call.era,
+                approval,
+            },
+        });
+    }
+
+    /// Records a refusal and tells the client.
+    pub(super) fn refuse(
+        &mut self,
+        call: &Call<'_>,
+        finding: &Finding<'_>,
+        refusal: &Refusal,
+        decision: Option<&Decision>,
+        now: Now,
+    ) {
+        let line = self.line(call, finding, now);
+        self.put(Output::Record(line));
+        let explanation = decision
+            .filter(|_| self.settings.explain)
+            .map(|decision| Explanation {
+                decision,
+                mode: self.policy.mode(),
+            });
+        let result = refused_result(call.id, &call.params.name, call.era, refusal, explanation);
+        self.send_to_client(result);
+    }
+
+    fn line(&self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
+        let mut id = String::new();
+        call.id.write(&mut id);
+        Line::decided(&Decided {
+            unix_ms: now.unix_ms,
+            session: &self.session,
+            server: &self.settings.server,
+            tool: &call.params.name,
+            args: call.params.get("arguments"),
+            outcome: finding.outcome,
+            risk: finding.risk,
+            reason: finding.reason,
+            policy_reason: finding.policy_reason,
+            mode: self.policy.mode(),
+            dry_run: self.settings.dry_run,
+            forwarded: finding.forwarded,
+            duration: now.elapsed.saturating_sub(call.arrived),
+            request_id: Some(&id),
+            call: finding.digest,
+            engine: finding.engine,
+        })
+    }
+
+    /// Records a call that was refused before it could be held, so without its arguments.
+    pub(super) fn record_unheld(
+        &mut self,
+        now: Now,
+        tool: &str,
+        outcome: Outcome,
+        reason: &str,
+        id: Option<&RequestId>,
+    ) {
+        let id = id.map(|id| {
+            let mut text = String::new();
+            id.write(&mut text);
+            text
+        });
+        let line = Line::decided(&Decided {
+            unix_ms: now.unix_ms,
+            session: &self.session,
+            server: &self.settings.server,
+            tool,
+            args: None,
+            outcome,
+            risk: Risk::High,
+            reason,
+            policy_reason: None,
+            mode: self.policy.mode(),
+            dry_run: self.settings.dry_run,
+            forwarded: Forwarded::No,
+            duration: Duration::ZERO,
+            request_id: id.as_deref(),
+            call: None,
+            engine: None,
+        });
+        self.put(Output::Record(line));
+    }
+
+    /// Records and tells that a held call, already taken out, is refused.
+    pub(super) fn tell_refused(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        refusal: &Refusal,
+        reason: Option<&str>,
+        engine: Option<&str>,
+        now: Now,
+    ) {
+        self.finish_refused(held, outcome, refusal, engine, reason, now, Told::Yes);
+    }
+
+    /// Records that a held call, already taken out, is refused; the client is not told.
+    pub(super) fn record_refused(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        refusal: &Refusal,
+        reason: Option<&str>,
+        now: Now,
+    ) {
+        self.finish_refused(held, outcome, refusal, None, reason, now, Told::No);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "private; its two callers name the cases"
+    )]
+    fn finish_refused(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        refusal: &Refusal,
+        engine: Option<&str>,
+        reason: Option<&str>,
+        now: Now,
+        told: Told,
+    ) {
+        let asked_as = held.asked_as.as_ref();
+        let unasked = Decision {
+            action: Action::Ask,
+            risk: Risk::High,
+            reason: Reason::Unlisted,
+        };
+        let decision = asked_as.map_or(&unasked, |asked_as| &asked_as.decision);
+        let reason = reason.map_or_else(|| refusal.log_reason(), str::to_owned);
+        let policy_reason = asked_as.map(|asked_as| asked_as.decision.reason.to_string());
+        let finding = Finding {
+            outcome,
+            risk: decision.risk,
+            reason: &reason,
+            policy_reason: policy_reason.as_deref(),
+            forwarded: Forwarded::No,
+            digest: asked_as.map(|asked_as| asked_as.digest),
+            engine,
+        };
+        with_params(&held.text, |params| {
+            let call = Call {
+                id: &held.id,
+                params,
+                era: held.era,
+                arrived: held.arrived,
+            };
+            match told {
+                Told::Yes => self.refuse(&call, &finding, refusal, Some(decision), now),
+                Told::No => {
+                    let line = self.line(&call, &finding, now);
+                    self.put(Output::Record(line));
+                }
+            }
+        });
+    }
+
+    /// A held call cannot go on through nobody's decision: recorded as an error, answered with
+    /// one.
+    pub(super) fn fail_held(&mut self, key: HeldKey, why: &str, now: Now) {
+        let Some(held) = self.take_held(key) else {
+            return;
+        };
+        self.leave_question(&held, key);
+        self.record_refused(&held, Outcome::Error, &Refusal::Cancelled, Some(why), now);
+        let code = ErrorCode::INTERNAL_ERROR;
+        self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
+    }
+}
+
+/// Whether the client hears of a refusal.
+enum Told {
+    Yes,
+    No,
+}
