@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::redact::{StringDigest, write_plain, write_redacted, write_shortened};
 use crate::approval::digest::CallDigest;
-use crate::mcp::json::{Value, write_string};
+use crate::mcp::json::Value;
 use crate::policy::{Mode, Risk};
 
 /// The format's version, in every line as `v`.
@@ -173,15 +173,17 @@ impl Line {
 
 fn start(unix_ms: i64) -> String {
     let mut body = String::with_capacity(512);
-    body.push_str(r#""ts":"#);
-    write_string(&timestamp(unix_ms), &mut body);
+    body.push_str(r#""ts":""#);
+    body.push_str(&timestamp(unix_ms));
+    body.push('"');
     body
 }
 
+/// Appends a member; `key` is one of ours and needs no escapes.
 fn text(key: &str, value: &str, out: &mut String) {
-    out.push(',');
-    write_string(key, out);
-    out.push(':');
+    out.push_str(",\"");
+    out.push_str(key);
+    out.push_str("\":");
     write_plain(value, out);
 }
 

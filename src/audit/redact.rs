@@ -66,12 +66,15 @@ pub fn write_redacted(value: &Value<'_>, digest: StringDigest, out: &mut String)
 /// Appends text as a JSON string in which nothing can hide, move other text about, or end a
 /// line for some reader: such characters are written as `\\uXXXX`.
 pub fn write_plain(text: &str, out: &mut String) {
+    // Nearly all text is printable ASCII, or at least has nothing unseen in it.
+    let plain = text
+        .bytes()
+        .fold(true, |all, b| all & matches!(b, 0x20..=0x7E));
+    if plain || !text.chars().any(|c| c >= '\x7F' && is_unseen(c)) {
+        return write_string(text, out);
+    }
     let mut written = String::new();
     write_string(text, &mut written);
-    if !written.chars().any(is_unseen) {
-        out.push_str(&written);
-        return;
-    }
     for c in written.chars() {
         if is_unseen(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {

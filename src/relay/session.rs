@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::effects::{Effects, Ledger, Lost};
 use super::outbox::Outbox;
 use crate::clock::Clock;
-use crate::gate::Gate;
+use crate::gate::{Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::transport::{Attempt, Child, Exit, Wire};
 
@@ -180,14 +180,15 @@ impl Session {
 
     /// Hands whole lines to the gate and does what they lead to, in one batch.
     fn handle_frames(&mut self, peer: Peer) -> ControlFlow<()> {
+        // What came in one read came at one time.
+        let now = self.clock.now();
         while let Some(frame) = self.side_mut(peer).frames.next_frame() {
-            self.handle_frame(peer, &frame);
+            self.handle_frame(peer, &frame, now);
         }
         self.carry_out(Some(peer))
     }
 
-    fn handle_frame(&mut self, peer: Peer, frame: &Frame) {
-        let now = self.clock.now();
+    fn handle_frame(&mut self, peer: Peer, frame: &Frame, now: Now) {
         let range = match (frame, peer) {
             (Frame::Line(range), Peer::Client) => {
                 self.gate.from_client(self.client.frames.line(range), now);
@@ -257,7 +258,8 @@ impl Session {
         let side = self.side_mut(peer);
         side.input = None;
         if let Some(frame) = side.frames.take_rest() {
-            self.handle_frame(peer, &frame);
+            let now = self.clock.now();
+            self.handle_frame(peer, &frame, now);
         }
         let step = self.carry_out(Some(peer));
         match peer {
