@@ -16,6 +16,9 @@ use crate::mcp::message::{Id, Kind, Message, read_message};
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision, Listing, Risk};
 
+/// What all held calls together may take, beside the first: the number alone bounds little
+/// where each may be as large as a message.
+const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
 /// How often a tool may change under one call before nobody is asked again.
 const MAX_CHANGES: u32 = 3;
 
@@ -67,8 +70,10 @@ impl Gate {
         {
             return self.refuse_call(now, Some(id.clone()), name, ID_IN_USE);
         }
+        let too_large = !self.held.is_empty() && self.held_bytes + text.len() > MAX_HELD_BYTES;
         if self.held.len() >= self.settings.max_pending
             || self.in_flight.len() >= self.settings.max_pending
+            || too_large
         {
             return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
         }
@@ -154,6 +159,7 @@ impl Gate {
             Progress::new(text, now.elapsed)
         });
         self.held_by_id.insert(call.id.clone(), key);
+        self.held_bytes += text.len();
         self.held.insert(
             key,
             Held {
@@ -387,6 +393,7 @@ impl Gate {
     pub(super) fn take_held(&mut self, key: HeldKey) -> Option<Held> {
         let held = self.held.remove(&key)?;
         self.held_by_id.remove(&held.id);
+        self.held_bytes = self.held_bytes.saturating_sub(held.text.len());
         Some(held)
     }
 

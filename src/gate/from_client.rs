@@ -150,7 +150,7 @@ impl Gate {
                 self.handshake.initialize(id, params);
                 InFlight::Initialize
             }
-            tool::LIST if starts_at_the_front(params) => InFlight::List {
+            tool::LIST if self.ids_are_unique && asks_for_all(params) => InFlight::List {
                 generation: self.catalogue.generation(),
             },
             _ => InFlight::Any,
@@ -159,6 +159,7 @@ impl Gate {
         if before.is_some() {
             // Two answers will come under one id; nothing is learned from either.
             self.in_flight.insert(id.clone(), InFlight::Any);
+            self.ids_are_unique = false;
         }
         self.relay_to_upstream(payload);
     }
@@ -173,8 +174,10 @@ impl Gate {
                 return self.cancel_held(key, now);
             }
             // SPEC: the receiver SHOULD NOT answer a cancelled request. A late answer is
-            // relayed all the same.
-            self.in_flight.remove(&id);
+            // relayed all the same; under an id that was used again it must teach nothing.
+            if self.in_flight.remove(&id).is_some() {
+                self.ids_are_unique = false;
+            }
         }
         self.relay_to_upstream(payload);
     }
@@ -242,13 +245,18 @@ fn id_of_call(text: &str) -> Option<RequestId> {
     read_message(text).ok()?.id.as_ref().cloned()
 }
 
-/// Whether a client's `tools/list` asks for the first page.
-fn starts_at_the_front(params: Option<&str>) -> bool {
-    match params {
-        None => true,
-        Some(text) => Value::parse(text)
-            .is_ok_and(|params| matches!(params.get("cursor"), None | Some(Value::Null))),
-    }
+/// Whether a client's `tools/list` asks for what ours would: everything, from the front.
+fn asks_for_all(params: Option<&str>) -> bool {
+    let Some(text) = params else {
+        return true;
+    };
+    Value::parse(text).is_ok_and(|params| {
+        params.is_object()
+            && params
+                .members()
+                .iter()
+                .all(|(key, _)| key.decode() == "_meta")
+    })
 }
 
 /// Looks for an id where clients and servers write it: at the very start, or at the very end.

@@ -67,6 +67,12 @@ pub struct Gate {
     /// Lists that the upstream may still send, too late.
     pub(super) retired_lists: RetiredIds,
     pub(super) next_key: u64,
+    /// Whether each answer so far can only have been to one request of the client's. Once it
+    /// can not, listings that the client asks for are no longer learned from: an answer to
+    /// something else could be taken for one.
+    pub(super) ids_are_unique: bool,
+    /// The size of all held calls together.
+    pub(super) held_bytes: usize,
     pub(super) client: Peer,
     pub(super) upstream: Peer,
     /// Whether `CloseUpstream` has been put out.
@@ -102,6 +108,8 @@ impl Gate {
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
             next_key: 0,
+            ids_are_unique: true,
+            held_bytes: 0,
             client: Peer::Open,
             upstream: Peer::Open,
             closing: false,
