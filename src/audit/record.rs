@@ -129,13 +129,13 @@ impl Line {
             text("policy_reason", reason, &mut body);
         }
         text("mode", record.mode.as_str(), &mut body);
-        let _ = write!(
-            body,
-            r#","dry_run":{},"forwarded":{},"duration_ms":{}"#,
-            record.dry_run,
-            record.forwarded == Forwarded::Yes,
-            milliseconds(record.duration),
-        );
+        let truth = |value| if value { "true" } else { "false" };
+        body.push_str(r#","dry_run":"#);
+        body.push_str(truth(record.dry_run));
+        body.push_str(r#","forwarded":"#);
+        body.push_str(truth(record.forwarded == Forwarded::Yes));
+        body.push_str(r#","duration_ms":"#);
+        milliseconds(record.duration, &mut body);
         if let Some(id) = record.request_id {
             body.push_str(r#","request_id":"#);
             body.push_str(id);
@@ -194,10 +194,10 @@ fn timestamp(unix_ms: i64) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// Milliseconds with three digits after the point: a passed call takes microseconds.
-fn milliseconds(duration: Duration) -> String {
+/// Appends milliseconds with three digits after the point: a passed call takes microseconds.
+fn milliseconds(duration: Duration, out: &mut String) {
     let micros = duration.as_micros();
-    format!("{}.{:03}", micros / 1000, micros % 1000)
+    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
 }
 
 #[cfg(test)]

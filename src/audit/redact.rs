@@ -107,27 +107,30 @@ pub fn write_shortened(text: &str, digest: StringDigest, out: &mut String) {
 
 /// Whether a key looks like a secret's, in any case style.
 fn looks_secret(key: &str) -> bool {
-    let plain: String = key
-        .chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect();
-    SECRET_WORDS.iter().any(|word| plain.contains(word))
+    let plain: Vec<u8> = if key.is_ascii() {
+        let letters = key.bytes().filter(u8::is_ascii_alphanumeric);
+        letters.map(|b| b.to_ascii_lowercase()).collect()
+    } else {
+        let letters = key.chars().filter(|c| c.is_alphanumeric());
+        letters
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+            .into()
+    };
+    // One pass; few letters begin a word at all.
+    (0..plain.len()).any(|at| {
+        let rest = plain.get(at..).unwrap_or_default();
+        let words: &[&str] = match rest.first() {
+            Some(b'p') => &["password", "passwd", "passphrase", "privatekey"],
+            Some(b's') => &["secret"],
+            Some(b't') => &["token"],
+            Some(b'a') => &["apikey", "accesskey", "authorization"],
+            Some(b'c') => &["credential", "cookie"],
+            Some(_) | None => &[],
+        };
+        words.iter().any(|word| rest.starts_with(word.as_bytes()))
+    })
 }
-
-const SECRET_WORDS: [&str; 11] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "apikey",
-    "accesskey",
-    "authorization",
-    "credential",
-    "privatekey",
-    "cookie",
-];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -141,7 +141,9 @@ impl LedgerFile {
     }
 
     fn append_locked(&mut self, lines: &[Line]) -> io::Result<()> {
-        let end = self.file.metadata()?.len();
+        // Cheaper than asking for all metadata, and the position means nothing in a file that
+        // is only appended to.
+        let end = self.file.seek(SeekFrom::End(0))?;
         self.text.clear();
         if end != self.known {
             self.catch_up(end)?;

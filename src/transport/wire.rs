@@ -168,7 +168,10 @@ impl Wire {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let written = match &self.how {
             How::Polled(fd) => fd.try_io(Interest::WRITABLE, |fd| {
-                uninterrupted(|| rustix::io::writev(fd, parts))
+                uninterrupted(|| match parts {
+                    [one] => rustix::io::write(fd, one),
+                    many => rustix::io::writev(fd, many),
+                })
             }),
             How::Socket(fd) => fd.try_io(Interest::WRITABLE, |fd| {
                 uninterrupted(|| match parts {
