@@ -63,7 +63,8 @@ async fn run_session(config: Resolved, stderr: &Stderr) -> Result<Ended, AppErro
         .map(|byte| format!("{byte:02x}"))
         .collect();
 
-    // The log comes first: without it nothing may run.
+    let signals = Signals::listen().map_err(AppError::System)?;
+    // The log comes before the server: without it nothing may run.
     let ledger = match &config.audit_log {
         Some(path) => Ledger::File(LedgerFile::open(path)?),
         None => Ledger::Stderr {
@@ -73,7 +74,6 @@ async fn run_session(config: Resolved, stderr: &Stderr) -> Result<Ended, AppErro
     };
     let from_client = Wire::stdin().map_err(AppError::Stdio)?;
     let to_client = Wire::stdout().map_err(AppError::Stdio)?;
-    let signals = Signals::listen().map_err(AppError::System)?;
 
     let env: BTreeMap<String, String> = config
         .server
@@ -129,6 +129,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> io::Result<Signals> {
+        // Its default would end us where a file, such as the log, may grow no more; once it is
+        // listened for, the write fails instead, which the calls that need it can be told.
+        let file_limit = rustix::process::Signal::XFSZ.as_raw();
+        drop(signal(SignalKind::from_raw(file_limit))?);
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -16,6 +16,8 @@ mod recording;
 mod refusal;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use output::{Output, Payload, Ticket};
 pub use permit::Permitted;

@@ -271,6 +271,8 @@ pub struct Reader<'a> {
     values: usize,
     /// Whether trees may hold half a surrogate pair.
     lossy: bool,
+    /// Whether the text holds tabs anywhere; nearly none does.
+    has_tabs: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -282,6 +284,7 @@ impl<'a> Reader<'a> {
             at: 0,
             values: 0,
             lossy: false,
+            has_tabs: memchr::memchr(b'\t', text.as_bytes()).is_some(),
         }
     }
 
@@ -508,14 +511,14 @@ impl<'a> Reader<'a> {
         let mut escaped = false;
         let mut lone_surrogate = false;
         loop {
-            let Some(ahead) = memchr::memchr2(b'"', b'\\', self.rest()) else {
+            let Some(ahead) = end_of_plain_text(self.rest()) else {
                 return Err(JsonError::Syntax(self.text.len()));
             };
             self.at += ahead;
             if self.eat_here(b'"') {
                 let raw = self.slice(start, self.at - 1)?;
                 // `line_text` lets tabs through, since they may stand between tokens.
-                if memchr::memchr(b'\t', raw.as_bytes()).is_some() {
+                if self.has_tabs && memchr::memchr(b'\t', raw.as_bytes()).is_some() {
                     return Err(JsonError::ControlCharacter);
                 }
                 return Ok(Text {
@@ -599,6 +602,17 @@ impl<'a> Reader<'a> {
 enum Surrogate {
     PairedOrNone,
     Lone,
+}
+
+/// Where a string's next quote or backslash stands.
+fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
+    // Most strings are short, and for those a plain loop beats setting up a fast search.
+    const SHORT: usize = 24;
+    let is_end = |b: &u8| matches!(b, b'"' | b'\\');
+    let (near, far) = bytes.split_at(bytes.len().min(SHORT));
+    near.iter()
+        .position(is_end)
+        .or_else(|| memchr::memchr2(b'"', b'\\', far).map(|at| at + near.len()))
 }
 
 fn continue_if_shallow(open: &[bool]) -> Result<(), JsonError> {

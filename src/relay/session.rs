@@ -18,7 +18,8 @@ use crate::transport::{Attempt, Child, Exit, Wire};
 
 /// How long a peer that is about to go has to take what it is still owed.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long an upstream that closed its stdout has to end.
+/// How long what an upstream wrote before it ended may take to arrive: what it started may hold
+/// its pipe open for ever.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a session ended.
@@ -112,12 +113,20 @@ impl Session {
         tokio::pin!(signal);
         // Set once the client has gone: how long the upstream may take what it is owed.
         let mut farewell: Option<Instant> = None;
+        // Set while the upstream takes nothing and so nothing is read from the client: that the
+        // client has closed does then not show by reading.
+        let mut stalled: Option<Instant> = None;
         let ended = loop {
             let timer = self.gate.poll_timeout();
             let timer = timer.map(|elapsed| self.clock.at(elapsed));
             // While one side does not read, what would add to its queue is not read either.
             let may_read = !self.client.output.is_above_high_water()
                 && !self.upstream.output.is_above_high_water();
+            if self.upstream.output.is_above_high_water() {
+                stalled.get_or_insert_with(Instant::now);
+            } else {
+                stalled = None;
+            }
             // Every branch only waits and may be cancelled at any time: what is read or
             // written is read or written afterwards.
             let event = tokio::select! {
@@ -127,13 +136,30 @@ impl Session {
                 _ = readable(&self.upstream.input), if may_read => Event::Readable(Peer::Upstream),
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
+                _ = self.child.ended() => Event::ChildEnded,
                 () = sleep_until_some(timer) => Event::Timer,
+                () = sleep_until_some(stalled.map(|since| since + FAREWELL)) => Event::Stalled,
                 () = sleep_until_some(farewell) => break self.end_by_client().await,
             };
             let step = match event {
                 Event::Signal(number) => break self.end_by_signal(number).await,
                 Event::Readable(peer) => self.read(peer),
-                Event::Writable(peer) => self.flush(peer),
+                Event::Writable(peer) => {
+                    if peer == Peer::Upstream {
+                        stalled = None;
+                    }
+                    self.flush(peer)
+                }
+                // Its stdout may stay open, held by what it started.
+                Event::ChildEnded => ControlFlow::Break(()),
+                Event::Stalled => {
+                    stalled = None;
+                    if self.client_has_hung_up() {
+                        self.client_is_gone();
+                        break self.end_by_client().await;
+                    }
+                    ControlFlow::Continue(())
+                }
                 Event::Timer => {
                     self.gate.tick(self.clock.now());
                     let keeps_up = self.client_keeps_up();
@@ -154,6 +180,7 @@ impl Session {
                 farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
             }
         };
+        self.child.end_what_it_left_behind().await;
         self.record_close(ended);
         if let Err(error) = self.effects.ledger().sync() {
             tracing::error!("{}", crate::relay::with_causes(&error));
@@ -289,9 +316,9 @@ impl Session {
     /// The client has closed and nothing waits for a decision: the upstream may finish what
     /// it has been given, within its grace.
     async fn end_by_client(&mut self) -> Ended {
-        self.upstream.output.close();
+        let closed = self.close_upstream();
         self.relay_the_rest(FAREWELL).await;
-        self.child.stop().await;
+        self.child.stop(closed).await;
         self.answer_what_waits("the client has closed").await;
         Ended::ClientClosed
     }
@@ -299,20 +326,17 @@ impl Session {
     async fn end_by_signal(&mut self, number: i32) -> Ended {
         let why = format!("approval-proxy was ended by signal {number}");
         self.client_is_gone();
+        let closed = self.close_upstream();
         self.answer_what_waits(&why).await;
-        self.upstream.output.close();
-        self.child.stop().await;
+        self.child.stop(closed).await;
         Ended::Signal(number)
     }
 
     async fn end_by_upstream(&mut self) -> Ended {
-        self.upstream.output.close();
+        let closed = self.close_upstream();
         // What it wrote before it ended is still in its pipe.
         self.relay_the_rest(EXIT_PATIENCE).await;
-        let exit = match timeout(EXIT_PATIENCE, self.child.ended()).await {
-            Ok(exit) => exit,
-            Err(_) => self.child.stop().await,
-        };
+        let exit = self.child.stop(closed).await;
         self.answer_what_waits(&format!("the server {exit}")).await;
         if self.upstream_spoke {
             Ended::UpstreamDied(exit)
@@ -334,7 +358,9 @@ impl Session {
                 let _ = match event {
                     Event::Readable(peer) => self.read(peer),
                     Event::Writable(peer) => self.flush(peer),
-                    Event::Signal(_) | Event::Timer => ControlFlow::Continue(()),
+                    Event::Signal(_) | Event::Timer | Event::ChildEnded | Event::Stalled => {
+                        ControlFlow::Continue(())
+                    }
                 };
             }
         };
@@ -373,6 +399,17 @@ impl Session {
         let _ = self.carry_out(None);
     }
 
+    /// Closes the upstream's stdin; returns since when it is asked to end.
+    fn close_upstream(&mut self) -> Instant {
+        self.upstream.output.close();
+        Instant::now()
+    }
+
+    fn client_has_hung_up(&self) -> bool {
+        let input = self.client.input.as_ref();
+        input.is_some_and(Wire::has_hung_up)
+    }
+
     fn client_keeps_up(&self) -> bool {
         !self.client.output.is_above_high_water()
     }
@@ -390,7 +427,10 @@ enum Event {
     Signal(i32),
     Readable(Peer),
     Writable(Peer),
+    ChildEnded,
     Timer,
+    /// The upstream has taken nothing for a while.
+    Stalled,
 }
 
 async fn readable(wire: &Option<Wire>) -> io::Result<()> {

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::wire::Wire;
 
@@ -26,6 +26,9 @@ const MAX_DEPTH: u32 = 4;
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the system has to reap after SIGKILL.
 const REAP: Duration = Duration::from_secs(1);
+/// How long what a child leaves behind has to end after SIGTERM, and how often we look.
+const LEFT_BEHIND: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Why the upstream could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -150,29 +153,37 @@ impl Child {
 
     /// Waits until it has ended. May be cancelled and called again.
     pub async fn ended(&mut self) -> Exit {
-        let exit = Exit(self.process.wait().await.ok());
-        // What it started may outlive it, and hold its pipes.
-        self.signal(Signal::TERM);
-        exit
+        Exit(self.process.wait().await.ok())
     }
 
-    /// Makes it end, its stdin having been closed: waits, then SIGTERM, then SIGKILL to its
-    /// whole group; five seconds in all.
-    pub async fn stop(&mut self) -> Exit {
-        if let Ok(exit) = timeout(GRACE, self.ended()).await {
+    /// Makes it end, its stdin having been closed at `closed`: waits, then SIGTERM, then
+    /// SIGKILL to its whole group; five seconds in all, counted from `closed`.
+    pub async fn stop(&mut self, closed: Instant) -> Exit {
+        if let Ok(exit) = timeout_at(closed + GRACE, self.ended()).await {
             return exit;
         }
         self.signal(Signal::TERM);
-        if let Ok(exit) = timeout(GRACE, self.ended()).await {
+        if let Ok(exit) = timeout_at(closed + 2 * GRACE, self.ended()).await {
             return exit;
         }
-        self.kill().await
-    }
-
-    /// Ends it at once.
-    pub async fn kill(&mut self) -> Exit {
         self.signal(Signal::KILL);
         timeout(REAP, self.ended()).await.unwrap_or(Exit(None))
+    }
+
+    /// Ends what it started and left behind in its group, once it has ended itself.
+    pub async fn end_what_it_left_behind(&self) {
+        let Some(group) = self.group else {
+            return;
+        };
+        self.signal(Signal::TERM);
+        let gone = async {
+            while test_kill_process_group(group).is_ok() {
+                sleep(LOOK).await;
+            }
+        };
+        if timeout(LEFT_BEHIND, gone).await.is_err() {
+            self.signal(Signal::KILL);
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
@@ -137,6 +138,20 @@ impl Wire {
         match &self.how {
             How::Polled(fd) | How::Socket(fd) => fd.writable().await.map(drop),
             How::Always(_) => Ok(()),
+        }
+    }
+
+    /// Whether the other side has closed its end, although there may still be more to read.
+    /// Never of a plain file, which has no other side.
+    #[must_use]
+    pub fn has_hung_up(&self) -> bool {
+        match &self.how {
+            How::Polled(fd) | How::Socket(fd) => {
+                let asked = PollFlags::HUP | PollFlags::RDHUP;
+                let mut fds = [PollFd::new(fd.get_ref(), asked)];
+                poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+            }
+            How::Always(_) => false,
         }
     }
 

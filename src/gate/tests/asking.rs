@@ -1,0 +1,1 @@
+//! Prompts over time: timeouts, retries, cancellation, progress, double confirmation.

@@ -1,0 +1,1 @@
+//! The log, dry run, explanations, and the ends of a session.

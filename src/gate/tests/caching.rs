@@ -1,0 +1,1 @@
+//! Approvals that cover identical calls.

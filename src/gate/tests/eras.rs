@@ -1,0 +1,1 @@
+//! Revisions, capabilities, and the handshake.

@@ -1,0 +1,1 @@
+//! The tool list: read, learned, changed, late, hostile.

@@ -1,0 +1,20 @@
+//! The gate as client and upstream see it: stories without sockets or sleeps.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod approving;
+mod asking;
+mod auditing;
+mod caching;
+mod eras;
+mod lists;
+mod properties;
+mod scene;
+mod transcripts;
+mod unreadable;

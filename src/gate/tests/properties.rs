@@ -1,0 +1,1 @@
+//! Random interleavings, held against a small oracle.

@@ -1,0 +1,394 @@
+//! A client, a gate, an upstream and a clock that is moved by hand.
+//!
+//! It does with outputs what the relay does, and keeps what each side has got.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::gate::{Gate, Now, Output, Payload, Settings};
+use crate::policy::{Policy, Rules};
+
+/// The log as a scene sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Log {
+    Writable,
+    Broken,
+}
+
+pub(super) struct Scene {
+    pub(super) gate: Gate,
+    pub(super) now: Now,
+    /// Lines that the client has got and no test has looked at yet.
+    pub(super) client: VecDeque<String>,
+    /// Lines that the upstream has got and no test has looked at yet.
+    pub(super) upstream: VecDeque<String>,
+    /// Audit lines, oldest first.
+    pub(super) log: Vec<Value>,
+    pub(super) warnings: Vec<String>,
+    pub(super) close_upstream: u32,
+    pub(super) log_state: Log,
+    best_effort: bool,
+    /// The definitions that the upstream lists.
+    pub(super) tools: Value,
+}
+
+/// A prompt that the client has got.
+#[derive(Debug, Clone)]
+pub(super) struct Prompt {
+    pub(super) id: Value,
+    pub(super) params: Value,
+    pub(super) message: String,
+}
+
+/// Tools that most scenes do with.
+pub(super) fn usual_tools() -> Value {
+    json!([
+        {"name": "read_note", "annotations": {"readOnlyHint": true}},
+        {"name": "delete_user", "description": "Deletes a user.", "annotations": {"destructiveHint": true}},
+        {"name": "add_note"},
+        {"name": "ponder"},
+    ])
+}
+
+impl Scene {
+    /// A gate with the usual settings and nobody there yet.
+    pub(super) fn new() -> Scene {
+        Scene::with(Settings::default(), Rules::default())
+    }
+
+    pub(super) fn with(settings: Settings, rules: Rules) -> Scene {
+        let best_effort = settings.audit_best_effort;
+        let settings = Settings {
+            server: "db".into(),
+            ..settings
+        };
+        Scene {
+            gate: Gate::new(settings, Policy::new(rules).unwrap(), "s".into(), [7; 32]),
+            now: Now {
+                elapsed: Duration::from_secs(1000),
+                unix_ms: 1_763_690_000_000,
+            },
+            client: VecDeque::new(),
+            upstream: VecDeque::new(),
+            log: Vec::new(),
+            warnings: Vec::new(),
+            close_upstream: 0,
+            log_state: Log::Writable,
+            best_effort,
+            tools: usual_tools(),
+        }
+    }
+
+    /// The usual settings, changed.
+    pub(super) fn set(change: impl FnOnce(&mut Settings)) -> Scene {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Scene::with(settings, Rules::default())
+    }
+
+    pub(super) fn with_tools(mut self, tools: Value) -> Scene {
+        self.tools = tools;
+        self
+    }
+
+    /// Goes through the handshake with a client that shows forms, in a legacy revision.
+    pub(super) fn legacy(self, revision: &str) -> Scene {
+        self.handshake(revision, json!({"elicitation": {}}))
+    }
+
+    pub(super) fn handshake(mut self, revision: &str, capabilities: Value) -> Scene {
+        self.client_says(
+            &json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
+            "protocolVersion": revision, "capabilities": capabilities,
+            "clientInfo": {"name": "c", "version": "1"}}}),
+        );
+        self.upstream_says(&json!({"jsonrpc": "2.0", "id": "init", "result": {
+            "protocolVersion": revision, "capabilities": {"tools": {}},
+            "serverInfo": {"name": "u", "version": "1"}}}));
+        self.client_says(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        self.client.clear();
+        self.upstream.clear();
+        self
+    }
+
+    // ---- what the peers do
+
+    pub(super) fn client_sends(&mut self, line: &str) {
+        self.gate.from_client(line.as_bytes(), self.now);
+        self.carry_out(line.as_bytes());
+    }
+
+    pub(super) fn client_sends_bytes(&mut self, line: &[u8]) {
+        self.gate.from_client(line, self.now);
+        self.carry_out(line);
+    }
+
+    pub(super) fn client_says(&mut self, message: &Value) {
+        self.client_sends(&message.to_string());
+    }
+
+    pub(super) fn upstream_sends(&mut self, line: &str) {
+        self.gate.from_upstream(line.as_bytes(), self.now);
+        self.carry_out(line.as_bytes());
+    }
+
+    pub(super) fn upstream_says(&mut self, message: &Value) {
+        self.upstream_sends(&message.to_string());
+    }
+
+    /// The client calls a tool; where the gate asks for the list, the upstream answers it.
+    pub(super) fn client_calls(&mut self, id: impl Into<Value>, tool: &str, arguments: Value) {
+        self.client_says(&call(id, tool, arguments));
+        self.answer_lists();
+    }
+
+    /// The upstream answers every `tools/list` of the gate's that it has got.
+    pub(super) fn answer_lists(&mut self) {
+        while let Some(id) = self.take_list_request() {
+            let tools = self.tools.clone();
+            self.upstream_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}));
+        }
+    }
+
+    /// Takes the gate's own `tools/list`, if it is what the upstream got first.
+    pub(super) fn take_list_request(&mut self) -> Option<Value> {
+        let first: Value = serde_json::from_str(self.upstream.front()?).unwrap();
+        if first["method"] != "tools/list" {
+            return None;
+        }
+        self.upstream.pop_front();
+        Some(first["id"].clone())
+    }
+
+    pub(super) fn answer(&mut self, prompt: &Prompt, result: Value) {
+        self.client_says(&json!({"jsonrpc": "2.0", "id": prompt.id, "result": result}));
+        self.answer_lists();
+    }
+
+    pub(super) fn approve(&mut self, prompt: &Prompt) {
+        self.answer(
+            prompt,
+            json!({"action": "accept", "content": {"approved": true}}),
+        );
+    }
+
+    pub(super) fn deny(&mut self, prompt: &Prompt) {
+        self.answer(prompt, json!({"action": "decline"}));
+    }
+
+    pub(super) fn answer_with_error(&mut self, prompt: &Prompt) {
+        self.client_says(&json!({"jsonrpc": "2.0", "id": prompt.id,
+            "error": {"code": -32603, "message": "no window"}}));
+    }
+
+    pub(super) fn client_cancels(&mut self, id: impl Into<Value>) {
+        self.client_says(
+            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+            "params": {"requestId": id.into()}}),
+        );
+    }
+
+    pub(super) fn tools_change(&mut self, tools: Value) {
+        self.tools = tools;
+        self.upstream_says(
+            &json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}),
+        );
+        let told = self.take_client();
+        assert_eq!(told["method"], "notifications/tools/list_changed");
+    }
+
+    /// Everything for the client so far is in its pipe.
+    pub(super) fn client_reads_all(&mut self) {
+        self.gate.client_drained();
+    }
+
+    pub(super) fn client_closes(&mut self) {
+        self.gate.client_closed(self.now);
+        self.carry_out(b"");
+    }
+
+    pub(super) fn upstream_closes(&mut self) {
+        self.gate
+            .upstream_closed("the server exited with status 1", self.now);
+        self.carry_out(b"");
+    }
+
+    /// Time passes, and every timer that is due fires at its own time.
+    pub(super) fn advance(&mut self, by: Duration) {
+        let end = self.now.elapsed + by;
+        while let Some(due) = self.gate.poll_timeout().filter(|due| *due <= end) {
+            self.now.elapsed = self.now.elapsed.max(due);
+            self.gate.tick(self.now);
+            self.carry_out(b"");
+        }
+        self.now.elapsed = end;
+        self.now.unix_ms += i64::try_from(by.as_millis()).unwrap();
+    }
+
+    // ---- what the relay does
+
+    fn carry_out(&mut self, frame: &[u8]) {
+        while let Some(output) = self.gate.poll_output() {
+            match output {
+                Output::ToClient(payload) => {
+                    let text = resolve(payload, frame);
+                    self.client.push_back(text);
+                }
+                Output::Progress(text) => self.client.push_back(text),
+                Output::ToUpstream(permitted) => {
+                    let text = resolve(permitted.get().clone(), frame);
+                    self.upstream.push_back(text);
+                }
+                Output::Release {
+                    line,
+                    payload,
+                    ticket,
+                } => {
+                    let recorded = self.log_state == Log::Writable;
+                    if recorded {
+                        self.append(&line);
+                    }
+                    if recorded || (self.best_effort && ticket.needed_no_approval()) {
+                        let text = resolve(payload.get().clone(), frame);
+                        self.upstream.push_back(text);
+                    } else {
+                        self.gate.not_recorded(&ticket);
+                    }
+                }
+                Output::Record(line) => {
+                    if self.log_state == Log::Writable {
+                        self.append(&line);
+                    }
+                }
+                Output::Warn(text) => self.warnings.push(text),
+                Output::CloseUpstream => self.close_upstream += 1,
+            }
+        }
+    }
+
+    fn append(&mut self, line: &crate::audit::record::Line) {
+        let mut text = String::new();
+        line.write(self.log.len() as u64 + 1, &mut text);
+        self.log.push(serde_json::from_str(&text).unwrap());
+    }
+
+    // ---- what tests look at
+
+    pub(super) fn take_client(&mut self) -> Value {
+        let text = self
+            .client
+            .pop_front()
+            .expect("the client has got something");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(super) fn take_upstream(&mut self) -> Value {
+        let text = self
+            .upstream
+            .pop_front()
+            .expect("the upstream has got something");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(super) fn expect_prompt(&mut self) -> Prompt {
+        let request = self.take_client();
+        assert_eq!(request["method"], "elicitation/create", "{request}");
+        Prompt {
+            id: request["id"].clone(),
+            params: request["params"].clone(),
+            message: request["params"]["message"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// The upstream has got exactly this call next.
+    pub(super) fn expect_forwarded(&mut self, id: impl Into<Value>) -> Value {
+        let call = self.take_upstream();
+        assert_eq!(call["method"], "tools/call", "{call}");
+        assert_eq!(call["id"], id.into());
+        call
+    }
+
+    /// The client has got a refusal of this call next; returns its text.
+    pub(super) fn expect_refused(&mut self, id: impl Into<Value>, words: &str) -> String {
+        let answer = self.take_client();
+        assert_eq!(answer["id"], id.into(), "{answer}");
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        let content = answer["result"]["content"].as_array().unwrap();
+        assert_eq!(content.len(), 1, "{answer}");
+        let text = content[0]["text"].as_str().unwrap().to_owned();
+        assert!(text.contains(words), "`{text}` does not contain `{words}`");
+        text
+    }
+
+    /// The client has got a JSON-RPC error next; returns its message.
+    pub(super) fn expect_error(&mut self, id: impl Into<Value>) -> String {
+        let answer = self.take_client();
+        assert_eq!(answer["id"], id.into(), "{answer}");
+        answer["error"]["message"].as_str().unwrap().to_owned()
+    }
+
+    /// The client has been told that this prompt is withdrawn.
+    pub(super) fn expect_withdrawn(&mut self, prompt: &Prompt) {
+        let notification = self.take_client();
+        assert_eq!(
+            notification["method"], "notifications/cancelled",
+            "{notification}"
+        );
+        assert_eq!(notification["params"]["requestId"], prompt.id);
+    }
+
+    /// Neither side has got anything that was not looked at.
+    pub(super) fn expect_nothing(&self) {
+        assert!(self.client.is_empty(), "the client got {:?}", self.client);
+        assert!(
+            self.upstream.is_empty(),
+            "the upstream got {:?}",
+            self.upstream
+        );
+    }
+
+    /// The decisions in the log, oldest first.
+    pub(super) fn decisions(&self) -> Vec<&Value> {
+        self.log
+            .iter()
+            .filter(|line| line.get("tool").is_some())
+            .collect()
+    }
+
+    /// The newest decision is this, and says whether the call went on.
+    pub(super) fn expect_logged(&self, decision: &str, forwarded: bool) -> &Value {
+        let decisions = self.decisions();
+        let line = decisions.last().expect("there is a decision");
+        assert_eq!(
+            (&line["decision"], &line["forwarded"]),
+            (&json!(decision), &json!(forwarded)),
+            "{line}"
+        );
+        line
+    }
+}
+
+fn resolve(payload: Payload, frame: &[u8]) -> String {
+    match payload {
+        Payload::Frame => String::from_utf8(frame.to_vec()).unwrap(),
+        Payload::Text(text) => text,
+    }
+}
+
+/// A `tools/call`.
+pub(super) fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id.into(), "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments}})
+}
+
+/// A `tools/call` with a progress token.
+pub(super) fn call_with_token(id: impl Into<Value>, tool: &str, token: impl Into<Value>) -> Value {
+    json!({"jsonrpc": "2.0", "id": id.into(), "method": "tools/call",
+        "params": {"name": tool, "arguments": {}, "_meta": {"progressToken": token.into()}}})
+}
+
+pub(super) const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

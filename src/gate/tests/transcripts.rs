@@ -1,0 +1,1 @@
+//! Golden transcripts, one set per revision.
