@@ -60,11 +60,38 @@ pub enum Forwarded {
     No,
 }
 
+/// A moment as the log writes it: RFC 3339, UTC, milliseconds, `Z`. Keeps its text, since many
+/// lines are of one moment.
+#[derive(Debug, Clone)]
+pub struct Timestamp {
+    unix_ms: i64,
+    text: String,
+}
+
+impl Timestamp {
+    /// Milliseconds since 1970, UTC.
+    #[must_use]
+    pub fn new(unix_ms: i64) -> Timestamp {
+        let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
+        Timestamp {
+            unix_ms,
+            text: time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        }
+    }
+
+    /// Moves to another moment, or stays.
+    pub fn set(&mut self, unix_ms: i64) {
+        if self.unix_ms != unix_ms {
+            *self = Timestamp::new(unix_ms);
+        }
+    }
+}
+
 /// One decision.
 #[derive(Debug, Clone)]
 pub struct Decided<'a> {
-    /// Milliseconds since 1970, UTC.
-    pub unix_ms: i64,
+    /// When it was made.
+    pub time: &'a Timestamp,
     /// This run of the proxy.
     pub session: &'a str,
     /// The server's name in the configuration.
@@ -112,7 +139,7 @@ impl Line {
             Some(_) => StringDigest::Sha256,
             None => StringDigest::Blake3,
         };
-        let mut body = start(record.unix_ms);
+        let mut body = start(record.time);
         text("session", record.session, &mut body);
         text("server", record.server, &mut body);
         body.push_str(r#","tool":"#);
@@ -152,8 +179,8 @@ impl Line {
 
     /// A line that is no decision: `event` and whatever describes it. Never has a `tool`.
     #[must_use]
-    pub fn event(unix_ms: i64, session: &str, event: &str, members: &[(&str, &str)]) -> Line {
-        let mut body = start(unix_ms);
+    pub fn event(time: &Timestamp, session: &str, event: &str, members: &[(&str, &str)]) -> Line {
+        let mut body = start(time);
         text("session", session, &mut body);
         text("event", event, &mut body);
         for (key, value) in members {
@@ -165,16 +192,21 @@ impl Line {
 
     /// Appends the whole line, newline included, at its place in the log.
     pub fn write(&self, seq: u64, out: &mut String) {
-        let _ = write!(out, r#"{{"v":{FORMAT_VERSION},"seq":{seq},"#);
+        let mut digits = itoa::Buffer::new();
+        out.push_str(r#"{"v":"#);
+        out.push_str(digits.format(FORMAT_VERSION));
+        out.push_str(r#","seq":"#);
+        out.push_str(digits.format(seq));
+        out.push(',');
         out.push_str(&self.body);
         out.push('\n');
     }
 }
 
-fn start(unix_ms: i64) -> String {
+fn start(time: &Timestamp) -> String {
     let mut body = String::with_capacity(512);
     body.push_str(r#""ts":""#);
-    body.push_str(&timestamp(unix_ms));
+    body.push_str(&time.text);
     body.push('"');
     body
 }
@@ -187,26 +219,29 @@ fn text(key: &str, value: &str, out: &mut String) {
     write_plain(value, out);
 }
 
-/// RFC 3339, UTC, milliseconds, `Z`.
-fn timestamp(unix_ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(unix_ms)
-        .unwrap_or_default()
-        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
 /// Appends milliseconds with three digits after the point: a passed call takes microseconds.
 fn milliseconds(duration: Duration, out: &mut String) {
     let micros = duration.as_micros();
-    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
+    let mut digits = itoa::Buffer::new();
+    out.push_str(digits.format(micros / 1000));
+    out.push('.');
+    let thousandths = micros % 1000;
+    out.push_str(if thousandths < 100 { "0" } else { "" });
+    out.push_str(if thousandths < 10 { "0" } else { "" });
+    out.push_str(digits.format(thousandths));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::new(1_763_690_000_007));
 
     fn decided<'a>(args: &'a Value<'a>) -> Decided<'a> {
         Decided {
-            unix_ms: 1_763_690_000_007,
+            time: &TIME,
             session: "s",
             server: "db",
             tool: "drop_table",
@@ -245,7 +280,7 @@ mod tests {
     #[test]
     fn an_event_line_carries_event_and_never_a_tool() {
         let mut out = String::new();
-        Line::event(0, "s", "open", &[("version", "0.1.0")]).write(1, &mut out);
+        Line::event(&Timestamp::new(0), "s", "open", &[("version", "0.1.0")]).write(1, &mut out);
         assert_eq!(
             out,
             "{\"v\":1,\"seq\":1,\"ts\":\"1970-01-01T00:00:00.000Z\",\"session\":\"s\",\"event\":\"open\",\"version\":\"0.1.0\"}\n"

@@ -66,7 +66,7 @@ impl Gate {
         }
         if self.held_by_id.contains_key(id)
             || self.in_flight.contains_key(id)
-            || self.catalogue.is_asked(id)
+            || self.is_ours(id)
         {
             return self.refuse_call(now, Some(id.clone()), name, ID_IN_USE);
         }
@@ -124,7 +124,7 @@ impl Gate {
         let finding = Finding {
             outcome: Outcome::Passed,
             risk: decision.risk,
-            reason: &decision.reason.to_string(),
+            reason: &decision.reason.text(),
             policy_reason: None,
             forwarded: Forwarded::Yes,
             digest: None,
@@ -137,7 +137,7 @@ impl Gate {
         if self.settings.dry_run {
             return self.release_dry(call, decision, "would be blocked", payload, now);
         }
-        let reason = decision.reason.to_string();
+        let reason = decision.reason.text();
         let finding = Finding {
             outcome: Outcome::Blocked,
             risk: decision.risk,
@@ -287,7 +287,7 @@ impl Gate {
                     outcome: verdict.outcome,
                     risk: asked_as.decision.risk,
                     reason: &verdict.reason,
-                    policy_reason: Some(&asked_as.decision.reason.to_string()),
+                    policy_reason: Some(&asked_as.decision.reason.text()),
                     forwarded: Forwarded::Yes,
                     digest: Some(asked_as.digest),
                     engine: Some(verdict.engine),

@@ -137,9 +137,7 @@ impl Gate {
         params: Option<&str>,
         payload: Payload,
     ) {
-        // INVARIANT 6: with two requests under one of our ids the upstream's answer to the
-        // client's would be taken for the answer to ours.
-        if self.catalogue.is_asked(id) {
+        if self.is_ours(id) {
             return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());
         }
         if self.in_flight.len() >= self.settings.max_pending {

@@ -69,9 +69,7 @@ impl Gate {
 
     fn message_from_upstream(&mut self, message: &Message<'_>, payload: Payload, now: Now) {
         match (&message.kind, &message.id) {
-            (Kind::Call { .. }, Id::Some(id)) if self.question_by_prompt.contains_key(id) => {
-                // INVARIANT 6: with two requests under one of our ids, the client's answer to
-                // the upstream's would be taken for the answer to ours.
+            (Kind::Call { .. }, Id::Some(id)) if self.is_ours(id) => {
                 let error =
                     error_response(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());
                 self.relay_to_upstream(Payload::Text(error));

@@ -104,11 +104,12 @@ impl Gate {
         self.send_to_client(result);
     }
 
-    fn line(&self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
+    fn line(&mut self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
+        self.time.set(now.unix_ms);
         let mut id = String::new();
         call.id.write(&mut id);
         Line::decided(&Decided {
-            unix_ms: now.unix_ms,
+            time: &self.time,
             session: &self.session,
             server: &self.settings.server,
             tool: &call.params.name,
@@ -136,13 +137,14 @@ impl Gate {
         reason: &str,
         id: Option<&RequestId>,
     ) {
+        self.time.set(now.unix_ms);
         let id = id.map(|id| {
             let mut text = String::new();
             id.write(&mut text);
             text
         });
         let line = Line::decided(&Decided {
-            unix_ms: now.unix_ms,
+            time: &self.time,
             session: &self.session,
             server: &self.settings.server,
             tool,
@@ -209,7 +211,7 @@ impl Gate {
         };
         let decision = asked_as.map_or(&unasked, |asked_as| &asked_as.decision);
         let reason = reason.map_or_else(|| refusal.log_reason(), str::to_owned);
-        let policy_reason = asked_as.map(|asked_as| asked_as.decision.reason.to_string());
+        let policy_reason = asked_as.map(|asked_as| asked_as.decision.reason.text());
         let finding = Finding {
             outcome,
             risk: decision.risk,

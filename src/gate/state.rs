@@ -16,7 +16,7 @@ use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
-use crate::audit::record::Line;
+use crate::audit::record::{Line, Timestamp};
 use crate::mcp::error::error_response;
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
@@ -52,6 +52,8 @@ pub struct Gate {
     pub(super) policy: Policy,
     /// Names this run in the audit log.
     pub(super) session: String,
+    /// The moment of the newest audit line.
+    pub(super) time: Timestamp,
     pub(super) ids: RequestIds,
     pub(super) handshake: Handshake,
     pub(super) catalogue: Catalogue,
@@ -97,6 +99,7 @@ impl Gate {
             settings,
             policy,
             session,
+            time: Timestamp::new(0),
             ids: RequestIds::new(seed),
             handshake: Handshake::default(),
             catalogue: Catalogue::new(),
@@ -247,8 +250,17 @@ impl Gate {
     pub(super) fn record_event(&mut self, now: Now, event: &str, members: &[(&str, &str)]) {
         let mut all = vec![("server", self.settings.server.as_str())];
         all.extend_from_slice(members);
-        let line = Line::event(now.unix_ms, &self.session, event, &all);
+        self.time.set(now.unix_ms);
+        let line = Line::event(&self.time, &self.session, event, &all);
         self.put(Output::Record(line));
+    }
+
+    /// Whether a live request of ours, to either side, has this id.
+    ///
+    /// INVARIANT 6: a peer's request under it is refused. With two requests under one id, the
+    /// answer to the peer's could be taken for the answer to ours.
+    pub(super) fn is_ours(&self, id: &RequestId) -> bool {
+        self.catalogue.is_asked(id) || self.question_by_prompt.contains_key(id)
     }
 
     pub(super) fn fresh_key(&mut self) -> u64 {

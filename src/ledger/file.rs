@@ -213,9 +213,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::audit::record::Timestamp;
 
     fn line(n: usize) -> Line {
-        Line::event(0, "s", "test", &[("n", &n.to_string())])
+        Line::event(&Timestamp::new(0), "s", "test", &[("n", &n.to_string())])
     }
 
     fn seqs(path: &Path) -> Vec<u64> {
@@ -272,7 +273,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut first = LedgerFile::open(&path).unwrap();
-        let giant = Line::event(0, "s", "test", &[("x", &"x".repeat(3 * TAIL as usize))]);
+        let giant = Line::event(&Timestamp::new(0), "s", "test", &[("x", &"x".repeat(3 * TAIL as usize))]);
         first.append(&[line(1), giant]).unwrap();
         LedgerFile::open(&path).unwrap().append(&[line(3)]).unwrap();
         assert_eq!(seqs(&path), [1, 2, 3]);

@@ -2,6 +2,7 @@
 //!
 //! It says nothing about how a decision is reached; see `engine`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Which calls are asked about when no allow or deny rule names the tool.
@@ -122,24 +123,33 @@ pub enum Reason {
     Harmless,
 }
 
+impl Reason {
+    /// The sentence that people read.
+    #[must_use]
+    pub fn text(&self) -> Cow<'static, str> {
+        let fixed = match self {
+            Reason::Denied(rule) => return format!("the deny rule `{rule}` matches").into(),
+            Reason::Allowed(rule) => return format!("the allow rule `{rule}` matches").into(),
+            Reason::HighRiskToken(token) | Reason::WriteToken(token) => {
+                return format!("its name says `{token}`").into();
+            }
+            Reason::UnreadableName => "the tool's name has characters outside printable ASCII",
+            Reason::Mode(Mode::All) => "every call is asked about",
+            Reason::Mode(Mode::Destructive) => "mode `destructive`",
+            Reason::Mode(Mode::Annotated) => "mode `annotated`",
+            Reason::Mode(Mode::None) => "mode `none`",
+            Reason::Unlisted => "the server does not list this tool",
+            Reason::DestructiveHint => "the tool is marked destructive",
+            Reason::NotReadOnly => "the tool is marked as not read-only",
+            Reason::ReadOnlyHint => "the tool is marked read-only",
+            Reason::Harmless => "nothing in its name or hints points to a change",
+        };
+        fixed.into()
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Denied(rule) => write!(f, "the deny rule `{rule}` matches"),
-            Reason::Allowed(rule) => write!(f, "the allow rule `{rule}` matches"),
-            Reason::UnreadableName => {
-                f.write_str("the tool's name has characters outside printable ASCII")
-            }
-            Reason::Mode(Mode::All) => f.write_str("every call is asked about"),
-            Reason::Mode(mode) => write!(f, "mode `{mode}`"),
-            Reason::Unlisted => f.write_str("the server does not list this tool"),
-            Reason::DestructiveHint => f.write_str("the tool is marked destructive"),
-            Reason::HighRiskToken(token) | Reason::WriteToken(token) => {
-                write!(f, "its name says `{token}`")
-            }
-            Reason::NotReadOnly => f.write_str("the tool is marked as not read-only"),
-            Reason::ReadOnlyHint => f.write_str("the tool is marked read-only"),
-            Reason::Harmless => f.write_str("nothing in its name or hints points to a change"),
-        }
+        f.write_str(&self.text())
     }
 }
