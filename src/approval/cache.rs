@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::digest::{DefinitionDigest, other_params, write_definition};
 use crate::mcp::json::{Value, write_canonical_members, write_string};
+use crate::mcp::message::fold;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Risk;
 
@@ -60,9 +61,11 @@ impl DedupeKey {
             text.push_str(r#","args":"#);
             match call.get("arguments") {
                 Some(Value::Object(members)) if !arg_keys.is_empty() => {
-                    let counted = members
-                        .iter()
-                        .filter(|(key, _)| arg_keys.iter().any(|counted| *counted == key.decode()));
+                    // Some servers fold case: what could be read as a counted key counts.
+                    let counted = members.iter().filter(|(key, _)| {
+                        let key = fold(&key.decode());
+                        arg_keys.iter().any(|counted| fold(counted) == key)
+                    });
                     write_canonical_members(counted, &mut text);
                 }
                 Some(arguments) => arguments.write_canonical(&mut text),
@@ -144,6 +147,8 @@ mod tests {
         assert_eq!(key(&ALL, &[], a), key(&ALL, &[], a));
         assert_ne!(key(&ALL, &[], a), key(&ALL, &[], b));
         assert_eq!(key(&ALL, &["id"], a), key(&ALL, &["id"], b));
+        let folded = r#"{"name":"t","arguments":{"id":1,"Id":2}}"#;
+        assert_ne!(key(&ALL, &["id"], a), key(&ALL, &["id"], folded));
         assert_eq!(
             key(&[DedupeField::Tool], &[], a),
             key(&[DedupeField::Tool], &[], b)

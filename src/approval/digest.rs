@@ -38,7 +38,8 @@ impl DefinitionDigest {
 /// SHA-256 over server, exact tool name, definition and parameters of one call.
 ///
 /// INVARIANT 2: the parameters are all members of `params` except what a client changes from
-/// try to try without meaning another call: `progressToken` and reserved `_meta` keys.
+/// try to try without meaning another call: `progressToken`, the protocol's own fields of a
+/// stateless request, and trace context.
 /// Numbers count as they were written; a detour through doubles would let a yes for n
 /// cover n + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,24 +115,23 @@ pub fn other_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Valu
 fn bound_meta<'a>(meta: &Value<'a>) -> Vec<(Text<'a>, Value<'a>)> {
     let members = meta.members().iter();
     members
-        .filter(|(key, _)| !is_reserved_meta_key(&key.decode()))
+        .filter(|(key, _)| !is_free_to_change(&key.decode()))
         .cloned()
         .collect()
 }
 
-/// SPEC 2026-07-28, `_meta`: "Any prefix where the second label is `modelcontextprotocol` or
-/// `mcp` is reserved for MCP use", and the keys of trace context are reserved too.
-fn is_reserved_meta_key(key: &str) -> bool {
-    if matches!(
-        key,
-        "progressToken" | "traceparent" | "tracestate" | "baggage"
-    ) {
-        return true;
-    }
-    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+/// Exact names only: any other key, reserved prefix or not, may mean something to the server,
+/// so it is shown and bound.
+fn is_free_to_change(key: &str) -> bool {
     matches!(
-        prefix.split('.').nth(1),
-        Some("modelcontextprotocol" | "mcp")
+        key,
+        "progressToken"
+            | "io.modelcontextprotocol/protocolVersion"
+            | "io.modelcontextprotocol/clientInfo"
+            | "io.modelcontextprotocol/clientCapabilities"
+            | "io.modelcontextprotocol/logLevel"
+            | "traceparent"
+            | "tracestate"
     )
 }
 
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(
             digest(r#"{"name":"drop","arguments":{"a":1,"b":"x"}}"#),
             digest(
-                r#"{ "arguments" : {"b":"\u0078","a":1}, "name":"dro\u0070", "_meta":{"progressToken":7,"io.modelcontextprotocol/x":1,"traceparent":"t"}}"#
+                r#"{ "arguments" : {"b":"\u0078","a":1}, "name":"dro\u0070", "_meta":{"progressToken":7,"io.modelcontextprotocol/logLevel":"debug","traceparent":"t"}}"#
             ),
         );
     }
@@ -164,6 +164,8 @@ mod tests {
             r#"{"name":"Drop","arguments":{"n":9007199254740992}}"#,
             r#"{"name":"drop","arguments":{"n":9007199254740992},"task":{}}"#,
             r#"{"name":"drop","arguments":{"n":9007199254740992},"_meta":{"com.example/as":"root"}}"#,
+            r#"{"name":"drop","arguments":{"n":9007199254740992},"_meta":{"x.mcp/as":"root"}}"#,
+            r#"{"name":"drop","arguments":{"n":9007199254740992},"_meta":{"baggage":"user=root"}}"#,
             r#"{"name":"drop"}"#,
         ] {
             assert_ne!(base, digest(other), "{other}");
@@ -177,18 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_reserved_by_the_specification_are_left_out() {
-        assert!(is_reserved_meta_key("dev.mcp/x"));
-        assert!(is_reserved_meta_key("io.modelcontextprotocol/related-task"));
-        assert!(!is_reserved_meta_key("com.example.mcp/x"));
-        assert!(!is_reserved_meta_key("mcp/x"));
-        assert!(!is_reserved_meta_key("io.modelcontextprotocol"));
-    }
-
-    #[test]
     fn what_is_neither_name_nor_argument_is_shown() {
         let call = CallToolRequestParams::parse(
-            r#"{"name":"a","arguments":{},"task":{"ttl":1},"_meta":{"progressToken":1,"x/y":2},"odd":true}"#,
+            r#"{"name":"a","arguments":{},"task":{"ttl":1},"_meta":{"progressToken":1,"io.modelcontextprotocol/y":2},"odd":true}"#,
         )
         .unwrap();
         let others = other_params(&call);

@@ -11,14 +11,22 @@ use crate::mcp::json::Value;
 pub(super) struct Renderer {
     /// The longest string that is shown whole, in characters.
     limit: usize,
+    /// The most items of one array or object that are shown.
+    items: usize,
+    /// Where rendering a value stops going deeper: nobody reads on, and a hostile value must
+    /// not cost more than a prompt is worth.
+    max_bytes: usize,
     /// Whether anything was shortened.
     pub(super) shortened: bool,
 }
 
 impl Renderer {
-    pub(super) fn new(limit: usize) -> Renderer {
+    /// Shows strings of up to `limit` characters and objects and arrays of up to `items`.
+    pub(super) fn new(limit: usize, items: usize) -> Renderer {
         Renderer {
             limit,
+            items: items.max(2),
+            max_bytes: 64 * 1024,
             shortened: false,
         }
     }
@@ -57,26 +65,55 @@ impl Renderer {
             Value::Array(items) if items.is_empty() => out.push_str("[]"),
             Value::Array(items) => {
                 out.push('[');
-                for (i, item) in items.iter().enumerate() {
-                    new_line(i > 0, indent + 1, out);
-                    self.value(item, indent + 1, out);
-                }
-                new_line(false, indent, out);
+                self.some_of(items, indent, out, |renderer, item, out| {
+                    renderer.value(item, indent + 1, out);
+                });
                 out.push(']');
             }
             Value::Object(members) if members.is_empty() => out.push_str("{}"),
             Value::Object(members) => {
                 out.push('{');
-                for (i, (key, value)) in members.iter().enumerate() {
-                    new_line(i > 0, indent + 1, out);
-                    self.quoted(&key.decode(), out);
+                self.some_of(members, indent, out, |renderer, (key, value), out| {
+                    renderer.quoted(&key.decode(), out);
                     out.push_str(": ");
-                    self.value(value, indent + 1, out);
-                }
-                new_line(false, indent, out);
+                    renderer.value(value, indent + 1, out);
+                });
                 out.push('}');
             }
         }
+    }
+
+    /// Appends the items of an array or object, a line each. Of many, the first and the last
+    /// are shown, and how many are missing is said on a line that no JSON can look like.
+    fn some_of<T>(
+        &mut self,
+        all: &[T],
+        indent: usize,
+        out: &mut String,
+        mut show: impl FnMut(&mut Renderer, &T, &mut String),
+    ) {
+        let most = if out.len() < self.max_bytes {
+            self.items
+        } else {
+            0
+        };
+        let tail = if all.len() > most { most / 2 } else { 0 };
+        let head = most.min(all.len()) - tail;
+        let left_out = all.len() - head - tail;
+        for (i, item) in all.iter().take(head).enumerate() {
+            new_line(i > 0, indent + 1, out);
+            show(self, item, out);
+        }
+        if left_out > 0 {
+            self.shortened = true;
+            new_line(head > 0, indent + 1, out);
+            let _ = write!(out, "…({left_out} of {} left out)…", all.len());
+        }
+        for item in all.iter().skip(head + left_out) {
+            new_line(true, indent + 1, out);
+            show(self, item, out);
+        }
+        new_line(false, indent, out);
     }
 
     fn number(&mut self, token: &str, out: &mut String) {
@@ -108,7 +145,7 @@ pub fn quoted_name(name: &str) -> String {
 #[must_use]
 pub fn quoted_text(text: &str, limit: usize) -> String {
     let mut out = String::new();
-    Renderer::new(limit).quoted(text, &mut out);
+    Renderer::new(limit, 0).quoted(text, &mut out);
     out
 }
 
@@ -118,9 +155,12 @@ pub(super) const NAME_LIMIT: usize = 200;
 /// Numbers up to this length are always shown whole.
 const NUMBER_LIMIT: usize = 100;
 
+/// Deeper levels are not shown further to the right.
+const MAX_INDENT: usize = 20;
+
 fn new_line(comma: bool, indent: usize, out: &mut String) {
     out.push_str(if comma { ",\n" } else { "\n" });
-    for _ in 0..indent {
+    for _ in 0..indent.min(MAX_INDENT) {
         out.push_str("  ");
     }
 }
@@ -190,7 +230,7 @@ mod tests {
 
     fn quoted(text: &str) -> String {
         let mut out = String::new();
-        Renderer::new(100).quoted(text, &mut out);
+        Renderer::new(100, 100).quoted(text, &mut out);
         out
     }
 
@@ -223,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_long_string_says_how_much_is_missing_outside_of_its_quotes() {
-        let mut renderer = Renderer::new(9);
+        let mut renderer = Renderer::new(9, 100);
         let mut out = String::new();
         renderer.quoted("abcdefghijklmnopqrstuvwxyz", &mut out);
         assert_eq!(out, r#""abcdef" …(17 of 26 characters left out)… "xyz""#);
@@ -233,7 +273,7 @@ mod tests {
     #[test]
     fn numbers_are_shown_as_written_and_giants_are_shortened() {
         let mut out = String::new();
-        let mut renderer = Renderer::new(50);
+        let mut renderer = Renderer::new(50, 100);
         renderer.value(&Value::Number("1.0e+2"), 0, &mut out);
         assert_eq!(out, "1.0e+2");
         assert!(!renderer.shortened);
@@ -242,6 +282,31 @@ mod tests {
         renderer.value(&Value::Number(&giant), 0, &mut out);
         assert!(out.contains("(900 of 1000 digits left out)"), "{out}");
         assert!(renderer.shortened);
+    }
+
+    #[test]
+    fn of_many_items_the_first_and_the_last_are_shown() {
+        let value = Value::parse("[1,2,3,4,5,6,7]").unwrap();
+        let mut out = String::new();
+        let mut renderer = Renderer::new(50, 4);
+        renderer.value(&value, 0, &mut out);
+        assert_eq!(out, "[\n  1,\n  2,\n  …(3 of 7 left out)…,\n  6,\n  7\n]");
+        assert!(renderer.shortened);
+    }
+
+    #[test]
+    fn a_hostile_value_costs_little() {
+        // 100 levels deep, and wide at each of them.
+        let wide = vec!["7"; 5_000].join(",");
+        let text = format!(
+            "{}{wide}{}",
+            format!("[{wide},").repeat(100),
+            "]".repeat(100)
+        );
+        let value = Value::parse(&text).unwrap();
+        let mut out = String::new();
+        Renderer::new(2_000, 1_000).value(&value, 0, &mut out);
+        assert!(out.len() < 1024 * 1024, "{}", out.len());
     }
 
     proptest! {

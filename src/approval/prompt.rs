@@ -53,19 +53,20 @@ impl Prompt<'_> {
     /// either; so no part of the message can be forged from inside another.
     #[must_use]
     pub fn message(&self) -> String {
-        for limit in STRING_LIMITS {
-            let message = self.message_with(limit, usize::MAX);
+        for (limit, items) in LIMITS {
+            let message = self.message_with(limit, items, usize::MAX);
             if message.len() <= MAX_MESSAGE {
                 return message;
             }
         }
-        self.message_with(SHORTEST, MAX_BODY)
+        let (limit, items) = SHORTEST;
+        self.message_with(limit, items, MAX_BODY)
     }
 
-    fn message_with(&self, limit: usize, max_body: usize) -> String {
-        let mut renderer = Renderer::new(limit);
+    fn message_with(&self, limit: usize, items: usize, max_body: usize) -> String {
+        let mut renderer = Renderer::new(limit, items);
         let mut out = String::new();
-        let mut name = Renderer::new(NAME_LIMIT);
+        let mut name = Renderer::new(NAME_LIMIT, 0);
         out.push_str(match self.round {
             Round::First => "Allow this tool call?",
             Round::Second => "Second confirmation: allow this high-risk tool call?",
@@ -84,7 +85,7 @@ impl Prompt<'_> {
         );
         if let Some(description) = self.description {
             out.push_str("\nThe server describes the tool as: ");
-            let mut text = Renderer::new(limit.min(DESCRIPTION_LIMIT));
+            let mut text = Renderer::new(limit.min(DESCRIPTION_LIMIT), 0);
             text.quoted(description, &mut out);
             name.shortened |= text.shortened;
         }
@@ -118,9 +119,10 @@ impl Prompt<'_> {
     }
 }
 
-/// How long a string may be shown, tried from the longest on until the message fits.
-const STRING_LIMITS: [usize; 4] = [2_000, 500, 120, SHORTEST];
-const SHORTEST: usize = 40;
+/// How much of a string, in characters, and of an array or object, in items, may be shown;
+/// tried from the most on until the message fits.
+const LIMITS: [(usize, usize); 4] = [(2_000, 1_000), (500, 200), (120, 50), SHORTEST];
+const SHORTEST: (usize, usize) = (40, 10);
 const DESCRIPTION_LIMIT: usize = 1_000;
 /// What arguments and other parameters may take when even short strings do not fit. Leaves
 /// room for names and a description in which every character is escaped.

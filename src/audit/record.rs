@@ -190,6 +190,13 @@ impl Line {
         Line { body }
     }
 
+    /// What the line takes, in bytes, but for its place.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no line is empty")]
+    pub fn len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Appends the whole line, newline included, at its place in the log.
     pub fn write(&self, seq: u64, out: &mut String) {
         let mut digits = itoa::Buffer::new();

@@ -23,8 +23,12 @@ const SHORTEST_TTL: Duration = Duration::from_secs(5);
 /// Beyond these a list is not read: it would cost memory without bound.
 const MAX_PAGES: usize = 1_000;
 const MAX_TOOLS: usize = 10_000;
-/// The longest part of a description that a prompt could show.
+/// What a list's names and descriptions may take together.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The longest part of a description that a prompt could show, in characters.
 const MAX_DESCRIPTION: usize = 4_096;
+/// A call with a longer name is one of an unlisted tool.
+const MAX_NAME: usize = 1_024;
 
 /// One tool as the upstream lists it.
 #[derive(Debug, Clone)]
@@ -181,7 +185,12 @@ impl Catalogue {
             return (Next::Settled, None);
         };
         add_tools(&mut fetch.tools, page.tools);
-        if fetch.tools.len() > MAX_TOOLS {
+        let bytes: usize = fetch
+            .tools
+            .iter()
+            .map(|(name, tool)| tool.bytes(name))
+            .sum();
+        if fetch.tools.len() > MAX_TOOLS || bytes > MAX_BYTES {
             self.fail(now);
             return (Next::Settled, None);
         }
@@ -202,33 +211,6 @@ impl Catalogue {
     pub(super) fn changed(&mut self) {
         self.generation += 1;
         self.state = State::Stale;
-    }
-
-    /// Counts the changes so far; a list that was asked for before one is not learned from.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Takes over a listing that the client asked for from the start, if it is complete.
-    /// Returns the id of a request of ours that is not needed any more.
-    pub(super) fn learn(
-        &mut self,
-        result: &str,
-        generation: u64,
-        now: Duration,
-    ) -> Option<RequestId> {
-        if generation != self.generation {
-            return None;
-        }
-        let page = ListToolsPage::parse(result).ok()?;
-        if page.next_cursor.is_some() || page.tools.len() > MAX_TOOLS {
-            return None;
-        }
-        let mut tools = HashMap::new();
-        add_tools(&mut tools, page.tools);
-        let unneeded = self.fetch.take().map(|fetch| fetch.id);
-        self.settle(tools, page.ttl_ms, now);
-        unneeded
     }
 
     /// Gives up when the deadline is over. Returns the id of the request that was given up.
@@ -260,7 +242,10 @@ impl Catalogue {
 }
 
 fn add_tools(tools: &mut HashMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
-    for listed in listed {
+    for listed in listed
+        .into_iter()
+        .filter(|listed| listed.name.len() <= MAX_NAME)
+    {
         let tool = Tool {
             description: listed
                 .description
@@ -279,6 +264,10 @@ fn add_tools(tools: &mut HashMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
 }
 
 impl Tool {
+    fn bytes(&self, name: &str) -> usize {
+        name.len() + self.description.as_ref().map_or(0, String::len) + size_of::<Tool>()
+    }
+
     /// Two tools have one name: the stricter reading counts. Which of the two a call runs,
     /// only the upstream knows, so nothing that either says in its favour is believed.
     fn meet(&mut self, other: Tool) {

@@ -33,6 +33,9 @@ impl Gate {
     ) {
         // INVARIANT 4: what fails to parse strictly as a call but could be one is refused.
         let id = match &message.id {
+            Id::Some(id) if id.is_too_long() => {
+                return self.refuse_call(now, None, None, "its id is longer than 1,024 bytes");
+            }
             Id::Some(id) if id.is_usable() => id,
             Id::Some(id) => {
                 return self.refuse_call(
@@ -64,10 +67,7 @@ impl Gate {
             let why = "its envelope is not plain JSON-RPC 2.0";
             return self.refuse_call(now, Some(id.clone()), name, why);
         }
-        if self.held_by_id.contains_key(id)
-            || self.in_flight.contains_key(id)
-            || self.is_ours(id)
-        {
+        if self.held_by_id.contains_key(id) || self.in_flight.contains_key(id) || self.is_ours(id) {
             return self.refuse_call(now, Some(id.clone()), name, ID_IN_USE);
         }
         let too_large = !self.held.is_empty() && self.held_bytes + text.len() > MAX_HELD_BYTES;
@@ -96,7 +96,7 @@ impl Gate {
                     self.ask_about(key, &decision, now);
                 }
             },
-            None => self.hold_for_list(text, &call, now),
+            None => self.hold_for_list(text, &call, payload, now),
         }
     }
 
@@ -178,11 +178,16 @@ impl Gate {
 
     /// Keeps a call back until the tool list is settled, or refuses it where the list cannot
     /// be asked for.
-    fn hold_for_list(&mut self, text: &str, call: &Call<'_>, now: Now) {
+    fn hold_for_list(&mut self, text: &str, call: &Call<'_>, payload: Payload, now: Now) {
         let in_time = match call.era {
             Era::Stateless => true,
             Era::Legacy => self.handshake.is_complete() || self.handshake.is_under_way(),
         };
+        if !in_time && self.settings.dry_run {
+            let decision = self.policy.decide(&call.params.name, Listing::Unlisted);
+            let would = "came before the handshake; would be refused";
+            return self.release_dry(call, &decision, would, payload, now);
+        }
         if !in_time {
             let finding = Finding {
                 outcome: Outcome::Denied,
@@ -451,8 +456,12 @@ fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
         value.write_canonical(&mut out);
     }
     out.push('}');
-    Some(out)
+    // It is sent again with every page; the upstream may refuse a list without it.
+    (out.len() <= MAX_LIST_META).then_some(out)
 }
+
+/// The largest `_meta` that is repeated with `tools/list`.
+const MAX_LIST_META: usize = 64 * 1024;
 
 const STATELESS_FIELDS: [&str; 3] = [
     "io.modelcontextprotocol/protocolVersion",

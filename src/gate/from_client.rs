@@ -8,6 +8,7 @@ use super::held::HeldKey;
 use super::output::Payload;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
+use crate::approval::display::is_unseen;
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::read_answer;
 use crate::mcp::json::{Value, line_text};
@@ -16,9 +17,6 @@ use crate::mcp::message::{
     read_message,
 };
 use crate::mcp::tool;
-
-/// The most entries of a batch that are looked at.
-const MAX_BATCH: usize = 4_096;
 
 impl Gate {
     /// The client sent a line, given without its newline.
@@ -50,8 +48,8 @@ impl Gate {
 
     /// INVARIANT 4: a batch is handled entry by entry, so that none hides among others.
     fn batch_from_client(&mut self, entries: &[&str], now: Now) {
-        if entries.is_empty() || entries.len() > MAX_BATCH {
-            let message = format!("a batch must have 1 to {MAX_BATCH} entries");
+        if entries.is_empty() {
+            let message = "a batch must not be empty".to_owned();
             self.record_event(now, "refused", &[("reason", &message)]);
             self.send_error(None, ErrorCode::INVALID_REQUEST, message);
             return;
@@ -75,6 +73,8 @@ impl Gate {
             | MessageError::FoldedKey(_)
             | MessageError::NoKind
             | MessageError::TwoKinds
+            | MessageError::TooManyMembers
+            | MessageError::TooManyEntries
             | MessageError::MethodNotAString => ErrorCode::INVALID_REQUEST,
         };
         let message = format!(
@@ -96,8 +96,9 @@ impl Gate {
             Kind::Call { method, params } => match &**method {
                 tool::CALL => self.call_from_client(text, message, *params, payload, now),
                 // INVARIANT 4: what some reader could take for a call is no other method.
-                other if fold(other) == tool::CALL => {
-                    let message = "the method differs from `tools/call` only by case";
+                other if could_be_call(other) => {
+                    let message =
+                        "the method is not `tools/call`, but some reader could take it for that";
                     self.refuse_call(now, id_of_call(text), None, message);
                 }
                 other => self.other_from_client(other, &message.id, *params, payload, now),
@@ -143,22 +144,15 @@ impl Gate {
         if self.in_flight.len() >= self.settings.max_pending {
             return self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, TOO_MANY.to_owned());
         }
-        let expected = match method {
-            "initialize" => {
-                self.handshake.initialize(id, params);
-                InFlight::Initialize
-            }
-            tool::LIST if self.ids_are_unique && asks_for_all(params) => InFlight::List {
-                generation: self.catalogue.generation(),
-            },
-            _ => InFlight::Any,
+        let expected = if method == "initialize" {
+            self.handshake.initialize(id, params);
+            // What was listed to another client, or in other words, is not what counts now.
+            self.catalogue.changed();
+            InFlight::Initialize
+        } else {
+            InFlight::Any
         };
-        let before = self.in_flight.insert(id.clone(), expected);
-        if before.is_some() {
-            // Two answers will come under one id; nothing is learned from either.
-            self.in_flight.insert(id.clone(), InFlight::Any);
-            self.ids_are_unique = false;
-        }
+        self.in_flight.insert(id.clone(), expected);
         self.relay_to_upstream(payload);
     }
 
@@ -172,10 +166,8 @@ impl Gate {
                 return self.cancel_held(key, now);
             }
             // SPEC: the receiver SHOULD NOT answer a cancelled request. A late answer is
-            // relayed all the same; under an id that was used again it must teach nothing.
-            if self.in_flight.remove(&id).is_some() {
-                self.ids_are_unique = false;
-            }
+            // relayed all the same.
+            self.in_flight.remove(&id);
         }
         self.relay_to_upstream(payload);
     }
@@ -190,6 +182,9 @@ impl Gate {
     ) {
         // INVARIANT 6: only here, from the side that was asked, does an answer count.
         if let Some(id) = id.as_ref() {
+            // An answer that comes with the end of the time, or after it, is late, whichever
+            // of the two is noticed first.
+            self.tick_questions(now);
             if let Some(key) = self.question_by_prompt.get(id).copied() {
                 return self.answer_question(key, read_answer(result, error), now);
             }
@@ -239,22 +234,20 @@ pub(super) const ID_IN_USE: &str = "another request with this id is still waitin
 pub(super) const TOO_MANY: &str =
     "too many requests are waiting; try again when some have been answered (--max-pending)";
 
-fn id_of_call(text: &str) -> Option<RequestId> {
-    read_message(text).ok()?.id.as_ref().cloned()
+/// Whether a reader that folds case, trims, ends text at a NUL, or drops what cannot be seen
+/// could take a method for `tools/call`.
+fn could_be_call(method: &str) -> bool {
+    let seen = method.split('\0').next().unwrap_or_default();
+    let seen: String = seen
+        .chars()
+        .filter(|c| !c.is_whitespace() && !is_unseen(*c))
+        .collect();
+    let parts: Vec<&str> = seen.split('/').filter(|part| !part.is_empty()).collect();
+    fold(&parts.join("/")) == tool::CALL
 }
 
-/// Whether a client's `tools/list` asks for what ours would: everything, from the front.
-fn asks_for_all(params: Option<&str>) -> bool {
-    let Some(text) = params else {
-        return true;
-    };
-    Value::parse(text).is_ok_and(|params| {
-        params.is_object()
-            && params
-                .members()
-                .iter()
-                .all(|(key, _)| key.decode() == "_meta")
-    })
+fn id_of_call(text: &str) -> Option<RequestId> {
+    read_message(text).ok()?.id.as_ref().cloned()
 }
 
 /// Looks for an id where clients and servers write it: at the very start, or at the very end.

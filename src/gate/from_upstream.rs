@@ -38,16 +38,19 @@ impl Gate {
             }
             // INVARIANT 4: a batch could carry the answer to a request of ours.
             Ok(Line::Batch(entries)) => {
+                let mut unreadable = None;
                 for entry in entries {
                     match read_message(entry) {
                         Ok(message) => {
                             let payload = Payload::Text(entry.to_owned());
                             self.message_from_upstream(&message, payload, now);
                         }
-                        Err(unreadable) => {
-                            self.noise(entry.as_bytes(), &unreadable.error.to_string());
-                        }
+                        Err(found) => unreadable = Some((entry, found.error)),
                     }
+                }
+                // One warning, however many there are.
+                if let Some((entry, error)) = unreadable {
+                    self.noise(entry.as_bytes(), &error.to_string());
                 }
             }
             Err(unreadable) => self.noise(line, &unreadable.error.to_string()),
@@ -107,15 +110,6 @@ impl Gate {
             Some(InFlight::Initialize) => {
                 if self.handshake.is_asked(id) {
                     self.handshake.answered(result);
-                }
-                self.put(Output::ToClient(payload));
-                self.resume_waiting(now);
-            }
-            Some(InFlight::List { generation }) => {
-                if let Some(result) = result
-                    && let Some(unneeded) = self.catalogue.learn(result, generation, now.elapsed)
-                {
-                    self.retired_lists.add(unneeded);
                 }
                 self.put(Output::ToClient(payload));
                 self.resume_waiting(now);

@@ -14,6 +14,7 @@ use super::refusal::{Explanation, Refusal, refused_result};
 use super::state::{Gate, InFlight, Now};
 use crate::approval::digest::CallDigest;
 use crate::audit::record::{Decided, Forwarded, Line, Outcome};
+use crate::audit::redact::write_plain;
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision, Reason, Risk};
@@ -69,7 +70,11 @@ impl Gate {
         approval: NeededApproval,
         now: Now,
     ) {
-        self.in_flight.insert(call.id.clone(), InFlight::Any);
+        let before = self.in_flight.insert(call.id.clone(), InFlight::Any);
+        if before.is_some() {
+            // While the call was held, its id went out with another request.
+            self.ids_are_unique = false;
+        }
         let line = self.line(call, finding, now);
         self.put(Output::Release {
             line,
@@ -106,8 +111,7 @@ impl Gate {
 
     fn line(&mut self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
         self.time.set(now.unix_ms);
-        let mut id = String::new();
-        call.id.write(&mut id);
+        let id = logged_id(call.id);
         Line::decided(&Decided {
             time: &self.time,
             session: &self.session,
@@ -138,11 +142,7 @@ impl Gate {
         id: Option<&RequestId>,
     ) {
         self.time.set(now.unix_ms);
-        let id = id.map(|id| {
-            let mut text = String::new();
-            id.write(&mut text);
-            text
-        });
+        let id = id.map(logged_id);
         let line = Line::decided(&Decided {
             time: &self.time,
             session: &self.session,
@@ -249,6 +249,16 @@ impl Gate {
         let code = ErrorCode::INTERNAL_ERROR;
         self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
     }
+}
+
+/// An id as JSON in which nothing can hide.
+fn logged_id(id: &RequestId) -> String {
+    let mut text = String::new();
+    match id {
+        RequestId::Integer(_) | RequestId::Number(_) => id.write(&mut text),
+        RequestId::Text(id) => write_plain(id, &mut text),
+    }
+    text
 }
 
 /// Whether the client hears of a refusal.

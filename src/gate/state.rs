@@ -16,7 +16,7 @@ use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
-use crate::audit::record::{Line, Timestamp};
+use crate::audit::record::{Line, Outcome, Timestamp};
 use crate::mcp::error::error_response;
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
@@ -37,8 +37,6 @@ pub(super) enum InFlight {
     Any,
     /// The answer to the client's `initialize`.
     Initialize,
-    /// The client's own `tools/list` from the start; holds how often the list had changed.
-    List { generation: u64 },
 }
 
 /// The gate of one client session with one upstream.
@@ -69,10 +67,6 @@ pub struct Gate {
     /// Lists that the upstream may still send, too late.
     pub(super) retired_lists: RetiredIds,
     pub(super) next_key: u64,
-    /// Whether each answer so far can only have been to one request of the client's. Once it
-    /// can not, listings that the client asks for are no longer learned from: an answer to
-    /// something else could be taken for one.
-    pub(super) ids_are_unique: bool,
     /// The size of all held calls together.
     pub(super) held_bytes: usize,
     pub(super) client: Peer,
@@ -111,7 +105,6 @@ impl Gate {
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
             next_key: 0,
-            ids_are_unique: true,
             held_bytes: 0,
             client: Peer::Open,
             upstream: Peer::Open,
@@ -181,9 +174,12 @@ impl Gate {
         }
     }
 
-    /// The line of a released call could not be written, so the call was not sent.
-    pub fn not_recorded(&mut self, ticket: &Ticket) {
+    /// The line of a released call could not be written, so the call was not sent: the client
+    /// is told, and the log, once it can be written again.
+    pub fn not_recorded(&mut self, ticket: &Ticket, now: Now) {
         self.in_flight.remove(&ticket.id);
+        let why = "the audit record could not be written, so the call was not sent";
+        self.record_unheld(now, &ticket.tool, Outcome::Error, why, Some(&ticket.id));
         let refusal = Refusal::NotRecorded;
         let result = refused_result(&ticket.id, &ticket.tool, ticket.era, &refusal, None);
         self.send_to_client(result);
@@ -201,13 +197,19 @@ impl Gate {
         self.close_if_done();
     }
 
-    /// The upstream has gone; `how` says so in words. Everything that waits is answered.
-    pub fn upstream_closed(&mut self, how: &str, now: Now) {
+    /// The upstream takes no more: calls that wait for a decision can never run. What it has
+    /// been sent may still be answered, until [`Gate::upstream_closed`].
+    pub fn upstream_closing(&mut self, how: &str, now: Now) {
         self.upstream = Peer::Gone;
         let held: Vec<HeldKey> = self.held.keys().copied().collect();
         for key in held {
             self.fail_held(key, how, now);
         }
+    }
+
+    /// The upstream has gone; `how` says so in words. Everything that waits is answered.
+    pub fn upstream_closed(&mut self, how: &str, now: Now) {
+        self.upstream_closing(how, now);
         let mut ids: Vec<RequestId> = self.in_flight.drain().map(|(id, _)| id).collect();
         ids.sort();
         for id in ids {
@@ -223,6 +225,15 @@ impl Gate {
     /// Records that the session ends, and how.
     pub fn record_close(&mut self, now: Now, how: &str) {
         self.record_event(now, "close", &[("reason", how)]);
+    }
+
+    /// The line that says how many lines are missing before it: the log could not be written,
+    /// and more was decided than could be kept.
+    #[must_use]
+    pub fn lost_line(&mut self, now: Now, count: &str) -> Line {
+        self.time.set(now.unix_ms);
+        let members = [("server", &*self.settings.server), ("lines", count)];
+        Line::event(&self.time, &self.session, "lost", &members)
     }
 
     pub(super) fn put(&mut self, output: Output) {

@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,14 +52,21 @@ pub struct LedgerFile {
     seq: u64,
     /// Lines of one batch, kept to be used again.
     text: String,
+    /// When it was last seen that `path` still names this file.
+    checked: Duration,
+    /// Whether the lock could be had last time; if not, nobody is kept waiting for it again.
+    lock_was_free: bool,
 }
 
-/// How often a taken lock is tried again, and how long is waited in between: 2 s in all.
+/// How often a taken lock is tried, and how long is waited in between: half a second in all.
 /// Another writer holds it for microseconds; one that holds it longer is stopped or broken.
-const LOCK_TRIES: u32 = 200;
+const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// The longest line whose sequence number is looked for at the file's end.
+/// How often it is looked whether the log was moved.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Where the last sequence number is looked for at first, and at most, from the file's end.
 const TAIL: u64 = 64 * 1024;
+const MAX_TAIL: u64 = 1024 * 1024 * 1024;
 
 impl LedgerFile {
     /// Opens a log for appending, and makes it (mode 0600) where there is none.
@@ -67,29 +74,16 @@ impl LedgerFile {
     /// # Errors
     /// `Open` or `NotAFile`, and those of [`LedgerFile::append`].
     pub fn open(path: &Path) -> Result<LedgerFile, LedgerError> {
-        let open = |source| LedgerError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)
-            .map_err(open)?;
-        if !file.metadata().map_err(open)?.is_file() {
-            return Err(LedgerError::NotAFile(path.to_owned()));
-        }
         let mut ledger = LedgerFile {
-            file,
+            file: open_file(path)?,
             path: path.to_owned(),
             known: 0,
             seq: 0,
             text: String::new(),
+            checked: Duration::ZERO,
+            lock_was_free: true,
         };
-        ledger.append(&[])?;
+        ledger.append(&[], Duration::ZERO)?;
         Ok(ledger)
     }
 
@@ -98,9 +92,18 @@ impl LedgerFile {
     /// A line that this returns for survives the end of this process; against a power cut
     /// it is as safe as the system's page cache ([`LedgerFile::sync`]).
     ///
+    /// `elapsed` is the time since some fixed moment. Once a second it is checked that the
+    /// log's path still names this file; where it was moved away, as log rotation does, a new
+    /// one is begun, and the sequence goes on in it.
+    ///
     /// # Errors
-    /// `Locked` or `Write`; the file is then as it was.
-    pub fn append(&mut self, lines: &[Line]) -> Result<(), LedgerError> {
+    /// `Locked` or `Write`, and those of [`LedgerFile::open`] after a rotation; the file is
+    /// then as it was.
+    pub fn append(&mut self, lines: &[Line], elapsed: Duration) -> Result<(), LedgerError> {
+        if elapsed.saturating_sub(self.checked) >= CHECK_EVERY {
+            self.checked = elapsed;
+            self.follow_path()?;
+        }
         self.lock()?;
         let written = self.append_locked(lines);
         // Closing the file unlocks it too; nothing is left to do where this fails.
@@ -122,13 +125,36 @@ impl LedgerFile {
         })
     }
 
-    fn lock(&self) -> Result<(), LedgerError> {
-        for _ in 0..LOCK_TRIES {
-            match self.file.try_lock() {
-                Ok(()) => return Ok(()),
+    /// Goes over to the file that the path names now, if that is another one.
+    fn follow_path(&mut self) -> Result<(), LedgerError> {
+        let ours = self.file.metadata();
+        let named = std::fs::metadata(&self.path);
+        if let (Ok(ours), Ok(named)) = (&ours, &named)
+            && (ours.dev(), ours.ino()) == (named.dev(), named.ino())
+        {
+            return Ok(());
+        }
+        // What was written to the file that moved stays there.
+        self.file = open_file(&self.path)?;
+        self.known = 0;
+        Ok(())
+    }
+
+    fn lock(&mut self) -> Result<(), LedgerError> {
+        let tries = if self.lock_was_free { LOCK_TRIES } else { 1 };
+        self.lock_was_free = false;
+        for attempt in 0..tries {
+            if attempt > 0 {
                 // The calls that wait for this line may not go on without it, so there is
                 // nothing better to do than to wait.
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            match self.file.try_lock() {
+                Ok(()) => {
+                    self.lock_was_free = true;
+                    return Ok(());
+                }
+                Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => {
                     return Err(LedgerError::Write {
                         path: self.path.clone(),
@@ -150,7 +176,8 @@ impl LedgerFile {
         }
         let mut seq = self.seq;
         for line in lines {
-            seq += 1;
+            // Somebody else's line may claim the highest number there is.
+            seq = seq.saturating_add(1);
             line.write(seq, &mut self.text);
         }
         if let Err(error) = (&self.file).write_all(self.text.as_bytes()) {
@@ -181,7 +208,7 @@ impl LedgerFile {
             }
             // The sequence never goes back, also where a log was cut while we had it open.
             let found = last_seq(&tail, start == 0);
-            if found.is_some() || start == 0 {
+            if found.is_some() || start == 0 || window >= MAX_TAIL {
                 self.seq = self.seq.max(found.unwrap_or(0));
                 return Ok(());
             }
@@ -189,6 +216,26 @@ impl LedgerFile {
             window = window.saturating_mul(16);
         }
     }
+}
+
+fn open_file(path: &Path) -> Result<File, LedgerError> {
+    let open = |source| LedgerError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        // A named pipe must not keep us waiting for its reader.
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(open)?;
+    if !file.metadata().map_err(open)?.is_file() {
+        return Err(LedgerError::NotAFile(path.to_owned()));
+    }
+    Ok(file)
 }
 
 /// The sequence number of the last whole line; its front part may be missing unless `whole`.
@@ -236,7 +283,7 @@ mod tests {
             std::thread::spawn(move || {
                 let mut ledger = LedgerFile::open(&path).unwrap();
                 for n in 0..50 {
-                    ledger.append(&[line(n), line(n)]).unwrap();
+                    ledger.append(&[line(n), line(n)], Duration::ZERO).unwrap();
                 }
             })
         });
@@ -259,11 +306,17 @@ mod tests {
     fn a_line_that_somebody_left_torn_is_ended_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
-        LedgerFile::open(&path).unwrap().append(&[line(1)]).unwrap();
+        LedgerFile::open(&path)
+            .unwrap()
+            .append(&[line(1)], Duration::ZERO)
+            .unwrap();
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str(r#"{"v":1,"seq":2,"ts"#);
         std::fs::write(&path, &text).unwrap();
-        LedgerFile::open(&path).unwrap().append(&[line(2)]).unwrap();
+        LedgerFile::open(&path)
+            .unwrap()
+            .append(&[line(2)], Duration::ZERO)
+            .unwrap();
         assert_eq!(seqs(&path), [1, 2]);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
     }
@@ -273,13 +326,62 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut first = LedgerFile::open(&path).unwrap();
-        let giant = Line::event(&Timestamp::new(0), "s", "test", &[("x", &"x".repeat(3 * TAIL as usize))]);
-        first.append(&[line(1), giant]).unwrap();
-        LedgerFile::open(&path).unwrap().append(&[line(3)]).unwrap();
+        let giant = Line::event(
+            &Timestamp::new(0),
+            "s",
+            "test",
+            &[("x", &"x".repeat(3 * TAIL as usize))],
+        );
+        first.append(&[line(1), giant], Duration::ZERO).unwrap();
+        LedgerFile::open(&path)
+            .unwrap()
+            .append(&[line(3)], Duration::ZERO)
+            .unwrap();
         assert_eq!(seqs(&path), [1, 2, 3]);
         std::fs::write(&path, "").unwrap();
-        first.append(&[line(4)]).unwrap();
+        first.append(&[line(4)], Duration::ZERO).unwrap();
         assert_eq!(seqs(&path), [3], "this writer had seen two lines");
+    }
+
+    #[test]
+    fn a_log_that_is_moved_away_is_begun_anew_and_its_sequence_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let old = dir.path().join("audit.jsonl.1");
+        let mut ledger = LedgerFile::open(&path).unwrap();
+        ledger.append(&[line(1), line(2)], Duration::ZERO).unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        let later = CHECK_EVERY;
+        ledger.append(&[line(3)], later).unwrap();
+        assert_eq!((seqs(&old), seqs(&path)), (vec![1, 2], vec![3]));
+        std::fs::remove_file(&path).unwrap();
+        ledger.append(&[line(4)], 2 * later).unwrap();
+        assert_eq!(seqs(&path), [4]);
+    }
+
+    #[test]
+    fn a_lock_that_is_never_free_fails_fast_after_the_first_time_and_nothing_is_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut ledger = LedgerFile::open(&path).unwrap();
+        let holder = File::open(&path).unwrap();
+        holder.lock().unwrap();
+        for _ in 0..1000 {
+            let result = ledger.append(&[line(1)], Duration::ZERO);
+            assert!(matches!(result, Err(LedgerError::Locked(_))));
+        }
+        holder.unlock().unwrap();
+        ledger.append(&[line(1)], Duration::ZERO).unwrap();
+        assert_eq!(seqs(&path), [1]);
+    }
+
+    #[test]
+    fn the_highest_number_there_is_does_not_end_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        std::fs::write(&path, format!("{{\"seq\":{}}}\n", u64::MAX)).unwrap();
+        let mut ledger = LedgerFile::open(&path).unwrap();
+        ledger.append(&[line(1)], Duration::ZERO).unwrap();
     }
 
     #[test]
@@ -313,9 +415,11 @@ mod tests {
             known: 0,
             seq: 0,
             text: String::new(),
+            checked: Duration::ZERO,
+            lock_was_free: true,
         };
         assert!(matches!(
-            ledger.append(&[line(1)]),
+            ledger.append(&[line(1)], Duration::ZERO),
             Err(LedgerError::Write { .. })
         ));
         assert_eq!(ledger.seq, 0);

@@ -25,10 +25,25 @@ pub enum MessageError {
     /// It holds both `method` and a result or error, so readers differ in what it is.
     #[error("a request and a response in one")]
     TwoKinds,
+    /// It holds more members beside the protocol's own than any message needs.
+    #[error("more than {MAX_OTHERS} members beside the protocol's own")]
+    TooManyMembers,
+    /// A batch holds too many entries.
+    #[error("a batch of more than {MAX_BATCH} entries")]
+    TooManyEntries,
     /// `method` is not a string.
     #[error("`method` is not a string")]
     MethodNotAString,
 }
+
+/// The most members of an envelope beside the protocol's own.
+const MAX_OTHERS: usize = 64;
+/// The most entries of a batch.
+const MAX_BATCH: usize = 4_096;
+/// The longest id that a request may have, in bytes; ids are kept while requests wait.
+const MAX_ID: usize = 1_024;
+/// How much of a key an error repeats.
+const MAX_SHOWN_KEY: usize = 64;
 
 /// A JSON-RPC id, compared by what it means: `1` and `1.0` are one id, `1` and `"1"` are two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +63,15 @@ impl RequestId {
         match self {
             RequestId::Integer(_) | RequestId::Text(_) => true,
             RequestId::Number(token) => !token.contains(['.', 'e', 'E']),
+        }
+    }
+
+    /// Whether it is longer than any request needs.
+    #[must_use]
+    pub fn is_too_long(&self) -> bool {
+        match self {
+            RequestId::Integer(_) => false,
+            RequestId::Number(text) | RequestId::Text(text) => text.len() > MAX_ID,
         }
     }
 
@@ -185,10 +209,7 @@ pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
         Some(b'{') => read_message(text).map(Line::Message),
         Some(b'[') => read_batch(reader)
             .map(Line::Batch)
-            .map_err(|error| Unreadable {
-                id: None,
-                error: error.into(),
-            }),
+            .map_err(|error| Unreadable { id: None, error }),
         Some(_) => Err(Unreadable {
             id: None,
             error: match reader.skip().and_then(|_| reader.end()) {
@@ -199,13 +220,22 @@ pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
     }
 }
 
-fn read_batch(mut reader: Reader<'_>) -> Result<Vec<&str>, JsonError> {
+fn read_batch(mut reader: Reader<'_>) -> Result<Vec<&str>, MessageError> {
     let mut entries = Vec::new();
+    let mut left_out = false;
     reader.array(|reader| {
-        entries.push(reader.skip()?);
+        let entry = reader.skip()?;
+        if entries.len() < MAX_BATCH {
+            entries.push(entry);
+        } else {
+            left_out = true;
+        }
         Ok(())
     })?;
     reader.end()?;
+    if left_out {
+        return Err(MessageError::TooManyEntries);
+    }
     Ok(entries)
 }
 
@@ -269,6 +299,7 @@ impl<'a> Envelope<'a> {
     fn read(&mut self, text: &'a str) -> Result<(), MessageError> {
         let mut reader = Reader::new(text);
         let mut folded = None;
+        let mut too_many = false;
         reader.object(|reader, key| {
             let name = key.decode();
             match &*name {
@@ -289,8 +320,12 @@ impl<'a> Envelope<'a> {
                 "result" => once(self.result.replace(reader.skip()?).is_some()),
                 "error" => once(self.error.replace(reader.skip()?).is_some()),
                 other => {
+                    if self.others.len() >= MAX_OTHERS {
+                        too_many = true;
+                        return reader.skip().map(drop);
+                    }
                     if folds_to_one_of(other, &ENVELOPE_KEYS) {
-                        folded = Some(other.to_owned());
+                        folded = Some(other.chars().take(MAX_SHOWN_KEY).collect());
                     }
                     once(self.others.iter().any(|seen| seen.decode() == other))?;
                     self.others.push(key);
@@ -299,6 +334,9 @@ impl<'a> Envelope<'a> {
             }
         })?;
         reader.end()?;
+        if too_many {
+            return Err(MessageError::TooManyMembers);
+        }
         match folded {
             Some(key) => Err(MessageError::FoldedKey(key)),
             None => Ok(()),

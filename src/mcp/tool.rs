@@ -133,7 +133,7 @@ fn folded_key(members: &[(Text<'_>, Value<'_>)], known: &[&str]) -> Option<Strin
     let keys = members.iter().map(|(key, _)| key.decode());
     keys.into_iter()
         .find(|key| folds_to_one_of(key, known))
-        .map(Cow::into_owned)
+        .map(|key| key.chars().take(64).collect())
 }
 
 /// One tool of a `tools/list` result.
@@ -185,7 +185,9 @@ impl<'a> ListToolsPage<'a> {
                 ("nextCursor", Value::String(cursor)) => {
                     page.next_cursor = Some(cursor.decode().into_owned());
                 }
-                ("ttlMs", Value::Number(token)) => page.ttl_ms = token.parse().ok(),
+                // A lifetime that cannot be read is none at all, not an endless one.
+                ("ttlMs", Value::Number(token)) => page.ttl_ms = Some(token.parse().unwrap_or(0)),
+                ("ttlMs", _) => page.ttl_ms = Some(0),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::audit::record::Line;
-use crate::gate::{Gate, Output, Payload, Permitted, Ticket};
+use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::transport::Stderr;
 
@@ -27,9 +27,9 @@ pub enum Ledger {
 }
 
 impl Ledger {
-    fn append(&mut self, lines: &[Line]) -> Result<(), LedgerError> {
+    fn append(&mut self, lines: &[Line], now: Now) -> Result<(), LedgerError> {
         match self {
-            Ledger::File(file) => file.append(lines),
+            Ledger::File(file) => file.append(lines, now.elapsed),
             Ledger::Stderr { stderr, seq } => {
                 let mut text = String::new();
                 for line in lines {
@@ -42,8 +42,7 @@ impl Ledger {
         }
     }
 
-    /// Asks for everything to reach the disk, at the end of a session.
-    pub(super) fn sync(&self) -> Result<(), LedgerError> {
+    fn sync(&self) -> Result<(), LedgerError> {
         match self {
             Ledger::File(file) => file.sync(),
             Ledger::Stderr { .. } => Ok(()),
@@ -64,7 +63,12 @@ enum Item {
     ToClient(Bytes),
     ToUpstream(Permitted<Bytes>),
     /// Goes to the upstream once the batch's lines are written.
-    Release(Permitted<Bytes>, Ticket),
+    Release {
+        bytes: Permitted<Bytes>,
+        ticket: Ticket,
+        /// Which of the batch's lines is the call's.
+        line: usize,
+    },
 }
 
 /// Collects what one read leads to, then does it.
@@ -72,8 +76,12 @@ enum Item {
 pub(super) struct Effects {
     ledger: Ledger,
     best_effort: bool,
-    /// Whether the last append failed, so that the operator is told once and not per call.
-    log_is_broken: bool,
+    /// Lines that could not be written yet. They go before all others as soon as the log can
+    /// be written again; while any wait, the operator has been told.
+    backlog: Vec<Line>,
+    backlog_bytes: usize,
+    /// Lines that did not even fit there.
+    lost: u64,
     items: Vec<Item>,
     lines: Vec<Line>,
     /// Whether the gate wants the upstream closed.
@@ -92,15 +100,26 @@ impl Effects {
         Effects {
             ledger,
             best_effort,
-            log_is_broken: false,
+            backlog: Vec::new(),
+            backlog_bytes: 0,
+            lost: 0,
             items: Vec::new(),
             lines: Vec::new(),
             close_upstream: false,
         }
     }
 
-    pub(super) fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// Brings what can be brought to the disk, at the end of a session.
+    pub(super) fn finish(&mut self) {
+        if !self.backlog.is_empty() {
+            tracing::error!(
+                "{} audit lines could not be written and are lost",
+                self.backlog.len() as u64 + self.lost
+            );
+        }
+        if let Err(error) = self.ledger.sync() {
+            tracing::error!("{}", crate::relay::with_causes(&error));
+        }
     }
 
     /// Takes over what the gate put out for the line at `frame`, its newline not included.
@@ -139,8 +158,12 @@ impl Effects {
                     payload,
                     ticket,
                 } => {
+                    self.items.push(Item::Release {
+                        bytes: payload.map(bytes),
+                        ticket,
+                        line: self.lines.len(),
+                    });
                     self.lines.push(line);
-                    self.items.push(Item::Release(payload.map(bytes), ticket));
                 }
                 Output::Record(line) => self.lines.push(line),
                 Output::Warn(text) => tracing::warn!("{text}"),
@@ -156,6 +179,7 @@ impl Effects {
     pub(super) fn carry_out(
         &mut self,
         gate: &mut Gate,
+        now: Now,
         read: &[u8],
         client: &mut Outbox,
         upstream: &mut Outbox,
@@ -163,17 +187,17 @@ impl Effects {
         if self.items.is_empty() && self.lines.is_empty() {
             return Lost::default();
         }
-        let recorded = self.append_lines();
-        let mut items = std::mem::take(&mut self.items);
+        let recorded = self.append_lines(gate, now);
         if !recorded {
-            items = self.without_unrecorded(gate, items);
+            self.refuse_unrecorded(gate, now);
         }
+        let items = std::mem::take(&mut self.items);
         let mut to_client = Parts::new(read);
         let mut to_upstream = Parts::new(read);
         for item in &items {
             match item {
                 Item::ToClient(bytes) => to_client.push(bytes),
-                Item::ToUpstream(bytes) | Item::Release(bytes, _) => {
+                Item::ToUpstream(bytes) | Item::Release { bytes, .. } => {
                     to_upstream.push(bytes.get());
                 }
             }
@@ -182,50 +206,101 @@ impl Effects {
             upstream: upstream.write(&to_upstream.finish()).is_err(),
             client: client.write(&to_client.finish()).is_err(),
         };
-        items.clear();
         self.items = items;
+        self.items.clear();
         lost
     }
 
-    fn append_lines(&mut self) -> bool {
+    /// Whether the batch's lines are in the log. If not, they are still in `lines`.
+    fn append_lines(&mut self, gate: &mut Gate, now: Now) -> bool {
         if self.lines.is_empty() {
             return true;
         }
-        let result = self.ledger.append(&self.lines);
-        self.lines.clear();
-        match result {
-            Ok(()) => {
-                if std::mem::take(&mut self.log_is_broken) {
-                    tracing::warn!("the audit log can be written again");
+        if !self.is_log_broken() {
+            return match self.ledger.append(&self.lines, now) {
+                Ok(()) => {
+                    self.lines.clear();
+                    true
                 }
-                true
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.log_is_broken, true) {
+                Err(error) => {
                     let error = crate::relay::with_causes(&error);
-                    tracing::error!("{error}; tool calls are refused until then");
+                    tracing::error!("{error}; tool calls are refused until it can be written");
+                    false
                 }
-                false
-            }
+            };
         }
+        // What waits goes first, so that the log keeps the order of things.
+        let mut all = std::mem::take(&mut self.backlog);
+        let waiting = all.len();
+        all.append(&mut self.lines);
+        if self.lost > 0 {
+            let lost = self.lost.to_string();
+            all.insert(waiting, gate.lost_line(now, &lost));
+        }
+        if self.ledger.append(&all, now).is_ok() {
+            (self.backlog_bytes, self.lost) = (0, 0);
+            tracing::warn!("the audit log can be written again");
+            return true;
+        }
+        if self.lost > 0 {
+            all.remove(waiting);
+        }
+        self.lines = all.split_off(waiting);
+        self.backlog = all;
+        false
     }
 
-    fn without_unrecorded(&mut self, gate: &mut Gate, items: Vec<Item>) -> Vec<Item> {
-        let mut kept = Vec::with_capacity(items.len());
-        for item in items {
+    fn is_log_broken(&self) -> bool {
+        !self.backlog.is_empty() || self.lost > 0
+    }
+
+    /// The batch's lines are not in the log: its calls are refused, and what is true in spite
+    /// of that is kept for later.
+    fn refuse_unrecorded(&mut self, gate: &mut Gate, now: Now) {
+        let lines = std::mem::take(&mut self.lines);
+        let mut sent_or_not = vec![Kept::Yes; lines.len()];
+        let mut kept = Vec::with_capacity(self.items.len());
+        for item in std::mem::take(&mut self.items) {
             match item {
-                Item::Release(_, ticket) if !(self.best_effort && ticket.needed_no_approval()) => {
-                    gate.not_recorded(&ticket);
+                Item::Release { line, ticket, .. }
+                    if !(self.best_effort && ticket.needed_no_approval()) =>
+                {
+                    // The line says `forwarded`, which is now not true.
+                    if let Some(kept) = sent_or_not.get_mut(line) {
+                        *kept = Kept::No;
+                    }
+                    gate.not_recorded(&ticket, now);
                     self.collect(gate, None, true);
                     kept.append(&mut self.items);
                 }
-                item @ (Item::ToClient(_) | Item::ToUpstream(_) | Item::Release(..)) => {
-                    kept.push(item)
+                item @ (Item::ToClient(_) | Item::ToUpstream(_) | Item::Release { .. }) => {
+                    kept.push(item);
                 }
             }
         }
-        kept
+        self.items = kept;
+        let true_ones = lines.into_iter().zip(sent_or_not);
+        let true_ones = true_ones.filter(|(_, kept)| *kept == Kept::Yes);
+        let corrections = std::mem::take(&mut self.lines);
+        for line in true_ones.map(|(line, _)| line).chain(corrections) {
+            if self.backlog_bytes + line.len() > MAX_BACKLOG {
+                self.lost += 1;
+            } else {
+                self.backlog_bytes += line.len();
+                self.backlog.push(line);
+            }
+        }
     }
+}
+
+/// What the lines of a log that cannot be written may take until it can.
+const MAX_BACKLOG: usize = 4 * 1024 * 1024;
+
+/// Whether a line that was not written is still true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
 }
 
 /// Slices to write, neighbours in the read buffer merged into one.

@@ -43,6 +43,11 @@ impl Outbox {
         self.bytes > HIGH_WATER
     }
 
+    /// Whether nobody reads any more what is written here.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.wire.as_ref().is_none_or(Wire::has_hung_up)
+    }
+
     /// Closes the wire; what waits is lost.
     pub(super) fn close(&mut self) {
         self.wire = None;

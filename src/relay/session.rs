@@ -16,6 +16,8 @@ use crate::gate::{Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::transport::{Attempt, Child, Exit, Wire};
 
+/// How long a client that has closed its end may wait for an upstream that takes nothing.
+const STALLED: Duration = Duration::from_secs(30);
 /// How long a peer that is about to go has to take what it is still owed.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long what an upstream wrote before it ended may take to arrive: what it started may hold
@@ -61,6 +63,8 @@ pub struct Session {
     child: Child,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
+    /// Whether the last read took all that it could: more is probably there already.
+    busy: bool,
 }
 
 /// One peer: what it sends and what it is sent.
@@ -104,6 +108,7 @@ impl Session {
             },
             child: ends.child,
             upstream_spoke: false,
+            busy: false,
         }
     }
 
@@ -116,29 +121,37 @@ impl Session {
         // Set while the upstream takes nothing and so nothing is read from the client: that the
         // client has closed does then not show by reading.
         let mut stalled: Option<Instant> = None;
+        let mut look_again = Instant::now();
         let ended = loop {
             let timer = self.gate.poll_timeout();
             let timer = timer.map(|elapsed| self.clock.at(elapsed));
-            // While one side does not read, what would add to its queue is not read either.
-            let may_read = !self.client.output.is_above_high_water()
-                && !self.upstream.output.is_above_high_water();
-            if self.upstream.output.is_above_high_water() {
-                stalled.get_or_insert_with(Instant::now);
-            } else {
+            // While one side does not read, what would add to its queue is not read either. What
+            // the upstream says adds next to nothing to its own: it is read even while it does
+            // not read, since it may do so only once it is rid of what it has to say.
+            let upstream_keeps_up = !self.upstream.output.is_above_high_water();
+            let may_read_upstream = self.client_keeps_up();
+            let may_read_client = may_read_upstream && upstream_keeps_up;
+            if upstream_keeps_up {
                 stalled = None;
+            } else {
+                stalled.get_or_insert_with(|| {
+                    look_again = Instant::now() + FAREWELL;
+                    Instant::now()
+                });
             }
+            let look_again_at = stalled.map(|_| look_again);
             // Every branch only waits and may be cancelled at any time: what is read or
             // written is read or written afterwards.
             let event = tokio::select! {
                 biased;
                 number = &mut signal => Event::Signal(number),
-                _ = readable(&self.client.input), if may_read => Event::Readable(Peer::Client),
-                _ = readable(&self.upstream.input), if may_read => Event::Readable(Peer::Upstream),
+                _ = readable(&self.client.input), if may_read_client => Event::Readable(Peer::Client),
+                _ = readable(&self.upstream.input), if may_read_upstream => Event::Readable(Peer::Upstream),
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 _ = self.child.ended() => Event::ChildEnded,
                 () = sleep_until_some(timer) => Event::Timer,
-                () = sleep_until_some(stalled.map(|since| since + FAREWELL)) => Event::Stalled,
+                () = sleep_until_some(look_again_at) => Event::Stalled,
                 () = sleep_until_some(farewell) => break self.end_by_client().await,
             };
             let step = match event {
@@ -153,20 +166,24 @@ impl Session {
                 // Its stdout may stay open, held by what it started.
                 Event::ChildEnded => ControlFlow::Break(()),
                 Event::Stalled => {
-                    stalled = None;
-                    if self.client_has_hung_up() {
+                    let since = stalled.unwrap_or_else(Instant::now);
+                    if self.client_has_hung_up(since.elapsed()) {
                         self.client_is_gone();
                         break self.end_by_client().await;
                     }
+                    look_again = Instant::now() + FAREWELL;
                     ControlFlow::Continue(())
                 }
-                Event::Timer => {
-                    self.gate.tick(self.clock.now());
-                    let keeps_up = self.client_keeps_up();
-                    self.effects.collect(&mut self.gate, None, keeps_up);
-                    self.carry_out(None)
-                }
+                Event::Timer => self.tick(),
             };
+            if std::mem::take(&mut self.busy) {
+                // A peer that never stops must not keep the reactor from seeing the other one,
+                // a signal, or the time.
+                tokio::task::yield_now().await;
+                if timer.is_some_and(|at| at <= Instant::now()) && self.tick().is_break() {
+                    break self.end_by_upstream().await;
+                }
+            }
             if self.gate.wants_drained() && self.client.output.is_empty() {
                 self.gate.client_drained();
             }
@@ -182,9 +199,7 @@ impl Session {
         };
         self.child.end_what_it_left_behind().await;
         self.record_close(ended);
-        if let Err(error) = self.effects.ledger().sync() {
-            tracing::error!("{}", crate::relay::with_causes(&error));
-        }
+        self.effects.finish();
         ended
     }
 
@@ -197,12 +212,25 @@ impl Session {
         let Some(wire) = &side.input else {
             return ControlFlow::Continue(());
         };
-        match wire.try_read(side.frames.space()) {
+        let space = side.frames.space();
+        let room = space.capacity() - space.len();
+        match wire.try_read(space) {
             Ok(Attempt::NotReady) => ControlFlow::Continue(()),
-            Ok(Attempt::Done(count)) if count > 0 => self.handle_frames(peer),
+            Ok(Attempt::Done(count)) if count > 0 => {
+                self.busy = count == room;
+                self.handle_frames(peer)
+            }
             // An error on reading means what the end means: nothing more will come.
             Ok(Attempt::Done(_)) | Err(_) => self.peer_closed(peer),
         }
+    }
+
+    /// Tells the gate the time.
+    fn tick(&mut self) -> ControlFlow<()> {
+        self.gate.tick(self.clock.now());
+        let keeps_up = self.client_keeps_up();
+        self.effects.collect(&mut self.gate, None, keeps_up);
+        self.carry_out(None)
     }
 
     /// Hands whole lines to the gate and does what they lead to, in one batch.
@@ -249,6 +277,7 @@ impl Session {
         };
         let lost = self.effects.carry_out(
             &mut self.gate,
+            self.clock.now(),
             buffer,
             &mut self.client.output,
             &mut self.upstream.output,
@@ -304,6 +333,7 @@ impl Session {
         self.effects.collect(&mut self.gate, None, false);
         let lost = self.effects.carry_out(
             &mut self.gate,
+            self.clock.now(),
             &[],
             &mut self.client.output,
             &mut self.upstream.output,
@@ -334,6 +364,12 @@ impl Session {
 
     async fn end_by_upstream(&mut self) -> Ended {
         let closed = self.close_upstream();
+        // Calls that are still held can never run; their lines and answers need not wait.
+        self.gate
+            .upstream_closing("the server has closed", self.clock.now());
+        self.effects.collect(&mut self.gate, None, false);
+        // That the upstream is lost is known; that the client is shows below.
+        let _ = self.carry_out(None);
         // What it wrote before it ended is still in its pipe.
         self.relay_the_rest(EXIT_PATIENCE).await;
         let exit = self.child.stop(closed).await;
@@ -405,9 +441,12 @@ impl Session {
         Instant::now()
     }
 
-    fn client_has_hung_up(&self) -> bool {
+    /// Whether the client has gone while nothing was read from it for so long. One that has
+    /// only closed its end after sending much may wait for its answers a while.
+    fn client_has_hung_up(&self, unread_for: Duration) -> bool {
         let input = self.client.input.as_ref();
         input.is_some_and(Wire::has_hung_up)
+            && (self.client.output.has_hung_up() || unread_for >= STALLED)
     }
 
     fn client_keeps_up(&self) -> bool {

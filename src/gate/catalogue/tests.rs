@@ -103,23 +103,20 @@ fn endless_pages_fail_the_list() {
 }
 
 #[test]
-fn a_complete_listing_by_the_client_is_learned_from_and_spares_ours() {
+fn a_list_that_would_fill_the_memory_fails() {
     let mut catalogue = started();
-    let generation = catalogue.generation();
-    let listing = r#"{"tools":[{"name":"a"}]}"#;
-    assert_eq!(
-        catalogue.learn(r#"{"tools":[],"nextCursor":"x"}"#, generation, T0),
-        None
-    );
-    assert!(!catalogue.is_settled(T0));
-    assert_eq!(catalogue.learn(listing, generation, T0), Some(id(1)));
-    assert!(catalogue.is_settled(T0) && catalogue.tool("a").is_some());
-    catalogue.changed();
-    assert_eq!(catalogue.learn(listing, generation, T0), None);
-    assert!(
-        !catalogue.is_settled(T0),
-        "it was asked for before the change"
-    );
+    let long = "d".repeat(MAX_DESCRIPTION);
+    let tools: Vec<String> = (0..5000)
+        .map(|i| format!(r#"{{"name":"t{i}","description":"{long}"}}"#))
+        .collect();
+    let page = format!(r#"{{"tools":[{}]}}"#, tools.join(","));
+    catalogue.answered(Some(&page), T0);
+    assert!(matches!(catalogue.state, State::Failed { .. }));
+    let mut catalogue = started();
+    let name = "n".repeat(MAX_NAME + 1);
+    let page = format!(r#"{{"tools":[{{"name":"{name}"}},{{"name":"a"}}]}}"#);
+    catalogue.answered(Some(&page), T0);
+    assert!(catalogue.tool(&name).is_none() && catalogue.tool("a").is_some());
 }
 
 #[test]
@@ -169,4 +166,7 @@ fn a_list_with_a_lifetime_is_read_again_after_it_but_not_all_the_time() {
     let mut catalogue = started();
     catalogue.answered(Some(r#"{"tools":[],"ttlMs":18446744073709551615}"#), T0);
     assert!(catalogue.is_settled(T0 + Duration::from_secs(4)));
+    let mut catalogue = started();
+    catalogue.answered(Some(r#"{"tools":[],"ttlMs":"for ever"}"#), T0);
+    assert!(!catalogue.is_settled(T0 + Duration::from_secs(5)));
 }

@@ -1,1 +1,388 @@
-//! Prompts over time: timeouts, retries, cancellation, progress, double confirmation.
+//! The life of a question: its time, its retries, its end, and what the client hears meanwhile.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::scene::{Prompt, Scene, call, call_with_token, secs};
+use crate::gate::{Retry, TimeoutAction};
+
+/// A session in which `delete_user` was called as 7, and its prompt.
+fn asked(scene: Scene) -> (Scene, Prompt) {
+    let mut scene = scene.legacy("2025-11-25");
+    scene.client_calls(7, "delete_user", json!({"id": 1}));
+    let prompt = scene.expect_prompt();
+    scene.expect_nothing();
+    (scene, prompt)
+}
+
+// CONTRACT 4: "A timed-out or cancelled prompt is withdrawn from the client." 6: "an ask that
+// nobody answers gets its `timeout` line when it expires".
+#[test]
+fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_refused() {
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.client_reads_all();
+    scene.advance(secs(119));
+    scene.expect_nothing();
+    assert!(scene.decisions().is_empty());
+    scene.advance(secs(1));
+    scene.expect_withdrawn(&prompt);
+    let text = scene.expect_refused(7, "nobody answered in time");
+    assert!(text.contains("\"delete_user\""), "{text}");
+    scene.expect_nothing();
+    let line = scene.expect_logged("timeout", false);
+    assert_eq!(line["duration_ms"], 120_000.0);
+    assert_eq!(scene.decisions().len(), 1);
+}
+
+// CONTRACT 1: "`--timeout-action`: the final outcome of a delivered prompt that nobody answered".
+#[test]
+fn a_delivered_prompt_may_run_out_into_a_yes_where_the_operator_chose_that() {
+    let scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
+    let (mut scene, prompt) = asked(scene);
+    scene.client_reads_all();
+    scene.advance(secs(120));
+    scene.expect_withdrawn(&prompt);
+    scene.expect_forwarded(7);
+    scene.expect_nothing();
+    scene.expect_logged("timeout", true);
+    assert_eq!(scene.decisions().len(), 1);
+}
+
+// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time; never for
+// a lost client, a missing capability, an error".
+#[test]
+fn nothing_but_a_delivered_prompt_runs_out_into_a_yes() {
+    let approving = || Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
+    // Never handed to the client.
+    let (mut scene, prompt) = asked(approving());
+    scene.advance(secs(120));
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(7, "nobody answered in time");
+    scene.expect_logged("timeout", false);
+    // The client is lost.
+    let (mut scene, _) = asked(approving());
+    scene.client_reads_all();
+    scene.client_closes();
+    scene.advance(secs(300));
+    assert!(scene.upstream.is_empty());
+    scene.expect_logged("cancelled", false);
+    // No capability.
+    let mut scene = approving().handshake("2025-11-25", json!({}));
+    scene.client_calls(7, "delete_user", json!({}));
+    scene.expect_refused(7, "`elicitation`");
+    scene.client_reads_all();
+    scene.advance(secs(300));
+    scene.expect_nothing();
+    // Errors only.
+    let (mut scene, prompt) = asked(approving());
+    scene.client_reads_all();
+    scene.answer_with_error(&prompt);
+    for _ in 0..2 {
+        scene.advance(secs(5));
+        let again = scene.expect_prompt();
+        scene.client_reads_all();
+        scene.answer_with_error(&again);
+    }
+    scene.expect_refused(7, "no window");
+    scene.advance(secs(300));
+    scene.expect_nothing();
+    scene.expect_logged("error", false);
+}
+
+// CONTRACT 1: "`--timeout SECONDS`: how long a human has; 0 = no limit".
+#[test]
+fn without_a_limit_a_human_has_all_the_time() {
+    let (mut scene, prompt) = asked(Scene::set(|settings| settings.timeout = None));
+    scene.client_reads_all();
+    assert_eq!(scene.gate.poll_timeout(), None);
+    scene.advance(secs(30 * 24 * 3600));
+    scene.expect_nothing();
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+    scene.expect_logged("approved", true);
+}
+
+// CONTRACT 4: "Everything else, late answers, … is a refusal."
+#[test]
+fn a_late_answer_counts_for_nothing_and_goes_nowhere() {
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.advance(secs(120));
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(7, "nobody answered in time");
+    scene.approve(&prompt);
+    scene.answer_with_error(&prompt);
+    scene.expect_nothing();
+    assert_eq!(scene.decisions().len(), 1);
+    assert!(
+        scene
+            .warnings
+            .iter()
+            .all(|warning| warning.contains("too late"))
+    );
+    assert_eq!(scene.warnings.len(), 2);
+}
+
+// DESIGN 2: "One approval, one execution".
+#[test]
+fn only_the_first_answer_counts() {
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.deny(&prompt);
+    scene.expect_refused(7, "denied by a human");
+    scene.approve(&prompt);
+    scene.expect_nothing();
+    // Nor does the old answer serve the next call of the same kind.
+    scene.client_calls(8, "delete_user", json!({"id": 1}));
+    let next = scene.expect_prompt();
+    assert_ne!(next.id, prompt.id);
+    scene.approve(&prompt);
+    scene.expect_nothing();
+    scene.deny(&next);
+    scene.expect_refused(8, "denied by a human");
+}
+
+// DESIGN 6: "A request from a peer whose id equals a live one of ours is refused."
+#[test]
+fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
+    let request = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+    // Under a prompt's id, from either side.
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.upstream_says(&request(&prompt.id));
+    let answer = scene.take_upstream();
+    assert_eq!(answer["id"], prompt.id);
+    assert!(answer["error"]["message"].is_string(), "{answer}");
+    scene.client_says(&request(&prompt.id));
+    scene.expect_error(prompt.id.clone());
+    scene.client_says(&call(prompt.id.clone(), "read_note", json!({})));
+    scene.expect_error(prompt.id.clone());
+    scene.expect_nothing();
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+    // Under the id of our own `tools/list`, from either side.
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_says(&call(7, "delete_user", json!({})));
+    let list = scene.take_list_request().unwrap();
+    scene.client_says(&request(&list));
+    scene.expect_error(list.clone());
+    scene.client_says(&call(list.clone(), "read_note", json!({})));
+    scene.expect_error(list.clone());
+    scene.upstream_says(&request(&list));
+    let answer = scene.take_upstream();
+    assert_eq!(answer["id"], list);
+    assert!(answer["error"]["message"].is_string(), "{answer}");
+    scene.expect_nothing();
+}
+
+// CONTRACT 1: "retries of a channel that could not decide (for elicitation: only a JSON-RPC error
+// to our prompt; an answer is an answer)".
+#[test]
+fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
+    let (mut scene, first) = asked(Scene::new());
+    scene.answer_with_error(&first);
+    scene.expect_nothing();
+    scene.advance(Duration::from_millis(499));
+    scene.expect_nothing();
+    scene.advance(Duration::from_millis(1));
+    let second = scene.expect_prompt();
+    assert_ne!(second.id, first.id);
+    assert_eq!(second.params, first.params);
+    // The first prompt is over, whatever comes for it now.
+    scene.approve(&first);
+    scene.expect_nothing();
+    scene.answer_with_error(&second);
+    scene.advance(secs(1));
+    let third = scene.expect_prompt();
+    assert!(third.id != first.id && third.id != second.id);
+    scene.approve(&third);
+    scene.expect_forwarded(7);
+    scene.expect_logged("approved", true);
+    // An unreadable answer is an answer.
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.answer(&prompt, json!("no window"));
+    scene.expect_refused(7, "denied by a human");
+    scene.advance(secs(300));
+    scene.expect_nothing();
+}
+
+// CONTRACT 1: "`--approval-retry-attempts`": 2 further tries, then the call is refused.
+#[test]
+fn a_client_that_only_ever_fails_is_asked_so_often_and_no_more() {
+    for attempts in [0, 1, 2, 5] {
+        let (mut scene, mut prompt) = asked(Scene::set(|settings| {
+            settings.retry.attempts = attempts;
+        }));
+        for _ in 0..attempts {
+            scene.answer_with_error(&prompt);
+            scene.expect_nothing();
+            scene.advance(secs(5));
+            prompt = scene.expect_prompt();
+        }
+        scene.answer_with_error(&prompt);
+        scene.expect_refused(7, "the client could not ask: \"no window\"");
+        scene.advance(secs(300));
+        scene.expect_nothing();
+        let line = scene.expect_logged("error", false);
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.contains("no window"), "{line}");
+    }
+}
+
+// CONTRACT 1: "`-backoff`, `-max-backoff`, `-multiplier`".
+#[test]
+fn pauses_between_tries_grow_up_to_the_longest() {
+    let (mut scene, mut prompt) = asked(Scene::set(|settings| {
+        settings.retry = Retry {
+            attempts: 6,
+            initial_backoff: Duration::from_millis(500),
+            max_backoff: secs(5),
+            multiplier: 3.0,
+        };
+    }));
+    for pause in [500, 1500, 4500, 5000, 5000, 5000] {
+        scene.answer_with_error(&prompt);
+        scene.advance(Duration::from_millis(pause - 1));
+        scene.expect_nothing();
+        scene.advance(Duration::from_millis(1));
+        prompt = scene.expect_prompt();
+    }
+}
+
+// DESIGN 3: "Doubt denies. … engine error": a human's time also runs while the client fails.
+#[test]
+fn time_that_runs_out_during_a_pause_is_an_error_and_never_a_yes() {
+    for action in [TimeoutAction::Deny, TimeoutAction::Approve] {
+        let (mut scene, prompt) = asked(Scene::set(|settings| {
+            settings.timeout = Some(secs(3));
+            settings.timeout_action = action;
+            settings.retry.initial_backoff = secs(5);
+        }));
+        scene.client_reads_all();
+        scene.advance(secs(1));
+        scene.answer_with_error(&prompt);
+        scene.advance(secs(2));
+        // There is no prompt out that could be withdrawn.
+        scene.expect_refused(7, "no window");
+        scene.advance(secs(300));
+        scene.expect_nothing();
+        scene.expect_logged("error", false);
+        assert_eq!(scene.decisions().len(), 1);
+    }
+}
+
+// DESIGN, Legacy: "`notifications/cancelled` for a held call: withdraw the prompt, run nothing,
+// forward nothing."
+#[test]
+fn a_cancelled_call_takes_its_prompt_with_it_and_is_not_answered() {
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.client_cancels(7);
+    scene.expect_withdrawn(&prompt);
+    scene.expect_nothing();
+    scene.expect_logged("cancelled", false);
+    scene.approve(&prompt);
+    scene.advance(secs(300));
+    scene.expect_nothing();
+    assert_eq!(scene.decisions().len(), 1);
+    // During a pause between tries there is nothing to withdraw.
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.answer_with_error(&prompt);
+    scene.client_cancels(7);
+    scene.advance(secs(300));
+    scene.expect_nothing();
+    scene.expect_logged("cancelled", false);
+}
+
+// DESIGN, tool catalogue: "Cancelling reaches calls that wait for the list."
+#[test]
+fn a_call_that_waits_for_the_list_can_be_cancelled() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_says(&call(7, "read_note", json!({})));
+    scene.client_says(&call("7", "read_note", json!({})));
+    scene.client_cancels(7);
+    assert_eq!(scene.client.len(), 0);
+    scene.expect_logged("cancelled", false);
+    scene.answer_lists();
+    // 7 and "7" are two ids.
+    scene.expect_forwarded("7");
+    scene.expect_nothing();
+    // An approved call that waits for a list which changed meanwhile.
+    let (mut scene, prompt) = asked(Scene::new());
+    let tools = scene.tools.clone();
+    scene.tools_change(tools);
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": prompt.id,
+        "result": {"action": "accept", "content": {"approved": true}}}));
+    scene.client_cancels(7);
+    scene.answer_lists();
+    scene.expect_nothing();
+    scene.expect_logged("cancelled", false);
+}
+
+// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical".
+#[test]
+fn the_cancellation_of_a_call_that_went_on_goes_on_too() {
+    let (mut scene, prompt) = asked(Scene::new());
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+    let cancel = r#"{ "method":"notifications/cancelled","jsonrpc":"2.0", "params":{"requestId":7.0,"x":1.50}}"#;
+    scene.client_sends(cancel);
+    assert_eq!(scene.upstream.pop_front().unwrap(), cancel);
+    scene.expect_nothing();
+    scene.expect_logged("approved", true);
+}
+
+// CONTRACT 4: "While a call waits and carries a `progressToken`, the client gets a
+// `notifications/progress` every 10 s, with values small enough (below 0.001)".
+#[test]
+fn a_waiting_client_hears_of_progress_every_ten_seconds() {
+    for token in [json!("t-1"), json!(42), json!(-1)] {
+        let mut scene = Scene::new().legacy("2025-11-25");
+        scene.client_says(&call_with_token(7, "delete_user", token.clone()));
+        scene.answer_lists();
+        let prompt = scene.expect_prompt();
+        let mut last = 0.0;
+        for _ in 0..11 {
+            scene.advance(Duration::from_millis(9_999));
+            scene.expect_nothing();
+            scene.advance(Duration::from_millis(1));
+            let told = scene.take_client();
+            assert_eq!(told["method"], "notifications/progress");
+            assert_eq!(told["params"]["progressToken"], token);
+            let value = told["params"]["progress"].as_f64().unwrap();
+            assert!(last < value && value < 0.001, "{told}");
+            last = value;
+            scene.expect_nothing();
+        }
+        scene.approve(&prompt);
+        scene.expect_forwarded(7);
+        scene.advance(secs(300));
+        scene.expect_nothing();
+    }
+}
+
+#[test]
+fn progress_ends_with_the_call_and_needs_a_token() {
+    let (mut scene, _) = asked(Scene::new());
+    scene.advance(secs(119));
+    scene.expect_nothing();
+    for end in [Scene::deny, |scene: &mut Scene, _: &Prompt| {
+        scene.client_cancels(7);
+    }] {
+        let mut scene = Scene::new().legacy("2025-11-25");
+        scene.client_says(&call_with_token(7, "delete_user", "t"));
+        scene.answer_lists();
+        let prompt = scene.expect_prompt();
+        scene.advance(secs(25));
+        assert_eq!(scene.client.len(), 2);
+        end(&mut scene, &prompt);
+        scene.client.clear();
+        scene.advance(secs(300));
+        scene.expect_nothing();
+    }
+    // At the end of its time too: the refusal is the last that the client hears.
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_says(&call_with_token(7, "delete_user", "t"));
+    scene.answer_lists();
+    scene.expect_prompt();
+    scene.advance(secs(300));
+    let last: Value = serde_json::from_str(scene.client.back().unwrap()).unwrap();
+    assert_eq!(last["id"], 7);
+}

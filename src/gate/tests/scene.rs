@@ -254,7 +254,7 @@ impl Scene {
                         let text = resolve(payload.get().clone(), frame);
                         self.upstream.push_back(text);
                     } else {
-                        self.gate.not_recorded(&ticket);
+                        self.gate.not_recorded(&ticket, self.now);
                     }
                 }
                 Output::Record(line) => {

@@ -157,3 +157,12 @@ fn a_results_id_is_read_from_either_end_without_reading_the_result() {
         assert_eq!(id(line), None, "{line}");
     }
 }
+
+#[test]
+fn endless_members_and_entries_are_refused_in_little_time() {
+    let members: Vec<String> = (0..100_000).map(|i| format!(r#""k{i}":1"#)).collect();
+    let text = format!(r#"{{"id":7,"method":"m",{}}}"#, members.join(","));
+    assert_eq!(error_of(&text), MessageError::TooManyMembers);
+    let text = format!("[{}1]", "1,".repeat(1_000_000));
+    assert_eq!(error_of(&text), MessageError::TooManyEntries);
+}
