@@ -70,11 +70,7 @@ impl Gate {
         if self.held_by_id.contains_key(id) || self.in_flight.contains_key(id) || self.is_ours(id) {
             return self.refuse_call(now, Some(id.clone()), name, ID_IN_USE);
         }
-        let too_large = !self.held.is_empty() && self.held_bytes + text.len() > MAX_HELD_BYTES;
-        if self.held.len() >= self.settings.max_pending
-            || self.in_flight.len() >= self.settings.max_pending
-            || too_large
-        {
+        if self.in_flight.len() >= self.settings.max_pending {
             return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
         }
         let era = match params.protocol_version() {
@@ -91,11 +87,17 @@ impl Gate {
             Some(decision) => match decision.action {
                 Action::Pass => self.pass(&call, &decision, payload, now),
                 Action::Block => self.block(&call, &decision, payload, now),
+                Action::Ask if self.holds_too_much(text) => {
+                    self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
+                }
                 Action::Ask => {
                     let key = self.hold(text, &call, now);
                     self.ask_about(key, &decision, now);
                 }
             },
+            None if self.holds_too_much(text) => {
+                self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
+            }
             None => self.hold_for_list(text, &call, payload, now),
         }
     }
@@ -148,6 +150,12 @@ impl Gate {
             engine: None,
         };
         self.refuse(call, &finding, &Refusal::Blocked, Some(decision), now);
+    }
+
+    /// Whether there is no room to keep one more call back.
+    fn holds_too_much(&self, text: &str) -> bool {
+        let too_large = !self.held.is_empty() && self.held_bytes + text.len() > MAX_HELD_BYTES;
+        self.held.len() >= self.settings.max_pending || too_large
     }
 
     /// Keeps a call back.

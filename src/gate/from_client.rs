@@ -8,12 +8,13 @@ use super::held::HeldKey;
 use super::output::Payload;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
+use crate::approval::cache::ApprovalCache;
 use crate::approval::display::is_unseen;
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::read_answer;
 use crate::mcp::json::{Value, line_text};
 use crate::mcp::message::{
-    Id, Kind, Line, Message, MessageError, RequestId, Unreadable, fold, peek_result_id, read_line,
+    Id, Kind, Line, Message, MessageError, RequestId, Unreadable, fold, id_at_the_ends, read_line,
     read_message,
 };
 use crate::mcp::tool;
@@ -40,7 +41,7 @@ impl Gate {
 
     /// The client sent a line longer than the cap; all but its ends is gone.
     pub fn overlong_from_client(&mut self, head: &[u8], tail: &[u8], now: Now) {
-        let id = id_near_the_ends(head, tail);
+        let id = id_at_the_ends(head, tail);
         let reason = "the message is larger than --max-message-size";
         self.record_event(now, "refused", &[("reason", reason)]);
         self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, reason.to_owned());
@@ -148,6 +149,8 @@ impl Gate {
             self.handshake.initialize(id, params);
             // What was listed to another client, or in other words, is not what counts now.
             self.catalogue.changed();
+            // Nor does what was approved in an earlier session cover a call of this one.
+            self.cache = ApprovalCache::new(self.settings.approval_ttl);
             InFlight::Initialize
         } else {
             InFlight::Any
@@ -248,21 +251,4 @@ fn could_be_call(method: &str) -> bool {
 
 fn id_of_call(text: &str) -> Option<RequestId> {
     read_message(text).ok()?.id.as_ref().cloned()
-}
-
-/// Looks for an id where clients and servers write it: at the very start, or at the very end.
-pub(super) fn id_near_the_ends(head: &[u8], tail: &[u8]) -> Option<RequestId> {
-    // What is missing in between does not matter to a look at the ends.
-    let front = head.get(..256).unwrap_or(head);
-    let end = tail.get(tail.len().saturating_sub(256)..).unwrap_or(tail);
-    let after_id = memchr::memmem::find(front, br#"{"jsonrpc":"2.0","id":"#).filter(|at| *at == 0);
-    let line = match after_id {
-        Some(_) => {
-            let rest = front.get(br#"{"jsonrpc":"2.0","id":"#.len()..)?;
-            let token = rest.get(..memchr::memchr(b',', rest)?)?;
-            [br#"{"jsonrpc":"2.0","id":"#, token, br#","result":0}"#].concat()
-        }
-        None => [br#"{"result":"#, end].concat(),
-    };
-    peek_result_id(&line)
 }

@@ -5,13 +5,13 @@
 use rmcp::model::ErrorCode;
 
 use super::catalogue::Next;
-use super::from_client::{ID_IN_USE, id_near_the_ends};
+use super::from_client::ID_IN_USE;
 use super::output::{Output, Payload};
 use super::state::{Gate, InFlight, Now};
 use crate::mcp::error::error_response;
 use crate::mcp::json::line_text;
 use crate::mcp::message::{
-    Id, Kind, Line, Message, RequestId, peek_result_id, read_line, read_message,
+    Id, Kind, Line, Message, RequestId, id_at_the_ends, peek_result_id, read_line, read_message,
 };
 use crate::mcp::tool;
 
@@ -61,7 +61,7 @@ impl Gate {
     /// The upstream sent a line longer than the cap; all but its ends is gone.
     pub fn overlong_from_upstream(&mut self, head: &[u8], tail: &[u8]) {
         let reason = "the server's message is larger than --max-message-size";
-        match id_near_the_ends(head, tail) {
+        match id_at_the_ends(head, tail) {
             Some(id) if self.in_flight.remove(&id).is_some() => {
                 self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, reason.to_owned());
             }

@@ -70,11 +70,7 @@ impl Gate {
         approval: NeededApproval,
         now: Now,
     ) {
-        let before = self.in_flight.insert(call.id.clone(), InFlight::Any);
-        if before.is_some() {
-            // While the call was held, its id went out with another request.
-            self.ids_are_unique = false;
-        }
+        self.in_flight.insert(call.id.clone(), InFlight::Any);
         let line = self.line(call, finding, now);
         self.put(Output::Release {
             line,

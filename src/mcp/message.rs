@@ -389,6 +389,43 @@ pub fn peek_result_id(line: &[u8]) -> Option<RequestId> {
     }
 }
 
+/// The id of a message of which only both ends are left, as far as it stands there: peers
+/// write it before or after what makes a message large. Good for addressing an error only.
+#[must_use]
+pub fn id_at_the_ends(head: &[u8], tail: &[u8]) -> Option<RequestId> {
+    id_at_the_front(&String::from_utf8_lossy(head))
+        .or_else(|| id_at_the_end(&String::from_utf8_lossy(tail)))
+}
+
+fn id_at_the_front(text: &str) -> Option<RequestId> {
+    let mut reader = Reader::new(text);
+    let mut id = None;
+    // The object does not end here, so reading it always fails at some point.
+    let _ = reader.object(|reader, key| match &*key.decode() {
+        "jsonrpc" => reader.skip().map(drop),
+        "id" => {
+            id = RequestId::read(&reader.tree()?);
+            Err(JsonError::TrailingText)
+        }
+        _ => Err(JsonError::TrailingText),
+    });
+    id
+}
+
+fn id_at_the_end(text: &str) -> Option<RequestId> {
+    const KEY: &str = r#","id":"#;
+    let (_, rest) = text.rsplit_once(KEY)?;
+    let mut reader = Reader::new(rest);
+    let id = RequestId::read(&reader.tree().ok()?);
+    // Only what closes the message may follow, or another id was found than the message's.
+    if reader.eat(b',') {
+        let version = [r#""jsonrpc":"2.0"}"#, r#""jsonrpc": "2.0"}"#];
+        let rest = rest.trim_end();
+        return id.filter(|_| version.iter().any(|version| rest.ends_with(version)));
+    }
+    id.filter(|_| reader.eat(b'}') && reader.end().is_ok())
+}
+
 /// How far from a line's end [`peek_result_id`] looks.
 const MAX_PEEKED_ID: usize = 128;
 

@@ -386,3 +386,77 @@ fn progress_ends_with_the_call_and_needs_a_token() {
     let last: Value = serde_json::from_str(scene.client.back().unwrap()).unwrap();
     assert_eq!(last["id"], 7);
 }
+
+// CONTRACT 4: "Double confirmation asks twice".
+#[test]
+fn a_high_risk_call_needs_two_yeses_each_with_its_own_time() {
+    let (mut scene, first) = asked(Scene::set(|settings| settings.double_confirm = true));
+    scene.advance(secs(100));
+    scene.approve(&first);
+    let second = scene.expect_prompt();
+    assert_ne!(second.id, first.id);
+    assert!(second.message.starts_with("Second confirmation"));
+    scene.expect_nothing();
+    assert!(scene.decisions().is_empty());
+    // The first yes does not count twice.
+    scene.approve(&first);
+    scene.expect_nothing();
+    scene.advance(secs(119));
+    scene.expect_nothing();
+    scene.approve(&second);
+    scene.expect_forwarded(7);
+    scene.expect_nothing();
+    let line = scene.expect_logged("approved", true);
+    assert_eq!(line["duration_ms"], 219_000.0);
+    assert_eq!(scene.decisions().len(), 1);
+}
+
+#[test]
+fn a_second_confirmation_that_is_denied_or_not_answered_is_a_refusal() {
+    let confirmed = || {
+        let (mut scene, first) = asked(Scene::set(|settings| settings.double_confirm = true));
+        scene.approve(&first);
+        let second = scene.expect_prompt();
+        (scene, second)
+    };
+    let (mut scene, second) = confirmed();
+    scene.deny(&second);
+    scene.expect_refused(7, "denied by a human");
+    scene.expect_nothing();
+    scene.expect_logged("denied", false);
+    let (mut scene, second) = confirmed();
+    scene.advance(secs(120));
+    scene.expect_withdrawn(&second);
+    scene.expect_refused(7, "nobody answered in time");
+    scene.expect_nothing();
+    scene.expect_logged("timeout", false);
+}
+
+// CONTRACT 1: "`--high-risk-double-confirm`: risk `high` needs two approvals".
+#[test]
+fn one_yes_is_enough_below_high_risk() {
+    let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
+    scene.client_calls(7, "add_note", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+    scene.expect_nothing();
+    assert_eq!(scene.expect_logged("approved", true)["risk"], "medium");
+}
+
+// DESIGN 3: the exception "holds only for a legacy prompt that was delivered": the second prompt
+// is one of its own.
+#[test]
+fn a_second_prompt_that_was_not_delivered_does_not_run_out_into_a_yes() {
+    let (mut scene, first) = asked(Scene::set(|settings| {
+        settings.double_confirm = true;
+        settings.timeout_action = TimeoutAction::Approve;
+    }));
+    scene.client_reads_all();
+    scene.approve(&first);
+    let second = scene.expect_prompt();
+    scene.advance(secs(120));
+    scene.expect_withdrawn(&second);
+    scene.expect_refused(7, "nobody answered in time");
+    scene.expect_logged("timeout", false);
+}

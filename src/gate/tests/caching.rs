@@ -1,1 +1,310 @@
-//! Approvals that cover identical calls.
+//! When one yes serves for more than one call, and when it does not.
+
+use serde_json::{Value, json};
+
+use super::scene::{Prompt, Scene, call, secs, usual_tools};
+use crate::gate::{DedupeField, Settings, TimeoutAction};
+
+/// A session in which approvals are good for a minute.
+fn caching(change: impl FnOnce(&mut Settings)) -> Scene {
+    let scene = Scene::set(|settings| {
+        settings.approval_ttl = secs(60);
+        change(settings);
+    });
+    scene.legacy("2025-11-25")
+}
+
+/// The call is asked about and approved.
+fn approved(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
+    scene.client_calls(id, tool, arguments);
+    let prompt = scene.expect_prompt();
+    scene.approve(&prompt);
+    scene.expect_forwarded(id);
+    scene.expect_nothing();
+    assert_eq!(
+        scene.expect_logged("approved", true)["engine"],
+        "elicitation"
+    );
+}
+
+/// The call runs at once, by an earlier approval.
+fn covered(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
+    scene.client_calls(id, tool, arguments);
+    scene.expect_forwarded(id);
+    scene.expect_nothing();
+    let line = scene.expect_logged("approved", true);
+    assert_eq!(
+        (&line["engine"], &line["request_id"]),
+        (&json!("cache"), &json!(id))
+    );
+}
+
+/// The call is asked about, and denied.
+fn asked_about(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
+    scene.client_calls(id, tool, arguments);
+    let prompt = scene.expect_prompt();
+    scene.deny(&prompt);
+    scene.expect_refused(id, "denied by a human");
+    scene.expect_nothing();
+}
+
+// CONTRACT 1: "`--approve-ttl SECONDS`: an approval covers identical calls for so long".
+#[test]
+fn an_approval_covers_identical_calls_until_its_time_is_over() {
+    let mut scene = caching(|_| {});
+    approved(&mut scene, 1, "delete_user", json!({"id": 1, "why": "x"}));
+    scene.advance(secs(59));
+    covered(&mut scene, 2, "delete_user", json!({"why": "x", "id": 1}));
+    // A use does not renew it.
+    scene.advance(secs(1));
+    asked_about(&mut scene, 3, "delete_user", json!({"id": 1, "why": "x"}));
+}
+
+// CONTRACT 1: "`--approve-ttl`: 0" is the default. DESIGN 2: "One approval, one execution".
+#[test]
+fn without_a_ttl_every_call_is_asked_about() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    approved(&mut scene, 1, "delete_user", json!({"id": 1}));
+    asked_about(&mut scene, 2, "delete_user", json!({"id": 1}));
+}
+
+// CONTRACT 4: "key = SHA-256 over the canonical JSON of the dedupe fields".
+#[test]
+fn an_approval_covers_no_other_call() {
+    let mut scene = caching(|_| {});
+    approved(
+        &mut scene,
+        1,
+        "delete_user",
+        json!({"id": 9_007_199_254_740_992_u64}),
+    );
+    let others = [
+        json!({"id": 9_007_199_254_740_993_u64}),
+        json!({"id": 9_007_199_254_740_992.0}),
+        json!({"id": "9007199254740992"}),
+        json!({}),
+    ];
+    for (id, arguments) in (2..).zip(others) {
+        asked_about(&mut scene, id, "delete_user", arguments);
+    }
+    // Nor another tool, nor one that differs only by case.
+    asked_about(
+        &mut scene,
+        10,
+        "add_note",
+        json!({"id": 9_007_199_254_740_992_u64}),
+    );
+    asked_about(
+        &mut scene,
+        11,
+        "Delete_User",
+        json!({"id": 9_007_199_254_740_992_u64}),
+    );
+    // Nor the same call with a parameter that the human has not seen.
+    let mut with_task = call(12, "delete_user", json!({"id": 9_007_199_254_740_992_u64}));
+    with_task["params"]["task"] = json!({"ttl": 1});
+    scene.client_says(&with_task);
+    scene.expect_prompt();
+}
+
+// CONTRACT 4: "only approvals are cached".
+#[test]
+fn refusals_of_any_kind_cover_nothing() {
+    let mut scene = caching(|settings| settings.timeout = Some(secs(10)));
+    asked_about(&mut scene, 1, "delete_user", json!({}));
+    asked_about(&mut scene, 2, "delete_user", json!({}));
+    // Nobody answered.
+    scene.client_calls(3, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.advance(secs(10));
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(3, "nobody answered in time");
+    approved(&mut scene, 4, "delete_user", json!({}));
+}
+
+// CONTRACT 4: "only approvals are cached": silence that the operator lets pass is none.
+#[test]
+fn a_timeout_that_let_a_call_run_covers_no_other() {
+    let mut scene = caching(|settings| settings.timeout_action = TimeoutAction::Approve);
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.client_reads_all();
+    scene.advance(secs(120));
+    scene.expect_withdrawn(&prompt);
+    scene.expect_forwarded(1);
+    scene.expect_logged("timeout", true);
+    asked_about(&mut scene, 2, "delete_user", json!({}));
+}
+
+/// Two identical calls, 1 and 2, that wait on one prompt.
+fn two_on_one_prompt() -> (Scene, Prompt) {
+    let mut scene = caching(|_| {});
+    scene.client_calls(1, "delete_user", json!({"id": 1}));
+    let prompt = scene.expect_prompt();
+    scene.client_calls(2, "delete_user", json!({"id": 1}));
+    scene.expect_nothing();
+    (scene, prompt)
+}
+
+// CONTRACT 4: "Identical calls that wait at the same time share one prompt when a TTL is set."
+#[test]
+fn identical_calls_that_wait_share_one_prompt_where_a_ttl_is_set() {
+    let (mut scene, prompt) = two_on_one_prompt();
+    // Another one has a prompt of its own.
+    scene.client_calls(3, "delete_user", json!({"id": 2}));
+    let other = scene.expect_prompt();
+    scene.approve(&prompt);
+    scene.expect_forwarded(1);
+    scene.expect_forwarded(2);
+    scene.expect_nothing();
+    let words: Vec<_> = scene
+        .decisions()
+        .iter()
+        .map(|line| &line["decision"])
+        .collect();
+    assert_eq!(words, ["approved", "approved"]);
+    scene.deny(&other);
+    scene.expect_refused(3, "denied");
+    // A no holds for all that waited.
+    let (mut scene, prompt) = two_on_one_prompt();
+    scene.deny(&prompt);
+    scene.expect_refused(1, "denied");
+    scene.expect_refused(2, "denied");
+    scene.expect_nothing();
+    assert_eq!(scene.decisions().len(), 2);
+}
+
+#[test]
+fn identical_calls_are_asked_about_one_by_one_where_no_ttl_is_set() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({"id": 1}));
+    let first = scene.expect_prompt();
+    scene.client_calls(2, "delete_user", json!({"id": 1}));
+    let second = scene.expect_prompt();
+    scene.approve(&second);
+    scene.expect_forwarded(2);
+    scene.expect_nothing();
+    scene.deny(&first);
+    scene.expect_refused(1, "denied");
+}
+
+// CONTRACT 4: "A timed-out or cancelled prompt is withdrawn": one that somebody still waits for
+// is not cancelled.
+#[test]
+fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
+    let (mut scene, prompt) = two_on_one_prompt();
+    scene.client_cancels(1);
+    scene.expect_nothing();
+    scene.expect_logged("cancelled", false);
+    scene.approve(&prompt);
+    scene.expect_forwarded(2);
+    scene.expect_nothing();
+    let (mut scene, prompt) = two_on_one_prompt();
+    scene.client_cancels(2);
+    scene.client_cancels(1);
+    scene.expect_withdrawn(&prompt);
+    scene.approve(&prompt);
+    scene.expect_nothing();
+    assert_eq!(scene.decisions().len(), 2);
+    // Nor did the yes that came too late reach the cache.
+    asked_about(&mut scene, 3, "delete_user", json!({"id": 1}));
+}
+
+// CONTRACT 1: "`--approval-dedupe-key-fields`: what makes two calls identical".
+#[test]
+fn the_operator_says_which_fields_make_two_calls_identical() {
+    let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
+    approved(&mut scene, 1, "delete_user", json!({"id": 1}));
+    covered(&mut scene, 2, "delete_user", json!({"id": 2}));
+    asked_about(&mut scene, 3, "add_note", json!({"id": 1}));
+}
+
+// CONTRACT 2: "`approvalDedupeArgKeys`".
+#[test]
+fn the_operator_says_which_arguments_count() {
+    let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
+    approved(&mut scene, 1, "delete_user", json!({"id": 1, "note": "a"}));
+    covered(&mut scene, 2, "delete_user", json!({"note": "b", "id": 1}));
+    covered(&mut scene, 3, "delete_user", json!({"id": 1}));
+    asked_about(&mut scene, 4, "delete_user", json!({"id": 2, "note": "a"}));
+    asked_about(&mut scene, 5, "delete_user", json!({"note": "a"}));
+}
+
+// CONTRACT 2: "`approvalDedupeKeyFields` (server, tool, args; also risk)".
+#[test]
+fn where_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
+    let mut scene = caching(|settings| {
+        settings.dedupe_fields = vec![DedupeField::Tool, DedupeField::Args, DedupeField::Risk];
+    });
+    approved(&mut scene, 1, "add_note", json!({}));
+    covered(&mut scene, 2, "add_note", json!({}));
+    // The tool is the same in all that a call says; only its hints, and so the risk, changed.
+    let mut tools = usual_tools();
+    tools[2]["annotations"] = json!({"destructiveHint": true});
+    scene.tools_change(tools);
+    asked_about(&mut scene, 3, "add_note", json!({}));
+}
+
+// CONTRACT 4: "Double confirmation asks twice; a cache hit skips both."
+#[test]
+fn a_covered_call_skips_both_confirmations() {
+    let mut scene = caching(|settings| settings.double_confirm = true);
+    scene.client_calls(1, "delete_user", json!({}));
+    let first = scene.expect_prompt();
+    scene.approve(&first);
+    let second = scene.expect_prompt();
+    // The first yes alone covers nothing.
+    scene.client_calls(2, "delete_user", json!({}));
+    scene.expect_nothing();
+    scene.approve(&second);
+    scene.expect_forwarded(1);
+    scene.expect_forwarded(2);
+    covered(&mut scene, 3, "delete_user", json!({}));
+}
+
+// DESIGN 2: "A verdict is bound to … digest of the tool's definition".
+#[test]
+fn an_approval_ends_with_the_definition_that_it_was_given_for() {
+    let mut scene = caching(|_| {});
+    approved(&mut scene, 1, "delete_user", json!({"id": 1}));
+    let mut tools = usual_tools();
+    tools[1]["description"] = json!("Deletes a user and all that the user ever wrote.");
+    scene.tools_change(tools);
+    asked_about(&mut scene, 2, "delete_user", json!({"id": 1}));
+    // The old definition is back: what was approved is what runs.
+    scene.tools_change(usual_tools());
+    covered(&mut scene, 3, "delete_user", json!({"id": 1}));
+    // No list at all is another definition too.
+    scene.tools_change(usual_tools());
+    scene.client_says(&call(4, "delete_user", json!({"id": 1})));
+    assert!(scene.take_list_request().is_some());
+    scene.advance(secs(5));
+    scene.expect_prompt();
+}
+
+// CONTRACT 3: a tool that has become harmless passes by the policy, not by the cache, and one
+// that is denied is blocked, whatever was approved.
+#[test]
+fn the_policy_comes_before_the_cache() {
+    let mut scene = caching(|_| {});
+    approved(&mut scene, 1, "add_note", json!({}));
+    let mut tools = usual_tools();
+    tools[2]["annotations"] = json!({"readOnlyHint": true});
+    scene.tools_change(tools);
+    scene.client_calls(2, "add_note", json!({}));
+    scene.expect_forwarded(2);
+    let line = scene.expect_logged("passed", true);
+    assert_eq!(line.get("engine"), None);
+}
+
+// DESIGN 2: "what runs" carries its own digest in the log, also where an earlier yes covers it.
+#[test]
+fn the_line_of_a_covered_call_says_what_it_was_covered_by() {
+    let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
+    approved(&mut scene, 1, "delete_user", json!({"id": 1}));
+    covered(&mut scene, 2, "delete_user", json!({"id": 2}));
+    let lines = scene.decisions();
+    assert_ne!(lines[0]["call"], lines[1]["call"]);
+    assert_eq!(lines[1]["reason"], "an earlier approval covers it");
+    assert_eq!(lines[1]["args"], json!({"id": 2}));
+}

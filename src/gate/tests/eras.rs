@@ -1,1 +1,379 @@
-//! Revisions, capabilities, and the handshake.
+//! What differs by protocol revision, and what the handshake allows.
+
+use serde_json::{Value, json};
+
+use super::scene::{Prompt, Scene, call, secs};
+use crate::gate::{Settings, TimeoutAction};
+use crate::policy::{Mode, Rules};
+
+/// The prompt for a call of `delete_user` in a session of this revision.
+fn prompt_in(revision: &str, capabilities: Value) -> Prompt {
+    let mut scene = Scene::new().handshake(revision, capabilities);
+    scene.client_calls(7, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.expect_nothing();
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+    prompt
+}
+
+/// The refusal of a call of `delete_user`, which nobody was asked about.
+fn refusal_in(revision: &str, capabilities: Value) -> String {
+    let mut scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve)
+        .handshake(revision, capabilities);
+    scene.client_calls(7, "delete_user", json!({}));
+    let text = scene.expect_refused(7, "it needs a human's approval");
+    scene.client_reads_all();
+    scene.advance(secs(300));
+    // No `elicitation/create`, and no call.
+    scene.expect_nothing();
+    scene.expect_logged("denied", false);
+    assert_eq!(scene.decisions().len(), 1);
+    // What needs no human is not concerned.
+    scene.client_calls(8, "read_note", json!({}));
+    scene.expect_forwarded(8);
+    text
+}
+
+// CONTRACT 4: "The request is `elicitation/create` in the words of the protocol revision in use".
+// DESIGN: "(2025-06-18 has no `mode` key; 2025-11-25 has)".
+#[test]
+fn a_prompt_is_written_in_the_words_of_the_revision_in_use() {
+    let old = prompt_in("2025-06-18", json!({"elicitation": {}}));
+    assert_eq!(old.params.get("mode"), None);
+    let new = prompt_in("2025-11-25", json!({"elicitation": {}}));
+    assert_eq!(new.params["mode"], "form");
+    for prompt in [old, new] {
+        let schema = &prompt.params["requestedSchema"];
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["required"], json!(["approved"]));
+        assert_eq!(schema["properties"]["approved"]["type"], "boolean");
+        assert_eq!(schema["properties"]["reason"]["type"], "string");
+        // "Nothing is pre-ticked."
+        assert!(!schema.to_string().contains("default"), "{schema}");
+        let id = prompt.id.as_str().unwrap();
+        assert!(
+            id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{id}"
+        );
+    }
+}
+
+// CONTRACT 4: "Only a client that declared elicitation is asked."
+#[test]
+fn a_client_that_shows_forms_can_be_asked_whatever_else_it_shows() {
+    for capabilities in [
+        json!({"elicitation": {}}),
+        json!({"elicitation": {"form": {}}}),
+        json!({"elicitation": {"form": {}, "url": {}}, "roots": {}}),
+    ] {
+        assert_eq!(prompt_in("2025-11-25", capabilities).params["mode"], "form");
+    }
+}
+
+// DESIGN: "A client whose capabilities lack elicitation … is never sent one."
+#[test]
+fn a_client_that_shows_no_forms_is_never_asked() {
+    for capabilities in [
+        json!({}),
+        json!({"sampling": {}, "roots": {}}),
+        json!({"elicitation": {"url": {}}}),
+        json!({"elicitation": true}),
+        json!({"elicitation": null}),
+        json!({"Elicitation": {}}),
+        json!({"experimental": {"elicitation": {}}}),
+        json!(null),
+    ] {
+        let text = refusal_in("2025-11-25", capabilities);
+        assert!(
+            text.contains("does not declare") && text.contains("`elicitation`"),
+            "{text}"
+        );
+    }
+}
+
+// DESIGN, two eras: legacy revisions from 2024-11-05 on; the first two have no elicitation.
+#[test]
+fn a_revision_without_elicitation_is_named_in_the_refusal() {
+    for revision in ["2024-11-05", "2025-03-26", "2031-01-01", "1.0", ""] {
+        let text = refusal_in(revision, json!({"elicitation": {}}));
+        assert!(
+            text.contains(&format!("protocol revision \"{revision}\"")),
+            "{text}"
+        );
+        assert!(text.contains("2025-11-25"), "{text}");
+    }
+}
+
+// DESIGN: "lets client and upstream find their common version": the server's word counts.
+#[test]
+fn the_revision_that_the_upstream_chose_counts() {
+    let mut scene = Scene::new();
+    let mut hello = initialize("init", json!({"elicitation": {}}));
+    hello["params"]["protocolVersion"] = json!("2025-11-25");
+    scene.client_says(&hello);
+    scene.upstream_says(&initialized_as("init", "2025-03-26"));
+    scene.client_says(&initialized());
+    scene.client.clear();
+    scene.upstream.clear();
+    scene.client_calls(7, "delete_user", json!({}));
+    scene.expect_refused(7, "protocol revision \"2025-03-26\"");
+    scene.expect_nothing();
+}
+
+fn initialize(id: &str, capabilities: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": capabilities,
+        "clientInfo": {"name": "c", "version": "1"}}})
+}
+
+fn initialized_as(id: &str, revision: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": {"protocolVersion": revision,
+        "capabilities": {"tools": {}}, "serverInfo": {"name": "u", "version": "1"}}})
+}
+
+fn initialized() -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/initialized"})
+}
+
+// DESIGN, tool catalogue: "In a legacy session it asks only after the client's `initialized`; a
+// call before the handshake that would need a decision is refused."
+#[test]
+fn a_call_before_the_handshake_is_refused() {
+    let refused = |scene: &mut Scene, id: i64| {
+        for tool in ["read_note", "delete_user"] {
+            scene.client_says(&call(id, tool, json!({})));
+            scene.expect_refused(id, "before the client's `notifications/initialized`");
+            scene.expect_nothing();
+            scene.expect_logged("denied", false);
+        }
+    };
+    let mut scene = Scene::new();
+    refused(&mut scene, 1);
+    // An `initialized` out of nowhere opens nothing.
+    scene.client_says(&initialized());
+    scene.take_upstream();
+    refused(&mut scene, 2);
+    scene.client_says(&initialize("init", json!({"elicitation": {}})));
+    scene.take_upstream();
+    refused(&mut scene, 3);
+    scene.upstream_says(&initialized_as("init", "2025-11-25"));
+    scene.take_client();
+    refused(&mut scene, 4);
+    scene.client_says(&initialized());
+    scene.take_upstream();
+    scene.client_calls(5, "read_note", json!({}));
+    scene.expect_forwarded(5);
+}
+
+// DESIGN, tool catalogue: it asks "only after the client's `initialized`", and no server may be
+// asked anything before it has answered `initialize`.
+#[test]
+fn calls_that_were_sent_ahead_wait_for_the_upstreams_answer_and_are_decided_then() {
+    let mut scene = Scene::new();
+    scene.client_says(&initialize("init", json!({"elicitation": {}})));
+    scene.client_says(&initialized());
+    scene.client_says(&call(1, "read_note", json!({})));
+    scene.client_says(&call(2, "delete_user", json!({})));
+    assert_eq!(scene.take_upstream()["method"], "initialize");
+    assert_eq!(scene.take_upstream()["method"], "notifications/initialized");
+    scene.advance(secs(4));
+    scene.expect_nothing();
+    scene.upstream_says(&initialized_as("init", "2025-06-18"));
+    assert_eq!(scene.take_client()["id"], "init");
+    scene.answer_lists();
+    scene.expect_forwarded(1);
+    let prompt = scene.expect_prompt();
+    assert_eq!(prompt.params.get("mode"), None);
+    scene.approve(&prompt);
+    scene.expect_forwarded(2);
+    scene.expect_nothing();
+}
+
+// CONTRACT 3: deny, allow and mode `none` come before anything that the list says.
+#[test]
+fn what_needs_no_list_needs_no_handshake() {
+    let rules = Rules {
+        allow: vec!["ping_*".into()],
+        deny: vec!["drop_*".into()],
+        ..Rules::default()
+    };
+    let mut scene = Scene::with(Settings::default(), rules);
+    scene.client_says(&call(1, "ping_host", json!({})));
+    scene.expect_forwarded(1);
+    scene.client_says(&call(2, "drop_table", json!({})));
+    scene.expect_refused(2, "blocked");
+    scene.expect_nothing();
+    let rules = Rules {
+        mode: Mode::None,
+        ..Rules::default()
+    };
+    let mut scene = Scene::with(Settings::default(), rules);
+    scene.client_says(&call(1, "delete_user", json!({})));
+    scene.expect_forwarded(1);
+    scene.expect_nothing();
+}
+
+/// A call in the words of 2026-07-28, by a client that could be asked.
+fn stateless_call(id: i64, tool: &str) -> Value {
+    let mut call = call(id, tool, json!({}));
+    call["params"]["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1.0"},
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
+        "progressToken": 5,
+        "com.example/trace": "t",
+    });
+    call
+}
+
+// DESIGN: the modern era is "stateless, `_meta` on every request"; 2026-07-28: the required
+// fields "MUST be included on every request", so also on the proxy's own `tools/list`.
+#[test]
+fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
+    let mut scene = Scene::new();
+    let read = stateless_call(1, "read_note").to_string();
+    scene.client_sends(&read);
+    let list = scene.take_upstream();
+    assert_eq!(list["method"], "tools/list");
+    assert_eq!(
+        list["params"],
+        json!({"_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1.0"},
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
+        }})
+    );
+    // Every page is asked for with it.
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list["id"],
+        "result": {"tools": [], "nextCursor": "p2"}}));
+    let next = scene.take_upstream();
+    assert_eq!(next["params"]["cursor"], "p2");
+    assert_eq!(next["params"]["_meta"], list["params"]["_meta"]);
+    assert_ne!(next["id"], list["id"]);
+    scene.expect_nothing();
+    let tools = scene.tools.clone();
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": next["id"], "result": {"tools": tools}}));
+    assert_eq!(scene.upstream.pop_front().unwrap(), read);
+    scene.expect_nothing();
+    scene.expect_logged("passed", true);
+}
+
+// DESIGN 3: `timeoutAction: approve` holds never "in the modern era (where no open request exists
+// to run)", and no server-to-client request exists there.
+#[test]
+fn a_stateless_call_that_needs_a_human_is_refused_in_the_words_of_its_era() {
+    let refused = |mut scene: Scene| {
+        scene.client_says(&stateless_call(1, "delete_user"));
+        // It may be that the list is known.
+        while let Some(id) = scene.take_list_request() {
+            let tools = scene.tools.clone();
+            scene.upstream_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}));
+        }
+        let answer = scene.take_client();
+        assert_eq!(answer["id"], 1);
+        assert_eq!(answer["result"]["isError"], true);
+        assert_eq!(answer["result"]["resultType"], "complete");
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("2026-07-28"), "{text}");
+        scene.client_reads_all();
+        scene.advance(secs(300));
+        scene.expect_nothing();
+        scene.expect_logged("denied", false);
+    };
+    let approving = || Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
+    refused(approving());
+    // Also on a connection whose client once said `initialize` and could be asked.
+    refused(approving().legacy("2025-11-25"));
+}
+
+// CONTRACT 5: a refusal is an "ordinary result": `resultType` is a word of 2026-07-28 only.
+#[test]
+fn a_refusal_in_a_legacy_session_has_no_result_type() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.deny(&prompt);
+    let answer = scene.take_client();
+    assert_eq!(answer["result"]["isError"], true);
+    assert_eq!(answer["result"].get("resultType"), None, "{answer}");
+}
+
+// DESIGN: capabilities count "per session in legacy", and a session begins with `initialize`.
+#[test]
+fn a_second_initialize_starts_from_the_beginning() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_forwarded(1);
+    scene.client_says(&initialize("again", json!({})));
+    scene.take_upstream();
+    // Nothing of the first handshake holds any more, nor does the list.
+    for tool in ["read_note", "delete_user"] {
+        scene.client_says(&call(2, tool, json!({})));
+        scene.expect_refused(2, "before the client's `notifications/initialized`");
+    }
+    scene.upstream_says(&initialized_as("again", "2025-11-25"));
+    scene.take_client();
+    scene.client_says(&initialized());
+    scene.take_upstream();
+    scene.client_says(&call(3, "delete_user", json!({})));
+    assert!(!scene.upstream.is_empty(), "the list is asked for again");
+    scene.answer_lists();
+    scene.expect_refused(3, "does not declare");
+    scene.expect_nothing();
+}
+
+// CONTRACT 4: "only approvals are cached, per client session".
+#[test]
+fn an_approval_does_not_outlive_its_session() {
+    let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60)).legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.approve(&prompt);
+    scene.expect_forwarded(1);
+    let mut scene = scene.legacy("2025-11-25");
+    scene.client_calls(2, "delete_user", json!({}));
+    scene.expect_prompt();
+    scene.expect_nothing();
+}
+
+// DESIGN: "A client whose capabilities lack elicitation is never sent one": not the second of two
+// either, nor one that is tried again, when it has shaken hands anew meanwhile.
+#[test]
+fn a_question_does_not_go_on_after_a_handshake_that_takes_forms_away() {
+    let asked = || {
+        let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
+        scene.client_calls(1, "delete_user", json!({}));
+        let prompt = scene.expect_prompt();
+        (scene, prompt)
+    };
+    let (mut scene, prompt) = asked();
+    scene.answer_with_error(&prompt);
+    let mut scene = scene.handshake("2025-11-25", json!({}));
+    scene.advance(secs(1));
+    scene.expect_refused(1, "does not declare");
+    scene.expect_nothing();
+    let (scene, prompt) = asked();
+    let mut scene = scene.handshake("2025-11-25", json!({}));
+    scene.approve(&prompt);
+    scene.expect_refused(1, "does not declare");
+    scene.advance(secs(300));
+    scene.expect_nothing();
+}
+
+// DESIGN, tool catalogue: no list is asked for before the upstream has answered this handshake.
+#[test]
+fn what_is_sent_ahead_in_a_second_handshake_waits_for_the_second_answer() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_says(&initialize("again", json!({})));
+    scene.client_says(&initialized());
+    scene.client_says(&call(1, "delete_user", json!({})));
+    assert_eq!(scene.take_upstream()["method"], "initialize");
+    assert_eq!(scene.take_upstream()["method"], "notifications/initialized");
+    scene.expect_nothing();
+    scene.upstream_says(&initialized_as("again", "2025-11-25"));
+    scene.take_client();
+    scene.answer_lists();
+    scene.expect_refused(1, "does not declare");
+    scene.expect_nothing();
+}

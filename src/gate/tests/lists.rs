@@ -223,6 +223,8 @@ fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about()
         "{}",
         again.message
     );
+    // Nor is its risk talked down.
+    assert!(again.message.contains("Risk: medium"), "{}", again.message);
     scene.deny(&again);
     scene.expect_refused(7, "denied by a human");
     scene.expect_nothing();
@@ -239,6 +241,18 @@ fn a_tool_that_is_gone_when_the_human_says_yes_is_asked_about_as_unlisted() {
     assert!(!again.message.contains("Deletes a user."));
     scene.approve(&again);
     scene.expect_forwarded(7);
+    scene.expect_nothing();
+}
+
+// DESIGN, Tool catalogue: "Names are looked up exactly, by case."
+#[test]
+fn a_call_in_another_case_is_one_of_an_unlisted_tool() {
+    let tools = json!([{"name": "Read_Note", "annotations": {"readOnlyHint": true}}]);
+    let mut scene = session().with_tools(tools);
+    scene.client_calls(1, "read_note", json!({}));
+    assert!(is_shown_as_unlisted(&scene.expect_prompt()));
+    scene.client_calls(2, "Read_Note", json!({}));
+    scene.expect_forwarded(2);
     scene.expect_nothing();
 }
 

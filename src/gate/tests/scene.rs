@@ -17,6 +17,19 @@ pub(super) enum Log {
     Broken,
 }
 
+/// Something that the gate did, for tests that look at the order of things.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Event {
+    /// The client got this line.
+    Client(String),
+    /// The client got this notification of progress.
+    Progress(String),
+    /// The upstream got this line.
+    Upstream(String),
+    /// This audit line was made; whether it could be written.
+    Line { line: Value, written: bool },
+}
+
 pub(super) struct Scene {
     pub(super) gate: Gate,
     pub(super) now: Now,
@@ -26,6 +39,8 @@ pub(super) struct Scene {
     pub(super) upstream: VecDeque<String>,
     /// Audit lines, oldest first.
     pub(super) log: Vec<Value>,
+    /// All that happened, oldest first, with the time of each.
+    pub(super) journal: Vec<(Duration, Event)>,
     pub(super) warnings: Vec<String>,
     pub(super) close_upstream: u32,
     pub(super) log_state: Log,
@@ -73,6 +88,7 @@ impl Scene {
             client: VecDeque::new(),
             upstream: VecDeque::new(),
             log: Vec::new(),
+            journal: Vec::new(),
             warnings: Vec::new(),
             close_upstream: 0,
             log_state: Log::Writable,
@@ -132,6 +148,20 @@ impl Scene {
     pub(super) fn upstream_sends(&mut self, line: &str) {
         self.gate.from_upstream(line.as_bytes(), self.now);
         self.carry_out(line.as_bytes());
+    }
+
+    /// The client sends a line longer than the cap, of which only the ends are left.
+    pub(super) fn client_sends_overlong(&mut self, head: &str, tail: &str) {
+        let (head, tail) = (head.as_bytes(), tail.as_bytes());
+        self.gate.overlong_from_client(head, tail, self.now);
+        self.carry_out(b"");
+    }
+
+    /// As [`Scene::client_sends_overlong`], from the other side.
+    pub(super) fn upstream_sends_overlong(&mut self, head: &str, tail: &str) {
+        let (head, tail) = (head.as_bytes(), tail.as_bytes());
+        self.gate.overlong_from_upstream(head, tail);
+        self.carry_out(b"");
     }
 
     pub(super) fn upstream_says(&mut self, message: &Value) {
@@ -219,12 +249,17 @@ impl Scene {
     pub(super) fn advance(&mut self, by: Duration) {
         let end = self.now.elapsed + by;
         while let Some(due) = self.gate.poll_timeout().filter(|due| *due <= end) {
-            self.now.elapsed = self.now.elapsed.max(due);
+            self.set_clock(self.now.elapsed.max(due));
             self.gate.tick(self.now);
             self.carry_out(b"");
         }
-        self.now.elapsed = end;
-        self.now.unix_ms += i64::try_from(by.as_millis()).unwrap();
+        self.set_clock(end);
+    }
+
+    fn set_clock(&mut self, elapsed: Duration) {
+        let passed = elapsed - self.now.elapsed;
+        self.now.elapsed = elapsed;
+        self.now.unix_ms += i64::try_from(passed.as_millis()).unwrap();
     }
 
     // ---- what the relay does
@@ -234,11 +269,16 @@ impl Scene {
             match output {
                 Output::ToClient(payload) => {
                     let text = resolve(payload, frame);
+                    self.note(Event::Client(text.clone()));
                     self.client.push_back(text);
                 }
-                Output::Progress(text) => self.client.push_back(text),
+                Output::Progress(text) => {
+                    self.note(Event::Progress(text.clone()));
+                    self.client.push_back(text);
+                }
                 Output::ToUpstream(permitted) => {
                     let text = resolve(permitted.get().clone(), frame);
+                    self.note(Event::Upstream(text.clone()));
                     self.upstream.push_back(text);
                 }
                 Output::Release {
@@ -247,31 +287,36 @@ impl Scene {
                     ticket,
                 } => {
                     let recorded = self.log_state == Log::Writable;
-                    if recorded {
-                        self.append(&line);
-                    }
+                    self.append(&line);
                     if recorded || (self.best_effort && ticket.needed_no_approval()) {
                         let text = resolve(payload.get().clone(), frame);
+                        self.note(Event::Upstream(text.clone()));
                         self.upstream.push_back(text);
                     } else {
                         self.gate.not_recorded(&ticket, self.now);
                     }
                 }
-                Output::Record(line) => {
-                    if self.log_state == Log::Writable {
-                        self.append(&line);
-                    }
-                }
+                Output::Record(line) => self.append(&line),
                 Output::Warn(text) => self.warnings.push(text),
                 Output::CloseUpstream => self.close_upstream += 1,
             }
         }
     }
 
+    /// Appends a line, if the log can be written.
     fn append(&mut self, line: &crate::audit::record::Line) {
         let mut text = String::new();
         line.write(self.log.len() as u64 + 1, &mut text);
-        self.log.push(serde_json::from_str(&text).unwrap());
+        let line: Value = serde_json::from_str(&text).unwrap();
+        let written = self.log_state == Log::Writable;
+        if written {
+            self.log.push(line.clone());
+        }
+        self.note(Event::Line { line, written });
+    }
+
+    fn note(&mut self, event: Event) {
+        self.journal.push((self.now.elapsed, event));
     }
 
     // ---- what tests look at

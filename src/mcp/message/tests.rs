@@ -166,3 +166,34 @@ fn endless_members_and_entries_are_refused_in_little_time() {
     let text = format!("[{}1]", "1,".repeat(1_000_000));
     assert_eq!(error_of(&text), MessageError::TooManyEntries);
 }
+
+#[test]
+fn the_id_of_a_message_that_is_gone_but_for_its_ends_is_found_where_peers_write_it() {
+    let seven = Some(RequestId::Integer(7));
+    let found = |head: &str, tail: &str| id_at_the_ends(head.as_bytes(), tail.as_bytes());
+    assert_eq!(
+        found(r#"{"jsonrpc":"2.0","id":7,"result":{"a":"xxx"#, "xxx\"}}"),
+        seven
+    );
+    assert_eq!(
+        found(r#"{"id": 7,"jsonrpc":"2.0","params":{"x"#, "xxx\"}}"),
+        seven
+    );
+    assert_eq!(
+        found(r#"{"result":{"a":"xxx"#, r#"xx"},"jsonrpc":"2.0","id":7}"#),
+        seven
+    );
+    assert_eq!(
+        found(r#"{"error":{"a":"xxx"#, r#"xx"},"id":7,"jsonrpc":"2.0"}"#),
+        seven
+    );
+    assert_eq!(
+        found(
+            r#"{"method":"m","params":{"id":8,"a":"xxx"#,
+            r#"xx","id":8}}"#
+        ),
+        None
+    );
+    assert_eq!(found(r#"[{"id":7"#, "xxx"), None);
+    assert_eq!(found("", ""), None);
+}

@@ -1,0 +1,343 @@
+//! CONTRACT section 1: what needs no session, and every exit code.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::json;
+
+use super::support::{ProxyTest, Session, proxy};
+
+/// Runs the proxy with these arguments and no stdin.
+fn run<const N: usize>(arguments: [&str; N]) -> Output {
+    let mut command = Command::new(proxy());
+    command.args(arguments).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// The code and the one line of a run that fails before anything is relayed.
+fn fails(mut session: Session) -> (i32, String) {
+    let (code, _) = session.exit();
+    assert_eq!(session.rest(), Vec::<serde_json::Value>::new());
+    session.stderr_says("\n");
+    (code, one_readable_line(&session.stderr()))
+}
+
+fn one_readable_line(stderr: &str) -> String {
+    let line = stderr.strip_suffix('\n').expect("a whole line");
+    assert!(!line.contains(['\n', '\r', '\u{1b}']), "{stderr}");
+    assert!(line.starts_with("approval-proxy: error: "), "{stderr}");
+    for trace in ["panicked", "backtrace", "src/", "Error {", "Some("] {
+        assert!(!line.contains(trace), "{stderr}");
+    }
+    line.to_owned()
+}
+
+// "`--version`, `--help` | work without a config"
+#[test]
+fn version_and_help_work_without_a_config() {
+    let version = run(["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    let expected = format!("approval-proxy {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
+    assert_eq!(run(["-V"]).status.code(), Some(0));
+
+    let help = run(["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(help.stderr.is_empty());
+    let text = String::from_utf8(help.stdout).unwrap();
+    for flag in [
+        "-u, --upstream",
+        "-s, --server",
+        "-m, --mode",
+        "--allow",
+        "--deny",
+        "--timeout",
+        "--timeout-action",
+        "--approve-ttl",
+        "--explain",
+        "--high-risk-double-confirm",
+        "--dry-run",
+        "--audit-log",
+        "--audit-best-effort",
+        "--max-message-size",
+        "--max-pending",
+        "--transport",
+        "--host",
+        "--port",
+        "--auth-token-file",
+        "--insecure-no-auth",
+        "--approval-retry-attempts",
+        "--approval-retry-backoff",
+        "--approval-retry-max-backoff",
+        "--approval-retry-multiplier",
+        "--approval-dedupe-key-fields",
+        "--approval-dedupe-arg-keys",
+        "--version",
+        "--help",
+    ] {
+        assert!(text.contains(flag), "{flag}");
+    }
+    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "128+N"] {
+        assert!(text.contains(&format!("\n  {code}")), "exit code {code}");
+    }
+}
+
+// "Exit: […] a documented non-zero code per kind of failure (bad usage, …"
+// "Errors are one readable line on stderr, never a panic or a trace."
+#[test]
+fn bad_usage_ends_with_2() {
+    let cases: [(&[&str], &str); 12] = [
+        (&[], "--upstream"),
+        (&["--upstream"], "--upstream"),
+        (&["--upstream", "x", "--no-such-flag"], "--no-such-flag"),
+        (&["--upstream", "x", "stray"], "stray"),
+        (&["--upstream", "x", "--mode", "some"], "destructive"),
+        (&["--upstream", "x", "--timeout", "-1"], "--timeout"),
+        (&["--upstream", "x", "--timeout", "soon"], "--timeout"),
+        (&["--upstream", "x", "--timeout-action", "maybe"], "approve"),
+        (&["--upstream", "x", "--max-pending", "0"], "--max-pending"),
+        (
+            &["--upstream", "x", "--max-message-size", "1 banana"],
+            "--max-message-size",
+        ),
+        (&["--upstream", "x", "--allow", "a[b"], "a[b"),
+        (
+            &[
+                "--upstream",
+                "x",
+                "--server",
+                "\u{1b}[2J\n",
+                "--mode",
+                "\u{1b}[2J\n",
+            ],
+            "--mode",
+        ),
+    ];
+    for (arguments, told) in cases {
+        let output = Command::new(proxy())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let line = one_readable_line(&String::from_utf8(output.stderr).unwrap());
+        assert!(line.contains(told), "{line}");
+    }
+}
+
+// "… bad config, …"
+#[test]
+fn a_bad_config_ends_with_3() {
+    let missing = run(["--upstream", "/nonexistent/config.json"]);
+    assert_eq!(missing.status.code(), Some(3));
+    let line = one_readable_line(&String::from_utf8(missing.stderr).unwrap());
+    assert!(line.contains("/nonexistent/config.json"), "{line}");
+
+    let server = json!({"command": "true"});
+    let rules = |rules: serde_json::Value| {
+        json!({"mcpServers": {"a": {"command": "true", "approvalRules": rules}}}).to_string()
+    };
+    for (config, told) in [
+        // "A file that is not JSON: error with line and column."
+        (
+            "{\n  \"mcpServers\": {,\n".to_owned(),
+            "config.json:2:18: not JSON",
+        ),
+        (String::new(), ":1:"),
+        ("{}".to_owned(), "mcpServers"),
+        (json!({"mcpServers": {}}).to_string(), "no server"),
+        // "an unknown key is an error with the nearest known key"
+        (rules(json!({"alwaysAlow": []})), "alwaysAllow"),
+        (
+            json!({"mcpServers": {"a": server}, "approvalProxy": {"dryrun": true}}).to_string(),
+            "dryRun",
+        ),
+        // "so is a wrong type, a bad enum, a negative number, a bad glob"
+        (
+            rules(json!({"alwaysAllow": 7})),
+            "/mcpServers/a/approvalRules/alwaysAllow",
+        ),
+        (
+            rules(json!({"mode": "careful"})),
+            "/mcpServers/a/approvalRules/mode",
+        ),
+        (
+            rules(json!({"timeout": -1})),
+            "/mcpServers/a/approvalRules/timeout",
+        ),
+        (
+            rules(json!({"denyPatterns": ["a[z"]})),
+            "/mcpServers/a/approvalRules/denyPatterns/0",
+        ),
+        // "an unset variable without a default is an error that names it"
+        (
+            json!({"command": "${NO_SUCH_VARIABLE_HERE}"}).to_string(),
+            "NO_SUCH_VARIABLE_HERE",
+        ),
+        // DESIGN, part 1: "`url` entries […] end in a clear error that says they are not there yet"
+        (
+            json!({"mcpServers": {"a": {"url": "https://example.com/mcp"}}}).to_string(),
+            "not there yet",
+        ),
+        (
+            json!({"url": "https://example.com/sse"}).to_string(),
+            "(sse)",
+        ),
+    ] {
+        let (code, line) = fails(ProxyTest::new().config(&config).start());
+        assert_eq!(code, 3, "{config}: {line}");
+        assert!(line.contains(told), "{config}: {line}");
+    }
+}
+
+// "`--transport` | `stdio` | `stdio`, `sse`, `streamable-http`"; the last two are not there yet
+#[test]
+fn transports_that_are_not_there_yet_say_so() {
+    for transport in ["sse", "streamable-http"] {
+        let (code, line) = fails(ProxyTest::new().flags(["--transport", transport]).start());
+        assert_eq!(code, 3);
+        assert!(
+            line.contains(transport) && line.contains("not there yet"),
+            "{line}"
+        );
+    }
+    let mut session = ProxyTest::new().flags(["--transport", "stdio"]).start();
+    session.handshake();
+    session.finish();
+    let (code, _) = fails(
+        ProxyTest::new()
+            .flags(["--transport", "carrier-pigeon"])
+            .start(),
+    );
+    assert_eq!(code, 2);
+}
+
+// Part 1: "Keys that only later channels use are validated, and a warning says that they have
+// no effect yet."
+#[test]
+fn settings_of_later_channels_are_warned_about() {
+    let mut session = ProxyTest::new()
+        .flags(["--port", "9000", "--host", "127.0.0.1"])
+        .section(json!({"approvalAuthToken": "t0p-s3cret"}))
+        .start();
+    session.handshake();
+    for told in ["--port", "--host", "approvalAuthToken"] {
+        session.stderr_says(told);
+    }
+    assert!(!session.stderr().contains("t0p-s3cret"));
+    session.finish();
+}
+
+// "upstream could not start"
+#[test]
+fn an_upstream_that_cannot_start_ends_with_4() {
+    for command in [
+        "no-such-program-anywhere",
+        "/nonexistent/program",
+        "/etc/passwd",
+        "/",
+    ] {
+        let (code, line) = fails(ProxyTest::new().entry("command", json!(command)).start());
+        assert_eq!(code, 4, "{line}");
+        assert!(line.contains(command) && line.contains("box"), "{line}");
+    }
+    let test = ProxyTest::new().entry("cwd", json!("/nonexistent/folder"));
+    let (code, line) = fails(test.start());
+    assert_eq!(code, 4, "{line}");
+    assert!(line.contains("`cwd`"), "{line}");
+}
+
+// "upstream could not start": it ran, but ended before it said anything
+#[test]
+fn an_upstream_that_ends_before_it_speaks_ends_with_4() {
+    let mut session = ProxyTest::new().upstream(["--exit", "3"]).start();
+    let (code, _) = session.exit();
+    assert_eq!(code, 4);
+    session.stderr_says("status 3");
+    // "the upstream's stderr goes to stderr"
+    session.stderr_says("scripted_upstream: exits at once\n");
+}
+
+// "audit log not writable"
+#[test]
+fn an_audit_log_that_cannot_be_opened_ends_with_5() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("no/such/folder/audit.jsonl");
+    for path in [
+        missing.to_str().unwrap(),
+        folder.path().to_str().unwrap(),
+        "/dev/null",
+        "/dev/full",
+    ] {
+        let test = ProxyTest::new().without_log().flags(["--audit-log", path]);
+        let session = test.start();
+        let record = session.path("record");
+        let (code, line) = fails(session);
+        assert_eq!(code, 5, "{line}");
+        assert!(line.contains(path), "{line}");
+        assert!(!record.exists(), "the server was started");
+    }
+}
+
+// "upstream died"
+#[test]
+fn an_upstream_that_dies_ends_with_6() {
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    session.notify("script", json!({"do": "exit", "code": 9}));
+    let (code, _) = session.exit();
+    assert_eq!(code, 6);
+    session.stderr_says("status 9");
+    assert_eq!(session.stderr().matches("error:").count(), 1);
+}
+
+// `exit_code::INTERNAL`: "a system that is out of resources"
+#[test]
+fn a_system_without_resources_ends_with_1_and_one_line() {
+    let few_files = "exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; ulimit -n 4;";
+    let (code, line) = fails(ProxyTest::new().without_log().in_shell(few_files).start());
+    assert_eq!(code, 1, "{line}");
+}
+
+// "several and none named: a warning on stderr that names the choice"
+#[test]
+fn of_several_servers_the_first_is_used_and_named() {
+    let test = ProxyTest::new();
+    let entry = test.built_entry();
+    let other = json!({"command": "no-such-program-anywhere"});
+    let config = format!(r#"{{"mcpServers": {{"zeta": {entry}, "alpha": {other}}}}}"#);
+    let mut session = test.config(config).start();
+    session.handshake();
+    session.passes("read", json!({}));
+    assert_eq!(session.decision("read")["server"], "zeta");
+    session.stderr_says("warning");
+    assert!(
+        session.stderr().contains("using `zeta`"),
+        "{}",
+        session.stderr()
+    );
+    session.finish();
+}
+
+// "`--server`, `-s NAME`"; "unknown: error that lists the names"
+#[test]
+fn a_server_is_chosen_by_name_and_an_unknown_one_is_an_error_that_lists_the_names() {
+    let start = |flag: &str, name: &str| {
+        let test = ProxyTest::new();
+        let entry = test.built_entry();
+        let other = json!({"command": "no-such-program-anywhere"});
+        let config = json!({"mcpServers": {"alpha": other, "zeta": entry}});
+        test.config(config).flags([flag, name]).start()
+    };
+    for flag in ["--server", "-s"] {
+        let mut session = start(flag, "zeta");
+        session.handshake();
+        assert_eq!(session.stderr(), "");
+        session.finish();
+    }
+    let (code, line) = fails(start("--server", "omega"));
+    assert_eq!(code, 3);
+    for name in ["`omega`", "`alpha`", "`zeta`"] {
+        assert!(line.contains(name), "{line}");
+    }
+}

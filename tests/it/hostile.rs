@@ -1,0 +1,260 @@
+//! DESIGN invariant 4: "The proxy and the upstream can never read the same bytes differently […]
+//! What fails to parse strictly as a call but could be one is refused, never forwarded."
+//!
+//! Each case carries the marker of a gated call past a server that records every byte.
+
+use serde_json::json;
+
+use super::support::{ProxyTest, Session};
+
+pub(crate) const MARKER: &str = "B00M-7f3a";
+
+/// `wipe` with the marker, as the text of `params`.
+pub(crate) const PARAMS: &str = r#"{"name":"wipe","arguments":{"m":"B00M-7f3a"}}"#;
+
+/// A whole gated call with this id.
+pub(crate) fn call(id: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{PARAMS}}}"#)
+}
+
+pub(crate) const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
+
+/// Sends each case and then something harmless that goes the same way: what the server has read
+/// when it answers that holds no marker.
+fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
+    for (n, (what, bytes)) in cases.iter().enumerate() {
+        session.send_bytes(bytes);
+        session.send_bytes(b"\n");
+        let sentinel = format!("sentinel-{n}");
+        session.send(json!({"jsonrpc": "2.0", "id": sentinel, "method": "ping"}));
+        session.response(sentinel.as_str());
+        assert!(
+            !session.has_recorded(MARKER),
+            "{what}: {}",
+            String::from_utf8_lossy(bytes)
+        );
+        assert!(session.is_running(), "{what}");
+        for message in session.take_skipped() {
+            let result = &message["result"];
+            let ran = result["content"][0]["text"].as_str() == Some("wipe ran");
+            assert!(!ran, "{what}: {message}");
+        }
+    }
+    // "the session goes on"
+    session.passes("read", json!({}));
+    assert!(
+        !session.stderr().contains("panicked"),
+        "{}",
+        session.stderr()
+    );
+}
+
+pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static str, T)>) {
+    let cases: Vec<(&str, Vec<u8>)> = cases
+        .into_iter()
+        .map(|(what, bytes)| (what, bytes.into()))
+        .collect();
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    session.passes("read", json!({}));
+    stand(&mut session, &cases);
+    session.finish();
+}
+
+// "the method is compared after unescaping"
+#[test]
+fn a_method_that_is_written_in_another_way() {
+    let with =
+        |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
+    stands([
+        ("escaped slash", with(r#""tools\/call""#)),
+        ("escaped letters", with(r#""\u0074ools\u002fcal\u006C""#)),
+        ("upper case", with(r#""TOOLS/CALL""#)),
+        ("mixed case", with(r#""Tools/Call""#)),
+        ("long s", with("\"tool\u{17f}/call\"")),
+        ("long s, escaped", with(r#""tool\u017f/call""#)),
+        ("an array", with(r#"["tools/call"]"#)),
+        ("an object", with(r#"{"tools/call":1}"#)),
+        ("null", with("null")),
+    ]);
+}
+
+// The same, beyond what the design names: readers in C end a string at U+0000.
+#[test]
+fn a_method_that_some_reader_ends_at_a_nul() {
+    let with =
+        |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
+    stands([
+        ("NUL at the end", with(r#""tools/call\u0000""#)),
+        ("NUL and more", with(r#""tools/call\u0000/not""#)),
+    ]);
+}
+
+// "a `tools/call` without a usable id, with `id: null`, or sent as a notification is refused"
+#[test]
+fn a_call_without_a_usable_id() {
+    let with =
+        |id: &str| format!(r#"{{"jsonrpc":"2.0",{id}"method":"tools/call","params":{PARAMS}}}"#);
+    stands([
+        ("none", with("")),
+        ("null", with(r#""id":null,"#)),
+        ("true", with(r#""id":true,"#)),
+        ("an array", with(r#""id":[1],"#)),
+        ("an object", with(r#""id":{},"#)),
+        ("a fraction", with(r#""id":1.5,"#)),
+        ("a tiny fraction", with(r#""id":1e-999,"#)),
+        ("a huge number", with(r#""id":1e300,"#)),
+        (
+            "thirty digits",
+            with(r#""id":123456789012345678901234567890,"#),
+        ),
+        ("an empty string", with(r#""id":"","#)),
+        ("a NUL", with(r#""id":"\u0000","#)),
+        ("half a surrogate", with(r#""id":"\ud800","#)),
+    ]);
+    // The same for a tool that would pass: its line needs an id to answer to.
+    let mut session = ProxyTest::new().flags(["--mode", "none"]).start();
+    session.handshake();
+    let cases = ["", r#""id":null,"#, r#""id":1.5,"#, r#""id":[],"#]
+        .map(|id| ("in mode none", with(id).into_bytes()));
+    stand(&mut session, &cases);
+    session.finish();
+}
+
+// DESIGN invariant 6: "Client ids are kept as they are"; two calls under one id cannot be told
+// apart.
+#[test]
+fn a_call_under_an_id_that_is_in_use() {
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    session.send(
+        json!({"jsonrpc": "2.0", "id": 900, "method": "tools/call", "params": {"name": "hang"}}),
+    );
+    session.send(
+        json!({"jsonrpc": "2.0", "id": "h", "method": "tools/call", "params": {"name": "wipe"}}),
+    );
+    let prompt = session.prompt();
+    let cases = ["900", "900.0", "9e2", "\"900\"", "\"h\"", "\"\\u0068\""]
+        .map(|id| ("an id in use", call(id).into_bytes()));
+    stand(&mut session, &cases);
+    let prompts_id = call(&prompt["id"].to_string()).into_bytes();
+    stand(&mut session, &[("the id of a prompt", prompts_id)]);
+    // The one that waits is what the answer is for.
+    session.answer(
+        &prompt,
+        json!({"action": "accept", "content": {"approved": true}}),
+    );
+    assert_eq!(
+        session.response("h")["result"]["content"][0]["text"],
+        "wipe ran"
+    );
+    assert!(!session.has_recorded(MARKER));
+    session.finish();
+}
+
+// "batches are split or refused in both directions"
+#[test]
+fn a_batch_hides_no_call() {
+    let (one, two) = (call("1"), call("2"));
+    let note = format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{PARAMS}}}"#);
+    stands([
+        ("alone", format!("[{one}]")),
+        ("after a ping", format!("[{PING},{one}]")),
+        ("before a ping", format!("[{two}, {PING} ]")),
+        ("a notification", format!("[{note}]")),
+        ("twice", format!("[{one},{one}]")),
+        ("in a batch in a batch", format!("[[{one}]]")),
+        ("beside a number", format!("[1,{one},null]")),
+        ("with a comma at the end", format!("[{one},]")),
+        ("not closed", format!("[{one}")),
+        ("closed twice", format!("[{one}]]")),
+        ("two batches", format!("[{PING}][{one}]")),
+        ("behind an empty one", format!("[]{one}")),
+        ("with a tab in front", format!("\t [{one}]")),
+    ]);
+    // What is harmless in a batch goes on.
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    session.send(format!("[{}, {}]", call("1"), PING));
+    session.response("p");
+    session.prompt();
+    assert!(session.has_recorded(PING) && !session.has_recorded(MARKER));
+    session.finish();
+}
+
+// "Names are looked up exactly, by case" and section 3: "a tool that the upstream does not list →
+// ask"; "A tool name with characters outside printable ASCII is never allowed by a glob"
+#[test]
+fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
+    let mut session = ProxyTest::new().flags(["--allow", "zz*"]).start();
+    session.handshake();
+    let cases: Vec<(&str, Vec<u8>)> = [
+        "READ",
+        "read ",
+        " read",
+        "read\\u0000",
+        "re\\u00adad",
+        "read\\u200b",
+        "re\u{430}d",
+        "\\u202edaer",
+        "read\\n",
+        "",
+        "zz\\u202e",
+        "zz\u{e9}",
+    ]
+    .map(|name| ("a name", call("1").replace("wipe", name).into_bytes()))
+    .into();
+    // Under one id only the first is asked about, so each gets its own.
+    let cases: Vec<(&str, Vec<u8>)> = cases
+        .into_iter()
+        .enumerate()
+        .map(|(n, (what, bytes))| {
+            let text = String::from_utf8(bytes).unwrap();
+            (
+                what,
+                text.replace(r#""id":1"#, &format!(r#""id":"n{n}""#))
+                    .into_bytes(),
+            )
+        })
+        .collect();
+    stand(&mut session, &cases);
+    session.finish();
+}
+
+// DESIGN, Tool catalogue: "a call before the handshake that would need a decision is refused"
+#[test]
+fn a_call_before_the_handshake() {
+    let mut session = ProxyTest::new().start();
+    session.send(call("1"));
+    assert!(session.refusal(1).contains("initialized"));
+    let initialize = json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "c", "version": "0"}});
+    let id = session.request("initialize", initialize);
+    session.response(id);
+    session.send(call("2"));
+    assert!(session.refusal(2).contains("initialized"));
+    session.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    session.send(call("3"));
+    session.prompt();
+    session.sync();
+    assert!(!session.has_recorded(MARKER));
+    session.finish();
+}
+
+// DESIGN invariant 6: "The direction is part of the match: an answer counts only from the side
+// that was asked."
+#[test]
+fn the_server_cannot_answer_for_the_human() {
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    session.send(call("1"));
+    let prompt = session.prompt();
+    let yes = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": {"action": "accept", "content": {"approved": true}}});
+    for text in [format!("{yes}\n"), format!("[{yes}]\n")] {
+        session.script(json!({"do": "say", "text": text}));
+        session.sync();
+        assert!(!session.has_recorded(MARKER));
+    }
+    session.answer(&prompt, json!({"action": "decline"}));
+    session.refusal(1);
+    session.finish();
+}

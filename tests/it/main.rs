@@ -1,0 +1,32 @@
+//! The real binary around real and scripted servers, as its users run it.
+//!
+//! Each file is a feature; the sentence above a test is the one of CONTRACT or DESIGN that it
+//! stands for. What the parts do by themselves is tested beside them in `src`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits with a deadline by the clock"
+)]
+
+mod asking;
+mod audit_log;
+mod command_line;
+mod config_files;
+mod dead_ends;
+mod hostile;
+mod hostile_text;
+mod life_cycle;
+mod notes;
+mod policy_flags;
+mod precedence;
+mod signals;
+mod sizes;
+mod stdio_kinds;
+mod support;
+mod transparency;
+mod unwritable_log;

@@ -1,0 +1,77 @@
+//! DESIGN, Processes, and CONTRACT section 1: "128+N ended by signal N".
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::support::{ProxyTest, is_running};
+
+// "every pending request gets an answer"
+#[test]
+fn a_signal_answers_what_waits_stops_the_server_and_ends_with_128_and_its_number() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
+        let mut session = ProxyTest::new().start();
+        session.handshake();
+        let server = session.script(json!({"do": "report"}))["pid"]
+            .as_u64()
+            .unwrap();
+        let held = session.call("wipe", json!({"marker": 1}));
+        session.prompt();
+        let hanging = session.call("hang", json!({}));
+        session.sync();
+        session.signal(signal);
+        let held = session.response(held);
+        assert!(
+            held.get("error").is_some() || held["result"]["isError"] == true,
+            "{held}"
+        );
+        let hanging = session.response(hanging);
+        assert!(
+            hanging["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("signal"),
+            "{hanging}"
+        );
+        let (ended_with, took) = session.exit();
+        assert_eq!(ended_with, code);
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(!is_running(server));
+        assert!(!session.has_recorded("marker"));
+        assert_eq!(session.decision("wipe")["forwarded"], false);
+        assert_eq!(session.log().last().unwrap()["event"], "close");
+        let rest: Vec<Value> = session.rest();
+        assert!(
+            rest.iter().all(|message| message.get("id").is_none()),
+            "{rest:?}"
+        );
+    }
+}
+
+// "SIGKILL within five seconds in all", also where it is a signal that ends the proxy
+#[test]
+fn a_server_that_ignores_everything_is_killed_after_a_signal_too() {
+    let mut session = ProxyTest::new().upstream(["--stay"]).start();
+    session.handshake();
+    let server = session.script(json!({"do": "report"}))["pid"]
+        .as_u64()
+        .unwrap();
+    session.signal(Signal::TERM);
+    let (code, took) = session.exit();
+    assert_eq!(code, 143);
+    assert!(took < Duration::from_millis(5_500), "{took:?}");
+    assert!(!is_running(server));
+}
+
+#[test]
+fn a_proxy_that_is_killed_leaves_no_server() {
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    let server = session.script(json!({"do": "report"}))["pid"]
+        .as_u64()
+        .unwrap();
+    session.signal(Signal::KILL);
+    assert_eq!(session.exit().0, -9);
+    super::support::eventually("the server is gone", || !is_running(server));
+}

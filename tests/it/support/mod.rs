@@ -1,0 +1,11 @@
+//! A proxy under test: how it is set up, and the client that speaks with it.
+//!
+//! Nothing here knows what is right; the tests do.
+
+mod programs;
+mod proxy_test;
+mod session;
+
+pub(crate) use programs::{notes_server, proxy, scripted_upstream};
+pub(crate) use proxy_test::ProxyTest;
+pub(crate) use session::{Session, approval, eventually, is_running};

@@ -1,0 +1,47 @@
+//! Where the programs are that the tests start.
+//!
+//! It builds the examples only where `cargo test --test it` has not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The binary under test.
+pub(crate) fn proxy() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_approval-proxy"))
+}
+
+/// The server that records what it reads.
+pub(crate) fn scripted_upstream() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| example("scripted_upstream", "tests/it/support/scripted_upstream.rs"))
+}
+
+/// The real server.
+pub(crate) fn notes_server() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| example("notes_server", "examples/notes_server.rs"))
+}
+
+/// `cargo test` builds all examples, but `cargo test --test it` none.
+fn example(name: &str, source: &str) -> PathBuf {
+    let folder = proxy().parent().unwrap().to_owned();
+    let program = folder.join("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let modified = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    if modified(&program) < modified(&source) {
+        let profile = match folder.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--profile", profile, "--example", name])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", folder.parent().unwrap())
+            .status();
+        assert!(status.unwrap().success(), "cargo could not build {name}");
+    }
+    assert!(program.is_file(), "{} is missing", program.display());
+    program
+}

@@ -1,0 +1,176 @@
+//! The set-up of one proxy: a config in a folder of its own, flags, an environment.
+//!
+//! Running it is `session`'s business.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::session::Session;
+use super::{notes_server, proxy, scripted_upstream};
+
+/// Builds a run of the proxy around the scripted upstream, unless told otherwise.
+pub(crate) struct ProxyTest {
+    dir: TempDir,
+    entry: Value,
+    proxy_section: Value,
+    config: Option<String>,
+    flags: Vec<String>,
+    env: Vec<(String, String)>,
+    log: bool,
+    shell: Option<String>,
+    stdin: Option<Stdio>,
+    stdout: Option<Stdio>,
+    reads_stderr: bool,
+}
+
+impl ProxyTest {
+    pub(crate) fn new() -> ProxyTest {
+        let dir = tempfile::tempdir().unwrap();
+        let record = dir.path().join("record");
+        ProxyTest {
+            entry: json!({"command": scripted_upstream(), "args": [record]}),
+            dir,
+            proxy_section: json!({}),
+            config: None,
+            flags: Vec::new(),
+            env: Vec::new(),
+            log: true,
+            shell: None,
+            stdin: None,
+            stdout: None,
+            reads_stderr: true,
+        }
+    }
+
+    /// Around the notes server, with its notes in `notes_dir`.
+    pub(crate) fn around_notes() -> ProxyTest {
+        let mut test = ProxyTest::new();
+        test.entry = json!({"command": notes_server(), "args": [test.path("notes")]});
+        test
+    }
+
+    /// A file in the test's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.path("audit.jsonl")
+    }
+
+    pub(crate) fn flags<const N: usize>(mut self, flags: [&str; N]) -> ProxyTest {
+        self.flags.extend(flags.map(str::to_owned));
+        self
+    }
+
+    /// Options of the scripted upstream.
+    pub(crate) fn upstream<const N: usize>(mut self, options: [&str; N]) -> ProxyTest {
+        let args = self.entry["args"].as_array_mut().unwrap();
+        args.extend(options.map(|option| json!(option)));
+        self
+    }
+
+    /// The tools of the scripted upstream; to be changed later at `tools.json`.
+    pub(crate) fn tools(self, tools: &Value) -> ProxyTest {
+        let file = self.path("tools.json");
+        std::fs::write(&file, tools.to_string()).unwrap();
+        self.upstream(["--tools", file.to_str().unwrap()])
+    }
+
+    /// A member of the server's entry.
+    pub(crate) fn entry(mut self, key: &str, value: Value) -> ProxyTest {
+        self.entry[key] = value;
+        self
+    }
+
+    pub(crate) fn rules(self, rules: Value) -> ProxyTest {
+        self.entry("approvalRules", rules)
+    }
+
+    /// `approvalProxy`.
+    pub(crate) fn section(mut self, section: Value) -> ProxyTest {
+        self.proxy_section = section;
+        self
+    }
+
+    /// The text of the config, in place of the one that is built from parts.
+    pub(crate) fn config(mut self, text: impl ToString) -> ProxyTest {
+        self.config = Some(text.to_string());
+        self
+    }
+
+    /// The entry as it would be written, for configs in other forms.
+    pub(crate) fn built_entry(&self) -> Value {
+        self.entry.clone()
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> ProxyTest {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Audit lines go to stderr.
+    pub(crate) fn without_log(mut self) -> ProxyTest {
+        self.log = false;
+        self
+    }
+
+    /// A shell runs `before` and then becomes the proxy.
+    pub(crate) fn in_shell(mut self, before: &str) -> ProxyTest {
+        self.shell = Some(format!("{before} exec \"$0\" \"$@\""));
+        self
+    }
+
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> ProxyTest {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
+    pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> ProxyTest {
+        self.stdout = Some(stdout.into());
+        self
+    }
+
+    /// A client that never reads what the proxy writes to stderr.
+    pub(crate) fn unread_stderr(mut self) -> ProxyTest {
+        self.reads_stderr = false;
+        self
+    }
+
+    pub(crate) fn start(mut self) -> Session {
+        let config = self.path("config.json");
+        let text = self.config.clone().unwrap_or_else(|| {
+            json!({"mcpServers": {"box": self.entry}, "approvalProxy": self.proxy_section})
+                .to_string()
+        });
+        std::fs::write(&config, text).unwrap();
+        let mut command = match &self.shell {
+            None => Command::new(proxy()),
+            Some(script) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", script]).arg(proxy());
+                shell
+            }
+        };
+        command.arg("--upstream").arg(config);
+        if self.log {
+            command.arg("--audit-log").arg(self.log_path());
+        }
+        command
+            .args(&self.flags)
+            .stdin(self.stdin.take().unwrap_or_else(Stdio::piped))
+            .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
+            .stderr(Stdio::piped());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("APPROVAL_") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.env.iter().cloned());
+        let child = command.spawn().unwrap();
+        Session::new(self.dir, child, self.reads_stderr)
+    }
+}

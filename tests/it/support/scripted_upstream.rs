@@ -1,0 +1,314 @@
+//! An MCP server for the tests: it records every byte that it reads, and misbehaves on demand.
+//!
+//! It is an example only so that cargo builds it beside the tests; it guards and shows nothing.
+//!
+//! ```text
+//! scripted_upstream RECORD [--stay] [--exit CODE] [--first-say TEXT] [--tools FILE] [--pages]
+//!                          [--list hang|error] [--show FILE]
+//! ```
+//!
+//! The method `script`, as a request or a notification, makes it do what `params.do` says; see
+//! [`Server::act`]. Tool calls are answered with their arguments; see [`Server::call`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::zombie_processes,
+    reason = "a test helper: what goes wrong here is to be loud"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::process::{Command, ExitCode, Stdio, exit};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    // Whatever a test forgets, this does not outlive it for long.
+    thread::spawn(|| {
+        thread::sleep(Duration::from_secs(90));
+        exit(99);
+    });
+    let options = Options::read();
+    if let Some(code) = options.exit {
+        eprintln!("scripted_upstream: exits at once");
+        return ExitCode::from(code);
+    }
+    let mut server = Server {
+        record: OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&options.record)
+            .expect("the record can be written"),
+        options,
+    };
+    if let Some(text) = server.options.first_say.clone() {
+        say(&text);
+    }
+    server.serve();
+    if server.options.stay {
+        park();
+    }
+    ExitCode::SUCCESS
+}
+
+#[derive(Default)]
+struct Options {
+    /// Where every byte of stdin goes.
+    record: String,
+    /// Ignores the end of stdin.
+    stay: bool,
+    /// Ends at once with this code.
+    exit: Option<u8>,
+    /// Written before anything is read.
+    first_say: Option<String>,
+    /// A file with the array of tools, read anew for each `tools/list`.
+    tools: Option<String>,
+    /// Lists one tool a page.
+    pages: bool,
+    /// `hang` or `error`: how `tools/list` fails.
+    list: Option<String>,
+    /// A file whose text goes into the answer of each call.
+    show: Option<String>,
+}
+
+impl Options {
+    fn read() -> Options {
+        let mut args = std::env::args().skip(1);
+        let mut options = Options {
+            record: args.next().expect("the record's path"),
+            ..Options::default()
+        };
+        while let Some(flag) = args.next() {
+            let mut value = || args.next().expect("a value");
+            match flag.as_str() {
+                "--stay" => options.stay = true,
+                "--exit" => options.exit = Some(value().parse().expect("a code")),
+                "--first-say" => options.first_say = Some(value()),
+                "--tools" => options.tools = Some(value()),
+                "--pages" => options.pages = true,
+                "--list" => options.list = Some(value()),
+                "--show" => options.show = Some(value()),
+                other => panic!("unknown option {other}"),
+            }
+        }
+        options
+    }
+
+    fn tools(&self) -> Vec<Value> {
+        match &self.tools {
+            Some(file) => {
+                let text = fs::read_to_string(file).expect("the tools can be read");
+                serde_json::from_str(&text).expect("an array of tools")
+            }
+            None => {
+                let tool = |name: &str, annotations: Value| {
+                    json!({"name": name, "description": format!("The tool {name}."),
+                           "inputSchema": {"type": "object"}, "annotations": annotations})
+                };
+                vec![
+                    tool("read", json!({"readOnlyHint": true})),
+                    tool("hang", json!({"readOnlyHint": true})),
+                    tool("slow", json!({"readOnlyHint": true})),
+                    tool("big", json!({"readOnlyHint": true})),
+                    tool("wipe", json!({"destructiveHint": true})),
+                    tool("write_file", json!({})),
+                    tool("plain", json!({})),
+                ]
+            }
+        }
+    }
+}
+
+struct Server {
+    record: File,
+    options: Options,
+}
+
+impl Server {
+    fn serve(&mut self) {
+        let mut stdin = io::stdin().lock();
+        let mut chunk = vec![0; 64 * 1024];
+        let mut waiting = Vec::new();
+        loop {
+            let count = match stdin.read(&mut chunk) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => count,
+            };
+            // Recorded before it is answered: who has the answer may rely on the record.
+            self.record.write_all(&chunk[..count]).expect("the record");
+            let mut rest = &chunk[..count];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                waiting.extend_from_slice(&rest[..end]);
+                rest = &rest[end + 1..];
+                if let Ok(message) = serde_json::from_slice(&waiting) {
+                    self.message(&message);
+                }
+                waiting.clear();
+            }
+            waiting.extend_from_slice(rest);
+        }
+    }
+
+    fn message(&mut self, message: &Value) {
+        let (id, params) = (&message["id"], &message["params"]);
+        let Some(method) = message["method"].as_str() else {
+            return;
+        };
+        let result = match method {
+            "initialize" => Some(json!({
+                "protocolVersion": params["protocolVersion"],
+                "capabilities": {"tools": {"listChanged": true}},
+                "serverInfo": {"name": "scripted", "version": "0"},
+            })),
+            "tools/list" => self.list(id, params),
+            "tools/call" => self.call(params),
+            "script" => self.act(params),
+            other => Some(json!({"method": other})),
+        };
+        if let Some(result) = result
+            && !id.is_null()
+        {
+            // In the order of members that most servers write.
+            say(&format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n"
+            ));
+        }
+    }
+
+    fn list(&self, id: &Value, params: &Value) -> Option<Value> {
+        match self.options.list.as_deref() {
+            Some("hang") => return None,
+            Some(_) => {
+                let error = json!({"code": -32603, "message": "no list today"});
+                say_message(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+                return None;
+            }
+            None => {}
+        }
+        let tools = self.options.tools();
+        if !self.options.pages {
+            return Some(json!({"tools": tools}));
+        }
+        let page = params["cursor"].as_str().map_or(0, |cursor| {
+            cursor.trim_start_matches("page-").parse().expect("a page")
+        });
+        let mut result = json!({"tools": tools.get(page..page + 1)});
+        if page + 1 < tools.len() {
+            result["nextCursor"] = json!(format!("page-{}", page + 1));
+        }
+        Some(result)
+    }
+
+    fn call(&self, params: &Value) -> Option<Value> {
+        let (name, arguments) = (&params["name"], &params["arguments"]);
+        let mut structured = json!({"arguments": arguments});
+        match name.as_str() {
+            Some("hang") => return None,
+            Some("slow") => {
+                thread::sleep(Duration::from_millis(
+                    arguments["ms"].as_u64().unwrap_or(300),
+                ));
+            }
+            Some("big") => {
+                let bytes = arguments["bytes"].as_u64().expect("a size");
+                let text = "b".repeat(usize::try_from(bytes).expect("a size"));
+                return Some(json!({"content": [{"type": "text", "text": text}]}));
+            }
+            _ => {}
+        }
+        if let Some(file) = &self.options.show {
+            structured["shown"] = json!(fs::read_to_string(file).unwrap_or_default());
+        }
+        let text = format!("{} ran", name.as_str().unwrap_or("?"));
+        Some(json!({
+            "content": [{"type": "text", "text": text}], "structuredContent": structured,
+        }))
+    }
+
+    /// Does what `params.do` says, and answers unless that is pointless.
+    fn act(&self, params: &Value) -> Option<Value> {
+        let text = params["text"].as_str().unwrap_or_default();
+        match params["do"].as_str().expect("what to do") {
+            "say" => say(text),
+            "say_bytes" => {
+                let bytes: Vec<u8> =
+                    serde_json::from_value(params["bytes"].clone()).expect("bytes");
+                say_bytes(&bytes);
+            }
+            "stderr" => eprint!("{text}"),
+            "exit" => exit(params["code"].as_i64().unwrap_or(0) as i32),
+            "close_stdout" => {
+                let null = File::create("/dev/null").expect("/dev/null");
+                rustix::stdio::dup2_stdout(&null).expect("stdout can be replaced");
+                return None;
+            }
+            "close_stdin" => {
+                let null = File::open("/dev/null").expect("/dev/null");
+                rustix::stdio::dup2_stdin(&null).expect("stdin can be replaced");
+                // Not even a server that closes its stdin need end by that.
+                say_message(&json!({"jsonrpc": "2.0", "method": "notifications/closed"}));
+                park();
+            }
+            "stop_reading" => {
+                say_message(&json!({"jsonrpc": "2.0", "method": "notifications/stopped"}));
+                park();
+            }
+            "flood" => {
+                let count = params["count"].as_u64().expect("how many");
+                let filler = "f".repeat(params["size"].as_u64().unwrap_or(10) as usize);
+                for n in 0..count {
+                    say_message(&json!({"jsonrpc": "2.0", "method": "notifications/flood",
+                                        "params": {"n": n, "filler": filler}}));
+                }
+            }
+            "grandchild" => {
+                let script = "trap '' TERM; while :; do sleep 0.2; done";
+                // It holds the pipes of its parent.
+                let grandchild = Command::new("sh")
+                    .args(["-c", script])
+                    .stdin(Stdio::inherit())
+                    .spawn()
+                    .expect("a grandchild");
+                return Some(json!({"pid": grandchild.id()}));
+            }
+            "report" => {
+                let env: serde_json::Map<String, Value> = std::env::vars()
+                    .map(|(name, value)| (name, json!(value)))
+                    .collect();
+                return Some(json!({
+                    "pid": std::process::id(), "env": env,
+                    "args": std::env::args().collect::<Vec<_>>(),
+                    "cwd": std::env::current_dir().expect("a directory"),
+                }));
+            }
+            other => panic!("no script for {other}"),
+        }
+        Some(json!({"did": params["do"]}))
+    }
+}
+
+fn say_message(message: &Value) {
+    say(&format!("{message}\n"));
+}
+
+fn say(text: &str) {
+    say_bytes(text.as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    // Who is not heard any more ends with its stdin.
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+fn park() -> ! {
+    loop {
+        thread::park();
+    }
+}
