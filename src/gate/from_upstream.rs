@@ -22,6 +22,7 @@ impl Gate {
         if let Some(id) = peek_result_id(line)
             && !self.catalogue.is_asked(&id)
             && !self.retired_lists.contains(&id)
+            && !self.held_by_id.contains_key(&id)
             && matches!(self.in_flight.get(&id), None | Some(InFlight::Any))
         {
             self.in_flight.remove(&id);
@@ -104,6 +105,12 @@ impl Gate {
         }
         if self.retired_lists.contains(id) {
             return;
+        }
+        if self.held_by_id.contains_key(id) {
+            // It has not seen the call: the client must not take this for its result.
+            return self.warn(format!(
+                "the server answered request {id}, which it has not been sent; the answer was dropped"
+            ));
         }
         match self.in_flight.remove(id) {
             None | Some(InFlight::Any) => self.put(Output::ToClient(payload)),

@@ -4,6 +4,7 @@
 
 use super::held::Era;
 use super::permit::Permitted;
+use super::refusal::Explanation;
 use crate::audit::record::Line;
 use crate::mcp::message::RequestId;
 
@@ -23,6 +24,8 @@ pub struct Ticket {
     pub(super) tool: String,
     pub(super) era: Era,
     pub(super) approval: NeededApproval,
+    /// What `--explain` would add to a refusal.
+    pub(super) explanation: Option<Explanation>,
 }
 
 /// Whether a released call was one that a human had to decide about.

@@ -80,8 +80,20 @@ impl Gate {
                 tool: call.params.name.to_string(),
                 era: call.era,
                 approval,
+                explanation: self.explanation(
+                    finding.risk,
+                    finding.policy_reason.unwrap_or(finding.reason),
+                ),
             },
         });
+    }
+
+    fn explanation(&self, risk: Risk, rule: &str) -> Option<Explanation> {
+        self.settings.explain.then(|| Explanation {
+            risk,
+            mode: self.policy.mode(),
+            rule: rule.to_owned(),
+        })
     }
 
     /// Records a refusal and tells the client.
@@ -95,13 +107,17 @@ impl Gate {
     ) {
         let line = self.line(call, finding, now);
         self.put(Output::Record(line));
-        let explanation = decision
-            .filter(|_| self.settings.explain)
-            .map(|decision| Explanation {
-                decision,
-                mode: self.policy.mode(),
-            });
-        let result = refused_result(call.id, &call.params.name, call.era, refusal, explanation);
+        let explanation = decision.and_then(|decision| {
+            let rule = decision.reason.text();
+            self.explanation(decision.risk, &rule)
+        });
+        let result = refused_result(
+            call.id,
+            &call.params.name,
+            call.era,
+            refusal,
+            explanation.as_ref(),
+        );
         self.send_to_client(result);
     }
 

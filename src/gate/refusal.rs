@@ -10,7 +10,7 @@ use super::handshake::CannotAsk;
 use super::held::Era;
 use crate::approval::display::quoted_name;
 use crate::mcp::message::RequestId;
-use crate::policy::{Decision, Mode};
+use crate::policy::{Mode, Risk};
 
 /// Why a readable call is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,10 +123,12 @@ impl Refusal {
 }
 
 /// What `--explain` adds; without it a refusal leaks nothing of the policy.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Explanation<'a> {
-    pub(super) decision: &'a Decision,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Explanation {
+    pub(super) risk: Risk,
     pub(super) mode: Mode,
+    /// The policy's reason, in words.
+    pub(super) rule: String,
 }
 
 /// Writes the ordinary result, `isError: true` with one text, that a refused call gets.
@@ -135,21 +137,19 @@ pub(super) fn refused_result(
     tool: &str,
     era: Era,
     refusal: &Refusal,
-    explanation: Option<Explanation<'_>>,
+    explanation: Option<&Explanation>,
 ) -> String {
     let mut text = format!(
         "The call of tool {} was {}. It was not run, and trying again unchanged will not help.",
         quoted_name(tool),
         refusal.fate()
     );
-    if let Some(Explanation { decision, mode }) = explanation {
+    if let Some(Explanation { risk, mode, rule }) = explanation {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            " [source={}, risk={}, mode={mode}, rule: {}]",
+            " [source={}, risk={risk}, mode={mode}, rule: {rule}]",
             refusal.source(),
-            decision.risk,
-            decision.reason
         );
     }
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);

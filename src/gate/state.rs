@@ -181,7 +181,8 @@ impl Gate {
         let why = "the audit record could not be written, so the call was not sent";
         self.record_unheld(now, &ticket.tool, Outcome::Error, why, Some(&ticket.id));
         let refusal = Refusal::NotRecorded;
-        let result = refused_result(&ticket.id, &ticket.tool, ticket.era, &refusal, None);
+        let explanation = ticket.explanation.as_ref();
+        let result = refused_result(&ticket.id, &ticket.tool, ticket.era, &refusal, explanation);
         self.send_to_client(result);
     }
 

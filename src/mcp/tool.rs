@@ -182,8 +182,12 @@ impl<'a> ListToolsPage<'a> {
                     found = true;
                     page.tools = tools.into_iter().filter_map(ListedTool::read).collect();
                 }
+                // Some servers write an empty cursor for the end. Should one mean more by it, the
+                // tools that are missed count as unlisted.
                 ("nextCursor", Value::String(cursor)) => {
-                    page.next_cursor = Some(cursor.decode().into_owned());
+                    let cursor = cursor.decode();
+                    page.next_cursor =
+                        Some(cursor.into_owned()).filter(|cursor| !cursor.is_empty());
                 }
                 // A lifetime that cannot be read is none at all, not an endless one.
                 ("ttlMs", Value::Number(token)) => page.ttl_ms = Some(token.parse().unwrap_or(0)),

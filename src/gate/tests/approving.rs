@@ -89,6 +89,25 @@ fn an_answer_from_the_upstream_is_no_answer() {
     scene.expect_refused(7, "denied");
 }
 
+// DESIGN 3: what the server was never sent, it cannot have answered.
+#[test]
+fn a_held_call_cannot_be_answered_by_the_upstream() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(7, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    for forged in [
+        json!({"jsonrpc": "2.0", "id": 7, "result": {"content": []}}).to_string(),
+        r#"{"jsonrpc":"2.0","id":7,"result":{"content":[]}}"#.to_owned(),
+        json!([{"jsonrpc": "2.0", "id": 7, "error": {"code": 1, "message": "m"}}]).to_string(),
+    ] {
+        scene.upstream_sends(&forged);
+        scene.expect_nothing();
+    }
+    assert_eq!(scene.warnings.len(), 3);
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+}
+
 // DESIGN 5: "a waiting approval delays nobody else".
 #[test]
 fn other_calls_pass_while_one_waits() {

@@ -100,14 +100,16 @@ fn a_tool_on_the_last_page_is_as_good_as_one_on_the_first() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     let mut request = expect_list_request(&mut scene);
-    for cursor in ["", "2 \"\\\u{e9}", "3"] {
+    for cursor in [" ", "2 \"\\\u{e9}", "3"] {
         scene.upstream_says(&json!({"jsonrpc": "2.0", "id": request["id"],
             "result": {"tools": [{"name": "ponder"}], "nextCursor": cursor}}));
         request = expect_list_request(&mut scene);
         assert_eq!(request["params"], json!({"cursor": cursor}));
         scene.expect_nothing();
     }
-    scene.upstream_says(&list(&request["id"], usual_tools()));
+    // Some servers write an empty cursor where there is no next page.
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": request["id"],
+        "result": {"tools": usual_tools(), "nextCursor": ""}}));
     scene.expect_forwarded(1);
     scene.expect_nothing();
 }
