@@ -104,6 +104,11 @@ impl Scene {
         Scene::with(settings, Rules::default())
     }
 
+    pub(super) fn with_tools(mut self, tools: Value) -> Scene {
+        self.tools = tools;
+        self
+    }
+
     /// Goes through the handshake with a client that shows forms, in a legacy revision.
     pub(super) fn legacy(self, revision: &str) -> Scene {
         self.handshake(revision, json!({"elicitation": {}}))
