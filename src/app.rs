@@ -94,7 +94,7 @@ async fn run_session(config: Resolved, stderr: &Stderr) -> Result<Ended, AppErro
         })?;
 
     let best_effort = config.settings.audit_best_effort;
-    let mut gate = Gate::new(config.settings, config.policy, session, seed);
+    let mut gate = Gate::new(config.settings, config.policy, &session, seed);
     gate.record_open(
         clock.now(),
         &[

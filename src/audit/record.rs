@@ -87,15 +87,30 @@ impl Timestamp {
     }
 }
 
+/// What all lines of one session have in common, written once.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    text: String,
+}
+
+impl Origin {
+    /// `session` names this run of the proxy, `server` is its name in the configuration.
+    #[must_use]
+    pub fn new(session: &str, server: &str) -> Origin {
+        let mut written = String::new();
+        text("session", session, &mut written);
+        text("server", server, &mut written);
+        Origin { text: written }
+    }
+}
+
 /// One decision.
 #[derive(Debug, Clone)]
 pub struct Decided<'a> {
     /// When it was made.
     pub time: &'a Timestamp,
-    /// This run of the proxy.
-    pub session: &'a str,
-    /// The server's name in the configuration.
-    pub server: &'a str,
+    /// Whose it is.
+    pub origin: &'a Origin,
     /// The tool's exact name.
     pub tool: &'a str,
     /// The arguments, if any.
@@ -139,9 +154,7 @@ impl Line {
             Some(_) => StringDigest::Sha256,
             None => StringDigest::Blake3,
         };
-        let mut body = start(record.time);
-        text("session", record.session, &mut body);
-        text("server", record.server, &mut body);
+        let mut body = start(record.time, record.origin);
         body.push_str(r#","tool":"#);
         write_shortened(record.tool, digest, &mut body);
         body.push_str(r#","args":"#);
@@ -149,13 +162,13 @@ impl Line {
             Some(args) => write_redacted(args, digest, &mut body),
             None => body.push_str("null"),
         }
-        text("decision", record.outcome.as_str(), &mut body);
-        text("risk", record.risk.as_str(), &mut body);
+        word("decision", record.outcome.as_str(), &mut body);
+        word("risk", record.risk.as_str(), &mut body);
         text("reason", record.reason, &mut body);
         if let Some(reason) = record.policy_reason {
             text("policy_reason", reason, &mut body);
         }
-        text("mode", record.mode.as_str(), &mut body);
+        word("mode", record.mode.as_str(), &mut body);
         let truth = |value| if value { "true" } else { "false" };
         body.push_str(r#","dry_run":"#);
         body.push_str(truth(record.dry_run));
@@ -179,9 +192,8 @@ impl Line {
 
     /// A line that is no decision: `event` and whatever describes it. Never has a `tool`.
     #[must_use]
-    pub fn event(time: &Timestamp, session: &str, event: &str, members: &[(&str, &str)]) -> Line {
-        let mut body = start(time);
-        text("session", session, &mut body);
+    pub fn event(time: &Timestamp, origin: &Origin, event: &str, members: &[(&str, &str)]) -> Line {
+        let mut body = start(time, origin);
         text("event", event, &mut body);
         for (key, value) in members {
             text(key, value, &mut body);
@@ -210,12 +222,20 @@ impl Line {
     }
 }
 
-fn start(time: &Timestamp) -> String {
+fn start(time: &Timestamp, origin: &Origin) -> String {
     let mut body = String::with_capacity(512);
     body.push_str(r#""ts":""#);
     body.push_str(&time.text);
     body.push('"');
+    body.push_str(&origin.text);
     body
+}
+
+/// Appends a member of which both key and value are ours and need no escapes.
+fn word(key: &str, value: &str, out: &mut String) {
+    for part in [",\"", key, "\":\"", value, "\""] {
+        out.push_str(part);
+    }
 }
 
 /// Appends a member; `key` is one of ours and needs no escapes.
@@ -244,13 +264,13 @@ mod tests {
 
     use super::*;
 
+    static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("s", "db"));
     static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::new(1_763_690_000_007));
 
     fn decided<'a>(args: &'a Value<'a>) -> Decided<'a> {
         Decided {
             time: &TIME,
-            session: "s",
-            server: "db",
+            origin: &ORIGIN,
             tool: "drop_table",
             args: Some(args),
             outcome: Outcome::Approved,
@@ -287,10 +307,11 @@ mod tests {
     #[test]
     fn an_event_line_carries_event_and_never_a_tool() {
         let mut out = String::new();
-        Line::event(&Timestamp::new(0), "s", "open", &[("version", "0.1.0")]).write(1, &mut out);
+        Line::event(&Timestamp::new(0), &ORIGIN, "open", &[("version", "0.1.0")])
+            .write(1, &mut out);
         assert_eq!(
             out,
-            "{\"v\":1,\"seq\":1,\"ts\":\"1970-01-01T00:00:00.000Z\",\"session\":\"s\",\"event\":\"open\",\"version\":\"0.1.0\"}\n"
+            "{\"v\":1,\"seq\":1,\"ts\":\"1970-01-01T00:00:00.000Z\",\"session\":\"s\",\"server\":\"db\",\"event\":\"open\",\"version\":\"0.1.0\"}\n"
         );
     }
 

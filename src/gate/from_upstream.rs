@@ -2,6 +2,8 @@
 //!
 //! Nothing that the upstream sends is judged; only answers to our own requests stay here.
 
+use std::collections::hash_map::Entry;
+
 use rmcp::model::ErrorCode;
 
 use super::catalogue::Next;
@@ -23,10 +25,15 @@ impl Gate {
             && !self.catalogue.is_asked(&id)
             && !self.retired_lists.contains(&id)
             && !self.held_by_id.contains_key(&id)
-            && matches!(self.in_flight.get(&id), None | Some(InFlight::Any))
         {
-            self.in_flight.remove(&id);
-            return self.put(Output::ToClient(Payload::Frame));
+            match self.in_flight.entry(id) {
+                Entry::Occupied(entry) if *entry.get() == InFlight::Any => {
+                    entry.remove();
+                    return self.put(Output::ToClient(Payload::Frame));
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(_) => return self.put(Output::ToClient(Payload::Frame)),
+            }
         }
         let text = match line_text(line) {
             Ok(text) => text,

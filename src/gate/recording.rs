@@ -126,8 +126,7 @@ impl Gate {
         let id = logged_id(call.id);
         Line::decided(&Decided {
             time: &self.time,
-            session: &self.session,
-            server: &self.settings.server,
+            origin: &self.origin,
             tool: &call.params.name,
             args: call.params.get("arguments"),
             outcome: finding.outcome,
@@ -157,8 +156,7 @@ impl Gate {
         let id = id.map(logged_id);
         let line = Line::decided(&Decided {
             time: &self.time,
-            session: &self.session,
-            server: &self.settings.server,
+            origin: &self.origin,
             tool,
             args: None,
             outcome,

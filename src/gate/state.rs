@@ -16,7 +16,7 @@ use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
-use crate::audit::record::{Line, Outcome, Timestamp};
+use crate::audit::record::{Line, Origin, Outcome, Timestamp};
 use crate::mcp::error::error_response;
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
@@ -48,8 +48,8 @@ pub(super) enum InFlight {
 pub struct Gate {
     pub(super) settings: Settings,
     pub(super) policy: Policy,
-    /// Names this run in the audit log.
-    pub(super) session: String,
+    /// Names this run, and its server, in the audit log.
+    pub(super) origin: Origin,
     /// The moment of the newest audit line.
     pub(super) time: Timestamp,
     pub(super) ids: RequestIds,
@@ -87,12 +87,12 @@ impl Gate {
     /// A gate for one session. `seed` is 256 random bits that nobody else knows; `session`
     /// names the session in the audit log.
     #[must_use]
-    pub fn new(settings: Settings, policy: Policy, session: String, seed: [u8; 32]) -> Gate {
+    pub fn new(settings: Settings, policy: Policy, session: &str, seed: [u8; 32]) -> Gate {
         Gate {
             cache: ApprovalCache::new(settings.approval_ttl),
+            origin: Origin::new(session, &settings.server),
             settings,
             policy,
-            session,
             time: Timestamp::new(0),
             ids: RequestIds::new(seed),
             handshake: Handshake::default(),
@@ -233,8 +233,7 @@ impl Gate {
     #[must_use]
     pub fn lost_line(&mut self, now: Now, count: &str) -> Line {
         self.time.set(now.unix_ms);
-        let members = [("server", &*self.settings.server), ("lines", count)];
-        Line::event(&self.time, &self.session, "lost", &members)
+        Line::event(&self.time, &self.origin, "lost", &[("lines", count)])
     }
 
     pub(super) fn put(&mut self, output: Output) {
@@ -260,10 +259,8 @@ impl Gate {
 
     /// Records something that is no decision.
     pub(super) fn record_event(&mut self, now: Now, event: &str, members: &[(&str, &str)]) {
-        let mut all = vec![("server", self.settings.server.as_str())];
-        all.extend_from_slice(members);
         self.time.set(now.unix_ms);
-        let line = Line::event(&self.time, &self.session, event, &all);
+        let line = Line::event(&self.time, &self.origin, event, members);
         self.put(Output::Record(line));
     }
 

@@ -260,10 +260,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::audit::record::Timestamp;
+    use crate::audit::record::{Origin, Timestamp};
 
     fn line(n: usize) -> Line {
-        Line::event(&Timestamp::new(0), "s", "test", &[("n", &n.to_string())])
+        Line::event(
+            &Timestamp::new(0),
+            &Origin::new("s", "db"),
+            "test",
+            &[("n", &n.to_string())],
+        )
     }
 
     fn seqs(path: &Path) -> Vec<u64> {
@@ -328,7 +333,7 @@ mod tests {
         let mut first = LedgerFile::open(&path).unwrap();
         let giant = Line::event(
             &Timestamp::new(0),
-            "s",
+            &Origin::new("s", "db"),
             "test",
             &[("x", &"x".repeat(3 * TAIL as usize))],
         );

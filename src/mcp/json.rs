@@ -89,6 +89,24 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// Whether the string means this.
+    #[must_use]
+    pub fn is(&self, meaning: &str) -> bool {
+        if self.escaped {
+            unescape(self.raw) == meaning
+        } else {
+            self.raw == meaning
+        }
+    }
+
+    fn means_the_same(&self, other: &Text<'_>) -> bool {
+        if self.escaped || other.escaped {
+            self.decode() == other.decode()
+        } else {
+            self.raw == other.raw
+        }
+    }
+
     /// What the string means.
     #[must_use]
     pub fn decode(&self) -> Cow<'a, str> {
@@ -147,7 +165,7 @@ impl<'a> Value<'a> {
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         self.members()
             .iter()
-            .find(|(name, _)| name.decode() == key)
+            .find(|(name, _)| name.is(key))
             .map(|(_, value)| value)
     }
 
@@ -606,13 +624,32 @@ enum Surrogate {
 
 /// Where a string's next quote or backslash stands.
 fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
-    // Most strings are short, and for those a plain loop beats setting up a fast search.
-    const SHORT: usize = 24;
-    let is_end = |b: &u8| matches!(b, b'"' | b'\\');
-    let (near, far) = bytes.split_at(bytes.len().min(SHORT));
-    near.iter()
-        .position(is_end)
-        .or_else(|| memchr::memchr2(b'"', b'\\', far).map(|at| at + near.len()))
+    // Most strings are short, and for those eight bytes at a time beat setting up a search.
+    const SHORT: usize = 32;
+    let mut at = 0;
+    while at < SHORT {
+        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+            break;
+        };
+        let word = u64::from_le_bytes(*chunk);
+        let found = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
+        if found != 0 {
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+        at += chunk.len();
+    }
+    let rest = bytes.get(at..)?;
+    memchr::memchr2(b'"', b'\\', rest).map(|ahead| at + ahead)
+}
+
+const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+
+/// The high bit of each byte that is zero; of those above the lowest zero byte, not reliably.
+fn zero_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    word.wrapping_sub(ONES) & !word & HIGH
 }
 
 fn continue_if_shallow(open: &[bool]) -> Result<(), JsonError> {
@@ -628,11 +665,8 @@ fn no_equal_keys(members: &[(Text<'_>, Value<'_>)]) -> Result<(), JsonError> {
     const FEW: usize = 8;
     let distinct = if members.len() <= FEW {
         members.iter().enumerate().all(|(i, (key, _))| {
-            let key = key.decode();
-            members
-                .iter()
-                .skip(i + 1)
-                .all(|(other, _)| other.decode() != key)
+            let later = &mut members.iter().skip(i + 1);
+            later.all(|(other, _)| !key.means_the_same(other))
         })
     } else {
         let mut seen = HashSet::with_capacity(members.len());

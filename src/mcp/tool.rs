@@ -96,7 +96,7 @@ impl<'a> CallToolRequestParams<'a> {
     /// A member of `params`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
-        let member = self.members.iter().find(|(name, _)| name.decode() == key);
+        let member = self.members.iter().find(|(name, _)| name.is(key));
         member.map(|(_, value)| value)
     }
 
@@ -109,10 +109,7 @@ impl<'a> CallToolRequestParams<'a> {
     /// The progress token as it was written: MCP allows a string or an integer.
     #[must_use]
     pub fn progress_token(&self) -> Option<&Value<'a>> {
-        let found = self
-            .meta()
-            .iter()
-            .find(|(key, _)| key.decode() == "progressToken");
+        let found = self.meta().iter().find(|(key, _)| key.is("progressToken"));
         found
             .map(|(_, value)| value)
             .filter(|value| matches!(value, Value::String(_) | Value::Number(_)))
@@ -124,7 +121,7 @@ impl<'a> CallToolRequestParams<'a> {
         let found = self
             .meta()
             .iter()
-            .find(|(key, _)| key.decode() == META_PROTOCOL_VERSION);
+            .find(|(key, _)| key.is(META_PROTOCOL_VERSION));
         found.map(|(_, value)| value)
     }
 }

@@ -80,7 +80,7 @@ impl Scene {
             ..settings
         };
         Scene {
-            gate: Gate::new(settings, Policy::new(rules).unwrap(), "s".into(), [7; 32]),
+            gate: Gate::new(settings, Policy::new(rules).unwrap(), "s", [7; 32]),
             now: Now {
                 elapsed: Duration::from_secs(1000),
                 unix_ms: 1_763_690_000_000,
