@@ -105,8 +105,14 @@ pub fn write_shortened(text: &str, digest: StringDigest, out: &mut String) {
     write_plain(&format!("{kept}… ({count} characters, {digest})"), out);
 }
 
+/// The length of `token`.
+const SHORTEST_WORD: usize = 5;
+
 /// Whether a key looks like a secret's, in any case style.
 fn looks_secret(key: &str) -> bool {
+    if key.len() < SHORTEST_WORD {
+        return false;
+    }
     let plain: Vec<u8> = if key.is_ascii() {
         let letters = key.bytes().filter(u8::is_ascii_alphanumeric);
         letters.map(|b| b.to_ascii_lowercase()).collect()

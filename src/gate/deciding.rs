@@ -12,8 +12,8 @@ use super::state::{Gate, Now, Peer};
 use crate::approval::digest::{CallDigest, DefinitionDigest};
 use crate::audit::record::{Forwarded, Outcome};
 use crate::mcp::json::{Text, Value, write_string};
-use crate::mcp::message::{Id, Kind, Message, read_message};
-use crate::mcp::tool::CallToolRequestParams;
+use crate::mcp::message::{Id, Kind, read_message};
+use crate::mcp::tool::{CallError, CallToolRequestParams};
 use crate::policy::{Action, Decision, Listing, Risk};
 
 /// What all held calls together may take, beside the first: the number alone bounds little
@@ -23,16 +23,18 @@ const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
 const MAX_CHANGES: u32 = 3;
 
 impl Gate {
+    /// A `tools/call` from the client: its text, its id and whether its envelope is plain, and
+    /// its parameters, if they can be read.
     pub(super) fn call_from_client(
         &mut self,
         text: &str,
-        message: &Message<'_>,
-        params: Option<&str>,
+        (id, is_plain): (&Id, bool),
+        params: Result<CallToolRequestParams<'_>, CallError>,
         payload: Payload,
         now: Now,
     ) {
         // INVARIANT 4: what fails to parse strictly as a call but could be one is refused.
-        let id = match &message.id {
+        let id = match id {
             Id::Some(id) if id.is_too_long() => {
                 return self.refuse_call(now, None, None, "its id is longer than 1,024 bytes");
             }
@@ -54,16 +56,12 @@ impl Gate {
                 return self.warn("a tools/call without an id was not passed on".into());
             }
         };
-        let params = params.map_or(
-            Err(crate::mcp::tool::CallError::NoParams),
-            CallToolRequestParams::parse,
-        );
         let params = match params {
             Ok(params) => params,
             Err(error) => return self.refuse_call(now, Some(id.clone()), None, &error.to_string()),
         };
         let name = Some(&*params.name);
-        if !message.is_plain {
+        if !is_plain {
             let why = "its envelope is not plain JSON-RPC 2.0";
             return self.refuse_call(now, Some(id.clone()), name, why);
         }
@@ -433,10 +431,10 @@ pub(super) fn with_params<T>(
     then: impl FnOnce(&CallToolRequestParams<'_>) -> T,
 ) -> Option<T> {
     let message = read_message(text).ok()?;
-    let Kind::Call { params, .. } = message.kind else {
+    let Kind::Call { params, tree, .. } = message.kind else {
         return None;
     };
-    let params = CallToolRequestParams::parse(params?).ok()?;
+    let params = CallToolRequestParams::read(params, tree).ok()?;
     Some(then(&params))
 }
 

@@ -17,7 +17,7 @@ use crate::mcp::message::{
     Id, Kind, Line, Message, MessageError, RequestId, Unreadable, fold, id_at_the_ends, read_line,
     read_message,
 };
-use crate::mcp::tool;
+use crate::mcp::tool::{self, CallToolRequestParams};
 
 impl Gate {
     /// The client sent a line, given without its newline.
@@ -32,7 +32,7 @@ impl Gate {
             Err(unreadable) => self.refuse_unreadable(&unreadable, now),
             Ok((_, Line::Blank)) => {}
             Ok((text, Line::Message(message))) => {
-                self.message_from_client(text, &message, Payload::Frame, now);
+                self.message_from_client(text, message, Payload::Frame, now);
             }
             Ok((_, Line::Batch(entries))) => self.batch_from_client(&entries, now),
         }
@@ -59,7 +59,7 @@ impl Gate {
             match read_message(entry) {
                 Ok(message) => {
                     let payload = Payload::Text((*entry).to_owned());
-                    self.message_from_client(entry, &message, payload, now);
+                    self.message_from_client(entry, message, payload, now);
                 }
                 Err(unreadable) => self.refuse_unreadable(&unreadable, now),
             }
@@ -89,23 +89,31 @@ impl Gate {
     fn message_from_client(
         &mut self,
         text: &str,
-        message: &Message<'_>,
+        message: Message<'_>,
         payload: Payload,
         now: Now,
     ) {
-        match &message.kind {
-            Kind::Call { method, params } => match &**method {
-                tool::CALL => self.call_from_client(text, message, *params, payload, now),
+        match message.kind {
+            Kind::Call {
+                method,
+                params,
+                tree,
+            } => match &*method {
+                tool::CALL => {
+                    let params = CallToolRequestParams::read(params, tree);
+                    let envelope = (&message.id, message.is_plain);
+                    self.call_from_client(text, envelope, params, payload, now);
+                }
                 // INVARIANT 4: what some reader could take for a call is no other method.
                 other if could_be_call(other) => {
                     let message =
                         "the method is not `tools/call`, but some reader could take it for that";
                     self.refuse_call(now, id_of_call(text), None, message);
                 }
-                other => self.other_from_client(other, &message.id, *params, payload, now),
+                other => self.other_from_client(other, &message.id, params, payload, now),
             },
             Kind::Response { result, error } => {
-                self.response_from_client(&message.id, *result, *error, payload, now);
+                self.response_from_client(&message.id, result, error, payload, now);
             }
         }
     }

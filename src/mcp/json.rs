@@ -119,7 +119,7 @@ impl<'a> Text<'a> {
 }
 
 /// A JSON value that borrows from its text. Objects keep their order and have no equal keys.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// `null`
     Null,
@@ -419,6 +419,24 @@ impl<'a> Reader<'a> {
                 }
                 self.expect(if in_object { b'}' } else { b']' })?;
                 open.pop();
+            }
+        }
+    }
+
+    /// Passes one value as [`Reader::skip`] does, and reads it as a tree on the way if it can be.
+    ///
+    /// # Errors
+    /// Those of [`Reader::skip`].
+    pub fn skip_as_tree(&mut self) -> Result<(&'a str, Option<Value<'a>>), JsonError> {
+        self.peek();
+        let (start, values) = (self.at, self.values);
+        match self.tree() {
+            Ok(tree) => Ok((self.slice(start, self.at)?, Some(tree))),
+            // What is wrong with it is found again when it is read for its own sake; here only
+            // the grammar counts, so that the members behind it are still read.
+            Err(_) => {
+                (self.at, self.values) = (start, values);
+                Ok((self.skip()?, None))
             }
         }
     }

@@ -157,6 +157,9 @@ pub enum Kind<'a> {
         method: Cow<'a, str>,
         /// The text of `params`.
         params: Option<&'a str>,
+        /// The same of a `tools/call`, where it could be read as a tree in the same pass:
+        /// where `method` stands in front, and nothing is wrong with it.
+        tree: Option<Value<'a>>,
     },
     /// A response; with both members or a strange id it is still one.
     Response {
@@ -269,6 +272,7 @@ pub fn read_message(text: &str) -> Result<Message<'_>, Unreadable> {
         Some(Value::String(method)) => Kind::Call {
             method: method.decode(),
             params: envelope.params,
+            tree: envelope.tree,
         },
         Some(_) => return Err(unreadable(MessageError::MethodNotAString)),
         None if answers => Kind::Response {
@@ -288,10 +292,14 @@ struct Envelope<'a> {
     id: Option<Value<'a>>,
     method: Option<Value<'a>>,
     params: Option<&'a str>,
+    tree: Option<Value<'a>>,
     result: Option<&'a str>,
     error: Option<&'a str>,
     others: Vec<Text<'a>>,
 }
+
+/// The method that runs a tool.
+pub const CALL: &str = "tools/call";
 
 const ENVELOPE_KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
@@ -316,7 +324,17 @@ impl<'a> Envelope<'a> {
                     Ok(())
                 }
                 "method" => once(self.method.replace(reader.tree()?).is_some()),
-                "params" => once(self.params.replace(reader.skip()?).is_some()),
+                "params" => {
+                    let method = self.method.as_ref();
+                    let is_call = matches!(method, Some(Value::String(method)) if method.is(CALL));
+                    let (text, tree) = if is_call {
+                        reader.skip_as_tree()?
+                    } else {
+                        (reader.skip()?, None)
+                    };
+                    self.tree = tree;
+                    once(self.params.replace(text).is_some())
+                }
                 "result" => once(self.result.replace(reader.skip()?).is_some()),
                 "error" => once(self.error.replace(reader.skip()?).is_some()),
                 other => {

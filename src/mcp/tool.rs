@@ -9,8 +9,8 @@ use rmcp::model::ToolAnnotations;
 use super::json::{JsonError, Text, Value};
 use super::message::folds_to_one_of;
 
-/// The method that runs a tool.
-pub const CALL: &str = "tools/call";
+pub use super::message::CALL;
+
 /// The method that lists tools.
 pub const LIST: &str = "tools/list";
 /// What an upstream sends when its list has changed.
@@ -65,7 +65,26 @@ impl<'a> CallToolRequestParams<'a> {
     /// # Errors
     /// INVARIANT 4: whatever two readers could read differently, at any depth.
     pub fn parse(text: &'a str) -> Result<CallToolRequestParams<'a>, CallError> {
-        let Value::Object(members) = Value::parse(text)? else {
+        CallToolRequestParams::from_tree(Value::parse(text)?)
+    }
+
+    /// Reads the tree of `params`, or, without one, their text.
+    ///
+    /// # Errors
+    /// As [`CallToolRequestParams::parse`].
+    pub fn read(
+        text: Option<&'a str>,
+        tree: Option<Value<'a>>,
+    ) -> Result<CallToolRequestParams<'a>, CallError> {
+        match (tree, text) {
+            (Some(tree), _) => CallToolRequestParams::from_tree(tree),
+            (None, Some(text)) => CallToolRequestParams::parse(text),
+            (None, None) => Err(CallError::NoParams),
+        }
+    }
+
+    fn from_tree(tree: Value<'a>) -> Result<CallToolRequestParams<'a>, CallError> {
+        let Value::Object(members) = tree else {
             return Err(CallError::NoParams);
         };
         let mut call = CallToolRequestParams {

@@ -22,7 +22,8 @@ fn each_kind_is_told_by_its_members() {
         request.kind,
         Kind::Call {
             method: "m".into(),
-            params: Some(r#"{"a":1}"#)
+            params: Some(r#"{"a":1}"#),
+            tree: None
         }
     );
     assert_eq!(
@@ -196,4 +197,22 @@ fn the_id_of_a_message_that_is_gone_but_for_its_ends_is_found_where_peers_write_
     );
     assert_eq!(found(r#"[{"id":7"#, "xxx"), None);
     assert_eq!(found("", ""), None);
+}
+
+#[test]
+fn a_calls_parameters_are_read_in_one_pass_where_that_is_possible() {
+    let tree = |text| match message(text).kind {
+        Kind::Call { params, tree, .. } => (params, tree),
+        Kind::Response { .. } => panic!("not a call"),
+    };
+    let text = r#"{"method":"tools/call","params":{"name":"a"},"id":1}"#;
+    let (params, read) = tree(text);
+    assert_eq!(params, Some(r#"{"name":"a"}"#));
+    assert_eq!(read, Some(Value::parse(r#"{"name":"a"}"#).unwrap()));
+    // What is wrong inside does not keep the id from being read.
+    let text = r#"{"method":"tools/call","params":{"a":1,"a":1},"id":1}"#;
+    assert_eq!(tree(text), (Some(r#"{"a":1,"a":1}"#), None));
+    assert_eq!(message(text).id, Id::Some(RequestId::Integer(1)));
+    let text = r#"{"params":{"name":"a"},"method":"tools/call","id":1}"#;
+    assert_eq!(tree(text), (Some(r#"{"name":"a"}"#), None));
 }
