@@ -78,8 +78,9 @@ impl fmt::Display for DefinitionDigest {
     }
 }
 
-fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+fn write_hex(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // blake3 brings a writer of hex that needs no formatting machinery.
+    f.write_str(&blake3::Hash::from_bytes(*bytes).to_hex())
 }
 
 /// Appends the digest as JSON: a string, or `null` for an unlisted tool.

@@ -34,6 +34,13 @@ impl Renderer {
     /// Appends `text` in quotes. What is left out is said outside of the quotes, where no
     /// text from outside can stand.
     pub(super) fn quoted(&mut self, text: &str, out: &mut String) {
+        let plain = |b: u8| matches!(b, 0x20..=0x7E) && b != b'"' && b != b'\\';
+        if text.len() <= self.limit && text.bytes().all(plain) {
+            out.push('"');
+            out.push_str(text);
+            out.push('"');
+            return;
+        }
         let count = text.chars().count();
         if count <= self.limit {
             out.push('"');

@@ -259,7 +259,7 @@ impl Gate {
             id: id.clone(),
             delivery: Delivery::Queued,
         };
-        let request = create_request(&id, question.message.clone(), words);
+        let request = create_request(&id, &question.message, words);
         self.question_by_prompt.insert(id, key);
         self.put(Output::ToClient(Payload::Text(request)));
     }

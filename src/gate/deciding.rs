@@ -170,6 +170,7 @@ impl Gate {
             key,
             Held {
                 id: call.id.clone(),
+                tool: call.params.name.to_string(),
                 text: text.to_owned(),
                 era: call.era,
                 arrived: call.arrived,
@@ -248,9 +249,7 @@ impl Gate {
             Stage::Human(_) => {}
             Stage::Confirm(verdict) => self.confirm(key, &verdict, now),
             Stage::List => {
-                let Some(name) = with_params(&held.text, |params| params.name.to_string()) else {
-                    return self.fail_held(key, "the call cannot be read", now);
-                };
+                let name = held.tool.clone();
                 let Some(decision) = self.decide(&name, now) else {
                     return;
                 };
@@ -289,9 +288,7 @@ impl Gate {
         if !self.catalogue.is_settled(now.elapsed) {
             return self.want_list(era, None, now);
         }
-        let Some(name) = with_params(&held.text, |params| params.name.to_string()) else {
-            return self.fail_held(key, "the call cannot be read", now);
-        };
+        let name = held.tool.clone();
         if self.definition_of(&name) == asked_as.definition {
             return self.with_taken(key, |gate, call, text| {
                 let finding = Finding {

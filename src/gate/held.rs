@@ -28,6 +28,8 @@ pub(super) enum Era {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) id: RequestId,
+    /// The tool's exact name.
+    pub(super) tool: String,
     /// The whole message, as the client wrote it.
     pub(super) text: String,
     pub(super) era: Era,

@@ -2,12 +2,14 @@
 //!
 //! What is asked, and what follows from the answer, is decided elsewhere.
 
+use std::sync::LazyLock;
+
 use rmcp::model::{
-    BooleanSchema, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
-    PrimitiveSchemaDefinition, StringSchema,
+    BooleanSchema, ElicitResult, ElicitationAction, ElicitationSchema, PrimitiveSchemaDefinition,
+    StringSchema,
 };
 
-use super::json::Value;
+use super::json::{Value, write_string};
 use super::message::{RequestId, folds_to_one_of};
 use super::revision::ElicitationWords;
 
@@ -43,7 +45,25 @@ pub enum Answer {
 /// SPEC 2025-06-18, 2025-11-25: "the schema is restricted to flat objects with primitive
 /// properties only". Nothing is pre-ticked: there is no default.
 #[must_use]
-pub fn create_request(id: &RequestId, message: String, words: ElicitationWords) -> String {
+pub fn create_request(id: &RequestId, message: &str, words: ElicitationWords) -> String {
+    let mut out = String::with_capacity(message.len() + 1024);
+    out.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    id.write(&mut out);
+    out.push_str(r#","method":"elicitation/create","params":{"message":"#);
+    write_string(message, &mut out);
+    out.push_str(r#","requestedSchema":"#);
+    out.push_str(&SCHEMA);
+    match words {
+        // SPEC 2025-06-18 has no `mode` key.
+        ElicitationWords::V2025_06_18 => {}
+        ElicitationWords::V2025_11_25 => out.push_str(r#","mode":"form""#),
+    }
+    out.push_str("}}");
+    out
+}
+
+/// The schema of the form, as JSON; the same for every prompt.
+static SCHEMA: LazyLock<String> = LazyLock::new(|| {
     let approved = BooleanSchema::new()
         .title("Approve")
         .description("Yes: let exactly this call run, once. No: refuse it.");
@@ -54,28 +74,8 @@ pub fn create_request(id: &RequestId, message: String, words: ElicitationWords) 
         .required_property("approved", PrimitiveSchemaDefinition::Boolean(approved))
         .property("reason", PrimitiveSchemaDefinition::String(reason))
         .build_unchecked();
-    let params = ElicitRequestParams::FormElicitationParams {
-        meta: None,
-        message,
-        requested_schema: schema,
-    };
-    let mut params = serde_json::to_value(params).unwrap_or_default();
-    match words {
-        // SPEC 2025-06-18 has no `mode` key.
-        ElicitationWords::V2025_06_18 => {
-            if let Some(object) = params.as_object_mut() {
-                object.remove("mode");
-            }
-        }
-        ElicitationWords::V2025_11_25 => {}
-    }
-    let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
-    id.write(&mut out);
-    out.push_str(r#","method":"elicitation/create","params":"#);
-    out.push_str(&params.to_string());
-    out.push('}');
-    out
-}
+    serde_json::to_string(&schema).unwrap_or_default()
+});
 
 /// Reads the members `result` and `error` of a response to [`create_request`].
 ///
@@ -217,11 +217,20 @@ mod tests {
     fn the_mode_key_is_absent_in_2025_06_18_and_form_in_2025_11_25() {
         let id = RequestId::Text("q".into());
         let request = |words| -> serde_json::Value {
-            serde_json::from_str(&create_request(&id, "m".into(), words)).unwrap()
+            serde_json::from_str(&create_request(&id, "m", words)).unwrap()
         };
         let old = request(ElicitationWords::V2025_06_18);
         assert_eq!(old["params"].get("mode"), None);
         let new = request(ElicitationWords::V2025_11_25);
+        // rmcp's model, which knows what the specification allows, reads both.
+        for request in [&old, &new] {
+            let params: rmcp::model::ElicitRequestParams =
+                serde_json::from_value(request["params"].clone()).unwrap();
+            assert!(matches!(
+                params,
+                rmcp::model::ElicitRequestParams::FormElicitationParams { message, .. } if message == "m"
+            ));
+        }
         assert_eq!(new["params"]["mode"], "form");
         for request in [old, new] {
             let schema = &request["params"]["requestedSchema"];
