@@ -101,6 +101,27 @@ impl FrameBuffer {
         self.next_frame()
     }
 
+    /// Whether every byte belongs to a line that has been handed out.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.start == self.buf.len()
+    }
+
+    /// Gives all bytes away. Ranges of lines stay valid in what is returned; what was not
+    /// handed out yet goes along, so this is for a buffer that [`FrameBuffer::is_used_up`].
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        (self.start, self.scanned) = (0, 0);
+        std::mem::take(&mut self.buf)
+    }
+
+    /// Takes a vector to read into again, instead of growing a new one.
+    pub fn give_memory(&mut self, mut memory: Vec<u8>) {
+        if self.buf.capacity() < memory.capacity() && self.buf.is_empty() {
+            memory.clear();
+            self.buf = memory;
+        }
+    }
+
     /// Forgets the lines that were handed out. Ranges from before are void.
     pub fn compact(&mut self) {
         if self.start == self.buf.len() {
@@ -202,6 +223,23 @@ mod tests {
         assert_eq!(buffer.next_frame(), None);
         assert_eq!(buffer.take_rest(), Some(Frame::Line(2..3)));
         assert_eq!(buffer.take_rest(), None);
+    }
+
+    #[test]
+    fn bytes_are_given_away_only_when_no_line_is_left_in_them() {
+        let mut buffer = FrameBuffer::new(99);
+        buffer.space().extend_from_slice(b"ab\ncd");
+        assert_eq!(buffer.next_frame(), Some(Frame::Line(0..2)));
+        assert!(!buffer.is_used_up());
+        buffer.space().extend_from_slice(b"\n");
+        assert_eq!(buffer.next_frame(), Some(Frame::Line(3..5)));
+        assert!(buffer.is_used_up());
+        assert_eq!(buffer.take_bytes(), b"ab\ncd\n");
+        buffer.compact();
+        buffer.give_memory(vec![1; 5000]);
+        buffer.space().extend_from_slice(b"ef\n");
+        assert_eq!(buffer.next_frame(), Some(Frame::Line(0..2)));
+        assert_eq!(buffer.line(&(0..2)), b"ef");
     }
 
     proptest! {

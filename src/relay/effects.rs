@@ -3,11 +3,13 @@
 //! One batch is what one read led to: its audit lines are one write under one lock, and its
 //! bytes are one write to each side.
 
+use std::io;
 use std::ops::Range;
 
 use crate::audit::record::Line;
 use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket};
 use crate::ledger::{LedgerError, LedgerFile};
+use crate::mcp::frame::FrameBuffer;
 use crate::transport::Stderr;
 
 use super::outbox::Outbox;
@@ -172,7 +174,7 @@ impl Effects {
         }
     }
 
-    /// Does everything that was collected; `read` is the buffer that frames are ranges of.
+    /// Does everything that was collected; frames are ranges of `read`.
     ///
     /// INVARIANT 1: the lines come first, and a call whose line could not be written is not
     /// sent.
@@ -180,7 +182,7 @@ impl Effects {
         &mut self,
         gate: &mut Gate,
         now: Now,
-        read: &[u8],
+        mut read: Option<&mut FrameBuffer>,
         client: &mut Outbox,
         upstream: &mut Outbox,
     ) -> Lost {
@@ -192,8 +194,8 @@ impl Effects {
             self.refuse_unrecorded(gate, now);
         }
         let items = std::mem::take(&mut self.items);
-        let mut to_client = Parts::new(read);
-        let mut to_upstream = Parts::new(read);
+        let mut to_client = Parts::default();
+        let mut to_upstream = Parts::default();
         for item in &items {
             match item {
                 Item::ToClient(bytes) => to_client.push(bytes),
@@ -203,8 +205,8 @@ impl Effects {
             }
         }
         let lost = Lost {
-            upstream: upstream.write(&to_upstream.finish()).is_err(),
-            client: client.write(&to_client.finish()).is_err(),
+            upstream: to_upstream.send(read.as_deref_mut(), upstream).is_err(),
+            client: to_client.send(read, client).is_err(),
         };
         self.items = items;
         self.items.clear();
@@ -303,46 +305,56 @@ enum Kept {
     No,
 }
 
-/// Slices to write, neighbours in the read buffer merged into one.
-struct Parts<'a> {
-    read: &'a [u8],
-    done: Vec<&'a [u8]>,
-    open: Option<Range<usize>>,
+/// What goes to one side, neighbours in the read buffer merged into one.
+#[derive(Default)]
+struct Parts<'a>(Vec<Part<'a>>);
+
+enum Part<'a> {
+    Read(Range<usize>),
+    Own(&'a [u8]),
 }
 
+/// From here on, handing over memory is cheaper than copying what cannot be written at once.
+const LARGE: usize = 256 * 1024;
+
 impl<'a> Parts<'a> {
-    fn new(read: &'a [u8]) -> Parts<'a> {
-        Parts {
-            read,
-            done: Vec::new(),
-            open: None,
-        }
-    }
-
     fn push(&mut self, bytes: &'a Bytes) {
-        match bytes {
-            Bytes::Read(range) => match &mut self.open {
-                Some(open) if open.end == range.start => open.end = range.end,
-                _ => {
-                    self.close();
-                    self.open = Some(range.clone());
-                }
-            },
-            Bytes::Own(text) => {
-                self.close();
-                self.done.push(text.as_bytes());
+        match (bytes, self.0.last_mut()) {
+            (Bytes::Read(range), Some(Part::Read(last))) if last.end == range.start => {
+                last.end = range.end;
             }
+            (Bytes::Read(range), _) => self.0.push(Part::Read(range.clone())),
+            (Bytes::Own(text), _) => self.0.push(Part::Own(text.as_bytes())),
         }
     }
 
-    fn close(&mut self) {
-        if let Some(range) = self.open.take() {
-            self.done.push(self.read.get(range).unwrap_or_default());
+    /// Writes what can be written at once and leaves the rest in the outbox.
+    fn send(self, read: Option<&mut FrameBuffer>, outbox: &mut Outbox) -> io::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
         }
-    }
-
-    fn finish(mut self) -> Vec<&'a [u8]> {
-        self.close();
-        self.done
+        let bytes = read.as_ref().map_or(&[][..], |read| read.bytes());
+        let slices: Vec<&[u8]> = self
+            .0
+            .iter()
+            .map(|part| match part {
+                Part::Read(range) => bytes.get(range.clone()).unwrap_or_default(),
+                Part::Own(own) => own,
+            })
+            .collect();
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let written = outbox.write(&slices)?;
+        if written == total {
+            return Ok(());
+        }
+        // One large message that is all there is: its memory goes along.
+        let whole = matches!(&self.0[..], [Part::Read(all)] if *all == (0..bytes.len()));
+        let may_take = read.as_ref().is_some_and(|read| read.is_used_up());
+        if !(whole && may_take && total >= LARGE) {
+            outbox.keep(&slices, written);
+        } else if let Some(read) = read {
+            outbox.keep_owned(read.take_bytes(), written);
+        }
+        Ok(())
     }
 }

@@ -9,6 +9,9 @@ use crate::transport::{Attempt, Wire};
 
 /// Above this many waiting bytes nothing more is read that would add to them.
 pub(super) const HIGH_WATER: usize = 256 * 1024;
+/// Memory in these bounds is worth using again, and not too much to hold on to.
+const SPARE_FROM: usize = 256 * 1024;
+const SPARE_TO: usize = 4 * 1024 * 1024;
 /// The most slices of one system call; Linux allows 1,024.
 const MAX_SLICES: usize = 512;
 
@@ -19,10 +22,18 @@ const MAX_SLICES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Outbox {
     wire: Option<Wire>,
-    queue: VecDeque<Vec<u8>>,
-    /// How much of the queue's front is written already.
-    written: usize,
+    queue: VecDeque<Chunk>,
+    /// What waits in all.
     bytes: usize,
+    /// The memory of the last large chunk.
+    spare: Option<Vec<u8>>,
+}
+
+/// Bytes of which some may be written already.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 impl Outbox {
@@ -30,8 +41,8 @@ impl Outbox {
         Outbox {
             wire: Some(wire),
             queue: VecDeque::new(),
-            written: 0,
             bytes: 0,
+            spare: None,
         }
     }
 
@@ -52,56 +63,52 @@ impl Outbox {
     pub(super) fn close(&mut self) {
         self.wire = None;
         self.queue.clear();
-        self.written = 0;
         self.bytes = 0;
     }
 
-    /// Writes `parts` behind what waits; keeps a copy of what cannot be written at once.
+    /// Writes what can be written of `parts` at once, unless something waits already. Returns
+    /// how many bytes that was; the rest is for [`Outbox::keep`] or [`Outbox::keep_owned`].
     ///
     /// # Errors
-    /// What the system says; the other side then is gone. On a closed wire, nothing happens.
-    pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let Some(wire) = &self.wire else {
-            return Ok(());
+    /// What the system says; the other side then is gone.
+    pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<usize> {
+        let mut total = 0;
+        let Some(wire) = self.wire.as_ref().filter(|_| self.queue.is_empty()) else {
+            return Ok(0);
         };
-        let mut parts = parts.iter().copied().filter(|part| !part.is_empty());
-        if self.is_empty() {
-            let mut rest: Vec<&[u8]> = parts.by_ref().collect();
-            let mut first = 0;
-            while first < rest.len() {
-                let slices: Vec<IoSlice<'_>> = rest
-                    .iter()
-                    .skip(first)
-                    .take(MAX_SLICES)
-                    .map(|part| IoSlice::new(part))
-                    .collect();
-                let mut done = match wire.try_write(&slices)? {
-                    Attempt::Done(count) => count,
-                    Attempt::NotReady => break,
-                };
-                while let Some(part) = rest.get_mut(first) {
-                    let Some(left) = part.get(done..).filter(|left| !left.is_empty()) else {
-                        done -= part.len();
-                        first += 1;
-                        continue;
-                    };
-                    *part = left;
-                    break;
-                }
+        loop {
+            let slices: Vec<IoSlice<'_>> = rest_of(parts, total)
+                .take(MAX_SLICES)
+                .map(IoSlice::new)
+                .collect();
+            if slices.is_empty() {
+                return Ok(total);
             }
-            for part in rest.iter().skip(first) {
-                self.keep(part);
+            match wire.try_write(&slices)? {
+                Attempt::Done(count) => total += count,
+                Attempt::NotReady => return Ok(total),
             }
         }
-        for part in parts {
-            self.keep(part);
-        }
-        Ok(())
     }
 
-    fn keep(&mut self, part: &[u8]) {
-        self.bytes += part.len();
-        self.queue.push_back(part.to_vec());
+    /// Keeps a copy of `parts` from byte `written` on. On a closed wire, nothing is kept.
+    pub(super) fn keep(&mut self, parts: &[&[u8]], written: usize) {
+        for part in rest_of(parts, written) {
+            self.keep_owned(part.to_vec(), 0);
+        }
+    }
+
+    /// Keeps `bytes` from `written` on, without a copy.
+    pub(super) fn keep_owned(&mut self, bytes: Vec<u8>, written: usize) {
+        if self.wire.is_some() && written < bytes.len() {
+            self.bytes += bytes.len() - written;
+            self.queue.push_back(Chunk { bytes, written });
+        }
+    }
+
+    /// Memory of a large chunk that has been written, to be used again.
+    pub(super) fn take_spare(&mut self) -> Option<Vec<u8>> {
+        self.spare.take()
     }
 
     /// Waits until what waits can be written. Never ends while nothing waits. May be
@@ -117,36 +124,53 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::write`].
-    pub(super) fn flush(&mut self) -> io::Result<Attempt> {
-        let Some(wire) = &self.wire else {
-            return Ok(Attempt::Done(0));
-        };
-        let mut total = 0;
-        while !self.queue.is_empty() {
-            let mut skip = self.written;
-            let slices: Vec<IoSlice<'_>> = self
-                .queue
-                .iter()
-                .take(MAX_SLICES)
-                .map(|chunk| {
-                    let from = std::mem::take(&mut skip);
-                    IoSlice::new(chunk.get(from..).unwrap_or_default())
-                })
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while let Some(wire) = self.wire.as_ref().filter(|_| !self.queue.is_empty()) {
+            let chunks = self.queue.iter().take(MAX_SLICES);
+            let slices: Vec<IoSlice<'_>> = chunks
+                .map(|chunk| IoSlice::new(chunk.bytes.get(chunk.written..).unwrap_or_default()))
                 .collect();
-            let count = match wire.try_write(&slices)? {
-                Attempt::Done(count) => count,
-                Attempt::NotReady => return Ok(Attempt::NotReady),
+            let Attempt::Done(mut count) = wire.try_write(&slices)? else {
+                return Ok(());
             };
-            total += count;
             self.bytes -= count;
-            self.written += count;
-            while let Some(front) = self.queue.front()
-                && self.written >= front.len()
-            {
-                self.written -= front.len();
-                self.queue.pop_front();
+            while let Some(front) = self.queue.front_mut() {
+                let left = front.bytes.len() - front.written;
+                if count < left {
+                    front.written += count;
+                    break;
+                }
+                count -= left;
+                let done = self.queue.pop_front();
+                self.spare = done
+                    .map(|chunk| chunk.bytes)
+                    .filter(|bytes| (SPARE_FROM..=SPARE_TO).contains(&bytes.capacity()));
             }
         }
-        Ok(Attempt::Done(total))
+        Ok(())
+    }
+}
+
+/// What is left of `parts` from byte `written` on.
+fn rest_of<'p>(parts: &'p [&'p [u8]], written: usize) -> impl Iterator<Item = &'p [u8]> {
+    let mut skip = written;
+    parts.iter().filter_map(move |part| {
+        let here = skip.min(part.len());
+        skip -= here;
+        part.get(here..).filter(|rest| !rest.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_some_parts_starts_where_writing_stopped() {
+        let parts: [&[u8]; 4] = [b"ab", b"", b"cde", b"f"];
+        let rest = |written| rest_of(&parts, written).collect::<Vec<_>>().concat();
+        for written in 0..=6 {
+            assert_eq!(rest(written), b"abcdef"[written..].to_vec());
+        }
     }
 }

@@ -271,9 +271,9 @@ impl Session {
     /// Carries out what was collected; frames are ranges of `read`'s buffer.
     fn carry_out(&mut self, read: Option<Peer>) -> ControlFlow<()> {
         let buffer = match read {
-            Some(Peer::Client) => self.client.frames.bytes(),
-            Some(Peer::Upstream) => self.upstream.frames.bytes(),
-            None => &[],
+            Some(Peer::Client) => Some(&mut self.client.frames),
+            Some(Peer::Upstream) => Some(&mut self.upstream.frames),
+            None => None,
         };
         let lost = self.effects.carry_out(
             &mut self.gate,
@@ -289,7 +289,15 @@ impl Session {
     }
 
     fn flush(&mut self, peer: Peer) -> ControlFlow<()> {
-        let failed = self.side_mut(peer).output.flush().is_err();
+        let output = &mut self.side_mut(peer).output;
+        let failed = output.flush().is_err();
+        if let Some(memory) = output.take_spare() {
+            // It came from what the other side sent.
+            match peer {
+                Peer::Client => self.upstream.frames.give_memory(memory),
+                Peer::Upstream => self.client.frames.give_memory(memory),
+            }
+        }
         self.after_write(Lost {
             client: failed && peer == Peer::Client,
             upstream: failed && peer == Peer::Upstream,
@@ -334,7 +342,7 @@ impl Session {
         let lost = self.effects.carry_out(
             &mut self.gate,
             self.clock.now(),
-            &[],
+            None,
             &mut self.client.output,
             &mut self.upstream.output,
         );
