@@ -3,6 +3,7 @@
 //! It shows a call; whether to ask, and whom, is decided elsewhere.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
 
@@ -18,8 +19,10 @@ pub const MAX_MESSAGE: usize = 16 * 1024;
 /// Which of a call's questions this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Round {
-    /// The only one, or the first of two.
+    /// The only one.
     First,
+    /// The first of two.
+    FirstOfTwo,
     /// The second of two.
     Second,
     /// The tool's definition changed while a human was thinking.
@@ -43,6 +46,8 @@ pub struct Prompt<'a> {
     pub digest: CallDigest,
     /// Which question this is.
     pub round: Round,
+    /// How long a yes covers identical calls too; zero is not at all.
+    pub covers: Duration,
 }
 
 impl Prompt<'_> {
@@ -69,6 +74,7 @@ impl Prompt<'_> {
         let mut name = Renderer::new(NAME_LIMIT, 0);
         out.push_str(match self.round {
             Round::First => "Allow this tool call?",
+            Round::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
             Round::Second => "Second confirmation: allow this high-risk tool call?",
             Round::Changed => {
                 "The server changed this tool while you were asked. Allow the call as it is now?"
@@ -112,6 +118,13 @@ impl Prompt<'_> {
                 out,
                 "\n\nNot everything is shown. SHA-256 of the whole call: {}",
                 self.digest
+            );
+        }
+        if !self.covers.is_zero() {
+            let seconds = self.covers.as_secs_f64();
+            let _ = write!(
+                out,
+                "\n\nA yes also covers identical calls for the next {seconds} seconds."
             );
         }
         out.push_str("\n\nAsked by approval-proxy. The call has not run.");

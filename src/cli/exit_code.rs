@@ -10,9 +10,9 @@ pub const INTERNAL: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The config file, or an environment variable of ours, is missing or wrong.
 pub const CONFIG: u8 = 3;
-/// The upstream server could not be started.
+/// The upstream server could not be started, or ended before it sent a message.
 pub const UPSTREAM_START: u8 = 4;
-/// The audit log cannot be opened or written.
+/// The audit log cannot be opened at the start.
 pub const AUDIT_LOG: u8 = 5;
 /// The upstream server died while the client was still there.
 pub const UPSTREAM_DIED: u8 = 6;

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write as _;
 use std::time::Duration;
 
 use tracing::{Event, Subscriber};
@@ -92,12 +93,9 @@ fn code_of(ended: Ended) -> u8 {
 }
 
 /// Help and version are asked for by people and go to stdout, where no MCP is spoken then.
-#[expect(
-    clippy::print_stdout,
-    reason = "no session runs; this is the answer itself"
-)]
 fn show(text: &clap::Error) -> u8 {
-    print!("{}", text.render());
+    // A reader that has gone has read enough.
+    let _ = write!(std::io::stdout(), "{}", text.render());
     exit_code::OK
 }
 

@@ -222,5 +222,6 @@ pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
 
 /// A path as it may stand in an error.
 pub(super) fn path(path: &std::path::Path) -> String {
-    shown(&path.to_string_lossy())
+    // In full: a path without its end names no file.
+    escaped(&path.to_string_lossy())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rmcp::model::ToolAnnotations;
 
 use super::deciding::with_params;
-use super::held::{Delivery, Held, HeldKey, Prompt, Question, QuestionKey, Stage, Verdict};
+use super::held::{Delivery, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage, Verdict};
 use super::output::{Output, Payload};
 use super::refusal::Refusal;
 use super::settings::{Retry, TimeoutAction};
@@ -28,9 +28,15 @@ impl Gate {
             return;
         };
         let (dedupe, risk) = (asked_as.dedupe, asked_as.decision.risk);
-        let shared = dedupe.and_then(|dedupe| {
+        // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
+        // little the operator's dedupe fields look at.
+        let shown = Shown {
+            digest: asked_as.digest,
+            dedupe,
+        };
+        let shared = dedupe.and_then(|_| {
             let mut questions = self.questions.iter_mut();
-            questions.find(|(_, question)| question.dedupe == Some(dedupe))
+            questions.find(|(_, question)| question.shown == shown)
         });
         if let Some((question_key, question)) = shared {
             question.calls.push(key);
@@ -39,23 +45,20 @@ impl Gate {
         }
         let round = match self.held.get(&key) {
             Some(held) if held.changes > 0 => Round::Changed,
+            _ if self.needs_two(risk) => Round::FirstOfTwo,
             _ => Round::First,
         };
         let Some(message) = self.message(key, round) else {
             return self.fail_held(key, "the call cannot be read", now);
         };
         let question_key = self.fresh_key();
-        let yeses_needed = if self.settings.double_confirm && risk == Risk::High {
-            2
-        } else {
-            1
-        };
+        let yeses_needed = if self.needs_two(risk) { 2 } else { 1 };
         self.set_stage(key, Stage::Human(question_key));
         self.questions.insert(
             question_key,
             Question {
                 calls: vec![key],
-                dedupe,
+                shown,
                 message,
                 prompt: Prompt::Backoff {
                     until: now.elapsed,
@@ -88,7 +91,7 @@ impl Gate {
                     reason: reason.unwrap_or_else(|| "approved".to_owned()),
                     engine: ELICITATION,
                 };
-                if let Some(dedupe) = question.dedupe {
+                if let Some(dedupe) = question.shown.dedupe {
                     self.cache.insert(dedupe, now.elapsed);
                 }
                 self.grant(key, &verdict, now);
@@ -221,7 +224,7 @@ impl Gate {
         };
         question.calls.retain(|call| *call != key);
         if question.calls.is_empty() {
-            self.withdraw(question_key, "the call was cancelled");
+            self.withdraw(question_key, "the call does not wait any more");
             self.questions.remove(&question_key);
         }
     }
@@ -279,9 +282,14 @@ impl Gate {
                 hints: &self.policy.hints(&params.name, annotations),
                 digest: asked_as.digest,
                 round,
+                covers: self.settings.approval_ttl,
             }
             .message()
         })
+    }
+
+    fn needs_two(&self, risk: Risk) -> bool {
+        self.settings.double_confirm && risk == Risk::High
     }
 
     fn human_deadline(&self, now: Now) -> Option<Duration> {

@@ -255,10 +255,10 @@ impl Gate {
                 };
                 match decision.action {
                     Action::Ask => self.ask_about(key, &decision, now),
-                    Action::Pass => self.with_taken(key, |gate, call, text| {
+                    Action::Pass => self.with_taken(key, now, |gate, call, text| {
                         gate.pass(call, &decision, Payload::Text(text), now);
                     }),
-                    Action::Block => self.with_taken(key, |gate, call, text| {
+                    Action::Block => self.with_taken(key, now, |gate, call, text| {
                         gate.block(call, &decision, Payload::Text(text), now);
                     }),
                 }
@@ -290,7 +290,7 @@ impl Gate {
         }
         let name = held.tool.clone();
         if self.definition_of(&name) == asked_as.definition {
-            return self.with_taken(key, |gate, call, text| {
+            return self.with_taken(key, now, |gate, call, text| {
                 let finding = Finding {
                     outcome: verdict.outcome,
                     risk: asked_as.decision.risk,
@@ -330,7 +330,7 @@ impl Gate {
     /// Asks about a held call, or lets an approval that was given before cover it.
     fn ask_about(&mut self, key: HeldKey, decision: &Decision, now: Now) {
         if self.settings.dry_run {
-            return self.with_taken(key, |gate, call, text| {
+            return self.with_taken(key, now, |gate, call, text| {
                 gate.release_dry(
                     call,
                     decision,
@@ -406,11 +406,16 @@ impl Gate {
     }
 
     /// Takes a held call out and hands it on with its text.
-    fn with_taken(&mut self, key: HeldKey, then: impl FnOnce(&mut Gate, &Call<'_>, String)) {
+    fn with_taken(
+        &mut self,
+        key: HeldKey,
+        now: Now,
+        then: impl FnOnce(&mut Gate, &Call<'_>, String),
+    ) {
         let Some(held) = self.take_held(key) else {
             return;
         };
-        with_params(&held.text, |params| {
+        let read = with_params(&held.text, |params| {
             let call = Call {
                 id: &held.id,
                 params,
@@ -419,6 +424,9 @@ impl Gate {
             };
             then(self, &call, held.text.clone());
         });
+        if read.is_none() {
+            self.refuse_unread(&held, now);
+        }
     }
 }
 

@@ -147,7 +147,8 @@ impl Gate {
         params: Option<&str>,
         payload: Payload,
     ) {
-        if self.is_ours(id) {
+        // With a held call under the same id, whose answer is whose could not be told.
+        if self.is_ours(id) || self.held_by_id.contains_key(id) {
             return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());
         }
         if self.in_flight.len() >= self.settings.max_pending {

@@ -108,6 +108,8 @@ impl Gate {
             return self.put(Output::ToClient(payload));
         };
         if self.catalogue.is_asked(id) {
+            // A second answer to it comes too late.
+            self.retired_lists.add(id.clone());
             return self.list_answered(result, now);
         }
         if self.retired_lists.contains(id) {

@@ -109,7 +109,7 @@ impl Progress {
 pub(super) struct Question {
     /// The calls that wait for the answer; never empty.
     pub(super) calls: Vec<HeldKey>,
-    pub(super) dedupe: Option<DedupeKey>,
+    pub(super) shown: Shown,
     pub(super) message: String,
     pub(super) prompt: Prompt,
     /// When the human's time is over.
@@ -118,6 +118,14 @@ pub(super) struct Question {
     pub(super) yeses_needed: u32,
     pub(super) retries_left: u32,
     pub(super) backoff: Duration,
+}
+
+/// Which calls a prompt shows: exactly those with this digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) digest: CallDigest,
+    /// What an approval will cover beside them, where there is a TTL.
+    pub(super) dedupe: Option<DedupeKey>,
 }
 
 /// The state of the request that carries a question.

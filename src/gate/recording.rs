@@ -57,8 +57,8 @@ impl Gate {
             digest: None,
             engine: None,
         };
-        // No approval is needed where nobody is asked, but the operator wants the log.
-        self.release(call, &finding, payload, NeededApproval::No, now);
+        // Nobody is asked, but the log is what a dry run is for: best effort is not enough.
+        self.release(call, &finding, payload, NeededApproval::Yes, now);
     }
 
     /// INVARIANT 1: the one way by which a call leaves the gate, always with its line.
@@ -231,7 +231,7 @@ impl Gate {
             digest: asked_as.map(|asked_as| asked_as.digest),
             engine,
         };
-        with_params(&held.text, |params| {
+        let read = with_params(&held.text, |params| {
             let call = Call {
                 id: &held.id,
                 params,
@@ -246,6 +246,15 @@ impl Gate {
                 }
             }
         });
+        if read.is_none() {
+            self.refuse_unread(held, now);
+        }
+    }
+
+    /// A held call that cannot be read again, which cannot be: refused all the same.
+    pub(super) fn refuse_unread(&mut self, held: &Held, now: Now) {
+        let why = "the call cannot be read";
+        self.refuse_call(now, Some(held.id.clone()), Some(&held.tool), why);
     }
 
     /// A held call cannot go on through nobody's decision: recorded as an error, answered with

@@ -81,6 +81,21 @@ impl Refusal {
         }
     }
 
+    /// What an agent may expect of trying again.
+    fn outlook(&self) -> &'static str {
+        match self {
+            Refusal::BeforeHandshake => "may be tried again after that",
+            Refusal::NotRecorded => "may be tried again once the operator has mended the log",
+            Refusal::Denied { .. }
+            | Refusal::Blocked
+            | Refusal::TimedOut
+            | Refusal::CannotAsk(_)
+            | Refusal::Cancelled
+            | Refusal::ClientError(_)
+            | Refusal::KeepsChanging => "trying again unchanged will not help",
+        }
+    }
+
     /// Who or what decided, for `--explain`.
     fn source(&self) -> &'static str {
         match self {
@@ -140,9 +155,10 @@ pub(super) fn refused_result(
     explanation: Option<&Explanation>,
 ) -> String {
     let mut text = format!(
-        "The call of tool {} was {}. It was not run, and trying again unchanged will not help.",
+        "The call of tool {} was {}. It was not run, and {}.",
         quoted_name(tool),
-        refusal.fate()
+        refusal.fate(),
+        refusal.outlook()
     );
     if let Some(Explanation { risk, mode, rule }) = explanation {
         // Writing to a String cannot fail.

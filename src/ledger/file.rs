@@ -101,8 +101,9 @@ impl LedgerFile {
     /// then as it was.
     pub fn append(&mut self, lines: &[Line], elapsed: Duration) -> Result<(), LedgerError> {
         if elapsed.saturating_sub(self.checked) >= CHECK_EVERY {
-            self.checked = elapsed;
+            // Only once it succeeds: until then no append may end up in a file that is gone.
             self.follow_path()?;
+            self.checked = elapsed;
         }
         self.lock()?;
         let written = self.append_locked(lines);
@@ -362,6 +363,23 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         ledger.append(&[line(4)], 2 * later).unwrap();
         assert_eq!(seqs(&path), [4]);
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_file_that_is_gone_and_cannot_be_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("logs");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("audit.jsonl");
+        let mut ledger = LedgerFile::open(&path).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        for millis in [0, 1, 500, 2000] {
+            let later = CHECK_EVERY + Duration::from_millis(millis);
+            assert!(ledger.append(&[line(1)], later).is_err(), "{millis}");
+        }
+        std::fs::create_dir(&folder).unwrap();
+        ledger.append(&[line(1)], CHECK_EVERY * 9).unwrap();
+        assert_eq!(seqs(&path), [1]);
     }
 
     #[test]

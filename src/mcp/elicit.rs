@@ -66,7 +66,7 @@ pub fn create_request(id: &RequestId, message: &str, words: ElicitationWords) ->
 static SCHEMA: LazyLock<String> = LazyLock::new(|| {
     let approved = BooleanSchema::new()
         .title("Approve")
-        .description("Yes: let exactly this call run, once. No: refuse it.");
+        .description("Yes: the call as shown may run. No: it is refused.");
     let reason = StringSchema::new()
         .title("Reason")
         .description("Optional; shown to the agent and kept in the audit log.");

@@ -54,15 +54,17 @@ impl Policy {
     /// entry, or mode `none`. It passes or blocks, and never asks.
     #[must_use]
     pub fn decide_by_name(&self, tool: &str) -> Option<Decision> {
-        self.decide_by_entry(tool).or_else(|| match self.mode {
-            Mode::None => Some(self.pass_in_mode_none(tool)),
+        let risk = self.risk(tool, None);
+        self.decide_by_entry(tool, risk).or(match self.mode {
+            Mode::None => Some(pass(risk, Reason::Mode(Mode::None))),
             Mode::Destructive | Mode::All | Mode::Annotated => None,
         })
     }
 
     /// The decision for one call; the first rule that matches wins.
     pub fn decide(&self, tool: &str, listing: Listing<'_>) -> Decision {
-        if let Some(decision) = self.decide_by_entry(tool) {
+        let risk = self.risk(tool, Some(listing));
+        if let Some(decision) = self.decide_by_entry(tool, risk) {
             return decision;
         }
         let signs = match listing {
@@ -70,7 +72,7 @@ impl Policy {
             Listing::Listed(upstream) => Some(self.signs(tool, upstream)),
         };
         match (self.mode, signs) {
-            (Mode::None, _) => self.pass_in_mode_none(tool),
+            (Mode::None, _) => pass(risk, Reason::Mode(Mode::None)),
             (Mode::Destructive | Mode::All | Mode::Annotated, _) if !is_readable(tool) => {
                 ask(Risk::High, Reason::UnreadableName)
             }
@@ -99,31 +101,26 @@ impl Policy {
         )
     }
 
-    fn decide_by_entry(&self, tool: &str) -> Option<Decision> {
+    fn decide_by_entry(&self, tool: &str, risk: Risk) -> Option<Decision> {
         if let Some(entry) = self.deny.find(tool) {
             return Some(Decision {
                 action: Action::Block,
-                risk: self.risk_by_name(tool),
+                risk,
                 reason: Reason::Denied(entry.to_owned()),
             });
         }
         let entry = self.allow.find(tool)?;
-        Some(pass(
-            self.risk_by_name(tool),
-            Reason::Allowed(entry.to_owned()),
-        ))
+        Some(pass(risk, Reason::Allowed(entry.to_owned())))
     }
 
-    fn pass_in_mode_none(&self, tool: &str) -> Decision {
-        pass(self.risk_by_name(tool), Reason::Mode(Mode::None))
-    }
-
-    /// The risk as far as it is known without the upstream's list.
-    fn risk_by_name(&self, tool: &str) -> Risk {
-        if is_readable(tool) {
-            self.signs(tool, None).risk_or(Risk::Unknown)
-        } else {
-            Risk::High
+    /// The risk of a call that no hint or word decides about; without a listing, as far as the
+    /// name tells.
+    fn risk(&self, tool: &str, listing: Option<Listing<'_>>) -> Risk {
+        match listing {
+            _ if !is_readable(tool) => Risk::High,
+            Some(Listing::Unlisted) => Risk::High,
+            Some(Listing::Listed(upstream)) => self.signs(tool, upstream).risk_or(Risk::Unknown),
+            None => self.signs(tool, None).risk_or(Risk::Unknown),
         }
     }
 

@@ -113,7 +113,7 @@ impl Effects {
 
     /// Brings what can be brought to the disk, at the end of a session.
     pub(super) fn finish(&mut self) {
-        if !self.backlog.is_empty() {
+        if self.is_log_broken() {
             tracing::error!(
                 "{} audit lines could not be written and are lost",
                 self.backlog.len() as u64 + self.lost
@@ -226,7 +226,12 @@ impl Effects {
                 }
                 Err(error) => {
                     let error = crate::relay::with_causes(&error);
-                    tracing::error!("{error}; tool calls are refused until it can be written");
+                    let scope = if self.best_effort {
+                        "tool calls that need an approval"
+                    } else {
+                        "tool calls"
+                    };
+                    tracing::error!("{error}; {scope} are refused until it can be written");
                     false
                 }
             };

@@ -250,9 +250,10 @@ impl Session {
                 Some(range)
             }
             (Frame::Line(range), Peer::Upstream) => {
-                self.upstream_spoke = true;
-                self.gate
-                    .from_upstream(self.upstream.frames.line(range), now);
+                let line = self.upstream.frames.line(range);
+                // A banner or a usage text is no message.
+                self.upstream_spoke |= line.trim_ascii_start().starts_with(b"{");
+                self.gate.from_upstream(line, now);
                 Some(range)
             }
             (Frame::Overlong { head, tail }, Peer::Client) => {
@@ -363,7 +364,8 @@ impl Session {
 
     async fn end_by_signal(&mut self, number: i32) -> Ended {
         let why = format!("approval-proxy was ended by signal {number}");
-        self.client_is_gone();
+        // The client is still there: its prompts are withdrawn, and it is told why.
+        self.client.input = None;
         let closed = self.close_upstream();
         self.answer_what_waits(&why).await;
         self.child.stop(closed).await;

@@ -44,6 +44,14 @@ pub enum ChildError {
         #[source]
         source: io::Error,
     },
+    /// The configured working directory is none.
+    #[error("cannot start `{command}` in `{cwd}`, which is no folder; correct `cwd` in the config")]
+    NoFolder {
+        /// The command as configured.
+        command: String,
+        /// The folder as configured.
+        cwd: PathBuf,
+    },
     /// The config starts the proxy that reads it.
     #[error(
         "`{command}` is approval-proxy itself; the config must name the real server, not the entry that starts the proxy"
@@ -108,6 +116,12 @@ impl Child {
         let depth = depth_of(std::env::var(DEPTH).ok().as_deref());
         if depth >= MAX_DEPTH {
             return Err(ChildError::TooDeep(depth));
+        }
+        if let Some(cwd) = program.cwd.filter(|cwd| !cwd.is_dir()) {
+            return Err(ChildError::NoFolder {
+                command: program.command.to_owned(),
+                cwd: cwd.to_owned(),
+            });
         }
         if is_this_program(program) {
             return Err(ChildError::Itself {

@@ -341,3 +341,29 @@ fn a_server_is_chosen_by_name_and_an_unknown_one_is_an_error_that_lists_the_name
         assert!(line.contains(name), "{line}");
     }
 }
+
+// "Errors are one readable line on stderr, never a panic or a trace."
+#[test]
+fn a_reader_of_the_help_that_has_gone_makes_no_panic() {
+    for flag in ["--help", "--version"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_approval-proxy"))
+            .arg(flag)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+// "a documented non-zero code per kind of failure (… upstream could not start …)": a program
+// that prints a banner and ends was no server.
+#[test]
+fn a_program_that_is_no_server_ends_with_4() {
+    let mut session = ProxyTest::new()
+        .config(json!({"mcpServers": {"u": {"command": "echo", "args": ["hello"]}}}))
+        .start();
+    assert_eq!(session.exit().0, 4);
+}

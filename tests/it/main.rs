@@ -17,6 +17,7 @@ mod asking;
 mod audit_log;
 mod command_line;
 mod config_files;
+mod corpora;
 mod dead_ends;
 mod hostile;
 mod hostile_text;

@@ -22,10 +22,8 @@ fn a_signal_answers_what_waits_stops_the_server_and_ends_with_128_and_its_number
         session.sync();
         session.signal(signal);
         let held = session.response(held);
-        assert!(
-            held.get("error").is_some() || held["result"]["isError"] == true,
-            "{held}"
-        );
+        let why = held["error"]["message"].as_str().unwrap();
+        assert!(why.contains("ended by signal"), "{held}");
         let hanging = session.response(hanging);
         assert!(
             hanging["error"]["message"]
@@ -42,6 +40,12 @@ fn a_signal_answers_what_waits_stops_the_server_and_ends_with_128_and_its_number
         assert_eq!(session.decision("wipe")["forwarded"], false);
         assert_eq!(session.log().last().unwrap()["event"], "close");
         let rest: Vec<Value> = session.rest();
+        // CONTRACT section 4: "A timed-out or cancelled prompt is withdrawn from the client."
+        assert!(
+            rest.iter()
+                .any(|message| message["method"] == "notifications/cancelled"),
+            "{rest:?}"
+        );
         assert!(
             rest.iter().all(|message| message.get("id").is_none()),
             "{rest:?}"

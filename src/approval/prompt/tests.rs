@@ -21,6 +21,7 @@ fn message_for(params: &str, description: Option<&str>) -> String {
         hints: &ToolAnnotations::new().destructive(true),
         digest: CallDigest::of("db", &call, None),
         round: Round::First,
+        covers: Duration::ZERO,
     };
     prompt.message()
 }

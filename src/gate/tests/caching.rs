@@ -191,6 +191,43 @@ fn identical_calls_are_asked_about_one_by_one_where_no_ttl_is_set() {
 // CONTRACT 4: "A timed-out or cancelled prompt is withdrawn": one that somebody still waits for
 // is not cancelled.
 #[test]
+fn a_call_whose_arguments_the_prompt_does_not_show_gets_a_prompt_of_its_own() {
+    let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
+    scene.client_calls(1, "delete_user", json!({"id": 1, "note": "nice"}));
+    let first = scene.expect_prompt();
+    scene.client_calls(2, "delete_user", json!({"id": 1, "note": "EVIL"}));
+    let second = scene.expect_prompt();
+    assert!(second.message.contains("EVIL") && !first.message.contains("EVIL"));
+    scene.approve(&first);
+    scene.expect_forwarded(1);
+    scene.expect_nothing();
+    scene.deny(&second);
+    scene.expect_refused(2, "denied");
+}
+
+// CONTRACT 4: what a yes comes to stands in the message.
+#[test]
+fn the_prompt_says_what_else_a_yes_covers() {
+    let mut scene = caching(|_| {});
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    assert!(
+        prompt
+            .message
+            .contains("A yes also covers identical calls for the next")
+    );
+    let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    assert!(
+        prompt.message.contains("You will be asked twice."),
+        "{}",
+        prompt.message
+    );
+}
+
+// CONTRACT 4: "Identical calls that wait at the same time share one prompt when a TTL is set."
+#[test]
 fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
     let (mut scene, prompt) = two_on_one_prompt();
     scene.client_cancels(1);

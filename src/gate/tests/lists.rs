@@ -458,9 +458,9 @@ fn no_listing_that_the_client_asks_for_teaches_the_gate() {
         ("what may be the late answer to an approved call", |scene| {
             scene.client_calls(1, "delete_user", json!({}));
             let prompt = scene.expect_prompt();
-            client_lists(scene, 1, "");
             scene.approve(&prompt);
             scene.expect_forwarded(1);
+            client_lists(scene, 1, "");
             upstream_lists(scene, 1, "");
             says_list_changed(scene);
             client_lists(scene, 1, "");

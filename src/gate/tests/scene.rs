@@ -245,6 +245,13 @@ impl Scene {
         self.carry_out(b"");
     }
 
+    /// The upstream's stdin is closed; it may still answer.
+    pub(super) fn upstream_takes_no_more(&mut self) {
+        self.gate
+            .upstream_closing("the server takes no more", self.now);
+        self.carry_out(b"");
+    }
+
     /// Time passes, and every timer that is due fires at its own time.
     pub(super) fn advance(&mut self, by: Duration) {
         let end = self.now.elapsed + by;

@@ -67,14 +67,17 @@ fn deny_blocks_before_allow_and_every_mode() {
     for mode in Mode::ALL {
         for entry in ["Get_User", "get_*"] {
             let policy = with_lists(mode, &["get_user", "*"], &[entry]);
-            let blocked = decision(
-                Action::Block,
-                Risk::Unknown,
-                Reason::Denied(entry.to_owned()),
+            let blocked = |risk| decision(Action::Block, risk, Reason::Denied(entry.to_owned()));
+            assert_eq!(bare(&policy, "get_user"), blocked(Risk::Unknown));
+            let destructive = none().destructive(true);
+            assert_eq!(
+                listed(&policy, "get_user", destructive),
+                blocked(Risk::High)
             );
-            assert_eq!(bare(&policy, "get_user"), blocked);
-            assert_eq!(policy.decide("get_user", Listing::Unlisted), blocked);
-            assert_eq!(policy.decide_by_name("get_user"), Some(blocked));
+            let unlisted = policy.decide("get_user", Listing::Unlisted);
+            assert_eq!(unlisted, blocked(Risk::High));
+            let by_name = policy.decide_by_name("get_user");
+            assert_eq!(by_name, Some(blocked(Risk::Unknown)));
         }
     }
 }
@@ -104,14 +107,18 @@ fn mode_none_passes() {
         ("get_user", Risk::Unknown),
         ("gét", Risk::High),
     ] {
-        let passed = pass(risk, Reason::Mode(Mode::None));
+        let passed = |risk| pass(risk, Reason::Mode(Mode::None));
+        assert_eq!(policy.decide_by_name(tool), Some(passed(risk)), "{tool}");
+        assert_eq!(bare(&policy, tool), passed(risk), "{tool}");
+        // "Risk: `high` (destructiveHint or high-risk token or unlisted)".
+        let destructive = none().destructive(true);
         assert_eq!(
-            listed(&policy, tool, none().destructive(true)),
-            passed,
+            listed(&policy, tool, destructive),
+            passed(Risk::High),
             "{tool}"
         );
-        assert_eq!(policy.decide(tool, Listing::Unlisted), passed, "{tool}");
-        assert_eq!(policy.decide_by_name(tool), Some(passed), "{tool}");
+        let unlisted = policy.decide(tool, Listing::Unlisted);
+        assert_eq!(unlisted, passed(Risk::High), "{tool}");
     }
 }
 
@@ -539,7 +546,7 @@ proptest! {
         let _ = policy.hints(&tool, upstream.as_ref());
         // What the name alone decides, the list cannot change.
         if let Some(by_name) = policy.decide_by_name(&tool) {
-            prop_assert_eq!(by_name, decision);
+            prop_assert_eq!((by_name.action, by_name.reason), (decision.action, decision.reason));
         }
     }
 

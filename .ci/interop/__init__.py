@@ -1,0 +1,1 @@
+"""The checks that `.ci/interop.py` runs, by server and client."""

@@ -1,0 +1,30 @@
+"""What both ends of the proxy know: how lines look, and what a call must come to."""
+
+import hashlib
+import json
+import random
+
+MIB = 1024 * 1024
+PAD = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz \u00fc", k=MIB))
+# How long a prompt may take, as the proxy is told, and answers on time and too late.
+TIMEOUT = 1.0
+IN_TIME, AT_THE_EDGE, TOO_LATE = (0.0, 0.3), (0.9, 1.1), (1.3, 1.8)
+# More than a proxy in good health needs for anything.
+PATIENCE = 20.0
+PROTOCOL = "2025-06-18"
+# Marks what the upstream itself asks the client.
+FROM_UPSTREAM = "the upstream itself asks: "
+
+
+def digest(line: bytes) -> str:
+    return hashlib.blake2b(line, digest_size=8).hexdigest()
+
+
+def pack(message: dict) -> bytes:
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def result_of(n: int, arguments: dict) -> dict:
+    seen = digest(json.dumps(arguments, sort_keys=True).encode())
+    text = f"{n} {seen} " + PAD[: arguments.get("size", 0)]
+    return {"content": [{"type": "text", "text": text}]}

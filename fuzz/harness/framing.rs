@@ -1,0 +1,124 @@
+//! The framing: any split gives the same lines, and memory stays bounded.
+//!
+//! The first bytes say how it is split; in the rest, 0xFF and a byte stand for a long run.
+
+use approval_proxy::mcp::frame::{Frame, FrameBuffer};
+
+/// How much of an overlong line is kept at each end.
+const KEPT: usize = 4 * 1024;
+/// The least room for one read.
+const READ: usize = 64 * 1024;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Line(Vec<u8>),
+    Overlong { head: Vec<u8>, tail: Vec<u8> },
+}
+
+/// Splits the bytes in the way that they name.
+pub(crate) fn check(data: &[u8]) {
+    let Some(([limit, cuts @ ..], text)) = data.split_first_chunk::<8>() else {
+        return;
+    };
+    let max_line = match limit {
+        0..64 => usize::from(*limit),
+        64..128 => usize::from(*limit) * 16,
+        128.. => usize::from(*limit) * 64,
+    };
+    let bytes = expanded(text);
+    let expected = by_splitting(&bytes, max_line);
+    assert_eq!(by_buffer(&bytes, max_line, cuts), expected);
+    assert_eq!(by_buffer(&bytes, max_line, &[255]), expected);
+}
+
+fn expanded(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.iter();
+    while let Some(byte) = rest.next() {
+        match (byte, rest.as_slice().first()) {
+            (0xff, Some(count)) => {
+                rest.next();
+                // Both ends of a run can be told from its middle.
+                let run = (0..usize::from(*count) * 16).map(|n| b'a' + (n % 23) as u8);
+                bytes.extend(run);
+            }
+            _ => bytes.push(*byte),
+        }
+    }
+    bytes
+}
+
+fn by_splitting(bytes: &[u8], max_line: usize) -> Vec<Found> {
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    // What follows the last newline is a line only if it is something.
+    if lines.last().is_some_and(|line| line.is_empty()) {
+        lines.pop();
+    }
+    let found = |line: &[u8]| {
+        if line.len() <= max_line {
+            return Found::Line(line.to_vec());
+        }
+        let kept = line.len().min(KEPT);
+        Found::Overlong {
+            head: line[..kept].to_vec(),
+            tail: line[line.len() - kept..].to_vec(),
+        }
+    };
+    lines.into_iter().map(found).collect()
+}
+
+fn by_buffer(bytes: &[u8], max_line: usize, cuts: &[u8]) -> Vec<Found> {
+    let mut buffer = FrameBuffer::new(max_line);
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    for cut in cuts.iter().cycle() {
+        // A read brings at least a byte; the high ones bring whole pages.
+        let size = match cut {
+            0..200 => usize::from(*cut) + 1,
+            200..255 => (usize::from(*cut) - 199) * 64,
+            255 => READ,
+        };
+        let (part, after) = rest.split_at(size.min(rest.len()));
+        rest = after;
+        buffer.space().extend_from_slice(part);
+        take_frames(&mut buffer, &mut found);
+        // The relay leaves the lines where they are while it writes.
+        if cut % 3 != 0 {
+            buffer.compact();
+            assert!(buffer.bytes().len() <= max_line, "more is kept than a line");
+            let most = 2 * (max_line + 2 * READ);
+            let has = buffer.space().capacity();
+            assert!(has <= most, "{has} bytes for lines of {max_line}");
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    if let Some(frame) = buffer.take_rest() {
+        found.push(owned(&buffer, frame));
+    }
+    assert_eq!(buffer.take_rest(), None);
+    assert_eq!(buffer.next_frame(), None);
+    found
+}
+
+fn take_frames(buffer: &mut FrameBuffer, found: &mut Vec<Found>) {
+    let mut ranges = Vec::new();
+    while let Some(frame) = buffer.next_frame() {
+        if let Frame::Line(range) = &frame {
+            ranges.push((found.len(), range.clone()));
+        }
+        found.push(owned(buffer, frame));
+    }
+    // A range holds until the buffer is compacted.
+    for (at, range) in ranges {
+        assert_eq!(found[at], Found::Line(buffer.line(&range).to_vec()));
+    }
+}
+
+fn owned(buffer: &FrameBuffer, frame: Frame) -> Found {
+    match frame {
+        Frame::Line(range) => Found::Line(buffer.line(&range).to_vec()),
+        Frame::Overlong { head, tail } => Found::Overlong { head, tail },
+    }
+}

@@ -1,0 +1,125 @@
+//! Damaged and disguised calls, held against readers that are less strict than ours.
+//!
+//! No session is played here: one line goes in, and nothing like a call may come out.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::gate::tests::scene::Scene;
+
+/// What is put into a call, or over a part of it.
+fn fragment() -> impl Strategy<Value = Vec<u8>> {
+    let known: Vec<&'static [u8]> = vec![
+        br#","method":"ping""#,
+        br#""method":"tools/call","#,
+        br#""Method":"tools/call","#,
+        br#","params":{"name":"read_note"}"#,
+        br#","name":"read_note""#,
+        br#","result":{}"#,
+        br#","id":1"#,
+        br#"{"jsonrpc":"2.0","#,
+        b"}{",
+        b"} {",
+        b"]",
+        b"[",
+        b",",
+        b"\"",
+        b"\\u0000",
+        b"\\",
+        b"/",
+        b"//",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b" ",
+        b"null",
+        "\u{17f}".as_bytes(),
+        "\u{200b}".as_bytes(),
+    ];
+    prop_oneof![
+        4 => prop::sample::select(known).prop_map(<[u8]>::to_vec),
+        1 => prop::collection::vec(any::<u8>(), 0..3),
+    ]
+}
+
+/// Where, how much is cut out there, and what is put in.
+fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Vec<u8>)>> {
+    let cut = prop_oneof![3 => Just(0usize), 1 => 1usize..4];
+    prop::collection::vec((any::<prop::sample::Index>(), cut, fragment()), 0..4)
+}
+
+fn disguised_call() -> impl Strategy<Value = Vec<u8>> {
+    let method = prop::sample::select(vec![
+        "tools/call",
+        "Tools/Call",
+        "TOOLS/CALL",
+        r"tools\/call",
+        r"\u0074ools/call",
+        "tools/call ",
+        "tools/ca\u{200b}ll",
+        "tool\u{17f}/call",
+    ]);
+    let shape = prop::sample::select(vec![
+        r#"{"jsonrpc":"2.0","id":7,"method":"M","params":{"name":"delete_user","arguments":{}}}"#,
+        r#"{"method":"M","params":{"name":"delete_user"},"id":"x","jsonrpc":"2.0"}"#,
+        r#"[{"jsonrpc":"2.0","id":7,"method":"M","params":{"name":"delete_user"}},{"jsonrpc":"2.0","id":8,"method":"ping"}]"#,
+        r#"{"jsonrpc":"2.0","method":"M","params":{"name":"delete_user"}}"#,
+    ]);
+    (method, shape, damage()).prop_map(|(method, shape, damage)| {
+        let mut line = shape.replace('M', method).into_bytes();
+        for (at, cut, fragment) in damage {
+            let at = at.index(line.len() + 1);
+            let end = (at + cut).min(line.len());
+            line.splice(at..end, fragment);
+        }
+        line
+    })
+}
+
+/// Whether a lax reader finds a call: one that cares for no case, takes lines apart where
+/// any control character stands, reads one value after the other, and looks into batches.
+fn has_a_call(line: &str) -> bool {
+    let lines = line.split([
+        '\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+    ]);
+    lines.chain([line]).any(|line| {
+        let line = line.trim_start_matches('\u{feff}');
+        let values = serde_json::Deserializer::from_str(line).into_iter::<Value>();
+        values.map_while(Result::ok).any(|value| is_call(&value))
+    })
+}
+
+fn is_call(value: &Value) -> bool {
+    if let Value::Array(entries) = value {
+        return entries.iter().any(is_call);
+    }
+    let members = value.as_object().into_iter().flatten();
+    let mut methods = members.filter(|(key, _)| key.to_lowercase() == "method");
+    methods.any(|(_, method)| {
+        let method = method.as_str().unwrap_or_default();
+        let method = method.split('\0').next().unwrap_or_default();
+        // The long s is an s to readers that fold through upper case.
+        let method = method.to_uppercase().to_lowercase();
+        method.trim().replace('\u{200b}', "") == "tools/call"
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // DESIGN 4: "What fails to parse strictly as a call but could be one is refused, never
+    // forwarded."
+    #[test]
+    fn nothing_that_some_reader_takes_for_a_call_slips_through(line in disguised_call()) {
+        let mut scene = Scene::new().legacy("2025-11-25");
+        scene.client_sends_bytes(&line);
+        scene.answer_lists();
+        for sent in &scene.upstream {
+            prop_assert!(!has_a_call(sent), "{sent} went on without approval");
+        }
+        let asked = scene.client.iter().any(|line| line.contains("elicitation/create"));
+        prop_assert!(asked || scene.decisions().iter().all(|line| line["forwarded"] == false));
+    }
+}

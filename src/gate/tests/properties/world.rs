@@ -1,0 +1,195 @@
+//! Turns steps into lines, tells the oracle what they mean, and lets the gate have them.
+
+mod client;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lines;
+use super::oracle::Oracle;
+use super::reading::{allow_rules, deny_rules, meaning};
+use super::steps::{Ending, IdPick, ListAnswer, Setup, Step};
+use crate::gate::tests::scene::{Log, Scene};
+use crate::gate::{Retry, Settings, TimeoutAction};
+use crate::policy::{Mode, Rules};
+
+pub(super) struct World {
+    setup: Setup,
+    scene: Scene,
+    oracle: Oracle,
+    /// Makes every message different from every other.
+    count: u64,
+    /// The tools that the upstream has.
+    tools: Vec<(u8, u8, u8)>,
+    /// Ids that the line in the making has used.
+    in_line: BTreeSet<String>,
+    /// Ids that the client has used, oldest first.
+    used: Vec<Value>,
+    client_open: bool,
+    upstream_open: bool,
+}
+
+/// Plays the steps, then closes both sides, and checks the whole way. Says how many calls
+/// went on, by decision.
+pub(super) fn play(setup: &Setup, steps: &[Step]) -> BTreeMap<String, u32> {
+    let mut world = World::new(setup);
+    for step in steps {
+        world.step(step);
+        world.answer_eagerly();
+    }
+    world.end();
+    world.oracle.forwarded
+}
+
+impl World {
+    fn new(setup: &Setup) -> World {
+        let settings = Settings {
+            timeout: setup.timeout_secs.map(Duration::from_secs),
+            timeout_action: if setup.approve_on_timeout {
+                TimeoutAction::Approve
+            } else {
+                TimeoutAction::Deny
+            },
+            approval_ttl: Duration::from_secs(setup.ttl_secs),
+            explain: setup.explain,
+            double_confirm: setup.double_confirm,
+            dry_run: setup.dry_run,
+            retry: Retry {
+                attempts: setup.retries,
+                ..Retry::default()
+            },
+            audit_best_effort: setup.best_effort,
+            ..Settings::default()
+        };
+        let modes = [Mode::Destructive, Mode::All, Mode::Annotated, Mode::None];
+        let rules = Rules {
+            mode: modes[usize::from(setup.mode)],
+            allow: allow_rules(setup.allow),
+            deny: deny_rules(setup.deny),
+            ..Rules::default()
+        };
+        let mut scene = Scene::with(settings, rules);
+        if setup.shaken {
+            scene = scene.legacy("2025-11-25");
+            scene.journal.clear();
+        }
+        World {
+            setup: setup.clone(),
+            scene,
+            oracle: Oracle::new(setup.clone()),
+            count: 1000,
+            tools: vec![(0, 1, 0), (1, 3, 0), (2, 0, 0), (3, 0, 0), (7, 2, 0)],
+            in_line: BTreeSet::new(),
+            used: Vec::new(),
+            client_open: true,
+            upstream_open: true,
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.oracle.is_at(self.scene.now.elapsed);
+        self.in_line.clear();
+        match step {
+            Step::Client(entries) if self.client_open && self.upstream_open => {
+                let line = self.client_line(entries);
+                self.scene.client_sends(&line);
+            }
+            Step::Upstream(entries) if self.upstream_open => {
+                let line = self.upstream_line(entries);
+                self.scene.upstream_sends(&line);
+            }
+            Step::Client(_) | Step::Upstream(_) => {}
+            Step::WaitMillis(millis) => {
+                self.oracle.waits();
+                self.scene.advance(Duration::from_millis(*millis));
+            }
+            Step::Drained => {
+                self.scene.client_reads_all();
+                self.oracle.delivers_prompts();
+            }
+            Step::BreakLog => self.scene.log_state = Log::Broken,
+            Step::MendLog => self.scene.log_state = Log::Writable,
+            Step::CloseClient => self.close_client(),
+            Step::CloseUpstream => self.close_upstream(),
+        }
+        self.look();
+    }
+
+    fn close_client(&mut self) {
+        if std::mem::take(&mut self.client_open) {
+            self.oracle.loses_client();
+            self.scene.client_closes();
+        }
+    }
+
+    fn close_upstream(&mut self) {
+        if std::mem::take(&mut self.upstream_open) {
+            self.oracle.loses_upstream();
+            self.scene.upstream_closes();
+        }
+    }
+
+    /// Lets the oracle see what has happened.
+    fn look(&mut self) {
+        for (at, event) in std::mem::take(&mut self.scene.journal) {
+            self.oracle.sees(at, &event);
+        }
+        self.oracle.ends_step();
+    }
+
+    fn answer_eagerly(&mut self) {
+        while self.setup.eager && self.upstream_open {
+            let Some(which) = self.oracle.lists.iter().rposition(|list| list.open) else {
+                return;
+            };
+            let answer = ListAnswer::Tools(self.tools.clone(), false);
+            self.oracle.is_at(self.scene.now.elapsed);
+            let line = self.own_list(which, &answer);
+            self.scene.upstream_sends(&line);
+            self.look();
+        }
+    }
+
+    fn end(&mut self) {
+        let patience = Step::WaitMillis(600_000);
+        match self.setup.ending {
+            Ending::Client => self.step(&Step::CloseClient),
+            Ending::Upstream => self.step(&Step::CloseUpstream),
+            Ending::Closing if self.upstream_open => {
+                self.scene.upstream_takes_no_more();
+                self.look();
+            }
+            Ending::Closing => {}
+        }
+        self.step(&patience);
+        self.step(&Step::CloseClient);
+        self.step(&Step::CloseUpstream);
+        self.step(&patience);
+        self.oracle.ends();
+        assert_eq!(self.scene.gate.poll_timeout(), None);
+        assert!(!self.scene.gate.wants_drained());
+        assert_eq!(self.scene.close_upstream, 1);
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    fn pick_id(&mut self, pick: IdPick) -> String {
+        let text = match pick {
+            IdPick::Fresh => self.fresh().to_string(),
+            IdPick::FreshText => format!("\"r{}\"", self.fresh()),
+            IdPick::Pool(at) => lines::IDS[usize::from(at) % lines::IDS.len()].to_owned(),
+        };
+        let id: Value = serde_json::from_str(&text).unwrap();
+        if !self.in_line.insert(meaning(&id)) {
+            return self.pick_id(IdPick::Fresh);
+        }
+        self.used.push(id);
+        text
+    }
+}

@@ -1,0 +1,149 @@
+//! The upstream's lines, and what they mean.
+
+use serde_json::{Value, json};
+
+use super::World;
+use crate::gate::tests::properties::lines::{self, spelled};
+use crate::gate::tests::properties::oracle::End;
+use crate::gate::tests::properties::reading::{Listing, add_tools, write_tools};
+use crate::gate::tests::properties::steps::{FromUpstream, ListAnswer};
+
+impl World {
+    pub(super) fn upstream_line(&mut self, entries: &[FromUpstream]) -> String {
+        let alone = entries.len() == 1;
+        let texts: Vec<String> = entries
+            .iter()
+            .map(|entry| self.upstream_entry(entry, alone))
+            .collect();
+        match texts.as_slice() {
+            [one] if alone => one.clone(),
+            several => format!("[{}]", several.join(" , ")),
+        }
+    }
+
+    fn upstream_entry(&mut self, entry: &FromUpstream, alone: bool) -> String {
+        let k = self.fresh();
+        match entry {
+            FromUpstream::Answer { which, how } => self.answer_owed(*which, *how, alone, k),
+            FromUpstream::OwnList { which, answer } => {
+                let lists = self.oracle.lists.len();
+                let open = self.oracle.lists.last().is_some_and(|list| list.open);
+                if lists > 0 && (open || *which > 0) {
+                    return self.own_list(lists - 1 - usize::from(*which) % lists, answer);
+                }
+                if let ListAnswer::Tools(tools, _) = answer {
+                    self.tools.clone_from(tools);
+                }
+                self.list_changed(k)
+            }
+            FromUpstream::ListChanged => self.list_changed(k),
+            FromUpstream::Request(which) => {
+                let id = lines::IDS[usize::from(*which) % lines::IDS.len()];
+                let method = ["ping", "sampling/createMessage", "elicitation/create"]
+                    [usize::from(*which) % 3];
+                self.relayed_down(spelled(id, method, &format!(r#"{{"k":{k}}}"#), 0))
+            }
+            FromUpstream::Notification => self.relayed_down(
+                json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"k": k}})
+                    .to_string(),
+            ),
+            FromUpstream::UnderOurId(which) => {
+                let live: Vec<Value> = self.oracle.live_ids().cloned().collect();
+                if live.is_empty() || !alone {
+                    return self.relayed_down(lines::notification(0, k));
+                }
+                let id = live[usize::from(*which) % live.len()].clone();
+                self.oracle.refuses_upstream(id.clone());
+                json!({"jsonrpc": "2.0", "id": id, "method": "ping"}).to_string()
+            }
+            FromUpstream::Spoof(which) => {
+                let mut newest = self.oracle.prompts.iter().rev();
+                let id = newest
+                    .nth(usize::from(*which))
+                    .map(|prompt| prompt.id.clone());
+                let id = id.unwrap_or_else(|| json!(format!("u{k}")));
+                let line = lines::answer(&id, 0).line;
+                self.relayed_down(line)
+            }
+            FromUpstream::Unasked(which) => {
+                let response =
+                    |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"k":{k}}}}}"#);
+                let mut held = self
+                    .oracle
+                    .calls
+                    .iter()
+                    .filter(|call| call.end == End::Waits);
+                match (which % 3, held.next()) {
+                    (0, _) => self.relayed_down(response("null")),
+                    // It has not seen this call, so it cannot answer it.
+                    (1, Some(call)) if alone => response(&call.id),
+                    _ => self.relayed_down(response(&format!("\"u{k}\""))),
+                }
+            }
+            FromUpstream::Garbage(kind) => lines::garbage(*kind, alone),
+        }
+    }
+
+    fn relayed_down(&mut self, text: String) -> String {
+        self.oracle.relays_to_client(text.clone());
+        text
+    }
+
+    fn list_changed(&mut self, k: u64) -> String {
+        self.oracle.list_changes();
+        let text = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"k": k}});
+        self.relayed_down(text.to_string())
+    }
+
+    fn answer_owed(&mut self, which: u8, how: u8, alone: bool, k: u64) -> String {
+        let mut owed = self.oracle.owed.iter();
+        let nth = usize::from(which) % self.oracle.owed.len().max(1);
+        let Some((key, (id, method))) = owed.nth(nth) else {
+            return self.relayed_down(lines::notification(0, k));
+        };
+        let (key, id) = (key.clone(), id.clone());
+        let result = match method.as_str() {
+            "initialize" => {
+                let revision = ["2025-06-18", "2025-11-25", "2024-11-05"][usize::from(which) % 3];
+                json!({"protocolVersion": revision, "capabilities": {}, "k": k})
+            }
+            // Not what it tells the gate.
+            "tools/list" => json!({"tools": write_tools(&[(1, 1, 0), (4, 1, 0)]), "k": k}),
+            _ => json!({"content": [{"type": "text", "text": "ok"}], "k": k}),
+        };
+        self.oracle.owed.remove(&key);
+        let text = lines::response(&id, &result, how, alone);
+        self.relayed_down(text)
+    }
+
+    pub(super) fn own_list(&mut self, which: usize, answer: &ListAnswer) -> String {
+        let id = self.oracle.lists[which].id.clone();
+        let (member, value) = match answer {
+            ListAnswer::Tools(tools, more) => {
+                let mut page = Listing::new();
+                add_tools(tools, &mut page);
+                self.oracle.list_page(which, Some(page), !more);
+                let mut result = json!({"tools": write_tools(tools)});
+                if *more {
+                    result["nextCursor"] = json!("next");
+                }
+                ("result", result)
+            }
+            ListAnswer::Error => {
+                self.oracle.list_page(which, None, true);
+                ("error", json!({"code": -32603, "message": "no list today"}))
+            }
+            ListAnswer::Nonsense(kind) => {
+                self.oracle.list_page(which, None, true);
+                let nonsense = [
+                    json!([]),
+                    json!({"tools": 7}),
+                    json!(null),
+                    json!({"tools": {}}),
+                ];
+                ("result", nonsense[usize::from(*kind) % 4].clone())
+            }
+        };
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{value}}}"#)
+    }
+}

@@ -1,0 +1,48 @@
+//! DESIGN, "Unbypassable": what the fuzzers look at, they look at in every test run too.
+//!
+//! What is checked stands in `fuzz/harness`, and how to fuzz in `fuzz/Cargo.toml`.
+
+use std::panic::catch_unwind;
+use std::path::Path;
+
+#[path = "../../fuzz/harness/mod.rs"]
+mod harness;
+
+/// Runs every file of a corpus and names those that fail.
+fn runs(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let mut files: Vec<_> = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "{} has lost its files", folder.display());
+    files.retain(|file| {
+        let bytes = std::fs::read(file).unwrap();
+        catch_unwind(|| check(&bytes)).is_err()
+    });
+    assert!(files.is_empty(), "these fail: {files:?}");
+}
+
+#[test]
+fn the_corpus_of_envelopes_is_read_as_others_read_it() {
+    runs("envelope", harness::envelope::check);
+}
+
+#[test]
+fn the_corpus_of_framings_gives_the_same_lines_in_any_split() {
+    runs("framing", harness::framing::check);
+}
+
+#[test]
+fn the_corpus_of_sessions_lets_no_call_by() {
+    runs("gate", harness::gate::check);
+}
+
+#[test]
+fn the_corpus_of_configs_loads_sanely_or_not_at_all() {
+    runs("config", harness::config::check);
+}
