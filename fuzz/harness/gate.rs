@@ -198,6 +198,8 @@ impl World {
             ),
             b't' => self.advance(WAITS[digit(0) % WAITS.len()]),
             b'T' => self.tick(),
+            // Time passes, and the timers are late.
+            b's' => self.set_clock(self.now.elapsed + WAITS[digit(0) % WAITS.len()]),
             b'd' => {
                 self.gate.client_drained();
                 self.prompts

@@ -158,7 +158,7 @@ impl Gate {
             Prompt::Open {
                 delivery: Delivery::Delivered,
                 ..
-            } if self.settings.timeout_action == TimeoutAction::Approve => {
+            } if self.settings.timeout_action == TimeoutAction::Approve && self.client_heard => {
                 self.withdraw(key, "nobody answered in time");
                 let verdict = Verdict {
                     outcome: Outcome::Timeout,

@@ -20,11 +20,12 @@ use crate::mcp::tool;
 impl Gate {
     /// The upstream sent a line, given without its newline.
     pub fn from_upstream(&mut self, line: &[u8], now: Now) {
-        // Most results need no look beyond their id.
-        if let Some(id) = peek_result_id(line)
+        // Most results need no look beyond their id. While a call is held they get one: with a
+        // second id behind the first, a result could pass for that of the held call.
+        if self.held.is_empty()
+            && let Some(id) = peek_result_id(line)
             && !self.catalogue.is_asked(&id)
             && !self.retired_lists.contains(&id)
-            && !self.held_by_id.contains_key(&id)
         {
             match self.in_flight.entry(id) {
                 Entry::Occupied(entry) if *entry.get() == InFlight::Any => {
@@ -35,6 +36,12 @@ impl Gate {
                 Entry::Vacant(_) => return self.put(Output::ToClient(Payload::Frame)),
             }
         }
+        self.whole_from_upstream(line, now);
+    }
+
+    /// The upstream sent a line that is to be read whole: always right, and right for what
+    /// stands after its last newline, which may be torn.
+    pub fn whole_from_upstream(&mut self, line: &[u8], now: Now) {
         let text = match line_text(line) {
             Ok(text) => text,
             Err(error) => return self.noise(line, &error.to_string()),

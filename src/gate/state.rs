@@ -70,6 +70,8 @@ pub struct Gate {
     /// The size of all held calls together.
     pub(super) held_bytes: usize,
     pub(super) client: Peer,
+    /// Whether the client's answers reach us.
+    pub(super) client_heard: bool,
     pub(super) upstream: Peer,
     /// Whether `CloseUpstream` has been put out.
     closing: bool,
@@ -107,6 +109,7 @@ impl Gate {
             next_key: 0,
             held_bytes: 0,
             client: Peer::Open,
+            client_heard: true,
             upstream: Peer::Open,
             closing: false,
             outputs: VecDeque::new(),
@@ -150,6 +153,12 @@ impl Gate {
         self.close_if_done();
     }
 
+    /// Whether a human is being asked.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
     /// Whether [`Gate::client_drained`] wants to be called once the client has been handed
     /// everything.
     #[must_use]
@@ -163,6 +172,12 @@ impl Gate {
                 }
             )
         })
+    }
+
+    /// Says whether what the client sends is being read. While it is not, because the upstream
+    /// takes nothing, an answer may be on its way: silence is then not taken for one.
+    pub fn set_client_heard(&mut self, heard: bool) {
+        self.client_heard = heard;
     }
 
     /// Everything put out for the client so far is in its pipe.

@@ -9,6 +9,8 @@ use crate::transport::{Attempt, Wire};
 
 /// Above this many waiting bytes nothing more is read that would add to them.
 pub(super) const HIGH_WATER: usize = 256 * 1024;
+/// Above this nothing more is read even for the sake of an answer.
+const FLOOD_MARK: usize = 16 * 1024 * 1024;
 /// Memory in these bounds is worth using again, and not too much to hold on to.
 const SPARE_FROM: usize = 256 * 1024;
 const SPARE_TO: usize = 4 * 1024 * 1024;
@@ -52,6 +54,10 @@ impl Outbox {
 
     pub(super) fn is_above_high_water(&self) -> bool {
         self.bytes > HIGH_WATER
+    }
+
+    pub(super) fn is_above_flood_mark(&self) -> bool {
+        self.bytes > FLOOD_MARK
     }
 
     /// Whether nobody reads any more what is written here.

@@ -128,7 +128,7 @@ impl Session {
             // While one side does not read, what would add to its queue is not read either. What
             // the upstream says adds next to nothing to its own: it is read even while it does
             // not read, since it may do so only once it is rid of what it has to say.
-            let upstream_keeps_up = !self.upstream.output.is_above_high_water();
+            let upstream_keeps_up = self.upstream_keeps_up();
             let may_read_upstream = self.client_keeps_up();
             let may_read_client = may_read_upstream && upstream_keeps_up;
             if upstream_keeps_up {
@@ -227,6 +227,12 @@ impl Session {
 
     /// Tells the gate the time.
     fn tick(&mut self) -> ControlFlow<()> {
+        let heard = self.client_keeps_up() && self.upstream_keeps_up();
+        if heard && self.read(Peer::Client).is_break() {
+            // An answer that is here already counts before the time that is over.
+            return ControlFlow::Break(());
+        }
+        self.gate.set_client_heard(heard);
         self.gate.tick(self.clock.now());
         let keeps_up = self.client_keeps_up();
         self.effects.collect(&mut self.gate, None, keeps_up);
@@ -241,6 +247,22 @@ impl Session {
             self.handle_frame(peer, &frame, now);
         }
         self.carry_out(Some(peer))
+    }
+
+    /// What a peer sent after its last newline before it closed.
+    fn handle_rest(&mut self, peer: Peer, frame: &Frame) {
+        let now = self.clock.now();
+        match (peer, frame) {
+            // A server that was ended in the middle of a line has torn it.
+            (Peer::Upstream, Frame::Line(range)) => {
+                let line = self.upstream.frames.line(range);
+                self.gate.whole_from_upstream(line, now);
+                self.effects.collect(&mut self.gate, Some(range), true);
+            }
+            (Peer::Upstream, Frame::Overlong { .. }) | (Peer::Client, _) => {
+                self.handle_frame(peer, frame, now);
+            }
+        }
     }
 
     fn handle_frame(&mut self, peer: Peer, frame: &Frame, now: Now) {
@@ -323,8 +345,7 @@ impl Session {
         let side = self.side_mut(peer);
         side.input = None;
         if let Some(frame) = side.frames.take_rest() {
-            let now = self.clock.now();
-            self.handle_frame(peer, &frame, now);
+            self.handle_rest(peer, &frame);
         }
         let step = self.carry_out(Some(peer));
         match peer {
@@ -457,6 +478,13 @@ impl Session {
         let input = self.client.input.as_ref();
         input.is_some_and(Wire::has_hung_up)
             && (self.client.output.has_hung_up() || unread_for >= STALLED)
+    }
+
+    /// Whether the upstream takes what it is sent, or at least little enough waits for it. While
+    /// a human is asked more may wait: the answer stands behind it.
+    fn upstream_keeps_up(&self) -> bool {
+        let output = &self.upstream.output;
+        !output.is_above_high_water() || (self.gate.is_asking() && !output.is_above_flood_mark())
     }
 
     fn client_keeps_up(&self) -> bool {

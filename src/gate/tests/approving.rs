@@ -104,8 +104,28 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
         scene.expect_nothing();
     }
     assert_eq!(scene.warnings.len(), 3);
+    // Nor behind the id of a request that it was sent.
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}));
+    scene.upstream.clear();
+    scene.upstream_sends(r#"{"jsonrpc":"2.0","id":3,"result":{"content":[]},"id":7}"#);
+    scene.expect_nothing();
     scene.approve(&prompt);
     scene.expect_forwarded(7);
+}
+
+// DESIGN, Processes: "every pending request gets an answer", and it is a whole one.
+#[test]
+fn a_torn_last_line_of_the_upstream_is_no_answer() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": 2, "method": "resources/read"}));
+    scene.upstream.clear();
+    scene.gate.whole_from_upstream(
+        br#"{"jsonrpc":"2.0","id":2,"result":{"contents":[{"text":"torn"}"#,
+        scene.now,
+    );
+    scene.upstream_closes();
+    assert!(scene.expect_error(2).contains("exited"));
+    scene.expect_nothing();
 }
 
 // DESIGN 5: "a waiting approval delays nobody else".

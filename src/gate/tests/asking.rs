@@ -460,3 +460,21 @@ fn a_second_prompt_that_was_not_delivered_does_not_run_out_into_a_yes() {
     scene.expect_refused(7, "nobody answered in time");
     scene.expect_logged("timeout", false);
 }
+
+// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
+#[test]
+fn silence_is_no_yes_while_the_client_cannot_be_heard() {
+    let mut scene = Scene::set(|settings| {
+        settings.timeout = Some(secs(2));
+        settings.timeout_action = crate::gate::TimeoutAction::Approve;
+    })
+    .legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.client_reads_all();
+    scene.gate.set_client_heard(false);
+    scene.advance(secs(2));
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(1, "nobody answered in time");
+    scene.expect_logged("timeout", false);
+}

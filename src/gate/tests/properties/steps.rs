@@ -21,7 +21,7 @@ pub(super) struct Setup {
     pub(super) explain: bool,
     /// Whether the handshake is done before the first step.
     pub(super) shaken: bool,
-    /// Whether the upstream answers the gate's own `tools/list` at once.
+    /// Whether the upstream answers the gate's own `tools/list` and `initialize` at once.
     pub(super) eager: bool,
     pub(super) ending: Ending,
 }
@@ -143,6 +143,8 @@ pub(super) enum ListAnswer {
 pub(super) enum Theme {
     /// Calls and answers to their prompts.
     Asking,
+    /// The same calls again, in this session and the next.
+    Repeats,
     /// Lists that change all the time.
     Lists,
     /// Everything that is not gated, in all spellings, and hostile lines.
@@ -194,7 +196,7 @@ pub(super) fn steps(theme: Theme) -> impl Strategy<Value = Vec<Step>> {
 
 fn step(theme: Theme) -> impl Strategy<Value = Step> {
     let (calls, wait, log, close) = match theme {
-        Theme::Asking => (40, 4, 0, 0),
+        Theme::Asking | Theme::Repeats => (40, 4, 0, 0),
         Theme::Lists => (30, 3, 0, 0),
         Theme::Traffic => (30, 2, 0, 0),
         Theme::Ends => (30, 6, 3, 1),
@@ -222,13 +224,17 @@ fn id() -> impl Strategy<Value = IdPick> {
 
 fn from_client(theme: Theme) -> impl Strategy<Value = FromClient> {
     let (calls, answers, others) = match theme {
-        Theme::Asking => (24, 28, 1),
+        Theme::Asking | Theme::Repeats => (24, 28, 1),
         Theme::Lists => (24, 24, 1),
         Theme::Traffic => (20, 8, 10),
         Theme::Ends => (24, 14, 2),
     };
+    let (own, sessions) = match theme {
+        Theme::Repeats => (2, 3),
+        Theme::Asking | Theme::Lists | Theme::Traffic | Theme::Ends => (6, 1),
+    };
     let args = prop_oneof![
-        6 => (0u8..6).prop_map(Args::Own),
+        own => (0u8..6).prop_map(Args::Own),
         2 => any::<u8>().prop_map(Args::Same),
         1 => any::<u8>().prop_map(Args::Twin),
     ];
@@ -259,7 +265,7 @@ fn from_client(theme: Theme) -> impl Strategy<Value = FromClient> {
         others => any::<u8>().prop_map(FromClient::Notification),
         others => any::<u8>().prop_map(FromClient::Response),
         1 => any::<u8>().prop_map(FromClient::UnderOurId),
-        1 => prop_oneof![
+        sessions => prop_oneof![
             (id(), any::<bool>()).prop_map(|(id, forms)| FromClient::Initialize { id, forms }),
             Just(FromClient::Initialized),
         ],
@@ -273,7 +279,7 @@ fn from_upstream(theme: Theme) -> impl Strategy<Value = FromUpstream> {
     let (lists, others) = match theme {
         Theme::Lists => (12, 1),
         Theme::Traffic => (3, 6),
-        Theme::Asking | Theme::Ends => (4, 1),
+        Theme::Asking | Theme::Repeats | Theme::Ends => (4, 1),
     };
     let tools = prop::collection::vec((0u8..8, 0u8..8, 0u8..2), 0..8);
     let answer = prop_oneof![

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::lines;
 use super::oracle::Oracle;
 use super::reading::{allow_rules, deny_rules, meaning};
-use super::steps::{Ending, IdPick, ListAnswer, Setup, Step};
+use super::steps::{Ending, FromClient, IdPick, ListAnswer, Setup, Step};
 use crate::gate::tests::scene::{Log, Scene};
 use crate::gate::{Retry, Settings, TimeoutAction};
 use crate::policy::{Mode, Rules};
@@ -118,6 +118,21 @@ impl World {
         self.look();
     }
 
+    /// Where the client has introduced itself anew, both go through the rest of it.
+    fn shake_hands(&mut self) {
+        let mut owed = self.oracle.owed.values();
+        let Some(at) = owed.position(|(_, method)| method == "initialize") else {
+            return;
+        };
+        self.oracle.is_at(self.scene.now.elapsed);
+        let line = self.answer_owed(at, 0, true, 1);
+        self.scene.upstream_sends(&line);
+        self.look();
+        let line = self.client_line(&[FromClient::Initialized]);
+        self.scene.client_sends(&line);
+        self.look();
+    }
+
     fn close_client(&mut self) {
         if std::mem::take(&mut self.client_open) {
             self.oracle.loses_client();
@@ -141,6 +156,9 @@ impl World {
     }
 
     fn answer_eagerly(&mut self) {
+        if self.setup.eager && self.upstream_open && self.client_open {
+            self.shake_hands();
+        }
         while self.setup.eager && self.upstream_open {
             let Some(which) = self.oracle.lists.iter().rposition(|list| list.open) else {
                 return;

@@ -24,7 +24,9 @@ impl World {
     fn upstream_entry(&mut self, entry: &FromUpstream, alone: bool) -> String {
         let k = self.fresh();
         match entry {
-            FromUpstream::Answer { which, how } => self.answer_owed(*which, *how, alone, k),
+            FromUpstream::Answer { which, how } => {
+                self.answer_owed(usize::from(*which), *how, alone, k)
+            }
             FromUpstream::OwnList { which, answer } => {
                 let lists = self.oracle.lists.len();
                 let open = self.oracle.lists.last().is_some_and(|list| list.open);
@@ -95,16 +97,16 @@ impl World {
         self.relayed_down(text.to_string())
     }
 
-    fn answer_owed(&mut self, which: u8, how: u8, alone: bool, k: u64) -> String {
+    pub(super) fn answer_owed(&mut self, which: usize, how: u8, alone: bool, k: u64) -> String {
         let mut owed = self.oracle.owed.iter();
-        let nth = usize::from(which) % self.oracle.owed.len().max(1);
+        let nth = which % self.oracle.owed.len().max(1);
         let Some((key, (id, method))) = owed.nth(nth) else {
             return self.relayed_down(lines::notification(0, k));
         };
         let (key, id) = (key.clone(), id.clone());
         let result = match method.as_str() {
             "initialize" => {
-                let revision = ["2025-06-18", "2025-11-25", "2024-11-05"][usize::from(which) % 3];
+                let revision = ["2025-06-18", "2025-11-25", "2024-11-05"][k as usize % 3];
                 json!({"protocolVersion": revision, "capabilities": {}, "k": k})
             }
             // Not what it tells the gate.
