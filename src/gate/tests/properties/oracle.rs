@@ -256,13 +256,17 @@ impl Oracle {
             return;
         }
         prompt.answered_in_step = Some(self.step);
+        let begins = |expected: &&Expected| matches!(expected, Expected::Request { method, .. } if method == "initialize");
+        // Those that stand before it in the same batch count.
+        let begun = self.to_upstream.iter().filter(begins).count();
+        let session = self.sessions + u32::try_from(begun).unwrap();
         let shown = prompt.shown.clone();
         match answer {
             Answer::Yes => self.yeses.push(Yes {
                 shown,
                 at: self.now,
                 silent: false,
-                session: self.sessions,
+                session,
             }),
             Answer::No => self.forget_first_yes(&shown),
             Answer::Failed => prompt.failed = true,

@@ -27,50 +27,40 @@ impl Oracle {
         assert!(!from_cache || self.setup.ttl_secs > 0, "{call:?}");
         assert!(!silent || self.setup.approve_on_timeout);
         assert_ne!(by_name(&self.setup, &call.what.tool), ByName::Block);
-        let good: Vec<usize> = (0..self.yeses.len())
-            .filter(|yes| {
-                let yes = &self.yeses[*yes];
-                let known = !from_cache || yes.session >= self.sessions_before;
-                yes.shown.what == call.what && yes.silent == silent && known
-            })
-            .collect();
+        let good = self.yeses.iter().enumerate();
+        let good = good.filter(|(_, yes)| yes.shown.what == call.what && yes.silent == silent);
+        let (seconds, firsts): (Vec<_>, Vec<_>) =
+            good.partition(|(_, yes)| yes.shown.round == Round::Second);
+        let counts =
+            |yes: &Yes| self.is_recent(yes) && (!from_cache || yes.session >= self.sessions_before);
+        let second = seconds.iter().find(|(_, yes)| counts(yes));
+        let second = second.map(|(at, _)| *at);
         // What was shown is what runs.
-        let as_it_is = |yes: &&usize| {
-            let shown = &self.yeses[**yes].shown.description;
+        let is_as_shown = |yes: &Yes| {
             let mut readings = self.readings.iter();
-            readings.any(|list| shown_description(list.as_ref(), &call.what.tool) == *shown)
+            readings.any(|list| {
+                shown_description(list.as_ref(), &call.what.tool) == yes.shown.description
+            })
         };
-        let is_second = |yes: &&usize| self.yeses[**yes].shown.round == Round::Second;
-        let is_recent = |yes: &&usize| self.is_recent(&self.yeses[**yes]);
-        let needs_two = |yes: &&usize| {
-            let yes = &self.yeses[**yes];
-            self.setup.double_confirm && yes.shown.is_high && !silent
-        };
-        let mut seconds = good.iter().filter(is_second);
-        let second = seconds.find(is_recent).copied();
-        let mut firsts = good.iter().filter(|yes| !is_second(yes)).filter(as_it_is);
-        let first = firsts.find(|yes| is_recent(yes) || needs_two(yes)).copied();
-        let enough = match (first, second) {
-            (Some(first), second) => !needs_two(&&first) || second.is_some(),
-            (None, second) => silent && second.is_some(),
-        };
-        assert!(
-            enough,
-            "no yes for {call:?} as it is now; yeses: {:?}; readings: {:?}",
-            self.yeses, self.readings
-        );
+        let firsts = firsts.into_iter().filter(|(_, yes)| is_as_shown(yes));
+        let mut enough = firsts.filter_map(|(first, yes)| {
+            if self.setup.double_confirm && yes.shown.is_high && !silent {
+                second.map(|second| vec![first, second])
+            } else {
+                counts(yes).then(|| vec![first])
+            }
+        });
+        // Silence after the second prompt comes after a yes to the first.
+        let silence = || second.filter(|_| silent).map(|second| vec![second]);
+        let mut spent = enough.next().or_else(silence).unwrap_or_else(|| {
+            panic!(
+                "no yes for {call:?} as it is now; yeses: {:?}; readings: {:?}",
+                self.yeses, self.readings
+            )
+        });
         if self.setup.ttl_secs > 0 {
             return;
         }
-        let mut spent: Vec<usize> = if silent {
-            first.or(second).into_iter().collect()
-        } else {
-            let needs_two = first.is_some_and(|first| needs_two(&&first));
-            first
-                .into_iter()
-                .chain(second.filter(|_| needs_two))
-                .collect()
-        };
         spent.sort_unstable();
         for yes in spent.into_iter().rev() {
             self.yeses.remove(yes);
