@@ -59,6 +59,8 @@ struct Prompt {
     sent: Duration,
     delivered: bool,
     state: State,
+    /// Whether its yes has let a call run.
+    used: bool,
 }
 
 /// The line that the gate is looking at.
@@ -77,8 +79,8 @@ struct World {
     prompts: Vec<Prompt>,
     /// The ids of our `tools/list`, oldest first.
     lists: Vec<String>,
-    /// All that the client has sent.
-    sent: Vec<Vec<u8>>,
+    /// All that the client has sent, and when.
+    sent: Vec<(Vec<u8>, Duration)>,
     /// The calls that the upstream got, and how often each.
     ran: HashMap<Vec<u8>, usize>,
     /// The ids of what the upstream got last, as JSON.
@@ -361,7 +363,7 @@ impl World {
 
     fn client_sends(&mut self, line: Vec<u8>) {
         self.note_answers(&line);
-        self.sent.push(line.clone());
+        self.sent.push((line.clone(), self.now.elapsed));
         self.gate.from_client(&line, self.now);
         self.input = Input::Client(line);
         self.carry_out();
@@ -508,6 +510,7 @@ impl World {
                     sent: self.now.elapsed,
                     delivered: false,
                     state: State::Open,
+                    used: false,
                 });
             }
             (Some("notifications/cancelled"), Some(params)) => {
@@ -536,7 +539,9 @@ impl World {
         };
         for prompt in self.prompts.iter().filter(|p| p.state == State::Open) {
             let id = prompt.id.as_bytes();
-            let leaks = holds(line, id) > 0 && holds(input, id) == 0;
+            // What the client tells of it, in a call that was held since, is its own business.
+            let is_told = || self.sent.iter().any(|(sent, _)| holds(sent, id) > 0);
+            let leaks = holds(line, id) > 0 && holds(input, id) == 0 && !is_told();
             assert!(!leaks, "the upstream learns the id of a prompt");
         }
         let text = String::from_utf8_lossy(line);
@@ -556,7 +561,7 @@ impl World {
 
     fn upstream_runs(&mut self, line: &[u8]) {
         let call = self.only_call(line);
-        let sent: usize = self.sent.iter().map(|sent| holds(sent, line)).sum();
+        let sent: usize = self.sent.iter().map(|(sent, _)| holds(sent, line)).sum();
         let ran = self.ran.entry(line.to_vec()).or_default();
         *ran += 1;
         assert!(*ran <= sent, "{ran} runs of {}", lossy(line));
@@ -587,7 +592,12 @@ impl World {
     fn use_up(&mut self, line: &[u8]) -> bool {
         let call = self.only_call(line);
         let ttl = self.settings.approval_ttl;
-        let elapsed = self.now.elapsed;
+        // An approval covers calls that come within its lifetime; one that it was given for
+        // may wait longer for the list.
+        let covers = |at: Duration| {
+            let mut sent = self.sent.iter().filter(|(sent, _)| holds(sent, line) > 0);
+            sent.any(|(_, sent)| sent.saturating_sub(at) <= ttl)
+        };
         let shows = |prompt: &Prompt| {
             let words = |text: &String| {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
@@ -600,11 +610,11 @@ impl World {
             true => 2,
             false => 1,
         };
-        let mut found: Vec<&mut Prompt> = self
+        let found: Vec<&mut Prompt> = self
             .prompts
             .iter_mut()
             .filter(|prompt| match prompt.state {
-                State::Yes(at) => ttl.is_zero() || elapsed - at <= ttl,
+                State::Yes(at) => !prompt.used || covers(at),
                 State::Silence => true,
                 State::Open | State::Over => false,
             })
@@ -614,12 +624,11 @@ impl World {
         if found.len() < needed && !is_silence {
             return false;
         }
-        // With a lifetime an approval covers identical calls until it is over.
-        if ttl.is_zero() {
-            found
-                .iter_mut()
-                .take(needed)
-                .for_each(|prompt| prompt.state = State::Over);
+        for prompt in found.into_iter().take(needed) {
+            prompt.used = true;
+            if ttl.is_zero() {
+                prompt.state = State::Over;
+            }
         }
         true
     }
