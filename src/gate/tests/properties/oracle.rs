@@ -155,6 +155,7 @@ pub(super) struct Oracle {
     /// Time has passed in this step.
     waited: bool,
     upstream_gone: bool,
+    client_heard: bool,
     /// What was seen, so that a run that exercised nothing can be noticed.
     pub(super) forwarded: BTreeMap<String, u32>,
 }
@@ -186,6 +187,7 @@ impl Oracle {
             passed_in_step: None,
             waited: false,
             upstream_gone: false,
+            client_heard: true,
             forwarded: BTreeMap::new(),
         }
     }
@@ -277,6 +279,10 @@ impl Oracle {
         for prompt in &mut self.prompts {
             prompt.delivered = true;
         }
+    }
+
+    pub(super) fn hears_client(&mut self, heard: bool) {
+        self.client_heard = heard;
     }
 
     pub(super) fn list_changes(&mut self) {

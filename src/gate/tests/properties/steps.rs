@@ -42,6 +42,8 @@ pub(super) enum Step {
     Upstream(Vec<FromUpstream>),
     WaitMillis(u64),
     Drained,
+    /// Whether what the client sends is being read.
+    Heard(bool),
     BreakLog,
     MendLog,
     CloseClient,
@@ -210,6 +212,10 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
             .prop_map(Step::WaitMillis),
         wait.max(3) => Just(Step::Drained),
         log => prop_oneof![Just(Step::BreakLog), Just(Step::MendLog)],
+        log => prop_oneof![
+            1 => Just(Step::Heard(false)),
+            3 => Just(Step::Heard(true)),
+        ],
         close => prop_oneof![Just(Step::CloseClient), Just(Step::CloseUpstream)],
     ]
 }

@@ -29,6 +29,7 @@ pub(super) struct World {
     /// Ids that the client has used, oldest first.
     used: Vec<Value>,
     client_open: bool,
+    heard: bool,
     upstream_open: bool,
 }
 
@@ -85,6 +86,7 @@ impl World {
             in_line: BTreeSet::new(),
             used: Vec::new(),
             client_open: true,
+            heard: true,
             upstream_open: true,
         }
     }
@@ -93,7 +95,7 @@ impl World {
         self.oracle.is_at(self.scene.now.elapsed);
         self.in_line.clear();
         match step {
-            Step::Client(entries) if self.client_open && self.upstream_open => {
+            Step::Client(entries) if self.client_open && self.upstream_open && self.heard => {
                 let line = self.client_line(entries);
                 self.scene.client_sends(&line);
             }
@@ -109,6 +111,11 @@ impl World {
             Step::Drained => {
                 self.scene.client_reads_all();
                 self.oracle.delivers_prompts();
+            }
+            Step::Heard(heard) => {
+                self.heard = *heard;
+                self.oracle.hears_client(*heard);
+                self.scene.gate.set_client_heard(*heard);
             }
             Step::BreakLog => self.scene.log_state = Log::Broken,
             Step::MendLog => self.scene.log_state = Log::Writable,
@@ -156,7 +163,7 @@ impl World {
     }
 
     fn answer_eagerly(&mut self) {
-        if self.setup.eager && self.upstream_open && self.client_open {
+        if self.setup.eager && self.upstream_open && self.client_open && self.heard {
             self.shake_hands();
         }
         while self.setup.eager && self.upstream_open {

@@ -160,7 +160,10 @@ impl Oracle {
         let was_open = std::mem::replace(&mut prompt.open, false);
         let shown = prompt.shown.clone();
         let ran_out = self.setup.timeout_secs.is_some_and(|timeout| {
-            was_open && prompt.delivered && self.now >= prompt.since + Duration::from_secs(timeout)
+            was_open
+                && prompt.delivered
+                && self.client_heard
+                && self.now >= prompt.since + Duration::from_secs(timeout)
         });
         if ran_out && self.setup.approve_on_timeout {
             self.yeses.push(Yes {
