@@ -77,10 +77,8 @@ impl RequestId {
 
     /// Appends the id as JSON.
     pub fn write(&self, out: &mut String) {
-        use fmt::Write as _;
         match self {
-            // Writing to a String cannot fail.
-            RequestId::Integer(value) => drop(write!(out, "{value}")),
+            RequestId::Integer(value) => out.push_str(itoa::Buffer::new().format(*value)),
             RequestId::Number(token) => out.push_str(token),
             RequestId::Text(text) => write_string(text, out),
         }
@@ -209,17 +207,10 @@ pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
     let mut reader = Reader::new(text);
     match reader.peek() {
         None => Ok(Line::Blank),
-        Some(b'{') => read_message(text).map(Line::Message),
         Some(b'[') => read_batch(reader)
             .map(Line::Batch)
             .map_err(|error| Unreadable { id: None, error }),
-        Some(_) => Err(Unreadable {
-            id: None,
-            error: match reader.skip().and_then(|_| reader.end()) {
-                Ok(()) => MessageError::NotAnObject,
-                Err(error) => error.into(),
-            },
-        }),
+        Some(_) => read_message(text).map(Line::Message),
     }
 }
 
@@ -247,8 +238,13 @@ fn read_batch(mut reader: Reader<'_>) -> Result<Vec<&str>, MessageError> {
 /// # Errors
 /// As [`read_line`].
 pub fn read_message(text: &str) -> Result<Message<'_>, Unreadable> {
+    let mut reader = Reader::new(text);
+    if reader.peek() != Some(b'{') {
+        let error = not_an_object(reader);
+        return Err(Unreadable { id: None, error });
+    }
     let mut envelope = Envelope::default();
-    match envelope.read(text) {
+    match envelope.read(reader) {
         Ok(()) => {}
         Err(error) => {
             return Err(Unreadable {
@@ -285,6 +281,15 @@ pub fn read_message(text: &str) -> Result<Message<'_>, Unreadable> {
     Ok(Message { id, kind, is_plain })
 }
 
+/// What is wrong with a text that begins with no object: SPEC, JSON-RPC 2.0, section 5.1, tells
+/// "Invalid JSON" from "The JSON sent is not a valid Request object".
+fn not_an_object(mut reader: Reader<'_>) -> MessageError {
+    match reader.skip().and_then(|_| reader.end()) {
+        Ok(()) => MessageError::NotAnObject,
+        Err(error) => error.into(),
+    }
+}
+
 #[derive(Default)]
 struct Envelope<'a> {
     version_2: bool,
@@ -304,8 +309,7 @@ pub const CALL: &str = "tools/call";
 const ENVELOPE_KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 impl<'a> Envelope<'a> {
-    fn read(&mut self, text: &'a str) -> Result<(), MessageError> {
-        let mut reader = Reader::new(text);
+    fn read(&mut self, mut reader: Reader<'a>) -> Result<(), MessageError> {
         let mut folded = None;
         let mut too_many = false;
         reader.object(|reader, key| {

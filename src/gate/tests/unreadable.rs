@@ -284,6 +284,28 @@ fn a_batch_that_cannot_be_read_is_refused_as_a_whole() {
     is_refused("null", format!("[{many}]").as_bytes());
 }
 
+// JSON-RPC 2.0, section 5.1: -32700 "Invalid JSON was received by the server", -32600 "The JSON
+// sent is not a valid Request object"; section 7 has `[1]` answered with the second.
+#[test]
+fn what_is_json_but_no_message_is_an_invalid_request() {
+    for (line, code) in [
+        ("[1]", -32600),
+        (r#"["x"]"#, -32600),
+        ("[[]]", -32600),
+        ("[null]", -32600),
+        ("[]", -32600),
+        ("1", -32600),
+        ("[1,]", -32700),
+        ("tru", -32700),
+    ] {
+        let mut scene = session(Mode::Destructive);
+        scene.client_sends(line);
+        let answer = scene.take_client();
+        assert_eq!(answer["error"]["code"], code, "{line}: {answer}");
+        scene.expect_nothing();
+    }
+}
+
 #[test]
 fn every_entry_of_a_batch_is_judged_on_its_own() {
     let mut scene = session(Mode::Destructive);

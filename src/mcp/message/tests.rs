@@ -89,6 +89,20 @@ fn what_two_readers_could_read_differently_is_unreadable() {
     }
 }
 
+// JSON-RPC 2.0, section 7: "rpc call with an invalid Batch (but not empty)".
+#[test]
+fn a_batch_entry_that_is_json_but_no_object_is_no_message() {
+    for text in ["1", "-0.5", r#""x""#, "true", "null", "[]", r#"[{"id":1}]"#] {
+        let error = read_message(text).unwrap_err();
+        assert_eq!(error.error, MessageError::NotAnObject, "{text}");
+        assert_eq!(error.id, None, "{text}");
+    }
+    for text in ["", "tru", "1 1", "[1,]"] {
+        let error = read_message(text).unwrap_err().error;
+        assert!(matches!(error, MessageError::Json(_)), "{text}: {error:?}");
+    }
+}
+
 #[test]
 fn an_unreadable_request_keeps_its_id_unless_that_is_doubtful() {
     let id_of = |text| read_line(text).unwrap_err().id;
