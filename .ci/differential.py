@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import unicodedata
 
 MARK = "B00M-7f3a"
 HARMLESS = "read"
@@ -84,7 +85,7 @@ def table():
                    '"tools/call "', r'"tools/call\n"', r'"tools\u200b/call"', r'"\ufefftools/call"',
                    '"tools//call"', '"/tools/call"', '"tools/call/"', r'"tools\u2215call"',
                    r'"tools/call\ud800"', '"tools\\\\call"', '"tools.call"', '"tools%2Fcall"',
-                   '"tools/ca\u217cl"', '"\uff54ools/call"', '"tools/call\u0301"', '"tools/list"']:
+                   '"tools/ca\u217cl"', '"\uff54ools/call"', '"tools\uff0fcall"', '"TOOLS\uff0f\uff23ALL"', '"tools/call\u0301"', '"tools/list"']:
         lines.append(call('"@"', method=method))
     # Ids.
     for id in ['null', 'true', '[1]', '{}', '1.5', '1e-999', '1e300', '1e999', '-0', '-1', '0',
@@ -105,16 +106,17 @@ def table():
     for members in ['"name":"read","name":"wipe"', '"name":"wipe","name":"read"', r'"name":"read","n\u0061me":"wipe"',
                     '"name":"read","Name":"wipe"', '"NAME":"wipe","name":"read"', '"Name":"wipe"',
                     r'"name":"read","name\u0000":"wipe"', '"name":"read","n\u00e4me":"wipe"', '"name":["wipe"]', '"name":null',
+                    '"name":"read","name ":"wipe"', r'"name":"read","na\u200bme":"wipe"', '"name":"read","\u3000name":"wipe"', r'"name":"read","\uff4eame":"wipe"',
                     '"name":"read","name\u0301":"wipe"', '"name":"read ","x":1', r'"name":"read\u0000wipe"', '"name":"READ"',
                     '"name":"re\u0430d"', r'"name":"\u202edaer"', r'"name":"read\ud800"', '"name":"read","x":{"a":1,"a":2}']:
         lines.append(par(members + ',"arguments":{"m":"%s"}' % MARK))
     # Keys that fold.
     for key in ['Method', 'METHOD', r'\u004dethod', 'metho\u0501', r'method\u0000', 'method ', ' method', r'\ufeffmethod',
-                'method\u200b', 'm\u00e9thod', 'met\u04bbod']:
+                'method\u200b', r'me\u00adthod', r'\tmethod', 'method\u00a0', 'METHOD\u3000', '\uff4dethod', r'\uff2dethod ', 'm\u00e9thod', 'met\u04bbod']:
         lines.append(env('"%s":"tools/call","params":%s' % (key, PARAMS)))
         lines.append(env('"method":"ping","%s":"tools/call","params":%s' % (key, PARAMS)))
         lines.append(env('"%s":"tools/call","method":"ping","params":%s' % (key, PARAMS)))
-    for key in ['Params', 'PARAMS', 'param\u017f', r'param\u017f', r'params\u0000', 'params ']:
+    for key in ['Params', 'PARAMS', 'param\u017f', r'param\u017f', r'params\u0000', 'params ', r'par\u2060ams', '\uff50arams']:
         lines.append(env('"method":"tools/call","params":{"name":"read"},"%s":%s' % (key, PARAMS)))
         lines.append(env('"method":"tools/call","%s":%s,"params":{"name":"read"}' % (key, PARAMS)))
         lines.append(env('"method":"tools/call","%s":%s' % (key, PARAMS)))
@@ -435,9 +437,12 @@ def go_fold(text):
 
 
 def other_fold(text):
-    """As far as any library goes: full case folding, and the two other i's."""
+    """As far as any library goes: full case folding, and the two other i's, of what stands before
+    a NUL; without white space and what draws nothing, and with full-width forms as ASCII."""
+    text = "".join(c for c in text.split("\0")[0] if not c.isspace() and unicodedata.category(c) != "Cf")
+    text = "".join(chr(ord(c) - 0xFEE0) if "\uff01" <= c <= "\uff5e" else c for c in text)
     text = text.replace("\u0130", "i").replace("\u0131", "i")
-    return text.casefold().replace("\u0307", "").split("\0")[0]
+    return text.casefold().replace("\u0307", "")
 
 
 class Pairs(list):
@@ -497,7 +502,7 @@ def is_gated_folded(message):
     message = dict(message)
     method = message.get("method")
     if isinstance(method, str):
-        method = other_fold(method).strip()
+        method = other_fold(method)
         message["method"] = method
     return is_gated(message)
 
@@ -580,6 +585,8 @@ def self_test(with_node):
              (plain.replace(b'"params"', '"param\u017f"'.encode()), ["Go", "any folding"]),
              (plain.replace(b'"method"', b'"method":"ping","METHOD"'), ["Go", "any folding"]),
              (plain.replace(b"read", b"x").replace(b'"wipe"', b'"read","Name":"wipe"'), ["Go", "any folding"]),
+             (plain.replace(b'"method"', b'"method "'), ["any folding"]), (plain.replace(b'"params"', b'"par\\u200bams"'), ["any folding"]),
+             (plain.replace(b'"method"', '"\uff4dethod"'.encode()), ["any folding"]), (plain.replace(b'tools/', 'tools\uff0f'.encode()), ["any folding"]),
              (plain.replace(b'"method"', b'"method":"ping","method"'), ["Python, bytes", "Go"] + ["Node, JSON.parse"] * with_node),
              (plain.replace(b'}}}', b'}},"method":"ping"}'), ["Python, lenient"]),
              (PING.encode() + plain, ["Go", "Python, a stream"]), (b"\xef\xbb\xbf" + plain, ["Python, lenient"] + ["Node, TextDecoder"] * with_node),

@@ -68,15 +68,26 @@ pub(crate) fn has_equal_keys(members: &[(String, &str)]) -> bool {
 }
 
 /// Folds case as Go's `encoding/json` does (`ſ` and the Kelvin sign among others), and as those
-/// do that know of dotless and dotted `i`.
+/// do that know of dotless and dotted `i`; trims, drops what is best known to draw nothing, and
+/// takes full-width letters for ASCII's.
 pub(crate) fn fold(text: &str) -> String {
     let one = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         '\u{130}' | '\u{131}' => 'i',
+        '\u{ff0f}' => '/',
+        '\u{ff21}'..='\u{ff3a}' => ('a'..='z').nth(c as usize - 0xFF21).unwrap_or(c),
+        '\u{ff41}'..='\u{ff5a}' => ('a'..='z').nth(c as usize - 0xFF41).unwrap_or(c),
         other => other.to_ascii_lowercase(),
     };
-    text.chars().map(one).collect()
+    let drawn = text.chars().filter(|c| {
+        !matches!(
+            c,
+            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}'
+        )
+    });
+    let folded: String = drawn.map(one).collect();
+    folded.trim().to_owned()
 }
 
 /// A tool call as some readers see it.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::digest::{DefinitionDigest, other_params, write_definition};
 use crate::mcp::json::{Value, write_canonical_members, write_string};
-use crate::mcp::message::fold;
+use crate::mcp::lenient::fold;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Risk;
 
@@ -61,7 +61,7 @@ impl DedupeKey {
             text.push_str(r#","args":"#);
             match call.get("arguments") {
                 Some(Value::Object(members)) if !arg_keys.is_empty() => {
-                    // Some servers fold case: what could be read as a counted key counts.
+                    // Some servers fold case or trim: what could be read as a counted key counts.
                     let counted = members.iter().filter(|(key, _)| {
                         let key = fold(&key.decode());
                         arg_keys.iter().any(|counted| fold(counted) == key)
@@ -149,6 +149,8 @@ mod tests {
         assert_eq!(key(&ALL, &["id"], a), key(&ALL, &["id"], b));
         let folded = r#"{"name":"t","arguments":{"id":1,"Id":2}}"#;
         assert_ne!(key(&ALL, &["id"], a), key(&ALL, &["id"], folded));
+        let trimmed = r#"{"name":"t","arguments":{"id":1,"id ":2}}"#;
+        assert_ne!(key(&ALL, &["id"], a), key(&ALL, &["id"], trimmed));
         assert_eq!(
             key(&[DedupeField::Tool], &[], a),
             key(&[DedupeField::Tool], &[], b)

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::mcp::json::Value;
+pub use crate::mcp::lenient::is_unseen;
 
 /// Renders names, descriptions and arguments, and remembers whether anything was left out.
 #[derive(Debug)]
@@ -187,46 +188,6 @@ fn escape_into(chars: impl Iterator<Item = char>, out: &mut String) {
             c => out.push(c),
         }
     }
-}
-
-/// Whether a character draws nothing, moves others about, or has no agreed look: controls,
-/// format characters (bidirectional, zero-width, tags), separators, fillers, variation
-/// selectors, private use, noncharacters.
-#[must_use]
-pub fn is_unseen(c: char) -> bool {
-    matches!(u32::from(c),
-        0x00..=0x1F
-        | 0x7F..=0x9F
-        | 0xAD
-        | 0x34F
-        | 0x600..=0x605
-        | 0x61C
-        | 0x6DD
-        | 0x70F
-        | 0x890..=0x891
-        | 0x8E2
-        | 0x115F..=0x1160
-        | 0x17B4..=0x17B5
-        | 0x180B..=0x180F
-        | 0x200B..=0x200F
-        | 0x2028..=0x202E
-        | 0x2060..=0x206F
-        | 0x2800
-        | 0x3164
-        | 0xE000..=0xF8FF
-        | 0xFDD0..=0xFDEF
-        | 0xFE00..=0xFE0F
-        | 0xFEFF
-        | 0xFFA0
-        | 0xFFF0..=0xFFFB
-        | 0xFFFE..=0xFFFF
-        | 0x110BD
-        | 0x110CD
-        | 0x13430..=0x1345F
-        | 0x1BCA0..=0x1BCA3
-        | 0x1D173..=0x1D17A
-        | 0xE0000..=0x10FFFF)
-        || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use super::output::Payload;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
 use crate::approval::cache::ApprovalCache;
-use crate::approval::display::is_unseen;
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::read_answer;
 use crate::mcp::json::{Value, line_text};
+use crate::mcp::lenient::fold;
 use crate::mcp::message::{
-    Id, Kind, Line, Message, MessageError, RequestId, Unreadable, fold, id_at_the_ends, read_line,
+    Id, Kind, Line, Message, MessageError, RequestId, Unreadable, id_at_the_ends, read_line,
     read_message,
 };
 use crate::mcp::tool::{self, CallToolRequestParams};
@@ -246,16 +246,12 @@ pub(super) const ID_IN_USE: &str = "another request with this id is still waitin
 pub(super) const TOO_MANY: &str =
     "too many requests are waiting; try again when some have been answered (--max-pending)";
 
-/// Whether a reader that folds case, trims, ends text at a NUL, or drops what cannot be seen
-/// could take a method for `tools/call`.
+/// Whether a reader that is lenient about names, or about slashes, could take a method for
+/// `tools/call`.
 fn could_be_call(method: &str) -> bool {
-    let seen = method.split('\0').next().unwrap_or_default();
-    let seen: String = seen
-        .chars()
-        .filter(|c| !c.is_whitespace() && !is_unseen(*c))
-        .collect();
-    let parts: Vec<&str> = seen.split('/').filter(|part| !part.is_empty()).collect();
-    fold(&parts.join("/")) == tool::CALL
+    let folded = fold(method);
+    let parts: Vec<&str> = folded.split('/').filter(|part| !part.is_empty()).collect();
+    parts.join("/") == tool::CALL
 }
 
 fn id_of_call(text: &str) -> Option<RequestId> {

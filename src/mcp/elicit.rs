@@ -10,7 +10,8 @@ use rmcp::model::{
 };
 
 use super::json::{Value, write_string};
-use super::message::{RequestId, folds_to_one_of};
+use super::lenient::folds_to_one_of;
+use super::message::RequestId;
 use super::revision::ElicitationWords;
 
 /// The method that asks the client's user.

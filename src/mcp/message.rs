@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::json::{JsonError, Reader, Text, Value, write_string};
+use super::lenient::{folds_to_one_of, shown_key};
 
 /// Why a line is not a message that can be read safely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +17,10 @@ pub enum MessageError {
     /// It is JSON, but neither an object nor a batch of them.
     #[error("neither a JSON object nor a batch of them")]
     NotAnObject,
-    /// A key differs from one of the protocol's only by case; some readers fold case.
-    #[error("the key `{0}` differs from a protocol key only by case")]
+    /// A lenient reader could take a key for one of the protocol's.
+    #[error(
+        "the key `{0}` differs from a protocol key only by case, white space or unseen characters"
+    )]
     FoldedKey(String),
     /// It is neither a request, nor a notification, nor a response.
     #[error("neither a request, nor a notification, nor a response")]
@@ -42,8 +45,6 @@ const MAX_OTHERS: usize = 64;
 const MAX_BATCH: usize = 4_096;
 /// The longest id that a request may have, in bytes; ids are kept while requests wait.
 const MAX_ID: usize = 1_024;
-/// How much of a key an error repeats.
-const MAX_SHOWN_KEY: usize = 64;
 
 /// A JSON-RPC id, compared by what it means: `1` and `1.0` are one id, `1` and `"1"` are two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -347,7 +348,7 @@ impl<'a> Envelope<'a> {
                         return reader.skip().map(drop);
                     }
                     if folds_to_one_of(other, &ENVELOPE_KEYS) {
-                        folded = Some(other.chars().take(MAX_SHOWN_KEY).collect());
+                        folded = Some(shown_key(other));
                     }
                     once(self.others.iter().any(|seen| seen.decode() == other))?;
                     self.others.push(key);
@@ -453,30 +454,6 @@ const MAX_PEEKED_ID: usize = 128;
 
 fn is_plain_id_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':')
-}
-
-/// Whether `key` is none of `known` but a reader that folds case could take it for one.
-#[must_use]
-pub fn folds_to_one_of(key: &str, known: &[&str]) -> bool {
-    if known.contains(&key) {
-        return false;
-    }
-    if key.is_ascii() {
-        return known.iter().any(|name| name.eq_ignore_ascii_case(key));
-    }
-    let folded = fold(key);
-    known.iter().any(|name| fold(name) == folded)
-}
-
-/// Folds case as widely as any reader does: through upper case (`ſ`, `ı`), then down again.
-#[must_use]
-pub fn fold(text: &str) -> String {
-    text.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        // `İ` in lower case is `i` with a dot above.
-        .filter(|c| *c != '\u{307}')
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod elicit;
 pub mod error;
 pub mod frame;
 pub mod json;
+pub mod lenient;
 pub mod message;
 pub mod revision;
 pub mod tool;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use rmcp::model::ToolAnnotations;
 
 use super::json::{JsonError, Text, Value};
-use super::message::folds_to_one_of;
+use super::lenient::{folds_to_one_of, shown_key};
 
 pub use super::message::CALL;
 
@@ -27,8 +27,11 @@ pub enum CallError {
     /// There are none, or they are no object.
     #[error("`params` is not an object")]
     NoParams,
-    /// A key differs from one of the protocol's only by case; some readers fold case.
-    #[error("the key `{0}` in `params` differs from a protocol key only by case")]
+    /// A lenient reader could take a key for one of the protocol's.
+    #[error(
+        "the key `{0}` in `params` differs from a protocol key only by case, white space or \
+         unseen characters"
+    )]
     FoldedKey(String),
     /// `name` is missing or not a string.
     #[error("`params.name` is not a string")]
@@ -149,7 +152,7 @@ fn folded_key(members: &[(Text<'_>, Value<'_>)], known: &[&str]) -> Option<Strin
     let keys = members.iter().map(|(key, _)| key.decode());
     keys.into_iter()
         .find(|key| folds_to_one_of(key, known))
-        .map(|key| key.chars().take(64).collect())
+        .map(|key| shown_key(&key))
 }
 
 /// One tool of a `tools/list` result.
@@ -283,6 +286,22 @@ mod tests {
             (
                 r#"{"name":"a","_META":{}}"#,
                 CallError::FoldedKey("_META".into()),
+            ),
+            (
+                r#"{"name":"a","name ":"b"}"#,
+                CallError::FoldedKey("name ".into()),
+            ),
+            (
+                r#"{"name":"a","na\u200bme":"b"}"#,
+                CallError::FoldedKey(r"na\u{200b}me".into()),
+            ),
+            (
+                r#"{"name":"a","\uff4eame":"b"}"#,
+                CallError::FoldedKey("\u{ff4e}ame".into()),
+            ),
+            (
+                r#"{"name":"a","_meta":{"progressToken ":1}}"#,
+                CallError::FoldedKey("progressToken ".into()),
             ),
             (
                 r#"{"name":"a","_meta":{"ProgressToken":1}}"#,

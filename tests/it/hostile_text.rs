@@ -208,6 +208,66 @@ fn a_key_that_folds_to_one_of_the_protocols() {
     ]);
 }
 
+// The same, beyond what the design names: some readers trim, or drop what draws nothing.
+#[test]
+fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
+    let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
+    let methods = [
+        "method ",
+        " method",
+        r"\tmethod",
+        r"method\n",
+        r"method\u00a0",
+        "method\u{3000}",
+        "me\u{200b}thod",
+        r"me\u200bthod",
+        r"\ufeffmethod",
+        r"method\u00ad",
+        "\u{ff4d}ethod",
+        r"\uff2dETHOD ",
+    ];
+    stands(methods.map(|key| {
+        (
+            "a method",
+            with(&format!(
+                r#""method":"ping","{key}":"tools/call","params":{PARAMS}"#
+            )),
+        )
+    }));
+    stands(methods.map(|key| {
+        (
+            "the only method",
+            with(&format!(r#""{key}":"tools/call","params":{PARAMS}"#)),
+        )
+    }));
+    let params = ["params ", r"par\u200bams", "\u{ff50}arams", r"params\u2028"];
+    stands(params.map(|key| {
+        (
+            "params",
+            with(&format!(
+                r#""method":"tools/call","params":{{"name":"read"}},"{key}":{PARAMS}"#
+            )),
+        )
+    }));
+    let names = ["name ", " name", r"na\u200bme", r"name\r", "\u{ff4e}ame"];
+    stands(names.map(|key| ("a name", with(&format!(r#""method":"tools/call","params":{{"name":"read","{key}":"wipe","arguments":{{"m":"{MARKER}"}}}}"#)))));
+    let others = [
+        "arguments ",
+        r"argu\u2060ments",
+        "_meta ",
+        r"\ufeff_meta",
+        "task ",
+    ];
+    stands(others.map(|key| {
+        (
+            "another parameter",
+            with(&format!(
+                r#""method":"tools/call","params":{{"name":"read","{key}":{{"m":"{MARKER}"}}}}"#
+            )),
+        )
+    }));
+}
+
 #[test]
 fn a_key_that_some_reader_ends_at_a_nul() {
     let with = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{members}}}"#);

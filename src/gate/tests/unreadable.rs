@@ -63,7 +63,7 @@ fn are_refused(id: &str, lines: &[&str]) {
 
 // DESIGN 4: "a message is refused when its envelope […] holds the same key twice after
 // unescaping, or when the envelope […] hold a key that differs from a protocol key only by case
-// or Unicode folding".
+// or Unicode folding"; beyond it, by white space, what draws nothing, or width.
 #[test]
 fn an_envelope_with_two_readings_is_refused() {
     are_refused(
@@ -92,6 +92,15 @@ fn an_envelope_with_two_readings_is_refused() {
             r#"{@H,"method":"tools/call","İd":2,"params":@P}"#,
             r#"{@H,"method":"tools/call","JSONRPC":"2.0","params":@P}"#,
             r#"{@H,"method":"ping","method\u0000":"tools/call","params":@P}"#,
+            r#"{@H,"method":"ping","method ":"tools/call","params":@P}"#,
+            r#"{@H,"method ":"tools/call","params":@P}"#,
+            r#"{@H,"method":"ping","\tmethod":"tools/call","params":@P}"#,
+            r#"{@H,"method":"ping","me\u200bthod":"tools/call","params":@P}"#,
+            r#"{@H,"method":"ping","\ufeffMethod":"tools/call","params":@P}"#,
+            r#"{@H,"method":"ping","\uff4dethod":"tools/call","params":@P}"#,
+            r#"{@H,"method":"tools/call","params":{"name":"read_note"},"params\u00a0":@P}"#,
+            r#"{@H,"method":"tools/call","params":{"name":"read_note"},"ｐａｒａｍｓ":@P}"#,
+            r#"{@H,"method":"ping","method\u00ad":"tools/call","params":@P}"#,
             r#"{@H,"method":"tools/call","\ud800":1,"params":@P}"#,
             r#"{@H,"method":"tools/call","params":@P,"result":null}"#,
             r#"{@H,"method":"tools/call","params":@P,"error":{}}"#,
@@ -130,6 +139,10 @@ fn a_method_that_some_reader_could_take_for_a_call_is_refused() {
         "tools/call/",
         r"tools/\u200bcall",
         r"\ufefftools/call",
+        "ｔｏｏｌｓ/ｃａｌｌ",
+        "ＴＯＯＬＳ／ＣＡＬＬ",
+        r"tools\uff0fcall",
+        "tools／／call",
     ] {
         let line = format!(r#"{{@H,"method":"{method}","params":@P}}"#);
         is_refused("1", written_out(&line).as_bytes());
@@ -164,6 +177,13 @@ fn parameters_with_two_readings_are_refused() {
         r#"{"name":"delete_user","argument\u017f":{"all":true}}"#,
         r#"{"name":"delete_user","taſk":{}}"#,
         r#"{"name":"delete_user","_Meta":{}}"#,
+        r#"{"name":"read_note","name ":"delete_user"}"#,
+        r#"{"name":"read_note"," name":"delete_user"}"#,
+        r#"{"name":"read_note","na\u200bme":"delete_user"}"#,
+        r#"{"name":"read_note","name\n":"delete_user"}"#,
+        r#"{"name":"read_note","ｎａｍｅ":"delete_user"}"#,
+        r#"{"name":"delete_user","arguments":{},"arguments\ufeff":{"all":true}}"#,
+        r#"{"name":"delete_user","_meta":{"progressToken\u2060":1}}"#,
         r#"{"name":"delete_user","requeststate":"s"}"#,
         r#"{"name":"delete_user","inputresponses":{}}"#,
         r#"{"name":"delete_user","_meta":{"progresstoken":1}}"#,

@@ -79,6 +79,18 @@ fn what_two_readers_could_read_differently_is_unreadable() {
             "{\"method\":\"a\",\"\u{130}d\":1}",
             FoldedKey("\u{130}d".into()),
         ),
+        (
+            r#"{"method":"a","method ":"b"}"#,
+            FoldedKey("method ".into()),
+        ),
+        (
+            r#"{"method":"a","me\u200bthod":"b"}"#,
+            FoldedKey(r"me\u{200b}thod".into()),
+        ),
+        (
+            "{\"method\":\"a\",\"\u{ff29}d\":1}",
+            FoldedKey("\u{ff29}d".into()),
+        ),
         (r#"{"method":"a","result":{}}"#, TwoKinds),
         (r#"{"method":"a","error":{}}"#, TwoKinds),
         (r#"{"method":["tools/call"]}"#, MethodNotAString),

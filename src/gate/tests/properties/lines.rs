@@ -152,6 +152,9 @@ pub(super) fn hostile(id: &str, tool: u8, kind: u8, alone: bool) -> Hostile {
         27 => with_params(format!(r#"{{"name":"read_note","n\u0061me":{name}}}"#)),
         28 => with_params(format!(r#"{{"name":{name},"argument\u017f":{{}}}}"#)),
         29 => with_params(format!(r#"{{"name":{name},"arguments":{{"a":"\ud800"}}}}"#)),
+        30 => inside(r#","method ":"ping""#),
+        31 => with_params(format!(r#"{{"name":"read_note","na\u200bme":{name}}}"#)),
+        32 => with_method(r"tools\uff0fcall"),
         _ => with_params(format!(r#"{{"name":"read_note","name":{name}}}"#)),
     };
     let refusal = match kind {

@@ -279,7 +279,7 @@ fn from_client(theme: Theme) -> impl Strategy<Value = FromClient> {
 }
 
 /// How many kinds of hostile lines `world` knows.
-pub(super) const HOSTILE_KINDS: u8 = 30;
+pub(super) const HOSTILE_KINDS: u8 = 33;
 
 fn from_upstream(theme: Theme) -> impl Strategy<Value = FromUpstream> {
     let (lists, others) = match theme {
