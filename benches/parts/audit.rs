@@ -1,0 +1,61 @@
+//! How long a line of the audit log takes: to write it as text, and to append it to the file.
+
+use std::time::Duration;
+
+use approval_proxy::audit::record::{Decided, Forwarded, Line, Origin, Outcome, Timestamp};
+use approval_proxy::ledger::LedgerFile;
+use approval_proxy::mcp::json::Value;
+use approval_proxy::policy::{Mode, Risk};
+use divan::{Bencher, black_box};
+
+use crate::lines::SIZES;
+
+#[divan::bench(name = "Line::decided + write", args = SIZES, sample_size = 100)]
+fn text(bencher: Bencher<'_, '_>, size: usize) {
+    let arguments = arguments(size);
+    let arguments = Value::parse(&arguments).unwrap();
+    let (time, origin) = (Timestamp::new(0), Origin::new("bench", "echo"));
+    let mut out = String::new();
+    bencher.bench_local(|| {
+        out.clear();
+        line(&time, &origin, black_box(&arguments)).write(7, &mut out);
+        black_box(&out);
+    });
+}
+
+/// A batch of lines under one lock and with one write, as the relay appends them.
+#[divan::bench(name = "LedgerFile::append, lines", args = [1, 64], sample_size = 10)]
+fn append(bencher: Bencher<'_, '_>, count: usize) {
+    let arguments = arguments(100);
+    let arguments = Value::parse(&arguments).unwrap();
+    let (time, origin) = (Timestamp::new(0), Origin::new("bench", "echo"));
+    let lines = vec![line(&time, &origin, &arguments); count];
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = LedgerFile::open(&folder.path().join("audit.jsonl")).unwrap();
+    bencher.bench_local(|| ledger.append(black_box(&lines), Duration::ZERO).unwrap());
+}
+
+/// A call's arguments with a string of `size` bytes in them.
+fn arguments(size: usize) -> String {
+    format!(r#"{{"pad":"{}","size":100}}"#, "p".repeat(size))
+}
+
+fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
+    Line::decided(&Decided {
+        time,
+        origin,
+        tool: "get_echo",
+        args: Some(arguments),
+        outcome: Outcome::Passed,
+        risk: Risk::Unknown,
+        reason: "the tool is marked read-only",
+        policy_reason: None,
+        mode: Mode::Destructive,
+        dry_run: false,
+        forwarded: Forwarded::Yes,
+        duration: Duration::from_micros(2),
+        request_id: None,
+        call: None,
+        engine: None,
+    })
+}
