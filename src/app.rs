@@ -117,7 +117,12 @@ async fn run_session(config: Resolved, stderr: &Stderr) -> Result<Ended, AppErro
         ends,
         config.max_message_size,
     );
-    Ok(session.run(signals.next()).await)
+    // A task of its own: the session looks at it far more often than a signal comes, and a look
+    // at a task costs next to nothing.
+    let signal = tokio::spawn(signals.next());
+    Ok(session
+        .run(async { signal.await.unwrap_or_default() })
+        .await)
 }
 
 /// The signals that ask for an end.

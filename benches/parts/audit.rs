@@ -41,7 +41,7 @@ fn arguments(size: usize) -> String {
 }
 
 fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
-    Line::decided(&Decided {
+    let record = Decided {
         time,
         origin,
         tool: "get_echo",
@@ -57,5 +57,6 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         request_id: None,
         call: None,
         engine: None,
-    })
+    };
+    Line::decided(&record, String::new())
 }

@@ -70,7 +70,7 @@ impl Prompt<'_> {
 
     fn message_with(&self, limit: usize, items: usize, max_body: usize) -> String {
         let mut renderer = Renderer::new(limit, items);
-        let mut out = String::new();
+        let mut out = String::with_capacity(2 * 1024);
         let mut name = Renderer::new(NAME_LIMIT, 0);
         out.push_str(match self.round {
             Round::First => "Allow this tool call?",

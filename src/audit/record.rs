@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::redact::{StringDigest, write_plain, write_redacted, write_shortened};
 use crate::approval::digest::CallDigest;
 use crate::mcp::json::Value;
+use crate::mcp::message::RequestId;
 use crate::policy::{Mode, Risk};
 
 /// The format's version, in every line as `v`.
@@ -131,8 +132,8 @@ pub struct Decided<'a> {
     pub forwarded: Forwarded,
     /// From the call's arrival to the decision.
     pub duration: Duration,
-    /// The id that the client gave the call, as JSON.
-    pub request_id: Option<&'a str>,
+    /// The id that the client gave the call.
+    pub request_id: Option<&'a RequestId>,
     /// The digest that a yes was bound to.
     pub call: Option<CallDigest>,
     /// Which channel the verdict came through.
@@ -147,14 +148,14 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line of a decision.
+    /// The line of a decision, written into `memory`, whose content is lost.
     #[must_use]
-    pub fn decided(record: &Decided<'_>) -> Line {
+    pub fn decided(record: &Decided<'_>, memory: String) -> Line {
         let digest = match record.call {
             Some(_) => StringDigest::Sha256,
             None => StringDigest::Blake3,
         };
-        let mut body = start(record.time, record.origin);
+        let mut body = start(record.time, record.origin, memory);
         body.push_str(r#","tool":"#);
         write_shortened(record.tool, digest, &mut body);
         body.push_str(r#","args":"#);
@@ -178,7 +179,7 @@ impl Line {
         milliseconds(record.duration, &mut body);
         if let Some(id) = record.request_id {
             body.push_str(r#","request_id":"#);
-            body.push_str(id);
+            write_id(id, &mut body);
         }
         if let Some(digest) = record.call {
             let _ = write!(body, r#","call":"sha256:{digest}""#);
@@ -193,13 +194,19 @@ impl Line {
     /// A line that is no decision: `event` and whatever describes it. Never has a `tool`.
     #[must_use]
     pub fn event(time: &Timestamp, origin: &Origin, event: &str, members: &[(&str, &str)]) -> Line {
-        let mut body = start(time, origin);
+        let mut body = start(time, origin, String::new());
         text("event", event, &mut body);
         for (key, value) in members {
             text(key, value, &mut body);
         }
         body.push('}');
         Line { body }
+    }
+
+    /// The line's memory, for another line.
+    #[must_use]
+    pub fn into_memory(self) -> String {
+        self.body
     }
 
     /// What the line takes, in bytes, but for its place.
@@ -222,8 +229,10 @@ impl Line {
     }
 }
 
-fn start(time: &Timestamp, origin: &Origin) -> String {
-    let mut body = String::with_capacity(512);
+fn start(time: &Timestamp, origin: &Origin, memory: String) -> String {
+    let mut body = memory;
+    body.clear();
+    body.reserve(512);
     body.push_str(r#""ts":""#);
     body.push_str(&time.text);
     body.push('"');
@@ -244,6 +253,14 @@ fn text(key: &str, value: &str, out: &mut String) {
     out.push_str(key);
     out.push_str("\":");
     write_plain(value, out);
+}
+
+/// Appends an id as JSON in which nothing can hide.
+fn write_id(id: &RequestId, out: &mut String) {
+    match id {
+        RequestId::Integer(_) | RequestId::Number(_) => id.write(out),
+        RequestId::Text(id) => write_plain(id, out),
+    }
 }
 
 /// Appends milliseconds with three digits after the point: a passed call takes microseconds.
@@ -281,7 +298,7 @@ mod tests {
             dry_run: false,
             forwarded: Forwarded::Yes,
             duration: Duration::from_micros(1_234_567),
-            request_id: Some("7"),
+            request_id: Some(&RequestId::Integer(7)),
             call: None,
             engine: Some("elicitation"),
         }
@@ -291,7 +308,7 @@ mod tests {
     fn a_decision_line_has_every_key_of_the_contract() {
         let args = Value::parse(r#"{"table":"users"}"#).unwrap();
         let mut out = String::new();
-        Line::decided(&decided(&args)).write(41, &mut out);
+        Line::decided(&decided(&args), String::new()).write(41, &mut out);
         assert_eq!(
             out,
             concat!(
@@ -322,7 +339,7 @@ mod tests {
         record.tool = "a\"\n{}";
         record.reason = "b\u{1b}\r\n";
         let mut out = String::new();
-        Line::decided(&record).write(1, &mut out);
+        Line::decided(&record, "left over".to_owned()).write(1, &mut out);
         assert_eq!(out.matches('\n').count(), 1);
         let line: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(line["tool"], "a\"\n{}");

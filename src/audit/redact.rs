@@ -66,11 +66,18 @@ pub fn write_redacted(value: &Value<'_>, digest: StringDigest, out: &mut String)
 /// Appends text as a JSON string in which nothing can hide, move other text about, or end a
 /// line for some reader: such characters are written as `\\uXXXX`.
 pub fn write_plain(text: &str, out: &mut String) {
-    // Nearly all text is printable ASCII, or at least has nothing unseen in it.
-    let plain = text
-        .bytes()
-        .fold(true, |all, b| all & matches!(b, 0x20..=0x7E));
-    if plain || !text.chars().any(|c| c >= '\x7F' && is_unseen(c)) {
+    // Nearly all text is printable ASCII without a quote; one look at all bytes finds that out.
+    let plain = text.bytes().fold(true, |all, b| {
+        all & matches!(b, 0x20..=0x7E) & (b != b'"') & (b != b'\\')
+    });
+    if plain {
+        out.reserve(text.len() + 2);
+        for part in ["\"", text, "\""] {
+            out.push_str(part);
+        }
+        return;
+    }
+    if !text.chars().any(|c| c >= '\x7F' && is_unseen(c)) {
         return write_string(text, out);
     }
     let mut written = String::new();

@@ -2,8 +2,8 @@
 //!
 //! It keeps what was read and says when to read again; sending is the gate's business.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
@@ -55,7 +55,7 @@ enum State {
 struct Fetch {
     id: RequestId,
     pages: usize,
-    tools: HashMap<String, Tool>,
+    tools: BTreeMap<String, Tool>,
     generation: u64,
     /// The `_meta` that a stateless upstream wants to see, as JSON.
     meta: Option<String>,
@@ -64,7 +64,7 @@ struct Fetch {
 /// The list, and how it is read.
 #[derive(Debug)]
 pub(super) struct Catalogue {
-    tools: HashMap<String, Tool>,
+    tools: BTreeMap<String, Tool>,
     state: State,
     /// Grows with every `list_changed`.
     generation: u64,
@@ -85,7 +85,7 @@ pub(super) enum Next {
 impl Catalogue {
     pub(super) fn new() -> Catalogue {
         Catalogue {
-            tools: HashMap::new(),
+            tools: BTreeMap::new(),
             state: State::Stale,
             generation: 0,
             fetch: None,
@@ -132,7 +132,7 @@ impl Catalogue {
         self.fetch = Some(Fetch {
             id: RequestId::Integer(0),
             pages: 0,
-            tools: HashMap::new(),
+            tools: BTreeMap::new(),
             generation: self.generation,
             meta,
         });
@@ -224,7 +224,7 @@ impl Catalogue {
         given_up
     }
 
-    fn settle(&mut self, tools: HashMap<String, Tool>, ttl_ms: Option<u64>, now: Duration) {
+    fn settle(&mut self, tools: BTreeMap<String, Tool>, ttl_ms: Option<u64>, now: Duration) {
         self.tools = tools;
         self.state = State::Fresh {
             until: ttl_ms.map(|ms| now.saturating_add(Duration::from_millis(ms).max(SHORTEST_TTL))),
@@ -233,7 +233,7 @@ impl Catalogue {
     }
 
     fn fail(&mut self, now: Duration) {
-        self.tools = HashMap::new();
+        self.tools = BTreeMap::new();
         self.state = State::Failed {
             until: now + AFTER_FAILURE,
         };
@@ -241,7 +241,7 @@ impl Catalogue {
     }
 }
 
-fn add_tools(tools: &mut HashMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
+fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
     for listed in listed
         .into_iter()
         .filter(|listed| listed.name.len() <= MAX_NAME)

@@ -25,7 +25,7 @@ pub struct Ticket {
     pub(super) era: Era,
     pub(super) approval: NeededApproval,
     /// What `--explain` would add to a refusal.
-    pub(super) explanation: Option<Explanation>,
+    pub(super) explanation: Option<Box<Explanation>>,
 }
 
 /// Whether a released call was one that a human had to decide about.

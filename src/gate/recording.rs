@@ -14,7 +14,6 @@ use super::refusal::{Explanation, Refusal, refused_result};
 use super::state::{Gate, InFlight, Now};
 use crate::approval::digest::CallDigest;
 use crate::audit::record::{Decided, Forwarded, Line, Outcome};
-use crate::audit::redact::write_plain;
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision, Reason, Risk};
@@ -88,11 +87,13 @@ impl Gate {
         });
     }
 
-    fn explanation(&self, risk: Risk, rule: &str) -> Option<Explanation> {
-        self.settings.explain.then(|| Explanation {
-            risk,
-            mode: self.policy.mode(),
-            rule: rule.to_owned(),
+    fn explanation(&self, risk: Risk, rule: &str) -> Option<Box<Explanation>> {
+        self.settings.explain.then(|| {
+            Box::new(Explanation {
+                risk,
+                mode: self.policy.mode(),
+                rule: rule.to_owned(),
+            })
         })
     }
 
@@ -116,15 +117,15 @@ impl Gate {
             &call.params.name,
             call.era,
             refusal,
-            explanation.as_ref(),
+            explanation.as_deref(),
         );
         self.send_to_client(result);
     }
 
     fn line(&mut self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
         self.time.set(now.unix_ms);
-        let id = logged_id(call.id);
-        Line::decided(&Decided {
+        let memory = self.line_memory.pop().unwrap_or_default();
+        let record = Decided {
             time: &self.time,
             origin: &self.origin,
             tool: &call.params.name,
@@ -137,10 +138,11 @@ impl Gate {
             dry_run: self.settings.dry_run,
             forwarded: finding.forwarded,
             duration: now.elapsed.saturating_sub(call.arrived),
-            request_id: Some(&id),
+            request_id: Some(call.id),
             call: finding.digest,
             engine: finding.engine,
-        })
+        };
+        Line::decided(&record, memory)
     }
 
     /// Records a call that was refused before it could be held, so without its arguments.
@@ -153,8 +155,7 @@ impl Gate {
         id: Option<&RequestId>,
     ) {
         self.time.set(now.unix_ms);
-        let id = id.map(logged_id);
-        let line = Line::decided(&Decided {
+        let record = Decided {
             time: &self.time,
             origin: &self.origin,
             tool,
@@ -167,10 +168,11 @@ impl Gate {
             dry_run: self.settings.dry_run,
             forwarded: Forwarded::No,
             duration: Duration::ZERO,
-            request_id: id.as_deref(),
+            request_id: id,
             call: None,
             engine: None,
-        });
+        };
+        let line = Line::decided(&record, String::new());
         self.put(Output::Record(line));
     }
 
@@ -268,16 +270,6 @@ impl Gate {
         let code = ErrorCode::INTERNAL_ERROR;
         self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
     }
-}
-
-/// An id as JSON in which nothing can hide.
-fn logged_id(id: &RequestId) -> String {
-    let mut text = String::new();
-    match id {
-        RequestId::Integer(_) | RequestId::Number(_) => id.write(&mut text),
-        RequestId::Text(id) => write_plain(id, &mut text),
-    }
-    text
 }
 
 /// Whether the client hears of a refusal.

@@ -2,7 +2,7 @@
 //!
 //! The transitions stand in `from_client`, `from_upstream`, `deciding` and `asking`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rmcp::model::ErrorCode;
@@ -57,11 +57,11 @@ pub struct Gate {
     pub(super) catalogue: Catalogue,
     pub(super) cache: ApprovalCache,
     pub(super) held: BTreeMap<HeldKey, Held>,
-    pub(super) held_by_id: HashMap<RequestId, HeldKey>,
+    pub(super) held_by_id: BTreeMap<RequestId, HeldKey>,
     pub(super) questions: BTreeMap<QuestionKey, Question>,
-    pub(super) question_by_prompt: HashMap<RequestId, QuestionKey>,
+    pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
     /// What the upstream still owes the client.
-    pub(super) in_flight: HashMap<RequestId, InFlight>,
+    pub(super) in_flight: BTreeMap<RequestId, InFlight>,
     /// Prompts that the client may still answer, too late.
     pub(super) retired_prompts: RetiredIds,
     /// Lists that the upstream may still send, too late.
@@ -76,7 +76,14 @@ pub struct Gate {
     /// Whether `CloseUpstream` has been put out.
     closing: bool,
     outputs: VecDeque<Output>,
+    /// Memory of lines that were written, for the next ones.
+    pub(super) line_memory: Vec<String>,
 }
+
+/// How many written lines lend their memory to the next ones, and how large it may be each:
+/// one batch of small calls.
+const LENT_LINES: usize = 64;
+const MAX_LENT: usize = 2 * 1024;
 
 /// Whether a side can still be spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +107,10 @@ impl Gate {
             handshake: Handshake::default(),
             catalogue: Catalogue::new(),
             held: BTreeMap::new(),
-            held_by_id: HashMap::new(),
+            held_by_id: BTreeMap::new(),
             questions: BTreeMap::new(),
-            question_by_prompt: HashMap::new(),
-            in_flight: HashMap::new(),
+            question_by_prompt: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
             next_key: 0,
@@ -113,6 +120,7 @@ impl Gate {
             upstream: Peer::Open,
             closing: false,
             outputs: VecDeque::new(),
+            line_memory: Vec::new(),
         }
     }
 
@@ -189,6 +197,14 @@ impl Gate {
         }
     }
 
+    /// A line has been written: its memory may be used again.
+    pub fn reuse(&mut self, line: Line) {
+        let memory = line.into_memory();
+        if self.line_memory.len() < LENT_LINES && memory.capacity() <= MAX_LENT {
+            self.line_memory.push(memory);
+        }
+    }
+
     /// The line of a released call could not be written, so the call was not sent: the client
     /// is told, and the log, once it can be written again.
     pub fn not_recorded(&mut self, ticket: &Ticket, now: Now) {
@@ -196,7 +212,7 @@ impl Gate {
         let why = "the audit record could not be written, so the call was not sent";
         self.record_unheld(now, &ticket.tool, Outcome::Error, why, Some(&ticket.id));
         let refusal = Refusal::NotRecorded;
-        let explanation = ticket.explanation.as_ref();
+        let explanation = ticket.explanation.as_deref();
         let result = refused_result(&ticket.id, &ticket.tool, ticket.era, &refusal, explanation);
         self.send_to_client(result);
     }
@@ -226,9 +242,7 @@ impl Gate {
     /// The upstream has gone; `how` says so in words. Everything that waits is answered.
     pub fn upstream_closed(&mut self, how: &str, now: Now) {
         self.upstream_closing(how, now);
-        let mut ids: Vec<RequestId> = self.in_flight.drain().map(|(id, _)| id).collect();
-        ids.sort();
-        for id in ids {
+        for id in std::mem::take(&mut self.in_flight).into_keys() {
             self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, how.to_owned());
         }
     }

@@ -249,13 +249,7 @@ pub fn write_string(text: &str, out: &mut String) {
     out.reserve(text.len() + 2);
     out.push('"');
     let mut rest = text;
-    // Most strings need no escapes; one look at all bytes at once is far cheaper than one at
-    // each.
-    if !text.bytes().fold(false, |found, b| found | needs_escape(b)) {
-        out.push_str(text);
-        rest = "";
-    }
-    while let Some(at) = rest.bytes().position(needs_escape) {
+    while let Some(at) = first_to_escape(rest.as_bytes()) {
         let (plain, special) = rest.split_at(at);
         out.push_str(plain);
         let mut chars = special.chars();
@@ -279,6 +273,20 @@ pub fn write_string(text: &str, out: &mut String) {
 
 fn needs_escape(b: u8) -> bool {
     b < 0x20 || b == b'"' || b == b'\\'
+}
+
+/// Where the first byte stands that needs an escape; eight bytes are looked at at a time.
+fn first_to_escape(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES) | controls(word);
+        if found != 0 {
+            return Some(8 * i + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let at = rest.iter().position(|b| needs_escape(*b))?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 /// A cursor over JSON text that checks the grammar as it goes.
@@ -643,19 +651,17 @@ enum Surrogate {
 /// Where a string's next quote or backslash stands.
 fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
     // Most strings are short, and for those eight bytes at a time beat setting up a search.
-    const SHORT: usize = 32;
-    let mut at = 0;
-    while at < SHORT {
-        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
-            break;
-        };
-        let word = u64::from_le_bytes(*chunk);
+    const SHORT: usize = 4;
+    let (words, _) = bytes.as_chunks();
+    let first = words.get(..SHORT).unwrap_or(words);
+    for (i, word) in first.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
         let found = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
         if found != 0 {
-            return Some(at + (found.trailing_zeros() / 8) as usize);
+            return Some(8 * i + (found.trailing_zeros() / 8) as usize);
         }
-        at += chunk.len();
     }
+    let at = 8 * first.len();
     let rest = bytes.get(at..)?;
     memchr::memchr2(b'"', b'\\', rest).map(|ahead| at + ahead)
 }
@@ -668,6 +674,13 @@ fn zero_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
     word.wrapping_sub(ONES) & !word & HIGH
+}
+
+/// The high bit of each byte below 0x20; of those above the lowest such byte, not reliably.
+fn controls(word: u64) -> u64 {
+    const SPACES: u64 = u64::from_le_bytes([0x20; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    word.wrapping_sub(SPACES) & !word & HIGH
 }
 
 fn continue_if_shallow(open: &[bool]) -> Result<(), JsonError> {

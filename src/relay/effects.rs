@@ -221,7 +221,9 @@ impl Effects {
         if !self.is_log_broken() {
             return match self.ledger.append(&self.lines, now) {
                 Ok(()) => {
-                    self.lines.clear();
+                    for line in self.lines.drain(..) {
+                        gate.reuse(line);
+                    }
                     true
                 }
                 Err(error) => {

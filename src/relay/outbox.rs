@@ -14,8 +14,8 @@ const FLOOD_MARK: usize = 16 * 1024 * 1024;
 /// Memory in these bounds is worth using again, and not too much to hold on to.
 const SPARE_FROM: usize = 256 * 1024;
 const SPARE_TO: usize = 4 * 1024 * 1024;
-/// The most slices of one system call; Linux allows 1,024.
-const MAX_SLICES: usize = 512;
+/// The most slices of one system call.
+const MAX_SLICES: usize = 32;
 
 /// A queue of bytes for one wire.
 ///
@@ -82,19 +82,20 @@ impl Outbox {
         let Some(wire) = self.wire.as_ref().filter(|_| self.queue.is_empty()) else {
             return Ok(0);
         };
-        loop {
-            let slices: Vec<IoSlice<'_>> = rest_of(parts, total)
-                .take(MAX_SLICES)
-                .map(IoSlice::new)
-                .collect();
-            if slices.is_empty() {
-                return Ok(total);
+        let whole: usize = parts.iter().map(|part| part.len()).sum();
+        while total < whole {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut used = 0;
+            for (slice, part) in slices.iter_mut().zip(rest_of(parts, total)) {
+                *slice = IoSlice::new(part);
+                used += 1;
             }
-            match wire.try_write(&slices)? {
+            match wire.try_write(slices.get(..used).unwrap_or_default())? {
                 Attempt::Done(count) => total += count,
-                Attempt::NotReady => return Ok(total),
+                Attempt::NotReady => break,
             }
         }
+        Ok(total)
     }
 
     /// Keeps a copy of `parts` from byte `written` on. On a closed wire, nothing is kept.

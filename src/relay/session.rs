@@ -2,12 +2,14 @@
 //!
 //! The gate decides and `effects` acts; this waits for whatever comes first and reads it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::effects::{Effects, Ledger, Lost};
 use super::outbox::Outbox;
@@ -116,6 +118,7 @@ impl Session {
     /// what waits, and reaps the upstream.
     pub async fn run(mut self, signal: impl Future<Output = i32>) -> Ended {
         tokio::pin!(signal);
+        let mut alarm = Alarm::new();
         // Set once the client has gone: how long the upstream may take what it is owed.
         let mut farewell: Option<Instant> = None;
         // Set while the upstream takes nothing and so nothing is read from the client: that the
@@ -144,13 +147,13 @@ impl Session {
             // written is read or written afterwards.
             let event = tokio::select! {
                 biased;
-                number = &mut signal => Event::Signal(number),
                 _ = readable(&self.client.input), if may_read_client => Event::Readable(Peer::Client),
                 _ = readable(&self.upstream.input), if may_read_upstream => Event::Readable(Peer::Upstream),
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
+                number = &mut signal => Event::Signal(number),
                 _ = self.child.ended() => Event::ChildEnded,
-                () = sleep_until_some(timer) => Event::Timer,
+                () = alarm.rings(timer) => Event::Timer,
                 () = sleep_until_some(look_again_at) => Event::Stalled,
                 () = sleep_until_some(farewell) => break self.end_by_client().await,
             };
@@ -180,6 +183,9 @@ impl Session {
                 // A peer that never stops must not keep the reactor from seeing the other one,
                 // a signal, or the time.
                 tokio::task::yield_now().await;
+                if let Some(number) = now_or_never(signal.as_mut()).await {
+                    break self.end_by_signal(number).await;
+                }
                 if timer.is_some_and(|at| at <= Instant::now()) && self.tick().is_break() {
                     break self.end_by_upstream().await;
                 }
@@ -514,6 +520,50 @@ async fn readable(wire: &Option<Wire>) -> io::Result<()> {
     match wire {
         Some(wire) => wire.readable().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What a future is ready with, without waiting for it.
+async fn now_or_never<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// A timer that is kept and set again only for an earlier time.
+///
+/// A new timer that is due before all others wakes the reactor with a system call; where each
+/// call is asked about, and answered, there would be one for each.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// Whether `sleep` has not rung since it was set.
+    is_set: bool,
+}
+
+impl Alarm {
+    fn new() -> Alarm {
+        Alarm {
+            sleep: Box::pin(sleep_until(Instant::now())),
+            is_set: false,
+        }
+    }
+
+    /// Waits until `timer`, for ever if there is none. May be cancelled.
+    async fn rings(&mut self, timer: Option<Instant>) {
+        let Some(timer) = timer else {
+            // One that is still set rings for nothing, once, should it stay the first.
+            return std::future::pending().await;
+        };
+        if !self.is_set || timer < self.sleep.deadline() {
+            self.sleep.as_mut().reset(timer);
+            self.is_set = true;
+        }
+        self.sleep.as_mut().await;
+        self.is_set = false;
     }
 }
 
