@@ -10,7 +10,7 @@ use divan::{Bencher, black_box};
 
 use crate::lines::SIZES;
 
-#[divan::bench(name = "Line::decided + write", args = SIZES, sample_size = 100)]
+#[divan::bench(name = "Line::decided + write, arguments of bytes", args = SIZES, sample_size = 100)]
 fn text(bencher: Bencher<'_, '_>, size: usize) {
     let arguments = arguments(size);
     let arguments = Value::parse(&arguments).unwrap();

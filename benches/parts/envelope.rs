@@ -7,7 +7,7 @@ use divan::{Bencher, black_box};
 use crate::lines::{SIZES, call, result};
 
 /// All that is read of a line from the client before anything is decided.
-#[divan::bench(name = "line_text + read_line, call", args = SIZES, sample_size = 100)]
+#[divan::bench(name = "line_text + read_line, call of bytes", args = SIZES, sample_size = 100)]
 fn line(bencher: Bencher<'_, '_>, size: usize) {
     let line = call("get_echo", size);
     bencher.bench_local(|| {
@@ -16,7 +16,7 @@ fn line(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-#[divan::bench(name = "read_message, call", args = SIZES, sample_size = 100)]
+#[divan::bench(name = "read_message, call of bytes", args = SIZES, sample_size = 100)]
 fn message(bencher: Bencher<'_, '_>, size: usize) {
     let line = call("get_echo", size);
     bencher.bench_local(|| {
@@ -25,7 +25,7 @@ fn message(bencher: Bencher<'_, '_>, size: usize) {
 }
 
 /// All that is read of most lines from the upstream.
-#[divan::bench(name = "peek_result_id, result", args = SIZES, sample_size = 1_000)]
+#[divan::bench(name = "peek_result_id, result of bytes", args = SIZES, sample_size = 1_000)]
 fn peek(bencher: Bencher<'_, '_>, size: usize) {
     let line = result(size);
     bencher.bench_local(|| {
