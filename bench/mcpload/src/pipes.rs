@@ -1,0 +1,134 @@
+//! The two ends of the child's stdio: lines out, lines in, neither ever blocking the other.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio};
+
+use crate::Outcome;
+
+/// What one read asks for; the capacity of a Linux pipe.
+const READ: usize = 64 * 1024;
+
+pub(crate) struct Pipes {
+    stdin: File,
+    stdout: File,
+    /// What is to be sent; before `written` it has been.
+    out: Vec<u8>,
+    written: usize,
+    /// Received bytes are `input[start..filled]`; those before `scanned` hold no newline.
+    input: Vec<u8>,
+    start: usize,
+    scanned: usize,
+    filled: usize,
+    /// How long any one message is waited for.
+    timeout: Timespec,
+}
+
+impl Pipes {
+    pub(crate) fn new(stdin: OwnedFd, stdout: OwnedFd, timeout: Duration) -> Outcome<Pipes> {
+        ioctl_fionbio(&stdin, true)?;
+        ioctl_fionbio(&stdout, true)?;
+        Ok(Pipes {
+            stdin: stdin.into(),
+            stdout: stdout.into(),
+            out: Vec::new(),
+            written: 0,
+            input: vec![0; 2 * READ],
+            start: 0,
+            scanned: 0,
+            filled: 0,
+            timeout: timeout.try_into()?,
+        })
+    }
+
+    /// Puts a message in line; [`Pipes::wait_line`] sends it.
+    pub(crate) fn send(&mut self, message: &str) {
+        self.out.extend_from_slice(message.as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// As [`Pipes::send`], of a call: its id, and all that follows the id.
+    pub(crate) fn send_call(&mut self, id: usize, tail: &str) {
+        self.out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        self.out.extend_from_slice(id.to_string().as_bytes());
+        self.send(tail);
+    }
+
+    /// Waits for a whole line, and returns it without its newline.
+    pub(crate) fn wait_line(&mut self) -> Outcome<&[u8]> {
+        loop {
+            if let Some(ahead) = memchr::memchr(b'\n', &self.input[self.scanned..self.filled]) {
+                let line = self.start..self.scanned + ahead;
+                self.start = line.end + 1;
+                self.scanned = self.start;
+                return Ok(&self.input[line]);
+            }
+            self.scanned = self.filled;
+            let is_flushed = self.flush()?;
+            if self.wait(is_flushed)? {
+                self.read()?;
+            }
+        }
+    }
+
+    /// Writes what can be written now; true when nothing is left.
+    fn flush(&mut self) -> Outcome<bool> {
+        while self.written < self.out.len() {
+            match self.stdin.write(&self.out[self.written..]) {
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(true)
+    }
+
+    /// Waits until something can be done; true when there is something to read.
+    fn wait(&self, is_flushed: bool) -> Outcome<bool> {
+        let mut ends = [
+            PollFd::new(&self.stdout, PollFlags::IN),
+            PollFd::new(&self.stdin, PollFlags::OUT),
+        ];
+        let wanted = if is_flushed { 1 } else { 2 };
+        match poll(&mut ends[..wanted], Some(&self.timeout)) {
+            Ok(0) => Err("no message within the timeout".into()),
+            Ok(_) => Ok(!ends[0].revents().is_empty()),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(&mut self) -> Outcome<()> {
+        self.make_room();
+        match self.stdout.read(&mut self.input[self.filled..]) {
+            Ok(0) => Err("the child closed its stdout".into()),
+            Ok(read) => {
+                self.filled += read;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes room for one more read behind `filled`.
+    fn make_room(&mut self) {
+        if self.input.len() - self.filled >= READ {
+            return;
+        }
+        self.input.copy_within(self.start..self.filled, 0);
+        self.filled -= self.start;
+        self.scanned -= self.start;
+        self.start = 0;
+        if self.input.len() - self.filled < READ {
+            self.input.resize(2 * self.input.len(), 0);
+        }
+    }
+}
