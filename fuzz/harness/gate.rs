@@ -552,6 +552,12 @@ impl World {
         let Some(id) = only(&members, "id") else {
             return;
         };
+        let names_one = id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+        if method.as_deref() == Some("initialize") && names_one {
+            // What was asked before is over, and a yes to it lets nothing run any more.
+            let over = |prompt: &mut Prompt| prompt.state = State::Over;
+            self.prompts.iter_mut().for_each(over);
+        }
         if method.as_deref() == Some("tools/list") && holds(input, line) == 0 {
             self.lists.extend(string(id));
         } else if method.is_some() && id.len() < 64 {

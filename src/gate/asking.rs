@@ -207,10 +207,34 @@ impl Gate {
         }
     }
 
-    /// The client has gone: its question can have no answer.
+    /// Whom the question was put to is there no more: it can have no answer.
     pub(super) fn abandon_question(&mut self, key: QuestionKey, refusal: &Refusal, now: Now) {
-        self.withdraw(key, "the client has gone");
+        self.withdraw(key, &refusal.log_reason());
         self.refuse_question(key, Outcome::Cancelled, refusal, None, now);
+    }
+
+    /// The client begins another session.
+    ///
+    /// INVARIANT 2: a yes that the old one gives, or has given to a call that still waits to be
+    /// compared with the list, lets nothing run in the new one. A call that waits for the list
+    /// to be decided at all waits on: nobody was asked about it, and it goes by the new
+    /// session's list and is asked about in the new session's words.
+    pub(super) fn abandon_approvals(&mut self, now: Now) {
+        let asked: Vec<QuestionKey> = self.questions.keys().copied().collect();
+        for key in asked {
+            self.abandon_question(key, &Refusal::NewSession, now);
+        }
+        let approved = self.held.iter().filter(|(_, held)| match held.stage {
+            Stage::Confirm(_) => true,
+            Stage::List | Stage::Human(_) => false,
+        });
+        let approved: Vec<HeldKey> = approved.map(|(key, _)| *key).collect();
+        for key in approved {
+            if let Some(held) = self.take_held(key) {
+                let refusal = Refusal::NewSession;
+                self.tell_refused(&held, Outcome::Cancelled, &refusal, None, None, now);
+            }
+        }
     }
 
     /// A call that was taken out no longer waits for a human; the last one takes the prompt

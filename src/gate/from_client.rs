@@ -134,7 +134,7 @@ impl Gate {
                 self.resume_waiting(now);
             }
             ("notifications/cancelled", Id::Absent) => self.cancelled(params, payload, now),
-            (_, Id::Some(id)) => self.request_from_client(method, id, params, payload),
+            (_, Id::Some(id)) => self.request_from_client(method, id, params, payload, now),
             // SPEC: requests with `id: null` do not exist; what it is, the upstream says.
             (_, Id::Absent | Id::Unusable) => self.relay_to_upstream(payload),
         }
@@ -146,6 +146,7 @@ impl Gate {
         id: &RequestId,
         params: Option<&str>,
         payload: Payload,
+        now: Now,
     ) {
         // With a held call under the same id, whose answer is whose could not be told.
         if self.is_ours(id) || self.held_by_id.contains_key(id) {
@@ -155,17 +156,23 @@ impl Gate {
             return self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, TOO_MANY.to_owned());
         }
         let expected = if method == "initialize" {
-            self.handshake.initialize(id, params);
-            // What was listed to another client, or in other words, is not what counts now.
-            self.catalogue.changed();
-            // Nor does what was approved in an earlier session cover a call of this one.
-            self.cache = ApprovalCache::new(self.settings.approval_ttl);
+            self.begin_session(id, params, now);
             InFlight::Initialize
         } else {
             InFlight::Any
         };
         self.in_flight.insert(id.clone(), expected);
         self.relay_to_upstream(payload);
+    }
+
+    /// The client begins a session, its first or another one.
+    fn begin_session(&mut self, id: &RequestId, params: Option<&str>, now: Now) {
+        self.handshake.initialize(id, params);
+        // What was listed to another client, or in other words, is not what counts now.
+        self.catalogue.changed();
+        // Nor does what was approved in an earlier session cover a call of this one.
+        self.cache = ApprovalCache::new(self.settings.approval_ttl);
+        self.abandon_approvals(now);
     }
 
     fn cancelled(&mut self, params: Option<&str>, payload: Payload, now: Now) {

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     CannotAsk(CannotAsk),
     /// The client went away, or took the call back.
     Cancelled,
+    /// The client began another session before the call ran.
+    NewSession,
     /// The call came before the handshake was over.
     BeforeHandshake,
     /// The client reported that it could not show the question; holds its words.
@@ -65,6 +67,10 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::ClientGone) | Refusal::Cancelled => {
                 format!("{NEEDS} the client has gone")
             }
+            Refusal::NewSession => format!(
+                "{NEEDS} the client has begun a new session by `initialize`, in which no answer \
+                 to a question of the old one counts"
+            ),
             Refusal::BeforeHandshake => {
                 "denied: it came before the client's `notifications/initialized`".into()
             }
@@ -85,6 +91,7 @@ impl Refusal {
     fn outlook(&self) -> &'static str {
         match self {
             Refusal::BeforeHandshake => "may be tried again after that",
+            Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
             Refusal::Denied { .. }
             | Refusal::Blocked
@@ -103,7 +110,7 @@ impl Refusal {
             Refusal::Blocked => "policy",
             Refusal::TimedOut => "timeout",
             Refusal::CannotAsk(_) | Refusal::ClientError(_) => "no way to ask",
-            Refusal::Cancelled => "client",
+            Refusal::Cancelled | Refusal::NewSession => "client",
             Refusal::BeforeHandshake => "protocol",
             Refusal::KeepsChanging => "server",
             Refusal::NotRecorded => "audit log",
@@ -127,6 +134,7 @@ impl Refusal {
             Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
             Refusal::TimedOut => "nobody answered in time".into(),
             Refusal::Cancelled => "the client has gone".into(),
+            Refusal::NewSession => "the client has begun a new session".into(),
             Refusal::BeforeHandshake => {
                 "it came before the client's `notifications/initialized`".into()
             }

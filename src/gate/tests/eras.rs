@@ -337,27 +337,117 @@ fn an_approval_does_not_outlive_its_session() {
     scene.expect_nothing();
 }
 
-// DESIGN: "A client whose capabilities lack elicitation is never sent one": not the second of two
-// either, nor one that is tried again, when it has shaken hands anew meanwhile.
+/// The client has been told that the call was refused for the new session's sake.
+fn expect_abandoned(scene: &mut Scene, id: u64) {
+    scene.expect_refused(id, "begun a new session");
+    let line = scene.expect_logged("cancelled", false);
+    assert_eq!(line["reason"], "the client has begun a new session");
+}
+
+// CONTRACT 4: "only approvals are cached, per client session"; DESIGN 2: "One approval, one
+// execution". What a session was asked ends with it.
 #[test]
-fn a_question_does_not_go_on_after_a_handshake_that_takes_forms_away() {
-    let asked = || {
-        let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
-        scene.client_calls(1, "delete_user", json!({}));
-        let prompt = scene.expect_prompt();
-        (scene, prompt)
-    };
-    let (mut scene, prompt) = asked();
-    scene.answer_with_error(&prompt);
-    let mut scene = scene.handshake("2025-11-25", json!({}));
-    scene.advance(secs(1));
-    scene.expect_refused(1, "does not declare");
-    scene.expect_nothing();
-    let (scene, prompt) = asked();
-    let mut scene = scene.handshake("2025-11-25", json!({}));
+fn a_question_does_not_outlive_its_session() {
+    let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60)).legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    // An identical one shares the prompt.
+    scene.client_calls(2, "delete_user", json!({}));
+    scene.client_says(&initialize("again", json!({"elicitation": {}})));
+    scene.expect_withdrawn(&prompt);
+    expect_abandoned(&mut scene, 1);
+    expect_abandoned(&mut scene, 2);
+    assert_eq!(scene.take_upstream()["method"], "initialize");
+    // A late yes goes nowhere, and covers nothing.
     scene.approve(&prompt);
-    scene.expect_refused(1, "does not declare");
+    assert_eq!(scene.warnings.len(), 1);
+    scene.expect_nothing();
+    let mut scene = scene.legacy("2025-11-25");
+    scene.approve(&prompt);
+    scene.client_calls(3, "delete_user", json!({}));
+    scene.expect_prompt();
+    scene.expect_nothing();
+}
+
+// The same of the second of two prompts, and of one that the client could not show.
+#[test]
+fn a_half_approved_or_unshown_question_does_not_outlive_its_session() {
+    let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let first = scene.expect_prompt();
+    scene.approve(&first);
+    let second = scene.expect_prompt();
+    scene.client_calls(2, "delete_user", json!({"id": 2}));
+    let unshown = scene.expect_prompt();
+    scene.answer_with_error(&unshown);
+    scene.client_says(&initialize("again", json!({"elicitation": {}})));
+    scene.expect_withdrawn(&second);
+    expect_abandoned(&mut scene, 1);
+    expect_abandoned(&mut scene, 2);
+    let mut scene = scene.legacy("2025-11-25");
+    scene.approve(&second);
     scene.advance(secs(300));
+    scene.expect_nothing();
+}
+
+// The same where the yes has come, and the call waits for the list that it is compared with.
+#[test]
+fn a_yes_does_not_outlive_its_session() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.tools_change(scene.tools.clone());
+    let yes = json!({"action": "accept", "content": {"approved": true}});
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": prompt.id, "result": yes}));
+    let list = scene.take_list_request().unwrap();
+    scene.expect_nothing();
+    scene.client_says(&initialize("again", json!({"elicitation": {}})));
+    expect_abandoned(&mut scene, 1);
+    assert_eq!(scene.take_upstream()["method"], "initialize");
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list, "result": {"tools": scene.tools}}));
+    scene.answer_lists();
+    scene.expect_nothing();
+    let mut scene = scene.legacy("2025-11-25");
+    scene.advance(secs(300));
+    scene.expect_nothing();
+}
+
+// Nobody was asked about a call that waits for the list: it waits on, and is asked about in the
+// new session.
+#[test]
+fn a_call_that_waits_for_the_list_waits_on_in_the_next_session() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_says(&call(1, "ponder", json!({})));
+    scene.client_says(&call(2, "delete_user", json!({})));
+    let list = scene.take_list_request().unwrap();
+    scene.client_says(&initialize("again", json!({"elicitation": {}})));
+    assert_eq!(scene.take_upstream()["method"], "initialize");
+    scene.expect_nothing();
+    scene.upstream_says(&initialized_as("again", "2025-06-18"));
+    scene.take_client();
+    scene.client_says(&initialized());
+    scene.take_upstream();
+    // What the old session was listed decides nothing.
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list, "result": {"tools": []}}));
+    scene.answer_lists();
+    scene.expect_forwarded(1);
+    let prompt = scene.expect_prompt();
+    assert_eq!(prompt.params.get("mode"), None);
+    scene.approve(&prompt);
+    scene.expect_forwarded(2);
+    scene.expect_nothing();
+}
+
+// An `initialize` that is refused begins no session.
+#[test]
+fn an_initialize_under_the_id_of_a_held_call_leaves_its_question_alone() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls("again", "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.client_says(&initialize("again", json!({})));
+    assert!(scene.expect_error("again").contains("id is still waiting"));
+    scene.approve(&prompt);
+    scene.expect_forwarded("again");
     scene.expect_nothing();
 }
 

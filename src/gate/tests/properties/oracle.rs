@@ -68,7 +68,6 @@ struct Yes {
     at: Duration,
     /// Nobody answered, and the operator lets silence count.
     silent: bool,
-    session: u32,
 }
 
 /// Something that must happen because of what the client sent, in this order.
@@ -148,9 +147,6 @@ pub(super) struct Oracle {
     refused_upstream: Vec<Value>,
     last_line: LastLine,
     our_ids: BTreeSet<String>,
-    /// How many times the client has introduced itself, now and before this step.
-    sessions: u32,
-    sessions_before: u32,
     passed_in_step: Option<usize>,
     /// Time has passed in this step.
     waited: bool,
@@ -182,8 +178,6 @@ impl Oracle {
             refused_upstream: Vec::new(),
             last_line: LastLine::None,
             our_ids: BTreeSet::new(),
-            sessions: 0,
-            sessions_before: 0,
             passed_in_step: None,
             waited: false,
             upstream_gone: false,
@@ -258,17 +252,12 @@ impl Oracle {
             return;
         }
         prompt.answered_in_step = Some(self.step);
-        let begins = |expected: &&Expected| matches!(expected, Expected::Request { method, .. } if method == "initialize");
-        // Those that stand before it in the same batch count.
-        let begun = self.to_upstream.iter().filter(begins).count();
-        let session = self.sessions + u32::try_from(begun).unwrap();
         let shown = prompt.shown.clone();
         match answer {
             Answer::Yes => self.yeses.push(Yes {
                 shown,
                 at: self.now,
                 silent: false,
-                session,
             }),
             Answer::No => self.forget_first_yes(&shown),
             Answer::Failed => prompt.failed = true,
@@ -333,6 +322,20 @@ impl Oracle {
         self.upstream_gone = true;
     }
 
+    /// The client introduces itself, for the first time or anew: what was asked before is over,
+    /// and a yes to it, also one that comes behind in the same batch, lets nothing run.
+    fn session_begins(&mut self) {
+        for prompt in &self.prompts {
+            assert!(!prompt.open, "open in another session: {prompt:?}");
+        }
+        for at in 0..self.calls.len() {
+            if self.calls[at].end == End::Waits {
+                self.expect_never_asked(at);
+            }
+        }
+        self.yeses.clear();
+    }
+
     pub(super) fn loses_client(&mut self) {
         for prompt in &mut self.prompts {
             prompt.open = false;
@@ -374,7 +377,6 @@ impl Oracle {
         }
         self.readings.drain(..std::mem::take(&mut self.outdated));
         self.changed_in_step = false;
-        self.sessions_before = self.sessions;
         if std::mem::take(&mut self.waited) {
             for list in &mut self.lists {
                 list.surely_live = false;

@@ -109,7 +109,7 @@ impl Oracle {
                 );
                 if method == "initialize" {
                     self.list_changes();
-                    self.sessions += 1;
+                    self.session_begins();
                 }
                 self.owed.insert(meaning(&id), (id, method));
             }

@@ -15,11 +15,7 @@ impl Oracle {
         let what = &self.calls[at].what;
         let twins = self.calls.iter().filter(|call| call.what == *what).count();
         let asked = self.prompts.iter().any(|prompt| prompt.shown.what == *what);
-        assert!(
-            twins > 1 || !asked,
-            "asked about, then passed: {:?}",
-            self.calls[at]
-        );
+        assert!(twins > 1 || !asked, "was asked about: {:?}", self.calls[at]);
     }
 
     pub(super) fn spend_yes(&mut self, at: usize, from_cache: bool, silent: bool) {
@@ -31,9 +27,7 @@ impl Oracle {
         let good = good.filter(|(_, yes)| yes.shown.what == call.what && yes.silent == silent);
         let (seconds, firsts): (Vec<_>, Vec<_>) =
             good.partition(|(_, yes)| yes.shown.round == Round::Second);
-        let counts =
-            |yes: &Yes| self.is_recent(yes) && (!from_cache || yes.session >= self.sessions_before);
-        let second = seconds.iter().find(|(_, yes)| counts(yes));
+        let second = seconds.iter().find(|(_, yes)| self.is_recent(yes));
         let second = second.map(|(at, _)| *at);
         // What was shown is what runs.
         let is_as_shown = |yes: &Yes| {
@@ -47,7 +41,7 @@ impl Oracle {
             if self.setup.double_confirm && yes.shown.is_high && !silent {
                 second.map(|second| vec![first, second])
             } else {
-                counts(yes).then(|| vec![first])
+                self.is_recent(yes).then(|| vec![first])
             }
         });
         // Silence after the second prompt comes after a yes to the first.
@@ -170,7 +164,6 @@ impl Oracle {
                 shown,
                 at: self.now,
                 silent: true,
-                session: self.sessions,
             });
         } else {
             self.forget_first_yes(&shown);
