@@ -5,6 +5,7 @@ use std::time::Duration;
 use approval_proxy::audit::record::{Decided, Forwarded, Line, Origin, Outcome, Timestamp};
 use approval_proxy::ledger::LedgerFile;
 use approval_proxy::mcp::json::Value;
+use approval_proxy::mcp::message::RequestId;
 use approval_proxy::policy::{Mode, Risk};
 use divan::{Bencher, black_box};
 
@@ -54,7 +55,7 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         dry_run: false,
         forwarded: Forwarded::Yes,
         duration: Duration::from_micros(2),
-        request_id: None,
+        request_id: Some(&RequestId::Integer(7)),
         call: None,
         engine: None,
     };
