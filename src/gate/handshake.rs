@@ -28,6 +28,10 @@ enum OffersForms {
 pub(super) enum CannotAsk {
     /// It has not declared the elicitation capability, or not for forms.
     NoCapability,
+    /// It has said `initialize`, and the server has not answered yet.
+    Unanswered,
+    /// No `initialize` has led to a revision.
+    NoHandshake,
     /// The revision in use has no elicitation, or is not known.
     Revision(Revision),
     /// The call is written in the words of 2026-07-28 or later.
@@ -96,11 +100,15 @@ impl Handshake {
 
     /// In which words the client can be asked.
     pub(super) fn words(&self) -> Result<ElicitationWords, CannotAsk> {
-        match &self.agreed {
-            None | Some((_, OffersForms::No)) => Err(CannotAsk::NoCapability),
-            Some((revision, OffersForms::Yes)) => revision
+        match (&self.agreed, &self.asked) {
+            (Some((_, OffersForms::No)), _) | (None, Some((_, OffersForms::No))) => {
+                Err(CannotAsk::NoCapability)
+            }
+            (Some((revision, OffersForms::Yes)), _) => revision
                 .elicitation()
                 .ok_or_else(|| CannotAsk::Revision(revision.clone())),
+            (None, Some((_, OffersForms::Yes))) => Err(CannotAsk::Unanswered),
+            (None, None) => Err(CannotAsk::NoHandshake),
         }
     }
 }
@@ -179,6 +187,21 @@ mod tests {
                 "{capabilities} {revision}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_missing_of_a_handshake_is_said_as_it_is() {
+        let mut handshake = Handshake::default();
+        let id = RequestId::Integer(0);
+        assert_eq!(handshake.words(), Err(CannotAsk::NoHandshake));
+        let params = r#"{"capabilities":{"elicitation":{}}}"#;
+        handshake.initialize(&id, Some(params));
+        assert_eq!(handshake.words(), Err(CannotAsk::Unanswered));
+        handshake.answered(None);
+        assert_eq!(handshake.words(), Err(CannotAsk::NoHandshake));
+        // Whatever the server answers, this client cannot be asked.
+        handshake.initialize(&id, Some("{}"));
+        assert_eq!(handshake.words(), Err(CannotAsk::NoCapability));
     }
 
     #[test]

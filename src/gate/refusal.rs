@@ -55,6 +55,14 @@ impl Refusal {
                 "{NEEDS} this client cannot ask one: it does not declare the MCP capability \
                  `elicitation`"
             ),
+            Refusal::CannotAsk(CannotAsk::Unanswered) => format!(
+                "{NEEDS} the handshake is not complete: the server has not answered `initialize` \
+                 yet"
+            ),
+            Refusal::CannotAsk(CannotAsk::NoHandshake) => format!(
+                "{NEEDS} client and server have not agreed by `initialize` on a protocol revision \
+                 to ask one in"
+            ),
             Refusal::CannotAsk(CannotAsk::Revision(revision)) => format!(
                 "{NEEDS} protocol revision {} has no elicitation to ask one with; a client that \
                  speaks 2025-06-18 or 2025-11-25 could be asked",
@@ -91,12 +99,21 @@ impl Refusal {
     fn outlook(&self) -> &'static str {
         match self {
             Refusal::BeforeHandshake => "may be tried again after that",
+            Refusal::CannotAsk(CannotAsk::Unanswered) => {
+                "may be tried again once the server has answered"
+            }
+            Refusal::CannotAsk(CannotAsk::NoHandshake) => "may be tried again after a handshake",
             Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
             Refusal::Denied { .. }
             | Refusal::Blocked
             | Refusal::TimedOut
-            | Refusal::CannotAsk(_)
+            | Refusal::CannotAsk(
+                CannotAsk::NoCapability
+                | CannotAsk::Revision(_)
+                | CannotAsk::Stateless
+                | CannotAsk::ClientGone,
+            )
             | Refusal::Cancelled
             | Refusal::ClientError(_)
             | Refusal::KeepsChanging => "trying again unchanged will not help",
@@ -122,6 +139,12 @@ impl Refusal {
         match self {
             Refusal::CannotAsk(CannotAsk::NoCapability) => {
                 "the client does not declare elicitation".into()
+            }
+            Refusal::CannotAsk(CannotAsk::Unanswered) => {
+                "the server has not answered `initialize` yet".into()
+            }
+            Refusal::CannotAsk(CannotAsk::NoHandshake) => {
+                "no handshake has agreed on a protocol revision".into()
             }
             Refusal::CannotAsk(CannotAsk::Revision(revision)) => {
                 format!("protocol revision {revision} has no elicitation")

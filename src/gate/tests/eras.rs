@@ -190,6 +190,57 @@ fn calls_that_were_sent_ahead_wait_for_the_upstreams_answer_and_are_decided_then
     scene.expect_nothing();
 }
 
+// CONTRACT 5: the client is told why: what it has declared, it is not told to declare.
+#[test]
+fn a_call_that_was_sent_ahead_of_an_answer_that_does_not_come_is_told_so() {
+    let refused_as = |capabilities: Value, words: &str| {
+        let mut scene = Scene::new();
+        scene.client_says(&initialize("init", capabilities));
+        scene.client_says(&initialized());
+        scene.client_says(&call(1, "delete_user", json!({})));
+        scene.upstream.clear();
+        scene.advance(secs(6));
+        let text = scene.expect_refused(1, words);
+        scene.expect_nothing();
+        scene.expect_logged("denied", false);
+        text
+    };
+    let text = refused_as(
+        json!({"elicitation": {}}),
+        "the server has not answered `initialize` yet",
+    );
+    assert!(!text.contains("declare"), "{text}");
+    assert!(
+        text.contains("may be tried again once the server has answered"),
+        "{text}"
+    );
+    refused_as(json!({}), "does not declare");
+}
+
+// The same where there was no `initialize` at all, or the server would not have it.
+#[test]
+fn a_call_without_an_agreed_revision_is_told_so() {
+    let mut scene = Scene::new();
+    // A stateless call has the list read, so that a legacy one can be decided.
+    scene.client_says(&stateless_call(1, "read_note"));
+    scene.answer_lists();
+    scene.expect_forwarded(1);
+    scene.client_says(&call(2, "delete_user", json!({})));
+    scene.expect_refused(2, "not agreed by `initialize` on a protocol revision");
+    let mut scene = Scene::new();
+    scene.client_says(&initialize("init", json!({"elicitation": {}})));
+    scene.client_says(&initialized());
+    scene.client_says(&call(3, "delete_user", json!({})));
+    scene.upstream.clear();
+    scene.upstream_says(
+        &json!({"jsonrpc": "2.0", "id": "init", "error": {"code": -32602, "message": "no"}}),
+    );
+    scene.take_client();
+    scene.advance(secs(6));
+    scene.expect_refused(3, "not agreed by `initialize` on a protocol revision");
+    scene.expect_nothing();
+}
+
 // CONTRACT 3: deny, allow and mode `none` come before anything that the list says.
 #[test]
 fn what_needs_no_list_needs_no_handshake() {
