@@ -6,3 +6,4 @@ pub mod cache;
 pub mod digest;
 pub mod display;
 pub mod prompt;
+pub mod request_state;

@@ -50,17 +50,26 @@ pub fn create_request(id: &RequestId, message: &str, words: ElicitationWords) ->
     let mut out = String::with_capacity(message.len() + 1024);
     out.push_str(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
-    out.push_str(r#","method":"elicitation/create","params":{"message":"#);
-    write_string(message, &mut out);
+    out.push_str(r#","method":"elicitation/create","params":"#);
+    write_params(message, words, &mut out);
+    out.push('}');
+    out
+}
+
+/// Appends the `params` of `elicitation/create`.
+pub(super) fn write_params(message: &str, words: ElicitationWords, out: &mut String) {
+    out.push_str(r#"{"message":"#);
+    write_string(message, out);
     out.push_str(r#","requestedSchema":"#);
     out.push_str(&SCHEMA);
     match words {
         // SPEC 2025-06-18 has no `mode` key.
         ElicitationWords::V2025_06_18 => {}
-        ElicitationWords::V2025_11_25 => out.push_str(r#","mode":"form""#),
+        ElicitationWords::V2025_11_25 | ElicitationWords::V2026_07_28 => {
+            out.push_str(r#","mode":"form""#);
+        }
     }
-    out.push_str("}}");
-    out
+    out.push('}');
 }
 
 /// The schema of the form, as JSON; the same for every prompt.

@@ -89,6 +89,12 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// The inside of the string as it was written, escapes and all.
+    #[must_use]
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
     /// Whether the string means this.
     #[must_use]
     pub fn is(&self, meaning: &str) -> bool {

@@ -8,5 +8,6 @@ pub mod frame;
 pub mod json;
 pub mod lenient;
 pub mod message;
+pub mod mrtr;
 pub mod revision;
 pub mod tool;

@@ -63,4 +63,9 @@ pub enum ElicitationWords {
     V2025_06_18,
     /// `mode` is `form`.
     V2025_11_25,
+    /// The same, as a part of a result instead of a request.
+    V2026_07_28,
 }
+
+/// The revision whose requests are stateless, and in whose words we can ask.
+pub const STATELESS: &str = "2026-07-28";
