@@ -1,0 +1,153 @@
+//! `requestState` as the proxy hands it out: sealed, so that only what we wrote comes back.
+//!
+//! What a state stands for, and that it is good only once, is the gate's business.
+//!
+//! SPEC 2026-07-28, multi round-trip requests: "servers MUST treat `requestState` as an
+//! attacker-controlled input", and "MUST protect its integrity".
+
+use std::fmt;
+use std::time::Duration;
+
+use rmcp::model::{RequestStateCodec, SealOptions};
+use serde::{Deserialize, Serialize};
+
+use super::digest::CallDigest;
+
+/// The longest state that is opened, in bytes: room for a large one of an upstream's.
+const MAX_STATE: usize = 4 * 1024 * 1024;
+
+/// What a state says, all of it bound by the seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestState {
+    /// 128 random bits in hex that no other state has.
+    pub nonce: String,
+    /// The digest of the call that it belongs to, in hex.
+    pub call: String,
+    /// From when on it is good for nothing, in milliseconds since the proxy's start.
+    pub expires_ms: u64,
+    /// The upstream's own state, where this wraps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+}
+
+impl RequestState {
+    /// Whether it belongs to this call and is still good.
+    #[must_use]
+    pub fn is_good_for(&self, call: &CallDigest, now: Duration) -> bool {
+        self.call == call.to_string() && now.as_millis() < u128::from(self.expires_ms)
+    }
+}
+
+/// Seals states with HMAC-SHA256 under a key that dies with the process.
+pub struct Sealer {
+    codec: RequestStateCodec,
+    /// Bound to every state: those of another server's proxy are not ours.
+    server: String,
+}
+
+impl Sealer {
+    /// A sealer for one server. `seed` is 256 random bits that nobody else knows.
+    #[must_use]
+    pub fn new(seed: &[u8; 32], server: &str) -> Sealer {
+        // The seed has other uses; nothing that is learned of one says anything of another.
+        let key = blake3::derive_key("approval-proxy 2026-11 request state", seed);
+        Sealer {
+            // The key has the 32 bytes that `try_new` would insist on.
+            codec: RequestStateCodec::new_unchecked(key),
+            server: server.to_owned(),
+        }
+    }
+
+    /// Writes a state for the client to hand back.
+    #[must_use]
+    pub fn seal(&self, state: &RequestState) -> String {
+        // A struct of strings and a number can always be written.
+        let payload = serde_json::to_vec(state).unwrap_or_default();
+        self.codec.seal_with(&payload, &self.options())
+    }
+
+    /// Reads what a client handed back; `None` unless it is, byte for byte, something that
+    /// [`Sealer::seal`] wrote.
+    #[must_use]
+    pub fn open(&self, sealed: &str) -> Option<RequestState> {
+        if sealed.len() > MAX_STATE {
+            return None;
+        }
+        let payload = self.codec.open_with(sealed, self.server.as_bytes()).ok()?;
+        serde_json::from_slice(&payload).ok()
+    }
+
+    fn options(&self) -> SealOptions<'_> {
+        // The expiry is part of our own payload, so that time stays an argument.
+        SealOptions::new().associated_data(self.server.as_bytes())
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mcp::tool::CallToolRequestParams;
+
+    fn state(upstream: Option<&str>) -> RequestState {
+        RequestState {
+            nonce: "00112233445566778899aabbccddeeff".into(),
+            call: digest("t").to_string(),
+            expires_ms: 5,
+            upstream: upstream.map(str::to_owned),
+        }
+    }
+
+    fn digest(name: &str) -> CallDigest {
+        let params = format!(r#"{{"name":"{name}"}}"#);
+        CallDigest::of("db", &CallToolRequestParams::parse(&params).unwrap(), None)
+    }
+
+    #[test]
+    fn what_is_sealed_comes_back_and_nothing_else_does() {
+        let sealer = Sealer::new(&[1; 32], "db");
+        for upstream in [None, Some(""), Some("their \"state\" é")] {
+            let sealed = sealer.seal(&state(upstream));
+            assert_eq!(sealer.open(&sealed), Some(state(upstream)));
+            assert_eq!(Sealer::new(&[2; 32], "db").open(&sealed), None, "other key");
+            assert_eq!(Sealer::new(&[1; 32], "x").open(&sealed), None, "other server");
+            assert_eq!(sealer.open(&sealed[1..]), None);
+            assert_eq!(sealer.open(&sealed[..sealed.len() - 1]), None);
+            assert_eq!(sealer.open(&format!("{sealed}A")), None);
+        }
+        for text in ["", "x", "rs1", "rs1.", "rs1..", "null", "{}"] {
+            assert_eq!(sealer.open(text), None, "{text}");
+        }
+        assert_eq!(sealer.open(&"A".repeat(MAX_STATE + 1)), None);
+    }
+
+    #[test]
+    fn a_state_is_good_for_its_call_until_it_expires() {
+        let state = state(None);
+        let at = Duration::from_millis;
+        assert!(state.is_good_for(&digest("t"), at(4)));
+        assert!(!state.is_good_for(&digest("t"), at(5)));
+        assert!(!state.is_good_for(&digest("u"), at(4)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_byte_goes_unnoticed(at in any::<prop::sample::Index>(), to in "[A-Za-z0-9._-]") {
+            let sealer = Sealer::new(&[1; 32], "db");
+            let sealed = sealer.seal(&state(Some("theirs")));
+            let at = at.index(sealed.len());
+            let mut changed = sealed.clone();
+            changed.replace_range(at..=at, &to);
+            prop_assert_eq!(sealer.open(&changed).is_some(), changed == sealed);
+        }
+    }
+}
