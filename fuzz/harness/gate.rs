@@ -621,13 +621,12 @@ impl World {
             .iter_mut()
             .filter(|prompt| match prompt.state {
                 State::Yes(at) => !prompt.used || covers(at),
-                State::Silence => true,
+                State::Silence => needed == 1,
                 State::Open | State::Over => false,
             })
             .filter(|prompt| shows(prompt))
             .collect();
-        let is_silence = found.iter().any(|prompt| prompt.state == State::Silence);
-        if found.len() < needed && !is_silence {
+        if found.len() < needed {
             return false;
         }
         for prompt in found.into_iter().take(needed) {

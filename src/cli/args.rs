@@ -55,7 +55,8 @@ pub struct Args {
     #[arg(allow_negative_numbers = true)]
     timeout: Option<Seconds>,
 
-    /// What a prompt that nobody answered in time comes to [default: deny]
+    /// What a prompt that nobody answered in time comes to; approve holds not where two approvals
+    /// are needed [default: deny]
     #[arg(long, value_name = "ACTION", help_heading = ASKING, value_parser = word::<TimeoutAction>())]
     timeout_action: Option<TimeoutAction>,
 

@@ -158,7 +158,7 @@ impl Gate {
             Prompt::Open {
                 delivery: Delivery::Delivered,
                 ..
-            } if self.settings.timeout_action == TimeoutAction::Approve && self.client_heard => {
+            } if self.takes_silence_for_a_yes(question) => {
                 self.withdraw(key, "nobody answered in time");
                 let verdict = Verdict {
                     outcome: Outcome::Timeout,
@@ -176,6 +176,18 @@ impl Gate {
                 self.refuse_question(key, Outcome::Error, &refusal, None, now);
             }
         }
+    }
+
+    /// Whether the operator chose that silence is a yes to this question.
+    ///
+    /// Not so where two yeses are asked for, be it the first or the second that does not come:
+    /// an operator who wants them from a human who pays attention gets none from one who does
+    /// not. Nor while an answer may be on its way unread.
+    fn takes_silence_for_a_yes(&self, question: &Question) -> bool {
+        let held = question.calls.iter().filter_map(|call| self.held.get(call));
+        let mut asked_as = held.filter_map(|held| held.asked_as.as_ref());
+        let needs_two = asked_as.any(|asked_as| self.needs_two(asked_as.decision.risk));
+        self.settings.timeout_action == TimeoutAction::Approve && self.client_heard && !needs_two
     }
 
     /// Lets all calls of a question run.

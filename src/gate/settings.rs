@@ -9,7 +9,8 @@ use crate::approval::cache::DedupeField;
 /// The final outcome of a prompt that was delivered and that nobody answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimeoutAction {
-    /// Let the call run. Holds for delivered prompts of the legacy revisions only.
+    /// Let the call run. Holds for delivered prompts of the legacy revisions only, and not where
+    /// two approvals are needed.
     Approve,
     /// Refuse the call. The default.
     #[default]

@@ -444,21 +444,43 @@ fn one_yes_is_enough_below_high_risk() {
     assert_eq!(scene.expect_logged("approved", true)["risk"], "medium");
 }
 
-// DESIGN 3: the exception "holds only for a legacy prompt that was delivered": the second prompt
-// is one of its own.
+// DESIGN 3: "Doubt denies": `timeoutAction: approve` and two approvals contradict each other, and
+// the stricter one counts, whichever of the two prompts nobody answers.
 #[test]
-fn a_second_prompt_that_was_not_delivered_does_not_run_out_into_a_yes() {
-    let (mut scene, first) = asked(Scene::set(|settings| {
-        settings.double_confirm = true;
-        settings.timeout_action = TimeoutAction::Approve;
-    }));
-    scene.client_reads_all();
+fn silence_is_no_yes_where_two_are_needed() {
+    let approving = || {
+        Scene::set(|settings| {
+            settings.double_confirm = true;
+            settings.timeout_action = TimeoutAction::Approve;
+        })
+    };
+    let times_out = |mut scene: Scene, prompt: &Prompt| {
+        scene.client_reads_all();
+        scene.advance(secs(120));
+        scene.expect_withdrawn(prompt);
+        scene.expect_refused(7, "nobody answered in time");
+        scene.expect_nothing();
+        scene.expect_logged("timeout", false);
+        // A late yes is none.
+        scene.approve(prompt);
+        scene.advance(secs(300));
+        scene.expect_nothing();
+    };
+    let (scene, first) = asked(approving());
+    times_out(scene, &first);
+    let (mut scene, first) = asked(approving());
     scene.approve(&first);
     let second = scene.expect_prompt();
+    times_out(scene, &second);
+    // Below high risk one approval is enough, and silence may be it.
+    let mut scene = approving().legacy("2025-11-25");
+    scene.client_calls(7, "add_note", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.client_reads_all();
     scene.advance(secs(120));
-    scene.expect_withdrawn(&second);
-    scene.expect_refused(7, "nobody answered in time");
-    scene.expect_logged("timeout", false);
+    scene.expect_withdrawn(&prompt);
+    scene.expect_forwarded(7);
+    scene.expect_nothing();
 }
 
 // DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".

@@ -38,15 +38,13 @@ impl Oracle {
         };
         let firsts = firsts.into_iter().filter(|(_, yes)| is_as_shown(yes));
         let mut enough = firsts.filter_map(|(first, yes)| {
-            if self.setup.double_confirm && yes.shown.is_high && !silent {
+            if self.setup.double_confirm && yes.shown.is_high {
                 second.map(|second| vec![first, second])
             } else {
                 self.is_recent(yes).then(|| vec![first])
             }
         });
-        // Silence after the second prompt comes after a yes to the first.
-        let silence = || second.filter(|_| silent).map(|second| vec![second]);
-        let mut spent = enough.next().or_else(silence).unwrap_or_else(|| {
+        let mut spent = enough.next().unwrap_or_else(|| {
             panic!(
                 "no yes for {call:?} as it is now; yeses: {:?}; readings: {:?}",
                 self.yeses, self.readings
@@ -159,7 +157,8 @@ impl Oracle {
                 && self.client_heard
                 && self.now >= prompt.since + Duration::from_secs(timeout)
         });
-        if ran_out && self.setup.approve_on_timeout {
+        let takes_two = self.setup.double_confirm && shown.is_high;
+        if ran_out && self.setup.approve_on_timeout && !takes_two {
             self.yeses.push(Yes {
                 shown,
                 at: self.now,
