@@ -3,9 +3,14 @@
 //! No session is played here: one line goes in, and nothing like a call may come out.
 
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 use serde_json::Value;
 
 use crate::gate::tests::scene::Scene;
+
+#[path = "../../../../fuzz/harness/readers.rs"]
+#[expect(dead_code, reason = "the fuzz targets use the rest")]
+mod readers;
 
 /// What is put into a call, or over a part of it.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
@@ -113,13 +118,41 @@ proptest! {
     // forwarded."
     #[test]
     fn nothing_that_some_reader_takes_for_a_call_slips_through(line in disguised_call()) {
-        let mut scene = Scene::new().legacy("2025-11-25");
-        scene.client_sends_bytes(&line);
-        scene.answer_lists();
-        for sent in &scene.upstream {
-            prop_assert!(!has_a_call(sent), "{sent} went on without approval");
-        }
-        let asked = scene.client.iter().any(|line| line.contains("elicitation/create"));
-        prop_assert!(asked || scene.decisions().iter().all(|line| line["forwarded"] == false));
+        nothing_slips_through(&line)?;
+    }
+}
+
+fn nothing_slips_through(line: &[u8]) -> Result<(), TestCaseError> {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_sends_bytes(line);
+    scene.answer_lists();
+    for sent in &scene.upstream {
+        prop_assert!(
+            !has_a_call(sent) || is_harmless(sent),
+            "{sent} went on without approval"
+        );
+    }
+    let asked = |line: &String| line.contains("elicitation/create");
+    let stays = |line: &&Value| line["forwarded"] == false || line["tool"] == "read_note";
+    prop_assert!(scene.client.iter().any(asked) || scene.decisions().iter().all(stays));
+    Ok(())
+}
+
+/// Whether damage has made a call of a harmless tool: to every reader.
+fn is_harmless(line: &str) -> bool {
+    let calls = readers::calls(line.as_bytes());
+    !calls.is_empty()
+        && calls
+            .iter()
+            .all(|call| call.is_plain && call.names.iter().eq(["read_note"]))
+}
+
+// Found by the property, once in a long while: it took this for a call that had slipped through.
+#[test]
+fn a_call_that_damage_has_made_harmless_may_pass() {
+    let line = r#"{"method":"tools/call","params":{"}{name":"delete_user","name":"read_note"},"id":"x","jsonrpc":"2.0"}"#;
+    nothing_slips_through(line.as_bytes()).unwrap();
+    for key in ["name", "Name", r"n\u0061me", r"name\u200b", "name "] {
+        assert!(!is_harmless(&line.replace("}{name", key)), "{key}");
     }
 }
