@@ -48,6 +48,15 @@ impl DedupeKey {
         write_definition(definition, &mut text);
         text.push_str(r#","other":"#);
         write_canonical_members(other_params(call).iter(), &mut text);
+        // Without a session, what a request says of its client is all that tells one client
+        // from another.
+        if call.protocol_version().is_some() {
+            text.push_str(r#","client":"#);
+            match call.client_info() {
+                Some(info) => info.write_canonical(&mut text),
+                None => text.push_str("null"),
+            }
+        }
         // A fixed order, whatever order the operator lists them in.
         if fields.contains(&DedupeField::Server) {
             text.push_str(r#","server":"#);

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::CallDigest;
 
-/// The longest state that is opened, in bytes: room for a large one of an upstream's.
-const MAX_STATE: usize = 4 * 1024 * 1024;
+/// The longest state of an upstream's that is wrapped, in bytes.
+pub const MAX_UPSTREAM_STATE: usize = 1024 * 1024;
+/// The longest state that is opened: JSON may write a byte as six, and base64 three as four.
+const MAX_STATE: usize = 16 * MAX_UPSTREAM_STATE;
 
 /// What a state says, all of it bound by the seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,16 +120,19 @@ mod tests {
         for upstream in [None, Some(""), Some("their \"state\" é")] {
             let sealed = sealer.seal(&state(upstream));
             assert_eq!(sealer.open(&sealed), Some(state(upstream)));
-            assert_eq!(Sealer::new(&[2; 32], "db").open(&sealed), None, "other key");
-            assert_eq!(Sealer::new(&[1; 32], "x").open(&sealed), None, "other server");
-            assert_eq!(sealer.open(&sealed[1..]), None);
-            assert_eq!(sealer.open(&sealed[..sealed.len() - 1]), None);
+            assert_eq!(Sealer::new(&[2; 32], "db").open(&sealed), None);
+            assert_eq!(Sealer::new(&[1; 32], "x").open(&sealed), None);
+            assert_eq!(sealer.open(sealed.trim_start_matches('r')), None);
+            assert_eq!(sealer.open(sealed.strip_suffix(|_| true).unwrap()), None);
             assert_eq!(sealer.open(&format!("{sealed}A")), None);
         }
         for text in ["", "x", "rs1", "rs1.", "rs1..", "null", "{}"] {
             assert_eq!(sealer.open(text), None, "{text}");
         }
         assert_eq!(sealer.open(&"A".repeat(MAX_STATE + 1)), None);
+        let worst = "\u{1}".repeat(MAX_UPSTREAM_STATE);
+        let sealed = sealer.seal(&state(Some(&worst)));
+        assert_eq!(sealer.open(&sealed).unwrap().upstream, Some(worst));
     }
 
     #[test]

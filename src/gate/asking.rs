@@ -7,7 +7,9 @@ use std::time::Duration;
 use rmcp::model::ToolAnnotations;
 
 use super::deciding::with_params;
-use super::held::{Delivery, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage, Verdict};
+use super::held::{
+    AskedAs, Delivery, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage, Verdict,
+};
 use super::output::{Output, Payload};
 use super::refusal::Refusal;
 use super::settings::{Retry, TimeoutAction};
@@ -16,18 +18,27 @@ use crate::approval::prompt::{Prompt as PromptText, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::{Answer, create_request};
 use crate::mcp::error::{cancelled_notification, progress_notification};
+use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Risk;
 
 /// The channel's name in the audit log.
-const ELICITATION: &str = "elicitation";
+pub(super) const ELICITATION: &str = "elicitation";
 
 impl Gate {
     /// Asks about a held call, or lets it join an identical one that is being asked about.
-    pub(super) fn put_question(&mut self, key: HeldKey, now: Now) {
-        let Some(asked_as) = self.held.get(&key).and_then(|held| held.asked_as.as_ref()) else {
+    pub(super) fn put_question(
+        &mut self,
+        key: HeldKey,
+        params: &CallToolRequestParams<'_>,
+        now: Now,
+    ) {
+        let Some(held) = self.held.get(&key) else {
             return;
         };
-        let (dedupe, risk) = (asked_as.dedupe, asked_as.decision.risk);
+        let Some(asked_as) = &held.asked_as else {
+            return;
+        };
+        let dedupe = asked_as.dedupe;
         // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
         // little the operator's dedupe fields look at.
         let shown = Shown {
@@ -43,16 +54,9 @@ impl Gate {
             let question_key = *question_key;
             return self.set_stage(key, Stage::Human(question_key));
         }
-        let round = match self.held.get(&key) {
-            Some(held) if held.changes > 0 => Round::Changed,
-            _ if self.needs_two(risk) => Round::FirstOfTwo,
-            _ => Round::First,
-        };
-        let Some(message) = self.message(key, round) else {
-            return self.fail_held(key, "the call cannot be read", now);
-        };
+        let (round, yeses_needed) = self.first_round(held);
+        let message = self.message(params, asked_as, round);
         let question_key = self.fresh_key();
-        let yeses_needed = if self.needs_two(risk) { 2 } else { 1 };
         self.set_stage(key, Stage::Human(question_key));
         self.questions.insert(
             question_key,
@@ -99,7 +103,7 @@ impl Gate {
             Answer::Approved { .. } => {
                 question.yeses_needed -= 1;
                 let first = question.calls.first().copied();
-                let message = first.and_then(|call| self.message(call, Round::Second));
+                let message = first.and_then(|call| self.second_message(call));
                 let deadline = self.human_deadline(now);
                 if let (Some(message), Some(question)) = (message, self.questions.get_mut(&key)) {
                     question.message = message;
@@ -303,28 +307,50 @@ impl Gate {
         self.put(Output::ToClient(Payload::Text(request)));
     }
 
-    fn message(&self, key: HeldKey, round: Round) -> Option<String> {
+    /// Which question comes first about a call, and how many yeses it needs.
+    pub(super) fn first_round(&self, held: &Held) -> (Round, u32) {
+        let asked_as = held.asked_as.as_ref();
+        let twice = asked_as.is_some_and(|asked_as| self.needs_two(asked_as.decision.risk));
+        let round = match twice {
+            _ if held.changes > 0 => Round::Changed,
+            true => Round::FirstOfTwo,
+            false => Round::First,
+        };
+        (round, if twice { 2 } else { 1 })
+    }
+
+    fn second_message(&self, key: HeldKey) -> Option<String> {
         let held = self.held.get(&key)?;
         let asked_as = held.asked_as.as_ref()?;
         with_params(&held.text, |params| {
-            let tool = self.catalogue.tool(&params.name);
-            let annotations: Option<&ToolAnnotations> =
-                tool.and_then(|tool| tool.annotations.as_ref()?.as_ref());
-            PromptText {
-                server: &self.settings.server,
-                call: params,
-                decision: &asked_as.decision,
-                description: tool.and_then(|tool| tool.description.as_deref()),
-                hints: &self.policy.hints(&params.name, annotations),
-                digest: asked_as.digest,
-                round,
-                covers: self.settings.approval_ttl,
-            }
-            .message()
+            self.message(params, asked_as, Round::Second)
         })
     }
 
-    fn needs_two(&self, risk: Risk) -> bool {
+    /// What a human reads.
+    pub(super) fn message(
+        &self,
+        params: &CallToolRequestParams<'_>,
+        asked_as: &AskedAs,
+        round: Round,
+    ) -> String {
+        let tool = self.catalogue.tool(&params.name);
+        let annotations: Option<&ToolAnnotations> =
+            tool.and_then(|tool| tool.annotations.as_ref()?.as_ref());
+        PromptText {
+            server: &self.settings.server,
+            call: params,
+            decision: &asked_as.decision,
+            description: tool.and_then(|tool| tool.description.as_deref()),
+            hints: &self.policy.hints(&params.name, annotations),
+            digest: asked_as.digest,
+            round,
+            covers: self.settings.approval_ttl,
+        }
+        .message()
+    }
+
+    pub(super) fn needs_two(&self, risk: Risk) -> bool {
         self.settings.double_confirm && risk == Risk::High
     }
 

@@ -2,17 +2,21 @@
 //!
 //! How a human is asked stands in `asking`.
 
+use std::sync::Arc;
+
 use super::from_client::{ID_IN_USE, TOO_MANY};
 use super::handshake::CannotAsk;
-use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
+use super::held::{Approved, AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
-use super::state::{Gate, Now, Peer};
+use super::state::{Gate, InFlight, Now, Peer};
+use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
 use crate::audit::record::{Forwarded, Outcome};
 use crate::mcp::json::{Text, Value, write_string};
 use crate::mcp::message::{Id, Kind, read_message};
+use crate::mcp::mrtr::REQUEST_STATE;
 use crate::mcp::tool::{CallError, CallToolRequestParams};
 use crate::policy::{Action, Decision, Listing, Risk};
 
@@ -71,6 +75,7 @@ impl Gate {
         if self.in_flight.len() >= self.settings.max_pending {
             return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
         }
+        self.tick_rounds(now);
         let era = match params.protocol_version() {
             Some(_) => Era::Stateless,
             None => Era::Legacy,
@@ -81,19 +86,24 @@ impl Gate {
             era,
             arrived: now.elapsed,
         };
+        if let Some(Value::String(state)) = params.get(REQUEST_STATE)
+            && let Some(state) = self.sealer.open(&state.decode())
+        {
+            return self.retry_from_client(text, &call, &state, now);
+        }
         match self.decide(&params.name, now) {
             Some(decision) => match decision.action {
                 Action::Pass => self.pass(&call, &decision, payload, now),
                 Action::Block => self.block(&call, &decision, payload, now),
-                Action::Ask if self.holds_too_much(text) => {
+                Action::Ask if self.is_full(text.len()) => {
                     self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
                 }
                 Action::Ask => {
                     let key = self.hold(text, &call, now);
-                    self.ask_about(key, &decision, now);
+                    self.ask_about(key, call.params, &decision, now);
                 }
             },
-            None if self.holds_too_much(text) => {
+            None if self.is_full(text.len()) => {
                 self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
             }
             None => self.hold_for_list(text, &call, payload, now),
@@ -130,7 +140,14 @@ impl Gate {
             digest: None,
             engine: None,
         };
-        self.release(call, &finding, payload, NeededApproval::No, now);
+        self.release(
+            call,
+            &finding,
+            payload,
+            NeededApproval::No,
+            InFlight::Any,
+            now,
+        );
     }
 
     fn block(&mut self, call: &Call<'_>, decision: &Decision, payload: Payload, now: Now) {
@@ -150,36 +167,41 @@ impl Gate {
         self.refuse(call, &finding, &Refusal::Blocked, Some(decision), now);
     }
 
-    /// Whether there is no room to keep one more call back.
-    fn holds_too_much(&self, text: &str) -> bool {
-        let too_large = !self.held.is_empty() && self.held_bytes + text.len() > MAX_HELD_BYTES;
-        self.held.len() >= self.settings.max_pending || too_large
+    /// Whether there is no room to keep one more call back, of so many bytes: among those that
+    /// wait, or whose question is out.
+    pub(super) fn is_full(&self, bytes: usize) -> bool {
+        let waiting = self.held.len() + self.rounds.len();
+        let kept = self.held_bytes + self.rounds.bytes();
+        waiting >= self.settings.max_pending || (waiting > 0 && kept + bytes > MAX_HELD_BYTES)
     }
 
     /// Keeps a call back.
     fn hold(&mut self, text: &str, call: &Call<'_>, now: Now) -> HeldKey {
-        let key = self.fresh_key();
         let progress = call.params.progress_token().map(|token| {
             let mut text = String::new();
             token.write_canonical(&mut text);
             Progress::new(text, now.elapsed)
         });
-        self.held_by_id.insert(call.id.clone(), key);
-        self.held_bytes += text.len();
-        self.held.insert(
-            key,
-            Held {
-                id: call.id.clone(),
-                tool: call.params.name.to_string(),
-                text: text.to_owned(),
-                era: call.era,
-                arrived: call.arrived,
-                stage: Stage::List,
-                progress,
-                asked_as: None,
-                changes: 0,
-            },
-        );
+        self.keep(Held {
+            id: call.id.clone(),
+            tool: call.params.name.to_string(),
+            text: text.into(),
+            era: call.era,
+            arrived: call.arrived,
+            stage: Stage::List,
+            progress,
+            asked_as: None,
+            changes: 0,
+            round: 0,
+        })
+    }
+
+    /// Puts a call among those that wait.
+    pub(super) fn keep(&mut self, held: Held) -> HeldKey {
+        let key = self.fresh_key();
+        self.held_by_id.insert(held.id.clone(), key);
+        self.held_bytes += held.text.len();
+        self.held.insert(key, held);
         key
     }
 
@@ -254,7 +276,7 @@ impl Gate {
                     return;
                 };
                 match decision.action {
-                    Action::Ask => self.ask_about(key, &decision, now),
+                    Action::Ask => self.ask_about_held(key, &decision, now),
                     Action::Pass => self.with_taken(key, now, |gate, call, text| {
                         gate.pass(call, &decision, Payload::Text(text), now);
                     }),
@@ -290,45 +312,96 @@ impl Gate {
         }
         let name = held.tool.clone();
         if self.definition_of(&name) == asked_as.definition {
-            return self.with_taken(key, now, |gate, call, text| {
-                let finding = Finding {
-                    outcome: verdict.outcome,
-                    risk: asked_as.decision.risk,
-                    reason: &verdict.reason,
-                    policy_reason: Some(&asked_as.decision.reason.text()),
-                    forwarded: Forwarded::Yes,
-                    digest: Some(asked_as.digest),
-                    engine: Some(verdict.engine),
-                };
-                let payload = Payload::Text(text);
-                gate.release(call, &finding, payload, NeededApproval::Yes, now);
-            });
+            let approved = self.take_held(key).map(|held| (held, asked_as));
+            if let Some((held, asked_as)) = approved {
+                self.release_approved(&held, asked_as, verdict, now);
+            }
+            return;
         }
-        let changes = self.held.get_mut(&key).map_or(0, |held| {
-            held.changes += 1;
-            held.changes
+        self.ask_anew(key, &asked_as, now);
+    }
+
+    /// Releases a call, already taken out, that a human let run.
+    fn release_approved(&mut self, held: &Held, asked_as: AskedAs, verdict: &Verdict, now: Now) {
+        let risk = asked_as.decision.risk;
+        let policy_reason = asked_as.decision.reason.text();
+        let digest = Some(asked_as.digest);
+        let expected = match held.era {
+            Era::Legacy => InFlight::Any,
+            // Its answer may be a question of the upstream's.
+            Era::Stateless => InFlight::Approved(Box::new(Approved {
+                tool: held.tool.clone(),
+                asked_as,
+                engine: verdict.engine,
+                round: held.round,
+            })),
+        };
+        let finding = Finding {
+            outcome: verdict.outcome,
+            risk,
+            reason: &verdict.reason,
+            policy_reason: Some(&policy_reason),
+            forwarded: Forwarded::Yes,
+            digest,
+            engine: Some(verdict.engine),
+        };
+        self.with_held(held, now, |gate, call, text| {
+            let payload = Payload::Text(text);
+            gate.release(call, &finding, payload, NeededApproval::Yes, expected, now);
         });
-        if changes > MAX_CHANGES {
+    }
+
+    /// The tool is no longer what a call was asked about as.
+    fn ask_anew(&mut self, key: HeldKey, asked_as: &AskedAs, now: Now) {
+        let Some(held) = self.held.get_mut(&key) else {
+            return;
+        };
+        held.changes += 1;
+        let refusal = match held.changes {
+            // It has run in part, with what the upstream knows of it; nobody was shown that.
+            _ if held.round > 0 => Some(Refusal::ChangedBetweenRounds),
+            changes if changes > MAX_CHANGES => Some(Refusal::KeepsChanging),
+            _ => None,
+        };
+        let name = held.tool.clone();
+        if let Some(refusal) = refusal {
             let Some(held) = self.take_held(key) else {
                 return;
             };
-            let refusal = Refusal::KeepsChanging;
             return self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
         }
         // A server that calls its tool harmless while a human is asked is not believed.
         let decision = match self.decide(&name, now) {
             Some(decision) if decision.action == Action::Ask => decision,
-            Some(_) | None => asked_as.decision,
+            Some(_) | None => asked_as.decision.clone(),
         };
-        self.ask_about(key, &decision, now);
+        self.ask_about_held(key, &decision, now);
     }
 
     pub(super) fn definition_of(&self, name: &str) -> Option<DefinitionDigest> {
         self.catalogue.tool(name).map(|tool| tool.definition)
     }
 
+    /// As [`Gate::ask_about`], for a call that has waited.
+    fn ask_about_held(&mut self, key: HeldKey, decision: &Decision, now: Now) {
+        let Some(held) = self.held.get(&key) else {
+            return;
+        };
+        let text = Arc::clone(&held.text);
+        let read = with_params(&text, |params| self.ask_about(key, params, decision, now));
+        if read.is_none() {
+            self.fail_held(key, "the call cannot be read", now);
+        }
+    }
+
     /// Asks about a held call, or lets an approval that was given before cover it.
-    fn ask_about(&mut self, key: HeldKey, decision: &Decision, now: Now) {
+    fn ask_about(
+        &mut self,
+        key: HeldKey,
+        params: &CallToolRequestParams<'_>,
+        decision: &Decision,
+        now: Now,
+    ) {
         if self.settings.dry_run {
             return self.with_taken(key, now, |gate, call, text| {
                 gate.release_dry(
@@ -340,13 +413,12 @@ impl Gate {
                 );
             });
         }
-        let Some(asked_as) = self.asked_as(key, decision) else {
-            return self.fail_held(key, "the call cannot be read", now);
-        };
+        let asked_as = self.asked_as(params, decision);
         let dedupe = asked_as.dedupe;
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
+        let era = held.era;
         held.asked_as = Some(asked_as);
         if dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed)) {
             let verdict = Verdict {
@@ -356,46 +428,50 @@ impl Gate {
             };
             return self.confirm(key, &verdict, now);
         }
-        if let Err(cannot) = self.can_ask(key) {
-            let Some(held) = self.take_held(key) else {
-                return;
-            };
-            let refusal = Refusal::CannotAsk(cannot);
-            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
-        }
-        self.put_question(key, now);
-    }
-
-    fn can_ask(&self, key: HeldKey) -> Result<(), CannotAsk> {
-        if self.client == Peer::Gone {
-            return Err(CannotAsk::ClientGone);
-        }
-        match self.held.get(&key).map(|held| held.era) {
-            Some(Era::Legacy) => self.handshake.words().map(drop),
-            Some(Era::Stateless) | None => Err(CannotAsk::Stateless),
-        }
-    }
-
-    fn asked_as(&self, key: HeldKey, decision: &Decision) -> Option<AskedAs> {
-        let held = self.held.get(&key)?;
-        with_params(&held.text, |params| {
-            let definition = self.definition_of(&params.name);
-            AskedAs {
-                decision: decision.clone(),
-                definition,
-                digest: CallDigest::of(&self.settings.server, params, definition.as_ref()),
-                dedupe: self.cache.is_on().then(|| {
-                    crate::approval::cache::DedupeKey::of(
-                        &self.settings.dedupe_fields,
-                        &self.settings.dedupe_arg_keys,
-                        &self.settings.server,
-                        params,
-                        decision.risk,
-                        definition.as_ref(),
-                    )
-                }),
+        match era {
+            Era::Stateless => {
+                let Some(held) = self.take_held(key) else {
+                    return;
+                };
+                self.ask_by_result(held, params, now);
             }
-        })
+            Era::Legacy => match self.can_ask() {
+                Ok(()) => self.put_question(key, params, now),
+                Err(cannot) => {
+                    let Some(held) = self.take_held(key) else {
+                        return;
+                    };
+                    let refusal = Refusal::CannotAsk(cannot);
+                    self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+                }
+            },
+        }
+    }
+
+    fn can_ask(&self) -> Result<(), CannotAsk> {
+        match self.client {
+            Peer::Gone => Err(CannotAsk::ClientGone),
+            Peer::Open => self.handshake.words().map(drop),
+        }
+    }
+
+    fn asked_as(&self, params: &CallToolRequestParams<'_>, decision: &Decision) -> AskedAs {
+        let definition = self.definition_of(&params.name);
+        AskedAs {
+            decision: decision.clone(),
+            definition,
+            digest: CallDigest::of(&self.settings.server, params, definition.as_ref()),
+            dedupe: self.cache.is_on().then(|| {
+                DedupeKey::of(
+                    &self.settings.dedupe_fields,
+                    &self.settings.dedupe_arg_keys,
+                    &self.settings.server,
+                    params,
+                    decision.risk,
+                    definition.as_ref(),
+                )
+            }),
+        }
     }
 
     pub(super) fn take_held(&mut self, key: HeldKey) -> Option<Held> {
@@ -412,9 +488,18 @@ impl Gate {
         now: Now,
         then: impl FnOnce(&mut Gate, &Call<'_>, String),
     ) {
-        let Some(held) = self.take_held(key) else {
-            return;
-        };
+        if let Some(held) = self.take_held(key) {
+            self.with_held(&held, now, then);
+        }
+    }
+
+    /// Hands on a call, already taken out, with its text.
+    fn with_held(
+        &mut self,
+        held: &Held,
+        now: Now,
+        then: impl FnOnce(&mut Gate, &Call<'_>, String),
+    ) {
         let read = with_params(&held.text, |params| {
             let call = Call {
                 id: &held.id,
@@ -422,10 +507,10 @@ impl Gate {
                 era: held.era,
                 arrived: held.arrived,
             };
-            then(self, &call, held.text.clone());
+            then(self, &call, held.text.as_ref().to_owned());
         });
         if read.is_none() {
-            self.refuse_unread(&held, now);
+            self.refuse_unread(held, now);
         }
     }
 }

@@ -28,7 +28,7 @@ impl Gate {
             && !self.retired_lists.contains(&id)
         {
             match self.in_flight.entry(id) {
-                Entry::Occupied(entry) if *entry.get() == InFlight::Any => {
+                Entry::Occupied(entry) if matches!(entry.get(), InFlight::Any) => {
                     entry.remove();
                     return self.put(Output::ToClient(Payload::Frame));
                 }
@@ -130,6 +130,9 @@ impl Gate {
         }
         match self.in_flight.remove(id) {
             None | Some(InFlight::Any) => self.put(Output::ToClient(payload)),
+            Some(InFlight::Approved(approved)) => {
+                self.answer_to_approved(id, result, payload, *approved, now);
+            }
             Some(InFlight::Initialize) => {
                 if self.handshake.is_asked(id) {
                     self.handshake.answered(result);

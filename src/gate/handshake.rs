@@ -34,8 +34,6 @@ pub(super) enum CannotAsk {
     NoHandshake,
     /// The revision in use has no elicitation, or is not known.
     Revision(Revision),
-    /// The call is written in the words of 2026-07-28 or later.
-    Stateless,
     /// The client has closed.
     ClientGone,
 }
@@ -44,18 +42,13 @@ impl Handshake {
     /// The client sends `initialize`.
     pub(super) fn initialize(&mut self, id: &RequestId, params: Option<&str>) {
         let params = params.and_then(|text| Value::parse(text).ok());
-        let elicitation = params
+        let capabilities = params
             .as_ref()
-            .and_then(|params| params.get("capabilities")?.get("elicitation"));
-        let offers = match elicitation {
-            // SPEC 2025-11-25: "an empty capabilities object is equivalent to declaring
-            // support for `form` mode only"; 2025-06-18 knows forms only.
-            Some(modes @ Value::Object(_))
-                if modes.get("form").is_some() || modes.get("url").is_none() =>
-            {
-                OffersForms::Yes
-            }
-            _ => OffersForms::No,
+            .and_then(|params| params.get("capabilities"));
+        let offers = if capabilities.is_some_and(offers_forms) {
+            OffersForms::Yes
+        } else {
+            OffersForms::No
         };
         self.asked = Some((id.clone(), offers));
         self.agreed = None;
@@ -110,6 +103,17 @@ impl Handshake {
             (None, Some((_, OffersForms::Yes))) => Err(CannotAsk::Unanswered),
             (None, None) => Err(CannotAsk::NoHandshake),
         }
+    }
+}
+
+/// Whether a client's capabilities hold elicitation by form.
+///
+/// SPEC 2025-11-25, 2026-07-28: "an empty capabilities object is equivalent to declaring support
+/// for `form` mode only"; 2025-06-18 knows forms only.
+pub(super) fn offers_forms(capabilities: &Value<'_>) -> bool {
+    match capabilities.get("elicitation") {
+        Some(modes @ Value::Object(_)) => modes.get("form").is_some() || modes.get("url").is_none(),
+        Some(_) | None => false,
     }
 }
 

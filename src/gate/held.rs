@@ -2,6 +2,7 @@
 //!
 //! How one moves on is decided in `deciding` and `asking`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::approval::cache::DedupeKey;
@@ -30,8 +31,9 @@ pub(super) struct Held {
     pub(super) id: RequestId,
     /// The tool's exact name.
     pub(super) tool: String,
-    /// The whole message, as the client wrote it.
-    pub(super) text: String,
+    /// The whole message as the upstream shall get it: as the client wrote it, but for what a
+    /// retry brought for us.
+    pub(super) text: Arc<str>,
     pub(super) era: Era,
     pub(super) arrived: Duration,
     pub(super) stage: Stage,
@@ -40,6 +42,21 @@ pub(super) struct Held {
     pub(super) asked_as: Option<AskedAs>,
     /// How often the definition changed under it.
     pub(super) changes: u32,
+    /// How many questions of the upstream's about it have been answered; 0 for a call that has
+    /// not run.
+    pub(super) round: u32,
+}
+
+/// A call of 2026-07-28 that a human let run, until the upstream is done with it.
+#[derive(Debug)]
+pub(super) struct Approved {
+    /// The tool's exact name.
+    pub(super) tool: String,
+    pub(super) asked_as: AskedAs,
+    /// The channel that the yes came through.
+    pub(super) engine: &'static str,
+    /// As [`Held::round`].
+    pub(super) round: u32,
 }
 
 /// What a held call waits for.

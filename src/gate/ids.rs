@@ -26,10 +26,15 @@ impl RequestIds {
     }
 
     pub(super) fn next(&mut self) -> RequestId {
+        RequestId::Text(self.next_hex().into())
+    }
+
+    /// The same for what is no id but as hard to guess: 32 hex digits.
+    pub(super) fn next_hex(&mut self) -> String {
         self.count += 1;
         let hash = blake3::keyed_hash(&self.key, &self.count.to_le_bytes());
         let hex = hash.to_hex();
-        RequestId::Text(hex.get(..32).unwrap_or(&hex).into())
+        hex.get(..32).unwrap_or(&hex).to_owned()
     }
 }
 

@@ -14,6 +14,7 @@ mod output;
 mod permit;
 mod recording;
 mod refusal;
+mod rounds;
 mod settings;
 mod state;
 #[cfg(test)]

@@ -57,7 +57,8 @@ impl Gate {
             engine: None,
         };
         // Nobody is asked, but the log is what a dry run is for: best effort is not enough.
-        self.release(call, &finding, payload, NeededApproval::Yes, now);
+        let approval = NeededApproval::Yes;
+        self.release(call, &finding, payload, approval, InFlight::Any, now);
     }
 
     /// INVARIANT 1: the one way by which a call leaves the gate, always with its line.
@@ -67,9 +68,10 @@ impl Gate {
         finding: &Finding<'_>,
         payload: Payload,
         approval: NeededApproval,
+        expected: InFlight,
         now: Now,
     ) {
-        self.in_flight.insert(call.id.clone(), InFlight::Any);
+        self.in_flight.insert(call.id.clone(), expected);
         let line = self.line(call, finding, now);
         self.put(Output::Release {
             line,

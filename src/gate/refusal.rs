@@ -36,6 +36,12 @@ pub(super) enum Refusal {
     ClientError(String),
     /// The tool kept changing under the question.
     KeepsChanging,
+    /// The tool changed between two rounds of an approved call.
+    ChangedBetweenRounds,
+    /// A `requestState`, or answers without one, that no question of ours belongs to.
+    UnknownState,
+    /// A `requestState` of ours that has been used, or that has run out.
+    SpentState,
     /// The audit log cannot be written.
     NotRecorded,
 }
@@ -68,10 +74,6 @@ impl Refusal {
                  speaks 2025-06-18 or 2025-11-25 could be asked",
                 quoted_words(&revision.to_string())
             ),
-            Refusal::CannotAsk(CannotAsk::Stateless) => format!(
-                "{NEEDS} approvals in the words of protocol revision 2026-07-28 are not \
-                 supported yet"
-            ),
             Refusal::CannotAsk(CannotAsk::ClientGone) | Refusal::Cancelled => {
                 format!("{NEEDS} the client has gone")
             }
@@ -91,6 +93,17 @@ impl Refusal {
             Refusal::KeepsChanging => {
                 "denied: the server kept changing the tool while a human was asked".into()
             }
+            Refusal::ChangedBetweenRounds => {
+                "denied: the server changed the tool since a human approved the call".into()
+            }
+            Refusal::UnknownState => format!(
+                "{NEEDS} the `requestState` or `inputResponses` that it brings belong to no \
+                 question about this call"
+            ),
+            Refusal::SpentState => format!(
+                "{NEEDS} the question that its `requestState` belongs to has been answered, or \
+                 has run out of time"
+            ),
             Refusal::NotRecorded => "denied: its audit record could not be written".into(),
         }
     }
@@ -105,14 +118,15 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoHandshake) => "may be tried again after a handshake",
             Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
+            Refusal::ChangedBetweenRounds | Refusal::UnknownState | Refusal::SpentState => {
+                "may be tried again from the beginning, without `requestState` and \
+                 `inputResponses`"
+            }
             Refusal::Denied { .. }
             | Refusal::Blocked
             | Refusal::TimedOut
             | Refusal::CannotAsk(
-                CannotAsk::NoCapability
-                | CannotAsk::Revision(_)
-                | CannotAsk::Stateless
-                | CannotAsk::ClientGone,
+                CannotAsk::NoCapability | CannotAsk::Revision(_) | CannotAsk::ClientGone,
             )
             | Refusal::Cancelled
             | Refusal::ClientError(_)
@@ -128,8 +142,8 @@ impl Refusal {
             Refusal::TimedOut => "timeout",
             Refusal::CannotAsk(_) | Refusal::ClientError(_) => "no way to ask",
             Refusal::Cancelled | Refusal::NewSession => "client",
-            Refusal::BeforeHandshake => "protocol",
-            Refusal::KeepsChanging => "server",
+            Refusal::BeforeHandshake | Refusal::UnknownState | Refusal::SpentState => "protocol",
+            Refusal::KeepsChanging | Refusal::ChangedBetweenRounds => "server",
             Refusal::NotRecorded => "audit log",
         }
     }
@@ -149,9 +163,6 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::Revision(revision)) => {
                 format!("protocol revision {revision} has no elicitation")
             }
-            Refusal::CannotAsk(CannotAsk::Stateless) => {
-                "approvals in the words of 2026-07-28 are not supported yet".into()
-            }
             Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
             Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
@@ -162,6 +173,9 @@ impl Refusal {
                 "it came before the client's `notifications/initialized`".into()
             }
             Refusal::KeepsChanging => "the tool kept changing while a human was asked".into(),
+            Refusal::ChangedBetweenRounds => "the tool changed since the call was approved".into(),
+            Refusal::UnknownState => "its `requestState` belongs to no question about it".into(),
+            Refusal::SpentState => "its `requestState` has been used, or has run out".into(),
             Refusal::NotRecorded => "the audit record could not be written".into(),
             Refusal::Blocked => "blocked".into(),
         }

@@ -9,15 +9,17 @@ use rmcp::model::ErrorCode;
 
 use super::catalogue::Catalogue;
 use super::handshake::Handshake;
-use super::held::{Delivery, Held, HeldKey, Prompt, Question, QuestionKey};
+use super::held::{Approved, Delivery, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{RequestIds, RetiredIds};
 use super::output::{Output, Payload, Ticket};
 use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
+use super::rounds::Rounds;
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
+use crate::approval::request_state::Sealer;
 use crate::audit::record::{Line, Origin, Outcome, Timestamp};
-use crate::mcp::error::error_response;
+use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
 
@@ -31,10 +33,12 @@ pub struct Now {
 }
 
 /// What is expected of the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum InFlight {
     /// An answer, whatever it is.
     Any,
+    /// The answer to an approved call of 2026-07-28, which may be a question.
+    Approved(Box<Approved>),
     /// The answer to the client's `initialize`.
     Initialize,
 }
@@ -60,6 +64,9 @@ pub struct Gate {
     pub(super) held_by_id: BTreeMap<RequestId, HeldKey>,
     pub(super) questions: BTreeMap<QuestionKey, Question>,
     pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
+    /// The states of 2026-07-28 that are out, and what they stand for.
+    pub(super) rounds: Rounds,
+    pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
     pub(super) in_flight: BTreeMap<RequestId, InFlight>,
     /// Prompts that the client may still answer, too late.
@@ -97,6 +104,7 @@ impl Gate {
     /// names the session in the audit log.
     #[must_use]
     pub fn new(settings: Settings, policy: Policy, session: &str, seed: [u8; 32]) -> Gate {
+        let sealer = Sealer::new(&seed, &settings.server);
         Gate {
             cache: ApprovalCache::new(settings.approval_ttl),
             origin: Origin::new(session, &settings.server),
@@ -110,6 +118,8 @@ impl Gate {
             held_by_id: BTreeMap::new(),
             questions: BTreeMap::new(),
             question_by_prompt: BTreeMap::new(),
+            rounds: Rounds::default(),
+            sealer,
             in_flight: BTreeMap::new(),
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
@@ -145,7 +155,7 @@ impl Gate {
         });
         let times = questions
             .chain(progress)
-            .chain([self.catalogue.deadline()])
+            .chain([self.catalogue.deadline(), self.rounds.next_deadline()])
             .flatten();
         times.min()
     }
@@ -157,6 +167,7 @@ impl Gate {
         }
         self.resume_waiting(now);
         self.tick_questions(now);
+        self.tick_rounds(now);
         self.tick_progress(now);
         self.close_if_done();
     }
@@ -225,6 +236,7 @@ impl Gate {
         for key in asked {
             self.abandon_question(key, &Refusal::Cancelled, now);
         }
+        self.end_rounds(Outcome::Cancelled, None, now);
         self.resume_waiting(now);
         self.close_if_done();
     }
@@ -237,6 +249,7 @@ impl Gate {
         for key in held {
             self.fail_held(key, how, now);
         }
+        self.end_rounds(Outcome::Error, Some(how), now);
     }
 
     /// The upstream has gone; `how` says so in words. Everything that waits is answered.
@@ -275,6 +288,16 @@ impl Gate {
 
     pub(super) fn send_error(&mut self, id: Option<&RequestId>, code: ErrorCode, message: String) {
         self.send_to_client(error_response(id, code, message));
+    }
+
+    pub(super) fn send_error_with(
+        &mut self,
+        id: Option<&RequestId>,
+        code: ErrorCode,
+        message: String,
+        data: Option<serde_json::Value>,
+    ) {
+        self.send_to_client(error_response_with(id, code, message, data));
     }
 
     /// Passes on what is no tool call.

@@ -13,7 +13,18 @@ use super::message::RequestId;
 /// […], it MUST be Null."
 #[must_use]
 pub fn error_response(id: Option<&RequestId>, code: ErrorCode, message: String) -> String {
-    let error = ErrorData::new(code, message, None);
+    error_response_with(id, code, message, None)
+}
+
+/// As [`error_response`], with the error's `data`.
+#[must_use]
+pub fn error_response_with(
+    id: Option<&RequestId>,
+    code: ErrorCode,
+    message: String,
+    data: Option<serde_json::Value>,
+) -> String {
+    let error = ErrorData::new(code, message, data);
     let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
     match id {
         Some(id) => id.write(&mut out),

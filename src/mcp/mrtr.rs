@@ -109,11 +109,7 @@ pub enum Responses {
 ///
 /// `None` for what is no call that [`read_message`] can read.
 #[must_use]
-pub fn retry_for_upstream(
-    text: &str,
-    state: Option<&str>,
-    responses: Responses,
-) -> Option<String> {
+pub fn retry_for_upstream(text: &str, state: Option<&str>, responses: Responses) -> Option<String> {
     let message = read_message(text).ok()?;
     let Kind::Call {
         params: Some(params),
@@ -229,8 +225,7 @@ mod tests {
 
     #[test]
     fn a_wrapped_question_differs_in_its_state_only() {
-        let result =
-            r#"{"resultType":"input_required", "inputRequests":{"k":{"n":1.0}},"requestState":"theirs","x":null}"#;
+        let result = r#"{"resultType":"input_required", "inputRequests":{"k":{"n":1.0}},"requestState":"theirs","x":null}"#;
         assert_eq!(
             with_state(&RequestId::Text("a".into()), result, "ours").unwrap(),
             r#"{"jsonrpc":"2.0","id":"a","result":{"resultType":"input_required","inputRequests":{"k":{"n":1.0}},"x":null,"requestState":"ours"}}"#

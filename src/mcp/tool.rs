@@ -17,6 +17,10 @@ pub const LIST: &str = "tools/list";
 pub const LIST_CHANGED: &str = "notifications/tools/list_changed";
 /// In a request's `_meta`: the revision that the request is written in (2026-07-28 and later).
 pub const META_PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// In a request's `_meta`: what the client can do for this request (2026-07-28 and later).
+pub const META_CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// In a request's `_meta`: what the client calls itself (2026-07-28 and later).
+pub const META_CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 
 /// Why the parameters of a `tools/call` cannot be read safely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,19 +135,30 @@ impl<'a> CallToolRequestParams<'a> {
     /// The progress token as it was written: MCP allows a string or an integer.
     #[must_use]
     pub fn progress_token(&self) -> Option<&Value<'a>> {
-        let found = self.meta().iter().find(|(key, _)| key.is("progressToken"));
-        found
-            .map(|(_, value)| value)
+        self.meta_member("progressToken")
             .filter(|value| matches!(value, Value::String(_) | Value::Number(_)))
     }
 
     /// The revision named in `_meta`, which marks a request as stateless (2026-07-28 and later).
     #[must_use]
     pub fn protocol_version(&self) -> Option<&Value<'a>> {
-        let found = self
-            .meta()
-            .iter()
-            .find(|(key, _)| key.is(META_PROTOCOL_VERSION));
+        self.meta_member(META_PROTOCOL_VERSION)
+    }
+
+    /// The capabilities that the client declares for this request (2026-07-28 and later).
+    #[must_use]
+    pub fn client_capabilities(&self) -> Option<&Value<'a>> {
+        self.meta_member(META_CLIENT_CAPABILITIES)
+    }
+
+    /// The client's name and version as it says itself (2026-07-28 and later).
+    #[must_use]
+    pub fn client_info(&self) -> Option<&Value<'a>> {
+        self.meta_member(META_CLIENT_INFO)
+    }
+
+    fn meta_member(&self, key: &str) -> Option<&Value<'a>> {
+        let found = self.meta().iter().find(|(name, _)| name.is(key));
         found.map(|(_, value)| value)
     }
 }

@@ -429,23 +429,48 @@ fn more_calls_than_may_wait_are_refused() {
     session.finish();
 }
 
-// Part 1: "a gated call in the words of 2026-07-28 is refused until part 3 teaches it"
+// DESIGN, two eras: "answer the call with `resultType: "input_required"`, one `inputRequests`
+// entry and a `requestState`; the client retries with `inputResponses`."
 #[test]
-fn a_gated_call_in_the_words_of_2026_07_28_is_refused() {
+fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     let mut session = ProxyTest::new().start();
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
-    });
-    let call = |tool: &str| json!({"name": tool, "arguments": {"m": tool}, "_meta": meta});
-    let id = session.request("tools/call", call("read"));
+    let call = |mark: &str| {
+        json!({"name": "wipe", "arguments": {"m": mark}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
+        }})
+    };
+    let retry = |mark: &str, state: &Value, answer: Value| {
+        let mut retry = call(mark);
+        retry["requestState"] = state.clone();
+        retry["inputResponses"] = json!({"approval-proxy": answer});
+        retry
+    };
+    let yes = json!({"action": "accept", "content": {"approved": true}});
+    let id = session.request("tools/call", call("one"));
+    let asked = session.response(id);
+    assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+    let state = asked["result"]["requestState"].clone();
+    assert!(!session.has_recorded(r#""m":"one""#));
+    // Not for another call.
+    let id = session.request("tools/call", retry("two", &state, yes.clone()));
+    assert!(session.refusal(id).contains("belong to no question"));
+    assert!(!session.has_recorded(r#""m":"two""#));
+    let id = session.request("tools/call", retry("one", &state, yes.clone()));
     assert_eq!(
         session.response(id)["result"]["content"][0]["text"],
-        "read ran"
+        "wipe ran"
     );
-    let id = session.request("tools/call", call("wipe"));
-    let text = session.refusal(id);
-    assert!(text.contains("2026-07-28"), "{text}");
-    assert!(!session.has_recorded(r#""m":"wipe""#));
+    assert!(!session.has_recorded("requestState"));
+    assert!(!session.has_recorded("approval-proxy"));
+    // Nor twice.
+    let id = session.request("tools/call", retry("one", &state, yes));
+    assert!(session.refusal(id).contains("has been answered"));
+    let id = session.request("tools/call", call("three"));
+    let state = session.response(id)["result"]["requestState"].clone();
+    let no = json!({"action": "decline"});
+    let id = session.request("tools/call", retry("three", &state, no));
+    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(!session.has_recorded(r#""m":"three""#));
     session.finish();
 }

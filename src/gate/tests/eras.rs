@@ -266,7 +266,7 @@ fn what_needs_no_list_needs_no_handshake() {
 }
 
 /// A call in the words of 2026-07-28, by a client that could be asked.
-fn stateless_call(id: i64, tool: &str) -> Value {
+pub(super) fn stateless_call(id: i64, tool: &str) -> Value {
     let mut call = call(id, tool, json!({}));
     call["params"]["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -308,34 +308,6 @@ fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
     assert_eq!(scene.upstream.pop_front().unwrap(), read);
     scene.expect_nothing();
     scene.expect_logged("passed", true);
-}
-
-// DESIGN 3: `timeoutAction: approve` holds never "in the modern era (where no open request exists
-// to run)", and no server-to-client request exists there.
-#[test]
-fn a_stateless_call_that_needs_a_human_is_refused_in_the_words_of_its_era() {
-    let refused = |mut scene: Scene| {
-        scene.client_says(&stateless_call(1, "delete_user"));
-        // It may be that the list is known.
-        while let Some(id) = scene.take_list_request() {
-            let tools = scene.tools.clone();
-            scene.upstream_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}));
-        }
-        let answer = scene.take_client();
-        assert_eq!(answer["id"], 1);
-        assert_eq!(answer["result"]["isError"], true);
-        assert_eq!(answer["result"]["resultType"], "complete");
-        let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-        assert!(text.contains("2026-07-28"), "{text}");
-        scene.client_reads_all();
-        scene.advance(secs(300));
-        scene.expect_nothing();
-        scene.expect_logged("denied", false);
-    };
-    let approving = || Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
-    refused(approving());
-    // Also on a connection whose client once said `initialize` and could be asked.
-    refused(approving().legacy("2025-11-25"));
 }
 
 // CONTRACT 5: a refusal is an "ordinary result": `resultType` is a word of 2026-07-28 only.

@@ -16,6 +16,7 @@ mod caching;
 mod eras;
 mod lists;
 mod properties;
+mod rounds;
 mod scene;
 mod transcripts;
 mod unreadable;

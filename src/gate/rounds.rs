@@ -1,0 +1,505 @@
+//! Approvals of 2026-07-28: a call is answered by a question, and its retry brings the answer.
+//!
+//! What a call is asked about as is decided in `deciding`; what an approved call's answer may
+//! be, and which retry is the same call, is decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::ErrorCode;
+
+use super::asking::ELICITATION;
+use super::deciding::with_params;
+use super::from_client::TOO_MANY;
+use super::handshake::{CannotAsk, offers_forms};
+use super::held::{Approved, AskedAs, Era, Held, Stage, Verdict};
+use super::output::{Output, Payload};
+use super::recording::{Call, Finding};
+use super::refusal::Refusal;
+use super::state::{Gate, Now, Peer};
+use crate::approval::digest::CallDigest;
+use crate::approval::prompt::Round;
+use crate::approval::request_state::{MAX_UPSTREAM_STATE, RequestState};
+use crate::audit::record::{Forwarded, Outcome};
+use crate::mcp::elicit::{Answer, read_answer};
+use crate::mcp::json::Value;
+use crate::mcp::message::RequestId;
+use crate::mcp::mrtr::{self, InputRequired, Responses};
+use crate::mcp::revision::STATELESS;
+use crate::mcp::tool::CallToolRequestParams;
+use crate::policy::Risk;
+
+/// How often an upstream may answer one approved call with a question of its own.
+const MAX_ROUNDS: u32 = 10;
+/// How long a state is good at most, also where a human's time has no limit.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// What an entry takes beside the text of a call, roughly.
+const ENTRY: usize = 1024;
+
+/// What a state that is out stands for.
+#[derive(Debug)]
+pub(super) enum Outstanding {
+    /// A human is asked about a call.
+    Question {
+        /// The call, whose request has been answered.
+        held: Held,
+        /// How many more yeses are needed, this question's included.
+        yeses_needed: u32,
+    },
+    /// The upstream asked something of an approved call.
+    Round(Approved),
+}
+
+impl Outstanding {
+    fn asked_as(&self) -> Option<&AskedAs> {
+        match self {
+            Outstanding::Question { held, .. } => held.asked_as.as_ref(),
+            Outstanding::Round(approved) => Some(&approved.asked_as),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        ENTRY
+            + match self {
+                Outstanding::Question { held, .. } => held.text.len(),
+                Outstanding::Round(_) => 0,
+            }
+    }
+}
+
+/// The states that are out, by nonce. A state is good while it stands here, and is taken out
+/// by the first retry that brings it: INVARIANT 2, one approval, one execution.
+///
+/// Bounded by its user: see [`Gate::is_full`].
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    open: BTreeMap<Arc<str>, (Duration, Outstanding)>,
+    deadlines: BTreeSet<(Duration, Arc<str>)>,
+    bytes: usize,
+}
+
+impl Rounds {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What the open calls take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first of them runs out.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn insert(&mut self, nonce: &str, deadline: Duration, outstanding: Outstanding) {
+        let nonce: Arc<str> = nonce.into();
+        self.bytes += outstanding.bytes();
+        self.deadlines.insert((deadline, Arc::clone(&nonce)));
+        self.open.insert(nonce, (deadline, outstanding));
+    }
+
+    fn get(&self, nonce: &str) -> Option<&Outstanding> {
+        self.open.get(nonce).map(|(_, outstanding)| outstanding)
+    }
+
+    fn take(&mut self, nonce: &str) -> Option<(Duration, Outstanding)> {
+        let (nonce, (deadline, outstanding)) = self.open.remove_entry(nonce)?;
+        self.bytes -= outstanding.bytes();
+        self.deadlines.remove(&(deadline, nonce));
+        Some((deadline, outstanding))
+    }
+
+    /// Takes out the one that runs out first, if its time is over by `now`.
+    fn take_expired(&mut self, now: Duration) -> Option<Outstanding> {
+        let (deadline, nonce) = self.deadlines.first()?;
+        if now < *deadline {
+            return None;
+        }
+        let nonce = Arc::clone(nonce);
+        self.take(&nonce).map(|(_, outstanding)| outstanding)
+    }
+}
+
+impl Gate {
+    /// Answers a call, already taken out, with the question whether it may run.
+    pub(super) fn ask_by_result(
+        &mut self,
+        held: Held,
+        params: &CallToolRequestParams<'_>,
+        now: Now,
+    ) {
+        if self.client == Peer::Gone {
+            let refusal = Refusal::CannotAsk(CannotAsk::ClientGone);
+            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+        }
+        if let Err(cannot) = self.can_ask_by_result(params) {
+            return self.refuse_to_ask(&held, cannot, now);
+        }
+        let (round, yeses_needed) = self.first_round(&held);
+        let deadline = self.state_deadline(now);
+        self.ask_until(held, params, round, yeses_needed, deadline, now);
+    }
+
+    fn ask_until(
+        &mut self,
+        held: Held,
+        params: &CallToolRequestParams<'_>,
+        round: Round,
+        yeses_needed: u32,
+        deadline: Duration,
+        now: Now,
+    ) {
+        // A state that is not ours belongs to nothing that we know of.
+        let brings = |key| params.get(key).is_some();
+        if brings(mrtr::REQUEST_STATE) || brings(mrtr::INPUT_RESPONSES) {
+            let refusal = Refusal::UnknownState;
+            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+        }
+        let Some(asked_as) = &held.asked_as else {
+            return self.refuse_unread(&held, now);
+        };
+        let message = self.message(params, asked_as, round);
+        let state = RequestState {
+            nonce: self.ids.next_hex(),
+            call: asked_as.digest.to_string(),
+            expires_ms: millis(deadline),
+            upstream: None,
+        };
+        let sealed = self.sealer.seal(&state);
+        let question = mrtr::question(&held.id, &message, &sealed);
+        let outstanding = Outstanding::Question { held, yeses_needed };
+        self.rounds.insert(&state.nonce, deadline, outstanding);
+        self.send_to_client(question);
+    }
+
+    /// A call that brings a state of ours.
+    pub(super) fn retry_from_client(
+        &mut self,
+        text: &str,
+        call: &Call<'_>,
+        state: &RequestState,
+        now: Now,
+    ) {
+        // INVARIANT 2: what was asked about is the call without what a retry adds.
+        let bare = mrtr::retry_for_upstream(text, None, Responses::Strip);
+        let asked_as = self
+            .rounds
+            .get(&state.nonce)
+            .and_then(Outstanding::asked_as);
+        let (Some(bare), Some(asked_as)) = (bare, asked_as) else {
+            return self.refuse_state(call, &Refusal::SpentState, now);
+        };
+        let digest = with_params(&bare, |params| {
+            CallDigest::of(&self.settings.server, params, asked_as.definition.as_ref())
+        });
+        let is_same = digest == Some(asked_as.digest) && call.era == Era::Stateless;
+        if !is_same || !state.is_good_for(&asked_as.digest, now.elapsed) {
+            return self.refuse_state(call, &Refusal::UnknownState, now);
+        }
+        // From here on the state is spent, whatever becomes of the call.
+        match self.rounds.take(&state.nonce) {
+            None => self.refuse_state(call, &Refusal::SpentState, now),
+            Some((deadline, Outstanding::Question { held, yeses_needed })) => {
+                let held = Held {
+                    id: call.id.clone(),
+                    text: bare.into(),
+                    ..held
+                };
+                self.answered_by_retry(held, call.params, yeses_needed, deadline, now);
+            }
+            Some((_, Outstanding::Round(approved))) => {
+                self.next_round(text, call, approved, state.upstream.as_deref(), now);
+            }
+        }
+    }
+
+    /// A retry brings the answer to our question, or should.
+    fn answered_by_retry(
+        &mut self,
+        held: Held,
+        retry: &CallToolRequestParams<'_>,
+        yeses_needed: u32,
+        deadline: Duration,
+        now: Now,
+    ) {
+        let answer = retry.get(mrtr::INPUT_RESPONSES);
+        let answer = answer.and_then(|answers| answers.get(mrtr::QUESTION));
+        let Some(answer) = answer else {
+            // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the
+            // missing information again". The human's time does not begin anew.
+            let round = match yeses_needed {
+                2.. => Round::FirstOfTwo,
+                _ if self.asks_twice(&held) => Round::Second,
+                _ => Round::First,
+            };
+            return self.ask_again(held, round, yeses_needed, deadline, now);
+        };
+        let mut text = String::new();
+        answer.write_canonical(&mut text);
+        match read_answer(Some(&text), None) {
+            Answer::Approved { reason } if yeses_needed <= 1 => {
+                let verdict = Verdict {
+                    outcome: Outcome::Approved,
+                    reason: reason.unwrap_or_else(|| "approved".to_owned()),
+                    engine: ELICITATION,
+                };
+                let dedupe = held.asked_as.as_ref().and_then(|asked_as| asked_as.dedupe);
+                if let Some(dedupe) = dedupe {
+                    self.cache.insert(dedupe, now.elapsed);
+                }
+                let key = self.keep(held);
+                self.confirm(key, &verdict, now);
+            }
+            Answer::Approved { .. } => {
+                let deadline = self.state_deadline(now);
+                self.ask_again(held, Round::Second, yeses_needed - 1, deadline, now);
+            }
+            Answer::Refused { reason, how } => {
+                let log = reason.is_none().then_some(how);
+                let refusal = Refusal::Denied { reason };
+                let engine = Some(ELICITATION);
+                self.tell_refused(&held, Outcome::Denied, &refusal, log, engine, now);
+            }
+            // Not from a result; were it one, it would be no yes.
+            Answer::Failed { message } => {
+                let refusal = Refusal::ClientError(message);
+                self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
+            }
+        }
+    }
+
+    /// Asks once more, in the request that brought no sufficient answer.
+    fn ask_again(
+        &mut self,
+        held: Held,
+        round: Round,
+        yeses_needed: u32,
+        deadline: Duration,
+        now: Now,
+    ) {
+        let text = Arc::clone(&held.text);
+        let _ = with_params(&text, |params| match self.can_ask_by_result(params) {
+            Err(cannot) => self.refuse_to_ask(&held, cannot, now),
+            Ok(()) => self.ask_until(held, params, round, yeses_needed, deadline, now),
+        });
+    }
+
+    /// A retry answers the upstream's question about an approved call: it goes on, once.
+    fn next_round(
+        &mut self,
+        text: &str,
+        call: &Call<'_>,
+        approved: Approved,
+        state: Option<&str>,
+        now: Now,
+    ) {
+        let Some(text) = mrtr::retry_for_upstream(text, state, Responses::Keep) else {
+            return self.refuse_state(call, &Refusal::UnknownState, now);
+        };
+        let verdict = Verdict {
+            outcome: Outcome::Approved,
+            reason: format!("round {} of an approved call", approved.round + 1),
+            engine: approved.engine,
+        };
+        let key = self.keep(Held {
+            id: call.id.clone(),
+            tool: approved.tool,
+            text: text.into(),
+            era: Era::Stateless,
+            arrived: call.arrived,
+            stage: Stage::List,
+            progress: None,
+            asked_as: Some(approved.asked_as),
+            changes: 0,
+            round: approved.round,
+        });
+        self.confirm(key, &verdict, now);
+    }
+
+    /// The upstream answers an approved call. Where the answer is a question, its state is
+    /// wrapped in ours, so that the retry neither asks a human again nor escapes the gate.
+    pub(super) fn answer_to_approved(
+        &mut self,
+        id: &RequestId,
+        result: Option<&str>,
+        payload: Payload,
+        mut approved: Approved,
+        now: Now,
+    ) {
+        let question = result.and_then(|text| Some((text, mrtr::read_result(text)?)));
+        let Some((result, InputRequired { state })) = question else {
+            return self.put(Output::ToClient(payload));
+        };
+        let why = if approved.round >= MAX_ROUNDS {
+            "the server asked for input more than 10 times about one approved call"
+        } else if self.is_full(ENTRY) {
+            TOO_MANY
+        } else if state
+            .as_ref()
+            .is_some_and(|state| state.len() > MAX_UPSTREAM_STATE)
+        {
+            "the server's `requestState` is larger than 1 MiB"
+        } else {
+            let deadline = self.state_deadline(now);
+            approved.round += 1;
+            return self.pass_on_question(id, result, state, approved, deadline);
+        };
+        self.record_event(now, "refused", &[("reason", why)]);
+        self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, why.to_owned());
+    }
+
+    fn pass_on_question(
+        &mut self,
+        id: &RequestId,
+        result: &str,
+        upstream: Option<String>,
+        approved: Approved,
+        deadline: Duration,
+    ) {
+        let state = RequestState {
+            nonce: self.ids.next_hex(),
+            call: approved.asked_as.digest.to_string(),
+            expires_ms: millis(deadline),
+            upstream,
+        };
+        let sealed = self.sealer.seal(&state);
+        let Some(text) = mrtr::with_state(id, result, &sealed) else {
+            return;
+        };
+        let outstanding = Outstanding::Round(approved);
+        self.rounds.insert(&state.nonce, deadline, outstanding);
+        self.send_to_client(text);
+    }
+
+    /// Time has passed: questions that no retry answered are over.
+    pub(super) fn tick_rounds(&mut self, now: Now) {
+        while let Some(outstanding) = self.rounds.take_expired(now.elapsed) {
+            self.end_unanswered(
+                &outstanding,
+                Outcome::Timeout,
+                &Refusal::TimedOut,
+                None,
+                now,
+            );
+        }
+    }
+
+    /// No retry can come any more.
+    pub(super) fn end_rounds(&mut self, outcome: Outcome, why: Option<&str>, now: Now) {
+        while let Some(outstanding) = self.rounds.take_expired(Duration::MAX) {
+            self.end_unanswered(&outstanding, outcome, &Refusal::Cancelled, why, now);
+        }
+    }
+
+    /// Its request has been answered long ago, so that only the log hears of it.
+    fn end_unanswered(
+        &mut self,
+        outstanding: &Outstanding,
+        outcome: Outcome,
+        refusal: &Refusal,
+        why: Option<&str>,
+        now: Now,
+    ) {
+        match outstanding {
+            Outstanding::Question { held, .. } => {
+                self.record_refused(held, outcome, refusal, why, now);
+            }
+            // The call has run, and has its line.
+            Outstanding::Round(_) => {}
+        }
+    }
+
+    /// Whether a stateless call can be answered with a question.
+    ///
+    /// SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not
+    /// declared support for in its capabilities", and those count for their request only.
+    fn can_ask_by_result(
+        &self,
+        params: &CallToolRequestParams<'_>,
+    ) -> Result<(), CannotAskByResult> {
+        let version = params.protocol_version().and_then(Value::as_str);
+        if version.as_deref() != Some(STATELESS) {
+            return Err(CannotAskByResult::Version(version.map(Into::into)));
+        }
+        match params.client_capabilities() {
+            Some(capabilities @ Value::Object(_)) if offers_forms(capabilities) => Ok(()),
+            Some(Value::Object(_)) => Err(CannotAskByResult::NoCapability),
+            Some(_) | None => Err(CannotAskByResult::Malformed),
+        }
+    }
+
+    /// Refuses a call, already taken out, about which nobody can be asked.
+    fn refuse_to_ask(&mut self, held: &Held, cannot: CannotAskByResult, now: Now) {
+        let (code, why, data) = match cannot {
+            CannotAskByResult::NoCapability => {
+                let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
+                return self.tell_refused(held, Outcome::Denied, &refusal, None, None, now);
+            }
+            CannotAskByResult::Malformed => (
+                ErrorCode::INVALID_PARAMS,
+                "`_meta` has no `io.modelcontextprotocol/clientCapabilities` that is an object",
+                None,
+            ),
+            // SPEC: the error "MUST" list what is supported, and the client "SHOULD select a
+            // mutually supported version […] and retry".
+            CannotAskByResult::Version(requested) => (
+                ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+                "a human can be asked about this call in protocol version 2026-07-28 only",
+                Some(serde_json::json!({
+                    "supported": [STATELESS],
+                    "requested": requested.unwrap_or_default(),
+                })),
+            ),
+        };
+        let refusal = Refusal::Cancelled;
+        self.record_refused(held, Outcome::Error, &refusal, Some(why), now);
+        self.send_error_with(
+            Some(&held.id),
+            code,
+            format!("the call was not run: {why}"),
+            data,
+        );
+    }
+
+    fn refuse_state(&mut self, call: &Call<'_>, refusal: &Refusal, now: Now) {
+        let reason = refusal.log_reason();
+        let finding = Finding {
+            outcome: Outcome::Denied,
+            risk: Risk::High,
+            reason: &reason,
+            policy_reason: None,
+            forwarded: Forwarded::No,
+            digest: None,
+            engine: None,
+        };
+        self.refuse(call, &finding, refusal, None, now);
+    }
+
+    fn asks_twice(&self, held: &Held) -> bool {
+        let asked_as = held.asked_as.as_ref();
+        asked_as.is_some_and(|asked_as| self.needs_two(asked_as.decision.risk))
+    }
+
+    fn state_deadline(&self, now: Now) -> Duration {
+        let time = self.settings.timeout.unwrap_or(LONGEST).min(LONGEST);
+        now.elapsed.saturating_add(time)
+    }
+}
+
+/// Why a stateless call cannot be answered with a question.
+#[derive(Debug, PartialEq, Eq)]
+enum CannotAskByResult {
+    /// The request declares no elicitation by form.
+    NoCapability,
+    /// The request declares nothing at all, which its revision demands.
+    Malformed,
+    /// The request is of a revision that we do not know; holds its name.
+    Version(Option<String>),
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
