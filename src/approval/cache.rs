@@ -68,7 +68,7 @@ impl DedupeKey {
         }
         if fields.contains(&DedupeField::Args) {
             text.push_str(r#","args":"#);
-            match call.get("arguments") {
+            match call.arguments() {
                 Some(Value::Object(members)) if !arg_keys.is_empty() => {
                     // Some servers fold case or trim: what could be read as a counted key counts.
                     let counted = members.iter().filter(|(key, _)| {

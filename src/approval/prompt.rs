@@ -99,7 +99,7 @@ impl Prompt<'_> {
         if !hints.is_empty() {
             let _ = write!(out, "\nHints, not verified: {hints}");
         }
-        let arguments = self.call.get("arguments").unwrap_or(&Value::Null);
+        let arguments = self.call.arguments().unwrap_or(&Value::Null);
         let others = other_params(self.call);
         let parts = 1 + usize::from(!others.is_empty());
         out.push_str("\n\nArguments:\n");

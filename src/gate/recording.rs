@@ -131,7 +131,7 @@ impl Gate {
             time: &self.time,
             origin: &self.origin,
             tool: &call.params.name,
-            args: call.params.get("arguments"),
+            args: call.params.arguments(),
             outcome: finding.outcome,
             risk: finding.risk,
             reason: finding.reason,

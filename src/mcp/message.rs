@@ -205,10 +205,10 @@ pub enum Line<'a> {
 /// # Errors
 /// `Unreadable` for what two readers could read differently, or what is no message.
 pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
-    let mut reader = Reader::new(text);
-    match reader.peek() {
+    let start = text.trim_start_matches([' ', '\t', '\n', '\r']);
+    match start.as_bytes().first() {
         None => Ok(Line::Blank),
-        Some(b'[') => read_batch(reader)
+        Some(b'[') => read_batch(Reader::new(text))
             .map(Line::Batch)
             .map_err(|error| Unreadable { id: None, error }),
         Some(_) => read_message(text).map(Line::Message),

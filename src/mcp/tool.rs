@@ -55,6 +55,9 @@ pub struct CallToolRequestParams<'a> {
     pub name: Cow<'a, str>,
     /// All members, `name` included, in their order; no two are equal.
     pub members: Vec<(Text<'a>, Value<'a>)>,
+    /// Where `arguments` and `_meta` stand among them.
+    arguments: Option<usize>,
+    meta: Option<usize>,
 }
 
 const PARAM_KEYS: [&str; 6] = [
@@ -64,6 +67,12 @@ const PARAM_KEYS: [&str; 6] = [
     "task",
     "inputResponses",
     "requestState",
+];
+const META_KEYS: [&str; 4] = [
+    "progressToken",
+    META_PROTOCOL_VERSION,
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
 ];
 
 impl<'a> CallToolRequestParams<'a> {
@@ -94,27 +103,27 @@ impl<'a> CallToolRequestParams<'a> {
         let Value::Object(members) = tree else {
             return Err(CallError::NoParams);
         };
-        let mut call = CallToolRequestParams {
-            name: Cow::Borrowed(""),
+        let mut name = None;
+        let (mut arguments, mut meta) = (None, None);
+        for (at, (key, value)) in members.iter().enumerate() {
+            match (&*key.decode(), value) {
+                ("name", Value::String(text)) => name = Some(text.decode()),
+                ("name", _) => return Err(CallError::NoName),
+                ("arguments", Value::Null | Value::Object(_)) => arguments = Some(at),
+                ("arguments", _) => return Err(CallError::ArgumentsNotAnObject),
+                ("_meta", Value::Null | Value::Object(_)) => meta = Some(at),
+                ("_meta", _) => return Err(CallError::MetaNotAnObject),
+                (key, _) => not_folded(key, &PARAM_KEYS)?,
+            }
+        }
+        let call = CallToolRequestParams {
+            name: name.ok_or(CallError::NoName)?,
             members,
+            arguments,
+            meta,
         };
-        if let Some(key) = folded_key(&call.members, &PARAM_KEYS) {
-            return Err(CallError::FoldedKey(key));
-        }
-        if let Some(key) = folded_key(call.meta(), &["progressToken", META_PROTOCOL_VERSION]) {
-            return Err(CallError::FoldedKey(key));
-        }
-        call.name = match call.get("name") {
-            Some(Value::String(name)) => name.decode(),
-            _ => return Err(CallError::NoName),
-        };
-        match call.get("arguments") {
-            None | Some(Value::Null | Value::Object(_)) => {}
-            Some(_) => return Err(CallError::ArgumentsNotAnObject),
-        }
-        match call.get("_meta") {
-            None | Some(Value::Null | Value::Object(_)) => {}
-            Some(_) => return Err(CallError::MetaNotAnObject),
+        for (key, _) in call.meta() {
+            not_folded(&key.decode(), &META_KEYS)?;
         }
         Ok(call)
     }
@@ -126,10 +135,20 @@ impl<'a> CallToolRequestParams<'a> {
         member.map(|(_, value)| value)
     }
 
+    /// The arguments: an object or `null`, where there are any.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&Value<'a>> {
+        self.member_at(self.arguments)
+    }
+
     /// The members of `_meta`; none when it is absent.
     #[must_use]
     pub fn meta(&self) -> &[(Text<'a>, Value<'a>)] {
-        self.get("_meta").map_or(&[], Value::members)
+        self.member_at(self.meta).map_or(&[], Value::members)
+    }
+
+    fn member_at(&self, at: Option<usize>) -> Option<&Value<'a>> {
+        self.members.get(at?).map(|(_, value)| value)
     }
 
     /// The progress token as it was written: MCP allows a string or an integer.
@@ -163,11 +182,11 @@ impl<'a> CallToolRequestParams<'a> {
     }
 }
 
-fn folded_key(members: &[(Text<'_>, Value<'_>)], known: &[&str]) -> Option<String> {
-    let keys = members.iter().map(|(key, _)| key.decode());
-    keys.into_iter()
-        .find(|key| folds_to_one_of(key, known))
-        .map(|key| shown_key(&key))
+fn not_folded(key: &str, known: &[&str]) -> Result<(), CallError> {
+    if folds_to_one_of(key, known) {
+        return Err(CallError::FoldedKey(shown_key(key)));
+    }
+    Ok(())
 }
 
 /// One tool of a `tools/list` result.
