@@ -59,6 +59,8 @@ struct Fetch {
     generation: u64,
     /// The `_meta` that a stateless upstream wants to see, as JSON.
     meta: Option<String>,
+    /// The shortest lifetime of a page so far, in milliseconds.
+    ttl_ms: Option<u64>,
 }
 
 /// The list, and how it is read.
@@ -134,6 +136,7 @@ impl Catalogue {
             pages: 0,
             tools: BTreeMap::new(),
             generation: self.generation,
+            ttl_ms: None,
             meta,
         });
     }
@@ -185,6 +188,11 @@ impl Catalogue {
             return (Next::Settled, None);
         };
         add_tools(&mut fetch.tools, page.tools);
+        // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; nobody
+        // need say there that the list has changed.
+        let stateless = fetch.meta.is_some();
+        let ttl_ms = page.ttl_ms.or(stateless.then_some(0));
+        fetch.ttl_ms = fetch.ttl_ms.into_iter().chain(ttl_ms).min();
         let bytes: usize = fetch
             .tools
             .iter()
@@ -203,7 +211,7 @@ impl Catalogue {
             self.start(fetch.meta);
             return (Next::Ask, None);
         }
-        self.settle(fetch.tools, page.ttl_ms, now);
+        self.settle(fetch.tools, fetch.ttl_ms, now);
         (Next::Settled, None)
     }
 

@@ -169,4 +169,11 @@ fn a_list_with_a_lifetime_is_read_again_after_it_but_not_all_the_time() {
     let mut catalogue = started();
     catalogue.answered(Some(r#"{"tools":[],"ttlMs":"for ever"}"#), T0);
     assert!(!catalogue.is_settled(T0 + Duration::from_secs(5)));
+    // The page that lives shortest counts.
+    let mut catalogue = started();
+    let first = r#"{"tools":[],"ttlMs":10000,"nextCursor":"2"}"#;
+    assert_eq!(catalogue.answered(Some(first), T0).0, Next::Ask);
+    catalogue.answered(Some(r#"{"tools":[],"ttlMs":60000}"#), T0);
+    assert!(catalogue.is_settled(T0 + Duration::from_secs(9)));
+    assert!(!catalogue.is_settled(T0 + Duration::from_secs(10)));
 }

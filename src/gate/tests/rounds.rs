@@ -661,3 +661,28 @@ fn mode_all_asks_about_reads_as_well() {
     says(&mut scene, &retry(&read, 2, yes(), &state));
     scene.expect_forwarded(2);
 }
+
+// SPEC 2026-07-28, caching: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; DESIGN:
+// "modern: by `ttlMs`, with a floor".
+#[test]
+fn a_list_without_a_lifetime_is_read_again_after_a_while() {
+    let mut scene = Scene::new();
+    let free = modern(1, "read_note", json!({}));
+    let run = |scene: &mut Scene| {
+        says(scene, &free);
+        scene.expect_forwarded(1);
+        scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+        scene.take_client();
+    };
+    run(&mut scene);
+    scene.advance(secs(4));
+    // The floor: not asked for again.
+    scene.client_says(&free);
+    scene.expect_forwarded(1);
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    scene.take_client();
+    scene.advance(secs(1));
+    scene.client_says(&free);
+    assert!(scene.take_list_request().is_some());
+    scene.expect_nothing();
+}
