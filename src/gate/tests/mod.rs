@@ -18,5 +18,6 @@ mod lists;
 mod properties;
 mod rounds;
 mod scene;
+mod schemas;
 mod transcripts;
 mod unreadable;

@@ -37,6 +37,8 @@ pub(super) struct Scene {
     pub(super) client: VecDeque<String>,
     /// Lines that the upstream has got and no test has looked at yet.
     pub(super) upstream: VecDeque<String>,
+    /// What the peers have said, oldest first.
+    pub(super) heard: Vec<String>,
     /// Audit lines, oldest first.
     pub(super) log: Vec<Value>,
     /// All that happened, oldest first, with the time of each.
@@ -87,6 +89,7 @@ impl Scene {
             },
             client: VecDeque::new(),
             upstream: VecDeque::new(),
+            heard: Vec::new(),
             log: Vec::new(),
             journal: Vec::new(),
             warnings: Vec::new(),
@@ -272,6 +275,9 @@ impl Scene {
     // ---- what the relay does
 
     fn carry_out(&mut self, frame: &[u8]) {
+        if !frame.is_empty() {
+            self.heard.push(String::from_utf8_lossy(frame).into_owned());
+        }
         while let Some(output) = self.gate.poll_output() {
             match output {
                 Output::ToClient(payload) => {
