@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use approval_proxy::audit::record::{Decided, Forwarded, Line, Origin, Outcome, Timestamp};
+use approval_proxy::audit::record::{Decided, Fate, Forwarded, Line, Origin, Outcome, Timestamp};
 use approval_proxy::ledger::LedgerFile;
 use approval_proxy::mcp::json::Value;
 use approval_proxy::mcp::message::RequestId;
@@ -59,5 +59,5 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         call: None,
         engine: None,
     };
-    Line::decided(&record, String::new())
+    Line::decided(&record, &mut Fate::default(), String::new())
 }

@@ -140,6 +140,55 @@ pub struct Decided<'a> {
     pub engine: Option<&'a str>,
 }
 
+/// What a line says between a call's arguments and its duration. Keeps its text, since most
+/// lines say the same there as the one before.
+#[derive(Debug, Default)]
+pub struct Fate {
+    said: Option<(Outcome, Risk, Mode, bool, Forwarded)>,
+    reason: String,
+    policy_reason: Option<String>,
+    text: String,
+}
+
+impl Fate {
+    /// The members of this record, each after a comma.
+    fn of(&mut self, record: &Decided<'_>) -> &str {
+        let said = (
+            record.outcome,
+            record.risk,
+            record.mode,
+            record.dry_run,
+            record.forwarded,
+        );
+        let is_same = self.said == Some(said)
+            && self.reason == record.reason
+            && self.policy_reason.as_deref() == record.policy_reason;
+        if !is_same {
+            self.said = Some(said);
+            record.reason.clone_into(&mut self.reason);
+            self.policy_reason = record.policy_reason.map(str::to_owned);
+            self.text.clear();
+            write_fate(record, &mut self.text);
+        }
+        &self.text
+    }
+}
+
+fn write_fate(record: &Decided<'_>, out: &mut String) {
+    word("decision", record.outcome.as_str(), out);
+    word("risk", record.risk.as_str(), out);
+    text("reason", record.reason, out);
+    if let Some(reason) = record.policy_reason {
+        text("policy_reason", reason, out);
+    }
+    word("mode", record.mode.as_str(), out);
+    let truth = |value| if value { "true" } else { "false" };
+    out.push_str(r#","dry_run":"#);
+    out.push_str(truth(record.dry_run));
+    out.push_str(r#","forwarded":"#);
+    out.push_str(truth(record.forwarded == Forwarded::Yes));
+}
+
 /// A line that has no place in the log yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -150,7 +199,7 @@ pub struct Line {
 impl Line {
     /// The line of a decision, written into `memory`, whose content is lost.
     #[must_use]
-    pub fn decided(record: &Decided<'_>, memory: String) -> Line {
+    pub fn decided(record: &Decided<'_>, fate: &mut Fate, memory: String) -> Line {
         let digest = match record.call {
             Some(_) => StringDigest::Sha256,
             None => StringDigest::Blake3,
@@ -163,18 +212,7 @@ impl Line {
             Some(args) => write_redacted(args, digest, &mut body),
             None => body.push_str("null"),
         }
-        word("decision", record.outcome.as_str(), &mut body);
-        word("risk", record.risk.as_str(), &mut body);
-        text("reason", record.reason, &mut body);
-        if let Some(reason) = record.policy_reason {
-            text("policy_reason", reason, &mut body);
-        }
-        word("mode", record.mode.as_str(), &mut body);
-        let truth = |value| if value { "true" } else { "false" };
-        body.push_str(r#","dry_run":"#);
-        body.push_str(truth(record.dry_run));
-        body.push_str(r#","forwarded":"#);
-        body.push_str(truth(record.forwarded == Forwarded::Yes));
+        body.push_str(fate.of(record));
         body.push_str(r#","duration_ms":"#);
         milliseconds(record.duration, &mut body);
         if let Some(id) = record.request_id {
@@ -308,7 +346,7 @@ mod tests {
     fn a_decision_line_has_every_key_of_the_contract() {
         let args = Value::parse(r#"{"table":"users"}"#).unwrap();
         let mut out = String::new();
-        Line::decided(&decided(&args), String::new()).write(41, &mut out);
+        Line::decided(&decided(&args), &mut Fate::default(), String::new()).write(41, &mut out);
         assert_eq!(
             out,
             concat!(
@@ -319,6 +357,39 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_line_says_its_own_whatever_the_one_before_said() {
+        let args = Value::Null;
+        let base = decided(&args);
+        let change = |change: fn(&mut Decided<'_>)| {
+            let mut record = base.clone();
+            change(&mut record);
+            record
+        };
+        let records = [
+            base.clone(),
+            base.clone(),
+            change(|record| record.outcome = Outcome::Denied),
+            change(|record| record.risk = Risk::Low),
+            change(|record| record.mode = Mode::All),
+            change(|record| record.dry_run = true),
+            change(|record| record.forwarded = Forwarded::No),
+            change(|record| record.reason = "other"),
+            change(|record| record.policy_reason = None),
+            change(|record| record.policy_reason = Some("other")),
+        ];
+        let mut kept = Fate::default();
+        for first in &records {
+            for second in &records {
+                let _ = Line::decided(first, &mut kept, String::new());
+                assert_eq!(
+                    Line::decided(second, &mut kept, String::new()),
+                    Line::decided(second, &mut Fate::default(), String::new())
+                );
+            }
+        }
     }
 
     #[test]
@@ -339,7 +410,7 @@ mod tests {
         record.tool = "a\"\n{}";
         record.reason = "b\u{1b}\r\n";
         let mut out = String::new();
-        Line::decided(&record, "left over".to_owned()).write(1, &mut out);
+        Line::decided(&record, &mut Fate::default(), "left over".to_owned()).write(1, &mut out);
         assert_eq!(out.matches('\n').count(), 1);
         let line: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(line["tool"], "a\"\n{}");

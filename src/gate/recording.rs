@@ -144,7 +144,7 @@ impl Gate {
             call: finding.digest,
             engine: finding.engine,
         };
-        Line::decided(&record, memory)
+        Line::decided(&record, &mut self.fate, memory)
     }
 
     /// Records a call that was refused before it could be held, so without its arguments.
@@ -174,7 +174,7 @@ impl Gate {
             call: None,
             engine: None,
         };
-        let line = Line::decided(&record, String::new());
+        let line = Line::decided(&record, &mut self.fate, String::new());
         self.put(Output::Record(line));
     }
 

@@ -18,7 +18,7 @@ use super::rounds::Rounds;
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
-use crate::audit::record::{Line, Origin, Outcome, Timestamp};
+use crate::audit::record::{Fate, Line, Origin, Outcome, Timestamp};
 use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
@@ -83,6 +83,8 @@ pub struct Gate {
     /// Whether `CloseUpstream` has been put out.
     closing: bool,
     outputs: VecDeque<Output>,
+    /// What the newest decision line said.
+    pub(super) fate: Fate,
     /// Memory of lines that were written, for the next ones.
     pub(super) line_memory: Vec<String>,
 }
@@ -130,6 +132,7 @@ impl Gate {
             upstream: Peer::Open,
             closing: false,
             outputs: VecDeque::new(),
+            fate: Fate::default(),
             line_memory: Vec::new(),
         }
     }
