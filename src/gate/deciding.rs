@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::from_client::{ID_IN_USE, TOO_MANY};
 use super::handshake::CannotAsk;
 use super::held::{Approved, AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
+use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
@@ -14,7 +15,7 @@ use super::state::{Gate, InFlight, Now, Peer};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
 use crate::audit::record::{Forwarded, Outcome};
-use crate::mcp::json::{Text, Value, write_string};
+use crate::mcp::json::Value;
 use crate::mcp::message::{Id, Kind, read_message};
 use crate::mcp::mrtr::REQUEST_STATE;
 use crate::mcp::tool::{CallError, CallToolRequestParams};
@@ -308,7 +309,8 @@ impl Gate {
             return self.tell_refused(&held, Outcome::Cancelled, &refusal, None, None, now);
         }
         if !self.catalogue.is_settled(now.elapsed) {
-            return self.want_list(era, None, now);
+            let meta = with_params(&held.text, stateless_meta).flatten();
+            return self.want_list(era, meta, now);
         }
         let name = held.tool.clone();
         if self.definition_of(&name) == asked_as.definition {
@@ -527,40 +529,3 @@ pub(super) fn with_params<T>(
     let params = CallToolRequestParams::read(params, tree).ok()?;
     Some(then(&params))
 }
-
-/// The `_meta` that a stateless upstream wants to see with `tools/list`: the call's own
-/// protocol fields, as JSON. `None` for a legacy call.
-///
-/// SPEC 2026-07-28: "Client requests carry the following `io.modelcontextprotocol/*` fields
-/// in `_meta`; fields marked as required MUST be included on every request".
-fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
-    params.protocol_version()?;
-    let mut out = String::from("{");
-    let fields = params
-        .meta()
-        .iter()
-        .map(|(key, value)| (Text::decode(key), value));
-    let fields: Vec<(_, &Value<'_>)> = fields
-        .filter(|(key, _)| STATELESS_FIELDS.contains(&&**key))
-        .collect();
-    for (i, (key, value)) in fields.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        write_string(key, &mut out);
-        out.push(':');
-        value.write_canonical(&mut out);
-    }
-    out.push('}');
-    // It is sent again with every page; the upstream may refuse a list without it.
-    (out.len() <= MAX_LIST_META).then_some(out)
-}
-
-/// The largest `_meta` that is repeated with `tools/list`.
-const MAX_LIST_META: usize = 64 * 1024;
-
-const STATELESS_FIELDS: [&str; 3] = [
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-];

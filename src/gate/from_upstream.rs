@@ -2,7 +2,7 @@
 //!
 //! Nothing that the upstream sends is judged; only answers to our own requests stay here.
 
-use std::collections::btree_map::Entry;
+use std::collections::hash_map::Entry;
 
 use rmcp::model::ErrorCode;
 

@@ -10,6 +10,7 @@ mod from_upstream;
 mod handshake;
 mod held;
 mod ids;
+mod list_meta;
 mod output;
 mod permit;
 mod recording;

@@ -2,9 +2,10 @@
 //!
 //! The transitions stand in `from_client`, `from_upstream`, `deciding` and `asking`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use rmcp::model::ErrorCode;
 
 use super::catalogue::Catalogue;
@@ -68,7 +69,7 @@ pub struct Gate {
     pub(super) rounds: Rounds,
     pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
-    pub(super) in_flight: BTreeMap<RequestId, InFlight>,
+    pub(super) in_flight: HashMap<RequestId, InFlight, RandomState>,
     /// Prompts that the client may still answer, too late.
     pub(super) retired_prompts: RetiredIds,
     /// Lists that the upstream may still send, too late.
@@ -122,7 +123,7 @@ impl Gate {
             question_by_prompt: BTreeMap::new(),
             rounds: Rounds::default(),
             sealer,
-            in_flight: BTreeMap::new(),
+            in_flight: HashMap::default(),
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
             next_key: 0,
@@ -258,7 +259,9 @@ impl Gate {
     /// The upstream has gone; `how` says so in words. Everything that waits is answered.
     pub fn upstream_closed(&mut self, how: &str, now: Now) {
         self.upstream_closing(how, now);
-        for id in std::mem::take(&mut self.in_flight).into_keys() {
+        let mut ids: Vec<RequestId> = std::mem::take(&mut self.in_flight).into_keys().collect();
+        ids.sort();
+        for id in ids {
             self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, how.to_owned());
         }
     }

@@ -153,6 +153,16 @@ impl<'a> Value<'a> {
         Ok(value)
     }
 
+    /// A string that holds nothing which JSON would escape.
+    #[must_use]
+    pub fn string(plain: &'a str) -> Value<'a> {
+        Value::String(Text {
+            raw: plain,
+            escaped: false,
+            lone_surrogate: false,
+        })
+    }
+
     /// Reads exactly one value in which half a surrogate pair counts as U+FFFD: for what a
     /// server says of itself, where one broken emoji must not spoil the rest.
     ///

@@ -155,7 +155,11 @@ impl<'a> CallToolRequestParams<'a> {
     #[must_use]
     pub fn progress_token(&self) -> Option<&Value<'a>> {
         self.meta_member("progressToken")
-            .filter(|value| matches!(value, Value::String(_) | Value::Number(_)))
+            .filter(|value| match value {
+                Value::String(_) => true,
+                Value::Number(token) => !token.contains(['.', 'e', 'E']),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+            })
     }
 
     /// The revision named in `_meta`, which marks a request as stateless (2026-07-28 and later).

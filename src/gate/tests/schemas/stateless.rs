@@ -146,7 +146,6 @@ fn a_state_that_is_good_for_nothing() {
 }
 
 #[test]
-#[ignore = "`deciding::confirm` asks for the list without the `_meta` that its revision wants"]
 fn a_tool_that_changes_while_a_human_is_asked() {
     let round = [LIST, QUESTION];
     let made = [&round[..], &round, &round, &round, &[LIST, REFUSAL]].concat();
@@ -216,7 +215,6 @@ fn an_approved_call_that_the_upstream_asks_about() {
 }
 
 #[test]
-#[ignore = "`deciding::confirm` asks for the list without the `_meta` that its revision wants"]
 fn a_tool_that_changes_between_two_rounds() {
     story(&[LIST, QUESTION, CALL, QUESTION, LIST, REFUSAL], || {
         let mut scene = Scene::new();
@@ -401,7 +399,6 @@ fn list_for_a_malformed(key: &str, value: Option<Value>) {
 }
 
 #[test]
-#[ignore = "the list is asked for with what a call has in `_meta`, be it good or not"]
 fn a_list_that_a_malformed_call_needs() {
     list_for_a_malformed(CAPABILITIES, None);
     list_for_a_malformed(CAPABILITIES, Some(json!(7)));

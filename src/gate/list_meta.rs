@@ -1,0 +1,68 @@
+//! What goes with our own `tools/list` in the modern era.
+//!
+//! When the list is asked for is decided in `deciding`.
+
+use crate::mcp::json::{Value, write_string};
+use crate::mcp::revision::STATELESS;
+use crate::mcp::tool::{
+    CallToolRequestParams, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_PROTOCOL_VERSION,
+};
+
+/// The `_meta` that a stateless upstream wants to see with `tools/list`: the call's own
+/// protocol fields, as JSON. `None` for a legacy call.
+///
+/// SPEC 2026-07-28: "Client requests carry the following `io.modelcontextprotocol/*` fields
+/// in `_meta`; fields marked as required MUST be included on every request". What the call
+/// lacks of them, or has wrong, is made good: one malformed call must not spoil the list.
+pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
+    let version = params.protocol_version()?;
+    let write = |fields: &[(&str, &Value<'_>)]| {
+        let mut out = String::new();
+        for (key, value) in fields {
+            out.push_str(if out.is_empty() { "{" } else { "," });
+            write_string(key, &mut out);
+            out.push(':');
+            value.write_canonical(&mut out);
+        }
+        out.push('}');
+        out
+    };
+    let ours = Value::string(STATELESS);
+    let version = if matches!(version, Value::String(_)) {
+        version
+    } else {
+        &ours
+    };
+    let none = Value::Object(Vec::new());
+    let capabilities = params.client_capabilities();
+    let capabilities = capabilities.filter(|value| is_capabilities(value));
+    let mut fields = vec![
+        (META_PROTOCOL_VERSION, version),
+        (META_CLIENT_CAPABILITIES, capabilities.unwrap_or(&none)),
+    ];
+    let info = params.client_info().filter(|info| is_implementation(info));
+    fields.extend(info.map(|info| (META_CLIENT_INFO, info)));
+    let out = write(&fields);
+    // It is sent again with every page.
+    if out.len() <= MAX_LIST_META {
+        return Some(out);
+    }
+    Some(write(&[
+        (META_PROTOCOL_VERSION, &ours),
+        (META_CLIENT_CAPABILITIES, &none),
+    ]))
+}
+
+/// Whether this lists capabilities as the schema's `ClientCapabilities` demands.
+fn is_capabilities(value: &Value<'_>) -> bool {
+    value.is_object() && value.members().iter().all(|(_, value)| value.is_object())
+}
+
+/// Whether this names a client as the schema's `Implementation` demands.
+fn is_implementation(info: &Value<'_>) -> bool {
+    let is_text = |key| matches!(info.get(key), Some(Value::String(_)));
+    is_text("name") && is_text("version")
+}
+
+/// The largest `_meta` that is repeated with `tools/list`.
+const MAX_LIST_META: usize = 64 * 1024;
