@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::from_client::{ID_IN_USE, TOO_MANY};
 use super::handshake::CannotAsk;
-use super::held::{Approved, AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
+use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
@@ -24,8 +24,6 @@ use crate::policy::{Action, Decision, Listing, Risk};
 /// What all held calls together may take, beside the first: the number alone bounds little
 /// where each may be as large as a message.
 const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
-/// How often a tool may change under one call before nobody is asked again.
-const MAX_CHANGES: u32 = 3;
 
 impl Gate {
     /// A `tools/call` from the client: its text, its id and whether its envelope is plain, and
@@ -112,7 +110,7 @@ impl Gate {
     }
 
     /// The policy's answer, if it needs no list or the list is settled.
-    fn decide(&mut self, name: &str, now: Now) -> Option<Decision> {
+    pub(super) fn decide(&mut self, name: &str, now: Now) -> Option<Decision> {
         if !self.catalogue.is_settled(now.elapsed) {
             return self.policy.decide_by_name(name);
         }
@@ -171,8 +169,8 @@ impl Gate {
     /// Whether there is no room to keep one more call back, of so many bytes: among those that
     /// wait, or whose question is out.
     pub(super) fn is_full(&self, bytes: usize) -> bool {
-        let waiting = self.held.len() + self.rounds.len();
-        let kept = self.held_bytes + self.rounds.bytes();
+        let waiting = self.held.len() + self.open_states.len();
+        let kept = self.held_bytes + self.open_states.bytes();
         waiting >= self.settings.max_pending || (waiting > 0 && kept + bytes > MAX_HELD_BYTES)
     }
 
@@ -235,7 +233,7 @@ impl Gate {
     }
 
     /// Somebody waits for the list: asks for it, as soon as the era allows.
-    fn want_list(&mut self, era: Era, meta: Option<String>, now: Now) {
+    pub(super) fn want_list(&mut self, era: Era, meta: Option<String>, now: Now) {
         self.catalogue.want(now.elapsed);
         let may_ask = match era {
             Era::Stateless => true,
@@ -289,103 +287,12 @@ impl Gate {
         }
     }
 
-    /// Something lets a held call run. INVARIANT 2: it runs only if the tool is still what
-    /// was shown; otherwise it is asked about again.
-    pub(super) fn confirm(&mut self, key: HeldKey, verdict: &Verdict, now: Now) {
-        let Some(held) = self.held.get_mut(&key) else {
-            return;
-        };
-        let Some(asked_as) = held.asked_as.clone() else {
-            return self.fail_held(key, "the call was never asked about", now);
-        };
-        held.stage = Stage::Confirm(verdict.clone());
-        let era = held.era;
-        if self.client == Peer::Gone {
-            // INVARIANT 3: a client that is lost before its call runs is a refusal.
-            let Some(held) = self.take_held(key) else {
-                return;
-            };
-            let refusal = Refusal::Cancelled;
-            return self.tell_refused(&held, Outcome::Cancelled, &refusal, None, None, now);
-        }
-        if !self.catalogue.is_settled(now.elapsed) {
-            let meta = with_params(&held.text, stateless_meta).flatten();
-            return self.want_list(era, meta, now);
-        }
-        let name = held.tool.clone();
-        if self.definition_of(&name) == asked_as.definition {
-            let approved = self.take_held(key).map(|held| (held, asked_as));
-            if let Some((held, asked_as)) = approved {
-                self.release_approved(&held, asked_as, verdict, now);
-            }
-            return;
-        }
-        self.ask_anew(key, &asked_as, now);
-    }
-
-    /// Releases a call, already taken out, that a human let run.
-    fn release_approved(&mut self, held: &Held, asked_as: AskedAs, verdict: &Verdict, now: Now) {
-        let risk = asked_as.decision.risk;
-        let policy_reason = asked_as.decision.reason.text();
-        let digest = Some(asked_as.digest);
-        let expected = match held.era {
-            Era::Legacy => InFlight::Any,
-            // Its answer may be a question of the upstream's.
-            Era::Stateless => InFlight::Approved(Box::new(Approved {
-                tool: held.tool.clone(),
-                asked_as,
-                engine: verdict.engine,
-                round: held.round,
-            })),
-        };
-        let finding = Finding {
-            outcome: verdict.outcome,
-            risk,
-            reason: &verdict.reason,
-            policy_reason: Some(&policy_reason),
-            forwarded: Forwarded::Yes,
-            digest,
-            engine: Some(verdict.engine),
-        };
-        self.with_held(held, now, |gate, call, text| {
-            let payload = Payload::Text(text);
-            gate.release(call, &finding, payload, NeededApproval::Yes, expected, now);
-        });
-    }
-
-    /// The tool is no longer what a call was asked about as.
-    fn ask_anew(&mut self, key: HeldKey, asked_as: &AskedAs, now: Now) {
-        let Some(held) = self.held.get_mut(&key) else {
-            return;
-        };
-        held.changes += 1;
-        let refusal = match held.changes {
-            // It has run in part, with what the upstream knows of it; nobody was shown that.
-            _ if held.round > 0 => Some(Refusal::ChangedBetweenRounds),
-            changes if changes > MAX_CHANGES => Some(Refusal::KeepsChanging),
-            _ => None,
-        };
-        let name = held.tool.clone();
-        if let Some(refusal) = refusal {
-            let Some(held) = self.take_held(key) else {
-                return;
-            };
-            return self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
-        }
-        // A server that calls its tool harmless while a human is asked is not believed.
-        let decision = match self.decide(&name, now) {
-            Some(decision) if decision.action == Action::Ask => decision,
-            Some(_) | None => asked_as.decision.clone(),
-        };
-        self.ask_about_held(key, &decision, now);
-    }
-
     pub(super) fn definition_of(&self, name: &str) -> Option<DefinitionDigest> {
         self.catalogue.tool(name).map(|tool| tool.definition)
     }
 
     /// As [`Gate::ask_about`], for a call that has waited.
-    fn ask_about_held(&mut self, key: HeldKey, decision: &Decision, now: Now) {
+    pub(super) fn ask_about_held(&mut self, key: HeldKey, decision: &Decision, now: Now) {
         let Some(held) = self.held.get(&key) else {
             return;
         };
@@ -496,7 +403,7 @@ impl Gate {
     }
 
     /// Hands on a call, already taken out, with its text.
-    fn with_held(
+    pub(super) fn with_held(
         &mut self,
         held: &Held,
         now: Now,

@@ -4,6 +4,7 @@
 
 mod asking;
 mod catalogue;
+mod confirming;
 mod deciding;
 mod from_client;
 mod from_upstream;
@@ -11,6 +12,7 @@ mod handshake;
 mod held;
 mod ids;
 mod list_meta;
+mod open_states;
 mod output;
 mod permit;
 mod recording;

@@ -3,7 +3,6 @@
 //! What a call is asked about as is decided in `deciding`; what an approved call's answer may
 //! be, and which retry is the same call, is decided here.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use super::asking::ELICITATION;
 use super::deciding::with_params;
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, offers_forms};
-use super::held::{Approved, AskedAs, Era, Held, Stage, Verdict};
+use super::held::{Approved, Era, Held, Stage, Verdict};
+use super::open_states::{ENTRY, Outstanding};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
@@ -34,94 +34,6 @@ use crate::policy::Risk;
 const MAX_ROUNDS: u32 = 10;
 /// How long a state is good at most, also where a human's time has no limit.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// What an entry takes beside the text of a call, roughly.
-const ENTRY: usize = 1024;
-
-/// What a state that is out stands for.
-#[derive(Debug)]
-pub(super) enum Outstanding {
-    /// A human is asked about a call.
-    Question {
-        /// The call, whose request has been answered.
-        held: Held,
-        /// How many more yeses are needed, this question's included.
-        yeses_needed: u32,
-    },
-    /// The upstream asked something of an approved call.
-    Round(Approved),
-}
-
-impl Outstanding {
-    fn asked_as(&self) -> Option<&AskedAs> {
-        match self {
-            Outstanding::Question { held, .. } => held.asked_as.as_ref(),
-            Outstanding::Round(approved) => Some(&approved.asked_as),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        ENTRY
-            + match self {
-                Outstanding::Question { held, .. } => held.text.len(),
-                Outstanding::Round(_) => 0,
-            }
-    }
-}
-
-/// The states that are out, by nonce. A state is good while it stands here, and is taken out
-/// by the first retry that brings it: INVARIANT 2, one approval, one execution.
-///
-/// Bounded by its user: see [`Gate::is_full`].
-#[derive(Debug, Default)]
-pub(super) struct Rounds {
-    open: BTreeMap<Arc<str>, (Duration, Outstanding)>,
-    deadlines: BTreeSet<(Duration, Arc<str>)>,
-    bytes: usize,
-}
-
-impl Rounds {
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    /// What the open calls take, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// When the first of them runs out.
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
-    }
-
-    fn insert(&mut self, nonce: &str, deadline: Duration, outstanding: Outstanding) {
-        let nonce: Arc<str> = nonce.into();
-        self.bytes += outstanding.bytes();
-        self.deadlines.insert((deadline, Arc::clone(&nonce)));
-        self.open.insert(nonce, (deadline, outstanding));
-    }
-
-    fn get(&self, nonce: &str) -> Option<&Outstanding> {
-        self.open.get(nonce).map(|(_, outstanding)| outstanding)
-    }
-
-    fn take(&mut self, nonce: &str) -> Option<(Duration, Outstanding)> {
-        let (nonce, (deadline, outstanding)) = self.open.remove_entry(nonce)?;
-        self.bytes -= outstanding.bytes();
-        self.deadlines.remove(&(deadline, nonce));
-        Some((deadline, outstanding))
-    }
-
-    /// Takes out the one that runs out first, if its time is over by `now`.
-    fn take_expired(&mut self, now: Duration) -> Option<Outstanding> {
-        let (deadline, nonce) = self.deadlines.first()?;
-        if now < *deadline {
-            return None;
-        }
-        let nonce = Arc::clone(nonce);
-        self.take(&nonce).map(|(_, outstanding)| outstanding)
-    }
-}
 
 impl Gate {
     /// Answers a call, already taken out, with the question whether it may run.
@@ -171,7 +83,7 @@ impl Gate {
         let sealed = self.sealer.seal(&state);
         let question = mrtr::question(&held.id, &message, &sealed);
         let outstanding = Outstanding::Question { held, yeses_needed };
-        self.rounds.insert(&state.nonce, deadline, outstanding);
+        self.open_states.insert(&state.nonce, deadline, outstanding);
         self.send_to_client(question);
     }
 
@@ -186,7 +98,7 @@ impl Gate {
         // INVARIANT 2: what was asked about is the call without what a retry adds.
         let bare = mrtr::retry_for_upstream(text, None, Responses::Strip);
         let asked_as = self
-            .rounds
+            .open_states
             .get(&state.nonce)
             .and_then(Outstanding::asked_as);
         let (Some(bare), Some(asked_as)) = (bare, asked_as) else {
@@ -200,7 +112,7 @@ impl Gate {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         }
         // From here on the state is spent, whatever becomes of the call.
-        match self.rounds.take(&state.nonce) {
+        match self.open_states.take(&state.nonce) {
             None => self.refuse_state(call, &Refusal::SpentState, now),
             Some((deadline, Outstanding::Question { held, yeses_needed })) => {
                 let held = Held {
@@ -370,13 +282,13 @@ impl Gate {
             return;
         };
         let outstanding = Outstanding::Round(approved);
-        self.rounds.insert(&state.nonce, deadline, outstanding);
+        self.open_states.insert(&state.nonce, deadline, outstanding);
         self.send_to_client(text);
     }
 
     /// Time has passed: questions that no retry answered are over.
     pub(super) fn tick_rounds(&mut self, now: Now) {
-        while let Some(outstanding) = self.rounds.take_expired(now.elapsed) {
+        while let Some(outstanding) = self.open_states.take_expired(now.elapsed) {
             self.end_unanswered(
                 &outstanding,
                 Outcome::Timeout,
@@ -389,7 +301,7 @@ impl Gate {
 
     /// No retry can come any more.
     pub(super) fn end_rounds(&mut self, outcome: Outcome, why: Option<&str>, now: Now) {
-        while let Some(outstanding) = self.rounds.take_expired(Duration::MAX) {
+        while let Some(outstanding) = self.open_states.take_expired(Duration::MAX) {
             self.end_unanswered(&outstanding, outcome, &Refusal::Cancelled, why, now);
         }
     }

@@ -12,10 +12,10 @@ use super::catalogue::Catalogue;
 use super::handshake::Handshake;
 use super::held::{Approved, Delivery, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{RequestIds, RetiredIds};
+use super::open_states::OpenStates;
 use super::output::{Output, Payload, Ticket};
 use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
-use super::rounds::Rounds;
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
@@ -66,7 +66,7 @@ pub struct Gate {
     pub(super) questions: BTreeMap<QuestionKey, Question>,
     pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
     /// The states of 2026-07-28 that are out, and what they stand for.
-    pub(super) rounds: Rounds,
+    pub(super) open_states: OpenStates,
     pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
     pub(super) in_flight: HashMap<RequestId, InFlight, RandomState>,
@@ -121,7 +121,7 @@ impl Gate {
             held_by_id: BTreeMap::new(),
             questions: BTreeMap::new(),
             question_by_prompt: BTreeMap::new(),
-            rounds: Rounds::default(),
+            open_states: OpenStates::default(),
             sealer,
             in_flight: HashMap::default(),
             retired_prompts: RetiredIds::default(),
@@ -159,7 +159,7 @@ impl Gate {
         });
         let times = questions
             .chain(progress)
-            .chain([self.catalogue.deadline(), self.rounds.next_deadline()])
+            .chain([self.catalogue.deadline(), self.open_states.next_deadline()])
             .flatten();
         times.min()
     }
