@@ -8,7 +8,7 @@ use rmcp::model::ToolAnnotations;
 
 use super::deciding::with_params;
 use super::held::{
-    AskedAs, Delivery, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage, Verdict,
+    AskedAs, Delivery, Era, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage, Verdict,
 };
 use super::output::{Output, Payload};
 use super::refusal::Refusal;
@@ -79,6 +79,7 @@ impl Gate {
 
     /// The client answered a prompt.
     pub(super) fn answer_question(&mut self, key: QuestionKey, answer: Answer, now: Now) {
+        let has_changed = self.has_changed(key);
         let Some(question) = self.questions.get_mut(&key) else {
             return;
         };
@@ -100,6 +101,7 @@ impl Gate {
                 }
                 self.grant(key, &verdict, now);
             }
+            Answer::Approved { .. } if has_changed => self.ask_all_anew(key, now),
             Answer::Approved { .. } => {
                 question.yeses_needed -= 1;
                 let first = question.calls.first().copied();
@@ -194,6 +196,24 @@ impl Gate {
         self.settings.timeout_action == TimeoutAction::Approve && self.client_heard && !needs_two
     }
 
+    /// Whether a question is about a tool that is no longer what was shown.
+    fn has_changed(&self, key: QuestionKey) -> bool {
+        let question = self.questions.get(&key);
+        let first = question.and_then(|question| self.held.get(question.calls.first()?));
+        first.is_some_and(|held| !self.is_as_shown(held))
+    }
+
+    /// INVARIANT 2: a second yes is one to what the first was one to. Asks about all calls of a
+    /// question as they are now.
+    fn ask_all_anew(&mut self, key: QuestionKey, now: Now) {
+        let Some(question) = self.questions.remove(&key) else {
+            return;
+        };
+        for call in question.calls {
+            self.ask_anew(call, now);
+        }
+    }
+
     /// Lets all calls of a question run.
     fn grant(&mut self, key: QuestionKey, verdict: &Verdict, now: Now) {
         let Some(question) = self.questions.remove(&key) else {
@@ -240,7 +260,9 @@ impl Gate {
         for key in asked {
             self.abandon_question(key, &Refusal::NewSession, now);
         }
-        let approved = self.held.iter().filter(|(_, held)| match held.stage {
+        // Requests of 2026-07-28 belong to no session.
+        let legacy = self.held.iter().filter(|(_, held)| held.era == Era::Legacy);
+        let approved = legacy.filter(|(_, held)| match held.stage {
             Stage::Confirm(_) => true,
             Stage::List | Stage::Human(_) => false,
         });

@@ -47,7 +47,7 @@ impl Gate {
             }
             return;
         }
-        self.ask_anew(key, &asked_as, now);
+        self.ask_anew(key, now);
     }
 
     /// Releases a call, already taken out, that a human let run.
@@ -57,6 +57,8 @@ impl Gate {
         let digest = Some(asked_as.digest);
         let expected = match held.era {
             Era::Legacy => InFlight::Any,
+            // INVARIANT 2: what comes may be about another request, and no round of this call.
+            Era::Stateless if self.ambiguous.contains_any(&held.id) => InFlight::Any,
             // Its answer may be a question of the upstream's.
             Era::Stateless => InFlight::Approved(Box::new(Approved {
                 tool: held.tool.clone(),
@@ -80,8 +82,14 @@ impl Gate {
         });
     }
 
+    /// Whether a call's tool is still what the call was asked about as, as far as is known.
+    pub(super) fn is_as_shown(&self, held: &Held) -> bool {
+        let asked_as = held.asked_as.as_ref();
+        asked_as.is_some_and(|asked_as| asked_as.definition == self.definition_of(&held.tool))
+    }
+
     /// The tool is no longer what a call was asked about as.
-    fn ask_anew(&mut self, key: HeldKey, asked_as: &AskedAs, now: Now) {
+    pub(super) fn ask_anew(&mut self, key: HeldKey, now: Now) {
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
@@ -93,6 +101,7 @@ impl Gate {
             _ => None,
         };
         let name = held.tool.clone();
+        let before = held.asked_as.clone().map(|asked_as| asked_as.decision);
         if let Some(refusal) = refusal {
             let Some(held) = self.take_held(key) else {
                 return;
@@ -100,10 +109,11 @@ impl Gate {
             return self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
         }
         // A server that calls its tool harmless while a human is asked is not believed.
-        let decision = match self.decide(&name, now) {
-            Some(decision) if decision.action == Action::Ask => decision,
-            Some(_) | None => asked_as.decision.clone(),
-        };
-        self.ask_about_held(key, &decision, now);
+        let decision = self.decide(&name, now);
+        let decision = decision.filter(|decision| decision.action == Action::Ask);
+        match decision.or(before) {
+            Some(decision) => self.ask_about_held(key, &decision, now),
+            None => self.fail_held(key, "the call was never asked about", now),
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
+use super::rounds::check_fields;
 use super::state::{Gate, InFlight, Now, Peer};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
@@ -23,7 +24,7 @@ use crate::policy::{Action, Decision, Listing, Risk};
 
 /// What all held calls together may take, beside the first: the number alone bounds little
 /// where each may be as large as a message.
-const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
+pub(super) const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
 
 impl Gate {
     /// A `tools/call` from the client: its text, its id and whether its envelope is plain, and
@@ -328,6 +329,14 @@ impl Gate {
             return;
         };
         let era = held.era;
+        if era == Era::Stateless
+            && let Err(malformed) = check_fields(params)
+        {
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            return self.refuse_malformed(&held.id, Some(&held.tool), malformed, now);
+        }
         held.asked_as = Some(asked_as);
         if dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed)) {
             let verdict = Verdict {

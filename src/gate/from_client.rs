@@ -161,7 +161,9 @@ impl Gate {
         } else {
             InFlight::Any
         };
-        self.in_flight.insert(id.clone(), expected);
+        if self.in_flight.insert(id.clone(), expected).is_some() {
+            self.ambiguous.add(id.clone());
+        }
         self.relay_to_upstream(payload);
     }
 
@@ -186,7 +188,9 @@ impl Gate {
             }
             // SPEC: the receiver SHOULD NOT answer a cancelled request. A late answer is
             // relayed all the same.
-            self.in_flight.remove(&id);
+            if self.in_flight.remove(&id).is_some() {
+                self.ambiguous.add(id);
+            }
         }
         self.relay_to_upstream(payload);
     }

@@ -36,16 +36,42 @@ impl Gate {
                 Entry::Vacant(_) => return self.put(Output::ToClient(Payload::Frame)),
             }
         }
-        self.whole_from_upstream(line, now);
+        if let Err(why) = self.read_from_upstream(line, now) {
+            self.unreadable_from_upstream(line, &why);
+        }
     }
 
-    /// The upstream sent a line that is to be read whole: always right, and right for what
-    /// stands after its last newline, which may be torn.
-    pub fn whole_from_upstream(&mut self, line: &[u8], now: Now) {
-        let text = match line_text(line) {
-            Ok(text) => text,
-            Err(error) => return self.noise(line, &error.to_string()),
-        };
+    /// What the upstream sent after its last newline, which may be torn: read whole or not at
+    /// all.
+    pub fn rest_from_upstream(&mut self, line: &[u8], now: Now) {
+        if let Err(why) = self.read_from_upstream(line, now) {
+            self.noise(line, &why);
+        }
+    }
+
+    /// A line that only more lenient readers than ours can read. Where it looks like the result
+    /// that a request waits for, the client gets it, as it would without us; what it then brings
+    /// back as a state is none of ours. While a call is held, a second id in it could be that
+    /// call's: then the request fails.
+    fn unreadable_from_upstream(&mut self, line: &[u8], why: &str) {
+        let id = peek_result_id(line).filter(|id| !self.is_ours(id));
+        let expected = id.and_then(|id| self.in_flight.remove_entry(&id));
+        match expected {
+            Some((_, InFlight::Any | InFlight::Approved(_))) if self.held.is_empty() => {
+                self.put(Output::ToClient(Payload::Frame));
+            }
+            Some((id, _)) => {
+                let message = format!("the server's answer cannot be read: {why}");
+                self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, message);
+                self.noise(line, why);
+            }
+            None => self.noise(line, why),
+        }
+    }
+
+    /// Reads a line whole, or says why it cannot be.
+    fn read_from_upstream(&mut self, line: &[u8], now: Now) -> Result<(), String> {
+        let text = line_text(line).map_err(|error| error.to_string())?;
         match read_line(text) {
             Ok(Line::Blank) => {}
             Ok(Line::Message(message)) => {
@@ -68,9 +94,10 @@ impl Gate {
                     self.noise(entry.as_bytes(), &error.to_string());
                 }
             }
-            Err(unreadable) => self.noise(line, &unreadable.error.to_string()),
+            Err(unreadable) => return Err(unreadable.error.to_string()),
         }
         self.close_if_done();
+        Ok(())
     }
 
     /// The upstream sent a line longer than the cap; all but its ends is gone.

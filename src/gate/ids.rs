@@ -38,8 +38,7 @@ impl RequestIds {
     }
 }
 
-/// Ids of requests of ours that no longer wait. A late answer to one is swallowed: the other
-/// side has never heard of it. Remembers the newest thousand.
+/// Ids of requests that no longer wait, and may still be answered. Remembers the newest thousand.
 #[derive(Debug, Default)]
 pub(super) struct RetiredIds {
     known: HashSet<RequestId>,
@@ -59,9 +58,14 @@ impl RetiredIds {
         self.known.insert(id);
     }
 
+    /// Whether it is among them; for ids of ours, which are all text.
     pub(super) fn contains(&self, id: &RequestId) -> bool {
-        // Ours are all text; most peers count.
-        matches!(id, RequestId::Text(_)) && self.known.contains(id)
+        matches!(id, RequestId::Text(_)) && self.contains_any(id)
+    }
+
+    /// The same for ids of a peer's.
+    pub(super) fn contains_any(&self, id: &RequestId) -> bool {
+        self.known.contains(id)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::mcp::tool::{
 /// in `_meta`; fields marked as required MUST be included on every request". What the call
 /// lacks of them, or has wrong, is made good: one malformed call must not spoil the list.
 pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
-    let version = params.protocol_version()?;
+    params.protocol_version()?;
     let write = |fields: &[(&str, &Value<'_>)]| {
         let mut out = String::new();
         for (key, value) in fields {
@@ -27,17 +27,13 @@ pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<Strin
         out.push('}');
         out
     };
-    let ours = Value::string(STATELESS);
-    let version = if matches!(version, Value::String(_)) {
-        version
-    } else {
-        &ours
-    };
+    // Nobody can be asked in another version, and a wrong one would spoil the list for all.
+    let version = Value::string(STATELESS);
     let none = Value::Object(Vec::new());
     let capabilities = params.client_capabilities();
     let capabilities = capabilities.filter(|value| is_capabilities(value));
     let mut fields = vec![
-        (META_PROTOCOL_VERSION, version),
+        (META_PROTOCOL_VERSION, &version),
         (META_CLIENT_CAPABILITIES, capabilities.unwrap_or(&none)),
     ];
     let info = params.client_info().filter(|info| is_implementation(info));
@@ -48,7 +44,7 @@ pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<Strin
         return Some(out);
     }
     Some(write(&[
-        (META_PROTOCOL_VERSION, &ours),
+        (META_PROTOCOL_VERSION, &version),
         (META_CLIENT_CAPABILITIES, &none),
     ]))
 }

@@ -108,6 +108,17 @@ impl Refusal {
         }
     }
 
+    /// How much of the call has run.
+    fn what_ran(&self) -> &'static str {
+        if *self == Refusal::ChangedBetweenRounds {
+            "This round was not run, though the call may have run in part"
+        } else if *self == Refusal::SpentState {
+            "This request was not run"
+        } else {
+            "It was not run"
+        }
+    }
+
     /// What an agent may expect of trying again.
     fn outlook(&self) -> &'static str {
         match self {
@@ -200,9 +211,10 @@ pub(super) fn refused_result(
     explanation: Option<&Explanation>,
 ) -> String {
     let mut text = format!(
-        "The call of tool {} was {}. It was not run, and {}.",
+        "The call of tool {} was {}. {}, and {}.",
         quoted_name(tool),
         refusal.fate(),
+        refusal.what_ran(),
         refusal.outlook()
     );
     if let Some(Explanation { risk, mode, rule }) = explanation {

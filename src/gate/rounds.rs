@@ -9,7 +9,7 @@ use std::time::Duration;
 use rmcp::model::ErrorCode;
 
 use super::asking::ELICITATION;
-use super::deciding::with_params;
+use super::deciding::{MAX_HELD_BYTES, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, offers_forms};
 use super::held::{Approved, Era, Held, Stage, Verdict};
@@ -47,9 +47,6 @@ impl Gate {
             let refusal = Refusal::CannotAsk(CannotAsk::ClientGone);
             return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
         }
-        if let Err(cannot) = self.can_ask_by_result(params) {
-            return self.refuse_to_ask(&held, cannot, now);
-        }
         let (round, yeses_needed) = self.first_round(&held);
         let deadline = self.state_deadline(now);
         self.ask_until(held, params, round, yeses_needed, deadline, now);
@@ -64,6 +61,10 @@ impl Gate {
         deadline: Duration,
         now: Now,
     ) {
+        if !offers_forms_now(params) {
+            let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
+            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+        }
         // A state that is not ours belongs to nothing that we know of.
         let brings = |key| params.get(key).is_some();
         if brings(mrtr::REQUEST_STATE) || brings(mrtr::INPUT_RESPONSES) {
@@ -107,9 +108,18 @@ impl Gate {
         let digest = with_params(&bare, |params| {
             CallDigest::of(&self.settings.server, params, asked_as.definition.as_ref())
         });
+        // What is not a part of the call, such as white space, may have grown.
+        let kept = self.held_bytes + self.open_states.bytes() + text.len();
+        if kept > MAX_HELD_BYTES {
+            let (id, name) = (call.id.clone(), &call.params.name);
+            return self.refuse_call(now, Some(id), Some(name), TOO_MANY);
+        }
         let is_same = digest == Some(asked_as.digest) && call.era == Era::Stateless;
         if !is_same || !state.is_good_for(&asked_as.digest, now.elapsed) {
             return self.refuse_state(call, &Refusal::UnknownState, now);
+        }
+        if let Err(malformed) = check_fields(call.params) {
+            return self.refuse_malformed(call.id, Some(&call.params.name), malformed, now);
         }
         // From here on the state is spent, whatever becomes of the call.
         match self.open_states.take(&state.nonce) {
@@ -118,6 +128,8 @@ impl Gate {
                 let held = Held {
                     id: call.id.clone(),
                     text: bare.into(),
+                    // What the first request asked to hear of is over with it.
+                    progress: None,
                     ..held
                 };
                 self.answered_by_retry(held, call.params, yeses_needed, deadline, now);
@@ -142,10 +154,9 @@ impl Gate {
         let Some(answer) = answer else {
             // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the
             // missing information again". The human's time does not begin anew.
-            let round = match yeses_needed {
-                2.. => Round::FirstOfTwo,
-                _ if self.asks_twice(&held) => Round::Second,
-                _ => Round::First,
+            let round = match self.first_round(&held) {
+                (_, at_first) if yeses_needed < at_first => Round::Second,
+                (round, _) => round,
             };
             return self.ask_again(held, round, yeses_needed, deadline, now);
         };
@@ -192,10 +203,14 @@ impl Gate {
         deadline: Duration,
         now: Now,
     ) {
+        if !self.is_as_shown(&held) {
+            // INVARIANT 2: what is shown now is what a yes is for.
+            let key = self.keep(held);
+            return self.ask_anew(key, now);
+        }
         let text = Arc::clone(&held.text);
-        let _ = with_params(&text, |params| match self.can_ask_by_result(params) {
-            Err(cannot) => self.refuse_to_ask(&held, cannot, now),
-            Ok(()) => self.ask_until(held, params, round, yeses_needed, deadline, now),
+        let _ = with_params(&text, |params| {
+            self.ask_until(held, params, round, yeses_needed, deadline, now);
         });
     }
 
@@ -255,7 +270,8 @@ impl Gate {
         {
             "the server's `requestState` is larger than 1 MiB"
         } else {
-            let deadline = self.state_deadline(now);
+            // How long the upstream's question may take is not the operator's business.
+            let deadline = now.elapsed.saturating_add(LONGEST);
             approved.round += 1;
             return self.pass_on_question(id, result, state, approved, deadline);
         };
@@ -324,56 +340,35 @@ impl Gate {
         }
     }
 
-    /// Whether a stateless call can be answered with a question.
-    ///
-    /// SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not
-    /// declared support for in its capabilities", and those count for their request only.
-    fn can_ask_by_result(
-        &self,
-        params: &CallToolRequestParams<'_>,
-    ) -> Result<(), CannotAskByResult> {
-        let version = params.protocol_version().and_then(Value::as_str);
-        if version.as_deref() != Some(STATELESS) {
-            return Err(CannotAskByResult::Version(version.map(Into::into)));
-        }
-        match params.client_capabilities() {
-            Some(capabilities @ Value::Object(_)) if offers_forms(capabilities) => Ok(()),
-            Some(Value::Object(_)) => Err(CannotAskByResult::NoCapability),
-            Some(_) | None => Err(CannotAskByResult::Malformed),
-        }
-    }
-
-    /// Refuses a call, already taken out, about which nobody can be asked.
-    fn refuse_to_ask(&mut self, held: &Held, cannot: CannotAskByResult, now: Now) {
-        let (code, why, data) = match cannot {
-            CannotAskByResult::NoCapability => {
-                let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
-                return self.tell_refused(held, Outcome::Denied, &refusal, None, None, now);
-            }
-            CannotAskByResult::Malformed => (
+    /// Refuses a call that its own revision does not allow, or that is of one we do not know.
+    pub(super) fn refuse_malformed(
+        &mut self,
+        id: &RequestId,
+        name: Option<&str>,
+        malformed: Malformed,
+        now: Now,
+    ) {
+        let (code, why, data) = match malformed {
+            Malformed::Fields => (
                 ErrorCode::INVALID_PARAMS,
-                "`_meta` has no `io.modelcontextprotocol/clientCapabilities` that is an object",
+                "`_meta` lacks a `io.modelcontextprotocol/protocolVersion` that is a string, or a \
+                 `io.modelcontextprotocol/clientCapabilities` that is an object",
                 None,
             ),
             // SPEC: the error "MUST" list what is supported, and the client "SHOULD select a
             // mutually supported version […] and retry".
-            CannotAskByResult::Version(requested) => (
+            Malformed::Version(requested) => (
                 ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
                 "a human can be asked about this call in protocol version 2026-07-28 only",
                 Some(serde_json::json!({
                     "supported": [STATELESS],
-                    "requested": requested.unwrap_or_default(),
+                    "requested": requested,
                 })),
             ),
         };
-        let refusal = Refusal::Cancelled;
-        self.record_refused(held, Outcome::Error, &refusal, Some(why), now);
-        self.send_error_with(
-            Some(&held.id),
-            code,
-            format!("the call was not run: {why}"),
-            data,
-        );
+        self.record_unheld(now, name.unwrap_or_default(), Outcome::Error, why, Some(id));
+        let message = format!("the call was not run: {why}");
+        self.send_error_with(Some(id), code, message, data);
     }
 
     fn refuse_state(&mut self, call: &Call<'_>, refusal: &Refusal, now: Now) {
@@ -390,28 +385,47 @@ impl Gate {
         self.refuse(call, &finding, refusal, None, now);
     }
 
-    fn asks_twice(&self, held: &Held) -> bool {
-        let asked_as = held.asked_as.as_ref();
-        asked_as.is_some_and(|asked_as| self.needs_two(asked_as.decision.risk))
-    }
-
     fn state_deadline(&self, now: Now) -> Duration {
         let time = self.settings.timeout.unwrap_or(LONGEST).min(LONGEST);
         now.elapsed.saturating_add(time)
     }
 }
 
-/// Why a stateless call cannot be answered with a question.
+/// Why no human is asked about a stateless call.
 #[derive(Debug, PartialEq, Eq)]
-enum CannotAskByResult {
-    /// The request declares no elicitation by form.
-    NoCapability,
-    /// The request declares nothing at all, which its revision demands.
-    Malformed,
-    /// The request is of a revision that we do not know; holds its name.
-    Version(Option<String>),
+pub(super) enum Malformed {
+    /// It lacks what its revision demands.
+    Fields,
+    /// It is of a revision that we do not know; holds its name.
+    Version(String),
+}
+
+/// Checks the fields that each stateless request must have.
+///
+/// SPEC 2026-07-28: "A request missing any required field is malformed; the server MUST reject
+/// it".
+pub(super) fn check_fields(params: &CallToolRequestParams<'_>) -> Result<(), Malformed> {
+    let version = params.protocol_version().and_then(Value::as_str);
+    match version {
+        Some(version) if version == STATELESS => {}
+        Some(version) => return Err(Malformed::Version(version.chars().take(64).collect())),
+        None => return Err(Malformed::Fields),
+    }
+    match params.client_capabilities() {
+        Some(Value::Object(_)) => Ok(()),
+        Some(_) | None => Err(Malformed::Fields),
+    }
+}
+
+/// Whether the client can show a form for this request.
+///
+/// SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not declared
+/// support for in its capabilities", and those count for their request only.
+fn offers_forms_now(params: &CallToolRequestParams<'_>) -> bool {
+    params.client_capabilities().is_some_and(offers_forms)
 }
 
 fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    // Rounded up: the open state's own deadline is exact.
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

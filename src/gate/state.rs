@@ -70,7 +70,10 @@ pub struct Gate {
     pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
     pub(super) in_flight: HashMap<RequestId, InFlight, RandomState>,
-    /// Prompts that the client may still answer, too late.
+    /// Ids of the client's under which the upstream may still answer another request.
+    pub(super) ambiguous: RetiredIds,
+    /// Prompts that the client may still answer, too late. A late answer is swallowed: the
+    /// upstream has never heard of it.
     pub(super) retired_prompts: RetiredIds,
     /// Lists that the upstream may still send, too late.
     pub(super) retired_lists: RetiredIds,
@@ -124,6 +127,7 @@ impl Gate {
             open_states: OpenStates::default(),
             sealer,
             in_flight: HashMap::default(),
+            ambiguous: RetiredIds::default(),
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
             next_key: 0,

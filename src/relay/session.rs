@@ -262,7 +262,7 @@ impl Session {
             // A server that was ended in the middle of a line has torn it.
             (Peer::Upstream, Frame::Line(range)) => {
                 let line = self.upstream.frames.line(range);
-                self.gate.whole_from_upstream(line, now);
+                self.gate.rest_from_upstream(line, now);
                 self.effects.collect(&mut self.gate, Some(range), true);
             }
             (Peer::Upstream, Frame::Overlong { .. }) | (Peer::Client, _) => {

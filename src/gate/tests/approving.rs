@@ -108,6 +108,7 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
     scene.client_says(&json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}));
     scene.upstream.clear();
     scene.upstream_sends(r#"{"jsonrpc":"2.0","id":3,"result":{"content":[]},"id":7}"#);
+    assert!(scene.expect_error(3).contains("cannot be read"));
     scene.expect_nothing();
     scene.approve(&prompt);
     scene.expect_forwarded(7);
@@ -119,7 +120,7 @@ fn a_torn_last_line_of_the_upstream_is_no_answer() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&json!({"jsonrpc": "2.0", "id": 2, "method": "resources/read"}));
     scene.upstream.clear();
-    scene.gate.whole_from_upstream(
+    scene.gate.rest_from_upstream(
         br#"{"jsonrpc":"2.0","id":2,"result":{"contents":[{"text":"torn"}"#,
         scene.now,
     );

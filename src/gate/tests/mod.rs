@@ -17,6 +17,7 @@ mod eras;
 mod lists;
 mod properties;
 mod rounds;
+mod rounds_attacked;
 mod scene;
 mod schemas;
 mod transcripts;

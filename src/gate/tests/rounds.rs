@@ -9,7 +9,7 @@ use crate::policy::{Mode, Rules};
 const QUESTION: &str = "approval-proxy";
 
 /// A call in the words of 2026-07-28.
-fn modern(id: i64, tool: &str, arguments: Value) -> Value {
+pub(super) fn modern(id: i64, tool: &str, arguments: Value) -> Value {
     modern_with(id, tool, arguments, json!({"elicitation": {}}))
 }
 
@@ -24,7 +24,7 @@ fn modern_with(id: i64, tool: &str, arguments: Value, capabilities: Value) -> Va
 }
 
 /// The same call again, under another id, with what a retry brings.
-fn retry(call: &Value, id: i64, answers: Value, state: &Value) -> Value {
+pub(super) fn retry(call: &Value, id: i64, answers: Value, state: &Value) -> Value {
     let mut retry = call.clone();
     retry["id"] = json!(id);
     retry["params"]["inputResponses"] = answers;
@@ -32,7 +32,7 @@ fn retry(call: &Value, id: i64, answers: Value, state: &Value) -> Value {
     retry
 }
 
-fn yes() -> Value {
+pub(super) fn yes() -> Value {
     json!({QUESTION: {"action": "accept", "content": {"approved": true}}})
 }
 
@@ -42,7 +42,7 @@ fn no() -> Value {
 
 /// The client has got our question as the result of this request next; returns the state and
 /// the message.
-fn expect_question(scene: &mut Scene, id: i64) -> (Value, String) {
+pub(super) fn expect_question(scene: &mut Scene, id: i64) -> (Value, String) {
     let answer = scene.take_client();
     assert_eq!(answer["id"], id, "{answer}");
     let result = &answer["result"];
@@ -58,7 +58,7 @@ fn expect_question(scene: &mut Scene, id: i64) -> (Value, String) {
 }
 
 /// Calls a gated tool and returns the call and the state of the question about it.
-fn ask(scene: &mut Scene, id: i64) -> (Value, Value) {
+pub(super) fn ask(scene: &mut Scene, id: i64) -> (Value, Value) {
     let call = modern(id, "delete_user", json!({"id": 1}));
     scene.client_says(&call);
     scene.answer_lists();
@@ -67,17 +67,17 @@ fn ask(scene: &mut Scene, id: i64) -> (Value, Value) {
     (call, state)
 }
 
-fn says(scene: &mut Scene, message: &Value) {
+pub(super) fn says(scene: &mut Scene, message: &Value) {
     scene.client_says(message);
     scene.answer_lists();
 }
 
-fn expect_spent(scene: &mut Scene, id: i64) {
+pub(super) fn expect_spent(scene: &mut Scene, id: i64) {
     scene.expect_refused(id, "has been answered, or has run out");
     scene.expect_nothing();
 }
 
-fn expect_unknown(scene: &mut Scene, id: i64) {
+pub(super) fn expect_unknown(scene: &mut Scene, id: i64) {
     scene.expect_refused(id, "belong to no question");
     scene.expect_nothing();
 }
@@ -378,7 +378,7 @@ fn a_call_that_no_question_can_answer_is_an_error() {
     says(&mut scene, &bare);
     assert_eq!(scene.take_client()["error"]["code"], -32602);
     scene.expect_logged("error", false);
-    for version in [json!("2027-01-01"), json!("2025-11-25"), json!(7)] {
+    for version in [json!("2027-01-01"), json!("2025-11-25")] {
         let mut other = modern(1, "delete_user", json!({}));
         other["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = version.clone();
         says(&mut scene, &other);
@@ -401,7 +401,7 @@ fn a_call_that_no_question_can_answer_is_an_error() {
 
 /// The upstream asks something of the call that it has got under this id; returns what the
 /// client has got.
-fn upstream_asks(scene: &mut Scene, id: i64, state: Option<&str>) -> Value {
+pub(super) fn upstream_asks(scene: &mut Scene, id: i64, state: Option<&str>) -> Value {
     let mut result = json!({"resultType": "input_required",
         "inputRequests": {"theirs": {"method": "roots/list", "params": {}}}});
     if let Some(state) = state {
@@ -492,7 +492,8 @@ fn a_round_runs_out_like_a_question() {
     says(&mut scene, &retry(&call, 2, yes(), &state));
     scene.expect_forwarded(2);
     let wrapped = upstream_asks(&mut scene, 2, Some("s"));
-    scene.advance(secs(120));
+    // How long somebody else's question takes is not the operator's business; an hour is enough.
+    scene.advance(secs(3600));
     let lines = scene.decisions().len();
     assert_eq!(lines, 1, "the call has run, and has its line");
     says(&mut scene, &retry(&call, 3, json!({}), &wrapped));
