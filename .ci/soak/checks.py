@@ -222,8 +222,7 @@ def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> No
             tally[decision] += 1
             allowed = set(DECISIONS_OF[call.kind])
             if decision == "timeout" and "timeout" not in allowed and call.tool == "change":
-                # While a peer does not read, the proxy reads no answers either, and the time runs
-                # on: an answer that was written in time then counts as late.
+                # Written in time, and late all the same.
                 held_back.append((session.name, call.kind, call.n))
                 continue
             if session.killed:
@@ -242,8 +241,9 @@ def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> No
     checks.none(f"each line tells what happened ({counts})", odd)
     prompt_kinds = {"yes", "no", "cancel", "race"}
     in_time = sum(call.kind in prompt_kinds for _, call in calls)
-    # Few, or the proxy itself is slow.
-    too_many = held_back if len(held_back) > 0.02 * in_time else []
+    # While the upstream does not read, the proxy reads no answers either: a few come too late on a
+    # busy machine.
+    too_many = held_back if len(held_back) > 0.001 * in_time else []
     checks.none(f"answers on time count ({len(held_back)} of {in_time} were held back too long)", too_many)
     opened = sum(event == "open" for _, _, event, _ in log)
     closed = sum(event == "close" for _, _, event, _ in log)
