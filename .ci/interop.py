@@ -3,9 +3,10 @@
 
 Clients: the official Python SDK (`mcp`) and the official TypeScript ones (`@modelcontextprotocol/sdk`,
 `@modelcontextprotocol/client`). Servers: `@modelcontextprotocol/server-filesystem`,
-`@modelcontextprotocol/server-everything` and `mcp-server-git`, each on a temporary directory. The
-proxy stands between them. What the proxy says is never believed: every check looks at the files, at
-what the client got, or at what the same server answers without the proxy.
+`@modelcontextprotocol/server-everything` and `mcp-server-git`, and two of our own that speak both eras
+of the protocol by means of the Python SDK and of `@modelcontextprotocol/server`, each on a temporary
+directory. The proxy stands between them. What the proxy says is never believed: every check looks at
+the files, at what client and server got, or at what the same server answers without the proxy.
 
     .ci/interop.py PATH/TO/approval-proxy [--cache DIR] [--only WORD]
 
@@ -26,6 +27,7 @@ PYTHON_PACKAGES = ["mcp", "mcp-server-git"]
 NODE_PACKAGES = [
     "@modelcontextprotocol/sdk",
     "@modelcontextprotocol/client",
+    "@modelcontextprotocol/server",
     "@modelcontextprotocol/server-filesystem",
     "@modelcontextprotocol/server-everything",
 ]
@@ -61,7 +63,7 @@ def main() -> int:
 def install(cache: Path) -> Path:
     """Puts clients and servers into `cache`, if they are not there. Returns its python."""
     python = cache / "venv" / "bin" / "python"
-    imports = "import mcp, mcp_server_git"
+    imports = "from mcp import Client; import mcp_server_git"
     if not python.exists() or subprocess.run([python, "-c", imports], capture_output=True).returncode:
         subprocess.run([sys.executable, "-m", "venv", "--clear", cache / "venv"], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PYTHON_PACKAGES], check=True)
@@ -72,13 +74,13 @@ def install(cache: Path) -> Path:
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import everything, filesystem, git, same, typescript
+    from interop import at_once, eras, everything, filesystem, git, same, typescript
     from interop.checks import Checks, Setting
 
     sys.stdout.reconfigure(line_buffering=True)
     checks = Checks()
     print(f"# {versions(proxy, cache)}")
-    for part in (filesystem, everything, git, same, typescript):
+    for part in (filesystem, everything, git, same, eras, at_once, typescript):
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"
             if only not in name:

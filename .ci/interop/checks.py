@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 
+HERE = Path(__file__).resolve().parent
+
+
 class Checks:
     """Counts the checks and prints a line for each."""
 
@@ -44,7 +47,10 @@ class Setting:
             "filesystem": [node, str(programs / "mcp-server-filesystem"), str(self.files)],
             "everything": [node, str(programs / "mcp-server-everything")],
             "git": [sys.executable, "-m", "mcp_server_git", "--repository", str(self.files)],
+            "dual-python": [sys.executable, str(HERE / "dual_server.py"), str(self.files)],
+            "dual-typescript": [node, str(HERE / "dual_server.mjs"), str(cache), str(self.files)],
         }
+        self.servers["dual-both"] = [*self.servers["dual-python"], "--both"]
         self.direct = self.servers[server]
         self.logs = 0
         self.refill()

@@ -1,4 +1,4 @@
-"""The TypeScript clients through the proxy to all three servers; see `typescript.mjs`."""
+"""The TypeScript clients through the proxy to all servers; see `typescript.mjs`."""
 
 import json
 import shutil
@@ -23,9 +23,14 @@ async def second_generation(checks: Checks, setting: Setting) -> None:
     await drive(checks, setting, 2)
 
 
-async def drive(checks: Checks, setting: Setting, generation: int) -> None:
+async def both_eras(checks: Checks, setting: Setting) -> None:
+    """`@modelcontextprotocol/client`, in both eras, with servers that speak both."""
+    await drive(checks, setting, 2, "eras")
+
+
+async def drive(checks: Checks, setting: Setting, generation: int, scenes: str = "servers") -> None:
     make_repository(setting)
-    plan = {"generation": generation, "cache": str(setting.cache), "proxy": str(setting.proxy)}
+    plan = {"generation": generation, "scenes": scenes, "cache": str(setting.cache), "proxy": str(setting.proxy)}
     plan |= {"place": str(setting.place), "files": str(setting.files), "servers": setting.servers}
     with open(setting.place / "stderr.txt", "ab") as stderr:
         command = [shutil.which("node"), str(SCRIPT), json.dumps(plan)]
@@ -34,7 +39,7 @@ async def drive(checks: Checks, setting: Setting, generation: int) -> None:
         # The clients print hints of their own.
         if line.startswith(("ok - ", "not ok - ", "# ", "    found: ")):
             checks.take_over(line)
-    checks.equal(f"the script for generation {generation} runs to its end", result.returncode, 0)
+    checks.equal(f"the script for generation {generation}, {scenes}, runs to its end", result.returncode, 0)
 
 
-SECTIONS = [first_generation, second_generation]
+SECTIONS = [first_generation, second_generation, both_eras]
