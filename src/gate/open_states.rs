@@ -45,7 +45,7 @@ impl Outstanding {
 /// The states that are out, by nonce. A state is good while it stands here, and is taken out
 /// by the first retry that brings it: INVARIANT 2, one approval, one execution.
 ///
-/// Bounded by its user: see [`Gate::is_full`].
+/// Bounded by its user: see [`Gate::is_full`](super::state::Gate).
 #[derive(Debug, Default)]
 pub(super) struct OpenStates {
     open: BTreeMap<Arc<str>, (Duration, Outstanding)>,
