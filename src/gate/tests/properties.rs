@@ -12,13 +12,16 @@
 
 mod bytes;
 mod lines;
+mod modern;
 mod oracle;
 mod reading;
 mod steps;
 mod world;
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -27,49 +30,59 @@ use serde_json::json;
 use super::scene::Scene;
 use steps::{Setup, Theme};
 
-/// Plays random steps, and checks that enough calls went on for each of these reasons: a
-/// property about calls that never run would hold of a gate that does nothing.
-fn holds(theme: Theme, setup: impl Strategy<Value = Setup>, reasons: &[&str]) {
-    let seen = RefCell::new(BTreeMap::<String, u32>::new());
+/// Plays random cases, and checks that enough was seen of each of these: a property about calls
+/// that never run would hold of a gate that does nothing.
+fn holds<S: Strategy, K: Ord + Borrow<str> + Debug>(
+    cases: &S,
+    play: impl Fn(&S::Value) -> BTreeMap<K, u32>,
+    seen: &[&str],
+) {
+    let found = RefCell::new(BTreeMap::<K, u32>::new());
     // 256 cases, or as many as PROPTEST_CASES says.
     let config = Config {
         failure_persistence: None,
         ..Config::default()
     };
     let enough = config.cases / 40;
-    let played = TestRunner::new(config).run(&(setup, steps::steps(theme)), |(setup, steps)| {
-        for (reason, count) in world::play(&setup, &steps) {
-            *seen.borrow_mut().entry(reason).or_default() += count;
+    let played = TestRunner::new(config).run(cases, |case| {
+        for (what, count) in play(&case) {
+            *found.borrow_mut().entry(what).or_default() += count;
         }
         Ok(())
     });
     if let Err(failure) = played {
         panic!("{failure}");
     }
-    let seen = seen.into_inner();
-    for reason in reasons {
-        assert!(seen.get(*reason) > Some(&enough), "{reason} of {seen:?}");
+    let found = found.into_inner();
+    for what in seen {
+        assert!(found.get(*what) > Some(&enough), "{what} of {found:?}");
     }
+}
+
+/// Sessions of the legacy revisions.
+fn legacy(theme: Theme, setup: impl Strategy<Value = Setup>, reasons: &[&str]) {
+    let play = |(setup, steps): &(Setup, Vec<steps::Step>)| world::play(setup, steps);
+    holds(&(setup, steps::steps(theme)), play, reasons);
 }
 
 // DESIGN 1, 6: "No byte of a gated tools/call reaches the upstream before an affirmative
 // verdict for exactly that call", "an answer counts only from the side that was asked".
 #[test]
 fn no_gated_call_runs_without_a_yes_of_its_own() {
-    holds(Theme::Asking, steps::setup(), &["approved", "passed"]);
+    legacy(Theme::Asking, steps::setup(), &["approved", "passed"]);
 }
 
 // DESIGN 2: "If the definition changes while a human thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_while_the_list_changes() {
-    holds(Theme::Lists, steps::setup(), &["approved", "passed"]);
+    legacy(Theme::Lists, steps::setup(), &["approved", "passed"]);
 }
 
 // DESIGN 5: "Every other message, either way, known or unknown, is byte-identical and in
 // order; a waiting approval delays nobody else."
 #[test]
 fn what_is_not_gated_arrives_once_in_order_and_untouched() {
-    holds(Theme::Traffic, steps::setup(), &["passed"]);
+    legacy(Theme::Traffic, steps::setup(), &["passed"]);
 }
 
 // CONTRACT 4: "only approvals are cached, per client session".
@@ -77,7 +90,7 @@ fn what_is_not_gated_arrives_once_in_order_and_untouched() {
 fn a_cached_yes_covers_identical_calls_and_for_its_time_only() {
     let setup = (steps::setup(), prop_oneof![Just(2u64), Just(30)]);
     let setup = setup.prop_map(|(setup, ttl_secs)| Setup { ttl_secs, ..setup });
-    holds(Theme::Repeats, setup, &["approved"]);
+    legacy(Theme::Repeats, setup, &["approved"]);
 }
 
 // DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
@@ -88,7 +101,7 @@ fn silence_lets_a_call_run_only_after_a_prompt_that_was_delivered() {
         timeout_secs: Some(timeout),
         ..setup
     });
-    holds(Theme::Ends, setup, &["approved", "timeout"]);
+    legacy(Theme::Ends, setup, &["approved", "timeout"]);
 }
 
 // DESIGN 1, 3, CONTRACT 6: "The line is written before the call is forwarded", "every pending
@@ -99,7 +112,7 @@ fn every_call_has_one_end_and_one_line_whatever_breaks() {
         best_effort,
         ..setup
     });
-    holds(Theme::Ends, setup, &["approved", "passed"]);
+    legacy(Theme::Ends, setup, &["approved", "passed"]);
 }
 
 // CONTRACT 1: "log what would happen, block nothing".
@@ -110,7 +123,7 @@ fn a_dry_run_asks_nothing_and_lets_every_readable_call_through() {
         best_effort,
         ..setup
     });
-    holds(Theme::Ends, setup, &["dry_run", "passed"]);
+    legacy(Theme::Ends, setup, &["dry_run", "passed"]);
 }
 
 // Found by the properties: a second answer to the gate's own `tools/list` went to the client,

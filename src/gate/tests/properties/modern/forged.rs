@@ -1,0 +1,256 @@
+//! The oracle can fail: it is shown sessions in which the gate did what it never may.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::steps::{Change, FromClient, FromUpstream, Meta, Setup, Step, Which};
+use super::world::{Forge, play_forged};
+use crate::gate::tests::properties::steps::Ending;
+use crate::gate::tests::scene::Event;
+
+type Events = Vec<(Duration, Event)>;
+
+fn setup() -> Setup {
+    Setup {
+        all: false,
+        timeout_secs: Some(20),
+        ttl_secs: 0,
+        double_confirm: false,
+        max_pending: 4096,
+        best_effort: false,
+        legacy: false,
+        eager: true,
+        list_ttl_ms: Some(3_600_000),
+        ending: Ending::Client,
+    }
+}
+
+fn call(tool: u8) -> Step {
+    Step::Client(vec![FromClient::Call {
+        id: None,
+        tool,
+        args: 4,
+        client: 0,
+        meta: Meta::Usual,
+        bare_answers: false,
+    }])
+}
+
+fn retry(state: Which, answer: u8) -> Step {
+    Step::Client(vec![FromClient::Retry {
+        id: None,
+        state,
+        answer,
+        change: Change::None,
+    }])
+}
+
+fn upstream(how: u8) -> Step {
+    Step::Upstream(FromUpstream::Answer { which: 0, how })
+}
+
+/// A yes and a round of the upstream's; a no; a yes that comes again; silence; a free call.
+fn script() -> Vec<Step> {
+    let unused = Which::Unused(0);
+    vec![
+        call(1),
+        retry(unused, 0),
+        upstream(1),
+        retry(unused, 0),
+        upstream(0),
+        retry(Which::Any(0), 0),
+        call(1),
+        retry(unused, 2),
+        call(2),
+        Step::WaitMillis(30_000),
+        call(0),
+        Step::Client(vec![FromClient::Request]),
+        upstream(0),
+    ]
+}
+
+/// What the oracle says about the script, if something in it is forged.
+fn complaint(forge: Forge) -> Option<String> {
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        play_forged(&setup(), &script(), forge);
+    }));
+    let panic = played.err()?;
+    let text = panic.downcast_ref::<String>().cloned();
+    Some(text.unwrap_or_else(|| (*panic.downcast_ref::<&str>().unwrap()).to_owned()))
+}
+
+/// Changes the lines that the upstream gets and that hold this.
+fn for_upstream(events: &mut Events, holds: &str, change: impl Fn(&str) -> String) {
+    for (_, event) in events {
+        if let Event::Upstream(text) = event
+            && text.contains(holds)
+        {
+            *text = change(text);
+        }
+    }
+}
+
+/// Changes the messages that the client gets and that hold this.
+fn for_client(events: &mut Events, holds: &str, change: impl Fn(&mut Value)) {
+    for (_, event) in events {
+        if let Event::Client(text) = event
+            && text.contains(holds)
+        {
+            let mut message = serde_json::from_str(text).unwrap();
+            change(&mut message);
+            *text = message.to_string();
+        }
+    }
+}
+
+fn is_decision(event: &Event, decision: &str) -> bool {
+    matches!(event, Event::Line { line, .. } if line["decision"] == decision)
+}
+
+fn is_call(event: &Event) -> bool {
+    matches!(event, Event::Upstream(text) if text.contains("delete_user"))
+}
+
+/// What stands in a journal where a call goes on.
+fn forward(id: &Value, tool: &str) -> [Event; 2] {
+    let line = json!({"tool": tool, "request_id": id, "decision": "approved",
+        "engine": "elicitation", "reason": "approved", "forwarded": true});
+    let text = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+        "params": {"name": tool, "arguments": {"n": 4}}});
+    let line = Event::Line {
+        line,
+        written: true,
+    };
+    [line, Event::Upstream(text.to_string())]
+}
+
+/// Lets every call run that was refused so.
+fn run_instead(events: &mut Events, words: &str) {
+    for at in 1..events.len() {
+        let refused = matches!(&events[at].1, Event::Client(text) if text.contains(words));
+        if let (true, Event::Line { line, .. }) = (refused, &events[at - 1].1) {
+            let [line, call] = forward(&line["request_id"].clone(), "delete_user");
+            (events[at - 1].1, events[at].1) = (line, call);
+        }
+    }
+}
+
+#[test]
+fn the_oracle_takes_the_truth() {
+    assert_eq!(complaint(|_| ()), None);
+}
+
+#[test]
+fn the_oracle_sees_what_a_gate_never_may_do() {
+    let forgeries: [(&str, Forge); 19] = [
+        ("a line for no call that waits", |events| {
+            // The same call runs twice.
+            let at = events.iter().position(|(_, event)| is_call(event));
+            let pair = at.map(|at| events[at - 1..=at].to_vec());
+            events.extend(pair.into_iter().flatten());
+        }),
+        ("without a line", |events| {
+            events.retain(|(_, event)| !is_decision(event, "approved"));
+        }),
+        ("without a line", |events| {
+            // Its line comes behind it.
+            if let Some(at) = events.iter().position(|(_, event)| is_call(event)) {
+                events.swap(at - 1, at);
+            }
+        }),
+        ("without a line", |events| {
+            // Its line was not written.
+            for (_, event) in events {
+                if let Event::Line { written, .. } = event {
+                    *written = false;
+                }
+            }
+        }),
+        ("only what is ours is left out", |events| {
+            for_upstream(events, "delete_user", |text| text.replace(":4", ":5"));
+        }),
+        ("only what is ours is left out", |events| {
+            for_upstream(events, "delete_user", |text| text.replace("2026", "2027"));
+        }),
+        ("only what is ours is left out", |events| {
+            // The upstream's state does not come back.
+            for_upstream(events, "theirs-", |text| text.replace("theirs-", "ours-"));
+        }),
+        ("too few yeses", |events| {
+            // A question is taken for a yes.
+            if let Some((_, Event::Client(text))) = events.last()
+                && text.contains("elicitation/create")
+            {
+                let answer: Value = serde_json::from_str(text).unwrap();
+                events.pop();
+                let now = Duration::from_secs(1000);
+                events.extend(forward(&answer["id"], "delete_user").map(|event| (now, event)));
+            }
+        }),
+        ("a no, or a state of nothing", |events| {
+            run_instead(events, "denied by a human");
+        }),
+        ("a no, or a state of nothing", |events| {
+            run_instead(events, "has been answered, or has run out");
+        }),
+        ("should be Refused", |events| {
+            // Refusals go nowhere.
+            let is_refusal =
+                |event: &Event| matches!(event, Event::Client(text) if text.contains("isError"));
+            events.retain(|(_, event)| !is_refusal(event) && !is_decision(event, "denied"));
+        }),
+        ("no line for", |events| {
+            events.retain(|(_, event)| !is_decision(event, "timeout"));
+        }),
+        ("a line for nothing that ends", |events| {
+            let line = events
+                .iter()
+                .find(|(_, event)| is_decision(event, "timeout"));
+            let line = line.cloned();
+            events.extend(line);
+        }),
+        ("about no call that waits", |events| {
+            // Two questions, so two states, for one call.
+            let is_question = |event: &Event| matches!(event, Event::Client(text) if text.contains("approval-proxy\":"));
+            let question = events.iter().find(|(_, event)| is_question(event));
+            let question = question.cloned();
+            events.extend(question);
+        }),
+        ("only the state is another", |events| {
+            for_client(events, "roots/list", |answer| {
+                answer["result"]["inputRequests"] = json!({});
+            });
+        }),
+        ("a state is a text", |events| {
+            for_client(events, "roots/list", |answer| {
+                answer["result"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("requestState");
+            });
+        }),
+        ("what was shown is what runs", |events| {
+            for_client(events, "approval-proxy", |answer| {
+                let question = &mut answer["result"]["inputRequests"]["approval-proxy"];
+                let message = question["params"]["message"].as_str().unwrap();
+                question["params"]["message"] = json!(message.replace(": 4", ": 5"));
+            });
+        }),
+        (r#"description: Some("d1-3")"#, |events| {
+            for_client(events, "approval-proxy", |answer| {
+                let question = &mut answer["result"]["inputRequests"]["approval-proxy"];
+                let message = question["params"]["message"].as_str().unwrap();
+                question["params"]["message"] = json!(message.replace("d0-3", "d1-3"));
+            });
+        }),
+        ("relayed as it is", |events| {
+            for_upstream(events, "server/discover", |text| text.replace("1.0", "1"));
+        }),
+    ];
+    for (words, forge) in forgeries {
+        let said = complaint(forge).unwrap_or_else(|| panic!("nothing said of {words}"));
+        assert!(said.contains(words), "`{said}` does not contain `{words}`");
+    }
+}
