@@ -480,7 +480,12 @@ impl World {
                 if is_in_time {
                     prompt.state = State::Yes(elapsed);
                 }
-            } else if members.len() == 3 && has("jsonrpc") && line.len() < 1000 && is_in_time {
+            } else if members.len() == 3
+                && has("jsonrpc")
+                && (has("result") || has("error"))
+                && line.len() < 1000
+                && is_in_time
+            {
                 prompt.state = State::Over;
             }
         }
