@@ -19,13 +19,25 @@ const MODES = {
 const accept = (key, value) => ({ action: "accept", content: { [key]: value } });
 const poem = () => join(plan.files, "poem.txt");
 
+/** What a file holds once it has not grown for a moment: `tee` writes it beside us. */
+function settled(path) {
+  let before;
+  for (let tries = 0; tries < 100; tries += 1) {
+    const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+    if (text === before && (text === "" || text.endsWith("\n"))) return text;
+    before = text;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  }
+  return before;
+}
+
 /** A server's command, with every line that goes in and comes out kept in files. */
 function recorded(server, name) {
   const file = join(plan.place, `ts-recorded-${name}`);
   const script = 'tee -a "$0.in" | "$@" | tee -a "$0.out"';
   const read = (way) => {
-    const path = `${file}.${way}`;
-    return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").map((line) => JSON.parse(line)) : [];
+    const lines = settled(`${file}.${way}`).split("\n");
+    return lines.filter((line) => line !== "").map((line) => JSON.parse(line));
   };
   // The proxy's own ids, under which it asks for the list, are 32 hexadecimal digits.
   const own = ({ id }) => typeof id === "string" && id.length === 32;

@@ -1,6 +1,7 @@
 """Both eras, 2025-11-25 and 2026-07-28: the Python SDK's clients, servers that speak both."""
 
 import json
+import time
 from pathlib import Path
 
 import anyio
@@ -34,6 +35,18 @@ def titles(asked: list) -> list[str]:
     return found
 
 
+def settled(file: Path) -> str:
+    """What a file holds once it has not grown for a moment: `tee` writes it beside us."""
+    before = None
+    for _ in range(100):
+        text = file.read_text() if file.exists() else ""
+        if text == before and (not text or text.endswith("\n")):
+            break
+        before = text
+        time.sleep(0.05)
+    return before or ""
+
+
 class Recording:
     """A server, and every line that goes into it and comes out."""
 
@@ -43,8 +56,7 @@ class Recording:
         self.command = ["/bin/sh", "-c", script, str(self.file), *setting.servers[server]]
 
     def lines(self, way: str) -> list[dict]:
-        file = Path(f"{self.file}.{way}")
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [json.loads(line) for line in settled(Path(f"{self.file}.{way}")).splitlines()]
 
     def received(self, method: str = "") -> list[dict]:
         """What the server got, without the catalogue that the proxy asks for itself."""
