@@ -47,7 +47,8 @@ impl DedupeKey {
         let mut text = String::from(r#"{"definition":"#);
         write_definition(definition, &mut text);
         text.push_str(r#","other":"#);
-        write_canonical_members(other_params(call).iter(), &mut text);
+        let others = other_params(call);
+        write_canonical_members(others.iter().map(|(key, value)| (*key, value)), &mut text);
         // Without a session, what a request says of its client is all that tells one client
         // from another.
         if call.protocol_version().is_some() {
@@ -75,7 +76,7 @@ impl DedupeKey {
                         let key = fold(&key.decode());
                         arg_keys.iter().any(|counted| fold(counted) == key)
                     });
-                    write_canonical_members(counted, &mut text);
+                    write_canonical_members(counted.map(|(key, value)| (*key, value)), &mut text);
                 }
                 Some(arguments) => arguments.write_canonical(&mut text),
                 None => text.push_str("null"),

@@ -53,10 +53,12 @@ impl CallDigest {
         call: &CallToolRequestParams<'_>,
         definition: Option<&DefinitionDigest>,
     ) -> CallDigest {
-        let mut text = String::from(r#"{"definition":"#);
+        let mut text = String::with_capacity(512);
+        text.push_str(r#"{"definition":"#);
         write_definition(definition, &mut text);
         text.push_str(r#","params":"#);
-        write_canonical_members(bound_params(call).iter(), &mut text);
+        let meta = bound_meta(call);
+        write_canonical_members(bound_params(call, meta.as_ref()), &mut text);
         text.push_str(r#","server":"#);
         write_string(server, &mut text);
         text.push('}');
@@ -91,34 +93,36 @@ pub(super) fn write_definition(definition: Option<&DefinitionDigest>, out: &mut 
     }
 }
 
-/// The members of `params` that a yes is bound to; an emptied `_meta` counts as none.
-fn bound_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Value<'a>)> {
-    let members = call.members.iter().filter_map(|(key, value)| {
-        if key.decode() != "_meta" {
-            return Some((*key, value.clone()));
-        }
-        match bound_meta(value) {
-            members if members.is_empty() => None,
-            members => Some((*key, Value::Object(members))),
-        }
-    });
-    members.collect()
+/// The members of `params` that a yes is bound to; `meta` is what counts of `_meta`.
+fn bound_params<'c, 'a>(
+    call: &'c CallToolRequestParams<'a>,
+    meta: Option<&'c Value<'a>>,
+) -> impl Iterator<Item = (Text<'a>, &'c Value<'a>)> {
+    call.members
+        .iter()
+        .filter_map(move |(key, value)| match key.is("_meta") {
+            true => meta.map(|meta| (*key, meta)),
+            false => Some((*key, value)),
+        })
 }
 
 /// The parameters beside name and arguments that a human must see.
 #[must_use]
 pub fn other_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Value<'a>)> {
-    let mut members = bound_params(call);
-    members.retain(|(key, _)| !matches!(&*key.decode(), "name" | "arguments"));
-    members
+    let meta = bound_meta(call);
+    bound_params(call, meta.as_ref())
+        .filter(|(key, _)| !key.is("name") && !key.is("arguments"))
+        .map(|(key, value)| (key, value.clone()))
+        .collect()
 }
 
-fn bound_meta<'a>(meta: &Value<'a>) -> Vec<(Text<'a>, Value<'a>)> {
-    let members = meta.members().iter();
-    members
-        .filter(|(key, _)| !is_free_to_change(&key.decode()))
-        .cloned()
-        .collect()
+/// What a yes is bound to of `_meta`; none if nothing is.
+fn bound_meta<'a>(call: &CallToolRequestParams<'a>) -> Option<Value<'a>> {
+    let (_, meta) = call.members.iter().find(|(key, _)| key.is("_meta"))?;
+    let bound = meta.members().iter();
+    let bound = bound.filter(|(key, _)| !is_free_to_change(&key.decode()));
+    let bound: Vec<_> = bound.cloned().collect();
+    (!bound.is_empty()).then_some(Value::Object(bound))
 }
 
 /// Exact names only: any other key, reserved prefix or not, may mean something to the server,

@@ -143,7 +143,7 @@ const MAX_BODY: usize = 7 * 1024;
 
 /// Appends a value between fences that nothing inside can close.
 fn fenced(value: &Value<'_>, max_body: usize, renderer: &mut Renderer, out: &mut String) {
-    let mut body = String::new();
+    let mut body = String::with_capacity(512);
     renderer.value(value, 0, &mut body);
     if body.len() > max_body {
         renderer.shortened = true;
@@ -192,7 +192,11 @@ fn without_middle(body: &str, max_bytes: usize) -> String {
 }
 
 fn longest_backtick_run(text: &str) -> usize {
-    let runs = text.split(|c| c != '`').map(str::len);
+    let Some(first) = memchr::memchr(b'`', text.as_bytes()) else {
+        return 0;
+    };
+    let rest = text.as_bytes().get(first..).unwrap_or_default();
+    let runs = rest.split(|b| *b != b'`').map(<[u8]>::len);
     runs.max().unwrap_or(0)
 }
 

@@ -4,6 +4,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::mcp::message::RequestId;
 
 /// Makes ids that nobody can guess.
@@ -41,7 +43,7 @@ impl RequestIds {
 /// Ids of requests that no longer wait, and may still be answered. Remembers the newest thousand.
 #[derive(Debug, Default)]
 pub(super) struct RetiredIds {
-    known: HashSet<RequestId>,
+    known: HashSet<RequestId, RandomState>,
     order: VecDeque<RequestId>,
 }
 

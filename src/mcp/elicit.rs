@@ -4,10 +4,7 @@
 
 use std::sync::LazyLock;
 
-use rmcp::model::{
-    BooleanSchema, ElicitResult, ElicitationAction, ElicitationSchema, PrimitiveSchemaDefinition,
-    StringSchema,
-};
+use rmcp::model::{BooleanSchema, ElicitationSchema, PrimitiveSchemaDefinition, StringSchema};
 
 use super::json::{Value, write_string};
 use super::lenient::folds_to_one_of;
@@ -110,7 +107,7 @@ fn read_result(text: &str) -> Answer {
         reason: None,
         how: "the answer cannot be read",
     };
-    // The strict reader comes first: rmcp's model would keep one of two equal keys.
+    // Our own reader, not rmcp's model, which would keep one of two equal keys.
     let Ok(value) = Value::parse(text) else {
         return unreadable;
     };
@@ -123,24 +120,23 @@ fn read_result(text: &str) -> Answer {
     if folded(value.members(), &["action", "content"]) || folded(content, &["approved", "reason"]) {
         return unreadable;
     }
-    let Ok(result) = serde_json::from_str::<ElicitResult>(text) else {
-        return unreadable;
-    };
-    let member = |key| result.content.as_ref().and_then(|content| content.get(key));
-    let reason = member("reason")
-        .and_then(serde_json::Value::as_str)
+    let member = |key| content.iter().find(|(name, _)| name.is(key));
+    let member = |key| member(key).map(|(_, value)| value);
+    let reason = member("reason").and_then(Value::as_str);
+    let reason = reason
+        .as_deref()
         .map(str::trim)
         .filter(|reason| !reason.is_empty())
         .map(shorten);
-    let how = match result.action {
-        ElicitationAction::Accept => match member("approved") {
-            Some(serde_json::Value::Bool(true)) => return Answer::Approved { reason },
-            Some(serde_json::Value::Bool(false)) => "not approved",
+    let how = match value.get("action").and_then(Value::as_str).as_deref() {
+        Some("accept") => match member("approved") {
+            Some(Value::Bool(true)) => return Answer::Approved { reason },
+            Some(Value::Bool(false)) => "not approved",
             Some(_) => "`approved` is not a boolean",
             None => "`approved` is missing",
         },
-        ElicitationAction::Decline => "declined",
-        ElicitationAction::Cancel => "dismissed",
+        Some("decline") => "declined",
+        Some("cancel") => "dismissed",
         _ => "the answer cannot be read",
     };
     Answer::Refused { reason, how }

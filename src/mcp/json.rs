@@ -235,18 +235,20 @@ impl<'a> Value<'a> {
                 }
                 out.push(']');
             }
-            Value::Object(members) => write_canonical_members(members.iter(), out),
+            Value::Object(members) => {
+                write_canonical_members(members.iter().map(|(key, value)| (*key, value)), out);
+            }
         }
     }
 }
 
 /// Appends an object made of these members, as [`Value::write_canonical`] does.
 pub fn write_canonical_members<'v, 'a: 'v>(
-    members: impl Iterator<Item = &'v (Text<'a>, Value<'a>)>,
+    members: impl Iterator<Item = (Text<'a>, &'v Value<'a>)>,
     out: &mut String,
 ) {
     let mut sorted: Vec<_> = members.map(|(key, value)| (key.decode(), value)).collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     out.push('{');
     for (i, (key, value)) in sorted.into_iter().enumerate() {
         if i > 0 {
