@@ -52,9 +52,10 @@ impl FrameBuffer {
         }
     }
 
-    /// The vector to append what is read to; it has room for at least one read.
+    /// The vector to append what is read to; it has room for at least one read. The more of a
+    /// line is there, the more is asked for at once.
     pub fn space(&mut self) -> &mut Vec<u8> {
-        self.buf.reserve(READ_SIZE);
+        self.buf.reserve(self.buf.len().max(READ_SIZE));
         &mut self.buf
     }
 

@@ -31,6 +31,9 @@ enum How {
     Always(OwnedFd),
 }
 
+/// What the pipe that a child's stdout goes to may hold, in bytes; four times the usual.
+const LARGE_PIPE: usize = 256 * 1024;
+
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
@@ -104,6 +107,8 @@ impl Wire {
     /// # Errors
     /// Where the descriptor cannot be waited on.
     pub fn from_child(fd: OwnedFd) -> io::Result<Wire> {
+        // A large result then comes in a few reads. The system may refuse, which does no harm.
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, LARGE_PIPE);
         Wire::polled(nonblocking(fd)?, Interest::READABLE)
     }
 
