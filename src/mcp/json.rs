@@ -358,14 +358,23 @@ impl<'a> Reader<'a> {
     /// are the caller's to find.
     pub fn object(
         &mut self,
-        mut each: impl FnMut(&mut Reader<'a>, Text<'a>) -> Result<(), JsonError>,
+        each: impl FnMut(&mut Reader<'a>, Text<'a>) -> Result<(), JsonError>,
     ) -> Result<(), JsonError> {
         self.expect(b'{')?;
+        self.members(each)
+    }
+
+    /// Reads an object from behind its opening brace on.
+    fn members(
+        &mut self,
+        mut each: impl FnMut(&mut Reader<'a>, Text<'a>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
         if self.eat(b'}') {
             return Ok(());
         }
         loop {
-            let key = self.whole_string()?;
+            self.expect(b'"')?;
+            let key = self.rest_of_whole_string()?;
             if key.escaped && key.decode().contains('\0') {
                 return Err(JsonError::NulInKey);
             }
@@ -427,8 +436,8 @@ impl<'a> Reader<'a> {
                         continue;
                     }
                 }
-                _ => {
-                    self.scalar()?;
+                first => {
+                    self.scalar(first)?;
                 }
             }
             // A value has ended: close what it closes, or go on to the next one.
@@ -485,8 +494,9 @@ impl<'a> Reader<'a> {
         }
         match self.peek() {
             Some(b'{') => {
+                self.at += 1;
                 let mut members = Vec::new();
-                self.object(|reader, key| {
+                self.members(|reader, key| {
                     members.push((key, reader.tree_at(depth + 1)?));
                     Ok(())
                 })?;
@@ -501,23 +511,30 @@ impl<'a> Reader<'a> {
                 })?;
                 Ok(Value::Array(items))
             }
-            Some(b'"') => Ok(Value::String(self.whole_string()?)),
-            _ => self.scalar(),
+            Some(b'"') => {
+                self.at += 1;
+                self.rest_of_whole_string().map(Value::String)
+            }
+            first => self.scalar(first),
         }
     }
 
-    /// Reads a string that means the same to every reader.
-    fn whole_string(&mut self) -> Result<Text<'a>, JsonError> {
-        let text = self.string()?;
+    /// Reads a string that means the same to every reader, from behind its opening quote on.
+    fn rest_of_whole_string(&mut self) -> Result<Text<'a>, JsonError> {
+        let text = self.rest_of_string()?;
         if text.lone_surrogate && !self.lossy {
             return Err(JsonError::LoneSurrogate);
         }
         Ok(text)
     }
 
-    fn scalar(&mut self) -> Result<Value<'a>, JsonError> {
-        match self.peek() {
-            Some(b'"') => Ok(Value::String(self.string()?)),
+    /// Reads a value that is no object and no array, and starts with the byte `first`.
+    fn scalar(&mut self, first: Option<u8>) -> Result<Value<'a>, JsonError> {
+        match first {
+            Some(b'"') => {
+                self.at += 1;
+                self.rest_of_string().map(Value::String)
+            }
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
@@ -569,6 +586,11 @@ impl<'a> Reader<'a> {
     /// Reads a string, from its opening quote on.
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.expect(b'"')?;
+        self.rest_of_string()
+    }
+
+    /// Reads a string, from behind its opening quote on.
+    fn rest_of_string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at;
         let mut escaped = false;
         let mut lone_surrogate = false;
@@ -576,9 +598,10 @@ impl<'a> Reader<'a> {
             let Some(ahead) = end_of_plain_text(self.rest()) else {
                 return Err(JsonError::Syntax(self.text.len()));
             };
-            self.at += ahead;
-            if self.eat_here(b'"') {
-                let raw = self.slice(start, self.at - 1)?;
+            let end = self.at + ahead;
+            self.at = end + 1;
+            if self.text.as_bytes().get(end) == Some(&b'"') {
+                let raw = self.slice(start, end)?;
                 // `line_text` lets tabs through, since they may stand between tokens.
                 if self.has_tabs && memchr::memchr(b'\t', raw.as_bytes()).is_some() {
                     return Err(JsonError::ControlCharacter);
@@ -590,7 +613,6 @@ impl<'a> Reader<'a> {
                 });
             }
             escaped = true;
-            self.at += 1;
             lone_surrogate |= self.escape()? == Surrogate::Lone;
         }
     }
