@@ -1,0 +1,75 @@
+"""What the suite is pointed at: the server itself, or the proxy with the server behind it."""
+
+import json
+import re
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+# How long a program may take until it listens, in seconds.
+PATIENCE = 20
+
+DIRECT = "direct"
+OVER_HTTP = "HTTP→HTTP"
+OVER_STDIO = "HTTP→stdio"
+COLUMNS = [DIRECT, OVER_HTTP, OVER_STDIO]
+
+
+class NotListening(Exception):
+    """A program did not say in time where it listens."""
+
+
+@contextmanager
+def target(column: str, proxy: Path, server: Path):
+    """The URL of what a column is about. All that was started for it ends with the context."""
+    if column == OVER_STDIO:
+        with proxied(proxy, {"command": str(server), "args": ["--stdio"]}) as url:
+            yield url
+        return
+    with listening([server, "--http", "127.0.0.1:0"]) as url:
+        if column == DIRECT:
+            yield url
+            return
+        with proxied(proxy, {"type": "http", "url": url}) as proxy_url:
+            yield proxy_url
+
+
+@contextmanager
+def proxied(proxy: Path, upstream: dict):
+    with tempfile.TemporaryDirectory(prefix="conformance-") as place:
+        config = Path(place) / "upstream.json"
+        config.write_text(json.dumps({"mcpServers": {"everything": upstream}}))
+        listen = ["--transport", "streamable-http", "--host", "127.0.0.1", "--port", "0"]
+        with listening([proxy, "--upstream", config, *listen, "--mode", "none"]) as url:
+            yield url
+
+
+@contextmanager
+def listening(command: list):
+    """Starts a program, and yields the URL that it names on stderr."""
+    with tempfile.NamedTemporaryFile("r+", prefix="conformance-") as stderr:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+        try:
+            yield named_url(process, Path(stderr.name))
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def named_url(process: subprocess.Popen, stderr: Path) -> str:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:\d+/mcp", stderr.read_text(errors="replace"))
+        if found:
+            return found[0]
+        time.sleep(0.02)
+    said = stderr.read_text(errors="replace").strip()[-2000:]
+    raise NotListening(f"`{process.args[0]}` names no URL (exit code {process.poll()}): {said}")
