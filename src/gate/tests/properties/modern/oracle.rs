@@ -182,6 +182,8 @@ pub(super) struct Oracle {
     ambiguous: BTreeSet<String>,
     client_gone: bool,
     upstream_gone: bool,
+    /// Timers may fire later than they should.
+    is_late: bool,
     /// What was seen, so that a run that exercised nothing can be noticed.
     pub(super) seen: BTreeMap<&'static str, u32>,
 }
@@ -207,6 +209,7 @@ impl Oracle {
             ambiguous: BTreeSet::new(),
             client_gone: false,
             upstream_gone: false,
+            is_late: false,
             seen: BTreeMap::new(),
         }
     }
@@ -303,6 +306,11 @@ impl Oracle {
         }
     }
 
+    /// Time has passed, and no timer has fired.
+    pub(super) fn is_late(&mut self) {
+        self.is_late = true;
+    }
+
     pub(super) fn loses_client(&mut self) {
         self.client_gone = true;
     }
@@ -334,6 +342,7 @@ impl Oracle {
                 "no line for {state:?}"
             );
         }
+        self.is_late &= !ticked;
         self.step += 1;
     }
 

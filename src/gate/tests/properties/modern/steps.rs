@@ -200,7 +200,7 @@ pub(super) fn steps(theme: Theme) -> impl Strategy<Value = Vec<Step>> {
 
 fn step(theme: Theme) -> impl Strategy<Value = Step> {
     let (upstream, rounds, waits, breaks, ends) = match theme {
-        Theme::Asking | Theme::Repeats => (6, 0, 2, 0, 0),
+        Theme::Asking | Theme::Repeats => (6, 0, 3, 0, 0),
         Theme::Rounds => (30, 6, 2, 0, 0),
         Theme::Lists => (20, 0, 1, 0, 0),
         Theme::Ends => (14, 1, 4, 3, 1),

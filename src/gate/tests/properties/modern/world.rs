@@ -134,6 +134,7 @@ impl World {
                 ticked = true;
             }
             Step::LateMillis(millis) => {
+                self.oracle.is_late();
                 self.scene.now.elapsed += Duration::from_millis(*millis);
                 self.scene.now.unix_ms += i64::try_from(*millis).unwrap();
             }

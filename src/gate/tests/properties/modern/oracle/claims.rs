@@ -274,10 +274,11 @@ impl Oracle {
             let is_same = approval.yeses.iter().all(|shown| {
                 shown.what == told.what && self.lists.may_be(&told.what.tool, &shown.description)
             });
-            is_same
-                && told.era == Era::Modern
-                && approval.clients.contains(&told.client)
-                && self.now < approval.at + ttl
+            let is_theirs = match told.era {
+                Era::Legacy => self.requests[approval.request].told.era == Era::Legacy,
+                Era::Modern => approval.clients.contains(&told.client),
+            };
+            is_same && is_theirs && self.now < approval.at + ttl
         });
         good.next()
             .map(|approval| approval.yeses[0].description.clone())
@@ -285,7 +286,7 @@ impl Oracle {
 }
 
 /// CONTRACT 1: "risk `high` needs two approvals".
-fn is_enough(double_confirm: bool, yeses: &[Shown]) -> bool {
+pub(super) fn is_enough(double_confirm: bool, yeses: &[Shown]) -> bool {
     let Some((first, rest)) = yeses.split_first() else {
         return false;
     };

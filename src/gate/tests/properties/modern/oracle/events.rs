@@ -128,24 +128,21 @@ impl Oracle {
 
     /// A question that no retry answers ends with one line, and nobody is told.
     fn ends_unanswered(&mut self, id: &str, line: &Value) {
-        let may_end = match line["decision"].as_str().unwrap() {
-            "timeout" => true,
+        let (now, is_late) = (self.now, self.is_late);
+        let ends_now = |state: &State| match line["decision"].as_str().unwrap() {
+            "timeout" => state.until == now || (is_late && state.until < now),
             "cancelled" => self.client_gone,
             "error" => self.upstream_gone,
             _ => false,
         };
-        let now = self.now;
-        let (requests, gone) = (&self.requests, self.client_gone || self.upstream_gone);
-        let open = self.states.iter_mut().filter(|state| {
+        let requests = &self.requests;
+        let open = self.states.iter_mut().find(|state| {
             let told = &requests[state.request].told;
             let is_it = !state.used && meaning(&told.id) == id && line["tool"] == *told.what.tool;
-            let is_over = state.until <= now || gone;
-            is_it && is_over && matches!(state.kind, Kind::Question { .. })
+            is_it && ends_now(state) && matches!(state.kind, Kind::Question { .. })
         });
-        match open.min_by_key(|state| state.until) {
-            Some(state) if may_end => state.used = true,
-            state => panic!("a line for nothing that ends: {line}, {state:?}"),
-        }
+        let open = open.unwrap_or_else(|| panic!("a line for nothing that ends: {line}"));
+        open.used = true;
     }
 
     /// What cannot be read, or must not be passed on, is told to the client.

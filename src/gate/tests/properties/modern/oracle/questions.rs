@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{End, Era, Kind, Meta, Oracle, Prompt, State};
+use super::claims::is_enough;
+use super::{Approval, End, Era, Kind, Meta, Oracle, Prompt, State};
 use crate::gate::tests::properties::oracle::Answer;
 use crate::gate::tests::properties::reading::{
     Round, Shown, is_surely_high, meaning, passes, read_prompt,
@@ -145,7 +146,18 @@ impl Oracle {
         }
         let request = &mut self.requests[prompt.request];
         match answer {
-            Answer::Yes => request.yeses.push(prompt.shown.clone()),
+            Answer::Yes => {
+                request.yeses.push(prompt.shown.clone());
+                if is_enough(self.setup.double_confirm, &request.yeses) {
+                    // It covers its own call too, which may be asked about again.
+                    self.approvals.push(Approval {
+                        request: prompt.request,
+                        yeses: request.yeses.clone(),
+                        clients: Vec::new(),
+                        at: self.now,
+                    });
+                }
+            }
             Answer::No | Answer::Failed => request.unfit = true,
         }
     }
