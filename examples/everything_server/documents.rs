@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::catalogue::{arguments, internal, text_at};
 use crate::content::PNG;
-use crate::rounds;
+use crate::{rounds, skills};
 
 /// What `resources/list` shows.
 pub(crate) fn resources() -> Vec<Resource> {
@@ -21,6 +21,7 @@ pub(crate) fn resources() -> Vec<Resource> {
         Resource::new("test://static-binary", "static-binary")
             .with_description("An image that never changes.")
             .with_mime_type("image/png"),
+        skills::main_file(),
     ]
 }
 
@@ -35,6 +36,9 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
 
 /// Reads a resource, or one that a template describes.
 pub(crate) fn read(uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    if let Some(file) = skills::read(uri) {
+        return Ok(ReadResourceResult::new(vec![file]));
+    }
     let contents = match uri {
         "test://static-text" => {
             ResourceContents::text("This is the content of the static text resource.", uri)

@@ -24,6 +24,7 @@ mod events;
 mod jobs;
 mod rounds;
 mod server;
+mod skills;
 
 use std::error::Error;
 use std::process::ExitCode;
