@@ -14,10 +14,9 @@ exits 1 if a check that passes directly does not pass through the proxy, twice i
 nothing could be checked.
 
 Revisions 2025-06-18, 2025-11-25 and 2026-07-28 are tested with all their server scenarios, and the
-extensions with theirs. Directly, every check passes. Some come to no verdict, and are not counted:
-
-- `tasks-status-notifications`: the suite has the scenario, and skips its only check.
-- `sep-2640-skills-*`: the server has no skills, so only its messages' shape is checked.
+extensions (tasks, skills) with theirs. Directly, every check passes. One comes to no verdict, and is
+not counted: `tasks-status-notifications`, which the suite itself skips. Where a check cannot come to
+a verdict through the proxy, `conformance/report.py` says why.
 """
 
 import argparse

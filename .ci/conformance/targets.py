@@ -55,6 +55,8 @@ def listening(command: list):
         )
         try:
             yield named_url(process, Path(stderr.name))
+            if process.poll() is not None:
+                print(f"`{command[0]}` ended by itself: {last_words(process, Path(stderr.name))}")
         finally:
             process.terminate()
             try:
@@ -71,5 +73,9 @@ def named_url(process: subprocess.Popen, stderr: Path) -> str:
         if found:
             return found[0]
         time.sleep(0.02)
+    raise NotListening(f"`{process.args[0]}` names no URL: {last_words(process, stderr)}")
+
+
+def last_words(process: subprocess.Popen, stderr: Path) -> str:
     said = stderr.read_text(errors="replace").strip()[-2000:]
-    raise NotListening(f"`{process.args[0]}` names no URL (exit code {process.poll()}): {said}")
+    return f"exit code {process.poll()}, {said or 'nothing on stderr'}"
