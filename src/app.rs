@@ -4,15 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, Mutex};
 
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::clock::{Clock, random_seed};
-use crate::config::Resolved;
+use crate::config::{Resolved, Target, UrlTarget};
 use crate::gate::Gate;
+use crate::http::{ClientEnds, ListenError, Relay, Remote, RemoteError, Server, Serving};
 use crate::ledger::{LedgerError, LedgerFile};
-use crate::relay::{Ended, Ends, Ledger, Session};
-use crate::transport::{Child, ChildError, Program, Stderr, Wire};
+use crate::relay::{Ended, Ends, Ledger, Notes, Session, with_causes};
+use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Wire};
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,12 @@ pub enum AppError {
     /// The audit log.
     #[error(transparent)]
     AuditLog(#[from] LedgerError),
+    /// A server with a `url`.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The address that HTTP clients are to be served at.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// Our own stdin or stdout.
     #[error("stdin and stdout must be open: an MCP client starts approval-proxy with both")]
     Stdio(#[source] io::Error),
@@ -37,7 +48,7 @@ pub enum AppError {
     System(#[source] io::Error),
 }
 
-/// Runs one session from its first byte to its last.
+/// Runs one session over stdio, or all sessions of HTTP clients, until the end.
 ///
 /// # Errors
 /// `AppError`, before anything was relayed.
@@ -46,83 +57,198 @@ pub fn run(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
         .enable_all()
         .build()
         .map_err(AppError::System)?;
-    let ended = runtime.block_on(run_session(config, stderr));
+    let ended = runtime.block_on(run_sessions(config, stderr));
     // A child that even SIGKILL did not end must not keep us.
     runtime.shutdown_background();
     ended
 }
 
-async fn run_session(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
-    let system = |error: getrandom::Error| AppError::System(io::Error::other(error));
-    let clock = Clock::start();
-    let seed = random_seed().map_err(system)?;
-    let name = random_seed().map_err(system)?;
-    let session: String = name
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-
+async fn run_sessions(mut config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
     let signals = Signals::listen().map_err(AppError::System)?;
-    // The log comes before the server: without it nothing may run.
-    let ledger = match &config.audit_log {
-        Some(path) => Ledger::File(LedgerFile::open(path)?),
-        None => Ledger::Stderr {
-            stderr: stderr.clone(),
-            seq: 0,
-        },
-    };
-    let from_client = Wire::stdin().map_err(AppError::Stdio)?;
-    let to_client = Wire::stdout().map_err(AppError::Stdio)?;
+    let http = config.http.take();
+    let starter = Starter::new(config, stderr)?;
+    match http {
+        None => starter.run_over_stdio(signals).await,
+        Some(serving) => serve(starter, serving, signals, stderr).await,
+    }
+}
 
-    let env: BTreeMap<String, String> = config
-        .server
-        .env
-        .iter()
-        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-        .collect();
-    let program = Program {
-        command: &config.server.command,
-        args: &config.server.args,
-        env: &env,
-        cwd: config.server.cwd.as_deref(),
-    };
-    let (child, to_upstream, from_upstream) =
-        Child::start(&program).map_err(|source| AppError::Upstream {
-            server: config.server.name.clone(),
-            source,
+/// Serves HTTP clients until a signal.
+async fn serve(
+    starter: Starter,
+    serving: Serving,
+    signals: Signals,
+    stderr: &Stderr,
+) -> Result<Ended, AppError> {
+    let server = Server::listen(serving).await?;
+    let address = server.address();
+    stderr.send(format!("approval-proxy: listening on http://{address}/mcp\n").into_bytes());
+    let (tell, told) = watch::channel(0);
+    tokio::spawn(async move {
+        // Nobody listens any more where it fails.
+        let _ = tell.send(signals.next().await);
+        tell.closed().await;
+    });
+    let relay: Relay = Box::new(move |client: ClientEnds| {
+        let mut signal = client.signal;
+        let session = starter.start(client.from_client, client.to_client, Some(client.notes));
+        let session = session.map_err(|error| {
+            let error = with_causes(&error);
+            tracing::error!("{error}");
+            error
         })?;
+        Ok(Box::pin(async move {
+            let signal = async move {
+                let number = signal.wait_for(|number| *number != 0).await;
+                match number.map(|number| *number) {
+                    Ok(number) => number,
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            match session.run(signal).await {
+                Ended::ClientClosed | Ended::Signal(_) => {}
+                Ended::UpstreamNeverSpoke(exit) | Ended::UpstreamDied(exit) => {
+                    tracing::error!("the server {exit} while a client was still there");
+                }
+            }
+        }))
+    });
+    Ok(Ended::Signal(server.run(relay, told).await))
+}
 
-    let best_effort = config.settings.audit_best_effort;
-    let mut gate = Gate::new(config.settings, config.policy, &session, seed);
-    gate.record_open(
-        clock.now(),
-        &[
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("mode", config.rules.mode.as_str()),
-        ],
-    );
-    let ends = Ends {
-        from_client,
-        to_client,
-        from_upstream,
-        to_upstream,
-        child,
-    };
-    let session = Session::new(
-        gate,
-        clock,
-        ledger,
-        best_effort,
-        ends,
-        config.max_message_size,
-    );
-    // A task of its own: the session looks at it far more often than a signal comes, and a look
-    // at a task costs next to nothing.
-    let signal = tokio::spawn(signals.next());
-    Ok(session
-        .run(async { signal.await.unwrap_or_default() })
-        .await)
+fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
+    // `config` has checked both; what is no URL or header is none here either.
+    let bad = |_| AppError::System(io::Error::from(io::ErrorKind::InvalidInput));
+    let url = Url::parse(target.url.expose()).map_err(bad)?;
+    let headers = target.headers.iter().filter_map(|(name, value)| {
+        let name = HeaderName::try_from(name).ok()?;
+        let mut value = HeaderValue::try_from(value.expose()).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    });
+    Ok(Remote::new(url, headers, target.is_sse, max_message)?)
+}
+
+/// Starts sessions, which share the log and the clock.
+struct Starter {
+    config: Resolved,
+    ledger: Ledger,
+    clock: Clock,
+    remote: Option<Remote>,
+}
+
+impl Starter {
+    /// The log comes before any server: without it nothing may run.
+    fn new(config: Resolved, stderr: &Stderr) -> Result<Starter, AppError> {
+        let ledger = match &config.audit_log {
+            Some(path) => Ledger::File(Arc::new(Mutex::new(LedgerFile::open(path)?))),
+            None => Ledger::Stderr {
+                stderr: stderr.clone(),
+                seq: Arc::default(),
+            },
+        };
+        let remote = match &config.server.target {
+            Target::Command(_) => None,
+            Target::Url(target) => Some(remote(target, config.max_message_size)?),
+        };
+        Ok(Starter {
+            config,
+            ledger,
+            clock: Clock::start(),
+            remote,
+        })
+    }
+
+    async fn run_over_stdio(self, signals: Signals) -> Result<Ended, AppError> {
+        let from_client = Wire::stdin().map_err(AppError::Stdio)?;
+        let to_client = Wire::stdout().map_err(AppError::Stdio)?;
+        let session = self.start(from_client, to_client, None)?;
+        // A task of its own: the session looks at it far more often than a signal comes, and a look
+        // at a task costs next to nothing.
+        let signal = tokio::spawn(signals.next());
+        Ok(session
+            .run(async { signal.await.unwrap_or_default() })
+            .await)
+    }
+
+    /// Starts the upstream, and puts a session with it together.
+    fn start(
+        &self,
+        from_client: Wire,
+        to_client: Wire,
+        notes: Option<Arc<Notes>>,
+    ) -> Result<Session, AppError> {
+        let system = |error: getrandom::Error| AppError::System(io::Error::other(error));
+        let seed = random_seed().map_err(system)?;
+        let name = random_seed().map_err(system)?;
+        let session: String = name
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let (process, to_upstream, from_upstream) = self.start_upstream(notes.as_ref())?;
+        let config = &self.config;
+        let mut gate = Gate::new(
+            config.settings.clone(),
+            config.policy.clone(),
+            &session,
+            seed,
+        );
+        gate.record_open(
+            self.clock.now(),
+            &[
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("mode", config.rules.mode.as_str()),
+            ],
+        );
+        let ends = Ends {
+            from_client,
+            to_client,
+            from_upstream,
+            to_upstream,
+            process,
+        };
+        Ok(Session::new(
+            gate,
+            self.clock,
+            self.ledger.clone(),
+            config.settings.audit_best_effort,
+            ends,
+            config.max_message_size,
+            notes,
+        ))
+    }
+
+    fn start_upstream(
+        &self,
+        notes: Option<&Arc<Notes>>,
+    ) -> Result<(Upstream, Wire, Wire), AppError> {
+        let target = match (&self.config.server.target, &self.remote) {
+            (Target::Command(target), _) => target,
+            (Target::Url(_), Some(remote)) => {
+                return remote.start(notes.cloned()).map_err(AppError::System);
+            }
+            (Target::Url(_), None) => {
+                return Err(AppError::System(io::Error::other("no HTTP client")));
+            }
+        };
+        let env: BTreeMap<String, String> = target
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect();
+        let program = Program {
+            command: &target.command,
+            args: &target.args,
+            env: &env,
+            cwd: target.cwd.as_deref(),
+        };
+        let started = Child::start(&program).map_err(|source| AppError::Upstream {
+            server: self.config.server.name.clone(),
+            source,
+        });
+        started.map(|(child, to, from)| (Upstream::Child(child), to, from))
+    }
 }
 
 /// The signals that ask for an end.

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;
+pub mod http;
 pub mod ledger;
 pub mod mcp;
 pub mod policy;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use approval_proxy::config::{Environment, Flags, load};
+use approval_proxy::config::{Environment, Flags, Target, load};
 use approval_proxy::gate::Settings;
 use approval_proxy::policy::{Action, Listing, Policy, Rules};
 
@@ -46,15 +46,23 @@ pub(crate) fn check(bytes: &[u8]) {
     for warning in resolved.warnings.iter().filter(|_| !planted) {
         is_one_line(warning);
     }
-    let server = &resolved.server;
-    assert!(!server.command.trim().is_empty());
-    for (name, value) in &server.env {
-        assert!(!name.is_empty() && !name.contains(['=', '\0']), "{name:?}");
-        let shown = format!("{value:?}");
-        assert_eq!(shown, "***");
-    }
-    // The command and the folder are no secrets: they stand in every list of processes.
-    if !server.command.contains(SECRET) && !planted {
+    let is_public = match &resolved.server.target {
+        Target::Command(server) => {
+            assert!(!server.command.trim().is_empty());
+            for (name, value) in &server.env {
+                assert!(!name.is_empty() && !name.contains(['=', '\0']), "{name:?}");
+                assert_eq!(format!("{value:?}"), "***");
+            }
+            // The command and the folder are no secrets: they stand in every list of processes.
+            server.command.contains(SECRET)
+        }
+        Target::Url(server) => {
+            assert!(server.url.expose().starts_with("http"));
+            assert_eq!(format!("{:?}", server.url), "***");
+            false
+        }
+    };
+    if !is_public && !planted {
         let debug = format!("{resolved:?}");
         assert!(!debug.contains(SECRET), "a secret shows: {debug}");
     }

@@ -115,20 +115,20 @@ pub struct Args {
     #[arg(allow_negative_numbers = true)]
     max_pending: Option<Whole<1, 1_048_576>>,
 
-    /// How clients reach the proxy [default: stdio]; only stdio is there yet
+    /// How clients reach the proxy [default: stdio]
     #[arg(long, help_heading = TRANSPORT, value_parser = word::<Transport>())]
     transport: Option<Transport>,
 
-    /// Address that the HTTP transports will bind [default: 127.0.0.1]
+    /// Address that the HTTP transports bind [default: 127.0.0.1]
     #[arg(long, help_heading = TRANSPORT, value_parser = value::<HostName>)]
     host: Option<HostName>,
 
-    /// Port that the HTTP transports will bind [default: 8765]
+    /// Port that the HTTP transports bind; 0 is any that is free [default: 8765]
     #[arg(long, help_heading = TRANSPORT, value_parser = value::<Whole<0, 65_535>>)]
     #[arg(allow_negative_numbers = true)]
     port: Option<Whole<0, 65_535>>,
 
-    /// File with the bearer token that HTTP clients will have to send
+    /// File with the bearer token that HTTP clients have to send; or set APPROVAL_AUTH_TOKEN
     #[arg(long, value_name = "FILE", help_heading = TRANSPORT)]
     auth_token_file: Option<PathBuf>,
 
@@ -161,7 +161,6 @@ impl Args {
     /// The flags as `config` takes them.
     #[must_use]
     pub fn into_flags(self) -> Flags {
-        let without_effect = self.given_without_effect();
         Flags {
             // `read` lets no `Args` out without it; an empty path cannot be opened either.
             upstream: self.upstream.unwrap_or_default(),
@@ -170,6 +169,10 @@ impl Args {
             max_message_size: self.max_message_size.unwrap_or(ByteSize::DEFAULT),
             max_pending: self.max_pending,
             transport: self.transport.unwrap_or_default(),
+            host: self.host,
+            port: self.port,
+            auth_token_file: self.auth_token_file,
+            insecure_no_auth: self.insecure_no_auth,
             layer: Layer {
                 mode: self.mode,
                 allow: self.allow.into_iter().flat_map(|list| list.0).collect(),
@@ -187,22 +190,9 @@ impl Args {
                 retry_multiplier: self.approval_retry_multiplier,
                 dedupe_fields: self.approval_dedupe_key_fields,
                 dedupe_arg_keys: self.approval_dedupe_arg_keys.map(|keys| keys.0),
-                without_effect,
                 ..Layer::default()
             },
         }
-    }
-
-    /// The flags that were given and that only the HTTP transports will read.
-    fn given_without_effect(&self) -> Vec<String> {
-        let flags = [
-            ("--host", self.host.is_some()),
-            ("--port", self.port.is_some()),
-            ("--auth-token-file", self.auth_token_file.is_some()),
-            ("--insecure-no-auth", self.insecure_no_auth),
-        ];
-        let given = flags.into_iter().filter(|(_, given)| *given);
-        given.map(|(flag, _)| flag.to_owned()).collect()
     }
 }
 

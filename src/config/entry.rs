@@ -17,13 +17,29 @@ use super::value::Value;
 use super::word::Word;
 use crate::secret::Secret;
 
-/// The server that is started and spoken to over its stdin and stdout.
-///
-/// `Debug` shows neither arguments nor values of the environment, since both may be secret.
-#[derive(Clone)]
+/// The server that is guarded, and how it is reached.
+#[derive(Debug, Clone)]
 pub struct Upstream {
     /// Its name in the config; `upstream` for a file that is one entry.
     pub name: String,
+    /// How it is reached.
+    pub target: Target,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// It is started, and spoken to over its stdin and stdout.
+    Command(CommandTarget),
+    /// It runs somewhere, and is spoken to over HTTP.
+    Url(UrlTarget),
+}
+
+/// A server that is started.
+///
+/// `Debug` shows neither arguments nor values of the environment, since both may be secret.
+#[derive(Clone)]
+pub struct CommandTarget {
     /// The program; not empty, variables expanded, looked up in `PATH` by whoever starts it.
     pub command: String,
     /// Its arguments, variables expanded.
@@ -35,16 +51,26 @@ pub struct Upstream {
     pub cwd: Option<PathBuf>,
 }
 
-impl fmt::Debug for Upstream {
+impl fmt::Debug for CommandTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream")
-            .field("name", &self.name)
+        f.debug_struct("CommandTarget")
             .field("command", &self.command)
             .field("args", &format_args!("[{} hidden]", self.args.len()))
             .field("env", &self.env)
             .field("cwd", &self.cwd)
             .finish()
     }
+}
+
+/// A server somewhere else.
+#[derive(Debug, Clone)]
+pub struct UrlTarget {
+    /// Where; variables expanded. It may hold a secret.
+    pub url: Secret,
+    /// What is sent with every request, variables expanded.
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether it speaks HTTP+SSE of 2024-11-05 instead of streamable HTTP.
+    pub is_sse: bool,
 }
 
 /// A server of the config file: its rules are checked, the rest is read when it is chosen.
@@ -65,7 +91,7 @@ impl Entry {
     pub(super) fn new(name: String, at: Pointer, node: Node) -> Result<Entry, Fault> {
         let Node::Object(object) = node else {
             let fault = Fault::from(Problem::Unexpected {
-                expected: "the entry of a server, an object with a `command`".to_owned(),
+                expected: "the entry of a server, an object with a `command` or a `url`".to_owned(),
                 found: node.kind().to_owned(),
             });
             return Err(fault.within(&at));
@@ -84,18 +110,25 @@ impl Entry {
     /// so: what another one lacks is no concern of this run.
     ///
     /// # Errors
-    /// A [`Fault`] for a missing command, a wrong type, an unset variable, or a `url`.
+    /// A [`Fault`] for a missing command or url, a wrong type, or an unset variable.
     pub(super) fn into_upstream(self, environment: &Environment) -> Result<Upstream, Fault> {
         let at = self.at.clone();
         self.read(environment).map_err(|fault| fault.within(&at))
     }
 
     fn read(self, environment: &Environment) -> Result<Upstream, Fault> {
-        match self.kind()? {
-            Kind::Stdio => {}
-            Kind::Http => return Err(Problem::UrlNotYet("http").into()),
-            Kind::Sse => return Err(Problem::UrlNotYet("sse").into()),
-        }
+        let target = match self.kind()? {
+            Kind::Stdio => Target::Command(self.command_target(environment)?),
+            Kind::Http => Target::Url(self.url_target(environment, false)?),
+            Kind::Sse => Target::Url(self.url_target(environment, true)?),
+        };
+        Ok(Upstream {
+            target,
+            name: self.name,
+        })
+    }
+
+    fn command_target(&self, environment: &Environment) -> Result<CommandTarget, Fault> {
         let command = self.text("command")?.ok_or(Problem::NoTarget("command"))?;
         let command = expand(&command, environment).map_err(under("command"))?;
         if command.trim().is_empty() {
@@ -105,13 +138,56 @@ impl Entry {
             };
             return Err(under("command")(empty));
         }
-        Ok(Upstream {
+        Ok(CommandTarget {
             command,
             args: self.args(environment)?,
             env: self.env(environment)?,
             cwd: self.cwd()?,
-            name: self.name,
         })
+    }
+
+    fn url_target(&self, environment: &Environment, is_sse: bool) -> Result<UrlTarget, Fault> {
+        let url = self.text("url")?.ok_or(Problem::NoTarget("url"))?;
+        let url = expand(&url, environment).map_err(under("url"))?;
+        let parsed = reqwest::Url::parse(url.trim());
+        let is_web =
+            parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !is_web {
+            let problem = Problem::Unexpected {
+                expected: "a URL that begins with `http://` or `https://`".to_owned(),
+                found: "another text".to_owned(),
+            };
+            return Err(under("url")(problem));
+        }
+        Ok(UrlTarget {
+            url: Secret::new(url.trim().to_owned()),
+            headers: self.headers(environment)?,
+            is_sse,
+        })
+    }
+
+    fn headers(&self, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
+        let Some(node) = self.object.get("headers")? else {
+            return Ok(BTreeMap::new());
+        };
+        let headers = BTreeMap::<String, String>::from_node(node);
+        let headers = headers.map_err(|fault| fault.under("headers"))?;
+        let expanded = headers.into_iter().map(|(name, value)| {
+            let value = expand(&value, environment).and_then(|value| {
+                let is_header = reqwest::header::HeaderName::try_from(&name).is_ok()
+                    && reqwest::header::HeaderValue::try_from(&value).is_ok();
+                let bad = || Problem::Unexpected {
+                    expected: "the name and the value of an HTTP header".to_owned(),
+                    found: "characters that no header may hold".to_owned(),
+                };
+                is_header.then_some(value).ok_or_else(bad)
+            });
+            match value {
+                Ok(value) => Ok((name, Secret::new(value))),
+                Err(problem) => Err(Fault::from(problem).under(name).under("headers")),
+            }
+        });
+        expanded.collect()
     }
 
     /// What `type` says, or else what there is: a `command`, or a `url`, which is SSE where it

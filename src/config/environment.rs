@@ -43,12 +43,20 @@ impl Environment {
             let read = |text: &str| key.read(&mut layer, &variable, Input::Text(text));
             self.read_setting(&variable, read)?;
         }
+        Ok(layer)
+    }
+
+    /// The bearer token of HTTP clients; `None` where it is not set, or blank.
+    ///
+    /// # Errors
+    /// One that no header can carry.
+    pub(super) fn auth_token(&self) -> Result<Option<Secret>, ConfigError> {
+        let mut token = None;
         self.read_setting(AUTH_TOKEN, |text| {
-            Secret::from_text(text.trim())?;
-            layer.without_effect.push(AUTH_TOKEN.to_owned());
+            token = Some(Secret::from_text(text.trim())?);
             Ok(())
         })?;
-        Ok(layer)
+        Ok(token)
     }
 
     fn read_setting(
@@ -115,7 +123,7 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
 const PREFIX: &str = "APPROVAL_";
 
 /// The bearer of the HTTP transports; no key of the config file.
-const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
+pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
 
 /// Variables of ours that are no settings: the bearer, and the mark that keeps the proxy from
 /// starting itself over and over.

@@ -90,9 +90,29 @@ pub enum ConfigError {
         /// The file as it was named.
         file: PathBuf,
     },
-    /// A transport that this version does not have yet.
-    #[error("`--transport {0}` is not there yet; leave the flag out to serve over stdio")]
-    TransportNotYet(&'static str),
+    /// Anyone on the network could use the proxy.
+    #[error(
+        "`--host {}` lets other machines in; ask them for a token with `--auth-token-file FILE` \
+         or `APPROVAL_AUTH_TOKEN`, or say `--insecure-no-auth`",
+        shown(.0)
+    )]
+    OpenToAll(String),
+    /// The file of `--auth-token-file` cannot be read.
+    #[error("`{}`: the file of `--auth-token-file` cannot be read", path(file))]
+    NoToken {
+        /// The file as it was named.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file of `--auth-token-file` holds nothing that could be a token.
+    #[error(
+        "`{}`: the file of `--auth-token-file` must hold one line of 8 to 4096 visible ASCII \
+         characters",
+        path(.0)
+    )]
+    BadToken(PathBuf),
     /// A path starts with `~/` and nobody says where that is.
     #[error("`{}` needs the variable `HOME`; set it or write the path in full", path(.0))]
     NoHome(PathBuf),
@@ -203,12 +223,6 @@ pub enum Problem {
     /// An entry that names two things.
     #[error("this server has a `command` and a `url`; remove one, or say which with `type`")]
     TwoTargets,
-    /// An entry of a kind that this version cannot reach.
-    #[error(
-        "servers with a `url` ({0}) are not there yet; use a server with a `command`, or pick \
-         another with `--server NAME`"
-    )]
-    UrlNotYet(&'static str),
 }
 
 /// The names in backticks, with commas.

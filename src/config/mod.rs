@@ -24,7 +24,7 @@ mod value;
 mod word;
 
 pub use annotations::Annotations;
-pub use entry::Upstream;
+pub use entry::{CommandTarget, Target, Upstream, UrlTarget};
 pub use environment::Environment;
 pub use error::{ConfigError, Fault, Problem};
 pub use host::HostName;

@@ -2,13 +2,17 @@
 //!
 //! It reads no source itself: `file`, `environment` and `cli` have done so.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::entry::{Entry, Upstream};
-use super::environment::Environment;
+use super::entry::{Entry, Target, Upstream};
+use super::environment::{AUTH_TOKEN, Environment};
 use super::error::{ConfigError, names, path};
 use super::file::ConfigFile;
+use super::host::HostName;
 use super::layer::Layer;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
@@ -16,7 +20,9 @@ use super::pointer::shown;
 use super::size::ByteSize;
 use super::word::{DedupeFields, Word};
 use crate::gate::{Retry, Settings};
+use crate::http::Serving;
 use crate::policy::{Policy, Rules};
+use crate::secret::Secret;
 
 /// What the command line says. A field that is `None` was not given.
 #[derive(Debug, Clone)]
@@ -35,6 +41,14 @@ pub struct Flags {
     pub max_pending: Option<Whole<1, 1_048_576>>,
     /// How clients reach the proxy.
     pub transport: Transport,
+    /// The address that HTTP clients reach it at.
+    pub host: Option<HostName>,
+    /// The port; 0 is any that is free.
+    pub port: Option<Whole<0, 65_535>>,
+    /// The file with the bearer token of HTTP clients.
+    pub auth_token_file: Option<PathBuf>,
+    /// Let other machines in without a token.
+    pub insecure_no_auth: bool,
 }
 
 impl Flags {
@@ -49,6 +63,10 @@ impl Flags {
             max_message_size: ByteSize::DEFAULT,
             max_pending: None,
             transport: Transport::Stdio,
+            host: None,
+            port: None,
+            auth_token_file: None,
+            insecure_no_auth: false,
         }
     }
 }
@@ -59,9 +77,9 @@ pub enum Transport {
     /// Over stdin and stdout. The default.
     #[default]
     Stdio,
-    /// Over HTTP with server-sent events; not there yet.
+    /// Over HTTP; for clients of 2024-11-05 at `/sse`.
     Sse,
-    /// Over streamable HTTP; not there yet.
+    /// Over streamable HTTP, at `/mcp`. Both values serve both.
     StreamableHttp,
 }
 
@@ -89,6 +107,8 @@ pub struct Resolved {
     pub audit_log: Option<PathBuf>,
     /// The largest message in bytes, either way.
     pub max_message_size: usize,
+    /// How HTTP clients are served; `None` is one client over stdin and stdout.
+    pub http: Option<Serving>,
     /// The config file as it was named.
     pub config_path: PathBuf,
     /// What the operator should hear on stderr, a line each.
@@ -105,8 +125,9 @@ pub(super) fn resolve(
     file: ConfigFile,
     environment: &Environment,
 ) -> Result<Resolved, ConfigError> {
-    check_transport(flags.transport)?;
+    let http = serving(&flags, environment)?;
     let mut warnings = file.warnings;
+    warnings.extend(without_http(&flags, environment));
     let config_path = file.path;
     let known: Vec<String> = file
         .servers
@@ -140,7 +161,9 @@ pub(super) fn resolve(
             });
         }
     };
-    server.cwd = in_home(server.cwd, environment)?;
+    if let Target::Command(target) = &mut server.target {
+        target.cwd = in_home(target.cwd.take(), environment)?;
+    }
 
     warnings.extend(without_effect(&layer));
     warnings.extend(environment.warnings());
@@ -159,18 +182,79 @@ pub(super) fn resolve(
         },
         server,
         audit_log,
+        http,
         max_message_size: flags.max_message_size.bytes(),
         config_path,
         warnings,
     })
 }
 
-fn check_transport(transport: Transport) -> Result<(), ConfigError> {
-    match transport {
-        Transport::Stdio => Ok(()),
-        Transport::Sse => Err(ConfigError::TransportNotYet("sse")),
-        Transport::StreamableHttp => Err(ConfigError::TransportNotYet("streamable-http")),
+/// How HTTP clients are served, if they are.
+fn serving(flags: &Flags, environment: &Environment) -> Result<Option<Serving>, ConfigError> {
+    match flags.transport {
+        Transport::Stdio => return Ok(None),
+        Transport::Sse | Transport::StreamableHttp => {}
     }
+    let token = match &flags.auth_token_file {
+        Some(file) => Some(read_token(file)?),
+        None => environment.auth_token()?,
+    };
+    let host = flags.host.as_ref().map_or("127.0.0.1", HostName::as_str);
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if !is_loopback && token.is_none() && !flags.insecure_no_auth {
+        return Err(ConfigError::OpenToAll(host.to_owned()));
+    }
+    let port = flags.port.map_or(8765, Whole::get);
+    Ok(Some(Serving {
+        host: host.to_owned(),
+        port: u16::try_from(port).unwrap_or(8765),
+        token,
+        max_message: flags.max_message_size.bytes(),
+    }))
+}
+
+fn read_token(path: &Path) -> Result<Secret, ConfigError> {
+    let read = File::open(path).and_then(|file| {
+        let mut text = String::new();
+        file.take(MAX_TOKEN + 2).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let text = read.map_err(|cause| ConfigError::NoToken {
+        file: path.to_owned(),
+        cause,
+    })?;
+    let token = text.trim();
+    let is_token = (8..=MAX_TOKEN as usize).contains(&token.len())
+        && token.bytes().all(|b| b.is_ascii_graphic());
+    match is_token {
+        true => Ok(Secret::new(token.to_owned())),
+        false => Err(ConfigError::BadToken(path.to_owned())),
+    }
+}
+
+const MAX_TOKEN: u64 = 4_096;
+
+/// Warnings about what is for HTTP clients only, where none are served.
+fn without_http(flags: &Flags, environment: &Environment) -> Vec<String> {
+    if flags.transport != Transport::Stdio {
+        return Vec::new();
+    }
+    let has_token = environment.auth_token().is_ok_and(|token| token.is_some());
+    let given = [
+        ("--host", flags.host.is_some()),
+        ("--port", flags.port.is_some()),
+        ("--auth-token-file", flags.auth_token_file.is_some()),
+        ("--insecure-no-auth", flags.insecure_no_auth),
+        (AUTH_TOKEN, has_token),
+    ];
+    let given = given.iter().filter(|(_, given)| *given);
+    given
+        .map(|(name, _)| {
+            format!(
+                "`{name}` has no effect over stdio; serve HTTP with `--transport streamable-http`"
+            )
+        })
+        .collect()
 }
 
 /// The server called `name`, or the first one.
@@ -197,9 +281,9 @@ fn without_effect(layer: &Layer) -> impl Iterator<Item = String> {
     let mut named = layer.without_effect.clone();
     named.sort();
     named.dedup();
-    named.into_iter().map(|name| {
-        format!("`{name}` has no effect yet: it is for channels and transports that are to come")
-    })
+    named
+        .into_iter()
+        .map(|name| format!("`{name}` has no effect yet: it is for channels that are to come"))
 }
 
 fn rules_of(layer: &Layer) -> Rules {

@@ -186,6 +186,14 @@ impl Gate {
         !self.questions.is_empty()
     }
 
+    /// The id of the call that a request of ours asks about; of several, of the first.
+    #[must_use]
+    pub fn asked_about(&self, prompt: &RequestId) -> Option<&RequestId> {
+        let question = self.questions.get(self.question_by_prompt.get(prompt)?)?;
+        let held = self.held.get(question.calls.first()?)?;
+        Some(&held.id)
+    }
+
     /// Whether [`Gate::client_drained`] wants to be called once the client has been handed
     /// everything.
     #[must_use]

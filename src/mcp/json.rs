@@ -307,6 +307,28 @@ fn first_to_escape(bytes: &[u8]) -> Option<usize> {
     Some(bytes.len() - rest.len() + at)
 }
 
+/// The text of the value that stands at `path` below an object, without reading more of it than
+/// its grammar. `None` where there is none, or where the text breaks the grammar before it.
+#[must_use]
+pub fn raw_member<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
+    let (first, rest) = path.split_first()?;
+    let mut reader = Reader::new(text);
+    let mut found = None;
+    reader.peek()?;
+    let read = reader.object(|reader, key| {
+        let value = reader.skip()?;
+        if key.is(first) {
+            found = Some(value);
+        }
+        Ok(())
+    });
+    read.ok()?;
+    match rest {
+        [] => found,
+        _ => raw_member(found?, rest),
+    }
+}
+
 /// A cursor over JSON text that checks the grammar as it goes.
 #[derive(Debug)]
 pub struct Reader<'a> {

@@ -95,6 +95,12 @@ impl RequestId {
         }
     }
 
+    /// Reads an id's JSON text.
+    #[must_use]
+    pub fn from_json(text: &str) -> Option<RequestId> {
+        RequestId::read(&Value::parse(text).ok()?)
+    }
+
     fn from_number(token: &str) -> RequestId {
         if let Ok(value) = token.parse() {
             return RequestId::Integer(value);

@@ -5,38 +5,45 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::record::Line;
 use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::mcp::frame::FrameBuffer;
+use crate::mcp::json::raw_member;
+use crate::mcp::message::RequestId;
 use crate::transport::Stderr;
 
+use super::notes::Notes;
 use super::outbox::Outbox;
 
 /// Where audit lines go.
-#[derive(Debug)]
+///
+/// A clone is the same log: sessions in one process share its sequence.
+#[derive(Debug, Clone)]
 pub enum Ledger {
     /// A file: evidence.
-    File(LedgerFile),
+    File(Arc<Mutex<LedgerFile>>),
     /// stderr: convenience. Never fails, never blocks; numbers the lines of this run.
     Stderr {
         /// The writer.
         stderr: Stderr,
         /// The last number given.
-        seq: u64,
+        seq: Arc<AtomicU64>,
     },
 }
 
 impl Ledger {
-    fn append(&mut self, lines: &[Line], now: Now) -> Result<(), LedgerError> {
+    fn append(&self, lines: &[Line], now: Now) -> Result<(), LedgerError> {
         match self {
-            Ledger::File(file) => file.append(lines, now.elapsed),
+            Ledger::File(file) => locked(file).append(lines, now.elapsed),
             Ledger::Stderr { stderr, seq } => {
                 let mut text = String::new();
                 for line in lines {
-                    *seq += 1;
-                    line.write(*seq, &mut text);
+                    let seq = seq.fetch_add(1, Ordering::Relaxed) + 1;
+                    line.write(seq, &mut text);
                 }
                 stderr.send(text.into_bytes());
                 Ok(())
@@ -46,10 +53,15 @@ impl Ledger {
 
     fn sync(&self) -> Result<(), LedgerError> {
         match self {
-            Ledger::File(file) => file.sync(),
+            Ledger::File(file) => locked(file).sync(),
             Ledger::Stderr { .. } => Ok(()),
         }
     }
+}
+
+/// Nobody holds the lock across an await, so it is free in a process of one thread.
+fn locked(file: &Mutex<LedgerFile>) -> MutexGuard<'_, LedgerFile> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of a batch: of the buffer that was read into, or of our own.
@@ -78,6 +90,8 @@ enum Item {
 pub(super) struct Effects {
     ledger: Ledger,
     best_effort: bool,
+    /// Where it is noted which call a question is about.
+    notes: Option<Arc<Notes>>,
     /// Lines that could not be written yet. They go before all others as soon as the log can
     /// be written again; while any wait, the operator has been told.
     backlog: Vec<Line>,
@@ -98,10 +112,11 @@ pub(super) struct Lost {
 }
 
 impl Effects {
-    pub(super) fn new(ledger: Ledger, best_effort: bool) -> Effects {
+    pub(super) fn new(ledger: Ledger, best_effort: bool, notes: Option<Arc<Notes>>) -> Effects {
         Effects {
             ledger,
             best_effort,
+            notes,
             backlog: Vec::new(),
             backlog_bytes: 0,
             lost: 0,
@@ -144,7 +159,12 @@ impl Effects {
         };
         while let Some(output) = gate.poll_output() {
             match output {
-                Output::ToClient(payload) => self.items.push(Item::ToClient(bytes(payload))),
+                Output::ToClient(payload) => {
+                    if let (Some(notes), Payload::Text(text)) = (&self.notes, &payload) {
+                        note_question(notes, gate, text);
+                    }
+                    self.items.push(Item::ToClient(bytes(payload)));
+                }
                 Output::Progress(text) => {
                     // A client that does not read must not fill our memory.
                     if keeps_up {
@@ -299,6 +319,14 @@ impl Effects {
                 self.backlog.push(line);
             }
         }
+    }
+}
+
+/// Notes which call a question of ours is about.
+fn note_question(notes: &Notes, gate: &Gate, text: &str) {
+    let id = raw_member(text, &["id"]).and_then(RequestId::from_json);
+    if let Some(call) = id.and_then(|id| gate.asked_about(&id)) {
+        notes.relate(text.as_bytes(), call.clone());
     }
 }
 

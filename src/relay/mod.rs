@@ -3,10 +3,12 @@
 //! Nothing is decided here.
 
 mod effects;
+mod notes;
 mod outbox;
 mod session;
 
 pub use effects::Ledger;
+pub use notes::{Notes, Reply};
 pub use session::{Ended, Ends, Session};
 
 /// An error with its causes, on one line.

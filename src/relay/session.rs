@@ -6,17 +6,19 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::effects::{Effects, Ledger, Lost};
+use super::notes::Notes;
 use super::outbox::Outbox;
 use crate::clock::Clock;
 use crate::gate::{Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
-use crate::transport::{Attempt, Child, Exit, Wire};
+use crate::transport::{Attempt, Exit, Upstream, Wire};
 
 /// How long a client that has closed its end may wait for an upstream that takes nothing.
 const STALLED: Duration = Duration::from_secs(30);
@@ -39,7 +41,7 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// The four ends and the child of a session.
+/// The four ends of a session, and its upstream.
 #[derive(Debug)]
 pub struct Ends {
     /// Reads what the client sends.
@@ -50,8 +52,8 @@ pub struct Ends {
     pub from_upstream: Wire,
     /// Writes to the upstream.
     pub to_upstream: Wire,
-    /// The upstream's process.
-    pub child: Child,
+    /// The upstream itself.
+    pub process: Upstream,
 }
 
 /// Everything that belongs to a session.
@@ -62,7 +64,7 @@ pub struct Session {
     effects: Effects,
     client: Side,
     upstream: Side,
-    child: Child,
+    process: Upstream,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
     /// Whether the last read took all that it could: more is probably there already.
@@ -84,7 +86,8 @@ enum Peer {
 }
 
 impl Session {
-    /// Puts a session together. Lines of more than `max_line` bytes are refused.
+    /// Puts a session together. Lines of more than `max_line` bytes are refused. `notes` go with
+    /// the lines where the client comes by HTTP.
     #[must_use]
     pub fn new(
         gate: Gate,
@@ -93,11 +96,12 @@ impl Session {
         best_effort: bool,
         ends: Ends,
         max_line: usize,
+        notes: Option<Arc<Notes>>,
     ) -> Session {
         Session {
             gate,
             clock,
-            effects: Effects::new(ledger, best_effort),
+            effects: Effects::new(ledger, best_effort, notes),
             client: Side {
                 input: Some(ends.from_client),
                 frames: FrameBuffer::new(max_line),
@@ -108,7 +112,7 @@ impl Session {
                 frames: FrameBuffer::new(max_line),
                 output: Outbox::new(ends.to_upstream),
             },
-            child: ends.child,
+            process: ends.process,
             upstream_spoke: false,
             busy: false,
         }
@@ -152,7 +156,7 @@ impl Session {
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 number = &mut signal => Event::Signal(number),
-                _ = self.child.ended() => Event::ChildEnded,
+                _ = self.process.ended() => Event::ChildEnded,
                 () = alarm.rings(timer) => Event::Timer,
                 () = sleep_until_some(look_again_at) => Event::Stalled,
                 () = sleep_until_some(farewell) => break self.end_by_client().await,
@@ -203,7 +207,7 @@ impl Session {
                 farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
             }
         };
-        self.child.end_what_it_left_behind().await;
+        self.process.end_what_it_left_behind().await;
         self.record_close(ended);
         self.effects.finish();
         ended
@@ -384,7 +388,7 @@ impl Session {
     async fn end_by_client(&mut self) -> Ended {
         let closed = self.close_upstream();
         self.relay_the_rest(FAREWELL).await;
-        self.child.stop(closed).await;
+        self.process.stop(closed).await;
         self.answer_what_waits("the client has closed").await;
         Ended::ClientClosed
     }
@@ -395,7 +399,7 @@ impl Session {
         self.client.input = None;
         let closed = self.close_upstream();
         self.answer_what_waits(&why).await;
-        self.child.stop(closed).await;
+        self.process.stop(closed).await;
         Ended::Signal(number)
     }
 
@@ -409,7 +413,7 @@ impl Session {
         let _ = self.carry_out(None);
         // What it wrote before it ended is still in its pipe.
         self.relay_the_rest(EXIT_PATIENCE).await;
-        let exit = self.child.stop(closed).await;
+        let exit = self.process.stop(closed).await;
         self.answer_what_waits(&format!("the server {exit}")).await;
         if self.upstream_spoke {
             Ended::UpstreamDied(exit)

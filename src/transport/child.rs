@@ -89,12 +89,31 @@ pub struct Child {
 
 /// How an upstream ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Exit(Option<ExitStatus>);
+pub struct Exit(How);
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// A process, with what the system knows of its end.
+    Process(Option<ExitStatus>),
+    /// A server elsewhere, in words.
+    Remote(&'static str),
+}
+
+impl Exit {
+    /// The end of a server elsewhere; `how` stands behind "the server".
+    pub(super) fn of_remote(how: &'static str) -> Exit {
+        Exit(How::Remote(how))
+    }
+}
 
 impl fmt::Display for Exit {
     /// `exited with status 1`, `was ended by signal 9`, `went away`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|status| (status.code(), status.signal())) {
+        let status = match self.0 {
+            How::Process(status) => status,
+            How::Remote(how) => return f.write_str(how),
+        };
+        match status.map(|status| (status.code(), status.signal())) {
             Some((Some(code), _)) => write!(f, "exited with status {code}"),
             Some((None, Some(signal))) => write!(f, "was ended by signal {signal}"),
             Some((None, None)) | None => f.write_str("went away"),
@@ -167,7 +186,7 @@ impl Child {
 
     /// Waits until it has ended. May be cancelled and called again.
     pub async fn ended(&mut self) -> Exit {
-        Exit(self.process.wait().await.ok())
+        Exit(How::Process(self.process.wait().await.ok()))
     }
 
     /// Makes it end, its stdin having been closed at `closed`: waits, then SIGTERM, then
@@ -181,7 +200,9 @@ impl Child {
             return exit;
         }
         self.signal(Signal::KILL);
-        timeout(REAP, self.ended()).await.unwrap_or(Exit(None))
+        timeout(REAP, self.ended())
+            .await
+            .unwrap_or(Exit(How::Process(None)))
     }
 
     /// Ends what it started and left behind in its group, once it has ended itself.

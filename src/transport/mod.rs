@@ -1,11 +1,16 @@
-//! Bytes in and out of this process: stdio, stderr, and the upstream's child process.
+//! Bytes in and out of the relay: stdio, stderr, the upstream's child process, and links to what
+//! speaks HTTP.
 //!
 //! Nothing here knows what the bytes mean.
 
 mod child;
+mod link;
 mod stderr;
+mod upstream;
 mod wire;
 
 pub use child::{Child, ChildError, Exit, Program};
+pub use link::{link_in, link_out};
 pub use stderr::Stderr;
+pub use upstream::Upstream;
 pub use wire::{Attempt, Wire};

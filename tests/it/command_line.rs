@@ -174,14 +174,9 @@ fn a_bad_config_ends_with_3() {
             json!({"command": "${NO_SUCH_VARIABLE_HERE}"}).to_string(),
             "NO_SUCH_VARIABLE_HERE",
         ),
-        // DESIGN, part 1: "`url` entries […] end in a clear error that says they are not there yet"
         (
-            json!({"mcpServers": {"a": {"url": "https://example.com/mcp"}}}).to_string(),
-            "not there yet",
-        ),
-        (
-            json!({"url": "https://example.com/sse"}).to_string(),
-            "(sse)",
+            json!({"mcpServers": {"a": {"url": "example.com/mcp"}}}).to_string(),
+            "/mcpServers/a/url",
         ),
     ] {
         let (code, line) = fails(ProxyTest::new().config(&config).start());
@@ -190,26 +185,23 @@ fn a_bad_config_ends_with_3() {
     }
 }
 
-// "`--transport` | `stdio` | `stdio`, `sse`, `streamable-http`"; the last two are not there yet
 #[test]
-fn transports_that_are_not_there_yet_say_so() {
-    for transport in ["sse", "streamable-http"] {
-        let (code, line) = fails(ProxyTest::new().flags(["--transport", transport]).start());
-        assert_eq!(code, 3);
-        assert!(
-            line.contains(transport) && line.contains("not there yet"),
-            "{line}"
-        );
-    }
+fn an_unknown_transport_is_bad_usage() {
     let mut session = ProxyTest::new().flags(["--transport", "stdio"]).start();
     session.handshake();
     session.finish();
-    let (code, _) = fails(
-        ProxyTest::new()
-            .flags(["--transport", "carrier-pigeon"])
-            .start(),
-    );
+    let pigeon = ProxyTest::new().flags(["--transport", "carrier-pigeon"]);
+    let (code, _) = fails(pigeon.start());
     assert_eq!(code, 2);
+}
+
+// "beyond loopback only with `--auth-token-file`, `APPROVAL_AUTH_TOKEN` or `--insecure-no-auth`"
+#[test]
+fn other_machines_are_not_let_in_by_accident() {
+    let flags = ["--transport", "streamable-http", "--host", "0.0.0.0"];
+    let (code, line) = fails(ProxyTest::new().flags(flags).start());
+    assert_eq!(code, 3);
+    assert!(line.contains("--auth-token-file"), "{line}");
 }
 
 // Part 1: "Keys that only later channels use are validated, and a warning says that they have

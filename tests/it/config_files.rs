@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use approval_proxy::config::{Environment, Flags, load};
+use approval_proxy::config::{CommandTarget, Environment, Flags, Resolved, Target, load};
 use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, proxy, scripted_upstream};
@@ -209,14 +209,14 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
     let example = load("proxy.example.json");
     assert_eq!(example.warnings, Vec::<String>::new());
     assert_eq!(example.server.name, "notes");
-    assert_eq!(example.server.command, "cargo");
+    assert_eq!(command(&example).command, "cargo");
     assert!(example.settings.explain);
     assert_eq!(example.settings.timeout, Some(Duration::from_secs(300)));
 
     let upstream = load("examples/clients/upstream.json");
     assert_eq!(upstream.warnings, Vec::<String>::new());
     assert_eq!(upstream.server.name, "filesystem");
-    assert_eq!(upstream.server.command, "npx");
+    assert_eq!(command(&upstream).command, "npx");
 
     // What the clients start is the proxy with that file.
     for client in [
@@ -225,13 +225,19 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
         "cursor.mcp.json",
     ] {
         let client = load(&format!("examples/clients/{client}"));
-        assert_eq!(client.server.command, "approval-proxy");
+        assert_eq!(command(&client).command, "approval-proxy");
         assert!(
-            client
-                .server
+            command(&client)
                 .args
                 .iter()
                 .any(|arg| arg.ends_with("upstream.json"))
         );
+    }
+}
+
+fn command(resolved: &Resolved) -> &CommandTarget {
+    match &resolved.server.target {
+        Target::Command(target) => target,
+        Target::Url(_) => panic!("{} has a url", resolved.server.name),
     }
 }

@@ -17,7 +17,14 @@ fn upstream(json: &str) -> Result<Upstream, String> {
     upstream.map_err(|fault| fault.to_string())
 }
 
-fn env(upstream: &Upstream) -> Vec<(&str, &str)> {
+fn command(json: &str) -> CommandTarget {
+    match upstream(json).unwrap().target {
+        Target::Command(target) => target,
+        Target::Url(_) => panic!("{json} has a url"),
+    }
+}
+
+fn env(upstream: &CommandTarget) -> Vec<(&str, &str)> {
     let env = upstream.env.iter();
     env.map(|(name, value)| (name.as_str(), value.expose()))
         .collect()
@@ -25,11 +32,10 @@ fn env(upstream: &Upstream) -> Vec<(&str, &str)> {
 
 #[test]
 fn an_entry_describes_its_upstream() {
-    let upstream = upstream(
-        r#"{"type":"stdio","command":"db","args":["-v","x y"],"env":{"A":"1","B":""},"cwd":"sub"}"#,
-    );
-    let upstream = upstream.unwrap();
-    assert_eq!(upstream.name, "db");
+    let json =
+        r#"{"type":"stdio","command":"db","args":["-v","x y"],"env":{"A":"1","B":""},"cwd":"sub"}"#;
+    assert_eq!(upstream(json).unwrap().name, "db");
+    let upstream = command(json);
     assert_eq!(upstream.command, "db");
     assert_eq!(upstream.args, ["-v", "x y"]);
     assert_eq!(env(&upstream), [("A", "1"), ("B", "")]);
@@ -43,7 +49,7 @@ fn all_but_the_command_may_be_missing_or_null() {
         r#"{"command":"db","args":null,"env":null,"cwd":null,"url":null,"type":null}"#,
         r#"{"command":"db","cwd":""}"#,
     ] {
-        let upstream = upstream(json).unwrap();
+        let upstream = command(json);
         assert!(upstream.args.is_empty() && upstream.env.is_empty() && upstream.cwd.is_none());
     }
 }
@@ -51,10 +57,9 @@ fn all_but_the_command_may_be_missing_or_null() {
 // CONTRACT: "`$VAR`, `${VAR}` and `${VAR:-default}` expand in `command`, `args`, `env`, …".
 #[test]
 fn variables_expand_in_command_args_and_env_and_nowhere_else() {
-    let upstream = upstream(
+    let upstream = command(
         r#"{"command":"$BIN/db","args":["--to=${TOKEN}"],"env":{"$BIN":"${NO:-x}"},"cwd":"$BIN"}"#,
     );
-    let upstream = upstream.unwrap();
     assert_eq!(upstream.command, "/opt/bin/db");
     assert_eq!(upstream.args, ["--to=hunter2"]);
     assert_eq!(env(&upstream), [("$BIN", "x")]);
@@ -155,43 +160,43 @@ fn a_key_that_is_read_must_not_be_written_twice() {
 // CONTRACT: "Keys that other clients put into an entry are left alone."
 #[test]
 fn keys_of_other_clients_are_left_alone() {
-    let upstream = upstream(
+    let upstream = command(
         r#"{"command":"a","disabled":true,"alwaysAllow":7,"timeout":"x","timeout":-1,"mode":"?"}"#,
     );
-    assert_eq!(upstream.unwrap().command, "a");
+    assert_eq!(upstream.command, "a");
 }
 
 // CONTRACT: "(`type` `http`/`sse`/`stdio` honoured; a url ending in `/sse` without a type is SSE)".
 #[test]
 fn the_kind_of_a_server_is_its_type_or_what_it_has() {
-    let not_yet = |kind| format!("servers with a `url` ({kind}) are not there yet");
+    for (json, is_sse) in [
+        (r#"{"url":"http://a/mcp"}"#, false),
+        (r#"{"url":"http://a/sse"}"#, true),
+        (r#"{"url":"http://a/xsse"}"#, false),
+        (r#"{"url":"http://a/sse","type":"http"}"#, false),
+        (r#"{"url":"http://a/sse","type":"streamable-http"}"#, false),
+        (r#"{"url":"http://a","type":"sse"}"#, true),
+        (r#"{"command":"a","url":"http://a","type":"http"}"#, false),
+    ] {
+        match upstream(json).unwrap().target {
+            Target::Url(target) => assert_eq!(target.is_sse, is_sse, "{json}"),
+            Target::Command(_) => panic!("{json} is started"),
+        }
+    }
     for (json, told) in [
-        (r#"{"url":"http://a/mcp"}"#, not_yet("http")),
-        (r#"{"url":"http://a/sse"}"#, not_yet("sse")),
-        (r#"{"url":"http://a/xsse"}"#, not_yet("http")),
-        (r#"{"url":"http://a/sse","type":"http"}"#, not_yet("http")),
-        (
-            r#"{"url":"http://a/sse","type":"streamable-http"}"#,
-            not_yet("http"),
-        ),
-        (r#"{"url":"http://a","type":"sse"}"#, not_yet("sse")),
-        (
-            r#"{"command":"a","url":"http://a","type":"http"}"#,
-            not_yet("http"),
-        ),
         (
             r#"{"command":"a","url":"http://a"}"#,
-            "this server has a `command` and a `url`".into(),
+            "this server has a `command` and a `url`",
         ),
         (
             r#"{"command":"a","type":"http"}"#,
-            "this server has no `url`; add it".into(),
+            "this server has no `url`; add it",
         ),
         (
             r#"{"url":"http://a","type":"stdio"}"#,
-            "this server has no `command`; add it".into(),
+            "this server has no `command`; add it",
         ),
-        ("{}", "this server has no `command`; add it".into()),
+        ("{}", "this server has no `command`; add it"),
     ] {
         let error = upstream(json).unwrap_err();
         assert!(
@@ -211,8 +216,8 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
 fn an_entry_must_be_an_object_with_good_rules() {
     assert_eq!(
         upstream("[]").unwrap_err(),
-        "/mcpServers/db: expected the entry of a server, an object with a `command`, found an \
-         array",
+        "/mcpServers/db: expected the entry of a server, an object with a `command` or a `url`, \
+         found an array",
     );
     assert!(
         upstream(r#"{"command":"a","approvalRules":{"mode":1}}"#)
@@ -230,4 +235,43 @@ fn arguments_and_values_are_not_printed_by_debug() {
         "{told}"
     );
     assert!(!told.contains("hunter2"), "{told}");
+}
+
+// CONTRACT: "expand in `command`, `args`, `env`, `url`, `headers`".
+#[test]
+fn variables_expand_in_url_and_headers() {
+    let json = r#"{"url":" https://${HOST:-a.example}/mcp?k=$TOKEN","headers":{"Authorization":"Bearer ${TOKEN}","X $BIN":"1"}}"#;
+    let error = upstream(json).unwrap_err();
+    assert!(error.contains("/mcpServers/db/headers/X $BIN"), "{error}");
+    let upstream = upstream(&json.replace("X $BIN", "X-Bin")).unwrap();
+    assert!(!format!("{upstream:?}").contains("hunter2"));
+    let Target::Url(target) = upstream.target else {
+        panic!("it has a url");
+    };
+    assert_eq!(target.url.expose(), "https://a.example/mcp?k=hunter2");
+    let headers = target.headers.iter().map(|(n, v)| (n.as_str(), v.expose()));
+    let headers: Vec<_> = headers.collect();
+    assert_eq!(
+        headers,
+        [("Authorization", "Bearer hunter2"), ("X-Bin", "1")]
+    );
+}
+
+#[test]
+fn a_bad_url_or_header_is_an_error_that_tells_no_value() {
+    for json in [
+        r#"{"url":"a/mcp"}"#,
+        r#"{"url":"ftp://hunter2/mcp"}"#,
+        r#"{"url":"http://"}"#,
+        r#"{"url":""}"#,
+        r#"{"url":7}"#,
+        r#"{"url":"http://a","headers":{"A":"hunter2\r\nB: 1"}}"#,
+        r#"{"url":"http://a","headers":{"A B":"1"}}"#,
+        r#"{"url":"http://a","headers":["A"]}"#,
+        r#"{"url":"http://a/${NOT_SET}"}"#,
+    ] {
+        let error = upstream(json).unwrap_err();
+        assert!(error.starts_with("/mcpServers/db/"), "{json}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }

@@ -75,7 +75,13 @@ fn a_blank_variable_counts_as_not_set() {
 
 #[test]
 fn a_token_is_checked_and_never_told() {
-    for name in ["APPROVAL_AUTH_TOKEN", "APPROVAL_APPROVAL_AUTH_TOKEN"] {
+    let bad = environment([("APPROVAL_AUTH_TOKEN", "two words")]);
+    let told = bad.auth_token().unwrap_err().to_string();
+    assert!(
+        told.contains("APPROVAL_AUTH_TOKEN") && !told.contains("two"),
+        "{told}"
+    );
+    for name in ["APPROVAL_APPROVAL_AUTH_TOKEN"] {
         let told = error(name, "two words");
         assert!(told.contains(name) && !told.contains("two"), "{told}");
         let layer = environment([(name, "token")]).layer().unwrap();

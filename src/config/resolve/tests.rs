@@ -2,6 +2,7 @@
 
 mod precedence;
 
+use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
@@ -157,11 +158,10 @@ fn a_named_server_is_chosen_without_a_warning_and_only_it_is_expanded() {
             .unwrap_err()
             .starts_with("cfg.json: /mcpServers/a/command: the variable `UNSET`")
     );
-    assert!(
-        resolved("m")
-            .unwrap_err()
-            .starts_with("cfg.json: /mcpServers/m: servers with a `url`")
-    );
+    assert!(matches!(
+        resolved("m").unwrap().server.target,
+        Target::Url(_)
+    ));
 }
 
 #[test]
@@ -195,27 +195,93 @@ fn a_config_without_servers_is_an_error() {
     }
 }
 
+fn over_http(host: Option<&str>) -> Flags {
+    Flags {
+        transport: Transport::StreamableHttp,
+        host: host.map(|host| HostName::from_text(host).unwrap()),
+        ..flags()
+    }
+}
+
 #[test]
-fn a_transport_that_is_not_there_yet_is_an_error_that_says_so() {
-    for (transport, name) in [
-        (Transport::Sse, "sse"),
-        (Transport::StreamableHttp, "streamable-http"),
-    ] {
-        assert_eq!(
-            resolved(
-                Flags {
-                    transport,
-                    ..flags()
-                },
-                THREE,
-                &[]
-            )
-            .unwrap_err(),
-            format!(
-                "`--transport {name}` is not there yet; leave the flag out to serve over stdio"
-            ),
+fn http_clients_are_served_on_loopback_unless_told_otherwise() {
+    assert!(resolved(flags(), THREE, &[]).unwrap().http.is_none());
+    let serving = resolved(over_http(None), THREE, &[]).unwrap().http.unwrap();
+    assert_eq!((&*serving.host, serving.port), ("127.0.0.1", 8765));
+    assert!(serving.token.is_none());
+    for host in ["localhost", "::1", "127.0.0.9"] {
+        assert!(
+            resolved(over_http(Some(host)), THREE, &[]).is_ok(),
+            "{host}"
         );
     }
+}
+
+#[test]
+fn other_machines_are_let_in_only_with_a_token_or_on_demand() {
+    for host in ["0.0.0.0", "::", "192.168.1.7", "proxy.example"] {
+        let error = resolved(over_http(Some(host)), THREE, &[]).unwrap_err();
+        assert!(
+            error.contains("--auth-token-file") && error.contains(host),
+            "{error}"
+        );
+    }
+    let variables = [("APPROVAL_AUTH_TOKEN", "s3cret-token")];
+    let http = resolved(over_http(Some("0.0.0.0")), THREE, &variables);
+    assert_eq!(
+        http.unwrap().http.unwrap().token.unwrap().expose(),
+        "s3cret-token"
+    );
+    let open = Flags {
+        insecure_no_auth: true,
+        ..over_http(Some("0.0.0.0"))
+    };
+    assert!(resolved(open, THREE, &[]).unwrap().http.is_some());
+}
+
+#[test]
+fn the_token_of_the_file_wins_and_a_bad_one_stops_the_start() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let with_file = |path: &Path| Flags {
+        auth_token_file: Some(path.to_owned()),
+        ..over_http(None)
+    };
+    file.write_all(b"  from-the-file\n").unwrap();
+    let variables = [("APPROVAL_AUTH_TOKEN", "from-the-environment")];
+    let http = resolved(with_file(file.path()), THREE, &variables);
+    assert_eq!(
+        http.unwrap().http.unwrap().token.unwrap().expose(),
+        "from-the-file"
+    );
+    for bad in [
+        "",
+        "short",
+        "two words here",
+        &"x".repeat(4_097),
+        "gr\u{fc}n-gr\u{fc}n",
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bad.as_bytes()).unwrap();
+        let error = resolved(with_file(file.path()), THREE, &[]).unwrap_err();
+        assert!(error.contains("--auth-token-file") && (bad.is_empty() || !error.contains(bad)));
+    }
+    assert!(resolved(with_file(Path::new("/nonexistent")), THREE, &[]).is_err());
+}
+
+#[test]
+fn what_is_for_http_has_no_effect_over_stdio_and_says_so() {
+    let flags = Flags {
+        transport: Transport::Stdio,
+        ..over_http(Some("0.0.0.0"))
+    };
+    let warnings = resolved(
+        flags,
+        r#"{"command":"a"}"#,
+        &[("APPROVAL_AUTH_TOKEN", "s3cret-token")],
+    );
+    let warnings = warnings.unwrap().warnings;
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[0].contains("`--host`") && warnings[1].contains("`APPROVAL_AUTH_TOKEN`"));
 }
 
 #[test]
@@ -236,9 +302,8 @@ fn what_nothing_reads_yet_is_a_warning_once_each() {
         "APPROVAL_APPROVAL_AUTH_TOKEN",
         "approvalOnTimeout",
     ];
-    let told = names.map(|name| {
-        format!("`{name}` has no effect yet: it is for channels and transports that are to come")
-    });
+    let told = names
+        .map(|name| format!("`{name}` has no effect yet: it is for channels that are to come"));
     assert_eq!(warnings[..3], told);
     assert!(warnings[3].starts_with("environment variable `APPROVAL_MOD` is unknown"));
     assert_eq!(warnings.len(), 4);
@@ -265,7 +330,10 @@ fn a_tilde_in_cwd_and_audit_log_is_home() {
     let json = r#"{"command":"a","cwd":"~/work","approvalProxy":{"auditLog":"~/a.jsonl"}}"#;
     let resolved = |variables| resolved(flags(), json, variables);
     let home = resolved(&[("HOME", "/h")]).unwrap();
-    assert_eq!(home.server.cwd.as_deref(), Some(Path::new("/h/work")));
+    let Target::Command(target) = &home.server.target else {
+        panic!("it is started");
+    };
+    assert_eq!(target.cwd.as_deref(), Some(Path::new("/h/work")));
     assert_eq!(home.audit_log.as_deref(), Some(Path::new("/h/a.jsonl")));
     assert!(
         resolved(&[])
@@ -279,6 +347,9 @@ fn secrets_are_not_printed_by_debug() {
     let json = r#"{"command":"a","args":["$T"],"env":{"K":"$T"},
         "approvalRules":{"approvalAuthToken":"hunter2"}}"#;
     let resolved = resolved(flags(), json, &[("T", "hunter2")]).unwrap();
-    assert_eq!(resolved.server.args, ["hunter2"]);
+    let Target::Command(target) = &resolved.server.target else {
+        panic!("it is started");
+    };
+    assert_eq!(target.args, ["hunter2"]);
     assert!(!format!("{resolved:?}").contains("hunter2"));
 }

@@ -1,0 +1,422 @@
+//! One session as HTTP sees it: requests that come in become lines for the relay, lines that the
+//! relay sends find the response stream that they belong on.
+//!
+//! What a line may do is decided behind the link, by the gate.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::lines::Lines;
+use super::param_headers::ParamHeaders;
+use super::rewrite::{self, Own};
+use super::streams::{Reader, Refused, StreamKey, Streams};
+use crate::mcp::error::cancelled_notification;
+use crate::mcp::frame::Frame;
+use crate::mcp::json::raw_member;
+use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_line};
+use crate::relay::Notes;
+
+/// How many lines may wait to be written to the relay.
+const QUEUE: usize = 64;
+
+/// Who speaks in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Era {
+    /// One client, from its `initialize` on: revisions up to 2025-11-25.
+    Session,
+    /// The same over the two endpoints of 2024-11-05: one stream carries everything.
+    OneStream,
+    /// Any number of clients whose requests stand alone: 2026-07-28.
+    Stateless,
+}
+
+/// One session with the relay.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) era: Era,
+    to_relay: mpsc::Sender<Vec<u8>>,
+    pub(super) notes: Arc<Notes>,
+    state: Mutex<State>,
+    over: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    streams: Streams,
+    /// What stateless clients call the requests that wait, by our id.
+    own: HashMap<u64, Own>,
+    /// Which of them ask for the tool list.
+    lists: HashSet<u64>,
+    /// What the lists say of headers.
+    param_headers: ParamHeaders,
+    next_id: u64,
+    last_used: Instant,
+}
+
+/// The session is over; nothing more can be said in it.
+#[derive(Debug)]
+pub(super) struct Over;
+
+impl Conversation {
+    /// Begins a conversation over a link: what is written to `to` the relay reads, what it says is
+    /// read from `from`. Lines are at most `max_line` bytes.
+    pub(super) fn begin(
+        era: Era,
+        to: UnixStream,
+        from: UnixStream,
+        notes: Arc<Notes>,
+        max_line: usize,
+    ) -> Arc<Conversation> {
+        let (to_relay, queue) = mpsc::channel(QUEUE);
+        let conversation = Arc::new(Conversation {
+            era,
+            to_relay,
+            notes,
+            state: Mutex::new(State {
+                // One message of any size, and as much as a slow reader may be behind with.
+                streams: Streams::new(era == Era::Session, max_line.saturating_mul(2)),
+                own: HashMap::new(),
+                lists: HashSet::new(),
+                param_headers: ParamHeaders::default(),
+                next_id: 0,
+                last_used: Instant::now(),
+            }),
+            over: watch::Sender::new(false),
+        });
+        tokio::spawn(write_lines(to, queue, conversation.over.subscribe()));
+        tokio::spawn(Arc::clone(&conversation).read_lines(from, max_line));
+        tokio::spawn(Arc::clone(&conversation).mirror_breaks());
+        conversation
+    }
+
+    /// Hands a line to the relay. May be cancelled; the line then is handed over whole or not at
+    /// all.
+    pub(super) async fn send(&self, line: &str) -> Result<(), Over> {
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.push(b'\n');
+        self.to_relay.send(bytes).await.map_err(|_| Over)
+    }
+
+    /// Opens a stream for the answers to some requests of one client.
+    pub(super) fn open(
+        &self,
+        requests: &[RequestId],
+        token: Option<&str>,
+    ) -> Result<Reader, Refused> {
+        self.state().streams.open(requests, token)
+    }
+
+    /// The same for a stateless request, which gets an id of ours: returns the line to send.
+    pub(super) fn open_stateless(
+        &self,
+        line: &str,
+        is_list: bool,
+    ) -> Result<(Reader, RequestId, String), Refused> {
+        let mut state = self.state();
+        state.next_id += 1;
+        let number = state.next_id;
+        let Some((line, own)) = rewrite::request(line, number) else {
+            return Err(Refused::Gone);
+        };
+        let id = RequestId::Integer(number as i64);
+        let reader = state.streams.open(std::slice::from_ref(&id), None)?;
+        state.own.insert(number, own);
+        if is_list {
+            state.lists.insert(number);
+        }
+        Ok((reader, id, line))
+    }
+
+    /// Whether the headers of a call say the same as its arguments, as far as the tool list that a
+    /// client has asked for last tells.
+    ///
+    /// # Errors
+    /// What differs, in a sentence.
+    pub(super) fn check_param_headers<'h>(
+        &self,
+        tool: &str,
+        params: &str,
+        header: impl Fn(&str) -> Option<&'h str>,
+    ) -> Result<(), String> {
+        self.state().param_headers.check(tool, params, header)
+    }
+
+    /// Opens the stream for what belongs to no request.
+    pub(super) fn listen(&self) -> Result<Reader, Refused> {
+        self.state().streams.listen()
+    }
+
+    /// Takes up a stream behind an event.
+    pub(super) fn resume(&self, last_event: &str) -> Result<Reader, Refused> {
+        self.state().streams.resume(last_event)
+    }
+
+    /// The client has taken back a request: its stream has nothing more to say.
+    pub(super) fn cancelled_by_client(&self, id: &RequestId) {
+        self.state().streams.answered(id);
+    }
+
+    /// Nobody can ask again for what was sent on a stream, if everything has been.
+    pub(super) fn forget_if_over(&self, key: StreamKey) {
+        self.state().streams.forget_if_over(key);
+    }
+
+    /// A stream's reader has gone. A stateless request is cancelled by that; a session's goes on,
+    /// since its client may come back for the answer.
+    ///
+    /// SPEC 2026-07-28: "Closing the SSE response stream MUST be treated by the server as
+    /// cancellation of that request." 2025-11-25: "Disconnection SHOULD NOT be interpreted as the
+    /// client cancelling its request."
+    pub(super) fn reader_gone(&self, reader: &Reader) {
+        let mut state = self.state();
+        state.last_used = Instant::now();
+        let waiting = state.streams.reader_gone(reader);
+        if self.era == Era::Stateless {
+            for id in waiting {
+                state.streams.answered(&id);
+                if let RequestId::Integer(number) = id {
+                    state.forget(number as u64);
+                }
+                let mut line = cancelled_notification(&id, "the client closed the response stream");
+                line.push('\n');
+                self.send_soon(line.into_bytes());
+            }
+        }
+    }
+
+    fn send_soon(&self, line: Vec<u8>) {
+        if let Err(mpsc::error::TrySendError::Full(line)) = self.to_relay.try_send(line) {
+            let to_relay = self.to_relay.clone();
+            tokio::spawn(async move {
+                // A relay that is gone has cancelled everything.
+                let _ = to_relay.send(line).await;
+            });
+        }
+    }
+
+    /// Somebody uses the session now.
+    pub(super) fn touch(&self) {
+        self.state().last_used = Instant::now();
+    }
+
+    /// Since when nobody has used it; `None` while somebody reads or waits.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        state.streams.is_idle().then_some(state.last_used)
+    }
+
+    /// Ends it from our side: for the relay the client has closed.
+    pub(super) fn close(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Whether nothing more can be said in it.
+    pub(super) fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    async fn read_lines(self: Arc<Self>, from: UnixStream, max_line: usize) {
+        let mut lines = Lines::new(from, max_line);
+        while let Some(frame) = lines.next().await {
+            // The gate sends nothing that is larger than what it may receive, but for what it says
+            // itself, which is small.
+            if let Frame::Line(range) = frame {
+                let line = Bytes::copy_from_slice(lines.line(&range));
+                self.dispatch(line);
+            }
+        }
+        self.state().streams.end_all();
+        self.over.send_replace(true);
+    }
+
+    /// Where the server has ended a response before its answer, so that the client comes back for
+    /// it later, the client's response ends too.
+    async fn mirror_breaks(self: Arc<Self>) {
+        let mut over = self.over.subscribe();
+        loop {
+            let id = tokio::select! {
+                id = self.notes.next_break() => id,
+                _ = over.wait_for(|over| *over) => return,
+            };
+            self.state().streams.disconnect(&id);
+        }
+    }
+
+    /// Finds a line's stream.
+    fn dispatch(&self, line: Bytes) {
+        if let Some(id) = peek_result_id(&line)
+            && self.era == Era::Session
+        {
+            return self.answer(&id, line);
+        }
+        let Ok(text) = std::str::from_utf8(&line) else {
+            return;
+        };
+        let Ok(Line::Message(message)) = read_line(text) else {
+            // The relay passes on a result that only lenient readers can read.
+            if let Some(id) = peek_result_id(&line) {
+                self.answer(&id, line);
+            }
+            return;
+        };
+        match (&message.kind, &message.id) {
+            (Kind::Response { .. }, Id::Some(id)) => self.answer(id, line.clone()),
+            // It answers what could not be read, and was answered by HTTP already.
+            (Kind::Response { .. }, _) => {}
+            (Kind::Call { .. }, _) => self.tell(&message, text, line.clone()),
+        }
+    }
+
+    /// Brings a response to whoever waits for it.
+    fn answer(&self, id: &RequestId, mut line: Bytes) {
+        let mut reply = self.notes.fetch_reply(id);
+        let mut state = self.state();
+        let Some(key) = state.stream_for_answers(self.era, id) else {
+            return;
+        };
+        if let (Era::Stateless, RequestId::Integer(number)) = (self.era, id) {
+            let (own, is_list) = state.forget(*number as u64);
+            if let (Some(own), Ok(text)) = (own, std::str::from_utf8(&line)) {
+                if is_list {
+                    state.param_headers.learn(text);
+                }
+                line = rewrite::response(text, &own).into();
+                if let Some(reply) = &mut reply
+                    && let Ok(text) = std::str::from_utf8(&reply.body)
+                {
+                    reply.body = rewrite::response(text, &own).into_bytes();
+                }
+            }
+        }
+        match reply {
+            Some(reply) if self.era != Era::OneStream => state.streams.reply(key, reply, line),
+            _ => state.streams.deliver_answer(key, line),
+        }
+        state.streams.answered(id);
+        state.last_used = Instant::now();
+    }
+
+    /// Brings a request or a notification to the client.
+    fn tell(&self, message: &Message<'_>, text: &str, line: Bytes) {
+        let related = self.notes.related(&line);
+        let mut state = self.state();
+        let Kind::Call { method, .. } = &message.kind else {
+            return;
+        };
+        let key = match self.era {
+            Era::OneStream => state.streams.listening(),
+            Era::Stateless => return state.tell_stateless(text, line, related.as_ref()),
+            Era::Session => state.stream_of(method, text, related.as_ref()),
+        };
+        let Some(key) = key else {
+            return state.streams.keep_for_listener(line);
+        };
+        if let Id::Some(id) = &message.id {
+            state.streams.remember_question(id.clone(), key);
+        }
+        state.streams.deliver(key, line);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A stateless request waits no more: what its client calls it, and whether it asked for the
+    /// tool list.
+    fn forget(&mut self, number: u64) -> (Option<Own>, bool) {
+        (self.own.remove(&number), self.lists.remove(&number))
+    }
+
+    fn stream_for_answers(&self, era: Era, id: &RequestId) -> Option<StreamKey> {
+        match era {
+            Era::OneStream => self.streams.listening(),
+            Era::Session | Era::Stateless => self.streams.of_request(id),
+        }
+    }
+
+    /// On which stream a session's client is told something: that of the request which it belongs
+    /// to, as far as that is known or can be the only one.
+    fn stream_of(
+        &mut self,
+        method: &str,
+        text: &str,
+        related: Option<&RequestId>,
+    ) -> Option<StreamKey> {
+        let streams = &mut self.streams;
+        let known = related.and_then(|id| streams.of_request(id));
+        let named = match method {
+            "notifications/progress" => raw_member(text, &["params", "progressToken"])
+                .and_then(|token| streams.of_token(token)),
+            "notifications/cancelled" => raw_member(text, &["params", "requestId"])
+                .and_then(RequestId::from_json)
+                .and_then(|id| streams.of_question(&id)),
+            _ => None,
+        };
+        if let Some(key) = known.or(named) {
+            return Some(key);
+        }
+        // What tells of a change belongs to no request.
+        let is_change =
+            method.ends_with("list_changed") || method == "notifications/resources/updated";
+        let listening = streams.listening();
+        match streams.only_one() {
+            Some(only) if !is_change => Some(only),
+            _ => listening.or_else(|| streams.newest()),
+        }
+    }
+
+    /// Tells a stateless client something about its request. What is about none is told to nobody:
+    /// it could be another client's.
+    fn tell_stateless(&mut self, text: &str, line: Bytes, related: Option<&RequestId>) {
+        let subject = rewrite::subject(text).or(match related {
+            Some(RequestId::Integer(number)) => Some(*number as u64),
+            _ => None,
+        });
+        let key = match subject {
+            Some(number) => self.streams.of_request(&RequestId::Integer(number as i64)),
+            None => self.streams.only_one(),
+        };
+        let Some(key) = key else {
+            return;
+        };
+        let own = subject.and_then(|number| self.own.get(&number));
+        let line = match own {
+            Some(own) => rewrite::notification(text, own).into(),
+            None => line,
+        };
+        self.streams.deliver(key, line);
+    }
+}
+
+/// Writes whole lines to the relay until nobody has any more, or the conversation is over.
+async fn write_lines(
+    mut to: UnixStream,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut over: watch::Receiver<bool>,
+) {
+    loop {
+        let line = tokio::select! {
+            line = queue.recv() => line,
+            _ = over.wait_for(|over| *over) => None,
+        };
+        let Some(line) = line else {
+            return;
+        };
+        let written = tokio::select! {
+            written = to.write_all(&line) => written.is_ok(),
+            _ = over.wait_for(|over| *over) => false,
+        };
+        if !written {
+            return;
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! One message to a server behind HTTP, and everything that comes back for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode};
+use tokio::time::{sleep, timeout};
+
+use super::body::one_line;
+use super::facts::{LAST_EVENT, SESSION};
+use super::remote::Peer;
+use super::sse::Decoder;
+use crate::mcp::error::error_response;
+use crate::mcp::json::raw_member;
+use crate::mcp::message::RequestId;
+use crate::relay::{Reply, with_causes};
+
+/// How long the server has to accept what it need not answer.
+const NOTIFY_TIME: Duration = Duration::from_secs(30);
+/// The largest body of a response that is an error.
+const MAX_ERROR: usize = 1024 * 1024;
+/// How often a broken stream is taken up again without anything having come of it.
+const MAX_RETRIES: u32 = 5;
+/// How long is waited before that, unless the server says otherwise.
+const RETRY: Duration = Duration::from_secs(1);
+/// What the server may say, at least and at most.
+const RETRY_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// Headers without which a client cannot understand an error.
+const TOLD: [&str; 4] = [
+    "content-type",
+    "www-authenticate",
+    "retry-after",
+    "location",
+];
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: RequestId,
+    pub(super) method: String,
+    pub(super) is_stateless: bool,
+    pub(super) headers: HeaderMap,
+    pub(super) line: String,
+}
+
+/// What came of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is done with; of a stateless request, its id.
+    Done(Option<RequestId>),
+    /// The server does not know the session any more.
+    Over,
+}
+
+/// Sends a request and hands everything that comes back to the relay, its answer last.
+pub(super) async fn exchange(peer: Arc<Peer>, asked: Asked) -> Outcome {
+    let request = peer.post(peer.url(), asked.line.clone());
+    let in_session = !asked.is_stateless && asked.method != "initialize";
+    let request = match in_session {
+        true => peer.with_session(request),
+        false => request,
+    };
+    let had_session = in_session && peer.has_session();
+    let done = Outcome::Done(asked.is_stateless.then(|| asked.id.clone()));
+    let response = match request.headers(asked.headers.clone()).send().await {
+        Ok(response) => response,
+        Err(error) => {
+            let why = unreachable(&error);
+            tracing::warn!("{why}");
+            peer.fail(&asked.id, why).await;
+            return done;
+        }
+    };
+    let status = response.status();
+    if !status.is_success() {
+        let is_over = had_session && status == StatusCode::NOT_FOUND;
+        refused(&peer, &asked, response).await;
+        return if is_over { Outcome::Over } else { done };
+    }
+    let session = response.headers().get(SESSION).cloned();
+    match media_type(&response) {
+        Media::Json => match body(response, peer.max_message()).await {
+            Ok(body) => told(&peer, &asked, &body, session.as_ref()).await,
+            Err(why) => peer.fail(&asked.id, why).await,
+        },
+        Media::Events => events(&peer, &asked, response, session.as_ref()).await,
+        Media::Other => {
+            let why = format!("the server answered {status} without a message");
+            peer.fail(&asked.id, why).await;
+        }
+    }
+    done
+}
+
+/// Sends what has no answer, and waits until the server has taken it.
+pub(super) async fn notify(
+    peer: &Peer,
+    line: String,
+    headers: HeaderMap,
+    is_response: bool,
+) -> Outcome {
+    let is_stateless = headers.contains_key(super::facts::METHOD) && !is_response;
+    let request = peer.post(peer.url(), line);
+    let request = match is_stateless {
+        true => request,
+        false => peer.with_session(request),
+    };
+    match timeout(NOTIFY_TIME, request.headers(headers).send()).await {
+        Ok(Ok(response)) if response.status().is_success() => {}
+        Ok(Ok(response)) => {
+            let status = response.status();
+            tracing::warn!("the server did not take a message that needs no answer: {status}");
+            if status == StatusCode::NOT_FOUND && peer.has_session() {
+                return Outcome::Over;
+            }
+        }
+        Ok(Err(error)) => tracing::warn!("{}", unreachable(&error)),
+        Err(_) => tracing::warn!("the server did not take a message in time"),
+    }
+    Outcome::Done(None)
+}
+
+/// Reads what the server says of its own accord, for as long as it lets us.
+pub(super) async fn listen(peer: Arc<Peer>) {
+    let mut last = Last::default();
+    let mut failures = 0;
+    while failures < MAX_RETRIES {
+        let mut request = peer.get(peer.url()).header("accept", "text/event-stream");
+        if let Some(id) = &last.id {
+            request = request.header(LAST_EVENT, id);
+        }
+        match request.send().await {
+            Ok(mut response) if response.status().is_success() => {
+                let mut decoder = Decoder::new(peer.max_message());
+                let mut found = Vec::new();
+                while let Ok(Some(chunk)) = response.chunk().await {
+                    if decoder.push(&chunk, &mut found).is_err() {
+                        tracing::warn!(
+                            "the server's message is larger than --max-message-size; it was dropped"
+                        );
+                        break;
+                    }
+                    for event in found.drain(..) {
+                        failures = 0;
+                        if let Some(line) = last.note(event) {
+                            peer.tell(line).await;
+                        }
+                    }
+                }
+            }
+            // SPEC: 405 says that there is no such stream; anything else will not get better.
+            Ok(response) if response.status().is_client_error() => return,
+            Ok(_) | Err(_) => {}
+        }
+        failures += 1;
+        sleep(last.retry).await;
+    }
+}
+
+/// Where a stream of events is, should it break.
+#[derive(Debug)]
+struct Last {
+    id: Option<String>,
+    retry: Duration,
+}
+
+impl Default for Last {
+    fn default() -> Last {
+        Last {
+            id: None,
+            retry: RETRY,
+        }
+    }
+}
+
+impl Last {
+    /// Remembers an event and returns its message, if it has one that can be relayed.
+    fn note(&mut self, event: super::sse::Event) -> Option<String> {
+        if let Some(id) = event.id {
+            self.id = Some(id);
+        }
+        if let Some(retry) = event.retry {
+            let (least, most) = RETRY_BOUNDS;
+            self.retry = Duration::from_millis(retry).clamp(least, most);
+        }
+        if event.data.is_empty() || event.name != "message" {
+            return None;
+        }
+        match one_line(&event.data) {
+            Ok(line) => Some(line),
+            Err(why) => {
+                tracing::warn!("the server sent an event that is no message: {why}");
+                None
+            }
+        }
+    }
+}
+
+/// Hands over the events of a response, and takes the stream up again where it breaks and the
+/// revision allows it.
+async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&HeaderValue>) {
+    let mut last = Last::default();
+    let mut response = Some(first);
+    let mut failures = 0;
+    loop {
+        let mut decoder = Decoder::new(peer.max_message());
+        let mut found = Vec::new();
+        while let Some(open) = &mut response
+            && let Ok(Some(chunk)) = open.chunk().await
+        {
+            if decoder.push(&chunk, &mut found).is_err() {
+                let why = "the server's message is larger than --max-message-size";
+                return peer.fail(&asked.id, why.to_owned()).await;
+            }
+            for event in found.drain(..) {
+                failures = 0;
+                let Some(line) = last.note(event) else {
+                    continue;
+                };
+                let is_answer = answers(&line, &asked.id);
+                one_told(peer, asked, line, session).await;
+                if is_answer {
+                    return;
+                }
+            }
+        }
+        response = None;
+        failures += 1;
+        // SPEC 2026-07-28: "Resumable SSE streams via `Last-Event-ID` are not supported."
+        let (Some(id), false) = (&last.id, asked.is_stateless) else {
+            break;
+        };
+        if failures > MAX_RETRIES {
+            break;
+        }
+        if let Some(notes) = &peer.notes {
+            notes.leave_break(asked.id.clone());
+        }
+        sleep(last.retry).await;
+        let again = peer.get(peer.url()).header("accept", "text/event-stream");
+        match again.header(LAST_EVENT, id).send().await {
+            Ok(again) if again.status().is_success() => response = Some(again),
+            Ok(again) if again.status().is_client_error() => break,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let why = "the server ended its response before the answer";
+    peer.fail(&asked.id, why.to_owned()).await;
+}
+
+/// Hands over the body of a response: one message, or a batch of them.
+async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
+    match one_line(body) {
+        Ok(line) if !line.is_empty() => one_told(peer, asked, line, session).await,
+        Ok(_) => {
+            let why = "the server answered with an empty body";
+            peer.fail(&asked.id, why.to_owned()).await;
+        }
+        Err(why) => {
+            let why = format!("the server's answer cannot be read: {why}");
+            peer.fail(&asked.id, why).await;
+        }
+    }
+}
+
+async fn one_told(peer: &Peer, asked: &Asked, line: String, session: Option<&HeaderValue>) {
+    if answers(&line, &asked.id) {
+        match asked.method.as_str() {
+            "initialize" => peer.begun(session, &line),
+            "tools/list" => peer.learn_tools(&line),
+            _ => {}
+        }
+    } else if let Some(notes) = &peer.notes {
+        notes.relate(line.as_bytes(), asked.id.clone());
+    }
+    peer.tell(line).await;
+}
+
+/// Whether a message is the response to a request.
+fn answers(line: &str, id: &RequestId) -> bool {
+    let has = |key| raw_member(line, &[key]).is_some();
+    let found = raw_member(line, &["id"]).and_then(RequestId::from_json);
+    found.as_ref() == Some(id) && !has("method")
+}
+
+/// The server answers with an HTTP error: the client gets it as it is, or in the words of JSON-RPC.
+async fn refused(peer: &Peer, asked: &Asked, response: Response) {
+    let status = response.status();
+    let headers = TOLD
+        .iter()
+        .filter_map(|name| {
+            let value = response.headers().get(*name)?;
+            Some(((*name).to_owned(), value.as_bytes().to_owned()))
+        })
+        .collect();
+    let body = body(response, MAX_ERROR).await.unwrap_or_default();
+    let line = one_line(&body).ok().filter(|line| answers(line, &asked.id));
+    let line = line.unwrap_or_else(|| {
+        let mut why = format!("the server answered {status}");
+        if status == StatusCode::UNAUTHORIZED {
+            why.push_str("; give `headers` with an `Authorization` in the config");
+        }
+        let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+        error_response(Some(&asked.id), code, why)
+    });
+    if let Some(notes) = &peer.notes {
+        let reply = Reply {
+            status: status.as_u16(),
+            headers,
+            body,
+        };
+        notes.leave_reply(asked.id.clone(), reply);
+    }
+    peer.tell(line).await;
+}
+
+async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > max => {
+                return Err("the server's message is larger than --max-message-size".to_owned());
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(unreachable(&error)),
+        }
+    }
+}
+
+/// What the body of a response is.
+enum Media {
+    Json,
+    Events,
+    Other,
+}
+
+fn media_type(response: &Response) -> Media {
+    let value = response.headers().get("content-type");
+    let value = value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    match value.split(';').next().unwrap_or_default().trim() {
+        value if value.eq_ignore_ascii_case("application/json") => Media::Json,
+        value if value.eq_ignore_ascii_case("text/event-stream") => Media::Events,
+        _ => Media::Other,
+    }
+}
+
+/// Why the server could not be spoken to. Without its URL, which may hold a secret.
+pub(super) fn unreachable(error: &reqwest::Error) -> String {
+    let mut text = String::from("the server cannot be reached");
+    let mut cause = std::error::Error::source(error);
+    if let Some(first) = cause.take() {
+        text.push_str(": ");
+        text.push_str(&with_causes(first));
+    }
+    text
+}

@@ -1,0 +1,210 @@
+//! Who may speak to us at all: by address, by where a browser's page came from, by bearer token.
+//!
+//! What they may then do is the gate's business.
+
+use std::net::IpAddr;
+
+use crate::secret::Secret;
+
+/// What a request must show before anything of it is read.
+#[derive(Debug)]
+pub(super) struct Guard {
+    token: Option<blake3::Hash>,
+    /// Whether we can be reached from this machine only.
+    is_local: bool,
+}
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TurnedAway {
+    /// `Host` names us as nobody on this machine would.
+    Host,
+    /// `Origin` is a page of somebody else's.
+    Origin,
+    /// There is no token, or another one.
+    Token,
+}
+
+impl TurnedAway {
+    /// What the client is told.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            TurnedAway::Host => {
+                "the Host header does not name this machine; use http://127.0.0.1 or http://localhost"
+            }
+            TurnedAway::Origin => "the Origin header names another site",
+            TurnedAway::Token => "a bearer token is needed: Authorization: Bearer TOKEN",
+        }
+    }
+}
+
+impl Guard {
+    /// `is_local` is whether only loopback is bound.
+    pub(super) fn new(token: Option<&Secret>, is_local: bool) -> Guard {
+        Guard {
+            token: token.map(|token| blake3::hash(token.expose().as_bytes())),
+            is_local,
+        }
+    }
+
+    /// Whether the `Authorization` header is for us, and not for the server behind us.
+    pub(super) fn takes_authorization(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Looks at a request's `Host`, `Origin` and `Authorization`. A header that stands there
+    /// twice, or is no text, counts as an empty one.
+    ///
+    /// A page in a browser can make its own name resolve to this machine; then `Host` and
+    /// `Origin` carry that name.
+    pub(super) fn check(
+        &self,
+        host: Option<&str>,
+        origin: Option<&str>,
+        authorization: Option<&str>,
+    ) -> Result<(), TurnedAway> {
+        if self.is_local && !host.is_some_and(|host| is_loopback(host_of(host))) {
+            return Err(TurnedAway::Host);
+        }
+        if let Some(origin) = origin {
+            let authority = origin
+                .strip_prefix("http://")
+                .or_else(|| origin.strip_prefix("https://"));
+            let is_ours = authority.is_some_and(|authority| {
+                let own = host.is_some_and(|host| host.eq_ignore_ascii_case(authority));
+                is_loopback(host_of(authority)) || (own && !self.is_local)
+            });
+            if !is_ours {
+                return Err(TurnedAway::Origin);
+            }
+        }
+        let Some(token) = &self.token else {
+            return Ok(());
+        };
+        let given = authorization.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        match given {
+            Some(given) if blake3::hash(given.as_bytes()) == *token => Ok(()),
+            Some(_) | None => Err(TurnedAway::Token),
+        }
+    }
+}
+
+/// An authority without its port.
+fn host_of(authority: &str) -> &str {
+    if let Some((host, rest)) = authority
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        let port = rest.strip_prefix(':').unwrap_or(rest);
+        let is_port =
+            rest.is_empty() || (rest.starts_with(':') && port.bytes().all(|b| b.is_ascii_digit()));
+        return if is_port { host } else { "" };
+    }
+    authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, port)| {
+            match port.bytes().all(|b| b.is_ascii_digit()) {
+                true => host,
+                false => authority,
+            }
+        })
+}
+
+fn is_loopback(host: &str) -> bool {
+    let is_address = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    is_address || host.eq_ignore_ascii_case("localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Option<&str> = Some("127.0.0.1:8765");
+
+    #[test]
+    fn a_page_that_made_its_name_resolve_to_us_is_turned_away() {
+        let guard = Guard::new(None, true);
+        for host in [
+            "127.0.0.1:1",
+            "localhost",
+            "LocalHost:8765",
+            "[::1]:8765",
+            "127.0.0.2",
+        ] {
+            assert_eq!(guard.check(Some(host), None, None), Ok(()), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8765",
+            "127.0.0.1.evil.example",
+            "evil.example:127.0.0.1",
+            "[::1].evil.example",
+            "192.168.1.7",
+            "",
+        ] {
+            assert_eq!(
+                guard.check(Some(host), None, None),
+                Err(TurnedAway::Host),
+                "{host}"
+            );
+        }
+        assert_eq!(guard.check(None, None, None), Err(TurnedAway::Host));
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_turned_away() {
+        let guard = Guard::new(None, true);
+        for origin in [
+            "http://localhost:3000",
+            "http://127.0.0.1",
+            "https://[::1]:1",
+        ] {
+            assert_eq!(guard.check(HERE, Some(origin), None), Ok(()), "{origin}");
+        }
+        for origin in [
+            "http://evil.example",
+            "https://localhost.evil.example",
+            "null",
+            "",
+            "file://",
+            "http://localhost@evil.example",
+            "vscode-webview://x",
+        ] {
+            let found = guard.check(HERE, Some(origin), None);
+            assert_eq!(found, Err(TurnedAway::Origin), "{origin}");
+        }
+        let open = Guard::new(None, false);
+        let host = Some("proxy.example:80");
+        assert_eq!(
+            open.check(host, Some("http://proxy.example:80"), None),
+            Ok(())
+        );
+        assert_eq!(
+            open.check(host, Some("http://evil.example"), None),
+            Err(TurnedAway::Origin)
+        );
+    }
+
+    #[test]
+    fn only_the_very_token_lets_in() {
+        let guard = Guard::new(Some(&Secret::new("s3cret".into())), false);
+        let check = |value: Option<&str>| guard.check(Some("x"), None, value);
+        assert_eq!(check(Some("Bearer s3cret")), Ok(()));
+        assert_eq!(check(Some("bearer  s3cret")), Ok(()));
+        for value in [
+            "s3cret",
+            "Bearer S3cret",
+            "Bearer",
+            "Basic s3cret",
+            "Bearer s3cret x",
+            "",
+        ] {
+            assert_eq!(check(Some(value)), Err(TurnedAway::Token), "{value}");
+        }
+        assert_eq!(check(None), Err(TurnedAway::Token));
+    }
+}

@@ -1,0 +1,26 @@
+//! HTTP on both sides: sessions with clients, and the way to servers elsewhere.
+//!
+//! Both ends speak lines with the relay, over links, as a client and a server over stdio do; so
+//! everything that is decided and proven behind the links holds here. What lines cannot say goes
+//! along in [`Notes`](crate::relay::Notes).
+
+mod answer;
+mod body;
+mod conversation;
+mod endpoint;
+mod exchange;
+mod facts;
+mod guard;
+mod hub;
+mod lines;
+mod param_headers;
+mod remote;
+mod rewrite;
+mod serve;
+mod sse;
+mod sse_server;
+mod streams;
+
+pub use hub::{ClientEnds, Relay};
+pub use remote::{Remote, RemoteError};
+pub use serve::{ListenError, Server, Serving};

@@ -1,0 +1,339 @@
+//! A server behind HTTP, as a session sees it: lines go out as requests, responses come back as
+//! lines.
+//!
+//! What may be sent is decided before it gets here, by the gate.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, Url};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::exchange::{Asked, Outcome, exchange, listen, notify};
+use super::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
+use super::lines::Lines;
+use super::param_headers::ParamHeaders;
+use super::sse_server;
+use crate::mcp::error::error_response;
+use crate::mcp::frame::Frame;
+use crate::mcp::json::raw_member;
+use crate::mcp::message::{Kind, Line, RequestId, read_line};
+use crate::relay::Notes;
+use crate::secret::Secret;
+use crate::transport::{Upstream, Wire, link_in, link_out};
+
+/// How long a connection may take to be made.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How many redirects are followed, none of them to another origin.
+const MAX_REDIRECTS: usize = 5;
+/// How many lines may wait for the relay to read them.
+const QUEUE: usize = 64;
+/// How long the server has to hear that its session ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a server behind HTTP cannot be spoken to at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub struct RemoteError(#[source] reqwest::Error);
+
+/// Speaks to one server; each session of ours is one of its own there.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    is_sse: bool,
+    max_message: usize,
+}
+
+impl Remote {
+    /// For the server at `url`, with `headers` on every request. `is_sse` is for HTTP+SSE of
+    /// 2024-11-05. Messages are at most `max_message` bytes.
+    ///
+    /// # Errors
+    /// Where the system's certificates cannot be used.
+    pub fn new(
+        url: Url,
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        is_sse: bool,
+        max_message: usize,
+    ) -> Result<Remote, RemoteError> {
+        // Fails where it was done before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // A redirect elsewhere would carry arguments and credentials to a server that nobody chose.
+        let origin = url.origin();
+        let redirects = reqwest::redirect::Policy::custom(move |attempt| {
+            let is_same = attempt.url().origin() == origin;
+            match is_same && attempt.previous().len() <= MAX_REDIRECTS {
+                true => attempt.follow(),
+                false => attempt.stop(),
+            }
+        });
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIME)
+            .redirect(redirects)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(RemoteError)?;
+        Ok(Remote {
+            client,
+            url,
+            headers: headers.into_iter().collect(),
+            is_sse,
+            max_message,
+        })
+    }
+
+    /// Begins a session: returns the task that speaks to the server, and the wires to and from it.
+    ///
+    /// # Errors
+    /// Where the system has no more descriptors.
+    pub fn start(&self, notes: Option<Arc<Notes>>) -> io::Result<(Upstream, Wire, Wire)> {
+        let (from_relay, to_upstream) = link_out()?;
+        let (to_relay, from_upstream) = link_in()?;
+        let (out, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(write_lines(to_relay, queue));
+        let peer = Arc::new(Peer {
+            remote: self.clone(),
+            notes,
+            out,
+            state: Mutex::default(),
+        });
+        let lines = Lines::new(from_relay, self.max_message.saturating_mul(2));
+        let task = match self.is_sse {
+            true => tokio::spawn(sse_server::run(peer, lines)),
+            false => tokio::spawn(run(peer, lines)),
+        };
+        Ok((Upstream::Remote(task), to_upstream, from_upstream))
+    }
+}
+
+/// The server, for all tasks of a session.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) remote: Remote,
+    pub(super) notes: Option<Arc<Notes>>,
+    /// Lines for the relay, newline included.
+    out: mpsc::Sender<Vec<u8>>,
+    state: Mutex<State>,
+}
+
+/// What is known of the session.
+#[derive(Debug, Default)]
+struct State {
+    /// What the server calls it.
+    session: Option<Secret>,
+    /// The revision that `initialize` came to.
+    version: Option<String>,
+    param_headers: ParamHeaders,
+}
+
+impl Peer {
+    /// The URL as configured.
+    pub(super) fn url(&self) -> Url {
+        self.remote.url.clone()
+    }
+
+    pub(super) fn max_message(&self) -> usize {
+        self.remote.max_message
+    }
+
+    pub(super) fn get(&self, url: Url) -> RequestBuilder {
+        let request = self.remote.client.get(url);
+        self.with_session(request.headers(self.remote.headers.clone()))
+    }
+
+    pub(super) fn post(&self, url: Url, line: String) -> RequestBuilder {
+        let request = self.remote.client.post(url);
+        request
+            .headers(self.remote.headers.clone())
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(line)
+    }
+
+    /// Adds what a session's requests carry.
+    pub(super) fn with_session(&self, mut request: RequestBuilder) -> RequestBuilder {
+        let state = self.state();
+        if let Some(session) = &state.session {
+            request = request.header(SESSION, session.expose());
+        }
+        if let Some(version) = &state.version {
+            request = request.header(VERSION, version);
+        }
+        request
+    }
+
+    /// Whether the server has given the session a name.
+    pub(super) fn has_session(&self) -> bool {
+        self.state().session.is_some()
+    }
+
+    /// The answer to `initialize` says how the session goes on.
+    pub(super) fn begun(&self, session: Option<&HeaderValue>, line: &str) {
+        let mut state = self.state();
+        let name = session.and_then(|name| name.to_str().ok());
+        state.session = name.map(|name| Secret::new(name.to_owned()));
+        let version = raw_member(line, &["result", "protocolVersion"]);
+        let version = version.and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
+        state.version = version.map(str::to_owned);
+    }
+
+    /// Learns from a tool list which arguments stand in headers too.
+    pub(super) fn learn_tools(&self, line: &str) {
+        self.state().param_headers.learn(line);
+    }
+
+    /// Hands a line to the relay. The relay that is gone needs none.
+    pub(super) async fn tell(&self, mut line: String) {
+        line.push('\n');
+        let _ = self.out.send(line.into_bytes()).await;
+    }
+
+    /// Answers a request in the server's place.
+    pub(super) async fn fail(&self, id: &RequestId, why: String) {
+        let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+        self.tell(error_response(Some(id), code, why)).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Speaks streamable HTTP with the server until the relay closes or the session ends there.
+async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
+    let mut requests = JoinSet::new();
+    let mut listener = JoinSet::new();
+    // Stateless requests, which are cancelled by closing their response.
+    let mut running: HashMap<RequestId, AbortHandle> = HashMap::new();
+    loop {
+        let frame = tokio::select! {
+            frame = lines.next() => frame,
+            Some(done) = requests.join_next(), if !requests.is_empty() => {
+                match done {
+                    Ok(Outcome::Over) => return "has ended the session",
+                    Ok(Outcome::Done(Some(id))) => { running.remove(&id); }
+                    Ok(Outcome::Done(None)) | Err(_) => {}
+                }
+                continue;
+            }
+        };
+        let Some(frame) = frame else {
+            break;
+        };
+        let Frame::Line(range) = frame else {
+            continue;
+        };
+        // The gate lets through nothing that it has not read.
+        let Ok(text) = std::str::from_utf8(lines.line(&range)) else {
+            continue;
+        };
+        let Ok(Line::Message(message)) = read_line(text) else {
+            continue;
+        };
+        let facts = Facts::of(&message);
+        let method = facts.method.as_deref().unwrap_or_default();
+        if let Some(id) = facts.id.clone() {
+            let asked = Asked {
+                is_stateless: facts.version.is_some(),
+                method: method.to_owned(),
+                headers: headers_of(&peer, &facts, Some(&id)),
+                line: text.to_owned(),
+                id,
+            };
+            let (id, is_stateless) = (asked.id.clone(), asked.is_stateless);
+            let handle = requests.spawn(exchange(Arc::clone(&peer), asked));
+            if is_stateless {
+                running.insert(id, handle);
+            }
+            continue;
+        }
+        if method == "notifications/cancelled" {
+            let id = facts
+                .params
+                .and_then(|params| raw_member(params, &["requestId"]));
+            let id = id.and_then(RequestId::from_json);
+            if let Some(handle) = id.and_then(|id| running.remove(&id)) {
+                handle.abort();
+                continue;
+            }
+        }
+        let begins = method == "notifications/initialized";
+        let is_response = matches!(message.kind, Kind::Response { .. });
+        let headers = headers_of(&peer, &facts, None);
+        let line = text.to_owned();
+        // In order: what comes next may rely on it.
+        let Outcome::Done(_) = notify(&peer, line, headers, is_response).await else {
+            return "has ended the session";
+        };
+        if begins {
+            listener.spawn(listen(Arc::clone(&peer)));
+        }
+    }
+    // What is on its way may still be answered; the relay says for how long.
+    while requests.join_next().await.is_some() {}
+    drop(listener);
+    if peer.has_session() {
+        let delete = peer.remote.client.delete(peer.url());
+        let delete = peer.with_session(delete.headers(peer.remote.headers.clone()));
+        // A server may refuse it, or not answer.
+        let _ = timeout(FAREWELL, delete.send()).await;
+    }
+    "closed"
+}
+
+/// The headers of one message. What came by HTTP brings its own along; else they are made from the
+/// message.
+///
+/// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
+fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut put = |name: &str, value: &[u8]| {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value))
+        {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(version) = &facts.version {
+        put(VERSION, version.as_bytes());
+        put(
+            METHOD,
+            facts.method.as_deref().unwrap_or_default().as_bytes(),
+        );
+        if let Some(name) = &facts.name {
+            put(NAME, encode(name).as_bytes());
+        }
+        let state = peer.state();
+        if peer.notes.is_none()
+            && let (Some(name), Some(params)) = (&facts.name, facts.params)
+        {
+            for (header, value) in state.param_headers.of_call(name, params) {
+                put(&header, value.as_bytes());
+            }
+        }
+    }
+    let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
+    for (name, value) in along.into_iter().flatten() {
+        // The operator's own credentials are those that count.
+        if !peer.remote.headers.contains_key(&name) {
+            put(&name, &value);
+        }
+    }
+    headers
+}
+
+async fn write_lines(mut to: UnixStream, mut queue: mpsc::Receiver<Vec<u8>>) {
+    while let Some(line) = queue.recv().await {
+        if to.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A server that speaks HTTP+SSE of 2024-11-05: one stream for all that it says, one URL for all
+//! that it is told.
+//!
+//! SPEC 2024-11-05, "HTTP with SSE".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::time::timeout;
+
+use super::body::one_line;
+use super::exchange::unreachable;
+use super::lines::Lines;
+use super::remote::Peer;
+use super::sse::{Decoder, Event};
+use crate::mcp::frame::Frame;
+
+/// How long the server has to name its other URL, and to take a message.
+const TIME: Duration = Duration::from_secs(30);
+
+/// Relays until either side closes.
+pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
+    let request = peer.get(peer.url()).header("accept", "text/event-stream");
+    let mut response = match timeout(TIME, request.send()).await {
+        Ok(Ok(response)) if response.status().is_success() => response,
+        Ok(Ok(response)) => {
+            tracing::error!("the server answered {}", response.status());
+            return "did not open its stream";
+        }
+        Ok(Err(error)) => {
+            tracing::error!("{}", unreachable(&error));
+            return "cannot be reached";
+        }
+        Err(_) => return "did not open its stream in time",
+    };
+    let mut decoder = Decoder::new(peer.max_message());
+    let mut events = Vec::new();
+    let mut endpoint = None;
+    loop {
+        tokio::select! {
+            chunk = response.chunk() => {
+                let Ok(Some(chunk)) = chunk else {
+                    return "has closed its stream";
+                };
+                if decoder.push(&chunk, &mut events).is_err() {
+                    return "sent a message larger than --max-message-size";
+                }
+                for event in events.drain(..) {
+                    match &*event.name {
+                        "endpoint" if endpoint.is_none() => {
+                            endpoint = resolve(&peer.url(), &event);
+                            if endpoint.is_none() {
+                                return "names a URL of another origin for its messages";
+                            }
+                        }
+                        "message" => match one_line(&event.data) {
+                            Ok(line) if !line.is_empty() => peer.tell(line).await,
+                            Ok(_) => {}
+                            Err(why) => tracing::warn!("the server sent an event that is no message: {why}"),
+                        },
+                        _ => {}
+                    }
+                }
+            }
+            frame = lines.next(), if endpoint.is_some() => {
+                let (Some(frame), Some(url)) = (frame, &endpoint) else {
+                    return "closed";
+                };
+                let Frame::Line(range) = frame else {
+                    continue;
+                };
+                let Ok(line) = std::str::from_utf8(lines.line(&range)) else {
+                    continue;
+                };
+                let sent = timeout(TIME, peer.post(url.clone(), line.to_owned()).send()).await;
+                match sent {
+                    Ok(Ok(response)) if response.status().is_success() => {}
+                    Ok(Ok(response)) => {
+                        tracing::error!("the server answered {} to a message", response.status());
+                        return "did not take a message";
+                    }
+                    Ok(Err(error)) => {
+                        tracing::error!("{}", unreachable(&error));
+                        return "cannot be reached";
+                    }
+                    Err(_) => return "did not take a message in time",
+                }
+            }
+        }
+    }
+}
+
+/// The URL for messages: on the server itself, nowhere else.
+fn resolve(base: &Url, event: &Event) -> Option<Url> {
+    let text = std::str::from_utf8(&event.data).ok()?;
+    let url = base.join(text.trim()).ok()?;
+    (url.origin() == base.origin()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_go_to_the_server_itself_and_nowhere_else() {
+        let base = Url::parse("https://a.example/x/sse").unwrap();
+        let resolved = |text: &str| {
+            let event = Event {
+                data: text.into(),
+                ..Event::default()
+            };
+            resolve(&base, &event).map(|url| url.to_string())
+        };
+        assert_eq!(resolved("/m?s=1").unwrap(), "https://a.example/m?s=1");
+        assert_eq!(resolved("m").unwrap(), "https://a.example/x/m");
+        for text in [
+            "https://b.example/m",
+            "//b.example/m",
+            "http://a.example/m",
+            "file:///m",
+        ] {
+            assert_eq!(resolved(text), None, "{text}");
+        }
+    }
+}

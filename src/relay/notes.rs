@@ -1,0 +1,178 @@
+//! What goes with the lines of a session and does not stand in them, where HTTP is spoken.
+//!
+//! Lines are all that a session relays. Over HTTP there is more to a message: on which response
+//! stream it belongs, which headers came with a request, with which status it was answered. The
+//! two sides leave that here for each other; what is not fetched is forgotten.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::mcp::message::RequestId;
+
+/// How many notes of one kind are kept.
+const KEPT: usize = 8_192;
+
+/// An HTTP response in place of a JSON-RPC one: a status that says more than an error code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The headers that a client needs to understand it, names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The notes of one session.
+#[derive(Debug, Default)]
+pub struct Notes {
+    inner: Mutex<Inner>,
+    broken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By a line's digest: the requests of the client's that equal lines belong to, in order.
+    related: Bounded<[u8; 32], VecDeque<RequestId>>,
+    headers: Bounded<RequestId, Vec<(String, Vec<u8>)>>,
+    replies: Bounded<RequestId, Reply>,
+    breaks: VecDeque<RequestId>,
+}
+
+impl Notes {
+    /// Says that a line to the client, given without its newline, belongs to a request of its.
+    pub fn relate(&self, line: &[u8], about: RequestId) {
+        let key = *blake3::hash(line).as_bytes();
+        let related = &mut self.inner().related;
+        match related.map.get_mut(&key) {
+            Some(queue) if queue.len() < KEPT => queue.push_back(about),
+            Some(_) => {}
+            None => related.insert(key, VecDeque::from([about])),
+        }
+    }
+
+    /// Which request a line belongs to, if that was said; each is told once.
+    pub fn related(&self, line: &[u8]) -> Option<RequestId> {
+        let mut inner = self.inner();
+        if inner.related.map.is_empty() {
+            return None;
+        }
+        let key = *blake3::hash(line).as_bytes();
+        let queue = inner.related.map.get_mut(&key)?;
+        let about = queue.pop_front();
+        if queue.is_empty() {
+            inner.related.map.remove(&key);
+        }
+        about
+    }
+
+    /// Leaves the headers that a request came with.
+    pub fn leave_headers(&self, id: RequestId, headers: Vec<(String, Vec<u8>)>) {
+        self.inner().headers.insert(id, headers);
+    }
+
+    /// Fetches them.
+    pub fn fetch_headers(&self, id: &RequestId) -> Option<Vec<(String, Vec<u8>)>> {
+        self.inner().headers.map.remove(id)
+    }
+
+    /// Leaves the response that a request got in place of a JSON-RPC one.
+    pub fn leave_reply(&self, id: RequestId, reply: Reply) {
+        self.inner().replies.insert(id, reply);
+    }
+
+    /// Fetches it.
+    pub fn fetch_reply(&self, id: &RequestId) -> Option<Reply> {
+        self.inner().replies.map.remove(id)
+    }
+
+    /// Says that the server has ended its response to a request, and that the answer will come on
+    /// another one.
+    pub fn leave_break(&self, id: RequestId) {
+        let breaks = &mut self.inner().breaks;
+        if breaks.len() < KEPT {
+            breaks.push_back(id);
+            self.broken.notify_one();
+        }
+    }
+
+    /// The next request of which that was said. May be cancelled.
+    pub async fn next_break(&self) -> RequestId {
+        loop {
+            let next = self.inner().breaks.pop_front();
+            match next {
+                Some(id) => return id,
+                None => self.broken.notified().await,
+            }
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A map that forgets its oldest entries.
+#[derive(Debug)]
+struct Bounded<K, V> {
+    map: HashMap<K, V>,
+    /// Keys in the order in which they came; some are fetched already.
+    order: VecDeque<K>,
+}
+
+impl<K, V> Default for Bounded<K, V> {
+    fn default() -> Bounded<K, V> {
+        Bounded {
+            map: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
+    fn insert(&mut self, key: K, value: V) {
+        while self.order.len() >= KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.map.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.map.insert(key, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: i64) -> RequestId {
+        RequestId::Integer(n)
+    }
+
+    #[test]
+    fn equal_lines_belong_to_their_requests_in_order() {
+        let notes = Notes::default();
+        notes.relate(b"same", id(1));
+        notes.relate(b"same", id(2));
+        notes.relate(b"other", id(3));
+        assert_eq!(notes.related(b"same"), Some(id(1)));
+        assert_eq!(notes.related(b"other"), Some(id(3)));
+        assert_eq!(notes.related(b"same"), Some(id(2)));
+        assert_eq!(notes.related(b"same"), None);
+    }
+
+    #[test]
+    fn what_nobody_fetches_is_forgotten() {
+        let notes = Notes::default();
+        for n in 0..2 * KEPT as i64 {
+            notes.leave_headers(id(n), Vec::new());
+            notes.relate(n.to_string().as_bytes(), id(n));
+        }
+        assert_eq!(notes.fetch_headers(&id(0)), None);
+        assert!(notes.fetch_headers(&id(2 * KEPT as i64 - 1)).is_some());
+        assert_eq!(notes.inner().related.map.len(), KEPT);
+    }
+}
