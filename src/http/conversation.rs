@@ -155,7 +155,11 @@ impl Conversation {
 
     /// Takes up a stream behind an event.
     pub(super) fn resume(&self, last_event: &str) -> Result<Reader, Refused> {
-        self.state().streams.resume(last_event)
+        let (reader, waiting) = self.state().streams.resume(last_event)?;
+        for id in waiting {
+            self.notes.leave_resumed(id);
+        }
+        Ok(reader)
     }
 
     /// The client has taken back a request: its stream has nothing more to say.

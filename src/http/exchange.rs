@@ -235,9 +235,12 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
             break;
         }
         if let Some(notes) = &peer.notes {
+            // The client knows as well as we when it wants to come back.
             notes.leave_break(asked.id.clone());
+            let _ = timeout(last.retry, notes.resumed(&asked.id)).await;
+        } else {
+            sleep(last.retry).await;
         }
-        sleep(last.retry).await;
         let again = peer.get(peer.url()).header("accept", "text/event-stream");
         match again.header(LAST_EVENT, id).send().await {
             Ok(again) if again.status().is_success() => response = Some(again),

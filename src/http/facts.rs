@@ -51,9 +51,7 @@ impl<'a> Facts<'a> {
         let name = match method.as_deref() {
             Some("tools/call" | "prompts/get") => text(&["name"]),
             Some("resources/read") => text(&["uri"]),
-            Some("tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result") => {
-                text(&["taskId"])
-            }
+            Some("tasks/get" | "tasks/update" | "tasks/cancel") => text(&["taskId"]),
             _ => None,
         };
         let id = match &message.id {

@@ -227,8 +227,9 @@ impl Streams {
         })
     }
 
-    /// Takes up a stream behind the event `last`, as a client names it.
-    pub(super) fn resume(&mut self, last: &str) -> Result<Reader, Refused> {
+    /// Takes up a stream behind the event `last`, as a client names it. Returns the requests that
+    /// are still to be answered on it, too.
+    pub(super) fn resume(&mut self, last: &str) -> Result<(Reader, Vec<RequestId>), Refused> {
         let parsed = last.split_once('-').and_then(|(stream, number)| {
             Some((StreamKey(stream.parse().ok()?), number.parse::<u64>().ok()?))
         });
@@ -253,18 +254,20 @@ impl Streams {
             });
         }
         let queued = Arc::clone(&stream.queued);
-        let is_over = stream.waiting.is_empty() && !stream.listens;
+        let waiting: Vec<RequestId> = stream.waiting.iter().cloned().collect();
+        let is_over = waiting.is_empty() && !stream.listens;
         stream.sender = (!is_over).then_some(sender);
         if stream.listens {
             self.listening = Some(key);
             self.ended.retain(|ended| *ended != key);
             self.send_backlog(key);
         }
-        Ok(Reader {
+        let reader = Reader {
             key,
             receiver,
             queued,
-        })
+        };
+        Ok((reader, waiting))
     }
 
     /// The stream on which a request is answered.

@@ -31,6 +31,7 @@ pub struct Reply {
 pub struct Notes {
     inner: Mutex<Inner>,
     broken: Notify,
+    resumed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +41,8 @@ struct Inner {
     headers: Bounded<RequestId, Vec<(String, Vec<u8>)>>,
     replies: Bounded<RequestId, Reply>,
     breaks: VecDeque<RequestId>,
+    /// Requests whose clients have come back for the answer.
+    resumed: Bounded<RequestId, ()>,
 }
 
 impl Notes {
@@ -107,6 +110,24 @@ impl Notes {
                 Some(id) => return id,
                 None => self.broken.notified().await,
             }
+        }
+    }
+
+    /// Says that a client has come back for the answer to a request.
+    pub fn leave_resumed(&self, id: RequestId) {
+        self.inner().resumed.insert(id, ());
+        self.resumed.notify_waiters();
+    }
+
+    /// Waits until that was said. May be cancelled.
+    pub async fn resumed(&self, id: &RequestId) {
+        loop {
+            // Made before the look, so that nothing said in between is missed.
+            let told = self.resumed.notified();
+            if self.inner().resumed.map.remove(id).is_some() {
+                return;
+            }
+            told.await;
         }
     }
 
