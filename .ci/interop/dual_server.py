@@ -190,7 +190,8 @@ async def serve_both() -> None:
         tasks.cancel_scope.cancel()
 
 
-if "--both" in sys.argv:
-    anyio.run(serve_both)
-else:
-    make_server().run("stdio")
+if __name__ == "__main__":
+    if "--both" in sys.argv:
+        anyio.run(serve_both)
+    else:
+        make_server().run("stdio")

@@ -1,0 +1,175 @@
+"""HTTP on either side of the proxy: the Python SDK's clients, its server over stdio and HTTP.
+
+Not `http.py`: next to the servers' scripts that would stand in the way of Python's own `http`.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anyio
+
+from interop.checks import APPROVE, DECLINE, HERE, LATE, Checks, Human, Setting
+from interop.checks import call, content, decisions, failed, is_refusal, outcome, text, wire
+from interop.eras import ABLE, LEGACY, MODERN, accept, titles
+
+SERVER = "dual-python"
+UPSTREAMS = ["stdio", "http", "sse"]
+# How a client speaks, and the revision that this comes to.
+CLIENTS = {"legacy": LEGACY, "auto": MODERN, MODERN: MODERN, "sse": LEGACY}
+numbers = itertools.count()
+
+
+class Listener:
+    """A program that says on stderr where it listens, and is ended at the end."""
+
+    def __init__(self, setting: Setting, command: list, environment: dict | None = None) -> None:
+        self.setting, self.output = setting, setting.place / f"stderr-{next(numbers)}.txt"
+        with open(self.output, "wb") as stderr:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
+            self.process = subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)
+        self.url = self.find_url()
+
+    def find_url(self) -> str:
+        for _ in range(1000):
+            said = self.output.read_text()
+            if found := re.search(r"listening on (http://\S+)\n", said):
+                return found[1]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        self.stop()
+        raise EOFError(f"it does not listen, but says {said!r}")
+
+    def stop(self, by_force: bool = False) -> int:
+        self.process.kill() if by_force else self.process.terminate()
+        try:
+            return self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def __enter__(self) -> "Listener":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.ended = self.stop()
+        with open(self.setting.place / "stderr.txt", "a") as stderr:
+            stderr.write(self.output.read_text())
+
+
+class Stage:
+    """A proxy that listens, the server behind it, and what the audit log says."""
+
+    def __init__(self, url: str, log: Path, server: Listener | None, token: str | None = None) -> None:
+        self.url, self.log, self.server, self.token, self.read = url, log, server, token, 0
+
+    def news(self) -> list:
+        """What was decided since the last time."""
+        lines = decisions(self.log)[self.read :]
+        self.read += len(lines)
+        return [(line["tool"], line["decision"], line["forwarded"]) for line in lines]
+
+
+def server_command(setting: Setting, *flags: str) -> list:
+    return [sys.executable, "-W", "ignore", str(HERE / "http_server.py"), str(setting.files), *flags]
+
+
+def proxy_command(setting: Setting, upstream: str, url: str | None, *flags: str) -> tuple[list, Path]:
+    number = next(numbers)
+    config, log = setting.place / f"config-{number}.json", setting.place / f"audit-{number}.jsonl"
+    command, *arguments = server_command(setting)
+    entry = {"type": upstream, "url": url} if url else {"command": command, "args": arguments}
+    config.write_text(json.dumps({"mcpServers": {"dual": entry}}))
+    return [str(setting.proxy), "--upstream", str(config), "--audit-log", str(log), *flags], log
+
+
+@contextlib.contextmanager
+def stage(setting: Setting, upstream: str, *flags: str, token: str | None = None):
+    """The proxy over HTTP, in front of a server that speaks stdio, streamable HTTP or HTTP+SSE."""
+    setting.refill()
+    with contextlib.ExitStack() as stack:
+        server = None
+        if upstream != "stdio":
+            server = Listener(setting, server_command(setting, f"--{upstream}", "0"))
+            stack.enter_context(server)
+        command, log = proxy_command(setting, upstream, server and server.url, *flags)
+        command += ["--transport", "streamable-http", "--port", "0"]
+        proxy = Listener(setting, command, {"APPROVAL_AUTH_TOKEN": token} if token else None)
+        stack.enter_context(proxy)
+        yield Stage(proxy.url, log, server, token)
+
+
+def client(place: Stage, how: str, human=None, **callbacks):
+    import httpx2
+    import mcp
+    from mcp.client.sse import sse_client
+    from mcp.client.streamable_http import streamable_http_client
+
+    headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
+    if how == "sse":
+        transport, how = sse_client(place.url.replace("/mcp", "/sse"), headers=headers), "legacy"
+    else:
+        http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30, read=300))
+        transport = streamable_http_client(place.url, http_client=http)
+    return mcp.Client(transport, mode=how, elicitation_callback=human, **callbacks)
+
+
+def notes(setting: Setting) -> list[str]:
+    return (content(setting.files / "notes.txt") or "").splitlines()
+
+
+async def approvals(checks: Checks, setting: Setting) -> None:
+    """Free calls, yes, no and the server's own questions, for each client and each server."""
+    for upstream in UPSTREAMS:
+        with stage(setting, upstream) as place:
+            for how, era in CLIENTS.items():
+                # The server over HTTP+SSE knows the old era only, and the proxy translates none.
+                if upstream != "sse" or era == LEGACY:
+                    await approve_and_refuse(checks, setting, place, how, f"{how} to {upstream}")
+
+
+async def approve_and_refuse(checks: Checks, setting: Setting, place: Stage, how: str, name: str) -> None:
+    era = CLIENTS[how]
+    setting.refill()
+    human = Human(APPROVE, DECLINE)
+    async with client(place, how, human, **ABLE) as session:
+        checks.equal(f"{name}: the era", str(session.protocol_version), era)
+        names = [tool["name"] for tool in wire(await session.list_tools())["tools"]]
+        checks.check(f"{name}: the tools", {"read", "wipe", "note", "count"} <= set(names), names)
+        poem = await call(session, "read", {"name": "poem.txt"})
+        checks.equal(f"{name}: a free call", text(poem), "one\ntwo\nthree\n")
+        checks.equal(f"{name}: nobody was asked about it", human.asked, [])
+
+        noted = await call(session, "note", {"line": "yes"})
+        checks.equal(f"{name}: after a yes the result is the server's", text(noted), "noted yes")
+        checks.equal(f"{name}: it ran once", notes(setting), ["yes"])
+        prompt = human.asked[0]["message"] if human.asked else ""
+        shown = all(word in prompt for word in ('"dual"', '"note"', "yes"))
+        checks.check(f"{name}: the prompt shows the call", shown, human.asked)
+        is_refusal(checks, f"{name}: a no", await call(session, "note", {"line": "no"}), "note")
+        checks.equal(f"{name}: after it nothing ran", notes(setting), ["yes"])
+        wanted = [("read", "passed", True), ("note", "approved", True), ("note", "denied", False)]
+        checks.equal(f"{name}: the audit log tells it", place.news(), wanted)
+
+        human.asked.clear()
+        human.answers += [APPROVE, accept("name", "Ada"), accept("percent", 70)]
+        quiz = await call(session, "quiz", {"topic": "birds"})
+        checks.equal(f"{name}: two rounds behind a yes", text(quiz), "quiz on birds: Ada, 70")
+        order = ["Tool: quiz", "Who are you?", "How sure are you?"]
+        checks.equal(f"{name}: all three questions, ours first", titles(human.asked), order)
+        human.answers += [APPROVE, accept("size", "XL")]
+        ordered = await call(session, "order", {})
+        checks.equal(f"{name}: questions to human, model and client", text(ordered), "order: XL, forty-two, file:///one")
+        rounds = {MODERN: [("quiz", "approved", True)] * 3 + [("order", "approved", True)] * 2}
+        rounds[LEGACY] = [("quiz", "approved", True), ("order", "approved", True)]
+        checks.equal(f"{name}: the log has the rounds", place.news(), rounds[era])
+
+
+SECTIONS = [approvals]
