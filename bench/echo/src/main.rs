@@ -4,7 +4,8 @@
 //! It knows `initialize` (any revision asked for is granted), `ping`, `tools/list` and
 //! `tools/call`, and keeps no session. Two tools exist, `get_echo` (`readOnlyHint: true`) and
 //! `delete_thing` (`destructiveHint: true`). Both answer with a text of `arguments.size` bytes
-//! (default 2) in lines of 80, so that a megabyte carries the escapes that a file's text would.
+//! (default 2) in lines of 80, so that a megabyte carries the escapes that a file's text would; a
+//! string `arguments.tag` comes back as a text of its own before that.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -81,10 +82,11 @@ impl Server {
             return fail(out, id, -32602, "size is over 64 MiB");
         }
         let text = self.texts.entry(size).or_insert_with(|| text_of(size));
-        writeln!(
-            out,
-            r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}]}}}}"#
-        )
+        write!(out, r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":["#)?;
+        if let Some(tag) = call.arguments.tag {
+            write!(out, r#"{{"type":"text","text":{tag}}},"#)?;
+        }
+        writeln!(out, r#"{{"type":"text","text":{text}}}]}}}}"#)
     }
 }
 
@@ -123,19 +125,21 @@ struct InitializeParams<'a> {
 struct CallParams<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
-    #[serde(default)]
-    arguments: CallArguments,
+    #[serde(borrow, default)]
+    arguments: CallArguments<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(default)]
-struct CallArguments {
+struct CallArguments<'a> {
     size: usize,
+    #[serde(borrow)]
+    tag: Option<&'a RawValue>,
 }
 
-impl Default for CallArguments {
-    fn default() -> CallArguments {
-        CallArguments { size: 2 }
+impl Default for CallArguments<'_> {
+    fn default() -> Self {
+        CallArguments { size: 2, tag: None }
     }
 }
 
@@ -143,9 +147,9 @@ const BUFFER: usize = 64 * 1024;
 const MAX_SIZE: usize = 64 * 1024 * 1024;
 const TOOLS: &str = concat!(
     r#"{"tools":[{"name":"get_echo","description":"Answer with text of the size asked for.","#,
-    r#""inputSchema":{"type":"object","properties":{"size":{"type":"integer"},"pad":{"type":"string"}}},"#,
+    r#""inputSchema":{"type":"object","properties":{"size":{"type":"integer"},"pad":{"type":"string"},"tag":{"type":"string"}}},"#,
     r#""annotations":{"readOnlyHint":true}},"#,
     r#"{"name":"delete_thing","description":"Pretend to delete something; answer with text of the size asked for.","#,
-    r#""inputSchema":{"type":"object","properties":{"size":{"type":"integer"},"pad":{"type":"string"}}},"#,
+    r#""inputSchema":{"type":"object","properties":{"size":{"type":"integer"},"pad":{"type":"string"},"tag":{"type":"string"}}},"#,
     r#""annotations":{"readOnlyHint":false,"destructiveHint":true}}]}"#
 );

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""Puts approval-proxy under load over loopback, from HTTP to stdio.
+
+    .ci/load.py PATH/TO/approval-proxy [--sessions N] [--in-flight N] [--seconds N]
+
+First sessions of 2025-06-18, each with its own `initialize` and so its own upstream; in the middle,
+one upstream is killed: its session's calls must be answered with an error, its next request with
+404, and nobody else may notice. Then a quarter as many clients of 2026-07-28, which share one
+upstream.
+
+The load is made by `bench/httpload`, which holds every answer against its call, the upstream is
+`bench/echo`; both are built first. Needs Linux, python3 and a Rust toolchain. Prints a line per
+check; exits 1 if one failed.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+
+sys.dont_write_bytecode = True
+
+PROJECT = Path(__file__).resolve().parents[1]
+# More than a proxy in good health needs for anything.
+PATIENCE = 30.0
+# Descriptors that a session and its upstream take beside its connections, and the proxy itself.
+OF_A_SESSION, OF_THE_PROXY = 10, 100
+
+
+class Checks:
+    """A line for each check, with a few examples where it failed."""
+
+    def __init__(self) -> None:
+        self.passed = self.failed = 0
+
+    def none(self, sentence: str, offenders: list) -> None:
+        self.passed += not offenders
+        self.failed += bool(offenders)
+        print(f"{'not ok' if offenders else 'ok'} - {sentence}")
+        for offender in offenders[:5]:
+            print(f"    found: {str(offender)[:400]}")
+        if len(offenders) > 5:
+            print(f"    and {len(offenders) - 5} more")
+
+    def that(self, sentence: str, holds: bool, found: object) -> None:
+        self.none(sentence, [] if holds else [found])
+
+
+class Proxy:
+    """The proxy, listening, and what the system knows of it."""
+
+    def __init__(self, program: Path, echo: Path, place: Path) -> None:
+        config, self.log, said = place / "upstream.json", place / "audit.jsonl", place / "stderr"
+        config.write_text(json.dumps({"mcpServers": {"echo": {"command": str(echo)}}}), encoding="utf-8")
+        command = [program, "--upstream", config, "--audit-log", self.log]
+        command += ["--transport", "streamable-http", "--port", "0"]
+        with open(said, "wb") as stderr:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+        self.status = Path(f"/proc/{self.process.pid}/status")
+        self.memory = []
+        listening = r"listening on (http://\S+)"
+        self.url = until(lambda: re.search(listening, said.read_text(encoding="utf-8")), "the proxy listens")[1]
+
+    def upstreams(self) -> list[int]:
+        """The ids of the servers behind it that live."""
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                status = Path(f"/proc/{child}/status").read_text()
+                if "Name:\tmcp-echo\n" in status and "State:\tZ" not in status:
+                    found.append(int(child))
+        return found
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def watch_memory(self, seconds: float) -> None:
+        """Notes its resident size, in MiB."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = re.search(r"VmRSS:\s+(\d+) kB", self.status.read_text())
+            if found:
+                self.memory.append(int(found[1]) / 1024)
+            time.sleep(0.1)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return 0
+
+
+class Load:
+    """One run of httpload against a proxy of its own."""
+
+    def __init__(self, checks: Checks, programs: Path, proxy: Proxy, sessions: int, in_flight: int) -> None:
+        self.checks, self.programs, self.proxy = checks, programs, proxy
+        self.sessions, self.in_flight = sessions, in_flight
+
+    def run(self, seconds: float, *options: str, middle=lambda: None) -> dict:
+        """Makes the load; `middle` happens in its middle."""
+        command = [self.programs / "httpload", "--url", self.proxy.url, "--seconds", str(seconds)]
+        command += ["--sessions", str(self.sessions), "--in-flight", str(self.in_flight), *options]
+        idle = self.proxy.descriptors()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
+            if load.stdout.readline() != "ready\n":
+                sys.exit(f"httpload ended with {load.wait()}")
+            timer = threading.Timer(seconds / 2, middle)
+            timer.start()
+            self.proxy.watch_memory(seconds)
+            report = json.loads(load.stdout.readline())
+            timer.join()
+        print(
+            f"# {report['calls']} calls, {report['calls_per_s']:.0f} a second; milliseconds: "
+            f"p50 {report['p50_us'] / 1000:.1f}, p99 {report['p99_us'] / 1000:.1f}, "
+            f"most {report['max_us'] / 1000:.1f}"
+        )
+        self.check(report, idle)
+        return report
+
+    def check(self, report: dict, idle: int) -> None:
+        sessions = report["sessions"]
+        wrong = [text for session in sessions if not killed(session) for text in session["wrong"]]
+        good = sum(session["good"] for session in sessions)
+        self.checks.none(f"no answer was lost, doubled or another call's ({good} results)", wrong)
+        self.check_log(sessions)
+        self.check_memory()
+
+        def is_over() -> bool:
+            return self.proxy.descriptors() <= idle + self.shared_descriptors()
+
+        try:
+            until(is_over, "")
+            left = []
+        except TimeoutError:
+            left = [f"{self.proxy.descriptors()} descriptors for {idle} before"]
+        self.checks.none("what ended has left no descriptor open", left)
+
+    def shared_descriptors(self) -> int:
+        return OF_A_SESSION * len(self.proxy.upstreams())
+
+    def check_log(self, sessions: list[dict]) -> None:
+        lines, odd = collections.Counter(), []
+        seq = 0
+        with open(self.proxy.log, "rb") as log:
+            for seq, line in enumerate(log, 1):
+                if b'"seq":%d,' % seq not in line[:40]:
+                    odd.append(f"line {seq}: {line[:200]}")
+                tag = re.search(rb'"tag":"(\d+)-(\d+)"', line)
+                if tag and b'"decision":"passed"' in line:
+                    lines[int(tag[1]), int(tag[2])] += 1
+        self.checks.none(f"the audit log counts without a gap ({seq} lines)", odd)
+        doubled = [(tag, count) for tag, count in lines.items() if count > 1]
+        self.checks.none("no call has two lines", doubled)
+        missing, unknown = [], len(lines)
+        for session in sessions:
+            number = session["session"]
+            found = sum((number, n) in lines for n in range(1, session["sent"] + 1))
+            unknown -= found
+            # A call that was on its way when its session died may have none.
+            least = session["good"] if killed(session) else session["sent"]
+            if found < least:
+                missing.append(f"session {number}: {found} lines for {least} calls")
+        self.checks.none(f"every call has its line ({len(lines)} calls)", missing)
+        self.checks.that("no line is of no call", unknown == 0, f"{unknown} lines")
+
+    def check_memory(self) -> None:
+        memory = self.proxy.memory
+        quarter = len(memory) // 4
+        quarters = [median(memory[at * quarter : (at + 1) * quarter]) for at in range(4)]
+        shown = ", ".join(f"{value:.1f}" for value in quarters)
+        # The first quarter warms up.
+        flat = quarters[3] <= quarters[1] * 1.1 + 4
+        self.checks.that(f"memory stays flat; MiB by quarter: {shown}", flat, quarters)
+
+
+def in_sessions(load: Load, seconds: float) -> None:
+    checks, proxy = load.checks, load.proxy
+    counts = []
+
+    def kill_one() -> None:
+        upstreams = proxy.upstreams()
+        counts.append(len(upstreams))
+        # A child of the proxy's that nobody but the proxy reaps, so the id is still its own.
+        os.kill(upstreams[len(upstreams) // 2], signal.SIGKILL)
+
+    report = load.run(seconds, middle=kill_one)
+    checks.that("each session has an upstream of its own", counts == [load.sessions], counts)
+    down = [session for session in report["sessions"] if session["next_status"] is not None]
+    names = [(session["session"], session["errors"][:2], session["wrong"][:2]) for session in down]
+    checks.that("the death of one upstream ends its session and no other", len(down) == 1, names)
+    for session in filter(killed, down):
+        errors = session["errors"]
+        checks.none(f"its calls in flight are answered with an error each ({len(errors)} errors)", session["wrong"])
+        kinds = collections.Counter((status, re.sub(r'"id":\d+', '"id":N', text)) for status, text in errors)
+        print("\n".join(f"#   {count} x {status} {text}" for (status, text), count in kinds.most_common(3)))
+        status = session["next_status"]
+        checks.that("its next request is answered with 404", status == 404, status)
+    odd = [(s["session"], s["end_status"]) for s in report["sessions"] if s not in down and s["end_status"] != 204]
+    checks.none("the others end with their DELETE", odd)
+    left = proxy.upstreams()
+    checks.that("no upstream outlives its session", not left, left)
+
+
+def stateless(load: Load, seconds: float) -> None:
+    counts = []
+    report = load.run(seconds, "--stateless", middle=lambda: counts.append(len(load.proxy.upstreams())))
+    load.checks.that("all clients share one upstream", counts == [1], counts)
+    errors = [(session["session"], session["errors"][:2]) for session in report["sessions"] if session["errors"]]
+    load.checks.none("no call failed", errors)
+
+
+def killed(session: dict) -> bool:
+    """Whether a session of httpload's was answered as one whose upstream has died."""
+    return session["next_status"] == 404
+
+
+def until(holds, what: str):
+    """What `holds` returns once that is true."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if found := holds():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(f"in vain waited until {what}")
+
+
+def build() -> Path:
+    """Builds bench's programs, where `bench/run.py` does; where they are."""
+    chosen = os.environ.get("CARGO_TARGET_DIR")
+    target = Path(chosen).resolve() / "bench" if chosen else PROJECT / "bench" / "target"
+    command = ["cargo", "build", "--release", "--locked", "--manifest-path", PROJECT / "bench" / "Cargo.toml"]
+    subprocess.run([*command, "--target-dir", target, "-p", "httpload", "-p", "mcp-echo"], check=True)
+    return target / "release"
+
+
+def fit(sessions: int, in_flight: int) -> int:
+    """How many calls in flight the system has descriptors for, in each session."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    room = (hard - OF_THE_PROXY) // sessions - OF_A_SESSION
+    if room >= in_flight:
+        return in_flight
+    if room < 1:
+        sys.exit(f"a process may have {hard} descriptors, too few for {sessions} sessions (ulimit -Hn)")
+    print(f"# a process may have {hard} descriptors (ulimit -Hn): {room} in flight instead of {in_flight}")
+    return room
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("proxy", type=Path, help="the approval-proxy to check")
+    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--in-flight", type=int, default=64, help="calls in flight at once in each session")
+    parser.add_argument("--seconds", type=float, default=30, help="how long each of the two parts takes")
+    arguments = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
+    programs = build()
+    in_flight = fit(arguments.sessions, arguments.in_flight)
+    checks = Checks()
+    for part, sessions in ((in_sessions, arguments.sessions), (stateless, max(1, arguments.sessions // 4))):
+        print(f"# {part.__name__}: {sessions} x {in_flight} calls in flight, {arguments.seconds:g} seconds")
+        place = Path(tempfile.mkdtemp(prefix="approval-proxy-load-"))
+        proxy = Proxy(arguments.proxy.resolve(), programs / "mcp-echo", place)
+        failed = checks.failed
+        try:
+            part(Load(checks, programs, proxy, sessions, in_flight), arguments.seconds)
+        finally:
+            code = proxy.end()
+        checks.that("the proxy ends as it was told", code == 128 + signal.SIGTERM, code)
+        if checks.failed > failed:
+            print(f"# its log and stderr are in {place}")
+        else:
+            shutil.rmtree(place)
+    print(f"{checks.passed} passed, {checks.failed} failed")
+    return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
