@@ -6,6 +6,7 @@ Not `http.py`: next to the servers' scripts that would stand in the way of Pytho
 import contextlib
 import itertools
 import json
+import logging
 import os
 import re
 import subprocess
@@ -13,10 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-import anyio
-
-from interop.checks import APPROVE, DECLINE, HERE, LATE, Checks, Human, Setting
-from interop.checks import call, content, decisions, failed, is_refusal, outcome, text, wire
+from interop.checks import APPROVE, DECLINE, HERE, Checks, Human, Setting
+from interop.checks import call, content, decisions, is_refusal, text, wire
 from interop.eras import ABLE, LEGACY, MODERN, accept, titles
 
 SERVER = "dual-python"
@@ -111,6 +110,9 @@ def client(place: Stage, how: str, human=None, **callbacks):
     import mcp
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
+
+    # It tells of what still arrives for a client that leaves.
+    logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
 
     headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
     if how == "sse":

@@ -21,6 +21,7 @@ mod corpora;
 mod dead_ends;
 mod hostile;
 mod hostile_text;
+mod http;
 mod life_cycle;
 mod notes;
 mod policy_flags;

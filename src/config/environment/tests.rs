@@ -81,12 +81,11 @@ fn a_token_is_checked_and_never_told() {
         told.contains("APPROVAL_AUTH_TOKEN") && !told.contains("two"),
         "{told}"
     );
-    for name in ["APPROVAL_APPROVAL_AUTH_TOKEN"] {
-        let told = error(name, "two words");
-        assert!(told.contains(name) && !told.contains("two"), "{told}");
-        let layer = environment([(name, "token")]).layer().unwrap();
-        assert_eq!(layer.without_effect, [name]);
-    }
+    let name = "APPROVAL_APPROVAL_AUTH_TOKEN";
+    let told = error(name, "two words");
+    assert!(told.contains(name) && !told.contains("two"), "{told}");
+    let layer = environment([(name, "token")]).layer().unwrap();
+    assert_eq!(layer.without_effect, [name]);
 }
 
 #[test]

@@ -1,0 +1,400 @@
+//! Clients that come by HTTP: sessions, stateless requests, and those that should not come.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::support::{
+    Http, ProxyTest, Session, approval, call, eventually, in_session, initialize, stateless,
+    stateless_call,
+};
+
+fn served<const N: usize>(flags: [&str; N]) -> (Session, Http) {
+    let test = ProxyTest::new().flags(["--transport", "streamable-http", "--port", "0"]);
+    let session = test.flags(flags).start();
+    let http = session.http();
+    (session, http)
+}
+
+fn answer(http: &Http, session: &str, prompt: &Value, result: Value) {
+    let body = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": result});
+    assert_eq!(http.post(&in_session(session), body).status, 202);
+}
+
+// "A held call's elicitation goes out on the call's own stream"
+#[test]
+fn a_session_is_asked_on_the_calls_own_stream_and_its_yes_lets_the_call_run() {
+    let (proxy, http) = served([]);
+    let session = http.session();
+    let mut other = http.send("GET", "/mcp", &in_session(&session), "");
+    assert_eq!(other.status, 200);
+    let mut waits = http.post(&in_session(&session), call(1, "hang"));
+    let mut stream = http.post(&in_session(&session), call(2, "wipe"));
+    let prompt = stream.message();
+    assert_eq!(prompt["method"], "elicitation/create", "{prompt}");
+    assert!(!proxy.has_recorded("wipe"));
+    answer(&http, &session, &prompt, approval());
+    let result = stream.message();
+    assert_eq!(
+        (&result["id"], &result["result"]["content"][0]["text"]),
+        (&json!(2), &json!("wipe ran"))
+    );
+    assert_eq!(stream.next(), None);
+    // The very bytes of the body.
+    assert!(proxy.has_recorded(&format!("{}\n", call(2, "wipe"))));
+    assert_eq!(proxy.decision("wipe")["decision"], "approved");
+    proxy.signal(Signal::TERM);
+    assert_eq!(waits.message()["error"]["code"], -32603);
+    assert_eq!(other.next(), None);
+}
+
+#[test]
+fn a_no_and_a_lost_answer_let_nothing_run() {
+    let (mut proxy, http) = served(["--timeout", "1"]);
+    let session = http.session();
+    let mut refused = http.post(&in_session(&session), call(1, "wipe"));
+    let prompt = refused.message();
+    answer(&http, &session, &prompt, json!({"action": "decline"}));
+    assert_eq!(refused.message()["result"]["isError"], true);
+    let mut late = http.post(&in_session(&session), call(2, "wipe"));
+    assert_eq!(late.message()["method"], "elicitation/create");
+    assert_eq!(late.message()["method"], "notifications/cancelled");
+    assert_eq!(late.message()["result"]["isError"], true);
+    assert!(!proxy.has_recorded("wipe"));
+    let decisions: Vec<Value> = proxy
+        .decisions()
+        .into_iter()
+        .map(|line| line["decision"].clone())
+        .collect();
+    assert_eq!(decisions, ["denied", "timeout"]);
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit().0, 143);
+}
+
+// "approvals, caches and prompts never cross sessions"
+#[test]
+fn an_answer_in_another_session_counts_for_nothing() {
+    let (proxy, http) = served(["--approve-ttl", "60"]);
+    let (mine, yours) = (http.session(), http.session());
+    assert_ne!(mine, yours);
+    let mut stream = http.post(&in_session(&mine), call(1, "wipe"));
+    let prompt = stream.message();
+    // The upstream of the other session is handed an answer that it never asked for.
+    answer(&http, &yours, &prompt, approval());
+    let mut same = http.post(&in_session(&yours), call(1, "wipe"));
+    let theirs = same.message();
+    assert_eq!(theirs["method"], "elicitation/create");
+    assert_ne!(theirs["id"], prompt["id"]);
+    assert!(!proxy.has_recorded(r#""name":"wipe""#));
+    answer(&http, &mine, &prompt, approval());
+    assert_eq!(stream.message()["result"]["content"][0]["text"], "wipe ran");
+    answer(&http, &yours, &theirs, json!({"action": "cancel"}));
+    assert_eq!(same.message()["result"]["isError"], true);
+}
+
+#[test]
+fn two_stateless_clients_with_one_id_get_their_own_answers() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let mut first = http.post(&stateless("slow"), stateless_call(7, "slow"));
+    let mut second = http.post(&stateless("read"), stateless_call("7", "read"));
+    let answers = [first.message(), second.message()];
+    assert_eq!(
+        (&answers[0]["id"], &answers[1]["id"]),
+        (&json!(7), &json!("7"))
+    );
+    assert_eq!(answers[0]["result"]["content"][0]["text"], "slow ran");
+    assert_eq!(answers[1]["result"]["content"][0]["text"], "read ran");
+    assert_eq!(proxy.decisions().len(), 2);
+}
+
+#[test]
+fn a_stateless_call_is_asked_about_and_its_retry_runs() {
+    let (proxy, http) = served([]);
+    let asked = http
+        .post(&stateless("wipe"), stateless_call(1, "wipe"))
+        .message();
+    assert_eq!(asked["result"]["resultType"], "input_required", "{asked}");
+    let mut retry = stateless_call(2, "wipe");
+    let key = asked["result"]["inputRequests"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap();
+    retry["params"]["inputResponses"] = json!({key: approval()});
+    retry["params"]["requestState"] = asked["result"]["requestState"].clone();
+    assert!(!proxy.has_recorded("wipe"));
+    let result = http.post(&stateless("wipe"), &retry).message();
+    assert_eq!(
+        result["result"]["content"][0]["text"], "wipe ran",
+        "{result}"
+    );
+    // Once.
+    retry["id"] = json!(3);
+    let again = http.post(&stateless("wipe"), &retry).message();
+    assert_eq!(again["result"]["isError"], true, "{again}");
+    assert_eq!(proxy.decisions().len(), 2);
+}
+
+// "closing a modern response stream cancels the call […]; a legacy disconnect does not"
+#[test]
+fn a_stateless_stream_that_is_closed_cancels_its_call_and_a_sessions_does_not() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let session = http.session();
+    let stream = http.post(&in_session(&session), call(5, "hang"));
+    eventually("the call arrives", || proxy.has_recorded("hang"));
+    stream.close();
+    let stream = http.post(&stateless("hang"), stateless_call(6, "hang"));
+    stream.close();
+    eventually("it is cancelled", || {
+        proxy.has_recorded("notifications/cancelled")
+    });
+    assert!(!proxy.has_recorded(r#""requestId":5"#));
+}
+
+// "resumption as the legacy revisions define it"
+#[test]
+fn who_comes_back_gets_what_was_missed() {
+    let (_proxy, http) = served([]);
+    let session = http.session();
+    let mut stream = http.post(&in_session(&session), call(1, "wipe"));
+    let prompt = stream.message();
+    let last = stream.last_event.clone().unwrap();
+    stream.close();
+    answer(&http, &session, &prompt, approval());
+    let [id, version] = in_session(&session);
+    let mut again = http.send("GET", "/mcp", &[id, version, ("last-event-id", &last)], "");
+    assert_eq!(again.message()["result"]["content"][0]["text"], "wipe ran");
+    assert_eq!(again.next(), None);
+    for gone in ["99-0", "1-99", "x", "", "-"] {
+        let response = http.send("GET", "/mcp", &[id, version, ("last-event-id", gone)], "");
+        assert_eq!(response.status, 400, "{gone}");
+    }
+}
+
+// "`Host` and `Origin` checked (403), DNS rebinding tested"
+#[test]
+fn pages_of_other_sites_are_turned_away() {
+    let (proxy, http) = served([]);
+    let body = initialize().to_string();
+    for headers in [
+        &[("host", "evil.example")][..],
+        &[("host", "127.0.0.1.evil.example")],
+        &[("origin", "http://evil.example")],
+        &[("origin", "null")],
+    ] {
+        for (method, path) in [
+            ("POST", "/mcp"),
+            ("GET", "/sse"),
+            ("POST", "/message?sessionId=1"),
+            ("GET", "/healthz"),
+        ] {
+            let response = http.send(method, path, headers, &body);
+            assert_eq!(response.status, 403, "{method} {path} {headers:?}");
+        }
+    }
+    let twice = [
+        ("origin", "http://localhost"),
+        ("origin", "http://evil.example"),
+    ];
+    assert_eq!(http.send("POST", "/mcp", &twice, &body).status, 403);
+    assert_eq!(
+        http.send("GET", "/healthz", &[("origin", "http://localhost:1")], "")
+            .status,
+        200
+    );
+    assert!(proxy.recorded().is_empty());
+}
+
+#[test]
+fn a_token_is_asked_for_where_one_is_set() {
+    let test = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", "s3cret-token");
+    let proxy = test
+        .flags(["--transport", "streamable-http", "--port", "0"])
+        .start();
+    let http = proxy.http();
+    for value in ["Bearer other-token", "Basic s3cret-token", "s3cret-token"] {
+        let response = http.post(&[("authorization", value)], initialize());
+        assert_eq!(
+            (response.status, response.header("www-authenticate")),
+            (401, Some("Bearer"))
+        );
+    }
+    assert_eq!(http.post(&[], initialize()).status, 401);
+    let mut let_in = http.post(&[("authorization", "Bearer s3cret-token")], initialize());
+    assert_eq!(let_in.status, 200);
+    let_in.message();
+    assert!(!proxy.has_recorded("s3cret-token"));
+}
+
+// "Raw newlines in an HTTP body never become a second line on stdio."
+#[test]
+fn no_body_becomes_two_lines() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let session = http.session();
+    let hidden = call(9, "wipe").to_string();
+    for body in [
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{{\"a\":\"\n{hidden}\n\"}}}}"
+        ),
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}}\n{hidden}"),
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}}\r{hidden}"),
+        "{".to_owned(),
+        String::new(),
+    ] {
+        let mut response = http.post(&in_session(&session), &body);
+        assert_eq!(response.status, 400, "{body}");
+        assert!(
+            response.json()["error"]["code"].as_i64().unwrap() < -32000,
+            "{body}"
+        );
+    }
+    let pretty = serde_json::to_string_pretty(&call(2, "read")).unwrap();
+    let mut response = http.post(&in_session(&session), pretty);
+    assert_eq!(
+        response.message()["result"]["content"][0]["text"],
+        "read ran"
+    );
+    let recorded = String::from_utf8(proxy.recorded()).unwrap();
+    let lines = recorded.lines().filter(|line| line.contains("tools/call"));
+    assert_eq!(lines.count(), 1, "{recorded}");
+}
+
+// "Header and body can never name different tools."
+#[test]
+fn headers_that_say_something_else_than_the_body_stop_the_call() {
+    let (proxy, http) = served(["--mode", "none"]);
+    for headers in [
+        stateless("wipe"),
+        [
+            ("mcp-protocol-version", "2025-11-25"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "read"),
+        ],
+        [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/list"),
+            ("mcp-name", "read"),
+        ],
+        [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-name", "read"),
+            ("mcp-name", "read"),
+        ],
+    ] {
+        let mut response = http.post(&headers, stateless_call(4, "read"));
+        assert_eq!(response.status, 400, "{headers:?}");
+        let error = response.json();
+        assert_eq!(
+            (&error["error"]["code"], &error["id"]),
+            (&json!(-32020), &json!(4))
+        );
+    }
+    assert!(!proxy.has_recorded("tools/call"));
+}
+
+#[test]
+fn sessions_end_when_their_client_says_so_and_unknown_ones_are_not_found() {
+    let (proxy, http) = served([]);
+    let session = http.session();
+    let status = |session: &str| http.post(&in_session(session), call(1, "read")).status;
+    assert_eq!(
+        http.send("DELETE", "/mcp", &in_session(&session), "")
+            .status,
+        204
+    );
+    for gone in [&*session, "0123456789abcdef0123456789abcdef", "x", ""] {
+        assert_eq!(status(gone), 404, "{gone}");
+        assert_eq!(
+            http.send("DELETE", "/mcp", &in_session(gone), "").status,
+            404
+        );
+    }
+    assert_eq!(http.post(&[], call(1, "read")).status, 400);
+    eventually("its upstream ends", || {
+        proxy.log().iter().any(|line| line["event"] == "close")
+    });
+}
+
+#[test]
+fn what_is_too_large_or_of_another_kind_is_refused() {
+    let (proxy, http) = served(["--max-message-size", "64KiB"]);
+    let large =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"a": "a".repeat(100_000)}});
+    assert_eq!(http.post(&[], large).status, 413);
+    assert_eq!(
+        http.post(&[("content-type", "text/plain")], initialize())
+            .status,
+        415
+    );
+    assert_eq!(
+        http.post(&[("accept", "application/json")], initialize())
+            .status,
+        406
+    );
+    assert_eq!(http.send("PUT", "/mcp", &[], "").status, 405);
+    assert_eq!(http.send("GET", "/other", &[], "").status, 404);
+    assert_eq!(
+        http.post(&[("mcp-protocol-version", "1999-01-01")], initialize())
+            .status,
+        400
+    );
+    assert!(proxy.recorded().is_empty());
+}
+
+#[test]
+fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let session = http.session();
+    let mut waits = http.post(&in_session(&session), call(1, "hang"));
+    let script =
+        json!({"jsonrpc": "2.0", "id": 2, "method": "script", "params": {"do": "exit", "code": 3}});
+    http.post(&in_session(&session), script);
+    let error = waits.message();
+    assert_eq!(
+        (&error["id"], &error["error"]["code"]),
+        (&json!(1), &json!(-32603)),
+        "{error}"
+    );
+    eventually("the session is gone", || {
+        http.post(&in_session(&session), call(3, "read")).status == 404
+    });
+    // The others have their own, and new ones can begin.
+    let again = http.session();
+    let mut response = http.post(&in_session(&again), call(1, "read"));
+    assert_eq!(
+        response.message()["result"]["content"][0]["text"],
+        "read ran"
+    );
+    drop(proxy);
+}
+
+// SPEC 2024-11-05, "HTTP with SSE"
+#[test]
+fn clients_of_2024_11_05_have_their_two_endpoints() {
+    let (proxy, http) = served([]);
+    let mut stream = http.send("GET", "/sse", &[], "");
+    let endpoint = stream.message().as_str().unwrap().to_owned();
+    let post = |body: Value| http.send("POST", &endpoint, &[], &body.to_string()).status;
+    assert_eq!(post(initialize()), 202);
+    assert_eq!(stream.message()["id"], "init");
+    assert_eq!(
+        post(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})),
+        202
+    );
+    assert_eq!(post(call(1, "wipe")), 202);
+    let prompt = stream.message();
+    assert_eq!(prompt["method"], "elicitation/create");
+    assert_eq!(
+        post(json!({"jsonrpc": "2.0", "id": prompt["id"], "result": approval()})),
+        202
+    );
+    assert_eq!(stream.message()["result"]["content"][0]["text"], "wipe ran");
+    // It is no session of the other transport.
+    let id = endpoint.split_once('=').unwrap().1;
+    assert_eq!(http.post(&in_session(id), call(2, "read")).status, 404);
+    stream.close();
+    eventually("its upstream ends", || {
+        proxy.log().iter().any(|line| line["event"] == "close")
+    });
+    assert_eq!(post(call(2, "read")), 404);
+}
