@@ -8,7 +8,7 @@ import anyio
 
 from interop.checks import APPROVE, DECLINE, LATE, Checks, Human, Setting
 from interop.checks import call, failed, outcome, succeeded, text
-from interop.eras import LEGACY, MODERN, accept
+from interop.eras import LEGACY, MODERN
 from interop.over_http import CLIENTS, UPSTREAMS, Stage, client, notes, stage
 
 SERVER = "dual-python"
