@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::lines::Lines;
 use super::param_headers::ParamHeaders;
+use super::request::Share;
 use super::rewrite::{self, Own};
 use super::streams::{Reader, Refused, StreamKey, Streams};
 use crate::mcp::error::cancelled_notification;
@@ -40,7 +41,7 @@ pub(super) enum Era {
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) era: Era,
-    to_relay: mpsc::Sender<Vec<u8>>,
+    to_relay: mpsc::Sender<(Vec<u8>, Share)>,
     pub(super) notes: Arc<Notes>,
     state: Mutex<State>,
     over: watch::Sender<bool>,
@@ -95,13 +96,14 @@ impl Conversation {
         conversation
     }
 
-    /// Hands a line to the relay. May be cancelled; the line then is handed over whole or not at
-    /// all.
-    pub(super) async fn send(&self, line: &str) -> Result<(), Over> {
+    /// Hands a line to the relay, with the share of memory that it takes. May be cancelled; the line
+    /// then is handed over whole or not at all.
+    pub(super) async fn send(&self, line: &str, share: Share) -> Result<(), Over> {
         let mut bytes = Vec::with_capacity(line.len() + 1);
         bytes.extend_from_slice(line.as_bytes());
         bytes.push(b'\n');
-        self.to_relay.send(bytes).await.map_err(|_| Over)
+        let sent = self.to_relay.send((bytes, share)).await;
+        sent.map_err(|_| Over)
     }
 
     /// Opens a stream for the answers to some requests of one client.
@@ -196,7 +198,7 @@ impl Conversation {
     }
 
     fn send_soon(&self, line: Vec<u8>) {
-        if let Err(mpsc::error::TrySendError::Full(line)) = self.to_relay.try_send(line) {
+        if let Err(mpsc::error::TrySendError::Full(line)) = self.to_relay.try_send((line, None)) {
             let to_relay = self.to_relay.clone();
             tokio::spawn(async move {
                 // A relay that is gone has cancelled everything.
@@ -404,7 +406,7 @@ impl State {
 /// Writes whole lines to the relay until nobody has any more, or the conversation is over.
 async fn write_lines(
     mut to: UnixStream,
-    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut queue: mpsc::Receiver<(Vec<u8>, Share)>,
     mut over: watch::Receiver<bool>,
 ) {
     loop {
@@ -412,7 +414,7 @@ async fn write_lines(
             line = queue.recv() => line,
             _ = over.wait_for(|over| *over) => None,
         };
-        let Some(line) = line else {
+        let Some((line, _share)) = line else {
             return;
         };
         let written = tokio::select! {

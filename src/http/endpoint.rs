@@ -23,7 +23,7 @@ use super::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
 use super::guard::Guard;
 use super::hub::Hub;
 use super::refusal::Refusal;
-use super::request::{accepts, check_media_types, check_revision, read_body, text};
+use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, read_line, read_message};
 use crate::mcp::revision::STATELESS;
@@ -34,8 +34,8 @@ use crate::mcp::tool::{LIST, META_PROTOCOL_VERSION};
 pub(super) struct App {
     pub(super) hub: Hub,
     pub(super) guard: Guard,
-    /// The largest body, in bytes.
-    pub(super) max_body: usize,
+    /// What bodies may take.
+    pub(super) budget: Budget,
 }
 
 /// The routes.
@@ -83,27 +83,27 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     check_media_types(&headers)?;
-    let line = read_body(body, app.max_body).await?;
+    let (line, share) = app.budget.read(body).await?;
     let read = match read_line(&line) {
         Ok(read) => read,
         Err(unreadable) => {
             // The gate writes down what it refuses.
             if let Ok(Some(session)) = session(app, &headers) {
-                let _ = session.send(&line).await;
+                let _ = session.send(&line, share).await;
             }
             return Err(unreadable.into());
         }
     };
     match read {
         Line::Blank => Err(Refusal::bad_request("the body is empty")),
-        Line::Batch(entries) => receive_batch(app, &headers, &line, &entries).await,
+        Line::Batch(entries) => receive_batch(app, &headers, &line, share, &entries).await,
         Line::Message(message) => {
             let facts = Facts::of(&message);
             let says_stateless = text(&headers, VERSION) == Some(STATELESS);
             if facts.version.is_some() || (says_stateless && facts.method.is_some()) {
-                receive_stateless(app, &headers, &line, &facts).await
+                receive_stateless(app, &headers, &line, share, &facts).await
             } else {
-                receive_in_session(app, &headers, &line, &message, &facts).await
+                receive_in_session(app, &headers, &line, share, &message, &facts).await
             }
         }
     }
@@ -114,6 +114,7 @@ async fn receive_stateless(
     app: &App,
     headers: &HeaderMap,
     line: &str,
+    share: Share,
     facts: &Facts<'_>,
 ) -> Result<Response, Refusal> {
     let header = |name: &str| text(headers, name);
@@ -135,7 +136,7 @@ async fn receive_stateless(
         // Over HTTP a request is cancelled by closing its stream; under an id of the client's, this
         // could mean another client's request.
         if facts.method.as_deref() != Some("notifications/cancelled") {
-            let sent = conversation.send(line).await;
+            let sent = conversation.send(line, share).await;
             sent.map_err(|_| Refusal::over())?;
         }
         return Ok(StatusCode::ACCEPTED.into_response());
@@ -153,7 +154,7 @@ async fn receive_stateless(
     if !along.is_empty() {
         conversation.notes.leave_headers(our_id, along);
     }
-    let sent = conversation.send(&line).await;
+    let sent = conversation.send(&line, share).await;
     sent.map_err(|_| Refusal::over().of(id))?;
     Ok(respond(open, None).await)
 }
@@ -163,6 +164,7 @@ async fn receive_in_session(
     app: &App,
     headers: &HeaderMap,
     line: &str,
+    share: Share,
     message: &Message<'_>,
     facts: &Facts<'_>,
 ) -> Result<Response, Refusal> {
@@ -185,7 +187,7 @@ async fn receive_in_session(
                 "the id is neither a string nor a number",
             ));
         }
-        let sent = conversation.send(line).await;
+        let sent = conversation.send(line, share).await;
         sent.map_err(|_| Refusal::over())?;
         note_cancelled(&conversation, facts);
         return Ok(StatusCode::ACCEPTED.into_response());
@@ -200,7 +202,7 @@ async fn receive_in_session(
     if !along.is_empty() {
         conversation.notes.leave_headers(id.clone(), along);
     }
-    let sent = conversation.send(line).await;
+    let sent = conversation.send(line, share).await;
     sent.map_err(|_| Refusal::over().of(Some(id)))?;
     let open = open.primed(text(headers, VERSION) == Some("2025-11-25"));
     let mut response = respond(open, name.is_some().then_some(is_error)).await;
@@ -229,6 +231,7 @@ async fn receive_batch(
     app: &App,
     headers: &HeaderMap,
     line: &str,
+    share: Share,
     entries: &[&str],
 ) -> Result<Response, Refusal> {
     let no_batch = || Refusal::bad_request("a batch belongs into a session of revision 2025-03-26");
@@ -239,13 +242,19 @@ async fn receive_batch(
         ids.extend(Facts::of(&message).id);
     }
     if ids.is_empty() {
-        conversation.send(line).await.map_err(|_| Refusal::over())?;
+        conversation
+            .send(line, share)
+            .await
+            .map_err(|_| Refusal::over())?;
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     let opened = conversation.open(&ids, None);
     let reader = opened?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
-    conversation.send(line).await.map_err(|_| Refusal::over())?;
+    conversation
+        .send(line, share)
+        .await
+        .map_err(|_| Refusal::over())?;
     Ok(stream(open))
 }
 
@@ -302,8 +311,8 @@ async fn message(State(app): State<Arc<App>>, request: Request) -> Response {
     let Some(conversation) = found.filter(|found| found.era == Era::OneStream) else {
         return Refusal::no_such_session().into_response();
     };
-    let sent = match read_body(request.into_body(), app.max_body).await {
-        Ok(line) => conversation.send(&line).await,
+    let sent = match app.budget.read(request.into_body()).await {
+        Ok((line, share)) => conversation.send(&line, share).await,
         Err(refusal) => return refusal.into_response(),
     };
     match sent {

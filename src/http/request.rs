@@ -1,12 +1,15 @@
 //! What a request brings: its headers, each read in one way only, and its body as a line.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use rmcp::model::ErrorCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::body::one_line;
@@ -19,23 +22,71 @@ const BODY_TIME: Duration = Duration::from_secs(60);
 /// The revisions that a session can be of.
 const SESSION_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
-/// Reads a body of at most `max` bytes as one line.
-pub(super) async fn read_body(body: Body, max: usize) -> Result<String, Refusal> {
+/// What all large bodies may take together, until the relay has read them.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// One permit for each KiB.
+    free: Arc<Semaphore>,
+    /// The largest body, in bytes.
+    max_body: usize,
+}
+
+/// The part of a [`Budget`] that a body takes while this is kept.
+pub(super) type Share = Option<OwnedSemaphorePermit>;
+
+const BUDGET_KIB: usize = 256 * 1024;
+/// Bodies up to here are not counted; connections are.
+const SMALL: usize = 64 * 1024;
+
+impl Budget {
+    /// For bodies of at most `max_body` bytes.
+    pub(super) fn new(max_body: usize) -> Budget {
+        Budget {
+            free: Arc::new(Semaphore::new(BUDGET_KIB)),
+            max_body,
+        }
+    }
+
+    /// Waits until there is room for a body of so many bytes. May be cancelled.
+    async fn take(&self, bytes: usize) -> Share {
+        if bytes <= SMALL {
+            return None;
+        }
+        let kib = u32::try_from(bytes.div_ceil(1024).min(BUDGET_KIB)).ok()?;
+        // It fails only if it is closed, which nobody does.
+        Arc::clone(&self.free).acquire_many_owned(kib).await.ok()
+    }
+
+    /// Reads a body as one line.
+    pub(super) async fn read(&self, body: Body) -> Result<(String, Share), Refusal> {
+        // Without a length it may turn out to be of any.
+        let length = body.size_hint().exact();
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        let length = length.unwrap_or(self.max_body).min(self.max_body);
+        let read = async {
+            let share = self.take(length).await;
+            read_body(body, self.max_body)
+                .await
+                .map(|line| (line, share))
+        };
+        let late = Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorCode::INVALID_REQUEST,
+            "the body took too long",
+        );
+        timeout(BODY_TIME, read).await.unwrap_or(Err(late))
+    }
+}
+
+async fn read_body(body: Body, max: usize) -> Result<String, Refusal> {
     let refused = |status, why: &'static str| Refusal::new(status, ErrorCode::INVALID_REQUEST, why);
-    let collected = timeout(BODY_TIME, Limited::new(body, max).collect()).await;
-    let body = match collected {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(why)) if why.is::<LengthLimitError>() => {
+    let body = match Limited::new(body, max).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(why) if why.is::<LengthLimitError>() => {
             let why = "the body is larger than --max-message-size";
             return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
-        Ok(Err(_)) => return Err(refused(StatusCode::BAD_REQUEST, "the body ended early")),
-        Err(_) => {
-            return Err(refused(
-                StatusCode::REQUEST_TIMEOUT,
-                "the body took too long",
-            ));
-        }
+        Err(_) => return Err(refused(StatusCode::BAD_REQUEST, "the body ended early")),
     };
     one_line(&body).map_err(|why| {
         let why = format!("Parse error: {why}");

@@ -17,6 +17,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::endpoint::{App, router};
 use super::guard::Guard;
 use super::hub::{Hub, LOOK_EVERY, Relay};
+use super::request::Budget;
 use crate::secret::Secret;
 
 /// How many connections there may be at once. A client of HTTP/1.1 has one for each call that
@@ -99,7 +100,7 @@ impl Server {
         let app = Arc::new(App {
             hub: Hub::new(relay, self.serving.max_message, signal.clone()),
             guard: Guard::new(self.serving.token.as_ref(), is_local),
-            max_body: self.serving.max_message,
+            budget: Budget::new(self.serving.max_message),
         });
         let router = router(Arc::clone(&app));
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
