@@ -486,3 +486,6 @@ impl Streams {
         *self = Streams::new(self.resumable, self.max_queue);
     }
 }
+
+#[cfg(test)]
+mod tests;
