@@ -74,13 +74,14 @@ def install(cache: Path) -> Path:
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, eras, everything, filesystem, git, over_http, over_http_restarts, over_http_scenes, same, typescript
+    from interop import at_once, eras, everything, filesystem, git, over_http, over_http_restarts, over_http_scenes, over_http_typescript, same, typescript
     from interop.checks import Checks, Setting
 
     sys.stdout.reconfigure(line_buffering=True)
     checks = Checks()
     print(f"# {versions(proxy, cache)}")
-    for part in (filesystem, everything, git, same, eras, at_once, typescript, over_http, over_http_scenes, over_http_restarts):
+    over_http_parts = (over_http, over_http_scenes, over_http_restarts, over_http_typescript)
+    for part in (filesystem, everything, git, same, eras, at_once, typescript, *over_http_parts):
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"
             if only not in name:

@@ -13,6 +13,8 @@ export const sdk = plan.generation === 1 ? firstGeneration() : secondGeneration(
 function firstGeneration() {
   const { Client } = load("@modelcontextprotocol/sdk/client/index.js");
   const { StdioClientTransport } = load("@modelcontextprotocol/sdk/client/stdio.js");
+  const { StreamableHTTPClientTransport } = load("@modelcontextprotocol/sdk/client/streamableHttp.js");
+  const { SSEClientTransport } = load("@modelcontextprotocol/sdk/client/sse.js");
   const types = load("@modelcontextprotocol/sdk/types.js");
   const schemas = {
     "elicitation/create": types.ElicitRequestSchema,
@@ -23,7 +25,9 @@ function firstGeneration() {
   };
   return {
     Client,
+    SSEClientTransport,
     StdioClientTransport,
+    StreamableHTTPClientTransport,
     handle: (client, method, act) =>
       client.setRequestHandler(schemas[method], (request, extra) => act(request.params, extra.signal)),
     notice: (client, method, act) =>
@@ -34,11 +38,13 @@ function firstGeneration() {
 }
 
 function secondGeneration() {
-  const { Client } = load("@modelcontextprotocol/client");
+  const { Client, SSEClientTransport, StreamableHTTPClientTransport } = load("@modelcontextprotocol/client");
   const { StdioClientTransport } = load("@modelcontextprotocol/client/stdio");
   return {
     Client,
+    SSEClientTransport,
     StdioClientTransport,
+    StreamableHTTPClientTransport,
     handle: (client, method, act) =>
       client.setRequestHandler(method, (request, context) => act(request.params, context.mcpReq.signal)),
     notice: (client, method, act) =>
@@ -104,8 +110,15 @@ export function proxied(server, ...flags) {
 }
 
 export function decisions(way) {
-  const lines = readFileSync(way.log, "utf8").trim().split("\n").map((line) => JSON.parse(line));
+  const lines = readFileSync(way.log, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
   return lines.filter((line) => "tool" in line).map((line) => [line.tool, line.decision, line.forwarded]);
+}
+
+/** The way to a program, or to the proxy that listens somewhere. */
+function transportFor({ command, args, url, isSse, headers = {} }) {
+  if (!url) return new sdk.StdioClientTransport({ command, args, stderr: "inherit" });
+  const Transport = isSse ? sdk.SSEClientTransport : sdk.StreamableHTTPClientTransport;
+  return new Transport(new URL(url), { requestInit: { headers } });
 }
 
 /** A connected client that can do everything, with what came to it. */
@@ -121,7 +134,9 @@ export async function connect(way, { answers = [], mode = {} } = {}) {
   sdk.handle(client, "elicitation/create", async (params, signal) => {
     if (!params.requestedSchema?.properties?.approved) {
       seen.theirs.push(params);
-      return params.mode === "url" ? { action: "accept" } : seen.theirAnswer;
+      const { theirAnswer } = seen;
+      if (typeof theirAnswer === "function") return theirAnswer(params);
+      return params.mode === "url" ? { action: "accept" } : theirAnswer;
     }
     seen.asked.push(params);
     const answer = answers.shift() ?? DECLINE;
@@ -137,10 +152,9 @@ export async function connect(way, { answers = [], mode = {} } = {}) {
   sdk.handle(client, "roots/list", async () => ({ roots: seen.roots }));
   sdk.notice(client, "notifications/message", (params) => void seen.logs.push(params));
   sdk.notice(client, "notifications/resources/updated", (params) => void seen.updated.push(params.uri));
-  const { command, args } = way;
-  const transport = new sdk.StdioClientTransport({ command, args, stderr: "inherit" });
+  const transport = transportFor(way);
   // The client chains to what is set before it connects, so this sees every message as it came.
   transport.onmessage = (message) => seen.wire.push(message);
   await client.connect(transport);
-  return { client, seen, call: (name, input, options) => sdk.call(client, name, input, options) };
+  return { client, seen, transport, answers, call: (name, input, options) => sdk.call(client, name, input, options) };
 }
