@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from statistics import median
 
+from http_scenes import HTTP_SCENES, MCP_PROXY, TO_HTTP, TO_STDIO, HttpScene
 from scenes import KINDS, MEMORY_LIMIT, SCENES, START_UP_LIMIT, Scene
 
 PAGE = """\
@@ -65,6 +66,30 @@ for `LedgerFile::append`.
 {parts}
 """
 
+HTTP_TITLE = "## Over HTTP"
+HTTP_SECTION = """\
+## Over HTTP
+
+Written by `bench/run_http.py target/release/approval-proxy --write`. `httpload` makes calls of 100 B
+over streamable HTTP, each call in flight on a connection of its own, which is kept, and holds each
+answer against its call. As above, a measurement's processes share one CPU, its ways take turns,
+{rounds} rounds long, and a figure is the median over the rounds.
+
+{machine}
+
+To `http-echo`, a server that does nothing but answer: directly; through `http-relay`, which hands
+requests and responses on and looks at neither; and through the proxy, its audit log on.
+
+{to_http}
+
+To `mcp-echo`, over stdio: through npm's `mcp-proxy` {mcp_proxy} without its store of events, which
+slows it down, and through the proxy.
+
+{to_stdio}
+
+Peak memory over these scenes, MiB: {memory}.
+"""
+
 
 def text(bench, parts: str, rounds: int, load: float, cpu: int) -> str:
     """The whole page; `parts` is what `cargo bench` printed."""
@@ -78,6 +103,48 @@ def text(bench, parts: str, rounds: int, load: float, cpu: int) -> str:
         processes="\n".join(process_rows(bench)),
         parts="\n".join(f"| {part} | {what} | {time} |" for part, what, time in medians(parts)),
     )
+
+
+def over_http(bench, rounds: int, load: float, cpu: int) -> str:
+    """The section of what was measured over HTTP."""
+    kinds = ("http-relay", "mcp-proxy", "proxy")
+    return HTTP_SECTION.format(
+        rounds=rounds,
+        machine=machine(bench.proxy, load, cpu),
+        to_http=http_table(bench, TO_HTTP),
+        mcp_proxy=MCP_PROXY,
+        to_stdio=http_table(bench, TO_STDIO),
+        memory=", ".join(f"{kind} {spread(bench.memory(kind))}" for kind in kinds),
+    )
+
+
+def http_table(bench, kinds: tuple[str, ...]) -> str:
+    scenes = [scene for scene in HTTP_SCENES if scene.kinds == kinds]
+    head = f"| scene | {' | '.join(kinds)} | proxy ÷ {scenes[0].beside} | limit |"
+    return "\n".join([head, "|---" * (len(kinds) + 3) + "|", *(http_row(bench, scene) for scene in scenes)])
+
+
+def http_row(bench, scene: HttpScene) -> str:
+    kinds = " | ".join(spread(bench.figures(scene, kind)) for kind in scene.kinds)
+    ratios = bench.ratios(scene)
+    limit = "none"
+    if scene.limit:
+        limit = verdict(str(scene.limit), scene.limit.holds(median(ratios)))
+    return f"| {scene.name}, {scene.unit} | {kinds} | {spread(ratios, 2)} | {limit} |"
+
+
+def section_over_http(page: str) -> str:
+    """That section of a page; nothing where it has none."""
+    found = re.search(rf"^{HTTP_TITLE}\n(?:(?!## ).*\n?)*", page, re.M)
+    return found[0] if found else ""
+
+
+def with_section(page: str, section: str) -> str:
+    """The page with that section, in place of the one before or at its end."""
+    if not section:
+        return page
+    before, _, after = page.partition(section_over_http(page) or "\0")
+    return "\n\n".join(part.strip("\n") for part in (before, section, after) if part) + "\n"
 
 
 def machine(proxy: Path, load: float, cpu: int) -> str:

@@ -54,7 +54,10 @@ def main() -> int:
         parts = cargo("bench", "--locked", pinned=True)
         path = PROJECT / "docs" / "performance.md"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(page.text(bench, parts, arguments.rounds, load, CPU), encoding="utf-8")
+        # The section of run_http.py stays.
+        over_http = page.section_over_http(path.read_text(encoding="utf-8")) if path.exists() else ""
+        written = page.text(bench, parts, arguments.rounds, load, CPU)
+        path.write_text(page.with_section(written, over_http), encoding="utf-8")
         print(f"{path.relative_to(PROJECT)} is written")
     if not arguments.check:
         return 0

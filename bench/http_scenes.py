@@ -1,0 +1,38 @@
+"""What is measured over HTTP, and what was aimed at.
+
+Each scene is played by `httpload` against a few ways to the same server, one of which the proxy's
+figure is held against.
+"""
+
+from dataclasses import dataclass
+
+from scenes import Limit
+
+# Its newest version when this was written; started as its help says, without the store of events
+# for clients that come back, which slows it down.
+MCP_PROXY = "6.7.19"
+
+
+@dataclass(frozen=True)
+class HttpScene:
+    name: str
+    figure: str  # the key in httpload's report
+    unit: str
+    calls: int
+    options: tuple[str, ...]
+    kinds: tuple[str, ...]  # the ways, in the order of the columns; the last is the proxy
+    beside: str  # of these, the one that the limit is a multiple of
+    limit: Limit | None = None
+
+
+TO_HTTP, TO_STDIO = ("http-echo", "http-relay", "proxy"), ("mcp-proxy", "proxy")
+ONE, MANY = ("p50_us", "µs", 4000), ("calls_per_s", "calls/s", 20000)
+SIXTY_FOUR, STATELESS = ("--in-flight", "64"), ("--stateless",)
+
+HTTP_SCENES = (
+    HttpScene("HTTP to HTTP, one at a time", *ONE, (), TO_HTTP, "http-relay", Limit("≤", 2.0)),
+    HttpScene("the same, stateless", *ONE, STATELESS, TO_HTTP, "http-relay", Limit("≤", 2.0)),
+    HttpScene("HTTP to HTTP, 64 in flight", *MANY, SIXTY_FOUR, TO_HTTP, "http-relay"),
+    HttpScene("HTTP to stdio, one at a time", "p50_us", "µs", 2000, (), TO_STDIO, "mcp-proxy"),
+    HttpScene("HTTP to stdio, 64 in flight", "calls_per_s", "calls/s", 6000, SIXTY_FOUR, TO_STDIO, "mcp-proxy", Limit("≥", 5.0)),
+)
