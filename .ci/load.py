@@ -6,7 +6,7 @@
 First sessions of 2025-06-18, each with its own `initialize` and so its own upstream; in the middle,
 one upstream is killed: its session's calls must be answered with an error, its next request with
 404, and nobody else may notice. Then a quarter as many clients of 2026-07-28, which share one
-upstream.
+upstream; and the same for a moment, while that one is killed: whoever comes next gets another.
 
 The load is made by `bench/httpload`, which holds every answer against its call, the upstream is
 `bench/echo`; both are built first. Needs Linux, python3 and a Rust toolchain. Prints a line per
@@ -134,7 +134,7 @@ class Load:
 
     def check(self, report: dict, idle: int) -> None:
         sessions = report["sessions"]
-        wrong = [text for session in sessions if not killed(session) for text in session["wrong"]]
+        wrong = [text for session in sessions if not is_down(session) for text in session["wrong"]]
         good = sum(session["good"] for session in sessions)
         self.checks.none(f"no answer was lost, doubled or another call's ({good} results)", wrong)
         self.check_log(sessions)
@@ -149,6 +149,18 @@ class Load:
         except TimeoutError:
             left = [f"{self.proxy.descriptors()} descriptors for {idle} before"]
         self.checks.none("what ended has left no descriptor open", left)
+
+    def check_dead(self, down: list[dict], next_status: int) -> None:
+        """What those get whose upstream was killed."""
+        errors = [tuple(error) for session in down for error in session["errors"]]
+        wrong = [text for session in down for text in session["wrong"]]
+        sentence = f"calls in flight are answered with an error each when their upstream dies ({len(errors)} errors)"
+        self.checks.none(sentence, wrong if errors or wrong else ["no call was in flight"])
+        kinds = collections.Counter((status, re.sub(r'"id":\d+', '"id":N', text)) for status, text in errors)
+        for (status, text), count in kinds.most_common(3):
+            print(f"#   {count} x {status} {text}")
+        odd = [(session["session"], session["next_status"]) for session in down if session["next_status"] != next_status]
+        self.checks.none(f"the next request after that is answered with {next_status}", odd)
 
     def shared_descriptors(self) -> int:
         return OF_A_SESSION * len(self.proxy.upstreams())
@@ -172,7 +184,7 @@ class Load:
             found = sum((number, n) in lines for n in range(1, session["sent"] + 1))
             unknown -= found
             # A call that was on its way when its session died may have none.
-            least = session["good"] if killed(session) else session["sent"]
+            least = session["good"] if is_down(session) else session["sent"]
             if found < least:
                 missing.append(f"session {number}: {found} lines for {least} calls")
         self.checks.none(f"every call has its line ({len(lines)} calls)", missing)
@@ -200,16 +212,10 @@ def in_sessions(load: Load, seconds: float) -> None:
 
     report = load.run(seconds, middle=kill_one)
     checks.that("each session has an upstream of its own", counts == [load.sessions], counts)
-    down = [session for session in report["sessions"] if session["next_status"] is not None]
+    down = [session for session in report["sessions"] if is_down(session)]
     names = [(session["session"], session["errors"][:2], session["wrong"][:2]) for session in down]
     checks.that("the death of one upstream ends its session and no other", len(down) == 1, names)
-    for session in filter(killed, down):
-        errors = session["errors"]
-        checks.none(f"its calls in flight are answered with an error each ({len(errors)} errors)", session["wrong"])
-        kinds = collections.Counter((status, re.sub(r'"id":\d+', '"id":N', text)) for status, text in errors)
-        print("\n".join(f"#   {count} x {status} {text}" for (status, text), count in kinds.most_common(3)))
-        status = session["next_status"]
-        checks.that("its next request is answered with 404", status == 404, status)
+    load.check_dead(down, 404)
     odd = [(s["session"], s["end_status"]) for s in report["sessions"] if s not in down and s["end_status"] != 204]
     checks.none("the others end with their DELETE", odd)
     left = proxy.upstreams()
@@ -220,13 +226,24 @@ def stateless(load: Load, seconds: float) -> None:
     counts = []
     report = load.run(seconds, "--stateless", middle=lambda: counts.append(len(load.proxy.upstreams())))
     load.checks.that("all clients share one upstream", counts == [1], counts)
-    errors = [(session["session"], session["errors"][:2]) for session in report["sessions"] if session["errors"]]
-    load.checks.none("no call failed", errors)
+    down = [session for session in report["sessions"] if is_down(session)]
+    load.checks.none("no call failed", [(session["session"], session["errors"], session["wrong"]) for session in down])
 
 
-def killed(session: dict) -> bool:
-    """Whether a session of httpload's was answered as one whose upstream has died."""
-    return session["next_status"] == 404
+def shared_upstream_dies(load: Load, seconds: float) -> None:
+    def kill_it() -> None:
+        for upstream in load.proxy.upstreams():
+            os.kill(upstream, signal.SIGKILL)
+
+    report = load.run(min(seconds, 2.0), "--stateless", middle=kill_it)
+    load.check_dead([session for session in report["sessions"] if is_down(session)], 200)
+    after = load.proxy.upstreams()
+    load.checks.that("one upstream has taken its place", len(after) == 1, after)
+
+
+def is_down(session: dict) -> bool:
+    """Whether a call of it was not answered well: httpload begins no more of them then."""
+    return session["next_status"] is not None
 
 
 def until(holds, what: str):
@@ -266,14 +283,15 @@ def main() -> int:
     parser.add_argument("proxy", type=Path, help="the approval-proxy to check")
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--in-flight", type=int, default=64, help="calls in flight at once in each session")
-    parser.add_argument("--seconds", type=float, default=30, help="how long each of the two parts takes")
+    parser.add_argument("--seconds", type=float, default=30, help="how long each of the two long parts takes")
     arguments = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     programs = build()
     in_flight = fit(arguments.sessions, arguments.in_flight)
     checks = Checks()
-    for part, sessions in ((in_sessions, arguments.sessions), (stateless, max(1, arguments.sessions // 4))):
-        print(f"# {part.__name__}: {sessions} x {in_flight} calls in flight, {arguments.seconds:g} seconds")
+    clients = max(1, arguments.sessions // 4)
+    for part, sessions in ((in_sessions, arguments.sessions), (stateless, clients), (shared_upstream_dies, clients)):
+        print(f"# {part.__name__}: {sessions} x {in_flight} calls in flight")
         place = Path(tempfile.mkdtemp(prefix="approval-proxy-load-"))
         proxy = Proxy(arguments.proxy.resolve(), programs / "mcp-echo", place)
         failed = checks.failed
