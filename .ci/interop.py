@@ -5,8 +5,9 @@ Clients: the official Python SDK (`mcp`) and the official TypeScript ones (`@mod
 `@modelcontextprotocol/client`). Servers: `@modelcontextprotocol/server-filesystem`,
 `@modelcontextprotocol/server-everything` and `mcp-server-git`, and two of our own that speak both eras
 of the protocol by means of the Python SDK and of `@modelcontextprotocol/server`, each on a temporary
-directory. The proxy stands between them. What the proxy says is never believed: every check looks at
-the files, at what client and server got, or at what the same server answers without the proxy.
+directory. The proxy stands between them, over stdio and over HTTP. What the proxy says is never
+believed: every check looks at the files, at what client and server got, or at what the same server
+answers without the proxy.
 
     .ci/interop.py PATH/TO/approval-proxy [--cache DIR] [--only WORD]
 
@@ -74,14 +75,18 @@ def install(cache: Path) -> Path:
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, eras, everything, filesystem, git, over_http, over_http_restarts, over_http_scenes, over_http_typescript, same, typescript
+    from interop import at_once, eras, everything, filesystem, git, same, typescript
+    from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
+    from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
 
     sys.stdout.reconfigure(line_buffering=True)
     checks = Checks()
     print(f"# {versions(proxy, cache)}")
-    over_http_parts = (over_http, over_http_scenes, over_http_restarts, over_http_typescript)
-    for part in (filesystem, everything, git, same, eras, at_once, typescript, *over_http_parts):
+    parts = [filesystem, everything, git, same, eras, at_once, typescript]
+    parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
+    parts += [over_http_again, over_http_typescript]
+    for part in parts:
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"
             if only not in name:

@@ -26,19 +26,20 @@ numbers = itertools.count()
 
 
 class Listener:
-    """A program that says on stderr where it listens, and is ended at the end."""
+    """A program that says on stderr where it listens, or that it does, and is ended at the end."""
 
-    def __init__(self, setting: Setting, command: list, environment: dict | None = None) -> None:
+    def __init__(self, setting: Setting, command: list, environment: dict | None = None, url: str = "") -> None:
         self.setting, self.output = setting, setting.place / f"stderr-{next(numbers)}.txt"
         with open(self.output, "wb") as stderr:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": stderr}
             self.process = subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)
-        self.url = self.find_url()
+        found = self.find(r"(?:listening|running) on (?:port )?(\S+)")
+        self.url = url or found
 
-    def find_url(self) -> str:
+    def find(self, pattern: str) -> str:
         for _ in range(1000):
             said = self.output.read_text()
-            if found := re.search(r"listening on (http://\S+)\n", said):
+            if found := re.search(f"{pattern}\n", said):
                 return found[1]
             if self.process.poll() is not None:
                 break
@@ -80,13 +81,18 @@ def server_command(setting: Setting, *flags: str) -> list:
     return [sys.executable, "-W", "ignore", str(HERE / "http_server.py"), str(setting.files), *flags]
 
 
-def proxy_command(setting: Setting, upstream: str, url: str | None, *flags: str) -> tuple[list, Path]:
+def proxy_command(setting: Setting, entry: dict, *flags: str) -> tuple[list, Path]:
     number = next(numbers)
     config, log = setting.place / f"config-{number}.json", setting.place / f"audit-{number}.jsonl"
-    command, *arguments = server_command(setting)
-    entry = {"type": upstream, "url": url} if url else {"command": command, "args": arguments}
     config.write_text(json.dumps({"mcpServers": {"dual": entry}}))
     return [str(setting.proxy), "--upstream", str(config), "--audit-log", str(log), *flags], log
+
+
+def listening_proxy(setting: Setting, entry: dict, *flags: str, **environment: str) -> tuple[Listener, Path]:
+    """The proxy over HTTP."""
+    command, log = proxy_command(setting, entry, *flags)
+    command += ["--transport", "streamable-http", "--port", "0"]
+    return Listener(setting, command, environment), log
 
 
 @contextlib.contextmanager
@@ -95,12 +101,14 @@ def stage(setting: Setting, upstream: str, *flags: str, token: str | None = None
     setting.refill()
     with contextlib.ExitStack() as stack:
         server = None
+        command, *arguments = server_command(setting)
+        entry = {"command": command, "args": arguments}
         if upstream != "stdio":
             server = Listener(setting, server_command(setting, f"--{upstream}", "0"))
             stack.enter_context(server)
-        command, log = proxy_command(setting, upstream, server and server.url, *flags)
-        command += ["--transport", "streamable-http", "--port", "0"]
-        proxy = Listener(setting, command, {"APPROVAL_AUTH_TOKEN": token} if token else None)
+            entry = {"type": upstream, "url": server.url}
+        environment = {"APPROVAL_AUTH_TOKEN": token} if token else {}
+        proxy, log = listening_proxy(setting, entry, *flags, **environment)
         stack.enter_context(proxy)
         yield Stage(proxy.url, log, server, token)
 

@@ -140,7 +140,7 @@ async def over_stdio(checks: Checks, setting: Setting) -> None:
 async def from_stdio(checks: Checks, setting: Setting, mode: str, upstream: str, url: str) -> None:
     setting.refill()
     name = f"stdio, {mode} to {upstream}"
-    command, log = proxy_command(setting, upstream, url)
+    command, log = proxy_command(setting, {"type": upstream, "url": url})
     async with client_over_stdio(setting, command, mode, Human(APPROVE, DECLINE)) as session:
         checks.equal(f"{name}: the era", str(session.protocol_version), MODES[mode])
         poem = await call(session, "read", {"name": "poem.txt"})
