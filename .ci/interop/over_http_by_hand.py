@@ -2,13 +2,16 @@
 
 import contextlib
 import json
+import os
+import signal
+from urllib.parse import urlsplit
 
 import anyio
 
 from interop.at_once import HELLO, META
 from interop.checks import APPROVE, DECLINE, Checks, Setting
 from interop.eras import LEGACY, MODERN
-from interop.over_http import Stage, notes, stage
+from interop.over_http import Listener, Stage, notes, server_command, stage
 from interop.over_http_scenes import until
 
 SERVER = "dual-python"
@@ -212,4 +215,51 @@ async def shown_and_approved(guest: Guest) -> tuple[dict, dict]:
     return shown, {"inputResponses": {key: APPROVE}, "requestState": shown["requestState"]}
 
 
+async def over_with_their_server(checks: Checks, setting: Setting) -> None:
+    """A session whose server is gone is answered, then not found any more, so that clients begin anew."""
+    with stage(setting, "stdio") as place:
+        async with guests(place) as (one, other):
+            os.kill(await pid_of(one, 1), signal.SIGKILL)
+            await sees_it_gone(checks, one, "killed")
+            checks.check("killed: the other session goes on", await pid_of(other, 1) > 0)
+            checks.check("killed: a new one works", await pid_of(await Guest(one.http, place).begin(), 1) > 0)
+    with stage(setting, "http") as place:
+        async with guests(place) as (one, other):
+            before = await pid_of(one, 1)
+            place.server.stop(by_force=True)
+            dead = await one.post(whoami(2))
+            checks.check("at a dead server: an error", "cannot be reached" in dead.text, dead.text)
+            port = str(urlsplit(place.server.url).port)
+            with Listener(setting, server_command(setting, "--http", port)):
+                for guest in (one, other):
+                    await sees_it_gone(checks, guest, "restarted")
+                after = await pid_of(await Guest(one.http, place).begin(), 1)
+                checks.check("restarted: a new one works", after not in (0, before), (before, after))
+
+
+def whoami(request_id: object) -> dict:
+    return {"id": request_id, "method": "tools/call", "params": {"name": "whoami", "arguments": {}}}
+
+
+async def pid_of(guest: Guest, request_id: object) -> int:
+    response = await guest.post(whoami(request_id))
+    found = [message async for message in guest.messages(response)]
+    return int(said(found[-1]) or 0)
+
+
+async def sees_it_gone(checks: Checks, guest: Guest, name: str) -> None:
+    """What it asks is not answered with a result, and within a few requests its session is over."""
+    statuses, results = [], []
+    for request_id in range(10, 20):
+        response = await guest.post(whoami(request_id))
+        statuses.append(response.status_code)
+        results += [message async for message in guest.messages(response) if "result" in message]
+        if response.status_code == 404:
+            break
+        await anyio.sleep(0.1)
+    checks.equal(f"{name}: nothing pretends to be a result", results, [])
+    checks.equal(f"{name}: in the end the session is not found", statuses[-1], 404)
+
+
 SECTIONS = [answers_of_others, same_id_in_two, ended_by_others, stream_taken_up, states_of_others]
+SECTIONS.append(over_with_their_server)
