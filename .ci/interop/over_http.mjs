@@ -157,7 +157,7 @@ async function notices(stage, how) {
 }
 
 async function run(name, section) {
-  begin(`ts ${plan.generation}, ${name}: `);
+  begin(`ts ${plan.generation} to ${plan.upstream}, ${name}: `);
   rmSync(file, { force: true });
   try {
     await section();
@@ -166,22 +166,19 @@ async function run(name, section) {
   }
 }
 
-for (const stage of ["stdio", "http"]) {
-  for (const how of CLIENTS) {
-    await run(`${how} to ${stage}, approvals`, () => approvals(stage, how));
-    await run(`${how} to ${stage}, taken back`, () => takenBack(stage, how));
-    await run(`${how} to ${stage}, notices`, () => notices(stage, how));
-    await run(`${how} to ${stage}, late`, () => late(`${stage}, late`, how));
-    // Being told of the era differs from having asked in the first request only.
-    for (const other of how === MODERN ? [] : CLIENTS.filter((each) => each !== MODERN)) {
-      await run(`${how} beside ${other} to ${stage}`, () => sideBySide(stage, how, other));
-    }
-  }
-}
 for (const how of CLIENTS) {
-  await run(`${how} with a token`, () => approvals("token", how));
-  begin(`ts ${plan.generation}, ${how} with a wrong token: `);
+  await run(`${how}, approvals`, () => approvals("open", how));
+  await run(`${how}, taken back`, () => takenBack("open", how));
+  await run(`${how}, notices`, () => notices("open", how));
+  await run(`${how}, late`, () => late("late", how));
+  await run(`${how}, with a token`, () => approvals("token", how));
+  begin(`ts ${plan.generation} to ${plan.upstream}, ${how} with a wrong token: `);
   const came = await outcome(enter("wrong token", how));
   check("it is not let in", "error" in came && /401|token is needed|nauthorized/.test(came.error), came.error);
+}
+// Being told of the era differs from having asked in the first request only.
+const side = CLIENTS.filter((how) => how !== MODERN);
+for (const [how, other] of side.flatMap((how) => side.map((other) => [how, other]))) {
+  await run(`${how} beside ${other}`, () => sideBySide("open", how, other));
 }
 process.exit(0);

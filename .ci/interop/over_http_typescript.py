@@ -13,27 +13,37 @@ SERVER = "dual-python"
 TOKEN = "s3cret-of-ours"
 
 
-async def first_generation_over_http(checks: Checks, setting: Setting) -> None:
-    """`@modelcontextprotocol/sdk`."""
-    await drive(checks, setting, 1)
+async def first_to_stdio(checks: Checks, setting: Setting) -> None:
+    """`@modelcontextprotocol/sdk`, a server over stdio."""
+    await drive(checks, setting, 1, "stdio")
 
 
-async def second_generation_over_http(checks: Checks, setting: Setting) -> None:
-    """`@modelcontextprotocol/client`, in both eras."""
-    await drive(checks, setting, 2)
+async def first_to_http(checks: Checks, setting: Setting) -> None:
+    """`@modelcontextprotocol/sdk`, a server over HTTP."""
+    await drive(checks, setting, 1, "http")
 
 
-async def drive(checks: Checks, setting: Setting, generation: int) -> None:
+async def second_to_stdio(checks: Checks, setting: Setting) -> None:
+    """`@modelcontextprotocol/client` in both eras, a server over stdio."""
+    await drive(checks, setting, 2, "stdio")
+
+
+async def second_to_http(checks: Checks, setting: Setting) -> None:
+    """`@modelcontextprotocol/client` in both eras, a server over HTTP."""
+    await drive(checks, setting, 2, "http")
+
+
+async def drive(checks: Checks, setting: Setting, generation: int, upstream: str) -> None:
     with contextlib.ExitStack() as stack:
-        stages = {}
-        for upstream in ("stdio", "http"):
-            stages[upstream] = stack.enter_context(stage(setting, upstream))
-            stages[f"{upstream}, late"] = stack.enter_context(stage(setting, upstream, "--timeout", "1"))
-        stages["token"] = stack.enter_context(stage(setting, "stdio", token=TOKEN))
+        stages = {
+            "open": stack.enter_context(stage(setting, upstream)),
+            "late": stack.enter_context(stage(setting, upstream, "--timeout", "1")),
+            "token": stack.enter_context(stage(setting, upstream, token=TOKEN)),
+        }
         proxies = {name: {"url": s.url, "log": str(s.log), "token": s.token} for name, s in stages.items()}
         proxies["wrong token"] = proxies["token"] | {"token": "s3cret-of-theirs"}
         plan = {"generation": generation, "cache": str(setting.cache), "files": str(setting.files)}
-        await run_script(checks, setting, plan | {"stages": proxies})
+        await run_script(checks, setting, plan | {"stages": proxies, "upstream": upstream})
 
 
 async def run_script(checks: Checks, setting: Setting, plan: dict) -> None:
@@ -47,4 +57,4 @@ async def run_script(checks: Checks, setting: Setting, plan: dict) -> None:
     checks.equal(f"the script for generation {plan['generation']} runs to its end", result.returncode, 0)
 
 
-SECTIONS = [first_generation_over_http, second_generation_over_http]
+SECTIONS = [first_to_stdio, first_to_http, second_to_stdio, second_to_http]
