@@ -3,7 +3,9 @@
 //! It is the only file that knows every part; each part's work is done elsewhere.
 
 use std::collections::BTreeMap;
+use std::env::var_os;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use reqwest::Url;
@@ -14,7 +16,9 @@ use tokio::sync::watch;
 use crate::clock::{Clock, random_seed};
 use crate::config::{Resolved, Target, UrlTarget};
 use crate::gate::Gate;
-use crate::http::{ClientEnds, ListenError, Relay, Remote, RemoteError, Server, Serving};
+use crate::http::{
+    ClientEnds, ListenError, Login, Relay, Remote, RemoteError, Server, Serving, Surroundings,
+};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::relay::{Ended, Ends, Ledger, Notes, Session, with_causes};
 use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Wire};
@@ -66,9 +70,13 @@ pub fn run(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
 async fn run_sessions(mut config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
     let signals = Signals::listen().map_err(AppError::System)?;
     let http = config.http.take();
-    let starter = Starter::new(config, stderr)?;
+    let mut starter = Starter::new(config, stderr)?;
     match http {
-        None => starter.run_over_stdio(signals).await,
+        None => {
+            // Clients over HTTP log in themselves.
+            starter.log_in_where_asked(stderr);
+            starter.run_over_stdio(signals).await
+        }
         Some(serving) => serve(starter, serving, signals, stderr).await,
     }
 }
@@ -129,6 +137,18 @@ fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
     Ok(Remote::new(url, headers, target.is_sse, max_message)?)
 }
 
+/// Where we keep what is to be there in the next run, as the XDG Base Directory Specification says.
+fn state_folder() -> Option<PathBuf> {
+    let absolute = |name| {
+        var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    let state = absolute("XDG_STATE_HOME").or_else(home)?;
+    Some(state.join("approval-proxy"))
+}
+
 /// Starts sessions, which share the log and the clock.
 struct Starter {
     config: Resolved,
@@ -157,6 +177,18 @@ impl Starter {
             clock: Clock::start(),
             remote,
         })
+    }
+
+    fn log_in_where_asked(&mut self, stderr: &Stderr) {
+        let login = |url| {
+            let surroundings = Surroundings {
+                folder: state_folder(),
+                browser: var_os("BROWSER"),
+                stderr: stderr.clone(),
+            };
+            Login::new(url, surroundings)
+        };
+        self.remote = self.remote.take().map(|remote| remote.with_login(login));
     }
 
     async fn run_over_stdio(self, signals: Signals) -> Result<Ended, AppError> {

@@ -63,10 +63,13 @@ pub(super) async fn exchange(peer: Arc<Peer>, asked: Asked) -> Outcome {
     };
     let had_session = in_session && peer.has_session();
     let done = Outcome::Done(asked.is_stateless.then(|| asked.id.clone()));
-    let response = match request.headers(asked.headers.clone()).send().await {
+    let response = match peer
+        .send(request.headers(asked.headers.clone()), None)
+        .await
+    {
         Ok(response) => response,
         Err(error) => {
-            let why = unreachable(&error);
+            let why = error.why();
             tracing::warn!("{why}");
             peer.fail(&asked.id, why).await;
             return done;
@@ -106,7 +109,7 @@ pub(super) async fn notify(
         true => request,
         false => peer.with_session(request),
     };
-    match timeout(NOTIFY_TIME, request.headers(headers).send()).await {
+    match timeout(NOTIFY_TIME, peer.send(request.headers(headers), None)).await {
         Ok(Ok(response)) if response.status().is_success() => {}
         Ok(Ok(response)) => {
             let status = response.status();
@@ -115,7 +118,7 @@ pub(super) async fn notify(
                 return Outcome::Over;
             }
         }
-        Ok(Err(error)) => tracing::warn!("{}", unreachable(&error)),
+        Ok(Err(error)) => tracing::warn!("{}", error.why()),
         Err(_) => tracing::warn!("the server did not take a message in time"),
     }
     Outcome::Done(None)
@@ -130,7 +133,8 @@ pub(super) async fn listen(peer: Arc<Peer>) {
         if let Some(id) = &last.id {
             request = request.header(LAST_EVENT, id);
         }
-        match request.send().await {
+        let (response, token) = peer.send_once(request).await;
+        match response {
             Ok(mut response) if response.status().is_success() => {
                 let mut decoder = Decoder::new(peer.max_message());
                 let mut found = Vec::new();
@@ -149,8 +153,16 @@ pub(super) async fn listen(peer: Arc<Peer>) {
                     }
                 }
             }
-            // SPEC: 405 says that there is no such stream; anything else will not get better.
-            Ok(response) if response.status().is_client_error() => return,
+            Ok(response) if response.status().is_client_error() => {
+                let is_login_due = response.status() == StatusCode::UNAUTHORIZED;
+                match peer.login().filter(|_| is_login_due) {
+                    // Nobody is asked to log in for what nobody has asked for.
+                    Some(login) => login.replaced(token.as_ref()).await,
+                    // SPEC: 405 says that there is no such stream; anything else will not get
+                    // better.
+                    None => return,
+                }
+            }
             Ok(_) | Err(_) => {}
         }
         failures += 1;
@@ -242,7 +254,7 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
             sleep(last.retry).await;
         }
         let again = peer.get(peer.url()).header("accept", "text/event-stream");
-        match again.header(LAST_EVENT, id).send().await {
+        match peer.send(again.header(LAST_EVENT, id), None).await {
             Ok(again) if again.status().is_success() => response = Some(again),
             Ok(again) if again.status().is_client_error() => break,
             Ok(_) | Err(_) => {}

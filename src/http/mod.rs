@@ -13,6 +13,7 @@ mod facts;
 mod guard;
 mod hub;
 mod lines;
+mod oauth;
 mod param_headers;
 mod refusal;
 mod remote;
@@ -24,5 +25,6 @@ mod sse_server;
 mod streams;
 
 pub use hub::{ClientEnds, Relay};
+pub use oauth::{Login, LoginError, Surroundings};
 pub use remote::{Remote, RemoteError};
 pub use serve::{ListenError, Server, Serving};

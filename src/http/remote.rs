@@ -8,17 +8,18 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::exchange::{Asked, Outcome, exchange, listen, notify};
+use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
 use super::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
 use super::lines::Lines;
+use super::oauth::{Login, LoginError, Renewed};
 use super::param_headers::ParamHeaders;
 use super::sse_server;
 use crate::mcp::error::error_response;
@@ -35,6 +36,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 5;
 /// How many lines may wait for the relay to read them.
 const QUEUE: usize = 64;
+/// How many tokens a request is sent with beyond the first: one that was found and one that was made.
+const MAX_RENEWALS: usize = 2;
 /// How long the server has to hear that its session ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,8 @@ pub struct Remote {
     headers: HeaderMap,
     is_sse: bool,
     max_message: usize,
+    /// Where it is ours to log in, and not the client's.
+    login: Option<Login>,
 }
 
 impl Remote {
@@ -88,7 +93,18 @@ impl Remote {
             headers: headers.into_iter().collect(),
             is_sse,
             max_message,
+            login: None,
         })
+    }
+
+    /// Logs in where the server asks for it and the operator has given no credentials.
+    #[must_use]
+    pub fn with_login(mut self, login: impl FnOnce(Url) -> Login) -> Remote {
+        let has_user = !self.url.username().is_empty() || self.url.password().is_some();
+        if !has_user && !self.headers.contains_key(AUTHORIZATION) {
+            self.login = Some(login(self.url.clone()));
+        }
+        self
     }
 
     /// Begins a session: returns the task that speaks to the server, and the wires to and from it.
@@ -169,6 +185,61 @@ impl Peer {
             request = request.header(VERSION, version);
         }
         request
+    }
+
+    /// Sends a request, with a token where there was a login. Where the server wants another one,
+    /// waits for it and sends the request again.
+    /// The server has `limit` to answer each time.
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+        limit: Option<Duration>,
+    ) -> Result<Response, Unsent> {
+        let Some(login) = self.login() else {
+            return send_within(request, limit).await;
+        };
+        let mut renewals = 0;
+        loop {
+            // Only a stream cannot be sent twice, and there is none.
+            let again = request.try_clone();
+            let token = login.token().await;
+            let Some(this) = again else {
+                return send_within(request, limit).await;
+            };
+            let response = send_within(with_token(this, token.as_ref()), limit).await?;
+            if response.status() != StatusCode::UNAUTHORIZED || renewals == MAX_RENEWALS {
+                return Ok(response);
+            }
+            let challenge = challenge(&response);
+            drop(response);
+            renewals += 1;
+            let renewed = login
+                .renew(token, challenge)
+                .await
+                .map_err(Unsent::NoToken)?;
+            if renewed == Renewed::LoggedIn {
+                // Whoever has just logged in is not to be asked again.
+                renewals = MAX_RENEWALS;
+            }
+        }
+    }
+
+    /// Sends a request with the token that there is, which it returns too; nobody is asked for
+    /// another.
+    pub(super) async fn send_once(
+        &self,
+        request: RequestBuilder,
+    ) -> (reqwest::Result<Response>, Option<Secret>) {
+        let token = match self.login() {
+            Some(login) => login.token().await,
+            None => None,
+        };
+        (with_token(request, token.as_ref()).send().await, token)
+    }
+
+    /// The login, if there is one that is ours to do: clients over HTTP log in themselves.
+    pub(super) fn login(&self) -> Option<&Login> {
+        self.remote.login.as_ref().filter(|_| self.notes.is_none())
     }
 
     /// Whether the server has given the session a name.
@@ -285,9 +356,55 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         let delete = peer.remote.client.delete(peer.url());
         let delete = peer.with_session(delete.headers(peer.remote.headers.clone()));
         // A server may refuse it, or not answer.
-        let _ = timeout(FAREWELL, delete.send()).await;
+        let _ = timeout(FAREWELL, peer.send_once(delete)).await;
     }
     "closed"
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    Unreachable(reqwest::Error),
+    Late,
+    NoToken(LoginError),
+}
+
+impl Unsent {
+    /// For the client and the log. Without the server's URL, which may hold a secret.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Unsent::Unreachable(error) => unreachable(error),
+            Unsent::Late => "the server did not answer in time".to_owned(),
+            Unsent::NoToken(error) => format!(
+                "the server wants a login, but {error}; try again, or give `headers` with an \
+                 `Authorization` in the config"
+            ),
+        }
+    }
+}
+
+async fn send_within(request: RequestBuilder, limit: Option<Duration>) -> Result<Response, Unsent> {
+    let sending = request.send();
+    let sent = match limit {
+        Some(limit) => timeout(limit, sending).await.map_err(|_| Unsent::Late)?,
+        None => sending.await,
+    };
+    sent.map_err(Unsent::Unreachable)
+}
+
+fn with_token(request: RequestBuilder, token: Option<&Secret>) -> RequestBuilder {
+    match token {
+        Some(token) => request.bearer_auth(token.expose()),
+        None => request,
+    }
+}
+
+/// What a 401 says of the way to a token.
+fn challenge(response: &Response) -> Option<String> {
+    let challenges = response.headers().get_all(WWW_AUTHENTICATE);
+    let texts = || challenges.iter().filter_map(|value| value.to_str().ok());
+    let named = texts().find(|challenge| challenge.contains("resource_metadata"));
+    named.or_else(|| texts().next()).map(str::to_owned)
 }
 
 /// The headers of one message. What came by HTTP brings its own along; else they are made from the

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use tokio::time::timeout;
 
 use super::body::one_line;
-use super::exchange::unreachable;
 use super::lines::Lines;
-use super::remote::Peer;
+use super::remote::{Peer, Unsent};
 use super::sse::{Decoder, Event};
 use crate::mcp::frame::Frame;
 
@@ -22,17 +20,20 @@ const TIME: Duration = Duration::from_secs(30);
 /// Relays until either side closes.
 pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let request = peer.get(peer.url()).header("accept", "text/event-stream");
-    let mut response = match timeout(TIME, request.send()).await {
-        Ok(Ok(response)) if response.status().is_success() => response,
-        Ok(Ok(response)) => {
+    let mut response = match peer.send(request, Some(TIME)).await {
+        Ok(response) if response.status().is_success() => response,
+        Ok(response) => {
             tracing::error!("the server answered {}", response.status());
             return "did not open its stream";
         }
-        Ok(Err(error)) => {
-            tracing::error!("{}", unreachable(&error));
-            return "cannot be reached";
+        Err(error) => {
+            tracing::error!("{}", error.why());
+            return match error {
+                Unsent::Unreachable(_) => "cannot be reached",
+                Unsent::Late => "did not open its stream in time",
+                Unsent::NoToken(_) => "wants a login",
+            };
         }
-        Err(_) => return "did not open its stream in time",
     };
     let mut decoder = Decoder::new(peer.max_message());
     let mut events = Vec::new();
@@ -73,18 +74,21 @@ pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                 let Ok(line) = std::str::from_utf8(lines.line(&range)) else {
                     continue;
                 };
-                let sent = timeout(TIME, peer.post(url.clone(), line.to_owned()).send()).await;
-                match sent {
-                    Ok(Ok(response)) if response.status().is_success() => {}
-                    Ok(Ok(response)) => {
+                let request = peer.post(url.clone(), line.to_owned());
+                match peer.send(request, Some(TIME)).await {
+                    Ok(response) if response.status().is_success() => {}
+                    Ok(response) => {
                         tracing::error!("the server answered {} to a message", response.status());
                         return "did not take a message";
                     }
-                    Ok(Err(error)) => {
-                        tracing::error!("{}", unreachable(&error));
-                        return "cannot be reached";
+                    Err(error) => {
+                        tracing::error!("{}", error.why());
+                        return match error {
+                            Unsent::Unreachable(_) => "cannot be reached",
+                            Unsent::Late => "did not take a message in time",
+                            Unsent::NoToken(_) => "wants a login",
+                        };
                     }
-                    Err(_) => return "did not take a message in time",
                 }
             }
         }

@@ -23,6 +23,7 @@ mod hostile;
 mod hostile_text;
 mod http;
 mod life_cycle;
+mod login;
 mod notes;
 mod policy_flags;
 mod precedence;

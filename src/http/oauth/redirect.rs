@@ -1,0 +1,123 @@
+//! Where the browser comes back to: one page on the loopback address, for one login.
+//!
+//! It exchanges nothing; it only hears what the login came to.
+
+use std::future::IntoFuture as _;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY};
+use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use reqwest::Url;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::LoginError;
+use crate::secret::Secret;
+
+const PATH: &str = "/callback";
+/// How long the browser has to read its page.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A port that waits for the browser.
+pub(super) struct Redirect {
+    listener: TcpListener,
+    uri: String,
+}
+
+/// What the browser brought.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) code: Secret,
+    /// Who says so, in the words of RFC 9207.
+    pub(super) issuer: Option<String>,
+}
+
+impl Redirect {
+    /// Takes a free port.
+    pub(super) async fn listen() -> io::Result<Redirect> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let uri = format!("http://{}{PATH}", listener.local_addr()?);
+        Ok(Redirect { listener, uri })
+    }
+
+    /// What the browser is to be sent back to.
+    pub(super) fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Waits for the one request with this `state`; others are turned away and change nothing.
+    pub(super) async fn answer(self, state: Secret, limit: Duration) -> Result<Answer, LoginError> {
+        let (tell, mut told) = mpsc::channel(1);
+        let router = Router::new().route(
+            PATH,
+            get(move |uri: Uri| async move {
+                let Some(answer) = read(&uri, &state) else {
+                    return page(
+                        StatusCode::BAD_REQUEST,
+                        "This is not the login that was asked for.",
+                    );
+                };
+                let text = match &answer {
+                    Ok(_) => "approval-proxy has got the login. You can close this page.",
+                    Err(_) => "The login was refused. You can close this page.",
+                };
+                match tell.try_send(answer) {
+                    Ok(()) => page(StatusCode::OK, text),
+                    Err(_) => page(StatusCode::GONE, "This login is over."),
+                }
+            }),
+        );
+        let (close, closed) = oneshot::channel::<()>();
+        let server = axum::serve(self.listener, router).with_graceful_shutdown(async {
+            // It comes by being dropped.
+            let _ = closed.await;
+        });
+        // Ends the server where this future is dropped.
+        let mut serving = JoinSet::new();
+        serving.spawn(server.into_future());
+        let answer = timeout(limit, told.recv()).await;
+        drop(close);
+        let _ = timeout(FAREWELL, serving.join_next()).await;
+        match answer {
+            Ok(answer) => answer.unwrap_or(Err(LoginError::System)),
+            Err(_) => Err(LoginError::Late),
+        }
+    }
+}
+
+/// What a request says; `None` if it is not about the login with this `state`.
+fn read(uri: &Uri, state: &Secret) -> Option<Result<Answer, LoginError>> {
+    let url = Url::parse("http://127.0.0.1").ok()?;
+    let url = url.join(&uri.to_string()).ok()?;
+    let named = |wanted: &str| {
+        let mut values = url.query_pairs().filter(|(name, _)| name == wanted);
+        let value = values.next().map(|(_, value)| value.into_owned());
+        // Twice is a request that somebody else has had a hand in.
+        value.filter(|_| values.next().is_none())
+    };
+    if named("state")? != state.expose() {
+        return None;
+    }
+    if named("error").is_some() {
+        return Some(Err(LoginError::Refused));
+    }
+    let code = Secret::new(named("code")?);
+    let issuer = named("iss");
+    Some(Ok(Answer { code, issuer }))
+}
+
+fn page(status: StatusCode, text: &'static str) -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    (status, headers, text)
+}

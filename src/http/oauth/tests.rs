@@ -1,0 +1,160 @@
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::flow::is_secure;
+use super::redirect::Redirect;
+use super::store::{Store, Stored};
+use super::{LIMIT, Login, LoginError, Surroundings};
+use crate::secret::Secret;
+use crate::transport::Stderr;
+
+fn url() -> Url {
+    Url::parse("https://mcp.example/mcp?key=hunter2").unwrap()
+}
+
+fn stored(token: &str, received: u64, life: Option<u64>) -> Stored {
+    let stored = json!({
+        "version": 1, "client_secret": "hunter2", "challenge": null,
+        "credentials": {
+            "client_id": "client", "token_received_at": received, "issuer": null,
+            "token_response": {
+                "access_token": token, "token_type": "bearer", "expires_in": life}}});
+    serde_json::from_value(stored).unwrap()
+}
+
+fn login(folder: &Path) -> Login {
+    let surroundings = Surroundings {
+        folder: Some(folder.to_owned()),
+        browser: None,
+        stderr: Stderr::start().unwrap(),
+    };
+    Login::new(url(), surroundings)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_waited_for_longer_than_five_minutes() {
+    let start = Instant::now();
+    let redirect = Redirect::listen().await.unwrap();
+    let answer = redirect
+        .answer(Secret::new("state".to_owned()), LIMIT)
+        .await;
+    assert_eq!(answer.unwrap_err(), LoginError::Late);
+    let waited = start.elapsed();
+    assert!(waited >= LIMIT && waited < LIMIT + Duration::from_secs(2));
+    assert_eq!(LIMIT, Duration::from_secs(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_in_another_process_is_waited_for_as_long() {
+    let dir = TempDir::new().unwrap();
+    let store = || Store::new(Some(dir.path().to_owned()), &url());
+    let held = store().lock(LIMIT).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(store().lock(LIMIT).await.err(), Some(LoginError::Late));
+    assert!(start.elapsed() >= LIMIT);
+    drop(held);
+    assert!(store().lock(LIMIT).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_another_process_has_stored_is_found_where_a_token_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::new(Some(dir.path().to_owned()), &url());
+    store.write(&stored("first", 0, None)).unwrap();
+    let login = login(dir.path());
+    let first = login.token().await;
+    assert_eq!(first.as_ref().unwrap().expose(), "first");
+    store.write(&stored("second", 0, None)).unwrap();
+    let waiter = login.clone();
+    let refused = first.clone();
+    let waiter = tokio::spawn(async move { waiter.replaced(refused.as_ref()).await });
+    assert_eq!(login.renew(first, None).await, Ok(super::Renewed::Found));
+    waiter.await.unwrap();
+    assert_eq!(login.token().await.unwrap().expose(), "second");
+}
+
+#[test]
+fn a_token_is_due_shortly_before_its_end() {
+    let is_due = |life, now| stored("t", 1000, life).is_due(now);
+    assert!(!is_due(None, u64::MAX));
+    assert!(!is_due(Some(3600), 1000 + 3569));
+    assert!(is_due(Some(3600), 1000 + 3570));
+    // Short lives keep most of theirs.
+    assert!(!is_due(Some(20), 1000 + 14));
+    assert!(is_due(Some(20), 1000 + 15));
+    // A clock that was set back.
+    assert!(!is_due(Some(3600), 0));
+}
+
+#[test]
+fn a_file_is_read_if_it_is_ours_and_its_name_tells_nothing() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::new(Some(dir.path().join("new")), &url());
+    assert!(store.read().is_none());
+    store.write(&stored("token", 0, None)).unwrap();
+    assert!(
+        store
+            .read()
+            .unwrap()
+            .has_token(Some(&Secret::new("token".to_owned())))
+    );
+    let names = || std::fs::read_dir(dir.path().join("new")).unwrap();
+    let names: Vec<_> = names().map(|file| file.unwrap().path()).collect();
+    let [name] = &names[..] else {
+        panic!("{names:?}");
+    };
+    assert!(!name.to_str().unwrap().contains("hunter2"), "{names:?}");
+    assert!(
+        name.to_str().unwrap().contains("login-mcp.example-"),
+        "{names:?}"
+    );
+    for text in ["", "{}", r#"{"version":2}"#] {
+        std::fs::write(name, text).unwrap();
+        assert!(store.read().is_none(), "{text}");
+    }
+    let elsewhere = Url::parse("https://mcp.example/other").unwrap();
+    let other = Store::new(Some(dir.path().join("new")), &elsewhere);
+    store.write(&stored("token", 0, None)).unwrap();
+    assert!(other.read().is_none());
+    assert!(
+        Store::new(None, &url())
+            .write(&stored("token", 0, None))
+            .is_err()
+    );
+}
+
+#[test]
+fn a_login_goes_over_https_or_stays_on_this_machine() {
+    for url in [
+        "https://a.example/x",
+        "http://127.0.0.1:1/",
+        "http://localhost/",
+        "http://[::1]/",
+    ] {
+        assert!(is_secure(url), "{url}");
+    }
+    for url in [
+        "http://a.example/",
+        "http://localhost.a.example/",
+        "http://10.0.0.1/",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "ssh://-oProxyCommand=x",
+        "",
+    ] {
+        assert!(!is_secure(url), "{url}");
+    }
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::new(Some(dir.path().to_owned()), &url());
+    store.write(&stored("hunter2", 0, None)).unwrap();
+    assert_eq!(format!("{:?}", login(dir.path())), "Login { .. }");
+}

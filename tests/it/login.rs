@@ -1,0 +1,275 @@
+//! Servers that want a login, and stdio clients that cannot log in: the proxy does.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{LoginServer, ProxyTest, Session, eventually};
+
+/// A server, and a home that outlives the runs of the proxy.
+struct Home {
+    server: LoginServer,
+    dir: TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        let home = Home {
+            server: LoginServer::start(),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        // A browser that notes the page; the test looks at it.
+        let browser = "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\" && mv \"$0.new\" \"$0.page\"\n";
+        fs::write(home.browser(), browser).unwrap();
+        fs::set_permissions(home.browser(), fs::Permissions::from_mode(0o755)).unwrap();
+        home
+    }
+
+    fn browser(&self) -> PathBuf {
+        self.dir.path().join("browser")
+    }
+
+    fn run_with(&self, entry: Value) -> Session {
+        let test = ProxyTest::new()
+            .config(json!({"mcpServers": {"box": entry}}))
+            .flags(["--mode", "none"])
+            .env("XDG_STATE_HOME", self.dir.path().to_str().unwrap())
+            .env("BROWSER", self.browser().to_str().unwrap());
+        test.start()
+    }
+
+    fn run(&self) -> Session {
+        self.run_with(json!({"url": self.server.url}))
+    }
+
+    /// The page that a browser was opened with.
+    fn page(&self) -> String {
+        let file = self.dir.path().join("browser.page");
+        eventually("a browser", || file.exists());
+        let page = fs::read_to_string(&file).unwrap();
+        fs::remove_file(file).unwrap();
+        page
+    }
+
+    /// Somebody logs in: the status of the last page.
+    fn log_in(&self) -> u16 {
+        self.server.browse(&self.page())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join("approval-proxy")
+    }
+
+    fn token_file(&self) -> PathBuf {
+        let files = fs::read_dir(self.folder()).unwrap();
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|end| end == "json"));
+        assert_eq!(files.len(), 1, "{files:?}");
+        files.remove(0)
+    }
+}
+
+fn ask(session: &mut Session) -> u64 {
+    let client = json!({"name": "test", "version": "0"});
+    session.request(
+        "initialize",
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}),
+    )
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_login_lets_the_call_run_and_the_next_run_needs_none() {
+    let home = Home::new();
+    let mut session = home.run();
+    let id = ask(&mut session);
+    let page = home.page();
+    session.stderr_says(&format!("the server wants a login; open {page}\n"));
+    assert_eq!(home.server.browse(&page), 200);
+    assert_eq!(
+        session.response(id)["result"]["serverInfo"]["name"],
+        "login"
+    );
+    session.notify("notifications/initialized", json!({}));
+    session.passes("read", json!({}));
+    let log = fs::read_to_string(session.path("audit.jsonl")).unwrap();
+    let told = format!("{}{log}", session.stderr());
+    session.finish();
+    assert_eq!(
+        (mode(&home.token_file()), mode(&home.folder())),
+        (0o600, 0o700)
+    );
+    for secret in &home.server.seen().secrets {
+        assert!(!told.contains(secret), "{told}");
+    }
+    let mut again = home.run();
+    again.handshake();
+    again.passes("read", json!({}));
+    again.finish();
+    let seen = home.server.seen();
+    assert_eq!(
+        (seen.registrations, seen.authorizations, seen.refreshes),
+        (1, 1, 0)
+    );
+}
+
+#[test]
+fn a_token_is_refreshed_before_it_expires_and_when_it_is_refused() {
+    let home = Home::new();
+    let mut session = home.run();
+    let id = ask(&mut session);
+    assert_eq!(home.log_in(), 200);
+    session.response(id);
+    // The server has forgotten it, long before its time.
+    home.server.seen().access = "another".to_owned();
+    session.passes("read", json!({}));
+    assert_eq!(home.server.seen().refreshes, 1);
+    session.finish();
+    // Its time is over while nothing runs.
+    let file = home.token_file();
+    let mut stored: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    stored["credentials"]["token_received_at"] = json!(1);
+    fs::write(&file, stored.to_string()).unwrap();
+    let old = home.server.seen().access.clone();
+    home.server.seen().authorization_headers.clear();
+    let mut again = home.run();
+    again.handshake();
+    again.passes("read", json!({}));
+    again.finish();
+    let seen = home.server.seen();
+    assert_eq!((seen.authorizations, seen.refreshes), (1, 2));
+    assert!(
+        !seen
+            .authorization_headers
+            .contains(&format!("Bearer {old}"))
+    );
+    // What the next run needs is there: a refresh token is good once.
+    let stored = fs::read_to_string(file).unwrap();
+    assert!(stored.contains(&seen.access) && stored.contains(&seen.refresh));
+}
+
+#[test]
+fn another_run_finds_the_token_that_a_login_gave() {
+    let home = Home::new();
+    let (mut first, mut second) = (home.run(), home.run());
+    let ids = (ask(&mut first), ask(&mut second));
+    assert_eq!(home.log_in(), 200);
+    assert_eq!(
+        first.response(ids.0)["result"]["serverInfo"]["name"],
+        "login"
+    );
+    assert_eq!(
+        second.response(ids.1)["result"]["serverInfo"]["name"],
+        "login"
+    );
+    assert_eq!(home.server.seen().authorizations, 1);
+}
+
+#[test]
+fn calls_that_meet_a_401_at_once_wait_for_one_login() {
+    let home = Home::new();
+    home.server.seen().is_half_open = true;
+    let mut session = home.run();
+    session.handshake();
+    let calls: Vec<u64> = (0..5).map(|_| session.call("read", json!({}))).collect();
+    assert_eq!(home.log_in(), 200);
+    for call in calls {
+        let response = session.response(call);
+        assert_eq!(
+            response["result"]["content"][0]["text"], "read ran",
+            "{response}"
+        );
+    }
+    session.finish();
+    assert_eq!(home.server.seen().authorizations, 1);
+}
+
+#[test]
+fn a_forged_state_is_turned_away_and_its_code_goes_nowhere() {
+    let home = Home::new();
+    let mut session = home.run();
+    let id = ask(&mut session);
+    let page = home.page();
+    let redirect = Url::parse(&page).unwrap();
+    let redirect = redirect
+        .query_pairs()
+        .find(|(name, _)| name == "redirect_uri");
+    let redirect = redirect.unwrap().1.into_owned();
+    assert!(redirect.starts_with("http://127.0.0.1:"), "{redirect}");
+    for query in [
+        "?code=forged&state=forged",
+        "?code=forged",
+        "?error=access_denied&state=forged",
+        "",
+    ] {
+        assert_eq!(
+            home.server.browse(&format!("{redirect}{query}")),
+            400,
+            "{query}"
+        );
+    }
+    assert_eq!(home.server.browse(&page), 200);
+    assert_eq!(
+        session.response(id)["result"]["serverInfo"]["name"],
+        "login"
+    );
+    assert_eq!(home.server.seen().strange_codes, [""; 0]);
+}
+
+#[test]
+fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
+    let home = Home::new();
+    home.server.seen().refuses = true;
+    let mut session = home.run();
+    let id = ask(&mut session);
+    assert_eq!(home.log_in(), 200);
+    let error = session.response(id)["error"]["message"].clone();
+    assert_eq!(
+        error,
+        "the server wants a login, but the login was refused; try again, or give `headers` with \
+         an `Authorization` in the config"
+    );
+    // Trying again is another login.
+    home.server.seen().refuses = false;
+    let id = ask(&mut session);
+    assert_eq!(home.log_in(), 200);
+    assert_eq!(
+        session.response(id)["result"]["serverInfo"]["name"],
+        "login"
+    );
+}
+
+#[test]
+fn a_server_that_names_no_login_is_an_error_that_says_what_to_do() {
+    let home = Home::new();
+    home.server.seen().is_silent = true;
+    let mut session = home.run();
+    let id = ask(&mut session);
+    let error = session.response(id)["error"]["message"].clone();
+    let error = error.as_str().unwrap();
+    assert!(
+        error.contains("give `headers` with an `Authorization`"),
+        "{error}"
+    );
+    assert!(!home.folder().join("browser.page").exists());
+}
+
+#[test]
+fn with_an_authorization_in_the_config_nobody_is_asked_to_log_in() {
+    let home = Home::new();
+    let headers = json!({"authorization": "Bearer wrong"});
+    let mut session = home.run_with(json!({"url": home.server.url, "headers": headers}));
+    let id = ask(&mut session);
+    let error = session.response(id)["error"]["message"].clone();
+    assert!(error.as_str().unwrap().contains("401"), "{error}");
+    let seen = home.server.seen();
+    assert_eq!((seen.registrations, seen.authorizations), (0, 0));
+    assert_eq!(seen.authorization_headers, ["Bearer wrong"]);
+}
