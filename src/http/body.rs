@@ -1,6 +1,6 @@
 //! From the body of an HTTP message to one line, and nothing but one line.
 
-use crate::mcp::json::JsonError;
+use crate::mcp::json::{JsonError, line_text};
 
 /// A body as one line: line breaks between tokens become spaces, of which JSON takes any number.
 ///
@@ -8,8 +8,8 @@ use crate::mcp::json::JsonError;
 /// is no JSON; an honest reader refuses it, so it is refused here.
 ///
 /// # Errors
-/// `NotUtf8`, `ByteOrderMark`, or `ControlCharacter` for a line break in a string. All else is for
-/// the reader of the line.
+/// `NotUtf8`, `ByteOrderMark`, or `ControlCharacter`, for a line break in a string too. All else is
+/// for the reader of the line.
 pub(super) fn one_line(body: &[u8]) -> Result<String, JsonError> {
     let body = body.trim_ascii();
     let text = std::str::from_utf8(body).map_err(|_| JsonError::NotUtf8)?;
@@ -18,6 +18,7 @@ pub(super) fn one_line(body: &[u8]) -> Result<String, JsonError> {
     }
     let mut line = text.to_owned();
     if memchr::memchr2(b'\n', b'\r', body).is_none() {
+        line_text(body)?;
         return Ok(line);
     }
     line.clear();
@@ -35,6 +36,8 @@ pub(super) fn one_line(body: &[u8]) -> Result<String, JsonError> {
         escaped = in_string && c == '\\' && !escaped;
         line.push(c);
     }
+    // What the gate could not answer, since it could not read whom.
+    line_text(line.as_bytes())?;
     Ok(line)
 }
 
@@ -57,6 +60,14 @@ mod tests {
         for body in [&b"{\"a\":\"x\ny\"}"[..], b"{\"a\":\"\\\"\n\"}", b"[\"\r\"]"] {
             assert_eq!(one_line(body), Err(JsonError::ControlCharacter));
         }
+        assert_eq!(
+            one_line(b"{\"a\":\"\0\"}"),
+            Err(JsonError::ControlCharacter)
+        );
+        assert_eq!(
+            one_line(b"{\n\"a\":\"\x1b\"}"),
+            Err(JsonError::ControlCharacter)
+        );
         assert_eq!(one_line(b"\xef\xbb\xbf{}"), Err(JsonError::ByteOrderMark));
         assert_eq!(one_line(b"\xff"), Err(JsonError::NotUtf8));
     }

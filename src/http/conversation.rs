@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use rmcp::model::ErrorCode;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -17,7 +18,7 @@ use super::param_headers::ParamHeaders;
 use super::request::Share;
 use super::rewrite::{self, Own};
 use super::streams::{Reader, Refused, StreamKey, Streams};
-use crate::mcp::error::cancelled_notification;
+use crate::mcp::error::{cancelled_notification, error_response};
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_line};
@@ -112,7 +113,9 @@ impl Conversation {
         requests: &[RequestId],
         token: Option<&str>,
     ) -> Result<Reader, Refused> {
-        self.state().streams.open(requests, token)
+        let mut state = self.state();
+        self.is_open()?;
+        state.streams.open(requests, token)
     }
 
     /// The same for a stateless request, which gets an id of ours: returns the line to send.
@@ -122,6 +125,7 @@ impl Conversation {
         is_list: bool,
     ) -> Result<(Reader, RequestId, String), Refused> {
         let mut state = self.state();
+        self.is_open()?;
         state.next_id += 1;
         let number = state.next_id;
         let Some((line, own)) = rewrite::request(line, number) else {
@@ -141,13 +145,13 @@ impl Conversation {
     ///
     /// # Errors
     /// What differs, in a sentence.
-    pub(super) fn check_param_headers<'h>(
+    pub(super) fn check_param_headers(
         &self,
         tool: &str,
         params: &str,
-        header: impl Fn(&str) -> Option<&'h str>,
+        given: &[(&str, Option<&str>)],
     ) -> Result<(), String> {
-        self.state().param_headers.check(tool, params, header)
+        self.state().param_headers.check(tool, params, given)
     }
 
     /// Opens the stream for what belongs to no request.
@@ -186,6 +190,7 @@ impl Conversation {
         let waiting = state.streams.reader_gone(reader);
         if self.era == Era::Stateless {
             for id in waiting {
+                self.notes.fetch_headers(&id);
                 state.streams.answered(&id);
                 if let RequestId::Integer(number) = id {
                     state.forget(number as u64);
@@ -223,6 +228,15 @@ impl Conversation {
         self.over.send_replace(true);
     }
 
+    /// To be asked while the state is locked: what waits when it ends is answered then, and nothing
+    /// may begin to wait later.
+    fn is_open(&self) -> Result<(), Refused> {
+        match self.is_over() {
+            true => Err(Refused::Over),
+            false => Ok(()),
+        }
+    }
+
     /// Whether nothing more can be said in it.
     pub(super) fn is_over(&self) -> bool {
         *self.over.borrow()
@@ -238,8 +252,28 @@ impl Conversation {
                 self.dispatch(line);
             }
         }
-        self.state().streams.end_all();
         self.over.send_replace(true);
+        self.end();
+    }
+
+    /// The relay has said all that it will say. What it has not read any more is answered here: it
+    /// was not decided about, and has not run.
+    fn end(&self) {
+        let mut state = self.state();
+        for id in state.streams.waiting() {
+            let own = match (self.era, &id) {
+                (Era::Stateless, RequestId::Integer(number)) => state.forget(*number as u64).0,
+                _ => None,
+            };
+            let why = "the session with the server has ended; the request was not sent".to_owned();
+            let line = error_response(Some(&id), ErrorCode::INTERNAL_ERROR, why);
+            let line = own.map_or(line.clone(), |own| rewrite::response(&line, &own));
+            if let Some(key) = state.streams.of_request(&id) {
+                state.streams.deliver_answer(key, line.into());
+            }
+            state.streams.answered(&id);
+        }
+        state.streams.end_all();
     }
 
     /// Where the server has ended a response before its answer, so that the client comes back for
@@ -283,6 +317,8 @@ impl Conversation {
     /// Brings a response to whoever waits for it.
     fn answer(&self, id: &RequestId, mut line: Bytes) {
         let mut reply = self.notes.fetch_reply(id);
+        // Of a call that was not sent, they are still there.
+        self.notes.fetch_headers(id);
         let mut state = self.state();
         let Some(key) = state.stream_for_answers(self.era, id) else {
             return;
@@ -318,7 +354,13 @@ impl Conversation {
         };
         let key = match self.era {
             Era::OneStream => state.streams.listening(),
-            Era::Stateless => return state.tell_stateless(text, line, related.as_ref()),
+            Era::Stateless => {
+                if let Id::Some(id) = &message.id {
+                    drop(state);
+                    return self.refuse_question(id);
+                }
+                return state.tell_stateless(method, text, line, related.as_ref());
+            }
             Era::Session => state.stream_of(method, text, related.as_ref()),
         };
         let Some(key) = key else {
@@ -328,6 +370,15 @@ impl Conversation {
             state.streams.remember_question(id.clone(), key);
         }
         state.streams.deliver(key, line);
+    }
+
+    /// SPEC 2026-07-28: "The server MUST NOT send independent JSON-RPC requests"; and whom would it
+    /// ask, of several?
+    fn refuse_question(&self, id: &RequestId) {
+        let why = "stateless clients cannot be asked".to_owned();
+        let mut line = error_response(Some(id), ErrorCode::METHOD_NOT_FOUND, why);
+        line.push('\n');
+        self.send_soon(line.into_bytes());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -382,24 +433,27 @@ impl State {
 
     /// Tells a stateless client something about its request. What is about none is told to nobody:
     /// it could be another client's.
-    fn tell_stateless(&mut self, text: &str, line: Bytes, related: Option<&RequestId>) {
-        let subject = rewrite::subject(text).or(match related {
+    fn tell_stateless(
+        &mut self,
+        method: &str,
+        text: &str,
+        line: Bytes,
+        related: Option<&RequestId>,
+    ) {
+        let number = match related {
+            // The stream that it came on says more than it does itself.
             Some(RequestId::Integer(number)) => Some(*number as u64),
-            _ => None,
-        });
-        let key = match subject {
-            Some(number) => self.streams.of_request(&RequestId::Integer(number as i64)),
-            None => self.streams.only_one(),
+            Some(_) => None,
+            None => rewrite::subject(method, text),
         };
-        let Some(key) = key else {
+        let Some(number) = number else {
             return;
         };
-        let own = subject.and_then(|number| self.own.get(&number));
-        let line = match own {
-            Some(own) => rewrite::notification(text, own).into(),
-            None => line,
-        };
-        self.streams.deliver(key, line);
+        let key = self.streams.of_request(&RequestId::Integer(number as i64));
+        if let (Some(key), Some(own)) = (key, self.own.get(&number)) {
+            let line = rewrite::notification(text, number, own).unwrap_or(line);
+            self.streams.deliver(key, line);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, read_line, read_message};
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::{LIST, META_PROTOCOL_VERSION};
+use crate::secret::Secret;
 
 /// Everything that a request needs.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
             let facts = Facts::of(&message);
             let says_stateless = text(&headers, VERSION) == Some(STATELESS);
             if facts.version.is_some() || (says_stateless && facts.method.is_some()) {
-                receive_stateless(app, &headers, &line, share, &facts).await
+                receive_stateless(app, &headers, &line, share, &message, &facts).await
             } else {
                 receive_in_session(app, &headers, &line, share, &message, &facts).await
             }
@@ -115,6 +116,7 @@ async fn receive_stateless(
     headers: &HeaderMap,
     line: &str,
     share: Share,
+    message: &Message<'_>,
     facts: &Facts<'_>,
 ) -> Result<Response, Refusal> {
     let header = |name: &str| text(headers, name);
@@ -127,30 +129,44 @@ async fn receive_stateless(
     }
     facts.check_headers(header).map_err(mismatch)?;
     let credentials = forwarded_authorization(app, headers);
-    let shared = app
-        .hub
-        .shared(credentials.map_or(b"", HeaderValue::as_bytes));
-    let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
-    conversation.touch();
-    if facts.id.is_none() {
+    let key = credentials.map_or(&b""[..], HeaderValue::as_bytes);
+    let method = facts.method.as_deref().unwrap_or_default();
+    if matches!(method, "initialize" | "notifications/initialized") {
+        // It would begin a session for all who share one.
+        let why = format!("Method not found: {method} is of revisions with sessions");
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, ErrorCode::METHOD_NOT_FOUND, why);
+        return Err(refusal.of(id));
+    }
+    if id.is_none() && message.id != Id::Absent {
+        return Err(Refusal::bad_request(
+            "the id is neither a string nor a number",
+        ));
+    }
+    if id.is_none() {
         // Over HTTP a request is cancelled by closing its stream; under an id of the client's, this
         // could mean another client's request.
-        if facts.method.as_deref() != Some("notifications/cancelled") {
+        if let Some(conversation) = app.hub.find_shared(key)
+            && method != "notifications/cancelled"
+        {
             let sent = conversation.send(line, share).await;
             sent.map_err(|_| Refusal::over())?;
         }
         return Ok(StatusCode::ACCEPTED.into_response());
     }
+    let shared = app.hub.shared(key);
+    let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
+    conversation.touch();
+    conversation.notes.set_credentials(credentials.map(secret));
     if let (Some(name), Some(params)) = (&facts.name, facts.params) {
-        let checked = conversation.check_param_headers(name, params, header);
+        let given = param_headers(headers);
+        let checked = conversation.check_param_headers(name, params, &given);
         checked.map_err(mismatch)?;
     }
-    let is_list = facts.method.as_deref() == Some(LIST);
-    let opened = conversation.open_stateless(line, is_list);
+    let opened = conversation.open_stateless(line, method == LIST);
     let (reader, our_id, line) = opened.map_err(|why| Refusal::from(why).of(id))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let open = open.incomplete(!facts.is_complete);
-    let along = headers_along(app, headers);
+    let along = headers_along(headers);
     if !along.is_empty() {
         conversation.notes.leave_headers(our_id, along);
     }
@@ -172,7 +188,8 @@ async fn receive_in_session(
     let begins = facts.method.as_deref() == Some("initialize");
     let (name, conversation) = match session(app, headers)? {
         Some(conversation) => (None, conversation),
-        None if begins => {
+        // What cannot be answered cannot tell its client what the session is called.
+        None if begins && facts.id.is_some() => {
             let begun = app.hub.begin(Era::Session);
             let (name, conversation) =
                 begun.map_err(|why| Refusal::from(why).of(facts.id.as_ref()))?;
@@ -181,6 +198,13 @@ async fn receive_in_session(
         None => return Err(Refusal::bad_request("the header Mcp-Session-Id is missing")),
     };
     conversation.touch();
+    let credentials = forwarded_authorization(app, headers);
+    conversation.notes.set_credentials(credentials.map(secret));
+    // Until its client knows its name, nobody could ever end it.
+    let begun = name.map(|name| Begun {
+        app,
+        name: Some(name),
+    });
     let Some(id) = &facts.id else {
         if matches!(message.kind, Kind::Call { .. }) && message.id != Id::Absent {
             return Err(Refusal::bad_request(
@@ -189,7 +213,7 @@ async fn receive_in_session(
         }
         let sent = conversation.send(line, share).await;
         sent.map_err(|_| Refusal::over())?;
-        note_cancelled(&conversation, facts);
+        note_cancelled(&conversation, cancelled_by(facts).as_slice());
         return Ok(StatusCode::ACCEPTED.into_response());
     };
     let token = facts
@@ -198,23 +222,33 @@ async fn receive_in_session(
     let opened = conversation.open(std::slice::from_ref(id), token);
     let reader = opened.map_err(|why| Refusal::from(why).of(Some(id)))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
-    let along = headers_along(app, headers);
-    if !along.is_empty() {
-        conversation.notes.leave_headers(id.clone(), along);
-    }
     let sent = conversation.send(line, share).await;
     sent.map_err(|_| Refusal::over().of(Some(id)))?;
     let open = open.primed(text(headers, VERSION) == Some("2025-11-25"));
-    let mut response = respond(open, name.is_some().then_some(is_error)).await;
-    if let Some(name) = name {
-        // What was refused has begun nothing.
-        if response.extensions().get::<Failed>().is_some() || !response.status().is_success() {
-            app.hub.end(&name);
-        } else if let Ok(value) = HeaderValue::from_str(&name) {
-            response.headers_mut().insert(SESSION, value);
-        }
+    let mut response = respond(open, begun.is_some().then_some(is_error)).await;
+    let is_good = response.extensions().get::<Failed>().is_none() && response.status().is_success();
+    // What was refused has begun nothing.
+    if let Some(mut begun) = begun.filter(|_| is_good)
+        && let Some(name) = begun.name.take()
+        && let Ok(value) = HeaderValue::try_from(name)
+    {
+        response.headers_mut().insert(SESSION, value);
     }
     Ok(response)
+}
+
+/// A session that ends with this, unless its name is taken out.
+struct Begun<'a> {
+    app: &'a App,
+    name: Option<String>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            self.app.hub.end(name);
+        }
+    }
 }
 
 /// Marks a response to `initialize` that is an error.
@@ -237,15 +271,19 @@ async fn receive_batch(
     let no_batch = || Refusal::bad_request("a batch belongs into a session of revision 2025-03-26");
     let conversation = session(app, headers)?.ok_or_else(no_batch)?;
     let mut ids: Vec<RequestId> = Vec::new();
+    let mut cancelled: Vec<RequestId> = Vec::new();
     for entry in entries {
         let message = read_message(entry)?;
-        ids.extend(Facts::of(&message).id);
+        let facts = Facts::of(&message);
+        cancelled.extend(cancelled_by(&facts));
+        ids.extend(facts.id);
     }
     if ids.is_empty() {
         conversation
             .send(line, share)
             .await
             .map_err(|_| Refusal::over())?;
+        note_cancelled(&conversation, &cancelled);
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     let opened = conversation.open(&ids, None);
@@ -255,6 +293,7 @@ async fn receive_batch(
         .send(line, share)
         .await
         .map_err(|_| Refusal::over())?;
+    note_cancelled(&conversation, &cancelled);
     Ok(stream(open))
 }
 
@@ -321,15 +360,17 @@ async fn message(State(app): State<Arc<App>>, request: Request) -> Response {
     }
 }
 
+/// The request that a client takes back.
+fn cancelled_by(facts: &Facts<'_>) -> Option<RequestId> {
+    let is_it = facts.method.as_deref() == Some("notifications/cancelled");
+    let params = facts.params.filter(|_| is_it)?;
+    raw_member(params, &["requestId"]).and_then(RequestId::from_json)
+}
+
 /// What the client has taken back is not answered any more.
-fn note_cancelled(conversation: &Conversation, facts: &Facts<'_>) {
-    if facts.method.as_deref() == Some("notifications/cancelled") {
-        let id = facts
-            .params
-            .and_then(|params| raw_member(params, &["requestId"]));
-        if let Some(id) = id.and_then(RequestId::from_json) {
-            conversation.cancelled_by_client(&id);
-        }
+fn note_cancelled(conversation: &Conversation, ids: &[RequestId]) {
+    for id in ids {
+        conversation.cancelled_by_client(id);
     }
 }
 
@@ -348,16 +389,26 @@ fn forwarded_authorization<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h 
     found.filter(|_| !app.guard.takes_authorization())
 }
 
-/// The headers that go on with a request to a server behind HTTP.
-fn headers_along(app: &App, headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    let credentials = forwarded_authorization(app, headers).map(|value| (&AUTHORIZATION, value));
-    let params = headers
-        .iter()
-        .filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX));
-    let along = credentials.into_iter().chain(params);
-    along
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned()))
+/// The headers that go on with a stateless request to a server behind HTTP: those of its arguments,
+/// which have been held against them.
+fn headers_along(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let params = param_headers(headers).into_iter();
+    params
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.as_bytes().to_owned())))
         .collect()
+}
+
+/// The headers of arguments; `None` for a value that is no text.
+fn param_headers(headers: &HeaderMap) -> Vec<(&str, Option<&str>)> {
+    let params = headers.iter();
+    let params = params.filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX));
+    params
+        .map(|(name, value)| (name.as_str(), value.to_str().ok()))
+        .collect()
+}
+
+fn secret(value: &HeaderValue) -> Secret {
+    Secret::new(value.to_str().unwrap_or_default().to_owned())
 }
 
 /// The headers of every event stream.

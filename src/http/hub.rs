@@ -112,6 +112,14 @@ impl Hub {
         Ok(conversation)
     }
 
+    /// The same, where there is one already.
+    pub(super) fn find_shared(&self, credentials: &[u8]) -> Option<Arc<Conversation>> {
+        let key = *blake3::hash(credentials).as_bytes();
+        let inner = self.inner();
+        let found = inner.shared.get(&key).filter(|found| !found.is_over());
+        found.map(Arc::clone)
+    }
+
     /// The session of this name.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Conversation>> {
         let inner = self.inner();
@@ -160,14 +168,15 @@ impl Hub {
             return Ok(());
         }
         let now = Instant::now();
-        let idle = inner.sessions.iter().filter_map(|(name, found)| {
-            let since = found.idle_since()?;
-            (since + IDLE_ENOUGH <= now).then(|| (since, name.clone()))
-        });
-        let (_, oldest) = idle.min().ok_or(NoSession::TooMany)?;
-        if let Some(found) = inner.sessions.remove(&oldest) {
-            found.close();
-        }
+        let all = inner.sessions.values().chain(inner.shared.values());
+        let idle = all.filter_map(|found| Some((found.idle_since()?, found)));
+        let idle = idle.filter(|(since, _)| *since + IDLE_ENOUGH <= now);
+        let (_, oldest) = idle
+            .min_by_key(|(since, _)| *since)
+            .ok_or(NoSession::TooMany)?;
+        oldest.close();
+        inner.sessions.retain(|_, found| !found.is_over());
+        inner.shared.retain(|_, found| !found.is_over());
         Ok(())
     }
 

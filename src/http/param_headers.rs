@@ -2,27 +2,39 @@
 //!
 //! SPEC 2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters".
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::facts::{decode, encode};
+use super::facts::{PARAM_PREFIX, decode, encode};
 use crate::mcp::json::{Value, raw_member};
 
-/// How many tools are remembered, and how deep their schemas are looked into.
-const MAX_TOOLS: usize = 4_096;
+/// How deep schemas are looked into.
 const MAX_DEPTH: usize = 16;
+/// How many headers one tool may have, and all tools together.
+const MAX_HEADERS: usize = 32;
+const MAX_ALL: usize = 4_096;
+/// The longest name of a header, and of a path to an argument, in bytes.
+const MAX_NAME: usize = 64;
+const MAX_PATH: usize = 512;
 
 /// Which arguments of which tools stand in which headers.
 #[derive(Debug, Default)]
-pub(super) struct ParamHeaders(HashMap<String, Vec<ParamHeader>>);
+pub(super) struct ParamHeaders {
+    tools: HashMap<String, Vec<ParamHeader>>,
+    /// How many headers there are in all.
+    count: usize,
+}
 
 #[derive(Debug)]
 struct ParamHeader {
+    /// In lower case, with its prefix.
     name: String,
     path: Vec<String>,
 }
 
 impl ParamHeaders {
-    /// Reads the result of a `tools/list`.
+    /// Reads the result of a `tools/list`. A tool with more headers than anybody needs, or with bad
+    /// ones, is one without.
     pub(super) fn learn(&mut self, line: &str) {
         let tools = raw_member(line, &["result", "tools"]);
         let Some(Ok(Value::Array(tools))) = tools.map(Value::parse_lossy) else {
@@ -35,58 +47,106 @@ impl ParamHeaders {
             ) else {
                 continue;
             };
+            if let Some(before) = self.tools.remove(&*name) {
+                self.count -= before.len();
+            }
             let mut found = Vec::new();
-            collect(schema, &mut Vec::new(), &mut found);
-            if found.is_empty() {
-                self.0.remove(&*name);
-            } else if self.0.len() < MAX_TOOLS || self.0.contains_key(&*name) {
-                self.0.insert(name.into_owned(), found);
+            let is_good = collect(schema, &mut Vec::new(), &mut found).is_some();
+            if is_good && !found.is_empty() && self.count + found.len() <= MAX_ALL {
+                self.count += found.len();
+                self.tools.insert(name.into_owned(), found);
             }
         }
     }
 
-    /// Whether the headers of a call with these `params` say what the arguments say. `header` looks
-    /// one up by its name in lower case.
+    /// Whether the headers of a call with these `params` say what the arguments say. `given` are the
+    /// headers that came with it, names in lower case. One that no tool list explains must at least
+    /// stand among the arguments: what a human is shown is all that a call says.
     ///
     /// # Errors
     /// What differs, in a sentence.
-    pub(super) fn check<'h>(
+    pub(super) fn check(
         &self,
         tool: &str,
         params: &str,
-        header: impl Fn(&str) -> Option<&'h str>,
+        given: &[(&str, Option<&str>)],
     ) -> Result<(), String> {
-        for (name, wanted) in self.of_call(tool, params) {
-            let found = header(&name).and_then(decode);
-            let is_same = found.is_some_and(|found| match decode(&wanted) {
-                Some(wanted) => found == wanted || is_same_number(&found, &wanted),
-                None => false,
+        let wanted = self.of_call(tool, params);
+        if wanted.is_empty() && given.is_empty() {
+            return Ok(());
+        }
+        let differs = |name: &str| {
+            format!("Header mismatch: the header {name} does not say what the arguments say")
+        };
+        for (name, wanted) in &wanted {
+            let mut same_name = given.iter().filter(|(other, _)| other == name);
+            let found = same_name.next().and_then(|(_, value)| *value);
+            let is_same = found.and_then(decode).is_some_and(|found| {
+                let wanted = decode(wanted).unwrap_or_default();
+                found == wanted || is_same_number(&found, &wanted)
             });
-            if !is_same {
-                return Err(format!(
-                    "Header mismatch: the header {name} does not say what the argument says"
-                ));
+            if !is_same || same_name.next().is_some() {
+                return Err(differs(name));
             }
         }
-        Ok(())
+        let mut others = given
+            .iter()
+            .filter(|(name, _)| !wanted.iter().any(|(wanted, _)| wanted == name))
+            .peekable();
+        if others.peek().is_none() {
+            return Ok(());
+        }
+        let arguments = raw_member(params, &["arguments"]).map(Value::parse);
+        let arguments = arguments.and_then(Result::ok).unwrap_or(Value::Null);
+        for (name, value) in others.take(MAX_HEADERS + 1) {
+            let value = value.and_then(decode);
+            if !value.is_some_and(|value| stands_in(&arguments, &value)) {
+                return Err(differs(name));
+            }
+        }
+        match given.len() > MAX_HEADERS {
+            true => Err("Header mismatch: too many headers of arguments".to_owned()),
+            false => Ok(()),
+        }
     }
 
     /// The headers of a call with these `params`.
     pub(super) fn of_call(&self, tool: &str, params: &str) -> Vec<(String, String)> {
-        let wanted = self.0.get(tool).map_or(&[][..], Vec::as_slice);
+        let Some(wanted) = self.tools.get(tool) else {
+            return Vec::new();
+        };
+        let arguments = raw_member(params, &["arguments"]).map(Value::parse);
+        let Some(Ok(arguments)) = arguments else {
+            return Vec::new();
+        };
         let headers = wanted.iter().filter_map(|header| {
-            let mut path = vec!["arguments"];
-            path.extend(header.path.iter().map(String::as_str));
-            let value = match Value::parse(raw_member(params, &path)?).ok()? {
-                Value::String(text) => text.decode().into_owned(),
-                Value::Number(token) => token.to_owned(),
-                Value::Bool(value) => value.to_string(),
-                Value::Null | Value::Array(_) | Value::Object(_) => return None,
-            };
-            let name = format!("mcp-param-{}", header.name.to_ascii_lowercase());
-            Some((name, encode(&value).into_owned()))
+            let mut path = header.path.iter();
+            let value = path.try_fold(&arguments, |value, key| value.get(key))?;
+            Some((header.name.clone(), encode(&text_of(value)?).into_owned()))
         });
         headers.collect()
+    }
+}
+
+/// A value as a header says it; `None` for what stands in none.
+fn text_of<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
+    match value {
+        Value::String(text) => Some(text.decode()),
+        Value::Number(token) => Some(Cow::Borrowed(token)),
+        Value::Bool(true) => Some(Cow::Borrowed("true")),
+        Value::Bool(false) => Some(Cow::Borrowed("false")),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Whether one of the values says this.
+fn stands_in(value: &Value<'_>, text: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| stands_in(item, text)),
+        Value::Object(members) => members.iter().any(|(_, value)| stands_in(value, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            text_of(value).is_some_and(|found| found == text || is_same_number(&found, text))
+        }
     }
 }
 
@@ -102,24 +162,40 @@ fn is_same_number(a: &str, b: &str) -> bool {
     }
 }
 
-/// Only chains of `properties` count.
-fn collect(schema: &Value<'_>, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) {
+/// Only chains of `properties` count. `None` where there are too many headers, or bad ones.
+fn collect(schema: &Value<'_>, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) -> Option<()> {
     if path.len() >= MAX_DEPTH {
-        return;
+        return Some(());
     }
     let properties = schema.get("properties").map_or(&[][..], Value::members);
     for (key, property) in properties {
+        // Most arguments have none, and their names may be of any length.
+        if property.members().is_empty() {
+            continue;
+        }
         path.push(key.decode().into_owned());
         if let Some(name) = property.get("x-mcp-header").and_then(Value::as_str) {
+            let is_token = name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || TCHAR.contains(&b));
+            let length: usize = path.iter().map(String::len).sum();
+            let is_good = is_token && (1..=MAX_NAME).contains(&name.len()) && length <= MAX_PATH;
+            if !is_good || found.len() >= MAX_HEADERS {
+                return None;
+            }
             found.push(ParamHeader {
-                name: name.into_owned(),
+                name: format!("{PARAM_PREFIX}{}", name.to_ascii_lowercase()),
                 path: path.clone(),
             });
         }
-        collect(property, path, found);
+        collect(property, path, found)?;
         path.pop();
     }
+    Some(())
 }
+
+/// RFC 9110, section 5.6.2: what a token may hold beside letters and digits.
+const TCHAR: &[u8] = b"!#$%&'*+-.^_`|~";
 
 #[cfg(test)]
 mod tests {
@@ -151,5 +227,65 @@ mod tests {
             []
         );
         assert_eq!(headers.of_call("other", params), []);
+    }
+
+    fn learned(schema: &str) -> ParamHeaders {
+        let mut headers = ParamHeaders::default();
+        headers.learn(&format!(
+            r#"{{"id":1,"result":{{"tools":[{{"name":"t","inputSchema":{{"properties":{schema}}}}}]}}}}"#
+        ));
+        headers
+    }
+
+    #[test]
+    fn headers_say_what_the_arguments_say_or_the_call_is_refused() {
+        let headers = learned(r#"{"region":{"x-mcp-header":"Region"},"n":{"x-mcp-header":"N"}}"#);
+        let params = r#"{"arguments":{"region":"test","n":42,"other":"o"}}"#;
+        let check = |given: &[(&str, Option<&str>)]| headers.check("t", params, given);
+        let region = ("mcp-param-region", Some("test"));
+        let n = ("mcp-param-n", Some("42.0"));
+        assert_eq!(check(&[region, n]), Ok(()));
+        assert_eq!(check(&[region, n, ("mcp-param-x", Some("o"))]), Ok(()));
+        for given in [
+            &[region][..],
+            &[("mcp-param-region", Some("prod")), n],
+            &[region, region, n],
+            &[("mcp-param-region", None), n],
+            &[region, n, ("mcp-param-x", Some("prod"))],
+            &[region, n, ("mcp-param-x", Some("=?base64?!?="))],
+        ] {
+            assert!(check(given).is_err(), "{given:?}");
+        }
+        // Before any list is known, a header still says nothing that nobody was shown.
+        let unknown = ParamHeaders::default();
+        assert_eq!(unknown.check("t", params, &[region]), Ok(()));
+        assert!(
+            unknown
+                .check("t", params, &[("mcp-param-region", Some("prod"))])
+                .is_err()
+        );
+        assert!(unknown.check("t", "{}", &[region]).is_err());
+    }
+
+    #[test]
+    fn a_list_that_is_made_to_be_expensive_is_not() {
+        let key = "k".repeat(10_000);
+        let leaves: Vec<String> = (0..5_000)
+            .map(|n| format!(r#""a{n}":{{"x-mcp-header":"H{n}"}}"#))
+            .collect();
+        let leaves = leaves.join(",");
+        for schema in [
+            format!(r#"{{"{key}":{{"properties":{{{leaves}}}}}}}"#),
+            format!("{{{leaves}}}"),
+            r#"{"a":{"x-mcp-header":""}}"#.to_owned(),
+            r#"{"a":{"x-mcp-header":"a b"}}"#.to_owned(),
+            format!(
+                r#"{{"a":{{"x-mcp-header":"{}"}}}}"#,
+                "h".repeat(MAX_NAME + 1)
+            ),
+        ] {
+            let headers = learned(&schema);
+            assert!(headers.tools.is_empty() && headers.count == 0);
+        }
     }
 }

@@ -71,7 +71,7 @@ impl Refusal {
 
     /// The session has ended in the meantime.
     pub(super) fn over() -> Refusal {
-        let why = "the session is over; begin one with `initialize`";
+        let why = "the session is over; begin another one";
         Refusal::new(StatusCode::NOT_FOUND, NO_SESSION, why)
     }
 }
@@ -103,6 +103,7 @@ impl From<Refused> for Refusal {
         match why {
             Refused::IdInUse => Refusal::bad_request("a request with this id waits already"),
             Refused::Gone => Refusal::bad_request("there is nothing behind this event"),
+            Refused::Over => Refusal::over(),
             Refused::TooMany => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 Refusal::new(

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::mcp::json::raw_member;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -41,30 +43,32 @@ pub(super) fn response(line: &str, own: &Own) -> String {
 }
 
 /// The id of the request that a notification is about, as it stands there.
-pub(super) fn subject(line: &str) -> Option<u64> {
-    let places: [&[&str]; 3] = [
-        &["params", "progressToken"],
-        &["params", "_meta", SUBSCRIPTION],
-        &["params", "requestId"],
-    ];
-    let mut found = places.iter().filter_map(|path| raw_member(line, path));
-    found.next()?.parse().ok()
+pub(super) fn subject(method: &str, line: &str) -> Option<u64> {
+    let path: &[&str] = match method {
+        "notifications/progress" => &["params", "progressToken"],
+        "notifications/cancelled" => &["params", "requestId"],
+        _ => &["params", "_meta", SUBSCRIPTION],
+    };
+    raw_member(line, path)?.parse().ok()
 }
 
-/// A notification about a request, as the request's client knows it.
-pub(super) fn notification(line: &str, own: &Own) -> String {
+/// A notification about a request, as the request's client knows it; `None` where it names no
+/// request. `number` is the id that the request was sent under.
+pub(super) fn notification(line: &str, number: u64, own: &Own) -> Option<Bytes> {
+    let is_it = |found: &&str| found.parse() == Ok(number);
     let mut edits = Vec::new();
-    if let (Some(found), Some(token)) = (raw_member(line, &["params", "progressToken"]), &own.token)
-    {
+    let token = raw_member(line, &["params", "progressToken"]).filter(is_it);
+    if let (Some(found), Some(token)) = (token, &own.token) {
         edits.push((found, &**token));
     }
     for path in [
         &["params", "_meta", SUBSCRIPTION][..],
         &["params", "requestId"],
     ] {
-        edits.extend(raw_member(line, path).map(|id| (id, &*own.id)));
+        let found = raw_member(line, path).filter(is_it);
+        edits.extend(found.map(|id| (id, &*own.id)));
     }
-    spliced(line, &edits)
+    (!edits.is_empty()).then(|| spliced(line, &edits).into())
 }
 
 /// `line` with parts of it replaced.
@@ -112,24 +116,37 @@ mod tests {
         );
         let progress =
             r#"{"method":"notifications/progress","params":{"progressToken":42,"progress":1}}"#;
-        assert_eq!(subject(progress), Some(42));
+        assert_eq!(subject("notifications/progress", progress), Some(42));
         assert_eq!(
-            notification(progress, &own),
-            r#"{"method":"notifications/progress","params":{"progressToken":"t","progress":1}}"#
+            &*notification(progress, 42, &own).unwrap(),
+            br#"{"method":"notifications/progress","params":{"progressToken":"t","progress":1}}"#
         );
         let updated = r#"{"method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":42}}}"#;
-        assert_eq!(subject(updated), Some(42));
-        assert!(notification(updated, &own).contains(r#"subscriptionId":"é\"1""#));
+        assert_eq!(subject("notifications/x", updated), Some(42));
+        let told = notification(updated, 42, &own).unwrap();
+        assert!(
+            std::str::from_utf8(&told)
+                .unwrap()
+                .contains(r#"subscriptionId":"é\"1""#)
+        );
+        // What names another request is not made to name this one.
+        assert_eq!(notification(updated, 41, &own), None);
     }
 
     #[test]
     fn what_is_about_nothing_of_ours_is_left_alone() {
-        for line in [
-            r#"{"method":"notifications/message","params":{"data":"x"}}"#,
-            r#"{"method":"notifications/progress","params":{"progressToken":"42"}}"#,
-            "[]",
+        for (method, line) in [
+            (
+                "notifications/message",
+                r#"{"params":{"data":"x","requestId":1}}"#,
+            ),
+            (
+                "notifications/progress",
+                r#"{"params":{"progressToken":"42"}}"#,
+            ),
+            ("notifications/progress", "[]"),
         ] {
-            assert_eq!(subject(line), None);
+            assert_eq!(subject(method, line), None);
         }
     }
 }

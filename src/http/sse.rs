@@ -133,7 +133,9 @@ impl Decoder {
     }
 }
 
-/// Writes an event with data on one line.
+/// Writes an event with data on one line. A carriage return in it becomes a space: between tokens it
+/// is one, and in a string, where only a server that writes no JSON puts it, it would begin a line
+/// of its own.
 pub(super) fn encode(name: &str, id: Option<&str>, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 48);
     for part in ["event: ", name, "\n"] {
@@ -145,7 +147,14 @@ pub(super) fn encode(name: &str, id: Option<&str>, data: &[u8]) -> Vec<u8> {
         }
     }
     out.extend_from_slice(b"data: ");
+    let start = out.len();
     out.extend_from_slice(data);
+    if memchr::memchr2(b'\r', b'\n', data).is_some() {
+        let data = out.get_mut(start..).unwrap_or_default();
+        data.iter_mut()
+            .filter(|byte| matches!(**byte, b'\r' | b'\n'))
+            .for_each(|byte| *byte = b' ');
+    }
     out.extend_from_slice(b"\n\n");
     out
 }
@@ -190,6 +199,17 @@ mod tests {
         let mut decoder = Decoder::new(1_000);
         let many = b"data: 0123456789\n".repeat(200);
         assert_eq!(decoder.push(&many, &mut out), Err(TooLarge));
+    }
+
+    #[test]
+    fn no_data_becomes_two_events() {
+        let data = b"{\"a\":\"\r\rdata: forged\n\nid: 9\r\"}";
+        let found = events(&[&encode("message", None, data)]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].id.as_deref(), found[0].data.len()),
+            (None, data.len())
+        );
     }
 
     proptest! {

@@ -135,6 +135,8 @@ pub(super) enum Refused {
     TooMany,
     /// What would have to be sent again is gone, or never was.
     Gone,
+    /// The session is over.
+    Over,
 }
 
 impl Streams {
@@ -275,6 +277,11 @@ impl Streams {
         self.by_request.get(id).copied()
     }
 
+    /// The requests that are not answered yet.
+    pub(super) fn waiting(&self) -> Vec<RequestId> {
+        self.by_request.keys().cloned().collect()
+    }
+
     /// The stream of a progress token.
     pub(super) fn of_token(&self, token: &str) -> Option<StreamKey> {
         self.by_token.get(token).copied()
@@ -302,15 +309,12 @@ impl Streams {
         self.listening
     }
 
-    /// Whether nobody waits and nobody reads.
+    /// Whether nobody reads. Who waits without reading must come back before long.
     pub(super) fn is_idle(&self) -> bool {
-        self.by_request.is_empty()
-            && self.open.values().all(|stream| {
-                stream
-                    .sender
-                    .as_ref()
-                    .is_none_or(|sender| sender.is_closed())
-            })
+        self.open.values().all(|stream| {
+            let sender = stream.sender.as_ref();
+            sender.is_none_or(mpsc::UnboundedSender::is_closed)
+        })
     }
 
     /// Remembers on which stream the client is asked something.

@@ -279,6 +279,11 @@ impl Effects {
         false
     }
 
+    /// Whether the client comes by HTTP.
+    pub(super) fn is_over_http(&self) -> bool {
+        self.notes.is_some()
+    }
+
     fn is_log_broken(&self) -> bool {
         !self.backlog.is_empty() || self.lost > 0
     }

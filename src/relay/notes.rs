@@ -11,9 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::mcp::message::RequestId;
+use crate::secret::Secret;
 
 /// How many notes of one kind are kept.
 const KEPT: usize = 8_192;
+/// The same of whole responses, which are larger.
+const KEPT_REPLIES: usize = 128;
 
 /// An HTTP response in place of a JSON-RPC one: a status that says more than an error code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +42,9 @@ struct Inner {
     /// By a line's digest: the requests of the client's that equal lines belong to, in order.
     related: Bounded<[u8; 32], VecDeque<RequestId>>,
     headers: Bounded<RequestId, Vec<(String, Vec<u8>)>>,
-    replies: Bounded<RequestId, Reply>,
+    replies: Bounded<RequestId, Reply, KEPT_REPLIES>,
+    /// What the client shows the server, if it is for the server.
+    credentials: Option<Secret>,
     breaks: VecDeque<RequestId>,
     /// Requests whose clients have come back for the answer.
     resumed: Bounded<RequestId, ()>,
@@ -50,7 +55,7 @@ impl Notes {
     pub fn relate(&self, line: &[u8], about: RequestId) {
         let key = *blake3::hash(line).as_bytes();
         let related = &mut self.inner().related;
-        match related.map.get_mut(&key) {
+        match related.get_mut(&key) {
             Some(queue) if queue.len() < KEPT => queue.push_back(about),
             Some(_) => {}
             None => related.insert(key, VecDeque::from([about])),
@@ -64,12 +69,22 @@ impl Notes {
             return None;
         }
         let key = *blake3::hash(line).as_bytes();
-        let queue = inner.related.map.get_mut(&key)?;
+        let queue = inner.related.get_mut(&key)?;
         let about = queue.pop_front();
         if queue.is_empty() {
-            inner.related.map.remove(&key);
+            inner.related.remove(&key);
         }
         about
+    }
+
+    /// Says what the client shows the server; the newest counts.
+    pub fn set_credentials(&self, credentials: Option<Secret>) {
+        self.inner().credentials = credentials;
+    }
+
+    /// What the client shows the server, as the value of `Authorization`.
+    pub fn credentials(&self) -> Option<Secret> {
+        self.inner().credentials.clone()
     }
 
     /// Leaves the headers that a request came with.
@@ -79,7 +94,7 @@ impl Notes {
 
     /// Fetches them.
     pub fn fetch_headers(&self, id: &RequestId) -> Option<Vec<(String, Vec<u8>)>> {
-        self.inner().headers.map.remove(id)
+        self.inner().headers.remove(id)
     }
 
     /// Leaves the response that a request got in place of a JSON-RPC one.
@@ -89,7 +104,7 @@ impl Notes {
 
     /// Fetches it.
     pub fn fetch_reply(&self, id: &RequestId) -> Option<Reply> {
-        self.inner().replies.map.remove(id)
+        self.inner().replies.remove(id)
     }
 
     /// Says that the server has ended its response to a request, and that the answer will come on
@@ -124,7 +139,7 @@ impl Notes {
         loop {
             // Made before the look, so that nothing said in between is missed.
             let told = self.resumed.notified();
-            if self.inner().resumed.map.remove(id).is_some() {
+            if self.inner().resumed.remove(id).is_some() {
                 return;
             }
             told.await;
@@ -136,32 +151,46 @@ impl Notes {
     }
 }
 
-/// A map that forgets its oldest entries.
+/// A map that forgets its oldest entries, beyond `MAX`.
 #[derive(Debug)]
-struct Bounded<K, V> {
-    map: HashMap<K, V>,
-    /// Keys in the order in which they came; some are fetched already.
-    order: VecDeque<K>,
+struct Bounded<K, V, const MAX: usize = KEPT> {
+    /// With the number of the insertion.
+    map: HashMap<K, (u64, V)>,
+    /// Keys in the order in which they came; some are fetched already, or came again.
+    order: VecDeque<(u64, K)>,
+    count: u64,
 }
 
-impl<K, V> Default for Bounded<K, V> {
-    fn default() -> Bounded<K, V> {
+impl<K, V, const MAX: usize> Default for Bounded<K, V, MAX> {
+    fn default() -> Bounded<K, V, MAX> {
         Bounded {
             map: HashMap::new(),
             order: VecDeque::new(),
+            count: 0,
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
+impl<K: Hash + Eq + Clone, V, const MAX: usize> Bounded<K, V, MAX> {
     fn insert(&mut self, key: K, value: V) {
-        while self.order.len() >= KEPT
-            && let Some(oldest) = self.order.pop_front()
+        while self.order.len() >= MAX
+            && let Some((number, oldest)) = self.order.pop_front()
         {
-            self.map.remove(&oldest);
+            if self.map.get(&oldest).is_some_and(|(n, _)| *n == number) {
+                self.map.remove(&oldest);
+            }
         }
-        self.order.push_back(key.clone());
-        self.map.insert(key, value);
+        self.count += 1;
+        self.order.push_back((self.count, key.clone()));
+        self.map.insert(key, (self.count, value));
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.map.get_mut(key).map(|(_, value)| value)
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        self.map.remove(key).map(|(_, value)| value)
     }
 }
 
@@ -183,6 +212,18 @@ mod tests {
         assert_eq!(notes.related(b"other"), Some(id(3)));
         assert_eq!(notes.related(b"same"), Some(id(2)));
         assert_eq!(notes.related(b"same"), None);
+    }
+
+    #[test]
+    fn what_came_again_is_not_forgotten_with_what_came_before() {
+        let notes = Notes::default();
+        notes.leave_headers(id(-1), Vec::new());
+        for n in 0..KEPT as i64 - 1 {
+            notes.leave_headers(id(n), Vec::new());
+        }
+        notes.fetch_headers(&id(-1));
+        notes.leave_headers(id(-1), Vec::new());
+        assert!(notes.fetch_headers(&id(-1)).is_some());
     }
 
     #[test]

@@ -238,6 +238,9 @@ impl Session {
     /// Tells the gate the time.
     fn tick(&mut self) -> ControlFlow<()> {
         let heard = self.client_keeps_up() && self.upstream_keeps_up();
+        // What is sent over HTTP has left us, but nobody knows who has seen it: the client may be
+        // gone, and come back for it later. INVARIANT 3: silence then says nothing.
+        let heard = heard && !self.effects.is_over_http();
         if heard && self.read(Peer::Client).is_break() {
             // An answer that is here already counts before the time that is over.
             return ControlFlow::Break(());

@@ -368,6 +368,126 @@ fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
     drop(proxy);
 }
 
+// What was handed over and not read any more is answered as well.
+#[test]
+fn an_upstream_that_takes_nothing_and_dies_leaves_no_call_without_an_answer() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let session = http.session();
+    let script = |id: u64, what: &str| {
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": "script", "params": {"do": what}});
+        http.post(&in_session(&session), body)
+    };
+    let pid = script(1, "report").message()["result"]["pid"]
+        .as_i64()
+        .unwrap();
+    let _stopped = script(2, "stop_reading");
+    eventually("it has stopped", || proxy.has_recorded("stop_reading"));
+    let large = "x".repeat(1 << 20);
+    let mut calls: Vec<_> = (10..22)
+        .map(|id| {
+            let mut call = call(id, "read");
+            call["params"]["arguments"]["large"] = json!(large);
+            http.begin(&in_session(&session), call)
+        })
+        .collect();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    for call in &mut calls {
+        let mut response = call.response();
+        match response.status {
+            200 => assert_eq!(response.message()["error"]["code"], -32603),
+            status => assert_eq!(status, 404),
+        }
+    }
+}
+
+// INVARIANT 3: nobody knows who has seen what went out over HTTP.
+#[test]
+fn silence_over_http_is_never_a_yes() {
+    let (mut proxy, http) = served(["--timeout", "1", "--timeout-action", "approve"]);
+    let session = http.session();
+    let stream = http.post(&in_session(&session), call(1, "wipe"));
+    stream.close();
+    let mut stays = http.post(&in_session(&session), call(2, "wipe"));
+    assert_eq!(stays.message()["method"], "elicitation/create");
+    assert_eq!(stays.message()["method"], "notifications/cancelled");
+    assert_eq!(stays.message()["result"]["isError"], true);
+    assert!(!proxy.has_recorded("wipe"));
+    proxy.signal(Signal::TERM);
+    proxy.exit();
+}
+
+// "approvals, caches and prompts never cross sessions": nor does what the server says of others.
+#[test]
+fn what_is_said_of_one_stateless_client_reaches_no_other() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let waits = http.post(&stateless("slow"), {
+        let mut call = stateless_call(1, "slow");
+        call["params"]["arguments"]["ms"] = json!(1500);
+        call
+    });
+    let say = |text: Value| {
+        let mut body = stateless_call(2, "x");
+        body["method"] = json!("script");
+        body["params"]["do"] = json!("say");
+        body["params"]["text"] = json!(format!("{text}\n"));
+        let headers = [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "script"),
+        ];
+        http.post(&headers, body)
+    };
+    let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "of another"}});
+    let question =
+        json!({"jsonrpc": "2.0", "id": 77, "method": "elicitation/create", "params": {}});
+    let mut said = [say(log), say(question)];
+    for response in &mut said {
+        assert!(response.message()["result"]["did"].is_string());
+    }
+    let mut waits = waits;
+    assert_eq!(waits.message()["result"]["content"][0]["text"], "slow ran");
+    // The server's question is answered, by nobody.
+    eventually("it is refused", || proxy.has_recorded(r#""id":77,"error""#));
+}
+
+#[test]
+fn a_stateless_client_cannot_begin_a_session_for_all() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let mut call = stateless_call(1, "x");
+    call["method"] = json!("initialize");
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "initialize"),
+    ];
+    assert_eq!(http.post(&headers, &call).status, 404);
+    for id in [Value::Null, json!(true), json!([1]), json!({})] {
+        let mut call = stateless_call(1, "read");
+        call["id"] = id;
+        assert_eq!(http.post(&stateless("read"), call).status, 400);
+    }
+    // Nor one that nobody could ever end.
+    let mut nameless = initialize();
+    nameless.as_object_mut().unwrap().remove("id");
+    assert_eq!(http.post(&[], nameless).status, 400);
+    assert!(proxy.recorded().is_empty());
+}
+
+// INVARIANT 2: what a human is shown is all that a call says.
+#[test]
+fn headers_of_arguments_say_nothing_that_the_arguments_do_not_say() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let [a, b, c] = stateless("read");
+    let mut call = stateless_call(1, "read");
+    call["params"]["arguments"] = json!({"region": "test"});
+    let post = |region: &str| {
+        http.post(&[a, b, c, ("mcp-param-region", region)], &call)
+            .status
+    };
+    assert_eq!(post("prod"), 400);
+    assert!(!proxy.has_recorded("tools/call"));
+    assert_eq!(post("test"), 200);
+}
+
 // SPEC 2024-11-05, "HTTP with SSE"
 #[test]
 fn clients_of_2024_11_05_have_their_two_endpoints() {

@@ -19,6 +19,15 @@ pub(crate) struct Http {
     pub(crate) address: String,
 }
 
+/// A request whose response has not been looked at.
+pub(crate) struct Begun(Option<TcpStream>);
+
+impl Begun {
+    pub(crate) fn response(&mut self) -> Response {
+        Response::read(self.0.take().expect("it is read once"))
+    }
+}
+
 /// A response of which the head has been read.
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -77,6 +86,24 @@ impl Http {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         self.raw(format!("{text}\r\n{body}").as_bytes())
+    }
+
+    /// Sends a POST whose response is to be read later.
+    pub(crate) fn begin(&self, headers: &[(&str, &str)], body: impl ToString) -> Begun {
+        let body = body.to_string();
+        let mut text = format!("POST /mcp HTTP/1.1\r\nhost: {}\r\n", self.address);
+        let usual = [
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+        ];
+        for (name, value) in usual.iter().chain(headers) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let text = format!("{text}content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).unwrap();
+        Begun(Some(stream))
     }
 
     pub(crate) fn post(&self, headers: &[(&str, &str)], body: impl ToString) -> Response {
