@@ -67,6 +67,17 @@ pub(super) enum Renewed {
     LoggedIn,
 }
 
+/// How a renewal may come to a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nobody is bothered.
+    Refresh,
+    /// Where that fails, somebody may be asked to log in.
+    Browser,
+    /// Somebody may be asked to log in, since a refreshed token was refused too.
+    BrowserOnly,
+}
+
 /// What a login needs from the environment.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -145,7 +156,7 @@ impl Login {
         Some(shared.held()?.token())
     }
 
-    /// Gets another token than `refused`, by a login if it must be. `challenge` is what the server
+    /// Gets another token than `refused`, as `reach` says. `challenge` is what the server
     /// said in `WWW-Authenticate`.
     ///
     /// Whoever comes while a renewal is under way waits for it and shares what it comes to.
@@ -153,6 +164,7 @@ impl Login {
         &self,
         refused: Option<Secret>,
         challenge: Option<String>,
+        reach: Reach,
     ) -> Result<Renewed, LoginError> {
         let shared = Arc::clone(&self.shared);
         let turns = shared.turns.load(Ordering::Relaxed);
@@ -170,7 +182,7 @@ impl Login {
                 return Ok(Renewed::Found);
             }
             let renewed = shared
-                .renew(refused.as_ref(), challenge.as_deref(), Reach::Browser)
+                .renew(refused.as_ref(), challenge.as_deref(), reach)
                 .await;
             *turn = Some(renewed);
             shared.turns.fetch_add(1, Ordering::Relaxed);
@@ -189,15 +201,6 @@ impl Login {
         // Fails only where the login itself is gone, and the session with it.
         let _ = held.wait_for(is_new).await;
     }
-}
-
-/// How far a renewal may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// Nobody is bothered.
-    Refresh,
-    /// Somebody may be asked to log in.
-    Browser,
 }
 
 impl Shared {
@@ -227,7 +230,8 @@ impl Shared {
             return Ok(Renewed::Found);
         }
         let old = stored.or_else(|| self.held().as_deref().cloned());
-        if let Some(old) = old.filter(Stored::can_be_refreshed)
+        if reach != Reach::BrowserOnly
+            && let Some(old) = old.filter(Stored::can_be_refreshed)
             && let Some(new) = flow::refresh(&self.url, &old).await
         {
             self.keep(new);
@@ -235,7 +239,7 @@ impl Shared {
         }
         match reach {
             Reach::Refresh => Err(LoginError::Expired),
-            Reach::Browser => {
+            Reach::Browser | Reach::BrowserOnly => {
                 let ask = |url: &Url| {
                     let line = format!("approval-proxy: the server wants a login; open {url}\n");
                     self.stderr.send(line.into_bytes());

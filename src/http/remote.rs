@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
 use super::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
 use super::lines::Lines;
-use super::oauth::{Login, LoginError, Renewed};
+use super::oauth::{Login, LoginError, Reach, Renewed};
 use super::param_headers::ParamHeaders;
 use super::sse_server;
 use crate::mcp::error::error_response;
@@ -36,8 +36,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 5;
 /// How many lines may wait for the relay to read them.
 const QUEUE: usize = 64;
-/// How many tokens a request is sent with beyond the first: one that was found and one that was made.
-const MAX_RENEWALS: usize = 2;
+/// How many tokens a request is sent with beyond the first: found, refreshed, from a login.
+const MAX_RENEWALS: usize = 3;
 /// How long the server has to hear that its session ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -199,6 +199,7 @@ impl Peer {
             return send_within(request, limit).await;
         };
         let mut renewals = 0;
+        let mut reach = Reach::Browser;
         loop {
             // Only a stream cannot be sent twice, and there is none.
             let again = request.try_clone();
@@ -214,12 +215,14 @@ impl Peer {
             drop(response);
             renewals += 1;
             let renewed = login
-                .renew(token, challenge)
+                .renew(token, challenge, reach)
                 .await
                 .map_err(Unsent::NoToken)?;
-            if renewed == Renewed::LoggedIn {
+            match renewed {
+                Renewed::Found => {}
+                Renewed::Refreshed => reach = Reach::BrowserOnly,
                 // Whoever has just logged in is not to be asked again.
-                renewals = MAX_RENEWALS;
+                Renewed::LoggedIn => renewals = MAX_RENEWALS,
             }
         }
     }

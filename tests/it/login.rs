@@ -247,6 +247,22 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
+fn who_has_logged_in_is_not_asked_again_for_the_same_call() {
+    let home = Home::new();
+    home.server.seen().is_deaf = true;
+    let mut session = home.run();
+    for logins in 1..=2 {
+        let id = ask(&mut session);
+        // The second time, a token that was refreshed first does not help either.
+        assert_eq!(home.log_in(), 200);
+        let error = session.response(id)["error"]["message"].clone();
+        assert!(error.as_str().unwrap().contains("401"), "{error}");
+        let seen = home.server.seen();
+        assert_eq!((seen.authorizations, seen.refreshes), (logins, logins - 1));
+    }
+}
+
+#[test]
 fn a_server_that_names_no_login_is_an_error_that_says_what_to_do() {
     let home = Home::new();
     home.server.seen().is_silent = true;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::flow::is_secure;
 use super::redirect::Redirect;
 use super::store::{Store, Stored};
-use super::{LIMIT, Login, LoginError, Surroundings};
+use super::{LIMIT, Login, LoginError, Reach, Renewed, Surroundings};
 use crate::secret::Secret;
 use crate::transport::Stderr;
 
@@ -73,7 +73,10 @@ async fn what_another_process_has_stored_is_found_where_a_token_is_refused() {
     let waiter = login.clone();
     let refused = first.clone();
     let waiter = tokio::spawn(async move { waiter.replaced(refused.as_ref()).await });
-    assert_eq!(login.renew(first, None).await, Ok(super::Renewed::Found));
+    assert_eq!(
+        login.renew(first, None, Reach::Browser).await,
+        Ok(Renewed::Found)
+    );
     waiter.await.unwrap();
     assert_eq!(login.token().await.unwrap().expose(), "second");
 }

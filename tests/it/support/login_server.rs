@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) is_half_open: bool,
     /// Nothing says where to log in.
     pub(crate) is_silent: bool,
+    /// No token is good.
+    pub(crate) is_deaf: bool,
     /// People say no.
     pub(crate) refuses: bool,
     pub(crate) registrations: u32,
@@ -205,6 +207,7 @@ async fn mcp(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String
     seen.authorization_headers.extend(given.map(str::to_owned));
     let needs_token = !seen.is_half_open || message["method"] == "tools/call";
     let is_good = given.is_some_and(|given| given == format!("Bearer {}", seen.access));
+    let is_good = is_good && !seen.is_deaf;
     if needs_token && !is_good {
         let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", shared.origin);
         let challenge = match seen.is_silent {
