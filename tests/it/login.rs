@@ -274,7 +274,7 @@ fn a_server_that_names_no_login_is_an_error_that_says_what_to_do() {
         error.contains("give `headers` with an `Authorization`"),
         "{error}"
     );
-    assert!(!home.folder().join("browser.page").exists());
+    assert!(!home.dir.path().join("browser.page").exists());
 }
 
 #[test]
