@@ -13,11 +13,13 @@ use reqwest::header::{HeaderName, HeaderValue};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::audit::record::Origin;
 use crate::clock::{Clock, random_seed};
 use crate::config::{Resolved, Target, UrlTarget};
 use crate::gate::Gate;
 use crate::http::{
-    ClientEnds, ListenError, Login, Relay, Remote, RemoteError, Server, Serving, Surroundings,
+    ClientEnds, ListenError, Login, Record, Relay, Remote, RemoteError, Server, Serving,
+    Surroundings,
 };
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::relay::{Ended, Ends, Ledger, Notes, Session, with_causes};
@@ -97,6 +99,7 @@ async fn serve(
         let _ = tell.send(signals.next().await);
         tell.closed().await;
     });
+    let record = starter.recorder();
     let relay: Relay = Box::new(move |client: ClientEnds| {
         let mut signal = client.signal;
         let session = starter.start(client.from_client, client.to_client, Some(client.notes));
@@ -121,7 +124,7 @@ async fn serve(
             }
         }))
     });
-    Ok(Ended::Signal(server.run(relay, told).await))
+    Ok(Ended::Signal(server.run(relay, record, told).await))
 }
 
 fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
@@ -201,6 +204,17 @@ impl Starter {
         Ok(session
             .run(async { signal.await.unwrap_or_default() })
             .await)
+    }
+
+    /// Writes down what was turned away before any session had it.
+    fn recorder(&self) -> Record {
+        let (ledger, clock) = (self.ledger.clone(), self.clock);
+        let origin = Origin::new("", &self.config.server.name);
+        Box::new(move |why| {
+            if let Err(error) = ledger.record_refusal(&origin, why, clock.now()) {
+                tracing::error!("{}", with_causes(&error));
+            }
+        })
     }
 
     /// Starts the upstream, and puts a session with it together.

@@ -57,7 +57,8 @@ pub(crate) fn check(bytes: &[u8]) {
             server.command.contains(SECRET)
         }
         Target::Url(server) => {
-            assert!(server.url.expose().starts_with("http"));
+            let url = server.url.expose().to_ascii_lowercase();
+            assert!(url.starts_with("http://") || url.starts_with("https://"));
             assert_eq!(format!("{:?}", server.url), "***");
             false
         }

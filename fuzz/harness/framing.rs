@@ -71,6 +71,8 @@ fn by_buffer(bytes: &[u8], max_line: usize, cuts: &[u8]) -> Vec<Found> {
     let mut buffer = FrameBuffer::new(max_line);
     let mut found = Vec::new();
     let mut rest = bytes;
+    // What stood in it at most, lines that were not compacted away included.
+    let mut largest = READ;
     for cut in cuts.iter().cycle() {
         // A read brings at least a byte; the high ones bring whole pages.
         let size = match cut {
@@ -81,12 +83,14 @@ fn by_buffer(bytes: &[u8], max_line: usize, cuts: &[u8]) -> Vec<Found> {
         let (part, after) = rest.split_at(size.min(rest.len()));
         rest = after;
         buffer.space().extend_from_slice(part);
+        largest = largest.max(buffer.bytes().len());
         take_frames(&mut buffer, &mut found);
         // The relay leaves the lines where they are while it writes.
         if cut % 3 != 0 {
             buffer.compact();
             assert!(buffer.bytes().len() <= max_line, "more is kept than a line");
-            let most = 2 * (max_line + 2 * READ);
+            // Room for as much again, in a vector that doubles.
+            let most = 4 * largest;
             let has = buffer.space().capacity();
             assert!(has <= most, "{has} bytes for lines of {max_line}");
         }

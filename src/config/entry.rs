@@ -149,9 +149,12 @@ impl Entry {
     fn url_target(&self, environment: &Environment, is_sse: bool) -> Result<UrlTarget, Fault> {
         let url = self.text("url")?.ok_or(Problem::NoTarget("url"))?;
         let url = expand(&url, environment).map_err(under("url"))?;
+        let lower = url.trim().to_ascii_lowercase();
+        let is_web = ["http://", "https://"]
+            .iter()
+            .any(|scheme| lower.starts_with(scheme));
         let parsed = reqwest::Url::parse(url.trim());
-        let is_web =
-            parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let is_web = is_web && parsed.is_ok_and(|url| url.has_host());
         if !is_web {
             let problem = Problem::Unexpected {
                 expected: "a URL that begins with `http://` or `https://`".to_owned(),

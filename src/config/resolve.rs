@@ -19,7 +19,7 @@ use super::pattern::Pattern;
 use super::pointer::shown;
 use super::size::ByteSize;
 use super::word::{DedupeFields, Word};
-use crate::gate::{Retry, Settings};
+use crate::gate::{Retry, Settings, TimeoutAction};
 use crate::http::Serving;
 use crate::policy::{Policy, Rules};
 use crate::secret::Secret;
@@ -166,6 +166,11 @@ pub(super) fn resolve(
     }
 
     warnings.extend(without_effect(&layer));
+    if http.is_some() && layer.timeout_action == Some(TimeoutAction::Approve) {
+        let told = "`timeoutAction` `approve` has no effect over HTTP, where nobody knows who has \
+                    seen a prompt: silence is a no";
+        warnings.push(told.to_owned());
+    }
     warnings.extend(environment.warnings());
     let rules = rules_of(&layer);
     let policy = Policy::new(rules.clone())?;

@@ -21,7 +21,7 @@ use super::answer::{OpenStream, respond, stream};
 use super::conversation::{Conversation, Era};
 use super::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
 use super::guard::Guard;
-use super::hub::Hub;
+use super::hub::{Hub, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::mcp::json::raw_member;
@@ -31,12 +31,13 @@ use crate::mcp::tool::{LIST, META_PROTOCOL_VERSION};
 use crate::secret::Secret;
 
 /// Everything that a request needs.
-#[derive(Debug)]
 pub(super) struct App {
     pub(super) hub: Hub,
     pub(super) guard: Guard,
     /// What bodies may take.
     pub(super) budget: Budget,
+    /// Where refusals are written down.
+    pub(super) record: Record,
 }
 
 /// The routes.
@@ -68,7 +69,11 @@ async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 
 async fn mcp(State(app): State<Arc<App>>, request: Request) -> Response {
     let answered = match *request.method() {
-        Method::POST => receive(&app, request).await,
+        Method::POST => {
+            let received = receive(&app, request).await;
+            // What the gate never sees is refused here, and leaves its line here.
+            received.inspect_err(|refusal| (app.record)(refusal.why()))
+        }
         Method::GET => listen(&app, request.headers()),
         Method::DELETE => end(&app, request.headers()),
         _ => {
@@ -85,17 +90,7 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
     let headers = parts.headers;
     check_media_types(&headers)?;
     let (line, share) = app.budget.read(body).await?;
-    let read = match read_line(&line) {
-        Ok(read) => read,
-        Err(unreadable) => {
-            // The gate writes down what it refuses.
-            if let Ok(Some(session)) = session(app, &headers) {
-                let _ = session.send(&line, share).await;
-            }
-            return Err(unreadable.into());
-        }
-    };
-    match read {
+    match read_line(&line)? {
         Line::Blank => Err(Refusal::bad_request("the body is empty")),
         Line::Batch(entries) => receive_batch(app, &headers, &line, share, &entries).await,
         Line::Message(message) => {

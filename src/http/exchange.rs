@@ -13,13 +13,13 @@ use super::remote::Peer;
 use super::sse::Decoder;
 use crate::mcp::error::error_response;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::RequestId;
+use crate::mcp::message::{Line, RequestId, read_line};
 use crate::relay::{Reply, with_causes};
 
 /// How long the server has to accept what it need not answer.
 const NOTIFY_TIME: Duration = Duration::from_secs(30);
 /// The largest body of a response that is an error.
-const MAX_ERROR: usize = 1024 * 1024;
+const MAX_ERROR: usize = 64 * 1024;
 /// How often a broken stream is taken up again without anything having come of it.
 const MAX_RETRIES: u32 = 5;
 /// How long is waited before that, unless the server says otherwise.
@@ -27,12 +27,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What the server may say, at least and at most.
 const RETRY_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// Headers without which a client cannot understand an error.
-const TOLD: [&str; 4] = [
-    "content-type",
-    "www-authenticate",
-    "retry-after",
-    "location",
-];
+const TOLD: [&str; 3] = ["content-type", "www-authenticate", "retry-after"];
 
 /// A request that waits for its answer.
 #[derive(Debug)]
@@ -114,7 +109,7 @@ pub(super) async fn notify(
         Ok(Ok(response)) => {
             let status = response.status();
             tracing::warn!("the server did not take a message that needs no answer: {status}");
-            if status == StatusCode::NOT_FOUND && peer.has_session() {
+            if status == StatusCode::NOT_FOUND && !is_stateless && peer.has_session() {
                 return Outcome::Over;
             }
         }
@@ -267,10 +262,17 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
 /// Hands over the body of a response: one message, or a batch of them.
 async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
     match one_line(body) {
-        Ok(line) if !line.is_empty() => one_told(peer, asked, line, session).await,
-        Ok(_) => {
-            let why = "the server answered with an empty body";
-            peer.fail(&asked.id, why.to_owned()).await;
+        Ok(line) if answers(&line, &asked.id) => one_told(peer, asked, line, session).await,
+        Ok(line) => {
+            // A batch holds the answer, or nothing does.
+            let is_answered = answered_in_batch(&line, &asked.id);
+            if !line.is_empty() {
+                one_told(peer, asked, line, session).await;
+            }
+            if !is_answered {
+                let why = "the server's response holds no answer to the request";
+                peer.fail(&asked.id, why.to_owned()).await;
+            }
         }
         Err(why) => {
             let why = format!("the server's answer cannot be read: {why}");
@@ -282,7 +284,7 @@ async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderVa
 async fn one_told(peer: &Peer, asked: &Asked, line: String, session: Option<&HeaderValue>) {
     if answers(&line, &asked.id) {
         match asked.method.as_str() {
-            "initialize" => peer.begun(session, &line),
+            "initialize" if !asked.is_stateless => peer.begun(session, &line),
             "tools/list" => peer.learn_tools(&line),
             _ => {}
         }
@@ -290,6 +292,14 @@ async fn one_told(peer: &Peer, asked: &Asked, line: String, session: Option<&Hea
         notes.relate(line.as_bytes(), asked.id.clone());
     }
     peer.tell(line).await;
+}
+
+/// Whether one of a batch is the response to a request.
+fn answered_in_batch(line: &str, id: &RequestId) -> bool {
+    match read_line(line) {
+        Ok(Line::Batch(entries)) => entries.iter().any(|entry| answers(entry, id)),
+        Ok(Line::Blank | Line::Message(_)) | Err(_) => false,
+    }
 }
 
 /// Whether a message is the response to a request.
@@ -304,9 +314,9 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) {
     let status = response.status();
     let headers = TOLD
         .iter()
-        .filter_map(|name| {
-            let value = response.headers().get(*name)?;
-            Some(((*name).to_owned(), value.as_bytes().to_owned()))
+        .flat_map(|name| {
+            let values = response.headers().get_all(*name).into_iter();
+            values.map(|value| ((*name).to_owned(), value.as_bytes().to_owned()))
         })
         .collect();
     let body = body(response, MAX_ERROR).await.unwrap_or_default();
@@ -319,7 +329,10 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) {
         let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
         error_response(Some(&asked.id), code, why)
     });
-    if let Some(notes) = &peer.notes {
+    // Any other status means something between two that speak HTTP, of which we are one. A redirect
+    // would lead the client around the gate.
+    let is_error = status.is_client_error() || status.is_server_error();
+    if let Some(notes) = peer.notes.as_ref().filter(|_| is_error) {
         let reply = Reply {
             status: status.as_u16(),
             headers,

@@ -43,6 +43,9 @@ pub type Relay = Box<
         + Sync,
 >;
 
+/// Writes down why a message was turned away before any session had it.
+pub type Record = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Why there is no session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoSession {

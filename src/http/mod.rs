@@ -24,7 +24,7 @@ mod sse;
 mod sse_server;
 mod streams;
 
-pub use hub::{ClientEnds, Relay};
+pub use hub::{ClientEnds, Record, Relay};
 pub use oauth::{Login, LoginError, Surroundings};
 pub use remote::{Remote, RemoteError};
 pub use serve::{ListenError, Server, Serving};

@@ -48,6 +48,11 @@ impl Refusal {
         self
     }
 
+    /// What the client is told.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
     pub(super) fn bad_request(why: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, why)
     }

@@ -163,16 +163,31 @@ impl Peer {
 
     pub(super) fn get(&self, url: Url) -> RequestBuilder {
         let request = self.remote.client.get(url);
-        self.with_session(request.headers(self.remote.headers.clone()))
+        self.with_session(request.headers(self.headers()))
     }
 
     pub(super) fn post(&self, url: Url, line: String) -> RequestBuilder {
         let request = self.remote.client.post(url);
         request
-            .headers(self.remote.headers.clone())
+            .headers(self.headers())
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
             .body(line)
+    }
+
+    /// What every request carries: the operator's headers and, where they have none, the client's
+    /// credentials.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.remote.headers.clone();
+        let credentials = self.notes.as_ref().and_then(|notes| notes.credentials());
+        if let Some(credentials) = credentials
+            && !headers.contains_key(AUTHORIZATION)
+            && let Ok(mut value) = HeaderValue::try_from(credentials.expose())
+        {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        headers
     }
 
     /// Adds what a session's requests carry.
@@ -344,20 +359,28 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         let is_response = matches!(message.kind, Kind::Response { .. });
         let headers = headers_of(&peer, &facts, None);
         let line = text.to_owned();
+        if facts.version.is_some() {
+            // It belongs to nothing that others would have to wait for.
+            let peer = Arc::clone(&peer);
+            requests.spawn(async move { notify(&peer, line, headers, false).await });
+            continue;
+        }
         // In order: what comes next may rely on it.
         let Outcome::Done(_) = notify(&peer, line, headers, is_response).await else {
             return "has ended the session";
         };
-        if begins {
+        // One, however often a client says that it begins.
+        if begins && listener.is_empty() {
             listener.spawn(listen(Arc::clone(&peer)));
         }
     }
-    // What is on its way may still be answered; the relay says for how long.
-    while requests.join_next().await.is_some() {}
+    // What is on its way may still be answered.
+    let rest = async { while requests.join_next().await.is_some() {} };
+    let _ = timeout(FAREWELL, rest).await;
     drop(listener);
     if peer.has_session() {
         let delete = peer.remote.client.delete(peer.url());
-        let delete = peer.with_session(delete.headers(peer.remote.headers.clone()));
+        let delete = peer.with_session(delete.headers(peer.headers()));
         // A server may refuse it, or not answer.
         let _ = timeout(FAREWELL, peer.send_once(delete)).await;
     }
@@ -410,8 +433,8 @@ fn challenge(response: &Response) -> Option<String> {
     named.or_else(|| texts().next()).map(str::to_owned)
 }
 
-/// The headers of one message. What came by HTTP brings its own along; else they are made from the
-/// message.
+/// The headers of one message, made from the message. Those of arguments that the server's list does
+/// not declare, and that came by HTTP, go along.
 ///
 /// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
 fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderMap {
@@ -431,20 +454,15 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
         if let Some(name) = &facts.name {
             put(NAME, encode(name).as_bytes());
         }
-        let state = peer.state();
-        if peer.notes.is_none()
-            && let (Some(name), Some(params)) = (&facts.name, facts.params)
-        {
-            for (header, value) in state.param_headers.of_call(name, params) {
+        let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
+        for (name, value) in along.into_iter().flatten() {
+            put(&name, &value);
+        }
+        // INVARIANT 2: what the server declares is made from the body that was let through.
+        if let (Some(name), Some(params)) = (&facts.name, facts.params) {
+            for (header, value) in peer.state().param_headers.of_call(name, params) {
                 put(&header, value.as_bytes());
             }
-        }
-    }
-    let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
-    for (name, value) in along.into_iter().flatten() {
-        // The operator's own credentials are those that count.
-        if !peer.remote.headers.contains_key(&name) {
-            put(&name, &value);
         }
     }
     headers

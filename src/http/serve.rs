@@ -16,7 +16,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::endpoint::{App, router};
 use super::guard::Guard;
-use super::hub::{Hub, LOOK_EVERY, Relay};
+use super::hub::{Hub, LOOK_EVERY, Record, Relay};
 use super::request::Budget;
 use crate::secret::Secret;
 
@@ -94,13 +94,14 @@ impl Server {
     }
 
     /// Serves until `signal` turns to a number other than 0, which it returns. `relay` relays each
-    /// session.
-    pub async fn run(self, relay: Relay, mut signal: watch::Receiver<i32>) -> i32 {
+    /// session; `record` hears of messages that belong to none.
+    pub async fn run(self, relay: Relay, record: Record, mut signal: watch::Receiver<i32>) -> i32 {
         let is_local = self.address.ip().is_loopback();
         let app = Arc::new(App {
             hub: Hub::new(relay, self.serving.max_message, signal.clone()),
             guard: Guard::new(self.serving.token.as_ref(), is_local),
             budget: Budget::new(self.serving.max_message),
+            record,
         });
         let router = router(Arc::clone(&app));
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use tokio::task::JoinSet;
 
 use super::body::one_line;
 use super::lines::Lines;
@@ -38,7 +39,10 @@ pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let mut decoder = Decoder::new(peer.max_message());
     let mut events = Vec::new();
     let mut endpoint = None;
+    let mut waiting: Option<String> = None;
+    let mut posts = JoinSet::new();
     loop {
+        let has_room = waiting.is_none();
         tokio::select! {
             chunk = response.chunk() => {
                 let Ok(Some(chunk)) = chunk else {
@@ -64,33 +68,49 @@ pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                     }
                 }
             }
-            frame = lines.next(), if endpoint.is_some() => {
-                let (Some(frame), Some(url)) = (frame, &endpoint) else {
+            frame = lines.next(), if has_room => {
+                let Some(frame) = frame else {
                     return "closed";
                 };
-                let Frame::Line(range) = frame else {
-                    continue;
-                };
-                let Ok(line) = std::str::from_utf8(lines.line(&range)) else {
-                    continue;
-                };
-                let request = peer.post(url.clone(), line.to_owned());
-                match peer.send(request, Some(TIME)).await {
-                    Ok(response) if response.status().is_success() => {}
-                    Ok(response) => {
-                        tracing::error!("the server answered {} to a message", response.status());
-                        return "did not take a message";
-                    }
-                    Err(error) => {
-                        tracing::error!("{}", error.why());
-                        return match error {
-                            Unsent::Unreachable(_) => "cannot be reached",
-                            Unsent::Late => "did not take a message in time",
-                            Unsent::NoToken(_) => "wants a login",
-                        };
-                    }
+                if let Frame::Line(range) = frame
+                    && let Ok(line) = std::str::from_utf8(lines.line(&range))
+                {
+                    waiting = Some(line.to_owned());
                 }
             }
+            // While a message is on its way the stream is read on: the server may want an answer
+            // before it takes the next one.
+            Some(sent) = posts.join_next(), if !posts.is_empty() => {
+                if let Ok(Err(why)) = sent {
+                    return why;
+                }
+            }
+        }
+        // One after the other: the server may rely on their order.
+        if posts.is_empty()
+            && let (Some(url), Some(line)) = (&endpoint, waiting.take())
+        {
+            posts.spawn(post(Arc::clone(&peer), url.clone(), line));
+        }
+    }
+}
+
+/// Sends a message; an error is why the session ends.
+async fn post(peer: Arc<Peer>, url: Url, line: String) -> Result<(), &'static str> {
+    let request = peer.post(url, line);
+    match peer.send(request, Some(TIME)).await {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => {
+            tracing::error!("the server answered {} to a message", response.status());
+            Err("did not take a message")
+        }
+        Err(error) => {
+            tracing::error!("{}", error.why());
+            Err(match error {
+                Unsent::Unreachable(_) => "cannot be reached",
+                Unsent::Late => "did not take a message in time",
+                Unsent::NoToken(_) => "wants a login",
+            })
         }
     }
 }

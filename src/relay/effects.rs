@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::audit::record::Line;
+use crate::audit::record::{Line, Origin, Timestamp};
 use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::mcp::frame::FrameBuffer;
@@ -36,6 +36,21 @@ pub enum Ledger {
 }
 
 impl Ledger {
+    /// Writes down that a message was turned away before it belonged to any session of ours.
+    ///
+    /// # Errors
+    /// As the log's.
+    pub fn record_refusal(
+        &self,
+        origin: &Origin,
+        reason: &str,
+        now: Now,
+    ) -> Result<(), LedgerError> {
+        let time = Timestamp::new(now.unix_ms);
+        let line = Line::event(&time, origin, "refused", &[("reason", reason)]);
+        self.append(&[line], now)
+    }
+
     fn append(&self, lines: &[Line], now: Now) -> Result<(), LedgerError> {
         match self {
             Ledger::File(file) => locked(file).append(lines, now.elapsed),

@@ -290,6 +290,12 @@ fn headers_that_say_something_else_than_the_body_stop_the_call() {
         );
     }
     assert!(!proxy.has_recorded("tools/call"));
+    // Each leaves its line.
+    let refused = proxy
+        .log()
+        .into_iter()
+        .filter(|line| line["event"] == "refused");
+    assert_eq!(refused.count(), 4);
 }
 
 #[test]

@@ -263,6 +263,7 @@ fn a_bad_url_or_header_is_an_error_that_tells_no_value() {
         r#"{"url":"a/mcp"}"#,
         r#"{"url":"ftp://hunter2/mcp"}"#,
         r#"{"url":"http://"}"#,
+        r#"{"url":"http:a/mcp"}"#,
         r#"{"url":""}"#,
         r#"{"url":7}"#,
         r#"{"url":"http://a","headers":{"A":"hunter2\r\nB: 1"}}"#,

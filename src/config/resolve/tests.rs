@@ -285,6 +285,14 @@ fn what_is_for_http_has_no_effect_over_stdio_and_says_so() {
 }
 
 #[test]
+fn silence_over_http_is_a_no_and_the_operator_hears_that() {
+    let json = r#"{"command":"a","approvalRules":{"timeoutAction":"approve"}}"#;
+    let warnings = resolved(over_http(None), json, &[]).unwrap().warnings;
+    assert!(warnings[0].contains("no effect over HTTP"), "{warnings:?}");
+    assert!(resolved(flags(), json, &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
 fn what_nothing_reads_yet_is_a_warning_once_each() {
     let mut flags = flags();
     flags.layer.without_effect = vec!["--port".to_owned()];
