@@ -24,6 +24,8 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_line};
 use crate::relay::Notes;
 
+/// How far a reader may be behind, in bytes; one message of any size may come on top.
+const MAX_BEHIND: usize = 8 * 1024 * 1024;
 /// How many lines may wait to be written to the relay.
 const QUEUE: usize = 64;
 
@@ -81,8 +83,7 @@ impl Conversation {
             to_relay,
             notes,
             state: Mutex::new(State {
-                // One message of any size, and as much as a slow reader may be behind with.
-                streams: Streams::new(era == Era::Session, max_line.saturating_mul(2)),
+                streams: Streams::new(era == Era::Session, MAX_BEHIND),
                 own: HashMap::new(),
                 lists: HashSet::new(),
                 param_headers: ParamHeaders::default(),

@@ -59,6 +59,7 @@ async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let checked = app.guard.check(
         host,
         text(headers, ORIGIN.as_str()),
+        text(headers, "sec-fetch-site"),
         text(headers, AUTHORIZATION.as_str()),
     );
     match checked {

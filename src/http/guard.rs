@@ -52,7 +52,7 @@ impl Guard {
         self.token.is_some()
     }
 
-    /// Looks at a request's `Host`, `Origin` and `Authorization`. A header that stands there
+    /// Looks at a request's `Host`, `Origin`, `Sec-Fetch-Site` and `Authorization`. A header that stands there
     /// twice, or is no text, counts as an empty one.
     ///
     /// A page in a browser can make its own name resolve to this machine; then `Host` and
@@ -61,6 +61,7 @@ impl Guard {
         &self,
         host: Option<&str>,
         origin: Option<&str>,
+        fetch_site: Option<&str>,
         authorization: Option<&str>,
     ) -> Result<(), TurnedAway> {
         if self.is_local && !host.is_some_and(|host| is_loopback(host_of(host))) {
@@ -77,6 +78,10 @@ impl Guard {
             if !is_ours {
                 return Err(TurnedAway::Origin);
             }
+        }
+        // An image of a page's needs no `Origin` to begin a session at `/sse`.
+        if origin.is_none() && fetch_site == Some("cross-site") {
+            return Err(TurnedAway::Origin);
         }
         let Some(token) = &self.token else {
             return Ok(());
@@ -135,7 +140,7 @@ mod tests {
             "[::1]:8765",
             "127.0.0.2",
         ] {
-            assert_eq!(guard.check(Some(host), None, None), Ok(()), "{host}");
+            assert_eq!(guard.check(Some(host), None, None, None), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
@@ -147,12 +152,12 @@ mod tests {
             "",
         ] {
             assert_eq!(
-                guard.check(Some(host), None, None),
+                guard.check(Some(host), None, None, None),
                 Err(TurnedAway::Host),
                 "{host}"
             );
         }
-        assert_eq!(guard.check(None, None, None), Err(TurnedAway::Host));
+        assert_eq!(guard.check(None, None, None, None), Err(TurnedAway::Host));
     }
 
     #[test]
@@ -163,7 +168,11 @@ mod tests {
             "http://127.0.0.1",
             "https://[::1]:1",
         ] {
-            assert_eq!(guard.check(HERE, Some(origin), None), Ok(()), "{origin}");
+            assert_eq!(
+                guard.check(HERE, Some(origin), None, None),
+                Ok(()),
+                "{origin}"
+            );
         }
         for origin in [
             "http://evil.example",
@@ -174,17 +183,21 @@ mod tests {
             "http://localhost@evil.example",
             "vscode-webview://x",
         ] {
-            let found = guard.check(HERE, Some(origin), None);
+            let found = guard.check(HERE, Some(origin), None, None);
             assert_eq!(found, Err(TurnedAway::Origin), "{origin}");
         }
+        let check = |origin, site| guard.check(HERE, origin, Some(site), None);
+        assert_eq!(check(None, "cross-site"), Err(TurnedAway::Origin));
+        assert_eq!(check(Some("http://localhost:3000"), "cross-site"), Ok(()));
+        assert_eq!(check(None, "none"), Ok(()));
         let open = Guard::new(None, false);
         let host = Some("proxy.example:80");
         assert_eq!(
-            open.check(host, Some("http://proxy.example:80"), None),
+            open.check(host, Some("http://proxy.example:80"), None, None),
             Ok(())
         );
         assert_eq!(
-            open.check(host, Some("http://evil.example"), None),
+            open.check(host, Some("http://evil.example"), None, None),
             Err(TurnedAway::Origin)
         );
     }
@@ -192,7 +205,7 @@ mod tests {
     #[test]
     fn only_the_very_token_lets_in() {
         let guard = Guard::new(Some(&Secret::new("s3cret".into())), false);
-        let check = |value: Option<&str>| guard.check(Some("x"), None, value);
+        let check = |value: Option<&str>| guard.check(Some("x"), None, None, value);
         assert_eq!(check(Some("Bearer s3cret")), Ok(()));
         assert_eq!(check(Some("bearer  s3cret")), Ok(()));
         for value in [

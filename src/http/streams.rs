@@ -181,14 +181,18 @@ impl Streams {
 
     /// Opens the stream for what belongs to no request, in place of the one before.
     pub(super) fn listen(&mut self) -> Result<Reader, Refused> {
-        let before = self.listening.take();
         let reader = self.insert(HashSet::new(), None, true)?;
-        if let Some(before) = before {
-            self.end(before);
-        }
-        self.listening = Some(reader.key);
+        self.listen_on(reader.key);
         self.send_backlog(reader.key);
         Ok(reader)
+    }
+
+    /// One stream listens; the one before has nothing more to say.
+    fn listen_on(&mut self, key: StreamKey) {
+        let before = self.listening.replace(key);
+        if let Some(before) = before.filter(|before| *before != key) {
+            self.end(before);
+        }
     }
 
     fn send_backlog(&mut self, key: StreamKey) {
@@ -260,7 +264,7 @@ impl Streams {
         let is_over = waiting.is_empty() && !stream.listens;
         stream.sender = (!is_over).then_some(sender);
         if stream.listens {
-            self.listening = Some(key);
+            self.listen_on(key);
             self.ended.retain(|ended| *ended != key);
             self.send_backlog(key);
         }

@@ -195,6 +195,16 @@ fn a_new_listener_gets_what_waited_and_the_old_one_ends() {
     streams.keep_for_listener("c".into());
     let (mut again, _) = streams.resume(last).unwrap();
     assert_eq!(read(&mut again).0, ["c"]);
+    // However often clients change from one to another, one is open.
+    for _ in 0..100 {
+        let _ = streams.listen().unwrap();
+        let _ = streams.resume("2-1");
+    }
+    assert!(
+        streams.open.len() <= MAX_STREAMS_KEPT + 1,
+        "{}",
+        streams.open.len()
+    );
 }
 
 #[test]
