@@ -124,6 +124,7 @@ async fn connect(
     human: Human,
 ) -> Result<RunningService<RoleClient, Client>, Failure> {
     let mut proxy = tokio::process::Command::new(build.proxy());
+    build::forget_this_package(proxy.as_std_mut());
     proxy
         .current_dir(REPOSITORY)
         .args(["--upstream", "proxy.example.json", "--audit-log"])

@@ -50,7 +50,9 @@ impl Build {
 
     fn cargo_build(&self, what: &[&str]) -> Result<(), Failure> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
+        let mut command = Command::new(cargo);
+        forget_this_package(&mut command);
+        let status = command
             .arg("build")
             .args(what)
             .current_dir(REPOSITORY)
@@ -61,6 +63,24 @@ impl Build {
             Ok(())
         } else {
             Err(format!("`cargo build {}` failed", what.join(" ")).into())
+        }
+    }
+}
+
+/// Takes out of a command's environment what `cargo run` tells the program that it runs. Build scripts
+/// of some crates look at it, and so a cargo within a cargo would build them, and all behind them,
+/// anew.
+pub(crate) fn forget_this_package(command: &mut Command) {
+    const ONES: [&str; 3] = [
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        "CARGO_PRIMARY_PACKAGE",
+    ];
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let tells = text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_");
+        if tells || ONES.contains(&&*text) {
+            command.env_remove(name);
         }
     }
 }
