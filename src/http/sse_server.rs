@@ -88,7 +88,8 @@ pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         }
         // One after the other: the server may rely on their order.
         if posts.is_empty()
-            && let (Some(url), Some(line)) = (&endpoint, waiting.take())
+            && let Some(url) = &endpoint
+            && let Some(line) = waiting.take()
         {
             posts.spawn(post(Arc::clone(&peer), url.clone(), line));
         }
