@@ -1,5 +1,8 @@
 //! Clients that come by HTTP: sessions, stateless requests, and those that should not come.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -523,4 +526,30 @@ fn clients_of_2024_11_05_have_their_two_endpoints() {
         proxy.log().iter().any(|line| line["event"] == "close")
     });
     assert_eq!(post(call(2, "read")), 404);
+}
+
+// A server of 2024-11-05 says only after a while where messages go.
+#[test]
+fn what_a_client_says_before_an_sse_server_is_ready_is_not_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/sse", listener.local_addr().unwrap());
+    let config = json!({"mcpServers": {"box": {"url": url}}});
+    let mut session = ProxyTest::new().config(config).start();
+    let id = session.request("ping", json!({}));
+    let (mut stream, _) = listener.accept().unwrap();
+    // Whatever the client says is in the proxy by then.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    write!(stream, "{head}event: endpoint\ndata: /message\n\n").unwrap();
+    let (mut post, _) = listener.accept().unwrap();
+    let mut request = vec![0; 4096];
+    let count = post.read(&mut request).unwrap();
+    assert!(request[..count].starts_with(b"POST /message"));
+    write!(post, "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}\n\n"
+    )
+    .unwrap();
+    assert_eq!(session.response(id)["result"], json!({}));
 }
