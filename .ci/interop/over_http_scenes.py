@@ -174,9 +174,11 @@ async def count_and_linger(checks: Checks, setting: Setting, place: Stage, how: 
     async with client(place, how, Human(), logging_callback=on_log, **level) as session:
         counted = await session.call_tool("count", {}, progress_callback=on_progress)
         checks.check(f"{name}: the call ends", not counted.is_error, counted)
-        await until(lambda: len(steps) == len(logs) == 3, 2)
+        # Over stdio nothing says whose a log message is; of clients that share a server, none gets it.
+        told = [] if EACH[how] == MODERN and " to stdio" in name else ["at 1", "at 2", "at 3"]
+        await until(lambda: len(steps) == 3 and len(logs) == len(told), 2)
         checks.equal(f"{name}: its progress arrived", steps, [(n, 3, f"step {n}") for n in (1, 2, 3)])
-        checks.equal(f"{name}: and what it logged", logs, ["at 1", "at 2", "at 3"])
+        checks.equal(f"{name}: and what it logged", logs, told)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, session, "linger", {})
             checks.check(f"{name}: a long call runs", await until(lambda: notes(setting) == ["began"]))
