@@ -272,7 +272,7 @@ impl Starter {
         let target = match (&self.config.server.target, &self.remote) {
             (Target::Command(target), _) => target,
             (Target::Url(_), Some(remote)) => {
-                return remote.start(notes.cloned()).map_err(AppError::System);
+                return Ok(remote.start(notes.cloned()));
             }
             (Target::Url(_), None) => {
                 return Err(AppError::System(io::Error::other("no HTTP client")));

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rmcp::model::ErrorCode;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -23,6 +21,7 @@ use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_line};
 use crate::relay::Notes;
+use crate::transport::{LinkReader, LinkWriter};
 
 /// How far a reader may be behind, in bytes; one message of any size may come on top.
 const MAX_BEHIND: usize = 8 * 1024 * 1024;
@@ -72,8 +71,8 @@ impl Conversation {
     /// read from `from`. Lines are at most `max_line` bytes.
     pub(super) fn begin(
         era: Era,
-        to: UnixStream,
-        from: UnixStream,
+        to: LinkWriter,
+        from: LinkReader,
         notes: Arc<Notes>,
         max_line: usize,
     ) -> Arc<Conversation> {
@@ -243,7 +242,7 @@ impl Conversation {
         *self.over.borrow()
     }
 
-    async fn read_lines(self: Arc<Self>, from: UnixStream, max_line: usize) {
+    async fn read_lines(self: Arc<Self>, from: LinkReader, max_line: usize) {
         let mut lines = Lines::new(from, max_line);
         while let Some(frame) = lines.next().await {
             // The gate sends nothing that is larger than what it may receive, but for what it says
@@ -460,7 +459,7 @@ impl State {
 
 /// Writes whole lines to the relay until nobody has any more, or the conversation is over.
 async fn write_lines(
-    mut to: UnixStream,
+    mut to: LinkWriter,
     mut queue: mpsc::Receiver<(Vec<u8>, Share)>,
     mut over: watch::Receiver<bool>,
 ) {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -143,10 +142,9 @@ impl Hub {
         if *self.signal.borrow() != 0 {
             return Err(NoSession::Ending);
         }
-        let upstream = |error: std::io::Error| NoSession::Upstream(error.to_string());
         let notes = Arc::new(Notes::default());
-        let (to_relay, from_client): (UnixStream, Wire) = link_in().map_err(upstream)?;
-        let (from_relay, to_client) = link_out().map_err(upstream)?;
+        let (to_relay, from_client) = link_in();
+        let (from_relay, to_client) = link_out();
         let ends = ClientEnds {
             from_client,
             to_client,

@@ -2,23 +2,21 @@
 
 use std::ops::Range;
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::UnixStream;
-
 use crate::mcp::frame::{Frame, FrameBuffer};
+use crate::transport::LinkReader;
 
-/// Reads lines from a stream.
+/// Reads lines from a link.
 #[derive(Debug)]
 pub(super) struct Lines {
-    stream: UnixStream,
+    link: LinkReader,
     frames: FrameBuffer,
 }
 
 impl Lines {
     /// Lines of at most `max_line` bytes.
-    pub(super) fn new(stream: UnixStream, max_line: usize) -> Lines {
+    pub(super) fn new(link: LinkReader, max_line: usize) -> Lines {
         Lines {
-            stream,
+            link,
             frames: FrameBuffer::new(max_line),
         }
     }
@@ -31,8 +29,7 @@ impl Lines {
                 return Some(frame);
             }
             self.frames.compact();
-            let read = self.stream.read_buf(self.frames.space()).await;
-            if !read.is_ok_and(|count| count > 0) {
+            if self.link.read(self.frames.space()).await == 0 {
                 return None;
             }
         }

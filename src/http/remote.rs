@@ -4,14 +4,11 @@
 //! What may be sent is decided before it gets here, by the gate.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
@@ -28,7 +25,7 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::{Kind, Line, RequestId, read_line};
 use crate::relay::Notes;
 use crate::secret::Secret;
-use crate::transport::{Upstream, Wire, link_in, link_out};
+use crate::transport::{LinkWriter, Upstream, Wire, link_in, link_out};
 
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -108,12 +105,10 @@ impl Remote {
     }
 
     /// Begins a session: returns the task that speaks to the server, and the wires to and from it.
-    ///
-    /// # Errors
-    /// Where the system has no more descriptors.
-    pub fn start(&self, notes: Option<Arc<Notes>>) -> io::Result<(Upstream, Wire, Wire)> {
-        let (from_relay, to_upstream) = link_out()?;
-        let (to_relay, from_upstream) = link_in()?;
+    #[must_use]
+    pub fn start(&self, notes: Option<Arc<Notes>>) -> (Upstream, Wire, Wire) {
+        let (from_relay, to_upstream) = link_out();
+        let (to_relay, from_upstream) = link_in();
         let (out, queue) = mpsc::channel(QUEUE);
         tokio::spawn(write_lines(to_relay, queue));
         let peer = Arc::new(Peer {
@@ -127,7 +122,7 @@ impl Remote {
             true => tokio::spawn(sse_server::run(peer, lines)),
             false => tokio::spawn(run(peer, lines)),
         };
-        Ok((Upstream::Remote(task), to_upstream, from_upstream))
+        (Upstream::Remote(task), to_upstream, from_upstream)
     }
 }
 
@@ -468,7 +463,7 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
     headers
 }
 
-async fn write_lines(mut to: UnixStream, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write_lines(mut to: LinkWriter, mut queue: mpsc::Receiver<Vec<u8>>) {
     while let Some(line) = queue.recv().await {
         if to.write_all(&line).await.is_err() {
             return;

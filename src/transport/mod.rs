@@ -10,7 +10,7 @@ mod upstream;
 mod wire;
 
 pub use child::{Child, ChildError, Exit, Program};
-pub use link::{link_in, link_out};
+pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use stderr::Stderr;
 pub use upstream::Upstream;
 pub use wire::{Attempt, Wire};

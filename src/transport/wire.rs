@@ -1,4 +1,4 @@
-//! One end of a stdio stream, read and written without blocking.
+//! One end of a stdio stream, or of a link in its place, read and written without blocking.
 //!
 //! What the bytes mean is not known here. This is the one place for what Unix kinds of files
 //! need: pipes, sockets, terminals and plain files all occur as a program's stdin and stdout.
@@ -14,7 +14,9 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A file descriptor and the way to use it without blocking.
+use super::link::{LinkReader, LinkWriter};
+
+/// Where bytes come from or go to, and the way to move them without blocking.
 #[derive(Debug)]
 pub struct Wire {
     how: How,
@@ -29,6 +31,9 @@ enum How {
     Socket(AsyncFd<OwnedFd>),
     /// A plain file or a device that is always ready.
     Always(OwnedFd),
+    /// An end of what stays within this process.
+    LinkOut(LinkWriter),
+    LinkIn(LinkReader),
 }
 
 /// What the pipe that a child's stdout goes to may hold, in bytes; four times the usual.
@@ -112,6 +117,18 @@ impl Wire {
         Wire::polled(nonblocking(fd)?, Interest::READABLE)
     }
 
+    pub(super) fn to_link(end: LinkWriter) -> Wire {
+        Wire {
+            how: How::LinkOut(end),
+        }
+    }
+
+    pub(super) fn from_link(end: LinkReader) -> Wire {
+        Wire {
+            how: How::LinkIn(end),
+        }
+    }
+
     fn polled(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
         let how = match register(fd, interest) {
             Ok(polled) => How::Polled(polled),
@@ -131,7 +148,11 @@ impl Wire {
     pub async fn readable(&self) -> io::Result<()> {
         match &self.how {
             How::Polled(fd) | How::Socket(fd) => fd.readable().await.map(drop),
-            How::Always(_) => Ok(()),
+            How::LinkIn(end) => {
+                end.readable().await;
+                Ok(())
+            }
+            How::Always(_) | How::LinkOut(_) => Ok(()),
         }
     }
 
@@ -142,7 +163,11 @@ impl Wire {
     pub async fn writable(&self) -> io::Result<()> {
         match &self.how {
             How::Polled(fd) | How::Socket(fd) => fd.writable().await.map(drop),
-            How::Always(_) => Ok(()),
+            How::LinkOut(end) => {
+                end.writable().await;
+                Ok(())
+            }
+            How::Always(_) | How::LinkIn(_) => Ok(()),
         }
     }
 
@@ -156,6 +181,8 @@ impl Wire {
                 let mut fds = [PollFd::new(fd.get_ref(), asked)];
                 poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
             }
+            How::LinkIn(end) => end.has_hung_up(),
+            How::LinkOut(end) => end.has_hung_up(),
             How::Always(_) => false,
         }
     }
@@ -177,6 +204,8 @@ impl Wire {
             How::Always(fd) => {
                 uninterrupted(|| rustix::io::read(fd, spare_capacity(buf))).map(Attempt::Done)
             }
+            How::LinkIn(end) => Ok(end.try_read(buf)),
+            How::LinkOut(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -203,6 +232,8 @@ impl Wire {
                 })
             }),
             How::Always(fd) => uninterrupted(|| rustix::io::writev(fd, parts)),
+            How::LinkOut(end) => return end.try_write(parts),
+            How::LinkIn(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         not_ready_or(written)
     }
