@@ -18,6 +18,7 @@ use super::endpoint::{EVENT_STREAM, Failed};
 use super::sse::{KEEP_ALIVE, encode};
 use super::streams::{Delivery, Reader};
 use crate::mcp::json::raw_member;
+use crate::mcp::message::peek_result_id;
 use crate::relay::Reply;
 
 /// How long an answer may take before its response begins as a stream of events.
@@ -139,8 +140,11 @@ pub(super) fn stream(mut open: OpenStream) -> Response {
 
 /// SPEC 2026-07-28: which status goes with which error.
 fn status_of(line: &[u8], is_incomplete: bool) -> StatusCode {
+    // Results are large, and most say so at their ends.
+    if peek_result_id(line).is_some() {
+        return StatusCode::OK;
+    }
     let text = std::str::from_utf8(line).unwrap_or_default();
-    // Results are large, and say so in front.
     let code = raw_member(text, &["error", "code"]);
     match code.and_then(|code| code.parse::<i64>().ok()) {
         Some(-32_601) => StatusCode::NOT_FOUND,

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rmcp::model::ErrorCode;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lines::Lines;
 use super::param_headers::ParamHeaders;
 use super::request::Share;
-use super::rewrite::{self, Own};
+use super::rewrite::{self, Own, Tokens};
 use super::streams::{Reader, Refused, StreamKey, Streams};
 use crate::mcp::error::{cancelled_notification, error_response};
 use crate::mcp::frame::Frame;
@@ -25,8 +25,6 @@ use crate::transport::{LinkReader, LinkWriter};
 
 /// How far a reader may be behind, in bytes; one message of any size may come on top.
 const MAX_BEHIND: usize = 8 * 1024 * 1024;
-/// How many lines may wait to be written to the relay.
-const QUEUE: usize = 64;
 
 /// Who speaks in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub(super) enum Era {
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) era: Era,
-    to_relay: mpsc::Sender<(Vec<u8>, Share)>,
+    to_relay: Arc<LinkWriter>,
     pub(super) notes: Arc<Notes>,
     state: Mutex<State>,
     over: watch::Sender<bool>,
@@ -54,6 +52,7 @@ struct State {
     streams: Streams,
     /// What stateless clients call the requests that wait, by our id.
     own: HashMap<u64, Own>,
+    tokens: Tokens,
     /// Which of them ask for the tool list.
     lists: HashSet<u64>,
     /// What the lists say of headers.
@@ -68,22 +67,23 @@ pub(super) struct Over;
 
 impl Conversation {
     /// Begins a conversation over a link: what is written to `to` the relay reads, what it says is
-    /// read from `from`. Lines are at most `max_line` bytes.
+    /// read from `from`. Lines are at most `max_line` bytes; `seed` is random.
     pub(super) fn begin(
         era: Era,
         to: LinkWriter,
         from: LinkReader,
         notes: Arc<Notes>,
         max_line: usize,
+        seed: [u8; 32],
     ) -> Arc<Conversation> {
-        let (to_relay, queue) = mpsc::channel(QUEUE);
         let conversation = Arc::new(Conversation {
             era,
-            to_relay,
+            to_relay: Arc::new(to),
             notes,
             state: Mutex::new(State {
                 streams: Streams::new(era == Era::Session, MAX_BEHIND),
                 own: HashMap::new(),
+                tokens: Tokens::new(seed),
                 lists: HashSet::new(),
                 param_headers: ParamHeaders::default(),
                 next_id: 0,
@@ -91,19 +91,15 @@ impl Conversation {
             }),
             over: watch::Sender::new(false),
         });
-        tokio::spawn(write_lines(to, queue, conversation.over.subscribe()));
         tokio::spawn(Arc::clone(&conversation).read_lines(from, max_line));
         tokio::spawn(Arc::clone(&conversation).mirror_breaks());
         conversation
     }
 
-    /// Hands a line to the relay, with the share of memory that it takes. May be cancelled; the line
-    /// then is handed over whole or not at all.
-    pub(super) async fn send(&self, line: &str, share: Share) -> Result<(), Over> {
-        let mut bytes = Vec::with_capacity(line.len() + 1);
-        bytes.extend_from_slice(line.as_bytes());
-        bytes.push(b'\n');
-        let sent = self.to_relay.send((bytes, share)).await;
+    /// Hands a line to the relay, for which `_share` of the memory is set aside until then. May be
+    /// cancelled; the line then is handed over whole or not at all.
+    pub(super) async fn send(&self, line: &str, _share: Share) -> Result<(), Over> {
+        let sent = self.to_relay.send_line(line).await;
         sent.map_err(|_| Over)
     }
 
@@ -128,7 +124,7 @@ impl Conversation {
         self.is_open()?;
         state.next_id += 1;
         let number = state.next_id;
-        let Some((line, own)) = rewrite::request(line, number) else {
+        let Some((line, own)) = rewrite::request(line, number, &state.tokens) else {
             return Err(Refused::Gone);
         };
         let id = RequestId::Integer(number as i64);
@@ -195,20 +191,17 @@ impl Conversation {
                 if let RequestId::Integer(number) = id {
                     state.forget(number as u64);
                 }
-                let mut line = cancelled_notification(&id, "the client closed the response stream");
-                line.push('\n');
-                self.send_soon(line.into_bytes());
+                let why = "the client closed the response stream";
+                self.send_soon(cancelled_notification(&id, why));
             }
         }
     }
 
-    fn send_soon(&self, line: Vec<u8>) {
-        if let Err(mpsc::error::TrySendError::Full(line)) = self.to_relay.try_send((line, None)) {
-            let to_relay = self.to_relay.clone();
-            tokio::spawn(async move {
-                // A relay that is gone has cancelled everything.
-                let _ = to_relay.send(line).await;
-            });
+    /// A relay that is gone needs nothing more.
+    fn send_soon(&self, line: String) {
+        if let Ok(false) = self.to_relay.try_send_line(&line) {
+            let to_relay = Arc::clone(&self.to_relay);
+            tokio::spawn(async move { to_relay.send_line(&line).await });
         }
     }
 
@@ -225,6 +218,7 @@ impl Conversation {
 
     /// Ends it from our side: for the relay the client has closed.
     pub(super) fn close(&self) {
+        self.to_relay.close();
         self.over.send_replace(true);
     }
 
@@ -291,19 +285,13 @@ impl Conversation {
 
     /// Finds a line's stream.
     fn dispatch(&self, line: Bytes) {
-        if let Some(id) = peek_result_id(&line)
-            && self.era == Era::Session
-        {
+        if let Some(id) = peek_result_id(&line) {
             return self.answer(&id, line);
         }
         let Ok(text) = std::str::from_utf8(&line) else {
             return;
         };
         let Ok(Line::Message(message)) = read_line(text) else {
-            // The relay passes on a result that only lenient readers can read.
-            if let Some(id) = peek_result_id(&line) {
-                self.answer(&id, line);
-            }
             return;
         };
         match (&message.kind, &message.id) {
@@ -376,9 +364,7 @@ impl Conversation {
     /// ask, of several?
     fn refuse_question(&self, id: &RequestId) {
         let why = "stateless clients cannot be asked".to_owned();
-        let mut line = error_response(Some(id), ErrorCode::METHOD_NOT_FOUND, why);
-        line.push('\n');
-        self.send_soon(line.into_bytes());
+        self.send_soon(error_response(Some(id), ErrorCode::METHOD_NOT_FOUND, why));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -444,39 +430,15 @@ impl State {
             // The stream that it came on says more than it does itself.
             Some(RequestId::Integer(number)) => Some(*number as u64),
             Some(_) => None,
-            None => rewrite::subject(method, text),
+            None => rewrite::subject(method, text, &self.tokens),
         };
         let Some(number) = number else {
             return;
         };
         let key = self.streams.of_request(&RequestId::Integer(number as i64));
         if let (Some(key), Some(own)) = (key, self.own.get(&number)) {
-            let line = rewrite::notification(text, number, own).unwrap_or(line);
+            let line = rewrite::notification(text, number, &self.tokens, own).unwrap_or(line);
             self.streams.deliver(key, line);
-        }
-    }
-}
-
-/// Writes whole lines to the relay until nobody has any more, or the conversation is over.
-async fn write_lines(
-    mut to: LinkWriter,
-    mut queue: mpsc::Receiver<(Vec<u8>, Share)>,
-    mut over: watch::Receiver<bool>,
-) {
-    loop {
-        let line = tokio::select! {
-            line = queue.recv() => line,
-            _ = over.wait_for(|over| *over) => None,
-        };
-        let Some((line, _share)) = line else {
-            return;
-        };
-        let written = tokio::select! {
-            written = to.write_all(&line) => written.is_ok(),
-            _ = over.wait_for(|over| *over) => false,
-        };
-        if !written {
-            return;
         }
     }
 }

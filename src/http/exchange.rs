@@ -13,7 +13,7 @@ use super::remote::Peer;
 use super::sse::Decoder;
 use crate::mcp::error::error_response;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Line, RequestId, read_line};
+use crate::mcp::message::{Line, RequestId, peek_result_id, read_line};
 use crate::relay::{Reply, with_causes};
 
 /// How long the server has to accept what it need not answer.
@@ -143,7 +143,7 @@ pub(super) async fn listen(peer: Arc<Peer>) {
                     for event in found.drain(..) {
                         failures = 0;
                         if let Some(line) = last.note(event) {
-                            peer.tell(line).await;
+                            peer.tell(&line).await;
                         }
                     }
                 }
@@ -226,7 +226,7 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
                     continue;
                 };
                 let is_answer = answers(&line, &asked.id);
-                one_told(peer, asked, line, session).await;
+                one_told(peer, asked, &line, is_answer, session).await;
                 if is_answer {
                     return;
                 }
@@ -262,12 +262,14 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
 /// Hands over the body of a response: one message, or a batch of them.
 async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
     match one_line(body) {
-        Ok(line) if answers(&line, &asked.id) => one_told(peer, asked, line, session).await,
+        Ok(line) if answers(&line, &asked.id) => {
+            one_told(peer, asked, &line, true, session).await;
+        }
         Ok(line) => {
             // A batch holds the answer, or nothing does.
             let is_answered = answered_in_batch(&line, &asked.id);
             if !line.is_empty() {
-                one_told(peer, asked, line, session).await;
+                one_told(peer, asked, &line, false, session).await;
             }
             if !is_answered {
                 let why = "the server's response holds no answer to the request";
@@ -281,11 +283,17 @@ async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderVa
     }
 }
 
-async fn one_told(peer: &Peer, asked: &Asked, line: String, session: Option<&HeaderValue>) {
-    if answers(&line, &asked.id) {
+async fn one_told(
+    peer: &Peer,
+    asked: &Asked,
+    line: &str,
+    is_answer: bool,
+    session: Option<&HeaderValue>,
+) {
+    if is_answer {
         match asked.method.as_str() {
-            "initialize" if !asked.is_stateless => peer.begun(session, &line),
-            "tools/list" => peer.learn_tools(&line),
+            "initialize" if !asked.is_stateless => peer.begun(session, line),
+            "tools/list" => peer.learn_tools(line),
             _ => {}
         }
     } else if let Some(notes) = &peer.notes {
@@ -304,6 +312,9 @@ fn answered_in_batch(line: &str, id: &RequestId) -> bool {
 
 /// Whether a message is the response to a request.
 fn answers(line: &str, id: &RequestId) -> bool {
+    if let Some(found) = peek_result_id(line.as_bytes()) {
+        return found == *id;
+    }
     let has = |key| raw_member(line, &[key]).is_some();
     let found = raw_member(line, &["id"]).and_then(RequestId::from_json);
     found.as_ref() == Some(id) && !has("method")
@@ -340,7 +351,7 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) {
         };
         notes.leave_reply(asked.id.clone(), reply);
     }
-    peer.tell(line).await;
+    peer.tell(&line).await;
 }
 
 async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {

@@ -72,6 +72,11 @@ struct Inner {
     tasks: JoinSet<()>,
 }
 
+/// Nothing that could be guessed may begin.
+fn random() -> Result<[u8; 32], NoSession> {
+    random_seed().map_err(|error| NoSession::Upstream(error.to_string()))
+}
+
 impl Hub {
     pub(super) fn new(relay: Relay, max_line: usize, signal: watch::Receiver<i32>) -> Hub {
         Hub {
@@ -86,8 +91,7 @@ impl Hub {
     pub(super) fn begin(&self, era: Era) -> Result<(String, Arc<Conversation>), NoSession> {
         let mut inner = self.inner();
         self.make_room(&mut inner)?;
-        let name = random_seed().map_err(|error| NoSession::Upstream(error.to_string()))?;
-        let name: String = name
+        let name: String = random()?
             .iter()
             .take(16)
             .map(|byte| format!("{byte:02x}"))
@@ -142,6 +146,7 @@ impl Hub {
         if *self.signal.borrow() != 0 {
             return Err(NoSession::Ending);
         }
+        let seed = random()?;
         let notes = Arc::new(Notes::default());
         let (to_relay, from_client) = link_in();
         let (from_relay, to_client) = link_out();
@@ -157,7 +162,7 @@ impl Hub {
         // adds a little.
         let max_line = self.max_line.saturating_add(64 * 1024);
         Ok(Conversation::begin(
-            era, to_relay, from_relay, notes, max_line,
+            era, to_relay, from_relay, notes, max_line, seed,
         ))
     }
 

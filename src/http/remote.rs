@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -31,8 +30,6 @@ use crate::transport::{LinkWriter, Upstream, Wire, link_in, link_out};
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How many redirects are followed, none of them to another origin.
 const MAX_REDIRECTS: usize = 5;
-/// How many lines may wait for the relay to read them.
-const QUEUE: usize = 64;
 /// How many tokens a request is sent with beyond the first: found, refreshed, from a login.
 const MAX_RENEWALS: usize = 3;
 /// How long the server has to hear that its session ends.
@@ -109,12 +106,10 @@ impl Remote {
     pub fn start(&self, notes: Option<Arc<Notes>>) -> (Upstream, Wire, Wire) {
         let (from_relay, to_upstream) = link_out();
         let (to_relay, from_upstream) = link_in();
-        let (out, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(write_lines(to_relay, queue));
         let peer = Arc::new(Peer {
             remote: self.clone(),
             notes,
-            out,
+            to_relay,
             state: Mutex::default(),
         });
         let lines = Lines::new(from_relay, self.max_message.saturating_mul(2));
@@ -131,8 +126,7 @@ impl Remote {
 pub(super) struct Peer {
     pub(super) remote: Remote,
     pub(super) notes: Option<Arc<Notes>>,
-    /// Lines for the relay, newline included.
-    out: mpsc::Sender<Vec<u8>>,
+    to_relay: LinkWriter,
     state: Mutex<State>,
 }
 
@@ -276,15 +270,14 @@ impl Peer {
     }
 
     /// Hands a line to the relay. The relay that is gone needs none.
-    pub(super) async fn tell(&self, mut line: String) {
-        line.push('\n');
-        let _ = self.out.send(line.into_bytes()).await;
+    pub(super) async fn tell(&self, line: &str) {
+        let _ = self.to_relay.send_line(line).await;
     }
 
     /// Answers a request in the server's place.
     pub(super) async fn fail(&self, id: &RequestId, why: String) {
         let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
-        self.tell(error_response(Some(id), code, why)).await;
+        self.tell(&error_response(Some(id), code, why)).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -461,12 +454,4 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
         }
     }
     headers
-}
-
-async fn write_lines(mut to: LinkWriter, mut queue: mpsc::Receiver<Vec<u8>>) {
-    while let Some(line) = queue.recv().await {
-        if to.write_all(&line).await.is_err() {
-            return;
-        }
-    }
 }

@@ -6,8 +6,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use crate::mcp::json::raw_member;
+use crate::mcp::message::peek_result;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
@@ -19,13 +21,45 @@ pub(super) struct Own {
     token: Option<String>,
 }
 
+/// Makes progress tokens for the requests of clients that share a server.
+///
+/// One that another client could guess would let it have progress told to that client: a server may
+/// find a token where we find none.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    key: [u8; 32],
+}
+
+impl Tokens {
+    /// `key` is random and nobody else's.
+    pub(super) fn new(key: [u8; 32]) -> Tokens {
+        Tokens { key }
+    }
+
+    /// The token of a request, as JSON.
+    fn of(&self, number: u64) -> String {
+        let seal = blake3::keyed_hash(&self.key, &number.to_be_bytes()).to_hex();
+        format!("\"{number}-{}\"", seal.get(..32).unwrap_or_default())
+    }
+
+    /// The request of a token, if we have made it.
+    fn number(&self, token: &str) -> Option<u64> {
+        let number = token.strip_prefix('"')?.split('-').next()?.parse().ok()?;
+        (self.of(number) == token).then_some(number)
+    }
+}
+
 /// A request under another id, and what the client calls it. `None` for what has no id.
-pub(super) fn request(line: &str, id: u64) -> Option<(String, Own)> {
+pub(super) fn request(line: &str, number: u64, tokens: &Tokens) -> Option<(String, Own)> {
     let own_id = raw_member(line, &["id"])?;
     let token = raw_member(line, TOKEN);
-    let id = id.to_string();
+    let (id, our_token);
+    id = number.to_string();
     let mut edits = vec![(own_id, &*id)];
-    edits.extend(token.map(|token| (token, &*id)));
+    if let Some(token) = token {
+        our_token = tokens.of(number);
+        edits.push((token, &our_token));
+    }
     let own = Own {
         id: own_id.to_owned(),
         token: token.map(str::to_owned),
@@ -36,16 +70,23 @@ pub(super) fn request(line: &str, id: u64) -> Option<(String, Own)> {
 /// The response to a request, as its client knows it.
 pub(super) fn response(line: &str, own: &Own) -> String {
     let mut edits = Vec::new();
-    edits.extend(raw_member(line, &["id"]).map(|id| (id, &*own.id)));
-    let subscription = raw_member(line, &["result", "_meta", SUBSCRIPTION]);
-    edits.extend(subscription.map(|id| (id, &*own.id)));
+    let id = peek_result(line.as_bytes()).and_then(|(_, place)| line.get(place));
+    let id = id.or_else(|| raw_member(line, &["id"]));
+    edits.extend(id.map(|id| (id, &*own.id)));
+    // Few results have one, and many are large. An escaped name would be an odd server's.
+    if memmem::find(line.as_bytes(), SUBSCRIPTION.as_bytes()).is_some() {
+        let subscription = raw_member(line, &["result", "_meta", SUBSCRIPTION]);
+        edits.extend(subscription.map(|id| (id, &*own.id)));
+    }
     spliced(line, &edits)
 }
 
 /// The id of the request that a notification is about, as it stands there.
-pub(super) fn subject(method: &str, line: &str) -> Option<u64> {
+pub(super) fn subject(method: &str, line: &str, tokens: &Tokens) -> Option<u64> {
     let path: &[&str] = match method {
-        "notifications/progress" => &["params", "progressToken"],
+        "notifications/progress" => {
+            return tokens.number(raw_member(line, &["params", "progressToken"])?);
+        }
         "notifications/cancelled" => &["params", "requestId"],
         _ => &["params", "_meta", SUBSCRIPTION],
     };
@@ -54,10 +95,11 @@ pub(super) fn subject(method: &str, line: &str) -> Option<u64> {
 
 /// A notification about a request, as the request's client knows it; `None` where it names no
 /// request. `number` is the id that the request was sent under.
-pub(super) fn notification(line: &str, number: u64, own: &Own) -> Option<Bytes> {
+pub(super) fn notification(line: &str, number: u64, tokens: &Tokens, own: &Own) -> Option<Bytes> {
     let is_it = |found: &&str| found.parse() == Ok(number);
     let mut edits = Vec::new();
-    let token = raw_member(line, &["params", "progressToken"]).filter(is_it);
+    let token = raw_member(line, &["params", "progressToken"]);
+    let token = token.filter(|token| tokens.number(token) == Some(number));
     if let (Some(found), Some(token)) = (token, &own.token) {
         edits.push((found, &**token));
     }
@@ -102,10 +144,13 @@ mod tests {
     #[test]
     fn a_request_goes_under_another_id_and_comes_back_under_its_own() {
         let line = r#"{"jsonrpc":"2.0","id":"é\"1", "method":"tools/call","params":{"id":9,"name":"a","_meta":{"progressToken":"t","x":1.0}}}"#;
-        let (sent, own) = request(line, 42).unwrap();
+        let tokens = Tokens::new([7; 32]);
+        let (sent, own) = request(line, 42, &tokens).unwrap();
+        let token = raw_member(&sent, TOKEN).unwrap();
+        assert!(token.len() > 32, "{token}");
         assert_eq!(
-            sent,
-            r#"{"jsonrpc":"2.0","id":42, "method":"tools/call","params":{"id":9,"name":"a","_meta":{"progressToken":42,"x":1.0}}}"#
+            sent.replace(token, "OURS"),
+            r#"{"jsonrpc":"2.0","id":42, "method":"tools/call","params":{"id":9,"name":"a","_meta":{"progressToken":OURS,"x":1.0}}}"#
         );
         assert_eq!(
             response(
@@ -114,27 +159,42 @@ mod tests {
             ),
             r#"{"result":{"id":42,"_meta":{"io.modelcontextprotocol/subscriptionId":"é\"1"}},"id":"é\"1"}"#
         );
-        let progress =
-            r#"{"method":"notifications/progress","params":{"progressToken":42,"progress":1}}"#;
-        assert_eq!(subject("notifications/progress", progress), Some(42));
+        for line in [
+            r#"{"jsonrpc":"2.0","id":42,"result":{"id":42}}"#,
+            r#"{"result":{"id":42},"jsonrpc":"2.0","id":42}"#,
+        ] {
+            let told = response(line, &own);
+            assert_eq!(raw_member(&told, &["id"]), Some(r#""é\"1""#));
+            assert_eq!(raw_member(&told, &["result", "id"]), Some("42"));
+        }
+        let progress = format!(
+            r#"{{"method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+        );
         assert_eq!(
-            &*notification(progress, 42, &own).unwrap(),
+            subject("notifications/progress", &progress, &tokens),
+            Some(42)
+        );
+        assert_eq!(
+            &*notification(&progress, 42, &tokens, &own).unwrap(),
             br#"{"method":"notifications/progress","params":{"progressToken":"t","progress":1}}"#
         );
         let updated = r#"{"method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":42}}}"#;
-        assert_eq!(subject("notifications/x", updated), Some(42));
-        let told = notification(updated, 42, &own).unwrap();
+        assert_eq!(subject("notifications/x", updated, &tokens), Some(42));
+        let told = notification(updated, 42, &tokens, &own).unwrap();
         assert!(
             std::str::from_utf8(&told)
                 .unwrap()
                 .contains(r#"subscriptionId":"é\"1""#)
         );
         // What names another request is not made to name this one.
-        assert_eq!(notification(updated, 41, &own), None);
+        assert_eq!(notification(updated, 41, &tokens, &own), None);
     }
 
     #[test]
     fn what_is_about_nothing_of_ours_is_left_alone() {
+        let tokens = Tokens::new([7; 32]);
+        let of_another_key = Tokens::new([8; 32]).of(42);
+        let forged = format!(r#"{{"params":{{"progressToken":{of_another_key}}}}}"#);
         for (method, line) in [
             (
                 "notifications/message",
@@ -144,9 +204,14 @@ mod tests {
                 "notifications/progress",
                 r#"{"params":{"progressToken":"42"}}"#,
             ),
+            (
+                "notifications/progress",
+                r#"{"params":{"progressToken":42}}"#,
+            ),
+            ("notifications/progress", &forged),
             ("notifications/progress", "[]"),
         ] {
-            assert_eq!(subject(method, line), None);
+            assert_eq!(subject(method, line, &tokens), None);
         }
     }
 }

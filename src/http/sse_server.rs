@@ -60,7 +60,7 @@ pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                             }
                         }
                         "message" => match one_line(&event.data) {
-                            Ok(line) if !line.is_empty() => peer.tell(line).await,
+                            Ok(line) if !line.is_empty() => peer.tell(&line).await,
                             Ok(_) => {}
                             Err(why) => tracing::warn!("the server sent an event that is no message: {why}"),
                         },

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use super::json::{JsonError, Reader, Text, Value, write_string};
 use super::lenient::{folds_to_one_of, shown_key};
@@ -382,6 +383,10 @@ fn once(seen_before: bool) -> Result<(), JsonError> {
     }
 }
 
+/// What stands before the id, in the two orders.
+const ID_FIRST: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+const ID_LAST: &[u8] = br#","jsonrpc":"2.0","id":"#;
+
 /// The id of a result, read from the ends of a line only, in the two orders of members that
 /// servers write: `jsonrpc`, `id`, `result` and `result`, `jsonrpc`, `id`.
 ///
@@ -390,32 +395,41 @@ fn once(seen_before: bool) -> Result<(), JsonError> {
 /// more power over its client by this than by sending any other line.
 #[must_use]
 pub fn peek_result_id(line: &[u8]) -> Option<RequestId> {
-    let line = line.strip_suffix(b"}")?;
-    let token = if let Some(rest) = line.strip_prefix(br#"{"jsonrpc":"2.0","id":"#) {
+    peek_result(line).map(|(id, _)| id)
+}
+
+/// The same, and where in the line the id stands.
+#[must_use]
+pub fn peek_result(line: &[u8]) -> Option<(RequestId, Range<usize>)> {
+    let inner = line.strip_suffix(b"}")?;
+    let (start, token) = if let Some(rest) = inner.strip_prefix(ID_FIRST) {
         let end = memchr::memchr(b',', rest.get(..MAX_PEEKED_ID.min(rest.len()))?)?;
         let (token, rest) = rest.split_at_checked(end)?;
-        rest.starts_with(br#","result":"#).then_some(token)?
-    } else if line.starts_with(br#"{"result":"#) {
-        let start = line.len().saturating_sub(MAX_PEEKED_ID);
-        let tail = line.get(start..)?;
-        let at = memchr::memmem::rfind(tail, br#","jsonrpc":"2.0","id":"#)?;
-        tail.get(at + br#","jsonrpc":"2.0","id":"#.len()..)?
+        let is_result = rest.starts_with(br#","result":"#);
+        (ID_FIRST.len(), is_result.then_some(token)?)
+    } else if inner.starts_with(br#"{"result":"#) {
+        let tail_start = inner.len().saturating_sub(MAX_PEEKED_ID);
+        let at = memchr::memmem::rfind(inner.get(tail_start..)?, ID_LAST)?;
+        let start = tail_start + at + ID_LAST.len();
+        (start, inner.get(start..)?)
     } else {
         return None;
     };
+    let place = start..start + token.len();
     let token = std::str::from_utf8(token).ok()?;
     // Only ids that cannot hold a comma or an escape: digits, or a plain quoted word.
     let word = token
         .strip_prefix('"')
         .and_then(|token| token.strip_suffix('"'));
-    match word {
-        Some(word) if word.bytes().all(is_plain_id_byte) => Some(RequestId::Text(word.into())),
-        Some(_) => None,
+    let id = match word {
+        Some(word) if word.bytes().all(is_plain_id_byte) => RequestId::Text(word.into()),
+        Some(_) => return None,
         None if token.bytes().all(|b| b.is_ascii_digit()) => {
-            token.parse().ok().map(RequestId::Integer)
+            RequestId::Integer(token.parse().ok()?)
         }
-        None => None,
-    }
+        None => return None,
+    };
+    Some((id, place))
 }
 
 /// The id of a message of which only both ends are left, as far as it stands there: peers

@@ -5,11 +5,10 @@
 //! a pair of sockets would cost some five microseconds a message.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 
+use tokio::sync::Notify;
 use tokio::task::coop::cooperative;
 
 use super::wire::{Attempt, Wire};
@@ -38,7 +37,7 @@ fn link() -> (LinkWriter, LinkReader) {
     (LinkWriter(Arc::clone(&shared)), LinkReader(shared))
 }
 
-/// The end of a link that is read. Dropping it closes the link.
+/// The end of a link that is read, by one task. Dropping it closes the link.
 #[derive(Debug)]
 pub struct LinkReader(Arc<Shared>);
 
@@ -48,60 +47,66 @@ pub struct LinkReader(Arc<Shared>);
 pub struct LinkWriter(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// Says that there may be bytes, or the end.
+    filled: Notify,
+    /// Says that there may be room, to one who waits; who still finds some says it on.
+    drained: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
     bytes: VecDeque<u8>,
     is_closed: bool,
-    /// Who waits for bytes, and who for room. An end is one task's, so there is one of each.
-    reader: Option<Waker>,
-    writer: Option<Waker>,
 }
 
 impl LinkReader {
     /// Waits until there is something to read, or the end of it. May be cancelled.
     pub async fn readable(&self) {
-        cooperative(poll_fn(|context| self.0.poll(context, State::poll_bytes))).await;
+        while !self.0.state().is_readable() {
+            self.0.filled.notified().await;
+        }
     }
 
     /// Appends what is there to `buf`, at most its spare capacity; `Done(0)` is the end.
     pub fn try_read(&self, buf: &mut Vec<u8>) -> Attempt {
         let mut state = self.0.state();
-        if state.bytes.is_empty() {
-            return match state.is_closed {
-                true => Attempt::Done(0),
-                false => Attempt::NotReady,
-            };
+        if !state.is_readable() {
+            return Attempt::NotReady;
         }
-        let mut read = 0;
         let count = state.bytes.len().min(buf.capacity() - buf.len());
+        let mut read = 0;
         let (front, back) = state.bytes.as_slices();
         for part in [front, back] {
-            let room = count.saturating_sub(read);
-            let part = part.get(..room).unwrap_or(part);
+            let part = part.get(..count - read).unwrap_or(part);
             buf.extend_from_slice(part);
             read += part.len();
         }
+        let was_full = !state.has_room();
         state.bytes.drain(..count);
         if state.bytes.is_empty() && state.bytes.capacity() > KEPT {
             state.bytes = VecDeque::new();
         }
-        let writer = state.writer.take();
-        drop(state);
-        wake(writer);
+        if was_full && state.has_room() {
+            self.0.drained.notify_one();
+        }
         Attempt::Done(count)
     }
 
     /// Waits for bytes and appends them to `buf`, at most its spare capacity, which is not to be
     /// none; returns how many, 0 at the end. May be cancelled: nothing is lost then.
     pub async fn read(&mut self, buf: &mut Vec<u8>) -> usize {
-        loop {
-            match self.try_read(buf) {
-                Attempt::Done(count) => return count,
-                Attempt::NotReady => self.readable().await,
+        // A task whose link never empties must let others run, too.
+        cooperative(async {
+            loop {
+                match self.try_read(buf) {
+                    Attempt::Done(count) => return count,
+                    Attempt::NotReady => self.readable().await,
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Whether nothing more will be written.
@@ -114,7 +119,9 @@ impl LinkReader {
 impl LinkWriter {
     /// Waits until there is room, or nobody reads any more. May be cancelled.
     pub async fn writable(&self) {
-        cooperative(poll_fn(|context| self.0.poll(context, State::poll_room))).await;
+        while !self.0.state().is_writable() {
+            self.0.drained.notified().await;
+        }
     }
 
     /// Writes what there is room for of `parts`, in order.
@@ -128,7 +135,7 @@ impl LinkWriter {
         }
         let mut written = 0;
         for part in parts {
-            let room = CAPACITY - state.bytes.len();
+            let room = CAPACITY.saturating_sub(state.bytes.len());
             let part = part.get(..room).unwrap_or(part);
             state.bytes.extend(part);
             written += part.len();
@@ -136,24 +143,47 @@ impl LinkWriter {
         if written == 0 && parts.iter().any(|part| !part.is_empty()) {
             return Ok(Attempt::NotReady);
         }
-        let reader = state.reader.take();
-        drop(state);
-        wake(reader);
+        self.0.filled.notify_one();
         Ok(Attempt::Done(written))
     }
 
-    /// Writes all of `bytes`. Where it is cancelled, only part of them may have been written.
+    /// Writes a line and its newline, whole, as soon as there is any room; several tasks may
+    /// do so. May be cancelled: nothing is written then.
     ///
     /// # Errors
     /// `BrokenPipe` where nobody reads any more.
-    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.try_write(&[IoSlice::new(bytes)])? {
-                Attempt::Done(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Attempt::NotReady => self.writable().await,
-            }
+    pub async fn send_line(&self, line: &str) -> io::Result<()> {
+        while !self.try_send_line(line)? {
+            self.0.drained.notified().await;
         }
         Ok(())
+    }
+
+    /// The same at once; false where there is no room.
+    ///
+    /// # Errors
+    /// As [`LinkWriter::send_line`].
+    pub fn try_send_line(&self, line: &str) -> io::Result<bool> {
+        let mut state = self.0.state();
+        if state.is_closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if !state.has_room() {
+            return Ok(false);
+        }
+        state.bytes.reserve(line.len() + 1);
+        state.bytes.extend(line.as_bytes());
+        state.bytes.push_back(b'\n');
+        self.0.filled.notify_one();
+        if state.has_room() {
+            self.0.drained.notify_one();
+        }
+        Ok(true)
+    }
+
+    /// Ends what can be written; what waits can still be read.
+    pub fn close(&self) {
+        self.0.close();
     }
 
     /// Whether nobody reads any more.
@@ -165,11 +195,9 @@ impl LinkWriter {
 
 impl Drop for LinkReader {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        // Nobody will read it.
-        state.bytes = VecDeque::new();
-        drop(state);
         self.0.close();
+        // Nobody will read it.
+        self.0.state().bytes = VecDeque::new();
     }
 }
 
@@ -180,55 +208,31 @@ impl Drop for LinkWriter {
 }
 
 impl Shared {
-    fn poll(
-        &self,
-        context: &mut Context<'_>,
-        poll: impl FnOnce(&mut State, &mut Context<'_>) -> Poll<()>,
-    ) -> Poll<()> {
-        poll(&mut self.state(), context)
-    }
-
     fn close(&self) {
-        let mut state = self.state();
-        state.is_closed = true;
-        let waiting = [state.reader.take(), state.writer.take()];
-        drop(state);
-        waiting.into_iter().for_each(wake);
+        self.state().is_closed = true;
+        for waits in [&self.filled, &self.drained] {
+            waits.notify_waiters();
+            // For who is about to wait.
+            waits.notify_one();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.bytes.is_empty() || self.is_closed {
-            return Poll::Ready(());
-        }
-        remember(&mut self.reader, context);
-        Poll::Pending
+    fn is_readable(&self) -> bool {
+        !self.bytes.is_empty() || self.is_closed
     }
 
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.bytes.len() < CAPACITY || self.is_closed {
-            return Poll::Ready(());
-        }
-        remember(&mut self.writer, context);
-        Poll::Pending
+    fn is_writable(&self) -> bool {
+        self.has_room() || self.is_closed
     }
-}
 
-fn remember(waiting: &mut Option<Waker>, context: &mut Context<'_>) {
-    match waiting {
-        Some(waker) => waker.clone_from(context.waker()),
-        None => *waiting = Some(context.waker().clone()),
-    }
-}
-
-fn wake(waiting: Option<Waker>) {
-    if let Some(waker) = waiting {
-        waker.wake();
+    fn has_room(&self) -> bool {
+        self.bytes.len() < CAPACITY
     }
 }
 
@@ -239,8 +243,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_written_is_read_and_then_the_end() {
-        let (mut writer, mut reader) = link();
-        writer.write_all(b"one\ntwo\n").await.unwrap();
+        let (writer, mut reader) = link();
+        writer.send_line("one").await.unwrap();
+        writer
+            .try_write(&[IoSlice::new(b"tw"), IoSlice::new(b"o\n")])
+            .unwrap();
         drop(writer);
         let mut read = Vec::with_capacity(4);
         assert_eq!(reader.read(&mut read).await, 4);
@@ -252,48 +259,79 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_that_nobody_reads_is_broken_even_for_who_waits() {
-        let (mut writer, reader) = link();
-        let waiting = tokio::spawn(async move { writer.write_all(&[0; CAPACITY + 1]).await });
+    async fn who_waits_for_room_learns_that_nobody_reads_any_more() {
+        let (writer, reader) = link();
+        let writer = Arc::new(writer);
+        writer.send_line(&"x".repeat(CAPACITY)).await.unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            let writer = Arc::clone(&writer);
+            waiting.push(tokio::spawn(async move { writer.send_line("y").await }));
+        }
         tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
+        assert!(waiting.iter().all(|task| !task.is_finished()));
         drop(reader);
-        let error = waiting.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        for task in waiting {
+            let error = task.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
     }
 
     #[tokio::test]
-    async fn a_link_holds_so_much_and_no_more() {
+    async fn a_link_holds_so_much_and_one_line() {
         let (writer, mut reader) = link();
         let much = vec![7; CAPACITY + 5];
         let attempt = writer.try_write(&[IoSlice::new(&much)]).unwrap();
         assert_eq!(attempt, Attempt::Done(CAPACITY));
         let attempt = writer.try_write(&[IoSlice::new(b"x")]).unwrap();
         assert_eq!(attempt, Attempt::NotReady);
+        assert!(!writer.try_send_line("x").unwrap());
         assert_eq!(reader.read(&mut Vec::with_capacity(10)).await, 10);
         writer.writable().await;
-        let attempt = writer.try_write(&[IoSlice::new(&much)]).unwrap();
-        assert_eq!(attempt, Attempt::Done(10));
+        assert!(writer.try_send_line("a whole line").unwrap());
+        assert!(!writer.try_send_line("and no other").unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_line_whose_sender_gave_up_is_not_written_in_part() {
+        let (writer, mut reader) = link();
+        let first = "x".repeat(CAPACITY);
+        writer.send_line(&first).await.unwrap();
+        let given_up = writer.send_line("given up");
+        let soon = tokio::time::timeout(std::time::Duration::ZERO, given_up);
+        assert!(soon.await.is_err());
+        let mut read = Vec::with_capacity(2 * CAPACITY);
+        reader.read(&mut read).await;
+        writer.send_line("last").await.unwrap();
+        drop(writer);
+        while reader.read(&mut read).await > 0 {}
+        assert_eq!(read, format!("{first}\nlast\n").into_bytes());
     }
 
     proptest! {
-        /// Whatever the pieces, the bytes come out as they went in.
+        /// Whatever the pieces, the bytes come out as they went in; and lines of several senders
+        /// come whole, each sender's in their order.
         #[test]
-        fn bytes_keep_their_order(
-            pieces in prop::collection::vec(0usize..9000, 0..60),
-            room in 1usize..7000,
+        fn lines_stay_whole_and_in_order(
+            lengths in prop::collection::vec(prop::collection::vec(0usize..60_000, 0..12), 1..4),
+            room in 1usize..90_000,
         ) {
-            let mut all = (0u32..).map(|number| (number % 251) as u8);
-            let pieces: Vec<Vec<u8>> = pieces.iter().map(|n| all.by_ref().take(*n).collect()).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let sent = pieces.concat();
+            let line = |sender: usize, number: usize, length: usize| {
+                format!("{sender} {number} {}", "x".repeat(length))
+            };
             let received = runtime.block_on(async {
-                let (mut writer, mut reader) = link();
-                tokio::spawn(async move {
-                    for piece in pieces {
-                        writer.write_all(&piece).await.unwrap();
-                    }
-                });
+                let (writer, mut reader) = link();
+                let writer = Arc::new(writer);
+                for (sender, lengths) in lengths.clone().into_iter().enumerate() {
+                    let writer = Arc::clone(&writer);
+                    tokio::spawn(async move {
+                        for (number, length) in lengths.into_iter().enumerate() {
+                            writer.send_line(&line(sender, number, length)).await.unwrap();
+                        }
+                    });
+                }
+                drop(writer);
                 let mut received = Vec::new();
                 loop {
                     let mut buf = Vec::with_capacity(room);
@@ -303,7 +341,13 @@ mod tests {
                     received.extend(buf);
                 }
             });
-            prop_assert_eq!(received, sent);
+            let received = String::from_utf8(received).unwrap();
+            for (sender, lengths) in lengths.iter().enumerate() {
+                let prefix = format!("{sender} ");
+                let found: Vec<&str> = received.lines().filter(|line| line.starts_with(&prefix)).collect();
+                let sent = lengths.iter().enumerate().map(|(number, length)| line(sender, number, *length));
+                prop_assert_eq!(found, sent.collect::<Vec<_>>());
+            }
         }
     }
 }
