@@ -11,6 +11,7 @@ use rmcp::model::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::facts::Facts;
 use super::lines::Lines;
 use super::param_headers::ParamHeaders;
 use super::request::Share;
@@ -20,6 +21,7 @@ use crate::mcp::error::{cancelled_notification, error_response};
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_line};
+use crate::mcp::tool::LIST;
 use crate::relay::Notes;
 use crate::transport::{LinkReader, LinkWriter};
 
@@ -115,22 +117,23 @@ impl Conversation {
     }
 
     /// The same for a stateless request, which gets an id of ours: returns the line to send.
+    /// `facts` are of this very `line`.
     pub(super) fn open_stateless(
         &self,
         line: &str,
-        is_list: bool,
+        facts: &Facts<'_>,
     ) -> Result<(Reader, RequestId, String), Refused> {
         let mut state = self.state();
         self.is_open()?;
         state.next_id += 1;
         let number = state.next_id;
-        let Some((line, own)) = rewrite::request(line, number, &state.tokens) else {
+        let Some((line, own)) = rewrite::request(line, facts.token, number, &state.tokens) else {
             return Err(Refused::Gone);
         };
         let id = RequestId::Integer(number as i64);
         let reader = state.streams.open(std::slice::from_ref(&id), None)?;
         state.own.insert(number, own);
-        if is_list {
+        if facts.method.as_deref() == Some(LIST) {
             state.lists.insert(number);
         }
         Ok((reader, id, line))

@@ -27,7 +27,7 @@ use super::request::{Budget, Share, accepts, check_media_types, check_revision, 
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, read_line, read_message};
 use crate::mcp::revision::STATELESS;
-use crate::mcp::tool::{LIST, META_PROTOCOL_VERSION};
+use crate::mcp::tool::META_PROTOCOL_VERSION;
 use crate::secret::Secret;
 
 /// Everything that a request needs.
@@ -152,13 +152,15 @@ async fn receive_stateless(
     let shared = app.hub.shared(key);
     let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
     conversation.touch();
-    conversation.notes.set_credentials(credentials.map(secret));
+    conversation
+        .notes
+        .set_credentials(credentials.and_then(secret));
     if let (Some(name), Some(params)) = (&facts.name, facts.params) {
         let given = param_headers(headers);
         let checked = conversation.check_param_headers(name, params, &given);
         checked.map_err(mismatch)?;
     }
-    let opened = conversation.open_stateless(line, method == LIST);
+    let opened = conversation.open_stateless(line, facts);
     let (reader, our_id, line) = opened.map_err(|why| Refusal::from(why).of(id))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let open = open.incomplete(!facts.is_complete);
@@ -195,7 +197,9 @@ async fn receive_in_session(
     };
     conversation.touch();
     let credentials = forwarded_authorization(app, headers);
-    conversation.notes.set_credentials(credentials.map(secret));
+    conversation
+        .notes
+        .set_credentials(credentials.and_then(secret));
     // Until its client knows its name, nobody could ever end it.
     let begun = name.map(|name| Begun {
         app,
@@ -212,10 +216,7 @@ async fn receive_in_session(
         note_cancelled(&conversation, cancelled_by(facts).as_slice());
         return Ok(StatusCode::ACCEPTED.into_response());
     };
-    let token = facts
-        .params
-        .and_then(|params| raw_member(params, &["_meta", "progressToken"]));
-    let opened = conversation.open(std::slice::from_ref(id), token);
+    let opened = conversation.open(std::slice::from_ref(id), facts.token);
     let reader = opened.map_err(|why| Refusal::from(why).of(Some(id)))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let sent = conversation.send(line, share).await;
@@ -335,25 +336,24 @@ async fn open_sse(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// A POST to `/message`: one message of such a session.
 async fn message(State(app): State<Arc<App>>, request: Request) -> Response {
+    let received = receive_message(&app, request).await;
+    let received = received.inspect_err(|refusal| (app.record)(refusal.why()));
+    received.unwrap_or_else(Refusal::into_response)
+}
+
+/// A POST to `/message`: one message of such a session.
+async fn receive_message(app: &App, request: Request) -> Result<Response, Refusal> {
     let query = request.uri().query().unwrap_or_default();
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let name = pairs
-        .find(|(key, _)| *key == "sessionId")
-        .map(|(_, name)| name.to_owned());
-    let found = name.and_then(|name| app.hub.find(&name));
-    let Some(conversation) = found.filter(|found| found.era == Era::OneStream) else {
-        return Refusal::no_such_session().into_response();
-    };
-    let sent = match app.budget.read(request.into_body()).await {
-        Ok((line, share)) => conversation.send(&line, share).await,
-        Err(refusal) => return refusal.into_response(),
-    };
-    match sent {
-        Ok(()) => (StatusCode::ACCEPTED, "Accepted").into_response(),
-        Err(_) => Refusal::over().into_response(),
-    }
+    let name = pairs.find(|(key, _)| *key == "sessionId");
+    let found = name.and_then(|(_, name)| app.hub.find(name));
+    let found = found.filter(|found| found.era == Era::OneStream);
+    let conversation = found.ok_or_else(Refusal::no_such_session)?;
+    let (line, share) = app.budget.read(request.into_body()).await?;
+    let sent = conversation.send(&line, share).await;
+    sent.map_err(|_| Refusal::over())?;
+    Ok((StatusCode::ACCEPTED, "Accepted").into_response())
 }
 
 /// The request that a client takes back.
@@ -403,8 +403,10 @@ fn param_headers(headers: &HeaderMap) -> Vec<(&str, Option<&str>)> {
         .collect()
 }
 
-fn secret(value: &HeaderValue) -> Secret {
-    Secret::new(value.to_str().unwrap_or_default().to_owned())
+/// Credentials as a secret; `None` where they are no text, and so no credentials.
+fn secret(value: &HeaderValue) -> Option<Secret> {
+    let text = std::str::from_utf8(value.as_bytes()).ok()?;
+    Some(Secret::new(text.to_owned()))
 }
 
 /// The headers of every event stream.

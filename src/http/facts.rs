@@ -7,8 +7,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::mcp::json::Value;
-use crate::mcp::json::raw_member;
+use crate::mcp::json::{Value, raw_members};
 use crate::mcp::message::{Id, Kind, Message, RequestId};
 use crate::mcp::tool::{META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION};
 
@@ -33,6 +32,8 @@ pub(super) struct Facts<'a> {
     pub(super) name: Option<String>,
     /// The text of `params`.
     pub(super) params: Option<&'a str>,
+    /// Its progress token, as it stands there.
+    pub(super) token: Option<&'a str>,
     /// Whether `_meta` has everything that a stateless request must have.
     pub(super) is_complete: bool,
 }
@@ -44,28 +45,38 @@ impl<'a> Facts<'a> {
             Kind::Call { method, params, .. } => (Some(method.clone()), *params),
             Kind::Response { .. } => (None, None),
         };
-        let text = |path: &[&str]| {
-            let found = Value::parse(raw_member(params?, path)?).ok()?;
-            found.as_str().map(Cow::into_owned)
-        };
-        let name = match method.as_deref() {
-            Some("tools/call" | "prompts/get") => text(&["name"]),
-            Some("resources/read") => text(&["uri"]),
-            Some("tasks/get" | "tasks/update" | "tasks/cancel") => text(&["taskId"]),
+        let key = match method.as_deref() {
+            Some("tools/call" | "prompts/get") => Some("name"),
+            Some("resources/read") => Some("uri"),
+            Some("tasks/get" | "tasks/update" | "tasks/cancel") => Some("taskId"),
             _ => None,
+        };
+        let params_text = params.unwrap_or_default();
+        let [meta, name] = raw_members(params_text, ["_meta", key.unwrap_or_default()]);
+        let [version, capabilities, token] = raw_members(
+            meta.unwrap_or_default(),
+            [
+                META_PROTOCOL_VERSION,
+                META_CLIENT_CAPABILITIES,
+                "progressToken",
+            ],
+        );
+        let text = |found: Option<&str>| {
+            let found = Value::parse(found?).ok()?;
+            found.as_str().map(Cow::into_owned)
         };
         let id = match &message.id {
             Id::Some(id) if method.is_some() => Some(id.clone()),
             Id::Some(_) | Id::Absent | Id::Unusable => None,
         };
-        let capabilities = &["_meta", META_CLIENT_CAPABILITIES];
         Facts {
             id,
-            is_complete: params.is_some_and(|text| raw_member(text, capabilities).is_some()),
-            version: text(&["_meta", META_PROTOCOL_VERSION]),
-            name,
+            is_complete: capabilities.is_some(),
+            version: text(version),
+            name: text(name.filter(|_| key.is_some())),
             method,
             params,
+            token,
         }
     }
 

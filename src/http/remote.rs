@@ -171,7 +171,7 @@ impl Peer {
         let credentials = self.notes.as_ref().and_then(|notes| notes.credentials());
         if let Some(credentials) = credentials
             && !headers.contains_key(AUTHORIZATION)
-            && let Ok(mut value) = HeaderValue::try_from(credentials.expose())
+            && let Ok(mut value) = HeaderValue::from_bytes(credentials.expose().as_bytes())
         {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);

@@ -12,7 +12,6 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::peek_result;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
 
 /// What a client calls its request, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +48,15 @@ impl Tokens {
     }
 }
 
-/// A request under another id, and what the client calls it. `None` for what has no id.
-pub(super) fn request(line: &str, number: u64, tokens: &Tokens) -> Option<(String, Own)> {
+/// A request under another id, and what the client calls it. `token` is its progress token, a part
+/// of `line`. `None` for what has no id.
+pub(super) fn request(
+    line: &str,
+    token: Option<&str>,
+    number: u64,
+    tokens: &Tokens,
+) -> Option<(String, Own)> {
     let own_id = raw_member(line, &["id"])?;
-    let token = raw_member(line, TOKEN);
     let (id, our_token);
     id = number.to_string();
     let mut edits = vec![(own_id, &*id)];
@@ -145,8 +149,9 @@ mod tests {
     fn a_request_goes_under_another_id_and_comes_back_under_its_own() {
         let line = r#"{"jsonrpc":"2.0","id":"é\"1", "method":"tools/call","params":{"id":9,"name":"a","_meta":{"progressToken":"t","x":1.0}}}"#;
         let tokens = Tokens::new([7; 32]);
-        let (sent, own) = request(line, 42, &tokens).unwrap();
-        let token = raw_member(&sent, TOKEN).unwrap();
+        let path = &["params", "_meta", "progressToken"];
+        let (sent, own) = request(line, raw_member(line, path), 42, &tokens).unwrap();
+        let token = raw_member(&sent, path).unwrap();
         assert!(token.len() > 32, "{token}");
         assert_eq!(
             sent.replace(token, "OURS"),

@@ -312,20 +312,34 @@ fn first_to_escape(bytes: &[u8]) -> Option<usize> {
 #[must_use]
 pub fn raw_member<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
     let (first, rest) = path.split_first()?;
-    let mut reader = Reader::new(text);
-    let mut found = None;
-    reader.peek()?;
-    let read = reader.object(|reader, key| {
-        let value = reader.skip()?;
-        if key.is(first) {
-            found = Some(value);
-        }
-        Ok(())
-    });
-    read.ok()?;
+    let [found] = raw_members(text, [*first]);
     match rest {
         [] => found,
         _ => raw_member(found?, rest),
+    }
+}
+
+/// The texts of an object's members of these names, all in one reading. All `None` where the text
+/// is no object, or breaks the grammar.
+#[must_use]
+pub fn raw_members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut reader = Reader::new(text);
+    let mut found = [None; N];
+    if reader.peek().is_none() {
+        return found;
+    }
+    let read = reader.object(|reader, key| {
+        let value = reader.skip()?;
+        for (name, found) in names.iter().zip(&mut found) {
+            if key.is(name) {
+                *found = Some(value);
+            }
+        }
+        Ok(())
+    });
+    match read {
+        Ok(_) => found,
+        Err(_) => [None; N],
     }
 }
 
