@@ -31,30 +31,13 @@ from statistics import median
 
 sys.dont_write_bytecode = True
 
+from soak.checks import Checks  # noqa: E402
+
 PROJECT = Path(__file__).resolve().parents[1]
 # More than a proxy in good health needs for anything.
 PATIENCE = 30.0
 # Descriptors that a session and its upstream take beside its connections, and the proxy itself.
 OF_A_SESSION, OF_THE_PROXY = 10, 100
-
-
-class Checks:
-    """A line for each check, with a few examples where it failed."""
-
-    def __init__(self) -> None:
-        self.passed = self.failed = 0
-
-    def none(self, sentence: str, offenders: list) -> None:
-        self.passed += not offenders
-        self.failed += bool(offenders)
-        print(f"{'not ok' if offenders else 'ok'} - {sentence}")
-        for offender in offenders[:5]:
-            print(f"    found: {str(offender)[:400]}")
-        if len(offenders) > 5:
-            print(f"    and {len(offenders) - 5} more")
-
-    def that(self, sentence: str, holds: bool, found: object) -> None:
-        self.none(sentence, [] if holds else [found])
 
 
 class Proxy:

@@ -177,11 +177,20 @@ def output(command: list[str], pinned: bool = False, **options) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return checked(options(__doc__, "write docs/performance.md"))
+
+
+def options(about: str, write: str) -> argparse.ArgumentParser:
+    """The options that every measurement takes."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("proxy", type=Path, help="the proxy's program, built with --release")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is measured (7)")
     parser.add_argument("--check", action="store_true", help="exit 1 where a limit is missed")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--write", action="store_true", help=write)
+    return parser
+
+
+def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")

@@ -31,7 +31,7 @@ sys.dont_write_bytecode = True
 
 import page  # noqa: E402
 from http_scenes import HTTP_SCENES, MCP_PROXY, HttpScene  # noqa: E402
-from run import BUSY, CPU, PROJECT, build, output  # noqa: E402
+from run import BUSY, CPU, PROJECT, build, checked, options, output  # noqa: E402
 
 # Enough for node's compiler, too.
 WARM_UP = 2000
@@ -218,18 +218,9 @@ def install(cache: Path) -> Path:
 
 def parse() -> argparse.Namespace:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("proxy", type=Path, help="the proxy's program, built with --release")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is measured (7)")
+    parser = options(__doc__, 'write the section "Over HTTP" of docs/performance.md')
     parser.add_argument("--cache", type=Path, default=home / "approval-proxy-bench", metavar="DIR", help="where mcp-proxy is installed")
-    parser.add_argument("--check", action="store_true", help="exit 1 where a limit is missed")
-    parser.add_argument("--write", action="store_true", help='write the section "Over HTTP" of docs/performance.md')
-    arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        parser.error("--rounds must be at least 1")
-    if not os.access(arguments.proxy, os.X_OK):
-        parser.error(f"`{arguments.proxy}` is no program; `cargo build --release` makes it")
-    return arguments
+    return checked(parser)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,12 @@ class Checks:
         self.failed += bool(offenders)
         print(f"{'not ok' if offenders else 'ok'} - {sentence}")
         for offender in offenders[:5]:
-            print(f"    found: {offender}")
+            print(f"    found: {str(offender)[:400]}")
         if len(offenders) > 5:
             print(f"    and {len(offenders) - 5} more")
+
+    def that(self, sentence: str, holds: bool, found: object) -> None:
+        self.none(sentence, [] if holds else [found])
 
 
 def check(soak) -> Checks:

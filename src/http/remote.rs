@@ -24,7 +24,7 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::{Kind, Line, RequestId, read_line};
 use crate::relay::Notes;
 use crate::secret::Secret;
-use crate::transport::{LinkWriter, Upstream, Wire, link_in, link_out};
+use crate::transport::{self, LinkWriter, Upstream, Wire, link_in, link_out};
 
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -117,7 +117,8 @@ impl Remote {
             true => tokio::spawn(sse_server::run(peer, lines)),
             false => tokio::spawn(run(peer, lines)),
         };
-        (Upstream::Remote(task), to_upstream, from_upstream)
+        let upstream = Upstream::Remote(transport::Remote::new(task));
+        (upstream, to_upstream, from_upstream)
     }
 }
 

@@ -12,5 +12,5 @@ mod wire;
 pub use child::{Child, ChildError, Exit, Program};
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use stderr::Stderr;
-pub use upstream::Upstream;
+pub use upstream::{Remote, Upstream};
 pub use wire::{Attempt, Wire};

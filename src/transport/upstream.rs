@@ -15,16 +15,50 @@ const GRACE: Duration = Duration::from_secs(2);
 pub enum Upstream {
     /// A process that we have started.
     Child(Child),
-    /// A task that speaks to a server elsewhere, and ends with why it can do so no more.
-    Remote(JoinHandle<&'static str>),
+    /// A server somewhere else.
+    Remote(Remote),
+}
+
+/// A task that speaks to a server elsewhere.
+#[derive(Debug)]
+pub struct Remote {
+    /// Ends with why it can do so no more.
+    task: JoinHandle<&'static str>,
+    /// What it ended with.
+    ended: Option<Exit>,
+}
+
+impl Remote {
+    /// `task` ends with why the server cannot be spoken to any more.
+    #[must_use]
+    pub fn new(task: JoinHandle<&'static str>) -> Remote {
+        Remote { task, ended: None }
+    }
+
+    /// Waits until it has ended. May be cancelled, and called again.
+    async fn ended(&mut self) -> Exit {
+        if let Some(exit) = self.ended {
+            return exit;
+        }
+        let why = (&mut self.task).await;
+        let exit = Exit::of_remote(why.unwrap_or("cannot be spoken to"));
+        self.ended = Some(exit);
+        exit
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Upstream {
-    /// Waits until it has ended. May be cancelled and called again, until it has returned.
+    /// Waits until it has ended. May be cancelled, and called again.
     pub async fn ended(&mut self) -> Exit {
         match self {
             Upstream::Child(child) => child.ended().await,
-            Upstream::Remote(task) => Exit::of_remote(task.await.unwrap_or("cannot be spoken to")),
+            Upstream::Remote(remote) => remote.ended().await,
         }
     }
 
@@ -32,14 +66,10 @@ impl Upstream {
     pub async fn stop(&mut self, closed: Instant) -> Exit {
         match self {
             Upstream::Child(child) => child.stop(closed).await,
-            // Its end has been seen before.
-            Upstream::Remote(task) if task.is_finished() => {
-                Exit::of_remote("has ended the session")
-            }
-            Upstream::Remote(task) => match timeout_at(closed + GRACE, &mut *task).await {
-                Ok(how) => Exit::of_remote(how.unwrap_or("cannot be spoken to")),
+            Upstream::Remote(remote) => match timeout_at(closed + GRACE, remote.ended()).await {
+                Ok(exit) => exit,
                 Err(_) => {
-                    task.abort();
+                    remote.task.abort();
                     Exit::of_remote("did not answer in time")
                 }
             },
@@ -54,10 +84,17 @@ impl Upstream {
     }
 }
 
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        if let Upstream::Remote(task) = self {
-            task.abort();
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn why_a_server_elsewhere_has_ended_is_not_forgotten() {
+        let task = tokio::spawn(async { "did not take a message" });
+        let mut upstream = Upstream::Remote(Remote::new(task));
+        let ended = upstream.ended().await.to_string();
+        assert!(ended.contains("did not take a message"), "{ended}");
+        assert_eq!(upstream.ended().await.to_string(), ended);
+        assert_eq!(upstream.stop(Instant::now()).await.to_string(), ended);
     }
 }
