@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod gate;
 pub mod http;
+pub mod inbox;
 pub mod ledger;
 pub mod mcp;
 pub mod policy;

@@ -5,5 +5,6 @@
 pub mod cache;
 pub mod digest;
 pub mod display;
+pub mod item;
 pub mod prompt;
 pub mod request_state;

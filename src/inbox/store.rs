@@ -1,0 +1,202 @@
+//! Where questions wait for humans, and verdicts for proxies.
+//!
+//! A trait, since a store that many machines share shall follow; `sqlite` is the one there is. A
+//! store is one thread's: whoever needs another opens another.
+
+use std::path::PathBuf;
+
+use crate::approval::item::{Choice, Item, Verdict};
+
+/// The longest reason that a verdict may have, in bytes; longer ones are cut.
+pub const MAX_REASON: usize = 4 * 1024;
+/// How many items may wait at once, over all proxies.
+pub const MAX_WAITING: usize = 10_000;
+
+/// Questions and verdicts that all proxies of a user share.
+///
+/// Every change is durable when the method has returned, and seen by every other opener of the same
+/// store. Times are milliseconds since 1970, UTC.
+pub trait Store: Send {
+    /// Puts an item of a proxy's into the inbox, to wait.
+    ///
+    /// # Errors
+    /// As every method of this trait: [`StoreError`]. `Full` also where [`MAX_WAITING`] wait.
+    fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError>;
+
+    /// The call has been refused for now, and the item goes on waiting, until `until_ms`.
+    fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError>;
+
+    /// An item that still waits does so no more: nobody decided.
+    fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError>;
+
+    /// Decides about an item. Of several verdicts, at once or later, the first counts.
+    fn decide(&mut self, id: &str, verdict: &SignedVerdict) -> Result<Decided, StoreError>;
+
+    /// A verdict did not count: the item waits again, if its time is not over.
+    fn reopen(&mut self, id: &str) -> Result<(), StoreError>;
+
+    /// The verdicts about a proxy's items that it has not taken yet. Each is handed out once.
+    fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError>;
+
+    /// A number that changes whenever another opener has changed anything. Cheap.
+    fn version(&mut self) -> Result<u64, StoreError>;
+
+    /// Items that wait, newest first, at most `limit`; and how many there are.
+    fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError>;
+
+    /// Items that wait no more, newest first, at most `limit`.
+    fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// One item.
+    fn find(&mut self, id: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Closes what waits for proxies that have died, and what is past its time; forgets history
+    /// that is old. To be called now and then by whoever serves the page.
+    fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError>;
+
+    /// Remembers a token by its hash, until its time is over.
+    fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError>;
+
+    /// Whether there is such a token that is still good.
+    fn has_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64) -> Result<bool, StoreError>;
+
+    /// The same, and there is none from then on: of several who ask, one is told yes.
+    fn take_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64)
+    -> Result<bool, StoreError>;
+}
+
+/// A verdict, with what proves that it was made with the passphrase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedVerdict {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// An Ed25519 signature, where there is a passphrase.
+    pub signature: Option<Vec<u8>>,
+}
+
+/// What tokens are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// To log in with, once.
+    Login,
+    /// A browser that has logged in.
+    Session,
+}
+
+/// Why an item waits no more although nobody decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Its time was over, or its proxy died.
+    Expired,
+    /// The call was taken back, or its client or server has gone.
+    Withdrawn,
+}
+
+/// What became of a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// It counts.
+    Recorded,
+    /// The item waits no more.
+    TooLate(State),
+    /// There is no such item.
+    Unknown,
+}
+
+/// Where an item stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// A call waits for the verdict.
+    Waiting,
+    /// The call has been refused for now; once approved, it may be made again.
+    Parked,
+    /// Somebody decided.
+    Decided(Choice),
+    /// Nobody did.
+    Closed(Closed),
+}
+
+impl State {
+    /// Whether a verdict can still be given.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, State::Waiting | State::Parked)
+    }
+
+    /// The word used in the store, on the page and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Parked => "parked",
+            State::Decided(Choice::Approve) => "approved",
+            State::Decided(Choice::Deny) => "denied",
+            State::Closed(Closed::Expired) => "expired",
+            State::Closed(Closed::Withdrawn) => "withdrawn",
+        }
+    }
+}
+
+/// An item and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What was asked. Once it waits no more, secrets in its call are replaced, as in the audit log.
+    pub item: Item,
+    /// Where it stands.
+    pub state: State,
+    /// What was decided.
+    pub verdict: Option<Verdict>,
+    /// Until when a parked item waits.
+    pub parked_until_ms: Option<i64>,
+    /// When it ceased to wait.
+    pub closed_ms: Option<i64>,
+}
+
+/// Which of the history is wanted; empty is all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The word of a [`State`].
+    pub state: Option<String>,
+    /// A server's exact name.
+    pub server: Option<String>,
+    /// Text that the tool's name contains, in any case.
+    pub tool: Option<String>,
+    /// Only what was asked before this moment.
+    pub before_ms: Option<i64>,
+}
+
+/// The store cannot do what it should. Nothing of a change has happened then.
+#[derive(Debug, thiserror::Error)]
+#[error("the approval store {}: {problem}", path.display())]
+pub struct StoreError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: Problem,
+    /// What the library or the system says of it.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What can be wrong with a store, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The disk or the inbox is full.
+    #[error("there is no room; free some on the disk, or answer what waits")]
+    Full,
+    /// Another process keeps it locked.
+    #[error("another process keeps it locked; end that process")]
+    Locked,
+    /// It is no database, or a damaged one.
+    #[error("it is damaged; move it away, and a new one is made")]
+    Damaged,
+    /// It was written by a newer version.
+    #[error("it was written by a newer approval-proxy; use that one")]
+    Newer,
+    /// It, or its folder, is open to other users.
+    #[error("other users may write to it; `chmod go-rwx` it and its folder")]
+    Exposed,
+    /// It cannot be opened, read or written.
+    #[error("it cannot be used; look at its permissions, or name another folder with --state-dir")]
+    Unusable,
+}
