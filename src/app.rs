@@ -253,6 +253,7 @@ impl Starter {
             from_upstream,
             to_upstream,
             process,
+            inbox: None,
         };
         Ok(Session::new(
             gate,

@@ -58,6 +58,7 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         request_id: Some(&RequestId::Integer(7)),
         call: None,
         engine: None,
+        assurance: None,
     };
     Line::decided(&record, &mut Fate::default(), String::new())
 }

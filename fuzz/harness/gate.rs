@@ -306,7 +306,10 @@ impl World {
                         self.upstream_gets(&line);
                     }
                 }
-                Output::Record(_) | Output::Warn(_) | Output::CloseUpstream => {}
+                Output::Record(_)
+                | Output::Warn(_)
+                | Output::ToInbox(_)
+                | Output::CloseUpstream => {}
             }
         }
         self.input = Input::None;

@@ -34,6 +34,18 @@ pub enum DedupeField {
 pub struct DedupeKey([u8; 32]);
 
 impl DedupeKey {
+    /// The key of a call that no other call has.
+    #[must_use]
+    pub fn exact(
+        server: &str,
+        call: &CallToolRequestParams<'_>,
+        definition: Option<&DefinitionDigest>,
+    ) -> DedupeKey {
+        let all = [DedupeField::Server, DedupeField::Tool, DedupeField::Args];
+        // The risk does not count.
+        DedupeKey::of(&all, &[], server, call, Risk::Unknown, definition)
+    }
+
     /// The key of a call. `arg_keys` are the argument keys that count; empty means all.
     #[must_use]
     pub fn of(
@@ -119,15 +131,27 @@ impl ApprovalCache {
 
     /// Keeps an approval given at `now`.
     pub fn insert(&mut self, key: DedupeKey, now: Duration) {
-        if !self.is_on() {
-            return;
+        if self.is_on() {
+            self.insert_until(key, now.saturating_add(self.ttl), now);
         }
+    }
+
+    /// Keeps an approval until `until`, whatever the cache's own time is; for calls that are the same
+    /// in everything.
+    pub fn insert_until(&mut self, key: DedupeKey, until: Duration, now: Duration) {
         if self.until.len() >= MAX_ENTRIES {
             self.until.retain(|_, until| now < *until);
         }
         if self.until.len() < MAX_ENTRIES {
-            self.until.insert(key, now.saturating_add(self.ttl));
+            let kept = self.until.entry(key).or_default();
+            *kept = until.max(*kept);
         }
+    }
+
+    /// Whether nothing at all is covered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.until.is_empty()
     }
 
     /// Whether an approval covers the call at `now`.

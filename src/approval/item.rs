@@ -76,6 +76,15 @@ impl Choice {
     }
 }
 
+/// Why an item waits no more although nobody decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Its time was over, or its proxy died.
+    Expired,
+    /// The call was taken back, or its client or server has gone.
+    Withdrawn,
+}
+
 /// How sure it is that a human decided, and not a program that acts for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assurance {

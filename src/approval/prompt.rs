@@ -29,6 +29,21 @@ pub enum Round {
     Changed,
 }
 
+impl Round {
+    /// The question, in words.
+    #[must_use]
+    pub fn question(self) -> &'static str {
+        match self {
+            Round::First => "Allow this tool call?",
+            Round::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
+            Round::Second => "Second confirmation: allow this high-risk tool call?",
+            Round::Changed => {
+                "The server changed this tool while you were asked. Allow the call as it is now?"
+            }
+        }
+    }
+}
+
 /// Everything that a message is made of.
 #[derive(Debug)]
 pub struct Prompt<'a> {
@@ -72,14 +87,7 @@ impl Prompt<'_> {
         let mut renderer = Renderer::new(limit, items);
         let mut out = String::with_capacity(2 * 1024);
         let mut name = Renderer::new(NAME_LIMIT, 0);
-        out.push_str(match self.round {
-            Round::First => "Allow this tool call?",
-            Round::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
-            Round::Second => "Second confirmation: allow this high-risk tool call?",
-            Round::Changed => {
-                "The server changed this tool while you were asked. Allow the call as it is now?"
-            }
-        });
+        out.push_str(self.round.question());
         out.push_str("\n\nServer: ");
         name.quoted(self.server, &mut out);
         out.push_str("\nTool: ");
@@ -200,7 +208,9 @@ fn longest_backtick_run(text: &str) -> usize {
     runs.max().unwrap_or(0)
 }
 
-fn hint_words(hints: &ToolAnnotations) -> String {
+/// The hints that are given, in words; empty if there are none.
+#[must_use]
+pub fn hint_words(hints: &ToolAnnotations) -> String {
     let words = [
         ("readOnlyHint", hints.read_only_hint),
         ("destructiveHint", hints.destructive_hint),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::redact::{StringDigest, write_plain, write_redacted, write_shortened};
 use crate::approval::digest::CallDigest;
+use crate::approval::item::Assurance;
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
 use crate::policy::{Mode, Risk};
@@ -138,6 +139,8 @@ pub struct Decided<'a> {
     pub call: Option<CallDigest>,
     /// Which channel the verdict came through.
     pub engine: Option<&'a str>,
+    /// How sure it is that a human decided.
+    pub assurance: Option<Assurance>,
 }
 
 /// What a line says between a call's arguments and its duration. Keeps its text, since most
@@ -224,6 +227,9 @@ impl Line {
         }
         if let Some(engine) = record.engine {
             text("engine", engine, &mut body);
+        }
+        if let Some(assurance) = record.assurance {
+            word("assurance", assurance.as_str(), &mut body);
         }
         body.push('}');
         Line { body }
@@ -339,6 +345,7 @@ mod tests {
             request_id: Some(&RequestId::Integer(7)),
             call: None,
             engine: Some("elicitation"),
+            assurance: Some(Assurance::CallerRelayed),
         }
     }
 
@@ -353,7 +360,7 @@ mod tests {
                 r#"{"v":1,"seq":41,"ts":"2025-11-21T01:53:20.007Z","session":"s","server":"db","tool":"drop_table","#,
                 r#""args":{"table":"users"},"decision":"approved","risk":"high","reason":"fine","#,
                 r#""policy_reason":"the tool is marked destructive","mode":"destructive","dry_run":false,"#,
-                r#""forwarded":true,"duration_ms":1234.567,"request_id":7,"engine":"elicitation"}"#,
+                r#""forwarded":true,"duration_ms":1234.567,"request_id":7,"engine":"elicitation","assurance":"caller-relayed"}"#,
                 "\n"
             )
         );

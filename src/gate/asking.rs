@@ -1,28 +1,29 @@
-//! How a human is asked in a legacy session, and what an answer leads to.
+//! The question about a held call: along which channels it goes, and what an answer leads to.
 //!
-//! What a call is asked about as, and whether at all, is decided in `deciding`.
+//! What a call is asked about as, and whether at all, is decided in `deciding`; what is special to
+//! the inbox stands in `inbox`.
 
 use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
 
 use super::deciding::with_params;
+use super::handshake::CannotAsk;
 use super::held::{
-    AskedAs, Delivery, Era, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage, Verdict,
+    AskedAs, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage,
+    Verdict, Via,
 };
-use super::output::{Output, Payload};
+use super::output::{Output, Payload, ToInbox};
 use super::refusal::Refusal;
-use super::settings::{Retry, TimeoutAction};
+use super::settings::{Channel, Engine, OnFailure, Patience, Retry, TimeoutAction};
 use super::state::{Gate, Now, Peer};
+use crate::approval::item::Closed;
 use crate::approval::prompt::{Prompt as PromptText, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::{Answer, create_request};
 use crate::mcp::error::{cancelled_notification, progress_notification};
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Risk;
-
-/// The channel's name in the audit log.
-pub(super) const ELICITATION: &str = "elicitation";
 
 impl Gate {
     /// Asks about a held call, or lets it join an identical one that is being asked about.
@@ -39,6 +40,11 @@ impl Gate {
             return;
         };
         let dedupe = asked_as.dedupe;
+        let asked_as = asked_as.clone();
+        let parked = self.take_parked(&asked_as, params);
+        if let Some(yes) = parked.as_ref().and_then(|(_, parked)| parked.yes.clone()) {
+            return self.confirm(key, &yes, now);
+        }
         // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
         // little the operator's dedupe fields look at.
         let shown = Shown {
@@ -54,8 +60,11 @@ impl Gate {
             let question_key = *question_key;
             return self.set_stage(key, Stage::Human(question_key));
         }
+        let Some(held) = self.held.get(&key) else {
+            return;
+        };
         let (round, yeses_needed) = self.first_round(held);
-        let message = self.message(params, asked_as, round);
+        let message = self.message(params, &asked_as, round);
         let question_key = self.fresh_key();
         self.set_stage(key, Stage::Human(question_key));
         self.questions.insert(
@@ -64,22 +73,128 @@ impl Gate {
                 calls: vec![key],
                 shown,
                 message,
-                prompt: Prompt::Backoff {
-                    until: now.elapsed,
-                    error: String::new(),
-                },
-                deadline: self.human_deadline(now),
+                round,
+                channel: 0,
+                prompt: Prompt::Nowhere,
+                deadline: None,
+                parked_until: None,
                 yeses_needed,
-                retries_left: self.settings.retry.attempts,
-                backoff: self.settings.retry.initial_backoff,
+                retries_left: 0,
+                backoff: Duration::ZERO,
             },
         );
-        self.send_prompt(question_key, now);
+        match parked {
+            Some((item, parked)) => self.wait_for_parked(question_key, item, &parked, now),
+            None => self.put_to_channel(question_key, 0, None, now),
+        }
+    }
+
+    /// Puts a question to the first channel from `from` on that exists for it. Where there is none,
+    /// its calls are refused for what the channel before has `failed` with, or for the first thing
+    /// that is missing.
+    pub(super) fn put_to_channel(
+        &mut self,
+        key: QuestionKey,
+        from: usize,
+        failed: Option<Failed>,
+        now: Now,
+    ) {
+        let mut failed = failed;
+        for at in from..self.settings.channels.len() {
+            let Some(channel) = self.settings.channels.get(at).copied() else {
+                break;
+            };
+            let missing = match channel.engine {
+                Engine::Elicitation => self.can_prompt(key),
+                Engine::Inbox => self.can_post(),
+            };
+            if let Err(cannot) = missing {
+                failed.get_or_insert(Failed {
+                    outcome: Outcome::Denied,
+                    refusal: Refusal::CannotAsk(cannot),
+                    via: None,
+                });
+                continue;
+            }
+            let deadline = self.human_deadline(channel, now);
+            if let Some(question) = self.questions.get_mut(&key) {
+                question.channel = at;
+                question.deadline = deadline;
+                question.retries_left = self.settings.retry.attempts;
+                question.backoff = self.settings.retry.initial_backoff;
+            }
+            return self.ask_at_channel(key, now);
+        }
+        let failed = failed.unwrap_or(Failed {
+            outcome: Outcome::Denied,
+            refusal: Refusal::CannotAsk(CannotAsk::NoChannel),
+            via: None,
+        });
+        self.refuse_question(key, &failed, None, now);
+    }
+
+    /// Asks at the channel that the question has come to.
+    fn ask_at_channel(&mut self, key: QuestionKey, now: Now) {
+        match self.channel_of(key).map(|channel| channel.engine) {
+            Some(Engine::Elicitation) => self.send_prompt(key, now),
+            Some(Engine::Inbox) => self.post_item(key, now),
+            None => {}
+        }
+    }
+
+    fn channel_of(&self, key: QuestionKey) -> Option<Channel> {
+        let question = self.questions.get(&key)?;
+        self.settings.channels.get(question.channel).copied()
+    }
+
+    /// Whether the client can show a prompt for a question.
+    fn can_prompt(&self, key: QuestionKey) -> Result<(), CannotAsk> {
+        let question = self.questions.get(&key);
+        let first = question.and_then(|question| self.held.get(question.calls.first()?));
+        match first.map(|held| held.era) {
+            _ if self.client == Peer::Gone => Err(CannotAsk::ClientGone),
+            // It would have been asked by the result of its call.
+            Some(Era::Stateless) => Err(CannotAsk::NoCapability),
+            Some(Era::Legacy) | None => self.handshake.words().map(drop),
+        }
+    }
+
+    /// The channel could not decide: the next one is asked, or the calls are refused.
+    fn channel_failed(&mut self, key: QuestionKey, failed: Failed, then: OnFailure, now: Now) {
+        let Some(question) = self.questions.get(&key) else {
+            return;
+        };
+        match then {
+            OnFailure::Fallback => {
+                let next = question.channel + 1;
+                self.put_to_channel(key, next, Some(failed), now);
+            }
+            OnFailure::Deny => self.refuse_question(key, &failed, None, now),
+        }
+    }
+
+    /// The channel is broken.
+    pub(super) fn channel_broke(&mut self, key: QuestionKey, refusal: Refusal, now: Now) {
+        let channel = self.channel_of(key);
+        let then = channel.map_or(OnFailure::Deny, |channel| channel.on_transport_error);
+        let failed = Failed {
+            outcome: Outcome::Error,
+            refusal,
+            via: self.via(key),
+        };
+        self.channel_failed(key, failed, then, now);
+    }
+
+    /// How a question's channel is called where nobody has answered.
+    fn via(&self, key: QuestionKey) -> Option<Via> {
+        self.channel_of(key).map(|channel| match channel.engine {
+            Engine::Elicitation => Via::elicitation(false),
+            Engine::Inbox => Via::inbox(None),
+        })
     }
 
     /// The client answered a prompt.
     pub(super) fn answer_question(&mut self, key: QuestionKey, answer: Answer, now: Now) {
-        let has_changed = self.has_changed(key);
         let Some(question) = self.questions.get_mut(&key) else {
             return;
         };
@@ -89,36 +204,11 @@ impl Gate {
             self.question_by_prompt.remove(&id);
             self.retired_prompts.add(id);
         }
+        question.prompt = Prompt::Nowhere;
+        let via = Via::elicitation(true);
         match answer {
-            Answer::Approved { reason } if question.yeses_needed <= 1 => {
-                let verdict = Verdict {
-                    outcome: Outcome::Approved,
-                    reason: reason.unwrap_or_else(|| "approved".to_owned()),
-                    engine: ELICITATION,
-                };
-                if let Some(dedupe) = question.shown.dedupe {
-                    self.cache.insert(dedupe, now.elapsed);
-                }
-                self.grant(key, &verdict, now);
-            }
-            Answer::Approved { .. } if has_changed => self.ask_all_anew(key, now),
-            Answer::Approved { .. } => {
-                question.yeses_needed -= 1;
-                let first = question.calls.first().copied();
-                let message = first.and_then(|call| self.second_message(call));
-                let deadline = self.human_deadline(now);
-                if let (Some(message), Some(question)) = (message, self.questions.get_mut(&key)) {
-                    question.message = message;
-                    question.deadline = deadline;
-                }
-                self.send_prompt(key, now);
-            }
-            Answer::Refused { reason, how } => {
-                // The human's own words where there are any.
-                let log = reason.is_none().then_some(how);
-                let refusal = Refusal::Denied { reason };
-                self.refuse_question(key, Outcome::Denied, &refusal, log, now);
-            }
+            Answer::Approved { reason } => self.approved(key, reason, Duration::ZERO, via, now),
+            Answer::Refused { reason, how } => self.denied(key, reason, how, via, now),
             Answer::Failed { message } if question.retries_left > 0 => {
                 question.retries_left -= 1;
                 question.prompt = Prompt::Backoff {
@@ -128,10 +218,83 @@ impl Gate {
                 question.backoff = next_backoff(question.backoff, &self.settings.retry);
             }
             Answer::Failed { message } => {
-                let refusal = Refusal::ClientError(message);
-                self.refuse_question(key, Outcome::Error, &refusal, None, now);
+                self.channel_broke(key, Refusal::ClientError(message), now);
             }
         }
+    }
+
+    /// A human said yes. `cover` is for how long the very same call is approved too.
+    pub(super) fn approved(
+        &mut self,
+        key: QuestionKey,
+        reason: Option<String>,
+        cover: Duration,
+        via: Via,
+        now: Now,
+    ) {
+        let has_changed = self.has_changed(key);
+        let Some(question) = self.questions.get_mut(&key) else {
+            return;
+        };
+        if question.yeses_needed > 1 {
+            if has_changed {
+                return self.ask_all_anew(key, now);
+            }
+            question.yeses_needed -= 1;
+            return self.ask_second(key, now);
+        }
+        let first = question.calls.first().copied();
+        if let Some(dedupe) = question.shown.dedupe {
+            self.cache.insert(dedupe, now.elapsed);
+        }
+        if let Some(exact) = first
+            .and_then(|call| self.exact_key(call))
+            .filter(|_| !cover.is_zero())
+        {
+            let until = now.elapsed.saturating_add(cover);
+            self.cache.insert_until(exact, until, now.elapsed);
+        }
+        let verdict = Verdict {
+            outcome: Outcome::Approved,
+            reason: reason.unwrap_or_else(|| "approved".to_owned()),
+            via,
+        };
+        self.grant(key, &verdict, now);
+    }
+
+    /// A human said no, or something that is no yes; `how` says which.
+    pub(super) fn denied(
+        &mut self,
+        key: QuestionKey,
+        reason: Option<String>,
+        how: &str,
+        via: Via,
+        now: Now,
+    ) {
+        // The human's own words where there are any.
+        let log = reason.is_none().then_some(how);
+        let failed = Failed {
+            outcome: Outcome::Denied,
+            refusal: Refusal::Denied { reason },
+            via: Some(via),
+        };
+        self.refuse_question(key, &failed, log, now);
+    }
+
+    /// Asks for the second of two yeses, at the channel that brought the first.
+    fn ask_second(&mut self, key: QuestionKey, now: Now) {
+        let question = self.questions.get(&key);
+        let first = question.and_then(|question| question.calls.first().copied());
+        let message = first.and_then(|call| self.second_message(call));
+        let channel = self.channel_of(key);
+        let deadline = channel.and_then(|channel| self.human_deadline(channel, now));
+        if let (Some(message), Some(question)) = (message, self.questions.get_mut(&key)) {
+            question.message = message;
+            question.round = Round::Second;
+            question.deadline = deadline;
+            question.parked_until = None;
+        }
+        self.ask_at_channel(key, now);
     }
 
     /// Time has passed: prompts that nobody answered, and ones to be shown again.
@@ -158,28 +321,43 @@ impl Gate {
         let Some(question) = self.questions.get(&key) else {
             return;
         };
+        let timed_out = Failed {
+            outcome: Outcome::Timeout,
+            refusal: Refusal::TimedOut,
+            via: self.via(key),
+        };
+        let channel = self.channel_of(key);
+        let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
+            && question.channel + 1 < self.settings.channels.len();
         match &question.prompt {
+            Prompt::Open { .. } | Prompt::Inbox { .. } if goes_on => {
+                self.withdraw(key, "nobody answered in time", Closed::Expired);
+                self.channel_failed(key, timed_out, OnFailure::Fallback, now);
+            }
             // INVARIANT 3: only a prompt that the client can have seen may run out into a
             // yes, and only where the operator chose that.
             Prompt::Open {
                 delivery: Delivery::Delivered,
                 ..
             } if self.takes_silence_for_a_yes(question) => {
-                self.withdraw(key, "nobody answered in time");
+                self.withdraw(key, "nobody answered in time", Closed::Expired);
                 let verdict = Verdict {
                     outcome: Outcome::Timeout,
                     reason: "nobody answered in time; the operator chose to approve then".into(),
-                    engine: ELICITATION,
+                    via: Via::elicitation(false),
                 };
                 self.grant(key, &verdict, now);
             }
-            Prompt::Open { .. } => {
-                self.withdraw(key, "nobody answered in time");
-                self.refuse_question(key, Outcome::Timeout, &Refusal::TimedOut, None, now);
+            Prompt::Open { .. } | Prompt::Inbox { .. } | Prompt::Nowhere => {
+                if self.parks() && self.park(key, Outcome::Timeout, now) {
+                    return;
+                }
+                self.withdraw(key, "nobody answered in time", Closed::Expired);
+                self.refuse_question(key, &timed_out, None, now);
             }
             Prompt::Backoff { error, .. } => {
                 let refusal = Refusal::ClientError(error.clone());
-                self.refuse_question(key, Outcome::Error, &refusal, None, now);
+                self.channel_broke(key, refusal, now);
             }
         }
     }
@@ -224,29 +402,39 @@ impl Gate {
         }
     }
 
-    /// Refuses all calls of a question whose prompt is answered or withdrawn.
-    fn refuse_question(
+    /// Refuses all calls of a question whose prompt is answered or withdrawn. The log says `log`
+    /// where the refusal has no words of a human's.
+    pub(super) fn refuse_question(
         &mut self,
         key: QuestionKey,
-        outcome: Outcome,
-        refusal: &Refusal,
+        failed: &Failed,
         log: Option<&str>,
         now: Now,
     ) {
         let Some(question) = self.questions.remove(&key) else {
             return;
         };
+        let Failed {
+            outcome,
+            refusal,
+            via,
+        } = failed;
         for call in question.calls {
             if let Some(held) = self.take_held(call) {
-                self.tell_refused(&held, outcome, refusal, log, Some(ELICITATION), now);
+                self.tell_refused(&held, *outcome, refusal, log, *via, now);
             }
         }
     }
 
     /// Whom the question was put to is there no more: it can have no answer.
     pub(super) fn abandon_question(&mut self, key: QuestionKey, refusal: &Refusal, now: Now) {
-        self.withdraw(key, &refusal.log_reason());
-        self.refuse_question(key, Outcome::Cancelled, refusal, None, now);
+        self.withdraw(key, &refusal.log_reason(), Closed::Withdrawn);
+        let failed = Failed {
+            outcome: Outcome::Cancelled,
+            refusal: refusal.clone(),
+            via: None,
+        };
+        self.refuse_question(key, &failed, None, now);
     }
 
     /// The client begins another session.
@@ -286,25 +474,31 @@ impl Gate {
         };
         question.calls.retain(|call| *call != key);
         if question.calls.is_empty() {
-            self.withdraw(question_key, "the call does not wait any more");
+            let why = "the call does not wait any more";
+            self.withdraw(question_key, why, Closed::Withdrawn);
             self.questions.remove(&question_key);
         }
     }
 
-    /// Takes an open prompt back from the client. A late answer counts for nothing.
-    fn withdraw(&mut self, key: QuestionKey, reason: &str) {
-        let Some(question) = self.questions.get(&key) else {
+    /// Takes an open prompt back. A late answer counts for nothing.
+    pub(super) fn withdraw(&mut self, key: QuestionKey, reason: &str, how: Closed) {
+        let Some(question) = self.questions.get_mut(&key) else {
             return;
         };
-        let Prompt::Open { id, .. } = &question.prompt else {
-            return;
-        };
-        let id = id.clone();
-        self.question_by_prompt.remove(&id);
-        if self.client == Peer::Open {
-            self.send_to_client(cancelled_notification(&id, reason));
+        match std::mem::replace(&mut question.prompt, Prompt::Nowhere) {
+            Prompt::Open { id, .. } => {
+                self.question_by_prompt.remove(&id);
+                if self.client == Peer::Open {
+                    self.send_to_client(cancelled_notification(&id, reason));
+                }
+                self.retired_prompts.add(id);
+            }
+            Prompt::Inbox { item } => {
+                self.question_by_item.remove(&item);
+                self.put(Output::ToInbox(ToInbox::Close { item, how }));
+            }
+            Prompt::Backoff { .. } | Prompt::Nowhere => {}
         }
-        self.retired_prompts.add(id);
     }
 
     /// Sends a question's message under a fresh id.
@@ -312,8 +506,12 @@ impl Gate {
         let words = match self.handshake.words() {
             Ok(words) => words,
             Err(cannot) => {
-                let refusal = Refusal::CannotAsk(cannot);
-                return self.refuse_question(key, Outcome::Denied, &refusal, None, now);
+                let failed = Failed {
+                    outcome: Outcome::Denied,
+                    refusal: Refusal::CannotAsk(cannot),
+                    via: None,
+                };
+                return self.channel_failed(key, failed, OnFailure::Fallback, now);
             }
         };
         let id = self.ids.next();
@@ -376,12 +574,15 @@ impl Gate {
         self.settings.double_confirm && risk == Risk::High
     }
 
-    fn human_deadline(&self, now: Now) -> Option<Duration> {
-        let timeout = self.settings.timeout?;
-        Some(now.elapsed.saturating_add(timeout))
+    pub(super) fn human_deadline(&self, channel: Channel, now: Now) -> Option<Duration> {
+        let timeout = match channel.patience {
+            Patience::AsForAll => self.settings.timeout,
+            Patience::Own(timeout) => timeout,
+        };
+        Some(now.elapsed.saturating_add(timeout?))
     }
 
-    fn set_stage(&mut self, key: HeldKey, stage: Stage) {
+    pub(super) fn set_stage(&mut self, key: HeldKey, stage: Stage) {
         if let Some(held) = self.held.get_mut(&key) {
             held.stage = stage;
         }

@@ -63,7 +63,7 @@ impl Gate {
             Era::Stateless => InFlight::Approved(Box::new(Approved {
                 tool: held.tool.clone(),
                 asked_as,
-                engine: verdict.engine,
+                via: verdict.via,
                 round: held.round,
             })),
         };
@@ -74,7 +74,7 @@ impl Gate {
             policy_reason: Some(&policy_reason),
             forwarded: Forwarded::Yes,
             digest,
-            engine: Some(verdict.engine),
+            via: Some(verdict.via),
         };
         self.with_held(held, now, |gate, call, text| {
             let payload = Payload::Text(text);

@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use super::from_client::{ID_IN_USE, TOO_MANY};
-use super::handshake::CannotAsk;
-use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict};
+use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict, Via};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
@@ -138,7 +137,7 @@ impl Gate {
             policy_reason: None,
             forwarded: Forwarded::Yes,
             digest: None,
-            engine: None,
+            via: None,
         };
         self.release(
             call,
@@ -162,7 +161,7 @@ impl Gate {
             policy_reason: None,
             forwarded: Forwarded::No,
             digest: None,
-            engine: None,
+            via: None,
         };
         self.refuse(call, &finding, &Refusal::Blocked, Some(decision), now);
     }
@@ -225,7 +224,7 @@ impl Gate {
                 policy_reason: None,
                 forwarded: Forwarded::No,
                 digest: None,
-                engine: None,
+                via: None,
             };
             return self.refuse(call, &finding, &Refusal::BeforeHandshake, None, now);
         }
@@ -338,39 +337,32 @@ impl Gate {
             return self.refuse_malformed(&held.id, Some(&held.tool), malformed, now);
         }
         held.asked_as = Some(asked_as);
-        if dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed)) {
+        let is_covered = dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed));
+        if is_covered || self.is_covered_exactly(params, now) {
             let verdict = Verdict {
                 outcome: Outcome::Approved,
                 reason: "an earlier approval covers it".into(),
-                engine: "cache",
+                via: Via::CACHE,
             };
             return self.confirm(key, &verdict, now);
         }
-        match era {
-            Era::Stateless => {
-                let Some(held) = self.take_held(key) else {
-                    return;
-                };
+        if era == Era::Stateless && self.asks_by_result(params) {
+            if let Some(held) = self.take_held(key) {
                 self.ask_by_result(held, params, now);
             }
-            Era::Legacy => match self.can_ask() {
-                Ok(()) => self.put_question(key, params, now),
-                Err(cannot) => {
-                    let Some(held) = self.take_held(key) else {
-                        return;
-                    };
-                    let refusal = Refusal::CannotAsk(cannot);
-                    self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
-                }
-            },
+            return;
         }
+        self.put_question(key, params, now);
     }
 
-    fn can_ask(&self) -> Result<(), CannotAsk> {
-        match self.client {
-            Peer::Gone => Err(CannotAsk::ClientGone),
-            Peer::Open => self.handshake.words().map(drop),
+    /// Whether a human approved this very call for a while.
+    fn is_covered_exactly(&self, params: &CallToolRequestParams<'_>, now: Now) -> bool {
+        if self.cache.is_empty() {
+            return false;
         }
+        let definition = self.definition_of(&params.name);
+        let exact = DedupeKey::exact(&self.settings.server, params, definition.as_ref());
+        self.cache.covers(&exact, now.elapsed)
     }
 
     fn asked_as(&self, params: &CallToolRequestParams<'_>, decision: &Decision) -> AskedAs {

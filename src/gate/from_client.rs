@@ -175,6 +175,7 @@ impl Gate {
         // Nor does what was approved in an earlier session cover a call of this one.
         self.cache = ApprovalCache::new(self.settings.approval_ttl);
         self.abandon_approvals(now);
+        self.abandon_parked();
     }
 
     fn cancelled(&mut self, params: Option<&str>, payload: Payload, now: Now) {
@@ -242,7 +243,9 @@ impl Gate {
         let Some(held) = self.take_held(key) else {
             return;
         };
-        self.leave_question(&held, key);
+        if !self.park_cancelled(&held, key, now) {
+            self.leave_question(&held, key);
+        }
         self.record_refused(
             &held,
             Outcome::Cancelled,

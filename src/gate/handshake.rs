@@ -14,6 +14,8 @@ pub(super) struct Handshake {
     agreed: Option<(Revision, OffersForms)>,
     /// Whether the client has sent `notifications/initialized`.
     initialized: bool,
+    /// What the client calls itself.
+    client: Option<String>,
 }
 
 /// Whether the client declared that it can show an elicitation form.
@@ -36,6 +38,10 @@ pub(super) enum CannotAsk {
     Revision(Revision),
     /// The client has closed.
     ClientGone,
+    /// The operator has left no channel.
+    NoChannel,
+    /// There is no inbox here.
+    NoInbox,
 }
 
 impl Handshake {
@@ -50,9 +56,16 @@ impl Handshake {
         } else {
             OffersForms::No
         };
+        let info = params.as_ref().and_then(|params| params.get("clientInfo"));
+        self.client = info.and_then(client_name);
         self.asked = Some((id.clone(), offers));
         self.agreed = None;
         self.initialized = false;
+    }
+
+    /// What the client calls itself, if it does.
+    pub(super) fn client(&self) -> Option<&str> {
+        self.client.as_deref()
     }
 
     /// Whether this answers the client's `initialize`.
@@ -104,6 +117,24 @@ impl Handshake {
             (None, None) => Err(CannotAsk::NoHandshake),
         }
     }
+}
+
+/// Name and version of an `Implementation`, of reasonable length.
+pub(super) fn client_name(info: &Value<'_>) -> Option<String> {
+    let text = |key: &str| {
+        Some(
+            info.get(key)?
+                .as_str()?
+                .chars()
+                .take(100)
+                .collect::<String>(),
+        )
+    };
+    let name = text("name")?;
+    Some(match text("version") {
+        Some(version) => format!("{name} {version}"),
+        None => name,
+    })
 }
 
 /// Whether a client's capabilities hold elicitation by form.

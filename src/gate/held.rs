@@ -5,8 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::refusal::Refusal;
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
+use crate::approval::item::Assurance;
+use crate::approval::prompt::Round;
 use crate::audit::record::Outcome;
 use crate::mcp::message::RequestId;
 use crate::policy::Decision;
@@ -54,7 +57,7 @@ pub(super) struct Approved {
     pub(super) tool: String,
     pub(super) asked_as: AskedAs,
     /// The channel that the yes came through.
-    pub(super) engine: &'static str,
+    pub(super) via: Via,
     /// As [`Held::round`].
     pub(super) round: u32,
 }
@@ -85,7 +88,40 @@ pub(super) struct Verdict {
     /// `Approved`, or `Timeout` where the operator chose that silence is a yes.
     pub(super) outcome: Outcome,
     pub(super) reason: String,
+    pub(super) via: Via,
+}
+
+/// The channel that a verdict came through, or that a question was put to in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Via {
+    /// Its name in the audit log.
     pub(super) engine: &'static str,
+    /// How sure it is that a human decided; `None` where none did.
+    pub(super) assurance: Option<Assurance>,
+}
+
+impl Via {
+    /// An earlier approval.
+    pub(super) const CACHE: Via = Via {
+        engine: "cache",
+        assurance: None,
+    };
+
+    /// An answer to a prompt in the client, or, without one, a prompt that nobody answered.
+    pub(super) fn elicitation(is_answered: bool) -> Via {
+        Via {
+            engine: "elicitation",
+            assurance: is_answered.then_some(Assurance::CallerRelayed),
+        }
+    }
+
+    /// A verdict in the inbox, or an item that nobody decided about.
+    pub(super) fn inbox(assurance: Option<Assurance>) -> Via {
+        Via {
+            engine: "inbox",
+            assurance,
+        }
+    }
 }
 
 /// Notifications that keep a client patient.
@@ -128,9 +164,14 @@ pub(super) struct Question {
     pub(super) calls: Vec<HeldKey>,
     pub(super) shown: Shown,
     pub(super) message: String,
+    pub(super) round: Round,
+    /// Which channel of the chain it has come to.
+    pub(super) channel: usize,
     pub(super) prompt: Prompt,
     /// When the human's time is over.
     pub(super) deadline: Option<Duration>,
+    /// Until when its item may be parked, where the item was parked before.
+    pub(super) parked_until: Option<Duration>,
     /// How many more yeses are needed, this prompt's included.
     pub(super) yeses_needed: u32,
     pub(super) retries_left: u32,
@@ -152,6 +193,18 @@ pub(super) enum Prompt {
     Open { id: RequestId, delivery: Delivery },
     /// The client could not show it; it goes out again then.
     Backoff { until: Duration, error: String },
+    /// It waits in the inbox.
+    Inbox { item: String },
+    /// It is answered, or on its way from one channel to the next.
+    Nowhere,
+}
+
+/// How a question ends that brings no yes.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    pub(super) outcome: Outcome,
+    pub(super) refusal: Refusal,
+    pub(super) via: Option<Via>,
 }
 
 /// Whether the client can have seen a prompt.

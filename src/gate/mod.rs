@@ -11,9 +11,11 @@ mod from_upstream;
 mod handshake;
 mod held;
 mod ids;
+mod inbox;
 mod list_meta;
 mod open_states;
 mod output;
+mod parking;
 mod permit;
 mod recording;
 mod refusal;
@@ -23,9 +25,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use output::{Output, Payload, Ticket};
+pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};
 pub use permit::Permitted;
-pub use settings::{Retry, Settings, TimeoutAction};
+pub use settings::{Channel, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};
 pub use state::{Gate, Now};
 
 pub use crate::approval::cache::DedupeField;

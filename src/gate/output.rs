@@ -5,6 +5,8 @@
 use super::held::Era;
 use super::permit::Permitted;
 use super::refusal::Explanation;
+use crate::approval;
+use crate::approval::item::{Closed, Item};
 use crate::audit::record::Line;
 use crate::mcp::message::RequestId;
 
@@ -44,6 +46,46 @@ impl Ticket {
     }
 }
 
+/// What the inbox is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToInbox {
+    /// A question.
+    Ask(Box<Item>),
+    /// Its call has been refused for now; it stays open.
+    Park {
+        /// The item's id.
+        item: String,
+        /// Until when, in milliseconds since 1970.
+        until_ms: i64,
+    },
+    /// Nobody waits for it any more.
+    Close {
+        /// The item's id.
+        item: String,
+        /// Why.
+        how: Closed,
+    },
+}
+
+/// What the inbox tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromInbox {
+    /// What a human decided about an item.
+    Verdict {
+        /// The item's id.
+        item: String,
+        /// The decision.
+        verdict: approval::item::Verdict,
+    },
+    /// An item could not be put there.
+    Failed {
+        /// The item's id.
+        item: String,
+        /// Why, for the client and the log.
+        why: String,
+    },
+}
+
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -66,6 +108,8 @@ pub enum Output {
     },
     /// Append a line for which nothing is released.
     Record(Line),
+    /// Put a question into the inbox, or say what became of one.
+    ToInbox(ToInbox),
     /// Tell the operator, on stderr.
     Warn(String),
     /// The client has gone and nothing waits any more: close the upstream's stdin.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rmcp::model::ErrorCode;
 
 use super::deciding::with_params;
-use super::held::{Era, Held, HeldKey};
+use super::held::{Era, Held, HeldKey, Via};
 use super::output::{NeededApproval, Output, Payload, Ticket};
 use super::permit::Permitted;
 use super::refusal::{Explanation, Refusal, refused_result};
@@ -34,7 +34,7 @@ pub(super) struct Finding<'a> {
     pub(super) policy_reason: Option<&'a str>,
     pub(super) forwarded: Forwarded,
     pub(super) digest: Option<CallDigest>,
-    pub(super) engine: Option<&'a str>,
+    pub(super) via: Option<Via>,
 }
 
 impl Gate {
@@ -54,7 +54,7 @@ impl Gate {
             policy_reason: None,
             forwarded: Forwarded::Yes,
             digest: None,
-            engine: None,
+            via: None,
         };
         // Nobody is asked, but the log is what a dry run is for: best effort is not enough.
         let approval = NeededApproval::Yes;
@@ -142,7 +142,8 @@ impl Gate {
             duration: now.elapsed.saturating_sub(call.arrived),
             request_id: Some(call.id),
             call: finding.digest,
-            engine: finding.engine,
+            engine: finding.via.map(|via| via.engine),
+            assurance: finding.via.and_then(|via| via.assurance),
         };
         Line::decided(&record, &mut self.fate, memory)
     }
@@ -173,6 +174,7 @@ impl Gate {
             request_id: id,
             call: None,
             engine: None,
+            assurance: None,
         };
         let line = Line::decided(&record, &mut self.fate, String::new());
         self.put(Output::Record(line));
@@ -185,10 +187,10 @@ impl Gate {
         outcome: Outcome,
         refusal: &Refusal,
         reason: Option<&str>,
-        engine: Option<&str>,
+        via: Option<Via>,
         now: Now,
     ) {
-        self.finish_refused(held, outcome, refusal, engine, reason, now, Told::Yes);
+        self.finish_refused(held, outcome, refusal, via, reason, now, Told::Yes);
     }
 
     /// Records that a held call, already taken out, is refused; the client is not told.
@@ -212,7 +214,7 @@ impl Gate {
         held: &Held,
         outcome: Outcome,
         refusal: &Refusal,
-        engine: Option<&str>,
+        via: Option<Via>,
         reason: Option<&str>,
         now: Now,
         told: Told,
@@ -233,7 +235,7 @@ impl Gate {
             policy_reason: policy_reason.as_deref(),
             forwarded: Forwarded::No,
             digest: asked_as.map(|asked_as| asked_as.digest),
-            engine,
+            via,
         };
         let read = with_params(&held.text, |params| {
             let call = Call {

@@ -44,6 +44,10 @@ pub(super) enum Refusal {
     SpentState,
     /// The audit log cannot be written.
     NotRecorded,
+    /// The question could not be put into the inbox; says why.
+    InboxError(String),
+    /// Nobody has answered yet; the question stays in the inbox, under this id.
+    Parked(String),
 }
 
 impl Refusal {
@@ -90,6 +94,17 @@ impl Refusal {
                     quoted_words(message)
                 )
             }
+            Refusal::CannotAsk(CannotAsk::NoChannel) => {
+                format!("{NEEDS} the operator has left no way to ask one")
+            }
+            Refusal::CannotAsk(CannotAsk::NoInbox) => format!("{NEEDS} there is no inbox here"),
+            Refusal::InboxError(why) => format!(
+                "{NEEDS} the question could not be put into the inbox: {}",
+                quoted_words(why)
+            ),
+            Refusal::Parked(item) => format!(
+                "not run yet: it is waiting for approval, as item {item} of the approval inbox"
+            ),
             Refusal::KeepsChanging => {
                 "denied: the server kept changing the tool while a human was asked".into()
             }
@@ -129,6 +144,10 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoHandshake) => "may be tried again after a handshake",
             Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
+            Refusal::InboxError(_) => "may be tried again once the operator has mended that",
+            Refusal::Parked(_) => {
+                "once a human has approved it, the very same call, made again, will run"
+            }
             Refusal::ChangedBetweenRounds | Refusal::UnknownState | Refusal::SpentState => {
                 "may be tried again from the beginning, without `requestState` and \
                  `inputResponses`"
@@ -137,7 +156,11 @@ impl Refusal {
             | Refusal::Blocked
             | Refusal::TimedOut
             | Refusal::CannotAsk(
-                CannotAsk::NoCapability | CannotAsk::Revision(_) | CannotAsk::ClientGone,
+                CannotAsk::NoCapability
+                | CannotAsk::Revision(_)
+                | CannotAsk::ClientGone
+                | CannotAsk::NoChannel
+                | CannotAsk::NoInbox,
             )
             | Refusal::Cancelled
             | Refusal::ClientError(_)
@@ -150,8 +173,10 @@ impl Refusal {
         match self {
             Refusal::Denied { .. } => "human",
             Refusal::Blocked => "policy",
-            Refusal::TimedOut => "timeout",
-            Refusal::CannotAsk(_) | Refusal::ClientError(_) => "no way to ask",
+            Refusal::TimedOut | Refusal::Parked(_) => "timeout",
+            Refusal::CannotAsk(_) | Refusal::ClientError(_) | Refusal::InboxError(_) => {
+                "no way to ask"
+            }
             Refusal::Cancelled | Refusal::NewSession => "client",
             Refusal::BeforeHandshake | Refusal::UnknownState | Refusal::SpentState => "protocol",
             Refusal::KeepsChanging | Refusal::ChangedBetweenRounds => "server",
@@ -175,7 +200,11 @@ impl Refusal {
                 format!("protocol revision {revision} has no elicitation")
             }
             Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
+            Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
+            Refusal::CannotAsk(CannotAsk::NoInbox) => "there is no inbox".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
+            Refusal::InboxError(why) => format!("the inbox could not be used: {why}"),
+            Refusal::Parked(item) => format!("nobody answered in time; parked as {item}"),
             Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
             Refusal::TimedOut => "nobody answered in time".into(),
             Refusal::Cancelled => "the client has gone".into(),

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use rmcp::model::ErrorCode;
 
-use super::asking::ELICITATION;
 use super::deciding::{MAX_HELD_BYTES, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, offers_forms};
-use super::held::{Approved, Era, Held, Stage, Verdict};
+use super::held::{Approved, Era, Held, Stage, Verdict, Via};
 use super::open_states::{ENTRY, Outstanding};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
@@ -167,7 +166,7 @@ impl Gate {
                 let verdict = Verdict {
                     outcome: Outcome::Approved,
                     reason: reason.unwrap_or_else(|| "approved".to_owned()),
-                    engine: ELICITATION,
+                    via: Via::elicitation(true),
                 };
                 let dedupe = held.asked_as.as_ref().and_then(|asked_as| asked_as.dedupe);
                 if let Some(dedupe) = dedupe {
@@ -183,8 +182,8 @@ impl Gate {
             Answer::Refused { reason, how } => {
                 let log = reason.is_none().then_some(how);
                 let refusal = Refusal::Denied { reason };
-                let engine = Some(ELICITATION);
-                self.tell_refused(&held, Outcome::Denied, &refusal, log, engine, now);
+                let via = Some(Via::elicitation(true));
+                self.tell_refused(&held, Outcome::Denied, &refusal, log, via, now);
             }
             // Not from a result; were it one, it would be no yes.
             Answer::Failed { message } => {
@@ -229,7 +228,7 @@ impl Gate {
         let verdict = Verdict {
             outcome: Outcome::Approved,
             reason: format!("round {} of an approved call", approved.round + 1),
-            engine: approved.engine,
+            via: approved.via,
         };
         let key = self.keep(Held {
             id: call.id.clone(),
@@ -380,7 +379,7 @@ impl Gate {
             policy_reason: None,
             forwarded: Forwarded::No,
             digest: None,
-            engine: None,
+            via: None,
         };
         self.refuse(call, &finding, refusal, None, now);
     }

@@ -15,6 +15,63 @@ pub enum TimeoutAction {
     /// Refuse the call. The default.
     #[default]
     Deny,
+    /// Refuse the call for now, and leave the question in the inbox: once it is approved, the same
+    /// call runs when it is made again.
+    Park,
+}
+
+/// What a human can be asked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// A prompt in the client.
+    Elicitation,
+    /// The inbox on the user's machine.
+    Inbox,
+}
+
+/// What follows where a channel could not decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The call is refused.
+    Deny,
+    /// The next channel is asked, if there is one.
+    Fallback,
+}
+
+/// One channel of the chain that a question goes along. A channel that does not exist for a call,
+/// such as a prompt in a client that cannot show one, is passed over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channel {
+    /// What asks.
+    pub engine: Engine,
+    /// How long a human has here.
+    pub patience: Patience,
+    /// What follows where nobody answers in time.
+    pub on_timeout: OnFailure,
+    /// What follows where the channel fails.
+    pub on_transport_error: OnFailure,
+}
+
+impl Channel {
+    /// The channel as it is where nobody says anything about it.
+    #[must_use]
+    pub fn new(engine: Engine) -> Channel {
+        Channel {
+            engine,
+            patience: Patience::AsForAll,
+            on_timeout: OnFailure::Deny,
+            on_transport_error: OnFailure::Fallback,
+        }
+    }
+}
+
+/// How long a human has at one channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Patience {
+    /// [`Settings::timeout`].
+    AsForAll,
+    /// So long; `None` is no limit.
+    Own(Option<Duration>),
 }
 
 /// How a channel that could not decide is tried again.
@@ -50,6 +107,10 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// What an unanswered, delivered prompt comes to.
     pub timeout_action: TimeoutAction,
+    /// What is asked, in this order.
+    pub channels: Vec<Channel>,
+    /// How long a question that nobody answered in time stays open, where it is parked.
+    pub park_for: Duration,
     /// How long an approval covers identical calls; zero turns the cache off.
     pub approval_ttl: Duration,
     /// Put decision source, risk and mode into refusals.
@@ -76,6 +137,8 @@ impl Default for Settings {
             server: "upstream".to_owned(),
             timeout: Some(Duration::from_secs(120)),
             timeout_action: TimeoutAction::Deny,
+            channels: vec![Channel::new(Engine::Elicitation)],
+            park_for: Duration::from_secs(3600),
             approval_ttl: Duration::ZERO,
             explain: false,
             double_confirm: false,

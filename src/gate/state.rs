@@ -14,6 +14,7 @@ use super::held::{Approved, Delivery, Held, HeldKey, Prompt, Question, QuestionK
 use super::ids::{RequestIds, RetiredIds};
 use super::open_states::OpenStates;
 use super::output::{Output, Payload, Ticket};
+use super::parking::Parking;
 use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
 use super::settings::Settings;
@@ -65,6 +66,9 @@ pub struct Gate {
     pub(super) held_by_id: BTreeMap<RequestId, HeldKey>,
     pub(super) questions: BTreeMap<QuestionKey, Question>,
     pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
+    pub(super) question_by_item: BTreeMap<String, QuestionKey>,
+    /// Questions whose calls have been refused for now.
+    pub(super) parking: Parking,
     /// The states of 2026-07-28 that are out, and what they stand for.
     pub(super) open_states: OpenStates,
     pub(super) sealer: Sealer,
@@ -124,6 +128,8 @@ impl Gate {
             held_by_id: BTreeMap::new(),
             questions: BTreeMap::new(),
             question_by_prompt: BTreeMap::new(),
+            question_by_item: BTreeMap::new(),
+            parking: Parking::default(),
             open_states: OpenStates::default(),
             sealer,
             in_flight: HashMap::default(),
@@ -153,7 +159,7 @@ impl Gate {
         let questions = self.questions.values().flat_map(|question| {
             let backoff = match &question.prompt {
                 Prompt::Backoff { until, .. } => Some(*until),
-                Prompt::Open { .. } => None,
+                Prompt::Open { .. } | Prompt::Inbox { .. } | Prompt::Nowhere => None,
             };
             [question.deadline, backoff]
         });
@@ -163,7 +169,11 @@ impl Gate {
         });
         let times = questions
             .chain(progress)
-            .chain([self.catalogue.deadline(), self.open_states.next_deadline()])
+            .chain([
+                self.catalogue.deadline(),
+                self.open_states.next_deadline(),
+                self.parking.next_deadline(),
+            ])
             .flatten();
         times.min()
     }
@@ -176,6 +186,7 @@ impl Gate {
         self.resume_waiting(now);
         self.tick_questions(now);
         self.tick_rounds(now);
+        self.tick_parked(now);
         self.tick_progress(now);
         self.close_if_done();
     }
@@ -253,6 +264,7 @@ impl Gate {
             self.abandon_question(key, &Refusal::Cancelled, now);
         }
         self.end_rounds(Outcome::Cancelled, None, now);
+        self.abandon_parked();
         self.resume_waiting(now);
         self.close_if_done();
     }
@@ -266,6 +278,7 @@ impl Gate {
             self.fail_held(key, how, now);
         }
         self.end_rounds(Outcome::Error, Some(how), now);
+        self.abandon_parked();
     }
 
     /// The upstream has gone; `how` says so in words. Everything that waits is answered.

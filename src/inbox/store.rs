@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+pub use crate::approval::item::Closed;
 use crate::approval::item::{Choice, Item, Verdict};
 
 /// The longest reason that a verdict may have, in bytes; longer ones are cut.
@@ -81,15 +82,6 @@ pub enum Token {
     Login,
     /// A browser that has logged in.
     Session,
-}
-
-/// Why an item waits no more although nobody decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
-    /// Its time was over, or its proxy died.
-    Expired,
-    /// The call was taken back, or its client or server has gone.
-    Withdrawn,
 }
 
 /// What became of a verdict.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::record::{Line, Origin, Timestamp};
-use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket};
+use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToInbox};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::mcp::frame::FrameBuffer;
 use crate::mcp::json::raw_member;
@@ -115,6 +115,8 @@ pub(super) struct Effects {
     lost: u64,
     items: Vec<Item>,
     lines: Vec<Line>,
+    /// What is to be told the inbox.
+    pub(super) to_inbox: Vec<ToInbox>,
     /// Whether the gate wants the upstream closed.
     pub(super) close_upstream: bool,
 }
@@ -137,6 +139,7 @@ impl Effects {
             lost: 0,
             items: Vec::new(),
             lines: Vec::new(),
+            to_inbox: Vec::new(),
             close_upstream: false,
         }
     }
@@ -203,6 +206,7 @@ impl Effects {
                     self.lines.push(line);
                 }
                 Output::Record(line) => self.lines.push(line),
+                Output::ToInbox(told) => self.to_inbox.push(told),
                 Output::Warn(text) => tracing::warn!("{text}"),
                 Output::CloseUpstream => self.close_upstream = true,
             }

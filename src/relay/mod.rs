@@ -3,11 +3,13 @@
 //! Nothing is decided here.
 
 mod effects;
+mod inbox;
 mod notes;
 mod outbox;
 mod session;
 
 pub use effects::Ledger;
+pub use inbox::{Inbox, InboxPort};
 pub use notes::{Notes, Reply};
 pub use session::{Ended, Ends, Session};
 

@@ -13,10 +13,11 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::effects::{Effects, Ledger, Lost};
+use super::inbox::InboxPort;
 use super::notes::Notes;
 use super::outbox::Outbox;
 use crate::clock::Clock;
-use crate::gate::{Gate, Now};
+use crate::gate::{FromInbox, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::transport::{Attempt, Exit, Upstream, Wire};
 
@@ -41,7 +42,7 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// The four ends of a session, and its upstream.
+/// The four ends of a session, its upstream, and where its questions may go.
 #[derive(Debug)]
 pub struct Ends {
     /// Reads what the client sends.
@@ -54,6 +55,8 @@ pub struct Ends {
     pub to_upstream: Wire,
     /// The upstream itself.
     pub process: Upstream,
+    /// The inbox, if questions may go there.
+    pub inbox: Option<InboxPort>,
 }
 
 /// Everything that belongs to a session.
@@ -65,6 +68,7 @@ pub struct Session {
     client: Side,
     upstream: Side,
     process: Upstream,
+    inbox: Option<InboxPort>,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
     /// Whether the last read took all that it could: more is probably there already.
@@ -113,6 +117,7 @@ impl Session {
                 output: Outbox::new(ends.to_upstream),
             },
             process: ends.process,
+            inbox: ends.inbox,
             upstream_spoke: false,
             busy: false,
         }
@@ -157,6 +162,7 @@ impl Session {
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 number = &mut signal => Event::Signal(number),
                 _ = self.process.ended() => Event::ChildEnded,
+                told = from_inbox(&mut self.inbox) => Event::Inbox(told),
                 () = alarm.rings(timer) => Event::Timer,
                 () = sleep_until_some(look_again_at) => Event::Stalled,
                 () = sleep_until_some(farewell) => break self.end_by_client().await,
@@ -180,6 +186,12 @@ impl Session {
                     }
                     look_again = Instant::now() + FAREWELL;
                     ControlFlow::Continue(())
+                }
+                Event::Inbox(told) => {
+                    self.gate.from_inbox(told, self.clock.now());
+                    let keeps_up = self.client_keeps_up();
+                    self.effects.collect(&mut self.gate, None, keeps_up);
+                    self.carry_out(None)
                 }
                 Event::Timer => self.tick(),
             };
@@ -321,7 +333,15 @@ impl Session {
         if let Some(peer) = read {
             self.side_mut(peer).frames.compact();
         }
+        self.tell_inbox();
         self.after_write(lost)
+    }
+
+    fn tell_inbox(&mut self) {
+        let told = std::mem::take(&mut self.effects.to_inbox);
+        if let Some(inbox) = &self.inbox {
+            told.into_iter().for_each(|told| inbox.tell(told));
+        }
     }
 
     fn flush(&mut self, peer: Peer) -> ControlFlow<()> {
@@ -381,6 +401,7 @@ impl Session {
             &mut self.client.output,
             &mut self.upstream.output,
         );
+        self.tell_inbox();
         if lost.client {
             self.client.output.close();
         }
@@ -438,9 +459,11 @@ impl Session {
                 let _ = match event {
                     Event::Readable(peer) => self.read(peer),
                     Event::Writable(peer) => self.flush(peer),
-                    Event::Signal(_) | Event::Timer | Event::ChildEnded | Event::Stalled => {
-                        ControlFlow::Continue(())
-                    }
+                    Event::Signal(_)
+                    | Event::Timer
+                    | Event::ChildEnded
+                    | Event::Stalled
+                    | Event::Inbox(_) => ControlFlow::Continue(()),
                 };
             }
         };
@@ -521,6 +544,15 @@ enum Event {
     Timer,
     /// The upstream has taken nothing for a while.
     Stalled,
+    /// The inbox tells something.
+    Inbox(FromInbox),
+}
+
+async fn from_inbox(inbox: &mut Option<InboxPort>) -> FromInbox {
+    match inbox {
+        Some(inbox) => inbox.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn readable(wire: &Option<Wire>) -> io::Result<()> {

@@ -14,6 +14,7 @@ mod asking;
 mod auditing;
 mod caching;
 mod eras;
+mod inbox;
 mod lists;
 mod properties;
 mod rounds;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::gate::{Gate, Now, Output, Payload, Settings};
+use crate::approval::item::{Assurance, Choice, Item, Verdict};
+use crate::gate::{FromInbox, Gate, Now, Output, Payload, Settings, ToInbox};
 use crate::policy::{Policy, Rules};
 
 /// The log as a scene sees it.
@@ -45,6 +46,8 @@ pub(super) struct Scene {
     pub(super) journal: Vec<(Duration, Event)>,
     pub(super) warnings: Vec<String>,
     pub(super) close_upstream: u32,
+    /// What the inbox has been told and no test has looked at yet.
+    pub(super) inbox: VecDeque<ToInbox>,
     pub(super) log_state: Log,
     best_effort: bool,
     /// The definitions that the upstream lists.
@@ -94,6 +97,7 @@ impl Scene {
             journal: Vec::new(),
             warnings: Vec::new(),
             close_upstream: 0,
+            inbox: VecDeque::new(),
             log_state: Log::Writable,
             best_effort,
             tools: usual_tools(),
@@ -232,6 +236,39 @@ impl Scene {
         assert_eq!(told["method"], "notifications/tools/list_changed");
     }
 
+    /// The item that the inbox has got first.
+    #[track_caller]
+    pub(super) fn expect_item(&mut self) -> Item {
+        match self.inbox.pop_front() {
+            Some(ToInbox::Ask(item)) => *item,
+            other => panic!("no item, but {other:?}"),
+        }
+    }
+
+    /// Somebody decides in the inbox.
+    pub(super) fn decide(
+        &mut self,
+        item: &Item,
+        choice: Choice,
+        change: impl FnOnce(&mut Verdict),
+    ) {
+        let mut verdict = Verdict {
+            choice,
+            reason: None,
+            cover: Duration::ZERO,
+            assurance: Assurance::InboxSession,
+            decided_ms: self.now.unix_ms,
+        };
+        change(&mut verdict);
+        let item = item.id.clone();
+        self.inbox_tells(FromInbox::Verdict { item, verdict });
+    }
+
+    pub(super) fn inbox_tells(&mut self, told: FromInbox) {
+        self.gate.from_inbox(told, self.now);
+        self.carry_out(b"");
+    }
+
     /// Everything for the client so far is in its pipe.
     pub(super) fn client_reads_all(&mut self) {
         self.gate.client_drained();
@@ -311,6 +348,7 @@ impl Scene {
                 }
                 Output::Record(line) => self.append(&line),
                 Output::Warn(text) => self.warnings.push(text),
+                Output::ToInbox(told) => self.inbox.push_back(told),
                 Output::CloseUpstream => self.close_upstream += 1,
             }
         }

@@ -46,7 +46,11 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::ChangedBetweenRounds => Refusal::UnknownState,
         Refusal::UnknownState => Refusal::SpentState,
         Refusal::SpentState => Refusal::NotRecorded,
-        Refusal::NotRecorded => return None,
+        Refusal::NotRecorded => Refusal::InboxError(ODD.into()),
+        Refusal::InboxError(_) => Refusal::Parked("0123456789abcdef".into()),
+        Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
+        Refusal::CannotAsk(CannotAsk::NoChannel) => Refusal::CannotAsk(CannotAsk::NoInbox),
+        Refusal::CannotAsk(CannotAsk::NoInbox) => return None,
     })
 }
 
