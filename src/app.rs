@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::env::var_os;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use reqwest::Url;
@@ -140,18 +139,6 @@ fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
     Ok(Remote::new(url, headers, target.is_sse, max_message)?)
 }
 
-/// Where we keep what is to be there in the next run, as the XDG Base Directory Specification says.
-fn state_folder() -> Option<PathBuf> {
-    let absolute = |name| {
-        var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let home = || absolute("HOME").map(|home| home.join(".local/state"));
-    let state = absolute("XDG_STATE_HOME").or_else(home)?;
-    Some(state.join("approval-proxy"))
-}
-
 /// Starts sessions, which share the log and the clock.
 struct Starter {
     config: Resolved,
@@ -185,7 +172,7 @@ impl Starter {
     fn log_in_where_asked(&mut self, stderr: &Stderr) {
         let login = |url| {
             let surroundings = Surroundings {
-                folder: state_folder(),
+                folder: self.config.inbox.state_dir.clone(),
                 browser: var_os("BROWSER"),
                 stderr: stderr.clone(),
             };

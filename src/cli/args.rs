@@ -11,8 +11,8 @@ use clap::{CommandFactory, Parser};
 
 use super::exit_code;
 use crate::config::{
-    ByteSize, DedupeFields, Fault, Flags, HostName, Layer, Multiplier, Pattern, Seconds, Transport,
-    Value, Whole, Word, escaped,
+    ByteSize, DedupeFields, Engines, Fault, Flags, HostName, InboxFlags, Layer, Multiplier,
+    Pattern, Seconds, Transport, Value, Whole, Word, escaped,
 };
 use crate::gate::TimeoutAction;
 use crate::policy::Mode;
@@ -59,6 +59,19 @@ pub struct Args {
     /// are needed [default: deny]
     #[arg(long, value_name = "ACTION", help_heading = ASKING, value_parser = word::<TimeoutAction>())]
     timeout_action: Option<TimeoutAction>,
+
+    /// Who asks, in this order: elicitation (a prompt in the client), inbox (a page on this machine)
+    /// [default: elicitation,inbox]
+    #[arg(long, value_name = "ENGINES", help_heading = ASKING, value_parser = value::<Engines>)]
+    engine: Option<Engines>,
+
+    /// How long a question stays open after `--timeout-action park`, in seconds [default: 3600]
+    #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<Seconds>)]
+    #[arg(allow_negative_numbers = true)]
+    approval_park_seconds: Option<Seconds>,
+
+    #[command(flatten)]
+    inbox: InboxArgs,
 
     /// How long an approval covers identical calls, in seconds; 0 is not at all [default: 0]
     #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<Seconds>)]
@@ -137,6 +150,35 @@ pub struct Args {
     insecure_no_auth: bool,
 }
 
+/// Where the inbox is: the same for every command that has to do with it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InboxArgs {
+    /// Folder that all your proxies share [default: $XDG_STATE_HOME/approval-proxy]
+    #[arg(long, value_name = "DIR", help_heading = INBOX)]
+    state_dir: Option<PathBuf>,
+
+    /// Port of the inbox's page; 0 is any that is free [default: 8766]
+    #[arg(long, value_name = "PORT", help_heading = INBOX, value_parser = value::<Whole<0, 65_535>>)]
+    #[arg(allow_negative_numbers = true)]
+    inbox_port: Option<Whole<0, 65_535>>,
+
+    /// Never open a browser
+    #[arg(long, help_heading = INBOX)]
+    no_browser: bool,
+}
+
+impl InboxArgs {
+    /// The flags as `config` takes them.
+    #[must_use]
+    pub fn into_flags(self) -> InboxFlags {
+        InboxFlags {
+            state_dir: self.state_dir,
+            port: self.inbox_port,
+            no_browser: self.no_browser,
+        }
+    }
+}
+
 impl Args {
     /// Reads a command line, of which the first item is the program's name.
     ///
@@ -173,6 +215,7 @@ impl Args {
             port: self.port,
             auth_token_file: self.auth_token_file,
             insecure_no_auth: self.insecure_no_auth,
+            inbox: self.inbox.into_flags(),
             layer: Layer {
                 mode: self.mode,
                 allow: self.allow.into_iter().flat_map(|list| list.0).collect(),
@@ -181,6 +224,8 @@ impl Args {
                 timeout_action: self.timeout_action,
                 dry_run: self.dry_run.then_some(true),
                 audit_log: self.audit_log,
+                engines: self.engine,
+                park: self.approval_park_seconds,
                 approval_ttl: self.approve_ttl,
                 explain: self.explain.then_some(true),
                 double_confirm: self.high_risk_double_confirm.then_some(true),
@@ -225,6 +270,7 @@ const UPSTREAM: &str = "Upstream";
 const POLICY: &str = "Policy";
 const ASKING: &str = "Asking";
 const AUDIT: &str = "Audit";
+const INBOX: &str = "Inbox";
 const LIMITS: &str = "Limits";
 const TRANSPORT: &str = "Transport";
 

@@ -46,6 +46,35 @@ impl Environment {
         Ok(layer)
     }
 
+    /// The folder for what all proxies of a user share: `APPROVAL_STATE_DIR`, or where such folders
+    /// are (XDG Base Directory Specification). `None` where nothing says where that is.
+    ///
+    /// # Errors
+    /// A variable that is not UTF-8.
+    pub(super) fn state_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let folder = |variable: &str, below: &str| {
+            let mut found = None;
+            self.read_setting(variable, |text| {
+                let folder = Path::new(text.trim());
+                found = Some(match below {
+                    "" => folder.to_owned(),
+                    below => folder.join(below),
+                });
+                Ok(())
+            })?;
+            Ok::<_, ConfigError>(found)
+        };
+        if let Some(own) = folder(STATE_DIR, "")? {
+            return Ok(Some(own));
+        }
+        // "All paths set in these environment variables must be absolute."
+        let state = folder("XDG_STATE_HOME", "approval-proxy")?.filter(|path| path.is_absolute());
+        match state {
+            Some(state) => Ok(Some(state)),
+            None => folder("HOME", ".local/state/approval-proxy"),
+        }
+    }
+
     /// The bearer token of HTTP clients; `None` where it is not set, or blank.
     ///
     /// # Errors
@@ -124,10 +153,11 @@ const PREFIX: &str = "APPROVAL_";
 
 /// The bearer of the HTTP transports; no key of the config file.
 pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
+const STATE_DIR: &str = "APPROVAL_STATE_DIR";
 
-/// Variables of ours that are no settings: the bearer, and the mark that keeps the proxy from
+/// Variables of ours that are no settings: the bearer, the folder, and the mark that keeps the proxy from
 /// starting itself over and over.
-const OTHERS: [&str; 2] = [AUTH_TOKEN, "APPROVAL_PROXY_DEPTH"];
+const OTHERS: [&str; 3] = [AUTH_TOKEN, STATE_DIR, "APPROVAL_PROXY_DEPTH"];
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,6 @@ use super::host::HostName;
 use super::layer::Layer;
 use super::number::Whole;
 use super::value::Input;
-use super::word::ChannelFailure;
 use crate::secret::Secret;
 
 /// One of the two strict objects of a config file.
@@ -80,7 +79,7 @@ impl Key {
 
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 27] = [
+pub(super) static KEYS: [Key; 29] = [
     now("mode", Place::Rules, |to, from| from.set(&mut to.mode)),
     now("alwaysAllow", Place::Rules, |to, from| from.append(&mut to.allow)),
     now("alwaysDeny", Place::Rules, |to, from| from.append(&mut to.deny)),
@@ -103,8 +102,10 @@ pub(super) static KEYS: [Key; 27] = [
     now("approvalRetryMaxBackoffSeconds", Place::Both, |to, from| from.set(&mut to.retry_max_backoff)),
     now("approvalRetryBackoffMultiplier", Place::Both, |to, from| from.set(&mut to.retry_multiplier)),
     later("approvalRetryableStatusCodes", Place::Both, |_, from| from.check::<Vec<Whole<100, 599>>>()),
-    later("approvalOnTimeout", Place::Both, |_, from| from.check::<ChannelFailure>()),
-    later("approvalOnTransportError", Place::Both, |_, from| from.check::<ChannelFailure>()),
+    now("engines", Place::Both, |to, from| from.set(&mut to.engines)),
+    now("approvalOnTimeout", Place::Both, |to, from| from.set(&mut to.on_timeout)),
+    now("approvalOnTransportError", Place::Both, |to, from| from.set(&mut to.on_transport_error)),
+    now("approvalParkSeconds", Place::Both, |to, from| from.set(&mut to.park)),
     later("approvalAllowInsecureHttp", Place::Both, |_, from| from.check::<bool>()),
     later("approvalAllowedHosts", Place::Both, |_, from| from.check::<Vec<HostName>>()),
     later("approvalAuthToken", Place::Both, |_, from| from.check::<Secret>()),

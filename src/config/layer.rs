@@ -5,10 +5,11 @@
 use std::path::PathBuf;
 
 use super::annotations::Annotations;
+use super::engines::Engines;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::word::DedupeFields;
-use crate::gate::TimeoutAction;
+use crate::gate::{OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
 /// Every setting that more than one source can give; `None` is "says nothing about it".
@@ -34,6 +35,14 @@ pub struct Layer {
     pub dry_run: Option<bool>,
     /// Where decisions are written.
     pub audit_log: Option<PathBuf>,
+    /// What asks, in this order.
+    pub engines: Option<Engines>,
+    /// What follows where nobody answers a channel in time.
+    pub on_timeout: Option<OnFailure>,
+    /// What follows where a channel fails.
+    pub on_transport_error: Option<OnFailure>,
+    /// How long a parked question stays open.
+    pub park: Option<Seconds>,
     /// How long an approval covers identical calls.
     pub approval_ttl: Option<Seconds>,
     /// Policy and risk in refusals.
@@ -78,6 +87,10 @@ impl Layer {
             default_timeout_action: None,
             dry_run: self.dry_run.or(weaker.dry_run),
             audit_log: self.audit_log.or(weaker.audit_log),
+            engines: self.engines.or(weaker.engines),
+            on_timeout: self.on_timeout.or(weaker.on_timeout),
+            on_transport_error: self.on_transport_error.or(weaker.on_transport_error),
+            park: self.park.or(weaker.park),
             approval_ttl: self.approval_ttl.or(weaker.approval_ttl),
             explain: self.explain.or(weaker.explain),
             double_confirm: self.double_confirm.or(weaker.double_confirm),

@@ -3,6 +3,7 @@
 //! It starts no process and opens no log; `app` does that with what it finds here.
 
 mod annotations;
+mod engines;
 mod entry;
 mod environment;
 mod error;
@@ -24,6 +25,7 @@ mod value;
 mod word;
 
 pub use annotations::Annotations;
+pub use engines::Engines;
 pub use entry::{CommandTarget, Target, Upstream, UrlTarget};
 pub use environment::Environment;
 pub use error::{ConfigError, Fault, Problem};
@@ -33,7 +35,7 @@ pub use load::load;
 pub use number::{Multiplier, Seconds, Whole};
 pub use pattern::Pattern;
 pub use pointer::{Pointer, escaped, shown};
-pub use resolve::{Flags, Resolved, Transport};
+pub use resolve::{Flags, InboxFlags, InboxSettings, Resolved, Transport};
 pub use size::ByteSize;
 pub use value::Value;
 pub use word::{DedupeFields, Word};

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::engines::Engines;
 use super::entry::{Entry, Target, Upstream};
 use super::environment::{AUTH_TOKEN, Environment};
 use super::error::{ConfigError, names, path};
@@ -49,6 +50,19 @@ pub struct Flags {
     pub auth_token_file: Option<PathBuf>,
     /// Let other machines in without a token.
     pub insecure_no_auth: bool,
+    /// Where the inbox is.
+    pub inbox: InboxFlags,
+}
+
+/// What the command line says of the inbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InboxFlags {
+    /// The folder that all proxies of a user share.
+    pub state_dir: Option<PathBuf>,
+    /// The port of the page.
+    pub port: Option<Whole<0, 65_535>>,
+    /// Open no browser.
+    pub no_browser: bool,
 }
 
 impl Flags {
@@ -67,6 +81,7 @@ impl Flags {
             port: None,
             auth_token_file: None,
             insecure_no_auth: false,
+            inbox: InboxFlags::default(),
         }
     }
 }
@@ -109,6 +124,8 @@ pub struct Resolved {
     pub max_message_size: usize,
     /// How HTTP clients are served; `None` is one client over stdin and stdout.
     pub http: Option<Serving>,
+    /// Where the inbox is, should it be needed.
+    pub inbox: InboxSettings,
     /// The config file as it was named.
     pub config_path: PathBuf,
     /// What the operator should hear on stderr, a line each.
@@ -188,10 +205,41 @@ pub(super) fn resolve(
         server,
         audit_log,
         http,
+        inbox: flags.inbox.resolve(environment)?,
         max_message_size: flags.max_message_size.bytes(),
         config_path,
         warnings,
     })
+}
+
+impl InboxFlags {
+    /// Flags over the environment over the defaults.
+    ///
+    /// # Errors
+    /// Where neither `--state-dir` nor the environment says where a user's files go, or a variable
+    /// is not UTF-8.
+    pub fn resolve(self, environment: &Environment) -> Result<InboxSettings, ConfigError> {
+        let state_dir = match self.state_dir {
+            Some(folder) => Some(folder),
+            None => environment.state_dir()?,
+        };
+        Ok(InboxSettings {
+            state_dir: in_home(state_dir, environment)?,
+            port: u16::try_from(self.port.map_or(8766, Whole::get)).unwrap_or(8766),
+            opens_browser: !self.no_browser,
+        })
+    }
+}
+
+/// Where the inbox is, and how its page is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxSettings {
+    /// The folder that all proxies of a user share; `None` where nothing says where it could be.
+    pub state_dir: Option<PathBuf>,
+    /// The port of the page; another one is taken where it is not free.
+    pub port: u16,
+    /// Whether a browser may be opened at all.
+    pub opens_browser: bool,
 }
 
 /// How HTTP clients are served, if they are.
@@ -308,6 +356,11 @@ fn settings_of(layer: Layer) -> Settings {
     Settings {
         timeout: layer.timeout.map_or(default.timeout, Seconds::limit),
         timeout_action: layer.timeout_action.unwrap_or(default.timeout_action),
+        channels: layer
+            .engines
+            .unwrap_or_else(Engines::usual)
+            .into_channels(layer.on_timeout, layer.on_transport_error),
+        park_for: span(layer.park, default.park_for),
         approval_ttl: span(layer.approval_ttl, default.approval_ttl),
         explain: layer.explain.unwrap_or(default.explain),
         double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),

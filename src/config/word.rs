@@ -5,7 +5,7 @@
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::value::{Value, wrong_text};
-use crate::gate::{DedupeField, TimeoutAction};
+use crate::gate::{DedupeField, Engine, OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
 /// An enum that is written as one of a few words, compared exactly.
@@ -27,6 +27,7 @@ impl Word for TimeoutAction {
     const WORDS: &'static [(&'static str, TimeoutAction)] = &[
         ("approve", TimeoutAction::Approve),
         ("deny", TimeoutAction::Deny),
+        ("park", TimeoutAction::Park),
     ];
 }
 
@@ -39,19 +40,15 @@ impl Word for DedupeField {
     ];
 }
 
-/// What a channel of a chain that could not decide comes to. No chain reads it yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChannelFailure {
-    /// The call is refused.
-    Deny,
-    /// The next channel is asked.
-    Fallback,
+impl Word for OnFailure {
+    const WORDS: &'static [(&'static str, OnFailure)] =
+        &[("deny", OnFailure::Deny), ("fallback", OnFailure::Fallback)];
 }
 
-impl Word for ChannelFailure {
-    const WORDS: &'static [(&'static str, ChannelFailure)] = &[
-        ("deny", ChannelFailure::Deny),
-        ("fallback", ChannelFailure::Fallback),
+impl Word for Engine {
+    const WORDS: &'static [(&'static str, Engine)] = &[
+        ("elicitation", Engine::Elicitation),
+        ("inbox", Engine::Inbox),
     ];
 }
 

@@ -40,8 +40,6 @@ pub(super) enum CannotAsk {
     ClientGone,
     /// The operator has left no channel.
     NoChannel,
-    /// There is no inbox here.
-    NoInbox,
 }
 
 impl Handshake {

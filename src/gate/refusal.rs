@@ -97,7 +97,6 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoChannel) => {
                 format!("{NEEDS} the operator has left no way to ask one")
             }
-            Refusal::CannotAsk(CannotAsk::NoInbox) => format!("{NEEDS} there is no inbox here"),
             Refusal::InboxError(why) => format!(
                 "{NEEDS} the question could not be put into the inbox: {}",
                 quoted_words(why)
@@ -159,8 +158,7 @@ impl Refusal {
                 CannotAsk::NoCapability
                 | CannotAsk::Revision(_)
                 | CannotAsk::ClientGone
-                | CannotAsk::NoChannel
-                | CannotAsk::NoInbox,
+                | CannotAsk::NoChannel,
             )
             | Refusal::Cancelled
             | Refusal::ClientError(_)
@@ -201,7 +199,6 @@ impl Refusal {
             }
             Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
             Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
-            Refusal::CannotAsk(CannotAsk::NoInbox) => "there is no inbox".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
             Refusal::InboxError(why) => format!("the inbox could not be used: {why}"),
             Refusal::Parked(item) => format!("nobody answered in time; parked as {item}"),

@@ -246,7 +246,7 @@ fn a_bad_value_is_an_error_in_one_line() {
         ),
         (
             ["--timeout-action", "ask"],
-            "[possible values: approve, deny]",
+            "[possible values: approve, deny, park]",
         ),
         (
             ["--transport", "ws"],

@@ -2,7 +2,8 @@
 
 use super::*;
 
-// CONTRACT, the table of section 2: "key | where | meaning (default)".
+// CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
+// `approvalParkSeconds` have come with the inbox.
 #[test]
 fn every_key_of_the_contract_counts_where_the_contract_says() {
     let of = |place| {
@@ -23,8 +24,8 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
         "approvalTtlSeconds explainDecisions highRiskRequiresDoubleConfirmation \
          approvalRetryAttempts approvalRetryInitialBackoffSeconds \
          approvalRetryMaxBackoffSeconds approvalRetryBackoffMultiplier \
-         approvalRetryableStatusCodes approvalOnTimeout approvalOnTransportError \
-         approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
+         approvalRetryableStatusCodes engines approvalOnTimeout approvalOnTransportError \
+         approvalParkSeconds approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
          approvalDedupeKeyFields approvalDedupeArgKeys",
     );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::value::Value;
-use crate::gate::{DedupeField, TimeoutAction};
+use crate::gate::{Channel, DedupeField, Engine, TimeoutAction};
 use crate::policy::Mode;
 
 fn value<T: Value>(text: &str) -> Option<T> {
@@ -84,6 +84,10 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
     let resolved = resolved(flags(), &config("", ""), &[]).unwrap();
     let settings = Settings {
         server: "db".to_owned(),
+        // A prompt in the client, and the inbox for clients that cannot show one.
+        channels: [Engine::Elicitation, Engine::Inbox]
+            .map(Channel::new)
+            .into(),
         ..Settings::default()
     };
     assert_eq!(resolved.settings, settings);
@@ -297,8 +301,8 @@ fn what_nothing_reads_yet_is_a_warning_once_each() {
     let mut flags = flags();
     flags.layer.without_effect = vec!["--port".to_owned()];
     let json = config(
-        r#""approvalOnTimeout":"deny""#,
-        r#""approvalOnTimeout":"deny""#,
+        r#""approvalAllowedHosts":[]"#,
+        r#""approvalAllowedHosts":[]"#,
     );
     let variables = [
         ("APPROVAL_APPROVAL_AUTH_TOKEN", "hunter2"),
@@ -308,7 +312,7 @@ fn what_nothing_reads_yet_is_a_warning_once_each() {
     let names = [
         "--port",
         "APPROVAL_APPROVAL_AUTH_TOKEN",
-        "approvalOnTimeout",
+        "approvalAllowedHosts",
     ];
     let told = names
         .map(|name| format!("`{name}` has no effect yet: it is for channels that are to come"));

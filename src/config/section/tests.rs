@@ -7,7 +7,7 @@ use crate::config::annotations::Annotations;
 use crate::config::keys::Key;
 use crate::config::pattern::Pattern;
 use crate::config::value::Value;
-use crate::gate::TimeoutAction;
+use crate::gate::{OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
 /// A key with a value that it takes, what that makes of a layer, and values that it refuses.
@@ -41,7 +41,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 27] = [
+pub(in crate::config) const SAMPLES: [Sample; 29] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -62,8 +62,10 @@ pub(in crate::config) const SAMPLES: [Sample; 27] = [
     Sample { key: "approvalRetryMaxBackoffSeconds", json: "9", layer: || Layer { retry_max_backoff: value("9"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "approvalRetryBackoffMultiplier", json: "1.5", layer: || Layer { retry_multiplier: value("1.5"), ..Layer::default() }, bad: &["0.5", "-2", "1e300", r#""2""#] },
     Sample { key: "approvalRetryableStatusCodes", json: "[408,503]", layer: || is_unread("approvalRetryableStatusCodes"), bad: &["408", "[99]", "[600]", "[408.5]", r#"["408"]"#] },
-    Sample { key: "approvalOnTimeout", json: r#""fallback""#, layer: || is_unread("approvalOnTimeout"), bad: &[r#""approve""#, "true"] },
-    Sample { key: "approvalOnTransportError", json: r#""deny""#, layer: || is_unread("approvalOnTransportError"), bad: &[r#""approve""#, "true"] },
+    Sample { key: "engines", json: r#"["inbox"]"#, layer: || Layer { engines: value("inbox"), ..Layer::default() }, bad: &["[]", r#"["fax"]"#, r#""inbox""#, r#"[{"type":"inbox","x":1}]"#] },
+    Sample { key: "approvalOnTimeout", json: r#""fallback""#, layer: || Layer { on_timeout: Some(OnFailure::Fallback), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
+    Sample { key: "approvalOnTransportError", json: r#""deny""#, layer: || Layer { on_transport_error: Some(OnFailure::Deny), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
+    Sample { key: "approvalParkSeconds", json: "600", layer: || Layer { park: value("600"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || is_unread("approvalAllowInsecureHttp"), bad: BAD_SWITCHES },
     Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || is_unread("approvalAllowedHosts"), bad: &[r#""a""#, r#"["http://a"]"#] },
     Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || is_unread("approvalAuthToken"), bad: &["1", r#""""#, r#""a b""#] },

@@ -21,13 +21,13 @@ fn a_word_is_read_exactly_and_an_unknown_one_lists_the_words() {
         TimeoutAction::Deny
     );
     assert_eq!(
-        ChannelFailure::from_text("fallback").unwrap(),
-        ChannelFailure::Fallback
+        OnFailure::from_text("fallback").unwrap(),
+        OnFailure::Fallback
     );
     for text in ["Deny", "", "deny "] {
         assert_eq!(
             TimeoutAction::from_text(text).unwrap_err().to_string(),
-            format!("expected one of `approve`, `deny`, found `{text}`"),
+            format!("expected one of `approve`, `deny`, `park`, found `{text}`"),
         );
     }
     assert_eq!(

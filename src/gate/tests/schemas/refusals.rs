@@ -49,8 +49,7 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::NotRecorded => Refusal::InboxError(ODD.into()),
         Refusal::InboxError(_) => Refusal::Parked("0123456789abcdef".into()),
         Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
-        Refusal::CannotAsk(CannotAsk::NoChannel) => Refusal::CannotAsk(CannotAsk::NoInbox),
-        Refusal::CannotAsk(CannotAsk::NoInbox) => return None,
+        Refusal::CannotAsk(CannotAsk::NoChannel) => return None,
     })
 }
 

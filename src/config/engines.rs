@@ -1,0 +1,216 @@
+//! `engines`: the channels that a question goes along, in their order.
+//!
+//! What a channel does is the gate's business.
+
+use super::error::{Fault, Problem};
+use super::json::Node;
+use super::nearest::nearest;
+use super::number::Seconds;
+use super::value::{Input, Value, wrong_type};
+use crate::gate::{Channel, Engine, OnFailure, Patience};
+
+/// At least one channel, none twice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Engines(Vec<EngineEntry>);
+
+/// What is said of one channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct EngineEntry {
+    engine: Engine,
+    timeout: Option<Seconds>,
+    on_timeout: Option<OnFailure>,
+    on_transport_error: Option<OnFailure>,
+}
+
+impl Engines {
+    /// The chain where nobody names one: the client, and the inbox for those that cannot ask.
+    #[must_use]
+    pub fn usual() -> Engines {
+        Engines(
+            [Engine::Elicitation, Engine::Inbox]
+                .map(EngineEntry::new)
+                .into(),
+        )
+    }
+
+    /// The channels; what an entry does not say is `on_timeout` and `on_transport_error`.
+    #[must_use]
+    pub fn into_channels(
+        self,
+        on_timeout: Option<OnFailure>,
+        on_transport_error: Option<OnFailure>,
+    ) -> Vec<Channel> {
+        let channels = self.0.into_iter().map(|entry| {
+            let usual = Channel::new(entry.engine);
+            Channel {
+                engine: entry.engine,
+                patience: match entry.timeout.map(Seconds::limit) {
+                    Some(limit) => Patience::Own(limit),
+                    None => usual.patience,
+                },
+                on_timeout: entry.on_timeout.or(on_timeout).unwrap_or(usual.on_timeout),
+                on_transport_error: (entry.on_transport_error)
+                    .or(on_transport_error)
+                    .unwrap_or(usual.on_transport_error),
+            }
+        });
+        channels.collect()
+    }
+
+    fn checked(entries: Vec<EngineEntry>) -> Result<Engines, Fault> {
+        let is_twice = |(at, entry): (usize, &EngineEntry)| {
+            let before = entries.iter().take(at);
+            before.into_iter().any(|other| other.engine == entry.engine)
+        };
+        let found = match entries.len() {
+            0 => "an empty list",
+            _ if entries.iter().enumerate().any(is_twice) => "one of them twice",
+            _ => return Ok(Engines(entries)),
+        };
+        Err(Fault::from(Problem::Unexpected {
+            expected: Engines::expected(),
+            found: found.to_owned(),
+        }))
+    }
+}
+
+impl EngineEntry {
+    fn new(engine: Engine) -> EngineEntry {
+        EngineEntry {
+            engine,
+            timeout: None,
+            on_timeout: None,
+            on_transport_error: None,
+        }
+    }
+}
+
+impl Value for Engines {
+    fn expected() -> String {
+        format!("a list of engines, each {}", EngineEntry::expected())
+    }
+
+    fn from_node(node: &Node) -> Result<Engines, Fault> {
+        Engines::checked(Vec::from_node(node)?)
+    }
+
+    fn from_text(text: &str) -> Result<Engines, Fault> {
+        Engines::checked(Vec::from_text(text)?)
+    }
+}
+
+impl Value for EngineEntry {
+    fn expected() -> String {
+        format!("{}, or an object with that as `type`", Engine::expected())
+    }
+
+    fn from_node(node: &Node) -> Result<EngineEntry, Fault> {
+        let object = match node {
+            Node::Text(text) => return EngineEntry::from_text(text),
+            Node::Object(object) => object,
+            _ => return Err(wrong_type::<EngineEntry>(node)),
+        };
+        let mut engine = None;
+        let mut entry = EngineEntry::new(Engine::Elicitation);
+        for (key, node) in object.strict_members()? {
+            let value = Input::Node(node);
+            let read = match key {
+                "type" => value.set(&mut engine),
+                "timeout" => value.set(&mut entry.timeout),
+                "onTimeout" => value.set(&mut entry.on_timeout),
+                "onTransportError" => value.set(&mut entry.on_transport_error),
+                _ => Err(unknown(key)),
+            };
+            read.map_err(|fault| fault.under(key))?;
+        }
+        match engine {
+            Some(engine) => Ok(EngineEntry { engine, ..entry }),
+            None => Err(Fault::from(Problem::Unexpected {
+                expected: EngineEntry::expected(),
+                found: "no `type`".to_owned(),
+            })),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<EngineEntry, Fault> {
+        Engine::from_text(text).map(EngineEntry::new)
+    }
+}
+
+fn unknown(key: &str) -> Fault {
+    let nearest = nearest(key, KEYS).unwrap_or_default();
+    Fault::from(Problem::UnknownKey { nearest })
+}
+
+const KEYS: [&str; 4] = ["type", "timeout", "onTimeout", "onTransportError"];
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(json: &str) -> Result<Engines, Fault> {
+        Engines::from_node(&serde_json::from_str(json).unwrap())
+    }
+
+    fn channels(json: &str) -> Vec<Channel> {
+        read(json).unwrap().into_channels(None, None)
+    }
+
+    #[test]
+    fn engines_are_words_or_objects_in_the_order_they_are_asked() {
+        let found = channels(
+            r#"[{"type":"elicitation","timeout":30,"onTimeout":"fallback"},{"type":"inbox","timeout":0,"onTransportError":"deny"}]"#,
+        );
+        let usual = channels(r#"["elicitation","inbox"]"#);
+        assert_eq!(usual, Engines::usual().into_channels(None, None));
+        assert_eq!(
+            found,
+            [
+                Channel {
+                    patience: Patience::Own(Some(Duration::from_secs(30))),
+                    on_timeout: OnFailure::Fallback,
+                    ..Channel::new(Engine::Elicitation)
+                },
+                Channel {
+                    patience: Patience::Own(None),
+                    on_transport_error: OnFailure::Deny,
+                    ..Channel::new(Engine::Inbox)
+                },
+            ]
+        );
+        let text = Engines::from_text("inbox, elicitation").unwrap();
+        let [first, second] = text.into_channels(Some(OnFailure::Fallback), None)[..] else {
+            panic!();
+        };
+        assert_eq!(
+            (first.engine, second.engine),
+            (Engine::Inbox, Engine::Elicitation)
+        );
+        assert_eq!(first.on_timeout, OnFailure::Fallback);
+    }
+
+    #[test]
+    fn what_is_no_chain_is_refused_with_its_place() {
+        for (json, place, words) in [
+            (r#"[]"#, "", "an empty list"),
+            (r#"["inbox","inbox"]"#, "", "twice"),
+            (r#"["email"]"#, "/0", "`elicitation`"),
+            (r#"[{"timeout":3}]"#, "/0", "no `type`"),
+            (r#"[{"type":"inbox","timout":3}]"#, "/0/timout", "timeout"),
+            (
+                r#"[{"type":"inbox","timeout":-1}]"#,
+                "/0/timeout",
+                "seconds",
+            ),
+            (r#"{"type":"inbox"}"#, "", "list"),
+        ] {
+            let fault = read(json).unwrap_err().to_string();
+            assert!(
+                fault.contains(place) && fault.contains(words),
+                "{json}: {fault}"
+            );
+        }
+    }
+}
