@@ -75,6 +75,16 @@ pub struct SignedVerdict {
     pub signature: Option<Vec<u8>>,
 }
 
+/// A reason as stores keep it and signatures cover it: cut before [`MAX_REASON`] if it is longer.
+#[must_use]
+pub fn cut_reason(reason: &str) -> &str {
+    let mut end = reason.len().min(MAX_REASON);
+    while !reason.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    reason.get(..end).unwrap_or_default()
+}
+
 /// What tokens are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token {

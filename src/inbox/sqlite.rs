@@ -1,0 +1,392 @@
+//! The store in the user's folder: one SQLite database that all of a user's proxies open.
+//!
+//! Whether a verdict may count is not judged here, only that there is no more than one.
+
+mod leases;
+mod rows;
+mod schema;
+mod sweeping;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
+
+pub use self::leases::Lease;
+use self::rows::{ENTRY, redacted, stored_cover};
+use super::state_dir::{StateDir, store_error};
+use super::store::{
+    Closed, Decided, Entry, Filter, MAX_WAITING, Problem, SignedVerdict, State, Store, StoreError,
+    Token, cut_reason,
+};
+use crate::approval::item::{Choice, Item};
+
+/// How much of the history is kept, in items.
+pub const MAX_HISTORY: usize = 10_000;
+/// For how long history is kept, in milliseconds: 30 days.
+pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// How many tokens of one kind are remembered; of more, those that end first are forgotten.
+pub const MAX_TOKENS: usize = 1_000;
+
+/// The store in a [`StateDir`].
+///
+/// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
+/// the next [`Store::sweep`]. Once an item waits no more, its entry has its call as the audit log
+/// would. The call as it was asked is kept, unseen, while a verdict may still turn out not to
+/// count: until ten minutes after it, or until its proxy is gone.
+///
+/// Nothing here reads the time: a verdict is too late by its own `decided_ms`, and an item that is
+/// reopened after its time is closed by the next sweep.
+#[derive(Debug)]
+pub struct SqliteStore {
+    db: Connection,
+    dir: StateDir,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens the database `inbox.db` in the folder, which is made if there is none.
+    ///
+    /// # Errors
+    /// Every [`Problem`]; `Locked` after about a second.
+    pub fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
+        Ok(SqliteStore {
+            db: schema::open(dir)?,
+            path: schema::path(dir),
+            dir: dir.clone(),
+        })
+    }
+
+    /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.
+    ///
+    /// A proxy is called by 1 to 64 ASCII letters, digits, `-` and `_`.
+    ///
+    /// # Errors
+    /// `Locked` if a proxy of that name lives; `Full` or `Unusable` if there can be no file for it,
+    /// or it may not be called so.
+    pub fn lease(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
+        leases::take(dir, proxy)
+    }
+
+    /// Changes the database, or does not.
+    fn write<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let path = &self.path;
+        let tried = || {
+            let tx = self
+                .db
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let changed = change(&tx)?;
+            tx.commit()?;
+            Ok(changed)
+        };
+        tried().map_err(|trouble: Trouble| trouble.at(path))
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        look(&self.db).map_err(|trouble| trouble.at(&self.path))
+    }
+}
+
+impl Store for SqliteStore {
+    fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
+        if !leases::is_name(proxy) {
+            return Err(store_error(&self.path, Problem::Unusable));
+        }
+        self.write(|tx| {
+            // Where nobody serves a page, nobody sweeps.
+            sweeping::tidy(tx, item.asked_ms, 10)?;
+            if count(tx, "SELECT count(*) FROM items WHERE open = 1")? >= MAX_WAITING {
+                return Err(Trouble::Is(Problem::Full));
+            }
+            let key = item.tool.to_lowercase();
+            let columns: [(&str, &dyn ToSql); 16] = [
+                ("id", &item.id),
+                ("proxy", &proxy),
+                ("state", &State::Waiting.as_str()),
+                ("server", &item.server),
+                ("tool", &item.tool),
+                ("tool_key", &key),
+                ("risk", &item.risk.as_str()),
+                ("why", &item.why),
+                ("question", &item.question),
+                ("description", &item.description),
+                ("hints", &item.hints),
+                ("digest", &item.digest),
+                ("client", &item.client),
+                ("asked_ms", &item.asked_ms),
+                ("expires_ms", &item.expires_ms),
+                ("call", &item.call),
+            ];
+            let names = columns.map(|(name, _)| name).join(", ");
+            let marks = columns.map(|_| "?").join(", ");
+            let sql = format!("INSERT INTO items ({names}) VALUES ({marks})");
+            tx.execute(&sql, &columns.map(|(_, value)| value)[..])?;
+            Ok(())
+        })
+    }
+
+    fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "UPDATE items SET state = ?, parked_until_ms = ? WHERE id = ? AND open = 1";
+            tx.execute(sql, (State::Parked.as_str(), until_ms, id))?;
+            Ok(())
+        })
+    }
+
+    fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "SELECT seq FROM items WHERE id = ? AND open = 1";
+            let seq = tx.query_row(sql, [id], |row| row.get(0)).optional()?;
+            seq.map_or(Ok(()), |seq| close(tx, seq, how, now_ms))
+        })
+    }
+
+    fn decide(&mut self, id: &str, signed: &SignedVerdict) -> Result<Decided, StoreError> {
+        let verdict = &signed.verdict;
+        self.write(|tx| {
+            let sql = "SELECT seq, state, due_ms, call FROM items WHERE id = ?";
+            let found = tx.query_row(sql, [id], |row| {
+                let due: Option<i64> = row.get("due_ms")?;
+                let call: String = row.get("call")?;
+                Ok((row.get::<_, i64>("seq")?, rows::state(row)?, due, call))
+            });
+            let Some((seq, state, due, call)) = found.optional()? else {
+                return Ok(Decided::Unknown);
+            };
+            if !state.is_open() {
+                return Ok(Decided::TooLate(state));
+            }
+            if due.is_some_and(|due| due <= verdict.decided_ms) {
+                return Ok(Decided::TooLate(State::Closed(Closed::Expired)));
+            }
+            let sql = "UPDATE items SET state = ?2, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
+                 cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
+                 delivery = 1 WHERE seq = ?1";
+            let values = rusqlite::params![
+                seq,
+                State::Decided(verdict.choice).as_str(),
+                verdict.decided_ms,
+                verdict.reason.as_deref().map(cut_reason),
+                stored_cover(verdict.cover),
+                verdict.assurance.as_str(),
+                signed.signature,
+                redacted(&call),
+            ];
+            tx.execute(sql, values)?;
+            Ok(Decided::Recorded)
+        })
+    }
+
+    fn reopen(&mut self, id: &str) -> Result<(), StoreError> {
+        // Without the call as it was asked nobody could tell what they decide about.
+        let sql = "UPDATE items SET \
+             state = CASE WHEN whole IS NULL THEN ?2 \
+                 WHEN parked_until_ms IS NULL THEN ?3 ELSE ?4 END, \
+             closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
+             call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
+             cover_ms = NULL, assurance = NULL, signature = NULL, delivery = NULL \
+             WHERE id = ?1 AND state IN (?5, ?6)";
+        let states = [
+            State::Closed(Closed::Expired),
+            State::Waiting,
+            State::Parked,
+            State::Decided(Choice::Approve),
+            State::Decided(Choice::Deny),
+        ];
+        let [expired, waiting, parked, approved, denied] = states.map(State::as_str);
+        self.write(|tx| {
+            tx.execute(sql, (id, expired, waiting, parked, approved, denied))?;
+            Ok(())
+        })
+    }
+
+    fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
+        // Proxies look often, and mostly there is nothing: that must not lock others out.
+        let sql = "SELECT EXISTS (SELECT 1 FROM items WHERE delivery = 1 AND proxy = ?)";
+        let is_any: bool = self.read(|db| Ok(db.query_row(sql, [proxy], |row| row.get(0))?))?;
+        if !is_any {
+            return Ok(Vec::new());
+        }
+        self.write(|tx| {
+            let sql = "SELECT id, state, reason, cover_ms, assurance, decided_ms, signature \
+                 FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
+            let mut found = tx.prepare(sql)?;
+            let found = found.query_map([proxy], |row| {
+                Ok((row.get("id")?, rows::signed_verdict(row)?))
+            })?;
+            let found = found.collect::<Result<_, _>>()?;
+            let sql = "UPDATE items SET delivery = 2 WHERE delivery = 1 AND proxy = ?";
+            tx.execute(sql, [proxy])?;
+            Ok(found)
+        })
+    }
+
+    fn version(&mut self) -> Result<u64, StoreError> {
+        self.read(|db| Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?))
+            .map(i64::cast_unsigned)
+    }
+
+    fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
+        let path = &self.path;
+        let mut looked = || {
+            // Both answers are about the same moment.
+            let tx = self.db.transaction()?;
+            let all = count(&tx, "SELECT count(*) FROM items WHERE open = 1")?;
+            let sql = format!(
+                "SELECT {ENTRY} FROM items WHERE open = 1 ORDER BY asked_ms DESC, seq DESC LIMIT ?"
+            );
+            let mut found = tx.prepare(&sql)?;
+            let found = found.query_map([to_limit(limit)], rows::entry)?;
+            Ok((found.collect::<Result<_, _>>()?, all))
+        };
+        looked().map_err(|trouble: Trouble| trouble.at(path))
+    }
+
+    fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let tool = filter.tool.as_ref().map(|tool| tool.to_lowercase());
+        // What is inside looks at the index only, not at the long rows.
+        let sql = format!(
+            "SELECT {ENTRY} FROM items WHERE seq IN (SELECT seq FROM items WHERE open = 0 \
+                 AND (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR server = ?2) \
+                 AND (?3 IS NULL OR instr(tool_key, ?3) > 0) \
+                 AND asked_ms < coalesce(?4, 9223372036854775807) \
+                 ORDER BY asked_ms DESC, seq DESC LIMIT ?5) \
+             ORDER BY asked_ms DESC, seq DESC"
+        );
+        self.read(|db| {
+            let mut found = db.prepare(&sql)?;
+            let values = (
+                &filter.state,
+                &filter.server,
+                &tool,
+                filter.before_ms,
+                to_limit(limit),
+            );
+            let found = found.query_map(values, rows::entry)?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn find(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+        let sql = format!("SELECT {ENTRY} FROM items WHERE id = ?");
+        self.read(|db| Ok(db.query_row(&sql, [id], rows::entry).optional()?))
+    }
+
+    fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        sweeping::sweep(self, now_ms)
+    }
+
+    fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "INSERT OR REPLACE INTO tokens (kind, hash, until_ms) VALUES (?, ?, ?)";
+            tx.execute(sql, (word(kind), hash, until_ms))?;
+            let sql = "DELETE FROM tokens WHERE kind = ?1 AND hash IN (SELECT hash FROM tokens \
+                 WHERE kind = ?1 ORDER BY until_ms DESC LIMIT -1 OFFSET ?2)";
+            tx.execute(sql, (word(kind), to_limit(MAX_TOKENS)))?;
+            Ok(())
+        })
+    }
+
+    fn has_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tokens \
+             WHERE kind = ? AND hash = ? AND until_ms > ?)";
+        self.read(|db| Ok(db.query_row(sql, (word(kind), hash, now_ms), |row| row.get(0))?))
+    }
+
+    fn take_token(
+        &mut self,
+        kind: Token,
+        hash: &[u8; 32],
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        // Who guesses must not lock others out.
+        if !self.has_token(kind, hash, now_ms)? {
+            return Ok(false);
+        }
+        self.write(|tx| {
+            let sql = "DELETE FROM tokens WHERE kind = ? AND hash = ? AND until_ms > ?";
+            Ok(tx.execute(sql, (word(kind), hash, now_ms))? == 1)
+        })
+    }
+}
+
+/// Closes an item that waits.
+fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), Trouble> {
+    let sql = "SELECT call FROM items WHERE seq = ?";
+    let call: String = tx.query_row(sql, [seq], |row| row.get(0))?;
+    let sql = "UPDATE items SET state = ?, closed_ms = ?, call = ? WHERE seq = ?";
+    let state = State::Closed(how).as_str();
+    tx.execute(sql, (state, now_ms, redacted(&call), seq))?;
+    Ok(())
+}
+
+fn count(db: &Connection, sql: &str) -> Result<usize, Trouble> {
+    let count: i64 = db.query_row(sql, [], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+fn to_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn word(kind: Token) -> &'static str {
+    match kind {
+        Token::Login => "login",
+        Token::Session => "session",
+    }
+}
+
+/// Why a change was not made.
+#[derive(Debug)]
+enum Trouble {
+    /// What SQLite said, or a row that means nothing.
+    Sqlite(rusqlite::Error),
+    /// What we found.
+    Is(Problem),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        Trouble::Sqlite(error)
+    }
+}
+
+impl Trouble {
+    fn at(self, path: &Path) -> StoreError {
+        match self {
+            Trouble::Is(problem) => store_error(path, problem),
+            Trouble::Sqlite(error) => StoreError {
+                path: path.to_path_buf(),
+                problem: problem(&error),
+                source: Some(Box::new(error)),
+            },
+        }
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "others' enums, of which few members tell the user what to do"
+)]
+fn problem(error: &rusqlite::Error) -> Problem {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Problem::Full,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Problem::Locked,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Problem::Damaged,
+        Some(_) => Problem::Unusable,
+        None => match error {
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => Problem::Damaged,
+            _ => Problem::Unusable,
+        },
+    }
+}

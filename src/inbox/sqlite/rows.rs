@@ -1,0 +1,119 @@
+//! Rows and what they mean. A row that means nothing is damage.
+
+use std::time::Duration;
+
+use rusqlite::types::Type;
+use rusqlite::{Error, Row};
+
+use crate::approval::item::{Assurance, Choice, Item, Verdict};
+use crate::audit::redact::{StringDigest, write_redacted};
+use crate::inbox::store::{Closed, Entry, SignedVerdict, State};
+use crate::mcp::json::Value;
+use crate::policy::Risk;
+
+/// What an entry is read from.
+pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, description, hints, call, \
+     digest, client, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
+     assurance, decided_ms";
+
+/// What is kept of a call that cannot be read.
+const UNREADABLE: &str = r#""[not kept: it is not JSON that can be read safely]""#;
+
+/// Reads an entry from the columns of [`ENTRY`].
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
+    let state = state(row)?;
+    Ok(Entry {
+        item: Item {
+            id: row.get("id")?,
+            server: row.get("server")?,
+            tool: row.get("tool")?,
+            risk: word(row, "risk", &RISKS, Risk::as_str)?,
+            why: row.get("why")?,
+            question: row.get("question")?,
+            description: row.get("description")?,
+            hints: row.get("hints")?,
+            call: row.get("call")?,
+            digest: row.get("digest")?,
+            client: row.get("client")?,
+            asked_ms: row.get("asked_ms")?,
+            expires_ms: row.get("expires_ms")?,
+        },
+        state,
+        verdict: match state {
+            State::Decided(choice) => Some(verdict(row, choice)?),
+            State::Waiting | State::Parked | State::Closed(_) => None,
+        },
+        parked_until_ms: row.get("parked_until_ms")?,
+        closed_ms: row.get("closed_ms")?,
+    })
+}
+
+/// Reads the verdict of a row that is decided, with its signature.
+pub(super) fn signed_verdict(row: &Row<'_>) -> Result<SignedVerdict, Error> {
+    let State::Decided(choice) = state(row)? else {
+        return Err(damaged(row, "state"));
+    };
+    Ok(SignedVerdict {
+        verdict: verdict(row, choice)?,
+        signature: row.get("signature")?,
+    })
+}
+
+/// Reads where an item stands.
+pub(super) fn state(row: &Row<'_>) -> Result<State, Error> {
+    word(row, "state", &STATES, State::as_str)
+}
+
+/// A duration as it is stored.
+pub(super) fn stored_cover(cover: Duration) -> i64 {
+    i64::try_from(cover.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A call as it is kept when it waits no more: as in the audit log.
+pub(super) fn redacted(call: &str) -> String {
+    let Ok(value) = Value::parse(call) else {
+        return UNREADABLE.to_owned();
+    };
+    let mut out = String::new();
+    write_redacted(&value, StringDigest::Sha256, &mut out);
+    out
+}
+
+fn verdict(row: &Row<'_>, choice: Choice) -> Result<Verdict, Error> {
+    let cover: i64 = row.get("cover_ms")?;
+    let cover = u64::try_from(cover).map_err(|_| damaged(row, "cover_ms"))?;
+    Ok(Verdict {
+        choice,
+        reason: row.get("reason")?,
+        cover: Duration::from_millis(cover),
+        assurance: word(row, "assurance", &Assurance::ALL, Assurance::as_str)?,
+        decided_ms: row.get("decided_ms")?,
+    })
+}
+
+const RISKS: [Risk; 4] = [Risk::High, Risk::Medium, Risk::Low, Risk::Unknown];
+
+const STATES: [State; 6] = [
+    State::Waiting,
+    State::Parked,
+    State::Decided(Choice::Approve),
+    State::Decided(Choice::Deny),
+    State::Closed(Closed::Expired),
+    State::Closed(Closed::Withdrawn),
+];
+
+fn word<T: Copy>(
+    row: &Row<'_>,
+    column: &str,
+    all: &[T],
+    as_str: impl Fn(T) -> &'static str,
+) -> Result<T, Error> {
+    let word: String = row.get(column)?;
+    let found = all.iter().find(|one| as_str(**one) == word);
+    found.copied().ok_or_else(|| damaged(row, column))
+}
+
+fn damaged(row: &Row<'_>, column: &str) -> Error {
+    let at = row.as_ref().column_index(column).unwrap_or_default();
+    Error::InvalidColumnType(at, column.to_owned(), Type::Text)
+}

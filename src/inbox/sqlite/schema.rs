@@ -1,0 +1,200 @@
+//! The database file: made whole or not at all, and looked at before it is used.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::Trouble;
+use super::leases::lock_patiently;
+use crate::inbox::state_dir::{StateDir, io_error, require_private, store_error};
+use crate::inbox::store::{Problem, StoreError};
+
+/// The database's name in the user's folder.
+const NAME: &str = "inbox.db";
+/// The version of the tables, which `user_version` holds.
+pub(super) const VERSION: i64 = 1;
+/// Tells our database from others: "aprx".
+const APPLICATION: i64 = 0x6170_7278;
+/// How long to wait for others who write.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How large the database may become, in pages of 4 KiB: 1 GiB.
+const MAX_PAGES: i64 = 256 * 1024;
+/// What is left of the write-ahead log when it is not needed, in bytes.
+const MAX_IDLE_LOG: i64 = 8 * 1024 * 1024;
+
+const TABLES: &str = "
+CREATE TABLE items (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    proxy TEXT NOT NULL,
+    state TEXT NOT NULL,
+    server TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    -- The tool's name in lower case, to be searched.
+    tool_key TEXT NOT NULL,
+    risk TEXT NOT NULL,
+    why TEXT NOT NULL,
+    question TEXT NOT NULL,
+    description TEXT,
+    hints TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    client TEXT,
+    asked_ms INTEGER NOT NULL,
+    expires_ms INTEGER,
+    parked_until_ms INTEGER,
+    closed_ms INTEGER,
+    reason TEXT,
+    cover_ms INTEGER,
+    assurance TEXT,
+    decided_ms INTEGER,
+    signature BLOB,
+    -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count.
+    delivery INTEGER,
+    open INTEGER NOT NULL GENERATED ALWAYS AS (state IN ('waiting', 'parked')) STORED,
+    due_ms INTEGER GENERATED ALWAYS AS (
+        CASE state WHEN 'waiting' THEN expires_ms WHEN 'parked' THEN parked_until_ms END
+    ) STORED,
+    -- As it is shown, and, while a verdict may turn out not to count, as it was asked. Last, since
+    -- they are long.
+    call TEXT NOT NULL,
+    whole TEXT
+) STRICT;
+CREATE INDEX lists ON items (open, asked_ms, seq, state, server, tool_key);
+CREATE INDEX due ON items (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX ended ON items (closed_ms) WHERE closed_ms IS NOT NULL;
+CREATE INDEX owners ON items (proxy) WHERE open = 1;
+CREATE INDEX deliveries ON items (delivery, proxy) WHERE delivery IS NOT NULL;
+CREATE TABLE tokens (
+    kind TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, hash)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Where the database is.
+pub(super) fn path(dir: &StateDir) -> PathBuf {
+    dir.path().join(NAME)
+}
+
+/// Opens the database, which is made if there is none.
+pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
+    let path = path(dir);
+    if !exists(&path)? {
+        create(dir, &path)?;
+    }
+    // Only by name: to open the file and close it again would drop our own locks on it.
+    for name in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+        match fs::symlink_metadata(&name) {
+            Ok(metadata) if metadata.is_file() => require_private(&name, &metadata)?,
+            Ok(_) => return Err(store_error(&name, Problem::Unusable)),
+            // The two beside it come and go.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(&name, error)),
+        }
+    }
+    connect(&path).map_err(|trouble| trouble.at(&path))
+}
+
+fn connect(path: &Path) -> Result<Connection, Trouble> {
+    let db = Connection::open_with_flags(path, flags())?;
+    db.busy_timeout(PATIENCE)?;
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if application != APPLICATION || version < 1 {
+        return Err(Trouble::Is(Problem::Damaged));
+    }
+    if version > VERSION {
+        return Err(Trouble::Is(Problem::Newer));
+    }
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Durable also when the power fails: the log reaches the disk before a commit returns.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "fullfsync", true)?;
+    // What is replaced or forgotten is overwritten.
+    db.pragma_update(None, "secure_delete", true)?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    // Both answer with what they have become, which `pragma_update` takes no notice of.
+    db.query_row(&format!("PRAGMA max_page_count = {MAX_PAGES}"), [], |_| {
+        Ok(())
+    })?;
+    db.query_row(
+        &format!("PRAGMA journal_size_limit = {MAX_IDLE_LOG}"),
+        [],
+        |_| Ok(()),
+    )?;
+    Ok(db)
+}
+
+/// Makes the database under another name and then gives it its own. One process at a time.
+fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
+    let lock = dir.path().join("inbox.lock");
+    let Some(_lock) = lock_patiently(&lock)? else {
+        return Err(store_error(path, Problem::Locked));
+    };
+    if exists(path)? {
+        return Ok(());
+    }
+    // Left by those who died here. A log without its database would be taken for the new one's.
+    let new = beside(path, ".new");
+    let leftovers = ["", "-journal", "-wal", "-shm"].map(|end| beside(&new, end));
+    let logs = ["-journal", "-wal", "-shm"].map(|end| beside(path, end));
+    for old in leftovers.iter().chain(&logs) {
+        match fs::remove_file(old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(old, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let mut options = OpenOptions::new();
+    let options = options.create_new(true).write(true).mode(0o600);
+    options.open(&new).map_err(|error| io_error(path, error))?;
+    fill(&new).map_err(|trouble| trouble.at(path))?;
+    let failed = |error| io_error(path, error);
+    File::open(&new)
+        .and_then(|f| f.sync_all())
+        .map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
+    dir.sync().map_err(failed)
+}
+
+fn fill(new: &Path) -> Result<(), Trouble> {
+    let mut db = Connection::open_with_flags(new, flags())?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    let tx = db.transaction()?;
+    tx.execute_batch(TABLES)?;
+    tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    db.close().map_err(|(_, error)| Trouble::from(error))
+}
+
+/// No new file is made here, and a name is a name even if it looks like an address.
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error(path, error)),
+    }
+}
+
+/// The same path with more at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}

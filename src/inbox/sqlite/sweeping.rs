@@ -1,0 +1,113 @@
+//! What is done now and then: the dead's and the late items close, old history is forgotten.
+//!
+//! In many small changes, so that nobody who asks or decides has to wait for long.
+
+use rusqlite::Transaction;
+
+use super::{HISTORY_MS, MAX_HISTORY, SqliteStore, Trouble, close, count, leases, to_limit};
+use crate::inbox::store::{Closed, MAX_WAITING, StoreError};
+
+/// How many items one change is about.
+const STEP: usize = 50;
+/// How many changes one sweep may need for each thing it does.
+const MAX_STEPS: usize = 2 * (MAX_WAITING + MAX_HISTORY) / STEP;
+/// For how long after a verdict it may turn out not to count, in milliseconds.
+const SETTLE_MS: i64 = 10 * 60 * 1_000;
+/// How many free pages are given back to the file system by one sweep.
+const FREED_PAGES: usize = 4_096;
+
+/// Does all of it.
+pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
+    let late = "SELECT seq FROM items WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
+    in_steps(store, |tx| {
+        let mut found = tx.prepare(late)?;
+        let found = found.query_map((now_ms, to_limit(STEP)), |row| row.get(0))?;
+        close_all(tx, &found.collect::<Result<Vec<i64>, _>>()?, now_ms)
+    })?;
+    bury(store, now_ms)?;
+    in_steps(store, |tx| tidy(tx, now_ms, STEP))?;
+    store.write(|tx| {
+        tx.execute("DELETE FROM tokens WHERE until_ms <= ?", [now_ms])?;
+        Ok(())
+    })?;
+    store.read(|db| {
+        // It takes a step for each page.
+        let mut free = db.prepare(&format!("PRAGMA incremental_vacuum({FREED_PAGES})"))?;
+        let mut freed = free.query([])?;
+        while freed.next()?.is_some() {}
+        Ok(())
+    })
+}
+
+/// Forgets what is too old or too much, at most `limit` items, and calls whose verdicts count by
+/// now. Returns how many items.
+pub(super) fn tidy(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<usize, Trouble> {
+    let settled = now_ms.saturating_sub(SETTLE_MS);
+    let sql = "UPDATE items SET whole = NULL, delivery = NULL \
+         WHERE delivery = 2 AND closed_ms <= ?";
+    tx.execute(sql, [settled])?;
+    // A verdict that its proxy has not taken is no history yet.
+    let sql = "DELETE FROM items WHERE seq IN (SELECT seq FROM items \
+         WHERE closed_ms <= ? AND delivery IS NOT 1 ORDER BY closed_ms LIMIT ?)";
+    let old = tx.execute(sql, (now_ms.saturating_sub(HISTORY_MS), to_limit(limit)))?;
+    let kept = count(tx, "SELECT count(*) FROM items WHERE open = 0")?;
+    let surplus = kept
+        .saturating_sub(MAX_HISTORY)
+        .min(limit.saturating_sub(old));
+    if surplus == 0 {
+        return Ok(old);
+    }
+    let sql = "DELETE FROM items WHERE seq IN (SELECT seq FROM items \
+         WHERE closed_ms IS NOT NULL AND delivery IS NOT 1 ORDER BY closed_ms LIMIT ?)";
+    Ok(old + tx.execute(sql, [to_limit(surplus)])?)
+}
+
+/// Closes what waits for proxies that are dead.
+fn bury(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
+    let proxies: Vec<String> = store.read(|db| {
+        let sql = "SELECT proxy FROM items WHERE open = 1 \
+             UNION SELECT proxy FROM items WHERE delivery IS NOT NULL";
+        let mut found = db.prepare(sql)?;
+        let found = found.query_map([], |row| row.get(0))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    })?;
+    for proxy in proxies.iter().filter(|proxy| leases::is_name(proxy)) {
+        // While we hold its lease, no proxy of this name can ask anything.
+        let Some(_lease) = leases::take_from_dead(&store.dir, proxy)? else {
+            continue;
+        };
+        let orphaned = "SELECT seq FROM items WHERE open = 1 AND proxy = ? LIMIT ?";
+        in_steps(store, |tx| {
+            let mut found = tx.prepare(orphaned)?;
+            let found = found.query_map((proxy, to_limit(STEP)), |row| row.get(0))?;
+            close_all(tx, &found.collect::<Result<Vec<i64>, _>>()?, now_ms)
+        })?;
+        store.write(|tx| {
+            let sql = "UPDATE items SET whole = NULL, delivery = NULL \
+                 WHERE delivery IN (1, 2) AND proxy = ?";
+            tx.execute(sql, [proxy])?;
+            Ok(())
+        })?;
+    }
+    leases::remove_dead(&store.dir)
+}
+
+fn close_all(tx: &Transaction<'_>, items: &[i64], now_ms: i64) -> Result<usize, Trouble> {
+    for seq in items {
+        close(tx, *seq, Closed::Expired, now_ms)?;
+    }
+    Ok(items.len())
+}
+
+/// Takes steps until one is not full.
+fn in_steps(
+    store: &mut SqliteStore,
+    step: impl Fn(&Transaction<'_>) -> Result<usize, Trouble>,
+) -> Result<(), StoreError> {
+    for _ in 0..MAX_STEPS {
+        if store.write(&step)? < STEP {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Any order of operations, by two openers in turn, against a list in memory.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PROXIES: [&str; 2] = ["p", "q"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask(usize, usize, Option<i64>),
+    Park(usize, i64),
+    Close(usize, Closed),
+    Decide(usize, Choice),
+    Reopen(usize),
+    Take(usize),
+    Pass(i64),
+    Sweep,
+}
+
+/// An item as the trait's words make it.
+#[derive(Debug)]
+struct Known {
+    id: String,
+    proxy: usize,
+    asked_ms: i64,
+    expires_ms: Option<i64>,
+    parked_until_ms: Option<i64>,
+    state: State,
+    is_taken: bool,
+}
+
+impl Known {
+    fn due(&self) -> Option<i64> {
+        if self.state == State::Parked {
+            self.parked_until_ms
+        } else {
+            self.expires_ms
+        }
+    }
+
+    fn is_late(&self, now: i64) -> bool {
+        self.state.is_open() && self.due().is_some_and(|due| due <= now)
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let how = prop_oneof![Just(Closed::Expired), Just(Closed::Withdrawn)];
+    let choice = prop_oneof![Just(Choice::Approve), Just(Choice::Deny)];
+    let item = 0..6usize;
+    prop_oneof![
+        4 => (item.clone(), 0..2usize, proptest::option::of(0..60i64))
+            .prop_map(|(i, p, life)| Step::Ask(i, p, life)),
+        2 => (item.clone(), 0..60i64).prop_map(|(i, life)| Step::Park(i, life)),
+        1 => (item.clone(), how).prop_map(|(i, how)| Step::Close(i, how)),
+        4 => (item.clone(), choice).prop_map(|(i, choice)| Step::Decide(i, choice)),
+        2 => item.prop_map(Step::Reopen),
+        2 => (0..2usize).prop_map(Step::Take),
+        2 => (0..40i64).prop_map(Step::Pass),
+        1 => Just(Step::Sweep),
+    ]
+}
+
+fn run(steps: &[Step]) {
+    let mut scene = Scene::new();
+    let _leases = PROXIES.map(|proxy| scene.lease(proxy));
+    let mut stores = [scene.other(), scene.other()];
+    for store in &stores {
+        store.db.pragma_update(None, "synchronous", "OFF").unwrap();
+    }
+    let mut known: Vec<Known> = Vec::new();
+    let mut now = 1_000;
+    for (i, step) in steps.iter().enumerate() {
+        let store = &mut stores[i % 2];
+        let name = |i: usize| format!("item{i}");
+        let find = |known: &Vec<Known>, i: usize| known.iter().position(|k| k.id == name(i));
+        match step {
+            Step::Ask(i, proxy, life) => {
+                let expires_ms = life.map(|life| now + life);
+                let new = Item {
+                    expires_ms,
+                    ..asked(&name(*i), now)
+                };
+                let asked = store.ask(&new, PROXIES[*proxy]);
+                assert_eq!(asked.is_err(), find(&known, *i).is_some());
+                if asked.is_ok() {
+                    known.push(Known {
+                        id: new.id,
+                        proxy: *proxy,
+                        asked_ms: now,
+                        expires_ms,
+                        parked_until_ms: None,
+                        state: State::Waiting,
+                        is_taken: false,
+                    });
+                }
+            }
+            Step::Park(i, life) => {
+                store.park(&name(*i), now + life).unwrap();
+                if let Some(at) = find(&known, *i).filter(|at| known[*at].state.is_open()) {
+                    known[at].state = State::Parked;
+                    known[at].parked_until_ms = Some(now + life);
+                }
+            }
+            Step::Close(i, how) => {
+                store.close(&name(*i), *how, now).unwrap();
+                if let Some(at) = find(&known, *i).filter(|at| known[*at].state.is_open()) {
+                    known[at].state = State::Closed(*how);
+                }
+            }
+            Step::Decide(i, choice) => {
+                let decided = store.decide(&name(*i), &verdict(*choice, now)).unwrap();
+                let expected = match find(&known, *i).map(|at| &mut known[at]) {
+                    None => Decided::Unknown,
+                    Some(item) if !item.state.is_open() => Decided::TooLate(item.state),
+                    Some(item) if item.is_late(now) => {
+                        Decided::TooLate(State::Closed(Closed::Expired))
+                    }
+                    Some(item) => {
+                        item.state = State::Decided(*choice);
+                        item.is_taken = false;
+                        Decided::Recorded
+                    }
+                };
+                assert_eq!(decided, expected);
+            }
+            Step::Reopen(i) => {
+                store.reopen(&name(*i)).unwrap();
+                let item = find(&known, *i).map(|at| &mut known[at]);
+                if let Some(item) = item.filter(|k| matches!(k.state, State::Decided(_))) {
+                    item.state = match item.parked_until_ms {
+                        Some(_) => State::Parked,
+                        None => State::Waiting,
+                    };
+                }
+            }
+            Step::Take(proxy) => {
+                let taken = store.take_verdicts(PROXIES[*proxy]).unwrap();
+                let mut taken: Vec<String> = taken.into_iter().map(|(id, _)| id).collect();
+                taken.sort();
+                let new = known.iter_mut().filter(|k| {
+                    let is_decided = matches!(k.state, State::Decided(_));
+                    k.proxy == *proxy && is_decided && !k.is_taken
+                });
+                let mut expected: Vec<String> = new
+                    .map(|k| {
+                        k.is_taken = true;
+                        k.id.clone()
+                    })
+                    .collect();
+                expected.sort();
+                assert_eq!(taken, expected);
+            }
+            Step::Pass(time) => now += time,
+            Step::Sweep => {
+                store.sweep(now).unwrap();
+                for item in known.iter_mut().filter(|k| k.is_late(now)) {
+                    item.state = State::Closed(Closed::Expired);
+                }
+            }
+        }
+        // The other one sees it.
+        agree(&mut stores[(i + 1) % 2], &known);
+    }
+    drop(stores);
+    agree(&mut scene.store, &known);
+}
+
+fn agree(store: &mut SqliteStore, known: &[Known]) {
+    let newest_first = |is_open: bool| {
+        let some = known.iter().enumerate();
+        let some = some.filter(|(_, k)| k.state.is_open() == is_open);
+        let mut some: Vec<(usize, &Known)> = some.collect();
+        some.sort_by_key(|(at, k)| std::cmp::Reverse((k.asked_ms, *at)));
+        some.into_iter().map(|(_, k)| k).collect::<Vec<&Known>>()
+    };
+    let (waiting, count) = store.waiting(100).unwrap();
+    assert_eq!(count, waiting.len());
+    let history = store.history(&Filter::default(), 100).unwrap();
+    for (found, is_open) in [(waiting, true), (history, false)] {
+        let expected = newest_first(is_open);
+        assert_eq!(found.len(), expected.len());
+        for (entry, known) in found.iter().zip(expected) {
+            assert_eq!((&entry.item.id, entry.state), (&known.id, known.state));
+            assert_eq!(entry.parked_until_ms, known.parked_until_ms);
+            assert_eq!(entry.closed_ms.is_none(), is_open);
+            assert_eq!(
+                entry.verdict.is_some(),
+                matches!(entry.state, State::Decided(_))
+            );
+            assert_eq!(entry.item.call.contains("hunter2"), is_open);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_operations_does_what_the_trait_says(
+        steps in proptest::collection::vec(step(), 1..50)
+    ) {
+        run(&steps);
+    }
+}
