@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows what the bytes mean.
 
+mod browser;
 mod child;
 mod link;
 mod stderr;
 mod upstream;
 mod wire;
 
+pub use browser::open_in_browser;
 pub use child::{Child, ChildError, Exit, Program};
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use stderr::Stderr;

@@ -1,0 +1,332 @@
+//! Who serves the inbox's page: the first proxy that needs it, until it ends; then the next.
+//!
+//! What the page shows is `page`'s business.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::page::{Page, PageSettings, proof, token_hash};
+use super::passphrase::{PassphraseSigner, PublicKey};
+use super::sqlite::SqliteStore;
+use super::state_dir::StateDir;
+use super::store::{Store, StoreError, Token};
+use crate::clock::random_seed;
+use crate::transport::open_in_browser;
+
+/// How many ports behind the wanted one are tried before any that is free.
+const NEIGHBOURS: u16 = 9;
+/// How long whoever serves the page may take to prove it.
+const PROOF_TIME: Duration = Duration::from_secs(1);
+/// How long a link to log in is good, in milliseconds.
+const LOGIN_MS: i64 = 5 * 60 * 1000;
+/// The file with the port that the page is served at, and the one that whoever serves it locks.
+const PORT_FILE: &str = "page.port";
+const LOCK_FILE: &str = "page.lock";
+/// The file that takes a browser to the page, logged in.
+const DOOR_FILE: &str = "open-inbox.html";
+
+/// How the page is served.
+#[derive(Debug, Clone)]
+pub struct HostSettings {
+    /// The port that is tried first; 0 is any that is free.
+    pub port: u16,
+    /// Whether a browser may be opened.
+    pub opens_browser: bool,
+    /// `$BROWSER`.
+    pub browser: Option<OsString>,
+}
+
+/// One process's part in serving the page.
+#[derive(Debug)]
+pub struct Host {
+    dir: StateDir,
+    settings: HostSettings,
+    secret: [u8; 32],
+    serving: Option<Serving>,
+    /// The port that was told last.
+    told: Option<u16>,
+}
+
+/// The page is served by us.
+#[derive(Debug)]
+struct Serving {
+    port: u16,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Nobody else serves while it is locked; the system unlocks it however we end.
+    _lock: File,
+}
+
+/// Why the page is served by nobody whom we could rely on.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The folder or the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system.
+    #[error("the inbox's page cannot be served")]
+    System(#[from] io::Error),
+    /// Somebody holds the lock and does not prove that it is the page.
+    #[error(
+        "the inbox's page at port {0} does not answer as it should; end the approval-proxy that \
+         serves it, or decide with `approval-proxy approvals`"
+    )]
+    Unproven(u16),
+}
+
+impl Host {
+    /// Takes part in serving the page of the folder's inbox.
+    ///
+    /// # Errors
+    /// Where the folder's secret cannot be read or made.
+    pub fn new(dir: StateDir, settings: HostSettings) -> Result<Host, StoreError> {
+        let secret = dir.secret()?;
+        Ok(Host {
+            dir,
+            settings,
+            secret,
+            serving: None,
+            told: None,
+        })
+    }
+
+    /// Whether we serve the page.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let serving = self.serving.as_ref();
+        serving.is_some_and(|serving| {
+            let thread = serving.thread.as_ref();
+            thread.is_some_and(|thread| !thread.is_finished())
+        })
+    }
+
+    /// Sees to it that somebody serves the page, us if need be. Returns its address, without any
+    /// secret, the first time it is known and whenever it changes. Opens a browser where the page is
+    /// new, once.
+    ///
+    /// # Errors
+    /// [`HostError`]; to be tried again.
+    pub fn tend(
+        &mut self,
+        store: &mut dyn Store,
+        now_ms: i64,
+    ) -> Result<Option<String>, HostError> {
+        let was_served = self.told.is_some();
+        let port = self.find_or_serve()?;
+        if self.told == Some(port) {
+            return Ok(None);
+        }
+        self.told = Some(port);
+        if self.is_serving() && !was_served && self.settings.opens_browser {
+            self.open_browser(store, port, now_ms)?;
+        }
+        Ok(Some(address(port)))
+    }
+
+    /// The port of the page, served by us where nobody else does.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn find_or_serve(&mut self) -> Result<u16, HostError> {
+        if let Some(serving) = self.serving.as_ref().filter(|_| self.is_serving()) {
+            return Ok(serving.port);
+        }
+        self.serving = None;
+        if let Some(lock) = self.lock()? {
+            return self.serve(lock);
+        }
+        let port = self.known_port()?;
+        // INVARIANT 3: what somebody else listens at is nobody's page until it proves it.
+        match self.proves(port) {
+            true => Ok(port),
+            false => Err(HostError::Unproven(port)),
+        }
+    }
+
+    fn lock(&self) -> io::Result<Option<File>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(self.dir.path().join(LOCK_FILE))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn known_port(&self) -> Result<u16, StoreError> {
+        let bytes = self.dir.read(PORT_FILE, 16)?.unwrap_or_default();
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        Ok(text.trim().parse().unwrap_or_default())
+    }
+
+    fn serve(&mut self, lock: File) -> Result<u16, HostError> {
+        // Whoever looks at a tab of the one before finds us where that one was.
+        let before = self.known_port()?;
+        let listener = bind(before, self.settings.port)?;
+        let port = listener.local_addr()?.port();
+        listener.set_nonblocking(true)?;
+        let store = SqliteStore::open(&self.dir)?;
+        let has_passphrase = PublicKey::load(&self.dir).is_ok_and(|key| key.is_some());
+        let signer = PassphraseSigner::new(self.dir.clone());
+        let page = Page::new(
+            Box::new(store),
+            PageSettings {
+                secret: self.secret,
+                passphrase: has_passphrase.then(|| Box::new(signer) as _),
+            },
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let work = move || {
+            let served = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let stopped = async {
+                    // Whoever could have said so is gone.
+                    let _ = stopped.await;
+                };
+                page.serve(listener, stopped).await
+            });
+            if let Err(error) = served {
+                tracing::error!("the inbox's page is served no more: {error}");
+            }
+        };
+        let named = thread::Builder::new().name("inbox-page".to_owned());
+        let thread = named.spawn(work)?;
+        self.dir.replace(PORT_FILE, port.to_string().as_bytes())?;
+        self.serving = Some(Serving {
+            port,
+            stop: Some(stop),
+            thread: Some(thread),
+            _lock: lock,
+        });
+        Ok(port)
+    }
+
+    /// Whether it is the page that answers at a port: it knows the folder's secret.
+    fn proves(&self, port: u16) -> bool {
+        let Ok(nonce) = random_seed() else {
+            return false;
+        };
+        let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = ask(port, &nonce).unwrap_or_default();
+        let wanted = proof(&self.secret, &nonce);
+        let given = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
+        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        answer.starts_with("HTTP/1.1 200")
+            && blake3::hash(given.as_bytes()) == blake3::hash(wanted.as_bytes())
+    }
+
+    /// A link that logs a browser in, once, within five minutes.
+    ///
+    /// # Errors
+    /// The store's, and the system's.
+    pub fn login_link(
+        &self,
+        store: &mut dyn Store,
+        port: u16,
+        now_ms: i64,
+    ) -> Result<String, HostError> {
+        let token = random_seed().map_err(|error| HostError::System(io::Error::other(error)))?;
+        let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+        store.add_token(Token::Login, &token_hash(&token), now_ms + LOGIN_MS)?;
+        Ok(format!("{}login#{token}", address(port)))
+    }
+
+    /// Opens a browser at the page, logged in. The secret goes by a file that only the user can
+    /// read: a command line can be read by everybody. Without a display, nothing happens: false.
+    ///
+    /// # Errors
+    /// As [`Host::login_link`].
+    pub fn open_browser(
+        &self,
+        store: &mut dyn Store,
+        port: u16,
+        now_ms: i64,
+    ) -> Result<bool, HostError> {
+        if self.settings.browser.is_none() && !has_display() {
+            return Ok(false);
+        }
+        let link = self.login_link(store, port, now_ms)?;
+        let door = format!(
+            "<!doctype html><meta charset=\"utf-8\"><title>Approvals</title>\
+             <meta http-equiv=\"refresh\" content=\"0; url={link}\">\
+             <p><a href=\"{link}\">Open the approval inbox</a></p>\n"
+        );
+        self.dir.replace(DOOR_FILE, door.as_bytes())?;
+        let file: PathBuf = self.dir.path().join(DOOR_FILE);
+        let url = reqwest::Url::from_file_path(&file)
+            .map_err(|()| io::Error::other("the state folder has no absolute path"))?;
+        Ok(open_in_browser(self.settings.browser.as_deref(), url.as_str()))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has said why, if it has ended by itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The page's address, without any secret.
+#[must_use]
+pub fn address(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/")
+}
+
+/// The first port that is free: where the page was, where it is wanted, near that, anywhere.
+fn bind(before: u16, wanted: u16) -> io::Result<TcpListener> {
+    let near = (1..=NEIGHBOURS).filter_map(|step| wanted.checked_add(step));
+    let ports = [before, wanted].into_iter().chain(near).chain([0]);
+    // 0 stands for "none" before its turn, unless it is what is wanted.
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for (at, port) in ports.enumerate() {
+        if port == 0 && at == 0 {
+            continue;
+        }
+        match TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Asks whoever listens at a port for a proof.
+fn ask(port: u16, nonce: &str) -> io::Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, PROOF_TIME)?;
+    stream.set_read_timeout(Some(PROOF_TIME))?;
+    stream.set_write_timeout(Some(PROOF_TIME))?;
+    let head = format!(
+        "GET /prove?nonce={nonce} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut answer = Vec::new();
+    // As much as the page's own takes, and no more.
+    stream.take(8 * 1024).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn has_display() -> bool {
+    cfg!(target_os = "macos")
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}

@@ -1,0 +1,408 @@
+//! The way of a process's questions into the inbox, and of the verdicts back: one thread, started
+//! with the first question.
+//!
+//! What a verdict lets run is the gate's business; who serves the page, `host`'s.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::host::{Host, HostSettings};
+use super::passphrase::PublicKey;
+use super::sqlite::{Lease, SqliteStore};
+use super::state_dir::StateDir;
+use super::store::{Closed, Problem, SignedVerdict, Store, StoreError};
+use crate::approval::item::{Assurance, Item};
+use crate::clock::{Clock, random_seed};
+use crate::gate::{FromInbox, ToInbox};
+use crate::relay::{Inbox, with_causes};
+use crate::transport::Stderr;
+
+/// How often it is looked for verdicts while something waits.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is seen to that somebody serves the page.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How long the store may fail before what waits is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many things may be on their way to the thread.
+const QUEUE: usize = 4_096;
+
+/// What the inbox has to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct PostSettings {
+    /// The folder that all of the user's proxies share; `None` where nobody knows where it is.
+    pub state_dir: Option<PathBuf>,
+    /// How the page is served.
+    pub host: HostSettings,
+    /// Where the page's address is told.
+    pub stderr: Stderr,
+}
+
+/// Hands questions to the inbox. Nothing is opened or started before the first one.
+pub struct Post {
+    settings: PostSettings,
+    /// The key that verdicts must be signed with, as it was when the process started.
+    key: Result<Option<PublicKey>, String>,
+    running: Mutex<Running>,
+}
+
+enum Running {
+    NotYet,
+    Yes {
+        jobs: SyncSender<Job>,
+        done: Receiver<()>,
+    },
+    /// It is over.
+    NoMore,
+}
+
+/// Something to do, and where to tell what comes of it.
+struct Job {
+    told: ToInbox,
+    answers: UnboundedSender<FromInbox>,
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").finish_non_exhaustive()
+    }
+}
+
+impl Post {
+    /// Pins the key of the passphrase, if one is set; nothing else happens yet.
+    #[must_use]
+    pub fn new(settings: PostSettings) -> Post {
+        let key = pinned_key(&settings);
+        Post {
+            settings,
+            key,
+            running: Mutex::new(Running::NotYet),
+        }
+    }
+
+    /// Waits until everything that was handed over is in the store, at most `limit`.
+    pub fn finish(&self, limit: Duration) {
+        let running = std::mem::replace(&mut *self.running(), Running::NoMore);
+        if let Running::Yes { jobs, done } = running {
+            drop(jobs);
+            // Who takes longer is ended with the process, and what waits then is expired by others.
+            let _ = done.recv_timeout(limit);
+        }
+    }
+
+    fn start(&self) -> Result<Running, String> {
+        let key = self.key.clone()?;
+        let folder = self.settings.state_dir.as_deref();
+        let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
+        let settings = self.settings.clone();
+        let folder = folder.to_owned();
+        let (jobs, queue) = sync_channel(QUEUE);
+        let (tell, done) = sync_channel(1);
+        let work = move || {
+            Clerk {
+                folder,
+                settings,
+                key,
+                desk: None,
+                waiting: HashMap::new(),
+                clock: Clock::start(),
+            }
+            .work(&queue);
+            let _ = tell.send(());
+        };
+        let named = thread::Builder::new().name("inbox".to_owned());
+        let started = named.spawn(work);
+        started.map_err(|error| format!("no thread can be started: {error}"))?;
+        Ok(Running::Yes { jobs, done })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pinned_key(settings: &PostSettings) -> Result<Option<PublicKey>, String> {
+    let Some(folder) = settings.state_dir.as_deref().filter(|path| path.exists()) else {
+        return Ok(None);
+    };
+    let opened = StateDir::open(folder).map_err(|error| with_causes(&error))?;
+    PublicKey::load(&opened).map_err(|error| with_causes(&error))
+}
+
+impl Inbox for Post {
+    fn tell(&self, told: ToInbox, answers: &UnboundedSender<FromInbox>) -> Result<(), String> {
+        let mut running = self.running();
+        if matches!(*running, Running::NotYet) {
+            let ToInbox::Ask(_) = &told else {
+                return Ok(());
+            };
+            *running = self.start()?;
+        }
+        let Running::Yes { jobs, .. } = &*running else {
+            return Err("the proxy is ending".to_owned());
+        };
+        let job = Job {
+            told,
+            answers: answers.clone(),
+        };
+        jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => "too many questions are on their way".to_owned(),
+            TrySendError::Disconnected(_) => "its thread has ended".to_owned(),
+        })
+    }
+}
+
+/// The thread: the only one of this process that writes items.
+struct Clerk {
+    folder: PathBuf,
+    settings: PostSettings,
+    key: Option<PublicKey>,
+    desk: Option<Desk>,
+    /// What waits for a verdict.
+    waiting: HashMap<String, Waiting>,
+    clock: Clock,
+}
+
+/// What is open while anything waits.
+struct Desk {
+    store: SqliteStore,
+    host: Host,
+    proxy: String,
+    /// By it others know that we live.
+    _lease: Lease,
+    version: Option<u64>,
+    tended: Instant,
+    /// Since when the store fails.
+    failing: Option<Instant>,
+}
+
+struct Waiting {
+    digest: String,
+    answers: UnboundedSender<FromInbox>,
+}
+
+impl Clerk {
+    /// Works until nobody can hand over anything any more.
+    fn work(mut self, queue: &Receiver<Job>) {
+        loop {
+            let pause = match &self.desk {
+                None => None,
+                Some(_) if !self.waiting.is_empty() => Some(LOOK_EVERY),
+                Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
+            };
+            let next = match pause {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(pause) => queue.recv_timeout(pause),
+            };
+            match next {
+                Ok(job) => {
+                    self.take(job);
+                    // What came with it.
+                    queue.try_iter().for_each(|job| self.take(job));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.look();
+            self.tend();
+        }
+        let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
+        for item in left {
+            self.close(&item, Closed::Withdrawn);
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job.told {
+            ToInbox::Ask(item) => self.ask(&item, job.answers),
+            ToInbox::Park { item, until_ms } => {
+                if let Some(desk) = &mut self.desk
+                    && let Err(error) = desk.store.park(&item, until_ms)
+                {
+                    tracing::warn!("an item of the inbox could not be parked: {}", with_causes(&error));
+                }
+            }
+            ToInbox::Close { item, how } => {
+                self.waiting.remove(&item);
+                self.close(&item, how);
+            }
+        }
+    }
+
+    fn ask(&mut self, item: &Item, answers: UnboundedSender<FromInbox>) {
+        let asked = self.desk().and_then(|desk| desk.store.ask(item, &desk.proxy));
+        match asked {
+            Ok(()) => {
+                let digest = item.digest.clone();
+                self.waiting.insert(item.id.clone(), Waiting { digest, answers });
+            }
+            Err(error) => {
+                let why = with_causes(&error);
+                tracing::error!("{why}");
+                let item = item.id.clone();
+                // Whose session has ended waits no more.
+                let _ = answers.send(FromInbox::Failed { item, why });
+            }
+        }
+    }
+
+    fn close(&mut self, item: &str, how: Closed) {
+        let now_ms = self.clock.now().unix_ms;
+        if let Some(desk) = &mut self.desk
+            && let Err(error) = desk.store.close(item, how, now_ms)
+        {
+            // Its verdict would count for nothing, and it expires by its own time.
+            tracing::warn!("an item of the inbox could not be closed: {}", with_causes(&error));
+        }
+    }
+
+    /// What is needed to ask, opened where it is not yet.
+    fn desk(&mut self) -> Result<&mut Desk, StoreError> {
+        // Not `get_or_insert_with`: it may fail.
+        let desk = match self.desk.take() {
+            Some(desk) => desk,
+            None => self.open()?,
+        };
+        Ok(self.desk.insert(desk))
+    }
+
+    fn open(&self) -> Result<Desk, StoreError> {
+        let dir = StateDir::open(&self.folder)?;
+        let unusable = |error: getrandom::Error| StoreError {
+            path: self.folder.clone(),
+            problem: Problem::Unusable,
+            source: Some(Box::new(error)),
+        };
+        let name = random_seed().map_err(unusable)?;
+        let proxy: String = name
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let lease = SqliteStore::lease(&dir, &proxy)?;
+        let store = SqliteStore::open(&dir)?;
+        let host = Host::new(dir, self.settings.host.clone())?;
+        Ok(Desk {
+            store,
+            host,
+            proxy,
+            _lease: lease,
+            version: None,
+            tended: Instant::now() - TEND_EVERY,
+            failing: None,
+        })
+    }
+
+    /// Looks for verdicts.
+    fn look(&mut self) {
+        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
+            return;
+        };
+        let found = desk.store.version().and_then(|version| {
+            if desk.version == Some(version) {
+                return Ok(Vec::new());
+            }
+            let verdicts = desk.store.take_verdicts(&desk.proxy)?;
+            desk.version = Some(version);
+            Ok(verdicts)
+        });
+        match found {
+            Ok(verdicts) => {
+                desk.failing = None;
+                for (item, signed) in verdicts {
+                    self.tell(&item, signed);
+                }
+            }
+            Err(error) => {
+                let since = *desk.failing.get_or_insert_with(Instant::now);
+                // Locked is what it may be for a moment.
+                if error.problem != Problem::Locked || since.elapsed() >= PATIENCE {
+                    self.give_up(&error);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, item: &str, signed: SignedVerdict) {
+        let Some(waiting) = self.waiting.get(item) else {
+            return;
+        };
+        let SignedVerdict {
+            mut verdict,
+            signature,
+        } = signed;
+        match &self.key {
+            Some(key) => {
+                let signature = signature.unwrap_or_default();
+                if !key.verify(item, &waiting.digest, &verdict, &signature) {
+                    tracing::warn!(
+                        "a verdict about item {item} was not made with the passphrase and counts for \
+                         nothing"
+                    );
+                    return self.reopen(item);
+                }
+            }
+            // Nobody can tell.
+            None if verdict.assurance == Assurance::InboxPassphrase => {
+                verdict.assurance = Assurance::InboxSession;
+            }
+            None => {}
+        }
+        let item = item.to_owned();
+        if let Some(waiting) = self.waiting.remove(&item) {
+            // Whose session has ended waits no more.
+            let _ = waiting.answers.send(FromInbox::Verdict { item, verdict });
+        }
+    }
+
+    fn reopen(&mut self, item: &str) {
+        if let Some(desk) = &mut self.desk
+            && let Err(error) = desk.store.reopen(item)
+        {
+            tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
+        }
+    }
+
+    /// The store cannot be used: nobody could answer.
+    fn give_up(&mut self, error: &StoreError) {
+        let why = with_causes(error);
+        tracing::error!("{why}");
+        for (item, waiting) in self.waiting.drain() {
+            let why = why.clone();
+            let _ = waiting.answers.send(FromInbox::Failed { item, why });
+        }
+        // It is opened anew with the next question.
+        self.desk = None;
+    }
+
+    /// Sees to it that somebody serves the page.
+    fn tend(&mut self) {
+        let now_ms = self.clock.now().unix_ms;
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
+        if desk.tended.elapsed() < TEND_EVERY {
+            return;
+        }
+        desk.tended = Instant::now();
+        match desk.host.tend(&mut desk.store, now_ms) {
+            Ok(Some(address)) => {
+                let told = format!("approval-proxy: a call waits for your approval at {address}\n");
+                self.settings.stderr.send(told.into_bytes());
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{}", with_causes(&error)),
+        }
+        if desk.host.is_serving()
+            && let Err(error) = desk.store.sweep(now_ms)
+        {
+            tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
+        }
+    }
+}
