@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::env::var_os;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -14,15 +15,20 @@ use tokio::sync::watch;
 
 use crate::audit::record::Origin;
 use crate::clock::{Clock, random_seed};
-use crate::config::{Resolved, Target, UrlTarget};
-use crate::gate::Gate;
+use crate::config::{InboxSettings, Resolved, Target, UrlTarget};
+use crate::gate::{Engine, Gate};
 use crate::http::{
     ClientEnds, ListenError, Login, Record, Relay, Remote, RemoteError, Server, Serving,
     Surroundings,
 };
+use crate::inbox::host::HostSettings;
+use crate::inbox::post::{Post, PostSettings};
 use crate::ledger::{LedgerError, LedgerFile};
-use crate::relay::{Ended, Ends, Ledger, Notes, Session, with_causes};
+use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
 use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Wire};
+
+/// How long what was told the inbox last may take to get there.
+const LAST_POST: Duration = Duration::from_secs(2);
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -62,16 +68,47 @@ pub fn run(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
         .enable_all()
         .build()
         .map_err(AppError::System)?;
-    let ended = runtime.block_on(run_sessions(config, stderr));
+    let post = post(&config, stderr);
+    let ended = runtime.block_on(run_sessions(config, post.clone(), stderr));
     // A child that even SIGKILL did not end must not keep us.
     runtime.shutdown_background();
+    if let Some(post) = post {
+        post.finish(LAST_POST);
+    }
     ended
 }
 
-async fn run_sessions(mut config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
+/// Where questions go that are for the inbox, if any are.
+fn post(config: &Resolved, stderr: &Stderr) -> Option<Arc<Post>> {
+    let mut channels = config.settings.channels.iter();
+    channels.find(|channel| channel.engine == Engine::Inbox)?;
+    Some(Arc::new(Post::new(PostSettings {
+        state_dir: config.inbox.state_dir.clone(),
+        host: host_settings(&config.inbox),
+        stderr: stderr.clone(),
+    })))
+}
+
+/// How the inbox's page is served, here.
+#[must_use]
+pub fn host_settings(inbox: &InboxSettings) -> HostSettings {
+    let is_set = |name| var_os(name).is_some_and(|value| !value.is_empty());
+    HostSettings {
+        port: inbox.port,
+        opens_browser: inbox.opens_browser,
+        browser: var_os("BROWSER").filter(|browser| !browser.is_empty()),
+        has_display: cfg!(target_os = "macos") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
+    }
+}
+
+async fn run_sessions(
+    mut config: Resolved,
+    post: Option<Arc<Post>>,
+    stderr: &Stderr,
+) -> Result<Ended, AppError> {
     let signals = Signals::listen().map_err(AppError::System)?;
     let http = config.http.take();
-    let mut starter = Starter::new(config, stderr)?;
+    let mut starter = Starter::new(config, post, stderr)?;
     match http {
         None => {
             // Clients over HTTP log in themselves.
@@ -145,11 +182,16 @@ struct Starter {
     ledger: Ledger,
     clock: Clock,
     remote: Option<Remote>,
+    post: Option<Arc<Post>>,
 }
 
 impl Starter {
     /// The log comes before any server: without it nothing may run.
-    fn new(config: Resolved, stderr: &Stderr) -> Result<Starter, AppError> {
+    fn new(
+        config: Resolved,
+        post: Option<Arc<Post>>,
+        stderr: &Stderr,
+    ) -> Result<Starter, AppError> {
         let ledger = match &config.audit_log {
             Some(path) => Ledger::File(Arc::new(Mutex::new(LedgerFile::open(path)?))),
             None => Ledger::Stderr {
@@ -166,6 +208,7 @@ impl Starter {
             ledger,
             clock: Clock::start(),
             remote,
+            post,
         })
     }
 
@@ -240,7 +283,10 @@ impl Starter {
             from_upstream,
             to_upstream,
             process,
-            inbox: None,
+            inbox: self
+                .post
+                .clone()
+                .map(|post| InboxPort::new(post as Arc<dyn Inbox>)),
         };
         Ok(Session::new(
             gate,

@@ -1,9 +1,8 @@
 //! Logging in to a server that answers 401: who needs a token waits here, and one of them gets it.
 //!
-//! The protocol itself is rmcp's; a browser is opened by [`browser`], and heard back from by
+//! The protocol itself is rmcp's; a browser is opened by `transport`, and heard back from by
 //! [`redirect`].
 
-mod browser;
 mod flow;
 mod redirect;
 mod store;
@@ -20,7 +19,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::secret::Secret;
-use crate::transport::Stderr;
+use crate::transport::{Stderr, open_in_browser};
 
 use store::{Store, Stored};
 
@@ -243,7 +242,7 @@ impl Shared {
                 let ask = |url: &Url| {
                     let line = format!("approval-proxy: the server wants a login; open {url}\n");
                     self.stderr.send(line.into_bytes());
-                    browser::open(self.browser.as_deref(), url);
+                    let _ = open_in_browser(self.browser.as_deref(), url.as_str());
                 };
                 let new = flow::log_in(&self.url, challenge, self.limit, ask).await?;
                 self.keep(new);

@@ -13,12 +13,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::page::{Page, PageSettings, proof, token_hash};
-use super::passphrase::{PassphraseSigner, PublicKey};
+use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_hash};
+use super::passphrase::{self, PassphraseError, PublicKey};
 use super::sqlite::SqliteStore;
 use super::state_dir::StateDir;
 use super::store::{Store, StoreError, Token};
+use crate::approval::item::Verdict;
 use crate::clock::random_seed;
+use crate::relay::with_causes;
+use crate::secret::Secret;
 use crate::transport::open_in_browser;
 
 /// How many ports behind the wanted one are tried before any that is free.
@@ -42,6 +45,8 @@ pub struct HostSettings {
     pub opens_browser: bool,
     /// `$BROWSER`.
     pub browser: Option<OsString>,
+    /// Whether there is a display that a browser could open on.
+    pub has_display: bool,
 }
 
 /// One process's part in serving the page.
@@ -179,7 +184,7 @@ impl Host {
         listener.set_nonblocking(true)?;
         let store = SqliteStore::open(&self.dir)?;
         let has_passphrase = PublicKey::load(&self.dir).is_ok_and(|key| key.is_some());
-        let signer = PassphraseSigner::new(self.dir.clone());
+        let signer = Signing(self.dir.clone());
         let page = Page::new(
             Box::new(store),
             PageSettings {
@@ -257,7 +262,7 @@ impl Host {
         port: u16,
         now_ms: i64,
     ) -> Result<bool, HostError> {
-        if self.settings.browser.is_none() && !has_display() {
+        if self.settings.browser.is_none() && !self.settings.has_display {
             return Ok(false);
         }
         let link = self.login_link(store, port, now_ms)?;
@@ -270,7 +275,10 @@ impl Host {
         let file: PathBuf = self.dir.path().join(DOOR_FILE);
         let url = reqwest::Url::from_file_path(&file)
             .map_err(|()| io::Error::other("the state folder has no absolute path"))?;
-        Ok(open_in_browser(self.settings.browser.as_deref(), url.as_str()))
+        Ok(open_in_browser(
+            self.settings.browser.as_deref(),
+            url.as_str(),
+        ))
     }
 }
 
@@ -280,6 +288,29 @@ impl Drop for Serving {
         if let Some(thread) = self.thread.take() {
             // It has said why, if it has ended by itself.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Signs with the key that a passphrase unlocks, for the time of one verdict.
+struct Signing(StateDir);
+
+impl Passphrase for Signing {
+    fn sign(
+        &self,
+        passphrase: &str,
+        item_id: &str,
+        digest: &str,
+        verdict: &Verdict,
+    ) -> Result<Vec<u8>, WrongPassphrase> {
+        let passphrase = Secret::new(passphrase.to_owned());
+        match passphrase::unlock(&self.0, &passphrase) {
+            Ok(signer) => Ok(signer.sign(item_id, digest, verdict)),
+            Err(PassphraseError::Wrong) => Err(WrongPassphrase),
+            Err(error) => {
+                tracing::error!("{}", with_causes(&error));
+                Err(WrongPassphrase)
+            }
         }
     }
 }
@@ -322,11 +353,4 @@ fn ask(port: u16, nonce: &str) -> io::Result<String> {
     // As much as the page's own takes, and no more.
     stream.take(8 * 1024).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-fn has_display() -> bool {
-    cfg!(target_os = "macos")
-        || ["DISPLAY", "WAYLAND_DISPLAY"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }

@@ -3,7 +3,10 @@
 //! Proxies put their questions into a store that all of a user's proxies share, and a page on this
 //! machine shows them. What a yes lets run is the gate's business.
 
+pub mod host;
+pub mod page;
 pub mod passphrase;
+pub mod post;
 pub mod sqlite;
 pub mod state_dir;
 pub mod store;

@@ -225,7 +225,10 @@ impl Clerk {
                 if let Some(desk) = &mut self.desk
                     && let Err(error) = desk.store.park(&item, until_ms)
                 {
-                    tracing::warn!("an item of the inbox could not be parked: {}", with_causes(&error));
+                    tracing::warn!(
+                        "an item of the inbox could not be parked: {}",
+                        with_causes(&error)
+                    );
                 }
             }
             ToInbox::Close { item, how } => {
@@ -236,11 +239,14 @@ impl Clerk {
     }
 
     fn ask(&mut self, item: &Item, answers: UnboundedSender<FromInbox>) {
-        let asked = self.desk().and_then(|desk| desk.store.ask(item, &desk.proxy));
+        let asked = self
+            .desk()
+            .and_then(|desk| desk.store.ask(item, &desk.proxy));
         match asked {
             Ok(()) => {
                 let digest = item.digest.clone();
-                self.waiting.insert(item.id.clone(), Waiting { digest, answers });
+                self.waiting
+                    .insert(item.id.clone(), Waiting { digest, answers });
             }
             Err(error) => {
                 let why = with_causes(&error);
@@ -258,7 +264,10 @@ impl Clerk {
             && let Err(error) = desk.store.close(item, how, now_ms)
         {
             // Its verdict would count for nothing, and it expires by its own time.
-            tracing::warn!("an item of the inbox could not be closed: {}", with_causes(&error));
+            tracing::warn!(
+                "an item of the inbox could not be closed: {}",
+                with_causes(&error)
+            );
         }
     }
 

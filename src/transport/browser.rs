@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-
 /// The command that knows the user's browser.
 const USUAL: &str = if cfg!(target_os = "macos") {
     "open"

@@ -1,0 +1,164 @@
+//! A call's parameters as somebody reads them before saying yes: all of them, as they were written.
+//!
+//! Long texts are folded, with their size; nothing is left out.
+
+use std::borrow::Cow;
+
+use super::html::Html;
+use crate::mcp::json::Value;
+
+/// The longest string that stands in its line, in characters.
+const IN_LINE: usize = 160;
+/// The longest text that is not folded, in characters; and the most lines.
+const UNFOLDED: usize = 1_200;
+const UNFOLDED_LINES: usize = 24;
+/// How much of a folded text is shown, in characters.
+const PREVIEW: usize = 72;
+
+/// Appends the parameters of a call of `tool`.
+pub(super) fn show(call: &str, tool: &str, html: &mut Html) {
+    match Value::parse(call) {
+        Ok(value @ Value::Object(_)) => members(&value, tool, html),
+        Ok(
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
+        )
+        | Err(_) => unreadable(call, html),
+    }
+}
+
+fn members(call: &Value<'_>, tool: &str, html: &mut Html) {
+    if call.get("name").and_then(Value::as_str).as_deref() != Some(tool) {
+        html.raw("<p class=\"warning\">The call names another tool than the one asked about.</p>");
+    }
+    match call.get("arguments") {
+        None => {
+            html.raw("<p class=\"quiet\">No arguments.</p>");
+        }
+        Some(arguments) if arguments.is_object() && arguments.members().is_empty() => {
+            html.raw("<p class=\"quiet\">No arguments.</p>");
+        }
+        Some(arguments) => {
+            html.raw("<h3>Arguments</h3>");
+            block(arguments, html);
+        }
+    }
+    let says_more = |key: &str| key != "arguments" && key != "name";
+    let more = call.members().iter().filter(|(key, value)| {
+        let is_name = key.is("name") && value.as_str().as_deref() == Some(tool);
+        says_more(&key.decode()) || (key.is("name") && !is_name)
+    });
+    let more: Vec<_> = more.cloned().collect();
+    if !more.is_empty() {
+        html.raw("<h3>Other parameters</h3>");
+        block(&Value::Object(more), html);
+    }
+}
+
+fn unreadable(call: &str, html: &mut Html) {
+    html.raw("<p class=\"warning\">The call is not an object of JSON; it is shown as it came.</p>");
+    html.raw("<div class=\"code\">").text(call).raw("</div>");
+}
+
+fn block(value: &Value<'_>, html: &mut Html) {
+    html.raw(
+        "<div class=\"code\" tabindex=\"0\" role=\"group\" aria-label=\"Parameters as JSON\">",
+    );
+    show_value(value, 0, html);
+    html.raw("</div>");
+}
+
+fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) {
+    match value {
+        Value::Null => drop(html.raw("<span class=\"lit\">null</span>")),
+        Value::Bool(true) => drop(html.raw("<span class=\"lit\">true</span>")),
+        Value::Bool(false) => drop(html.raw("<span class=\"lit\">false</span>")),
+        Value::Number(token) => {
+            html.raw("<span class=\"num\">").text(token).raw("</span>");
+        }
+        Value::String(text) => string(&text.decode(), html),
+        Value::Array(items) if items.is_empty() => drop(html.raw("[]")),
+        Value::Array(items) => {
+            html.raw("[");
+            for (i, item) in items.iter().enumerate() {
+                new_line(i > 0, indent + 1, html);
+                show_value(item, indent + 1, html);
+            }
+            new_line(false, indent, html);
+            html.raw("]");
+        }
+        Value::Object(members) if members.is_empty() => drop(html.raw("{}")),
+        Value::Object(members) => {
+            html.raw("{");
+            for (i, (key, value)) in members.iter().enumerate() {
+                new_line(i > 0, indent + 1, html);
+                html.raw("<span class=\"key\">");
+                in_line(&key.decode(), html);
+                html.raw("</span>: ");
+                show_value(value, indent + 1, html);
+            }
+            new_line(false, indent, html);
+            html.raw("}");
+        }
+    }
+}
+
+fn new_line(comma: bool, indent: usize, html: &mut Html) {
+    html.raw(if comma { ",\n" } else { "\n" });
+    for _ in 0..indent {
+        html.raw("  ");
+    }
+}
+
+/// A string that is too long for its line, or has several, stands in a box of its own, where no
+/// text of it can look like another parameter.
+fn string(text: &str, html: &mut Html) {
+    let count = text.chars().count();
+    let lines = text.split('\n').count();
+    if count <= IN_LINE && lines == 1 {
+        html.raw("<span class=\"str\">");
+        in_line(text, html);
+        html.raw("</span>");
+        return;
+    }
+    let is_open = count <= UNFOLDED && lines <= UNFOLDED_LINES;
+    html.raw(if is_open {
+        "<details class=\"long\" open><summary>"
+    } else {
+        "<details class=\"long\"><summary>"
+    });
+    html.raw("<span class=\"size\">text, ")
+        .text(&size(text.len()));
+    if lines > 1 {
+        html.raw(", ").text(&lines.to_string()).raw(" lines");
+    }
+    html.raw("</span> <span class=\"str preview\">");
+    let preview: String = text.chars().take(PREVIEW).collect();
+    html.text(&preview)
+        .raw("…</span></summary><div class=\"str body\">");
+    for (i, line) in text.split('\n').enumerate() {
+        if i > 0 {
+            html.raw("<span class=\"unseen\">\\n</span>\n");
+        }
+        html.text(line);
+    }
+    html.raw("</div></details>");
+}
+
+fn in_line(text: &str, html: &mut Html) {
+    let text = if text.contains(['"', '\\']) {
+        Cow::Owned(text.replace('\\', "\\\\").replace('"', "\\\""))
+    } else {
+        Cow::Borrowed(text)
+    };
+    html.text("\"").text(&text).text("\"");
+}
+
+/// So many bytes, in words.
+pub(super) fn size(bytes: usize) -> String {
+    match bytes {
+        1 => "1 byte".to_owned(),
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{}.{} kB", bytes / 1_000, bytes % 1_000 / 100),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}

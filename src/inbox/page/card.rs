@@ -1,0 +1,345 @@
+//! One item: as a card in the list, and on its own page.
+
+use super::call;
+use super::decide::MINUTES;
+use super::html::Html;
+use super::time::{ago, left, moment, span};
+use crate::approval::item::{Assurance, Choice, Verdict};
+use crate::inbox::store::{Closed, Entry, State};
+use crate::policy::Risk;
+
+/// The longest call, in bytes, that stands in the list; a longer one is shown, and decided about,
+/// on its own page.
+const MAX_LISTED: usize = 16 * 1024;
+/// The longest description that is not folded, in characters.
+const UNFOLDED: usize = 280;
+
+/// What is said above an item about the form that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    /// The verdict counts.
+    Done(Choice),
+    /// Another one came first, or the time was over.
+    TooLate,
+    /// The form was about something else than what waits.
+    Changed,
+    /// The passphrase is another one.
+    WrongPassphrase,
+    /// It was another one too often.
+    TooManyPassphrases,
+}
+
+/// What somebody typed into a form that could not be used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Typed<'a> {
+    pub(super) reason: &'a str,
+    pub(super) minutes: &'a str,
+}
+
+/// What the cards of a page have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) csrf: &'a str,
+    pub(super) needs_passphrase: bool,
+    pub(super) now_ms: i64,
+}
+
+/// Appends an item as a card of the list.
+pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
+    let item = &entry.item;
+    html.raw("<li><article class=\"card ")
+        .raw(risk_class(item.risk));
+    html.raw("\" tabindex=\"-1\" id=\"item-").value(&item.id);
+    html.raw("\" data-state=\"").raw(entry.state.as_str());
+    html.raw("\" aria-labelledby=\"tool-")
+        .value(&item.id)
+        .raw("\">");
+    top(entry, scene.now_ms, html);
+    html.raw("<h2 id=\"tool-")
+        .value(&item.id)
+        .raw("\"><a href=\"/item/")
+        .value(&item.id);
+    html.raw("\"><bdi>").text(&item.tool).raw("</bdi></a></h2>");
+    about(entry, html);
+    if item.call.len() > MAX_LISTED {
+        html.raw("<p class=\"large\">This call has ")
+            .text(&call::size(item.call.len()));
+        html.raw(" of parameters. <a class=\"button\" href=\"/item/")
+            .value(&item.id);
+        html.raw("\">Open it to read and decide</a></p>");
+    } else {
+        call::show(&item.call, &item.tool, html);
+        actions(entry, scene, &Typed::default(), "list", html);
+    }
+    html.raw("</article></li>");
+}
+
+/// Appends an item's own page.
+pub(super) fn detail(
+    entry: &Entry,
+    scene: Scene<'_>,
+    message: Option<Message>,
+    typed: &Typed<'_>,
+    html: &mut Html,
+) {
+    let item = &entry.item;
+    html.raw("<p class=\"crumb\"><a href=\"/\">← All approvals</a></p>");
+    if let Some(message) = message {
+        said(message, entry.state, html);
+    }
+    html.raw("<article class=\"card single ")
+        .raw(risk_class(item.risk));
+    html.raw("\" tabindex=\"-1\" id=\"item-").value(&item.id);
+    html.raw("\" data-state=\"")
+        .raw(entry.state.as_str())
+        .raw("\">");
+    top(entry, scene.now_ms, html);
+    html.raw("<h1><bdi>").text(&item.tool).raw("</bdi></h1>");
+    about(entry, html);
+    if let Some(verdict) = &entry.verdict {
+        verdict_box(verdict, html);
+    } else if let State::Closed(how) = entry.state {
+        html.raw("<div class=\"verdict\"><strong>").raw(match how {
+            Closed::Expired => "Nobody decided in time, so the call did not run.",
+            Closed::Withdrawn => "The call was taken back before anybody decided.",
+        });
+        html.raw("</strong></div>");
+    }
+    call::show(&item.call, &item.tool, html);
+    if entry.state.is_open() {
+        actions(entry, scene, typed, "item", html);
+    }
+    facts(entry, html);
+    html.raw("</article>");
+}
+
+/// Appends a message about what was sent, for everybody to hear.
+pub(super) fn said(message: Message, state: State, html: &mut Html) {
+    let is_good = matches!(message, Message::Done(_));
+    html.raw(if is_good {
+        "<div class=\"said good\" id=\"said\" role=\"status\">"
+    } else {
+        "<div class=\"said bad\" id=\"said\" role=\"alert\">"
+    });
+    html.raw(match message {
+        Message::Done(Choice::Approve) => "Approved. The call may run now.",
+        Message::Done(Choice::Deny) => "Denied. The call does not run, and the agent is told.",
+        Message::TooLate => match state {
+            State::Decided(Choice::Approve) => "Too late: it had been approved already. Your decision did not count.",
+            State::Decided(Choice::Deny) => "Too late: it had been denied already. Your decision did not count.",
+            State::Closed(Closed::Expired) => "Too late: its time was over. The call did not run.",
+            State::Closed(Closed::Withdrawn) => "Too late: the call had been taken back.",
+            State::Waiting | State::Parked => "Your decision did not count. Please decide again.",
+        },
+        Message::Changed => "Nothing was decided: the form showed another call than the one that waits. Read it again, below.",
+        Message::WrongPassphrase => "That is not the passphrase. Nothing was decided; type it again.",
+        Message::TooManyPassphrases => "The passphrase was wrong too often. Nothing was decided; wait a minute, then try again.",
+    });
+    html.raw("</div>");
+}
+
+fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
+    let item = &entry.item;
+    html.raw("<div class=\"meta\">");
+    risk(item.risk, html);
+    if entry.state != State::Waiting {
+        state(entry.state, html);
+    }
+    html.raw("<span class=\"who\"><bdi>")
+        .text(&item.server)
+        .raw("</bdi>");
+    if let Some(client) = &item.client {
+        html.raw(" <span class=\"quiet\">for <bdi>")
+            .text(client)
+            .raw("</bdi></span>");
+    }
+    html.raw("</span><span class=\"when\">");
+    ago(item.asked_ms, now_ms, html);
+    match (entry.state, item.expires_ms) {
+        (State::Waiting, Some(until)) => {
+            html.raw(" <span class=\"left\">");
+            left(until, now_ms, html);
+            html.raw("</span>");
+        }
+        (State::Waiting | State::Parked | State::Decided(_) | State::Closed(_), _) => {}
+    }
+    html.raw("</span></div>");
+}
+
+fn about(entry: &Entry, html: &mut Html) {
+    let item = &entry.item;
+    html.raw("<p class=\"question\">")
+        .text(&item.question)
+        .raw("</p>");
+    if entry.state == State::Parked {
+        html.raw("<p class=\"note\">The call was refused for now. If you approve, the agent may make it again");
+        if let Some(until) = entry.parked_until_ms {
+            html.raw(" until ");
+            moment(until, html);
+        }
+        html.raw(".</p>");
+    }
+    html.raw("<dl class=\"about\"><div><dt>Asked because</dt><dd>")
+        .text(&item.why)
+        .raw("</dd></div>");
+    if !item.hints.is_empty() {
+        html.raw("<div><dt>Hints</dt><dd>")
+            .text(&item.hints)
+            .raw("</dd></div>");
+    }
+    if let Some(description) = &item.description {
+        html.raw("<div><dt>The server says</dt><dd class=\"theirs\">");
+        folded(description, html);
+        html.raw("</dd></div>");
+    }
+    html.raw("</dl>");
+}
+
+fn folded(text: &str, html: &mut Html) {
+    if text.chars().nth(UNFOLDED).is_none() {
+        html.text(text);
+        return;
+    }
+    let start: String = text.chars().take(UNFOLDED / 2).collect();
+    html.raw("<details><summary>")
+        .text(&start)
+        .raw("… <span class=\"size\">");
+    html.text(&call::size(text.len()))
+        .raw("</span></summary><div class=\"body\">");
+    for (i, line) in text.split('\n').enumerate() {
+        html.raw(if i > 0 { "\n" } else { "" }).text(line);
+    }
+    html.raw("</div></details>");
+}
+
+fn actions(
+    entry: &Entry,
+    scene: Scene<'_>,
+    typed: &Typed<'_>,
+    from: &'static str,
+    html: &mut Html,
+) {
+    let item = &entry.item;
+    html.raw("<form class=\"actions\" method=\"post\" action=\"/item/")
+        .value(&item.id);
+    html.raw("/decide\"><input type=\"hidden\" name=\"csrf\" value=\"")
+        .value(scene.csrf);
+    html.raw("\"><input type=\"hidden\" name=\"digest\" value=\"")
+        .value(&item.digest);
+    html.raw("\"><input type=\"hidden\" name=\"from\" value=\"")
+        .raw(from)
+        .raw("\">");
+    if scene.needs_passphrase {
+        html.raw("<label class=\"field pass\"><span>Passphrase</span><input type=\"password\" name=\"passphrase\" autocomplete=\"current-password\" required></label>");
+    }
+    // The first button is the one that Enter presses in a field: it must be the harmless one.
+    html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason <span class=\"quiet\">for the agent, optional</span></span><input type=\"text\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
+    html.value(typed.reason);
+    html.raw(
+        "\"></label><button class=\"button\" name=\"choice\" value=\"deny\">Deny</button></div>",
+    );
+    html.raw("<div class=\"approve\"><label class=\"field\"><span>Approve</span><select name=\"minutes\">");
+    for minutes in MINUTES {
+        html.raw("<option value=\"").number(minutes).raw("\"");
+        html.raw(if typed.minutes == minutes.to_string() {
+            " selected>"
+        } else {
+            ">"
+        });
+        match minutes {
+            0 => html.raw("this call only"),
+            _ => html.raw("the same call for ").number(minutes).raw(" min"),
+        };
+        html.raw("</option>");
+    }
+    html.raw("</select></label><button class=\"button primary\" name=\"choice\" value=\"approve\">Approve</button></div></form>");
+}
+
+fn verdict_box(verdict: &Verdict, html: &mut Html) {
+    html.raw(match verdict.choice {
+        Choice::Approve => "<div class=\"verdict yes\"><strong>Approved</strong> ",
+        Choice::Deny => "<div class=\"verdict no\"><strong>Denied</strong> ",
+    });
+    moment(verdict.decided_ms, html);
+    if !verdict.cover.is_zero() {
+        let ms = i64::try_from(verdict.cover.as_millis()).unwrap_or(i64::MAX);
+        html.raw(", and the same call for ").text(&span(ms));
+    }
+    html.raw("<br><span class=\"quiet\">")
+        .raw(assurance(verdict.assurance))
+        .raw("</span>");
+    if let Some(reason) = &verdict.reason {
+        html.raw("<p class=\"reason\">").text(reason).raw("</p>");
+    }
+    html.raw("</div>");
+}
+
+fn facts(entry: &Entry, html: &mut Html) {
+    let item = &entry.item;
+    html.raw("<dl class=\"facts\"><div><dt>Asked</dt><dd>");
+    moment(item.asked_ms, html);
+    html.raw("</dd></div>");
+    if let (true, Some(until)) = (entry.state == State::Waiting, item.expires_ms) {
+        html.raw("<div><dt>Waits until</dt><dd>");
+        moment(until, html);
+        html.raw("</dd></div>");
+    }
+    if let Some(closed) = entry.closed_ms {
+        html.raw("<div><dt>Closed</dt><dd>");
+        moment(closed, html);
+        html.raw("</dd></div>");
+    }
+    html.raw("<div><dt>Digest of the call</dt><dd><code>")
+        .text(&item.digest);
+    html.raw("</code></dd></div><div><dt>Item</dt><dd><code>")
+        .text(&item.id);
+    html.raw("</code></dd></div></dl>");
+}
+
+/// Appends a risk, in words and with a sign.
+pub(super) fn risk(risk: Risk, html: &mut Html) {
+    html.raw("<span class=\"chip ")
+        .raw(risk_class(risk))
+        .raw("\">")
+        .raw(match risk {
+            Risk::High => "<span aria-hidden=\"true\">▲</span> High risk",
+            Risk::Medium => "<span aria-hidden=\"true\">◆</span> Medium risk",
+            Risk::Low => "<span aria-hidden=\"true\">●</span> Low risk",
+            Risk::Unknown => "<span aria-hidden=\"true\">?</span> Unknown risk",
+        });
+    html.raw("</span>");
+}
+
+fn risk_class(risk: Risk) -> &'static str {
+    match risk {
+        Risk::High => "high",
+        Risk::Medium => "medium",
+        Risk::Low => "low",
+        Risk::Unknown => "unknown",
+    }
+}
+
+/// Appends where an item stands, in words.
+pub(super) fn state(state: State, html: &mut Html) {
+    html.raw("<span class=\"state ")
+        .raw(state.as_str())
+        .raw("\">")
+        .raw(match state {
+            State::Waiting => "Waiting",
+            State::Parked => "Parked",
+            State::Decided(Choice::Approve) => "<span aria-hidden=\"true\">✓</span> Approved",
+            State::Decided(Choice::Deny) => "<span aria-hidden=\"true\">✕</span> Denied",
+            State::Closed(Closed::Expired) => "Expired",
+            State::Closed(Closed::Withdrawn) => "Withdrawn",
+        });
+    html.raw("</span>");
+}
+
+fn assurance(assurance: Assurance) -> &'static str {
+    match assurance {
+        Assurance::CallerRelayed => "relayed by the client (caller-relayed)",
+        Assurance::InboxSession => "on this page, logged in (inbox-session)",
+        Assurance::InboxTerminal => "in a terminal (inbox-terminal)",
+        Assurance::InboxPassphrase => "with the passphrase (inbox-passphrase)",
+    }
+}

@@ -1,0 +1,156 @@
+//! A verdict from a form: checked, signed where there is a passphrase, and put into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::card::{Message, Typed};
+use super::form::Form;
+use super::login::see_other;
+use super::routes::item_page;
+use super::trouble::Trouble;
+use super::{App, held};
+use crate::approval::item::{Assurance, Choice, Item, Verdict};
+use crate::inbox::store::{Decided, MAX_REASON, SignedVerdict, State as Standing};
+
+/// For how many minutes a yes may cover the very same call; 0 is not at all.
+pub(super) const MINUTES: [u64; 4] = [0, 5, 15, 60];
+
+/// `POST /item/{id}/decide`
+pub(super) async fn decide(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let session = app.session(request.headers(), None)?;
+    let form = Form::read(request.into_body()).await?;
+    app.check_csrf(&session, &form)?;
+    let entry = app.store(|store| store.find(&id))?;
+    let entry = entry.ok_or(Trouble::NotFound)?;
+    if !entry.state.is_open() {
+        return Ok(too_late(&id, &form, entry.state));
+    }
+    let mut verdict = verdict(&form, app.now().unix_ms)?;
+    let refuse = |status, message| {
+        let typed = Typed {
+            reason: form.get("reason"),
+            minutes: form.get("minutes"),
+        };
+        item_page(&app, &session, &entry, Some(message), &typed, status)
+    };
+    // What was shown is what is decided.
+    if form.get("digest") != entry.item.digest {
+        return refuse(StatusCode::CONFLICT, Message::Changed);
+    }
+    let signature = match signature(&app, &form, &entry.item, &mut verdict).await {
+        Ok(signature) => signature,
+        Err(NotSigned::Wrong) => return refuse(StatusCode::FORBIDDEN, Message::WrongPassphrase),
+        Err(NotSigned::TooOften) => {
+            return refuse(StatusCode::TOO_MANY_REQUESTS, Message::TooManyPassphrases);
+        }
+    };
+    let choice = verdict.choice;
+    let signed = SignedVerdict { verdict, signature };
+    let decided = app.store(|store| store.decide(&id, &signed))?;
+    app.changes.tell();
+    match decided {
+        Decided::Recorded => Ok(done(&id, &form, choice)),
+        Decided::TooLate(state) => Ok(too_late(&id, &form, state)),
+        Decided::Unknown => Err(Trouble::NotFound),
+    }
+}
+
+fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
+    let choice = match form.get("choice") {
+        "approve" => Choice::Approve,
+        "deny" => Choice::Deny,
+        _ => {
+            return Err(Trouble::Form(
+                "It says neither to approve nor to deny. Nothing was decided.",
+            ));
+        }
+    };
+    let minutes = form.filled("minutes").unwrap_or("0").parse().ok();
+    let minutes = minutes.filter(|minutes| MINUTES.contains(minutes));
+    let minutes = minutes.ok_or(Trouble::Form(
+        "An approval holds for this call only, or for 5, 15 or 60 minutes. Nothing was decided.",
+    ))?;
+    let minutes = if choice == Choice::Approve {
+        minutes
+    } else {
+        0
+    };
+    Ok(Verdict {
+        choice,
+        reason: form.filled("reason").map(cut),
+        cover: Duration::from_secs(minutes * 60),
+        assurance: Assurance::InboxSession,
+        decided_ms: now_ms,
+    })
+}
+
+/// The most of a reason that is kept.
+fn cut(reason: &str) -> String {
+    let mut kept = String::new();
+    for c in reason.chars() {
+        if kept.len() + c.len_utf8() > MAX_REASON {
+            break;
+        }
+        kept.push(c);
+    }
+    kept
+}
+
+enum NotSigned {
+    Wrong,
+    TooOften,
+}
+
+/// The signature, where there is a passphrase to sign with; the verdict is then the surer.
+async fn signature(
+    app: &App,
+    form: &Form,
+    item: &Item,
+    verdict: &mut Verdict,
+) -> Result<Option<Vec<u8>>, NotSigned> {
+    let Some(passphrase) = app.passphrase.clone() else {
+        return Ok(None);
+    };
+    verdict.assurance = Assurance::InboxPassphrase;
+    let _turn = app.signing.lock().await;
+    if !held(&app.wrong_passphrases).has_any(app.now().elapsed) {
+        return Err(NotSigned::TooOften);
+    }
+    let given = form.get("passphrase").to_owned();
+    let (id, digest, verdict) = (item.id.clone(), item.digest.clone(), verdict.clone());
+    let work = move || passphrase.sign(&given, &id, &digest, &verdict);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(signature)) => Ok(Some(signature)),
+        Ok(Err(_)) | Err(_) => {
+            held(&app.wrong_passphrases).take(app.now().elapsed);
+            Err(NotSigned::Wrong)
+        }
+    }
+}
+
+fn done(id: &str, form: &Form, choice: Choice) -> Response {
+    let said = match choice {
+        Choice::Approve => "approved",
+        Choice::Deny => "denied",
+    };
+    match form.get("from") {
+        "item" => see_other(&format!("/item/{id}?said={said}")),
+        _ => see_other(&format!("/?said={said}&item={id}")),
+    }
+}
+
+fn too_late(id: &str, form: &Form, state: Standing) -> Response {
+    let state = state.as_str();
+    match form.get("from") {
+        "item" => see_other(&format!("/item/{id}?said=late")),
+        _ => see_other(&format!("/?said=late&state={state}&item={id}")),
+    }
+}

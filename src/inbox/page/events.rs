@@ -1,0 +1,164 @@
+//! Tells open pages that something has changed; what, they ask for themselves.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::App;
+use super::trouble::Trouble;
+
+/// How often the store is asked while somebody listens.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the store is swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often a stream says that it is still there.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How many may listen at once.
+const MAX_LISTENERS: usize = 64;
+
+const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
+const ALIVE: &[u8] = b":\n\n";
+
+/// Who listens, and what they are told.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// Counts up; `None` at the end.
+    told: watch::Sender<Option<u64>>,
+    places: Arc<Semaphore>,
+}
+
+impl Changes {
+    /// Nobody listens yet.
+    pub(super) fn new() -> Changes {
+        Changes {
+            told: watch::Sender::new(Some(0)),
+            places: Arc::new(Semaphore::new(MAX_LISTENERS)),
+        }
+    }
+
+    /// Something has changed.
+    pub(super) fn tell(&self) {
+        self.told
+            .send_modify(|told| *told = told.map(|count| count.wrapping_add(1)));
+    }
+
+    /// Ends every stream.
+    pub(super) fn end(&self) {
+        self.told.send_replace(None);
+    }
+}
+
+impl App {
+    /// Looks after the store, and tells who listens what others have changed. Never ends.
+    pub(super) async fn look_after(&self) {
+        let mut look = interval(LOOK_EVERY);
+        let mut sweep = interval(SWEEP_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // `None` while the store fails.
+        let mut seen = self.store(|store| store.version()).ok();
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => self.sweep(),
+                _ = look.tick(), if self.changes.told.receiver_count() > 0 => {
+                    let version = self.store(|store| store.version()).ok();
+                    if version != seen {
+                        seen = version;
+                        self.changes.tell();
+                    }
+                }
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        let now_ms = self.now().unix_ms;
+        let counts = self.store(|store| {
+            let (_, before) = store.waiting(0)?;
+            store.sweep(now_ms)?;
+            Ok((before, store.waiting(0)?.1))
+        });
+        match counts {
+            Ok((before, after)) if before != after => self.changes.tell(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("the inbox cannot be swept: {error}"),
+        }
+    }
+}
+
+/// `GET /events`
+pub(super) async fn listen(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Response, Trouble> {
+    app.session(&headers, None)?;
+    let Ok(place) = Arc::clone(&app.changes.places).try_acquire_owned() else {
+        let mut response = Response::new(Body::from("too many pages listen"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(RETRY_AFTER, 30.into());
+        return Ok(response);
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(feed(app.changes.told.subscribe(), sender));
+    let mut response = Response::new(Body::new(Stream {
+        receiver,
+        _place: place,
+    }));
+    let stream = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(CONTENT_TYPE, stream);
+    Ok(response)
+}
+
+/// Until the page is closed, or we are. A page that does not read on is told later, once.
+async fn feed(mut told: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'static [u8]>) {
+    let mut alive = interval(ALIVE_EVERY);
+    loop {
+        let next = tokio::select! {
+            () = sender.closed() => return,
+            _ = alive.tick() => ALIVE,
+            changed = told.changed() => match changed {
+                Ok(()) if told.borrow_and_update().is_some() => CHANGED,
+                Ok(()) | Err(_) => return,
+            },
+        };
+        tokio::select! {
+            () = sender.closed() => return,
+            sent = sender.send(next) => match sent {
+                Ok(()) => {}
+                Err(_) => return,
+            },
+            _ = told.wait_for(Option::is_none) => return,
+        }
+    }
+}
+
+/// The body of an answer that goes on.
+struct Stream {
+    receiver: mpsc::Receiver<&'static [u8]>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.receiver.poll_recv(context);
+        next.map(|next| next.map(|bytes| Ok(Frame::data(Bytes::from_static(bytes)))))
+    }
+}

@@ -1,0 +1,132 @@
+//! What a form or a query says: names and values, each name once.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::trouble::Trouble;
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(20);
+/// The most fields that a form may have.
+const MAX_FIELDS: usize = 32;
+
+/// The fields of a form, or of a query.
+#[derive(Debug, Default)]
+pub(super) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads the body of a form.
+    pub(super) async fn read(body: Body) -> Result<Form, Trouble> {
+        let read = timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect());
+        let bytes = match read.await {
+            Ok(Ok(read)) => read.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Trouble::TooLarge),
+            Ok(Err(_)) | Err(_) => return Err(Trouble::Form("The form did not arrive whole.")),
+        };
+        let text = std::str::from_utf8(&bytes).ok();
+        text.and_then(Form::parse)
+            .ok_or(Trouble::Form("The form cannot be read."))
+    }
+
+    /// The fields of a query; none where it cannot be read.
+    pub(super) fn query(query: Option<&str>) -> Form {
+        query.and_then(Form::parse).unwrap_or_default()
+    }
+
+    /// `None` where it cannot be read in one way only.
+    fn parse(text: &str) -> Option<Form> {
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if fields.len() == MAX_FIELDS || fields.iter().any(|(known, _)| *known == name) {
+                return None;
+            }
+            fields.push((name, value));
+        }
+        Some(Form(fields))
+    }
+
+    /// A field's value; empty where there is none.
+    pub(super) fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// A field's value, without space around it; `None` where nothing is left.
+    pub(super) fn filled(&self, name: &str) -> Option<&str> {
+        Some(self.get(name).trim()).filter(|value| !value.is_empty())
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        out.push(match b {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            _ => b,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Appends a value to a query.
+pub(super) fn encode(value: &str, out: &mut String) {
+    use std::fmt::Write as _;
+    for b in value.bytes() {
+        if b.is_ascii_alphanumeric() {
+            out.push(char::from(b));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_read_as_browsers_write_them() {
+        let form = Form::parse("choice=deny&reason=no%2C+not+%22now%22%0D%0A&x=&y").unwrap();
+        assert_eq!(form.get("choice"), "deny");
+        assert_eq!(form.get("reason"), "no, not \"now\"\r\n");
+        assert_eq!(form.filled("reason"), Some("no, not \"now\""));
+        assert_eq!(
+            (form.filled("x"), form.get("y"), form.get("z")),
+            (None, "", "")
+        );
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_not_read() {
+        for text in ["a=1&a=2", "a=1&%61=2", "a=%", "a=%2", "a=%zz", "a=%ff"] {
+            assert!(Form::parse(text).is_none(), "{text}");
+        }
+        let many: String = (0..=MAX_FIELDS).map(|i| format!("f{i}=&")).collect();
+        assert!(Form::parse(&many).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_read_back(value in any::<String>()) {
+            let mut text = String::from("a=");
+            encode(&value, &mut text);
+            prop_assert_eq!(Form::parse(&text).unwrap().get("a"), value);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The frame around every page.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::response::Response;
+
+use super::html::Html;
+use super::login::Session;
+
+/// Which tab is the page's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tab {
+    /// What waits.
+    Waiting,
+    /// What was decided.
+    History,
+    /// Another page.
+    None,
+}
+
+/// A page for who is logged in. `waiting` is how many items wait.
+pub(super) fn page(title: &str, tab: Tab, session: &Session, waiting: usize, body: &Html) -> Html {
+    let mut html = Html::new();
+    head(title, waiting, None, &mut html);
+    html.raw("<body data-live>");
+    html.raw("<a class=\"skip\" href=\"#main\">Skip to the content</a><header class=\"top\"><div class=\"bar\">");
+    html.raw("<a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a><nav aria-label=\"Views\"><a href=\"/\"");
+    if tab == Tab::Waiting {
+        html.raw(" aria-current=\"page\"");
+    }
+    html.raw(">Waiting <span class=\"count\" id=\"count\">")
+        .text(&waiting.to_string());
+    html.raw("</span></a><a href=\"/history\"");
+    if tab == Tab::History {
+        html.raw(" aria-current=\"page\"");
+    }
+    html.raw(">History</a></nav><div class=\"tools\">");
+    html.raw("<button type=\"button\" class=\"plain needs-script\" id=\"notify\" hidden>Notify me</button>");
+    html.raw("<button type=\"button\" class=\"plain needs-script\" id=\"help-button\" aria-haspopup=\"dialog\" aria-label=\"Keyboard shortcuts\" title=\"Keyboard shortcuts\">?</button>");
+    html.raw(
+        "<form method=\"post\" action=\"/logout\"><input type=\"hidden\" name=\"csrf\" value=\"",
+    );
+    html.value(&session.csrf)
+        .raw("\"><button class=\"plain\">Log out</button></form>");
+    html.raw("</div></div></header><p class=\"offline\" id=\"offline\" role=\"alert\" hidden>No connection to the inbox. It comes back by itself once a proxy runs.</p>");
+    html.raw("<main id=\"main\" tabindex=\"-1\">")
+        .add(body)
+        .raw("</main>");
+    html.raw(HELP).raw("</body></html>");
+    html
+}
+
+/// A page for anybody. `again` is where the browser goes by itself.
+pub(super) fn bare(title: &str, _tab: Tab, again: Option<&str>, body: &Html) -> Html {
+    let mut html = Html::new();
+    head(title, 0, again, &mut html);
+    html.raw("<body><header class=\"top\"><div class=\"bar\"><a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a></div></header>");
+    html.raw("<main id=\"main\">")
+        .add(body)
+        .raw("</main></body></html>");
+    html
+}
+
+fn head(title: &str, waiting: usize, again: Option<&str>, html: &mut Html) {
+    html.raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">");
+    if let Some(again) = again {
+        html.raw("<meta http-equiv=\"refresh\" content=\"0;url=")
+            .value(again)
+            .raw("\">");
+    }
+    html.raw("<title>");
+    if waiting > 0 {
+        html.raw("(").text(&waiting.to_string()).raw(") ");
+    }
+    html.text(title)
+        .raw("</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"");
+    html.raw(if waiting > 0 {
+        "/assets/icon-waiting.svg"
+    } else {
+        "/assets/icon.svg"
+    });
+    html.raw("\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script src=\"/assets/app.js\" defer></script></head>");
+}
+
+/// What shows the keys; the script opens it.
+const HELP: &str = "<dialog id=\"help\" aria-labelledby=\"help-title\"><h2 id=\"help-title\">Keyboard shortcuts</h2><dl>\
+<div><dt><kbd>j</kbd> <kbd>k</kbd> or <kbd>↓</kbd> <kbd>↑</kbd></dt><dd>next, previous item</dd></div>\
+<div><dt><kbd>a</kbd> then <kbd>Enter</kbd></dt><dd>approve</dd></div>\
+<div><dt><kbd>d</kbd> then <kbd>Enter</kbd></dt><dd>deny; type a reason in between</dd></div>\
+<div><dt><kbd>o</kbd></dt><dd>open the item’s own page</dd></div>\
+<div><dt><kbd>x</kbd></dt><dd>unfold and fold long texts</dd></div>\
+<div><dt><kbd>/</kbd></dt><dd>filter</dd></div>\
+<div><dt><kbd>Esc</kbd></dt><dd>leave a field, close this</dd></div>\
+</dl><form method=\"dialog\"><button class=\"button\">Close</button></form></dialog>";
+
+/// An answer with a page in it.
+pub(super) fn answer(status: StatusCode, page: Html) -> Response {
+    let mut response = Response::new(Body::from(page.into_string()));
+    *response.status_mut() = status;
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, html);
+    response
+}

@@ -1,0 +1,190 @@
+//! The inbox's web page: shows what waits on this machine, and takes verdicts from its user.
+//!
+//! Pages are made here and work without their script; the script keeps them fresh. `GET` decides
+//! nothing, and nothing from outside ever becomes markup (`html`). What a verdict lets run is the
+//! gate's business, where items are kept the store's, and how a passphrase signs [`Passphrase`]'s.
+//!
+//! A browser sends cookies to every port of a host, so whoever serves another page on this machine
+//! that the user opens can read the session. Only a passphrase holds against that.
+
+mod access;
+mod bucket;
+mod call;
+mod card;
+mod decide;
+mod events;
+mod form;
+mod history;
+mod html;
+mod layout;
+mod login;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod time;
+mod trouble;
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Mutex as TurnTaking;
+
+use crate::approval::item::Verdict;
+use crate::clock::Clock;
+use crate::gate::Now;
+use crate::inbox::store::{Store, StoreError};
+
+use bucket::Bucket;
+use events::Changes;
+
+/// How often somebody may try to log in: a burst, then one for each stretch of time.
+const LOGINS: (u32, Duration) = (20, Duration::from_secs(3));
+/// How often a passphrase may be wrong.
+const WRONG_PASSPHRASES: (u32, Duration) = (5, Duration::from_secs(20));
+
+/// The inbox's page.
+#[derive(Debug)]
+pub struct Page(App);
+
+/// What a [`Page`] must be told.
+pub struct PageSettings {
+    /// The secret of the state folder, which all of the user's proxies know.
+    pub secret: [u8; 32],
+    /// What signs verdicts, where the user has set a passphrase.
+    pub passphrase: Option<Box<dyn Passphrase>>,
+}
+
+impl fmt::Debug for PageSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageSettings").finish_non_exhaustive()
+    }
+}
+
+/// Signs verdicts for whoever knows the passphrase.
+pub trait Passphrase: Send + Sync {
+    /// A signature of the verdict about this item and this digest. May take long.
+    ///
+    /// # Errors
+    /// Where the passphrase is another one.
+    fn sign(
+        &self,
+        passphrase: &str,
+        item_id: &str,
+        digest: &str,
+        verdict: &Verdict,
+    ) -> Result<Vec<u8>, WrongPassphrase>;
+}
+
+/// The passphrase is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the passphrase is another one")]
+pub struct WrongPassphrase;
+
+impl Page {
+    /// A page that shows what is in `store`.
+    #[must_use]
+    pub fn new(store: Box<dyn Store>, settings: PageSettings) -> Page {
+        let clock = Clock::start();
+        Page(App::new(store, settings, Box::new(move || clock.now())))
+    }
+
+    /// Serves the page until `stop` is over, then sees off who is still there.
+    ///
+    /// Calls of the store block, so this wants a thread and a runtime of its own, with I/O and time.
+    ///
+    /// # Errors
+    /// Where the listener has no address.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        serve::serve(self.0, listener, stop).await
+    }
+}
+
+/// By what a page shows that it knows the secret: the answer to `GET /prove?nonce=NONCE`.
+///
+/// The nonce is 32 to 128 hexadecimal digits, fresh each time.
+#[must_use]
+pub fn proof(secret: &[u8; 32], nonce: &str) -> String {
+    keyed(secret, "proof", nonce.as_bytes())
+        .to_hex()
+        .to_string()
+}
+
+/// By what the store knows a token: of [`Token::Login`](super::store::Token) the hash of the text
+/// behind `#` in the link to `/login`.
+#[must_use]
+pub fn token_hash(token: &str) -> [u8; 32] {
+    *blake3::hash(token.as_bytes()).as_bytes()
+}
+
+/// A keyed hash of a message, which holds for one use only.
+fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(secret);
+    hasher.update(b"approval-proxy inbox page, version 1, ");
+    hasher.update(usage.as_bytes());
+    hasher.update(b"\0");
+    hasher.update(message);
+    hasher.finalize()
+}
+
+/// What the handlers share.
+struct App {
+    store: Mutex<Box<dyn Store>>,
+    secret: [u8; 32],
+    passphrase: Option<Arc<dyn Passphrase>>,
+    /// Held while a passphrase is tried: each takes much memory and a processor.
+    signing: TurnTaking<()>,
+    wrong_passphrases: Mutex<Bucket>,
+    logins: Mutex<Bucket>,
+    changes: Changes,
+    now: Box<dyn Fn() -> Now + Send + Sync>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+impl App {
+    fn new(
+        store: Box<dyn Store>,
+        settings: PageSettings,
+        now: Box<dyn Fn() -> Now + Send + Sync>,
+    ) -> App {
+        App {
+            store: Mutex::new(store),
+            secret: settings.secret,
+            passphrase: settings.passphrase.map(Arc::from),
+            signing: TurnTaking::new(()),
+            wrong_passphrases: Mutex::new(Bucket::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
+            logins: Mutex::new(Bucket::new(LOGINS.0, LOGINS.1)),
+            changes: Changes::new(),
+            now,
+        }
+    }
+
+    /// Does something with the store.
+    fn store<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        work(&mut **held(&self.store))
+    }
+
+    fn now(&self) -> Now {
+        (self.now)()
+    }
+}
+
+/// What is behind a lock. No holder panics; and if one did, nothing is half done.
+fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,44 @@
+//! Moments and spans of time, in words.
+
+use chrono::DateTime;
+
+use super::html::Html;
+
+/// Appends a moment. The script writes it in the reader's own time zone and language.
+pub(super) fn moment(unix_ms: i64, html: &mut Html) {
+    let time = DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
+    html.raw("<time data-ms=\"").number(unix_ms).raw("\">");
+    html.text(&time.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    html.raw("</time>");
+}
+
+/// Appends how long ago a moment was, kept up to date by the script.
+pub(super) fn ago(unix_ms: i64, now_ms: i64, html: &mut Html) {
+    html.raw("<time data-ago=\"").number(unix_ms).raw("\">");
+    html.text(&match now_ms.saturating_sub(unix_ms) {
+        ..5_000 => "just now".to_owned(),
+        passed => format!("{} ago", span(passed)),
+    });
+    html.raw("</time>");
+}
+
+/// Appends how long it is until a moment, counted down by the script.
+pub(super) fn left(unix_ms: i64, now_ms: i64, html: &mut Html) {
+    html.raw("<time data-left=\"").number(unix_ms).raw("\">");
+    html.text(&match unix_ms.saturating_sub(now_ms) {
+        ..=0 => "time is over".to_owned(),
+        left => format!("{} left", span(left)),
+    });
+    html.raw("</time>");
+}
+
+/// So many milliseconds, in words.
+pub(super) fn span(ms: i64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
