@@ -287,7 +287,7 @@ class Run:
             json.dump({"mcpServers": {"box": {"command": sys.executable, "args": [os.path.abspath(__file__), "--serve", self.record]}}}, file)
         env = {name: value for name, value in os.environ.items() if not name.startswith("APPROVAL_")}
         self.stderr = open(os.path.join(folder, "stderr"), "w+b")
-        self.child = subprocess.Popen([proxy, "--upstream", config, "--audit-log", os.path.join(folder, "audit")],
+        self.child = subprocess.Popen([proxy, "--upstream", config, "--engine", "elicitation", "--audit-log", os.path.join(folder, "audit")],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr, env=env)
         self.watchdog = threading.Timer(DEADLINE, self.child.kill)
         self.watchdog.daemon = True

@@ -73,7 +73,7 @@ class Setting:
         entry = {"command": self.direct[0], "args": self.direct[1:]}
         config.write_text(json.dumps({"mcpServers": {self.server: entry}}))
         log = self.place / f"audit-{self.logs}.jsonl"
-        upstream = ["--upstream", str(config), "--audit-log", str(log)]
+        upstream = ["--upstream", str(config), "--audit-log", str(log), "--engine", "elicitation"]
         return [str(self.proxy), *upstream, *flags], log
 
     @contextlib.asynccontextmanager

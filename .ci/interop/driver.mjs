@@ -106,7 +106,7 @@ export function proxied(server, ...flags) {
   writeFileSync(config, JSON.stringify({ mcpServers: { [server]: direct(server) } }));
   logs += 1;
   const log = join(plan.place, `ts-audit-${logs}.jsonl`);
-  return { command: plan.proxy, args: ["--upstream", config, "--audit-log", log, ...flags], log };
+  return { command: plan.proxy, args: ["--upstream", config, "--audit-log", log, "--engine", "elicitation", ...flags], log };
 }
 
 export function decisions(way) {

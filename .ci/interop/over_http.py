@@ -85,7 +85,7 @@ def proxy_command(setting: Setting, entry: dict, *flags: str) -> tuple[list, Pat
     number = next(numbers)
     config, log = setting.place / f"config-{number}.json", setting.place / f"audit-{number}.jsonl"
     config.write_text(json.dumps({"mcpServers": {"dual": entry}}))
-    return [str(setting.proxy), "--upstream", str(config), "--audit-log", str(log), *flags], log
+    return [str(setting.proxy), "--upstream", str(config), "--audit-log", str(log), "--engine", "elicitation", *flags], log
 
 
 def listening_proxy(setting: Setting, entry: dict, *flags: str, **environment: str) -> tuple[Listener, Path]:

@@ -169,6 +169,11 @@ impl ProxyTest {
                 command.env_remove(name);
             }
         }
+        // Most tests are about prompts in the client; and none may touch the inbox of whoever runs
+        // them.
+        command.env("APPROVAL_ENGINES", "elicitation");
+        command.env("APPROVAL_STATE_DIR", self.path("state"));
+        command.env("BROWSER", "").env("DISPLAY", "");
         command.envs(self.env.iter().cloned());
         let child = command.spawn().unwrap();
         Session::new(self.dir, child, self.reads_stderr)
