@@ -149,6 +149,15 @@ pub fn quoted_name(name: &str) -> String {
     quoted_text(name, NAME_LIMIT)
 }
 
+/// A value from outside as indented JSON, whole but for what is longer than anybody reads: strings
+/// over 100,000 characters, and what lies beyond 64 KiB.
+#[must_use]
+pub fn indented(value: &Value<'_>) -> String {
+    let mut out = String::new();
+    Renderer::new(100_000, 10_000).value(value, 0, &mut out);
+    out
+}
+
 /// Text from outside in quotes on one line, shortened beyond `limit` characters.
 #[must_use]
 pub fn quoted_text(text: &str, limit: usize) -> String {

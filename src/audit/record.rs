@@ -2,7 +2,7 @@
 //!
 //! A line is made here without its place in the log: whoever appends it gives it `seq`.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::redact::{StringDigest, write_plain, write_redacted, write_shortened};
@@ -86,6 +86,12 @@ impl Timestamp {
         if self.unix_ms != unix_ms {
             *self = Timestamp::new(unix_ms);
         }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -9,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use super::commands::Command;
 use super::exit_code;
 use crate::config::{
     ByteSize, DedupeFields, Engines, Fault, Flags, HostName, InboxFlags, Layer, Multiplier,
@@ -20,8 +21,12 @@ use crate::policy::Mode;
 /// A transparent MCP proxy that asks a human before an AI agent's tool call runs
 #[derive(Debug, Clone, Parser)]
 #[command(name = "approval-proxy", version, after_help = exit_code::help())]
-#[command(override_usage = "approval-proxy --upstream <FILE> [OPTIONS]")]
+#[command(override_usage = USAGE)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
     /// Config file that lists the MCP servers; a Claude Desktop or Claude Code config will do
     #[arg(short, long, value_name = "FILE", help_heading = UPSTREAM)]
     upstream: Option<PathBuf>,
@@ -193,7 +198,7 @@ impl Args {
     {
         let args = Args::try_parse_from(arguments)?;
         // Not clap's `required`: later subcommands stand beside the bare form and need no file.
-        if args.upstream.is_none() {
+        if args.upstream.is_none() && args.command.is_none() {
             let mut command = Args::command();
             return Err(command.error(ErrorKind::MissingRequiredArgument, NO_UPSTREAM));
         }
@@ -266,6 +271,9 @@ struct Patterns(Vec<Pattern>);
 #[derive(Debug, Clone)]
 struct Keys(Vec<String>);
 
+const USAGE: &str = "approval-proxy --upstream <FILE> [OPTIONS]
+       approval-proxy inbox [OPTIONS]
+       approval-proxy approvals list|show|approve|deny [OPTIONS]";
 const UPSTREAM: &str = "Upstream";
 const POLICY: &str = "Policy";
 const ASKING: &str = "Asking";

@@ -17,8 +17,11 @@ pub const AUDIT_LOG: u8 = 5;
 /// The upstream server died while the client was still there.
 pub const UPSTREAM_DIED: u8 = 6;
 
+/// A command names an item of the inbox that does not wait, or that there is not.
+pub const NO_ITEM: u8 = 7;
+
 /// Every code but those of signals, and when the process ends with it.
-pub const ALL: [(u8, &str); 7] = [
+pub const ALL: [(u8, &str); 8] = [
     (OK, "the client closed the session"),
     (INTERNAL, "internal error"),
     (USAGE, "bad usage"),
@@ -26,6 +29,7 @@ pub const ALL: [(u8, &str); 7] = [
     (UPSTREAM_START, "the upstream server could not be started"),
     (AUDIT_LOG, "the audit log is not writable"),
     (UPSTREAM_DIED, "the upstream server died"),
+    (NO_ITEM, "no such item waits in the inbox"),
 ];
 
 /// The code after the signal `number` ended the run: 128 + `number`, as shells count. Numbers
@@ -57,7 +61,7 @@ mod tests {
     #[test]
     fn every_kind_of_end_has_its_own_documented_code() {
         let codes = ALL.map(|(code, _)| code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7]);
         let help = help();
         for (code, meaning) in ALL {
             assert!(

@@ -2,8 +2,12 @@
 //!
 //! How a session runs is `app`'s business.
 
+mod approvals;
 pub mod args;
+pub mod commands;
 pub mod exit_code;
+mod inbox;
+mod passphrase;
 mod run;
 
 pub use run::run;

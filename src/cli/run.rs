@@ -13,7 +13,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Args, usage_line};
-use super::exit_code;
+use super::commands::Command;
+use super::{approvals, exit_code, inbox};
 use crate::app::{self, AppError};
 use crate::config::{Environment, load};
 use crate::relay::{Ended, with_causes};
@@ -50,7 +51,18 @@ fn run_reporting(
             return exit_code::USAGE;
         }
     };
+    let mut args = args;
     let environment: Environment = variables.into_iter().collect();
+    if let Some(command) = args.command.take() {
+        let ended = match command {
+            Command::Inbox(command) => inbox::run(command, &environment, stderr),
+            Command::Approvals(command) => approvals::run(command, &environment),
+        };
+        return ended.unwrap_or_else(|error| {
+            tell(&error);
+            error.code()
+        });
+    }
     let config = match load(args.into_flags(), &environment) {
         Ok(config) => config,
         Err(error) => {

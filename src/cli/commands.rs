@@ -1,0 +1,97 @@
+//! What stands beside the bare form: the inbox, and its items in the terminal.
+//!
+//! It says what the commands are; what they do stands in `inbox` and `approvals`.
+
+use clap::{Args, Subcommand};
+
+use super::args::InboxArgs;
+use crate::config::{Value as _, Whole};
+
+/// A command beside running the proxy.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve the approval inbox's page, or open the one that is served already
+    Inbox(InboxCommand),
+    /// See and decide in the terminal what waits in the inbox
+    Approvals(ApprovalsCommand),
+}
+
+/// `approval-proxy inbox`.
+#[derive(Debug, Clone, Args)]
+pub struct InboxCommand {
+    #[command(flatten)]
+    pub(super) inbox: InboxArgs,
+
+    /// Ask for a passphrase, without which no verdict counts from then on; proxies that run already
+    /// have to be started again
+    #[arg(long)]
+    pub(super) set_passphrase: bool,
+}
+
+/// `approval-proxy approvals`.
+#[derive(Debug, Clone, Args)]
+pub struct ApprovalsCommand {
+    #[command(flatten)]
+    pub(super) inbox: InboxArgs,
+
+    #[command(subcommand)]
+    pub(super) what: Approvals,
+}
+
+/// What to do with items.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Approvals {
+    /// What waits, newest first
+    List {
+        /// What was decided, or waits no more, instead
+        #[arg(long)]
+        history: bool,
+
+        /// Print JSON, everything of each item
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything about one item
+    Show {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the call run
+    Approve {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Why; goes into the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+
+        /// Let this very call run again for so many minutes, at most 1440
+        #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
+        minutes: Option<Whole<1, 1440>>,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse the call
+    Deny {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Why; the agent reads it
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn minutes(text: &str) -> Result<Whole<1, 1440>, crate::config::Fault> {
+    Whole::from_text(text.trim())
+}

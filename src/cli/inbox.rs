@@ -1,0 +1,174 @@
+//! `approval-proxy inbox`: the page, standing alone.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::interval;
+
+use super::commands::InboxCommand;
+use super::{exit_code, passphrase};
+use crate::app::host_settings;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
+use crate::inbox::host::{Host, HostError, address};
+use crate::inbox::passphrase::{PassphraseError, set};
+use crate::inbox::sqlite::SqliteStore;
+use crate::inbox::state_dir::StateDir;
+use crate::inbox::store::{Store, StoreError};
+use crate::relay::with_causes;
+use crate::transport::Stderr;
+
+/// How often it is looked whether the page is served, and what waits no more.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a command about the inbox cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InboxError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("nothing says where your files are; name a folder with --state-dir")]
+    NoFolder,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    #[error("the two passphrases differ; nothing has changed")]
+    Differ,
+    #[error("the terminal cannot be used")]
+    Terminal(#[source] io::Error),
+    #[error("the system refuses what approval-proxy needs to run")]
+    System(#[source] io::Error),
+}
+
+impl InboxError {
+    /// What the process ends with.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            InboxError::Config(_) | InboxError::NoFolder | InboxError::Store(_) => {
+                exit_code::CONFIG
+            }
+            InboxError::Differ => exit_code::USAGE,
+            InboxError::Host(_)
+            | InboxError::Passphrase(_)
+            | InboxError::Terminal(_)
+            | InboxError::System(_) => exit_code::INTERNAL,
+        }
+    }
+}
+
+/// Where the inbox is, opened.
+pub(super) fn open(
+    flags: InboxFlags,
+    environment: &Environment,
+) -> Result<(InboxSettings, StateDir), InboxError> {
+    let settings = flags.resolve(environment)?;
+    let folder: Option<PathBuf> = settings.state_dir.clone();
+    let dir = StateDir::open(&folder.ok_or(InboxError::NoFolder)?)?;
+    Ok((settings, dir))
+}
+
+pub(super) fn run(
+    command: InboxCommand,
+    environment: &Environment,
+    stderr: &Stderr,
+) -> Result<u8, InboxError> {
+    let (settings, dir) = open(command.inbox.into_flags(), environment)?;
+    if command.set_passphrase {
+        return set_passphrase(&dir, stderr);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(InboxError::System)?;
+    let _inside = runtime.enter();
+    let store = SqliteStore::open(&dir)?;
+    let host = Host::new(dir, host_settings(&settings))?;
+    runtime.block_on(serve(host, store, settings.opens_browser, stderr))
+}
+
+/// Serves the page until a signal, or stands by while somebody else does.
+async fn serve(
+    mut host: Host,
+    mut store: SqliteStore,
+    opens_browser: bool,
+    stderr: &Stderr,
+) -> Result<u8, InboxError> {
+    let listen = |kind| signal(kind).map_err(InboxError::System);
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let clock = Clock::start();
+    let port = host.find_or_serve()?;
+    let by_others = match host.is_serving() {
+        true => "",
+        false => "; another approval-proxy serves it, and this one takes over when that one ends",
+    };
+    let told = format!(
+        "approval-proxy: the approval inbox is at {}{by_others}\n",
+        address(port)
+    );
+    stderr.send(told.into_bytes());
+    let now_ms = clock.now().unix_ms;
+    if !(opens_browser && host.open_browser(&mut store, port, now_ms)?) {
+        show_link(&host, &mut store, port, now_ms)?;
+    }
+    let mut ticks = interval(TEND_EVERY);
+    let mut is_told = true;
+    loop {
+        let kind = tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = ticks.tick() => {
+                let tended = host.find_or_serve().map(drop).map_err(|error| with_causes(&error));
+                let swept = || match host.is_serving() {
+                    true => store.sweep(clock.now().unix_ms).map_err(|error| with_causes(&error)),
+                    false => Ok(()),
+                };
+                match tended.and_then(|()| swept()) {
+                    Ok(()) => is_told = false,
+                    // Once for as long as it lasts.
+                    Err(_) if is_told => {}
+                    Err(why) => {
+                        tracing::error!("{why}");
+                        is_told = true;
+                    }
+                }
+                continue;
+            }
+        };
+        return Ok(exit_code::for_signal(kind.as_raw_value()));
+    }
+}
+
+/// Where no browser opens, people who look at a terminal can follow a link. It holds a secret, and
+/// goes nowhere else.
+fn show_link(
+    host: &Host,
+    store: &mut SqliteStore,
+    port: u16,
+    now_ms: i64,
+) -> Result<(), InboxError> {
+    let mut stdout = io::stdout();
+    if stdout.is_terminal() {
+        let link = host.login_link(store, port, now_ms)?;
+        let told = writeln!(stdout, "Open this link within five minutes, once:\n{link}");
+        told.map_err(InboxError::Terminal)?;
+    }
+    Ok(())
+}
+
+fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
+    let first = passphrase::ask("New passphrase").map_err(InboxError::Terminal)?;
+    let second = passphrase::ask("The same again").map_err(InboxError::Terminal)?;
+    if first.expose() != second.expose() {
+        return Err(InboxError::Differ);
+    }
+    set(dir, &first)?;
+    let told = "approval-proxy: verdicts need the passphrase from now on, for every proxy and inbox \
+                that starts; start again what runs already\n";
+    stderr.send(told.as_bytes().to_vec());
+    Ok(exit_code::OK)
+}
