@@ -205,11 +205,12 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..200 {
+                    for _ in 0..2_000 {
                         let Some(lease) = take_from_dead(&state, "p").unwrap() else {
                             continue;
                         };
                         assert_eq!(held.fetch_add(1, order), 0);
+                        std::thread::yield_now();
                         held.fetch_sub(1, order);
                         drop(lease);
                     }

@@ -194,7 +194,7 @@ fn agree(store: &mut SqliteStore, known: &[Known]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order_of_operations_does_what_the_trait_says(

@@ -46,10 +46,24 @@ fn what_a_killed_process_recorded_stays_and_what_it_waited_for_expires() {
     child.wait().unwrap();
     let lock = scene.dir.path().join("proxies/child.lock");
     assert!(lock.exists());
+    let idle = scene.dir.path().join("proxies/idle.lock");
+    fs::write(&idle, "").unwrap();
     scene.store.sweep(4_000).unwrap();
     assert_eq!(scene.state_of("waits"), State::Closed(Closed::Expired));
     assert_eq!(scene.state_of("decided"), State::Decided(Choice::Approve));
-    assert!(!lock.exists());
+    assert!(!lock.exists() && !idle.exists());
+}
+
+#[test]
+fn a_change_is_on_the_disk_before_it_is_told() {
+    let scene = Scene::new();
+    let setting = |name: &str| {
+        let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+        let value = scene.store.db.query_row(&sql, [], |row| row.get(0));
+        value.unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let settings: [String; 2] = ["synchronous", "journal_mode"].map(setting);
+    assert_eq!(settings, ["2", "wal"]);
 }
 
 #[test]
