@@ -261,10 +261,9 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::time::Duration;
 
-    use tempfile::TempDir;
-
     use super::*;
     use crate::approval::item::{Assurance, Choice};
+    use crate::inbox::state_dir::for_test;
     use crate::inbox::store::{MAX_REASON, Problem};
 
     /// Little, since tests are not optimized.
@@ -276,12 +275,6 @@ mod tests {
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
-    }
-
-    fn state() -> (TempDir, StateDir) {
-        let dir = TempDir::new().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        (dir, state)
     }
 
     fn verdict() -> Verdict {
@@ -296,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_right_passphrase_signs_what_the_public_key_verifies() {
-        let (dir, state) = state();
+        let (dir, state) = for_test();
         assert_eq!(PublicKey::load(&state).unwrap(), None);
         let set = set_at(&state, &secret("correct horse"), CHEAP).unwrap();
         assert_eq!(PublicKey::load(&state).unwrap(), Some(set.clone()));
@@ -310,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_new_passphrase_is_as_hard_to_guess_as_it_should_be() {
-        let (dir, state) = state();
+        let (dir, state) = for_test();
         set(&state, &secret("p")).unwrap();
         let text = fs::read_to_string(dir.path().join(NAME)).unwrap();
         let cost = r#""argon2id":{"memory_kib":65536,"passes":3,"lanes":1}"#;
@@ -319,7 +312,7 @@ mod tests {
 
     #[test]
     fn another_passphrase_is_wrong_and_none_is_not_one() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let unset = unlock(&state, &secret("p")).unwrap_err();
         assert!(matches!(unset, PassphraseError::NotSet));
         let empty = set_at(&state, &secret(""), CHEAP).unwrap_err();
@@ -333,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_passphrase_that_is_set_again_has_another_key() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let first = set_at(&state, &secret("p"), CHEAP).unwrap();
         let second = set_at(&state, &secret("p"), CHEAP).unwrap();
         assert_ne!(first, second);
@@ -344,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_for_one_item_one_call_and_one_verdict() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let key = set_at(&state, &secret("p"), CHEAP).unwrap();
         let signer = unlock(&state, &secret("p")).unwrap();
         let good = signer.sign("id", "digest", &verdict());
@@ -387,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_signature_holds_for_the_verdict_as_it_is_stored() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let key = set_at(&state, &secret("p"), CHEAP).unwrap();
         let signer = unlock(&state, &secret("p")).unwrap();
         let given = Verdict {
@@ -406,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_damaged_newer_or_greedy_is_refused_without_doing_its_work() {
-        let (dir, state) = state();
+        let (dir, state) = for_test();
         let path = dir.path().join(NAME);
         set_at(&state, &secret("p"), CHEAP).unwrap();
         let good = fs::read_to_string(&path).unwrap();
@@ -439,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_file_that_others_may_read_or_write_is_refused() {
-        let (dir, state) = state();
+        let (dir, state) = for_test();
         set_at(&state, &secret("p"), CHEAP).unwrap();
         let path = dir.path().join(NAME);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o602)).unwrap();

@@ -30,6 +30,19 @@ pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 /// How many tokens of one kind are remembered; of more, those that end first are forgotten.
 pub const MAX_TOKENS: usize = 1_000;
 
+/// How many items wait.
+const COUNT_OPEN: &str = "SELECT count(*) FROM items WHERE open = 1";
+/// Which items that wait a list has.
+const OPEN: &str = "SELECT seq FROM items WHERE open = 1 ORDER BY asked_ms DESC, seq DESC LIMIT ?";
+/// Whether a proxy has verdicts to take.
+const HAS_VERDICTS: &str = "SELECT EXISTS (SELECT 1 FROM items WHERE delivery = 1 AND proxy = ?)";
+/// Which items of the history a list has. It looks at an index only, not at the long rows.
+const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
+     AND (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR server = ?2) \
+     AND (?3 IS NULL OR instr(tool_key, ?3) > 0) \
+     AND asked_ms < coalesce(?4, 9223372036854775807) \
+     ORDER BY asked_ms DESC, seq DESC LIMIT ?5";
+
 /// The store in a [`StateDir`].
 ///
 /// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
@@ -103,11 +116,11 @@ impl Store for SqliteStore {
         self.write(|tx| {
             // Where nobody serves a page, nobody sweeps.
             sweeping::tidy(tx, item.asked_ms, 10)?;
-            if count(tx, "SELECT count(*) FROM items WHERE open = 1")? >= MAX_WAITING {
+            if count(tx, COUNT_OPEN)? >= MAX_WAITING {
                 return Err(Trouble::Is(Problem::Full));
             }
             let key = item.tool.to_lowercase();
-            let columns: [(&str, &dyn ToSql); 16] = [
+            let columns: [(&str, &dyn ToSql); 18] = [
                 ("id", &item.id),
                 ("proxy", &proxy),
                 ("state", &State::Waiting.as_str()),
@@ -123,6 +136,8 @@ impl Store for SqliteStore {
                 ("client", &item.client),
                 ("asked_ms", &item.asked_ms),
                 ("expires_ms", &item.expires_ms),
+                ("open", &true),
+                ("due_ms", &item.expires_ms),
                 ("call", &item.call),
             ];
             let names = columns.map(|(name, _)| name).join(", ");
@@ -135,7 +150,8 @@ impl Store for SqliteStore {
 
     fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError> {
         self.write(|tx| {
-            let sql = "UPDATE items SET state = ?, parked_until_ms = ? WHERE id = ? AND open = 1";
+            let sql = "UPDATE items SET state = ?1, parked_until_ms = ?2, due_ms = ?2 \
+                 WHERE id = ?3 AND open = 1";
             tx.execute(sql, (State::Parked.as_str(), until_ms, id))?;
             Ok(())
         })
@@ -167,7 +183,7 @@ impl Store for SqliteStore {
             if due.is_some_and(|due| due <= verdict.decided_ms) {
                 return Ok(Decided::TooLate(State::Closed(Closed::Expired)));
             }
-            let sql = "UPDATE items SET state = ?2, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
+            let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
                  cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
                  delivery = 1 WHERE seq = ?1";
             let values = rusqlite::params![
@@ -190,6 +206,9 @@ impl Store for SqliteStore {
         let sql = "UPDATE items SET \
              state = CASE WHEN whole IS NULL THEN ?2 \
                  WHEN parked_until_ms IS NULL THEN ?3 ELSE ?4 END, \
+             open = whole IS NOT NULL, \
+             due_ms = CASE WHEN whole IS NOT NULL THEN \
+                 CASE WHEN parked_until_ms IS NULL THEN expires_ms ELSE parked_until_ms END END, \
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
              cover_ms = NULL, assurance = NULL, signature = NULL, delivery = NULL \
@@ -210,8 +229,8 @@ impl Store for SqliteStore {
 
     fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
         // Proxies look often, and mostly there is nothing: that must not lock others out.
-        let sql = "SELECT EXISTS (SELECT 1 FROM items WHERE delivery = 1 AND proxy = ?)";
-        let is_any: bool = self.read(|db| Ok(db.query_row(sql, [proxy], |row| row.get(0))?))?;
+        let is_any: bool =
+            self.read(|db| Ok(db.query_row(HAS_VERDICTS, [proxy], |row| row.get(0))?))?;
         if !is_any {
             return Ok(Vec::new());
         }
@@ -239,9 +258,9 @@ impl Store for SqliteStore {
         let mut looked = || {
             // Both answers are about the same moment.
             let tx = self.db.transaction()?;
-            let all = count(&tx, "SELECT count(*) FROM items WHERE open = 1")?;
+            let all = count(&tx, COUNT_OPEN)?;
             let sql = format!(
-                "SELECT {ENTRY} FROM items WHERE open = 1 ORDER BY asked_ms DESC, seq DESC LIMIT ?"
+                "SELECT {ENTRY} FROM items WHERE seq IN ({OPEN}) ORDER BY asked_ms DESC, seq DESC"
             );
             let mut found = tx.prepare(&sql)?;
             let found = found.query_map([to_limit(limit)], rows::entry)?;
@@ -252,14 +271,8 @@ impl Store for SqliteStore {
 
     fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let tool = filter.tool.as_ref().map(|tool| tool.to_lowercase());
-        // What is inside looks at the index only, not at the long rows.
         let sql = format!(
-            "SELECT {ENTRY} FROM items WHERE seq IN (SELECT seq FROM items WHERE open = 0 \
-                 AND (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR server = ?2) \
-                 AND (?3 IS NULL OR instr(tool_key, ?3) > 0) \
-                 AND asked_ms < coalesce(?4, 9223372036854775807) \
-                 ORDER BY asked_ms DESC, seq DESC LIMIT ?5) \
-             ORDER BY asked_ms DESC, seq DESC"
+            "SELECT {ENTRY} FROM items WHERE seq IN ({CLOSED}) ORDER BY asked_ms DESC, seq DESC"
         );
         self.read(|db| {
             let mut found = db.prepare(&sql)?;
@@ -322,7 +335,8 @@ impl Store for SqliteStore {
 fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), Trouble> {
     let sql = "SELECT call FROM items WHERE seq = ?";
     let call: String = tx.query_row(sql, [seq], |row| row.get(0))?;
-    let sql = "UPDATE items SET state = ?, closed_ms = ?, call = ? WHERE seq = ?";
+    let sql = "UPDATE items SET state = ?, open = 0, due_ms = NULL, closed_ms = ?, call = ? \
+         WHERE seq = ?";
     let state = State::Closed(how).as_str();
     tx.execute(sql, (state, now_ms, redacted(&call), seq))?;
     Ok(())

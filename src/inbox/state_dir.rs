@@ -209,6 +209,18 @@ pub(super) fn io_error(path: &Path, error: io::Error) -> StoreError {
     }
 }
 
+/// A folder that goes with the first of both.
+#[cfg(test)]
+pub(super) fn for_test() -> (tempfile::TempDir, StateDir) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut builder = tempfile::Builder::new();
+    let private = fs::Permissions::from_mode(0o700);
+    let dir = builder.permissions(private).tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    (dir, state)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -282,8 +294,7 @@ mod tests {
 
     #[test]
     fn all_who_ask_for_the_secret_at_once_are_told_the_same() {
-        let dir = TempDir::new().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
+        let (dir, state) = for_test();
         let secrets: Vec<[u8; 32]> = std::thread::scope(|scope| {
             let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| state.secret())).collect();
             let told = asking.into_iter().map(|one| one.join().unwrap().unwrap());
@@ -298,8 +309,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_exposed_cut_or_a_link_is_refused() {
-        let dir = TempDir::new().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
+        let (dir, state) = for_test();
         let path = dir.path().join("secret");
         state.secret().unwrap();
         set_mode(&path, 0o640);

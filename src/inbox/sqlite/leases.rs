@@ -130,19 +130,12 @@ fn path(dir: &StateDir, proxy: &str) -> Result<PathBuf, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use tempfile::TempDir;
-
     use super::*;
-
-    fn state() -> (TempDir, StateDir) {
-        let dir = TempDir::new().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        (dir, state)
-    }
+    use crate::inbox::state_dir::for_test;
 
     #[test]
     fn a_lease_is_one_holders_and_its_file_goes_with_it() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let lease = take(&state, "p").unwrap();
         let file = state.path().join("proxies/p.lock");
         assert!(file.exists());
@@ -155,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_lease_whose_file_another_has_made_anew_leaves_it_alone() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let file = state.path().join("proxies/p.lock");
         let lost = take(&state, "p").unwrap();
         fs::remove_file(&file).unwrap();
@@ -168,7 +161,7 @@ mod tests {
 
     #[test]
     fn files_of_the_dead_are_removed_and_those_of_the_living_are_not() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         remove_dead(&state).unwrap();
         let _lease = take(&state, "alive").unwrap();
         let folder = state.path().join("proxies");
@@ -181,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_proxys_name_cannot_lead_out_of_the_folder() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         for name in [
             "",
             ".",
@@ -199,7 +192,7 @@ mod tests {
 
     #[test]
     fn many_who_take_and_drop_one_lease_never_hold_it_together() {
-        let (_dir, state) = state();
+        let (_dir, state) = for_test();
         let held = std::sync::atomic::AtomicUsize::new(0);
         let order = std::sync::atomic::Ordering::SeqCst;
         std::thread::scope(|scope| {

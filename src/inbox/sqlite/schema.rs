@@ -56,19 +56,20 @@ CREATE TABLE items (
     signature BLOB,
     -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count.
     delivery INTEGER,
-    open INTEGER NOT NULL GENERATED ALWAYS AS (state IN ('waiting', 'parked')) STORED,
-    due_ms INTEGER GENERATED ALWAYS AS (
-        CASE state WHEN 'waiting' THEN expires_ms WHEN 'parked' THEN parked_until_ms END
-    ) STORED,
+    -- Both follow from other columns; generated ones would keep indexes from being enough.
+    open INTEGER NOT NULL CHECK (open = (state IN ('waiting', 'parked'))),
+    due_ms INTEGER CHECK (due_ms IS
+        CASE state WHEN 'waiting' THEN expires_ms WHEN 'parked' THEN parked_until_ms END),
     -- As it is shown, and, while a verdict may turn out not to count, as it was asked. Last, since
     -- they are long.
     call TEXT NOT NULL,
     whole TEXT
 ) STRICT;
+-- Each holds all that its queries look at: the rows themselves are long.
 CREATE INDEX lists ON items (open, asked_ms, seq, state, server, tool_key);
 CREATE INDEX due ON items (due_ms) WHERE due_ms IS NOT NULL;
-CREATE INDEX ended ON items (closed_ms) WHERE closed_ms IS NOT NULL;
-CREATE INDEX owners ON items (proxy) WHERE open = 1;
+CREATE INDEX ended ON items (closed_ms, delivery) WHERE closed_ms IS NOT NULL;
+CREATE INDEX owners ON items (proxy, open) WHERE open = 1;
 CREATE INDEX deliveries ON items (delivery, proxy) WHERE delivery IS NOT NULL;
 CREATE TABLE tokens (
     kind TEXT NOT NULL,

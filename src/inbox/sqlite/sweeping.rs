@@ -16,15 +16,25 @@ const SETTLE_MS: i64 = 10 * 60 * 1_000;
 /// How many free pages are given back to the file system by one sweep.
 const FREED_PAGES: usize = 4_096;
 
+/// Which items are past their time.
+pub(super) const LATE: &str = "SELECT seq FROM items WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
+/// Which items of a proxy's wait.
+pub(super) const ITS_OWN: &str = "SELECT seq FROM items INDEXED BY owners \
+     WHERE open = 1 AND proxy = ? LIMIT ?";
+/// Which proxies have items that something may still become of.
+pub(super) const PROXIES: &str = "SELECT proxy FROM items INDEXED BY owners WHERE open = 1 \
+     UNION SELECT proxy FROM items WHERE delivery IS NOT NULL";
+/// Which items are old history. A verdict that its proxy has not taken is none yet.
+pub(super) const OLD: &str = "SELECT seq FROM items \
+     WHERE closed_ms <= ? AND delivery IS NOT 1 ORDER BY closed_ms LIMIT ?";
+
 /// Does all of it.
 pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
-    let late = "SELECT seq FROM items WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2";
     in_steps(store, |tx| {
-        let mut found = tx.prepare(late)?;
+        let mut found = tx.prepare(LATE)?;
         let found = found.query_map((now_ms, to_limit(STEP)), |row| row.get(0))?;
         close_all(tx, &found.collect::<Result<Vec<i64>, _>>()?, now_ms)
     })?;
-    bury(store, now_ms)?;
     in_steps(store, |tx| tidy(tx, now_ms, STEP))?;
     store.write(|tx| {
         tx.execute("DELETE FROM tokens WHERE until_ms <= ?", [now_ms])?;
@@ -36,7 +46,8 @@ pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreErr
         let mut freed = free.query([])?;
         while freed.next()?.is_some() {}
         Ok(())
-    })
+    })?;
+    bury(store, now_ms)
 }
 
 /// Forgets what is too old or too much, at most `limit` items, and calls whose verdicts count by
@@ -46,10 +57,9 @@ pub(super) fn tidy(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<us
     let sql = "UPDATE items SET whole = NULL, delivery = NULL \
          WHERE delivery = 2 AND closed_ms <= ?";
     tx.execute(sql, [settled])?;
-    // A verdict that its proxy has not taken is no history yet.
-    let sql = "DELETE FROM items WHERE seq IN (SELECT seq FROM items \
-         WHERE closed_ms <= ? AND delivery IS NOT 1 ORDER BY closed_ms LIMIT ?)";
-    let old = tx.execute(sql, (now_ms.saturating_sub(HISTORY_MS), to_limit(limit)))?;
+    let forget = format!("DELETE FROM items WHERE seq IN ({OLD})");
+    let too_old = now_ms.saturating_sub(HISTORY_MS);
+    let old = tx.execute(&forget, (too_old, to_limit(limit)))?;
     let kept = count(tx, "SELECT count(*) FROM items WHERE open = 0")?;
     let surplus = kept
         .saturating_sub(MAX_HISTORY)
@@ -57,17 +67,13 @@ pub(super) fn tidy(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<us
     if surplus == 0 {
         return Ok(old);
     }
-    let sql = "DELETE FROM items WHERE seq IN (SELECT seq FROM items \
-         WHERE closed_ms IS NOT NULL AND delivery IS NOT 1 ORDER BY closed_ms LIMIT ?)";
-    Ok(old + tx.execute(sql, [to_limit(surplus)])?)
+    Ok(old + tx.execute(&forget, (i64::MAX, to_limit(surplus)))?)
 }
 
 /// Closes what waits for proxies that are dead.
 fn bury(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
     let proxies: Vec<String> = store.read(|db| {
-        let sql = "SELECT proxy FROM items WHERE open = 1 \
-             UNION SELECT proxy FROM items WHERE delivery IS NOT NULL";
-        let mut found = db.prepare(sql)?;
+        let mut found = db.prepare(PROXIES)?;
         let found = found.query_map([], |row| row.get(0))?;
         Ok(found.collect::<Result<_, _>>()?)
     })?;
@@ -76,9 +82,8 @@ fn bury(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
         let Some(_lease) = leases::take_from_dead(&store.dir, proxy)? else {
             continue;
         };
-        let orphaned = "SELECT seq FROM items WHERE open = 1 AND proxy = ? LIMIT ?";
         in_steps(store, |tx| {
-            let mut found = tx.prepare(orphaned)?;
+            let mut found = tx.prepare(ITS_OWN)?;
             let found = found.query_map((proxy, to_limit(STEP)), |row| row.get(0))?;
             close_all(tx, &found.collect::<Result<Vec<i64>, _>>()?, now_ms)
         })?;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::approval::item::{Assurance, Verdict};
+use crate::inbox::state_dir::for_test;
 use crate::inbox::store::MAX_REASON;
 use crate::policy::Risk;
 
@@ -22,8 +23,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let dir = TempDir::new().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
+        let (dir, state) = for_test();
         let store = SqliteStore::open(&state).unwrap();
         Scene { dir, state, store }
     }
@@ -145,8 +145,7 @@ fn of_many_verdicts_at_once_exactly_one_counts() {
 
 #[test]
 fn many_who_open_a_new_store_at_once_open_the_same() {
-    let dir = TempDir::new().unwrap();
-    let state = StateDir::open(dir.path()).unwrap();
+    let (_dir, state) = for_test();
     std::thread::scope(|scope| {
         for i in 0..8 {
             let state = &state;
