@@ -228,7 +228,7 @@ fn print_entry(entry: &Entry, now_ms: i64, out: &mut impl Write) -> Result<u8, I
         item.risk.as_str(),
         item.why,
     );
-    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<9}{value}\n"));
+    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<8} {value}\n"));
     if let Some(client) = &item.client {
         line("Client:", quoted_name(client));
     }
@@ -239,7 +239,7 @@ fn print_entry(entry: &Entry, now_ms: i64, out: &mut impl Write) -> Result<u8, I
         );
     }
     if !item.hints.is_empty() {
-        line("Hints, not verified:", format!(" {}", item.hints));
+        line("Hints, not verified:", item.hints.clone());
     }
     line("Asked:", time(item.asked_ms));
     if let Some(until) = item.expires_ms.filter(|_| entry.state.is_open()) {

@@ -27,7 +27,7 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InboxError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(Box<ConfigError>),
     #[error("nothing says where your files are; name a folder with --state-dir")]
     NoFolder,
     #[error(transparent)]
@@ -42,6 +42,12 @@ pub(super) enum InboxError {
     Terminal(#[source] io::Error),
     #[error("the system refuses what approval-proxy needs to run")]
     System(#[source] io::Error),
+}
+
+impl From<ConfigError> for InboxError {
+    fn from(error: ConfigError) -> InboxError {
+        InboxError::Config(Box::new(error))
+    }
 }
 
 impl InboxError {
@@ -123,7 +129,7 @@ async fn serve(
             _ = interrupt.recv() => SignalKind::interrupt(),
             _ = ticks.tick() => {
                 let tended = host.find_or_serve().map(drop).map_err(|error| with_causes(&error));
-                let swept = || match host.is_serving() {
+                let mut swept = || match host.is_serving() {
                     true => store.sweep(clock.now().unix_ms).map_err(|error| with_causes(&error)),
                     false => Ok(()),
                 };

@@ -1,7 +1,7 @@
 //! Asks for a passphrase in the terminal, unseen.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -36,7 +36,7 @@ fn ask_in(mut terminal: File, question: &str) -> io::Result<Secret> {
     read
 }
 
-fn read_line(from: impl io::BufRead) -> io::Result<Secret> {
+fn read_line(from: impl BufRead) -> io::Result<Secret> {
     let mut line = String::new();
     from.take(MAX).read_line(&mut line)?;
     let text = line.trim_end_matches(['\n', '\r']);

@@ -108,7 +108,9 @@ impl Value for EngineEntry {
         let object = match node {
             Node::Text(text) => return EngineEntry::from_text(text),
             Node::Object(object) => object,
-            _ => return Err(wrong_type::<EngineEntry>(node)),
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Array(_) => {
+                return Err(wrong_type::<EngineEntry>(node));
+            }
         };
         let mut engine = None;
         let mut entry = EngineEntry::new(Engine::Elicitation);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -20,7 +20,7 @@ use super::state_dir::StateDir;
 use super::store::{Closed, Problem, SignedVerdict, Store, StoreError};
 use crate::approval::item::{Assurance, Item};
 use crate::clock::{Clock, random_seed};
-use crate::gate::{FromInbox, ToInbox};
+use crate::gate::{FromInbox, Now, ToInbox};
 use crate::relay::{Inbox, with_causes};
 use crate::transport::Stderr;
 
@@ -177,9 +177,10 @@ struct Desk {
     /// By it others know that we live.
     _lease: Lease,
     version: Option<u64>,
-    tended: Instant,
+    /// When it was last seen to that the page is served.
+    tended: Option<Duration>,
     /// Since when the store fails.
-    failing: Option<Instant>,
+    failing: Option<Duration>,
 }
 
 struct Waiting {
@@ -303,13 +304,14 @@ impl Clerk {
             proxy,
             _lease: lease,
             version: None,
-            tended: Instant::now() - TEND_EVERY,
+            tended: None,
             failing: None,
         })
     }
 
     /// Looks for verdicts.
     fn look(&mut self) {
+        let now = self.clock.now().elapsed;
         let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return;
         };
@@ -329,9 +331,9 @@ impl Clerk {
                 }
             }
             Err(error) => {
-                let since = *desk.failing.get_or_insert_with(Instant::now);
+                let since = *desk.failing.get_or_insert(now);
                 // Locked is what it may be for a moment.
-                if error.problem != Problem::Locked || since.elapsed() >= PATIENCE {
+                if error.problem != Problem::Locked || now.saturating_sub(since) >= PATIENCE {
                     self.give_up(&error);
                 }
             }
@@ -392,15 +394,16 @@ impl Clerk {
 
     /// Sees to it that somebody serves the page.
     fn tend(&mut self) {
-        let now_ms = self.clock.now().unix_ms;
+        let Now { elapsed, unix_ms } = self.clock.now();
         let Some(desk) = &mut self.desk else {
             return;
         };
-        if desk.tended.elapsed() < TEND_EVERY {
+        let is_due = |tended| elapsed.saturating_sub(tended) >= TEND_EVERY;
+        if !desk.tended.is_none_or(is_due) {
             return;
         }
-        desk.tended = Instant::now();
-        match desk.host.tend(&mut desk.store, now_ms) {
+        desk.tended = Some(elapsed);
+        match desk.host.tend(&mut desk.store, unix_ms) {
             Ok(Some(address)) => {
                 let told = format!("approval-proxy: a call waits for your approval at {address}\n");
                 self.settings.stderr.send(told.into_bytes());
@@ -409,7 +412,7 @@ impl Clerk {
             Err(error) => tracing::warn!("{}", with_causes(&error)),
         }
         if desk.host.is_serving()
-            && let Err(error) = desk.store.sweep(now_ms)
+            && let Err(error) = desk.store.sweep(unix_ms)
         {
             tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
         }
