@@ -4,6 +4,7 @@
 
 mod asking;
 mod catalogue;
+mod channels;
 mod confirming;
 mod deciding;
 mod from_client;

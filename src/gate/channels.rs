@@ -1,0 +1,132 @@
+//! The chain of channels that a question goes along until one of them decides.
+//!
+//! What is asked, and what an answer leads to, is `asking`'s business.
+
+use std::time::Duration;
+
+use super::handshake::CannotAsk;
+use super::held::{Era, Failed, QuestionKey, Via};
+use super::refusal::Refusal;
+use super::settings::{Channel, Engine, OnFailure, Patience};
+use super::state::{Gate, Now, Peer};
+use crate::audit::record::Outcome;
+
+impl Gate {
+    /// Puts a question to the first channel from `from` on that exists for it. Where there is none,
+    /// its calls are refused for what the channel before has `failed` with, or for the first thing
+    /// that is missing.
+    pub(super) fn put_to_channel(
+        &mut self,
+        key: QuestionKey,
+        from: usize,
+        failed: Option<Failed>,
+        now: Now,
+    ) {
+        let mut failed = failed;
+        for at in from..self.settings.channels.len() {
+            let Some(channel) = self.settings.channels.get(at).copied() else {
+                break;
+            };
+            let missing = match channel.engine {
+                Engine::Elicitation => self.can_prompt(key),
+                Engine::Inbox => self.can_post(),
+            };
+            if let Err(cannot) = missing {
+                failed.get_or_insert(Failed {
+                    outcome: Outcome::Denied,
+                    refusal: Refusal::CannotAsk(cannot),
+                    via: None,
+                });
+                continue;
+            }
+            let deadline = self.human_deadline(channel, now);
+            if let Some(question) = self.questions.get_mut(&key) {
+                question.channel = at;
+                question.deadline = deadline;
+                question.retries_left = self.settings.retry.attempts;
+                question.backoff = self.settings.retry.initial_backoff;
+            }
+            return self.ask_at_channel(key, now);
+        }
+        let failed = failed.unwrap_or(Failed {
+            outcome: Outcome::Denied,
+            refusal: Refusal::CannotAsk(CannotAsk::NoChannel),
+            via: None,
+        });
+        self.refuse_question(key, &failed, None, now);
+    }
+
+    /// Asks at the channel that the question has come to.
+    pub(super) fn ask_at_channel(&mut self, key: QuestionKey, now: Now) {
+        match self.channel_of(key).map(|channel| channel.engine) {
+            Some(Engine::Elicitation) => self.send_prompt(key, now),
+            Some(Engine::Inbox) => self.post_item(key, now),
+            None => {}
+        }
+    }
+
+    pub(super) fn channel_of(&self, key: QuestionKey) -> Option<Channel> {
+        let question = self.questions.get(&key)?;
+        self.settings.channels.get(question.channel).copied()
+    }
+
+    /// Whether the client can show a prompt for a question.
+    fn can_prompt(&self, key: QuestionKey) -> Result<(), CannotAsk> {
+        let question = self.questions.get(&key);
+        let first = question.and_then(|question| self.held.get(question.calls.first()?));
+        match first.map(|held| held.era) {
+            _ if self.client == Peer::Gone => Err(CannotAsk::ClientGone),
+            // It would have been asked by the result of its call.
+            Some(Era::Stateless) => Err(CannotAsk::NoCapability),
+            Some(Era::Legacy) | None => self.handshake.words().map(drop),
+        }
+    }
+
+    /// The channel could not decide: the next one is asked, or the calls are refused.
+    pub(super) fn channel_failed(
+        &mut self,
+        key: QuestionKey,
+        failed: Failed,
+        then: OnFailure,
+        now: Now,
+    ) {
+        let Some(question) = self.questions.get(&key) else {
+            return;
+        };
+        match then {
+            OnFailure::Fallback => {
+                let next = question.channel + 1;
+                self.put_to_channel(key, next, Some(failed), now);
+            }
+            OnFailure::Deny => self.refuse_question(key, &failed, None, now),
+        }
+    }
+
+    /// The channel is broken.
+    pub(super) fn channel_broke(&mut self, key: QuestionKey, refusal: Refusal, now: Now) {
+        let channel = self.channel_of(key);
+        let then = channel.map_or(OnFailure::Deny, |channel| channel.on_transport_error);
+        let failed = Failed {
+            outcome: Outcome::Error,
+            refusal,
+            via: self.via(key),
+        };
+        self.channel_failed(key, failed, then, now);
+    }
+
+    /// How a question's channel is called where nobody has answered.
+    pub(super) fn via(&self, key: QuestionKey) -> Option<Via> {
+        self.channel_of(key).map(|channel| match channel.engine {
+            Engine::Elicitation => Via::elicitation(false),
+            Engine::Inbox => Via::inbox(None),
+        })
+    }
+
+    pub(super) fn human_deadline(&self, channel: Channel, now: Now) -> Option<Duration> {
+        let timeout = match channel.patience {
+            Patience::AsForAll => self.settings.timeout,
+            Patience::Own(timeout) => timeout,
+        };
+        Some(now.elapsed.saturating_add(timeout?))
+    }
+}
