@@ -390,6 +390,7 @@ impl Gate {
             }
             Prompt::Inbox { item } => {
                 self.question_by_item.remove(&item);
+                self.end_invitation(&item);
                 self.put(Output::ToInbox(ToInbox::Close { item, how }));
             }
             Prompt::Backoff { .. } | Prompt::Nowhere => {}

@@ -212,6 +212,9 @@ impl Gate {
             if let Some(key) = self.question_by_prompt.get(id).copied() {
                 return self.answer_question(key, read_answer(result, error), now);
             }
+            if self.invitations.item_of(id).is_some() {
+                return self.answer_invitation(id, result, now);
+            }
             if self.retired_prompts.contains(id) {
                 return self.warn("an answer to a prompt came too late and counts as none".into());
             }

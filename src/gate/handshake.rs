@@ -11,6 +11,8 @@ use crate::mcp::revision::{ElicitationWords, Revision};
 pub(super) struct Handshake {
     /// The client's `initialize` that has no answer yet, and whether it offers forms.
     asked: Option<(RequestId, OffersForms)>,
+    /// Whether the client opens URLs for its user.
+    opens_urls: bool,
     agreed: Option<(Revision, OffersForms)>,
     /// Whether the client has sent `notifications/initialized`.
     initialized: bool,
@@ -56,6 +58,7 @@ impl Handshake {
         };
         let info = params.as_ref().and_then(|params| params.get("clientInfo"));
         self.client = info.and_then(client_name);
+        self.opens_urls = capabilities.is_some_and(offers_urls);
         self.asked = Some((id.clone(), offers));
         self.agreed = None;
         self.initialized = false;
@@ -102,6 +105,12 @@ impl Handshake {
         self.initialized && self.asked.is_some()
     }
 
+    /// Whether the client can be sent to a URL: SPEC 2025-11-25 is the first revision that knows it.
+    pub(super) fn offers_urls(&self) -> bool {
+        let agreed = self.agreed.as_ref().map(|(revision, _)| revision);
+        self.opens_urls && agreed == Some(&Revision::V2025_11_25)
+    }
+
     /// In which words the client can be asked.
     pub(super) fn words(&self) -> Result<ElicitationWords, CannotAsk> {
         match (&self.agreed, &self.asked) {
@@ -115,6 +124,14 @@ impl Handshake {
             (None, None) => Err(CannotAsk::NoHandshake),
         }
     }
+}
+
+fn offers_urls(capabilities: &Value<'_>) -> bool {
+    let modes = capabilities.get("elicitation");
+    matches!(
+        modes.and_then(|modes| modes.get("url")),
+        Some(Value::Object(_))
+    )
 }
 
 /// Name and version of an `Implementation`, of reasonable length.

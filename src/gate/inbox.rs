@@ -34,7 +34,9 @@ impl Gate {
     pub fn from_inbox(&mut self, told: FromInbox, now: Now) {
         match told {
             FromInbox::Verdict { item, verdict } => self.verdict_from_inbox(&item, verdict, now),
+            FromInbox::Posted { item, url } => self.invite(&item, &url, now),
             FromInbox::Failed { item, why } => {
+                self.end_invitation(&item);
                 if let Some(key) = self.question_by_item.remove(&item) {
                     if let Some(question) = self.questions.get_mut(&key) {
                         question.prompt = Prompt::Nowhere;
@@ -50,6 +52,7 @@ impl Gate {
 
     fn verdict_from_inbox(&mut self, item: &str, verdict: Verdict, now: Now) {
         let via = Via::inbox(Some(verdict.assurance));
+        self.end_invitation(item);
         let Some(key) = self.question_by_item.remove(item) else {
             return self.verdict_about_parked(item, verdict, via, now);
         };
@@ -274,6 +277,7 @@ impl Gate {
             until,
         };
         self.question_by_item.remove(&item);
+        self.end_invitation(&item);
         let given_way = self.parking.insert(item.clone(), parked);
         if let Some(item) = given_way {
             let how = Closed::Expired;

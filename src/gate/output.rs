@@ -77,6 +77,13 @@ pub enum FromInbox {
         /// The decision.
         verdict: approval::item::Verdict,
     },
+    /// An item has a page of its own.
+    Posted {
+        /// The item's id.
+        item: String,
+        /// Where its page is. Whoever opens it has to be logged in.
+        url: String,
+    },
     /// An item could not be put there.
     Failed {
         /// The item's id.

@@ -12,6 +12,7 @@ use super::catalogue::Catalogue;
 use super::handshake::Handshake;
 use super::held::{Approved, Delivery, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{RequestIds, RetiredIds};
+use super::invitations::Invitations;
 use super::open_states::OpenStates;
 use super::output::{Output, Payload, Ticket};
 use super::parking::Parking;
@@ -67,6 +68,7 @@ pub struct Gate {
     pub(super) questions: BTreeMap<QuestionKey, Question>,
     pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
     pub(super) question_by_item: BTreeMap<String, QuestionKey>,
+    pub(super) invitations: Invitations,
     /// Questions whose calls have been refused for now.
     pub(super) parking: Parking,
     /// The states of 2026-07-28 that are out, and what they stand for.
@@ -129,6 +131,7 @@ impl Gate {
             questions: BTreeMap::new(),
             question_by_prompt: BTreeMap::new(),
             question_by_item: BTreeMap::new(),
+            invitations: Invitations::default(),
             parking: Parking::default(),
             open_states: OpenStates::default(),
             sealer,
@@ -200,7 +203,10 @@ impl Gate {
     /// The id of the call that a request of ours asks about; of several, of the first.
     #[must_use]
     pub fn asked_about(&self, prompt: &RequestId) -> Option<&RequestId> {
-        let question = self.questions.get(self.question_by_prompt.get(prompt)?)?;
+        let invited = self.invitations.item_of(prompt);
+        let invited = invited.and_then(|item| self.question_by_item.get(item));
+        let question = self.question_by_prompt.get(prompt).or(invited)?;
+        let question = self.questions.get(question)?;
         let held = self.held.get(question.calls.first()?)?;
         Some(&held.id)
     }
@@ -352,7 +358,9 @@ impl Gate {
     /// INVARIANT 6: a peer's request under it is refused. With two requests under one id, the
     /// answer to the peer's could be taken for the answer to ours.
     pub(super) fn is_ours(&self, id: &RequestId) -> bool {
-        self.catalogue.is_asked(id) || self.question_by_prompt.contains_key(id)
+        self.catalogue.is_asked(id)
+            || self.question_by_prompt.contains_key(id)
+            || self.invitations.item_of(id).is_some()
     }
 
     pub(super) fn fresh_key(&mut self) -> u64 {

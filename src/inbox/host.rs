@@ -136,6 +136,13 @@ impl Host {
         Ok(Some(address(port)))
     }
 
+    /// The page of an item; `None` while nobody is known to serve it.
+    #[must_use]
+    pub fn url_of(&self, item: &str) -> Option<String> {
+        self.told
+            .map(|port| format!("{}item/{item}", address(port)))
+    }
+
     /// The port of the page, served by us where nobody else does.
     ///
     /// # Errors

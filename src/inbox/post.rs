@@ -185,6 +185,8 @@ struct Desk {
 
 struct Waiting {
     digest: String,
+    /// Whether its session knows where its page is.
+    is_posted: bool,
     answers: UnboundedSender<FromInbox>,
 }
 
@@ -212,6 +214,7 @@ impl Clerk {
             }
             self.look();
             self.tend();
+            self.tell_pages();
         }
         let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
         for item in left {
@@ -245,9 +248,12 @@ impl Clerk {
             .and_then(|desk| desk.store.ask(item, &desk.proxy));
         match asked {
             Ok(()) => {
-                let digest = item.digest.clone();
-                self.waiting
-                    .insert(item.id.clone(), Waiting { digest, answers });
+                let waiting = Waiting {
+                    digest: item.digest.clone(),
+                    is_posted: false,
+                    answers,
+                };
+                self.waiting.insert(item.id.clone(), waiting);
             }
             Err(error) => {
                 let why = with_causes(&error);
@@ -377,6 +383,26 @@ impl Clerk {
             && let Err(error) = desk.store.reopen(item)
         {
             tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
+        }
+    }
+
+    /// Tells sessions where the pages of their items are.
+    fn tell_pages(&mut self) {
+        let Some(desk) = &self.desk else {
+            return;
+        };
+        let untold = self
+            .waiting
+            .iter_mut()
+            .filter(|(_, waiting)| !waiting.is_posted);
+        for (item, waiting) in untold {
+            let Some(url) = desk.host.url_of(item) else {
+                return;
+            };
+            waiting.is_posted = true;
+            let item = item.clone();
+            // Whose session has ended waits no more.
+            let _ = waiting.answers.send(FromInbox::Posted { item, url });
         }
     }
 

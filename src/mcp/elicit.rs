@@ -69,6 +69,60 @@ pub(super) fn write_params(message: &str, words: ElicitationWords, out: &mut Str
     out.push('}');
 }
 
+/// Writes the request that sends the client's user to a URL.
+///
+/// SPEC 2025-11-25, "URL Mode Elicitation Requests". `elicitation` names it for
+/// [`complete_notification`].
+#[must_use]
+pub fn url_request(id: &RequestId, elicitation: &str, url: &str, message: &str) -> String {
+    let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
+    id.write(&mut out);
+    out.push_str(r#","method":"elicitation/create","params":{"mode":"url","elicitationId":"#);
+    write_string(elicitation, &mut out);
+    out.push_str(r#","url":"#);
+    write_string(url, &mut out);
+    out.push_str(r#","message":"#);
+    write_string(message, &mut out);
+    out.push_str("}}");
+    out
+}
+
+/// Writes the notification that what a URL was opened for is done.
+#[must_use]
+pub fn complete_notification(elicitation: &str) -> String {
+    let mut out = String::from(
+        r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"#,
+    );
+    write_string(elicitation, &mut out);
+    out.push_str("}}");
+    out
+}
+
+/// What a client's user makes of being sent to a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// The URL is opened.
+    Accepted,
+    /// The user said no.
+    Declined,
+    /// Neither.
+    None,
+}
+
+/// Reads the `result` of a response to [`url_request`].
+#[must_use]
+pub fn read_consent(result: Option<&str>) -> Consent {
+    let value = result.and_then(|text| Value::parse(text).ok());
+    let action = value
+        .as_ref()
+        .and_then(|value| value.get("action")?.as_str());
+    match action.as_deref() {
+        Some("accept") => Consent::Accepted,
+        Some("decline") => Consent::Declined,
+        Some(_) | None => Consent::None,
+    }
+}
+
 /// The schema of the form, as JSON; the same for every prompt.
 static SCHEMA: LazyLock<String> = LazyLock::new(|| {
     let approved = BooleanSchema::new()

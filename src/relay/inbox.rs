@@ -12,7 +12,7 @@ use crate::gate::{FromInbox, ToInbox};
 /// Where questions go, from all sessions of this process.
 pub trait Inbox: Debug + Send + Sync {
     /// Takes what a gate puts out. Never blocks. What becomes of a question is told by `answers`:
-    /// one thing at most, so that they need no bound of their own.
+    /// where its page is, and how it ended, so that they need no bound of their own.
     ///
     /// # Errors
     /// Why it cannot be taken, in words.

@@ -1,0 +1,112 @@
+//! Clients that open URLs are shown the way to the item of the inbox that a call waits for.
+//!
+//! SPEC 2025-11-25, "URL Mode Elicitation Requests". Consent to open a page is no approval: the
+//! verdict comes from the inbox all the same.
+
+use std::collections::BTreeMap;
+
+use super::held::{Era, Via};
+use super::output::{Output, Payload};
+use super::state::{Gate, Now, Peer};
+use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_request};
+use crate::mcp::error::cancelled_notification;
+use crate::mcp::message::RequestId;
+
+/// The invitations that are out.
+#[derive(Debug, Default)]
+pub(super) struct Invitations {
+    by_item: BTreeMap<String, Invitation>,
+    by_id: BTreeMap<RequestId, String>,
+}
+
+#[derive(Debug)]
+struct Invitation {
+    id: RequestId,
+    is_accepted: bool,
+}
+
+impl Invitations {
+    /// The item that a request of ours, still unanswered, invites to.
+    pub(super) fn item_of(&self, id: &RequestId) -> Option<&String> {
+        self.by_id.get(id)
+    }
+}
+
+impl Gate {
+    /// An item has a page now. A client that opens URLs is sent there.
+    pub(super) fn invite(&mut self, item: &str, url: &str, now: Now) {
+        let question = self.question_by_item.get(item);
+        let question = question.and_then(|key| self.questions.get(key));
+        let first = question.and_then(|question| self.held.get(question.calls.first()?));
+        let is_legacy = first.is_some_and(|held| held.era == Era::Legacy);
+        let is_new = !self.invitations.by_item.contains_key(item);
+        if !(is_legacy && is_new && self.client == Peer::Open && self.handshake.offers_urls()) {
+            return;
+        }
+        let Some(tool) = first.map(|held| held.tool.clone()) else {
+            return;
+        };
+        let id = self.ids.next();
+        let message = format!(
+            "The call of tool {} waits for your approval. See what it would do, and decide, in the \
+             approval inbox on this machine.",
+            crate::approval::display::quoted_name(&tool)
+        );
+        let request = url_request(&id, item, url, &message);
+        let invitation = Invitation {
+            id: id.clone(),
+            is_accepted: false,
+        };
+        self.invitations.by_item.insert(item.to_owned(), invitation);
+        self.invitations.by_id.insert(id, item.to_owned());
+        self.put(Output::ToClient(Payload::Text(request)));
+        let members = [("item", item)];
+        self.record_event(now, "invited", &members);
+    }
+
+    /// The client answers an invitation. Consent lets nothing run; a user who declines says no.
+    pub(super) fn answer_invitation(&mut self, id: &RequestId, result: Option<&str>, now: Now) {
+        let Some(item) = self.invitations.by_id.remove(id) else {
+            return;
+        };
+        self.retired_prompts.add(id.clone());
+        match read_consent(result) {
+            Consent::Accepted => {
+                if let Some(invitation) = self.invitations.by_item.get_mut(&item) {
+                    invitation.is_accepted = true;
+                }
+            }
+            Consent::Declined => {
+                self.invitations.by_item.remove(&item);
+                if let Some(key) = self.question_by_item.get(&item).copied() {
+                    self.withdraw(key, "declined", crate::approval::item::Closed::Withdrawn);
+                    self.denied(key, None, "declined", Via::elicitation(true), now);
+                }
+            }
+            // Dismissed, or not understood: the item waits on, and can be found without the client.
+            Consent::None => {
+                self.invitations.by_item.remove(&item);
+            }
+        }
+    }
+
+    /// An item waits no more, or not for this call.
+    pub(super) fn end_invitation(&mut self, item: &str) {
+        let Some(invitation) = self.invitations.by_item.remove(item) else {
+            return;
+        };
+        let is_open = self.client == Peer::Open;
+        if invitation.is_accepted {
+            if is_open {
+                self.send_to_client(complete_notification(item));
+            }
+            return;
+        }
+        self.invitations.by_id.remove(&invitation.id);
+        if is_open {
+            let why = "the item waits no more";
+            self.send_to_client(cancelled_notification(&invitation.id, why));
+        }
+        self.retired_prompts.add(invitation.id);
+    }
+}
