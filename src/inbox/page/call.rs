@@ -67,43 +67,64 @@ fn block(value: &Value<'_>, html: &mut Html) {
     html.raw("</div>");
 }
 
-fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) {
+fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) -> Ends {
+    let mut ends = Ends::InLine;
     match value {
-        Value::Null => drop(html.raw("<span class=\"lit\">null</span>")),
-        Value::Bool(true) => drop(html.raw("<span class=\"lit\">true</span>")),
-        Value::Bool(false) => drop(html.raw("<span class=\"lit\">false</span>")),
+        Value::Null => {
+            html.raw("<span class=\"lit\">null</span>");
+        }
+        Value::Bool(value) => {
+            html.raw("<span class=\"lit\">");
+            html.raw(if *value { "true" } else { "false" })
+                .raw("</span>");
+        }
         Value::Number(token) => {
             html.raw("<span class=\"num\">").text(token).raw("</span>");
         }
-        Value::String(text) => string(&text.decode(), html),
-        Value::Array(items) if items.is_empty() => drop(html.raw("[]")),
+        Value::String(text) => return string(&text.decode(), html),
+        Value::Array(items) if items.is_empty() => {
+            html.raw("[]");
+        }
         Value::Array(items) => {
             html.raw("[");
             for (i, item) in items.iter().enumerate() {
-                new_line(i > 0, indent + 1, html);
-                show_value(item, indent + 1, html);
+                new_line(i > 0, &mut ends, indent + 1, html);
+                ends = show_value(item, indent + 1, html);
             }
-            new_line(false, indent, html);
+            new_line(false, &mut ends, indent, html);
             html.raw("]");
         }
-        Value::Object(members) if members.is_empty() => drop(html.raw("{}")),
+        Value::Object(members) if members.is_empty() => {
+            html.raw("{}");
+        }
         Value::Object(members) => {
             html.raw("{");
             for (i, (key, value)) in members.iter().enumerate() {
-                new_line(i > 0, indent + 1, html);
+                new_line(i > 0, &mut ends, indent + 1, html);
                 html.raw("<span class=\"key\">");
                 in_line(&key.decode(), html);
                 html.raw("</span>: ");
-                show_value(value, indent + 1, html);
+                ends = show_value(value, indent + 1, html);
             }
-            new_line(false, indent, html);
+            new_line(false, &mut ends, indent, html);
             html.raw("}");
         }
     }
+    Ends::InLine
 }
 
-fn new_line(comma: bool, indent: usize, html: &mut Html) {
-    html.raw(if comma { ",\n" } else { "\n" });
+/// Where a value leaves off.
+enum Ends {
+    InLine,
+    /// Below a box, where a line begins already.
+    BelowBox,
+}
+
+fn new_line(comma: bool, ends: &mut Ends, indent: usize, html: &mut Html) {
+    match std::mem::replace(ends, Ends::InLine) {
+        Ends::InLine => html.raw(if comma { ",\n" } else { "\n" }),
+        Ends::BelowBox => html,
+    };
     for _ in 0..indent {
         html.raw("  ");
     }
@@ -111,14 +132,14 @@ fn new_line(comma: bool, indent: usize, html: &mut Html) {
 
 /// A string that is too long for its line, or has several, stands in a box of its own, where no
 /// text of it can look like another parameter.
-fn string(text: &str, html: &mut Html) {
+fn string(text: &str, html: &mut Html) -> Ends {
     let count = text.chars().count();
     let lines = text.split('\n').count();
     if count <= IN_LINE && lines == 1 {
         html.raw("<span class=\"str\">");
         in_line(text, html);
         html.raw("</span>");
-        return;
+        return Ends::InLine;
     }
     let is_open = count <= UNFOLDED && lines <= UNFOLDED_LINES;
     html.raw(if is_open {
@@ -137,11 +158,12 @@ fn string(text: &str, html: &mut Html) {
         .raw("…</span></summary><div class=\"str body\">");
     for (i, line) in text.split('\n').enumerate() {
         if i > 0 {
-            html.raw("<span class=\"unseen\">\\n</span>\n");
+            html.raw("<span class=\"nl\">\\n</span>\n");
         }
         html.text(line);
     }
     html.raw("</div></details>");
+    Ends::BelowBox
 }
 
 fn in_line(text: &str, html: &mut Html) {

@@ -233,12 +233,16 @@ fn actions(
         html.raw("<label class=\"field pass\"><span>Passphrase</span><input type=\"password\" name=\"passphrase\" autocomplete=\"current-password\" required></label>");
     }
     // The first button is the one that Enter presses in a field: it must be the harmless one.
-    html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason <span class=\"quiet\">for the agent, optional</span></span><input type=\"text\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
+    html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason, optional</span><input type=\"text\" placeholder=\"told to the agent\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
     html.value(typed.reason);
     html.raw(
         "\"></label><button class=\"button\" name=\"choice\" value=\"deny\">Deny</button></div>",
     );
+<<<<<<< HEAD
     html.raw("<div class=\"approve\"><label class=\"field\"><span>Approve</span><select name=\"minutes\">");
+=======
+    html.raw("<div class=\"approve\"><label class=\"field\"><span>An approval is for</span><select name=\"minutes\">");
+>>>>>>> 9f918b0 (inbox: the page's tests; no change is lost on its way to whoever listens)
     for minutes in MINUTES {
         html.raw("<option value=\"").number(minutes).raw("\"");
         html.raw(if typed.minutes == minutes.to_string() {

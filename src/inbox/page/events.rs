@@ -13,7 +13,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::App;
@@ -37,6 +37,8 @@ pub(super) struct Changes {
     /// Counts up; `None` at the end.
     told: watch::Sender<Option<u64>>,
     places: Arc<Semaphore>,
+    /// Somebody has begun to listen.
+    came: Notify,
 }
 
 impl Changes {
@@ -45,6 +47,7 @@ impl Changes {
         Changes {
             told: watch::Sender::new(Some(0)),
             places: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            came: Notify::new(),
         }
     }
 
@@ -72,6 +75,8 @@ impl App {
         loop {
             tokio::select! {
                 _ = sweep.tick() => self.sweep(),
+                // Only for the condition below to be looked at again.
+                () = self.changes.came.notified() => {}
                 _ = look.tick(), if self.changes.told.receiver_count() > 0 => {
                     let version = self.store(|store| store.version()).ok();
                     if version != seen {
@@ -112,6 +117,10 @@ pub(super) async fn listen(
     };
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(feed(app.changes.told.subscribe(), sender));
+<<<<<<< HEAD
+=======
+    app.changes.came.notify_one();
+>>>>>>> 9f918b0 (inbox: the page's tests; no change is lost on its way to whoever listens)
     let mut response = Response::new(Body::new(Stream {
         receiver,
         _place: place,
@@ -124,6 +133,8 @@ pub(super) async fn listen(
 /// Until the page is closed, or we are. A page that does not read on is told later, once.
 async fn feed(mut told: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'static [u8]>) {
     let mut alive = interval(ALIVE_EVERY);
+    // One of its own: waiting for the end counts every change as seen.
+    let mut end = told.clone();
     loop {
         let next = tokio::select! {
             () = sender.closed() => return,
@@ -139,7 +150,7 @@ async fn feed(mut told: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'sta
                 Ok(()) => {}
                 Err(_) => return,
             },
-            _ = told.wait_for(Option::is_none) => return,
+            _ = end.wait_for(Option::is_none) => return,
         }
     }
 }

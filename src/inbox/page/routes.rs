@@ -86,7 +86,6 @@ async fn waiting(
     let session = app.session(&headers, Some(&uri))?;
     let query = Form::query(uri.query());
     let mut body = Html::new();
-    body.raw("<h1 class=\"page-title\">Waiting for you</h1>");
     if let Some((message, state)) = message(&query) {
         said(message, state, &mut body);
         let id = query.get("item");
@@ -96,8 +95,8 @@ async fn waiting(
                 .raw("\">Look at it</a></p>");
         }
     }
+    body.raw("<div class=\"title-row\"><h1 class=\"page-title\">Waiting for you</h1><label class=\"needs-script\" id=\"list-tools\" hidden><span class=\"unread\">Filter by tool, server or argument</span><input type=\"search\" id=\"filter\" autocomplete=\"off\" placeholder=\"Filter\"></label></div>");
     body.raw("<p class=\"status\" id=\"status\" role=\"status\" aria-live=\"polite\"></p>");
-    body.raw("<div class=\"list-tools needs-script\" id=\"list-tools\" hidden><label class=\"field\"><span>Filter</span><input type=\"search\" id=\"filter\" autocomplete=\"off\" placeholder=\"tool, server or argument\"></label></div>");
     let count = list(&app, &session, &query, &mut body)?;
     let page = page("Approvals", Tab::Waiting, &session, count, &body);
     Ok(answer(StatusCode::OK, page))

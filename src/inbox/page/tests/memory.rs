@@ -18,6 +18,8 @@ pub(crate) struct Memory {
     pub(crate) version: u64,
     /// What fails, if anything does.
     pub(crate) broken: Option<Problem>,
+    /// What the last verdict was signed with.
+    pub(crate) signature: Option<Vec<u8>>,
 }
 
 impl Memory {
@@ -77,6 +79,7 @@ impl Store for Memory {
         entry.state = State::Decided(signed.verdict.choice);
         entry.closed_ms = Some(signed.verdict.decided_ms);
         entry.verdict = Some(signed.verdict.clone());
+        self.signature.clone_from(&signed.signature);
         Ok(Decided::Recorded)
     }
 
@@ -138,7 +141,11 @@ impl Store for Memory {
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.works()?;
         for entry in &mut self.entries {
-            if entry.state.is_open() && entry.item.expires_ms.is_some_and(|until| until <= now_ms) {
+            let until = match entry.state {
+                State::Parked => entry.parked_until_ms,
+                _ => entry.item.expires_ms,
+            };
+            if entry.state.is_open() && until.is_some_and(|until| until <= now_ms) {
                 entry.state = State::Closed(Closed::Expired);
                 entry.closed_ms = Some(now_ms);
             }

@@ -1,3 +1,8 @@
 //! The page as a browser, or somebody who pretends to be one, sees it.
 
+mod attacked;
+mod deciding;
+mod listening;
 mod memory;
+mod showing;
+mod visitor;

@@ -1,0 +1,285 @@
+//! Everything of a call is shown, and nothing of it acts.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::visitor::{NOW_MS, Visitor, asset, item, usual};
+use crate::approval::item::{Assurance, Choice, Item, Verdict};
+use crate::inbox::store::{SignedVerdict, Store as _};
+
+async fn shown(item: &Item) -> (String, String) {
+    let visitor = Visitor::logged_in(false).await;
+    visitor.ask(item);
+    let own = visitor.get(&format!("/item/{}", item.id)).await;
+    assert_eq!(own.status, StatusCode::OK);
+    (visitor.get("/").await.text, own.text)
+}
+
+#[tokio::test]
+async fn an_item_is_shown_with_all_that_is_known_of_it() {
+    let (list, own) = shown(&usual()).await;
+    for page in [list, own] {
+        for part in [
+            "High risk",
+            "delete_user",
+            "crm",
+            "agent",
+            "it destroys",
+            "Deletes a user.",
+            "destructive",
+            "Allow this tool call?",
+            "<span class=\"key\">&quot;id&quot;</span>: <span class=\"num\">90071992547409931</span>",
+            "<span class=\"num\">1.50</span>",
+            "name=\"choice\" value=\"approve\"",
+            "name=\"choice\" value=\"deny\"",
+            &usual().digest,
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_text_from_outside_is_ever_markup() {
+    let evil = "\"><script>alert(1)</script><img src=x onerror='x'>\u{202e}\u{200b}\u{0}`";
+    let mut hostile = item(
+        1,
+        &json!({"name": evil, evil: evil, "arguments": {evil: [evil, {evil: null}]}})
+            .to_string()
+            .replace("\\u0000", ""),
+    );
+    hostile.server = evil.to_owned();
+    hostile.tool = evil.to_owned();
+    hostile.why = evil.to_owned();
+    hostile.question = evil.to_owned();
+    hostile.description = Some(evil.repeat(20));
+    hostile.hints = evil.to_owned();
+    hostile.digest = evil.to_owned();
+    hostile.client = Some(evil.to_owned());
+    let visitor = Visitor::logged_in(false).await;
+    visitor.ask(&hostile);
+    let path = format!("/item/{}", hostile.id);
+    let mut pages = vec![
+        visitor.get("/").await.text,
+        visitor.get("/fragment").await.text,
+    ];
+    pages.push(visitor.get(&path).await.text);
+    let verdict = Verdict {
+        choice: Choice::Deny,
+        reason: Some(evil.to_owned()),
+        cover: std::time::Duration::ZERO,
+        assurance: Assurance::InboxTerminal,
+        decided_ms: NOW_MS,
+    };
+    let signed = SignedVerdict {
+        verdict,
+        signature: None,
+    };
+    visitor
+        .store
+        .with(|memory| memory.decide(&hostile.id, &signed))
+        .unwrap();
+    pages.push(visitor.get(&path).await.text);
+    let query = "%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
+    pages.push(visitor.get("/history").await.text);
+    pages.push(
+        visitor
+            .get(&format!("/history?server={query}&tool={query}"))
+            .await
+            .text,
+    );
+    pages.push(
+        visitor
+            .get(&format!(
+                "/?said=late&item={query}&state={query}&show={query}"
+            ))
+            .await
+            .text,
+    );
+    pages.push(visitor.get(&format!("/item/{query}")).await.text);
+    for page in pages {
+        let known = "<script src=\"/assets/app.js\" defer></script>";
+        let page = page.replace(known, "");
+        for part in [
+            "<script",
+            "<img src=x",
+            "onerror='",
+            "\u{202e}",
+            "\u{200b}",
+            "\u{0}",
+            "\"><scr",
+        ] {
+            assert!(!page.contains(part), "{part:?} in {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_call_has_besides_arguments_is_shown_too() {
+    let call = r#"{"name":"other","arguments":{},"_meta":{"x":"hidden?"},"task":{"ttl":1}}"#;
+    let (list, _) = shown(&item(1, call)).await;
+    for part in ["hidden?", "ttl", "names another tool", "No arguments."] {
+        assert!(list.contains(part), "{part}");
+    }
+    for call in ["not json <b>", "[1]", "{\"a\":1,\"a\":2}"] {
+        let (list, _) = shown(&item(1, call)).await;
+        assert!(list.contains("it is shown as it came"), "{call}");
+    }
+    assert!(shown(&item(1, "not <b>")).await.0.contains("not &lt;b&gt;"));
+}
+
+#[tokio::test]
+async fn a_long_text_is_folded_with_its_size_and_whole() {
+    let text = format!("begin {} end", "line\n".repeat(400));
+    let call =
+        json!({"name": "delete_user", "arguments": {"text": text, "short": "a\nb"}}).to_string();
+    let (list, _) = shown(&item(1, &call)).await;
+    assert!(list.contains("text, 2.0 kB, 401 lines"));
+    assert_eq!(
+        list.matches("line<span class=\"nl\">\\n</span>\n").count(),
+        399
+    );
+    assert!(list.contains("begin line") && list.contains(" end</div></details>"));
+    assert!(
+        list.contains("<details class=\"long\" open>"),
+        "a short one is open"
+    );
+    // A line of a text cannot look like the next parameter: it stands in a box.
+    assert!(list.contains("a<span class=\"nl\">\\n</span>\nb</div>"));
+}
+
+#[tokio::test]
+async fn a_very_large_call_is_decided_about_where_it_is_shown_whole() {
+    let call = json!({"name": "delete_user", "arguments": {"text": "\u{202e}x".repeat(1 << 18)}})
+        .to_string();
+    let (list, own) = shown(&item(1, &call)).await;
+    assert!(list.len() < 16 * 1024 && list.contains("Open it to read and decide"));
+    assert!(!list.contains("value=\"approve\""));
+    assert_eq!(
+        own.matches("\\u{202e}").count(),
+        (1 << 18) + 36,
+        "all of it, and the preview"
+    );
+    assert!(!own.contains('\u{202e}') && own.contains("value=\"approve\""));
+}
+
+#[tokio::test]
+async fn of_very_many_items_the_newest_are_shown_and_all_are_counted() {
+    let visitor = Visitor::logged_in(false).await;
+    for number in 0..1_000 {
+        visitor.ask(&item(number, "{}"));
+    }
+    let page = visitor.get("/").await.text;
+    assert_eq!(page.matches("<article").count(), 100);
+    assert!(
+        page.contains("<title>(1000) Approvals</title>") && page.contains("100 of 1000 are shown")
+    );
+    assert!(page.contains(&item(999, "").id) && !page.contains(&item(899, "").id));
+    assert_eq!(
+        visitor
+            .get("/?show=200")
+            .await
+            .text
+            .matches("<article")
+            .count(),
+        200
+    );
+    assert_eq!(
+        visitor
+            .get("/?show=18446744073709551615")
+            .await
+            .text
+            .matches("<article")
+            .count(),
+        1_000
+    );
+}
+
+#[tokio::test]
+async fn the_history_is_filtered_and_paged_without_losing_any() {
+    let visitor = Visitor::logged_in(false).await;
+    for number in 0..120 {
+        let mut one = item(number, "{}");
+        one.tool = if number % 2 == 0 { "Delete_A" } else { "add" }.to_owned();
+        // Some are of one moment, across the end of a page.
+        one.asked_ms = NOW_MS + i64::from(number / 7);
+        visitor.ask(&one);
+        let how = crate::inbox::store::Closed::Withdrawn;
+        visitor
+            .store
+            .with(|memory| memory.close(&one.id, how, NOW_MS))
+            .unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut path = "/history?state=withdrawn&server=crm".to_owned();
+    loop {
+        let page = visitor.get(&path).await.text;
+        let links = page
+            .split("href=\"/item/")
+            .skip(1)
+            .map(|rest| rest[..32].to_owned());
+        seen.extend(links);
+        let Some(next) = page.split("href=\"/history?before_ms=").nth(1) else {
+            break;
+        };
+        let query = next.split('"').next().unwrap().replace("&amp;", "&");
+        path = format!("/history?before_ms={query}");
+    }
+    seen.sort();
+    let expected: Vec<String> = (0..120).map(|number| item(number, "").id).collect();
+    assert_eq!(seen, expected);
+    for (query, count) in [
+        ("tool=delete", 50),
+        ("server=other", 0),
+        ("state=approved", 0),
+        ("tool=nothing", 0),
+    ] {
+        let page = visitor.get(&format!("/history?{query}")).await.text;
+        let rows = page.matches("<article").count();
+        assert!(rows.abs_diff(count) < 7, "{query}: {rows}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_waits_is_a_friendly_page() {
+    let visitor = Visitor::logged_in(false).await;
+    let page = visitor.get("/").await.text;
+    assert!(page.contains("Nothing waits for you.") && page.contains("<title>Approvals</title>"));
+}
+
+#[tokio::test]
+async fn pages_bring_all_that_they_need_and_nothing_inline() {
+    let visitor = Visitor::logged_in(true).await;
+    visitor.ask(&usual());
+    let item = format!("/item/{}", usual().id);
+    for path in ["/", &item, "/history", "/login", "/nothing"] {
+        let page = visitor.get(path).await.text;
+        for part in [
+            " style=", "<style", " onclick", "http://", "https://", "//cdn",
+        ] {
+            assert!(!page.contains(part), "{part} in {path}");
+        }
+        for link in page.split("=\"/assets/").skip(1) {
+            let name = link.split('"').next().unwrap();
+            let answer = visitor.get(&format!("/assets/{name}")).await;
+            assert_eq!((answer.status, answer.text), (StatusCode::OK, asset(name)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_field_has_a_label() {
+    let visitor = Visitor::logged_in(true).await;
+    visitor.ask(&usual());
+    for path in ["/", "/history"] {
+        let page = visitor.get(path).await.text;
+        for (before, field) in page
+            .match_indices("<input")
+            .map(|(at, _)| page.split_at(at))
+        {
+            let is_hidden = field.starts_with("<input type=\"hidden\"");
+            let opened = before.matches("<label").count() > before.matches("</label").count();
+            assert!(is_hidden || opened, "{path}: {}", &field[..80]);
+        }
+    }
+}
