@@ -238,11 +238,7 @@ fn actions(
     html.raw(
         "\"></label><button class=\"button\" name=\"choice\" value=\"deny\">Deny</button></div>",
     );
-<<<<<<< HEAD
-    html.raw("<div class=\"approve\"><label class=\"field\"><span>Approve</span><select name=\"minutes\">");
-=======
     html.raw("<div class=\"approve\"><label class=\"field\"><span>An approval is for</span><select name=\"minutes\">");
->>>>>>> 9f918b0 (inbox: the page's tests; no change is lost on its way to whoever listens)
     for minutes in MINUTES {
         html.raw("<option value=\"").number(minutes).raw("\"");
         html.raw(if typed.minutes == minutes.to_string() {

@@ -117,10 +117,7 @@ pub(super) async fn listen(
     };
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(feed(app.changes.told.subscribe(), sender));
-<<<<<<< HEAD
-=======
     app.changes.came.notify_one();
->>>>>>> 9f918b0 (inbox: the page's tests; no change is lost on its way to whoever listens)
     let mut response = Response::new(Body::new(Stream {
         receiver,
         _place: place,
