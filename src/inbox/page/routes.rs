@@ -19,10 +19,12 @@ use super::login::{Session, log_in, log_out};
 use super::trouble::Trouble;
 use super::{App, access, decide, events, history, login, proof};
 use crate::approval::item::Choice;
-use crate::inbox::store::{Entry, MAX_WAITING, State as Standing};
+use crate::inbox::store::{Entry, State as Standing};
 
 /// How many items are listed, and how many more at a time.
 const LISTED: usize = 100;
+/// The most items on one page; older ones move up as newer ones are decided.
+const MAX_LISTED: usize = 1_000;
 
 /// What the browser may do with our pages: nothing but what they bring.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -117,7 +119,7 @@ async fn fragment(
 /// Appends what waits; says how much that is.
 fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<usize, Trouble> {
     let show = query.get("show").parse().unwrap_or(LISTED);
-    let show = show.clamp(LISTED, MAX_WAITING);
+    let show = show.clamp(LISTED, MAX_LISTED);
     let (entries, count) = app.store(|store| store.waiting(show))?;
     html.raw("<div id=\"inbox\" data-count=\"")
         .text(&count.to_string())
@@ -135,9 +137,14 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
         html.raw("<p class=\"more\"><span class=\"quiet\">")
             .text(&entries.len().to_string());
         html.raw(" of ").text(&count.to_string());
-        html.raw(" are shown, the newest first.</span> <a class=\"button\" href=\"/?show=");
-        html.text(&(show + LISTED).to_string())
-            .raw("\">Show more</a></p>");
+        html.raw(" are shown, the newest first.");
+        if show < MAX_LISTED {
+            html.raw("</span> <a class=\"button\" href=\"/?show=");
+            html.text(&(show + LISTED).to_string());
+            html.raw("\">Show more</a></p>");
+        } else {
+            html.raw(" Older ones follow as these are decided.</span></p>");
+        }
     }
     html.raw("</div>");
     Ok(count)

@@ -133,9 +133,10 @@ impl IntoResponse for Trouble {
             }
         }
         body.raw("</section>");
-        let again = match &self {
-            Trouble::NeedLogin(again) => again.as_deref(),
-            _ => None,
+        let again = if let Trouble::NeedLogin(again) = &self {
+            again.as_deref()
+        } else {
+            None
         };
         let mut response = answer(status, bare(title, Tab::None, again, &body));
         let headers = response.headers_mut();

@@ -61,9 +61,13 @@
   const live = document.body.hasAttribute('data-live');
   const inbox = () => $('#inbox');
   const cards = () => $('#cards');
+  let silence;
   const say = (text) => {
     const status = $('#status');
-    if (status) status.textContent = text;
+    if (!status) return;
+    status.textContent = text;
+    clearTimeout(silence);
+    silence = setTimeout(() => { status.textContent = ''; }, 8000);
   };
 
   // The number of what waits: in the title, the tab and the icon.
@@ -106,6 +110,7 @@
     note.setAttribute('role', 'alert');
     note.textContent = text;
     if (!old) form.append(note);
+    say('');
   };
   const swap = (html) => {
     const fresh = $('#inbox', new DOMParser().parseFromString(html, 'text/html'));

@@ -17,7 +17,7 @@ use crate::inbox::store::{Store as _, Token};
 
 /// The next event that is not only a sign of life.
 async fn next_event(body: &mut axum::body::Body) -> Option<String> {
-    loop {
+    for _ in 0..5 {
         let frame = timeout(Duration::from_secs(60), body.frame())
             .await
             .unwrap()?;

@@ -143,7 +143,7 @@ impl Store for Memory {
         for entry in &mut self.entries {
             let until = match entry.state {
                 State::Parked => entry.parked_until_ms,
-                _ => entry.item.expires_ms,
+                State::Waiting | State::Decided(_) | State::Closed(_) => entry.item.expires_ms,
             };
             if entry.state.is_open() && until.is_some_and(|until| until <= now_ms) {
                 entry.state = State::Closed(Closed::Expired);
