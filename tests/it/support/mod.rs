@@ -3,12 +3,14 @@
 //! Nothing here knows what is right; the tests do.
 
 mod http;
+mod inbox;
 mod login_server;
 mod programs;
 mod proxy_test;
 mod session;
 
 pub(crate) use http::{Http, call, in_session, initialize, stateless, stateless_call};
+pub(crate) use inbox::{Standing, Terminal, told_page};
 pub(crate) use login_server::LoginServer;
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
 pub(crate) use proxy_test::ProxyTest;

@@ -1,0 +1,380 @@
+//! The inbox: calls of clients that cannot be asked wait for a human in the terminal.
+
+use std::time::{Duration, Instant};
+
+use approval_proxy::approval::item::Item;
+use approval_proxy::inbox::sqlite::SqliteStore;
+use approval_proxy::inbox::store::Store as _;
+use approval_proxy::policy::Risk;
+use serde_json::{Value, json};
+
+use super::support::{ProxyTest, eventually, told_page};
+
+#[test]
+fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approved() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    session.send(
+        r#"{"jsonrpc":"2.0","id":77,"method":"tools/call","params":{"name":"wipe","arguments":{"n":1.50,"b":1e2, "a":"\u0041"}}}"#,
+    );
+    let id = terminal.waits_for("wipe");
+    let told = terminal.approvals(&["list", "--json"]).out;
+    assert!(
+        told.contains(r#"{"name":"wipe","arguments":{"n":1.50,"b":1e2, "a":"\u0041"}}"#),
+        "not as the client wrote it: {told}"
+    );
+    let item = terminal.waiting().remove(0);
+    assert_eq!(item["state"], "waiting");
+    assert_eq!(item["server"], "box");
+    assert_eq!(item["client"], "test 0");
+    assert_eq!(item["risk"], "high");
+    assert_eq!(item["description"], "The tool wipe.");
+    let list = terminal.approvals(&["list"]).out;
+    assert!(list.contains(&id[..8]) && list.contains("wipe"), "{list}");
+    let shown = terminal.approvals(&["show", &id]).out;
+    assert!(
+        shown.contains("\"n\": 1.50") && shown.contains("\"b\": 1e2"),
+        "{shown}"
+    );
+    // A waiting approval delays nobody else.
+    session.passes("read", json!({}));
+    assert_eq!(session.runs_of("wipe"), 0);
+
+    let told = terminal.approvals(&["approve", &id, "--reason", "it is mine"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.out.starts_with("approved: "), "{told:?}");
+    session.ran(77);
+    let line = session.decision("wipe");
+    for (key, value) in [
+        ("decision", json!("approved")),
+        ("forwarded", json!(true)),
+        ("engine", json!("inbox")),
+        ("assurance", json!("inbox-terminal")),
+        ("reason", json!("it is mine")),
+        (
+            "call",
+            json!(format!("sha256:{}", item["digest"].as_str().unwrap())),
+        ),
+    ] {
+        assert_eq!(line[key], value, "{line}");
+    }
+    let told = terminal.approvals(&["approve", &id]);
+    assert_eq!(told.code, Some(7), "{told:?}");
+    assert!(told.err.contains("approved"), "{told:?}");
+    let told = terminal.approvals(&["deny", &id]);
+    assert_eq!(told.code, Some(7), "{told:?}");
+    assert!(told.err.contains("it is approved"), "{told:?}");
+    session.sync();
+    assert_eq!(session.runs_of("wipe"), 1);
+    // The very same call again is another one.
+    let again = session.call("wipe", json!({"n": 1.5}));
+    let fresh = terminal.waits_for("wipe");
+    assert_ne!(fresh, id);
+    terminal.approve(&fresh);
+    session.ran(again);
+    session.finish();
+}
+
+#[test]
+fn a_denied_call_tells_the_agent_why_and_reaches_nobody() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({"marker": 1}));
+    let id = terminal.waits_for("wipe");
+    let told = terminal.approvals(&["deny", &id[..8], "--reason", "use the \"archive\" tool"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let refusal = session.refusal(call);
+    assert!(refusal.contains(r#"use the \"archive\" tool"#), "{refusal}");
+    session.sync();
+    assert!(!session.has_recorded("marker"));
+    let line = session.decision("wipe");
+    assert_eq!(
+        (&line["decision"], &line["reason"], &line["engine"]),
+        (
+            &json!("denied"),
+            &json!("use the \"archive\" tool"),
+            &json!("inbox")
+        )
+    );
+    assert_eq!(terminal.state_of(&id), "denied");
+    session.finish();
+}
+
+#[test]
+fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    let other = match &id[..8] {
+        "00000000" => "11111111",
+        _ => "00000000",
+    };
+    // Too short a part, somebody else's, what is in no id, and too much.
+    for wrong in [
+        &id[..3],
+        other,
+        "../../etc",
+        "%",
+        "",
+        "\u{1b}[31m",
+        &format!("{id}0"),
+    ] {
+        for what in ["approve", "deny", "show"] {
+            let told = terminal.approvals(&[what, wrong]);
+            assert_eq!(told.code, Some(7), "{wrong}: {told:?}");
+            assert!(
+                told.out.is_empty() && !told.err.contains('\u{1b}'),
+                "{told:?}"
+            );
+        }
+    }
+    terminal.approve(&id[..4]);
+    session.ran(call);
+    session.finish();
+}
+
+// The list shows eight digits of an id, and that is what its readers will type.
+#[test]
+fn a_second_verdict_by_the_short_id_says_what_was_decided() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    terminal.approve(&id[..8]);
+    session.ran(call);
+    let told = terminal.approvals(&["deny", &id[..8]]);
+    assert_eq!(told.code, Some(7), "{told:?}");
+    assert!(told.err.contains("it is approved"), "{told:?}");
+    session.finish();
+}
+
+#[test]
+fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({"password_of": "marker-of-a-call"}));
+    let id = terminal.waits_for("wipe");
+    let page = told_page(|| session.stderr());
+    assert!(terminal.is_page(&page));
+    for path in [
+        "/",
+        "/history",
+        "/fragment",
+        &format!("/item/{id}"),
+        "/events",
+    ] {
+        let (status, body) = page.try_get(path).unwrap();
+        assert!((400..500).contains(&status), "{path}: {status}");
+        for hidden in ["marker-of-a-call", &id, "wipe", "approve"] {
+            assert!(!body.contains(hidden), "{path} shows {hidden}: {body}");
+        }
+    }
+    // Nor does a proof for a nonce of the asker's choice prove anything else.
+    let (status, _) = page.try_get("/prove?nonce=1").unwrap();
+    assert_eq!(status, 400);
+    let second = session.call("wipe", json!({"n": 2}));
+    for item in terminal.waits(2) {
+        terminal.approve(item["id"].as_str().unwrap());
+    }
+    session.ran(call);
+    session.ran(second);
+    let stderr = session.stderr();
+    let line = format!(" at http://{}/\n", page.address);
+    assert_eq!(stderr.matches(&line).count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("http://").count(), 1, "{stderr}");
+    assert!(!stderr.contains('#') && !stderr.contains(&id), "{stderr}");
+    session.finish();
+}
+
+#[test]
+fn a_parked_call_runs_once_when_it_is_made_again_and_no_other_does() {
+    let test = ProxyTest::with_inbox().flags(["--timeout", "1", "--timeout-action", "park"]);
+    let mut session = test.start_mute();
+    let terminal = session.terminal();
+    let first = session.call("wipe", json!({"n": 1}));
+    let id = terminal.waits_for("wipe");
+    let refusal = session.refusal(first);
+    assert!(
+        refusal.contains("waiting for approval") && refusal.contains(&id),
+        "{refusal}"
+    );
+    eventually("it is parked", || terminal.state_of(&id) == "parked");
+    assert_eq!(terminal.waiting().len(), 1);
+    terminal.approve(&id);
+    assert_eq!(terminal.state_of(&id), "approved");
+    session.log_says("parked_verdict");
+    let other = session.call("wipe", json!({"n": 2}));
+    let fresh = terminal.waits_for("wipe");
+    let same = session.call("wipe", json!({"n": 1}));
+    session.ran(same);
+    assert_eq!(session.runs_of("wipe"), 1);
+    let refusal = session.refusal(other);
+    assert!(refusal.contains(&fresh), "{refusal}");
+    let again = session.call("wipe", json!({"n": 1}));
+    let refusal = session.refusal(again);
+    assert!(refusal.contains("waiting for approval"), "{refusal}");
+    session.sync();
+    assert_eq!(session.runs_of("wipe"), 1);
+    let lines = session.decisions();
+    let outcomes: Vec<(&Value, &Value)> = lines
+        .iter()
+        .filter(|line| line["tool"] == "wipe")
+        .map(|line| (&line["decision"], &line["assurance"]))
+        .collect();
+    let (approved, timeout) = (json!("approved"), json!("timeout"));
+    let by = json!("inbox-terminal");
+    let want = [
+        (&timeout, &Value::Null),
+        (&approved, &by),
+        (&timeout, &Value::Null),
+        (&timeout, &Value::Null),
+    ];
+    assert_eq!(outcomes, want);
+    session.finish();
+}
+
+#[test]
+fn an_approval_for_some_minutes_covers_the_same_call_and_no_other() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let first = session.call("wipe", json!({"a": 1, "b": 2}));
+    let id = terminal.waits_for("wipe");
+    let told = terminal.approvals(&["approve", &id, "--for", "5", "--json"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let item: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(item["verdict"]["cover_seconds"], 300, "{item}");
+    session.ran(first);
+    session.passes("wipe", json!({"b": 2, "a": 1}));
+    for arguments in [
+        json!({"a": 1}),
+        json!({"a": 1, "b": 3}),
+        json!({"a": 1.0, "b": 2}),
+    ] {
+        let other = session.call("wipe", arguments);
+        let id = terminal.waits_for("wipe");
+        let told = terminal.approvals(&["deny", &id]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        session.refusal(other);
+    }
+    let other = session.call("write_file", json!({"a": 1, "b": 2}));
+    terminal.approve(&terminal.waits_for("write_file"));
+    session.ran(other);
+    session.passes("wipe", json!({"a": 1, "b": 2}));
+    for wrong in ["0", "1441", "-1", "1.5", "x"] {
+        let told = terminal.approvals(&["approve", &id, "--for", wrong]);
+        assert_eq!(told.code, Some(2), "{told:?}");
+    }
+    session.finish();
+}
+
+#[test]
+fn what_a_call_says_cannot_take_over_the_terminal() {
+    let evil = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}txt\u{2066}\r\nState:   approved\u{0}\u{200b}";
+    let tools = json!([{"name": "wi\u{202e}pe\u{1b}[31m", "description": evil,
+                        "inputSchema": {"type": "object"}}]);
+    let mut session = ProxyTest::with_inbox().tools(&tools).start();
+    session.send(
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": evil, "version": evil}}}),
+    );
+    session.response(1);
+    session.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let terminal = session.terminal();
+    let call = session.request(
+        "tools/call",
+        json!({"name": "wi\u{202e}pe\u{1b}[31m", "arguments": {"a": evil, evil.replace('\0', ""): [evil]}, "x\u{9b}": evil}),
+    );
+    let id = terminal.waits(1)[0]["id"].as_str().unwrap().to_owned();
+    let is_plain = |told: &str| {
+        let bad = |c: char| {
+            (c.is_control() && c != '\n')
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}')
+        };
+        assert!(!told.contains(bad), "{told:?}");
+        let states = told.lines().filter(|line| line.starts_with("State:"));
+        assert!(states.count() <= 1, "{told}");
+    };
+    is_plain(&terminal.approvals(&["list"]).out);
+    let shown = terminal.approvals(&["show", &id]).out;
+    is_plain(&shown);
+    assert!(shown.contains("State:   waiting"), "{shown}");
+    let told = terminal.approvals(&["deny", &id, "--reason", "\u{1b}[31m\u{202e}no\nmore"]);
+    is_plain(&told.out);
+    let refusal = session.refusal(call);
+    assert!(refusal.contains("no"), "{refusal}");
+    is_plain(&refusal);
+    is_plain(&terminal.approvals(&["show", &id]).out);
+    is_plain(&terminal.approvals(&["list", "--history"]).out);
+    is_plain(&session.stderr());
+    session.finish();
+}
+
+#[test]
+fn a_call_of_a_mebibyte_waits_like_any_other_and_a_larger_one_than_4_is_refused() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let text = "m".repeat(1 << 20);
+    let call = session.call("wipe", json!({"text": text}));
+    let id = terminal.waits_for("wipe");
+    let item = terminal.waiting().remove(0);
+    assert_eq!(item["call"]["arguments"]["text"], *text);
+    let shown = terminal.approvals(&["show", &id]);
+    assert_eq!(shown.code, Some(0));
+    terminal.approve(&id);
+    session.ran(call);
+    let text = "m".repeat(4 << 20);
+    let call = session.call("wipe", json!({"text": text}));
+    let refusal = session.refusal(call);
+    assert!(refusal.contains("4 MiB"), "{refusal}");
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let mut store = terminal.store();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_ms = i64::try_from(now.unwrap().as_millis()).unwrap();
+    let item = |n: i64| Item {
+        id: format!("{n:032x}"),
+        server: "box".to_owned(),
+        tool: format!("tool_{n}"),
+        risk: Risk::High,
+        why: "why".to_owned(),
+        question: "Allow this tool call?".to_owned(),
+        description: None,
+        hints: String::new(),
+        call: r#"{"name":"x","arguments":{}}"#.to_owned(),
+        digest: "0".repeat(64),
+        client: None,
+        asked_ms: now_ms + n,
+        expires_ms: None,
+    };
+    (0..1_000).for_each(|n| store.ask(&item(n), "many").unwrap());
+    let start = Instant::now();
+    let told = terminal.approvals(&["list"]);
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    assert!(
+        told.out.contains("tool_999") && told.out.contains("tool_0 "),
+        "{}",
+        told.out
+    );
+    // Of more than are listed, too; and those that are not listed can be named, too.
+    (1_000..1_050).for_each(|n| store.ask(&item(n), "many").unwrap());
+    let told = terminal.approvals(&["list"]);
+    assert!(told.out.contains("and 50 more"), "{}", told.out);
+    let told = terminal.approvals(&["show", &format!("{:032x}", 3)[..]]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let told = terminal.approvals(&["show", &format!("{:032x}", 3)[..30]]);
+    assert_eq!(told.code, Some(7), "many begin so: {told:?}");
+}

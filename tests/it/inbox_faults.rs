@@ -1,0 +1,208 @@
+//! An inbox that cannot be used: gated calls are refused with what to do, all others go on.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use super::support::{ProxyTest, Session};
+
+/// Longer than anybody should wait to be told that something is wrong.
+const LONGEST: Duration = Duration::from_secs(8);
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// A gated call is refused soon, for a reason that holds all these words; others run.
+fn refuses(session: &mut Session, words: &[&str]) -> String {
+    let start = Instant::now();
+    let refusal = session.is_refused("wipe", json!({"marker": 1}));
+    assert!(start.elapsed() < LONGEST, "{:?}", start.elapsed());
+    for word in words {
+        assert!(refusal.contains(word), "{word}: {refusal}");
+    }
+    session.passes("read", json!({}));
+    assert_eq!(session.runs_of("wipe"), 0);
+    assert!(
+        !session.stderr().contains("panicked"),
+        "{}",
+        session.stderr()
+    );
+    refusal
+}
+
+/// A gated call waits and runs once it is approved.
+fn waits(session: &mut Session) {
+    let before = session.runs_of("wipe");
+    let call = session.call("wipe", json!({}));
+    let terminal = session.terminal();
+    terminal.approve(&terminal.waits_for("wipe"));
+    session.ran(call);
+    assert_eq!(session.runs_of("wipe"), before + 1);
+}
+
+#[test]
+fn a_store_that_is_garbage_refuses_and_names_the_file_until_it_is_moved_away() {
+    let test = ProxyTest::with_inbox();
+    let state = test.path("state");
+    fs::create_dir(&state).unwrap();
+    set_mode(&state, 0o700);
+    let file = state.join("inbox.db");
+    fs::write(&file, "this is no database\n".repeat(1_000)).unwrap();
+    set_mode(&file, 0o600);
+    let mut session = test.start_mute();
+    for _ in 0..2 {
+        refuses(&mut session, &[file.to_str().unwrap(), "move it away"]);
+    }
+    let line = session.decisions().remove(0);
+    assert_eq!(
+        (&line["decision"], &line["forwarded"]),
+        (&json!("error"), &json!(false))
+    );
+    session.stderr_says("inbox.db");
+    let told = session.terminal().approvals(&["list"]);
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert!(told.err.contains("move it away"), "{told:?}");
+    fs::rename(&file, state.join("moved.db")).unwrap();
+    waits(&mut session);
+    session.finish();
+}
+
+// What "move it away" asks for may also happen between two questions, with a proxy that runs.
+#[test]
+fn a_store_that_was_moved_away_between_two_questions_is_made_anew() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    waits(&mut session);
+    let state = session.path("state");
+    fs::rename(state.join("inbox.db"), state.join("moved.db")).unwrap();
+    waits(&mut session);
+    fs::remove_dir_all(&state).unwrap();
+    waits(&mut session);
+    session.finish();
+}
+
+#[test]
+fn a_store_that_turns_to_garbage_while_a_call_waits_refuses_it_and_is_mended_by_moving_it() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    waits(&mut session);
+    let state = session.path("state");
+    let call = session.call("wipe", json!({"marker": 1}));
+    session.terminal().waits(1);
+    for name in ["inbox.db", "inbox.db-wal"] {
+        fs::write(state.join(name), "this is no database\n".repeat(10_000)).unwrap();
+    }
+    // Somebody who knows no better writes to it, too.
+    let told = session.terminal().approvals(&["list"]);
+    assert_ne!(told.code, Some(0), "{told:?}");
+    let next = session.call("wipe", json!({"marker": 2}));
+    let refusal = session.refusal(next);
+    assert!(refusal.contains("inbox.db"), "{refusal}");
+    let refusal = session.refusal(call);
+    assert!(refusal.contains("inbox.db"), "{refusal}");
+    session.passes("read", json!({}));
+    assert!(!session.has_recorded("marker"));
+    for name in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
+        let _ = fs::remove_file(state.join(name));
+    }
+    waits(&mut session);
+    session.finish();
+}
+
+#[test]
+fn a_store_that_somebody_keeps_locked_refuses_and_one_that_is_locked_for_a_moment_does_not() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    // So that there is a database.
+    session.terminal().waiting();
+    let other = Connection::open(session.path("state").join("inbox.db")).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    refuses(&mut session, &["inbox.db", "locked"]);
+    let call = session.call("wipe", json!({}));
+    session.passes("read", json!({}));
+    other.execute_batch("COMMIT").unwrap();
+    let terminal = session.terminal();
+    terminal.approve(&terminal.waits_for("wipe"));
+    session.ran(call);
+    // While a call waits, too: it goes on waiting.
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let told = terminal.approvals(&["approve", &id]);
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert!(told.err.contains("locked"), "{told:?}");
+    other.execute_batch("COMMIT").unwrap();
+    terminal.approve(&id);
+    session.ran(call);
+    session.finish();
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_refuses_with_advice() {
+    let test = ProxyTest::with_inbox();
+    let state = test.path("state");
+    fs::create_dir(&state).unwrap();
+    set_mode(&state, 0o770);
+    let mut session = test.start_mute();
+    refuses(&mut session, &[state.to_str().unwrap(), "chmod go-rwx"]);
+    let told = session.terminal().approvals(&["list"]);
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert!(told.err.contains("chmod go-rwx"), "{told:?}");
+    // Whether a passphrase was set could have been changed by others: the proxy does not go on as
+    // if it knew, and says so.
+    set_mode(&state, 0o700);
+    refuses(&mut session, &["start"]);
+    session.finish();
+}
+
+#[test]
+fn a_folder_that_opens_to_others_between_two_questions_refuses_until_it_is_private_again() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let state = session.path("state");
+    let file = state.join("inbox.db");
+    session.terminal().waiting();
+    set_mode(&file, 0o666);
+    refuses(&mut session, &[file.to_str().unwrap(), "chmod go-rwx"]);
+    set_mode(&file, 0o600);
+    waits(&mut session);
+    session.finish();
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_or_is_nowhere_refuses_with_advice() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let inside = file.path().join("state");
+    for folder in [
+        inside.to_str().unwrap(),
+        file.path().to_str().unwrap(),
+        "/proc/no/state",
+    ] {
+        let mut session = ProxyTest::with_inbox()
+            .env("APPROVAL_STATE_DIR", folder)
+            .start_mute();
+        refuses(&mut session, &[folder, "--state-dir"]);
+        session.finish();
+    }
+    let test = ["APPROVAL_STATE_DIR", "XDG_STATE_HOME", "HOME"]
+        .iter()
+        .fold(ProxyTest::with_inbox(), |test, name| test.env(name, ""));
+    let mut session = test.start_mute();
+    refuses(&mut session, &["--state-dir"]);
+    session.finish();
+}
+
+#[test]
+fn a_passphrase_file_that_nobody_understands_refuses_all_that_is_gated() {
+    let test = ProxyTest::with_inbox();
+    let state = test.path("state");
+    fs::create_dir(&state).unwrap();
+    set_mode(&state, 0o700);
+    let file = state.join("passphrase.json");
+    fs::write(&file, "{}").unwrap();
+    set_mode(&file, 0o600);
+    let mut session = test.start_mute();
+    refuses(&mut session, &[file.to_str().unwrap()]);
+    session.finish();
+}

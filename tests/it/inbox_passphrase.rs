@@ -1,0 +1,173 @@
+//! A passphrase: whoever can write to the user's files, but does not know it, decides nothing.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use approval_proxy::approval::item::{Assurance, Choice, Verdict};
+use approval_proxy::inbox::passphrase::{Signer, set, unlock};
+use approval_proxy::inbox::store::{Decided, SignedVerdict, Store as _};
+use approval_proxy::secret::Secret;
+use serde_json::{Value, json};
+
+use super::support::{ProxyTest, Session, Terminal, eventually};
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+/// A yes as it would be if somebody who knows the passphrase gave it now.
+fn yes() -> Verdict {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Verdict {
+        choice: Choice::Approve,
+        reason: None,
+        cover: Duration::ZERO,
+        assurance: Assurance::InboxPassphrase,
+        decided_ms: i64::try_from(now.as_millis()).unwrap(),
+    }
+}
+
+/// What whoever has a shell can do: write a verdict into the store.
+fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<Vec<u8>>) {
+    let signed = SignedVerdict { verdict, signature };
+    let id = item["id"].as_str().unwrap();
+    let decided = terminal.store().decide(id, &signed).unwrap();
+    assert_eq!(decided, Decided::Recorded);
+}
+
+fn signature(signer: &Signer, item: &Value, verdict: &Verdict) -> Option<Vec<u8>> {
+    let text = |key: &str| item[key].as_str().unwrap();
+    Some(signer.sign(text("id"), text("digest"), verdict))
+}
+
+/// Nothing has run, the operator is warned, and the item waits as it did.
+fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, times: usize) {
+    let warning = format!(
+        "about item {} was not made with the passphrase",
+        item["id"].as_str().unwrap()
+    );
+    eventually("the operator is warned", || {
+        session.stderr().matches(&warning).count() == times
+    });
+    let again = terminal.waits(1).remove(0);
+    assert_eq!(again, *item);
+    session.sync();
+    assert_eq!(session.runs_of("wipe"), 0);
+}
+
+#[test]
+fn only_verdicts_that_were_signed_with_the_passphrase_count() {
+    let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
+    let terminal = Terminal::at(&test.path("state"));
+    let dir = terminal.state_dir();
+    set(&dir, &secret("correct horse")).unwrap();
+    let mut session = test.start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    let item = terminal.waits(1).remove(0);
+
+    write(&terminal, &item, yes(), None);
+    counts_for_nothing(&mut session, &terminal, &item, 1);
+    let modest = Verdict {
+        assurance: Assurance::InboxTerminal,
+        ..yes()
+    };
+    write(&terminal, &item, modest, None);
+    counts_for_nothing(&mut session, &terminal, &item, 2);
+    write(&terminal, &item, yes(), Some(vec![0; 64]));
+    counts_for_nothing(&mut session, &terminal, &item, 3);
+
+    let signer = unlock(&dir, &secret("correct horse")).unwrap();
+    // What was signed for another call, and what was signed and then changed.
+    let mut other = item.clone();
+    other["digest"] = json!("0".repeat(64));
+    let verdict = yes();
+    let signed = signature(&signer, &other, &verdict);
+    write(&terminal, &item, verdict, signed);
+    counts_for_nothing(&mut session, &terminal, &item, 4);
+    let verdict = yes();
+    let signed = signature(&signer, &item, &verdict);
+    let longer = Verdict {
+        cover: Duration::from_secs(600),
+        ..verdict
+    };
+    write(&terminal, &item, longer, signed);
+    counts_for_nothing(&mut session, &terminal, &item, 5);
+    // Another passphrase in place of the one that the proxy knows.
+    set(&dir, &secret("mine now")).unwrap();
+    let thief = unlock(&dir, &secret("mine now")).unwrap();
+    let verdict = yes();
+    let signed = signature(&thief, &item, &verdict);
+    write(&terminal, &item, verdict, signed);
+    counts_for_nothing(&mut session, &terminal, &item, 6);
+    // None at all.
+    std::fs::remove_file(dir.path().join("passphrase.json")).unwrap();
+    let told = terminal.approvals(&["approve", item["id"].as_str().unwrap()]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    counts_for_nothing(&mut session, &terminal, &item, 7);
+
+    let verdict = yes();
+    let signed = signature(&signer, &item, &verdict);
+    write(&terminal, &item, verdict, signed);
+    session.ran(call);
+    let line = session.decision("wipe");
+    assert_eq!(
+        (&line["decision"], &line["assurance"]),
+        (&json!("approved"), &json!("inbox-passphrase"))
+    );
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn the_terminal_asks_for_the_passphrase_and_a_wrong_one_decides_nothing() {
+    let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
+    let terminal = Terminal::at(&test.path("state"));
+    let mut setting = terminal.command(&["inbox", "--set-passphrase"]);
+    let path = test.path("both");
+    std::fs::write(&path, "correct horse\ncorrect horse\n").unwrap();
+    let ended = setting.stdin(std::fs::File::open(path).unwrap()).output();
+    let ended = ended.unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{told}");
+    assert!(!told.contains("correct horse"), "{told}");
+    let mut session = test.start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    let id = terminal.waits_for("wipe");
+    for (passphrase, why) in [
+        ("wrong\n", "the passphrase is wrong"),
+        ("\n", "no passphrase was given"),
+        ("", "no passphrase was given"),
+    ] {
+        let told = terminal.approvals_fed(&["approve", &id], passphrase);
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(told.err.contains(why), "{told:?}");
+        assert!(told.out.is_empty(), "{told:?}");
+    }
+    // Nobody needs it to see what waits.
+    assert_eq!(terminal.waits_for("wipe"), id);
+    assert_eq!(session.runs_of("wipe"), 0);
+    let told = terminal.approvals_fed(
+        &["approve", &id, "--reason", "fine", "--for", "1"],
+        "correct horse\n",
+    );
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(!format!("{told:?}").contains("correct horse"), "{told:?}");
+    session.ran(call);
+    let line = session.decision("wipe");
+    assert_eq!(
+        (&line["assurance"], &line["reason"]),
+        (&json!("inbox-passphrase"), &json!("fine"))
+    );
+    session.finish();
+}
+
+#[test]
+fn where_no_passphrase_is_set_nobody_can_claim_to_have_given_it() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({}));
+    let item = terminal.waits(1).remove(0);
+    write(&terminal, &item, yes(), Some(vec![0; 64]));
+    session.ran(call);
+    assert_ne!(session.decision("wipe")["assurance"], "inbox-passphrase");
+    session.finish();
+}

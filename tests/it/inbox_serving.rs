@@ -1,0 +1,270 @@
+//! Who serves the inbox's page, and who is not taken for it.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use approval_proxy::approval::item::Closed;
+use approval_proxy::inbox::store::{State, Store as _};
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::support::{ProxyTest, Session, Standing, Terminal, eventually, told_page};
+
+/// Longer than any proxy should take to notice something and to act.
+const SOON: Duration = Duration::from_secs(4);
+
+fn folder() -> (TempDir, Terminal) {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::at(&state(&dir));
+    (dir, terminal)
+}
+
+fn state(dir: &TempDir) -> std::path::PathBuf {
+    dir.path().join("state")
+}
+
+fn in_folder(dir: &TempDir) -> Session {
+    ProxyTest::with_inbox().state(&state(dir)).start_mute()
+}
+
+/// A private file in the folder.
+fn put(path: &Path, text: &str) -> File {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    File::options().write(true).open(path).unwrap()
+}
+
+/// Somebody who listens at a port and is no page.
+fn squatter(answer: fn(TcpStream)) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || answer(stream));
+        }
+    });
+    port
+}
+
+fn garbage(mut stream: TcpStream) {
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nyes!");
+}
+
+/// Says nothing, and hangs up only with whoever asked.
+fn silence(mut stream: TcpStream) {
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
+/// Answers a byte at a time, just often enough not to be given up.
+fn drip(mut stream: TcpStream) {
+    while stream.write_all(b"H").is_ok() {
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn two_proxies_have_one_inbox_and_the_page_outlives_the_one_that_serves_it() {
+    let (dir, terminal) = folder();
+    let mut first = in_folder(&dir);
+    first.call("wipe", json!({"of": "first"}));
+    let of_first = terminal.waits_for("wipe");
+    let page = told_page(|| first.stderr());
+    let mut second = in_folder(&dir);
+    let call = second.call("wipe", json!({"of": "second"}));
+    let both = terminal.waits(2);
+    let of_second = both[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(both[1]["id"], *of_first);
+    assert_eq!(told_page(|| second.stderr()).address, page.address);
+    assert!(terminal.is_page(&page));
+
+    first.signal(Signal::KILL);
+    assert_eq!(first.exit().0, -9);
+    let killed = Instant::now();
+    eventually("somebody serves the page", || terminal.is_page(&page));
+    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
+    // Not by the command, which would tidy up by itself.
+    let mut store = terminal.store();
+    let expired = State::Closed(Closed::Expired);
+    eventually("nobody waits for the first", || {
+        store.find(&of_first).unwrap().unwrap().state == expired
+    });
+    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
+    assert_eq!(terminal.waits_for("wipe"), of_second);
+    let past = terminal.history();
+    assert_eq!(past.len(), 1);
+    assert_eq!(
+        (&past[0]["id"], &past[0]["state"]),
+        (&json!(of_first), &json!("expired"))
+    );
+    let told = terminal.approvals(&["approve", &of_first]);
+    assert_eq!(told.code, Some(7), "{told:?}");
+    assert!(told.err.contains("expired"), "{told:?}");
+    terminal.approve(&of_second);
+    second.ran(call);
+    assert!(!first.has_recorded("first"));
+    let stderr = second.stderr();
+    assert_eq!(stderr.matches("http://").count(), 1, "{stderr}");
+    second.finish();
+}
+
+#[test]
+fn each_proxy_gets_the_verdicts_about_its_own_calls() {
+    let (dir, terminal) = folder();
+    let mut first = in_folder(&dir);
+    let mut second = in_folder(&dir);
+    let mine = first.call("wipe", json!({"same": 1}));
+    let of_first = terminal.waits_for("wipe");
+    let theirs = second.call("wipe", json!({"same": 1}));
+    let of_second = terminal.waits(2)[0]["id"].as_str().unwrap().to_owned();
+    let told = terminal.approvals(&["deny", &of_second]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    second.refusal(theirs);
+    first.sync();
+    assert_eq!(first.runs_of("wipe"), 0);
+    terminal.approve(&of_first);
+    first.ran(mine);
+    assert_eq!(second.runs_of("wipe"), 0);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn what_waits_when_its_client_leaves_is_withdrawn() {
+    let (dir, terminal) = folder();
+    let mut session = in_folder(&dir);
+    session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    session.finish();
+    assert_eq!(terminal.state_of(&id), "withdrawn");
+    assert!(terminal.waiting().is_empty());
+}
+
+#[test]
+fn another_port_is_taken_where_somebody_listens_at_the_wanted_one() {
+    let taken = squatter(garbage);
+    let test = ProxyTest::new().env("APPROVAL_ENGINES", "");
+    let mut session = test
+        .flags(["--inbox-port", &taken.to_string()])
+        .start_mute();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({}));
+    terminal.approve(&terminal.waits_for("wipe"));
+    let page = told_page(|| session.stderr());
+    assert_ne!(page.address, format!("127.0.0.1:{taken}"));
+    session.ran(call);
+    eventually("the page answers", || terminal.is_page(&page));
+    session.finish();
+}
+
+#[test]
+fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() {
+    for (what, answer) in [
+        ("garbage", garbage as fn(TcpStream)),
+        ("silence", silence),
+        ("drip", drip),
+    ] {
+        let (dir, terminal) = folder();
+        terminal.state_dir();
+        put(
+            &state(&dir).join("page.port"),
+            &squatter(answer).to_string(),
+        );
+        let lock = put(&state(&dir).join("page.lock"), "");
+        lock.lock().unwrap();
+        let mut session = in_folder(&dir);
+        let call = session.call("wipe", json!({}));
+        let id = terminal.waits_for("wipe");
+        session.stderr_says("does not answer as it should");
+        let decided = Instant::now();
+        terminal.approve(&id);
+        session.ran(call);
+        assert!(decided.elapsed() < SOON, "{what}: {:?}", decided.elapsed());
+        // A few looks later it is still not told, and not complained about each second.
+        let call = session.call("wipe", json!({"n": 2}));
+        let id = terminal.waits_for("wipe");
+        let start = Instant::now();
+        eventually("a few looks", || {
+            start.elapsed() > Duration::from_millis(2_500)
+        });
+        let stderr = session.stderr();
+        assert!(!stderr.contains("http://"), "{what}: {stderr}");
+        let warned = stderr.matches("does not answer as it should").count();
+        assert_eq!(warned, 1, "{what}: {stderr}");
+        // Whoever it was has gone.
+        drop(lock);
+        let page = told_page(|| session.stderr());
+        eventually("the page answers", || terminal.is_page(&page));
+        terminal.approve(&id);
+        session.ran(call);
+        session.finish();
+    }
+}
+
+fn page_of(inbox: &Standing) -> super::support::Http {
+    told_page(|| inbox.stderr())
+}
+
+#[test]
+fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_over() {
+    let (dir, terminal) = folder();
+    let mut first = terminal.inbox("0");
+    let page = page_of(&first);
+    assert!(terminal.is_page(&page));
+    let mut second = terminal.inbox("0");
+    assert_eq!(page_of(&second).address, page.address);
+    assert!(
+        second.stderr().contains("takes over"),
+        "{}",
+        second.stderr()
+    );
+    // A proxy finds it.
+    let mut session = in_folder(&dir);
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    assert_eq!(told_page(|| session.stderr()).address, page.address);
+    terminal.approve(&id);
+    session.ran(call);
+    session.finish();
+
+    let (code, out) = first.end(Signal::TERM);
+    assert_eq!(code, Some(143), "{}", first.stderr());
+    assert_eq!(out, "", "secrets are for terminals only");
+    let ended = Instant::now();
+    eventually("the second serves the page", || terminal.is_page(&page));
+    assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
+    for inbox in [&first, &second] {
+        let stderr = inbox.stderr();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(!stderr.contains('#'), "{stderr}");
+    }
+    let (code, _) = second.end(Signal::INT);
+    assert_eq!(code, Some(130), "{}", second.stderr());
+}
+
+#[test]
+fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
+    let (_dir, terminal) = folder();
+    let mut all: Vec<Standing> = (0..6).map(|_| terminal.inbox("0")).collect();
+    let pages: Vec<String> = all
+        .iter_mut()
+        .map(|inbox| {
+            eventually("it says where the page is, or ends", || {
+                inbox.stderr().contains(" at http://") || inbox.child.try_wait().unwrap().is_some()
+            });
+            assert!(
+                inbox.child.try_wait().unwrap().is_none(),
+                "{}",
+                inbox.stderr()
+            );
+            page_of(inbox).address
+        })
+        .collect();
+    assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
+}

@@ -1,0 +1,263 @@
+//! The inbox as its user sees it in the terminal, and its page as a stranger sees it.
+//!
+//! It knows the commands and the addresses, and nothing of who may decide.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use approval_proxy::inbox::page::proof;
+use approval_proxy::inbox::sqlite::SqliteStore;
+use approval_proxy::inbox::state_dir::StateDir;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{Http, ProxyTest, Session, eventually, proxy};
+
+/// The terminal of a user whose proxies have this state folder.
+pub(crate) struct Terminal {
+    state: PathBuf,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl ProxyTest {
+    /// A proxy that asks as it does where nobody has set anything, at a page of its own.
+    pub(crate) fn with_inbox() -> ProxyTest {
+        let test = ProxyTest::new().env("APPROVAL_ENGINES", "");
+        test.flags(["--inbox-port", "0"])
+    }
+
+    /// Proxies of one user have one folder.
+    pub(crate) fn state(self, state: &Path) -> ProxyTest {
+        self.env("APPROVAL_STATE_DIR", state.to_str().unwrap())
+    }
+
+    /// Started, with a client that cannot be asked.
+    pub(crate) fn start_mute(self) -> Session {
+        let mut session = self.start();
+        session.handshake_as("2025-06-18", serde_json::json!({}));
+        session
+    }
+}
+
+impl Session {
+    /// The user's terminal, where the proxy has a state folder of its own.
+    pub(crate) fn terminal(&self) -> Terminal {
+        Terminal::at(&self.path("state"))
+    }
+
+    /// A call's response says that it ran.
+    pub(crate) fn ran(&mut self, id: u64) {
+        let response = self.response(id);
+        let text = response["result"]["content"][0]["text"].as_str();
+        let ran = text.is_some_and(|text| text.ends_with(" ran"));
+        assert!(ran, "{response}; its stderr: {}", self.stderr());
+    }
+
+    /// Waits until the log has an event.
+    pub(crate) fn log_says(&self, event: &str) {
+        let member = format!(r#""event":"{event}""#);
+        let log = || std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
+        eventually(event, || log().contains(&member));
+    }
+
+    /// How many calls of a tool the scripted upstream has read.
+    pub(crate) fn runs_of(&self, tool: &str) -> usize {
+        let recorded = String::from_utf8_lossy(&self.recorded()).into_owned();
+        let lines = recorded.lines().map(serde_json::from_str::<Value>);
+        let calls = lines.filter_map(Result::ok);
+        let calls = calls.filter(|line| line["method"] == "tools/call");
+        calls.filter(|line| line["params"]["name"] == tool).count()
+    }
+}
+
+impl Terminal {
+    pub(crate) fn at(state: &Path) -> Terminal {
+        let state = state.to_owned();
+        Terminal { state }
+    }
+
+    /// A command, in the environment of the user's proxies and without a terminal.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        // Whatever runs the tests may have a terminal.
+        let mut command = Command::new("setsid");
+        command.arg(proxy()).args(args);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("APPROVAL_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("APPROVAL_STATE_DIR", &self.state);
+        command.env("BROWSER", "").env("DISPLAY", "");
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        command
+    }
+
+    /// `approval-proxy approvals …`, to its end.
+    pub(crate) fn approvals(&self, args: &[&str]) -> Told {
+        self.approvals_fed(args, "")
+    }
+
+    /// The same, with something to read at its stdin.
+    pub(crate) fn approvals_fed(&self, args: &[&str], stdin: &str) -> Told {
+        let all = [&["approvals"], args].concat();
+        let mut child = self.command(&all).stdin(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let stdin = stdin.to_owned();
+        // Whoever does not read it does not want it.
+        let fed = thread::spawn(move || pipe.write_all(stdin.as_bytes()));
+        let ended = child.wait_with_output().unwrap();
+        let _ = fed.join().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        Told {
+            code: ended.status.code(),
+            out: text(&ended.stdout),
+            err: text(&ended.stderr),
+        }
+    }
+
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        let told = self.approvals(args);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        serde_json::from_str(&told.out).expect("an array")
+    }
+
+    /// What waits, newest first.
+    pub(crate) fn waiting(&self) -> Vec<Value> {
+        self.json(&["list", "--json"])
+    }
+
+    pub(crate) fn history(&self) -> Vec<Value> {
+        self.json(&["list", "--history", "--json"])
+    }
+
+    /// What waits, once there is as much of it.
+    pub(crate) fn waits(&self, count: usize) -> Vec<Value> {
+        let mut found = Vec::new();
+        eventually("items that wait", || {
+            found = self.waiting();
+            found.len() == count
+        });
+        found
+    }
+
+    /// The id of the one item, once it waits.
+    pub(crate) fn waits_for(&self, tool: &str) -> String {
+        let mut found = self.waits(1);
+        let item = found.remove(0);
+        assert_eq!(item["tool"], tool, "{item}");
+        item["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Where an item stands.
+    pub(crate) fn state_of(&self, id: &str) -> String {
+        let told = self.approvals(&["show", id, "--json"]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let item: Value = serde_json::from_str(&told.out).unwrap();
+        item["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Lets a call run.
+    pub(crate) fn approve(&self, id: &str) {
+        let told = self.approvals(&["approve", id]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+    }
+
+    /// The folder, as those see it who can write to it.
+    pub(crate) fn state_dir(&self) -> StateDir {
+        StateDir::open(&self.state).unwrap()
+    }
+
+    pub(crate) fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.state_dir()).unwrap()
+    }
+
+    /// Whether a page of this inbox answers there.
+    pub(crate) fn is_page(&self, page: &Http) -> bool {
+        let nonce = "0123456789abcdef0123456789abcdef";
+        let path = format!("/prove?nonce={nonce}");
+        let answer = page.try_get(&path);
+        let proof = proof(&self.state_dir().secret().unwrap(), nonce);
+        answer.is_some_and(|(status, body)| status == 200 && body == proof)
+    }
+}
+
+/// `approval-proxy inbox`, standing alone.
+pub(crate) struct Standing {
+    pub(crate) child: Child,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts it, without a browser.
+    pub(crate) fn inbox(&self, port: &str) -> Standing {
+        let args = ["inbox", "--no-browser", "--inbox-port", port];
+        let mut child = self.command(&args).spawn().unwrap();
+        let mut pipe = child.stderr.take().unwrap();
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&stderr);
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                seen.lock().unwrap().extend_from_slice(&chunk[..count]);
+            }
+        });
+        Standing { child, stderr }
+    }
+}
+
+impl Standing {
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+    }
+
+    /// Signals it and waits for its end: the exit code, and what it wrote to stdout.
+    pub(crate) fn end(&mut self, signal: Signal) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let mut code = None;
+        eventually("the inbox ends", || {
+            let status = self.child.try_wait().unwrap();
+            code = status.and_then(|status| status.code());
+            status.is_some()
+        });
+        let mut out = String::new();
+        let mut pipe = self.child.stdout.take().unwrap();
+        pipe.read_to_string(&mut out).unwrap();
+        (code, out)
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The inbox's address as it is told, once it is.
+pub(crate) fn told_page(stderr: impl Fn() -> String) -> Http {
+    const BEFORE: &str = " at http://";
+    eventually("the page's address", || stderr().contains(BEFORE));
+    let mut address = String::new();
+    eventually("a whole line", || {
+        let stderr = stderr();
+        let (_, rest) = stderr.split_once(BEFORE).unwrap();
+        let line = rest.split_once('\n').map(|(line, _)| line);
+        address = line.unwrap_or_default().to_owned();
+        !address.is_empty()
+    });
+    let (address, _) = address.split_once('/').unwrap();
+    Http {
+        address: address.to_owned(),
+    }
+}
