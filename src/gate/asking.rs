@@ -221,9 +221,7 @@ impl Gate {
             refusal: Refusal::TimedOut,
             via: self.via(key),
         };
-        let channel = self.channel_of(key);
-        let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
-            && question.channel + 1 < self.settings.channels.len();
+        let goes_on = self.goes_on_after(key);
         match &question.prompt {
             Prompt::Open { .. } | Prompt::Inbox { .. } if goes_on => {
                 self.withdraw(key, "nobody answered in time", Closed::Expired);
@@ -255,6 +253,14 @@ impl Gate {
                 self.channel_broke(key, refusal, now);
             }
         }
+    }
+
+    /// Whether another channel is asked where nobody answers on a question's own.
+    pub(super) fn goes_on_after(&self, key: QuestionKey) -> bool {
+        let channel = self.channel_of(key);
+        let question = self.questions.get(&key);
+        channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
+            && question.is_some_and(|it| it.channel + 1 < self.settings.channels.len())
     }
 
     /// Whether the operator chose that silence is a yes to this question.

@@ -132,7 +132,15 @@ impl Gate {
         // What is decided at the last moment has to get here.
         let deadline = question.deadline;
         question.deadline = deadline.map(|deadline| deadline.saturating_add(GRACE));
-        let item = first.and_then(|call| self.item(call, &id, round.question(), deadline, now));
+        // What is to be parked when the call's time is over must not have expired by then.
+        let stays = self.parks() && !self.goes_on_after(key);
+        let more = if stays {
+            self.settings.park_for
+        } else {
+            Duration::ZERO
+        };
+        let until = deadline.map(|deadline| deadline.saturating_add(more));
+        let item = first.and_then(|call| self.item(call, &id, round.question(), until, now));
         let Some(item) = item else {
             let why = "the call is larger than 4 MiB, which nobody could read".to_owned();
             return self.channel_broke(key, Refusal::InboxError(why), now);
@@ -150,7 +158,7 @@ impl Gate {
         key: HeldKey,
         id: &str,
         question: &str,
-        deadline: Option<Duration>,
+        until: Option<Duration>,
         now: Now,
     ) -> Option<Item> {
         let held = self.held.get(&key)?;
@@ -179,7 +187,7 @@ impl Gate {
             digest: asked_as.digest.to_string(),
             client: client.or_else(|| self.handshake.client().map(str::to_owned)),
             asked_ms: now.unix_ms,
-            expires_ms: deadline.map(|deadline| unix_ms(deadline, now)),
+            expires_ms: until.map(|until| unix_ms(until, now)),
         })
     }
 

@@ -288,6 +288,8 @@ fn a_parked_question_lets_the_same_call_run_once() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
+    // Whoever tidies the inbox must not take it for expired before it is parked.
+    assert_eq!(item.expires_ms, Some(item.asked_ms + 60_000 + 3_600_000));
     let told = until_parked(&mut scene, 1);
     assert!(told.contains(&item.id), "{told}");
     scene.expect_logged("timeout", false);
