@@ -35,7 +35,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     let mut out = io::stdout().lock();
     let code = match command.what {
         Approvals::List { history, json } => list(&mut store, history, json, now_ms, &mut out)?,
-        Approvals::Show { id, json } => match find(&mut store, &id, false)? {
+        Approvals::Show { id, json } => match find(&mut store, &id)? {
             Some(entry) if json => print_json(&told(&entry), &mut out)?,
             Some(entry) => print_entry(&entry, now_ms, &mut out)?,
             None => none(&id),
@@ -83,7 +83,7 @@ fn decide(
     clock: &Clock,
     out: &mut impl Write,
 ) -> Result<u8, InboxError> {
-    let Some(entry) = find(store, id, true)? else {
+    let Some(entry) = find(store, id)? else {
         return Ok(none(id));
     };
     let signer = match PublicKey::load(dir)? {
@@ -126,29 +126,26 @@ fn decide(
     Ok(exit_code::NO_ITEM)
 }
 
-/// The one item of this id, or whose id begins so.
-fn find(
-    store: &mut SqliteStore,
-    id: &str,
-    only_waiting: bool,
-) -> Result<Option<Entry>, InboxError> {
+/// The one item of this id, or whose id begins so: of those that wait, else of the others.
+fn find(store: &mut SqliteStore, id: &str) -> Result<Option<Entry>, InboxError> {
     if let Some(entry) = store.find(id)? {
         return Ok(Some(entry));
     }
     if id.len() < LEAST {
         return Ok(None);
     }
-    let (mut entries, _) = store.waiting(MOST)?;
-    if !only_waiting {
-        entries.extend(store.history(&Filter::default(), MOST)?);
+    let (waiting, _) = store.waiting(MOST)?;
+    let of_id = |entries: Vec<Entry>| -> Vec<Entry> {
+        let mut entries = entries;
+        entries.retain(|entry| entry.item.id.starts_with(id));
+        entries
+    };
+    let mut found = of_id(waiting);
+    if found.is_empty() {
+        // It may have been decided meanwhile.
+        found = of_id(store.history(&Filter::default(), MOST)?);
     }
-    let mut found = entries
-        .into_iter()
-        .filter(|entry| entry.item.id.starts_with(id));
-    Ok(match (found.next(), found.next()) {
-        (Some(one), None) => Some(one),
-        _ => None,
-    })
+    Ok(found.pop().filter(|_| found.is_empty()))
 }
 
 fn none(id: &str) -> u8 {
