@@ -97,7 +97,8 @@ impl Post {
     }
 
     fn start(&self) -> Result<Running, String> {
-        let key = self.key.clone()?;
+        let then = |why| format!("{why}; then start approval-proxy again");
+        let key = self.key.clone().map_err(then)?;
         let folder = self.settings.state_dir.as_deref();
         let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
         let settings = self.settings.clone();
