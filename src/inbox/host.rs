@@ -19,7 +19,7 @@ use super::sqlite::SqliteStore;
 use super::state_dir::StateDir;
 use super::store::{Store, StoreError, Token};
 use crate::approval::item::Verdict;
-use crate::clock::random_seed;
+use crate::clock::{Clock, random_seed};
 use crate::relay::with_causes;
 use crate::secret::Secret;
 use crate::transport::open_in_browser;
@@ -28,6 +28,11 @@ use crate::transport::open_in_browser;
 const NEIGHBOURS: u16 = 9;
 /// How long whoever serves the page may take to prove it.
 const PROOF_TIME: Duration = Duration::from_secs(1);
+/// How often, and after how long each time, it is looked for who is just starting: a second in all.
+const TRIES: usize = 50;
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+/// The longest answer that is read, in bytes; the page's own is much shorter.
+const MAX_ANSWER: usize = 8 * 1024;
 /// How long a link to log in is good, in milliseconds.
 const LOGIN_MS: i64 = 5 * 60 * 1000;
 /// The file with the port that the page is served at, and the one that whoever serves it locks.
@@ -152,15 +157,23 @@ impl Host {
             return Ok(serving.port);
         }
         self.serving = None;
-        if let Some(lock) = self.lock()? {
-            return self.serve(lock);
+        let mut port = 0;
+        for _ in 0..TRIES {
+            if let Some(lock) = self.lock()? {
+                return self.serve(lock);
+            }
+            port = self.known_port()?;
+            // INVARIANT 3: what somebody else listens at is nobody's page until it proves it.
+            match self.proves(port) {
+                Ok(true) => return Ok(port),
+                // Whoever has the lock is just starting, or ending.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    thread::sleep(TRY_AGAIN);
+                }
+                Ok(false) | Err(_) => break,
+            }
         }
-        let port = self.known_port()?;
-        // INVARIANT 3: what somebody else listens at is nobody's page until it proves it.
-        match self.proves(port) {
-            true => Ok(port),
-            false => Err(HostError::Unproven(port)),
-        }
+        Err(HostError::Unproven(port))
     }
 
     fn lock(&self) -> io::Result<Option<File>> {
@@ -229,17 +242,18 @@ impl Host {
     }
 
     /// Whether it is the page that answers at a port: it knows the folder's secret.
-    fn proves(&self, port: u16) -> bool {
-        let Ok(nonce) = random_seed() else {
-            return false;
-        };
+    fn proves(&self, port: u16) -> io::Result<bool> {
+        if port == 0 {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let nonce = random_seed().map_err(io::Error::other)?;
         let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
-        let answer = ask(port, &nonce).unwrap_or_default();
+        let answer = ask(port, &nonce)?;
         let wanted = proof(&self.secret, &nonce);
         let given = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
         // Equality of BLAKE3 hashes takes the same time wherever they differ.
-        answer.starts_with("HTTP/1.1 200")
-            && blake3::hash(given.as_bytes()) == blake3::hash(wanted.as_bytes())
+        Ok(answer.starts_with("HTTP/1.1 200")
+            && blake3::hash(given.as_bytes()) == blake3::hash(wanted.as_bytes()))
     }
 
     /// A link that logs a browser in, once, within five minutes.
@@ -348,16 +362,28 @@ fn bind(before: u16, wanted: u16) -> io::Result<TcpListener> {
 
 /// Asks whoever listens at a port for a proof.
 fn ask(port: u16, nonce: &str) -> io::Result<String> {
+    let clock = Clock::start();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, PROOF_TIME)?;
-    stream.set_read_timeout(Some(PROOF_TIME))?;
     stream.set_write_timeout(Some(PROOF_TIME))?;
     let head = format!(
         "GET /prove?nonce={nonce} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes())?;
-    let mut answer = Vec::new();
-    // As much as the page's own takes, and no more.
-    stream.take(8 * 1024).read_to_end(&mut answer)?;
+    let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
+    while answer.len() < MAX_ANSWER {
+        // In all, not for each of many small pieces.
+        let left = PROOF_TIME.saturating_sub(clock.now().elapsed);
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
