@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+// Drives the approval inbox as a person does: with a real browser, against the real proxy.
+//
+//     .ci/browser.mjs PATH/TO/approval-proxy PATH/TO/notes_server [--cache DIR] [--only WORD] [--shots DIR]
+//
+// An agent (an MCP client over stdio that can show no prompts) calls tools of `examples/notes_server`
+// through the proxy; a headless Chromium shows what waits, and decides by mouse and by keys. Nothing
+// that the page says is believed: what ran is read from the notes' own files, from what the agent got
+// and from the audit log. The browser is logged in the way a user's is, by `approval-proxy inbox`,
+// which opens a file in `$BROWSER`.
+//
+// Each scene has a folder, a state folder and proxies of its own. `--shots` takes the pictures for the
+// README instead.
+//
+// Needs node, npm and Debian's chromium. `playwright-core` and `axe-core` are installed once into the
+// cache folder (default: approval-proxy-browser in the user's cache). Prints a line per check; of one
+// that fails it keeps a screenshot in the cache folder. Exits 1 if one failed, 2 if nothing could be
+// checked.
+
+import { execFileSync } from "node:child_process";
+import { accessSync, constants, existsSync, mkdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+import { Checks } from "./browser/checks.mjs";
+import { Tools } from "./browser/world.mjs";
+import { SCENES } from "./browser/scenes.mjs";
+import { takeShots } from "./browser/shots.mjs";
+
+const CHROMIUM = process.env.CHROMIUM || "/usr/bin/chromium";
+const PACKAGES = ["playwright-core", "axe-core"];
+
+function install(cache) {
+  mkdirSync(cache, { recursive: true });
+  if (!PACKAGES.every((name) => existsSync(join(cache, "node_modules", name, "package.json")))) {
+    const flags = ["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix", cache];
+    execFileSync("npm", [...flags, ...PACKAGES], { stdio: ["ignore", "ignore", "inherit"] });
+  }
+  return createRequire(join(cache, "package.json"));
+}
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { cache: { type: "string" }, only: { type: "string" }, shots: { type: "string" } },
+  });
+  if (positionals.length !== 2) throw new Error("name the approval-proxy and the notes_server");
+  const [proxy, notes] = positionals.map((path) => resolve(path));
+  for (const program of [proxy, notes, CHROMIUM]) accessSync(program, constants.X_OK);
+  const users = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+  const cache = resolve(values.cache ?? join(users, "approval-proxy-browser"));
+  const load = install(cache);
+  const failures = join(cache, "failures");
+  rmSync(failures, { recursive: true, force: true });
+
+  const { chromium } = load("playwright-core");
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+  const checks = new Checks(failures);
+  const tools = new Tools({ proxy, notes, browser, checks, axe: load("axe-core").source });
+  try {
+    if (values.shots) return await takeShots(tools, resolve(values.shots));
+    for (const [name, play] of SCENES) {
+      if (values.only && !name.includes(values.only)) continue;
+      await tools.play(name, play);
+    }
+  } finally {
+    await browser.close();
+  }
+  console.log(`${checks.passed} passed, ${checks.failed} failed`);
+  return checks.failed === 0 ? 0 : 1;
+}
+
+main().then(
+  (code) => process.exit(code),
+  (error) => {
+    console.error(`browser: ${error.stack ?? error}`);
+    process.exit(2);
+  },
+);

@@ -1,0 +1,105 @@
+// An AI agent's side: an MCP client over stdio that can show no prompts, with the proxy as its server.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+import { until } from "./checks.mjs";
+
+export class Agent {
+  constructor(command, args, { env, log, name = "agent" }) {
+    this.log = log;
+    this.said = "";
+    this.waiting = new Map();
+    this.next = 1;
+    this.process = spawn(command, args, { env, stdio: ["pipe", "pipe", "pipe"] });
+    this.ended = once(this.process, "exit");
+    this.process.stdin.on("error", () => {});
+    this.process.stderr.on("data", (bytes) => (this.said += bytes));
+    createInterface({ input: this.process.stdout }).on("line", (line) => this.hear(JSON.parse(line)));
+    this.process.on("exit", () => {
+      for (const answer of this.waiting.values()) answer({ error: { message: "the proxy has ended" } });
+      this.waiting.clear();
+    });
+    this.ready = this.shakeHands(name);
+  }
+
+  async shakeHands(name) {
+    const clientInfo = { name, version: "1" };
+    await this.request("initialize", { protocolVersion: "2025-06-18", capabilities: {}, clientInfo });
+    this.send({ method: "notifications/initialized" });
+    await this.request("tools/list", {});
+  }
+
+  send(message) {
+    this.process.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+  }
+
+  hear(message) {
+    this.waiting.get(message.id)?.(message);
+    this.waiting.delete(message.id);
+  }
+
+  request(method, params) {
+    const id = this.next++;
+    const answer = new Promise((done) => this.waiting.set(id, done));
+    this.send({ id, method, params });
+    return answer;
+  }
+
+  /** Calls a tool. What it got has `text` and `failed`; `.isOpen` of the promise says that it waits. */
+  call(tool, input) {
+    const open = this.request("tools/call", { name: tool, arguments: input }).then((message) => {
+      open.isOpen = false;
+      const { result, error } = message;
+      if (error) return { text: error.message, failed: true };
+      const text = (result.content ?? []).map((block) => block.text ?? "").join("\n");
+      return { text, failed: result.isError === true };
+    });
+    open.isOpen = true;
+    return open;
+  }
+
+  /** Waits until a call of its is in the inbox, and somebody serves the page. */
+  async isAsking() {
+    if (await until(() => this.said.includes("waits for your approval at"))) return;
+    throw new Error(`no call waits: ${this.said}`);
+  }
+
+  /** Calls a tool, and waits until it is asked about. Not a promise of the result, but `{ call }`. */
+  async ask(tool, input) {
+    const call = this.call(tool, input);
+    await this.isAsking();
+    return { call };
+  }
+
+  /** The decisions in the audit log. */
+  decisions() {
+    if (!existsSync(this.log)) return [];
+    const lines = readFileSync(this.log, "utf8").split("\n").filter(Boolean);
+    return lines.map((line) => JSON.parse(line)).filter((line) => "tool" in line);
+  }
+
+  /** The last decision, as `[decision, forwarded, engine, assurance]`. */
+  async lastDecision(count) {
+    await until(() => this.decisions().length >= count, 2000);
+    const line = this.decisions().at(-1) ?? {};
+    return [line.decision, line.forwarded, line.engine, line.assurance];
+  }
+
+  get pid() {
+    return this.process.pid;
+  }
+
+  /** Ends it as a client does. */
+  async end() {
+    this.process.stdin.end();
+    await this.ended;
+  }
+
+  async kill() {
+    this.process.kill("SIGKILL");
+    await this.ended;
+  }
+}

@@ -1,0 +1,29 @@
+// What a person sees on the page, by its words and roles, and what they press.
+
+/** The items on the list; `text` is something that one of them shows. */
+export function items(page, text) {
+  const all = page.locator("main").getByRole("article");
+  return text === undefined ? all : all.filter({ hasText: text });
+}
+
+export const button = (item, name) => item.getByRole("button", { name, exact: true });
+
+/** Approves by mouse; `minutes` is how long the same call may be made again. */
+export async function approve(item, { minutes } = {}) {
+  if (minutes !== undefined) await item.locator("[name=minutes]").selectOption(String(minutes));
+  await button(item, "Approve").click();
+}
+
+export async function deny(item, reason = "") {
+  await item.locator("[name=reason]").fill(reason);
+  await button(item, "Deny").click();
+}
+
+/** The page does not take clicks for a moment after its list has moved. */
+export const settled = (page) => page.locator("body:not(.settling)").waitFor({ state: "attached" });
+
+export const isEmpty = (page) => page.getByText("Nothing waits for you.").isVisible();
+
+/** A mark that a reload would take away. */
+export const mark = (page) => page.evaluate(() => void (window.marked = true));
+export const isMarked = (page) => page.evaluate(() => window.marked === true);

@@ -1,0 +1,133 @@
+// A scene's own world: folders, proxies, and a browser that is logged in.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Agent } from "./agent.mjs";
+import { until } from "./checks.mjs";
+
+export class Tools {
+  constructor(all) {
+    Object.assign(this, all);
+  }
+
+  /** Plays a scene in a world of its own; whatever is thrown is a check that failed. */
+  async play(name, scene) {
+    this.checks.scene = name;
+    const began = performance.now();
+    const world = new World(this);
+    try {
+      await scene(world, this.checks);
+    } catch (error) {
+      await this.checks.check("it is played to its end", false, String(error.stack ?? error));
+    } finally {
+      await world.end();
+      this.checks.page = null;
+    }
+    this.checks.note(`${((performance.now() - began) / 1000).toFixed(1)} s`);
+  }
+}
+
+export class World {
+  constructor(tools) {
+    this.tools = tools;
+    this.checks = tools.checks;
+    this.place = mkdtempSync(join(tmpdir(), "approvals-"));
+    this.state = join(this.place, "state");
+    this.notes = join(this.place, "notes");
+    mkdirSync(this.state, { mode: 0o700 });
+    mkdirSync(this.notes);
+    const ours = ["DISPLAY", "WAYLAND_DISPLAY", "XDG_STATE_HOME"];
+    const inherited = Object.entries(process.env).filter(([name]) => !ours.includes(name));
+    this.env = { ...Object.fromEntries(inherited), APPROVAL_STATE_DIR: this.state, BROWSER: "" };
+    this.agents = [];
+    this.contexts = [];
+    this.inboxes = [];
+    /** What no page of ours may bring about. */
+    this.alarms = [];
+  }
+
+  /** An agent with a proxy around the notes, or around the server `command`. */
+  async agent({ flags = [], name, server = "notes", command = [this.tools.notes, this.notes] } = {}) {
+    const number = this.agents.length + 1;
+    const config = join(this.place, `upstream-${number}.json`);
+    const [program, ...args] = command;
+    writeFileSync(config, JSON.stringify({ mcpServers: { [server]: { command: program, args } } }));
+    const log = join(this.place, `audit-${number}.jsonl`);
+    const settings = ["--upstream", config, "--audit-log", log, "--no-browser", "--inbox-port", "0", ...flags];
+    const agent = new Agent(this.tools.proxy, settings, { env: this.env, log, name });
+    this.agents.push(agent);
+    await agent.ready;
+    return agent;
+  }
+
+  /** Starts `approval-proxy inbox`, and returns the address that it gives to the browser. */
+  async startInbox() {
+    const seen = join(this.place, `opened-${this.inboxes.length}`);
+    const script = `${seen}.sh`;
+    writeFileSync(script, `#!/bin/sh\nprintf '%s' "$1" >'${seen}.new' && mv '${seen}.new' '${seen}'\n`, { mode: 0o700 });
+    const env = { ...this.env, BROWSER: script };
+    const inbox = spawn(this.tools.proxy, ["inbox", "--inbox-port", "0"], { env, stdio: ["ignore", "ignore", "pipe"] });
+    inbox.ended = once(inbox, "exit");
+    inbox.said = "";
+    inbox.stderr.on("data", (bytes) => (inbox.said += bytes));
+    this.inboxes.push(inbox);
+    if (!(await until(() => existsSync(seen)))) throw new Error(`no browser was opened: ${inbox.said}`);
+    return { inbox, url: readFileSync(seen, "utf8") };
+  }
+
+  /** A page that is logged in as a user's is; `options` are a browser context's. The inbox command
+   * that opened it ends, where others serve the page. */
+  async page(options = {}, { keepsInbox = false } = {}) {
+    const { inbox, url } = await this.startInbox();
+    const context = await this.context(options);
+    const page = await context.newPage();
+    this.checks.page = page;
+    await page.goto(url);
+    await page.waitForURL(/^http:\/\/127\.0\.0\.1:\d+\/$/);
+    if (!keepsInbox) {
+      inbox.kill("SIGTERM");
+      await inbox.ended;
+    }
+    return page;
+  }
+
+  /** A browser of its own, which minds what a page must not do. */
+  async context(options = {}) {
+    const context = await this.tools.browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
+    this.contexts.push(context);
+    context.setDefaultTimeout(8000);
+    await context.addInitScript(() => {
+      addEventListener("securitypolicyviolation", (event) => {
+        console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`);
+      });
+    });
+    context.on("page", (page) => {
+      page.on("dialog", (dialog) => {
+        this.alarms.push(`a dialog: ${dialog.message()}`);
+        void dialog.dismiss();
+      });
+      page.on("pageerror", (error) => this.alarms.push(`an error of the script: ${error.message}`));
+      page.on("console", (message) => {
+        const isOurs = /CSP:|Content Security Policy/.test(message.text());
+        if (isOurs) this.alarms.push(message.text());
+      });
+    });
+    return context;
+  }
+
+  /** The names of the notes in their folder. */
+  noteNames() {
+    return readdirSync(this.notes).map((file) => file.replace(/\.txt$/, "")).sort();
+  }
+
+  async end() {
+    for (const context of this.contexts) await context.close();
+    for (const child of [...this.inboxes, ...this.agents.map((agent) => agent.process)]) child.kill("SIGKILL");
+    await Promise.all([...this.inboxes, ...this.agents].map((child) => child.ended));
+    rmSync(this.place, { recursive: true, force: true });
+  }
+}
