@@ -182,6 +182,8 @@ struct Desk {
     tended: Option<Duration>,
     /// Since when the store fails.
     failing: Option<Duration>,
+    /// What was wrong when it was last seen to: it is told once for as long as it lasts.
+    told: Option<String>,
 }
 
 struct Waiting {
@@ -262,6 +264,9 @@ impl Clerk {
                 let item = item.id.clone();
                 // Whose session has ended waits no more.
                 let _ = answers.send(FromInbox::Failed { item, why });
+                if !matches!(error.problem, Problem::Locked | Problem::Full) {
+                    self.give_up(&error);
+                }
             }
         }
     }
@@ -281,6 +286,11 @@ impl Clerk {
 
     /// What is needed to ask, opened where it is not yet.
     fn desk(&mut self) -> Result<&mut Desk, StoreError> {
+        if let Some(desk) = &self.desk
+            && let Err(error) = desk.store.check_place()
+        {
+            self.give_up(&error);
+        }
         // Not `get_or_insert_with`: it may fail.
         let desk = match self.desk.take() {
             Some(desk) => desk,
@@ -313,6 +323,7 @@ impl Clerk {
             version: None,
             tended: None,
             failing: None,
+            told: None,
         })
     }
 
@@ -410,7 +421,9 @@ impl Clerk {
     /// The store cannot be used: nobody could answer.
     fn give_up(&mut self, error: &StoreError) {
         let why = with_causes(error);
-        tracing::error!("{why}");
+        if !self.waiting.is_empty() {
+            tracing::error!("{why}");
+        }
         for (item, waiting) in self.waiting.drain() {
             let why = why.clone();
             let _ = waiting.answers.send(FromInbox::Failed { item, why });
@@ -430,18 +443,30 @@ impl Clerk {
             return;
         }
         desk.tended = Some(elapsed);
+        let mut wrong = None;
         match desk.host.tend(&mut desk.store, unix_ms) {
             Ok(Some(address)) => {
                 let told = format!("approval-proxy: a call waits for your approval at {address}\n");
                 self.settings.stderr.send(told.into_bytes());
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!("{}", with_causes(&error)),
+            Err(error) => wrong = Some(with_causes(&error)),
+        }
+        if let Err(error) = desk.store.check_place() {
+            return self.give_up(&error);
         }
         if desk.host.is_serving()
             && let Err(error) = desk.store.sweep(unix_ms)
         {
-            tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
+            if error.problem == Problem::Damaged {
+                return self.give_up(&error);
+            }
+            let why = with_causes(&error);
+            wrong = Some(format!("the inbox could not be tidied: {why}"));
         }
+        if let Some(why) = wrong.as_ref().filter(|why| desk.told.as_ref() != Some(why)) {
+            tracing::warn!("{why}");
+        }
+        desk.told = wrong;
     }
 }

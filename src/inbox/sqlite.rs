@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, Trans
 
 pub use self::leases::Lease;
 use self::rows::{ENTRY, redacted, stored_cover};
+use self::schema::FileId;
 use super::state_dir::{StateDir, store_error};
 use super::store::{
     Closed, Decided, Entry, Filter, MAX_WAITING, Problem, SignedVerdict, State, Store, StoreError,
@@ -57,6 +58,8 @@ pub struct SqliteStore {
     db: Connection,
     dir: StateDir,
     path: PathBuf,
+    /// Which file that is.
+    file: FileId,
 }
 
 impl SqliteStore {
@@ -65,11 +68,26 @@ impl SqliteStore {
     /// # Errors
     /// Every [`Problem`]; `Locked` after about a second.
     pub fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
+        let path = schema::path(dir);
+        let db = schema::open(dir)?;
         Ok(SqliteStore {
-            db: schema::open(dir)?,
-            path: schema::path(dir),
+            db,
+            file: schema::file_id(&path)?,
+            path,
             dir: dir.clone(),
         })
+    }
+
+    /// Sees to it that the database is still in its place: of one that was moved away nobody else
+    /// knows.
+    ///
+    /// # Errors
+    /// `Unusable` if there is none, or another one.
+    pub fn check_place(&self) -> Result<(), StoreError> {
+        match schema::file_id(&self.path)? == self.file {
+            true => Ok(()),
+            false => Err(store_error(&self.path, Problem::Unusable)),
+        }
     }
 
     /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.

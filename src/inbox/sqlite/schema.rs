@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,6 +82,15 @@ CREATE TABLE tokens (
 /// Where the database is.
 pub(super) fn path(dir: &StateDir) -> PathBuf {
     dir.path().join(NAME)
+}
+
+/// What tells a file from another of the same name.
+pub(super) type FileId = (u64, u64);
+
+/// Which file has this name.
+pub(super) fn file_id(path: &Path) -> Result<FileId, StoreError> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| io_error(path, error))?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Opens the database, which is made if there is none.
