@@ -365,7 +365,7 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
     );
     assert_eq!(told.code, Some(0), "{}", told.err);
     assert!(
-        told.out.contains("tool_999") && told.out.contains("tool_0 "),
+        told.out.contains("\"tool_999\"") && told.out.contains("\"tool_0\""),
         "{}",
         told.out
     );
