@@ -57,7 +57,8 @@ class Session:
         config.write_text(json.dumps({"mcpServers": {"soak": {"command": command[0], "args": command[1:]}}}))
         self.stderr = open(soak.place / f"stderr-{name}.txt", "w+b")
         self.process = subprocess.Popen(
-            [soak.proxy, "-u", config, "--audit-log", soak.log, "--timeout", str(int(TIMEOUT))],
+            # What becomes of a client that cannot show a prompt is not what is soaked here.
+            [soak.proxy, "-u", config, "--audit-log", soak.log, "--timeout", str(int(TIMEOUT)), "--engine", "elicitation"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.stderr,
