@@ -149,12 +149,13 @@ pub fn quoted_name(name: &str) -> String {
     quoted_text(name, NAME_LIMIT)
 }
 
-/// A value from outside as indented JSON, whole but for what is longer than anybody reads: strings
-/// over 100,000 characters, and what lies beyond 64 KiB.
+/// A value from outside as indented JSON, all of it: whoever shows it bounds what it is made of.
 #[must_use]
 pub fn indented(value: &Value<'_>) -> String {
     let mut out = String::new();
-    Renderer::new(100_000, 10_000).value(value, 0, &mut out);
+    let mut renderer = Renderer::new(usize::MAX, usize::MAX);
+    renderer.max_bytes = usize::MAX;
+    renderer.value(value, 0, &mut out);
     out
 }
 

@@ -20,7 +20,7 @@ use crate::approval::item::Closed;
 use crate::approval::prompt::{Prompt as PromptText, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::{Answer, create_request};
-use crate::mcp::error::{cancelled_notification, progress_notification};
+use crate::mcp::error::cancelled_notification;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Risk;
 
@@ -479,23 +479,6 @@ impl Gate {
     pub(super) fn set_stage(&mut self, key: HeldKey, stage: Stage) {
         if let Some(held) = self.held.get_mut(&key) {
             held.stage = stage;
-        }
-    }
-
-    /// Keeps clients patient that asked to hear of progress.
-    pub(super) fn tick_progress(&mut self, now: Now) {
-        let mut notifications = Vec::new();
-        for held in self.held.values_mut() {
-            if let Some(progress) = &mut held.progress
-                && progress.next <= now.elapsed
-            {
-                let value = progress.advance(now.elapsed);
-                let text = "waiting for a human's approval";
-                notifications.push(progress_notification(&progress.token, value, text));
-            }
-        }
-        for notification in notifications {
-            self.put(Output::Progress(notification));
         }
     }
 }

@@ -22,7 +22,7 @@ use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
 use crate::audit::record::{Fate, Line, Origin, Outcome, Timestamp};
-use crate::mcp::error::{error_response, error_response_with};
+use crate::mcp::error::{error_response, error_response_with, progress_notification};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
 
@@ -361,6 +361,23 @@ impl Gate {
         self.catalogue.is_asked(id)
             || self.question_by_prompt.contains_key(id)
             || self.invitations.item_of(id).is_some()
+    }
+
+    /// Keeps clients patient that asked to hear of progress.
+    pub(super) fn tick_progress(&mut self, now: Now) {
+        let mut notifications = Vec::new();
+        for held in self.held.values_mut() {
+            if let Some(progress) = &mut held.progress
+                && progress.next <= now.elapsed
+            {
+                let value = progress.advance(now.elapsed);
+                let text = "waiting for a human's approval";
+                notifications.push(progress_notification(&progress.token, value, text));
+            }
+        }
+        for notification in notifications {
+            self.put(Output::Progress(notification));
+        }
     }
 
     pub(super) fn fresh_key(&mut self) -> u64 {
