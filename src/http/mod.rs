@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod connections;
 mod conversation;
 mod endpoint;
 mod exchange;
@@ -24,6 +25,7 @@ mod sse;
 mod sse_server;
 mod streams;
 
+pub(crate) use connections::{ConnectionLimits, Connections};
 pub use hub::{ClientEnds, Record, Relay};
 pub use oauth::{Login, LoginError, Surroundings};
 pub use remote::{Remote, RemoteError};

@@ -6,33 +6,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{interval, sleep, timeout};
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::watch;
+use tokio::time::interval;
 
+use super::connections::{ConnectionLimits, Connections};
 use super::endpoint::{App, router};
 use super::guard::Guard;
 use super::hub::{Hub, LOOK_EVERY, Record, Relay};
 use super::request::Budget;
 use crate::secret::Secret;
 
-/// How many connections there may be at once. A client of HTTP/1.1 has one for each call that
-/// waits.
-const MAX_CONNECTIONS: usize = 16_384;
-/// How long a connection may take to send a request's head, the wait for it included.
-const HEAD_TIME: Duration = Duration::from_secs(60);
-/// The largest head of a request, in bytes; and the most headers.
-const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEADERS: usize = 100;
+/// A client of HTTP/1.1 has a connection for each call that waits.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    count: 16_384,
+    head_time: Duration::from_secs(60),
+    head_bytes: 64 * 1024,
+    headers: 100,
+};
 /// How long everything that waits may take to be answered at the end.
 const FAREWELL: Duration = Duration::from_secs(8);
-/// How long after a failed `accept` the next one is tried: descriptors may be short.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How HTTP clients are served.
 #[derive(Debug, Clone)]
 pub struct Serving {
@@ -104,25 +97,16 @@ impl Server {
             record,
         });
         let router = router(Arc::clone(&app));
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let graceful = GracefulShutdown::new();
+        let connections = Connections::new(self.listener, LIMITS);
         let mut look = interval(LOOK_EVERY);
         let number = loop {
             tokio::select! {
                 number = ended(&mut signal) => break number,
                 _ = look.tick() => app.hub.end_unused(),
-                (permit, stream) = accept(&self.listener, &permits) => {
-                    serve(stream, permit, router.clone(), &graceful);
-                }
+                arrival = connections.next() => connections.serve(arrival, router.clone()),
             }
         };
-        drop(self.listener);
-        let farewell = async {
-            app.hub.ended().await;
-            graceful.shutdown().await;
-        };
-        // Who does not read its answers by then gets none.
-        let _ = timeout(FAREWELL, farewell).await;
+        connections.end(app.hub.ended(), FAREWELL).await;
         number
     }
 }
@@ -133,41 +117,4 @@ async fn ended(signal: &mut watch::Receiver<i32>) -> i32 {
         // Whoever could have said so is gone.
         Err(_) => std::future::pending().await,
     }
-}
-
-/// The next connection, once there is room for it. May be cancelled.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (Option<OwnedSemaphorePermit>, TcpStream) {
-    // It fails only if it is closed, which nobody does.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (permit, stream),
-            Err(_) => sleep(ACCEPT_PAUSE).await,
-        }
-    }
-}
-
-fn serve(
-    stream: TcpStream,
-    permit: Option<OwnedSemaphorePermit>,
-    router: Router,
-    graceful: &GracefulShutdown,
-) {
-    // Without it small answers wait for more; where it cannot be had, they do.
-    let _ = stream.set_nodelay(true);
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        // What goes wrong on a connection is its client's business.
-        let _ = watched.await;
-        drop(permit);
-    });
 }
