@@ -8,19 +8,21 @@ export function items(page, text) {
 
 export const button = (item, name) => item.getByRole("button", { name, exact: true });
 
+/** The page takes no verdict for a moment after its list has moved. */
+export const settled = (page) => page.locator("body:not(.settling)").waitFor({ state: "attached" });
+
 /** Approves by mouse; `minutes` is how long the same call may be made again. */
 export async function approve(item, { minutes } = {}) {
   if (minutes !== undefined) await item.locator("[name=minutes]").selectOption(String(minutes));
+  await settled(item.page());
   await button(item, "Approve").click();
 }
 
 export async function deny(item, reason = "") {
   await item.locator("[name=reason]").fill(reason);
+  await settled(item.page());
   await button(item, "Deny").click();
 }
-
-/** The page does not take clicks for a moment after its list has moved. */
-export const settled = (page) => page.locator("body:not(.settling)").waitFor({ state: "attached" });
 
 export const isEmpty = (page) => page.getByText("Nothing waits for you.").isVisible();
 

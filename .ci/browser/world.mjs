@@ -81,9 +81,9 @@ export class World {
 
   /** A page that is logged in as a user's is; `options` are a browser context's. The inbox command
    * that opened it ends, where others serve the page. */
-  async page(options = {}, { keepsInbox = false } = {}) {
+  async page(options = {}, { keepsInbox = false, context } = {}) {
     const { inbox, url } = await this.startInbox();
-    const context = await this.context(options);
+    context ??= await this.context(options);
     const page = await context.newPage();
     this.checks.page = page;
     await page.goto(url);

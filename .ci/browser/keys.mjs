@@ -1,0 +1,85 @@
+// Deciding by keys alone.
+
+import { isEmpty, items, settled } from "./seen.mjs";
+
+const focused = (page) =>
+  page.evaluate(() => {
+    const element = document.activeElement;
+    return { tag: element.tagName, name: element.name ?? "", value: element.value ?? "", text: element.textContent.trim() };
+  });
+
+/** 6: every decision and the help, without a mouse. */
+export async function keysAlone(world, checks) {
+  const agent = await world.agent();
+  const { call: first } = await agent.ask("delete_note", { name: "ideas" });
+  const second = agent.call("delete_note", { name: "shopping" });
+  const third = agent.call("delete_note", { name: "welcome" });
+  const page = await world.page();
+  await checks.comes("three calls wait", async () => (await items(page).count()) === 3);
+  const { keyboard } = page;
+
+  const help = page.getByRole("dialog");
+  await keyboard.press("?");
+  await checks.comes("? opens the help", () => help.isVisible());
+  await keyboard.press("Escape");
+  await checks.comes("Escape closes it", async () => !(await help.isVisible()));
+
+  await keyboard.press("j");
+  await checks.equal("j goes to the first item", (await focused(page)).tag, "ARTICLE");
+  const newest = await focused(page);
+  await keyboard.press("j");
+  const next = await focused(page);
+  await checks.check("… and to the next", next.tag === "ARTICLE" && next.text !== newest.text);
+  await keyboard.press("k");
+  await checks.equal("k goes back", (await focused(page)).text, newest.text);
+  const isSeen = await page.evaluate(() => {
+    const { top, bottom } = document.activeElement.getBoundingClientRect();
+    const style = getComputedStyle(document.activeElement);
+    return { inView: bottom > 0 && top < innerHeight, marked: style.outlineStyle !== "none" || style.boxShadow !== "none" };
+  });
+  await checks.equal("the item with the focus is in view, and marked", isSeen, { inView: true, marked: true });
+
+  await settled(page);
+  await keyboard.press("a");
+  await checks.equal("a goes to its button, and decides nothing", (await focused(page)).value, "approve");
+  await checks.check("… yet", agent.decisions().length === 0);
+  await keyboard.press("Enter");
+  await checks.equal("Enter approves it", (await third).text, "Deleted the note `welcome`.");
+  await checks.comes("it goes from the list", async () => (await items(page).count()) === 2);
+
+  await settled(page);
+  await keyboard.press("d");
+  await checks.equal("d goes to the reason", (await focused(page)).name, "reason");
+  await keyboard.type("by keys: a d j k ?");
+  await keyboard.press("Enter");
+  const told = await second;
+  await checks.check("Enter denies with it", told.failed && told.text.includes("by keys: a d j k ?"), told);
+  await checks.comes("one is left", async () => (await items(page).count()) === 1);
+
+  await settled(page);
+  await page.evaluate(() => document.activeElement.blur());
+  let steps = 0;
+  while (steps < 40 && (await focused(page)).value !== "approve") {
+    await keyboard.press("Tab");
+    steps += 1;
+  }
+  await checks.check("Tab alone comes to Approve, too", steps < 40, `${steps} steps`);
+  await keyboard.press("Space");
+  await checks.equal("… and Space presses it", (await first).text, "Deleted the note `ideas`.");
+  await checks.comes("the page is empty", () => isEmpty(page));
+}
+
+/** 6, too: on the item's own page. */
+export async function keysOnAnItem(world, checks) {
+  const agent = await world.agent();
+  const { call } = await agent.ask("delete_note", { name: "ideas" });
+  const page = await world.page();
+  await page.keyboard.press("j");
+  await page.keyboard.press("o");
+  await page.waitForURL(/\/item\//);
+  await checks.check("o opens the item's own page", await page.getByRole("heading", { name: "delete_note" }).isVisible());
+  await page.keyboard.press("a");
+  await page.keyboard.press("Enter");
+  await checks.equal("a and Enter approve it there", (await call).text, "Deleted the note `ideas`.");
+  await page.getByText("Approved. The call may run now.").waitFor();
+}

@@ -1,0 +1,92 @@
+// Who serves the page, and how much it bears.
+
+import { readFileSync } from "node:fs";
+
+import { pause, until } from "./checks.mjs";
+import { approve, isEmpty, isMarked, items, mark, settled } from "./seen.mjs";
+
+const MANY = 1000;
+
+/** 10: the proxy that serves the page is killed; another takes over, and the open tab goes on. */
+export async function takingOver(world, checks) {
+  const first = await world.agent({ server: "first" });
+  await first.ask("delete_note", { name: "ideas" });
+  const second = await world.agent({ server: "second" });
+  const { call } = await second.ask("delete_note", { name: "shopping" });
+  const page = await world.page();
+  await checks.check("one page shows what waits with two proxies", (await items(page).count()) === 2);
+  await mark(page);
+  const before = await page.context().cookies();
+
+  await first.kill();
+  const killed = performance.now();
+  const answers = () => fetch(new URL("/login", page.url())).then((response) => response.ok, () => false);
+  const isBack = await until(answers, 5000);
+  const took = Math.round(performance.now() - killed);
+  checks.note(`served again at the same port after ${took} ms`);
+  await checks.check("another serves the page within 2 s", isBack && took < 2000, `${took} ms`);
+
+  const isOffline = () => page.getByText(/No connection to the inbox/).isVisible();
+  const isFresh = async () => (await items(page, "ideas").count()) === 0 && !(await isOffline());
+  await checks.comes("the open tab recovers by itself, and what the killed one had waiting goes", isFresh, async () => [await isOffline(), await items(page).allInnerTexts()], 15_000);
+  checks.note(`the tab is fresh after ${Math.round(performance.now() - killed)} ms`);
+  await checks.check("… without a reload", await isMarked(page));
+  await approve(items(page, "shopping"));
+  await checks.equal("… and can decide", (await call).text, "Deleted the note `shopping`.");
+  await checks.equal("… with the cookie that it had", await page.context().cookies(), before);
+  await checks.comes("nothing waits any more", () => isEmpty(page));
+}
+
+/** The resident memory of a process, in MiB. */
+function memory(pid) {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Math.round(Number(status.match(/VmRSS:\s+(\d+)/)[1]) / 1024);
+}
+
+/** What the largest of the browser's page processes takes. */
+async function pageMemory(browser) {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  const pages = processInfo.filter(({ type }) => type === "renderer");
+  return Math.max(...pages.map(({ id }) => memory(id)));
+}
+
+/** 11: a thousand items. */
+export async function aThousand(world, checks) {
+  const agent = await world.agent({ flags: ["--timeout", "600"] });
+  const page = await world.page({}, { keepsInbox: true });
+  const calls = Array.from({ length: MANY }, (_, at) => agent.call("delete_note", { name: `note-${at}` }));
+  const began = performance.now();
+  const isThere = async () => (await page.title()).startsWith(`(${MANY})`);
+  await checks.comes("an open page counts a thousand calls", isThere, () => page.title(), 30_000);
+  checks.note(`they were there after ${Math.round(performance.now() - began)} ms`);
+  await pause(300);
+  for (const path of ["/", `/?show=${MANY}`]) {
+    const start = performance.now();
+    await page.goto(new URL(path, page.url()).href);
+    const took = Math.round(performance.now() - start);
+    const count = await items(page).count();
+    checks.note(`${path} with ${count} items loads in ${took} ms; its process takes ${await pageMemory(world.tools.browser)} MiB, the proxy ${memory(agent.pid)} MiB`);
+    await checks.check(`${path} loads in less than 2 s`, took < 2000, `${took} ms`);
+  }
+  await checks.equal("all of them can be shown", await items(page).count(), MANY);
+  await page.mouse.move(600, 400);
+  const top = () => page.evaluate(() => scrollY);
+  await page.mouse.wheel(0, 5000);
+  await checks.comes("the wheel scrolls", async () => (await top()) > 3000, top);
+  await items(page).last().scrollIntoViewIfNeeded();
+  await checks.check("… down to the oldest", await items(page).last().getByRole("button", { name: "Approve" }).isVisible());
+  await page.goto(new URL("/", page.url()).href);
+  const newest = items(page).first();
+  const name = (await newest.innerText()).match(/note-\d+/)[0];
+  await settled(page);
+  const pressed = performance.now();
+  await approve(newest);
+  const at = Number(name.slice(5));
+  await checks.equal("the newest can be approved", (await calls[at]).text, `There is no note \`${name}\`.`);
+  checks.note(`the agent had its answer ${Math.round(performance.now() - pressed)} ms after the click`);
+  await checks.comes("… and goes", async () => (await page.title()).startsWith(`(${MANY - 1})`), () => page.title());
+  const second = items(page).first();
+  const other = (await second.innerText()).match(/note-\d+/)[0];
+  await checks.check("the list goes on with the next", other !== name, other);
+}
