@@ -9,15 +9,15 @@ use serde_json::value::RawValue;
 use super::commands::{Approvals, ApprovalsCommand};
 use super::inbox::{InboxError, open};
 use super::{exit_code, passphrase};
-use crate::approval::display::{indented, quoted_name, quoted_text};
+use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::audit::record::Timestamp;
 use crate::clock::Clock;
-use crate::config::{Environment, Whole};
+use crate::config::{Environment, Whole, escaped};
 use crate::inbox::passphrase::{PublicKey, unlock};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::state_dir::StateDir;
-use crate::inbox::store::{Decided, Entry, Filter, SignedVerdict, Store};
+use crate::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
 use crate::mcp::json::Value;
 
 /// How many items are listed at most.
@@ -86,6 +86,9 @@ fn decide(
     let Some(entry) = find(store, id)? else {
         return Ok(none(id));
     };
+    if !entry.state.is_open() {
+        return Ok(too_late(&entry.item.id, entry.state));
+    }
     let signer = match PublicKey::load(dir)? {
         Some(_) => {
             let passphrase = passphrase::ask("Passphrase").map_err(InboxError::Terminal)?;
@@ -106,7 +109,7 @@ fn decide(
     let (item, digest) = (&entry.item.id, &entry.item.digest);
     let signature = signer.map(|signer| signer.sign(item, digest, &verdict));
     let decided = store.decide(item, &SignedVerdict { verdict, signature })?;
-    let state = match decided {
+    match decided {
         Decided::Recorded => {
             let entry = store.find(item)?.unwrap_or(entry);
             if json {
@@ -114,16 +117,19 @@ fn decide(
             }
             let tool = quoted_name(&entry.item.tool);
             let server = quoted_name(&entry.item.server);
-            return say(
+            say(
                 out,
                 &format!("{}: {tool} of {server}", entry.state.as_str()),
-            );
+            )
         }
-        Decided::TooLate(state) => state.as_str(),
-        Decided::Unknown => return Ok(none(id)),
-    };
-    tracing::error!("item {item} waits no more: it is {state}");
-    Ok(exit_code::NO_ITEM)
+        Decided::TooLate(state) => Ok(too_late(item, state)),
+        Decided::Unknown => Ok(none(id)),
+    }
+}
+
+fn too_late(item: &str, state: State) -> u8 {
+    tracing::error!("item {item} waits no more: it is {}", state.as_str());
+    exit_code::NO_ITEM
 }
 
 /// The one item of this id, or whose id begins so: of those that wait, else of the others.
@@ -217,13 +223,13 @@ fn print_entry(entry: &Entry, now_ms: i64, out: &mut impl Write) -> Result<u8, I
     let item = &entry.item;
     let mut text = format!(
         "{}\n\nItem:    {}\nState:   {}\nServer:  {}\nTool:    {}\nRisk:    {} ({})\n",
-        item.question,
+        escaped(&item.question),
         item.id,
         entry.state.as_str(),
         quoted_name(&item.server),
         quoted_name(&item.tool),
         item.risk.as_str(),
-        item.why,
+        escaped(&item.why),
     );
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<8} {value}\n"));
     if let Some(client) = &item.client {
@@ -236,7 +242,7 @@ fn print_entry(entry: &Entry, now_ms: i64, out: &mut impl Write) -> Result<u8, I
         );
     }
     if !item.hints.is_empty() {
-        line("Hints, not verified:", item.hints.clone());
+        line("Hints, not verified:", escaped(&item.hints));
     }
     line("Asked:", time(item.asked_ms));
     if let Some(until) = item.expires_ms.filter(|_| entry.state.is_open()) {
@@ -274,7 +280,23 @@ fn say(out: &mut impl Write, text: &str) -> Result<u8, InboxError> {
 
 fn print_json(value: &impl Serialize, out: &mut impl Write) -> Result<u8, InboxError> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::other);
-    say(out, &text.map_err(InboxError::Terminal)?)
+    say(out, &harmless(&text.map_err(InboxError::Terminal)?))
+}
+
+/// The same JSON, with nothing in it that a terminal could be led by: what draws nothing or turns
+/// text around can stand in strings only, where its escape means the same.
+fn harmless(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || !(c.is_control() || is_unseen(c)) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
 }
 
 /// An item as scripts read it.
@@ -335,5 +357,22 @@ fn told(entry: &Entry) -> Told<'_> {
             assurance: verdict.assurance.as_str(),
             decided: time(verdict.decided_ms),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_for_a_terminal_means_the_same_and_leads_it_nowhere() {
+        let text = "{\n  \"a\": \"x\u{202e}\u{9b}\u{e0001}y\u{7f} é\"\n}";
+        let harmless = harmless(text);
+        assert!(
+            harmless.contains(r"x\u202e\u009b\udb40\udc01y\u007f é"),
+            "{harmless}"
+        );
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&harmless), parse(text));
     }
 }

@@ -130,7 +130,10 @@ async fn serve(
             _ = ticks.tick() => {
                 let tended = host.find_or_serve().map(drop).map_err(|error| with_causes(&error));
                 let mut swept = || match host.is_serving() {
-                    true => store.sweep(clock.now().unix_ms).map_err(|error| with_causes(&error)),
+                    true => store
+                        .check_place()
+                        .and_then(|()| store.sweep(clock.now().unix_ms))
+                        .map_err(|error| with_causes(&error)),
                     false => Ok(()),
                 };
                 match tended.and_then(|()| swept()) {

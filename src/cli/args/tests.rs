@@ -319,6 +319,6 @@ fn a_flag_given_twice_is_an_error() {
 
 #[test]
 fn a_stray_argument_is_an_error() {
-    assert!(error(&["extra"]).contains("unexpected argument 'extra'"));
+    assert!(error(&["extra"]).contains("the subcommand 'extra' cannot be used"));
     assert!(error(&["\u{202e}x"]).contains(r"'\u{202e}x'"));
 }
