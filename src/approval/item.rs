@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::policy::Risk;
 
 /// A call that waits for a human, with everything that a human needs to see of it.
@@ -39,6 +41,40 @@ pub struct Item {
     pub asked_ms: i64,
     /// When the human's time is over; `None` if it has no limit.
     pub expires_ms: Option<i64>,
+}
+
+impl Item {
+    /// SHA-256 of everything that is shown of it, in lower-case hexadecimal: what a verdict is
+    /// about. The digest alone says nothing of the texts that stand beside it in a store.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let (asked, expires) = (self.asked_ms, self.expires_ms);
+        let (asked, expires) = (Some(asked.to_string()), expires.map(|ms| ms.to_string()));
+        let parts = [
+            Some(&*self.id),
+            Some(&*self.server),
+            Some(&*self.tool),
+            Some(self.risk.as_str()),
+            Some(&*self.why),
+            Some(&*self.question),
+            self.description.as_deref(),
+            Some(&*self.hints),
+            Some(&*self.call),
+            Some(&*self.digest),
+            self.client.as_deref(),
+            asked.as_deref(),
+            expires.as_deref(),
+        ];
+        let mut hasher = Sha256::new();
+        for part in parts {
+            let length = part.map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX - 1));
+            // No text is as long as that: it stands for none at all.
+            hasher.update(length.unwrap_or(u64::MAX).to_be_bytes());
+            hasher.update(part.unwrap_or_default());
+        }
+        let hash: [u8; 32] = hasher.finalize().into();
+        blake3::Hash::from_bytes(hash).to_hex().to_string()
+    }
 }
 
 /// What a human decided about an item.
@@ -122,5 +158,56 @@ impl Assurance {
 impl fmt::Display for Assurance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_an_item_counts_for_what_a_verdict_is_about() {
+        let item = Item {
+            id: "i".into(),
+            server: "s".into(),
+            tool: "t".into(),
+            risk: Risk::High,
+            why: "w".into(),
+            question: "q".into(),
+            description: None,
+            hints: String::new(),
+            call: "{}".into(),
+            digest: "d".into(),
+            client: None,
+            asked_ms: 1,
+            expires_ms: None,
+        };
+        type Change = fn(&mut Item);
+        let changes: [Change; 14] = [
+            |i| i.id.push('x'),
+            |i| i.server.push('x'),
+            |i| i.tool.push('x'),
+            |i| i.risk = Risk::Low,
+            |i| i.why.push('x'),
+            |i| i.question.push('x'),
+            |i| i.description = Some(String::new()),
+            |i| i.hints.push('x'),
+            |i| i.call.push(' '),
+            |i| i.digest.push('x'),
+            |i| i.client = Some(String::new()),
+            |i| i.asked_ms = 2,
+            |i| i.expires_ms = Some(1),
+            |i| (i.server, i.tool) = ("st".into(), String::new()),
+        ];
+        let mut seen = vec![item.fingerprint()];
+        for change in changes {
+            let mut changed = item.clone();
+            change(&mut changed);
+            seen.push(changed.fingerprint());
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), changes.len() + 1);
+        assert_eq!(item.clone().fingerprint(), item.fingerprint());
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
         Approvals::List { history, json } => list(&mut store, history, json, now_ms, &mut out)?,
         Approvals::Show { id, json } => match find(&mut store, &id)? {
             Some(entry) if json => print_json(&told(&entry), &mut out)?,
-            Some(entry) => print_entry(&entry, now_ms, &mut out)?,
+            Some(entry) => say(&mut out, &as_text(&entry, now_ms))?,
             None => none(&id),
         },
         Approvals::Approve {
@@ -91,7 +91,10 @@ fn decide(
     }
     let signer = match PublicKey::load(dir)? {
         Some(_) => {
-            let passphrase = passphrase::ask("Passphrase").map_err(InboxError::Terminal)?;
+            // What is signed is what stands here, whatever the store showed before.
+            let shown = as_text(&entry, clock.now().unix_ms);
+            let question = format!("{shown}\n\nPassphrase");
+            let passphrase = passphrase::ask(&question).map_err(InboxError::Terminal)?;
             Some(unlock(dir, &passphrase)?)
         }
         None => None,
@@ -106,8 +109,8 @@ fn decide(
         },
         decided_ms: clock.now().unix_ms,
     };
-    let (item, digest) = (&entry.item.id, &entry.item.digest);
-    let signature = signer.map(|signer| signer.sign(item, digest, &verdict));
+    let (item, shown) = (&entry.item.id, entry.item.fingerprint());
+    let signature = signer.map(|signer| signer.sign(item, &shown, &verdict));
     let decided = store.decide(item, &SignedVerdict { verdict, signature })?;
     match decided {
         Decided::Recorded => {
@@ -218,7 +221,7 @@ fn span(ms: i64) -> String {
     }
 }
 
-fn print_entry(entry: &Entry, now_ms: i64, out: &mut impl Write) -> Result<u8, InboxError> {
+fn as_text(entry: &Entry, now_ms: i64) -> String {
     const LONG: usize = 100_000;
     let item = &entry.item;
     let mut text = format!(
@@ -266,7 +269,7 @@ fn print_entry(entry: &Entry, now_ms: i64, out: &mut impl Write) -> Result<u8, I
         // What was redacted may be no JSON any more.
         Err(_) => quoted_text(&item.call, LONG),
     };
-    say(out, &format!("{text}\n{call}"))
+    format!("{text}\n{call}")
 }
 
 fn time(unix_ms: i64) -> String {

@@ -321,12 +321,12 @@ impl Passphrase for Signing {
         &self,
         passphrase: &str,
         item_id: &str,
-        digest: &str,
+        fingerprint: &str,
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase> {
         let passphrase = Secret::new(passphrase.to_owned());
         match passphrase::unlock(&self.0, &passphrase) {
-            Ok(signer) => Ok(signer.sign(item_id, digest, verdict)),
+            Ok(signer) => Ok(signer.sign(item_id, fingerprint, verdict)),
             Err(PassphraseError::Wrong) => Err(WrongPassphrase),
             Err(error) => {
                 tracing::error!("{}", with_causes(&error));

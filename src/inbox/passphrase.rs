@@ -105,11 +105,17 @@ impl PublicKey {
         Ok(read(dir)?.map(|file| file.public_key))
     }
 
-    /// Whether this very verdict about this very call was signed with the passphrase.
+    /// Whether this very verdict about this very item, as it was shown, was signed with the passphrase.
     #[must_use]
-    pub fn verify(&self, item_id: &str, digest: &str, verdict: &Verdict, signature: &[u8]) -> bool {
+    pub fn verify(
+        &self,
+        item_id: &str,
+        fingerprint: &str,
+        verdict: &Verdict,
+        signature: &[u8],
+    ) -> bool {
         let key = UnparsedPublicKey::new(&ED25519, &self.0);
-        let signed = signed_bytes(item_id, digest, verdict);
+        let signed = signed_bytes(item_id, fingerprint, verdict);
         key.verify(&signed, signature).is_ok()
     }
 }
@@ -121,13 +127,13 @@ impl fmt::Debug for PublicKey {
 }
 
 impl Signer {
-    /// Signs a verdict about an item whose call has this digest.
+    /// Signs a verdict about an item with this fingerprint.
     ///
     /// What is signed is the verdict as a store keeps it: its reason cut to its limit, its cover in
     /// whole milliseconds.
     #[must_use]
-    pub fn sign(&self, item_id: &str, digest: &str, verdict: &Verdict) -> Vec<u8> {
-        let signed = signed_bytes(item_id, digest, verdict);
+    pub fn sign(&self, item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
+        let signed = signed_bytes(item_id, fingerprint, verdict);
         self.0.sign(&signed).as_ref().to_vec()
     }
 
@@ -231,13 +237,13 @@ fn derive(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Signer, Passph
 }
 
 /// What is signed: each part after its length, so that no two verdicts have the same bytes.
-fn signed_bytes(item_id: &str, digest: &str, verdict: &Verdict) -> Vec<u8> {
+fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
     let reason = verdict.reason.as_deref().map(cut_reason);
     let cover = u64::try_from(verdict.cover.as_millis()).unwrap_or(u64::MAX);
     let parts = [
         DOMAIN.as_bytes(),
         item_id.as_bytes(),
-        digest.as_bytes(),
+        fingerprint.as_bytes(),
         verdict.choice.as_str().as_bytes(),
         // No reason is another one than an empty one.
         if reason.is_some() { b"1" } else { b"0" },

@@ -187,7 +187,8 @@ struct Desk {
 }
 
 struct Waiting {
-    digest: String,
+    /// What a verdict has to be signed for: the item as it was asked, whatever the store shows.
+    fingerprint: String,
     /// Whether its session knows where its page is.
     is_posted: bool,
     answers: UnboundedSender<FromInbox>,
@@ -252,7 +253,7 @@ impl Clerk {
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
-                    digest: item.digest.clone(),
+                    fingerprint: item.fingerprint(),
                     is_posted: false,
                     answers,
                 };
@@ -369,7 +370,7 @@ impl Clerk {
         match &self.key {
             Some(key) => {
                 let signature = signature.unwrap_or_default();
-                if !key.verify(item, &waiting.digest, &verdict, &signature) {
+                if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
                     tracing::warn!(
                         "a verdict about item {item} was not made with the passphrase and counts for \
                          nothing"

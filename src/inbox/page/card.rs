@@ -224,8 +224,8 @@ fn actions(
         .value(&item.id);
     html.raw("/decide\"><input type=\"hidden\" name=\"csrf\" value=\"")
         .value(scene.csrf);
-    html.raw("\"><input type=\"hidden\" name=\"digest\" value=\"")
-        .value(&item.digest);
+    html.raw("\"><input type=\"hidden\" name=\"shown\" value=\"")
+        .value(&item.fingerprint());
     html.raw("\"><input type=\"hidden\" name=\"from\" value=\"")
         .raw(from)
         .raw("\">");

@@ -42,7 +42,7 @@ pub(super) async fn decide(
         item_page(&app, &session, &entry, Some(message), &typed, status)
     };
     // What was shown is what is decided.
-    if form.get("digest") != entry.item.digest {
+    if form.get("shown") != entry.item.fingerprint() {
         return refuse(StatusCode::CONFLICT, Message::Changed);
     }
     let signature = match signature(&app, &form, &entry.item, &mut verdict).await {
@@ -125,8 +125,8 @@ async fn signature(
         return Err(NotSigned::TooOften);
     }
     let given = form.get("passphrase").to_owned();
-    let (id, digest, verdict) = (item.id.clone(), item.digest.clone(), verdict.clone());
-    let work = move || passphrase.sign(&given, &id, &digest, &verdict);
+    let (id, shown, verdict) = (item.id.clone(), item.fingerprint(), verdict.clone());
+    let work = move || passphrase.sign(&given, &id, &shown, &verdict);
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(signature)) => Ok(Some(signature)),
         Ok(Err(_)) | Err(_) => {

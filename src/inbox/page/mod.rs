@@ -66,7 +66,7 @@ impl fmt::Debug for PageSettings {
 
 /// Signs verdicts for whoever knows the passphrase.
 pub trait Passphrase: Send + Sync {
-    /// A signature of the verdict about this item and this digest. May take long.
+    /// A signature of the verdict about this item with this fingerprint. May take long.
     ///
     /// # Errors
     /// Where the passphrase is another one.
@@ -74,7 +74,7 @@ pub trait Passphrase: Send + Sync {
         &self,
         passphrase: &str,
         item_id: &str,
-        digest: &str,
+        fingerprint: &str,
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase>;
 }

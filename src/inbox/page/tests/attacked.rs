@@ -12,7 +12,7 @@ use crate::inbox::store::State;
 /// A form that would approve the item, if it came from our page.
 async fn approval(visitor: &Visitor) -> String {
     let csrf = visitor.csrf().await;
-    format!("csrf={csrf}&digest={}&choice=approve", usual().digest)
+    format!("csrf={csrf}&shown={}&choice=approve", usual().fingerprint())
 }
 
 #[tokio::test]
@@ -79,9 +79,9 @@ async fn a_form_without_the_sessions_token_decides_nothing() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let other = Visitor::logged_in(false).await.csrf().await;
-    let digest = usual().digest;
+    let shown = usual().fingerprint();
     for csrf in ["", "csrf=&", &format!("csrf={other}&"), "csrf=00&"] {
-        let form = format!("{csrf}digest={digest}&choice=approve");
+        let form = format!("{csrf}shown={shown}&choice=approve");
         let answer = visitor.post(&decide_path(&usual()), &form).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{csrf}");
     }

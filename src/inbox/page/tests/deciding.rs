@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::visitor::{Answer, Visitor, decide_path, item, usual};
-use crate::approval::item::{Assurance, Choice};
+use crate::approval::item::{Assurance, Choice, Item};
 use crate::inbox::store::{Closed, MAX_REASON, Problem, State, Store as _};
 
 #[tokio::test]
@@ -108,9 +108,9 @@ async fn a_form_that_showed_another_call_decides_nothing() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let csrf = visitor.csrf().await;
-    let other = item(9, "{}").digest;
+    let other = item(9, "{}").fingerprint();
     for digest in ["", &other] {
-        let form = format!("csrf={csrf}&digest={digest}&choice=approve&reason=because");
+        let form = format!("csrf={csrf}&shown={digest}&choice=approve&reason=because");
         let answer = visitor.post(&decide_path(&usual()), &form).await;
         assert_eq!(answer.status, StatusCode::CONFLICT);
         assert!(
@@ -118,6 +118,20 @@ async fn a_form_that_showed_another_call_decides_nothing() {
                 && answer.text.contains("value=\"because\"")
         );
     }
+    assert_eq!(visitor.store.entry(&usual().id).state, State::Waiting);
+}
+
+#[tokio::test]
+async fn a_form_that_showed_another_text_beside_the_same_digest_decides_nothing() {
+    let visitor = Visitor::logged_in(true).await;
+    visitor.ask(&usual());
+    // Somebody who may write to the store showed something harmless, and took it back.
+    let harmless = Item {
+        call: r#"{"name":"list_users"}"#.to_owned(),
+        ..usual()
+    };
+    let answer = visitor.decide(&harmless, "choice=approve&passphrase=open+sesame");
+    assert_eq!(answer.await.status, StatusCode::CONFLICT);
     assert_eq!(visitor.store.entry(&usual().id).state, State::Waiting);
 }
 
@@ -190,7 +204,7 @@ async fn with_a_passphrase_only_who_knows_it_decides() {
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     let verdict = visitor.store.entry(&usual().id).verdict.unwrap();
     assert_eq!(verdict.assurance, Assurance::InboxPassphrase);
-    let expected = format!("{} {} approve", usual().id, usual().digest);
+    let expected = format!("{} {} approve", usual().id, usual().fingerprint());
     let signature = visitor.store.with(|memory| memory.signature.clone());
     assert_eq!(signature, Some(expected.into_bytes()));
 }
@@ -224,7 +238,7 @@ async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
     visitor
         .store
         .with(|memory| memory.broken = Some(Problem::Full));
-    let form = format!("csrf={csrf}&digest={}&choice=approve", usual().digest);
+    let form = format!("csrf={csrf}&shown={}&choice=approve", usual().fingerprint());
     let mut answers = vec![visitor.post(&decide_path(&usual()), &form).await];
     for path in [
         "/",

@@ -99,10 +99,10 @@ impl Passphrase for Sesame {
         &self,
         passphrase: &str,
         item_id: &str,
-        digest: &str,
+        fingerprint: &str,
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase> {
-        let signed = format!("{item_id} {digest} {}", verdict.choice.as_str());
+        let signed = format!("{item_id} {fingerprint} {}", verdict.choice.as_str());
         let is_right = passphrase == "open sesame";
         is_right.then(|| signed.into_bytes()).ok_or(WrongPassphrase)
     }
@@ -229,7 +229,7 @@ impl Visitor {
     /// Decides about an item as it is shown. `rest` is the form but for what is hidden in it.
     pub(super) async fn decide(&self, item: &Item, rest: &str) -> Answer {
         let csrf = self.csrf().await;
-        let body = format!("csrf={csrf}&digest={}&{rest}", item.digest);
+        let body = format!("csrf={csrf}&shown={}&{rest}", item.fingerprint());
         self.post(&decide_path(item), &body).await
     }
 }
