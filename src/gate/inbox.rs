@@ -219,6 +219,14 @@ impl Gate {
         let Some(channel) = self.inbox_channel() else {
             return false;
         };
+        let until = self
+            .questions
+            .get(&key)
+            .and_then(|question| question.parked_until);
+        if until.is_some_and(|until| until <= now.elapsed) {
+            // It has been parked for as long as it may be.
+            return false;
+        }
         let is_posted = |question: &Question| matches!(question.prompt, Prompt::Inbox { .. });
         if !self.questions.get(&key).is_some_and(is_posted) {
             self.withdraw(key, "nobody answered in time", Closed::Expired);
@@ -323,6 +331,11 @@ impl Gate {
     ) {
         let channel = self.settings.channels.get(parked.channel).copied();
         let deadline = channel.and_then(|channel| self.human_deadline(channel, now));
+        // Nobody can answer a parked item once its time is over.
+        let deadline = match parked.is_posted {
+            true => Some(deadline.map_or(parked.until, |deadline| deadline.min(parked.until))),
+            false => deadline,
+        };
         let Some(question) = self.questions.get_mut(&key) else {
             return;
         };

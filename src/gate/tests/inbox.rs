@@ -381,6 +381,29 @@ fn a_parked_question_is_over_when_its_time_is_or_when_its_client_goes() {
 }
 
 #[test]
+fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() {
+    // However long a human has.
+    let mut scene = scene(|settings| {
+        parking(settings);
+        settings.timeout = None;
+        settings.park_for = 10 * MINUTE;
+    });
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    scene.client_cancels(1);
+    scene.inbox.clear();
+    scene.advance(9 * MINUTE);
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    // The store lets nobody decide from here on.
+    scene.advance(MINUTE);
+    scene.expect_refused(2, "nobody answered in time");
+    let how = Closed::Expired;
+    let closed = ToInbox::Close { item: item.id, how };
+    assert_eq!(scene.inbox.pop_front(), Some(closed));
+}
+
+#[test]
 fn a_no_to_a_parked_question_lets_nothing_run() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
