@@ -15,6 +15,9 @@ const UNFOLDED_LINES: usize = 24;
 /// How much of a folded text is shown, in characters.
 const PREVIEW: usize = 72;
 
+/// Deeper levels are not shown further to the right: a page must not be many times its call.
+const MAX_INDENT: usize = 20;
+
 /// Appends the parameters of a call of `tool`.
 pub(super) fn show(call: &str, tool: &str, html: &mut Html) {
     match Value::parse(call) {
@@ -125,7 +128,7 @@ fn new_line(comma: bool, ends: &mut Ends, indent: usize, html: &mut Html) {
         Ends::InLine => html.raw(if comma { ",\n" } else { "\n" }),
         Ends::BelowBox => html,
     };
-    for _ in 0..indent {
+    for _ in 0..indent.min(MAX_INDENT) {
         html.raw("  ");
     }
 }
