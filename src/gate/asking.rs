@@ -41,8 +41,13 @@ impl Gate {
         let dedupe = asked_as.dedupe;
         let asked_as = asked_as.clone();
         let parked = self.take_parked(&asked_as, params);
-        if let Some(yes) = parked.as_ref().and_then(|(_, parked)| parked.yes.clone()) {
-            return self.confirm(key, &yes, now);
+        if let Some((_, parked)) = &parked
+            && let Some((yes, until)) = &parked.yes
+        {
+            if now.elapsed < *until {
+                self.cache.insert_until(parked.exact, *until, now.elapsed);
+            }
+            return self.confirm(key, yes, now);
         }
         // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
         // little the operator's dedupe fields look at.

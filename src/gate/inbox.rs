@@ -79,11 +79,12 @@ impl Gate {
         ];
         match verdict.choice {
             Choice::Approve if parked.yeses_needed <= 1 => {
-                parked.yes = Some(held::Verdict {
+                let yes = held::Verdict {
                     outcome: Outcome::Approved,
                     reason: verdict.reason.unwrap_or_else(|| "approved".to_owned()),
                     via,
-                });
+                };
+                parked.yes = Some((yes, now.elapsed.saturating_add(verdict.cover)));
             }
             // The second question is put when the call comes again.
             Choice::Approve => {

@@ -20,8 +20,8 @@ pub(super) struct Parked {
     /// The calls that it is about: exactly those with this digest, of the same client.
     pub(super) digest: CallDigest,
     pub(super) exact: DedupeKey,
-    /// The yes, once there is one.
-    pub(super) yes: Option<Verdict>,
+    /// The yes, once there is one, and until when it covers the same call, too.
+    pub(super) yes: Option<(Verdict, Duration)>,
     pub(super) yeses_needed: u32,
     pub(super) round: Round,
     /// Which channel of the chain the inbox is.
@@ -73,8 +73,10 @@ impl Parking {
         digest: &CallDigest,
         exact: &DedupeKey,
     ) -> Option<(String, Parked)> {
-        let mut items = self.items.iter();
-        let found = items.find(|(_, parked)| parked.digest == *digest && parked.exact == *exact);
+        let all = self.items.iter();
+        let same = all.filter(|(_, parked)| parked.digest == *digest && parked.exact == *exact);
+        // Of several, the one that has been answered.
+        let found = same.max_by_key(|(_, parked)| parked.yes.is_some());
         let item = found.map(|(item, _)| item.clone())?;
         let parked = self.items.remove(&item)?;
         Some((item, parked))

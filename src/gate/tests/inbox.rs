@@ -404,6 +404,44 @@ fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() 
 }
 
 #[test]
+fn a_parked_yes_for_some_minutes_covers_the_same_call_for_so_long_and_no_longer() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.decide(&item, Choice::Approve, |verdict| verdict.cover = 5 * MINUTE);
+    for id in [2, 3] {
+        scene.client_calls(id, "delete_user", json!({"id": 7}));
+        scene.expect_forwarded(id);
+    }
+    scene.advance(5 * MINUTE);
+    scene.client_calls(4, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    scene.expect_item();
+}
+
+#[test]
+fn of_two_parked_items_about_one_call_the_one_that_was_approved_counts() {
+    // Whichever of their ids comes first.
+    for yes in [0, 1] {
+        let mut scene = scene(parking);
+        scene.client_calls(1, "delete_user", json!({"id": 7}));
+        scene.client_calls(2, "delete_user", json!({"id": 7}));
+        let items = [scene.expect_item(), scene.expect_item()];
+        scene.advance(MINUTE + Duration::from_millis(500));
+        scene.expect_refused(1, "waiting for approval");
+        scene.expect_refused(2, "waiting for approval");
+        scene.inbox.clear();
+        scene.decide(&items[yes], Choice::Approve, |_| {});
+        scene.client_calls(3, "delete_user", json!({"id": 7}));
+        scene.expect_forwarded(3);
+        scene.client_calls(4, "delete_user", json!({"id": 7}));
+        scene.expect_nothing();
+    }
+}
+
+#[test]
 fn a_no_to_a_parked_question_lets_nothing_run() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
