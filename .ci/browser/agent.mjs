@@ -4,8 +4,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
 
 import { until } from "./checks.mjs";
+
+const LONGEST = 60_000;
+
+/** Nothing is waited for without an end. */
+const late = () => pause(LONGEST, { error: { message: `no answer within ${LONGEST} ms` } }, { ref: false });
 
 export class Agent {
   constructor(command, args, { env, log, name = "agent" }) {
@@ -50,7 +56,7 @@ export class Agent {
 
   /** Calls a tool. What it got has `text` and `failed`; `.isOpen` of the promise says that it waits. */
   call(tool, input) {
-    const open = this.request("tools/call", { name: tool, arguments: input }).then((message) => {
+    const open = Promise.race([this.request("tools/call", { name: tool, arguments: input }), late()]).then((message) => {
       open.isOpen = false;
       const { result, error } = message;
       if (error) return { text: error.message, failed: true };

@@ -1,5 +1,6 @@
 // Deciding by mouse.
 
+import { pause } from "./checks.mjs";
 import { approve, deny, isEmpty, isMarked, items, mark } from "./seen.mjs";
 
 /** 1: a call appears by itself, and runs once it is approved. */
@@ -23,7 +24,8 @@ export async function approving(world, checks) {
   await checks.equal("the audit log says who decided", await agent.lastDecision(1), ["approved", true, "inbox", "inbox-session"]);
   await checks.comes("the page shows that nothing waits any more", async () => (await item.count()) === 0 && (await isEmpty(page)));
   await checks.check("… without a reload", await isMarked(page));
-  await checks.check("… and says that it is approved", (await page.locator("main").innerText()).includes("Approved"), await page.locator("main").innerText());
+  await pause(300);
+  await checks.check("… and says, and goes on to say, that it is approved", (await page.locator("main").innerText()).includes("Approved"), await page.locator("main").innerText());
 }
 
 /** 2: the agent reads why not. */

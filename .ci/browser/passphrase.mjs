@@ -5,6 +5,8 @@ import { once } from "node:events";
 
 import { approve, button, isEmpty, items, settled } from "./seen.mjs";
 
+// To try a passphrase takes long on purpose, and a build for debugging much longer.
+const SLOW = 40_000;
 const PASSPHRASE = "correct horse battery staple ü";
 
 /** 13: the wrong one decides nothing and loses nothing; the right one makes the verdict surer. */
@@ -29,13 +31,15 @@ export async function passphrase(world, checks) {
   await field.fill("wrong");
   await settled(page);
   await button(item, "Deny").click();
-  await checks.comes("the wrong one is called so", () => item.getByText(/not the passphrase/).isVisible(), () => item.innerText());
+  await checks.comes("the wrong one is called so", () => item.getByText(/not the passphrase/).isVisible(), () => item.innerText(), SLOW);
   await checks.equal("… and the reason is kept", await item.locator("[name=reason]").inputValue(), "because I say so");
   await checks.equal("… and the field is empty", await field.inputValue(), "");
   await checks.check("… and nothing is decided", first.isOpen && agent.decisions().length === 0);
   await field.fill(PASSPHRASE);
+  const pressed = performance.now();
   await approve(item);
   await checks.equal("the right one lets the call run", (await first).text, "Deleted the note `ideas`.");
+  checks.note(`the agent had its answer ${Math.round(performance.now() - pressed)} ms after the click`);
   await checks.equal("the audit log says so", await agent.lastDecision(1), ["approved", true, "inbox", "inbox-passphrase"]);
   await checks.comes("nothing waits any more", () => isEmpty(page));
 
@@ -46,8 +50,8 @@ export async function passphrase(world, checks) {
   const form = page.getByRole("article");
   await form.locator("[name=reason]").fill("keep it, please");
   await form.locator("[name=passphrase]").fill("wrong again");
-  await button(form, "Deny").click();
-  await checks.comes("on the item's page the wrong one is called so", () => page.getByText(/not the passphrase/).isVisible());
+  await button(form, "Deny").click({ noWaitAfter: true });
+  await checks.comes("on the item's page the wrong one is called so", () => page.getByText(/not the passphrase/).isVisible(), undefined, SLOW);
   await checks.equal("… and the reason is kept", await form.locator("[name=reason]").inputValue(), "keep it, please");
   await form.locator("[name=passphrase]").fill(PASSPHRASE);
   await button(form, "Deny").click();

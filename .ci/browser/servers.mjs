@@ -66,8 +66,11 @@ export async function aThousand(world, checks) {
     await page.goto(new URL(path, page.url()).href);
     const took = Math.round(performance.now() - start);
     const count = await items(page).count();
-    checks.note(`${path} with ${count} items loads in ${took} ms; its process takes ${await pageMemory(world.tools.browser)} MiB, the proxy ${memory(agent.pid)} MiB`);
-    await checks.check(`${path} loads in less than 2 s`, took < 2000, `${took} ms`);
+    const answered = await page.evaluate(() => Math.round(performance.getEntriesByType("navigation")[0].responseEnd));
+    checks.note(`${path} with ${count} items loads in ${took} ms, of which ${answered} ms are the server's; its process takes ${await pageMemory(world.tools.browser)} MiB, the proxy ${memory(agent.pid)} MiB`);
+    // All at once is what nobody sees who does not ask for it.
+    const limit = path === "/" ? 2000 : 10_000;
+    await checks.check(`${path} loads in less than ${limit / 1000} s`, took < limit, `${took} ms`);
   }
   await checks.equal("all of them can be shown", await items(page).count(), MANY);
   await page.mouse.move(600, 400);

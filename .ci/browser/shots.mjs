@@ -1,3 +1,46 @@
-export async function takeShots() {
-  return 0;
+// The pictures for the README: what the real product shows, and nothing else.
+
+import { mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+import { items, settled } from "./seen.mjs";
+
+const LIMIT = 200 * 1000;
+const DESK = { viewport: { width: 1200, height: 800 }, deviceScaleFactor: 1, reducedMotion: "reduce" };
+const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 1, isMobile: true, hasTouch: true, reducedMotion: "reduce" };
+
+/** Takes them into `folder`; 0 where all went well. */
+export async function takeShots(tools, folder) {
+  mkdirSync(folder, { recursive: true });
+  await tools.play("shots", async (world, checks) => {
+    const agent = await world.agent({ name: "desk-assistant" });
+    await agent.ask("add_note", { name: "meeting-monday", text: "Ask Ada about the budget. Bring the drafts." });
+    const page = await world.page({ ...DESK, colorScheme: "light" });
+    void agent.call("rename_note", { from: "shopping", to: "errands" });
+    await items(page, "errands").waitFor();
+    void agent.call("delete_note", { name: "welcome" });
+    await items(page, "welcome").waitFor();
+    await settled(page);
+    const shoot = async (name) => {
+      const path = join(folder, name);
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot({ path });
+      const { size } = statSync(path);
+      await checks.check(`${name} is taken, in less than 200 kB`, size < LIMIT, `${size} bytes`);
+    };
+    // As whoever opens the page finds it.
+    await page.reload();
+    await shoot("inbox-light.png");
+    await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
+    await shoot("inbox-dark.png");
+    const phone = await world.context({ ...PHONE, colorScheme: "light" });
+    await phone.addCookies(await page.context().cookies());
+    const small = await phone.newPage();
+    checks.page = small;
+    await small.goto(page.url());
+    const path = join(folder, "inbox-phone.png");
+    await small.screenshot({ path });
+    await checks.check("inbox-phone.png is taken, in less than 200 kB", statSync(path).size < LIMIT, statSync(path).size);
+  });
+  return tools.checks.failed === 0 ? 0 : 1;
 }
