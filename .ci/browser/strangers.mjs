@@ -60,7 +60,7 @@ export async function otherPrograms(world, checks) {
     await status(`a verdict from ${forged.replace(/:\d+$/, ":PORT")}`, [403], post({ cookie, origin: forged }, yes));
   }
   await status("a verdict from another port, as the browser tells it", [403], post({ ...ours, "sec-fetch-site": "same-site" }, yes));
-  await status("a verdict about another call", [409], post(ours, { ...yes, digest: "0".repeat(64) }));
+  await status("a verdict about another call", [409], post(ours, { ...yes, shown: "0".repeat(64) }));
   const login = { method: "POST", headers: { origin }, form: { token } };
   await checks.check("the browser sent a token to log in with", /^[0-9a-f]{64}$/.test(token ?? ""));
   await status("the same token once more", [403], ask(`${origin}/login`, login));

@@ -184,7 +184,8 @@
       if (count > was) {
         say(count - was === 1 ? 'One more approval waits.' : `${count - was} more approvals wait.`);
         notify(added, count);
-      } else if (count === 0 && was > 0) {
+      } else if (count === 0 && was > 0 && !$('#status').textContent) {
+        // What is said of one's own verdict stays.
         say('Nothing waits any more.');
       }
     } catch {
