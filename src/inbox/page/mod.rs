@@ -107,12 +107,13 @@ impl Page {
     }
 }
 
-/// By what a page shows that it knows the secret: the answer to `GET /prove?nonce=NONCE`.
+/// By what a page shows that it knows the secret: the answer to `GET /prove?nonce=NONCE`. It holds
+/// for its port only: whoever listens at another one cannot pass it on as its own.
 ///
 /// The nonce is 32 to 128 hexadecimal digits, fresh each time.
 #[must_use]
-pub fn proof(secret: &[u8; 32], nonce: &str) -> String {
-    keyed(secret, "proof", nonce.as_bytes())
+pub fn proof(secret: &[u8; 32], port: u16, nonce: &str) -> String {
+    keyed(secret, "proof", format!("{port} {nonce}").as_bytes())
         .to_hex()
         .to_string()
 }

@@ -41,7 +41,10 @@ pub(super) fn router(app: Arc<App>, port: u16) -> Router {
         .route("/events", get(events::listen))
         .route("/login", get(login::show).post(log_in))
         .route("/logout", post(log_out))
-        .route("/prove", get(prove))
+        .route(
+            "/prove",
+            get(move |app: State<Arc<App>>, uri: Uri| prove(app, uri, port)),
+        )
         .route("/assets/{name}", get(asset))
         .fallback(async || Trouble::NotFound)
         .method_not_allowed_fallback(async || Trouble::Method)
@@ -244,13 +247,13 @@ async fn past(
 }
 
 /// `GET /prove`
-async fn prove(State(app): State<Arc<App>>, uri: Uri) -> Result<String, Trouble> {
+async fn prove(State(app): State<Arc<App>>, uri: Uri, port: u16) -> Result<String, Trouble> {
     let query = Form::query(uri.query());
     let nonce = query.get("nonce");
     let is_nonce =
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_hexdigit());
     match is_nonce {
-        true => Ok(proof(&app.secret, nonce)),
+        true => Ok(proof(&app.secret, port, nonce)),
         false => Err(Trouble::Form(
             "The nonce must be 32 to 128 hexadecimal digits.",
         )),

@@ -187,7 +187,8 @@ impl Terminal {
         let nonce = "0123456789abcdef0123456789abcdef";
         let path = format!("/prove?nonce={nonce}");
         let answer = page.try_get(&path);
-        let proof = proof(&self.state_dir().secret().unwrap(), nonce);
+        let port = page.address.rsplit(':').next().unwrap().parse().unwrap();
+        let proof = proof(&self.state_dir().secret().unwrap(), port, nonce);
         answer.is_some_and(|(status, body)| status == 200 && body == proof)
     }
 }

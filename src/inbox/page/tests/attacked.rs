@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode};
 
 use super::super::proof;
-use super::visitor::{SECRET, Visitor, decide_path, usual};
+use super::visitor::{PORT, SECRET, Visitor, decide_path, usual};
 use crate::inbox::store::State;
 
 /// A form that would approve the item, if it came from our page.
@@ -283,12 +283,17 @@ async fn the_page_proves_that_it_knows_the_secret() {
     let answer = visitor.get(&format!("/prove?nonce={nonce}")).await;
     assert_eq!(
         (answer.status, answer.text),
-        (StatusCode::OK, proof(&SECRET, &nonce))
+        (StatusCode::OK, proof(&SECRET, PORT, &nonce))
     );
-    assert_ne!(proof(&SECRET, &nonce), proof(&[8; 32], &nonce));
+    assert_ne!(proof(&SECRET, PORT, &nonce), proof(&[8; 32], PORT, &nonce));
     assert_ne!(
-        proof(&SECRET, &nonce),
-        proof(&SECRET, &nonce.replace('0', "1"))
+        proof(&SECRET, PORT, &nonce),
+        proof(&SECRET, PORT, &nonce.replace('0', "1"))
+    );
+    // Passed on by whoever sits at another port, it proves nothing.
+    assert_ne!(
+        proof(&SECRET, PORT, &nonce),
+        proof(&SECRET, PORT + 1, &nonce)
     );
     for nonce in ["", "00", &"g".repeat(32), &"0".repeat(129)] {
         let answer = visitor.get(&format!("/prove?nonce={nonce}")).await;
@@ -296,5 +301,5 @@ async fn the_page_proves_that_it_knows_the_secret() {
     }
     let session = Visitor::logged_in(false).await;
     let hash = blake3::hash(session.cookie.trim_start_matches("approvals=").as_bytes());
-    assert_ne!(proof(&SECRET, &hash.to_hex()), session.csrf().await);
+    assert_ne!(proof(&SECRET, PORT, &hash.to_hex()), session.csrf().await);
 }
