@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let token = blake3::Hash::from_bytes(random_seed()?).to_hex();
     store.add_token(Token::Login, &token_hash(&token), now_ms + 3_600_000)?;
     let settings = PageSettings {
+        instance: [9; 32],
         secret: random_seed()?,
         passphrase: has("--passphrase").then(|| Box::new(Demo) as Box<dyn Passphrase>),
     };

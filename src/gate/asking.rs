@@ -13,6 +13,7 @@ use super::held::{
     Verdict, Via,
 };
 use super::output::{Output, Payload, ToInbox};
+use super::parking::Answered;
 use super::refusal::Refusal;
 use super::settings::{OnFailure, Retry, TimeoutAction};
 use super::state::{Gate, Now, Peer};
@@ -41,13 +42,28 @@ impl Gate {
         let dedupe = asked_as.dedupe;
         let asked_as = asked_as.clone();
         let parked = self.take_parked(&asked_as, params);
-        if let Some((_, parked)) = &parked
-            && let Some((yes, until)) = &parked.yes
+        match parked
+            .as_ref()
+            .map(|(_, parked)| (parked.exact, &parked.answer))
         {
-            if now.elapsed < *until {
-                self.cache.insert_until(parked.exact, *until, now.elapsed);
+            Some((exact, Some(Answered::Yes(yes, until)))) => {
+                if now.elapsed < *until {
+                    self.cache.insert_until(exact, *until, now.elapsed);
+                }
+                return self.confirm(key, yes, now);
             }
-            return self.confirm(key, yes, now);
+            Some((_, Some(Answered::No { reason, via }))) => {
+                let Some(held) = self.take_held(key) else {
+                    return;
+                };
+                let log = reason.is_none().then_some("denied");
+                let refusal = Refusal::Denied {
+                    reason: reason.clone(),
+                };
+                let via = Some(*via);
+                return self.tell_refused(&held, Outcome::Denied, &refusal, log, via, now);
+            }
+            Some((_, None)) | None => {}
         }
         // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
         // little the operator's dedupe fields look at.

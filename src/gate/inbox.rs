@@ -10,7 +10,7 @@ use super::held::{
     self, AskedAs, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Stage, Via,
 };
 use super::output::{FromInbox, Output, ToInbox};
-use super::parking::Parked;
+use super::parking::{Answered, Parked};
 use super::refusal::Refusal;
 use super::settings::{Engine, TimeoutAction};
 use super::state::{Gate, Now, Peer};
@@ -66,16 +66,19 @@ impl Gate {
         }
     }
 
-    /// Nobody waits just now; a yes is kept for the same call.
+    /// Nobody waits just now; what was said is kept for the same call.
     fn verdict_about_parked(&mut self, item: &str, verdict: Verdict, via: Via, now: Now) {
         let Some(parked) = self.parking.get_mut(item) else {
             return self.warn("a verdict of the inbox came too late and counts as none".into());
         };
-        let choice = verdict.choice.as_str();
+        let call = format!("sha256:{}", parked.digest);
+        let reason = verdict.reason.clone().unwrap_or_default();
         let members = [
             ("item", item),
-            ("choice", choice),
+            ("call", &*call),
+            ("choice", verdict.choice.as_str()),
             ("assurance", verdict.assurance.as_str()),
+            ("reason", &*reason),
         ];
         match verdict.choice {
             Choice::Approve if parked.yeses_needed <= 1 => {
@@ -84,7 +87,8 @@ impl Gate {
                     reason: verdict.reason.unwrap_or_else(|| "approved".to_owned()),
                     via,
                 };
-                parked.yes = Some((yes, now.elapsed.saturating_add(verdict.cover)));
+                let until = now.elapsed.saturating_add(verdict.cover);
+                parked.answer = Some(Answered::Yes(yes, until));
             }
             // The second question is put when the call comes again.
             Choice::Approve => {
@@ -97,7 +101,8 @@ impl Gate {
                 }
             }
             Choice::Deny => {
-                self.parking.remove(item);
+                let reason = verdict.reason;
+                parked.answer = Some(Answered::No { reason, via });
             }
         }
         self.record_event(now, "parked_verdict", &members);
@@ -286,7 +291,7 @@ impl Gate {
         let parked = Parked {
             digest: question.shown.digest,
             exact,
-            yes: None,
+            answer: None,
             yeses_needed: question.yeses_needed,
             round: question.round,
             channel: question.channel,

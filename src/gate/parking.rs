@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::held::Verdict;
+use super::held::{Verdict, Via};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::approval::prompt::Round;
@@ -20,8 +20,8 @@ pub(super) struct Parked {
     /// The calls that it is about: exactly those with this digest, of the same client.
     pub(super) digest: CallDigest,
     pub(super) exact: DedupeKey,
-    /// The yes, once there is one, and until when it covers the same call, too.
-    pub(super) yes: Option<(Verdict, Duration)>,
+    /// What a human said, once somebody has.
+    pub(super) answer: Option<Answered>,
     pub(super) yeses_needed: u32,
     pub(super) round: Round,
     /// Which channel of the chain the inbox is.
@@ -29,6 +29,15 @@ pub(super) struct Parked {
     /// Whether the item is in the inbox; the second of two questions is put there with its call.
     pub(super) is_posted: bool,
     pub(super) until: Duration,
+}
+
+/// What a human said about a parked question.
+#[derive(Debug, Clone)]
+pub(super) enum Answered {
+    /// And until when that covers the same call, too.
+    Yes(Verdict, Duration),
+    /// With the human's own words.
+    No { reason: Option<String>, via: Via },
 }
 
 /// The questions that are parked, by item.
@@ -76,7 +85,7 @@ impl Parking {
         let all = self.items.iter();
         let same = all.filter(|(_, parked)| parked.digest == *digest && parked.exact == *exact);
         // Of several, the one that has been answered.
-        let found = same.max_by_key(|(_, parked)| parked.yes.is_some());
+        let found = same.max_by_key(|(_, parked)| parked.answer.is_some());
         let item = found.map(|(item, _)| item.clone())?;
         let parked = self.items.remove(&item)?;
         Some((item, parked))

@@ -120,7 +120,7 @@ impl Host {
 
     /// Sees to it that somebody serves the page, us if need be. Returns its address, without any
     /// secret, the first time it is known and whenever it changes. Opens a browser where the page is
-    /// new, once.
+    /// ours and new, once.
     ///
     /// # Errors
     /// [`HostError`]; to be tried again.
@@ -129,16 +129,14 @@ impl Host {
         store: &mut dyn Store,
         now_ms: i64,
     ) -> Result<Option<String>, HostError> {
-        let was_served = self.told.is_some();
+        let was_serving = self.is_serving();
         let port = self.find_or_serve()?;
-        if self.told == Some(port) {
-            return Ok(None);
-        }
-        self.told = Some(port);
-        if self.is_serving() && !was_served && self.settings.opens_browser {
+        // Who was logged in to the page before is not logged in to this one.
+        if self.is_serving() && !was_serving && self.settings.opens_browser {
             self.open_browser(store, port, now_ms)?;
         }
-        Ok(Some(address(port)))
+        let is_new = self.told.replace(port) != Some(port);
+        Ok(is_new.then(|| address(port)))
     }
 
     /// The page of an item; `None` while nobody is known to serve it.
@@ -209,6 +207,7 @@ impl Host {
             Box::new(store),
             PageSettings {
                 secret: self.secret,
+                instance: random_seed().map_err(io::Error::other)?,
                 passphrase: has_passphrase.then(|| Box::new(signer) as _),
             },
         );

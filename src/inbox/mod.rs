@@ -3,6 +3,7 @@
 //! Proxies put their questions into a store that all of a user's proxies share, and a page on this
 //! machine shows them. What a yes lets run is the gate's business.
 
+mod clerk;
 pub mod host;
 pub mod page;
 pub mod passphrase;

@@ -1,37 +1,30 @@
 //! The way of a process's questions into the inbox, and of the verdicts back: one thread, started
 //! with the first question.
 //!
-//! What a verdict lets run is the gate's business; who serves the page, `host`'s.
+//! What the thread does stands in `clerk`; what a verdict lets run is the gate's business.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::host::{Host, HostSettings};
+use super::clerk::Clerk;
+use super::host::HostSettings;
 use super::passphrase::PublicKey;
-use super::sqlite::{Lease, SqliteStore};
 use super::state_dir::StateDir;
-use super::store::{Closed, Problem, SignedVerdict, Store, StoreError};
-use crate::approval::item::{Assurance, Item};
-use crate::clock::{Clock, random_seed};
-use crate::gate::{FromInbox, Now, ToInbox};
+use crate::clock::Clock;
+use crate::gate::{FromInbox, ToInbox};
 use crate::relay::{Inbox, with_causes};
 use crate::transport::Stderr;
 
-/// How often it is looked for verdicts while something waits.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often it is seen to that somebody serves the page.
-const TEND_EVERY: Duration = Duration::from_secs(1);
-/// How long the store may fail before what waits is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many things may be on their way to the thread.
-const QUEUE: usize = 4_096;
+/// From how many bytes of questions on their way to the thread no more are taken.
+const MAX_QUEUED: usize = 64 * 1024 * 1024;
 
 /// What the inbox has to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -55,7 +48,9 @@ pub struct Post {
 enum Running {
     NotYet,
     Yes {
-        jobs: SyncSender<Job>,
+        jobs: Sender<Job>,
+        /// How many bytes of questions are on their way to the thread.
+        queued: Arc<AtomicUsize>,
         done: Receiver<()>,
     },
     /// It is over.
@@ -63,9 +58,22 @@ enum Running {
 }
 
 /// Something to do, and where to tell what comes of it.
-struct Job {
-    told: ToInbox,
-    answers: UnboundedSender<FromInbox>,
+pub(super) struct Job {
+    pub(super) told: ToInbox,
+    pub(super) answers: UnboundedSender<FromInbox>,
+}
+
+impl Job {
+    /// What a question takes, roughly; nothing for what ends one.
+    pub(super) fn bytes(&self) -> usize {
+        const ENTRY: usize = 1024;
+        match &self.told {
+            ToInbox::Ask(item) => {
+                ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
+            }
+            ToInbox::Park { .. } | ToInbox::Close { .. } => 0,
+        }
+    }
 }
 
 impl fmt::Debug for Post {
@@ -89,7 +97,7 @@ impl Post {
     /// Waits until everything that was handed over is in the store, at most `limit`.
     pub fn finish(&self, limit: Duration) {
         let running = std::mem::replace(&mut *self.running(), Running::NoMore);
-        if let Running::Yes { jobs, done } = running {
+        if let Running::Yes { jobs, done, .. } = running {
             drop(jobs);
             // Who takes longer is ended with the process, and what waits then is expired by others.
             let _ = done.recv_timeout(limit);
@@ -103,8 +111,11 @@ impl Post {
         let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
         let settings = self.settings.clone();
         let folder = folder.to_owned();
-        let (jobs, queue) = sync_channel(QUEUE);
-        let (tell, done) = sync_channel(1);
+        // Bounded by `queued`; what ends a question must get through in any case.
+        let (jobs, queue) = channel();
+        let (tell, done) = channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let in_clerk = Arc::clone(&queued);
         let work = move || {
             Clerk {
                 folder,
@@ -112,6 +123,7 @@ impl Post {
                 key,
                 desk: None,
                 waiting: HashMap::new(),
+                queued: in_clerk,
                 clock: Clock::start(),
             }
             .work(&queue);
@@ -120,7 +132,7 @@ impl Post {
         let named = thread::Builder::new().name("inbox".to_owned());
         let started = named.spawn(work);
         started.map_err(|error| format!("no thread can be started: {error}"))?;
-        Ok(Running::Yes { jobs, done })
+        Ok(Running::Yes { jobs, queued, done })
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -145,329 +157,19 @@ impl Inbox for Post {
             };
             *running = self.start()?;
         }
-        let Running::Yes { jobs, .. } = &*running else {
+        let Running::Yes { jobs, queued, .. } = &*running else {
             return Err("the proxy is ending".to_owned());
         };
         let job = Job {
             told,
             answers: answers.clone(),
         };
-        jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => "too many questions are on their way".to_owned(),
-            TrySendError::Disconnected(_) => "its thread has ended".to_owned(),
-        })
-    }
-}
-
-/// The thread: the only one of this process that writes items.
-struct Clerk {
-    folder: PathBuf,
-    settings: PostSettings,
-    key: Option<PublicKey>,
-    desk: Option<Desk>,
-    /// What waits for a verdict.
-    waiting: HashMap<String, Waiting>,
-    clock: Clock,
-}
-
-/// What is open while anything waits.
-struct Desk {
-    store: SqliteStore,
-    host: Host,
-    proxy: String,
-    /// By it others know that we live.
-    _lease: Lease,
-    version: Option<u64>,
-    /// When it was last seen to that the page is served.
-    tended: Option<Duration>,
-    /// Since when the store fails.
-    failing: Option<Duration>,
-    /// What was wrong when it was last seen to: it is told once for as long as it lasts.
-    told: Option<String>,
-}
-
-struct Waiting {
-    /// What a verdict has to be signed for: the item as it was asked, whatever the store shows.
-    fingerprint: String,
-    /// Whether its session knows where its page is.
-    is_posted: bool,
-    answers: UnboundedSender<FromInbox>,
-}
-
-impl Clerk {
-    /// Works until nobody can hand over anything any more.
-    fn work(mut self, queue: &Receiver<Job>) {
-        loop {
-            let pause = match &self.desk {
-                None => None,
-                Some(_) if !self.waiting.is_empty() => Some(LOOK_EVERY),
-                Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
-            };
-            let next = match pause {
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(pause) => queue.recv_timeout(pause),
-            };
-            match next {
-                Ok(job) => {
-                    self.take(job);
-                    // What came with it.
-                    queue.try_iter().for_each(|job| self.take(job));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            self.look();
-            self.tend();
-            self.tell_pages();
+        let bytes = job.bytes();
+        if bytes > 0 && queued.load(Ordering::Relaxed) >= MAX_QUEUED {
+            return Err("too many questions are on their way to it".to_owned());
         }
-        let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
-        for item in left {
-            self.close(&item, Closed::Withdrawn);
-        }
-    }
-
-    fn take(&mut self, job: Job) {
-        match job.told {
-            ToInbox::Ask(item) => self.ask(&item, job.answers),
-            ToInbox::Park { item, until_ms } => {
-                if let Some(desk) = &mut self.desk
-                    && let Err(error) = desk.store.park(&item, until_ms)
-                {
-                    tracing::warn!(
-                        "an item of the inbox could not be parked: {}",
-                        with_causes(&error)
-                    );
-                }
-            }
-            ToInbox::Close { item, how } => {
-                self.waiting.remove(&item);
-                self.close(&item, how);
-            }
-        }
-    }
-
-    fn ask(&mut self, item: &Item, answers: UnboundedSender<FromInbox>) {
-        let asked = self
-            .desk()
-            .and_then(|desk| desk.store.ask(item, &desk.proxy));
-        match asked {
-            Ok(()) => {
-                let waiting = Waiting {
-                    fingerprint: item.fingerprint(),
-                    is_posted: false,
-                    answers,
-                };
-                self.waiting.insert(item.id.clone(), waiting);
-            }
-            Err(error) => {
-                let why = with_causes(&error);
-                tracing::error!("{why}");
-                let item = item.id.clone();
-                // Whose session has ended waits no more.
-                let _ = answers.send(FromInbox::Failed { item, why });
-                if !matches!(error.problem, Problem::Locked | Problem::Full) {
-                    self.give_up(&error);
-                }
-            }
-        }
-    }
-
-    fn close(&mut self, item: &str, how: Closed) {
-        let now_ms = self.clock.now().unix_ms;
-        if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.close(item, how, now_ms)
-        {
-            // Its verdict would count for nothing, and it expires by its own time.
-            tracing::warn!(
-                "an item of the inbox could not be closed: {}",
-                with_causes(&error)
-            );
-        }
-    }
-
-    /// What is needed to ask, opened where it is not yet.
-    fn desk(&mut self) -> Result<&mut Desk, StoreError> {
-        if let Some(desk) = &self.desk
-            && let Err(error) = desk.store.check_place()
-        {
-            self.give_up(&error);
-        }
-        // Not `get_or_insert_with`: it may fail.
-        let desk = match self.desk.take() {
-            Some(desk) => desk,
-            None => self.open()?,
-        };
-        Ok(self.desk.insert(desk))
-    }
-
-    fn open(&self) -> Result<Desk, StoreError> {
-        let dir = StateDir::open(&self.folder)?;
-        let unusable = |error: getrandom::Error| StoreError {
-            path: self.folder.clone(),
-            problem: Problem::Unusable,
-            source: Some(Box::new(error)),
-        };
-        let name = random_seed().map_err(unusable)?;
-        let proxy: String = name
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let lease = SqliteStore::lease(&dir, &proxy)?;
-        let store = SqliteStore::open(&dir)?;
-        let host = Host::new(dir, self.settings.host.clone())?;
-        Ok(Desk {
-            store,
-            host,
-            proxy,
-            _lease: lease,
-            version: None,
-            tended: None,
-            failing: None,
-            told: None,
-        })
-    }
-
-    /// Looks for verdicts.
-    fn look(&mut self) {
-        let now = self.clock.now().elapsed;
-        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
-            return;
-        };
-        let found = desk.store.version().and_then(|version| {
-            if desk.version == Some(version) {
-                return Ok(Vec::new());
-            }
-            let verdicts = desk.store.take_verdicts(&desk.proxy)?;
-            desk.version = Some(version);
-            Ok(verdicts)
-        });
-        match found {
-            Ok(verdicts) => {
-                desk.failing = None;
-                for (item, signed) in verdicts {
-                    self.tell(&item, signed);
-                }
-            }
-            Err(error) => {
-                let since = *desk.failing.get_or_insert(now);
-                // Locked is what it may be for a moment.
-                if error.problem != Problem::Locked || now.saturating_sub(since) >= PATIENCE {
-                    self.give_up(&error);
-                }
-            }
-        }
-    }
-
-    fn tell(&mut self, item: &str, signed: SignedVerdict) {
-        let Some(waiting) = self.waiting.get(item) else {
-            return;
-        };
-        let SignedVerdict {
-            mut verdict,
-            signature,
-        } = signed;
-        match &self.key {
-            Some(key) => {
-                let signature = signature.unwrap_or_default();
-                if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
-                    tracing::warn!(
-                        "a verdict about item {item} was not made with the passphrase and counts for \
-                         nothing"
-                    );
-                    return self.reopen(item);
-                }
-            }
-            // Nobody can tell.
-            None if verdict.assurance == Assurance::InboxPassphrase => {
-                verdict.assurance = Assurance::InboxSession;
-            }
-            None => {}
-        }
-        let item = item.to_owned();
-        if let Some(waiting) = self.waiting.remove(&item) {
-            // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromInbox::Verdict { item, verdict });
-        }
-    }
-
-    fn reopen(&mut self, item: &str) {
-        if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.reopen(item)
-        {
-            tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
-        }
-    }
-
-    /// Tells sessions where the pages of their items are.
-    fn tell_pages(&mut self) {
-        let Some(desk) = &self.desk else {
-            return;
-        };
-        let untold = self
-            .waiting
-            .iter_mut()
-            .filter(|(_, waiting)| !waiting.is_posted);
-        for (item, waiting) in untold {
-            let Some(url) = desk.host.url_of(item) else {
-                return;
-            };
-            waiting.is_posted = true;
-            let item = item.clone();
-            // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromInbox::Posted { item, url });
-        }
-    }
-
-    /// The store cannot be used: nobody could answer.
-    fn give_up(&mut self, error: &StoreError) {
-        let why = with_causes(error);
-        if !self.waiting.is_empty() {
-            tracing::error!("{why}");
-        }
-        for (item, waiting) in self.waiting.drain() {
-            let why = why.clone();
-            let _ = waiting.answers.send(FromInbox::Failed { item, why });
-        }
-        // It is opened anew with the next question.
-        self.desk = None;
-    }
-
-    /// Sees to it that somebody serves the page.
-    fn tend(&mut self) {
-        let Now { elapsed, unix_ms } = self.clock.now();
-        let Some(desk) = &mut self.desk else {
-            return;
-        };
-        let is_due = |tended| elapsed.saturating_sub(tended) >= TEND_EVERY;
-        if !desk.tended.is_none_or(is_due) {
-            return;
-        }
-        desk.tended = Some(elapsed);
-        let mut wrong = None;
-        match desk.host.tend(&mut desk.store, unix_ms) {
-            Ok(Some(address)) => {
-                let told = format!("approval-proxy: a call waits for your approval at {address}\n");
-                self.settings.stderr.send(told.into_bytes());
-            }
-            Ok(None) => {}
-            Err(error) => wrong = Some(with_causes(&error)),
-        }
-        if let Err(error) = desk.store.check_place() {
-            return self.give_up(&error);
-        }
-        if desk.host.is_serving()
-            && let Err(error) = desk.store.sweep(unix_ms)
-        {
-            if error.problem == Problem::Damaged {
-                return self.give_up(&error);
-            }
-            let why = with_causes(&error);
-            wrong = Some(format!("the inbox could not be tidied: {why}"));
-        }
-        if let Some(why) = wrong.as_ref().filter(|why| desk.told.as_ref() != Some(why)) {
-            tracing::warn!("{why}");
-        }
-        desk.told = wrong;
+        queued.fetch_add(bytes, Ordering::Relaxed);
+        let sent = jobs.send(job);
+        sent.map_err(|_| "its thread has ended".to_owned())
     }
 }

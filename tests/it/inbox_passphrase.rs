@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use approval_proxy::approval::item::{Assurance, Choice, Verdict};
+use approval_proxy::approval::item::{Assurance, Choice, Item, Verdict};
 use approval_proxy::inbox::passphrase::{Signer, set, unlock};
 use approval_proxy::inbox::store::{Decided, SignedVerdict, Store as _};
 use approval_proxy::secret::Secret;
@@ -34,9 +34,14 @@ fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<
     assert_eq!(decided, Decided::Recorded);
 }
 
-fn signature(signer: &Signer, item: &Value, verdict: &Verdict) -> Option<Vec<u8>> {
-    let text = |key: &str| item[key].as_str().unwrap();
-    Some(signer.sign(text("id"), text("digest"), verdict))
+/// The item as the store shows it.
+fn shown(terminal: &Terminal, item: &Value) -> Item {
+    let found = terminal.store().find(item["id"].as_str().unwrap());
+    found.unwrap().unwrap().item
+}
+
+fn signature(signer: &Signer, shown: &Item, verdict: &Verdict) -> Option<Vec<u8>> {
+    Some(signer.sign(&shown.id, &shown.fingerprint(), verdict))
 }
 
 /// Nothing has run, the operator is warned, and the item waits as it did.
@@ -77,14 +82,17 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
 
     let signer = unlock(&dir, &secret("correct horse")).unwrap();
     // What was signed for another call, and what was signed and then changed.
-    let mut other = item.clone();
-    other["digest"] = json!("0".repeat(64));
+    let asked = shown(&terminal, &item);
+    let other = Item {
+        digest: "0".repeat(64),
+        ..asked.clone()
+    };
     let verdict = yes();
     let signed = signature(&signer, &other, &verdict);
     write(&terminal, &item, verdict, signed);
     counts_for_nothing(&mut session, &terminal, &item, 4);
     let verdict = yes();
-    let signed = signature(&signer, &item, &verdict);
+    let signed = signature(&signer, &asked, &verdict);
     let longer = Verdict {
         cover: Duration::from_secs(600),
         ..verdict
@@ -95,7 +103,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     set(&dir, &secret("mine now")).unwrap();
     let thief = unlock(&dir, &secret("mine now")).unwrap();
     let verdict = yes();
-    let signed = signature(&thief, &item, &verdict);
+    let signed = signature(&thief, &asked, &verdict);
     write(&terminal, &item, verdict, signed);
     counts_for_nothing(&mut session, &terminal, &item, 6);
     // None at all.
@@ -105,7 +113,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     counts_for_nothing(&mut session, &terminal, &item, 7);
 
     let verdict = yes();
-    let signed = signature(&signer, &item, &verdict);
+    let signed = signature(&signer, &asked, &verdict);
     write(&terminal, &item, verdict, signed);
     session.ran(call);
     let line = session.decision("wipe");
@@ -114,6 +122,32 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
         (&json!("approved"), &json!("inbox-passphrase"))
     );
     assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn a_yes_to_what_somebody_wrote_over_an_item_lets_the_item_s_call_not_run() {
+    let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
+    let terminal = Terminal::at(&test.path("state"));
+    let dir = terminal.state_dir();
+    set(&dir, &secret("correct horse")).unwrap();
+    let mut session = test.start_mute();
+    session.call("wipe", json!({"n": 1}));
+    let item = terminal.waits(1).remove(0);
+    // Whoever can write to the store shows something harmless beside the same digest.
+    let store = rusqlite::Connection::open(dir.path().join("inbox.db")).unwrap();
+    let sql = "UPDATE items SET tool = 'read', call = ?";
+    store.execute(sql, [r#"{"name":"read"}"#]).unwrap();
+    let harmless = terminal.waits(1).remove(0);
+    assert_eq!(
+        (&harmless["tool"], &harmless["digest"]),
+        (&json!("read"), &item["digest"])
+    );
+    let signer = unlock(&dir, &secret("correct horse")).unwrap();
+    let verdict = yes();
+    let signed = signature(&signer, &shown(&terminal, &item), &verdict);
+    write(&terminal, &item, verdict, signed);
+    counts_for_nothing(&mut session, &terminal, &harmless, 1);
     session.finish();
 }
 

@@ -37,6 +37,7 @@ impl Home {
         let test = ProxyTest::new()
             .config(json!({"mcpServers": {"box": entry}}))
             .flags(["--mode", "none"])
+            .env("APPROVAL_STATE_DIR", "")
             .env("XDG_STATE_HOME", self.dir.path().to_str().unwrap())
             .env("BROWSER", self.browser().to_str().unwrap());
         test.start()

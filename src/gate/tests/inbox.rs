@@ -442,14 +442,22 @@ fn of_two_parked_items_about_one_call_the_one_that_was_approved_counts() {
 }
 
 #[test]
-fn a_no_to_a_parked_question_lets_nothing_run() {
+fn a_no_to_a_parked_question_is_told_to_the_same_call_once() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
     until_parked(&mut scene, 1);
     scene.inbox.clear();
-    scene.decide(&item, Choice::Deny, |_| {});
+    scene.decide(&item, Choice::Deny, |verdict| {
+        verdict.reason = Some("not on a Friday".into());
+    });
+    let line = scene.log.last().unwrap();
+    assert_eq!(line["event"], "parked_verdict");
+    assert_eq!(line["call"], format!("sha256:{}", item.digest));
     scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_refused(2, "not on a Friday");
+    assert!(scene.inbox.is_empty());
+    scene.client_calls(3, "delete_user", json!({"id": 7}));
     scene.expect_nothing();
     assert_ne!(scene.expect_item().id, item.id);
 }

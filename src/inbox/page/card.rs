@@ -230,7 +230,7 @@ fn actions(
         .raw(from)
         .raw("\">");
     if scene.needs_passphrase {
-        html.raw("<input type=\"text\" name=\"username\" value=\"approval-proxy\" autocomplete=\"username\" hidden><label class=\"field pass\"><span>Passphrase</span><input type=\"password\" name=\"passphrase\" autocomplete=\"current-password\" required></label>");
+        html.raw("<label class=\"field pass\"><span>Passphrase</span><input type=\"password\" name=\"passphrase\" autocomplete=\"off\" required></label>");
     }
     // The first button is the one that Enter presses in a field: it must be the harmless one.
     html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason, optional</span><input type=\"text\" placeholder=\"told to the agent\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");

@@ -41,7 +41,7 @@ impl App {
     ) -> Result<Session, Trouble> {
         let now_ms = self.now().unix_ms;
         for token in cookies(headers).take(MAX_TRIED) {
-            let hash = token_hash(token);
+            let hash = self.session_hash(token);
             if self.store(|store| store.has_token(Token::Session, &hash, now_ms))? {
                 let csrf = keyed(&self.secret, "csrf", &hash).to_hex().to_string();
                 return Ok(Session { hash, csrf });
@@ -108,7 +108,7 @@ pub(super) async fn log_in(
     }
     let until_ms = i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
     let until_ms = now.unix_ms.saturating_add(until_ms);
-    let hash = token_hash(&session);
+    let hash = app.session_hash(&session);
     app.store(|store| store.add_token(Token::Session, &hash, until_ms))?;
     let cookie = format!(
         "{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",

@@ -5,7 +5,8 @@
 //! gate's business, where items are kept the store's, and how a passphrase signs [`Passphrase`]'s.
 //!
 //! A browser sends cookies to every port of a host, so whoever serves another page on this machine
-//! that the user opens can read the session. Only a passphrase holds against that.
+//! that the user opens, or takes our port after us, can read the session's cookie. So a session is good
+//! for one page's process only; against the former while that lives, only a passphrase holds.
 
 mod access;
 mod bucket;
@@ -54,6 +55,9 @@ pub struct Page(App);
 pub struct PageSettings {
     /// The secret of the state folder, which all of the user's proxies know.
     pub secret: [u8; 32],
+    /// 32 random bytes of this page alone, which is what sessions are good for: whoever has taken
+    /// the port of another page, and so a cookie, has nothing.
+    pub instance: [u8; 32],
     /// What signs verdicts, where the user has set a passphrase.
     pub passphrase: Option<Box<dyn Passphrase>>,
 }
@@ -139,6 +143,7 @@ fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash
 struct App {
     store: Mutex<Box<dyn Store>>,
     secret: [u8; 32],
+    instance: [u8; 32],
     passphrase: Option<Arc<dyn Passphrase>>,
     /// Held while a passphrase is tried: each takes much memory and a processor.
     signing: TurnTaking<()>,
@@ -163,6 +168,7 @@ impl App {
         App {
             store: Mutex::new(store),
             secret: settings.secret,
+            instance: settings.instance,
             passphrase: settings.passphrase.map(Arc::from),
             signing: TurnTaking::new(()),
             wrong_passphrases: Mutex::new(Bucket::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
@@ -170,6 +176,11 @@ impl App {
             changes: Changes::new(),
             now,
         }
+    }
+
+    /// By what the store knows a session of this page.
+    fn session_hash(&self, token: &str) -> [u8; 32] {
+        *keyed(&self.instance, "session", token.as_bytes()).as_bytes()
     }
 
     /// Does something with the store.

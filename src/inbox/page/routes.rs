@@ -24,7 +24,9 @@ use crate::inbox::store::{Entry, State as Standing};
 /// How many items are listed, and how many more at a time.
 const LISTED: usize = 100;
 /// The most items on one page; older ones move up as newer ones are decided.
-const MAX_LISTED: usize = 1_000;
+const MAX_LISTED: usize = 500;
+/// The most bytes that the cards of one page take; the last one may go beyond.
+const MAX_CARDS: usize = 4 * 1024 * 1024;
 
 /// What the browser may do with our pages: nothing but what they bring.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -132,16 +134,21 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
     }
     html.raw("<ol class=\"cards\" id=\"cards\">");
     let scene = app.scene(session);
+    let (start, mut shown) = (html.len(), 0);
     for entry in &entries {
+        if html.len() - start >= MAX_CARDS {
+            break;
+        }
         card(entry, scene, html);
+        shown += 1;
     }
     html.raw("</ol>");
-    if count > entries.len() {
+    if count > shown {
         html.raw("<p class=\"more\"><span class=\"quiet\">")
-            .text(&entries.len().to_string());
+            .text(&shown.to_string());
         html.raw(" of ").text(&count.to_string());
         html.raw(" are shown, the newest first.");
-        if show < MAX_LISTED {
+        if show < MAX_LISTED && shown == entries.len() {
             html.raw("</span> <a class=\"button\" href=\"/?show=");
             html.text(&(show + LISTED).to_string());
             html.raw("\">Show more</a></p>");

@@ -147,6 +147,9 @@
       else if (now) inbox().append(now);
     }
     inbox().dataset.count = fresh.dataset.count;
+    // Whoever has logged in again, in another tab, has another one.
+    const secret = $('[name=csrf]', fresh);
+    if (secret) for (const field of all('[name=csrf]')) field.value = secret.value;
     const after = all('#cards > li').map((item) => $('.card', item).id).join();
     if (before && before !== after) settle();
     moments(inbox());

@@ -303,3 +303,18 @@ async fn the_page_proves_that_it_knows_the_secret() {
     let hash = blake3::hash(session.cookie.trim_start_matches("approvals=").as_bytes());
     assert_ne!(proof(&SECRET, PORT, &hash.to_hex()), session.csrf().await);
 }
+
+/// Whoever takes the port of a page that has ended is sent its cookie by tabs that are still open.
+#[tokio::test]
+async fn a_session_ends_with_the_process_that_served_its_page() {
+    let visitor = Visitor::logged_in(false).await;
+    assert_eq!(visitor.get("/").await.status, StatusCode::OK);
+    let next = visitor.at_the_next_page();
+    for path in ["/", "/fragment", "/events"] {
+        assert_eq!(
+            next.get(path).await.status,
+            StatusCode::UNAUTHORIZED,
+            "{path}"
+        );
+    }
+}

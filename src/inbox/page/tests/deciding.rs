@@ -183,9 +183,7 @@ async fn with_a_passphrase_only_who_knows_it_decides() {
     let visitor = Visitor::logged_in(true).await;
     visitor.ask(&usual());
     let shown = visitor.get("/").await.text;
-    assert!(
-        shown.contains("type=\"password\" name=\"passphrase\" autocomplete=\"current-password\"")
-    );
+    assert!(shown.contains("type=\"password\" name=\"passphrase\" autocomplete=\"off\""));
     for wrong in ["", "open", "open+sesame+"] {
         let answer = try_passphrase(&visitor, wrong).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{wrong}");

@@ -135,8 +135,19 @@ impl Answer {
 impl Visitor {
     /// Somebody who is not logged in.
     pub(super) fn stranger(has_passphrase: bool) -> Visitor {
-        let store = Shared::default();
+        Visitor::of_a_page(Shared::default(), [9; 32], has_passphrase)
+    }
+
+    /// The same person at the page of another process, with the same store.
+    pub(super) fn at_the_next_page(&self) -> Visitor {
+        let mut visitor = Visitor::of_a_page(self.store.clone(), [10; 32], false);
+        visitor.cookie.clone_from(&self.cookie);
+        visitor
+    }
+
+    fn of_a_page(store: Shared, instance: [u8; 32], has_passphrase: bool) -> Visitor {
         let settings = PageSettings {
+            instance,
             secret: SECRET,
             passphrase: has_passphrase.then(|| Box::new(Sesame) as Box<dyn Passphrase>),
         };

@@ -1,0 +1,380 @@
+//! The thread that carries a process's questions into the store and verdicts back: the only one of
+//! this process that writes items.
+//!
+//! What a verdict lets run is the gate's business; who serves the page, `host`'s.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::host::Host;
+use super::passphrase::PublicKey;
+use super::post::{Job, PostSettings};
+use super::sqlite::{Lease, SqliteStore};
+use super::state_dir::StateDir;
+use super::store::{Closed, Problem, SignedVerdict, State, Store, StoreError};
+use crate::approval::item::{Assurance, Item};
+use crate::clock::{Clock, random_seed};
+use crate::gate::{FromInbox, Now, ToInbox};
+use crate::relay::with_causes;
+
+/// How often it is looked for verdicts while something waits.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is seen to that somebody serves the page.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How long the store may fail before what waits is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The thread: the only one of this process that writes items.
+pub(super) struct Clerk {
+    pub(super) folder: PathBuf,
+    pub(super) settings: PostSettings,
+    pub(super) key: Option<PublicKey>,
+    pub(super) desk: Option<Desk>,
+    /// What waits for a verdict.
+    pub(super) waiting: HashMap<String, Waiting>,
+    pub(super) queued: Arc<AtomicUsize>,
+    pub(super) clock: Clock,
+}
+
+/// What is open while anything waits.
+pub(super) struct Desk {
+    store: SqliteStore,
+    host: Host,
+    proxy: String,
+    /// By it others know that we live.
+    _lease: Lease,
+    version: Option<u64>,
+    /// The version that was looked through for items that are closed.
+    checked: Option<u64>,
+    /// When it was last seen to that the page is served.
+    tended: Option<Duration>,
+    /// Since when the store fails.
+    failing: Option<Duration>,
+    /// What was wrong when it was last seen to: it is told once for as long as it lasts.
+    told: Option<String>,
+}
+
+pub(super) struct Waiting {
+    /// What a verdict has to be signed for: the item as it was asked, whatever the store shows.
+    fingerprint: String,
+    /// Whether its session knows where its page is.
+    is_posted: bool,
+    answers: UnboundedSender<FromInbox>,
+}
+
+impl Clerk {
+    /// Works until nobody can hand over anything any more.
+    pub(super) fn work(mut self, queue: &Receiver<Job>) {
+        loop {
+            let pause = match &self.desk {
+                None => None,
+                Some(_) if !self.waiting.is_empty() => Some(LOOK_EVERY),
+                Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
+            };
+            let next = match pause {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(pause) => queue.recv_timeout(pause),
+            };
+            match next {
+                Ok(job) => {
+                    self.take(job);
+                    // What came with it.
+                    queue.try_iter().for_each(|job| self.take(job));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.look();
+            self.tend();
+            self.tell_pages();
+        }
+        let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
+        for item in left {
+            self.close(&item, Closed::Withdrawn);
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        self.queued.fetch_sub(job.bytes(), Ordering::Relaxed);
+        match job.told {
+            ToInbox::Ask(item) => self.ask(&item, job.answers),
+            ToInbox::Park { item, until_ms } => {
+                if let Some(desk) = &mut self.desk
+                    && let Err(error) = desk.store.park(&item, until_ms)
+                {
+                    tracing::warn!(
+                        "an item of the inbox could not be parked: {}",
+                        with_causes(&error)
+                    );
+                }
+            }
+            ToInbox::Close { item, how } => {
+                self.waiting.remove(&item);
+                self.close(&item, how);
+            }
+        }
+    }
+
+    fn ask(&mut self, item: &Item, answers: UnboundedSender<FromInbox>) {
+        let asked = self
+            .desk()
+            .and_then(|desk| desk.store.ask(item, &desk.proxy));
+        match asked {
+            Ok(()) => {
+                let waiting = Waiting {
+                    fingerprint: item.fingerprint(),
+                    is_posted: false,
+                    answers,
+                };
+                self.waiting.insert(item.id.clone(), waiting);
+            }
+            Err(error) => {
+                let why = with_causes(&error);
+                tracing::error!("{why}");
+                let item = item.id.clone();
+                // Whose session has ended waits no more.
+                let _ = answers.send(FromInbox::Failed { item, why });
+                if !matches!(error.problem, Problem::Locked | Problem::Full) {
+                    self.give_up(&error);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, item: &str, how: Closed) {
+        let now_ms = self.clock.now().unix_ms;
+        if let Some(desk) = &mut self.desk
+            && let Err(error) = desk.store.close(item, how, now_ms)
+        {
+            // Its verdict would count for nothing, and it expires by its own time.
+            tracing::warn!(
+                "an item of the inbox could not be closed: {}",
+                with_causes(&error)
+            );
+        }
+    }
+
+    /// What is needed to ask, opened where it is not yet.
+    fn desk(&mut self) -> Result<&mut Desk, StoreError> {
+        if let Some(desk) = &self.desk
+            && let Err(error) = desk.store.check_place()
+        {
+            self.give_up(&error);
+        }
+        // Not `get_or_insert_with`: it may fail.
+        let desk = match self.desk.take() {
+            Some(desk) => desk,
+            None => self.open()?,
+        };
+        Ok(self.desk.insert(desk))
+    }
+
+    fn open(&self) -> Result<Desk, StoreError> {
+        let dir = StateDir::open(&self.folder)?;
+        let unusable = |error: getrandom::Error| StoreError {
+            path: self.folder.clone(),
+            problem: Problem::Unusable,
+            source: Some(Box::new(error)),
+        };
+        let name = random_seed().map_err(unusable)?;
+        let proxy: String = name
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let lease = SqliteStore::lease(&dir, &proxy)?;
+        let store = SqliteStore::open(&dir)?;
+        let host = Host::new(dir, self.settings.host.clone())?;
+        Ok(Desk {
+            store,
+            host,
+            proxy,
+            _lease: lease,
+            version: None,
+            checked: None,
+            tended: None,
+            failing: None,
+            told: None,
+        })
+    }
+
+    /// Looks for verdicts.
+    fn look(&mut self) {
+        let now = self.clock.now().elapsed;
+        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
+            return;
+        };
+        let found = desk.store.version().and_then(|version| {
+            if desk.version == Some(version) {
+                return Ok(Vec::new());
+            }
+            let verdicts = desk.store.take_verdicts(&desk.proxy)?;
+            desk.version = Some(version);
+            Ok(verdicts)
+        });
+        match found {
+            Ok(verdicts) => {
+                desk.failing = None;
+                for (item, signed) in verdicts {
+                    self.tell(&item, signed);
+                }
+            }
+            Err(error) => {
+                let since = *desk.failing.get_or_insert(now);
+                // Locked is what it may be for a moment.
+                if error.problem != Problem::Locked || now.saturating_sub(since) >= PATIENCE {
+                    self.give_up(&error);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, item: &str, signed: SignedVerdict) {
+        let Some(waiting) = self.waiting.get(item) else {
+            return;
+        };
+        let SignedVerdict {
+            mut verdict,
+            signature,
+        } = signed;
+        match &self.key {
+            Some(key) => {
+                let signature = signature.unwrap_or_default();
+                if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
+                    tracing::warn!(
+                        "a verdict about item {item} was not made with the passphrase and counts for \
+                         nothing"
+                    );
+                    return self.reopen(item);
+                }
+            }
+            // Nobody can tell.
+            None if verdict.assurance == Assurance::InboxPassphrase => {
+                verdict.assurance = Assurance::InboxSession;
+            }
+            None => {}
+        }
+        let item = item.to_owned();
+        if let Some(waiting) = self.waiting.remove(&item) {
+            // Whose session has ended waits no more.
+            let _ = waiting.answers.send(FromInbox::Verdict { item, verdict });
+        }
+    }
+
+    fn reopen(&mut self, item: &str) {
+        if let Some(desk) = &mut self.desk
+            && let Err(error) = desk.store.reopen(item)
+        {
+            tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
+        }
+    }
+
+    /// Tells sessions where the pages of their items are.
+    fn tell_pages(&mut self) {
+        let Some(desk) = &self.desk else {
+            return;
+        };
+        let untold = self
+            .waiting
+            .iter_mut()
+            .filter(|(_, waiting)| !waiting.is_posted);
+        for (item, waiting) in untold {
+            let Some(url) = desk.host.url_of(item) else {
+                return;
+            };
+            waiting.is_posted = true;
+            let item = item.clone();
+            // Whose session has ended waits no more.
+            let _ = waiting.answers.send(FromInbox::Posted { item, url });
+        }
+    }
+
+    /// The store cannot be used: nobody could answer.
+    fn give_up(&mut self, error: &StoreError) {
+        let why = with_causes(error);
+        if !self.waiting.is_empty() {
+            tracing::error!("{why}");
+        }
+        for (item, waiting) in self.waiting.drain() {
+            let why = why.clone();
+            let _ = waiting.answers.send(FromInbox::Failed { item, why });
+        }
+        // It is opened anew with the next question.
+        self.desk = None;
+    }
+
+    /// Sees to it that somebody serves the page.
+    fn tend(&mut self) {
+        let Now { elapsed, unix_ms } = self.clock.now();
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
+        let is_due = |tended| elapsed.saturating_sub(tended) >= TEND_EVERY;
+        if !desk.tended.is_none_or(is_due) {
+            return;
+        }
+        desk.tended = Some(elapsed);
+        let mut wrong = None;
+        match desk.host.tend(&mut desk.store, unix_ms) {
+            Ok(Some(address)) => {
+                let told = format!("approval-proxy: a call waits for your approval at {address}\n");
+                self.settings.stderr.send(told.into_bytes());
+            }
+            Ok(None) => {}
+            Err(error) => wrong = Some(with_causes(&error)),
+        }
+        if let Err(error) = desk.store.check_place() {
+            return self.give_up(&error);
+        }
+        if desk.host.is_serving()
+            && let Err(error) = desk.store.sweep(unix_ms)
+        {
+            if error.problem == Problem::Damaged {
+                return self.give_up(&error);
+            }
+            let why = with_causes(&error);
+            wrong = Some(format!("the inbox could not be tidied: {why}"));
+        }
+        if let Some(why) = wrong.as_ref().filter(|why| desk.told.as_ref() != Some(why)) {
+            tracing::warn!("{why}");
+        }
+        desk.told = wrong;
+        self.give_up_closed();
+    }
+
+    /// Items that somebody has closed under us can have no verdict any more.
+    fn give_up_closed(&mut self) {
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
+        if desk.version.is_some() && desk.checked == desk.version {
+            return;
+        }
+        desk.checked = desk.version;
+        let ids: Vec<String> = self.waiting.keys().cloned().collect();
+        for item in ids {
+            let is_closed = match desk.store.find(&item) {
+                Ok(entry) => entry.is_none_or(|entry| matches!(entry.state, State::Closed(_))),
+                // It shows elsewhere.
+                Err(_) => false,
+            };
+            let waiting = self.waiting.get(&item).filter(|_| is_closed);
+            if let Some(waiting) = waiting {
+                let why = "its item was closed by somebody else".to_owned();
+                let told = FromInbox::Failed {
+                    item: item.clone(),
+                    why,
+                };
+                // Whose session has ended waits no more.
+                let _ = waiting.answers.send(told);
+                self.waiting.remove(&item);
+            }
+        }
+    }
+}
