@@ -13,7 +13,7 @@ use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::audit::record::Timestamp;
 use crate::clock::Clock;
-use crate::config::{Environment, Whole, escaped};
+use crate::config::{Environment, InboxFlags, Whole, escaped};
 use crate::inbox::passphrase::{PublicKey, unlock};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::state_dir::StateDir;
@@ -26,7 +26,11 @@ const MOST: usize = 1_000;
 const LEAST: usize = 4;
 
 pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Result<u8, InboxError> {
-    let (_, dir) = open(command.inbox.into_flags(), environment)?;
+    let flags = InboxFlags {
+        state_dir: command.state_dir,
+        ..InboxFlags::default()
+    };
+    let (_, dir) = open(flags, environment)?;
     let mut store = SqliteStore::open(&dir)?;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;

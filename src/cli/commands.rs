@@ -2,6 +2,8 @@
 //!
 //! It says what the commands are; what they do stands in `inbox` and `approvals`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::args::InboxArgs;
@@ -31,8 +33,14 @@ pub struct InboxCommand {
 /// `approval-proxy approvals`.
 #[derive(Debug, Clone, Args)]
 pub struct ApprovalsCommand {
-    #[command(flatten)]
-    pub(super) inbox: InboxArgs,
+    /// Folder that all your proxies share [default: $XDG_STATE_HOME/approval-proxy]
+    #[arg(
+        long = "state-dir",
+        id = "approvals_state_dir",
+        value_name = "DIR",
+        global = true
+    )]
+    pub(super) state_dir: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(super) what: Approvals,

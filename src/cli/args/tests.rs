@@ -322,3 +322,17 @@ fn a_stray_argument_is_an_error() {
     assert!(error(&["extra"]).contains("the subcommand 'extra' cannot be used"));
     assert!(error(&["\u{202e}x"]).contains(r"'\u{202e}x'"));
 }
+
+#[test]
+fn the_state_dir_may_stand_before_or_behind_what_to_do_with_items() {
+    for flags in [
+        ["approvals", "--state-dir", "/s", "list"],
+        ["approvals", "list", "--state-dir", "/s"],
+    ] {
+        let args = Args::read(["approval-proxy"].iter().chain(&flags)).unwrap();
+        let Some(Command::Approvals(command)) = args.command else {
+            panic!("{flags:?}");
+        };
+        assert_eq!(command.state_dir.unwrap().to_str(), Some("/s"));
+    }
+}
