@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
     /// Reads one value as a tree, in which no object holds a key twice.
     ///
     /// # Errors
-    /// Any `JsonError` but those of [`line_text`] and `TrailingText`.
+    /// Any `JsonError` but those of [`line_text`](super::line_text) and `TrailingText`.
     pub fn tree(&mut self) -> Result<Value<'a>, JsonError> {
         self.tree_at(0)
     }

@@ -1,0 +1,255 @@
+//! Questions that outlive their calls.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{MINUTE, chain, scene};
+use crate::approval::item::{Choice, Closed};
+use crate::gate::tests::scene::Scene;
+use crate::gate::{Settings, TimeoutAction, ToInbox};
+
+fn parking(settings: &mut Settings) {
+    settings.timeout_action = TimeoutAction::Park;
+    settings.timeout = Some(MINUTE);
+}
+
+/// Waits until the call's time is over; returns what the client is told.
+fn until_parked(scene: &mut Scene, id: u32) -> String {
+    scene.advance(MINUTE + Duration::from_millis(500));
+    scene.expect_refused(id, "waiting for approval")
+}
+
+#[test]
+fn a_parked_question_lets_the_same_call_run_once() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    // Whoever tidies the inbox must not take it for expired before it is parked.
+    assert_eq!(item.expires_ms, Some(item.asked_ms + 60_000 + 3_600_000));
+    let told = until_parked(&mut scene, 1);
+    assert!(told.contains(&item.id), "{told}");
+    scene.expect_logged("timeout", false);
+    let parked = scene.inbox.pop_front();
+    assert!(
+        matches!(&parked, Some(ToInbox::Park { item: parked, .. }) if *parked == item.id),
+        "{parked:?}"
+    );
+    // Much later.
+    scene.advance(30 * MINUTE);
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_nothing();
+    // Another call, and then the very same one.
+    scene.client_calls(2, "delete_user", json!({"id": 8}));
+    let other = scene.expect_item();
+    scene.client_calls(3, "delete_user", json!({"id": 7}));
+    scene.expect_forwarded(3);
+    let line = scene.decisions().into_iter().last().unwrap();
+    assert_eq!(
+        (&line["decision"], &line["engine"], &line["assurance"]),
+        (&json!("approved"), &json!("inbox"), &json!("inbox-session"))
+    );
+    // Once.
+    scene.client_calls(4, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    let again = scene.expect_item();
+    assert!(again.id != item.id && again.id != other.id);
+}
+
+#[test]
+fn the_same_call_waits_for_the_parked_item_and_for_no_second_one() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    assert!(scene.inbox.is_empty(), "{:?}", scene.inbox);
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_forwarded(2);
+}
+
+#[test]
+fn a_client_that_loses_patience_parks_the_question_too() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    scene.client_cancels(1);
+    scene.expect_nothing();
+    assert!(matches!(
+        scene.inbox.pop_front(),
+        Some(ToInbox::Park { .. })
+    ));
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_forwarded(2);
+}
+
+#[test]
+fn a_parked_question_is_over_when_its_time_is_or_when_its_client_goes() {
+    let mut scene = scene(|settings| {
+        parking(settings);
+        settings.park_for = 10 * MINUTE;
+    });
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.advance(10 * MINUTE);
+    let how = Closed::Expired;
+    let closed = ToInbox::Close {
+        item: item.id.clone(),
+        how,
+    };
+    assert_eq!(scene.inbox.pop_front(), Some(closed));
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+
+    // A new session of the client's is another client.
+    let again = scene.expect_item();
+    until_parked(&mut scene, 2);
+    scene.decide(&again, Choice::Approve, |_| {});
+    let mut scene = scene.handshake("2025-11-25", json!({}));
+    scene.inbox.clear();
+    scene.client_calls(3, "delete_user", json!({"id": 7}));
+    scene.expect_item();
+    scene.expect_nothing();
+}
+
+#[test]
+fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() {
+    // However long a human has.
+    let mut scene = scene(|settings| {
+        parking(settings);
+        settings.timeout = None;
+        settings.park_for = 10 * MINUTE;
+    });
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    scene.client_cancels(1);
+    scene.inbox.clear();
+    scene.advance(9 * MINUTE);
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    // The store lets nobody decide from here on.
+    scene.advance(MINUTE);
+    scene.expect_refused(2, "nobody answered in time");
+    let how = Closed::Expired;
+    let closed = ToInbox::Close { item: item.id, how };
+    assert_eq!(scene.inbox.pop_front(), Some(closed));
+}
+
+#[test]
+fn a_parked_yes_for_some_minutes_covers_the_same_call_for_so_long_and_no_longer() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.decide(&item, Choice::Approve, |verdict| verdict.cover = 5 * MINUTE);
+    for id in [2, 3] {
+        scene.client_calls(id, "delete_user", json!({"id": 7}));
+        scene.expect_forwarded(id);
+    }
+    scene.advance(5 * MINUTE);
+    scene.client_calls(4, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    scene.expect_item();
+}
+
+#[test]
+fn of_two_parked_items_about_one_call_the_one_that_was_approved_counts() {
+    // Whichever of their ids comes first.
+    for yes in [0, 1] {
+        let mut scene = scene(parking);
+        scene.client_calls(1, "delete_user", json!({"id": 7}));
+        scene.client_calls(2, "delete_user", json!({"id": 7}));
+        let items = [scene.expect_item(), scene.expect_item()];
+        scene.advance(MINUTE + Duration::from_millis(500));
+        scene.expect_refused(1, "waiting for approval");
+        scene.expect_refused(2, "waiting for approval");
+        scene.inbox.clear();
+        scene.decide(&items[yes], Choice::Approve, |_| {});
+        scene.client_calls(3, "delete_user", json!({"id": 7}));
+        scene.expect_forwarded(3);
+        scene.client_calls(4, "delete_user", json!({"id": 7}));
+        scene.expect_nothing();
+    }
+}
+
+#[test]
+fn a_no_to_a_parked_question_is_told_to_the_same_call_once() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.decide(&item, Choice::Deny, |verdict| {
+        verdict.reason = Some("not on a Friday".into());
+    });
+    let line = scene.log.last().unwrap();
+    assert_eq!(line["event"], "parked_verdict");
+    assert_eq!(line["call"], format!("sha256:{}", item.digest));
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_refused(2, "not on a Friday");
+    assert!(scene.inbox.is_empty());
+    scene.client_calls(3, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    assert_ne!(scene.expect_item().id, item.id);
+}
+
+#[test]
+fn a_parked_yes_is_none_for_a_tool_that_has_changed() {
+    let mut scene = scene(parking);
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.tools_change(json!([{"name": "delete_user", "description": "Deletes everything."}]));
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    scene.expect_item();
+}
+
+#[test]
+fn a_prompt_that_runs_out_is_parked_in_the_inbox() {
+    let mut scene = Scene::set(|settings| {
+        chain(settings);
+        parking(settings);
+    })
+    .legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let prompt = scene.expect_prompt();
+    scene.advance(MINUTE);
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(1, "waiting for approval");
+    let item = scene.expect_item();
+    assert!(matches!(
+        scene.inbox.pop_front(),
+        Some(ToInbox::Park { .. })
+    ));
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_forwarded(2);
+}
+
+#[test]
+fn a_second_yes_is_asked_for_with_the_call_that_comes_again() {
+    let mut scene = scene(|settings| {
+        parking(settings);
+        settings.double_confirm = true;
+    });
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let first = scene.expect_item();
+    until_parked(&mut scene, 1);
+    scene.inbox.clear();
+    scene.decide(&first, Choice::Approve, |_| {});
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_nothing();
+    let second = scene.expect_item();
+    assert!(second.question.starts_with("Second confirmation"));
+    scene.decide(&second, Choice::Approve, |_| {});
+    scene.expect_forwarded(2);
+}
