@@ -163,10 +163,9 @@ impl Gate {
         if let Some(dedupe) = question.shown.dedupe {
             self.cache.insert(dedupe, now.elapsed);
         }
-        if let Some(exact) = first
-            .and_then(|call| self.exact_key(call))
-            .filter(|_| !cover.is_zero())
-        {
+        // Only where it is wanted: the key is a digest of the whole call.
+        let covered = first.filter(|_| !cover.is_zero());
+        if let Some(exact) = covered.and_then(|call| self.exact_key(call)) {
             let until = now.elapsed.saturating_add(cover);
             self.cache.insert_until(exact, until, now.elapsed);
         }
