@@ -17,7 +17,7 @@ use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings};
 use super::sqlite::{Lease, SqliteStore};
 use super::state_dir::StateDir;
-use super::store::{Closed, Problem, SignedVerdict, State, Store, StoreError};
+use super::store::{Closed, Entry, Problem, SignedVerdict, State, Store, StoreError};
 use crate::approval::item::{Assurance, Item};
 use crate::clock::{Clock, random_seed};
 use crate::gate::{FromInbox, Now, ToInbox};
@@ -345,11 +345,11 @@ impl Clerk {
             tracing::warn!("{why}");
         }
         desk.told = wrong;
-        self.give_up_closed();
+        self.give_up_closed(unix_ms);
     }
 
     /// Items that somebody has closed under us can have no verdict any more.
-    fn give_up_closed(&mut self) {
+    fn give_up_closed(&mut self, now_ms: i64) {
         let Some(desk) = &mut self.desk else {
             return;
         };
@@ -360,7 +360,7 @@ impl Clerk {
         let ids: Vec<String> = self.waiting.keys().cloned().collect();
         for item in ids {
             let is_closed = match desk.store.find(&item) {
-                Ok(entry) => entry.is_none_or(|entry| matches!(entry.state, State::Closed(_))),
+                Ok(entry) => was_closed_early(entry.as_ref(), now_ms),
                 // It shows elsewhere.
                 Err(_) => false,
             };
@@ -376,5 +376,58 @@ impl Clerk {
                 self.waiting.remove(&item);
             }
         }
+    }
+}
+
+/// Whether an item that waits here is closed in the store, or gone from it, although its time is not
+/// over. Of one whose time is over, the gate knows by itself, a moment later: that is a timeout.
+fn was_closed_early(entry: Option<&Entry>, now_ms: i64) -> bool {
+    let Some(entry) = entry else {
+        return true;
+    };
+    let due = entry.parked_until_ms.or(entry.item.expires_ms);
+    matches!(entry.state, State::Closed(_)) && due.is_none_or(|due| now_ms < due)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Risk;
+
+    #[test]
+    fn what_expires_in_the_store_is_a_timeout_and_no_failure_of_the_inbox() {
+        let entry = |state, expires_ms, parked_until_ms| Entry {
+            item: Item {
+                id: "1".into(),
+                server: "s".into(),
+                tool: "t".into(),
+                risk: Risk::High,
+                why: String::new(),
+                question: String::new(),
+                description: None,
+                hints: String::new(),
+                call: "{}".into(),
+                digest: String::new(),
+                client: None,
+                asked_ms: 0,
+                expires_ms,
+            },
+            state,
+            verdict: None,
+            parked_until_ms,
+            closed_ms: None,
+        };
+        let expired = State::Closed(Closed::Expired);
+        for (found, early) in [
+            (entry(expired, Some(1_000), None), false),
+            (entry(expired, Some(1_001), None), true),
+            (entry(expired, Some(500), Some(1_001)), true),
+            (entry(expired, Some(500), Some(1_000)), false),
+            (entry(expired, None, None), true),
+            (entry(State::Waiting, Some(1_001), None), false),
+        ] {
+            assert_eq!(was_closed_early(Some(&found), 1_000), early, "{found:?}");
+        }
+        assert!(was_closed_early(None, 1_000));
     }
 }
