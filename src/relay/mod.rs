@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here.
 
+mod alarm;
 mod effects;
 mod inbox;
 mod notes;

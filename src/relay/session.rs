@@ -2,6 +2,8 @@
 //!
 //! The gate decides and `effects` acts; this waits for whatever comes first and reads it.
 
+mod ending;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::ControlFlow;
@@ -10,8 +12,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
+use super::alarm::Alarm;
 use super::effects::{Effects, Ledger, Lost};
 use super::inbox::InboxPort;
 use super::notes::Notes;
@@ -25,9 +28,6 @@ use crate::transport::{Attempt, Exit, Upstream, Wire};
 const STALLED: Duration = Duration::from_secs(30);
 /// How long a peer that is about to go has to take what it is still owed.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long what an upstream wrote before it ended may take to arrive: what it started may hold
-/// its pipe open for ever.
-const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy)]
@@ -407,107 +407,6 @@ impl Session {
         }
     }
 
-    /// The client has closed and nothing waits for a decision: the upstream may finish what
-    /// it has been given, within its grace.
-    async fn end_by_client(&mut self) -> Ended {
-        let closed = self.close_upstream();
-        self.relay_the_rest(FAREWELL).await;
-        self.process.stop(closed).await;
-        self.answer_what_waits("the client has closed").await;
-        Ended::ClientClosed
-    }
-
-    async fn end_by_signal(&mut self, number: i32) -> Ended {
-        let why = format!("approval-proxy was ended by signal {number}");
-        // The client is still there: its prompts are withdrawn, and it is told why.
-        self.client.input = None;
-        let closed = self.close_upstream();
-        self.answer_what_waits(&why).await;
-        self.process.stop(closed).await;
-        Ended::Signal(number)
-    }
-
-    async fn end_by_upstream(&mut self) -> Ended {
-        let closed = self.close_upstream();
-        // Calls that are still held can never run; their lines and answers need not wait.
-        self.gate
-            .upstream_closing("the server has closed", self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
-        // That the upstream is lost is known; that the client is shows below.
-        let _ = self.carry_out(None);
-        // What it wrote before it ended is still in its pipe.
-        self.relay_the_rest(EXIT_PATIENCE).await;
-        let exit = self.process.stop(closed).await;
-        self.answer_what_waits(&format!("the server {exit}")).await;
-        if self.upstream_spoke {
-            Ended::UpstreamDied(exit)
-        } else {
-            Ended::UpstreamNeverSpoke(exit)
-        }
-    }
-
-    /// Relays what the upstream still sends until it closes its stdout.
-    async fn relay_the_rest(&mut self, patience: Duration) {
-        let rest = async {
-            while self.upstream.input.is_some() {
-                let may_read = !self.client.output.is_above_high_water();
-                let event = tokio::select! {
-                    _ = readable(&self.upstream.input), if may_read => Event::Readable(Peer::Upstream),
-                    _ = self.client.output.writable() => Event::Writable(Peer::Client),
-                };
-                // That the upstream is gone, or the client, is known here.
-                let _ = match event {
-                    Event::Readable(peer) => self.read(peer),
-                    Event::Writable(peer) => self.flush(peer),
-                    Event::Signal(_)
-                    | Event::Timer
-                    | Event::ChildEnded
-                    | Event::Stalled
-                    | Event::Inbox(_) => ControlFlow::Continue(()),
-                };
-            }
-        };
-        // What comes later than that is lost, as it is when a client kills a server.
-        let _ = timeout(patience, rest).await;
-    }
-
-    /// Tells the client that nothing will come of what it waits for, and brings it to it.
-    async fn answer_what_waits(&mut self, why: &str) {
-        self.gate.upstream_closed(why, self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
-        // That either side is lost changes nothing any more.
-        let _ = self.carry_out(None);
-        let rest = async {
-            while !self.client.output.is_empty() {
-                if self.client.output.writable().await.is_err()
-                    || self.client.output.flush().is_err()
-                {
-                    return;
-                }
-            }
-        };
-        let _ = timeout(FAREWELL, rest).await;
-    }
-
-    fn record_close(&mut self, ended: Ended) {
-        let how = match ended {
-            Ended::ClientClosed => "the client closed".to_owned(),
-            Ended::UpstreamNeverSpoke(exit) | Ended::UpstreamDied(exit) => {
-                format!("the server {exit}")
-            }
-            Ended::Signal(number) => format!("signal {number}"),
-        };
-        self.gate.record_close(self.clock.now(), &how);
-        self.effects.collect(&mut self.gate, None, false);
-        let _ = self.carry_out(None);
-    }
-
-    /// Closes the upstream's stdin; returns since when it is asked to end.
-    fn close_upstream(&mut self) -> Instant {
-        self.upstream.output.close();
-        Instant::now()
-    }
-
     /// Whether the client has gone while nothing was read from it for so long. One that has
     /// only closed its end after sending much may wait for its answers a while.
     fn client_has_hung_up(&self, unread_for: Duration) -> bool {
@@ -571,39 +470,6 @@ async fn now_or_never<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Optio
         })
     })
     .await
-}
-
-/// A timer that is kept and set again only for an earlier time.
-///
-/// A new timer that is due before all others wakes the reactor with a system call; where each
-/// call is asked about, and answered, there would be one for each.
-struct Alarm {
-    sleep: Pin<Box<Sleep>>,
-    /// Whether `sleep` has not rung since it was set.
-    is_set: bool,
-}
-
-impl Alarm {
-    fn new() -> Alarm {
-        Alarm {
-            sleep: Box::pin(sleep_until(Instant::now())),
-            is_set: false,
-        }
-    }
-
-    /// Waits until `timer`, for ever if there is none. May be cancelled.
-    async fn rings(&mut self, timer: Option<Instant>) {
-        let Some(timer) = timer else {
-            // One that is still set rings for nothing, once, should it stay the first.
-            return std::future::pending().await;
-        };
-        if !self.is_set || timer < self.sleep.deadline() {
-            self.sleep.as_mut().reset(timer);
-            self.is_set = true;
-        }
-        self.sleep.as_mut().await;
-        self.is_set = false;
-    }
 }
 
 async fn sleep_until_some(timer: Option<Instant>) {
