@@ -56,12 +56,8 @@ impl Gate {
                 let Some(held) = self.take_held(key) else {
                     return;
                 };
-                let log = reason.is_none().then_some("denied");
-                let refusal = Refusal::Denied {
-                    reason: reason.clone(),
-                };
-                let via = Some(*via);
-                return self.tell_refused(&held, Outcome::Denied, &refusal, log, via, now);
+                let failed = Failed::denied(reason.clone(), "denied", *via);
+                return self.tell_refused(&held, &failed, now);
             }
             Some((_, None)) | None => {}
         }
@@ -124,7 +120,9 @@ impl Gate {
         let via = Via::elicitation(true);
         match answer {
             Answer::Approved { reason } => self.approved(key, reason, Duration::ZERO, via, now),
-            Answer::Refused { reason, how } => self.denied(key, reason, how, via, now),
+            Answer::Refused { reason, how } => {
+                self.refuse_question(key, &Failed::denied(reason, how, via), now);
+            }
             Answer::Failed { message } if question.retries_left > 0 => {
                 question.retries_left -= 1;
                 question.prompt = Prompt::Backoff {
@@ -177,25 +175,6 @@ impl Gate {
         self.grant(key, &verdict, now);
     }
 
-    /// A human said no, or something that is no yes; `how` says which.
-    pub(super) fn denied(
-        &mut self,
-        key: QuestionKey,
-        reason: Option<String>,
-        how: &str,
-        via: Via,
-        now: Now,
-    ) {
-        // The human's own words where there are any.
-        let log = reason.is_none().then_some(how);
-        let failed = Failed {
-            outcome: Outcome::Denied,
-            refusal: Refusal::Denied { reason },
-            via: Some(via),
-        };
-        self.refuse_question(key, &failed, log, now);
-    }
-
     /// Asks for the second of two yeses, at the channel that brought the first.
     fn ask_second(&mut self, key: QuestionKey, now: Now) {
         let question = self.questions.get(&key);
@@ -236,11 +215,7 @@ impl Gate {
         let Some(question) = self.questions.get(&key) else {
             return;
         };
-        let timed_out = Failed {
-            outcome: Outcome::Timeout,
-            refusal: Refusal::TimedOut,
-            via: self.via(key),
-        };
+        let timed_out = Failed::new(Outcome::Timeout, Refusal::TimedOut).via(self.via(key));
         let goes_on = self.goes_on_after(key);
         match &question.prompt {
             Prompt::Open { .. } | Prompt::Inbox { .. } if goes_on => {
@@ -266,7 +241,7 @@ impl Gate {
                     return;
                 }
                 self.withdraw(key, "nobody answered in time", Closed::Expired);
-                self.refuse_question(key, &timed_out, None, now);
+                self.refuse_question(key, &timed_out, now);
             }
             Prompt::Backoff { error, .. } => {
                 let refusal = Refusal::ClientError(error.clone());
@@ -323,39 +298,23 @@ impl Gate {
         }
     }
 
-    /// Refuses all calls of a question whose prompt is answered or withdrawn. The log says `log`
-    /// where the refusal has no words of a human's.
-    pub(super) fn refuse_question(
-        &mut self,
-        key: QuestionKey,
-        failed: &Failed,
-        log: Option<&str>,
-        now: Now,
-    ) {
+    /// Refuses all calls of a question whose prompt is answered or withdrawn.
+    pub(super) fn refuse_question(&mut self, key: QuestionKey, failed: &Failed, now: Now) {
         let Some(question) = self.questions.remove(&key) else {
             return;
         };
-        let Failed {
-            outcome,
-            refusal,
-            via,
-        } = failed;
         for call in question.calls {
             if let Some(held) = self.take_held(call) {
-                self.tell_refused(&held, *outcome, refusal, log, *via, now);
+                self.tell_refused(&held, failed, now);
             }
         }
     }
 
     /// Whom the question was put to is there no more: it can have no answer.
-    pub(super) fn abandon_question(&mut self, key: QuestionKey, refusal: &Refusal, now: Now) {
+    pub(super) fn abandon_question(&mut self, key: QuestionKey, refusal: Refusal, now: Now) {
         self.withdraw(key, &refusal.log_reason(), Closed::Withdrawn);
-        let failed = Failed {
-            outcome: Outcome::Cancelled,
-            refusal: refusal.clone(),
-            via: None,
-        };
-        self.refuse_question(key, &failed, None, now);
+        let failed = Failed::new(Outcome::Cancelled, refusal);
+        self.refuse_question(key, &failed, now);
     }
 
     /// The client begins another session.
@@ -367,7 +326,7 @@ impl Gate {
     pub(super) fn abandon_approvals(&mut self, now: Now) {
         let asked: Vec<QuestionKey> = self.questions.keys().copied().collect();
         for key in asked {
-            self.abandon_question(key, &Refusal::NewSession, now);
+            self.abandon_question(key, Refusal::NewSession, now);
         }
         // Requests of 2026-07-28 belong to no session.
         let legacy = self.held.iter().filter(|(_, held)| held.era == Era::Legacy);
@@ -378,8 +337,8 @@ impl Gate {
         let approved: Vec<HeldKey> = approved.map(|(key, _)| *key).collect();
         for key in approved {
             if let Some(held) = self.take_held(key) {
-                let refusal = Refusal::NewSession;
-                self.tell_refused(&held, Outcome::Cancelled, &refusal, None, None, now);
+                let failed = Failed::new(Outcome::Cancelled, Refusal::NewSession);
+                self.tell_refused(&held, &failed, now);
             }
         }
     }
@@ -428,11 +387,7 @@ impl Gate {
         let words = match self.handshake.words() {
             Ok(words) => words,
             Err(cannot) => {
-                let failed = Failed {
-                    outcome: Outcome::Denied,
-                    refusal: Refusal::CannotAsk(cannot),
-                    via: None,
-                };
+                let failed = Failed::new(Outcome::Denied, Refusal::CannotAsk(cannot));
                 return self.channel_failed(key, failed, OnFailure::Fallback, now);
             }
         };

@@ -32,11 +32,8 @@ impl Gate {
                 Engine::Inbox => self.can_post(),
             };
             if let Err(cannot) = missing {
-                failed.get_or_insert(Failed {
-                    outcome: Outcome::Denied,
-                    refusal: Refusal::CannotAsk(cannot),
-                    via: None,
-                });
+                let refusal = Refusal::CannotAsk(cannot);
+                failed.get_or_insert(Failed::new(Outcome::Denied, refusal));
                 continue;
             }
             let deadline = self.human_deadline(channel, now);
@@ -48,12 +45,9 @@ impl Gate {
             }
             return self.ask_at_channel(key, now);
         }
-        let failed = failed.unwrap_or(Failed {
-            outcome: Outcome::Denied,
-            refusal: Refusal::CannotAsk(CannotAsk::NoChannel),
-            via: None,
-        });
-        self.refuse_question(key, &failed, None, now);
+        let no_channel = Refusal::CannotAsk(CannotAsk::NoChannel);
+        let failed = failed.unwrap_or(Failed::new(Outcome::Denied, no_channel));
+        self.refuse_question(key, &failed, now);
     }
 
     /// Asks at the channel that the question has come to.
@@ -98,7 +92,7 @@ impl Gate {
                 let next = question.channel + 1;
                 self.put_to_channel(key, next, Some(failed), now);
             }
-            OnFailure::Deny => self.refuse_question(key, &failed, None, now),
+            OnFailure::Deny => self.refuse_question(key, &failed, now),
         }
     }
 
@@ -106,11 +100,7 @@ impl Gate {
     pub(super) fn channel_broke(&mut self, key: QuestionKey, refusal: Refusal, now: Now) {
         let channel = self.channel_of(key);
         let then = channel.map_or(OnFailure::Deny, |channel| channel.on_transport_error);
-        let failed = Failed {
-            outcome: Outcome::Error,
-            refusal,
-            via: self.via(key),
-        };
+        let failed = Failed::new(Outcome::Error, refusal).via(self.via(key));
         self.channel_failed(key, failed, then, now);
     }
 

@@ -3,7 +3,7 @@
 //! Where yeses come from is `asking`'s and `rounds`' business.
 
 use super::deciding::with_params;
-use super::held::{Approved, AskedAs, Era, Held, HeldKey, Stage, Verdict};
+use super::held::{Approved, AskedAs, Era, Failed, Held, HeldKey, Stage, Verdict};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::Finding;
@@ -32,8 +32,8 @@ impl Gate {
             let Some(held) = self.take_held(key) else {
                 return;
             };
-            let refusal = Refusal::Cancelled;
-            return self.tell_refused(&held, Outcome::Cancelled, &refusal, None, None, now);
+            let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
+            return self.tell_refused(&held, &failed, now);
         }
         if !self.catalogue.is_settled(now.elapsed) {
             let meta = with_params(&held.text, stateless_meta).flatten();
@@ -106,7 +106,7 @@ impl Gate {
             let Some(held) = self.take_held(key) else {
                 return;
             };
-            return self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
+            return self.tell_refused(&held, &Failed::new(Outcome::Error, refusal), now);
         }
         // A server that calls its tool harmless while a human is asked is not believed.
         let decision = self.decide(&name, now);

@@ -4,7 +4,7 @@
 
 use rmcp::model::ErrorCode;
 
-use super::held::HeldKey;
+use super::held::{Failed, HeldKey};
 use super::output::Payload;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
@@ -249,13 +249,8 @@ impl Gate {
         if !self.park_cancelled(&held, key, now) {
             self.leave_question(&held, key);
         }
-        self.record_refused(
-            &held,
-            Outcome::Cancelled,
-            &Refusal::Cancelled,
-            Some("cancelled by the client"),
-            now,
-        );
+        let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
+        self.record_refused(&held, &failed.logged("cancelled by the client"), now);
     }
 }
 

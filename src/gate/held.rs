@@ -199,12 +199,49 @@ pub(super) enum Prompt {
     Nowhere,
 }
 
-/// How a question ends that brings no yes.
+/// How a call ends that does not run.
 #[derive(Debug, Clone)]
 pub(super) struct Failed {
     pub(super) outcome: Outcome,
+    /// What the client is told, if it is told anything.
     pub(super) refusal: Refusal,
+    /// The channel that said so, or that nobody answered on.
     pub(super) via: Option<Via>,
+    /// What the log says, where the refusal's own words are not enough.
+    pub(super) log: Option<String>,
+}
+
+impl Failed {
+    /// An end that no channel has brought about.
+    pub(super) fn new(outcome: Outcome, refusal: Refusal) -> Failed {
+        Failed {
+            outcome,
+            refusal,
+            via: None,
+            log: None,
+        }
+    }
+
+    /// A human said no, or something that is no yes; `how` says which, where there is no `reason`.
+    pub(super) fn denied(reason: Option<String>, how: &str, via: Via) -> Failed {
+        let log = reason.is_none().then(|| how.to_owned());
+        Failed {
+            via: Some(via),
+            log,
+            ..Failed::new(Outcome::Denied, Refusal::Denied { reason })
+        }
+    }
+
+    /// The same end, brought about by a channel.
+    pub(super) fn via(self, via: Option<Via>) -> Failed {
+        Failed { via, ..self }
+    }
+
+    /// The same end, in other words for the log.
+    pub(super) fn logged(self, log: &str) -> Failed {
+        let log = Some(log.to_owned());
+        Failed { log, ..self }
+    }
 }
 
 /// Whether the client can have seen a prompt.

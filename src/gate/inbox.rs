@@ -62,7 +62,10 @@ impl Gate {
         }
         match verdict.choice {
             Choice::Approve => self.approved(key, verdict.reason, verdict.cover, via, now),
-            Choice::Deny => self.denied(key, verdict.reason, "denied", via, now),
+            Choice::Deny => {
+                let failed = Failed::denied(verdict.reason, "denied", via);
+                self.refuse_question(key, &failed, now);
+            }
         }
     }
 
@@ -246,12 +249,8 @@ impl Gate {
             // It could not be posted, and is refused for that.
             return true;
         };
-        let failed = Failed {
-            outcome,
-            refusal: Refusal::Parked(item),
-            via: Some(Via::inbox(None)),
-        };
-        self.refuse_question(key, &failed, None, now);
+        let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::inbox(None)));
+        self.refuse_question(key, &failed, now);
         true
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::held::{Era, Via};
+use super::held::{Era, Failed, Via};
 use super::output::{Output, Payload};
 use super::state::{Gate, Now, Peer};
 use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_request};
@@ -80,7 +80,8 @@ impl Gate {
                 self.invitations.by_item.remove(&item);
                 if let Some(key) = self.question_by_item.get(&item).copied() {
                     self.withdraw(key, "declined", crate::approval::item::Closed::Withdrawn);
-                    self.denied(key, None, "declined", Via::elicitation(true), now);
+                    let failed = Failed::denied(None, "declined", Via::elicitation(true));
+                    self.refuse_question(key, &failed, now);
                 }
             }
             // Dismissed, or not understood: the item waits on, and can be found without the client.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rmcp::model::ErrorCode;
 
 use super::deciding::with_params;
-use super::held::{Era, Held, HeldKey, Via};
+use super::held::{Era, Failed, Held, HeldKey, Via};
 use super::output::{NeededApproval, Output, Payload, Ticket};
 use super::permit::Permitted;
 use super::refusal::{Explanation, Refusal, refused_result};
@@ -181,44 +181,22 @@ impl Gate {
     }
 
     /// Records and tells that a held call, already taken out, is refused.
-    pub(super) fn tell_refused(
-        &mut self,
-        held: &Held,
-        outcome: Outcome,
-        refusal: &Refusal,
-        reason: Option<&str>,
-        via: Option<Via>,
-        now: Now,
-    ) {
-        self.finish_refused(held, outcome, refusal, via, reason, now, Told::Yes);
+    pub(super) fn tell_refused(&mut self, held: &Held, failed: &Failed, now: Now) {
+        self.finish_refused(held, failed, Told::Yes, now);
     }
 
     /// Records that a held call, already taken out, is refused; the client is not told.
-    pub(super) fn record_refused(
-        &mut self,
-        held: &Held,
-        outcome: Outcome,
-        refusal: &Refusal,
-        reason: Option<&str>,
-        now: Now,
-    ) {
-        self.finish_refused(held, outcome, refusal, None, reason, now, Told::No);
+    pub(super) fn record_refused(&mut self, held: &Held, failed: &Failed, now: Now) {
+        self.finish_refused(held, failed, Told::No, now);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "private; its two callers name the cases"
-    )]
-    fn finish_refused(
-        &mut self,
-        held: &Held,
-        outcome: Outcome,
-        refusal: &Refusal,
-        via: Option<Via>,
-        reason: Option<&str>,
-        now: Now,
-        told: Told,
-    ) {
+    fn finish_refused(&mut self, held: &Held, failed: &Failed, told: Told, now: Now) {
+        let Failed {
+            outcome,
+            refusal,
+            via,
+            log,
+        } = failed;
         let asked_as = held.asked_as.as_ref();
         let unasked = Decision {
             action: Action::Ask,
@@ -226,16 +204,16 @@ impl Gate {
             reason: Reason::Unlisted,
         };
         let decision = asked_as.map_or(&unasked, |asked_as| &asked_as.decision);
-        let reason = reason.map_or_else(|| refusal.log_reason(), str::to_owned);
+        let reason = log.clone().unwrap_or_else(|| refusal.log_reason());
         let policy_reason = asked_as.map(|asked_as| asked_as.decision.reason.text());
         let finding = Finding {
-            outcome,
+            outcome: *outcome,
             risk: decision.risk,
             reason: &reason,
             policy_reason: policy_reason.as_deref(),
             forwarded: Forwarded::No,
             digest: asked_as.map(|asked_as| asked_as.digest),
-            via,
+            via: *via,
         };
         let read = with_params(&held.text, |params| {
             let call = Call {
@@ -270,7 +248,8 @@ impl Gate {
             return;
         };
         self.leave_question(&held, key);
-        self.record_refused(&held, Outcome::Error, &Refusal::Cancelled, Some(why), now);
+        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(why);
+        self.record_refused(&held, &failed, now);
         let code = ErrorCode::INTERNAL_ERROR;
         self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
     }

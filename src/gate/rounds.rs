@@ -11,7 +11,7 @@ use rmcp::model::ErrorCode;
 use super::deciding::{MAX_HELD_BYTES, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, offers_forms};
-use super::held::{Approved, Era, Held, Stage, Verdict, Via};
+use super::held::{Approved, Era, Failed, Held, Stage, Verdict, Via};
 use super::open_states::{ENTRY, Outstanding};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
@@ -44,7 +44,7 @@ impl Gate {
     ) {
         if self.client == Peer::Gone {
             let refusal = Refusal::CannotAsk(CannotAsk::ClientGone);
-            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+            return self.tell_refused(&held, &Failed::new(Outcome::Denied, refusal), now);
         }
         let (round, yeses_needed) = self.first_round(&held);
         let deadline = self.state_deadline(now);
@@ -62,13 +62,13 @@ impl Gate {
     ) {
         if !offers_forms_now(params) {
             let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
-            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+            return self.tell_refused(&held, &Failed::new(Outcome::Denied, refusal), now);
         }
         // A state that is not ours belongs to nothing that we know of.
         let brings = |key| params.get(key).is_some();
         if brings(mrtr::REQUEST_STATE) || brings(mrtr::INPUT_RESPONSES) {
-            let refusal = Refusal::UnknownState;
-            return self.tell_refused(&held, Outcome::Denied, &refusal, None, None, now);
+            let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
+            return self.tell_refused(&held, &failed, now);
         }
         let Some(asked_as) = &held.asked_as else {
             return self.refuse_unread(&held, now);
@@ -180,15 +180,13 @@ impl Gate {
                 self.ask_again(held, Round::Second, yeses_needed - 1, deadline, now);
             }
             Answer::Refused { reason, how } => {
-                let log = reason.is_none().then_some(how);
-                let refusal = Refusal::Denied { reason };
-                let via = Some(Via::elicitation(true));
-                self.tell_refused(&held, Outcome::Denied, &refusal, log, via, now);
+                let failed = Failed::denied(reason, how, Via::elicitation(true));
+                self.tell_refused(&held, &failed, now);
             }
             // Not from a result; were it one, it would be no yes.
             Answer::Failed { message } => {
-                let refusal = Refusal::ClientError(message);
-                self.tell_refused(&held, Outcome::Error, &refusal, None, None, now);
+                let failed = Failed::new(Outcome::Error, Refusal::ClientError(message));
+                self.tell_refused(&held, &failed, now);
             }
         }
     }
@@ -304,36 +302,22 @@ impl Gate {
     /// Time has passed: questions that no retry answered are over.
     pub(super) fn tick_rounds(&mut self, now: Now) {
         while let Some(outstanding) = self.open_states.take_expired(now.elapsed) {
-            self.end_unanswered(
-                &outstanding,
-                Outcome::Timeout,
-                &Refusal::TimedOut,
-                None,
-                now,
-            );
+            let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
+            self.end_unanswered(&outstanding, &failed, now);
         }
     }
 
     /// No retry can come any more.
-    pub(super) fn end_rounds(&mut self, outcome: Outcome, why: Option<&str>, now: Now) {
+    pub(super) fn end_rounds(&mut self, failed: &Failed, now: Now) {
         while let Some(outstanding) = self.open_states.take_expired(Duration::MAX) {
-            self.end_unanswered(&outstanding, outcome, &Refusal::Cancelled, why, now);
+            self.end_unanswered(&outstanding, failed, now);
         }
     }
 
     /// Its request has been answered long ago, so that only the log hears of it.
-    fn end_unanswered(
-        &mut self,
-        outstanding: &Outstanding,
-        outcome: Outcome,
-        refusal: &Refusal,
-        why: Option<&str>,
-        now: Now,
-    ) {
+    fn end_unanswered(&mut self, outstanding: &Outstanding, failed: &Failed, now: Now) {
         match outstanding {
-            Outstanding::Question { held, .. } => {
-                self.record_refused(held, outcome, refusal, why, now);
-            }
+            Outstanding::Question { held, .. } => self.record_refused(held, failed, now),
             // The call has run, and has its line.
             Outstanding::Round(_) => {}
         }

@@ -10,7 +10,7 @@ use rmcp::model::ErrorCode;
 
 use super::catalogue::Catalogue;
 use super::handshake::Handshake;
-use super::held::{Approved, Delivery, Held, HeldKey, Prompt, Question, QuestionKey};
+use super::held::{Approved, Delivery, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{RequestIds, RetiredIds};
 use super::invitations::Invitations;
 use super::open_states::OpenStates;
@@ -267,9 +267,10 @@ impl Gate {
         self.client = Peer::Gone;
         let asked: Vec<QuestionKey> = self.questions.keys().copied().collect();
         for key in asked {
-            self.abandon_question(key, &Refusal::Cancelled, now);
+            self.abandon_question(key, Refusal::Cancelled, now);
         }
-        self.end_rounds(Outcome::Cancelled, None, now);
+        let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
+        self.end_rounds(&failed, now);
         self.abandon_parked();
         self.resume_waiting(now);
         self.close_if_done();
@@ -283,7 +284,8 @@ impl Gate {
         for key in held {
             self.fail_held(key, how, now);
         }
-        self.end_rounds(Outcome::Error, Some(how), now);
+        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(how);
+        self.end_rounds(&failed, now);
         self.abandon_parked();
     }
 
