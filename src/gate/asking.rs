@@ -12,8 +12,7 @@ use super::held::{
     AskedAs, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage,
     Verdict, Via,
 };
-use super::output::{Output, Payload, ToInbox};
-use super::parking::Answered;
+use super::output::{Output, Payload};
 use super::refusal::Refusal;
 use super::settings::{OnFailure, Retry, TimeoutAction};
 use super::state::{Gate, Now, Peer};
@@ -33,41 +32,20 @@ impl Gate {
         params: &CallToolRequestParams<'_>,
         now: Now,
     ) {
-        let Some(held) = self.held.get(&key) else {
+        let held = self.held.get(&key);
+        let Some(asked_as) = held.and_then(|held| held.asked_as.clone()) else {
             return;
         };
-        let Some(asked_as) = &held.asked_as else {
-            return;
-        };
-        let dedupe = asked_as.dedupe;
-        let asked_as = asked_as.clone();
-        let parked = self.take_parked(&asked_as, params);
-        match parked
-            .as_ref()
-            .map(|(_, parked)| (parked.exact, &parked.answer))
-        {
-            Some((exact, Some(Answered::Yes(yes, until)))) => {
-                if now.elapsed < *until {
-                    self.cache.insert_until(exact, *until, now.elapsed);
-                }
-                return self.confirm(key, yes, now);
-            }
-            Some((_, Some(Answered::No { reason, via }))) => {
-                let Some(held) = self.take_held(key) else {
-                    return;
-                };
-                let failed = Failed::denied(reason.clone(), "denied", *via);
-                return self.tell_refused(&held, &failed, now);
-            }
-            Some((_, None)) | None => {}
+        if let Some(parked) = self.take_parked(&asked_as, params) {
+            return self.attend_parked(key, params, parked, now);
         }
         // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
         // little the operator's dedupe fields look at.
         let shown = Shown {
             digest: asked_as.digest,
-            dedupe,
+            dedupe: asked_as.dedupe,
         };
-        let shared = dedupe.and_then(|_| {
+        let shared = asked_as.dedupe.and_then(|_| {
             let mut questions = self.questions.iter_mut();
             questions.find(|(_, question)| question.shown == shown)
         });
@@ -80,29 +58,40 @@ impl Gate {
             return;
         };
         let (round, yeses_needed) = self.first_round(held);
-        let message = self.message(params, &asked_as, round);
-        let question_key = self.fresh_key();
-        self.set_stage(key, Stage::Human(question_key));
-        self.questions.insert(
-            question_key,
-            Question {
-                calls: vec![key],
-                shown,
-                message,
-                round,
-                channel: 0,
-                prompt: Prompt::Nowhere,
-                deadline: None,
-                parked_until: None,
-                yeses_needed,
-                retries_left: 0,
-                backoff: Duration::ZERO,
-            },
-        );
-        match parked {
-            Some((item, parked)) => self.wait_for_parked(question_key, item, &parked, now),
-            None => self.put_to_channel(question_key, 0, None, now),
+        if let Some(question_key) = self.new_question(key, params, round, yeses_needed) {
+            self.put_to_channel(question_key, 0, None, now);
         }
+    }
+
+    /// Makes a question about a held call, which is put nowhere yet.
+    pub(super) fn new_question(
+        &mut self,
+        key: HeldKey,
+        params: &CallToolRequestParams<'_>,
+        round: Round,
+        yeses_needed: u32,
+    ) -> Option<QuestionKey> {
+        let asked_as = self.held.get(&key)?.asked_as.as_ref()?;
+        let question = Question {
+            calls: vec![key],
+            shown: Shown {
+                digest: asked_as.digest,
+                dedupe: asked_as.dedupe,
+            },
+            message: self.message(params, asked_as, round),
+            round,
+            channel: 0,
+            prompt: Prompt::Nowhere,
+            deadline: None,
+            parked_until: None,
+            yeses_needed,
+            retries_left: 0,
+            backoff: Duration::ZERO,
+        };
+        let question_key = self.fresh_key();
+        self.questions.insert(question_key, question);
+        self.set_stage(key, Stage::Human(question_key));
+        Some(question_key)
     }
 
     /// The client answered a prompt.
@@ -157,15 +146,9 @@ impl Gate {
             question.yeses_needed -= 1;
             return self.ask_second(key, now);
         }
-        let first = question.calls.first().copied();
-        if let Some(dedupe) = question.shown.dedupe {
-            self.cache.insert(dedupe, now.elapsed);
-        }
-        // Only where it is wanted: the key is a digest of the whole call.
-        let covered = first.filter(|_| !cover.is_zero());
-        if let Some(exact) = covered.and_then(|call| self.exact_key(call)) {
-            let until = now.elapsed.saturating_add(cover);
-            self.cache.insert_until(exact, until, now.elapsed);
+        // All calls of a question are the same.
+        if let Some(call) = question.calls.first().copied() {
+            self.cover(call, now.elapsed, cover, now);
         }
         let verdict = Verdict {
             outcome: Outcome::Approved,
@@ -376,7 +359,7 @@ impl Gate {
             Prompt::Inbox { item } => {
                 self.question_by_item.remove(&item);
                 self.end_invitation(&item);
-                self.put(Output::ToInbox(ToInbox::Close { item, how }));
+                self.close_item(item, how);
             }
             Prompt::Backoff { .. } | Prompt::Nowhere => {}
         }

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::handshake::CannotAsk;
-use super::held::{Era, Failed, QuestionKey, Via};
+use super::deciding::with_params;
+use super::handshake::{CannotAsk, offers_forms};
+use super::held::{Era, Failed, Held, QuestionKey, Via};
 use super::refusal::Refusal;
 use super::settings::{Channel, Engine, OnFailure, Patience};
 use super::state::{Gate, Now, Peer};
@@ -52,11 +53,19 @@ impl Gate {
 
     /// Asks at the channel that the question has come to.
     pub(super) fn ask_at_channel(&mut self, key: QuestionKey, now: Now) {
-        match self.channel_of(key).map(|channel| channel.engine) {
-            Some(Engine::Elicitation) => self.send_prompt(key, now),
-            Some(Engine::Inbox) => self.post_item(key, now),
-            None => {}
+        let engine = self.channel_of(key).map(|channel| channel.engine);
+        match (engine, self.first_call(key).map(|held| held.era)) {
+            (Some(Engine::Elicitation), Some(Era::Legacy)) => self.send_prompt(key, now),
+            (Some(Engine::Elicitation), Some(Era::Stateless)) => self.ask_by_result(key, now),
+            (Some(Engine::Inbox), Some(_)) => self.post_item(key, now),
+            (_, None) | (None, _) => {}
         }
+    }
+
+    /// The first of a question's calls, which are all the same but for their ids.
+    pub(super) fn first_call(&self, key: QuestionKey) -> Option<&Held> {
+        let question = self.questions.get(&key)?;
+        self.held.get(question.calls.first()?)
     }
 
     pub(super) fn channel_of(&self, key: QuestionKey) -> Option<Channel> {
@@ -66,14 +75,26 @@ impl Gate {
 
     /// Whether the client can show a prompt for a question.
     fn can_prompt(&self, key: QuestionKey) -> Result<(), CannotAsk> {
-        let question = self.questions.get(&key);
-        let first = question.and_then(|question| self.held.get(question.calls.first()?));
-        match first.map(|held| held.era) {
+        match self.first_call(key) {
             _ if self.client == Peer::Gone => Err(CannotAsk::ClientGone),
-            // It would have been asked by the result of its call.
-            Some(Era::Stateless) => Err(CannotAsk::NoCapability),
-            Some(Era::Legacy) | None => self.handshake.words().map(drop),
+            // SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not
+            // declared support for in its capabilities", and those count for their request only.
+            Some(held) if held.era == Era::Stateless => {
+                let offers = with_params(&held.text, |params| {
+                    params.client_capabilities().is_some_and(offers_forms)
+                });
+                let offers = offers.unwrap_or_default();
+                offers.then_some(()).ok_or(CannotAsk::NoCapability)
+            }
+            Some(_) | None => self.handshake.words().map(drop),
         }
+    }
+
+    /// The channel of an engine, if the chain has it behind `from`.
+    pub(super) fn channel_behind(&self, from: usize, engine: Engine) -> Option<(usize, Channel)> {
+        let channels = self.settings.channels.iter().copied().enumerate();
+        let mut behind = channels.skip(from.saturating_add(1));
+        behind.find(|(_, channel)| channel.engine == engine)
     }
 
     /// The channel could not decide: the next one is asked, or the calls are refused.

@@ -176,11 +176,6 @@ impl Gate {
 
     /// Keeps a call back.
     fn hold(&mut self, text: &str, call: &Call<'_>, now: Now) -> HeldKey {
-        let progress = call.params.progress_token().map(|token| {
-            let mut text = String::new();
-            token.write_canonical(&mut text);
-            Progress::new(text, now.elapsed)
-        });
         self.keep(Held {
             id: call.id.clone(),
             tool: call.params.name.to_string(),
@@ -188,7 +183,7 @@ impl Gate {
             era: call.era,
             arrived: call.arrived,
             stage: Stage::List,
-            progress,
+            progress: progress_of(call.params, now),
             asked_as: None,
             changes: 0,
             round: 0,
@@ -346,12 +341,6 @@ impl Gate {
             };
             return self.confirm(key, &verdict, now);
         }
-        if era == Era::Stateless && self.asks_by_result(params) {
-            if let Some(held) = self.take_held(key) {
-                self.ask_by_result(held, params, now);
-            }
-            return;
-        }
         self.put_question(key, params, now);
     }
 
@@ -423,6 +412,15 @@ impl Gate {
             self.refuse_unread(held, now);
         }
     }
+}
+
+/// What a client wants to hear while its call waits.
+pub(super) fn progress_of(params: &CallToolRequestParams<'_>, now: Now) -> Option<Progress> {
+    params.progress_token().map(|token| {
+        let mut text = String::new();
+        token.write_canonical(&mut text);
+        Progress::new(text, now.elapsed)
+    })
 }
 
 /// Reads a held call's parameters again; it was readable when it was held.

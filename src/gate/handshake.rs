@@ -126,7 +126,8 @@ impl Handshake {
     }
 }
 
-fn offers_urls(capabilities: &Value<'_>) -> bool {
+/// Whether a client's capabilities hold elicitation by URL.
+pub(super) fn offers_urls(capabilities: &Value<'_>) -> bool {
     let modes = capabilities.get("elicitation");
     matches!(
         modes.and_then(|modes| modes.get("url")),

@@ -1,13 +1,15 @@
 //! Clients that open URLs are shown the way to the item of the inbox that a call waits for.
 //!
-//! SPEC 2025-11-25, "URL Mode Elicitation Requests". Consent to open a page is no approval: the
-//! verdict comes from the inbox all the same.
+//! SPEC 2025-11-25, "URL Mode Elicitation Requests"; what differs in 2026-07-28 stands in
+//! `rounds::inbox`. Consent to open a page is no approval: the verdict comes from the inbox all the
+//! same.
 
 use std::collections::BTreeMap;
 
 use super::held::{Era, Failed, Via};
 use super::output::{Output, Payload};
 use super::state::{Gate, Now, Peer};
+use crate::approval::display::quoted_name;
 use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_request};
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::message::RequestId;
@@ -33,26 +35,26 @@ impl Invitations {
 }
 
 impl Gate {
-    /// An item has a page now. A client that opens URLs is sent there.
-    pub(super) fn invite(&mut self, item: &str, url: &str, now: Now) {
-        let question = self.question_by_item.get(item);
-        let question = question.and_then(|key| self.questions.get(key));
-        let first = question.and_then(|question| self.held.get(question.calls.first()?));
-        let is_legacy = first.is_some_and(|held| held.era == Era::Legacy);
-        let is_new = !self.invitations.by_item.contains_key(item);
-        if !(is_legacy && is_new && self.client == Peer::Open && self.handshake.offers_urls()) {
+    /// An item has a page now. A client that opens URLs is sent there, in the way of its era.
+    pub(super) fn item_has_page(&mut self, item: &str, url: String, now: Now) {
+        let Some(key) = self.question_by_item.get(item).copied() else {
+            return self.open_states.set_url(item, url);
+        };
+        let first = self.first_call(key);
+        let first = first.map(|held| (held.era, held.tool.clone()));
+        match first.filter(|_| self.client == Peer::Open) {
+            Some((Era::Legacy, tool)) => self.invite(item, &url, &tool, now),
+            Some((Era::Stateless, _)) => self.invite_by_result(key, url, now),
+            None => {}
+        }
+    }
+
+    fn invite(&mut self, item: &str, url: &str, tool: &str, now: Now) {
+        if self.invitations.by_item.contains_key(item) || !self.handshake.offers_urls() {
             return;
         }
-        let Some(tool) = first.map(|held| held.tool.clone()) else {
-            return;
-        };
         let id = self.ids.next();
-        let message = format!(
-            "The call of tool {} waits for your approval. See what it would do, and decide, in the \
-             approval inbox on this machine.",
-            crate::approval::display::quoted_name(&tool)
-        );
-        let request = url_request(&id, item, url, &message);
+        let request = url_request(&id, item, url, &message(tool));
         let invitation = Invitation {
             id: id.clone(),
             is_accepted: false,
@@ -110,4 +112,13 @@ impl Gate {
         }
         self.retired_prompts.add(invitation.id);
     }
+}
+
+/// What a client's user is told of the page.
+pub(super) fn message(tool: &str) -> String {
+    format!(
+        "The call of tool {} waits for your approval. See what it would do, and decide, in the \
+         approval inbox on this machine.",
+        quoted_name(tool)
+    )
 }

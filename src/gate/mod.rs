@@ -26,6 +26,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unattended;
 
 pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};
 pub use permit::Permitted;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::held::{Approved, AskedAs, Held};
+use super::unattended::Unattended;
+use crate::approval::digest::CallDigest;
+use crate::approval::prompt::Round;
 
 /// What an entry takes beside the text of a call, roughly.
 pub(super) const ENTRY: usize = 1024;
@@ -14,21 +17,55 @@ pub(super) const ENTRY: usize = 1024;
 /// What a state that is out stands for.
 #[derive(Debug)]
 pub(super) enum Outstanding {
-    /// A human is asked about a call.
-    Question {
-        /// The call, whose request has been answered.
-        held: Held,
-        /// How many more yeses are needed, this question's included.
-        yeses_needed: u32,
-    },
+    /// The client's user is asked about a call.
+    Question(Asked),
+    /// The question about a call is in the inbox.
+    Posted(Posted),
     /// The upstream asked something of an approved call.
     Round(Approved),
+}
+
+/// A call whose request has been answered with a question to the client's user.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) held: Held,
+    pub(super) round: Round,
+    /// How many more yeses are needed, this question's included.
+    pub(super) yeses_needed: u32,
+    /// Which channel of the chain asks by the client.
+    pub(super) channel: usize,
+    /// From when on the state is good for nothing, wherever the question has got to by then.
+    pub(super) expires: Duration,
+}
+
+/// A call whose request has been answered, and whose question is in the inbox.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) held: Held,
+    pub(super) item: String,
+    /// Where the item's page is, as far as that is known.
+    pub(super) url: Option<String>,
+    /// What the client's user was asked.
+    pub(super) shown: Shown,
+    pub(super) left: Unattended,
+    /// When the human's time is over.
+    pub(super) deadline: Option<Duration>,
+}
+
+/// What a client's user was asked while a question came to be in the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Whether the call may run. The answer comes too late to be a yes.
+    Form,
+    /// To open the item's page.
+    Url,
 }
 
 impl Outstanding {
     pub(super) fn asked_as(&self) -> Option<&AskedAs> {
         match self {
-            Outstanding::Question { held, .. } => held.asked_as.as_ref(),
+            Outstanding::Question(Asked { held, .. })
+            | Outstanding::Posted(Posted { held, .. }) => held.asked_as.as_ref(),
             Outstanding::Round(approved) => Some(&approved.asked_as),
         }
     }
@@ -36,7 +73,8 @@ impl Outstanding {
     fn bytes(&self) -> usize {
         ENTRY
             + match self {
-                Outstanding::Question { held, .. } => held.text.len(),
+                Outstanding::Question(Asked { held, .. })
+                | Outstanding::Posted(Posted { held, .. }) => held.text.len(),
                 Outstanding::Round(_) => 0,
             }
     }
@@ -86,13 +124,37 @@ impl OpenStates {
         Some((deadline, outstanding))
     }
 
-    /// Takes out the one that runs out first, if its time is over by `now`.
-    pub(super) fn take_expired(&mut self, now: Duration) -> Option<Outstanding> {
+    /// Takes out the one that runs out first, if its time is over by `now`, with its nonce.
+    pub(super) fn take_expired(&mut self, now: Duration) -> Option<(Arc<str>, Outstanding)> {
         let (deadline, nonce) = self.deadlines.first()?;
         if now < *deadline {
             return None;
         }
         let nonce = Arc::clone(nonce);
-        self.take(&nonce).map(|(_, outstanding)| outstanding)
+        let (_, outstanding) = self.take(&nonce)?;
+        Some((nonce, outstanding))
+    }
+
+    /// The call whose question is in the inbox as `item`.
+    fn posted(&mut self, item: &str) -> Option<&mut Posted> {
+        let mut posted = self.open.values_mut().filter_map(|(_, it)| match it {
+            Outstanding::Posted(posted) => Some(posted),
+            Outstanding::Question(_) | Outstanding::Round(_) => None,
+        });
+        posted.find(|posted| posted.item == item)
+    }
+
+    /// The same as a question without a call, and the digest of its call.
+    pub(super) fn unattended(&mut self, item: &str) -> Option<(CallDigest, &mut Unattended)> {
+        let posted = self.posted(item)?;
+        let digest = posted.held.asked_as.as_ref()?.digest;
+        Some((digest, &mut posted.left))
+    }
+
+    /// An item has a page.
+    pub(super) fn set_url(&mut self, item: &str, url: String) {
+        if let Some(posted) = self.posted(item) {
+            posted.url = Some(url);
+        }
     }
 }

@@ -1,15 +1,23 @@
 //! Questions that outlive their calls: refused for now, still in the inbox, and good for the same
 //! call once somebody has said yes.
 //!
-//! What a question is, and what a verdict leads to, is `asking`'s and `inbox`'s business.
+//! What a question is, is `asking`'s business; what a verdict about one without a call leads to,
+//! `unattended`'s.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::held::{Verdict, Via};
+use super::held::{AskedAs, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Stage, Via};
+use super::output::{Output, ToInbox};
+use super::refusal::Refusal;
+use super::settings::{Engine, TimeoutAction};
+use super::state::{Gate, Now, unix_ms};
+use super::unattended::{Unattended, Until};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
-use crate::approval::prompt::Round;
+use crate::approval::item::Closed;
+use crate::audit::record::Outcome;
+use crate::mcp::tool::CallToolRequestParams;
 
 /// How many questions may be parked at once; the oldest give way.
 const MAX_PARKED: usize = 1_024;
@@ -20,24 +28,8 @@ pub(super) struct Parked {
     /// The calls that it is about: exactly those with this digest, of the same client.
     pub(super) digest: CallDigest,
     pub(super) exact: DedupeKey,
-    /// What a human said, once somebody has.
-    pub(super) answer: Option<Answered>,
-    pub(super) yeses_needed: u32,
-    pub(super) round: Round,
-    /// Which channel of the chain the inbox is.
-    pub(super) channel: usize,
-    /// Whether the item is in the inbox; the second of two questions is put there with its call.
-    pub(super) is_posted: bool,
+    pub(super) left: Unattended,
     pub(super) until: Duration,
-}
-
-/// What a human said about a parked question.
-#[derive(Debug, Clone)]
-pub(super) enum Answered {
-    /// And until when that covers the same call, too.
-    Yes(Verdict, Duration),
-    /// With the human's own words.
-    No { reason: Option<String>, via: Via },
 }
 
 /// The questions that are parked, by item.
@@ -71,10 +63,6 @@ impl Parking {
         self.items.get_mut(item)
     }
 
-    pub(super) fn remove(&mut self, item: &str) -> Option<Parked> {
-        self.items.remove(item)
-    }
-
     /// Takes out the question about a call. INVARIANT 2: what was shown is that very call, and a yes
     /// is taken out with it, so that it lets one call run.
     pub(super) fn take(
@@ -85,7 +73,7 @@ impl Parking {
         let all = self.items.iter();
         let same = all.filter(|(_, parked)| parked.digest == *digest && parked.exact == *exact);
         // Of several, the one that has been answered.
-        let found = same.max_by_key(|(_, parked)| parked.answer.is_some());
+        let found = same.max_by_key(|(_, parked)| parked.left.answer.is_some());
         let item = found.map(|(item, _)| item.clone())?;
         let parked = self.items.remove(&item)?;
         Some((item, parked))
@@ -101,5 +89,154 @@ impl Parking {
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.items.values().map(|parked| parked.until).min()
+    }
+}
+
+impl Gate {
+    pub(super) fn parks(&self) -> bool {
+        self.settings.timeout_action == TimeoutAction::Park
+    }
+
+    pub(super) fn inbox_channel(&self) -> Option<usize> {
+        let mut channels = self.settings.channels.iter();
+        channels.position(|channel| channel.engine == Engine::Inbox)
+    }
+
+    /// The human's time is over, and the question stays open: its calls are refused for now. False
+    /// where there is no inbox to leave it in.
+    pub(super) fn park(&mut self, key: QuestionKey, outcome: Outcome, now: Now) -> bool {
+        let Some(channel) = self.inbox_channel() else {
+            return false;
+        };
+        let until = self
+            .questions
+            .get(&key)
+            .and_then(|question| question.parked_until);
+        if until.is_some_and(|until| until <= now.elapsed) {
+            // It has been parked for as long as it may be.
+            return false;
+        }
+        let is_posted = |question: &Question| matches!(question.prompt, Prompt::Inbox { .. });
+        if !self.questions.get(&key).is_some_and(is_posted) {
+            self.withdraw(key, "nobody answered in time", Closed::Expired);
+            if let Some(question) = self.questions.get_mut(&key) {
+                question.channel = channel;
+                question.deadline = None;
+            }
+            self.post_item(key, now);
+        }
+        let first = self.questions.get(&key).and_then(|it| it.calls.first());
+        let exact = first.copied().and_then(|first| self.exact_key(first));
+        let Some(item) = exact.and_then(|exact| self.park_question(key, exact, now)) else {
+            // It could not be posted, and is refused for that.
+            return true;
+        };
+        let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::inbox(None)));
+        self.refuse_question(key, &failed, now);
+        true
+    }
+
+    /// The client takes back a call whose question can stay open without it. The call is not among
+    /// the held ones any more. False where the question has to be left.
+    pub(super) fn park_cancelled(&mut self, held: &Held, call: HeldKey, now: Now) -> bool {
+        let Stage::Human(key) = held.stage else {
+            return false;
+        };
+        let is_last = |question: &Question| {
+            question.calls == [call] && matches!(question.prompt, Prompt::Inbox { .. })
+        };
+        if !self.parks() || !self.questions.get(&key).is_some_and(is_last) {
+            return false;
+        }
+        let exact = self.exact_key_of(held);
+        let item = exact.and_then(|exact| self.park_question(key, exact, now));
+        self.questions.remove(&key);
+        item.is_some()
+    }
+
+    /// Leaves a posted question in the inbox without its calls; returns its item.
+    fn park_question(&mut self, key: QuestionKey, exact: DedupeKey, now: Now) -> Option<String> {
+        let question = self.questions.get(&key)?;
+        let (digest, until) = (question.shown.digest, question.parked_until);
+        let (item, left) = self.leave_unattended(key)?;
+        self.park_unattended(item.clone(), digest, exact, left, until, now);
+        Some(item)
+    }
+
+    /// Keeps a question without a call for the same client's same call, until `until` or for as long
+    /// as the operator says.
+    pub(super) fn park_unattended(
+        &mut self,
+        item: String,
+        digest: CallDigest,
+        exact: DedupeKey,
+        left: Unattended,
+        until: Option<Duration>,
+        now: Now,
+    ) {
+        let until = until.unwrap_or(now.elapsed.saturating_add(self.settings.park_for));
+        let until_ms = unix_ms(until, now);
+        let is_posted = left.is_posted;
+        let parked = Parked {
+            digest,
+            exact,
+            left,
+            until,
+        };
+        let given_way = self.parking.insert(item.clone(), parked);
+        if let Some(item) = given_way {
+            self.close_item(item, Closed::Expired);
+        }
+        if is_posted {
+            self.put(Output::ToInbox(ToInbox::Park { item, until_ms }));
+        }
+    }
+
+    /// The question about a held call that was parked, if there is one.
+    pub(super) fn take_parked(
+        &mut self,
+        asked_as: &AskedAs,
+        params: &CallToolRequestParams<'_>,
+    ) -> Option<(String, Parked)> {
+        if self.parking.is_empty() {
+            return None;
+        }
+        let definition = asked_as.definition.as_ref();
+        let exact = DedupeKey::exact(&self.settings.server, params, definition);
+        self.parking.take(&asked_as.digest, &exact)
+    }
+
+    /// A call comes again whose question was parked.
+    pub(super) fn attend_parked(
+        &mut self,
+        key: HeldKey,
+        params: &CallToolRequestParams<'_>,
+        (item, parked): (String, Parked),
+        now: Now,
+    ) {
+        let channel = self.settings.channels.get(parked.left.channel).copied();
+        let deadline = channel.and_then(|channel| self.human_deadline(channel, now));
+        // Nobody can answer a parked item once its time is over.
+        let until = Until {
+            deadline: Some(deadline.map_or(parked.until, |deadline| deadline.min(parked.until))),
+            parked_until: Some(parked.until),
+        };
+        self.attend(key, params, item, parked.left, until, now);
+    }
+
+    /// Time has passed: parked questions that nobody answered, or whose call has not come again.
+    pub(super) fn tick_parked(&mut self, now: Now) {
+        self.close_parked(now.elapsed, Closed::Expired);
+    }
+
+    /// Nobody can make the calls again.
+    pub(super) fn abandon_parked(&mut self) {
+        self.close_parked(Duration::MAX, Closed::Withdrawn);
+    }
+
+    fn close_parked(&mut self, until: Duration, how: Closed) {
+        while let Some(item) = self.parking.take_expired(until) {
+            self.close_item(item, how);
+        }
     }
 }

@@ -3,21 +3,24 @@
 //! What a call is asked about as is decided in `deciding`; what an approved call's answer may
 //! be, and which retry is the same call, is decided here.
 
-use std::sync::Arc;
+mod inbox;
+
 use std::time::Duration;
 
 use rmcp::model::ErrorCode;
 
-use super::deciding::{MAX_HELD_BYTES, with_params};
+use super::deciding::{MAX_HELD_BYTES, progress_of, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, offers_forms};
-use super::held::{Approved, Era, Failed, Held, Stage, Verdict, Via};
-use super::open_states::{ENTRY, Outstanding};
+use super::held::{Approved, Era, Failed, Held, QuestionKey, Stage, Verdict, Via};
+use super::open_states::{Asked, ENTRY, Outstanding, Posted};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
-use super::state::{Gate, Now, Peer};
+use super::settings::{Engine, OnFailure};
+use super::state::{Gate, Now};
 use crate::approval::digest::CallDigest;
+use crate::approval::item::Closed;
 use crate::approval::prompt::Round;
 use crate::approval::request_state::{MAX_UPSTREAM_STATE, RequestState};
 use crate::audit::record::{Forwarded, Outcome};
@@ -35,54 +38,48 @@ const MAX_ROUNDS: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 impl Gate {
-    /// Answers a call, already taken out, with the question whether it may run.
-    pub(super) fn ask_by_result(
-        &mut self,
-        held: Held,
-        params: &CallToolRequestParams<'_>,
-        now: Now,
-    ) {
-        if self.client == Peer::Gone {
-            let refusal = Refusal::CannotAsk(CannotAsk::ClientGone);
-            return self.tell_refused(&held, &Failed::new(Outcome::Denied, refusal), now);
+    /// Answers the calls of a question with the question. They then wait no more.
+    pub(super) fn ask_by_result(&mut self, key: QuestionKey, now: Now) {
+        let Some(question) = self.questions.remove(&key) else {
+            return;
+        };
+        let deadline = state_deadline(question.deadline, now);
+        for call in question.calls {
+            let Some(held) = self.take_held(call) else {
+                continue;
+            };
+            let asked = Asked {
+                held,
+                round: question.round,
+                yeses_needed: question.yeses_needed,
+                channel: question.channel,
+                expires: self.state_expires(question.channel, deadline, now),
+            };
+            let brings_a_state = with_params(&asked.held.text, brings_a_state);
+            if brings_a_state != Some(false) {
+                // A state that is not ours belongs to nothing that we know of.
+                let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
+                self.tell_refused(&asked.held, &failed, now);
+                continue;
+            }
+            self.ask_until(asked, &question.message, deadline, now);
         }
-        let (round, yeses_needed) = self.first_round(&held);
-        let deadline = self.state_deadline(now);
-        self.ask_until(held, params, round, yeses_needed, deadline, now);
     }
 
-    fn ask_until(
-        &mut self,
-        held: Held,
-        params: &CallToolRequestParams<'_>,
-        round: Round,
-        yeses_needed: u32,
-        deadline: Duration,
-        now: Now,
-    ) {
-        if !offers_forms_now(params) {
-            let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
-            return self.tell_refused(&held, &Failed::new(Outcome::Denied, refusal), now);
-        }
-        // A state that is not ours belongs to nothing that we know of.
-        let brings = |key| params.get(key).is_some();
-        if brings(mrtr::REQUEST_STATE) || brings(mrtr::INPUT_RESPONSES) {
-            let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
-            return self.tell_refused(&held, &failed, now);
-        }
+    fn ask_until(&mut self, asked: Asked, message: &str, deadline: Duration, now: Now) {
+        let held = &asked.held;
         let Some(asked_as) = &held.asked_as else {
-            return self.refuse_unread(&held, now);
+            return self.refuse_unread(held, now);
         };
-        let message = self.message(params, asked_as, round);
         let state = RequestState {
             nonce: self.ids.next_hex(),
             call: asked_as.digest.to_string(),
-            expires_ms: millis(deadline),
+            expires_ms: millis(asked.expires),
             upstream: None,
         };
         let sealed = self.sealer.seal(&state);
-        let question = mrtr::question(&held.id, &message, &sealed);
-        let outstanding = Outstanding::Question { held, yeses_needed };
+        let question = mrtr::question(&held.id, message, &sealed);
+        let outstanding = Outstanding::Question(asked);
         self.open_states.insert(&state.nonce, deadline, outstanding);
         self.send_to_client(question);
     }
@@ -123,15 +120,14 @@ impl Gate {
         // From here on the state is spent, whatever becomes of the call.
         match self.open_states.take(&state.nonce) {
             None => self.refuse_state(call, &Refusal::SpentState, now),
-            Some((deadline, Outstanding::Question { held, yeses_needed })) => {
-                let held = Held {
-                    id: call.id.clone(),
-                    text: bare.into(),
-                    // What the first request asked to hear of is over with it.
-                    progress: None,
-                    ..held
-                };
-                self.answered_by_retry(held, call.params, yeses_needed, deadline, now);
+            Some((deadline, Outstanding::Question(asked))) => {
+                let held = retried(asked.held, call, bare, now);
+                let asked = Asked { held, ..asked };
+                self.answered_by_retry(asked, call.params, deadline, now);
+            }
+            Some((_, Outstanding::Posted(posted))) => {
+                let held = retried(posted.held, call, bare, now);
+                self.posted_retried(Posted { held, ..posted }, call.params, now);
             }
             Some((_, Outstanding::Round(approved))) => {
                 self.next_round(text, call, approved, state.upstream.as_deref(), now);
@@ -142,51 +138,47 @@ impl Gate {
     /// A retry brings the answer to our question, or should.
     fn answered_by_retry(
         &mut self,
-        held: Held,
+        asked: Asked,
         retry: &CallToolRequestParams<'_>,
-        yeses_needed: u32,
         deadline: Duration,
         now: Now,
     ) {
-        let answer = retry.get(mrtr::INPUT_RESPONSES);
-        let answer = answer.and_then(|answers| answers.get(mrtr::QUESTION));
-        let Some(answer) = answer else {
+        let Some(answer) = answer_to_us(retry) else {
             // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the
             // missing information again". The human's time does not begin anew.
-            let round = match self.first_round(&held) {
-                (_, at_first) if yeses_needed < at_first => Round::Second,
-                (round, _) => round,
-            };
-            return self.ask_again(held, round, yeses_needed, deadline, now);
+            return self.ask_again(asked, retry, deadline, now);
         };
-        let mut text = String::new();
-        answer.write_canonical(&mut text);
-        match read_answer(Some(&text), None) {
-            Answer::Approved { reason } if yeses_needed <= 1 => {
+        match read_answer(Some(&answer), None) {
+            Answer::Approved { reason } if asked.yeses_needed <= 1 => {
                 let verdict = Verdict {
                     outcome: Outcome::Approved,
                     reason: reason.unwrap_or_else(|| "approved".to_owned()),
                     via: Via::elicitation(true),
                 };
-                let dedupe = held.asked_as.as_ref().and_then(|asked_as| asked_as.dedupe);
-                if let Some(dedupe) = dedupe {
-                    self.cache.insert(dedupe, now.elapsed);
-                }
-                let key = self.keep(held);
+                let key = self.keep(asked.held);
+                self.cover(key, now.elapsed, Duration::ZERO, now);
                 self.confirm(key, &verdict, now);
             }
             Answer::Approved { .. } => {
-                let deadline = self.state_deadline(now);
-                self.ask_again(held, Round::Second, yeses_needed - 1, deadline, now);
+                let channel = self.settings.channels.get(asked.channel).copied();
+                let time = channel.and_then(|channel| self.human_deadline(channel, now));
+                let deadline = state_deadline(time, now);
+                let asked = Asked {
+                    round: Round::Second,
+                    yeses_needed: asked.yeses_needed - 1,
+                    expires: self.state_expires(asked.channel, deadline, now),
+                    ..asked
+                };
+                self.ask_again(asked, retry, deadline, now);
             }
             Answer::Refused { reason, how } => {
                 let failed = Failed::denied(reason, how, Via::elicitation(true));
-                self.tell_refused(&held, &failed, now);
+                self.tell_refused(&asked.held, &failed, now);
             }
             // Not from a result; were it one, it would be no yes.
             Answer::Failed { message } => {
                 let failed = Failed::new(Outcome::Error, Refusal::ClientError(message));
-                self.tell_refused(&held, &failed, now);
+                self.tell_refused(&asked.held, &failed, now);
             }
         }
     }
@@ -194,21 +186,31 @@ impl Gate {
     /// Asks once more, in the request that brought no sufficient answer.
     fn ask_again(
         &mut self,
-        held: Held,
-        round: Round,
-        yeses_needed: u32,
+        asked: Asked,
+        retry: &CallToolRequestParams<'_>,
         deadline: Duration,
         now: Now,
     ) {
-        if !self.is_as_shown(&held) {
+        if !self.is_as_shown(&asked.held) {
             // INVARIANT 2: what is shown now is what a yes is for.
-            let key = self.keep(held);
+            let key = self.keep(asked.held);
             return self.ask_anew(key, now);
         }
-        let text = Arc::clone(&held.text);
-        let _ = with_params(&text, |params| {
-            self.ask_until(held, params, round, yeses_needed, deadline, now);
+        // Capabilities count for their request only.
+        if !retry.client_capabilities().is_some_and(offers_forms) {
+            let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
+            let failed = Failed::new(Outcome::Denied, refusal);
+            return self.tell_refused(&asked.held, &failed, now);
+        }
+        let message = asked.held.asked_as.as_ref().and_then(|asked_as| {
+            with_params(&asked.held.text, |params| {
+                self.message(params, asked_as, asked.round)
+            })
         });
+        match message {
+            Some(message) => self.ask_until(asked, &message, deadline, now),
+            None => self.refuse_unread(&asked.held, now),
+        }
     }
 
     /// A retry answers the upstream's question about an approved call: it goes on, once.
@@ -299,27 +301,32 @@ impl Gate {
         self.send_to_client(text);
     }
 
-    /// Time has passed: questions that no retry answered are over.
+    /// Time has passed: questions that no retry answered.
     pub(super) fn tick_rounds(&mut self, now: Now) {
-        while let Some(outstanding) = self.open_states.take_expired(now.elapsed) {
-            let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
-            self.end_unanswered(&outstanding, &failed, now);
+        while let Some((nonce, outstanding)) = self.open_states.take_expired(now.elapsed) {
+            match outstanding {
+                Outstanding::Question(asked) => self.asked_ran_out(&nonce, asked, now),
+                Outstanding::Posted(posted) => self.posted_ran_out(posted, now),
+                // The call has run, and has its line.
+                Outstanding::Round(_) => {}
+            }
         }
     }
 
-    /// No retry can come any more.
+    /// No retry can come any more. Requests have been answered long ago, so that only the log and
+    /// the inbox hear of it.
     pub(super) fn end_rounds(&mut self, failed: &Failed, now: Now) {
-        while let Some(outstanding) = self.open_states.take_expired(Duration::MAX) {
-            self.end_unanswered(&outstanding, failed, now);
-        }
-    }
-
-    /// Its request has been answered long ago, so that only the log hears of it.
-    fn end_unanswered(&mut self, outstanding: &Outstanding, failed: &Failed, now: Now) {
-        match outstanding {
-            Outstanding::Question { held, .. } => self.record_refused(held, failed, now),
-            // The call has run, and has its line.
-            Outstanding::Round(_) => {}
+        while let Some((_, outstanding)) = self.open_states.take_expired(Duration::MAX) {
+            match outstanding {
+                Outstanding::Question(asked) => self.record_refused(&asked.held, failed, now),
+                Outstanding::Posted(posted) => {
+                    if posted.left.is_posted {
+                        self.close_item(posted.item, Closed::Withdrawn);
+                    }
+                    self.record_refused(&posted.held, failed, now);
+                }
+                Outstanding::Round(_) => {}
+            }
         }
     }
 
@@ -368,10 +375,48 @@ impl Gate {
         self.refuse(call, &finding, refusal, None, now);
     }
 
-    fn state_deadline(&self, now: Now) -> Duration {
-        let time = self.settings.timeout.unwrap_or(LONGEST).min(LONGEST);
-        now.elapsed.saturating_add(time)
+    /// From when on a state is good for nothing: its question may go on from the client to the inbox.
+    fn state_expires(&self, channel: usize, deadline: Duration, now: Now) -> Duration {
+        let asked = self.settings.channels.get(channel);
+        let goes_on = asked.is_some_and(|it| it.on_timeout == OnFailure::Fallback)
+            && self.channel_behind(channel, Engine::Inbox).is_some();
+        match goes_on {
+            true => now.elapsed.saturating_add(LONGEST),
+            false => deadline,
+        }
     }
+}
+
+/// When a human's time is over, as a state can tell.
+fn state_deadline(time: Option<Duration>, now: Now) -> Duration {
+    let longest = now.elapsed.saturating_add(LONGEST);
+    time.unwrap_or(longest).min(longest)
+}
+
+/// A call that is made again, without what it brings for us.
+fn retried(held: Held, call: &Call<'_>, bare: String, now: Now) -> Held {
+    Held {
+        id: call.id.clone(),
+        text: bare.into(),
+        // What the first request asked to hear of is over with it.
+        progress: progress_of(call.params, now),
+        ..held
+    }
+}
+
+/// What a retry brings for our question, as JSON.
+fn answer_to_us(retry: &CallToolRequestParams<'_>) -> Option<String> {
+    let answer = retry.get(mrtr::INPUT_RESPONSES)?.get(mrtr::QUESTION)?;
+    let mut text = String::new();
+    answer.write_canonical(&mut text);
+    Some(text)
+}
+
+/// Whether a call brings what only a retry brings.
+fn brings_a_state(params: &CallToolRequestParams<'_>) -> bool {
+    [mrtr::REQUEST_STATE, mrtr::INPUT_RESPONSES]
+        .iter()
+        .any(|key| params.get(key).is_some())
 }
 
 /// Why no human is asked about a stateless call.
@@ -398,14 +443,6 @@ pub(super) fn check_fields(params: &CallToolRequestParams<'_>) -> Result<(), Mal
         Some(Value::Object(_)) => Ok(()),
         Some(_) | None => Err(Malformed::Fields),
     }
-}
-
-/// Whether the client can show a form for this request.
-///
-/// SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not declared
-/// support for in its capabilities", and those count for their request only.
-fn offers_forms_now(params: &CallToolRequestParams<'_>) -> bool {
-    params.client_capabilities().is_some_and(offers_forms)
 }
 
 fn millis(time: Duration) -> u64 {

@@ -35,6 +35,13 @@ pub struct Now {
     pub unix_ms: i64,
 }
 
+/// The moment `at`, in milliseconds since 1970.
+pub(super) fn unix_ms(at: Duration, now: Now) -> i64 {
+    let left = at.saturating_sub(now.elapsed);
+    let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+    now.unix_ms.saturating_add(left)
+}
+
 /// What is expected of the upstream.
 #[derive(Debug)]
 pub(super) enum InFlight {

@@ -77,14 +77,31 @@ pub(super) fn write_params(message: &str, words: ElicitationWords, out: &mut Str
 pub fn url_request(id: &RequestId, elicitation: &str, url: &str, message: &str) -> String {
     let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
-    out.push_str(r#","method":"elicitation/create","params":{"mode":"url","elicitationId":"#);
-    write_string(elicitation, &mut out);
-    out.push_str(r#","url":"#);
-    write_string(url, &mut out);
-    out.push_str(r#","message":"#);
-    write_string(message, &mut out);
-    out.push_str("}}");
+    out.push_str(r#","method":"elicitation/create","params":"#);
+    write_url_params(url, message, Some(elicitation), &mut out);
+    out.push('}');
     out
+}
+
+/// Appends the `params` of `elicitation/create` that send the client's user to a URL. Only
+/// SPEC 2025-11-25 has an `elicitationId`.
+pub(super) fn write_url_params(
+    url: &str,
+    message: &str,
+    elicitation: Option<&str>,
+    out: &mut String,
+) {
+    out.push_str(r#"{"mode":"url","#);
+    if let Some(elicitation) = elicitation {
+        out.push_str(r#""elicitationId":"#);
+        write_string(elicitation, out);
+        out.push(',');
+    }
+    out.push_str(r#""url":"#);
+    write_string(url, out);
+    out.push_str(r#","message":"#);
+    write_string(message, out);
+    out.push('}');
 }
 
 /// Writes the notification that what a URL was opened for is done.

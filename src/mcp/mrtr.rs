@@ -25,7 +25,30 @@ const INPUT_REQUIRED: &str = "input_required";
 /// `mode: "form"` or omit the `mode` field".
 #[must_use]
 pub fn question(id: &RequestId, message: &str, state: &str) -> String {
-    let mut out = String::with_capacity(message.len() + state.len() + 1024);
+    input_required(id, state, message.len(), |out| {
+        elicit::write_params(message, ElicitationWords::V2026_07_28, out);
+    })
+}
+
+/// Writes the result that sends the client's user to `url`, and wants `state` back.
+///
+/// SPEC 2026-07-28, elicitation: "URL mode elicitation requests MUST specify `mode: "url"`, a
+/// `message`, and include these additional parameters: `url`".
+#[must_use]
+pub fn invitation(id: &RequestId, url: &str, message: &str, state: &str) -> String {
+    input_required(id, state, url.len() + message.len(), |out| {
+        elicit::write_url_params(url, message, None, out);
+    })
+}
+
+/// `length` is how much `params` roughly writes.
+fn input_required(
+    id: &RequestId,
+    state: &str,
+    length: usize,
+    params: impl FnOnce(&mut String),
+) -> String {
+    let mut out = String::with_capacity(length + state.len() + 1024);
     out.push_str(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
     out.push_str(r#","result":{"resultType":"input_required","inputRequests":{"#);
@@ -33,7 +56,7 @@ pub fn question(id: &RequestId, message: &str, state: &str) -> String {
     out.push_str(r#":{"method":"#);
     write_string(elicit::CREATE, &mut out);
     out.push_str(r#","params":"#);
-    elicit::write_params(message, ElicitationWords::V2026_07_28, &mut out);
+    params(&mut out);
     out.push_str(r#"}},"requestState":"#);
     write_string(state, &mut out);
     out.push_str("}}");

@@ -3,6 +3,7 @@
 
 mod parked;
 mod properties;
+mod rounds;
 mod urls;
 
 use std::time::Duration;

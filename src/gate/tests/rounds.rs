@@ -13,7 +13,7 @@ pub(super) fn modern(id: i64, tool: &str, arguments: Value) -> Value {
     modern_with(id, tool, arguments, json!({"elicitation": {}}))
 }
 
-fn modern_with(id: i64, tool: &str, arguments: Value, capabilities: Value) -> Value {
+pub(super) fn modern_with(id: i64, tool: &str, arguments: Value, capabilities: Value) -> Value {
     let mut call = call(id, tool, arguments);
     call["params"]["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -36,7 +36,7 @@ pub(super) fn yes() -> Value {
     json!({QUESTION: {"action": "accept", "content": {"approved": true}}})
 }
 
-fn no() -> Value {
+pub(super) fn no() -> Value {
     json!({QUESTION: {"action": "decline"}})
 }
 

@@ -253,3 +253,28 @@ fn a_second_yes_is_asked_for_with_the_call_that_comes_again() {
     scene.decide(&second, Choice::Approve, |_| {});
     scene.expect_forwarded(2);
 }
+
+// Found by the random sessions: the last verdict counted, so that a no could be followed by a yes.
+#[test]
+fn of_two_verdicts_about_a_parked_item_the_first_counts() {
+    for (choices, runs) in [
+        ([Choice::Deny, Choice::Approve], false),
+        ([Choice::Approve, Choice::Deny], true),
+    ] {
+        let mut scene = scene(parking);
+        scene.client_calls(1, "delete_user", json!({"id": 7}));
+        let item = scene.expect_item();
+        until_parked(&mut scene, 1);
+        scene.inbox.clear();
+        for choice in choices {
+            scene.decide(&item, choice, |_| {});
+        }
+        scene.client_calls(2, "delete_user", json!({"id": 7}));
+        if runs {
+            scene.expect_forwarded(2);
+        } else {
+            scene.expect_refused(2, "denied by a human");
+        }
+        scene.expect_nothing();
+    }
+}
