@@ -9,6 +9,7 @@ mod official;
 mod refusals;
 mod sessions;
 mod stateless;
+mod urls;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -58,6 +59,7 @@ const CALL: &str = "tools/call";
 const PROMPT: &str = "elicitation/create";
 const WITHDRAWN: &str = "notifications/cancelled";
 const PROGRESS: &str = "notifications/progress";
+const COMPLETE: &str = "notifications/elicitation/complete";
 const REFUSAL: &str = "refusal";
 const QUESTION: &str = "question";
 

@@ -1,7 +1,7 @@
 //! Random sessions with the inbox: whatever happens in whatever order, a call runs only for as many
 //! yeses as were given about that very call, and every call has one line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,13 +9,35 @@ use serde_json::{Value, json};
 
 use super::chain;
 use crate::approval::item::{Choice, Item};
+use crate::gate::tests::rounds::{modern_with, retry};
 use crate::gate::tests::scene::{Scene, call};
-use crate::gate::{FromInbox, TimeoutAction, ToInbox};
+use crate::gate::{FromInbox, OnFailure, Patience, TimeoutAction, ToInbox};
+
+/// How the client is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// Not at all, in a session.
+    Mute,
+    /// Not at all, in 2026-07-28.
+    Stateless,
+    /// By URLs, in 2026-07-28.
+    Urls,
+    /// By forms, in 2026-07-28, which go on to the inbox.
+    Forms,
+}
 
 #[derive(Debug, Clone)]
 enum Step {
     /// The client makes one of a few calls.
     Call(u8),
+    /// An item has a page.
+    Page(usize),
+    /// The client comes back with some state, for its call or for another one.
+    Retry {
+        state: usize,
+        answer: Answer,
+        is_same: bool,
+    },
     /// A verdict about some item, open or not; also a second one, or one that comes late.
     Decide {
         item: usize,
@@ -31,9 +53,28 @@ enum Step {
     Begin,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    /// To a form, that is a yes; to a URL, consent.
+    Yes,
+    No,
+    Dismissed,
+    Missing,
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let answer = prop_oneof![
+        5 => Just(Answer::Yes),
+        1 => Just(Answer::No),
+        1 => Just(Answer::Dismissed),
+        1 => Just(Answer::Missing),
+    ];
     let step = prop_oneof![
         6 => (0u8..3).prop_map(Step::Call),
+        4 => (0usize..12).prop_map(Step::Page),
+        6 => (0usize..12, answer, prop::bool::weighted(0.9)).prop_map(
+            |(state, answer, is_same)| Step::Retry { state, answer, is_same }
+        ),
         6 => (0usize..12, any::<bool>()).prop_map(|(item, is_yes)| Step::Decide {
             item,
             choice: if is_yes { Choice::Approve } else { Choice::Deny },
@@ -50,21 +91,41 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A call as a human tells it from others: its argument, and which version of the tool it is of.
 type Seen = (u64, u32);
 
+/// How long a form is good for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A question that the client has got as a result.
+struct Asked {
+    call: Value,
+    state: Value,
+    /// The first of the requests that are about this call.
+    chain: u32,
+    seen: Seen,
+    is_form: bool,
+    until: Duration,
+    is_used: bool,
+}
+
 struct World {
+    client: Client,
     scene: Scene,
     version: u32,
     needed: u32,
-    calls: Vec<u32>,
+    /// The calls by their ids, and the first request of each that comes again.
+    calls: Vec<(Value, u32)>,
+    asked: Vec<Asked>,
     items: Vec<(Item, Seen)>,
-    decided: Vec<String>,
+    decided: HashSet<String>,
     yeses: HashMap<Seen, u32>,
     runs: HashMap<Seen, u32>,
 }
 
 impl World {
-    fn new(parks: bool, twice: bool) -> World {
+    fn new(client: Client, parks: bool, twice: bool) -> World {
         let scene = Scene::set(|settings| {
             chain(settings);
+            settings.channels[0].patience = Patience::Own(Some(PATIENCE));
+            settings.channels[0].on_timeout = OnFailure::Fallback;
             settings.timeout = Some(Duration::from_secs(60));
             settings.double_confirm = twice;
             settings.park_for = Duration::from_secs(300);
@@ -73,35 +134,63 @@ impl World {
             }
         });
         World {
+            client,
             scene: scene.handshake("2025-11-25", json!({})),
             version: 0,
             needed: if twice { 2 } else { 1 },
             calls: Vec::new(),
+            asked: Vec::new(),
             items: Vec::new(),
-            decided: Vec::new(),
+            decided: HashSet::new(),
             yeses: HashMap::new(),
             runs: HashMap::new(),
         }
     }
 
+    fn fresh_id(&self) -> u32 {
+        u32::try_from(self.calls.len()).unwrap() + 1
+    }
+
+    fn new_call(&self, argument: u8) -> Value {
+        let id = self.fresh_id();
+        let arguments = json!({"id": argument});
+        let capabilities = match self.client {
+            Client::Mute => return call(id, "delete_user", arguments),
+            Client::Stateless => json!({}),
+            Client::Urls => json!({"elicitation": {"url": {}}}),
+            Client::Forms => json!({"elicitation": {"form": {}}}),
+        };
+        modern_with(id.into(), "delete_user", arguments, capabilities)
+    }
+
     fn take(&mut self, step: &Step) {
         match step {
             Step::Call(argument) => {
-                let id = u32::try_from(self.calls.len()).unwrap() + 1;
-                self.calls.push(id);
-                self.scene
-                    .client_says(&call(id, "delete_user", json!({"id": argument})));
+                let call = self.new_call(*argument);
+                self.calls.push((call.clone(), self.fresh_id()));
+                self.scene.client_says(&call);
             }
+            Step::Page(item) => {
+                if let Some((item, _)) = self.items.get(*item) {
+                    let url = format!("http://127.0.0.1:8766/item/{}", item.id);
+                    let item = item.id.clone();
+                    self.scene.inbox_tells(FromInbox::Posted { item, url });
+                }
+            }
+            Step::Retry {
+                state,
+                answer,
+                is_same,
+            } => self.retry(*state, *answer, *is_same),
             Step::Decide { item, choice } => {
                 let Some((item, seen)) = self.items.get(*item).cloned() else {
                     return;
                 };
                 // The store hands out one verdict about an item; what comes twice is a fault that
                 // must do no harm.
-                if !self.decided.contains(&item.id) && *choice == Choice::Approve {
+                if self.decided.insert(item.id.clone()) && *choice == Choice::Approve {
                     *self.yeses.entry(seen).or_default() += 1;
                 }
-                self.decided.push(item.id.clone());
                 self.scene.decide(&item, *choice, |_| {});
             }
             Step::Fail(item) => {
@@ -112,25 +201,55 @@ impl World {
                 }
             }
             Step::Cancel(at) => {
-                if let Some(id) = self.calls.get(*at) {
-                    self.scene.client_cancels(*id);
+                if let Some((call, _)) = self.calls.get(*at) {
+                    self.scene.client_cancels(call["id"].clone());
                 }
             }
             Step::Wait(seconds) => self.scene.advance(Duration::from_secs((*seconds).into())),
             Step::Change => {
                 self.version += 1;
                 let description = format!("version {}", self.version);
-                self.scene.client.clear();
+                self.look();
                 self.scene.tools_change(json!([{"name": "delete_user",
                     "description": description, "annotations": {"destructiveHint": true}}]));
             }
             Step::Begin => {
+                self.look();
                 let scene = std::mem::replace(&mut self.scene, Scene::new());
                 self.scene = scene.handshake("2025-11-25", json!({}));
             }
         }
         self.scene.answer_lists();
         self.look();
+    }
+
+    fn retry(&mut self, at: usize, answer: Answer, is_same: bool) {
+        let (id, now) = (self.fresh_id(), self.scene.now.elapsed);
+        let Some(asked) = self.asked.get_mut(at) else {
+            return;
+        };
+        let answer = match answer {
+            Answer::Yes => {
+                // One yes a form, for the call that it shows, while its time is not over.
+                let counts = asked.is_form && is_same && now < asked.until && !asked.is_used;
+                if counts {
+                    *self.yeses.entry(asked.seen).or_default() += 1;
+                }
+                json!({"approval-proxy": {"action": "accept", "content": {"approved": true}}})
+            }
+            Answer::No => json!({"approval-proxy": {"action": "decline"}}),
+            Answer::Dismissed => json!({"approval-proxy": {"action": "cancel"}}),
+            Answer::Missing => json!({}),
+        };
+        let mut again = retry(&asked.call, id.into(), answer, &asked.state);
+        let chain = if is_same { asked.chain } else { id };
+        if is_same {
+            asked.is_used = true;
+        } else {
+            again["params"]["arguments"]["id"] = json!(99);
+        }
+        self.calls.push((again.clone(), chain));
+        self.scene.client_says(&again);
     }
 
     /// Sees what the step led to.
@@ -142,10 +261,41 @@ impl World {
                 self.items.push((*item, seen));
             }
         }
+        for line in std::mem::take(&mut self.scene.client) {
+            let message: Value = serde_json::from_str(&line).unwrap();
+            let result = &message["result"];
+            if result["resultType"] != "input_required" {
+                continue;
+            }
+            let id = usize::try_from(message["id"].as_u64().unwrap()).unwrap();
+            let (call, chain) = self.calls[id - 1].clone();
+            let argument = call["params"]["arguments"]["id"].as_u64().unwrap();
+            let params = &result["inputRequests"]["approval-proxy"]["params"];
+            let before = self.asked.iter().rfind(|asked| asked.chain == chain);
+            let is_form = params["mode"] == "form";
+            // Asked again for want of an answer, a human's time does not begin anew.
+            let is_missing = call["params"]["inputResponses"] == json!({});
+            let until = match before {
+                Some(before) if is_missing && before.is_form => before.until,
+                Some(_) | None => self.scene.now.elapsed + PATIENCE,
+            };
+            self.asked.push(Asked {
+                call,
+                state: result["requestState"].clone(),
+                chain,
+                seen: (argument, self.version),
+                is_form,
+                until,
+                is_used: false,
+            });
+        }
         for line in std::mem::take(&mut self.scene.upstream) {
             let message: Value = serde_json::from_str(&line).unwrap();
             if message["method"] != "tools/call" {
                 continue;
+            }
+            for ours in ["requestState", "inputResponses"] {
+                assert!(message["params"].get(ours).is_none(), "{message}");
             }
             let argument = message["params"]["arguments"]["id"].as_u64().unwrap();
             let seen = (argument, self.version);
@@ -157,29 +307,43 @@ impl World {
                 "{seen:?} ran {runs} times after {yeses} yeses"
             );
         }
-        self.scene.client.clear();
     }
 
     fn end(mut self) {
         self.scene.client_closes();
         self.scene.advance(Duration::from_secs(1000));
         self.look();
-        for id in &self.calls {
-            let is_it = |line: &&Value| line["request_id"] == *id && line.get("tool").is_some();
-            let lines = self.scene.log.iter().filter(is_it).count();
-            assert_eq!(lines, 1, "call {id}");
+        assert_eq!(self.scene.gate.poll_timeout(), None);
+        let chains: HashSet<u32> = self.calls.iter().map(|(_, chain)| *chain).collect();
+        let mut lines: HashMap<u32, u32> = HashMap::new();
+        for line in self.scene.decisions() {
+            let id = line["request_id"].as_u64().unwrap();
+            let (_, chain) = &self.calls[usize::try_from(id).unwrap() - 1];
+            // That a retry is refused for its state says nothing of the call.
+            let is_about_state = line["reason"].as_str().unwrap().contains("`requestState`");
+            if !is_about_state || u64::from(*chain) == id {
+                *lines.entry(*chain).or_default() += 1;
+            }
+        }
+        for chain in chains {
+            assert_eq!(lines.get(&chain), Some(&1), "call {chain}");
         }
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
     #[test]
     fn a_call_runs_for_as_many_yeses_as_were_given_about_it(
+        client in prop::sample::select(
+            &[Client::Mute, Client::Stateless, Client::Urls, Client::Urls, Client::Forms][..]
+        ),
         steps in steps(),
         parks in any::<bool>(),
         twice in any::<bool>(),
     ) {
-        let mut world = World::new(parks, twice);
+        let mut world = World::new(client, parks, twice);
         for step in &steps {
             world.take(step);
         }

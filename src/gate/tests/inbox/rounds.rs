@@ -398,6 +398,28 @@ fn two_yeses_are_two_pages() {
 }
 
 #[test]
+fn a_second_yes_is_none_about_a_tool_that_has_changed_since_the_first() {
+    let mut scene = scene(|settings| settings.double_confirm = true);
+    let (first, state) = invited(&mut scene);
+    scene.decide(&first, Choice::Approve, |_| {});
+    scene.tools_change(json!([{"name": "delete_user", "description": "Deletes everything."}]));
+    // The list is known again before the retry comes.
+    says(&mut scene, &call(2, 8));
+    scene.expect_item();
+    says(
+        &mut scene,
+        &retry(&call(1, 7), 3, consent("accept"), &state),
+    );
+    let again = scene.expect_item();
+    assert!(again.question.starts_with("The server changed this tool"));
+    scene.decide(&again, Choice::Approve, |_| {});
+    let second = scene.expect_item();
+    assert!(second.question.starts_with("Second confirmation"));
+    scene.decide(&second, Choice::Approve, |_| {});
+    scene.expect_forwarded(3);
+}
+
+#[test]
 fn an_item_that_the_inbox_has_lost_is_put_there_again_with_the_retry() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);

@@ -129,7 +129,7 @@ impl Official {
             (To::Client, Some("elicitation/create")) => {
                 self.is_a(any, &body)?;
                 self.is_a("ElicitRequest", &body)?;
-                self.check_form(&message["params"])
+                self.check_mode(&message["params"])
             }
             (To::Upstream, Some("tools/list")) => {
                 self.is_a(any, &body)?;
@@ -145,12 +145,13 @@ impl Official {
     }
 
     /// The `params` of `elicitation/create`.
-    fn check_form(&self, params: &Value) -> Result<(), String> {
-        // SPEC 2025-06-18 has no `mode`; in later revisions we do not leave it to the default.
-        let mode = (self.revision > Revision::V2025_06_18).then_some("form");
+    fn check_mode(&self, params: &Value) -> Result<(), String> {
+        let has_modes = self.revision > Revision::V2025_06_18;
         match params.get("mode").map(Value::as_str) {
-            None if mode.is_none() => Ok(()),
-            Some(found) if found == mode => Ok(()),
+            // SPEC 2025-06-18 has no `mode`; in later revisions we do not leave it to the default.
+            None if !has_modes => Ok(()),
+            Some(Some("form")) if has_modes => Ok(()),
+            Some(Some("url")) if has_modes => self.is_a("ElicitRequestURLParams", params),
             _ => Err("its `mode` is not that of the revision".into()),
         }
     }
@@ -175,6 +176,11 @@ impl Official {
             }
             Some("notifications/cancelled") => self.is_a("CancelledNotification", &body),
             Some("notifications/progress") => self.is_a("ProgressNotification", &body),
+            Some("notifications/elicitation/complete")
+                if self.revision == Revision::V2025_11_25 =>
+            {
+                self.is_a("ElicitationCompleteNotification", &body)
+            }
             _ => Err("the gate has no business with this method".into()),
         }
     }
@@ -256,7 +262,7 @@ impl Official {
         let requests = requests.ok_or("it asks nothing")?;
         for request in requests.values() {
             self.is_a("ElicitRequest", request)?;
-            self.check_form(&request["params"])?;
+            self.check_mode(&request["params"])?;
         }
         // The schema leaves it out for servers that need none; we do.
         match result["requestState"].as_str() {
