@@ -27,6 +27,7 @@ mod inbox_faults;
 mod inbox_http;
 mod inbox_passphrase;
 mod inbox_serving;
+mod inbox_urls;
 mod life_cycle;
 mod login;
 mod notes;
