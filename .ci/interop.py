@@ -75,7 +75,7 @@ def install(cache: Path) -> Path:
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, eras, everything, filesystem, git, same, typescript
+    from interop import at_once, eras, everything, filesystem, git, same, typescript, urls
     from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
     from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
@@ -83,7 +83,7 @@ async def run(proxy: Path, cache: Path, only: str) -> int:
     sys.stdout.reconfigure(line_buffering=True)
     checks = Checks()
     print(f"# {versions(proxy, cache)}")
-    parts = [filesystem, everything, git, same, eras, at_once, typescript]
+    parts = [filesystem, everything, git, same, eras, urls, at_once, typescript]
     parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
     parts += [over_http_again, over_http_typescript]
     for part in parts:

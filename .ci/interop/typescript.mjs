@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { APPROVE, DECLINE, NEVER, begin, check, connect, decisions, denied, direct, equal } from "./driver.mjs";
 import { outcome, plan, proxied, sdk, succeeded, text, until } from "./driver.mjs";
 import { eras } from "./eras.mjs";
+import { urls } from "./urls.mjs";
 
 /** With everything allowed, all that a client can read is the same with and without the proxy. */
 async function same(server, mode, calls) {
@@ -216,11 +217,12 @@ async function run(name, section) {
   }
 }
 
-for (const mode of plan.scenes === "eras" ? [] : sdk.modes) {
+const others = { eras, urls };
+for (const mode of plan.scenes in others ? [] : sdk.modes) {
   for (const [name, section] of Object.entries(sections)) {
     const how = mode.versionNegotiation?.mode ?? "as it is";
     await run(`ts ${plan.generation}, ${how}, ${name}: `, () => section(mode));
   }
 }
-for (const [name, section] of plan.scenes === "eras" ? eras() : []) await run(`ts ${name}: `, section);
+for (const [name, section] of others[plan.scenes]?.() ?? []) await run(`ts ${name}: `, section);
 process.exit(0);

@@ -28,6 +28,11 @@ async def both_eras(checks: Checks, setting: Setting) -> None:
     await drive(checks, setting, 2, "eras")
 
 
+async def by_url(checks: Checks, setting: Setting) -> None:
+    """`@modelcontextprotocol/client`, in both eras, sent to the inbox's page."""
+    await drive(checks, setting, 2, "urls")
+
+
 async def drive(checks: Checks, setting: Setting, generation: int, scenes: str = "servers") -> None:
     make_repository(setting)
     plan = {"generation": generation, "scenes": scenes, "cache": str(setting.cache), "proxy": str(setting.proxy)}
@@ -42,4 +47,4 @@ async def drive(checks: Checks, setting: Setting, generation: int, scenes: str =
     checks.equal(f"the script for generation {generation}, {scenes}, runs to its end", result.returncode, 0)
 
 
-SECTIONS = [first_generation, second_generation, both_eras]
+SECTIONS = [first_generation, second_generation, both_eras, by_url]
