@@ -91,7 +91,8 @@ impl DedupeKey {
                     write_canonical_members(counted.map(|(key, value)| (*key, value)), &mut text);
                 }
                 Some(arguments) => arguments.write_canonical(&mut text),
-                None => text.push_str("null"),
+                // None at all is another call than `null`.
+                None => text.push_str("none"),
             }
         }
         if fields.contains(&DedupeField::Risk) {
@@ -207,6 +208,13 @@ mod tests {
                 a
             )
         );
+    }
+
+    #[test]
+    fn no_arguments_and_null_are_two_calls() {
+        let without = r#"{"name":"t"}"#;
+        let null = r#"{"name":"t","arguments":null}"#;
+        assert_ne!(key(&ALL, &[], without), key(&ALL, &[], null));
     }
 
     #[test]

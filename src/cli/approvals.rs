@@ -98,7 +98,7 @@ fn decide(
             // What is signed is what stands here, whatever the store showed before.
             let shown = as_text(&entry, clock.now().unix_ms);
             let question = format!("{shown}\n\nPassphrase");
-            let passphrase = passphrase::ask(&question).map_err(InboxError::Terminal)?;
+            let passphrase = passphrase::ask(&question)?;
             Some(unlock(dir, &passphrase)?)
         }
         None => None,
@@ -147,18 +147,12 @@ fn find(store: &mut SqliteStore, id: &str) -> Result<Option<Entry>, InboxError> 
     if id.len() < LEAST {
         return Ok(None);
     }
-    let (waiting, _) = store.waiting(MOST)?;
-    let of_id = |entries: Vec<Entry>| -> Vec<Entry> {
-        let mut entries = entries;
-        entries.retain(|entry| entry.item.id.starts_with(id));
-        entries
-    };
-    let mut found = of_id(waiting);
-    if found.is_empty() {
-        // It may have been decided meanwhile.
-        found = of_id(store.history(&Filter::default(), MOST)?);
-    }
-    Ok(found.pop().filter(|_| found.is_empty()))
+    // What waits comes first; what has been decided counts where nothing does.
+    let mut found = store.find_by_beginning(id, 2)?.into_iter();
+    let (first, second) = (found.next(), found.next());
+    let is_open = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.state.is_open());
+    let is_the_one = second.is_none() || (is_open(&first) && !is_open(&second));
+    Ok(first.filter(|_| is_the_one))
 }
 
 fn none(id: &str) -> u8 {

@@ -40,6 +40,8 @@ pub(super) enum InboxError {
     Differ,
     #[error("the terminal cannot be used")]
     Terminal(#[source] io::Error),
+    #[error("ended by signal {0}; nothing has changed")]
+    Signal(i32),
     #[error("the system refuses what approval-proxy needs to run")]
     System(#[source] io::Error),
 }
@@ -58,6 +60,7 @@ impl InboxError {
                 exit_code::CONFIG
             }
             InboxError::Differ => exit_code::USAGE,
+            InboxError::Signal(number) => exit_code::for_signal(*number),
             InboxError::Host(_)
             | InboxError::Passphrase(_)
             | InboxError::Terminal(_)
@@ -170,8 +173,8 @@ fn show_link(
 }
 
 fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
-    let first = passphrase::ask("New passphrase").map_err(InboxError::Terminal)?;
-    let second = passphrase::ask("The same again").map_err(InboxError::Terminal)?;
+    let first = passphrase::ask("New passphrase")?;
+    let second = passphrase::ask("The same again")?;
     if first.expose() != second.expose() {
         return Err(InboxError::Differ);
     }

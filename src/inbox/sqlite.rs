@@ -311,6 +311,23 @@ impl Store for SqliteStore {
         self.read(|db| Ok(db.query_row(&sql, [id], rows::entry).optional()?))
     }
 
+    fn find_by_beginning(
+        &mut self,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        // Nothing that begins so sorts behind the last character there is.
+        let sql = format!(
+            "SELECT {ENTRY} FROM items WHERE id >= ?1 AND id < ?1 || char(0x10ffff) \
+             ORDER BY open DESC, asked_ms DESC, seq DESC LIMIT ?2"
+        );
+        self.read(|db| {
+            let mut found = db.prepare(&sql)?;
+            let found = found.query_map((beginning, to_limit(limit)), rows::entry)?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
         sweeping::sweep(self, now_ms)
     }

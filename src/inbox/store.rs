@@ -51,6 +51,13 @@ pub trait Store: Send {
     /// One item.
     fn find(&mut self, id: &str) -> Result<Option<Entry>, StoreError>;
 
+    /// Items whose id begins so, at most `limit`: those that wait before the others.
+    fn find_by_beginning(
+        &mut self,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+
     /// Closes what waits for proxies that have died, and what is past its time; forgets history
     /// that is old. To be called now and then by whoever serves the page.
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError>;

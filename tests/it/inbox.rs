@@ -377,4 +377,17 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
     assert_eq!(told.code, Some(0), "{told:?}");
     let told = terminal.approvals(&["show", &format!("{:032x}", 3)[..30]]);
     assert_eq!(told.code, Some(7), "many begin so: {told:?}");
+    // Of those that are not listed, too, a part of the id is enough.
+    store
+        .ask(
+            &Item {
+                id: "feedbeef".repeat(4),
+                asked_ms: now_ms - 1,
+                ..item(0)
+            },
+            "many",
+        )
+        .unwrap();
+    let told = terminal.approvals(&["show", "feedbee"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
 }

@@ -205,3 +205,45 @@ fn where_no_passphrase_is_set_nobody_can_claim_to_have_given_it() {
     assert_ne!(session.decision("wipe")["assurance"], "inbox-passphrase");
     session.finish();
 }
+
+#[test]
+fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after() {
+    let test = ProxyTest::with_inbox();
+    let terminal = Terminal::at(&test.path("state"));
+    // Given up by Ctrl-C, or ended from outside: nothing has changed.
+    for keys in ["\u{3}", "half of it\u{3}"] {
+        let mut given_up = terminal.in_terminal(&["inbox", "--set-passphrase"]);
+        given_up.shows("New passphrase: ");
+        eventually("no echo", || !given_up.echoes());
+        given_up.types(keys);
+        assert_eq!(given_up.exit(), Some(128 + 2), "{}", given_up.shown());
+        assert!(given_up.echoes());
+        let shown = given_up.shown();
+        assert!(shown.contains("nothing has changed"), "{shown}");
+        assert!(!shown.contains("half"), "{shown}");
+    }
+    let mut set = terminal.in_terminal(&["inbox", "--set-passphrase"]);
+    for question in ["New passphrase: ", "The same again: "] {
+        set.shows(question);
+        eventually("no echo", || !set.echoes());
+        set.types("correct horse\n");
+    }
+    assert_eq!(set.exit(), Some(0), "{}", set.shown());
+    assert!(set.echoes());
+    assert!(!set.shown().contains("horse"), "{}", set.shown());
+
+    let mut session = test.start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    let id = terminal.waits_for("wipe");
+    let mut approve = terminal.in_terminal(&["approvals", "approve", &id]);
+    // What is signed is what stands above the question.
+    approve.shows("\"n\": 1");
+    approve.shows("Passphrase: ");
+    eventually("no echo", || !approve.echoes());
+    approve.types("correct horse\n");
+    assert_eq!(approve.exit(), Some(0), "{}", approve.shown());
+    assert!(approve.echoes());
+    session.ran(call);
+    assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
+    session.finish();
+}

@@ -488,3 +488,26 @@ fn of_too_many_tokens_those_that_end_first_are_forgotten() {
             .unwrap()
     );
 }
+
+#[test]
+fn items_are_found_by_how_their_ids_begin() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    for id in ["ab01", "ab02", "ab", "ac", "b%", "bx", "b_", "\u{10fffe}"] {
+        scene.store.ask(&item(id), "p").unwrap();
+    }
+    scene.store.close("ab02", Closed::Expired, 2_000).unwrap();
+    let mut found = |beginning: &str, limit| -> Vec<String> {
+        let found = scene.store.find_by_beginning(beginning, limit).unwrap();
+        found.into_iter().map(|entry| entry.item.id).collect()
+    };
+    // The newest first, and what waits no more last.
+    assert_eq!(found("ab", 9), ["ab", "ab01", "ab02"]);
+    assert_eq!(found("ab0", 9), ["ab01", "ab02"]);
+    assert_eq!(found("ab", 2), ["ab", "ab01"]);
+    assert_eq!(found("b%", 9), ["b%"]);
+    assert_eq!(found("b_", 9), ["b_"]);
+    assert_eq!(found("\u{10fffe}", 9), ["\u{10fffe}"]);
+    assert_eq!(found("c", 9), [""; 0]);
+    assert_eq!(found("", 9).len(), 8);
+}

@@ -14,7 +14,7 @@ use approval_proxy::inbox::state_dir::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{Http, ProxyTest, Session, eventually, proxy};
+use super::{Http, ProxyTest, Pty, Session, eventually, proxy};
 
 /// The terminal of a user whose proxies have this state folder.
 pub(crate) struct Terminal {
@@ -91,6 +91,21 @@ impl Terminal {
         // Whatever runs the tests may have a terminal.
         let mut command = Command::new("setsid");
         command.arg(proxy()).args(args);
+        self.at_home(&mut command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        command
+    }
+
+    /// The same in a terminal of its own.
+    pub(crate) fn in_terminal(&self, args: &[&str]) -> Pty {
+        let mut command = Command::new(proxy());
+        command.args(args);
+        self.at_home(&mut command);
+        Pty::start(&command)
+    }
+
+    fn at_home(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("APPROVAL_") {
                 command.env_remove(name);
@@ -98,9 +113,6 @@ impl Terminal {
         }
         command.env("APPROVAL_STATE_DIR", &self.state);
         command.env("BROWSER", "").env("DISPLAY", "");
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(Stdio::piped());
-        command
     }
 
     /// `approval-proxy approvals …`, to its end.

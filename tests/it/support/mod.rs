@@ -7,6 +7,7 @@ mod inbox;
 mod login_server;
 mod programs;
 mod proxy_test;
+mod pty;
 mod session;
 
 pub(crate) use http::{Http, call, in_session, initialize, stateless, stateless_call};
@@ -14,4 +15,5 @@ pub(crate) use inbox::{Standing, Terminal, told_page};
 pub(crate) use login_server::LoginServer;
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
 pub(crate) use proxy_test::ProxyTest;
+pub(crate) use pty::Pty;
 pub(crate) use session::{Session, approval, eventually, is_running};

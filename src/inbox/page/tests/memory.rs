@@ -138,6 +138,22 @@ impl Store for Memory {
         Ok(self.entry(id)?.cloned())
     }
 
+    fn find_by_beginning(
+        &mut self,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.works()?;
+        let found = self.entries.iter().rev();
+        let mut found: Vec<Entry> = found
+            .filter(|entry| entry.item.id.starts_with(beginning))
+            .cloned()
+            .collect();
+        found.sort_by_key(|entry| !entry.state.is_open());
+        found.truncate(limit);
+        Ok(found)
+    }
+
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.works()?;
         for entry in &mut self.entries {

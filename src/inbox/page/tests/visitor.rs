@@ -72,6 +72,13 @@ impl Store for Shared {
     fn find(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
         self.with(|memory| memory.find(id))
     }
+    fn find_by_beginning(
+        &mut self,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.with(|memory| memory.find_by_beginning(beginning, limit))
+    }
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.with(|memory| memory.sweep(now_ms))
     }
