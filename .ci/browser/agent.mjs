@@ -56,7 +56,11 @@ export class Agent {
 
   /** Calls a tool. What it got has `text` and `failed`; `.isOpen` of the promise says that it waits. */
   call(tool, input) {
-    const open = Promise.race([this.request("tools/call", { name: tool, arguments: input }), late()]).then((message) => {
+    return this.outcome(this.request("tools/call", { name: tool, arguments: input }));
+  }
+
+  outcome(request) {
+    const open = Promise.race([request, late()]).then((message) => {
       open.isOpen = false;
       const { result, error } = message;
       if (error) return { text: error.message, failed: true };
@@ -65,6 +69,24 @@ export class Agent {
     });
     open.isOpen = true;
     return open;
+  }
+
+  /** Calls a tool in the words of 2026-07-28, as a client that opens URLs and shows no forms. Returns
+   * the question that it gets, and the way to come back with an answer. */
+  async stateless(tool, input) {
+    const params = { name: tool, arguments: input };
+    params._meta = {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientInfo": { name: "agent", version: "1" },
+      "io.modelcontextprotocol/clientCapabilities": { elicitation: { url: {} } },
+    };
+    const { result } = await Promise.race([this.request("tools/call", params), late()]);
+    const [[key, { params: question }]] = Object.entries(result.inputRequests);
+    const retry = (answer) => {
+      const again = { ...params, inputResponses: { [key]: answer }, requestState: result.requestState };
+      return this.outcome(this.request("tools/call", again));
+    };
+    return { question, retry };
   }
 
   /** Waits until a call of its is in the inbox, and somebody serves the page. */

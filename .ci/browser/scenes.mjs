@@ -4,6 +4,7 @@ import { approving, denying, forMinutes } from "./deciding.mjs";
 import { hostileTexts, longTexts } from "./hostile.mjs";
 import { keysAlone, keysOnAnItem } from "./keys.mjs";
 import { accessibility, lightAndDark, onAPhone } from "./looks.mjs";
+import { notifications, sentToThePage } from "./notices.mjs";
 import { passphrase } from "./passphrase.mjs";
 import { aThousand, takingOver } from "./servers.mjs";
 import { otherPages, otherPrograms } from "./strangers.mjs";
@@ -22,6 +23,8 @@ export const SCENES = [
   ["on a phone", onAPhone],
   ["light and dark", lightAndDark],
   ["accessibility", accessibility],
+  ["notifications", notifications],
+  ["sent to the page", sentToThePage],
   ["taking over", takingOver],
   ["a thousand", aThousand],
   ["other programs", otherPrograms],

@@ -18,10 +18,19 @@ const PREVIEW: usize = 72;
 /// Deeper levels are not shown further to the right: a page must not be many times its call.
 const MAX_INDENT: usize = 20;
 
+/// The level of the heading that parameters stand below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Below {
+    /// The page's own.
+    H1,
+    /// A card's, in a list.
+    H2,
+}
+
 /// Appends the parameters of a call of `tool`.
-pub(super) fn show(call: &str, tool: &str, html: &mut Html) {
+pub(super) fn show(call: &str, tool: &str, below: Below, html: &mut Html) {
     match Value::parse(call) {
-        Ok(value @ Value::Object(_)) => members(&value, tool, html),
+        Ok(value @ Value::Object(_)) => members(&value, tool, below, html),
         Ok(
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
         )
@@ -29,7 +38,7 @@ pub(super) fn show(call: &str, tool: &str, html: &mut Html) {
     }
 }
 
-fn members(call: &Value<'_>, tool: &str, html: &mut Html) {
+fn members(call: &Value<'_>, tool: &str, below: Below, html: &mut Html) {
     if call.get("name").and_then(Value::as_str).as_deref() != Some(tool) {
         html.raw("<p class=\"warning\">The call names another tool than the one asked about.</p>");
     }
@@ -41,7 +50,7 @@ fn members(call: &Value<'_>, tool: &str, html: &mut Html) {
             html.raw("<p class=\"quiet\">No arguments.</p>");
         }
         Some(arguments) => {
-            html.raw("<h3>Arguments</h3>");
+            heading("Arguments", below, html);
             block(arguments, html);
         }
     }
@@ -52,9 +61,17 @@ fn members(call: &Value<'_>, tool: &str, html: &mut Html) {
     });
     let more: Vec<_> = more.cloned().collect();
     if !more.is_empty() {
-        html.raw("<h3>Other parameters</h3>");
+        heading("Other parameters", below, html);
         block(&Value::Object(more), html);
     }
+}
+
+fn heading(text: &str, below: Below, html: &mut Html) {
+    let (start, end) = match below {
+        Below::H1 => ("<h2 class=\"part\">", "</h2>"),
+        Below::H2 => ("<h3 class=\"part\">", "</h3>"),
+    };
+    html.raw(start).text(text).raw(end);
 }
 
 fn unreadable(call: &str, html: &mut Html) {

@@ -1,6 +1,6 @@
 //! One item: as a card in the list, and on its own page.
 
-use super::call;
+use super::call::{self, Below};
 use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment, span};
@@ -68,7 +68,7 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
             .value(&item.id);
         html.raw("\">Open it to read and decide</a></p>");
     } else {
-        call::show(&item.call, &item.tool, html);
+        call::show(&item.call, &item.tool, Below::H2, html);
         actions(entry, scene, &Typed::default(), "list", html);
     }
     html.raw("</article></li>");
@@ -105,7 +105,7 @@ pub(super) fn detail(
         });
         html.raw("</strong></div>");
     }
-    call::show(&item.call, &item.tool, html);
+    call::show(&item.call, &item.tool, Below::H1, html);
     if entry.state.is_open() {
         actions(entry, scene, typed, "item", html);
     }

@@ -17,6 +17,13 @@
     return;
   }
 
+  // A page that was opened before this browser was logged in shows itself once another tab is.
+  if ('BroadcastChannel' in window) {
+    const door = new BroadcastChannel('approvals-login');
+    if (document.body.hasAttribute('data-live')) door.postMessage('here');
+    else if ($('#trouble .command')) door.onmessage = () => location.replace(location.href);
+  }
+
   // Times, in the reader's own words.
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
   const short = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
