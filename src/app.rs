@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::env::var_os;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -98,8 +99,15 @@ pub fn host_settings(inbox: &InboxSettings) -> HostSettings {
         opens_browser: inbox.opens_browser,
         browser: var_os("BROWSER").filter(|browser| !browser.is_empty()),
         has_display: cfg!(target_os = "macos") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
+        // A browser that is a snap sees nothing hidden, and the state folder usually is.
+        open_folder: var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
     }
 }
+
+/// Where snaps are installed, where there are any.
+const SNAPS: &str = "/snap/bin";
 
 async fn run_sessions(
     mut config: Resolved,

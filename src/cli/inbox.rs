@@ -121,9 +121,8 @@ async fn serve(
     );
     stderr.send(told.into_bytes());
     let now_ms = clock.now().unix_ms;
-    if !(opens_browser && host.open_browser(&mut store, port, now_ms)?) {
-        show_link(&host, &mut store, port, now_ms)?;
-    }
+    let is_opened = opens_browser && host.open_browser(&mut store, port, now_ms)?;
+    show_link(&host, &mut store, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
     let mut is_told = true;
     loop {
@@ -132,12 +131,16 @@ async fn serve(
             _ = interrupt.recv() => SignalKind::interrupt(),
             _ = ticks.tick() => {
                 let tended = host.find_or_serve().map(drop).map_err(|error| with_causes(&error));
+                let now_ms = clock.now().unix_ms;
                 let mut swept = || match host.is_serving() {
                     true => store
                         .check_place()
-                        .and_then(|()| store.sweep(clock.now().unix_ms))
+                        .and_then(|()| store.sweep(now_ms))
+                        .and_then(|()| host.tidy_door(&mut store, now_ms))
                         .map_err(|error| with_causes(&error)),
-                    false => Ok(()),
+                    false => host
+                        .tidy_door(&mut store, now_ms)
+                        .map_err(|error| with_causes(&error)),
                 };
                 match tended.and_then(|()| swept()) {
                     Ok(()) => is_told = false,
@@ -155,18 +158,26 @@ async fn serve(
     }
 }
 
-/// Where no browser opens, people who look at a terminal can follow a link. It holds a secret, and
-/// goes nowhere else.
+/// Where no browser opens, or one that cannot come in, people who look at a terminal can follow a
+/// link. It holds a secret, and goes nowhere else.
 fn show_link(
     host: &Host,
     store: &mut SqliteStore,
     port: u16,
     now_ms: i64,
+    is_opened: bool,
 ) -> Result<(), InboxError> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
         let link = host.login_link(store, port, now_ms)?;
-        let told = writeln!(stdout, "Open this link within five minutes, once:\n{link}");
+        let when = match is_opened {
+            true => "A browser should open. If it does not, open",
+            false => "Open",
+        };
+        let told = writeln!(
+            stdout,
+            "{when} this link within five minutes, once:\n{link}"
+        );
         told.map_err(InboxError::Terminal)?;
     }
     Ok(())

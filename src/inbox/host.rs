@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::door::Door;
 use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_hash};
 use super::passphrase::{self, PassphraseError, PublicKey};
 use super::sqlite::SqliteStore;
@@ -38,8 +39,6 @@ const LOGIN_MS: i64 = 5 * 60 * 1000;
 /// The file with the port that the page is served at, and the one that whoever serves it locks.
 const PORT_FILE: &str = "page.port";
 const LOCK_FILE: &str = "page.lock";
-/// The file that takes a browser to the page, logged in.
-const DOOR_FILE: &str = "open-inbox.html";
 
 /// How the page is served.
 #[derive(Debug, Clone)]
@@ -52,6 +51,8 @@ pub struct HostSettings {
     pub browser: Option<OsString>,
     /// Whether there is a display that a browser could open on.
     pub has_display: bool,
+    /// Where browsers can read a file, if they cannot in the inbox's folder.
+    pub open_folder: Option<PathBuf>,
 }
 
 /// One process's part in serving the page.
@@ -60,6 +61,9 @@ pub struct Host {
     dir: StateDir,
     settings: HostSettings,
     secret: [u8; 32],
+    /// What the browser that was opened last comes in by. It goes before the page: whoever serves
+    /// that next may make one of the same name.
+    door: Option<Door>,
     serving: Option<Serving>,
     /// The port that was told last.
     told: Option<u16>,
@@ -103,6 +107,7 @@ impl Host {
             dir,
             settings,
             secret,
+            door: None,
             serving: None,
             told: None,
         })
@@ -135,6 +140,7 @@ impl Host {
         if self.is_serving() && !was_serving && self.settings.opens_browser {
             self.open_browser(store, port, now_ms)?;
         }
+        self.tidy_door(store, now_ms)?;
         let is_new = self.told.replace(port) != Some(port);
         Ok(is_new.then(|| address(port)))
     }
@@ -265,19 +271,29 @@ impl Host {
         port: u16,
         now_ms: i64,
     ) -> Result<String, HostError> {
-        let token = random_seed().map_err(|error| HostError::System(io::Error::other(error)))?;
-        let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        store.add_token(Token::Login, &token_hash(&token), now_ms + LOGIN_MS)?;
-        Ok(format!("{}login#{token}", address(port)))
+        self.login(store, port, now_ms).map(|(link, _)| link)
     }
 
-    /// Opens a browser at the page, logged in. The secret goes by a file that only the user can
-    /// read: a command line can be read by everybody. Without a display, nothing happens: false.
+    /// A link that logs a browser in, and the hash of its token.
+    fn login(
+        &self,
+        store: &mut dyn Store,
+        port: u16,
+        now_ms: i64,
+    ) -> Result<(String, [u8; 32]), HostError> {
+        let token = random_seed().map_err(|error| HostError::System(io::Error::other(error)))?;
+        let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = token_hash(&token);
+        store.add_token(Token::Login, &hash, now_ms + LOGIN_MS)?;
+        Ok((format!("{}login#{token}", address(port)), hash))
+    }
+
+    /// Opens a browser at the page, logged in by a file. Without a display, nothing happens: false.
     ///
     /// # Errors
     /// As [`Host::login_link`].
     pub fn open_browser(
-        &self,
+        &mut self,
         store: &mut dyn Store,
         port: u16,
         now_ms: i64,
@@ -285,20 +301,27 @@ impl Host {
         if self.settings.browser.is_none() && !self.settings.has_display {
             return Ok(false);
         }
-        let link = self.login_link(store, port, now_ms)?;
-        let door = format!(
-            "<!doctype html><meta charset=\"utf-8\"><title>Approvals</title>\
-             <meta http-equiv=\"refresh\" content=\"0; url={link}\">\
-             <p><a href=\"{link}\">Open the approval inbox</a></p>\n"
-        );
-        self.dir.replace(DOOR_FILE, door.as_bytes())?;
-        let file: PathBuf = self.dir.path().join(DOOR_FILE);
-        let url = reqwest::Url::from_file_path(&file)
-            .map_err(|()| io::Error::other("the state folder has no absolute path"))?;
-        Ok(open_in_browser(
-            self.settings.browser.as_deref(),
-            url.as_str(),
-        ))
+        let (link, token) = self.login(store, port, now_ms)?;
+        // One at a time, even where both have the same name.
+        self.door = None;
+        let folder = self.settings.open_folder.as_deref();
+        let door = Door::make(folder.unwrap_or(self.dir.path()), &link, token)?;
+        let url = door.url()?;
+        self.door = Some(door);
+        Ok(open_in_browser(self.settings.browser.as_deref(), &url))
+    }
+
+    /// Removes the file that a browser was opened at, once it is good for nothing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn tidy_door(&mut self, store: &mut dyn Store, now_ms: i64) -> Result<(), StoreError> {
+        if let Some(door) = &self.door
+            && door.is_done(store, now_ms)?
+        {
+            self.door = None;
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! machine shows them. What a yes lets run is the gate's business.
 
 mod clerk;
+mod door;
 pub mod host;
 pub mod page;
 pub mod passphrase;

@@ -268,3 +268,49 @@ fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
         .collect();
     assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
 }
+
+// The secret that logs a browser in stands in no process list, and goes with its use.
+#[test]
+fn a_browser_comes_in_by_a_file_that_is_gone_once_it_has() {
+    let (dir, terminal) = folder();
+    let seen = dir.path().join("opened");
+    let script = dir.path().join("browser.sh");
+    let text = format!(
+        "#!/bin/sh\nprintf '%s' \"$1\" > '{0}.new' && mv '{0}.new' '{0}'\n",
+        seen.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o700)).unwrap();
+    for is_used in [true, false] {
+        let _ = fs::remove_file(&seen);
+        let mut inbox = terminal.inbox_opening(&script);
+        eventually("a browser is opened", || seen.exists());
+        let url = fs::read_to_string(&seen).unwrap();
+        let file = Path::new(url.strip_prefix("file://").unwrap()).to_owned();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!file.file_name().unwrap().to_str().unwrap().starts_with('.'));
+        let html = fs::read_to_string(&file).unwrap();
+        let (_, link) = html.split_once("url=").unwrap();
+        let (link, _) = link.split_once('"').unwrap();
+        let (page, token) = link.split_once("/login#").unwrap();
+        assert!(!inbox.stderr().contains(token));
+        if is_used {
+            let page = super::support::Http {
+                address: page.strip_prefix("http://").unwrap().to_owned(),
+            };
+            let origin = format!("http://{}", page.address);
+            let form = [
+                ("content-type", "application/x-www-form-urlencoded"),
+                ("origin", &*origin),
+            ];
+            let answer = page.send("POST", "/login", &form, &format!("token={token}"));
+            assert_eq!(answer.status, 303);
+            assert!(answer.header("set-cookie").is_some());
+            eventually("the file is gone", || !file.exists());
+        }
+        let (code, _) = inbox.end(Signal::TERM);
+        assert_eq!(code, Some(128 + 15));
+        assert!(!file.exists());
+    }
+}

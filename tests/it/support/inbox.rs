@@ -215,7 +215,20 @@ impl Terminal {
     /// Starts it, without a browser.
     pub(crate) fn inbox(&self, port: &str) -> Standing {
         let args = ["inbox", "--no-browser", "--inbox-port", port];
-        let mut child = self.command(&args).spawn().unwrap();
+        Standing::of(self.command(&args))
+    }
+
+    /// Starts it, with this browser.
+    pub(crate) fn inbox_opening(&self, browser: &Path) -> Standing {
+        let mut command = self.command(&["inbox", "--inbox-port", "0"]);
+        command.env("BROWSER", browser);
+        Standing::of(command)
+    }
+}
+
+impl Standing {
+    fn of(mut command: Command) -> Standing {
+        let mut child = command.spawn().unwrap();
         let mut pipe = child.stderr.take().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&stderr);
