@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use rmcp::model::ToolAnnotations;
-
 use super::deciding::with_params;
+use super::handshake::Offers;
 use super::held::{
     AskedAs, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage,
     Verdict, Via,
@@ -41,10 +40,7 @@ impl Gate {
         }
         // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
         // little the operator's dedupe fields look at.
-        let shown = Shown {
-            digest: asked_as.digest,
-            dedupe: asked_as.dedupe,
-        };
+        let shown = shown(params, &asked_as);
         let shared = asked_as.dedupe.and_then(|_| {
             let mut questions = self.questions.iter_mut();
             questions.find(|(_, question)| question.shown == shown)
@@ -74,10 +70,7 @@ impl Gate {
         let asked_as = self.held.get(&key)?.asked_as.as_ref()?;
         let question = Question {
             calls: vec![key],
-            shown: Shown {
-                digest: asked_as.digest,
-                dedupe: asked_as.dedupe,
-            },
+            shown: shown(params, asked_as),
             message: self.message(params, asked_as, round),
             round,
             channel: 0,
@@ -110,7 +103,7 @@ impl Gate {
         match answer {
             Answer::Approved { reason } => self.approved(key, reason, Duration::ZERO, via, now),
             Answer::Refused { reason, how } => {
-                self.refuse_question(key, &Failed::denied(reason, how, via), now);
+                self.refuse_question(key, &Failed::denied(reason, how.words(), via), now);
             }
             Answer::Failed { message } if question.retries_left > 0 => {
                 question.retries_left -= 1;
@@ -146,7 +139,6 @@ impl Gate {
             question.yeses_needed -= 1;
             return self.ask_second(key, now);
         }
-        // All calls of a question are the same.
         if let Some(call) = question.calls.first().copied() {
             self.cover(call, now.elapsed, cover, now);
         }
@@ -307,12 +299,15 @@ impl Gate {
     /// to be decided at all waits on: nobody was asked about it, and it goes by the new
     /// session's list and is asked about in the new session's words.
     pub(super) fn abandon_approvals(&mut self, now: Now) {
-        let asked: Vec<QuestionKey> = self.questions.keys().copied().collect();
+        // Requests of 2026-07-28 belong to no session.
+        let is_legacy = |held: &Held| held.era == Era::Legacy;
+        let asked = self.questions.keys().copied();
+        let asked = asked.filter(|key| self.first_call(*key).is_some_and(is_legacy));
+        let asked: Vec<QuestionKey> = asked.collect();
         for key in asked {
             self.abandon_question(key, Refusal::NewSession, now);
         }
-        // Requests of 2026-07-28 belong to no session.
-        let legacy = self.held.iter().filter(|(_, held)| held.era == Era::Legacy);
+        let legacy = self.held.iter().filter(|(_, held)| is_legacy(held));
         let approved = legacy.filter(|(_, held)| match held.stage {
             Stage::Confirm(_) => true,
             Stage::List | Stage::Human(_) => false,
@@ -407,22 +402,20 @@ impl Gate {
         })
     }
 
-    /// What a human reads.
+    /// What a human reads. INVARIANT 2: of the tool, what the call is asked about as, whatever the
+    /// upstream says of it by now.
     pub(super) fn message(
         &self,
         params: &CallToolRequestParams<'_>,
         asked_as: &AskedAs,
         round: Round,
     ) -> String {
-        let tool = self.catalogue.tool(&params.name);
-        let annotations: Option<&ToolAnnotations> =
-            tool.and_then(|tool| tool.annotations.as_ref()?.as_ref());
         PromptText {
             server: &self.settings.server,
             call: params,
             decision: &asked_as.decision,
-            description: tool.and_then(|tool| tool.description.as_deref()),
-            hints: &self.policy.hints(&params.name, annotations),
+            description: asked_as.description(),
+            hints: &self.policy.hints(&params.name, asked_as.annotations()),
             digest: asked_as.digest,
             round,
             covers: self.settings.approval_ttl,
@@ -438,6 +431,15 @@ impl Gate {
         if let Some(held) = self.held.get_mut(&key) {
             held.stage = stage;
         }
+    }
+}
+
+/// What a question about a call shows, and to whom it can be put.
+fn shown(params: &CallToolRequestParams<'_>, asked_as: &AskedAs) -> Shown {
+    Shown {
+        digest: asked_as.digest,
+        dedupe: asked_as.dedupe,
+        offers: Offers::of(params.client_capabilities()),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
@@ -33,12 +34,20 @@ const MAX_NAME: usize = 1_024;
 /// One tool as the upstream lists it.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
+    /// Shared with the calls that were asked about as it is now, whatever becomes of it later.
+    pub(super) definition: Arc<Definition>,
+    /// The policy's answer, once it was asked for; it depends on nothing else.
+    pub(super) decision: Option<Decision>,
+}
+
+/// What the upstream says of a tool.
+#[derive(Debug, Clone)]
+pub(super) struct Definition {
     pub(super) description: Option<String>,
     /// `None` where the hints cannot be read: the tool then counts as unlisted.
     pub(super) annotations: Option<Option<ToolAnnotations>>,
-    pub(super) definition: DefinitionDigest,
-    /// The policy's answer, once it was asked for; it depends on nothing else.
-    pub(super) decision: Option<Decision>,
+    /// Of all that it says.
+    pub(super) digest: DefinitionDigest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,42 +263,51 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
         .into_iter()
         .filter(|listed| listed.name.len() <= MAX_NAME)
     {
-        let tool = Tool {
+        let definition = Definition {
             description: listed
                 .description
                 .map(|text| text.chars().take(MAX_DESCRIPTION).collect()),
             annotations: listed.annotations.ok(),
-            definition: DefinitionDigest::of(&listed.definition),
+            digest: DefinitionDigest::of(&listed.definition),
+        };
+        let tool = Tool {
+            definition: Arc::new(definition),
             decision: None,
         };
         match tools.entry(listed.name.into_owned()) {
             Entry::Vacant(entry) => {
                 entry.insert(tool);
             }
-            Entry::Occupied(mut entry) => entry.get_mut().meet(tool),
+            Entry::Occupied(mut entry) => {
+                Arc::make_mut(&mut entry.get_mut().definition).meet(&tool.definition);
+            }
         }
     }
 }
 
 impl Tool {
     fn bytes(&self, name: &str) -> usize {
-        name.len() + self.description.as_ref().map_or(0, String::len) + size_of::<Tool>()
+        let description = self.definition.description.as_ref();
+        let own = size_of::<Tool>() + size_of::<Definition>();
+        name.len() + description.map_or(0, String::len) + own
     }
+}
 
+impl Definition {
     /// Two tools have one name: the stricter reading counts. Which of the two a call runs,
     /// only the upstream knows, so nothing that either says in its favour is believed.
-    fn meet(&mut self, other: Tool) {
-        if self.definition == other.definition {
+    fn meet(&mut self, other: &Definition) {
+        if self.digest == other.digest {
             return;
         }
-        self.annotations = match (self.annotations.take(), other.annotations) {
+        self.annotations = match (self.annotations.take(), other.annotations.clone()) {
             (Some(a), Some(b)) => {
                 Some(Some(stricter(a.unwrap_or_default(), b.unwrap_or_default())))
             }
             (None, _) | (_, None) => None,
         };
         // Either definition may change under a waiting prompt.
-        self.definition = self.definition.and(&other.definition);
+        self.digest = self.digest.and(&other.digest);
         self.description = None;
     }
 }

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use super::deciding::with_params;
-use super::handshake::{CannotAsk, offers_forms};
+use super::handshake::CannotAsk;
 use super::held::{Era, Failed, Held, QuestionKey, Via};
 use super::refusal::Refusal;
 use super::settings::{Channel, Engine, OnFailure, Patience};
@@ -62,7 +61,8 @@ impl Gate {
         }
     }
 
-    /// The first of a question's calls, which are all the same but for their ids.
+    /// The first of a question's calls, which differ in nothing that is shown, nor in whom it can be
+    /// put to.
     pub(super) fn first_call(&self, key: QuestionKey) -> Option<&Held> {
         let question = self.questions.get(&key)?;
         self.held.get(question.calls.first()?)
@@ -75,18 +75,15 @@ impl Gate {
 
     /// Whether the client can show a prompt for a question.
     fn can_prompt(&self, key: QuestionKey) -> Result<(), CannotAsk> {
-        match self.first_call(key) {
+        let era = self.first_call(key).map(|held| held.era);
+        let offers = self.questions.get(&key).map(|it| it.shown.offers);
+        match era {
             _ if self.client == Peer::Gone => Err(CannotAsk::ClientGone),
             // SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not
             // declared support for in its capabilities", and those count for their request only.
-            Some(held) if held.era == Era::Stateless => {
-                let offers = with_params(&held.text, |params| {
-                    params.client_capabilities().is_some_and(offers_forms)
-                });
-                let offers = offers.unwrap_or_default();
-                offers.then_some(()).ok_or(CannotAsk::NoCapability)
-            }
-            Some(_) | None => self.handshake.words().map(drop),
+            Some(Era::Stateless) if offers.is_some_and(|offers| offers.forms) => Ok(()),
+            Some(Era::Stateless) => Err(CannotAsk::NoCapability),
+            Some(Era::Legacy) | None => self.handshake.words().map(drop),
         }
     }
 

@@ -40,7 +40,7 @@ impl Gate {
             return self.want_list(era, meta, now);
         }
         let name = held.tool.clone();
-        if self.definition_of(&name) == asked_as.definition {
+        if self.definition_of(&name).map(|it| &it.digest) == asked_as.of_tool() {
             let approved = self.take_held(key).map(|held| (held, asked_as));
             if let Some((held, asked_as)) = approved {
                 self.release_approved(&held, asked_as, verdict, now);
@@ -85,7 +85,8 @@ impl Gate {
     /// Whether a call's tool is still what the call was asked about as, as far as is known.
     pub(super) fn is_as_shown(&self, held: &Held) -> bool {
         let asked_as = held.asked_as.as_ref();
-        asked_as.is_some_and(|asked_as| asked_as.definition == self.definition_of(&held.tool))
+        let now = self.definition_of(&held.tool).map(|it| &it.digest);
+        asked_as.is_some_and(|asked_as| asked_as.of_tool() == now)
     }
 
     /// The tool is no longer what a call was asked about as.

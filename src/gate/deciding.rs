@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::catalogue::Definition;
 use super::from_client::{ID_IN_USE, TOO_MANY};
 use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict, Via};
 use super::list_meta::stateless_meta;
@@ -13,7 +14,7 @@ use super::refusal::Refusal;
 use super::rounds::check_fields;
 use super::state::{Gate, InFlight, Now, Peer};
 use crate::approval::cache::DedupeKey;
-use crate::approval::digest::{CallDigest, DefinitionDigest};
+use crate::approval::digest::CallDigest;
 use crate::audit::record::{Forwarded, Outcome};
 use crate::mcp::json::Value;
 use crate::mcp::message::{Id, Kind, read_message};
@@ -120,7 +121,7 @@ impl Gate {
         if let Some(decision) = &tool.decision {
             return Some(decision.clone());
         }
-        let listing = match &tool.annotations {
+        let listing = match &tool.definition.annotations {
             Some(annotations) => Listing::Listed(annotations.as_ref()),
             None => Listing::Unlisted,
         };
@@ -282,8 +283,9 @@ impl Gate {
         }
     }
 
-    pub(super) fn definition_of(&self, name: &str) -> Option<DefinitionDigest> {
-        self.catalogue.tool(name).map(|tool| tool.definition)
+    /// What the upstream says of a tool now, as far as is known.
+    pub(super) fn definition_of(&self, name: &str) -> Option<&Arc<Definition>> {
+        self.catalogue.tool(name).map(|tool| &tool.definition)
     }
 
     /// As [`Gate::ask_about`], for a call that has waited.
@@ -349,17 +351,17 @@ impl Gate {
         if self.cache.is_empty() {
             return false;
         }
-        let definition = self.definition_of(&params.name);
-        let exact = DedupeKey::exact(&self.settings.server, params, definition.as_ref());
+        let definition = self.definition_of(&params.name).map(|it| &it.digest);
+        let exact = DedupeKey::exact(&self.settings.server, params, definition);
         self.cache.covers(&exact, now.elapsed)
     }
 
     fn asked_as(&self, params: &CallToolRequestParams<'_>, decision: &Decision) -> AskedAs {
-        let definition = self.definition_of(&params.name);
+        let definition = self.definition_of(&params.name).cloned();
+        let of_tool = definition.as_ref().map(|definition| &definition.digest);
         AskedAs {
             decision: decision.clone(),
-            definition,
-            digest: CallDigest::of(&self.settings.server, params, definition.as_ref()),
+            digest: CallDigest::of(&self.settings.server, params, of_tool),
             dedupe: self.cache.is_on().then(|| {
                 DedupeKey::of(
                     &self.settings.dedupe_fields,
@@ -367,9 +369,10 @@ impl Gate {
                     &self.settings.server,
                     params,
                     decision.risk,
-                    definition.as_ref(),
+                    of_tool,
                 )
             }),
+            definition,
         }
     }
 

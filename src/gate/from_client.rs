@@ -4,7 +4,7 @@
 
 use rmcp::model::ErrorCode;
 
-use super::held::{Failed, HeldKey};
+use super::held::{Era, Failed, HeldKey};
 use super::output::Payload;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
@@ -175,7 +175,7 @@ impl Gate {
         // Nor does what was approved in an earlier session cover a call of this one.
         self.cache = ApprovalCache::new(self.settings.approval_ttl);
         self.abandon_approvals(now);
-        self.abandon_parked();
+        self.abandon_parked(|era| era == Era::Legacy);
     }
 
     fn cancelled(&mut self, params: Option<&str>, payload: Payload, now: Now) {

@@ -9,22 +9,38 @@ use crate::mcp::revision::{ElicitationWords, Revision};
 /// How far the handshake of a legacy session has come.
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
-    /// The client's `initialize` that has no answer yet, and whether it offers forms.
-    asked: Option<(RequestId, OffersForms)>,
-    /// Whether the client opens URLs for its user.
-    opens_urls: bool,
-    agreed: Option<(Revision, OffersForms)>,
+    /// The client's `initialize` that has no answer yet, and what it offers.
+    asked: Option<(RequestId, Offers)>,
+    agreed: Option<(Revision, Offers)>,
     /// Whether the client has sent `notifications/initialized`.
     initialized: bool,
     /// What the client calls itself.
     client: Option<String>,
 }
 
-/// Whether the client declared that it can show an elicitation form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OffersForms {
-    Yes,
-    No,
+/// How a client can ask its user, as it declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Offers {
+    /// By a form.
+    pub(super) forms: bool,
+    /// By opening a URL.
+    pub(super) urls: bool,
+}
+
+impl Offers {
+    /// Reads a client's capabilities.
+    ///
+    /// SPEC 2025-11-25, 2026-07-28: "an empty capabilities object is equivalent to declaring support
+    /// for `form` mode only"; 2025-06-18 knows forms only.
+    pub(super) fn of(capabilities: Option<&Value<'_>>) -> Offers {
+        match capabilities.and_then(|capabilities| capabilities.get("elicitation")) {
+            Some(modes @ Value::Object(_)) => Offers {
+                forms: modes.get("form").is_some() || modes.get("url").is_none(),
+                urls: matches!(modes.get("url"), Some(Value::Object(_))),
+            },
+            Some(_) | None => Offers::default(),
+        }
+    }
 }
 
 /// Why a client cannot be asked.
@@ -51,14 +67,9 @@ impl Handshake {
         let capabilities = params
             .as_ref()
             .and_then(|params| params.get("capabilities"));
-        let offers = if capabilities.is_some_and(offers_forms) {
-            OffersForms::Yes
-        } else {
-            OffersForms::No
-        };
+        let offers = Offers::of(capabilities);
         let info = params.as_ref().and_then(|params| params.get("clientInfo"));
         self.client = info.and_then(client_name);
-        self.opens_urls = capabilities.is_some_and(offers_urls);
         self.asked = Some((id.clone(), offers));
         self.agreed = None;
         self.initialized = false;
@@ -107,32 +118,23 @@ impl Handshake {
 
     /// Whether the client can be sent to a URL: SPEC 2025-11-25 is the first revision that knows it.
     pub(super) fn offers_urls(&self) -> bool {
-        let agreed = self.agreed.as_ref().map(|(revision, _)| revision);
-        self.opens_urls && agreed == Some(&Revision::V2025_11_25)
+        let agreed = self.agreed.as_ref();
+        agreed.is_some_and(|(revision, offers)| offers.urls && *revision == Revision::V2025_11_25)
     }
 
     /// In which words the client can be asked.
     pub(super) fn words(&self) -> Result<ElicitationWords, CannotAsk> {
         match (&self.agreed, &self.asked) {
-            (Some((_, OffersForms::No)), _) | (None, Some((_, OffersForms::No))) => {
+            (Some((_, offers)), _) | (None, Some((_, offers))) if !offers.forms => {
                 Err(CannotAsk::NoCapability)
             }
-            (Some((revision, OffersForms::Yes)), _) => revision
+            (Some((revision, _)), _) => revision
                 .elicitation()
                 .ok_or_else(|| CannotAsk::Revision(revision.clone())),
-            (None, Some((_, OffersForms::Yes))) => Err(CannotAsk::Unanswered),
+            (None, Some(_)) => Err(CannotAsk::Unanswered),
             (None, None) => Err(CannotAsk::NoHandshake),
         }
     }
-}
-
-/// Whether a client's capabilities hold elicitation by URL.
-pub(super) fn offers_urls(capabilities: &Value<'_>) -> bool {
-    let modes = capabilities.get("elicitation");
-    matches!(
-        modes.and_then(|modes| modes.get("url")),
-        Some(Value::Object(_))
-    )
 }
 
 /// Name and version of an `Implementation`, of reasonable length.
@@ -151,17 +153,6 @@ pub(super) fn client_name(info: &Value<'_>) -> Option<String> {
         Some(version) => format!("{name} {version}"),
         None => name,
     })
-}
-
-/// Whether a client's capabilities hold elicitation by form.
-///
-/// SPEC 2025-11-25, 2026-07-28: "an empty capabilities object is equivalent to declaring support
-/// for `form` mode only"; 2025-06-18 knows forms only.
-pub(super) fn offers_forms(capabilities: &Value<'_>) -> bool {
-    match capabilities.get("elicitation") {
-        Some(modes @ Value::Object(_)) => modes.get("form").is_some() || modes.get("url").is_none(),
-        Some(_) | None => false,
-    }
 }
 
 #[cfg(test)]

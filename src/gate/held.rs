@@ -5,6 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rmcp::model::ToolAnnotations;
+
+use super::catalogue::Definition;
+use super::handshake::Offers;
 use super::refusal::Refusal;
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
@@ -77,9 +81,28 @@ pub(super) enum Stage {
 #[derive(Debug, Clone)]
 pub(super) struct AskedAs {
     pub(super) decision: Decision,
-    pub(super) definition: Option<DefinitionDigest>,
+    /// What was said of the tool then; every channel shows that. `None` where it is unlisted.
+    pub(super) definition: Option<Arc<Definition>>,
     pub(super) digest: CallDigest,
     pub(super) dedupe: Option<DedupeKey>,
+}
+
+impl AskedAs {
+    /// The part of what was shown that the upstream may change.
+    pub(super) fn of_tool(&self) -> Option<&DefinitionDigest> {
+        self.definition
+            .as_ref()
+            .map(|definition| &definition.digest)
+    }
+
+    /// The upstream's hints, as far as they can be read.
+    pub(super) fn annotations(&self) -> Option<&ToolAnnotations> {
+        self.definition.as_ref()?.annotations.as_ref()?.as_ref()
+    }
+
+    pub(super) fn description(&self) -> Option<&str> {
+        self.definition.as_ref()?.description.as_deref()
+    }
 }
 
 /// Something that lets a call run.
@@ -184,6 +207,9 @@ pub(super) struct Shown {
     pub(super) digest: CallDigest,
     /// What an approval will cover beside them, where there is a TTL.
     pub(super) dedupe: Option<DedupeKey>,
+    /// How a stateless request's client can ask, which counts for that request only; nothing in a
+    /// session.
+    pub(super) offers: Offers,
 }
 
 /// The state of the request that carries a question.

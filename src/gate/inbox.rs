@@ -39,7 +39,7 @@ impl Gate {
                     }
                     self.channel_broke(key, Refusal::InboxError(why), now);
                 } else {
-                    self.unattended_lost(&item);
+                    self.unattended_lost(&item, why);
                 }
             }
         }
@@ -72,28 +72,37 @@ impl Gate {
         }
     }
 
-    /// Puts a question into the inbox.
+    /// Puts a question into the inbox, or on to the next channel.
     pub(super) fn post_item(&mut self, key: QuestionKey, now: Now) {
+        if !self.try_to_post(key, now) {
+            let why = "the call is larger than 4 MiB, which nobody could read".to_owned();
+            self.channel_broke(key, Refusal::InboxError(why), now);
+        }
+    }
+
+    /// Puts a question into the inbox. False, and nothing has changed, if it is too large for that.
+    pub(super) fn try_to_post(&mut self, key: QuestionKey, now: Now) -> bool {
         let id = self.ids.next_hex();
-        let Some(question) = self.questions.get_mut(&key) else {
-            return;
+        let Some(question) = self.questions.get(&key) else {
+            return false;
         };
         let (round, first) = (question.round, question.calls.first().copied());
         // What is decided at the last moment has to get here.
         let deadline = question.deadline;
-        question.deadline = deadline.map(|deadline| deadline.saturating_add(GRACE));
-        let until = self.item_deadline(deadline, self.goes_on_after(key));
+        let with_grace = deadline.map(|deadline| deadline.saturating_add(GRACE));
+        let until = self.item_deadline(deadline);
         let held = first.and_then(|call| self.held.get(&call));
         let item = held.and_then(|held| self.item(held, &id, round.question(), until, now));
         let Some(item) = item else {
-            let why = "the call is larger than 4 MiB, which nobody could read".to_owned();
-            return self.channel_broke(key, Refusal::InboxError(why), now);
+            return false;
         };
         if let Some(question) = self.questions.get_mut(&key) {
             question.prompt = Prompt::Inbox { item: id.clone() };
+            question.deadline = with_grace;
         }
         self.question_by_item.insert(id, key);
         self.put(Output::ToInbox(ToInbox::Ask(Box::new(item))));
+        true
     }
 
     /// Nobody waits for an item any more.
@@ -101,14 +110,10 @@ impl Gate {
         self.put(Output::ToInbox(ToInbox::Close { item, how }));
     }
 
-    /// Until when the inbox takes a verdict about an item whose call waits until `deadline`. What is
-    /// to be parked then must not have expired.
-    pub(super) fn item_deadline(
-        &self,
-        deadline: Option<Duration>,
-        goes_on: bool,
-    ) -> Option<Duration> {
-        let more = match self.parks() && !goes_on {
+    /// Until when the inbox takes a verdict about an item whose call waits until `deadline`. What may
+    /// be parked then must not have expired; what is not, is closed.
+    pub(super) fn item_deadline(&self, deadline: Option<Duration>) -> Option<Duration> {
+        let more = match self.parks() {
             true => self.settings.park_for,
             false => Duration::ZERO,
         };
@@ -125,10 +130,8 @@ impl Gate {
         now: Now,
     ) -> Option<Item> {
         let asked_as = held.asked_as.as_ref()?;
-        let tool = self.catalogue.tool(&held.tool);
-        let annotations = tool.and_then(|tool| tool.annotations.as_ref()?.as_ref());
-        let hints = self.policy.hints(&held.tool, annotations);
-        let description = tool.and_then(|tool| tool.description.as_deref());
+        let hints = self.policy.hints(&held.tool, asked_as.annotations());
+        let description = asked_as.description();
         let (call, client) = with_params(&held.text, |params| {
             let client = params.client_info().and_then(client_name);
             (shown_call(&held.text, params), client)
@@ -160,9 +163,9 @@ impl Gate {
     }
 
     pub(super) fn exact_key_of(&self, held: &Held) -> Option<DedupeKey> {
-        let definition = held.asked_as.as_ref()?.definition;
+        let asked_as = held.asked_as.as_ref()?;
         with_params(&held.text, |params| {
-            DedupeKey::exact(&self.settings.server, params, definition.as_ref())
+            DedupeKey::exact(&self.settings.server, params, asked_as.of_tool())
         })
     }
 }

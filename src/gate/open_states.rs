@@ -18,7 +18,7 @@ pub(super) const ENTRY: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Outstanding {
     /// The client's user is asked about a call.
-    Question(Asked),
+    Asked(Asked),
     /// The question about a call is in the inbox.
     Posted(Posted),
     /// The upstream asked something of an approved call.
@@ -50,6 +50,8 @@ pub(super) struct Posted {
     pub(super) left: Unattended,
     /// When the human's time is over.
     pub(super) deadline: Option<Duration>,
+    /// Until when its item may be parked, where it was parked before.
+    pub(super) parked_until: Option<Duration>,
 }
 
 /// What a client's user was asked while a question came to be in the inbox.
@@ -64,8 +66,9 @@ pub(super) enum Shown {
 impl Outstanding {
     pub(super) fn asked_as(&self) -> Option<&AskedAs> {
         match self {
-            Outstanding::Question(Asked { held, .. })
-            | Outstanding::Posted(Posted { held, .. }) => held.asked_as.as_ref(),
+            Outstanding::Asked(Asked { held, .. }) | Outstanding::Posted(Posted { held, .. }) => {
+                held.asked_as.as_ref()
+            }
             Outstanding::Round(approved) => Some(&approved.asked_as),
         }
     }
@@ -73,7 +76,7 @@ impl Outstanding {
     fn bytes(&self) -> usize {
         ENTRY
             + match self {
-                Outstanding::Question(Asked { held, .. })
+                Outstanding::Asked(Asked { held, .. })
                 | Outstanding::Posted(Posted { held, .. }) => held.text.len(),
                 Outstanding::Round(_) => 0,
             }
@@ -139,7 +142,7 @@ impl OpenStates {
     fn posted(&mut self, item: &str) -> Option<&mut Posted> {
         let mut posted = self.open.values_mut().filter_map(|(_, it)| match it {
             Outstanding::Posted(posted) => Some(posted),
-            Outstanding::Question(_) | Outstanding::Round(_) => None,
+            Outstanding::Asked(_) | Outstanding::Round(_) => None,
         });
         posted.find(|posted| posted.item == item)
     }

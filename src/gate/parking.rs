@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::held::{AskedAs, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Stage, Via};
+use super::held::{AskedAs, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Stage, Via};
 use super::output::{Output, ToInbox};
 use super::refusal::Refusal;
 use super::settings::{Engine, TimeoutAction};
@@ -25,6 +25,8 @@ const MAX_PARKED: usize = 1_024;
 /// A question without a call.
 #[derive(Debug)]
 pub(super) struct Parked {
+    /// Whether it belongs to a session.
+    pub(super) era: Era,
     /// The calls that it is about: exactly those with this digest, of the same client.
     pub(super) digest: CallDigest,
     pub(super) exact: DedupeKey,
@@ -59,6 +61,10 @@ impl Parking {
         given_way
     }
 
+    pub(super) fn remove(&mut self, item: &str) -> Option<Parked> {
+        self.items.remove(item)
+    }
+
     pub(super) fn get_mut(&mut self, item: &str) -> Option<&mut Parked> {
         self.items.get_mut(item)
     }
@@ -79,12 +85,12 @@ impl Parking {
         Some((item, parked))
     }
 
-    /// Takes out one whose time is over.
-    pub(super) fn take_expired(&mut self, now: Duration) -> Option<String> {
-        let mut items = self.items.iter();
-        let item = items.find(|(_, parked)| parked.until <= now)?.0.clone();
-        self.items.remove(&item);
-        Some(item)
+    /// Removes those of which this holds; returns their items.
+    fn remove_all(&mut self, is_over: impl Fn(&Parked) -> bool) -> Vec<String> {
+        let over = self.items.iter().filter(|(_, parked)| is_over(parked));
+        let over: Vec<String> = over.map(|(item, _)| item.clone()).collect();
+        self.items.retain(|item, _| !over.contains(item));
+        over
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -103,7 +109,7 @@ impl Gate {
     }
 
     /// The human's time is over, and the question stays open: its calls are refused for now. False
-    /// where there is no inbox to leave it in.
+    /// where there is no inbox to leave it in, or it does not fit.
     pub(super) fn park(&mut self, key: QuestionKey, outcome: Outcome, now: Now) -> bool {
         let Some(channel) = self.inbox_channel() else {
             return false;
@@ -123,13 +129,14 @@ impl Gate {
                 question.channel = channel;
                 question.deadline = None;
             }
-            self.post_item(key, now);
+            if !self.try_to_post(key, now) {
+                return false;
+            }
         }
-        let first = self.questions.get(&key).and_then(|it| it.calls.first());
-        let exact = first.copied().and_then(|first| self.exact_key(first));
-        let Some(item) = exact.and_then(|exact| self.park_question(key, exact, now)) else {
-            // It could not be posted, and is refused for that.
-            return true;
+        let first = self.first_call(key);
+        let of_call = first.and_then(|held| Some((held.era, self.exact_key_of(held)?)));
+        let Some(item) = of_call.and_then(|of_call| self.park_question(key, of_call, now)) else {
+            return false;
         };
         let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::inbox(None)));
         self.refuse_question(key, &failed, now);
@@ -148,41 +155,43 @@ impl Gate {
         if !self.parks() || !self.questions.get(&key).is_some_and(is_last) {
             return false;
         }
-        let exact = self.exact_key_of(held);
-        let item = exact.and_then(|exact| self.park_question(key, exact, now));
+        let of_call = self.exact_key_of(held).map(|exact| (held.era, exact));
+        let item = of_call.and_then(|of_call| self.park_question(key, of_call, now));
         self.questions.remove(&key);
         item.is_some()
     }
 
     /// Leaves a posted question in the inbox without its calls; returns its item.
-    fn park_question(&mut self, key: QuestionKey, exact: DedupeKey, now: Now) -> Option<String> {
+    fn park_question(
+        &mut self,
+        key: QuestionKey,
+        (era, exact): (Era, DedupeKey),
+        now: Now,
+    ) -> Option<String> {
         let question = self.questions.get(&key)?;
         let (digest, until) = (question.shown.digest, question.parked_until);
         let (item, left) = self.leave_unattended(key)?;
-        self.park_unattended(item.clone(), digest, exact, left, until, now);
-        Some(item)
-    }
-
-    /// Keeps a question without a call for the same client's same call, until `until` or for as long
-    /// as the operator says.
-    pub(super) fn park_unattended(
-        &mut self,
-        item: String,
-        digest: CallDigest,
-        exact: DedupeKey,
-        left: Unattended,
-        until: Option<Duration>,
-        now: Now,
-    ) {
-        let until = until.unwrap_or(now.elapsed.saturating_add(self.settings.park_for));
-        let until_ms = unix_ms(until, now);
-        let is_posted = left.is_posted;
         let parked = Parked {
+            era,
             digest,
             exact,
             left,
-            until,
+            until: self.parked_until(until, now),
         };
+        self.park_unattended(item.clone(), parked, now);
+        Some(item)
+    }
+
+    /// Until when a question may be parked: as long as the operator says, counted from when it first
+    /// was.
+    pub(super) fn parked_until(&self, before: Option<Duration>, now: Now) -> Duration {
+        before.unwrap_or(now.elapsed.saturating_add(self.settings.park_for))
+    }
+
+    /// Keeps a question without a call for the same client's same call.
+    pub(super) fn park_unattended(&mut self, item: String, parked: Parked, now: Now) {
+        let until_ms = unix_ms(parked.until, now);
+        let is_posted = parked.left.is_posted;
         let given_way = self.parking.insert(item.clone(), parked);
         if let Some(item) = given_way {
             self.close_item(item, Closed::Expired);
@@ -201,8 +210,7 @@ impl Gate {
         if self.parking.is_empty() {
             return None;
         }
-        let definition = asked_as.definition.as_ref();
-        let exact = DedupeKey::exact(&self.settings.server, params, definition);
+        let exact = DedupeKey::exact(&self.settings.server, params, asked_as.of_tool());
         self.parking.take(&asked_as.digest, &exact)
     }
 
@@ -226,17 +234,18 @@ impl Gate {
 
     /// Time has passed: parked questions that nobody answered, or whose call has not come again.
     pub(super) fn tick_parked(&mut self, now: Now) {
-        self.close_parked(now.elapsed, Closed::Expired);
+        for item in self
+            .parking
+            .remove_all(|parked| parked.until <= now.elapsed)
+        {
+            self.close_item(item, Closed::Expired);
+        }
     }
 
-    /// Nobody can make the calls again.
-    pub(super) fn abandon_parked(&mut self) {
-        self.close_parked(Duration::MAX, Closed::Withdrawn);
-    }
-
-    fn close_parked(&mut self, until: Duration, how: Closed) {
-        while let Some(item) = self.parking.take_expired(until) {
-            self.close_item(item, how);
+    /// Nobody can make the calls again: those of a session that is over, or all.
+    pub(super) fn abandon_parked(&mut self, is_over: impl Fn(Era) -> bool) {
+        for item in self.parking.remove_all(|parked| is_over(parked.era)) {
+            self.close_item(item, Closed::Withdrawn);
         }
     }
 }

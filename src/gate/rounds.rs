@@ -11,14 +11,16 @@ use rmcp::model::ErrorCode;
 
 use super::deciding::{MAX_HELD_BYTES, progress_of, with_params};
 use super::from_client::TOO_MANY;
-use super::handshake::{CannotAsk, offers_forms};
-use super::held::{Approved, Era, Failed, Held, QuestionKey, Stage, Verdict, Via};
+use super::handshake::{CannotAsk, Offers};
+use super::held::{Approved, AskedAs, Era, Failed, Held, QuestionKey, Stage, Verdict, Via};
 use super::open_states::{Asked, ENTRY, Outstanding, Posted};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
 use super::settings::{Engine, OnFailure};
 use super::state::{Gate, Now};
+use super::unattended::Answered;
+use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Closed;
 use crate::approval::prompt::Round;
@@ -79,7 +81,7 @@ impl Gate {
         };
         let sealed = self.sealer.seal(&state);
         let question = mrtr::question(&held.id, message, &sealed);
-        let outstanding = Outstanding::Question(asked);
+        let outstanding = Outstanding::Asked(asked);
         self.open_states.insert(&state.nonce, deadline, outstanding);
         self.send_to_client(question);
     }
@@ -102,7 +104,7 @@ impl Gate {
             return self.refuse_state(call, &Refusal::SpentState, now);
         };
         let digest = with_params(&bare, |params| {
-            CallDigest::of(&self.settings.server, params, asked_as.definition.as_ref())
+            CallDigest::of(&self.settings.server, params, asked_as.of_tool())
         });
         // What is not a part of the call, such as white space, may have grown.
         let kept = self.held_bytes + self.open_states.bytes() + text.len();
@@ -111,6 +113,7 @@ impl Gate {
             return self.refuse_call(now, Some(id), Some(name), TOO_MANY);
         }
         let is_same = digest == Some(asked_as.digest) && call.era == Era::Stateless;
+        let is_same = is_same && self.may_come_back(&state.nonce, &bare);
         if !is_same || !state.is_good_for(&asked_as.digest, now.elapsed) {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         }
@@ -120,7 +123,7 @@ impl Gate {
         // From here on the state is spent, whatever becomes of the call.
         match self.open_states.take(&state.nonce) {
             None => self.refuse_state(call, &Refusal::SpentState, now),
-            Some((deadline, Outstanding::Question(asked))) => {
+            Some((deadline, Outstanding::Asked(asked))) => {
                 let held = retried(asked.held, call, bare, now);
                 let asked = Asked { held, ..asked };
                 self.answered_by_retry(asked, call.params, deadline, now);
@@ -132,6 +135,22 @@ impl Gate {
             Some((_, Outstanding::Round(approved))) => {
                 self.next_round(text, call, approved, state.upstream.as_deref(), now);
             }
+        }
+    }
+
+    /// Whether a retry is the client's whom an item of the inbox names: a verdict there can cover
+    /// that client's further calls.
+    fn may_come_back(&self, nonce: &str, bare: &str) -> bool {
+        match self.open_states.get(nonce) {
+            Some(Outstanding::Posted(posted)) => {
+                let asked_as = posted.held.asked_as.as_ref();
+                let of_tool = asked_as.and_then(AskedAs::of_tool);
+                let exact = with_params(bare, |params| {
+                    DedupeKey::exact(&self.settings.server, params, of_tool)
+                });
+                exact == self.exact_key_of(&posted.held)
+            }
+            Some(Outstanding::Asked(_) | Outstanding::Round(_)) | None => true,
         }
     }
 
@@ -172,7 +191,7 @@ impl Gate {
                 self.ask_again(asked, retry, deadline, now);
             }
             Answer::Refused { reason, how } => {
-                let failed = Failed::denied(reason, how, Via::elicitation(true));
+                let failed = Failed::denied(reason, how.words(), Via::elicitation(true));
                 self.tell_refused(&asked.held, &failed, now);
             }
             // Not from a result; were it one, it would be no yes.
@@ -197,7 +216,7 @@ impl Gate {
             return self.ask_anew(key, now);
         }
         // Capabilities count for their request only.
-        if !retry.client_capabilities().is_some_and(offers_forms) {
+        if !Offers::of(retry.client_capabilities()).forms {
             let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
             let failed = Failed::new(Outcome::Denied, refusal);
             return self.tell_refused(&asked.held, &failed, now);
@@ -305,7 +324,7 @@ impl Gate {
     pub(super) fn tick_rounds(&mut self, now: Now) {
         while let Some((nonce, outstanding)) = self.open_states.take_expired(now.elapsed) {
             match outstanding {
-                Outstanding::Question(asked) => self.asked_ran_out(&nonce, asked, now),
+                Outstanding::Asked(asked) => self.asked_ran_out(&nonce, asked, now),
                 Outstanding::Posted(posted) => self.posted_ran_out(posted, now),
                 // The call has run, and has its line.
                 Outstanding::Round(_) => {}
@@ -318,12 +337,18 @@ impl Gate {
     pub(super) fn end_rounds(&mut self, failed: &Failed, now: Now) {
         while let Some((_, outstanding)) = self.open_states.take_expired(Duration::MAX) {
             match outstanding {
-                Outstanding::Question(asked) => self.record_refused(&asked.held, failed, now),
-                Outstanding::Posted(posted) => {
-                    if posted.left.is_posted {
-                        self.close_item(posted.item, Closed::Withdrawn);
+                Outstanding::Asked(asked) => self.record_refused(&asked.held, failed, now),
+                Outstanding::Posted(Posted {
+                    held, item, left, ..
+                }) => {
+                    if left.is_posted {
+                        self.close_item(item, Closed::Withdrawn);
                     }
-                    self.record_refused(&posted.held, failed, now);
+                    let failed = match &left.answer {
+                        Some(Answered::No(denied)) => denied,
+                        Some(Answered::Yes { .. } | Answered::Broke(_)) | None => failed,
+                    };
+                    self.record_refused(&held, failed, now);
                 }
                 Outstanding::Round(_) => {}
             }

@@ -278,7 +278,7 @@ impl Gate {
         }
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
         self.end_rounds(&failed, now);
-        self.abandon_parked();
+        self.abandon_parked(|_| true);
         self.resume_waiting(now);
         self.close_if_done();
     }
@@ -293,7 +293,7 @@ impl Gate {
         }
         let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(how);
         self.end_rounds(&failed, now);
-        self.abandon_parked();
+        self.abandon_parked(|_| true);
     }
 
     /// The upstream has gone; `how` says so in words. Everything that waits is answered.

@@ -1,11 +1,12 @@
 //! Questions whose items stay in the inbox while no call waits for them, and what becomes of a
 //! verdict until one does.
 //!
-//! Which call may come for it is decided in `parking` and in `rounds::inbox`.
+//! Which call may come for it is decided in `parking` and in `rounds`.
 
 use std::time::Duration;
 
 use super::held::{Failed, HeldKey, Prompt, Question, QuestionKey, Verdict, Via};
+use super::refusal::Refusal;
 use super::state::{Gate, Now};
 use crate::approval::digest::CallDigest;
 use crate::approval::item::{self, Choice};
@@ -16,19 +17,19 @@ use crate::mcp::tool::CallToolRequestParams;
 /// A question without a call.
 #[derive(Debug)]
 pub(super) struct Unattended {
-    /// What a human said, once somebody has.
+    /// What became of it, once something has.
     pub(super) answer: Option<Answered>,
     /// How many more yeses are needed, this question's included.
     pub(super) yeses_needed: u32,
     pub(super) round: Round,
     /// Which channel of the chain the inbox is.
     pub(super) channel: usize,
-    /// Whether its item waits for a verdict. If not, and there is no answer, an item is put into the
-    /// inbox once a call comes: the second of two questions, or one that the inbox has lost.
+    /// Whether its item waits for a verdict. If not, and there is no answer, it is the second of two
+    /// questions, whose item is put into the inbox once a call comes.
     pub(super) is_posted: bool,
 }
 
-/// What a human said about a question that no call waited for.
+/// What became of a question that no call waited for.
 #[derive(Debug, Clone)]
 pub(super) enum Answered {
     /// A human said yes.
@@ -41,6 +42,8 @@ pub(super) enum Answered {
     },
     /// A human said no.
     No(Failed),
+    /// The inbox has lost the item; says why.
+    Broke(String),
 }
 
 /// Until when a human can answer a question that a call has come for.
@@ -138,10 +141,14 @@ impl Gate {
         self.record_event(now, "parked_verdict", &members);
     }
 
-    /// The inbox has lost an item that nobody waits for just now.
-    pub(super) fn unattended_lost(&mut self, item: &str) {
-        if let Some((_, left)) = self.unattended(item) {
+    /// The inbox has lost an item that nobody waits for just now. A retry is told; whoever makes a
+    /// parked call again is asked again.
+    pub(super) fn unattended_lost(&mut self, item: &str, why: String) {
+        if self.parking.remove(item).is_none()
+            && let Some((_, left)) = self.unattended(item)
+        {
             left.is_posted = false;
+            left.answer = Some(Answered::Broke(why));
         }
     }
 
@@ -156,7 +163,7 @@ impl Gate {
         until: Until,
         now: Now,
     ) {
-        match left.answer {
+        let broke = match left.answer {
             Some(Answered::Yes { verdict, at, cover }) => {
                 self.cover(key, at, cover, now);
                 return self.confirm(key, &verdict, now);
@@ -167,8 +174,9 @@ impl Gate {
                 };
                 return self.tell_refused(&held, &denied, now);
             }
-            None => {}
-        }
+            Some(Answered::Broke(why)) => Some(why),
+            None => None,
+        };
         let is_as_shown = self.held.get(&key).is_some_and(|it| self.is_as_shown(it));
         if !left.is_posted && !is_as_shown {
             // INVARIANT 2: the second yes is one to what the first was one to.
@@ -185,7 +193,9 @@ impl Gate {
         };
         question.channel = left.channel;
         question.parked_until = until.parked_until;
-        if left.is_posted {
+        if let Some(why) = broke {
+            self.channel_broke(question_key, Refusal::InboxError(why), now);
+        } else if left.is_posted {
             question.deadline = until.deadline;
             question.prompt = Prompt::Inbox { item: item.clone() };
             self.question_by_item.insert(item, question_key);

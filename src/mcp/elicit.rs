@@ -28,14 +28,52 @@ pub enum Answer {
     Refused {
         /// What the human wrote.
         reason: Option<String>,
-        /// How the answer fell short of a yes, for the log.
-        how: &'static str,
+        /// How the answer fell short of a yes.
+        how: Short,
     },
     /// A JSON-RPC error: the client could not ask.
     Failed {
         /// The error's message.
         message: String,
     },
+}
+
+/// How an answer falls short of a yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Short {
+    /// `approved` is false.
+    NotApproved,
+    /// Action `decline`.
+    Declined,
+    /// Action `cancel`: neither yes nor no.
+    Dismissed,
+    /// `approved` is no boolean.
+    NotABoolean,
+    /// There is no `approved`.
+    Missing,
+    /// It is no answer to what was asked.
+    Unreadable,
+}
+
+impl Short {
+    /// Whether somebody said no.
+    #[must_use]
+    pub fn is_said(self) -> bool {
+        matches!(self, Short::NotApproved | Short::Declined)
+    }
+
+    /// For the log.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Short::NotApproved => "not approved",
+            Short::Declined => "declined",
+            Short::Dismissed => "dismissed",
+            Short::NotABoolean => "`approved` is not a boolean",
+            Short::Missing => "`approved` is missing",
+            Short::Unreadable => "the answer cannot be read",
+        }
+    }
 }
 
 /// Writes the request that asks for `approved`, in the words of a revision.
@@ -169,14 +207,14 @@ pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
                 .and_then(|error| error.get("message")?.as_str().map(|m| shorten(&m)))
                 .unwrap_or_else(|| "an error without a message".to_owned()),
         },
-        (Some(_), Some(_)) | (None, None) => refused("the answer cannot be read"),
+        (Some(_), Some(_)) | (None, None) => refused(Short::Unreadable),
     }
 }
 
 fn read_result(text: &str) -> Answer {
     let unreadable = Answer::Refused {
         reason: None,
-        how: "the answer cannot be read",
+        how: Short::Unreadable,
     };
     // Our own reader, not rmcp's model, which would keep one of two equal keys.
     let Ok(value) = Value::parse(text) else {
@@ -202,13 +240,13 @@ fn read_result(text: &str) -> Answer {
     let how = match value.get("action").and_then(Value::as_str).as_deref() {
         Some("accept") => match member("approved") {
             Some(Value::Bool(true)) => return Answer::Approved { reason },
-            Some(Value::Bool(false)) => "not approved",
-            Some(_) => "`approved` is not a boolean",
-            None => "`approved` is missing",
+            Some(Value::Bool(false)) => Short::NotApproved,
+            Some(_) => Short::NotABoolean,
+            None => Short::Missing,
         },
-        Some("decline") => "declined",
-        Some("cancel") => "dismissed",
-        _ => "the answer cannot be read",
+        Some("decline") => Short::Declined,
+        Some("cancel") => Short::Dismissed,
+        _ => Short::Unreadable,
     };
     Answer::Refused { reason, how }
 }
@@ -271,7 +309,7 @@ mod tests {
             result(r#"{"action":"accept","content":{"approved":false,"reason":"wrong table"}}"#),
             Answer::Refused {
                 reason: Some("wrong table".into()),
-                how: "not approved"
+                how: Short::NotApproved
             }
         );
     }

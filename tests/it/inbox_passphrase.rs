@@ -218,8 +218,8 @@ fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after(
         given_up.types(keys);
         assert_eq!(given_up.exit(), Some(128 + 2), "{}", given_up.shown());
         assert!(given_up.echoes());
+        given_up.shows("nothing has changed");
         let shown = given_up.shown();
-        assert!(shown.contains("nothing has changed"), "{shown}");
         assert!(!shown.contains("half"), "{shown}");
     }
     let mut set = terminal.in_terminal(&["inbox", "--set-passphrase"]);

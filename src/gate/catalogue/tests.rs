@@ -124,7 +124,7 @@ fn of_two_tools_with_one_name_the_stricter_reading_counts() {
     let read = |tools: &str| {
         let mut catalogue = started();
         catalogue.answered(Some(&format!(r#"{{"tools":[{tools}]}}"#)), T0);
-        catalogue.tool("a").unwrap().clone()
+        (*catalogue.tool("a").unwrap().definition).clone()
     };
     let safe = r#"{"name":"a","annotations":{"readOnlyHint":true,"destructiveHint":false}}"#;
     let harmful = r#"{"name":"a","annotations":{"destructiveHint":true}}"#;
@@ -148,10 +148,7 @@ fn of_two_tools_with_one_name_the_stricter_reading_counts() {
         .unwrap()
         .unwrap();
     assert_eq!(hints.read_only_hint, Some(true));
-    assert_ne!(
-        read(&format!("{safe},{silent}")).definition,
-        read(safe).definition
-    );
+    assert_ne!(read(&format!("{safe},{silent}")).digest, read(safe).digest);
 }
 
 #[test]

@@ -12,14 +12,15 @@ use crate::approval::item::Closed;
 use crate::approval::request_state::RequestState;
 use crate::audit::record::Outcome;
 use crate::gate::deciding::with_params;
-use crate::gate::handshake::offers_urls;
+use crate::gate::handshake::Offers;
 use crate::gate::held::{Failed, Held, QuestionKey, Via};
 use crate::gate::inbox::GRACE;
 use crate::gate::invitations::message;
 use crate::gate::open_states::{Asked, Outstanding, Posted, Shown};
 use crate::gate::output::{Output, ToInbox};
+use crate::gate::parking::Parked;
 use crate::gate::refusal::Refusal;
-use crate::gate::settings::{Channel, Engine, OnFailure};
+use crate::gate::settings::{Engine, OnFailure};
 use crate::gate::state::{Gate, Now};
 use crate::gate::unattended::{Answered, Unattended, Until};
 use crate::mcp::elicit::{Answer, Consent, read_answer, read_consent};
@@ -36,17 +37,17 @@ impl Gate {
         let Some(question) = self.questions.get(&key) else {
             return;
         };
-        let (calls, deadline) = (&question.calls[..], question.deadline);
-        let &[call] = calls else {
+        let &[call] = &question.calls[..] else {
             return;
         };
+        let (deadline, parked_until) = (question.deadline, question.parked_until);
+        if !question.shown.offers.urls {
+            return;
+        }
         // A retry would bring our state in place of the one that the call has.
-        let may_be_sent = self.held.get(&call).and_then(|held| {
-            with_params(&held.text, |params| {
-                opens_urls(params) && !brings_a_state(params)
-            })
-        });
-        if may_be_sent != Some(true) {
+        let held = self.held.get(&call);
+        let brings_a_state = held.and_then(|held| with_params(&held.text, brings_a_state));
+        if brings_a_state != Some(false) {
             return;
         }
         let Some((item, left)) = self.leave_unattended(key) else {
@@ -64,6 +65,7 @@ impl Gate {
             shown: Shown::Url,
             left,
             deadline,
+            parked_until,
         };
         self.send_to_page(posted, url, now);
     }
@@ -102,7 +104,7 @@ impl Gate {
         let denied = match (posted.shown, answer.as_deref()) {
             // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the
             // missing information again".
-            (Shown::Url, None) if opens_urls(retry) && posted.left.is_posted => {
+            (Shown::Url, None) if offers_urls(retry) && posted.left.is_posted => {
                 if let Some(url) = posted.url.take() {
                     return self.send_to_page(posted, url, now);
                 }
@@ -115,8 +117,8 @@ impl Gate {
                 Consent::Accepted | Consent::None => None,
             },
             (Shown::Form, Some(answer)) => match read_answer(Some(answer), None) {
-                Answer::Refused { reason, how } => Some((reason, how)),
-                Answer::Approved { .. } | Answer::Failed { .. } => None,
+                Answer::Refused { reason, how } if how.is_said() => Some((reason, how.words())),
+                Answer::Refused { .. } | Answer::Approved { .. } | Answer::Failed { .. } => None,
             },
         };
         let Posted {
@@ -124,6 +126,7 @@ impl Gate {
             item,
             left,
             deadline,
+            parked_until,
             ..
         } = posted;
         if let Some((reason, how)) = denied {
@@ -135,7 +138,7 @@ impl Gate {
         }
         let until = Until {
             deadline,
-            parked_until: None,
+            parked_until,
         };
         let text = Arc::clone(&held.text);
         let key = self.keep(held);
@@ -152,12 +155,13 @@ impl Gate {
     pub(super) fn asked_ran_out(&mut self, nonce: &str, asked: Asked, now: Now) {
         let channel = self.settings.channels.get(asked.channel);
         let goes_on = channel.is_some_and(|it| it.on_timeout == OnFailure::Fallback);
+        // A state that is good for nothing any more can bring nobody back.
+        let goes_on = goes_on && now.elapsed < asked.expires;
         let next = goes_on.then(|| self.channel_behind(asked.channel, Engine::Inbox));
         if let Some((at, channel)) = next.flatten() {
             let deadline = self.human_deadline(channel, now);
             let deadline = deadline.unwrap_or(asked.expires).min(asked.expires);
-            let is_last = !self.goes_on_behind(at, channel);
-            let until = self.item_deadline(Some(deadline), !is_last);
+            let until = self.item_deadline(Some(deadline));
             if let Some((item, left)) = self.post_asked(&asked, at, until, now) {
                 let deadline = deadline.saturating_add(GRACE).min(asked.expires);
                 let posted = Posted {
@@ -167,6 +171,7 @@ impl Gate {
                     shown: Shown::Form,
                     left,
                     deadline: Some(deadline),
+                    parked_until: None,
                 };
                 let outstanding = Outstanding::Posted(posted);
                 return self.open_states.insert(nonce, deadline, outstanding);
@@ -176,7 +181,7 @@ impl Gate {
             && let until = Some(now.elapsed.saturating_add(self.settings.park_for))
             && let Some((item, left)) = self.post_asked(&asked, at, until, now)
         {
-            return self.park_answered(&asked.held, item, left, now);
+            return self.park_answered(&asked.held, item, left, None, now);
         }
         let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
         self.record_refused(&asked.held, &failed, now);
@@ -206,13 +211,22 @@ impl Gate {
     /// No retry has come in time for what was, or was not, decided in the inbox.
     pub(super) fn posted_ran_out(&mut self, posted: Posted, now: Now) {
         let Posted {
-            held, item, left, ..
+            held,
+            item,
+            left,
+            parked_until,
+            ..
         } = posted;
         let timed_out = Failed::new(Outcome::Timeout, Refusal::TimedOut);
+        let has_time = parked_until.is_none_or(|until| now.elapsed < until);
         let failed = match &left.answer {
             Some(Answered::No(denied)) => denied.clone(),
-            Some(Answered::Yes { .. }) | None if self.parks() => {
-                return self.park_answered(&held, item, left, now);
+            Some(Answered::Broke(why)) => {
+                let refusal = Refusal::InboxError(why.clone());
+                Failed::new(Outcome::Error, refusal).via(Some(Via::inbox(None)))
+            }
+            Some(Answered::Yes { .. }) | None if self.parks() && has_time => {
+                return self.park_answered(&held, item, left, parked_until, now);
             }
             Some(Answered::Yes { verdict, .. }) => timed_out
                 .via(Some(verdict.via))
@@ -226,28 +240,38 @@ impl Gate {
     }
 
     /// Parks a question whose call has been answered: only the log hears of it.
-    fn park_answered(&mut self, held: &Held, item: String, left: Unattended, now: Now) {
+    fn park_answered(
+        &mut self,
+        held: &Held,
+        item: String,
+        left: Unattended,
+        parked_until: Option<Duration>,
+        now: Now,
+    ) {
         let parked = Refusal::Parked(item.clone());
         let parked = Failed::new(Outcome::Timeout, parked).via(Some(Via::inbox(None)));
-        let failed = match &left.answer {
-            None => parked,
-            Some(_) => parked.logged(&format!(
+        let failed = match left.is_posted {
+            true => parked,
+            false => parked.logged(&format!(
                 "a human decided, but the client did not make the call again in time; parked as {item}"
             )),
         };
         let digest = held.asked_as.as_ref().map(|asked_as| asked_as.digest);
         if let (Some(digest), Some(exact)) = (digest, self.exact_key_of(held)) {
-            self.park_unattended(item, digest, exact, left, None, now);
+            let parked = Parked {
+                era: held.era,
+                digest,
+                exact,
+                left,
+                until: self.parked_until(parked_until, now),
+            };
+            self.park_unattended(item, parked, now);
         }
         self.record_refused(held, &failed, now);
-    }
-
-    fn goes_on_behind(&self, at: usize, channel: Channel) -> bool {
-        channel.on_timeout == OnFailure::Fallback && at + 1 < self.settings.channels.len()
     }
 }
 
 /// Whether the client can be sent to a URL for this request.
-fn opens_urls(params: &CallToolRequestParams<'_>) -> bool {
-    params.client_capabilities().is_some_and(offers_urls)
+fn offers_urls(params: &CallToolRequestParams<'_>) -> bool {
+    Offers::of(params.client_capabilities()).urls
 }

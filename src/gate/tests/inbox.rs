@@ -3,6 +3,7 @@
 
 mod parked;
 mod properties;
+mod reviewed;
 mod rounds;
 mod urls;
 

@@ -47,8 +47,8 @@ enum Step {
     Fail(usize),
     Cancel(usize),
     Wait(u16),
-    /// The server changes the tool.
-    Change,
+    /// The server changes the tool, or back to what it was.
+    Change(u32),
     /// The client begins another session.
     Begin,
 }
@@ -82,7 +82,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..12).prop_map(Step::Fail),
         2 => (0usize..12).prop_map(Step::Cancel),
         3 => (1u16..90).prop_map(Step::Wait),
-        1 => Just(Step::Change),
+        2 => (0u32..3).prop_map(Step::Change),
         1 => Just(Step::Begin),
     ];
     prop::collection::vec(step, 1..60)
@@ -135,7 +135,9 @@ impl World {
         });
         World {
             client,
-            scene: scene.handshake("2025-11-25", json!({})),
+            scene: scene
+                .with_tools(versioned(0))
+                .handshake("2025-11-25", json!({})),
             version: 0,
             needed: if twice { 2 } else { 1 },
             calls: Vec::new(),
@@ -206,12 +208,10 @@ impl World {
                 }
             }
             Step::Wait(seconds) => self.scene.advance(Duration::from_secs((*seconds).into())),
-            Step::Change => {
-                self.version += 1;
-                let description = format!("version {}", self.version);
+            Step::Change(version) => {
+                self.version = *version;
                 self.look();
-                self.scene.tools_change(json!([{"name": "delete_user",
-                    "description": description, "annotations": {"destructiveHint": true}}]));
+                self.scene.tools_change(versioned(*version));
             }
             Step::Begin => {
                 self.look();
@@ -257,8 +257,9 @@ impl World {
         while let Some(told) = self.scene.inbox.pop_front() {
             if let ToInbox::Ask(item) = told {
                 let call: Value = serde_json::from_str(&item.call).unwrap();
-                let seen = (call["arguments"]["id"].as_u64().unwrap(), self.version);
-                self.items.push((*item, seen));
+                let argument = call["arguments"]["id"].as_u64().unwrap();
+                let version = shown_version(item.description.as_deref().unwrap());
+                self.items.push((*item, (argument, version)));
             }
         }
         for line in std::mem::take(&mut self.scene.client) {
@@ -271,19 +272,24 @@ impl World {
             let (call, chain) = self.calls[id - 1].clone();
             let argument = call["params"]["arguments"]["id"].as_u64().unwrap();
             let params = &result["inputRequests"]["approval-proxy"]["params"];
-            let before = self.asked.iter().rfind(|asked| asked.chain == chain);
             let is_form = params["mode"] == "form";
-            // Asked again for want of an answer, a human's time does not begin anew.
+            let version = match is_form {
+                true => shown_version(params["message"].as_str().unwrap()),
+                false => self.version,
+            };
+            let seen = (argument, version);
+            let before = self.asked.iter().rfind(|asked| asked.chain == chain);
+            // Asked the same again for want of an answer, a human's time does not begin anew.
             let is_missing = call["params"]["inputResponses"] == json!({});
             let until = match before {
-                Some(before) if is_missing && before.is_form => before.until,
+                Some(before) if is_missing && before.is_form && before.seen == seen => before.until,
                 Some(_) | None => self.scene.now.elapsed + PATIENCE,
             };
             self.asked.push(Asked {
                 call,
                 state: result["requestState"].clone(),
                 chain,
-                seen: (argument, self.version),
+                seen,
                 is_form,
                 until,
                 is_used: false,
@@ -329,6 +335,19 @@ impl World {
             assert_eq!(lines.get(&chain), Some(&1), "call {chain}");
         }
     }
+}
+
+/// The tool as the server lists it.
+fn versioned(version: u32) -> Value {
+    json!([{"name": "delete_user", "description": format!("version {version}"),
+        "annotations": {"destructiveHint": true}}])
+}
+
+/// Which of them a human was shown.
+fn shown_version(text: &str) -> u32 {
+    let (_, rest) = text.split_once("version ").unwrap();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
 }
 
 proptest! {

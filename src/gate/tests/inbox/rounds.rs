@@ -420,7 +420,7 @@ fn a_second_yes_is_none_about_a_tool_that_has_changed_since_the_first() {
 }
 
 #[test]
-fn an_item_that_the_inbox_has_lost_is_put_there_again_with_the_retry() {
+fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     let (lost, why) = (item.id.clone(), "the disk is full".to_owned());
@@ -431,11 +431,23 @@ fn an_item_that_the_inbox_has_lost_is_put_there_again_with_the_retry() {
         &mut scene,
         &retry(&call(1, 7), 2, consent("accept"), &state),
     );
-    scene.expect_nothing();
-    let again = scene.expect_item();
-    assert_ne!(again.id, item.id);
-    scene.decide(&again, Choice::Approve, |_| {});
-    scene.expect_forwarded(2);
+    scene.expect_refused(2, "the disk is full");
+    scene.expect_logged("error", false);
+    assert!(scene.inbox.is_empty());
+
+    let mut scene = self::scene(|settings| settings.channels.reverse());
+    let both = json!({"elicitation": {"url": {}, "form": {}}});
+    let call = modern_with(1, "delete_user", json!({"id": 7}), both);
+    says(&mut scene, &call);
+    let item = scene.expect_item();
+    has_page(&mut scene, &item);
+    let state = expect_invitation(&mut scene, 1, &item);
+    let (lost, why) = (item.id, "the disk is full".to_owned());
+    scene.inbox_tells(FromInbox::Failed { item: lost, why });
+    says(&mut scene, &retry(&call, 2, consent("accept"), &state));
+    let (state, _) = expect_question(&mut scene, 2);
+    says(&mut scene, &retry(&call, 3, yes(), &state));
+    scene.expect_forwarded(3);
 }
 
 #[test]
