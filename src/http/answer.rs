@@ -14,7 +14,7 @@ use hyper::body::Frame;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::conversation::{Conversation, Era};
-use super::endpoint::{EVENT_STREAM, Failed};
+use super::endpoint::{Failed, event_stream};
 use super::sse::{KEEP_ALIVE, encode};
 use super::streams::{Delivery, Reader};
 use crate::mcp::json::raw_member;
@@ -135,7 +135,7 @@ pub(super) fn stream(mut open: OpenStream) -> Response {
         breath: Box::pin(sleep(BREATH)),
         is_over: false,
     };
-    (EVENT_STREAM, Body::new(body)).into_response()
+    event_stream(Body::new(body))
 }
 
 /// SPEC 2026-07-28: which status goes with which error.

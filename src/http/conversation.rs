@@ -3,10 +3,10 @@
 //!
 //! What a line may do is decided behind the link, by the gate.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashSet};
 use rmcp::model::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -84,9 +84,9 @@ impl Conversation {
             notes,
             state: Mutex::new(State {
                 streams: Streams::new(era == Era::Session, MAX_BEHIND),
-                own: HashMap::new(),
+                own: HashMap::default(),
                 tokens: Tokens::new(seed),
-                lists: HashSet::new(),
+                lists: HashSet::default(),
                 param_headers: ParamHeaders::default(),
                 next_id: 0,
                 last_used: Instant::now(),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -54,13 +55,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
 /// Nothing of a request is looked at before it is known who sends it.
 async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let host =
-        text(headers, HOST.as_str()).or_else(|| request.uri().authority().map(|a| a.as_str()));
+    let host = text(headers, &HOST).or_else(|| request.uri().authority().map(|a| a.as_str()));
     let checked = app.guard.check(
         host,
-        text(headers, ORIGIN.as_str()),
-        text(headers, "sec-fetch-site"),
-        text(headers, AUTHORIZATION.as_str()),
+        text(headers, &ORIGIN),
+        text(headers, &FETCH_SITE),
+        text(headers, &AUTHORIZATION),
     );
     match checked {
         Ok(()) => next.run(request).await,
@@ -96,7 +96,7 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
         Line::Batch(entries) => receive_batch(app, &headers, &line, share, &entries).await,
         Line::Message(message) => {
             let facts = Facts::of(&message);
-            let says_stateless = text(&headers, VERSION) == Some(STATELESS);
+            let says_stateless = text(&headers, &VERSION) == Some(STATELESS);
             if facts.version.is_some() || (says_stateless && facts.method.is_some()) {
                 receive_stateless(app, &headers, &line, share, &message, &facts).await
             } else {
@@ -115,7 +115,7 @@ async fn receive_stateless(
     message: &Message<'_>,
     facts: &Facts<'_>,
 ) -> Result<Response, Refusal> {
-    let header = |name: &str| text(headers, name);
+    let header = |name: &HeaderName| text(headers, name);
     let id = facts.id.as_ref();
     let mismatch = |why: String| Refusal::mismatch(why).of(id);
     if facts.version.is_none() {
@@ -221,7 +221,7 @@ async fn receive_in_session(
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let sent = conversation.send(line, share).await;
     sent.map_err(|_| Refusal::over().of(Some(id)))?;
-    let open = open.primed(text(headers, VERSION) == Some("2025-11-25"));
+    let open = open.primed(text(headers, &VERSION) == Some("2025-11-25"));
     let mut response = respond(open, begun.is_some().then_some(is_error)).await;
     let is_good = response.extensions().get::<Failed>().is_none() && response.status().is_success();
     // What was refused has begun nothing.
@@ -229,7 +229,7 @@ async fn receive_in_session(
         && let Some(name) = begun.name.take()
         && let Ok(value) = HeaderValue::try_from(name)
     {
-        response.headers_mut().insert(SESSION, value);
+        response.headers_mut().insert(&SESSION, value);
     }
     Ok(response)
 }
@@ -303,7 +303,7 @@ fn listen(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     let missing = || Refusal::bad_request("the header Mcp-Session-Id is missing");
     let conversation = session(app, headers)?.ok_or_else(missing)?;
     conversation.touch();
-    let reader = match text(headers, LAST_EVENT) {
+    let reader = match text(headers, &LAST_EVENT) {
         Some(last) => conversation.resume(last),
         None => conversation.listen(),
     };
@@ -312,7 +312,7 @@ fn listen(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
 
 /// A DELETE of `/mcp`: the client needs its session no more.
 fn end(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let Some(name) = text(headers, SESSION) else {
+    let Some(name) = text(headers, &SESSION) else {
         return Err(Refusal::bad_request("the header Mcp-Session-Id is missing"));
     };
     match app.hub.end(name) {
@@ -372,7 +372,7 @@ fn note_cancelled(conversation: &Conversation, ids: &[RequestId]) {
 
 /// The session that a request names. One of another kind is none of its.
 fn session(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Conversation>>, Refusal> {
-    let Some(name) = text(headers, SESSION) else {
+    let Some(name) = text(headers, &SESSION) else {
         return Ok(None);
     };
     let found = app.hub.find(name).filter(|found| found.era == Era::Session);
@@ -409,9 +409,19 @@ fn secret(value: &HeaderValue) -> Option<Secret> {
     Some(Secret::new(text.to_owned()))
 }
 
-/// The headers of every event stream.
-pub(super) const EVENT_STREAM: [(HeaderName, &str); 3] = [
-    (CONTENT_TYPE, "text/event-stream"),
-    (CACHE_CONTROL, "no-cache, no-transform"),
-    (HeaderName::from_static("x-accel-buffering"), "no"),
-];
+/// Where a browser says that a request comes from.
+static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// A response whose body is an event stream.
+pub(super) fn event_stream(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-cache, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

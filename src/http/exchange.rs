@@ -8,7 +8,7 @@ use reqwest::{Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use super::body::one_line;
-use super::facts::{LAST_EVENT, SESSION};
+use super::facts::{LAST_EVENT, METHOD, SESSION};
 use super::remote::Peer;
 use super::sse::Decoder;
 use crate::mcp::error::error_response;
@@ -35,8 +35,6 @@ pub(super) struct Asked {
     pub(super) id: RequestId,
     pub(super) method: String,
     pub(super) is_stateless: bool,
-    pub(super) headers: HeaderMap,
-    pub(super) line: String,
 }
 
 /// What came of a message.
@@ -48,20 +46,24 @@ pub(super) enum Outcome {
     Over,
 }
 
-/// Sends a request and hands everything that comes back to the relay, its answer last.
-pub(super) async fn exchange(peer: Arc<Peer>, asked: Asked) -> Outcome {
-    let request = peer.post(peer.url(), asked.line.clone());
+/// Sends a request, as this `line` and with `headers` of its own, and hands everything that comes
+/// back to the relay, its answer last.
+pub(super) async fn exchange(
+    peer: Arc<Peer>,
+    asked: Asked,
+    line: String,
+    headers: HeaderMap,
+) -> Outcome {
+    let request = peer.post(peer.url(), line);
     let in_session = !asked.is_stateless && asked.method != "initialize";
-    let request = match in_session {
+    let mut request = match in_session {
         true => peer.with_session(request),
         false => request,
     };
+    request.headers_mut().extend(headers);
     let had_session = in_session && peer.has_session();
     let done = Outcome::Done(asked.is_stateless.then(|| asked.id.clone()));
-    let response = match peer
-        .send(request.headers(asked.headers.clone()), None)
-        .await
-    {
+    let response = match peer.send(request, None).await {
         Ok(response) => response,
         Err(error) => {
             let why = error.why();
@@ -76,7 +78,7 @@ pub(super) async fn exchange(peer: Arc<Peer>, asked: Asked) -> Outcome {
         refused(&peer, &asked, response).await;
         return if is_over { Outcome::Over } else { done };
     }
-    let session = response.headers().get(SESSION).cloned();
+    let session = response.headers().get(&SESSION).cloned();
     match media_type(&response) {
         Media::Json => match body(response, peer.max_message()).await {
             Ok(body) => told(&peer, &asked, &body, session.as_ref()).await,
@@ -98,13 +100,14 @@ pub(super) async fn notify(
     headers: HeaderMap,
     is_response: bool,
 ) -> Outcome {
-    let is_stateless = headers.contains_key(super::facts::METHOD) && !is_response;
+    let is_stateless = headers.contains_key(&METHOD) && !is_response;
     let request = peer.post(peer.url(), line);
-    let request = match is_stateless {
+    let mut request = match is_stateless {
         true => request,
         false => peer.with_session(request),
     };
-    match timeout(NOTIFY_TIME, peer.send(request.headers(headers), None)).await {
+    request.headers_mut().extend(headers);
+    match timeout(NOTIFY_TIME, peer.send(request, None)).await {
         Ok(Ok(response)) if response.status().is_success() => {}
         Ok(Ok(response)) => {
             let status = response.status();
@@ -124,9 +127,9 @@ pub(super) async fn listen(peer: Arc<Peer>) {
     let mut last = Last::default();
     let mut failures = 0;
     while failures < MAX_RETRIES {
-        let mut request = peer.get(peer.url()).header("accept", "text/event-stream");
+        let mut request = peer.get(peer.url());
         if let Some(id) = &last.id {
-            request = request.header(LAST_EVENT, id);
+            request.headers_mut().insert(&LAST_EVENT, id.clone());
         }
         let (response, token) = peer.send_once(request).await;
         match response {
@@ -168,7 +171,8 @@ pub(super) async fn listen(peer: Arc<Peer>) {
 /// Where a stream of events is, should it break.
 #[derive(Debug)]
 struct Last {
-    id: Option<String>,
+    /// What it is to be taken up behind.
+    id: Option<HeaderValue>,
     retry: Duration,
 }
 
@@ -184,8 +188,9 @@ impl Default for Last {
 impl Last {
     /// Remembers an event and returns its message, if it has one that can be relayed.
     fn note(&mut self, event: super::sse::Event) -> Option<String> {
+        // SPEC, HTML, server-sent events: an empty id takes the last one back.
         if let Some(id) = event.id {
-            self.id = Some(id);
+            self.id = HeaderValue::try_from(id).ok().filter(|id| !id.is_empty());
         }
         if let Some(retry) = event.retry {
             let (least, most) = RETRY_BOUNDS;
@@ -248,8 +253,9 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
         } else {
             sleep(last.retry).await;
         }
-        let again = peer.get(peer.url()).header("accept", "text/event-stream");
-        match peer.send(again.header(LAST_EVENT, id), None).await {
+        let mut again = peer.get(peer.url());
+        again.headers_mut().insert(&LAST_EVENT, id.clone());
+        match peer.send(again, None).await {
             Ok(again) if again.status().is_success() => response = Some(again),
             Ok(again) if again.status().is_client_error() => break,
             Ok(_) | Err(_) => {}

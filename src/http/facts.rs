@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use axum::http::HeaderName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,12 +12,13 @@ use crate::mcp::json::{Value, raw_members};
 use crate::mcp::message::{Id, Kind, Message, RequestId};
 use crate::mcp::tool::{META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION};
 
-/// Header names, in lower case.
-pub(super) const VERSION: &str = "mcp-protocol-version";
-pub(super) const METHOD: &str = "mcp-method";
-pub(super) const NAME: &str = "mcp-name";
-pub(super) const SESSION: &str = "mcp-session-id";
-pub(super) const LAST_EVENT: &str = "last-event-id";
+/// Names of headers.
+pub(super) static VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) static METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub(super) static NAME: HeaderName = HeaderName::from_static("mcp-name");
+pub(super) static SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) static LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// How the names of those begin that stand for arguments, in lower case.
 pub(super) const PARAM_PREFIX: &str = "mcp-param-";
 
 /// A message as HTTP sees it.
@@ -80,7 +82,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether headers say what the message says. `header` looks one up by its name in lower case;
+    /// Whether headers say what the message says. `header` looks one up by its name;
     /// more than one of a name, or one that is no text, counts as an empty one.
     ///
     /// INVARIANT 2: header and body never name two tools.
@@ -89,7 +91,7 @@ impl<'a> Facts<'a> {
     /// What differs, in a sentence, for a message that is stateless.
     pub(super) fn check_headers<'h>(
         &self,
-        header: impl Fn(&str) -> Option<&'h str>,
+        header: impl Fn(&HeaderName) -> Option<&'h str>,
     ) -> Result<(), String> {
         let Some(version) = &self.version else {
             return Ok(());
@@ -100,17 +102,17 @@ impl<'a> Facts<'a> {
                 "Header mismatch: the header {name} is '{found}', and the body says '{wanted}'"
             ),
         };
-        let found = header(VERSION);
+        let found = header(&VERSION);
         if found != Some(version) {
             return Err(differs("MCP-Protocol-Version", version, found));
         }
         let method = self.method.as_deref().unwrap_or_default();
-        let found = header(METHOD);
+        let found = header(&METHOD);
         // A notification need not have them.
         if (found.is_some() || self.id.is_some()) && found != Some(method) {
             return Err(differs("Mcp-Method", method, found));
         }
-        let found = header(NAME);
+        let found = header(&NAME);
         match (&self.name, found) {
             (Some(name), Some(found)) => match decode(found) {
                 Some(decoded) if decoded == *name => Ok(()),
@@ -159,25 +161,25 @@ mod tests {
 
     const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"größe","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
 
-    fn check(body: &str, headers: &[(&str, &str)]) -> Result<(), String> {
+    fn check(body: &str, headers: &[(&HeaderName, &str)]) -> Result<(), String> {
         let message = read_message(body).unwrap();
-        let found = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        let found = |name: &HeaderName| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         Facts::of(&message).check_headers(found)
     }
 
     #[test]
     fn header_and_body_never_name_two_tools() {
-        let (version, method) = ((VERSION, "2026-07-28"), (METHOD, "tools/call"));
+        let (version, method) = ((&VERSION, "2026-07-28"), (&METHOD, "tools/call"));
         let name = encode("größe");
-        assert_eq!(check(CALL, &[version, method, (NAME, &name)]), Ok(()));
+        assert_eq!(check(CALL, &[version, method, (&NAME, &name)]), Ok(()));
         for headers in [
-            &[method, (NAME, &*name)][..],
-            &[version, (NAME, &name)],
+            &[method, (&NAME, &*name)][..],
+            &[version, (&NAME, &name)],
             &[version, method],
-            &[version, method, (NAME, "other")],
-            &[version, method, (NAME, "=?base64?!?=")],
-            &[version, (METHOD, "tools/list"), (NAME, &name)],
-            &[(VERSION, "2025-11-25"), method, (NAME, &name)],
+            &[version, method, (&NAME, "other")],
+            &[version, method, (&NAME, "=?base64?!?=")],
+            &[version, (&METHOD, "tools/list"), (&NAME, &name)],
+            &[(&VERSION, "2025-11-25"), method, (&NAME, &name)],
         ] {
             assert!(check(CALL, headers).is_err(), "{headers:?}");
         }

@@ -1,9 +1,9 @@
 //! All sessions of an HTTP server: how they begin, are found again, and end.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

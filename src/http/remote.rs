@@ -3,12 +3,14 @@
 //!
 //! What may be sent is decided before it gets here, by the gate.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use foldhash::HashMap;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
+use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -135,9 +137,9 @@ pub(super) struct Peer {
 #[derive(Debug, Default)]
 struct State {
     /// What the server calls it.
-    session: Option<Secret>,
+    session: Option<HeaderValue>,
     /// The revision that `initialize` came to.
-    version: Option<String>,
+    version: Option<HeaderValue>,
     param_headers: ParamHeaders,
 }
 
@@ -151,18 +153,32 @@ impl Peer {
         self.remote.max_message
     }
 
-    pub(super) fn get(&self, url: Url) -> RequestBuilder {
-        let request = self.remote.client.get(url);
-        self.with_session(request.headers(self.headers()))
+    /// Asks for events.
+    pub(super) fn get(&self, url: Url) -> Request {
+        let mut request = self.request(Method::GET, url);
+        let events = HeaderValue::from_static("text/event-stream");
+        request.headers_mut().insert(ACCEPT, events);
+        self.with_session(request)
     }
 
-    pub(super) fn post(&self, url: Url, line: String) -> RequestBuilder {
-        let request = self.remote.client.post(url);
+    /// Brings a message.
+    pub(super) fn post(&self, url: Url, line: String) -> Request {
+        let mut request = self.request(Method::POST, url);
+        let headers = request.headers_mut();
+        for (name, value) in [
+            (CONTENT_TYPE, "application/json"),
+            (ACCEPT, "application/json, text/event-stream"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        *request.body_mut() = Some(line.into());
         request
-            .headers(self.headers())
-            .header("content-type", "application/json")
-            .header("accept", "application/json, text/event-stream")
-            .body(line)
+    }
+
+    fn request(&self, method: Method, url: Url) -> Request {
+        let mut request = Request::new(method, url);
+        *request.headers_mut() = self.headers();
+        request
     }
 
     /// What every request carries: the operator's headers and, where they have none, the client's
@@ -181,13 +197,13 @@ impl Peer {
     }
 
     /// Adds what a session's requests carry.
-    pub(super) fn with_session(&self, mut request: RequestBuilder) -> RequestBuilder {
+    pub(super) fn with_session(&self, mut request: Request) -> Request {
         let state = self.state();
-        if let Some(session) = &state.session {
-            request = request.header(SESSION, session.expose());
-        }
-        if let Some(version) = &state.version {
-            request = request.header(VERSION, version);
+        let headers = request.headers_mut();
+        for (name, value) in [(&SESSION, &state.session), (&VERSION, &state.version)] {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
         }
         request
     }
@@ -197,11 +213,11 @@ impl Peer {
     /// The server has `limit` to answer each time.
     pub(super) async fn send(
         &self,
-        request: RequestBuilder,
+        request: Request,
         limit: Option<Duration>,
     ) -> Result<Response, Unsent> {
         let Some(login) = self.login() else {
-            return send_within(request, limit).await;
+            return self.send_within(request, limit).await;
         };
         let mut renewals = 0;
         let mut reach = Reach::Browser;
@@ -210,9 +226,10 @@ impl Peer {
             let again = request.try_clone();
             let token = login.token().await;
             let Some(this) = again else {
-                return send_within(request, limit).await;
+                return self.send_within(request, limit).await;
             };
-            let response = send_within(with_token(this, token.as_ref()), limit).await?;
+            let this = with_token(this, token.as_ref());
+            let response = self.send_within(this, limit).await?;
             if response.status() != StatusCode::UNAUTHORIZED || renewals == MAX_RENEWALS {
                 return Ok(response);
             }
@@ -236,13 +253,27 @@ impl Peer {
     /// another.
     pub(super) async fn send_once(
         &self,
-        request: RequestBuilder,
+        request: Request,
     ) -> (reqwest::Result<Response>, Option<Secret>) {
         let token = match self.login() {
             Some(login) => login.token().await,
             None => None,
         };
-        (with_token(request, token.as_ref()).send().await, token)
+        let request = with_token(request, token.as_ref());
+        (self.remote.client.execute(request).await, token)
+    }
+
+    async fn send_within(
+        &self,
+        request: Request,
+        limit: Option<Duration>,
+    ) -> Result<Response, Unsent> {
+        let sending = self.remote.client.execute(request);
+        let sent = match limit {
+            Some(limit) => timeout(limit, sending).await.map_err(|_| Unsent::Late)?,
+            None => sending.await,
+        };
+        sent.map_err(Unsent::Unreachable)
     }
 
     /// The login, if there is one that is ours to do: clients over HTTP log in themselves.
@@ -258,11 +289,13 @@ impl Peer {
     /// The answer to `initialize` says how the session goes on.
     pub(super) fn begun(&self, session: Option<&HeaderValue>, line: &str) {
         let mut state = self.state();
-        let name = session.and_then(|name| name.to_str().ok());
-        state.session = name.map(|name| Secret::new(name.to_owned()));
+        state.session = session.cloned().map(|mut name| {
+            name.set_sensitive(true);
+            name
+        });
         let version = raw_member(line, &["result", "protocolVersion"]);
         let version = version.and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
-        state.version = version.map(str::to_owned);
+        state.version = version.and_then(|version| HeaderValue::from_str(version).ok());
     }
 
     /// Learns from a tool list which arguments stand in headers too.
@@ -291,7 +324,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let mut requests = JoinSet::new();
     let mut listener = JoinSet::new();
     // Stateless requests, which are cancelled by closing their response.
-    let mut running: HashMap<RequestId, AbortHandle> = HashMap::new();
+    let mut running: HashMap<RequestId, AbortHandle> = HashMap::default();
     loop {
         let frame = tokio::select! {
             frame = lines.next() => frame,
@@ -323,12 +356,12 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
             let asked = Asked {
                 is_stateless: facts.version.is_some(),
                 method: method.to_owned(),
-                headers: headers_of(&peer, &facts, Some(&id)),
-                line: text.to_owned(),
-                id,
+                id: id.clone(),
             };
-            let (id, is_stateless) = (asked.id.clone(), asked.is_stateless);
-            let handle = requests.spawn(exchange(Arc::clone(&peer), asked));
+            let is_stateless = asked.is_stateless;
+            let headers = headers_of(&peer, &facts, Some(&id));
+            let line = text.to_owned();
+            let handle = requests.spawn(exchange(Arc::clone(&peer), asked, line, headers));
             if is_stateless {
                 running.insert(id, handle);
             }
@@ -368,8 +401,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let _ = timeout(FAREWELL, rest).await;
     drop(listener);
     if peer.has_session() {
-        let delete = peer.remote.client.delete(peer.url());
-        let delete = peer.with_session(delete.headers(peer.headers()));
+        let delete = peer.with_session(peer.request(Method::DELETE, peer.url()));
         // A server may refuse it, or not answer.
         let _ = timeout(FAREWELL, peer.send_once(delete)).await;
     }
@@ -398,20 +430,13 @@ impl Unsent {
     }
 }
 
-async fn send_within(request: RequestBuilder, limit: Option<Duration>) -> Result<Response, Unsent> {
-    let sending = request.send();
-    let sent = match limit {
-        Some(limit) => timeout(limit, sending).await.map_err(|_| Unsent::Late)?,
-        None => sending.await,
-    };
-    sent.map_err(Unsent::Unreachable)
-}
-
-fn with_token(request: RequestBuilder, token: Option<&Secret>) -> RequestBuilder {
-    match token {
-        Some(token) => request.bearer_auth(token.expose()),
-        None => request,
+fn with_token(mut request: Request, token: Option<&Secret>) -> Request {
+    let token = token.map(|token| HeaderValue::from_str(&format!("Bearer {}", token.expose())));
+    if let Some(Ok(mut token)) = token {
+        token.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, token);
     }
+    request
 }
 
 /// What a 401 says of the way to a token.
@@ -428,29 +453,31 @@ fn challenge(response: &Response) -> Option<String> {
 /// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
 fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let mut put = |name: &str, value: &[u8]| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value))
-        {
+    let Some(version) = &facts.version else {
+        return headers;
+    };
+    let mut put = |name: HeaderName, value: &[u8]| {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
             headers.insert(name, value);
         }
     };
-    if let Some(version) = &facts.version {
-        put(VERSION, version.as_bytes());
-        put(
-            METHOD,
-            facts.method.as_deref().unwrap_or_default().as_bytes(),
-        );
-        if let Some(name) = &facts.name {
-            put(NAME, encode(name).as_bytes());
+    let method = facts.method.as_deref().unwrap_or_default();
+    put(VERSION.clone(), version.as_bytes());
+    put(METHOD.clone(), method.as_bytes());
+    if let Some(name) = &facts.name {
+        put(NAME.clone(), encode(name).as_bytes());
+    }
+    let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
+    for (name, value) in along.into_iter().flatten() {
+        if let Ok(name) = HeaderName::try_from(name) {
+            put(name, &value);
         }
-        let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
-        for (name, value) in along.into_iter().flatten() {
-            put(&name, &value);
-        }
-        // INVARIANT 2: what the server declares is made from the body that was let through.
-        if let (Some(name), Some(params)) = (&facts.name, facts.params) {
-            for (header, value) in peer.state().param_headers.of_call(name, params) {
-                put(&header, value.as_bytes());
+    }
+    // INVARIANT 2: what the server declares is made from the body that was let through.
+    if let (Some(name), Some(params)) = (&facts.name, facts.params) {
+        for (header, value) in peer.state().param_headers.of_call(name, params) {
+            if let Ok(header) = HeaderName::try_from(header) {
+                put(header, value.as_bytes());
             }
         }
     }

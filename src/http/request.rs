@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use rmcp::model::ErrorCode;
@@ -97,7 +97,7 @@ async fn read_body(body: Body, max: usize) -> Result<String, Refusal> {
 /// SPEC: "The client MUST include an Accept header, listing both application/json and
 /// text/event-stream".
 pub(super) fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
-    let content = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+    let content = text(headers, &CONTENT_TYPE).unwrap_or_default();
     let content = content.split(';').next().unwrap_or_default().trim();
     if !content.eq_ignore_ascii_case("application/json") {
         let why = "the Content-Type is not application/json";
@@ -131,7 +131,7 @@ pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 /// SPEC: "If the server receives a request with an invalid or unsupported MCP-Protocol-Version, it
 /// MUST respond with 400 Bad Request."
 pub(super) fn check_revision(headers: &HeaderMap) -> Result<(), Refusal> {
-    match text(headers, VERSION) {
+    match text(headers, &VERSION) {
         None => Ok(()),
         Some(version) if SESSION_REVISIONS.contains(&version) || version == STATELESS => Ok(()),
         Some(_) => Err(Refusal::bad_request(
@@ -141,7 +141,7 @@ pub(super) fn check_revision(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// A header's text: `None` where it is missing, empty where it stands there twice or is no text.
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).into_iter();
     let first = values.next()?;
     match values.next() {

@@ -20,7 +20,7 @@ const TIME: Duration = Duration::from_secs(30);
 
 /// Relays until either side closes.
 pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
-    let request = peer.get(peer.url()).header("accept", "text/event-stream");
+    let request = peer.get(peer.url());
     let mut response = match peer.send(request, Some(TIME)).await {
         Ok(response) if response.status().is_success() => response,
         Ok(response) => {

@@ -3,11 +3,12 @@
 //!
 //! It does no I/O: a stream is a queue that somebody else reads.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashSet};
 use tokio::sync::mpsc;
 
 use crate::mcp::message::RequestId;
@@ -143,11 +144,11 @@ impl Streams {
     pub(super) fn new(resumable: bool, max_queue: usize) -> Streams {
         Streams {
             next: 0,
-            open: HashMap::new(),
+            open: HashMap::default(),
             ended: VecDeque::new(),
-            by_request: HashMap::new(),
-            by_token: HashMap::new(),
-            asked: HashMap::new(),
+            by_request: HashMap::default(),
+            by_token: HashMap::default(),
+            asked: HashMap::default(),
             listening: None,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
@@ -181,7 +182,7 @@ impl Streams {
 
     /// Opens the stream for what belongs to no request, in place of the one before.
     pub(super) fn listen(&mut self) -> Result<Reader, Refused> {
-        let reader = self.insert(HashSet::new(), None, true)?;
+        let reader = self.insert(HashSet::default(), None, true)?;
         self.listen_on(reader.key);
         self.send_backlog(reader.key);
         Ok(reader)

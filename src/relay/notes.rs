@@ -4,10 +4,11 @@
 //! stream it belongs, which headers came with a request, with which status it was answered. The
 //! two sides leave that here for each other; what is not fetched is forgotten.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::mcp::message::RequestId;
@@ -164,7 +165,7 @@ struct Bounded<K, V, const MAX: usize = KEPT> {
 impl<K, V, const MAX: usize> Default for Bounded<K, V, MAX> {
     fn default() -> Bounded<K, V, MAX> {
         Bounded {
-            map: HashMap::new(),
+            map: HashMap::default(),
             order: VecDeque::new(),
             count: 0,
         }
