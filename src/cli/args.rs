@@ -13,7 +13,7 @@ use super::commands::Command;
 use super::exit_code;
 use crate::config::{
     ByteSize, DedupeFields, Engines, Fault, Flags, HostName, InboxFlags, Layer, Multiplier,
-    Pattern, Seconds, Transport, Value, Whole, Word, escaped,
+    Pattern, Problem, Seconds, Transport, Value, Whole, Word, escaped,
 };
 use crate::gate::TimeoutAction;
 use crate::policy::Mode;
@@ -290,7 +290,15 @@ fn value<T: Value>(text: &str) -> Result<T, Fault> {
 }
 
 fn patterns(text: &str) -> Result<Patterns, Fault> {
-    value(text).map(Patterns)
+    let patterns: Vec<Pattern> = value(text)?;
+    // A variable that is not set leaves `--deny ""`, and an operator who believes that it counts.
+    match patterns.is_empty() {
+        true => Err(Fault::from(Problem::Unexpected {
+            expected: Pattern::expected(),
+            found: "none".to_owned(),
+        })),
+        false => Ok(Patterns(patterns)),
+    }
 }
 
 fn keys(text: &str) -> Result<Keys, Fault> {

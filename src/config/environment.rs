@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, Fault, Problem};
 use super::keys::{KEYS, Key};
 use super::layer::Layer;
-use super::nearest::nearest;
+use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
 use super::value::{Input, Value};
 use crate::secret::Secret;
@@ -112,11 +112,14 @@ impl Environment {
         let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
         ours.filter(|rest| names().all(|name| name != *rest))
             .map(|rest| {
-                let nearest = nearest(rest, names()).unwrap_or_default();
+                let near = nearest(rest, names()).filter(|near| is_alike(rest, near));
+                let hint = match near {
+                    Some(near) => format!("did you mean `{PREFIX}{near}`?"),
+                    None => "if it is meant for another program, nothing is wrong".to_owned(),
+                };
+                let rest = shown(rest);
                 format!(
-                    "environment variable `{PREFIX}{}` is unknown and has no effect; did you \
-                     mean `{PREFIX}{nearest}`?",
-                    shown(rest)
+                    "environment variable `{PREFIX}{rest}` is unknown and has no effect; {hint}"
                 )
             })
             .collect()

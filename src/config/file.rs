@@ -11,6 +11,7 @@ use super::json::{Node, Object};
 use super::keys::Section;
 use super::layer::Layer;
 use super::pointer::{Pointer, shown};
+use super::strays::strays;
 use super::value::Value;
 
 /// What a config file says, before flags and environment come in.
@@ -66,7 +67,7 @@ impl ConfigFile {
     fn read_servers(&mut self, object: &Object) -> Result<(), Fault> {
         let at = Pointer::default();
         self.proxy = Section::Proxy.read_from(object)?;
-        self.warn_about_look_alikes(object, &at);
+        self.look_for_strays(object, &at)?;
         refuse(Section::Rules, object, "into the entry of a server")?;
         let at = at.child("mcpServers");
         let servers = match object.get("mcpServers")? {
@@ -85,7 +86,7 @@ impl ConfigFile {
 
     fn read_entry(&mut self, object: Object) -> Result<(), Fault> {
         self.proxy = Section::Proxy.read_from(&object)?;
-        self.warn_about_look_alikes(&object, &Pointer::default());
+        self.look_for_strays(&object, &Pointer::default())?;
         let entry = Entry::new(
             "upstream".to_owned(),
             Pointer::default(),
@@ -113,26 +114,24 @@ impl ConfigFile {
         if let Node::Object(object) = &node {
             refuse(Section::Proxy, object, "beside `mcpServers`")
                 .map_err(|fault| fault.within(&at))?;
-            self.warn_about_look_alikes(object, &at);
+            self.look_for_strays(object, &at)?;
         }
         self.servers.push(Entry::new(name, at, node)?);
         Ok(())
     }
 
-    /// Foreign keys are left alone, but one that begins like ours is most likely a slip that
-    /// would leave the operator without the rules that he wrote.
-    fn warn_about_look_alikes(&mut self, object: &Object, at: &Pointer) {
-        let ours = [Section::Rules.name(), Section::Proxy.name()];
-        for (key, _) in object.members().filter(|(key, _)| !ours.contains(key)) {
-            if key.to_lowercase().starts_with("approval") {
-                let file = shown(&self.path.to_string_lossy());
-                self.warnings.push(format!(
-                    "{file}: {}: this key is not read; settings belong into `approvalRules` of a \
-                     server or `approvalProxy`",
-                    at.child(key)
-                ));
-            }
+    /// Sees to the keys of `object`, which stands at `at`, that could be meant for us and are not
+    /// read there; see [`strays`].
+    fn look_for_strays(&mut self, object: &Object, at: &Pointer) -> Result<(), Fault> {
+        let file = shown(&self.path.to_string_lossy());
+        for key in strays(object).map_err(|fault| fault.within(at))? {
+            self.warnings.push(format!(
+                "{file}: {}: this key is not read; settings belong into `approvalRules` of a \
+                 server or `approvalProxy`",
+                at.child(key)
+            ));
         }
+        Ok(())
     }
 }
 

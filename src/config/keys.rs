@@ -57,6 +57,15 @@ impl Key {
         }
     }
 
+    /// Where the key has to go if it was found outside the sections, as in "into
+    /// `approvalProxy`".
+    pub(super) fn home(&self) -> &'static str {
+        match self.place {
+            Place::Rules | Place::Both => Section::Rules.home(),
+            Place::Proxy => Section::Proxy.home(),
+        }
+    }
+
     /// The environment variable of the same meaning.
     pub(super) fn variable(&self) -> String {
         format!("APPROVAL_{}", self.name.to_shouty_snake_case())

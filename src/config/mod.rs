@@ -21,6 +21,7 @@ mod pointer;
 mod resolve;
 mod section;
 mod size;
+mod strays;
 mod value;
 mod word;
 

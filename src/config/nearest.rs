@@ -1,6 +1,6 @@
 //! The known name that somebody probably meant.
 //!
-//! It only suggests; nothing is ever read under another name than its own.
+//! It only suggests, and says how alike two names are; nothing is ever read under another name than its own.
 
 /// The candidate that is most like `name`, without regard to case, `_` and `-`.
 ///
@@ -22,7 +22,20 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-fn plain(name: &str) -> String {
+/// Whether `name` is so like `candidate` that it can be a slip of it: a part, or a few letters away.
+pub(super) fn is_alike(name: &str, candidate: &str) -> bool {
+    let is_part = plain(name).len() > 2 && plain(candidate).contains(&plain(name));
+    is_part || edits(name, candidate) <= plain(candidate).len() / 3
+}
+
+/// How many letters have to be put in, taken out or changed to make `a` of `b`, without regard to
+/// case, `_` and `-`.
+pub(super) fn edits(a: &str, b: &str) -> usize {
+    strsim::levenshtein(&plain(a), &plain(b))
+}
+
+/// The name without what nobody remembers: case, `_` and `-`.
+pub(super) fn plain(name: &str) -> String {
     // What is compared is cut, so that a huge key costs no time.
     name.chars()
         .filter(|c| !matches!(c, '_' | '-'))
@@ -33,7 +46,7 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{is_alike, nearest};
 
     #[test]
     fn the_nearest_name_ignores_case_and_separators() {
@@ -52,6 +65,26 @@ mod tests {
         }
         assert!(nearest("", known).is_some());
         assert_eq!(nearest("mode", []), None);
+    }
+
+    #[test]
+    fn only_a_slip_is_alike() {
+        for (name, candidate) in [
+            ("DENY", "ALWAYS_DENY"),
+            ("DRYRUM", "DRY_RUN"),
+            ("MOD", "MODE"),
+            ("TIMEOUT_ACTOIN", "TIMEOUT_ACTION"),
+        ] {
+            assert!(is_alike(name, candidate), "{name}");
+        }
+        for (name, candidate) in [
+            ("SOMETHING", "MODE"),
+            ("TESTS_REQUIRED", "STATE_DIR"),
+            ("", "MODE"),
+            ("E", "MODE"),
+        ] {
+            assert!(!is_alike(name, candidate), "{name}");
+        }
     }
 
     #[test]

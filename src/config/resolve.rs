@@ -22,7 +22,7 @@ use super::size::ByteSize;
 use super::word::{DedupeFields, Word};
 use crate::gate::{Retry, Settings, TimeoutAction};
 use crate::http::Serving;
-use crate::policy::{Policy, Rules};
+use crate::policy::{Mode, Policy, Rules};
 use crate::secret::Secret;
 
 /// What the command line says. A field that is `None` was not given.
@@ -190,6 +190,8 @@ pub(super) fn resolve(
     }
     warnings.extend(environment.warnings());
     let rules = rules_of(&layer);
+    warnings.extend(literal(&rules));
+    warnings.extend(open_gates(&layer));
     let policy = Policy::new(rules.clone())?;
     let audit_log = in_home(layer.audit_log.clone(), environment)?;
     let settings = settings_of(layer);
@@ -337,6 +339,36 @@ fn without_effect(layer: &Layer) -> impl Iterator<Item = String> {
     named
         .into_iter()
         .map(|name| format!("`{name}` has no effect yet: it is for channels that are to come"))
+}
+
+/// A warning for each pattern that was most likely meant as an alternative or an escape.
+fn literal(rules: &Rules) -> impl Iterator<Item = String> {
+    let patterns = rules.deny.iter().chain(&rules.allow);
+    let taken_for_syntax = patterns.filter(|pattern| pattern.contains(['{', '}', '\\']));
+    taken_for_syntax.map(|pattern| {
+        format!(
+            "pattern `{}`: `{{`, `}}` and `\\` stand for themselves; write a pattern for each \
+             alternative",
+            shown(pattern)
+        )
+    })
+}
+
+/// What lets calls through that a human would be asked about otherwise. It may come from a file
+/// or a variable that whoever reads the log has never seen.
+fn open_gates(layer: &Layer) -> impl Iterator<Item = String> {
+    let told = [
+        (
+            layer.dry_run == Some(true),
+            "dry run: every call is let through, and only recorded",
+        ),
+        (
+            layer.mode == Some(Mode::None),
+            "mode `none`: no call is asked about; deny patterns alone refuse calls",
+        ),
+    ];
+    let told = told.into_iter().filter(|(is_so, _)| *is_so);
+    told.map(|(_, told)| told.to_owned())
 }
 
 fn rules_of(layer: &Layer) -> Rules {

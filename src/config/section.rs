@@ -19,7 +19,7 @@ impl Section {
     }
 
     /// Where a key that belongs into this section and was found elsewhere has to go.
-    fn home(self) -> &'static str {
+    pub(super) fn home(self) -> &'static str {
         match self {
             Section::Rules => "into `approvalRules` of a server",
             Section::Proxy => "into `approvalProxy`",

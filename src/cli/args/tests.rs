@@ -240,6 +240,9 @@ fn a_bad_value_is_an_error_in_one_line() {
         (["--host", "http://a"], "expected a host name"),
         (["--allow", "[a"], "the pattern `[a`"),
         (["--deny", "[a"], "the pattern `[a`"),
+        (["--deny", ""], "expected a tool name or a glob"),
+        (["--deny", " , "], "expected a tool name or a glob"),
+        (["--allow", "[]"], "expected a tool name or a glob"),
         (
             ["--mode", "ask"],
             "[possible values: destructive, all, annotated, none]",

@@ -96,6 +96,7 @@ fn an_unknown_variable_of_ours_is_a_warning_with_the_nearest_name() {
         ("APPROVAL_DRY_RUN", "1"),
         ("APPROVAL_PROXY_DEPTH", "1"),
         ("APPROVAL_AUTH_TOKEN", "x"),
+        ("APPROVAL_WORKFLOW_QUEUE", "1"),
         ("APPROVALS", "1"),
         ("PATH", "/bin"),
     ]);
@@ -106,6 +107,8 @@ fn an_unknown_variable_of_ours_is_a_warning_with_the_nearest_name() {
          `APPROVAL_DRY_RUN`?",
             "environment variable `APPROVAL_TTL_SECONDS` is unknown and has no effect; did you mean \
          `APPROVAL_APPROVAL_TTL_SECONDS`?",
+            "environment variable `APPROVAL_WORKFLOW_QUEUE` is unknown and has no effect; if it is \
+         meant for another program, nothing is wrong",
         ]
     );
 }

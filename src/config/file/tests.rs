@@ -125,21 +125,72 @@ fn a_section_in_the_wrong_place_is_an_error() {
 }
 
 #[test]
-fn a_key_that_begins_like_ours_is_a_warning() {
-    for (json, place) in [
-        (r#"{"mcpServers":{},"approvalproxy":{}}"#, "/approvalproxy"),
+fn a_section_that_is_spelled_wrong_is_an_error() {
+    for (json, place, meant) in [
+        (
+            r#"{"mcpServers":{},"approvalproxy":{}}"#,
+            "/approvalproxy",
+            "approvalProxy",
+        ),
         (
             r#"{"mcpServers":{"a":{"ApprovalRule":{}}}}"#,
             "/mcpServers/a/ApprovalRule",
+            "approvalRules",
         ),
-        (r#"{"command":"a","approval_rules":{}}"#, "/approval_rules"),
-        (r#"[{"approvalRulez":{}}]"#, "/0/approvalRulez"),
+        (
+            r#"{"command":"a","approval_rules":{}}"#,
+            "/approval_rules",
+            "approvalRules",
+        ),
+        (r#"[{"approvalRulez":{}}]"#, "/0/approvalRulez", "approvalRules"),
+    ] {
+        let told = format!("cfg.json: {place}: unknown key; did you mean `{meant}`?");
+        assert_eq!(parsed(json).unwrap_err(), told);
+    }
+}
+
+// A rule that nobody reads is worse than an error: the operator believes that it counts.
+#[test]
+fn a_rule_outside_its_section_is_an_error() {
+    let rules = "this key does not count here; move it into `approvalRules` of a server";
+    let proxy = "this key does not count here; move it into `approvalProxy`";
+    for (json, place, told) in [
+        (
+            r#"{"mcpServers":{"a":{"command":"a","alwaysDeny":["*"]}}}"#,
+            "/mcpServers/a/alwaysDeny",
+            rules,
+        ),
+        (
+            r#"{"mcpServers":{},"denyPatterns":["*"]}"#,
+            "/denyPatterns",
+            rules,
+        ),
+        (r#"{"command":"a","auditLog":"x"}"#, "/auditLog", proxy),
+        (r#"[{"timeout_action":"deny"}]"#, "/0/timeout_action", rules),
+    ] {
+        let told = format!("cfg.json: {place}: {told}");
+        assert_eq!(parsed(json).unwrap_err(), told);
+    }
+}
+
+// CONTRACT: "Keys that other clients put into an entry are left alone."
+#[test]
+fn a_key_that_others_could_have_too_is_a_warning_at_most() {
+    for (json, place) in [
+        (
+            r#"{"mcpServers":{"a":{"command":"a","mode":"all"}}}"#,
+            "/mcpServers/a/mode",
+        ),
+        (r#"{"mcpServers":{},"engines":{}}"#, "/engines"),
+        (r#"[{"approvalPolicy":"never"}]"#, "/0/approvalPolicy"),
     ] {
         let warnings = parsed(json).unwrap().warnings;
         assert_eq!(warnings.len(), 1, "{json}");
         let start = format!("cfg.json: {place}: this key is not read; ");
         assert!(warnings[0].starts_with(&start), "{}", warnings[0]);
     }
+    let json = r#"[{"command":"a","alwaysAllow":["x"],"timeout":60,"disabled":false}]"#;
+    assert!(parsed(json).unwrap().warnings.is_empty());
 }
 
 #[test]

@@ -323,8 +323,43 @@ fn what_nothing_reads_yet_is_a_warning_once_each() {
 
 #[test]
 fn warnings_of_the_file_come_through() {
-    let json = r#"{"command":"a","approvalrules":{}}"#;
+    let json = r#"{"command":"a","approvalMode":"never"}"#;
     assert_eq!(resolved(flags(), json, &[]).unwrap().warnings.len(), 1);
+}
+
+// CONTRACT: "`{`, `}` and `\` are literal", which who comes from a shell does not expect.
+#[test]
+fn a_pattern_that_looks_like_an_alternative_is_a_warning() {
+    let mut flags = flags();
+    // What the shell's `--deny 'drop_{a,b}'` becomes.
+    flags.layer.deny = Vec::from_text("drop_{a,b}").unwrap();
+    let json = config(r#""allowPatterns":["read_\\*","read_*"]"#, "");
+    let warnings = resolved(flags, &json, &[]).unwrap().warnings;
+    let told = [r"drop_{a", "b}", r"read_\*"].map(|pattern| {
+        format!(
+            r"pattern `{pattern}`: `{{`, `}}` and `\` stand for themselves; write a pattern for each alternative"
+        )
+    });
+    assert_eq!(warnings, told);
+}
+
+#[test]
+fn what_lets_every_call_through_is_told_wherever_it_was_set() {
+    let dry_run = "dry run: every call is let through, and only recorded";
+    let none = "mode `none`: no call is asked about; deny patterns alone refuse calls";
+    for (rules, proxy, variables, told) in [
+        ("", r#""dryRun":true"#, [("X", "")], dry_run),
+        ("", "", [("APPROVAL_DRY_RUN", "1")], dry_run),
+        (r#""mode":"none""#, "", [("X", "")], none),
+        ("", "", [("APPROVAL_MODE", "none")], none),
+    ] {
+        let warnings = resolved(flags(), &config(rules, proxy), &variables);
+        assert_eq!(warnings.unwrap().warnings, [told]);
+    }
+    let guarded = config(r#""mode":"all""#, r#""dryRun":false"#);
+    let variables = [("APPROVAL_MODE", "none"), ("APPROVAL_DRY_RUN", "1")];
+    let warnings = resolved(flags(), &guarded, &variables).unwrap().warnings;
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 #[test]

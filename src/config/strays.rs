@@ -1,0 +1,163 @@
+//! Keys of ours that stand where nobody reads them, and would leave the operator without the rule
+//! that he wrote.
+//!
+//! Keys of other clients are left alone: what they use too is no error, whatever it means to us.
+
+use super::error::{Fault, Problem};
+use super::json::Object;
+use super::keys::{KEYS, Section};
+use super::nearest::{edits, plain};
+
+/// Looks at the keys of `object`, which is an entry or stands around `mcpServers`.
+///
+/// Returns the keys to warn about: what nobody reads there, though it could be meant for us.
+///
+/// # Errors
+/// A [`Fault`] seen from `object`: a name of a section with a slip in it, or a key that only we
+/// have and that counts in a section alone.
+pub(super) fn strays(object: &Object) -> Result<Vec<&str>, Fault> {
+    let mut doubtful = Vec::new();
+    for (key, _) in object.members() {
+        match Stray::of(key) {
+            Stray::None => {}
+            Stray::Doubtful => doubtful.push(key),
+            Stray::Ours(problem) => return Err(Fault::from(problem).under(key)),
+        }
+    }
+    Ok(doubtful)
+}
+
+/// What a key is, where no key of ours counts but the two sections.
+enum Stray {
+    /// Somebody else's, or a section.
+    None,
+    /// Perhaps ours.
+    Doubtful,
+    /// Ours without a doubt.
+    Ours(Problem),
+}
+
+impl Stray {
+    fn of(key: &str) -> Stray {
+        let sections = [Section::Rules, Section::Proxy].map(Section::name);
+        if sections.contains(&key) {
+            return Stray::None;
+        }
+        let is_slip = |section: &&str| edits(key, section) <= SLIP;
+        if let Some(nearest) = sections.into_iter().find(is_slip) {
+            return Stray::Ours(Problem::UnknownKey { nearest });
+        }
+        let spelled = plain(key);
+        let ours = KEYS.iter().find(|ours| plain(ours.name) == spelled);
+        match ours {
+            Some(ours) if OF_OTHERS.contains(&ours.name) => Stray::None,
+            Some(ours) if OF_BOTH.contains(&ours.name) => Stray::Doubtful,
+            Some(ours) => Stray::Ours(Problem::Misplaced { home: ours.home() }),
+            None if spelled.starts_with("approval") => Stray::Doubtful,
+            None => Stray::None,
+        }
+    }
+}
+
+/// So many letters may be wrong, missing or too many in the name of a section. `approvalPolicy`,
+/// which another client has, is further away.
+const SLIP: usize = 2;
+
+/// What other clients read in an entry. That we do not read it lets no call through.
+const OF_OTHERS: [&str; 2] = ["alwaysAllow", "timeout"];
+
+/// Words that others could have chosen too.
+const OF_BOTH: [&str; 2] = ["mode", "engines"];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn told(key: &str) -> String {
+        match Stray::of(key) {
+            Stray::None => "-".to_owned(),
+            Stray::Doubtful => "?".to_owned(),
+            Stray::Ours(problem) => problem.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_section_with_a_slip_in_its_name_is_an_error() {
+        for (key, meant) in [
+            ("approvalRule", "approvalRules"),
+            ("approval_rules", "approvalRules"),
+            ("approvalRulez", "approvalRules"),
+            ("ApprovalRules", "approvalRules"),
+            ("approvelRules", "approvalRules"),
+            ("aprovalRules", "approvalRules"),
+            ("approval-proxy", "approvalProxy"),
+            ("approvalProxi", "approvalProxy"),
+            ("APPROVALPROXY", "approvalProxy"),
+        ] {
+            let expected = format!("unknown key; did you mean `{meant}`?");
+            assert_eq!(told(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_only_we_have_is_an_error_outside_its_section() {
+        let rules = "this key does not count here; move it into `approvalRules` of a server";
+        for key in [
+            "alwaysDeny",
+            "always_deny",
+            "denyPatterns",
+            "allowPatterns",
+            "timeoutAction",
+            "customAnnotations",
+            "approvalTtlSeconds",
+        ] {
+            assert_eq!(told(key), rules, "{key}");
+        }
+        let proxy = "this key does not count here; move it into `approvalProxy`";
+        for key in ["dryRun", "auditLog", "defaultTimeout", "DRY-RUN"] {
+            assert_eq!(told(key), proxy, "{key}");
+        }
+    }
+
+    // CONTRACT: "Keys that other clients put into an entry are left alone."
+    #[test]
+    fn keys_of_other_clients_are_left_alone() {
+        for key in [
+            "command",
+            "alwaysAllow",
+            "timeout",
+            "autoApprove",
+            "disabled",
+            "disabledTools",
+            "description",
+            "initTimeout",
+            "trust",
+            "approve",
+            "rules",
+            "proxy",
+            "",
+            "approvalRules",
+            "approvalProxy",
+        ] {
+            assert_eq!(told(key), "-", "{key}");
+        }
+        for key in ["mode", "Mode", "engines", "approvalPolicy", "approval_mode"] {
+            assert_eq!(told(key), "?", "{key}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_of_ours_is_noticed_in_any_case(index in 0..KEYS.len(), upper in any::<u64>()) {
+            let name = KEYS[index].name;
+            prop_assume!(!OF_OTHERS.contains(&name));
+            let cased = name.chars().enumerate().map(|(at, c)| match upper >> (at % 64) & 1 {
+                1 => c.to_ascii_uppercase(),
+                _ => c.to_ascii_lowercase(),
+            });
+            prop_assert_ne!(told(&cased.collect::<String>()), "-");
+        }
+    }
+}
