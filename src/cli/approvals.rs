@@ -98,7 +98,7 @@ fn decide(
             // What is signed is what stands here, whatever the store showed before.
             let shown = as_text(&entry, clock.now().unix_ms);
             let question = format!("{shown}\n\nPassphrase");
-            let passphrase = passphrase::ask(&question)?;
+            let [passphrase] = passphrase::ask([&question])?;
             Some(unlock(dir, &passphrase)?)
         }
         None => None,

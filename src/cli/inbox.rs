@@ -38,6 +38,8 @@ pub(super) enum InboxError {
     Passphrase(#[from] PassphraseError),
     #[error("the two passphrases differ; nothing has changed")]
     Differ,
+    #[error("{0}; nothing has changed")]
+    Unanswered(&'static str),
     #[error("the terminal cannot be used")]
     Terminal(#[source] io::Error),
     #[error("ended by signal {0}; nothing has changed")]
@@ -56,13 +58,20 @@ impl InboxError {
     /// What the process ends with.
     pub(super) fn code(&self) -> u8 {
         match self {
-            InboxError::Config(_) | InboxError::NoFolder | InboxError::Store(_) => {
+            InboxError::Config(_)
+            | InboxError::NoFolder
+            | InboxError::Store(_)
+            | InboxError::Passphrase(PassphraseError::Store(_) | PassphraseError::Damaged(_)) => {
                 exit_code::CONFIG
             }
-            InboxError::Differ => exit_code::USAGE,
+            InboxError::Differ
+            | InboxError::Unanswered(_)
+            | InboxError::Passphrase(
+                PassphraseError::Wrong | PassphraseError::TooShort | PassphraseError::NotSet,
+            ) => exit_code::USAGE,
             InboxError::Signal(number) => exit_code::for_signal(*number),
             InboxError::Host(_)
-            | InboxError::Passphrase(_)
+            | InboxError::Passphrase(PassphraseError::Failed(_))
             | InboxError::Terminal(_)
             | InboxError::System(_) => exit_code::INTERNAL,
         }
@@ -109,8 +118,10 @@ async fn serve(
     let listen = |kind| signal(kind).map_err(InboxError::System);
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
     let clock = Clock::start();
-    let port = host.find_or_serve()?;
+    let now_ms = clock.now().unix_ms;
+    let port = host.find_or_serve(now_ms)?;
     let by_others = match host.is_serving() {
         true => "",
         false => "; another approval-proxy serves it, and this one takes over when that one ends",
@@ -120,7 +131,6 @@ async fn serve(
         address(port)
     );
     stderr.send(told.into_bytes());
-    let now_ms = clock.now().unix_ms;
     let is_opened = opens_browser && host.open_browser(&mut store, port, now_ms)?;
     show_link(&host, &mut store, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
@@ -129,9 +139,10 @@ async fn serve(
         let kind = tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = hang_up.recv() => SignalKind::hangup(),
             _ = ticks.tick() => {
-                let tended = host.find_or_serve().map(drop).map_err(|error| with_causes(&error));
                 let now_ms = clock.now().unix_ms;
+                let tended = host.find_or_serve(now_ms).map(drop).map_err(|error| with_causes(&error));
                 let mut swept = || match host.is_serving() {
                     true => store
                         .check_place()
@@ -184,8 +195,7 @@ fn show_link(
 }
 
 fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
-    let first = passphrase::ask("New passphrase")?;
-    let second = passphrase::ask("The same again")?;
+    let [first, second] = passphrase::ask(["New passphrase", "The same again"])?;
     if first.expose() != second.expose() {
         return Err(InboxError::Differ);
     }

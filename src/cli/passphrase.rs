@@ -1,31 +1,40 @@
 //! Asks for a passphrase in the terminal, unseen.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::inbox::InboxError;
 use crate::secret::Secret;
 
-/// Longer ones are cut.
+/// In bytes. No terminal hands over a longer line than four times that.
 const MAX: u64 = 1024;
 
-/// Asks in the terminal, whatever stdin and stdout are; without one, reads a line of stdin.
+const NONE: &str = "no passphrase was given";
+
+/// Asks in the terminal, whatever stdin and stdout are; without one, reads lines of stdin. Returns an
+/// answer of 1 to 1,024 bytes to each question.
 ///
 /// # Errors
-/// `Terminal` where nothing can be read, `Signal` where one came first.
-pub(super) fn ask(question: &str) -> Result<Secret, InboxError> {
-    match OpenOptions::new().read(true).write(true).open("/dev/tty") {
-        Ok(terminal) => ask_in(terminal, question),
-        Err(_) => read_line(io::stdin().lock()).map_err(InboxError::Terminal),
-    }
+/// `Unanswered` where a line is empty, missing or longer; `Terminal` where nothing can be read;
+/// `Signal` where one came first.
+pub(super) fn ask<const N: usize>(questions: [&str; N]) -> Result<[Secret; N], InboxError> {
+    let answers = match OpenOptions::new().read(true).write(true).open("/dev/tty") {
+        Ok(terminal) => ask_in(terminal, &questions)?,
+        Err(_) => read_answers(&questions, io::stdin().lock(), &mut io::sink())?,
+    };
+    answers.try_into().map_err(|_| InboxError::Unanswered(NONE))
 }
 
-fn ask_in(terminal: File, question: &str) -> Result<Secret, InboxError> {
+fn ask_in(terminal: File, questions: &[&str]) -> Result<Vec<Secret>, InboxError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -36,35 +45,64 @@ fn ask_in(terminal: File, question: &str) -> Result<Secret, InboxError> {
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hang_up = listen(SignalKind::hangup())?;
-    let mut hidden = Hidden::new(terminal, question).map_err(InboxError::Terminal)?;
+    let restored = Restored::new().map_err(InboxError::System)?;
+    let hidden = Hidden::new(terminal, restored).map_err(InboxError::Terminal)?;
     let reader = hidden.terminal.try_clone().map_err(InboxError::Terminal)?;
+    let mut writer = hidden.terminal.try_clone().map_err(InboxError::Terminal)?;
+    let questions: Vec<String> = questions
+        .iter()
+        .map(|&question| question.to_owned())
+        .collect();
     let (sender, read) = oneshot::channel();
     // A read of a terminal cannot be cancelled; where a signal comes first, the process ends.
-    thread::spawn(move || sender.send(read_line(BufReader::new(reader))));
-    let ended = runtime.block_on(async {
+    thread::spawn(move || {
+        let answers = read_answers(&questions, BufReader::new(reader), &mut writer);
+        sender.send(answers)
+    });
+    runtime.block_on(async {
         let kind = tokio::select! {
-            read = read => return Ok(read.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))),
+            read = read => return read.unwrap_or(Err(InboxError::Unanswered(NONE))),
             _ = interrupt.recv() => SignalKind::interrupt(),
             _ = terminate.recv() => SignalKind::terminate(),
             _ = hang_up.recv() => SignalKind::hangup(),
         };
+        // What is told next belongs on a line of its own.
+        let _ = (&hidden.terminal).write_all(b"\n");
         Err(InboxError::Signal(kind.as_raw_value()))
-    });
-    // What is typed next belongs on a line of its own.
-    let _ = hidden.terminal.write_all(b"\n");
-    ended?.map_err(InboxError::Terminal)
+    })
 }
 
-fn read_line(from: impl BufRead) -> io::Result<Secret> {
+/// An answer from `from` to each question, which goes to `to`.
+fn read_answers(
+    questions: &[impl AsRef<str>],
+    mut from: impl BufRead,
+    to: &mut impl Write,
+) -> Result<Vec<Secret>, InboxError> {
+    let mut show = |text: &str| to.write_all(text.as_bytes()).map_err(InboxError::Terminal);
+    let mut answer = |question: &str| {
+        show(&format!("{question}: "))?;
+        let read = read_line(&mut from);
+        // The one that ended the answer was not shown.
+        show("\n")?;
+        read
+    };
+    let questions = questions.iter();
+    questions
+        .map(|question| answer(question.as_ref()))
+        .collect()
+}
+
+fn read_line(from: &mut impl BufRead) -> Result<Secret, InboxError> {
     let mut line = String::new();
-    from.take(MAX).read_line(&mut line)?;
+    let read = Read::take(from, MAX + 2).read_line(&mut line);
+    read.map_err(InboxError::Terminal)?;
     let text = line.trim_end_matches(['\n', '\r']);
-    match text.is_empty() {
-        true => Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "no passphrase was given",
+    match text.len() as u64 {
+        0 => Err(InboxError::Unanswered(NONE)),
+        1..=MAX => Ok(Secret::new(text.to_owned())),
+        _ => Err(InboxError::Unanswered(
+            "a passphrase has at most 1024 bytes",
         )),
-        false => Ok(Secret::new(text.to_owned())),
     }
 }
 
@@ -72,17 +110,21 @@ fn read_line(from: impl BufRead) -> io::Result<Secret> {
 struct Hidden {
     terminal: File,
     before: Termios,
+    /// Dropped after the terminal is as it was.
+    _restored: Restored,
 }
 
 impl Hidden {
-    /// Asks, and hides the answer.
-    fn new(mut terminal: File, question: &str) -> io::Result<Hidden> {
-        terminal.write_all(format!("{question}: ").as_bytes())?;
+    fn new(terminal: File, restored: Restored) -> io::Result<Hidden> {
         let before = tcgetattr(&terminal)?;
         let mut unseen = before.clone();
         unseen.local_modes.remove(LocalModes::ECHO);
         tcsetattr(&terminal, OptionalActions::Flush, &unseen)?;
-        Ok(Hidden { terminal, before })
+        Ok(Hidden {
+            terminal,
+            before,
+            _restored: restored,
+        })
     }
 }
 
@@ -90,5 +132,67 @@ impl Drop for Hidden {
     fn drop(&mut self) {
         // The user's shell sets it right where we cannot.
         let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+/// Gives signals their usual effect again when it is dropped: who has answered and thinks better of it
+/// still ends the process. By itself, tokio swallows every later signal of a kind that it has once
+/// listened for.
+struct Restored(Arc<AtomicBool>);
+
+impl Restored {
+    fn new() -> io::Result<Restored> {
+        let is_usual = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            register_conditional_default(signal, Arc::clone(&is_usual))?;
+        }
+        Ok(Restored(is_usual))
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(typed: &str) -> Result<Vec<String>, String> {
+        let mut shown = Vec::new();
+        let read = read_answers(&["First", "Second"], typed.as_bytes(), &mut shown);
+        let answers = read.map_err(|error| error.to_string())?;
+        assert_eq!(shown, b"First: \nSecond: \n");
+        Ok(answers.iter().map(|one| one.expose().to_owned()).collect())
+    }
+
+    #[test]
+    fn every_question_gets_a_line() {
+        let long = "x".repeat(1024);
+        for (typed, read) in [
+            ("a b\nc\n", ["a b", "c"]),
+            ("a\r\nc", ["a", "c"]),
+            (&*format!("{long}\n{long}\r\n"), [&*long, &*long]),
+        ] {
+            assert_eq!(answers(typed).unwrap(), read);
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        let long = format!("{}\na\n", "x".repeat(1025));
+        for (typed, why) in [
+            ("", "no passphrase was given; nothing has changed"),
+            ("a\n", "no passphrase was given; nothing has changed"),
+            ("\na\n", "no passphrase was given; nothing has changed"),
+            (
+                &*long,
+                "a passphrase has at most 1024 bytes; nothing has changed",
+            ),
+        ] {
+            assert_eq!(answers(typed).unwrap_err(), why);
+        }
     }
 }

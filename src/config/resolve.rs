@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::engines::Engines;
-use super::entry::{Entry, Target, Upstream};
+use super::entry::{Entry, Target, Upstream, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
 use super::error::{ConfigError, names, path};
 use super::file::ConfigFile;
@@ -178,8 +178,9 @@ pub(super) fn resolve(
             });
         }
     };
-    if let Target::Command(target) = &mut server.target {
-        target.cwd = in_home(target.cwd.take(), environment)?;
+    match &mut server.target {
+        Target::Command(target) => target.cwd = in_home(target.cwd.take(), environment)?,
+        Target::Url(target) => warnings.extend(overwritten(target)),
     }
 
     warnings.extend(without_effect(&layer));
@@ -323,6 +324,32 @@ fn no_such_server(file: PathBuf, name: Option<String>, known: Vec<String>) -> Co
         Some(name) if !known.is_empty() => ConfigError::UnknownServer { file, name, known },
         _ => ConfigError::NoServers { file },
     }
+}
+
+/// A warning for each header that the protocol says something else in.
+fn overwritten(target: &UrlTarget) -> impl Iterator<Item = String> {
+    const OURS: [(&str, &str); 6] = [
+        ("accept", "application/json, text/event-stream"),
+        ("content-type", "application/json"),
+        ("mcp-session-id", ""),
+        ("mcp-protocol-version", ""),
+        ("mcp-method", ""),
+        ("mcp-name", ""),
+    ];
+    let is_overwritten = |name: &str, value: &str| {
+        let ours = OURS
+            .iter()
+            .find(|(ours, _)| name.eq_ignore_ascii_case(ours));
+        ours.is_some_and(|(_, ours)| *ours != value.trim())
+    };
+    let headers = target.headers.iter();
+    let overwritten = headers.filter(move |(name, value)| is_overwritten(name, value.expose()));
+    overwritten.map(|(name, _)| {
+        format!(
+            "`{}` in `headers` is not sent as it is: the protocol sets it for each message",
+            shown(name)
+        )
+    })
 }
 
 fn in_home(

@@ -43,8 +43,9 @@ pub(super) struct Tool {
 /// What the upstream says of a tool.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
+    /// At most 4,096 characters.
     pub(super) description: Option<String>,
-    /// `None` where the hints cannot be read: the tool then counts as unlisted.
+    /// Without the title. `None` where the hints cannot be read: the tool then counts as unlisted.
     pub(super) annotations: Option<Option<ToolAnnotations>>,
     /// Of all that it says.
     pub(super) digest: DefinitionDigest,
@@ -267,7 +268,7 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
             description: listed
                 .description
                 .map(|text| text.chars().take(MAX_DESCRIPTION).collect()),
-            annotations: listed.annotations.ok(),
+            annotations: listed.annotations.ok().map(hints_alone),
             digest: DefinitionDigest::of(&listed.definition),
         };
         let tool = Tool {
@@ -283,6 +284,14 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
             }
         }
     }
+}
+
+/// What the policy and the prompts go by. A title may be as long as a message.
+fn hints_alone(annotations: Option<ToolAnnotations>) -> Option<ToolAnnotations> {
+    annotations.map(|mut annotations| {
+        annotations.title = None;
+        annotations
+    })
 }
 
 impl Tool {

@@ -195,7 +195,7 @@ impl Gate {
     pub(super) fn keep(&mut self, held: Held) -> HeldKey {
         let key = self.fresh_key();
         self.held_by_id.insert(held.id.clone(), key);
-        self.held_bytes += held.text.len();
+        self.held_bytes += held.bytes();
         self.held.insert(key, held);
         key
     }
@@ -379,7 +379,7 @@ impl Gate {
     pub(super) fn take_held(&mut self, key: HeldKey) -> Option<Held> {
         let held = self.held.remove(&key)?;
         self.held_by_id.remove(&held.id);
-        self.held_bytes = self.held_bytes.saturating_sub(held.text.len());
+        self.held_bytes = self.held_bytes.saturating_sub(held.bytes());
         Some(held)
     }
 

@@ -54,6 +54,17 @@ pub(super) struct Held {
     pub(super) round: u32,
 }
 
+impl Held {
+    /// What it takes, in bytes, with what it was asked about as.
+    pub(super) fn bytes(&self) -> usize {
+        ENTRY + self.text.len()
+    }
+}
+
+/// What a call that waits, or is on its rounds, takes beside its text at the most: its tool's name, of
+/// 1 KiB, and description, of 4,096 characters, as they were when it was asked about.
+pub(super) const ENTRY: usize = 18 * 1024;
+
 /// A call of 2026-07-28 that a human let run, until the upstream is done with it.
 #[derive(Debug)]
 pub(super) struct Approved {

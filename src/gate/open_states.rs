@@ -6,13 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held::{Approved, AskedAs, Held};
+use super::held::{Approved, AskedAs, ENTRY, Held};
 use super::unattended::Unattended;
 use crate::approval::digest::CallDigest;
 use crate::approval::prompt::Round;
-
-/// What an entry takes beside the text of a call, roughly.
-pub(super) const ENTRY: usize = 1024;
 
 /// What a state that is out stands for.
 #[derive(Debug)]
@@ -74,12 +71,12 @@ impl Outstanding {
     }
 
     fn bytes(&self) -> usize {
-        ENTRY
-            + match self {
-                Outstanding::Asked(Asked { held, .. })
-                | Outstanding::Posted(Posted { held, .. }) => held.text.len(),
-                Outstanding::Round(_) => 0,
+        match self {
+            Outstanding::Asked(Asked { held, .. }) | Outstanding::Posted(Posted { held, .. }) => {
+                held.bytes()
             }
+            Outstanding::Round(_) => ENTRY,
+        }
     }
 }
 

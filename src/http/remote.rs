@@ -55,7 +55,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// For the server at `url`, with `headers` on every request. `is_sse` is for HTTP+SSE of
+    /// For the server at `url`, with `headers` on every request, and the user and password of the URL
+    /// as `Authorization` (RFC 7617) where `headers` has none. `is_sse` is for HTTP+SSE of
     /// 2024-11-05. Messages are at most `max_message` bytes.
     ///
     /// # Errors
@@ -83,10 +84,14 @@ impl Remote {
             .tcp_nodelay(true)
             .build()
             .map_err(RemoteError)?;
+        // Whom the URL names goes into a header, and stands in no request's target.
+        let first = client.get(url).build().map_err(RemoteError)?;
+        let mut all = first.headers().clone();
+        all.extend(headers.into_iter().collect::<HeaderMap>());
         Ok(Remote {
             client,
-            url,
-            headers: headers.into_iter().collect(),
+            url: first.url().clone(),
+            headers: all,
             is_sse,
             max_message,
             login: None,
@@ -96,8 +101,7 @@ impl Remote {
     /// Logs in where the server asks for it and the operator has given no credentials.
     #[must_use]
     pub fn with_login(mut self, login: impl FnOnce(Url) -> Login) -> Remote {
-        let has_user = !self.url.username().is_empty() || self.url.password().is_some();
-        if !has_user && !self.headers.contains_key(AUTHORIZATION) {
+        if !self.headers.contains_key(AUTHORIZATION) {
             self.login = Some(login(self.url.clone()));
         }
         self
@@ -181,8 +185,8 @@ impl Peer {
         request
     }
 
-    /// What every request carries: the operator's headers and, where they have none, the client's
-    /// credentials.
+    /// What every request carries: the operator's headers and, where they have no credentials, the
+    /// client's.
     fn headers(&self) -> HeaderMap {
         let mut headers = self.remote.headers.clone();
         let credentials = self.notes.as_ref().and_then(|notes| notes.credentials());
@@ -482,4 +486,48 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(url: &str, headers: &[(&'static str, &'static str)]) -> Vec<Request> {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        let remote = Remote::new(Url::parse(url).unwrap(), headers, false, 1024).unwrap();
+        let peer = Peer {
+            remote,
+            notes: None,
+            to_relay: link_in().0,
+            state: Mutex::default(),
+        };
+        vec![
+            peer.post(peer.url(), "{}".into()),
+            peer.get(peer.url()),
+            peer.request(Method::DELETE, peer.url()),
+        ]
+    }
+
+    #[tokio::test]
+    async fn whom_a_url_names_goes_as_a_header_and_nowhere_else() {
+        for request in requests("https://alice:s%20cret@a.example/mcp", &[]) {
+            let given = request.headers().get(AUTHORIZATION).unwrap();
+            assert_eq!(given, "Basic YWxpY2U6cyBjcmV0");
+            assert!(given.is_sensitive());
+            assert_eq!(request.url().as_str(), "https://a.example/mcp");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_authorization_of_the_operator_s_wins() {
+        let headers = [("authorization", "Bearer token")];
+        for request in requests("https://alice:secret@a.example/mcp", &headers) {
+            let all = request.headers().get_all(AUTHORIZATION);
+            assert_eq!(all.iter().collect::<Vec<_>>(), ["Bearer token"]);
+            assert_eq!(request.url().as_str(), "https://a.example/mcp");
+        }
+    }
 }

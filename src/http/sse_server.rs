@@ -119,8 +119,14 @@ async fn post(peer: Arc<Peer>, url: Url, line: String) -> Result<(), &'static st
 /// The URL for messages: on the server itself, nowhere else.
 fn resolve(base: &Url, event: &Event) -> Option<Url> {
     let text = std::str::from_utf8(&event.data).ok()?;
-    let url = base.join(text.trim()).ok()?;
-    (url.origin() == base.origin()).then_some(url)
+    let mut url = base.join(text.trim()).ok()?;
+    if url.origin() != base.origin() {
+        return None;
+    }
+    // The credentials are the operator's, and go as a header.
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some(url)
 }
 
 #[cfg(test)]
@@ -139,6 +145,10 @@ mod tests {
         };
         assert_eq!(resolved("/m?s=1").unwrap(), "https://a.example/m?s=1");
         assert_eq!(resolved("m").unwrap(), "https://a.example/x/m");
+        assert_eq!(
+            resolved("https://mallory:x@a.example/m").unwrap(),
+            "https://a.example/m"
+        );
         for text in [
             "https://b.example/m",
             "//b.example/m",

@@ -3,9 +3,9 @@
 //! A command line can be read by everybody on the machine, so the secret goes by a file that only
 //! its user can read. It is good for one login, and gone with it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::store::{Store, StoreError, Token};
@@ -14,17 +14,41 @@ use super::store::{Store, StoreError, Token};
 #[derive(Debug)]
 pub(super) struct Door {
     path: PathBuf,
+    /// Which file it is: another process may have put its own there since. While this is open, no
+    /// other file has its number.
+    file: File,
     /// The hash of the token in it.
     token: [u8; 32],
 }
 
 impl Door {
-    /// Makes the file in `folder`, in place of an older one. It leads to `link`, whose token has the
-    /// hash `token`.
+    /// Makes the file in the first of the `folders` where that can be done, in place of an older one.
+    /// It leads to `link`, whose token has the hash `token`. A folder that others can write to will
+    /// not do: they could put a page of theirs there.
     ///
     /// # Errors
-    /// The system's.
-    pub(super) fn make(folder: &Path, link: &str, token: [u8; 32]) -> io::Result<Door> {
+    /// The system's about the last folder.
+    pub(super) fn make<'a>(
+        folders: impl IntoIterator<Item = &'a Path>,
+        link: &str,
+        token: [u8; 32],
+    ) -> io::Result<Door> {
+        let mut made = Err(io::ErrorKind::NotFound.into());
+        for folder in folders {
+            made = Door::make_in(folder, link, token);
+            if made.is_ok() {
+                break;
+            }
+        }
+        made
+    }
+
+    fn make_in(folder: &Path, link: &str, token: [u8; 32]) -> io::Result<Door> {
+        let metadata = fs::metadata(folder)?;
+        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !is_ours || metadata.mode() & 0o022 != 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let path = folder.join(NAME);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -37,14 +61,25 @@ impl Door {
         );
         // A new one: nobody has it open, and no link leads elsewhere.
         let mut options = OpenOptions::new();
-        let mut file = options
+        let file = options
             .create_new(true)
             .write(true)
             .mode(0o600)
             .open(&path)?;
-        let door = Door { path, token };
-        file.write_all(html.as_bytes())?;
+        let mut door = Door { path, file, token };
+        door.file.write_all(html.as_bytes())?;
         Ok(door)
+    }
+
+    /// Removes what a process that was killed has left in a folder, if it was made before `ms`, in
+    /// Unix milliseconds.
+    pub(super) fn tidy(folder: &Path, ms: i64) {
+        let path = folder.join(NAME);
+        let made = fs::symlink_metadata(&path).map(|found| found.mtime().saturating_mul(1000));
+        if made.is_ok_and(|made_ms| made_ms < ms) {
+            // It is only litter.
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// Its address for a browser.
@@ -68,11 +103,93 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        // Its link is good for nothing before long, wherever the file stays.
-        let _ = fs::remove_file(&self.path);
+        let number = |found: Metadata| (found.dev(), found.ino());
+        let found = fs::symlink_metadata(&self.path).map(number).ok();
+        if found.is_some() && found == self.file.metadata().map(number).ok() {
+            // Its link is good for nothing before long, wherever the file stays.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 /// Not hidden: browsers that are snaps see no hidden file, and there is no other kind of browser on
 /// a usual Ubuntu.
 const NAME: &str = "approval-proxy-login.html";
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn folder(mode: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+        folder
+    }
+
+    fn door(folders: &[&Path], link: &str) -> io::Result<Door> {
+        Door::make(folders.iter().copied(), link, [0; 32])
+    }
+
+    fn leads_to(folder: &Path) -> Option<String> {
+        let html = fs::read_to_string(folder.join(NAME)).ok()?;
+        let link = html.split_once("href=\"")?.1;
+        Some(link.split_once('"')?.0.to_owned())
+    }
+
+    #[test]
+    fn only_its_user_can_read_it_and_it_goes_with_its_end() {
+        let folder = folder(0o755);
+        let door = door(&[folder.path()], "http://a/#1").unwrap();
+        let mode = fs::metadata(folder.path().join(NAME)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(leads_to(folder.path()).unwrap(), "http://a/#1");
+        drop(door);
+        assert_eq!(leads_to(folder.path()), None);
+    }
+
+    #[test]
+    fn the_end_of_one_leaves_what_another_has_put_in_its_place() {
+        let folder = folder(0o700);
+        let first = door(&[folder.path()], "http://a/#1").unwrap();
+        let second = door(&[folder.path()], "http://a/#2").unwrap();
+        drop(first);
+        assert_eq!(leads_to(folder.path()).unwrap(), "http://a/#2");
+        drop(second);
+        assert_eq!(leads_to(folder.path()), None);
+    }
+
+    #[test]
+    fn a_folder_that_will_not_do_is_passed_over() {
+        let own = folder(0o700);
+        let (for_all, for_group) = (folder(0o777), folder(0o770));
+        let blocked = folder(0o700);
+        fs::create_dir(blocked.path().join(NAME)).unwrap();
+        let missing = own.path().join("missing");
+        for useless in [for_all.path(), for_group.path(), blocked.path(), &missing] {
+            let made = door(&[useless, own.path()], "http://a/#1").unwrap();
+            assert!(leads_to(own.path()).is_some(), "{}", useless.display());
+            assert_eq!(leads_to(useless), None);
+            drop(made);
+            assert!(door(&[useless], "http://a/#1").is_err());
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_tidied_up_when_it_is_good_for_nothing() {
+        let folder = folder(0o700);
+        let path = folder.path().join(NAME);
+        fs::write(&path, "left").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let made = std::time::UNIX_EPOCH + Duration::from_secs(1_000);
+        file.set_modified(made).unwrap();
+        Door::tidy(folder.path(), 1_000_000);
+        assert!(path.exists());
+        Door::tidy(folder.path(), 1_000_001);
+        assert!(!path.exists());
+        Door::tidy(folder.path(), 1_000_001);
+    }
+}

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ impl Host {
         now_ms: i64,
     ) -> Result<Option<String>, HostError> {
         let was_serving = self.is_serving();
-        let port = self.find_or_serve()?;
+        let port = self.find_or_serve(now_ms)?;
         // Who was logged in to the page before is not logged in to this one.
         if self.is_serving() && !was_serving && self.settings.opens_browser {
             self.open_browser(store, port, now_ms)?;
@@ -156,7 +156,7 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError`].
-    pub fn find_or_serve(&mut self) -> Result<u16, HostError> {
+    pub fn find_or_serve(&mut self, now_ms: i64) -> Result<u16, HostError> {
         if let Some(serving) = self.serving.as_ref().filter(|_| self.is_serving()) {
             return Ok(serving.port);
         }
@@ -164,7 +164,7 @@ impl Host {
         let mut port = 0;
         for _ in 0..TRIES {
             if let Some(lock) = self.lock()? {
-                return self.serve(lock);
+                return self.serve(lock, now_ms);
             }
             port = self.known_port()?;
             // INVARIANT 3: what somebody else listens at is nobody's page until it proves it.
@@ -200,7 +200,10 @@ impl Host {
         Ok(text.trim().parse().unwrap_or_default())
     }
 
-    fn serve(&mut self, lock: File) -> Result<u16, HostError> {
+    fn serve(&mut self, lock: File, now_ms: i64) -> Result<u16, HostError> {
+        for folder in self.door_folders() {
+            Door::tidy(folder, now_ms - LOGIN_MS);
+        }
         // Whoever looks at a tab of the one before finds us where that one was.
         let before = self.known_port()?;
         let listener = bind(before, self.settings.port)?;
@@ -288,7 +291,8 @@ impl Host {
         Ok((format!("{}login#{token}", address(port)), hash))
     }
 
-    /// Opens a browser at the page, logged in by a file. Without a display, nothing happens: false.
+    /// Opens a browser at the page, logged in by a file. Without a display, or where that file cannot
+    /// be made, nothing happens: false.
     ///
     /// # Errors
     /// As [`Host::login_link`].
@@ -304,11 +308,24 @@ impl Host {
         let (link, token) = self.login(store, port, now_ms)?;
         // One at a time, even where both have the same name.
         self.door = None;
-        let folder = self.settings.open_folder.as_deref();
-        let door = Door::make(folder.unwrap_or(self.dir.path()), &link, token)?;
-        let url = door.url()?;
+        let made = Door::make(self.door_folders(), &link, token);
+        let opened = made.and_then(|door| Ok((door.url()?, door)));
+        let (url, door) = match opened {
+            Ok(opened) => opened,
+            // The page is there all the same.
+            Err(error) => {
+                let dir = self.dir.path().display();
+                tracing::warn!("no browser can be opened at the inbox: {dir}: {error}");
+                return Ok(false);
+            }
+        };
         self.door = Some(door);
         Ok(open_in_browser(self.settings.browser.as_deref(), &url))
+    }
+
+    fn door_folders(&self) -> impl Iterator<Item = &Path> {
+        let wanted = self.settings.open_folder.as_deref();
+        wanted.into_iter().chain([self.dir.path()])
     }
 
     /// Removes the file that a browser was opened at, once it is good for nothing.

@@ -24,6 +24,8 @@ const NAME: &str = "passphrase.json";
 const VERSION: u32 = 1;
 /// No file of ours is nearly as long.
 const MAX_FILE: usize = 4 * 1024;
+/// In characters. What it protects can be copied, and then tried against without end.
+const MIN: usize = 8;
 /// How hard a new passphrase is to guess: more than OWASP asks for.
 const COST: Cost = Cost {
     memory_kib: 64 * 1024,
@@ -52,14 +54,14 @@ pub struct Signer(Ed25519KeyPair);
 #[derive(Debug, thiserror::Error)]
 pub enum PassphraseError {
     /// It is another passphrase than the one that was set.
-    #[error("the passphrase is wrong")]
+    #[error("the passphrase is wrong; nothing has changed")]
     Wrong,
     /// None was set.
     #[error("no passphrase is set")]
     NotSet,
-    /// It is empty.
-    #[error("a passphrase needs at least one character")]
-    Empty,
+    /// It could be guessed by trying.
+    #[error("a passphrase needs at least {MIN} characters; nothing has changed")]
+    TooShort,
     /// The file is not one that was written here.
     #[error("{} is damaged or by a newer version; set the passphrase again", .0.display())]
     Damaged(PathBuf),
@@ -76,7 +78,7 @@ pub enum PassphraseError {
 /// Takes a good part of a second, and 64 MiB of memory while it does. Returns the public key.
 ///
 /// # Errors
-/// `Empty`; `Failed` without memory or randomness; `Store` if the file cannot be written.
+/// `TooShort` with fewer than eight characters; `Failed` without memory or randomness; `Store` if the file cannot be written.
 pub fn set(dir: &StateDir, passphrase: &Secret) -> Result<PublicKey, PassphraseError> {
     set_at(dir, passphrase, COST)
 }
@@ -181,8 +183,8 @@ struct Understood {
 }
 
 fn set_at(dir: &StateDir, passphrase: &Secret, cost: Cost) -> Result<PublicKey, PassphraseError> {
-    if passphrase.expose().is_empty() {
-        return Err(PassphraseError::Empty);
+    if passphrase.expose().chars().count() < MIN {
+        return Err(PassphraseError::TooShort);
     }
     let salt = random_seed().map_err(|error| PassphraseError::Failed(error.to_string()))?;
     let public_key = derive(passphrase, &salt, cost)?.public_key();
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn a_new_passphrase_is_as_hard_to_guess_as_it_should_be() {
         let (dir, state) = for_test();
-        set(&state, &secret("p")).unwrap();
+        set(&state, &secret("pass phrase")).unwrap();
         let text = fs::read_to_string(dir.path().join(NAME)).unwrap();
         let cost = r#""argon2id":{"memory_kib":65536,"passes":3,"lanes":1}"#;
         assert!(text.contains(cost), "{text}");
@@ -319,12 +321,18 @@ mod tests {
     #[test]
     fn another_passphrase_is_wrong_and_none_is_not_one() {
         let (_dir, state) = for_test();
-        let unset = unlock(&state, &secret("p")).unwrap_err();
+        let unset = unlock(&state, &secret("pass phrase")).unwrap_err();
         assert!(matches!(unset, PassphraseError::NotSet));
-        let empty = set_at(&state, &secret(""), CHEAP).unwrap_err();
-        assert!(matches!(empty, PassphraseError::Empty));
-        set_at(&state, &secret("p"), CHEAP).unwrap();
-        for other in ["", "P", "p ", "pp"] {
+        // Characters count, not bytes.
+        for short in ["", "seven77", "äöüäöüä"] {
+            let short = set_at(&state, &secret(short), CHEAP).unwrap_err();
+            assert!(matches!(short, PassphraseError::TooShort));
+            let unset = unlock(&state, &secret("pass phrase")).unwrap_err();
+            assert!(matches!(unset, PassphraseError::NotSet));
+        }
+        set_at(&state, &secret("eight888"), CHEAP).unwrap();
+        set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
+        for other in ["", "Pass phrase", "pass phrase ", "pass  phrase"] {
             let error = unlock(&state, &secret(other)).unwrap_err();
             assert!(matches!(error, PassphraseError::Wrong), "{other}");
         }
@@ -333,10 +341,10 @@ mod tests {
     #[test]
     fn a_passphrase_that_is_set_again_has_another_key() {
         let (_dir, state) = for_test();
-        let first = set_at(&state, &secret("p"), CHEAP).unwrap();
-        let second = set_at(&state, &secret("p"), CHEAP).unwrap();
+        let first = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
+        let second = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
         assert_ne!(first, second);
-        let signer = unlock(&state, &secret("p")).unwrap();
+        let signer = unlock(&state, &secret("pass phrase")).unwrap();
         let signature = signer.sign("id", "digest", &verdict());
         assert!(!first.verify("id", "digest", &verdict(), &signature));
     }
@@ -344,8 +352,8 @@ mod tests {
     #[test]
     fn a_signature_is_for_one_item_one_call_and_one_verdict() {
         let (_dir, state) = for_test();
-        let key = set_at(&state, &secret("p"), CHEAP).unwrap();
-        let signer = unlock(&state, &secret("p")).unwrap();
+        let key = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
+        let signer = unlock(&state, &secret("pass phrase")).unwrap();
         let good = signer.sign("id", "digest", &verdict());
         type Change = fn(&mut Verdict);
         let changes: [Change; 7] = [
@@ -387,8 +395,8 @@ mod tests {
     #[test]
     fn a_signature_holds_for_the_verdict_as_it_is_stored() {
         let (_dir, state) = for_test();
-        let key = set_at(&state, &secret("p"), CHEAP).unwrap();
-        let signer = unlock(&state, &secret("p")).unwrap();
+        let key = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
+        let signer = unlock(&state, &secret("pass phrase")).unwrap();
         let given = Verdict {
             reason: Some("é".repeat(MAX_REASON)),
             cover: Duration::new(1, 500_000),
@@ -407,7 +415,7 @@ mod tests {
     fn a_file_that_is_damaged_newer_or_greedy_is_refused_without_doing_its_work() {
         let (dir, state) = for_test();
         let path = dir.path().join(NAME);
-        set_at(&state, &secret("p"), CHEAP).unwrap();
+        set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
         let good = fs::read_to_string(&path).unwrap();
         let (half, _) = good.split_at(good.len() / 2);
         let padded = format!("{good}{}", " ".repeat(MAX_FILE));
@@ -427,19 +435,19 @@ mod tests {
         ] {
             assert_ne!(bad, good);
             fs::write(&path, bad).unwrap();
-            let error = unlock(&state, &secret("p")).unwrap_err();
+            let error = unlock(&state, &secret("pass phrase")).unwrap_err();
             assert!(matches!(error, PassphraseError::Damaged(_)), "{bad}");
             PublicKey::load(&state).unwrap_err();
         }
         fs::write(&path, good.replace(r#""passes":1"#, r#""passes":0"#)).unwrap();
-        let error = unlock(&state, &secret("p")).unwrap_err();
+        let error = unlock(&state, &secret("pass phrase")).unwrap_err();
         assert!(matches!(error, PassphraseError::Failed(_)), "{error}");
     }
 
     #[test]
     fn a_file_that_others_may_read_or_write_is_refused() {
         let (dir, state) = for_test();
-        set_at(&state, &secret("p"), CHEAP).unwrap();
+        set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
         let path = dir.path().join(NAME);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o602)).unwrap();
         let error = PublicKey::load(&state).unwrap_err();

@@ -172,7 +172,7 @@ fn the_terminal_asks_for_the_passphrase_and_a_wrong_one_decides_nothing() {
         ("", "no passphrase was given"),
     ] {
         let told = terminal.approvals_fed(&["approve", &id], passphrase);
-        assert_eq!(told.code, Some(1), "{told:?}");
+        assert_eq!(told.code, Some(2), "{told:?}");
         assert!(told.err.contains(why), "{told:?}");
         assert!(told.out.is_empty(), "{told:?}");
     }
@@ -245,5 +245,38 @@ fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after(
     assert!(approve.echoes());
     session.ran(call);
     assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
+    session.finish();
+}
+
+// INVARIANT 3: doubt is a no, also in the moments while the passphrase is made use of.
+#[test]
+fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
+    let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
+    let terminal = Terminal::at(&test.path("state"));
+    let dir = terminal.state_dir();
+    set(&dir, &secret("correct horse")).unwrap();
+    let mut session = test.start_mute();
+    session.call("wipe", json!({"n": 1}));
+    let id = terminal.waits_for("wipe");
+    // As much work as a file may ask for, so that there is time to think; no passphrase fits it.
+    let path = dir.path().join("passphrase.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    file["argon2id"] = json!({"memory_kib": 512 * 1024, "passes": 16, "lanes": 1});
+    std::fs::write(&path, file.to_string()).unwrap();
+    let mut approve = terminal.in_terminal(&["approvals", "approve", &id]);
+    approve.shows("Passphrase: ");
+    approve.types("correct horse\n");
+    eventually("echo", || approve.echoes());
+    approve.types("\u{3}");
+    assert_ne!(approve.exit(), Some(0), "{}", approve.shown());
+    // It did not come so far as to find the passphrase wrong.
+    let shown = approve.shown();
+    assert!(
+        !shown.contains("wrong") && !shown.contains("approved:"),
+        "{shown}"
+    );
+    assert_eq!(terminal.waits_for("wipe"), id);
+    session.sync();
+    assert_eq!(session.runs_of("wipe"), 0);
     session.finish();
 }

@@ -142,7 +142,11 @@ fn a_section_that_is_spelled_wrong_is_an_error() {
             "/approval_rules",
             "approvalRules",
         ),
-        (r#"[{"approvalRulez":{}}]"#, "/0/approvalRulez", "approvalRules"),
+        (
+            r#"[{"approvalRulez":{}}]"#,
+            "/0/approvalRulez",
+            "approvalRules",
+        ),
     ] {
         let told = format!("cfg.json: {place}: unknown key; did you mean `{meant}`?");
         assert_eq!(parsed(json).unwrap_err(), told);

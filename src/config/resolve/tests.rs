@@ -327,6 +327,17 @@ fn warnings_of_the_file_come_through() {
     assert_eq!(resolved(flags(), json, &[]).unwrap().warnings.len(), 1);
 }
 
+#[test]
+fn a_header_that_the_protocol_sets_is_a_warning_unless_it_says_the_same() {
+    let json = r#"{"url":"http://a/mcp","headers":{"Accept":"text/html","Authorization":"Bearer s3cret",
+        "content-type":"application/json","MCP-Protocol-Version":"2025-06-18","X-Mine":"1"}}"#;
+    let warnings = resolved(flags(), json, &[]).unwrap().warnings;
+    let told = ["Accept", "MCP-Protocol-Version"].map(|name| {
+        format!("`{name}` in `headers` is not sent as it is: the protocol sets it for each message")
+    });
+    assert_eq!(warnings, told);
+}
+
 // CONTRACT: "`{`, `}` and `\` are literal", which who comes from a shell does not expect.
 #[test]
 fn a_pattern_that_looks_like_an_alternative_is_a_warning() {

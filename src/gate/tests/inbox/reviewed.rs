@@ -373,3 +373,31 @@ fn what_waits_for_a_stateless_client_outlives_a_session() {
     says(&mut scene, &call(4, 8));
     scene.expect_forwarded(4);
 }
+
+// What a call keeps of a definition is the upstream's to choose, and one call may keep another than
+// the next.
+#[test]
+fn what_calls_keep_of_definitions_is_bounded_and_counted() {
+    let mut scene = Scene::set(|_| {}).legacy("2025-11-25");
+    for id in 0..20 {
+        let (title, description) = (
+            format!("{id}{}", "x".repeat(1 << 20)),
+            "\u{10ffff}".repeat(1 << 18),
+        );
+        scene.tools_change(json!([{"name": "delete_user", "description": description,
+            "annotations": {"destructiveHint": true, "title": title}}]));
+        scene.client_calls(id, "delete_user", json!({}));
+        scene.expect_prompt();
+        scene.heard.clear();
+        scene.journal.clear();
+    }
+    let kept = scene.gate.held.values().map(|held| {
+        let definition = held.asked_as.as_ref().unwrap().definition.as_ref().unwrap();
+        let hints = definition.annotations.as_ref().unwrap().as_ref().unwrap();
+        let title = hints.title.as_ref().map_or(0, String::len);
+        title + definition.description.as_ref().map_or(0, String::len)
+    });
+    let kept: usize = kept.sum();
+    assert!(kept <= 20 * 4 * 4_096, "{kept}");
+    assert!(kept <= scene.gate.held_bytes, "{kept}");
+}

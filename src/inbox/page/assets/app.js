@@ -21,7 +21,8 @@
   if ('BroadcastChannel' in window) {
     const door = new BroadcastChannel('approvals-login');
     if (document.body.hasAttribute('data-live')) door.postMessage('here');
-    else if ($('#trouble .command')) door.onmessage = () => location.replace(location.href);
+    // What it is may be the answer to a form, which cannot be asked for again.
+    else if ($('#trouble .command')) door.onmessage = () => location.replace(location.pathname.replace(/\/decide$|^\/login$/, '') || '/');
   }
 
   // Times, in the reader's own words.
