@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 
 import { pause, until } from "./checks.mjs";
-import { approve, button, isEmpty, isMarked, items, mark, settled } from "./seen.mjs";
+import { approve, button, deny, isEmpty, isMarked, items, mark, settled } from "./seen.mjs";
 
 const MANY = 1000;
 
@@ -16,6 +16,9 @@ export async function takingOver(world, checks) {
   const page = await world.page();
   await checks.check("one page shows what waits with two proxies", (await items(page).count()) === 2);
   await mark(page);
+  const link = await items(page, "shopping").getByRole("heading").getByRole("link").getAttribute("href");
+  const alone = await page.context().newPage();
+  await alone.goto(new URL(link, page.url()).href);
 
   await first.kill();
   const killed = performance.now();
@@ -29,7 +32,12 @@ export async function takingOver(world, checks) {
   const old = (await page.context().cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
   const asOld = await fetch(new URL("/fragment", page.url()), { headers: { cookie: old } });
   await checks.equal("… to nobody who was logged in before", asOld.status, 401);
+  await deny(alone.locator("main"), "of nobody");
+  const needsLogin = () => alone.getByText("approval-proxy inbox").first().isVisible();
+  await checks.comes("… who decides is told how to log in", needsLogin, () => alone.locator("main").innerText());
   const again = await world.page({}, { context: page.context() });
+  const isBackAtItem = async () => alone.url().endsWith(link) && (await button(alone.locator("main"), "Deny").isVisible());
+  await checks.comes("once somebody has logged in, the tab of the item shows it again", isBackAtItem, () => alone.url());
   await checks.comes("who has logged in again sees what waits", async () => (await items(again, "shopping").count()) === 1);
 
   const isOffline = () => page.getByText(/No connection to the inbox/).isVisible();

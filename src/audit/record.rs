@@ -147,6 +147,8 @@ pub struct Decided<'a> {
     pub engine: Option<&'a str>,
     /// How sure it is that a human decided.
     pub assurance: Option<Assurance>,
+    /// For how long a human lets the same call run again; zero is not at all.
+    pub covers: Duration,
 }
 
 /// What a line says between a call's arguments and its duration. Keeps its text, since most
@@ -236,6 +238,9 @@ impl Line {
         }
         if let Some(assurance) = record.assurance {
             word("assurance", assurance.as_str(), &mut body);
+        }
+        if !record.covers.is_zero() {
+            let _ = write!(body, r#","covers_seconds":{}"#, record.covers.as_secs());
         }
         body.push('}');
         Line { body }
@@ -352,7 +357,21 @@ mod tests {
             call: None,
             engine: Some("elicitation"),
             assurance: Some(Assurance::CallerRelayed),
+            covers: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn a_yes_that_holds_for_longer_says_for_how_long() {
+        let args = Value::Null;
+        let record = Decided {
+            covers: Duration::from_secs(900),
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        let end = r#""assurance":"caller-relayed","covers_seconds":900}"#;
+        assert!(out.trim_end().ends_with(end), "{out}");
     }
 
     #[test]

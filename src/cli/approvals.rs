@@ -1,31 +1,60 @@
 //! `approval-proxy approvals`: the inbox in the terminal.
+//!
+//! How items look there stands in `show`.
+
+mod show;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
+use self::show::{as_text, harmless, table, told};
 use super::commands::{Approvals, ApprovalsCommand};
 use super::inbox::{InboxError, open};
 use super::{exit_code, passphrase};
-use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
+use crate::approval::display::quoted_name;
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::audit::record::Timestamp;
 use crate::clock::Clock;
-use crate::config::{Environment, InboxFlags, Whole, escaped};
+use crate::config::{Environment, InboxFlags, Whole};
 use crate::inbox::passphrase::{PublicKey, unlock};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::state_dir::StateDir;
 use crate::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
-use crate::mcp::json::Value;
 
 /// How many items are listed at most.
 const MOST: usize = 1_000;
 /// The shortest part of an id that may stand for it.
 const LEAST: usize = 4;
+/// How many items are named where an id could be any of them.
+const NAMED: usize = 5;
+/// How long a proxy that waits for a verdict takes at most to find that it does not count.
+const HEARD: Duration = Duration::from_millis(300);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why there is no item to do something with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoItem {
+    #[error(
+        "no item is called {}; `approval-proxy approvals list` shows what waits, with --history what \
+         waits no more", quoted_name(.0)
+    )]
+    Unknown(String),
+    #[error("{} could be any item; type at least {LEAST} characters of its id", quoted_name(.0))]
+    TooShort(String),
+    #[error("{} begins the ids of more than one item: {}; type more of it", quoted_name(.id), .items.join(", "))]
+    Several { id: String, items: Vec<String> },
+    #[error("item {} waits no more: it is {}", .0, .1.as_str())]
+    TooLate(String, State),
+}
 
 pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Result<u8, InboxError> {
+    if let Some(dir) = command.state_dir.as_ref().filter(|dir| !dir.exists()) {
+        return Err(InboxError::NothingThere(PathBuf::clone(dir)));
+    }
     let flags = InboxFlags {
         state_dir: command.state_dir,
         ..InboxFlags::default()
@@ -37,13 +66,15 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     // What nobody waits for any more is not to be shown as if somebody did.
     store.sweep(now_ms)?;
     let mut out = io::stdout().lock();
-    let code = match command.what {
-        Approvals::List { history, json } => list(&mut store, history, json, now_ms, &mut out)?,
-        Approvals::Show { id, json } => match find(&mut store, &id)? {
-            Some(entry) if json => print_json(&told(&entry), &mut out)?,
-            Some(entry) => say(&mut out, &as_text(&entry, now_ms))?,
-            None => none(&id),
-        },
+    match command.what {
+        Approvals::List { history, json } => list(&mut store, history, json, now_ms, &mut out),
+        Approvals::Show { id, json } => {
+            let entry = find(&mut store, &id)?;
+            match json {
+                true => print_json(&told(&entry), &mut out),
+                false => say(&mut out, &as_text(&entry, now_ms)),
+            }
+        }
         Approvals::Approve {
             id,
             reason,
@@ -58,7 +89,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 reason,
                 cover,
             };
-            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)?
+            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
         }
         Approvals::Deny { id, reason, json } => {
             let wanted = Wanted {
@@ -66,10 +97,9 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 reason,
                 cover: Duration::ZERO,
             };
-            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)?
+            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
         }
-    };
-    Ok(code)
+    }
 }
 
 struct Wanted {
@@ -87,11 +117,11 @@ fn decide(
     clock: &Clock,
     out: &mut impl Write,
 ) -> Result<u8, InboxError> {
-    let Some(entry) = find(store, id)? else {
-        return Ok(none(id));
-    };
+    let entry = find(store, id)?;
+    let item = &entry.item.id;
+    let too_late = |state| NoItem::TooLate(item.clone(), state);
     if !entry.state.is_open() {
-        return Ok(too_late(&entry.item.id, entry.state));
+        return Err(too_late(entry.state).into());
     }
     let signer = match PublicKey::load(dir)? {
         Some(_) => {
@@ -113,54 +143,64 @@ fn decide(
         },
         decided_ms: clock.now().unix_ms,
     };
-    let (item, shown) = (&entry.item.id, entry.item.fingerprint());
+    let shown = entry.item.fingerprint();
     let signature = signer.map(|signer| signer.sign(item, &shown, &verdict));
-    let decided = store.decide(item, &SignedVerdict { verdict, signature })?;
-    match decided {
-        Decided::Recorded => {
-            let entry = store.find(item)?.unwrap_or(entry);
-            if json {
-                return print_json(&told(&entry), out);
-            }
-            let tool = quoted_name(&entry.item.tool);
-            let server = quoted_name(&entry.item.server);
-            say(
-                out,
-                &format!("{}: {tool} of {server}", entry.state.as_str()),
-            )
-        }
-        Decided::TooLate(state) => Ok(too_late(item, state)),
-        Decided::Unknown => Ok(none(id)),
+    match store.decide(item, &SignedVerdict { verdict, signature })? {
+        Decided::Recorded => {}
+        Decided::TooLate(state) => return Err(too_late(state).into()),
+        Decided::Unknown => return Err(NoItem::Unknown(id.to_owned()).into()),
     }
+    let entry = heard(store, &entry)?;
+    if json {
+        return print_json(&told(&entry), out);
+    }
+    let tool = quoted_name(&entry.item.tool);
+    let server = quoted_name(&entry.item.server);
+    say(
+        out,
+        &format!("{}: {tool} of {server}", entry.state.as_str()),
+    )
 }
 
-fn too_late(item: &str, state: State) -> u8 {
-    tracing::error!("item {item} waits no more: it is {}", state.as_str());
-    exit_code::NO_ITEM
+/// The item of a verdict that was given, once its proxy has had the time to look at it.
+fn heard(store: &mut SqliteStore, before: &Entry) -> Result<Entry, InboxError> {
+    let item = &before.item.id;
+    let clock = Clock::start();
+    loop {
+        let entry = store.find(item)?.unwrap_or_else(|| before.clone());
+        if entry.was_disregarded {
+            return Err(InboxError::Disregarded(item.clone()));
+        }
+        if clock.now().elapsed >= HEARD {
+            return Ok(entry);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// The one item of this id, or whose id begins so: of those that wait, else of the others.
-fn find(store: &mut SqliteStore, id: &str) -> Result<Option<Entry>, InboxError> {
-    if let Some(entry) = store.find(id)? {
-        return Ok(Some(entry));
+fn find(store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
+    let wanted = id.trim().to_lowercase();
+    if let Some(entry) = store.find(&wanted)? {
+        return Ok(entry);
     }
-    if id.len() < LEAST {
-        return Ok(None);
+    if wanted.len() < LEAST {
+        return Err(NoItem::TooShort(id.to_owned()).into());
     }
     // What waits comes first; what has been decided counts where nothing does.
-    let mut found = store.find_by_beginning(id, 2)?.into_iter();
-    let (first, second) = (found.next(), found.next());
-    let is_open = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.state.is_open());
-    let is_the_one = second.is_none() || (is_open(&first) && !is_open(&second));
-    Ok(first.filter(|_| is_the_one))
-}
-
-fn none(id: &str) -> u8 {
-    tracing::error!(
-        "no item, or more than one, is called {}; `approval-proxy approvals list` shows what waits",
-        quoted_name(id)
-    );
-    exit_code::NO_ITEM
+    let mut found = store.find_by_beginning(&wanted, NAMED)?;
+    if found.iter().any(|entry| entry.state.is_open()) {
+        found.retain(|entry| entry.state.is_open());
+    }
+    match <[Entry; 1]>::try_from(found) {
+        Ok([entry]) => Ok(entry),
+        Err(none) if none.is_empty() => Err(NoItem::Unknown(id.to_owned()).into()),
+        Err(several) => Err(NoItem::Several {
+            id: id.to_owned(),
+            items: several.into_iter().map(|entry| entry.item.id).collect(),
+        }
+        .into()),
+    }
 }
 
 fn list(
@@ -179,99 +219,14 @@ fn list(
         false => store.waiting(MOST)?,
     };
     if json {
-        let told: Vec<Told<'_>> = entries.iter().map(told).collect();
-        return print_json(&told, out);
+        let all: Vec<_> = entries.iter().map(told).collect();
+        return print_json(&all, out);
     }
-    if entries.is_empty() {
-        let text = match history {
-            true => "Nothing has been decided yet.",
-            false => "Nothing waits for you.",
-        };
-        return say(out, text);
+    match (entries.is_empty(), history) {
+        (false, _) => say(out, &table(&entries, count, now_ms)),
+        (true, true) => say(out, "Nothing has been decided yet."),
+        (true, false) => say(out, "Nothing waits for you."),
     }
-    let mut text = String::from("ID        STATE      RISK     AGE     TOOL\n");
-    for entry in &entries {
-        let item = &entry.item;
-        let id: String = item.id.chars().take(8).collect();
-        text.push_str(&format!(
-            "{id}  {:<9}  {:<7}  {:<6}  {} of {}\n",
-            entry.state.as_str(),
-            item.risk.as_str(),
-            span(now_ms.saturating_sub(item.asked_ms)),
-            quoted_name(&item.tool),
-            quoted_name(&item.server),
-        ));
-    }
-    if count > entries.len() {
-        text.push_str(&format!("and {} more\n", count - entries.len()));
-    }
-    say(out, text.trim_end())
-}
-
-/// A span of milliseconds as people read it.
-fn span(ms: i64) -> String {
-    let seconds = ms.max(0) / 1000;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-fn as_text(entry: &Entry, now_ms: i64) -> String {
-    const LONG: usize = 100_000;
-    let item = &entry.item;
-    let mut text = format!(
-        "{}\n\nItem:    {}\nState:   {}\nServer:  {}\nTool:    {}\nRisk:    {} ({})\n",
-        escaped(&item.question),
-        item.id,
-        entry.state.as_str(),
-        quoted_name(&item.server),
-        quoted_name(&item.tool),
-        item.risk.as_str(),
-        escaped(&item.why),
-    );
-    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<8} {value}\n"));
-    if let Some(client) = &item.client {
-        line("Client:", quoted_name(client));
-    }
-    if let Some(description) = &item.description {
-        line(
-            "The server describes the tool as:",
-            quoted_text(description, LONG),
-        );
-    }
-    if !item.hints.is_empty() {
-        line("Hints, not verified:", escaped(&item.hints));
-    }
-    line("Asked:", time(item.asked_ms));
-    if let Some(until) = item.expires_ms.filter(|_| entry.state.is_open()) {
-        line(
-            "Time:",
-            format!("{} left", span(until.saturating_sub(now_ms))),
-        );
-    }
-    if let Some(verdict) = &entry.verdict {
-        line(
-            "Decided:",
-            format!("{} ({})", time(verdict.decided_ms), verdict.assurance),
-        );
-        if let Some(reason) = &verdict.reason {
-            line("Reason:", quoted_text(reason, LONG));
-        }
-    }
-    line("SHA-256:", item.digest.clone());
-    let call = match Value::parse(&item.call) {
-        Ok(call) => indented(&call),
-        // What was redacted may be no JSON any more.
-        Err(_) => quoted_text(&item.call, LONG),
-    };
-    format!("{text}\n{call}")
-}
-
-fn time(unix_ms: i64) -> String {
-    Timestamp::new(unix_ms).to_string()
 }
 
 fn say(out: &mut impl Write, text: &str) -> Result<u8, InboxError> {
@@ -282,98 +237,4 @@ fn say(out: &mut impl Write, text: &str) -> Result<u8, InboxError> {
 fn print_json(value: &impl Serialize, out: &mut impl Write) -> Result<u8, InboxError> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::other);
     say(out, &harmless(&text.map_err(InboxError::Terminal)?))
-}
-
-/// The same JSON, with nothing in it that a terminal could be led by: what draws nothing or turns
-/// text around can stand in strings only, where its escape means the same.
-fn harmless(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c == '\n' || !(c.is_control() || is_unseen(c)) {
-            out.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            out.push_str(&format!("\\u{unit:04x}"));
-        }
-    }
-    out
-}
-
-/// An item as scripts read it.
-#[derive(Serialize)]
-struct Told<'a> {
-    id: &'a str,
-    state: &'a str,
-    server: &'a str,
-    tool: &'a str,
-    risk: &'a str,
-    why: &'a str,
-    question: &'a str,
-    description: Option<&'a str>,
-    hints: &'a str,
-    call: Box<RawValue>,
-    digest: &'a str,
-    client: Option<&'a str>,
-    asked: String,
-    expires: Option<String>,
-    parked_until: Option<String>,
-    closed: Option<String>,
-    verdict: Option<ToldVerdict<'a>>,
-}
-
-#[derive(Serialize)]
-struct ToldVerdict<'a> {
-    choice: &'a str,
-    reason: Option<&'a str>,
-    cover_seconds: u64,
-    assurance: &'a str,
-    decided: String,
-}
-
-fn told(entry: &Entry) -> Told<'_> {
-    let item = &entry.item;
-    let call = RawValue::from_string(item.call.clone());
-    Told {
-        id: &item.id,
-        state: entry.state.as_str(),
-        server: &item.server,
-        tool: &item.tool,
-        risk: item.risk.as_str(),
-        why: &item.why,
-        question: &item.question,
-        description: item.description.as_deref(),
-        hints: &item.hints,
-        call: call.unwrap_or_else(|_| RawValue::NULL.to_owned()),
-        digest: &item.digest,
-        client: item.client.as_deref(),
-        asked: time(item.asked_ms),
-        expires: item.expires_ms.map(time),
-        parked_until: entry.parked_until_ms.map(time),
-        closed: entry.closed_ms.map(time),
-        verdict: entry.verdict.as_ref().map(|verdict| ToldVerdict {
-            choice: verdict.choice.as_str(),
-            reason: verdict.reason.as_deref(),
-            cover_seconds: verdict.cover.as_secs(),
-            assurance: verdict.assurance.as_str(),
-            decided: time(verdict.decided_ms),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_for_a_terminal_means_the_same_and_leads_it_nowhere() {
-        let text = "{\n  \"a\": \"x\u{202e}\u{9b}\u{e0001}y\u{7f} é\"\n}";
-        let harmless = harmless(text);
-        assert!(
-            harmless.contains(r"x\u202e\u009b\udb40\udc01y\u007f é"),
-            "{harmless}"
-        );
-        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(parse(&harmless), parse(text));
-    }
 }

@@ -158,7 +158,8 @@ pub struct Args {
 /// Where the inbox is: the same for every command that has to do with it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct InboxArgs {
-    /// Folder that all your proxies share [default: $XDG_STATE_HOME/approval-proxy]
+    /// Folder that all your proxies share; or APPROVAL_STATE_DIR [default: approval-proxy in
+    /// $XDG_STATE_HOME, else in ~/.local/state]
     #[arg(long, value_name = "DIR", help_heading = INBOX)]
     state_dir: Option<PathBuf>,
 
@@ -250,13 +251,19 @@ impl Args {
 /// characters that an argument may hold.
 #[must_use]
 pub fn usage_line(error: &clap::Error) -> String {
+    // Only `approvals` needs one; clap would print its help.
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "say what to do: `approval-proxy approvals list`, `show`, `approve` or `deny`; see \
+                --help"
+            .to_owned();
+    }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);
     let told: Vec<&str> = lines
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
         .filter(|line| !line.is_empty())
         .collect();
-    let told = escaped(&told.join(" "));
+    let told = escaped(&told.join(" ").replace(" tip: ", "; "));
     format!(
         "{}; see --help",
         told.strip_prefix("error: ").unwrap_or(&told)

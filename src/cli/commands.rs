@@ -33,7 +33,8 @@ pub struct InboxCommand {
 /// `approval-proxy approvals`.
 #[derive(Debug, Clone, Args)]
 pub struct ApprovalsCommand {
-    /// Folder that all your proxies share [default: $XDG_STATE_HOME/approval-proxy]
+    /// Folder that all your proxies share; or APPROVAL_STATE_DIR [default: approval-proxy in
+    /// $XDG_STATE_HOME, else in ~/.local/state]
     #[arg(
         long = "state-dir",
         id = "approvals_state_dir",

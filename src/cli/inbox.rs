@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
+use super::approvals::NoItem;
 use super::commands::InboxCommand;
 use super::{exit_code, passphrase};
 use crate::app::host_settings;
@@ -16,7 +17,7 @@ use crate::inbox::host::{Host, HostError, address};
 use crate::inbox::passphrase::{PassphraseError, set};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::state_dir::StateDir;
-use crate::inbox::store::{Store, StoreError};
+use crate::inbox::store::{DISREGARDED, Store, StoreError};
 use crate::relay::with_causes;
 use crate::transport::Stderr;
 
@@ -30,6 +31,15 @@ pub(super) enum InboxError {
     Config(Box<ConfigError>),
     #[error("nothing says where your files are; name a folder with --state-dir")]
     NoFolder,
+    #[error(
+        "there is no folder {}, so nothing has waited there; --state-dir has to name the one that the \
+         proxies have, or to be left out", .0.display()
+    )]
+    NothingThere(PathBuf),
+    #[error(transparent)]
+    NoItem(#[from] NoItem),
+    #[error("the verdict counts for nothing, and item {0} waits on. {DISREGARDED}")]
+    Disregarded(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -60,11 +70,14 @@ impl InboxError {
         match self {
             InboxError::Config(_)
             | InboxError::NoFolder
+            | InboxError::NothingThere(_)
             | InboxError::Store(_)
             | InboxError::Passphrase(PassphraseError::Store(_) | PassphraseError::Damaged(_)) => {
                 exit_code::CONFIG
             }
+            InboxError::NoItem(_) => exit_code::NO_ITEM,
             InboxError::Differ
+            | InboxError::Disregarded(_)
             | InboxError::Unanswered(_)
             | InboxError::Passphrase(
                 PassphraseError::Wrong | PassphraseError::TooShort | PassphraseError::NotSet,

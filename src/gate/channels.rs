@@ -126,7 +126,7 @@ impl Gate {
     pub(super) fn via(&self, key: QuestionKey) -> Option<Via> {
         self.channel_of(key).map(|channel| match channel.engine {
             Engine::Elicitation => Via::elicitation(false),
-            Engine::Inbox => Via::inbox(None),
+            Engine::Inbox => Via::INBOX,
         })
     }
 

@@ -12,7 +12,7 @@ use super::handshake::Offers;
 use super::refusal::Refusal;
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
-use crate::approval::item::Assurance;
+use crate::approval::item::{self, Assurance, Choice};
 use crate::approval::prompt::Round;
 use crate::audit::record::Outcome;
 use crate::mcp::message::RequestId;
@@ -132,6 +132,8 @@ pub(super) struct Via {
     pub(super) engine: &'static str,
     /// How sure it is that a human decided; `None` where none did.
     pub(super) assurance: Option<Assurance>,
+    /// For how long the human lets the same call run again; zero is not at all.
+    pub(super) covers: Duration,
 }
 
 impl Via {
@@ -139,6 +141,7 @@ impl Via {
     pub(super) const CACHE: Via = Via {
         engine: "cache",
         assurance: None,
+        covers: Duration::ZERO,
     };
 
     /// An answer to a prompt in the client, or, without one, a prompt that nobody answered.
@@ -146,14 +149,26 @@ impl Via {
         Via {
             engine: "elicitation",
             assurance: is_answered.then_some(Assurance::CallerRelayed),
+            covers: Duration::ZERO,
         }
     }
 
-    /// A verdict in the inbox, or an item that nobody decided about.
-    pub(super) fn inbox(assurance: Option<Assurance>) -> Via {
+    /// An item of the inbox that nobody decided about.
+    pub(super) const INBOX: Via = Via {
+        engine: "inbox",
+        assurance: None,
+        covers: Duration::ZERO,
+    };
+
+    /// A verdict in the inbox.
+    pub(super) fn verdict(verdict: &item::Verdict) -> Via {
         Via {
-            engine: "inbox",
-            assurance,
+            assurance: Some(verdict.assurance),
+            covers: match verdict.choice {
+                Choice::Approve => verdict.cover,
+                Choice::Deny => Duration::ZERO,
+            },
+            ..Via::INBOX
         }
     }
 }

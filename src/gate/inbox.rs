@@ -30,6 +30,15 @@ impl Gate {
     pub fn from_inbox(&mut self, told: FromInbox, now: Now) {
         match told {
             FromInbox::Verdict { item, verdict } => self.verdict_from_inbox(&item, verdict, now),
+            // What it says of how it was made is not to be believed.
+            FromInbox::Disregarded { item, verdict } => {
+                let members = [
+                    ("item", &*item),
+                    ("choice", verdict.choice.as_str()),
+                    ("reason", "it was not made with the passphrase"),
+                ];
+                self.record_event(now, "disregarded_verdict", &members);
+            }
             FromInbox::Posted { item, url } => self.item_has_page(&item, url, now),
             FromInbox::Failed { item, why } => {
                 self.end_invitation(&item);
@@ -47,7 +56,7 @@ impl Gate {
     }
 
     fn verdict_from_inbox(&mut self, item: &str, verdict: Verdict, now: Now) {
-        let via = Via::inbox(Some(verdict.assurance));
+        let via = Via::verdict(&verdict);
         self.end_invitation(item);
         let Some(key) = self.question_by_item.remove(item) else {
             return self.verdict_about_unattended(item, verdict, via, now);

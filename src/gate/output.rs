@@ -77,6 +77,14 @@ pub enum FromInbox {
         /// The decision.
         verdict: approval::item::Verdict,
     },
+    /// Somebody decided about an item in a way that does not count, and it waits on: the verdict was
+    /// not made with the passphrase.
+    Disregarded {
+        /// The item's id.
+        item: String,
+        /// What was decided.
+        verdict: approval::item::Verdict,
+    },
     /// An item has a page of its own.
     Posted {
         /// The item's id.

@@ -138,7 +138,7 @@ impl Gate {
         let Some(item) = of_call.and_then(|of_call| self.park_question(key, of_call, now)) else {
             return false;
         };
-        let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::inbox(None)));
+        let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::INBOX));
         self.refuse_question(key, &failed, now);
         true
     }

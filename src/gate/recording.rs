@@ -144,6 +144,7 @@ impl Gate {
             call: finding.digest,
             engine: finding.via.map(|via| via.engine),
             assurance: finding.via.and_then(|via| via.assurance),
+            covers: finding.via.map_or(Duration::ZERO, |via| via.covers),
         };
         Line::decided(&record, &mut self.fate, memory)
     }
@@ -175,6 +176,7 @@ impl Gate {
             call: None,
             engine: None,
             assurance: None,
+            covers: Duration::ZERO,
         };
         let line = Line::decided(&record, &mut self.fate, String::new());
         self.put(Output::Record(line));

@@ -18,7 +18,7 @@ use super::post::{Job, PostSettings};
 use super::sqlite::{Lease, SqliteStore};
 use super::state_dir::StateDir;
 use super::store::{Closed, Entry, Problem, SignedVerdict, State, Store, StoreError};
-use crate::approval::item::{Assurance, Item};
+use crate::approval::item::{Assurance, Item, Verdict};
 use crate::clock::{Clock, random_seed};
 use crate::gate::{FromInbox, Now, ToInbox};
 use crate::relay::with_causes;
@@ -248,10 +248,11 @@ impl Clerk {
                 let signature = signature.unwrap_or_default();
                 if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
                     tracing::warn!(
-                        "a verdict about item {item} was not made with the passphrase and counts for \
-                         nothing"
+                        "a verdict about item {item} was not made with the passphrase that was set \
+                         when approval-proxy started, and counts for nothing; if it was yours, start \
+                         approval-proxy again"
                     );
-                    return self.reopen(item);
+                    return self.disregard(item, verdict);
                 }
             }
             // Nobody can tell.
@@ -267,7 +268,15 @@ impl Clerk {
         }
     }
 
-    fn reopen(&mut self, item: &str) {
+    /// The item waits again, and the session's log says that somebody tried.
+    fn disregard(&mut self, item: &str, verdict: Verdict) {
+        if let Some(waiting) = self.waiting.get(item) {
+            let item = item.to_owned();
+            // Whose session has ended waits no more.
+            let _ = waiting
+                .answers
+                .send(FromInbox::Disregarded { item, verdict });
+        }
         if let Some(desk) = &mut self.desk
             && let Err(error) = desk.store.reopen(item)
         {
@@ -416,6 +425,7 @@ mod tests {
             verdict: None,
             parked_until_ms,
             closed_ms: None,
+            was_disregarded: false,
         };
         let expired = State::Closed(Closed::Expired);
         for (found, early) in [

@@ -229,7 +229,7 @@ impl Store for SqliteStore {
                  CASE WHEN parked_until_ms IS NULL THEN expires_ms ELSE parked_until_ms END END, \
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
-             cover_ms = NULL, assurance = NULL, signature = NULL, delivery = NULL \
+             cover_ms = NULL, assurance = NULL, signature = NULL, delivery = 3 \
              WHERE id = ?1 AND state IN (?5, ?6)";
         let states = [
             State::Closed(Closed::Expired),

@@ -13,6 +13,11 @@ pub const MAX_REASON: usize = 4 * 1024;
 /// How many items may wait at once, over all proxies.
 pub const MAX_WAITING: usize = 10_000;
 
+/// What people are told about an entry that [was disregarded](Entry::was_disregarded).
+pub const DISREGARDED: &str = "A verdict was given that does not count: it was not made with the \
+    passphrase that was set when this call's proxy started. If it was yours, start the agent's client \
+    again. If it was not, somebody else has tried to decide.";
+
 /// Questions and verdicts that all proxies of a user share.
 ///
 /// Every change is durable when the method has returned, and seen by every other opener of the same
@@ -33,7 +38,7 @@ pub trait Store: Send {
     /// Decides about an item. Of several verdicts, at once or later, the first counts.
     fn decide(&mut self, id: &str, verdict: &SignedVerdict) -> Result<Decided, StoreError>;
 
-    /// A verdict did not count: the item waits again, if its time is not over.
+    /// A verdict did not count: the item waits again, if its time is not over, and its entry says so.
     fn reopen(&mut self, id: &str) -> Result<(), StoreError>;
 
     /// The verdicts about a proxy's items that it has not taken yet. Each is handed out once.
@@ -159,6 +164,9 @@ pub struct Entry {
     pub parked_until_ms: Option<i64>,
     /// When it ceased to wait.
     pub closed_ms: Option<i64>,
+    /// The last verdict about it did not count: its proxy knows of a passphrase, and the verdict was
+    /// not made with that one.
+    pub was_disregarded: bool,
 }
 
 /// Which of the history is wanted; empty is all of it.

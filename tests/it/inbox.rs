@@ -1,14 +1,38 @@
 //! The inbox: calls of clients that cannot be asked wait for a human in the terminal.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use approval_proxy::approval::item::Item;
 use approval_proxy::inbox::sqlite::SqliteStore;
-use approval_proxy::inbox::store::Store as _;
+use approval_proxy::inbox::store::{Closed, Store as _};
 use approval_proxy::policy::Risk;
 use serde_json::{Value, json};
 
 use super::support::{ProxyTest, eventually, told_page};
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
+/// An item that waits without end.
+fn item(id: &str, tool: &str) -> Item {
+    Item {
+        id: id.to_owned(),
+        server: "box".to_owned(),
+        tool: tool.to_owned(),
+        risk: Risk::High,
+        why: "why".to_owned(),
+        question: "Allow this tool call?".to_owned(),
+        description: None,
+        hints: String::new(),
+        call: r#"{"name":"x","arguments":{}}"#.to_owned(),
+        digest: "0".repeat(64),
+        client: None,
+        asked_ms: now_ms(),
+        expires_ms: None,
+    }
+}
 
 #[test]
 fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approved() {
@@ -110,28 +134,108 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
         "00000000" => "11111111",
         _ => "00000000",
     };
-    // Too short a part, somebody else's, what is in no id, and too much.
-    for wrong in [
-        &id[..3],
-        other,
-        "../../etc",
-        "%",
-        "",
-        "\u{1b}[31m",
-        &format!("{id}0"),
+    let unknown = "no item is called";
+    let too_short = "type at least 4 characters";
+    for (wrong, why) in [
+        (&id[..3], too_short),
+        (other, unknown),
+        ("../../etc", unknown),
+        ("%", too_short),
+        ("", too_short),
+        ("\u{1b}[31m", unknown),
+        (&*format!("{id}0"), unknown),
     ] {
         for what in ["approve", "deny", "show"] {
             let told = terminal.approvals(&[what, wrong]);
             assert_eq!(told.code, Some(7), "{wrong}: {told:?}");
+            assert!(told.err.contains(why), "{told:?}");
             assert!(
                 told.out.is_empty() && !told.err.contains('\u{1b}'),
                 "{told:?}"
             );
         }
     }
+    // As it comes out of a mail or a chat.
+    let pasted = format!(" {} ", id[..8].to_uppercase());
+    assert_eq!(terminal.approvals(&["show", &pasted]).code, Some(0));
     terminal.approve(&id[..4]);
     session.ran(call);
     session.finish();
+}
+
+#[test]
+fn an_id_that_could_be_of_several_items_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let mut store = terminal.store();
+    for id in ["abcd11", "abcd12", "abcd2"] {
+        store.ask(&item(id, "wipe"), "many").unwrap();
+    }
+    let told = terminal.approvals(&["deny", "abcd1"]);
+    assert_eq!(told.code, Some(7), "{told:?}");
+    for part in [
+        r#""abcd1" begins the ids of more than one"#,
+        "abcd11",
+        "abcd12",
+    ] {
+        assert!(told.err.contains(part), "{told:?}");
+    }
+    assert!(!told.err.contains("abcd2"), "{told:?}");
+    assert_eq!(terminal.waiting().len(), 3);
+    // Of what waits and what does not, the former is meant.
+    store.close("abcd12", Closed::Withdrawn, now_ms()).unwrap();
+    assert_eq!(terminal.approvals(&["deny", "abcd1"]).code, Some(0));
+    assert_eq!(terminal.state_of("abcd11"), "denied");
+}
+
+#[test]
+fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let mut store = terminal.store();
+    let long = "m".repeat(100);
+    for (id, arguments, expires_ms) in [
+        ("aaaa", json!({"n": [1, 2], "path": "/a\nb"}), None),
+        ("bbbb", json!({"text": long}), Some(now_ms() + 90_000)),
+        (
+            "cccc",
+            json!({"text": long.repeat(300)}),
+            Some(now_ms() + 7_190_000),
+        ),
+    ] {
+        let call = json!({"name": "wipe", "arguments": arguments}).to_string();
+        let item = Item {
+            call,
+            expires_ms,
+            ..item(id, "wipe")
+        };
+        store.ask(&item, "many").unwrap();
+    }
+    let told = terminal.approvals(&["list"]).out;
+    let line = |id: &str| told.lines().find(|line| line.starts_with(id)).unwrap();
+    let short = r#"  -       "wipe" of "box"  { "n": [ 1, 2 ], "path": "/a\nb" }"#;
+    assert!(line("aaaa").ends_with(short), "{told}");
+    assert!(line("bbbb").ends_with("mmm…"), "{told}");
+    assert!(line("cccc").contains("  119 min "), "{told}");
+    assert!(line("cccc").ends_with("  (30 kB)"), "{told}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_and_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("typo");
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let typo = ["--state-dir", path.to_str().unwrap()];
+    for what in [&["list"][..], &["list", "--json"], &["approve", "abcd"]] {
+        let told = terminal.approvals(&[what, &typo].concat());
+        assert_eq!(told.code, Some(3), "{told:?}");
+        let why = format!("no folder {}", path.display());
+        assert!(told.err.contains(&why), "{told:?}");
+        assert!(told.out.is_empty(), "{told:?}");
+    }
+    assert!(!path.exists());
 }
 
 // The list shows eight digits of an id, and that is what its readers will type.
@@ -338,22 +442,9 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
     let mut store = terminal.store();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now_ms = i64::try_from(now.unwrap().as_millis()).unwrap();
     let item = |n: i64| Item {
-        id: format!("{n:032x}"),
-        server: "box".to_owned(),
-        tool: format!("tool_{n}"),
-        risk: Risk::High,
-        why: "why".to_owned(),
-        question: "Allow this tool call?".to_owned(),
-        description: None,
-        hints: String::new(),
-        call: r#"{"name":"x","arguments":{}}"#.to_owned(),
-        digest: "0".repeat(64),
-        client: None,
-        asked_ms: now_ms + n,
-        expires_ms: None,
+        asked_ms: now_ms() + n,
+        ..item(&format!("{n:032x}"), &format!("tool_{n}"))
     };
     (0..1_000).for_each(|n| store.ask(&item(n), "many").unwrap());
     let start = Instant::now();
@@ -382,7 +473,7 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
         .ask(
             &Item {
                 id: "feedbeef".repeat(4),
-                asked_ms: now_ms - 1,
+                asked_ms: now_ms() - 1,
                 ..item(0)
             },
             "many",

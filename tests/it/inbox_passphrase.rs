@@ -53,8 +53,15 @@ fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, 
     eventually("the operator is warned", || {
         session.stderr().matches(&warning).count() == times
     });
-    let again = terminal.waits(1).remove(0);
+    let mut again = terminal.waits(1).remove(0);
+    assert_eq!(again["disregarded"], json!(true));
+    again["disregarded"] = json!(false);
     assert_eq!(again, *item);
+    let mut tried = session.log();
+    tried.retain(|line| line["event"] == "disregarded_verdict");
+    assert_eq!(tried.len(), times);
+    let about = tried.iter().map(|line| (&line["item"], &line["choice"]));
+    assert!(about.eq(vec![(&item["id"], &json!("approve")); times]));
     session.sync();
     assert_eq!(session.runs_of("wipe"), 0);
 }
@@ -109,7 +116,11 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     // None at all.
     std::fs::remove_file(dir.path().join("passphrase.json")).unwrap();
     let told = terminal.approvals(&["approve", item["id"].as_str().unwrap()]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.out.is_empty(), "{told:?}");
+    assert!(told.err.contains("counts for nothing"), "{told:?}");
+    let shown = terminal.approvals(&["show", item["id"].as_str().unwrap()]);
+    assert!(shown.out.contains("somebody else has tried"), "{shown:?}");
     counts_for_nothing(&mut session, &terminal, &item, 7);
 
     let verdict = yes();

@@ -276,8 +276,17 @@ fn an_unknown_flag_is_an_error_with_the_nearest_one() {
     let error = error(&["--dryrun"]);
     assert_eq!(
         error,
-        "unexpected argument '--dryrun' found tip: a similar argument exists: '--dry-run'; \
+        "unexpected argument '--dryrun' found; a similar argument exists: '--dry-run'; \
          see --help",
+    );
+}
+
+#[test]
+fn approvals_without_a_command_says_what_commands_there_are() {
+    let error = Args::read(["approval-proxy", "approvals"].map(OsString::from)).unwrap_err();
+    assert_eq!(
+        usage_line(&error),
+        "say what to do: `approval-proxy approvals list`, `show`, `approve` or `deny`; see --help"
     );
 }
 

@@ -223,7 +223,7 @@ impl Gate {
             Some(Answered::No(denied)) => denied.clone(),
             Some(Answered::Broke(why)) => {
                 let refusal = Refusal::InboxError(why.clone());
-                Failed::new(Outcome::Error, refusal).via(Some(Via::inbox(None)))
+                Failed::new(Outcome::Error, refusal).via(Some(Via::INBOX))
             }
             Some(Answered::Yes { .. }) | None if self.parks() && has_time => {
                 return self.park_answered(&held, item, left, parked_until, now);
@@ -231,7 +231,7 @@ impl Gate {
             Some(Answered::Yes { verdict, .. }) => timed_out
                 .via(Some(verdict.via))
                 .logged("a human approved it, but the client did not make the call again in time"),
-            None => timed_out.via(Some(Via::inbox(None))),
+            None => timed_out.via(Some(Via::INBOX)),
         };
         if left.is_posted {
             self.close_item(item, Closed::Expired);
@@ -249,7 +249,7 @@ impl Gate {
         now: Now,
     ) {
         let parked = Refusal::Parked(item.clone());
-        let parked = Failed::new(Outcome::Timeout, parked).via(Some(Via::inbox(None)));
+        let parked = Failed::new(Outcome::Timeout, parked).via(Some(Via::INBOX));
         let failed = match left.is_posted {
             true => parked,
             false => parked.logged(&format!(

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scene::{Scene, call};
-use crate::approval::item::{Assurance, Choice, Closed};
+use crate::approval::item::{Assurance, Choice, Closed, Verdict};
 use crate::gate::{
     Channel, Engine, FromInbox, OnFailure, Patience, Settings, TimeoutAction, ToInbox,
 };
@@ -64,6 +64,38 @@ fn a_call_of_a_client_that_cannot_ask_waits_in_the_inbox_and_runs_after_a_yes() 
     assert_eq!(line["assurance"], "inbox-session");
     assert_eq!(line["reason"], "fine");
     assert_eq!(line["call"], format!("sha256:{}", item.digest));
+}
+
+#[test]
+fn a_verdict_without_the_passphrase_is_a_line_in_the_log_and_decides_nothing() {
+    let mut scene = scene(|_| {});
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    let verdict = Verdict {
+        choice: Choice::Approve,
+        reason: Some("believe me".into()),
+        cover: MINUTE,
+        assurance: Assurance::InboxPassphrase,
+        decided_ms: item.asked_ms,
+    };
+    scene.inbox_tells(FromInbox::Disregarded {
+        item: item.id.clone(),
+        verdict,
+    });
+    scene.expect_nothing();
+    let line = scene.log.last().unwrap();
+    assert_eq!(
+        (&line["event"], &line["item"], &line["choice"]),
+        (
+            &json!("disregarded_verdict"),
+            &json!(item.id),
+            &json!("approve")
+        )
+    );
+    // What it claims is not in the log, where it could be taken for the truth.
+    assert!(!line.to_string().contains("inbox-passphrase"), "{line}");
+    scene.decide(&item, Choice::Deny, |_| {});
+    scene.expect_refused(1, "denied");
 }
 
 #[test]
@@ -250,8 +282,14 @@ fn a_yes_for_some_minutes_covers_that_very_call_and_no_other() {
     let item = scene.expect_item();
     scene.decide(&item, Choice::Approve, |verdict| verdict.cover = 5 * MINUTE);
     scene.expect_forwarded(1);
+    assert_eq!(scene.expect_logged("approved", true)["covers_seconds"], 300);
     scene.client_calls(2, "delete_user", json!({"id": 7}));
     scene.expect_forwarded(2);
+    let line = scene.expect_logged("approved", true);
+    assert_eq!(
+        (&line["engine"], &line["covers_seconds"]),
+        (&json!("cache"), &json!(null))
+    );
     scene.client_calls(3, "delete_user", json!({"id": 8}));
     scene.expect_item();
     scene.advance(5 * MINUTE);

@@ -5,7 +5,7 @@ use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment, span};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::inbox::store::{Closed, Entry, State};
+use crate::inbox::store::{Closed, DISREGARDED, Entry, State};
 use crate::policy::Risk;
 
 /// The longest call, in bytes, that stands in the list; a longer one is shown, and decided about,
@@ -178,6 +178,11 @@ fn about(entry: &Entry, html: &mut Html) {
             moment(until, html);
         }
         html.raw(".</p>");
+    }
+    if entry.was_disregarded {
+        html.raw("<p class=\"warning\">")
+            .text(DISREGARDED)
+            .raw("</p>");
     }
     html.raw("<dl class=\"about\"><div><dt>Asked because</dt><dd>")
         .text(&item.why)

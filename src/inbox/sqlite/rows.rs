@@ -14,7 +14,7 @@ use crate::policy::Risk;
 /// What an entry is read from.
 pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, description, hints, call, \
      digest, client, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
-     assurance, decided_ms";
+     assurance, decided_ms, delivery";
 
 /// What is kept of a call that cannot be read.
 const UNREADABLE: &str = r#""[not kept: it is not JSON that can be read safely]""#;
@@ -45,6 +45,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
         },
         parked_until_ms: row.get("parked_until_ms")?,
         closed_ms: row.get("closed_ms")?,
+        was_disregarded: row.get::<_, Option<i64>>("delivery")? == Some(3),
     })
 }
 

@@ -54,7 +54,8 @@ CREATE TABLE items (
     assurance TEXT,
     decided_ms INTEGER,
     signature BLOB,
-    -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count.
+    -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count, 3 did
+    -- not count.
     delivery INTEGER,
     -- Both follow from other columns; generated ones would keep indexes from being enough.
     open INTEGER NOT NULL CHECK (open = (state IN ('waiting', 'parked'))),

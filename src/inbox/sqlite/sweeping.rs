@@ -23,7 +23,7 @@ pub(super) const ITS_OWN: &str = "SELECT seq FROM items INDEXED BY owners \
      WHERE open = 1 AND proxy = ? LIMIT ?";
 /// Which proxies have items that something may still become of.
 pub(super) const PROXIES: &str = "SELECT proxy FROM items INDEXED BY owners WHERE open = 1 \
-     UNION SELECT proxy FROM items WHERE delivery IS NOT NULL";
+     UNION SELECT proxy FROM items WHERE delivery IN (1, 2)";
 /// Which items are old history. A verdict that its proxy has not taken is none yet.
 pub(super) const OLD: &str = "SELECT seq FROM items \
      WHERE closed_ms <= ? AND delivery IS NOT 1 ORDER BY closed_ms LIMIT ?";

@@ -276,10 +276,15 @@ fn a_verdict_that_did_not_count_leaves_the_item_as_it_was() {
     assert_eq!(scene.store.take_verdicts("p").unwrap().len(), 2);
     for old in before {
         scene.store.reopen(&old.item.id).unwrap();
-        assert_eq!(scene.store.find(&old.item.id).unwrap(), Some(old));
+        let told = Entry {
+            was_disregarded: true,
+            ..old
+        };
+        assert_eq!(scene.store.find(&told.item.id).unwrap(), Some(told));
     }
     let no = verdict(Choice::Deny, 3_000);
     assert_eq!(scene.store.decide("a", &no).unwrap(), Decided::Recorded);
+    assert!(!scene.store.find("a").unwrap().unwrap().was_disregarded);
     assert_eq!(
         scene.store.take_verdicts("p").unwrap(),
         [("a".to_owned(), no)]

@@ -152,6 +152,9 @@ fn a_parked_yes_for_some_minutes_covers_the_same_call_for_so_long_and_no_longer(
         scene.client_calls(id, "delete_user", json!({"id": 7}));
         scene.expect_forwarded(id);
     }
+    let covers = scene.decisions().into_iter().rev().take(2);
+    let covers: Vec<_> = covers.map(|line| line["covers_seconds"].clone()).collect();
+    assert_eq!(covers, [json!(null), json!(300)]);
     scene.advance(5 * MINUTE);
     scene.client_calls(4, "delete_user", json!({"id": 7}));
     scene.expect_nothing();

@@ -49,6 +49,7 @@ impl Store for Memory {
             verdict: None,
             parked_until_ms: None,
             closed_ms: None,
+            was_disregarded: false,
         });
         Ok(())
     }
@@ -79,6 +80,7 @@ impl Store for Memory {
         entry.state = State::Decided(signed.verdict.choice);
         entry.closed_ms = Some(signed.verdict.decided_ms);
         entry.verdict = Some(signed.verdict.clone());
+        entry.was_disregarded = false;
         self.signature.clone_from(&signed.signature);
         Ok(Decided::Recorded)
     }
@@ -87,6 +89,7 @@ impl Store for Memory {
         if let Some(entry) = self.entry(id)? {
             entry.state = State::Waiting;
             entry.verdict = None;
+            entry.was_disregarded = true;
         }
         Ok(())
     }

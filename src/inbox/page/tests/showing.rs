@@ -41,6 +41,23 @@ async fn an_item_is_shown_with_all_that_is_known_of_it() {
 }
 
 #[tokio::test]
+async fn a_verdict_that_did_not_count_is_told_with_the_item() {
+    let warning = "A verdict was given that does not count";
+    let visitor = Visitor::logged_in(false).await;
+    visitor.ask(&usual());
+    let pages = ["/".to_owned(), format!("/item/{}", usual().id)];
+    for page in &pages {
+        assert!(!visitor.get(page).await.text.contains(warning));
+    }
+    let mut store = visitor.store.clone();
+    store.reopen(&usual().id).unwrap();
+    for page in &pages {
+        let text = visitor.get(page).await.text;
+        assert!(text.contains(warning) && text.contains("value=\"deny\""));
+    }
+}
+
+#[tokio::test]
 async fn no_text_from_outside_is_ever_markup() {
     let evil = "\"><script>alert(1)</script><img src=x onerror='x'>\u{202e}\u{200b}\u{0}`";
     let mut hostile = item(

@@ -28,6 +28,7 @@ struct Known {
     parked_until_ms: Option<i64>,
     state: State,
     is_taken: bool,
+    was_disregarded: bool,
 }
 
 impl Known {
@@ -92,6 +93,7 @@ fn run(steps: &[Step]) {
                         parked_until_ms: None,
                         state: State::Waiting,
                         is_taken: false,
+                        was_disregarded: false,
                     });
                 }
             }
@@ -119,6 +121,7 @@ fn run(steps: &[Step]) {
                     Some(item) => {
                         item.state = State::Decided(*choice);
                         item.is_taken = false;
+                        item.was_disregarded = false;
                         Decided::Recorded
                     }
                 };
@@ -128,6 +131,7 @@ fn run(steps: &[Step]) {
                 store.reopen(&name(*i)).unwrap();
                 let item = find(&known, *i).map(|at| &mut known[at]);
                 if let Some(item) = item.filter(|k| matches!(k.state, State::Decided(_))) {
+                    item.was_disregarded = true;
                     item.state = match item.parked_until_ms {
                         Some(_) => State::Parked,
                         None => State::Waiting,
@@ -183,6 +187,7 @@ fn agree(store: &mut SqliteStore, known: &[Known]) {
         for (entry, known) in found.iter().zip(expected) {
             assert_eq!((&entry.item.id, entry.state), (&known.id, known.state));
             assert_eq!(entry.parked_until_ms, known.parked_until_ms);
+            assert_eq!(entry.was_disregarded, known.was_disregarded);
             assert_eq!(entry.closed_ms.is_none(), is_open);
             assert_eq!(
                 entry.verdict.is_some(),

@@ -1,0 +1,229 @@
+//! Items as the terminal shows them, to people and to scripts.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
+use crate::audit::record::Timestamp;
+use crate::config::escaped;
+use crate::inbox::store::{DISREGARDED, Entry};
+use crate::mcp::json::Value;
+
+/// How much of the arguments a line of the list has, in characters.
+const PREVIEW: usize = 60;
+/// The longest call, in bytes, of which a line shows a part.
+const MAX_PREVIEWED: usize = 16 * 1024;
+
+/// The list that people read: `entries`, of `count` that there are.
+pub(super) fn table(entries: &[Entry], count: usize, now_ms: i64) -> String {
+    let mut text = String::from("ID        STATE      RISK     AGE     LEFT    TOOL\n");
+    for entry in entries {
+        let item = &entry.item;
+        let id: String = item.id.chars().take(8).collect();
+        let line = format!(
+            "{id}  {:<9}  {:<7}  {:<6}  {:<6}  {} of {}  {}",
+            entry.state.as_str(),
+            item.risk.as_str(),
+            span(now_ms.saturating_sub(item.asked_ms)),
+            time_left(entry, now_ms).unwrap_or_else(|| "-".to_owned()),
+            quoted_name(&item.tool),
+            quoted_name(&item.server),
+            preview(&item.call),
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    if count > entries.len() {
+        text.push_str(&format!("and {} more\n", count - entries.len()));
+    }
+    text.trim_end().to_owned()
+}
+
+/// How long a verdict can still be given, where there is an end to it.
+fn time_left(entry: &Entry, now_ms: i64) -> Option<String> {
+    let until = entry.parked_until_ms.or(entry.item.expires_ms);
+    let until = until.filter(|_| entry.state.is_open())?;
+    Some(span(until.saturating_sub(now_ms)))
+}
+
+/// The beginning of a call's arguments, on one line.
+fn preview(call: &str) -> String {
+    if call.len() > MAX_PREVIEWED {
+        return format!("({} kB)", call.len() / 1000);
+    }
+    let Ok(call) = Value::parse(call) else {
+        return String::new();
+    };
+    let arguments = call.get("arguments").map(indented).unwrap_or_default();
+    // What broke lines inside strings is escaped in them.
+    let line = arguments.lines().map(str::trim_start);
+    let line = line.collect::<Vec<&str>>().join(" ");
+    match line.char_indices().nth(PREVIEW) {
+        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
+        None => line,
+    }
+}
+
+/// A span of milliseconds as people read it.
+fn span(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Everything about an item, for people.
+pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
+    const LONG: usize = 100_000;
+    let item = &entry.item;
+    let mut text = format!(
+        "{}\n\nItem:    {}\nState:   {}\nServer:  {}\nTool:    {}\nRisk:    {} ({})\n",
+        escaped(&item.question),
+        item.id,
+        entry.state.as_str(),
+        quoted_name(&item.server),
+        quoted_name(&item.tool),
+        item.risk.as_str(),
+        escaped(&item.why),
+    );
+    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<8} {value}\n"));
+    if let Some(client) = &item.client {
+        line("Client:", quoted_name(client));
+    }
+    if let Some(description) = &item.description {
+        line(
+            "The server describes the tool as:",
+            quoted_text(description, LONG),
+        );
+    }
+    if !item.hints.is_empty() {
+        line("Hints, not verified:", escaped(&item.hints));
+    }
+    line("Asked:", time(item.asked_ms));
+    if let Some(left) = time_left(entry, now_ms) {
+        line("Time:", format!("{left} left"));
+    }
+    if entry.was_disregarded {
+        line("Beware:", DISREGARDED.to_owned());
+    }
+    if let Some(verdict) = &entry.verdict {
+        line(
+            "Decided:",
+            format!("{} ({})", time(verdict.decided_ms), verdict.assurance),
+        );
+        if let Some(reason) = &verdict.reason {
+            line("Reason:", quoted_text(reason, LONG));
+        }
+    }
+    line("SHA-256:", item.digest.clone());
+    let call = match Value::parse(&item.call) {
+        Ok(call) => indented(&call),
+        // What was redacted may be no JSON any more.
+        Err(_) => quoted_text(&item.call, LONG),
+    };
+    format!("{text}\n{call}")
+}
+
+fn time(unix_ms: i64) -> String {
+    Timestamp::new(unix_ms).to_string()
+}
+
+/// The same JSON, with nothing in it that a terminal could be led by: what draws nothing or turns
+/// text around can stand in strings only, where its escape means the same.
+pub(super) fn harmless(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || !(c.is_control() || is_unseen(c)) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
+/// An item as scripts read it.
+#[derive(Serialize)]
+pub(super) struct Told<'a> {
+    id: &'a str,
+    state: &'a str,
+    server: &'a str,
+    tool: &'a str,
+    risk: &'a str,
+    why: &'a str,
+    question: &'a str,
+    description: Option<&'a str>,
+    hints: &'a str,
+    call: Box<RawValue>,
+    digest: &'a str,
+    client: Option<&'a str>,
+    asked: String,
+    expires: Option<String>,
+    parked_until: Option<String>,
+    closed: Option<String>,
+    disregarded: bool,
+    verdict: Option<ToldVerdict<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ToldVerdict<'a> {
+    choice: &'a str,
+    reason: Option<&'a str>,
+    cover_seconds: u64,
+    assurance: &'a str,
+    decided: String,
+}
+
+/// An item for scripts.
+pub(super) fn told(entry: &Entry) -> Told<'_> {
+    let item = &entry.item;
+    let call = RawValue::from_string(item.call.clone());
+    Told {
+        id: &item.id,
+        state: entry.state.as_str(),
+        server: &item.server,
+        tool: &item.tool,
+        risk: item.risk.as_str(),
+        why: &item.why,
+        question: &item.question,
+        description: item.description.as_deref(),
+        hints: &item.hints,
+        call: call.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        digest: &item.digest,
+        client: item.client.as_deref(),
+        asked: time(item.asked_ms),
+        expires: item.expires_ms.map(time),
+        parked_until: entry.parked_until_ms.map(time),
+        closed: entry.closed_ms.map(time),
+        disregarded: entry.was_disregarded,
+        verdict: entry.verdict.as_ref().map(|verdict| ToldVerdict {
+            choice: verdict.choice.as_str(),
+            reason: verdict.reason.as_deref(),
+            cover_seconds: verdict.cover.as_secs(),
+            assurance: verdict.assurance.as_str(),
+            decided: time(verdict.decided_ms),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_for_a_terminal_means_the_same_and_leads_it_nowhere() {
+        let text = "{\n  \"a\": \"x\u{202e}\u{9b}\u{e0001}y\u{7f} é\"\n}";
+        let harmless = harmless(text);
+        assert!(
+            harmless.contains(r"x\u202e\u009b\udb40\udc01y\u007f é"),
+            "{harmless}"
+        );
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&harmless), parse(text));
+    }
+}
