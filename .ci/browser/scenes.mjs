@@ -8,7 +8,7 @@ import { notifications, sentToThePage } from "./notices.mjs";
 import { passphrase } from "./passphrase.mjs";
 import { aThousand, takingOver } from "./servers.mjs";
 import { otherPages, otherPrograms } from "./strangers.mjs";
-import { titleAndHistory, twoTabs } from "./tabs.mjs";
+import { lateList, titleAndHistory, twoTabs } from "./tabs.mjs";
 
 export const SCENES = [
   ["approving", approving],
@@ -17,6 +17,7 @@ export const SCENES = [
   ["hostile texts", hostileTexts],
   ["long texts", longTexts],
   ["two tabs", twoTabs],
+  ["a late list", lateList],
   ["keys alone", keysAlone],
   ["keys on an item", keysOnAnItem],
   ["title and history", titleAndHistory],

@@ -11,17 +11,26 @@ export const button = (item, name) => item.getByRole("button", { name, exact: tr
 /** The page takes no verdict for a moment after its list has moved. */
 export const settled = (page) => page.locator("body:not(.settling)").waitFor({ state: "attached" });
 
+/** Presses a button of an item, and again where the page says that its list has just moved. */
+async function press(item, name) {
+  const page = item.page();
+  const status = page.locator("#status");
+  do {
+    await settled(page);
+    if ((await status.count()) > 0) await status.evaluate((element) => void (element.textContent = ""));
+    await button(item, name).click();
+  } while ((await status.count()) > 0 && (await status.innerText()).includes("has just moved"));
+}
+
 /** Approves by mouse; `minutes` is how long the same call may be made again. */
 export async function approve(item, { minutes } = {}) {
   if (minutes !== undefined) await item.locator("[name=minutes]").selectOption(String(minutes));
-  await settled(item.page());
-  await button(item, "Approve").click();
+  await press(item, "Approve");
 }
 
 export async function deny(item, reason = "") {
   await item.locator("[name=reason]").fill(reason);
-  await settled(item.page());
-  await button(item, "Deny").click();
+  await press(item, "Deny");
 }
 
 export const isEmpty = (page) => page.getByText("Nothing waits for you.").isVisible();

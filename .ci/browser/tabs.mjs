@@ -37,6 +37,38 @@ export async function twoTabs(world, checks) {
   await checks.equal("one verdict counts", made, ["denied", "approved"]);
 }
 
+/** A list that was on its way while one of its calls was decided does not bring that call back. */
+export async function lateList(world, checks) {
+  const agent = await world.agent();
+  const { call } = await agent.ask("delete_note", { name: "ideas" });
+  const page = await world.page();
+  await items(page, "ideas").waitFor();
+  let goOn;
+  const may = new Promise((done) => (goOn = done));
+  let isOnItsWay = false;
+  await page.route(/\/fragment/, async (route) => {
+    const response = await route.fetch();
+    isOnItsWay = true;
+    await may;
+    await route.fulfill({ response });
+  });
+  const second = agent.call("delete_note", { name: "welcome" });
+  await checks.comes("a list with a second call is on its way", () => isOnItsWay);
+  await approve(items(page, "ideas"));
+  await call;
+  await checks.comes("the first one is decided meanwhile, and goes", async () => (await items(page, "ideas").count()) === 0);
+  await page.evaluate(() => {
+    window.names = [];
+    new MutationObserver(() => window.names.push(document.querySelector("main").innerText)).observe(document.querySelector("main"), { childList: true, subtree: true });
+  });
+  goOn();
+  await checks.comes("the second one comes", () => items(page, "welcome").isVisible());
+  const names = await page.evaluate(() => window.names.join());
+  await checks.check("the first one does not come back, not for a moment", names.includes("welcome") && !names.includes("ideas"), names);
+  await deny(items(page, "welcome"));
+  await second;
+}
+
 /** 9: the title counts; the history keeps what became of everything. */
 export async function titleAndHistory(world, checks) {
   const page = await world.page({}, { keepsInbox: true });

@@ -168,6 +168,7 @@
 
   let fetching = false;
   let again = false;
+  let decisions = 0;
   const refresh = async () => {
     if (fetching) {
       again = true;
@@ -175,6 +176,7 @@
     }
     fetching = true;
     try {
+      const decidedBefore = decisions;
       const show = new URLSearchParams(location.search).get('show');
       const path = inbox() && show ? `/fragment?show=${encodeURIComponent(show)}` : '/fragment';
       const response = await fetch(path, { redirect: 'error' });
@@ -188,6 +190,11 @@
         return;
       }
       offline.hidden = true;
+      if (decisions !== decidedBefore) {
+        // It may still show what has been decided here meanwhile.
+        again = true;
+        return;
+      }
       const count = Number((html.match(/data-count="(\d+)"/) || [])[1] || 0);
       const was = Number($('#count').textContent);
       const added = swap(html);
@@ -297,6 +304,7 @@
       text = said ? said.textContent : text;
       done = response.ok && Boolean(said) && said.classList.contains('good');
       if (response.ok) {
+        decisions += 1;
         say(text);
         const next = neighbour(card);
         card.closest('li').remove();
