@@ -135,16 +135,20 @@ async fn serve(
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
     let port = host.find_or_serve(now_ms)?;
+    let is_opened = opens_browser && host.open_browser(&mut store, port, now_ms)?;
     let by_others = match host.is_serving() {
         true => "",
         false => "; another approval-proxy serves it, and this one takes over when that one ends",
     };
+    let to_log_in = match is_opened || io::stdout().is_terminal() {
+        true => "",
+        false => "; to log in, run `approval-proxy inbox` in a terminal",
+    };
     let told = format!(
-        "approval-proxy: the approval inbox is at {}{by_others}\n",
+        "approval-proxy: the approval inbox is at {}{by_others}{to_log_in}\n",
         address(port)
     );
     stderr.send(told.into_bytes());
-    let is_opened = opens_browser && host.open_browser(&mut store, port, now_ms)?;
     show_link(&host, &mut store, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
     let mut is_told = true;

@@ -12,6 +12,7 @@ use super::expand::expand;
 use super::json::{Node, Object};
 use super::keys::Section;
 use super::layer::Layer;
+use super::nearest::edits;
 use super::pointer::Pointer;
 use super::value::Value;
 use super::word::Word;
@@ -129,7 +130,7 @@ impl Entry {
     }
 
     fn command_target(&self, environment: &Environment) -> Result<CommandTarget, Fault> {
-        let command = self.text("command")?.ok_or(Problem::NoTarget("command"))?;
+        let command = self.text("command")?.ok_or_else(|| self.lacks("command"))?;
         let command = expand(&command, environment).map_err(under("command"))?;
         if command.trim().is_empty() {
             let empty = Problem::Unexpected {
@@ -147,7 +148,7 @@ impl Entry {
     }
 
     fn url_target(&self, environment: &Environment, is_sse: bool) -> Result<UrlTarget, Fault> {
-        let url = self.text("url")?.ok_or(Problem::NoTarget("url"))?;
+        let url = self.text("url")?.ok_or_else(|| self.lacks("url"))?;
         let url = expand(&url, environment).map_err(under("url"))?;
         let lower = url.trim().to_ascii_lowercase();
         let is_web = ["http://", "https://"]
@@ -203,15 +204,32 @@ impl Entry {
             None => None,
         };
         match (said, command, url) {
-            (Some(Kind::Stdio), None, _) => Err(Problem::NoTarget("command").into()),
-            (Some(Kind::Http | Kind::Sse), _, None) => Err(Problem::NoTarget("url").into()),
+            (Some(Kind::Stdio), None, _) => Err(self.lacks("command").into()),
+            (Some(Kind::Http | Kind::Sse), _, None) => Err(self.lacks("url").into()),
             (Some(kind), _, _) => Ok(kind),
             (None, Some(_), Some(_)) => Err(Problem::TwoTargets.into()),
             (None, Some(_), None) => Ok(Kind::Stdio),
             (None, None, Some(url)) if url.ends_with("/sse") => Ok(Kind::Sse),
             (None, None, Some(_)) => Ok(Kind::Http),
-            (None, None, None) => Err(Problem::NoTarget("command").into()),
+            (None, None, None) => Err(match self.slip("command") {
+                None if self.slip("url").is_some() => self.lacks("url"),
+                _ => self.lacks("command"),
+            }
+            .into()),
         }
+    }
+
+    fn lacks(&self, missing: &'static str) -> Problem {
+        Problem::NoTarget {
+            missing,
+            found: self.slip(missing).map(str::to_owned),
+        }
+    }
+
+    /// A key that only a slip tells from `wanted`.
+    fn slip(&self, wanted: &str) -> Option<&str> {
+        let mut keys = self.object.members().map(|(key, _)| key);
+        keys.find(|key| edits(key, wanted) <= wanted.len() / 3)
     }
 
     fn args(&self, environment: &Environment) -> Result<Vec<String>, Fault> {

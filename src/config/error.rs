@@ -218,8 +218,13 @@ pub enum Problem {
     #[error("{}", escaped(&.0.to_string()))]
     Rule(PolicyError),
     /// An entry that names nothing to start or reach.
-    #[error("this server has no `{0}`; add it")]
-    NoTarget(&'static str),
+    #[error("this server has no `{missing}`; {}", added(found.as_deref()))]
+    NoTarget {
+        /// What would name it.
+        missing: &'static str,
+        /// A key of the entry that looks like it.
+        found: Option<String>,
+    },
     /// An entry that names two things.
     #[error("this server has a `command` and a `url`; remove one, or say which with `type`")]
     TwoTargets,
@@ -232,6 +237,13 @@ pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
         .map(|name| format!("`{}`", shown(name.as_ref())))
         .collect();
     quoted.join(", ")
+}
+
+fn added(found: Option<&str>) -> String {
+    match found {
+        Some(found) => format!("is `{}` meant for it?", shown(found)),
+        None => "add it".to_owned(),
+    }
 }
 
 /// A path as it may stand in an error.

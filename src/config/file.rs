@@ -179,11 +179,15 @@ fn not_json(path: &Path, error: &serde_json::Error) -> ConfigError {
     let (line, column) = (error.line(), error.column());
     let reason = error.to_string();
     let position = format!(" at line {line} column {column}");
+    let reason = match (line, column) {
+        (1, 0) => "the file is empty",
+        _ => reason.trim_end_matches(&position),
+    };
     ConfigError::NotJson {
         file: path.to_owned(),
         line,
-        column,
-        reason: reason.trim_end_matches(&position).to_owned(),
+        column: column.max(1),
+        reason: reason.to_owned(),
     }
 }
 

@@ -332,7 +332,10 @@ impl Clerk {
         let mut wrong = None;
         match desk.host.tend(&mut desk.store, unix_ms) {
             Ok(Some(address)) => {
-                let told = format!("approval-proxy: a call waits for your approval at {address}\n");
+                let told = format!(
+                    "approval-proxy: a call waits for your approval at {address}; \
+                     `approval-proxy approvals list` shows it, too\n"
+                );
                 self.settings.stderr.send(told.into_bytes());
             }
             Ok(None) => {}

@@ -242,6 +242,10 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
     for inbox in [&first, &second] {
         let stderr = inbox.stderr();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            stderr.contains("run `approval-proxy inbox` in a terminal"),
+            "{stderr}"
+        );
         assert!(!stderr.contains('#'), "{stderr}");
     }
     let (code, _) = second.end(Signal::INT);

@@ -197,6 +197,15 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
             "this server has no `command`; add it",
         ),
         ("{}", "this server has no `command`; add it"),
+        (
+            r#"{"comand":"a"}"#,
+            "this server has no `command`; is `comand` meant for it?",
+        ),
+        (
+            r#"{"URI":"http://a"}"#,
+            "this server has no `url`; is `URI` meant for it?",
+        ),
+        (r#"{"args":["a"]}"#, "this server has no `command`; add it"),
     ] {
         let error = upstream(json).unwrap_err();
         assert!(

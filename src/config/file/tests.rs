@@ -232,7 +232,8 @@ fn a_document_of_another_form_is_an_error() {
 fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
     for (text, place, reason) in [
         ("{\n  \"mcpServers\": }", "2:17", "expected value"),
-        ("", "1:0", "EOF while parsing a value"),
+        ("", "1:1", "the file is empty"),
+        (" ", "1:1", "EOF while parsing a value"),
         ("{\"a\":1,}", "1:8", "trailing comma"),
         ("// x\n{}", "1:1", "expected value"),
         ("{} {}", "1:4", "trailing characters"),
