@@ -129,6 +129,11 @@ impl Gate {
         now: Now,
     ) {
         let has_changed = self.has_changed(key);
+        let question = self.questions.get(&key);
+        if let Some(question) = question.filter(|question| question.yeses_needed > 1) {
+            let digest = question.shown.digest;
+            self.record_first_yes(Some(digest), reason.as_deref(), via, now);
+        }
         let Some(question) = self.questions.get_mut(&key) else {
             return;
         };

@@ -13,6 +13,7 @@ use super::permit::Permitted;
 use super::refusal::{Explanation, Refusal, refused_result};
 use super::state::{Gate, InFlight, Now};
 use crate::approval::digest::CallDigest;
+use crate::approval::item::Assurance;
 use crate::audit::record::{Decided, Forwarded, Line, Outcome};
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::CallToolRequestParams;
@@ -147,6 +148,28 @@ impl Gate {
             covers: finding.via.map_or(Duration::ZERO, |via| via.covers),
         };
         Line::decided(&record, &mut self.fate, memory)
+    }
+
+    /// Records the first of two yeses: the second may never come, or be a no.
+    pub(super) fn record_first_yes(
+        &mut self,
+        call: Option<CallDigest>,
+        reason: Option<&str>,
+        via: Via,
+        now: Now,
+    ) {
+        let call = call.map(|digest| format!("sha256:{digest}"));
+        let members = [
+            ("call", call.as_deref()),
+            ("reason", reason),
+            ("engine", Some(via.engine)),
+            ("assurance", via.assurance.map(Assurance::as_str)),
+        ];
+        let members: Vec<(&str, &str)> = members
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        self.record_event(now, "first_approval", &members);
     }
 
     /// Records a call that was refused before it could be held, so without its arguments.

@@ -178,7 +178,9 @@ impl Gate {
                 self.cover(key, now.elapsed, Duration::ZERO, now);
                 self.confirm(key, &verdict, now);
             }
-            Answer::Approved { .. } => {
+            Answer::Approved { reason } => {
+                let digest = asked.held.asked_as.as_ref().map(|asked_as| asked_as.digest);
+                self.record_first_yes(digest, reason.as_deref(), Via::elicitation(true), now);
                 let channel = self.settings.channels.get(asked.channel).copied();
                 let time = channel.and_then(|channel| self.human_deadline(channel, now));
                 let deadline = state_deadline(time, now);

@@ -398,6 +398,20 @@ fn a_high_risk_call_needs_two_yeses_each_with_its_own_time() {
     assert!(second.message.starts_with("Second confirmation"));
     scene.expect_nothing();
     assert!(scene.decisions().is_empty());
+    // It may be the only one, and the log has it.
+    let first_yes = scene.log.last().unwrap().clone();
+    assert_eq!(
+        (
+            &first_yes["event"],
+            &first_yes["engine"],
+            &first_yes["assurance"]
+        ),
+        (
+            &json!("first_approval"),
+            &json!("elicitation"),
+            &json!("caller-relayed")
+        )
+    );
     // The first yes does not count twice.
     scene.approve(&first);
     scene.expect_nothing();
@@ -408,6 +422,7 @@ fn a_high_risk_call_needs_two_yeses_each_with_its_own_time() {
     scene.expect_nothing();
     let line = scene.expect_logged("approved", true);
     assert_eq!(line["duration_ms"], 219_000.0);
+    assert_eq!(line["call"], first_yes["call"]);
     assert_eq!(scene.decisions().len(), 1);
 }
 

@@ -306,8 +306,19 @@ fn two_yeses_are_two_items() {
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let first = scene.expect_item();
     assert!(first.question.contains("asked twice"));
-    scene.decide(&first, Choice::Approve, |_| {});
+    scene.decide(&first, Choice::Approve, |verdict| {
+        verdict.reason = Some("one".into())
+    });
     scene.expect_nothing();
+    let line = scene.log.last().unwrap();
+    assert_eq!(
+        (&line["event"], &line["reason"], &line["assurance"]),
+        (
+            &json!("first_approval"),
+            &json!("one"),
+            &json!("inbox-session")
+        )
+    );
     let second = scene.expect_item();
     assert!(second.question.starts_with("Second confirmation"));
     scene.decide(&first, Choice::Approve, |_| {});

@@ -320,6 +320,7 @@ fn high_risk_calls_can_be_asked_about_twice() {
     says(&mut scene, &retry(&call, 3, yes(), &state));
     let (second, message) = expect_question(&mut scene, 3);
     assert!(message.contains("Second confirmation"), "{message}");
+    assert_eq!(scene.log.last().unwrap()["event"], "first_approval");
     // The first yes is no second one.
     says(&mut scene, &retry(&call, 4, yes(), &state));
     expect_spent(&mut scene, 4);

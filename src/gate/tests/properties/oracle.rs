@@ -152,6 +152,8 @@ pub(super) struct Oracle {
     waited: bool,
     upstream_gone: bool,
     client_heard: bool,
+    /// A line says that a first yes was given, and no second question has followed it.
+    first_yes: bool,
     /// What was seen, so that a run that exercised nothing can be noticed.
     pub(super) forwarded: BTreeMap<String, u32>,
 }
@@ -182,6 +184,7 @@ impl Oracle {
             waited: false,
             upstream_gone: false,
             client_heard: true,
+            first_yes: false,
             forwarded: BTreeMap::new(),
         }
     }

@@ -181,6 +181,8 @@ pub(super) struct Oracle {
     /// Ids under which the upstream may still answer a request that the client took back.
     ambiguous: BTreeSet<String>,
     client_gone: bool,
+    /// A line says that a first yes was given, and no second question has followed it.
+    first_yes: bool,
     upstream_gone: bool,
     /// Timers may fire later than they should.
     is_late: bool,
@@ -208,6 +210,7 @@ impl Oracle {
             our_ids: BTreeSet::new(),
             ambiguous: BTreeSet::new(),
             client_gone: false,
+            first_yes: false,
             upstream_gone: false,
             is_late: false,
             seen: BTreeMap::new(),

@@ -101,6 +101,9 @@ impl Oracle {
         } else if shown.round == Round::Changed && self.setup.ttl_secs == 0 {
             // The yes was for what the tool was before.
             self.void_yes(&shown.what);
+        } else if shown.round == Round::Second {
+            let first = std::mem::take(&mut self.first_yes);
+            assert!(first, "the first yes is not in the log: {message}");
         }
         self.prompts.push(Prompt {
             id: request["id"].clone(),

@@ -41,6 +41,11 @@ impl Oracle {
             Some(Event::Client(text)) => serde_json::from_str(text).unwrap_or_default(),
             _ => Value::Null,
         };
+        if line["event"] == "first_approval" {
+            assert!(self.setup.double_confirm, "{line}");
+            self.first_yes = true;
+            return false;
+        }
         if line.get("tool").is_none() {
             self.sees_refusal_of_no_call(line, &answer);
             return true;

@@ -30,6 +30,11 @@ impl Oracle {
         assert_eq!(params["requestedSchema"]["required"], json!(["approved"]));
         let shown = read_prompt(params["message"].as_str().unwrap());
         self.expect_right_question(at, &shown);
+        let brings = self.requests[at].told.brings.as_ref();
+        if shown.round == Round::Second && brings.is_some_and(|brings| brings.answer.is_some()) {
+            let first = std::mem::take(&mut self.first_yes);
+            assert!(first, "the first yes is not in the log: {answer}");
+        }
         let request = &self.requests[at];
         assert_eq!(request.told.era, Era::Modern, "{answer}");
         assert!(!request.unfit, "a no, or a state of nothing: {request:?}");
