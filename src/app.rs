@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::audit::record::Origin;
-use crate::clock::{Clock, random_seed};
+use crate::clock::{Clock, random_hex, random_seed};
 use crate::config::{InboxSettings, Resolved, Target, UrlTarget};
 use crate::gate::{Engine, Gate};
 use crate::http::{
@@ -83,11 +83,15 @@ pub fn run(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
 fn post(config: &Resolved, stderr: &Stderr) -> Option<Arc<Post>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine == Engine::Inbox)?;
-    Some(Arc::new(Post::new(PostSettings {
+    let post = Post::new(PostSettings {
         state_dir: config.inbox.state_dir.clone(),
         host: host_settings(&config.inbox),
         stderr: stderr.clone(),
-    })))
+    });
+    if let Some(why) = post.trouble() {
+        tracing::warn!("calls that need the approval inbox will be refused: {why}");
+    }
+    Some(Arc::new(post))
 }
 
 /// How the inbox's page is served, here.
@@ -264,12 +268,7 @@ impl Starter {
     ) -> Result<Session, AppError> {
         let system = |error: getrandom::Error| AppError::System(io::Error::other(error));
         let seed = random_seed().map_err(system)?;
-        let name = random_seed().map_err(system)?;
-        let session: String = name
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let session = random_hex(8).map_err(system)?;
         let (process, to_upstream, from_upstream) = self.start_upstream(notes.as_ref())?;
         let config = &self.config;
         let mut gate = Gate::new(

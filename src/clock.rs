@@ -54,3 +54,16 @@ pub fn random_seed() -> Result<[u8; 32], getrandom::Error> {
     getrandom::fill(&mut seed)?;
     Ok(seed)
 }
+
+/// A name that nobody can guess: the hexadecimal digits of so many random bytes, at most 32.
+///
+/// # Errors
+/// As [`random_seed`].
+pub fn random_hex(bytes: usize) -> Result<String, getrandom::Error> {
+    let seed = random_seed()?;
+    Ok(seed
+        .iter()
+        .take(bytes)
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}

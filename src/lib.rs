@@ -14,4 +14,5 @@ pub mod mcp;
 pub mod policy;
 pub mod relay;
 pub mod secret;
+pub mod state_dir;
 pub mod transport;

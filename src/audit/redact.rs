@@ -115,6 +115,18 @@ pub fn write_shortened(text: &str, digest: StringDigest, out: &mut String) {
 /// The length of `token`.
 const SHORTEST_WORD: usize = 5;
 
+/// What a secret's key has in its name, of what begins with this letter.
+fn secret_words(first: u8) -> &'static [&'static str] {
+    match first {
+        b'p' => &["password", "passwd", "passphrase", "privatekey"],
+        b's' => &["secret"],
+        b't' => &["token"],
+        b'a' => &["apikey", "accesskey", "authorization"],
+        b'c' => &["credential", "cookie"],
+        _ => &[],
+    }
+}
+
 /// Whether a key looks like a secret's, in any case style.
 fn looks_secret(key: &str) -> bool {
     if key.len() < SHORTEST_WORD {
@@ -133,19 +145,13 @@ fn looks_secret(key: &str) -> bool {
     // One pass; few letters begin a word at all.
     (0..plain.len()).any(|at| {
         let rest = plain.get(at..).unwrap_or_default();
-        let words: &[&str] = match rest.first() {
-            Some(b'p') => &["password", "passwd", "passphrase", "privatekey"],
-            Some(b's') => &["secret"],
-            Some(b't') => &["token"],
-            Some(b'a') => &["apikey", "accesskey", "authorization"],
-            Some(b'c') => &["credential", "cookie"],
-            Some(_) | None => &[],
-        };
+        let words = rest.first().map_or(&[][..], |first| secret_words(*first));
         words.iter().any(|word| rest.starts_with(word.as_bytes()))
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -157,6 +163,23 @@ mod tests {
         let mut out = String::new();
         write_redacted(&Value::parse(text).unwrap(), digest, &mut out);
         out
+    }
+
+    #[test]
+    fn the_words_in_the_documentation_are_the_same() {
+        let text = include_str!("../../docs/policy.md");
+        let (_, rest) = text.split_once("at any depth:\n\n").unwrap();
+        let (words, _) = rest.split_once(".\n\n").unwrap();
+        let words: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
+        let mut documented = words.clone();
+        documented.sort_unstable();
+        let known = (b'a'..=b'z').flat_map(secret_words);
+        let mut known: Vec<&str> = known.copied().collect();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+        for word in words {
+            assert!(looks_secret(&format!("my_{word}_1")), "{word}");
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ use crate::clock::Clock;
 use crate::config::{Environment, InboxFlags, Whole};
 use crate::inbox::passphrase::{PublicKey, unlock};
 use crate::inbox::sqlite::SqliteStore;
-use crate::inbox::state_dir::StateDir;
 use crate::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
+use crate::state_dir::StateDir;
 
 /// How many items are listed at most.
 const MOST: usize = 1_000;

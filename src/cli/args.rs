@@ -13,7 +13,7 @@ use super::commands::Command;
 use super::exit_code;
 use crate::config::{
     ByteSize, DedupeFields, Engines, Fault, Flags, HostName, InboxFlags, Layer, Multiplier,
-    Pattern, Problem, Seconds, Transport, Value, Whole, Word, escaped,
+    Pattern, Problem, Seconds, Transport, Value, Whole, WholeSeconds, Word, escaped,
 };
 use crate::gate::TimeoutAction;
 use crate::policy::Mode;
@@ -70,10 +70,10 @@ pub struct Args {
     #[arg(long, value_name = "ENGINES", help_heading = ASKING, value_parser = value::<Engines>)]
     engine: Option<Engines>,
 
-    /// How long a question stays open after `--timeout-action park`, in seconds [default: 3600]
-    #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<Seconds>)]
+    /// How long a question stays open after `--timeout-action park`, in seconds, from 1 [default: 3600]
+    #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<WholeSeconds>)]
     #[arg(allow_negative_numbers = true)]
-    approval_park_seconds: Option<Seconds>,
+    approval_park_seconds: Option<WholeSeconds>,
 
     #[command(flatten)]
     inbox: InboxArgs,
@@ -198,7 +198,7 @@ impl Args {
         T: Into<OsString> + Clone,
     {
         let args = Args::try_parse_from(arguments)?;
-        // Not clap's `required`: later subcommands stand beside the bare form and need no file.
+        // Not clap's `required`: the subcommands beside the bare form need no file.
         if args.upstream.is_none() && args.command.is_none() {
             let mut command = Args::command();
             return Err(command.error(ErrorKind::MissingRequiredArgument, NO_UPSTREAM));

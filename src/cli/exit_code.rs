@@ -6,9 +6,9 @@
 pub const OK: u8 = 0;
 /// Something else failed; a bug, or a system that is out of resources.
 pub const INTERNAL: u8 = 1;
-/// The command line cannot be understood.
+/// The command line cannot be understood, or what was typed at its question is not to be used.
 pub const USAGE: u8 = 2;
-/// The config file, or an environment variable of ours, is missing or wrong.
+/// The config file, an environment variable of ours, an address or the state folder is missing or wrong.
 pub const CONFIG: u8 = 3;
 /// The upstream server could not be started, or ended before it sent a message.
 pub const UPSTREAM_START: u8 = 4;
@@ -16,20 +16,31 @@ pub const UPSTREAM_START: u8 = 4;
 pub const AUDIT_LOG: u8 = 5;
 /// The upstream server died while the client was still there.
 pub const UPSTREAM_DIED: u8 = 6;
-
 /// A command names an item of the inbox that does not wait, or that there is not.
 pub const NO_ITEM: u8 = 7;
 
-/// Every code but those of signals, and when the process ends with it.
+/// Every code but those of signals, and when the process ends with it: README's words.
 pub const ALL: [(u8, &str); 8] = [
     (OK, "the client closed the session"),
     (INTERNAL, "internal error"),
-    (USAGE, "bad usage"),
-    (CONFIG, "bad configuration"),
-    (UPSTREAM_START, "the upstream server could not be started"),
-    (AUDIT_LOG, "the audit log is not writable"),
-    (UPSTREAM_DIED, "the upstream server died"),
-    (NO_ITEM, "no such item waits in the inbox"),
+    (
+        USAGE,
+        "bad usage; a passphrase that is wrong or missing; a verdict that counts for nothing",
+    ),
+    (
+        CONFIG,
+        "bad configuration; an address that cannot be listened on; an inbox that cannot be used",
+    ),
+    (
+        UPSTREAM_START,
+        "the upstream server could not be started, or ended before it sent a message",
+    ),
+    (AUDIT_LOG, "the audit log could not be opened"),
+    (
+        UPSTREAM_DIED,
+        "the upstream server died while the client was still there",
+    ),
+    (NO_ITEM, "`approvals`: no such item waits"),
 ];
 
 /// The code after the signal `number` ended the run: 128 + `number`, as shells count. Numbers
@@ -70,6 +81,15 @@ mod tests {
             );
         }
         assert!(help.ends_with("128+N ended by signal N"));
+    }
+
+    #[test]
+    fn readme_says_the_same() {
+        let readme = include_str!("../../README.md");
+        for (code, meaning) in ALL {
+            let row = format!("| {code} | {meaning} |\n");
+            assert!(readme.contains(&row), "{row}");
+        }
     }
 
     #[test]

@@ -16,9 +16,9 @@ use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
 use crate::inbox::host::{Host, HostError, address};
 use crate::inbox::passphrase::{PassphraseError, set};
 use crate::inbox::sqlite::SqliteStore;
-use crate::inbox::state_dir::StateDir;
 use crate::inbox::store::{DISREGARDED, Store, StoreError};
 use crate::relay::with_causes;
+use crate::state_dir::StateDir;
 use crate::transport::Stderr;
 
 /// How often it is looked whether the page is served, and what waits no more.
@@ -151,7 +151,7 @@ async fn serve(
     stderr.send(told.into_bytes());
     show_link(&host, &mut store, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
-    let mut is_told = true;
+    let mut is_told = false;
     loop {
         let kind = tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),

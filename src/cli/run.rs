@@ -8,8 +8,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Args, usage_line};
@@ -90,6 +93,13 @@ fn run_reporting(
 fn code_of(ended: Ended) -> u8 {
     match ended {
         Ended::ClientClosed => exit_code::OK,
+        Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => {
+            tracing::error!(
+                "the server {exit}; check `url` and `headers` in the config, and that it can be \
+                 reached from here"
+            );
+            exit_code::UPSTREAM_START
+        }
         Ended::UpstreamNeverSpoke(exit) => {
             tracing::error!(
                 "the server {exit} before it sent a message; what it wrote to stderr stands above, \
@@ -116,15 +126,16 @@ fn tell(error: &dyn std::error::Error) {
     tracing::error!("{}", with_causes(error));
 }
 
-/// Sends warnings and errors to stderr, a line each.
+/// Sends our own warnings and errors to stderr, a line each. What libraries have to say is not written
+/// for our users, and may hold what a server answered.
 fn report_to(stderr: Stderr) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
+    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), tracing::Level::WARN);
+    let lines = tracing_subscriber::fmt::layer()
         .event_format(Plain)
         .with_writer(move || stderr.clone())
-        .finish();
+        .with_filter(ours);
     // Fails only where a caller of this library has set another one, which then counts.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
 
 /// `approval-proxy: error: …`: what people expect of a command, and short in a client's log.

@@ -118,7 +118,7 @@ impl Entry {
     }
 
     fn read(self, environment: &Environment) -> Result<Upstream, Fault> {
-        let target = match self.kind()? {
+        let target = match self.kind(environment)? {
             Kind::Stdio => Target::Command(self.command_target(environment)?),
             Kind::Http => Target::Url(self.url_target(environment, false)?),
             Kind::Sse => Target::Url(self.url_target(environment, true)?),
@@ -195,8 +195,8 @@ impl Entry {
     }
 
     /// What `type` says, or else what there is: a `command`, or a `url`, which is SSE where it
-    /// ends in `/sse`.
-    fn kind(&self) -> Result<Kind, Fault> {
+    /// ends in `/sse` once its variables are expanded.
+    fn kind(&self, environment: &Environment) -> Result<Kind, Fault> {
         let command = self.text("command")?;
         let url = self.text("url")?;
         let said = match self.object.get("type")? {
@@ -209,13 +209,20 @@ impl Entry {
             (Some(kind), _, _) => Ok(kind),
             (None, Some(_), Some(_)) => Err(Problem::TwoTargets.into()),
             (None, Some(_), None) => Ok(Kind::Stdio),
-            (None, None, Some(url)) if url.ends_with("/sse") => Ok(Kind::Sse),
-            (None, None, Some(_)) => Ok(Kind::Http),
-            (None, None, None) => Err(match self.slip("command") {
-                None if self.slip("url").is_some() => self.lacks("url"),
-                _ => self.lacks("command"),
+            (None, None, Some(url)) => {
+                let url = expand(&url, environment).map_err(under("url"))?;
+                match url.trim().ends_with("/sse") {
+                    true => Ok(Kind::Sse),
+                    false => Ok(Kind::Http),
+                }
             }
-            .into()),
+            (None, None, None) => {
+                let slips = ["command", "url"];
+                let meant = slips.into_iter().find(|key| self.slip(key).is_some());
+                Err(meant
+                    .map_or(Problem::NoTargetAtAll, |key| self.lacks(key))
+                    .into())
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::keys::{KEYS, Key};
 use super::layer::Layer;
 use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
-use super::value::{Input, Value};
+use super::value::{Input, bearer_token};
 use crate::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
@@ -78,11 +78,15 @@ impl Environment {
     /// The bearer token of HTTP clients; `None` where it is not set, or blank.
     ///
     /// # Errors
-    /// One that no header can carry.
+    /// One that no header can carry, or that is shorter than 8 or longer than 4096 characters.
     pub(super) fn auth_token(&self) -> Result<Option<Secret>, ConfigError> {
         let mut token = None;
         self.read_setting(AUTH_TOKEN, |text| {
-            token = Some(Secret::from_text(text.trim())?);
+            let found = bearer_token(text).ok_or_else(|| Problem::Unexpected {
+                expected: "a token of 8 to 4096 visible ASCII characters".to_owned(),
+                found: "something else".to_owned(),
+            })?;
+            token = Some(found);
             Ok(())
         })?;
         Ok(token)

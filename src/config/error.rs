@@ -85,7 +85,7 @@ pub enum ConfigError {
         known: Vec<String>,
     },
     /// The file is well-formed and lists nothing.
-    #[error("{}: no server is configured; add one to `mcpServers`", path(file))]
+    #[error("{}: no server is configured; add one", path(file))]
     NoServers {
         /// The file as it was named.
         file: PathBuf,
@@ -225,6 +225,9 @@ pub enum Problem {
         /// A key of the entry that looks like it.
         found: Option<String>,
     },
+    /// An entry that names nothing at all.
+    #[error("this server has neither a `command` nor a `url`; add one")]
+    NoTargetAtAll,
     /// An entry that names two things.
     #[error("this server has a `command` and a `url`; remove one, or say which with `type`")]
     TwoTargets,

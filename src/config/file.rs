@@ -79,7 +79,12 @@ impl ConfigFile {
             .strict_members()
             .map_err(|fault| fault.within(&at))?;
         for (name, node) in members {
-            self.add(name.to_owned(), at.child(name), node.clone())?;
+            self.add(
+                name.to_owned(),
+                at.child(name),
+                node.clone(),
+                "beside `mcpServers`",
+            )?;
         }
         Ok(())
     }
@@ -104,16 +109,21 @@ impl ConfigFile {
             if !names.insert(name.clone()) {
                 return Err(Fault::from(Problem::DuplicateServer(name)).within(&at));
             }
-            self.add(name, at, node)?;
+            self.add(name, at, node, NOT_IN_AN_ARRAY)?;
         }
         Ok(())
     }
 
-    /// Adds an entry that stands beside others, where no `approvalProxy` can count.
-    fn add(&mut self, name: String, at: Pointer, node: Node) -> Result<(), Fault> {
+    /// Adds an entry that stands beside others, where no `approvalProxy` can count: its place is `home`.
+    fn add(
+        &mut self,
+        name: String,
+        at: Pointer,
+        node: Node,
+        home: &'static str,
+    ) -> Result<(), Fault> {
         if let Node::Object(object) = &node {
-            refuse(Section::Proxy, object, "beside `mcpServers`")
-                .map_err(|fault| fault.within(&at))?;
+            refuse(Section::Proxy, object, home).map_err(|fault| fault.within(&at))?;
             self.look_for_strays(object, &at)?;
         }
         self.servers.push(Entry::new(name, at, node)?);
@@ -134,6 +144,9 @@ impl ConfigFile {
         Ok(())
     }
 }
+
+/// Where an `approvalProxy` belongs that stands in an array.
+const NOT_IN_AN_ARRAY: &str = "out of the array, which has no place for it: write `{\"mcpServers\": {…}, \"approvalProxy\": {…}}`";
 
 fn array_name(index: usize, node: &Node) -> Result<String, Fault> {
     let Node::Object(object) = node else {
@@ -162,8 +175,10 @@ fn no_form(node: &Node) -> Fault {
         }
     };
     Fault::from(Problem::Unexpected {
-        expected: "an object with `mcpServers`, one entry with a `command`, or an array of entries"
-            .to_owned(),
+        expected:
+            "an object with `mcpServers`, one entry with a `command` or a `url`, or an array of \
+                   entries"
+                .to_owned(),
         found: found.to_owned(),
     })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::annotations::Annotations;
 use super::engines::Engines;
-use super::number::{Multiplier, Seconds, Whole};
+use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
 use super::word::DedupeFields;
 use crate::gate::{OnFailure, TimeoutAction};
@@ -42,7 +42,7 @@ pub struct Layer {
     /// What follows where a channel fails.
     pub on_transport_error: Option<OnFailure>,
     /// How long a parked question stays open.
-    pub park: Option<Seconds>,
+    pub park: Option<WholeSeconds>,
     /// How long an approval covers identical calls.
     pub approval_ttl: Option<Seconds>,
     /// Policy and risk in refusals.

@@ -33,7 +33,7 @@ pub use error::{ConfigError, Fault, Problem};
 pub use host::HostName;
 pub use layer::Layer;
 pub use load::load;
-pub use number::{Multiplier, Seconds, Whole};
+pub use number::{Multiplier, Seconds, Whole, WholeSeconds};
 pub use pattern::Pattern;
 pub use pointer::{Pointer, escaped, shown};
 pub use resolve::{Flags, InboxFlags, InboxSettings, Resolved, Transport};

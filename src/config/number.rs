@@ -50,6 +50,9 @@ impl Value for Seconds {
     }
 }
 
+/// At least a second, at most ten years; 0 would be "none", "no limit" or "at once".
+pub type WholeSeconds = Whole<1, 315_360_000>;
+
 /// A whole number from `LEAST` to `MOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whole<const LEAST: u32, const MOST: u32>(u32);

@@ -19,8 +19,9 @@ use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::shown;
 use super::size::ByteSize;
+use super::value::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
-use crate::gate::{Retry, Settings, TimeoutAction};
+use crate::gate::{Engine, Retry, Settings, TimeoutAction};
 use crate::http::Serving;
 use crate::policy::{Mode, Policy, Rules};
 use crate::secret::Secret;
@@ -196,6 +197,14 @@ pub(super) fn resolve(
     let policy = Policy::new(rules.clone())?;
     let audit_log = in_home(layer.audit_log.clone(), environment)?;
     let settings = settings_of(layer);
+    let mut channels = settings.channels.iter();
+    if settings.timeout_action == TimeoutAction::Park
+        && !channels.any(|channel| channel.engine == Engine::Inbox)
+    {
+        let told = "`timeoutAction` `park` has no effect, since `engines` does not name `inbox`, where \
+                    questions could be left: silence is a no";
+        warnings.push(told.to_owned());
+    }
     Ok(Resolved {
         rules,
         policy,
@@ -228,7 +237,7 @@ impl InboxFlags {
         };
         Ok(InboxSettings {
             state_dir: in_home(state_dir, environment)?,
-            port: u16::try_from(self.port.map_or(8766, Whole::get)).unwrap_or(8766),
+            port: self.port.and_then(|port| u16::try_from(port.get()).ok()),
             opens_browser: !self.no_browser,
         })
     }
@@ -239,8 +248,8 @@ impl InboxFlags {
 pub struct InboxSettings {
     /// The folder that all proxies of a user share; `None` where nothing says where it could be.
     pub state_dir: Option<PathBuf>,
-    /// The port of the page; another one is taken where it is not free.
-    pub port: u16,
+    /// The port of the page, where one was named; another one is taken where it is not free.
+    pub port: Option<u16>,
     /// Whether a browser may be opened at all.
     pub opens_browser: bool,
 }
@@ -272,23 +281,16 @@ fn serving(flags: &Flags, environment: &Environment) -> Result<Option<Serving>, 
 fn read_token(path: &Path) -> Result<Secret, ConfigError> {
     let read = File::open(path).and_then(|file| {
         let mut text = String::new();
-        file.take(MAX_TOKEN + 2).read_to_string(&mut text)?;
+        file.take(*BEARER_TOKEN.end() as u64 + 2)
+            .read_to_string(&mut text)?;
         Ok(text)
     });
     let text = read.map_err(|cause| ConfigError::NoToken {
         file: path.to_owned(),
         cause,
     })?;
-    let token = text.trim();
-    let is_token = (8..=MAX_TOKEN as usize).contains(&token.len())
-        && token.bytes().all(|b| b.is_ascii_graphic());
-    match is_token {
-        true => Ok(Secret::new(token.to_owned())),
-        false => Err(ConfigError::BadToken(path.to_owned())),
-    }
+    bearer_token(&text).ok_or_else(|| ConfigError::BadToken(path.to_owned()))
 }
-
-const MAX_TOKEN: u64 = 4_096;
 
 /// Warnings about what is for HTTP clients only, where none are served.
 fn without_http(flags: &Flags, environment: &Environment) -> Vec<String> {
@@ -419,7 +421,9 @@ fn settings_of(layer: Layer) -> Settings {
             .engines
             .unwrap_or_else(Engines::usual)
             .into_channels(layer.on_timeout, layer.on_transport_error),
-        park_for: span(layer.park, default.park_for),
+        park_for: layer.park.map_or(default.park_for, |seconds| {
+            Duration::from_secs(seconds.get().into())
+        }),
         approval_ttl: span(layer.approval_ttl, default.approval_ttl),
         explain: layer.explain.unwrap_or(default.explain),
         double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),

@@ -3,6 +3,7 @@
 //! It does not know which key it reads for; `keys` does.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::error::{Fault, Problem};
@@ -126,6 +127,16 @@ impl Value for PathBuf {
         }
     }
 }
+
+/// What HTTP clients show that they may come in: 8 to 4096 visible ASCII characters.
+pub(super) fn bearer_token(text: &str) -> Option<Secret> {
+    let text = text.trim();
+    let is_token = BEARER_TOKEN.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    is_token.then(|| Secret::new(text.to_owned()))
+}
+
+/// How long it may be, in bytes. A shorter one could be guessed.
+pub(super) const BEARER_TOKEN: RangeInclusive<usize> = 8..=4096;
 
 impl Value for Secret {
     fn expected() -> String {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::deciding::with_params;
 use super::handshake::Offers;
 use super::held::{
-    AskedAs, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey, Shown, Stage,
-    Verdict, Via,
+    AskedAs, Delivery, Era, Failed, Grant, Held, HeldKey, Prompt, Question, QuestionKey, Shown,
+    Stage, Via,
 };
 use super::output::{Output, Payload};
 use super::refusal::Refusal;
@@ -147,12 +147,12 @@ impl Gate {
         if let Some(call) = question.calls.first().copied() {
             self.cover(call, now.elapsed, cover, now);
         }
-        let verdict = Verdict {
+        let grant = Grant {
             outcome: Outcome::Approved,
             reason: reason.unwrap_or_else(|| "approved".to_owned()),
             via,
         };
-        self.grant(key, &verdict, now);
+        self.grant(key, &grant, now);
     }
 
     /// Asks for the second of two yeses, at the channel that brought the first.
@@ -209,12 +209,12 @@ impl Gate {
                 ..
             } if self.takes_silence_for_a_yes(question) => {
                 self.withdraw(key, "nobody answered in time", Closed::Expired);
-                let verdict = Verdict {
+                let grant = Grant {
                     outcome: Outcome::Timeout,
                     reason: "nobody answered in time; the operator chose to approve then".into(),
                     via: Via::elicitation(false),
                 };
-                self.grant(key, &verdict, now);
+                self.grant(key, &grant, now);
             }
             Prompt::Open { .. } | Prompt::Inbox { .. } | Prompt::Nowhere => {
                 if self.parks() && self.park(key, Outcome::Timeout, now) {
@@ -269,12 +269,12 @@ impl Gate {
     }
 
     /// Lets all calls of a question run.
-    fn grant(&mut self, key: QuestionKey, verdict: &Verdict, now: Now) {
+    fn grant(&mut self, key: QuestionKey, grant: &Grant, now: Now) {
         let Some(question) = self.questions.remove(&key) else {
             return;
         };
         for call in question.calls {
-            self.confirm(call, verdict, now);
+            self.confirm(call, grant, now);
         }
     }
 

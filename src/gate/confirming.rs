@@ -3,7 +3,7 @@
 //! Where yeses come from is `asking`'s and `rounds`' business.
 
 use super::deciding::with_params;
-use super::held::{Approved, AskedAs, Era, Failed, Held, HeldKey, Stage, Verdict};
+use super::held::{Approved, AskedAs, Era, Failed, Grant, Held, HeldKey, Stage};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::Finding;
@@ -18,14 +18,14 @@ const MAX_CHANGES: u32 = 3;
 impl Gate {
     /// Something lets a held call run. INVARIANT 2: it runs only if the tool is still what
     /// was shown; otherwise it is asked about again.
-    pub(super) fn confirm(&mut self, key: HeldKey, verdict: &Verdict, now: Now) {
+    pub(super) fn confirm(&mut self, key: HeldKey, grant: &Grant, now: Now) {
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
         let Some(asked_as) = held.asked_as.clone() else {
             return self.fail_held(key, "the call was never asked about", now);
         };
-        held.stage = Stage::Confirm(verdict.clone());
+        held.stage = Stage::Confirm(grant.clone());
         let era = held.era;
         if self.client == Peer::Gone {
             // INVARIANT 3: a client that is lost before its call runs is a refusal.
@@ -43,7 +43,7 @@ impl Gate {
         if self.definition_of(&name).map(|it| &it.digest) == asked_as.of_tool() {
             let approved = self.take_held(key).map(|held| (held, asked_as));
             if let Some((held, asked_as)) = approved {
-                self.release_approved(&held, asked_as, verdict, now);
+                self.release_approved(&held, asked_as, grant, now);
             }
             return;
         }
@@ -51,7 +51,7 @@ impl Gate {
     }
 
     /// Releases a call, already taken out, that a human let run.
-    fn release_approved(&mut self, held: &Held, asked_as: AskedAs, verdict: &Verdict, now: Now) {
+    fn release_approved(&mut self, held: &Held, asked_as: AskedAs, grant: &Grant, now: Now) {
         let risk = asked_as.decision.risk;
         let policy_reason = asked_as.decision.reason.text();
         let digest = Some(asked_as.digest);
@@ -63,18 +63,18 @@ impl Gate {
             Era::Stateless => InFlight::Approved(Box::new(Approved {
                 tool: held.tool.clone(),
                 asked_as,
-                via: verdict.via,
+                via: grant.via,
                 round: held.round,
             })),
         };
         let finding = Finding {
-            outcome: verdict.outcome,
+            outcome: grant.outcome,
             risk,
-            reason: &verdict.reason,
+            reason: &grant.reason,
             policy_reason: Some(&policy_reason),
             forwarded: Forwarded::Yes,
             digest,
-            via: Some(verdict.via),
+            via: Some(grant.via),
         };
         self.with_held(held, now, |gate, call, text| {
             let payload = Payload::Text(text);

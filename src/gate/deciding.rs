@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::catalogue::Definition;
 use super::from_client::{ID_IN_USE, TOO_MANY};
-use super::held::{AskedAs, Era, Held, HeldKey, Progress, Stage, Verdict, Via};
+use super::held::{AskedAs, Era, Grant, Held, HeldKey, Progress, Stage, Via};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
@@ -264,7 +264,7 @@ impl Gate {
         }
         match held.stage.clone() {
             Stage::Human(_) => {}
-            Stage::Confirm(verdict) => self.confirm(key, &verdict, now),
+            Stage::Confirm(grant) => self.confirm(key, &grant, now),
             Stage::List => {
                 let name = held.tool.clone();
                 let Some(decision) = self.decide(&name, now) else {
@@ -336,12 +336,12 @@ impl Gate {
         held.asked_as = Some(asked_as);
         let is_covered = dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed));
         if is_covered || self.is_covered_exactly(params, now) {
-            let verdict = Verdict {
+            let grant = Grant {
                 outcome: Outcome::Approved,
                 reason: "an earlier approval covers it".into(),
                 via: Via::CACHE,
             };
-            return self.confirm(key, &verdict, now);
+            return self.confirm(key, &grant, now);
         }
         self.put_question(key, params, now);
     }

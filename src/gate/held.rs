@@ -85,7 +85,7 @@ pub(super) enum Stage {
     /// A human.
     Human(QuestionKey),
     /// The tool list, to see that what was approved is still what runs.
-    Confirm(Verdict),
+    Confirm(Grant),
 }
 
 /// What a question showed; a yes holds for exactly this.
@@ -118,7 +118,7 @@ impl AskedAs {
 
 /// Something that lets a call run.
 #[derive(Debug, Clone)]
-pub(super) struct Verdict {
+pub(super) struct Grant {
     /// `Approved`, or `Timeout` where the operator chose that silence is a yes.
     pub(super) outcome: Outcome,
     pub(super) reason: String,

@@ -84,8 +84,7 @@ impl Gate {
     /// Puts a question into the inbox, or on to the next channel.
     pub(super) fn post_item(&mut self, key: QuestionKey, now: Now) {
         if !self.try_to_post(key, now) {
-            let why = "the call is larger than 4 MiB, which nobody could read".to_owned();
-            self.channel_broke(key, Refusal::InboxError(why), now);
+            self.channel_broke(key, Refusal::TooLargeToShow, now);
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) struct Posted {
     /// Where the item's page is, as far as that is known.
     pub(super) url: Option<String>,
     /// What the client's user was asked.
-    pub(super) shown: Shown,
+    pub(super) asked_by: AskedBy,
     pub(super) left: Unattended,
     /// When the human's time is over.
     pub(super) deadline: Option<Duration>,
@@ -53,7 +53,7 @@ pub(super) struct Posted {
 
 /// What a client's user was asked while a question came to be in the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum AskedBy {
     /// Whether the call may run. The answer comes too late to be a yes.
     Form,
     /// To open the item's page.

@@ -44,8 +44,11 @@ pub(super) enum Refusal {
     SpentState,
     /// The audit log cannot be written.
     NotRecorded,
-    /// The question could not be put into the inbox; says why.
+    /// The question could not be put into the inbox; says why, to the operator. What is to be done
+    /// about it is not for an agent to try.
     InboxError(String),
+    /// The call is larger than what the inbox shows.
+    TooLargeToShow,
     /// Nobody has answered yet; the question stays in the inbox, under this id.
     Parked(String),
 }
@@ -75,7 +78,7 @@ impl Refusal {
             ),
             Refusal::CannotAsk(CannotAsk::Revision(revision)) => format!(
                 "{NEEDS} protocol revision {} has no elicitation to ask one with; a client that \
-                 speaks 2025-06-18 or 2025-11-25 could be asked",
+                 speaks 2025-06-18, 2025-11-25 or 2026-07-28 could be asked",
                 quoted_words(&revision.to_string())
             ),
             Refusal::CannotAsk(CannotAsk::ClientGone) | Refusal::Cancelled => {
@@ -97,10 +100,15 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoChannel) => {
                 format!("{NEEDS} the operator has left no way to ask one")
             }
-            Refusal::InboxError(why) => format!(
-                "{NEEDS} the question could not be put into the inbox: {}",
-                quoted_words(why)
+            Refusal::InboxError(_) => format!(
+                "{NEEDS} the approval inbox cannot be used; its operator finds the reason in the \
+                 audit log of approval-proxy"
             ),
+            Refusal::TooLargeToShow => {
+                format!(
+                    "{NEEDS} it is larger than the 4 MiB that the approval inbox shows of a call"
+                )
+            }
             Refusal::Parked(item) => format!(
                 "not run yet: it is waiting for approval, as item {item} of the approval inbox"
             ),
@@ -143,7 +151,7 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoHandshake) => "may be tried again after a handshake",
             Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
-            Refusal::InboxError(_) => "may be tried again once the operator has mended that",
+            Refusal::InboxError(_) => "may be tried again once that is mended",
             Refusal::Parked(_) => {
                 "once a human has approved it, the very same call, made again, will run"
             }
@@ -162,6 +170,7 @@ impl Refusal {
             )
             | Refusal::Cancelled
             | Refusal::ClientError(_)
+            | Refusal::TooLargeToShow
             | Refusal::KeepsChanging => "trying again unchanged will not help",
         }
     }
@@ -172,9 +181,10 @@ impl Refusal {
             Refusal::Denied { .. } => "human",
             Refusal::Blocked => "policy",
             Refusal::TimedOut | Refusal::Parked(_) => "timeout",
-            Refusal::CannotAsk(_) | Refusal::ClientError(_) | Refusal::InboxError(_) => {
-                "no way to ask"
-            }
+            Refusal::CannotAsk(_)
+            | Refusal::ClientError(_)
+            | Refusal::InboxError(_)
+            | Refusal::TooLargeToShow => "no way to ask",
             Refusal::Cancelled | Refusal::NewSession => "client",
             Refusal::BeforeHandshake | Refusal::UnknownState | Refusal::SpentState => "protocol",
             Refusal::KeepsChanging | Refusal::ChangedBetweenRounds => "server",
@@ -201,6 +211,9 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
             Refusal::InboxError(why) => format!("the inbox could not be used: {why}"),
+            Refusal::TooLargeToShow => {
+                "the call is larger than 4 MiB, which nobody could read".into()
+            }
             Refusal::Parked(item) => format!("nobody answered in time; parked as {item}"),
             Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
             Refusal::TimedOut => "nobody answered in time".into(),

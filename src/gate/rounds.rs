@@ -12,7 +12,7 @@ use rmcp::model::ErrorCode;
 use super::deciding::{MAX_HELD_BYTES, progress_of, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, Offers};
-use super::held::{Approved, AskedAs, ENTRY, Era, Failed, Held, QuestionKey, Stage, Verdict, Via};
+use super::held::{Approved, AskedAs, ENTRY, Era, Failed, Grant, Held, QuestionKey, Stage, Via};
 use super::open_states::{Asked, Outstanding, Posted};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
@@ -169,14 +169,14 @@ impl Gate {
         };
         match read_answer(Some(&answer), None) {
             Answer::Approved { reason } if asked.yeses_needed <= 1 => {
-                let verdict = Verdict {
+                let grant = Grant {
                     outcome: Outcome::Approved,
                     reason: reason.unwrap_or_else(|| "approved".to_owned()),
                     via: Via::elicitation(true),
                 };
                 let key = self.keep(asked.held);
                 self.cover(key, now.elapsed, Duration::ZERO, now);
-                self.confirm(key, &verdict, now);
+                self.confirm(key, &grant, now);
             }
             Answer::Approved { reason } => {
                 let digest = asked.held.asked_as.as_ref().map(|asked_as| asked_as.digest);
@@ -246,7 +246,7 @@ impl Gate {
         let Some(text) = mrtr::retry_for_upstream(text, state, Responses::Keep) else {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         };
-        let verdict = Verdict {
+        let grant = Grant {
             outcome: Outcome::Approved,
             reason: format!("round {} of an approved call", approved.round + 1),
             via: approved.via,
@@ -263,7 +263,7 @@ impl Gate {
             changes: 0,
             round: approved.round,
         });
-        self.confirm(key, &verdict, now);
+        self.confirm(key, &grant, now);
     }
 
     /// The upstream answers an approved call. Where the answer is a question, its state is

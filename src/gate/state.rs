@@ -1,6 +1,6 @@
 //! The gate itself: its state, its life, and the small steps that all transitions share.
 //!
-//! The transitions stand in `from_client`, `from_upstream`, `deciding` and `asking`.
+//! The transitions stand in the modules that it is handed to; `ARCHITECTURE.md` has the map.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::held::{Failed, HeldKey, Prompt, Question, QuestionKey, Verdict, Via};
+use super::held::{Failed, Grant, HeldKey, Prompt, Question, QuestionKey, Via};
 use super::refusal::Refusal;
 use super::state::{Gate, Now};
 use crate::approval::digest::CallDigest;
@@ -34,7 +34,7 @@ pub(super) struct Unattended {
 pub(super) enum Answered {
     /// A human said yes.
     Yes {
-        verdict: Verdict,
+        grant: Grant,
         /// When; what an approval covers beside its call counts from here.
         at: Duration,
         /// For how long it covers the very same call, too.
@@ -76,7 +76,7 @@ impl Unattended {
             }
             Choice::Approve => {
                 self.answer = Some(Answered::Yes {
-                    verdict: Verdict {
+                    grant: Grant {
                         outcome: Outcome::Approved,
                         reason: verdict.reason.unwrap_or_else(|| "approved".to_owned()),
                         via,
@@ -164,9 +164,9 @@ impl Gate {
         now: Now,
     ) {
         let broke = match left.answer {
-            Some(Answered::Yes { verdict, at, cover }) => {
+            Some(Answered::Yes { grant, at, cover }) => {
                 self.cover(key, at, cover, now);
-                return self.confirm(key, &verdict, now);
+                return self.confirm(key, &grant, now);
             }
             Some(Answered::No(denied)) => {
                 let Some(held) = self.take_held(key) else {

@@ -4,12 +4,13 @@
 //! What a line may do is decided behind the link, by the gate.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
 use rmcp::model::ErrorCode;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::facts::Facts;
 use super::lines::Lines;
@@ -63,9 +64,17 @@ struct State {
     last_used: Instant,
 }
 
-/// The session is over; nothing more can be said in it.
-#[derive(Debug)]
-pub(super) struct Over;
+/// Why a line was not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The session is over; nothing more can be said in it.
+    Over,
+    /// The server has read nothing for so long that the line's memory is needed elsewhere.
+    Late,
+}
+
+/// How long a line that takes a share of the memory of all may wait for the relay to read.
+const HANDING_OVER: Duration = Duration::from_secs(60);
 
 impl Conversation {
     /// Begins a conversation over a link: what is written to `to` the relay reads, what it says is
@@ -98,11 +107,38 @@ impl Conversation {
         conversation
     }
 
-    /// Hands a line to the relay, for which `_share` of the memory is set aside until then. May be
+    /// Hands a line to the relay, for which `share` of the memory is set aside until then. May be
     /// cancelled; the line then is handed over whole or not at all.
-    pub(super) async fn send(&self, line: &str, _share: Share) -> Result<(), Over> {
-        let sent = self.to_relay.send_line(line).await;
-        sent.map_err(|_| Over)
+    ///
+    /// # Errors
+    /// `Late` only where there is a share.
+    pub(super) async fn send(&self, line: &str, share: Share) -> Result<(), Unsent> {
+        let sending = self.to_relay.send_line(line);
+        let sent = match &share {
+            // One session whose server hangs must not keep what all others need.
+            Some(_) => timeout(HANDING_OVER, sending)
+                .await
+                .map_err(|_| Unsent::Late)?,
+            None => sending.await,
+        };
+        sent.map_err(|_| Unsent::Over)
+    }
+
+    /// The same for the request of [`Conversation::open_stateless`], so that it is known to be the
+    /// server's.
+    pub(super) async fn send_stateless(
+        &self,
+        id: &RequestId,
+        line: &str,
+        share: Share,
+    ) -> Result<(), Unsent> {
+        self.send(line, share).await?;
+        if let RequestId::Integer(number) = id
+            && let Some(own) = self.state().own.get_mut(&(*number as u64))
+        {
+            own.was_sent = true;
+        }
+        Ok(())
     }
 
     /// Opens a stream for the answers to some requests of one client.
@@ -191,11 +227,16 @@ impl Conversation {
             for id in waiting {
                 self.notes.fetch_headers(&id);
                 state.streams.answered(&id);
-                if let RequestId::Integer(number) = id {
-                    state.forget(number as u64);
+                let RequestId::Integer(number) = id else {
+                    continue;
+                };
+                let (own, _) = state.forget(number as u64);
+                // Of what the relay never had it need not be told; and so there are no more such
+                // notifications than it has taken requests.
+                if own.is_some_and(|own| own.was_sent) {
+                    let why = "the client closed the response stream";
+                    self.send_soon(cancelled_notification(&id, why));
                 }
-                let why = "the client closed the response stream";
-                self.send_soon(cancelled_notification(&id, why));
             }
         }
     }

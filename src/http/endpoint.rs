@@ -21,7 +21,7 @@ use rmcp::model::ErrorCode;
 use super::answer::{OpenStream, respond, stream};
 use super::conversation::{Conversation, Era};
 use super::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
-use super::guard::Guard;
+use super::guard::{Guard, TurnedAway};
 use super::hub::{Hub, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
@@ -41,13 +41,16 @@ pub(super) struct App {
     pub(super) record: Record,
 }
 
+/// Where it is looked whether we live.
+const HEALTH: &str = "/healthz";
+
 /// The routes.
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/mcp", any(mcp))
         .route("/sse", get(open_sse))
         .route("/message", post(message))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route(HEALTH, get(|| async { "ok\n" }))
         .layer(from_fn_with_state(Arc::clone(&app), guarded))
         .with_state(app)
 }
@@ -64,6 +67,8 @@ async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     );
     match checked {
         Ok(()) => next.run(request).await,
+        // Who looks whether we live tells and learns nothing.
+        Err(TurnedAway::Token) if request.uri().path() == HEALTH => next.run(request).await,
         Err(why) => Refusal::from(why).into_response(),
     }
 }
@@ -144,8 +149,7 @@ async fn receive_stateless(
         if let Some(conversation) = app.hub.find_shared(key)
             && method != "notifications/cancelled"
         {
-            let sent = conversation.send(line, share).await;
-            sent.map_err(|_| Refusal::over())?;
+            conversation.send(line, share).await?;
         }
         return Ok(StatusCode::ACCEPTED.into_response());
     }
@@ -166,10 +170,10 @@ async fn receive_stateless(
     let open = open.incomplete(!facts.is_complete);
     let along = headers_along(headers);
     if !along.is_empty() {
-        conversation.notes.leave_headers(our_id, along);
+        conversation.notes.leave_headers(our_id.clone(), along);
     }
-    let sent = conversation.send(&line, share).await;
-    sent.map_err(|_| Refusal::over().of(id))?;
+    let sent = conversation.send_stateless(&our_id, &line, share).await;
+    sent.map_err(|why| Refusal::from(why).of(id))?;
     Ok(respond(open, None).await)
 }
 
@@ -211,8 +215,7 @@ async fn receive_in_session(
                 "the id is neither a string nor a number",
             ));
         }
-        let sent = conversation.send(line, share).await;
-        sent.map_err(|_| Refusal::over())?;
+        conversation.send(line, share).await?;
         note_cancelled(&conversation, cancelled_by(facts).as_slice());
         return Ok(StatusCode::ACCEPTED.into_response());
     };
@@ -220,7 +223,7 @@ async fn receive_in_session(
     let reader = opened.map_err(|why| Refusal::from(why).of(Some(id)))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let sent = conversation.send(line, share).await;
-    sent.map_err(|_| Refusal::over().of(Some(id)))?;
+    sent.map_err(|why| Refusal::from(why).of(Some(id)))?;
     let open = open.primed(text(headers, &VERSION) == Some("2025-11-25"));
     let mut response = respond(open, begun.is_some().then_some(is_error)).await;
     let is_good = response.extensions().get::<Failed>().is_none() && response.status().is_success();
@@ -276,20 +279,14 @@ async fn receive_batch(
         ids.extend(facts.id);
     }
     if ids.is_empty() {
-        conversation
-            .send(line, share)
-            .await
-            .map_err(|_| Refusal::over())?;
+        conversation.send(line, share).await?;
         note_cancelled(&conversation, &cancelled);
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     let opened = conversation.open(&ids, None);
     let reader = opened?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
-    conversation
-        .send(line, share)
-        .await
-        .map_err(|_| Refusal::over())?;
+    conversation.send(line, share).await?;
     note_cancelled(&conversation, &cancelled);
     Ok(stream(open))
 }

@@ -369,7 +369,7 @@ async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body),
-            Err(error) => return Err(unreachable(&error)),
+            Err(error) => return Err(with_cause("the server's response broke off", &error)),
         }
     }
 }
@@ -395,7 +395,11 @@ fn media_type(response: &Response) -> Media {
 
 /// Why the server could not be spoken to. Without its URL, which may hold a secret.
 pub(super) fn unreachable(error: &reqwest::Error) -> String {
-    let mut text = String::from("the server cannot be reached");
+    with_cause("the server cannot be reached", error)
+}
+
+fn with_cause(what: &str, error: &reqwest::Error) -> String {
+    let mut text = what.to_owned();
     let mut cause = std::error::Error::source(error);
     if let Some(first) = cause.take() {
         text.push_str(": ");

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::conversation::{Conversation, Era};
-use crate::clock::random_seed;
+use crate::clock::{random_hex, random_seed};
 use crate::relay::Notes;
 use crate::transport::{Wire, link_in, link_out};
 
@@ -73,8 +73,8 @@ struct Inner {
 }
 
 /// Nothing that could be guessed may begin.
-fn random() -> Result<[u8; 32], NoSession> {
-    random_seed().map_err(|error| NoSession::Upstream(error.to_string()))
+fn unguessable<T>(random: Result<T, getrandom::Error>) -> Result<T, NoSession> {
+    random.map_err(|error| NoSession::Upstream(error.to_string()))
 }
 
 impl Hub {
@@ -91,11 +91,7 @@ impl Hub {
     pub(super) fn begin(&self, era: Era) -> Result<(String, Arc<Conversation>), NoSession> {
         let mut inner = self.inner();
         self.make_room(&mut inner)?;
-        let name: String = random()?
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name = unguessable(random_hex(16))?;
         let conversation = self.start(&mut inner, era)?;
         inner
             .sessions
@@ -146,7 +142,7 @@ impl Hub {
         if *self.signal.borrow() != 0 {
             return Err(NoSession::Ending);
         }
-        let seed = random()?;
+        let seed = unguessable(random_seed())?;
         let notes = Arc::new(Notes::default());
         let (to_relay, from_client) = link_in();
         let (from_relay, to_client) = link_out();

@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICAT
 use axum::response::{IntoResponse, Response};
 use rmcp::model::ErrorCode;
 
+use super::conversation::Unsent;
 use super::guard::TurnedAway;
 use super::hub::NoSession;
 use super::streams::Refused;
@@ -100,6 +101,19 @@ impl From<Unreadable> for Refusal {
         };
         let why = unreadable.error.to_string();
         Refusal::new(StatusCode::BAD_REQUEST, code, why).of(unreadable.id.as_ref())
+    }
+}
+
+impl From<Unsent> for Refusal {
+    fn from(why: Unsent) -> Refusal {
+        match why {
+            Unsent::Over => Refusal::over(),
+            Unsent::Late => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::INTERNAL_ERROR,
+                "the server has not read anything for a minute; the message was not sent",
+            ),
+        }
     }
 }
 

@@ -39,7 +39,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a server behind HTTP cannot be spoken to at all.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up")]
+#[error("the HTTP client cannot be set up; look at the system's CA certificates")]
 pub struct RemoteError(#[source] reqwest::Error);
 
 /// Speaks to one server; each session of ours is one of its own there.

@@ -18,6 +18,8 @@ const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 pub(super) struct Own {
     id: String,
     token: Option<String>,
+    /// Whether the relay has the request.
+    pub(super) was_sent: bool,
 }
 
 /// Makes progress tokens for the requests of clients that share a server.
@@ -67,6 +69,7 @@ pub(super) fn request(
     let own = Own {
         id: own_id.to_owned(),
         token: token.map(str::to_owned),
+        was_sent: false,
     };
     Some((spliced(line, &edits), own))
 }

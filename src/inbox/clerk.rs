@@ -1,5 +1,5 @@
-//! The thread that carries a process's questions into the store and verdicts back: the only one of
-//! this process that writes items.
+//! The thread that carries a process's questions into the store and verdicts back: the only one that
+//! does.
 //!
 //! What a verdict lets run is the gate's business; who serves the page, `host`'s.
 
@@ -16,12 +16,12 @@ use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings};
 use super::sqlite::{Lease, SqliteStore};
-use super::state_dir::StateDir;
 use super::store::{Closed, Entry, Problem, SignedVerdict, State, Store, StoreError};
 use crate::approval::item::{Assurance, Item, Verdict};
-use crate::clock::{Clock, random_seed};
+use crate::clock::{Clock, random_hex};
 use crate::gate::{FromInbox, Now, ToInbox};
 use crate::relay::with_causes;
+use crate::state_dir::StateDir;
 
 /// How often it is looked for verdicts while something waits.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long the store may fail before what waits is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The thread: the only one of this process that writes items.
+/// The thread.
 pub(super) struct Clerk {
     pub(super) folder: PathBuf,
     pub(super) settings: PostSettings,
@@ -182,12 +182,7 @@ impl Clerk {
             problem: Problem::Unusable,
             source: Some(Box::new(error)),
         };
-        let name = random_seed().map_err(unusable)?;
-        let proxy: String = name
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let proxy = random_hex(16).map_err(unusable)?;
         let lease = SqliteStore::lease(&dir, &proxy)?;
         let store = SqliteStore::open(&dir)?;
         let host = Host::new(dir, self.settings.host.clone())?;

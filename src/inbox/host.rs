@@ -17,12 +17,12 @@ use super::door::Door;
 use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_hash};
 use super::passphrase::{self, PassphraseError, PublicKey};
 use super::sqlite::SqliteStore;
-use super::state_dir::StateDir;
 use super::store::{Store, StoreError, Token};
 use crate::approval::item::Verdict;
-use crate::clock::{Clock, random_seed};
+use crate::clock::{Clock, random_hex, random_seed};
 use crate::relay::with_causes;
 use crate::secret::Secret;
+use crate::state_dir::StateDir;
 use crate::transport::open_in_browser;
 
 /// How many ports behind the wanted one are tried before any that is free.
@@ -36,6 +36,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(20);
 const MAX_ANSWER: usize = 8 * 1024;
 /// How long a link to log in is good, in milliseconds.
 const LOGIN_MS: i64 = 5 * 60 * 1000;
+/// Where the page is where nobody says anything else.
+const USUAL_PORT: u16 = 8766;
 /// The file with the port that the page is served at, and the one that whoever serves it locks.
 const PORT_FILE: &str = "page.port";
 const LOCK_FILE: &str = "page.lock";
@@ -43,8 +45,8 @@ const LOCK_FILE: &str = "page.lock";
 /// How the page is served.
 #[derive(Debug, Clone)]
 pub struct HostSettings {
-    /// The port that is tried first; 0 is any that is free.
-    pub port: u16,
+    /// The port that is tried first, 0 for any that is free; `None` is the usual one, 8766.
+    pub port: Option<u16>,
     /// Whether a browser may be opened.
     pub opens_browser: bool,
     /// `$BROWSER`.
@@ -67,6 +69,8 @@ pub struct Host {
     serving: Option<Serving>,
     /// The port that was told last.
     told: Option<u16>,
+    /// Where somebody else served the page when it was last looked for.
+    found: Option<u16>,
 }
 
 /// The page is served by us.
@@ -110,6 +114,7 @@ impl Host {
             door: None,
             serving: None,
             told: None,
+            found: None,
         })
     }
 
@@ -169,7 +174,10 @@ impl Host {
             port = self.known_port()?;
             // INVARIANT 3: what somebody else listens at is nobody's page until it proves it.
             match self.proves(port) {
-                Ok(true) => return Ok(port),
+                Ok(true) => {
+                    self.found = Some(port);
+                    return Ok(port);
+                }
                 // Whoever has the lock is just starting, or ending.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     thread::sleep(TRY_AGAIN);
@@ -204,9 +212,13 @@ impl Host {
         for folder in self.door_folders() {
             Door::tidy(folder, now_ms - LOGIN_MS);
         }
-        // Whoever looks at a tab of the one before finds us where that one was.
-        let before = self.known_port()?;
-        let listener = bind(before, self.settings.port)?;
+        // Whoever looks at a tab of the one that has just ended finds us where that one was.
+        let before = match (self.found, self.settings.port) {
+            (Some(found), _) => found,
+            (None, Some(wanted @ 1..)) => wanted,
+            (None, Some(0) | None) => self.known_port()?,
+        };
+        let listener = bind(before, self.settings.port.unwrap_or(USUAL_PORT))?;
         let port = listener.local_addr()?.port();
         listener.set_nonblocking(true)?;
         let store = SqliteStore::open(&self.dir)?;
@@ -254,8 +266,7 @@ impl Host {
         if port == 0 {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let nonce = random_seed().map_err(io::Error::other)?;
-        let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let nonce = random_hex(32).map_err(io::Error::other)?;
         let answer = ask(port, &nonce)?;
         let wanted = proof(&self.secret, port, &nonce);
         let given = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
@@ -284,8 +295,7 @@ impl Host {
         port: u16,
         now_ms: i64,
     ) -> Result<(String, [u8; 32]), HostError> {
-        let token = random_seed().map_err(|error| HostError::System(io::Error::other(error)))?;
-        let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = random_hex(32).map_err(|error| HostError::System(io::Error::other(error)))?;
         let hash = token_hash(&token);
         store.add_token(Token::Login, &hash, now_ms + LOGIN_MS)?;
         Ok((format!("{}login#{token}", address(port)), hash))
@@ -381,7 +391,8 @@ pub fn address(port: u16) -> String {
     format!("http://127.0.0.1:{port}/")
 }
 
-/// The first port that is free: where the page was, where it is wanted, near that, anywhere.
+/// The first port that is free: where the page was or has to be, where it is wanted, near that,
+/// anywhere.
 fn bind(before: u16, wanted: u16) -> io::Result<TcpListener> {
     let near = (1..=NEIGHBOURS).filter_map(|step| wanted.checked_add(step));
     let ports = [before, wanted].into_iter().chain(near).chain([0]);

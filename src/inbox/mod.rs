@@ -10,5 +10,4 @@ pub mod page;
 pub mod passphrase;
 pub mod post;
 pub mod sqlite;
-pub mod state_dir;
 pub mod store;

@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::state_dir::{StateDir, io_error};
 use super::store::{StoreError, cut_reason};
 use crate::approval::item::Verdict;
 use crate::clock::random_seed;
 use crate::secret::Secret;
+use crate::state_dir::{StateDir, io_error};
 
 /// The file's name in the user's folder.
 const NAME: &str = "passphrase.json";
@@ -63,7 +63,8 @@ pub enum PassphraseError {
     #[error("a passphrase needs at least {MIN} characters; nothing has changed")]
     TooShort,
     /// The file is not one that was written here.
-    #[error("{} is damaged or by a newer version; set the passphrase again", .0.display())]
+    #[error("{} is damaged or by a newer version; set the passphrase again with `approval-proxy inbox \
+         --set-passphrase`, and start your proxies again", .0.display())]
     Damaged(PathBuf),
     /// There is too little memory, or no randomness.
     #[error("the passphrase cannot be worked with: {0}")]
@@ -271,8 +272,8 @@ mod tests {
 
     use super::*;
     use crate::approval::item::{Assurance, Choice};
-    use crate::inbox::state_dir::for_test;
     use crate::inbox::store::{MAX_REASON, Problem};
+    use crate::state_dir::for_test;
 
     /// Little, since tests are not optimized.
     const CHEAP: Cost = Cost {

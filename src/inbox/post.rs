@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::clerk::Clerk;
 use super::host::HostSettings;
 use super::passphrase::PublicKey;
-use super::state_dir::StateDir;
 use crate::clock::Clock;
 use crate::gate::{FromInbox, ToInbox};
 use crate::relay::{Inbox, with_causes};
+use crate::state_dir::StateDir;
 use crate::transport::Stderr;
 
 /// From how many bytes of questions on their way to the thread no more are taken.
@@ -94,6 +94,21 @@ impl Post {
         }
     }
 
+    /// Why no question can be taken, if that is known already.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.usable().err()
+    }
+
+    /// Where the user's files are, and the key that verdicts must be signed with.
+    fn usable(&self) -> Result<(&Path, Option<PublicKey>), String> {
+        let then = |why| format!("{why}; then start approval-proxy again");
+        let key = self.key.clone().map_err(then)?;
+        let folder = self.settings.state_dir.as_deref();
+        let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
+        Ok((folder, key))
+    }
+
     /// Waits until everything that was handed over is in the store, at most `limit`.
     pub fn finish(&self, limit: Duration) {
         let running = std::mem::replace(&mut *self.running(), Running::NoMore);
@@ -105,10 +120,7 @@ impl Post {
     }
 
     fn start(&self) -> Result<Running, String> {
-        let then = |why| format!("{why}; then start approval-proxy again");
-        let key = self.key.clone().map_err(then)?;
-        let folder = self.settings.state_dir.as_deref();
-        let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
+        let (folder, key) = self.usable()?;
         let settings = self.settings.clone();
         let folder = folder.to_owned();
         // Bounded by `queued`; what ends a question must get through in any case.

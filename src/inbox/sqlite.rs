@@ -17,12 +17,12 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, Trans
 pub use self::leases::Lease;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
-use super::state_dir::{StateDir, store_error};
 use super::store::{
     Closed, Decided, Entry, Filter, MAX_WAITING, Problem, SignedVerdict, State, Store, StoreError,
     Token, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
+use crate::state_dir::{StateDir, store_error};
 
 /// How much of the history is kept, in items.
 pub const MAX_HISTORY: usize = 10_000;

@@ -3,10 +3,9 @@
 //! A trait, since a store that many machines share shall follow; `sqlite` is the one there is. A
 //! store is one thread's: whoever needs another opens another.
 
-use std::path::PathBuf;
-
 pub use crate::approval::item::Closed;
 use crate::approval::item::{Choice, Item, Verdict};
+pub use crate::state_dir::{Problem, StoreError};
 
 /// The longest reason that a verdict may have, in bytes; longer ones are cut.
 pub const MAX_REASON: usize = 4 * 1024;
@@ -180,40 +179,4 @@ pub struct Filter {
     pub tool: Option<String>,
     /// Only what was asked before this moment.
     pub before_ms: Option<i64>,
-}
-
-/// The store cannot do what it should. Nothing of a change has happened then.
-#[derive(Debug, thiserror::Error)]
-#[error("the approval store {}: {problem}", path.display())]
-pub struct StoreError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub problem: Problem,
-    /// What the library or the system says of it.
-    #[source]
-    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// What can be wrong with a store, and what to do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// The disk or the inbox is full.
-    #[error("there is no room; free some on the disk, or answer what waits")]
-    Full,
-    /// Another process keeps it locked.
-    #[error("another process keeps it locked; end that process")]
-    Locked,
-    /// It is no database, or a damaged one.
-    #[error("it is damaged; move it away, and a new one is made")]
-    Damaged,
-    /// It was written by a newer version.
-    #[error("it was written by a newer approval-proxy; use that one")]
-    Newer,
-    /// It, or its folder, is open to other users.
-    #[error("other users may write to it; `chmod go-rwx` it and its folder")]
-    Exposed,
-    /// It cannot be opened, read or written.
-    #[error("it cannot be used; look at its permissions, or name another folder with --state-dir")]
-    Unusable,
 }

@@ -10,6 +10,7 @@ use std::str::Chars;
 use globset::{GlobBuilder, GlobSet};
 
 use super::PolicyError;
+use crate::mcp::lenient;
 
 /// Whether a human can be shown the name as it is, and tell it from every other name.
 pub(super) fn is_readable(name: &str) -> bool {
@@ -61,7 +62,7 @@ impl AllowList {
             return Some(entry);
         }
         // Whoever wrote `get_*` did not think of names that only look like `get_user`.
-        if !is_readable(tool) {
+        if !is_readable(tool) || tool.trim() != tool {
             return None;
         }
         self.globs.find(tool)
@@ -72,14 +73,18 @@ impl AllowList {
 #[derive(Debug, Clone)]
 pub(super) struct DenyList {
     exact: BTreeMap<String, String>,
+    /// The same, by what is left of them for a server that reads names leniently.
+    lenient: BTreeMap<String, String>,
     globs: Globs,
 }
 
 impl DenyList {
     pub(super) fn new(entries: &[String]) -> Result<DenyList, PolicyError> {
-        let mut exact = BTreeMap::new();
+        let (mut exact, mut lenient) = (BTreeMap::new(), BTreeMap::new());
         let mut globs = Vec::new();
         for entry in named(entries) {
+            let left = lenient::fold(entry);
+            lenient.entry(left).or_insert_with(|| entry.clone());
             // A glob is looked up as a name too: `get[1]` stops a tool that is really called so.
             exact.entry(fold(entry)).or_insert_with(|| entry.clone());
             if is_glob(entry) {
@@ -93,6 +98,7 @@ impl DenyList {
         }
         Ok(DenyList {
             exact,
+            lenient,
             globs: Globs::new(globs)?,
         })
     }
@@ -105,10 +111,15 @@ impl DenyList {
             return Some(entry);
         }
         let as_written = self.globs.find(&flatten(tool));
-        if tool.is_ascii() {
+        if as_written.is_some() || tool.bytes().all(|b| b.is_ascii_graphic()) {
             return as_written;
         }
-        as_written.or_else(|| self.globs.find(&flatten(&fold(tool))))
+        // A server may trim `delete_user `, or take full-width letters for plain ones.
+        let left = lenient::fold(tool);
+        let is_meant = self.lenient.get(&left).map(String::as_str);
+        is_meant
+            .or_else(|| self.globs.find(&flatten(&fold(tool))))
+            .or_else(|| self.globs.find(&flatten(&left)))
     }
 }
 

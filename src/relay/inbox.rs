@@ -45,6 +45,7 @@ impl InboxPort {
             ToInbox::Park { .. } | ToInbox::Close { .. } => None,
         };
         if let (Err(why), Some(item)) = (self.inbox.tell(told, &self.answers), item) {
+            tracing::error!("a call needs the approval inbox, which cannot be used: {why}");
             // Its receiver is ours.
             let _ = self.answers.send(FromInbox::Failed { item, why });
         }

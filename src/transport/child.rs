@@ -100,6 +100,12 @@ enum How {
 }
 
 impl Exit {
+    /// Whether it was a server elsewhere.
+    #[must_use]
+    pub fn is_of_remote(&self) -> bool {
+        matches!(self.0, How::Remote(_))
+    }
+
     /// The end of a server elsewhere; `how` stands behind "the server".
     pub(super) fn of_remote(how: &'static str) -> Exit {
         Exit(How::Remote(how))

@@ -223,6 +223,10 @@ fn a_token_is_asked_for_where_one_is_set() {
         );
     }
     assert_eq!(http.post(&[], initialize()).status, 401);
+    // Who only looks whether it lives has none.
+    assert_eq!(http.send("GET", "/healthz", &[], "").status, 200);
+    let evil = [("host", "evil.example")];
+    assert_eq!(http.send("GET", "/healthz", &evil, "").status, 403);
     let mut let_in = http.post(&[("authorization", "Bearer s3cret-token")], initialize());
     assert_eq!(let_in.status, 200);
     let_in.message();

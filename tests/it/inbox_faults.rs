@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::support::{ProxyTest, Session};
+use super::support::{ProxyTest, Session, Terminal, eventually};
 
 /// Longer than anybody should wait to be told that something is wrong.
 const LONGEST: Duration = Duration::from_secs(8);
@@ -17,13 +17,22 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A gated call is refused soon, for a reason that holds all these words; others run.
-fn refuses(session: &mut Session, words: &[&str]) -> String {
+/// A gated call is refused soon, for a reason that holds all these words and is for the operator, not
+/// for an agent to mend; others run.
+fn refuses(session: &mut Session, words: &[&str]) {
     let start = Instant::now();
     let refusal = session.is_refused("wipe", json!({"marker": 1}));
     assert!(start.elapsed() < LONGEST, "{:?}", start.elapsed());
+    let told = "the approval inbox cannot be used";
+    assert!(refusal.contains(told), "{refusal}");
+    let lines = session.decisions();
+    let line = lines.iter().rev().find(|line| line["tool"] == "wipe");
+    let line = line.unwrap();
     for word in words {
-        assert!(refusal.contains(word), "{word}: {refusal}");
+        assert!(!refusal.contains(word), "{word}: {refusal}");
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.contains(word), "{word}: {reason}");
+        session.stderr_says(word);
     }
     session.passes("read", json!({}));
     assert_eq!(session.runs_of("wipe"), 0);
@@ -32,7 +41,6 @@ fn refuses(session: &mut Session, words: &[&str]) -> String {
         "{}",
         session.stderr()
     );
-    refusal
 }
 
 /// A gated call waits and runs once it is approved.
@@ -99,10 +107,15 @@ fn a_store_that_turns_to_garbage_while_a_call_waits_refuses_it_and_is_mended_by_
     let told = session.terminal().approvals(&["list"]);
     assert_ne!(told.code, Some(0), "{told:?}");
     let next = session.call("wipe", json!({"marker": 2}));
-    let refusal = session.refusal(next);
-    assert!(refusal.contains("inbox.db"), "{refusal}");
-    let refusal = session.refusal(call);
-    assert!(refusal.contains("inbox.db"), "{refusal}");
+    for call in [next, call] {
+        let refusal = session.refusal(call);
+        assert!(refusal.contains("inbox cannot be used"), "{refusal}");
+    }
+    session.stderr_says("inbox.db");
+    let lines = session.decisions();
+    let refused = lines.iter().filter(|line| line["decision"] == "error");
+    let is_told = |line: &Value| line["reason"].as_str().unwrap().contains("inbox.db");
+    assert_eq!(refused.filter(|line| is_told(line)).count(), 2, "{lines:?}");
     session.passes("read", json!({}));
     assert!(!session.has_recorded("marker"));
     for name in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
@@ -140,12 +153,30 @@ fn a_store_that_somebody_keeps_locked_refuses_and_one_that_is_locked_for_a_momen
 }
 
 #[test]
+fn the_inbox_alone_tells_at_once_what_is_wrong_with_its_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let terminal = Terminal::at(&state);
+    // So that there is a database.
+    terminal.waiting();
+    let other = Connection::open(state.join("inbox.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let inbox = terminal.inbox("0");
+    eventually("what is wrong is told", || {
+        inbox.stderr().contains("another process keeps it locked")
+    });
+    other.execute_batch("COMMIT").unwrap();
+}
+
+#[test]
 fn a_folder_that_others_may_write_to_refuses_with_advice() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();
     set_mode(&state, 0o770);
     let mut session = test.start_mute();
+    // Before anybody is refused.
+    session.stderr_says("calls that need the approval inbox will be refused");
     refuses(&mut session, &[state.to_str().unwrap(), "chmod go-rwx"]);
     let told = session.terminal().approvals(&["list"]);
     assert_eq!(told.code, Some(3), "{told:?}");
@@ -153,7 +184,7 @@ fn a_folder_that_others_may_write_to_refuses_with_advice() {
     // Whether a passphrase was set could have been changed by others: the proxy does not go on as
     // if it knew, and says so.
     set_mode(&state, 0o700);
-    refuses(&mut session, &["start"]);
+    refuses(&mut session, &["start approval-proxy again"]);
     session.finish();
 }
 

@@ -40,6 +40,12 @@ fn put(path: &Path, text: &str) -> File {
     File::options().write(true).open(path).unwrap()
 }
 
+/// A port that nobody listens at, just now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// Somebody who listens at a port and is no page.
 fn squatter(answer: fn(TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -161,6 +167,22 @@ fn another_port_is_taken_where_somebody_listens_at_the_wanted_one() {
     session.ran(call);
     eventually("the page answers", || terminal.is_page(&page));
     session.finish();
+}
+
+#[test]
+fn the_port_that_is_named_beats_where_the_page_was_before() {
+    let (_dir, terminal) = folder();
+    let page = |port: &str| {
+        let mut inbox = terminal.inbox(port);
+        let page = page_of(&inbox);
+        inbox.end(Signal::TERM);
+        page.address
+    };
+    let (first, named) = (page("0"), free_port());
+    // Bookmarks go on to work where nothing else is said.
+    assert_eq!(page("0"), first);
+    assert_eq!(page(&named.to_string()), format!("127.0.0.1:{named}"));
+    assert_eq!(page("0"), format!("127.0.0.1:{named}"));
 }
 
 #[test]

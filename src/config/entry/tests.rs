@@ -173,6 +173,9 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
         (r#"{"url":"http://a/mcp"}"#, false),
         (r#"{"url":"http://a/sse"}"#, true),
         (r#"{"url":"http://a/xsse"}"#, false),
+        (r#"{"url":" http://a/sse "}"#, true),
+        (r#"{"url":"${NOWHERE:-http://a/sse}"}"#, true),
+        (r#"{"url":"${NOWHERE:-http://a}/mcp"}"#, false),
         (r#"{"url":"http://a/sse","type":"http"}"#, false),
         (r#"{"url":"http://a/sse","type":"streamable-http"}"#, false),
         (r#"{"url":"http://a","type":"sse"}"#, true),
@@ -196,7 +199,10 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
             r#"{"url":"http://a","type":"stdio"}"#,
             "this server has no `command`; add it",
         ),
-        ("{}", "this server has no `command`; add it"),
+        (
+            "{}",
+            "this server has neither a `command` nor a `url`; add one",
+        ),
         (
             r#"{"comand":"a"}"#,
             "this server has no `command`; is `comand` meant for it?",
@@ -205,7 +211,10 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
             r#"{"URI":"http://a"}"#,
             "this server has no `url`; is `URI` meant for it?",
         ),
-        (r#"{"args":["a"]}"#, "this server has no `command`; add it"),
+        (
+            r#"{"args":["a"]}"#,
+            "this server has neither a `command` nor a `url`; add one",
+        ),
     ] {
         let error = upstream(json).unwrap_err();
         assert!(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::section::tests::SAMPLES;
+use crate::config::value::Value as _;
 
 fn environment<const N: usize>(variables: [(&str, &str); N]) -> Environment {
     variables.into_iter().collect()
@@ -75,12 +76,18 @@ fn a_blank_variable_counts_as_not_set() {
 
 #[test]
 fn a_token_is_checked_and_never_told() {
-    let bad = environment([("APPROVAL_AUTH_TOKEN", "two words")]);
-    let told = bad.auth_token().unwrap_err().to_string();
-    assert!(
-        told.contains("APPROVAL_AUTH_TOKEN") && !told.contains("two"),
-        "{told}"
-    );
+    let token = |text| environment([("APPROVAL_AUTH_TOKEN", text)]).auth_token();
+    let long = "x".repeat(4097);
+    for bad in ["two words", "seven77", "pässword", &long] {
+        let told = token(bad).unwrap_err().to_string();
+        assert!(
+            told.contains("APPROVAL_AUTH_TOKEN") && !told.contains(bad),
+            "{told}"
+        );
+    }
+    for good in ["eight888", " eight888\n", &"x".repeat(4096)] {
+        assert_eq!(token(good).unwrap().unwrap().expose(), good.trim());
+    }
     let name = "APPROVAL_APPROVAL_AUTH_TOKEN";
     let told = error(name, "two words");
     assert!(told.contains(name) && !told.contains("two"), "{told}");

@@ -112,7 +112,9 @@ fn a_section_in_the_wrong_place_is_an_error() {
         ),
         (
             r#"[{"approvalProxy":{}}]"#,
-            format!("/0/approvalProxy: {proxy}"),
+            "/0/approvalProxy: this key does not count here; move it out of the array, which has no \
+             place for it: write `{\"mcpServers\": {…}, \"approvalProxy\": {…}}`"
+                .into(),
         ),
         (
             r#"{"mcpServers":{},"approvalRules":{}}"#,
@@ -199,7 +201,7 @@ fn a_key_that_others_could_have_too_is_a_warning_at_most() {
 
 #[test]
 fn a_document_of_another_form_is_an_error() {
-    let expected = "expected an object with `mcpServers`, one entry with a `command`, or an array \
+    let expected = "expected an object with `mcpServers`, one entry with a `command` or a `url`, or an array \
                     of entries";
     for (json, found) in [
         ("{}", "an object without these keys"),

@@ -193,7 +193,7 @@ fn a_config_without_servers_is_an_error() {
         for flags in [flags(), named("a")] {
             assert_eq!(
                 resolved(flags, json, &[]).unwrap_err(),
-                "cfg.json: no server is configured; add one to `mcpServers`",
+                "cfg.json: no server is configured; add one",
             );
         }
     }
@@ -294,6 +294,20 @@ fn silence_over_http_is_a_no_and_the_operator_hears_that() {
     let warnings = resolved(over_http(None), json, &[]).unwrap().warnings;
     assert!(warnings[0].contains("no effect over HTTP"), "{warnings:?}");
     assert!(resolved(flags(), json, &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn what_cannot_be_parked_anywhere_is_a_warning() {
+    let json = |engines| {
+        format!(
+            r#"{{"command":"a","approvalRules":{{"timeoutAction":"park","engines":{engines}}}}}"#
+        )
+    };
+    let warnings = |engines| resolved(flags(), &json(engines), &[]).unwrap().warnings;
+    assert!(warnings(r#"["elicitation"]"#)[0].contains("`park` has no effect"));
+    for engines in [r#"["elicitation","inbox"]"#, r#"["inbox"]"#] {
+        assert!(warnings(engines).is_empty(), "{engines}");
+    }
 }
 
 #[test]

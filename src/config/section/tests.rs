@@ -65,7 +65,7 @@ pub(in crate::config) const SAMPLES: [Sample; 29] = [
     Sample { key: "engines", json: r#"["inbox"]"#, layer: || Layer { engines: value("inbox"), ..Layer::default() }, bad: &["[]", r#"["fax"]"#, r#""inbox""#, r#"[{"type":"inbox","x":1}]"#] },
     Sample { key: "approvalOnTimeout", json: r#""fallback""#, layer: || Layer { on_timeout: Some(OnFailure::Fallback), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
     Sample { key: "approvalOnTransportError", json: r#""deny""#, layer: || Layer { on_transport_error: Some(OnFailure::Deny), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
-    Sample { key: "approvalParkSeconds", json: "600", layer: || Layer { park: value("600"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "approvalParkSeconds", json: "600", layer: || Layer { park: value("600"), ..Layer::default() }, bad: &["0", "0.5", "-1", "1e300", r#""5""#, "null", "true", "[]"] },
     Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || is_unread("approvalAllowInsecureHttp"), bad: BAD_SWITCHES },
     Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || is_unread("approvalAllowedHosts"), bad: &[r#""a""#, r#"["http://a"]"#] },
     Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || is_unread("approvalAuthToken"), bad: &["1", r#""""#, r#""a b""#] },

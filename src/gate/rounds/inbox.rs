@@ -16,7 +16,7 @@ use crate::gate::handshake::Offers;
 use crate::gate::held::{Failed, Held, QuestionKey, Via};
 use crate::gate::inbox::GRACE;
 use crate::gate::invitations::message;
-use crate::gate::open_states::{Asked, Outstanding, Posted, Shown};
+use crate::gate::open_states::{Asked, AskedBy, Outstanding, Posted};
 use crate::gate::output::{Output, ToInbox};
 use crate::gate::parking::Parked;
 use crate::gate::refusal::Refusal;
@@ -62,7 +62,7 @@ impl Gate {
             held,
             item,
             url: None,
-            shown: Shown::Url,
+            asked_by: AskedBy::Url,
             left,
             deadline,
             parked_until,
@@ -101,22 +101,22 @@ impl Gate {
         now: Now,
     ) {
         let answer = answer_to_us(retry);
-        let denied = match (posted.shown, answer.as_deref()) {
+        let denied = match (posted.asked_by, answer.as_deref()) {
             // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the
             // missing information again".
-            (Shown::Url, None) if offers_urls(retry) && posted.left.is_posted => {
+            (AskedBy::Url, None) if offers_urls(retry) && posted.left.is_posted => {
                 if let Some(url) = posted.url.take() {
                     return self.send_to_page(posted, url, now);
                 }
                 None
             }
             (_, None) => None,
-            (Shown::Url, Some(answer)) => match read_consent(Some(answer)) {
+            (AskedBy::Url, Some(answer)) => match read_consent(Some(answer)) {
                 Consent::Declined => Some((None, "declined")),
                 // Dismissed, or not understood: the item can be found without the client.
                 Consent::Accepted | Consent::None => None,
             },
-            (Shown::Form, Some(answer)) => match read_answer(Some(answer), None) {
+            (AskedBy::Form, Some(answer)) => match read_answer(Some(answer), None) {
                 Answer::Refused { reason, how } if how.is_said() => Some((reason, how.words())),
                 Answer::Refused { .. } | Answer::Approved { .. } | Answer::Failed { .. } => None,
             },
@@ -168,7 +168,7 @@ impl Gate {
                     held: asked.held,
                     item,
                     url: None,
-                    shown: Shown::Form,
+                    asked_by: AskedBy::Form,
                     left,
                     deadline: Some(deadline),
                     parked_until: None,
@@ -228,8 +228,8 @@ impl Gate {
             Some(Answered::Yes { .. }) | None if self.parks() && has_time => {
                 return self.park_answered(&held, item, left, parked_until, now);
             }
-            Some(Answered::Yes { verdict, .. }) => timed_out
-                .via(Some(verdict.via))
+            Some(Answered::Yes { grant, .. }) => timed_out
+                .via(Some(grant.via))
                 .logged("a human approved it, but the client did not make the call again in time"),
             None => timed_out.via(Some(Via::INBOX)),
         };

@@ -196,8 +196,17 @@ fn an_inbox_that_fails_refuses_or_hands_on() {
         why: why.clone(),
     };
     scene.inbox_tells(failed(&item.id));
-    scene.expect_refused(1, "the disk is full");
-    scene.expect_logged("error", false);
+    // What is to be done about it is for the operator, not for an agent.
+    let told = scene.expect_refused(1, "the approval inbox cannot be used");
+    assert!(!told.contains("disk"), "{told}");
+    let line = scene.expect_logged("error", false);
+    assert!(
+        line["reason"]
+            .as_str()
+            .unwrap()
+            .contains("the disk is full"),
+        "{line}"
+    );
 
     let mut scene = Scene::set(|settings| {
         settings.channels = vec![
@@ -350,6 +359,6 @@ fn what_nobody_could_read_is_not_put_into_the_inbox() {
     let mut scene = scene(|_| {});
     let large = "x".repeat(5 * 1024 * 1024);
     scene.client_calls(1, "delete_user", json!({"id": large}));
-    scene.expect_refused(1, "larger than 4 MiB");
+    scene.expect_refused(1, "larger than the 4 MiB");
     assert!(scene.inbox.is_empty());
 }

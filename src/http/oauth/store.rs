@@ -2,10 +2,9 @@
 //!
 //! It knows nothing of what the token is good for.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use oauth2::TokenResponse as _;
@@ -16,8 +15,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::LoginError;
-use crate::clock::random_seed;
+use crate::audit::redact::hex;
+use crate::relay::with_causes;
 use crate::secret::Secret;
+use crate::state_dir::StateDir;
 
 /// The version of the file's format.
 pub(super) const VERSION: u32 = 1;
@@ -26,7 +27,7 @@ const MARGIN: Duration = Duration::from_secs(30);
 /// How often a lock that another process holds is tried.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// No file of ours is nearly as large.
-const MAX_FILE: u64 = 1024 * 1024;
+const MAX_FILE: usize = 1024 * 1024;
 
 /// What a login gave.
 #[derive(Clone, Serialize, Deserialize)]
@@ -71,9 +72,10 @@ impl Stored {
     }
 }
 
-/// Where the token of one server is kept.
+/// Where the token of one server is kept: a file in the user's folder, if there is one.
 pub(super) struct Store {
-    file: Option<PathBuf>,
+    folder: Option<PathBuf>,
+    name: String,
 }
 
 /// Keeps other processes from renewing the same token; until it is dropped.
@@ -84,12 +86,8 @@ pub(super) struct Lock {
 impl Store {
     /// In `folder`, for the server at `url`, which a digest stands for: it may hold a secret.
     pub(super) fn new(folder: Option<PathBuf>, url: &Url) -> Store {
-        let digest = Sha256::digest(url.as_str());
-        let digest: String = digest
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut digest = hex(&Sha256::digest(url.as_str()));
+        digest.truncate(32);
         let host = url.host_str().unwrap_or_default();
         let host: String = host
             .chars()
@@ -102,28 +100,24 @@ impl Store {
             })
             .take(100)
             .collect();
-        let file = folder.map(|folder| folder.join(format!("login-{host}-{digest}.json")));
-        Store { file }
+        let name = format!("login-{host}-{digest}");
+        Store { folder, name }
     }
 
     /// The token, if there is one that can be read.
     pub(super) fn read(&self) -> Option<Stored> {
-        let file = self.file.as_ref()?;
-        let read = || {
-            if fs::metadata(file)?.len() > MAX_FILE {
-                return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-            }
-            fs::read(file)
-        };
-        let bytes = match read() {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // Nothing is made where nothing is kept.
+        let folder = self.folder.as_ref().filter(|folder| folder.exists())?;
+        let read = StateDir::open(folder).and_then(|dir| dir.read(&self.file(), MAX_FILE));
+        let bytes = match read {
+            Ok(bytes) => bytes?,
             Err(error) => {
-                tracing::warn!("the stored login cannot be read: {error}");
+                let why = with_causes(&error);
+                tracing::warn!("the stored login cannot be read: {why}");
                 return None;
             }
         };
-        // What a later version wrote is as good as nothing.
+        // What a later version wrote is as good as nothing, and so is what was cut.
         let stored: Stored = serde_json::from_slice(&bytes).ok()?;
         let is_ours = stored.version == VERSION && stored.credentials.token_response.is_some();
         is_ours.then_some(stored)
@@ -132,33 +126,25 @@ impl Store {
     /// Replaces the token as a whole.
     ///
     /// # Errors
-    /// Where there is no folder, or the system refuses.
-    pub(super) fn write(&self, stored: &Stored) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Err(io::Error::other(
-                "neither `XDG_STATE_HOME` nor `HOME` is set",
-            ));
+    /// In words, where there is no folder, others may look into it, or the system refuses.
+    pub(super) fn write(&self, stored: &Stored) -> Result<(), String> {
+        let Some(folder) = &self.folder else {
+            return Err("nothing says where your files are; name a folder with --state-dir".into());
         };
-        make_folder(file)?;
-        let seed = random_seed().map_err(io::Error::other)?;
-        let name: String = seed
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let new = file.with_extension(format!("{name}.new"));
-        let written = write_new(&new, stored).and_then(|()| fs::rename(&new, file));
-        if written.is_err() {
-            // It holds a token that nobody will look for here.
-            let _ = fs::remove_file(&new);
-        }
-        written
+        let bytes = serde_json::to_vec(stored).map_err(|error| error.to_string())?;
+        StateDir::open(folder)
+            .and_then(|dir| dir.replace(&self.file(), &bytes))
+            .map_err(|error| with_causes(&error))
+    }
+
+    fn file(&self) -> String {
+        format!("{}.json", self.name)
     }
 
     /// Waits for other processes that renew the token, for at most `limit`.
     pub(super) async fn lock(&self, limit: Duration) -> Result<Lock, LoginError> {
         // Without a file there is nothing to share.
-        let Some(file) = self.file.as_ref().and_then(|file| lock_file(file).ok()) else {
+        let Some(file) = self.lock_file() else {
             return Ok(Lock { _file: None });
         };
         let end = Instant::now() + limit;
@@ -174,33 +160,12 @@ impl Store {
             }
         }
     }
-}
 
-fn lock_file(file: &Path) -> io::Result<File> {
-    make_folder(file)?;
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).truncate(false).mode(0o600);
-    options.open(file.with_extension("lock"))
-}
-
-fn make_folder(file: &Path) -> io::Result<()> {
-    let Some(folder) = file.parent() else {
-        return Ok(());
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-}
-
-fn write_new(path: &Path, stored: &Stored) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(&serde_json::to_vec(stored)?)?;
-    file.sync_all()
+    fn lock_file(&self) -> Option<File> {
+        let dir = StateDir::open(self.folder.as_ref()?).ok()?;
+        let mut options = OpenOptions::new();
+        let options = options.create(true).write(true).truncate(false).mode(0o600);
+        let path = dir.path().join(format!("{}.lock", self.name));
+        options.open(path).ok()
+    }
 }

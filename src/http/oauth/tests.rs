@@ -1,9 +1,10 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::flow::is_secure;
@@ -11,6 +12,7 @@ use super::redirect::Redirect;
 use super::store::{Store, Stored};
 use super::{LIMIT, Login, LoginError, Reach, Renewed, Surroundings};
 use crate::secret::Secret;
+use crate::state_dir::for_test;
 use crate::transport::Stderr;
 
 fn url() -> Url {
@@ -51,7 +53,7 @@ async fn nobody_is_waited_for_longer_than_five_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_in_another_process_is_waited_for_as_long() {
-    let dir = TempDir::new().unwrap();
+    let dir = for_test().0;
     let store = || Store::new(Some(dir.path().to_owned()), &url());
     let held = store().lock(LIMIT).await.unwrap();
     let start = Instant::now();
@@ -63,7 +65,7 @@ async fn a_renewal_in_another_process_is_waited_for_as_long() {
 
 #[tokio::test]
 async fn what_another_process_has_stored_is_found_where_a_token_is_refused() {
-    let dir = TempDir::new().unwrap();
+    let dir = for_test().0;
     let store = Store::new(Some(dir.path().to_owned()), &url());
     store.write(&stored("first", 0, None)).unwrap();
     let login = login(dir.path());
@@ -96,7 +98,7 @@ fn a_token_is_due_shortly_before_its_end() {
 
 #[test]
 fn a_file_is_read_if_it_is_ours_and_its_name_tells_nothing() {
-    let dir = TempDir::new().unwrap();
+    let dir = for_test().0;
     let store = Store::new(Some(dir.path().join("new")), &url());
     assert!(store.read().is_none());
     store.write(&stored("token", 0, None)).unwrap();
@@ -132,6 +134,23 @@ fn a_file_is_read_if_it_is_ours_and_its_name_tells_nothing() {
 }
 
 #[test]
+fn a_folder_that_others_may_look_into_is_left_alone_and_gets_no_token() {
+    let dir = for_test().0;
+    let mode = || fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777;
+    let store = Store::new(Some(dir.path().to_owned()), &url());
+    store.write(&stored("token", 0, None)).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let error = store.write(&stored("other", 0, None)).unwrap_err();
+    assert!(error.contains("chmod go-rwx"), "{error}");
+    assert!(store.read().is_none());
+    assert_eq!(mode(), 0o755);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+    let token = Secret::new("token".to_owned());
+    assert!(store.read().unwrap().has_token(Some(&token)));
+}
+
+#[test]
 fn a_login_goes_over_https_or_stays_on_this_machine() {
     for url in [
         "https://a.example/x",
@@ -156,7 +175,7 @@ fn a_login_goes_over_https_or_stays_on_this_machine() {
 
 #[test]
 fn debug_shows_no_secret() {
-    let dir = TempDir::new().unwrap();
+    let dir = for_test().0;
     let store = Store::new(Some(dir.path().to_owned()), &url());
     store.write(&stored("hunter2", 0, None)).unwrap();
     assert_eq!(format!("{:?}", login(dir.path())), "Login { .. }");

@@ -51,6 +51,12 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
         .raw(risk_class(item.risk));
     html.raw("\" tabindex=\"-1\" id=\"item-").value(&item.id);
     html.raw("\" data-state=\"").raw(entry.state.as_str());
+    // Such a card is another one than before: the page must not keep that.
+    html.raw(if entry.was_disregarded {
+        " disregarded"
+    } else {
+        ""
+    });
     html.raw("\" aria-labelledby=\"tool-")
         .value(&item.id)
         .raw("\">");

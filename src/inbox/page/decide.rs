@@ -14,7 +14,7 @@ use super::routes::item_page;
 use super::trouble::Trouble;
 use super::{App, held};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::inbox::store::{Decided, MAX_REASON, SignedVerdict, State as Standing};
+use crate::inbox::store::{Decided, SignedVerdict, State as Standing, cut_reason};
 
 /// For how many minutes a yes may cover the very same call; 0 is not at all.
 pub(super) const MINUTES: [u64; 4] = [0, 5, 15, 60];
@@ -85,23 +85,13 @@ fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
     };
     Ok(Verdict {
         choice,
-        reason: form.filled("reason").map(cut),
+        reason: form
+            .filled("reason")
+            .map(|reason| cut_reason(reason).to_owned()),
         cover: Duration::from_secs(minutes * 60),
         assurance: Assurance::InboxSession,
         decided_ms: now_ms,
     })
-}
-
-/// The most of a reason that is kept.
-fn cut(reason: &str) -> String {
-    let mut kept = String::new();
-    for c in reason.chars() {
-        if kept.len() + c.len_utf8() > MAX_REASON {
-            break;
-        }
-        kept.push(c);
-    }
-    kept
 }
 
 enum NotSigned {

@@ -66,7 +66,7 @@ impl Html {
         self
     }
 
-    /// How many bytes it has.
+    /// The text so far.
     #[cfg(test)]
     pub(super) fn as_str(&self) -> &str {
         &self.0

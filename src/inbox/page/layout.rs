@@ -52,7 +52,7 @@ pub(super) fn page(title: &str, tab: Tab, session: &Session, waiting: usize, bod
 }
 
 /// A page for anybody. `again` is where the browser goes by itself.
-pub(super) fn bare(title: &str, _tab: Tab, again: Option<&str>, body: &Html) -> Html {
+pub(super) fn bare(title: &str, again: Option<&str>, body: &Html) -> Html {
     let mut html = Html::new();
     head(title, 0, again, &mut html);
     html.raw("<body><header class=\"top\"><div class=\"bar\"><a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a></div></header>");

@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::access::only;
 use super::form::Form;
 use super::html::Html;
-use super::layout::{Tab, answer, bare};
+use super::layout::{answer, bare};
 use super::trouble::{Trouble, how_to_log_in};
 use super::{App, held, keyed, token_hash};
 use crate::clock::random_seed;
@@ -87,7 +87,7 @@ pub(super) async fn show() -> Response {
          <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"off\" required> \
          <button class=\"button\">Log in</button></form></details></div></section>",
     );
-    answer(StatusCode::OK, bare("Log in", Tab::None, None, &body))
+    answer(StatusCode::OK, bare("Log in", None, &body))
 }
 
 /// `POST /login`

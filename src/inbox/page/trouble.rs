@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::TurnedAway;
 use super::html::Html;
-use super::layout::{Tab, answer, bare};
+use super::layout::{answer, bare};
 use crate::inbox::store::StoreError;
 
 /// Why a request does not get what it wants.
@@ -138,7 +138,7 @@ impl IntoResponse for Trouble {
         } else {
             None
         };
-        let mut response = answer(status, bare(title, Tab::None, again, &body));
+        let mut response = answer(status, bare(title, again, &body));
         let headers = response.headers_mut();
         if matches!(self, Trouble::TooMany) {
             headers.insert(RETRY_AFTER, 60.into());

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::inbox::state_dir::{StateDir, io_error, make_private, store_error};
 use crate::inbox::store::{Problem, StoreError};
+use crate::state_dir::{StateDir, io_error, make_private, store_error};
 
 /// The longest name that a proxy may have.
 const MAX_NAME: usize = 64;
@@ -131,7 +131,7 @@ fn path(dir: &StateDir, proxy: &str) -> Result<PathBuf, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inbox::state_dir::for_test;
+    use crate::state_dir::for_test;
 
     #[test]
     fn a_lease_is_one_holders_and_its_file_goes_with_it() {

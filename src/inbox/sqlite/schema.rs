@@ -12,8 +12,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Trouble;
 use super::leases::lock_patiently;
-use crate::inbox::state_dir::{StateDir, io_error, require_private, store_error};
 use crate::inbox::store::{Problem, StoreError};
+use crate::state_dir::{StateDir, io_error, require_private, store_error};
 
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::approval::item::{Assurance, Verdict};
-use crate::inbox::state_dir::for_test;
 use crate::inbox::store::MAX_REASON;
 use crate::policy::Risk;
+use crate::state_dir::for_test;
 
 /// A folder of its own, and a store in it.
 struct Scene {

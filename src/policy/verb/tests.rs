@@ -41,6 +41,17 @@ fn the_lists_are_those_of_the_contract_and_sorted() {
     assert_eq!(HIGH_RISK, sorted(CONTRACT_HIGH_RISK));
 }
 
+#[test]
+fn the_lists_in_the_documentation_are_the_same() {
+    let text = include_str!("../../../docs/policy.md");
+    for (heading, list) in [("High-risk words", HIGH_RISK), ("Write words", WRITE)] {
+        let (_, rest) = text.split_once(&format!("## {heading}\n\n")).unwrap();
+        let (words, _) = rest.split_once(".\n\n").unwrap();
+        let words: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
+        assert_eq!(words, list);
+    }
+}
+
 // "6. `destructive`: … ask on a write token".
 #[test]
 fn every_write_word_gates_as_medium_unless_it_is_a_high_risk_word() {

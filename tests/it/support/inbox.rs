@@ -10,7 +10,7 @@ use std::thread;
 
 use approval_proxy::inbox::page::proof;
 use approval_proxy::inbox::sqlite::SqliteStore;
-use approval_proxy::inbox::state_dir::StateDir;
+use approval_proxy::state_dir::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -431,7 +431,7 @@ fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
         &mut scene,
         &retry(&call(1, 7), 2, consent("accept"), &state),
     );
-    scene.expect_refused(2, "the disk is full");
+    scene.expect_refused(2, "the approval inbox cannot be used");
     scene.expect_logged("error", false);
     assert!(scene.inbox.is_empty());
 

@@ -47,7 +47,8 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::UnknownState => Refusal::SpentState,
         Refusal::SpentState => Refusal::NotRecorded,
         Refusal::NotRecorded => Refusal::InboxError(ODD.into()),
-        Refusal::InboxError(_) => Refusal::Parked("0123456789abcdef".into()),
+        Refusal::InboxError(_) => Refusal::TooLargeToShow,
+        Refusal::TooLargeToShow => Refusal::Parked("0123456789abcdef".into()),
         Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
         Refusal::CannotAsk(CannotAsk::NoChannel) => return None,
     })

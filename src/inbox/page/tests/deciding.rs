@@ -251,7 +251,7 @@ async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
         assert!(
             answer
                 .text
-                .contains("The approval store /state/approvals.db: there is no room; free some")
+                .contains("/state/approvals.db: there is no room; free some")
         );
     }
     visitor.store.with(|memory| memory.broken = None);

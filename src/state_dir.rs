@@ -2,7 +2,6 @@
 //!
 //! What the files in it hold is the business of those who write them.
 
-use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -10,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::store::{Problem, StoreError};
-use crate::clock::random_seed;
+use crate::clock::{random_hex, random_seed};
 
 /// A folder that nobody but its owner, who runs us, may look into or write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,35 +17,7 @@ pub struct StateDir {
     path: PathBuf,
 }
 
-/// What the environment says about where the folder is. Empty values count as none.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Places<'a> {
-    /// `APPROVAL_STATE_DIR`.
-    pub state_dir: Option<&'a OsStr>,
-    /// `XDG_STATE_HOME`. Not used unless it is absolute, as the XDG Base Directory Specification
-    /// wants it.
-    pub xdg_state_home: Option<&'a OsStr>,
-    /// `HOME`. Not used unless it is absolute.
-    pub home: Option<&'a OsStr>,
-}
-
 impl StateDir {
-    /// Where the folder is: at `explicit` if the user named one, else where the environment says.
-    /// `None` if nobody says anything of use.
-    #[must_use]
-    pub fn locate(explicit: Option<&Path>, places: Places<'_>) -> Option<PathBuf> {
-        let given = |value: Option<&OsStr>| value.filter(|v| !v.is_empty()).map(PathBuf::from);
-        let absolute = |value| given(value).filter(|path| path.is_absolute());
-        let home = || absolute(places.home).map(|home| home.join(".local/state"));
-        explicit
-            .map(Path::to_path_buf)
-            .or_else(|| given(places.state_dir))
-            .or_else(|| {
-                let state = absolute(places.xdg_state_home).or_else(home)?;
-                Some(state.join("approval-proxy"))
-            })
-    }
-
     /// Uses the folder at `path`, which is made if there is none, for its owner only.
     ///
     /// # Errors
@@ -93,7 +63,7 @@ impl StateDir {
 
     /// What a small file of ours holds; `None` if there is none. Of one that is longer than `limit`
     /// bytes, `limit + 1` are read.
-    pub(super) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path.join(name);
         let failed = |error| io_error(&path, error);
         // Neither a link nor a pipe is followed or waited for.
@@ -119,7 +89,7 @@ impl StateDir {
     }
 
     /// Writes a file as a whole, in place of an older one.
-    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path.join(name);
         let put = |new: &Path| fs::rename(new, &path);
         self.write_new(name, bytes, put)
@@ -143,8 +113,7 @@ impl StateDir {
         bytes: &[u8],
         put: impl Fn(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
-        let suffix = random_seed().map_err(io::Error::other)?;
-        let suffix: String = suffix.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let suffix = random_hex(8).map_err(io::Error::other)?;
         let new = self.path.join(format!("{name}.{suffix}.new"));
         let mut options = OpenOptions::new();
         let mut file = options
@@ -162,21 +131,60 @@ impl StateDir {
     }
 
     /// Files that were made, renamed or removed stay so, even if the power fails.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// A file of the user's, or the folder, cannot be used. Nothing of a change has happened then.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct StoreError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: Problem,
+    /// What the library or the system says of it.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What can be wrong with such a file, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The disk or the inbox is full.
+    #[error("there is no room; free some on the disk, or answer what waits")]
+    Full,
+    /// Another process keeps it locked.
+    #[error("another process keeps it locked; end that process")]
+    Locked,
+    /// It is no database, or a damaged one.
+    #[error("it is damaged; move it away, and a new one is made")]
+    Damaged,
+    /// It was written by a newer version.
+    #[error("it was written by a newer approval-proxy; use that one")]
+    Newer,
+    /// It is another user's, or others may read or write it.
+    #[error(
+        "it belongs to another user, or others may read it; `chmod go-rwx` it and its folder, or name \
+         another folder with --state-dir"
+    )]
+    Exposed,
+    /// It cannot be opened, read or written.
+    #[error("it cannot be used; look at its permissions, or name another folder with --state-dir")]
+    Unusable,
 }
 
 /// The length of the secret, in bytes.
 const SECRET_LEN: usize = 32;
 
 /// Makes a folder and those above it, where they are not there yet, for their owner only.
-pub(super) fn make_private(path: &Path) -> io::Result<()> {
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Refuses what another user owns or may read or write.
-pub(super) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
+pub(crate) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
     if is_ours && metadata.mode() & 0o077 == 0 {
         Ok(())
@@ -186,7 +194,7 @@ pub(super) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), St
 }
 
 /// A problem that needs no explanation.
-pub(super) fn store_error(path: &Path, problem: Problem) -> StoreError {
+pub(crate) fn store_error(path: &Path, problem: Problem) -> StoreError {
     StoreError {
         path: path.to_path_buf(),
         problem,
@@ -195,7 +203,7 @@ pub(super) fn store_error(path: &Path, problem: Problem) -> StoreError {
 }
 
 /// What the system said of a file or folder.
-pub(super) fn io_error(path: &Path, error: io::Error) -> StoreError {
+pub(crate) fn io_error(path: &Path, error: io::Error) -> StoreError {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     let is_full = full.contains(&error.kind());
     let problem = if is_full {
@@ -211,7 +219,7 @@ pub(super) fn io_error(path: &Path, error: io::Error) -> StoreError {
 
 /// A folder that goes with the first of both.
 #[cfg(test)]
-pub(super) fn for_test() -> (tempfile::TempDir, StateDir) {
+pub(crate) fn for_test() -> (tempfile::TempDir, StateDir) {
     use std::os::unix::fs::PermissionsExt as _;
 
     let mut builder = tempfile::Builder::new();
@@ -235,30 +243,6 @@ mod tests {
 
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    #[test]
-    fn the_folder_is_the_users_word_before_the_environments_before_the_usual_place() {
-        let places = Places {
-            state_dir: Some(OsStr::new("/env")),
-            xdg_state_home: Some(OsStr::new("/xdg")),
-            home: Some(OsStr::new("/home/me")),
-        };
-        let at = |explicit: Option<&str>, places| StateDir::locate(explicit.map(Path::new), places);
-        assert_eq!(at(Some("mine"), places), Some("mine".into()));
-        assert_eq!(at(None, places), Some("/env".into()));
-        let places = Places {
-            state_dir: Some(OsStr::new("")),
-            ..places
-        };
-        assert_eq!(at(None, places), Some("/xdg/approval-proxy".into()));
-        let places = Places {
-            xdg_state_home: Some(OsStr::new("not/absolute")),
-            ..places
-        };
-        let usual = "/home/me/.local/state/approval-proxy";
-        assert_eq!(at(None, places), Some(usual.into()));
-        assert_eq!(at(None, Places::default()), None);
     }
 
     #[test]
