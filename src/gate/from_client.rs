@@ -148,6 +148,11 @@ impl Gate {
         payload: Payload,
         now: Now,
     ) {
+        // It is remembered, and so must not be of any length.
+        if id.is_too_long() {
+            let why = "the id of this request is longer than 1,024 bytes";
+            return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, why.to_owned());
+        }
         // With a held call under the same id, whose answer is whose could not be told.
         if self.is_ours(id) || self.held_by_id.contains_key(id) {
             return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());

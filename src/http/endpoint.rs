@@ -101,6 +101,9 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
         Line::Batch(entries) => receive_batch(app, &headers, &line, share, &entries).await,
         Line::Message(message) => {
             let facts = Facts::of(&message);
+            if let Some(why) = facts.too_long() {
+                return Err(Refusal::bad_request(why).of(facts.id.as_ref()));
+            }
             let says_stateless = text(&headers, &VERSION) == Some(STATELESS);
             if facts.version.is_some() || (says_stateless && facts.method.is_some()) {
                 receive_stateless(app, &headers, &line, share, &message, &facts).await
@@ -275,6 +278,9 @@ async fn receive_batch(
     for entry in entries {
         let message = read_message(entry)?;
         let facts = Facts::of(&message);
+        if let Some(why) = facts.too_long() {
+            return Err(Refusal::bad_request(why));
+        }
         cancelled.extend(cancelled_by(&facts));
         ids.extend(facts.id);
     }

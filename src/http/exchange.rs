@@ -40,7 +40,7 @@ pub(super) struct Asked {
 /// What came of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is done with; of a stateless request, its id.
+    /// It is done with; of a request, its id.
     Done(Option<RequestId>),
     /// The server does not know the session any more.
     Over,
@@ -62,7 +62,7 @@ pub(super) async fn exchange(
     };
     request.headers_mut().extend(headers);
     let had_session = in_session && peer.has_session();
-    let done = Outcome::Done(asked.is_stateless.then(|| asked.id.clone()));
+    let done = Outcome::Done(Some(asked.id.clone()));
     let response = match peer.send(request, None).await {
         Ok(response) => response,
         Err(error) => {

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::mcp::json::{Value, raw_members};
-use crate::mcp::message::{Id, Kind, Message, RequestId};
+use crate::mcp::message::{Id, Kind, MAX_ID, Message, RequestId};
 use crate::mcp::tool::{META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION};
 
 /// Names of headers.
@@ -79,6 +79,17 @@ impl<'a> Facts<'a> {
             method,
             params,
             token,
+        }
+    }
+
+    /// What is wrong with what is remembered of the message until its end, if anything is: an id or a
+    /// progress token of more than 1,024 bytes.
+    pub(super) fn too_long(&self) -> Option<&'static str> {
+        let token = self.token.is_some_and(|token| token.len() > MAX_ID);
+        match (self.id.as_ref().is_some_and(RequestId::is_too_long), token) {
+            (true, _) => Some("the id of this request is longer than 1,024 bytes"),
+            (false, true) => Some("the progress token of this request is longer than 1,024 bytes"),
+            (false, false) => None,
         }
     }
 

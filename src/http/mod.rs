@@ -11,6 +11,7 @@ mod conversation;
 mod endpoint;
 mod exchange;
 mod facts;
+mod given_up;
 mod guard;
 mod hub;
 mod lines;

@@ -60,8 +60,9 @@ impl ParamHeaders {
     }
 
     /// Whether the headers of a call with these `params` say what the arguments say. `given` are the
-    /// headers that came with it, names in lower case. One that no tool list explains must at least
-    /// stand among the arguments: what a human is shown is all that a call says.
+    /// headers that came with it, names in lower case. One of an argument that the call does not have says
+    /// too much; one that no tool list explains must at least stand among the arguments: what a human is
+    /// shown is all that a call says.
     ///
     /// # Errors
     /// What differs, in a sentence.
@@ -98,6 +99,11 @@ impl ParamHeaders {
         }
         let arguments = raw_member(params, &["arguments"]).map(Value::parse);
         let arguments = arguments.and_then(Result::ok).unwrap_or(Value::Null);
+        if let Some((name, _)) = given.iter().find(|(name, _)| {
+            self.declares(tool, name) && !wanted.iter().any(|(wanted, _)| wanted == name)
+        }) {
+            return Err(differs(name));
+        }
         for (name, value) in others.take(MAX_HEADERS + 1) {
             let value = value.and_then(decode);
             if !value.is_some_and(|value| stands_in(&arguments, &value)) {
@@ -108,6 +114,12 @@ impl ParamHeaders {
             true => Err("Header mismatch: too many headers of arguments".to_owned()),
             false => Ok(()),
         }
+    }
+
+    /// Whether a header, named in lower case, stands for an argument of this tool.
+    pub(super) fn declares(&self, tool: &str, header: &str) -> bool {
+        let declared = self.tools.get(tool).into_iter().flatten();
+        declared.into_iter().any(|declared| declared.name == header)
     }
 
     /// The headers of a call with these `params`.
@@ -255,6 +267,19 @@ mod tests {
             &[region, n, ("mcp-param-x", Some("=?base64?!?="))],
         ] {
             assert!(check(given).is_err(), "{given:?}");
+        }
+        // What the server would take for an argument that nobody was shown, whatever else says so.
+        for params in [
+            r#"{"arguments":{"n":42,"other":"test"}}"#,
+            r#"{"arguments":{"n":42,"region":null,"other":"test"}}"#,
+            r#"{"arguments":{"n":42,"region":["test"]}}"#,
+            r#"{"arguments":{"n":42,"region":{"x":"test"}}}"#,
+        ] {
+            assert!(
+                headers.check("t", params, &[region, n]).is_err(),
+                "{params}"
+            );
+            assert_eq!(headers.check("t", params, &[n]), Ok(()));
         }
         // Before any list is known, a header still says nothing that nobody was shown.
         let unknown = ParamHeaders::default();

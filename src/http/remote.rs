@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
 use super::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
+use super::given_up::GivenUp;
 use super::lines::Lines;
 use super::oauth::{Login, LoginError, Reach, Renewed};
 use super::param_headers::ParamHeaders;
@@ -327,19 +328,25 @@ impl Peer {
 async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let mut requests = JoinSet::new();
     let mut listener = JoinSet::new();
-    // Stateless requests, which are cancelled by closing their response.
     let mut running: HashMap<RequestId, AbortHandle> = HashMap::default();
+    let mut given_up = GivenUp::default();
     loop {
         let frame = tokio::select! {
             frame = lines.next() => frame,
-            Some(done) = requests.join_next(), if !requests.is_empty() => {
+            Some(done) = requests.join_next_with_id(), if !requests.is_empty() => {
                 match done {
-                    Ok(Outcome::Over) => return "has ended the session",
-                    Ok(Outcome::Done(Some(id))) => { running.remove(&id); }
-                    Ok(Outcome::Done(None)) | Err(_) => {}
+                    Ok((_, Outcome::Over)) => return "has ended the session",
+                    // A client may use an id again that it has given up.
+                    Ok((task, Outcome::Done(Some(id)))) => {
+                        if running.get(&id).is_some_and(|handle| handle.id() == task) {
+                            running.remove(&id);
+                        }
+                    }
+                    Ok((_, Outcome::Done(None))) | Err(_) => {}
                 }
                 continue;
             }
+            () = given_up.next() => continue,
         };
         let Some(frame) = frame else {
             break;
@@ -362,13 +369,10 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                 method: method.to_owned(),
                 id: id.clone(),
             };
-            let is_stateless = asked.is_stateless;
             let headers = headers_of(&peer, &facts, Some(&id));
             let line = text.to_owned();
             let handle = requests.spawn(exchange(Arc::clone(&peer), asked, line, headers));
-            if is_stateless {
-                running.insert(id, handle);
-            }
+            running.insert(id, handle);
             continue;
         }
         if method == "notifications/cancelled" {
@@ -377,8 +381,12 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                 .and_then(|params| raw_member(params, &["requestId"]));
             let id = id.and_then(RequestId::from_json);
             if let Some(handle) = id.and_then(|id| running.remove(&id)) {
-                handle.abort();
-                continue;
+                if facts.version.is_some() {
+                    // A stateless request is cancelled by closing its response.
+                    handle.abort();
+                    continue;
+                }
+                given_up.add(handle);
             }
         }
         let begins = method == "notifications/initialized";
@@ -472,7 +480,12 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
         put(NAME.clone(), encode(name).as_bytes());
     }
     let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
+    let tool = facts.name.as_deref().unwrap_or_default();
     for (name, value) in along.into_iter().flatten() {
+        // What the server declares is made below.
+        if peer.state().param_headers.declares(tool, &name) {
+            continue;
+        }
         if let Ok(name) = HeaderName::try_from(name) {
             put(name, &value);
         }

@@ -265,8 +265,9 @@ impl Streams {
         let is_over = waiting.is_empty() && !stream.listens;
         stream.sender = (!is_over).then_some(sender);
         if stream.listens {
-            self.listen_on(key);
+            // First: the end of the listener before may push out what is kept longest.
             self.ended.retain(|ended| *ended != key);
+            self.listen_on(key);
             self.send_backlog(key);
         }
         let reader = Reader {

@@ -45,7 +45,7 @@ const MAX_OTHERS: usize = 64;
 /// The most entries of a batch.
 const MAX_BATCH: usize = 4_096;
 /// The longest id that a request may have, in bytes; ids are kept while requests wait.
-const MAX_ID: usize = 1_024;
+pub(crate) const MAX_ID: usize = 1_024;
 
 /// A JSON-RPC id, compared by what it means: `1` and `1.0` are one id, `1` and `"1"` are two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +74,26 @@ impl RequestId {
         match self {
             RequestId::Integer(_) => false,
             RequestId::Number(text) | RequestId::Text(text) => text.len() > MAX_ID,
+        }
+    }
+
+    /// Whether a lenient reader could take one for the other: JavaScript's `Number`, Python's `int` and
+    /// their like read a text as the number that stands in it. In doubt it could.
+    #[must_use]
+    pub fn passes_for(&self, other: &RequestId) -> bool {
+        self == other
+            || match (self.lenient_number(), other.lenient_number()) {
+                (Some(Lenient::Is(one)), Some(Lenient::Is(other))) => one == other,
+                (Some(_), Some(_)) => true,
+                (None, _) | (_, None) => false,
+            }
+    }
+
+    fn lenient_number(&self) -> Option<Lenient> {
+        match self {
+            RequestId::Integer(value) => Some(Lenient::Is(*value as f64)),
+            RequestId::Number(token) => token.parse().ok().map(Lenient::Is),
+            RequestId::Text(text) => lenient_number(text),
         }
     }
 
@@ -174,6 +194,36 @@ pub enum Kind<'a> {
         /// The text of `error`.
         error: Option<&'a str>,
     },
+}
+
+/// What a lenient reader makes of an id. Large numbers that are nearly the same are the same.
+enum Lenient {
+    Is(f64),
+    /// Some number; it has digits of another script.
+    Some,
+}
+
+fn lenient_number(text: &str) -> Option<Lenient> {
+    if text.chars().any(|c| !c.is_ascii() && c.is_numeric()) {
+        return Some(Lenient::Some);
+    }
+    let text = text.trim().replace('_', "").to_ascii_lowercase();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    let radixes = [("0x", 16), ("0o", 8), ("0b", 2)];
+    let other = radixes.iter().find_map(|(prefix, radix)| {
+        let digits = digits.strip_prefix(prefix)?;
+        u64::from_str_radix(digits, *radix).ok()
+    });
+    let number: f64 = match (other, digits) {
+        (Some(number), _) => number as f64,
+        // What JavaScript makes of it.
+        (None, "") => 0.0,
+        (None, digits) => digits.parse().ok()?,
+    };
+    Some(Lenient::Is(sign * number))
 }
 
 /// One message's envelope, borrowed from its text.

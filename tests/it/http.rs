@@ -233,6 +233,28 @@ fn a_token_is_asked_for_where_one_is_set() {
     assert!(!proxy.has_recorded("s3cret-token"));
 }
 
+// What is remembered of a request until its end is bounded.
+#[test]
+fn an_id_or_a_progress_token_of_any_length_is_refused() {
+    let (proxy, http) = served(["--mode", "none"]);
+    let session = http.session();
+    let long = "x".repeat(1_025);
+    let with_token = json!({"jsonrpc": "2.0", "id": 1, "method": "ping",
+        "params": {"_meta": {"progressToken": long}}});
+    let with_id = json!({"jsonrpc": "2.0", "id": long, "method": "ping"});
+    for message in [&with_token, &with_id] {
+        let mut response = http.post(&in_session(&session), message);
+        assert_eq!(response.status, 400);
+        let told = response.json()["error"]["message"].to_string();
+        assert!(told.contains("longer than 1,024 bytes"), "{told}");
+        assert_eq!(
+            http.post(&in_session(&session), json!([message])).status,
+            400
+        );
+    }
+    assert!(!proxy.has_recorded(&long));
+}
+
 // "Raw newlines in an HTTP body never become a second line on stdio."
 #[test]
 fn no_body_becomes_two_lines() {

@@ -104,6 +104,37 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
         scene.expect_nothing();
     }
     assert_eq!(scene.warnings.len(), 3);
+    // Nor under an id that a lenient client takes for the same, as the official SDKs do.
+    for alike in [
+        json!("7"),
+        json!(" 7\n"),
+        json!("0x7"),
+        json!("7.0"),
+        json!("+7e0"),
+        json!("0_7"),
+        json!(7.0),
+        json!("\u{ff17}"),
+        json!("\u{667}"),
+    ] {
+        for end in [
+            json!({"result": {"content": []}}),
+            json!({"error": {"code": 1, "message": "m"}}),
+        ] {
+            let mut forged = json!({"jsonrpc": "2.0", "id": alike});
+            forged
+                .as_object_mut()
+                .unwrap()
+                .extend(end.as_object().unwrap().clone());
+            scene.upstream_says(&forged);
+            scene.expect_nothing();
+        }
+    }
+    // Whatever nobody could mix up is the client's, as ever.
+    for other in [json!("seven"), json!("77"), json!(8), json!("")] {
+        let odd = json!({"jsonrpc": "2.0", "id": other, "result": {}});
+        scene.upstream_says(&odd);
+        assert_eq!(scene.take_client(), odd);
+    }
     // Nor behind the id of a request that it was sent.
     scene.client_says(&json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}));
     scene.upstream.clear();
@@ -112,6 +143,27 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
     scene.expect_nothing();
     scene.approve(&prompt);
     scene.expect_forwarded(7);
+    // Without one that is held, what nobody asked for is the client's to judge.
+    let odd = json!({"jsonrpc": "2.0", "id": "7", "result": {}});
+    scene.upstream_says(&odd);
+    assert_eq!(scene.take_client(), odd);
+}
+
+// What is remembered must not be of any length.
+#[test]
+fn a_request_under_an_id_of_any_length_is_refused_and_forgotten() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    let (most, long) = ("x".repeat(1_024), "x".repeat(1_025));
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": most, "method": "ping"}));
+    assert_eq!(scene.take_upstream()["id"], most);
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": long, "method": "ping"}));
+    assert!(
+        scene
+            .expect_error(long.clone())
+            .contains("longer than 1,024")
+    );
+    scene.client_cancels(long.clone());
+    assert_eq!(scene.take_upstream()["method"], "notifications/cancelled");
 }
 
 // DESIGN, Processes: "every pending request gets an answer", and it is a whole one.

@@ -121,7 +121,7 @@ async fn discover(url: &Url, challenge: Option<&str>) -> Result<Found, LoginErro
     manager.set_credential_store(tokens.clone());
     let found = manager.resolve_metadata_from_challenge(challenge).await;
     let found = found.map_err(|_| LoginError::NotFound)?;
-    if !are_secure(&found.metadata) {
+    if !are_secure(&found.metadata, url) {
         return Err(LoginError::Insecure);
     }
     let issuer = found.metadata.issuer.clone();
@@ -135,23 +135,40 @@ async fn discover(url: &Url, challenge: Option<&str>) -> Result<Found, LoginErro
 
 /// SPEC 2025-11-25, "Communication Security": "All authorization server endpoints MUST be served
 /// over HTTPS." The page is opened in a browser too, which would do other things with other schemes.
-fn are_secure(metadata: &AuthorizationMetadata) -> bool {
-    is_secure(&metadata.authorization_endpoint)
-        && is_secure(&metadata.token_endpoint)
-        && metadata
-            .registration_endpoint
-            .as_deref()
-            .is_none_or(is_secure)
+fn are_secure(metadata: &AuthorizationMetadata, server: &Url) -> bool {
+    let registration = metadata.registration_endpoint.as_deref();
+    [&*metadata.authorization_endpoint, &metadata.token_endpoint]
+        .into_iter()
+        .chain(registration)
+        .all(|endpoint| may_be_sent_to(endpoint, server))
+}
+
+/// Whether a server may have us speak to this endpoint. A server elsewhere must not reach through us
+/// what it cannot reach itself: what listens on this machine, or has no name but an address.
+pub(super) fn may_be_sent_to(endpoint: &str, server: &Url) -> bool {
+    let is_same_host = |url: &Url| url.host() == server.host();
+    is_secure(endpoint)
+        && Url::parse(endpoint).is_ok_and(|url| {
+            let is_named = url.domain().is_some_and(|name| !is_here(name));
+            is_named || is_same_host(&url) || (is_local(&url) && is_local(server))
+        })
 }
 
 /// What does not leave this machine needs no TLS.
 pub(super) fn is_secure(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| match url.scheme() {
         "https" => url.has_host(),
-        "http" => {
-            let host = url.host_str().unwrap_or_default();
-            matches!(host, "localhost" | "127.0.0.1" | "[::1]")
-        }
+        "http" => is_local(&url),
         _ => false,
     })
+}
+
+fn is_local(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
+/// Whether a name is one of this machine's own (RFC 6761, section 6.3).
+fn is_here(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost")
 }

@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::flow::is_secure;
+use super::flow::{is_secure, may_be_sent_to};
 use super::redirect::Redirect;
 use super::store::{Store, Stored};
 use super::{LIMIT, Login, LoginError, Reach, Renewed, Surroundings};
@@ -171,6 +171,44 @@ fn a_login_goes_over_https_or_stays_on_this_machine() {
     ] {
         assert!(!is_secure(url), "{url}");
     }
+}
+
+// A server must not reach through us what it cannot reach itself.
+#[test]
+fn a_login_leads_to_this_machine_only_from_this_machine() {
+    let url = |text: &str| Url::parse(text).unwrap();
+    let remote = url("https://mcp.example/mcp");
+    for endpoint in [
+        "https://login.example/token",
+        "https://mcp.example:8443/register",
+    ] {
+        assert!(may_be_sent_to(endpoint, &remote), "{endpoint}");
+    }
+    for endpoint in [
+        "http://127.0.0.1:2375/containers/prod/stop",
+        "http://localhost/x",
+        "http://[::1]:9200/",
+        "https://localhost/x",
+        "https://a.localhost./x",
+        "https://127.0.0.1/x",
+        "https://10.0.0.1/x",
+        "https://169.254.169.254/latest",
+        "https://[fd00::1]/x",
+        "http://mcp.example/x",
+    ] {
+        assert!(!may_be_sent_to(endpoint, &remote), "{endpoint}");
+    }
+    let here = url("http://127.0.0.1:8000/mcp");
+    for endpoint in [
+        "http://127.0.0.1:9000/token",
+        "http://localhost:1/x",
+        "https://a.example/x",
+    ] {
+        assert!(may_be_sent_to(endpoint, &here), "{endpoint}");
+    }
+    let address = url("https://10.0.0.1/mcp");
+    assert!(may_be_sent_to("https://10.0.0.1/token", &address));
+    assert!(!may_be_sent_to("https://10.0.0.2/token", &address));
 }
 
 #[test]

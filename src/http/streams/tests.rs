@@ -207,6 +207,24 @@ fn a_new_listener_gets_what_waited_and_the_old_one_ends() {
     );
 }
 
+// The end of the newest listener makes one more of what has ended, and the oldest of that gives way.
+#[test]
+fn the_oldest_listener_that_is_kept_can_be_taken_up_again() {
+    let mut streams = Streams::new(true, 1024 * 1024);
+    let mut first = streams.listen().unwrap();
+    streams.deliver(first.key, "a".into());
+    let (_, last) = read(&mut first);
+    for _ in 0..MAX_STREAMS_KEPT {
+        let mut next = streams.listen().unwrap();
+        streams.deliver(next.key, "x".into());
+        assert_eq!(read(&mut next).0, ["x"]);
+    }
+    let (mut again, _) = streams.resume(last.as_deref().unwrap()).unwrap();
+    assert_eq!(streams.listening(), Some(again.key));
+    streams.deliver(streams.listening().unwrap(), "b".into());
+    assert_eq!(read(&mut again).0, ["b"]);
+}
+
 #[test]
 fn what_waits_for_a_listener_is_bounded() {
     let mut streams = Streams::new(true, usize::MAX);
