@@ -348,7 +348,7 @@ impl Conversation {
 
     /// Brings a response to whoever waits for it.
     fn answer(&self, id: &RequestId, mut line: Bytes) {
-        let mut reply = self.notes.fetch_reply(id);
+        let mut reply = self.notes.fetch_reply(id, &line);
         // Of a call that was not sent, they are still there.
         self.notes.fetch_headers(id);
         let mut state = self.state();

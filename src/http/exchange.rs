@@ -355,7 +355,7 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) {
             headers,
             body,
         };
-        notes.leave_reply(asked.id.clone(), reply);
+        notes.leave_reply(asked.id.clone(), line.as_bytes(), reply);
     }
     peer.tell(&line).await;
 }

@@ -43,7 +43,8 @@ struct Inner {
     /// By a line's digest: the requests of the client's that equal lines belong to, in order.
     related: Bounded<[u8; 32], VecDeque<RequestId>>,
     headers: Bounded<RequestId, Vec<(String, Vec<u8>)>>,
-    replies: Bounded<RequestId, Reply, KEPT_REPLIES>,
+    /// With the digest of the line that each stands for.
+    replies: Bounded<RequestId, ([u8; 32], Reply), KEPT_REPLIES>,
     /// What the client shows the server, if it is for the server.
     credentials: Option<Secret>,
     breaks: VecDeque<RequestId>,
@@ -98,14 +99,17 @@ impl Notes {
         self.inner().headers.remove(id)
     }
 
-    /// Leaves the response that a request got in place of a JSON-RPC one.
-    pub fn leave_reply(&self, id: RequestId, reply: Reply) {
-        self.inner().replies.insert(id, reply);
+    /// Leaves the response that a request got in place of a JSON-RPC one, which is this `line`.
+    pub fn leave_reply(&self, id: RequestId, line: &[u8], reply: Reply) {
+        let line = *blake3::hash(line).as_bytes();
+        self.inner().replies.insert(id, (line, reply));
     }
 
-    /// Fetches it.
-    pub fn fetch_reply(&self, id: &RequestId) -> Option<Reply> {
-        self.inner().replies.remove(id)
+    /// Fetches it, for the answer that the request now gets: `None` if that is another `line`. An id
+    /// may be used again, and what was said about the request before is then not about this one.
+    pub fn fetch_reply(&self, id: &RequestId, line: &[u8]) -> Option<Reply> {
+        let (of, reply) = self.inner().replies.remove(id)?;
+        (of == *blake3::hash(line).as_bytes()).then_some(reply)
     }
 
     /// Says that the server has ended its response to a request, and that the answer will come on
@@ -213,6 +217,22 @@ mod tests {
         assert_eq!(notes.related(b"other"), Some(id(3)));
         assert_eq!(notes.related(b"same"), Some(id(2)));
         assert_eq!(notes.related(b"same"), None);
+    }
+
+    #[test]
+    fn a_reply_is_for_the_line_that_it_stands_for_and_for_no_later_one() {
+        let notes = Notes::default();
+        let reply = Reply {
+            status: 404,
+            headers: Vec::new(),
+            body: b"gone".to_vec(),
+        };
+        notes.leave_reply(id(1), b"error", reply.clone());
+        assert_eq!(notes.fetch_reply(&id(1), b"error"), Some(reply.clone()));
+        assert_eq!(notes.fetch_reply(&id(1), b"error"), None);
+        notes.leave_reply(id(1), b"error", reply);
+        assert_eq!(notes.fetch_reply(&id(1), b"refused by a human"), None);
+        assert_eq!(notes.fetch_reply(&id(1), b"error"), None);
     }
 
     #[test]
