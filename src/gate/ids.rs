@@ -51,6 +51,10 @@ const REMEMBERED: usize = 1_000;
 
 impl RetiredIds {
     pub(super) fn add(&mut self, id: RequestId) {
+        // Twice in the order, it would be forgotten with the first of both.
+        if self.known.contains(&id) {
+            self.order.retain(|known| *known != id);
+        }
         if self.order.len() >= REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
@@ -102,5 +106,24 @@ mod tests {
         retired.add(ids.next());
         assert!(!retired.contains(&first));
         assert_eq!(retired.known.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn what_is_retired_again_is_remembered_as_the_newest() {
+        let mut ids = RequestIds::new([7; 32]);
+        let mut retired = RetiredIds::default();
+        let again = ids.next();
+        retired.add(again.clone());
+        for _ in 0..REMEMBERED - 2 {
+            retired.add(ids.next());
+        }
+        retired.add(again.clone());
+        for _ in 0..REMEMBERED - 1 {
+            retired.add(ids.next());
+            assert!(retired.contains(&again));
+        }
+        retired.add(ids.next());
+        assert!(!retired.contains(&again));
+        assert_eq!(retired.known.len(), retired.order.len());
     }
 }
