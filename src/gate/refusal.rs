@@ -153,7 +153,7 @@ impl Refusal {
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
             Refusal::InboxError(_) => "may be tried again once that is mended",
             Refusal::Parked(_) => {
-                "once a human has approved it, the very same call, made again, will run"
+                "Once a human has approved it, the very same call, made again, will run"
             }
             Refusal::ChangedBetweenRounds | Refusal::UnknownState | Refusal::SpentState => {
                 "may be tried again from the beginning, without `requestState` and \
@@ -250,14 +250,17 @@ pub(super) fn refused_result(
     explanation: Option<&Explanation>,
 ) -> String {
     let mut text = format!(
-        "The call of tool {} was {}. {}, and {}.",
+        "The call of tool {} was {}. ",
         quoted_name(tool),
-        refusal.fate(),
-        refusal.what_ran(),
-        refusal.outlook()
+        refusal.fate()
     );
+    // That a parked call was not run is what it begins with. Writing to a String cannot fail.
+    let _ = if matches!(refusal, Refusal::Parked(_)) {
+        write!(text, "{}.", refusal.outlook())
+    } else {
+        write!(text, "{}, and {}.", refusal.what_ran(), refusal.outlook())
+    };
     if let Some(Explanation { risk, mode, rule }) = explanation {
-        // Writing to a String cannot fail.
         let _ = write!(
             text,
             " [source={}, risk={risk}, mode={mode}, rule: {rule}]",

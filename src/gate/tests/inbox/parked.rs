@@ -28,7 +28,12 @@ fn a_parked_question_lets_the_same_call_run_once() {
     // Whoever tidies the inbox must not take it for expired before it is parked.
     assert_eq!(item.expires_ms, Some(item.asked_ms + 60_000 + 3_600_000));
     let told = until_parked(&mut scene, 1);
-    assert!(told.contains(&item.id), "{told}");
+    let whole = format!(
+        "The call of tool \"delete_user\" was not run yet: it is waiting for approval, as item {} of the \
+         approval inbox. Once a human has approved it, the very same call, made again, will run.",
+        item.id
+    );
+    assert_eq!(told, whole);
     scene.expect_logged("timeout", false);
     let parked = scene.inbox.pop_front();
     assert!(
