@@ -53,7 +53,7 @@ export async function forMinutes(world, checks) {
   await checks.equal("the same call again runs without a question", again.text, "There is no note `ideas`.");
   const [decision, forwarded] = await agent.lastDecision(2);
   await checks.equal("… and the audit log says so", [decision, forwarded], ["approved", true]);
-  await checks.check("… and nothing waits", await isEmpty(page));
+  await checks.comes("… and nothing waits", () => isEmpty(page));
   const other = agent.call("delete_note", { name: "welcome" });
   await checks.comes("another one asks", () => items(page, "welcome").isVisible());
   await checks.check("… and has not run", other.isOpen && world.noteNames().includes("welcome"));
