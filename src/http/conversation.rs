@@ -21,7 +21,7 @@ use super::streams::{Reader, Refused, StreamKey, Streams};
 use crate::mcp::error::{cancelled_notification, error_response};
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_line};
+use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_envelope};
 use crate::mcp::tool::LIST;
 use crate::relay::Notes;
 use crate::transport::{LinkReader, LinkWriter};
@@ -335,7 +335,7 @@ impl Conversation {
         let Ok(text) = std::str::from_utf8(&line) else {
             return;
         };
-        let Ok(Line::Message(message)) = read_line(text) else {
+        let Ok(Line::Message(message)) = read_envelope(text) else {
             return;
         };
         match (&message.kind, &message.id) {

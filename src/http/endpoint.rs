@@ -26,7 +26,7 @@ use super::hub::{Hub, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Id, Kind, Line, Message, RequestId, read_line, read_message};
+use crate::mcp::message::{Id, Kind, Line, Message, RequestId, read_envelope, read_message};
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::META_PROTOCOL_VERSION;
 use crate::secret::Secret;
@@ -96,7 +96,7 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
     let headers = parts.headers;
     check_media_types(&headers)?;
     let (line, share) = app.budget.read(body).await?;
-    match read_line(&line)? {
+    match read_envelope(&line)? {
         Line::Blank => Err(Refusal::bad_request("the body is empty")),
         Line::Batch(entries) => receive_batch(app, &headers, &line, share, &entries).await,
         Line::Message(message) => {

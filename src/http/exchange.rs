@@ -13,7 +13,7 @@ use super::remote::Peer;
 use super::sse::Decoder;
 use crate::mcp::error::error_response;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Line, RequestId, peek_result_id, read_line};
+use crate::mcp::message::{Line, RequestId, peek_result_id, read_envelope};
 use crate::relay::{Reply, with_causes};
 
 /// How long the server has to accept what it need not answer.
@@ -310,7 +310,7 @@ async fn one_told(
 
 /// Whether one of a batch is the response to a request.
 fn answered_in_batch(line: &str, id: &RequestId) -> bool {
-    match read_line(line) {
+    match read_envelope(line) {
         Ok(Line::Batch(entries)) => entries.iter().any(|entry| answers(entry, id)),
         Ok(Line::Blank | Line::Message(_)) | Err(_) => false,
     }

@@ -2,8 +2,8 @@
 //!
 //! SPEC 2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters".
 
+use foldhash::HashMap;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::facts::{PARAM_PREFIX, decode, encode};
 use crate::mcp::json::{Value, raw_member};

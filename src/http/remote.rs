@@ -24,7 +24,7 @@ use super::sse_server;
 use crate::mcp::error::error_response;
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Kind, Line, RequestId, read_line};
+use crate::mcp::message::{Kind, Line, RequestId, read_envelope};
 use crate::relay::Notes;
 use crate::secret::Secret;
 use crate::transport::{self, LinkWriter, Upstream, Wire, link_in, link_out};
@@ -358,7 +358,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         let Ok(text) = std::str::from_utf8(lines.line(&range)) else {
             continue;
         };
-        let Ok(Line::Message(message)) = read_line(text) else {
+        let Ok(Line::Message(message)) = read_envelope(text) else {
             continue;
         };
         let facts = Facts::of(&message);

@@ -4,6 +4,7 @@
 //! the client's own again. Nothing else of a message is touched.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -12,6 +13,9 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::peek_result;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+/// Made once: every result is looked through.
+static NAMES_SUBSCRIPTION: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(SUBSCRIPTION));
 
 /// What a client calls its request, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +85,7 @@ pub(super) fn response(line: &str, own: &Own) -> String {
     let id = id.or_else(|| raw_member(line, &["id"]));
     edits.extend(id.map(|id| (id, &*own.id)));
     // Few results have one, and many are large. An escaped name would be an odd server's.
-    if memmem::find(line.as_bytes(), SUBSCRIPTION.as_bytes()).is_some() {
+    if NAMES_SUBSCRIPTION.find(line.as_bytes()).is_some() {
         let subscription = raw_member(line, &["result", "_meta", SUBSCRIPTION]);
         edits.extend(subscription.map(|id| (id, &*own.id)));
     }

@@ -262,13 +262,33 @@ pub enum Line<'a> {
 /// # Errors
 /// `Unreadable` for what two readers could read differently, or what is no message.
 pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
+    read_line_with(text, Trees::Read)
+}
+
+/// The same for those who need the envelope and no tree of a call's parameters, which takes most of the
+/// time.
+///
+/// # Errors
+/// As [`read_line`].
+pub fn read_envelope(text: &str) -> Result<Line<'_>, Unreadable> {
+    read_line_with(text, Trees::Leave)
+}
+
+/// Whether the parameters of a call are read as a tree on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trees {
+    Read,
+    Leave,
+}
+
+fn read_line_with(text: &str, trees: Trees) -> Result<Line<'_>, Unreadable> {
     let start = text.trim_start_matches([' ', '\t', '\n', '\r']);
     match start.as_bytes().first() {
         None => Ok(Line::Blank),
         Some(b'[') => read_batch(Reader::new(text))
             .map(Line::Batch)
             .map_err(|error| Unreadable { id: None, error }),
-        Some(_) => read_message(text).map(Line::Message),
+        Some(_) => read_message_with(text, trees).map(Line::Message),
     }
 }
 
@@ -296,13 +316,17 @@ fn read_batch(mut reader: Reader<'_>) -> Result<Vec<&str>, MessageError> {
 /// # Errors
 /// As [`read_line`].
 pub fn read_message(text: &str) -> Result<Message<'_>, Unreadable> {
+    read_message_with(text, Trees::Read)
+}
+
+fn read_message_with(text: &str, trees: Trees) -> Result<Message<'_>, Unreadable> {
     let mut reader = Reader::new(text);
     if reader.peek() != Some(b'{') {
         let error = not_an_object(reader);
         return Err(Unreadable { id: None, error });
     }
     let mut envelope = Envelope::default();
-    match envelope.read(reader) {
+    match envelope.read(reader, trees) {
         Ok(()) => {}
         Err(error) => {
             return Err(Unreadable {
@@ -367,7 +391,7 @@ pub const CALL: &str = "tools/call";
 const ENVELOPE_KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 impl<'a> Envelope<'a> {
-    fn read(&mut self, mut reader: Reader<'a>) -> Result<(), MessageError> {
+    fn read(&mut self, mut reader: Reader<'a>, trees: Trees) -> Result<(), MessageError> {
         let mut folded = None;
         let mut too_many = false;
         reader.object(|reader, key| {
@@ -389,7 +413,7 @@ impl<'a> Envelope<'a> {
                 "params" => {
                     let method = self.method.as_ref();
                     let is_call = matches!(method, Some(Value::String(method)) if method.is(CALL));
-                    let (text, tree) = if is_call {
+                    let (text, tree) = if is_call && trees == Trees::Read {
                         reader.skip_as_tree()?
                     } else {
                         (reader.skip()?, None)

@@ -1,5 +1,7 @@
 //! Envelopes as peers write them, and as attackers do.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn error_of(text: &str) -> MessageError {
@@ -282,4 +284,31 @@ fn ids_that_lenient_readers_mix_up_pass_for_each_other() {
     }
     assert!(text("").passes_for(&RequestId::Integer(0)) && text("-0").passes_for(&text("0")));
     assert!(text("07").passes_for(&text("7")) && !text("a").passes_for(&text("A")));
+}
+
+proptest! {
+    // What the door to HTTP reads is what the gate reads: the same lines, with the same errors.
+    #[test]
+    fn an_envelope_is_what_a_whole_reading_has_but_for_the_tree(
+        parts in proptest::collection::vec(prop_oneof![
+            Just("{"), Just("}"), Just("["), Just("]"), Just(","), Just(":"), Just(" "),
+            Just(r#""jsonrpc":"2.0""#), Just(r#""id":1"#), Just(r#""id":"a""#), Just(r#""id":1,"#),
+            Just(r#""method":"tools/call""#), Just(r#""method":"tools/call","#), Just(r#""method":"x""#),
+            Just(r#""params":{"name":"t","arguments":{"a":1,"b":[{}]}}"#),
+            Just(r#""params":{"a":1,"a":2}"#), Just(r#""params":{"s":"\ud800"}"#), Just(r#""params":["#),
+            Just(r#""params":7"#), Just(r#""result":{}"#), Just(r#""error":null"#), Just(r#""x":"y""#),
+            Just(r#""Method":1"#), Just("1e9"), Just("\"open"),
+        ], 0..12),
+        is_wrapped in any::<bool>(),
+    ) {
+        let mut text = parts.join("");
+        if is_wrapped {
+            text = format!(r#"{{"jsonrpc":"2.0","method":"tools/call",{text}}}"#);
+        }
+        let mut whole = read_line(&text);
+        if let Ok(Line::Message(Message { kind: Kind::Call { tree, .. }, .. })) = &mut whole {
+            *tree = None;
+        }
+        prop_assert_eq!(whole, read_envelope(&text));
+    }
 }
