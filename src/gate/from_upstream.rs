@@ -178,7 +178,7 @@ impl Gate {
         if self.in_flight.contains_key(id) {
             return false;
         }
-        // The official SDKs take `"7"` for 7.
+        // The official Python SDK takes `"7"` for 7.
         self.held_by_id.keys().any(|held| id.passes_for(held))
     }
 

@@ -486,3 +486,35 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::transport::{link_in, link_out};
+
+    // What is held for a session whose server hangs is what the others' large messages wait for.
+    #[tokio::test(start_paused = true)]
+    async fn a_line_with_a_share_waits_a_minute_for_a_server_that_hangs() {
+        let (to_relay, _unread) = link_in();
+        let (from_relay, _silent) = link_out();
+        let notes = Arc::new(Notes::default());
+        let conversation =
+            Conversation::begin(Era::Session, to_relay, from_relay, notes, 1024, [0; 32]);
+        let memory = Arc::new(Semaphore::new(1));
+        let share = || Arc::clone(&memory).try_acquire_owned().ok();
+        // A link takes so much, and then a line.
+        let large = "x".repeat(16 * 1024 * 1024);
+        assert_eq!(conversation.send(&large, share()).await, Ok(()));
+        let start = Instant::now();
+        assert_eq!(conversation.send("y", share()).await, Err(Unsent::Late));
+        assert_eq!(start.elapsed(), HANDING_OVER);
+        assert_eq!(memory.available_permits(), 1);
+        // What takes nothing from others waits for as long as its client does.
+        let sending = conversation.send("z", None);
+        assert!(timeout(60 * HANDING_OVER, sending).await.is_err());
+        conversation.close();
+        assert_eq!(conversation.send("z", None).await, Err(Unsent::Over));
+    }
+}

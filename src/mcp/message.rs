@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::json::{JsonError, Reader, Text, Value, write_string};
-use super::lenient::{folds_to_one_of, shown_key};
+use super::lenient::{Number, folds_to_one_of, number, shown_key};
 
 /// Why a line is not a message that can be read safely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,17 +83,17 @@ impl RequestId {
     pub fn passes_for(&self, other: &RequestId) -> bool {
         self == other
             || match (self.lenient_number(), other.lenient_number()) {
-                (Some(Lenient::Is(one)), Some(Lenient::Is(other))) => one == other,
+                (Some(Number::Is(one)), Some(Number::Is(other))) => one == other,
                 (Some(_), Some(_)) => true,
                 (None, _) | (_, None) => false,
             }
     }
 
-    fn lenient_number(&self) -> Option<Lenient> {
+    fn lenient_number(&self) -> Option<Number> {
         match self {
-            RequestId::Integer(value) => Some(Lenient::Is(*value as f64)),
-            RequestId::Number(token) => token.parse().ok().map(Lenient::Is),
-            RequestId::Text(text) => lenient_number(text),
+            RequestId::Integer(value) => Some(Number::Is(*value as f64)),
+            RequestId::Number(token) => token.parse().ok().map(Number::Is),
+            RequestId::Text(text) => number(text),
         }
     }
 
@@ -194,36 +194,6 @@ pub enum Kind<'a> {
         /// The text of `error`.
         error: Option<&'a str>,
     },
-}
-
-/// What a lenient reader makes of an id. Large numbers that are nearly the same are the same.
-enum Lenient {
-    Is(f64),
-    /// Some number; it has digits of another script.
-    Some,
-}
-
-fn lenient_number(text: &str) -> Option<Lenient> {
-    if text.chars().any(|c| !c.is_ascii() && c.is_numeric()) {
-        return Some(Lenient::Some);
-    }
-    let text = text.trim().replace('_', "").to_ascii_lowercase();
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1.0, digits),
-        None => (1.0, text.strip_prefix('+').unwrap_or(&text)),
-    };
-    let radixes = [("0x", 16), ("0o", 8), ("0b", 2)];
-    let other = radixes.iter().find_map(|(prefix, radix)| {
-        let digits = digits.strip_prefix(prefix)?;
-        u64::from_str_radix(digits, *radix).ok()
-    });
-    let number: f64 = match (other, digits) {
-        (Some(number), _) => number as f64,
-        // What JavaScript makes of it.
-        (None, "") => 0.0,
-        (None, digits) => digits.parse().ok()?,
-    };
-    Some(Lenient::Is(sign * number))
 }
 
 /// One message's envelope, borrowed from its text.

@@ -104,7 +104,7 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
         scene.expect_nothing();
     }
     assert_eq!(scene.warnings.len(), 3);
-    // Nor under an id that a lenient client takes for the same, as the official SDKs do.
+    // Nor under an id that a lenient client takes for the same, as the official Python SDK does.
     for alike in [
         json!("7"),
         json!(" 7\n"),
