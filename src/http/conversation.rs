@@ -517,4 +517,32 @@ mod tests {
         conversation.close();
         assert_eq!(conversation.send("z", None).await, Err(Unsent::Over));
     }
+
+    // Else each request that a client gives up while the server hangs would leave something behind.
+    #[tokio::test]
+    async fn only_of_a_request_that_it_has_is_the_relay_told_that_it_is_given_up() {
+        for is_sent in [false, true] {
+            let (to_relay, relay) = link_in();
+            let (from_relay, _silent) = link_out();
+            let notes = Arc::new(Notes::default());
+            let conversation =
+                Conversation::begin(Era::Stateless, to_relay, from_relay, notes, 1024, [0; 32]);
+            let text = r#"{"jsonrpc":"2.0","id":"mine","method":"ping"}"#;
+            let Ok(Line::Message(message)) = read_envelope(text) else {
+                panic!("{text}");
+            };
+            let opened = conversation.open_stateless(text, &Facts::of(&message));
+            let (reader, id, line) = opened.ok().unwrap();
+            if is_sent {
+                let sent = conversation.send_stateless(&id, &line, None).await;
+                assert_eq!(sent, Ok(()));
+            }
+            conversation.reader_gone(&reader);
+            let mut told = Vec::with_capacity(4096);
+            let _ = relay.try_read(&mut told);
+            let told = String::from_utf8(told).unwrap();
+            assert_eq!(told.contains("notifications/cancelled"), is_sent, "{told}");
+            assert_eq!(told.is_empty(), !is_sent, "{told}");
+        }
+    }
 }
