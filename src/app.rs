@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::env::var_os;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -138,9 +139,13 @@ async fn serve(
     signals: Signals,
     stderr: &Stderr,
 ) -> Result<Ended, AppError> {
+    let token = serving.stored_token.clone();
     let server = Server::listen(serving).await?;
     let address = server.address();
     stderr.send(format!("approval-proxy: listening on http://{address}/mcp\n").into_bytes());
+    if let Some(token) = token {
+        stderr.send(how_to_use(&token, address).into_bytes());
+    }
     let (tell, told) = watch::channel(0);
     tokio::spawn(async move {
         // Nobody listens any more where it fails.
@@ -173,6 +178,16 @@ async fn serve(
         }))
     });
     Ok(Ended::Signal(server.run(relay, record, told).await))
+}
+
+/// How a client shows the token in this file. The token itself is not for stderr, which clients keep.
+fn how_to_use(token: &Path, address: SocketAddr) -> String {
+    let token = token.display();
+    format!(
+        "approval-proxy: clients must send the token in {token} as the header `Authorization: Bearer \
+         TOKEN`; for example: claude mcp add --transport http NAME http://{address}/mcp --header \
+         \"Authorization: Bearer $(cat '{token}')\"\n"
+    )
 }
 
 fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {

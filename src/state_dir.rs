@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::clock::{random_hex, random_seed};
+use crate::secret::Secret;
 
 /// A folder that nobody but its owner, who runs us, may look into or write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,17 +49,42 @@ impl StateDir {
     /// `Exposed` if other users may read them, `Damaged` if they are not 32, else as the system
     /// says.
     pub fn secret(&self) -> Result<[u8; 32], StoreError> {
-        let path = self.path.join("secret");
-        let bytes = match self.read("secret", SECRET_LEN)? {
-            Some(bytes) => bytes,
-            None => {
-                let seed = random_seed().map_err(|e| io_error(&path, io::Error::other(e)))?;
-                self.write_once("secret", &seed)?;
-                self.read("secret", SECRET_LEN)?.unwrap_or_default()
-            }
-        };
-        let damaged = |_| store_error(&path, Problem::Damaged);
+        let (bytes, _) = self.read_or_make("secret", SECRET_LEN, |seed| seed.to_vec())?;
+        let damaged = |_| store_error(&self.path.join("secret"), Problem::Damaged);
         <[u8; SECRET_LEN]>::try_from(bytes.as_slice()).map_err(damaged)
+    }
+
+    /// The bearer token of HTTP clients, as the file `auth-token` holds it: 64 hexadecimal digits
+    /// and a newline. The first process that asks creates the file.
+    ///
+    /// # Errors
+    /// `Exposed` if other users may read the file, else as the system says.
+    pub fn auth_token(&self) -> Result<StoredToken, StoreError> {
+        let make = |seed: [u8; 32]| format!("{}\n", blake3::Hash::from_bytes(seed)).into_bytes();
+        let (bytes, is_new) = self.read_or_make(AUTH_TOKEN, MAX_TOKEN, make)?;
+        Ok(StoredToken {
+            path: self.path.join(AUTH_TOKEN),
+            text: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
+            is_new,
+        })
+    }
+
+    /// What a small file holds; where there is none, `make` turns 32 random bytes into it first. Of
+    /// several processes that make it at once, all read the same. The second value is whether there
+    /// was none.
+    fn read_or_make(
+        &self,
+        name: &str,
+        limit: usize,
+        make: impl FnOnce([u8; 32]) -> Vec<u8>,
+    ) -> Result<(Vec<u8>, bool), StoreError> {
+        if let Some(bytes) = self.read(name, limit)? {
+            return Ok((bytes, false));
+        }
+        let failed = |error| io_error(&self.path.join(name), io::Error::other(error));
+        let seed = random_seed().map_err(failed)?;
+        self.write_once(name, &make(seed))?;
+        Ok((self.read(name, limit)?.unwrap_or_default(), true))
     }
 
     /// What a small file of ours holds; `None` if there is none. Of one that is longer than `limit`
@@ -175,8 +201,23 @@ pub enum Problem {
     Unusable,
 }
 
+/// The token that `--auth-token-file auto` keeps in the folder.
+#[derive(Debug)]
+pub struct StoredToken {
+    /// The file.
+    pub path: PathBuf,
+    /// What the file holds, its newline included; a person may have replaced it.
+    pub text: Secret,
+    /// Whether the file has just been created.
+    pub is_new: bool,
+}
+
 /// The length of the secret, in bytes.
 const SECRET_LEN: usize = 32;
+/// The file with the bearer token of HTTP clients.
+const AUTH_TOKEN: &str = "auth-token";
+/// The longest token and its line break, in bytes.
+const MAX_TOKEN: usize = 4096 + 2;
 
 /// Makes a folder and those above it, where they are not there yet, for their owner only.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
@@ -289,6 +330,23 @@ mod tests {
         assert_eq!(state.secret().unwrap(), secrets[0]);
         assert_eq!(mode(&dir.path().join("secret")), 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_token_of_http_clients_is_made_once_and_readable_by_its_owner_only() {
+        let (dir, state) = for_test();
+        let first = state.auth_token().unwrap();
+        let again = state.auth_token().unwrap();
+        assert!(first.is_new && !again.is_new);
+        assert_eq!(first.text.expose(), again.text.expose());
+        let digits = first.text.expose().trim_end();
+        assert_eq!(digits.len(), 64);
+        assert!(digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let path = dir.path().join("auth-token");
+        assert_eq!((&first.path, mode(&path)), (&path, 0o600));
+        set_mode(&path, 0o644);
+        let exposed = state.auth_token().unwrap_err();
+        assert_eq!(exposed.problem, Problem::Exposed);
     }
 
     #[test]

@@ -22,6 +22,8 @@ SERVER = "dual-python"
 UPSTREAMS = ["stdio", "http", "sse"]
 # How a client speaks, and the revision that this comes to.
 CLIENTS = {"legacy": LEGACY, "auto": MODERN, MODERN: MODERN, "sse": LEGACY}
+# The proxy's bearer token: without one, no HTTP client is asked for an approval.
+TOKEN = "s3cret-of-ours"
 numbers = itertools.count()
 
 
@@ -96,8 +98,11 @@ def listening_proxy(setting: Setting, entry: dict, *flags: str, **environment: s
 
 
 @contextlib.contextmanager
-def stage(setting: Setting, upstream: str, *flags: str, token: str | None = None):
-    """The proxy over HTTP, in front of a server that speaks stdio, streamable HTTP or HTTP+SSE."""
+def stage(setting: Setting, upstream: str, *flags: str, token: str | None = TOKEN):
+    """The proxy over HTTP, in front of a server that speaks stdio, streamable HTTP or HTTP+SSE.
+
+    Without a token it is told to ask whoever connects.
+    """
     setting.refill()
     with contextlib.ExitStack() as stack:
         server = None
@@ -108,6 +113,7 @@ def stage(setting: Setting, upstream: str, *flags: str, token: str | None = None
             stack.enter_context(server)
             entry = {"type": upstream, "url": server.url}
         environment = {"APPROVAL_AUTH_TOKEN": token} if token else {}
+        flags = flags if token else (*flags, "--insecure-no-auth")
         proxy, log = listening_proxy(setting, entry, *flags, **environment)
         stack.enter_context(proxy)
         yield Stage(proxy.url, log, server, token)

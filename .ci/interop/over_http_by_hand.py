@@ -22,7 +22,8 @@ class Guest:
     """A client of one session, or of none."""
 
     def __init__(self, http, place: Stage) -> None:
-        self.http, self.url, self.headers, self.last_event = http, place.url, dict(ACCEPT), None
+        self.http, self.url, self.last_event = http, place.url, None
+        self.headers = ACCEPT | {"Authorization": f"Bearer {place.token}"}
 
     async def begin(self) -> "Guest":
         response = await self.post({"id": "hello", "method": "initialize", "params": HELLO})

@@ -9,7 +9,7 @@ import anyio
 from interop.checks import APPROVE, DECLINE, LATE, Checks, Human, Setting
 from interop.checks import call, failed, outcome, succeeded, text
 from interop.eras import LEGACY, MODERN
-from interop.over_http import CLIENTS, UPSTREAMS, Stage, client, notes, stage
+from interop.over_http import CLIENTS, TOKEN, UPSTREAMS, Stage, client, notes, stage
 
 SERVER = "dual-python"
 # Asking for the era differs from being told in the first request only.
@@ -190,7 +190,7 @@ async def count_and_linger(checks: Checks, setting: Setting, place: Stage, how: 
 
 async def at_the_door(checks: Checks, setting: Setting) -> None:
     """Wrong `Host` and `Origin` get 403, a wrong token 401, and the right one is let in."""
-    for token in (None, "s3cret-of-ours"):
+    for token in (None, TOKEN):
         with stage(setting, "stdio", token=token) as place:
             knock(checks, place, token)
             for how in EACH:

@@ -10,7 +10,6 @@ from interop.checks import HERE, Checks, Setting
 from interop.over_http import stage
 
 SERVER = "dual-python"
-TOKEN = "s3cret-of-ours"
 
 
 async def first_to_stdio(checks: Checks, setting: Setting) -> None:
@@ -36,9 +35,9 @@ async def second_to_http(checks: Checks, setting: Setting) -> None:
 async def drive(checks: Checks, setting: Setting, generation: int, upstream: str) -> None:
     with contextlib.ExitStack() as stack:
         stages = {
-            "open": stack.enter_context(stage(setting, upstream)),
+            "open": stack.enter_context(stage(setting, upstream, token=None)),
             "late": stack.enter_context(stage(setting, upstream, "--timeout", "1")),
-            "token": stack.enter_context(stage(setting, upstream, token=TOKEN)),
+            "token": stack.enter_context(stage(setting, upstream)),
         }
         proxies = {name: {"url": s.url, "log": str(s.log), "token": s.token} for name, s in stages.items()}
         proxies["wrong token"] = proxies["token"] | {"token": "s3cret-of-theirs"}

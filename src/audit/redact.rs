@@ -128,7 +128,7 @@ fn secret_words(first: u8) -> &'static [&'static str] {
 }
 
 /// Whether a key looks like a secret's, in any case style.
-fn looks_secret(key: &str) -> bool {
+pub(crate) fn looks_secret(key: &str) -> bool {
     if key.len() < SHORTEST_WORD {
         return false;
     }

@@ -146,13 +146,19 @@ pub struct Args {
     #[arg(allow_negative_numbers = true)]
     port: Option<Whole<0, 65_535>>,
 
-    /// File with the bearer token that HTTP clients have to send; or set APPROVAL_AUTH_TOKEN
+    /// Require HTTP clients to send the bearer token in this file; `auto` creates one in the state
+    /// folder; or set APPROVAL_AUTH_TOKEN
     #[arg(long, value_name = "FILE", help_heading = TRANSPORT)]
     auth_token_file: Option<PathBuf>,
 
-    /// Let the HTTP transports bind beyond loopback without a token
+    /// Without a token, let any client that can connect answer its own prompts, and allow other
+    /// machines to connect
     #[arg(long, help_heading = TRANSPORT)]
     insecure_no_auth: bool,
+
+    /// Accept requests for this host name, beside localhost and IP addresses; repeatable
+    #[arg(long, value_name = "NAME", help_heading = TRANSPORT, value_parser = value::<HostName>)]
+    allowed_host: Vec<HostName>,
 }
 
 /// Where the inbox is: the same for every command that has to do with it.
@@ -221,6 +227,7 @@ impl Args {
             port: self.port,
             auth_token_file: self.auth_token_file,
             insecure_no_auth: self.insecure_no_auth,
+            allowed_hosts: self.allowed_host,
             inbox: self.inbox.into_flags(),
             layer: Layer {
                 mode: self.mode,

@@ -16,6 +16,7 @@ use super::nearest::edits;
 use super::pointer::Pointer;
 use super::value::Value;
 use super::word::Word;
+use crate::audit::redact::looks_secret;
 use crate::secret::Secret;
 
 /// The server that is guarded, and how it is reached.
@@ -178,6 +179,9 @@ impl Entry {
         let headers = headers.map_err(|fault| fault.under("headers"))?;
         let expanded = headers.into_iter().map(|(name, value)| {
             let value = expand(&value, environment).and_then(|value| {
+                if looks_secret(&name) && holds_no_credentials(&value) {
+                    return Err(Problem::EmptySecret);
+                }
                 let is_header = reqwest::header::HeaderName::try_from(&name).is_ok()
                     && reqwest::header::HeaderValue::try_from(&value).is_ok();
                 let bad = || Problem::Unexpected {
@@ -288,6 +292,17 @@ impl Entry {
         let text = node.map(String::from_node).transpose();
         text.map_err(|fault| fault.under(key))
     }
+}
+
+/// Whether a header's value is blank, or an authentication scheme with nothing behind it, as
+/// `Bearer ${TOKEN}` becomes where `TOKEN` is empty.
+fn holds_no_credentials(value: &str) -> bool {
+    const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "digest", "apikey"];
+    let value = value.trim();
+    value.is_empty()
+        || SCHEMES
+            .iter()
+            .any(|scheme| scheme.eq_ignore_ascii_case(value))
 }
 
 fn under(key: &str) -> impl Fn(Problem) -> Fault {

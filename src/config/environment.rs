@@ -32,7 +32,7 @@ impl Environment {
     }
 
     /// The settings in `APPROVAL_*` variables. As in `${VAR:-default}`, a variable that is empty
-    /// or blank counts as not set.
+    /// or blank counts as not set, unless it is there for a secret.
     ///
     /// # Errors
     /// The first variable with a bad value.
@@ -41,7 +41,10 @@ impl Environment {
         for key in &KEYS {
             let variable = key.variable();
             let read = |text: &str| key.read(&mut layer, &variable, Input::Text(text));
-            self.read_setting(&variable, read)?;
+            match key.is_secret {
+                true => self.read_secret(&variable, read)?,
+                false => self.read_setting(&variable, read)?,
+            }
         }
         Ok(layer)
     }
@@ -75,13 +78,14 @@ impl Environment {
         }
     }
 
-    /// The bearer token of HTTP clients; `None` where it is not set, or blank.
+    /// The bearer token of HTTP clients; `None` where it is not set.
     ///
     /// # Errors
-    /// One that no header can carry, or that is shorter than 8 or longer than 4096 characters.
+    /// One that is empty, that no header can carry, or that is shorter than 8 or longer than 4096
+    /// characters.
     pub(super) fn auth_token(&self) -> Result<Option<Secret>, ConfigError> {
         let mut token = None;
-        self.read_setting(AUTH_TOKEN, |text| {
+        self.read_secret(AUTH_TOKEN, |text| {
             let found = bearer_token(text).ok_or_else(|| Problem::Unexpected {
                 expected: "a token of 8 to 4096 visible ASCII characters".to_owned(),
                 found: "something else".to_owned(),
@@ -92,16 +96,37 @@ impl Environment {
         Ok(token)
     }
 
+    /// Reads a variable that holds a secret. One that is set but empty or blank is an error: whoever
+    /// set it believes that a secret protects them.
+    fn read_secret(
+        &self,
+        variable: &str,
+        read: impl FnOnce(&str) -> Result<(), Fault>,
+    ) -> Result<(), ConfigError> {
+        self.read_variable(variable, |text| match text.trim() {
+            "" => Err(Problem::EmptySecret.into()),
+            _ => read(text),
+        })
+    }
+
     fn read_setting(
         &self,
         variable: &str,
         read: impl FnOnce(&str) -> Result<(), Fault>,
     ) -> Result<(), ConfigError> {
+        self.read_variable(variable, |text| match text.trim() {
+            "" => Ok(()),
+            _ => read(text),
+        })
+    }
+
+    fn read_variable(
+        &self,
+        variable: &str,
+        read: impl FnOnce(&str) -> Result<(), Fault>,
+    ) -> Result<(), ConfigError> {
         let text = self.get(variable).map_err(Fault::from);
-        let read = text.and_then(|text| match text {
-            Some(text) if !text.trim().is_empty() => read(text),
-            _ => Ok(()),
-        });
+        let read = text.and_then(|text| text.map_or(Ok(()), read));
         read.map_err(|fault| ConfigError::InEnvironment {
             variable: variable.to_owned(),
             fault,

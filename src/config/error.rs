@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::pointer::{Pointer, escaped, shown};
 use crate::policy::PolicyError;
+use crate::state_dir::StoreError;
 
 /// Why there is no usable configuration. Its `Display` is one line.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +93,8 @@ pub enum ConfigError {
     },
     /// Anyone on the network could use the proxy.
     #[error(
-        "`--host {}` lets other machines in; ask them for a token with `--auth-token-file FILE` \
-         or `APPROVAL_AUTH_TOKEN`, or say `--insecure-no-auth`",
+        "`--host {}` lets other machines in; require a token with `--auth-token-file auto` or \
+         `APPROVAL_AUTH_TOKEN`, or let everybody in with `--insecure-no-auth`",
         shown(.0)
     )]
     OpenToAll(String),
@@ -106,6 +107,15 @@ pub enum ConfigError {
         #[source]
         cause: std::io::Error,
     },
+    /// `--auth-token-file auto` cannot be carried out.
+    #[error("`--auth-token-file auto` cannot be used")]
+    NoStoredToken(#[source] StoreError),
+    /// `--auth-token-file auto`, and nothing says where the state folder is.
+    #[error(
+        "`--auth-token-file auto` keeps its token in the state folder, and nothing says where that \
+         is; name a folder with `--state-dir`"
+    )]
+    NoStateDir,
     /// The file of `--auth-token-file` holds nothing that could be a token.
     #[error(
         "`{}`: the file of `--auth-token-file` must hold one line of 8 to 4096 visible ASCII \
@@ -208,6 +218,9 @@ pub enum Problem {
     /// `${` that begins no variable.
     #[error("`${{` begins a variable; write `${{NAME}}` or `${{NAME:-default}}`")]
     BadExpansion,
+    /// A secret that protects nobody.
+    #[error("this secret is set but empty; give it a value, or remove it")]
+    EmptySecret,
     /// A character that no argument, variable or path can hold.
     #[error("there is a NUL character in this text; remove it")]
     Nul,

@@ -41,6 +41,8 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) place: Place,
     pub(super) effect: Effect,
+    /// Whether the value is a secret, which must not be empty.
+    pub(super) is_secret: bool,
     /// Checks the value and puts it into the layer.
     read: Read,
 }
@@ -117,7 +119,7 @@ pub(super) static KEYS: [Key; 29] = [
     now("approvalParkSeconds", Place::Both, |to, from| from.set(&mut to.park)),
     later("approvalAllowInsecureHttp", Place::Both, |_, from| from.check::<bool>()),
     later("approvalAllowedHosts", Place::Both, |_, from| from.check::<Vec<HostName>>()),
-    later("approvalAuthToken", Place::Both, |_, from| from.check::<Secret>()),
+    secret(later("approvalAuthToken", Place::Both, |_, from| from.check::<Secret>())),
     now("approvalDedupeKeyFields", Place::Both, |to, from| from.set(&mut to.dedupe_fields)),
     now("approvalDedupeArgKeys", Place::Both, |to, from| from.set(&mut to.dedupe_arg_keys)),
 ];
@@ -128,6 +130,7 @@ const fn now(name: &'static str, place: Place, read: Read) -> Key {
         name,
         place,
         effect,
+        is_secret: false,
         read,
     }
 }
@@ -138,7 +141,15 @@ const fn later(name: &'static str, place: Place, read: Read) -> Key {
         name,
         place,
         effect,
+        is_secret: false,
         read,
+    }
+}
+
+const fn secret(key: Key) -> Key {
+    Key {
+        is_secret: true,
+        ..key
     }
 }
 

@@ -21,10 +21,11 @@ use super::pointer::shown;
 use super::size::ByteSize;
 use super::value::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
-use crate::gate::{Engine, Retry, Settings, TimeoutAction};
+use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
 use crate::http::Serving;
 use crate::policy::{Mode, Policy, Rules};
 use crate::secret::Secret;
+use crate::state_dir::{StateDir, StoredToken};
 
 /// What the command line says. A field that is `None` was not given.
 #[derive(Debug, Clone)]
@@ -47,10 +48,12 @@ pub struct Flags {
     pub host: Option<HostName>,
     /// The port; 0 is any that is free.
     pub port: Option<Whole<0, 65_535>>,
-    /// The file with the bearer token of HTTP clients.
+    /// The file with the bearer token of HTTP clients; `auto` is one in the state folder.
     pub auth_token_file: Option<PathBuf>,
-    /// Let other machines in without a token.
+    /// Without a token, let other machines in, and let every client answer its own prompts.
     pub insecure_no_auth: bool,
+    /// Names that a request's `Host` may have beside this machine's own.
+    pub allowed_hosts: Vec<HostName>,
     /// Where the inbox is.
     pub inbox: InboxFlags,
 }
@@ -82,6 +85,7 @@ impl Flags {
             port: None,
             auth_token_file: None,
             insecure_no_auth: false,
+            allowed_hosts: Vec::new(),
             inbox: InboxFlags::default(),
         }
     }
@@ -143,9 +147,11 @@ pub(super) fn resolve(
     file: ConfigFile,
     environment: &Environment,
 ) -> Result<Resolved, ConfigError> {
-    let http = serving(&flags, environment)?;
+    let inbox = flags.inbox.clone().resolve(environment)?;
+    let token = environment.auth_token()?;
     let mut warnings = file.warnings;
-    warnings.extend(without_http(&flags, environment));
+    warnings.extend(without_http(&flags, token.is_some()));
+    let http = serving(&flags, token, inbox.state_dir.as_deref())?;
     let config_path = file.path;
     let known: Vec<String> = file
         .servers
@@ -196,7 +202,11 @@ pub(super) fn resolve(
     warnings.extend(open_gates(&layer));
     let policy = Policy::new(rules.clone())?;
     let audit_log = in_home(layer.audit_log.clone(), environment)?;
-    let settings = settings_of(layer);
+    let mut settings = settings_of(layer);
+    if http.as_ref().is_some_and(|http| http.token.is_none()) && !flags.insecure_no_auth {
+        settings.client = Client::Anonymous;
+        warnings.extend(not_asked(&settings.channels));
+    }
     let mut channels = settings.channels.iter();
     if settings.timeout_action == TimeoutAction::Park
         && !channels.any(|channel| channel.engine == Engine::Inbox)
@@ -217,7 +227,7 @@ pub(super) fn resolve(
         server,
         audit_log,
         http,
-        inbox: flags.inbox.resolve(environment)?,
+        inbox,
         max_message_size: flags.max_message_size.bytes(),
         config_path,
         warnings,
@@ -254,15 +264,27 @@ pub struct InboxSettings {
     pub opens_browser: bool,
 }
 
-/// How HTTP clients are served, if they are.
-fn serving(flags: &Flags, environment: &Environment) -> Result<Option<Serving>, ConfigError> {
+/// How HTTP clients are served, if they are. `token` is the one of the environment.
+fn serving(
+    flags: &Flags,
+    token: Option<Secret>,
+    state_dir: Option<&Path>,
+) -> Result<Option<Serving>, ConfigError> {
     match flags.transport {
         Transport::Stdio => return Ok(None),
         Transport::Sse | Transport::StreamableHttp => {}
     }
+    let mut stored = None;
     let token = match &flags.auth_token_file {
+        Some(file) if file.as_os_str() == AUTO => {
+            let made = stored_token(state_dir)?;
+            let token = bearer_token(made.text.expose());
+            let token = token.ok_or_else(|| ConfigError::BadToken(made.path.clone()))?;
+            stored = Some(made.path);
+            Some(token)
+        }
         Some(file) => Some(read_token(file)?),
-        None => environment.auth_token()?,
+        None => token,
     };
     let host = flags.host.as_ref().map_or("127.0.0.1", HostName::as_str);
     let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
@@ -270,12 +292,43 @@ fn serving(flags: &Flags, environment: &Environment) -> Result<Option<Serving>, 
         return Err(ConfigError::OpenToAll(host.to_owned()));
     }
     let port = flags.port.map_or(8765, Whole::get);
+    let names = flags.allowed_hosts.iter().map(HostName::as_str);
     Ok(Some(Serving {
         host: host.to_owned(),
         port: u16::try_from(port).unwrap_or(8765),
         token,
+        stored_token: stored,
+        allowed_hosts: names.map(str::to_ascii_lowercase).collect(),
         max_message: flags.max_message_size.bytes(),
     }))
+}
+
+/// The value of `--auth-token-file` that stands for a token of ours.
+const AUTO: &str = "auto";
+
+fn stored_token(state_dir: Option<&Path>) -> Result<StoredToken, ConfigError> {
+    let folder = state_dir.ok_or(ConfigError::NoStateDir)?;
+    let token = StateDir::open(folder).and_then(|folder| folder.auth_token());
+    token.map_err(ConfigError::NoStoredToken)
+}
+
+/// The warning that clients are not asked, where they would be otherwise.
+fn not_asked(channels: &[Channel]) -> Option<String> {
+    let has = |engine| channels.iter().any(|channel| channel.engine == engine);
+    if !has(Engine::Elicitation) {
+        return None;
+    }
+    let instead = match has(Engine::Inbox) {
+        true => "questions go to the inbox instead",
+        false => {
+            "and `engines` names no other way to ask, so calls that need an approval are refused"
+        }
+    };
+    Some(format!(
+        "HTTP clients are not asked for approvals: without a token, any program on this machine could \
+         connect and approve its own calls; {instead}. To let clients ask, require a token with \
+         `--auth-token-file auto`"
+    ))
 }
 
 fn read_token(path: &Path) -> Result<Secret, ConfigError> {
@@ -293,16 +346,16 @@ fn read_token(path: &Path) -> Result<Secret, ConfigError> {
 }
 
 /// Warnings about what is for HTTP clients only, where none are served.
-fn without_http(flags: &Flags, environment: &Environment) -> Vec<String> {
+fn without_http(flags: &Flags, has_token: bool) -> Vec<String> {
     if flags.transport != Transport::Stdio {
         return Vec::new();
     }
-    let has_token = environment.auth_token().is_ok_and(|token| token.is_some());
     let given = [
         ("--host", flags.host.is_some()),
         ("--port", flags.port.is_some()),
         ("--auth-token-file", flags.auth_token_file.is_some()),
         ("--insecure-no-auth", flags.insecure_no_auth),
+        ("--allowed-host", !flags.allowed_hosts.is_empty()),
         (AUTH_TOKEN, has_token),
     ];
     let given = given.iter().filter(|(_, given)| *given);

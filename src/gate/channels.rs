@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::handshake::CannotAsk;
 use super::held::{Era, Failed, Held, QuestionKey, Via};
 use super::refusal::Refusal;
-use super::settings::{Channel, Engine, OnFailure, Patience};
+use super::settings::{Channel, Client, Engine, OnFailure, Patience};
 use super::state::{Gate, Now, Peer};
 use crate::audit::record::Outcome;
 
@@ -79,6 +79,7 @@ impl Gate {
         let offers = self.questions.get(&key).map(|it| it.shown.offers);
         match era {
             _ if self.client == Peer::Gone => Err(CannotAsk::ClientGone),
+            _ if self.settings.client == Client::Anonymous => Err(CannotAsk::Anonymous),
             // SPEC 2026-07-28: "Servers MUST NOT send an `inputRequests` that the client has not
             // declared support for in its capabilities", and those count for their request only.
             Some(Era::Stateless) if offers.is_some_and(|offers| offers.forms) => Ok(()),

@@ -56,6 +56,8 @@ pub(super) enum CannotAsk {
     Revision(Revision),
     /// The client has closed.
     ClientGone,
+    /// Nothing tells the client from any other process that can connect.
+    Anonymous,
     /// The operator has left no channel.
     NoChannel,
 }

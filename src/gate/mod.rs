@@ -30,7 +30,7 @@ mod unattended;
 
 pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};
 pub use permit::Permitted;
-pub use settings::{Channel, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};
+pub use settings::{Channel, Client, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};
 pub use state::{Gate, Now};
 
 pub use crate::approval::cache::DedupeField;

@@ -91,6 +91,9 @@ impl Refusal {
             Refusal::BeforeHandshake => {
                 "denied: it came before the client's `notifications/initialized`".into()
             }
+            Refusal::CannotAsk(CannotAsk::Anonymous) => {
+                format!("{NEEDS} approval-proxy asks no HTTP client that has shown no token")
+            }
             Refusal::ClientError(message) => {
                 format!(
                     "{NEEDS} the client could not ask: {}",
@@ -166,6 +169,7 @@ impl Refusal {
                 CannotAsk::NoCapability
                 | CannotAsk::Revision(_)
                 | CannotAsk::ClientGone
+                | CannotAsk::Anonymous
                 | CannotAsk::NoChannel,
             )
             | Refusal::Cancelled
@@ -208,6 +212,9 @@ impl Refusal {
                 format!("protocol revision {revision} has no elicitation")
             }
             Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
+            Refusal::CannotAsk(CannotAsk::Anonymous) => {
+                "the HTTP client has shown no token; see --auth-token-file".into()
+            }
             Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
             Refusal::InboxError(why) => format!("the inbox could not be used: {why}"),

@@ -20,6 +20,16 @@ pub enum TimeoutAction {
     Park,
 }
 
+/// What is known of who sits behind the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Client {
+    /// It started us, it has shown the operator's token, or the operator takes any.
+    #[default]
+    Known,
+    /// Any process that can connect: its answers would approve its own calls, so it is not asked.
+    Anonymous,
+}
+
 /// What a human can be asked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -107,6 +117,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// What an unanswered, delivered prompt comes to.
     pub timeout_action: TimeoutAction,
+    /// Whether the client may be asked at all.
+    pub client: Client,
     /// What is asked, in this order.
     pub channels: Vec<Channel>,
     /// How long a question that nobody answered in time stays open, where it is parked.
@@ -137,6 +149,7 @@ impl Default for Settings {
             server: "upstream".to_owned(),
             timeout: Some(Duration::from_secs(120)),
             timeout_action: TimeoutAction::Deny,
+            client: Client::Known,
             channels: vec![Channel::new(Engine::Elicitation)],
             park_for: Duration::from_secs(3600),
             approval_ttl: Duration::ZERO,

@@ -22,7 +22,7 @@ use super::answer::{OpenStream, respond, stream};
 use super::conversation::{Conversation, Era};
 use super::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
 use super::guard::{Guard, TurnedAway};
-use super::hub::{Hub, Record};
+use super::hub::{Hub, Owner, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::mcp::json::raw_member;
@@ -133,7 +133,7 @@ async fn receive_stateless(
     }
     facts.check_headers(header).map_err(mismatch)?;
     let credentials = forwarded_authorization(app, headers);
-    let key = credentials.map_or(&b""[..], HeaderValue::as_bytes);
+    let owner = owner(app, headers);
     let method = facts.method.as_deref().unwrap_or_default();
     if matches!(method, "initialize" | "notifications/initialized") {
         // It would begin a session for all who share one.
@@ -149,14 +149,14 @@ async fn receive_stateless(
     if id.is_none() {
         // Over HTTP a request is cancelled by closing its stream; under an id of the client's, this
         // could mean another client's request.
-        if let Some(conversation) = app.hub.find_shared(key)
+        if let Some(conversation) = app.hub.find_shared(owner)
             && method != "notifications/cancelled"
         {
             conversation.send(line, share).await?;
         }
         return Ok(StatusCode::ACCEPTED.into_response());
     }
-    let shared = app.hub.shared(key);
+    let shared = app.hub.shared(owner);
     let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
     conversation.touch();
     conversation
@@ -195,22 +195,23 @@ async fn receive_in_session(
         Some(conversation) => (None, conversation),
         // What cannot be answered cannot tell its client what the session is called.
         None if begins && facts.id.is_some() => {
-            let begun = app.hub.begin(Era::Session);
+            let begun = app.hub.begin(Era::Session, owner(app, headers));
             let (name, conversation) =
                 begun.map_err(|why| Refusal::from(why).of(facts.id.as_ref()))?;
+            let credentials = forwarded_authorization(app, headers);
+            conversation
+                .notes
+                .set_credentials(credentials.and_then(secret));
             (Some(name), conversation)
         }
         None => return Err(Refusal::bad_request("the header Mcp-Session-Id is missing")),
     };
     conversation.touch();
-    let credentials = forwarded_authorization(app, headers);
-    conversation
-        .notes
-        .set_credentials(credentials.and_then(secret));
     // Until its client knows its name, nobody could ever end it.
     let begun = name.map(|name| Begun {
         app,
         name: Some(name),
+        owner: owner(app, headers),
     });
     let Some(id) = &facts.id else {
         if matches!(message.kind, Kind::Call { .. }) && message.id != Id::Absent {
@@ -244,12 +245,13 @@ async fn receive_in_session(
 struct Begun<'a> {
     app: &'a App,
     name: Option<String>,
+    owner: Owner,
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            self.app.hub.end(name);
+            self.app.hub.end(name, self.owner);
         }
     }
 }
@@ -318,18 +320,23 @@ fn end(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     let Some(name) = text(headers, &SESSION) else {
         return Err(Refusal::bad_request("the header Mcp-Session-Id is missing"));
     };
-    match app.hub.end(name) {
+    match app.hub.end(name, owner(app, headers)) {
         true => Ok(StatusCode::NO_CONTENT.into_response()),
         false => Err(Refusal::no_such_session()),
     }
 }
 
 /// A GET of `/sse`: a session of 2024-11-05, as long as its stream is open.
-async fn open_sse(State(app): State<Arc<App>>) -> Response {
-    let (name, conversation) = match app.hub.begin(Era::OneStream) {
+async fn open_sse(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let owner = owner(&app, &headers);
+    let (name, conversation) = match app.hub.begin(Era::OneStream, owner) {
         Ok(begun) => begun,
         Err(why) => return Refusal::from(why).into_response(),
     };
+    let credentials = forwarded_authorization(&app, &headers);
+    conversation
+        .notes
+        .set_credentials(credentials.and_then(secret));
     match conversation.listen() {
         Ok(reader) => {
             let endpoint = format!("/message?sessionId={name}");
@@ -350,7 +357,8 @@ async fn receive_message(app: &App, request: Request) -> Result<Response, Refusa
     let query = request.uri().query().unwrap_or_default();
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let name = pairs.find(|(key, _)| *key == "sessionId");
-    let found = name.and_then(|(_, name)| app.hub.find(name));
+    let owner = owner(app, request.headers());
+    let found = name.and_then(|(_, name)| app.hub.find(name, owner));
     let found = found.filter(|found| found.era == Era::OneStream);
     let conversation = found.ok_or_else(Refusal::no_such_session)?;
     let (line, share) = app.budget.read(request.into_body()).await?;
@@ -378,8 +386,15 @@ fn session(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Conversation>>, 
     let Some(name) = text(headers, &SESSION) else {
         return Ok(None);
     };
-    let found = app.hub.find(name).filter(|found| found.era == Era::Session);
+    let found = app.hub.find(name, owner(app, headers));
+    let found = found.filter(|found| found.era == Era::Session);
     found.map(Some).ok_or_else(Refusal::no_such_session)
+}
+
+/// Whose session a request may speak in. With a token of ours, all clients are one: they show the
+/// same.
+fn owner(app: &App, headers: &HeaderMap) -> Owner {
+    Owner::of(forwarded_authorization(app, headers).map(HeaderValue::as_bytes))
 }
 
 /// The client's credentials, where they are not for us.

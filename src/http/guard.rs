@@ -10,8 +10,37 @@ use crate::secret::Secret;
 #[derive(Debug)]
 pub(super) struct Guard {
     token: Option<blake3::Hash>,
-    /// Whether we can be reached from this machine only.
-    is_local: bool,
+    hosts: Hosts,
+}
+
+/// Which names the proxy goes by.
+#[derive(Debug, Clone)]
+pub(super) struct Hosts {
+    /// Whether only loopback is bound, so that no other machine can connect.
+    pub(super) is_local: bool,
+    /// What the operator allows beside that, in lower case, without ports.
+    pub(super) allowed: Vec<String>,
+}
+
+impl Hosts {
+    /// Whether a request whose `Host` is this may have been meant for us.
+    ///
+    /// A page in a browser can make a name of its own resolve to our address (DNS rebinding). `Host`
+    /// is then that name; it is never an IP address, since a browser looks up no address.
+    fn include(&self, authority: &str, needs_token: bool) -> bool {
+        let host = host_of(authority);
+        let is_allowed = || {
+            let name = host.strip_suffix('.').unwrap_or(host);
+            let mut allowed = self.allowed.iter();
+            allowed.any(|allowed| allowed.eq_ignore_ascii_case(name))
+        };
+        match self.is_local {
+            true => is_loopback(host) || is_allowed(),
+            // No page has the token, so there any name will do, unless the operator says which.
+            false if needs_token && self.allowed.is_empty() => true,
+            false => is_loopback(host) || host.parse::<IpAddr>().is_ok() || is_allowed(),
+        }
+    }
 }
 
 /// Why a request is turned away.
@@ -30,7 +59,8 @@ impl TurnedAway {
     pub(super) fn message(self) -> &'static str {
         match self {
             TurnedAway::Host => {
-                "the Host header does not name this machine; use http://127.0.0.1 or http://localhost"
+                "the Host header does not name this machine; use its IP address or http://localhost, \
+                 or allow the name with --allowed-host"
             }
             TurnedAway::Origin => "the Origin header names another site",
             TurnedAway::Token => "a bearer token is needed: Authorization: Bearer TOKEN",
@@ -39,11 +69,11 @@ impl TurnedAway {
 }
 
 impl Guard {
-    /// `is_local` is whether only loopback is bound.
-    pub(super) fn new(token: Option<&Secret>, is_local: bool) -> Guard {
+    /// Requests must show `token`, if there is one, and name one of `hosts`.
+    pub(super) fn new(token: Option<&Secret>, hosts: Hosts) -> Guard {
         Guard {
             token: token.map(|token| blake3::hash(token.expose().as_bytes())),
-            is_local,
+            hosts,
         }
     }
 
@@ -64,7 +94,8 @@ impl Guard {
         fetch_site: Option<&str>,
         authorization: Option<&str>,
     ) -> Result<(), TurnedAway> {
-        if self.is_local && !host.is_some_and(|host| is_loopback(host_of(host))) {
+        let needs_token = self.token.is_some();
+        if !host.is_some_and(|host| self.hosts.include(host, needs_token)) {
             return Err(TurnedAway::Host);
         }
         if let Some(origin) = origin {
@@ -73,7 +104,7 @@ impl Guard {
                 .or_else(|| origin.strip_prefix("https://"));
             let is_ours = authority.is_some_and(|authority| {
                 let own = host.is_some_and(|host| host.eq_ignore_ascii_case(authority));
-                is_loopback(host_of(authority)) || (own && !self.is_local)
+                is_loopback(host_of(authority)) || own
             });
             if !is_ours {
                 return Err(TurnedAway::Origin);
@@ -130,9 +161,75 @@ mod tests {
 
     const HERE: Option<&str> = Some("127.0.0.1:8765");
 
+    fn guard(token: Option<&str>, is_local: bool, allowed: &[&str]) -> Guard {
+        let token = token.map(|token| Secret::new(token.to_owned()));
+        let hosts = Hosts {
+            is_local,
+            allowed: allowed.iter().copied().map(str::to_owned).collect(),
+        };
+        Guard::new(token.as_ref(), hosts)
+    }
+
+    // `--host 0.0.0.0 --insecure-no-auth` took any name, and so any page that made its own resolve
+    // to us.
+    #[test]
+    fn beyond_loopback_without_a_token_only_addresses_and_allowed_names_are_ours() {
+        let open = guard(None, false, &["proxy.example", "build-7"]);
+        for host in [
+            "192.168.1.7:8765",
+            "10.0.0.1",
+            "[2001:db8::1]:8765",
+            "127.0.0.1",
+            "[::1]:80",
+            "LocalHost:8765",
+            "proxy.example",
+            "PROXY.example.:8765",
+            "build-7:1",
+        ] {
+            assert_eq!(open.check(Some(host), None, None, None), Ok(()), "{host}");
+            let own = format!("http://{host}");
+            let from_own_page = open.check(Some(host), Some(&own), None, None);
+            assert_eq!(from_own_page, Ok(()), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8765",
+            "192.168.1.7.evil.example",
+            "x.proxy.example",
+            "proxy.example.evil.example",
+            "localhost.evil.example",
+            "0x7f000001",
+            "127.1",
+            "1.2.3.4:x",
+            "[::1].evil.example",
+            "",
+            " ",
+        ] {
+            let found = open.check(Some(host), None, None, None);
+            assert_eq!(found, Err(TurnedAway::Host), "{host}");
+        }
+        assert_eq!(open.check(None, None, None, None), Err(TurnedAway::Host));
+    }
+
+    #[test]
+    fn with_a_token_any_name_will_do_unless_names_are_given() {
+        let bearer = Some("Bearer s3cret");
+        let any = guard(Some("s3cret"), false, &[]);
+        assert_eq!(any.check(Some("proxy.example"), None, None, bearer), Ok(()));
+        let named = guard(Some("s3cret"), false, &["proxy.example"]);
+        let check = |host| named.check(Some(host), None, None, bearer);
+        assert_eq!(check("proxy.example:8765"), Ok(()));
+        assert_eq!(check("10.0.0.1:8765"), Ok(()));
+        assert_eq!(check("other.example"), Err(TurnedAway::Host));
+        let local = guard(Some("s3cret"), true, &["proxy.example"]);
+        let check = |host| local.check(Some(host), None, None, bearer);
+        assert_eq!(check("proxy.example"), Ok(()));
+        assert_eq!(check("other.example"), Err(TurnedAway::Host));
+    }
+
     #[test]
     fn a_page_that_made_its_name_resolve_to_us_is_turned_away() {
-        let guard = Guard::new(None, true);
+        let guard = guard(None, true, &[]);
         for host in [
             "127.0.0.1:1",
             "localhost",
@@ -162,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_site_is_turned_away() {
-        let guard = Guard::new(None, true);
+        let guard = guard(None, true, &[]);
         for origin in [
             "http://localhost:3000",
             "http://127.0.0.1",
@@ -190,7 +287,7 @@ mod tests {
         assert_eq!(check(None, "cross-site"), Err(TurnedAway::Origin));
         assert_eq!(check(Some("http://localhost:3000"), "cross-site"), Ok(()));
         assert_eq!(check(None, "none"), Ok(()));
-        let open = Guard::new(None, false);
+        let open = self::guard(None, false, &["proxy.example"]);
         let host = Some("proxy.example:80");
         assert_eq!(
             open.check(host, Some("http://proxy.example:80"), None, None),
@@ -204,7 +301,7 @@ mod tests {
 
     #[test]
     fn only_the_very_token_lets_in() {
-        let guard = Guard::new(Some(&Secret::new("s3cret".into())), false);
+        let guard = guard(Some("s3cret"), false, &[]);
         let check = |value: Option<&str>| guard.check(Some("x"), None, None, value);
         assert_eq!(check(Some("Bearer s3cret")), Ok(()));
         assert_eq!(check(Some("bearer  s3cret")), Ok(()));

@@ -56,6 +56,17 @@ pub(super) enum NoSession {
     Ending,
 }
 
+/// Whose a session is: a digest of the credentials that opened it. Clients that show none are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Owner([u8; 32]);
+
+impl Owner {
+    /// Whoever shows these credentials, the value of `Authorization`.
+    pub(super) fn of(credentials: Option<&[u8]>) -> Owner {
+        Owner(*blake3::hash(credentials.unwrap_or_default()).as_bytes())
+    }
+}
+
 /// All sessions.
 pub(super) struct Hub {
     relay: Relay,
@@ -66,9 +77,9 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 struct Inner {
-    sessions: HashMap<String, Arc<Conversation>>,
+    sessions: HashMap<String, (Owner, Arc<Conversation>)>,
     /// What stateless clients share: those that show the same credentials.
-    shared: HashMap<[u8; 32], Arc<Conversation>>,
+    shared: HashMap<Owner, Arc<Conversation>>,
     tasks: JoinSet<()>,
 }
 
@@ -88,51 +99,58 @@ impl Hub {
     }
 
     /// Begins a session and names it so that nobody can guess it.
-    pub(super) fn begin(&self, era: Era) -> Result<(String, Arc<Conversation>), NoSession> {
+    pub(super) fn begin(
+        &self,
+        era: Era,
+        owner: Owner,
+    ) -> Result<(String, Arc<Conversation>), NoSession> {
         let mut inner = self.inner();
         self.make_room(&mut inner)?;
         let name = unguessable(random_hex(16))?;
         let conversation = self.start(&mut inner, era)?;
         inner
             .sessions
-            .insert(name.clone(), Arc::clone(&conversation));
+            .insert(name.clone(), (owner, Arc::clone(&conversation)));
         Ok((name, conversation))
     }
 
     /// What the stateless clients with these credentials share; begun where there is none.
     ///
     /// Approvals and tool lists never cross from one client's credentials to another's.
-    pub(super) fn shared(&self, credentials: &[u8]) -> Result<Arc<Conversation>, NoSession> {
-        let key = *blake3::hash(credentials).as_bytes();
+    pub(super) fn shared(&self, owner: Owner) -> Result<Arc<Conversation>, NoSession> {
         let mut inner = self.inner();
-        if let Some(found) = inner.shared.get(&key).filter(|found| !found.is_over()) {
+        let found = inner.shared.get(&owner);
+        if let Some(found) = found.filter(|found| !found.is_over()) {
             return Ok(Arc::clone(found));
         }
         self.make_room(&mut inner)?;
         let conversation = self.start(&mut inner, Era::Stateless)?;
-        inner.shared.insert(key, Arc::clone(&conversation));
+        inner.shared.insert(owner, Arc::clone(&conversation));
         Ok(conversation)
     }
 
     /// The same, where there is one already.
-    pub(super) fn find_shared(&self, credentials: &[u8]) -> Option<Arc<Conversation>> {
-        let key = *blake3::hash(credentials).as_bytes();
+    pub(super) fn find_shared(&self, owner: Owner) -> Option<Arc<Conversation>> {
         let inner = self.inner();
-        let found = inner.shared.get(&key).filter(|found| !found.is_over());
+        let found = inner.shared.get(&owner).filter(|found| !found.is_over());
         found.map(Arc::clone)
     }
 
-    /// The session of this name.
-    pub(super) fn find(&self, name: &str) -> Option<Arc<Conversation>> {
+    /// The session of this name, if it is this owner's. A call that was asked about under one
+    /// `Authorization` cannot run under another.
+    pub(super) fn find(&self, name: &str, owner: Owner) -> Option<Arc<Conversation>> {
         let inner = self.inner();
-        let found = inner.sessions.get(name).filter(|found| !found.is_over());
-        found.map(Arc::clone)
+        let (_, found) = inner.sessions.get(name).filter(|(of, _)| *of == owner)?;
+        (!found.is_over()).then(|| Arc::clone(found))
     }
 
-    /// Ends the session of this name; false if there is none.
-    pub(super) fn end(&self, name: &str) -> bool {
-        let found = self.inner().sessions.remove(name);
-        found.is_some_and(|found| {
+    /// Ends the session of this name; false if this owner has none.
+    pub(super) fn end(&self, name: &str, owner: Owner) -> bool {
+        let sessions = &mut self.inner().sessions;
+        if sessions.get(name).is_none_or(|(of, _)| *of != owner) {
+            return false;
+        }
+        sessions.remove(name).is_some_and(|(_, found)| {
             found.close();
             true
         })
@@ -164,20 +182,21 @@ impl Hub {
 
     fn make_room(&self, inner: &mut Inner) -> Result<(), NoSession> {
         while inner.tasks.try_join_next().is_some() {}
-        inner.sessions.retain(|_, found| !found.is_over());
+        inner.sessions.retain(|_, (_, found)| !found.is_over());
         inner.shared.retain(|_, found| !found.is_over());
         if inner.sessions.len() + inner.shared.len() < MAX_SESSIONS {
             return Ok(());
         }
         let now = Instant::now();
-        let all = inner.sessions.values().chain(inner.shared.values());
+        let sessions = inner.sessions.values().map(|(_, found)| found);
+        let all = sessions.chain(inner.shared.values());
         let idle = all.filter_map(|found| Some((found.idle_since()?, found)));
         let idle = idle.filter(|(since, _)| *since + IDLE_ENOUGH <= now);
         let (_, oldest) = idle
             .min_by_key(|(since, _)| *since)
             .ok_or(NoSession::TooMany)?;
         oldest.close();
-        inner.sessions.retain(|_, found| !found.is_over());
+        inner.sessions.retain(|_, (_, found)| !found.is_over());
         inner.shared.retain(|_, found| !found.is_over());
         Ok(())
     }
@@ -194,7 +213,7 @@ impl Hub {
             }
             !is_idle && !found.is_over()
         };
-        inner.sessions.retain(|_, found| is_used(found));
+        inner.sessions.retain(|_, (_, found)| is_used(found));
         inner.shared.retain(|_, found| is_used(found));
     }
 

@@ -71,7 +71,7 @@ impl Refusal {
     /// SPEC: "it MUST respond to requests containing that session ID with HTTP 404 Not Found"; the
     /// client then begins a new one.
     pub(super) fn no_such_session() -> Refusal {
-        let why = "there is no such session; begin one with `initialize`";
+        let why = "there is no such session for these credentials; begin one with `initialize`";
         Refusal::new(StatusCode::NOT_FOUND, NO_SESSION, why)
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::interval;
 
 use super::connections::{ConnectionLimits, Connections};
 use super::endpoint::{App, router};
-use super::guard::Guard;
+use super::guard::{Guard, Hosts};
 use super::hub::{Hub, LOOK_EVERY, Record, Relay};
 use super::request::Budget;
 use crate::secret::Secret;
@@ -35,6 +36,10 @@ pub struct Serving {
     pub port: u16,
     /// The bearer token that clients must send.
     pub token: Option<Secret>,
+    /// The file that the token was read from, where it is one of ours.
+    pub stored_token: Option<PathBuf>,
+    /// Names beside this machine's own that a request's `Host` may have, in lower case.
+    pub allowed_hosts: Vec<String>,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
@@ -89,10 +94,13 @@ impl Server {
     /// Serves until `signal` turns to a number other than 0, which it returns. `relay` relays each
     /// session; `record` hears of messages that belong to none.
     pub async fn run(self, relay: Relay, record: Record, mut signal: watch::Receiver<i32>) -> i32 {
-        let is_local = self.address.ip().is_loopback();
+        let hosts = Hosts {
+            is_local: self.address.ip().is_loopback(),
+            allowed: self.serving.allowed_hosts,
+        };
         let app = Arc::new(App {
             hub: Hub::new(relay, self.serving.max_message, signal.clone()),
-            guard: Guard::new(self.serving.token.as_ref(), is_local),
+            guard: Guard::new(self.serving.token.as_ref(), hosts),
             budget: Budget::new(self.serving.max_message),
             record,
         });

@@ -7,14 +7,16 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::support::{
-    Http, ProxyTest, Session, approval, call, eventually, in_session, initialize, stateless,
+    Http, ProxyTest, Session, TOKEN, approval, call, eventually, in_session, initialize, stateless,
     stateless_call,
 };
 
+/// A proxy with a token, and a client that shows it.
 fn served<const N: usize>(flags: [&str; N]) -> (Session, Http) {
-    let test = ProxyTest::new().flags(["--transport", "streamable-http", "--port", "0"]);
+    let test = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", TOKEN);
+    let test = test.flags(["--transport", "streamable-http", "--port", "0"]);
     let session = test.flags(flags).start();
-    let http = session.http();
+    let http = session.http().with_token();
     (session, http)
 }
 

@@ -322,9 +322,7 @@ fn a_browser_comes_in_by_a_file_that_is_gone_once_it_has() {
         let (page, token) = link.split_once("/login#").unwrap();
         assert!(!inbox.stderr().contains(token));
         if is_used {
-            let page = super::support::Http {
-                address: page.strip_prefix("http://").unwrap().to_owned(),
-            };
+            let page = super::support::Http::at(page.strip_prefix("http://").unwrap());
             let origin = format!("http://{}", page.address);
             let form = [
                 ("content-type", "application/x-www-form-urlencoded"),

@@ -27,9 +27,7 @@ fn item_at(url: &Value) -> String {
         .strip_prefix("http://")
         .and_then(|rest| rest.split_once('/'))
         .unwrap();
-    let page = Http {
-        address: address.to_owned(),
-    };
+    let page = Http::at(address);
     let (_, body) = page.try_get(&format!("/{path}")).expect("a page");
     assert!(
         !body.contains("wipe"),

@@ -22,6 +22,7 @@ mod dead_ends;
 mod hostile;
 mod hostile_text;
 mod http;
+mod http_who;
 mod inbox;
 mod inbox_faults;
 mod inbox_http;

@@ -255,6 +255,34 @@ fn arguments_and_values_are_not_printed_by_debug() {
     assert!(!told.contains("hunter2"), "{told}");
 }
 
+// `Bearer ${TOKEN}` with an empty TOKEN went out as `Bearer `, and kept the login from being offered.
+#[test]
+fn a_header_for_credentials_without_any_is_an_error() {
+    for (name, value) in [
+        ("Authorization", ""),
+        ("authorization", "  "),
+        ("Authorization", "Bearer"),
+        ("Authorization", "bearer "),
+        ("Authorization", "Bearer ${EMPTY}"),
+        ("Authorization", "Basic ${EMPTY:-}"),
+        ("X-Api-Key", "${EMPTY}"),
+        ("Cookie", " "),
+    ] {
+        let json = format!(r#"{{"url":"http://a","headers":{{"{name}":"{value}"}}}}"#);
+        let told = upstream(&json).unwrap_err();
+        let place = format!("/mcpServers/db/headers/{name}: this secret is set but empty");
+        assert!(told.contains(&place), "{told}");
+    }
+    for (name, value) in [
+        ("Authorization", "Bearer x"),
+        ("X-Region", ""),
+        ("Authorization", "x"),
+    ] {
+        let json = format!(r#"{{"url":"http://a","headers":{{"{name}":"{value}"}}}}"#);
+        upstream(&json).unwrap();
+    }
+}
+
 // CONTRACT: "expand in `command`, `args`, `env`, `url`, `headers`".
 #[test]
 fn variables_expand_in_url_and_headers() {

@@ -65,11 +65,28 @@ fn a_bad_value_names_the_variable() {
 #[test]
 fn a_blank_variable_counts_as_not_set() {
     for value in ["", " \t"] {
-        for key in &KEYS {
+        for key in KEYS.iter().filter(|key| !key.is_secret) {
             let layer = environment([(key.variable().as_str(), value)])
                 .layer()
                 .unwrap();
             assert_eq!(layer, Layer::default());
+        }
+    }
+}
+
+// A blank `APPROVAL_AUTH_TOKEN` used to turn authentication off without a word.
+#[test]
+fn a_secret_that_is_set_but_empty_is_an_error() {
+    for blank in ["", " \t\n"] {
+        let token = environment([("APPROVAL_AUTH_TOKEN", blank)]).auth_token();
+        assert_eq!(
+            token.unwrap_err().to_string(),
+            "environment variable `APPROVAL_AUTH_TOKEN`: this secret is set but empty; give it a \
+             value, or remove it"
+        );
+        for key in KEYS.iter().filter(|key| key.is_secret) {
+            let told = error(&key.variable(), blank);
+            assert!(told.contains("set but empty"), "{told}");
         }
     }
 }

@@ -243,6 +243,61 @@ fn other_machines_are_let_in_only_with_a_token_or_on_demand() {
     assert!(resolved(open, THREE, &[]).unwrap().http.is_some());
 }
 
+// Whoever reaches loopback could answer its own prompts.
+#[test]
+fn http_clients_are_asked_only_with_a_token_or_where_the_operator_says_so() {
+    let json = r#"{"command":"a"}"#;
+    let anonymous = resolved(over_http(None), json, &[]).unwrap();
+    assert_eq!(anonymous.settings.client, Client::Anonymous);
+    let [told] = &anonymous.warnings[..] else {
+        panic!("{:?}", anonymous.warnings);
+    };
+    assert!(told.contains("questions go to the inbox instead"), "{told}");
+    let elicitation = [("APPROVAL_ENGINES", "elicitation")];
+    let alone = resolved(over_http(None), json, &elicitation).unwrap();
+    assert!(
+        alone.warnings[0].contains("are refused"),
+        "{:?}",
+        alone.warnings
+    );
+    let inbox = resolved(over_http(None), json, &[("APPROVAL_ENGINES", "inbox")]).unwrap();
+    assert!(inbox.warnings.is_empty(), "{:?}", inbox.warnings);
+    let token = [("APPROVAL_AUTH_TOKEN", "s3cret-token")];
+    let open = Flags {
+        insecure_no_auth: true,
+        ..over_http(None)
+    };
+    for (flags, variables) in [(over_http(None), &token[..]), (open, &[]), (flags(), &[])] {
+        let known = resolved(flags, json, variables).unwrap();
+        assert_eq!(known.settings.client, Client::Known);
+        assert!(known.warnings.is_empty(), "{:?}", known.warnings);
+    }
+}
+
+#[test]
+fn a_token_of_our_own_needs_a_place_to_be_kept() {
+    let auto = || Flags {
+        auth_token_file: Some("auto".into()),
+        ..over_http(None)
+    };
+    let nowhere = resolved(auto(), THREE, &[]).unwrap_err();
+    assert!(nowhere.contains("--state-dir"), "{nowhere}");
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state").display().to_string();
+    let variables = [("APPROVAL_STATE_DIR", &*state)];
+    let token = |flags| {
+        let serving = resolved(flags, THREE, &variables).unwrap().http.unwrap();
+        assert_eq!(
+            serving.stored_token.unwrap(),
+            Path::new(&state).join("auth-token")
+        );
+        serving.token.unwrap().expose().to_owned()
+    };
+    let made = token(auto());
+    assert_eq!(made.len(), 64);
+    assert_eq!(token(auto()), made);
+}
+
 #[test]
 fn the_token_of_the_file_wins_and_a_bad_one_stops_the_start() {
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -17,7 +17,12 @@ const DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) address: String,
+    /// What every request shows, unless it brings an `authorization` of its own.
+    authorization: Option<String>,
 }
+
+/// A bearer token of the proxy's own, with which HTTP clients are asked for approvals.
+pub(crate) const TOKEN: &str = "s3cret-token";
 
 /// A request whose response has not been looked at.
 pub(crate) struct Begun(Option<TcpStream>);
@@ -48,13 +53,42 @@ impl Session {
         let stderr = self.stderr();
         let (_, rest) = stderr.split_once("listening on http://").unwrap();
         let (address, _) = rest.split_once("/mcp").unwrap();
-        Http {
-            address: address.to_owned(),
-        }
+        Http::at(address)
     }
 }
 
 impl Http {
+    /// A client that connects to this address and shows nothing.
+    pub(crate) fn at(address: &str) -> Http {
+        Http {
+            address: address.to_owned(),
+            authorization: None,
+        }
+    }
+
+    /// The same for a client that shows [`TOKEN`].
+    pub(crate) fn with_token(self) -> Http {
+        self.showing(&format!("Bearer {TOKEN}"))
+    }
+
+    /// The same for a client with this `Authorization`.
+    pub(crate) fn showing(self, authorization: &str) -> Http {
+        Http {
+            authorization: Some(authorization.to_owned()),
+            ..self
+        }
+    }
+
+    fn usual_headers(&self) -> Vec<(&str, &str)> {
+        let mut usual = vec![
+            ("host", &*self.address),
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+        ];
+        usual.extend(self.authorization.iter().map(|it| ("authorization", &**it)));
+        usual
+    }
+
     /// Sends bytes on a connection of its own and reads the head of the response.
     pub(crate) fn raw(&self, request: &[u8]) -> Response {
         let mut stream = TcpStream::connect(&self.address).unwrap();
@@ -92,11 +126,7 @@ impl Http {
             "{method} {path} HTTP/1.1\r\ncontent-length: {}\r\n",
             body.len()
         );
-        let usual = [
-            ("host", &*self.address),
-            ("content-type", "application/json"),
-            ("accept", "application/json, text/event-stream"),
-        ];
+        let usual = self.usual_headers();
         let replaced = |name: &str| headers.iter().any(|(other, _)| *other == name);
         let usual = usual.iter().filter(|(name, _)| !replaced(name));
         for (name, value) in usual.chain(headers) {
@@ -108,11 +138,8 @@ impl Http {
     /// Sends a POST whose response is to be read later.
     pub(crate) fn begin(&self, headers: &[(&str, &str)], body: impl ToString) -> Begun {
         let body = body.to_string();
-        let mut text = format!("POST /mcp HTTP/1.1\r\nhost: {}\r\n", self.address);
-        let usual = [
-            ("content-type", "application/json"),
-            ("accept", "application/json, text/event-stream"),
-        ];
+        let mut text = "POST /mcp HTTP/1.1\r\n".to_owned();
+        let usual = self.usual_headers();
         for (name, value) in usual.iter().chain(headers) {
             text.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -283,7 +283,5 @@ pub(crate) fn told_page(stderr: impl Fn() -> String) -> Http {
         !address.is_empty()
     });
     let (address, _) = address.split_once('/').unwrap();
-    Http {
-        address: address.to_owned(),
-    }
+    Http::at(address)
 }

@@ -10,7 +10,7 @@ mod proxy_test;
 mod pty;
 mod session;
 
-pub(crate) use http::{Http, call, in_session, initialize, stateless, stateless_call};
+pub(crate) use http::{Http, TOKEN, call, in_session, initialize, stateless, stateless_call};
 pub(crate) use inbox::{Standing, Terminal, told_page};
 pub(crate) use login_server::LoginServer;
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};

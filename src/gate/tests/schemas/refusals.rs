@@ -50,7 +50,8 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::InboxError(_) => Refusal::TooLargeToShow,
         Refusal::TooLargeToShow => Refusal::Parked("0123456789abcdef".into()),
         Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
-        Refusal::CannotAsk(CannotAsk::NoChannel) => return None,
+        Refusal::CannotAsk(CannotAsk::NoChannel) => Refusal::CannotAsk(CannotAsk::Anonymous),
+        Refusal::CannotAsk(CannotAsk::Anonymous) => return None,
     })
 }
 
