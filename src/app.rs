@@ -2,6 +2,8 @@
 //!
 //! It is the only file that knows every part; each part's work is done elsewhere.
 
+mod engines;
+
 use std::collections::BTreeMap;
 use std::env::var_os;
 use std::io;
@@ -24,10 +26,13 @@ use crate::http::{
     Surroundings,
 };
 use crate::inbox::host::HostSettings;
-use crate::inbox::post::{Post, PostSettings};
+use crate::inbox::post::{Post, PostSettings, load_key};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
 use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Wire};
+
+use engines::InboxKey;
+pub use engines::WrongKey;
 
 /// How long what was told the inbox last may take to get there.
 const LAST_POST: Duration = Duration::from_secs(2);
@@ -53,6 +58,9 @@ pub enum AppError {
     /// The address that HTTP clients are to be served at.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The key of the inbox.
+    #[error(transparent)]
+    InboxKey(#[from] WrongKey),
     /// Our own stdin or stdout.
     #[error("stdin and stdout must be open: an MCP client starts approval-proxy with both")]
     Stdio(#[source] io::Error),
@@ -65,12 +73,14 @@ pub enum AppError {
 ///
 /// # Errors
 /// `AppError`, before anything was relayed.
-pub fn run(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
+pub fn run(mut config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
+    let key = load_key(config.inbox.state_dir.as_deref());
+    engines::settle(&mut config, &key)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(AppError::System)?;
-    let post = post(&config, stderr);
+    let post = post(&config, key, stderr);
     let ended = runtime.block_on(run_sessions(config, post.clone(), stderr));
     // A child that even SIGKILL did not end must not keep us.
     runtime.shutdown_background();
@@ -81,10 +91,11 @@ pub fn run(config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
 }
 
 /// Where questions go that are for the inbox, if any are.
-fn post(config: &Resolved, stderr: &Stderr) -> Option<Arc<Post>> {
+fn post(config: &Resolved, key: InboxKey, stderr: &Stderr) -> Option<Arc<Post>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine == Engine::Inbox)?;
     let post = Post::new(PostSettings {
+        key,
         state_dir: config.inbox.state_dir.clone(),
         host: host_settings(&config.inbox),
         stderr: stderr.clone(),
@@ -292,13 +303,13 @@ impl Starter {
             &session,
             seed,
         );
-        gate.record_open(
-            self.clock.now(),
-            &[
-                ("version", env!("CARGO_PKG_VERSION")),
-                ("mode", config.rules.mode.as_str()),
-            ],
-        );
+        let mut about = vec![
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("mode", config.rules.mode.as_str()),
+        ];
+        // Whoever reads the log sees when the key has changed.
+        about.extend((config.settings.inbox_key.as_deref()).map(|key| ("inbox_key", key)));
+        gate.record_open(self.clock.now(), &about);
         let ends = Ends {
             from_client,
             to_client,

@@ -59,6 +59,7 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         call: None,
         engine: None,
         assurance: None,
+        inbox_key: None,
         covers: Duration::ZERO,
     };
     Line::decided(&record, &mut Fate::default(), String::new())

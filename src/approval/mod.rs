@@ -2,6 +2,7 @@
 //!
 //! Asking, waiting and timing belong to the gate.
 
+pub mod assurance;
 pub mod cache;
 pub mod digest;
 pub mod display;

@@ -147,6 +147,8 @@ pub struct Decided<'a> {
     pub engine: Option<&'a str>,
     /// How sure it is that a human decided.
     pub assurance: Option<Assurance>,
+    /// The key that the verdict was signed with, where it was.
+    pub inbox_key: Option<&'a str>,
     /// For how long a human lets the same call run again; zero is not at all.
     pub covers: Duration,
 }
@@ -238,6 +240,9 @@ impl Line {
         }
         if let Some(assurance) = record.assurance {
             word("assurance", assurance.as_str(), &mut body);
+        }
+        if let Some(key) = record.inbox_key {
+            word("inbox_key", key, &mut body);
         }
         if !record.covers.is_zero() {
             let _ = write!(body, r#","covers_seconds":{}"#, record.covers.as_secs());
@@ -357,6 +362,7 @@ mod tests {
             call: None,
             engine: Some("elicitation"),
             assurance: Some(Assurance::CallerRelayed),
+            inbox_key: None,
             covers: Duration::ZERO,
         }
     }

@@ -24,10 +24,14 @@ pub struct InboxCommand {
     #[command(flatten)]
     pub(super) inbox: InboxArgs,
 
-    /// Ask for a passphrase, without which no verdict counts from then on; proxies that run already
-    /// have to be started again
+    /// Set a passphrase, without which no verdict counts from then on; asks for the current one
+    /// first, if there is one. Restart the proxies that run
     #[arg(long)]
     pub(super) set_passphrase: bool,
+
+    /// Print the fingerprint of the passphrase's key, for `inboxKey` in the configuration
+    #[arg(long, conflicts_with = "set_passphrase")]
+    pub(super) show_key: bool,
 }
 
 /// `approval-proxy approvals`.

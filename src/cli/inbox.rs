@@ -14,7 +14,7 @@ use crate::app::host_settings;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
 use crate::inbox::host::{Host, HostError, address};
-use crate::inbox::passphrase::{PassphraseError, set};
+use crate::inbox::passphrase::{PassphraseError, PublicKey, set};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::store::{DISREGARDED, Store, StoreError};
 use crate::relay::with_causes;
@@ -80,7 +80,10 @@ impl InboxError {
             | InboxError::Disregarded(_)
             | InboxError::Unanswered(_)
             | InboxError::Passphrase(
-                PassphraseError::Wrong | PassphraseError::TooShort | PassphraseError::NotSet,
+                PassphraseError::Wrong
+                | PassphraseError::TooShort
+                | PassphraseError::NotSet
+                | PassphraseError::AlreadySet,
             ) => exit_code::USAGE,
             InboxError::Signal(number) => exit_code::for_signal(*number),
             InboxError::Host(_)
@@ -110,6 +113,9 @@ pub(super) fn run(
     let (settings, dir) = open(command.inbox.into_flags(), environment)?;
     if command.set_passphrase {
         return set_passphrase(&dir, stderr);
+    }
+    if command.show_key {
+        return show_key(&dir);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -212,13 +218,32 @@ fn show_link(
 }
 
 fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
-    let [first, second] = passphrase::ask(["New passphrase", "The same again"])?;
+    const NEW: [&str; 2] = ["New passphrase", "The same again"];
+    // Who does not know the current one must not be able to put another in its place.
+    let (current, [first, second]) = match PublicKey::load(dir)? {
+        None => (None, passphrase::ask(NEW)?),
+        Some(_) => {
+            let [current, first, second] = passphrase::ask(["Current passphrase", NEW[0], NEW[1]])?;
+            (Some(current), [first, second])
+        }
+    };
     if first.expose() != second.expose() {
         return Err(InboxError::Differ);
     }
-    set(dir, &first)?;
-    let told = "approval-proxy: verdicts need the passphrase from now on, for every proxy and inbox \
-                that starts; start again what runs already\n";
-    stderr.send(told.as_bytes().to_vec());
+    let key = set(dir, current.as_ref(), &first)?.fingerprint();
+    let told = format!(
+        "approval-proxy: every proxy and inbox that starts from now on needs the passphrase for a \
+         verdict; restart those that run. The key is {key}; put it into the configuration as \
+         `inboxKey`, and no other key is accepted\n"
+    );
+    stderr.send(told.into_bytes());
+    Ok(exit_code::OK)
+}
+
+/// Prints the fingerprint of the key, for `inboxKey`.
+fn show_key(dir: &StateDir) -> Result<u8, InboxError> {
+    let key = PublicKey::load(dir)?.ok_or(PassphraseError::NotSet)?;
+    let told = writeln!(io::stdout(), "{}", key.fingerprint());
+    told.map_err(InboxError::Terminal)?;
     Ok(exit_code::OK)
 }

@@ -82,7 +82,9 @@ fn run_reporting(
             tell(&error);
             match error {
                 AppError::Upstream { .. } => exit_code::UPSTREAM_START,
-                AppError::Remote(_) | AppError::Listen(_) => exit_code::CONFIG,
+                AppError::Remote(_) | AppError::Listen(_) | AppError::InboxKey(_) => {
+                    exit_code::CONFIG
+                }
                 AppError::AuditLog(_) => exit_code::AUDIT_LOG,
                 AppError::Stdio(_) | AppError::System(_) => exit_code::INTERNAL,
             }

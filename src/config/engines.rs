@@ -43,7 +43,6 @@ impl Engines {
         let channels = self.0.into_iter().map(|entry| {
             let usual = Channel::new(entry.engine);
             Channel {
-                engine: entry.engine,
                 patience: match entry.timeout.map(Seconds::limit) {
                     Some(limit) => Patience::Own(limit),
                     None => usual.patience,
@@ -52,6 +51,7 @@ impl Engines {
                 on_transport_error: (entry.on_transport_error)
                     .or(on_transport_error)
                     .unwrap_or(usual.on_transport_error),
+                ..usual
             }
         });
         channels.collect()

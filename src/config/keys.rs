@@ -90,7 +90,7 @@ impl Key {
 
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 29] = [
+pub(super) static KEYS: [Key; 31] = [
     now("mode", Place::Rules, |to, from| from.set(&mut to.mode)),
     now("alwaysAllow", Place::Rules, |to, from| from.append(&mut to.allow)),
     now("alwaysDeny", Place::Rules, |to, from| from.append(&mut to.deny)),
@@ -104,6 +104,7 @@ pub(super) static KEYS: [Key; 29] = [
     now("auditLog", Place::Proxy, |to, from| from.set(&mut to.audit_log)),
     now("defaultTimeout", Place::Proxy, |to, from| from.set(&mut to.default_timeout)),
     now("defaultTimeoutAction", Place::Proxy, |to, from| from.set(&mut to.default_timeout_action)),
+    now("inboxKey", Place::Proxy, |to, from| from.set(&mut to.inbox_key)),
 
     now("approvalTtlSeconds", Place::Both, |to, from| from.set(&mut to.approval_ttl)),
     now("explainDecisions", Place::Both, |to, from| from.set(&mut to.explain)),
@@ -114,6 +115,7 @@ pub(super) static KEYS: [Key; 29] = [
     now("approvalRetryBackoffMultiplier", Place::Both, |to, from| from.set(&mut to.retry_multiplier)),
     later("approvalRetryableStatusCodes", Place::Both, |_, from| from.check::<Vec<Whole<100, 599>>>()),
     now("engines", Place::Both, |to, from| from.set(&mut to.engines)),
+    now("requireAssurance", Place::Both, |to, from| from.set(&mut to.require_assurance)),
     now("approvalOnTimeout", Place::Both, |to, from| from.set(&mut to.on_timeout)),
     now("approvalOnTransportError", Place::Both, |to, from| from.set(&mut to.on_transport_error)),
     now("approvalParkSeconds", Place::Both, |to, from| from.set(&mut to.park)),

@@ -9,7 +9,9 @@ use super::engines::Engines;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
 use super::word::DedupeFields;
+use crate::approval::assurance::RequiredAssurance;
 use crate::gate::{OnFailure, TimeoutAction};
+use crate::inbox::passphrase::KeyFingerprint;
 use crate::policy::Mode;
 
 /// Every setting that more than one source can give; `None` is "says nothing about it".
@@ -35,8 +37,12 @@ pub struct Layer {
     pub dry_run: Option<bool>,
     /// Where decisions are written.
     pub audit_log: Option<PathBuf>,
+    /// The key that the inbox's verdicts must be signed with.
+    pub inbox_key: Option<KeyFingerprint>,
     /// What asks, in this order.
     pub engines: Option<Engines>,
+    /// How much assurance a verdict must have to count.
+    pub require_assurance: Option<RequiredAssurance>,
     /// What follows where nobody answers a channel in time.
     pub on_timeout: Option<OnFailure>,
     /// What follows where a channel fails.
@@ -87,7 +93,9 @@ impl Layer {
             default_timeout_action: None,
             dry_run: self.dry_run.or(weaker.dry_run),
             audit_log: self.audit_log.or(weaker.audit_log),
+            inbox_key: self.inbox_key.or(weaker.inbox_key),
             engines: self.engines.or(weaker.engines),
+            require_assurance: self.require_assurance.or(weaker.require_assurance),
             on_timeout: self.on_timeout.or(weaker.on_timeout),
             on_transport_error: self.on_transport_error.or(weaker.on_transport_error),
             park: self.park.or(weaker.park),

@@ -23,6 +23,7 @@ use super::value::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
 use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
 use crate::http::Serving;
+use crate::inbox::passphrase::KeyFingerprint;
 use crate::policy::{Mode, Policy, Rules};
 use crate::secret::Secret;
 use crate::state_dir::{StateDir, StoredToken};
@@ -131,6 +132,8 @@ pub struct Resolved {
     pub http: Option<Serving>,
     /// Where the inbox is, should it be needed.
     pub inbox: InboxSettings,
+    /// The key that the inbox's verdicts must be signed with; another one, or none, stops the start.
+    pub inbox_key: Option<KeyFingerprint>,
     /// The config file as it was named.
     pub config_path: PathBuf,
     /// What the operator should hear on stderr, a line each.
@@ -202,6 +205,15 @@ pub(super) fn resolve(
     warnings.extend(open_gates(&layer));
     let policy = Policy::new(rules.clone())?;
     let audit_log = in_home(layer.audit_log.clone(), environment)?;
+    let inbox_key = layer.inbox_key.clone();
+    if let Some(required) = layer.require_assurance
+        && layer.timeout_action == Some(TimeoutAction::Approve)
+    {
+        warnings.push(format!(
+            "`timeoutAction` `approve` has no effect, since `requireAssurance` is `{required}` and \
+             silence assures nothing: it is a no"
+        ));
+    }
     let mut settings = settings_of(layer);
     if http.as_ref().is_some_and(|http| http.token.is_none()) && !flags.insecure_no_auth {
         settings.client = Client::Anonymous;
@@ -228,6 +240,7 @@ pub(super) fn resolve(
         audit_log,
         http,
         inbox,
+        inbox_key,
         max_message_size: flags.max_message_size.bytes(),
         config_path,
         warnings,
@@ -474,6 +487,7 @@ fn settings_of(layer: Layer) -> Settings {
             .engines
             .unwrap_or_else(Engines::usual)
             .into_channels(layer.on_timeout, layer.on_transport_error),
+        require_assurance: layer.require_assurance,
         park_for: layer.park.map_or(default.park_for, |seconds| {
             Duration::from_secs(seconds.get().into())
         }),

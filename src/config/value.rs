@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::error::{Fault, Problem};
 use super::json::Node;
 use super::pointer::shown;
+use crate::inbox::passphrase::KeyFingerprint;
 use crate::secret::Secret;
 
 /// A value that a person writes in JSON, in a variable or after a flag.
@@ -151,6 +152,16 @@ impl Value for Secret {
             expected: Secret::expected(),
             found: "something else".to_owned(),
         }))
+    }
+}
+
+impl Value for KeyFingerprint {
+    fn expected() -> String {
+        "the fingerprint of a key, `sha256:` and 64 hexadecimal digits".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<KeyFingerprint, Fault> {
+        KeyFingerprint::parse(text).ok_or_else(|| wrong_text::<KeyFingerprint>(text))
     }
 }
 

@@ -5,6 +5,7 @@
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::value::{Value, wrong_text};
+use crate::approval::assurance::RequiredAssurance;
 use crate::gate::{DedupeField, Engine, OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
@@ -50,6 +51,10 @@ impl Word for Engine {
         ("elicitation", Engine::Elicitation),
         ("inbox", Engine::Inbox),
     ];
+}
+
+impl Word for RequiredAssurance {
+    const WORDS: &'static [(&'static str, RequiredAssurance)] = &RequiredAssurance::WORDS;
 }
 
 impl<T: Word> Value for T {

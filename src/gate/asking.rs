@@ -247,7 +247,12 @@ impl Gate {
         let held = question.calls.iter().filter_map(|call| self.held.get(call));
         let mut asked_as = held.filter_map(|held| held.asked_as.as_ref());
         let needs_two = asked_as.any(|asked_as| self.needs_two(asked_as.decision.risk));
-        self.settings.timeout_action == TimeoutAction::Approve && self.client_heard && !needs_two
+        // Silence assures nothing.
+        let needs_no_assurance = self.settings.require_assurance.is_none();
+        self.settings.timeout_action == TimeoutAction::Approve
+            && self.client_heard
+            && needs_no_assurance
+            && !needs_two
     }
 
     /// Whether a question is about a tool that is no longer what was shown.

@@ -3,7 +3,7 @@
 //! Where yeses come from is `asking`'s and `rounds`' business.
 
 use super::deciding::with_params;
-use super::held::{Approved, AskedAs, Era, Failed, Grant, Held, HeldKey, Stage};
+use super::held::{Approved, AskedAs, Era, Failed, Grant, Held, HeldKey, Stage, Via};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::Finding;
@@ -19,6 +19,7 @@ impl Gate {
     /// Something lets a held call run. INVARIANT 2: it runs only if the tool is still what
     /// was shown; otherwise it is asked about again.
     pub(super) fn confirm(&mut self, key: HeldKey, grant: &Grant, now: Now) {
+        let is_sure_enough = self.is_sure_enough(grant.via);
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
@@ -27,6 +28,14 @@ impl Gate {
         };
         held.stage = Stage::Confirm(grant.clone());
         let era = held.era;
+        if !is_sure_enough {
+            // INVARIANT 3: whatever asked, what does not assure enough is a refusal.
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            let failed = Failed::new(Outcome::Denied, Refusal::TooWeak).via(Some(grant.via));
+            return self.tell_refused(&held, &failed, now);
+        }
         if self.client == Peer::Gone {
             // INVARIANT 3: a client that is lost before its call runs is a refusal.
             let Some(held) = self.take_held(key) else {
@@ -48,6 +57,14 @@ impl Gate {
             return;
         }
         self.ask_anew(key, now);
+    }
+
+    /// Whether what lets a call run has the assurance that the operator requires. What an earlier
+    /// approval covers has the assurance of that one.
+    fn is_sure_enough(&self, via: Via) -> bool {
+        via == Via::CACHE
+            || self.settings.require_assurance.is_none()
+            || (via.assurance).is_some_and(|assurance| self.settings.counts(assurance))
     }
 
     /// Releases a call, already taken out, that a human let run.

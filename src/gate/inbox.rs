@@ -29,6 +29,14 @@ impl Gate {
     /// The inbox tells something.
     pub fn from_inbox(&mut self, told: FromInbox, now: Now) {
         match told {
+            FromInbox::Verdict { item, verdict } if !self.settings.counts(verdict.assurance) => {
+                let members = [
+                    ("item", &*item),
+                    ("choice", verdict.choice.as_str()),
+                    ("reason", "its assurance is below `requireAssurance`"),
+                ];
+                self.record_event(now, "disregarded_verdict", &members);
+            }
             FromInbox::Verdict { item, verdict } => self.verdict_from_inbox(&item, verdict, now),
             // What it says of how it was made is not to be believed.
             FromInbox::Disregarded { item, verdict } => {

@@ -145,6 +145,9 @@ impl Gate {
             call: finding.digest,
             engine: finding.via.map(|via| via.engine),
             assurance: finding.via.and_then(|via| via.assurance),
+            inbox_key: finding
+                .via
+                .and_then(|via| self.settings.key_behind(via.assurance)),
             covers: finding.via.map_or(Duration::ZERO, |via| via.covers),
         };
         Line::decided(&record, &mut self.fate, memory)
@@ -159,11 +162,13 @@ impl Gate {
         now: Now,
     ) {
         let call = call.map(|digest| format!("sha256:{digest}"));
+        let key = self.settings.key_behind(via.assurance).map(str::to_owned);
         let members = [
             ("call", call.as_deref()),
             ("reason", reason),
             ("engine", Some(via.engine)),
             ("assurance", via.assurance.map(Assurance::as_str)),
+            ("inbox_key", key.as_deref()),
         ];
         let members: Vec<(&str, &str)> = members
             .into_iter()
@@ -199,6 +204,7 @@ impl Gate {
             call: None,
             engine: None,
             assurance: None,
+            inbox_key: None,
             covers: Duration::ZERO,
         };
         let line = Line::decided(&record, &mut self.fate, String::new());

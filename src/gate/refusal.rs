@@ -47,6 +47,8 @@ pub(super) enum Refusal {
     /// The question could not be put into the inbox; says why, to the operator. What is to be done
     /// about it is not for an agent to try.
     InboxError(String),
+    /// A verdict came, with less assurance than the operator requires.
+    TooWeak,
     /// The call is larger than what the inbox shows.
     TooLargeToShow,
     /// Nobody has answered yet; the question stays in the inbox, under this id.
@@ -112,6 +114,9 @@ impl Refusal {
                     "{NEEDS} it is larger than the 4 MiB that the approval inbox shows of a call"
                 )
             }
+            Refusal::TooWeak => {
+                format!("{NEEDS} the one that came has less assurance than the operator requires")
+            }
             Refusal::Parked(item) => format!(
                 "not run yet: it is waiting for approval, as item {item} of the approval inbox"
             ),
@@ -175,6 +180,7 @@ impl Refusal {
             | Refusal::Cancelled
             | Refusal::ClientError(_)
             | Refusal::TooLargeToShow
+            | Refusal::TooWeak
             | Refusal::KeepsChanging => "trying again unchanged will not help",
         }
     }
@@ -185,6 +191,7 @@ impl Refusal {
             Refusal::Denied { .. } => "human",
             Refusal::Blocked => "policy",
             Refusal::TimedOut | Refusal::Parked(_) => "timeout",
+            Refusal::TooWeak => "operator",
             Refusal::CannotAsk(_)
             | Refusal::ClientError(_)
             | Refusal::InboxError(_)
@@ -221,6 +228,7 @@ impl Refusal {
             Refusal::TooLargeToShow => {
                 "the call is larger than 4 MiB, which nobody could read".into()
             }
+            Refusal::TooWeak => "the verdict's assurance is below `requireAssurance`".into(),
             Refusal::Parked(item) => format!("nobody answered in time; parked as {item}"),
             Refusal::Denied { reason } => reason.clone().unwrap_or_else(|| "denied".into()),
             Refusal::TimedOut => "nobody answered in time".into(),

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use crate::approval::assurance::RequiredAssurance;
 use crate::approval::cache::DedupeField;
+use crate::approval::item::Assurance;
 
 /// The final outcome of a prompt that was delivered and that nobody answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +56,8 @@ pub enum OnFailure {
 pub struct Channel {
     /// What asks.
     pub engine: Engine,
+    /// The assurance that its verdicts can reach.
+    pub reach: Assurance,
     /// How long a human has here.
     pub patience: Patience,
     /// What follows where nobody answers in time.
@@ -68,6 +72,10 @@ impl Channel {
     pub fn new(engine: Engine) -> Channel {
         Channel {
             engine,
+            reach: match engine {
+                Engine::Elicitation => Assurance::CallerRelayed,
+                Engine::Inbox => Assurance::InboxSession,
+            },
             patience: Patience::AsForAll,
             on_timeout: OnFailure::Deny,
             on_transport_error: OnFailure::Fallback,
@@ -121,6 +129,10 @@ pub struct Settings {
     pub client: Client,
     /// What is asked, in this order.
     pub channels: Vec<Channel>,
+    /// How much assurance a verdict must have to count; engines that cannot reach it are not asked.
+    pub require_assurance: Option<RequiredAssurance>,
+    /// What the log calls the key of signed verdicts, if they have to be signed.
+    pub inbox_key: Option<String>,
     /// How long a question that nobody answered in time stays open, where it is parked.
     pub park_for: Duration,
     /// How long an approval covers identical calls; zero turns the cache off.
@@ -143,6 +155,21 @@ pub struct Settings {
     pub audit_best_effort: bool,
 }
 
+impl Settings {
+    /// What the log calls the key that a verdict of this assurance was signed with, if it was.
+    pub(super) fn key_behind(&self, assurance: Option<Assurance>) -> Option<&str> {
+        let key = self.inbox_key.as_deref();
+        key.filter(|_| assurance == Some(Assurance::InboxPassphrase))
+    }
+
+    /// Whether a verdict of this assurance counts.
+    #[must_use]
+    pub fn counts(&self, assurance: Assurance) -> bool {
+        let required = self.require_assurance;
+        required.is_none_or(|required| required.is_met_by(assurance))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -151,6 +178,8 @@ impl Default for Settings {
             timeout_action: TimeoutAction::Deny,
             client: Client::Known,
             channels: vec![Channel::new(Engine::Elicitation)],
+            require_assurance: None,
+            inbox_key: None,
             park_for: Duration::from_secs(3600),
             approval_ttl: Duration::ZERO,
             explain: false,

@@ -122,8 +122,12 @@ impl Gate {
     /// A gate for one session. `seed` is 256 random bits that nobody else knows; `session`
     /// names the session in the audit log.
     #[must_use]
-    pub fn new(settings: Settings, policy: Policy, session: &str, seed: [u8; 32]) -> Gate {
+    pub fn new(mut settings: Settings, policy: Policy, session: &str, seed: [u8; 32]) -> Gate {
         let sealer = Sealer::new(&seed, &settings.server);
+        // Nobody is asked whose answer would not count.
+        let mut channels = std::mem::take(&mut settings.channels);
+        channels.retain(|channel| settings.counts(channel.reach));
+        settings.channels = channels;
         Gate {
             cache: ApprovalCache::new(settings.approval_ttl),
             origin: Origin::new(session, &settings.server),

@@ -130,7 +130,7 @@ impl Gate {
         };
         let call = format!("sha256:{digest}");
         let reason = verdict.reason.clone().unwrap_or_default();
-        let members = [
+        let mut members = vec![
             ("item", item),
             ("call", &*call),
             ("choice", verdict.choice.as_str()),
@@ -138,6 +138,8 @@ impl Gate {
             ("reason", &*reason),
         ];
         left.decide(verdict, via, now.elapsed);
+        let key = self.settings.key_behind(via.assurance).map(str::to_owned);
+        members.extend(key.iter().map(|key| ("inbox_key", &**key)));
         self.record_event(now, "parked_verdict", &members);
     }
 

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::store::{StoreError, cut_reason};
 use crate::approval::item::Verdict;
@@ -47,6 +48,11 @@ const DOMAIN: &str = "approval-proxy/inbox-verdict/1";
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
+/// Names a [`PublicKey`] where people read or write it: `sha256:` and the SHA-256 of the raw key in
+/// lower-case hexadecimal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyFingerprint([u8; 32]);
+
 /// What verdicts are signed with.
 pub struct Signer(Ed25519KeyPair);
 
@@ -59,12 +65,15 @@ pub enum PassphraseError {
     /// None was set.
     #[error("no passphrase is set")]
     NotSet,
+    /// One is set already, and setting another takes that one.
+    #[error("a passphrase is set already; give it to set another one")]
+    AlreadySet,
     /// It could be guessed by trying.
     #[error("a passphrase needs at least {MIN} characters; nothing has changed")]
     TooShort,
     /// The file is not one that was written here.
-    #[error("{} is damaged or by a newer version; set the passphrase again with `approval-proxy inbox \
-         --set-passphrase`, and start your proxies again", .0.display())]
+    #[error("{} is damaged or by a newer version; restore it, or remove it, set a passphrase with \
+         `approval-proxy inbox --set-passphrase`, and start your proxies again", .0.display())]
     Damaged(PathBuf),
     /// There is too little memory, or no randomness.
     #[error("the passphrase cannot be worked with: {0}")]
@@ -74,13 +83,29 @@ pub enum PassphraseError {
     Store(#[from] StoreError),
 }
 
-/// Sets the passphrase, in place of an older one: verdicts signed with that verify no more.
+/// Sets the passphrase. Where one is set already, `current` must be that one; verdicts signed with it
+/// verify no more.
 ///
-/// Takes a good part of a second, and 64 MiB of memory while it does. Returns the public key.
+/// Takes a good part of a second for each of the two, and 64 MiB of memory while it does. Returns the
+/// public key.
 ///
 /// # Errors
-/// `TooShort` with fewer than eight characters; `Failed` without memory or randomness; `Store` if the file cannot be written.
-pub fn set(dir: &StateDir, passphrase: &Secret) -> Result<PublicKey, PassphraseError> {
+/// `AlreadySet` without the current passphrase, `Wrong` with another one; `TooShort` with fewer than
+/// eight characters; `Damaged` where nobody can tell which one is set; `Failed` without memory or
+/// randomness; `Store` if the file cannot be read or written.
+pub fn set(
+    dir: &StateDir,
+    current: Option<&Secret>,
+    passphrase: &Secret,
+) -> Result<PublicKey, PassphraseError> {
+    if passphrase.expose().chars().count() < MIN {
+        return Err(PassphraseError::TooShort);
+    }
+    match (read(dir)?, current) {
+        (None, _) => {}
+        (Some(_), None) => return Err(PassphraseError::AlreadySet),
+        (Some(_), Some(current)) => unlock(dir, current).map(drop)?,
+    }
     set_at(dir, passphrase, COST)
 }
 
@@ -108,6 +133,12 @@ impl PublicKey {
         Ok(read(dir)?.map(|file| file.public_key))
     }
 
+    /// What the key is called in the audit log and in `inboxKey`.
+    #[must_use]
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        KeyFingerprint(Sha256::digest(self.0).into())
+    }
+
     /// Whether this very verdict about this very item, as it was shown, was signed with the passphrase.
     #[must_use]
     pub fn verify(
@@ -128,6 +159,31 @@ impl fmt::Debug for PublicKey {
         write!(f, "PublicKey({})", STANDARD.encode(self.0))
     }
 }
+
+impl KeyFingerprint {
+    /// Reads what `Display` writes; letters may be of either case. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<KeyFingerprint> {
+        let digits = text.strip_prefix(FINGERPRINT_PREFIX)?;
+        let hash = blake3::Hash::from_hex(digits.to_ascii_lowercase()).ok()?;
+        Some(KeyFingerprint(*hash.as_bytes()))
+    }
+}
+
+impl fmt::Display for KeyFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = blake3::Hash::from_bytes(self.0).to_hex();
+        write!(f, "{FINGERPRINT_PREFIX}{digits}")
+    }
+}
+
+impl fmt::Debug for KeyFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+const FINGERPRINT_PREFIX: &str = "sha256:";
 
 impl Signer {
     /// Signs a verdict about an item with this fingerprint.
@@ -310,10 +366,51 @@ mod tests {
         assert_eq!(format!("{signer:?}"), "Signer(***)");
     }
 
+    // An agent with a shell set a passphrase of its own, and the log called its verdicts the user's.
+    #[test]
+    fn a_passphrase_is_replaced_only_by_who_knows_it() {
+        let (dir, state) = for_test();
+        let first = set_at(&state, &secret("correct horse"), CHEAP).unwrap();
+        let new = secret("battery staple");
+        let without = set(&state, None, &new).unwrap_err();
+        assert!(matches!(without, PassphraseError::AlreadySet));
+        let wrong = set(&state, Some(&secret("correct hors")), &new).unwrap_err();
+        assert!(matches!(wrong, PassphraseError::Wrong));
+        let short = set(&state, Some(&secret("correct horse")), &secret("short"));
+        assert!(matches!(short.unwrap_err(), PassphraseError::TooShort));
+        assert_eq!(PublicKey::load(&state).unwrap(), Some(first.clone()));
+        let second = set(&state, Some(&secret("correct horse")), &new).unwrap();
+        assert_ne!(second.fingerprint(), first.fingerprint());
+        fs::write(dir.path().join(NAME), "{}").unwrap();
+        let damaged = set(&state, Some(&new), &new).unwrap_err();
+        assert!(matches!(damaged, PassphraseError::Damaged(_)));
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_written() {
+        let fingerprint = PublicKey([7; 32]).fingerprint();
+        // printf '\x07%.0s' {1..32} | sha256sum
+        let text = "sha256:4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0";
+        assert_eq!(fingerprint.to_string(), text);
+        assert_eq!(KeyFingerprint::parse(text), Some(fingerprint.clone()));
+        let upper = text.to_uppercase().replace("SHA", "sha");
+        assert_eq!(KeyFingerprint::parse(&upper), Some(fingerprint.clone()));
+        for bad in [
+            "",
+            "sha256:",
+            "sha512:00",
+            text.strip_prefix("sha256:").unwrap(),
+            &format!("{text}0"),
+            text.strip_suffix('0').unwrap(),
+        ] {
+            assert_eq!(KeyFingerprint::parse(bad), None, "{bad}");
+        }
+    }
+
     #[test]
     fn a_new_passphrase_is_as_hard_to_guess_as_it_should_be() {
         let (dir, state) = for_test();
-        set(&state, &secret("pass phrase")).unwrap();
+        set(&state, None, &secret("pass phrase")).unwrap();
         let text = fs::read_to_string(dir.path().join(NAME)).unwrap();
         let cost = r#""argon2id":{"memory_kib":65536,"passes":3,"lanes":1}"#;
         assert!(text.contains(cost), "{text}");

@@ -31,6 +31,8 @@ const MAX_QUEUED: usize = 64 * 1024 * 1024;
 pub struct PostSettings {
     /// The folder that all of the user's proxies share; `None` where nobody knows where it is.
     pub state_dir: Option<PathBuf>,
+    /// The key that verdicts must be signed with, as [`load_key`] found it when the process started.
+    pub key: Result<Option<PublicKey>, String>,
     /// How the page is served.
     pub host: HostSettings,
     /// Where the page's address is told.
@@ -40,8 +42,6 @@ pub struct PostSettings {
 /// Hands questions to the inbox. Nothing is opened or started before the first one.
 pub struct Post {
     settings: PostSettings,
-    /// The key that verdicts must be signed with, as it was when the process started.
-    key: Result<Option<PublicKey>, String>,
     running: Mutex<Running>,
 }
 
@@ -83,13 +83,11 @@ impl fmt::Debug for Post {
 }
 
 impl Post {
-    /// Pins the key of the passphrase, if one is set; nothing else happens yet.
+    /// Nothing happens yet.
     #[must_use]
     pub fn new(settings: PostSettings) -> Post {
-        let key = pinned_key(&settings);
         Post {
             settings,
-            key,
             running: Mutex::new(Running::NotYet),
         }
     }
@@ -103,7 +101,7 @@ impl Post {
     /// Where the user's files are, and the key that verdicts must be signed with.
     fn usable(&self) -> Result<(&Path, Option<PublicKey>), String> {
         let then = |why| format!("{why}; then start approval-proxy again");
-        let key = self.key.clone().map_err(then)?;
+        let key = self.settings.key.clone().map_err(then)?;
         let folder = self.settings.state_dir.as_deref();
         let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
         Ok((folder, key))
@@ -152,8 +150,13 @@ impl Post {
     }
 }
 
-fn pinned_key(settings: &PostSettings) -> Result<Option<PublicKey>, String> {
-    let Some(folder) = settings.state_dir.as_deref().filter(|path| path.exists()) else {
+/// The key of the passphrase that is set in the user's folder; `None` if none is. To be read as the
+/// process starts, before an agent could replace it.
+///
+/// # Errors
+/// Why nobody can tell, in words.
+pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
+    let Some(folder) = folder.filter(|path| path.exists()) else {
         return Ok(None);
     };
     let opened = StateDir::open(folder).map_err(|error| with_causes(&error))?;

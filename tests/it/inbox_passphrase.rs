@@ -71,7 +71,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
-    set(&dir, &secret("correct horse")).unwrap();
+    set(&dir, None, &secret("correct horse")).unwrap();
     let mut session = test.start_mute();
     let call = session.call("wipe", json!({"n": 1}));
     let item = terminal.waits(1).remove(0);
@@ -107,7 +107,8 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     write(&terminal, &item, longer, signed);
     counts_for_nothing(&mut session, &terminal, &item, 5);
     // Another passphrase in place of the one that the proxy knows.
-    set(&dir, &secret("mine now")).unwrap();
+    let known = secret("correct horse");
+    set(&dir, Some(&known), &secret("mine now")).unwrap();
     let thief = unlock(&dir, &secret("mine now")).unwrap();
     let verdict = yes();
     let signed = signature(&thief, &asked, &verdict);
@@ -141,7 +142,7 @@ fn a_yes_to_what_somebody_wrote_over_an_item_lets_the_item_s_call_not_run() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
-    set(&dir, &secret("correct horse")).unwrap();
+    set(&dir, None, &secret("correct horse")).unwrap();
     let mut session = test.start_mute();
     session.call("wipe", json!({"n": 1}));
     let item = terminal.waits(1).remove(0);
@@ -265,7 +266,7 @@ fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
-    set(&dir, &secret("correct horse")).unwrap();
+    set(&dir, None, &secret("correct horse")).unwrap();
     let mut session = test.start_mute();
     session.call("wipe", json!({"n": 1}));
     let id = terminal.waits_for("wipe");

@@ -26,6 +26,7 @@ mod http_who;
 mod inbox;
 mod inbox_faults;
 mod inbox_http;
+mod inbox_key;
 mod inbox_passphrase;
 mod inbox_serving;
 mod inbox_urls;

@@ -3,7 +3,7 @@
 use super::*;
 
 // CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
-// `approvalParkSeconds` have come with the inbox.
+// `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key.
 #[test]
 fn every_key_of_the_contract_counts_where_the_contract_says() {
     let of = |place| {
@@ -17,14 +17,14 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
     );
     assert_eq!(
         of(Place::Proxy),
-        "dryRun auditLog defaultTimeout defaultTimeoutAction"
+        "dryRun auditLog defaultTimeout defaultTimeoutAction inboxKey"
     );
     assert_eq!(
         of(Place::Both),
         "approvalTtlSeconds explainDecisions highRiskRequiresDoubleConfirmation \
          approvalRetryAttempts approvalRetryInitialBackoffSeconds \
          approvalRetryMaxBackoffSeconds approvalRetryBackoffMultiplier \
-         approvalRetryableStatusCodes engines approvalOnTimeout approvalOnTransportError \
+         approvalRetryableStatusCodes engines requireAssurance approvalOnTimeout approvalOnTransportError \
          approvalParkSeconds approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
          approvalDedupeKeyFields approvalDedupeArgKeys",
     );

@@ -41,7 +41,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 29] = [
+pub(in crate::config) const SAMPLES: [Sample; 31] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -54,6 +54,7 @@ pub(in crate::config) const SAMPLES: [Sample; 29] = [
     Sample { key: "auditLog", json: r#""a.jsonl""#, layer: || Layer { audit_log: Some(PathBuf::from("a.jsonl")), ..Layer::default() }, bad: &["1", "null", r#""""#] },
     Sample { key: "defaultTimeout", json: "0", layer: || Layer { default_timeout: value("0"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "defaultTimeoutAction", json: r#""approve""#, layer: || Layer { default_timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }, bad: BAD_WORDS },
+    Sample { key: "inboxKey", json: r#""sha256:4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0""#, layer: || Layer { inbox_key: value("sha256:4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0"), ..Layer::default() }, bad: &["1", "null", r#""""#, r#""sha256:4bb0""#, r#""4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0""#] },
     Sample { key: "approvalTtlSeconds", json: "60", layer: || Layer { approval_ttl: value("60"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "explainDecisions", json: "true", layer: || Layer { explain: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },
     Sample { key: "highRiskRequiresDoubleConfirmation", json: "true", layer: || Layer { double_confirm: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },
@@ -63,6 +64,7 @@ pub(in crate::config) const SAMPLES: [Sample; 29] = [
     Sample { key: "approvalRetryBackoffMultiplier", json: "1.5", layer: || Layer { retry_multiplier: value("1.5"), ..Layer::default() }, bad: &["0.5", "-2", "1e300", r#""2""#] },
     Sample { key: "approvalRetryableStatusCodes", json: "[408,503]", layer: || is_unread("approvalRetryableStatusCodes"), bad: &["408", "[99]", "[600]", "[408.5]", r#"["408"]"#] },
     Sample { key: "engines", json: r#"["inbox"]"#, layer: || Layer { engines: value("inbox"), ..Layer::default() }, bad: &["[]", r#"["fax"]"#, r#""inbox""#, r#"[{"type":"inbox","x":1}]"#] },
+    Sample { key: "requireAssurance", json: r#""inbox-session""#, layer: || Layer { require_assurance: value("inbox-session"), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "approvalOnTimeout", json: r#""fallback""#, layer: || Layer { on_timeout: Some(OnFailure::Fallback), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
     Sample { key: "approvalOnTransportError", json: r#""deny""#, layer: || Layer { on_transport_error: Some(OnFailure::Deny), ..Layer::default() }, bad: &[r#""approve""#, "true"] },
     Sample { key: "approvalParkSeconds", json: "600", layer: || Layer { park: value("600"), ..Layer::default() }, bad: &["0", "0.5", "-1", "1e300", r#""5""#, "null", "true", "[]"] },

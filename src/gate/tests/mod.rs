@@ -11,6 +11,7 @@
 
 mod approving;
 mod asking;
+mod assurance;
 mod auditing;
 mod caching;
 mod eras;

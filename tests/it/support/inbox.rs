@@ -122,8 +122,12 @@ impl Terminal {
 
     /// The same, with something to read at its stdin.
     pub(crate) fn approvals_fed(&self, args: &[&str], stdin: &str) -> Told {
-        let all = [&["approvals"], args].concat();
-        let mut child = self.command(&all).stdin(Stdio::piped()).spawn().unwrap();
+        self.fed(&[&["approvals"], args].concat(), stdin)
+    }
+
+    /// Any command, to its end, with something to read at its stdin.
+    pub(crate) fn fed(&self, args: &[&str], stdin: &str) -> Told {
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.to_owned();
         // Whoever does not read it does not want it.

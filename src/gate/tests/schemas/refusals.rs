@@ -51,7 +51,8 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::TooLargeToShow => Refusal::Parked("0123456789abcdef".into()),
         Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
         Refusal::CannotAsk(CannotAsk::NoChannel) => Refusal::CannotAsk(CannotAsk::Anonymous),
-        Refusal::CannotAsk(CannotAsk::Anonymous) => return None,
+        Refusal::CannotAsk(CannotAsk::Anonymous) => Refusal::TooWeak,
+        Refusal::TooWeak => return None,
     })
 }
 

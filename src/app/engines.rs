@@ -1,0 +1,73 @@
+//! What the key of the inbox means for a run: which verdicts count, and which engines can bring one.
+//!
+//! It asks nobody, and reads no file but the key's.
+
+use crate::approval::item::Assurance;
+use crate::config::Resolved;
+use crate::gate::{Client, Engine};
+use crate::inbox::passphrase::{KeyFingerprint, PublicKey};
+
+/// The key that verdicts of the inbox must be signed with: `None` if no passphrase is set, an error, in
+/// words, if nobody can tell.
+pub(super) type InboxKey = Result<Option<PublicKey>, String>;
+
+/// The key is not the one that the configuration pins.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`inboxKey` pins the key {pinned}, but {found}; if you have set another passphrase, pin its key \
+     (`approval-proxy inbox --show-key`); if you have not, somebody else has changed it"
+)]
+pub struct WrongKey {
+    pinned: KeyFingerprint,
+    found: String,
+}
+
+/// Compares the key with the one that the configuration pins, and tells the engines of `config` what it
+/// lets them reach. Warns where an approval needs less than the operator may believe.
+///
+/// # Errors
+/// Another key than the pinned one, or none.
+pub(super) fn settle(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongKey> {
+    if let Some(pinned) = &config.inbox_key {
+        let found = match key {
+            Ok(Some(key)) if key.fingerprint() == *pinned => None,
+            Ok(Some(key)) => Some(format!("the inbox has the key {}", key.fingerprint())),
+            Ok(None) => Some("no passphrase is set for the inbox".to_owned()),
+            Err(why) => Some(format!("the inbox's key cannot be read: {why}")),
+        };
+        if let Some(found) = found {
+            let pinned = pinned.clone();
+            return Err(WrongKey { pinned, found });
+        }
+    }
+    let settings = &mut config.settings;
+    let key = key.as_ref().ok().and_then(Option::as_ref);
+    settings.inbox_key = key.map(|key| key.fingerprint().to_string());
+    for channel in &mut settings.channels {
+        if channel.engine == Engine::Inbox && key.is_some() {
+            channel.reach = Assurance::InboxPassphrase;
+        }
+    }
+    let is_asked = |engine| {
+        let mut channels = settings.channels.iter();
+        channels.any(|channel| channel.engine == engine && settings.counts(channel.reach))
+    };
+    let asks_client = is_asked(Engine::Elicitation) && settings.client == Client::Known;
+    if key.is_some() && asks_client {
+        tracing::warn!(
+            "a passphrase is set, but an approval given in the client does not need it; to require it \
+             always, set `requireAssurance` to `inbox-passphrase`, or `engines` to `inbox`"
+        );
+    }
+    if let Some(required) = settings.require_assurance
+        && !is_asked(Engine::Inbox)
+        && !is_asked(Engine::Elicitation)
+    {
+        tracing::warn!(
+            "`requireAssurance` is `{required}`, which no engine of `engines` can reach, so every call \
+             that needs an approval is refused; add `inbox` to `engines` and set a passphrase with \
+             `approval-proxy inbox --set-passphrase`, or require less"
+        );
+    }
+    Ok(())
+}

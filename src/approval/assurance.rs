@@ -1,0 +1,90 @@
+//! How much assurance a verdict must have to count.
+//!
+//! Which engine can reach which level is not known here; see [`Assurance`] for the levels.
+
+use std::fmt;
+
+use super::item::Assurance;
+
+/// The least assurance that a verdict must have to count: `requireAssurance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequiredAssurance {
+    word: &'static str,
+    level: u8,
+}
+
+impl RequiredAssurance {
+    /// Every level that can be required, with its word, from the lowest on. The ones between ours are
+    /// for engines that are to come.
+    pub const WORDS: [(&'static str, RequiredAssurance); 6] = [
+        required("caller-relayed", 0),
+        required("shared-secret", 1),
+        required("inbox-terminal", 2),
+        required("inbox-session", 2),
+        required("channel-authenticated", 3),
+        required("inbox-passphrase", 4),
+    ];
+
+    /// Whether a verdict of this assurance counts.
+    #[must_use]
+    pub fn is_met_by(self, assurance: Assurance) -> bool {
+        level(assurance) >= self.level
+    }
+}
+
+impl fmt::Display for RequiredAssurance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word)
+    }
+}
+
+const fn required(word: &'static str, level: u8) -> (&'static str, RequiredAssurance) {
+    (word, RequiredAssurance { word, level })
+}
+
+/// Terminal and page are one level: both are open to whoever may use the inbox's store.
+fn level(assurance: Assurance) -> u8 {
+    match assurance {
+        Assurance::CallerRelayed => 0,
+        Assurance::InboxTerminal | Assurance::InboxSession => 2,
+        Assurance::InboxPassphrase => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_counts_from_its_own_level_on_down() {
+        let meets = |assurance: Assurance| -> Vec<&str> {
+            let words = RequiredAssurance::WORDS.iter();
+            let met = words.filter(|(_, required)| required.is_met_by(assurance));
+            met.map(|(word, _)| *word).collect()
+        };
+        assert_eq!(meets(Assurance::CallerRelayed), ["caller-relayed"]);
+        let inbox = [
+            "caller-relayed",
+            "shared-secret",
+            "inbox-terminal",
+            "inbox-session",
+        ];
+        assert_eq!(meets(Assurance::InboxTerminal), inbox);
+        assert_eq!(meets(Assurance::InboxSession), inbox);
+        assert_eq!(
+            meets(Assurance::InboxPassphrase).len(),
+            RequiredAssurance::WORDS.len()
+        );
+    }
+
+    #[test]
+    fn every_assurance_can_be_required_under_its_own_name() {
+        for assurance in Assurance::ALL {
+            let named = RequiredAssurance::WORDS.iter();
+            let mut named = named.filter(|(word, _)| *word == assurance.as_str());
+            let (word, required) = named.next().unwrap();
+            assert!(required.is_met_by(assurance));
+            assert_eq!(required.to_string(), *word);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The key that verdicts are signed with: who can replace it, where it shows, and what it is needed for.
+
+use approval_proxy::inbox::passphrase::{PublicKey, set};
+use approval_proxy::secret::Secret;
+use serde_json::{Value, json};
+
+use super::support::{ProxyTest, Session, Terminal, approval};
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+/// A test whose inbox has a passphrase, and the fingerprint of its key.
+fn with_passphrase() -> (ProxyTest, Terminal, String) {
+    let test = ProxyTest::with_inbox();
+    let terminal = Terminal::at(&test.path("state"));
+    let key = set(&terminal.state_dir(), None, &secret("correct horse")).unwrap();
+    (test, terminal, key.fingerprint().to_string())
+}
+
+fn key_now(terminal: &Terminal) -> String {
+    let key = PublicKey::load(&terminal.state_dir()).unwrap();
+    key.unwrap().fingerprint().to_string()
+}
+
+/// A client that shows prompts, and what it makes of the session.
+fn asking_client(test: ProxyTest) -> Session {
+    let mut session = test.start();
+    session.handshake();
+    session
+}
+
+fn open_line(session: &Session) -> Value {
+    let log = session.log();
+    let mut opened = log.into_iter().filter(|line| line["event"] == "open");
+    opened.next().unwrap()
+}
+
+// `inbox --set-passphrase` asked nobody who had one for it, and the log then called an agent's verdict
+// the user's.
+#[test]
+fn a_passphrase_is_replaced_only_by_who_knows_it() {
+    let (_test, terminal, key) = with_passphrase();
+    let set = ["inbox", "--set-passphrase"];
+    for typed in [
+        "mine now\nmine now\n",
+        "mine now\nmine now\nmine now\n",
+        "correct hors\nmine now\nmine now\n",
+    ] {
+        let told = terminal.fed(&set, typed);
+        assert_eq!(told.code, Some(2), "{told:?}");
+        assert!(told.err.contains("nothing has changed"), "{told:?}");
+        assert_eq!(key_now(&terminal), key);
+    }
+    let told = terminal.fed(&set, "correct horse\nbattery staple\nbattery staple\n");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let new = key_now(&terminal);
+    assert_ne!(new, key);
+    assert!(told.err.contains(&format!("The key is {new}")), "{told:?}");
+    let shown = terminal.fed(&["inbox", "--show-key"], "");
+    assert_eq!((shown.code, shown.out), (Some(0), format!("{new}\n")));
+}
+
+#[test]
+fn where_no_passphrase_is_set_there_is_no_key_to_show() {
+    let test = ProxyTest::with_inbox();
+    let terminal = Terminal::at(&test.path("state"));
+    let told = terminal.fed(&["inbox", "--show-key"], "");
+    assert_eq!((told.code, &*told.out), (Some(2), ""));
+    assert!(told.err.contains("no passphrase is set"), "{told:?}");
+}
+
+#[test]
+fn the_key_shows_where_a_session_opens_and_in_what_was_signed_with_it() {
+    let (test, terminal, key) = with_passphrase();
+    let mut session = test.start_mute();
+    assert_eq!(open_line(&session)["inbox_key"], json!(key));
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    let told = terminal.approvals_fed(&["approve", &id], "correct horse\n");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    session.ran(call);
+    let line = session.decision("wipe");
+    assert_eq!(
+        (&line["assurance"], &line["inbox_key"]),
+        (&json!("inbox-passphrase"), &json!(key))
+    );
+    session.finish();
+    // Nothing of a key where there is none.
+    let mut session = ProxyTest::with_inbox().start_mute();
+    assert!(open_line(&session).get("inbox_key").is_none());
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({}));
+    terminal.approve(&terminal.waits_for("wipe"));
+    session.ran(call);
+    assert!(session.decision("wipe").get("inbox_key").is_none());
+    session.finish();
+}
+
+// Whoever replaced the file was believed by the next proxy.
+#[test]
+fn another_key_than_the_pinned_one_or_none_stops_the_start() {
+    let (test, terminal, key) = with_passphrase();
+    let pinned = || ProxyTest::with_inbox().section(json!({"inboxKey": key}));
+    let state = terminal.state_dir();
+    pinned().state(state.path()).start_mute().finish();
+    let none = pinned();
+    let by_variable = ProxyTest::with_inbox().env("APPROVAL_INBOX_KEY", &key);
+    std::fs::remove_file(state.path().join("passphrase.json")).unwrap();
+    set(&state, None, &secret("mine now")).unwrap();
+    let other = pinned().state(state.path());
+    for (test, words) in [
+        (none, "no passphrase is set"),
+        (by_variable, "no passphrase is set"),
+        (other, "the inbox has the key sha256:"),
+    ] {
+        let mut session = test.start();
+        assert_eq!(session.exit().0, 3);
+        let stderr = session.stderr();
+        assert!(
+            stderr.contains("`inboxKey` pins the key") && stderr.contains(words),
+            "{stderr}"
+        );
+        assert!(session.recorded().is_empty());
+    }
+    drop(test);
+}
+
+#[test]
+fn that_a_yes_in_the_client_bypasses_the_passphrase_is_said() {
+    let bypasses = "a passphrase is set, but an approval given in the client does not need it";
+    let says = |test: ProxyTest| {
+        let session = test.start_mute();
+        let says = session.stderr().contains(bypasses);
+        session.finish();
+        says
+    };
+    let both = |test: ProxyTest| test.flags(["--engine", "elicitation,inbox"]);
+    assert!(says(both(with_passphrase().0)));
+    assert!(!says(with_passphrase().0.flags(["--engine", "inbox"])));
+    assert!(!says(both(ProxyTest::with_inbox())));
+    let required = json!({"requireAssurance": "inbox-passphrase"});
+    assert!(!says(both(with_passphrase().0.rules(required))));
+}
+
+// "refuses verdicts below it, and the engines that cannot reach it are not asked"
+#[test]
+fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
+    for required in ["inbox-terminal", "inbox-session", "shared-secret"] {
+        let test = ProxyTest::with_inbox().flags(["--engine", "elicitation,inbox"]);
+        let mut session = asking_client(test.rules(json!({"requireAssurance": required})));
+        let terminal = session.terminal();
+        let call = session.call("wipe", json!({}));
+        terminal.approve(&terminal.waits_for("wipe"));
+        session.ran(call);
+        assert!(!session.was_prompted());
+        assert_eq!(session.decision("wipe")["engine"], "inbox");
+        session.finish();
+    }
+    let low = ProxyTest::new().rules(json!({"requireAssurance": "caller-relayed"}));
+    let mut session = asking_client(low);
+    session.call("wipe", json!({}));
+    let prompt = session.prompt();
+    session.answer(&prompt, approval());
+    session.sync();
+    assert_eq!(session.decision("wipe")["assurance"], "caller-relayed");
+    session.finish();
+}
+
+#[test]
+fn where_no_engine_reaches_the_required_assurance_nothing_runs() {
+    for required in ["channel-authenticated", "inbox-passphrase"] {
+        // Without a passphrase the inbox does not reach either.
+        let test = ProxyTest::with_inbox().flags(["--engine", "elicitation,inbox"]);
+        let mut session = asking_client(test.rules(json!({"requireAssurance": required})));
+        let told = session.is_refused("wipe", json!({}));
+        assert!(told.contains("left no way to ask"), "{told}");
+        assert!(!session.was_prompted());
+        assert!(session.terminal().waiting().is_empty());
+        let stderr = session.stderr();
+        assert!(
+            stderr.contains("no engine of `engines` can reach"),
+            "{stderr}"
+        );
+        session.finish();
+    }
+}
+
+#[test]
+fn with_the_passphrase_required_only_what_is_signed_lets_a_call_run() {
+    let (test, terminal, _) = with_passphrase();
+    let test = test.flags(["--engine", "elicitation,inbox"]);
+    let mut session = asking_client(test.rules(json!({"requireAssurance": "inbox-passphrase"})));
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    let told = terminal.approvals_fed(&["approve", &id], "wrong horse\n");
+    assert_eq!(told.code, Some(2), "{told:?}");
+    let told = terminal.approvals_fed(&["approve", &id], "correct horse\n");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    session.ran(call);
+    assert!(!session.was_prompted());
+    session.finish();
+}
+
+#[test]
+fn silence_has_no_assurance() {
+    let test = ProxyTest::new().flags(["--timeout", "1", "--timeout-action", "approve"]);
+    let mut session = asking_client(test.rules(json!({"requireAssurance": "caller-relayed"})));
+    let call = session.call("wipe", json!({}));
+    session.prompt();
+    let told = session.refusal(call);
+    assert!(told.contains("nobody answered in time"), "{told}");
+    assert_eq!(session.runs_of("wipe"), 0);
+    assert!(session.stderr().contains("silence assures nothing"));
+    session.finish();
+}
