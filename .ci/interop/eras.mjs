@@ -83,7 +83,7 @@ async function connect(way, { mode }, answers = [], { able = true } = {}) {
   /** What was asked since the last time; the proxy's prompts by the tool that they are about. */
   const asked = () =>
     seen.asked.splice(0).map(({ message, requestedSchema }) => {
-      const tool = /^Tool: "(.*)"$/m.exec(message)?.[1];
+      const tool = /^Server `.*`, tool `(.*?)`/m.exec(message)?.[1];
       return requestedSchema?.properties?.approved && tool ? `Tool: ${tool}` : message;
     });
   const call = (name, input = {}) => sdk.call(client, name, input);

@@ -1,6 +1,7 @@
 """Both eras, 2025-11-25 and 2026-07-28: the Python SDK's clients, servers that speak both."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def titles(asked: list) -> list[str]:
     """What a human was asked, in order; the proxy's prompts by the tool that they are about."""
     found = []
     for params in asked:
-        tool = [line for line in params["message"].splitlines() if line.startswith("Tool: ")]
-        found.append(tool[0].replace('"', "") if ours(params) and tool else params["message"])
+        tool = re.search(r"^Server `.*`, tool `(.*?)`", params["message"], re.MULTILINE)
+        found.append(f"Tool: {tool[1]}" if ours(params) and tool else params["message"])
     return found
 
 

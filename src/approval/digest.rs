@@ -6,6 +6,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use super::exempt::is_exempt;
 use crate::mcp::json::{Text, Value, write_canonical_members, write_string};
 use crate::mcp::tool::CallToolRequestParams;
 
@@ -38,8 +39,7 @@ impl DefinitionDigest {
 /// SHA-256 over server, exact tool name, definition and parameters of one call.
 ///
 /// INVARIANT 2: the parameters are all members of `params` except what a client changes from
-/// try to try without meaning another call: `progressToken`, the protocol's own fields of a
-/// stateless request, and trace context.
+/// try to try without meaning another call ([`super::exempt`]).
 /// Numbers count as they were written; a detour through doubles would let a yes for n
 /// cover n + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,24 +120,9 @@ pub fn other_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Valu
 fn bound_meta<'a>(call: &CallToolRequestParams<'a>) -> Option<Value<'a>> {
     let (_, meta) = call.members.iter().find(|(key, _)| key.is("_meta"))?;
     let bound = meta.members().iter();
-    let bound = bound.filter(|(key, _)| !is_free_to_change(&key.decode()));
+    let bound = bound.filter(|(key, value)| !is_exempt(&key.decode(), value));
     let bound: Vec<_> = bound.cloned().collect();
     (!bound.is_empty()).then_some(Value::Object(bound))
-}
-
-/// Exact names only: any other key, reserved prefix or not, may mean something to the server,
-/// so it is shown and bound.
-fn is_free_to_change(key: &str) -> bool {
-    matches!(
-        key,
-        "progressToken"
-            | "io.modelcontextprotocol/protocolVersion"
-            | "io.modelcontextprotocol/clientInfo"
-            | "io.modelcontextprotocol/clientCapabilities"
-            | "io.modelcontextprotocol/logLevel"
-            | "traceparent"
-            | "tracestate"
-    )
 }
 
 #[cfg(test)]
@@ -154,7 +139,7 @@ mod tests {
         assert_eq!(
             digest(r#"{"name":"drop","arguments":{"a":1,"b":"x"}}"#),
             digest(
-                r#"{ "arguments" : {"b":"\u0078","a":1}, "name":"dro\u0070", "_meta":{"progressToken":7,"io.modelcontextprotocol/logLevel":"debug","traceparent":"t"}}"#
+                r#"{ "arguments" : {"b":"\u0078","a":1}, "name":"dro\u0070", "_meta":{"progressToken":7,"io.modelcontextprotocol/logLevel":"debug","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}"#
             ),
         );
     }

@@ -4,16 +4,33 @@
 
 use std::fmt::Write as _;
 
+use icu_properties::CodePointMapData;
+use icu_properties::props::GeneralCategory;
+
 use crate::mcp::json::Value;
 pub use crate::mcp::lenient::is_unseen;
+
+/// Where text is shown, and so what could take a part of it for more than text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// A terminal, or a page that escapes what it shows.
+    Plain,
+    /// A Markdown code span in a client's prompt. The client may also be one that reads HTML.
+    CodeSpan,
+    /// A fenced Markdown code block in such a prompt.
+    CodeBlock,
+}
 
 /// Renders names, descriptions and arguments, and remembers whether anything was left out.
 #[derive(Debug)]
 pub(super) struct Renderer {
+    medium: Medium,
     /// The longest string that is shown whole, in characters.
     limit: usize,
     /// The most items of one array or object that are shown.
     items: usize,
+    /// How arrays and objects are broken into lines.
+    layout: Layout,
     /// Where rendering a value stops going deeper: nobody reads on, and a hostile value must
     /// not cost more than a prompt is worth.
     max_bytes: usize,
@@ -21,49 +38,80 @@ pub(super) struct Renderer {
     pub(super) shortened: bool,
 }
 
+/// How arrays and objects are broken into lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// All on one line.
+    OneLine,
+    /// A line for each item, but for what fits on one line as a whole.
+    ItemPerLine,
+    /// As many items on a line as fit.
+    Filled,
+}
+
+/// The longest line that several items share, in bytes.
+const WIDTH: usize = 76;
+const USUAL_NAME: usize = 16;
+
 impl Renderer {
     /// Shows strings of up to `limit` characters and objects and arrays of up to `items`.
-    pub(super) fn new(limit: usize, items: usize) -> Renderer {
+    pub(super) fn new(medium: Medium, limit: usize, items: usize) -> Renderer {
         Renderer {
+            medium,
             limit,
             items: items.max(2),
+            layout: Layout::ItemPerLine,
             max_bytes: 64 * 1024,
             shortened: false,
         }
     }
 
+    /// The same with lines broken in another way.
+    pub(super) fn laid_out(self, layout: Layout) -> Renderer {
+        Renderer { layout, ..self }
+    }
+
     /// Appends `text` in quotes. What is left out is said outside of the quotes, where no
     /// text from outside can stand.
     pub(super) fn quoted(&mut self, text: &str, out: &mut String) {
-        let plain = |b: u8| matches!(b, 0x20..=0x7E) && b != b'"' && b != b'\\';
-        if text.len() <= self.limit && text.bytes().all(plain) {
-            out.push('"');
-            out.push_str(text);
-            out.push('"');
-            return;
+        out.push('"');
+        if let Some((head, tail, left_out, count)) = self.ends_of(text) {
+            self.escaped(head, out);
+            let _ = write!(out, "\" …({left_out} of {count} characters left out)… \"");
+            self.escaped(tail, out);
+        } else {
+            self.escaped(text, out);
+        }
+        out.push('"');
+    }
+
+    /// The two ends of a text that is too long to be shown, and how many characters of how many are
+    /// left out between them.
+    fn ends_of<'t>(&mut self, text: &'t str) -> Option<(&'t str, &'t str, usize, usize)> {
+        // Bytes bound characters from above, so most strings need no counting.
+        if text.len() <= self.limit {
+            return None;
         }
         let count = text.chars().count();
         if count <= self.limit {
-            out.push('"');
-            escape_into(text.chars(), out);
-            out.push('"');
-            return;
+            return None;
         }
         self.shortened = true;
         let tail = self.limit / 3;
         let head = self.limit - tail;
-        out.push('"');
-        escape_into(text.chars().take(head), out);
-        let _ = write!(
-            out,
-            "\" …({} of {count} characters left out)… \"",
-            count - head - tail
-        );
-        escape_into(text.chars().skip(count - tail), out);
-        out.push('"');
+        let start = text.char_indices().nth(head).map_or(0, |(at, _)| at);
+        let back = text.char_indices().rev().nth(tail.saturating_sub(1));
+        let end = back.filter(|_| tail > 0).map_or(text.len(), |(at, _)| at);
+        let head_text = text.get(..start).unwrap_or_default();
+        let tail_text = text.get(end..).unwrap_or_default();
+        Some((head_text, tail_text, count - head - tail, count))
     }
 
-    /// Appends a value as indented JSON, numbers as they were written.
+    fn escaped(&self, text: &str, out: &mut String) {
+        escape_into(text, self.medium, Quotes::Escaped, out);
+    }
+
+    /// Appends a value as JSON, numbers as they were written.
     pub(super) fn value(&mut self, value: &Value<'_>, indent: usize, out: &mut String) {
         match value {
             Value::Null => out.push_str("null"),
@@ -71,31 +119,54 @@ impl Renderer {
             Value::Number(token) => self.number(token, out),
             Value::String(text) => self.quoted(&text.decode(), out),
             Value::Array(items) if items.is_empty() => out.push_str("[]"),
+            Value::Object(members) if members.is_empty() => out.push_str("{}"),
+            Value::Array(_) | Value::Object(_) if self.fits_on_line(value, indent, out) => {}
             Value::Array(items) => {
-                out.push('[');
-                self.some_of(items, indent, out, |renderer, item, out| {
+                self.some_of(items, ('[', ']'), indent, out, |renderer, item, out| {
                     renderer.value(item, indent + 1, out);
                 });
-                out.push(']');
             }
-            Value::Object(members) if members.is_empty() => out.push_str("{}"),
             Value::Object(members) => {
-                out.push('{');
-                self.some_of(members, indent, out, |renderer, (key, value), out| {
+                let show = |renderer: &mut Renderer, (key, value): &(_, _), out: &mut String| {
+                    let key: &crate::mcp::json::Text<'_> = key;
                     renderer.quoted(&key.decode(), out);
                     out.push_str(": ");
                     renderer.value(value, indent + 1, out);
-                });
-                out.push('}');
+                };
+                self.some_of(members, ('{', '}'), indent, out, show);
             }
         }
     }
 
-    /// Appends the items of an array or object, a line each. Of many, the first and the last
-    /// are shown, and how many are missing is said on a line that no JSON can look like.
+    /// Appends an array or object on the line that has been begun, if it fits there.
+    fn fits_on_line(&mut self, value: &Value<'_>, indent: usize, out: &mut String) -> bool {
+        if self.layout == Layout::OneLine || indent == 0 || !is_small(value, WIDTH) {
+            return false;
+        }
+        let mut line = String::new();
+        let mut renderer = Renderer::new(self.medium, self.limit, self.items);
+        renderer = renderer.laid_out(Layout::OneLine);
+        renderer.value(value, indent, &mut line);
+        let begun = match self.layout {
+            // It can still be moved to a line of its own, where a name of usual length stands before it.
+            Layout::Filled => 2 * indent + USUAL_NAME,
+            Layout::OneLine | Layout::ItemPerLine => {
+                out.len() - out.rfind('\n').map_or(0, |at| at + 1)
+            }
+        };
+        let fits = begun + line.len() <= WIDTH && !renderer.shortened;
+        if fits {
+            out.push_str(&line);
+        }
+        fits
+    }
+
+    /// Appends the items of an array or object between its brackets. Of many, the first and the last
+    /// are shown, and how many are missing is said in a way that no JSON can look like.
     fn some_of<T>(
         &mut self,
         all: &[T],
+        brackets: (char, char),
         indent: usize,
         out: &mut String,
         mut show: impl FnMut(&mut Renderer, &T, &mut String),
@@ -108,20 +179,57 @@ impl Renderer {
         let tail = if all.len() > most { most / 2 } else { 0 };
         let head = most.min(all.len()) - tail;
         let left_out = all.len() - head - tail;
-        for (i, item) in all.iter().take(head).enumerate() {
-            new_line(i > 0, indent + 1, out);
+        out.push(brackets.0);
+        let (first, last) = (all.iter().take(head), all.iter().skip(head + left_out));
+        for (i, item) in first.enumerate() {
+            let begun = self.begin_item(i > 0, indent, out);
             show(self, item, out);
+            self.end_item(begun, indent, out);
         }
         if left_out > 0 {
             self.shortened = true;
-            new_line(head > 0, indent + 1, out);
+            let begun = self.begin_item(head > 0, indent, out);
             let _ = write!(out, "…({left_out} of {} left out)…", all.len());
+            self.end_item(begun, indent, out);
         }
-        for item in all.iter().skip(head + left_out) {
-            new_line(true, indent + 1, out);
+        for item in last {
+            let begun = self.begin_item(true, indent, out);
             show(self, item, out);
+            self.end_item(begun, indent, out);
         }
-        new_line(false, indent, out);
+        if self.layout == Layout::ItemPerLine {
+            new_line(indent, out);
+        }
+        out.push(brackets.1);
+    }
+
+    /// Separates an item from what stands before it. Returns where the separator stands.
+    fn begin_item(&self, comma: bool, indent: usize, out: &mut String) -> usize {
+        if comma {
+            out.push(',');
+        }
+        let at = out.len();
+        match self.layout {
+            Layout::OneLine | Layout::Filled if comma => out.push(' '),
+            Layout::OneLine | Layout::Filled => {}
+            Layout::ItemPerLine => new_line(indent + 1, out),
+        }
+        at
+    }
+
+    /// Moves an item to a line of its own where it does not fit behind the one before.
+    fn end_item(&self, begun: usize, indent: usize, out: &mut String) {
+        let item = out.get(begun..).unwrap_or_default();
+        if self.layout != Layout::Filled || !item.starts_with(' ') {
+            return;
+        }
+        let line = out.get(..begun).and_then(|before| before.rfind('\n'));
+        let line = line.map_or(0, |at| at + 1);
+        if out.len() - line >= WIDTH || item.contains('\n') {
+            let mut separator = String::new();
+            new_line(indent + 1, &mut separator);
+            out.replace_range(begun..=begun, &separator);
+        }
     }
 
     fn number(&mut self, token: &str, out: &mut String) {
@@ -153,7 +261,7 @@ pub fn quoted_name(name: &str) -> String {
 #[must_use]
 pub fn indented(value: &Value<'_>) -> String {
     let mut out = String::new();
-    let mut renderer = Renderer::new(usize::MAX, usize::MAX);
+    let mut renderer = Renderer::new(Medium::Plain, usize::MAX, usize::MAX);
     renderer.max_bytes = usize::MAX;
     renderer.value(value, 0, &mut out);
     out
@@ -163,7 +271,40 @@ pub fn indented(value: &Value<'_>) -> String {
 #[must_use]
 pub fn quoted_text(text: &str, limit: usize) -> String {
     let mut out = String::new();
-    Renderer::new(limit, 0).quoted(text, &mut out);
+    Renderer::new(Medium::Plain, limit, 0).quoted(text, &mut out);
+    out
+}
+
+/// Text from outside as a Markdown code span, for prompts, which clients render as plain text, as
+/// Markdown or as HTML: nothing in it means anything to any of them. Beyond `limit` characters only the
+/// beginning is shown, and how much is missing.
+#[must_use]
+pub fn code_span(text: &str, limit: usize) -> String {
+    if text.is_empty() {
+        return "(empty)".to_owned();
+    }
+    let cut = text.char_indices().nth(limit).map(|(at, _)| at);
+    let shown = cut.and_then(|at| text.get(..at)).map(str::trim_end);
+    let cut = shown.map(str::len);
+    let shown = shown.unwrap_or(text);
+    let mut out = String::with_capacity(shown.len() + 2);
+    out.push('`');
+    // A renderer drops a space at either end of a span.
+    let inner = shown.trim_matches(' ');
+    for _ in 0..shown.len() - shown.trim_start_matches(' ').len() {
+        out.push_str("\\s");
+    }
+    escape_into(inner, Medium::CodeSpan, Quotes::Plain, &mut out);
+    if !inner.is_empty() {
+        for _ in 0..shown.len() - shown.trim_end_matches(' ').len() {
+            out.push_str("\\s");
+        }
+    }
+    out.push('`');
+    if let Some(at) = cut {
+        let left_out = text.get(at..).unwrap_or_default().chars().count();
+        let _ = write!(out, " …({left_out} more characters)…");
+    }
     out
 }
 
@@ -176,131 +317,170 @@ const NUMBER_LIMIT: usize = 100;
 /// Deeper levels are not shown further to the right.
 const MAX_INDENT: usize = 20;
 
-fn new_line(comma: bool, indent: usize, out: &mut String) {
-    out.push_str(if comma { ",\n" } else { "\n" });
+/// How many equal blanks or line breaks in a row are shown one by one.
+const MAX_RUN: usize = 2;
+
+/// How many marks may stand on one character. More grow into what stands around it.
+const MAX_MARKS: usize = 2;
+
+/// Whether a value could be shorter than so many bytes, looked at for no longer than that takes.
+pub(super) fn is_small(value: &Value<'_>, max: usize) -> bool {
+    fn spend(value: &Value<'_>, left: &mut usize) -> bool {
+        let own = match value {
+            Value::Null | Value::Bool(_) => 4,
+            Value::Number(token) => token.len(),
+            Value::String(text) => text.decode().len() + 2,
+            Value::Array(items) => 2 * items.len(),
+            Value::Object(members) => 6 * members.len(),
+        };
+        let Some(rest) = left.checked_sub(own) else {
+            return false;
+        };
+        *left = rest;
+        match value {
+            Value::Array(items) => items.iter().all(|item| spend(item, left)),
+            Value::Object(members) => members.iter().all(|(_, value)| spend(value, left)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        }
+    }
+    let mut left = max;
+    spend(value, &mut left)
+}
+
+fn new_line(indent: usize, out: &mut String) {
+    out.push('\n');
     for _ in 0..indent.min(MAX_INDENT) {
         out.push_str("  ");
     }
 }
 
-/// Appends characters so that none of them can hide, reorder, or break out of quotes.
-fn escape_into(chars: impl Iterator<Item = char>, out: &mut String) {
-    for c in chars {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if is_unseen(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
+/// Whether a quote inside of a text is escaped: not where something else marks its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    Escaped,
+    Plain,
+}
+
+/// Appends text so that no part of it can hide, look like a blank that it is not, grow into what stands
+/// around it, break out of its quotes, or mean anything to what renders it.
+///
+/// A backslash begins an escape, and stands for itself only in `\\\\`: `\\n`, `\\r`, `\\t`; `\\u{…}` for a
+/// character by its number; `\\s{7}` for seven spaces, and so on for runs of the others.
+fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut String) {
+    let plain = |b: u8| matches!(b, 0x21..=0x7E) && !matches!(b, b'"' | b'\\' | b'`' | b'<' | b'&');
+    let is_plain = |bytes: &[u8]| {
+        let mut spaces = 0;
+        bytes.iter().all(|b| {
+            spaces = if *b == b' ' { spaces + 1 } else { 0 };
+            plain(*b) || (*b == b' ' && spaces <= MAX_RUN)
+        })
+    };
+    if is_plain(text.as_bytes()) {
+        return out.push_str(text);
     }
+    // How many marks may still stand on the character before; none on what is not the text's own.
+    let mut marks_left = 0;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        let behind = after.trim_start_matches(c);
+        let run = 1 + (after.len() - behind.len()) / c.len_utf8();
+        rest = after;
+        marks_left = match c {
+            ' ' if run > MAX_RUN => {
+                rest = behind;
+                written_out(format_args!("\\s{{{run}}}"), out)
+            }
+            '\n' | '\r' | '\t' => {
+                let name = match c {
+                    '\n' => 'n',
+                    '\r' => 'r',
+                    _ => 't',
+                };
+                if run > MAX_RUN {
+                    rest = behind;
+                    written_out(format_args!("\\{name}{{{run}}}"), out)
+                } else {
+                    written_out(format_args!("\\{name}"), out)
+                }
+            }
+            '\\' => written_out(format_args!("\\\\"), out),
+            '"' if quotes == Quotes::Escaped => written_out(format_args!("\\\""), out),
+            '`' if is_fence(medium, run) => by_number(c, out),
+            '<' | '&' if medium != Medium::Plain && begins_markup(c, after) => by_number(c, out),
+            c if c.is_ascii() && !c.is_ascii_control() => {
+                out.push(c);
+                MAX_MARKS
+            }
+            c if is_unseen(c) || is_blank(c) => by_number(c, out),
+            c if is_mark(c) => {
+                if marks_left == 0 {
+                    by_number(c, out)
+                } else {
+                    out.push(c);
+                    marks_left - 1
+                }
+            }
+            c => {
+                out.push(c);
+                MAX_MARKS
+            }
+        };
+    }
+}
+
+/// Appends an escape, which no mark of the text may stand on.
+fn written_out(escape: std::fmt::Arguments<'_>, out: &mut String) -> usize {
+    // Writing to a String cannot fail.
+    let _ = out.write_fmt(escape);
+    0
+}
+
+fn by_number(c: char, out: &mut String) -> usize {
+    written_out(format_args!("\\u{{{:x}}}", u32::from(c)), out)
+}
+
+/// Whether so many backticks in a row could end a code span or block.
+fn is_fence(medium: Medium, run: usize) -> bool {
+    match medium {
+        Medium::Plain => false,
+        Medium::CodeSpan => true,
+        // Once the first of a run is escaped, the next is looked at as one of a shorter run.
+        Medium::CodeBlock => run >= 3,
+    }
+}
+
+/// Whether `<` or `&` would begin a tag, a comment or a character reference for a reader of HTML.
+fn begins_markup(c: char, after: &str) -> bool {
+    let next = after.chars().next();
+    if c == '<' {
+        return next.is_some_and(|next| next.is_ascii_alphabetic() || "/!?".contains(next));
+    }
+    let name_end = after.find(|c: char| !c.is_ascii_alphanumeric());
+    let (name, then) = after
+        .split_at_checked(name_end.unwrap_or(after.len()))
+        .unwrap_or_default();
+    let by_old_name = [
+        "lt", "gt", "amp", "quot", "nbsp", "shy", "LT", "GT", "AMP", "QUOT",
+    ];
+    let is_named = !name.is_empty() && then.starts_with(';');
+    next == Some('#') || is_named || by_old_name.iter().any(|old| name.starts_with(old))
+}
+
+/// Whether a character draws nothing but takes room, and is not a plain space.
+fn is_blank(c: char) -> bool {
+    // Two that Unicode does not call white space: a musical null note, and a filler.
+    c.is_whitespace() || matches!(c, '\u{1d159}' | '\u{16fe4}')
+}
+
+/// Whether a character is drawn onto the one before.
+fn is_mark(c: char) -> bool {
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    matches!(
+        category,
+        GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn quoted(text: &str) -> String {
-        let mut out = String::new();
-        Renderer::new(100, 100).quoted(text, &mut out);
-        out
-    }
-
-    #[test]
-    fn what_cannot_be_seen_is_written_out() {
-        assert_eq!(quoted("a\u{1b}[2Jb"), "\"a\\u{1b}[2Jb\"");
-        assert_eq!(quoted("abc\u{202e}fdp.exe"), "\"abc\\u{202e}fdp.exe\"");
-        assert_eq!(
-            quoted("pass\u{200b}word\u{e0041}"),
-            "\"pass\\u{200b}word\\u{e0041}\""
-        );
-        assert_eq!(quoted("line\nbreak\u{2028}"), "\"line\\nbreak\\u{2028}\"");
-        assert_eq!(quoted("\u{9b}31m"), "\"\\u{9b}31m\"");
-        assert_eq!(quoted("\\u{202e}"), "\"\\\\u{202e}\"");
-    }
-
-    #[test]
-    fn printable_text_stays_verbatim() {
-        for text in [
-            "plain ASCII ~!",
-            "naïve Grüße",
-            "日本語",
-            "😀👍🏽",
-            "עברית",
-            "नमस्ते",
-        ] {
-            assert_eq!(quoted(text), format!("\"{text}\""));
-        }
-    }
-
-    #[test]
-    fn a_long_string_says_how_much_is_missing_outside_of_its_quotes() {
-        let mut renderer = Renderer::new(9, 100);
-        let mut out = String::new();
-        renderer.quoted("abcdefghijklmnopqrstuvwxyz", &mut out);
-        assert_eq!(out, r#""abcdef" …(17 of 26 characters left out)… "xyz""#);
-        assert!(renderer.shortened);
-    }
-
-    #[test]
-    fn numbers_are_shown_as_written_and_giants_are_shortened() {
-        let mut out = String::new();
-        let mut renderer = Renderer::new(50, 100);
-        renderer.value(&Value::Number("1.0e+2"), 0, &mut out);
-        assert_eq!(out, "1.0e+2");
-        assert!(!renderer.shortened);
-        let giant = "7".repeat(1000);
-        out.clear();
-        renderer.value(&Value::Number(&giant), 0, &mut out);
-        assert!(out.contains("(900 of 1000 digits left out)"), "{out}");
-        assert!(renderer.shortened);
-    }
-
-    #[test]
-    fn of_many_items_the_first_and_the_last_are_shown() {
-        let value = Value::parse("[1,2,3,4,5,6,7]").unwrap();
-        let mut out = String::new();
-        let mut renderer = Renderer::new(50, 4);
-        renderer.value(&value, 0, &mut out);
-        assert_eq!(out, "[\n  1,\n  2,\n  …(3 of 7 left out)…,\n  6,\n  7\n]");
-        assert!(renderer.shortened);
-    }
-
-    #[test]
-    fn a_hostile_value_costs_little() {
-        // 100 levels deep, and wide at each of them.
-        let wide = vec!["7"; 5_000].join(",");
-        let text = format!(
-            "{}{wide}{}",
-            format!("[{wide},").repeat(100),
-            "]".repeat(100)
-        );
-        let value = Value::parse(&text).unwrap();
-        let mut out = String::new();
-        Renderer::new(2_000, 1_000).value(&value, 0, &mut out);
-        assert!(out.len() < 1024 * 1024, "{}", out.len());
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_leaves_its_line_its_quotes_or_hides(text in any::<String>()) {
-            let shown = quoted(&text);
-            prop_assert!(!shown.chars().any(is_unseen));
-            let inner = shown.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
-            if text.chars().count() <= 100 {
-                // Every quote inside has an odd number of backslashes before it.
-                let mut escaped = false;
-                for c in inner.chars() {
-                    prop_assert!(c != '"' || escaped);
-                    escaped = c == '\\' && !escaped;
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ pub mod assurance;
 pub mod cache;
 pub mod digest;
 pub mod display;
+mod exempt;
 pub mod item;
 pub mod prompt;
 pub mod request_state;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rmcp::model::ToolAnnotations;
 
 use super::digest::{CallDigest, other_params};
-use super::display::{NAME_LIMIT, Renderer};
+use super::display::{Layout, Medium, NAME_LIMIT, Renderer, code_span, is_small};
 use crate::mcp::json::Value;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Decision;
@@ -51,6 +51,8 @@ pub struct Prompt<'a> {
     pub server: &'a str,
     /// The call.
     pub call: &'a CallToolRequestParams<'a>,
+    /// Whether the server lists the tool. If not, its name is only what the client makes of it.
+    pub is_listed: bool,
     /// Why it is asked about.
     pub decision: &'a Decision,
     /// What the server says about the tool.
@@ -65,100 +67,195 @@ pub struct Prompt<'a> {
     pub covers: Duration,
 }
 
+/// A message, and whether it shows the whole call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The text, at most [`MAX_MESSAGE`] bytes.
+    pub text: String,
+    /// Whether a part of the call had to be left out.
+    pub is_cut: bool,
+}
+
 impl Prompt<'_> {
-    /// Writes the message, at most [`MAX_MESSAGE`] bytes.
+    /// Writes the message.
     ///
-    /// INVARIANT 2: text from the client and the server stands in quotes on one line of its
-    /// own, or inside a fence of indented JSON, with everything escaped that could end
-    /// either; so no part of the message can be forged from inside another.
+    /// The room is used up: strings are cut only where the message would be longer than
+    /// [`MAX_MESSAGE`], the longest first, and items of arrays and objects only where that does not help.
+    ///
+    /// INVARIANT 2: text from the client and the server stands in a code span on a line of ours, or in a
+    /// code block, with everything escaped that could end either, or that a renderer of Markdown or HTML
+    /// could take for more than text; so no part of the message can be forged from inside another.
     #[must_use]
-    pub fn message(&self) -> String {
-        for (limit, items) in LIMITS {
-            let message = self.message_with(limit, items, usize::MAX);
-            if message.len() <= MAX_MESSAGE {
-                return message;
-            }
+    pub fn message(&self) -> Message {
+        let whole = self.message_with(MAX_MESSAGE, MOST_ITEMS, usize::MAX);
+        if whole.text.len() <= MAX_MESSAGE {
+            return whole;
         }
-        let (limit, items) = SHORTEST;
-        self.message_with(limit, items, MAX_BODY)
+        for items in [MOST_ITEMS, 200, 50, LEAST_ITEMS] {
+            let fits = |limit| {
+                let message = self.message_with(limit, items, usize::MAX);
+                (message.text.len() <= MAX_MESSAGE).then_some(message)
+            };
+            let Some(mut best) = fits(SHORTEST_LIMIT) else {
+                continue;
+            };
+            let limits: Vec<usize> = limits().collect();
+            let (mut fitting, mut too_long) = (0, limits.len());
+            while too_long - fitting > 1 {
+                let middle = fitting.midpoint(too_long);
+                match limits.get(middle).and_then(|limit| fits(*limit)) {
+                    Some(message) => (fitting, best) = (middle, message),
+                    None => too_long = middle,
+                }
+            }
+            return best;
+        }
+        self.message_with(SHORTEST_LIMIT, LEAST_ITEMS, MAX_BODY)
     }
 
-    fn message_with(&self, limit: usize, items: usize, max_body: usize) -> String {
-        let mut renderer = Renderer::new(limit, items);
-        let mut out = String::with_capacity(2 * 1024);
-        let mut name = Renderer::new(NAME_LIMIT, 0);
-        out.push_str(self.round.question());
-        out.push_str("\n\nServer: ");
-        name.quoted(self.server, &mut out);
-        out.push_str("\nTool: ");
-        name.quoted(&self.call.name, &mut out);
-        let _ = write!(
-            out,
-            "\nRisk: {} ({})",
-            self.decision.risk, self.decision.reason
-        );
-        if let Some(description) = self.description {
-            out.push_str("\nThe server describes the tool as: ");
-            let mut text = Renderer::new(limit.min(DESCRIPTION_LIMIT), 0);
-            text.quoted(description, &mut out);
-            name.shortened |= text.shortened;
-        }
-        let hints = hint_words(self.hints);
-        if !hints.is_empty() {
-            let _ = write!(out, "\nHints, not verified: {hints}");
-        }
+    fn message_with(&self, limit: usize, items: usize, max_body: usize) -> Message {
+        let mut is_cut = self.server.chars().nth(NAME_LIMIT).is_some();
+        let name_limit = if self.is_listed {
+            NAME_LIMIT
+        } else {
+            CLAIMED_LIMIT
+        };
+        is_cut |= self.call.name.chars().nth(name_limit).is_some();
         let arguments = self.call.arguments().unwrap_or(&Value::Null);
         let others = other_params(self.call);
-        let parts = 1 + usize::from(!others.is_empty());
-        out.push_str("\n\nArguments:\n");
-        fenced(arguments, max_body / parts, &mut renderer, &mut out);
+        let body = Body {
+            limit,
+            items,
+            max_bytes: max_body / (1 + usize::from(!others.is_empty())),
+        };
+        let mut shown = String::with_capacity(1024);
+        is_cut |= body.add("Arguments", arguments, &mut shown);
         if !others.is_empty() {
-            out.push_str("\n\nOther parameters:\n");
-            fenced(
-                &Value::Object(others),
-                max_body / parts,
-                &mut renderer,
-                &mut out,
-            );
+            is_cut |= body.add("Other parameters", &Value::Object(others), &mut shown);
         }
-        if renderer.shortened || name.shortened {
-            let _ = write!(
-                out,
-                "\n\nNot everything is shown. SHA-256 of the whole call: {}",
-                self.digest
-            );
+
+        let mut lines = Lines(String::with_capacity(shown.len() + 1024));
+        let question = self.round.question();
+        lines.add(&format!(
+            "{question} Asked by approval-proxy; the call has not run."
+        ));
+        let (server, tool) = (code_span(self.server, NAME_LIMIT), &self.call.name);
+        let (tool, risk) = (code_span(tool, name_limit), self.decision.risk);
+        lines.add(&match self.is_listed {
+            true => format!("Server {server}, tool {tool}, risk {risk}"),
+            false => format!("Server {server}, a tool that the client calls {tool}, risk {risk}"),
+        });
+        let (reason, hints) = (&self.decision.reason, hint_words(self.hints));
+        lines.add(&match hints.is_empty() {
+            true => format!("Why: {reason}"),
+            false => format!("Why: {reason} (hints, not verified: {hints})"),
+        });
+        if is_cut {
+            let digest = self.digest;
+            lines.add(&format!(
+                "Not everything is shown. SHA-256 of the whole call: {digest}"
+            ));
+        }
+        lines.0.push_str(&shown);
+        if let Some(description) = self.description {
+            let text = code_span(description, description_limit(description));
+            lines.add(&format!("The server says: {text}"));
         }
         if !self.covers.is_zero() {
             let seconds = self.covers.as_secs_f64();
-            let _ = write!(
-                out,
-                "\n\nA yes also covers identical calls for the next {seconds} seconds."
-            );
+            lines.add(&format!(
+                "A yes also covers identical calls for the next {seconds} seconds."
+            ));
         }
-        out.push_str("\n\nAsked by approval-proxy. The call has not run.");
-        out
+        let mut text = lines.0;
+        text.truncate(text.trim_end().len());
+        Message { text, is_cut }
     }
 }
 
-/// How much of a string, in characters, and of an array or object, in items, may be shown;
-/// tried from the most on until the message fits.
-const LIMITS: [(usize, usize); 4] = [(2_000, 1_000), (500, 200), (120, 50), SHORTEST];
-const SHORTEST: (usize, usize) = (40, 10);
-const DESCRIPTION_LIMIT: usize = 1_000;
+/// Lines of ours, which Markdown does not join.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push_str(LINE_BREAK);
+    }
+}
+
+/// CommonMark, "Hard line breaks": two spaces at the end. In plain text they are not seen.
+const LINE_BREAK: &str = "  \n";
+
+/// How many characters of a tool's name are shown that the server does not list.
+const CLAIMED_LIMIT: usize = 64;
+/// How many items of an array or object may be shown, at most and at least.
+const MOST_ITEMS: usize = 1_000;
+const LEAST_ITEMS: usize = 10;
+/// The least of a string that is shown, in characters.
+const SHORTEST_LIMIT: usize = 40;
 /// What arguments and other parameters may take when even short strings do not fit. Leaves
 /// room for names and a description in which every character is escaped.
 const MAX_BODY: usize = 7 * 1024;
+/// The longest value that stands behind its label, in bytes.
+const INLINE: usize = 62;
+/// How many lines of a value one item each may take; beyond that they share lines.
+const MOST_LINES: usize = 6;
 
-/// Appends a value between fences that nothing inside can close.
-fn fenced(value: &Value<'_>, max_body: usize, renderer: &mut Renderer, out: &mut String) {
-    let mut body = String::with_capacity(512);
-    renderer.value(value, 0, &mut body);
-    if body.len() > max_body {
-        renderer.shortened = true;
-        body = without_middle(&body, max_body);
+/// How long strings may be, from the least on, each about a quarter longer than the one before.
+fn limits() -> impl Iterator<Item = usize> {
+    let next = |limit: &usize| Some(limit + limit.div_ceil(4));
+    std::iter::successors(Some(SHORTEST_LIMIT), next).take_while(|limit| *limit <= MAX_MESSAGE)
+}
+
+/// How much of a description is shown, in characters: two lines of a terminal, with what surrounds it.
+fn description_limit(description: &str) -> usize {
+    const WHOLE: usize = 140;
+    const BEGINNING: usize = 105;
+    match description.chars().nth(WHOLE) {
+        None => WHOLE,
+        Some(_) => BEGINNING,
     }
-    let fence = "`".repeat(3.max(longest_backtick_run(&body) + 1));
-    let _ = write!(out, "{fence}json\n{body}\n{fence}");
+}
+
+/// How values are shown in one message.
+struct Body {
+    limit: usize,
+    items: usize,
+    max_bytes: usize,
+}
+
+impl Body {
+    /// Appends a value: behind its label where it is short, else as a code block that nothing inside can
+    /// close. Returns whether something was left out.
+    fn add(&self, label: &str, value: &Value<'_>, out: &mut String) -> bool {
+        let renderer =
+            |medium, layout| Renderer::new(medium, self.limit, self.items).laid_out(layout);
+        if is_small(value, INLINE) {
+            let mut line = String::with_capacity(INLINE);
+            let mut short = renderer(Medium::CodeSpan, Layout::OneLine);
+            short.value(value, 0, &mut line);
+            if line.len() <= INLINE && !short.shortened {
+                let _ = write!(out, "{label}: `{line}`{LINE_BREAK}");
+                return false;
+            }
+        }
+        let mut block = String::with_capacity(512);
+        let mut tall = renderer(Medium::CodeBlock, Layout::ItemPerLine);
+        tall.value(value, 0, &mut block);
+        let mut shortened = tall.shortened;
+        if block.lines().nth(MOST_LINES).is_some() {
+            let mut filled = String::with_capacity(block.len());
+            let mut wide = renderer(Medium::CodeBlock, Layout::Filled);
+            wide.value(value, 0, &mut filled);
+            (block, shortened) = (filled, wide.shortened);
+        }
+        if block.len() > self.max_bytes {
+            shortened = true;
+            block = without_middle(&block, self.max_bytes);
+        }
+        let _ = write!(out, "{label}:\n```json\n{block}\n```\n");
+        shortened
+    }
 }
 
 /// Leaves out whole lines from the middle, and says how many on a line that no JSON can
@@ -197,15 +294,6 @@ fn without_middle(body: &str, max_bytes: usize) -> String {
         out.push_str(line);
     }
     out
-}
-
-fn longest_backtick_run(text: &str) -> usize {
-    let Some(first) = memchr::memchr(b'`', text.as_bytes()) else {
-        return 0;
-    };
-    let rest = text.as_bytes().get(first..).unwrap_or_default();
-    let runs = rest.split(|b| *b != b'`').map(<[u8]>::len);
-    runs.max().unwrap_or(0)
 }
 
 /// The hints that are given, in words; empty if there are none.

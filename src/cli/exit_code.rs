@@ -29,7 +29,8 @@ pub const ALL: [(u8, &str); 8] = [
     ),
     (
         CONFIG,
-        "bad configuration; an address that cannot be listened on; an inbox that cannot be used",
+        "bad configuration; another inbox key than `inboxKey`; an address that cannot be listened on; \
+         an inbox that cannot be used",
     ),
     (
         UPSTREAM_START,

@@ -423,6 +423,7 @@ impl Gate {
         PromptText {
             server: &self.settings.server,
             call: params,
+            is_listed: asked_as.definition.is_some(),
             decision: &asked_as.decision,
             description: asked_as.description(),
             hints: &self.policy.hints(&params.name, asked_as.annotations()),
@@ -431,6 +432,7 @@ impl Gate {
             covers: self.settings.approval_ttl,
         }
         .message()
+        .text
     }
 
     pub(super) fn needs_two(&self, risk: Risk) -> bool {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::held::{Era, Failed, Via};
 use super::output::{Output, Payload};
 use super::state::{Gate, Now, Peer};
-use crate::approval::display::quoted_name;
+use crate::approval::display::code_span;
 use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_request};
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::message::RequestId;
@@ -119,6 +119,6 @@ pub(super) fn message(tool: &str) -> String {
     format!(
         "The call of tool {} waits for your approval. See what it would do, and decide, in the \
          approval inbox on this machine.",
-        quoted_name(tool)
+        code_span(tool, 200)
     )
 }

@@ -183,9 +183,10 @@ static SCHEMA: LazyLock<String> = LazyLock::new(|| {
     let approved = BooleanSchema::new()
         .title("Approve")
         .description("Yes: the call as shown may run. No: it is refused.");
-    let reason = StringSchema::new()
-        .title("Reason")
-        .description("Optional; shown to the agent and kept in the audit log.");
+    let reason = StringSchema::new().title("Reason").description(
+        "Optional, sent with the box above and kept in the audit log. Clients send nothing with \
+             Decline.",
+    );
     let schema = ElicitationSchema::builder()
         .required_property("approved", PrimitiveSchemaDefinition::Boolean(approved))
         .property("reason", PrimitiveSchemaDefinition::String(reason))

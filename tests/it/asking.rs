@@ -39,7 +39,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
         assert_eq!(schema["properties"]["reason"]["type"], "string");
         assert!(!schema.to_string().contains("default"), "{schema}");
         // "names server, tool, risk and why it is asked, the tool's description, hints, and the
-        // arguments as indented JSON"
+        // arguments as indented JSON"; short ones stand on one line
         let message = params["message"].as_str().unwrap();
         for told in [
             "box",
@@ -47,7 +47,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
             "high",
             "The tool wipe.",
             "destructiveHint true",
-            "  \"n\": 7",
+            "{\"n\": 7}",
         ] {
             assert!(message.contains(told), "{told}: {message}");
         }

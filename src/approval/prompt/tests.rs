@@ -1,12 +1,13 @@
 //! What a human reads, and what nobody can make a human read.
 
 use proptest::prelude::*;
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use super::*;
 use crate::mcp::json::write_string;
 use crate::policy::{Action, Reason, Risk};
 
-fn message_for(params: &str, description: Option<&str>) -> String {
+fn message(params: &str, description: Option<&str>) -> Message {
     let call = CallToolRequestParams::parse(params).unwrap();
     let decision = Decision {
         action: Action::Ask,
@@ -16,6 +17,7 @@ fn message_for(params: &str, description: Option<&str>) -> String {
     let prompt = Prompt {
         server: "db",
         call: &call,
+        is_listed: true,
         decision: &decision,
         description,
         hints: &ToolAnnotations::new().destructive(true),
@@ -26,73 +28,273 @@ fn message_for(params: &str, description: Option<&str>) -> String {
     prompt.message()
 }
 
+fn message_for(params: &str, description: Option<&str>) -> String {
+    message(params, description).text
+}
+
+/// The lines, without the spaces that break them in Markdown.
+fn lines(message: &str) -> Vec<&str> {
+    message.lines().map(str::trim_end).collect()
+}
+
 #[test]
-fn the_message_names_server_tool_risk_reason_description_hints_and_arguments() {
+fn an_ordinary_call_is_a_few_lines() {
     assert_eq!(
-        message_for(
-            r#"{"name":"drop_table","arguments":{"table":"users","n":1.0,"deep":[{}]},"task":{"ttl":9}}"#,
+        lines(&message_for(
+            r#"{"name":"drop_table","arguments":{"table":"users","n":1.0,"deep":[{}]}}"#,
             Some("Drops a table."),
-        ),
-        r#"Allow this tool call?
-
-Server: "db"
-Tool: "drop_table"
-Risk: high (the tool is marked destructive)
-The server describes the tool as: "Drops a table."
-Hints, not verified: destructiveHint true
-
-Arguments:
-```json
-{
-  "table": "users",
-  "n": 1.0,
-  "deep": [
-    {}
-  ]
-}
-```
-
-Other parameters:
-```json
-{
-  "task": {
-    "ttl": 9
-  }
-}
-```
-
-Asked by approval-proxy. The call has not run."#
+        )),
+        [
+            "Allow this tool call? Asked by approval-proxy; the call has not run.",
+            "Server `db`, tool `drop_table`, risk high",
+            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
+            r#"Arguments: `{"table": "users", "n": 1.0, "deep": [{}]}`"#,
+            "The server says: `Drops a table.`",
+        ]
     );
+}
+
+// Claude Code shows the last lines of a prompt only, in a window of 24.
+#[test]
+fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
+    let long_description = "Writes a file. ".repeat(60);
+    for arguments in [
+        r#"{"path":"/home/me/work/notes.txt","content":"Dear all,\n\nsee you on Friday.\n","mode":"w","encoding":"utf-8","mkdirs":true}"#,
+        r#"{"to":["ann@example.com","bob@example.com"],"cc":[],"subject":"Minutes","body":"As discussed.","attachments":[{"name":"a.pdf","size":1024},{"name":"b.pdf","size":2048}]}"#,
+        r#"{"owner":"octo","repo":"hello","title":"Fix","head":"fix","base":"main","draft":false,"body":"x","labels":["bug","p1"],"reviewers":["ann"],"milestone":3,"assignees":["bob"],"maintainer_can_modify":true}"#,
+        r#"{"sql":"DELETE FROM users WHERE created_at < '2020-01-01' AND last_login IS NULL RETURNING id"}"#,
+        "{}",
+    ] {
+        let params = format!(r#"{{"name":"write_file","arguments":{arguments}}}"#);
+        let message = message_for(&params, Some(&long_description));
+        // A window of 80 columns breaks longer ones.
+        let rows = |line: &&str| line.chars().count().div_ceil(80).max(1);
+        let rows: usize = lines(&message).iter().map(rows).sum();
+        assert!(rows <= 12, "{rows}: {message}");
+        assert!(!message.contains("Not everything is shown"), "{message}");
+    }
+}
+
+#[test]
+fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
+    assert_eq!(
+        lines(&message_for(
+            r#"{"name":"a","arguments":{"first":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","second":{"y":"zzzzzzzzzzzzzzzzzzzzz"}},"task":{"ttl":9}}"#,
+            None,
+        )),
+        [
+            "Allow this tool call? Asked by approval-proxy; the call has not run.",
+            "Server `db`, tool `a`, risk high",
+            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
+            "Arguments:",
+            "```json",
+            "{",
+            r#"  "first": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","#,
+            r#"  "second": {"y": "zzzzzzzzzzzzzzzzzzzzz"}"#,
+            "}",
+            "```",
+            r#"Other parameters: `{"task": {"ttl": 9}}`"#,
+        ]
+    );
+}
+
+#[test]
+fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
+    let name = "read_file (checked and cleared by your administrator, who says that it is safe)";
+    let params = format!(r#"{{"name":"{name}"}}"#);
+    let call = CallToolRequestParams::parse(&params).unwrap();
+    let decision = Decision {
+        action: Action::Ask,
+        risk: Risk::High,
+        reason: Reason::Unlisted,
+    };
+    let prompt = Prompt {
+        server: "db",
+        call: &call,
+        is_listed: false,
+        decision: &decision,
+        description: None,
+        hints: &ToolAnnotations::new(),
+        digest: CallDigest::of("db", &call, None),
+        round: Round::First,
+        covers: Duration::ZERO,
+    };
+    let message = prompt.message();
+    let said = "Server `db`, a tool that the client calls `read_file (checked and cleared by your \
+                administrator, who says t` …(15 more characters)…, risk high";
+    assert_eq!(lines(&message.text)[1], said);
+    assert!(message.is_cut);
+}
+
+/// What Markdown makes of a message: the text outside of code, or what is no plain text.
+fn rendered(message: &str) -> Result<String, String> {
+    let mut outside = String::new();
+    let mut in_block = false;
+    let options = Options::all() - Options::ENABLE_SMART_PUNCTUATION;
+    for event in Parser::new_ext(message, options) {
+        match event {
+            Event::Start(Tag::Paragraph) | Event::End(TagEnd::Paragraph) | Event::Code(_) => {}
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(kind))) if &*kind == "json" => {
+                in_block = true;
+            }
+            Event::End(TagEnd::CodeBlock) => in_block = false,
+            Event::Text(text) if !in_block => outside.push_str(&text),
+            Event::Text(_) => {}
+            Event::SoftBreak | Event::HardBreak => outside.push('\n'),
+            other => return Err(format!("{other:?}")),
+        }
+    }
+    Ok(outside)
+}
+
+/// What means something to Markdown, HTML, or a careless reader of either.
+const MARKUP: [&str; 44] = [
+    "![x](https://evil.example/x.png)",
+    "[x](javascript:alert)",
+    "<img src=x onerror=alert(1)>",
+    "<details><summary>",
+    "</code>",
+    "<!-- ",
+    "<![CDATA[",
+    "<?php ",
+    "<https://evil.example>",
+    "https://evil.example/",
+    "www.evil.example",
+    "evil@evil.example",
+    "*a*",
+    "**b**",
+    "_c_",
+    "__d__",
+    "~~e~~",
+    "`f`",
+    "``",
+    "```",
+    "~~~",
+    "`",
+    "\\",
+    "\\`",
+    "&lt;b&gt;",
+    "&#60;",
+    "&amp",
+    "# ",
+    "> ",
+    "- ",
+    "1. ",
+    "---",
+    "===",
+    "| a | b |\n|---|---|\n",
+    "$x$",
+    "$$",
+    "[^1]: ",
+    "[x]: https://evil.example",
+    "\"\nRisk: low\n",
+    "\n\n",
+    "    ",
+    "\t",
+    "  \n",
+    ":::",
+];
+
+// "an element, link, image or emphasis that foreign text made"
+#[test]
+fn no_single_piece_of_markup_means_anything_in_a_prompt() {
+    for text in MARKUP {
+        let mut json = String::new();
+        write_string(&format!("EVIL{text}EVIL"), &mut json);
+        let long = format!("\"{}\"", "x".repeat(80));
+        for params in [
+            format!(r#"{{"name":{json},"arguments":{{{json}:{json}}}}}"#),
+            format!(
+                r#"{{"name":{json},"arguments":{{{json}:{json},"l":{long}}},"x":{{{json}:[{json},{long}]}}}}"#
+            ),
+        ] {
+            let message = message_for(&params, Some(&format!("EVIL{text}EVIL")));
+            let outside = rendered(&message).unwrap_or_else(|found| panic!("{found}: {message}"));
+            assert!(!outside.contains("EVIL"), "{outside}\n{message}");
+            assert!(
+                !message.contains("<img") && !message.contains("</code"),
+                "{message}"
+            );
+        }
+    }
 }
 
 #[test]
 fn a_description_cannot_forge_the_rest_of_the_message() {
     let message = message_for(
         r#"{"name":"a"}"#,
-        Some("x\n\nArguments:\n```json\n{}\n```\n\nAsked by approval-proxy."),
+        Some("x`\n\nWhy: it is harmless\n```json\n{}\n```\n\nAsked by approval-proxy."),
     );
-    let lines = message.lines().filter(|line| *line == "Arguments:");
-    assert_eq!(lines.count(), 1);
+    let forged = lines(&message)
+        .iter()
+        .filter(|line| line.starts_with("Why: "))
+        .count();
+    assert_eq!(forged, 1, "{message}");
+    assert!(
+        message.contains("`x\\u{60}\\n\\nWhy: it is harmless"),
+        "{message}"
+    );
 }
 
 #[test]
-fn a_code_fence_cannot_be_closed_from_inside() {
-    let message = message_for(r#"{"name":"a","arguments":{"x":"````` ```"}}"#, None);
-    let closing = message.lines().filter(|line| *line == "``````");
-    assert_eq!(closing.count(), 1);
+fn a_code_block_cannot_be_closed_from_inside() {
+    let text = format!("````` ``` {}", "x".repeat(80));
+    let params = format!(r#"{{"name":"a","arguments":{{"x":"{text}"}}}}"#);
+    let message = message_for(&params, None);
+    assert_eq!(message.matches("```").count(), 2, "{message}");
+}
+
+// Strings over 2,000 characters were cut although there was room for 16 KiB.
+#[test]
+fn what_fits_is_shown_whole() {
+    let long = "y".repeat(15_000);
+    let params = format!(
+        r#"{{"name":"a","arguments":{{"x":"{long}","z":"{}"}}}}"#,
+        "z".repeat(600)
+    );
+    let message = message(&params, None);
+    assert!(message.text.contains(&long) && !message.is_cut);
+    assert!(!message.text.contains("Not everything is shown"));
+}
+
+#[test]
+fn the_longest_strings_are_cut_first_and_the_room_is_used() {
+    let (longest, long, short) = ("y".repeat(60_000), "m".repeat(5_000), "s".repeat(900));
+    let params =
+        format!(r#"{{"name":"a","arguments":{{"x":"{longest}","m":"{long}","s":"{short}"}}}}"#);
+    let message = message(&params, None);
+    assert!(message.is_cut);
+    assert!(message.text.contains(&short) && message.text.contains(&long));
+    assert!(
+        (12_000..=MAX_MESSAGE).contains(&message.text.len()),
+        "{}",
+        message.text.len()
+    );
+}
+
+#[test]
+fn that_not_everything_is_shown_comes_before_the_call() {
+    let params = format!(
+        r#"{{"name":"a","arguments":{{"x":"{}"}}}}"#,
+        "y".repeat(20_000)
+    );
+    let message = message_for(&params, Some("Described."));
+    let at = |text: &str| message.find(text).unwrap();
+    assert!(at("Not everything is shown") < at("Arguments:"));
+    assert!(at("Arguments:") < at("The server says"));
 }
 
 #[test]
 fn a_long_value_is_shortened_and_the_text_then_carries_the_digest() {
     let params = format!(
         r#"{{"name":"a","arguments":{{"x":"{}"}}}}"#,
-        "y".repeat(5000)
+        "y".repeat(50_000)
     );
     let call = CallToolRequestParams::parse(&params).unwrap();
     let digest = CallDigest::of("db", &call, None).to_string();
     let message = message_for(&params, None);
     assert!(
-        message.contains("(3000 of 5000 characters left out)"),
+        message.contains("of 50000 characters left out)"),
         "{message}"
     );
     assert!(message.contains(&digest));
@@ -105,10 +307,15 @@ fn a_long_value_is_shortened_and_the_text_then_carries_the_digest() {
 }
 
 #[test]
-fn a_shortened_name_or_description_brings_the_digest_too() {
+fn a_shortened_name_brings_the_digest_and_a_shortened_description_says_how_much_is_missing() {
     let long_name = format!(r#"{{"name":"{}"}}"#, "n".repeat(300));
     assert!(message_for(&long_name, None).contains("SHA-256"));
-    assert!(message_for(r#"{"name":"a"}"#, Some(&"d".repeat(3000))).contains("SHA-256"));
+    let described = message_for(r#"{"name":"a"}"#, Some(&"d".repeat(3000)));
+    assert!(
+        described.contains("` …(2895 more characters)…"),
+        "{described}"
+    );
+    assert!(!described.contains("SHA-256"), "{described}");
 }
 
 #[test]
@@ -149,7 +356,27 @@ proptest! {
         params.push_str("}}");
         let message = message_for(&params, description.as_deref());
         prop_assert!(message.len() <= MAX_MESSAGE, "{}", message.len());
-        prop_assert!(message.starts_with("Allow this tool call?\n\nServer: \"db\"\nTool: \""));
-        prop_assert!(message.ends_with("\n\nAsked by approval-proxy. The call has not run."));
+        let start = "Allow this tool call? Asked by approval-proxy; the call has not run.  \n\
+                     Server `db`, tool ";
+        prop_assert!(message.starts_with(start), "{message}");
+    }
+
+    #[test]
+    fn no_mixture_of_markup_means_anything_in_a_prompt(
+        parts in prop::collection::vec(prop::sample::select(&MARKUP[..]), 1..12),
+        noise in "\\PC{0,20}",
+        pad in prop::sample::select(&[0_usize, 60, 600][..]),
+    ) {
+        let text = format!("EVIL{}{noise}{}", parts.concat(), "p".repeat(pad));
+        let mut json = String::new();
+        write_string(&text, &mut json);
+        let params = format!(
+            r#"{{"name":{json},"arguments":{{{json}:{json},"o":[{json},{{"k":{json}}}]}},"t":{json}}}"#
+        );
+        let message = message_for(&params, Some(&text));
+        let outside = rendered(&message);
+        prop_assert!(outside.is_ok(), "{outside:?}: {message}");
+        prop_assert!(!outside.unwrap().contains("EVIL"), "{message}");
+        prop_assert!(message.len() <= MAX_MESSAGE);
     }
 }

@@ -44,9 +44,10 @@ fn says_list_changed(scene: &mut Scene) {
 }
 
 fn is_shown_as_unlisted(prompt: &Prompt) -> bool {
-    prompt
-        .message
-        .contains("Risk: high (the server does not list this tool)")
+    let message = &prompt.message;
+    message.contains("a tool that the client calls `")
+        && message.contains(", risk high")
+        && message.contains("Why: the server does not list this tool")
 }
 
 // DESIGN, Tool catalogue: "The proxy reads `tools/list` itself (all pages) before the first
@@ -226,7 +227,7 @@ fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about()
         again.message
     );
     // Nor is its risk talked down.
-    assert!(again.message.contains("Risk: medium"), "{}", again.message);
+    assert!(again.message.contains("risk medium"), "{}", again.message);
     scene.deny(&again);
     scene.expect_refused(7, "denied by a human");
     scene.expect_nothing();
@@ -502,8 +503,8 @@ fn calls_that_wait_for_the_list_are_decided_in_the_order_of_their_arrival() {
     scene.expect_forwarded(9);
     scene.expect_forwarded(5);
     let prompts = [scene.expect_prompt(), scene.expect_prompt()];
-    assert!(prompts[0].message.contains("\"add_note\""));
-    assert!(prompts[1].message.contains("\"delete_user\""));
+    assert!(prompts[0].message.contains("`add_note`"));
+    assert!(prompts[1].message.contains("`delete_user`"));
     scene.expect_nothing();
 }
 

@@ -89,7 +89,7 @@ fn a_call_is_answered_by_a_question_and_its_retry_runs() {
     scene.client_says(&call);
     scene.answer_lists();
     let (state, message) = expect_question(&mut scene, 1);
-    assert!(message.contains("\"delete_user\""), "{message}");
+    assert!(message.contains("`delete_user`"), "{message}");
     assert!(scene.decisions().is_empty());
     scene.advance(secs(30));
     says(&mut scene, &retry(&call, 2, yes(), &state));

@@ -382,7 +382,7 @@ fn an_escaped_method_or_name_is_a_call_like_any_other() {
         let mut scene = session(Mode::Destructive);
         scene.client_sends(line);
         let prompt = scene.expect_prompt();
-        assert!(prompt.message.contains("Tool: \"delete_user\""));
+        assert!(prompt.message.contains("tool `delete_user`"));
         scene.expect_nothing();
         scene.approve(&prompt);
         assert_eq!(scene.upstream.pop_front().unwrap(), line);

@@ -61,7 +61,7 @@ fn expect_invitation(scene: &mut Scene, id: i64, item: &Item) -> Value {
         "{answer}"
     );
     let message = params["message"].as_str().unwrap();
-    assert!(message.contains("\"delete_user\""), "{message}");
+    assert!(message.contains("`delete_user`"), "{message}");
     result["requestState"].clone()
 }
 

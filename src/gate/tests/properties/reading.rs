@@ -195,12 +195,20 @@ pub(super) fn read_prompt(message: &str) -> Shown {
         let found = message.lines().find_map(|line| line.strip_prefix(start));
         found.map(str::to_owned)
     };
-    let unquoted = |text: String| text.trim_matches('"').to_owned();
-    let fenced = |title: &str| {
-        let (_, rest) = message.split_once(&format!("\n\n{title}:\n```json\n"))?;
+    let in_code = |text: String| {
+        let (_, rest) = text.split_once('`').unwrap();
+        rest.split_once('`').unwrap().0.to_owned()
+    };
+    let shown = |title: &str| {
+        if let Some(short) = line(&format!("{title}: ")) {
+            return Some(without_spaces(&in_code(short)));
+        }
+        let (_, rest) = message.split_once(&format!("\n{title}:\n```json\n"))?;
         let (body, _) = rest.split_once("\n```")?;
         Some(without_spaces(body))
     };
+    let heading = line("Server ").unwrap();
+    let (_, tool) = heading.split_once(", ").unwrap();
     let first = message.lines().next().unwrap();
     Shown {
         round: if first.starts_with("Second confirmation") {
@@ -211,12 +219,12 @@ pub(super) fn read_prompt(message: &str) -> Shown {
             Round::First
         },
         what: What {
-            tool: unquoted(line("Tool: ").expect("a prompt names the tool")),
-            args: fenced("Arguments").expect("a prompt shows the arguments"),
-            others: fenced("Other parameters").unwrap_or_default(),
+            tool: in_code(tool.to_owned()),
+            args: shown("Arguments").expect("a prompt shows the arguments"),
+            others: shown("Other parameters").unwrap_or_default(),
         },
-        is_high: line("Risk: ").unwrap().starts_with("high"),
-        description: line("The server describes the tool as: ").map(unquoted),
+        is_high: heading.contains(", risk high"),
+        description: line("The server says: ").map(in_code),
     }
 }
 
