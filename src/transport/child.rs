@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -131,6 +133,10 @@ impl Child {
     /// Starts a program in a process group of its own, with its stderr on ours. Returns it
     /// with the wires to its stdin and from its stdout.
     ///
+    /// Its stdin is a socket, because any process of the same user can open a pipe through
+    /// `/proc/PID/fd/0` and write a call to it. Nobody can open a socket that way. Its stdout is
+    /// a pipe, because many programs open `/dev/stdout`.
+    ///
     /// # Errors
     /// `ChildError`.
     pub fn start(program: &Program<'_>) -> Result<(Child, Wire, Wire), ChildError> {
@@ -153,10 +159,11 @@ impl Child {
                 command: program.command.to_owned(),
             });
         }
+        let (ours, theirs) = one_way_socket().map_err(spawn)?;
         let mut command = Command::new(program.command);
         command
             .args(program.args)
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             // A signal to the client's group must not end the upstream before the calls
@@ -176,14 +183,12 @@ impl Child {
             command.current_dir(cwd);
         }
         let mut process = command.spawn().map_err(spawn)?;
-        let stdin = process.stdin.take().map(|stdin| stdin.into_owned_fd());
+        // It keeps the server's end open, and we would not notice that the server has closed it.
+        drop(command);
+        let to = Wire::to_child(ours.into()).map_err(spawn)?;
         let stdout = process.stdout.take().map(|stdout| stdout.into_owned_fd());
-        let wire = |fd: Option<io::Result<OwnedFd>>, make: fn(OwnedFd) -> io::Result<Wire>| {
-            let fd = fd.unwrap_or_else(|| Err(io::Error::other("no pipe")));
-            fd.and_then(make).map_err(spawn)
-        };
-        let to = wire(stdin, Wire::to_child)?;
-        let from = wire(stdout, Wire::from_child)?;
+        let stdout = stdout.unwrap_or_else(|| Err(io::Error::other("no pipe")));
+        let from = stdout.and_then(Wire::from_child).map_err(spawn)?;
         let group = process
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
@@ -233,6 +238,15 @@ impl Child {
             let _ = kill_process_group(group, signal);
         }
     }
+}
+
+/// A socket pair through which only the first end sends.
+fn one_way_socket() -> io::Result<(UnixStream, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // If the server wrote to its stdin, what we never read would turn the end of its input into
+    // an error.
+    ours.shutdown(Shutdown::Read)?;
+    Ok((ours, theirs))
 }
 
 fn depth_of(variable: Option<&str>) -> u32 {

@@ -72,13 +72,7 @@ impl Wire {
             Interest::WRITABLE
         };
         match FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) {
-            FileType::Socket => {
-                let owned = fd.try_clone_to_owned()?;
-                let polled = register(owned, interest).map_err(|(_, cause)| cause)?;
-                Ok(Wire {
-                    how: How::Socket(polled),
-                })
-            }
+            FileType::Socket => Wire::socket(fd.try_clone_to_owned()?, interest),
             FileType::Fifo | FileType::CharacterDevice => {
                 // Opening it anew gives a file description of our own: the non-blocking mode
                 // then holds for nobody who shares the old one, like the shell's terminal.
@@ -99,12 +93,12 @@ impl Wire {
         }
     }
 
-    /// Our end of a child's stdin, to write to.
+    /// Our end of a child's stdin, to write to: a socket.
     ///
     /// # Errors
     /// Where the descriptor cannot be waited on.
-    pub fn to_child(fd: OwnedFd) -> io::Result<Wire> {
-        Wire::polled(nonblocking(fd)?, Interest::WRITABLE)
+    pub fn to_child(socket: OwnedFd) -> io::Result<Wire> {
+        Wire::socket(socket, Interest::WRITABLE)
     }
 
     /// Our end of a child's stdout, to read from.
@@ -127,6 +121,13 @@ impl Wire {
         Wire {
             how: How::LinkIn(end),
         }
+    }
+
+    fn socket(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
+        let polled = register(fd, interest).map_err(|(_, cause)| cause)?;
+        Ok(Wire {
+            how: How::Socket(polled),
+        })
     }
 
     fn polled(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
@@ -172,7 +173,8 @@ impl Wire {
     }
 
     /// Whether the other side has closed its end, although there may still be more to read.
-    /// Never of a plain file, which has no other side.
+    /// Never of a plain file, which has no other side. Says nothing about the wire to a child's
+    /// stdin, on which nothing comes back.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
         match &self.how {

@@ -33,6 +33,7 @@ mod inbox_urls;
 mod life_cycle;
 mod login;
 mod notes;
+mod other_processes;
 mod policy_flags;
 mod precedence;
 mod signals;
