@@ -21,21 +21,31 @@ use super::{approvals, exit_code, inbox};
 use crate::app::{self, AppError};
 use crate::config::{Environment, load};
 use crate::relay::{Ended, with_causes};
-use crate::transport::Stderr;
+use crate::transport::{Stderr, forbid_inspection};
 
 /// How long an unread stderr may keep us from ending.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs the command line `arguments`, of which the first is the program's name, in the
 /// environment `variables`. Returns the exit code, one of [`exit_code`].
+///
+/// From then on, no other process of the same user can look into this process, because calls,
+/// answers and passphrases pass through it.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> u8 {
+    // This comes first: whoever opens one of our descriptors before it keeps it.
+    let hidden = forbid_inspection();
     let Ok(stderr) = Stderr::start() else {
         return exit_code::INTERNAL;
     };
     report_to(stderr.clone());
+    if let Err(error) = hidden {
+        tracing::warn!(
+            "other processes of yours can look into this one, because the system refuses to hide it: {error}"
+        );
+    }
     let code = run_reporting(arguments, variables, &stderr);
     stderr.flush(LAST_WORDS);
     code

@@ -5,6 +5,7 @@
 
 mod browser;
 mod child;
+mod inspection;
 mod link;
 mod stderr;
 mod upstream;
@@ -12,6 +13,7 @@ mod wire;
 
 pub use browser::open_in_browser;
 pub use child::{Child, ChildError, Exit, Program};
+pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use stderr::Stderr;
 pub use upstream::{Remote, Upstream};

@@ -3,13 +3,15 @@
 //! Each attack comes with something that the attacker can do, so that it cannot fail for the
 //! wrong reason.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use super::support::{ProxyTest, Session};
+use super::support::{ProxyTest, Session, eventually, proxy, scripted_upstream};
 
 const SMUGGLED: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"smuggled"}}"#;
@@ -87,6 +89,76 @@ fn a_server_that_writes_to_its_stdin_still_sees_a_plain_end_of_it() {
     assert_eq!(fs::read_to_string(done).unwrap(), "done");
 }
 
+/// An unprivileged user. Root may do anything, so as root the proxy and its attacker both become
+/// someone else.
+struct User {
+    becomes: Vec<&'static str>,
+    dir: tempfile::TempDir,
+}
+
+impl User {
+    /// `None`, with a notice, where root cannot become someone else.
+    fn new() -> Option<User> {
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root && !has("setpriv") {
+            return None;
+        }
+        let becomes = vec![
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--",
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        Some(User {
+            becomes: if is_root { becomes } else { Vec::new() },
+            dir,
+        })
+    }
+
+    /// A copy of a program that this user can run.
+    fn program(&self, original: &Path) -> PathBuf {
+        let copy = self.dir.path().join(original.file_name().unwrap());
+        fs::copy(original, &copy).unwrap();
+        fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+        copy
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut words = self.becomes.iter().map(Path::new).chain([program]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        command
+    }
+
+    /// Whether a shell of this user can run a script, of which `$1` is a process.
+    fn can(&self, script: &str, pid: u64) -> bool {
+        let mut command = self.command(Path::new("sh"));
+        command.args(["-c", script, "sh"]).arg(pid.to_string());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.status().unwrap().success()
+    }
+
+    fn cannot_look_into(&self, pid: u64) {
+        assert!(self.can("kill -0 $1", pid), "the attacker is another user");
+        for attack in [
+            "cat /proc/$1/environ",
+            "ls /proc/$1/fd/",
+            "exec 3< /proc/$1/mem",
+            "exec 3< /proc/$1/fd/0",
+            "exec 3> /proc/$1/fd/0",
+            "exec 3> /proc/$1/fd/1",
+        ] {
+            assert!(!self.can(attack, pid), "{attack}");
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn has(program: &str) -> bool {
     let mut command = Command::new(program);
@@ -95,4 +167,62 @@ fn has(program: &str) -> bool {
         println!("skipped: there is no {program} here");
     }
     has
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_same_user_cannot_look_into_the_proxy_or_write_to_it() {
+    let Some(user) = User::new() else { return };
+    let (proxy, server) = (user.program(&proxy()), user.program(scripted_upstream()));
+    let become_user = user.becomes.join(" ");
+    let test = ProxyTest::new();
+    let home = test.path("");
+    fs::set_permissions(home, Permissions::from_mode(0o777)).unwrap();
+    let mut session = test
+        .entry("command", json!(server))
+        .in_shell(&format!("exec {become_user} {} \"$@\";", proxy.display()))
+        .start();
+    session.handshake();
+    let proxy = session.pid().as_raw_nonzero().get() as u64;
+    user.cannot_look_into(proxy);
+    // The attacker is the same user: the server is open to it.
+    let server = server_pid(&mut session);
+    assert!(user.can("cat /proc/$1/environ && exec 3> /proc/$1/fd/1", server));
+    assert!(!user.can("exec 3> /proc/$1/fd/0", server));
+    let id = session.call("wipe", json!({}));
+    session.approve();
+    assert_eq!(
+        session.response(id)["result"]["content"][0]["text"],
+        "wipe ran"
+    );
+    session.finish();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_same_user_cannot_look_into_the_commands_that_ask_for_a_passphrase() {
+    let Some(user) = User::new() else { return };
+    let proxy = user.program(&proxy());
+    let state = user.dir.path().join("state");
+    let mut command = user.command(&proxy);
+    command
+        .args(["inbox", "--no-browser", "--inbox-port", "0", "--state-dir"])
+        .arg(&state);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let inbox = Running(command.spawn().unwrap());
+    eventually("the page is served", || state.join("page.lock").exists());
+    user.cannot_look_into(inbox.0.id().into());
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
