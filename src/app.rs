@@ -29,13 +29,15 @@ use crate::inbox::host::HostSettings;
 use crate::inbox::post::{Post, PostSettings, load_key};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
-use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Wire};
+use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Watcher, Wire};
 
 use engines::InboxKey;
 pub use engines::WrongKey;
 
 /// How long what was told the inbox last may take to get there.
 const LAST_POST: Duration = Duration::from_secs(2);
+/// How long the watcher may take to end.
+const LAST_WATCH: Duration = Duration::from_millis(200);
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +71,16 @@ pub enum AppError {
     System(#[source] io::Error),
 }
 
-/// Runs one session over stdio, or all sessions of HTTP clients, until the end.
+/// Runs one session over stdio, or all sessions of HTTP clients, until the end. If this process is
+/// killed, `watcher` ends the servers that it has started.
 ///
 /// # Errors
 /// `AppError`, before anything was relayed.
-pub fn run(mut config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
+pub fn run(
+    mut config: Resolved,
+    stderr: &Stderr,
+    watcher: Option<Watcher>,
+) -> Result<Ended, AppError> {
     let key = load_key(config.inbox.state_dir.as_deref());
     engines::settle(&mut config, &key)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -81,9 +88,13 @@ pub fn run(mut config: Resolved, stderr: &Stderr) -> Result<Ended, AppError> {
         .build()
         .map_err(AppError::System)?;
     let post = post(&config, key, stderr);
-    let ended = runtime.block_on(run_sessions(config, post.clone(), stderr));
+    let sessions = run_sessions(config, post.clone(), stderr, watcher.clone());
+    let ended = runtime.block_on(sessions);
     // A child that even SIGKILL did not end must not keep us.
     runtime.shutdown_background();
+    if let Some(watcher) = watcher {
+        watcher.finish(LAST_WATCH);
+    }
     if let Some(post) = post {
         post.finish(LAST_POST);
     }
@@ -129,10 +140,11 @@ async fn run_sessions(
     mut config: Resolved,
     post: Option<Arc<Post>>,
     stderr: &Stderr,
+    watcher: Option<Watcher>,
 ) -> Result<Ended, AppError> {
     let signals = Signals::listen().map_err(AppError::System)?;
     let http = config.http.take();
-    let mut starter = Starter::new(config, post, stderr)?;
+    let mut starter = Starter::new(config, post, stderr, watcher)?;
     match http {
         None => {
             // Clients over HTTP log in themselves.
@@ -221,6 +233,7 @@ struct Starter {
     clock: Clock,
     remote: Option<Remote>,
     post: Option<Arc<Post>>,
+    watcher: Option<Watcher>,
 }
 
 impl Starter {
@@ -229,6 +242,7 @@ impl Starter {
         config: Resolved,
         post: Option<Arc<Post>>,
         stderr: &Stderr,
+        watcher: Option<Watcher>,
     ) -> Result<Starter, AppError> {
         let ledger = match &config.audit_log {
             Some(path) => Ledger::File(Arc::new(Mutex::new(LedgerFile::open(path)?))),
@@ -247,6 +261,7 @@ impl Starter {
             clock: Clock::start(),
             remote,
             post,
+            watcher,
         })
     }
 
@@ -356,7 +371,8 @@ impl Starter {
             env: &env,
             cwd: target.cwd.as_deref(),
         };
-        let started = Child::start(&program).map_err(|source| AppError::Upstream {
+        let started = Child::start(&program, self.watcher.as_ref());
+        let started = started.map_err(|source| AppError::Upstream {
             server: self.config.server.name.clone(),
             source,
         });

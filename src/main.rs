@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(approval_proxy::cli::run(
+    ExitCode::from(approval_proxy::cli::run_program(
         std::env::args_os(),
         std::env::vars_os(),
     ))

@@ -10,4 +10,4 @@ mod inbox;
 mod passphrase;
 mod run;
 
-pub use run::run;
+pub use run::{run, run_program};

@@ -21,7 +21,7 @@ use super::{approvals, exit_code, inbox};
 use crate::app::{self, AppError};
 use crate::config::{Environment, load};
 use crate::relay::{Ended, with_causes};
-use crate::transport::{Stderr, forbid_inspection};
+use crate::transport::{Stderr, Watcher, forbid_inspection, is_watcher, run_watcher};
 
 /// How long an unread stderr may keep us from ending.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -35,6 +35,31 @@ pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> u8 {
+    run_watched(arguments, variables, None)
+}
+
+/// The same for a program that is nothing but this command line. It may start its own executable
+/// again, as the watcher that ends its servers if it is killed.
+pub fn run_program(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if is_watcher(&arguments) {
+        return if run_watcher() {
+            exit_code::OK
+        } else {
+            exit_code::USAGE
+        };
+    }
+    run_watched(arguments, variables, Some(Watcher::of_this_program()))
+}
+
+fn run_watched(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    watcher: Option<Watcher>,
+) -> u8 {
     // This comes first: whoever opens one of our descriptors before it keeps it.
     let hidden = forbid_inspection();
     let Ok(stderr) = Stderr::start() else {
@@ -46,7 +71,7 @@ pub fn run(
             "other processes of yours can look into this one, because the system refuses to hide it: {error}"
         );
     }
-    let code = run_reporting(arguments, variables, &stderr);
+    let code = run_reporting(arguments, variables, &stderr, watcher);
     stderr.flush(LAST_WORDS);
     code
 }
@@ -55,6 +80,7 @@ fn run_reporting(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     stderr: &Stderr,
+    watcher: Option<Watcher>,
 ) -> u8 {
     let args = match Args::read(arguments) {
         Ok(args) => args,
@@ -86,7 +112,7 @@ fn run_reporting(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match app::run(config, stderr) {
+    match app::run(config, stderr, watcher) {
         Ok(ended) => code_of(ended),
         Err(error) => {
             tell(&error);

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::watcher::{Watched, Watcher};
 use super::wire::Wire;
 
 /// The variable that tells a proxy how many proxies it stands behind.
@@ -87,6 +88,8 @@ pub struct Program<'a> {
 pub struct Child {
     process: tokio::process::Child,
     group: Option<Pid>,
+    /// Ends the group if this process is killed.
+    watched: Option<Watched>,
 }
 
 /// How an upstream ended.
@@ -137,9 +140,14 @@ impl Child {
     /// `/proc/PID/fd/0` and write a call to it. Nobody can open a socket that way. Its stdout is
     /// a pipe, because many programs open `/dev/stdout`.
     ///
+    /// If `watcher` is given, the group is ended even if this process is killed.
+    ///
     /// # Errors
     /// `ChildError`.
-    pub fn start(program: &Program<'_>) -> Result<(Child, Wire, Wire), ChildError> {
+    pub fn start(
+        program: &Program<'_>,
+        watcher: Option<&Watcher>,
+    ) -> Result<(Child, Wire, Wire), ChildError> {
         let spawn = |source| ChildError::Spawn {
             command: program.command.to_owned(),
             source,
@@ -183,16 +191,22 @@ impl Child {
             command.current_dir(cwd);
         }
         let mut process = command.spawn().map_err(spawn)?;
+        let group = process
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let watched = group.and_then(|group| Some(watcher?.watch(group)));
         // It keeps the server's end open, and we would not notice that the server has closed it.
         drop(command);
         let to = Wire::to_child(ours.into()).map_err(spawn)?;
         let stdout = process.stdout.take().map(|stdout| stdout.into_owned_fd());
         let stdout = stdout.unwrap_or_else(|| Err(io::Error::other("no pipe")));
         let from = stdout.and_then(Wire::from_child).map_err(spawn)?;
-        let group = process
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok((Child { process, group }, to, from))
+        let child = Child {
+            process,
+            group,
+            watched,
+        };
+        Ok((child, to, from))
     }
 
     /// Waits until it has ended. May be cancelled and called again.
@@ -217,7 +231,7 @@ impl Child {
     }
 
     /// Ends what it started and left behind in its group, once it has ended itself.
-    pub async fn end_what_it_left_behind(&self) {
+    pub async fn end_what_it_left_behind(&mut self) {
         let Some(group) = self.group else {
             return;
         };
@@ -229,6 +243,9 @@ impl Child {
         };
         if timeout(LEFT_BEHIND, gone).await.is_err() {
             self.signal(Signal::KILL);
+        }
+        if let Some(watched) = self.watched.take() {
+            watched.ended();
         }
     }
 

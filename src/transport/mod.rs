@@ -9,6 +9,7 @@ mod inspection;
 mod link;
 mod stderr;
 mod upstream;
+mod watcher;
 mod wire;
 
 pub use browser::open_in_browser;
@@ -17,4 +18,5 @@ pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use stderr::Stderr;
 pub use upstream::{Remote, Upstream};
+pub use watcher::{Watcher, is_watcher, run_watcher};
 pub use wire::{Attempt, Wire};

@@ -77,7 +77,7 @@ impl Upstream {
     }
 
     /// Ends what it started and left behind.
-    pub async fn end_what_it_left_behind(&self) {
+    pub async fn end_what_it_left_behind(&mut self) {
         if let Upstream::Child(child) = self {
             child.end_what_it_left_behind().await;
         }

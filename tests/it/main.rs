@@ -30,6 +30,7 @@ mod inbox_key;
 mod inbox_passphrase;
 mod inbox_serving;
 mod inbox_urls;
+mod killed;
 mod life_cycle;
 mod login;
 mod notes;
