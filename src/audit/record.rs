@@ -254,8 +254,24 @@ impl Line {
     /// A line that is no decision: `event` and whatever describes it. Never has a `tool`.
     #[must_use]
     pub fn event(time: &Timestamp, origin: &Origin, event: &str, members: &[(&str, &str)]) -> Line {
+        Line::event_about(time, origin, event, None, members)
+    }
+
+    /// The same about the request with this id.
+    #[must_use]
+    pub fn event_about(
+        time: &Timestamp,
+        origin: &Origin,
+        event: &str,
+        id: Option<&RequestId>,
+        members: &[(&str, &str)],
+    ) -> Line {
         let mut body = start(time, origin, String::new());
         text("event", event, &mut body);
+        if let Some(id) = id {
+            body.push_str(r#","request_id":"#);
+            write_id(id, &mut body);
+        }
         for (key, value) in members {
             text(key, value, &mut body);
         }

@@ -33,7 +33,11 @@ impl Gate {
                     return self.put(Output::ToClient(Payload::Frame));
                 }
                 Entry::Occupied(_) => {}
-                Entry::Vacant(_) => return self.put(Output::ToClient(Payload::Frame)),
+                Entry::Vacant(entry) => {
+                    let id = entry.into_key();
+                    self.record_unasked(&id, now);
+                    return self.put(Output::ToClient(Payload::Frame));
+                }
             }
         }
         if let Err(why) = self.read_from_upstream(line, now) {
@@ -150,13 +154,18 @@ impl Gate {
             return;
         }
         if self.passes_for_held(id) {
+            self.record_unasked(id, now);
             // It has not seen the call: the client must not take this for its result.
             return self.warn(format!(
                 "the server answered request {id}, which it has not been sent; the answer was dropped"
             ));
         }
         match self.in_flight.remove(id) {
-            None | Some(InFlight::Any) => self.put(Output::ToClient(payload)),
+            None => {
+                self.record_unasked(id, now);
+                self.put(Output::ToClient(payload));
+            }
+            Some(InFlight::Any) => self.put(Output::ToClient(payload)),
             Some(InFlight::Approved(approved)) => {
                 self.answer_to_approved(id, result, payload, *approved, now);
             }

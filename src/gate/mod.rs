@@ -26,6 +26,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unasked;
 mod unattended;
 
 pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};

@@ -90,6 +90,8 @@ pub struct Gate {
     pub(super) retired_prompts: RetiredIds,
     /// Lists that the upstream may still send, too late.
     pub(super) retired_lists: RetiredIds,
+    /// How many answers were recorded for which no request was open.
+    pub(super) unasked: u32,
     pub(super) next_key: u64,
     /// The size of all held calls together.
     pub(super) held_bytes: usize,
@@ -150,6 +152,7 @@ impl Gate {
             ambiguous: RetiredIds::default(),
             retired_prompts: RetiredIds::default(),
             retired_lists: RetiredIds::default(),
+            unasked: 0,
             next_key: 0,
             held_bytes: 0,
             client: Peer::Open,

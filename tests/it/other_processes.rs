@@ -43,6 +43,32 @@ fn nobody_can_write_a_call_to_the_servers_stdin_through_proc() {
     session.finish();
 }
 
+// The server's stdout stays open to its user. A forged answer shows by the true one.
+#[test]
+fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    session.passes("read", json!({}));
+    let server = server_pid(&mut session);
+    let call = session.call("slow", json!({"ms": 500}));
+    eventually("the server has the call", || session.has_recorded("slow"));
+    let stdout = OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{server}/fd/1"));
+    let forged = json!({"jsonrpc": "2.0", "id": call, "result": {"forged": true}});
+    stdout
+        .unwrap()
+        .write_all(format!("{forged}\n").as_bytes())
+        .unwrap();
+    assert_eq!(session.response(call), forged);
+    assert!(session.response(call)["result"]["content"].is_array());
+    session.log_says("unasked_answer");
+    let log = session.log();
+    let line = log.iter().find(|line| line["event"] == "unasked_answer");
+    assert_eq!(line.unwrap()["request_id"], call);
+    session.finish();
+}
+
 #[test]
 fn a_server_may_write_to_its_stdout_by_name() {
     let test = ProxyTest::new();

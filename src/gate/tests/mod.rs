@@ -23,4 +23,5 @@ mod rounds_attacked;
 mod scene;
 mod schemas;
 mod transcripts;
+mod unasked;
 mod unreadable;

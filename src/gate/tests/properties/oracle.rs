@@ -143,6 +143,8 @@ pub(super) struct Oracle {
     to_upstream: VecDeque<Expected>,
     to_client: VecDeque<String>,
     refusals: VecDeque<Refusal>,
+    /// Answers to nothing: ids, and whether the log surely speaks of them.
+    unasked: Vec<(String, bool)>,
     /// Errors that the upstream must get for requests under ids of ours.
     refused_upstream: Vec<Value>,
     last_line: LastLine,
@@ -177,6 +179,7 @@ impl Oracle {
             to_upstream: VecDeque::new(),
             to_client: VecDeque::new(),
             refusals: VecDeque::new(),
+            unasked: Vec::new(),
             refused_upstream: Vec::new(),
             last_line: LastLine::None,
             our_ids: BTreeSet::new(),
@@ -206,6 +209,18 @@ impl Oracle {
 
     pub(super) fn refuses(&mut self, refusal: Refusal) {
         self.refusals.push_back(refusal);
+    }
+
+    /// The upstream answers what it was not sent. `surely`: it cannot be a late answer.
+    pub(super) fn answers_unasked(&mut self, id: String, surely: bool) {
+        self.unasked.push((id, surely));
+    }
+
+    fn sees_unasked(&mut self, line: &Value) {
+        let id = meaning(&line["request_id"]);
+        let at = self.unasked.iter().position(|(other, _)| *other == id);
+        self.unasked
+            .remove(at.unwrap_or_else(|| panic!("it was asked: {line}")));
     }
 
     pub(super) fn refuses_upstream(&mut self, id: Value) {
@@ -373,6 +388,11 @@ impl Oracle {
             "never refused: {:?} {:?}",
             self.refusals,
             self.refused_upstream
+        );
+        let unasked = std::mem::take(&mut self.unasked);
+        assert!(
+            !unasked.iter().any(|(_, surely)| *surely),
+            "never recorded: {unasked:?}"
         );
         for prompt in self.prompts.iter().filter(|prompt| prompt.open) {
             let waits = |call: &Call| call.end == End::Waits && call.what == prompt.shown.what;

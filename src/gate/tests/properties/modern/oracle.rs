@@ -175,6 +175,8 @@ pub(super) struct Oracle {
     to_client: VecDeque<ForClient>,
     /// The ids of what cannot be read, or has no room.
     refusals: VecDeque<Value>,
+    /// The ids of answers to nothing, of which the log must speak.
+    unasked: VecDeque<String>,
     /// The client takes the call back that waits under this id.
     cancels: Option<String>,
     our_ids: BTreeSet<String>,
@@ -206,6 +208,7 @@ impl Oracle {
             to_upstream: VecDeque::new(),
             to_client: VecDeque::new(),
             refusals: VecDeque::new(),
+            unasked: VecDeque::new(),
             cancels: None,
             our_ids: BTreeSet::new(),
             ambiguous: BTreeSet::new(),
@@ -284,6 +287,9 @@ impl Oracle {
     /// The upstream answers a request: with a result that is a question, or with something else.
     pub(super) fn upstream_answers(&mut self, id: &Value, text: String, asks: Option<Value>) {
         let id = meaning(id);
+        if !self.owed.contains_key(&id) && !self.ambiguous.contains(&id) {
+            self.unasked.push_back(id.clone());
+        }
         if self.waiting(&id).is_some() {
             // It has not seen the call; the client never hears of it.
             return;
@@ -327,6 +333,7 @@ impl Oracle {
         assert!(self.to_upstream.is_empty(), "lost: {:?}", self.to_upstream);
         assert!(self.to_client.is_empty(), "lost: {:?}", self.to_client);
         assert!(self.refusals.is_empty(), "unrefused: {:?}", self.refusals);
+        assert!(self.unasked.is_empty(), "unrecorded: {:?}", self.unasked);
         assert_eq!(self.cancels, None, "never taken back");
         for request in &mut self.requests {
             assert_ne!(request.end, End::Unrecorded, "never told: {request:?}");

@@ -22,6 +22,9 @@ impl Oracle {
     fn sees_line(&mut self, line: &Value, written: bool) {
         self.expect_no_line("another line comes");
         let reason = line["reason"].as_str().unwrap_or_default();
+        if line["event"] == "unasked_answer" {
+            return self.sees_unasked(line);
+        }
         if line["event"] == "first_approval" {
             assert!(self.setup.double_confirm, "{line}");
             self.first_yes = true;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::World;
 use crate::gate::tests::properties::lines::{self, spelled};
 use crate::gate::tests::properties::oracle::End;
-use crate::gate::tests::properties::reading::{Listing, add_tools, write_tools};
+use crate::gate::tests::properties::reading::{Listing, add_tools, meaning, write_tools};
 use crate::gate::tests::properties::steps::{FromUpstream, ListAnswer};
 
 impl World {
@@ -64,6 +64,7 @@ impl World {
                     .nth(usize::from(*which))
                     .map(|prompt| prompt.id.clone());
                 let id = id.unwrap_or_else(|| json!(format!("u{k}")));
+                self.oracle.answers_unasked(meaning(&id), true);
                 let line = lines::answer(&id, 0).line;
                 self.relayed_down(line)
             }
@@ -78,8 +79,16 @@ impl World {
                 match (which % 3, held.next()) {
                     (0, _) => self.relayed_down(response("null")),
                     // It has not seen this call, so it cannot answer it.
-                    (1, Some(call)) if alone => response(&call.id),
-                    _ => self.relayed_down(response(&format!("\"u{k}\""))),
+                    (1, Some(call)) if alone => {
+                        let id = call.id.clone();
+                        let text = response(&id);
+                        self.oracle.answers_unasked(id, false);
+                        text
+                    }
+                    _ => {
+                        self.oracle.answers_unasked(format!("\"u{k}\""), true);
+                        self.relayed_down(response(&format!("\"u{k}\"")))
+                    }
                 }
             }
             FromUpstream::Garbage(kind) => lines::garbage(*kind, alone),

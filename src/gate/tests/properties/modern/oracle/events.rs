@@ -46,6 +46,11 @@ impl Oracle {
             self.first_yes = true;
             return false;
         }
+        if line["event"] == "unasked_answer" {
+            let unasked = self.unasked.pop_front();
+            assert_eq!(unasked, Some(meaning(&line["request_id"])), "{line}");
+            return false;
+        }
         if line.get("tool").is_none() {
             self.sees_refusal_of_no_call(line, &answer);
             return true;
