@@ -197,7 +197,7 @@ impl Child {
         let watched = group.and_then(|group| Some(watcher?.watch(group)));
         // It keeps the server's end open, and we would not notice that the server has closed it.
         drop(command);
-        let to = Wire::to_child(ours.into()).map_err(spawn)?;
+        let to = Wire::to_child(ours.into());
         let stdout = process.stdout.take().map(|stdout| stdout.into_owned_fd());
         let stdout = stdout.unwrap_or_else(|| Err(io::Error::other("no pipe")));
         let from = stdout.and_then(Wire::from_child).map_err(spawn)?;

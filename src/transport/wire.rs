@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,12 +29,24 @@ enum How {
     Polled(AsyncFd<OwnedFd>),
     /// Waits with the reactor; each operation asks not to block, so that the mode of a
     /// socket that others share stays as it is.
-    Socket(AsyncFd<OwnedFd>),
+    SocketIn(AsyncFd<OwnedFd>),
+    SocketOut(SocketOut),
     /// A plain file or a device that is always ready.
     Always(OwnedFd),
     /// An end of what stays within this process.
     LinkOut(LinkWriter),
     LinkIn(LinkReader),
+}
+
+/// A socket to write to, as [`How::SocketIn`].
+///
+/// The reactor gets to know it only once it is full. It would otherwise wake us each time the
+/// other side has read something, which a pipe does only if it was full.
+#[derive(Debug)]
+struct SocketOut {
+    socket: OwnedFd,
+    /// The same socket.
+    waiter: OnceLock<AsyncFd<OwnedFd>>,
 }
 
 /// What the pipe that a child's stdout goes to may hold, in bytes; four times the usual.
@@ -72,7 +85,14 @@ impl Wire {
             Interest::WRITABLE
         };
         match FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) {
-            FileType::Socket => Wire::socket(fd.try_clone_to_owned()?, interest),
+            FileType::Socket if access == OFlags::RDONLY => {
+                let polled = register(fd.try_clone_to_owned()?, interest);
+                let polled = polled.map_err(|(_, cause)| cause)?;
+                Ok(Wire {
+                    how: How::SocketIn(polled),
+                })
+            }
+            FileType::Socket => Ok(Wire::socket_out(fd.try_clone_to_owned()?)),
             FileType::Fifo | FileType::CharacterDevice => {
                 // Opening it anew gives a file description of our own: the non-blocking mode
                 // then holds for nobody who shares the old one, like the shell's terminal.
@@ -94,11 +114,9 @@ impl Wire {
     }
 
     /// Our end of a child's stdin, to write to: a socket.
-    ///
-    /// # Errors
-    /// Where the descriptor cannot be waited on.
-    pub fn to_child(socket: OwnedFd) -> io::Result<Wire> {
-        Wire::socket(socket, Interest::WRITABLE)
+    #[must_use]
+    pub fn to_child(socket: OwnedFd) -> Wire {
+        Wire::socket_out(socket)
     }
 
     /// Our end of a child's stdout, to read from.
@@ -123,11 +141,11 @@ impl Wire {
         }
     }
 
-    fn socket(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
-        let polled = register(fd, interest).map_err(|(_, cause)| cause)?;
-        Ok(Wire {
-            how: How::Socket(polled),
-        })
+    fn socket_out(socket: OwnedFd) -> Wire {
+        let waiter = OnceLock::new();
+        Wire {
+            how: How::SocketOut(SocketOut { socket, waiter }),
+        }
     }
 
     fn polled(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
@@ -148,12 +166,12 @@ impl Wire {
     /// Where the reactor is gone.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.how {
-            How::Polled(fd) | How::Socket(fd) => fd.readable().await.map(drop),
+            How::Polled(fd) | How::SocketIn(fd) => fd.readable().await.map(drop),
             How::LinkIn(end) => {
                 end.readable().await;
                 Ok(())
             }
-            How::Always(_) | How::LinkOut(_) => Ok(()),
+            How::SocketOut(_) | How::Always(_) | How::LinkOut(_) => Ok(()),
         }
     }
 
@@ -163,12 +181,13 @@ impl Wire {
     /// Where the reactor is gone.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.how {
-            How::Polled(fd) | How::Socket(fd) => fd.writable().await.map(drop),
+            How::Polled(fd) => fd.writable().await.map(drop),
+            How::SocketOut(socket) => socket.writable().await,
             How::LinkOut(end) => {
                 end.writable().await;
                 Ok(())
             }
-            How::Always(_) | How::LinkIn(_) => Ok(()),
+            How::SocketIn(_) | How::Always(_) | How::LinkIn(_) => Ok(()),
         }
     }
 
@@ -178,11 +197,8 @@ impl Wire {
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
         match &self.how {
-            How::Polled(fd) | How::Socket(fd) => {
-                let asked = PollFlags::HUP | PollFlags::RDHUP;
-                let mut fds = [PollFd::new(fd.get_ref(), asked)];
-                poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-            }
+            How::Polled(fd) | How::SocketIn(fd) => is_closed_there(fd.get_ref()),
+            How::SocketOut(socket) => is_closed_there(&socket.socket),
             How::LinkIn(end) => end.has_hung_up(),
             How::LinkOut(end) => end.has_hung_up(),
             How::Always(_) => false,
@@ -199,7 +215,7 @@ impl Wire {
             How::Polled(fd) => {
                 polled_read(fd, room, |fd| rustix::io::read(fd, spare_capacity(buf)))
             }
-            How::Socket(fd) => polled_read(fd, room, |fd| {
+            How::SocketIn(fd) => polled_read(fd, room, |fd| {
                 let read = rustix::net::recv(fd, spare_capacity(buf), RecvFlags::DONTWAIT);
                 read.map(|(count, _)| count)
             }),
@@ -207,7 +223,7 @@ impl Wire {
                 uninterrupted(|| rustix::io::read(fd, spare_capacity(buf))).map(Attempt::Done)
             }
             How::LinkIn(end) => Ok(end.try_read(buf)),
-            How::LinkOut(_) => Err(io::ErrorKind::Unsupported.into()),
+            How::SocketOut(_) | How::LinkOut(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -216,7 +232,6 @@ impl Wire {
     /// # Errors
     /// What the system says; `BrokenPipe` where the other side has closed.
     pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<Attempt> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let written = match &self.how {
             How::Polled(fd) => fd.try_io(Interest::WRITABLE, |fd| {
                 uninterrupted(|| match parts {
@@ -224,21 +239,54 @@ impl Wire {
                     many => rustix::io::writev(fd, many),
                 })
             }),
-            How::Socket(fd) => fd.try_io(Interest::WRITABLE, |fd| {
-                uninterrupted(|| match parts {
-                    [one] => rustix::net::send(fd, one, flags),
-                    many => {
-                        let mut nothing = SendAncillaryBuffer::default();
-                        rustix::net::sendmsg(fd, many, &mut nothing, flags)
-                    }
-                })
-            }),
+            How::SocketOut(socket) => socket.send(parts),
             How::Always(fd) => uninterrupted(|| rustix::io::writev(fd, parts)),
             How::LinkOut(end) => return end.try_write(parts),
-            How::LinkIn(_) => return Err(io::ErrorKind::Unsupported.into()),
+            How::SocketIn(_) | How::LinkIn(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         not_ready_or(written)
     }
+}
+
+impl SocketOut {
+    /// Waits until it is not full any more. May be cancelled.
+    async fn writable(&self) -> io::Result<()> {
+        let waiter = match self.waiter.get() {
+            Some(waiter) => waiter,
+            None => {
+                let socket = self.socket.try_clone()?;
+                let waiter = register(socket, Interest::WRITABLE);
+                let waiter = waiter.map_err(|(_, cause)| cause)?;
+                self.waiter.get_or_init(|| waiter)
+            }
+        };
+        waiter.writable().await.map(drop)
+    }
+
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.waiter.get() {
+            // The reactor has to learn that it is full again.
+            Some(waiter) => waiter.try_io(Interest::WRITABLE, |socket| send(socket, parts)),
+            None => send(&self.socket, parts),
+        }
+    }
+}
+
+fn send(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    uninterrupted(|| match parts {
+        [one] => rustix::net::send(socket, one, flags),
+        many => {
+            let mut nothing = SendAncillaryBuffer::default();
+            rustix::net::sendmsg(socket, many, &mut nothing, flags)
+        }
+    })
+}
+
+fn is_closed_there(fd: &OwnedFd) -> bool {
+    let asked = PollFlags::HUP | PollFlags::RDHUP;
+    let mut fds = [PollFd::new(fd, asked)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Hands a descriptor to the reactor; gives it back where the reactor cannot wait on it.
