@@ -21,12 +21,13 @@ mod refusal;
 mod remote;
 mod request;
 mod rewrite;
+mod roster;
 mod serve;
 mod sse;
 mod sse_server;
 mod streams;
 
-pub(crate) use connections::{ConnectionLimits, Connections};
+pub(crate) use connections::{ConnectionLimits, Connections, Peer, within_descriptors};
 pub use hub::{ClientEnds, Record, Relay};
 pub use oauth::{Login, LoginError, Surroundings};
 pub use remote::{Remote, RemoteError};

@@ -11,20 +11,18 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 use tokio::time::interval;
 
-use super::connections::{ConnectionLimits, Connections};
+use super::connections::{ConnectionLimits, Connections, within_descriptors};
 use super::endpoint::{App, router};
 use super::guard::{Guard, Hosts};
 use super::hub::{Hub, LOOK_EVERY, Record, Relay};
 use super::request::Budget;
 use crate::secret::Secret;
 
-/// A client of HTTP/1.1 has a connection for each call that waits.
-const LIMITS: ConnectionLimits = ConnectionLimits {
-    count: 16_384,
-    head_time: Duration::from_secs(60),
-    head_bytes: 64 * 1024,
-    headers: 100,
-};
+/// The most connections: a client of HTTP/1.1 has one for each call that waits.
+const MAX_CONNECTIONS: usize = 16_384;
+/// Client connections may take the process's descriptors divided by this. Each session's server takes
+/// three, and the inbox's page has a share of its own.
+const SHARE: usize = 2;
 /// How long everything that waits may take to be answered at the end.
 const FAREWELL: Duration = Duration::from_secs(8);
 /// How HTTP clients are served.
@@ -105,7 +103,7 @@ impl Server {
             record,
         });
         let router = router(Arc::clone(&app));
-        let connections = Connections::new(self.listener, LIMITS);
+        let mut connections = Connections::new(self.listener, limits());
         let mut look = interval(LOOK_EVERY);
         let number = loop {
             tokio::select! {
@@ -116,6 +114,17 @@ impl Server {
         };
         connections.end(app.hub.ended(), FAREWELL).await;
         number
+    }
+}
+
+fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        count: within_descriptors(SHARE, MAX_CONNECTIONS),
+        head_time: Duration::from_secs(60),
+        head_bytes: 64 * 1024,
+        headers: 100,
+        // Clients may be on slow links, and results large.
+        unread_time: Duration::from_secs(10),
     }
 }
 
