@@ -1,10 +1,62 @@
-//! How often something may be tried: a burst, then one at a time.
+//! How often each source may try something: a burst, then one at a time.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
+
+/// The most sources that are remembered.
+const MAX_SOURCES: usize = 256;
+
+/// The tries that each source has left. No source can use up another's.
+#[derive(Debug)]
+pub(super) struct Buckets<K> {
+    burst: u32,
+    each: Duration,
+    of: HashMap<K, Bucket>,
+}
+
+impl<K: Copy + Eq + Hash> Buckets<K> {
+    /// Each source has `burst` tries at once, and another for every `each` that passes.
+    pub(super) fn new(burst: u32, each: Duration) -> Buckets<K> {
+        Buckets {
+            burst,
+            each,
+            of: HashMap::new(),
+        }
+    }
+
+    /// Uses up one of the source's tries, if any is left. `now` is since some fixed moment.
+    pub(super) fn take(&mut self, source: K, now: Duration) -> bool {
+        if !self.of.contains_key(&source) {
+            self.make_room();
+        }
+        let (burst, each) = (self.burst, self.each);
+        let bucket = self.of.entry(source);
+        let bucket = bucket.or_insert_with(|| Bucket::new(burst, each));
+        bucket.take(now)
+    }
+
+    /// Gives back a try that turned out not to count.
+    pub(super) fn give_back(&mut self, source: K) {
+        if let Some(bucket) = self.of.get_mut(&source) {
+            bucket.give_back();
+        }
+    }
+
+    /// Forgets the source whose last try is the oldest, if there are too many.
+    fn make_room(&mut self) {
+        if self.of.len() >= MAX_SOURCES {
+            let oldest = self.of.iter().min_by_key(|(_, bucket)| bucket.last);
+            if let Some(source) = oldest.map(|(source, _)| *source) {
+                self.of.remove(&source);
+            }
+        }
+    }
+}
 
 /// A number of tries that fills up again with time. It reads no clock.
 #[derive(Debug)]
-pub(super) struct Bucket {
+struct Bucket {
     /// The time that is saved up; each try costs `each` of it.
     saved: Duration,
     each: Duration,
@@ -14,7 +66,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Full: `burst` tries at once, and another for every `each` that passes.
-    pub(super) fn new(burst: u32, each: Duration) -> Bucket {
+    fn new(burst: u32, each: Duration) -> Bucket {
         Bucket {
             saved: each.saturating_mul(burst),
             each,
@@ -23,22 +75,25 @@ impl Bucket {
         }
     }
 
-    /// Whether there is a try left. `now` is since some fixed moment.
-    pub(super) fn has_any(&mut self, now: Duration) -> bool {
+    /// Uses up a try, if there is one. `now` is since some fixed moment.
+    fn take(&mut self, now: Duration) -> bool {
         let passed = now.saturating_sub(self.last);
         self.last = now.max(self.last);
-        let most = self.each.saturating_mul(self.burst);
-        self.saved = self.saved.saturating_add(passed).min(most);
-        self.saved >= self.each
-    }
-
-    /// Uses up a try, if there is one.
-    pub(super) fn take(&mut self, now: Duration) -> bool {
-        let has_any = self.has_any(now);
+        self.save(passed);
+        let has_any = self.saved >= self.each;
         if has_any {
             self.saved = self.saved.saturating_sub(self.each);
         }
         has_any
+    }
+
+    fn give_back(&mut self) {
+        self.save(self.each);
+    }
+
+    fn save(&mut self, time: Duration) {
+        let most = self.each.saturating_mul(self.burst);
+        self.saved = self.saved.saturating_add(time).min(most);
     }
 }
 
@@ -61,10 +116,32 @@ mod tests {
     }
 
     #[test]
-    fn looking_uses_nothing_up() {
-        let mut bucket = Bucket::new(1, Duration::from_secs(1));
-        assert!(bucket.has_any(Duration::ZERO));
-        assert!(bucket.take(Duration::ZERO));
-        assert!(!bucket.has_any(Duration::ZERO));
+    fn what_one_source_tries_costs_no_other_anything() {
+        let mut buckets = Buckets::new(2, Duration::from_secs(10));
+        let tries = |buckets: &mut Buckets<u8>, source| {
+            (0..5)
+                .filter(|_| buckets.take(source, Duration::ZERO))
+                .count()
+        };
+        assert_eq!(tries(&mut buckets, 1), 2);
+        assert_eq!(tries(&mut buckets, 2), 2);
+        buckets.give_back(1);
+        assert_eq!((tries(&mut buckets, 1), tries(&mut buckets, 2)), (1, 0));
+        buckets.give_back(3);
+        assert_eq!(tries(&mut buckets, 3), 2);
+    }
+
+    #[test]
+    fn of_too_many_sources_the_one_that_tried_least_recently_is_forgotten() {
+        let mut buckets = Buckets::new(1, Duration::from_secs(1_000_000));
+        for source in 0..MAX_SOURCES {
+            assert!(buckets.take(source, Duration::from_secs(source as u64)));
+        }
+        let now = Duration::from_secs(1_000);
+        assert!(!buckets.take(0, now), "it is remembered, and new again");
+        assert!(buckets.take(MAX_SOURCES, now));
+        assert_eq!(buckets.of.len(), MAX_SOURCES);
+        assert!(!buckets.take(0, now));
+        assert!(buckets.take(1, now), "it was forgotten");
     }
 }

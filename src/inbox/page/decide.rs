@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::card::{Message, Typed};
 use super::form::Form;
-use super::login::see_other;
+use super::login::{Session, see_other};
 use super::routes::item_page;
 use super::trouble::Trouble;
 use super::{App, held};
@@ -45,7 +45,7 @@ pub(super) async fn decide(
     if form.get("shown") != entry.item.fingerprint() {
         return refuse(StatusCode::CONFLICT, Message::Changed);
     }
-    let signature = match signature(&app, &form, &entry.item, &mut verdict).await {
+    let signature = match signature(&app, &session, &form, &entry.item, &mut verdict).await {
         Ok(signature) => signature,
         Err(NotSigned::Wrong) => return refuse(StatusCode::FORBIDDEN, Message::WrongPassphrase),
         Err(NotSigned::TooOften) => {
@@ -101,7 +101,8 @@ enum NotSigned {
 
 /// The signature, where there is a passphrase to sign with; the verdict is then the surer.
 async fn signature(
-    app: &App,
+    app: &Arc<App>,
+    session: &Session,
     form: &Form,
     item: &Item,
     verdict: &mut Verdict,
@@ -110,19 +111,26 @@ async fn signature(
         return Ok(None);
     };
     verdict.assurance = Assurance::InboxPassphrase;
-    let _turn = app.signing.lock().await;
-    if !held(&app.wrong_passphrases).has_any(app.now().elapsed) {
+    let session = session.hash;
+    let turn = app.turns.wait(session).await;
+    if !held(&app.wrong_passphrases).take(session, app.now().elapsed) {
         return Err(NotSigned::TooOften);
     }
     let given = form.get("passphrase").to_owned();
     let (id, shown, verdict) = (item.id.clone(), item.fingerprint(), verdict.clone());
-    let work = move || passphrase.sign(&given, &id, &shown, &verdict);
+    let app = Arc::clone(app);
+    let work = move || {
+        let signed = passphrase.sign(&given, &id, &shown, &verdict);
+        if signed.is_ok() {
+            held(&app.wrong_passphrases).give_back(session);
+        }
+        // The turn ends here and not with the request: this goes on even if the client hangs up.
+        drop(turn);
+        signed
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(signature)) => Ok(Some(signature)),
-        Ok(Err(_)) | Err(_) => {
-            held(&app.wrong_passphrases).take(app.now().elapsed);
-            Err(NotSigned::Wrong)
-        }
+        Ok(Err(_)) | Err(_) => Err(NotSigned::Wrong),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tells open pages that something has changed; what, they ask for themselves.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Frame;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::App;
 use super::trouble::Trouble;
+use super::{App, held};
 
 /// How often the store is asked while somebody listens.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -25,8 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often a stream says that it is still there.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// How many may listen at once.
+/// How many streams there may be at once.
 const MAX_LISTENERS: usize = 64;
+/// How many of them may be of one session. A browser has six connections to one server at most.
+const MAX_OF_A_SESSION: usize = 8;
 
 const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
 const ALIVE: &[u8] = b":\n\n";
@@ -36,7 +39,7 @@ const ALIVE: &[u8] = b":\n\n";
 pub(super) struct Changes {
     /// Counts up; `None` at the end.
     told: watch::Sender<Option<u64>>,
-    places: Arc<Semaphore>,
+    listeners: Listeners,
     /// Somebody has begun to listen.
     came: Notify,
 }
@@ -46,7 +49,7 @@ impl Changes {
     pub(super) fn new() -> Changes {
         Changes {
             told: watch::Sender::new(Some(0)),
-            places: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            listeners: Listeners::default(),
             came: Notify::new(),
         }
     }
@@ -60,6 +63,46 @@ impl Changes {
     /// Ends every stream.
     pub(super) fn end(&self) {
         self.told.send_replace(None);
+    }
+}
+
+/// How many streams each session has.
+#[derive(Debug, Clone, Default)]
+struct Listeners(Arc<Mutex<HashMap<[u8; 32], usize>>>);
+
+impl Listeners {
+    /// `None` if there are too many.
+    fn enter(&self, session: [u8; 32]) -> Option<Place> {
+        let mut counts = held(&self.0);
+        let all: usize = counts.values().sum();
+        let own = counts.get(&session).copied().unwrap_or_default();
+        if all >= MAX_LISTENERS || own >= MAX_OF_A_SESSION {
+            return None;
+        }
+        counts.insert(session, own + 1);
+        Some(Place {
+            listeners: self.clone(),
+            session,
+        })
+    }
+}
+
+/// A stream's place; it is free again when this is dropped.
+#[derive(Debug)]
+struct Place {
+    listeners: Listeners,
+    session: [u8; 32],
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = held(&self.listeners.0);
+        match counts.get_mut(&self.session) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => {
+                counts.remove(&self.session);
+            }
+        }
     }
 }
 
@@ -108,8 +151,8 @@ pub(super) async fn listen(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Response, Trouble> {
-    app.session(&headers, None)?;
-    let Ok(place) = Arc::clone(&app.changes.places).try_acquire_owned() else {
+    let session = app.session(&headers, None)?;
+    let Some(place) = app.changes.listeners.enter(session.hash) else {
         let mut response = Response::new(Body::from("too many pages listen"));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(RETRY_AFTER, 30.into());
@@ -155,7 +198,7 @@ async fn feed(mut told: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'sta
 /// The body of an answer that goes on.
 struct Stream {
     receiver: mpsc::Receiver<&'static [u8]>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl hyper::body::Body for Stream {

@@ -1,5 +1,7 @@
 //! Who is logged in: a link that works once is exchanged for a cookie.
 
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,18 +18,20 @@ use super::layout::{answer, bare};
 use super::trouble::{Trouble, how_to_log_in};
 use super::{App, held, keyed, token_hash};
 use crate::clock::random_seed;
+use crate::http::Peer;
 use crate::inbox::store::Token;
 
 /// How long a login holds.
 const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
-const COOKIE_NAME: &str = "approvals";
-/// How many cookies of this name are tried: another port of this machine may have set one, too.
-const MAX_TRIED: usize = 4;
+/// The length of a session's token in hexadecimal digits. In a cookie, a seal of the same length
+/// follows.
+const DIGITS: usize = 64;
 
 /// Somebody who is logged in.
 #[derive(Debug)]
 pub(super) struct Session {
-    hash: [u8; 32],
+    /// The store knows the session by this.
+    pub(super) hash: [u8; 32],
     /// What the session's forms must bring.
     pub(super) csrf: String,
 }
@@ -40,8 +44,16 @@ impl App {
         uri: Option<&Uri>,
     ) -> Result<Session, Trouble> {
         let now_ms = self.now().unix_ms;
-        for token in cookies(headers).take(MAX_TRIED) {
+        let name = self.cookie_name();
+        let mut tried = HashSet::new();
+        // Servers at other ports of this machine can set cookies of our name too, as many as the
+        // browser keeps, and have them sent before ours. So we try all of them. Only tokens that this
+        // page has made reach the store, and each of them once.
+        for token in cookies(headers, &name).filter_map(|value| self.unsealed(value)) {
             let hash = self.session_hash(token);
+            if !tried.insert(hash) {
+                continue;
+            }
             if self.store(|store| store.has_token(Token::Session, &hash, now_ms))? {
                 let csrf = keyed(&self.secret, "csrf", &hash).to_hex().to_string();
                 return Ok(Session { hash, csrf });
@@ -52,6 +64,33 @@ impl App {
         let is_from_elsewhere = matches!(only(headers, &site), Some("cross-site" | "same-site"));
         let again = uri.filter(|_| is_from_elsewhere);
         Err(Trouble::NeedLogin(again.map(|uri| uri.path().to_owned())))
+    }
+
+    /// Browsers share cookies between all ports of a host. With the port in the name, two inboxes do
+    /// not overwrite each other's sessions.
+    fn cookie_name(&self) -> String {
+        format!("approvals_{}", self.port)
+    }
+
+    fn seal(&self, token: &str) -> blake3::Hash {
+        keyed(&self.instance, "cookie", token.as_bytes())
+    }
+
+    /// The token in a cookie, if this page has made it.
+    fn unsealed<'a>(&self, value: &'a str) -> Option<&'a str> {
+        let (token, seal) = value.split_at_checked(DIGITS)?;
+        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        let is_ours = blake3::Hash::from_hex(seal).is_ok_and(|seal| seal == self.seal(token));
+        is_ours.then_some(token)
+    }
+
+    /// A `Set-Cookie` header that holds for this long.
+    fn cookie(&self, value: &str, time: Duration) -> String {
+        format!(
+            "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
+            self.cookie_name(),
+            time.as_secs()
+        )
     }
 
     /// Whether a form is one that we gave to this session.
@@ -65,13 +104,14 @@ impl App {
     }
 }
 
-/// The values of our cookie that could be sessions.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// The values of the cookies of this name. Other cookies may be no UTF-8; they do not matter.
+fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let all = headers.get_all(COOKIE).iter();
-    let all = all.filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';')).filter_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE_NAME && value.len() == 64).then_some(value)
+    let pairs = all.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let pair = str::from_utf8(pair.trim_ascii()).ok()?;
+        let (found, value) = pair.split_once('=')?;
+        (found == name).then_some(value)
     })
 }
 
@@ -95,26 +135,27 @@ pub(super) async fn log_in(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let now = app.now();
-    if !held(&app.logins).take(now.elapsed) {
-        return Err(Trouble::TooMany);
-    }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let form = Form::read(request.into_body()).await?;
+    let now = app.now();
     let hash = token_hash(form.filled("token").unwrap_or_default());
     let session = random_seed().map_err(|_| Trouble::NoRandom)?;
     let session = blake3::Hash::from_bytes(session).to_hex();
     if !app.store(|store| store.take_token(Token::Login, &hash, now.unix_ms))? {
-        return Err(Trouble::BadToken);
+        // Tokens cannot be guessed, so this only tells a program that keeps trying to wait. A right
+        // token is always accepted: all programs on this machine share one address.
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        return Err(match held(&app.wrong_logins).take(peer, now.elapsed) {
+            true => Trouble::BadToken,
+            false => Trouble::TooMany,
+        });
     }
     let until_ms = i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
     let until_ms = now.unix_ms.saturating_add(until_ms);
     let hash = app.session_hash(&session);
     app.store(|store| store.add_token(Token::Session, &hash, until_ms))?;
-    let cookie = format!(
-        "{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
-        SESSION.as_secs()
-    );
-    Ok(with_cookie(see_other("/"), &cookie))
+    let value = format!("{session}{}", app.seal(&session).to_hex());
+    Ok(with_cookie(see_other("/"), &app.cookie(&value, SESSION)))
 }
 
 /// `POST /logout`
@@ -127,7 +168,7 @@ pub(super) async fn log_out(
     app.check_csrf(&session, &form)?;
     let now_ms = app.now().unix_ms;
     app.store(|store| store.take_token(Token::Session, &session.hash, now_ms))?;
-    let cookie = format!("{COOKIE_NAME}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    let cookie = app.cookie("", Duration::ZERO);
     Ok(with_cookie(see_other("/login"), &cookie))
 }
 

@@ -25,26 +25,29 @@ mod serve;
 mod tests;
 mod time;
 mod trouble;
+mod turns;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Mutex as TurnTaking;
 
 use crate::approval::item::Verdict;
 use crate::clock::Clock;
 use crate::gate::Now;
 use crate::inbox::store::{Store, StoreError};
 
-use bucket::Bucket;
+use bucket::Buckets;
 use events::Changes;
+use turns::Turns;
 
-/// How often somebody may try to log in: a burst, then one for each stretch of time.
-const LOGINS: (u32, Duration) = (20, Duration::from_secs(3));
-/// How often a passphrase may be wrong.
+/// How often an address may fail to log in before it is told to wait: a burst, then one for each
+/// stretch of time.
+const WRONG_LOGINS: (u32, Duration) = (20, Duration::from_secs(3));
+/// How often a session's passphrase may be wrong.
 const WRONG_PASSPHRASES: (u32, Duration) = (5, Duration::from_secs(20));
 
 /// The inbox's page.
@@ -141,14 +144,17 @@ fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash
 
 /// What the handlers share.
 struct App {
+    /// Where the page is served; 0 until it is.
+    port: u16,
     store: Mutex<Box<dyn Store>>,
     secret: [u8; 32],
     instance: [u8; 32],
     passphrase: Option<Arc<dyn Passphrase>>,
-    /// Held while a passphrase is tried: each takes much memory and a processor.
-    signing: TurnTaking<()>,
-    wrong_passphrases: Mutex<Bucket>,
-    logins: Mutex<Bucket>,
+    /// Whose passphrase is tried.
+    turns: Turns,
+    /// Counted by the session's hash.
+    wrong_passphrases: Mutex<Buckets<[u8; 32]>>,
+    wrong_logins: Mutex<Buckets<IpAddr>>,
     changes: Changes,
     now: Box<dyn Fn() -> Now + Send + Sync>,
 }
@@ -166,13 +172,14 @@ impl App {
         now: Box<dyn Fn() -> Now + Send + Sync>,
     ) -> App {
         App {
+            port: 0,
             store: Mutex::new(store),
             secret: settings.secret,
             instance: settings.instance,
             passphrase: settings.passphrase.map(Arc::from),
-            signing: TurnTaking::new(()),
-            wrong_passphrases: Mutex::new(Bucket::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
-            logins: Mutex::new(Bucket::new(LOGINS.0, LOGINS.1)),
+            turns: Turns::default(),
+            wrong_passphrases: Mutex::new(Buckets::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
+            wrong_logins: Mutex::new(Buckets::new(WRONG_LOGINS.0, WRONG_LOGINS.1)),
             changes: Changes::new(),
             now,
         }

@@ -32,8 +32,9 @@ const MAX_CARDS: usize = 4 * 1024 * 1024;
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Answers requests that name `port`.
-pub(super) fn router(app: Arc<App>, port: u16) -> Router {
+/// Answers requests that name the page's port.
+pub(super) fn router(app: Arc<App>) -> Router {
+    let port = app.port;
     Router::new()
         .route("/", get(waiting))
         .route("/fragment", get(fragment))
@@ -43,10 +44,7 @@ pub(super) fn router(app: Arc<App>, port: u16) -> Router {
         .route("/events", get(events::listen))
         .route("/login", get(login::show).post(log_in))
         .route("/logout", post(log_out))
-        .route(
-            "/prove",
-            get(move |app: State<Arc<App>>, uri: Uri| prove(app, uri, port)),
-        )
+        .route("/prove", get(prove))
         .route("/assets/{name}", get(asset))
         .fallback(async || Trouble::NotFound)
         .method_not_allowed_fallback(async || Trouble::Method)
@@ -254,13 +252,13 @@ async fn past(
 }
 
 /// `GET /prove`
-async fn prove(State(app): State<Arc<App>>, uri: Uri, port: u16) -> Result<String, Trouble> {
+async fn prove(State(app): State<Arc<App>>, uri: Uri) -> Result<String, Trouble> {
     let query = Form::query(uri.query());
     let nonce = query.get("nonce");
     let is_nonce =
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_hexdigit());
     match is_nonce {
-        true => Ok(proof(&app.secret, port, nonce)),
+        true => Ok(proof(&app.secret, app.port, nonce)),
         false => Err(Trouble::Form(
             "The nonce must be 32 to 128 hexadecimal digits.",
         )),

@@ -11,22 +11,25 @@ use super::App;
 use super::routes::router;
 use crate::http::{ConnectionLimits, Connections, within_descriptors};
 
-/// The most connections.
-const MAX_CONNECTIONS: usize = 256;
+/// The most connections. Each may bring a large head; together, heads take 96 MiB at most.
+const MAX_CONNECTIONS: usize = 128;
 /// The page's connections may take the process's descriptors divided by this. The process has other
 /// work to do.
 const SHARE: usize = 4;
+/// The largest head. A browser sends the cookies that any port of this machine has set, up to 180 of
+/// 4 KiB each. With a lower limit, a server at another port could lock the user out.
+const HEAD_BYTES: usize = 768 * 1024;
 /// How long answers may take to be read at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(
-    app: App,
+    mut app: App,
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let port = listener.local_addr()?.port();
+    app.port = listener.local_addr()?.port();
     let app = Arc::new(app);
-    let router = router(Arc::clone(&app), port);
+    let router = router(Arc::clone(&app));
     let mut connections = Connections::new(listener, limits());
     let mut stop = pin!(stop);
     let mut looking_after = pin!(app.look_after());
@@ -46,7 +49,7 @@ fn limits() -> ConnectionLimits {
     ConnectionLimits {
         count: within_descriptors(SHARE, MAX_CONNECTIONS),
         head_time: Duration::from_secs(30),
-        head_bytes: 16 * 1024,
+        head_bytes: HEAD_BYTES,
         headers: 64,
         // The browser is on this machine, and reads at once.
         unread_time: Duration::from_millis(500),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode};
 
 use super::super::proof;
 use super::visitor::{PORT, SECRET, Visitor, decide_path, usual};
+use crate::http::Peer;
 use crate::inbox::store::State;
 
 /// A form that would approve the item, if it came from our page.
@@ -113,11 +114,13 @@ async fn without_a_session_nothing_is_shown_but_how_to_get_one() {
     let flipped = good.replace(|c: char| c.is_ascii_digit(), "a");
     for cookie in [
         "",
-        "approvals=",
-        "approvals=00",
+        "approvals_4000=",
+        "approvals_4000=00",
+        &format!("approvals_4000={}", "0".repeat(128)),
         "other=1",
         &flipped,
         &good.replace("approvals", "x"),
+        &good.replace("4000", "4001"),
     ] {
         visitor.cookie = cookie.to_owned();
         for path in [
@@ -137,13 +140,46 @@ async fn without_a_session_nothing_is_shown_but_how_to_get_one() {
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{cookie} {path}");
         }
     }
-    visitor.cookie = format!("approvals={}; {good}", "0".repeat(64));
-    let status = visitor.get("/").await.status;
-    assert_eq!(
-        status,
-        StatusCode::OK,
-        "another port's cookie is in nobody's way"
-    );
+}
+
+/// A browser sends a page the cookies that servers at other ports have set, longer paths first.
+#[tokio::test]
+async fn cookies_that_other_ports_have_set_lock_nobody_out() {
+    let mut visitor = Visitor::logged_in(false).await;
+    let good = visitor.cookie.clone();
+    let junk = |value: String| format!("approvals_4000={value}; ").repeat(180);
+    for (what, before) in [
+        ("tokens", junk("0".repeat(64))),
+        ("sealed tokens", junk("0".repeat(128))),
+        ("not ASCII", junk("ä".repeat(64))),
+        ("long values", junk("x".repeat(4_000))),
+        ("no values", junk(String::new())),
+        ("others", format!("x={}; ", "x".repeat(4_000)).repeat(180)),
+    ] {
+        visitor.cookie = format!("{before}{good}");
+        assert_eq!(visitor.get("/").await.status, StatusCode::OK, "{what}");
+        visitor.ask(&usual());
+        let decided = visitor.decide(&usual(), "choice=deny").await;
+        assert_eq!(decided.status, StatusCode::SEE_OTHER, "{what}");
+        visitor.store.with(|memory| memory.entries.clear());
+    }
+}
+
+/// Whoever has seen old sessions of ours may have the browser send those.
+#[tokio::test]
+async fn sessions_that_are_over_are_not_in_the_way_of_one_that_is_not() {
+    let mut visitor = Visitor::logged_in(false).await;
+    let mut before = String::new();
+    for _ in 0..20 {
+        before.push_str(&format!("{}; ", visitor.cookie));
+        let csrf = visitor.csrf().await;
+        visitor.post("/logout", &format!("csrf={csrf}")).await;
+        visitor.log_in().await;
+    }
+    visitor.cookie = format!("{before}{}", visitor.cookie);
+    assert_eq!(visitor.get("/").await.status, StatusCode::OK);
+    visitor.cookie = before;
+    assert_eq!(visitor.get("/").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -160,7 +196,8 @@ async fn a_session_ends_with_its_time_and_with_logging_out() {
     let csrf = visitor.csrf().await;
     let answer = visitor.post("/logout", &format!("csrf={csrf}")).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
-    assert!(answer.header("set-cookie").contains("Max-Age=0"));
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.starts_with("approvals_4000=; Path=/; ") && cookie.contains("Max-Age=0"));
     assert_eq!(visitor.get("/").await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -176,7 +213,7 @@ async fn a_link_logs_in_once_and_only_in_its_time() {
     );
     let cookie = answer.header("set-cookie");
     for part in [
-        "approvals=",
+        "approvals_4000=",
         "HttpOnly",
         "SameSite=Strict",
         "Path=/",
@@ -194,20 +231,39 @@ async fn a_link_logs_in_once_and_only_in_its_time() {
     assert_eq!(late.status, StatusCode::FORBIDDEN);
 }
 
+fn from(peer: [u8; 4], mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(Peer(peer.into()));
+    request
+}
+
 #[tokio::test]
-async fn tokens_cannot_be_tried_in_great_number() {
+async fn whoever_tries_wrong_tokens_is_told_to_wait_and_nobody_else_is() {
     let visitor = Visitor::stranger(false);
-    let mut tries = 0;
-    while visitor.post("/login", "token=x").await.status == StatusCode::FORBIDDEN {
-        tries += 1;
+    let wrong = |peer| visitor.send(from(peer, visitor.request("POST", "/login", "token=x")));
+    for _ in 0..20 {
+        assert_eq!(wrong([127, 0, 0, 1]).await.status, StatusCode::FORBIDDEN);
     }
-    assert_eq!(tries, 20);
-    visitor.add_login("good");
-    let answer = visitor.post("/login", "token=good").await;
+    let answer = wrong([127, 0, 0, 1]).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.header("retry-after"), "60");
+    assert_eq!(wrong([127, 0, 0, 2]).await.status, StatusCode::FORBIDDEN);
     visitor.advance(Duration::from_secs(60));
-    let answer = visitor.post("/login", "token=good").await;
+    assert_eq!(wrong([127, 0, 0, 1]).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_good_link_logs_in_however_often_others_have_failed() {
+    let visitor = Visitor::stranger(false);
+    visitor.add_login("good");
+    for form in ["token=x", "token=%", "", "a&a", "token=x&token=y"] {
+        for _ in 0..200 {
+            let request = visitor.request("POST", "/login", form);
+            let answer = visitor.send(from([127, 0, 0, 1], request)).await;
+            assert!(answer.status.is_client_error());
+        }
+    }
+    let request = visitor.request("POST", "/login", "token=good");
+    let answer = visitor.send(from([127, 0, 0, 1], request)).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
 }
 
@@ -222,7 +278,7 @@ async fn more_text_than_a_form_can_have_is_not_read() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     let request = visitor.request("POST", "/login", "");
     let (parts, _) = request.into_parts();
-    let endless = axum::http::Request::from_parts(parts, Body::from("a".repeat(1 << 20)));
+    let endless = Request::from_parts(parts, Body::from("a".repeat(1 << 20)));
     assert_eq!(
         visitor.send(endless).await.status,
         StatusCode::PAYLOAD_TOO_LARGE
@@ -300,7 +356,12 @@ async fn the_page_proves_that_it_knows_the_secret() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{nonce}");
     }
     let session = Visitor::logged_in(false).await;
-    let hash = blake3::hash(session.cookie.trim_start_matches("approvals=").as_bytes());
+    let hash = blake3::hash(
+        session
+            .cookie
+            .trim_start_matches("approvals_4000=")
+            .as_bytes(),
+    );
     assert_ne!(proof(&SECRET, PORT, &hash.to_hex()), session.csrf().await);
 }
 

@@ -1,11 +1,15 @@
 //! What was shown is decided, once, as surely as the passphrase makes it.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use tokio::sync::mpsc;
 
+use super::super::{Passphrase, WrongPassphrase};
 use super::visitor::{Answer, Visitor, decide_path, item, usual};
-use crate::approval::item::{Assurance, Choice, Item};
+use crate::approval::item::{Assurance, Choice, Item, Verdict};
 use crate::inbox::store::{Closed, MAX_REASON, Problem, State, Store as _};
 
 #[tokio::test]
@@ -226,6 +230,93 @@ async fn passphrases_cannot_be_tried_in_great_number() {
         try_passphrase(&visitor, "open+sesame").await.status,
         StatusCode::SEE_OTHER
     );
+}
+
+#[tokio::test]
+async fn wrong_passphrases_of_one_session_cost_no_other_its_tries() {
+    let visitor = Visitor::logged_in(true).await;
+    visitor.ask(&usual());
+    let other = visitor.and_another().await;
+    for _ in 0..10 {
+        try_passphrase(&other, "x").await;
+    }
+    let answer = try_passphrase(&other, "open+sesame").await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    let answer = try_passphrase(&visitor, "open+sesame").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn right_passphrases_use_up_no_tries() {
+    let visitor = Visitor::logged_in(true).await;
+    for number in 0..20 {
+        let item = item(number, "{}");
+        visitor.ask(&item);
+        let form = "choice=approve&passphrase=open+sesame";
+        assert_eq!(
+            visitor.decide(&item, form).await.status,
+            StatusCode::SEE_OTHER
+        );
+    }
+}
+
+/// Takes as long for each passphrase as the test wants.
+struct Slow {
+    begun: mpsc::UnboundedSender<()>,
+    go_on: Mutex<std::sync::mpsc::Receiver<()>>,
+    running: AtomicUsize,
+}
+
+impl Passphrase for Slow {
+    fn sign(
+        &self,
+        _passphrase: &str,
+        _item_id: &str,
+        _fingerprint: &str,
+        _verdict: &Verdict,
+    ) -> Result<Vec<u8>, WrongPassphrase> {
+        let others = self.running.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(others, 0, "only one is tried at a time");
+        self.begun.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        Err(WrongPassphrase)
+    }
+}
+
+/// Each passphrase that is tried takes 64 MiB.
+#[tokio::test]
+async fn whoever_hangs_up_while_a_passphrase_is_tried_has_still_tried_it() {
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let mut visitor = Visitor::with_passphrase(Slow {
+        begun,
+        go_on: Mutex::new(waits),
+        running: AtomicUsize::new(0),
+    });
+    visitor.log_in().await;
+    visitor.ask(&usual());
+    for _ in 0..5 {
+        let (visitor, mut trying) = (&visitor, Box::pin(try_passphrase(&visitor, "x")));
+        tokio::select! {
+            _ = &mut trying => panic!("it was not tried"),
+            _ = begins.recv() => drop(trying),
+        }
+        // Somebody else comes; theirs is not tried beside it.
+        let other = visitor.and_another().await;
+        let mut trying = Box::pin(try_passphrase(&other, "x"));
+        tokio::select! {
+            _ = &mut trying => panic!("it was not tried"),
+            _ = begins.recv() => panic!("both at once"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        go_on.send(()).unwrap();
+        go_on.send(()).unwrap();
+        assert_eq!(trying.await.status, StatusCode::FORBIDDEN);
+        begins.recv().await.unwrap();
+    }
+    let answer = try_passphrase(&visitor, "x").await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ impl Passphrase for Sesame {
     }
 }
 
+/// A browser at a page.
 pub(super) struct Visitor {
     pub(super) store: Shared,
     pub(super) app: Arc<App>,
@@ -142,21 +143,44 @@ impl Answer {
 impl Visitor {
     /// Somebody who is not logged in.
     pub(super) fn stranger(has_passphrase: bool) -> Visitor {
-        Visitor::of_a_page(Shared::default(), [9; 32], has_passphrase)
+        let passphrase = has_passphrase.then(|| Box::new(Sesame) as _);
+        Visitor::of_a_page(Shared::default(), [9; 32], passphrase)
+    }
+
+    /// Somebody who is not logged in, at a page with this passphrase.
+    pub(super) fn with_passphrase(passphrase: impl Passphrase + 'static) -> Visitor {
+        Visitor::of_a_page(Shared::default(), [9; 32], Some(Box::new(passphrase)))
+    }
+
+    /// Somebody else at the same page, with a login of their own.
+    pub(super) async fn and_another(&self) -> Visitor {
+        let mut visitor = Visitor {
+            store: self.store.clone(),
+            app: Arc::clone(&self.app),
+            clock: Arc::clone(&self.clock),
+            router: self.router.clone(),
+            cookie: String::new(),
+        };
+        visitor.log_in().await;
+        visitor
     }
 
     /// The same person at the page of another process, with the same store.
     pub(super) fn at_the_next_page(&self) -> Visitor {
-        let mut visitor = Visitor::of_a_page(self.store.clone(), [10; 32], false);
+        let mut visitor = Visitor::of_a_page(self.store.clone(), [10; 32], None);
         visitor.cookie.clone_from(&self.cookie);
         visitor
     }
 
-    fn of_a_page(store: Shared, instance: [u8; 32], has_passphrase: bool) -> Visitor {
+    fn of_a_page(
+        store: Shared,
+        instance: [u8; 32],
+        passphrase: Option<Box<dyn Passphrase>>,
+    ) -> Visitor {
         let settings = PageSettings {
             instance,
             secret: SECRET,
-            passphrase: has_passphrase.then(|| Box::new(Sesame) as Box<dyn Passphrase>),
+            passphrase,
         };
         let clock = Arc::new(Mutex::new(Now {
             elapsed: Duration::ZERO,
@@ -164,11 +188,13 @@ impl Visitor {
         }));
         let read = Arc::clone(&clock);
         let now = Box::new(move || *read.lock().unwrap());
-        let app = Arc::new(App::new(Box::new(store.clone()), settings, now));
+        let mut app = App::new(Box::new(store.clone()), settings, now);
+        app.port = PORT;
+        let app = Arc::new(app);
         Visitor {
             store,
             clock,
-            router: router(Arc::clone(&app), PORT),
+            router: router(Arc::clone(&app)),
             app,
             cookie: String::new(),
         }
@@ -177,12 +203,16 @@ impl Visitor {
     /// Somebody who is.
     pub(super) async fn logged_in(has_passphrase: bool) -> Visitor {
         let mut visitor = Visitor::stranger(has_passphrase);
-        visitor.add_login("one time");
-        let answer = visitor.post("/login", "token=one+time").await;
+        visitor.log_in().await;
+        visitor
+    }
+
+    pub(super) async fn log_in(&mut self) {
+        self.add_login("one time");
+        let answer = self.post("/login", "token=one+time").await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
         let cookie = answer.header("set-cookie").split(';').next().unwrap();
-        visitor.cookie = cookie.to_owned();
-        visitor
+        self.cookie = cookie.to_owned();
     }
 
     pub(super) fn add_login(&self, token: &str) {

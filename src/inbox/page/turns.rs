@@ -1,0 +1,97 @@
+//! Whose passphrase is tried next. It is one at a time, because each try takes 64 MiB and a processor.
+//!
+//! How often somebody may try is up to `bucket`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::sync::{Mutex as TurnTaking, OwnedMutexGuard};
+
+use super::held;
+
+/// Sessions take turns. The requests of one session first wait for each other, so that each session
+/// has one place in the line, however many requests it sends.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    line: Arc<TurnTaking<()>>,
+    /// The lines within the sessions that wait. There are at most as many as requests.
+    sessions: Mutex<HashMap<[u8; 32], Weak<TurnTaking<()>>>>,
+}
+
+/// A session's turn, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _in_line: OwnedMutexGuard<()>,
+    _in_session: OwnedMutexGuard<()>,
+}
+
+impl Turns {
+    /// Waits for the turn of a session. May be cancelled.
+    pub(super) async fn wait(&self, session: [u8; 32]) -> Turn {
+        let own = self.of(session).lock_owned().await;
+        let turn = Arc::clone(&self.line).lock_owned().await;
+        Turn {
+            _in_line: turn,
+            _in_session: own,
+        }
+    }
+
+    fn of(&self, session: [u8; 32]) -> Arc<TurnTaking<()>> {
+        let mut sessions = held(&self.sessions);
+        if let Some(own) = sessions.get(&session).and_then(Weak::upgrade) {
+            return own;
+        }
+        sessions.retain(|_, own| own.strong_count() > 0);
+        let own = Arc::default();
+        sessions.insert(session, Arc::downgrade(&own));
+        own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    /// The turn, if it has come.
+    async fn is_ready(turn: &mut (impl Future<Output = Turn> + Unpin)) -> Option<Turn> {
+        std::future::poll_fn(
+            |context| match std::pin::Pin::new(&mut *turn).poll(context) {
+                Poll::Ready(turn) => Poll::Ready(Some(turn)),
+                Poll::Pending => Poll::Ready(None),
+            },
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_session_that_asks_for_many_turns_is_in_the_line_once() {
+        let turns = Turns::default();
+        let first = turns.wait([1; 32]).await;
+        let mut greedy = [pin!(turns.wait([1; 32])), pin!(turns.wait([1; 32]))];
+        let mut other = pin!(turns.wait([2; 32]));
+        for waiting in &mut greedy {
+            assert!(is_ready(waiting).await.is_none());
+        }
+        assert!(is_ready(&mut other).await.is_none(), "one at a time");
+        drop(first);
+        assert!(is_ready(&mut greedy[0]).await.is_none());
+        let of_other = is_ready(&mut other).await.expect("it came before that");
+        drop(of_other);
+        let second = is_ready(&mut greedy[0]).await.expect("nobody else waits");
+        assert!(is_ready(&mut greedy[1]).await.is_none());
+        drop(second);
+        assert!(is_ready(&mut greedy[1]).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn sessions_that_wait_no_more_are_forgotten() {
+        let turns = Turns::default();
+        for session in 0..100 {
+            turns.wait([session; 32]).await;
+        }
+        assert_eq!(held(&turns.sessions).len(), 1);
+    }
+}
