@@ -2,7 +2,6 @@
 //!
 //! It exchanges nothing; it only hears what the login came to.
 
-use std::future::IntoFuture as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -14,14 +13,23 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use reqwest::Url;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::LoginError;
+use crate::http::{ConnectionLimits, Connections};
 use crate::secret::Secret;
 
 const PATH: &str = "/callback";
+/// One browser comes, once; other programs may connect too.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    count: 16,
+    head_time: Duration::from_secs(10),
+    // The browser also sends the cookies that other ports of this machine have set.
+    head_bytes: 768 * 1024,
+    headers: 64,
+    unread_time: Duration::from_millis(500),
+};
 /// How long the browser has to read its page.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -74,17 +82,17 @@ impl Redirect {
                 }
             }),
         );
-        let (close, closed) = oneshot::channel::<()>();
-        let server = axum::serve(self.listener, router).with_graceful_shutdown(async {
-            // It comes by being dropped.
-            let _ = closed.await;
-        });
-        // Ends the server where this future is dropped.
-        let mut serving = JoinSet::new();
-        serving.spawn(server.into_future());
-        let answer = timeout(limit, told.recv()).await;
-        drop(close);
-        let _ = timeout(FAREWELL, serving.join_next()).await;
+        let mut connections = Connections::new(self.listener, LIMITS);
+        let serving = async {
+            loop {
+                tokio::select! {
+                    answer = told.recv() => return answer,
+                    arrival = connections.next() => connections.serve(arrival, router.clone()),
+                }
+            }
+        };
+        let answer = timeout(limit, serving).await;
+        connections.end(async {}, FAREWELL).await;
         match answer {
             Ok(answer) => answer.unwrap_or(Err(LoginError::System)),
             Err(_) => Err(LoginError::Late),

@@ -1,10 +1,14 @@
 use std::fs::{self, Permissions};
+use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::flow::{is_secure, may_be_sent_to};
@@ -49,6 +53,33 @@ async fn nobody_is_waited_for_longer_than_five_minutes() {
     let waited = start.elapsed();
     assert!(waited >= LIMIT && waited < LIMIT + Duration::from_secs(2));
     assert_eq!(LIMIT, Duration::from_secs(300));
+}
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_keep_no_browser_from_coming_back_and_are_few() {
+    let redirect = Redirect::listen().await.unwrap();
+    let uri = Url::parse(redirect.uri()).unwrap();
+    let address = (Ipv4Addr::LOCALHOST, uri.port().unwrap());
+    let waiting = redirect.answer(Secret::new("state".to_owned()), LIMIT);
+    let coming = async {
+        let mut idle = Vec::new();
+        for _ in 0..100 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut browser = TcpStream::connect(address).await.unwrap();
+        let head = "GET /callback?state=state&code=c HTTP/1.1\r\nconnection: close\r\n\r\n";
+        browser.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        browser.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let is_open = |stream: &&TcpStream| {
+            let read = stream.try_read(&mut [0]);
+            read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        assert!(idle.iter().filter(is_open).count() < 20);
+    };
+    let (answer, ()) = tokio::join!(waiting, coming);
+    assert_eq!(answer.unwrap().code.expose(), "c");
 }
 
 #[tokio::test(start_paused = true)]
