@@ -18,6 +18,7 @@ mod audit_log;
 mod command_line;
 mod config_files;
 mod corpora;
+mod crowded;
 mod dead_ends;
 mod hostile;
 mod hostile_text;
