@@ -10,6 +10,7 @@ use super::catalogue::Next;
 use super::from_client::ID_IN_USE;
 use super::output::{Output, Payload};
 use super::state::{Gate, InFlight, Now};
+use crate::approval::display::quoted_text;
 use crate::mcp::error::error_response;
 use crate::mcp::json::line_text;
 use crate::mcp::message::{
@@ -143,7 +144,7 @@ impl Gate {
         now: Now,
     ) {
         let Some(id) = id else {
-            return self.put(Output::ToClient(payload));
+            return self.nameless_from_upstream(payload);
         };
         if self.catalogue.is_asked(id) {
             // A second answer to it comes too late.
@@ -156,8 +157,9 @@ impl Gate {
         if self.passes_for_held(id) {
             self.record_unasked(id, now);
             // It has not seen the call: the client must not take this for its result.
+            let shown = quoted_text(&id.to_string(), ID_SHOWN);
             return self.warn(format!(
-                "the server answered request {id}, which it has not been sent; the answer was dropped"
+                "the server answered request {shown}, which it has not been sent; the answer was dropped"
             ));
         }
         match self.in_flight.remove(id) {
@@ -179,16 +181,25 @@ impl Gate {
         }
     }
 
+    /// A response whose id is missing, or is neither a string nor a number. Some clients take
+    /// `true` for 1, `null` for 0 and `[5]` for 5, so no such response may pass while a call waits.
+    fn nameless_from_upstream(&mut self, payload: Payload) {
+        if self.held.is_empty() {
+            return self.put(Output::ToClient(payload));
+        }
+        self.warn(
+            "the server sent an answer without a usable id while a call waits; it was dropped"
+                .into(),
+        );
+    }
+
     /// Whether the client could take an answer under this id for that of a held call.
     fn passes_for_held(&self, id: &RequestId) -> bool {
         if self.held_by_id.contains_key(id) {
             return true;
         }
-        if self.in_flight.contains_key(id) {
-            return false;
-        }
-        // The official Python SDK takes `"7"` for 7.
-        self.held_by_id.keys().any(|held| id.passes_for(held))
+        // What another request is called by exactly, the client does not mix up.
+        !self.in_flight.contains_key(id) && self.held_by_id.are_like(id)
     }
 
     fn list_answered(&mut self, result: Option<&str>, now: Now) {
@@ -208,8 +219,7 @@ impl Gate {
     /// Reports what is no message and does not relay it.
     fn noise(&mut self, line: &[u8], why: &str) {
         let start = line.get(..NOISE_SHOWN).unwrap_or(line);
-        let shown =
-            crate::approval::display::quoted_text(&String::from_utf8_lossy(start), NOISE_SHOWN);
+        let shown = quoted_text(&String::from_utf8_lossy(start), NOISE_SHOWN);
         self.warn(format!(
             "the server wrote a line to stdout that is no MCP message ({why}): {shown}"
         ));
@@ -218,3 +228,5 @@ impl Gate {
 
 /// How much of a line that is no message is shown to the operator.
 const NOISE_SHOWN: usize = 200;
+/// The same of an id.
+const ID_SHOWN: usize = 100;

@@ -1,12 +1,14 @@
-//! Ids of the gate's own requests.
+//! Ids of the gate's own requests, and those of the calls that it holds.
 //!
 //! No randomness is read here: a seed comes in once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 
+use super::held::HeldKey;
 use crate::mcp::message::RequestId;
+use crate::mcp::readings::Reading;
 
 /// Makes ids that nobody can guess.
 ///
@@ -75,9 +77,87 @@ impl RetiredIds {
     }
 }
 
+/// The ids of held calls, and everything that a client could take for one of them.
+#[derive(Debug, Default)]
+pub(super) struct HeldIds {
+    keys: BTreeMap<RequestId, HeldKey>,
+    /// How many of the ids have each reading. A server may send any number of answers that nobody
+    /// waits for, so each is looked up, and not compared with every call.
+    readings: HashMap<Reading, usize, RandomState>,
+}
+
+impl HeldIds {
+    /// Adds an id that is not there yet.
+    pub(super) fn insert(&mut self, id: RequestId, key: HeldKey) {
+        for reading in id.readings() {
+            *self.readings.entry(reading).or_default() += 1;
+        }
+        self.keys.insert(id, key);
+    }
+
+    pub(super) fn remove(&mut self, id: &RequestId) {
+        if self.keys.remove(id).is_none() {
+            return;
+        }
+        for reading in id.readings() {
+            if let Some(count) = self.readings.get_mut(&reading) {
+                *count -= 1;
+                if *count == 0 {
+                    self.readings.remove(&reading);
+                }
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: &RequestId) -> Option<&HeldKey> {
+        self.keys.get(id)
+    }
+
+    pub(super) fn contains_key(&self, id: &RequestId) -> bool {
+        self.keys.contains_key(id)
+    }
+
+    /// Whether some client could take this id for one of them.
+    pub(super) fn are_like(&self, id: &RequestId) -> bool {
+        if self.keys.is_empty() {
+            return false;
+        }
+        let known = |reading: &Reading| self.readings.contains_key(reading);
+        let mut readings = id.readings().into_iter();
+        known(&Reading::Anything) || readings.any(|reading| reading.is_among(known))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_like_a_held_id_is_so_while_it_is_held() {
+        let text = |text: &str| RequestId::Text(text.into());
+        let mut held = HeldIds::default();
+        assert!(!held.are_like(&text("5abc")));
+        held.insert(RequestId::Integer(5), 1);
+        held.insert(text("05"), 2);
+        held.insert(text("abc"), 3);
+        for alike in [
+            RequestId::Integer(5),
+            text("5abc"),
+            text("ABC\0"),
+            text("ä"),
+        ] {
+            assert!(held.are_like(&alike), "{alike}");
+        }
+        assert!(!held.are_like(&text("abd")) && !held.are_like(&RequestId::Integer(6)));
+        held.remove(&RequestId::Integer(5));
+        held.remove(&RequestId::Integer(5));
+        assert!(held.are_like(&text("5abc")));
+        held.remove(&text("05"));
+        assert!(!held.are_like(&text("5abc")));
+        assert_eq!(held.get(&text("abc")), Some(&3));
+        held.remove(&text("abc"));
+        assert!(!held.are_like(&text("ä")) && held.readings.is_empty());
+    }
 
     #[test]
     fn ids_are_long_distinct_and_share_no_prefix() {

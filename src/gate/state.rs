@@ -11,7 +11,7 @@ use rmcp::model::ErrorCode;
 use super::catalogue::Catalogue;
 use super::handshake::Handshake;
 use super::held::{Approved, Delivery, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
-use super::ids::{RequestIds, RetiredIds};
+use super::ids::{HeldIds, RequestIds, RetiredIds};
 use super::invitations::Invitations;
 use super::open_states::OpenStates;
 use super::output::{Output, Payload, Ticket};
@@ -71,7 +71,7 @@ pub struct Gate {
     pub(super) catalogue: Catalogue,
     pub(super) cache: ApprovalCache,
     pub(super) held: BTreeMap<HeldKey, Held>,
-    pub(super) held_by_id: BTreeMap<RequestId, HeldKey>,
+    pub(super) held_by_id: HeldIds,
     pub(super) questions: BTreeMap<QuestionKey, Question>,
     pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
     pub(super) question_by_item: BTreeMap<String, QuestionKey>,
@@ -140,7 +140,7 @@ impl Gate {
             handshake: Handshake::default(),
             catalogue: Catalogue::new(),
             held: BTreeMap::new(),
-            held_by_id: BTreeMap::new(),
+            held_by_id: HeldIds::default(),
             questions: BTreeMap::new(),
             question_by_prompt: BTreeMap::new(),
             question_by_item: BTreeMap::new(),
@@ -206,6 +206,12 @@ impl Gate {
         self.tick_parked(now);
         self.tick_progress(now);
         self.close_if_done();
+    }
+
+    /// Whether a call waits that the upstream has not seen.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Whether a human is being asked.

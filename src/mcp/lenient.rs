@@ -1,7 +1,6 @@
-//! Names and numbers as the most lenient reader takes them: without case, white space, or what draws
-//! nothing, and as what stands in a text.
+//! Names as the most lenient reader takes them: without case, white space, or what draws nothing.
 //!
-//! What is refused because of that is decided where the names are read.
+//! What is refused because of that is decided where the names are read. Ids are in `readings`.
 
 /// Whether `key` is none of `known`, which are plain ASCII, but a lenient reader could take it
 /// for one.
@@ -40,41 +39,6 @@ fn narrow(c: char) -> char {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
         _ => c,
     }
-}
-
-/// What a lenient reader makes of a text or a number. Large numbers that are nearly the same are the same.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Number {
-    /// This one.
-    Is(f64),
-    /// Some number; it has digits of another script.
-    Some,
-}
-
-/// The number that a lenient reader takes a text for: JavaScript's `Number`, Python's `int` and their
-/// like. `None` where it is none for any.
-#[must_use]
-pub fn number(text: &str) -> Option<Number> {
-    if text.chars().any(|c| !c.is_ascii() && c.is_numeric()) {
-        return Some(Number::Some);
-    }
-    let text = text.trim().replace('_', "").to_ascii_lowercase();
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1.0, digits),
-        None => (1.0, text.strip_prefix('+').unwrap_or(&text)),
-    };
-    let radixes = [("0x", 16), ("0o", 8), ("0b", 2)];
-    let other = radixes.iter().find_map(|(prefix, radix)| {
-        let digits = digits.strip_prefix(prefix)?;
-        u64::from_str_radix(digits, *radix).ok()
-    });
-    let number: f64 = match (other, digits) {
-        (Some(number), _) => number as f64,
-        // What JavaScript makes of it.
-        (None, "") => 0.0,
-        (None, digits) => digits.parse().ok()?,
-    };
-    Some(Number::Is(sign * number))
 }
 
 /// The start of a key for an error's text, with what draws nothing written out.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::json::{JsonError, Reader, Text, Value, write_string};
-use super::lenient::{Number, folds_to_one_of, number, shown_key};
+use super::lenient::{folds_to_one_of, shown_key};
 
 /// Why a line is not a message that can be read safely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,26 +74,6 @@ impl RequestId {
         match self {
             RequestId::Integer(_) => false,
             RequestId::Number(text) | RequestId::Text(text) => text.len() > MAX_ID,
-        }
-    }
-
-    /// Whether a lenient reader could take one for the other: JavaScript's `Number`, Python's `int` and
-    /// their like read a text as the number that stands in it. In doubt it could.
-    #[must_use]
-    pub fn passes_for(&self, other: &RequestId) -> bool {
-        self == other
-            || match (self.lenient_number(), other.lenient_number()) {
-                (Some(Number::Is(one)), Some(Number::Is(other))) => one == other,
-                (Some(_), Some(_)) => true,
-                (None, _) | (_, None) => false,
-            }
-    }
-
-    fn lenient_number(&self) -> Option<Number> {
-        match self {
-            RequestId::Integer(value) => Some(Number::Is(*value as f64)),
-            RequestId::Number(token) => token.parse().ok().map(Number::Is),
-            RequestId::Text(text) => number(text),
         }
     }
 

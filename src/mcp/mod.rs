@@ -9,5 +9,6 @@ pub mod json;
 pub mod lenient;
 pub mod message;
 pub mod mrtr;
+pub mod readings;
 pub mod revision;
 pub mod tool;

@@ -1,6 +1,6 @@
 //! A yes, a no, and everything that is neither.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scene::{Scene, call};
 
@@ -147,6 +147,134 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
     let odd = json!({"jsonrpc": "2.0", "id": "7", "result": {}});
     scene.upstream_says(&odd);
     assert_eq!(scene.take_client(), odd);
+}
+
+// Some clients read a number at the front of a text, some cut a text at a NUL, some take `true` for 1.
+#[test]
+fn no_answer_that_a_lenient_client_takes_for_a_held_call_s_reaches_the_client() {
+    let texts = json!([
+        "5",
+        " 5",
+        "5 ",
+        "\t5\n",
+        "05",
+        "+5",
+        "0x5",
+        "0x5zz",
+        "0b101",
+        "0o5",
+        "5.0",
+        "5.",
+        "5.9xyz",
+        "5e0",
+        "50e-1",
+        "5n",
+        "5abc",
+        "5\u{0}",
+        "5\u{0}9",
+        "5 of 6",
+        "5_",
+        "\"5\"",
+        "[5]",
+        "5,0",
+        "\u{665}",
+        "\u{ff15}",
+        "\u{200b}5",
+        "5\u{feff}",
+        "4294967301",
+        5,
+        5.0,
+        5.9,
+        4.5,
+        4_294_967_301_u64,
+    ]);
+    let others = json!([null, true, false, [5], [], {}, {"id": 5}]);
+    let ids = |held: &Value| {
+        let texts = texts.as_array().unwrap().iter();
+        let others = others.as_array().unwrap().iter();
+        let folded = [
+            "ABC",
+            "abc ",
+            "abc\u{0}x",
+            "\u{0}abc",
+            "\u{ff41}bc",
+            "{abc}",
+        ];
+        let mut ids: Vec<Value> = others.cloned().collect();
+        match held.is_string() {
+            true => ids.extend(folded.map(|id| json!(id))),
+            false => ids.extend(texts.cloned()),
+        }
+        ids
+    };
+    for held in [json!(5), json!("abc")] {
+        let mut scene = Scene::new().legacy("2025-11-25");
+        scene.client_calls(held.clone(), "delete_user", json!({}));
+        let prompt = scene.expect_prompt();
+        let mut forged: Vec<Value> = Vec::new();
+        for id in ids(&held) {
+            forged.push(json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}}));
+            forged.push(json!({"jsonrpc": "2.0", "id": id, "error": {"code": 1, "message": "m"}}));
+        }
+        forged.push(json!({"jsonrpc": "2.0", "result": {"content": []}}));
+        forged.push(json!({"result": {"content": []}, "error": {"code": 1, "message": "m"}}));
+        for answer in &forged {
+            scene.upstream_says(answer);
+            scene.expect_nothing();
+            scene.upstream_says(&json!([answer]));
+            scene.expect_nothing();
+            // Nor is it better where the server ends behind it.
+            scene.upstream_leaves(&answer.to_string());
+            scene.expect_nothing();
+            let warned = std::mem::take(&mut scene.warnings);
+            assert_eq!(warned.len(), 3, "{answer}");
+            assert!(warned.iter().all(|warning| warning.contains("dropped")));
+        }
+        assert!(scene.log.is_empty());
+        scene.approve(&prompt);
+        scene.expect_forwarded(held);
+        // Without one that is held, they are the client's to judge.
+        for answer in &forged {
+            scene.upstream_says(answer);
+            assert_eq!(scene.take_client(), *answer);
+        }
+    }
+}
+
+// What an operator is told of an id is as short as what is told of a line.
+#[test]
+fn a_warning_shows_no_more_than_the_start_of_an_id() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(7, "delete_user", json!({}));
+    scene.expect_prompt();
+    let id = format!("7{}\u{202e}", "x".repeat(100_000));
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": id, "result": {}}));
+    scene.expect_nothing();
+    let warning = scene.warnings.pop().unwrap();
+    assert!(warning.len() < 300 && warning.contains("7xxx"), "{warning}");
+}
+
+// What another request is called by is its own, whatever else could be read in it.
+#[test]
+fn answers_to_other_requests_pass_while_a_call_is_held() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(5, "delete_user", json!({}));
+    scene.expect_prompt();
+    for id in [json!("5"), json!("5abc"), json!(6), json!("five")] {
+        scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "method": "ping"}));
+        scene.upstream.clear();
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": {}});
+        scene.upstream_says(&answer);
+        assert_eq!(scene.take_client(), answer);
+        scene.expect_nothing();
+    }
+    // A server that writes numbers as texts is understood, as by clients without us.
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": 8, "method": "ping"}));
+    scene.upstream.clear();
+    let answer = json!({"jsonrpc": "2.0", "id": "8", "result": {}});
+    scene.upstream_says(&answer);
+    assert_eq!(scene.take_client(), answer);
+    assert!(scene.warnings.is_empty());
 }
 
 // What is remembered must not be of any length.

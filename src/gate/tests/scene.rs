@@ -171,6 +171,12 @@ impl Scene {
         self.carry_out(b"");
     }
 
+    /// The upstream ends with a line that it has not ended.
+    pub(super) fn upstream_leaves(&mut self, line: &str) {
+        self.gate.rest_from_upstream(line.as_bytes(), self.now);
+        self.carry_out(line.as_bytes());
+    }
+
     pub(super) fn upstream_says(&mut self, message: &Value) {
         self.upstream_sends(&message.to_string());
     }

@@ -577,11 +577,15 @@ fn what_is_no_call_is_relayed_as_it_is_and_in_order() {
             scene.upstream_sends(line);
         }
         assert_eq!(scene.upstream, lines);
-        assert_eq!(scene.client, lines);
+        // An answer to nobody could be taken for that of the call.
+        let told = lines
+            .iter()
+            .filter(|line| !waiting || !line.contains(r#""id":null,"error""#));
+        assert_eq!(scene.client, told.copied().collect::<Vec<_>>());
+        assert_eq!(scene.warnings.len(), usize::from(waiting));
         scene.upstream.clear();
         scene.client.clear();
     }
-    assert!(scene.warnings.is_empty());
     // Nobody had asked for the six answers among them.
     let events: Vec<_> = scene.log.iter().map(|line| &line["event"]).collect();
     assert_eq!(events, ["unasked_answer"; 12]);

@@ -7,6 +7,7 @@ use crate::gate::tests::properties::lines::{self, spelled};
 use crate::gate::tests::properties::oracle::End;
 use crate::gate::tests::properties::reading::{Listing, add_tools, meaning, write_tools};
 use crate::gate::tests::properties::steps::{FromUpstream, ListAnswer};
+use crate::mcp::message::RequestId;
 
 impl World {
     pub(super) fn upstream_line(&mut self, entries: &[FromUpstream]) -> String {
@@ -64,34 +65,49 @@ impl World {
                     .nth(usize::from(*which))
                     .map(|prompt| prompt.id.clone());
                 let id = id.unwrap_or_else(|| json!(format!("u{k}")));
-                self.oracle.answers_unasked(meaning(&id), true);
                 let line = lines::answer(&id, 0).line;
-                self.relayed_down(line)
+                self.unasked(&id.to_string(), line, alone)
             }
             FromUpstream::Unasked(which) => {
-                let response =
-                    |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"k":{k}}}}}"#);
-                let mut held = self
-                    .oracle
-                    .calls
-                    .iter()
-                    .filter(|call| call.end == End::Waits);
-                match (which % 3, held.next()) {
-                    (0, _) => self.relayed_down(response("null")),
+                let mut calls = self.oracle.calls.iter();
+                let held = calls.find(|call| call.end == End::Waits);
+                let id = match (which % 5, held) {
+                    (0, _) => "null".to_owned(),
+                    (1, _) => "[1]".to_owned(),
                     // It has not seen this call, so it cannot answer it.
-                    (1, Some(call)) if alone => {
-                        let id = call.id.clone();
-                        let text = response(&id);
-                        self.oracle.answers_unasked(id, false);
-                        text
-                    }
-                    _ => {
-                        self.oracle.answers_unasked(format!("\"u{k}\""), true);
-                        self.relayed_down(response(&format!("\"u{k}\"")))
-                    }
-                }
+                    (2, Some(call)) => call.id.clone(),
+                    (3, Some(call)) => format!("\" {}\\u0000x\"", call.id.trim_matches('"')),
+                    _ => format!("\"u{k}\""),
+                };
+                let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"k":{k}}}}}"#);
+                self.unasked(&id, line, alone)
             }
             FromUpstream::Garbage(kind) => lines::garbage(*kind, alone),
+        }
+    }
+
+    /// A response that nobody waits for. It is dropped where it could pass for that of a held call.
+    fn unasked(&mut self, id: &str, line: String, alone: bool) -> String {
+        let (text, id) = (id, RequestId::from_json(id));
+        let mut held = self.oracle.calls.iter();
+        let is_dropped = held.any(|call| {
+            let held = RequestId::from_json(&call.id).unwrap();
+            call.end == End::Waits && id.as_ref().is_none_or(|id| id.passes_for(&held))
+        });
+        if id.is_some() && (alone || !is_dropped) {
+            // Under the very id of a call it may be a late answer to an earlier one.
+            let surely = self.oracle.calls.iter().all(|call| call.id != text);
+            let id = meaning(&serde_json::from_str(text).unwrap());
+            self.oracle.answers_unasked(id, surely);
+        }
+        match (is_dropped, alone) {
+            (false, _) => self.relayed_down(line),
+            (true, true) => line,
+            // What stands before it in a batch may let the call run.
+            (true, false) => {
+                let k = self.fresh();
+                self.relayed_down(lines::notification(0, k))
+            }
         }
     }
 

@@ -1,0 +1,282 @@
+//! Everything that careless clients are known to make of a request's id, so that two ids which one
+//! of them could mix up can be found.
+//!
+//! What is done about such ids is the gate's business.
+
+use super::message::{MAX_ID, RequestId};
+
+/// One thing that some reader makes of an id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reading {
+    /// A whole number, modulo 2^32: readers cut off fractions, round to doubles, and wrap at 32 or
+    /// 64 bits, and equal numbers are still equal after that.
+    Number(u32),
+    /// A number that some reader cannot read. Many use 0 then.
+    Failed,
+    /// A text, without what readers trim, skip or fold.
+    Text(Box<str>),
+    /// Anything at all: too long or too exotic an id to say.
+    Anything,
+}
+
+impl Reading {
+    /// Whether one of the readings for which `known` holds is as good as this one. To be asked only
+    /// where there are any.
+    pub fn is_among(&self, known: impl Fn(&Reading) -> bool) -> bool {
+        match self {
+            Reading::Anything => true,
+            // Two ids that both fail are not mixed up: a client does not read its own ids so badly.
+            Reading::Failed => known(&Reading::Number(0)),
+            Reading::Number(0) => known(self) || known(&Reading::Failed),
+            Reading::Number(_) | Reading::Text(_) => known(self),
+        }
+    }
+}
+
+impl RequestId {
+    /// Everything that some reader makes of this id.
+    #[must_use]
+    pub fn readings(&self) -> Vec<Reading> {
+        let mut found = Vec::new();
+        match self {
+            RequestId::Integer(value) => {
+                let value = *value;
+                found.push(Reading::Number(wrapped(value)));
+                // Beyond 2^53 a double is another number.
+                add_double(value as f64, &mut found);
+            }
+            RequestId::Number(token) => {
+                add_numbers(&token.to_ascii_lowercase(), &mut found);
+                found.push(Reading::Failed);
+            }
+            RequestId::Text(text) => add_text(text, &mut found),
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Whether some reader could take one for the other. In doubt it could.
+    #[must_use]
+    pub fn passes_for(&self, other: &RequestId) -> bool {
+        let (own, others) = (self.readings(), other.readings());
+        let mut own = own.iter();
+        others.contains(&Reading::Anything)
+            || own.any(|reading| reading.is_among(|known| others.contains(known)))
+    }
+}
+
+fn add_text(text: &str, found: &mut Vec<Reading>) {
+    // Beyond ASCII, readers differ in digits, case, width, white space and normal forms; hardly any
+    // client makes such ids. Nor does any request of a client wait under so long an id.
+    if !text.is_ascii() || text.len() > MAX_ID {
+        return found.push(Reading::Anything);
+    }
+    let lower = text.to_ascii_lowercase();
+    let is_drawn = |c: &char| c.is_ascii_graphic();
+    let squeezed: String = lower.chars().filter(is_drawn).collect();
+    // C ends a text at a NUL, others skip it.
+    let cut = lower.split('\0').next().unwrap_or_default();
+    let cut: String = cut.chars().filter(is_drawn).collect();
+    for text in [&squeezed, &cut] {
+        // Readers of UUIDs take them with and without hyphens, braces and a prefix.
+        let bare: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+        let bare = bare.strip_prefix("urnuuid").unwrap_or(&bare);
+        found.push(Reading::Text(text.as_str().into()));
+        if !bare.is_empty() {
+            found.push(Reading::Text(bare.into()));
+        }
+    }
+    add_numbers(&lower, found);
+    let without_separators: String = squeezed
+        .chars()
+        .filter(|c| !matches!(c, '_' | ',' | '\''))
+        .collect();
+    add_numbers(&without_separators, found);
+    if squeezed.is_empty() {
+        // As JavaScript has it.
+        found.push(Reading::Number(0));
+    }
+    if matches!(&*squeezed, "true" | "t" | "yes" | "y" | "on") {
+        // -1 in Visual Basic.
+        found.extend([Reading::Number(1), Reading::Number(u32::MAX)]);
+    }
+    let value: Option<i64> = text.parse().ok();
+    if value.is_none_or(|value| value.to_string() != text) {
+        found.push(Reading::Failed);
+    }
+}
+
+/// Adds every number that a text in lower case begins with.
+fn add_numbers(text: &str, found: &mut Vec<Reading>) {
+    let is_skipped =
+        |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.' | '#' | '$' | '&');
+    // `5-` and `(5)` are -5 for some.
+    let is_odd = text.contains(['-', '(']);
+    let text = text.trim_start_matches(is_skipped);
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut read = Vec::new();
+    add_unsigned(digits, &mut read);
+    for reading in read {
+        if let Reading::Number(number) = reading
+            && (is_negative || is_odd)
+        {
+            found.push(Reading::Number(number.wrapping_neg()));
+        }
+        if !is_negative || reading == Reading::Anything {
+            found.push(reading);
+        }
+    }
+}
+
+fn add_unsigned(text: &str, found: &mut Vec<Reading>) {
+    for (prefix, radix) in RADIXES {
+        if let Some(digits) = text.strip_prefix(prefix) {
+            add_digits(digits, radix, found);
+        }
+    }
+    if text.starts_with('0') {
+        add_digits(text, 8, found);
+    }
+    add_hex_float(text, found);
+    add_decimal(text.trim_start_matches(['#', '$', '&']), found);
+    if text.starts_with("inf") {
+        add_double(f64::INFINITY, found);
+    }
+}
+
+/// What stands before digits that are not decimal; or are, with a prefix that says so.
+const RADIXES: [(&str, u32); 8] = [
+    ("0x", 16),
+    ("#", 16),
+    ("$", 16),
+    ("&h", 16),
+    ("0o", 8),
+    ("&o", 8),
+    ("0b", 2),
+    ("0d", 10),
+];
+
+/// Adds the whole number that a text begins with.
+fn add_digits(text: &str, radix: u32, found: &mut Vec<Reading>) {
+    let digits = text.chars().map_while(|c| c.to_digit(radix));
+    let mut count = 0;
+    let (mut wrapped, mut value) = (0_u32, 0_u128);
+    for digit in digits {
+        count += 1;
+        wrapped = wrapped.wrapping_mul(radix).wrapping_add(digit);
+        let more = value.saturating_mul(radix.into());
+        value = more.saturating_add(digit.into());
+    }
+    if count > 0 {
+        found.push(Reading::Number(wrapped));
+        add_double(value as f64, found);
+    }
+}
+
+/// Adds the decimal number that a text begins with, with and without its exponent.
+fn add_decimal(text: &str, found: &mut Vec<Reading>) {
+    let digits_from = |at: usize| {
+        let rest = text.get(at..).unwrap_or_default();
+        rest.bytes().take_while(u8::is_ascii_digit).count()
+    };
+    add_digits(text, 10, found);
+    let whole = digits_from(0);
+    let byte = |at: usize| text.as_bytes().get(at).copied();
+    let (mut end, mut fraction) = (whole, 0);
+    // Some countries write a comma.
+    if matches!(byte(end), Some(b'.' | b',')) {
+        fraction = digits_from(end + 1);
+        end += 1 + fraction;
+    }
+    if whole + fraction == 0 {
+        return;
+    }
+    let mut add = |end: usize| {
+        let number = text.get(..end).unwrap_or_default().replace(',', ".");
+        if let Ok(number) = number.parse() {
+            add_double(number, found);
+        }
+    };
+    add(end);
+    if byte(end) == Some(b'e') {
+        let sign = usize::from(matches!(byte(end + 1), Some(b'+' | b'-')));
+        let exponent = digits_from(end + 1 + sign);
+        if exponent > 0 {
+            add(end + 1 + sign + exponent);
+        }
+    }
+}
+
+/// Adds a number as C writes `0x1.8p3`.
+fn add_hex_float(text: &str, found: &mut Vec<Reading>) {
+    let Some(text) = text.strip_prefix("0x") else {
+        return;
+    };
+    let mut value = 0.0_f64;
+    let mut scale = 0_i32;
+    let mut is_fraction = false;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        match c.to_digit(16) {
+            Some(digit) => {
+                value = value * 16.0 + f64::from(digit);
+                scale -= if is_fraction { 4 } else { 0 };
+            }
+            None if c == '.' && !is_fraction => is_fraction = true,
+            None => break,
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    if value.is_infinite() {
+        // The exponent may make it small again.
+        return found.push(Reading::Anything);
+    }
+    add_double(value * f64::from(scale).exp2(), found);
+    if let Some(exponent) = rest.strip_prefix('p') {
+        let sign = usize::from(exponent.starts_with(['+', '-']));
+        let digits = exponent.bytes().skip(sign);
+        let end = sign + digits.take_while(u8::is_ascii_digit).count();
+        if let Some(Ok(exponent)) = exponent.get(..end).map(str::parse::<f64>) {
+            add_double(value * (f64::from(scale) + exponent).exp2(), found);
+        }
+    }
+}
+
+/// Adds the whole numbers around a double, which is not NaN.
+fn add_double(value: f64, found: &mut Vec<Reading>) {
+    if value.is_finite() {
+        for whole in [value.floor(), value.ceil()] {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 0 to 2^32 - 1"
+            )]
+            let wrapped = whole.rem_euclid(TWO_TO_32) as u32;
+            found.push(Reading::Number(wrapped));
+        }
+    }
+    // Where a number has no room, readers use the largest or the smallest of 64 bits.
+    if value.abs() >= TWO_TO_63 {
+        found.extend([Reading::Number(u32::MAX), Reading::Number(0)]);
+    }
+}
+
+fn wrapped(value: i64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "modulo 2^32 is what is wanted"
+    )]
+    let wrapped = value as u32;
+    wrapped
+}
+
+const TWO_TO_32: f64 = 4_294_967_296.0;
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! Ids that some client mixes up, and ids that none does.
+
+mod ports;
+
+use proptest::prelude::*;
+
+use super::*;
+use ports::{PORTS, Read};
+
+fn text(text: &str) -> RequestId {
+    RequestId::Text(text.into())
+}
+
+fn number(token: &str) -> RequestId {
+    RequestId::from_json(token).unwrap()
+}
+
+#[track_caller]
+fn mixed_up(one: &RequestId, other: &RequestId) {
+    assert!(one.passes_for(other), "{one} for {other}");
+    assert!(other.passes_for(one), "{other} for {one}");
+}
+
+#[track_caller]
+fn told_apart(one: &RequestId, other: &RequestId) {
+    assert!(!one.passes_for(other), "{one} for {other}");
+    assert!(!other.passes_for(one), "{other} for {one}");
+}
+
+#[test]
+fn a_text_that_some_reader_takes_for_a_number_passes_for_it() {
+    for alike in [
+        "7",
+        "7.0",
+        "70e-1",
+        "\t7 ",
+        "\u{b}7",
+        "+7",
+        "07",
+        "0x7",
+        "0X07",
+        "0B111",
+        "0o7",
+        "0_7",
+        "7.",
+        "7n",
+        "7L",
+        "7x",
+        "7.9xyz",
+        "7,9",
+        "6.5",
+        " 7 apples",
+        "7\0",
+        "7\0 9",
+        "7\n",
+        "0x7zz",
+        "0x.7p4",
+        "0xEp-1",
+        &format!("0x7{}p-1200", "0".repeat(300)),
+        "#7",
+        "$7",
+        "&H7",
+        "0d7",
+        "\"7\"",
+        "[7]",
+        "7e",
+        "7e0abc",
+        "7_000",
+        "4294967303",
+        "18446744073709551623",
+        "٧",
+        "７",
+        "७",
+        "7\u{200b}",
+        "\u{a0}7",
+        "\u{feff}7",
+    ] {
+        mixed_up(&text(alike), &RequestId::Integer(7));
+    }
+    mixed_up(&text("1_0"), &RequestId::Integer(10));
+    mixed_up(&text("1,000"), &RequestId::Integer(1_000));
+    mixed_up(&text("- 5"), &RequestId::Integer(-5));
+    mixed_up(&text("(5)"), &RequestId::Integer(-5));
+    mixed_up(&text("010"), &RequestId::Integer(8));
+    mixed_up(&text("true"), &RequestId::Integer(1));
+    // What cannot be read is 0 for many.
+    for zero in ["", " ", "seven", "-", "0x", "null", "false", "x7", "--7"] {
+        mixed_up(&text(zero), &RequestId::Integer(0));
+    }
+    // And where numbers end, they stay.
+    mixed_up(&text("99999999999999999999"), &RequestId::Integer(i64::MAX));
+    mixed_up(
+        &text("9007199254740993"),
+        &RequestId::Integer(9_007_199_254_740_992),
+    );
+}
+
+#[test]
+fn a_number_that_some_reader_rounds_or_wraps_passes_for_what_it_becomes() {
+    for alike in ["7.0", "70e-1", "7.5", "6.999", "0.7e1", "4294967303"] {
+        mixed_up(&number(alike), &RequestId::Integer(7));
+    }
+    mixed_up(
+        &RequestId::Integer(9_007_199_254_740_993),
+        &RequestId::Integer(9_007_199_254_740_992),
+    );
+    mixed_up(&number("1e999"), &text("Infinity"));
+}
+
+#[test]
+fn texts_that_some_reader_trims_cuts_or_folds_pass_for_each_other() {
+    for (one, others) in [
+        (
+            "abc",
+            &[
+                "ABC",
+                "abc ",
+                "\tabc",
+                "abc\0",
+                "abc\0x",
+                "ab\0c",
+                "\"abc\"",
+                "abc\u{200b}",
+                "\u{ff41}bc",
+                "abc\u{301}",
+            ][..],
+        ),
+        (
+            "0e1cf1b2-7d5a-4c53-a8b1-5b1f0f6f2d3c",
+            &[
+                "0E1CF1B2-7D5A-4C53-A8B1-5B1F0F6F2D3C",
+                "{0e1cf1b2-7d5a-4c53-a8b1-5b1f0f6f2d3c}",
+                "0e1cf1b27d5a4c53a8b15b1f0f6f2d3c",
+                "urn:uuid:0e1cf1b2-7d5a-4c53-a8b1-5b1f0f6f2d3c",
+            ],
+        ),
+        ("caf\u{e9}", &["cafe\u{301}", "cafe"]),
+        ("07", &["7", "7.0", "7abc"]),
+    ] {
+        for other in others {
+            mixed_up(&text(one), &text(other));
+        }
+    }
+    // Whatever it holds, no reader need get to its end.
+    mixed_up(&text(&"x".repeat(MAX_ID + 1)), &text("abc"));
+}
+
+// Transparent otherwise: what nobody mixes up is the client's own.
+#[test]
+fn ids_that_nobody_mixes_up_are_told_apart() {
+    let seven = RequestId::Integer(7);
+    for other in ["8", "77", "", "x", "seven", "-7", "0x17", "1e7", "call-7"] {
+        told_apart(&text(other), &seven);
+    }
+    told_apart(&RequestId::Integer(8), &seven);
+    told_apart(&RequestId::Integer(-7), &seven);
+    told_apart(&number("8.5"), &seven);
+    told_apart(&text("call-1"), &text("call-2"));
+    told_apart(&text("abc"), &text("abd"));
+    told_apart(&text("0"), &text("1"));
+    told_apart(&text("abc"), &RequestId::Integer(7));
+}
+
+fn ids() -> impl Strategy<Value = RequestId> {
+    prop_oneof![
+        (-20i64..400).prop_map(RequestId::Integer),
+        any::<i64>().prop_map(RequestId::Integer),
+        (any::<i32>(), 0u32..40)
+            .prop_map(|(value, shift)| RequestId::Integer(i64::from(value) << (shift % 32))),
+        "[0-9]{1,25}".prop_map(|token| RequestId::from_json(&token)
+            .unwrap_or_else(|| RequestId::Text(token.as_str().into()))),
+        "-?[1-9][0-9]{0,3}(\\.[0-9]{1,3})?(e-?[0-9]{1,2})?".prop_map(|token| number(&token)),
+        texts().prop_map(|found| text(&found)),
+    ]
+}
+
+/// Texts as attackers and clients write them.
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ \t\r\n\0]{0,2}[+-]?(0[xXoObB])?[0-9a-fA-F_]{0,6}([.,][0-9]{0,3})?([eEpP][+-]?[0-9]{0,3})?[a-zA-Z \0]{0,4}",
+        "[abAB][bcBC\0 ]{0,3}",
+        "[{\"]?[a-f0-9]{4}-?[A-F0-9]{4}[}\"]?",
+        "[\u{661}\u{662}\u{ff11}\u{967}5]{1,3}",
+        ".{0,8}",
+        "(Infinity|inf|nan|NaN|true|TRUE|false|null|0x|-|)",
+    ]
+}
+
+/// An id as another one is written by those who would have it mixed up.
+fn likenesses() -> impl Strategy<Value = (RequestId, RequestId)> {
+    let before = prop_oneof![
+        Just(""),
+        Just(" "),
+        Just("\t\n"),
+        Just("\u{feff}"),
+        Just("0"),
+        Just("00"),
+        Just("+"),
+        Just(" +"),
+        Just("\0"),
+        Just("0x"),
+    ];
+    let behind = prop_oneof![
+        Just(""),
+        Just(" "),
+        Just("\0"),
+        Just("\0x"),
+        Just(".0"),
+        Just("."),
+        Just(".9"),
+        Just("e0"),
+        Just("n"),
+        Just("abc"),
+        Just(" x"),
+        Just("_"),
+    ];
+    (ids(), before, behind).prop_map(|(id, before, behind)| {
+        let body = match &id {
+            RequestId::Text(text) => text.to_string(),
+            RequestId::Integer(_) | RequestId::Number(_) => id.to_string(),
+        };
+        let like = RequestId::Text(format!("{before}{body}{behind}").into());
+        (id, like)
+    })
+}
+
+/// Every reader of ours takes the ids for two.
+fn told_apart_by_all(held: &RequestId, answer: &RequestId) -> Result<(), TestCaseError> {
+    for (name, port) in PORTS {
+        // A client can read its own ids.
+        let own = port(held);
+        if own == Read::Failed {
+            continue;
+        }
+        let found = port(answer);
+        let or_zero = match found {
+            Read::Failed => Read::Number(0.0),
+            Read::Number(_) | Read::Text(_) => found.clone(),
+        };
+        prop_assert!(
+            own != found && own != or_zero,
+            "{name} takes {answer} for {held}"
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn what_any_reader_mixes_up_passes_for_each_other(held in ids(), answer in ids()) {
+        if !answer.passes_for(&held) {
+            told_apart_by_all(&held, &answer)?;
+        }
+        prop_assert_eq!(answer.passes_for(&held), held.passes_for(&answer));
+    }
+
+    #[test]
+    fn what_is_made_to_look_like_an_id_passes_for_it((held, answer) in likenesses()) {
+        if !answer.passes_for(&held) {
+            told_apart_by_all(&held, &answer)?;
+        }
+    }
+}
+
+// The ports are worth something only if they mix up what the real readers do.
+#[test]
+fn the_readers_are_as_careless_as_the_real_ones() {
+    let reads = |name: &str, found: &str, value: f64| {
+        let (_, port) = PORTS.iter().find(|(other, _)| *other == name).unwrap();
+        assert_eq!(port(&text(found)), Read::Number(value), "{name} {found:?}");
+    };
+    reads("JavaScript Number", " 0x5 ", 5.0);
+    reads("JavaScript Number", "", 0.0);
+    reads("JavaScript parseInt", " 0x5zz", 5.0);
+    reads("JavaScript parseInt", "5.9xyz", 5.0);
+    reads("JavaScript parseFloat", "5.5e1x", 55.0);
+    reads("JavaScript | 0", "4294967301", 5.0);
+    reads("C atoi", "\t+5abc", 5.0);
+    reads("C strtol", "010", 8.0);
+    reads("C strtod", "0x1.4p2", 5.0);
+    reads("Python int", " 0_5 ", 5.0);
+    reads("Python int", "\u{665}", 5.0);
+    reads("Python float", "5e0", 5.0);
+    reads("PHP (int)", "5e0abc", 5.0);
+    reads("Ruby to_i", "0_5x", 5.0);
+    reads("Ruby Integer", "0b101", 5.0);
+    reads("Go Atoi", "+5", 5.0);
+    reads("Java Integer.decode", "#5", 5.0);
+}
