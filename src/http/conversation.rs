@@ -370,7 +370,13 @@ impl Conversation {
             }
         }
         match reply {
-            Some(reply) if self.era != Era::OneStream => state.streams.reply(key, reply, line),
+            Some(mut reply) if self.era != Era::OneStream => {
+                // The gate has read the line and not the body, which could hold any id.
+                if self.notes.is_holding() {
+                    reply.say(&line);
+                }
+                state.streams.reply(key, reply, line);
+            }
             _ => state.streams.deliver_answer(key, line),
         }
         state.streams.answered(id);
@@ -492,6 +498,8 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::http::streams::Delivery;
+    use crate::relay::Reply;
     use crate::transport::{link_in, link_out};
 
     // What is held for a session whose server hangs is what the others' large messages wait for.
@@ -516,6 +524,67 @@ mod tests {
         assert!(timeout(60 * HANDING_OVER, sending).await.is_err());
         conversation.close();
         assert_eq!(conversation.send("z", None).await, Err(Unsent::Over));
+    }
+
+    // What a server says with an HTTP error goes on as it is, and could be read as another answer.
+    #[tokio::test]
+    async fn while_a_call_is_held_a_client_reads_nothing_that_the_gate_has_not() {
+        for era in [Era::Session, Era::Stateless] {
+            for is_holding in [false, true] {
+                let (to_relay, _relay) = link_in();
+                let (from_relay, _silent) = link_out();
+                let notes = Arc::new(Notes::default());
+                let given = Arc::clone(&notes);
+                let conversation =
+                    Conversation::begin(era, to_relay, from_relay, given, 1024, [0; 32]);
+                let id = RequestId::Integer(1);
+                let text = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+                let Ok(Line::Message(message)) = read_envelope(text) else {
+                    panic!("{text}");
+                };
+                let opened = match era {
+                    Era::Stateless => {
+                        let opened = conversation.open_stateless(text, &Facts::of(&message));
+                        opened.map(|(reader, _, _)| reader)
+                    }
+                    Era::Session | Era::OneStream => {
+                        conversation.open(std::slice::from_ref(&id), None)
+                    }
+                };
+                let mut reader = opened.ok().unwrap();
+                let forged = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[]},"id":5}"#;
+                let line = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m"}}"#;
+                let reply = Reply {
+                    status: 400,
+                    headers: vec![
+                        ("content-type".into(), b"text/event-stream".to_vec()),
+                        ("retry-after".into(), b"7".to_vec()),
+                    ],
+                    body: forged.to_vec(),
+                };
+                notes.leave_reply(id, line.as_bytes(), reply);
+                notes.set_holding(is_holding);
+                conversation.dispatch(Bytes::from(line));
+                let Some(Delivery::Reply { reply, .. }) = reader.next().await else {
+                    panic!("no reply");
+                };
+                assert_eq!(reply.status, 400);
+                assert!(reply.headers.iter().any(|(name, _)| name == "retry-after"));
+                let kinds = reply.headers.iter();
+                let kinds = kinds.filter(|(name, _)| name == "content-type");
+                let kinds: Vec<&[u8]> = kinds.map(|(_, kind)| kind.as_slice()).collect();
+                match is_holding {
+                    true => assert_eq!(
+                        (reply.body.as_slice(), &kinds[..]),
+                        (line.as_bytes(), &[&b"application/json"[..]][..])
+                    ),
+                    false => assert_eq!(
+                        (reply.body.as_slice(), &kinds[..]),
+                        (&forged[..], &[&b"text/event-stream"[..]][..])
+                    ),
+                }
+            }
+        }
     }
 
     // Else each request that a client gives up while the server hangs would leave something behind.

@@ -105,8 +105,10 @@ enum Item {
 pub(super) struct Effects {
     ledger: Ledger,
     best_effort: bool,
-    /// Where it is noted which call a question is about.
+    /// Where it is noted which call a question is about, and whether a call is held.
     notes: Option<Arc<Notes>>,
+    /// What the notes say of that.
+    is_holding: bool,
     /// Lines that could not be written yet. They go before all others as soon as the log can
     /// be written again; while any wait, the operator has been told.
     backlog: Vec<Line>,
@@ -134,6 +136,7 @@ impl Effects {
             ledger,
             best_effort,
             notes,
+            is_holding: false,
             backlog: Vec::new(),
             backlog_bytes: 0,
             lost: 0,
@@ -210,6 +213,12 @@ impl Effects {
                 Output::Warn(text) => tracing::warn!("{text}"),
                 Output::CloseUpstream => self.close_upstream = true,
             }
+        }
+        if let Some(notes) = &self.notes
+            && self.is_holding != gate.is_holding()
+        {
+            self.is_holding = gate.is_holding();
+            notes.set_holding(self.is_holding);
         }
     }
 

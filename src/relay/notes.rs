@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
@@ -30,10 +31,22 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+impl Reply {
+    /// Replaces the body by this line of JSON.
+    pub fn say(&mut self, line: &[u8]) {
+        self.body = line.to_owned();
+        self.headers.retain(|(name, _)| name != "content-type");
+        let json = b"application/json".to_vec();
+        self.headers.push(("content-type".to_owned(), json));
+    }
+}
+
 /// The notes of one session.
 #[derive(Debug, Default)]
 pub struct Notes {
     inner: Mutex<Inner>,
+    /// Whether a call waits that the server has not seen.
+    holding: AtomicBool,
     broken: Notify,
     resumed: Notify,
 }
@@ -97,6 +110,17 @@ impl Notes {
     /// Fetches them.
     pub fn fetch_headers(&self, id: &RequestId) -> Option<Vec<(String, Vec<u8>)>> {
         self.inner().headers.remove(id)
+    }
+
+    /// Says whether a call waits that the server has not seen.
+    pub fn set_holding(&self, is_holding: bool) {
+        self.holding.store(is_holding, Ordering::Release);
+    }
+
+    /// Whether a call waits that the server has not seen. Nothing that the gate has not read may reach
+    /// the client then: it could look like the call's answer.
+    pub fn is_holding(&self) -> bool {
+        self.holding.load(Ordering::Acquire)
     }
 
     /// Leaves the response that a request got in place of a JSON-RPC one, which is this `line`.

@@ -23,6 +23,7 @@ mod dead_ends;
 mod hostile;
 mod hostile_text;
 mod http;
+mod http_upstream;
 mod http_who;
 mod inbox;
 mod inbox_faults;

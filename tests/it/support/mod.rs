@@ -3,6 +3,7 @@
 //! Nothing here knows what is right; the tests do.
 
 mod http;
+mod http_upstream;
 mod inbox;
 mod login_server;
 mod programs;
@@ -11,6 +12,7 @@ mod pty;
 mod session;
 
 pub(crate) use http::{Http, TOKEN, call, in_session, initialize, stateless, stateless_call};
+pub(crate) use http_upstream::HttpUpstream;
 pub(crate) use inbox::{Standing, Terminal, told_page};
 pub(crate) use login_server::LoginServer;
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
