@@ -35,6 +35,8 @@ pub struct Ticket {
 pub(super) enum NeededApproval {
     Yes,
     No,
+    /// It would have been, or would have been blocked, but for the dry run.
+    DryRun,
 }
 
 impl Ticket {
@@ -43,6 +45,12 @@ impl Ticket {
     #[must_use]
     pub fn needed_no_approval(&self) -> bool {
         self.approval == NeededApproval::No
+    }
+
+    /// The id of a call that runs because somebody was shown what its message says, and nothing else.
+    #[must_use]
+    pub fn shown_call(&self) -> Option<&RequestId> {
+        (self.approval == NeededApproval::Yes).then_some(&self.id)
     }
 }
 

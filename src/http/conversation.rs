@@ -175,8 +175,9 @@ impl Conversation {
         Ok((reader, id, line))
     }
 
-    /// Whether the headers of a call say the same as its arguments, as far as the tool list that a
-    /// client has asked for last tells.
+    /// Looks whether the headers of a call say the same as its arguments, as far as the tool lists that
+    /// clients have asked for tell. Returns the headers that may go on to a server that nothing better
+    /// is known of: those of a tool that no list has told of.
     ///
     /// # Errors
     /// What differs, in a sentence.
@@ -185,8 +186,17 @@ impl Conversation {
         tool: &str,
         params: &str,
         given: &[(&str, Option<&str>)],
-    ) -> Result<(), String> {
-        self.state().param_headers.check(tool, params, given)
+    ) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let state = self.state();
+        state.param_headers.check(tool, params, given)?;
+        if given.is_empty() || state.param_headers.knows(tool) {
+            return Ok(Vec::new());
+        }
+        let along = given.iter().filter_map(|(name, value)| {
+            let value = value.as_ref()?.as_bytes().to_owned();
+            Some(((*name).to_owned(), value))
+        });
+        Ok(along.collect())
     }
 
     /// Opens the stream for what belongs to no request.

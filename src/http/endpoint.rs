@@ -26,7 +26,7 @@ use super::hub::{Hub, Owner, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Id, Kind, Line, Message, RequestId, read_envelope, read_message};
+use crate::mcp::message::{CALL, Id, Kind, Line, Message, RequestId, read_envelope, read_message};
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::META_PROTOCOL_VERSION;
 use crate::secret::Secret;
@@ -162,16 +162,16 @@ async fn receive_stateless(
     conversation
         .notes
         .set_credentials(credentials.and_then(secret));
-    if let (Some(name), Some(params)) = (&facts.name, facts.params) {
+    let mut along = Vec::new();
+    if let (CALL, Some(name), Some(params)) = (method, &facts.name, facts.params) {
         let given = param_headers(headers);
         let checked = conversation.check_param_headers(name, params, &given);
-        checked.map_err(mismatch)?;
+        along = checked.map_err(mismatch)?;
     }
     let opened = conversation.open_stateless(line, facts);
     let (reader, our_id, line) = opened.map_err(|why| Refusal::from(why).of(id))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let open = open.incomplete(!facts.is_complete);
-    let along = headers_along(headers);
     if !along.is_empty() {
         conversation.notes.leave_headers(our_id.clone(), along);
     }
@@ -401,15 +401,6 @@ fn owner(app: &App, headers: &HeaderMap) -> Owner {
 fn forwarded_authorization<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
     let found = headers.get(AUTHORIZATION);
     found.filter(|_| !app.guard.takes_authorization())
-}
-
-/// The headers that go on with a stateless request to a server behind HTTP: those of its arguments,
-/// which have been held against them.
-fn headers_along(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    let params = param_headers(headers).into_iter();
-    params
-        .filter_map(|(name, value)| Some((name.to_owned(), value?.as_bytes().to_owned())))
-        .collect()
 }
 
 /// The headers of arguments; `None` for a value that is no text.

@@ -273,7 +273,11 @@ async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderVa
         }
         Ok(line) => {
             // A batch holds the answer, or nothing does.
-            let is_answered = answered_in_batch(&line, &asked.id);
+            let answer = answer_in_batch(&line, &asked.id);
+            let is_answered = answer.is_some();
+            if let Some(answer) = answer {
+                peer.learn(asked, answer);
+            }
             if !line.is_empty() {
                 one_told(peer, asked, &line, false, session).await;
             }
@@ -299,8 +303,7 @@ async fn one_told(
     if is_answer {
         match asked.method.as_str() {
             "initialize" if !asked.is_stateless => peer.begun(session, line),
-            "tools/list" => peer.learn_tools(line),
-            _ => {}
+            _ => peer.learn(asked, line),
         }
     } else if let Some(notes) = &peer.notes {
         notes.relate(line.as_bytes(), asked.id.clone());
@@ -308,11 +311,11 @@ async fn one_told(
     peer.tell(line).await;
 }
 
-/// Whether one of a batch is the response to a request.
-fn answered_in_batch(line: &str, id: &RequestId) -> bool {
+/// The one of a batch that is the response to a request.
+fn answer_in_batch<'a>(line: &'a str, id: &RequestId) -> Option<&'a str> {
     match read_envelope(line) {
-        Ok(Line::Batch(entries)) => entries.iter().any(|entry| answers(entry, id)),
-        Ok(Line::Blank | Line::Message(_)) | Err(_) => false,
+        Ok(Line::Batch(entries)) => entries.into_iter().find(|entry| answers(entry, id)),
+        Ok(Line::Blank | Line::Message(_)) | Err(_) => None,
     }
 }
 

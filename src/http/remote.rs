@@ -24,7 +24,8 @@ use super::sse_server;
 use crate::mcp::error::error_response;
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Kind, Line, RequestId, read_envelope};
+use crate::mcp::message::{CALL, Kind, Line, RequestId, read_envelope};
+use crate::mcp::tool::LIST;
 use crate::relay::Notes;
 use crate::secret::Secret;
 use crate::transport::{self, LinkWriter, Upstream, Wire, link_in, link_out};
@@ -303,9 +304,11 @@ impl Peer {
         state.version = version.and_then(|version| HeaderValue::from_str(version).ok());
     }
 
-    /// Learns from a tool list which arguments stand in headers too.
-    pub(super) fn learn_tools(&self, line: &str) {
-        self.state().param_headers.learn(line);
+    /// Learns from an answer, if it is a tool list, which arguments stand in headers too.
+    pub(super) fn learn(&self, asked: &Asked, line: &str) {
+        if asked.method == LIST {
+            self.state().param_headers.learn(line);
+        }
     }
 
     /// Hands a line to the relay. The relay that is gone needs none.
@@ -459,8 +462,10 @@ fn challenge(response: &Response) -> Option<String> {
     named.or_else(|| texts().next()).map(str::to_owned)
 }
 
-/// The headers of one message, made from the message. Those of arguments that the server's list does
-/// not declare, and that came by HTTP, go along.
+/// The headers of one message, made from the message. Of what the client has sent, nothing goes on but
+/// the headers of arguments of a call that nobody was asked about, to a tool that no list has told of:
+/// a client that knows the tool from before would be refused without them, and can do without once the
+/// server has told us the same.
 ///
 /// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
 fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderMap {
@@ -480,22 +485,19 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
         put(NAME.clone(), encode(name).as_bytes());
     }
     let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
-    let tool = facts.name.as_deref().unwrap_or_default();
-    for (name, value) in along.into_iter().flatten() {
-        // What the server declares is made below.
-        if peer.state().param_headers.declares(tool, &name) {
-            continue;
-        }
-        if let Ok(name) = HeaderName::try_from(name) {
-            put(name, &value);
-        }
-    }
-    // INVARIANT 2: what the server declares is made from the body that was let through.
-    if let (Some(name), Some(params)) = (&facts.name, facts.params) {
-        for (header, value) in peer.state().param_headers.of_call(name, params) {
-            if let Ok(header) = HeaderName::try_from(header) {
-                put(header, value.as_bytes());
-            }
+    let (CALL, Some(name), Some(params)) = (method, &facts.name, facts.params) else {
+        return headers;
+    };
+    let state = peer.state();
+    // INVARIANT 2: what the server takes for an argument is made from the body that was let through.
+    let made = state.param_headers.of_call(name, params);
+    let made = made
+        .into_iter()
+        .map(|(header, value)| (header, value.into_bytes()));
+    let along = along.filter(|_| !state.param_headers.knows(name));
+    for (header, value) in along.into_iter().flatten().chain(made) {
+        if let Ok(header) = HeaderName::try_from(header) {
+            put(header, &value);
         }
     }
     headers

@@ -105,7 +105,8 @@ enum Item {
 pub(super) struct Effects {
     ledger: Ledger,
     best_effort: bool,
-    /// Where it is noted which call a question is about, and whether a call is held.
+    /// Where it is noted which call a question is about, and whether a call is held; and where the
+    /// headers of a client wait for its call to be sent.
     notes: Option<Arc<Notes>>,
     /// What the notes say of that.
     is_holding: bool,
@@ -201,6 +202,10 @@ impl Effects {
                     payload,
                     ticket,
                 } => {
+                    // INVARIANT 2: nobody was shown the headers that the client has sent beside it.
+                    if let (Some(notes), Some(call)) = (&self.notes, ticket.shown_call()) {
+                        notes.fetch_headers(call);
+                    }
                     self.items.push(Item::Release {
                         bytes: payload.map(bytes),
                         ticket,

@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Http, HttpUpstream, ProxyTest, Session, approval, call, in_session};
+use super::support::{
+    Http, HttpUpstream, ProxyTest, Response, Session, approval, call, in_session, stateless,
+    stateless_call,
+};
 
 /// A proxy between clients by HTTP and this server.
 fn between<const N: usize>(upstream: &HttpUpstream, flags: [&str; N]) -> (Session, Http) {
@@ -75,4 +78,252 @@ fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
     assert_eq!(stream.message()["result"]["content"][0]["text"], "wipe ran");
     assert_eq!(upstream.calls("wipe").len(), 1);
     assert_eq!(ping(2).header("content-type"), Some("text/event-stream"));
+}
+
+/// A call with this argument, which some tools want to see in a header.
+fn in_region(id: u64, tool: &str, region: &str) -> Value {
+    let mut call = stateless_call(id, tool);
+    call["params"]["arguments"] = json!({"region": region, "note": "prod"});
+    call
+}
+
+/// What stands in the headers of arguments of the newest call of a tool.
+fn params_of_last(upstream: &HttpUpstream, tool: &str) -> Vec<(String, String)> {
+    let calls = upstream.calls(tool);
+    let last = calls.last().expect("it has arrived");
+    let params = last.headers_like("mcp").into_iter();
+    let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let standard = ["mcp-protocol-version", "mcp-method", "mcp-name"];
+    params
+        .filter(|(name, _)| !standard.contains(&name.as_str()))
+        .collect()
+}
+
+fn region(value: &str) -> Vec<(String, String)> {
+    vec![("mcp-param-my-region".to_owned(), value.to_owned())]
+}
+
+/// `sql` wants a header, `plain` wants none, and what `bad` wants is not valid.
+fn tools() -> Value {
+    let tool = |name: &str, schema: Value| {
+        json!({"name": name, "annotations": {"readOnlyHint": true},
+               "inputSchema": {"type": "object", "properties": {"region": schema}}})
+    };
+    json!([
+        tool("plain", json!({"type": "string"})),
+        tool(
+            "bad",
+            json!({"type": "string", "x-mcp-header": "My Region"})
+        ),
+        tool(
+            "sql",
+            json!({"type": "string", "x-mcp-header": "My-Region"})
+        ),
+    ])
+}
+
+fn list_tools(http: &Http) -> Value {
+    let mut list = stateless_call(1, "x");
+    list["method"] = json!("tools/list");
+    list["params"].as_object_mut().unwrap().remove("name");
+    list["params"].as_object_mut().unwrap().remove("arguments");
+    let [version, _, _] = stateless("x");
+    http.post(&[version, ("mcp-method", "tools/list")], list)
+        .message()
+}
+
+/// Posts a call with headers beside those that it must have.
+fn post(http: &Http, tool: &str, call: &Value, more: &[(&str, &str)]) -> Response {
+    let headers: Vec<(&str, &str)> = stateless(tool).into_iter().chain(more.to_vec()).collect();
+    http.post(&headers, call)
+}
+
+// INVARIANT 2: "what was shown is what runs": a header that nothing declares is a way past that.
+#[test]
+fn only_headers_made_of_the_arguments_reach_a_server_whose_list_was_read() {
+    for upstream in [
+        HttpUpstream::start(&tools()),
+        HttpUpstream::start(&tools()).in_pages(),
+    ] {
+        // The proxy reads the list itself; no client has asked for it.
+        let (_proxy, http) = between(&upstream, []);
+        let call = in_region(1, "sql", "eu");
+        for more in [
+            &[][..],
+            &[("mcp-param-my-region", "eu")],
+            &[
+                ("mcp-param-my-region", "eu"),
+                ("Mcp-Param-My_Region", "prod"),
+                ("Mcp-Param-Note", "prod"),
+                ("Mcp_Param_My_Region", "prod"),
+            ],
+            &[("MCP-PARAM-MY-REGION", "=?base64?ZXU=?=")],
+            &[("mcp-param-my-region", "prod")],
+            &[
+                ("mcp-param-my-region", "prod"),
+                ("mcp-param-my-region", "eu"),
+            ],
+        ] {
+            assert_eq!(post(&http, "sql", &call, more).status, 200, "{more:?}");
+            assert_eq!(params_of_last(&upstream, "sql"), region("eu"), "{more:?}");
+        }
+        for tool in ["plain", "bad"] {
+            let call = in_region(2, tool, "eu");
+            let more = [("mcp-param-my-region", "eu"), ("mcp-param-x", "prod")];
+            assert_eq!(post(&http, tool, &call, &more).status, 200);
+            assert_eq!(params_of_last(&upstream, tool), [], "{tool}");
+        }
+    }
+}
+
+// SPEC 2026-07-28: what is declared has to say what the arguments say; of the rest, "ignore it".
+#[test]
+fn declared_headers_are_compared_and_others_dropped_once_a_client_has_the_list() {
+    let upstream = HttpUpstream::start(&tools());
+    let (_proxy, http) = between(&upstream, ["--mode", "none"]);
+    assert_eq!(list_tools(&http)["result"]["tools"], tools());
+    let call = in_region(1, "sql", "eu");
+    let right = ("mcp-param-my-region", "eu");
+    for more in [
+        &[][..],
+        &[("mcp-param-my-region", "prod")],
+        &[right, right],
+        &[right, ("mcp-param-my-region", "prod")],
+        &[("mcp-param-my_region", "eu")],
+    ] {
+        let mut response = post(&http, "sql", &call, more);
+        assert_eq!(response.status, 400, "{more:?}");
+        assert_eq!(response.json()["error"]["code"], -32020, "{more:?}");
+    }
+    assert!(upstream.calls("sql").is_empty());
+    for other in [
+        ("Mcp-Param-My_Region", "prod"),
+        ("mcp-param-note", "prod"),
+        ("mcp-param-x", "said by no argument"),
+        ("mcp-param-x", "=?base64?!?="),
+    ] {
+        assert_eq!(post(&http, "sql", &call, &[right, other]).status, 200);
+        assert_eq!(params_of_last(&upstream, "sql"), region("eu"), "{other:?}");
+        let call = in_region(2, "plain", "eu");
+        assert_eq!(post(&http, "plain", &call, &[right, other]).status, 200);
+        assert_eq!(params_of_last(&upstream, "plain"), [], "{other:?}");
+    }
+    // Under another spelling of its name it is the same tool for some servers.
+    let odd = in_region(3, "Plain ", "eu");
+    let headers = [("mcp-param-note", "prod")];
+    let mut name = stateless("=?base64?UGxhaW4g?=").to_vec();
+    name.extend(headers);
+    assert_eq!(http.post(&name, odd).status, 200);
+    assert_eq!(params_of_last(&upstream, "Plain "), []);
+    // The list changes, and with it what is declared.
+    let mut changed = tools();
+    changed[0]["inputSchema"] = changed[2]["inputSchema"].clone();
+    changed[2]["inputSchema"] = json!({"type": "object"});
+    upstream.list(&changed);
+    list_tools(&http);
+    assert_eq!(post(&http, "sql", &call, &[right]).status, 200);
+    assert_eq!(params_of_last(&upstream, "sql"), []);
+    let call = in_region(4, "plain", "eu");
+    assert_eq!(post(&http, "plain", &call, &[right]).status, 200);
+    assert_eq!(params_of_last(&upstream, "plain"), region("eu"));
+}
+
+/// The retry of a call that was asked about, with a yes.
+fn approved(asked: &Value, call: &Value) -> Value {
+    let result = &asked["result"];
+    assert_eq!(result["resultType"], "input_required", "{asked}");
+    let keys = result["inputRequests"].as_object().unwrap();
+    let key = keys.keys().next().unwrap();
+    let mut retry = call.clone();
+    retry["id"] = json!(call["id"].as_u64().unwrap() + 100);
+    retry["params"]["inputResponses"] = json!({key: approval()});
+    retry["params"]["requestState"] = result["requestState"].clone();
+    retry
+}
+
+#[test]
+fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
+    let upstream = HttpUpstream::start(&wipe());
+    let more = [("mcp-param-my-region", "eu"), ("mcp-param-x", "prod")];
+    // Where the server lists its tool, and where nothing can be known of it.
+    for has_list in [true, false] {
+        if !has_list {
+            upstream.says("tools/list", 500, "text/plain", "no list today");
+        }
+        let (_proxy, http) = between(&upstream, []);
+        let call = in_region(1, "wipe", "eu");
+        let asked = post(&http, "wipe", &call, &more).message();
+        let retry = approved(&asked, &call);
+        let done = post(&http, "wipe", &retry, &more).message();
+        assert_eq!(done["result"]["content"][0]["text"], "wipe ran", "{done}");
+        assert_eq!(params_of_last(&upstream, "wipe"), []);
+    }
+    assert_eq!(upstream.calls("wipe").len(), 2);
+}
+
+// A client that has the list from before must send the header, and a server must have it.
+#[test]
+fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
+    for flags in [&["--mode", "destructive"], &["--mode", "none"]] {
+        let upstream = HttpUpstream::start(&tools());
+        let (_proxy, http) = between(&upstream, *flags);
+        let call = in_region(1, "sql", "größe");
+        let header = ("mcp-param-my-region", "=?base64?Z3LDtsOfZQ==?=");
+        assert_eq!(post(&http, "sql", &call, &[header]).status, 200);
+        assert_eq!(params_of_last(&upstream, "sql"), region(header.1));
+        // With a value that no argument has, it is refused before any list is known.
+        let wrong = post(&http, "other", &call, &[("mcp-param-my-region", "x")]);
+        assert_eq!(wrong.status, 400);
+    }
+}
+
+// Nothing of a request goes on but its body, and what is made from it.
+#[test]
+fn no_other_header_of_a_client_s_reaches_the_server() {
+    let upstream = HttpUpstream::start(&tools());
+    let (_proxy, http) = between(&upstream, ["--mode", "none"]);
+    let odd = [
+        ("mcp-session-id-x", "1"),
+        ("mcp_name", "wipe"),
+        ("mcp_method", "tools/list"),
+        ("mcp_protocol_version", "2025-11-25"),
+        ("mcp-param", "1"),
+        ("last-event-id", "1-1"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("cookie", "a=b"),
+        ("x-mcp-header", "My-Region"),
+    ];
+    assert_eq!(
+        post(&http, "plain", &in_region(1, "plain", "eu"), &odd).status,
+        200
+    );
+    let call = upstream.calls("plain").remove(0);
+    for (name, _) in odd {
+        assert!(call.headers_like(name).is_empty(), "{name}: {call:?}");
+    }
+    let made = [
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "plain"),
+        ("mcp-protocol-version", "2026-07-28"),
+    ];
+    let mut found = call.headers_like("mcp");
+    found.sort_unstable();
+    assert_eq!(found, made);
+    // Headers of arguments belong to calls, whatever a request is about.
+    let mut get = in_region(2, "sql", "eu");
+    get["method"] = json!("prompts/get");
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "prompts/get"),
+        ("mcp-name", "sql"),
+        ("mcp-param-my-region", "eu"),
+    ];
+    for learned in [false, true] {
+        if learned {
+            list_tools(&http);
+        }
+        assert_eq!(http.post(&headers, &get).status, 200);
+        let got = upstream.requests("prompts/get").pop().unwrap();
+        assert!(got.headers_like("mcp-param").is_empty(), "{got:?}");
+    }
 }

@@ -11,7 +11,9 @@ mod proxy_test;
 mod pty;
 mod session;
 
-pub(crate) use http::{Http, TOKEN, call, in_session, initialize, stateless, stateless_call};
+pub(crate) use http::{
+    Http, Response, TOKEN, call, in_session, initialize, stateless, stateless_call,
+};
 pub(crate) use http_upstream::HttpUpstream;
 pub(crate) use inbox::{Standing, Terminal, told_page};
 pub(crate) use login_server::LoginServer;
