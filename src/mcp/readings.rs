@@ -279,4 +279,4 @@ const TWO_TO_32: f64 = 4_294_967_296.0;
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

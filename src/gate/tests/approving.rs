@@ -1,8 +1,10 @@
 //! A yes, a no, and everything that is neither.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::scene::{Scene, call};
+use crate::mcp::readings::tests::{ids, likenesses, told_apart_by_all};
 
 // CONTRACT 4: "Approved means: action `accept` and `approved` exactly `true`."
 #[test]
@@ -237,6 +239,42 @@ fn no_answer_that_a_lenient_client_takes_for_a_held_call_s_reaches_the_client() 
         for answer in &forged {
             scene.upstream_says(answer);
             assert_eq!(scene.take_client(), *answer);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    // The same for any ids, and readers of eight languages.
+    #[test]
+    fn what_reaches_the_client_while_a_call_is_held_no_reader_takes_for_its_answer(
+        pair in prop_oneof![(ids(), ids()), likenesses()],
+        others in prop::collection::vec(ids(), 0..4),
+        is_batch in any::<bool>(),
+    ) {
+        let (held, answer) = pair;
+        let mut scene = Scene::new().legacy("2025-11-25");
+        let mut all = vec![held];
+        all.extend(others);
+        let mut calls = all.iter().collect::<std::collections::BTreeSet<_>>();
+        calls.retain(|id| id.is_usable());
+        for id in &calls {
+            // As it is written: a `Value` would round it.
+            let call = call("ID", "delete_user", json!({})).to_string();
+            scene.client_sends(&call.replace("\"ID\"", &id.to_string()));
+            scene.answer_lists();
+        }
+        scene.client.clear();
+        let line = format!(r#"{{"jsonrpc":"2.0","id":{answer},"result":{{}}}}"#);
+        scene.upstream_sends(&if is_batch { format!("[{line}]") } else { line });
+        let is_like = calls.iter().any(|held| answer.passes_for(held));
+        prop_assert_eq!(scene.client.is_empty(), is_like);
+        prop_assert_eq!(scene.warnings.len(), usize::from(is_like));
+        if !is_like {
+            for held in calls {
+                told_apart_by_all(held, &answer)?;
+            }
         }
     }
 }

@@ -161,7 +161,7 @@ fn ids_that_nobody_mixes_up_are_told_apart() {
     told_apart(&text("abc"), &RequestId::Integer(7));
 }
 
-fn ids() -> impl Strategy<Value = RequestId> {
+pub(crate) fn ids() -> impl Strategy<Value = RequestId> {
     prop_oneof![
         (-20i64..400).prop_map(RequestId::Integer),
         any::<i64>().prop_map(RequestId::Integer),
@@ -187,7 +187,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 /// An id as another one is written by those who would have it mixed up.
-fn likenesses() -> impl Strategy<Value = (RequestId, RequestId)> {
+pub(crate) fn likenesses() -> impl Strategy<Value = (RequestId, RequestId)> {
     let before = prop_oneof![
         Just(""),
         Just(" "),
@@ -225,7 +225,7 @@ fn likenesses() -> impl Strategy<Value = (RequestId, RequestId)> {
 }
 
 /// Every reader of ours takes the ids for two.
-fn told_apart_by_all(held: &RequestId, answer: &RequestId) -> Result<(), TestCaseError> {
+pub(crate) fn told_apart_by_all(held: &RequestId, answer: &RequestId) -> Result<(), TestCaseError> {
     for (name, port) in PORTS {
         // A client can read its own ids.
         let own = port(held);
