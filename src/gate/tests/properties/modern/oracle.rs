@@ -19,6 +19,7 @@ use super::steps::{Meta, Setup};
 use crate::gate::tests::properties::oracle::Answer;
 use crate::gate::tests::properties::reading::{Shown, What, meaning};
 use crate::gate::tests::properties::steps::{Ending, Setup as Rules};
+use crate::mcp::message::RequestId;
 use lists::Lists;
 
 /// DESIGN: "ten rounds at most".
@@ -294,6 +295,9 @@ impl Oracle {
             // It has not seen the call; the client never hears of it.
             return;
         }
+        if !self.owed.contains_key(&id) && self.is_like_one_that_waits(&id) {
+            return;
+        }
         let owed = self.owed.remove(&id);
         let call = owed.and_then(|owed| owed.call);
         let call = call.filter(|call| {
@@ -378,6 +382,13 @@ impl Oracle {
     fn waiting(&self, id: &str) -> Option<usize> {
         let mut requests = self.requests.iter();
         requests.position(|request| request.id == id && request.end == End::Waits)
+    }
+
+    /// Whether some client could take an id for that of a call that waits.
+    fn is_like_one_that_waits(&self, id: &str) -> bool {
+        let read = |id: &str| RequestId::from_json(id).unwrap();
+        let mut requests = self.requests.iter();
+        requests.any(|held| held.end == End::Waits && read(id).passes_for(&read(&held.id)))
     }
 
     fn is_in_use(&self, id: &str) -> bool {
