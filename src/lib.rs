@@ -11,6 +11,7 @@ pub mod http;
 pub mod inbox;
 pub mod ledger;
 pub mod mcp;
+pub mod permissions;
 pub mod policy;
 pub mod relay;
 pub mod secret;

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::pointer::{Pointer, escaped, shown};
+use crate::permissions::Exposure;
 use crate::policy::PolicyError;
 use crate::state_dir::StoreError;
 
@@ -106,6 +107,45 @@ pub enum ConfigError {
         /// What the system said.
         #[source]
         cause: std::io::Error,
+    },
+    /// Other users may read the file of `--auth-token-file`.
+    #[error(
+        "`{}`: other users may read this token ({exposure}); `chmod go-rwx` it and keep it in a file \
+         of your own, or give the token by `APPROVAL_AUTH_TOKEN`",
+        path(file)
+    )]
+    ExposedToken {
+        /// The file as it was named.
+        file: PathBuf,
+        /// How they may.
+        exposure: Exposure,
+    },
+    /// Other users may write to the config file.
+    #[error(
+        "{}: other users may write to this config file ({exposure}), and so decide what is run and \
+         what is asked about; `chmod go-w` it, or copy it to a file and folder of your own",
+        path(file)
+    )]
+    ExposedConfig {
+        /// The file as it was named.
+        file: PathBuf,
+        /// How they may.
+        exposure: Exposure,
+    },
+    /// Other users may put another file in the config file's place.
+    #[error(
+        "{}: other users may replace this config file, since they may write to its folder `{}` \
+         ({exposure}); `chmod go-w` the folder, or copy the file to a folder of your own",
+        path(file),
+        path(folder)
+    )]
+    ExposedFolder {
+        /// The file as it was named.
+        file: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// How they may.
+        exposure: Exposure,
     },
     /// `--auth-token-file auto` cannot be carried out.
     #[error("`--auth-token-file auto` cannot be used")]

@@ -2,19 +2,21 @@
 //!
 //! It reads nothing but that file: the environment is handed in.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::Read;
 use std::path::Path;
 
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::resolve::{Flags, Resolved, resolve};
+use crate::permissions::{replaceable_by_others, writable_by_others};
 
 /// What flags, the file that they name and `environment` come to.
 ///
 /// # Errors
-/// A file that cannot be read, is larger than 16 MiB or is wrong; see [`ConfigError`].
+/// A file that cannot be read, that others may write to, that is larger than 16 MiB or wrong; see
+/// [`ConfigError`].
 pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
     let bytes = read(&flags.upstream)?;
     let file = ConfigFile::parse(&flags.upstream, &bytes)?;
@@ -22,10 +24,20 @@ pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigE
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let bytes = read_at_most(path, LIMIT + 1).map_err(|cause| ConfigError::Unreadable {
+    let unreadable = |cause| ConfigError::Unreadable {
         file: path.to_owned(),
         cause,
-    })?;
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    // A pipe comes from who started us.
+    if metadata.is_file() {
+        refuse_if_writable_by_others(path, &metadata)?;
+    }
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     // The size is not asked for beforehand: a pipe has none, and a file may grow.
     if bytes.len() as u64 > LIMIT {
         return Err(ConfigError::TooLarge {
@@ -36,10 +48,30 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     Ok(bytes)
 }
 
-fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// The config file names the programs that run and the calls that need an approval. Who may write
+/// to it, or replace it, has a say in both.
+fn refuse_if_writable_by_others(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+    if let Some(exposure) = writable_by_others(metadata) {
+        return Err(ConfigError::ExposedConfig {
+            file: path.to_owned(),
+            exposure,
+        });
+    }
+    // Where the path is a link, there is a folder that holds the link and one that holds the file.
+    let paths = [std::path::absolute(path), path.canonicalize()];
+    for folder in paths.iter().flatten().filter_map(|path| path.parent()) {
+        // What cannot be looked at is not one of ours to judge, such as that of a deleted file.
+        if let Ok(metadata) = folder.metadata()
+            && let Some(exposure) = replaceable_by_others(&metadata)
+        {
+            return Err(ConfigError::ExposedFolder {
+                file: path.to_owned(),
+                folder: folder.to_owned(),
+                exposure,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// 16 MiB: the config of a client that keeps its whole history in it is smaller.

@@ -24,6 +24,7 @@ use super::word::{DedupeFields, Word};
 use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
 use crate::http::Serving;
 use crate::inbox::passphrase::KeyFingerprint;
+use crate::permissions::readable_by_others;
 use crate::policy::{Mode, Policy, Rules};
 use crate::secret::Secret;
 use crate::state_dir::{StateDir, StoredToken};
@@ -345,16 +346,25 @@ fn not_asked(channels: &[Channel]) -> Option<String> {
 }
 
 fn read_token(path: &Path) -> Result<Secret, ConfigError> {
-    let read = File::open(path).and_then(|file| {
-        let mut text = String::new();
-        file.take(*BEARER_TOKEN.end() as u64 + 2)
-            .read_to_string(&mut text)?;
-        Ok(text)
-    });
-    let text = read.map_err(|cause| ConfigError::NoToken {
+    let unreadable = |cause| ConfigError::NoToken {
         file: path.to_owned(),
         cause,
-    })?;
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    // Of the file that is read, should the path be a link.
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_file()
+        && let Some(exposure) = readable_by_others(&metadata)
+    {
+        return Err(ConfigError::ExposedToken {
+            file: path.to_owned(),
+            exposure,
+        });
+    }
+    let mut text = String::new();
+    file.take(*BEARER_TOKEN.end() as u64 + 2)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
     bearer_token(&text).ok_or_else(|| ConfigError::BadToken(path.to_owned()))
 }
 

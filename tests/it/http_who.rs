@@ -1,7 +1,7 @@
 //! Who may do what over HTTP: who is asked, whose session it is, and which names lead to the proxy.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -175,9 +175,11 @@ fn a_token_that_is_set_but_empty_stops_the_start() {
     let test = ProxyTest::new();
     let file = test.path("token");
     fs::write(&file, " \n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let flags = ["--auth-token-file", file.to_str().unwrap()];
     let mut proxy = test.flags(flags).flags(SERVE).start();
     assert_eq!(proxy.exit().0, 3);
+    proxy.stderr_says("must hold one line");
 }
 
 // `--host 0.0.0.0 --insecure-no-auth` took requests for any name.
