@@ -294,7 +294,7 @@ impl Starter {
         let (ledger, clock) = (self.ledger.clone(), self.clock);
         let origin = Origin::new("", &self.config.server.name);
         Box::new(move |why| {
-            if let Err(error) = ledger.record_refusal(&origin, why, clock.now()) {
+            if let Err(error) = ledger.record_refusal(&origin, why, &clock) {
                 tracing::error!("{}", with_causes(&error));
             }
         })

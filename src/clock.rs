@@ -37,6 +37,12 @@ impl Clock {
         }
     }
 
+    /// The time since it was made.
+    #[must_use]
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.start.elapsed()
+    }
+
     /// The moment at which [`Now::elapsed`] will be this.
     #[must_use]
     pub fn at(&self, elapsed: std::time::Duration) -> Instant {

@@ -1,14 +1,31 @@
 //! The audit log on disk: one file, one sequence, many writers.
 //!
-//! What the lines say is made elsewhere; here they get their place and reach the disk.
+//! The lines are made elsewhere; here they get their numbers and reach the disk.
+//!
+//! # One sequence across rotations
+//!
+//! A log may be renamed at any time, by us or by a tool such as logrotate, while several processes
+//! write to it. No number may then be given twice, once in the old file and once in the new one.
+//! Two rules see to that:
+//!
+//! 1. A writer appends only while it holds the file's lock, and only if, with the lock held, the
+//!    path still names that file or did so less than [`LEASE`] ago. So a busy log does not pay for
+//!    a `stat` with every line.
+//! 2. A writer that finds the new file empty waits until every lease on the old file has run out.
+//!    Only then does it read the old file's last number, with that file's lock held, and goes on
+//!    from there. By rule 1 nobody appends to the old file after that.
+//!
+//! Locks are taken from the newer file to the older one, and never the other way round.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::rotation::{open_rotated, rotated_files, shift};
 use crate::audit::record::Line;
+use crate::permissions::{Exposure, writable_by_others};
 
 /// Why lines could not be appended, or the log not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +47,9 @@ pub enum LedgerError {
     /// Another process holds the lock for too long.
     #[error("the audit log `{0}` is locked by another process; end it, or name another log")]
     Locked(PathBuf),
+    /// Each time we opened it, it was moved away before we had its lock.
+    #[error("the audit log `{0}` is moved away again and again; check what rotates it")]
+    Unstable(PathBuf),
     /// Reading what others wrote, or appending, failed.
     #[error("cannot write the audit log `{path}`; check the disk")]
     Write {
@@ -45,45 +65,95 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub struct LedgerFile {
     file: File,
+    id: FileId,
     path: PathBuf,
+    /// From which size on we rotate the log ourselves; `None` leaves that to the operator.
+    limit: Option<u64>,
     /// Up to where the file's lines are known; others may have written more.
     known: u64,
     /// The sequence number of the last known line.
     seq: u64,
     /// Lines of one batch, kept to be used again.
     text: String,
-    /// When it was last seen that `path` still names this file.
-    checked: Duration,
-    /// Whether the lock could be had last time; if not, nobody is kept waiting for it again.
-    lock_was_free: bool,
+    /// When the path was last seen to name this file.
+    verified: Option<Duration>,
+    /// Whether all locks could be had last time; if not, nobody is kept waiting for them again.
+    locks_were_free: bool,
 }
 
-/// How often a taken lock is tried, and how long is waited in between: half a second in all.
-/// Another writer holds it for microseconds; one that holds it longer is stopped or broken.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// How often it is looked whether the log was moved.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// For how long a writer may rely on the path naming its file.
+const LEASE: Duration = Duration::from_micros(250);
+/// How long until all leases have run out, with some room for how clocks are read.
+const AFTER_LEASES: Duration = Duration::from_micros(500);
+/// How often a taken lock is tried, and how long is waited in between, first and at most: half a
+/// second in all. Another writer holds it for microseconds, or for milliseconds while it begins a
+/// new file; one that holds it longer is stopped or broken.
+const LOCK_TRIES: u32 = 56;
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+/// How often we follow a log that is moved away while we open it or begin it.
+const MOVES: u32 = 400;
 /// Where the last sequence number is looked for at first, and at most, from the file's end.
 const TAIL: u64 = 64 * 1024;
 const MAX_TAIL: u64 = 1024 * 1024 * 1024;
+/// The same for files beside the log, which may hold anything.
+const MAX_ROTATED_TAIL: u64 = 16 * 1024 * 1024;
+/// How much older than the file that was written to last another one may seem, and be as new.
+const AS_NEW: Duration = Duration::from_millis(100);
+/// How much memory for lines is kept for the next batch.
+const KEPT_MEMORY: usize = 64 * 1024;
+
+/// What tells files apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
 
 impl LedgerFile {
-    /// Opens a log for appending, and makes it (mode 0600) where there is none.
+    /// Opens a log for appending, and creates it (mode 0600) where there is none. Rotating it is
+    /// the operator's business.
     ///
     /// # Errors
     /// `Open` or `NotAFile`, and those of [`LedgerFile::append`].
     pub fn open(path: &Path) -> Result<LedgerFile, LedgerError> {
+        LedgerFile::open_with(path, None)
+    }
+
+    /// Like [`LedgerFile::open`], and rotates the log before it grows beyond `limit` bytes:
+    /// `NAME` becomes `NAME.1`, that becomes `NAME.2`, and so on; ten are kept.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::open`].
+    pub fn open_rotating(path: &Path, limit: u64) -> Result<LedgerFile, LedgerError> {
+        LedgerFile::open_with(path, Some(limit))
+    }
+
+    fn open_with(path: &Path, limit: Option<u64>) -> Result<LedgerFile, LedgerError> {
+        while_moved(|| LedgerFile::open_once(path, limit))
+    }
+
+    fn open_once(path: &Path, limit: Option<u64>) -> Result<LedgerFile, LedgerError> {
+        let (file, id) = open_current(path, LOCK_TRIES)?;
         let mut ledger = LedgerFile {
-            file: open_file(path)?,
+            file,
+            id,
             path: path.to_owned(),
-            known: 0,
+            limit,
+            known: u64::MAX,
             seq: 0,
             text: String::new(),
-            checked: Duration::ZERO,
-            lock_was_free: true,
+            verified: None,
+            locks_were_free: true,
         };
-        ledger.append(&[], Duration::ZERO)?;
+        let end = ledger.end()?;
+        ledger.catch_up(end)?;
+        // An empty file is known as such. Of another one the last line may be torn, and the next
+        // append has to look.
+        if end == 0 {
+            ledger.known = 0;
+        }
+        let _ = ledger.file.unlock();
         Ok(ledger)
     }
 
@@ -92,27 +162,31 @@ impl LedgerFile {
     /// A line that this returns for survives the end of this process; against a power cut
     /// it is as safe as the system's page cache ([`LedgerFile::sync`]).
     ///
-    /// `elapsed` is the time since some fixed moment. Once a second it is checked that the
-    /// log's path still names this file; where it was moved away, as log rotation does, a new
-    /// one is begun, and the sequence goes on in it.
+    /// `elapsed` reads the time since some fixed moment; it is read while the lock is held. Where
+    /// the log was moved away, as log rotation does, a new one is begun, and the sequence goes on
+    /// in it.
     ///
     /// # Errors
-    /// `Locked` or `Write`, and those of [`LedgerFile::open`] after a rotation; the file is
-    /// then as it was.
-    pub fn append(&mut self, lines: &[Line], elapsed: Duration) -> Result<(), LedgerError> {
-        if elapsed.saturating_sub(self.checked) >= CHECK_EVERY {
-            // Only once it succeeds: until then no append may end up in a file that is gone.
-            self.follow_path()?;
-            self.checked = elapsed;
-        }
-        self.lock()?;
-        let written = self.append_locked(lines);
-        // Closing the file unlocks it too; nothing is left to do where this fails.
-        let _ = self.file.unlock();
-        written.map_err(|source| LedgerError::Write {
-            path: self.path.clone(),
-            source,
-        })
+    /// `Locked`, `Unstable` or `Write`, and those of [`LedgerFile::open`] after a rotation; no line
+    /// of these is then in the log.
+    pub fn append(
+        &mut self,
+        lines: &[Line],
+        elapsed: impl Fn() -> Duration,
+    ) -> Result<(), LedgerError> {
+        // One giant line must not keep its memory.
+        self.text.clear();
+        self.text.shrink_to(KEPT_MEMORY);
+        let written = while_moved(|| self.append_to_current(lines, &elapsed));
+        self.locks_were_free = !matches!(written, Err(LedgerError::Locked(_)));
+        written
+    }
+
+    /// What the last append wrote, if it succeeded.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        // A line break in front ends a line that somebody else left torn.
+        self.text.trim_start_matches('\n')
     }
 
     /// Asks the system to bring everything to the disk.
@@ -120,58 +194,136 @@ impl LedgerFile {
     /// # Errors
     /// `Write`.
     pub fn sync(&self) -> Result<(), LedgerError> {
-        self.file.sync_data().map_err(|source| LedgerError::Write {
-            path: self.path.clone(),
-            source,
-        })
+        self.file
+            .sync_data()
+            .map_err(|source| self.cannot_write(source))
     }
 
-    /// Goes over to the file that the path names now, if that is another one.
-    fn follow_path(&mut self) -> Result<(), LedgerError> {
-        let ours = self.file.metadata();
-        let named = std::fs::metadata(&self.path);
-        if let (Ok(ours), Ok(named)) = (&ours, &named)
-            && (ours.dev(), ours.ino()) == (named.dev(), named.ino())
-        {
+    /// How others may write to the file, if they may.
+    #[must_use]
+    pub fn writable_by_others(&self) -> Option<Exposure> {
+        writable_by_others(&self.file.metadata().ok()?)
+    }
+
+    fn append_to_current(
+        &mut self,
+        lines: &[Line],
+        elapsed: &impl Fn() -> Duration,
+    ) -> Result<(), LedgerError> {
+        self.lock_current(elapsed)?;
+        self.text.clear();
+        let written = self.append_locked(lines, elapsed);
+        // Closing the file unlocks it too; nothing is left to do where this fails.
+        let _ = self.file.unlock();
+        written
+    }
+
+    /// Locks the file that the path names, which may have become another one.
+    fn lock_current(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
+        lock(&self.path, self.lock_tries(), || self.file.try_lock())?;
+        // Read with the lock held: however long we were kept from running before, the lease is
+        // judged by the time at which nobody else can begin the next file.
+        let now = elapsed();
+        let has_lease = |verified| now.saturating_sub(verified) < LEASE;
+        if self.verified.is_some_and(has_lease) {
             return Ok(());
         }
-        // What was written to the file that moved stays there.
-        self.file = open_file(&self.path)?;
-        self.known = 0;
+        if names(&self.path, self.id) {
+            self.verified = Some(now);
+            return Ok(());
+        }
+        self.verified = None;
+        let _ = self.file.unlock();
+        self.follow_path(elapsed)
+    }
+
+    /// Goes over to the file that the path names now, and leaves it locked.
+    fn follow_path(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
+        let now = elapsed();
+        let (next, id) = open_current(&self.path, self.lock_tries())?;
+        let is_empty = next.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        // Nothing of `self` changes until everything is known: after an error the next append
+        // begins here again.
+        let seq = match is_empty {
+            true => self.begin_after(Some(&self.file), id)?,
+            // Who began it has waited for all leases. But they may not have known of our file.
+            false => self.last_number_of(&self.file)?,
+        };
+        self.seq = self.seq.max(seq);
+        // Another file's last line may be torn: the append looks.
+        self.known = if is_empty { 0 } else { u64::MAX };
+        self.file = next;
+        self.id = id;
+        self.verified = Some(now);
         Ok(())
     }
 
-    fn lock(&mut self) -> Result<(), LedgerError> {
-        let tries = if self.lock_was_free { LOCK_TRIES } else { 1 };
-        self.lock_was_free = false;
-        for attempt in 0..tries {
-            if attempt > 0 {
-                // The calls that wait for this line may not go on without it, so there is
-                // nothing better to do than to wait.
-                std::thread::sleep(LOCK_PAUSE);
+    /// The number after which a log that is empty goes on: the highest in any file that was the
+    /// log before, as far as such files can be found. `old` is one, and `id` is the empty log, which
+    /// is locked.
+    ///
+    /// Fails with `Unstable` where the log is moved away meanwhile.
+    fn begin_after(&self, old: Option<&File>, id: FileId) -> Result<u64, LedgerError> {
+        if old.is_none() && rotated_files(&self.path).is_empty() {
+            return Ok(0);
+        }
+        std::thread::sleep(AFTER_LEASES);
+        let beside = rotated_files(&self.path);
+        // Otherwise a newer file may be among them, and who has that one locked may wait for ours.
+        if !names(&self.path, id) {
+            return Err(LedgerError::Unstable(self.path.clone()));
+        }
+        let mut highest = match old {
+            Some(old) => self.last_number_of(old)?,
+            None => 0,
+        };
+        let mut found = None;
+        for (written, path) in beside {
+            // The highest number is in the file that was written to last. File systems' clocks are
+            // coarse, so those that seem a little older are looked at as well.
+            let age = found.and_then(|found: SystemTime| found.duration_since(written).ok());
+            if age.is_some_and(|age| age > AS_NEW) {
+                break;
             }
-            match self.file.try_lock() {
-                Ok(()) => {
-                    self.lock_was_free = true;
-                    return Ok(());
-                }
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(source)) => {
-                    return Err(LedgerError::Write {
-                        path: self.path.clone(),
-                        source,
-                    });
-                }
+            // One that is empty may be about to be written to, by who has it locked.
+            let Some(file) = open_rotated(&path) else {
+                continue;
+            };
+            if file_id(&file).is_ok_and(|other| other != id) {
+                let last = self.last_number_of(&file)?;
+                highest = highest.max(last);
+                found = found.or((last > 0).then_some(written));
             }
         }
-        Err(LedgerError::Locked(self.path.clone()))
+        Ok(highest)
     }
 
-    fn append_locked(&mut self, lines: &[Line]) -> io::Result<()> {
-        // Cheaper than asking for all metadata, and the position means nothing in a file that
-        // is only appended to.
-        let end = self.file.seek(SeekFrom::End(0))?;
-        self.text.clear();
+    /// The last number of a file that is the log no more.
+    fn last_number_of(&self, file: &File) -> Result<u64, LedgerError> {
+        // Shared, so that files that may only be read will do, and several readers at once.
+        lock(&self.path, self.lock_tries(), || file.try_lock_shared())?;
+        let tail = file.metadata().and_then(|metadata| {
+            let tail = Tail::read(file, metadata.len(), MAX_ROTATED_TAIL)?;
+            Ok(tail.seq.unwrap_or(0))
+        });
+        let _ = file.unlock();
+        tail.map_err(|source| self.cannot_write(source))
+    }
+
+    fn lock_tries(&self) -> u32 {
+        if self.locks_were_free { LOCK_TRIES } else { 1 }
+    }
+
+    fn append_locked(
+        &mut self,
+        lines: &[Line],
+        elapsed: &impl Fn() -> Duration,
+    ) -> Result<(), LedgerError> {
+        let mut end = self.end()?;
+        if self.is_full(end, lines) {
+            self.rotate(elapsed)?;
+            end = self.end()?;
+        }
         if end != self.known {
             self.catch_up(end)?;
         }
@@ -186,36 +338,91 @@ impl LedgerFile {
             // that fails, the next writer ends the torn line first.
             let _ = self.file.set_len(end);
             self.known = u64::MAX;
-            return Err(error);
+            return Err(self.cannot_write(error));
         }
         self.known = end + self.text.len() as u64;
         self.seq = seq;
-        // One giant line must not keep its memory.
-        self.text.shrink_to(64 * 1024);
         Ok(())
+    }
+
+    fn is_full(&self, end: u64, lines: &[Line]) -> bool {
+        let Some(limit) = self.limit else {
+            return false;
+        };
+        // Close enough: `v` and `seq` add some bytes to each line.
+        let more: usize = lines.iter().map(Line::len).sum();
+        end > 0 && more > 0 && end.saturating_add(more as u64) > limit
+    }
+
+    /// Moves the log away, unless somebody else has just done so, and begins a new one. Our file
+    /// is locked before, the new one after.
+    fn rotate(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
+        // A lease is not enough: this must be the very file that is moved. With its lock held, no
+        // other writer moves it.
+        if names(&self.path, self.id) {
+            shift(&self.path).map_err(|source| self.cannot_write(source))?;
+        }
+        let _ = self.file.unlock();
+        self.follow_path(elapsed)
+    }
+
+    fn end(&self) -> Result<u64, LedgerError> {
+        // Cheaper than asking for all metadata, and the position means nothing in a file that
+        // is only appended to.
+        let end = (&self.file).seek(SeekFrom::End(0));
+        end.map_err(|source| self.cannot_write(source))
     }
 
     /// Others have written, or the file was cut or replaced: learns the last number, and
     /// ends a line that somebody left torn.
-    fn catch_up(&mut self, end: u64) -> io::Result<()> {
-        let mut window = TAIL;
-        loop {
-            let start = end.saturating_sub(window);
-            self.file.seek(SeekFrom::Start(start))?;
-            let mut tail = Vec::new();
-            (&self.file).take(end - start).read_to_end(&mut tail)?;
-            if tail.last().is_some_and(|byte| *byte != b'\n') {
-                self.text.push('\n');
-            }
-            // The sequence never goes back, also where a log was cut while we had it open.
-            let found = last_seq(&tail, start == 0);
-            if found.is_some() || start == 0 || window >= MAX_TAIL {
-                self.seq = self.seq.max(found.unwrap_or(0));
-                return Ok(());
-            }
-            self.text.clear();
-            window = window.saturating_mul(16);
+    fn catch_up(&mut self, end: u64) -> Result<(), LedgerError> {
+        let tail = Tail::read(&self.file, end, MAX_TAIL);
+        let tail = tail.map_err(|source| self.cannot_write(source))?;
+        if tail.is_torn {
+            self.text.push('\n');
         }
+        let found = match tail.seq {
+            Some(seq) => seq,
+            // Nothing is in it, or nothing is left: what it held may stand in a copy.
+            None if tail.is_whole => self.begin_after(None, self.id)?,
+            None => 0,
+        };
+        // The sequence never goes back, also where a log was cut while we had it open.
+        self.seq = self.seq.max(found);
+        Ok(())
+    }
+
+    fn cannot_write(&self, source: io::Error) -> LedgerError {
+        LedgerError::Write {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Tries again where the log was moved away.
+fn while_moved<T>(mut attempt: impl FnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    for _ in 1..MOVES {
+        match attempt() {
+            Err(LedgerError::Unstable(_)) => {}
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+/// Opens the file that the path names, creating it where there is none, and locks it. With the
+/// lock held, the path still names it; otherwise this fails with `Unstable`.
+fn open_current(path: &Path, lock_tries: u32) -> Result<(File, FileId), LedgerError> {
+    let file = open_file(path)?;
+    lock(path, lock_tries, || file.try_lock())?;
+    let id = file_id(&file).map_err(|source| LedgerError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    match names(path, id) {
+        true => Ok((file, id)),
+        false => Err(LedgerError::Unstable(path.to_owned())),
     }
 }
 
@@ -239,6 +446,94 @@ fn open_file(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
+fn lock(
+    path: &Path,
+    tries: u32,
+    try_lock: impl Fn() -> Result<(), TryLockError>,
+) -> Result<(), LedgerError> {
+    let mut pause = FIRST_PAUSE;
+    for attempt in 0..tries {
+        if attempt > 0 {
+            // The calls that wait for this line may not go on without it, so there is
+            // nothing better to do than to wait.
+            std::thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(2 * pause);
+        }
+        match try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(source)) => {
+                return Err(LedgerError::Write {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    Err(LedgerError::Locked(path.to_owned()))
+}
+
+fn file_id(file: &File) -> io::Result<FileId> {
+    let metadata = file.metadata()?;
+    Ok(FileId {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
+}
+
+/// Whether the path names this file. Where that cannot be told it does not, and opening it says
+/// why.
+fn names(path: &Path, id: FileId) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (id.device, id.inode))
+}
+
+/// What the end of a file says.
+struct Tail {
+    /// The number of the last line that has one.
+    seq: Option<u64>,
+    /// Whether the last line has no end.
+    is_torn: bool,
+    /// Whether the whole file was looked at.
+    is_whole: bool,
+}
+
+impl Tail {
+    /// Reads the file backwards from `end` until a number is found, `most` bytes at most.
+    fn read(file: &File, end: u64, most: u64) -> io::Result<Tail> {
+        let mut window = TAIL;
+        loop {
+            let start = end.saturating_sub(window);
+            let bytes = read_range(file, start, end)?;
+            let tail = Tail {
+                seq: last_seq(&bytes, start == 0),
+                is_torn: bytes.last().is_some_and(|byte| *byte != b'\n'),
+                is_whole: start == 0,
+            };
+            if tail.seq.is_some() || tail.is_whole || window >= most {
+                return Ok(tail);
+            }
+            window = window.saturating_mul(16);
+        }
+    }
+}
+
+/// The bytes between two places, or fewer if the file has been cut.
+fn read_range(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(end - start).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, start + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
 /// The sequence number of the last whole line; its front part may be missing unless `whole`.
 fn last_seq(tail: &[u8], whole: bool) -> Option<u64> {
     #[derive(serde::Deserialize)]
@@ -257,194 +552,4 @@ fn last_seq(tail: &[u8], whole: bool) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::audit::record::{Origin, Timestamp};
-
-    fn line(n: usize) -> Line {
-        Line::event(
-            &Timestamp::new(0),
-            &Origin::new("s", "db"),
-            "test",
-            &[("n", &n.to_string())],
-        )
-    }
-
-    fn seqs(path: &Path) -> Vec<u64> {
-        let text = std::fs::read_to_string(path).unwrap();
-        let values = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        values.map(|line| line["seq"].as_u64().unwrap()).collect()
-    }
-
-    #[test]
-    fn several_writers_share_one_gapless_sequence() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let writers = (0..4).map(|_| {
-            let path = path.clone();
-            std::thread::spawn(move || {
-                let mut ledger = LedgerFile::open(&path).unwrap();
-                for n in 0..50 {
-                    ledger.append(&[line(n), line(n)], Duration::ZERO).unwrap();
-                }
-            })
-        });
-        for writer in writers.collect::<Vec<_>>() {
-            writer.join().unwrap();
-        }
-        assert_eq!(seqs(&path), (1..=400).collect::<Vec<u64>>());
-    }
-
-    #[test]
-    fn new_files_are_readable_by_their_owner_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        LedgerFile::open(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_line_that_somebody_left_torn_is_ended_first() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        LedgerFile::open(&path)
-            .unwrap()
-            .append(&[line(1)], Duration::ZERO)
-            .unwrap();
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        text.push_str(r#"{"v":1,"seq":2,"ts"#);
-        std::fs::write(&path, &text).unwrap();
-        LedgerFile::open(&path)
-            .unwrap()
-            .append(&[line(2)], Duration::ZERO)
-            .unwrap();
-        assert_eq!(seqs(&path), [1, 2]);
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
-    }
-
-    #[test]
-    fn the_sequence_goes_on_after_a_line_longer_than_the_window_and_after_a_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let mut first = LedgerFile::open(&path).unwrap();
-        let giant = Line::event(
-            &Timestamp::new(0),
-            &Origin::new("s", "db"),
-            "test",
-            &[("x", &"x".repeat(3 * TAIL as usize))],
-        );
-        first.append(&[line(1), giant], Duration::ZERO).unwrap();
-        LedgerFile::open(&path)
-            .unwrap()
-            .append(&[line(3)], Duration::ZERO)
-            .unwrap();
-        assert_eq!(seqs(&path), [1, 2, 3]);
-        std::fs::write(&path, "").unwrap();
-        first.append(&[line(4)], Duration::ZERO).unwrap();
-        assert_eq!(seqs(&path), [3], "this writer had seen two lines");
-    }
-
-    #[test]
-    fn a_log_that_is_moved_away_is_begun_anew_and_its_sequence_goes_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let old = dir.path().join("audit.jsonl.1");
-        let mut ledger = LedgerFile::open(&path).unwrap();
-        ledger.append(&[line(1), line(2)], Duration::ZERO).unwrap();
-        std::fs::rename(&path, &old).unwrap();
-        let later = CHECK_EVERY;
-        ledger.append(&[line(3)], later).unwrap();
-        assert_eq!((seqs(&old), seqs(&path)), (vec![1, 2], vec![3]));
-        std::fs::remove_file(&path).unwrap();
-        ledger.append(&[line(4)], 2 * later).unwrap();
-        assert_eq!(seqs(&path), [4]);
-    }
-
-    #[test]
-    fn nothing_is_written_to_a_file_that_is_gone_and_cannot_be_begun_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("logs");
-        std::fs::create_dir(&folder).unwrap();
-        let path = folder.join("audit.jsonl");
-        let mut ledger = LedgerFile::open(&path).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-        for millis in [0, 1, 500, 2000] {
-            let later = CHECK_EVERY + Duration::from_millis(millis);
-            assert!(ledger.append(&[line(1)], later).is_err(), "{millis}");
-        }
-        std::fs::create_dir(&folder).unwrap();
-        ledger.append(&[line(1)], CHECK_EVERY * 9).unwrap();
-        assert_eq!(seqs(&path), [1]);
-    }
-
-    #[test]
-    fn a_lock_that_is_never_free_fails_fast_after_the_first_time_and_nothing_is_torn() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        let mut ledger = LedgerFile::open(&path).unwrap();
-        let holder = File::open(&path).unwrap();
-        holder.lock().unwrap();
-        for _ in 0..1000 {
-            let result = ledger.append(&[line(1)], Duration::ZERO);
-            assert!(matches!(result, Err(LedgerError::Locked(_))));
-        }
-        holder.unlock().unwrap();
-        ledger.append(&[line(1)], Duration::ZERO).unwrap();
-        assert_eq!(seqs(&path), [1]);
-    }
-
-    #[test]
-    fn the_highest_number_there_is_does_not_end_the_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        std::fs::write(&path, format!("{{\"seq\":{}}}\n", u64::MAX)).unwrap();
-        let mut ledger = LedgerFile::open(&path).unwrap();
-        ledger.append(&[line(1)], Duration::ZERO).unwrap();
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_opened_is_a_clear_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = dir.path().join("no/such/folder/audit.jsonl");
-        let error = LedgerFile::open(&missing).unwrap_err();
-        assert!(
-            error.to_string().starts_with("cannot open the audit log `"),
-            "{error}"
-        );
-        assert!(LedgerFile::open(dir.path()).is_err());
-        assert!(matches!(
-            LedgerFile::open(Path::new("/dev/null")),
-            Err(LedgerError::NotAFile(_))
-        ));
-    }
-
-    #[test]
-    fn a_full_disk_is_an_error_and_leaves_no_torn_line() {
-        // /dev/full stands for the disk: every write to it fails with ENOSPC.
-        let full = Path::new("/dev/full");
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(full)
-            .unwrap();
-        let mut ledger = LedgerFile {
-            file,
-            path: full.to_owned(),
-            known: 0,
-            seq: 0,
-            text: String::new(),
-            checked: Duration::ZERO,
-            lock_was_free: true,
-        };
-        assert!(matches!(
-            ledger.append(&[line(1)], Duration::ZERO),
-            Err(LedgerError::Write { .. })
-        ));
-        assert_eq!(ledger.seq, 0);
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
-//! Where audit lines go: a file that is evidence, or stderr for convenience.
+//! The audit log as a file: it is evidence.
 //!
-//! It is the only writer of audit lines.
+//! What its lines say is made in `audit`.
 
 mod file;
+mod rotation;
 
 pub use file::{LedgerError, LedgerFile};

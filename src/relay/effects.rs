@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::record::{Line, Origin, Timestamp};
+use crate::clock::Clock;
 use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToInbox};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::mcp::frame::FrameBuffer;
@@ -44,16 +45,16 @@ impl Ledger {
         &self,
         origin: &Origin,
         reason: &str,
-        now: Now,
+        clock: &Clock,
     ) -> Result<(), LedgerError> {
-        let time = Timestamp::new(now.unix_ms);
+        let time = Timestamp::new(clock.now().unix_ms);
         let line = Line::event(&time, origin, "refused", &[("reason", reason)]);
-        self.append(&[line], now)
+        self.append(&[line], clock)
     }
 
-    fn append(&self, lines: &[Line], now: Now) -> Result<(), LedgerError> {
+    fn append(&self, lines: &[Line], clock: &Clock) -> Result<(), LedgerError> {
         match self {
-            Ledger::File(file) => locked(file).append(lines, now.elapsed),
+            Ledger::File(file) => locked(file).append(lines, || clock.elapsed()),
             Ledger::Stderr { stderr, seq } => {
                 let mut text = String::new();
                 for line in lines {
@@ -234,7 +235,7 @@ impl Effects {
     pub(super) fn carry_out(
         &mut self,
         gate: &mut Gate,
-        now: Now,
+        clock: &Clock,
         mut read: Option<&mut FrameBuffer>,
         client: &mut Outbox,
         upstream: &mut Outbox,
@@ -242,9 +243,9 @@ impl Effects {
         if self.items.is_empty() && self.lines.is_empty() {
             return Lost::default();
         }
-        let recorded = self.append_lines(gate, now);
+        let recorded = self.append_lines(gate, clock);
         if !recorded {
-            self.refuse_unrecorded(gate, now);
+            self.refuse_unrecorded(gate, clock.now());
         }
         let items = std::mem::take(&mut self.items);
         let mut to_client = Parts::default();
@@ -267,12 +268,12 @@ impl Effects {
     }
 
     /// Whether the batch's lines are in the log. If not, they are still in `lines`.
-    fn append_lines(&mut self, gate: &mut Gate, now: Now) -> bool {
+    fn append_lines(&mut self, gate: &mut Gate, clock: &Clock) -> bool {
         if self.lines.is_empty() {
             return true;
         }
         if !self.is_log_broken() {
-            return match self.ledger.append(&self.lines, now) {
+            return match self.ledger.append(&self.lines, clock) {
                 Ok(()) => {
                     for line in self.lines.drain(..) {
                         gate.reuse(line);
@@ -297,9 +298,9 @@ impl Effects {
         all.append(&mut self.lines);
         if self.lost > 0 {
             let lost = self.lost.to_string();
-            all.insert(waiting, gate.lost_line(now, &lost));
+            all.insert(waiting, gate.lost_line(clock.now(), &lost));
         }
-        if self.ledger.append(&all, now).is_ok() {
+        if self.ledger.append(&all, clock).is_ok() {
             (self.backlog_bytes, self.lost) = (0, 0);
             tracing::warn!("the audit log can be written again");
             return true;

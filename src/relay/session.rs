@@ -325,7 +325,7 @@ impl Session {
         };
         let lost = self.effects.carry_out(
             &mut self.gate,
-            self.clock.now(),
+            &self.clock,
             buffer,
             &mut self.client.output,
             &mut self.upstream.output,
@@ -396,7 +396,7 @@ impl Session {
         self.effects.collect(&mut self.gate, None, false);
         let lost = self.effects.carry_out(
             &mut self.gate,
-            self.clock.now(),
+            &self.clock,
             None,
             &mut self.client.output,
             &mut self.upstream.output,

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -154,6 +156,51 @@ fn two_proxies_share_one_log_and_one_sequence() {
         .map(|line| line["session"].as_str().unwrap())
         .collect();
     assert_eq!(sessions.len(), 2);
+}
+
+// One sequence, also while logrotate moves the log away.
+#[test]
+fn no_number_is_given_twice_while_the_log_of_two_proxies_is_moved_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("shared.jsonl");
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let test = ProxyTest::new().without_log();
+            let mut session = test.flags(["--audit-log", log.to_str().unwrap()]).start();
+            std::thread::spawn(move || {
+                session.handshake();
+                for n in 0..400 {
+                    session.passes("read", json!({"n": n}));
+                }
+                session.finish();
+            })
+        })
+        .collect();
+    let mut files = Vec::new();
+    while clients.iter().any(|client| !client.is_finished()) {
+        let moved = folder.path().join(format!("shared.jsonl.{}", files.len()));
+        if std::fs::rename(&log, &moved).is_ok() {
+            files.push(moved);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert!(files.len() > 5, "it was moved {} times only", files.len());
+    files.extend(log.exists().then_some(log));
+    let lines: Vec<Value> = files.iter().flat_map(|file| lines_of(file)).collect();
+    let numbers = lines.iter().map(|line| line["seq"].as_u64().unwrap());
+    assert!(numbers.eq(1..=lines.len() as u64));
+    let calls = lines.iter().filter(|line| line.get("tool").is_some());
+    assert_eq!(calls.count(), 800);
+}
+
+fn lines_of(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 // "`--audit-log FILE` | none: stderr | append one JSON line per decision"
