@@ -16,7 +16,7 @@ pub use browser::open_in_browser;
 pub use child::{Child, ChildError, Exit, Program};
 pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
-pub use stderr::Stderr;
+pub use stderr::{NotTaken, Stderr};
 pub use upstream::{Remote, Upstream};
 pub use watcher::{Watcher, is_watcher, run_watcher};
 pub use wire::{Attempt, Wire};
