@@ -9,7 +9,7 @@ use std::env::var_os;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::audit::record::Origin;
 use crate::clock::{Clock, random_hex, random_seed};
-use crate::config::{InboxSettings, Resolved, Target, UrlTarget};
+use crate::config::{AuditLog, InboxSettings, Resolved, Target, UrlTarget};
 use crate::gate::{Engine, Gate};
 use crate::http::{
     ClientEnds, ListenError, Login, Record, Relay, Remote, RemoteError, Server, Serving,
@@ -27,9 +27,10 @@ use crate::http::{
 };
 use crate::inbox::host::HostSettings;
 use crate::inbox::post::{Post, PostSettings, load_key};
-use crate::ledger::{LedgerError, LedgerFile};
+use crate::ledger::{LedgerError, LedgerFile, log_name};
 use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
-use crate::transport::{Child, ChildError, Program, Stderr, Upstream, Watcher, Wire};
+use crate::state_dir::StateDir;
+use crate::transport::{Child, ChildError, Program, ServerStderr, Stderr, Upstream, Watcher, Wire};
 
 use engines::InboxKey;
 pub use engines::WrongKey;
@@ -226,6 +227,55 @@ fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
     Ok(Remote::new(url, headers, target.is_sse, max_message)?)
 }
 
+/// Opens the log.
+///
+/// A file that the operator names must be usable. The one in the state folder need not be, as in a
+/// container that may write nowhere; then stderr is all there is.
+fn audit_log(config: &Resolved, stderr: &Stderr) -> Result<Ledger, LedgerError> {
+    match &config.audit_log {
+        AuditLog::Stderr => Ok(Ledger::stderr(stderr.clone())),
+        AuditLog::File(path) => {
+            let file = LedgerFile::open(path)?;
+            if let Some(exposure) = file.writable_by_others() {
+                tracing::warn!(
+                    "other users may write to the audit log `{}` ({exposure}), and so change what it \
+                     says; `chmod go-w` it, or name a file of your own with --audit-log",
+                    path.display()
+                );
+            }
+            Ok(Ledger::file(file))
+        }
+        AuditLog::StateFolder => match state_folder_log(config) {
+            Ok(file) => Ok(Ledger::copied(file, stderr.clone())),
+            Err(why) => {
+                tracing::warn!(
+                    "no audit log can be kept in the state folder: {why}; audit lines go to stderr \
+                     alone, and calls are refused while it takes none; name a file with --audit-log \
+                     FILE, or say that this is meant with --audit-log stderr"
+                );
+                Ok(Ledger::stderr(stderr.clone()))
+            }
+        },
+    }
+}
+
+/// The log in the state folder, or in words why there is none.
+fn state_folder_log(config: &Resolved) -> Result<LedgerFile, String> {
+    let Some(state_dir) = config.inbox.state_dir.as_deref() else {
+        return Err("nothing says where that is, neither HOME nor --state-dir".to_owned());
+    };
+    // Each is checked: nobody else may read or write either.
+    let opened = StateDir::open(state_dir).and_then(|dir| StateDir::open(&dir.path().join(LOGS)));
+    let logs = opened.map_err(|error| with_causes(&error))?;
+    let path = logs.path().join(log_name(&config.server.name));
+    LedgerFile::open_rotating(&path, ROTATE_AT).map_err(|error| with_causes(&error))
+}
+
+/// Where the logs stand in the state folder.
+const LOGS: &str = "audit";
+/// From which size on a log in the state folder is rotated.
+const ROTATE_AT: u64 = 64 * 1024 * 1024;
+
 /// Starts sessions, which share the log and the clock.
 struct Starter {
     config: Resolved,
@@ -234,6 +284,7 @@ struct Starter {
     remote: Option<Remote>,
     post: Option<Arc<Post>>,
     watcher: Option<Watcher>,
+    stderr: Stderr,
 }
 
 impl Starter {
@@ -244,13 +295,7 @@ impl Starter {
         stderr: &Stderr,
         watcher: Option<Watcher>,
     ) -> Result<Starter, AppError> {
-        let ledger = match &config.audit_log {
-            Some(path) => Ledger::File(Arc::new(Mutex::new(LedgerFile::open(path)?))),
-            None => Ledger::Stderr {
-                stderr: stderr.clone(),
-                seq: Arc::default(),
-            },
-        };
+        let ledger = audit_log(&config, stderr)?;
         let remote = match &config.server.target {
             Target::Command(_) => None,
             Target::Url(target) => Some(remote(target, config.max_message_size)?),
@@ -262,6 +307,7 @@ impl Starter {
             remote,
             post,
             watcher,
+            stderr: stderr.clone(),
         })
     }
 
@@ -371,7 +417,15 @@ impl Starter {
             env: &env,
             cwd: target.cwd.as_deref(),
         };
-        let started = Child::start(&program, self.watcher.as_ref());
+        let stderr = match self.ledger.uses_stderr() {
+            false => ServerStderr::Inherited,
+            // What the server writes there must not pass for audit lines.
+            true => ServerStderr::Prefixed {
+                to: self.stderr.clone(),
+                name: self.config.server.name.clone(),
+            },
+        };
+        let started = Child::start(&program, &stderr, self.watcher.as_ref());
         let started = started.map_err(|source| AppError::Upstream {
             server: self.config.server.name.clone(),
             source,

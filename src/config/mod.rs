@@ -3,6 +3,7 @@
 //! It starts no process and opens no log; `app` does that with what it finds here.
 
 mod annotations;
+mod audit_log;
 mod engines;
 mod entry;
 mod environment;
@@ -26,6 +27,7 @@ mod value;
 mod word;
 
 pub use annotations::Annotations;
+pub use audit_log::AuditLog;
 pub use engines::Engines;
 pub use entry::{CommandTarget, Target, Upstream, UrlTarget};
 pub use environment::Environment;

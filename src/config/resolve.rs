@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::audit_log::AuditLog;
 use super::engines::Engines;
 use super::entry::{Entry, Target, Upstream, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
@@ -124,9 +125,8 @@ pub struct Resolved {
     pub policy: Policy,
     /// What the gate needs.
     pub settings: Settings,
-    /// Where decisions are written; `None` is stderr. A relative path counts from our own
-    /// working directory.
-    pub audit_log: Option<PathBuf>,
+    /// Where decisions are written.
+    pub audit_log: AuditLog,
     /// The largest message in bytes, either way.
     pub max_message_size: usize,
     /// How HTTP clients are served; `None` is one client over stdin and stdout.
@@ -205,7 +205,7 @@ pub(super) fn resolve(
     warnings.extend(literal(&rules));
     warnings.extend(open_gates(&layer));
     let policy = Policy::new(rules.clone())?;
-    let audit_log = in_home(layer.audit_log.clone(), environment)?;
+    let audit_log = AuditLog::named(in_home(layer.audit_log.clone(), environment)?);
     let inbox_key = layer.inbox_key.clone();
     if let Some(required) = layer.require_assurance
         && layer.timeout_action == Some(TimeoutAction::Approve)

@@ -42,7 +42,9 @@ pub enum LedgerError {
         source: io::Error,
     },
     /// It is something else than a plain file.
-    #[error("the audit log `{0}` is not a plain file; name one with --audit-log")]
+    #[error(
+        "the audit log `{0}` is not a plain file; name one with --audit-log, or write `--audit-log stderr`"
+    )]
     NotAFile(PathBuf),
     /// Another process holds the lock for too long.
     #[error("the audit log `{0}` is locked by another process; end it, or name another log")]
@@ -59,6 +61,11 @@ pub enum LedgerError {
         #[source]
         source: io::Error,
     },
+    /// The audit log is stderr, and too much waits there.
+    #[error(
+        "stderr takes no more audit lines, because nobody reads it or it cannot be written; name a file with --audit-log"
+    )]
+    Stderr,
 }
 
 /// An open log. Every append holds an advisory lock (`flock`) for the time of one write.

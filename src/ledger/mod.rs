@@ -3,6 +3,8 @@
 //! What its lines say is made in `audit`.
 
 mod file;
+mod name;
 mod rotation;
 
 pub use file::{LedgerError, LedgerFile};
+pub use name::log_name;

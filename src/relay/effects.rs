@@ -5,7 +5,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::record::{Line, Origin, Timestamp};
@@ -25,18 +24,58 @@ use super::outbox::Outbox;
 /// A clone is the same log: sessions in one process share its sequence.
 #[derive(Debug, Clone)]
 pub enum Ledger {
-    /// A file: evidence.
+    /// A file.
     File(Arc<Mutex<LedgerFile>>),
-    /// stderr: convenience. Never fails, never blocks; numbers the lines of this run.
+    /// A file that must take each line, and a copy on stderr, where lines may be dropped.
+    Copied {
+        /// The file.
+        file: Arc<Mutex<LedgerFile>>,
+        /// Where the copy goes.
+        stderr: Stderr,
+    },
+    /// stderr alone: what it does not take is not recorded.
     Stderr {
         /// The writer.
         stderr: Stderr,
-        /// The last number given.
-        seq: Arc<AtomicU64>,
+        /// The last number of this run.
+        seq: Arc<Mutex<u64>>,
     },
 }
 
 impl Ledger {
+    /// A log in a file.
+    #[must_use]
+    pub fn file(file: LedgerFile) -> Ledger {
+        Ledger::File(Arc::new(Mutex::new(file)))
+    }
+
+    /// A log in a file, with a copy on stderr.
+    #[must_use]
+    pub fn copied(file: LedgerFile, stderr: Stderr) -> Ledger {
+        Ledger::Copied {
+            file: Arc::new(Mutex::new(file)),
+            stderr,
+        }
+    }
+
+    /// A log on stderr.
+    #[must_use]
+    pub fn stderr(stderr: Stderr) -> Ledger {
+        Ledger::Stderr {
+            stderr,
+            seq: Arc::default(),
+        }
+    }
+
+    /// Whether audit lines go to our stderr, where nobody else may then write.
+    #[must_use]
+    pub fn uses_stderr(&self) -> bool {
+        match self {
+            Ledger::File(_) => false,
+            Ledger::Copied { .. } | Ledger::Stderr { .. } => true,
+        }
+    }
+
     /// Writes down that a message was turned away before it belonged to any session of ours.
     ///
     /// # Errors
@@ -53,15 +92,26 @@ impl Ledger {
     }
 
     fn append(&self, lines: &[Line], clock: &Clock) -> Result<(), LedgerError> {
+        let elapsed = || clock.elapsed();
         match self {
-            Ledger::File(file) => locked(file).append(lines, || clock.elapsed()),
+            Ledger::File(file) => locked(file).append(lines, elapsed),
+            Ledger::Copied { file, stderr } => {
+                let mut file = locked(file);
+                file.append(lines, elapsed)?;
+                stderr.send(file.written().as_bytes().to_vec());
+                Ok(())
+            }
             Ledger::Stderr { stderr, seq } => {
+                let mut last = locked(seq);
+                let mut next = *last;
                 let mut text = String::new();
                 for line in lines {
-                    let seq = seq.fetch_add(1, Ordering::Relaxed) + 1;
-                    line.write(seq, &mut text);
+                    next += 1;
+                    line.write(next, &mut text);
                 }
-                stderr.send(text.into_bytes());
+                let taken = stderr.take(text.into_bytes());
+                taken.map_err(|_| LedgerError::Stderr)?;
+                *last = next;
                 Ok(())
             }
         }
@@ -69,15 +119,15 @@ impl Ledger {
 
     fn sync(&self) -> Result<(), LedgerError> {
         match self {
-            Ledger::File(file) => locked(file).sync(),
+            Ledger::File(file) | Ledger::Copied { file, .. } => locked(file).sync(),
             Ledger::Stderr { .. } => Ok(()),
         }
     }
 }
 
 /// Nobody holds the lock across an await, so it is free in a process of one thread.
-fn locked(file: &Mutex<LedgerFile>) -> MutexGuard<'_, LedgerFile> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of a batch: of the buffer that was read into, or of our own.

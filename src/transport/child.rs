@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::server_stderr::{Reading, ServerStderr};
 use super::watcher::{Watched, Watcher};
 use super::wire::Wire;
 
@@ -90,6 +91,8 @@ pub struct Child {
     group: Option<Pid>,
     /// Ends the group if this process is killed.
     watched: Option<Watched>,
+    /// Its stderr, where it is not ours.
+    stderr: Option<Reading>,
 }
 
 /// How an upstream ended.
@@ -133,8 +136,8 @@ impl fmt::Display for Exit {
 }
 
 impl Child {
-    /// Starts a program in a process group of its own, with its stderr on ours. Returns it
-    /// with the wires to its stdin and from its stdout.
+    /// Starts a program in a process group of its own, whose stderr goes where `stderr` says.
+    /// Returns it with the wires to its stdin and from its stdout.
     ///
     /// Its stdin is a socket, because any process of the same user can open a pipe through
     /// `/proc/PID/fd/0` and write a call to it. Nobody can open a socket that way. Its stdout is
@@ -146,6 +149,7 @@ impl Child {
     /// `ChildError`.
     pub fn start(
         program: &Program<'_>,
+        stderr: &ServerStderr,
         watcher: Option<&Watcher>,
     ) -> Result<(Child, Wire, Wire), ChildError> {
         let spawn = |source| ChildError::Spawn {
@@ -173,7 +177,10 @@ impl Child {
             .args(program.args)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(match stderr {
+                ServerStderr::Inherited => Stdio::inherit(),
+                ServerStderr::Prefixed { .. } => Stdio::piped(),
+            })
             // A signal to the client's group must not end the upstream before the calls
             // that it still answers.
             .process_group(0)
@@ -201,10 +208,19 @@ impl Child {
         let stdout = process.stdout.take().map(|stdout| stdout.into_owned_fd());
         let stdout = stdout.unwrap_or_else(|| Err(io::Error::other("no pipe")));
         let from = stdout.and_then(Wire::from_child).map_err(spawn)?;
+        let from_stderr = process.stderr.take().map(|stderr| stderr.into_owned_fd());
+        let stderr = match (stderr, from_stderr) {
+            (ServerStderr::Prefixed { to, name }, Some(fd)) => {
+                let reading = fd.and_then(|fd| Reading::start(fd, to.clone(), name));
+                Some(reading.map_err(spawn)?)
+            }
+            (ServerStderr::Prefixed { .. }, None) | (ServerStderr::Inherited, _) => None,
+        };
         let child = Child {
             process,
             group,
             watched,
+            stderr,
         };
         Ok((child, to, from))
     }
@@ -230,8 +246,16 @@ impl Child {
             .unwrap_or(Exit(How::Process(None)))
     }
 
-    /// Ends what it started and left behind in its group, once it has ended itself.
+    /// Ends what it started and left behind in its group, once it has ended itself. Passes on what
+    /// they all have written to stderr.
     pub async fn end_what_it_left_behind(&mut self) {
+        self.end_group().await;
+        if let Some(stderr) = self.stderr.take() {
+            stderr.finish().await;
+        }
+    }
+
+    async fn end_group(&mut self) {
         let Some(group) = self.group else {
             return;
         };

@@ -144,3 +144,31 @@ fn a_token_that_others_may_read_is_refused() {
         refuses(session, &["token", "belongs to user 54321"]);
     }
 }
+
+#[test]
+fn a_log_that_others_may_write_to_is_warned_about() {
+    let with_log = |mode| {
+        let test = ProxyTest::new();
+        fs::write(test.log_path(), "").unwrap();
+        set_mode(&test.log_path(), mode);
+        let mut session = test.start();
+        session.handshake();
+        session.passes("read", json!({}));
+        session
+    };
+    for mode in [0o666, 0o602] {
+        let session = with_log(mode);
+        session.stderr_says("other users may write to the audit log");
+        let stderr = session.stderr();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        for word in ["audit.jsonl", &format!("{mode:04o}"), "`chmod go-w`"] {
+            assert!(stderr.contains(word), "{word}: {stderr}");
+        }
+        session.finish();
+    }
+    for mode in [0o600, 0o644] {
+        let session = with_log(mode);
+        assert_eq!(session.stderr(), "", "{mode:o}");
+        session.finish();
+    }
+}

@@ -20,6 +20,7 @@ mod config_files;
 mod corpora;
 mod crowded;
 mod dead_ends;
+mod default_log;
 mod exposed_files;
 mod hostile;
 mod hostile_text;

@@ -98,7 +98,7 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
     assert_eq!(resolved.rules, Rules::default());
     assert_eq!(resolved.policy.mode(), Mode::Destructive);
     assert_eq!(resolved.max_message_size, 64 << 20);
-    assert_eq!(resolved.audit_log, None);
+    assert_eq!(resolved.audit_log, AuditLog::StateFolder);
     assert_eq!(resolved.config_path, Path::new("cfg.json"));
     assert_eq!(resolved.warnings, [""; 0]);
 }
@@ -461,7 +461,7 @@ fn a_tilde_in_cwd_and_audit_log_is_home() {
         panic!("it is started");
     };
     assert_eq!(target.cwd.as_deref(), Some(Path::new("/h/work")));
-    assert_eq!(home.audit_log.as_deref(), Some(Path::new("/h/a.jsonl")));
+    assert_eq!(home.audit_log, AuditLog::File("/h/a.jsonl".into()));
     assert!(
         resolved(&[])
             .unwrap_err()

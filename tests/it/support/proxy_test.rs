@@ -112,7 +112,7 @@ impl ProxyTest {
         self
     }
 
-    /// Audit lines go to stderr.
+    /// Audit lines go to the state folder and to stderr.
     pub(crate) fn without_log(mut self) -> ProxyTest {
         self.log = false;
         self

@@ -96,8 +96,8 @@ const ROWS: [Row; 15] = [
     Row {
         flag: |to| to.audit_log = Some("flag".into()), rules: "", proxy: r#""auditLog":"proxy""#,
         variable: ("APPROVAL_AUDIT_LOG", "~/env"),
-        seen: |r| r.audit_log.iter().map(|path| path.display().to_string()).collect(),
-        expected: ["flag", "", "proxy", "/home/me/env", ""],
+        seen: |r| format!("{:?}", r.audit_log),
+        expected: [r#"File("flag")"#, "", r#"File("proxy")"#, r#"File("/home/me/env")"#, "StateFolder"],
     },
     Row {
         flag: |to| to.approval_ttl = value("1"), rules: r#""approvalTtlSeconds":2"#, proxy: r#""approvalTtlSeconds":3"#,

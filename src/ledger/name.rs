@@ -1,0 +1,104 @@
+//! The name of a server's log in the state folder.
+
+/// How many bytes of a server's name are kept.
+const LONGEST: usize = 64;
+/// How many hexadecimal digits of the name's digest tell names apart that look alike as files.
+const DIGITS: usize = 16;
+
+/// A file name for the log of `server`, the same each time, and a different one for each server.
+///
+/// It is `NAME.jsonl` where the name is plain. Otherwise what is not plain becomes `_`, and a
+/// digest of the whole name is added.
+#[must_use]
+pub fn log_name(server: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let plain: String = server
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .take(LONGEST)
+        .collect();
+    let plain = match plain.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => plain,
+    };
+    if plain == server && !plain.is_empty() && !ends_like_a_digest(server) && !may_collide(server) {
+        return format!("{plain}.jsonl");
+    }
+    let digest = blake3::hash(server.as_bytes()).to_hex();
+    format!("{plain}-{}.jsonl", digest.get(..DIGITS).unwrap_or_default())
+}
+
+/// A name that is plain must not be taken for one that a digest was added to.
+fn ends_like_a_digest(name: &str) -> bool {
+    let Some((_, end)) = name.rsplit_once('-') else {
+        return false;
+    };
+    end.len() == DIGITS && end.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether the system may take `Box` and `box` for one file.
+fn may_collide(name: &str) -> bool {
+    cfg!(target_os = "macos") && name.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_plain_name_is_kept() {
+        for name in ["box", "my-server_2.0", "a", "x.jsonl"] {
+            assert_eq!(log_name(name), format!("{name}.jsonl"));
+        }
+    }
+
+    #[test]
+    fn no_name_leaves_the_folder_hides_its_file_or_is_too_long() {
+        let names = [
+            "",
+            ".",
+            "..",
+            "../../etc/passwd",
+            "/",
+            ".hidden",
+            "a\0b",
+            "a\nb",
+            "\u{e9}",
+        ];
+        let long = ["n".repeat(5000), "\u{fc}".repeat(300), "n".repeat(65)];
+        for name in names.into_iter().chain(long.iter().map(String::as_str)) {
+            let file = log_name(name);
+            assert!(
+                file.len() <= LONGEST + 1 + DIGITS + ".jsonl".len(),
+                "{file}"
+            );
+            assert!(
+                !file.starts_with('.') && !file.contains(['/', '\0', '\n']),
+                "{file}"
+            );
+            assert!(file.is_ascii() && file.ends_with(".jsonl"), "{file}");
+        }
+    }
+
+    #[test]
+    fn no_two_names_have_one_file() {
+        let mut names = vec![
+            "a b", "a_b", "a/b", "a.b", "", "_", "-", ".a", "_a", "\u{e9}", "\u{e8}",
+        ]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+        names.extend([64, 65, 66].map(|length| "n".repeat(length)));
+        // What an operator would have to write to meet another server's file.
+        let forged: Vec<String> = names
+            .iter()
+            .map(|name| log_name(name).trim_end_matches(".jsonl").to_owned())
+            .filter(|forged| !names.contains(forged))
+            .collect();
+        names.extend(forged);
+        let files: BTreeSet<String> = names.iter().map(|name| log_name(name)).collect();
+        assert_eq!(files.len(), names.len(), "{names:?}");
+    }
+}
