@@ -67,6 +67,7 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         assurance: None,
         inbox_key: None,
         covers: Duration::ZERO,
+        answered: None,
     };
     Line::decided(&record, &mut Fate::default(), String::new())
 }

@@ -111,7 +111,7 @@ impl Session {
         let output = self.gate.poll_output().unwrap();
         assert_eq!(self.gate.poll_output(), None);
         // What the relay does before time passes: the prompt is with the client.
-        self.gate.client_drained();
+        self.gate.client_drained(self.now);
         output
     }
 }

@@ -225,7 +225,7 @@ impl World {
             // Time passes, and the timers are late.
             b's' => self.set_clock(self.now.elapsed + WAITS[digit(0) % WAITS.len()]),
             b'd' => {
-                self.gate.client_drained();
+                self.gate.client_drained(self.now);
                 self.prompts
                     .iter_mut()
                     .for_each(|prompt| prompt.delivered = true);

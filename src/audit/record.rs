@@ -151,6 +151,8 @@ pub struct Decided<'a> {
     pub inbox_key: Option<&'a str>,
     /// For how long a human lets the same call run again; zero is not at all.
     pub covers: Duration,
+    /// How long after it got the question the client answered it, where it did.
+    pub answered: Option<Duration>,
 }
 
 /// What a line says between a call's arguments and its duration. Keeps its text, since most
@@ -246,6 +248,10 @@ impl Line {
         }
         if !record.covers.is_zero() {
             let _ = write!(body, r#","covers_seconds":{}"#, record.covers.as_secs());
+        }
+        if let Some(answered) = record.answered {
+            body.push_str(r#","answered_ms":"#);
+            milliseconds(answered, &mut body);
         }
         body.push('}');
         Line { body }
@@ -380,6 +386,7 @@ mod tests {
             assurance: Some(Assurance::CallerRelayed),
             inbox_key: None,
             covers: Duration::ZERO,
+            answered: None,
         }
     }
 
@@ -393,6 +400,19 @@ mod tests {
         let mut out = String::new();
         Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
         let end = r#""assurance":"caller-relayed","covers_seconds":900}"#;
+        assert!(out.trim_end().ends_with(end), "{out}");
+    }
+
+    #[test]
+    fn an_answer_of_the_client_says_how_long_it_took() {
+        let args = Value::Null;
+        let record = Decided {
+            answered: Some(Duration::from_micros(10_250)),
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        let end = r#""assurance":"caller-relayed","answered_ms":10.250}"#;
         assert!(out.trim_end().ends_with(end), "{out}");
     }
 

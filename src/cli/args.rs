@@ -70,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "ENGINES", help_heading = ASKING, value_parser = value::<Engines>)]
     engine: Option<Engines>,
 
-    /// How long a question stays open after `--timeout-action park`, in seconds, from 1 [default: 3600]
+    /// How long a parked question stays open, in seconds, from 1 [default: 3600]
     #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<WholeSeconds>)]
     #[arg(allow_negative_numbers = true)]
     approval_park_seconds: Option<WholeSeconds>,

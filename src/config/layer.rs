@@ -49,6 +49,8 @@ pub struct Layer {
     pub on_transport_error: Option<OnFailure>,
     /// How long a parked question stays open.
     pub park: Option<WholeSeconds>,
+    /// Up to when the client's no is nobody's decision, in milliseconds.
+    pub instant_decline_ms: Option<Whole<0, 10_000>>,
     /// How long an approval covers identical calls.
     pub approval_ttl: Option<Seconds>,
     /// Policy and risk in refusals.
@@ -99,6 +101,7 @@ impl Layer {
             on_timeout: self.on_timeout.or(weaker.on_timeout),
             on_transport_error: self.on_transport_error.or(weaker.on_transport_error),
             park: self.park.or(weaker.park),
+            instant_decline_ms: self.instant_decline_ms.or(weaker.instant_decline_ms),
             approval_ttl: self.approval_ttl.or(weaker.approval_ttl),
             explain: self.explain.or(weaker.explain),
             double_confirm: self.double_confirm.or(weaker.double_confirm),

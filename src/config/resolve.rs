@@ -501,6 +501,11 @@ fn settings_of(layer: Layer) -> Settings {
         park_for: layer.park.map_or(default.park_for, |seconds| {
             Duration::from_secs(seconds.get().into())
         }),
+        instant_decline: layer
+            .instant_decline_ms
+            .map_or(default.instant_decline, |ms| {
+                Duration::from_millis(ms.get().into())
+            }),
         approval_ttl: span(layer.approval_ttl, default.approval_ttl),
         explain: layer.explain.unwrap_or(default.explain),
         double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),

@@ -11,6 +11,7 @@ use super::held::{
     AskedAs, Delivery, Era, Failed, Grant, Held, HeldKey, Prompt, Question, QuestionKey, Shown,
     Stage, Via,
 };
+use super::instant::ClientNo;
 use super::output::{Output, Payload};
 use super::refusal::Refusal;
 use super::settings::{OnFailure, Retry, TimeoutAction};
@@ -92,19 +93,25 @@ impl Gate {
         let Some(question) = self.questions.get_mut(&key) else {
             return;
         };
-        if let Prompt::Open { id, .. } = &question.prompt {
+        let mut took = Duration::ZERO;
+        if let Prompt::Open { id, delivery } = &question.prompt {
+            took = now.elapsed.saturating_sub(delivery.since());
             // INVARIANT 2: one answer; a second one under the same id counts for nothing.
             let id = id.clone();
             self.question_by_prompt.remove(&id);
             self.retired_prompts.add(id);
         }
         question.prompt = Prompt::Nowhere;
-        let via = Via::elicitation(true);
         match answer {
-            Answer::Approved { reason } => self.approved(key, reason, Duration::ZERO, via, now),
-            Answer::Refused { reason, how } => {
-                self.refuse_question(key, &Failed::denied(reason, how.words(), via), now);
+            Answer::Approved { reason } => {
+                let via = Via::elicitation(took);
+                self.approved(key, reason, Duration::ZERO, via, now);
             }
+            Answer::Refused { reason, how } => {
+                self.refused_by_client(key, ClientNo { reason, how, took }, now);
+            }
+            // CONTRACT 1: no retry; "an answer is an answer".
+            Answer::Invalid(fault) => self.channel_broke(key, Refusal::InvalidAnswer(fault), now),
             Answer::Failed { message } if question.retries_left > 0 => {
                 question.retries_left -= 1;
                 question.prompt = Prompt::Backoff {
@@ -205,19 +212,19 @@ impl Gate {
             // INVARIANT 3: only a prompt that the client can have seen may run out into a
             // yes, and only where the operator chose that.
             Prompt::Open {
-                delivery: Delivery::Delivered,
+                delivery: Delivery::Delivered(_),
                 ..
             } if self.takes_silence_for_a_yes(question) => {
                 self.withdraw(key, "nobody answered in time", Closed::Expired);
                 let grant = Grant {
                     outcome: Outcome::Timeout,
                     reason: "nobody answered in time; the operator chose to approve then".into(),
-                    via: Via::elicitation(false),
+                    via: Via::ELICITATION,
                 };
                 self.grant(key, &grant, now);
             }
             Prompt::Open { .. } | Prompt::Inbox { .. } | Prompt::Nowhere => {
-                if self.parks() && self.park(key, Outcome::Timeout, now) {
+                if self.stays_open(question.parked_until) && self.park(key, Outcome::Timeout, now) {
                     return;
                 }
                 self.withdraw(key, "nobody answered in time", Closed::Expired);
@@ -385,7 +392,7 @@ impl Gate {
         };
         question.prompt = Prompt::Open {
             id: id.clone(),
-            delivery: Delivery::Queued,
+            delivery: Delivery::Queued(now.elapsed),
         };
         let request = create_request(&id, &question.message, words);
         self.question_by_prompt.insert(id, key);

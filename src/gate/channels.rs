@@ -126,7 +126,7 @@ impl Gate {
     /// How a question's channel is called where nobody has answered.
     pub(super) fn via(&self, key: QuestionKey) -> Option<Via> {
         self.channel_of(key).map(|channel| match channel.engine {
-            Engine::Elicitation => Via::elicitation(false),
+            Engine::Elicitation => Via::ELICITATION,
             Engine::Inbox => Via::INBOX,
         })
     }

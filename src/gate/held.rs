@@ -134,6 +134,8 @@ pub(super) struct Via {
     pub(super) assurance: Option<Assurance>,
     /// For how long the human lets the same call run again; zero is not at all.
     pub(super) covers: Duration,
+    /// How long after it got the question the client answered it, where it did.
+    pub(super) answered: Option<Duration>,
 }
 
 impl Via {
@@ -142,14 +144,23 @@ impl Via {
         engine: "cache",
         assurance: None,
         covers: Duration::ZERO,
+        answered: None,
     };
 
-    /// An answer to a prompt in the client, or, without one, a prompt that nobody answered.
-    pub(super) fn elicitation(is_answered: bool) -> Via {
+    /// A prompt in the client that no person answered.
+    pub(super) const ELICITATION: Via = Via {
+        engine: "elicitation",
+        assurance: None,
+        covers: Duration::ZERO,
+        answered: None,
+    };
+
+    /// A person's answer to a prompt in the client, which took so long.
+    pub(super) fn elicitation(took: Duration) -> Via {
         Via {
-            engine: "elicitation",
-            assurance: is_answered.then_some(Assurance::CallerRelayed),
-            covers: Duration::ZERO,
+            assurance: Some(Assurance::CallerRelayed),
+            answered: Some(took),
+            ..Via::ELICITATION
         }
     }
 
@@ -158,6 +169,7 @@ impl Via {
         engine: "inbox",
         assurance: None,
         covers: Duration::ZERO,
+        answered: None,
     };
 
     /// A verdict in the inbox.
@@ -274,7 +286,7 @@ impl Failed {
         }
     }
 
-    /// A human said no, or something that is no yes; `how` says which, where there is no `reason`.
+    /// A human said no; `how` says in which way, where there is no `reason`.
     pub(super) fn denied(reason: Option<String>, how: &str, via: Via) -> Failed {
         let log = reason.is_none().then(|| how.to_owned());
         Failed {
@@ -299,10 +311,18 @@ impl Failed {
 /// Whether the client can have seen a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// Some of it is still in our own queue.
-    Queued,
-    /// All of it was handed to the client's pipe.
-    Delivered,
+    /// Some of it is still in our own queue, since this moment.
+    Queued(Duration),
+    /// All of it was handed to the client's pipe, at this moment.
+    Delivered(Duration),
+}
+
+impl Delivery {
+    /// Since when the client can have had the prompt, as far as we know.
+    pub(super) fn since(self) -> Duration {
+        let (Delivery::Queued(at) | Delivery::Delivered(at)) = self;
+        at
+    }
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Gate {
         // What is decided at the last moment has to get here.
         let deadline = question.deadline;
         let with_grace = deadline.map(|deadline| deadline.saturating_add(GRACE));
-        let until = self.item_deadline(deadline);
+        let until = self.item_deadline(deadline, question.parked_until);
         let held = first.and_then(|call| self.held.get(&call));
         let item = held.and_then(|held| self.item(held, &id, round.question(), until, now));
         let Some(item) = item else {
@@ -128,8 +128,12 @@ impl Gate {
 
     /// Until when the inbox takes a verdict about an item whose call waits until `deadline`. What may
     /// be parked then must not have expired; what is not, is closed.
-    pub(super) fn item_deadline(&self, deadline: Option<Duration>) -> Option<Duration> {
-        let more = match self.parks() {
+    pub(super) fn item_deadline(
+        &self,
+        deadline: Option<Duration>,
+        parked_until: Option<Duration>,
+    ) -> Option<Duration> {
+        let more = match self.stays_open(parked_until) {
             true => self.settings.park_for,
             false => Duration::ZERO,
         };

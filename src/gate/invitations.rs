@@ -5,6 +5,7 @@
 //! same.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::held::{Era, Failed, Via};
 use super::output::{Output, Payload};
@@ -24,6 +25,7 @@ pub(super) struct Invitations {
 #[derive(Debug)]
 struct Invitation {
     id: RequestId,
+    sent: Duration,
     is_accepted: bool,
 }
 
@@ -57,6 +59,7 @@ impl Gate {
         let request = url_request(&id, item, url, &message(tool));
         let invitation = Invitation {
             id: id.clone(),
+            sent: now.elapsed,
             is_accepted: false,
         };
         self.invitations.by_item.insert(item.to_owned(), invitation);
@@ -66,28 +69,31 @@ impl Gate {
         self.record_event(now, "invited", &members);
     }
 
-    /// The client answers an invitation. Consent lets nothing run; a user who declines says no.
+    /// The client answers an invitation. Consent lets nothing run; a user who declines says no, and
+    /// a client that declines before its user can have read it says nothing.
     pub(super) fn answer_invitation(&mut self, id: &RequestId, result: Option<&str>, now: Now) {
         let Some(item) = self.invitations.by_id.remove(id) else {
             return;
         };
         self.retired_prompts.add(id.clone());
+        let sent = self.invitations.by_item.get(&item).map(|it| it.sent);
+        let took = now.elapsed.saturating_sub(sent.unwrap_or_default());
         match read_consent(result) {
             Consent::Accepted => {
                 if let Some(invitation) = self.invitations.by_item.get_mut(&item) {
                     invitation.is_accepted = true;
                 }
             }
-            Consent::Declined => {
+            Consent::Declined if !self.settings.is_instant(took) => {
                 self.invitations.by_item.remove(&item);
                 if let Some(key) = self.question_by_item.get(&item).copied() {
                     self.withdraw(key, "declined", crate::approval::item::Closed::Withdrawn);
-                    let failed = Failed::denied(None, "declined", Via::elicitation(true));
+                    let failed = Failed::denied(None, "declined", Via::elicitation(took));
                     self.refuse_question(key, &failed, now);
                 }
             }
             // Dismissed, or not understood: the item waits on, and can be found without the client.
-            Consent::None => {
+            Consent::Declined | Consent::None => {
                 self.invitations.by_item.remove(&item);
             }
         }

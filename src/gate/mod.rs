@@ -13,6 +13,7 @@ mod handshake;
 mod held;
 mod ids;
 mod inbox;
+mod instant;
 mod invitations;
 mod list_meta;
 mod open_states;

@@ -17,7 +17,7 @@ pub(super) enum Outstanding {
     /// The client's user is asked about a call.
     Asked(Asked),
     /// The question about a call is in the inbox.
-    Posted(Posted),
+    Posted(Box<Posted>),
     /// The upstream asked something of an approved call.
     Round(Approved),
 }
@@ -31,6 +31,8 @@ pub(super) struct Asked {
     pub(super) yeses_needed: u32,
     /// Which channel of the chain asks by the client.
     pub(super) channel: usize,
+    /// When the client was sent the question.
+    pub(super) sent: Duration,
     /// From when on the state is good for nothing, wherever the question has got to by then.
     pub(super) expires: Duration,
 }
@@ -44,6 +46,8 @@ pub(super) struct Posted {
     pub(super) url: Option<String>,
     /// What the client's user was asked.
     pub(super) asked_by: AskedBy,
+    /// When the client was sent that.
+    pub(super) sent: Duration,
     pub(super) left: Unattended,
     /// When the human's time is over.
     pub(super) deadline: Option<Duration>,
@@ -63,18 +67,16 @@ pub(super) enum AskedBy {
 impl Outstanding {
     pub(super) fn asked_as(&self) -> Option<&AskedAs> {
         match self {
-            Outstanding::Asked(Asked { held, .. }) | Outstanding::Posted(Posted { held, .. }) => {
-                held.asked_as.as_ref()
-            }
+            Outstanding::Asked(asked) => asked.held.asked_as.as_ref(),
+            Outstanding::Posted(posted) => posted.held.asked_as.as_ref(),
             Outstanding::Round(approved) => Some(&approved.asked_as),
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Outstanding::Asked(Asked { held, .. }) | Outstanding::Posted(Posted { held, .. }) => {
-                held.bytes()
-            }
+            Outstanding::Asked(asked) => asked.held.bytes(),
+            Outstanding::Posted(posted) => posted.held.bytes(),
             Outstanding::Round(_) => ENTRY,
         }
     }
@@ -138,7 +140,7 @@ impl OpenStates {
     /// The call whose question is in the inbox as `item`.
     fn posted(&mut self, item: &str) -> Option<&mut Posted> {
         let mut posted = self.open.values_mut().filter_map(|(_, it)| match it {
-            Outstanding::Posted(posted) => Some(posted),
+            Outstanding::Posted(posted) => Some(&mut **posted),
             Outstanding::Asked(_) | Outstanding::Round(_) => None,
         });
         posted.find(|posted| posted.item == item)

@@ -99,8 +99,10 @@ impl Parking {
 }
 
 impl Gate {
-    pub(super) fn parks(&self) -> bool {
-        self.settings.timeout_action == TimeoutAction::Park
+    /// Whether a question whose time is over stays open in the inbox: because the operator chose
+    /// that, or because it was left there before.
+    pub(super) fn stays_open(&self, parked_until: Option<Duration>) -> bool {
+        self.settings.timeout_action == TimeoutAction::Park || parked_until.is_some()
     }
 
     pub(super) fn inbox_channel(&self) -> Option<usize> {
@@ -111,16 +113,25 @@ impl Gate {
     /// The human's time is over, and the question stays open: its calls are refused for now. False
     /// where there is no inbox to leave it in, or it does not fit.
     pub(super) fn park(&mut self, key: QuestionKey, outcome: Outcome, now: Now) -> bool {
-        let Some(channel) = self.inbox_channel() else {
+        let Some(item) = self.leave_in_inbox(key, now) else {
             return false;
         };
+        let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::INBOX));
+        self.refuse_question(key, &failed, now);
+        true
+    }
+
+    /// Leaves a question open in the inbox, whose calls are to be refused for now; returns its
+    /// item. `None` where there is no inbox, or the question does not fit or was there long enough.
+    pub(super) fn leave_in_inbox(&mut self, key: QuestionKey, now: Now) -> Option<String> {
+        let channel = self.inbox_channel()?;
         let until = self
             .questions
             .get(&key)
             .and_then(|question| question.parked_until);
         if until.is_some_and(|until| until <= now.elapsed) {
             // It has been parked for as long as it may be.
-            return false;
+            return None;
         }
         let is_posted = |question: &Question| matches!(question.prompt, Prompt::Inbox { .. });
         if !self.questions.get(&key).is_some_and(is_posted) {
@@ -130,17 +141,12 @@ impl Gate {
                 question.deadline = None;
             }
             if !self.try_to_post(key, now) {
-                return false;
+                return None;
             }
         }
-        let first = self.first_call(key);
-        let of_call = first.and_then(|held| Some((held.era, self.exact_key_of(held)?)));
-        let Some(item) = of_call.and_then(|of_call| self.park_question(key, of_call, now)) else {
-            return false;
-        };
-        let failed = Failed::new(outcome, Refusal::Parked(item)).via(Some(Via::INBOX));
-        self.refuse_question(key, &failed, now);
-        true
+        let first = self.first_call(key)?;
+        let of_call = (first.era, self.exact_key_of(first)?);
+        self.park_question(key, of_call, now)
     }
 
     /// The client takes back a call whose question can stay open without it. The call is not among
@@ -152,7 +158,8 @@ impl Gate {
         let is_last = |question: &Question| {
             question.calls == [call] && matches!(question.prompt, Prompt::Inbox { .. })
         };
-        if !self.parks() || !self.questions.get(&key).is_some_and(is_last) {
+        let question = self.questions.get(&key).filter(|it| is_last(it));
+        if !question.is_some_and(|question| self.stays_open(question.parked_until)) {
             return false;
         }
         let of_call = self.exact_key_of(held).map(|exact| (held.era, exact));

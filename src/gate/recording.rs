@@ -149,6 +149,7 @@ impl Gate {
                 .via
                 .and_then(|via| self.settings.key_behind(via.assurance)),
             covers: finding.via.map_or(Duration::ZERO, |via| via.covers),
+            answered: finding.via.and_then(|via| via.answered),
         };
         Line::decided(&record, &mut self.fate, memory)
     }
@@ -206,6 +207,7 @@ impl Gate {
             assurance: None,
             inbox_key: None,
             covers: Duration::ZERO,
+            answered: None,
         };
         let line = Line::decided(&record, &mut self.fate, String::new());
         self.put(Output::Record(line));

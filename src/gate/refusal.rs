@@ -8,7 +8,9 @@ use rmcp::model::{CallToolResult, ContentBlock};
 
 use super::handshake::CannotAsk;
 use super::held::Era;
+use super::instant::ClientNo;
 use crate::approval::display::quoted_name;
+use crate::mcp::elicit::{Fault, No};
 use crate::mcp::message::RequestId;
 use crate::policy::{Mode, Risk};
 
@@ -19,6 +21,15 @@ pub(super) enum Refusal {
     Denied {
         /// What the human wrote.
         reason: Option<String>,
+    },
+    /// A human closed the question without an answer.
+    Dismissed,
+    /// The client said no faster than a human can read.
+    TooFast {
+        /// What it said.
+        no: ClientNo,
+        /// The item of the inbox under which the question stays open, if it does.
+        item: Option<String>,
     },
     /// A rule of the operator's.
     Blocked,
@@ -34,6 +45,8 @@ pub(super) enum Refusal {
     BeforeHandshake,
     /// The client reported that it could not show the question; holds its words.
     ClientError(String),
+    /// The client's answer answers nothing.
+    InvalidAnswer(Fault),
     /// The tool kept changing under the question.
     KeepsChanging,
     /// The tool changed between two rounds of an approved call.
@@ -64,6 +77,17 @@ impl Refusal {
             Refusal::Denied {
                 reason: Some(reason),
             } => format!("denied by a human, who said: {}", quoted_words(reason)),
+            Refusal::Dismissed => {
+                format!("{NEEDS} the question was dismissed without an answer")
+            }
+            Refusal::TooFast { no, item: None } => format!("{NEEDS} {}", too_fast(no)),
+            Refusal::TooFast {
+                no,
+                item: Some(item),
+            } => format!(
+                "not run yet: {}. It is waiting for approval, as item {item} of the approval inbox",
+                too_fast(no)
+            ),
             Refusal::Blocked => "blocked by the operator of this server".into(),
             Refusal::TimedOut => format!("{NEEDS} nobody answered in time"),
             Refusal::CannotAsk(CannotAsk::NoCapability) => format!(
@@ -102,6 +126,10 @@ impl Refusal {
                     quoted_words(message)
                 )
             }
+            Refusal::InvalidAnswer(fault) => format!(
+                "{NEEDS} the client's answer to the question cannot be used: {}",
+                fault.words()
+            ),
             Refusal::CannotAsk(CannotAsk::NoChannel) => {
                 format!("{NEEDS} the operator has left no way to ask one")
             }
@@ -138,6 +166,14 @@ impl Refusal {
         }
     }
 
+    /// Whether the question stays open in the inbox.
+    fn is_open(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Parked(_) | Refusal::TooFast { item: Some(_), .. }
+        )
+    }
+
     /// How much of the call has run.
     fn what_ran(&self) -> &'static str {
         if *self == Refusal::ChangedBetweenRounds {
@@ -160,7 +196,10 @@ impl Refusal {
             Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
             Refusal::InboxError(_) => "may be tried again once that is mended",
-            Refusal::Parked(_) => {
+            Refusal::TooFast { item: None, .. } => {
+                "trying again will not help while the client shows the question to nobody"
+            }
+            Refusal::Parked(_) | Refusal::TooFast { item: Some(_), .. } => {
                 "Once a human has approved it, the very same call, made again, will run"
             }
             Refusal::ChangedBetweenRounds | Refusal::UnknownState | Refusal::SpentState => {
@@ -168,6 +207,8 @@ impl Refusal {
                  `inputResponses`"
             }
             Refusal::Denied { .. }
+            | Refusal::Dismissed
+            | Refusal::InvalidAnswer(_)
             | Refusal::Blocked
             | Refusal::TimedOut
             | Refusal::CannotAsk(
@@ -188,15 +229,16 @@ impl Refusal {
     /// Who or what decided, for `--explain`.
     fn source(&self) -> &'static str {
         match self {
-            Refusal::Denied { .. } => "human",
+            Refusal::Denied { .. } | Refusal::Dismissed => "human",
             Refusal::Blocked => "policy",
             Refusal::TimedOut | Refusal::Parked(_) => "timeout",
             Refusal::TooWeak => "operator",
             Refusal::CannotAsk(_)
             | Refusal::ClientError(_)
+            | Refusal::InvalidAnswer(_)
             | Refusal::InboxError(_)
             | Refusal::TooLargeToShow => "no way to ask",
-            Refusal::Cancelled | Refusal::NewSession => "client",
+            Refusal::Cancelled | Refusal::NewSession | Refusal::TooFast { .. } => "client",
             Refusal::BeforeHandshake | Refusal::UnknownState | Refusal::SpentState => "protocol",
             Refusal::KeepsChanging | Refusal::ChangedBetweenRounds => "server",
             Refusal::NotRecorded => "audit log",
@@ -224,6 +266,16 @@ impl Refusal {
             }
             Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
+            Refusal::InvalidAnswer(fault) => fault.words().into(),
+            Refusal::Dismissed => No::Dismissed.words().into(),
+            Refusal::TooFast { no, item } => {
+                let mut reason = too_fast(no);
+                if let Some(item) = item {
+                    // Writing to a String cannot fail.
+                    let _ = write!(reason, "; parked as {item}");
+                }
+                reason
+            }
             Refusal::InboxError(why) => format!("the inbox could not be used: {why}"),
             Refusal::TooLargeToShow => {
                 "the call is larger than 4 MiB, which nobody could read".into()
@@ -245,6 +297,22 @@ impl Refusal {
             Refusal::Blocked => "blocked".into(),
         }
     }
+}
+
+/// What a client answered too fast, for the client and the log.
+fn too_fast(no: &ClientNo) -> String {
+    let answered = match no.how {
+        No::NotApproved => "answered the question with a no",
+        No::Declined => "declined the question",
+        No::Dismissed => "dismissed the question",
+    };
+    let took = no.took.as_millis();
+    let mut text = format!("the client {answered} after {took} ms, faster than a person can read");
+    if let Some(reason) = &no.reason {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ", and gave the reason {}", quoted_words(reason));
+    }
+    text
 }
 
 /// What `--explain` adds; without it a refusal leaks nothing of the policy.
@@ -270,7 +338,7 @@ pub(super) fn refused_result(
         refusal.fate()
     );
     // That a parked call was not run is what it begins with. Writing to a String cannot fail.
-    let _ = if matches!(refusal, Refusal::Parked(_)) {
+    let _ = if refusal.is_open() {
         write!(text, "{}.", refusal.outlook())
     } else {
         write!(text, "{}, and {}.", refusal.what_ran(), refusal.outlook())

@@ -5,6 +5,7 @@
 
 mod inbox;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::ErrorCode;
@@ -13,6 +14,7 @@ use super::deciding::{MAX_HELD_BYTES, progress_of, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, Offers};
 use super::held::{Approved, AskedAs, ENTRY, Era, Failed, Grant, Held, QuestionKey, Stage, Via};
+use super::instant::ClientNo;
 use super::open_states::{Asked, Outstanding, Posted};
 use super::output::{Output, Payload};
 use super::recording::{Call, Finding};
@@ -55,6 +57,7 @@ impl Gate {
                 round: question.round,
                 yeses_needed: question.yeses_needed,
                 channel: question.channel,
+                sent: now.elapsed,
                 expires: self.state_expires(question.channel, deadline, now),
             };
             let brings_a_state = with_params(&asked.held.text, brings_a_state);
@@ -81,7 +84,8 @@ impl Gate {
         };
         let sealed = self.sealer.seal(&state);
         let question = mrtr::question(&held.id, message, &sealed);
-        let outstanding = Outstanding::Asked(asked);
+        let sent = now.elapsed;
+        let outstanding = Outstanding::Asked(Asked { sent, ..asked });
         self.open_states.insert(&state.nonce, deadline, outstanding);
         self.send_to_client(question);
     }
@@ -130,7 +134,7 @@ impl Gate {
             }
             Some((_, Outstanding::Posted(posted))) => {
                 let held = retried(posted.held, call, bare, now);
-                self.posted_retried(Posted { held, ..posted }, call.params, now);
+                self.posted_retried(Posted { held, ..*posted }, call.params, now);
             }
             Some((_, Outstanding::Round(approved))) => {
                 self.next_round(text, call, approved, state.upstream.as_deref(), now);
@@ -167,12 +171,13 @@ impl Gate {
             // missing information again". The human's time does not begin anew.
             return self.ask_again(asked, retry, deadline, now);
         };
+        let took = now.elapsed.saturating_sub(asked.sent);
         match read_answer(Some(&answer), None) {
             Answer::Approved { reason } if asked.yeses_needed <= 1 => {
                 let grant = Grant {
                     outcome: Outcome::Approved,
                     reason: reason.unwrap_or_else(|| "approved".to_owned()),
-                    via: Via::elicitation(true),
+                    via: Via::elicitation(took),
                 };
                 let key = self.keep(asked.held);
                 self.cover(key, now.elapsed, Duration::ZERO, now);
@@ -180,7 +185,7 @@ impl Gate {
             }
             Answer::Approved { reason } => {
                 let digest = asked.held.asked_as.as_ref().map(|asked_as| asked_as.digest);
-                self.record_first_yes(digest, reason.as_deref(), Via::elicitation(true), now);
+                self.record_first_yes(digest, reason.as_deref(), Via::elicitation(took), now);
                 let channel = self.settings.channels.get(asked.channel).copied();
                 let time = channel.and_then(|channel| self.human_deadline(channel, now));
                 let deadline = state_deadline(time, now);
@@ -193,8 +198,11 @@ impl Gate {
                 self.ask_again(asked, retry, deadline, now);
             }
             Answer::Refused { reason, how } => {
-                let failed = Failed::denied(reason, how.words(), Via::elicitation(true));
-                self.tell_refused(&asked.held, &failed, now);
+                self.refused_by_retry(&asked, ClientNo { reason, how, took }, now);
+            }
+            Answer::Invalid(fault) => {
+                let refusal = Refusal::InvalidAnswer(fault);
+                self.channel_broke_for_retry(asked, refusal, now);
             }
             // Not from a result; were it one, it would be no yes.
             Answer::Failed { message } => {
@@ -202,6 +210,22 @@ impl Gate {
                 self.tell_refused(&asked.held, &failed, now);
             }
         }
+    }
+
+    /// The client failed to ask, and says so in a retry: its call waits for the next channel.
+    fn channel_broke_for_retry(&mut self, asked: Asked, refusal: Refusal, now: Now) {
+        let text = Arc::clone(&asked.held.text);
+        let key = self.keep(asked.held);
+        let question = with_params(&text, |params| {
+            self.new_question(key, params, asked.round, asked.yeses_needed)
+        });
+        let Some(question_key) = question.flatten() else {
+            return self.fail_held(key, "the call cannot be read", now);
+        };
+        if let Some(question) = self.questions.get_mut(&question_key) {
+            question.channel = asked.channel;
+        }
+        self.channel_broke(question_key, refusal, now);
     }
 
     /// Asks once more, in the request that brought no sufficient answer.
@@ -327,7 +351,7 @@ impl Gate {
         while let Some((nonce, outstanding)) = self.open_states.take_expired(now.elapsed) {
             match outstanding {
                 Outstanding::Asked(asked) => self.asked_ran_out(&nonce, asked, now),
-                Outstanding::Posted(posted) => self.posted_ran_out(posted, now),
+                Outstanding::Posted(posted) => self.posted_ran_out(*posted, now),
                 // The call has run, and has its line.
                 Outstanding::Round(_) => {}
             }
@@ -340,9 +364,10 @@ impl Gate {
         while let Some((_, outstanding)) = self.open_states.take_expired(Duration::MAX) {
             match outstanding {
                 Outstanding::Asked(asked) => self.record_refused(&asked.held, failed, now),
-                Outstanding::Posted(Posted {
-                    held, item, left, ..
-                }) => {
+                Outstanding::Posted(posted) => {
+                    let Posted {
+                        held, item, left, ..
+                    } = *posted;
                     if left.is_posted {
                         self.close_item(item, Closed::Withdrawn);
                     }

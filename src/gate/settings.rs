@@ -135,6 +135,8 @@ pub struct Settings {
     pub inbox_key: Option<String>,
     /// How long a question that nobody answered in time stays open, where it is parked.
     pub park_for: Duration,
+    /// A no from the client that comes faster than this is nobody's decision; zero turns that off.
+    pub instant_decline: Duration,
     /// How long an approval covers identical calls; zero turns the cache off.
     pub approval_ttl: Duration,
     /// Put decision source, risk and mode into refusals.
@@ -162,6 +164,11 @@ impl Settings {
         key.filter(|_| assurance == Some(Assurance::InboxPassphrase))
     }
 
+    /// Whether an answer that took so long came faster than a person can read.
+    pub(super) fn is_instant(&self, took: Duration) -> bool {
+        took < self.instant_decline
+    }
+
     /// Whether a verdict of this assurance counts.
     #[must_use]
     pub fn counts(&self, assurance: Assurance) -> bool {
@@ -181,6 +188,7 @@ impl Default for Settings {
             require_assurance: None,
             inbox_key: None,
             park_for: Duration::from_secs(3600),
+            instant_decline: Duration::from_millis(250),
             approval_ttl: Duration::ZERO,
             explain: false,
             double_confirm: false,

@@ -239,7 +239,7 @@ impl Gate {
             matches!(
                 question.prompt,
                 Prompt::Open {
-                    delivery: Delivery::Queued,
+                    delivery: Delivery::Queued(_),
                     ..
                 }
             )
@@ -253,10 +253,12 @@ impl Gate {
     }
 
     /// Everything put out for the client so far is in its pipe.
-    pub fn client_drained(&mut self) {
+    pub fn client_drained(&mut self, now: Now) {
         for question in self.questions.values_mut() {
-            if let Prompt::Open { delivery, .. } = &mut question.prompt {
-                *delivery = Delivery::Delivered;
+            if let Prompt::Open { delivery, .. } = &mut question.prompt
+                && let Delivery::Queued(_) = delivery
+            {
+                *delivery = Delivery::Delivered(now.elapsed);
             }
         }
     }

@@ -24,13 +24,15 @@ pub enum Answer {
         /// What the human wrote.
         reason: Option<String>,
     },
-    /// Everything else that is a result.
+    /// A form filled in with a no, or not filled in.
     Refused {
         /// What the human wrote.
         reason: Option<String>,
-        /// How the answer fell short of a yes.
-        how: Short,
+        /// How the client put it.
+        how: No,
     },
+    /// A result that answers nothing: the client failed to ask.
+    Invalid(Fault),
     /// A JSON-RPC error: the client could not ask.
     Failed {
         /// The error's message.
@@ -38,15 +40,38 @@ pub enum Answer {
     },
 }
 
-/// How an answer falls short of a yes.
+/// The ways to answer without a yes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Short {
+pub enum No {
     /// `approved` is false.
     NotApproved,
     /// Action `decline`.
     Declined,
     /// Action `cancel`: neither yes nor no.
     Dismissed,
+}
+
+impl No {
+    /// Whether somebody said no.
+    #[must_use]
+    pub fn is_said(self) -> bool {
+        matches!(self, No::NotApproved | No::Declined)
+    }
+
+    /// For the log.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            No::NotApproved => "not approved",
+            No::Declined => "declined",
+            No::Dismissed => "dismissed",
+        }
+    }
+}
+
+/// Why a result answers nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
     /// `approved` is no boolean.
     NotABoolean,
     /// There is no `approved`.
@@ -55,23 +80,14 @@ pub enum Short {
     Unreadable,
 }
 
-impl Short {
-    /// Whether somebody said no.
-    #[must_use]
-    pub fn is_said(self) -> bool {
-        matches!(self, Short::NotApproved | Short::Declined)
-    }
-
-    /// For the log.
+impl Fault {
+    /// For the client and the log.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Short::NotApproved => "not approved",
-            Short::Declined => "declined",
-            Short::Dismissed => "dismissed",
-            Short::NotABoolean => "`approved` is not a boolean",
-            Short::Missing => "`approved` is missing",
-            Short::Unreadable => "the answer cannot be read",
+            Fault::NotABoolean => "`approved` is not a boolean",
+            Fault::Missing => "`approved` is missing",
+            Fault::Unreadable => "the answer cannot be read",
         }
     }
 }
@@ -199,7 +215,6 @@ static SCHEMA: LazyLock<String> = LazyLock::new(|| {
 /// INVARIANT 3: what is not clearly a yes is a no.
 #[must_use]
 pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
-    let refused = |how| Answer::Refused { reason: None, how };
     match (result, error) {
         (Some(result), None) => read_result(result),
         (None, Some(error)) => Answer::Failed {
@@ -208,15 +223,12 @@ pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
                 .and_then(|error| error.get("message")?.as_str().map(|m| shorten(&m)))
                 .unwrap_or_else(|| "an error without a message".to_owned()),
         },
-        (Some(_), Some(_)) | (None, None) => refused(Short::Unreadable),
+        (Some(_), Some(_)) | (None, None) => Answer::Invalid(Fault::Unreadable),
     }
 }
 
 fn read_result(text: &str) -> Answer {
-    let unreadable = Answer::Refused {
-        reason: None,
-        how: Short::Unreadable,
-    };
+    let unreadable = Answer::Invalid(Fault::Unreadable);
     // Our own reader, not rmcp's model, which would keep one of two equal keys.
     let Ok(value) = Value::parse(text) else {
         return unreadable;
@@ -241,13 +253,13 @@ fn read_result(text: &str) -> Answer {
     let how = match value.get("action").and_then(Value::as_str).as_deref() {
         Some("accept") => match member("approved") {
             Some(Value::Bool(true)) => return Answer::Approved { reason },
-            Some(Value::Bool(false)) => Short::NotApproved,
-            Some(_) => Short::NotABoolean,
-            None => Short::Missing,
+            Some(Value::Bool(false)) => No::NotApproved,
+            Some(_) => return Answer::Invalid(Fault::NotABoolean),
+            None => return Answer::Invalid(Fault::Missing),
         },
-        Some("decline") => Short::Declined,
-        Some("cancel") => Short::Dismissed,
-        _ => Short::Unreadable,
+        Some("decline") => No::Declined,
+        Some("cancel") => No::Dismissed,
+        _ => return unreadable,
     };
     Answer::Refused { reason, how }
 }
@@ -272,36 +284,85 @@ mod tests {
                 reason: Some("fine".into())
             }
         );
-        for text in [
-            r#"{"action":"accept","content":{"approved":false}}"#,
-            r#"{"action":"accept","content":{"approved":"true"}}"#,
-            r#"{"action":"accept","content":{"approved":1}}"#,
-            r#"{"action":"accept","content":{"Approved":true}}"#,
-            r#"{"action":"accept","content":{"approved":true,"Approved":false}}"#,
-            r#"{"action":"accept","content":{"approved":true,"approved":true}}"#,
-            r#"{"action":"accept","content":[true]}"#,
-            r#"{"action":"accept","content":true}"#,
-            r#"{"action":"accept"}"#,
-            r#"{"action":"accept","approved":true}"#,
-            r#"{"action":"ACCEPT","content":{"approved":true}}"#,
-            r#"{"action":"accept","Action":"decline","content":{"approved":true}}"#,
-            r#"{"action":"accepted","content":{"approved":true}}"#,
-            r#"{"action":["accept"],"content":{"approved":true}}"#,
-            r#"{"action":"decline","content":{"approved":true}}"#,
-            r#"{"action":"cancel","content":{"approved":true}}"#,
-            r#"{"content":{"approved":true}}"#,
-            r#"{}"#,
-            r#"null"#,
-            r#"true"#,
+        for (text, how) in [
+            (
+                r#"{"action":"accept","content":{"approved":false}}"#,
+                No::NotApproved,
+            ),
+            (
+                r#"{"action":"decline","content":{"approved":true}}"#,
+                No::Declined,
+            ),
+            (
+                r#"{"action":"cancel","content":{"approved":true}}"#,
+                No::Dismissed,
+            ),
         ] {
-            assert!(matches!(result(text), Answer::Refused { .. }), "{text}");
+            let reason = None;
+            assert_eq!(result(text), Answer::Refused { reason, how }, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_neither_yes_nor_no_is_invalid() {
+        for (text, fault) in [
+            (
+                r#"{"action":"accept","content":{"approved":"true"}}"#,
+                Fault::NotABoolean,
+            ),
+            (
+                r#"{"action":"accept","content":{"approved":1}}"#,
+                Fault::NotABoolean,
+            ),
+            (
+                r#"{"action":"accept","content":{"approved":null}}"#,
+                Fault::NotABoolean,
+            ),
+            (
+                r#"{"action":"accept","content":{"Approved":true}}"#,
+                Fault::Unreadable,
+            ),
+            (
+                r#"{"action":"accept","content":{"approved":true,"Approved":false}}"#,
+                Fault::Unreadable,
+            ),
+            (
+                r#"{"action":"accept","content":{"approved":true,"approved":true}}"#,
+                Fault::Unreadable,
+            ),
+            (r#"{"action":"accept","content":{}}"#, Fault::Missing),
+            (r#"{"action":"accept","content":null}"#, Fault::Missing),
+            (r#"{"action":"accept","content":[true]}"#, Fault::Missing),
+            (r#"{"action":"accept","content":true}"#, Fault::Missing),
+            (r#"{"action":"accept"}"#, Fault::Missing),
+            (r#"{"action":"accept","approved":true}"#, Fault::Missing),
+            (
+                r#"{"action":"ACCEPT","content":{"approved":true}}"#,
+                Fault::Unreadable,
+            ),
+            (
+                r#"{"action":"accept","Action":"decline","content":{"approved":true}}"#,
+                Fault::Unreadable,
+            ),
+            (
+                r#"{"action":"accepted","content":{"approved":true}}"#,
+                Fault::Unreadable,
+            ),
+            (
+                r#"{"action":["accept"],"content":{"approved":true}}"#,
+                Fault::Unreadable,
+            ),
+            (r#"{"content":{"approved":true}}"#, Fault::Unreadable),
+            (r#"{}"#, Fault::Unreadable),
+            (r#"null"#, Fault::Unreadable),
+            (r#"true"#, Fault::Unreadable),
+        ] {
+            assert_eq!(result(text), Answer::Invalid(fault), "{text}");
         }
         let yes = r#"{"action":"accept","content":{"approved":true}}"#;
-        assert!(matches!(
-            read_answer(Some(yes), Some("{}")),
-            Answer::Refused { .. }
-        ));
-        assert!(matches!(read_answer(None, None), Answer::Refused { .. }));
+        let unreadable = Answer::Invalid(Fault::Unreadable);
+        assert_eq!(read_answer(Some(yes), Some("{}")), unreadable);
+        assert_eq!(read_answer(None, None), unreadable);
     }
 
     #[test]
@@ -310,7 +371,7 @@ mod tests {
             result(r#"{"action":"accept","content":{"approved":false,"reason":"wrong table"}}"#),
             Answer::Refused {
                 reason: Some("wrong table".into()),
-                how: Short::NotApproved
+                how: No::NotApproved
             }
         );
     }

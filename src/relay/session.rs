@@ -207,7 +207,7 @@ impl Session {
                 }
             }
             if self.gate.wants_drained() && self.client.output.is_empty() {
-                self.gate.client_drained();
+                self.gate.client_drained(self.clock.now());
             }
             if step.is_break() {
                 break self.end_by_upstream().await;

@@ -3,7 +3,8 @@
 use super::*;
 
 // CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
-// `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key.
+// `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key,
+// `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing".
 #[test]
 fn every_key_of_the_contract_counts_where_the_contract_says() {
     let of = |place| {
@@ -25,7 +26,7 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
          approvalRetryAttempts approvalRetryInitialBackoffSeconds \
          approvalRetryMaxBackoffSeconds approvalRetryBackoffMultiplier \
          approvalRetryableStatusCodes engines requireAssurance approvalOnTimeout approvalOnTransportError \
-         approvalParkSeconds approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
+         approvalParkSeconds approvalInstantDeclineMs approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
          approvalDedupeKeyFields approvalDedupeArgKeys",
     );
 }

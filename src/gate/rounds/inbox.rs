@@ -63,6 +63,7 @@ impl Gate {
             item,
             url: None,
             asked_by: AskedBy::Url,
+            sent: now.elapsed,
             left,
             deadline,
             parked_until,
@@ -86,14 +87,18 @@ impl Gate {
         let sealed = self.sealer.seal(&state);
         let held = &posted.held;
         let result = mrtr::invitation(&held.id, &url, &message(&held.tool), &sealed);
-        let url = Some(url);
-        let outstanding = Outstanding::Posted(Posted { url, ..posted });
+        let (url, sent) = (Some(url), now.elapsed);
+        let outstanding = Outstanding::Posted(Box::new(Posted {
+            url,
+            sent,
+            ..posted
+        }));
         self.open_states.insert(&state.nonce, deadline, outstanding);
         self.send_to_client(result);
     }
 
     /// A retry comes for a question that is in the inbox. Consent to open a page is no yes, and a
-    /// yes to a form that has run out is none either; a no is one.
+    /// yes to a form that has run out is none either; a no is one, if a person can have given it.
     pub(super) fn posted_retried(
         &mut self,
         mut posted: Posted,
@@ -101,6 +106,7 @@ impl Gate {
         now: Now,
     ) {
         let answer = answer_to_us(retry);
+        let took = now.elapsed.saturating_sub(posted.sent);
         let denied = match (posted.asked_by, answer.as_deref()) {
             // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the
             // missing information again".
@@ -118,9 +124,13 @@ impl Gate {
             },
             (AskedBy::Form, Some(answer)) => match read_answer(Some(answer), None) {
                 Answer::Refused { reason, how } if how.is_said() => Some((reason, how.words())),
-                Answer::Refused { .. } | Answer::Approved { .. } | Answer::Failed { .. } => None,
+                Answer::Refused { .. }
+                | Answer::Approved { .. }
+                | Answer::Invalid(_)
+                | Answer::Failed { .. } => None,
             },
         };
+        let denied = denied.filter(|_| !self.settings.is_instant(took));
         let Posted {
             held,
             item,
@@ -133,7 +143,7 @@ impl Gate {
             if left.is_posted {
                 self.close_item(item, Closed::Withdrawn);
             }
-            let failed = Failed::denied(reason, how, Via::elicitation(true));
+            let failed = Failed::denied(reason, how, Via::elicitation(took));
             return self.tell_refused(&held, &failed, now);
         }
         let until = Until {
@@ -161,7 +171,7 @@ impl Gate {
         if let Some((at, channel)) = next.flatten() {
             let deadline = self.human_deadline(channel, now);
             let deadline = deadline.unwrap_or(asked.expires).min(asked.expires);
-            let until = self.item_deadline(Some(deadline));
+            let until = self.item_deadline(Some(deadline), None);
             if let Some((item, left)) = self.post_asked(&asked, at, until, now) {
                 let deadline = deadline.saturating_add(GRACE).min(asked.expires);
                 let posted = Posted {
@@ -169,22 +179,40 @@ impl Gate {
                     item,
                     url: None,
                     asked_by: AskedBy::Form,
+                    sent: asked.sent,
                     left,
                     deadline: Some(deadline),
                     parked_until: None,
                 };
-                let outstanding = Outstanding::Posted(posted);
+                let outstanding = Outstanding::Posted(Box::new(posted));
                 return self.open_states.insert(nonce, deadline, outstanding);
             }
-        } else if self.parks()
-            && let Some(at) = self.inbox_channel()
-            && let until = Some(now.elapsed.saturating_add(self.settings.park_for))
-            && let Some((item, left)) = self.post_asked(&asked, at, until, now)
+        } else if self.stays_open(None)
+            && let Some((item, left)) = self.post_asked_open(&asked, now)
         {
             return self.park_answered(&asked.held, item, left, None, now);
         }
         let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
         self.record_refused(&asked.held, &failed, now);
+    }
+
+    /// Leaves what the client's user was asked open in the inbox, while its call is refused for now;
+    /// returns the item. `None` where there is no inbox, or it is too large for that.
+    pub(in crate::gate) fn leave_asked_in_inbox(
+        &mut self,
+        asked: &Asked,
+        now: Now,
+    ) -> Option<String> {
+        let (item, left) = self.post_asked_open(asked, now)?;
+        self.park_held(&asked.held, item.clone(), left, None, now);
+        Some(item)
+    }
+
+    /// Puts what the client's user was asked into the inbox, for as long as questions are parked.
+    fn post_asked_open(&mut self, asked: &Asked, now: Now) -> Option<(String, Unattended)> {
+        let channel = self.inbox_channel()?;
+        let until = now.elapsed.saturating_add(self.settings.park_for);
+        self.post_asked(asked, channel, Some(until), now)
     }
 
     /// Puts what the client's user was asked into the inbox; `None` if it is too large for that.
@@ -225,7 +253,7 @@ impl Gate {
                 let refusal = Refusal::InboxError(why.clone());
                 Failed::new(Outcome::Error, refusal).via(Some(Via::INBOX))
             }
-            Some(Answered::Yes { .. }) | None if self.parks() && has_time => {
+            Some(Answered::Yes { .. }) | None if self.stays_open(parked_until) && has_time => {
                 return self.park_answered(&held, item, left, parked_until, now);
             }
             Some(Answered::Yes { grant, .. }) => timed_out
@@ -256,6 +284,19 @@ impl Gate {
                 "a human decided, but the client did not make the call again in time; parked as {item}"
             )),
         };
+        self.park_held(held, item, left, parked_until, now);
+        self.record_refused(held, &failed, now);
+    }
+
+    /// Keeps the question about a call, already taken out, for the same call.
+    fn park_held(
+        &mut self,
+        held: &Held,
+        item: String,
+        left: Unattended,
+        parked_until: Option<Duration>,
+        now: Now,
+    ) {
         let digest = held.asked_as.as_ref().map(|asked_as| asked_as.digest);
         if let (Some(digest), Some(exact)) = (digest, self.exact_key_of(held)) {
             let parked = Parked {
@@ -267,7 +308,6 @@ impl Gate {
             };
             self.park_unattended(item, parked, now);
         }
-        self.record_refused(held, &failed, now);
     }
 }
 

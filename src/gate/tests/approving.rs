@@ -28,27 +28,55 @@ fn an_approved_call_runs_once_and_its_line_says_so() {
 // DESIGN 1: "No byte of a gated tools/call reaches the upstream before an affirmative verdict".
 #[test]
 fn everything_but_a_clear_yes_is_a_refusal() {
-    for answer in [
-        json!({"action": "decline"}),
-        json!({"action": "cancel"}),
-        json!({"action": "accept"}),
-        json!({"action": "accept", "content": {}}),
-        json!({"action": "accept", "content": {"approved": false}}),
-        json!({"action": "accept", "content": {"approved": "true"}}),
-        json!({"action": "accept", "content": {"approved": 1}}),
-        json!({"action": "accept", "content": [true]}),
-        json!({"action": "Accept", "content": {"approved": true}}),
-        json!({"action": "approve", "content": {"approved": true}}),
-        json!({"content": {"approved": true}}),
-        json!(null),
+    let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
+    let invalid = "the client's answer to the question cannot be used";
+    for (answer, words, decision) in [
+        (json!({"action": "decline"}), denied, "denied"),
+        (json!({"action": "cancel"}), dismissed, "denied"),
+        (json!({"action": "accept"}), invalid, "error"),
+        (json!({"action": "accept", "content": {}}), invalid, "error"),
+        (
+            json!({"action": "accept", "content": {"approved": false}}),
+            denied,
+            "denied",
+        ),
+        (
+            json!({"action": "accept", "content": {"approved": "true"}}),
+            invalid,
+            "error",
+        ),
+        (
+            json!({"action": "accept", "content": {"approved": 1}}),
+            invalid,
+            "error",
+        ),
+        (
+            json!({"action": "accept", "content": [true]}),
+            invalid,
+            "error",
+        ),
+        (
+            json!({"action": "Accept", "content": {"approved": true}}),
+            invalid,
+            "error",
+        ),
+        (
+            json!({"action": "approve", "content": {"approved": true}}),
+            invalid,
+            "error",
+        ),
+        (json!({"content": {"approved": true}}), invalid, "error"),
+        (json!(null), invalid, "error"),
     ] {
         let mut scene = Scene::new().legacy("2025-11-25");
         scene.client_calls(7, "delete_user", json!({}));
         let prompt = scene.expect_prompt();
+        scene.person_reads();
         scene.answer(&prompt, answer.clone());
-        scene.expect_refused(7, "denied by a human");
+        let text = scene.expect_refused(7, words);
+        assert_eq!(text.contains("by a human"), words == denied, "{text}");
         scene.expect_nothing();
-        scene.expect_logged("denied", false);
+        scene.expect_logged(decision, false);
     }
 }
 
@@ -58,6 +86,7 @@ fn a_refusal_carries_the_humans_reason_to_the_agent_and_to_the_log() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(7, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
+    scene.person_reads();
     scene.answer(
         &prompt,
         json!({"action": "accept", "content": {"approved": false, "reason": "not on a Friday"}}),

@@ -199,7 +199,7 @@ fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
     // An unreadable answer is an answer.
     let (mut scene, prompt) = asked(Scene::new());
     scene.answer(&prompt, json!("no window"));
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "the answer cannot be read");
     scene.advance(secs(300));
     scene.expect_nothing();
 }

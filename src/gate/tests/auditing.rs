@@ -64,10 +64,11 @@ fn every_decision_has_one_line_with_every_key() {
         assert_eq!(line["mode"], "destructive");
         assert_eq!(line["dry_run"], decision == "dry_run");
         assert!(line["duration_ms"].as_f64().unwrap() >= 0.0, "{line}");
-        let expected = if decision == "timeout" {
-            "2025-11-21T01:55:20.000Z"
-        } else {
-            "2025-11-21T01:53:20.000Z"
+        let expected = match decision {
+            "timeout" => "2025-11-21T01:55:20.000Z",
+            // A person takes a second.
+            "denied" => "2025-11-21T01:53:21.000Z",
+            _ => "2025-11-21T01:53:20.000Z",
         };
         assert_eq!(line["ts"], expected, "{line}");
     }

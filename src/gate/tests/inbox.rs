@@ -1,6 +1,8 @@
 //! The inbox as a channel: for clients that cannot ask, after those that fail, and for questions
 //! that outlive their calls.
 
+mod invalid;
+mod left_open;
 mod parked;
 mod properties;
 mod reviewed;

@@ -16,6 +16,7 @@ mod auditing;
 mod caching;
 mod eras;
 mod inbox;
+mod instant;
 mod lists;
 mod properties;
 mod rounds;

@@ -126,24 +126,44 @@ fn a_no_is_a_refusal_with_its_reason() {
 // DESIGN 3: "Doubt denies."
 #[test]
 fn what_is_not_clearly_a_yes_is_a_no() {
-    for answer in [
-        json!({"action": "cancel"}),
-        json!({"action": "accept"}),
-        json!({"action": "accept", "content": {"approved": "true"}}),
-        json!({"action": "accept", "content": {"Approved": true}}),
-        json!({"action": "Accept", "content": {"approved": true}}),
-        json!({"approved": true}),
-        json!(true),
-        json!(null),
+    let invalid = "the client's answer to the question cannot be used";
+    for (answer, words, decision) in [
+        (json!({"action": "decline"}), "denied by a human", "denied"),
+        (
+            json!({"action": "cancel"}),
+            "dismissed without an answer",
+            "denied",
+        ),
+        (json!({"action": "accept"}), invalid, "error"),
+        (
+            json!({"action": "accept", "content": {"approved": "true"}}),
+            invalid,
+            "error",
+        ),
+        (
+            json!({"action": "accept", "content": {"Approved": true}}),
+            invalid,
+            "error",
+        ),
+        (
+            json!({"action": "Accept", "content": {"approved": true}}),
+            invalid,
+            "error",
+        ),
+        (json!({"approved": true}), invalid, "error"),
+        (json!(true), invalid, "error"),
+        (json!(null), invalid, "error"),
     ] {
         let mut scene = Scene::new();
         let (call, state) = ask(&mut scene, 1);
+        scene.person_reads();
         says(
             &mut scene,
             &retry(&call, 2, json!({QUESTION: answer}), &state),
         );
-        scene.expect_refused(2, "denied by a human");
+        scene.expect_refused(2, words);
         scene.expect_nothing();
+        scene.expect_logged(decision, false);
         says(&mut scene, &retry(&call, 3, yes(), &state));
         expect_spent(&mut scene, 3);
     }
@@ -334,6 +354,7 @@ fn high_risk_calls_can_be_asked_about_twice() {
     let (state, _) = expect_question(&mut scene, 7);
     says(&mut scene, &retry(&call, 8, yes(), &state));
     let (second, _) = expect_question(&mut scene, 8);
+    scene.person_reads();
     says(&mut scene, &retry(&call, 9, no(), &second));
     scene.expect_refused(9, "denied by a human");
     scene.expect_nothing();

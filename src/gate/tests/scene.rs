@@ -217,8 +217,15 @@ impl Scene {
         );
     }
 
+    /// A person reads the prompt, which takes a second, and declines.
     pub(super) fn deny(&mut self, prompt: &Prompt) {
+        self.person_reads();
         self.answer(prompt, json!({"action": "decline"}));
+    }
+
+    /// The time that a person takes at least.
+    pub(super) fn person_reads(&mut self) {
+        self.advance(secs(1));
     }
 
     pub(super) fn answer_with_error(&mut self, prompt: &Prompt) {
@@ -277,7 +284,7 @@ impl Scene {
 
     /// Everything for the client so far is in its pipe.
     pub(super) fn client_reads_all(&mut self) {
-        self.gate.client_drained();
+        self.gate.client_drained(self.now);
     }
 
     pub(super) fn client_closes(&mut self) {

@@ -12,12 +12,15 @@ use crate::approval::item::{Choice, Item};
 use crate::gate::tests::rounds::{modern_with, retry};
 use crate::gate::tests::scene::{Scene, call};
 use crate::gate::{FromInbox, OnFailure, Patience, TimeoutAction, ToInbox};
+use crate::mcp::message::RequestId;
 
 /// How the client is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
     /// Not at all, in a session.
     Mute,
+    /// By prompts, in a session, which go on to the inbox.
+    Prompts,
     /// Not at all, in 2026-07-28.
     Stateless,
     /// By URLs, in 2026-07-28.
@@ -32,6 +35,11 @@ enum Step {
     Call(u8),
     /// An item has a page.
     Page(usize),
+    /// The client answers some prompt, open or not.
+    Answer {
+        prompt: usize,
+        answer: Answer,
+    },
     /// The client comes back with some state, for its call or for another one.
     Retry {
         state: usize,
@@ -47,6 +55,8 @@ enum Step {
     Fail(usize),
     Cancel(usize),
     Wait(u16),
+    /// As long as it takes to read, or not quite.
+    Pause(u64),
     /// The server changes the tool, or back to what it was.
     Change(u32),
     /// The client begins another session.
@@ -60,18 +70,34 @@ enum Answer {
     No,
     Dismissed,
     Missing,
+    /// A form that is filled in with something else.
+    Invalid,
+}
+
+impl Answer {
+    fn result(self) -> Value {
+        match self {
+            Answer::Yes => json!({"action": "accept", "content": {"approved": true}}),
+            Answer::No => json!({"action": "decline"}),
+            Answer::Dismissed => json!({"action": "cancel"}),
+            Answer::Missing => json!({"action": "accept"}),
+            Answer::Invalid => json!({"action": "accept", "content": {"approved": "true"}}),
+        }
+    }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let answer = prop_oneof![
         5 => Just(Answer::Yes),
-        1 => Just(Answer::No),
-        1 => Just(Answer::Dismissed),
+        2 => Just(Answer::No),
+        2 => Just(Answer::Dismissed),
         1 => Just(Answer::Missing),
+        1 => Just(Answer::Invalid),
     ];
     let step = prop_oneof![
         6 => (0u8..3).prop_map(Step::Call),
         4 => (0usize..12).prop_map(Step::Page),
+        6 => (0usize..12, answer.clone()).prop_map(|(prompt, answer)| Step::Answer { prompt, answer }),
         6 => (0usize..12, answer, prop::bool::weighted(0.9)).prop_map(
             |(state, answer, is_same)| Step::Retry { state, answer, is_same }
         ),
@@ -82,6 +108,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..12).prop_map(Step::Fail),
         2 => (0usize..12).prop_map(Step::Cancel),
         3 => (1u16..90).prop_map(Step::Wait),
+        3 => (200u64..300).prop_map(Step::Pause),
         2 => (0u32..3).prop_map(Step::Change),
         1 => Just(Step::Begin),
     ];
@@ -91,8 +118,30 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A call as a human tells it from others: its argument, and which version of the tool it is of.
 type Seen = (u64, u32);
 
-/// How long a form is good for.
+/// How long a form or a prompt is good for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Faster than this, nobody has read it.
+const INSTANT: Duration = Duration::from_millis(250);
+
+/// A prompt that the client has got.
+struct Prompt {
+    id: Value,
+    /// The call that it is about.
+    call: Value,
+    seen: Seen,
+    sent: Duration,
+    is_open: bool,
+}
+
+impl Client {
+    /// What it says of itself as a session begins.
+    fn capabilities(self) -> Value {
+        match self {
+            Client::Prompts => json!({"elicitation": {}}),
+            Client::Mute | Client::Stateless | Client::Urls | Client::Forms => json!({}),
+        }
+    }
+}
 
 /// A question that the client has got as a result.
 struct Asked {
@@ -102,6 +151,7 @@ struct Asked {
     chain: u32,
     seen: Seen,
     is_form: bool,
+    sent: Duration,
     until: Duration,
     is_used: bool,
 }
@@ -114,6 +164,7 @@ struct World {
     /// The calls by their ids, and the first request of each that comes again.
     calls: Vec<(Value, u32)>,
     asked: Vec<Asked>,
+    prompts: Vec<Prompt>,
     items: Vec<(Item, Seen)>,
     decided: HashSet<String>,
     yeses: HashMap<Seen, u32>,
@@ -137,11 +188,12 @@ impl World {
             client,
             scene: scene
                 .with_tools(versioned(0))
-                .handshake("2025-11-25", json!({})),
+                .handshake("2025-11-25", client.capabilities()),
             version: 0,
             needed: if twice { 2 } else { 1 },
             calls: Vec::new(),
             asked: Vec::new(),
+            prompts: Vec::new(),
             items: Vec::new(),
             decided: HashSet::new(),
             yeses: HashMap::new(),
@@ -157,7 +209,7 @@ impl World {
         let id = self.fresh_id();
         let arguments = json!({"id": argument});
         let capabilities = match self.client {
-            Client::Mute => return call(id, "delete_user", arguments),
+            Client::Mute | Client::Prompts => return call(id, "delete_user", arguments),
             Client::Stateless => json!({}),
             Client::Urls => json!({"elicitation": {"url": {}}}),
             Client::Forms => json!({"elicitation": {"form": {}}}),
@@ -184,6 +236,7 @@ impl World {
                 answer,
                 is_same,
             } => self.retry(*state, *answer, *is_same),
+            Step::Answer { prompt, answer } => self.answer(*prompt, *answer),
             Step::Decide { item, choice } => {
                 let Some((item, seen)) = self.items.get(*item).cloned() else {
                     return;
@@ -208,6 +261,7 @@ impl World {
                 }
             }
             Step::Wait(seconds) => self.scene.advance(Duration::from_secs((*seconds).into())),
+            Step::Pause(millis) => self.scene.advance(Duration::from_millis(*millis)),
             Step::Change(version) => {
                 self.version = *version;
                 self.look();
@@ -216,7 +270,10 @@ impl World {
             Step::Begin => {
                 self.look();
                 let scene = std::mem::replace(&mut self.scene, Scene::new());
-                self.scene = scene.handshake("2025-11-25", json!({}));
+                self.scene = scene.handshake("2025-11-25", self.client.capabilities());
+                // What was asked before is withdrawn, which the handshake has thrown away.
+                let is_over = |prompt: &mut Prompt| prompt.is_open = false;
+                self.prompts.iter_mut().for_each(is_over);
             }
         }
         self.scene.answer_lists();
@@ -228,20 +285,18 @@ impl World {
         let Some(asked) = self.asked.get_mut(at) else {
             return;
         };
-        let answer = match answer {
-            Answer::Yes => {
-                // One yes a form, for the call that it shows, while its time is not over.
-                let counts = asked.is_form && is_same && now < asked.until && !asked.is_used;
-                if counts {
-                    *self.yeses.entry(asked.seen).or_default() += 1;
-                }
-                json!({"approval-proxy": {"action": "accept", "content": {"approved": true}}})
-            }
-            Answer::No => json!({"approval-proxy": {"action": "decline"}}),
-            Answer::Dismissed => json!({"approval-proxy": {"action": "cancel"}}),
-            Answer::Missing => json!({}),
+        // One answer a form, for the call that it shows, while its time is not over.
+        let counts = asked.is_form && is_same && now < asked.until && !asked.is_used;
+        if counts && matches!(answer, Answer::Yes) {
+            *self.yeses.entry(asked.seen).or_default() += 1;
+        }
+        let took = now - asked.sent;
+        let answers = if matches!(answer, Answer::Missing) {
+            json!({})
+        } else {
+            json!({"approval-proxy": answer.result()})
         };
-        let mut again = retry(&asked.call, id.into(), answer, &asked.state);
+        let mut again = retry(&asked.call, id.into(), answers, &asked.state);
         let chain = if is_same { asked.chain } else { id };
         if is_same {
             asked.is_used = true;
@@ -250,6 +305,65 @@ impl World {
         }
         self.calls.push((again.clone(), chain));
         self.scene.client_says(&again);
+        if counts {
+            self.expect_right_end(&json!(id), answer, took);
+        }
+    }
+
+    fn answer(&mut self, at: usize, answer: Answer) {
+        let Some(prompt) = self.prompts.get_mut(at) else {
+            return;
+        };
+        let counts = std::mem::replace(&mut prompt.is_open, false);
+        let took = self.scene.now.elapsed - prompt.sent;
+        if counts && matches!(answer, Answer::Yes) {
+            *self.yeses.entry(prompt.seen).or_default() += 1;
+        }
+        let id = prompt.call["id"].clone();
+        let message = json!({"jsonrpc": "2.0", "id": prompt.id, "result": answer.result()});
+        self.scene.client_says(&message);
+        if counts {
+            self.expect_right_end(&id, answer, took);
+        }
+    }
+
+    /// DESIGN, "Clients that declare elicitation and show nothing": how a call ends with an answer of
+    /// the client's that counts and is no yes.
+    fn expect_right_end(&mut self, id: &Value, answer: Answer, took: Duration) {
+        let told = self.scene.client.back();
+        let told: Value = told.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+        let told = told["result"]["content"][0]["text"].as_str();
+        let told = told.unwrap_or_default().to_owned();
+        let line = self.scene.decisions().into_iter().last().cloned();
+        let line = line.filter(|line| line["request_id"] == *id);
+        let decision = line.as_ref().map(|line| line["decision"].as_str().unwrap());
+        let is_instant = took < INSTANT;
+        match answer {
+            Answer::No | Answer::Dismissed if is_instant => {
+                let is_no = matches!(answer, Answer::No);
+                let decided = if is_no { "denied" } else { "cancelled" };
+                assert_eq!(decision, Some(decided), "{told}");
+                assert!(told.contains("faster than a person can read"), "{told}");
+                let left: Vec<&ToInbox> = self.scene.inbox.iter().rev().take(2).collect();
+                let [ToInbox::Park { item, .. }, ToInbox::Ask(asked)] = left[..] else {
+                    panic!("{told} leaves {left:?}");
+                };
+                assert!(*item == asked.id && told.contains(item), "{told}");
+            }
+            Answer::No | Answer::Dismissed => {
+                assert_eq!(decision, Some("denied"), "{told}");
+                let is_no = matches!(answer, Answer::No);
+                assert_eq!(told.contains("denied by a human"), is_no, "{told}");
+                assert_eq!(told.contains("dismissed"), !is_no, "{told}");
+            }
+            Answer::Invalid => {
+                // It waits on, in the inbox.
+                assert_eq!(decision, None, "{told}");
+                let asked = self.scene.inbox.back();
+                assert!(matches!(asked, Some(ToInbox::Ask(_))), "{asked:?}");
+            }
+            Answer::Yes | Answer::Missing => {}
+        }
     }
 
     /// Sees what the step led to.
@@ -264,6 +378,15 @@ impl World {
         }
         for line in std::mem::take(&mut self.scene.client) {
             let message: Value = serde_json::from_str(&line).unwrap();
+            match message["method"].as_str() {
+                Some("elicitation/create") => self.prompted(&message),
+                Some("notifications/cancelled") => {
+                    let id = &message["params"]["requestId"];
+                    let withdrawn = self.prompts.iter_mut().find(|prompt| prompt.id == *id);
+                    withdrawn.expect("a prompt is withdrawn").is_open = false;
+                }
+                Some(_) | None => {}
+            }
             let result = &message["result"];
             if result["resultType"] != "input_required" {
                 continue;
@@ -291,6 +414,7 @@ impl World {
                 chain,
                 seen,
                 is_form,
+                sent: self.scene.now.elapsed,
                 until,
                 is_used: false,
             });
@@ -313,6 +437,25 @@ impl World {
                 "{seen:?} ran {runs} times after {yeses} yeses"
             );
         }
+    }
+
+    /// The client has got a prompt.
+    fn prompted(&mut self, request: &Value) {
+        let id = request["id"].clone();
+        let name = RequestId::Text(id.as_str().unwrap().into());
+        let Some(RequestId::Integer(call)) = self.scene.gate.asked_about(&name) else {
+            panic!("about no call: {request}");
+        };
+        let (call, _) = self.calls[usize::try_from(*call).unwrap() - 1].clone();
+        let argument = call["params"]["arguments"]["id"].as_u64().unwrap();
+        let message = request["params"]["message"].as_str().unwrap();
+        self.prompts.push(Prompt {
+            id,
+            seen: (argument, shown_version(message)),
+            call,
+            sent: self.scene.now.elapsed,
+            is_open: true,
+        });
     }
 
     fn end(mut self) {
@@ -356,7 +499,15 @@ proptest! {
     #[test]
     fn a_call_runs_for_as_many_yeses_as_were_given_about_it(
         client in prop::sample::select(
-            &[Client::Mute, Client::Stateless, Client::Urls, Client::Urls, Client::Forms][..]
+            &[
+                Client::Mute,
+                Client::Prompts,
+                Client::Stateless,
+                Client::Urls,
+                Client::Urls,
+                Client::Forms,
+                Client::Forms,
+            ][..]
         ),
         steps in steps(),
         parks in any::<bool>(),

@@ -160,6 +160,7 @@ fn a_verdict_that_is_there_before_the_retry_is_kept_for_it() {
 fn a_user_who_declines_to_open_the_page_says_no_and_one_who_dismisses_says_nothing() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
+    scene.person_reads();
     says(
         &mut scene,
         &retry(&call(1, 7), 2, consent("decline"), &state),

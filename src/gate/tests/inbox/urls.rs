@@ -68,6 +68,7 @@ fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_
     scene.client_calls(2, "delete_user", json!({"id": 8}));
     let item = scene.expect_item();
     let id = posted(&mut scene, &item);
+    scene.person_reads();
     scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}}));
     scene.expect_refused(2, "denied by a human");
     let how = Closed::Withdrawn;

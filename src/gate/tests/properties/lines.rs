@@ -214,8 +214,10 @@ pub(super) fn answer(id: &Value, how: u8) -> PromptAnswer {
         line,
         meaning: match how {
             0 | 1 | 18 | 19 => Answer::Yes,
+            2 | 7 | 14 => Answer::Declined,
+            3 => Answer::Dismissed,
             10 => Answer::Failed,
-            _ => Answer::No,
+            _ => Answer::Invalid,
         },
         refusal: match how {
             16 => Some(Refusal::Answered(Value::Null)),

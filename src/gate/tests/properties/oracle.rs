@@ -3,6 +3,7 @@
 //! It is told what each step means before the gate sees it, and then reads what the gate did,
 //! one event after the other. It knows nothing of the gate's inside.
 
+mod answers;
 mod events;
 mod yeses;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use super::reading::{ByName, Listing, Shown, What, by_name, meaning, passes};
 use super::steps::Setup;
+pub(super) use answers::{Answer, Answered, expect_no_claim};
 
 /// A call that the client made and that can be read.
 #[derive(Debug)]
@@ -48,17 +50,13 @@ pub(super) struct Prompt {
     message: String,
     /// When the human's time began.
     since: Duration,
+    /// Since when the client has it, or is sent it.
+    got: Duration,
     answered_in_step: Option<u32>,
+    /// What was answered then, while it was open.
+    answered: Option<Answered>,
     /// The client could not show it, so it may come again.
     failed: bool,
-}
-
-/// What a client answers to a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    Yes,
-    No,
-    Failed,
 }
 
 /// A yes, until the call that it is for has run.
@@ -118,7 +116,8 @@ pub(super) struct OwnList {
 enum LastLine {
     None,
     Forwards(usize, Value, bool),
-    Refuses(usize),
+    /// With the answer that has led to it.
+    Refuses(usize, Option<Answered>),
     Unreadable,
 }
 
@@ -156,6 +155,8 @@ pub(super) struct Oracle {
     client_heard: bool,
     /// A line says that a first yes was given, and no second question has followed it.
     first_yes: bool,
+    /// An answer in this step must lead to a refusal.
+    must_refuse: bool,
     /// What was seen, so that a run that exercised nothing can be noticed.
     pub(super) forwarded: BTreeMap<String, u32>,
 }
@@ -188,6 +189,7 @@ impl Oracle {
             upstream_gone: false,
             client_heard: true,
             first_yes: false,
+            must_refuse: false,
             forwarded: BTreeMap::new(),
         }
     }
@@ -264,12 +266,16 @@ impl Oracle {
         });
     }
 
-    pub(super) fn answers(&mut self, prompt: usize, answer: Answer) {
+    /// `alone`: in a line of its own, so that nothing else can end the call before.
+    pub(super) fn answers(&mut self, prompt: usize, answer: Answer, alone: bool) {
         let prompt = &mut self.prompts[prompt];
         if !std::mem::replace(&mut prompt.open, false) {
             return;
         }
         prompt.answered_in_step = Some(self.step);
+        let took = self.now - prompt.got;
+        prompt.answered = Some(Answered { answer, took });
+        self.must_refuse |= alone && answer.refuses();
         let shown = prompt.shown.clone();
         match answer {
             Answer::Yes => self.yeses.push(Yes {
@@ -277,14 +283,18 @@ impl Oracle {
                 at: self.now,
                 silent: false,
             }),
-            Answer::No => self.forget_first_yes(&shown),
+            Answer::Declined | Answer::Dismissed | Answer::Invalid => {
+                self.forget_first_yes(&shown);
+            }
             Answer::Failed => prompt.failed = true,
         }
     }
 
     pub(super) fn delivers_prompts(&mut self) {
         for prompt in &mut self.prompts {
-            prompt.delivered = true;
+            if !std::mem::replace(&mut prompt.delivered, true) {
+                prompt.got = self.now;
+            }
         }
     }
 
@@ -372,6 +382,7 @@ impl Oracle {
 
     pub(super) fn ends_step(&mut self) {
         self.expect_no_line("the step ends");
+        assert!(!self.must_refuse, "a no refuses nothing");
         for expected in self.to_upstream.drain(..) {
             match expected {
                 Expected::Call(_, Passage::NowOrLater) => {}

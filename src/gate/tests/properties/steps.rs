@@ -208,7 +208,7 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
         calls / 10 => prop::collection::vec(from_client(theme), 2..5).prop_map(Step::Client),
         calls / 2 => from_upstream(theme).prop_map(|one| Step::Upstream(vec![one])),
         calls / 20 => prop::collection::vec(from_upstream(theme), 2..5).prop_map(Step::Upstream),
-        wait => prop_oneof![1u64..20, 1_000u64..6_000, 10_000u64..90_000]
+        wait => prop_oneof![1u64..20, 245u64..256, 1_000u64..6_000, 10_000u64..90_000]
             .prop_map(Step::WaitMillis),
         wait.max(3) => Just(Step::Drained),
         log => prop_oneof![Just(Step::BreakLog), Just(Step::MendLog)],

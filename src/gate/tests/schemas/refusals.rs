@@ -2,6 +2,8 @@
 //!
 //! When a call is refused for which of them is told in the scenes.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::official::Revision::{V2024_11_05, V2025_03_26, V2025_06_18, V2025_11_25, V2026_07_28};
@@ -9,7 +11,9 @@ use super::official::{Official, To};
 use super::{REFUSAL, kind};
 use crate::gate::handshake::CannotAsk;
 use crate::gate::held::Era;
+use crate::gate::instant::ClientNo;
 use crate::gate::refusal::{Explanation, Refusal, refused_result};
+use crate::mcp::elicit::{Fault, No};
 use crate::mcp::message::RequestId;
 use crate::mcp::revision;
 use crate::policy::{Mode, Risk};
@@ -52,7 +56,21 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
         Refusal::CannotAsk(CannotAsk::NoChannel) => Refusal::CannotAsk(CannotAsk::Anonymous),
         Refusal::CannotAsk(CannotAsk::Anonymous) => Refusal::TooWeak,
-        Refusal::TooWeak => return None,
+        Refusal::TooWeak => Refusal::Dismissed,
+        Refusal::Dismissed => Refusal::InvalidAnswer(Fault::Missing),
+        Refusal::InvalidAnswer(_) => Refusal::TooFast {
+            no: ClientNo {
+                reason: Some(ODD.repeat(200)),
+                how: No::Declined,
+                took: Duration::MAX,
+            },
+            item: None,
+        },
+        Refusal::TooFast { no, item: None } => Refusal::TooFast {
+            no: no.clone(),
+            item: Some("0123456789abcdef".into()),
+        },
+        Refusal::TooFast { item: Some(_), .. } => return None,
     })
 }
 

@@ -52,6 +52,7 @@ fn a_prompt_for_odd_and_large_arguments() {
         scene.client_calls(odd, "delete_user", arguments);
         let prompt = scene.expect_prompt();
         let reason = json!({"action": "decline", "content": {"approved": false, "reason": odd}});
+        scene.person_reads();
         scene.answer(&prompt, reason);
         scene.expect_refused(odd, "denied by a human");
         scene

@@ -62,6 +62,7 @@ fn asked(scene: &mut Scene, answers: Value) -> Value {
     scene.client_says(&call);
     scene.answer_lists();
     let state = take_state(scene);
+    scene.person_reads();
     scene.client_says(&retry(&call, 2, answers, &state));
     scene.answer_lists();
     call
@@ -110,6 +111,7 @@ fn a_call_that_two_yeses_are_wanted_for() {
         let mut scene = Scene::set(|settings| settings.double_confirm = true);
         let call = asked(&mut scene, yes());
         let state = take_state(&mut scene);
+        scene.person_reads();
         scene.client_says(&retry(&call, 3, no(), &state));
         scene.expect_refused(3, "denied by a human");
         scene

@@ -73,6 +73,7 @@ fn a_client_of_2026_07_28_that_opens_urls() {
             "decline"
         };
         let answers = json!({"approval-proxy": {"action": action}});
+        scene.person_reads();
         scene.client_says(&retry(&call, 2, answers, &state));
         if let Some(choice) = choice {
             scene.decide(&item, choice, |_| {});

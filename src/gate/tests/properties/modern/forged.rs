@@ -62,6 +62,9 @@ fn script() -> Vec<Step> {
         upstream(0),
         retry(Which::Any(0), 0),
         call(1),
+        Step::WaitMillis(1_000),
+        retry(unused, 2),
+        call(1),
         retry(unused, 2),
         call(2),
         Step::WaitMillis(30_000),
@@ -144,7 +147,7 @@ fn the_oracle_takes_the_truth() {
 
 #[test]
 fn the_oracle_sees_what_a_gate_never_may_do() {
-    let forgeries: [(&str, Forge); 19] = [
+    let forgeries: [(&str, Forge); 21] = [
         ("a line for no call that waits", |events| {
             // The same call runs twice.
             let at = events.iter().position(|(_, event)| is_call(event));
@@ -200,6 +203,23 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             let is_refusal =
                 |event: &Event| matches!(event, Event::Client(text) if text.contains("isError"));
             events.retain(|(_, event)| !is_refusal(event) && !is_decision(event, "denied"));
+        }),
+        ("was denied by a human", |events| {
+            // A no that no person can have given is told as one.
+            for_client(events, "faster than a person", |answer| {
+                answer["result"]["content"][0]["text"] = json!("it was denied by a human");
+            });
+        }),
+        ("nobody said so", |events| {
+            // And logged as one.
+            for (_, event) in events {
+                if let Event::Line { line, .. } = event
+                    && line["answered_ms"] == 0.0
+                    && line["decision"] == "denied"
+                {
+                    line["assurance"] = json!("caller-relayed");
+                }
+            }
         }),
         ("no line for", |events| {
             events.retain(|(_, event)| !is_decision(event, "timeout"));

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::steps::{Meta, Setup};
-use crate::gate::tests::properties::oracle::Answer;
+use crate::gate::tests::properties::oracle::{Answer, Answered};
 use crate::gate::tests::properties::reading::{Shown, What, meaning};
 use crate::gate::tests::properties::steps::{Ending, Setup as Rules};
 use crate::mcp::message::RequestId;
@@ -82,6 +82,8 @@ pub(super) struct Request {
     yeses: Vec<Shown>,
     /// A human has said no, or it brings what belongs to nothing.
     unfit: bool,
+    /// What the newest question about it was answered with.
+    answered: Option<Answered>,
     /// As what it was approved, once it runs: the tool's description.
     approved_as: Option<Option<String>>,
     /// The upstream may still answer another request under its id.
@@ -101,6 +103,7 @@ pub(super) struct State {
     pub(super) request: usize,
     pub(super) kind: Kind,
     pub(super) used: bool,
+    sent: Duration,
     until: Duration,
 }
 
@@ -138,6 +141,7 @@ pub(super) struct Prompt {
     request: usize,
     shown: Shown,
     open: bool,
+    sent: Duration,
     until: Option<Duration>,
 }
 

@@ -207,6 +207,7 @@ fn step(theme: Theme) -> impl Strategy<Value = Step> {
     };
     let time = prop_oneof![
         2 => 1u64..20,
+        1 => 245u64..256,
         3 => 1_000u64..6_000,
         2 => 10_000u64..90_000,
         1 => Just(3_600_000),

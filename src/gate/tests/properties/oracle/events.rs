@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Call, End, Expected, LastLine, Oracle, OwnList, Passage, Refusal};
+use super::{
+    Answered, Call, End, Expected, LastLine, Oracle, OwnList, Passage, Refusal, expect_no_claim,
+};
 use crate::gate::tests::properties::reading::{Listing, meaning, passes};
 use crate::gate::tests::scene::Event;
 
@@ -78,8 +80,21 @@ impl Oracle {
                 "nobody took the call back: {line}, {front:?}"
             );
         } else {
-            self.last_line = LastLine::Refuses(at);
+            let answered = self.answer_behind(at, line);
+            self.last_line = LastLine::Refuses(at, answered);
         }
+    }
+
+    /// The answer in this step that has led to the line that refuses a call, if one has.
+    fn answer_behind(&mut self, at: usize, line: &Value) -> Option<Answered> {
+        let mut prompts = self.prompts.iter().filter(|prompt| {
+            prompt.answered_in_step == Some(self.step) && prompt.shown.what == self.calls[at].what
+        });
+        let found = prompts.find_map(|prompt| prompt.answered.filter(|it| it.leads_to(line)));
+        let is_by_client = !line["answered_ms"].is_null() || !line["assurance"].is_null();
+        assert!(found.is_some() || !is_by_client, "nobody said so: {line}");
+        self.must_refuse &= found.is_none();
+        found
     }
 
     fn sees_upstream(&mut self, text: &str) {
@@ -225,8 +240,12 @@ impl Oracle {
         let is_refusal = message["result"]["isError"] == true;
         assert!(is_error || is_refusal, "the gate never answers so: {text}");
         match std::mem::replace(&mut self.last_line, LastLine::None) {
-            LastLine::Refuses(at) => {
+            LastLine::Refuses(at, answered) => {
                 assert_eq!(id, self.calls[at].id, "{text}");
+                match answered {
+                    Some(answered) => answered.expect_told(message),
+                    None => expect_no_claim(message),
+                }
                 self.calls[at].end = End::Refused;
             }
             LastLine::Unreadable => match self.refusals.pop_front() {

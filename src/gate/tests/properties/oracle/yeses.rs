@@ -112,7 +112,9 @@ impl Oracle {
             shown,
             message,
             since,
+            got: self.now,
             answered_in_step: None,
+            answered: None,
             failed: false,
         });
     }

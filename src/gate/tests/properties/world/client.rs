@@ -51,7 +51,7 @@ impl World {
                 hostile.line
             }
             FromClient::Cancel(which) => self.cancel(*which),
-            FromClient::Answer { prompt, how } => self.answer(*prompt, *how, k),
+            FromClient::Answer { prompt, how } => self.answer(*prompt, *how, k, alone),
             FromClient::Request {
                 id,
                 method,
@@ -174,7 +174,7 @@ impl World {
         text
     }
 
-    fn answer(&mut self, which: u8, how: u8, k: u64) -> String {
+    fn answer(&mut self, which: u8, how: u8, k: u64, alone: bool) -> String {
         let prompts = self.oracle.prompts.len();
         if prompts == 0 {
             return self.relayed_up(lines::notification(0, k));
@@ -184,7 +184,7 @@ impl World {
         let answer = lines::answer(&id, how);
         match answer.refusal {
             Some(refusal) => self.oracle.refuses(refusal),
-            None => self.oracle.answers(at, answer.meaning),
+            None => self.oracle.answers(at, answer.meaning, alone),
         }
         answer.line
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Approval, End, Era, Kind, MAX_ROUNDS, Meta, Oracle, Request, Told};
-use crate::gate::tests::properties::oracle::Answer;
+use crate::gate::tests::properties::oracle::{Answer, Answered};
 use crate::gate::tests::properties::reading::{
     Round, Shown, is_surely_high, meaning, passes, shown_description,
 };
@@ -28,6 +28,7 @@ impl Oracle {
             brought: None,
             yeses: Vec::new(),
             unfit: told.brings.is_some(),
+            answered: None,
             approved_as: None,
             is_ambiguous: false,
             expected,
@@ -75,14 +76,15 @@ impl Oracle {
             return;
         };
         request.yeses.clone_from(yeses);
-        match request
-            .told
-            .brings
-            .as_ref()
-            .and_then(|brings| brings.answer)
-        {
+        let brings = request.told.brings.as_ref();
+        let answer = brings.and_then(|brings| brings.answer);
+        let took = self.now - state.sent;
+        request.answered = answer.map(|answer| Answered { answer, took });
+        match answer {
             None => {}
-            Some(Answer::No | Answer::Failed) => request.unfit = true,
+            Some(Answer::Declined | Answer::Dismissed | Answer::Invalid | Answer::Failed) => {
+                request.unfit = true;
+            }
             Some(Answer::Yes) => {
                 request.yeses.push(shown.clone());
                 if is_enough(self.setup.double_confirm, &request.yeses) {
@@ -104,6 +106,7 @@ impl Oracle {
             return;
         };
         self.states[state].used = false;
+        self.requests[at].answered = None;
         self.approvals.retain(|approval| approval.request != at);
         for behind in at + 1..self.requests.len() {
             self.claim(behind);
@@ -137,10 +140,10 @@ impl Oracle {
         };
         match (&state.kind, told.brings.as_ref()?.answer) {
             (Kind::Round { description, .. }, _) => goes_on(Box::new(std::iter::once(description))),
-            (Kind::Question { .. }, Some(Answer::No | Answer::Failed)) => Some(End::Refused),
+            (Kind::Question { .. }, Some(answer)) if answer != Answer::Yes => Some(End::Refused),
             // Where an approval covers it, nobody need be asked again.
             (Kind::Question { .. }, None) => (self.setup.ttl_secs == 0).then_some(asks),
-            (Kind::Question { shown, yeses, .. }, Some(Answer::Yes)) => {
+            (Kind::Question { shown, yeses, .. }, Some(_)) => {
                 let mut all = yeses.clone();
                 all.push(shown.clone());
                 if !is_enough(self.setup.double_confirm, &all) {
@@ -250,6 +253,11 @@ impl Oracle {
                 self.lists.readings
             );
         }
+        let answered = request.answered;
+        assert!(
+            answered.is_some_and(|answered| answered.leads_to(line)),
+            "{line} after {answered:?}"
+        );
         let description = yeses[0].description.clone();
         let label = match (request.told.era, yeses.len()) {
             (Era::Legacy, _) => "legacy",

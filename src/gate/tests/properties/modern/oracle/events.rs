@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{End, Era, ForClient, Kind, LONGEST, MAX_ROUNDS, Oracle, Owed, State};
+use crate::gate::tests::properties::oracle::expect_no_claim;
 use crate::gate::tests::properties::reading::meaning;
 use crate::gate::tests::scene::Event;
 
@@ -82,7 +83,7 @@ impl Oracle {
         match refused {
             Some(at) => {
                 self.ends_unrun(at, End::Refused, line);
-                self.expect_right_refusal(at, &answer);
+                self.expect_right_refusal(at, line, &answer);
                 true
             }
             None if self.cancels.as_deref() == Some(&*id) => {
@@ -127,13 +128,33 @@ impl Oracle {
         request.lines += 1;
     }
 
-    fn expect_right_refusal(&self, at: usize, answer: &Value) {
+    fn expect_right_refusal(&self, at: usize, line: &Value, answer: &Value) {
+        let answered = self.requests[at].answered;
+        let answered = answered.filter(|answered| answered.leads_to(line));
+        let is_by_client = !line["answered_ms"].is_null() || !line["assurance"].is_null();
+        match answered {
+            Some(answered) => answered.expect_told(answer),
+            None => {
+                assert!(!is_by_client, "nobody said so: {line}");
+                expect_no_claim(answer);
+                self.expect_no_refusing_answer(at, line);
+            }
+        }
         let result = &answer["result"];
         if result.is_object() {
             let kind = (self.requests[at].told.era == Era::Modern).then_some("complete");
             assert_eq!(result["resultType"].as_str(), kind, "{answer}");
             assert!(result.get("requestState").is_none(), "{answer}");
         }
+    }
+
+    /// What a call that was answered in this step is refused for is that answer.
+    fn expect_no_refusing_answer(&self, at: usize, line: &Value) {
+        let request = &self.requests[at];
+        let is_retry = request.brought.is_some() && request.step == self.step;
+        let answered = request.answered.filter(|_| is_retry);
+        let refuses = answered.is_some_and(|answered| answered.answer.refuses());
+        assert!(!refuses, "{line} after {answered:?}");
     }
 
     /// A question that no retry answers ends with one line, and nobody is told.
@@ -318,6 +339,7 @@ impl Oracle {
                 upstream: state,
             },
             used: false,
+            sent: self.now,
             until: self.now + LONGEST,
         });
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::claims::is_enough;
 use super::{Approval, End, Era, Kind, Meta, Oracle, Prompt, State};
-use crate::gate::tests::properties::oracle::Answer;
+use crate::gate::tests::properties::oracle::{Answer, Answered};
 use crate::gate::tests::properties::reading::{
     Round, Shown, is_surely_high, meaning, passes, read_prompt,
 };
@@ -74,6 +74,7 @@ impl Oracle {
                 clients,
             },
             used: false,
+            sent: self.now,
             until,
         });
     }
@@ -138,6 +139,7 @@ impl Oracle {
             request: at,
             shown,
             open: true,
+            sent: self.now,
             until: timeout.map(|timeout| self.now + timeout),
         });
     }
@@ -150,6 +152,8 @@ impl Oracle {
             return;
         }
         let request = &mut self.requests[prompt.request];
+        let took = self.now - prompt.sent;
+        request.answered = Some(Answered { answer, took });
         match answer {
             Answer::Yes => {
                 request.yeses.push(prompt.shown.clone());
@@ -163,7 +167,9 @@ impl Oracle {
                     });
                 }
             }
-            Answer::No | Answer::Failed => request.unfit = true,
+            Answer::Declined | Answer::Dismissed | Answer::Invalid | Answer::Failed => {
+                request.unfit = true;
+            }
         }
     }
 

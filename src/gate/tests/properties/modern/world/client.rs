@@ -360,22 +360,29 @@ fn meta(draft: &Draft) -> String {
 fn answers(how: u8) -> (String, Option<Answer>) {
     let ours = |answer: &str| format!(r#"{{"approval-proxy":{answer}}}"#);
     let yes = (ours(YES), Some(Answer::Yes));
-    let no = |answer| (ours(answer), Some(Answer::No));
+    let says = |answer, how| (ours(answer), Some(how));
+    let invalid = |answer| says(answer, Answer::Invalid);
     match how {
         1 => (
             ours(r#"{"content":{"reason":"fine","approved":true},"action":"accept"}"#),
             Some(Answer::Yes),
         ),
-        2 => no(r#"{"action":"decline"}"#),
-        3 => no(r#"{"action":"cancel"}"#),
-        4 => no(r#"{"action":"accept"}"#),
-        5 => no(r#"{"action":"accept","content":{"approved":"true"}}"#),
-        6 => no(r#"{"action":"accept","content":{"approved":1}}"#),
-        7 => no(r#"{"action":"accept","content":{"approved":false,"reason":"no"}}"#),
-        8 => no(r#"{"action":"Accept","content":{"approved":true}}"#),
-        9 => no("null"),
-        10 => no(r#"{"action":"decline","content":{"approved":true}}"#),
-        11 => no("\"yes\""),
+        2 => says(r#"{"action":"decline"}"#, Answer::Declined),
+        3 => says(r#"{"action":"cancel"}"#, Answer::Dismissed),
+        4 => invalid(r#"{"action":"accept"}"#),
+        5 => invalid(r#"{"action":"accept","content":{"approved":"true"}}"#),
+        6 => invalid(r#"{"action":"accept","content":{"approved":1}}"#),
+        7 => says(
+            r#"{"action":"accept","content":{"approved":false,"reason":"no"}}"#,
+            Answer::Declined,
+        ),
+        8 => invalid(r#"{"action":"Accept","content":{"approved":true}}"#),
+        9 => invalid("null"),
+        10 => says(
+            r#"{"action":"decline","content":{"approved":true}}"#,
+            Answer::Declined,
+        ),
+        11 => invalid("\"yes\""),
         12 => ("{}".to_owned(), None),
         13 => (format!(r#"{{"other":{YES}}}"#), None),
         14 => ("[]".to_owned(), None),

@@ -1,0 +1,91 @@
+//! What a client answers to a question, and what the log and the client must then be told.
+//!
+//! DESIGN, "Clients that declare elicitation and show nothing". Both oracles use it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What a client answers to a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Answer {
+    Yes,
+    /// Action `decline`, or a form that says no.
+    Declined,
+    /// Action `cancel`.
+    Dismissed,
+    /// A result that answers nothing.
+    Invalid,
+    /// A JSON-RPC error.
+    Failed,
+}
+
+impl Answer {
+    /// Whether the call is over with it, where nobody else is asked.
+    pub(in super::super) fn refuses(self) -> bool {
+        match self {
+            Answer::Declined | Answer::Dismissed | Answer::Invalid => true,
+            Answer::Yes | Answer::Failed => false,
+        }
+    }
+}
+
+/// An answer, and how long the client had the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Answered {
+    pub(in super::super) answer: Answer,
+    pub(in super::super) took: Duration,
+}
+
+/// Faster than this, nobody has read the question.
+const INSTANT: Duration = Duration::from_millis(250);
+
+impl Answered {
+    /// Whether a person said no.
+    fn is_denial(self) -> bool {
+        self.answer == Answer::Declined && self.took >= INSTANT
+    }
+
+    /// Whether a decision line is the one that this answer leads to.
+    pub(in super::super) fn leads_to(self, line: &Value) -> bool {
+        let is_instant = self.took < INSTANT;
+        let (decision, is_by_person) = match self.answer {
+            Answer::Yes => ("approved", true),
+            Answer::Declined => ("denied", !is_instant),
+            Answer::Dismissed if is_instant => ("cancelled", false),
+            Answer::Dismissed => ("denied", true),
+            Answer::Invalid => ("error", false),
+            Answer::Failed => return false,
+        };
+        let took = match self.answer {
+            Answer::Invalid => Value::Null,
+            _ => json!(self.took.as_micros() as f64 / 1000.0),
+        };
+        let assurance = is_by_person.then_some("caller-relayed");
+        line["decision"] == decision
+            && line["engine"] == "elicitation"
+            && line["assurance"].as_str() == assurance
+            && line["answered_ms"] == took
+    }
+
+    /// What the client is told with that line claims no more than is true.
+    pub(in super::super) fn expect_told(self, told: &Value) {
+        let text = told["result"]["content"][0]["text"].as_str();
+        let text = text.unwrap_or_else(|| panic!("{self:?} is told by {told}"));
+        assert_eq!(text.contains("by a human"), self.is_denial(), "{text}");
+        let is_no = matches!(self.answer, Answer::Declined | Answer::Dismissed);
+        let is_too_fast = is_no && self.took < INSTANT;
+        let says_so = text.contains("faster than a person can read");
+        assert_eq!(says_so, is_too_fast, "{text}");
+    }
+}
+
+/// A refusal that no answer has led to claims that nobody said anything.
+pub(in super::super) fn expect_no_claim(told: &Value) {
+    let text = told["result"]["content"][0]["text"].as_str();
+    let claims = ["denied by a human", "dismissed", "faster than a person"];
+    let claims = claims
+        .iter()
+        .any(|claim| text.is_some_and(|text| text.contains(claim)));
+    assert!(!claims, "nobody said so: {told}");
+}
