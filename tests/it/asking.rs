@@ -87,20 +87,46 @@ fn a_client_that_cannot_be_asked_is_refused() {
 #[test]
 fn only_accept_and_true_is_a_yes() {
     let mut session = session([]);
-    for answer in [
-        r#""result":{"action":"accept","content":{"approved":false}}"#,
-        r#""result":{"action":"accept","content":{"approved":"true"}}"#,
-        r#""result":{"action":"accept","content":{"approved":1}}"#,
-        r#""result":{"action":"accept","content":{"Approved":true}}"#,
-        r#""result":{"action":"accept","content":{"approved":true,"approved":true}}"#,
-        r#""result":{"action":"accept","content":null}"#,
-        r#""result":{"action":"accept","approved":true}"#,
-        r#""result":{"action":"decline","content":{"approved":true}}"#,
-        r#""result":{"action":"cancel"}"#,
-        r#""result":{"action":"certainly","content":{"approved":true}}"#,
-        r#""result":true"#,
-        r#""result":null"#,
-        r#""result":{"action":"accept","content":{"approved":true}},"error":{"code":1,"message":""}"#,
+    let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
+    let invalid = "the client's answer to the question cannot be used";
+    for (answer, words) in [
+        (
+            r#""result":{"action":"accept","content":{"approved":false}}"#,
+            denied,
+        ),
+        (
+            r#""result":{"action":"accept","content":{"approved":"true"}}"#,
+            invalid,
+        ),
+        (
+            r#""result":{"action":"accept","content":{"approved":1}}"#,
+            invalid,
+        ),
+        (
+            r#""result":{"action":"accept","content":{"Approved":true}}"#,
+            invalid,
+        ),
+        (
+            r#""result":{"action":"accept","content":{"approved":true,"approved":true}}"#,
+            invalid,
+        ),
+        (r#""result":{"action":"accept","content":null}"#, invalid),
+        (r#""result":{"action":"accept","approved":true}"#, invalid),
+        (
+            r#""result":{"action":"decline","content":{"approved":true}}"#,
+            denied,
+        ),
+        (r#""result":{"action":"cancel"}"#, dismissed),
+        (
+            r#""result":{"action":"certainly","content":{"approved":true}}"#,
+            invalid,
+        ),
+        (r#""result":true"#, invalid),
+        (r#""result":null"#, invalid),
+        (
+            r#""result":{"action":"accept","content":{"approved":true}},"error":{"code":1,"message":""}"#,
+            invalid,
+        ),
     ] {
         let id = session.call("wipe", json!({"marker": 1}));
         let prompt = session.prompt();
@@ -109,7 +135,7 @@ fn only_accept_and_true_is_a_yes() {
             prompt["id"]
         ));
         let text = session.refusal(id);
-        assert!(text.contains("denied"), "{answer}: {text}");
+        assert!(text.contains(words), "{answer}: {text}");
     }
     session.sync();
     assert!(!session.has_recorded("marker"));

@@ -34,6 +34,7 @@ mod inbox_key;
 mod inbox_passphrase;
 mod inbox_serving;
 mod inbox_urls;
+mod instant;
 mod killed;
 mod life_cycle;
 mod login;

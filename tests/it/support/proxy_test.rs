@@ -173,6 +173,8 @@ impl ProxyTest {
         // them.
         command.env("APPROVAL_ENGINES", "elicitation");
         command.env("APPROVAL_STATE_DIR", self.path("state"));
+        // A test's client answers at once, and means a person; `instant` has those that do not.
+        command.env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
         command.env("BROWSER", "").env("DISPLAY", "");
         command.envs(self.env.iter().cloned());
         let child = command.spawn().unwrap();

@@ -1,0 +1,271 @@
+//! Clients that declare elicitation and show nothing: they answer before anybody can have read the
+//! question, or with something that answers nothing.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{Http, ProxyTest, Session, TOKEN, approval, call, eventually, in_session};
+
+/// A proxy with its inbox, for which an answer is instant even on a machine that is busy.
+fn with_inbox() -> ProxyTest {
+    ProxyTest::with_inbox().env(LIMIT, "10000")
+}
+
+/// What most tests turn off.
+const LIMIT: &str = "APPROVAL_APPROVAL_INSTANT_DECLINE_MS";
+
+fn cancel() -> Value {
+    json!({"action": "cancel"})
+}
+
+/// The client calls a tool and answers the prompt at once, without a person.
+fn answered(session: &mut Session, answer: Value) -> u64 {
+    let id = session.call("wipe", json!({"n": 7}));
+    let prompt = session.prompt();
+    session.answer(&prompt, answer);
+    id
+}
+
+fn last_decision(session: &Session) -> Value {
+    session.decisions().pop().unwrap()
+}
+
+// DESIGN: "Some decline in milliseconds (headless Claude Code cancels after 10 ms) […]. If `inbox` is
+// among the engines, the question stays open there, and once approved the same call runs when it is
+// made again."
+#[test]
+fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_the_inbox() {
+    let mut session = with_inbox().start();
+    session.handshake();
+    let terminal = session.terminal();
+    let id = answered(&mut session, cancel());
+    let text = session.refusal(id);
+    for words in ["was not run yet", "faster than a person can read"] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(!text.contains("denied"), "{text}");
+    let item = terminal.waits_for("wipe");
+    assert!(
+        text.contains(&format!("as item {item} of the approval inbox")),
+        "{text}"
+    );
+    let line = session.decision("wipe");
+    assert_eq!(
+        (
+            &line["decision"],
+            &line["engine"],
+            &line["assurance"],
+            &line["forwarded"]
+        ),
+        (
+            &json!("cancelled"),
+            &json!("elicitation"),
+            &json!(null),
+            &json!(false)
+        ),
+        "{line}"
+    );
+    assert!(line["answered_ms"].as_f64().unwrap() < 10_000.0, "{line}");
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.ends_with(&format!("; parked as {item}")), "{line}");
+    assert_eq!(session.runs_of("wipe"), 0);
+
+    terminal.approve(&item);
+    session.log_says("parked_verdict");
+    let again = session.call("wipe", json!({"n": 7}));
+    session.ran(again);
+    assert!(!session.was_prompted(), "it was approved already");
+    let line = last_decision(&session);
+    assert_eq!(
+        (&line["decision"], &line["engine"], &line["assurance"]),
+        (
+            &json!("approved"),
+            &json!("inbox"),
+            &json!("inbox-terminal")
+        ),
+        "{line}"
+    );
+    // Once.
+    let third = answered(&mut session, cancel());
+    session.refusal(third);
+    assert_ne!(terminal.waits_for("wipe"), item);
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn the_same_call_made_again_waits_for_the_item_and_runs_when_it_is_approved() {
+    let mut session = with_inbox().start();
+    session.handshake();
+    let terminal = session.terminal();
+    let id = answered(&mut session, json!({"action": "decline"}));
+    session.refusal(id);
+    assert_eq!(session.decision("wipe")["decision"], "denied");
+    let item = terminal.waits_for("wipe");
+    let again = session.call("wipe", json!({"n": 7}));
+    // A client that gives it up takes nothing with it.
+    session.notify("notifications/cancelled", json!({"requestId": again}));
+    session.sync();
+    assert_eq!(terminal.waits_for("wipe"), item);
+    let third = session.call("wipe", json!({"n": 7}));
+    session.sync();
+    terminal.approve(&item);
+    session.ran(third);
+    assert!(!session.was_prompted());
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn without_the_inbox_an_instant_no_claims_no_person() {
+    let mut session = ProxyTest::new().env(LIMIT, "10000").start();
+    session.handshake();
+    for (answer, decision) in [
+        (cancel(), "cancelled"),
+        (json!({"action": "decline"}), "denied"),
+        (
+            json!({"action": "accept", "content": {"approved": false}}),
+            "denied",
+        ),
+    ] {
+        let id = answered(&mut session, answer);
+        let text = session.refusal(id);
+        assert!(text.contains("faster than a person can read"), "{text}");
+        assert!(!text.contains("by a human"), "{text}");
+        assert_eq!(last_decision(&session)["decision"], decision);
+    }
+    // A client that says yes by itself is its operator's choice.
+    let id = answered(&mut session, approval());
+    session.ran(id);
+    assert!(last_decision(&session)["answered_ms"].is_number());
+    session.finish();
+}
+
+// What counts is the time in the log, also on a machine that is busy; a person who takes their time
+// is in `policy_flags` and `asking`, where the limit is off.
+#[test]
+fn where_nobody_sets_it_the_limit_is_250_ms() {
+    let mut session = ProxyTest::new().env(LIMIT, "").start();
+    session.handshake();
+    let mut seen = [false, false];
+    for pause in [0, 0, 0, 0, 300] {
+        let id = session.call("wipe", json!({}));
+        let prompt = session.prompt();
+        std::thread::sleep(Duration::from_millis(pause));
+        session.answer(&prompt, cancel());
+        let text = session.refusal(id);
+        let line = last_decision(&session);
+        let is_instant = line["answered_ms"].as_f64().unwrap() < 250.0;
+        let decision = if is_instant { "cancelled" } else { "denied" };
+        assert_eq!(line["decision"], decision, "{line}");
+        assert_eq!(
+            text.contains("faster than a person"),
+            is_instant,
+            "{line}: {text}"
+        );
+        assert!(!text.contains("denied by a human"), "{text}");
+        seen[usize::from(is_instant)] = true;
+    }
+    assert_eq!(seen, [true, true]);
+    session.finish();
+}
+
+// DESIGN: "Invalid answer (accept without `approved`, wrong types): the engine failed; the next one is
+// asked. If there is none, the call is refused with decision `error`".
+#[test]
+fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
+    let invalid = [
+        json!({"action": "accept", "content": {}}),
+        json!({"action": "accept", "content": {"approved": "true"}}),
+        json!(null),
+    ];
+    // However fast they come, or slowly.
+    for limit in ["0", "10000"] {
+        let mut session = ProxyTest::with_inbox().env(LIMIT, limit).start();
+        session.handshake();
+        let terminal = session.terminal();
+        for (n, answer) in invalid.iter().enumerate() {
+            let id = answered(&mut session, answer.clone());
+            let item = terminal.waits_for("wipe");
+            terminal.approve(&item);
+            session.ran(id);
+            assert_eq!(session.runs_of("wipe"), n + 1);
+            let line = last_decision(&session);
+            assert_eq!(
+                (&line["decision"], &line["engine"]),
+                (&json!("approved"), &json!("inbox")),
+                "{line}"
+            );
+        }
+        session.finish();
+
+        let mut session = ProxyTest::new().env(LIMIT, limit).start();
+        session.handshake();
+        for answer in &invalid {
+            let id = answered(&mut session, answer.clone());
+            let text = session.refusal(id);
+            assert!(
+                text.contains("answer to the question cannot be used"),
+                "{text}"
+            );
+            assert!(!text.contains("by a human"), "{text}");
+            assert_eq!(last_decision(&session)["decision"], "error");
+        }
+        session.sync();
+        assert_eq!(session.runs_of("wipe"), 0);
+        session.finish();
+    }
+}
+
+#[test]
+fn a_client_of_2026_07_28_that_cancels_by_itself_finds_its_question_in_the_inbox() {
+    let mut session = with_inbox().start();
+    let terminal = session.terminal();
+    let call = json!({"name": "wipe", "arguments": {"n": 7}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
+    }});
+    let id = session.request("tools/call", call.clone());
+    let state = session.response(id)["result"]["requestState"].clone();
+    let mut retry = call.clone();
+    retry["requestState"] = state;
+    retry["inputResponses"] = json!({"approval-proxy": cancel()});
+    let id = session.request("tools/call", retry);
+    let text = session.refusal(id);
+    let item = terminal.waits_for("wipe");
+    assert!(text.contains(&item), "{text}");
+    assert_eq!(session.decision("wipe")["decision"], "cancelled");
+    terminal.approve(&item);
+    session.log_says("parked_verdict");
+    let id = session.request("tools/call", call);
+    session.ran(id);
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn a_client_that_comes_by_http_and_cancels_by_itself_finds_its_question_in_the_inbox() {
+    let test = with_inbox().env("APPROVAL_AUTH_TOKEN", TOKEN);
+    let proxy = test
+        .flags(["--transport", "streamable-http", "--port", "0"])
+        .start();
+    let http: Http = proxy.http().with_token();
+    let terminal = proxy.terminal();
+    let session = http.session();
+    let mut refused = http.post(&in_session(&session), call(1, "wipe"));
+    let prompt = refused.message();
+    let body = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": cancel()});
+    assert_eq!(http.post(&in_session(&session), body).status, 202);
+    let refused = refused.message();
+    let text = refused["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("faster than a person can read"), "{refused}");
+    let item = terminal.waits_for("wipe");
+    assert!(text.contains(&item), "{refused}");
+    assert_eq!(proxy.decision("wipe")["decision"], "cancelled");
+    terminal.approve(&item);
+    proxy.log_says("parked_verdict");
+    let ran = http.post(&in_session(&session), call(1, "wipe")).message();
+    assert_eq!(ran["result"]["content"][0]["text"], "wipe ran");
+    eventually("the call", || proxy.runs_of("wipe") == 1);
+}
