@@ -131,7 +131,9 @@ async fn connect(
         .arg(audit_log)
         // Both are for the configuration's `cargo run … -- ${NOTES_DIR:-}`.
         .env("NOTES_DIR", notes)
-        .env("CARGO_TARGET_DIR", &build.target_dir);
+        .env("CARGO_TARGET_DIR", &build.target_dir)
+        // An answer that was given beforehand comes at once, and is a person's all the same.
+        .env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
     let client = Client {
         human: tokio::sync::Mutex::new(human),
         answers: Mutex::new(Vec::new()),

@@ -71,7 +71,7 @@ class Setting:
         self.logs += 1
         config = self.place / f"upstream-{self.server}.json"
         entry = {"command": self.direct[0], "args": self.direct[1:]}
-        config.write_text(json.dumps({"mcpServers": {self.server: entry}}))
+        config.write_text(json.dumps({"mcpServers": {self.server: entry}, "approvalProxy": ANSWERS_AT_ONCE}))
         log = self.place / f"audit-{self.logs}.jsonl"
         upstream = ["--upstream", str(config), "--audit-log", str(log), "--engine", "elicitation"]
         return [str(self.proxy), *upstream, *flags], log
@@ -95,6 +95,10 @@ class Setting:
         with open(self.place / "stderr.txt", "a") as stderr:
             async with stdio_client(parameters, errlog=stderr) as streams:
                 yield streams
+
+
+# The SDKs' callbacks answer in no time, and stand for a person who has read the question.
+ANSWERS_AT_ONCE = {"approvalInstantDeclineMs": 0}
 
 
 class Human:

@@ -103,7 +103,9 @@ export function direct(server) {
 
 export function proxied(server, ...flags) {
   const config = join(plan.place, `ts-${server}.json`);
-  writeFileSync(config, JSON.stringify({ mcpServers: { [server]: direct(server) } }));
+  // The SDKs' handlers answer in no time, and stand for a person who has read the question.
+  const approvalProxy = { approvalInstantDeclineMs: 0 };
+  writeFileSync(config, JSON.stringify({ mcpServers: { [server]: direct(server) }, approvalProxy }));
   logs += 1;
   const log = join(plan.place, `ts-audit-${logs}.jsonl`);
   return { command: plan.proxy, args: ["--upstream", config, "--audit-log", log, "--engine", "elicitation", ...flags], log };

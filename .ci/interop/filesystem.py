@@ -120,14 +120,17 @@ async def refuses_what_is_no_yes(checks: Checks, setting: Setting) -> None:
             file.unlink(missing_ok=True)
             result = await call(session, "write_file", {"path": str(file), "content": "x"})
             is_refusal(checks, name, result, "write_file")
+            is_no = name in ("accept with approved false", "decline with approved true")
+            checks.equal(f"{name} is told as a person's no, or is not", "denied by a human" in text(result), is_no)
             checks.check(f"{name} writes nothing", not file.exists())
             if name == "accept with approved false":
                 checks.check("the reason reaches the client", "not on a Friday" in text(result), text(result))
     lines = decisions(log)
     checks.equal("each has its line", len(lines), len(answers) + 1)
     checks.check("none was forwarded", not any(line["forwarded"] for line in lines), lines)
-    allowed = {"denied", "cancelled", "error"}
-    checks.check("none is called approved", {line["decision"] for line in lines} <= allowed, lines)
+    decided = [line["decision"] for line in lines]
+    wanted = ["error", "denied", "error", "error", "denied", "denied", "error"]
+    checks.equal("a no is a denial, and what answers nothing is an error", decided, wanted)
     reasons = [line["reason"] for line in lines]
     checks.check("the human's reason is in the log", any("not on a Friday" in r for r in reasons), reasons)
 

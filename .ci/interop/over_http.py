@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from interop.checks import APPROVE, DECLINE, HERE, Checks, Human, Setting
+from interop.checks import ANSWERS_AT_ONCE, APPROVE, DECLINE, HERE, Checks, Human, Setting
 from interop.checks import call, content, decisions, is_refusal, text, wire
 from interop.eras import ABLE, LEGACY, MODERN, accept, titles
 
@@ -86,7 +86,7 @@ def server_command(setting: Setting, *flags: str) -> list:
 def proxy_command(setting: Setting, entry: dict, *flags: str) -> tuple[list, Path]:
     number = next(numbers)
     config, log = setting.place / f"config-{number}.json", setting.place / f"audit-{number}.jsonl"
-    config.write_text(json.dumps({"mcpServers": {"dual": entry}}))
+    config.write_text(json.dumps({"mcpServers": {"dual": entry}, "approvalProxy": ANSWERS_AT_ONCE}))
     return [str(setting.proxy), "--upstream", str(config), "--audit-log", str(log), "--engine", "elicitation", *flags], log
 
 

@@ -14,7 +14,9 @@ DECISIONS_OF = {
     # The cancellation may overtake a call that waits for the list of tools.
     "wait": {"passed", "cancelled"},
     "yes": {"approved"},
-    "no": {"denied", "cancelled"},
+    "no": {"denied"},
+    # An answer that answers nothing.
+    "odd": {"error"},
     "late": {"timeout"},
     "never": {"timeout"},
     "edge": {"approved", "timeout"},
@@ -242,7 +244,7 @@ def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> No
     checks.none("every call that was decided has its line", missing)
     checks.none("no call has two lines", doubled)
     checks.none(f"each line tells what happened ({counts})", odd)
-    prompt_kinds = {"yes", "no", "cancel", "race"}
+    prompt_kinds = {"yes", "no", "odd", "cancel", "race"}
     in_time = sum(call.kind in prompt_kinds for _, call in calls)
     # While the upstream does not read, the proxy reads no answers either: a few come too late on a
     # busy machine.

@@ -54,7 +54,10 @@ class Session:
         self.record = soak.place / f"record-{name}.txt"
         config = soak.place / f"upstream-{name}.json"
         command = [sys.executable, "-B", "-S", str(Path(__file__).with_name("upstream.py")), str(self.record)]
-        config.write_text(json.dumps({"mcpServers": {"soak": {"command": command[0], "args": command[1:]}}}))
+        servers = {"soak": {"command": command[0], "args": command[1:]}}
+        # Some answers come at once; all stand for a person's.
+        settings = {"approvalInstantDeclineMs": 0}
+        config.write_text(json.dumps({"mcpServers": servers, "approvalProxy": settings}))
         self.stderr = open(soak.place / f"stderr-{name}.txt", "w+b")
         self.process = subprocess.Popen(
             # What becomes of a client that cannot show a prompt is not what is soaked here.
@@ -231,8 +234,10 @@ class Session:
         noes = [
             {"action": "decline"},
             {"action": "cancel"},
-            {"action": "accept"},
             {"action": "accept", "content": {"approved": False, "reason": "no"}},
+        ]
+        odd = [
+            {"action": "accept"},
             {"action": "accept", "content": {"approved": "true"}},
         ]
 
@@ -245,6 +250,8 @@ class Session:
                 self.later(*IN_TIME, lambda: answer(yes))
             case "no":
                 self.later(*IN_TIME, lambda: answer(self.random.choice(noes)))
+            case "odd":
+                self.later(*IN_TIME, lambda: answer(self.random.choice(odd)))
             case "late":
                 self.later(*TOO_LATE, lambda: answer(yes))
             case "edge":
@@ -284,8 +291,8 @@ class Session:
 
     def traffic(self, until: float, pace: float, in_flight: int) -> None:
         """Sends about one message each `pace` seconds, with at most `in_flight` unanswered."""
-        kinds = "read wait ask yes no late never edge cancel race list other note"
-        weights = (50, 3, 8, 8, 6, 1, 1, 2, 3, 3, 2, 8, 5)
+        kinds = "read wait ask yes no odd late never edge cancel race list other note"
+        weights = (50, 3, 8, 8, 4, 2, 1, 1, 2, 3, 3, 2, 8, 5)
         held = {"late", "never", "edge"}
         due = time.monotonic()
         while time.monotonic() < until and not self.gone.is_set():

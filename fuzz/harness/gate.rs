@@ -13,10 +13,13 @@ mod rounds;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use approval_proxy::gate::{Gate, Now, Output, Payload, Settings, TimeoutAction};
+use approval_proxy::approval::item::{Assurance, Choice, Verdict};
+use approval_proxy::gate::{
+    Channel, Engine, FromInbox, Gate, Now, Output, Payload, Settings, TimeoutAction, ToInbox,
+};
 use approval_proxy::policy::{Mode, Policy, Rules};
 
-use super::readers::calls;
+use super::readers::{calls, members, only, string};
 use rounds::Rounds;
 
 const MAX_STEPS: usize = 200;
@@ -37,6 +40,8 @@ const REVISIONS: [&str; 5] = [
 ];
 const TIMEOUT: Duration = Duration::from_secs(120);
 const TTL: Duration = Duration::from_secs(60);
+/// Faster than this, nobody has read a question.
+const INSTANT: Duration = Duration::from_millis(250);
 
 /// Plays the script.
 pub(crate) fn check(script: &[u8]) {
@@ -63,10 +68,44 @@ struct Prompt {
     id: String,
     message: String,
     sent: Duration,
+    /// Since when the client has it, as far as the gate knows.
+    got: Duration,
     delivered: bool,
     state: State,
     /// Whether its yes has let a call run.
     used: bool,
+    /// The item's id, where the inbox was asked and not the client.
+    item: Option<String>,
+}
+
+/// What a refusal may claim of the client's answers in one line.
+#[derive(Default)]
+struct Claims {
+    /// A person may have said no.
+    denied: bool,
+    /// A no came faster than a person can read.
+    instant: bool,
+}
+
+impl Claims {
+    /// A question was answered so, after so long.
+    fn add(&mut self, result: &str, took: Duration) {
+        let Some(members) = members(result) else {
+            return;
+        };
+        let action = only(&members, "action").and_then(string);
+        let is_said = match action.as_deref() {
+            Some("decline") => true,
+            Some("accept") => {
+                let content = only(&members, "content").and_then(self::members);
+                content.is_some_and(|content| only(&content, "approved") == Some("false"))
+            }
+            _ => false,
+        };
+        let is_no = is_said || action.as_deref() == Some("cancel");
+        self.denied |= is_said && took >= INSTANT;
+        self.instant |= is_no && took < INSTANT;
+    }
 }
 
 /// The line that the gate is looking at.
@@ -85,6 +124,8 @@ struct World {
     prompts: Vec<Prompt>,
     /// The same for calls of 2026-07-28.
     rounds: Rounds,
+    /// What the newest line of the client's lets a refusal claim.
+    claims: Claims,
     /// The ids of our `tools/list`, oldest first.
     lists: Vec<String>,
     /// All that the client has sent, and when.
@@ -118,6 +159,10 @@ impl World {
         if has(b'P') {
             settings.max_pending = 3;
         }
+        // There, one yes lets one call run.
+        if has(b'I') && !has(b'D') && !has(b'T') {
+            settings.channels.push(Channel::new(Engine::Inbox));
+        }
         if has(b'R') {
             settings.retry.attempts = 0;
         }
@@ -143,6 +188,7 @@ impl World {
             input: Input::None,
             prompts: Vec::new(),
             rounds: Rounds::default(),
+            claims: Claims::default(),
             lists: Vec::new(),
             sent: Vec::new(),
             ran: HashMap::new(),
@@ -197,6 +243,11 @@ impl World {
             b'y' => self.answer(digit(0), YES),
             b'n' => self.answer(digit(0), r#""result":{"action":"decline"}"#),
             b'e' => self.answer(digit(0), r#""error":{"code":-32603,"message":"no window"}"#),
+            // Or neither: it dismisses it, or fills in nothing.
+            b'z' => self.answer(digit(0), r#""result":{"action":"cancel"}"#),
+            b'g' => self.answer(digit(0), r#""result":{"action":"accept","content":{}}"#),
+            // Somebody says yes in the inbox, to a newer or an older item.
+            b'i' => self.approve_item(digit(0)),
             // The upstream says yes in the client's place.
             b'w' => {
                 let line = self.response_to_prompt(digit(0), YES);
@@ -226,9 +277,11 @@ impl World {
             b's' => self.set_clock(self.now.elapsed + WAITS[digit(0) % WAITS.len()]),
             b'd' => {
                 self.gate.client_drained(self.now);
-                self.prompts
-                    .iter_mut()
-                    .for_each(|prompt| prompt.delivered = true);
+                for prompt in &mut self.prompts {
+                    if !std::mem::replace(&mut prompt.delivered, true) {
+                        prompt.got = self.now.elapsed;
+                    }
+                }
             }
             b'L' => self.log_is_broken = !self.log_is_broken,
             b'o' => {
@@ -306,13 +359,58 @@ impl World {
                         self.upstream_gets(&line);
                     }
                 }
-                Output::Record(_)
-                | Output::Warn(_)
-                | Output::ToInbox(_)
-                | Output::CloseUpstream => {}
+                Output::ToInbox(told) => self.inbox_gets(told),
+                Output::Record(_) | Output::Warn(_) | Output::CloseUpstream => {}
             }
         }
         self.input = Input::None;
+    }
+
+    // ---- the inbox
+
+    fn inbox_gets(&mut self, told: ToInbox) {
+        match told {
+            ToInbox::Ask(item) => self.prompts.push(Prompt {
+                // No client knows it by that.
+                id: format!("item {}", item.id),
+                message: item.call,
+                sent: self.now.elapsed,
+                got: self.now.elapsed,
+                delivered: false,
+                state: State::Open,
+                used: false,
+                item: Some(item.id),
+            }),
+            ToInbox::Close { item, .. } => {
+                // Nor does a yes to it count that no call has come for.
+                let mut prompts = self.prompts.iter_mut();
+                let closed = prompts.find(|prompt| prompt.item.as_ref() == Some(&item));
+                closed.expect("an item is closed").state = State::Over;
+            }
+            ToInbox::Park { .. } => {}
+        }
+    }
+
+    fn approve_item(&mut self, back: usize) {
+        let items = self.prompts.iter_mut().rev();
+        let mut items = items.filter(|prompt| prompt.item.is_some());
+        let Some(prompt) = items.nth(back) else {
+            return;
+        };
+        if prompt.state == State::Open {
+            prompt.state = State::Yes(self.now.elapsed);
+        }
+        let item = prompt.item.clone().expect("it is one");
+        let verdict = Verdict {
+            choice: Choice::Approve,
+            reason: None,
+            cover: Duration::ZERO,
+            assurance: Assurance::InboxSession,
+            decided_ms: self.now.unix_ms,
+        };
+        let told = FromInbox::Verdict { item, verdict };
+        self.gate.from_inbox(told, self.now);
+        self.carry_out();
     }
 
     fn for_upstream(&self, payload: &Payload) -> Vec<u8> {

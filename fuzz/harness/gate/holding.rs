@@ -8,7 +8,7 @@ use approval_proxy::policy::Mode;
 use super::super::envelope::is_yes;
 use super::super::readers::{Call, calls, has_equal_keys, items, members, only, string};
 use super::rounds::shows;
-use super::{Input, Prompt, State, World, holds, lossy};
+use super::{Claims, Input, Prompt, State, World, holds, lossy};
 
 impl World {
     /// Notes the answers that a line holds, as a reader that minds equal keys sees them.
@@ -28,10 +28,14 @@ impl World {
             let has = |key| only(&members, key).is_some();
             let elapsed = self.now.elapsed;
             let limit = self.settings.timeout;
-            let open = self.prompts.iter_mut().find(|prompt| prompt.id == id);
+            let mut prompts = self.prompts.iter_mut();
+            let open = prompts.find(|prompt| prompt.id == id && prompt.item.is_none());
             let Some(prompt) = open.filter(|prompt| prompt.state == State::Open) else {
                 continue;
             };
+            if let Some(result) = result.filter(|_| !has("error") && !has("method")) {
+                self.claims.add(result, elapsed.saturating_sub(prompt.got));
+            }
             let is_in_time = limit.is_none_or(|limit| elapsed - prompt.sent < limit);
             if !has("error") && !has("method") && result.is_some_and(is_yes) {
                 // One that comes late may be met by the timer first.
@@ -61,6 +65,7 @@ impl World {
         let text = std::str::from_utf8(line).expect("what is ours is text");
         let members = members(text).expect("what is ours is an object");
         if let (Some(id), Some(result)) = (only(&members, "id"), only(&members, "result")) {
+            self.expect_true_claims(result);
             return self.note_state(id, result);
         }
         assert!(!self.client_is_gone || !text.contains("elicitation/create"));
@@ -74,9 +79,11 @@ impl World {
                     id: id.expect("a prompt has an id"),
                     message: message.expect("a prompt has a message"),
                     sent: self.now.elapsed,
+                    got: self.now.elapsed,
                     delivered: false,
                     state: State::Open,
                     used: false,
+                    item: None,
                 });
             }
             (Some("notifications/cancelled"), Some(params)) => {
@@ -96,6 +103,21 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A refusal claims that a person said no only where one can have done so just now.
+    fn expect_true_claims(&self, result: &str) {
+        let text = members(result).and_then(|members| {
+            let content = items(only(&members, "content")?)?;
+            let block = self::members(content.first()?)?;
+            string(only(&block, "text")?)
+        });
+        let fate = text.as_deref().and_then(fate).unwrap_or_default();
+        let Claims { denied, instant } = self.claims;
+        let claims_denial = fate.starts_with("denied by a human");
+        assert!(!claims_denial || denied, "nobody said no: {result}");
+        let claims_instant = fate.contains(" ms, faster than a person can read");
+        assert!(!claims_instant || instant, "nobody was so fast: {result}");
     }
 
     pub(super) fn upstream_gets(&mut self, line: &[u8]) {
@@ -121,8 +143,10 @@ impl World {
         let names_one = id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
         if method.as_deref() == Some("initialize") && names_one {
             // What was asked before is over, and a yes to it lets nothing run any more.
-            let over = |prompt: &mut Prompt| prompt.state = State::Over;
-            self.prompts.iter_mut().for_each(over);
+            let prompts = self.prompts.iter_mut();
+            // Items are closed one by one; those of requests without a session are not.
+            let prompts = prompts.filter(|prompt| prompt.item.is_none());
+            prompts.for_each(|prompt| prompt.state = State::Over);
             let lines = self.sent.len();
             self.rounds.forget_what_is_covered(lines);
         }
@@ -206,4 +230,16 @@ impl World {
         }
         true
     }
+}
+
+/// What a refusal says of the call, behind the name that it quotes.
+fn fate(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("The call of tool \"")?;
+    let mut is_escaped = false;
+    let end = rest.find(|c: char| {
+        let ends = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        ends
+    })?;
+    rest[end..].strip_prefix("\" was ")
 }

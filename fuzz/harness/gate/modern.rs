@@ -57,6 +57,7 @@ impl World {
         let answers = match details.first() {
             Some(b'y') => format!(r#","inputResponses":{{"approval-proxy":{yes}}}"#),
             Some(b'n') => r#","inputResponses":{"approval-proxy":{"action":"decline"}}"#.to_owned(),
+            Some(b'z') => r#","inputResponses":{"approval-proxy":{"action":"cancel"}}"#.to_owned(),
             Some(b'g') => r#","inputResponses":{"approval-proxy":[true]}"#.to_owned(),
             Some(b'b') => format!(r#","inputResponses":{{"approval-proxy":{yes},"k":1.0}}"#),
             Some(b'u') => r#","inputResponses":{"k":{"roots":[ 1.0 ]}}"#.to_owned(),

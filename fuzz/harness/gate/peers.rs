@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Input, TOOLS, World};
+use super::{Claims, Input, TOOLS, World};
 
 impl World {
     pub(super) fn filled(&self, line: &[u8]) -> Vec<u8> {
@@ -11,10 +11,7 @@ impl World {
             let at = states.len().checked_sub(back);
             at.map_or("", |at| states[at].text.as_str())
         };
-        let newest = |back: usize| {
-            let at = self.prompts.len().checked_sub(back);
-            at.map_or("", |at| self.prompts[at].id.as_str())
-        };
+        let newest = |back: usize| self.prompt_id(back - 1).unwrap_or_default();
         let mut out = Vec::new();
         let mut rest = line;
         while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
@@ -82,12 +79,17 @@ impl World {
     }
 
     pub(super) fn response_to_prompt(&self, back: usize, members: &str) -> Vec<u8> {
-        let at = self.prompts.len().saturating_sub(1 + back);
-        let id = self
-            .prompts
-            .get(at)
-            .map_or("none", |prompt| prompt.id.as_str());
+        // Where there are not so many, the oldest.
+        let id = (0..=back).rev().find_map(|back| self.prompt_id(back));
+        let id = id.unwrap_or("none");
         format!(r#"{{"jsonrpc":"2.0","id":"{id}",{members}}}"#).into_bytes()
+    }
+
+    /// The id of a prompt that the client has got, counted from the newest.
+    fn prompt_id(&self, back: usize) -> Option<&str> {
+        let prompts = self.prompts.iter().rev();
+        let mut prompts = prompts.filter(|prompt| prompt.item.is_none());
+        prompts.nth(back).map(|prompt| prompt.id.as_str())
     }
 
     pub(super) fn answer(&mut self, back: usize, members: &str) {
@@ -128,6 +130,7 @@ impl World {
     }
 
     pub(super) fn client_sends(&mut self, line: Vec<u8>) {
+        self.claims = Claims::default();
         self.note_answers(&line);
         self.note_calls(&line);
         self.sent.push((line.clone(), self.now.elapsed));

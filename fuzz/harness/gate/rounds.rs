@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::envelope::is_yes;
 use super::super::readers::{Call, has_equal_keys, items, members, only, string};
-use super::{Input, World};
+use super::{Claims, Input, World};
 
 /// The key of the gate's own question.
 const QUESTION: &str = "approval-proxy";
@@ -126,8 +126,20 @@ impl Message {
     }
 
     fn says_yes(&self) -> bool {
-        let answers = self.answers.as_deref().and_then(members);
-        answers.is_some_and(|answers| only(&answers, QUESTION).is_some_and(is_yes))
+        self.answer().is_some_and(is_yes)
+    }
+
+    /// Whether what it answers to us is neither yes nor no.
+    fn answers_invalidly(&self) -> bool {
+        let mut claims = Claims::default();
+        claims.add(self.answer().unwrap_or_default(), Duration::ZERO);
+        self.answers_us() && !self.says_yes() && !claims.instant
+    }
+
+    /// What it answers to a question of ours.
+    fn answer(&self) -> Option<&str> {
+        let answers = self.answers.as_deref().and_then(members)?;
+        only(&answers, QUESTION)
     }
 
     fn answers_us(&self) -> bool {
@@ -183,6 +195,12 @@ impl World {
             let state = message.state_text();
             let calls = super::super::readers::calls(message_text(&message).as_bytes());
             let limit = self.state_limit();
+            let asked = self.rounds.states.iter().find(|one| {
+                matches!(one.kind, Kind::Question { .. }) && Some(&one.text) == state.as_ref()
+            });
+            if let (Some(asked), Some(answer)) = (asked, message.answer()) {
+                self.claims.add(answer, now.saturating_sub(asked.sent));
+            }
             let mut states = self.rounds.states.iter_mut();
             if let Some(state) = states.find(|one| Some(&one.text) == state.as_ref())
                 && message.says_yes()
@@ -303,26 +321,43 @@ impl World {
         let brought = states.position(|one| Some(&one.text) == text.as_ref());
         let is_covered = self.is_covered(sent, brought, call);
         let Some(brought) = brought else {
-            return (message.adds_nothing() && is_covered).then_some(0);
+            let is_approved = message.adds_nothing() && (is_covered || self.use_up_item(call));
+            return is_approved.then_some(0);
         };
         let state = &self.rounds.states[brought];
-        let (number, limit) = match &state.kind {
+        let (number, limit, is_approved) = match &state.kind {
             Kind::Round { number, upstream } => {
                 let is_theirs = got.state_text() == *upstream && message.answers == got.answers;
-                (is_theirs.then_some(*number)?, LONGEST)
+                (is_theirs.then_some(*number)?, LONGEST, true)
             }
             Kind::Question { message: shown, .. } => {
                 let is_yes = message.says_yes() && self.is_last_yes(brought, call);
                 // Where the tool has changed, it may be as it was approved before.
                 let may_be_covered = message.says_yes() || !message.answers_us();
                 let is_approved = is_yes || (may_be_covered && is_covered);
-                let is_good = is_approved && got.adds_nothing() && shows(shown, call);
-                (is_good.then_some(0)?, self.state_limit())
+                // An answer that is neither yes nor no has gone on to the inbox.
+                let is_good = is_approved || message.answers_invalidly();
+                let is_good = is_good && got.adds_nothing() && shows(shown, call);
+                (is_good.then_some(0)?, self.state_limit(), is_approved)
             }
         };
         let is_fresh = !state.used && sent - state.sent < limit;
         self.rounds.states[brought].used |= is_fresh;
-        is_fresh.then_some(number)
+        let is_good = is_fresh && (is_approved || self.use_up_item(call));
+        is_good.then_some(number)
+    }
+
+    /// Whether somebody said yes to this call in the inbox; that is used up.
+    fn use_up_item(&mut self, call: &Call) -> bool {
+        let mut prompts = self.prompts.iter_mut();
+        let found = prompts.find(|prompt| {
+            let is_yes = matches!(prompt.state, super::State::Yes(_));
+            is_yes && prompt.item.is_some() && shows(&prompt.message, call)
+        });
+        found.is_some_and(|item| {
+            item.state = super::State::Over;
+            true
+        })
     }
 
     /// Whether an approval, not by this state, covers an identical call.
