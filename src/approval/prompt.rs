@@ -65,6 +65,8 @@ pub struct Prompt<'a> {
     pub round: Round,
     /// How long a yes covers identical calls too; zero is not at all.
     pub covers: Duration,
+    /// Whether the inbox shows the call as well, should the message not show all of it.
+    pub inbox_shows_all: bool,
 }
 
 /// A message, and whether it shows the whole call.
@@ -152,9 +154,11 @@ impl Prompt<'_> {
         });
         if is_cut {
             let digest = self.digest;
-            lines.add(&format!(
-                "Not everything is shown. SHA-256 of the whole call: {digest}"
-            ));
+            lines.add(match self.inbox_shows_all {
+                true => "Not everything is shown here; the approval inbox shows all of it.",
+                false => "Not everything is shown.",
+            });
+            lines.add(&format!("SHA-256 of the whole call: {digest}"));
         }
         lines.0.push_str(&shown);
         if let Some(description) = self.description {

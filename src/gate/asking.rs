@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::settings::{OnFailure, Retry, TimeoutAction};
 use super::state::{Gate, Now, Peer};
 use crate::approval::item::Closed;
-use crate::approval::prompt::{Prompt as PromptText, Round};
+use crate::approval::prompt::{Message, Prompt as PromptText, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::{Answer, create_request};
 use crate::mcp::error::cancelled_notification;
@@ -68,14 +68,16 @@ impl Gate {
         round: Round,
         yeses_needed: u32,
     ) -> Option<QuestionKey> {
-        let asked_as = self.held.get(&key)?.asked_as.as_ref()?;
+        let held = self.held.get(&key)?;
+        let asked_as = held.asked_as.as_ref()?;
         let question = Question {
             calls: vec![key],
             shown: shown(params, asked_as),
-            message: self.message(params, asked_as, round),
+            message: self.message(held, params, asked_as, round),
             round,
             channel: 0,
             prompt: Prompt::Nowhere,
+            also: None,
             deadline: None,
             parked_until: None,
             yeses_needed,
@@ -102,6 +104,10 @@ impl Gate {
             self.retired_prompts.add(id);
         }
         question.prompt = Prompt::Nowhere;
+        self.close_also(key, Closed::Withdrawn);
+        let Some(question) = self.questions.get_mut(&key) else {
+            return;
+        };
         match answer {
             Answer::Approved { reason } => {
                 let via = Via::elicitation(took);
@@ -357,6 +363,7 @@ impl Gate {
 
     /// Takes an open prompt back. A late answer counts for nothing.
     pub(super) fn withdraw(&mut self, key: QuestionKey, reason: &str, how: Closed) {
+        self.close_also(key, how);
         let Some(question) = self.questions.get_mut(&key) else {
             return;
         };
@@ -394,9 +401,13 @@ impl Gate {
             id: id.clone(),
             delivery: Delivery::Queued(now.elapsed),
         };
-        let request = create_request(&id, &question.message, words);
+        let request = create_request(&id, &question.message.text, words);
+        let is_cut = question.message.is_cut;
         self.question_by_prompt.insert(id, key);
         self.put(Output::ToClient(Payload::Text(request)));
+        if is_cut {
+            self.post_also(key, now);
+        }
     }
 
     /// Which question comes first about a call, and how many yeses it needs.
@@ -411,11 +422,11 @@ impl Gate {
         (round, if twice { 2 } else { 1 })
     }
 
-    fn second_message(&self, key: HeldKey) -> Option<String> {
+    fn second_message(&self, key: HeldKey) -> Option<Message> {
         let held = self.held.get(&key)?;
         let asked_as = held.asked_as.as_ref()?;
         with_params(&held.text, |params| {
-            self.message(params, asked_as, Round::Second)
+            self.message(held, params, asked_as, Round::Second)
         })
     }
 
@@ -423,10 +434,11 @@ impl Gate {
     /// upstream says of it by now.
     pub(super) fn message(
         &self,
+        held: &Held,
         params: &CallToolRequestParams<'_>,
         asked_as: &AskedAs,
         round: Round,
-    ) -> String {
+    ) -> Message {
         PromptText {
             server: &self.settings.server,
             call: params,
@@ -437,9 +449,9 @@ impl Gate {
             digest: asked_as.digest,
             round,
             covers: self.settings.approval_ttl,
+            inbox_shows_all: self.is_shown_also(held),
         }
         .message()
-        .text
     }
 
     pub(super) fn needs_two(&self, risk: Risk) -> bool {

@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
 use crate::approval::item::{self, Assurance, Choice};
-use crate::approval::prompt::Round;
+use crate::approval::prompt::{Message, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::message::RequestId;
 use crate::policy::Decision;
@@ -224,11 +224,13 @@ pub(super) struct Question {
     /// The calls that wait for the answer; never empty.
     pub(super) calls: Vec<HeldKey>,
     pub(super) shown: Shown,
-    pub(super) message: String,
+    pub(super) message: Message,
     pub(super) round: Round,
     /// Which channel of the chain it has come to.
     pub(super) channel: usize,
     pub(super) prompt: Prompt,
+    /// The item under which the inbox shows it as well, while the client's prompt is out.
+    pub(super) also: Option<String>,
     /// When the human's time is over.
     pub(super) deadline: Option<Duration>,
     /// Until when its item may be parked, where the item was parked before.

@@ -21,7 +21,7 @@ use crate::mcp::tool::CallToolRequestParams;
 /// How long after an item's time a verdict that was in time may take to arrive.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// The largest call that is put into the inbox, in bytes: what is larger nobody reads.
-const MAX_CALL: usize = 4 * 1024 * 1024;
+pub(super) const MAX_CALL: usize = 4 * 1024 * 1024;
 /// The longest description that is.
 const MAX_DESCRIPTION: usize = 64 * 1024;
 
@@ -50,7 +50,9 @@ impl Gate {
             FromInbox::Posted { item, url } => self.item_has_page(&item, url, now),
             FromInbox::Failed { item, why } => {
                 self.end_invitation(&item);
-                if let Some(key) = self.question_by_item.remove(&item) {
+                if self.also_lost(&item) {
+                    // The client's prompt is out, and is enough.
+                } else if let Some(key) = self.question_by_item.remove(&item) {
                     if let Some(question) = self.questions.get_mut(&key) {
                         question.prompt = Prompt::Nowhere;
                     }
@@ -69,10 +71,8 @@ impl Gate {
         let Some(key) = self.question_by_item.remove(item) else {
             return self.verdict_about_unattended(item, verdict, via, now);
         };
-        if let Some(question) = self.questions.get_mut(&key) {
-            // INVARIANT 2: one verdict.
-            question.prompt = Prompt::Nowhere;
-        }
+        // INVARIANT 2: one verdict.
+        self.decided_in_inbox(key);
         match verdict.choice {
             Choice::Approve => self.approved(key, verdict.reason, verdict.cover, via, now),
             Choice::Deny => {

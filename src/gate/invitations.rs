@@ -42,6 +42,10 @@ impl Gate {
         let Some(key) = self.question_by_item.get(item).copied() else {
             return self.open_states.set_url(item, url);
         };
+        if self.is_also(key) {
+            // A prompt of ours is out already.
+            return;
+        }
         let first = self.first_call(key);
         let first = first.map(|held| (held.era, held.tool.clone()));
         match first.filter(|_| self.client == Peer::Open) {

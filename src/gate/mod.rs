@@ -2,6 +2,7 @@
 //!
 //! Lines and the time go in, outputs come out; it does no I/O and reads no clock.
 
+mod also;
 mod asking;
 mod catalogue;
 mod channels;

@@ -67,7 +67,7 @@ impl Gate {
                 self.tell_refused(&asked.held, &failed, now);
                 continue;
             }
-            self.ask_until(asked, &question.message, deadline, now);
+            self.ask_until(asked, &question.message.text, deadline, now);
         }
     }
 
@@ -249,11 +249,11 @@ impl Gate {
         }
         let message = asked.held.asked_as.as_ref().and_then(|asked_as| {
             with_params(&asked.held.text, |params| {
-                self.message(params, asked_as, asked.round)
+                self.message(&asked.held, params, asked_as, asked.round)
             })
         });
         match message {
-            Some(message) => self.ask_until(asked, &message, deadline, now),
+            Some(message) => self.ask_until(asked, &message.text, deadline, now),
             None => self.refuse_unread(&asked.held, now),
         }
     }

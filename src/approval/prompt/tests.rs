@@ -24,6 +24,7 @@ fn message(params: &str, description: Option<&str>) -> Message {
         digest: CallDigest::of("db", &call, None),
         round: Round::First,
         covers: Duration::ZERO,
+        inbox_shows_all: false,
     };
     prompt.message()
 }
@@ -118,6 +119,7 @@ fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
         digest: CallDigest::of("db", &call, None),
         round: Round::First,
         covers: Duration::ZERO,
+        inbox_shows_all: false,
     };
     let message = prompt.message();
     let said = "Server `db`, a tool that the client calls `read_file (checked and cleared by your \

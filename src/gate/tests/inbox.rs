@@ -1,6 +1,7 @@
 //! The inbox as a channel: for clients that cannot ask, after those that fail, and for questions
 //! that outlive their calls.
 
+mod also;
 mod invalid;
 mod left_open;
 mod parked;

@@ -1,0 +1,156 @@
+//! "When a prompt had to cut arguments, offer the inbox as well."
+
+use serde_json::{Value, json};
+
+use crate::approval::item::{Choice, Closed};
+use crate::gate::tests::inbox::chain;
+use crate::gate::tests::scene::{Prompt, Scene, secs};
+use crate::gate::{FromInbox, Settings, ToInbox};
+
+fn scene(change: impl FnOnce(&mut Settings)) -> Scene {
+    let scene = Scene::set(|settings| {
+        chain(settings);
+        change(settings);
+    });
+    scene.handshake(
+        "2025-11-25",
+        json!({"elicitation": {"form": {}, "url": {}}}),
+    )
+}
+
+fn large() -> Value {
+    json!({"text": "x".repeat(40_000)})
+}
+
+/// A call that no prompt shows whole: the prompt, and the item.
+fn asked(scene: &mut Scene) -> (Prompt, crate::approval::item::Item) {
+    scene.client_calls(1, "delete_user", large());
+    let prompt = scene.expect_prompt();
+    let item = scene.expect_item();
+    assert!(
+        prompt
+            .message
+            .contains("the approval inbox shows all of it"),
+        "{}",
+        prompt.message
+    );
+    assert!(item.call.len() > 40_000);
+    (prompt, item)
+}
+
+fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
+    let told = std::mem::take(&mut scene.inbox).into_iter();
+    told.filter_map(|told| match told {
+        ToInbox::Close { item, how } => Some((item, how)),
+        ToInbox::Ask(_) | ToInbox::Park { .. } => None,
+    })
+    .collect()
+}
+
+#[test]
+fn a_yes_in_the_inbox_withdraws_the_prompt_and_a_late_answer_counts_for_nothing() {
+    let mut scene = scene(|_| {});
+    let (prompt, item) = asked(&mut scene);
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_withdrawn(&prompt);
+    scene.expect_forwarded(1);
+    assert_eq!(scene.expect_logged("approved", true)["engine"], "inbox");
+    scene.deny(&prompt);
+    scene.approve(&prompt);
+    scene.expect_nothing();
+}
+
+#[test]
+fn an_answer_in_the_client_closes_the_item_and_a_late_verdict_counts_for_nothing() {
+    for approves in [true, false] {
+        let mut scene = scene(|_| {});
+        let (prompt, item) = asked(&mut scene);
+        scene.advance(secs(3));
+        match approves {
+            true => scene.approve(&prompt),
+            false => scene.deny(&prompt),
+        }
+        assert_eq!(closed(&mut scene), [(item.id.clone(), Closed::Withdrawn)]);
+        match approves {
+            true => drop(scene.expect_forwarded(1)),
+            false => drop(scene.expect_refused(1, "denied")),
+        }
+        scene.decide(&item, Choice::Approve, |_| {});
+        scene.expect_nothing();
+    }
+}
+
+#[test]
+fn a_no_in_the_inbox_refuses_the_call() {
+    let mut scene = scene(|_| {});
+    let (prompt, item) = asked(&mut scene);
+    scene.decide(&item, Choice::Deny, |_| {});
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(1, "denied by a human");
+    scene.expect_nothing();
+}
+
+#[test]
+fn both_end_with_their_time_and_with_the_call() {
+    let mut timed_out = scene(|_| {});
+    let (prompt, item) = asked(&mut timed_out);
+    timed_out.advance(secs(121));
+    timed_out.expect_withdrawn(&prompt);
+    timed_out.expect_refused(1, "nobody answered in time");
+    assert_eq!(closed(&mut timed_out), [(item.id, Closed::Expired)]);
+
+    let mut taken_back = scene(|_| {});
+    let (prompt, item) = asked(&mut taken_back);
+    taken_back.client_cancels(1);
+    taken_back.expect_withdrawn(&prompt);
+    assert_eq!(closed(&mut taken_back), [(item.id, Closed::Withdrawn)]);
+}
+
+#[test]
+fn an_inbox_that_fails_leaves_the_prompt_alone_and_nobody_is_sent_to_the_item() {
+    let mut scene = scene(|_| {});
+    let (prompt, item) = asked(&mut scene);
+    scene.inbox_tells(FromInbox::Posted {
+        item: item.id.clone(),
+        url: "http://127.0.0.1:1/".to_owned(),
+    });
+    scene.expect_nothing();
+    scene.inbox_tells(FromInbox::Failed {
+        item: item.id,
+        why: "full".to_owned(),
+    });
+    scene.expect_nothing();
+    scene.approve(&prompt);
+    scene.expect_forwarded(1);
+}
+
+#[test]
+fn two_yeses_are_two_questions_in_both_places() {
+    let mut scene = scene(|settings| settings.double_confirm = true);
+    let (prompt, item) = asked(&mut scene);
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_withdrawn(&prompt);
+    let second = scene.expect_prompt();
+    let item = scene.expect_item();
+    assert!(second.message.starts_with("Second confirmation"));
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_withdrawn(&second);
+    scene.expect_forwarded(1);
+}
+
+#[test]
+fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
+    let mut whole = scene(|_| {});
+    whole.client_calls(1, "delete_user", json!({"id": 7}));
+    whole.expect_prompt();
+    assert!(whole.inbox.is_empty());
+    let mut alone = scene(|settings| settings.channels.truncate(1));
+    alone.client_calls(1, "delete_user", large());
+    let prompt = alone.expect_prompt();
+    assert!(
+        prompt.message.contains("Not everything is shown.  \n"),
+        "{}",
+        prompt.message
+    );
+    assert!(alone.inbox.is_empty());
+}
