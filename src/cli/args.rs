@@ -115,8 +115,8 @@ pub struct Args {
     #[arg(long, value_name = "KEYS", help_heading = ASKING, value_parser = keys)]
     approval_dedupe_arg_keys: Option<Keys>,
 
-    /// Append one JSON line per decision to this file; `stderr` is stderr alone [default: a file in
-    /// the state folder, rotated at 64 MiB, and a copy on stderr]
+    /// Append one JSON line per decision to this file; `stderr` is stderr alone. By default it
+    /// is `audit/SERVER.jsonl` in the state folder, rotated at 64 MiB, with a copy on stderr
     #[arg(long, value_name = "FILE", help_heading = AUDIT)]
     audit_log: Option<PathBuf>,
 

@@ -48,7 +48,6 @@ fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
         ("--timeout", "120"),
         ("--timeout-action", "deny"),
         ("--approve-ttl", "0"),
-        ("--audit-log", "stderr"),
         ("--max-message-size", "64MiB"),
         ("--max-pending", "4096"),
         ("--transport", "stdio"),
