@@ -76,6 +76,7 @@ fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
         "--high-risk-double-confirm\n",
         "--dry-run\n",
         "--audit-best-effort\n",
+        "--audit-log <FILE>",
         "--auth-token-file <FILE>",
         "--insecure-no-auth\n",
         "--version\n",
