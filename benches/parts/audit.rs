@@ -25,6 +25,24 @@ fn text(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
+/// Arguments as tools have them: paths, addresses, queries and prose, and none of it secret.
+#[divan::bench(name = "Line::decided + write, ordinary arguments", sample_size = 100)]
+fn ordinary(bencher: Bencher<'_, '_>) {
+    let arguments = Value::parse(ORDINARY).unwrap();
+    let (time, origin) = (Timestamp::new(0), Origin::new("bench", "echo"));
+    let mut out = String::new();
+    bencher.bench_local(|| {
+        out.clear();
+        line(&time, &origin, black_box(&arguments)).write(7, &mut out);
+        black_box(&out);
+    });
+}
+
+const ORDINARY: &str = r#"{"path":"/home/me/projects/demo/src/main.rs","recursive":true,"limit":50,
+"url":"https://example.com/search?q=rust+json&page=2","query":"SELECT id, title FROM notes WHERE id = 7",
+"message":"Please list the open issues that were filed since Monday: there should be three of them.",
+"options":{"timeout_ms":3000,"encoding":"utf-8","tags":["a","b-c","d_e"]}}"#;
+
 /// A batch of lines under one lock and with one write, as the relay appends them.
 #[divan::bench(name = "LedgerFile::append, lines", args = [1, 64], sample_size = 10)]
 fn append(bencher: Bencher<'_, '_>, count: usize) {

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::redact::{StringDigest, write_plain, write_redacted, write_shortened};
+use super::redact::{MAX_TEXT, Redaction, StringDigest, Written, write_name, write_plain};
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Assurance;
 use crate::mcp::json::Value;
@@ -95,10 +95,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What all lines of one session have in common, written once.
+/// What all lines of one session have in common: where they come from, written once, and what is kept
+/// out of them.
 #[derive(Debug, Clone)]
 pub struct Origin {
     text: String,
+    redaction: Redaction,
 }
 
 impl Origin {
@@ -108,7 +110,16 @@ impl Origin {
         let mut written = String::new();
         text("session", session, &mut written);
         text("server", server, &mut written);
-        Origin { text: written }
+        Origin {
+            text: written,
+            redaction: Redaction::default(),
+        }
+    }
+
+    /// Lines without these secrets.
+    #[must_use]
+    pub fn redacting(self, redaction: Redaction) -> Origin {
+        Origin { redaction, ..self }
     }
 }
 
@@ -184,6 +195,13 @@ impl Fate {
             self.policy_reason = record.policy_reason.map(str::to_owned);
             self.text.clear();
             write_fate(record, &mut self.text);
+            if record.reason.len() > MAX_TEXT {
+                // It is not worth its memory.
+                *self = Fate {
+                    text: std::mem::take(&mut self.text),
+                    ..Fate::default()
+                };
+            }
         }
         &self.text
     }
@@ -192,7 +210,8 @@ impl Fate {
 fn write_fate(record: &Decided<'_>, out: &mut String) {
     word("decision", record.outcome.as_str(), out);
     word("risk", record.risk.as_str(), out);
-    text("reason", record.reason, out);
+    member("reason", out);
+    record.origin.redaction.write_text(record.reason, out);
     if let Some(reason) = record.policy_reason {
         text("policy_reason", reason, out);
     }
@@ -221,10 +240,10 @@ impl Line {
         };
         let mut body = start(record.time, record.origin, memory);
         body.push_str(r#","tool":"#);
-        write_shortened(record.tool, digest, &mut body);
+        write_name(record.tool, digest, &mut body);
         body.push_str(r#","args":"#);
         match record.args {
-            Some(args) => write_redacted(args, digest, &mut body),
+            Some(args) => write_args(args, &record.origin.redaction, digest, &mut body),
             None => body.push_str("null"),
         }
         body.push_str(fate.of(record));
@@ -279,7 +298,12 @@ impl Line {
             write_id(id, &mut body);
         }
         for (key, value) in members {
-            text(key, value, &mut body);
+            if IDS.contains(key) {
+                text(key, value, &mut body);
+                continue;
+            }
+            member(key, &mut body);
+            origin.redaction.write_text(value, &mut body);
         }
         body.push('}');
         Line { body }
@@ -329,12 +353,34 @@ fn word(key: &str, value: &str, out: &mut String) {
     }
 }
 
+/// The members of an event that name something, and that no pattern of an operator's may hide.
+const IDS: [&str; 3] = ["call", "item", "inbox_key"];
+
 /// Appends a member; `key` is one of ours and needs no escapes.
 fn text(key: &str, value: &str, out: &mut String) {
-    out.push_str(",\"");
-    out.push_str(key);
-    out.push_str("\":");
+    member(key, out);
     write_plain(value, out);
+}
+
+/// Appends what stands before a member's value.
+fn member(key: &str, out: &mut String) {
+    for part in [",\"", key, "\":"] {
+        out.push_str(part);
+    }
+}
+
+/// Appends a call's arguments, and how long they are where not all of them are kept.
+fn write_args(args: &Value<'_>, redaction: &Redaction, digest: StringDigest, out: &mut String) {
+    match redaction.write(args, digest, out) {
+        Written::Whole => {}
+        Written::Part => {
+            let mut canonical = String::new();
+            args.write_canonical(&mut canonical);
+            // Writing to a String cannot fail.
+            let _ = write!(out, r#","args_bytes":{}"#, canonical.len());
+            word("args_digest", &digest.of(&canonical), out);
+        }
+    }
 }
 
 /// Appends an id as JSON in which nothing can hide.
@@ -488,5 +534,70 @@ mod tests {
         assert_eq!(out.matches('\n').count(), 1);
         let line: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(line["tool"], "a\"\n{}");
+    }
+
+    #[test]
+    fn reasons_and_events_are_written_without_secrets_and_names_as_they_are() {
+        let args = Value::Null;
+        let record = Decided {
+            tool: "get_password: x",
+            reason: "the client could not ask: GET https://me:hunter2@db/?token=hunter2 failed",
+            call: None,
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        assert!(!out.contains("hunter2"), "{out}");
+        assert!(out.contains(r#""tool":"get_password: x""#), "{out}");
+        assert!(
+            out.contains("GET https://me:[redacted]@db/?token=[redacted] failed"),
+            "{out}"
+        );
+        let pattern = regex::Regex::new("[0-9a-f]{8}|orion").unwrap();
+        let origin = Origin::new("s", "db").redacting(Redaction::with(Vec::new(), vec![pattern]));
+        let members = [
+            ("item", "0123456789abcdef"),
+            ("reason", "of orion: password: hunter2"),
+        ];
+        let mut out = String::new();
+        Line::event(&TIME, &origin, "refused", &members).write(1, &mut out);
+        assert!(
+            out.contains(
+                r#""item":"0123456789abcdef","reason":"of [redacted]: password: [redacted]""#
+            ),
+            "{out}"
+        );
+    }
+
+    #[test]
+    fn however_large_a_call_its_line_is_small_and_says_how_large_it_was() {
+        let large = format!(
+            r#"{{"to":"all","rows":[{}]}}"#,
+            vec![r#""\u202e\u202e""#; 500_000].join(",")
+        );
+        let args = Value::parse(&large).unwrap();
+        let long = "\u{202e}".repeat(1_000_000);
+        let record = Decided {
+            tool: &long,
+            reason: &long,
+            call: None,
+            ..decided(&args)
+        };
+        let mut kept = Fate::default();
+        let mut out = String::new();
+        Line::decided(&record, &mut kept, String::new()).write(1, &mut out);
+        assert!(out.len() < 80 * 1024, "{}", out.len());
+        assert!(kept.reason.capacity() <= MAX_TEXT);
+        let line: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(line["args"]["to"], "all");
+        let mut canonical = String::new();
+        args.write_canonical(&mut canonical);
+        assert_eq!(line["args_bytes"], canonical.len());
+        assert_eq!(line["args_digest"], StringDigest::Blake3.of(&canonical));
+        // Nothing of that is there where nothing is left out.
+        let args = Value::Null;
+        let mut out = String::new();
+        Line::decided(&decided(&args), &mut kept, String::new()).write(1, &mut out);
+        assert!(!out.contains("args_"), "{out}");
     }
 }

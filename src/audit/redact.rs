@@ -1,22 +1,44 @@
-//! Arguments as the audit log keeps them: secrets replaced, long strings shortened.
+//! Arguments, reasons and error texts as the audit log keeps them: secrets replaced, long texts
+//! shortened, and no more than so much of it.
 //!
 //! Digests of whole calls are `approval::digest`'s business.
 
-use std::fmt::Write as _;
+mod names;
+mod strings;
+mod tokens;
 
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+use std::sync::Arc;
+
+use regex::Regex;
 use sha2::{Digest as _, Sha256};
 
+use self::names::Verdict;
+use self::strings::IsSecret;
 use crate::approval::display::is_unseen;
-use crate::mcp::json::{Value, write_string};
+use crate::mcp::json::{Text, Value, write_string};
 
 /// Strings up to this many characters are kept whole.
 pub const MAX_STRING: usize = 500;
+/// The longest that the arguments in one line can be, in bytes.
+pub const MAX_ARGS: usize = 64 * 1024;
+/// The longest that a reason or another text in a line can be, in bytes, before it is escaped.
+pub const MAX_TEXT: usize = 4 * 1024;
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 /// What is kept of a longer string.
 const KEPT: usize = 100;
+/// How much of a longer string is searched for secrets, in bytes. What is kept is far shorter, so a
+/// secret that begins in it is seen whole, or long enough.
+const SEARCHED: usize = 4 * 1024;
+/// What closing many arrays and objects at once, and saying what they lack, can take.
+const ENDS: usize = 8 * 1024;
+/// How deep JSON in strings in JSON is read as such.
+const MAX_NESTED: u8 = 3;
 
-/// Which digest stands for the part of a string that is not kept.
+/// Which digest stands for the part of a text that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StringDigest {
     /// The fast one, for calls that pass and need no digest of their own.
@@ -25,42 +47,441 @@ pub enum StringDigest {
     Sha256,
 }
 
-/// Appends a value as JSON with every value under a secret-looking key replaced, at any
-/// depth, and strings over [`MAX_STRING`] characters shortened with their length and digest.
-pub fn write_redacted(value: &Value<'_>, digest: StringDigest, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Value::Number(token) => out.push_str(token),
-        Value::String(text) => write_shortened(&text.decode(), digest, out),
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_redacted(item, digest, out);
-            }
-            out.push(']');
-        }
-        Value::Object(members) => {
-            out.push('{');
-            for (i, (key, value)) in members.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                let key = key.decode();
-                write_shortened(&key, digest, out);
-                out.push(':');
-                if looks_secret(&key) {
-                    write_string(REDACTED, out);
-                } else {
-                    write_redacted(value, digest, out);
-                }
-            }
-            out.push('}');
+impl StringDigest {
+    /// The digest of a text, with its name before it.
+    #[must_use]
+    pub fn of(self, text: &str) -> String {
+        match self {
+            StringDigest::Blake3 => format!("blake3:{}", blake3::hash(text.as_bytes()).to_hex()),
+            StringDigest::Sha256 => format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))),
         }
     }
+}
+
+/// What counts as a secret: what always does, and what an operator adds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Redaction {
+    /// Most operators add nothing.
+    own: Option<Arc<Own>>,
+}
+
+#[derive(Clone)]
+struct Own {
+    names: Vec<String>,
+    patterns: Vec<Regex>,
+}
+
+impl Redaction {
+    /// Adds names, which count as ours do, and patterns, of which every match in a text is a secret.
+    #[must_use]
+    pub fn with(names: Vec<String>, patterns: Vec<Regex>) -> Redaction {
+        let is_any = !names.is_empty() || !patterns.is_empty();
+        Redaction {
+            own: is_any.then(|| Arc::new(Own { names, patterns })),
+        }
+    }
+
+    /// Appends a value as JSON without secrets, strings over [`MAX_STRING`] characters shortened with
+    /// their length and digest, and at most [`MAX_ARGS`] bytes. The last elements and members are
+    /// left out where it would be more; the text then says so in their place.
+    pub fn write(&self, value: &Value<'_>, digest: StringDigest, out: &mut String) -> Written {
+        let end = out.len() + MAX_ARGS - ENDS;
+        let mut writer = Writer::new(self, digest, end, out);
+        writer.value(value);
+        match writer.is_full {
+            false => Written::Whole,
+            true => Written::Part,
+        }
+    }
+
+    /// A text without secrets.
+    #[must_use]
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.hide(text, false, MAX_NESTED)
+    }
+
+    /// Appends a text as JSON without secrets, cut behind [`MAX_TEXT`] bytes.
+    pub fn write_text(&self, text: &str, out: &mut String) {
+        if text.len() <= MAX_TEXT {
+            return write_plain(&self.text(text), out);
+        }
+        let shown = self.hide(beginning(text, MAX_TEXT + SEARCHED), true, 0);
+        let kept = beginning(&shown, MAX_TEXT);
+        write_plain(&format!("{kept}… ({} bytes)", text.len()), out);
+    }
+
+    /// What a name says about the value beside it.
+    fn judge(&self, name: &str) -> Verdict {
+        match &self.own {
+            Some(own) if own.names.iter().any(|known| names::has_words(name, known)) => {
+                Verdict::Secret
+            }
+            Some(_) | None => names::judge(name),
+        }
+    }
+
+    /// A string as it is shown: without secrets, shortened where it is long.
+    fn shown<'t>(&self, text: &'t str, digest: StringDigest, nested: u8) -> Cow<'t, str> {
+        let Some(count) = too_many_characters(text) else {
+            return self.hide(text, false, nested);
+        };
+        let window = self.hide(beginning(text, SEARCHED), true, 0);
+        Cow::Owned(shortened(&window, count, &digest.of(text)))
+    }
+
+    /// A text without secrets. `is_cut` says that it goes on where we do not see it; JSON in it is read
+    /// as such where `nested` is not zero.
+    fn hide<'t>(&self, text: &'t str, is_cut: bool, nested: u8) -> Cow<'t, str> {
+        let mut text = Cow::Borrowed(text);
+        if let Some(hidden) = self.hide_in_json(&text, nested) {
+            text = Cow::Owned(hidden);
+        }
+        let mut found = Vec::new();
+        let is_secret: IsSecret<'_> = &|name| self.judge(name) != Verdict::Plain;
+        strings::find(&text, is_cut, is_secret, &mut found);
+        if let Some(own) = &self.own {
+            let matches = own
+                .patterns
+                .iter()
+                .flat_map(|pattern| pattern.find_iter(&text));
+            found.extend(
+                matches
+                    .map(|found| found.range())
+                    .filter(|range| !range.is_empty()),
+            );
+        }
+        match found.is_empty() {
+            true => text,
+            false => Cow::Owned(replaced(&text, found)),
+        }
+    }
+
+    /// A text that is JSON, without the secrets that its keys give away; `None` if there are none, or it
+    /// is none.
+    fn hide_in_json(&self, text: &str, nested: u8) -> Option<String> {
+        let is_likely = match text.as_bytes().first() {
+            Some(b'{' | b'[') => true,
+            Some(first) => first.is_ascii_whitespace() && text.trim_start().starts_with(['{', '[']),
+            None => false,
+        };
+        if !is_likely || nested == 0 || !text.contains('"') {
+            return None;
+        }
+        let value = Value::parse(text).ok()?;
+        let mut out = String::new();
+        // It is a string of a size that is kept, so nothing of it is left out.
+        let mut writer = Writer::new(self, StringDigest::Sha256, usize::MAX, &mut out);
+        writer.nested = nested - 1;
+        writer.value(&value);
+        writer.has_hidden.then_some(out)
+    }
+}
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Own) -> bool {
+        let patterns = self.patterns.iter().map(Regex::as_str);
+        self.names == other.names && patterns.eq(other.patterns.iter().map(Regex::as_str))
+    }
+}
+
+/// The derived one would print compiled automata.
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns: Vec<&str> = self.patterns.iter().map(Regex::as_str).collect();
+        let mut shown = f.debug_struct("Own");
+        shown
+            .field("names", &self.names)
+            .field("patterns", &patterns)
+            .finish()
+    }
+}
+
+/// How much of a value has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Written {
+    /// All elements and members.
+    Whole,
+    /// Only the first ones.
+    Part,
+}
+
+/// Writes one value.
+struct Writer<'w> {
+    redaction: &'w Redaction,
+    digest: StringDigest,
+    out: &'w mut String,
+    /// How long `out` may become, but for what closes arrays and objects.
+    end: usize,
+    /// Whether something did not fit, so that all that follows is left out.
+    is_full: bool,
+    /// Whether a secret was replaced.
+    has_hidden: bool,
+    /// How deep JSON in strings is still read as such.
+    nested: u8,
+}
+
+impl<'w> Writer<'w> {
+    fn new(
+        redaction: &'w Redaction,
+        digest: StringDigest,
+        end: usize,
+        out: &'w mut String,
+    ) -> Writer<'w> {
+        Writer {
+            redaction,
+            digest,
+            out,
+            end,
+            is_full: false,
+            has_hidden: false,
+            nested: MAX_NESTED,
+        }
+    }
+
+    fn value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::Null => self.out.push_str("null"),
+            Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
+            Value::Number(token) if token.len() > MAX_STRING => {
+                let token = shortened(token, token.len(), &self.digest.of(token));
+                write_plain(&token, self.out);
+            }
+            Value::Number(token) => self.out.push_str(token),
+            Value::String(text) => {
+                let text = text.decode();
+                let shown = self.redaction.shown(&text, self.digest, self.nested);
+                self.has_hidden |= matches!(&shown, Cow::Owned(shown) if *shown != text);
+                write_plain(&shown, self.out);
+            }
+            Value::Array(items) => self.array(items),
+            Value::Object(members) => self.object(members),
+        }
+    }
+
+    fn array(&mut self, items: &[Value<'_>]) {
+        self.out.push('[');
+        let mut follows_name = false;
+        for (i, item) in items.iter().enumerate() {
+            let start = self.out.len();
+            if i > 0 {
+                self.out.push(',');
+            }
+            match follows_name && matches!(item, Value::String(_) | Value::Number(_)) {
+                true => self.hidden(),
+                false => self.value(item),
+            }
+            if let Some(left) = self.left_out(start, i, items.len()) {
+                if left > 0 {
+                    self.out.push_str(if left < items.len() { "," } else { "" });
+                    // Writing to a String cannot fail.
+                    let _ = write!(self.out, r#""[shortened: {left} more]""#);
+                }
+                break;
+            }
+            follows_name = self.names_next(items, i);
+        }
+        self.out.push(']');
+    }
+
+    /// Whether an element is the name of a secret that stands behind it: `["--password", "hunter2"]`,
+    /// `["Authorization", "Bearer …"]`.
+    fn names_next(&self, items: &[Value<'_>], at: usize) -> bool {
+        let Some(Value::String(text)) = items.get(at) else {
+            return false;
+        };
+        let is_pair = items.len() == 2 && at == 0;
+        if !(is_pair || text.raw().starts_with('-')) {
+            return false;
+        }
+        let name = text.decode();
+        let is_name = name.len() <= MAX_NAME && !name.contains([' ', '=', ':']);
+        let is_secret: IsSecret<'_> = &|name| self.redaction.judge(name) != Verdict::Plain;
+        is_name && strings::is_secret_flag(&name, is_secret)
+    }
+
+    fn object(&mut self, members: &[(Text<'_>, Value<'_>)]) {
+        self.out.push('{');
+        for (i, (key, value)) in members.iter().enumerate() {
+            let start = self.out.len();
+            if i > 0 {
+                self.out.push(',');
+            }
+            let key = key.decode();
+            self.key(&key, i);
+            self.out.push(':');
+            let mut verdict = self.redaction.judge(&key);
+            if verdict == Verdict::Plain && is_value_key(&key) {
+                verdict = self.named_verdict(members);
+            }
+            match (verdict, value) {
+                (Verdict::Plain, _)
+                | (Verdict::SecretUnlessNumber, Value::Number(_))
+                // Nobody's secret.
+                | (_, Value::Null | Value::Bool(_)) => self.value(value),
+                _ => self.hidden(),
+            }
+            if let Some(left) = self.left_out(start, i, members.len()) {
+                // Nothing is said where that would be a key twice.
+                if left > 0 && !members.iter().any(|(key, _)| key.is("…")) {
+                    self.out
+                        .push_str(if left < members.len() { "," } else { "" });
+                    let _ = write!(self.out, r#""…":"[shortened: {left} more]""#);
+                }
+                break;
+            }
+        }
+        self.out.push('}');
+    }
+
+    /// Writes a key. Two keys that held secrets must not become the same one.
+    fn key(&mut self, key: &str, at: usize) {
+        // Nothing that is this short is a secret by its own looks.
+        if key.len() < SHORTEST_SECRET {
+            return write_plain(key, self.out);
+        }
+        let shown = self.redaction.shown(key, self.digest, 0);
+        if !shown.contains(REDACTED) {
+            return write_plain(&shown, self.out);
+        }
+        self.has_hidden |= shown != key;
+        write_plain(&format!("{shown} (member {at})"), self.out);
+    }
+
+    /// What an object's `name`, `key` or `header` says about its `value`.
+    fn named_verdict(&self, members: &[(Text<'_>, Value<'_>)]) -> Verdict {
+        let names = members.iter().filter_map(|(key, value)| {
+            let Value::String(name) = value else {
+                return None;
+            };
+            let is_name = name.raw().len() <= MAX_NAME && is_name_key(&key.decode());
+            is_name.then(|| self.redaction.judge(&name.decode()))
+        });
+        names.max().unwrap_or(Verdict::Plain)
+    }
+
+    fn hidden(&mut self) {
+        self.has_hidden = true;
+        write_plain(REDACTED, self.out);
+    }
+
+    /// How many of `count` elements are left out, if no more are to be written after the one at `at`,
+    /// which begins at `start` in the text. It is taken back where it was too much itself.
+    fn left_out(&mut self, start: usize, at: usize, count: usize) -> Option<usize> {
+        if self.is_full {
+            return Some(count - at - 1);
+        }
+        if self.out.len() <= self.end {
+            return None;
+        }
+        self.is_full = true;
+        self.out.truncate(start);
+        Some(count - at)
+    }
+}
+
+/// A token that shows by its looks is longer.
+const SHORTEST_SECRET: usize = 12;
+
+/// The longest text that is the name of the value beside it, in bytes.
+const MAX_NAME: usize = 80;
+
+/// The keys whose value is the name of another one.
+#[rustfmt::skip] // One word a line would hide how short the list is.
+const NAME_KEYS: &[&str] = &[
+    "name", "key", "header", "field", "k", "id", "label", "param", "parameter", "prop", "property",
+    "variable", "var", "attribute", "attr", "option", "flag", "setting", "selector", "element", "locator",
+    "placeholder", "target", "env",
+];
+
+/// The keys whose value has its name in another one.
+#[rustfmt::skip] // As above.
+const VALUE_KEYS: &[&str] = &[
+    "value", "values", "val", "v", "content", "contents", "data", "text", "default", "raw", "input",
+];
+
+/// What may stand before either, as in `headerName` and `headerValue`.
+#[rustfmt::skip] // As above.
+const KINDS: &[&str] = &[
+    "header", "field", "param", "parameter", "property", "variable", "var", "attribute", "attr", "option",
+    "setting", "key", "cookie", "env", "form", "input", "config", "query", "string", "new", "default",
+    "plain",
+];
+
+fn is_name_key(key: &str) -> bool {
+    names::is_named(key, KINDS, NAME_KEYS)
+}
+
+fn is_value_key(key: &str) -> bool {
+    // Nearly every key ends in something else.
+    let end = |length: usize| {
+        let bytes = key.as_bytes();
+        bytes
+            .len()
+            .checked_sub(length)
+            .and_then(|start| bytes.get(start..))
+    };
+    let ends_in = |value: &str| {
+        end(value.len()).is_some_and(|end| end.eq_ignore_ascii_case(value.as_bytes()))
+    };
+    let is_likely = match end(1) {
+        Some([b'e' | b'E']) => ends_in("value"),
+        Some([b't' | b'T']) => {
+            ends_in("text") || ends_in("content") || ends_in("default") || ends_in("input")
+        }
+        Some([b's' | b'S']) => ends_in("values") || ends_in("contents"),
+        Some([b'a' | b'A']) => ends_in("data"),
+        Some([b'l' | b'L' | b'v' | b'V' | b'w' | b'W']) => true,
+        _ => false,
+    };
+    is_likely && names::is_named(key, KINDS, VALUE_KEYS)
+}
+
+/// Whether a key looks like a secret's, in any case style.
+pub(crate) fn looks_secret(key: &str) -> bool {
+    names::judge(key) != Verdict::Plain
+}
+
+/// The text with each of these places replaced.
+fn replaced(text: &str, mut places: Vec<Range<usize>>) -> String {
+    places.sort_unstable_by_key(|place| (place.start, place.end));
+    let mut out = String::with_capacity(text.len());
+    let mut end = 0;
+    let mut is_first = true;
+    for place in places {
+        if place.start > end || is_first {
+            out.push_str(text.get(end..place.start).unwrap_or_default());
+            out.push_str(REDACTED);
+        }
+        is_first = false;
+        end = end.max(place.end);
+    }
+    out.push_str(text.get(end..).unwrap_or_default());
+    out
+}
+
+/// How many characters a text has, if they are more than are kept.
+fn too_many_characters(text: &str) -> Option<usize> {
+    // Bytes bound characters from above, so most texts need no counting.
+    if text.len() <= MAX_STRING {
+        return None;
+    }
+    Some(text.chars().count()).filter(|count| *count > MAX_STRING)
+}
+
+/// The beginning of a text that had so many characters.
+fn shortened(text: &str, count: usize, digest: &str) -> String {
+    let kept: String = text.chars().take(KEPT).collect();
+    format!("{kept}… ({count} characters, {digest})")
+}
+
+/// At most so many bytes of a text, whole characters.
+fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 /// Appends text as a JSON string in which nothing can hide, move other text about, or end a
@@ -94,60 +515,12 @@ pub fn write_plain(text: &str, out: &mut String) {
     }
 }
 
-/// Appends a string, shortened where it is long.
-pub fn write_shortened(text: &str, digest: StringDigest, out: &mut String) {
-    // Bytes bound characters from above, so most strings need no counting.
-    if text.len() <= MAX_STRING {
-        return write_plain(text, out);
+/// Appends a name, shortened where it is long and otherwise as it is.
+pub fn write_name(name: &str, digest: StringDigest, out: &mut String) {
+    match too_many_characters(name) {
+        Some(count) => write_plain(&shortened(name, count, &digest.of(name)), out),
+        None => write_plain(name, out),
     }
-    let count = text.chars().count();
-    if count <= MAX_STRING {
-        return write_plain(text, out);
-    }
-    let kept: String = text.chars().take(KEPT).collect();
-    let digest = match digest {
-        StringDigest::Blake3 => format!("blake3:{}", blake3::hash(text.as_bytes()).to_hex()),
-        StringDigest::Sha256 => format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))),
-    };
-    write_plain(&format!("{kept}… ({count} characters, {digest})"), out);
-}
-
-/// The length of `token`.
-const SHORTEST_WORD: usize = 5;
-
-/// What a secret's key has in its name, of what begins with this letter.
-fn secret_words(first: u8) -> &'static [&'static str] {
-    match first {
-        b'p' => &["password", "passwd", "passphrase", "privatekey"],
-        b's' => &["secret"],
-        b't' => &["token"],
-        b'a' => &["apikey", "accesskey", "authorization"],
-        b'c' => &["credential", "cookie"],
-        _ => &[],
-    }
-}
-
-/// Whether a key looks like a secret's, in any case style.
-pub(crate) fn looks_secret(key: &str) -> bool {
-    if key.len() < SHORTEST_WORD {
-        return false;
-    }
-    let plain: Vec<u8> = if key.is_ascii() {
-        let letters = key.bytes().filter(u8::is_ascii_alphanumeric);
-        letters.map(|b| b.to_ascii_lowercase()).collect()
-    } else {
-        let letters = key.chars().filter(|c| c.is_alphanumeric());
-        letters
-            .flat_map(char::to_lowercase)
-            .collect::<String>()
-            .into()
-    };
-    // One pass; few letters begin a word at all.
-    (0..plain.len()).any(|at| {
-        let rest = plain.get(at..).unwrap_or_default();
-        let words = rest.first().map_or(&[][..], |first| secret_words(*first));
-        words.iter().any(|word| rest.starts_with(word.as_bytes()))
-    })
 }
 
 /// Lower-case hexadecimal digits.
@@ -156,87 +529,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn redacted(text: &str, digest: StringDigest) -> String {
-        let mut out = String::new();
-        write_redacted(&Value::parse(text).unwrap(), digest, &mut out);
-        out
-    }
-
-    #[test]
-    fn the_words_in_the_documentation_are_the_same() {
-        let text = include_str!("../../docs/policy.md");
-        let (_, rest) = text.split_once("at any depth:\n\n").unwrap();
-        let (words, _) = rest.split_once(".\n\n").unwrap();
-        let words: Vec<&str> = words.split('`').skip(1).step_by(2).collect();
-        let mut documented = words.clone();
-        documented.sort_unstable();
-        let known = (b'a'..=b'z').flat_map(secret_words);
-        let mut known: Vec<&str> = known.copied().collect();
-        known.sort_unstable();
-        assert_eq!(documented, known);
-        for word in words {
-            assert!(looks_secret(&format!("my_{word}_1")), "{word}");
-        }
-    }
-
-    #[test]
-    fn values_under_secret_keys_are_replaced_at_any_depth_and_in_any_case_style() {
-        for key in [
-            "password",
-            "dbPassword",
-            "PASSWD",
-            "client_secret",
-            "access-token",
-            "apiKey",
-            "API_KEY",
-            "api key",
-            "Authorization",
-            "credentials",
-            "privateKey",
-            "PRIVATE-KEY",
-            "Set-Cookie",
-            "passphrase",
-            "tok\\u0065n",
-        ] {
-            let text = format!(r#"{{"a":[{{"{key}":{{"deep":["hunter2"]}}}}]}}"#);
-            let out = redacted(&text, StringDigest::Sha256);
-            assert!(!out.contains("hunter2"), "{out}");
-            assert!(out.contains(r#""[redacted]""#), "{out}");
-        }
-        assert_eq!(
-            redacted(r#"{"path":"/a","n":1.0}"#, StringDigest::Blake3),
-            r#"{"path":"/a","n":1.0}"#
-        );
-    }
-
-    #[test]
-    fn a_line_looks_the_same_to_every_reader_and_cannot_be_disguised() {
-        let text = "a\u{2028}b\u{85}c\u{202e}d\u{9b}e\u{e0041}é😀";
-        let mut json = String::new();
-        write_string(text, &mut json);
-        let out = redacted(&json, StringDigest::Sha256);
-        assert_eq!(out, r#""a\u2028b\u0085c\u202ed\u009be\udb40\udc41é😀""#);
-        assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
-    }
-
-    #[test]
-    fn strings_over_500_characters_are_shortened_with_length_and_digest() {
-        let text = "é".repeat(501);
-        let out = redacted(&format!("\"{text}\""), StringDigest::Sha256);
-        let digest = hex(&Sha256::digest(text.as_bytes()));
-        assert_eq!(
-            out,
-            format!("\"{}… (501 characters, sha256:{digest})\"", "é".repeat(100))
-        );
-        let fast = redacted(&format!("\"{text}\""), StringDigest::Blake3);
-        assert!(
-            fast.contains(&format!("blake3:{}", blake3::hash(text.as_bytes()))),
-            "{fast}"
-        );
-        let kept = format!("\"{}\"", "é".repeat(500));
-        assert_eq!(redacted(&kept, StringDigest::Sha256), kept);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use rusqlite::types::Type;
 use rusqlite::{Error, Row};
 
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::audit::redact::{StringDigest, write_redacted};
+use crate::audit::redact::{Redaction, StringDigest};
 use crate::inbox::store::{Closed, Entry, SignedVerdict, State};
 use crate::mcp::json::Value;
 use crate::policy::Risk;
@@ -76,7 +76,7 @@ pub(super) fn redacted(call: &str) -> String {
         return UNREADABLE.to_owned();
     };
     let mut out = String::new();
-    write_redacted(&value, StringDigest::Sha256, &mut out);
+    let _ = Redaction::default().write(&value, StringDigest::Sha256, &mut out);
     out
 }
 
