@@ -338,7 +338,8 @@ impl Starter {
     /// Writes down what was turned away before any session had it.
     fn recorder(&self) -> Record {
         let (ledger, clock) = (self.ledger.clone(), self.clock);
-        let origin = Origin::new("", &self.config.server.name);
+        let redaction = self.config.settings.redaction.clone();
+        let origin = Origin::new("", &self.config.server.name).redacting(redaction);
         Box::new(move |why| {
             if let Err(error) = ledger.record_refusal(&origin, why, &clock) {
                 tracing::error!("{}", with_causes(&error));

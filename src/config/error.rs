@@ -270,6 +270,18 @@ pub enum Problem {
     /// A pattern that is no glob, or hints that could be read in two ways.
     #[error("{}", escaped(&.0.to_string()))]
     Rule(PolicyError),
+    /// A pattern that cannot be compiled.
+    #[error(
+        "`{}` is not a regular expression: {}; the syntax is that of the Rust crate `regex`",
+        shown(pattern),
+        escaped(reason)
+    )]
+    NotARegex {
+        /// The pattern as it was written.
+        pattern: String,
+        /// What the compiler says.
+        reason: String,
+    },
     /// An entry that names nothing to start or reach.
     #[error("this server has no `{missing}`; {}", added(found.as_deref()))]
     NoTarget {

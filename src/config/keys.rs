@@ -90,7 +90,7 @@ impl Key {
 
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 32] = [
+pub(super) static KEYS: [Key; 33] = [
     now("mode", Place::Rules, |to, from| from.set(&mut to.mode)),
     now("alwaysAllow", Place::Rules, |to, from| from.append(&mut to.allow)),
     now("alwaysDeny", Place::Rules, |to, from| from.append(&mut to.deny)),
@@ -125,6 +125,7 @@ pub(super) static KEYS: [Key; 32] = [
     secret(later("approvalAuthToken", Place::Both, |_, from| from.check::<Secret>())),
     now("approvalDedupeKeyFields", Place::Both, |to, from| from.set(&mut to.dedupe_fields)),
     now("approvalDedupeArgKeys", Place::Both, |to, from| from.set(&mut to.dedupe_arg_keys)),
+    now("auditRedact", Place::Both, |to, from| from.set(&mut to.audit_redact)),
 ];
 
 const fn now(name: &'static str, place: Place, read: Read) -> Key {

@@ -8,6 +8,7 @@ use super::annotations::Annotations;
 use super::engines::Engines;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
+use super::redact::AuditRedact;
 use super::word::DedupeFields;
 use crate::approval::assurance::RequiredAssurance;
 use crate::gate::{OnFailure, TimeoutAction};
@@ -69,13 +70,15 @@ pub struct Layer {
     pub dedupe_fields: Option<DedupeFields>,
     /// The arguments that count for `args`; empty means all.
     pub dedupe_arg_keys: Option<Vec<String>>,
+    /// What the audit log does not keep, beside what it never does.
+    pub audit_redact: Option<AuditRedact>,
     /// The keys, variables and flags that were given and that nothing reads yet.
     pub without_effect: Vec<String>,
 }
 
 impl Layer {
     /// What this layer and a `weaker` one say together: the lists of allow and deny are united,
-    /// elsewhere this layer wins where it says something.
+    /// and so is what the log does not keep; elsewhere this layer wins where it says something.
     #[must_use]
     pub fn over(self, weaker: Layer) -> Layer {
         Layer {
@@ -111,6 +114,11 @@ impl Layer {
             retry_multiplier: self.retry_multiplier.or(weaker.retry_multiplier),
             dedupe_fields: self.dedupe_fields.or(weaker.dedupe_fields),
             dedupe_arg_keys: self.dedupe_arg_keys.or(weaker.dedupe_arg_keys),
+            audit_redact: match (self.audit_redact, weaker.audit_redact) {
+                // A weaker source's secrets are secrets, too.
+                (Some(redact), Some(weaker)) => Some(redact.and(weaker)),
+                (redact, weaker) => redact.or(weaker),
+            },
             without_effect: united(self.without_effect, weaker.without_effect),
         }
     }

@@ -19,6 +19,7 @@ use super::layer::Layer;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::shown;
+use super::redact::AuditRedact;
 use super::size::ByteSize;
 use super::value::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
@@ -522,6 +523,7 @@ fn settings_of(layer: Layer) -> Settings {
         },
         dedupe_fields: (layer.dedupe_fields).map_or(default.dedupe_fields, DedupeFields::into_vec),
         dedupe_arg_keys: layer.dedupe_arg_keys.unwrap_or(default.dedupe_arg_keys),
+        redaction: (layer.audit_redact).map_or(default.redaction, AuditRedact::into_redaction),
         ..default
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::approval::assurance::RequiredAssurance;
 use crate::approval::cache::DedupeField;
 use crate::approval::item::Assurance;
+use crate::audit::redact::Redaction;
 
 /// The final outcome of a prompt that was delivered and that nobody answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -155,6 +156,8 @@ pub struct Settings {
     pub max_pending: usize,
     /// Let calls that need no approval run when their audit line cannot be written.
     pub audit_best_effort: bool,
+    /// What counts as a secret that the log does not keep.
+    pub redaction: Redaction,
 }
 
 impl Settings {
@@ -198,6 +201,7 @@ impl Default for Settings {
             dedupe_arg_keys: Vec::new(),
             max_pending: 4096,
             audit_best_effort: false,
+            redaction: Redaction::default(),
         }
     }
 }

@@ -132,7 +132,7 @@ impl Gate {
         settings.channels = channels;
         Gate {
             cache: ApprovalCache::new(settings.approval_ttl),
-            origin: Origin::new(session, &settings.server),
+            origin: Origin::new(session, &settings.server).redacting(settings.redaction.clone()),
             settings,
             policy,
             time: Timestamp::new(0),

@@ -4,7 +4,8 @@ use super::*;
 
 // CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
 // `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key,
-// `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing".
+// `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing",
+// `auditRedact` with redaction by looks.
 #[test]
 fn every_key_of_the_contract_counts_where_the_contract_says() {
     let of = |place| {
@@ -27,7 +28,7 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
          approvalRetryMaxBackoffSeconds approvalRetryBackoffMultiplier \
          approvalRetryableStatusCodes engines requireAssurance approvalOnTimeout approvalOnTransportError \
          approvalParkSeconds approvalInstantDeclineMs approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
-         approvalDedupeKeyFields approvalDedupeArgKeys",
+         approvalDedupeKeyFields approvalDedupeArgKeys auditRedact",
     );
 }
 

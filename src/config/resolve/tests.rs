@@ -480,3 +480,18 @@ fn secrets_are_not_printed_by_debug() {
     assert_eq!(target.args, ["hunter2"]);
     assert!(!format!("{resolved:?}").contains("hunter2"));
 }
+
+#[test]
+fn what_the_log_does_not_keep_is_the_union_of_all_sources() {
+    let rules = r#""auditRedact":{"names":["employeeId"]}"#;
+    let proxy = r#""auditRedact":{"names":["caseId"],"patterns":["orion"]}"#;
+    let variables = [("APPROVAL_AUDIT_REDACT", r#"{"patterns":["vega"]}"#)];
+    let resolved = resolved(flags(), &config(rules, proxy), &variables).unwrap();
+    assert_eq!(
+        resolved
+            .settings
+            .redaction
+            .text("employee_id=1 case-id=2 orion vega password=3"),
+        "employee_id=[redacted] case-id=[redacted] [redacted] [redacted] password=[redacted]"
+    );
+}

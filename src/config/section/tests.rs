@@ -41,7 +41,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 32] = [
+pub(in crate::config) const SAMPLES: [Sample; 33] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -74,6 +74,7 @@ pub(in crate::config) const SAMPLES: [Sample; 32] = [
     Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || is_unread("approvalAuthToken"), bad: &["1", r#""""#, r#""a b""#] },
     Sample { key: "approvalDedupeKeyFields", json: r#"["tool","risk"]"#, layer: || Layer { dedupe_fields: value("tool,risk"), ..Layer::default() }, bad: &["[]", r#"["tools"]"#, r#""tool""#] },
     Sample { key: "approvalDedupeArgKeys", json: r#"["id"]"#, layer: || Layer { dedupe_arg_keys: Some(vec!["id".to_owned()]), ..Layer::default() }, bad: BAD_TEXT_LISTS },
+    Sample { key: "auditRedact", json: r#"{"names":["id"],"patterns":["a+"]}"#, layer: || Layer { audit_redact: value(r#"{"names":["id"],"patterns":["a+"]}"#), ..Layer::default() }, bad: &["[]", r#""a""#, r#"{"names":"a"}"#, r#"{"patterns":["("]}"#, r#"{"name":[]}"#] },
 ];
 
 const BOTH: [Section; 2] = [Section::Rules, Section::Proxy];
