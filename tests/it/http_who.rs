@@ -143,11 +143,7 @@ fn a_token_file_that_others_may_read_stops_the_start() {
     mode(&file, 0o644);
     let mut proxy = test.flags(SERVE).start();
     assert_eq!(proxy.exit().0, 3);
-    let stderr = proxy.stderr();
-    assert!(
-        stderr.contains("auth-token: it belongs to another user, or others may read it"),
-        "{stderr}"
-    );
+    proxy.stderr_says("auth-token: it belongs to another user, or others may read it");
 }
 
 // A blank variable turned authentication off without a word.
@@ -165,11 +161,8 @@ fn a_token_that_is_set_but_empty_stops_the_start() {
                 .fold(test, |test, flag| test.flags([flag]))
                 .start();
             assert_eq!(proxy.exit().0, 3, "{name}={value:?} {flags:?}");
-            let stderr = proxy.stderr();
-            assert!(
-                stderr.contains(name) && stderr.contains("set but empty"),
-                "{stderr}"
-            );
+            proxy.stderr_says(name);
+            proxy.stderr_says("set but empty");
         }
     }
     let test = ProxyTest::new();

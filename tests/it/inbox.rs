@@ -215,7 +215,7 @@ fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
     }
     let told = terminal.approvals(&["list"]).out;
     let line = |id: &str| told.lines().find(|line| line.starts_with(id)).unwrap();
-    let short = r#"  -       "wipe" of "box"  { "n": [ 1, 2 ], "path": "/a\nb" }"#;
+    let short = r#"  -       "wipe" of "box"  { "n": [1, 2], "path": "/a\nb" }"#;
     assert!(line("aaaa").ends_with(short), "{told}");
     assert!(line("bbbb").ends_with("mmm…"), "{told}");
     assert!(line("cccc").contains("  119 min "), "{told}");

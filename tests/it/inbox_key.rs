@@ -116,11 +116,8 @@ fn another_key_than_the_pinned_one_or_none_stops_the_start() {
     ] {
         let mut session = test.start();
         assert_eq!(session.exit().0, 3);
-        let stderr = session.stderr();
-        assert!(
-            stderr.contains("`inboxKey` pins the key") && stderr.contains(words),
-            "{stderr}"
-        );
+        session.stderr_says("`inboxKey` pins the key");
+        session.stderr_says(words);
         assert!(session.recorded().is_empty());
     }
     drop(test);
@@ -177,11 +174,7 @@ fn where_no_engine_reaches_the_required_assurance_nothing_runs() {
         assert!(told.contains("left no way to ask"), "{told}");
         assert!(!session.was_prompted());
         assert!(session.terminal().waiting().is_empty());
-        let stderr = session.stderr();
-        assert!(
-            stderr.contains("no engine of `engines` can reach"),
-            "{stderr}"
-        );
+        session.stderr_says("no engine of `engines` can reach");
         session.finish();
     }
 }
@@ -211,6 +204,6 @@ fn silence_has_no_assurance() {
     let told = session.refusal(call);
     assert!(told.contains("nobody answered in time"), "{told}");
     assert_eq!(session.runs_of("wipe"), 0);
-    assert!(session.stderr().contains("silence assures nothing"));
+    session.stderr_says("silence assures nothing");
     session.finish();
 }

@@ -202,8 +202,10 @@ fn the_same_user_cannot_look_into_the_proxy_or_write_to_it() {
     let (proxy, server) = (user.program(&proxy()), user.program(scripted_upstream()));
     let become_user = user.becomes.join(" ");
     let test = ProxyTest::new();
-    let home = test.path("");
-    fs::set_permissions(home, Permissions::from_mode(0o777)).unwrap();
+    // The configuration's folder must be the user's, and nobody else's to write to.
+    if !user.becomes.is_empty() {
+        std::os::unix::fs::chown(test.path(""), Some(65534), Some(65534)).unwrap();
+    }
     let mut session = test
         .entry("command", json!(server))
         .in_shell(&format!("exec {become_user} {} \"$@\";", proxy.display()))
