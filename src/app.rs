@@ -111,6 +111,7 @@ fn post(config: &Resolved, key: InboxKey, stderr: &Stderr) -> Option<Arc<Post>> 
         state_dir: config.inbox.state_dir.clone(),
         host: host_settings(&config.inbox),
         stderr: stderr.clone(),
+        redaction: config.settings.redaction.clone(),
     });
     if let Some(why) = post.trouble() {
         tracing::warn!("calls that need the approval inbox will be refused: {why}");

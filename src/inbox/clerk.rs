@@ -30,6 +30,9 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long the store may fail before what waits is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often it is tried to tidy up before the process ends; then others do.
+const LAST_TRIES: usize = 4;
+
 /// The thread.
 pub(super) struct Clerk {
     pub(super) folder: PathBuf,
@@ -58,6 +61,8 @@ pub(super) struct Desk {
     failing: Option<Duration>,
     /// What was wrong when it was last seen to: it is told once for as long as it lasts.
     told: Option<String>,
+    /// Whether the store's files may hold a call that nobody waits for, as it was asked.
+    is_untidy: bool,
 }
 
 pub(super) struct Waiting {
@@ -74,7 +79,7 @@ impl Clerk {
         loop {
             let pause = match &self.desk {
                 None => None,
-                Some(_) if !self.waiting.is_empty() => Some(LOOK_EVERY),
+                Some(desk) if !self.waiting.is_empty() || desk.is_untidy => Some(LOOK_EVERY),
                 Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
             };
             let next = match pause {
@@ -91,12 +96,20 @@ impl Clerk {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.look();
+            self.tidy();
             self.tend();
             self.tell_pages();
         }
         let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
         for item in left {
             self.close(&item, Closed::Withdrawn);
+        }
+        for _ in 0..LAST_TRIES {
+            self.tidy();
+            if !self.desk.as_ref().is_some_and(|desk| desk.is_untidy) {
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 
@@ -149,9 +162,11 @@ impl Clerk {
 
     fn close(&mut self, item: &str, how: Closed) {
         let now_ms = self.clock.now().unix_ms;
-        if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.close(item, how, now_ms)
-        {
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
+        desk.is_untidy = true;
+        if let Err(error) = desk.store.close(item, how, now_ms) {
             // Its verdict would count for nothing, and it expires by its own time.
             tracing::warn!(
                 "an item of the inbox could not be closed: {}",
@@ -184,7 +199,7 @@ impl Clerk {
         };
         let proxy = random_hex(16).map_err(unusable)?;
         let lease = SqliteStore::lease(&dir, &proxy)?;
-        let store = SqliteStore::open(&dir)?;
+        let store = SqliteStore::open(&dir)?.redacting(self.settings.redaction.clone());
         let host = Host::new(dir, self.settings.host.clone())?;
         Ok(Desk {
             store,
@@ -196,6 +211,7 @@ impl Clerk {
             tended: None,
             failing: None,
             told: None,
+            is_untidy: false,
         })
     }
 
@@ -216,6 +232,7 @@ impl Clerk {
         match found {
             Ok(verdicts) => {
                 desk.failing = None;
+                desk.is_untidy |= !verdicts.is_empty();
                 for (item, signed) in verdicts {
                     self.tell(&item, signed);
                 }
@@ -260,6 +277,28 @@ impl Clerk {
         if let Some(waiting) = self.waiting.remove(&item) {
             // Whose session has ended waits no more.
             let _ = waiting.answers.send(FromInbox::Verdict { item, verdict });
+        }
+    }
+
+    /// Forgets the calls whose verdicts count by now, or that were taken back. What others do with the
+    /// store at this moment is not waited for: it is tried again.
+    fn tidy(&mut self) {
+        let Some(desk) = self.desk.as_mut().filter(|desk| desk.is_untidy) else {
+            return;
+        };
+        let tidied = desk
+            .store
+            .settle(&desk.proxy)
+            .and_then(|()| desk.store.scrub());
+        match tidied {
+            Ok(is_tidy) => desk.is_untidy = !is_tidy,
+            Err(error) if error.problem == Problem::Locked => {}
+            // It shows where the store is used next.
+            Err(error) => {
+                desk.is_untidy = false;
+                let why = with_causes(&error);
+                tracing::warn!("the inbox still holds a call that was decided: {why}");
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::clerk::Clerk;
 use super::host::HostSettings;
 use super::passphrase::PublicKey;
+use crate::audit::redact::Redaction;
 use crate::clock::Clock;
 use crate::gate::{FromInbox, ToInbox};
 use crate::relay::{Inbox, with_causes};
@@ -37,6 +38,8 @@ pub struct PostSettings {
     pub host: HostSettings,
     /// Where the page's address is told.
     pub stderr: Stderr,
+    /// What counts as a secret that the history does not keep.
+    pub redaction: Redaction,
 }
 
 /// Hands questions to the inbox. Nothing is opened or started before the first one.

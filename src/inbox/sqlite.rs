@@ -10,6 +10,7 @@ mod sweeping;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
@@ -22,6 +23,7 @@ use super::store::{
     Token, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
+use crate::audit::redact::Redaction;
 use crate::state_dir::{StateDir, store_error};
 
 /// How much of the history is kept, in items.
@@ -48,8 +50,8 @@ const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
 ///
 /// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
 /// the next [`Store::sweep`]. Once an item waits no more, its entry has its call as the audit log
-/// would. The call as it was asked is kept, unseen, while a verdict may still turn out not to
-/// count: until ten minutes after it, or until its proxy is gone.
+/// would. The call as it was asked is kept, unseen, while its verdict may still turn out not to count:
+/// until its proxy has taken the verdict and [settled](Store::settle), or is gone.
 ///
 /// Nothing here reads the time: a verdict is too late by its own `decided_ms`, and an item that is
 /// reopened after its time is closed by the next sweep.
@@ -60,6 +62,8 @@ pub struct SqliteStore {
     path: PathBuf,
     /// Which file that is.
     file: FileId,
+    /// What the calls that are asked here hold that is secret.
+    redaction: Redaction,
 }
 
 impl SqliteStore {
@@ -75,7 +79,15 @@ impl SqliteStore {
             file: schema::file_id(&path)?,
             path,
             dir: dir.clone(),
+            redaction: Redaction::default(),
         })
+    }
+
+    /// The same store, where calls with these secrets are asked. Whoever decides keeps them out of the
+    /// history, too, without knowing them.
+    #[must_use]
+    pub fn redacting(self, redaction: Redaction) -> SqliteStore {
+        SqliteStore { redaction, ..self }
     }
 
     /// Sees to it that the database is still in its place: of one that was moved away nobody else
@@ -118,6 +130,29 @@ impl SqliteStore {
         tried().map_err(|trouble: Trouble| trouble.at(path))
     }
 
+    /// Sees to it that what was overwritten is no longer in the files: it stays in the write-ahead log
+    /// until that is emptied. Others are not waited for; false if one of them is reading or writing, so
+    /// that it is to be tried again.
+    ///
+    /// # Errors
+    /// As any change.
+    pub fn scrub(&mut self) -> Result<bool, StoreError> {
+        let tried = || {
+            self.db.busy_timeout(Duration::ZERO)?;
+            let busy = self
+                .db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                });
+            self.db.busy_timeout(schema::PATIENCE)?;
+            Ok(!busy?)
+        };
+        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
+            Err(error) if error.problem == Problem::Locked => Ok(false),
+            tried => tried,
+        }
+    }
+
     fn read<T>(
         &self,
         look: impl FnOnce(&Connection) -> Result<T, Trouble>,
@@ -131,6 +166,7 @@ impl Store for SqliteStore {
         if !leases::is_name(proxy) {
             return Err(store_error(&self.path, Problem::Unusable));
         }
+        let redacted = redacted(&item.call, &self.redaction);
         self.write(|tx| {
             // Where nobody serves a page, nobody sweeps.
             sweeping::tidy(tx, item.asked_ms, 10)?;
@@ -138,7 +174,7 @@ impl Store for SqliteStore {
                 return Err(Trouble::Is(Problem::Full));
             }
             let key = item.tool.to_lowercase();
-            let columns: [(&str, &dyn ToSql); 18] = [
+            let columns: [(&str, &dyn ToSql); 19] = [
                 ("id", &item.id),
                 ("proxy", &proxy),
                 ("state", &State::Waiting.as_str()),
@@ -157,6 +193,7 @@ impl Store for SqliteStore {
                 ("open", &true),
                 ("due_ms", &item.expires_ms),
                 ("call", &item.call),
+                ("redacted", &redacted),
             ];
             let names = columns.map(|(name, _)| name).join(", ");
             let marks = columns.map(|_| "?").join(", ");
@@ -176,23 +213,27 @@ impl Store for SqliteStore {
     }
 
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
+        let redaction = self.redaction.clone();
         self.write(|tx| {
             let sql = "SELECT seq FROM items WHERE id = ? AND open = 1";
             let seq = tx.query_row(sql, [id], |row| row.get(0)).optional()?;
-            seq.map_or(Ok(()), |seq| close(tx, seq, how, now_ms))
+            if let Some(seq) = seq {
+                return close(tx, seq, how, now_ms);
+            }
+            // Nobody wants a verdict that came meanwhile.
+            settle(tx, "delivery IN (1, 2) AND id = ?", [id], &redaction)
         })
     }
 
     fn decide(&mut self, id: &str, signed: &SignedVerdict) -> Result<Decided, StoreError> {
         let verdict = &signed.verdict;
         self.write(|tx| {
-            let sql = "SELECT seq, state, due_ms, call FROM items WHERE id = ?";
+            let sql = "SELECT seq, state, due_ms FROM items WHERE id = ?";
             let found = tx.query_row(sql, [id], |row| {
                 let due: Option<i64> = row.get("due_ms")?;
-                let call: String = row.get("call")?;
-                Ok((row.get::<_, i64>("seq")?, rows::state(row)?, due, call))
+                Ok((row.get::<_, i64>("seq")?, rows::state(row)?, due))
             });
-            let Some((seq, state, due, call)) = found.optional()? else {
+            let Some((seq, state, due)) = found.optional()? else {
                 return Ok(Decided::Unknown);
             };
             if !state.is_open() {
@@ -203,7 +244,7 @@ impl Store for SqliteStore {
             }
             let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
                  cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
-                 delivery = 1 WHERE seq = ?1";
+                 redacted = NULL, delivery = 1 WHERE seq = ?1";
             let values = rusqlite::params![
                 seq,
                 State::Decided(verdict.choice).as_str(),
@@ -212,7 +253,7 @@ impl Store for SqliteStore {
                 stored_cover(verdict.cover),
                 verdict.assurance.as_str(),
                 signed.signature,
-                redacted(&call),
+                redacted_call(tx, seq)?,
             ];
             tx.execute(sql, values)?;
             Ok(Decided::Recorded)
@@ -228,6 +269,7 @@ impl Store for SqliteStore {
              due_ms = CASE WHEN whole IS NOT NULL THEN \
                  CASE WHEN parked_until_ms IS NULL THEN expires_ms ELSE parked_until_ms END END, \
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
+             redacted = CASE WHEN whole IS NOT NULL THEN call END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
              cover_ms = NULL, assurance = NULL, signature = NULL, delivery = 3 \
              WHERE id = ?1 AND state IN (?5, ?6)";
@@ -264,6 +306,11 @@ impl Store for SqliteStore {
             tx.execute(sql, [proxy])?;
             Ok(found)
         })
+    }
+
+    fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
+        let redaction = self.redaction.clone();
+        self.write(|tx| settle(tx, "delivery = 2 AND proxy = ?", [proxy], &redaction))
     }
 
     fn version(&mut self) -> Result<u64, StoreError> {
@@ -368,12 +415,42 @@ impl Store for SqliteStore {
 
 /// Closes an item that waits.
 fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), Trouble> {
+    let call = redacted_call(tx, seq)?;
+    let sql = "UPDATE items SET state = ?, open = 0, due_ms = NULL, closed_ms = ?, call = ?, \
+         redacted = NULL WHERE seq = ?";
+    let state = State::Closed(how).as_str();
+    tx.execute(sql, (state, now_ms, call, seq))?;
+    Ok(())
+}
+
+/// The call of an item that waits, as it is kept when it does so no more.
+fn redacted_call(tx: &Transaction<'_>, seq: i64) -> Result<String, Trouble> {
+    let sql = "SELECT redacted FROM items WHERE seq = ?";
+    if let Some(redacted) = tx.query_row(sql, [seq], |row| row.get(0))? {
+        return Ok(redacted);
+    }
+    // It was asked by a proxy of an older version.
     let sql = "SELECT call FROM items WHERE seq = ?";
     let call: String = tx.query_row(sql, [seq], |row| row.get(0))?;
-    let sql = "UPDATE items SET state = ?, open = 0, due_ms = NULL, closed_ms = ?, call = ? \
-         WHERE seq = ?";
-    let state = State::Closed(how).as_str();
-    tx.execute(sql, (state, now_ms, redacted(&call), seq))?;
+    Ok(redacted(&call, &Redaction::default()))
+}
+
+/// Forgets what is kept of verdicts in case they do not count: the calls as they were asked, and the
+/// humans' words as they were written.
+fn settle(
+    tx: &Transaction<'_>,
+    which: &str,
+    values: impl rusqlite::Params,
+    redaction: &Redaction,
+) -> Result<(), Trouble> {
+    let mut found = tx.prepare(&format!("SELECT seq, reason FROM items WHERE {which}"))?;
+    let found = found.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found: Vec<(i64, Option<String>)> = found.collect::<Result<_, _>>()?;
+    for (seq, reason) in found {
+        let reason = reason.map(|reason| redaction.text(&reason).into_owned());
+        let sql = "UPDATE items SET whole = NULL, delivery = NULL, reason = ? WHERE seq = ?";
+        tx.execute(sql, (reason, seq))?;
+    }
     Ok(())
 }
 

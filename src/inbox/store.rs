@@ -12,6 +12,10 @@ pub const MAX_REASON: usize = 4 * 1024;
 /// How many items may wait at once, over all proxies.
 pub const MAX_WAITING: usize = 10_000;
 
+/// What people are told about the call of an entry that waits no more.
+pub const AS_IN_THE_LOG: &str = "Secrets in the call were replaced, and long values shortened, as in \
+    the audit log.";
+
 /// What people are told about an entry that [was disregarded](Entry::was_disregarded).
 pub const DISREGARDED: &str = "A verdict was given that does not count: it was not made with the \
     passphrase that was set when this call's proxy started. If it was yours, start the agent's client \
@@ -31,7 +35,8 @@ pub trait Store: Send {
     /// The call has been refused for now, and the item goes on waiting, until `until_ms`.
     fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError>;
 
-    /// An item that still waits does so no more: nobody decided.
+    /// An item that still waits does so no more: nobody decided. Of one that somebody has decided about,
+    /// nobody wants the verdict.
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError>;
 
     /// Decides about an item. Of several verdicts, at once or later, the first counts.
@@ -42,6 +47,10 @@ pub trait Store: Send {
 
     /// The verdicts about a proxy's items that it has not taken yet. Each is handed out once.
     fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError>;
+
+    /// The verdicts that a proxy has taken count: what was kept in case they do not is forgotten. Those
+    /// that do not count have been [reopened](Store::reopen) by now.
+    fn settle(&mut self, proxy: &str) -> Result<(), StoreError>;
 
     /// A number that changes whenever another opener has changed anything. Cheap.
     fn version(&mut self) -> Result<u64, StoreError>;
@@ -153,7 +162,8 @@ impl State {
 /// An item and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What was asked. Once it waits no more, secrets in its call are replaced, as in the audit log.
+    /// What was asked. Once it waits no more, secrets in its call are replaced and long values
+    /// shortened, as in the audit log.
     pub item: Item,
     /// Where it stands.
     pub state: State,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
 use crate::audit::record::Timestamp;
 use crate::config::escaped;
-use crate::inbox::store::{DISREGARDED, Entry};
+use crate::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
 use crate::mcp::json::Value;
 
 /// How much of the arguments a line of the list has, in characters.
@@ -119,6 +119,9 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         }
     }
     line("SHA-256:", item.digest.clone());
+    if !entry.state.is_open() {
+        line("Call:", AS_IN_THE_LOG.to_owned());
+    }
     let call = match Value::parse(&item.call) {
         Ok(call) => indented(&call),
         // What was redacted may be no JSON any more.

@@ -5,7 +5,7 @@ use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment, span};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::inbox::store::{Closed, DISREGARDED, Entry, State};
+use crate::inbox::store::{AS_IN_THE_LOG, Closed, DISREGARDED, Entry, State};
 use crate::policy::Risk;
 
 /// The longest call, in bytes, that stands in the list; a longer one is shown, and decided about,
@@ -110,6 +110,11 @@ pub(super) fn detail(
             Closed::Withdrawn => "The call was taken back before anybody decided.",
         });
         html.raw("</strong></div>");
+    }
+    if !entry.state.is_open() {
+        html.raw("<p class=\"quiet\">")
+            .text(AS_IN_THE_LOG)
+            .raw("</p>");
     }
     call::show(&item.call, &item.tool, Below::H1, html);
     if entry.state.is_open() {

@@ -6,7 +6,7 @@ use rusqlite::types::Type;
 use rusqlite::{Error, Row};
 
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::audit::redact::{Redaction, StringDigest};
+use crate::audit::redact::{Redaction, StringDigest, Written};
 use crate::inbox::store::{Closed, Entry, SignedVerdict, State};
 use crate::mcp::json::Value;
 use crate::policy::Risk;
@@ -40,7 +40,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
         },
         state,
         verdict: match state {
-            State::Decided(choice) => Some(verdict(row, choice)?),
+            State::Decided(choice) => Some(shown(verdict(row, choice)?)),
             State::Waiting | State::Parked | State::Closed(_) => None,
         },
         parked_until_ms: row.get("parked_until_ms")?,
@@ -71,13 +71,25 @@ pub(super) fn stored_cover(cover: Duration) -> i64 {
 }
 
 /// A call as it is kept when it waits no more: as in the audit log.
-pub(super) fn redacted(call: &str) -> String {
+pub(super) fn redacted(call: &str, redaction: &Redaction) -> String {
     let Ok(value) = Value::parse(call) else {
         return UNREADABLE.to_owned();
     };
     let mut out = String::new();
-    let _ = Redaction::default().write(&value, StringDigest::Sha256, &mut out);
+    // What is left out is said in its place, and the digest of the whole stands beside it.
+    let (Written::Whole | Written::Part) = redaction.write(&value, StringDigest::Sha256, &mut out);
     out
+}
+
+/// A verdict as it is shown. What its proxy takes, and what was signed, are the words as they were.
+fn shown(verdict: Verdict) -> Verdict {
+    let redaction = Redaction::default();
+    Verdict {
+        reason: verdict
+            .reason
+            .map(|reason| redaction.text(&reason).into_owned()),
+        ..verdict
+    }
 }
 
 fn verdict(row: &Row<'_>, choice: Choice) -> Result<Verdict, Error> {

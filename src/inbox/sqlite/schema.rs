@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Trouble;
 use super::leases::lock_patiently;
@@ -18,11 +18,11 @@ use crate::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, which `user_version` holds.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// Tells our database from others: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait for others who write.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How large the database may become, in pages of 4 KiB: 1 GiB.
 const MAX_PAGES: i64 = 256 * 1024;
 /// What is left of the write-ahead log when it is not needed, in bytes.
@@ -61,10 +61,12 @@ CREATE TABLE items (
     open INTEGER NOT NULL CHECK (open = (state IN ('waiting', 'parked'))),
     due_ms INTEGER CHECK (due_ms IS
         CASE state WHEN 'waiting' THEN expires_ms WHEN 'parked' THEN parked_until_ms END),
-    -- As it is shown, and, while a verdict may turn out not to count, as it was asked. Last, since
-    -- they are long.
+    -- Three forms of a call, last since they are long: as it is shown; as it was asked, from a verdict
+    -- until its proxy has found that it counts; and without secrets, as its proxy knows them, from the
+    -- question to the verdict.
     call TEXT NOT NULL,
-    whole TEXT
+    whole TEXT,
+    redacted TEXT
 ) STRICT;
 -- Each holds all that its queries look at: the rows themselves are long.
 CREATE INDEX lists ON items (open, asked_ms, seq, state, server, tool_key);
@@ -114,7 +116,7 @@ pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, Trouble> {
-    let db = Connection::open_with_flags(path, flags())?;
+    let mut db = Connection::open_with_flags(path, flags())?;
     db.busy_timeout(PATIENCE)?;
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
@@ -123,6 +125,9 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     }
     if version > VERSION {
         return Err(Trouble::Is(Problem::Newer));
+    }
+    if version < VERSION {
+        upgrade(&mut db)?;
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
@@ -142,6 +147,18 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
         |_| Ok(()),
     )?;
     Ok(db)
+}
+
+/// Gives the tables of version 1 what version 2 has. Proxies of version 1 that have it open can go on.
+fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Somebody else may have done it by now.
+    let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 1 {
+        tx.execute_batch("ALTER TABLE items ADD COLUMN redacted TEXT")?;
+        tx.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(tx.commit()?)
 }
 
 /// Makes the database under another name and then gives it its own. One process at a time.

@@ -4,14 +4,17 @@
 
 use rusqlite::Transaction;
 
-use super::{HISTORY_MS, MAX_HISTORY, SqliteStore, Trouble, close, count, leases, to_limit};
+use super::{
+    HISTORY_MS, MAX_HISTORY, SqliteStore, Trouble, close, count, leases, settle, to_limit,
+};
+use crate::audit::redact::Redaction;
 use crate::inbox::store::{Closed, MAX_WAITING, StoreError};
 
 /// How many items one change is about.
 const STEP: usize = 50;
 /// How many changes one sweep may need for each thing it does.
 const MAX_STEPS: usize = 2 * (MAX_WAITING + MAX_HISTORY) / STEP;
-/// For how long after a verdict it may turn out not to count, in milliseconds.
+/// How long after a verdict it counts, though its proxy, which lives, has not said so, in milliseconds.
 const SETTLE_MS: i64 = 10 * 60 * 1_000;
 /// How many free pages are given back to the file system by one sweep.
 const FREED_PAGES: usize = 4_096;
@@ -47,16 +50,17 @@ pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreErr
         while freed.next()?.is_some() {}
         Ok(())
     })?;
-    bury(store, now_ms)
+    bury(store, now_ms)?;
+    // What is in use now is tried again by the next sweep.
+    store.scrub().map(drop)
 }
 
 /// Forgets what is too old or too much, at most `limit` items, and calls whose verdicts count by
 /// now. Returns how many items.
 pub(super) fn tidy(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<usize, Trouble> {
     let settled = now_ms.saturating_sub(SETTLE_MS);
-    let sql = "UPDATE items SET whole = NULL, delivery = NULL \
-         WHERE delivery = 2 AND closed_ms <= ?";
-    tx.execute(sql, [settled])?;
+    let which = "delivery = 2 AND closed_ms <= ?";
+    settle(tx, which, [settled], &Redaction::default())?;
     let forget = format!("DELETE FROM items WHERE seq IN ({OLD})");
     let too_old = now_ms.saturating_sub(HISTORY_MS);
     let old = tx.execute(&forget, (too_old, to_limit(limit)))?;
@@ -88,10 +92,8 @@ fn bury(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
             close_all(tx, &found.collect::<Result<Vec<i64>, _>>()?, now_ms)
         })?;
         store.write(|tx| {
-            let sql = "UPDATE items SET whole = NULL, delivery = NULL \
-                 WHERE delivery IN (1, 2) AND proxy = ?";
-            tx.execute(sql, [proxy])?;
-            Ok(())
+            let which = "delivery IN (1, 2) AND proxy = ?";
+            settle(tx, which, [proxy], &Redaction::default())
         })?;
     }
     leases::remove_dead(&store.dir)

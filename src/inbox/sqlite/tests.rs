@@ -1,7 +1,8 @@
 //! What the store does when all is well. `trouble` is about when it is not, `model` about all
-//! orders in which things can happen.
+//! orders in which things can happen, `secrets` about what is left of calls.
 
 mod model;
+mod secrets;
 mod trouble;
 
 use std::time::Duration;
@@ -226,35 +227,6 @@ fn who_parks_or_closes_what_is_decided_changes_nothing() {
         .close("unknown", Closed::Withdrawn, 3_000)
         .unwrap();
     scene.store.reopen("unknown").unwrap();
-}
-
-#[test]
-fn secrets_leave_the_entry_with_the_verdict_and_the_file_soon_after() {
-    let mut scene = Scene::new();
-    let _lease = scene.lease("p");
-    scene.store.ask(&item("a"), "p").unwrap();
-    let unreadable = Item {
-        call: r#"{"password":"hunter2""#.to_owned(),
-        ..item("b")
-    };
-    scene.store.ask(&unreadable, "p").unwrap();
-    scene.store.close("b", Closed::Withdrawn, 2_000).unwrap();
-    let entry = scene.store.find("b").unwrap().unwrap();
-    assert!(!entry.item.call.contains("hunter2"));
-    assert_eq!(entry.state, State::Closed(Closed::Withdrawn));
-    scene
-        .store
-        .decide("a", &verdict(Choice::Deny, 2_000))
-        .unwrap();
-    assert_eq!(scene.store.find("a").unwrap().unwrap().item.call, REDACTED);
-    scene.store.take_verdicts("p").unwrap();
-    scene.store.sweep(2_000 + 10 * 60_000).unwrap();
-    let path = scene.dir.path().join("inbox.db");
-    // The last one who closes the database empties the log into it.
-    drop(scene.store);
-    let bytes = std::fs::read(path).unwrap();
-    let is_there = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    assert!(is_there(b"delete_User") && !is_there(b"hunter2"));
 }
 
 #[test]

@@ -98,6 +98,10 @@ impl Store for Memory {
         self.works().map(|()| Vec::new())
     }
 
+    fn settle(&mut self, _proxy: &str) -> Result<(), StoreError> {
+        self.works()
+    }
+
     fn version(&mut self) -> Result<u64, StoreError> {
         self.works().map(|()| self.version)
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::visitor::{NOW_MS, Visitor, asset, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::inbox::store::{SignedVerdict, Store as _};
+use crate::inbox::store::{Closed, SignedVerdict, Store as _};
 
 async fn shown(item: &Item) -> (String, String) {
     let visitor = Visitor::logged_in(false).await;
@@ -305,4 +305,16 @@ async fn every_field_has_a_label() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn an_item_that_nobody_waits_for_says_that_its_secrets_were_replaced() {
+    let told = "Secrets in the call were replaced";
+    let visitor = Visitor::logged_in(false).await;
+    visitor.ask(&usual());
+    let path = format!("/item/{}", usual().id);
+    assert!(!visitor.get(&path).await.text.contains(told));
+    let mut store = visitor.store.clone();
+    store.close(&usual().id, Closed::Withdrawn, NOW_MS).unwrap();
+    assert!(visitor.get(&path).await.text.contains(told));
 }

@@ -60,6 +60,9 @@ impl Store for Shared {
     fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
         self.with(|memory| memory.take_verdicts(proxy))
     }
+    fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
+        self.with(|memory| memory.settle(proxy))
+    }
     fn version(&mut self) -> Result<u64, StoreError> {
         self.with(Memory::version)
     }

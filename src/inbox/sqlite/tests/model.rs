@@ -14,6 +14,7 @@ enum Step {
     Decide(usize, Choice),
     Reopen(usize),
     Take(usize),
+    Settle(usize),
     Pass(i64),
     Sweep,
 }
@@ -28,6 +29,8 @@ struct Known {
     parked_until_ms: Option<i64>,
     state: State,
     is_taken: bool,
+    /// Whether its verdict counts for good, or for nobody.
+    is_settled: bool,
     was_disregarded: bool,
 }
 
@@ -57,6 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (item.clone(), choice).prop_map(|(i, choice)| Step::Decide(i, choice)),
         2 => item.prop_map(Step::Reopen),
         2 => (0..2usize).prop_map(Step::Take),
+        1 => (0..2usize).prop_map(Step::Settle),
         2 => (0..40i64).prop_map(Step::Pass),
         1 => Just(Step::Sweep),
     ]
@@ -93,6 +97,7 @@ fn run(steps: &[Step]) {
                         parked_until_ms: None,
                         state: State::Waiting,
                         is_taken: false,
+                        is_settled: false,
                         was_disregarded: false,
                     });
                 }
@@ -106,8 +111,10 @@ fn run(steps: &[Step]) {
             }
             Step::Close(i, how) => {
                 store.close(&name(*i), *how, now).unwrap();
-                if let Some(at) = find(&known, *i).filter(|at| known[*at].state.is_open()) {
-                    known[at].state = State::Closed(*how);
+                match find(&known, *i).map(|at| &mut known[at]) {
+                    Some(item) if item.state.is_open() => item.state = State::Closed(*how),
+                    Some(item) => item.is_settled = true,
+                    None => {}
                 }
             }
             Step::Decide(i, choice) => {
@@ -121,6 +128,7 @@ fn run(steps: &[Step]) {
                     Some(item) => {
                         item.state = State::Decided(*choice);
                         item.is_taken = false;
+                        item.is_settled = false;
                         item.was_disregarded = false;
                         Decided::Recorded
                     }
@@ -133,6 +141,8 @@ fn run(steps: &[Step]) {
                 if let Some(item) = item.filter(|k| matches!(k.state, State::Decided(_))) {
                     item.was_disregarded = true;
                     item.state = match item.parked_until_ms {
+                        // The call as it was asked is gone.
+                        _ if item.is_settled => State::Closed(Closed::Expired),
                         Some(_) => State::Parked,
                         None => State::Waiting,
                     };
@@ -144,7 +154,7 @@ fn run(steps: &[Step]) {
                 taken.sort();
                 let new = known.iter_mut().filter(|k| {
                     let is_decided = matches!(k.state, State::Decided(_));
-                    k.proxy == *proxy && is_decided && !k.is_taken
+                    k.proxy == *proxy && is_decided && !k.is_taken && !k.is_settled
                 });
                 let mut expected: Vec<String> = new
                     .map(|k| {
@@ -154,6 +164,12 @@ fn run(steps: &[Step]) {
                     .collect();
                 expected.sort();
                 assert_eq!(taken, expected);
+            }
+            Step::Settle(proxy) => {
+                store.settle(PROXIES[*proxy]).unwrap();
+                for item in known.iter_mut().filter(|k| k.proxy == *proxy) {
+                    item.is_settled |= item.is_taken && matches!(item.state, State::Decided(_));
+                }
             }
             Step::Pass(time) => now += time,
             Step::Sweep => {

@@ -1,0 +1,239 @@
+//! What is left of a call that nobody waits for, in the rows and in the bytes of the files.
+
+use std::fs;
+
+use super::*;
+
+/// Whether a text is in one of the store's files, as they are at this moment.
+fn is_in_files(scene: &Scene, text: &str) -> bool {
+    let files = ["inbox.db", "inbox.db-wal"].map(|name| scene.dir.path().join(name));
+    files.iter().any(|file| {
+        let bytes = fs::read(file).unwrap_or_default();
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    })
+}
+
+/// An item with a secret in its call, and with so much more that it takes some pages; and the secret.
+fn secret_item(id: &str, length: usize) -> (Item, String) {
+    let secret = format!("hunter2-{id}");
+    let rows = r#""long enough to take a page or two","#.repeat(length);
+    let item = Item {
+        call: format!(
+            r#"{{"name":"t","arguments":{{"rows":[{rows}"end"],"password":"{secret}","pad":"{}"}}}}"#,
+            "p".repeat(length % 400),
+        ),
+        ..asked(id, 1_000)
+    };
+    (item, secret)
+}
+
+#[test]
+fn a_call_leaves_the_files_when_its_verdict_is_taken_or_it_is_withdrawn() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    // A page in another process, which keeps the log from being emptied by itself.
+    let mut page = scene.other();
+    let lengths = [0, 1, 40, 130, 400, 3, 1_000, 77];
+    let items: Vec<(Item, String)> = (0..lengths.len())
+        .map(|i| secret_item(&format!("i{i}"), lengths[i]))
+        .collect();
+    for (item, _) in &items {
+        scene.store.ask(item, "p").unwrap();
+    }
+    assert!(items.iter().all(|(_, secret)| is_in_files(&scene, secret)));
+    for (i, (item, _)) in items.iter().enumerate() {
+        match i % 4 {
+            0 => scene
+                .store
+                .close(&item.id, Closed::Withdrawn, 2_000)
+                .unwrap(),
+            1 => scene.store.close(&item.id, Closed::Expired, 2_000).unwrap(),
+            2 => {
+                page.decide(&item.id, &verdict(Choice::Deny, 2_000))
+                    .unwrap();
+                // Taken back before its verdict was taken.
+                scene
+                    .store
+                    .close(&item.id, Closed::Withdrawn, 2_000)
+                    .unwrap();
+            }
+            _ => {
+                page.decide(&item.id, &verdict(Choice::Approve, 2_000))
+                    .unwrap();
+            }
+        }
+    }
+    assert_eq!(scene.store.take_verdicts("p").unwrap().len(), 2);
+    scene.store.settle("p").unwrap();
+    assert!(scene.store.scrub().unwrap());
+    for (item, secret) in &items {
+        assert!(!is_in_files(&scene, secret), "{}", item.id);
+        let entry = page.find(&item.id).unwrap().unwrap();
+        assert!(entry.item.call.contains(r#""password":"[redacted]""#));
+    }
+    assert!(is_in_files(&scene, "[redacted]"));
+}
+
+#[test]
+fn the_calls_of_a_process_that_died_leave_the_files_with_the_next_sweep() {
+    let mut scene = Scene::new();
+    let lease = scene.lease("dead");
+    for id in ["waits", "parked", "decided", "taken"] {
+        let (item, _) = secret_item(id, 10);
+        scene.store.ask(&item, "dead").unwrap();
+    }
+    scene.store.park("parked", i64::MAX).unwrap();
+    let mut page = scene.other();
+    for id in ["taken", "decided"] {
+        let mut given = verdict(Choice::Deny, 2_000);
+        given.verdict.reason = Some(format!("password: hunter2-{id}"));
+        page.decide(id, &given).unwrap();
+        if id == "taken" {
+            assert_eq!(scene.store.take_verdicts("dead").unwrap().len(), 1);
+        }
+    }
+    // Its connection stays, as if others had it open.
+    drop(lease);
+    page.sweep(3_000).unwrap();
+    assert!(!is_in_files(&scene, "hunter2"));
+    let reason = page.find("taken").unwrap().unwrap().verdict.unwrap().reason;
+    assert_eq!(reason.as_deref(), Some("password: [redacted]"));
+}
+
+#[test]
+fn a_verdict_is_taken_with_the_words_that_were_signed_and_kept_without_secrets() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    scene.store.ask(&item("a"), "p").unwrap();
+    let mut given = verdict(Choice::Deny, 2_000);
+    given.verdict.reason = Some("not with token=hunter3 please".to_owned());
+    scene.store.decide("a", &given).unwrap();
+    let kept = |scene: &mut Scene| {
+        scene
+            .store
+            .find("a")
+            .unwrap()
+            .unwrap()
+            .verdict
+            .unwrap()
+            .reason
+    };
+    assert_eq!(
+        kept(&mut scene).as_deref(),
+        Some("not with token=[redacted] please")
+    );
+    let taken = scene.store.take_verdicts("p").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
+    scene.store.settle("p").unwrap();
+    assert!(scene.store.scrub().unwrap());
+    assert_eq!(
+        kept(&mut scene).as_deref(),
+        Some("not with token=[redacted] please")
+    );
+    assert!(!is_in_files(&scene, "hunter3"));
+}
+
+#[test]
+fn what_the_asking_proxy_calls_a_secret_is_none_of_the_history_whoever_decides() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    let pattern = regex::Regex::new("EMP-[0-9]+").unwrap();
+    let redaction = Redaction::with(vec!["employeeId".to_owned()], vec![pattern]);
+    let mut asking = scene.other().redacting(redaction);
+    let asked = |id: &str| Item {
+        call: r#"{"name":"t","arguments":{"employee_id":"x7","note":"EMP-12 left"}}"#.to_owned(),
+        ..asked(id, 1_000)
+    };
+    let expected =
+        r#"{"name":"t","arguments":{"employee_id":"[redacted]","note":"[redacted] left"}}"#;
+    for id in ["decided", "expired", "again"] {
+        asking.ask(&asked(id), "p").unwrap();
+        assert_eq!(scene.store.find(id).unwrap().unwrap().item, asked(id));
+    }
+    scene
+        .store
+        .decide("decided", &verdict(Choice::Deny, 2_000))
+        .unwrap();
+    scene
+        .store
+        .close("expired", Closed::Expired, 2_000)
+        .unwrap();
+    // A verdict that does not count leaves the call as it was, and the next one finds it so.
+    scene
+        .store
+        .decide("again", &verdict(Choice::Approve, 2_000))
+        .unwrap();
+    scene.store.reopen("again").unwrap();
+    assert_eq!(
+        scene.store.find("again").unwrap().unwrap().item,
+        asked("again")
+    );
+    scene
+        .store
+        .decide("again", &verdict(Choice::Deny, 2_000))
+        .unwrap();
+    for id in ["decided", "expired", "again"] {
+        assert_eq!(
+            scene.store.find(id).unwrap().unwrap().item.call,
+            expected,
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn a_large_call_is_kept_in_64_kib() {
+    let mut scene = Scene::new();
+    let large = Item {
+        call: format!(
+            r#"{{"name":"t","arguments":{{"rows":[{}]}}}}"#,
+            vec!["1234567"; 400_000].join(",")
+        ),
+        ..asked("a", 1_000)
+    };
+    scene.store.ask(&large, "p").unwrap();
+    scene.store.close("a", Closed::Withdrawn, 2_000).unwrap();
+    let kept = scene.store.find("a").unwrap().unwrap().item.call;
+    assert!(kept.len() <= 64 * 1024, "{}", kept.len());
+    assert!(kept.contains(r#""[shortened: "#), "{kept:.100}");
+    crate::mcp::json::Value::parse(&kept).unwrap();
+}
+
+#[test]
+fn nobody_is_waited_for_to_empty_the_log() {
+    let mut scene = Scene::new();
+    let (item, secret) = secret_item("a", 10);
+    scene.store.ask(&item, "p").unwrap();
+    let mut reader = scene.other();
+    let tx = reader.db.transaction().unwrap();
+    let count: i64 = tx
+        .query_row("SELECT count(*) FROM items", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 1);
+    scene.store.close("a", Closed::Withdrawn, 2_000).unwrap();
+    assert!(!scene.store.scrub().unwrap());
+    assert!(is_in_files(&scene, &secret));
+    drop(tx);
+    assert!(scene.store.scrub().unwrap());
+    assert!(!is_in_files(&scene, &secret));
+}
+
+#[test]
+fn a_store_of_version_1_is_taken_over_with_what_waits_in_it() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    scene.store.ask(&item("a"), "p").unwrap();
+    let old = "ALTER TABLE items DROP COLUMN redacted; PRAGMA user_version = 1";
+    scene.store.db.execute_batch(old).unwrap();
+    let mut new = scene.other();
+    assert_eq!(new.find("a").unwrap().unwrap().item, item("a"));
+    new.ask(&item("b"), "p").unwrap();
+    for id in ["a", "b"] {
+        new.decide(id, &verdict(Choice::Deny, 2_000)).unwrap();
+        assert_eq!(new.find(id).unwrap().unwrap().item.call, REDACTED, "{id}");
+    }
+    // Another one finds that it is done.
+    scene.other().ask(&item("c"), "p").unwrap();
+}
