@@ -2,7 +2,7 @@
 //!
 //! It renders; what is shown, and in which order, is `prompt`'s business.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use icu_properties::CodePointMapData;
 use icu_properties::props::GeneralCategory;
@@ -75,36 +75,15 @@ impl Renderer {
     /// text from outside can stand.
     pub(super) fn quoted(&mut self, text: &str, out: &mut String) {
         out.push('"');
-        if let Some((head, tail, left_out, count)) = self.ends_of(text) {
-            self.escaped(head, out);
-            let _ = write!(out, "\" …({left_out} of {count} characters left out)… \"");
-            self.escaped(tail, out);
+        if let Some(ends) = Ends::of(text, self.limit) {
+            self.shortened = true;
+            self.escaped(ends.head, out);
+            let _ = write!(out, "\" {ends} \"");
+            self.escaped(ends.tail, out);
         } else {
             self.escaped(text, out);
         }
         out.push('"');
-    }
-
-    /// The two ends of a text that is too long to be shown, and how many characters of how many are
-    /// left out between them.
-    fn ends_of<'t>(&mut self, text: &'t str) -> Option<(&'t str, &'t str, usize, usize)> {
-        // Bytes bound characters from above, so most strings need no counting.
-        if text.len() <= self.limit {
-            return None;
-        }
-        let count = text.chars().count();
-        if count <= self.limit {
-            return None;
-        }
-        self.shortened = true;
-        let tail = self.limit / 3;
-        let head = self.limit - tail;
-        let start = text.char_indices().nth(head).map_or(0, |(at, _)| at);
-        let back = text.char_indices().rev().nth(tail.saturating_sub(1));
-        let end = back.filter(|_| tail > 0).map_or(text.len(), |(at, _)| at);
-        let head_text = text.get(..start).unwrap_or_default();
-        let tail_text = text.get(end..).unwrap_or_default();
-        Some((head_text, tail_text, count - head - tail, count))
     }
 
     fn escaped(&self, text: &str, out: &mut String) {
@@ -251,6 +230,77 @@ impl Renderer {
     }
 }
 
+/// The two ends of a text that is too long to be shown. As text it says how much is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends<'t> {
+    /// The beginning, twice as long as the end.
+    pub head: &'t str,
+    /// The end.
+    pub tail: &'t str,
+    /// How many characters are left out between them.
+    pub left_out: usize,
+    /// Of how many.
+    pub count: usize,
+}
+
+impl<'t> Ends<'t> {
+    /// `None` if the text has at most `limit` characters.
+    #[must_use]
+    pub fn of(text: &'t str, limit: usize) -> Option<Ends<'t>> {
+        // Bytes bound characters from above, so most strings need no counting.
+        if text.len() <= limit {
+            return None;
+        }
+        let count = text.chars().count();
+        if count <= limit {
+            return None;
+        }
+        let tail = limit / 3;
+        let head = limit - tail;
+        let start = text.char_indices().nth(head).map_or(0, |(at, _)| at);
+        let back = text.char_indices().rev().nth(tail.saturating_sub(1));
+        let end = back.filter(|_| tail > 0).map_or(text.len(), |(at, _)| at);
+        Some(Ends {
+            head: text.get(..start).unwrap_or_default(),
+            tail: text.get(end..).unwrap_or_default(),
+            left_out: count - limit,
+            count,
+        })
+    }
+}
+
+impl fmt::Display for Ends<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (left_out, count) = (self.left_out, self.count);
+        write!(f, "…({left_out} of {count} characters left out)…")
+    }
+}
+
+/// Where text goes that is made safe to look at.
+pub trait Sink {
+    /// Text that is shown as it is.
+    fn text(&mut self, text: &str);
+    /// An escape of ours, which stands for one or more of the character `of`.
+    fn escape(&mut self, escape: fmt::Arguments<'_>, of: char);
+}
+
+impl Sink for String {
+    fn text(&mut self, text: &str) {
+        self.push_str(text);
+    }
+
+    fn escape(&mut self, escape: fmt::Arguments<'_>, _: char) {
+        // Writing to a String cannot fail.
+        let _ = self.write_fmt(escape);
+    }
+}
+
+/// Writes text from outside for a reader of plain text, by the one rule that holds in prompts, in the
+/// terminal and on the inbox's page.
+pub fn show(text: &str, quotes: Quotes, sink: &mut impl Sink) {
+    escape_into(text, Medium::Plain, quotes, sink);
+}
+
 /// A name from outside in quotes on one line, for sentences that people and agents read.
 #[must_use]
 pub fn quoted_name(name: &str) -> String {
@@ -356,8 +406,10 @@ fn new_line(indent: usize, out: &mut String) {
 
 /// Whether a quote inside of a text is escaped: not where something else marks its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quotes {
+pub enum Quotes {
+    /// It is, since the text stands in quotes.
     Escaped,
+    /// It is not.
     Plain,
 }
 
@@ -366,7 +418,7 @@ enum Quotes {
 ///
 /// A backslash begins an escape, and stands for itself only in `\\\\`: `\\n`, `\\r`, `\\t`; `\\u{…}` for a
 /// character by its number; `\\s{7}` for seven spaces, and so on for runs of the others.
-fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut String) {
+fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut impl Sink) {
     let plain = |b: u8| matches!(b, 0x21..=0x7E) && !matches!(b, b'"' | b'\\' | b'`' | b'<' | b'&');
     let is_plain = |bytes: &[u8]| {
         let mut spaces = 0;
@@ -376,20 +428,25 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut String) {
         })
     };
     if is_plain(text.as_bytes()) {
-        return out.push_str(text);
+        return out.text(text);
     }
     // How many marks may still stand on the character before; none on what is not the text's own.
     let mut marks_left = 0;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
-        let behind = after.trim_start_matches(c);
-        let run = 1 + (after.len() - behind.len()) / c.len_utf8();
+        // Looked for only where it counts: for every letter of a long run, that would take forever.
+        let behind = match c {
+            ' ' | '\n' | '\r' | '\t' => after.trim_start_matches(c),
+            '`' => after.strip_prefix("``").unwrap_or(after),
+            _ => after,
+        };
+        let run = 1 + after.len() - behind.len();
         rest = after;
         marks_left = match c {
             ' ' if run > MAX_RUN => {
                 rest = behind;
-                written_out(format_args!("\\s{{{run}}}"), out)
+                written_out(format_args!("\\s{{{run}}}"), c, out)
             }
             '\n' | '\r' | '\t' => {
                 let name = match c {
@@ -399,17 +456,17 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut String) {
                 };
                 if run > MAX_RUN {
                     rest = behind;
-                    written_out(format_args!("\\{name}{{{run}}}"), out)
+                    written_out(format_args!("\\{name}{{{run}}}"), c, out)
                 } else {
-                    written_out(format_args!("\\{name}"), out)
+                    written_out(format_args!("\\{name}"), c, out)
                 }
             }
-            '\\' => written_out(format_args!("\\\\"), out),
-            '"' if quotes == Quotes::Escaped => written_out(format_args!("\\\""), out),
+            '\\' => written_out(format_args!("\\\\"), c, out),
+            '"' if quotes == Quotes::Escaped => written_out(format_args!("\\\""), c, out),
             '`' if is_fence(medium, run) => by_number(c, out),
             '<' | '&' if medium != Medium::Plain && begins_markup(c, after) => by_number(c, out),
             c if c.is_ascii() && !c.is_ascii_control() => {
-                out.push(c);
+                as_it_is(c, out);
                 MAX_MARKS
             }
             c if is_unseen(c) || is_blank(c) => by_number(c, out),
@@ -417,12 +474,12 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut String) {
                 if marks_left == 0 {
                     by_number(c, out)
                 } else {
-                    out.push(c);
+                    as_it_is(c, out);
                     marks_left - 1
                 }
             }
             c => {
-                out.push(c);
+                as_it_is(c, out);
                 MAX_MARKS
             }
         };
@@ -430,14 +487,17 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut String) {
 }
 
 /// Appends an escape, which no mark of the text may stand on.
-fn written_out(escape: std::fmt::Arguments<'_>, out: &mut String) -> usize {
-    // Writing to a String cannot fail.
-    let _ = out.write_fmt(escape);
+fn written_out(escape: fmt::Arguments<'_>, of: char, out: &mut impl Sink) -> usize {
+    out.escape(escape, of);
     0
 }
 
-fn by_number(c: char, out: &mut String) -> usize {
-    written_out(format_args!("\\u{{{:x}}}", u32::from(c)), out)
+fn by_number(c: char, out: &mut impl Sink) -> usize {
+    written_out(format_args!("\\u{{{:x}}}", u32::from(c)), c, out)
+}
+
+fn as_it_is(c: char, out: &mut impl Sink) {
+    out.text(c.encode_utf8(&mut [0; 4]));
 }
 
 /// Whether so many backticks in a row could end a code span or block.

@@ -124,6 +124,16 @@ fn numbers_are_shown_as_written_and_giants_are_shortened() {
 }
 
 #[test]
+fn a_long_run_of_one_character_costs_little() {
+    for c in ['a', '`', ' ', '\n', 'ä', '\u{301}', '\u{a0}'] {
+        let text = format!("\"{}", c.to_string().repeat(1 << 20));
+        let mut out = String::new();
+        show(&text, Quotes::Plain, &mut out);
+        assert!(out.starts_with('"'), "{c:?}");
+    }
+}
+
+#[test]
 fn of_many_items_the_first_and_the_last_are_shown() {
     let value = Value::parse("[1,2,3,4,5,6,7]").unwrap();
     let mut out = String::new();
