@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::show::{as_text, harmless, table, told};
+use self::show::{NAME_LIMIT, as_text, harmless, table, told};
 use super::commands::{Approvals, ApprovalsCommand};
 use super::inbox::{InboxError, open};
 use super::{exit_code, passphrase};
-use crate::approval::display::quoted_name;
+use crate::approval::display::{quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::clock::Clock;
 use crate::config::{Environment, InboxFlags, Whole};
@@ -154,8 +154,8 @@ fn decide(
     if json {
         return print_json(&told(&entry), out);
     }
-    let tool = quoted_name(&entry.item.tool);
-    let server = quoted_name(&entry.item.server);
+    let tool = quoted_text(&entry.item.tool, NAME_LIMIT);
+    let server = quoted_text(&entry.item.server, NAME_LIMIT);
     say(
         out,
         &format!("{}: {tool} of {server}", entry.state.as_str()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::deciding::with_params;
 use super::handshake::{CannotAsk, client_name};
-use super::held::{Failed, Held, HeldKey, Prompt, QuestionKey, Via};
+use super::held::{AskedAs, Failed, Held, HeldKey, Prompt, QuestionKey, Via};
 use super::output::{FromInbox, Output, ToInbox};
 use super::refusal::Refusal;
 use super::state::{Gate, Now, Peer, unix_ms};
@@ -17,6 +17,7 @@ use crate::approval::item::{Choice, Closed, Item, Verdict};
 use crate::approval::prompt::hint_words;
 use crate::mcp::json::{raw_member, write_string};
 use crate::mcp::tool::CallToolRequestParams;
+use crate::policy::Reason;
 
 /// How long after an item's time a verdict that was in time may take to arrive.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
@@ -164,7 +165,7 @@ impl Gate {
             server: self.settings.server.clone(),
             tool: held.tool.clone(),
             risk: asked_as.decision.risk,
-            why: asked_as.decision.reason.text().into_owned(),
+            why: why(asked_as),
             question: question.to_owned(),
             description: description.map(|text| shortened(text, MAX_DESCRIPTION)),
             hints: hint_words(&hints),
@@ -207,6 +208,18 @@ fn shown_call(line: &str, params: &CallToolRequestParams<'_>) -> String {
     }
     out.push('}');
     out
+}
+
+/// Why a call is asked about, in words; always also that the server does not list its tool, since the
+/// tool's name is then nothing but what the client says.
+fn why(asked_as: &AskedAs) -> String {
+    let reason = &asked_as.decision.reason;
+    let mut why = reason.text().into_owned();
+    if asked_as.definition.is_none() && *reason != Reason::Unlisted {
+        why.push_str("; ");
+        why.push_str(&Reason::Unlisted.text());
+    }
+    why
 }
 
 fn shortened(text: &str, max: usize) -> String {

@@ -11,6 +11,9 @@ use crate::mcp::json::Value;
 
 /// How much of the arguments a line of the list has, in characters.
 const PREVIEW: usize = 60;
+/// How much is shown of names that are the client's and the server's, in characters.
+pub(super) const NAME_LIMIT: usize = 64;
+const CLIENT_LIMIT: usize = 60;
 /// The longest call, in bytes, of which a line shows a part.
 const MAX_PREVIEWED: usize = 16 * 1024;
 
@@ -26,8 +29,8 @@ pub(super) fn table(entries: &[Entry], count: usize, now_ms: i64) -> String {
             item.risk.as_str(),
             span(now_ms.saturating_sub(item.asked_ms)),
             time_left(entry, now_ms).unwrap_or_else(|| "-".to_owned()),
-            quoted_name(&item.tool),
-            quoted_name(&item.server),
+            quoted_text(&item.tool, NAME_LIMIT),
+            quoted_text(&item.server, NAME_LIMIT),
             preview(&item.call),
         );
         text.push_str(line.trim_end());
@@ -85,13 +88,14 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         item.id,
         entry.state.as_str(),
         quoted_name(&item.server),
-        quoted_name(&item.tool),
+        quoted_text(&item.tool, NAME_LIMIT),
         item.risk.as_str(),
         escaped(&item.why),
     );
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<8} {value}\n"));
     if let Some(client) = &item.client {
-        line("Client:", quoted_name(client));
+        let name = quoted_text(client, CLIENT_LIMIT);
+        line("Client:", format!("calls itself {name}"));
     }
     if let Some(description) = &item.description {
         line(
@@ -123,7 +127,17 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         line("Call:", AS_IN_THE_LOG.to_owned());
     }
     let call = match Value::parse(&item.call) {
-        Ok(call) => indented(&call),
+        Ok(call) => {
+            // The call says its tool's name in full, however long it is.
+            if call.get("name").and_then(Value::as_str).as_deref() != Some(&*item.tool) {
+                let tool = quoted_text(&item.tool, LONG);
+                line(
+                    "Beware:",
+                    format!("the call names another tool than {tool}"),
+                );
+            }
+            indented(&call)
+        }
         // What was redacted may be no JSON any more.
         Err(_) => quoted_text(&item.call, LONG),
     };
@@ -217,6 +231,60 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approval::item::Item;
+    use crate::inbox::store::State;
+    use crate::policy::Risk;
+
+    fn entry(tool: &str, call: &str) -> Entry {
+        Entry {
+            item: Item {
+                id: "0".repeat(32),
+                server: "crm".to_owned(),
+                tool: tool.to_owned(),
+                risk: Risk::High,
+                why: "it destroys".to_owned(),
+                question: "Allow this tool call?".to_owned(),
+                description: None,
+                hints: String::new(),
+                call: call.to_owned(),
+                digest: String::new(),
+                client: Some(format!("Claude Code, checked. {}", "z".repeat(100))),
+                asked_ms: 0,
+                expires_ms: None,
+            },
+            state: State::Waiting,
+            verdict: None,
+            parked_until_ms: None,
+            closed_ms: None,
+            was_disregarded: false,
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_and_shortened_and_the_call_says_the_tools_in_full() {
+        let long = format!("delete_{}_all", "x".repeat(100));
+        let call = format!(r#"{{"name":"{long}","arguments":{{}}}}"#);
+        let entry = entry(&long, &call);
+        let text = as_text(&entry, 0);
+        let line = |begin: &str| text.lines().find(|line| line.starts_with(begin)).unwrap();
+        let client = line("Client:");
+        assert!(client.starts_with("Client:  calls itself \"Claude Code, checked. z"));
+        assert!(client.contains("characters left out") && client.len() < 160);
+        assert!(!line("Tool:").contains(&long) && line("Tool:").ends_with("_all\""));
+        let (_, call) = text.split_once("\n\n{").unwrap();
+        assert!(call.contains(&format!("\"name\": \"{long}\"")), "{call}");
+        assert!(!text.contains("Beware"));
+        assert!(!table(&[entry], 1, 0).contains(&long));
+    }
+
+    #[test]
+    fn a_call_of_another_tool_than_the_one_asked_about_is_told() {
+        let text = as_text(&entry("read", r#"{"name":"wipe","arguments":{}}"#), 0);
+        assert!(
+            text.contains("Beware:  the call names another tool than \"read\""),
+            "{text}"
+        );
+    }
 
     #[test]
     fn json_for_a_terminal_means_the_same_and_leads_it_nowhere() {

@@ -19,6 +19,7 @@ use crate::approval::item::{Assurance, Choice, Closed, Verdict};
 use crate::gate::{
     Channel, Engine, FromInbox, OnFailure, Patience, Settings, TimeoutAction, ToInbox,
 };
+use crate::policy::{Mode, Rules};
 
 fn chain(settings: &mut Settings) {
     settings.channels = vec![
@@ -67,6 +68,31 @@ fn a_call_of_a_client_that_cannot_ask_waits_in_the_inbox_and_runs_after_a_yes() 
     assert_eq!(line["assurance"], "inbox-session");
     assert_eq!(line["reason"], "fine");
     assert_eq!(line["call"], format!("sha256:{}", item.digest));
+}
+
+// "Unlisted tool names appear as facts": the name of such a tool is nothing but what the client says.
+#[test]
+fn an_item_says_that_its_tool_is_unlisted_whatever_else_it_is_asked_about_for() {
+    for (mode, why) in [
+        (Mode::Destructive, "the server does not list this tool"),
+        (
+            Mode::All,
+            "every call is asked about; the server does not list this tool",
+        ),
+    ] {
+        let rules = Rules {
+            mode,
+            ..Rules::default()
+        };
+        let mut settings = Settings::default();
+        chain(&mut settings);
+        let scene = Scene::with(settings, rules);
+        let mut scene = scene.handshake("2025-11-25", json!({}));
+        scene.client_calls(1, "checked_by_your_administrator", json!({}));
+        assert_eq!(scene.expect_item().why, why);
+        scene.client_calls(2, "delete_user", json!({}));
+        assert!(!scene.expect_item().why.contains("does not list"));
+    }
 }
 
 #[test]
