@@ -1,8 +1,6 @@
 //! A call's parameters as somebody reads them before saying yes: all of them, as they were written.
 //!
-//! Long texts are folded, with their size; nothing is left out.
-
-use std::borrow::Cow;
+//! Long texts are folded, with their size and both ends; nothing is left out.
 
 use super::html::Html;
 use crate::mcp::json::Value;
@@ -12,8 +10,10 @@ const IN_LINE: usize = 160;
 /// The longest text that is not folded, in characters; and the most lines.
 const UNFOLDED: usize = 1_200;
 const UNFOLDED_LINES: usize = 24;
-/// How much of a folded text is shown, in characters.
-const PREVIEW: usize = 72;
+/// How much of a folded text's two ends is shown, in characters.
+const PREVIEW: usize = 120;
+/// How much of a tool's name stands above the call, in characters; a longer one stands in it, too.
+pub(super) const NAME_LIMIT: usize = 64;
 
 /// Deeper levels are not shown further to the right: a page must not be many times its call.
 const MAX_INDENT: usize = 20;
@@ -54,10 +54,11 @@ fn members(call: &Value<'_>, tool: &str, below: Below, html: &mut Html) {
             block(arguments, html);
         }
     }
-    let says_more = |key: &str| key != "arguments" && key != "name";
+    let is_named_above = tool.chars().nth(NAME_LIMIT).is_none();
     let more = call.members().iter().filter(|(key, value)| {
-        let is_name = key.is("name") && value.as_str().as_deref() == Some(tool);
-        says_more(&key.decode()) || (key.is("name") && !is_name)
+        let is_tool = is_named_above && value.as_str().as_deref() == Some(tool);
+        let is_shown_above = key.is("arguments") || (key.is("name") && is_tool);
+        !is_shown_above
     });
     let more: Vec<_> = more.cloned().collect();
     if !more.is_empty() {
@@ -76,7 +77,7 @@ fn heading(text: &str, below: Below, html: &mut Html) {
 
 fn unreadable(call: &str, html: &mut Html) {
     html.raw("<p class=\"warning\">The call is not an object of JSON; it is shown as it came.</p>");
-    html.raw("<div class=\"code\">").text(call).raw("</div>");
+    html.raw("<div class=\"code\">").lines(call).raw("</div>");
 }
 
 fn block(value: &Value<'_>, html: &mut Html) {
@@ -161,38 +162,28 @@ fn string(text: &str, html: &mut Html) -> Ends {
         html.raw("</span>");
         return Ends::InLine;
     }
-    let is_open = count <= UNFOLDED && lines <= UNFOLDED_LINES;
-    html.raw(if is_open {
-        "<details class=\"long\" open><summary>"
+    // Folded by the script, which also has whoever approves unfold it: without a script all is shown.
+    let is_folded = count > UNFOLDED || lines > UNFOLDED_LINES;
+    html.raw(if is_folded {
+        "<details class=\"long\" data-fold open><summary>"
     } else {
-        "<details class=\"long\"><summary>"
+        "<details class=\"long\" open><summary>"
     });
     html.raw("<span class=\"size\">text, ")
         .text(&size(text.len()));
     if lines > 1 {
         html.raw(", ").text(&lines.to_string()).raw(" lines");
     }
-    html.raw("</span> <span class=\"str preview\">");
-    let preview: String = text.chars().take(PREVIEW).collect();
-    html.text(&preview)
-        .raw("…</span></summary><div class=\"str body\">");
-    for (i, line) in text.split('\n').enumerate() {
-        if i > 0 {
-            html.raw("<span class=\"nl\">\\n</span>\n");
-        }
-        html.text(line);
-    }
-    html.raw("</div></details>");
+    html.raw("</span> <span class=\"str preview\">")
+        .quoted(text, PREVIEW, "folded")
+        .raw("</span></summary><div class=\"str body\">")
+        .lines(text)
+        .raw("</div></details>");
     Ends::BelowBox
 }
 
 fn in_line(text: &str, html: &mut Html) {
-    let text = if text.contains(['"', '\\']) {
-        Cow::Owned(text.replace('\\', "\\\\").replace('"', "\\\""))
-    } else {
-        Cow::Borrowed(text)
-    };
-    html.text("\"").text(&text).text("\"");
+    html.quoted(text, usize::MAX, "left out");
 }
 
 /// So many bytes, in words.

@@ -1,6 +1,6 @@
 //! One item: as a card in the list, and on its own page.
 
-use super::call::{self, Below};
+use super::call::{self, Below, NAME_LIMIT};
 use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment, span};
@@ -13,6 +13,10 @@ use crate::policy::Risk;
 const MAX_LISTED: usize = 16 * 1024;
 /// The longest description that is not folded, in characters.
 const UNFOLDED: usize = 280;
+/// How much of a folded description's two ends is shown, in characters.
+const PREVIEW: usize = 140;
+/// How much is shown of what a client calls itself, in characters.
+const CLIENT_LIMIT: usize = 60;
 
 /// What is said above an item about the form that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,16 +69,20 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
         .value(&item.id)
         .raw("\"><a href=\"/item/")
         .value(&item.id);
-    html.raw("\"><bdi>").text(&item.tool).raw("</bdi></a></h2>");
-    about(entry, html);
+    html.raw("\">");
+    name(&item.tool, NAME_LIMIT, html);
+    html.raw("</a></h2>");
+    question(entry, html);
     if item.call.len() > MAX_LISTED {
         html.raw("<p class=\"large\">This call has ")
             .text(&call::size(item.call.len()));
         html.raw(" of parameters. <a class=\"button\" href=\"/item/")
             .value(&item.id);
         html.raw("\">Open it to read and decide</a></p>");
+        about(entry, html);
     } else {
         call::show(&item.call, &item.tool, Below::H2, html);
+        about(entry, html);
         actions(entry, scene, &Typed::default(), "list", html);
     }
     html.raw("</article></li>");
@@ -100,8 +108,10 @@ pub(super) fn detail(
         .raw(entry.state.as_str())
         .raw("\">");
     top(entry, scene.now_ms, html);
-    html.raw("<h1><bdi>").text(&item.tool).raw("</bdi></h1>");
-    about(entry, html);
+    html.raw("<h1>");
+    name(&item.tool, NAME_LIMIT, html);
+    html.raw("</h1>");
+    question(entry, html);
     if let Some(verdict) = &entry.verdict {
         verdict_box(verdict, html);
     } else if let State::Closed(how) = entry.state {
@@ -117,11 +127,14 @@ pub(super) fn detail(
             .raw("</p>");
     }
     call::show(&item.call, &item.tool, Below::H1, html);
+    about(entry, html);
     if entry.state.is_open() {
         actions(entry, scene, typed, "item", html);
     }
     facts(entry, html);
-    html.raw("</article>");
+    html.raw(
+        "</article><p class=\"status\" id=\"status\" role=\"status\" aria-live=\"polite\"></p>",
+    );
 }
 
 /// Appends a message about what was sent, for everybody to hear.
@@ -156,14 +169,8 @@ fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
     if entry.state != State::Waiting {
         state(entry.state, html);
     }
-    html.raw("<span class=\"who\"><bdi>")
-        .text(&item.server)
-        .raw("</bdi>");
-    if let Some(client) = &item.client {
-        html.raw(" <span class=\"quiet\">for <bdi>")
-            .text(client)
-            .raw("</bdi></span>");
-    }
+    html.raw("<span class=\"who\">Server ");
+    name(&item.server, NAME_LIMIT, html);
     html.raw("</span><span class=\"when\">");
     ago(item.asked_ms, now_ms, html);
     match (entry.state, item.expires_ms) {
@@ -177,7 +184,14 @@ fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
     html.raw("</span></div>");
 }
 
-fn about(entry: &Entry, html: &mut Html) {
+/// Appends a name from outside in quotes, shortened, so that nobody takes it for words of ours.
+pub(super) fn name(name: &str, limit: usize, html: &mut Html) {
+    html.raw("<bdi class=\"name\">")
+        .quoted(name, limit, "left out")
+        .raw("</bdi>");
+}
+
+fn question(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
     html.raw("<p class=\"question\">")
         .text(&item.question)
@@ -195,37 +209,47 @@ fn about(entry: &Entry, html: &mut Html) {
             .text(DISREGARDED)
             .raw("</p>");
     }
+}
+
+/// Appends what is said of the call. It stands below the call, so that no description is so long that
+/// it pushes the call off the screen.
+fn about(entry: &Entry, html: &mut Html) {
+    let item = &entry.item;
     html.raw("<dl class=\"about\"><div><dt>Asked because</dt><dd>")
         .text(&item.why)
         .raw("</dd></div>");
+    if let Some(client) = &item.client {
+        html.raw("<div><dt>The client</dt><dd>calls itself ");
+        name(client, CLIENT_LIMIT, html);
+        html.raw("</dd></div>");
+    }
     if !item.hints.is_empty() {
-        html.raw("<div><dt>Hints</dt><dd>")
+        html.raw("<div><dt>Unverified hints</dt><dd>")
             .text(&item.hints)
             .raw("</dd></div>");
     }
-    if let Some(description) = &item.description {
-        html.raw("<div><dt>The server says</dt><dd class=\"theirs\">");
-        folded(description, html);
-        html.raw("</dd></div>");
+    html.raw("<div><dt>The server says</dt><dd class=\"theirs\">");
+    match &item.description {
+        Some(description) => folded(description, html),
+        None => {
+            html.raw("<span class=\"quiet\">nothing about this tool</span>");
+        }
     }
-    html.raw("</dl>");
+    html.raw("</dd></div></dl>");
 }
 
 fn folded(text: &str, html: &mut Html) {
     if text.chars().nth(UNFOLDED).is_none() {
-        html.text(text);
+        html.quoted(text, usize::MAX, "left out");
         return;
     }
-    let start: String = text.chars().take(UNFOLDED / 2).collect();
-    html.raw("<details><summary>")
-        .text(&start)
-        .raw("… <span class=\"size\">");
-    html.text(&call::size(text.len()))
-        .raw("</span></summary><div class=\"body\">");
-    for (i, line) in text.split('\n').enumerate() {
-        html.raw(if i > 0 { "\n" } else { "" }).text(line);
-    }
-    html.raw("</div></details>");
+    html.raw("<details><summary><span class=\"size\">text, ")
+        .text(&call::size(text.len()))
+        .raw("</span> <span class=\"preview\">")
+        .quoted(text, PREVIEW, "folded")
+        .raw("</span></summary><div class=\"body\">")
+        .lines(text)
+        .raw("</div></details>");
 }
 
 fn actions(
@@ -268,7 +292,11 @@ fn actions(
         };
         html.raw("</option>");
     }
-    html.raw("</select></label><button class=\"button primary\" name=\"choice\" value=\"approve\">Approve</button></div></form>");
+    html.raw("</select></label><button class=\"button primary\" name=\"choice\" value=\"approve\" aria-describedby=\"hint-");
+    // The script says there why a button cannot be pressed; the line keeps its room before that.
+    html.value(&item.id)
+        .raw("\">Approve</button></div><p class=\"hint\" id=\"hint-");
+    html.value(&item.id).raw("\"></p></form>");
 }
 
 fn verdict_box(verdict: &Verdict, html: &mut Html) {

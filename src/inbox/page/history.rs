@@ -1,6 +1,7 @@
 //! What was asked before, and what became of it.
 
-use super::card::{risk, state};
+use super::call::NAME_LIMIT;
+use super::card::{name, risk, state};
 use super::form::{Form, encode};
 use super::html::Html;
 use super::time::moment;
@@ -118,12 +119,13 @@ fn row(entry: &Entry, html: &mut Html) {
     state(entry.state, html);
     html.raw("<a class=\"tool\" href=\"/item/")
         .value(&item.id)
-        .raw("\"><bdi>");
-    html.text(&item.tool).raw("</bdi></a>");
+        .raw("\">");
+    name(&item.tool, NAME_LIMIT, html);
+    html.raw("</a>");
     risk(item.risk, html);
-    html.raw("</div><div class=\"meta\"><span class=\"who\"><bdi>")
-        .text(&item.server);
-    html.raw("</bdi></span><span class=\"when\">");
+    html.raw("</div><div class=\"meta\"><span class=\"who\">");
+    name(&item.server, NAME_LIMIT, html);
+    html.raw("</span><span class=\"when\">");
     moment(item.asked_ms, html);
     html.raw("</span></div>");
     if let Some(reason) = entry

@@ -2,7 +2,9 @@
 //!
 //! Only literals of this program become markup; every other text goes through [`escape`].
 
-use crate::mcp::lenient::is_unseen;
+use std::fmt;
+
+use crate::approval::display::{Ends, Quotes, Sink, show};
 
 /// A piece of a page.
 #[derive(Debug, Default)]
@@ -25,24 +27,50 @@ impl Html {
         self
     }
 
-    /// Appends text to be read. What could not be seen in it is written out and marked.
+    /// Appends text to be read, on one line. What could not be seen in it, or not for what it is, is
+    /// written out and marked.
     pub(super) fn text(&mut self, text: &str) -> &mut Html {
-        let mut in_mark = false;
-        for c in text.chars() {
-            let is_hidden = is_hidden(c);
-            if is_hidden != in_mark {
-                self.raw(if is_hidden { MARK } else { "</span>" });
-                in_mark = is_hidden;
-            }
-            if is_hidden {
-                self.0.extend(written_out(c));
-            } else {
-                escape(c, &mut self.0);
-            }
-        }
-        if in_mark {
-            self.raw("</span>");
-        }
+        self.shown(text, Quotes::Plain, Lines::One)
+    }
+
+    /// Appends text to be read, with its line breaks, each of which is marked.
+    pub(super) fn lines(&mut self, text: &str) -> &mut Html {
+        self.shown(text, Quotes::Plain, Lines::Many)
+    }
+
+    /// Appends text in quotes. Of one that is longer than `limit` characters both ends are shown, and
+    /// between the quotes, where no text from outside can stand, that so much is `missing`.
+    pub(super) fn quoted(&mut self, text: &str, limit: usize, missing: &'static str) -> &mut Html {
+        let Some(ends) = Ends::of(text, limit) else {
+            self.raw("&quot;").shown(text, Quotes::Escaped, Lines::One);
+            return self.raw("&quot;");
+        };
+        self.raw("&quot;")
+            .shown(ends.head, Quotes::Escaped, Lines::One)
+            .raw("&quot; <span class=\"between\">…(");
+        self.raw_number(ends.left_out)
+            .raw(" of ")
+            .raw_number(ends.count);
+        self.raw(" characters ")
+            .raw(missing)
+            .raw(")…</span> &quot;");
+        self.shown(ends.tail, Quotes::Escaped, Lines::One)
+            .raw("&quot;")
+    }
+
+    fn shown(&mut self, text: &str, quotes: Quotes, lines: Lines) -> &mut Html {
+        let mut shown = Shown {
+            html: self,
+            lines,
+            in_mark: false,
+        };
+        show(text, quotes, &mut shown);
+        shown.mark(false);
+        self
+    }
+
+    fn raw_number(&mut self, number: usize) -> &mut Html {
+        self.0.push_str(&number.to_string());
         self
     }
 
@@ -80,23 +108,51 @@ impl Html {
 
 const MARK: &str = "<span class=\"unseen\">";
 
-/// Whether a reader would not see this character for what it is: it draws nothing, moves others
-/// about, or looks like a space and is none.
-pub(super) fn is_hidden(c: char) -> bool {
-    c != ' ' && (c.is_whitespace() || is_unseen(c))
+/// Whether line breaks in a text break lines on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    One,
+    Many,
 }
 
-/// How such a character is shown.
-fn written_out(c: char) -> impl Iterator<Item = char> {
-    let short = match c {
-        '\n' => Some('n'),
-        '\r' => Some('r'),
-        '\t' => Some('t'),
-        _ => None,
-    };
-    let long = short.is_none().then(|| c.escape_unicode());
-    let short = short.into_iter().flat_map(|letter| ['\\', letter]);
-    short.chain(long.into_iter().flatten())
+/// Puts text that is made safe to look at into a page, and marks the escapes in it.
+struct Shown<'h> {
+    html: &'h mut Html,
+    lines: Lines,
+    in_mark: bool,
+}
+
+impl Shown<'_> {
+    fn mark(&mut self, wanted: bool) {
+        if wanted != self.in_mark {
+            self.html.raw(if wanted { MARK } else { "</span>" });
+            self.in_mark = wanted;
+        }
+    }
+}
+
+impl Sink for Shown<'_> {
+    fn text(&mut self, text: &str) {
+        self.mark(false);
+        self.html.value(text);
+    }
+
+    fn escape(&mut self, escape: fmt::Arguments<'_>, of: char) {
+        let escape = escape.to_string();
+        let is_break = of == '\n' && self.lines == Lines::Many;
+        // An escape of what can be seen, and the end of a line that ends, are no surprise.
+        let is_usual = matches!(of, '\\' | '"') || (is_break && escape == "\\n");
+        self.mark(!is_usual);
+        if is_break && is_usual {
+            self.html.raw("<span class=\"nl\">\\n</span>");
+        } else {
+            self.html.value(&escape);
+        }
+        if is_break {
+            self.mark(false);
+            self.html.raw("\n");
+        }
+    }
 }
 
 /// The one way of a character from outside into a page, into text and attribute values alike.
@@ -155,19 +211,44 @@ mod tests {
         assert_eq!(text("grüße, 你好 🙂"), "grüße, 你好 🙂");
     }
 
+    #[test]
+    fn runs_of_blanks_and_stacks_of_marks_are_shown_as_what_they_are() {
+        assert_eq!(
+            text("rm -rf /       tmp"),
+            "rm -rf /<span class=\"unseen\">\\s{7}</span>tmp"
+        );
+        assert_eq!(
+            text("e\u{301}\u{323}\u{302}"),
+            "e\u{301}\u{323}<span class=\"unseen\">\\u{302}</span>"
+        );
+        let mut html = Html::new();
+        html.lines("a\nb\n\n\n\nc");
+        assert_eq!(
+            html.as_str(),
+            "a<span class=\"nl\">\\n</span>\nb<span class=\"unseen\">\\n{4}</span>\nc"
+        );
+    }
+
+    #[test]
+    fn a_long_name_is_shown_with_both_ends_and_what_is_missing_is_said_outside_its_quotes() {
+        let mut html = Html::new();
+        html.quoted("say \"hi\"", 100, "left out");
+        assert_eq!(html.as_str(), "&quot;say \\&quot;hi\\&quot;&quot;");
+        let mut html = Html::new();
+        html.quoted("abcdefghijklmnopqrstuvwxyz", 9, "left out");
+        assert_eq!(
+            html.as_str(),
+            "&quot;abcdef&quot; <span class=\"between\">…(17 of 26 characters left out)…</span> &quot;xyz&quot;"
+        );
+    }
+
     proptest! {
         #[test]
-        fn no_text_is_markup_and_all_of_it_is_shown(given in any::<String>()) {
-            let shown = read_back(&text(&given));
-            prop_assert!(!shown.chars().any(is_hidden));
-            let expected: String = given
-                .chars()
-                .flat_map(|c| match is_hidden(c) {
-                    true => written_out(c).collect::<Vec<_>>(),
-                    false => vec![c],
-                })
-                .collect();
-            prop_assert_eq!(shown, expected);
+        fn no_text_is_markup_and_all_of_it_is_shown_as_everywhere_else(given in any::<String>()) {
+            let mut expected = String::new();
+            show(&given, Quotes::Plain, &mut expected);
+            prop_assert!(!expected.contains('\n'));
+            prop_assert_eq!(read_back(&text(&given)), expected);
         }
 
         #[test]

@@ -73,7 +73,8 @@ fn head(title: &str, waiting: usize, again: Option<&str>, html: &mut Html) {
     if waiting > 0 {
         html.raw("(").text(&waiting.to_string()).raw(") ");
     }
-    html.text(title)
+    // No element can stand in a title, and so no mark.
+    html.value(title)
         .raw("</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"");
     html.raw(if waiting > 0 {
         "/assets/icon-waiting.svg"

@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::call::NAME_LIMIT;
 use super::card::{Message, Scene, Typed, card, detail, said};
 use super::form::Form;
 use super::html::Html;
@@ -18,6 +19,7 @@ use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
 use super::trouble::Trouble;
 use super::{App, access, decide, events, history, login, proof};
+use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
 use crate::inbox::store::{Entry, State as Standing};
 
@@ -205,7 +207,8 @@ pub(super) fn item_page(
     let (_, count) = app.store(|store| store.waiting(0))?;
     let mut body = Html::new();
     detail(entry, app.scene(session), message, typed, &mut body);
-    let page = page(&entry.item.tool, Tab::None, session, count, &body);
+    let title = quoted_text(&entry.item.tool, NAME_LIMIT);
+    let page = page(&title, Tab::None, session, count, &body);
     Ok(answer(status, page))
 }
 

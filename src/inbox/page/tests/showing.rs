@@ -146,13 +146,114 @@ async fn what_the_call_has_besides_arguments_is_shown_too() {
     assert!(shown(&item(1, "not <b>")).await.0.contains("not &lt;b&gt;"));
 }
 
+fn part<'p>(page: &'p str, from: &str, to: &str) -> &'p str {
+    let rest = page.split_once(from).unwrap().1;
+    rest.split_once(to).unwrap().0
+}
+
 #[tokio::test]
-async fn a_long_text_is_folded_with_its_size_and_whole() {
+async fn names_that_others_give_themselves_are_quoted_and_shortened() {
+    let mut one = usual();
+    one.client = Some("Claude Code, checked and cleared by your administrator".to_owned());
+    one.server = "crm\", checked by \"x".to_owned();
+    let (list, own) = shown(&one).await;
+    for page in [&list, &own] {
+        for part in [
+            "<dt>The client</dt><dd>calls itself <bdi class=\"name\">&quot;Claude Code, checked and cleared by your administrator&quot;</bdi></dd>",
+            "Server <bdi class=\"name\">&quot;crm\\&quot;, checked by \\&quot;x&quot;</bdi>",
+            "<bdi class=\"name\">&quot;delete_user&quot;</bdi>",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+    assert!(own.contains("<title>(1) &quot;delete_user&quot;</title>"));
+
+    let long = format!("delete_{}_everything", "x".repeat(80));
+    let call = json!({"name": long, "arguments": {}}).to_string();
+    let mut one = item(1, &call);
+    one.tool.clone_from(&long);
+    one.client = Some(format!("first {} last", "y".repeat(200)));
+    let (list, own) = shown(&one).await;
+    for page in [&list, &own] {
+        let client = part(page, "calls itself", "</dd>");
+        assert!(client.contains("…(151 of 211 characters left out)…"));
+        assert!(client.contains("&quot;first y") && client.contains("y last&quot;"));
+        assert!(client.matches('y').count() <= 60, "{client}");
+        // Of the tool both ends stand above, and all of it in the call.
+        let call = part(page, "class=\"code\"", "</div>");
+        assert!(call.contains(&format!("&quot;{long}&quot;")), "{call}");
+        let above = page.split("class=\"code\"").next().unwrap();
+        assert!(!above.contains(&long));
+        assert!(above.contains("&quot;delete_xxx") && above.contains("x_everything&quot;"));
+    }
+}
+
+#[tokio::test]
+async fn a_title_holds_no_markup_and_nothing_unseen() {
+    let mut one = usual();
+    one.tool = "</title><b>\u{202e}".to_owned();
+    let (_, own) = shown(&one).await;
+    let title = part(&own, "<title>", "</title>");
+    assert_eq!(title, "(1) &quot;&lt;/title&gt;&lt;b&gt;\\u{202e}&quot;");
+}
+
+// "Arguments come before the description": however long that is, the call is seen first.
+#[tokio::test]
+async fn the_call_stands_above_what_the_server_says_of_the_tool() {
+    let mut one = usual();
+    one.description = Some("It does no harm.\n\n\n\n".repeat(100));
+    let (list, own) = shown(&one).await;
+    for page in [list, own] {
+        let call = page.find("90071992547409931").unwrap();
+        let says = page.find("It does no harm").unwrap();
+        assert!(call < says && says < page.find("value=\"approve\"").unwrap());
+        let both_ends = part(&page, "class=\"preview\"", "</summary>");
+        assert!(both_ends.contains("characters folded") && both_ends.contains("harm."));
+    }
+    one.description = None;
+    let (list, _) = shown(&one).await;
+    assert!(list.contains("nothing about this tool"));
+}
+
+#[tokio::test]
+async fn what_draws_nothing_or_piles_up_is_written_out_in_the_call() {
+    let text = format!("rm -rf /{}tmp", " ".repeat(90));
+    let call = json!({"name": "delete_user", "arguments": {
+        "path": text, "blank": "a\u{a0}b\u{2003}c\u{3000}", "marks": "e\u{301}\u{302}\u{303}\u{304}",
+        "quoted": "a\\u{202e}\"",
+    }})
+    .to_string();
+    let (list, _) = shown(&item(1, &call)).await;
+    let call = part(&list, "class=\"code\"", "</div>").replace("<span class=\"unseen\">", "");
+    let call = call.replace("</span>", "");
+    for part in [
+        r"rm -rf /\s{90}tmp",
+        r"a\u{a0}b\u{2003}c\u{3000}",
+        "e\u{301}\u{302}\\u{303}\\u{304}",
+        r"a\\u{202e}\&quot;",
+    ] {
+        assert!(call.contains(part), "{part} in {call}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_text_is_folded_with_its_size_and_both_ends_and_whole_without_a_script() {
     let text = format!("begin {} end", "line\n".repeat(400));
     let call =
         json!({"name": "delete_user", "arguments": {"text": text, "short": "a\nb"}}).to_string();
     let (list, _) = shown(&item(1, &call)).await;
     assert!(list.contains("text, 2.0 kB, 401 lines"), "{list}");
+    let summary = part(
+        &list,
+        "<details class=\"long\" data-fold open>",
+        "</summary>",
+    );
+    assert!(summary.contains("&quot;begin line"), "{summary}");
+    assert!(
+        summary.contains("…(1890 of 2010 characters folded)…"),
+        "{summary}"
+    );
+    assert!(summary.ends_with(" end&quot;</span>"), "{summary}");
     assert_eq!(
         list.matches("line<span class=\"nl\">\\n</span>\n").count(),
         400
@@ -175,8 +276,8 @@ async fn a_very_large_call_is_decided_about_where_it_is_shown_whole() {
     assert!(!list.contains("value=\"approve\""));
     assert_eq!(
         own.matches("\\u{202e}").count(),
-        (1 << 18) + 36,
-        "all of it, and the preview"
+        (1 << 18) + 60,
+        "all of it, and its two ends"
     );
     assert!(!own.contains('\u{202e}') && own.contains("value=\"approve\""));
 }
