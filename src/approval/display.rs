@@ -276,11 +276,11 @@ impl fmt::Display for Ends<'_> {
     }
 }
 
-/// Where text goes that is made safe to look at.
+/// Takes text that was made safe to look at.
 pub trait Sink {
     /// Text that is shown as it is.
     fn text(&mut self, text: &str);
-    /// An escape of ours, which stands for one or more of the character `of`.
+    /// An escape that stands for one or more of the character `of`.
     fn escape(&mut self, escape: fmt::Arguments<'_>, of: char);
 }
 
@@ -295,8 +295,7 @@ impl Sink for String {
     }
 }
 
-/// Writes text from outside for a reader of plain text, by the one rule that holds in prompts, in the
-/// terminal and on the inbox's page.
+/// Writes text from outside by the rule that prompts, the terminal and the inbox's page share.
 pub fn show(text: &str, quotes: Quotes, sink: &mut impl Sink) {
     escape_into(text, Medium::Plain, quotes, sink);
 }
@@ -435,7 +434,7 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut impl Sink) 
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
-        // Looked for only where it counts: for every letter of a long run, that would take forever.
+        // Only where it matters: counting again at each letter of a long run takes quadratic time.
         let behind = match c {
             ' ' | '\n' | '\r' | '\t' => after.trim_start_matches(c),
             '`' => after.strip_prefix("``").unwrap_or(after),

@@ -210,8 +210,8 @@ fn shown_call(line: &str, params: &CallToolRequestParams<'_>) -> String {
     out
 }
 
-/// Why a call is asked about, in words; always also that the server does not list its tool, since the
-/// tool's name is then nothing but what the client says.
+/// Why a call is asked about, in words. If the server does not list the tool, that is always said: the
+/// tool's name is then only the client's word.
 fn why(asked_as: &AskedAs) -> String {
     let reason = &asked_as.decision.reason;
     let mut why = reason.text().into_owned();

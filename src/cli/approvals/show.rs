@@ -128,7 +128,7 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
     }
     let call = match Value::parse(&item.call) {
         Ok(call) => {
-            // The call says its tool's name in full, however long it is.
+            // The call has the tool's name in full. Say so if it is another one.
             if call.get("name").and_then(Value::as_str).as_deref() != Some(&*item.tool) {
                 let tool = quoted_text(&item.tool, LONG);
                 line(

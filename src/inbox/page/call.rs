@@ -12,7 +12,7 @@ const UNFOLDED: usize = 1_200;
 const UNFOLDED_LINES: usize = 24;
 /// How much of a folded text's two ends is shown, in characters.
 const PREVIEW: usize = 120;
-/// How much of a tool's name stands above the call, in characters; a longer one stands in it, too.
+/// How much of a tool's name is shown above the call, in characters. The call shows a longer one in full.
 pub(super) const NAME_LIMIT: usize = 64;
 
 /// Deeper levels are not shown further to the right: a page must not be many times its call.
@@ -162,7 +162,7 @@ fn string(text: &str, html: &mut Html) -> Ends {
         html.raw("</span>");
         return Ends::InLine;
     }
-    // Folded by the script, which also has whoever approves unfold it: without a script all is shown.
+    // The script folds it, and wants it unfolded before Approve. Without a script it stays open.
     let is_folded = count > UNFOLDED || lines > UNFOLDED_LINES;
     html.raw(if is_folded {
         "<details class=\"long\" data-fold open><summary>"

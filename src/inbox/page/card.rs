@@ -184,7 +184,7 @@ fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
     html.raw("</span></div>");
 }
 
-/// Appends a name from outside in quotes, shortened, so that nobody takes it for words of ours.
+/// Appends a name from outside in quotes, shortened, so that it cannot pass for our own words.
 pub(super) fn name(name: &str, limit: usize, html: &mut Html) {
     html.raw("<bdi class=\"name\">")
         .quoted(name, limit, "left out")
@@ -211,8 +211,8 @@ fn question(entry: &Entry, html: &mut Html) {
     }
 }
 
-/// Appends what is said of the call. It stands below the call, so that no description is so long that
-/// it pushes the call off the screen.
+/// Appends what is said about the call, below it: a long description must not push the call off the
+/// screen.
 fn about(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
     html.raw("<dl class=\"about\"><div><dt>Asked because</dt><dd>")
@@ -293,7 +293,7 @@ fn actions(
         html.raw("</option>");
     }
     html.raw("</select></label><button class=\"button primary\" name=\"choice\" value=\"approve\" aria-describedby=\"hint-");
-    // The script says there why a button cannot be pressed; the line keeps its room before that.
+    // The script says there why a button is inactive. The line takes its room from the start.
     html.value(&item.id)
         .raw("\">Approve</button></div><p class=\"hint\" id=\"hint-");
     html.value(&item.id).raw("\"></p></form>");

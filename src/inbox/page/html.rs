@@ -27,8 +27,8 @@ impl Html {
         self
     }
 
-    /// Appends text to be read, on one line. What could not be seen in it, or not for what it is, is
-    /// written out and marked.
+    /// Appends text to be read, on one line. Characters that would be invisible or misleading are written
+    /// out and marked.
     pub(super) fn text(&mut self, text: &str) -> &mut Html {
         self.shown(text, Quotes::Plain, Lines::One)
     }
@@ -38,8 +38,8 @@ impl Html {
         self.shown(text, Quotes::Plain, Lines::Many)
     }
 
-    /// Appends text in quotes. Of one that is longer than `limit` characters both ends are shown, and
-    /// between the quotes, where no text from outside can stand, that so much is `missing`.
+    /// Appends text in quotes. If it is longer than `limit` characters, both ends are shown, and between
+    /// them, outside of the quotes, how much is `missing`.
     pub(super) fn quoted(&mut self, text: &str, limit: usize, missing: &'static str) -> &mut Html {
         let Some(ends) = Ends::of(text, limit) else {
             self.raw("&quot;").shown(text, Quotes::Escaped, Lines::One);
@@ -140,7 +140,7 @@ impl Sink for Shown<'_> {
     fn escape(&mut self, escape: fmt::Arguments<'_>, of: char) {
         let escape = escape.to_string();
         let is_break = of == '\n' && self.lines == Lines::Many;
-        // An escape of what can be seen, and the end of a line that ends, are no surprise.
+        // Escaped quotes and backslashes, and single line breaks that also break the line, need no mark.
         let is_usual = matches!(of, '\\' | '"') || (is_break && escape == "\\n");
         self.mark(!is_usual);
         if is_break && is_usual {
