@@ -56,7 +56,14 @@ export class Agent {
 
   /** Calls a tool. What it got has `text` and `failed`; `.isOpen` of the promise says that it waits. */
   call(tool, input) {
-    return this.outcome(this.request("tools/call", { name: tool, arguments: input }));
+    const id = this.next;
+    const open = this.outcome(this.request("tools/call", { name: tool, arguments: input }));
+    return Object.assign(open, { id });
+  }
+
+  /** Takes a call back. */
+  withdraw(call) {
+    this.send({ method: "notifications/cancelled", params: { requestId: call.id } });
   }
 
   outcome(request) {

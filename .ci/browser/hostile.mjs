@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 
-import { approve, deny, isEmpty, items } from "./seen.mjs";
+import { approve, deny, isActive, isEmpty, items, leave, unfold } from "./seen.mjs";
 
 const SERVER = [process.execPath, fileURLToPath(new URL("hostile_server.mjs", import.meta.url))];
 const ARGUMENTS = {
@@ -73,10 +73,12 @@ export async function longTexts(world, checks) {
   const page = await world.page();
   const middling = items(page, "middling");
   const fold = middling.locator("details").filter({ hasText: "THE LAST WORD" });
-  const last = fold.getByText("THE LAST WORD");
-  await checks.check("a text of 7 kB is folded", (await fold.getAttribute("open")) === null && !(await last.isVisible()));
+  const whole = fold.locator(".body");
+  await checks.check("a text of 7 kB is folded", (await fold.getAttribute("open")) === null && !(await whole.isVisible()));
+  const ends = await fold.innerText();
+  await checks.check("… with both its ends", ends.includes('"words and words') && ends.includes("THE LAST WORD</b>\""), ends);
   await fold.locator("summary").click();
-  await checks.comes("… and unfolds to its end", () => last.isVisible());
+  await checks.comes("… and unfolds to its end", async () => (await whole.innerText()).endsWith("THE LAST WORD</b>"));
   await approve(middling);
   await checks.check("… and the call runs", (await first).text.startsWith("ran with"), await first);
 
@@ -91,10 +93,13 @@ export async function longTexts(world, checks) {
   await page.waitForURL(/\/item\//);
   const box = page.getByRole("article").locator("details").filter({ hasText: "THE LAST WORD" });
   await checks.check("on its own page it is folded", (await box.getAttribute("open")) === null);
-  await box.locator("summary").click();
-  const shown = await box.textContent();
-  const ends = shown.includes("<script>alert(11)</script>THE LAST WORD") && shown.length > size;
-  await checks.check("… and unfolds in full", ends, `${shown.length} characters`);
+  const approveIt = page.getByRole("button", { name: "Approve" });
+  await leave(page);
+  await checks.check("… and cannot be approved before it is unfolded", !(await isActive(approveIt)));
+  await unfold(page.getByRole("article"));
+  const shown = await box.locator(".body").textContent();
+  const isWhole = shown.includes("<script>alert(11)</script>THE LAST WORD") && shown.length > size;
+  await checks.check("… and unfolds in full", isWhole, `${shown.length} characters`);
   await isUnharmed(world, checks, page, "a huge item");
   await approve(page.getByRole("article"));
   const got = await second;

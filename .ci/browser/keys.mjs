@@ -1,6 +1,6 @@
 // Deciding by keys alone.
 
-import { isEmpty, items, settled } from "./seen.mjs";
+import { isActive, isEmpty, items, settled } from "./seen.mjs";
 
 const focused = (page) =>
   page.evaluate(() => {
@@ -17,6 +17,7 @@ export async function keysAlone(world, checks) {
   const page = await world.page();
   await checks.comes("three calls wait", async () => (await items(page).count()) === 3);
   const { keyboard } = page;
+  await settled();
 
   const help = page.getByRole("dialog");
   await keyboard.press("?");
@@ -39,24 +40,24 @@ export async function keysAlone(world, checks) {
   });
   await checks.equal("the item with the focus is in view, and marked", isSeen, { inView: true, marked: true });
 
-  await settled(page);
   await keyboard.press("a");
   await checks.equal("a goes to its button, and decides nothing", (await focused(page)).value, "approve");
   await checks.check("… yet", agent.decisions().length === 0);
   await keyboard.press("Enter");
   await checks.equal("Enter approves it", (await third).text, "Deleted the note `welcome`.");
-  await checks.comes("it goes from the list", async () => (await items(page).count()) === 2);
+  await checks.comes("it says so, in its place", () => items(page, "welcome").getByText("Approved. The call may run now.").isVisible());
+  await checks.equal("… and can be pressed no more", await page.getByRole("button", { name: "Approve" }).count(), 2);
 
-  await settled(page);
+  await settled();
   await keyboard.press("d");
   await checks.equal("d goes to the reason", (await focused(page)).name, "reason");
   await keyboard.type("by keys: a d j k ?");
   await keyboard.press("Enter");
   const told = await second;
   await checks.check("Enter denies with it", told.failed && told.text.includes("by keys: a d j k ?"), told);
-  await checks.comes("one is left", async () => (await items(page).count()) === 1);
+  await checks.comes("one is left", async () => (await page.getByRole("button", { name: "Approve" }).count()) === 1);
 
-  await settled(page);
+  await settled();
   await page.evaluate(() => document.activeElement.blur());
   let steps = 0;
   while (steps < 40 && (await focused(page)).value !== "approve") {
@@ -74,12 +75,25 @@ export async function keysOnAnItem(world, checks) {
   const agent = await world.agent();
   const { call } = await agent.ask("delete_note", { name: "ideas" });
   const page = await world.page();
+  await settled();
   await page.keyboard.press("j");
   await page.keyboard.press("o");
   await page.waitForURL(/\/item\//);
   await checks.check("o opens the item's own page", await page.getByRole("heading", { name: "delete_note" }).isVisible());
   await page.keyboard.press("a");
   await page.keyboard.press("Enter");
-  await checks.equal("a and Enter approve it there", (await call).text, "Deleted the note `ideas`.");
+  await checks.equal("a and Enter do nothing at once", (await focused(page)).tag, "BODY");
+  await settled();
+  await checks.check("… and have decided nothing a second later", call.isOpen && agent.decisions().length === 0 && world.noteNames().includes("ideas"));
+  // The browser's own keys press a button in the first second, too.
+  await page.reload();
+  await page.getByRole("button", { name: "Approve" }).focus();
+  await page.keyboard.press("Enter");
+  await checks.check("… nor does Enter on Approve itself, in the first second", call.isOpen && agent.decisions().length === 0);
+  await settled();
+  await page.keyboard.press("a");
+  await checks.check("after that second a goes to Approve", (await focused(page)).value === "approve" && (await isActive(page.getByRole("button", { name: "Approve" }))));
+  await page.keyboard.press("Enter");
+  await checks.equal("… and Enter approves it", (await call).text, "Deleted the note `ideas`.");
   await page.getByText("Approved. The call may run now.").waitFor();
 }

@@ -1,6 +1,6 @@
 // What it looks like: on a phone, in light and dark, to those who want no motion, to a screen reader.
 
-import { approve, deny, items, settled } from "./seen.mjs";
+import { aimAt, approve, button, deny, isActive, items, leave, settled } from "./seen.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 const LONG = `https://example.com/${"unbroken".repeat(40)}`;
@@ -21,7 +21,7 @@ async function someItems(world, options) {
   await items(page, "wide").waitFor();
   await items(page, "hello").waitFor();
   await items(page, "shopping").waitFor();
-  await settled(page);
+  await leave(page);
   return page;
 }
 
@@ -62,8 +62,10 @@ export async function onAPhone(world, checks) {
     });
     await checks.equal(`${name}: all can be reached, buttons are 40 px high`, wrong, []);
   });
-  await items(page, "shopping").getByRole("button", { name: "Deny" }).tap();
-  await checks.comes("a tap decides", async () => (await items(page, "shopping").count()) === 0);
+  const denied = button(items(page, "shopping"), "Deny");
+  await checks.comes("what has moved can be pressed a second later", () => isActive(denied));
+  await denied.tap();
+  await checks.comes("a tap decides", async () => (await items(page, "shopping").innerText()).includes("Denied."));
 }
 
 /** 7, too: light, dark, and without motion. */
@@ -113,6 +115,15 @@ export async function accessibility(world, checks) {
   };
   await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
   await eachPage(page, inspect);
+  await aimAt(button(items(page, "shopping"), "Approve"));
+  world.decideInTerminal("deny", "hello");
+  void world.agents[0].call("add_note", { name: "long", text: "long ".repeat(600) });
+  await checks.comes("something is new and something gone", async () => (await page.locator("#news").innerText()) === "1 new, 1 gone");
+  await inspect("a list with a gap");
+  await page.locator("#news").click();
+  await items(page, "Unfold the long text first").waitFor();
+  await inspect("a list with a folded text");
+  await settled();
   await page.keyboard.press("?");
   await page.getByRole("dialog").waitFor();
   await inspect("the help");

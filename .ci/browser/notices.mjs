@@ -53,7 +53,7 @@ export async function notifications(world, checks) {
   const shown = () => page.evaluate(() => window.shown);
   await checks.comes("whoever looks elsewhere is told", async () => (await shown()).length === 1, shown);
   const [note = {}] = await shown();
-  await checks.equal("how many wait, and about which tool", [note.title, note.body], ["3 approvals wait", "delete_note"]);
+  await checks.equal("how many wait, and about which tool", [note.title, note.body], ["3 approvals wait", '"delete_note"']);
   await checks.check("… and nothing of the arguments", !`${note.text}`.includes("welcome"), note);
   await checks.comes("the browser shows it", async () => (await shown())[0]?.isShown, shown);
 

@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
-import { approve, button, isEmpty, items, settled } from "./seen.mjs";
+import { aimAt, approve, button, isEmpty, items } from "./seen.mjs";
 
 // To try a passphrase takes long on purpose, and a build for debugging much longer.
 const SLOW = 40_000;
@@ -29,7 +29,7 @@ export async function passphrase(world, checks) {
   await checks.check("without it nothing is sent", first.isOpen && (await item.isVisible()));
   await item.locator("[name=reason]").fill("because I say so");
   await field.fill("wrong");
-  await settled(page);
+  await aimAt(button(item, "Deny"));
   await button(item, "Deny").click();
   await checks.comes("the wrong one is called so", () => item.getByText(/not the passphrase/).isVisible(), () => item.innerText(), SLOW);
   await checks.equal("… and the reason is kept", await item.locator("[name=reason]").inputValue(), "because I say so");
@@ -50,10 +50,12 @@ export async function passphrase(world, checks) {
   const form = page.getByRole("article");
   await form.locator("[name=reason]").fill("keep it, please");
   await form.locator("[name=passphrase]").fill("wrong again");
+  await aimAt(button(form, "Deny"));
   await button(form, "Deny").click({ noWaitAfter: true });
   await checks.comes("on the item's page the wrong one is called so", () => page.getByText(/not the passphrase/).isVisible(), undefined, SLOW);
   await checks.equal("… and the reason is kept", await form.locator("[name=reason]").inputValue(), "keep it, please");
   await form.locator("[name=passphrase]").fill(PASSPHRASE);
+  await aimAt(button(form, "Deny"));
   await button(form, "Deny").click();
   const got = await second;
   await checks.check("… and the right one denies with it", got.failed && got.text.includes("keep it, please"), got);

@@ -1,9 +1,20 @@
 // All scenes, in the order in which they are played.
 
 import { approving, denying, forMinutes } from "./deciding.mjs";
+import { names, unfoldFirst, withoutAScript } from "./folded.mjs";
 import { hostileTexts, longTexts } from "./hostile.mjs";
 import { keysAlone, keysOnAnItem } from "./keys.mjs";
 import { accessibility, lightAndDark, onAPhone } from "./looks.mjs";
+import {
+  changingUnderAPointer,
+  comingUnderAPointer,
+  doubleClick,
+  goingUnderAPointer,
+  onANewPage,
+  underAFinger,
+  underAStillPointer,
+  underTheFocus,
+} from "./moving.mjs";
 import { notifications, sentToThePage } from "./notices.mjs";
 import { passphrase } from "./passphrase.mjs";
 import { aThousand, takingOver } from "./servers.mjs";
@@ -16,10 +27,21 @@ export const SCENES = [
   ["for minutes", forMinutes],
   ["hostile texts", hostileTexts],
   ["long texts", longTexts],
+  ["unfold first", unfoldFirst],
+  ["without a script", withoutAScript],
+  ["names", names],
   ["two tabs", twoTabs],
   ["a late list", lateList],
   ["keys alone", keysAlone],
   ["keys on an item", keysOnAnItem],
+  ["coming under a pointer", comingUnderAPointer],
+  ["going under a pointer", goingUnderAPointer],
+  ["changing under a pointer", changingUnderAPointer],
+  ["a still pointer", underAStillPointer],
+  ["double click", doubleClick],
+  ["under the focus", underTheFocus],
+  ["under a finger", underAFinger],
+  ["a new page under a pointer", onANewPage],
   ["title and history", titleAndHistory],
   ["on a phone", onAPhone],
   ["light and dark", lightAndDark],

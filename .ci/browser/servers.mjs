@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 
 import { pause, until } from "./checks.mjs";
-import { approve, button, deny, isEmpty, isMarked, items, mark, settled } from "./seen.mjs";
+import { aimAt, approve, button, deny, isEmpty, isMarked, items, mark } from "./seen.mjs";
 
 const MANY = 1000;
 
@@ -93,14 +93,19 @@ export async function aThousand(world, checks) {
   await page.goto(new URL("/", page.url()).href);
   const newest = items(page).first();
   const name = (await newest.innerText()).match(/note-\d+/)[0];
-  await settled(page);
   const pressed = performance.now();
   await approve(newest);
   const at = Number(name.slice(5));
   await checks.equal("the newest can be approved", (await calls[at]).text, `There is no note \`${name}\`.`);
   checks.note(`the agent had its answer ${Math.round(performance.now() - pressed)} ms after the click`);
-  await checks.comes("… and goes", async () => (await page.title()).startsWith(`(${MANY - 1})`), () => page.title());
+  await checks.comes("… and goes", async () => (await page.title()).startsWith(`(${MANY - 1})`) && (await items(page, `"${name}"`).count()) === 0, () => page.title());
   const second = items(page).first();
   const other = (await second.innerText()).match(/note-\d+/)[0];
   await checks.check("the list goes on with the next", other !== name, other);
+  const shown = await items(page).count();
+  await aimAt(button(second, "Approve"));
+  void agent.call("delete_note", { name: "one-more" });
+  const said = () => page.locator("#news").innerText();
+  await checks.comes("one more, with the pointer in the list, waits behind the button", async () => (await said()) !== "", said);
+  await checks.equal("… and nothing else changes, though the list would end sooner", [await said(), await items(page).count()], ["1 new", shown]);
 }

@@ -3,7 +3,7 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { items, settled } from "./seen.mjs";
+import { aimAt, button, items, leave } from "./seen.mjs";
 
 const LIMIT = 200 * 1000;
 const DESK = { viewport: { width: 1200, height: 800 }, deviceScaleFactor: 1, reducedMotion: "reduce" };
@@ -20,7 +20,6 @@ export async function takeShots(tools, folder) {
     await items(page, "errands").waitFor();
     void agent.call("delete_note", { name: "welcome" });
     await items(page, "welcome").waitFor();
-    await settled(page);
     const shoot = async (name) => {
       const path = join(folder, name);
       await page.evaluate(() => scrollTo(0, 0));
@@ -30,6 +29,8 @@ export async function takeShots(tools, folder) {
     };
     // As whoever opens the page finds it.
     await page.reload();
+    await aimAt(button(items(page).first(), "Approve"));
+    await leave(page);
     await shoot("inbox-light.png");
     await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
     await shoot("inbox-dark.png");

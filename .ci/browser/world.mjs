@@ -1,6 +1,6 @@
 // A scene's own world: folders, proxies, and a browser that is logged in.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -117,6 +117,13 @@ export class World {
       });
     });
     return context;
+  }
+
+  /** Decides in a terminal about the call that holds `text`. */
+  decideInTerminal(choice, text) {
+    const run = (...args) => execFileSync(this.tools.proxy, ["approvals", ...args], { env: this.env, encoding: "utf8" });
+    const item = JSON.parse(run("list", "--json")).find((item) => JSON.stringify(item.call).includes(text));
+    run(choice, item.id);
   }
 
   /** The names of the notes in their folder. */

@@ -43,7 +43,8 @@ pub(super) fn page(title: &str, tab: Tab, session: &Session, waiting: usize, bod
     );
     html.value(&session.csrf)
         .raw("\"><button class=\"plain\">Log out</button></form>");
-    html.raw("</div></div></header><p class=\"offline\" id=\"offline\" role=\"alert\" hidden>No connection to the inbox. It comes back by itself once a proxy runs.</p>");
+    // It lies over the page, so nothing moves when it appears.
+    html.raw("</div></div><p class=\"offline\" id=\"offline\" role=\"alert\" hidden>No connection to the inbox. It comes back by itself once a proxy runs.</p></header>");
     html.raw("<main id=\"main\" tabindex=\"-1\">")
         .add(body)
         .raw("</main>");
@@ -73,7 +74,7 @@ fn head(title: &str, waiting: usize, again: Option<&str>, html: &mut Html) {
     if waiting > 0 {
         html.raw("(").text(&waiting.to_string()).raw(") ");
     }
-    // No element can stand in a title, and so no mark.
+    // A title holds no elements, so `text` and its marks cannot be used.
     html.value(title)
         .raw("</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"");
     html.raw(if waiting > 0 {
@@ -81,7 +82,7 @@ fn head(title: &str, waiting: usize, again: Option<&str>, html: &mut Html) {
     } else {
         "/assets/icon.svg"
     });
-    html.raw("\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script src=\"/assets/app.js\" defer></script></head>");
+    html.raw("\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script type=\"module\" src=\"/assets/app.js\"></script></head>");
 }
 
 /// What shows the keys; the script opens it.
@@ -89,11 +90,12 @@ const HELP: &str = "<dialog id=\"help\" aria-labelledby=\"help-title\"><h2 id=\"
 <div><dt><kbd>j</kbd> <kbd>k</kbd> or <kbd>↓</kbd> <kbd>↑</kbd></dt><dd>next, previous item</dd></div>\
 <div><dt><kbd>a</kbd> then <kbd>Enter</kbd></dt><dd>approve</dd></div>\
 <div><dt><kbd>d</kbd> then <kbd>Enter</kbd></dt><dd>deny; type a reason in between</dd></div>\
+<div><dt><kbd>n</kbd></dt><dd>show what is new</dd></div>\
 <div><dt><kbd>o</kbd></dt><dd>open the item’s own page</dd></div>\
 <div><dt><kbd>x</kbd></dt><dd>unfold and fold long texts</dd></div>\
 <div><dt><kbd>/</kbd></dt><dd>filter</dd></div>\
 <div><dt><kbd>Esc</kbd></dt><dd>leave a field, close this</dd></div>\
-</dl><form method=\"dialog\"><button class=\"button\">Close</button></form></dialog>";
+</dl><p class=\"quiet\">Keys do nothing in the first second after the page has come up or a card has changed.</p><form method=\"dialog\"><button class=\"button\">Close</button></form></dialog>";
 
 /// An answer with a page in it.
 pub(super) fn answer(status: StatusCode, page: Html) -> Response {

@@ -102,7 +102,7 @@ async fn waiting(
                 .raw("\">Look at it</a></p>");
         }
     }
-    body.raw("<div class=\"title-row\"><h1 class=\"page-title\">Waiting for you</h1><label class=\"needs-script\" id=\"list-tools\" hidden><span class=\"unread\">Filter by tool, server or argument</span><input type=\"search\" id=\"filter\" autocomplete=\"off\" placeholder=\"Filter\"></label></div>");
+    body.raw("<div class=\"title-row\"><div class=\"title\"><h1 class=\"page-title\">Waiting for you</h1><button type=\"button\" class=\"button\" id=\"news\" hidden></button></div><label class=\"needs-script\" id=\"list-tools\" hidden><span class=\"unread\">Filter by tool, server or argument</span><input type=\"search\" id=\"filter\" autocomplete=\"off\" placeholder=\"Filter\"></label></div>");
     body.raw("<p class=\"status\" id=\"status\" role=\"status\" aria-live=\"polite\"></p>");
     let count = list(&app, &session, &query, &mut body)?;
     let page = page("Approvals", Tab::Waiting, &session, count, &body);
@@ -275,6 +275,10 @@ async fn asset(Path(name): Path<String>) -> Result<Response, Trouble> {
         "app.js" => (
             "text/javascript; charset=utf-8",
             include_str!("assets/app.js"),
+        ),
+        "guard.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("assets/guard.js"),
         ),
         "icon.svg" => ("image/svg+xml", include_str!("assets/icon.svg")),
         "icon-waiting.svg" => ("image/svg+xml", include_str!("assets/icon-waiting.svg")),

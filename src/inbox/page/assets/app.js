@@ -1,9 +1,10 @@
 // Keeps open pages of the inbox fresh, and brings the keys. Everything also works without it.
 'use strict';
-(() => {
-  const $ = (selector, root = document) => root.querySelector(selector);
-  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+import {
+  $, TOO_SOON, all, arrive, fold, hasFocus, holdKeys, keysAreHeld, look, note, objection, pointer, unfold, unsettle,
+} from './guard.js';
 
+(() => {
   // Logging in: what stands behind `#` in the link from the terminal is sent, and forgotten.
   const login = $('#login');
   if (login) {
@@ -88,84 +89,213 @@
     if (!$('link[rel=icon]').href.endsWith(icon)) $('link[rel=icon]').href = icon;
   };
 
-  // What has just moved must not be pressed by mistake.
-  let settled;
-  const settle = () => {
-    document.body.classList.add('settling');
-    clearTimeout(settled);
-    settled = setTimeout(() => document.body.classList.remove('settling'), 700);
+  // The list. Items that stay keep their elements, and so their typed text, focus and unfolded texts.
+  // While the person uses the list, nothing in it moves: new items wait behind a button, and an item that
+  // no longer waits leaves a gap.
+  const QUIET = 400;
+  const IDLE = 2000;
+  const FATES = {
+    approved: 'Approved elsewhere. The call may run.',
+    denied: 'Denied elsewhere. The call does not run.',
+    expired: 'Nobody decided in time, so the call did not run.',
+    withdrawn: 'The call was taken back before anybody decided.',
+  };
+  const MOST_FATES = 20;
+  /** How an item has changed that still waits, in one line: the card must not grow. */
+  const NEWS = {
+    parked: 'Refused for now. If you approve, the agent may make the call again.',
+    'waiting disregarded': 'A verdict was given that does not count: see “changed” above the list.',
+    'parked disregarded': 'A verdict was given that does not count: see “changed” above the list.',
   };
 
-  // The list: items that stay keep their elements, and so what is typed, focused and unfolded.
-  const isBusy = (card) => {
-    const typed = all('input[type=text], input[type=password]', card).some((field) => field.value !== field.defaultValue);
-    return typed || card.contains(document.activeElement) && document.activeElement !== card;
+  const listed = (root) => new Map(all('#cards > li', root).map((item) => [$('.card', item).id, item]));
+  const isGone = (item) => $('.card', item).classList.contains('gone');
+  const isTyped = (card) => all('input[type=text], input[type=password]', card).some((field) => field.value !== field.defaultValue);
+  const isSelected = (element) => {
+    const selection = getSelection();
+    return !selection.isCollapsed && selection.rangeCount > 0 && selection.getRangeAt(0).intersectsNode(element);
   };
-  const leave = (item) => {
-    const card = $('.card', item);
-    if (!isBusy(card)) return item.remove();
-    if (card.classList.contains('gone')) return;
+  const inUse = () => {
+    if (!cards().firstElementChild) return false;
+    // Gaps have no buttons, so the list may change as soon as the person pauses.
+    if (!$('.card:not(.gone)', cards())) return performance.now() - pointer.lastInput < IDLE;
+    const isFocused = hasFocus(cards()) && !document.activeElement.closest('.gone');
+    const isUnderPointer = !document.hidden && pointer.isOver(inbox());
+    return isFocused || isUnderPointer || isSelected(cards()) || all('.card', cards()).some(isTyped);
+  };
+
+  // The newest list from the server, until it is shown.
+  let pending = null;
+  let usedAt = -Infinity;
+  const isFree = () => {
+    if (inUse()) usedAt = performance.now();
+    return performance.now() - usedAt >= QUIET;
+  };
+
+  // Turns a card into a gap of the same size that says what happened.
+  const bury = (card, text) => {
+    const height = `${card.getBoundingClientRect().height}px`;
+    const place = $('.actions, .large', card);
+    if (place) {
+      const fate = document.createElement('p');
+      fate.className = 'fate';
+      fate.setAttribute('role', 'status');
+      const hadFocus = place.contains(document.activeElement);
+      fate.style.height = `${place.getBoundingClientRect().height}px`;
+      place.replaceWith(fate);
+      if (hadFocus) card.focus({ preventScroll: true });
+    }
+    card.style.minHeight = height;
     card.classList.add('gone');
-    answer(card, 'This waits no more.');
-    for (const button of all('button', card)) button.disabled = true;
+    write($('.fate', card), text);
   };
-  const answer = (card, text) => {
-    const form = $('.actions', card);
-    if (!form) return;
-    const old = $('.answer', form);
-    const note = old || document.createElement('p');
-    note.className = 'answer';
-    note.setAttribute('role', 'alert');
-    note.textContent = text;
-    if (!old) form.append(note);
-    say('');
-  };
-  const swap = (html) => {
-    const fresh = $('#inbox', new DOMParser().parseFromString(html, 'text/html'));
-    if (!fresh || !inbox()) return [];
-    const before = all('#cards > li').map((item) => $('.card', item).id).join();
-    const known = new Map(all('#cards > li').map((item) => [$('.card', item).id, item]));
-    const added = [];
-    const wanted = all('#cards > li', fresh).map((item) => {
-      const card = $('.card', item);
-      const old = known.get(card.id);
-      known.delete(card.id);
-      if (old && $('.card', old).dataset.state === card.dataset.state) return old;
-      if (old && isBusy($('.card', old))) return old;
-      if (old) {
-        old.replaceWith(item);
-        return item;
+  const explain = async (gone) => {
+    for (const card of gone.slice(0, MOST_FATES)) {
+      try {
+        const response = await fetch(`/item/${card.id.replace(/^item-/, '')}`, { redirect: 'error' });
+        const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+        const fate = FATES[$('.card.single', page)?.dataset.state];
+        if (fate && !card.dataset.decided) write($('.fate', card), fate);
+      } catch {
+        return;
       }
-      card.classList.add('fresh');
-      added.push(card);
+    }
+  };
+
+  // Marks cards that can no longer be decided as they are, without moving anything.
+  const mark = (fresh) => {
+    const [old, now] = [listed(document), listed(fresh)];
+    const ids = [...old.keys()];
+    // The server may list only the newest items. Older ones that are missing may still wait.
+    const end = $('.more', fresh) ? ids.findLastIndex((id) => now.has(id)) : ids.length;
+    const gone = [];
+    for (const id of ids.slice(0, end + 1)) {
+      const card = $('.card', old.get(id));
+      if (isGone(old.get(id)) || card.dataset.sending) continue;
+      if (!now.has(id)) {
+        bury(card, 'This waits no more.');
+        gone.push(card);
+        continue;
+      }
+      const { state } = $('.card', now.get(id)).dataset;
+      if (state === (card.dataset.seen ?? card.dataset.state)) continue;
+      if (state === card.dataset.state) {
+        delete card.dataset.seen;
+        note(card, '');
+      } else {
+        card.dataset.seen = state;
+        note(card, NEWS[state] || 'This has changed: see “changed” above the list.');
+      }
+      unsettle(card);
+      if (card === chosen) holdKeys();
+    }
+    if (gone.length > 0) explain(gone);
+  };
+  const tell = () => {
+    const [old, now] = [listed(document), pending ? listed(pending) : new Map()];
+    const items = [...old.values()];
+    const count = {
+      new: [...now.keys()].filter((id) => !old.has(id) || isGone(old.get(id))).length,
+      changed: all('#cards .card[data-seen]:not(.gone)').length,
+      gone: items.filter((item) => isGone(item) && !$('.card', item).dataset.decided).length,
+      // Only for touch: a mouse leaves the list, and these gaps with it.
+      done: pointer.isTouch ? items.filter((item) => isGone(item) && $('.card', item).dataset.decided).length : 0,
+    };
+    const words = Object.entries(count).filter(([, number]) => number > 0).map(([word, number]) => `${number} ${word}`);
+    const button = $('#news');
+    write(button, words.join(', '));
+    button.hidden = !pending || words.length === 0;
+    return count;
+  };
+
+  // Copies what the person typed and unfolded to the card that replaces theirs.
+  const carry = (from, to) => {
+    const value = (card, name) => $(`[name=${name}]`, card)?.value;
+    if (value(from, 'shown') !== value(to, 'shown')) return;
+    for (const name of ['reason', 'minutes', 'passphrase']) {
+      const field = $(`[name=${name}]`, to);
+      if (field) field.value = value(from, name) ?? field.value;
+    }
+    const [old, fresh] = [from, to].map((card) => all('.code details', card));
+    fresh.forEach((text, at) => {
+      if (!old[at]) return;
+      text.open = old[at].open;
+      if ('read' in old[at].dataset) text.dataset.read = '';
+    });
+  };
+  const show = () => {
+    const [fresh, added] = [pending, []];
+    pending = null;
+    const old = listed(document);
+    const wanted = [...listed(fresh)].map(([id, item]) => {
+      const [card, known] = [$('.card', item), old.get(id)];
+      const isSame = known && !isGone(known) && $('.card', known).dataset.state === card.dataset.state;
+      if (isSame || (known && $('.card', known).dataset.sending)) {
+        old.delete(id);
+        return known;
+      }
+      fold(item);
+      if (known && !isGone(known)) {
+        carry($('.card', known), card);
+        if ($('.card', known) === chosen) holdKeys();
+      } else {
+        card.classList.add('fresh');
+        added.push(card);
+      }
       return item;
     });
-    for (const item of known.values()) leave(item);
+    const hadFocus = cards().contains(document.activeElement);
+    for (const item of old.values()) if (!$('.card', item).dataset.sending) item.remove();
     // Only what is new or out of place is moved: moving an element takes its focus away.
     let next = cards().firstElementChild;
     for (const item of wanted) {
-      while (next && $('.gone', next)) next = next.nextElementSibling;
       if (item === next) next = next.nextElementSibling;
       else cards().insertBefore(item, next);
     }
     for (const part of ['.empty', '.more']) {
-      const [old, now] = [$(part, inbox()), $(part, fresh)];
-      if (old) old.remove();
-      if (now && part === '.empty') cards().before(now);
-      else if (now) inbox().append(now);
+      const [was, is] = [$(part, inbox()), $(part, fresh)];
+      if (was) was.remove();
+      if (is && part === '.empty') cards().before(is);
+      else if (is) inbox().append(is);
     }
     inbox().dataset.count = fresh.dataset.count;
-    // Whoever has logged in again, in another tab, has another one.
-    const secret = $('[name=csrf]', fresh);
-    if (secret) for (const field of all('[name=csrf]')) field.value = secret.value;
-    const after = all('#cards > li').map((item) => $('.card', item).id).join();
-    if (before && before !== after) settle();
     moments(inbox());
     tick(inbox());
     filter();
+    if (chosen && !chosen.isConnected) choose(document.getElementById(chosen.id), hadFocus);
+    if (hadFocus && !cards().contains(document.activeElement)) $('#main').focus({ preventScroll: true });
+    look();
+    tell();
     return added;
   };
+  const showIfFree = () => {
+    if (!isFree()) return;
+    if (pending) return show();
+    for (const item of all('#cards > li')) if (isGone(item)) item.remove();
+  };
+  const take = (fresh) => {
+    // Whoever has logged in again, in another tab, has another one.
+    const secret = $('[name=csrf]', fresh);
+    if (secret) for (const field of all('[name=csrf]')) field.value = secret.value;
+    pending = fresh;
+    if (isFree()) return show();
+    mark(fresh);
+    const { new: added, changed, gone, done } = tell();
+    if (added + changed + gone + done === 0 && !$('#cards .gone')) pending = null;
+  };
+  const showNews = (isKey) => {
+    if (!pending) return;
+    const [first] = show();
+    if (isKey) holdKeys();
+    if (isKey && first) choose(first);
+    else if (isKey) $('#main').focus({ preventScroll: true });
+  };
+  if (inbox()) {
+    setInterval(showIfFree, 150);
+    $('#news').addEventListener('click', (event) => showNews(event.detail === 0));
+  }
 
+  let told = inbox() && new Set(listed(document).keys());
   let fetching = false;
   let again = false;
   let decisions = 0;
@@ -177,8 +307,8 @@
     fetching = true;
     try {
       const decidedBefore = decisions;
-      const show = new URLSearchParams(location.search).get('show');
-      const path = inbox() && show ? `/fragment?show=${encodeURIComponent(show)}` : '/fragment';
+      const most = new URLSearchParams(location.search).get('show');
+      const path = inbox() && most ? `/fragment?show=${encodeURIComponent(most)}` : '/fragment';
       const response = await fetch(path, { redirect: 'error' });
       if (response.status === 401) return location.reload();
       const html = await response.text();
@@ -195,14 +325,19 @@
         again = true;
         return;
       }
-      const count = Number((html.match(/data-count="(\d+)"/) || [])[1] || 0);
+      const fresh = $('#inbox', new DOMParser().parseFromString(html, 'text/html'));
+      if (!fresh) return;
+      const count = Number(fresh.dataset.count);
       const was = Number($('#count').textContent);
-      const added = swap(html);
+      const added = [...listed(fresh)].filter(([id]) => told && !told.has(id)).map(([, item]) => $('.card', item));
+      told = new Set(listed(fresh).keys());
+      if (inbox()) take(fresh);
       badge(count);
       if (count > was) {
-        say(count - was === 1 ? 'One more approval waits.' : `${count - was} more approvals wait.`);
+        const words = count - was === 1 ? 'One more approval waits' : `${count - was} more approvals wait`;
+        say(pending ? `${words}, behind “${$('#news').textContent}” above the list.` : `${words}.`);
         notify(added, count);
-      } else if (count === 0 && was > 0 && !$('#status').textContent) {
+      } else if (count === 0 && was > 0 && !$('#status')?.textContent) {
         // What is said of one's own verdict stays.
         say('Nothing waits any more.');
       }
@@ -279,22 +414,38 @@
     };
   };
 
-  // Deciding without leaving the page.
+  // Deciding. A button that is inactive says why.
+  let isByKey = true;
+  const mayDecide = (event, button) => {
+    const why = objection(button, isByKey);
+    if (!why) return true;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    say(why);
+    return false;
+  };
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest('.actions button');
+    if (!button) return;
+    isByKey = event.detail === 0;
+    if (button.matches('.unfold')) unfold(button.closest('.card'));
+    else mayDecide(event, button);
+  }, true);
   document.addEventListener('submit', async (event) => {
     const form = event.target;
     if (!form.matches('.actions')) return;
-    if (document.body.classList.contains('settling')) {
-      event.preventDefault();
-      say('The list has just moved. Look again, then decide.');
-      return;
-    }
+    const wasByKey = isByKey;
+    if (form.closest('.card').dataset.sending) return event.preventDefault();
+    const isAllowed = mayDecide(event, event.submitter || $('[value=deny]', form));
+    isByKey = true;
     // On its own page an item is decided as without a script.
-    if (!form.closest('#cards')) return;
+    if (!isAllowed || !form.closest('#cards')) return;
     event.preventDefault();
     const card = form.closest('.card');
     const body = new URLSearchParams(new FormData(form, event.submitter));
-    const buttons = all('button', form);
+    const buttons = all('[name=choice]', form);
     for (const button of buttons) button.disabled = true;
+    card.dataset.sending = 'yes';
     let text = 'The inbox cannot be reached. Nothing was decided.';
     let done = false;
     try {
@@ -302,24 +453,30 @@
       const page = new DOMParser().parseFromString(await response.text(), 'text/html');
       const said = $('#said', page) || $('#trouble', page);
       text = said ? said.textContent : text;
-      done = response.ok && Boolean(said) && said.classList.contains('good');
-      if (response.ok) {
-        decisions += 1;
-        say(text);
-        const next = neighbour(card);
-        card.closest('li').remove();
-        settle();
-        if (chosen === card) choose(next);
-        await refresh();
-        return;
-      }
+      done = response.ok;
     } catch {
       // What is said already says it.
     }
+    delete card.dataset.sending;
+    if (done) {
+      decisions += 1;
+      say(text);
+      card.dataset.decided = 'yes';
+      const next = neighbour(card);
+      bury(card, text);
+      if (chosen === card) choose(next, wasByKey);
+      holdKeys();
+      await refresh();
+      return;
+    }
     for (const button of buttons) button.disabled = false;
-    answer(card, text);
+    note(card, text);
+    if (pending) {
+      mark(pending);
+      tell();
+    }
     const secret = $('[name=passphrase]', form);
-    if (secret && !done) {
+    if (secret) {
       secret.value = '';
       secret.focus();
     }
@@ -327,17 +484,19 @@
 
   // The keys.
   let chosen = null;
-  const list = () => all('.card, .row').filter((card) => !card.closest('li')?.hidden);
+  const list = () => all('.card:not(.gone), .row').filter((card) => !card.closest('li')?.hidden);
   const neighbour = (card) => {
     const cards = list();
     const at = cards.indexOf(card);
     return cards[at + 1] || cards[at - 1] || null;
   };
-  const choose = (card) => {
+  const choose = (card, isKey = true) => {
     if (chosen) chosen.classList.remove('chosen');
     chosen = card;
     if (!card) return;
     card.classList.add('chosen');
+    // The page must not scroll below a mouse.
+    if (!isKey) return;
     card.focus({ preventScroll: true });
     card.scrollIntoView({ block: 'nearest' });
   };
@@ -356,10 +515,17 @@
     const form = current() && $('.actions', current());
     if (!form) return;
     form.dataset.aim = choice;
+    arrive(current());
     const secret = $('[name=passphrase]', form);
     const field = choice === 'deny' ? $('[name=reason]', form) : secret && !secret.value ? secret : null;
-    (field || $(`[value=${choice}]`, form)).focus();
-    say(choice === 'deny' ? 'Enter denies.' : 'Enter approves.');
+    const target = field || $(`[value=${choice}]`, form);
+    const { top, bottom } = form.getBoundingClientRect();
+    // The person has not seen it yet.
+    if (bottom < 0 || top > innerHeight) holdKeys();
+    target.focus();
+    const why = choice === 'approve' && objection(target, true);
+    if (why) say(`${why} x unfolds.`);
+    else say(choice === 'deny' ? 'Enter denies.' : 'Enter approves.');
   };
   const help = $('#help');
   if (help) $('#help-button').addEventListener('click', () => help.showModal());
@@ -383,6 +549,7 @@
       const form = target.closest('.actions');
       if (event.key === 'Enter' && form && target.matches('[name=passphrase], [name=reason]')) {
         event.preventDefault();
+        isByKey = true;
         const choice = target.name === 'reason' ? 'deny' : form.dataset.aim;
         if (choice) form.requestSubmit($(`[value=${choice}]`, form));
         else say('Press Approve or Deny.');
@@ -396,11 +563,15 @@
       ArrowUp: () => step(-1),
       a: () => aim('approve'),
       d: () => aim('deny'),
+      n: () => showNews(true),
       o: () => current() && $('h2 a, a.tool', current())?.click(),
       x: () => {
         const texts = current() ? all('details', current()) : [];
         const open = texts.some((text) => !text.open);
+        // The person needs time to read.
+        if (open) holdKeys();
         for (const text of texts) text.open = open;
+        if (open) texts[0].scrollIntoView({ block: 'nearest' });
       },
       '/': () => ($('#filter') || $('[name=tool]'))?.focus(),
       '?': () => help?.showModal(),
@@ -408,7 +579,8 @@
     // On an item's own page the arrows scroll, as everywhere.
     if (!keys[event.key] || (event.key.startsWith('Arrow') && !$('li .card, .row'))) return;
     event.preventDefault();
-    keys[event.key]();
+    if (keysAreHeld()) say(TOO_SOON);
+    else keys[event.key]();
   });
 
   // The filter of the list, over what is shown.
@@ -423,12 +595,13 @@
       if (!item.hidden) shown += 1;
     }
     if (words.length) say(`${shown} shown by the filter.`);
-    $('#list-tools').hidden = !words.length && all('#cards > li').length < 2;
+    // Hidden or not, it takes the same room, so the list does not move.
+    $('#list-tools').classList.toggle('unseen-tools', !words.length && all('#cards > li').length < 2);
   };
   if ($('#filter')) {
     $('#filter').addEventListener('input', () => {
-      settle();
       filter();
+      look();
       if (!$('#filter').value) say('');
     });
     filter();

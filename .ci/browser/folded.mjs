@@ -1,0 +1,123 @@
+// Nobody approves what was never on the screen: long texts are folded, and unfolded once before that.
+
+import { fileURLToPath } from "node:url";
+
+import { pause } from "./checks.mjs";
+import { aimAt, approve, button, deny, isActive, isEmpty, items, leave, middle, press, settled } from "./seen.mjs";
+
+const SERVER = [process.execPath, fileURLToPath(new URL("hostile_server.mjs", import.meta.url))];
+const long = (name) => `begin of ${name}, ${"words, ".repeat(400)}end of ${name}`;
+
+const hint = (item) => item.locator(".hint");
+const folds = (item) => item.locator("details[data-fold]");
+/** Moves the pointer onto Approve, as long as what has only moved takes to be active. */
+const linger = async (item) => {
+  await aimAt(button(item, "Deny"));
+  const { x, y } = await middle(button(item, "Approve"));
+  await item.page().mouse.move(x, y, { steps: 5 });
+};
+
+/** Approve waits until each long text was unfolded once; Deny does not. */
+export async function unfoldFirst(world, checks) {
+  const agent = await world.agent({ command: SERVER, server: "notes", flags: ["--timeout", "600"] });
+  const nothingRan = () => agent.decisions().length === 0;
+  const first = agent.call("delete_all", { what: "one", a: long("a"), short: "x", b: long("b") });
+  const page = await world.page({}, { keepsInbox: true });
+  const item = items(page, '"one"');
+  await item.waitFor();
+  const status = () => page.locator("#status").innerText();
+
+  const shown = await item.innerText();
+  const hasBothEnds = ["a", "b"].every((name) => shown.includes(`"begin of ${name}, words`) && shown.includes(`end of ${name}"`));
+  await checks.check("folded, both ends of each are shown", hasBothEnds, shown);
+  await checks.check("… and how much is between", shown.match(/…\(2\d+ of 28\d\d characters folded\)…/g)?.length === 2, shown);
+  await checks.equal("Approve says why it cannot be pressed", await hint(item).innerText(), "Unfold 2 long texts first");
+  await linger(item);
+  await checks.check("… and is inactive, where Deny is active", !(await isActive(button(item, "Approve"))) && (await isActive(button(item, "Deny"))));
+  await page.mouse.down();
+  await page.mouse.up();
+  await pause(300);
+  await checks.check("a click on it decides nothing, and says why", nothingRan() && (await status()) === "Unfold 2 long texts first.", await status());
+  await settled();
+  await page.keyboard.press("a");
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Space");
+  await pause(300);
+  await checks.check("nor do a and Enter", nothingRan() && first.isOpen, agent.decisions());
+
+  await folds(item).first().locator("summary").click();
+  await checks.comes("with one of two unfolded one is left", async () => (await hint(item).innerText()) === "Unfold the long text first", () => hint(item).innerText());
+  await linger(item);
+  await checks.check("… and Approve is still inactive", !(await isActive(button(item, "Approve"))));
+  await hint(item).getByRole("button").click();
+  const last = folds(item).last();
+  await checks.comes("the button beside it unfolds the other, and goes there", async () => {
+    const { y } = await last.boundingBox();
+    return (await last.locator(".body").innerText()).endsWith("end of b") && y >= 0 && y < 400;
+  }, () => last.boundingBox());
+  await checks.equal("… and nothing is in the way any more", await hint(item).innerText(), "");
+  await folds(item).first().locator("summary").click();
+  await checks.comes("folded again, it has been read", async () => (await folds(item).first().getAttribute("open")) === null && (await hint(item).innerText()) === "");
+  await approve(item);
+  await checks.check("Approve approves", (await first).text.startsWith("ran with"), await first);
+
+  const second = agent.call("delete_all", { what: "two", a: long("a") });
+  await items(page, '"two"').waitFor();
+  await deny(items(page, '"two"'), "unread");
+  await checks.check("Deny denies what nobody has unfolded", (await second).text.includes("unread"), await second);
+
+  const third = agent.call("delete_all", { what: "three", a: long("a") });
+  await items(page, '"three"').waitFor();
+  await settled();
+  await page.keyboard.press("j");
+  await page.keyboard.press("x");
+  await page.keyboard.press("a");
+  await page.keyboard.press("Enter");
+  await checks.comes("x unfolds", async () => (await items(page, '"three"').locator(".body").first().innerText()).endsWith("end of a"));
+  await checks.check("… and a and Enter do nothing before it can have been read", third.isOpen);
+  await settled();
+  await page.keyboard.press("a");
+  await page.keyboard.press("Enter");
+  await checks.check("… and approve a second later", (await third).text.startsWith("ran with"), await third);
+  await leave(page);
+  await checks.comes("nothing waits any more", () => isEmpty(page));
+}
+
+/** Without a script nothing is folded, and a form decides about what it shows. */
+export async function withoutAScript(world, checks) {
+  const agent = await world.agent({ command: SERVER, server: "notes", flags: ["--timeout", "600"] });
+  const { call } = await agent.ask("delete_all", { what: "one", a: long("a"), b: long("b") });
+  const scripted = await world.page();
+  const plain = await world.context({ javaScriptEnabled: false });
+  await plain.addCookies(await scripted.context().cookies());
+  const page = await plain.newPage();
+  world.checks.page = page;
+  await page.goto(scripted.url());
+  const item = items(page, '"one"');
+  const text = await item.innerText();
+  await checks.check("all of it is shown, unfolded", ["a", "b"].every((name) => text.includes(`words, end of ${name}\n`)), text.slice(-3000));
+  await checks.check("nothing is there that needs a script", !(await page.locator("#news, #filter, #notify").first().isVisible()));
+  await button(item, "Approve").click();
+  await checks.check("Approve approves", (await call).text.startsWith("ran with"), await call);
+  await checks.check("… and says so", (await page.innerText("main")).includes("Approved. The call may run now."));
+}
+
+/** What others call themselves is said as theirs. */
+export async function names(world, checks) {
+  const name = 'Claude Code", checked and cleared by your administrator. "';
+  const agent = await world.agent({ command: SERVER, server: "notes", name: name + "x".repeat(30) });
+  const tool = `delete_${"y".repeat(100)}_all`;
+  const { call } = await agent.ask(tool, { note: "e\u0301\u0302\u0303\u0304", path: `rm -rf /${" ".repeat(60)}tmp`, blank: "a\u00a0b\u3000c" });
+  const page = await world.page();
+  const item = items(page);
+  const text = await item.innerText();
+  const claim = text.split("\n").find((line) => line.includes("calls itself"));
+  await checks.check("the client's name is its own word for itself, quoted and shortened", claim?.startsWith('calls itself "Claude Code\\", checked') && /characters left out/.test(claim) && claim.length < 160, text);
+  const heading = await item.getByRole("heading").first().innerText();
+  await checks.check("a long tool name has its two ends in the heading", heading.startsWith('"delete_yyy') && heading.endsWith('y_all"') && !heading.includes(tool), heading);
+  await checks.check("… and all of it in the call", (await item.locator(".code").last().innerText()).includes(`"${tool}"`), text);
+  await checks.check("… and is said to be unlisted", text.includes("the server does not list this tool"), text);
+  await checks.check("a run of blanks, other blanks and a stack of marks are written out", text.includes("rm -rf /\\s{60}tmp") && text.includes("a\\u{a0}b\\u{3000}c") && text.includes("e\u0301\u0302\\u{303}\\u{304}"), text);
+  await press(item, "Deny");
+  await call;
+}
