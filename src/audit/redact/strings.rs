@@ -46,11 +46,14 @@ pub(super) fn find(
         return;
     }
     for at in memchr::memchr3_iter(b'_', b'-', b'.', scan.bytes) {
-        let is_dash = scan.byte(at) == b'-' && scan.byte(at + 1) == b'-';
-        found.extend(match is_dash {
-            true if scan.byte_before(at) == b'-' => None,
-            true => scan.after_flag(at).or_else(|| tokens::pem(&scan, at)),
-            false => tokens::behind(&scan, at),
+        let before = scan.byte_before(at);
+        found.extend(match scan.byte(at) {
+            b'-' if before == b'-' => None,
+            b'-' if scan.byte(at + 1) == b'-' => {
+                scan.after_flag(at).or_else(|| tokens::pem(&scan, at))
+            }
+            b'-' if !before.is_ascii_alphanumeric() => scan.after_flag(at),
+            _ => tokens::behind(&scan, at),
         });
     }
     tokens::each_trigger(text, |at| {
@@ -79,6 +82,10 @@ impl Scan<'_> {
         if self.byte(at) == b':' {
             if self.starts_with(at, "://") {
                 return self.userinfo(at + 3);
+            }
+            // A path in a program, or a cast: `password::hash`.
+            if self.byte(at + 1) == b':' || self.byte_before(at) == b':' {
+                return None;
             }
             // Between words, as in prose, there is white space.
             if !self.byte(at + 1).is_ascii_whitespace()
@@ -182,13 +189,16 @@ impl Scan<'_> {
             b'{' | b'[' if opening == start => return self.bracketed(start),
             _ => {}
         }
-        // `-H "Authorization: …"`
+        // `-H "Authorization: …"`, `-d "password=…&a=b"`
         let around = self.byte_before(label.start);
+        let is_field = self.byte(separator) == b':' && !label.is_quoted;
         if !label.is_quoted && matches!(around, b'"' | b'\'' | b'`') {
-            return self.until(start, |b| b == around || matches!(b, b'\n' | b'\r'));
+            let ends = |b| b == around || matches!(b, b'\n' | b'\r') || (b == b'&' && !is_field);
+            return self.until(start, ends);
         }
-        let is_field = self.byte(separator) == b':' && label.is_first_in_line && !label.is_quoted;
-        if is_field {
+        let name = self.text.get(label.start..label.end).unwrap_or_default();
+        let has_several = name.to_ascii_lowercase().ends_with("cookie");
+        if is_field && (label.is_first_in_line || has_several) {
             return self.line(start);
         }
         let is_parameter = matches!(self.byte_before(label.start), b'?' | b'&');
@@ -208,6 +218,10 @@ impl Scan<'_> {
             // Fewer could not be the end of what so many have begun; more belong to what is inside.
             if self.byte(end) == quote && backslashes <= escapes {
                 return non_empty(start..next);
+            }
+            // `\\"` ends with a backslash.
+            if self.byte(end) == quote && escapes == 0 && backslashes.is_multiple_of(2) {
+                return non_empty(start..end);
             }
             at = end + 1;
         }
@@ -242,7 +256,11 @@ impl Scan<'_> {
 
     /// A value without quotes, as in `password=hunter2, user=bob`, or in a URL.
     fn word(&self, start: usize, is_parameter: bool) -> Option<Range<usize>> {
-        let mut end = start;
+        let scheme = self.run(start, |b| b.is_ascii_alphabetic());
+        let behind = self.over(start + scheme.len(), |b| b == b' ');
+        let is_scheme = behind > start + scheme.len() && tokens::is_scheme(scheme);
+        // What follows `Bearer` belongs to it.
+        let mut end = if is_scheme { behind } else { start };
         loop {
             end = self.over_until(end, |b| {
                 b.is_ascii_whitespace()
@@ -395,7 +413,7 @@ impl Scan<'_> {
         before < start && matches!(name, "-u" | "-U" | "--user" | "--proxy-user")
     }
 
-    /// The value after `--password `; where there is a `=`, that is what finds it.
+    /// The value after `--password ` or `-password `; where there is a `=`, that is what finds it.
     fn after_flag(&self, at: usize) -> Option<Range<usize>> {
         let before = self.byte_before(at);
         if !(before == 0 || before.is_ascii_whitespace() || matches!(before, b'"' | b'\'' | b'`')) {
@@ -409,7 +427,7 @@ impl Scan<'_> {
         let start = self.over(end, |b| b == b' ');
         match self.byte(start) {
             quote @ (b'"' | b'\'' | b'`') => self.quoted(start + 1, quote, 0),
-            b'-' if self.byte(start + 1) == b'-' => None,
+            b'-' => None,
             _ => self.word(start, false),
         }
     }

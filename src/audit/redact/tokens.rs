@@ -310,6 +310,12 @@ fn scheme(scan: &Scan<'_>, at: usize, name: &str) -> Option<Range<usize>> {
     ((is_secret || is_cut) && !credentials.is_empty()).then_some(from..end)
 }
 
+/// Whether a word is the name of an HTTP authentication scheme.
+pub(super) fn is_scheme(word: &str) -> bool {
+    let known = ["bearer", "basic", "token", "digest", "negotiate", "apikey"];
+    known.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
 fn is_user_and_password(credentials: &str) -> bool {
     let decoded = STANDARD_NO_PAD.decode(credentials.trim_end_matches('='));
     decoded.is_ok_and(|decoded| decoded.contains(&b':'))
