@@ -107,7 +107,7 @@ async function approvals(server, { era, mode }) {
   equal("after a yes the result is the server's", text(await call("wipe", { name: "yes.txt" })), "wiped yes.txt");
   check("after a yes the file is gone", !existsSync(yes));
   const prompt = seen.asked[0]?.message ?? "";
-  const shown = ['"dual"', '"wipe"', "yes.txt", "high"].every((word) => prompt.includes(word));
+  const shown = ["`dual`", "`wipe`", "yes.txt", "high"].every((word) => prompt.includes(word));
   check("the prompt shows the call", shown, prompt);
   equal("there was one prompt", asked(), ["Tool: wipe"]);
   answer(DECLINE, { action: "accept", content: { approved: false, reason: "not today" } });

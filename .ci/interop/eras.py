@@ -133,7 +133,7 @@ async def approve_and_refuse(checks: Checks, setting: Setting, server: str, mode
         checks.check(f"{how}: after a yes the result is the server's", text(wiped) == "wiped yes.txt", wiped)
         checks.check(f"{how}: after a yes the file is gone", not yes.exists())
         prompt = human.asked[0]["message"] if human.asked else ""
-        shown = all(word in prompt for word in ('"dual"', '"wipe"', "yes.txt", "high"))
+        shown = all(word in prompt for word in ("`dual`", "`wipe`", "yes.txt", "high"))
         checks.check(f"{how}: the prompt shows the call", shown, human.asked)
         refused = await call(session, "wipe", {"name": "no.txt"})
         is_refusal(checks, f"{how}: a no", refused, "wipe")

@@ -167,7 +167,7 @@ async def approve_and_refuse(checks: Checks, setting: Setting, place: Stage, how
         checks.equal(f"{name}: after a yes the result is the server's", text(noted), "noted yes")
         checks.equal(f"{name}: it ran once", notes(setting), ["yes"])
         prompt = human.asked[0]["message"] if human.asked else ""
-        shown = all(word in prompt for word in ('"dual"', '"note"', "yes"))
+        shown = all(word in prompt for word in ("`dual`", "`note`", "yes"))
         checks.check(f"{name}: the prompt shows the call", shown, human.asked)
         is_refusal(checks, f"{name}: a no", await call(session, "note", {"line": "no"}), "note")
         checks.equal(f"{name}: after it nothing ran", notes(setting), ["yes"])
