@@ -519,8 +519,8 @@ import {
     const secret = $('[name=passphrase]', form);
     const field = choice === 'deny' ? $('[name=reason]', form) : secret && !secret.value ? secret : null;
     const target = field || $(`[value=${choice}]`, form);
-    const { top, bottom } = form.getBoundingClientRect();
-    // The person has not seen it yet.
+    const { top, bottom } = current().getBoundingClientRect();
+    // It comes into view only now.
     if (bottom < 0 || top > innerHeight) holdKeys();
     target.focus();
     const why = choice === 'approve' && objection(target, true);
