@@ -15,7 +15,8 @@
 //!    Only then does it read the old file's last number, with that file's lock held, and goes on
 //!    from there. By rule 1 nobody appends to the old file after that.
 //!
-//! Locks are taken from the newer file to the older one, and never the other way round.
+//! Locks are taken from the newer file to the older one. Whoever cannot tell which of two is newer gives
+//! up the lock that they have, and begins again.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -23,7 +24,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::rotation::{open_rotated, rotated_files, shift};
+use super::rotation::{newest_first, open_rotated, rotated, shift};
 use crate::audit::record::Line;
 use crate::permissions::{Exposure, writable_by_others};
 
@@ -99,7 +100,7 @@ const LOCK_TRIES: u32 = 56;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// How often we follow a log that is moved away while we open it or begin it.
-const MOVES: u32 = 400;
+const MOVES: u32 = 100;
 /// Where the last sequence number is looked for at first, and at most, from the file's end.
 const TAIL: u64 = 64 * 1024;
 const MAX_TAIL: u64 = 1024 * 1024 * 1024;
@@ -227,7 +228,9 @@ impl LedgerFile {
 
     /// Locks the file that the path names, which may have become another one.
     fn lock_current(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
-        lock(&self.path, self.lock_tries(), || self.file.try_lock())?;
+        lock(&self.path, self.lock_tries(), || {
+            is_locked(&self.path, self.file.try_lock())
+        })?;
         // Read with the lock held: however long we were kept from running before, the lease is
         // judged by the time at which nobody else can begin the next file.
         let now = elapsed();
@@ -254,7 +257,7 @@ impl LedgerFile {
         let seq = match is_empty {
             true => self.begin_after(Some(&self.file), id)?,
             // Who began it has waited for all leases. But they may not have known of our file.
-            false => self.last_number_of(&self.file)?,
+            false => self.last_number_of(&self.file, id)?,
         };
         self.seq = self.seq.max(seq);
         // Another file's last line may be torn: the append looks.
@@ -269,23 +272,19 @@ impl LedgerFile {
     /// log before, as far as such files can be found. `old` is one, and `id` is the empty log, which
     /// is locked.
     ///
-    /// Fails with `Unstable` where the log is moved away meanwhile.
+    /// Fails with `Unstable` where the log is moved away meanwhile and somebody else begins the next
+    /// one, for which they wait for us.
     fn begin_after(&self, old: Option<&File>, id: FileId) -> Result<u64, LedgerError> {
-        if old.is_none() && rotated_files(&self.path).is_empty() {
+        if old.is_none() && rotated(&self.path).is_empty() {
             return Ok(0);
         }
         std::thread::sleep(AFTER_LEASES);
-        let beside = rotated_files(&self.path);
-        // Otherwise a newer file may be among them, and who has that one locked may wait for ours.
-        if !names(&self.path, id) {
-            return Err(LedgerError::Unstable(self.path.clone()));
-        }
         let mut highest = match old {
-            Some(old) => self.last_number_of(old)?,
+            Some(old) => self.last_number_of(old, id)?,
             None => 0,
         };
         let mut found = None;
-        for (written, path) in beside {
+        for (written, path) in newest_first(rotated(&self.path)) {
             // The highest number is in the file that was written to last. File systems' clocks are
             // coarse, so those that seem a little older are looked at as well.
             let age = found.and_then(|found: SystemTime| found.duration_since(written).ok());
@@ -297,7 +296,7 @@ impl LedgerFile {
                 continue;
             };
             if file_id(&file).is_ok_and(|other| other != id) {
-                let last = self.last_number_of(&file)?;
+                let last = self.last_number_of(&file, id)?;
                 highest = highest.max(last);
                 found = found.or((last > 0).then_some(written));
             }
@@ -305,10 +304,21 @@ impl LedgerFile {
         Ok(highest)
     }
 
-    /// The last number of a file that is the log no more.
-    fn last_number_of(&self, file: &File) -> Result<u64, LedgerError> {
+    /// The last number of a file that is the log no more. `id` is the log, which is locked.
+    fn last_number_of(&self, file: &File, id: FileId) -> Result<u64, LedgerError> {
         // Shared, so that files that may only be read will do, and several readers at once.
-        lock(&self.path, self.lock_tries(), || file.try_lock_shared())?;
+        lock(&self.path, self.lock_tries(), || {
+            let locked = file.try_lock_shared();
+            // If our log is still there, the other file is older, and whoever has it locked will soon
+            // be done. Otherwise it may be newer, and they may wait for ours. It has no number yet
+            // then: they would have to have had our lock.
+            match locked {
+                Err(TryLockError::WouldBlock) if !names(&self.path, id) => {
+                    Err(LedgerError::Unstable(self.path.clone()))
+                }
+                locked => is_locked(&self.path, locked),
+            }
+        })?;
         let tail = file.metadata().and_then(|metadata| {
             let tail = Tail::read(file, metadata.len(), MAX_ROTATED_TAIL)?;
             Ok(tail.seq.unwrap_or(0))
@@ -422,7 +432,7 @@ fn while_moved<T>(mut attempt: impl FnMut() -> Result<T, LedgerError>) -> Result
 /// lock held, the path still names it; otherwise this fails with `Unstable`.
 fn open_current(path: &Path, lock_tries: u32) -> Result<(File, FileId), LedgerError> {
     let file = open_file(path)?;
-    lock(path, lock_tries, || file.try_lock())?;
+    lock(path, lock_tries, || is_locked(path, file.try_lock()))?;
     let id = file_id(&file).map_err(|source| LedgerError::Open {
         path: path.to_owned(),
         source,
@@ -453,10 +463,11 @@ fn open_file(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
+/// Tries until the file is locked.
 fn lock(
     path: &Path,
     tries: u32,
-    try_lock: impl Fn() -> Result<(), TryLockError>,
+    try_lock: impl Fn() -> Result<bool, LedgerError>,
 ) -> Result<(), LedgerError> {
     let mut pause = FIRST_PAUSE;
     for attempt in 0..tries {
@@ -466,18 +477,23 @@ fn lock(
             std::thread::sleep(pause);
             pause = LONGEST_PAUSE.min(2 * pause);
         }
-        match try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(source)) => {
-                return Err(LedgerError::Write {
-                    path: path.to_owned(),
-                    source,
-                });
-            }
+        if try_lock()? {
+            return Ok(());
         }
     }
     Err(LedgerError::Locked(path.to_owned()))
+}
+
+/// Whether a file is locked now.
+fn is_locked(path: &Path, locked: Result<(), TryLockError>) -> Result<bool, LedgerError> {
+    match locked {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(source)) => Err(LedgerError::Write {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 fn file_id(file: &File) -> io::Result<FileId> {

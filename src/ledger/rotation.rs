@@ -41,10 +41,9 @@ pub(super) fn open_rotated(path: &Path) -> Option<File> {
     options.read(true).custom_flags(flags).open(path).ok()
 }
 
-/// The files beside a log that were probably the log once, and when each was written to, the newest
-/// first: plain files whose names are the log's with something added after a `.` or a `-`, as in
-/// `audit.jsonl.1` and `audit.jsonl-20260131`.
-pub(super) fn rotated_files(path: &Path) -> Vec<(SystemTime, PathBuf)> {
+/// What stands beside a log and was probably the log once: what has the log's name with something
+/// added after a `.` or a `-`, as in `audit.jsonl.1` and `audit.jsonl-20260131`.
+pub(super) fn rotated(path: &Path) -> Vec<PathBuf> {
     // Where the path is a link, they stand beside the file.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().unwrap_or_default();
@@ -54,11 +53,21 @@ pub(super) fn rotated_files(path: &Path) -> Vec<(SystemTime, PathBuf)> {
     };
     let folder = path.parent().map(fs::read_dir);
     let entries = folder.into_iter().flatten().flatten().flatten();
-    let named = entries.filter(|entry| was_the_log(&entry.file_name()));
-    let mut found: Vec<(SystemTime, PathBuf)> = named
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            Some((metadata.modified().ok()?, entry.path()))
+    let names = entries.map(|entry| entry.file_name());
+    names
+        .filter(was_the_log)
+        .map(|name| path.with_file_name(name))
+        .collect()
+}
+
+/// The plain files among these, and when each was written to, the newest first.
+pub(super) fn newest_first(paths: Vec<PathBuf>) -> Vec<(SystemTime, PathBuf)> {
+    let mut found: Vec<(SystemTime, PathBuf)> = paths
+        .into_iter()
+        .filter_map(|path| {
+            let metadata = fs::symlink_metadata(&path).ok()?;
+            let modified = metadata.is_file().then(|| metadata.modified().ok())?;
+            Some((modified?, path))
         })
         .collect();
     found.sort();
@@ -68,6 +77,8 @@ pub(super) fn rotated_files(path: &Path) -> Vec<(SystemTime, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -106,10 +117,18 @@ mod tests {
             "b.jsonl.1",
             "a.json",
         ] {
-            fs::write(dir.path().join(name), "").unwrap();
+            let file = File::create(dir.path().join(name)).unwrap();
+            let age = Duration::from_secs(if name.ends_with(".1") { 1000 } else { 2000 });
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9000) - age)
+                .unwrap();
         }
         fs::create_dir(dir.path().join("a.jsonl.d")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", dir.path().join("a.jsonl.2")).unwrap();
-        assert_eq!(rotated_files(&path).len(), 2);
+        let found = newest_first(rotated(&path));
+        let names: Vec<_> = found
+            .iter()
+            .map(|(_, path)| path.file_name().unwrap())
+            .collect();
+        assert_eq!(names, ["a.jsonl.1", "a.jsonl-2026"]);
     }
 }

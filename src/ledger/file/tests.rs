@@ -233,7 +233,7 @@ fn no_number_is_given_twice_while_a_log_is_moved_away_again_and_again() {
         if std::fs::rename(&path, &to).is_ok() {
             moved.push(to);
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(1));
     }
     for writer in writers {
         writer.join().unwrap();
