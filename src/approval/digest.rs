@@ -39,7 +39,7 @@ impl DefinitionDigest {
 /// SHA-256 over server, exact tool name, definition and parameters of one call.
 ///
 /// INVARIANT 2: the parameters are all members of `params` except what a client changes from
-/// try to try without meaning another call ([`super::exempt`]).
+/// try to try without meaning another call (the module `exempt`).
 /// Numbers count as they were written; a detour through doubles would let a yes for n
 /// cover n + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
