@@ -116,18 +116,27 @@ async fn demonstrate(human: Human) -> Result<Vec<String>, Failure> {
     Ok(surprises)
 }
 
-/// Starts the proxy as any client would, from its configuration file, and shakes hands with it.
+/// Starts the proxy as any client would, from a copy of `proxy.example.json`, and shakes hands with it.
 async fn connect(
     build: &Build,
     notes: &Path,
     audit_log: &Path,
     human: Human,
 ) -> Result<RunningService<RoleClient, Client>, Failure> {
+    // The proxy refuses a configuration that other users may write to, and they may where this
+    // checkout is shared. A copy is ours alone.
+    let config = audit_log.with_file_name("proxy.json");
+    fs::write(
+        &config,
+        fs::read(Path::new(REPOSITORY).join("proxy.example.json"))?,
+    )?;
     let mut proxy = tokio::process::Command::new(build.proxy());
     build::forget_this_package(proxy.as_std_mut());
     proxy
         .current_dir(REPOSITORY)
-        .args(["--upstream", "proxy.example.json", "--audit-log"])
+        .arg("--upstream")
+        .arg(config)
+        .arg("--audit-log")
         .arg(audit_log)
         // Both are for the configuration's `cargo run … -- ${NOTES_DIR:-}`.
         .env("NOTES_DIR", notes)

@@ -432,3 +432,17 @@ fn a_process_that_holds_the_servers_stderr_does_not_keep_the_proxy_from_ending()
     assert!(took < Duration::from_secs(8), "{took:?}");
     session.stderr_says("[box] last words\n");
 }
+
+#[test]
+fn a_server_can_open_its_stderr_by_name() {
+    let test = ProxyTest::new().without_log();
+    let script = "echo by-name >/dev/stderr; exec \"$0\" \"$@\"";
+    let record = test.path("record");
+    let mut session = test
+        .entry("command", json!("sh"))
+        .entry("args", json!(["-c", script, scripted_upstream(), record]))
+        .start();
+    session.handshake();
+    session.stderr_says("[box] by-name\n");
+    session.finish();
+}
