@@ -217,9 +217,9 @@ class Session:
             answer = {"jsonrpc": "2.0", "id": request_id, "result": result}
             self.later(*IN_TIME, lambda: self.send(answer, "other"))
             return False
-        found = re.search(r'"n": (\d+)', words)
+        found = re.search(r'\bn"?: ?(\d+)', words)
         call = self.by_n.get(int(found[1])) if found else None
-        if call is None or '"change"' not in words:
+        if call is None or '`change`' not in words:
             self.problems.append(f"a prompt for no call: {words[:120]}")
             return True
         prompt = self.prompts[request_id] = Prompt(call)
