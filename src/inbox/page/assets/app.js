@@ -115,13 +115,15 @@ import {
     const selection = getSelection();
     return !selection.isCollapsed && selection.rangeCount > 0 && selection.getRangeAt(0).intersectsNode(element);
   };
+  const isThere = () => {
+    const isFocused = hasFocus(cards()) && !document.activeElement.closest('.gone');
+    return isFocused || (!document.hidden && pointer.isOver(inbox()));
+  };
   const inUse = () => {
     if (!cards().firstElementChild) return false;
     // Gaps have no buttons, so the list may change as soon as the person pauses.
     if (!$('.card:not(.gone)', cards())) return performance.now() - pointer.lastInput < IDLE;
-    const isFocused = hasFocus(cards()) && !document.activeElement.closest('.gone');
-    const isUnderPointer = !document.hidden && pointer.isOver(inbox());
-    return isFocused || isUnderPointer || isSelected(cards()) || all('.card', cards()).some(isTyped);
+    return isThere() || isSelected(cards()) || all('.card', cards()).some(isTyped);
   };
 
   // The newest list from the server, until it is shown.
@@ -269,6 +271,11 @@ import {
     return added;
   };
   const showIfFree = () => {
+    // Nearly always there is nothing to show: the fields of hundreds of cards are not worth a look then.
+    if (!pending && !$('#cards .gone')) {
+      if (isThere()) usedAt = performance.now();
+      return;
+    }
     if (!isFree()) return;
     if (pending) return show();
     for (const item of all('#cards > li')) if (isGone(item)) item.remove();
