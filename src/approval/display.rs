@@ -332,7 +332,11 @@ pub fn code_span(text: &str, limit: usize) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();
     }
-    let cut = text.char_indices().nth(limit).map(|(at, _)| at);
+    // Most texts have fewer bytes than they may have characters.
+    let cut = (text.len() > limit)
+        .then(|| text.char_indices().nth(limit))
+        .flatten()
+        .map(|(at, _)| at);
     let shown = cut.and_then(|at| text.get(..at)).map(str::trim_end);
     let cut = shown.map(str::len);
     let shown = shown.unwrap_or(text);

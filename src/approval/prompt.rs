@@ -2,7 +2,7 @@
 //!
 //! It shows a call; whether to ask, and whom, is decided elsewhere.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
@@ -116,13 +116,13 @@ impl Prompt<'_> {
     }
 
     fn message_with(&self, limit: usize, items: usize, max_body: usize) -> Message {
-        let mut is_cut = self.server.chars().nth(NAME_LIMIT).is_some();
+        let mut is_cut = is_longer(self.server, NAME_LIMIT);
         let name_limit = if self.is_listed {
             NAME_LIMIT
         } else {
             CLAIMED_LIMIT
         };
-        is_cut |= self.call.name.chars().nth(name_limit).is_some();
+        is_cut |= is_longer(&self.call.name, name_limit);
         let arguments = self.call.arguments().unwrap_or(&Value::Null);
         let others = other_params(self.call);
         let body = Body {
@@ -138,36 +138,41 @@ impl Prompt<'_> {
 
         let mut lines = Lines(String::with_capacity(shown.len() + 1024));
         let question = self.round.question();
-        lines.add(&format!(
+        lines.add(format_args!(
             "{question} Asked by approval-proxy; the call has not run."
         ));
         let (server, tool) = (code_span(self.server, NAME_LIMIT), &self.call.name);
         let (tool, risk) = (code_span(tool, name_limit), self.decision.risk);
-        lines.add(&match self.is_listed {
-            true => format!("Server {server}, tool {tool}, risk {risk}"),
-            false => format!("Server {server}, a tool that the client calls {tool}, risk {risk}"),
-        });
+        let the_tool = match self.is_listed {
+            true => "tool",
+            false => "a tool that the client calls",
+        };
+        lines.add(format_args!(
+            "Server {server}, {the_tool} {tool}, risk {risk}"
+        ));
         let (reason, hints) = (&self.decision.reason, hint_words(self.hints));
-        lines.add(&match hints.is_empty() {
-            true => format!("Why: {reason}"),
-            false => format!("Why: {reason} (hints, not verified: {hints})"),
-        });
+        match hints.is_empty() {
+            true => lines.add(format_args!("Why: {reason}")),
+            false => lines.add(format_args!("Why: {reason} (hints, not verified: {hints})")),
+        }
         if is_cut {
             let digest = self.digest;
             lines.add(match self.inbox_shows_all {
-                true => "Not everything is shown here; the approval inbox shows all of it.",
-                false => "Not everything is shown.",
+                true => format_args!(
+                    "Not everything is shown here; the approval inbox shows all of it."
+                ),
+                false => format_args!("Not everything is shown."),
             });
-            lines.add(&format!("SHA-256 of the whole call: {digest}"));
+            lines.add(format_args!("SHA-256 of the whole call: {digest}"));
         }
         lines.0.push_str(&shown);
         if let Some(description) = self.description {
             let text = code_span(description, description_limit(description));
-            lines.add(&format!("The server says: {text}"));
+            lines.add(format_args!("The server says: {text}"));
         }
         if !self.covers.is_zero() {
             let seconds = self.covers.as_secs_f64();
-            lines.add(&format!(
+            lines.add(format_args!(
                 "A yes also covers identical calls for the next {seconds} seconds."
             ));
         }
@@ -181,8 +186,9 @@ impl Prompt<'_> {
 struct Lines(String);
 
 impl Lines {
-    fn add(&mut self, line: &str) {
-        self.0.push_str(line);
+    fn add(&mut self, line: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = self.0.write_fmt(line);
         self.0.push_str(LINE_BREAK);
     }
 }
@@ -215,10 +221,16 @@ fn limits() -> impl Iterator<Item = usize> {
 fn description_limit(description: &str) -> usize {
     const WHOLE: usize = 140;
     const BEGINNING: usize = 105;
-    match description.chars().nth(WHOLE) {
-        None => WHOLE,
-        Some(_) => BEGINNING,
+    match is_longer(description, WHOLE) {
+        false => WHOLE,
+        true => BEGINNING,
     }
+}
+
+/// Whether a text has more than so many characters.
+fn is_longer(text: &str, limit: usize) -> bool {
+    // Most texts have fewer bytes than they may have characters.
+    text.len() > limit && text.chars().nth(limit).is_some()
 }
 
 /// How values are shown in one message.
@@ -309,10 +321,15 @@ pub fn hint_words(hints: &ToolAnnotations) -> String {
         ("idempotentHint", hints.idempotent_hint),
         ("openWorldHint", hints.open_world_hint),
     ];
-    let given = words
-        .iter()
-        .filter_map(|(name, value)| value.map(|value| format!("{name} {value}")));
-    given.collect::<Vec<_>>().join(", ")
+    let mut given = String::new();
+    for (name, value) in words {
+        if let Some(value) = value {
+            let comma = if given.is_empty() { "" } else { ", " };
+            // Writing to a String cannot fail.
+            let _ = write!(given, "{comma}{name} {value}");
+        }
+    }
+    given
 }
 
 #[cfg(test)]

@@ -493,9 +493,9 @@ pub fn write_plain(text: &str, out: &mut String) {
     });
     if plain {
         out.reserve(text.len() + 2);
-        for part in ["\"", text, "\""] {
-            out.push_str(part);
-        }
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
         return;
     }
     if !text.chars().any(|c| c >= '\x7F' && is_unseen(c)) {

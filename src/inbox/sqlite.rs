@@ -137,6 +137,10 @@ impl SqliteStore {
     /// # Errors
     /// As any change.
     pub fn scrub(&mut self) -> Result<bool, StoreError> {
+        // Emptying it once more would look like a change to everybody else.
+        if schema::has_empty_log(&self.path) {
+            return Ok(true);
+        }
         let tried = || {
             self.db.busy_timeout(Duration::ZERO)?;
             let busy = self

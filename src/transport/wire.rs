@@ -3,6 +3,7 @@
 //! What the bytes mean is not known here. This is the one place for what Unix kinds of files
 //! need: pipes, sockets, terminals and plain files all occur as a program's stdin and stdout.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -166,7 +167,10 @@ impl Wire {
     /// Where the reactor is gone.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.how {
-            How::Polled(fd) | How::SocketIn(fd) => fd.readable().await.map(drop),
+            // Cheaper than `AsyncFd::readable`, which any number of tasks may await; one awaits this.
+            How::Polled(fd) | How::SocketIn(fd) => {
+                poll_fn(|context| fd.poll_read_ready(context).map_ok(drop)).await
+            }
             How::LinkIn(end) => {
                 end.readable().await;
                 Ok(())

@@ -132,7 +132,7 @@ const SESSIONS: &[&str] = &["connect", "session", "php", "express"];
 /// What a name says about the value beside it.
 pub(super) fn judge(name: &str) -> Verdict {
     // Nearly every name ends here.
-    if name.is_ascii() && !is_suspicious(name.as_bytes()) {
+    if !is_suspicious(name.as_bytes()) {
         return Verdict::Plain;
     }
     let words = Words::of(name);
@@ -186,7 +186,8 @@ fn is_suspicious(name: &[u8]) -> bool {
             | [b'k', b'e', b'y', _] => true,
             // Only whole: `path` is no `pat`.
             [b'p', b'w', next, _] | [b'p', b'a', b't', next] => !next.is_ascii_lowercase(),
-            _ => false,
+            // Letters that look like ours.
+            [first, ..] => !first.is_ascii(),
         }
     })
 }

@@ -96,6 +96,11 @@ pub(super) fn file_id(path: &Path) -> Result<FileId, StoreError> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
+/// Whether the write-ahead log beside the database holds nothing.
+pub(super) fn has_empty_log(path: &Path) -> bool {
+    fs::symlink_metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() == 0)
+}
+
 /// Opens the database, which is made if there is none.
 pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
     let path = path(dir);

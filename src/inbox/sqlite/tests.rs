@@ -488,3 +488,21 @@ fn items_are_found_by_how_their_ids_begin() {
     assert_eq!(found("c", 9), [""; 0]);
     assert_eq!(found("", 9).len(), 8);
 }
+
+#[test]
+fn looking_after_a_store_in_which_nothing_happens_tells_nobody_of_a_change() {
+    let mut scene = Scene::new();
+    let mut page = scene.other();
+    let _lease = scene.lease("p");
+    scene.store.ask(&asked("a", 1_000), "p").unwrap();
+    scene.store.sweep(2_000).unwrap();
+    let before = page.version().unwrap();
+    for now_ms in 3_000..3_005 {
+        scene.store.sweep(now_ms).unwrap();
+        assert_eq!(page.version().unwrap(), before);
+        assert_eq!(page.waiting(10).unwrap().1, 1);
+        assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
+        scene.store.settle("p").unwrap();
+        assert_eq!(page.version().unwrap(), before);
+    }
+}
