@@ -23,17 +23,12 @@ impl Clock {
         }
     }
 
-    /// What time it is. A wall clock before 1970 counts as 1970.
+    /// What time it is.
     #[must_use]
     pub fn now(&self) -> Now {
-        #[expect(clippy::disallowed_methods, reason = "this is the place")]
-        let wall = SystemTime::now();
-        let since_1970 = wall
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
         Now {
             elapsed: self.start.elapsed(),
-            unix_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
+            unix_ms: unix_ms(),
         }
     }
 
@@ -49,6 +44,17 @@ impl Clock {
         let latest = self.start + std::time::Duration::from_secs(60 * 60 * 24 * 365);
         self.start.checked_add(elapsed).unwrap_or(latest)
     }
+}
+
+/// Milliseconds since 1970. A wall clock before 1970 counts as 1970.
+#[must_use]
+pub fn unix_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    let wall = SystemTime::now();
+    let since_1970 = wall
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// 256 bits from the operating system's random number generator.

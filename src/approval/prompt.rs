@@ -130,13 +130,13 @@ impl Prompt<'_> {
             items,
             max_bytes: max_body / (1 + usize::from(!others.is_empty())),
         };
-        let mut shown = String::with_capacity(1024);
+        let mut shown = String::with_capacity(512);
         is_cut |= body.add("Arguments", arguments, &mut shown);
         if !others.is_empty() {
             is_cut |= body.add("Other parameters", &Value::Object(others), &mut shown);
         }
 
-        let mut lines = Lines(String::with_capacity(shown.len() + 1024));
+        let mut lines = Lines(String::with_capacity(USUAL_MESSAGE.max(shown.len() + 512)));
         let question = self.round.question();
         lines.add(format_args!(
             "{question} Asked by approval-proxy; the call has not run."
@@ -206,6 +206,8 @@ const SHORTEST_LIMIT: usize = 40;
 /// What arguments and other parameters may take when even short strings do not fit. Leaves
 /// room for names and a description in which every character is escaped.
 const MAX_BODY: usize = 7 * 1024;
+/// The room that nearly every message has enough of, in bytes. Allocators are quick up to about 1 KiB.
+const USUAL_MESSAGE: usize = 1_000;
 /// The longest value that stands behind its label, in bytes.
 const INLINE: usize = 62;
 /// How many lines of a value one item each may take; beyond that they share lines.
@@ -259,7 +261,7 @@ impl Body {
         let mut tall = renderer(Medium::CodeBlock, Layout::ItemPerLine);
         tall.value(value, 0, &mut block);
         let mut shortened = tall.shortened;
-        if block.lines().nth(MOST_LINES).is_some() {
+        if block.bytes().filter(|b| *b == b'\n').count() >= MOST_LINES {
             let mut filled = String::with_capacity(block.len());
             let mut wide = renderer(Medium::CodeBlock, Layout::Filled);
             wide.value(value, 0, &mut filled);

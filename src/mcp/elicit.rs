@@ -98,7 +98,9 @@ impl Fault {
 /// properties only". Nothing is pre-ticked: there is no default.
 #[must_use]
 pub fn create_request(id: &RequestId, message: &str, words: ElicitationWords) -> String {
-    let mut out = String::with_capacity(message.len() + 1024);
+    // Its line breaks and quotes take two bytes each.
+    let escaped = message.len() + message.len() / 16;
+    let mut out = String::with_capacity(escaped + SCHEMA.len() + 160);
     out.push_str(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
     out.push_str(r#","method":"elicitation/create","params":"#);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::audit::record::{Line, Origin, Timestamp};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms};
 use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToInbox};
 use crate::ledger::{LedgerError, LedgerFile};
 use crate::mcp::frame::FrameBuffer;
@@ -86,7 +86,7 @@ impl Ledger {
         reason: &str,
         clock: &Clock,
     ) -> Result<(), LedgerError> {
-        let time = Timestamp::new(clock.now().unix_ms);
+        let time = Timestamp::new(unix_ms());
         let line = Line::event(&time, origin, "refused", &[("reason", reason)]);
         self.append(&[line], clock)
     }
@@ -431,11 +431,24 @@ enum Kept {
 
 /// What goes to one side, neighbours in the read buffer merged into one.
 #[derive(Default)]
-struct Parts<'a>(Vec<Part<'a>>);
+struct Parts<'a> {
+    /// Nearly always there is only one, which then takes no memory of its own.
+    first: Option<Part<'a>>,
+    others: Vec<Part<'a>>,
+}
 
 enum Part<'a> {
     Read(Range<usize>),
     Own(&'a [u8]),
+}
+
+impl<'a> Part<'a> {
+    fn bytes(&self, read: &'a [u8]) -> &'a [u8] {
+        match self {
+            Part::Read(range) => read.get(range.clone()).unwrap_or_default(),
+            Part::Own(own) => own,
+        }
+    }
 }
 
 /// From here on, handing over memory is cheaper than copying what cannot be written at once.
@@ -443,39 +456,48 @@ const LARGE: usize = 256 * 1024;
 
 impl<'a> Parts<'a> {
     fn push(&mut self, bytes: &'a Bytes) {
-        match (bytes, self.0.last_mut()) {
+        let last = self.others.last_mut().or(self.first.as_mut());
+        let part = match (bytes, last) {
             (Bytes::Read(range), Some(Part::Read(last))) if last.end == range.start => {
                 last.end = range.end;
+                return;
             }
-            (Bytes::Read(range), _) => self.0.push(Part::Read(range.clone())),
-            (Bytes::Own(text), _) => self.0.push(Part::Own(text.as_bytes())),
+            (Bytes::Read(range), _) => Part::Read(range.clone()),
+            (Bytes::Own(text), _) => Part::Own(text.as_bytes()),
+        };
+        match &self.first {
+            None => self.first = Some(part),
+            Some(_) => self.others.push(part),
         }
     }
 
     /// Writes what can be written at once and leaves the rest in the outbox.
     fn send(self, read: Option<&mut FrameBuffer>, outbox: &mut Outbox) -> io::Result<()> {
-        if self.0.is_empty() {
+        let Some(first) = &self.first else {
             return Ok(());
-        }
+        };
         let bytes = read.as_ref().map_or(&[][..], |read| read.bytes());
-        let slices: Vec<&[u8]> = self
-            .0
-            .iter()
-            .map(|part| match part {
-                Part::Read(range) => bytes.get(range.clone()).unwrap_or_default(),
-                Part::Own(own) => own,
-            })
-            .collect();
+        let one = [first.bytes(bytes)];
+        let all: Vec<&[u8]>;
+        let slices = match self.others.is_empty() {
+            true => &one[..],
+            false => {
+                let others = self.others.iter().map(|part| part.bytes(bytes));
+                all = one.into_iter().chain(others).collect();
+                &all[..]
+            }
+        };
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        let written = outbox.write(&slices)?;
+        let written = outbox.write(slices)?;
         if written == total {
             return Ok(());
         }
         // One large message that is all there is: its memory goes along.
-        let whole = matches!(&self.0[..], [Part::Read(all)] if *all == (0..bytes.len()));
+        let whole =
+            self.others.is_empty() && matches!(first, Part::Read(all) if *all == (0..bytes.len()));
         let may_take = read.as_ref().is_some_and(|read| read.is_used_up());
         if !(whole && may_take && total >= LARGE) {
-            outbox.keep(&slices, written);
+            outbox.keep(slices, written);
         } else if let Some(read) = read {
             outbox.keep_owned(read.take_bytes(), written);
         }

@@ -83,6 +83,12 @@ impl Outbox {
             return Ok(0);
         };
         let whole: usize = parts.iter().map(|part| part.len()).sum();
+        if let [one] = parts {
+            match wire.try_write(&[IoSlice::new(one)])? {
+                Attempt::Done(count) => total = count,
+                Attempt::NotReady => return Ok(0),
+            }
+        }
         while total < whole {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let mut used = 0;
