@@ -79,13 +79,14 @@ fn the_sequence_goes_on_after_a_line_longer_than_the_window_and_after_a_cut() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let mut first = LedgerFile::open(&path).unwrap();
-    let giant = Line::event(
-        &Timestamp::new(0),
-        &Origin::new("s", "db"),
-        "test",
-        &[("x", &"x".repeat(3 * TAIL as usize))],
+    first.append(&[line(1)], at(0)).unwrap();
+    // No line of ours is that long, but an older version's may be.
+    let giant = format!(
+        "{{\"seq\":2,\"x\":\"{}\"}}\n",
+        "x".repeat(3 * TAIL as usize)
     );
-    first.append(&[line(1), giant], at(0)).unwrap();
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(giant.as_bytes()).unwrap();
     LedgerFile::open(&path)
         .unwrap()
         .append(&[line(3)], at(0))
@@ -93,7 +94,7 @@ fn the_sequence_goes_on_after_a_line_longer_than_the_window_and_after_a_cut() {
     assert_eq!(seqs(&path), [1, 2, 3]);
     std::fs::write(&path, "").unwrap();
     first.append(&[line(4)], at(0)).unwrap();
-    assert_eq!(seqs(&path), [3], "this writer had seen two lines");
+    assert_eq!(seqs(&path), [2], "this writer had seen one line");
 }
 
 #[test]
