@@ -73,14 +73,16 @@ impl Gate {
         let policy_reason = asked_as.decision.reason.text();
         let digest = Some(asked_as.digest);
         let expected = match held.era {
-            Era::Legacy => InFlight::Any,
+            // It need not be known any more, unless the call may come back.
+            Era::Legacy if !self.may_return_calls => InFlight::Any,
             // INVARIANT 2: what comes may be about another request, and no round of this call.
             Era::Stateless if self.ambiguous.contains_any(&held.id) => InFlight::Any,
             // Its answer may be a question of the upstream's.
-            Era::Stateless => InFlight::Approved(Box::new(Approved {
+            Era::Legacy | Era::Stateless => InFlight::Approved(Box::new(Approved {
                 tool: held.tool.clone(),
+                era: held.era,
                 asked_as,
-                via: grant.via,
+                grant: grant.clone(),
                 round: held.round,
             })),
         };

@@ -8,6 +8,7 @@ use rmcp::model::ErrorCode;
 
 use super::catalogue::Next;
 use super::from_client::ID_IN_USE;
+use super::held::Era;
 use super::output::{Output, Payload};
 use super::state::{Gate, InFlight, Now};
 use crate::approval::display::quoted_text;
@@ -29,7 +30,7 @@ impl Gate {
             && !self.retired_lists.contains(&id)
         {
             match self.in_flight.entry(id) {
-                Entry::Occupied(entry) if matches!(entry.get(), InFlight::Any) => {
+                Entry::Occupied(entry) if entry.get().is_any() => {
                     entry.remove();
                     return self.put(Output::ToClient(Payload::Frame));
                 }
@@ -167,10 +168,10 @@ impl Gate {
                 self.record_unasked(id, now);
                 self.put(Output::ToClient(payload));
             }
-            Some(InFlight::Any) => self.put(Output::ToClient(payload)),
-            Some(InFlight::Approved(approved)) => {
+            Some(InFlight::Approved(approved)) if approved.era == Era::Stateless => {
                 self.answer_to_approved(id, result, payload, *approved, now);
             }
+            Some(InFlight::Any | InFlight::Approved(_)) => self.put(Output::ToClient(payload)),
             Some(InFlight::Initialize) => {
                 if self.handshake.is_asked(id) {
                     self.handshake.answered(result);

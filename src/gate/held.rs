@@ -65,14 +65,15 @@ impl Held {
 /// 1 KiB, and description, of 4,096 characters, as they were when it was asked about.
 pub(super) const ENTRY: usize = 18 * 1024;
 
-/// A call of 2026-07-28 that a human let run, until the upstream is done with it.
+/// A call that a human let run, until the upstream is done with it.
 #[derive(Debug)]
 pub(super) struct Approved {
     /// The tool's exact name.
     pub(super) tool: String,
+    pub(super) era: Era,
     pub(super) asked_as: AskedAs,
-    /// The channel that the yes came through.
-    pub(super) via: Via,
+    /// The yes.
+    pub(super) grant: Grant,
     /// As [`Held::round`].
     pub(super) round: u32,
 }

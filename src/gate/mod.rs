@@ -23,6 +23,7 @@ mod parking;
 mod permit;
 mod recording;
 mod refusal;
+mod returned;
 mod rounds;
 mod settings;
 mod state;

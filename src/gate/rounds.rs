@@ -273,7 +273,7 @@ impl Gate {
         let grant = Grant {
             outcome: Outcome::Approved,
             reason: format!("round {} of an approved call", approved.round + 1),
-            via: approved.via,
+            via: approved.grant.via,
         };
         let key = self.keep(Held {
             id: call.id.clone(),

@@ -10,7 +10,7 @@ use rmcp::model::ErrorCode;
 
 use super::catalogue::Catalogue;
 use super::handshake::Handshake;
-use super::held::{Approved, Delivery, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
+use super::held::{Approved, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
 use super::invitations::Invitations;
 use super::open_states::OpenStates;
@@ -47,10 +47,21 @@ pub(super) fn unix_ms(at: Duration, now: Now) -> i64 {
 pub(super) enum InFlight {
     /// An answer, whatever it is.
     Any,
-    /// The answer to an approved call of 2026-07-28, which may be a question.
+    /// The answer to an approved call. In 2026-07-28 it may be a question.
     Approved(Box<Approved>),
     /// The answer to the client's `initialize`.
     Initialize,
+}
+
+impl InFlight {
+    /// Whether the answer is the client's, whatever it is.
+    pub(super) fn is_any(&self) -> bool {
+        match self {
+            InFlight::Any => true,
+            InFlight::Approved(approved) => approved.era == Era::Legacy,
+            InFlight::Initialize => false,
+        }
+    }
 }
 
 /// The gate of one client session with one upstream.
@@ -99,6 +110,8 @@ pub struct Gate {
     /// Whether the client's answers reach us.
     pub(super) client_heard: bool,
     pub(super) upstream: Peer,
+    /// Whether the upstream may hand a call back that it has not taken.
+    pub(super) may_return_calls: bool,
     /// Whether `CloseUpstream` has been put out.
     closing: bool,
     outputs: VecDeque<Output>,
@@ -158,6 +171,7 @@ impl Gate {
             client: Peer::Open,
             client_heard: true,
             upstream: Peer::Open,
+            may_return_calls: false,
             closing: false,
             outputs: VecDeque::new(),
             fate: Fate::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::{sleep, timeout};
@@ -11,15 +12,18 @@ use super::body::one_line;
 use super::facts::{LAST_EVENT, METHOD, SESSION};
 use super::remote::Peer;
 use super::sse::Decoder;
+use crate::approval::display::quoted_text;
 use crate::mcp::error::error_response;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{Line, RequestId, peek_result_id, read_envelope};
+use crate::mcp::message::{CALL, Line, RequestId, peek_result_id, read_envelope};
 use crate::relay::{Reply, with_causes};
 
 /// How long the server has to accept what it need not answer.
 const NOTIFY_TIME: Duration = Duration::from_secs(30);
 /// The largest body of a response that is an error.
 const MAX_ERROR: usize = 64 * 1024;
+/// How much of an error's text is shown, in characters.
+const WORDS_SHOWN: usize = 200;
 /// How often a broken stream is taken up again without anything having come of it.
 const MAX_RETRIES: u32 = 5;
 /// How long is waited before that, unless the server says otherwise.
@@ -35,98 +39,187 @@ pub(super) struct Asked {
     pub(super) id: RequestId,
     pub(super) method: String,
     pub(super) is_stateless: bool,
+    /// The session that was in use when the request was let through.
+    pub(super) decided_in: u64,
 }
 
-/// What came of a message.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It is done with; of a request, its id.
-    Done(Option<RequestId>),
-    /// The server does not know the session any more.
-    Over,
+impl Asked {
+    fn begins(&self) -> bool {
+        self.method == "initialize" && !self.is_stateless
+    }
+
+    fn is_call(&self) -> bool {
+        self.method == CALL
+    }
 }
 
 /// Sends a request, as this `line` and with `headers` of its own, and hands everything that comes
-/// back to the relay, its answer last.
+/// back to the relay, its answer last. Returns its id once it is done with.
+///
+/// What the server has certainly not taken is sent again in a new session; a tool call goes back to
+/// the gate instead. What the server may have taken is never sent again.
 pub(super) async fn exchange(
     peer: Arc<Peer>,
     asked: Asked,
     line: String,
     headers: HeaderMap,
-) -> Outcome {
-    let request = peer.post(peer.url(), line);
-    let in_session = !asked.is_stateless && asked.method != "initialize";
+) -> Option<RequestId> {
+    let line = Bytes::from(line);
+    let mut is_again = false;
+    loop {
+        let number = peer.session_number();
+        if asked.is_call() && asked.decided_in != number {
+            // INVARIANT 1: what let it through holds for the tools of a session that is lost.
+            let why = "the server restarted after the call was let through".to_owned();
+            peer.hand_back(&asked.id, text_of(&line), why, true);
+            break;
+        }
+        let Some(why) = try_to_send(&peer, &asked, &line, &headers, number).await else {
+            break;
+        };
+        let renewed = peer.renew(number, &why).await;
+        if asked.is_call() {
+            let is_back = renewed.is_ok();
+            let why = renewed.err().unwrap_or(why);
+            peer.hand_back(&asked.id, text_of(&line), why, is_back);
+            break;
+        }
+        if let Err(why) = renewed {
+            tracing::warn!("{why}");
+            peer.fail(&asked.id, why).await;
+            break;
+        }
+        if std::mem::replace(&mut is_again, true) {
+            peer.fail(&asked.id, why).await;
+            break;
+        }
+    }
+    Some(asked.id)
+}
+
+/// Sends a request once. Returns why, if the server has certainly not taken it and may take it in
+/// another session; everything else is done with then.
+async fn try_to_send(
+    peer: &Peer,
+    asked: &Asked,
+    line: &Bytes,
+    headers: &HeaderMap,
+    number: u64,
+) -> Option<String> {
+    let request = peer.post(peer.url(), line.clone());
+    let in_session = !asked.is_stateless && !asked.begins();
     let mut request = match in_session {
         true => peer.with_session(request),
         false => request,
     };
-    request.headers_mut().extend(headers);
+    request.headers_mut().extend(headers.clone());
     let had_session = in_session && peer.has_session();
-    let done = Outcome::Done(Some(asked.id.clone()));
     let response = match peer.send(request, None).await {
         Ok(response) => response,
         Err(error) => {
             let why = error.why();
+            if error.is_unconnected() && !asked.begins() {
+                return Some(why);
+            }
             tracing::warn!("{why}");
             peer.fail(&asked.id, why).await;
-            return done;
+            return None;
         }
     };
     let status = response.status();
     if !status.is_success() {
-        let is_over = had_session && status == StatusCode::NOT_FOUND;
-        refused(&peer, &asked, response).await;
-        return if is_over { Outcome::Over } else { done };
+        // SPEC 2025-11-25, "Session Management": "When a client receives HTTP 404 in response to a
+        // request containing an `MCP-Session-Id`, it MUST start a new session".
+        if had_session && status == StatusCode::NOT_FOUND {
+            return Some(in_its_words(response).await);
+        }
+        let body = refused(peer, asked, response).await;
+        if had_session && status == StatusCode::BAD_REQUEST && peer.is_session_lost(&body).await {
+            let why = words_of(status, &body);
+            if let Err(why) = peer.renew(number, &why).await {
+                tracing::warn!("{why}");
+            }
+        }
+        return None;
+    }
+    if in_session {
+        peer.beginning(|beginning| {
+            beginning.answered();
+            beginning.taken(&asked.id);
+        });
     }
     let session = response.headers().get(&SESSION).cloned();
     match media_type(&response) {
         Media::Json => match body(response, peer.max_message()).await {
-            Ok(body) => told(&peer, &asked, &body, session.as_ref()).await,
+            Ok(body) => told(peer, asked, &body, session.as_ref()).await,
             Err(why) => peer.fail(&asked.id, why).await,
         },
-        Media::Events => events(&peer, &asked, response, session.as_ref()).await,
+        Media::Events => events(peer, asked, response, session.as_ref()).await,
         Media::Other => {
             let why = format!("the server answered {status} without a message");
             peer.fail(&asked.id, why).await;
         }
     }
-    done
+    None
 }
 
-/// Sends what has no answer, and waits until the server has taken it.
-pub(super) async fn notify(
-    peer: &Peer,
-    line: String,
-    headers: HeaderMap,
-    is_response: bool,
-) -> Outcome {
+fn text_of(line: &Bytes) -> String {
+    String::from_utf8_lossy(line).into_owned()
+}
+
+/// Sends what has no answer, and waits until the server has taken it. What it has certainly not
+/// taken is sent again, once, in a new session.
+pub(super) async fn notify(peer: &Peer, line: String, headers: HeaderMap, is_response: bool) {
     let is_stateless = headers.contains_key(&METHOD) && !is_response;
-    let request = peer.post(peer.url(), line);
-    let mut request = match is_stateless {
-        true => request,
-        false => peer.with_session(request),
-    };
-    request.headers_mut().extend(headers);
-    match timeout(NOTIFY_TIME, peer.send(request, None)).await {
-        Ok(Ok(response)) if response.status().is_success() => {}
-        Ok(Ok(response)) => {
-            let status = response.status();
-            tracing::warn!("the server did not take a message that needs no answer: {status}");
-            if status == StatusCode::NOT_FOUND && !is_stateless && peer.has_session() {
-                return Outcome::Over;
+    let line = Bytes::from(line);
+    for is_again in [false, true] {
+        let number = peer.session_number();
+        let request = peer.post(peer.url(), line.clone());
+        let mut request = match is_stateless {
+            true => request,
+            false => peer.with_session(request),
+        };
+        request.headers_mut().extend(headers.clone());
+        let why = match timeout(NOTIFY_TIME, peer.send(request, None)).await {
+            Ok(Ok(response)) if response.status().is_success() => return,
+            Ok(Ok(response)) => {
+                let is_lost = response.status() == StatusCode::NOT_FOUND
+                    && !is_stateless
+                    && peer.has_session();
+                let why = in_its_words(response).await;
+                if !is_lost {
+                    return tracing::warn!("a message that needs no answer was not taken: {why}");
+                }
+                why
             }
+            Ok(Err(error)) if error.is_unconnected() => error.why(),
+            Ok(Err(error)) => return tracing::warn!("{}", error.why()),
+            Err(_) => return tracing::warn!("the server did not take a message in time"),
+        };
+        // What answers a request of the server's means nothing to another session of it.
+        let is_over = is_again || is_response;
+        match peer.renew(number, &why).await {
+            Ok(()) if is_over => return,
+            Ok(()) => {}
+            Err(why) => return tracing::warn!("{why}"),
         }
-        Ok(Err(error)) => tracing::warn!("{}", error.why()),
-        Err(_) => tracing::warn!("the server did not take a message in time"),
     }
-    Outcome::Done(None)
 }
 
-/// Reads what the server says of its own accord, for as long as it lets us.
+/// Reads what the server says of its own accord, session after session.
 pub(super) async fn listen(peer: Arc<Peer>) {
+    loop {
+        let number = peer.session_number();
+        listen_in(&peer, number).await;
+        peer.next_session(number).await;
+    }
+}
+
+/// Reads what the server says of its own accord in one session, for as long as it lets us.
+async fn listen_in(peer: &Peer, number: u64) {
     let mut last = Last::default();
     let mut failures = 0;
-    while failures < MAX_RETRIES {
+    while failures < MAX_RETRIES && peer.session_number() == number {
         let mut request = peer.get(peer.url());
         if let Some(id) = &last.id {
             request.headers_mut().insert(&LAST_EVENT, id.clone());
@@ -150,6 +243,13 @@ pub(super) async fn listen(peer: Arc<Peer>) {
                         }
                     }
                 }
+            }
+            Ok(response) if response.status() == StatusCode::NOT_FOUND && peer.has_session() => {
+                let why = in_its_words(response).await;
+                if let Err(why) = peer.renew(number, &why).await {
+                    tracing::warn!("{why}");
+                }
+                return;
             }
             Ok(response) if response.status().is_client_error() => {
                 let is_login_due = response.status() == StatusCode::UNAUTHORIZED;
@@ -319,6 +419,23 @@ fn answer_in_batch<'a>(line: &'a str, id: &RequestId) -> Option<&'a str> {
     }
 }
 
+/// The requests that a line answers.
+pub(super) fn answered_ids(line: &str) -> Vec<RequestId> {
+    let of = |entry: &str| {
+        if let Some(id) = peek_result_id(entry.as_bytes()) {
+            return Some(id);
+        }
+        match raw_member(entry, &["method"]) {
+            Some(_) => None,
+            None => raw_member(entry, &["id"]).and_then(RequestId::from_json),
+        }
+    };
+    match read_envelope(line) {
+        Ok(Line::Batch(entries)) => entries.into_iter().filter_map(of).collect(),
+        Ok(Line::Blank | Line::Message(_)) | Err(_) => of(line).into_iter().collect(),
+    }
+}
+
 /// Whether a message is the response to a request.
 fn answers(line: &str, id: &RequestId) -> bool {
     if let Some(found) = peek_result_id(line.as_bytes()) {
@@ -330,7 +447,8 @@ fn answers(line: &str, id: &RequestId) -> bool {
 }
 
 /// The server answers with an HTTP error: the client gets it as it is, or in the words of JSON-RPC.
-async fn refused(peer: &Peer, asked: &Asked, response: Response) {
+/// Returns the error's body.
+async fn refused(peer: &Peer, asked: &Asked, response: Response) -> Vec<u8> {
     let status = response.status();
     let headers = TOLD
         .iter()
@@ -342,7 +460,7 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) {
     let body = body(response, MAX_ERROR).await.unwrap_or_default();
     let line = one_line(&body).ok().filter(|line| answers(line, &asked.id));
     let line = line.unwrap_or_else(|| {
-        let mut why = format!("the server answered {status}");
+        let mut why = words_of(status, &body);
         if status == StatusCode::UNAUTHORIZED {
             why.push_str("; give `headers` with an `Authorization` in the config");
         }
@@ -356,11 +474,75 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) {
         let reply = Reply {
             status: status.as_u16(),
             headers,
-            body,
+            body: body.clone(),
         };
         notes.leave_reply(asked.id.clone(), line.as_bytes(), reply);
     }
     peer.tell(&line).await;
+    body
+}
+
+/// An answer that is an error, with the server's own words.
+pub(super) async fn in_its_words(response: Response) -> String {
+    let status = response.status();
+    let body = body(response, MAX_ERROR).await.unwrap_or_default();
+    words_of(status, &body)
+}
+
+fn words_of(status: StatusCode, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    // A JSON-RPC error says it best.
+    let own = raw_member(&text, &["error", "message"])
+        .and_then(|message| serde_json::from_str::<String>(message).ok());
+    let words = own.as_deref().unwrap_or(&text).trim();
+    match words.is_empty() {
+        true => format!("the server answered {status}"),
+        false => format!(
+            "the server answered {status}: {}",
+            quoted_text(words, WORDS_SHOWN)
+        ),
+    }
+}
+
+/// Whether an error is about the session.
+pub(super) fn mentions_session(body: &[u8]) -> bool {
+    String::from_utf8_lossy(body)
+        .to_ascii_lowercase()
+        .contains("session")
+}
+
+/// The answer to a request out of its response, whichever way it comes.
+pub(super) async fn answer_of(
+    mut response: Response,
+    id: &RequestId,
+    max: usize,
+) -> Result<String, String> {
+    const NO_ANSWER: &str = "the server's response holds no answer to the request";
+    match media_type(&response) {
+        Media::Json => {
+            let line = one_line(&body(response, max).await?).map_err(|error| error.to_string())?;
+            match answers(&line, id) {
+                true => Ok(line),
+                false => Err(NO_ANSWER.to_owned()),
+            }
+        }
+        Media::Events => {
+            let mut decoder = Decoder::new(max);
+            let mut found = Vec::new();
+            let mut last = Last::default();
+            while let Ok(Some(chunk)) = response.chunk().await {
+                if decoder.push(&chunk, &mut found).is_err() {
+                    break;
+                }
+                let mut lines = found.drain(..).filter_map(|event| last.note(event));
+                if let Some(line) = lines.find(|line| answers(line, id)) {
+                    return Ok(line);
+                }
+            }
+            Err(NO_ANSWER.to_owned())
+        }
+        Media::Other => Err(NO_ANSWER.to_owned()),
+    }
 }
 
 async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {

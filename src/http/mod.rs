@@ -19,6 +19,7 @@ mod oauth;
 mod param_headers;
 mod refusal;
 mod remote;
+mod renewal;
 mod request;
 mod rewrite;
 mod roster;

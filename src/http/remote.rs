@@ -11,15 +11,17 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
 };
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
+use super::exchange::{Asked, exchange, listen, notify, unreachable};
 use super::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
 use super::given_up::GivenUp;
 use super::lines::Lines;
 use super::oauth::{Login, LoginError, Reach, Renewed};
 use super::param_headers::ParamHeaders;
+use super::renewal::Beginning;
 use super::sse_server;
 use crate::mcp::error::error_response;
 use crate::mcp::frame::Frame;
@@ -28,7 +30,9 @@ use crate::mcp::message::{CALL, Kind, Line, RequestId, read_envelope};
 use crate::mcp::tool::LIST;
 use crate::relay::Notes;
 use crate::secret::Secret;
-use crate::transport::{self, LinkWriter, Upstream, Wire, link_in, link_out};
+use crate::transport::{
+    self, FromRemote, LinkWriter, RESTART_HEARD, Upstream, Wire, link_in, link_out,
+};
 
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -114,18 +118,22 @@ impl Remote {
     pub fn start(&self, notes: Option<Arc<Notes>>) -> (Upstream, Wire, Wire) {
         let (from_relay, to_upstream) = link_out();
         let (to_relay, from_upstream) = link_in();
+        let (told, hears) = mpsc::unbounded_channel();
         let peer = Arc::new(Peer {
             remote: self.clone(),
             notes,
             to_relay,
             state: Mutex::default(),
+            told,
+            sessions: watch::Sender::new(0),
+            renewing: tokio::sync::Mutex::default(),
         });
         let lines = Lines::new(from_relay, self.max_message.saturating_mul(2));
         let task = match self.is_sse {
             true => tokio::spawn(sse_server::run(peer, lines)),
             false => tokio::spawn(run(peer, lines)),
         };
-        let upstream = Upstream::Remote(transport::Remote::new(task));
+        let upstream = Upstream::Remote(transport::Remote::new(task, hears));
         (upstream, to_upstream, from_upstream)
     }
 }
@@ -137,6 +145,12 @@ pub(super) struct Peer {
     pub(super) notes: Option<Arc<Notes>>,
     to_relay: LinkWriter,
     state: Mutex<State>,
+    /// Tells the relay what is no message.
+    pub(super) told: mpsc::UnboundedSender<FromRemote>,
+    /// How many sessions have been lost and followed by another one.
+    sessions: watch::Sender<u64>,
+    /// Held by whoever begins one.
+    pub(super) renewing: tokio::sync::Mutex<()>,
 }
 
 /// What is known of the session.
@@ -147,6 +161,7 @@ struct State {
     /// The revision that `initialize` came to.
     version: Option<HeaderValue>,
     param_headers: ParamHeaders,
+    beginning: Beginning,
 }
 
 impl Peer {
@@ -168,7 +183,7 @@ impl Peer {
     }
 
     /// Brings a message.
-    pub(super) fn post(&self, url: Url, line: String) -> Request {
+    pub(super) fn post(&self, url: Url, line: impl Into<reqwest::Body>) -> Request {
         let mut request = self.request(Method::POST, url);
         let headers = request.headers_mut();
         for (name, value) in [
@@ -181,7 +196,7 @@ impl Peer {
         request
     }
 
-    fn request(&self, method: Method, url: Url) -> Request {
+    pub(super) fn request(&self, method: Method, url: Url) -> Request {
         let mut request = Request::new(method, url);
         *request.headers_mut() = self.headers();
         request
@@ -292,16 +307,51 @@ impl Peer {
         self.state().session.is_some()
     }
 
+    /// The number of the session, counted from 0.
+    pub(super) fn session_number(&self) -> u64 {
+        *self.sessions.borrow()
+    }
+
+    /// Waits until the session with this number has been followed by another one.
+    pub(super) async fn next_session(&self, number: u64) {
+        let mut sessions = self.sessions.subscribe();
+        // Fails only where the peer is gone, and with it whoever waits.
+        let _ = sessions.wait_for(|now| *now > number).await;
+    }
+
+    /// What is kept of how the session began.
+    pub(super) fn beginning<T>(&self, look: impl FnOnce(&mut Beginning) -> T) -> T {
+        look(&mut self.state().beginning)
+    }
+
+    /// The revision in use, as a header.
+    pub(super) fn version(&self) -> Option<HeaderValue> {
+        self.state().version.clone()
+    }
+
+    /// Whether the revision in use is this one, given as JSON.
+    pub(super) fn is_version(&self, version: Option<&str>) -> bool {
+        let ours = self.version();
+        ours.is_none() || ours == version.and_then(version_header)
+    }
+
     /// The answer to `initialize` says how the session goes on.
     pub(super) fn begun(&self, session: Option<&HeaderValue>, line: &str) {
+        self.state().begun(session, line);
+    }
+
+    /// Another session has taken the place of the one that was lost because of `why`; it has begun with
+    /// this name and answer to `initialize`, where the server has sessions.
+    pub(super) fn restarted(&self, why: &str, begun: Option<(Option<&HeaderValue>, &str)>) {
+        // Locked, so that nobody uses the session before the relay is told.
         let mut state = self.state();
-        state.session = session.cloned().map(|mut name| {
-            name.set_sensitive(true);
-            name
-        });
-        let version = raw_member(line, &["result", "protocolVersion"]);
-        let version = version.and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
-        state.version = version.and_then(|version| HeaderValue::from_str(version).ok());
+        if let Some((session, line)) = begun {
+            state.begun(session, line);
+        }
+        let why = why.to_owned();
+        // A relay that is gone need not know.
+        let _ = self.told.send(FromRemote::Restarted { why });
+        self.sessions.send_modify(|number| *number += 1);
     }
 
     /// Learns from an answer, if it is a tool list, which arguments stand in headers too.
@@ -327,25 +377,41 @@ impl Peer {
     }
 }
 
-/// Speaks streamable HTTP with the server until the relay closes or the session ends there.
+impl State {
+    fn begun(&mut self, session: Option<&HeaderValue>, line: &str) {
+        self.session = session.cloned().map(|mut name| {
+            name.set_sensitive(true);
+            name
+        });
+        let version = raw_member(line, &["result", "protocolVersion"]);
+        self.version = version.and_then(version_header);
+        self.beginning.begun(line);
+    }
+}
+
+/// A revision, given as JSON, as a header.
+fn version_header(json: &str) -> Option<HeaderValue> {
+    let version = json.strip_prefix('"')?.strip_suffix('"')?;
+    HeaderValue::from_str(version).ok()
+}
+
+/// Speaks streamable HTTP with the server until the relay closes.
 async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let mut requests = JoinSet::new();
     let mut listener = JoinSet::new();
     let mut running: HashMap<RequestId, AbortHandle> = HashMap::default();
     let mut given_up = GivenUp::default();
+    // How many restarts the relay has heard of: what it sends now was decided in that session.
+    let mut decided_in = 0;
     loop {
         let frame = tokio::select! {
             frame = lines.next() => frame,
             Some(done) = requests.join_next_with_id(), if !requests.is_empty() => {
-                match done {
-                    Ok((_, Outcome::Over)) => return "has ended the session",
-                    // A client may use an id again that it has given up.
-                    Ok((task, Outcome::Done(Some(id)))) => {
-                        if running.get(&id).is_some_and(|handle| handle.id() == task) {
-                            running.remove(&id);
-                        }
-                    }
-                    Ok((_, Outcome::Done(None))) | Err(_) => {}
+                // A client may use an id again that it has given up.
+                if let Ok((task, Some(id))) = done
+                    && running.get(&id).is_some_and(|handle| handle.id() == task)
+                {
+                    running.remove(&id);
                 }
                 continue;
             }
@@ -361,6 +427,10 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         let Ok(text) = std::str::from_utf8(lines.line(&range)) else {
             continue;
         };
+        if text == RESTART_HEARD {
+            decided_in += 1;
+            continue;
+        }
         let Ok(Line::Message(message)) = read_envelope(text) else {
             continue;
         };
@@ -371,9 +441,14 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                 is_stateless: facts.version.is_some(),
                 method: method.to_owned(),
                 id: id.clone(),
+                decided_in,
             };
+            if method == "initialize" && !asked.is_stateless {
+                peer.beginning(|beginning| beginning.initialize(text));
+            }
             let headers = headers_of(&peer, &facts, Some(&id));
             let line = text.to_owned();
+            let id = id.clone();
             let handle = requests.spawn(exchange(Arc::clone(&peer), asked, line, headers));
             running.insert(id, handle);
             continue;
@@ -399,13 +474,17 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         if facts.version.is_some() {
             // It belongs to nothing that others would have to wait for.
             let peer = Arc::clone(&peer);
-            requests.spawn(async move { notify(&peer, line, headers, false).await });
+            requests.spawn(async move {
+                notify(&peer, line, headers, false).await;
+                None
+            });
             continue;
         }
+        if begins {
+            peer.beginning(|beginning| beginning.initialized(&line));
+        }
         // In order: what comes next may rely on it.
-        let Outcome::Done(_) = notify(&peer, line, headers, is_response).await else {
-            return "has ended the session";
-        };
+        notify(&peer, line, headers, is_response).await;
         // One, however often a client says that it begins.
         if begins && listener.is_empty() {
             listener.spawn(listen(Arc::clone(&peer)));
@@ -416,9 +495,8 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
     let _ = timeout(FAREWELL, rest).await;
     drop(listener);
     if peer.has_session() {
-        let delete = peer.with_session(peer.request(Method::DELETE, peer.url()));
         // A server may refuse it, or not answer.
-        let _ = timeout(FAREWELL, peer.send_once(delete)).await;
+        let _ = timeout(FAREWELL, peer.send_once(peer.delete())).await;
     }
     "closed"
 }
@@ -432,6 +510,11 @@ pub(super) enum Unsent {
 }
 
 impl Unsent {
+    /// Whether the server has certainly not seen the request.
+    pub(super) fn is_unconnected(&self) -> bool {
+        matches!(self, Unsent::Unreachable(error) if error.is_connect())
+    }
+
     /// For the client and the log. Without the server's URL, which may hold a secret.
     pub(super) fn why(&self) -> String {
         match self {
@@ -518,9 +601,12 @@ mod tests {
             notes: None,
             to_relay: link_in().0,
             state: Mutex::default(),
+            told: mpsc::unbounded_channel().0,
+            sessions: watch::Sender::new(0),
+            renewing: tokio::sync::Mutex::default(),
         };
         vec![
-            peer.post(peer.url(), "{}".into()),
+            peer.post(peer.url(), "{}"),
             peer.get(peer.url()),
             peer.request(Method::DELETE, peer.url()),
         ]

@@ -3,116 +3,443 @@
 //!
 //! SPEC 2024-11-05, "HTTP with SSE".
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::{Response, StatusCode, Url};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::body::one_line;
+use super::exchange::{answered_ids, in_its_words, mentions_session};
+use super::facts::Facts;
 use super::lines::Lines;
 use super::remote::{Peer, Unsent};
+use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
 use super::sse::{Decoder, Event};
 use crate::mcp::frame::Frame;
+use crate::mcp::json::raw_member;
+use crate::mcp::message::{CALL, Line, RequestId, read_envelope};
+use crate::transport::RESTART_HEARD;
 
-/// How long the server has to name its other URL, and to take a message.
+/// How long the server has to name its other URL, to answer `initialize` once more, and to take a
+/// message.
 const TIME: Duration = Duration::from_secs(30);
 
-/// Relays until either side closes.
+/// Relays until the relay closes. A stream that breaks is followed by another one, in which a new
+/// session begins.
 pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
-    let request = peer.get(peer.url());
-    let mut response = match peer.send(request, Some(TIME)).await {
-        Ok(response) if response.status().is_success() => response,
-        Ok(response) => {
-            tracing::error!("the server answered {}", response.status());
-            return "did not open its stream";
-        }
-        Err(error) => {
-            tracing::error!("{}", error.why());
-            return match error {
-                Unsent::Unreachable(_) => "cannot be reached",
-                Unsent::Late => "did not open its stream in time",
-                Unsent::NoToken(_) => "wants a login",
-            };
+    let mut stream = match Stream::open(&peer).await {
+        Ok(stream) => Some(stream),
+        Err(NotOpen { why, words }) => {
+            tracing::error!("{words}");
+            return why;
         }
     };
-    let mut decoder = Decoder::new(peer.max_message());
-    let mut events = Vec::new();
-    let mut endpoint = None;
-    let mut waiting: Option<String> = None;
-    let mut posts = JoinSet::new();
+    let mut session = Session {
+        peer,
+        sent: BTreeSet::new(),
+        decided_in: 0,
+        initialize: None,
+        unsent: VecDeque::new(),
+    };
     loop {
-        let has_room = waiting.is_none();
-        tokio::select! {
-            chunk = response.chunk() => {
-                let Ok(Some(chunk)) = chunk else {
-                    return "has closed its stream";
-                };
-                if decoder.push(&chunk, &mut events).is_err() {
-                    return "sent a message larger than --max-message-size";
+        let left = match &mut stream {
+            Some(stream) => session.relay(stream, &mut lines).await,
+            // It could not be opened again; somebody wants it now.
+            None => match session.next_line(&mut lines).await {
+                Some(line) => {
+                    session.unsent.push_back(line);
+                    Left::Lost("the server cannot be reached".to_owned())
                 }
-                for event in events.drain(..) {
-                    match &*event.name {
-                        "endpoint" if endpoint.is_none() => {
-                            endpoint = resolve(&peer.url(), &event);
-                            if endpoint.is_none() {
-                                return "names a URL of another origin for its messages";
-                            }
-                        }
-                        "message" => match one_line(&event.data) {
-                            Ok(line) if !line.is_empty() => peer.tell(&line).await,
-                            Ok(_) => {}
-                            Err(why) => tracing::warn!("the server sent an event that is no message: {why}"),
-                        },
-                        _ => {}
+                None => Left::Closed,
+            },
+        };
+        let why = match left {
+            Left::Closed => return "closed",
+            Left::ForGood(why) => return why,
+            Left::Lost(why) => why,
+        };
+        session.fail_what_was_sent(&why).await;
+        stream = match session.open_again(&why).await {
+            Ok(again) => Some(again),
+            Err(why) => {
+                tracing::warn!("{why}");
+                session.refuse_unsent(&why).await;
+                None
+            }
+        };
+    }
+}
+
+/// Why a stream is read no more.
+enum Left {
+    /// The relay has closed.
+    Closed,
+    /// It broke, or the server has lost the session.
+    Lost(String),
+    /// No other stream would be better.
+    ForGood(&'static str),
+}
+
+/// What came of a message that was brought to the server.
+enum Posted {
+    Taken,
+    /// The server has certainly not taken it, and knows the session no more, or is not there.
+    Lost {
+        line: String,
+        why: String,
+    },
+    /// It was not taken, or nobody knows. `is_lost` if the session is.
+    Failed {
+        line: String,
+        why: String,
+        is_lost: bool,
+    },
+}
+
+/// The relay's session, however many there have been on the server.
+struct Session {
+    peer: Arc<Peer>,
+    /// Requests that the server may have taken, and has not answered.
+    sent: BTreeSet<RequestId>,
+    /// How many restarts the relay has heard of.
+    decided_in: u64,
+    /// The client's `initialize`, until it is answered.
+    initialize: Option<RequestId>,
+    /// Lines that the server has certainly not taken, two at most: one that came back, and the next.
+    unsent: VecDeque<String>,
+}
+
+impl Session {
+    /// Relays both ways until the stream ends.
+    async fn relay(&mut self, stream: &mut Stream, lines: &mut Lines) -> Left {
+        let mut posts = JoinSet::new();
+        loop {
+            let has_room = self.unsent.is_empty();
+            tokio::select! {
+                event = stream.next() => match event {
+                    Ok(event) => if let Err(why) = self.hear(stream, &event).await {
+                        return Left::ForGood(why);
+                    },
+                    Err(why) => return Left::Lost(why),
+                },
+                line = self.next_line(lines), if has_room => match line {
+                    Some(line) => self.unsent.push_back(line),
+                    None => return Left::Closed,
+                },
+                // While a message is on its way the stream is read on: the server may want an answer
+                // before it takes the next one.
+                Some(posted) = posts.join_next(), if !posts.is_empty() => match posted {
+                    Ok(Posted::Taken) | Err(_) => {}
+                    Ok(Posted::Lost { line, why }) => {
+                        self.forget(&line);
+                        self.unsent.push_front(line);
+                        return Left::Lost(why);
                     }
-                }
+                    Ok(Posted::Failed { line, why, is_lost }) => {
+                        tracing::warn!("{why}");
+                        if let Some(id) = self.forget(&line) {
+                            self.peer.fail(&id, why.clone()).await;
+                        }
+                        if is_lost {
+                            return Left::Lost(why);
+                        }
+                    }
+                },
             }
-            frame = lines.next(), if has_room => {
-                let Some(frame) = frame else {
-                    return "closed";
-                };
-                if let Frame::Line(range) = frame
-                    && let Ok(line) = std::str::from_utf8(lines.line(&range))
-                {
-                    waiting = Some(line.to_owned());
-                }
-            }
-            // While a message is on its way the stream is read on: the server may want an answer
-            // before it takes the next one.
-            Some(sent) = posts.join_next(), if !posts.is_empty() => {
-                if let Ok(Err(why)) = sent {
-                    return why;
-                }
+            // One after the other: the server may rely on their order.
+            if posts.is_empty()
+                && let Some(url) = &stream.endpoint
+                && let Some(line) = self.unsent.pop_front()
+                && let Some(line) = self.note(line)
+            {
+                posts.spawn(post(Arc::clone(&self.peer), url.clone(), line));
             }
         }
-        // One after the other: the server may rely on their order.
-        if posts.is_empty()
-            && let Some(url) = &endpoint
-            && let Some(line) = waiting.take()
-        {
-            posts.spawn(post(Arc::clone(&peer), url.clone(), line));
+    }
+
+    /// The next line of the relay's; `None` once it has closed. May be cancelled.
+    async fn next_line(&mut self, lines: &mut Lines) -> Option<String> {
+        loop {
+            let frame = lines.next().await?;
+            if let Frame::Line(range) = frame
+                && let Ok(line) = std::str::from_utf8(lines.line(&range))
+            {
+                if line != RESTART_HEARD {
+                    return Some(line.to_owned());
+                }
+                self.decided_in += 1;
+            }
+        }
+    }
+
+    /// Remembers what is about to be sent. A call that was let through in a session that is lost goes
+    /// back instead.
+    fn note(&mut self, line: String) -> Option<String> {
+        let Ok(Line::Message(message)) = read_envelope(&line) else {
+            return Some(line);
+        };
+        let facts = Facts::of(&message);
+        let method = facts.method.as_deref().unwrap_or_default();
+        if let Some(id) = facts.id.clone() {
+            if method == CALL && self.decided_in != self.peer.session_number() {
+                let why = "the server restarted after the call was let through".to_owned();
+                self.peer.hand_back(&id, line, why, true);
+                return None;
+            }
+            if method == "initialize" {
+                self.peer.beginning(|beginning| beginning.initialize(&line));
+                self.initialize = Some(id.clone());
+            }
+            self.sent.insert(id);
+        } else if method == "notifications/initialized" {
+            self.peer
+                .beginning(|beginning| beginning.initialized(&line));
+        }
+        Some(line)
+    }
+
+    /// A line was not taken after all: returns its id, if it is a request that waits for an answer.
+    fn forget(&mut self, line: &str) -> Option<RequestId> {
+        let id = raw_member(line, &["id"]).and_then(RequestId::from_json)?;
+        self.sent.take(&id)
+    }
+
+    /// Hands over an event; an error is why the session cannot go on.
+    async fn hear(&mut self, stream: &mut Stream, event: &Event) -> Result<(), &'static str> {
+        match &*event.name {
+            "endpoint" if stream.endpoint.is_none() => {
+                stream.endpoint = resolve(&self.peer.url(), event);
+                match stream.endpoint {
+                    Some(_) => Ok(()),
+                    None => Err(ELSEWHERE),
+                }
+            }
+            "message" => {
+                if let Some(line) = message_of(event) {
+                    for id in answered_ids(&line) {
+                        self.sent.remove(&id);
+                        if self.initialize.as_ref() == Some(&id) {
+                            self.initialize = None;
+                            self.peer.begun(None, &line);
+                        }
+                        self.peer.beginning(|beginning| {
+                            beginning.answered();
+                            beginning.taken(&id);
+                        });
+                    }
+                    self.peer.tell(&line).await;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server was sent in the session that is lost may have been done, and is never sent
+    /// again.
+    async fn fail_what_was_sent(&mut self, why: &str) {
+        for id in std::mem::take(&mut self.sent) {
+            let why = format!("{why}; the request may have been processed, and is not sent again");
+            self.peer.fail(&id, why).await;
+        }
+    }
+
+    /// The server cannot be reached for what waits to be sent.
+    async fn refuse_unsent(&mut self, why: &str) {
+        while let Some(line) = self.unsent.pop_front() {
+            let Ok(Line::Message(message)) = read_envelope(&line) else {
+                continue;
+            };
+            let facts = Facts::of(&message);
+            let Some(id) = facts.id.clone() else {
+                continue;
+            };
+            match facts.method.as_deref() {
+                Some(CALL) => self.peer.hand_back(&id, line, why.to_owned(), false),
+                Some(_) => self.peer.fail(&id, why.to_owned()).await,
+                None => {}
+            }
+        }
+    }
+
+    /// Opens another stream, in which a session like the one before begins. Waits for the server to
+    /// come back, for 15 seconds at most.
+    async fn open_again(&mut self, why: &str) -> Result<Stream, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        if !self.peer.beginning(|beginning| beginning.may_follow()) {
+            sleep(LONGEST_PAUSE).await;
+        }
+        loop {
+            let failed = match timeout(TIME, self.begin_again(why)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(failed)) => failed,
+                Err(_) => "the server did not answer in time".to_owned(),
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(format!("{why}, and no new session could begin: {failed}"));
+            }
+            sleep(pause).await;
+            pause = LONGEST_PAUSE.min(2 * pause);
+        }
+    }
+
+    async fn begin_again(&mut self, why: &str) -> Result<Stream, String> {
+        let peer = Arc::clone(&self.peer);
+        let mut stream = Stream::open(&peer).await.map_err(|error| error.words)?;
+        while stream.endpoint.is_none() {
+            let event = stream.next().await?;
+            self.hear(&mut stream, &event).await?;
+        }
+        let Some(url) = stream.endpoint.clone() else {
+            return Err(ELSEWHERE.to_owned());
+        };
+        let (initialize, initialized) = peer.beginning(|beginning| beginning.lines());
+        let Some(initialize) = initialize else {
+            peer.restarted(why, None);
+            return Ok(stream);
+        };
+        let id = raw_member(&initialize, &["id"]).and_then(RequestId::from_json);
+        taken(post(Arc::clone(&peer), url.clone(), initialize).await)?;
+        let answer = loop {
+            let event = stream.next().await?;
+            match message_of(&event) {
+                Some(line) if answered_ids(&line).into_iter().next() == id => break line,
+                Some(line) => peer.tell(&line).await,
+                None => {}
+            }
+        };
+        if !peer.is_version(raw_member(&answer, &["result", "protocolVersion"])) {
+            return Err(
+                "the server speaks another revision of MCP now; start approval-proxy again"
+                    .to_owned(),
+            );
+        }
+        if let Some(initialized) = initialized {
+            taken(post(Arc::clone(&peer), url, initialized).await)?;
+        }
+        peer.restarted(why, Some((None, &answer)));
+        peer.announce().await;
+        Ok(stream)
+    }
+}
+
+const ELSEWHERE: &str = "names a URL of another origin for its messages";
+
+fn taken(posted: Posted) -> Result<(), String> {
+    match posted {
+        Posted::Taken => Ok(()),
+        Posted::Lost { why, .. } | Posted::Failed { why, .. } => Err(why),
+    }
+}
+
+fn message_of(event: &Event) -> Option<String> {
+    if event.name != "message" {
+        return None;
+    }
+    match one_line(&event.data) {
+        Ok(line) => Some(line).filter(|line| !line.is_empty()),
+        Err(why) => {
+            tracing::warn!("the server sent an event that is no message: {why}");
+            None
         }
     }
 }
 
-/// Sends a message; an error is why the session ends.
-async fn post(peer: Arc<Peer>, url: Url, line: String) -> Result<(), &'static str> {
-    let request = peer.post(url, line);
-    match peer.send(request, Some(TIME)).await {
-        Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => {
-            tracing::error!("the server answered {} to a message", response.status());
-            Err("did not take a message")
+/// What the server says.
+struct Stream {
+    response: Response,
+    decoder: Decoder,
+    events: std::vec::IntoIter<Event>,
+    /// Where it wants its messages.
+    endpoint: Option<Url>,
+}
+
+/// Why there is no stream.
+struct NotOpen {
+    /// As the session's end.
+    why: &'static str,
+    /// In the server's words.
+    words: String,
+}
+
+impl Stream {
+    async fn open(peer: &Peer) -> Result<Stream, NotOpen> {
+        let response = match peer.send(peer.get(peer.url()), Some(TIME)).await {
+            Ok(response) if response.status().is_success() => response,
+            Ok(response) => {
+                return Err(NotOpen {
+                    why: "did not open its stream",
+                    words: in_its_words(response).await,
+                });
+            }
+            Err(error) => {
+                return Err(NotOpen {
+                    why: match error {
+                        Unsent::Unreachable(_) => "cannot be reached",
+                        Unsent::Late => "did not open its stream in time",
+                        Unsent::NoToken(_) => "wants a login",
+                    },
+                    words: error.why(),
+                });
+            }
+        };
+        Ok(Stream {
+            response,
+            decoder: Decoder::new(peer.max_message()),
+            events: Vec::new().into_iter(),
+            endpoint: None,
+        })
+    }
+
+    /// The next event; an error says why there is none any more. May be cancelled.
+    async fn next(&mut self) -> Result<Event, String> {
+        loop {
+            if let Some(event) = self.events.next() {
+                return Ok(event);
+            }
+            let Ok(Some(chunk)) = self.response.chunk().await else {
+                return Err("the server closed its stream".to_owned());
+            };
+            let mut found = Vec::new();
+            if self.decoder.push(&chunk, &mut found).is_err() {
+                return Err("the server's message is larger than --max-message-size".to_owned());
+            }
+            self.events = found.into_iter();
+        }
+    }
+}
+
+/// Brings a message to the server.
+async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
+    let request = peer.post(url, line.clone());
+    let response = match peer.send(request, Some(TIME)).await {
+        Ok(response) if response.status().is_success() => return Posted::Taken,
+        Ok(response) => response,
+        Err(error) if error.is_unconnected() => {
+            let why = error.why();
+            return Posted::Lost { line, why };
         }
         Err(error) => {
-            tracing::error!("{}", error.why());
-            Err(match error {
-                Unsent::Unreachable(_) => "cannot be reached",
-                Unsent::Late => "did not take a message in time",
-                Unsent::NoToken(_) => "wants a login",
-            })
+            return Posted::Failed {
+                why: error.why(),
+                line,
+                is_lost: false,
+            };
         }
+    };
+    let status = response.status();
+    let why = in_its_words(response).await;
+    match status {
+        StatusCode::NOT_FOUND => Posted::Lost { line, why },
+        status => Posted::Failed {
+            is_lost: status == StatusCode::BAD_REQUEST && mentions_session(why.as_bytes()),
+            line,
+            why,
+        },
     }
 }
 

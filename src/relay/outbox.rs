@@ -104,6 +104,11 @@ impl Outbox {
         Ok(total)
     }
 
+    /// Writes a line behind all that waits.
+    pub(super) fn say(&mut self, line: &str) {
+        self.keep_owned(format!("{line}\n").into_bytes(), 0);
+    }
+
     /// Keeps a copy of `parts` from byte `written` on. On a closed wire, nothing is kept.
     pub(super) fn keep(&mut self, parts: &[&[u8]], written: usize) {
         for part in rest_of(parts, written) {

@@ -22,7 +22,7 @@ use super::outbox::Outbox;
 use crate::clock::Clock;
 use crate::gate::{FromInbox, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
-use crate::transport::{Attempt, Exit, Upstream, Wire};
+use crate::transport::{Attempt, Exit, FromRemote, RESTART_HEARD, Upstream, UpstreamEvent, Wire};
 
 /// How long a client that has closed its end may wait for an upstream that takes nothing.
 const STALLED: Duration = Duration::from_secs(30);
@@ -102,6 +102,10 @@ impl Session {
         max_line: usize,
         notes: Option<Arc<Notes>>,
     ) -> Session {
+        let mut gate = gate;
+        if ends.process.may_return_calls() {
+            gate.expect_returned_calls();
+        }
         Session {
             gate,
             clock,
@@ -161,7 +165,7 @@ impl Session {
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 number = &mut signal => Event::Signal(number),
-                _ = self.process.ended() => Event::ChildEnded,
+                event = self.process.next() => Event::Upstream(event),
                 told = from_inbox(&mut self.inbox) => Event::Inbox(told),
                 () = alarm.rings(timer) => Event::Timer,
                 () = sleep_until_some(look_again_at) => Event::Stalled,
@@ -177,7 +181,8 @@ impl Session {
                     self.flush(peer)
                 }
                 // Its stdout may stay open, held by what it started.
-                Event::ChildEnded => ControlFlow::Break(()),
+                Event::Upstream(UpstreamEvent::Ended(_)) => ControlFlow::Break(()),
+                Event::Upstream(UpstreamEvent::Told(told)) => self.hear(&told),
                 Event::Stalled => {
                     let since = stalled.unwrap_or_else(Instant::now);
                     if self.client_has_hung_up(since.elapsed()) {
@@ -245,6 +250,27 @@ impl Session {
             // An error on reading means what the end means: nothing more will come.
             Ok(Attempt::Done(_)) | Err(_) => self.peer_closed(peer),
         }
+    }
+
+    /// The server elsewhere tells something beside its messages.
+    fn hear(&mut self, told: &FromRemote) -> ControlFlow<()> {
+        let now = self.clock.now();
+        match told {
+            FromRemote::Restarted { why } => self.gate.upstream_restarted(why, now),
+            FromRemote::Returned {
+                line,
+                why,
+                may_go_again,
+            } => self.gate.call_returned(line, why, *may_go_again, now),
+        }
+        let keeps_up = self.client_keeps_up();
+        self.effects.collect(&mut self.gate, None, keeps_up);
+        let step = self.carry_out(None);
+        if let FromRemote::Restarted { .. } = told {
+            // Behind every call that was decided before.
+            self.upstream.output.say(RESTART_HEARD);
+        }
+        step
     }
 
     /// Tells the gate the time.
@@ -439,7 +465,7 @@ enum Event {
     Signal(i32),
     Readable(Peer),
     Writable(Peer),
-    ChildEnded,
+    Upstream(UpstreamEvent),
     Timer,
     /// The upstream has taken nothing for a while.
     Stalled,

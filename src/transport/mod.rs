@@ -19,6 +19,6 @@ pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use server_stderr::ServerStderr;
 pub use stderr::{NotTaken, Stderr};
-pub use upstream::{Remote, Upstream};
+pub use upstream::{FromRemote, RESTART_HEARD, Remote, Upstream, UpstreamEvent};
 pub use watcher::{Watcher, is_watcher, run_watcher};
 pub use wire::{Attempt, Wire};

@@ -2,6 +2,7 @@
 //!
 //! What is said to it goes through wires; here is only whether it lives, and how it ends.
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -19,20 +20,71 @@ pub enum Upstream {
     Remote(Remote),
 }
 
+/// What a server elsewhere, or the task that speaks to it, tells beside its messages.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromRemote {
+    /// The server has lost the session, and another one has begun in its place. The relay writes
+    /// [`RESTART_HEARD`] behind the last line that was sent before it learned of this.
+    Restarted {
+        /// How the session was lost.
+        why: String,
+    },
+    /// A tool call, as it was sent, that the server has certainly not taken.
+    Returned {
+        /// The call.
+        line: String,
+        /// Why the server has not taken it.
+        why: String,
+        /// Whether the server could take it now.
+        may_go_again: bool,
+    },
+}
+
+/// The line by which the relay says that it has heard of a restart. Every other line is JSON.
+pub const RESTART_HEARD: &str = "restart heard";
+
+/// What a session hears of its upstream beside the messages.
+#[derive(Debug)]
+pub enum UpstreamEvent {
+    /// It has ended.
+    Ended(Exit),
+    /// A server elsewhere tells something.
+    Told(FromRemote),
+}
+
 /// A task that speaks to a server elsewhere.
 #[derive(Debug)]
 pub struct Remote {
     /// Ends with why it can do so no more.
     task: JoinHandle<&'static str>,
+    /// At most one event for each request in flight, and one for each session.
+    told: UnboundedReceiver<FromRemote>,
     /// What it ended with.
     ended: Option<Exit>,
 }
 
 impl Remote {
-    /// `task` ends with why the server cannot be spoken to any more.
+    /// `task` ends with why the server cannot be spoken to any more; `told` brings what it tells.
     #[must_use]
-    pub fn new(task: JoinHandle<&'static str>) -> Remote {
-        Remote { task, ended: None }
+    pub fn new(task: JoinHandle<&'static str>, told: UnboundedReceiver<FromRemote>) -> Remote {
+        Remote {
+            task,
+            told,
+            ended: None,
+        }
+    }
+
+    /// Waits until it has ended or tells something. May be cancelled, and called again.
+    async fn next(&mut self) -> UpstreamEvent {
+        tokio::select! {
+            biased;
+            Some(told) = self.told.recv() => return UpstreamEvent::Told(told),
+            why = &mut self.task, if self.ended.is_none() => {
+                self.ended = Some(Exit::of_remote(why.unwrap_or("cannot be spoken to")));
+            }
+            else => {}
+        }
+        UpstreamEvent::Ended(self.ended().await)
     }
 
     /// Waits until it has ended. May be cancelled, and called again.
@@ -60,6 +112,20 @@ impl Upstream {
             Upstream::Child(child) => child.ended().await,
             Upstream::Remote(remote) => remote.ended().await,
         }
+    }
+
+    /// Waits until it has ended or tells something. May be cancelled, and called again.
+    pub async fn next(&mut self) -> UpstreamEvent {
+        match self {
+            Upstream::Child(child) => UpstreamEvent::Ended(child.ended().await),
+            Upstream::Remote(remote) => remote.next().await,
+        }
+    }
+
+    /// Whether it may hand calls back that it has not taken.
+    #[must_use]
+    pub fn may_return_calls(&self) -> bool {
+        matches!(self, Upstream::Remote(_))
     }
 
     /// Makes it end, having closed what is sent to it at `closed`; five seconds at most.
@@ -91,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn why_a_server_elsewhere_has_ended_is_not_forgotten() {
         let task = tokio::spawn(async { "did not take a message" });
-        let mut upstream = Upstream::Remote(Remote::new(task));
+        let (_, told) = tokio::sync::mpsc::unbounded_channel();
+        let mut upstream = Upstream::Remote(Remote::new(task, told));
         let ended = upstream.ended().await.to_string();
         assert!(ended.contains("did not take a message"), "{ended}");
         assert_eq!(upstream.ended().await.to_string(), ended);

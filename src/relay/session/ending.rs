@@ -66,7 +66,7 @@ impl Session {
                     Event::Writable(peer) => self.flush(peer),
                     Event::Signal(_)
                     | Event::Timer
-                    | Event::ChildEnded
+                    | Event::Upstream(_)
                     | Event::Stalled
                     | Event::Inbox(_) => ControlFlow::Continue(()),
                 };

@@ -1,0 +1,136 @@
+//! A server elsewhere that restarts: what was known of it counts no more, and calls that it has
+//! certainly not taken come back.
+//!
+//! Finding out is `http`'s business. A call that comes back has not run, so it is decided about
+//! once more, by what the server says now.
+
+use rmcp::model::ErrorCode;
+
+use super::from_client::TOO_MANY;
+use super::held::{Approved, Held, Stage};
+use super::output::Payload;
+use super::state::{Gate, InFlight, Now, Peer};
+use crate::approval::digest::CallDigest;
+use crate::mcp::message::{Id, Kind, RequestId, read_message};
+use crate::mcp::tool::CallToolRequestParams;
+
+impl Gate {
+    /// The upstream may hand back calls that it has not taken: see [`Gate::call_returned`].
+    pub fn expect_returned_calls(&mut self) {
+        self.may_return_calls = true;
+    }
+
+    /// The upstream has lost the session, and another one has begun: its tools may be others now.
+    pub fn upstream_restarted(&mut self, why: &str, now: Now) {
+        self.record_event(now, "restarted", &[("reason", why)]);
+        self.warn(format!(
+            "the server has lost the session, and a new one has begun: {why}"
+        ));
+        self.catalogue.changed();
+    }
+
+    /// A call that was released comes back, as it was sent: the upstream has certainly not taken
+    /// it. Where it may go again, it is decided about once more, and has a record of its own. An
+    /// approval still counts if the tool is what was shown.
+    pub fn call_returned(&mut self, line: &str, why: &str, may_go_again: bool, now: Now) {
+        let Ok(message) = read_message(line) else {
+            return;
+        };
+        let Id::Some(id) = &message.id else {
+            return;
+        };
+        // A call that the client has taken back is owed nothing.
+        let Some(expected) = self.in_flight.remove(id) else {
+            return;
+        };
+        let Kind::Call { params, tree, .. } = message.kind else {
+            return;
+        };
+        let params = CallToolRequestParams::read(params, tree);
+        self.record_returned(id, params.as_ref().ok(), why, now);
+        if !may_go_again || self.client == Peer::Gone || self.upstream == Peer::Gone {
+            return self.not_taken(id, why);
+        }
+        match (expected, params) {
+            (InFlight::Approved(approved), Ok(params)) => {
+                self.confirm_again(line, id, *approved, &params, now);
+            }
+            (InFlight::Any, params) => {
+                let envelope = (&message.id, message.is_plain);
+                let payload = Payload::Text(line.to_owned());
+                self.call_from_client(line, envelope, params, payload, now);
+            }
+            (InFlight::Approved(_) | InFlight::Initialize, _) => self.not_taken(id, why),
+        }
+    }
+
+    /// INVARIANT 2: an approved call goes again only as what was shown, and only if its tool still is
+    /// what was shown.
+    fn confirm_again(
+        &mut self,
+        line: &str,
+        id: &RequestId,
+        approved: Approved,
+        params: &CallToolRequestParams<'_>,
+        now: Now,
+    ) {
+        let Approved {
+            tool,
+            era,
+            asked_as,
+            grant,
+            round,
+        } = approved;
+        let digest = CallDigest::of(&self.settings.server, params, asked_as.of_tool());
+        if digest != asked_as.digest {
+            return self.not_taken(id, "it is not the call that was approved");
+        }
+        if round > 0 {
+            // Its first part ran in the session that is lost.
+            return self.not_taken(id, "the server has restarted in the middle of it");
+        }
+        if self.is_full(line.len()) {
+            return self.not_taken(id, TOO_MANY);
+        }
+        let key = self.keep(Held {
+            id: id.clone(),
+            tool,
+            text: line.into(),
+            era,
+            arrived: now.elapsed,
+            stage: Stage::Confirm(grant.clone()),
+            progress: None,
+            asked_as: Some(asked_as),
+            changes: 0,
+            round,
+        });
+        self.confirm(key, &grant, now);
+    }
+
+    fn not_taken(&mut self, id: &RequestId, why: &str) {
+        let why = format!("the call was not run: {why}");
+        self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, why);
+    }
+
+    /// The line of the call says `forwarded`; this one says that it was not taken.
+    fn record_returned(
+        &mut self,
+        id: &RequestId,
+        params: Option<&CallToolRequestParams<'_>>,
+        why: &str,
+        now: Now,
+    ) {
+        let id = id.to_string();
+        let tool = params.map(|params| params.name.to_string());
+        let members = [
+            ("request_id", Some(id.as_str())),
+            ("tool", tool.as_deref()),
+            ("reason", Some(why)),
+        ];
+        let members: Vec<(&str, &str)> = members
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        self.record_event(now, "returned", &members);
+    }
+}
