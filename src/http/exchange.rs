@@ -67,6 +67,7 @@ pub(super) async fn exchange(
     let line = Bytes::from(line);
     let mut is_again = false;
     loop {
+        peer.wait_for_renewal().await;
         let number = peer.session_number();
         if asked.is_call() && asked.decided_in != number {
             // INVARIANT 1: what let it through holds for the tools of a session that is lost.
@@ -133,13 +134,16 @@ async fn try_to_send(
         if had_session && status == StatusCode::NOT_FOUND {
             return Some(in_its_words(response).await);
         }
-        let body = refused(peer, asked, response).await;
+        let headers = told_headers(&response);
+        let body = body(response, MAX_ERROR).await.unwrap_or_default();
+        // Before the client is told: what it sends next belongs to the new session.
         if had_session && status == StatusCode::BAD_REQUEST && peer.is_session_lost(&body).await {
             let why = words_of(status, &body);
             if let Err(why) = peer.renew(number, &why).await {
                 tracing::warn!("{why}");
             }
         }
+        refused(peer, asked, status, headers, body).await;
         return None;
     }
     if in_session {
@@ -446,18 +450,24 @@ fn answers(line: &str, id: &RequestId) -> bool {
     found.as_ref() == Some(id) && !has("method")
 }
 
-/// The server answers with an HTTP error: the client gets it as it is, or in the words of JSON-RPC.
-/// Returns the error's body.
-async fn refused(peer: &Peer, asked: &Asked, response: Response) -> Vec<u8> {
-    let status = response.status();
-    let headers = TOLD
-        .iter()
+/// The headers of an error without which a client cannot understand it.
+fn told_headers(response: &Response) -> Vec<(String, Vec<u8>)> {
+    TOLD.iter()
         .flat_map(|name| {
             let values = response.headers().get_all(*name).into_iter();
             values.map(|value| ((*name).to_owned(), value.as_bytes().to_owned()))
         })
-        .collect();
-    let body = body(response, MAX_ERROR).await.unwrap_or_default();
+        .collect()
+}
+
+/// The server answers with an HTTP error: the client gets it as it is, or in the words of JSON-RPC.
+async fn refused(
+    peer: &Peer,
+    asked: &Asked,
+    status: StatusCode,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+) {
     let line = one_line(&body).ok().filter(|line| answers(line, &asked.id));
     let line = line.unwrap_or_else(|| {
         let mut why = words_of(status, &body);
@@ -474,12 +484,11 @@ async fn refused(peer: &Peer, asked: &Asked, response: Response) -> Vec<u8> {
         let reply = Reply {
             status: status.as_u16(),
             headers,
-            body: body.clone(),
+            body,
         };
         notes.leave_reply(asked.id.clone(), line.as_bytes(), reply);
     }
     peer.tell(&line).await;
-    body
 }
 
 /// An answer that is an error, with the server's own words.

@@ -151,6 +151,13 @@ impl Peer {
         }
     }
 
+    /// Waits while another session begins: what is sent now belongs there.
+    pub(super) async fn wait_for_renewal(&self) {
+        if self.renewing.try_lock().is_err() {
+            drop(self.renewing.lock().await);
+        }
+    }
+
     async fn begin_again(&self, why: &str) -> Result<(), Failed> {
         let (initialize, initialized) = self.beginning(|beginning| beginning.lines());
         let Some(initialize) = initialize else {

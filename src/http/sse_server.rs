@@ -27,6 +27,9 @@ use crate::transport::RESTART_HEARD;
 /// message.
 const TIME: Duration = Duration::from_secs(30);
 
+/// How long what is on its way may take once the stream has broken.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// Relays until the relay closes. A stream that breaks is followed by another one, in which a new
 /// session begins.
 pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
@@ -117,38 +120,6 @@ impl Session {
     async fn relay(&mut self, stream: &mut Stream, lines: &mut Lines) -> Left {
         let mut posts = JoinSet::new();
         loop {
-            let has_room = self.unsent.is_empty();
-            tokio::select! {
-                event = stream.next() => match event {
-                    Ok(event) => if let Err(why) = self.hear(stream, &event).await {
-                        return Left::ForGood(why);
-                    },
-                    Err(why) => return Left::Lost(why),
-                },
-                line = self.next_line(lines), if has_room => match line {
-                    Some(line) => self.unsent.push_back(line),
-                    None => return Left::Closed,
-                },
-                // While a message is on its way the stream is read on: the server may want an answer
-                // before it takes the next one.
-                Some(posted) = posts.join_next(), if !posts.is_empty() => match posted {
-                    Ok(Posted::Taken) | Err(_) => {}
-                    Ok(Posted::Lost { line, why }) => {
-                        self.forget(&line);
-                        self.unsent.push_front(line);
-                        return Left::Lost(why);
-                    }
-                    Ok(Posted::Failed { line, why, is_lost }) => {
-                        tracing::warn!("{why}");
-                        if let Some(id) = self.forget(&line) {
-                            self.peer.fail(&id, why.clone()).await;
-                        }
-                        if is_lost {
-                            return Left::Lost(why);
-                        }
-                    }
-                },
-            }
             // One after the other: the server may rely on their order.
             if posts.is_empty()
                 && let Some(url) = &stream.endpoint
@@ -156,6 +127,54 @@ impl Session {
                 && let Some(line) = self.note(line)
             {
                 posts.spawn(post(Arc::clone(&self.peer), url.clone(), line));
+            }
+            let has_room = self.unsent.is_empty();
+            tokio::select! {
+                event = stream.next() => match event {
+                    Ok(event) => if let Err(why) = self.hear(stream, &event).await {
+                        return Left::ForGood(why);
+                    },
+                    Err(why) => {
+                        // Whether the server has taken what is on its way decides what becomes of it.
+                        let posted = timeout(LAST_WORD, posts.join_next()).await;
+                        if let Ok(Some(Ok(posted))) = posted {
+                            self.posted(posted).await;
+                        }
+                        return Left::Lost(why);
+                    }
+                },
+                line = self.next_line(lines), if has_room => match line {
+                    Some(line) => self.unsent.push_back(line),
+                    None => return Left::Closed,
+                },
+                // While a message is on its way the stream is read on: the server may want an answer
+                // before it takes the next one.
+                Some(posted) = posts.join_next(), if !posts.is_empty() => {
+                    if let Ok(posted) = posted
+                        && let Some(lost) = self.posted(posted).await
+                    {
+                        return Left::Lost(lost);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What came of a message. Returns why the session is lost, if it is.
+    async fn posted(&mut self, posted: Posted) -> Option<String> {
+        match posted {
+            Posted::Taken => None,
+            Posted::Lost { line, why } => {
+                self.forget(&line);
+                self.unsent.push_front(line);
+                Some(why)
+            }
+            Posted::Failed { line, why, is_lost } => {
+                tracing::warn!("{why}");
+                if let Some(id) = self.forget(&line) {
+                    self.peer.fail(&id, why.clone()).await;
+                }
+                is_lost.then_some(why)
             }
         }
     }

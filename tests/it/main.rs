@@ -42,6 +42,7 @@ mod notes;
 mod other_processes;
 mod policy_flags;
 mod precedence;
+mod restarts;
 mod secrets;
 mod signals;
 mod sizes;

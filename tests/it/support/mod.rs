@@ -9,6 +9,7 @@ mod login_server;
 mod programs;
 mod proxy_test;
 mod pty;
+mod restarting_server;
 mod session;
 
 pub(crate) use http::{
@@ -20,4 +21,5 @@ pub(crate) use login_server::LoginServer;
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
 pub(crate) use proxy_test::ProxyTest;
 pub(crate) use pty::Pty;
+pub(crate) use restarting_server::RestartingServer;
 pub(crate) use session::{Session, approval, eventually, is_running};

@@ -330,7 +330,7 @@ impl Session {
     }
 
     fn told(&self) -> String {
-        format!("its stderr: {}", self.stderr())
+        format!("skipped: {:?}; its stderr: {}", self.skipped, self.stderr())
     }
 }
 
