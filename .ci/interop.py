@@ -24,7 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PYTHON_PACKAGES = ["mcp", "mcp-server-git"]
+PYTHON_PACKAGES = ["mcp", "mcp-server-git", "fastmcp"]
 NODE_PACKAGES = [
     "@modelcontextprotocol/sdk",
     "@modelcontextprotocol/client",
@@ -64,7 +64,7 @@ def main() -> int:
 def install(cache: Path) -> Path:
     """Puts clients and servers into `cache`, if they are not there. Returns its python."""
     python = cache / "venv" / "bin" / "python"
-    imports = "from mcp import Client; import mcp_server_git"
+    imports = "from mcp import Client; import mcp_server_git, fastmcp"
     if not python.exists() or subprocess.run([python, "-c", imports], capture_output=True).returncode:
         subprocess.run([sys.executable, "-m", "venv", "--clear", cache / "venv"], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PYTHON_PACKAGES], check=True)
@@ -75,7 +75,7 @@ def install(cache: Path) -> Path:
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, eras, everything, filesystem, git, same, typescript, urls
+    from interop import at_once, eras, everything, filesystem, git, restarts, same, typescript, urls
     from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
     from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
@@ -85,7 +85,7 @@ async def run(proxy: Path, cache: Path, only: str) -> int:
     print(f"# {versions(proxy, cache)}")
     parts = [filesystem, everything, git, same, eras, urls, at_once, typescript]
     parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
-    parts += [over_http_again, over_http_typescript]
+    parts += [over_http_again, over_http_typescript, restarts]
     for part in parts:
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"

@@ -47,7 +47,7 @@ impl Gate {
             return;
         };
         let params = CallToolRequestParams::read(params, tree);
-        self.record_returned(id, params.as_ref().ok(), why, now);
+        self.record_returned(id, why, now);
         if !may_go_again || self.client == Peer::Gone || self.upstream == Peer::Gone {
             return self.not_taken(id, why);
         }
@@ -112,25 +112,11 @@ impl Gate {
         self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, why);
     }
 
-    /// The line of the call says `forwarded`; this one says that it was not taken.
-    fn record_returned(
-        &mut self,
-        id: &RequestId,
-        params: Option<&CallToolRequestParams<'_>>,
-        why: &str,
-        now: Now,
-    ) {
+    /// The line of the call, found by `request_id`, says `forwarded`; this one says that it was not
+    /// taken.
+    fn record_returned(&mut self, id: &RequestId, why: &str, now: Now) {
         let id = id.to_string();
-        let tool = params.map(|params| params.name.to_string());
-        let members = [
-            ("request_id", Some(id.as_str())),
-            ("tool", tool.as_deref()),
-            ("reason", Some(why)),
-        ];
-        let members: Vec<(&str, &str)> = members
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect();
+        let members = [("request_id", id.as_str()), ("reason", why)];
         self.record_event(now, "returned", &members);
     }
 }

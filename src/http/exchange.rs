@@ -248,9 +248,18 @@ async fn listen_in(peer: &Peer, number: u64) {
                     }
                 }
             }
-            Ok(response) if response.status() == StatusCode::NOT_FOUND && peer.has_session() => {
-                let why = in_its_words(response).await;
-                if let Err(why) = peer.renew(number, &why).await {
+            Ok(response)
+                if peer.has_session()
+                    && matches!(
+                        response.status(),
+                        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
+                    ) =>
+            {
+                let status = response.status();
+                let body = body(response, MAX_ERROR).await.unwrap_or_default();
+                if (status == StatusCode::NOT_FOUND || mentions_session(&body))
+                    && let Err(why) = peer.renew(number, &words_of(status, &body)).await
+                {
                     tracing::warn!("{why}");
                 }
                 return;

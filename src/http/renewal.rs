@@ -25,8 +25,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_secs(30);
 /// The longest `initialize` that is kept to be sent again, in bytes.
 const MAX_INITIALIZE: usize = 64 * 1024;
-/// How soon after one session another may begin that has not answered a single request in between.
-const TOO_SOON: Duration = Duration::from_secs(2);
+/// How soon after a session another one may begin, if the server has answered no request in it.
+const PAUSE_BETWEEN: Duration = Duration::from_secs(2);
 /// How many calls that came back once are remembered.
 const MAX_RETURNED: usize = 10_000;
 
@@ -83,10 +83,13 @@ impl Beginning {
         self.has_answered = true;
     }
 
-    /// Whether a session that is lost may be followed by another one now: a server that gives sessions
-    /// and then knows none of them would be asked for ever.
-    pub(super) fn may_follow(&self) -> bool {
-        self.has_answered || self.began.is_none_or(|began| began.elapsed() >= TOO_SOON)
+    /// How long to wait before another session begins: a server that gives sessions and then knows none
+    /// of them would otherwise be asked without a pause.
+    pub(super) fn rest_due(&self) -> Duration {
+        match self.began {
+            Some(began) if !self.has_answered => PAUSE_BETWEEN.saturating_sub(began.elapsed()),
+            Some(_) | None => Duration::ZERO,
+        }
     }
 
     /// Whether a call comes back for the first time.
@@ -128,9 +131,7 @@ impl Peer {
             // Whoever waited as long has just been told.
             return Err(last);
         }
-        if !self.beginning(|beginning| beginning.may_follow()) {
-            return Err(why.to_owned());
-        }
+        sleep(self.beginning(|beginning| beginning.rest_due())).await;
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {

@@ -289,9 +289,7 @@ impl Session {
     async fn open_again(&mut self, why: &str) -> Result<Stream, String> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
-        if !self.peer.beginning(|beginning| beginning.may_follow()) {
-            sleep(LONGEST_PAUSE).await;
-        }
+        sleep(self.peer.beginning(|beginning| beginning.rest_due())).await;
         loop {
             let failed = match timeout(TIME, self.begin_again(why)).await {
                 Ok(Ok(stream)) => return Ok(stream),

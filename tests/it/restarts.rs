@@ -61,7 +61,6 @@ fn a_call_that_the_server_did_not_take_has_a_record_of_that_and_one_of_its_own_w
     assert!(of_call.iter().all(|line| line["forwarded"] == true));
     let returned = events(&session, "returned");
     assert_eq!(returned.len(), 1, "{log:?}");
-    assert_eq!(returned[0]["tool"], "get_item");
     assert_eq!(returned[0]["request_id"], id.to_string());
     let reason = returned[0]["reason"].as_str().unwrap();
     assert!(
@@ -240,7 +239,7 @@ fn a_server_that_knows_no_session_it_has_just_given_is_not_asked_for_ever() {
     session.approve();
     let response = session.response(id);
     let message = response["error"]["message"].as_str().unwrap();
-    assert!(message.contains("no such session"), "{message}");
+    assert!(message.starts_with("the call was not run: "), "{message}");
     assert!(
         server.count("initialize") <= 4,
         "{}",
