@@ -55,14 +55,18 @@ class Proxy:
         listening = r"listening on (http://\S+)"
         self.url = until(lambda: re.search(listening, said.read_text(encoding="utf-8")), "the proxy listens")[1]
 
+    def children(self) -> list[int]:
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
     def upstreams(self) -> list[int]:
         """The ids of the servers behind it that live."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-        return [child for child in children if is_upstream(child)]
+        return [child for child in self.children() if is_upstream(child)]
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """How many are open, but for the one to the watcher, which starts with the first server and stays."""
+        watchers = len(self.children()) - len(self.upstreams())
+        return len(os.listdir(f"/proc/{self.process.pid}/fd")) - watchers
 
     def watch_memory(self, seconds: float) -> None:
         """Notes its resident size, in MiB."""
