@@ -19,6 +19,7 @@ mod inbox;
 mod instant;
 mod lists;
 mod properties;
+mod returned;
 mod rounds;
 mod rounds_attacked;
 mod scene;

@@ -287,6 +287,20 @@ impl Scene {
         self.gate.client_drained(self.now);
     }
 
+    /// The server elsewhere restarts, and lists its tools as they are in the scene then.
+    pub(super) fn upstream_restarts(&mut self) {
+        self.gate
+            .upstream_restarted("it knows no such session", self.now);
+        self.carry_out(b"");
+    }
+
+    /// A call comes back: the server has certainly not taken it.
+    pub(super) fn call_comes_back(&mut self, line: &str, may_go_again: bool) {
+        self.gate
+            .call_returned(line, "it knows no such session", may_go_again, self.now);
+        self.carry_out(b"");
+    }
+
     pub(super) fn client_closes(&mut self) {
         self.gate.client_closed(self.now);
         self.carry_out(b"");
