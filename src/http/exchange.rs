@@ -131,11 +131,11 @@ async fn try_to_send(
     if !status.is_success() {
         // SPEC 2025-11-25, "Session Management": "When a client receives HTTP 404 in response to a
         // request containing an `MCP-Session-Id`, it MUST start a new session".
-        if had_session && status == StatusCode::NOT_FOUND {
-            return Some(in_its_words(response).await);
-        }
         let headers = told_headers(&response);
         let body = body(response, MAX_ERROR).await.unwrap_or_default();
+        if had_session && status == StatusCode::NOT_FOUND && !is_about(&body, &asked.id) {
+            return Some(words_of(status, &body));
+        }
         // Before the client is told: what it sends next belongs to the new session.
         if had_session && status == StatusCode::BAD_REQUEST && peer.is_session_lost(&body).await {
             let why = words_of(status, &body);
@@ -520,6 +520,11 @@ fn words_of(status: StatusCode, body: &[u8]) -> String {
             quoted_text(words, WORDS_SHOWN)
         ),
     }
+}
+
+/// Whether an error is about the request itself, which the server has then read.
+fn is_about(body: &[u8], id: &RequestId) -> bool {
+    !mentions_session(body) && one_line(body).is_ok_and(|line| answers(&line, id))
 }
 
 /// Whether an error is about the session.
