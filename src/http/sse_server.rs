@@ -121,12 +121,14 @@ impl Session {
         let mut posts = JoinSet::new();
         loop {
             // One after the other: the server may rely on their order.
-            if posts.is_empty()
+            while posts.is_empty()
                 && let Some(url) = &stream.endpoint
                 && let Some(line) = self.unsent.pop_front()
-                && let Some(line) = self.note(line)
             {
-                posts.spawn(post(Arc::clone(&self.peer), url.clone(), line));
+                // A call that goes back makes room for the next line.
+                if let Some(line) = self.note(line) {
+                    posts.spawn(post(Arc::clone(&self.peer), url.clone(), line));
+                }
             }
             let has_room = self.unsent.is_empty();
             tokio::select! {
