@@ -7,7 +7,7 @@ use approval_proxy::clock::Clock;
 use approval_proxy::ledger::LedgerFile;
 use approval_proxy::mcp::json::Value;
 use approval_proxy::mcp::message::RequestId;
-use approval_proxy::policy::{Mode, Risk};
+use approval_proxy::policy::{Mode, Risk, RuleCode};
 use divan::{Bencher, black_box};
 
 use crate::lines::SIZES;
@@ -73,6 +73,7 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         args: Some(arguments),
         outcome: Outcome::Passed,
         risk: Risk::Unknown,
+        rule: RuleCode::ReadOnlyHint,
         reason: "the tool is marked read-only",
         policy_reason: None,
         mode: Mode::Destructive,

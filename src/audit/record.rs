@@ -10,7 +10,7 @@ use crate::approval::digest::CallDigest;
 use crate::approval::item::Assurance;
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
-use crate::policy::{Mode, Risk};
+use crate::policy::{Mode, Risk, RuleCode};
 
 /// The format's version, in every line as `v`.
 pub const FORMAT_VERSION: u32 = 1;
@@ -138,6 +138,8 @@ pub struct Decided<'a> {
     pub outcome: Outcome,
     /// How risky the call looked.
     pub risk: Risk,
+    /// Which of the policy's rules decided, or asked.
+    pub rule: RuleCode,
     /// Why, in words: the human's own where there are any.
     pub reason: &'a str,
     /// Why the policy asked, where a human or the lack of one decided.
@@ -170,7 +172,7 @@ pub struct Decided<'a> {
 /// lines say the same there as the one before.
 #[derive(Debug, Default)]
 pub struct Fate {
-    said: Option<(Outcome, Risk, Mode, bool, Forwarded)>,
+    said: Option<(Outcome, Risk, RuleCode, Mode, bool, Forwarded)>,
     reason: String,
     policy_reason: Option<String>,
     text: String,
@@ -182,6 +184,7 @@ impl Fate {
         let said = (
             record.outcome,
             record.risk,
+            record.rule,
             record.mode,
             record.dry_run,
             record.forwarded,
@@ -210,6 +213,7 @@ impl Fate {
 fn write_fate(record: &Decided<'_>, out: &mut String) {
     word("decision", record.outcome.as_str(), out);
     word("risk", record.risk.as_str(), out);
+    word("rule", record.rule.as_str(), out);
     member("reason", out);
     record.origin.redaction.write_text(record.reason, out);
     if let Some(reason) = record.policy_reason {
@@ -420,6 +424,7 @@ mod tests {
             args: Some(args),
             outcome: Outcome::Approved,
             risk: Risk::High,
+            rule: RuleCode::DestructiveHint,
             reason: "fine",
             policy_reason: Some("the tool is marked destructive"),
             mode: Mode::Destructive,
@@ -471,7 +476,7 @@ mod tests {
             out,
             concat!(
                 r#"{"v":1,"seq":41,"ts":"2025-11-21T01:53:20.007Z","session":"s","server":"db","tool":"drop_table","#,
-                r#""args":{"table":"users"},"decision":"approved","risk":"high","reason":"fine","#,
+                r#""args":{"table":"users"},"decision":"approved","risk":"high","rule":"destructive-hint","reason":"fine","#,
                 r#""policy_reason":"the tool is marked destructive","mode":"destructive","dry_run":false,"#,
                 r#""forwarded":true,"duration_ms":1234.567,"request_id":7,"engine":"elicitation","assurance":"caller-relayed"}"#,
                 "\n"
@@ -493,6 +498,7 @@ mod tests {
             base.clone(),
             change(|record| record.outcome = Outcome::Denied),
             change(|record| record.risk = Risk::Low),
+            change(|record| record.rule = RuleCode::ModeAll),
             change(|record| record.mode = Mode::All),
             change(|record| record.dry_run = true),
             change(|record| record.forwarded = Forwarded::No),

@@ -18,6 +18,7 @@ pub trait Word: Copy + 'static {
 impl Word for Mode {
     const WORDS: &'static [(&'static str, Mode)] = &[
         ("destructive", Mode::Destructive),
+        ("cautious", Mode::Cautious),
         ("all", Mode::All),
         ("annotated", Mode::Annotated),
         ("none", Mode::None),

@@ -70,6 +70,7 @@ impl Gate {
     /// Releases a call, already taken out, that a human let run.
     fn release_approved(&mut self, held: &Held, asked_as: AskedAs, grant: &Grant, now: Now) {
         let risk = asked_as.decision.risk;
+        let rule = asked_as.decision.reason.code();
         let policy_reason = asked_as.decision.reason.text();
         let digest = Some(asked_as.digest);
         let expected = match held.era {
@@ -89,6 +90,7 @@ impl Gate {
         let finding = Finding {
             outcome: grant.outcome,
             risk,
+            rule,
             reason: &grant.reason,
             policy_reason: Some(&policy_reason),
             forwarded: Forwarded::Yes,

@@ -20,7 +20,7 @@ use crate::mcp::json::Value;
 use crate::mcp::message::{Id, Kind, read_message};
 use crate::mcp::mrtr::REQUEST_STATE;
 use crate::mcp::tool::{CallError, CallToolRequestParams};
-use crate::policy::{Action, Decision, Listing, Risk};
+use crate::policy::{Action, Decision, Listing, Risk, RuleCode};
 
 /// What all held calls together may take, beside the first: the number alone bounds little
 /// where each may be as large as a message.
@@ -134,6 +134,7 @@ impl Gate {
         let finding = Finding {
             outcome: Outcome::Passed,
             risk: decision.risk,
+            rule: decision.reason.code(),
             reason: &decision.reason.text(),
             policy_reason: None,
             forwarded: Forwarded::Yes,
@@ -158,6 +159,7 @@ impl Gate {
         let finding = Finding {
             outcome: Outcome::Blocked,
             risk: decision.risk,
+            rule: decision.reason.code(),
             reason: &reason,
             policy_reason: None,
             forwarded: Forwarded::No,
@@ -216,6 +218,7 @@ impl Gate {
             let finding = Finding {
                 outcome: Outcome::Denied,
                 risk: Risk::High,
+                rule: RuleCode::ListUnknown,
                 reason: &Refusal::BeforeHandshake.log_reason(),
                 policy_reason: None,
                 forwarded: Forwarded::No,

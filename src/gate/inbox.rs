@@ -215,7 +215,8 @@ fn shown_call(line: &str, params: &CallToolRequestParams<'_>) -> String {
 fn why(asked_as: &AskedAs) -> String {
     let reason = &asked_as.decision.reason;
     let mut why = reason.text().into_owned();
-    if asked_as.definition.is_none() && *reason != Reason::Unlisted {
+    let is_said = matches!(reason, Reason::Unlisted | Reason::ListUnknown);
+    if asked_as.definition.is_none() && !is_said {
         why.push_str("; ");
         why.push_str(&Reason::Unlisted.text());
     }

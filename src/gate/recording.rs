@@ -17,7 +17,7 @@ use crate::approval::item::Assurance;
 use crate::audit::record::{Decided, Forwarded, Line, Outcome};
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::CallToolRequestParams;
-use crate::policy::{Action, Decision, Reason, Risk};
+use crate::policy::{Action, Decision, Reason, Risk, RuleCode};
 
 /// A call that is being looked at, wherever its text is kept.
 pub(super) struct Call<'a> {
@@ -31,6 +31,7 @@ pub(super) struct Call<'a> {
 pub(super) struct Finding<'a> {
     pub(super) outcome: Outcome,
     pub(super) risk: Risk,
+    pub(super) rule: RuleCode,
     pub(super) reason: &'a str,
     pub(super) policy_reason: Option<&'a str>,
     pub(super) forwarded: Forwarded,
@@ -51,6 +52,7 @@ impl Gate {
         let finding = Finding {
             outcome: Outcome::DryRun,
             risk: decision.risk,
+            rule: decision.reason.code(),
             reason: &format!("{would}: {}", decision.reason),
             policy_reason: None,
             forwarded: Forwarded::Yes,
@@ -84,18 +86,20 @@ impl Gate {
                 approval,
                 explanation: self.explanation(
                     finding.risk,
+                    finding.rule,
                     finding.policy_reason.unwrap_or(finding.reason),
                 ),
             },
         });
     }
 
-    fn explanation(&self, risk: Risk, rule: &str) -> Option<Box<Explanation>> {
+    fn explanation(&self, risk: Risk, rule: RuleCode, why: &str) -> Option<Box<Explanation>> {
         self.settings.explain.then(|| {
             Box::new(Explanation {
                 risk,
                 mode: self.policy.mode(),
-                rule: rule.to_owned(),
+                rule,
+                why: why.to_owned(),
             })
         })
     }
@@ -112,8 +116,8 @@ impl Gate {
         let line = self.line(call, finding, now);
         self.put(Output::Record(line));
         let explanation = decision.and_then(|decision| {
-            let rule = decision.reason.text();
-            self.explanation(decision.risk, &rule)
+            let why = decision.reason.text();
+            self.explanation(decision.risk, decision.reason.code(), &why)
         });
         let result = refused_result(
             call.id,
@@ -135,6 +139,7 @@ impl Gate {
             args: call.params.arguments(),
             outcome: finding.outcome,
             risk: finding.risk,
+            rule: finding.rule,
             reason: finding.reason,
             policy_reason: finding.policy_reason,
             mode: self.policy.mode(),
@@ -195,6 +200,8 @@ impl Gate {
             args: None,
             outcome,
             risk: Risk::High,
+            // No rule of the policy was asked.
+            rule: RuleCode::Default,
             reason,
             policy_reason: None,
             mode: self.policy.mode(),
@@ -234,7 +241,7 @@ impl Gate {
         let unasked = Decision {
             action: Action::Ask,
             risk: Risk::High,
-            reason: Reason::Unlisted,
+            reason: Reason::ListUnknown,
         };
         let decision = asked_as.map_or(&unasked, |asked_as| &asked_as.decision);
         let reason = log.clone().unwrap_or_else(|| refusal.log_reason());
@@ -242,6 +249,7 @@ impl Gate {
         let finding = Finding {
             outcome: *outcome,
             risk: decision.risk,
+            rule: decision.reason.code(),
             reason: &reason,
             policy_reason: policy_reason.as_deref(),
             forwarded: Forwarded::No,

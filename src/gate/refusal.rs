@@ -12,7 +12,7 @@ use super::instant::ClientNo;
 use crate::approval::display::quoted_name;
 use crate::mcp::elicit::{Fault, No};
 use crate::mcp::message::RequestId;
-use crate::policy::{Mode, Risk};
+use crate::policy::{Mode, Risk, RuleCode};
 
 /// Why a readable call is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -320,8 +320,9 @@ fn too_fast(no: &ClientNo) -> String {
 pub(super) struct Explanation {
     pub(super) risk: Risk,
     pub(super) mode: Mode,
+    pub(super) rule: RuleCode,
     /// The policy's reason, in words.
-    pub(super) rule: String,
+    pub(super) why: String,
 }
 
 /// Writes the ordinary result, `isError: true` with one text, that a refused call gets.
@@ -343,10 +344,16 @@ pub(super) fn refused_result(
     } else {
         write!(text, "{}, and {}.", refusal.what_ran(), refusal.outlook())
     };
-    if let Some(Explanation { risk, mode, rule }) = explanation {
+    if let Some(Explanation {
+        risk,
+        mode,
+        rule,
+        why,
+    }) = explanation
+    {
         let _ = write!(
             text,
-            " [source={}, risk={risk}, mode={mode}, rule: {rule}]",
+            " [source={}, risk={risk}, mode={mode}, rule={rule}: {why}]",
             refusal.source(),
         );
     }

@@ -34,7 +34,7 @@ use crate::mcp::message::RequestId;
 use crate::mcp::mrtr::{self, InputRequired, Responses};
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::CallToolRequestParams;
-use crate::policy::Risk;
+use crate::policy::{Risk, RuleCode};
 
 /// How often an upstream may answer one approved call with a question of its own.
 const MAX_ROUNDS: u32 = 10;
@@ -418,6 +418,8 @@ impl Gate {
         let finding = Finding {
             outcome: Outcome::Denied,
             risk: Risk::High,
+            // Its state is at fault, whatever the policy says of the tool.
+            rule: RuleCode::Default,
             reason: &reason,
             policy_reason: None,
             forwarded: Forwarded::No,

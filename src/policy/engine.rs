@@ -8,12 +8,14 @@ use rmcp::model::ToolAnnotations;
 
 use super::matcher::{AllowList, DenyList, is_readable, trusted_key};
 use super::verb::Verbs;
-use super::{Action, Decision, Mode, PolicyError, Reason, Risk, Rules};
+use super::{Action, Decision, Hint, Mode, PolicyError, Reason, Risk, Rules};
 
 /// What the upstream's tool list, as it stands now, says about a tool.
 #[derive(Debug, Clone, Copy)]
 pub enum Listing<'a> {
-    /// The tool is not in the list, or there is no list to rely on.
+    /// There is no list to rely on yet.
+    Unknown,
+    /// The tool is not in the list.
     Unlisted,
     /// The tool is in the list, with these hints if it has any.
     Listed(Option<&'a ToolAnnotations>),
@@ -57,7 +59,7 @@ impl Policy {
         let risk = self.risk(tool, None);
         self.decide_by_entry(tool, risk).or(match self.mode {
             Mode::None => Some(pass(risk, Reason::Mode(Mode::None))),
-            Mode::Destructive | Mode::All | Mode::Annotated => None,
+            Mode::Destructive | Mode::Cautious | Mode::All | Mode::Annotated => None,
         })
     }
 
@@ -68,21 +70,27 @@ impl Policy {
             return decision;
         }
         let signs = match listing {
-            Listing::Unlisted => None,
-            Listing::Listed(upstream) => Some(self.signs(tool, upstream)),
+            Listing::Unknown => Err(Reason::ListUnknown),
+            Listing::Unlisted => Err(Reason::Unlisted),
+            Listing::Listed(upstream) => Ok(self.signs(tool, upstream)),
         };
         match (self.mode, signs) {
             (Mode::None, _) => pass(risk, Reason::Mode(Mode::None)),
-            (Mode::Destructive | Mode::All | Mode::Annotated, _) if !is_readable(tool) => {
+            (Mode::Destructive | Mode::Cautious | Mode::All | Mode::Annotated, _)
+                if !is_readable(tool) =>
+            {
                 ask(Risk::High, Reason::UnreadableName)
             }
             (Mode::All, signs) => ask(
                 signs.map_or(Risk::High, |signs| signs.risk_or(Risk::Low)),
                 Reason::Mode(Mode::All),
             ),
-            (Mode::Destructive | Mode::Annotated, None) => ask(Risk::High, Reason::Unlisted),
-            (Mode::Annotated, Some(signs)) => signs.decide_annotated(),
-            (Mode::Destructive, Some(signs)) => signs.decide_destructive(),
+            (Mode::Destructive | Mode::Cautious | Mode::Annotated, Err(unlisted)) => {
+                ask(Risk::High, unlisted)
+            }
+            (Mode::Annotated, Ok(signs)) => signs.decide_annotated(),
+            (Mode::Destructive, Ok(signs)) => signs.decide_destructive(),
+            (Mode::Cautious, Ok(signs)) => signs.decide_cautious(),
         }
     }
 
@@ -118,7 +126,7 @@ impl Policy {
     fn risk(&self, tool: &str, listing: Option<Listing<'_>>) -> Risk {
         match listing {
             _ if !is_readable(tool) => Risk::High,
-            Some(Listing::Unlisted) => Risk::High,
+            Some(Listing::Unknown | Listing::Unlisted) => Risk::High,
             Some(Listing::Listed(upstream)) => self.signs(tool, upstream).risk_or(Risk::Unknown),
             None => self.signs(tool, None).risk_or(Risk::Unknown),
         }
@@ -155,27 +163,91 @@ struct Signs {
 
 impl Signs {
     fn decide_annotated(self) -> Decision {
-        if self.is_destructive() {
-            ask(Risk::High, Reason::DestructiveHint)
-        } else {
-            pass(self.risk_or(Risk::Unknown), Reason::Mode(Mode::Annotated))
-        }
+        self.decide_by_warning().unwrap_or_else(|| {
+            let reason = self.overruled().unwrap_or(Reason::Mode(Mode::Annotated));
+            pass(self.risk_or(Risk::Unknown), reason)
+        })
     }
 
     fn decide_destructive(self) -> Decision {
-        if self.is_destructive() {
-            ask(Risk::High, Reason::DestructiveHint)
-        } else if let Some(token) = self.verbs.high_risk {
-            ask(Risk::High, Reason::HighRiskToken(token.to_owned()))
-        } else if self.hints.read_only == Some(true) {
-            pass(Risk::Unknown, Reason::ReadOnlyHint)
-        } else if let Some(token) = self.verbs.write {
-            ask(Risk::Medium, Reason::WriteToken(token.to_owned()))
+        if let Some(decision) = self.decide_by_strong_signs() {
+            decision
         } else if self.is_not_read_only() {
-            ask(Risk::Medium, Reason::NotReadOnly)
+            ask(Risk::Medium, self.read_only_reason())
+        } else if let Some(word) = self.verbs.write {
+            ask(Risk::Medium, Reason::WriteToken(word.to_owned()))
+        } else if let Some(overruled) = self.overruled() {
+            pass(Risk::Unknown, overruled)
+        } else if let Some(word) = self.read_word() {
+            pass(Risk::Unknown, Reason::ReadWord(word.to_owned()))
         } else {
             pass(Risk::Unknown, Reason::Harmless)
         }
+    }
+
+    /// Asks about every tool that is not known only to read.
+    fn decide_cautious(self) -> Decision {
+        if let Some(decision) = self.decide_by_strong_signs() {
+            decision
+        } else if self.hints.read_only == Some(false) {
+            ask(Risk::Medium, self.read_only_reason())
+        } else if let Some(word) = self.verbs.write {
+            ask(Risk::Medium, Reason::WriteToken(word.to_owned()))
+        } else if let Some(word) = self.read_word() {
+            pass(Risk::Unknown, Reason::ReadWord(word.to_owned()))
+        } else {
+            ask(Risk::Unknown, Reason::UnknownVerb)
+        }
+    }
+
+    /// What comes first in the modes that read names: a warning, a high-risk word, and the word
+    /// that a tool only reads, in this order.
+    fn decide_by_strong_signs(self) -> Option<Decision> {
+        if let Some(decision) = self.decide_by_warning() {
+            return Some(decision);
+        }
+        if let Some(word) = self.verbs.high_risk {
+            return Some(ask(Risk::High, Reason::HighRiskToken(word.to_owned())));
+        }
+        (self.hints.read_only == Some(true)).then(|| pass(Risk::Unknown, self.read_only_reason()))
+    }
+
+    fn decide_by_warning(self) -> Option<Decision> {
+        let reason = match self.hints.operator_destructive {
+            Some(true) => Reason::OperatorHint(Hint::Destructive),
+            Some(false) | None => Reason::DestructiveHint,
+        };
+        self.is_destructive().then(|| ask(Risk::High, reason))
+    }
+
+    /// Who says that the tool only reads, or that it does not.
+    fn read_only_reason(self) -> Reason {
+        match (self.hints.operator_read_only, self.hints.read_only) {
+            (Some(true), _) => Reason::OperatorHint(Hint::ReadOnly),
+            (Some(false), _) => Reason::OperatorHint(Hint::NotReadOnly),
+            (None, Some(true)) => Reason::ReadOnlyHint,
+            (None, Some(false) | None) => Reason::NotReadOnly,
+        }
+    }
+
+    /// The operator's hint without which a hint of the upstream's would have had the call asked
+    /// about.
+    fn overruled(self) -> Option<Reason> {
+        let is_additive =
+            self.hints.read_only == Some(false) && self.hints.operator_destructive == Some(false);
+        if !self.hints.is_warning_overruled && !is_additive {
+            return None;
+        }
+        Some(Reason::OperatorHint(match self.hints.operator_read_only {
+            Some(true) => Hint::ReadOnly,
+            Some(false) | None => Hint::NotDestructive,
+        }))
+    }
+
+    /// The read word that the name begins with, where it counts: hints come before words.
+    fn read_word(self) -> Option<&'static str> {
+        let is_silent = self.hints.read_only.is_none() && self.hints.destructive.is_none();
+        self.verbs.read.filter(|_| is_silent)
     }
 
     fn risk_or(self, otherwise: Risk) -> Risk {
@@ -199,11 +271,15 @@ impl Signs {
     }
 }
 
-/// The two hints that decide.
+/// The two hints that decide, and the operator's own part in them.
 #[derive(Debug, Clone, Copy)]
 struct MergedHints {
     read_only: Option<bool>,
     destructive: Option<bool>,
+    operator_read_only: Option<bool>,
+    operator_destructive: Option<bool>,
+    /// The upstream says `destructiveHint: true`, and the operator's hints say otherwise.
+    is_warning_overruled: bool,
 }
 
 impl MergedHints {
@@ -214,9 +290,14 @@ impl MergedHints {
         } else {
             upstream
         };
+        let destructive = field(operator, warning_from, |hints| hints.destructive_hint);
+        let is_warned = upstream.and_then(|hints| hints.destructive_hint) == Some(true);
         MergedHints {
             read_only: field(operator, upstream, |hints| hints.read_only_hint),
-            destructive: field(operator, warning_from, |hints| hints.destructive_hint),
+            destructive,
+            operator_read_only: operator.and_then(|hints| hints.read_only_hint),
+            operator_destructive: operator.and_then(|hints| hints.destructive_hint),
+            is_warning_overruled: is_warned && destructive != Some(true),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Plain data and pure functions; asking, logging and forwarding are done elsewhere.
 
+mod code;
 mod decision;
 mod engine;
 mod error;
@@ -9,7 +10,8 @@ mod matcher;
 mod rule;
 mod verb;
 
-pub use decision::{Action, Decision, Mode, Reason, Risk};
+pub use code::RuleCode;
+pub use decision::{Action, Decision, Hint, Mode, Reason, Risk};
 pub use engine::{Listing, Policy};
 pub use error::PolicyError;
 pub use rule::Rules;

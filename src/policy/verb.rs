@@ -11,6 +11,8 @@ pub(super) struct Verbs {
     pub(super) high_risk: Option<&'static str>,
     /// A word of the write list.
     pub(super) write: Option<&'static str>,
+    /// The word of the read list that the name begins with.
+    pub(super) read: Option<&'static str>,
 }
 
 impl Verbs {
@@ -20,7 +22,10 @@ impl Verbs {
         // `d` and `elete`; a split at separators alone reads `deleteUser` as one word. So both.
         let humps = name.to_snake_case();
         let whole = name.to_lowercase();
-        let mut verbs = Verbs::default();
+        let mut verbs = Verbs {
+            read: words(&humps).next().and_then(|first| find(READ, first)),
+            ..Verbs::default()
+        };
         for token in words(&humps).chain(words(&whole)) {
             verbs.high_risk = verbs.high_risk.or_else(|| find(HIGH_RISK, token));
             verbs.write = verbs.write.or_else(|| find(WRITE, token));
@@ -60,6 +65,9 @@ const WRITE: &[&str] = &[
     "stop", "store", "submit", "tag", "terminate", "transfer", "trash", "truncate", "uninstall",
     "update", "upgrade", "upload", "wipe", "withdraw", "write",
 ];
+
+#[rustfmt::skip] // As above.
+const READ: &[&str] = &["describe", "find", "get", "list", "query", "read", "search", "show"];
 
 #[cfg(test)]
 mod tests;

@@ -187,7 +187,9 @@ impl World {
         match self.mode {
             Mode::Destructive => name.starts_with("delete_"),
             // An entry allows a name in any case, where that is ASCII.
-            Mode::All | Mode::Annotated | Mode::None => !name.eq_ignore_ascii_case("free"),
+            Mode::Cautious | Mode::All | Mode::Annotated | Mode::None => {
+                !name.eq_ignore_ascii_case("free")
+            }
         }
     }
 

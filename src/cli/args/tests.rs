@@ -112,8 +112,9 @@ fn without_further_flags_every_source_below_may_speak() {
 #[test]
 #[rustfmt::skip]
 fn each_flag_arrives_in_its_field() {
-    let cases: [(&[&str], Layer); 17] = [
+    let cases: [(&[&str], Layer); 18] = [
         (&["--mode", "all"], Layer { mode: Some(Mode::All), ..Layer::default() }),
+        (&["-m", "cautious"], Layer { mode: Some(Mode::Cautious), ..Layer::default() }),
         (&["-m", "none"], Layer { mode: Some(Mode::None), ..Layer::default() }),
         (&["--timeout", "0.5"], Layer { timeout: of("0.5"), ..Layer::default() }),
         (&["--timeout-action", "approve"], Layer { timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }),
@@ -245,7 +246,7 @@ fn a_bad_value_is_an_error_in_one_line() {
         (["--allow", "[]"], "expected a tool name or a glob"),
         (
             ["--mode", "ask"],
-            "[possible values: destructive, all, annotated, none]",
+            "[possible values: destructive, cautious, all, annotated, none]",
         ),
         (
             ["--timeout-action", "ask"],

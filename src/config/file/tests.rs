@@ -87,8 +87,8 @@ fn rules_are_checked_in_every_server() {
     assert_eq!(
         parsed(r#"{"mcpServers":{"a":{"command":"a"},"db":{"approvalRules":{"mode":"x"}}}}"#)
             .unwrap_err(),
-        "cfg.json: /mcpServers/db/approvalRules/mode: expected one of `destructive`, `all`, \
-         `annotated`, `none`, found `x`",
+        "cfg.json: /mcpServers/db/approvalRules/mode: expected one of `destructive`, \
+         `cautious`, `all`, `annotated`, `none`, found `x`",
     );
     assert!(
         parsed(r#"[{"approvalRules":{"x":1}}]"#)

@@ -146,8 +146,8 @@ fn every_key_refuses_bad_values_and_names_its_place() {
 fn a_bad_word_lists_the_allowed_ones() {
     assert_eq!(
         read(Section::Rules, r#"{"mode":"ask"}"#).unwrap_err(),
-        "/approvalRules/mode: expected one of `destructive`, `all`, `annotated`, `none`, \
-         found `ask`",
+        "/approvalRules/mode: expected one of `destructive`, `cautious`, `all`, `annotated`, \
+         `none`, found `ask`",
     );
 }
 

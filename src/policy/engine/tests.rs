@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::RuleCode;
 
 fn strings(entries: &[&str]) -> Vec<String> {
     entries.iter().map(|&entry| entry.to_owned()).collect()
@@ -147,9 +148,11 @@ fn mode_all_asks_and_names_the_risk() {
 // risk high)."
 #[test]
 fn an_unlisted_tool_is_asked_about_as_high_risk() {
-    for mode in [Mode::Destructive, Mode::Annotated] {
+    for mode in [Mode::Destructive, Mode::Cautious, Mode::Annotated] {
         let unlisted = ask(Risk::High, Reason::Unlisted);
         assert_eq!(policy(mode).decide("get_user", Listing::Unlisted), unlisted);
+        let unknown = ask(Risk::High, Reason::ListUnknown);
+        assert_eq!(policy(mode).decide("get_user", Listing::Unknown), unknown);
         // Rule 4 comes before hints, the operator's too.
         let vouched = with_operator(mode, "get_user", none().read_only(true));
         assert_eq!(vouched.decide("get_user", Listing::Unlisted), unlisted);
@@ -221,12 +224,15 @@ fn a_read_only_hint_of_the_upstream_clears_a_write_token() {
         pass(Risk::Unknown, Reason::ReadOnlyHint)
     );
     for hints in [
-        none().read_only(false),
         none().read_only(false).destructive(false),
         none().destructive(false),
     ] {
         assert_eq!(listed(&policy, "send_mail", hints), write_word("send"));
     }
+    // Issue 14, point 9: "hints come before words, except high-risk ones".
+    let writes = none().read_only(false);
+    let asked = ask(Risk::Medium, Reason::NotReadOnly);
+    assert_eq!(listed(&policy, "send_mail", writes), asked);
 }
 
 // "else pass."
@@ -234,8 +240,11 @@ fn a_read_only_hint_of_the_upstream_clears_a_write_token() {
 fn mode_destructive_passes_what_nothing_speaks_against() {
     let policy = policy(Mode::Destructive);
     let passed = pass(Risk::Unknown, Reason::Harmless);
-    assert_eq!(bare(&policy, "get_user"), passed);
-    assert_eq!(listed(&policy, "get_user", none()), passed);
+    assert_eq!(bare(&policy, "user"), passed);
+    let reads = pass(Risk::Unknown, Reason::ReadWord("get".to_owned()));
+    assert_eq!(bare(&policy, "get_user"), reads);
+    assert_eq!(listed(&policy, "get_user", none()), reads);
+    // `read-word` is for silent hints.
     let additive = none().destructive(false);
     assert_eq!(listed(&policy, "get_user", additive), passed);
 }
@@ -266,7 +275,7 @@ fn the_operators_hints_win_field_by_field() {
     );
     assert_eq!(
         listed(&dangerous, "gET_uSER", none().read_only(true)),
-        ask(Risk::High, Reason::DestructiveHint)
+        ask(Risk::High, Reason::OperatorHint(Hint::Destructive))
     );
     // Field by field: the operator's one field, the upstream's other one.
     let additive = with_operator(Mode::Destructive, "get_user", none().destructive(false));
@@ -276,12 +285,12 @@ fn the_operators_hints_win_field_by_field() {
             "get_user",
             none().destructive(true).read_only(false)
         ),
-        pass(Risk::Unknown, Reason::Harmless)
+        pass(Risk::Unknown, Reason::OperatorHint(Hint::NotDestructive))
     );
     let writing = with_operator(Mode::Destructive, "get_user", none().read_only(false));
     assert_eq!(
         listed(&writing, "get_user", none().read_only(true)),
-        ask(Risk::Medium, Reason::NotReadOnly)
+        ask(Risk::Medium, Reason::OperatorHint(Hint::NotReadOnly))
     );
     assert_eq!(
         bare(&additive, "other"),
@@ -297,11 +306,11 @@ fn the_operators_read_only_clears_every_token_and_hint() {
         let vouch = |mode| with_operator(mode, tool, none().read_only(true));
         assert_eq!(
             listed(&vouch(Mode::Destructive), tool, upstream.clone()),
-            pass(Risk::Unknown, Reason::ReadOnlyHint)
+            pass(Risk::Unknown, Reason::OperatorHint(Hint::ReadOnly))
         );
         assert_eq!(
             listed(&vouch(Mode::Annotated), tool, upstream.clone()),
-            pass(Risk::Unknown, Reason::Mode(Mode::Annotated))
+            pass(Risk::Unknown, Reason::OperatorHint(Hint::ReadOnly))
         );
         assert_eq!(
             listed(&vouch(Mode::All), tool, upstream.clone()),
@@ -316,8 +325,94 @@ fn the_operators_own_destructive_hint_holds_beside_their_read_only() {
     let policy = with_operator(Mode::Destructive, "get_user", contradiction);
     assert_eq!(
         bare(&policy, "get_user"),
-        ask(Risk::High, Reason::DestructiveHint)
+        ask(Risk::High, Reason::OperatorHint(Hint::Destructive))
     );
+}
+
+// Issue 14, point 8.
+#[test]
+fn mode_cautious_asks_about_what_is_not_known_only_to_read() {
+    let policy = policy(Mode::Cautious);
+    let reads = || pass(Risk::Unknown, Reason::ReadWord("get".to_owned()));
+    let unknown = || ask(Risk::Unknown, Reason::UnknownVerb);
+    let not_read_only = || ask(Risk::Medium, Reason::NotReadOnly);
+    let read_only = || pass(Risk::Unknown, Reason::ReadOnlyHint);
+    let destructive = || ask(Risk::High, Reason::DestructiveHint);
+    for (tool, hints, expected) in [
+        ("get_user", none(), reads()),
+        ("get_user", none().idempotent(true), reads()),
+        ("get_user", none().read_only(true), read_only()),
+        (
+            "get_user",
+            none().read_only(true).destructive(false),
+            read_only(),
+        ),
+        ("send_mail", none().read_only(true), read_only()),
+        ("frobnicate", none().read_only(true), read_only()),
+        ("get_user", none().destructive(false), unknown()),
+        ("get_user", none().read_only(false), not_read_only()),
+        (
+            "get_user",
+            none().read_only(false).destructive(false),
+            not_read_only(),
+        ),
+        ("send_mail", none().read_only(false), not_read_only()),
+        ("get_user", none().destructive(true), destructive()),
+        (
+            "get_user",
+            none().destructive(true).read_only(true),
+            destructive(),
+        ),
+        ("delete_user", none().read_only(true), high_word("delete")),
+        ("get_deleted", none(), reads()),
+        ("send_mail", none(), write_word("send")),
+        ("frobnicate", none(), unknown()),
+        ("user", none(), unknown()),
+        ("", none(), unknown()),
+    ] {
+        assert_eq!(listed(&policy, tool, hints), expected, "{tool}");
+    }
+    assert_eq!(bare(&policy, "get_user"), reads());
+    assert_eq!(bare(&policy, "frobnicate"), unknown());
+}
+
+#[test]
+fn the_operators_hints_count_in_mode_cautious_and_are_named() {
+    for (hints, upstream, expected) in [
+        (
+            none().read_only(true),
+            none(),
+            pass(Risk::Unknown, Reason::OperatorHint(Hint::ReadOnly)),
+        ),
+        (
+            none().read_only(false),
+            none().read_only(true),
+            ask(Risk::Medium, Reason::OperatorHint(Hint::NotReadOnly)),
+        ),
+        (
+            none().destructive(true),
+            none().read_only(true),
+            ask(Risk::High, Reason::OperatorHint(Hint::Destructive)),
+        ),
+    ] {
+        let policy = with_operator(Mode::Cautious, "get_user", hints);
+        assert_eq!(listed(&policy, "get_user", upstream), expected);
+    }
+}
+
+// Issue 14, point 9.
+#[test]
+fn the_rule_is_the_operators_only_where_their_hint_changed_something() {
+    let additive = with_operator(Mode::Annotated, "t", none().destructive(false));
+    let code = |upstream| listed(&additive, "t", upstream).reason.code();
+    assert_eq!(code(none().destructive(true)), RuleCode::OperatorHint);
+    assert_eq!(code(none()), RuleCode::Default);
+    let additive = with_operator(Mode::Destructive, "t", none().destructive(false));
+    let code = |upstream| listed(&additive, "t", upstream).reason.code();
+    assert_eq!(code(none().destructive(true)), RuleCode::OperatorHint);
+    assert_eq!(code(none().read_only(false)), RuleCode::OperatorHint);
+    assert_eq!(code(none().read_only(true)), RuleCode::ReadOnlyHint);
+    assert_eq!(code(none()), RuleCode::Default);
 }
 
 // Only `readOnlyHint: true` clears tokens.
@@ -333,7 +428,12 @@ fn other_hints_of_the_operator_clear_no_token() {
 // about as high risk."
 #[test]
 fn an_unreadable_name_is_asked_about_as_high_risk() {
-    for mode in [Mode::Destructive, Mode::All, Mode::Annotated] {
+    for mode in [
+        Mode::Destructive,
+        Mode::Cautious,
+        Mode::All,
+        Mode::Annotated,
+    ] {
         for tool in ["gét", "get\u{200b}user", "get\nuser", "\u{7f}"] {
             let asked = ask(Risk::High, Reason::UnreadableName);
             let policy = with_lists(mode, &["*", "g*"], &[]);
@@ -373,7 +473,12 @@ fn every_printable_ascii_character_is_readable() {
 
 #[test]
 fn the_name_alone_never_asks() {
-    for mode in [Mode::Destructive, Mode::All, Mode::Annotated] {
+    for mode in [
+        Mode::Destructive,
+        Mode::Cautious,
+        Mode::All,
+        Mode::Annotated,
+    ] {
         for tool in ["get_user", "delete_user", ""] {
             assert_eq!(policy(mode).decide_by_name(tool), None);
         }
@@ -553,7 +658,7 @@ proptest! {
     #[test]
     fn an_unreadable_name_never_passes_by_glob_hint_or_harmlessness(
         tool in "(?s).{0,6}[^ -~](?s).{0,6}",
-        mode in proptest::sample::select(vec![Mode::Destructive, Mode::All, Mode::Annotated]),
+        mode in proptest::sample::select(vec![Mode::Destructive, Mode::Cautious, Mode::All, Mode::Annotated]),
         upstream in any_hints(),
         is_listed in any::<bool>(),
     ) {

@@ -16,7 +16,7 @@ use crate::gate::refusal::{Explanation, Refusal, refused_result};
 use crate::mcp::elicit::{Fault, No};
 use crate::mcp::message::RequestId;
 use crate::mcp::revision;
-use crate::policy::{Mode, Risk};
+use crate::policy::{Mode, Risk, RuleCode};
 
 /// Characters that JSON and people stumble over.
 const ODD: &str = "\"\\\u{0}\u{1f}\u{7f}\u{85}\u{2028}\u{202e}\u{feff}😀\r\n";
@@ -86,7 +86,8 @@ fn every_refusal_is_a_result_of_its_revision() {
     let explanation = Explanation {
         risk: Risk::High,
         mode: Mode::All,
-        rule: ODD.into(),
+        rule: RuleCode::ModeAll,
+        why: ODD.into(),
     };
     for refusal in all() {
         for (id, explanation) in ids
