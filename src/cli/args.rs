@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long, help_heading = POLICY)]
     dry_run: bool,
 
-    /// Put decision source, risk and mode into refusals
+    /// Put decision source, risk, mode and rule into refusals
     #[arg(long, help_heading = POLICY)]
     explain: bool,
 

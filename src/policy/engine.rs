@@ -56,16 +56,17 @@ impl Policy {
     /// entry, or mode `none`. It passes or blocks, and never asks.
     #[must_use]
     pub fn decide_by_name(&self, tool: &str) -> Option<Decision> {
-        let risk = self.risk(tool, None);
-        self.decide_by_entry(tool, risk).or(match self.mode {
-            Mode::None => Some(pass(risk, Reason::Mode(Mode::None))),
+        let risk = || self.risk(tool, None);
+        let by_entry = self.decide_by_entry(tool, risk);
+        by_entry.or_else(|| match self.mode {
+            Mode::None => Some(pass(risk(), Reason::Mode(Mode::None))),
             Mode::Destructive | Mode::Cautious | Mode::All | Mode::Annotated => None,
         })
     }
 
     /// The decision for one call; the first rule that matches wins.
     pub fn decide(&self, tool: &str, listing: Listing<'_>) -> Decision {
-        let risk = self.risk(tool, Some(listing));
+        let risk = || self.risk(tool, Some(listing));
         if let Some(decision) = self.decide_by_entry(tool, risk) {
             return decision;
         }
@@ -75,7 +76,7 @@ impl Policy {
             Listing::Listed(upstream) => Ok(self.signs(tool, upstream)),
         };
         match (self.mode, signs) {
-            (Mode::None, _) => pass(risk, Reason::Mode(Mode::None)),
+            (Mode::None, _) => pass(risk(), Reason::Mode(Mode::None)),
             (Mode::Destructive | Mode::Cautious | Mode::All | Mode::Annotated, _)
                 if !is_readable(tool) =>
             {
@@ -109,16 +110,16 @@ impl Policy {
         )
     }
 
-    fn decide_by_entry(&self, tool: &str, risk: Risk) -> Option<Decision> {
+    fn decide_by_entry(&self, tool: &str, risk: impl Fn() -> Risk) -> Option<Decision> {
         if let Some(entry) = self.deny.find(tool) {
             return Some(Decision {
                 action: Action::Block,
-                risk,
+                risk: risk(),
                 reason: Reason::Denied(entry.to_owned()),
             });
         }
         let entry = self.allow.find(tool)?;
-        Some(pass(risk, Reason::Allowed(entry.to_owned())))
+        Some(pass(risk(), Reason::Allowed(entry.to_owned())))
     }
 
     /// The risk of a call that no hint or word decides about; without a listing, as far as the

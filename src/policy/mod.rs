@@ -6,6 +6,8 @@ mod code;
 mod decision;
 mod engine;
 mod error;
+#[cfg(test)]
+mod field;
 mod matcher;
 mod rule;
 mod verb;

@@ -1,73 +1,196 @@
-//! The words in a tool's name, and which of them say that a call changes something.
+//! The words in a tool's name, and which of them say that a call changes something or only reads.
 //!
-//! It does not weigh them against hints; see `engine`.
+//! The lists are in `words`. How words weigh beside hints is decided in `engine`.
 
-use heck::ToSnakeCase as _;
+mod forms;
+mod split;
+mod words;
 
-/// The first word of each list that a tool's name holds.
+use forms::{Agent, find, is_plural};
+use split::Readings;
+use words::{
+    AT_THE_END, CONJUNCTIONS, HIGH_RISK, NOUN_LIKE, NOUNS, PROGRAMS, READ, READ_NOUNS, TRAILING,
+    UNLIKE, WRITE,
+};
+
+/// The first word of each list that counts in a tool's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Verbs {
-    /// A word of the high-risk list.
+    /// A word of the high-risk list, wherever it stands.
     pub(super) high_risk: Option<&'static str>,
-    /// A word of the write list.
+    /// A word of the write list, unless the name begins with a read word.
     pub(super) write: Option<&'static str>,
-    /// The word of the read list that the name begins with.
+    /// The read word that the name begins with, if no write word counts.
     pub(super) read: Option<&'static str>,
 }
 
 impl Verbs {
-    /// Finds the words of both lists in a tool's name.
+    /// Finds the words that count in a tool's name.
     pub(super) fn of(name: &str) -> Verbs {
-        // The name comes from a server that may wish to hide a word. heck alone reads `dELETE` as
-        // `d` and `elete`; a split at separators alone reads `deleteUser` as one word. So both.
-        let humps = name.to_snake_case();
-        let whole = name.to_lowercase();
-        let mut verbs = Verbs {
-            read: words(&humps).next().and_then(|first| find(READ, first)),
-            ..Verbs::default()
-        };
-        for token in words(&humps).chain(words(&whole)) {
-            verbs.high_risk = verbs.high_risk.or_else(|| find(HIGH_RISK, token));
-            verbs.write = verbs.write.or_else(|| find(WRITE, token));
+        let readings = Readings::of(name);
+        let mut verbs = Verbs::default();
+        // The name comes from a server that may wish to hide a word, so it is split in more than
+        // one way. A high-risk word counts in each of them. A write word counts unless an earlier
+        // way found a read word in front.
+        for words in readings.each() {
+            verbs.high_risk = verbs.high_risk.or_else(|| high_risk_word(&words));
+            if verbs.read.is_some() {
+                continue;
+            }
+            match verb(&words) {
+                Verb::Reads(word) if verbs.write.is_none() => verbs.read = Some(word),
+                Verb::Writes(word) => verbs.write = verbs.write.or(Some(word)),
+                Verb::Reads(_) | Verb::Unknown => {}
+            }
         }
         verbs
     }
 }
 
-/// Splits at everything that is no letter or digit, and drops the digits that end a word.
-fn words(name: &str) -> impl Iterator<Item = &str> {
-    name.split(|c: char| !c.is_alphanumeric())
-        .map(|word| word.trim_end_matches(|c: char| c.is_ascii_digit()))
+/// What the words of a name say, read from left to right.
+enum Verb {
+    Reads(&'static str),
+    Writes(&'static str),
+    Unknown,
 }
 
-fn find(list: &[&'static str], token: &str) -> Option<&'static str> {
-    let at = list.binary_search(&token).ok()?;
-    list.get(at).copied()
+fn verb(words: &[&str]) -> Verb {
+    let lead = lead(words).filter(|&(at, read)| !is_another_verb(words, at, read));
+    let write = match lead {
+        // `get_commit` names a commit; `get_or_create_user` may create a user.
+        Some((at, read)) if !is_joined(words) && !is_before_verb(words, at, read) => None,
+        Some(_) | None => first_write_word(words),
+    };
+    let write = write.or_else(|| match words {
+        // A program that runs whatever it is given.
+        [only] => find(PROGRAMS, only),
+        [name, version] if version.bytes().all(|b| b.is_ascii_digit()) => find(PROGRAMS, name),
+        _ => None,
+    });
+    match (write, lead) {
+        (Some(word), _) => Verb::Writes(word),
+        (None, Some((_, word))) => Verb::Reads(word),
+        (None, None) => Verb::Unknown,
+    }
 }
 
-// INVARIANT: both lists are sorted, for the binary search; a test watches over it.
+/// The read word in front of a name, and its place.
+///
+/// Many names begin with the server or the kind of thing: `slack_get_users`, `pods_list`. Known
+/// nouns and plurals are therefore skipped. Behind any other word, only a read word that can
+/// hardly be a noun counts: `zendesk_list_tickets`, but not `frobnicate_list`.
+fn lead(words: &[&str]) -> Option<(usize, &'static str)> {
+    let mut are_nouns = true;
+    for (at, word) in words.iter().enumerate() {
+        let is_last = at + 1 == words.len();
+        if let Some(read) = find(READ, word) {
+            let is_verb = are_nouns || !is_last || matches!(read, "get" | "search" | "lookup");
+            return is_verb.then_some((at, read));
+        }
+        if let Some(read) = find(READ_NOUNS, word)
+            && is_last
+            && are_nouns
+        {
+            return Some((at, read));
+        }
+        match (*word, words.get(at + 1).copied()) {
+            // As a noun: `pull_request_read`.
+            ("pull" | "merge", Some("request" | "requests")) => continue,
+            ("request" | "requests", _) if at > 0 => continue,
+            ("place", Some("details")) | ("reverse", Some("geocode")) => continue,
+            ("look", Some("up")) => return Some((at + 1, "lookup")),
+            ("browser" | "page", Some("snapshot")) if is_last_but_one(at, words) => {
+                return Some((at + 1, "snapshot"));
+            }
+            ("take" | "capture", Some("screenshot")) if is_last_but_one(at, words) => {
+                return Some((at + 1, "screenshot"));
+            }
+            // `pods_log`, but `log_call`.
+            ("log", None) if at > 0 && are_nouns => return Some((at, "log")),
+            // `post_get`, `commit_describe`: the thing comes first.
+            (_, Some("get" | "describe")) => continue,
+            _ => {}
+        }
+        if write_word(word).is_some() {
+            return None;
+        }
+        are_nouns &= is_noun(word);
+    }
+    None
+}
 
-#[rustfmt::skip] // One word a line would hide how short the lists are.
-const HIGH_RISK: &[&str] = &[
-    "bash", "delete", "destroy", "drop", "erase", "eval", "format", "kill", "pay", "purge",
-    "remove", "revoke", "rm", "rmdir", "shell", "shutdown", "sudo", "terminate", "transfer",
-    "truncate", "uninstall", "unlink", "wipe", "withdraw",
-];
+fn is_last_but_one(at: usize, words: &[&str]) -> bool {
+    at + 2 == words.len()
+}
 
-#[rustfmt::skip] // As above.
-const WRITE: &[&str] = &[
-    "add", "append", "apply", "approve", "archive", "cancel", "charge", "checkout", "chmod",
-    "chown", "clear", "commit", "create", "delete", "deploy", "destroy", "disable", "downgrade",
-    "drop", "edit", "enable", "exec", "execute", "format", "grant", "import", "insert", "install",
-    "kill", "merge", "migrate", "modify", "mount", "move", "overwrite", "patch", "pay", "post",
-    "publish", "purge", "push", "put", "refund", "release", "remove", "rename", "replace", "reset",
-    "restart", "restore", "revoke", "rollback", "run", "save", "send", "set", "shutdown", "start",
-    "stop", "store", "submit", "tag", "terminate", "transfer", "trash", "truncate", "uninstall",
-    "update", "upgrade", "upload", "wipe", "withdraw", "write",
-];
+fn is_noun(word: &str) -> bool {
+    word.len() < 2
+        || word.bytes().all(|b| b.is_ascii_digit())
+        || NOUNS.binary_search(&word).is_ok()
+        || is_plural(word)
+}
 
-#[rustfmt::skip] // As above.
-const READ: &[&str] = &["describe", "find", "get", "list", "query", "read", "search", "show"];
+/// `find_and_modify` does both.
+fn is_joined(words: &[&str]) -> bool {
+    words.iter().any(|word| CONJUNCTIONS.contains(word))
+}
+
+/// Whether a read word and the next one are another verb together: `check_out`.
+fn is_another_verb(words: &[&str], at: usize, read: &str) -> bool {
+    match (read, words.get(at + 1).copied()) {
+        ("check", Some(next)) => matches!(next, "in" | "out"),
+        ("extract", Some(next)) => {
+            matches!(next, "all" | "archive" | "file" | "files" | "tar" | "zip")
+        }
+        ("recall", Some(next)) => {
+            matches!(next, "email" | "mail" | "message" | "messages" | "order")
+        }
+        _ => false,
+    }
+}
+
+/// Whether a read word may be a noun here, with the verb behind it: `search_replace`,
+/// `list_append`, `compute_stop_instance`.
+fn is_before_verb(words: &[&str], at: usize, read: &str) -> bool {
+    let ends_in_verb = || {
+        let last = words.iter().skip(at + 1).next_back();
+        last.is_some_and(|last| TRAILING.contains(last))
+    };
+    matches!(read, "cat" | "compute" | "dig" | "head" | "tail")
+        || (NOUN_LIKE.contains(&read) && ends_in_verb())
+}
+
+fn high_risk_word(words: &[&str]) -> Option<&'static str> {
+    words.iter().find_map(|word| {
+        let exact = find(HIGH_RISK, word);
+        if exact.is_some() || UNLIKE.binary_search(word).is_ok() {
+            return exact;
+        }
+        forms::inflected(HIGH_RISK, word, Agent::Counts)
+            .or_else(|| forms::at_an_end(HIGH_RISK, word))
+    })
+}
+
+fn first_write_word(words: &[&str]) -> Option<&'static str> {
+    // `updates_user` updates; in `user_updates` the same word is a noun.
+    let front = match words {
+        [first, _, ..] if first.ends_with('s') && !NOUNS.contains(first) => {
+            forms::inflected(WRITE, first, Agent::IsNoun)
+        }
+        _ => None,
+    };
+    front.or_else(|| words.iter().find_map(|word| write_word(word)))
+}
+
+fn write_word(word: &str) -> Option<&'static str> {
+    let exact = find(WRITE, word);
+    if exact.is_some() || UNLIKE.binary_search(&word).is_ok() {
+        return exact;
+    }
+    forms::inflected(WRITE, word, Agent::IsNoun)
+        .or_else(|| forms::at_the_start(WRITE, word))
+        .or_else(|| forms::ending_of(AT_THE_END, word, 0))
+}
 
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static s
 
 const TOOLS: [&str; 5] = ["read", "plain", "write_file", "wipe", "unheard_of"];
 
-// "`--mode`, `-m` | `destructive` | `destructive`, `all`, `annotated`, `none`"
+// "`--mode`, `-m` | `destructive` | `destructive`, `all`, `annotated`, `none`"; `cautious` is issue 14's
 #[test]
 fn each_mode_asks_about_its_own() {
     for (flags, expected) in [
@@ -42,6 +42,10 @@ fn each_mode_asks_about_its_own() {
             ["pass", "pass", "ask", "ask", "ask"],
         ),
         (&["-m", "annotated"], ["pass", "pass", "pass", "ask", "ask"]),
+        (
+            &["--mode", "cautious"],
+            ["pass", "ask", "ask", "ask", "ask"],
+        ),
         (&["--mode=all"], ["ask", "ask", "ask", "ask", "ask"]),
         (
             &["--mode", "none"],
@@ -61,6 +65,79 @@ fn each_mode_asks_about_its_own() {
             assert_eq!(line["decision"], decision, "{line}");
             assert_eq!(line["forwarded"], fate == "pass", "{line}");
         }
+        session.finish();
+    }
+}
+
+// Issue 14, point 9: "Every decision names the rule that made it by a stable code", in records as
+// `rule`.
+#[test]
+fn every_decision_line_names_its_rule() {
+    let custom = json!({"write_file": {"readOnlyHint": true}});
+    for (mode, expected) in [
+        (
+            "destructive",
+            [
+                "allow-rule",
+                "default",
+                "operator-hint",
+                "deny-rule",
+                "unlisted-tool",
+            ],
+        ),
+        (
+            "cautious",
+            [
+                "allow-rule",
+                "unknown-verb",
+                "operator-hint",
+                "deny-rule",
+                "unlisted-tool",
+            ],
+        ),
+        (
+            "all",
+            [
+                "allow-rule",
+                "mode-all",
+                "mode-all",
+                "deny-rule",
+                "mode-all",
+            ],
+        ),
+        (
+            "none",
+            [
+                "allow-rule",
+                "mode-none",
+                "mode-none",
+                "deny-rule",
+                "mode-none",
+            ],
+        ),
+    ] {
+        let mut session = ProxyTest::new()
+            .rules(json!({"customAnnotations": custom}))
+            .flags([
+                "--mode",
+                mode,
+                "--allow",
+                "read",
+                "--deny",
+                "wipe",
+                "--explain",
+            ])
+            .start();
+        session.handshake();
+        let fates = fates(&mut session, TOOLS);
+        assert_eq!(fates[3], "block");
+        for (tool, rule) in TOOLS.into_iter().zip(expected) {
+            let line = session.decision(tool);
+            assert_eq!(line["rule"], rule, "{mode}: {line}");
+        }
+        let refusal = session.is_refused("wipe", json!({}));
+        let explained = format!("mode={mode}, rule=deny-rule: the deny rule `wipe` matches]");
+        assert!(refusal.contains(&explained), "{refusal}");
         session.finish();
     }
 }

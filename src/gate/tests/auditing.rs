@@ -244,6 +244,13 @@ fn an_explained_refusal_says_who_decided_how_risky_it_looked_and_why() {
     for (text, source) in every_refusal(true) {
         assert!(text.contains("risk=high, mode=destructive"), "{text}");
         assert!(text.contains(&format!("source={source}")), "{text}");
+        // Issue 14, point 9.
+        assert!(
+            text.contains("rule=deny-rule: ")
+                || text.contains("rule=destructive-hint: ")
+                || text.contains("rule=high-risk-word: "),
+            "{text}"
+        );
     }
 }
 
