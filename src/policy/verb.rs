@@ -108,7 +108,12 @@ fn lead(words: &[&str]) -> Option<(usize, &'static str)> {
             // `pods_log`, but `log_call`.
             ("log", None) if at > 0 && are_nouns => return Some((at, "log")),
             // `post_get`, `commit_describe`: the thing comes first.
-            (_, Some("get" | "describe")) => continue,
+            (
+                "call" | "charge" | "checkout" | "comment" | "commit" | "draft" | "label"
+                | "message" | "order" | "post" | "record" | "release" | "report" | "script"
+                | "store" | "tag",
+                Some("get" | "describe"),
+            ) => continue,
             _ => {}
         }
         if write_word(word).is_some() {

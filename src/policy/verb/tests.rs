@@ -398,6 +398,8 @@ fn a_verb_in_front_of_a_read_word_counts() {
         "rotate_logs",
         "pull_request_review_write",
         "start_search",
+        "run_get_request",
+        "set_get_path",
     ] {
         assert!(write(name).is_some(), "{name}");
         assert_eq!(read(name), None, "{name}");
