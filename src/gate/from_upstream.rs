@@ -16,6 +16,7 @@ use crate::mcp::error::error_response;
 use crate::mcp::json::line_text;
 use crate::mcp::message::{
     Id, Kind, Line, Message, RequestId, id_at_the_ends, peek_result_id, read_line, read_message,
+    with_id,
 };
 use crate::mcp::tool;
 
@@ -37,8 +38,10 @@ impl Gate {
                 Entry::Occupied(_) => {}
                 Entry::Vacant(entry) => {
                     let id = entry.into_key();
-                    self.record_unasked(&id, now);
-                    return self.put(Output::ToClient(Payload::Frame));
+                    if self.meant_by(&id).is_none() {
+                        self.record_unasked(&id, now);
+                        return self.put(Output::ToClient(Payload::Frame));
+                    }
                 }
             }
         }
@@ -81,7 +84,7 @@ impl Gate {
         match read_line(text) {
             Ok(Line::Blank) => {}
             Ok(Line::Message(message)) => {
-                self.message_from_upstream(&message, Payload::Frame, now);
+                self.message_from_upstream(text, &message, Payload::Frame, now);
             }
             // INVARIANT 4: a batch could carry the answer to a request of ours.
             Ok(Line::Batch(entries)) => {
@@ -90,7 +93,7 @@ impl Gate {
                     match read_message(entry) {
                         Ok(message) => {
                             let payload = Payload::Text(entry.to_owned());
-                            self.message_from_upstream(&message, payload, now);
+                            self.message_from_upstream(entry, &message, payload, now);
                         }
                         Err(found) => unreadable = Some((entry, found.error)),
                     }
@@ -109,7 +112,8 @@ impl Gate {
     /// The upstream sent a line longer than the cap; all but its ends is gone.
     pub fn overlong_from_upstream(&mut self, head: &[u8], tail: &[u8]) {
         let reason = "the server's message is larger than --max-message-size";
-        match id_at_the_ends(head, tail) {
+        let id = id_at_the_ends(head, tail);
+        match id.map(|id| self.meant_by(&id).unwrap_or(id)) {
             Some(id) if self.in_flight.remove(&id).is_some() => {
                 self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, reason.to_owned());
             }
@@ -118,7 +122,13 @@ impl Gate {
         self.warn(format!("{reason}; it was dropped"));
     }
 
-    fn message_from_upstream(&mut self, message: &Message<'_>, payload: Payload, now: Now) {
+    fn message_from_upstream(
+        &mut self,
+        text: &str,
+        message: &Message<'_>,
+        payload: Payload,
+        now: Now,
+    ) {
         match (&message.kind, &message.id) {
             (Kind::Call { .. }, Id::Some(id)) if self.is_ours(id) => {
                 let error =
@@ -132,7 +142,15 @@ impl Gate {
                 self.put(Output::ToClient(payload));
             }
             (Kind::Response { result, .. }, id) => {
-                self.response_from_upstream(id.as_ref(), *result, payload, now);
+                let meant = id.as_ref().and_then(|id| self.meant_by(id));
+                let renamed = meant.and_then(|id| Some((with_id(text, &id)?, id)));
+                match renamed {
+                    Some((line, id)) => {
+                        let payload = Payload::Text(line);
+                        self.response_from_upstream(Some(&id), *result, payload, now);
+                    }
+                    None => self.response_from_upstream(id.as_ref(), *result, payload, now),
+                }
             }
         }
     }
@@ -192,6 +210,21 @@ impl Gate {
             "the server sent an answer without a usable id while a call waits; it was dropped"
                 .into(),
         );
+    }
+
+    /// The one request that an answer under this id can be meant for, where none has exactly this id:
+    /// some servers make text of numbers, or numbers of text. The client gets the answer under the id
+    /// that it has given.
+    ///
+    /// INVARIANT 6: never a held call. The server has not seen it, and what a client could take for its
+    /// answer is not renamed but dropped, as any other such answer.
+    fn meant_by(&self, id: &RequestId) -> Option<RequestId> {
+        let is_exact = self.in_flight.contains_key(id)
+            || self.catalogue.is_asked(id)
+            || self.retired_lists.contains(id);
+        let twin = id.twin().filter(|_| !is_exact)?;
+        let is_meant = self.in_flight.contains_key(&twin) || self.catalogue.is_asked(&twin);
+        (is_meant && !self.held_by_id.are_like(id)).then_some(twin)
     }
 
     /// Whether the client could take an answer under this id for that of a held call.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use super::json::{JsonError, Reader, Text, Value, write_string};
+use super::json::{JsonError, Reader, Text, Value, raw_member, write_string};
 use super::lenient::{folds_to_one_of, shown_key};
 
 /// Why a line is not a message that can be read safely.
@@ -100,6 +100,20 @@ impl RequestId {
     #[must_use]
     pub fn from_json(text: &str) -> Option<RequestId> {
         RequestId::read(&Value::parse(text).ok()?)
+    }
+
+    /// What a server that makes text of numbers, or numbers of text, calls this id: `"1"` for `1`, and
+    /// `1` for `"1"`. `None` where it would not come to the same text again, as with `"01"`.
+    #[must_use]
+    pub fn twin(&self) -> Option<RequestId> {
+        match self {
+            RequestId::Integer(value) => Some(RequestId::Text(value.to_string().into())),
+            RequestId::Text(text) => {
+                let value: i64 = text.parse().ok()?;
+                (value.to_string() == **text).then_some(RequestId::Integer(value))
+            }
+            RequestId::Number(_) => None,
+        }
     }
 
     fn from_number(token: &str) -> RequestId {
@@ -454,6 +468,19 @@ pub fn peek_result(line: &[u8]) -> Option<(RequestId, Range<usize>)> {
         None => return None,
     };
     Some((id, place))
+}
+
+/// A message under another id, everything else as it is; `None` if it has no id.
+#[must_use]
+pub fn with_id(line: &str, id: &RequestId) -> Option<String> {
+    let own = peek_result(line.as_bytes()).and_then(|(_, place)| line.get(place));
+    let own = own.or_else(|| raw_member(line, &["id"]))?;
+    let start = own.as_ptr().addr() - line.as_ptr().addr();
+    let mut out = String::with_capacity(line.len() + 32);
+    out.push_str(line.get(..start)?);
+    id.write(&mut out);
+    out.push_str(line.get(start + own.len()..)?);
+    Some(out)
 }
 
 /// The id of a message of which only both ends are left, as far as it stands there: peers

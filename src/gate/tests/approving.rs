@@ -174,7 +174,11 @@ fn a_held_call_cannot_be_answered_by_the_upstream() {
     scene.expect_nothing();
     scene.approve(&prompt);
     scene.expect_forwarded(7);
-    // Without one that is held, what nobody asked for is the client's to judge.
+    // Now that the server has seen it, only this call can be meant.
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": "7", "result": {}}));
+    let answer = json!({"jsonrpc": "2.0", "id": 7, "result": {}});
+    assert_eq!(scene.take_client(), answer);
+    // What nobody asked for is the client's to judge.
     let odd = json!({"jsonrpc": "2.0", "id": "7", "result": {}});
     scene.upstream_says(&odd);
     assert_eq!(scene.take_client(), odd);
@@ -264,11 +268,17 @@ fn no_answer_that_a_lenient_client_takes_for_a_held_call_s_reaches_the_client() 
         let mut events = scene.log.iter().map(|line| &line["event"]);
         assert!(events.all(|event| event == "unasked_answer"));
         scene.approve(&prompt);
-        scene.expect_forwarded(held);
-        // Without one that is held, they are the client's to judge.
+        scene.expect_forwarded(held.clone());
+        // Without one that is held, they are the client's to judge. The first that writes the call's
+        // number as text is the call's answer.
+        let mut renamed = (held == json!(5)).then_some(json!("5"));
         for answer in &forged {
             scene.upstream_says(answer);
-            assert_eq!(scene.take_client(), *answer);
+            let mut wanted = answer.clone();
+            if renamed.take_if(|text| *text == answer["id"]).is_some() {
+                wanted["id"] = held.clone();
+            }
+            assert_eq!(scene.take_client(), wanted);
         }
     }
 }
@@ -336,12 +346,60 @@ fn answers_to_other_requests_pass_while_a_call_is_held() {
         assert_eq!(scene.take_client(), answer);
         scene.expect_nothing();
     }
-    // A server that writes numbers as texts is understood, as by clients without us.
-    scene.client_says(&json!({"jsonrpc": "2.0", "id": 8, "method": "ping"}));
-    scene.upstream.clear();
-    let answer = json!({"jsonrpc": "2.0", "id": "8", "result": {}});
-    scene.upstream_says(&answer);
-    assert_eq!(scene.take_client(), answer);
+    // A server that writes numbers as text, or text as a number, is understood.
+    for (asked, answered) in [(json!(8), json!("8")), (json!("9"), json!(9))] {
+        scene.client_says(&json!({"jsonrpc": "2.0", "id": asked, "method": "ping"}));
+        scene.upstream.clear();
+        scene.upstream_says(&json!({"jsonrpc": "2.0", "id": answered, "result": {}}));
+        let answer = json!({"jsonrpc": "2.0", "id": asked, "result": {}});
+        assert_eq!(scene.take_client(), answer);
+    }
+    assert!(scene.warnings.is_empty());
+}
+
+// An answer is renamed only where one request alone can be meant by it.
+#[test]
+fn an_id_as_text_is_taken_for_a_number_only_where_nothing_else_is_called_so() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    let ask = |scene: &mut Scene, id: &Value| {
+        scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "method": "ping"}));
+        scene.upstream.clear();
+    };
+    let answer = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "result": {}});
+    // Both are asked: each answer is for the request of exactly that id.
+    for id in [json!(1), json!("1")] {
+        ask(&mut scene, &id);
+    }
+    for id in [json!("1"), json!(1)] {
+        scene.upstream_says(&answer(&id));
+        assert_eq!(scene.take_client(), answer(&id));
+    }
+    // No server that turns 5 into text writes it so.
+    for text in ["05", "+5", " 5", "5.0", "0x5", "-0"] {
+        ask(&mut scene, &json!(5));
+        let odd = answer(&json!(text));
+        scene.upstream_says(&odd);
+        assert_eq!(scene.take_client(), odd);
+        scene.upstream_says(&answer(&json!(5)));
+        scene.take_client();
+    }
+    // Nothing but the id changes, wherever it stands, and an error is an answer too.
+    for line in [
+        r#"{ "id" : "5", "jsonrpc":"2.0","error":{"code":-1,"message":"\u0035 \"id\":\"5\"" } }"#,
+        r#"{"result":{"id":"5","x":1.50},"jsonrpc":"2.0","id":"5"}"#,
+        r#"{"jsonrpc":"2.0","id":"5","result":{"x":1.50}}"#,
+    ] {
+        ask(&mut scene, &json!(5));
+        scene.upstream_sends(line);
+        let wanted = match line.find(r#""jsonrpc":"2.0","id":"5""#) {
+            Some(at) => {
+                let (start, end) = line.split_at(at);
+                format!("{start}{}", end.replacen("\"5\"", "5", 1))
+            }
+            None => line.replacen("\"5\"", "5", 1),
+        };
+        assert_eq!(scene.client.pop_front().unwrap(), wanted);
+    }
     assert!(scene.warnings.is_empty());
 }
 

@@ -290,8 +290,15 @@ impl Oracle {
     }
 
     /// The upstream answers a request: with a result that is a question, or with something else.
-    pub(super) fn upstream_answers(&mut self, id: &Value, text: String, asks: Option<Value>) {
-        let id = meaning(id);
+    pub(super) fn upstream_answers(&mut self, id: &Value, mut text: String, asks: Option<Value>) {
+        let written = format!(r#""id":{id}"#);
+        let mut id = meaning(id);
+        if let Some(meant) = self.meant_by(&id) {
+            // The client reads the id that it has given.
+            text = text.replacen(&written, &format!(r#""id":{meant}"#), 1);
+            id = meant;
+            self.note("an id as text");
+        }
         if !self.owed.contains_key(&id) && !self.ambiguous.contains(&id) {
             self.unasked.push_back(id.clone());
         }
@@ -393,6 +400,20 @@ impl Oracle {
         let read = |id: &str| RequestId::from_json(id).unwrap();
         let mut requests = self.requests.iter();
         requests.any(|held| held.end == End::Waits && read(id).passes_for(&read(&held.id)))
+    }
+
+    /// The request that is owed an answer and differs from this id in its quotes alone, where no
+    /// request has exactly this id and no call that waits could be taken for it.
+    fn meant_by(&self, id: &str) -> Option<String> {
+        let number = |text: &str| text.parse::<i64>().is_ok_and(|n| n.to_string() == text);
+        let text = id.strip_prefix('"').and_then(|id| id.strip_suffix('"'));
+        let meant = match text {
+            Some(text) if number(text) => text.to_owned(),
+            None if number(id) => format!("\"{id}\""),
+            Some(_) | None => return None,
+        };
+        let is_other = self.owed.contains_key(id) || self.is_like_one_that_waits(id);
+        (self.owed.contains_key(&meant) && !is_other).then_some(meant)
     }
 
     fn is_in_use(&self, id: &str) -> bool {
