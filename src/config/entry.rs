@@ -198,14 +198,14 @@ impl Entry {
         expanded.collect()
     }
 
-    /// What `type` says, or else what there is: a `command`, or a `url`, which is SSE where it
-    /// ends in `/sse` once its variables are expanded.
+    /// What `type` or `transport` says, or else what there is: a `command`, or a `url`, which is
+    /// HTTP+SSE where its path ends in `/sse` once its variables are expanded.
     fn kind(&self, environment: &Environment) -> Result<Kind, Fault> {
         let command = self.text("command")?;
         let url = self.text("url")?;
         let said = match self.object.get("type")? {
             Some(node) => Some(Kind::from_node(node).map_err(|fault| fault.under("type"))?),
-            None => None,
+            None => self.transport()?,
         };
         match (said, command, url) {
             (Some(Kind::Stdio), None, _) => Err(self.lacks("command").into()),
@@ -215,7 +215,7 @@ impl Entry {
             (None, Some(_), None) => Ok(Kind::Stdio),
             (None, None, Some(url)) => {
                 let url = expand(&url, environment).map_err(under("url"))?;
-                match url.trim().ends_with("/sse") {
+                match names_sse(&url) {
                     true => Ok(Kind::Sse),
                     false => Ok(Kind::Http),
                 }
@@ -228,6 +228,16 @@ impl Entry {
                     .into())
             }
         }
+    }
+
+    /// What `transport` says, as some clients write it. It is theirs: other values mean nothing here.
+    fn transport(&self) -> Result<Option<Kind>, Fault> {
+        let Some(Node::Text(text)) = self.object.get("transport")? else {
+            return Ok(None);
+        };
+        let text = text.to_ascii_lowercase().replace('_', "-");
+        let known = Kind::WORDS.iter().find(|(word, _)| *word == text);
+        Ok(known.map(|(_, kind)| *kind))
     }
 
     fn lacks(&self, missing: &'static str) -> Problem {
@@ -303,6 +313,14 @@ fn holds_no_credentials(value: &str) -> bool {
         || SCHEMES
             .iter()
             .any(|scheme| scheme.eq_ignore_ascii_case(value))
+}
+
+/// Whether a URL is that of an HTTP+SSE server by convention, whatever query it has.
+fn names_sse(url: &str) -> bool {
+    reqwest::Url::parse(url.trim()).is_ok_and(|url| {
+        let path = url.path().trim_end_matches('/');
+        path.ends_with("/sse")
+    })
 }
 
 fn under(key: &str) -> impl Fn(Problem) -> Fault {
