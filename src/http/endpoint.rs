@@ -48,7 +48,9 @@ const HEALTH: &str = "/healthz";
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/mcp", any(mcp))
+        .route("/mcp/", any(mcp))
         .route("/sse", get(open_sse))
+        .route("/sse/", get(open_sse))
         .route("/message", post(message))
         .route(HEALTH, get(|| async { "ok\n" }))
         .layer(from_fn_with_state(Arc::clone(&app), guarded))

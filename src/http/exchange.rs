@@ -11,19 +11,18 @@ use tokio::time::{sleep, timeout};
 use super::body::one_line;
 use super::facts::{LAST_EVENT, METHOD, SESSION};
 use super::remote::Peer;
+use super::said::{Head, Media, in_words};
 use super::sse::Decoder;
-use crate::approval::display::quoted_text;
+use super::sse_server::{OldServer, Stream};
 use crate::mcp::error::error_response;
 use crate::mcp::json::raw_member;
-use crate::mcp::message::{CALL, Line, RequestId, peek_result_id, read_envelope};
+use crate::mcp::message::{CALL, Line, RequestId, peek_result_id, read_envelope, with_id};
 use crate::relay::{Reply, with_causes};
 
 /// How long the server has to accept what it need not answer.
 const NOTIFY_TIME: Duration = Duration::from_secs(30);
 /// The largest body of a response that is an error.
 const MAX_ERROR: usize = 64 * 1024;
-/// How much of an error's text is shown, in characters.
-const WORDS_SHOWN: usize = 200;
 /// How often a broken stream is taken up again without anything having come of it.
 const MAX_RETRIES: u32 = 5;
 /// How long is waited before that, unless the server says otherwise.
@@ -53,6 +52,24 @@ impl Asked {
     }
 }
 
+/// What came of a message.
+pub(super) enum Outcome {
+    /// It is done with; of a request, its id.
+    Done(Option<RequestId>),
+    /// It is an `initialize`, and is to be sent to a server of 2024-11-05.
+    Old(Box<OldServer>),
+}
+
+/// What came of sending a request once.
+enum Sent {
+    /// It is done with.
+    Done,
+    /// The server has certainly not taken it, and may take it in another session. Why not.
+    Lost(String),
+    /// The server speaks HTTP+SSE.
+    Old(Box<OldServer>),
+}
+
 /// Sends a request, as this `line` and with `headers` of its own, and hands everything that comes
 /// back to the relay, its answer last. Returns its id once it is done with.
 ///
@@ -63,7 +80,7 @@ pub(super) async fn exchange(
     asked: Asked,
     line: String,
     headers: HeaderMap,
-) -> Option<RequestId> {
+) -> Outcome {
     let line = Bytes::from(line);
     let mut is_again = false;
     loop {
@@ -75,8 +92,10 @@ pub(super) async fn exchange(
             peer.hand_back(&asked.id, text_of(&line), why, true);
             break;
         }
-        let Some(why) = try_to_send(&peer, &asked, &line, &headers, number).await else {
-            break;
+        let why = match try_to_send(&peer, &asked, &line, &headers, number).await {
+            Sent::Done => break,
+            Sent::Lost(why) => why,
+            Sent::Old(server) => return Outcome::Old(server),
         };
         let renewed = peer.renew(number, &why).await;
         if asked.is_call() {
@@ -95,18 +114,17 @@ pub(super) async fn exchange(
             break;
         }
     }
-    Some(asked.id)
+    Outcome::Done(Some(asked.id))
 }
 
-/// Sends a request once. Returns why, if the server has certainly not taken it and may take it in
-/// another session; everything else is done with then.
+/// Sends a request once.
 async fn try_to_send(
     peer: &Peer,
     asked: &Asked,
     line: &Bytes,
     headers: &HeaderMap,
     number: u64,
-) -> Option<String> {
+) -> Sent {
     let request = peer.post(peer.url(), line.clone());
     let in_session = !asked.is_stateless && !asked.begins();
     let mut request = match in_session {
@@ -120,31 +138,43 @@ async fn try_to_send(
         Err(error) => {
             let why = error.why();
             if error.is_unconnected() && !asked.begins() {
-                return Some(why);
+                return Sent::Lost(why);
             }
             tracing::warn!("{why}");
             peer.fail(&asked.id, why).await;
-            return None;
+            return Sent::Done;
         }
     };
     let status = response.status();
     if !status.is_success() {
         // SPEC 2025-11-25, "Session Management": "When a client receives HTTP 404 in response to a
         // request containing an `MCP-Session-Id`, it MUST start a new session".
-        let headers = told_headers(&response);
-        let body = body(response, MAX_ERROR).await.unwrap_or_default();
-        if had_session && status == StatusCode::NOT_FOUND && !is_about(&body, &asked.id) {
-            return Some(words_of(status, &body));
+        let refusal = Refusal::read(response).await;
+        if had_session && status == StatusCode::NOT_FOUND && !is_about(&refusal.body, &asked.id) {
+            return Sent::Lost(refusal.in_words(peer, None).await);
         }
         // Before the client is told: what it sends next belongs to the new session.
-        if had_session && status == StatusCode::BAD_REQUEST && peer.is_session_lost(&body).await {
-            let why = words_of(status, &body);
+        if had_session
+            && status == StatusCode::BAD_REQUEST
+            && peer.is_session_lost(&refusal.body).await
+        {
+            let why = refusal.in_words(peer, None).await;
             if let Err(why) = peer.renew(number, &why).await {
                 tracing::warn!("{why}");
             }
         }
-        refused(peer, asked, status, headers, body).await;
-        return None;
+        let mut tried = None;
+        if asked.begins() && peer.may_be_old() && refusal.may_be_of_an_old_server(&asked.id) {
+            match Stream::probe(peer).await {
+                Ok(stream) => {
+                    let line = text_of(line);
+                    return Sent::Old(Box::new(OldServer { stream, line }));
+                }
+                Err(why) => tried = Some(why),
+            }
+        }
+        refusal.tell(peer, asked, tried).await;
+        return Sent::Done;
     }
     if in_session {
         peer.beginning(|beginning| {
@@ -153,18 +183,18 @@ async fn try_to_send(
         });
     }
     let session = response.headers().get(&SESSION).cloned();
-    match media_type(&response) {
+    match Media::of(response.headers()) {
         Media::Json => match body(response, peer.max_message()).await {
             Ok(body) => told(peer, asked, &body, session.as_ref()).await,
             Err(why) => peer.fail(&asked.id, why).await,
         },
         Media::Events => events(peer, asked, response, session.as_ref()).await,
         Media::Other => {
-            let why = format!("the server answered {status} without a message");
+            let why = in_words(peer, response).await;
             peer.fail(&asked.id, why).await;
         }
     }
-    None
+    Sent::Done
 }
 
 fn text_of(line: &Bytes) -> String {
@@ -190,7 +220,7 @@ pub(super) async fn notify(peer: &Peer, line: String, headers: HeaderMap, is_res
                 let is_lost = response.status() == StatusCode::NOT_FOUND
                     && !is_stateless
                     && peer.has_session();
-                let why = in_its_words(response).await;
+                let why = in_words(peer, response).await;
                 if !is_lost {
                     return tracing::warn!("a message that needs no answer was not taken: {why}");
                 }
@@ -230,6 +260,13 @@ async fn listen_in(peer: &Peer, number: u64) {
         }
         let (response, token) = peer.send_once(request).await;
         match response {
+            // Another page stands there; it will not become a stream.
+            Ok(response)
+                if response.status().is_success()
+                    && Media::of(response.headers()) != Media::Events =>
+            {
+                return;
+            }
             Ok(mut response) if response.status().is_success() => {
                 let mut decoder = Decoder::new(peer.max_message());
                 let mut found = Vec::new();
@@ -255,11 +292,11 @@ async fn listen_in(peer: &Peer, number: u64) {
                         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
                     ) =>
             {
-                let status = response.status();
-                let body = body(response, MAX_ERROR).await.unwrap_or_default();
-                if (status == StatusCode::NOT_FOUND || mentions_session(&body))
-                    && let Err(why) = peer.renew(number, &words_of(status, &body)).await
-                {
+                let refusal = Refusal::read(response).await;
+                let is_lost =
+                    refusal.status == StatusCode::NOT_FOUND || mentions_session(&refusal.body);
+                let why = refusal.in_words(peer, None).await;
+                if is_lost && let Err(why) = peer.renew(number, &why).await {
                     tracing::warn!("{why}");
                 }
                 return;
@@ -344,6 +381,10 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
                     continue;
                 };
                 let is_answer = answers(&line, &asked.id);
+                let line = match is_answer {
+                    true => as_asked(line, &asked.id),
+                    false => line,
+                };
                 one_told(peer, asked, &line, is_answer, session).await;
                 if is_answer {
                     return;
@@ -382,6 +423,7 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
 async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
     match one_line(body) {
         Ok(line) if answers(&line, &asked.id) => {
+            let line = as_asked(line, &asked.id);
             one_told(peer, asked, &line, true, session).await;
         }
         Ok(line) => {
@@ -449,76 +491,125 @@ pub(super) fn answered_ids(line: &str) -> Vec<RequestId> {
     }
 }
 
-/// Whether a message is the response to a request.
+/// Whether a message is the response to a request, under its id or as a server writes it that makes
+/// text of numbers.
 fn answers(line: &str, id: &RequestId) -> bool {
+    let is_it = |found: &RequestId| *found == *id || found.twin().as_ref() == Some(id);
     if let Some(found) = peek_result_id(line.as_bytes()) {
-        return found == *id;
+        return is_it(&found);
     }
     let has = |key| raw_member(line, &[key]).is_some();
     let found = raw_member(line, &["id"]).and_then(RequestId::from_json);
-    found.as_ref() == Some(id) && !has("method")
+    found.is_some_and(|found| is_it(&found)) && !has("method")
 }
 
-/// The headers of an error without which a client cannot understand it.
-fn told_headers(response: &Response) -> Vec<(String, Vec<u8>)> {
-    TOLD.iter()
-        .flat_map(|name| {
-            let values = response.headers().get_all(*name).into_iter();
-            values.map(|value| ((*name).to_owned(), value.as_bytes().to_owned()))
-        })
-        .collect()
+/// The answer to a request under the request's own id. It came in response to the request, so no
+/// other can be meant.
+fn as_asked(line: String, id: &RequestId) -> String {
+    let found = peek_result_id(line.as_bytes());
+    let found = found.or_else(|| RequestId::from_json(raw_member(&line, &["id"])?));
+    match found.filter(|found| found != id) {
+        Some(_) => with_id(&line, id).unwrap_or(line),
+        None => line,
+    }
 }
 
-/// The server answers with an HTTP error: the client gets it as it is, or in the words of JSON-RPC.
-async fn refused(
-    peer: &Peer,
-    asked: &Asked,
+/// An HTTP error in place of an answer.
+struct Refusal {
+    head: Head,
     status: StatusCode,
+    /// What of its headers a client has to know.
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
-) {
-    let line = one_line(&body).ok().filter(|line| answers(line, &asked.id));
-    let line = line.unwrap_or_else(|| {
-        let mut why = words_of(status, &body);
-        if status == StatusCode::UNAUTHORIZED {
-            why.push_str("; give `headers` with an `Authorization` in the config");
-        }
-        let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
-        error_response(Some(&asked.id), code, why)
-    });
-    // Any other status means something between two that speak HTTP, of which we are one. A redirect
-    // would lead the client around the gate.
-    let is_error = status.is_client_error() || status.is_server_error();
-    if let Some(notes) = peer.notes.as_ref().filter(|_| is_error) {
-        let reply = Reply {
-            status: status.as_u16(),
+}
+
+impl Refusal {
+    async fn read(response: Response) -> Refusal {
+        let headers = TOLD
+            .iter()
+            .flat_map(|name| {
+                let values = response.headers().get_all(*name).into_iter();
+                values.map(|value| ((*name).to_owned(), value.as_bytes().to_owned()))
+            })
+            .collect();
+        Refusal {
+            head: Head::of(&response),
+            status: response.status(),
             headers,
-            body,
-        };
-        notes.leave_reply(asked.id.clone(), line.as_bytes(), reply);
+            body: body(response, MAX_ERROR).await.unwrap_or_default(),
+        }
     }
-    peer.tell(&line).await;
-}
 
-/// An answer that is an error, with the server's own words.
-pub(super) async fn in_its_words(response: Response) -> String {
-    let status = response.status();
-    let body = body(response, MAX_ERROR).await.unwrap_or_default();
-    words_of(status, &body)
-}
+    /// Whether a server that knows no streamable HTTP would say this to an `initialize`. One that
+    /// answers the request itself knows it.
+    ///
+    /// SPEC 2025-11-25, basic/transports, "Backwards Compatibility": "If it fails with the following
+    /// HTTP status codes "400 Bad Request", "404 Not Found" or "405 Method Not Allowed": Issue a GET
+    /// request to the server URL". Servers of the time also say 406, 415 and others.
+    fn may_be_of_an_old_server(&self, id: &RequestId) -> bool {
+        let speaks_of_us = matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+        );
+        self.status.is_client_error() && !speaks_of_us && self.answer(id).is_none()
+    }
 
-fn words_of(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    // A JSON-RPC error says it best.
-    let own = raw_member(&text, &["error", "message"])
-        .and_then(|message| serde_json::from_str::<String>(message).ok());
-    let words = own.as_deref().unwrap_or(&text).trim();
-    match words.is_empty() {
-        true => format!("the server answered {status}"),
-        false => format!(
-            "the server answered {status}: {}",
-            quoted_text(words, WORDS_SHOWN)
-        ),
+    /// The answer in the body, if it is one.
+    fn answer(&self, id: &RequestId) -> Option<String> {
+        let line = one_line(&self.body).ok()?;
+        answers(&line, id).then(|| as_asked(line, id))
+    }
+
+    /// The client gets the error as it is, or in the words of JSON-RPC. `tried` is what came of
+    /// trying HTTP+SSE.
+    async fn tell(self, peer: &Peer, asked: &Asked, tried: Option<String>) {
+        let line = self.answer(&asked.id);
+        let line = match line {
+            Some(line) => line,
+            None => {
+                let why = self.in_words(peer, tried.as_deref()).await;
+                let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+                error_response(Some(&asked.id), code, why)
+            }
+        };
+        // Any other status means something between two that speak HTTP, of which we are one. A
+        // redirect would lead the client around the gate.
+        let is_error = self.status.is_client_error() || self.status.is_server_error();
+        if let Some(notes) = peer.notes.as_ref().filter(|_| is_error) {
+            let mut reply = Reply {
+                status: self.status.as_u16(),
+                headers: self.headers,
+                body: self.body,
+            };
+            if tried.is_some() {
+                reply.say(line.as_bytes());
+            }
+            notes.leave_reply(asked.id.clone(), line.as_bytes(), reply);
+        }
+        peer.tell(&line).await;
+    }
+
+    async fn in_words(&self, peer: &Peer, tried: Option<&str>) -> String {
+        let mut why = self.head.in_words(&self.body, &peer.secrets().await);
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if peer.has_credentials() => {
+                why.push_str("; look at the `Authorization` in `headers`");
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                why.push_str("; give `headers` with an `Authorization` in the config");
+            }
+            _ => {}
+        }
+        if let Some(tried) = tried {
+            why = format!(
+                "the server cannot be spoken to: over streamable HTTP, {why}; over HTTP+SSE, {tried}"
+            );
+        }
+        why
     }
 }
 
@@ -541,7 +632,7 @@ pub(super) async fn answer_of(
     max: usize,
 ) -> Result<String, String> {
     const NO_ANSWER: &str = "the server's response holds no answer to the request";
-    match media_type(&response) {
+    match Media::of(response.headers()) {
         Media::Json => {
             let line = one_line(&body(response, max).await?).map_err(|error| error.to_string())?;
             match answers(&line, id) {
@@ -579,25 +670,6 @@ async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {
             Ok(None) => return Ok(body),
             Err(error) => return Err(with_cause("the server's response broke off", &error)),
         }
-    }
-}
-
-/// What the body of a response is.
-enum Media {
-    Json,
-    Events,
-    Other,
-}
-
-fn media_type(response: &Response) -> Media {
-    let value = response.headers().get("content-type");
-    let value = value
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    match value.split(';').next().unwrap_or_default().trim() {
-        value if value.eq_ignore_ascii_case("application/json") => Media::Json,
-        value if value.eq_ignore_ascii_case("text/event-stream") => Media::Events,
-        _ => Media::Other,
     }
 }
 

@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
 use reqwest::{Client, Method, Request, Response, StatusCode, Url};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::exchange::{Asked, exchange, listen, notify, unreachable};
+use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
 use super::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
 use super::given_up::GivenUp;
 use super::lines::Lines;
 use super::oauth::{Login, LoginError, Reach, Renewed};
 use super::param_headers::ParamHeaders;
+use super::redirects::execute;
 use super::renewal::Beginning;
 use super::sse_server;
 use crate::mcp::error::error_response;
@@ -36,8 +38,8 @@ use crate::transport::{
 
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How many redirects are followed, none of them to another origin.
-const MAX_REDIRECTS: usize = 5;
+/// How the proxy introduces itself to servers.
+pub(super) const NAME_AND_VERSION: &str = concat!("approval-proxy/", env!("CARGO_PKG_VERSION"));
 /// How many tokens a request is sent with beyond the first: found, refreshed, from a login.
 const MAX_RENEWALS: usize = 3;
 /// How long the server has to hear that its session ends.
@@ -75,24 +77,23 @@ impl Remote {
     ) -> Result<Remote, RemoteError> {
         // Fails where it was done before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // A redirect elsewhere would carry arguments and credentials to a server that nobody chose.
-        let origin = url.origin();
-        let redirects = reqwest::redirect::Policy::custom(move |attempt| {
-            let is_same = attempt.url().origin() == origin;
-            match is_same && attempt.previous().len() <= MAX_REDIRECTS {
-                true => attempt.follow(),
-                false => attempt.stop(),
-            }
-        });
         let client = Client::builder()
             .connect_timeout(CONNECT_TIME)
-            .redirect(redirects)
+            // `redirects` follows those that stay on the server.
+            .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .build()
             .map_err(RemoteError)?;
         // Whom the URL names goes into a header, and stands in no request's target.
         let first = client.get(url).build().map_err(RemoteError)?;
         let mut all = first.headers().clone();
+        for (name, value) in [
+            (USER_AGENT, NAME_AND_VERSION),
+            // Without it, a server may encode its answers in any way.
+            (ACCEPT_ENCODING, "identity"),
+        ] {
+            all.insert(name, HeaderValue::from_static(value));
+        }
         all.extend(headers.into_iter().collect::<HeaderMap>());
         Ok(Remote {
             client,
@@ -130,7 +131,7 @@ impl Remote {
         });
         let lines = Lines::new(from_relay, self.max_message.saturating_mul(2));
         let task = match self.is_sse {
-            true => tokio::spawn(sse_server::run(peer, lines)),
+            true => tokio::spawn(sse_server::run(peer, lines, None)),
             false => tokio::spawn(run(peer, lines)),
         };
         let upstream = Upstream::Remote(transport::Remote::new(task, hears));
@@ -162,6 +163,8 @@ struct State {
     version: Option<HeaderValue>,
     param_headers: ParamHeaders,
     beginning: Beginning,
+    /// Whether the server has ever answered an `initialize`.
+    is_known: bool,
 }
 
 impl Peer {
@@ -281,7 +284,7 @@ impl Peer {
             None => None,
         };
         let request = with_token(request, token.as_ref());
-        (self.remote.client.execute(request).await, token)
+        (execute(&self.remote.client, request).await, token)
     }
 
     async fn send_within(
@@ -289,7 +292,7 @@ impl Peer {
         request: Request,
         limit: Option<Duration>,
     ) -> Result<Response, Unsent> {
-        let sending = self.remote.client.execute(request);
+        let sending = execute(&self.remote.client, request);
         let sent = match limit {
             Some(limit) => timeout(limit, sending).await.map_err(|_| Unsent::Late)?,
             None => sending.await,
@@ -300,6 +303,46 @@ impl Peer {
     /// The login, if there is one that is ours to do: clients over HTTP log in themselves.
     pub(super) fn login(&self) -> Option<&Login> {
         self.remote.login.as_ref().filter(|_| self.notes.is_none())
+    }
+
+    /// Whether the operator's headers have credentials.
+    pub(super) fn has_credentials(&self) -> bool {
+        self.remote.headers.contains_key(AUTHORIZATION)
+    }
+
+    /// What goes to the server in confidence, and is not to be repeated to people.
+    pub(super) async fn secrets(&self) -> Vec<String> {
+        let mut secrets = Vec::new();
+        let mut headers = self.headers();
+        headers.extend(
+            self.state()
+                .session
+                .clone()
+                .map(|name| (SESSION.clone(), name)),
+        );
+        for value in headers.values().filter(|value| value.is_sensitive()) {
+            let Ok(value) = value.to_str() else {
+                continue;
+            };
+            secrets.push(value.to_owned());
+            secrets.extend(
+                value
+                    .split_once(' ')
+                    .map(|(_, rest)| rest.trim().to_owned()),
+            );
+        }
+        let url = &self.remote.url;
+        secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        if let Some(login) = self.login() {
+            let token = login.token().await;
+            secrets.extend(token.map(|token| token.expose().to_owned()));
+        }
+        secrets
+    }
+
+    /// Whether a server that refuses an `initialize` may be one of 2024-11-05.
+    pub(super) fn may_be_old(&self) -> bool {
+        !self.state().is_known
     }
 
     /// Whether the server has given the session a name.
@@ -379,6 +422,7 @@ impl Peer {
 
 impl State {
     fn begun(&mut self, session: Option<&HeaderValue>, line: &str) {
+        self.is_known = true;
         self.session = session.cloned().map(|mut name| {
             name.set_sensitive(true);
             name
@@ -407,11 +451,20 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         let frame = tokio::select! {
             frame = lines.next() => frame,
             Some(done) = requests.join_next_with_id(), if !requests.is_empty() => {
-                // A client may use an id again that it has given up.
-                if let Ok((task, Some(id))) = done
-                    && running.get(&id).is_some_and(|handle| handle.id() == task)
-                {
-                    running.remove(&id);
+                match done {
+                    // A client may use an id again that it has given up.
+                    Ok((task, Outcome::Done(Some(id)))) => {
+                        if running.get(&id).is_some_and(|handle| handle.id() == task) {
+                            running.remove(&id);
+                        }
+                    }
+                    Ok((_, Outcome::Old(old))) => {
+                        // Hardly anything is asked before `initialize` is answered.
+                        let rest = async { while requests.join_next().await.is_some() {} };
+                        let _ = timeout(FAREWELL, rest).await;
+                        return sse_server::run(peer, lines, Some(old)).await;
+                    }
+                    Ok((_, Outcome::Done(None))) | Err(_) => {}
                 }
                 continue;
             }
@@ -476,7 +529,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
             let peer = Arc::clone(&peer);
             requests.spawn(async move {
                 notify(&peer, line, headers, false).await;
-                None
+                Outcome::Done(None)
             });
             continue;
         }

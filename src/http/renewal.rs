@@ -9,9 +9,10 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, Request, Response};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::exchange::{self, answer_of, in_its_words};
+use super::exchange::{self, answer_of};
 use super::facts::{SESSION, VERSION};
 use super::remote::{Peer, Unsent};
+use super::said::in_words;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::RequestId;
 use crate::transport::FromRemote;
@@ -173,7 +174,7 @@ impl Peer {
             .await?;
         let status = response.status();
         if !status.is_success() {
-            let words = in_its_words(response).await;
+            let words = in_words(self, response).await;
             return Err(match status.is_server_error() {
                 true => Failed::Yet(words),
                 false => Failed::ForGood(words),

@@ -12,11 +12,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::body::one_line;
-use super::exchange::{answered_ids, in_its_words, mentions_session};
+use super::exchange::{answered_ids, mentions_session};
 use super::facts::Facts;
 use super::lines::Lines;
 use super::remote::{Peer, Unsent};
 use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
+use super::said::{Media, in_words, shown_url};
 use super::sse::{Decoder, Event};
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
@@ -30,10 +31,29 @@ const TIME: Duration = Duration::from_secs(30);
 /// How long what is on its way may take once the stream has broken.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
+/// How long a server that may be an old one has to open its stream and say where messages go.
+const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// A server that turned out to speak HTTP+SSE.
+pub(super) struct OldServer {
+    /// What it says.
+    pub(super) stream: Stream,
+    /// The client's `initialize`, which it has not seen.
+    pub(super) line: String,
+}
+
 /// Relays until the relay closes. A stream that breaks is followed by another one, in which a new
-/// session begins.
-pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
-    let mut stream = match Stream::open(&peer).await {
+/// session begins. `found` is a server whose stream is open already.
+pub(super) async fn run(
+    peer: Arc<Peer>,
+    mut lines: Lines,
+    found: Option<Box<OldServer>>,
+) -> &'static str {
+    let (opened, first) = match found.map(|found| *found) {
+        Some(OldServer { stream, line }) => (Ok(stream), Some(line)),
+        None => (Stream::open(&peer).await, None),
+    };
+    let mut stream = match opened {
         Ok(stream) => Some(stream),
         Err(NotOpen { why, words }) => {
             tracing::error!("{words}");
@@ -45,7 +65,7 @@ pub(super) async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
         sent: BTreeSet::new(),
         decided_in: 0,
         initialize: None,
-        unsent: VecDeque::new(),
+        unsent: first.into_iter().collect(),
     };
     loop {
         let left = match &mut stream {
@@ -228,6 +248,14 @@ impl Session {
         self.sent.take(&id)
     }
 
+    /// The request that an answer is for: some servers make text of numbers, or numbers of text.
+    fn meant_by(&self, id: RequestId) -> RequestId {
+        match id.twin() {
+            Some(twin) if !self.sent.contains(&id) && self.sent.contains(&twin) => twin,
+            Some(_) | None => id,
+        }
+    }
+
     /// Hands over an event; an error is why the session cannot go on.
     async fn hear(&mut self, stream: &mut Stream, event: &Event) -> Result<(), &'static str> {
         match &*event.name {
@@ -235,12 +263,16 @@ impl Session {
                 stream.endpoint = resolve(&self.peer.url(), event);
                 match stream.endpoint {
                     Some(_) => Ok(()),
-                    None => Err(ELSEWHERE),
+                    None => {
+                        tracing::error!("{}", elsewhere(&self.peer.url(), event));
+                        Err(ELSEWHERE)
+                    }
                 }
             }
             "message" => {
                 if let Some(line) = message_of(event) {
                     for id in answered_ids(&line) {
+                        let id = self.meant_by(id);
                         self.sent.remove(&id);
                         if self.initialize.as_ref() == Some(&id) {
                             self.initialize = None;
@@ -326,7 +358,7 @@ impl Session {
         let answer = loop {
             let event = stream.next().await?;
             match message_of(&event) {
-                Some(line) if answered_ids(&line).into_iter().next() == id => break line,
+                Some(line) if answers_one(&line, id.as_ref()) => break line,
                 Some(line) => peer.tell(&line).await,
                 None => {}
             }
@@ -355,6 +387,12 @@ fn taken(posted: Posted) -> Result<(), String> {
     }
 }
 
+/// Whether a line answers this request, under its id or the same as text.
+fn answers_one(line: &str, id: Option<&RequestId>) -> bool {
+    let mut found = answered_ids(line).into_iter();
+    found.any(|found| Some(&found) == id || found.twin().as_ref() == id && id.is_some())
+}
+
 fn message_of(event: &Event) -> Option<String> {
     if event.name != "message" {
         return None;
@@ -369,7 +407,7 @@ fn message_of(event: &Event) -> Option<String> {
 }
 
 /// What the server says.
-struct Stream {
+pub(super) struct Stream {
     response: Response,
     decoder: Decoder,
     events: std::vec::IntoIter<Event>,
@@ -388,11 +426,11 @@ struct NotOpen {
 impl Stream {
     async fn open(peer: &Peer) -> Result<Stream, NotOpen> {
         let response = match peer.send(peer.get(peer.url()), Some(TIME)).await {
-            Ok(response) if response.status().is_success() => response,
+            Ok(response) if is_stream(&response) => response,
             Ok(response) => {
                 return Err(NotOpen {
                     why: "did not open its stream",
-                    words: in_its_words(response).await,
+                    words: in_words(peer, response).await,
                 });
             }
             Err(error) => {
@@ -412,6 +450,33 @@ impl Stream {
             events: Vec::new().into_iter(),
             endpoint: None,
         })
+    }
+
+    /// Opens the stream of a server that takes no message at its URL, if it has one there that says
+    /// where messages go. An error says what came instead.
+    ///
+    /// SPEC 2025-11-25, basic/transports, "Backwards Compatibility": "Issue a GET request to the server
+    /// URL, expecting that this will open an SSE stream and return an `endpoint` event as the first
+    /// event."
+    pub(super) async fn probe(peer: &Peer) -> Result<Stream, String> {
+        let looked = async {
+            let mut stream = Stream::open(peer).await.map_err(|error| error.words)?;
+            let event = stream.next().await?;
+            if event.name != "endpoint" {
+                return Err(
+                    "the server's stream does not begin with an `endpoint` event".to_owned(),
+                );
+            }
+            stream.endpoint = resolve(&peer.url(), &event);
+            match stream.endpoint {
+                Some(_) => Ok(stream),
+                None => Err(elsewhere(&peer.url(), &event)),
+            }
+        };
+        match timeout(PROBE_TIME, looked).await {
+            Ok(looked) => looked,
+            Err(_) => Err("the server opened no stream in time".to_owned()),
+        }
     }
 
     /// The next event; an error says why there is none any more. May be cancelled.
@@ -451,7 +516,7 @@ async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
         }
     };
     let status = response.status();
-    let why = in_its_words(response).await;
+    let why = in_words(&peer, response).await;
     match status {
         StatusCode::NOT_FOUND => Posted::Lost { line, why },
         status => Posted::Failed {
@@ -460,6 +525,24 @@ async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
             why,
         },
     }
+}
+
+/// Whether the response is a stream of events.
+fn is_stream(response: &Response) -> bool {
+    response.status().is_success() && Media::of(response.headers()) == Media::Events
+}
+
+/// Says that messages would go to another server.
+fn elsewhere(base: &Url, event: &Event) -> String {
+    let text = String::from_utf8_lossy(&event.data);
+    let named = match base.join(text.trim()) {
+        Ok(url) => shown_url(&url, &[]),
+        Err(_) => "what is no URL".to_owned(),
+    };
+    format!(
+        "the server wants its messages at {named}, which is of another origin than the `url` in the \
+         config, and gets none there; if it is the same server, write the `url` with that host"
+    )
 }
 
 /// The URL for messages: on the server itself, nowhere else.

@@ -6,6 +6,7 @@ mod http;
 mod http_upstream;
 mod inbox;
 mod login_server;
+mod odd_server;
 mod programs;
 mod proxy_test;
 mod pty;
@@ -18,6 +19,7 @@ pub(crate) use http::{
 pub(crate) use http_upstream::HttpUpstream;
 pub(crate) use inbox::{Standing, Terminal, told_page};
 pub(crate) use login_server::LoginServer;
+pub(crate) use odd_server::{Asked, OddServer, plain, response};
 pub(crate) use programs::{notes_server, proxy, scripted_upstream};
 pub(crate) use proxy_test::ProxyTest;
 pub(crate) use pty::Pty;
