@@ -90,7 +90,7 @@ impl Key {
 
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 33] = [
+pub(super) static KEYS: [Key; 34] = [
     now("mode", Place::Rules, |to, from| from.set(&mut to.mode)),
     now("alwaysAllow", Place::Rules, |to, from| from.append(&mut to.allow)),
     now("alwaysDeny", Place::Rules, |to, from| from.append(&mut to.deny)),
@@ -105,6 +105,7 @@ pub(super) static KEYS: [Key; 33] = [
     now("defaultTimeout", Place::Proxy, |to, from| from.set(&mut to.default_timeout)),
     now("defaultTimeoutAction", Place::Proxy, |to, from| from.set(&mut to.default_timeout_action)),
     now("inboxKey", Place::Proxy, |to, from| from.set(&mut to.inbox_key)),
+    now("clientIdMetadataUrl", Place::Proxy, |to, from| from.set(&mut to.client_id_metadata_url)),
 
     now("approvalTtlSeconds", Place::Both, |to, from| from.set(&mut to.approval_ttl)),
     now("explainDecisions", Place::Both, |to, from| from.set(&mut to.explain)),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::annotations::Annotations;
+use super::document::DocumentUrl;
 use super::engines::Engines;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
@@ -40,6 +41,8 @@ pub struct Layer {
     pub audit_log: Option<PathBuf>,
     /// The key that the inbox's verdicts must be signed with.
     pub inbox_key: Option<KeyFingerprint>,
+    /// The URL of a document about us, for logins.
+    pub client_id_metadata_url: Option<DocumentUrl>,
     /// What asks, in this order.
     pub engines: Option<Engines>,
     /// How much assurance a verdict must have to count.
@@ -99,6 +102,9 @@ impl Layer {
             dry_run: self.dry_run.or(weaker.dry_run),
             audit_log: self.audit_log.or(weaker.audit_log),
             inbox_key: self.inbox_key.or(weaker.inbox_key),
+            client_id_metadata_url: self
+                .client_id_metadata_url
+                .or(weaker.client_id_metadata_url),
             engines: self.engines.or(weaker.engines),
             require_assurance: self.require_assurance.or(weaker.require_assurance),
             on_timeout: self.on_timeout.or(weaker.on_timeout),

@@ -4,6 +4,7 @@
 
 mod annotations;
 mod audit_log;
+mod document;
 mod engines;
 mod entry;
 mod environment;
@@ -29,6 +30,7 @@ mod word;
 
 pub use annotations::Annotations;
 pub use audit_log::AuditLog;
+pub use document::DocumentUrl;
 pub use engines::Engines;
 pub use entry::{CommandTarget, Target, Upstream, UrlTarget};
 pub use environment::Environment;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::audit_log::AuditLog;
+use super::document::DocumentUrl;
 use super::engines::Engines;
 use super::entry::{Entry, Target, Upstream, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
@@ -136,6 +137,8 @@ pub struct Resolved {
     pub inbox: InboxSettings,
     /// The key that the inbox's verdicts must be signed with; another one, or none, stops the start.
     pub inbox_key: Option<KeyFingerprint>,
+    /// The URL of a document about us, for logins.
+    pub client_id_metadata_url: Option<DocumentUrl>,
     /// The config file as it was named.
     pub config_path: PathBuf,
     /// What the operator should hear on stderr, a line each.
@@ -208,6 +211,7 @@ pub(super) fn resolve(
     let policy = Policy::new(rules.clone())?;
     let audit_log = AuditLog::named(in_home(layer.audit_log.clone(), environment)?);
     let inbox_key = layer.inbox_key.clone();
+    let client_id_metadata_url = layer.client_id_metadata_url.clone();
     if let Some(required) = layer.require_assurance
         && layer.timeout_action == Some(TimeoutAction::Approve)
     {
@@ -243,6 +247,7 @@ pub(super) fn resolve(
         http,
         inbox,
         inbox_key,
+        client_id_metadata_url,
         max_message_size: flags.max_message_size.bytes(),
         config_path,
         warnings,

@@ -5,7 +5,7 @@ use super::*;
 // CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
 // `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key,
 // `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing",
-// `auditRedact` with redaction by looks.
+// `auditRedact` with redaction by looks, `clientIdMetadataUrl` with logins that read such documents.
 #[test]
 fn every_key_of_the_contract_counts_where_the_contract_says() {
     let of = |place| {
@@ -19,7 +19,7 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
     );
     assert_eq!(
         of(Place::Proxy),
-        "dryRun auditLog defaultTimeout defaultTimeoutAction inboxKey"
+        "dryRun auditLog defaultTimeout defaultTimeoutAction inboxKey clientIdMetadataUrl"
     );
     assert_eq!(
         of(Place::Both),

@@ -41,7 +41,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 33] = [
+pub(in crate::config) const SAMPLES: [Sample; 34] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -54,6 +54,7 @@ pub(in crate::config) const SAMPLES: [Sample; 33] = [
     Sample { key: "auditLog", json: r#""a.jsonl""#, layer: || Layer { audit_log: Some(PathBuf::from("a.jsonl")), ..Layer::default() }, bad: &["1", "null", r#""""#] },
     Sample { key: "defaultTimeout", json: "0", layer: || Layer { default_timeout: value("0"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "defaultTimeoutAction", json: r#""approve""#, layer: || Layer { default_timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }, bad: BAD_WORDS },
+    Sample { key: "clientIdMetadataUrl", json: r#""https://a.example/client.json""#, layer: || Layer { client_id_metadata_url: value("https://a.example/client.json"), ..Layer::default() }, bad: &["1", "null", r#""""#, r#""http://a.example/client.json""#, r#""https://a.example/""#, r#""https://a.example/x#y""#, r#""https://me@a.example/x""#] },
     Sample { key: "inboxKey", json: r#""sha256:4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0""#, layer: || Layer { inbox_key: value("sha256:4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0"), ..Layer::default() }, bad: &["1", "null", r#""""#, r#""sha256:4bb0""#, r#""4bb06f8e4e3a7715d201d573d0aa423762e55dabd61a2c02278fa56cc6d294e0""#] },
     Sample { key: "approvalTtlSeconds", json: "60", layer: || Layer { approval_ttl: value("60"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "explainDecisions", json: "true", layer: || Layer { explain: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },
