@@ -228,6 +228,16 @@ fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
     Ok(Remote::new(url, headers, target.is_sse, max_message)?)
 }
 
+/// What the operator calls us in the `headers` of a server.
+fn user_agent(target: &Target) -> Option<HeaderValue> {
+    let Target::Url(target) = target else {
+        return None;
+    };
+    let mut headers = target.headers.iter();
+    let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case("user-agent"))?;
+    HeaderValue::try_from(value.expose()).ok()
+}
+
 /// Opens the log.
 ///
 /// A file that the operator names must be usable. The one in the state folder need not be, as in a
@@ -318,6 +328,9 @@ impl Starter {
                 folder: self.config.inbox.state_dir.clone(),
                 browser: var_os("BROWSER"),
                 stderr: stderr.clone(),
+                user_agent: user_agent(&self.config.server.target),
+                document: (self.config.client_id_metadata_url.as_ref())
+                    .map(|url| url.as_str().to_owned()),
             };
             Login::new(url, surroundings)
         };

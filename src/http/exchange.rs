@@ -594,16 +594,7 @@ impl Refusal {
     }
 
     async fn in_words(&self, peer: &Peer, tried: Option<&str>) -> String {
-        let mut why = self.head.in_words(&self.body, &peer.secrets().await);
-        match self.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if peer.has_credentials() => {
-                why.push_str("; look at the `Authorization` in `headers`");
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                why.push_str("; give `headers` with an `Authorization` in the config");
-            }
-            _ => {}
-        }
+        let mut why = self.head.with_advice(peer, &self.body).await;
         if let Some(tried) = tried {
             why = format!(
                 "the server cannot be spoken to: over streamable HTTP, {why}; over HTTP+SSE, {tried}"

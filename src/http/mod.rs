@@ -32,6 +32,6 @@ mod streams;
 
 pub(crate) use connections::{ConnectionLimits, Connections, Peer, within_descriptors};
 pub use hub::{ClientEnds, Record, Relay};
-pub use oauth::{Login, LoginError, Surroundings};
+pub use oauth::{Login, LoginError, Registration, Surroundings};
 pub use remote::{Remote, RemoteError};
 pub use serve::{ListenError, Server, Serving};

@@ -3,6 +3,8 @@
 //! The protocol itself is rmcp's; a browser is opened by `transport`, and heard back from by
 //! [`redirect`].
 
+mod addresses;
+mod client;
 mod flow;
 mod redirect;
 mod store;
@@ -15,44 +17,66 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::transport::{Stderr, open_in_browser};
 
+use flow::Identity;
 use store::{Store, Stored};
 
 /// How long somebody may take to log in.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Why there is no token. The texts say nothing of what servers answered: it may be anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why there is no token. What servers said stands in the texts as a short quotation, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// Neither the server nor its host says where to log in, or it cannot be reached.
-    #[error("where to log in cannot be found out")]
-    NotFound,
+    /// The server has no login that it tells of.
+    #[error("the server names no login of OAuth")]
+    NoOAuth,
+    /// What the server or its host says of the login cannot be used, or not be reached.
+    #[error("where to log in cannot be found out: {0}")]
+    NotFound(String),
     /// A token would cross the network in the clear, or the browser be led astray.
-    #[error("its login is not on HTTPS")]
+    #[error("its login is not on HTTPS, or at an address that it may not lead to")]
     Insecure,
-    /// Clients must be known there beforehand.
-    #[error("its login does not let approval-proxy register")]
-    Unregistered,
+    /// Its authorization server does not know us.
+    #[error("{0}")]
+    Unregistered(Registration),
     /// Nobody came back from the browser.
     #[error("nobody has logged in within five minutes")]
     Late,
     /// The login's own no.
-    #[error("the login was refused")]
-    Refused,
+    #[error("the login was refused: {0}")]
+    Refused(String),
     /// There was a login, and nothing came of it.
-    #[error("the login gave no token")]
-    NoToken,
+    #[error("the login gave no token: {0}")]
+    NoToken(String),
     /// The stored token can be used no more, and nobody was to be asked.
     #[error("its token has expired")]
     Expired,
     /// The loopback address cannot be listened at, or the work ended early.
     #[error("the system refuses what a login needs")]
     System,
+}
+
+/// Why an authorization server does not know us.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Registration {
+    /// It reads documents about clients, and registers none.
+    #[error(
+        "its login knows clients only by the URL of a document about them; publish one and name it as \
+         `clientIdMetadataUrl` in `approvalProxy`"
+    )]
+    NeedsDocument,
+    /// Clients must be known there beforehand.
+    #[error("its login does not let approval-proxy register")]
+    None,
+    /// It has said no.
+    #[error("its login does not let approval-proxy register: {0}")]
+    Refused(String),
 }
 
 /// What a renewal came to.
@@ -86,6 +110,10 @@ pub struct Surroundings {
     pub browser: Option<OsString>,
     /// Where people read the URL if no browser opens.
     pub stderr: Stderr,
+    /// What the operator calls us, if not by our name; the server itself hears it.
+    pub user_agent: Option<HeaderValue>,
+    /// The URL of a document about us, for authorization servers that read such documents.
+    pub document: Option<String>,
 }
 
 /// The token for one server, and the way to a new one. Clones share it.
@@ -106,6 +134,7 @@ struct Shared {
     clock: Clock,
     browser: Option<OsString>,
     stderr: Stderr,
+    identity: Identity,
     store: Store,
     limit: Duration,
     held: watch::Sender<Option<Arc<Stored>>>,
@@ -126,6 +155,10 @@ impl Login {
             clock: Clock::start(),
             browser: surroundings.browser,
             stderr: surroundings.stderr,
+            identity: Identity {
+                user_agent: surroundings.user_agent,
+                document: surroundings.document,
+            },
             store,
             limit: LIMIT,
             held: watch::Sender::new(held),
@@ -170,10 +203,10 @@ impl Login {
         // A task of its own: others wait for it too, when the request that began it is cancelled.
         let renewed = tokio::spawn(async move {
             let mut turn = shared.turn.lock().await;
-            if let Some(last) = *turn
+            if let Some(last) = &*turn
                 && shared.turns.load(Ordering::Relaxed) != turns
             {
-                return last;
+                return last.clone();
             }
             if let Some(held) = shared.held()
                 && !held.has_token(refused.as_ref())
@@ -183,7 +216,7 @@ impl Login {
             let renewed = shared
                 .renew(refused.as_ref(), challenge.as_deref(), reach)
                 .await;
-            *turn = Some(renewed);
+            *turn = Some(renewed.clone());
             shared.turns.fetch_add(1, Ordering::Relaxed);
             renewed
         });
@@ -231,7 +264,7 @@ impl Shared {
         let old = stored.or_else(|| self.held().as_deref().cloned());
         if reach != Reach::BrowserOnly
             && let Some(old) = old.filter(Stored::can_be_refreshed)
-            && let Some(new) = flow::refresh(&self.url, &old).await
+            && let Some(new) = flow::refresh(&self.url, &self.identity, &old).await
         {
             self.keep(new);
             return Ok(Renewed::Refreshed);
@@ -244,7 +277,8 @@ impl Shared {
                     self.stderr.send(line.into_bytes());
                     let _ = open_in_browser(self.browser.as_deref(), url.as_str());
                 };
-                let new = flow::log_in(&self.url, challenge, self.limit, ask).await?;
+                let new =
+                    flow::log_in(&self.url, &self.identity, challenge, self.limit, ask).await?;
                 self.keep(new);
                 Ok(Renewed::LoggedIn)
             }

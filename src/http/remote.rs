@@ -258,12 +258,13 @@ impl Peer {
                 return Ok(response);
             }
             let challenge = challenge(&response);
-            drop(response);
             renewals += 1;
-            let renewed = login
-                .renew(token, challenge, reach)
-                .await
-                .map_err(Unsent::NoToken)?;
+            let renewed = match login.renew(token, challenge, reach).await {
+                Ok(renewed) => renewed,
+                // The server wants something else; what it says itself tells more.
+                Err(LoginError::NoOAuth) => return Ok(response),
+                Err(error) => return Err(Unsent::NoToken(error)),
+            };
             match renewed {
                 Renewed::Found => {}
                 Renewed::Refreshed => reach = Reach::BrowserOnly,

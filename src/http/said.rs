@@ -77,6 +77,31 @@ impl Head {
         }
     }
 
+    /// The same words, and what to do where the server does not let us in.
+    pub(super) async fn with_advice(&self, peer: &Peer, body: &[u8]) -> String {
+        let mut words = self.in_words(body, &peer.secrets().await);
+        if !matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return words;
+        }
+        let has_token = match peer.login() {
+            Some(login) => Some(login.token().await.is_some()),
+            None => None,
+        };
+        words.push_str(match (peer.has_credentials(), has_token) {
+            (true, _) => "; look at the `Authorization` in `headers`",
+            (false, Some(true)) => "; it does not take the token of its own login",
+            (false, Some(false)) if self.status == StatusCode::UNAUTHORIZED => {
+                "; it names no login with OAuth, so give `headers` with an `Authorization` in the \
+                 config"
+            }
+            (false, _) => "; give `headers` with an `Authorization` in the config",
+        });
+        words
+    }
+
     /// What the server answered, with the beginning of `body`. `secrets` are not repeated.
     pub(super) fn in_words(&self, body: &[u8], secrets: &[String]) -> String {
         let mut words = format!("the server answered {}", self.status);
@@ -125,9 +150,8 @@ impl Head {
 /// What the server answered, in words.
 pub(super) async fn in_words(peer: &Peer, response: Response) -> String {
     let head = Head::of(&response);
-    let secrets = peer.secrets().await;
     let body = timeout(BODY_TIME, beginning(response)).await;
-    head.in_words(&body.unwrap_or_default(), &secrets)
+    head.with_advice(peer, &body.unwrap_or_default()).await
 }
 
 async fn beginning(mut response: Response) -> Vec<u8> {

@@ -240,8 +240,8 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
     let error = session.response(id)["error"]["message"].clone();
     assert_eq!(
         error,
-        "the server wants a login, but the login was refused; try again, or give `headers` with \
-         an `Authorization` in the config"
+        "the server wants a login, but the login was refused: \"access_denied\"; try again, or give \
+         `headers` with an `Authorization` in the config"
     );
     // Trying again is another login.
     home.server.seen().refuses = false;

@@ -39,6 +39,7 @@ mod killed;
 mod life_cycle;
 mod login;
 mod notes;
+mod odd_logins;
 mod odd_servers;
 mod other_processes;
 mod policy_flags;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::LoginError;
+use super::client::said;
 use crate::http::{ConnectionLimits, Connections};
 use crate::secret::Secret;
 
@@ -113,8 +114,11 @@ fn read(uri: &Uri, state: &Secret) -> Option<Result<Answer, LoginError>> {
     if named("state")? != state.expose() {
         return None;
     }
-    if named("error").is_some() {
-        return Some(Err(LoginError::Refused));
+    if let Some(error) = named("error") {
+        let description = named("error_description");
+        let secrets = [state.expose().to_owned()];
+        let why = said(&error, description.as_deref(), &secrets);
+        return Some(Err(LoginError::Refused(why)));
     }
     let code = Secret::new(named("code")?);
     let issuer = named("iss");

@@ -36,6 +36,9 @@ pub(super) struct Stored {
     pub(super) credentials: StoredCredentials,
     /// Some authorization servers give one though none was asked for, and want it back.
     pub(super) client_secret: Option<String>,
+    /// How it is to be sent, where a registration said so.
+    #[serde(default)]
+    pub(super) auth_method: Option<String>,
     /// What the server said when it wanted the login: where it is to be found again.
     pub(super) challenge: Option<String>,
 }

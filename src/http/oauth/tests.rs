@@ -38,6 +38,8 @@ fn login(folder: &Path) -> Login {
         folder: Some(folder.to_owned()),
         browser: None,
         stderr: Stderr::start().unwrap(),
+        user_agent: None,
+        document: None,
     };
     Login::new(url(), surroundings)
 }

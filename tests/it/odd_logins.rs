@@ -1,0 +1,495 @@
+//! Authorization servers that are odd in ways that real ones are: the login works, or the error says
+//! what they said.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use reqwest::Url;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{Asked, OddServer, ProxyTest, Session, eventually, plain, response};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const DOCUMENT: &str = "https://client.example/approval-proxy.json";
+
+/// A server that wants a login, with the authorization server on the same port.
+struct Home {
+    server: OddServer,
+    dir: TempDir,
+}
+
+impl Home {
+    /// `odd` responds to what is odd, and leaves the rest.
+    fn new(odd: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Home {
+        let server = OddServer::start(move |asked| odd(asked).unwrap_or_else(|| usual(asked)));
+        let dir = tempfile::tempdir().unwrap();
+        let browser = dir.path().join("browser");
+        let script = "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\" && mv \"$0.new\" \"$0.page\"\n";
+        fs::write(&browser, script).unwrap();
+        fs::set_permissions(&browser, fs::Permissions::from_mode(0o755)).unwrap();
+        Home { server, dir }
+    }
+
+    fn run(&self, entry: Value, section: Value) -> Session {
+        let mut entry = entry;
+        entry["url"] = json!(self.server.url("/mcp"));
+        let test = ProxyTest::new()
+            .config(json!({"mcpServers": {"box": entry}, "approvalProxy": section}))
+            .env("APPROVAL_STATE_DIR", "")
+            .env("XDG_STATE_HOME", self.dir.path().to_str().unwrap())
+            .env("BROWSER", self.dir.path().join("browser").to_str().unwrap());
+        test.start()
+    }
+
+    /// Somebody logs in.
+    fn log_in(&self) {
+        let file = self.dir.path().join("browser.page");
+        eventually("a browser", || file.exists());
+        let page = fs::read_to_string(&file).unwrap();
+        fs::remove_file(file).unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let browser = reqwest::Client::builder().no_proxy().build().unwrap();
+        runtime.block_on(browser.get(page).send()).unwrap();
+    }
+
+    fn browser_was_opened(&self) -> bool {
+        self.dir.path().join("browser.page").exists()
+    }
+
+    /// A login and a call after it.
+    fn works(&self, section: Value) -> Session {
+        let mut session = self.run(json!({}), section);
+        let id = ask(&mut session);
+        self.log_in();
+        let told = session.response(id);
+        assert_eq!(told["result"]["serverInfo"]["name"], "odd", "{told}");
+        session.notify("notifications/initialized", json!({}));
+        session.passes("read", json!({}));
+        session
+    }
+
+    /// What the client is told where nobody can log in, or it comes to nothing.
+    fn error(&self, logs_in: bool) -> String {
+        let mut session = self.run(json!({}), json!({}));
+        let id = ask(&mut session);
+        if logs_in {
+            self.log_in();
+        }
+        let told = session.response(id);
+        let error = told["error"]["message"].as_str();
+        let error = error.unwrap_or_else(|| panic!("{told}")).to_owned();
+        assert!(!self.browser_was_opened());
+        session.finish();
+        error
+    }
+
+    /// The forms that were posted to a path.
+    fn forms(&self, path: &str) -> Vec<HashMap<String, String>> {
+        let seen = self.server.seen().into_iter();
+        let posted = seen.filter(|asked| asked.path == path && asked.method == "POST");
+        posted.map(|asked| pairs(&asked.text)).collect()
+    }
+
+    fn posted(&self, path: &str) -> Vec<Asked> {
+        let mut seen = self.server.seen();
+        seen.retain(|asked| asked.path == path && asked.method == "POST");
+        seen
+    }
+
+    /// What stood in the query of the page.
+    fn page(&self) -> HashMap<String, String> {
+        let seen = self.server.seen().into_iter();
+        let mut pages = seen.filter(|asked| asked.path.starts_with("/authorize?"));
+        let page = pages.next().expect("a page").path;
+        pairs(page.split_once('?').unwrap().1)
+    }
+}
+
+fn ask(session: &mut Session) -> u64 {
+    let client = json!({"name": "test", "version": "0"});
+    session.request(
+        "initialize",
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}),
+    )
+}
+
+fn pairs(query: &str) -> HashMap<String, String> {
+    let url = Url::parse(&format!("http://x/?{query}")).unwrap();
+    url.query_pairs().into_owned().collect()
+}
+
+fn origin(asked: &Asked) -> String {
+    format!("http://{}", asked.header("host").unwrap())
+}
+
+/// The metadata of the authorization server.
+fn metadata(asked: &Asked) -> Value {
+    let at = |path: &str| format!("{}{path}", origin(asked));
+    json!({"issuer": origin(asked), "authorization_endpoint": at("/authorize"),
+        "token_endpoint": at("/token"), "registration_endpoint": at("/register"),
+        "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["none", BASIC, POST]})
+}
+
+const BASIC: &str = "client_secret_basic";
+const POST: &str = "client_secret_post";
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
+
+fn told(body: Value) -> String {
+    response(200, &[JSON], &body.to_string())
+}
+
+fn token() -> Value {
+    json!({"access_token": "access-secret", "token_type": "Bearer", "expires_in": 3600,
+           "refresh_token": "refresh-secret"})
+}
+
+fn usual(asked: &Asked) -> String {
+    match asked.path.split('?').next().unwrap() {
+        RESOURCE => {
+            let resource = format!("{}/mcp", origin(asked));
+            told(json!({"resource": resource, "authorization_servers": [origin(asked)]}))
+        }
+        METADATA => told(metadata(asked)),
+        "/register" => {
+            let redirects = asked.message()["redirect_uris"].clone();
+            told(json!({"client_id": "cid", "redirect_uris": redirects}))
+        }
+        "/authorize" => goes_back(asked, &[("code", "code-secret")]),
+        "/token" => told(token()),
+        "/mcp" if asked.header("authorization") == Some("Bearer access-secret") => plain(asked),
+        "/mcp" => {
+            let challenge = format!("Bearer resource_metadata=\"{}{RESOURCE}\"", origin(asked));
+            response(401, &[("www-authenticate", &challenge)], "who are you?")
+        }
+        _ => response(404, &[], "no such thing"),
+    }
+}
+
+/// Sends the browser back with this.
+fn goes_back(asked: &Asked, with: &[(&str, &str)]) -> String {
+    let query = pairs(asked.path.split_once('?').unwrap().1);
+    let mut back = Url::parse(&query["redirect_uri"]).unwrap();
+    back.query_pairs_mut()
+        .append_pair("state", &query["state"])
+        .extend_pairs(with);
+    response(302, &[("location", back.as_str())], "")
+}
+
+#[test]
+fn a_client_authenticates_as_its_registration_says() {
+    for method in [Some(POST), Some(BASIC), Some("none"), None] {
+        let home = Home::new(move |asked| match &*asked.path {
+            "/register" => Some(told(
+                json!({"client_id": "cid", "client_secret": "client-secret",
+                "token_endpoint_auth_method": method}),
+            )),
+            "/token" => {
+                let form = pairs(&asked.text);
+                let basic = "Basic Y2lkOmNsaWVudC1zZWNyZXQ=";
+                let is_basic = asked.header("authorization") == Some(basic);
+                let is_post = form
+                    .get("client_secret")
+                    .is_some_and(|it| it == "client-secret");
+                let is_right = match method {
+                    Some(POST) => is_post && !is_basic,
+                    Some("none") => !is_post && asked.header("authorization").is_none(),
+                    Some(_) | None => is_basic && !is_post,
+                };
+                let error = json!({"error": "invalid_client"}).to_string();
+                // Over at once: the next request brings a refresh.
+                let mut token = token();
+                token["expires_in"] = json!("1");
+                Some(match is_right {
+                    true => told(token),
+                    false => response(401, &[JSON], &error),
+                })
+            }
+            _ => None,
+        });
+        home.works(json!({})).finish();
+        let forms = home.forms("/token");
+        assert!(
+            forms
+                .iter()
+                .any(|form| form["grant_type"] == "refresh_token")
+        );
+        // The next run too.
+        let before = forms.len();
+        let mut again = home.run(json!({}), json!({}));
+        again.handshake();
+        again.passes("read", json!({}));
+        again.finish();
+        assert!(home.forms("/token").len() > before);
+        assert_eq!(home.posted("/register").len(), 1, "{method:?}");
+    }
+}
+
+#[test]
+fn a_registration_asks_for_a_way_to_authenticate_that_is_supported() {
+    for (methods, wanted) in [
+        (json!([POST]), POST),
+        (json!([BASIC, POST]), BASIC),
+        (json!(["none", POST]), "none"),
+        (Value::Null, "none"),
+        (json!(["private_key_jwt"]), "none"),
+    ] {
+        let home = Home::new({
+            let methods = methods.clone();
+            move |asked| {
+                let mut metadata = metadata(asked);
+                metadata["token_endpoint_auth_methods_supported"] = methods.clone();
+                (asked.path == METADATA).then(|| told(metadata))
+            }
+        });
+        home.works(json!({})).finish();
+        let registration = home.posted("/register").remove(0).message();
+        assert_eq!(
+            registration["token_endpoint_auth_method"], wanted,
+            "{methods}"
+        );
+    }
+}
+
+#[test]
+fn a_resource_may_be_written_with_a_slash_at_the_end() {
+    for end in ["/mcp/", "/mcp//", "/mcp", "/", ""] {
+        let home = Home::new(move |asked| {
+            let resource = format!("{}{end}", origin(asked));
+            let servers = json!([origin(asked)]);
+            (asked.path == RESOURCE)
+                .then(|| told(json!({"resource": resource, "authorization_servers": servers})))
+        });
+        home.works(json!({})).finish();
+        // The authorization server reads it as the server writes it.
+        let stated = home.server.url(end);
+        assert_eq!(home.page()["resource"], stated);
+        assert_eq!(home.forms("/token")[0]["resource"], stated);
+    }
+    // Anything else is another server.
+    let home = Home::new(|asked| {
+        let resource = origin(asked).replace("127.0.0.1", "localhost") + "/mcp";
+        let servers = json!([origin(asked)]);
+        (asked.path == RESOURCE)
+            .then(|| told(json!({"resource": resource, "authorization_servers": servers})))
+    });
+    let error = home.error(false);
+    assert!(
+        error.contains("is about the resource `http://localhost:"),
+        "{error}"
+    );
+    assert!(home.posted("/register").is_empty());
+}
+
+#[test]
+fn a_token_may_say_its_life_as_text_and_nothing_of_its_type() {
+    for (life, stored) in [
+        (json!("3600"), json!(3600)),
+        (json!(3600.0), json!(3600)),
+        (json!("for ever"), Value::Null),
+    ] {
+        let home = Home::new(move |asked| {
+            let mut token = token();
+            token["expires_in"] = life.clone();
+            token.as_object_mut().unwrap().remove("token_type");
+            (asked.path == "/token").then(|| told(token))
+        });
+        home.works(json!({})).finish();
+        let files = fs::read_dir(home.dir.path().join("approval-proxy")).unwrap();
+        let mut files = files.map(|file| file.unwrap().path());
+        let file = files.find(|file| file.extension().is_some_and(|end| end == "json"));
+        let kept: Value = serde_json::from_slice(&fs::read(file.unwrap()).unwrap()).unwrap();
+        assert_eq!(kept["credentials"]["token_response"]["expires_in"], stored);
+    }
+}
+
+#[test]
+fn what_the_authorization_server_says_reaches_who_waits_for_it() {
+    let long = format!("{}\u{1b}[31m\r\nsee https://a.example", "no ".repeat(500));
+    let said = json!({"error": "invalid_client_metadata", "error_description": long});
+    for (path, status, logs_in, start) in [
+        (
+            "/register",
+            403,
+            false,
+            "does not let approval-proxy register: ",
+        ),
+        ("/token", 400, true, "the login gave no token: "),
+        // As GitHub does.
+        ("/token", 200, true, "the login gave no token: "),
+    ] {
+        let body = said.to_string();
+        let home =
+            Home::new(move |asked| (asked.path == path).then(|| response(status, &[JSON], &body)));
+        let error = home.error(logs_in);
+        let wanted = format!("{start}\"invalid_client_metadata\", \"no no no");
+        assert!(error.contains(&wanted), "{error}");
+        assert!(error.len() < 600 && !error.contains('\u{1b}'), "{error}");
+    }
+    let home = Home::new(|asked| {
+        let with = [
+            ("error", "access_denied"),
+            ("error_description", "not\u{7} you"),
+        ];
+        asked
+            .path
+            .starts_with("/authorize")
+            .then(|| goes_back(asked, &with))
+    });
+    let error = home.error(true);
+    let wanted = "the login was refused: \"access_denied\", \"not you\"; try again";
+    assert!(error.contains(wanted), "{error}");
+    // No JSON of OAuth's.
+    let home = Home::new(|asked| {
+        (asked.path == "/register").then(|| response(500, &[], "<h1>out of order</h1>"))
+    });
+    let error = home.error(false);
+    let wanted = format!("`{}` answered 500", home.server.url("/register"));
+    assert!(
+        error.contains(&wanted) && error.contains("out of order"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_error_of_a_login_repeats_a_secret() {
+    let home = Home::new(|asked| match &*asked.path {
+        "/register" => Some(told(
+            json!({"client_id": "cid", "client_secret": "client-secret",
+            "token_endpoint_auth_method": POST}),
+        )),
+        "/token" => {
+            let error = json!({"error": "invalid_grant", "error_description": asked.text});
+            Some(response(400, &[JSON], &error.to_string()))
+        }
+        _ => None,
+    });
+    let error = home.error(true);
+    let form = home.forms("/token").remove(0);
+    for name in ["code", "code_verifier", "client_secret"] {
+        assert!(!error.contains(&form[name]), "{name} in {error}");
+    }
+    assert!(error.contains("invalid_grant"), "{error}");
+    // What is no JSON may be a token.
+    let home = Home::new(|asked| {
+        let form = [("content-type", "application/x-www-form-urlencoded")];
+        let body = "access_token=access-secret&token_type=bearer";
+        (asked.path == "/token").then(|| response(200, &form, body))
+    });
+    let error = home.error(true);
+    assert!(
+        error.contains("x-www-form-urlencoded") && !error.contains("secret"),
+        "{error}"
+    );
+    // The state that the browser brings back.
+    let home = Home::new(|asked| {
+        let state = pairs(asked.path.split_once('?')?.1).remove("state")?;
+        Some(goes_back(
+            asked,
+            &[("error", "server_error"), ("error_description", &state)],
+        ))
+    });
+    let error = home.error(true);
+    assert!(!error.contains(&home.page()["state"]), "{error}");
+}
+
+#[test]
+fn a_server_without_oauth_is_said_to_have_none() {
+    for challenge in [None, Some("Bearer realm=\"x\""), Some("Basic realm=\"x\"")] {
+        let home = Home::new(move |asked| {
+            let challenge: Vec<_> = challenge
+                .map(|it| ("www-authenticate", it))
+                .into_iter()
+                .collect();
+            Some(match &*asked.path {
+                "/mcp" => response(401, &challenge, "an API key, please"),
+                _ => response(404, &[], ""),
+            })
+        });
+        let error = home.error(false);
+        for part in [
+            "the server answered 401",
+            "it said: \"an API key, please\"",
+            "it names no login with OAuth, so give `headers` with an `Authorization`",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("register"), "{error}");
+    }
+}
+
+// SPEC 2025-11-25, basic/authorization, "Client ID Metadata Documents".
+#[test]
+fn a_document_about_the_client_stands_in_for_a_registration_where_it_is_read() {
+    let reads = |has_registration: bool| {
+        move |asked: &Asked| {
+            let mut metadata = metadata(asked);
+            metadata["client_id_metadata_document_supported"] = json!(true);
+            if !has_registration {
+                metadata
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("registration_endpoint");
+            }
+            (asked.path == METADATA).then(|| told(metadata))
+        }
+    };
+    let section = json!({"clientIdMetadataUrl": DOCUMENT});
+    for has_registration in [true, false] {
+        let home = Home::new(reads(has_registration));
+        home.works(section.clone()).finish();
+        assert_eq!(home.page()["client_id"], DOCUMENT);
+        assert!(home.page()["redirect_uri"].starts_with("http://127.0.0.1:"));
+        let form = home.forms("/token").remove(0);
+        assert_eq!(form["client_id"], DOCUMENT);
+        assert!(!form.contains_key("client_secret"));
+        assert!(home.posted("/register").is_empty());
+    }
+    // Where it is not read, and where there is none.
+    for (home, section) in [
+        (Home::new(|_| None), section),
+        (Home::new(reads(true)), json!({})),
+    ] {
+        home.works(section).finish();
+        assert_eq!(home.page()["client_id"], "cid");
+        assert_eq!(home.posted("/register").len(), 1);
+    }
+    let error = Home::new(reads(false)).error(false);
+    assert!(
+        error.contains("name it as `clientIdMetadataUrl`"),
+        "{error}"
+    );
+    let home = Home::new(|asked| {
+        let mut metadata = metadata(asked);
+        metadata
+            .as_object_mut()
+            .unwrap()
+            .remove("registration_endpoint");
+        (asked.path == METADATA).then(|| told(metadata))
+    });
+    let error = home.error(false);
+    assert!(
+        error.contains("does not let approval-proxy register"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_request_of_a_login_names_the_proxy() {
+    let ours = format!("approval-proxy/{}", env!("CARGO_PKG_VERSION"));
+    let home = Home::new(|_| None);
+    home.works(json!({})).finish();
+    let mut seen = home.server.seen();
+    // That was the browser.
+    seen.retain(|asked| !asked.path.starts_with("/authorize"));
+    for path in [RESOURCE, METADATA, "/register", "/token", "/mcp"] {
+        assert!(seen.iter().any(|asked| asked.path == path), "{path}");
+    }
+    for asked in seen {
+        assert_eq!(asked.header("user-agent"), Some(&*ours), "{asked:?}");
+    }
+}
