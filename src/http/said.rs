@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
@@ -58,6 +58,8 @@ pub(super) struct Head {
     encoding: Option<String>,
     leads_to: Option<Url>,
     is_elsewhere: bool,
+    /// When it wants to be asked again: seconds, or a date.
+    again: Option<String>,
 }
 
 impl Head {
@@ -74,6 +76,7 @@ impl Head {
                 .as_ref()
                 .is_some_and(|url| url.origin() != response.url().origin()),
             leads_to,
+            again: text(headers, &RETRY_AFTER),
         }
     }
 
@@ -142,6 +145,12 @@ impl Head {
         }
         if let Some(said) = said {
             words.push_str(&format!("; it said: {said}"));
+        }
+        if let Some(again) = &self.again {
+            let again = quoted_text(again, SHOWN);
+            words.push_str(&format!(
+                "; it wants to be asked again later (Retry-After {again})"
+            ));
         }
         words
     }

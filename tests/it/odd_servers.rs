@@ -158,7 +158,7 @@ fn a_server_of_2024_11_05_is_known_by_its_url_or_by_what_the_config_says() {
 #[test]
 fn a_server_that_takes_no_message_at_its_url_is_tried_as_one_of_2024_11_05() {
     for status in [400, 404, 405, 406, 415] {
-        // `?` keeps the URL from naming HTTP+SSE by itself.
+        // `type` keeps the URL from naming HTTP+SSE by itself.
         let server = OddServer::of_2024("\n", move |_| response(status, &[], "no such thing"));
         let entry = json!({"url": server.url("/sse"), "type": "http"});
         let mut session = around(entry);
@@ -317,6 +317,18 @@ fn a_wrong_content_type_or_encoding_is_named_with_what_the_server_said() {
         }
         assert_eq!(server.seen()[0].header("accept-encoding"), Some("identity"));
     }
+}
+
+#[test]
+fn a_server_that_is_busy_is_quoted_with_when_to_come_back() {
+    let server = OddServer::start(|_| response(429, &[("retry-after", "30")], "slow down"));
+    let error = error_of(json!({"url": server.url("/mcp")}));
+    assert!(
+        error.contains("429") && error.contains("\"slow down\""),
+        "{error}"
+    );
+    assert!(error.contains("Retry-After \"30\""), "{error}");
+    assert_eq!(server.seen().len(), 1, "it is not asked at once");
 }
 
 #[test]
