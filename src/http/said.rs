@@ -13,6 +13,7 @@ use super::redirects::target;
 use super::remote::Peer;
 use crate::approval::display::quoted_text;
 use crate::audit::redact::Redaction;
+use crate::mcp::json::raw_member;
 
 /// How much of what a server said is shown, in characters.
 const SHOWN: usize = 200;
@@ -127,7 +128,10 @@ impl Head {
             // The body means nothing to anybody who cannot decode it.
             return words;
         }
-        let said = quoted(body, secrets);
+        // A JSON-RPC error says it best.
+        let own = raw_member(&String::from_utf8_lossy(body), &["error", "message"])
+            .and_then(|message| serde_json::from_str::<String>(message).ok());
+        let said = quoted(own.as_deref().map_or(body, str::as_bytes), secrets);
         if self.status.is_success() && self.media == Media::Other {
             match (&self.kind, &said) {
                 (None, None) => words.push_str(" without a message"),
