@@ -70,8 +70,9 @@ fn an_id_that_comes_back_as_text_or_as_a_number_is_the_clients_own_again() {
             response(200, &[("content-type", "text/event-stream")], &event)
         })
     });
-    for server in [as_json, as_events] {
-        let mut session = around(json!({"url": server.url("/mcp")}));
+    let of_2024 = OddServer::of_2024_that_answers("\n", swapped, plain);
+    for (server, path) in [(as_json, "/mcp"), (as_events, "/mcp"), (of_2024, "/sse")] {
+        let mut session = around(json!({"url": server.url(path)}));
         session.handshake();
         session.passes("read", json!({}));
         let call = json!({"jsonrpc": "2.0", "id": "41", "method": "tools/call",

@@ -120,6 +120,15 @@ impl OddServer {
         line_end: &'static str,
         otherwise: impl Fn(&Asked) -> String + Send + Sync + 'static,
     ) -> OddServer {
+        OddServer::of_2024_that_answers(line_end, |answer| answer, otherwise)
+    }
+
+    /// The same, with answers that are changed on their way.
+    pub(crate) fn of_2024_that_answers(
+        line_end: &'static str,
+        change: impl Fn(Value) -> Value + Send + Sync + 'static,
+        otherwise: impl Fn(&Asked) -> String + Send + Sync + 'static,
+    ) -> OddServer {
         let open: Mutex<Option<TcpStream>> = Mutex::default();
         OddServer::with_streams(move |asked, mut stream| {
             let path = asked.path.split('?').next().unwrap().trim_end_matches('/');
@@ -135,6 +144,7 @@ impl OddServer {
                     let _ = stream.write_all(response(202, &[], "Accepted").as_bytes());
                     if let (Some(answer), Some(open)) = (asked.answer(), &mut *open.lock().unwrap())
                     {
+                        let answer = change(answer);
                         let event = format!("event: message{line_end}data: {answer}{line_end}");
                         let _ = write!(open, "{event}{line_end}");
                     }
