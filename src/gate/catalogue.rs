@@ -1,24 +1,44 @@
 //! The upstream's tools as it lists them now.
 //!
 //! It keeps what was read and says when to read again; sending is the gate's business.
+//!
+//! A reading starts when a decision needs the list. A list that could not be read is read again
+//! by itself, a few times; until it is known, no call waits for it for long.
 
-use std::collections::BTreeMap;
+mod seen;
+
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
 
+use super::ids::RetiredIds;
 use crate::approval::digest::DefinitionDigest;
+use crate::approval::display::quoted_text;
 use crate::mcp::json::write_string;
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::{ListToolsPage, ListedTool};
 use crate::policy::Decision;
 
+pub(super) use seen::ListRequest;
+use seen::{Pages, Seen};
+
 /// How long calls wait for the list, counted from the first that needs it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a list that could not be read is not asked for again.
+/// How long a reading goes on when no call waits for it any more, counted from its start.
+pub(super) const LONGEST_READING: Duration = Duration::from_secs(120);
+/// How long after its failure, or an empty answer, the list is asked for again by itself.
+pub(super) const RETRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
+/// How long a list that could not be read after all is not asked for again.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// How long a server may be silent before it is asked under a number. Some know no other ids.
+pub(super) const SILENCE: Duration = Duration::from_secs(2);
 /// The shortest time that a list with a lifetime is trusted, against asking all the time.
 const SHORTEST_TTL: Duration = Duration::from_secs(5);
 /// Beyond these a list is not read: it would cost memory without bound.
@@ -30,6 +50,10 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 const MAX_DESCRIPTION: usize = 4_096;
 /// A call with a longer name is one of an unlisted tool.
 const MAX_NAME: usize = 1_024;
+/// Of so many tools the operator hears that something about them is ignored.
+const MAX_REPORTED: usize = 20;
+/// How much of a name, or of the server's words, the operator is shown.
+const SHOWN: usize = 200;
 
 /// One tool as the upstream lists it.
 #[derive(Debug, Clone)]
@@ -45,25 +69,43 @@ pub(super) struct Tool {
 pub(super) struct Definition {
     /// At most 4,096 characters.
     pub(super) description: Option<String>,
-    /// Without the title. `None` where the hints cannot be read: the tool then counts as unlisted.
-    pub(super) annotations: Option<Option<ToolAnnotations>>,
+    /// Without the title. Hints of a wrong type are left out.
+    pub(super) annotations: Option<ToolAnnotations>,
     /// Of all that it says.
     pub(super) digest: DefinitionDigest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Never read, or known to have changed since.
+    /// Never read, or known to have changed since: the next decision waits for it.
     Stale,
     /// As the upstream lists it; until then, where the list has a lifetime.
     Fresh { until: Option<Duration> },
-    /// It could not be read: every tool is unlisted.
-    Failed { until: Duration },
+    /// It could not be read so far, and no decision waits for it until then. `None` while a
+    /// reading goes on, or the next one has its time.
+    Unknown { until: Option<Duration> },
+}
+
+/// Which ids of ours the server is known to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IdForm {
+    /// None yet. Text comes first: it is longer, and so harder to guess.
+    Unproven,
+    Text,
+    Number,
 }
 
 #[derive(Debug)]
 struct Fetch {
-    id: RequestId,
+    /// Of the page that is waited for: the second where the first brought nothing. Either may
+    /// be answered.
+    ids: Vec<RequestId>,
+    /// Where that page starts.
+    cursor: Option<String>,
+    /// When it was asked for under its newest id.
+    asked_at: Duration,
+    /// When the reading is given up.
+    ends: Duration,
     pages: usize,
     tools: BTreeMap<String, Tool>,
     generation: u64,
@@ -71,6 +113,10 @@ struct Fetch {
     meta: Option<String>,
     /// The shortest lifetime of a page so far, in milliseconds.
     ttl_ms: Option<u64>,
+    /// What the client was listed meanwhile.
+    seen: Vec<Seen>,
+    /// It was begun again because of that. Once is enough: it began after the client's listing.
+    is_second: bool,
 }
 
 /// The list, and how it is read.
@@ -83,6 +129,27 @@ pub(super) struct Catalogue {
     fetch: Option<Fetch>,
     /// When those who wait for the list stop waiting.
     deadline: Option<Duration>,
+    /// When the list is read again by itself.
+    retry: Option<Duration>,
+    /// How often that was planned since the list was known, or said to have changed.
+    tries: usize,
+    /// A list was read in this session, so an empty one is no server that warms up.
+    was_known: bool,
+    ids: IdForm,
+    /// The `_meta` of the newest reading, for those that nobody waits for.
+    meta: Option<String>,
+    /// Requests that the upstream may still answer, too late.
+    retired: RetiredIds,
+    /// The pages that the client was listed of one list.
+    pages: Pages,
+    /// For the operator, in order.
+    notices: Vec<String>,
+    /// The operator knows that the list is not known.
+    is_reported: bool,
+    /// The operator knows that the server's list changes unannounced.
+    is_drift_reported: bool,
+    /// Tools of which the operator knows that something about them is ignored.
+    reported: BTreeSet<String>,
 }
 
 /// What to do after a page.
@@ -94,6 +161,15 @@ pub(super) enum Next {
     Settled,
 }
 
+/// How our request was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer<'a> {
+    /// With this result.
+    Result(&'a str),
+    /// With this error, or with nothing.
+    Error(Option<&'a str>),
+}
+
 impl Catalogue {
     pub(super) fn new() -> Catalogue {
         Catalogue {
@@ -102,15 +178,35 @@ impl Catalogue {
             generation: 0,
             fetch: None,
             deadline: None,
+            retry: None,
+            tries: 0,
+            was_known: false,
+            ids: IdForm::Unproven,
+            meta: None,
+            retired: RetiredIds::default(),
+            pages: Pages::default(),
+            notices: Vec::new(),
+            is_reported: false,
+            is_drift_reported: false,
+            reported: BTreeSet::new(),
         }
     }
 
-    /// Whether decisions may go by the list now.
+    /// Whether decisions may go by the list now, or need not wait for it.
     pub(super) fn is_settled(&self, now: Duration) -> bool {
         match self.state {
             State::Stale => false,
-            State::Fresh { until } => until.is_none_or(|until| now < until),
-            State::Failed { until } => now < until,
+            State::Fresh { until } | State::Unknown { until } => {
+                until.is_none_or(|until| now < until)
+            }
+        }
+    }
+
+    /// Whether it could not be read so far, so that nothing is known of any tool.
+    pub(super) fn is_unknown(&self) -> bool {
+        match self.state {
+            State::Unknown { .. } => true,
+            State::Stale | State::Fresh { .. } => false,
         }
     }
 
@@ -129,9 +225,16 @@ impl Catalogue {
         self.deadline.get_or_insert(now + PATIENCE);
     }
 
-    /// When [`Catalogue::expire`] is due.
+    /// When those who wait stop waiting.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.deadline
+    }
+
+    /// When the gate can do something about the list by itself, while both sides are there.
+    pub(super) fn next_step(&self) -> Option<Duration> {
+        let reading = self.fetch.as_ref().map(|fetch| fetch.ends);
+        let times = [reading, self.number_at(), self.retry];
+        times.into_iter().flatten().min()
     }
 
     /// Whether the list is wanted and nobody has asked for it yet.
@@ -139,20 +242,48 @@ impl Catalogue {
         self.deadline.is_some() && self.fetch.is_none()
     }
 
+    /// If the list is to be read again now though nobody waits for it: with this `_meta`.
+    pub(super) fn take_retry(&mut self, now: Duration) -> Option<Option<String>> {
+        self.retry.take_if(|retry| *retry <= now)?;
+        self.fetch.is_none().then(|| self.meta.clone())
+    }
+
     /// Starts to read the list from its first page.
-    pub(super) fn start(&mut self, meta: Option<String>) {
+    pub(super) fn start(&mut self, meta: Option<String>, now: Duration) {
+        self.retry = None;
+        self.meta.clone_from(&meta);
         self.fetch = Some(Fetch {
-            id: RequestId::Integer(0),
+            ids: Vec::new(),
+            cursor: None,
+            asked_at: now,
+            ends: now + LONGEST_READING,
             pages: 0,
             tools: BTreeMap::new(),
             generation: self.generation,
             ttl_ms: None,
             meta,
+            seen: Vec::new(),
+            is_second: false,
         });
     }
 
+    /// Whether the next request is to have a number for its id.
+    pub(super) fn wants_number(&self) -> bool {
+        self.ids == IdForm::Number
+    }
+
     /// Writes the request for the next page under a fresh id.
-    pub(super) fn request(&mut self, id: RequestId, cursor: Option<&str>) -> String {
+    pub(super) fn request(&mut self, id: RequestId, cursor: Option<&str>, now: Duration) -> String {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.cursor = cursor.map(str::to_owned);
+            fetch.pages += 1;
+            fetch.asked_at = now;
+            fetch.ids = vec![id.clone()];
+        }
+        self.write_request(&id, cursor)
+    }
+
+    fn write_request(&self, id: &RequestId, cursor: Option<&str>) -> String {
         let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
         id.write(&mut out);
         out.push_str(r#","method":"tools/list""#);
@@ -171,32 +302,73 @@ impl Catalogue {
             out.push('}');
         }
         out.push('}');
-        if let Some(fetch) = &mut self.fetch {
-            fetch.id = id;
-            fetch.pages += 1;
-        }
         out
+    }
+
+    /// Whether a request waits of which nobody knows that the server understands its id.
+    pub(super) fn doubts_text(&self) -> bool {
+        self.ids == IdForm::Unproven && self.fetch.as_ref().is_some_and(|it| it.ids.len() == 1)
+    }
+
+    fn number_at(&self) -> Option<Duration> {
+        let fetch = self.fetch.as_ref().filter(|_| self.doubts_text())?;
+        Some(fetch.asked_at + SILENCE)
+    }
+
+    /// Whether the server was silent for so long that it is to be asked under a number.
+    pub(super) fn is_number_due(&self, now: Duration) -> bool {
+        self.number_at().is_some_and(|at| at <= now)
+    }
+
+    /// Writes the request that waits once more, under a number.
+    pub(super) fn request_as_number(&mut self, id: RequestId, now: Duration) -> Option<String> {
+        let fetch = self.fetch.as_mut()?;
+        fetch.asked_at = now;
+        fetch.ids.push(id.clone());
+        let cursor = fetch.cursor.clone();
+        Some(self.write_request(&id, cursor.as_deref()))
     }
 
     /// Whether this answers our request.
     pub(super) fn is_asked(&self, id: &RequestId) -> bool {
-        self.fetch.as_ref().is_some_and(|fetch| fetch.id == *id)
+        (self.fetch.as_ref()).is_some_and(|fetch| fetch.ids.contains(id))
     }
 
-    /// Our request was answered. The cursor is that of the next page, for [`Next::Ask`].
+    /// Whether this answers a request of ours that no longer waits.
+    pub(super) fn is_retired(&self, id: &RequestId) -> bool {
+        self.retired.contains(id)
+    }
+
+    /// Our request was answered under this id. The cursor is that of the next page, for
+    /// [`Next::Ask`].
     pub(super) fn answered(
         &mut self,
-        result: Option<&str>,
+        id: &RequestId,
+        answer: Answer<'_>,
         now: Duration,
     ) -> (Next, Option<String>) {
-        let Some(mut fetch) = self.fetch.take() else {
+        let Some(mut fetch) = self.take_fetch() else {
             return (Next::Settled, None);
         };
-        let page = result.and_then(|text| ListToolsPage::parse(text).ok());
+        self.ids = match id {
+            RequestId::Text(_) => IdForm::Text,
+            RequestId::Integer(_) | RequestId::Number(_) => IdForm::Number,
+        };
+        let (text, error) = match answer {
+            Answer::Result(text) => (Some(text), None),
+            Answer::Error(error) => (None, error),
+        };
+        let page = text.and_then(|text| ListToolsPage::parse(text).ok());
         let Some(page) = page.filter(|_| fetch.pages < MAX_PAGES) else {
-            self.fail(now);
+            let words = error.map(|words| quoted_text(words, SHOWN));
+            let why = match words {
+                Some(words) => format!("its answer was an error: {words}"),
+                None => "its answer is no list that can be read".to_owned(),
+            };
+            self.fail(&why, now);
             return (Next::Settled, None);
         };
+        self.report_ignored(&page.tools);
         add_tools(&mut fetch.tools, page.tools);
         // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; nobody
         // need say there that the list has changed.
@@ -209,55 +381,187 @@ impl Catalogue {
             .map(|(name, tool)| tool.bytes(name))
             .sum();
         if fetch.tools.len() > MAX_TOOLS || bytes > MAX_BYTES {
-            self.fail(now);
+            self.fail("it is too large", now);
             return (Next::Settled, None);
         }
-        if page.next_cursor.is_some() {
+        // A cursor that leads back to this page leads nowhere. Tools that are missed by that
+        // count as unlisted.
+        let next = page
+            .next_cursor
+            .filter(|next| fetch.cursor.as_ref() != Some(next));
+        if next.is_some() {
             self.fetch = Some(fetch);
-            return (Next::Ask, page.next_cursor);
+            return (Next::Ask, next);
         }
-        if fetch.generation != self.generation {
+        let is_drift = fetch
+            .seen
+            .iter()
+            .any(|seen| seen.differs_from(&fetch.tools));
+        if fetch.generation != self.generation || (is_drift && !fetch.is_second) {
             // It changed while it was read. The deadline stays, so this ends.
-            self.start(fetch.meta);
+            let ends = fetch.ends;
+            self.start(fetch.meta, now);
+            if let Some(again) = &mut self.fetch {
+                again.ends = ends;
+                again.is_second = fetch.is_second || is_drift;
+            }
             return (Next::Ask, None);
         }
         self.settle(fetch.tools, fetch.ttl_ms, now);
         (Next::Settled, None)
     }
 
-    /// The upstream says that its list has changed.
+    /// The upstream says that its list has changed, or the client begins a session.
     pub(super) fn changed(&mut self) {
         self.generation += 1;
+        self.tries = 0;
+        self.retry = None;
+        if self.deadline.is_none() {
+            // Nobody waits for it. What it was about to say is old, and it may be stuck.
+            self.take_fetch();
+        }
         self.state = State::Stale;
     }
 
-    /// Gives up when the deadline is over. Returns the id of the request that was given up.
-    pub(super) fn expire(&mut self, now: Duration) -> Option<RequestId> {
-        let due = self.deadline.is_some_and(|deadline| deadline <= now);
-        if !due {
-            return None;
+    /// The client begins a session, and what is on the other side may be another server.
+    pub(super) fn session_begins(&mut self) {
+        self.changed();
+        self.was_known = false;
+        self.ids = IdForm::Unproven;
+        self.pages = Pages::default();
+    }
+
+    /// The client was listed tools by the upstream. Nothing is learned from that; but if it does
+    /// not fit what we know, the list is read again before the next decision.
+    pub(super) fn client_got(&mut self, asked: &ListRequest, result: Option<&str>, now: Duration) {
+        let Some(result) = result else {
+            return;
+        };
+        if let Some(fetch) = &mut self.fetch {
+            // Whether it fits shows when that reading is done.
+            return Seen::keep(result, asked, &mut fetch.seen);
         }
-        let given_up = self.fetch.take().map(|fetch| fetch.id);
-        self.fail(now);
-        given_up
+        match self.state {
+            // It will be read before the next decision anyway.
+            State::Stale => {}
+            State::Fresh { .. } => {
+                if !self.pages.fit(result, asked, &self.tools) {
+                    self.state = State::Stale;
+                    self.report_drift();
+                }
+            }
+            // Every decision is doubtful already, so nobody need wait; but now is a good time.
+            State::Unknown { .. } => {
+                let soon = now + SOON;
+                self.retry = Some(self.retry.map_or(soon, |retry| retry.min(soon)));
+            }
+        }
+    }
+
+    /// Stops waiting, or gives a reading up, when the time for it is over.
+    pub(super) fn expire(&mut self, now: Duration) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.tools = BTreeMap::new();
+            self.deadline = None;
+            let until = self.fetch.is_none().then(|| now + AFTER_FAILURE);
+            self.state = State::Unknown { until };
+            self.report_unknown("it has not come within 5 seconds");
+        }
+        if (self.fetch.as_ref()).is_some_and(|fetch| fetch.ends <= now) {
+            self.take_fetch();
+            self.fail("it has not come within 2 minutes", now);
+        }
+    }
+
+    /// What the operator is to hear.
+    pub(super) fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Takes out what is being read; whatever comes of it then comes too late.
+    fn take_fetch(&mut self) -> Option<Fetch> {
+        let fetch = self.fetch.take()?;
+        for id in &fetch.ids {
+            self.retired.add(id.clone());
+        }
+        Some(fetch)
     }
 
     fn settle(&mut self, tools: BTreeMap<String, Tool>, ttl_ms: Option<u64>, now: Duration) {
+        if tools.is_empty() && !self.was_known && self.tries < RETRIES.len() {
+            return self.fail("it is empty so far", now);
+        }
         self.tools = tools;
         self.state = State::Fresh {
             until: ttl_ms.map(|ms| now.saturating_add(Duration::from_millis(ms).max(SHORTEST_TTL))),
         };
         self.deadline = None;
+        self.retry = None;
+        self.tries = 0;
+        self.was_known = true;
+        self.pages = Pages::default();
+        if std::mem::take(&mut self.is_reported) {
+            let count = self.tools.len();
+            self.notices.push(format!(
+                "the server's tool list is known now; tools: {count}"
+            ));
+        }
     }
 
-    fn fail(&mut self, now: Duration) {
+    /// The list could not be read. That is tried again a few times, and then when it is needed.
+    fn fail(&mut self, why: &str, now: Duration) {
         self.tools = BTreeMap::new();
-        self.state = State::Failed {
-            until: now + AFTER_FAILURE,
-        };
         self.deadline = None;
+        self.retry = RETRIES.get(self.tries).map(|after| now + *after);
+        self.tries = (self.tries + 1).min(RETRIES.len());
+        let until = self.retry.is_none().then(|| now + AFTER_FAILURE);
+        self.state = State::Unknown { until };
+        self.report_unknown(why);
+    }
+
+    /// Once a phase: a call that is decided meanwhile says so itself.
+    fn report_unknown(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_reported, true) {
+            self.notices.push(format!(
+                "the server's tool list is not known yet: {why}; until it is, every call that \
+                 depends on it needs approval"
+            ));
+        }
+    }
+
+    fn report_drift(&mut self) {
+        if !std::mem::replace(&mut self.is_drift_reported, true) {
+            let notice = "the server lists other tools than before and has not said so; its list \
+                          is read again before the next decision";
+            self.notices.push(notice.to_owned());
+        }
+    }
+
+    /// Once a tool, and not for ever.
+    fn report_ignored(&mut self, tools: &[ListedTool<'_>]) {
+        for tool in tools.iter().filter(|tool| !tool.ignored.is_empty()) {
+            if self.reported.len() > MAX_REPORTED || self.reported.contains(&*tool.name) {
+                continue;
+            }
+            self.reported
+                .insert(tool.name.chars().take(MAX_NAME).collect());
+            if self.reported.len() > MAX_REPORTED {
+                let notice = "more tools have members of a wrong type, which are ignored";
+                self.notices.push(notice.to_owned());
+                continue;
+            }
+            let name = quoted_text(&tool.name, SHOWN);
+            let members = tool.ignored.join("`, `");
+            self.notices.push(format!(
+                "in the server's list, tool {name} has members of a wrong type, which are \
+                 ignored: `{members}`"
+            ));
+        }
     }
 }
+
+/// How soon the list is read again when the client got one and we have none.
+const SOON: Duration = Duration::from_secs(1);
 
 fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
     for listed in listed
@@ -268,7 +572,7 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
             description: listed
                 .description
                 .map(|text| text.chars().take(MAX_DESCRIPTION).collect()),
-            annotations: listed.annotations.ok().map(hints_alone),
+            annotations: listed.annotations,
             digest: DefinitionDigest::of(&listed.definition),
         };
         let tool = Tool {
@@ -286,14 +590,6 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
     }
 }
 
-/// What the policy and the prompts go by. A title may be as long as a message.
-fn hints_alone(annotations: Option<ToolAnnotations>) -> Option<ToolAnnotations> {
-    annotations.map(|mut annotations| {
-        annotations.title = None;
-        annotations
-    })
-}
-
 impl Tool {
     fn bytes(&self, name: &str) -> usize {
         let description = self.definition.description.as_ref();
@@ -309,12 +605,10 @@ impl Definition {
         if self.digest == other.digest {
             return;
         }
-        self.annotations = match (self.annotations.take(), other.annotations.clone()) {
-            (Some(a), Some(b)) => {
-                Some(Some(stricter(a.unwrap_or_default(), b.unwrap_or_default())))
-            }
-            (None, _) | (_, None) => None,
-        };
+        self.annotations = Some(stricter(
+            self.annotations.take().unwrap_or_default(),
+            other.annotations.clone().unwrap_or_default(),
+        ));
         // Either definition may change under a waiting prompt.
         self.digest = self.digest.and(&other.digest);
         self.description = None;

@@ -49,7 +49,7 @@ impl Gate {
             return self.want_list(era, meta, now);
         }
         let name = held.tool.clone();
-        if self.definition_of(&name).map(|it| &it.digest) == asked_as.of_tool() {
+        if asked_as.fits(self.definition_of(&name)) {
             let approved = self.take_held(key).map(|held| (held, asked_as));
             if let Some((held, asked_as)) = approved {
                 self.release_approved(&held, asked_as, grant, now);
@@ -106,8 +106,7 @@ impl Gate {
     /// Whether a call's tool is still what the call was asked about as, as far as is known.
     pub(super) fn is_as_shown(&self, held: &Held) -> bool {
         let asked_as = held.asked_as.as_ref();
-        let now = self.definition_of(&held.tool).map(|it| &it.digest);
-        asked_as.is_some_and(|asked_as| asked_as.of_tool() == now)
+        asked_as.is_some_and(|asked_as| asked_as.fits(self.definition_of(&held.tool)))
     }
 
     /// The tool is no longer what a call was asked about as.

@@ -12,7 +12,7 @@ use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
 use super::rounds::check_fields;
-use super::state::{Gate, InFlight, Now, Peer};
+use super::state::{Gate, InFlight, Now};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::audit::record::{Forwarded, Outcome};
@@ -115,16 +115,16 @@ impl Gate {
         if !self.catalogue.is_settled(now.elapsed) {
             return self.policy.decide_by_name(name);
         }
+        if self.catalogue.is_unknown() {
+            return Some(self.policy.decide(name, Listing::Unknown));
+        }
         let Some(tool) = self.catalogue.tool_mut(name) else {
             return Some(self.policy.decide(name, Listing::Unlisted));
         };
         if let Some(decision) = &tool.decision {
             return Some(decision.clone());
         }
-        let listing = match &tool.definition.annotations {
-            Some(annotations) => Listing::Listed(annotations.as_ref()),
-            None => Listing::Unlisted,
-        };
+        let listing = Listing::Listed(tool.definition.annotations.as_ref());
         let decision = self.policy.decide(name, listing);
         tool.decision = Some(decision.clone());
         Some(decision)
@@ -207,10 +207,13 @@ impl Gate {
     fn hold_for_list(&mut self, text: &str, call: &Call<'_>, payload: Payload, now: Now) {
         let in_time = match call.era {
             Era::Stateless => true,
-            Era::Legacy => self.handshake.is_complete() || self.handshake.is_under_way(),
+            Era::Legacy => {
+                self.handshake.works();
+                self.handshake.is_complete() || self.handshake.is_under_way()
+            }
         };
         if !in_time && self.settings.dry_run {
-            let decision = self.policy.decide(&call.params.name, Listing::Unlisted);
+            let decision = self.policy.decide(&call.params.name, Listing::Unknown);
             let would = "came before the handshake; would be refused";
             return self.release_dry(call, &decision, would, payload, now);
         }
@@ -229,19 +232,6 @@ impl Gate {
         }
         self.hold(text, call, now);
         self.want_list(call.era, stateless_meta(call.params), now);
-    }
-
-    /// Somebody waits for the list: asks for it, as soon as the era allows.
-    pub(super) fn want_list(&mut self, era: Era, meta: Option<String>, now: Now) {
-        self.catalogue.want(now.elapsed);
-        let may_ask = match era {
-            Era::Stateless => true,
-            Era::Legacy => self.handshake.is_complete(),
-        };
-        if may_ask && self.upstream == Peer::Open && self.catalogue.is_to_be_asked_for() {
-            self.catalogue.start(meta);
-            self.ask_for_list(None);
-        }
     }
 
     /// Moves on every call that waits for the list, in order of arrival.
@@ -375,6 +365,7 @@ impl Gate {
                     of_tool,
                 )
             }),
+            is_list_known: !self.catalogue.is_unknown(),
             definition,
         }
     }

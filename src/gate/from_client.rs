@@ -4,6 +4,7 @@
 
 use rmcp::model::ErrorCode;
 
+use super::catalogue::ListRequest;
 use super::held::{Era, Failed, HeldKey};
 use super::output::Payload;
 use super::refusal::Refusal;
@@ -160,12 +161,17 @@ impl Gate {
         if self.in_flight.len() >= self.settings.max_pending {
             return self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, TOO_MANY.to_owned());
         }
-        let expected = if method == "initialize" {
-            self.begin_session(id, params, now);
-            InFlight::Initialize
-        } else {
-            InFlight::Any
+        let expected = match method {
+            "initialize" => {
+                self.begin_session(id, params, now);
+                InFlight::Initialize
+            }
+            tool::LIST => InFlight::List(Box::new(ListRequest::read(params))),
+            _ => InFlight::Any,
         };
+        if method != "initialize" && method != "ping" {
+            self.handshake.works();
+        }
         if self.in_flight.insert(id.clone(), expected).is_some() {
             self.ambiguous.add(id.clone());
         }
@@ -176,7 +182,7 @@ impl Gate {
     fn begin_session(&mut self, id: &RequestId, params: Option<&str>, now: Now) {
         self.handshake.initialize(id, params);
         // What was listed to another client, or in other words, is not what counts now.
-        self.catalogue.changed();
+        self.catalogue.session_begins();
         // Nor does what was approved in an earlier session cover a call of this one.
         self.cache = ApprovalCache::new(self.settings.approval_ttl);
         self.abandon_approvals(now);

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use rmcp::model::ErrorCode;
 
-use super::catalogue::Next;
+use super::catalogue::Answer;
 use super::from_client::ID_IN_USE;
 use super::held::Era;
 use super::output::{Output, Payload};
@@ -28,7 +28,7 @@ impl Gate {
         if self.held.is_empty()
             && let Some(id) = peek_result_id(line)
             && !self.catalogue.is_asked(&id)
-            && !self.retired_lists.contains(&id)
+            && !self.catalogue.is_retired(&id)
         {
             match self.in_flight.entry(id) {
                 Entry::Occupied(entry) if entry.get().is_any() => {
@@ -40,13 +40,14 @@ impl Gate {
                     let id = entry.into_key();
                     if self.meant_by(&id).is_none() {
                         self.record_unasked(&id, now);
-                        return self.put(Output::ToClient(Payload::Frame));
+                        self.put(Output::ToClient(Payload::Frame));
+                        return self.ask_in_numbers(now);
                     }
                 }
             }
         }
         if let Err(why) = self.read_from_upstream(line, now) {
-            self.unreadable_from_upstream(line, &why);
+            self.unreadable_from_upstream(line, &why, now);
         }
     }
 
@@ -62,10 +63,16 @@ impl Gate {
     /// that a request waits for, the client gets it, as it would without us; what it then brings
     /// back as a state is none of ours. While a call is held, a second id in it could be that
     /// call's: then the request fails.
-    fn unreadable_from_upstream(&mut self, line: &[u8], why: &str) {
+    fn unreadable_from_upstream(&mut self, line: &[u8], why: &str, now: Now) {
         let id = peek_result_id(line).filter(|id| !self.is_ours(id));
         let expected = id.and_then(|id| self.in_flight.remove_entry(&id));
         match expected {
+            Some((_, InFlight::List(asked))) if self.held.is_empty() => {
+                self.put(Output::ToClient(Payload::Frame));
+                // The client may read more in it than we can.
+                self.catalogue.client_got(&asked, Some(""), now.elapsed);
+                self.tell_of_list();
+            }
             Some((_, InFlight::Any | InFlight::Approved(_))) if self.held.is_empty() => {
                 self.put(Output::ToClient(Payload::Frame));
             }
@@ -141,15 +148,16 @@ impl Gate {
                 }
                 self.put(Output::ToClient(payload));
             }
-            (Kind::Response { result, .. }, id) => {
+            (Kind::Response { result, error }, id) => {
+                let answer = (*result, *error);
                 let meant = id.as_ref().and_then(|id| self.meant_by(id));
                 let renamed = meant.and_then(|id| Some((with_id(text, &id)?, id)));
                 match renamed {
                     Some((line, id)) => {
                         let payload = Payload::Text(line);
-                        self.response_from_upstream(Some(&id), *result, payload, now);
+                        self.response_from_upstream(Some(&id), answer, payload, now);
                     }
-                    None => self.response_from_upstream(id.as_ref(), *result, payload, now),
+                    None => self.response_from_upstream(id.as_ref(), answer, payload, now),
                 }
             }
         }
@@ -158,19 +166,22 @@ impl Gate {
     fn response_from_upstream(
         &mut self,
         id: Option<&RequestId>,
-        result: Option<&str>,
+        (result, error): (Option<&str>, Option<&str>),
         payload: Payload,
         now: Now,
     ) {
         let Some(id) = id else {
-            return self.nameless_from_upstream(payload);
+            self.nameless_from_upstream(payload);
+            return self.ask_in_numbers(now);
         };
         if self.catalogue.is_asked(id) {
-            // A second answer to it comes too late.
-            self.retired_lists.add(id.clone());
-            return self.list_answered(result, now);
+            let answer = match (result, error) {
+                (Some(result), None) => Answer::Result(result),
+                (_, error) => Answer::Error(error),
+            };
+            return self.list_answered(id, answer, now);
         }
-        if self.retired_lists.contains(id) {
+        if self.catalogue.is_retired(id) {
             return;
         }
         if self.passes_for_held(id) {
@@ -185,6 +196,12 @@ impl Gate {
             None => {
                 self.record_unasked(id, now);
                 self.put(Output::ToClient(payload));
+                self.ask_in_numbers(now);
+            }
+            Some(InFlight::List(asked)) => {
+                self.put(Output::ToClient(payload));
+                self.catalogue.client_got(&asked, result, now.elapsed);
+                self.tell_of_list();
             }
             Some(InFlight::Approved(approved)) if approved.era == Era::Stateless => {
                 self.answer_to_approved(id, result, payload, *approved, now);
@@ -221,7 +238,7 @@ impl Gate {
     fn meant_by(&self, id: &RequestId) -> Option<RequestId> {
         let is_exact = self.in_flight.contains_key(id)
             || self.catalogue.is_asked(id)
-            || self.retired_lists.contains(id);
+            || self.catalogue.is_retired(id);
         let twin = id.twin().filter(|_| !is_exact)?;
         let is_meant = self.in_flight.contains_key(&twin) || self.catalogue.is_asked(&twin);
         (is_meant && !self.held_by_id.are_like(id)).then_some(twin)
@@ -234,20 +251,6 @@ impl Gate {
         }
         // What another request is called by exactly, the client does not mix up.
         !self.in_flight.contains_key(id) && self.held_by_id.are_like(id)
-    }
-
-    fn list_answered(&mut self, result: Option<&str>, now: Now) {
-        let (next, cursor) = self.catalogue.answered(result, now.elapsed);
-        match next {
-            Next::Ask => self.ask_for_list(cursor.as_deref()),
-            Next::Settled => self.resume_waiting(now),
-        }
-    }
-
-    pub(super) fn ask_for_list(&mut self, cursor: Option<&str>) {
-        let id = self.ids.next();
-        let request = self.catalogue.request(id, cursor);
-        self.relay_to_upstream(Payload::Text(request));
     }
 
     /// Reports what is no message and does not relay it.

@@ -12,7 +12,7 @@ pub(super) struct Handshake {
     /// The client's `initialize` that has no answer yet, and what it offers.
     asked: Option<(RequestId, Offers)>,
     agreed: Option<(Revision, Offers)>,
-    /// Whether the client has sent `notifications/initialized`.
+    /// Whether the client has sent `notifications/initialized`, or a request that comes after it.
     initialized: bool,
     /// What the client calls itself.
     client: Option<String>,
@@ -102,6 +102,12 @@ impl Handshake {
     /// The client sends `notifications/initialized`.
     pub(super) fn initialized(&mut self) {
         self.initialized = self.asked.is_some() || self.agreed.is_some();
+    }
+
+    /// The client sends a request other than `initialize` and `ping`. Some clients never send
+    /// `notifications/initialized`; servers take such a request for it, and so do we.
+    pub(super) fn works(&mut self) {
+        self.initialized();
     }
 
     /// Whether requests of ours may go to either side.

@@ -95,6 +95,9 @@ pub(super) struct AskedAs {
     pub(super) decision: Decision,
     /// What was said of the tool then; every channel shows that. `None` where it is unlisted.
     pub(super) definition: Option<Arc<Definition>>,
+    /// Whether the list was known then. Otherwise nothing was said of the tool, and whatever it is
+    /// said to be later contradicts nothing.
+    pub(super) is_list_known: bool,
     pub(super) digest: CallDigest,
     pub(super) dedupe: Option<DedupeKey>,
 }
@@ -107,9 +110,14 @@ impl AskedAs {
             .map(|definition| &definition.digest)
     }
 
+    /// Whether a tool that is listed so now, or not at all, is still what was shown.
+    pub(super) fn fits(&self, now: Option<&Arc<Definition>>) -> bool {
+        !self.is_list_known || self.of_tool() == now.map(|definition| &definition.digest)
+    }
+
     /// The upstream's hints, as far as they can be read.
     pub(super) fn annotations(&self) -> Option<&ToolAnnotations> {
-        self.definition.as_ref()?.annotations.as_ref()?.as_ref()
+        self.definition.as_ref()?.annotations.as_ref()
     }
 
     pub(super) fn description(&self) -> Option<&str> {

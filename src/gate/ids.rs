@@ -33,6 +33,17 @@ impl RequestIds {
         RequestId::Text(self.next_hex().into())
     }
 
+    /// The same for servers that understand numbers only: 52 random bits below a leading one, so
+    /// that it is exact in readers that take numbers for doubles. The gate sees to it that no
+    /// other request has it.
+    pub(super) fn next_number(&mut self) -> RequestId {
+        self.count += 1;
+        let hash = blake3::keyed_hash(&self.key, &self.count.to_le_bytes());
+        let bytes = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+        let number = i64::from_le_bytes(bytes) & (SMALLEST_NUMBER - 1);
+        RequestId::Integer(SMALLEST_NUMBER | number)
+    }
+
     /// The same for what is no id but as hard to guess: 32 hex digits.
     pub(super) fn next_hex(&mut self) -> String {
         self.count += 1;
@@ -41,6 +52,9 @@ impl RequestIds {
         hex.get(..32).unwrap_or(&hex).to_owned()
     }
 }
+
+/// 2^52: numbers of ours are as large at least, and smaller than 2^53.
+const SMALLEST_NUMBER: i64 = 1 << 52;
 
 /// Ids of requests that no longer wait, and may still be answered. Remembers the newest thousand.
 #[derive(Debug, Default)]
@@ -66,9 +80,14 @@ impl RetiredIds {
         self.known.insert(id);
     }
 
-    /// Whether it is among them; for ids of ours, which are all text.
+    /// Whether it is among them; for ids of ours, which are text or large numbers.
     pub(super) fn contains(&self, id: &RequestId) -> bool {
-        matches!(id, RequestId::Text(_)) && self.contains_any(id)
+        let can_be_ours = match id {
+            RequestId::Text(_) => true,
+            RequestId::Integer(number) => *number >= SMALLEST_NUMBER,
+            RequestId::Number(_) => false,
+        };
+        can_be_ours && self.contains_any(id)
     }
 
     /// The same for ids of a peer's.
@@ -171,6 +190,34 @@ mod tests {
         assert!(texts.iter().any(|text| first(text) != first(&texts[0])));
         let other = RequestIds::new([8; 32]).next();
         assert!(!texts.contains(&other.to_string()));
+    }
+
+    #[test]
+    fn numbers_are_random_and_exact_in_doubles() {
+        let mut ids = RequestIds::new([7; 32]);
+        let numbers: HashSet<i64> = (0..100)
+            .map(|_| match ids.next_number() {
+                RequestId::Integer(number) => number,
+                id @ (RequestId::Number(_) | RequestId::Text(_)) => panic!("{id}"),
+            })
+            .collect();
+        assert_eq!(numbers.len(), 100);
+        assert!(
+            numbers
+                .iter()
+                .all(|number| (1 << 52..1 << 53).contains(number))
+        );
+        for bit in 0..52 {
+            let set = numbers
+                .iter()
+                .filter(|number| *number >> bit & 1 == 1)
+                .count();
+            assert!((20..80).contains(&set), "bit {bit}: {set} of 100");
+        }
+        let mut retired = RetiredIds::default();
+        let number = ids.next_number();
+        retired.add(number.clone());
+        assert!(retired.contains(&number) && !retired.contains(&ids.next_number()));
     }
 
     #[test]

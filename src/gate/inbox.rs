@@ -210,15 +210,20 @@ fn shown_call(line: &str, params: &CallToolRequestParams<'_>) -> String {
     out
 }
 
-/// Why a call is asked about, in words. If the server does not list the tool, that is always said: the
+/// Why a call is asked about, in words. If the server does not list the tool, or its
+/// list is not known, that is always said: the
 /// tool's name is then only the client's word.
 fn why(asked_as: &AskedAs) -> String {
     let reason = &asked_as.decision.reason;
     let mut why = reason.text().into_owned();
     let is_said = matches!(reason, Reason::Unlisted | Reason::ListUnknown);
     if asked_as.definition.is_none() && !is_said {
+        let what_is_known = match asked_as.is_list_known {
+            true => Reason::Unlisted,
+            false => Reason::ListUnknown,
+        };
         why.push_str("; ");
-        why.push_str(&Reason::Unlisted.text());
+        why.push_str(&what_is_known.text());
     }
     why
 }

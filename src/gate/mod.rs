@@ -17,6 +17,7 @@ mod inbox;
 mod instant;
 mod invitations;
 mod list_meta;
+mod listing;
 mod open_states;
 mod output;
 mod parking;

@@ -114,9 +114,7 @@ impl Refusal {
                 "{NEEDS} the client has begun a new session by `initialize`, in which no answer \
                  to a question of the old one counts"
             ),
-            Refusal::BeforeHandshake => {
-                "denied: it came before the client's `notifications/initialized`".into()
-            }
+            Refusal::BeforeHandshake => "denied: it came before the client's `initialize`".into(),
             Refusal::CannotAsk(CannotAsk::Anonymous) => {
                 format!("{NEEDS} approval-proxy asks no HTTP client that has shown no token")
             }
@@ -286,9 +284,7 @@ impl Refusal {
             Refusal::TimedOut => "nobody answered in time".into(),
             Refusal::Cancelled => "the client has gone".into(),
             Refusal::NewSession => "the client has begun a new session".into(),
-            Refusal::BeforeHandshake => {
-                "it came before the client's `notifications/initialized`".into()
-            }
+            Refusal::BeforeHandshake => "it came before the client's `initialize`".into(),
             Refusal::KeepsChanging => "the tool kept changing while a human was asked".into(),
             Refusal::ChangedBetweenRounds => "the tool changed since the call was approved".into(),
             Refusal::UnknownState => "its `requestState` belongs to no question about it".into(),

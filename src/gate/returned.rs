@@ -60,7 +60,9 @@ impl Gate {
                 let payload = Payload::Text(line.to_owned());
                 self.call_from_client(line, envelope, params, payload, now);
             }
-            (InFlight::Approved(_) | InFlight::Initialize, _) => self.not_taken(id, why),
+            (InFlight::Approved(_) | InFlight::Initialize | InFlight::List(_), _) => {
+                self.not_taken(id, why)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use rmcp::model::ErrorCode;
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, ListRequest};
 use super::handshake::Handshake;
 use super::held::{Approved, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
@@ -51,6 +51,8 @@ pub(super) enum InFlight {
     Approved(Box<Approved>),
     /// The answer to the client's `initialize`.
     Initialize,
+    /// The answer to the client's `tools/list`.
+    List(Box<ListRequest>),
 }
 
 impl InFlight {
@@ -59,7 +61,7 @@ impl InFlight {
         match self {
             InFlight::Any => true,
             InFlight::Approved(approved) => approved.era == Era::Legacy,
-            InFlight::Initialize => false,
+            InFlight::Initialize | InFlight::List(_) => false,
         }
     }
 }
@@ -99,8 +101,6 @@ pub struct Gate {
     /// Prompts that the client may still answer, too late. A late answer is swallowed: the
     /// upstream has never heard of it.
     pub(super) retired_prompts: RetiredIds,
-    /// Lists that the upstream may still send, too late.
-    pub(super) retired_lists: RetiredIds,
     /// How many answers were recorded for which no request was open.
     pub(super) unasked: u32,
     pub(super) next_key: u64,
@@ -164,7 +164,6 @@ impl Gate {
             in_flight: HashMap::default(),
             ambiguous: RetiredIds::default(),
             retired_prompts: RetiredIds::default(),
-            retired_lists: RetiredIds::default(),
             unasked: 0,
             next_key: 0,
             held_bytes: 0,
@@ -201,7 +200,7 @@ impl Gate {
         let times = questions
             .chain(progress)
             .chain([
-                self.catalogue.deadline(),
+                self.list_timer(),
                 self.open_states.next_deadline(),
                 self.parking.next_deadline(),
             ])
@@ -211,9 +210,7 @@ impl Gate {
 
     /// The time has come that [`Gate::poll_timeout`] named.
     pub fn tick(&mut self, now: Now) {
-        if let Some(id) = self.catalogue.expire(now.elapsed) {
-            self.retired_lists.add(id);
-        }
+        self.tick_list(now);
         self.resume_waiting(now);
         self.tick_questions(now);
         self.tick_rounds(now);

@@ -200,8 +200,10 @@ pub struct ListedTool<'a> {
     pub name: Cow<'a, str>,
     /// What the server says about the tool.
     pub description: Option<Cow<'a, str>>,
-    /// The server's hints; `Err` where they cannot be read.
-    pub annotations: Result<Option<ToolAnnotations>, ()>,
+    /// The server's hints, as far as they can be read, without the title.
+    pub annotations: Option<ToolAnnotations>,
+    /// The members that are of a wrong type, and count as absent.
+    pub ignored: Vec<&'static str>,
     /// The whole definition.
     pub definition: Value<'a>,
 }
@@ -239,6 +241,8 @@ impl<'a> ListToolsPage<'a> {
                     found = true;
                     page.tools = tools.into_iter().filter_map(ListedTool::read).collect();
                 }
+                // Some servers, Go's among them, write an empty list so.
+                ("tools", Value::Null) => found = true,
                 // Some servers write an empty cursor for the end. Should one mean more by it, the
                 // tools that are missed count as unlisted.
                 ("nextCursor", Value::String(cursor)) => {
@@ -261,24 +265,53 @@ impl<'a> ListToolsPage<'a> {
 }
 
 impl<'a> ListedTool<'a> {
+    /// Reads one tool. Only the name is indispensable; what else is of a wrong type is ignored.
     fn read(definition: Value<'a>) -> Option<ListedTool<'a>> {
         let name = definition.get("name")?.as_str()?;
-        let description = definition.get("description").and_then(Value::as_str);
-        let annotations = match definition.get("annotations") {
-            None | Some(Value::Null) => Ok(None),
+        let mut ignored = Vec::new();
+        let description = match definition.get("description") {
+            None | Some(Value::Null) => None,
             Some(value) => {
-                let mut text = String::new();
-                value.write_canonical(&mut text);
-                serde_json::from_str(&text).map(Some).map_err(drop)
+                let text = value.as_str();
+                ignored.extend(text.is_none().then_some("description"));
+                text
+            }
+        };
+        let annotations = match definition.get("annotations") {
+            None | Some(Value::Null) => None,
+            Some(hints @ Value::Object(_)) => Some(read_hints(hints, &mut ignored)),
+            Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                ignored.push("annotations");
+                None
             }
         };
         Some(ListedTool {
             name,
             description,
             annotations,
+            ignored,
             definition,
         })
     }
+}
+
+/// Reads each hint by itself: one that is neither true nor false spoils no other.
+fn read_hints(hints: &Value<'_>, ignored: &mut Vec<&'static str>) -> ToolAnnotations {
+    let mut hint = |key: &'static str| match hints.get(key) {
+        Some(Value::Bool(value)) => Some(*value),
+        None | Some(Value::Null) => None,
+        Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+            ignored.push(key);
+            None
+        }
+    };
+    ToolAnnotations::from_raw(
+        None,
+        hint("readOnlyHint"),
+        hint("destructiveHint"),
+        hint("idempotentHint"),
+        hint("openWorldHint"),
+    )
 }
 
 #[cfg(test)]
@@ -369,17 +402,88 @@ mod tests {
         let [a, b] = &page.tools[..] else {
             panic!("{page:?}")
         };
-        assert_eq!(
-            a.annotations
-                .as_ref()
-                .unwrap()
-                .as_ref()
-                .unwrap()
-                .read_only_hint,
-            Some(true)
-        );
-        assert_eq!((&*b.name, &b.annotations), ("b", &Err(())));
+        assert_eq!(a.annotations.as_ref().unwrap().read_only_hint, Some(true));
+        assert!(a.ignored.is_empty());
+        assert_eq!(b.name, "b");
+        assert_eq!(b.annotations.as_ref().unwrap().read_only_hint, None);
+        assert_eq!(b.ignored, ["readOnlyHint"]);
         assert!(ListToolsPage::parse(r#"{"tools":{}}"#).is_err());
         assert!(ListToolsPage::parse("[]").is_err());
+        // As Go writes an empty list.
+        let page = ListToolsPage::parse(r#"{"tools":null}"#).unwrap();
+        assert!(page.tools.is_empty());
+    }
+
+    #[test]
+    fn what_is_of_a_wrong_type_is_ignored_and_named_and_all_else_is_kept() {
+        for (members, ignored, read_only, destructive) in [
+            (
+                r#""annotations":{"readOnlyHint":"true"}"#,
+                vec!["readOnlyHint"],
+                None,
+                None,
+            ),
+            (
+                r#""annotations":{"readOnlyHint":1,"destructiveHint":true}"#,
+                vec!["readOnlyHint"],
+                None,
+                Some(true),
+            ),
+            (
+                r#""annotations":{"readOnlyHint":true,"destructiveHint":"no","title":7}"#,
+                vec!["destructiveHint"],
+                Some(true),
+                None,
+            ),
+            (
+                r#""annotations":{"readOnlyHint":true,"idempotentHint":[],"openWorldHint":{}}"#,
+                vec!["idempotentHint", "openWorldHint"],
+                Some(true),
+                None,
+            ),
+            (r#""annotations":[]"#, vec!["annotations"], None, None),
+            (
+                r#""annotations":"readOnly""#,
+                vec!["annotations"],
+                None,
+                None,
+            ),
+            (
+                r#""annotations":null,"description":null"#,
+                vec![],
+                None,
+                None,
+            ),
+            (r#""annotations":{"readOnlyHint":null}"#, vec![], None, None),
+            (
+                r#""description":["d"],"title":5"#,
+                vec!["description"],
+                None,
+                None,
+            ),
+            (r#""inputSchema":null"#, vec![], None, None),
+            (
+                r#""inputSchema":"object","outputSchema":7"#,
+                vec![],
+                None,
+                None,
+            ),
+        ] {
+            let page = format!(r#"{{"tools":[{{"name":"a",{members}}}]}}"#);
+            let page = ListToolsPage::parse(&page).unwrap();
+            let [tool] = &page.tools[..] else {
+                panic!("{members}")
+            };
+            assert_eq!(tool.ignored, ignored, "{members}");
+            let hints = tool.annotations.as_ref();
+            let hint = |get: fn(&ToolAnnotations) -> Option<bool>| hints.and_then(get);
+            assert_eq!(hint(|hints| hints.read_only_hint), read_only, "{members}");
+            assert_eq!(
+                hint(|hints| hints.destructive_hint),
+                destructive,
+                "{members}"
+            );
+            assert_eq!(tool.description, None, "{members}");
+        }
     }
 }

@@ -8,28 +8,71 @@ fn id(n: i64) -> RequestId {
     RequestId::Integer(n)
 }
 
+fn answered(
+    catalogue: &mut Catalogue,
+    result: Option<&str>,
+    now: Duration,
+) -> (Next, Option<String>) {
+    let id = catalogue.fetch.as_ref().unwrap().ids[0].clone();
+    let answer = result.map_or(Answer::Error(None), Answer::Result);
+    catalogue.answered(&id, answer, now)
+}
+
+/// As our list and the client's say it: with a description, so that it can change.
+fn tools(names: &[(&str, &str)]) -> String {
+    let tools = names
+        .iter()
+        .map(|(name, description)| format!(r#"{{"name":"{name}","description":"{description}"}}"#));
+    tools.collect::<Vec<_>>().join(",")
+}
+
+/// A catalogue that has read these.
+fn read(names: &[(&str, &str)]) -> Catalogue {
+    let mut catalogue = started();
+    answered(
+        &mut catalogue,
+        Some(&format!(r#"{{"tools":[{}]}}"#, tools(names))),
+        T0,
+    );
+    assert!(is_known(&catalogue));
+    catalogue
+}
+
+/// The client asks with these parameters and gets these tools, and more members.
+fn client_got(catalogue: &mut Catalogue, params: Option<&str>, names: &[(&str, &str)], more: &str) {
+    let result = format!(r#"{{"tools":[{}]{more}}}"#, tools(names));
+    catalogue.client_got(&ListRequest::read(params), Some(&result), T0);
+}
+
+fn is_known(catalogue: &Catalogue) -> bool {
+    matches!(catalogue.state, State::Fresh { .. })
+}
+
 fn started() -> Catalogue {
     let mut catalogue = Catalogue::new();
     catalogue.want(T0);
     assert!(catalogue.is_to_be_asked_for());
-    catalogue.start(None);
-    catalogue.request(id(1), None);
+    catalogue.start(None, T0);
+    catalogue.request(id(1), None, T0);
     catalogue
 }
 
 #[test]
 fn all_pages_are_read_before_the_list_counts() {
     let mut catalogue = started();
-    let (next, cursor) =
-        catalogue.answered(Some(r#"{"tools":[{"name":"a"}],"nextCursor":"p\"2"}"#), T0);
+    let (next, cursor) = answered(
+        &mut catalogue,
+        Some(r#"{"tools":[{"name":"a"}],"nextCursor":"p\"2"}"#),
+        T0,
+    );
     assert_eq!((next, cursor.as_deref()), (Next::Ask, Some("p\"2")));
     assert!(!catalogue.is_settled(T0));
     assert_eq!(
-        catalogue.request(id(2), cursor.as_deref()),
+        catalogue.request(id(2), cursor.as_deref(), T0),
         r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"p\"2"}}"#
     );
     assert!(catalogue.is_asked(&id(2)) && !catalogue.is_asked(&id(1)));
-    let (next, _) = catalogue.answered(Some(r#"{"tools":[{"name":"b"}]}"#), T0);
+    let (next, _) = answered(&mut catalogue, Some(r#"{"tools":[{"name":"b"}]}"#), T0);
     assert_eq!(next, Next::Settled);
     assert!(catalogue.is_settled(T0));
     assert!(catalogue.tool("a").is_some() && catalogue.tool("b").is_some());
@@ -40,33 +83,260 @@ fn all_pages_are_read_before_the_list_counts() {
 fn a_list_that_changes_while_it_is_read_is_read_again() {
     let mut catalogue = started();
     catalogue.changed();
-    let (next, _) = catalogue.answered(Some(r#"{"tools":[{"name":"old"}]}"#), T0);
+    let (next, _) = answered(&mut catalogue, Some(r#"{"tools":[{"name":"old"}]}"#), T0);
     assert_eq!(next, Next::Ask);
-    catalogue.request(id(2), None);
-    catalogue.answered(Some(r#"{"tools":[{"name":"new"}]}"#), T0);
+    catalogue.request(id(2), None, T0);
+    answered(&mut catalogue, Some(r#"{"tools":[{"name":"new"}]}"#), T0);
     assert!(catalogue.tool("old").is_none() && catalogue.tool("new").is_some());
 }
 
 #[test]
 fn a_changed_list_is_not_used_any_more() {
     let mut catalogue = started();
-    catalogue.answered(Some(r#"{"tools":[]}"#), T0);
+    answered(&mut catalogue, Some(r#"{"tools":[{"name":"a"}]}"#), T0);
     assert!(catalogue.is_settled(T0));
     catalogue.changed();
     assert!(!catalogue.is_settled(T0));
 }
 
 #[test]
-fn five_seconds_at_most_then_every_tool_is_unlisted_for_a_while() {
+fn five_seconds_at_most_then_nobody_waits_and_the_reading_goes_on_for_two_minutes() {
     let mut catalogue = started();
-    assert_eq!(
-        catalogue.expire(T0 + PATIENCE - Duration::from_nanos(1)),
-        None
+    catalogue.expire(T0 + PATIENCE - Duration::from_nanos(1));
+    assert!(!catalogue.is_settled(T0));
+    catalogue.expire(T0 + PATIENCE);
+    assert!(catalogue.is_settled(T0 + PATIENCE) && catalogue.is_unknown());
+    assert!(catalogue.is_asked(&id(1)));
+    let last = T0 + LONGEST_READING;
+    catalogue.expire(last - Duration::from_nanos(1));
+    assert!(catalogue.is_asked(&id(1)));
+    catalogue.expire(last);
+    assert!(!catalogue.is_asked(&id(1)) && catalogue.retired.contains_any(&id(1)));
+    assert_eq!(catalogue.retry, Some(last + RETRIES[0]));
+    // What was said of it, was said once.
+    assert_eq!(catalogue.take_notices().len(), 1);
+}
+
+#[test]
+fn a_failed_list_is_read_again_three_times_and_then_when_it_is_needed() {
+    let mut catalogue = started();
+    let mut now = T0;
+    for after in RETRIES {
+        answered(&mut catalogue, None, now);
+        assert!(
+            catalogue.is_settled(now + Duration::from_secs(3600)),
+            "nobody waits"
+        );
+        assert_eq!(
+            catalogue.take_retry(now + after - Duration::from_nanos(1)),
+            None
+        );
+        now += after;
+        assert_eq!(catalogue.take_retry(now), Some(None));
+        catalogue.start(None, now);
+        catalogue.request(id(2), None, now);
+    }
+    answered(&mut catalogue, None, now);
+    assert_eq!(catalogue.next_step(), None);
+    assert!(catalogue.is_settled(now + AFTER_FAILURE - Duration::from_nanos(1)));
+    assert!(!catalogue.is_settled(now + AFTER_FAILURE));
+}
+
+#[test]
+fn an_empty_list_counts_once_it_has_stayed_empty() {
+    let mut catalogue = started();
+    for _ in RETRIES {
+        answered(&mut catalogue, Some(r#"{"tools":[]}"#), T0);
+        assert!(catalogue.is_settled(T0) && catalogue.is_unknown());
+        let at = catalogue.retry.unwrap();
+        catalogue.take_retry(at).unwrap();
+        catalogue.start(None, at);
+        catalogue.request(id(2), None, at);
+    }
+    answered(&mut catalogue, Some(r#"{"tools":[]}"#), T0);
+    assert!(is_known(&catalogue) && catalogue.next_step().is_none());
+    // From then on no empty list is doubted.
+    catalogue.changed();
+    catalogue.start(None, T0);
+    catalogue.request(id(3), None, T0);
+    answered(&mut catalogue, Some(r#"{"tools":[]}"#), T0);
+    assert!(is_known(&catalogue));
+}
+
+#[test]
+fn a_cursor_that_leads_nowhere_ends_the_list() {
+    let mut catalogue = started();
+    let page = r#"{"tools":[{"name":"a"}],"nextCursor":"x"}"#;
+    assert_eq!(answered(&mut catalogue, Some(page), T0).0, Next::Ask);
+    catalogue.request(id(2), Some("x"), T0);
+    assert_eq!(answered(&mut catalogue, Some(page), T0).0, Next::Settled);
+    assert!(catalogue.tool("a").is_some());
+}
+
+#[test]
+fn a_listing_of_the_clients_that_does_not_fit_makes_ours_stale() {
+    let ours = [("a", "1"), ("b", "1")];
+    for (what, params, listed, more, fits) in [
+        ("the same", None, &ours[..], "", true),
+        (
+            "in another order",
+            Some("{}"),
+            &[("b", "1"), ("a", "1")],
+            "",
+            true,
+        ),
+        ("changed", None, &[("a", "2"), ("b", "1")], "", false),
+        (
+            "new",
+            None,
+            &[("a", "1"), ("b", "1"), ("c", "1")],
+            "",
+            false,
+        ),
+        ("gone", None, &[("a", "1")], "", false),
+        ("none left", None, &[], "", false),
+        (
+            "a first page",
+            None,
+            &[("a", "1")],
+            r#","nextCursor":"x""#,
+            true,
+        ),
+        (
+            "a later page",
+            Some(r#"{"cursor":"y"}"#),
+            &[("b", "1")],
+            "",
+            true,
+        ),
+        (
+            "a changed later page",
+            Some(r#"{"cursor":"y"}"#),
+            &[("b", "2")],
+            "",
+            false,
+        ),
+        ("filtered", Some(r#"{"tag":"x"}"#), &[("b", "1")], "", true),
+        (
+            "filtered and changed",
+            Some(r#"{"tag":"x"}"#),
+            &[("b", "2")],
+            "",
+            false,
+        ),
+        (
+            "with _meta",
+            Some(r#"{"_meta":{}}"#),
+            &[("b", "1")],
+            "",
+            false,
+        ),
+        (
+            "twice, in two ways",
+            None,
+            &[("a", "1"), ("b", "1"), ("b", "2")],
+            "",
+            false,
+        ),
+    ] {
+        let mut catalogue = read(&ours);
+        for _ in 0..2 {
+            client_got(&mut catalogue, params, listed, more);
+            assert_eq!(catalogue.is_settled(T0), fits, "{what}");
+        }
+        // Nothing is learned.
+        assert_eq!(catalogue.tools.len(), 2, "{what}");
+    }
+    for result in ["", "7", r#"{"tools":[{"name":"a","name":"a"}]}"#, "{}"] {
+        let mut catalogue = read(&ours);
+        catalogue.client_got(&ListRequest::read(None), Some(result), T0);
+        assert!(!catalogue.is_settled(T0), "{result}");
+    }
+    let mut catalogue = read(&ours);
+    catalogue.client_got(&ListRequest::read(None), None, T0);
+    assert!(catalogue.is_settled(T0), "an error lists nothing");
+}
+
+#[test]
+fn a_tool_that_is_gone_is_missed_at_the_end_of_the_pages() {
+    let page = |catalogue: &mut Catalogue, cursor: &str, name: &str, next: &str| {
+        let params = (!cursor.is_empty()).then(|| format!(r#"{{"cursor":"{cursor}"}}"#));
+        let more = match next {
+            "" => String::new(),
+            next => format!(r#","nextCursor":"{next}""#),
+        };
+        client_got(catalogue, params.as_deref(), &[(name, "1")], &more);
+        catalogue.is_settled(T0)
+    };
+    let ours = [("a", "1"), ("b", "1"), ("c", "1")];
+    let mut catalogue = read(&ours);
+    assert!(page(&mut catalogue, "", "a", "2"));
+    assert!(page(&mut catalogue, "2", "b", "3"));
+    assert!(page(&mut catalogue, "3", "c", ""));
+    // Again, and one is missing.
+    assert!(page(&mut catalogue, "", "a", "2"));
+    assert!(!page(&mut catalogue, "2", "c", ""));
+    // Of pages out of order nobody knows what is missing.
+    let mut catalogue = read(&ours);
+    assert!(page(&mut catalogue, "", "a", "2"));
+    assert!(page(&mut catalogue, "3", "c", ""));
+    assert!(page(&mut catalogue, "2", "b", ""));
+}
+
+#[test]
+fn what_the_client_got_while_ours_was_read_is_compared_afterwards() {
+    for (listed, again) in [("1", false), ("2", true)] {
+        let mut catalogue = started();
+        client_got(&mut catalogue, None, &[("a", listed)], "");
+        let result = format!(r#"{{"tools":[{}]}}"#, tools(&[("a", "1")]));
+        let (next, _) = answered(&mut catalogue, Some(&result), T0);
+        assert_eq!(next == Next::Ask, again, "{listed}");
+        if again {
+            // Once: this reading began after the client's.
+            catalogue.request(id(2), None, T0);
+            client_got(&mut catalogue, None, &[("a", "3")], "");
+            assert_eq!(answered(&mut catalogue, Some(&result), T0).0, Next::Settled);
+        }
+        assert!(is_known(&catalogue));
+    }
+}
+
+#[test]
+fn what_is_kept_of_the_clients_listings_is_bounded() {
+    let mut catalogue = started();
+    let many: Vec<String> = (0..MAX_TOOLS)
+        .map(|n| format!(r#"{{"name":"t{n}"}}"#))
+        .collect();
+    let many = format!(r#"{{"tools":[{}]}}"#, many.join(","));
+    for _ in 0..50 {
+        catalogue.client_got(&ListRequest::read(None), Some(&many), T0);
+        catalogue.client_got(&ListRequest::read(None), Some(r#"{"tools":[]}"#), T0);
+    }
+    for _ in 0..MAX_TOOLS {
+        catalogue.client_got(&ListRequest::read(None), Some("7"), T0);
+    }
+    assert!(catalogue.fetch.unwrap().seen.len() <= MAX_TOOLS + 1);
+}
+
+#[test]
+fn ignored_members_are_told_once_a_tool_and_not_for_ever() {
+    let mut catalogue = started();
+    let tools: Vec<String> = (0..100)
+        .map(|n| format!(r#"{{"name":"t{n}","annotations":[]}}"#))
+        .collect();
+    let page = format!(r#"{{"tools":[{}]}}"#, tools.join(","));
+    answered(&mut catalogue, Some(&page), T0);
+    let notices = catalogue.take_notices();
+    assert_eq!(notices.len(), MAX_REPORTED + 1);
+    assert!(
+        notices[0].contains("\"t0\"") && notices[0].contains("`annotations`"),
+        "{notices:?}"
     );
-    assert_eq!(catalogue.expire(T0 + PATIENCE), Some(id(1)));
-    assert!(catalogue.is_settled(T0 + PATIENCE));
-    assert!(catalogue.tool("a").is_none());
-    assert!(!catalogue.is_settled(T0 + PATIENCE + AFTER_FAILURE));
+    catalogue.changed();
+    catalogue.start(None, T0);
+    catalogue.request(id(2), None, T0);
+    answered(&mut catalogue, Some(&page), T0);
+    assert_eq!(catalogue.take_notices(), Vec::<String>::new());
 }
 
 #[test]
@@ -78,13 +348,8 @@ fn an_error_or_nonsense_fails_the_list() {
         Some(r#"{"tools":[{"a":1,"a":1}]}"#),
     ] {
         let mut catalogue = started();
-        assert_eq!(catalogue.answered(result, T0).0, Next::Settled);
-        assert_eq!(
-            catalogue.state,
-            State::Failed {
-                until: T0 + AFTER_FAILURE
-            }
-        );
+        assert_eq!(answered(&mut catalogue, result, T0).0, Next::Settled);
+        assert_eq!(catalogue.state, State::Unknown { until: None });
     }
 }
 
@@ -92,14 +357,18 @@ fn an_error_or_nonsense_fails_the_list() {
 fn endless_pages_fail_the_list() {
     let mut catalogue = started();
     for page in 0.. {
-        let (next, cursor) = catalogue.answered(Some(r#"{"tools":[],"nextCursor":"x"}"#), T0);
+        let (next, cursor) = answered(
+            &mut catalogue,
+            Some(&format!(r#"{{"tools":[],"nextCursor":"{page}"}}"#)),
+            T0,
+        );
         if next == Next::Settled {
             assert_eq!(page, MAX_PAGES - 1);
             break;
         }
-        catalogue.request(id(page as i64), cursor.as_deref());
+        catalogue.request(id(page as i64), cursor.as_deref(), T0);
     }
-    assert!(matches!(catalogue.state, State::Failed { .. }));
+    assert!(matches!(catalogue.state, State::Unknown { .. }));
 }
 
 #[test]
@@ -110,12 +379,12 @@ fn a_list_that_would_fill_the_memory_fails() {
         .map(|i| format!(r#"{{"name":"t{i}","description":"{long}"}}"#))
         .collect();
     let page = format!(r#"{{"tools":[{}]}}"#, tools.join(","));
-    catalogue.answered(Some(&page), T0);
-    assert!(matches!(catalogue.state, State::Failed { .. }));
+    answered(&mut catalogue, Some(&page), T0);
+    assert!(matches!(catalogue.state, State::Unknown { .. }));
     let mut catalogue = started();
     let name = "n".repeat(MAX_NAME + 1);
     let page = format!(r#"{{"tools":[{{"name":"{name}"}},{{"name":"a"}}]}}"#);
-    catalogue.answered(Some(&page), T0);
+    answered(&mut catalogue, Some(&page), T0);
     assert!(catalogue.tool(&name).is_none() && catalogue.tool("a").is_some());
 }
 
@@ -123,7 +392,11 @@ fn a_list_that_would_fill_the_memory_fails() {
 fn of_two_tools_with_one_name_the_stricter_reading_counts() {
     let read = |tools: &str| {
         let mut catalogue = started();
-        catalogue.answered(Some(&format!(r#"{{"tools":[{tools}]}}"#)), T0);
+        answered(
+            &mut catalogue,
+            Some(&format!(r#"{{"tools":[{tools}]}}"#)),
+            T0,
+        );
         (*catalogue.tool("a").unwrap().definition).clone()
     };
     let safe = r#"{"name":"a","annotations":{"readOnlyHint":true,"destructiveHint":false}}"#;
@@ -131,22 +404,17 @@ fn of_two_tools_with_one_name_the_stricter_reading_counts() {
     let silent = r#"{"name":"a"}"#;
     let broken = r#"{"name":"a","annotations":7}"#;
     for pair in [format!("{safe},{harmful}"), format!("{harmful},{safe}")] {
-        let hints = read(&pair).annotations.unwrap().unwrap();
+        let hints = read(&pair).annotations.unwrap();
         assert_eq!(
             (hints.read_only_hint, hints.destructive_hint),
             (None, Some(true))
         );
     }
-    let hints = read(&format!("{safe},{silent}"))
-        .annotations
-        .unwrap()
-        .unwrap();
+    let hints = read(&format!("{safe},{silent}")).annotations.unwrap();
     assert_eq!((hints.read_only_hint, hints.destructive_hint), (None, None));
-    assert_eq!(read(&format!("{safe},{broken}")).annotations, None);
-    let hints = read(&format!("{safe},{safe}"))
-        .annotations
-        .unwrap()
-        .unwrap();
+    let hints = read(&format!("{safe},{broken}")).annotations.unwrap();
+    assert_eq!((hints.read_only_hint, hints.destructive_hint), (None, None));
+    let hints = read(&format!("{safe},{safe}")).annotations.unwrap();
     assert_eq!(hints.read_only_hint, Some(true));
     assert_ne!(read(&format!("{safe},{silent}")).digest, read(safe).digest);
 }
@@ -154,23 +422,43 @@ fn of_two_tools_with_one_name_the_stricter_reading_counts() {
 #[test]
 fn a_list_with_a_lifetime_is_read_again_after_it_but_not_all_the_time() {
     let mut catalogue = started();
-    catalogue.answered(Some(r#"{"tools":[],"ttlMs":60000}"#), T0);
+    answered(
+        &mut catalogue,
+        Some(r#"{"tools":[{"name":"a"}],"ttlMs":60000}"#),
+        T0,
+    );
     assert!(catalogue.is_settled(T0 + Duration::from_secs(59)));
     assert!(!catalogue.is_settled(T0 + Duration::from_secs(60)));
     let mut catalogue = started();
-    catalogue.answered(Some(r#"{"tools":[],"ttlMs":0}"#), T0);
+    answered(
+        &mut catalogue,
+        Some(r#"{"tools":[{"name":"a"}],"ttlMs":0}"#),
+        T0,
+    );
     assert!(catalogue.is_settled(T0 + Duration::from_secs(4)));
     let mut catalogue = started();
-    catalogue.answered(Some(r#"{"tools":[],"ttlMs":18446744073709551615}"#), T0);
+    answered(
+        &mut catalogue,
+        Some(r#"{"tools":[{"name":"a"}],"ttlMs":18446744073709551615}"#),
+        T0,
+    );
     assert!(catalogue.is_settled(T0 + Duration::from_secs(4)));
     let mut catalogue = started();
-    catalogue.answered(Some(r#"{"tools":[],"ttlMs":"for ever"}"#), T0);
+    answered(
+        &mut catalogue,
+        Some(r#"{"tools":[{"name":"a"}],"ttlMs":"for ever"}"#),
+        T0,
+    );
     assert!(!catalogue.is_settled(T0 + Duration::from_secs(5)));
     // The page that lives shortest counts.
     let mut catalogue = started();
-    let first = r#"{"tools":[],"ttlMs":10000,"nextCursor":"2"}"#;
-    assert_eq!(catalogue.answered(Some(first), T0).0, Next::Ask);
-    catalogue.answered(Some(r#"{"tools":[],"ttlMs":60000}"#), T0);
+    let first = r#"{"tools":[{"name":"a"}],"ttlMs":10000,"nextCursor":"2"}"#;
+    assert_eq!(answered(&mut catalogue, Some(first), T0).0, Next::Ask);
+    answered(
+        &mut catalogue,
+        Some(r#"{"tools":[{"name":"a"}],"ttlMs":60000}"#),
+        T0,
+    );
     assert!(catalogue.is_settled(T0 + Duration::from_secs(9)));
     assert!(!catalogue.is_settled(T0 + Duration::from_secs(10)));
 }

@@ -138,14 +138,13 @@ fn initialized() -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/initialized"})
 }
 
-// DESIGN, tool catalogue: "In a legacy session it asks only after the client's `initialized`; a
-// call before the handshake that would need a decision is refused."
+// DESIGN, tool catalogue: "a call before the handshake that would need a decision is refused."
 #[test]
 fn a_call_before_the_handshake_is_refused() {
     let refused = |scene: &mut Scene, id: i64| {
         for tool in ["read_note", "delete_user"] {
             scene.client_says(&call(id, tool, json!({})));
-            scene.expect_refused(id, "before the client's `notifications/initialized`");
+            scene.expect_refused(id, "before the client's `initialize`");
             scene.expect_nothing();
             scene.expect_logged("denied", false);
         }
@@ -156,16 +155,62 @@ fn a_call_before_the_handshake_is_refused() {
     scene.client_says(&initialized());
     scene.take_upstream();
     refused(&mut scene, 2);
+    // Nor does one that has failed.
     scene.client_says(&initialize("init", json!({"elicitation": {}})));
     scene.take_upstream();
+    scene.upstream_says(
+        &json!({"jsonrpc": "2.0", "id": "init", "error": {"code": -1, "message": "no"}}),
+    );
+    scene.take_client();
     refused(&mut scene, 3);
+}
+
+// Some clients never send `notifications/initialized`. Servers take their first request other
+// than `initialize` and `ping` for it.
+#[test]
+fn a_client_that_never_sends_initialized_is_served_from_its_first_request_on() {
+    let begun = || {
+        let mut scene = Scene::new();
+        scene.client_says(&initialize("init", json!({"elicitation": {}})));
+        scene.upstream_says(&initialized_as("init", "2025-11-25"));
+        scene.client_says(&json!({"jsonrpc": "2.0", "id": "p", "method": "ping"}));
+        scene.upstream_says(&json!({"jsonrpc": "2.0", "id": "p", "result": {}}));
+        scene.upstream.clear();
+        scene.client.clear();
+        scene
+    };
+    // The first request is a call.
+    let mut scene = begun();
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_forwarded(1);
+    scene.client_calls(2, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    assert!(
+        prompt.message.contains("Deletes a user."),
+        "{}",
+        prompt.message
+    );
+    scene.approve(&prompt);
+    scene.expect_forwarded(2);
+    scene.expect_nothing();
+    // Or it is another one. The list is read when a call needs it, and not before.
+    let mut scene = begun();
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+    assert_eq!(scene.take_upstream()["id"], 1);
+    scene.expect_nothing();
+    scene.client_calls(2, "read_note", json!({}));
+    scene.expect_forwarded(2);
+    // Calls that are sent ahead wait for the server's answer.
+    let mut scene = Scene::new();
+    scene.client_says(&initialize("init", json!({"elicitation": {}})));
+    scene.client_says(&call(1, "read_note", json!({})));
+    scene.take_upstream();
+    scene.expect_nothing();
     scene.upstream_says(&initialized_as("init", "2025-11-25"));
     scene.take_client();
-    refused(&mut scene, 4);
-    scene.client_says(&initialized());
-    scene.take_upstream();
-    scene.client_calls(5, "read_note", json!({}));
-    scene.expect_forwarded(5);
+    scene.answer_lists();
+    scene.expect_forwarded(1);
+    scene.expect_nothing();
 }
 
 // DESIGN, tool catalogue: it asks "only after the client's `initialized`", and no server may be
@@ -333,11 +378,17 @@ fn a_second_initialize_starts_from_the_beginning() {
     scene.client_says(&initialize("again", json!({})));
     scene.take_upstream();
     // Nothing of the first handshake holds any more, nor does the list.
-    for tool in ["read_note", "delete_user"] {
-        scene.client_says(&call(2, tool, json!({})));
-        scene.expect_refused(2, "before the client's `notifications/initialized`");
-    }
+    scene.client_says(&call(2, "read_note", json!({})));
+    scene.expect_nothing();
     scene.upstream_says(&initialized_as("again", "2025-11-25"));
+    scene.take_client();
+    scene.answer_lists();
+    scene.expect_forwarded(2);
+    scene.client_says(
+        &json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {}}),
+    );
+    scene.upstream.clear();
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
     scene.take_client();
     scene.client_says(&initialized());
     scene.take_upstream();

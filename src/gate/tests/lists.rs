@@ -50,6 +50,22 @@ fn is_shown_as_unlisted(prompt: &Prompt) -> bool {
         && message.contains("Why: the server does not list this tool")
 }
 
+fn is_shown_as_unknown(prompt: &Prompt) -> bool {
+    let message = &prompt.message;
+    message.contains("a tool that the client calls `")
+        && message.contains(", risk high")
+        && message.contains("Why: the server's tool list is not known yet")
+}
+
+/// The gate has told the operator exactly this about the list, in words that contain these.
+fn expect_told(scene: &mut Scene, words: &[&str]) {
+    let told = std::mem::take(&mut scene.warnings);
+    assert_eq!(told.len(), words.len(), "{told:?}");
+    for (told, words) in told.iter().zip(words) {
+        assert!(told.contains(words), "`{told}` does not contain `{words}`");
+    }
+}
+
 // DESIGN, Tool catalogue: "The proxy reads `tools/list` itself (all pages) before the first
 // decision that depends on it".
 #[test]
@@ -317,30 +333,85 @@ fn doubtful_listings_are_read_to_the_stricter_side() {
     }
 }
 
-// DESIGN, Tool catalogue: "Five seconds at most: a list that fails, hangs or keeps changing
-// makes every tool unlisted (ask, high)."
+// DESIGN, Tool catalogue: five seconds at most; after that every call that depends on the list is
+// asked about, and is told the truth: the list is not known, which says nothing of the tool.
 #[test]
-fn a_list_that_hangs_for_five_seconds_makes_every_tool_unlisted() {
+fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it_comes() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     let request = expect_list_request(&mut scene);
     scene.advance(secs(5) - Duration::from_millis(1));
+    // The server may not understand the id; it is asked under a number as well.
+    let in_numbers = expect_list_request(&mut scene);
     scene.expect_nothing();
     scene.advance(Duration::from_millis(1));
     let prompt = scene.expect_prompt();
-    assert!(is_shown_as_unlisted(&prompt), "{}", prompt.message);
-    // The late answer is nobody's: the client has never asked.
-    scene.upstream_says(&list(&request["id"], usual_tools()));
-    scene.upstream_says(&list(&request["id"], usual_tools()));
+    assert!(is_shown_as_unknown(&prompt), "{}", prompt.message);
+    expect_told(
+        &mut scene,
+        &["not known yet: it has not come within 5 seconds"],
+    );
+    // Nobody waits any more, and the operator is not told again.
+    scene.client_says(&call(2, "read_note", json!({})));
+    assert!(is_shown_as_unknown(&scene.expect_prompt()));
+    scene.advance(secs(100));
+    scene.client_says(&call(3, "read_note", json!({})));
+    assert!(is_shown_as_unknown(&scene.expect_prompt()));
     scene.expect_nothing();
+    scene.upstream_says(&list(&request["id"], usual_tools()));
+    expect_told(
+        &mut scene,
+        &["the server's tool list is known now; tools: 4"],
+    );
+    scene.client_says(&call(4, "read_note", json!({})));
+    scene.expect_forwarded(4);
+    // Other answers to it are nobody's: the client has never asked.
+    scene.upstream_says(&list(&request["id"], usual_tools()));
+    scene.upstream_says(&list(&in_numbers["id"], usual_tools()));
+    scene.expect_nothing();
+    // Who was asked without knowing the tool is not asked again now that it is known.
     scene.approve(&prompt);
     scene.expect_forwarded(1);
-    assert_eq!(scene.expect_logged("approved", true)["risk"], "high");
+    let line = scene.expect_logged("approved", true);
+    assert_eq!(line["risk"], "high");
+    assert_eq!(
+        line["policy_reason"],
+        "the server's tool list is not known yet"
+    );
     scene.expect_nothing();
 }
 
 #[test]
-fn a_list_that_keeps_changing_for_five_seconds_makes_every_tool_unlisted() {
+fn a_list_that_never_comes_is_given_up_and_tried_again_without_end_of_patience() {
+    let mut scene = session();
+    scene.client_says(&call(1, "read_note", json!({})));
+    let mut sent = Vec::new();
+    for _ in 0..1200 {
+        scene.advance(secs(1));
+        while let Some(id) = scene.take_list_request() {
+            sent.push(id);
+        }
+        assert!(scene.upstream.is_empty());
+    }
+    // Four readings, each under a text and a number, two minutes each.
+    assert_eq!(sent.len(), 8, "{sent:?}");
+    assert_eq!(
+        scene
+            .gate
+            .poll_timeout()
+            .filter(|at| *at < scene.now.elapsed + secs(60)),
+        None
+    );
+    // The last of them is too late.
+    scene.upstream_says(&list(&sent[7], usual_tools()));
+    scene.client.clear();
+    scene.client_says(&call(2, "read_note", json!({})));
+    expect_list_request(&mut scene);
+    scene.expect_nothing();
+}
+
+#[test]
+fn a_list_that_keeps_changing_for_five_seconds_is_not_known() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     for _ in 0..5 {
@@ -352,12 +423,12 @@ fn a_list_that_keeps_changing_for_five_seconds_makes_every_tool_unlisted() {
     }
     expect_list_request(&mut scene);
     scene.advance(Duration::from_millis(50));
-    assert!(is_shown_as_unlisted(&scene.expect_prompt()));
+    assert!(is_shown_as_unknown(&scene.expect_prompt()));
     scene.expect_nothing();
 }
 
 #[test]
-fn a_list_that_cannot_be_read_makes_every_tool_unlisted_at_once() {
+fn while_a_list_cannot_be_read_calls_are_asked_about_at_once() {
     for answer in [
         r#""error":{"code":-32601,"message":"no such method"}"#,
         r#""result":null"#,
@@ -373,19 +444,85 @@ fn a_list_that_cannot_be_read_makes_every_tool_unlisted_at_once() {
         let id = &expect_list_request(&mut scene)["id"];
         scene.upstream_sends(&format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
         let prompt = scene.expect_prompt();
-        assert!(is_shown_as_unlisted(&prompt), "{answer}");
+        assert!(is_shown_as_unknown(&prompt), "{answer}");
         scene.expect_nothing();
     }
 }
 
+// Servers that warm up: the first answer is an error, or an empty list.
+#[test]
+fn a_first_list_that_is_empty_or_fails_is_read_again_by_itself_after_1_5_and_30_seconds() {
+    for (answer, why) in [
+        (
+            r#""error":{"code":-32603,"message":"fetch failed"}"#,
+            "fetch failed",
+        ),
+        (r#""result":{"tools":[]}"#, "it is empty so far"),
+        (r#""result":{"tools":null}"#, "it is empty so far"),
+    ] {
+        for succeeds_at in 1..=3 {
+            let mut scene = session();
+            scene.client_says(&call(1, "read_note", json!({})));
+            let mut id = expect_list_request(&mut scene)["id"].clone();
+            for after in [secs(1), secs(5), secs(30)].into_iter().take(succeeds_at) {
+                scene.upstream_sends(&format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
+                scene.client.clear();
+                scene.advance(after - Duration::from_millis(1));
+                scene.client_says(&call(2, "read_note", json!({})));
+                assert!(is_shown_as_unknown(&scene.expect_prompt()));
+                scene.client_cancels(2);
+                scene.client.clear();
+                scene.expect_nothing();
+                scene.advance(Duration::from_millis(1));
+                let next = expect_list_request(&mut scene)["id"].clone();
+                assert_ne!(id, next);
+                id = next;
+            }
+            scene.upstream_says(&list(&id, usual_tools()));
+            expect_told(&mut scene, &[why, "is known now"]);
+            scene.client_calls(3, "read_note", json!({}));
+            scene.expect_forwarded(3);
+            scene.client.clear();
+            scene.advance(secs(60));
+            scene.expect_nothing();
+        }
+    }
+}
+
+#[test]
+fn a_list_that_stays_empty_is_an_empty_list() {
+    let mut scene = session().with_tools(json!([]));
+    scene.client_calls(1, "read_note", json!({}));
+    assert!(is_shown_as_unknown(&scene.expect_prompt()));
+    for after in [1, 5, 30] {
+        scene.advance(secs(after));
+        scene.answer_lists();
+        scene.expect_nothing();
+    }
+    scene.client_calls(2, "read_note", json!({}));
+    assert!(is_shown_as_unlisted(&scene.expect_prompt()));
+    scene.advance(secs(100));
+    assert!(scene.upstream.is_empty());
+}
+
 // As it says; a server without a list must not be asked with every call.
 #[test]
-fn a_list_that_failed_is_left_alone_for_thirty_seconds_unless_it_changes() {
-    let mut scene = session();
-    scene.client_says(&call(1, "read_note", json!({})));
-    expect_list_request(&mut scene);
-    scene.advance(secs(5));
-    scene.expect_prompt();
+fn a_list_that_failed_four_times_is_left_alone_for_thirty_seconds_unless_it_changes() {
+    let failed = || {
+        let mut scene = session();
+        scene.client_says(&call(1, "read_note", json!({})));
+        for after in [1, 5, 30, 0] {
+            let id = expect_list_request(&mut scene)["id"].clone();
+            scene.upstream_says(
+                &json!({"jsonrpc": "2.0", "id": id, "error": {"code": -1, "message": "no"}}),
+            );
+            scene.advance(secs(after));
+        }
+        scene.client.clear();
+        scene.expect_nothing();
+        scene
+    };
+    let mut scene = failed();
     scene.advance(secs(29));
     scene.client_says(&call(2, "read_note", json!({})));
     scene.expect_prompt();
@@ -394,15 +531,346 @@ fn a_list_that_failed_is_left_alone_for_thirty_seconds_unless_it_changes() {
     scene.client_calls(3, "read_note", json!({}));
     scene.expect_forwarded(3);
 
-    let mut scene = session();
-    scene.client_says(&call(1, "read_note", json!({})));
-    expect_list_request(&mut scene);
-    scene.advance(secs(5));
-    scene.expect_prompt();
+    let mut scene = failed();
     says_list_changed(&mut scene);
     scene.client_calls(2, "read_note", json!({}));
     scene.expect_forwarded(2);
     scene.expect_nothing();
+}
+
+#[test]
+fn a_changed_list_is_asked_for_anew_even_while_the_old_one_hangs() {
+    let mut scene = session();
+    scene.client_says(&call(1, "read_note", json!({})));
+    let old = expect_list_request(&mut scene);
+    scene.advance(secs(5));
+    expect_list_request(&mut scene);
+    scene.expect_prompt();
+    says_list_changed(&mut scene);
+    scene.client_says(&call(2, "read_note", json!({})));
+    let new = expect_list_request(&mut scene);
+    scene.upstream_says(&list(&old["id"], json!([{"name": "x"}])));
+    scene.expect_nothing();
+    scene.upstream_says(&list(&new["id"], usual_tools()));
+    scene.expect_forwarded(2);
+}
+
+// Nobody is there any more who could use it.
+#[test]
+fn nothing_is_read_by_itself_when_either_side_has_gone() {
+    for close in [Scene::client_closes, Scene::upstream_takes_no_more] {
+        let mut scene = session().with_tools(json!([]));
+        scene.client_calls(1, "read_note", json!({}));
+        let prompt = scene.expect_prompt();
+        scene.deny(&prompt);
+        scene.upstream.clear();
+        close(&mut scene);
+        scene.client.clear();
+        scene.advance(secs(600));
+        assert!(scene.upstream.is_empty());
+    }
+}
+
+/// What servers send that understand numbers only: errors to nobody, or answers under what they
+/// made of our id.
+const NUMBERS_ONLY: [&str; 5] = [
+    r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"bad id"}}"#,
+    r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"bad id"}}"#,
+    r#"{"jsonrpc":"2.0","id":null,"result":{"tools":[{"name":"read_note"}]}}"#,
+    r#"{"jsonrpc":"2.0","id":0,"result":{"tools":[{"name":"read_note"}]}}"#,
+    r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32600,"message":"bad id"}}"#,
+];
+
+#[test]
+fn a_server_that_understands_only_numbers_is_asked_under_one() {
+    let mut numbers = HashSet::new();
+    for answer in NUMBERS_ONLY.map(Some).into_iter().chain([None]) {
+        let mut scene = session();
+        scene.client_says(&call(1, "read_note", json!({})));
+        assert!(expect_list_request(&mut scene)["id"].is_string());
+        match answer {
+            Some(answer) => scene.upstream_sends(answer),
+            None => scene.advance(secs(2)),
+        }
+        let request = expect_list_request(&mut scene);
+        let number = request["id"].as_i64().unwrap();
+        assert!(
+            (1 << 52..1 << 53).contains(&number),
+            "exact in doubles: {number}"
+        );
+        // Once, whatever else it sends.
+        if let Some(answer) = answer {
+            scene.upstream_sends(answer);
+        }
+        scene.advance(secs(2));
+        assert!(scene.upstream.is_empty());
+        // INVARIANT 6: nobody else may have this id.
+        scene.client_says(&json!({"jsonrpc": "2.0", "id": number, "method": "tools/list"}));
+        scene.upstream_says(&json!({"jsonrpc": "2.0", "id": number, "method": "ping"}));
+        assert!(scene.take_upstream()["error"].is_object());
+        assert!(scene.upstream.is_empty());
+        // A page further it is asked in numbers at once.
+        scene.upstream_says(&json!({"jsonrpc": "2.0", "id": number,
+            "result": {"tools": [], "nextCursor": "2"}}));
+        let second = expect_list_request(&mut scene);
+        assert_eq!(second["params"]["cursor"], "2");
+        assert!(numbers.insert(number) || answer != NUMBERS_ONLY.first().copied());
+        assert_ne!(second["id"].as_i64().unwrap(), number);
+        scene.upstream_says(&list(&second["id"], usual_tools()));
+        scene.expect_forwarded(1);
+        scene.client.clear();
+        // And so is the next list.
+        says_list_changed(&mut scene);
+        scene.client_says(&call(2, "read_note", json!({})));
+        let third = expect_list_request(&mut scene);
+        assert!(third["id"].is_i64());
+        scene.upstream_says(&list(&third["id"], usual_tools()));
+        scene.expect_forwarded(2);
+        // A second answer is nobody's.
+        scene.upstream_says(&list(&json!(number), usual_tools()));
+        scene.upstream_says(&list(&third["id"], usual_tools()));
+        scene.expect_nothing();
+    }
+}
+
+#[test]
+fn a_server_that_has_answered_under_a_text_is_never_asked_under_a_number() {
+    let mut scene = session();
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_forwarded(1);
+    says_list_changed(&mut scene);
+    scene.client_says(&call(2, "read_note", json!({})));
+    expect_list_request(&mut scene);
+    for answer in NUMBERS_ONLY {
+        scene.upstream_sends(answer);
+    }
+    scene.advance(secs(60));
+    assert!(scene.upstream.is_empty());
+}
+
+// No client can find out the number by sending what servers answer under it.
+#[test]
+fn a_number_of_ours_is_not_one_that_the_client_uses() {
+    let mut scene = session();
+    // What it would be next: the gate of a scene is seeded.
+    let next = {
+        let mut other = session();
+        other.client_says(&call(1, "read_note", json!({})));
+        other.take_upstream();
+        other.advance(secs(2));
+        expect_list_request(&mut other)["id"].clone()
+    };
+    scene.client_says(&json!({"jsonrpc": "2.0", "id": next, "method": "ping"}));
+    scene.take_upstream();
+    scene.client_says(&call(1, "read_note", json!({})));
+    scene.take_upstream();
+    scene.advance(secs(2));
+    let request = expect_list_request(&mut scene);
+    assert!(request["id"].is_i64());
+    assert_ne!(request["id"], next);
+}
+
+// The tool stays in the list; what cannot be read of it is as if it were not there.
+#[test]
+fn a_hint_of_a_wrong_type_is_ignored_and_the_operator_is_told_once() {
+    let tools = json!([
+        {"name": "read_note", "annotations": {"readOnlyHint": "true"}},
+        {"name": "get_item", "annotations": []},
+        {"name": "delete_user", "annotations": {"readOnlyHint": true, "destructiveHint": "yes"}},
+        {"name": "wipe", "description": 7, "annotations": {"destructiveHint": true, "title": 1}},
+        {"name": 5, "annotations": {"readOnlyHint": true}},
+    ]);
+    let mut scene = session().with_tools(tools);
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_forwarded(1);
+    scene.client_calls(2, "get_item", json!({}));
+    scene.expect_forwarded(2);
+    for (id, tool, why) in [
+        (3, "delete_user", "its name says `delete`"),
+        (4, "wipe", "the tool is marked destructive"),
+    ] {
+        scene.client_calls(id, tool, json!({}));
+        let prompt = scene.expect_prompt();
+        assert!(prompt.message.contains(why), "{}", prompt.message);
+        assert!(!is_shown_as_unlisted(&prompt));
+    }
+    says_list_changed(&mut scene);
+    scene.client_calls(5, "read_note", json!({}));
+    scene.expect_forwarded(5);
+    expect_told(
+        &mut scene,
+        &[
+            "\"read_note\"",
+            "\"get_item\"",
+            "\"delete_user\"",
+            "\"wipe\"",
+        ],
+    );
+    scene.expect_nothing();
+}
+
+/// The client lists tools and gets these.
+fn client_is_listed(scene: &mut Scene, id: u32, tools: &Value) {
+    client_lists(scene, id, "");
+    let answer = list(&json!(id), tools.clone()).to_string();
+    scene.upstream_sends(&answer);
+    assert_eq!(
+        scene.client.pop_front().unwrap(),
+        answer,
+        "it passes as it is"
+    );
+}
+
+// A server that turns a tool from harmless to harmful and never says so.
+#[test]
+fn a_listing_of_the_clients_that_differs_has_ours_read_again_before_the_next_decision() {
+    let turned = json!([{"name": "read_note", "annotations": {"destructiveHint": true}}]);
+    let mut scene = session();
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_forwarded(1);
+    client_is_listed(&mut scene, 2, &usual_tools());
+    scene.client_says(&call(3, "read_note", json!({})));
+    scene.expect_forwarded(3);
+    client_is_listed(&mut scene, 4, &turned);
+    // Not before it is needed.
+    scene.expect_nothing();
+    scene.client_says(&call(5, "read_note", json!({})));
+    let request = expect_list_request(&mut scene);
+    scene.expect_nothing();
+    scene.upstream_says(&list(&request["id"], turned.clone()));
+    let prompt = scene.expect_prompt();
+    assert!(prompt.message.contains("the tool is marked destructive"));
+    // It fits now, so that is the end of it.
+    client_is_listed(&mut scene, 6, &turned);
+    scene.client_says(&call(7, "read_note", json!({})));
+    scene.expect_prompt();
+    expect_told(&mut scene, &["lists other tools than before"]);
+    scene.expect_nothing();
+}
+
+// A listing is a trigger only: a client that can shape it cannot make a tool look harmless.
+#[test]
+fn a_listing_that_praises_a_tool_changes_nothing_but_costs_a_reading() {
+    let (mut scene, prompt) = asked();
+    client_is_listed(
+        &mut scene,
+        8,
+        &json!([{"name": "delete_user", "annotations": {"readOnlyHint": true}}]),
+    );
+    scene.client_calls(9, "delete_user", json!({}));
+    scene.expect_prompt();
+    scene.expect_nothing();
+    // Ours says what it said, so the yes still counts.
+    scene.approve(&prompt);
+    scene.expect_forwarded(7);
+}
+
+#[test]
+fn an_open_question_is_confirmed_by_a_list_that_is_read_after_the_clients() {
+    let (mut scene, prompt) = asked();
+    let worse = json!([{"name": "delete_user", "description": "Deletes all users.",
+        "annotations": {"destructiveHint": true}}]);
+    client_is_listed(&mut scene, 8, &worse);
+    scene.tools = worse;
+    scene.approve(&prompt);
+    let again = scene.expect_prompt();
+    assert!(again.message.contains("Deletes all users."));
+    scene.expect_nothing();
+}
+
+// What the client sends under ids of its choice costs at most one reading a listing, whatever
+// the answers are, and delays nobody by more than that reading takes.
+#[test]
+fn a_server_that_lists_something_else_each_time_is_read_once_a_listing() {
+    let mut scene = session();
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_forwarded(1);
+    let mut readings = 0;
+    for n in 0..20u32 {
+        let tools = json!([{"name": "read_note", "description": n.to_string(),
+            "annotations": {"readOnlyHint": true}}]);
+        for _ in 0..3 {
+            client_is_listed(&mut scene, 100 + n, &tools);
+        }
+        for id in [200 + n, 300 + n] {
+            scene.client_says(&call(id, "read_note", json!({})));
+            if let Some(request) = scene.take_list_request() {
+                readings += 1;
+                // Meanwhile the client is listed something else again: no second reading waits for
+                // a third.
+                for other in 0..3u32 {
+                    client_is_listed(
+                        &mut scene,
+                        400 + other,
+                        &json!([{"name": format!("{n}-{other}")}]),
+                    );
+                }
+                let ours = json!([{"name": "read_note", "description": format!("ours {n}"),
+                    "annotations": {"readOnlyHint": true}}]);
+                scene.upstream_says(&list(&request, ours.clone()));
+                let again = scene.take_list_request().expect("read again, once");
+                client_is_listed(&mut scene, 500, &json!([{"name": "x"}]));
+                scene.upstream_says(&list(&again, ours));
+            }
+            scene.expect_forwarded(id);
+            scene.expect_nothing();
+        }
+    }
+    assert_eq!(readings, 20);
+}
+
+// Where ours cannot be read, the client's listings must not make each call wait for it.
+#[test]
+fn a_listing_of_the_clients_makes_nobody_wait_for_one_of_ours_that_does_not_come() {
+    let mut scene = session();
+    scene.client_says(&call(1, "read_note", json!({})));
+    scene.advance(secs(5));
+    scene.expect_prompt();
+    scene.upstream.clear();
+    for n in 0..5 {
+        client_is_listed(&mut scene, 50 + n, &usual_tools());
+        scene.client_says(&call(60 + n, "read_note", json!({})));
+        assert!(is_shown_as_unknown(&scene.expect_prompt()));
+        scene.expect_nothing();
+    }
+}
+
+// An empty list of ours, and the client got more: it is worth a look before its time.
+#[test]
+fn a_listing_of_the_clients_brings_the_next_try_forward() {
+    let mut scene = session().with_tools(json!([]));
+    scene.client_calls(1, "read_note", json!({}));
+    scene.expect_prompt();
+    scene.advance(secs(1));
+    scene.answer_lists();
+    client_is_listed(&mut scene, 2, &usual_tools());
+    scene.tools = usual_tools();
+    scene.advance(secs(1));
+    scene.answer_lists();
+    scene.client_says(&call(3, "read_note", json!({})));
+    scene.expect_forwarded(3);
+    scene.expect_nothing();
+}
+
+// Readers that take a strange listing for a list are not ours; it is doubtful all the same.
+#[test]
+fn a_listing_that_we_cannot_read_passes_and_has_ours_read_again() {
+    for result in [
+        r#"{"tools":[{"name":"read_note","name":"x"}]}"#,
+        r#"{"tools":7}"#,
+        "[]",
+        r#"{"tools":[],"x":"\ud800"}"#,
+    ] {
+        let mut scene = session();
+        scene.client_calls(1, "read_note", json!({}));
+        scene.expect_forwarded(1);
+        client_lists(&mut scene, 2, "");
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":2,"result":{result}}}"#);
+        scene.upstream_sends(&answer);
+        assert_eq!(scene.client.pop_front().unwrap(), answer);
+        scene.client_says(&call(3, "read_note", json!({})));
+        assert!(scene.take_list_request().is_some(), "{result}");
+    }
 }
 
 /// The client lists tools itself, as `id`; both sides see it.

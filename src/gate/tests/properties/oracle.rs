@@ -302,12 +302,21 @@ impl Oracle {
         self.client_heard = heard;
     }
 
+    /// The client is listed tools: ours is read again if that says something else.
+    pub(super) fn lists_to_client(&mut self) {
+        self.settled = false;
+    }
+
     pub(super) fn list_changes(&mut self) {
         self.changes += 1;
         self.settled = false;
         // What was released before it in the same step stays right.
         self.outdated = self.readings.len();
         self.changed_in_step = true;
+        // One that no call waits for is given up.
+        for list in &mut self.lists {
+            list.surely_live = false;
+        }
     }
 
     pub(super) fn list_page(&mut self, at: usize, page: Option<Listing>, last: bool) {
@@ -315,6 +324,20 @@ impl Oracle {
         if !std::mem::replace(&mut list.open, false) {
             return;
         }
+        // Of a page that was asked for twice, one answer counts.
+        let is_twin = |text: usize| {
+            let has =
+                |at: usize, is: fn(&Value) -> bool| self.lists.get(at).is_some_and(|it| is(&it.id));
+            has(text, Value::is_string) && has(text + 1, Value::is_i64)
+        };
+        let twin = match at.checked_sub(1) {
+            Some(before) if is_twin(before) => Some(before),
+            _ => Some(at + 1).filter(|_| is_twin(at)),
+        };
+        if let Some(twin) = twin {
+            self.lists[twin].open = false;
+        }
+        let list = &mut self.lists[at];
         let Some(page) = page else {
             self.readings.push(None);
             self.settled = false;
@@ -328,6 +351,10 @@ impl Oracle {
                 }
             }
         }
+        if let Some(twin) = twin {
+            self.lists[twin].pages = self.lists[at].pages.clone();
+        }
+        let list = &self.lists[at];
         if last && list.changes == self.changes {
             self.settled = list.surely_live && self.readings.is_empty();
             self.readings.push(Some(list.pages.clone()));

@@ -131,7 +131,7 @@ pub(super) fn passes(setup: &Setup, listing: Option<&Listing>, tool: &str) -> bo
         return false;
     };
     let one_passes = |definition: &Definition| {
-        let (read_only, destructive) = hints(definition.hint)?;
+        let (read_only, destructive) = hints(definition.hint);
         let plain = match setup.mode {
             0 => {
                 let high = tool.eq_ignore_ascii_case("delete_user");
@@ -142,9 +142,9 @@ pub(super) fn passes(setup: &Setup, listing: Option<&Listing>, tool: &str) -> bo
             2 => destructive != Some(true),
             _ => false,
         };
-        Some(plain && tool.is_ascii())
+        plain && tool.is_ascii()
     };
-    definitions.iter().all(|one| one_passes(one) == Some(true))
+    definitions.iter().all(one_passes)
 }
 
 /// Whether an approval is one of high risk whatever list counts.
@@ -152,17 +152,26 @@ pub(super) fn is_surely_high(tool: &str) -> bool {
     tool == NEVER_LISTED || !tool.is_ascii() || tool.eq_ignore_ascii_case("delete_user")
 }
 
-/// `readOnlyHint` and `destructiveHint`; `None` where they cannot be read.
-fn hints(hint: u8) -> Option<(Option<bool>, Option<bool>)> {
-    Some(match hint {
+/// Whether this is an id of the gate's own: random text, or a number for servers that understand
+/// nothing else.
+pub(super) fn is_of_gate(id: &Value) -> bool {
+    let is_text = id.as_str().is_some_and(|id| id.len() == 32);
+    is_text
+        || id
+            .as_i64()
+            .is_some_and(|id| (1 << 52..1 << 53).contains(&id))
+}
+
+/// `readOnlyHint` and `destructiveHint`; one of a wrong type is ignored.
+fn hints(hint: u8) -> (Option<bool>, Option<bool>) {
+    match hint {
         1 => (Some(true), None),
         2 => (Some(false), None),
         3 => (None, Some(true)),
         4 => (None, Some(false)),
         5 => (Some(true), Some(true)),
-        6 => return None,
         _ => (None, None),
-    })
+    }
 }
 
 /// What a human sees in a prompt.
@@ -173,6 +182,8 @@ pub(super) struct Shown {
     pub(super) what: What,
     pub(super) is_high: bool,
     pub(super) description: Option<String>,
+    /// It says, or may mean, that the list is not known: then no list contradicts it.
+    pub(super) may_be_unknown: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +236,9 @@ pub(super) fn read_prompt(message: &str) -> Shown {
         },
         is_high: heading.contains(", risk high"),
         description: line("The server says: ").map(in_code),
+        may_be_unknown: message.contains("the server's tool list is not known yet")
+            || (heading.contains("a tool that the client calls")
+                && !message.contains("the server does not list this tool")),
     }
 }
 

@@ -264,7 +264,7 @@ fn a_call_that_comes_before_its_time() {
     story(&LEGACY, &[REFUSAL, REFUSAL], |revision| {
         let mut scene = Scene::new();
         scene.client_says(&call(1, "delete_user", json!({})));
-        scene.expect_refused(1, "before the client's `notifications/initialized`");
+        scene.expect_refused(1, "before the client's `initialize`");
         scene.client_says(
             &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": revision.name(), "capabilities": {"elicitation": {}},
@@ -325,7 +325,8 @@ fn a_list_of_many_pages() {
 
 #[test]
 fn a_list_that_does_not_come() {
-    story(&ASKING, &[LIST, PROMPT], |revision| {
+    // Under a text and a number.
+    story(&ASKING, &[LIST, LIST, PROMPT], |revision| {
         let mut scene = session(revision);
         scene.client_says(&call_with_token(1, "read_note", 5));
         scene.advance(secs(6));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Answered, Call, End, Expected, LastLine, Oracle, OwnList, Passage, Refusal, expect_no_claim,
 };
-use crate::gate::tests::properties::reading::{Listing, meaning, passes};
+use crate::gate::tests::properties::reading::{Listing, is_of_gate, meaning, passes};
 use crate::gate::tests::scene::Event;
 
 impl Oracle {
@@ -293,22 +293,33 @@ impl Oracle {
             (Some(_), None) => panic!("a page of nothing: {request}"),
             (None, _) => (Listing::new(), self.changes, true),
         };
+        // The same page once more, under a number.
+        let is_twin =
+            request["id"].is_i64() && self.lists.last().is_some_and(|last| last.id.is_string());
+        if cursor.is_none() && !is_twin {
+            // It was not known after all, or the client was listed something else.
+            self.settled = false;
+        }
         for list in &mut self.lists {
-            let given_up = !list.surely_live || self.waited || self.changed_in_step;
+            let given_up = !list.surely_live || self.waited || self.changed_in_step || is_twin;
             assert!(!list.open || given_up, "asked twice: {request}");
         }
-        self.lists.push(OwnList {
+        // In the line that has led to a twin, the page itself may be answered.
+        let is_late = is_twin && self.lists.last().is_some_and(|last| !last.open);
+        let list = OwnList {
             id: request["id"].clone(),
-            open: true,
+            open: !is_late,
             surely_live: live && !self.changed_in_step,
             pages,
             changes,
-        });
+        };
+        let at = self.lists.len() - usize::from(is_late);
+        self.lists.insert(at, list);
     }
 
     /// Whether this can be an id of the gate's own that was never seen before.
     pub(super) fn is_fresh(&mut self, id: &Value) -> bool {
-        id.as_str().is_some_and(|id| id.len() == 32) && self.our_ids.insert(meaning(id))
+        is_of_gate(id) && self.our_ids.insert(meaning(id))
     }
 
     pub(super) fn expect_no_line(&self, then: &str) {

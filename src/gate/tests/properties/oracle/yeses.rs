@@ -32,9 +32,10 @@ impl Oracle {
         // What was shown is what runs.
         let is_as_shown = |yes: &Yes| {
             let mut readings = self.readings.iter();
-            readings.any(|list| {
-                shown_description(list.as_ref(), &call.what.tool) == yes.shown.description
-            })
+            yes.shown.may_be_unknown
+                || readings.any(|list| {
+                    shown_description(list.as_ref(), &call.what.tool) == yes.shown.description
+                })
         };
         let firsts = firsts.into_iter().filter(|(_, yes)| is_as_shown(yes));
         let mut enough = firsts.filter_map(|(first, yes)| {

@@ -135,7 +135,10 @@ impl World {
                 json!({"protocolVersion": revision, "capabilities": {}, "k": k})
             }
             // Not what it tells the gate.
-            "tools/list" => json!({"tools": write_tools(&[(1, 1, 0), (4, 1, 0)]), "k": k}),
+            "tools/list" => {
+                self.oracle.lists_to_client();
+                json!({"tools": write_tools(&[(1, 1, 0), (4, 1, 0)]), "k": k})
+            }
             _ => json!({"content": [{"type": "text", "text": "ok"}], "k": k}),
         };
         self.oracle.owed.remove(&key);
@@ -152,7 +155,7 @@ impl World {
                 self.oracle.list_page(which, Some(page), !more);
                 let mut result = json!({"tools": write_tools(tools)});
                 if *more {
-                    result["nextCursor"] = json!("next");
+                    result["nextCursor"] = json!(format!("next {}", self.oracle.lists.len()));
                 }
                 ("result", result)
             }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{End, Era, ForClient, Kind, LONGEST, MAX_ROUNDS, Oracle, Owed, State};
 use crate::gate::tests::properties::oracle::expect_no_claim;
-use crate::gate::tests::properties::reading::meaning;
+use crate::gate::tests::properties::reading::{is_of_gate, meaning};
 use crate::gate::tests::scene::Event;
 
 impl Oracle {
@@ -252,7 +252,7 @@ impl Oracle {
         let message: Value = serde_json::from_str(text).unwrap();
         assert_ne!(message["method"], "tools/call", "without a line: {text}");
         let id = &message["id"];
-        let is_fresh = id.as_str().is_some_and(|id| id.len() == 32);
+        let is_fresh = is_of_gate(id);
         if message["method"] == "tools/list" && is_fresh && self.our_ids.insert(meaning(id)) {
             return self.sees_own_list(&message);
         }

@@ -10,6 +10,8 @@ use crate::gate::tests::properties::reading::{Listing, shown_description};
 /// DESIGN: "Five seconds at most: a list that fails, hangs or keeps changing makes every tool
 /// unlisted".
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A reading is given up after two minutes.
+const LONGEST: Duration = Duration::from_secs(120);
 /// DESIGN: "modern: by `ttlMs`, with a floor".
 const FLOOR: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,7 @@ pub(in super::super) struct Lists {
 struct Asked {
     id: Value,
     era: Era,
+    since: Duration,
     /// How often the list had changed then.
     changes: u32,
 }
@@ -42,6 +45,10 @@ impl Lists {
     pub(super) fn is_at(&mut self, now: Duration) {
         if self.until.is_some_and(|until| until <= now) {
             self.forget();
+        }
+        if (self.open.as_ref()).is_some_and(|open| open.since + LONGEST <= now) {
+            // It is tried again later, or when it is needed.
+            self.open = None;
         }
         if self.wanted.is_some_and(|wanted| wanted + PATIENCE <= now) {
             self.surely_live = false;
@@ -64,6 +71,15 @@ impl Lists {
 
     /// The gate asks for it.
     pub(super) fn asked(&mut self, id: Value, era: Era, now: Duration) {
+        if let Some(open) = self
+            .open
+            .as_mut()
+            .filter(|it| id.is_i64() && it.id.is_string())
+        {
+            // The same once more, under a number; whichever is answered counts.
+            open.id = id;
+            return;
+        }
         let waits = self.open.is_some() && self.surely_live;
         assert!(!waits, "asked twice: {id}");
         if !std::mem::take(&mut self.restarts) {
@@ -73,6 +89,7 @@ impl Lists {
         self.open = Some(Asked {
             id,
             era,
+            since: now,
             changes: self.changes,
         });
     }

@@ -1,0 +1,111 @@
+//! How the gate reads the upstream's tool list: when it asks, under which ids, and what it tells.
+//!
+//! What is kept of the list, and what it is good for, is `catalogue`'s and `deciding`'s business.
+
+use std::time::Duration;
+
+use super::catalogue::{Answer, Next};
+use super::held::Era;
+use super::output::Payload;
+use super::state::{Gate, Now, Peer};
+use crate::mcp::message::RequestId;
+
+impl Gate {
+    /// Somebody waits for the list: asks for it, as soon as the era allows.
+    pub(super) fn want_list(&mut self, era: Era, meta: Option<String>, now: Now) {
+        self.catalogue.want(now.elapsed);
+        let may_ask = match era {
+            Era::Stateless => true,
+            Era::Legacy => self.handshake.is_complete(),
+        };
+        if may_ask && self.upstream == Peer::Open && self.catalogue.is_to_be_asked_for() {
+            self.catalogue.start(meta, now.elapsed);
+            self.ask_for_list(None, now);
+        }
+    }
+
+    /// The upstream answered our request.
+    pub(super) fn list_answered(&mut self, id: &RequestId, answer: Answer<'_>, now: Now) {
+        let (next, cursor) = self.catalogue.answered(id, answer, now.elapsed);
+        self.tell_of_list();
+        match next {
+            Next::Ask => self.ask_for_list(cursor.as_deref(), now),
+            Next::Settled => self.resume_waiting(now),
+        }
+    }
+
+    /// When [`Gate::tick_list`] is due. Nothing is read where nobody could use it.
+    pub(super) fn list_timer(&self) -> Option<Duration> {
+        let step = self.catalogue.next_step().filter(|_| self.may_read_on());
+        self.catalogue.deadline().into_iter().chain(step).min()
+    }
+
+    /// Stops waiting, asks again, or asks in other words, whatever is due.
+    pub(super) fn tick_list(&mut self, now: Now) {
+        self.catalogue.expire(now.elapsed);
+        self.tell_of_list();
+        if !self.may_read_on() {
+            return;
+        }
+        if self.catalogue.is_number_due(now.elapsed) {
+            self.ask_in_numbers(now);
+        }
+        let Some(meta) = self.catalogue.take_retry(now.elapsed) else {
+            return;
+        };
+        if meta.is_some() || self.handshake.is_complete() {
+            self.catalogue.start(meta, now.elapsed);
+            self.ask_for_list(None, now);
+        } else {
+            // There is no session to ask in now. The first call of the next one asks.
+            self.catalogue.changed();
+        }
+    }
+
+    /// Something suggests that the server does not understand ids that are text: it is silent, or
+    /// sends what answers nothing. The same request goes out under a number, once.
+    pub(super) fn ask_in_numbers(&mut self, now: Now) {
+        if !self.catalogue.doubts_text() || !self.may_read_on() {
+            return;
+        }
+        let id = self.fresh_number();
+        if let Some(request) = self.catalogue.request_as_number(id, now.elapsed) {
+            self.relay_to_upstream(Payload::Text(request));
+        }
+    }
+
+    /// Tells the operator what is to be said of the list.
+    pub(super) fn tell_of_list(&mut self) {
+        for notice in self.catalogue.take_notices() {
+            self.warn(notice);
+        }
+    }
+
+    fn ask_for_list(&mut self, cursor: Option<&str>, now: Now) {
+        let id = match self.catalogue.wants_number() {
+            true => self.fresh_number(),
+            false => self.ids.next(),
+        };
+        let request = self.catalogue.request(id, cursor, now.elapsed);
+        self.relay_to_upstream(Payload::Text(request));
+    }
+
+    /// INVARIANT 6: no request of the client's that may still be answered has this number.
+    fn fresh_number(&mut self) -> RequestId {
+        loop {
+            let id = self.ids.next_number();
+            let is_used = self.in_flight.contains_key(&id)
+                || self.held_by_id.contains_key(&id)
+                || self.ambiguous.contains_any(&id)
+                || self.catalogue.is_retired(&id)
+                || self.is_ours(&id);
+            if !is_used {
+                return id;
+            }
+        }
+    }
+
+    fn may_read_on(&self) -> bool {
+        self.client == Peer::Open && self.upstream == Peer::Open
+    }
+}
