@@ -46,6 +46,7 @@ mod policy_flags;
 mod precedence;
 mod restarts;
 mod secrets;
+mod server_lists;
 mod signals;
 mod sizes;
 mod stdio_kinds;

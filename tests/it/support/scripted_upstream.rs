@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! scripted_upstream RECORD [--stay] [--exit CODE] [--first-say TEXT] [--tools FILE] [--pages]
-//!                          [--list hang|error] [--show FILE]
+//!                          [--list hang|error|late] [--first-list error|empty] [--show FILE]
+//!                          [--text-ids refuse|ignore|zero|null]
 //! ```
 //!
 //! The method `script`, as a request or a notification, makes it do what `params.do` says; see
@@ -71,8 +72,13 @@ struct Options {
     tools: Option<String>,
     /// Lists one tool a page.
     pages: bool,
-    /// `hang` or `error`: how `tools/list` fails.
+    /// `hang`, `error` or `late`, by six seconds: how `tools/list` fails.
     list: Option<String>,
+    /// `error` or `empty`: how only the first `tools/list` fails.
+    first_list: Option<String>,
+    /// What becomes of requests whose id is a text: `refuse` them with an error to nobody, `ignore`
+    /// them, or answer them as `zero` or `null`.
+    text_ids: Option<String>,
     /// A file whose text goes into the answer of each call.
     show: Option<String>,
 }
@@ -93,6 +99,8 @@ impl Options {
                 "--tools" => options.tools = Some(value()),
                 "--pages" => options.pages = true,
                 "--list" => options.list = Some(value()),
+                "--first-list" => options.first_list = Some(value()),
+                "--text-ids" => options.text_ids = Some(value()),
                 "--show" => options.show = Some(value()),
                 other => panic!("unknown option {other}"),
             }
@@ -156,10 +164,21 @@ impl Server {
     }
 
     fn message(&mut self, message: &Value) {
-        let (id, params) = (&message["id"], &message["params"]);
+        let (mut id, params) = (&message["id"], &message["params"]);
         let Some(method) = message["method"].as_str() else {
             return;
         };
+        let (zero, null) = (json!(0), json!("null"));
+        match self.options.text_ids.as_deref().filter(|_| id.is_string()) {
+            None => {}
+            Some("ignore") => return,
+            Some("zero") => id = &zero,
+            Some("null") => id = &null,
+            Some(_) => {
+                let error = json!({"code": -32600, "message": "the id must be a number"});
+                return say_message(&json!({"jsonrpc": "2.0", "id": null, "error": error}));
+            }
+        }
         let result = match method {
             "initialize" => Some(json!({
                 "protocolVersion": params["protocolVersion"],
@@ -174,6 +193,10 @@ impl Server {
         if let Some(result) = result
             && !id.is_null()
         {
+            let id = match id == &null {
+                true => &Value::Null,
+                false => id,
+            };
             // In the order of members that most servers write.
             say(&format!(
                 "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}\n"
@@ -181,9 +204,27 @@ impl Server {
         }
     }
 
-    fn list(&self, id: &Value, params: &Value) -> Option<Value> {
+    fn list(&mut self, id: &Value, params: &Value) -> Option<Value> {
+        match self.options.first_list.take().as_deref() {
+            None => {}
+            Some("empty") => return Some(json!({"tools": []})),
+            Some(_) => {
+                let error = json!({"code": -32603, "message": "fetch failed"});
+                say_message(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+                return None;
+            }
+        }
         match self.options.list.as_deref() {
             Some("hang") => return None,
+            Some("late") => {
+                let result = json!({"tools": self.options.tools()});
+                let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_secs(6));
+                    say_message(&answer);
+                });
+                return None;
+            }
             Some(_) => {
                 let error = json!({"code": -32603, "message": "no list today"});
                 say_message(&json!({"jsonrpc": "2.0", "id": id, "error": error}));

@@ -1,0 +1,215 @@
+//! The tool lists that servers really have: late, failing, empty at first, changing without a word,
+//! with hints of wrong types, and from servers that understand only ids that are numbers.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::support::{HttpUpstream, ProxyTest, Session, eventually, initialize, stateless_call};
+
+const UNKNOWN: &str = "the server's tool list is not known yet";
+
+fn session<const N: usize>(upstream: [&str; N]) -> Session {
+    let mut session = ProxyTest::new().upstream(upstream).start();
+    session.handshake();
+    session
+}
+
+/// A call that somebody is asked about, and denies: what they were shown.
+fn is_asked_about(session: &mut Session, tool: &str) -> String {
+    let id = session.call(tool, json!({}));
+    let prompt = session.prompt();
+    session.answer(&prompt, json!({"action": "decline"}));
+    session.refusal(id);
+    prompt["params"]["message"].as_str().unwrap().to_owned()
+}
+
+/// The client lists the server's tools.
+fn lists(session: &mut Session) -> Value {
+    let id = session.request("tools/list", json!({}));
+    session.response(id)["result"]["tools"].clone()
+}
+
+/// How many of the server's requests for the list have been ours: they have a text or a large
+/// number for an id.
+fn lists_of_ours(session: &Session) -> usize {
+    let recorded = String::from_utf8(session.recorded()).unwrap();
+    let lines = recorded
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let ours = |line: &Value| {
+        let id = &line["id"];
+        line["method"] == "tools/list" && (id.is_string() || id.as_u64() > Some(1 << 52))
+    };
+    lines.filter(ours).count()
+}
+
+fn sync_data(annotations: &Value) -> Value {
+    json!([{"name": "sync_data", "inputSchema": {"type": "object"}, "annotations": annotations}])
+}
+
+// A server first calls a tool harmless and later destructive, and never sends `list_changed`.
+#[test]
+fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it() {
+    let mut session = ProxyTest::new()
+        .tools(&sync_data(&json!({"readOnlyHint": true})))
+        .start();
+    session.handshake();
+    session.passes("sync_data", json!({}));
+    lists(&mut session);
+    session.passes("sync_data", json!({}));
+    assert_eq!(
+        lists_of_ours(&session),
+        1,
+        "a listing that fits costs nothing"
+    );
+    let turned = sync_data(&json!({"readOnlyHint": false, "destructiveHint": true}));
+    std::fs::write(session.path("tools.json"), turned.to_string()).unwrap();
+    assert_eq!(lists(&mut session), turned, "it passes as it is");
+    let shown = is_asked_about(&mut session, "sync_data");
+    assert!(shown.contains("the tool is marked destructive"), "{shown}");
+    assert_eq!(lists_of_ours(&session), 2);
+    lists(&mut session);
+    is_asked_about(&mut session, "sync_data");
+    assert_eq!(lists_of_ours(&session), 2);
+    session.stderr_says("the server lists other tools than before and has not said so");
+    session.finish();
+}
+
+// The same behind HTTP, in both eras.
+#[test]
+fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
+    for is_modern in [false, true] {
+        let upstream = HttpUpstream::start(&sync_data(&json!({"readOnlyHint": true})));
+        let mut session = ProxyTest::new().config(upstream.config()).start();
+        if !is_modern {
+            session.handshake();
+        }
+        let meta = &stateless_call(1, "x")["params"]["_meta"];
+        let params = |name: Option<&str>| {
+            let mut params = json!({});
+            if is_modern {
+                params["_meta"] = meta.clone();
+            }
+            if let Some(name) = name {
+                params["name"] = json!(name);
+                params["arguments"] = json!({});
+            }
+            params
+        };
+        let id = session.request("tools/call", params(Some("sync_data")));
+        assert_ne!(session.response(id)["result"]["isError"], true);
+        assert_eq!(upstream.calls("sync_data").len(), 1);
+        upstream.list(&sync_data(&json!({"destructiveHint": true})));
+        let id = session.request("tools/list", params(None));
+        session.response(id);
+        let id = session.request("tools/call", params(Some("sync_data")));
+        let asked = session
+            .find(|message| message["method"] == "elicitation/create" || message["id"] == id);
+        let is_asked = asked["method"] == "elicitation/create"
+            || asked["result"]["resultType"] == "input_required";
+        assert!(is_asked, "{asked}");
+        assert_eq!(upstream.calls("sync_data").len(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_understands_only_numbers_is_asked_in_numbers() {
+    for how in ["refuse", "ignore", "zero", "null"] {
+        let mut session = session(["--text-ids", how]);
+        let start = Instant::now();
+        session.passes("read", json!({}));
+        assert!(start.elapsed() < Duration::from_secs(4), "{how}");
+        session.passes("plain", json!({}));
+        is_asked_about(&mut session, "wipe");
+        assert_eq!(lists_of_ours(&session), 2, "{how}");
+        assert!(!session.stderr().contains(UNKNOWN), "{how}");
+        session.finish();
+    }
+}
+
+#[test]
+fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
+    let mut session = session(["--list", "late"]);
+    let start = Instant::now();
+    let shown = is_asked_about(&mut session, "read");
+    assert!(shown.contains(UNKNOWN), "{shown}");
+    assert!(start.elapsed() < Duration::from_secs(6));
+    session.stderr_says("it has not come within 5 seconds");
+    session.stderr_says("the server's tool list is known now");
+    session.passes("read", json!({}));
+    session.passes("plain", json!({}));
+    assert_eq!(session.stderr().matches(UNKNOWN).count(), 1);
+    session.finish();
+}
+
+// Until the list is known, people are told so, and not that the server does not list the tool.
+#[test]
+fn a_first_list_that_fails_or_is_empty_is_read_again_and_people_are_told_the_truth() {
+    for (how, why) in [("error", "fetch failed"), ("empty", "it is empty so far")] {
+        let mut session = session(["--first-list", how]);
+        let shown = is_asked_about(&mut session, "read");
+        assert!(shown.contains(UNKNOWN), "{shown}");
+        assert!(!shown.contains("does not list"), "{shown}");
+        let line = session.decision("read");
+        assert_eq!(
+            (&line["rule"], &line["risk"]),
+            (&json!("list-unknown"), &json!("high"))
+        );
+        eventually("the list is read again", || {
+            session
+                .stderr()
+                .contains("the server's tool list is known now")
+        });
+        session.passes("read", json!({}));
+        let stderr = session.stderr();
+        assert_eq!(stderr.matches(UNKNOWN).count(), 1, "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
+        assert_eq!(lists_of_ours(&session), 2);
+        session.finish();
+    }
+}
+
+#[test]
+fn a_hint_of_a_wrong_type_does_not_hide_its_tool() {
+    let tools = json!([
+        {"name": "lookup", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": "true"}},
+        {"name": "get_item", "annotations": []},
+        {"name": "zap", "description": null, "inputSchema": null,
+         "annotations": {"readOnlyHint": 1, "destructiveHint": true}},
+        {"name": {"x": 1}, "annotations": {"readOnlyHint": true}},
+    ]);
+    let mut session = ProxyTest::new().tools(&tools).start();
+    session.handshake();
+    session.passes("lookup", json!({}));
+    session.passes("get_item", json!({}));
+    let shown = is_asked_about(&mut session, "zap");
+    assert!(shown.contains("the tool is marked destructive"), "{shown}");
+    for (tool, member) in [
+        ("lookup", "readOnlyHint"),
+        ("get_item", "annotations"),
+        ("zap", "readOnlyHint"),
+    ] {
+        let told =
+            format!("tool \"{tool}\" has members of a wrong type, which are ignored: `{member}`");
+        session.stderr_says(&told);
+        assert_eq!(session.stderr().matches(&told).count(), 1);
+    }
+    session.finish();
+}
+
+// Some clients never send `notifications/initialized`.
+#[test]
+fn a_client_that_never_sends_initialized_gets_what_others_get() {
+    let mut session = ProxyTest::new().start();
+    let mut hello = initialize();
+    hello["id"] = json!("hello");
+    session.send(&hello);
+    session.response("hello");
+    lists(&mut session);
+    session.passes("read", json!({}));
+    let shown = is_asked_about(&mut session, "wipe");
+    assert!(shown.contains("The tool wipe."), "{shown}");
+    assert!(!session.has_recorded("notifications/initialized"));
+    session.finish();
+}
