@@ -60,6 +60,8 @@ impl Lists {
 
     pub(in super::super) fn changed(&mut self) {
         self.changes += 1;
+        // A reading that no call waits for is given up.
+        self.surely_live = false;
         self.forget();
     }
 
