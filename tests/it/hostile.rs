@@ -229,7 +229,11 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
 fn a_call_before_the_handshake() {
     let mut session = ProxyTest::new().start();
     session.send(call("1"));
-    assert!(session.refusal(1).contains("before the client's `initialize`"));
+    assert!(
+        session
+            .refusal(1)
+            .contains("before the client's `initialize`")
+    );
     let initialize = json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "c", "version": "0"}});
     let id = session.request("initialize", initialize);
     session.response(id);
