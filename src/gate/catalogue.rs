@@ -17,7 +17,7 @@ use rmcp::model::ToolAnnotations;
 use super::ids::RetiredIds;
 use crate::approval::digest::DefinitionDigest;
 use crate::approval::display::quoted_text;
-use crate::mcp::json::write_string;
+use crate::mcp::json::{Value, write_string};
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::{ListToolsPage, ListedTool};
 use crate::policy::Decision;
@@ -360,7 +360,13 @@ impl Catalogue {
         };
         let page = text.and_then(|text| ListToolsPage::parse(text).ok());
         let Some(page) = page.filter(|_| fetch.pages < MAX_PAGES) else {
-            let words = error.map(|words| quoted_text(words, SHOWN));
+            let words = error.map(|error| {
+                let message = Value::parse(error).ok();
+                let message = message
+                    .as_ref()
+                    .and_then(|error| error.get("message")?.as_str());
+                quoted_text(message.as_deref().unwrap_or(error), SHOWN)
+            });
             let why = match words {
                 Some(words) => format!("its answer was an error: {words}"),
                 None => "its answer is no list that can be read".to_owned(),
