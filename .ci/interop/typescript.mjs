@@ -167,7 +167,8 @@ async function progressAndCancellation(mode) {
 }
 
 async function loggingAndSubscriptions(mode) {
-  const { client, seen, call } = await connect(proxied("everything"), { mode });
+  // Nobody is there to be asked about what toggles something.
+  const { client, seen, call } = await connect(proxied("everything", "--allow", "toggle-*"), { mode });
   const uri = "demo://resource/dynamic/text/1";
   await client.setLoggingLevel("debug");
   await client.subscribeResource({ uri });
