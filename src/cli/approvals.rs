@@ -5,7 +5,6 @@
 mod show;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -52,13 +51,15 @@ pub(super) enum NoItem {
 }
 
 pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Result<u8, InboxError> {
-    if let Some(dir) = command.state_dir.as_ref().filter(|dir| !dir.exists()) {
-        return Err(InboxError::NothingThere(PathBuf::clone(dir)));
-    }
+    let is_named = command.state_dir.is_some();
     let flags = InboxFlags {
         state_dir: command.state_dir,
         ..InboxFlags::default()
     };
+    let folder = flags.clone().resolve(environment)?.state_dir;
+    if let Some(dir) = folder.filter(|dir| is_named && !dir.exists()) {
+        return Err(InboxError::NothingThere(dir));
+    }
     let (_, dir) = open(flags, environment)?;
     let mut store = SqliteStore::open(&dir)?;
     let clock = Clock::start();
