@@ -55,7 +55,8 @@ pub(crate) fn check(bytes: &[u8]) {
                 assert_eq!(format!("{value:?}"), "***");
             }
             // The command and the folder are no secrets: they stand in every list of processes.
-            server.command.contains(SECRET)
+            let folder = server.cwd.as_deref().unwrap_or(Path::new(""));
+            server.command.contains(SECRET) || folder.to_string_lossy().contains(SECRET)
         }
         Target::Url(server) => {
             let url = server.url.expose().to_ascii_lowercase();

@@ -1,22 +1,26 @@
 //! The entry of one server, and the upstream that it describes.
 //!
-//! Entries belong to other clients too: keys that are not ours are left alone. It starts nothing.
+//! Entries belong to other clients too: what their keys mean is read where it is clear, and the rest
+//! is left alone, with a warning (`others`). It starts nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::{Fault, Problem};
 use super::expand::expand;
-use super::json::{Node, Object};
+use super::headers::headers;
+use super::json::{Node, Object, quoted};
 use super::keys::Section;
+use super::kind::Kind;
 use super::layer::Layer;
 use super::nearest::edits;
+use super::pattern::Pattern;
 use super::pointer::Pointer;
-use super::value::Value;
-use super::word::Word;
-use crate::audit::redact::looks_secret;
+use super::scalar::{text_of, texts_of};
+use super::value::{Value, wrong_type};
+use super::{env_file, others};
 use crate::secret::Secret;
 
 /// The server that is guarded, and how it is reached.
@@ -46,7 +50,7 @@ pub struct CommandTarget {
     pub command: String,
     /// Its arguments, variables expanded.
     pub args: Vec<String>,
-    /// What its environment holds beside ours, variables expanded.
+    /// What its environment holds beside ours, variables expanded; that of `envFile`, too.
     pub env: BTreeMap<String, Secret>,
     /// Where it runs; a relative path counts from our own working directory, as with other
     /// clients.
@@ -73,6 +77,16 @@ pub struct UrlTarget {
     pub headers: BTreeMap<String, Secret>,
     /// Whether it speaks HTTP+SSE of 2024-11-05 instead of streamable HTTP.
     pub is_sse: bool,
+}
+
+/// What the entry of the chosen server says.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) upstream: Upstream,
+    /// Tools that are refused.
+    pub(super) deny: Vec<Pattern>,
+    /// What the operator should hear, without the file.
+    pub(super) warnings: Vec<String>,
 }
 
 /// A server of the config file: its rules are checked, the rest is read when it is chosen.
@@ -108,31 +122,119 @@ impl Entry {
         })
     }
 
-    /// The upstream, with the variables of `environment`. Only the server that is chosen is read
-    /// so: what another one lacks is no concern of this run.
-    ///
-    /// # Errors
-    /// A [`Fault`] for a missing command or url, a wrong type, or an unset variable.
-    pub(super) fn into_upstream(self, environment: &Environment) -> Result<Upstream, Fault> {
-        let at = self.at.clone();
-        self.read(environment).map_err(|fault| fault.within(&at))
-    }
-
-    fn read(self, environment: &Environment) -> Result<Upstream, Fault> {
-        let target = match self.kind(environment)? {
-            Kind::Stdio => Target::Command(self.command_target(environment)?),
-            Kind::Http => Target::Url(self.url_target(environment, false)?),
-            Kind::Sse => Target::Url(self.url_target(environment, true)?),
+    /// Whether the entry is switched off, in the words of any client.
+    pub(super) fn is_disabled(&self) -> bool {
+        let says = |node: &Node, wanted: bool| match node {
+            Node::Bool(value) => *value == wanted,
+            Node::Text(text) => text.trim().eq_ignore_ascii_case(&wanted.to_string()),
+            Node::Null | Node::Number(_) | Node::Array(_) | Node::Object(_) => false,
         };
-        Ok(Upstream {
-            target,
-            name: self.name,
+        self.object.members().any(|(key, node)| match key {
+            "disabled" => says(node, true),
+            "enabled" => says(node, false),
+            _ => false,
         })
     }
 
-    fn command_target(&self, environment: &Environment) -> Result<CommandTarget, Fault> {
-        let command = self.text("command")?.ok_or_else(|| self.lacks("command"))?;
-        let command = expand(&command, environment).map_err(under("command"))?;
+    /// Whether the pointer to the entry ends with its name.
+    pub(super) fn is_named_by_its_place(&self) -> bool {
+        self.at.ends_with(&self.name)
+    }
+
+    /// What the entry says, with the variables of `environment`. Only the server that is chosen is read
+    /// so: what another one lacks is no concern of this run. `folder` is that of the config file.
+    ///
+    /// # Errors
+    /// A [`Fault`] for a missing command or url, a wrong type, an unset variable, a bad `envFile`.
+    pub(super) fn chosen(self, environment: &Environment, folder: &Path) -> Result<Chosen, Fault> {
+        let at = self.at.clone();
+        self.read(environment, folder)
+            .map_err(|fault| fault.within(&at))
+    }
+
+    fn read(self, environment: &Environment, folder: &Path) -> Result<Chosen, Fault> {
+        let kind = self.kind(environment)?;
+        let target = match kind {
+            Kind::Stdio => Target::Command(self.command_target(environment, folder)?),
+            Kind::Http => Target::Url(self.url_target(environment, false)?),
+            Kind::Sse => Target::Url(self.url_target(environment, true)?),
+            Kind::Remote => {
+                Target::Url(self.url_target(environment, self.url_names_sse(environment)?)?)
+            }
+        };
+        let deny = self.disabled_tools()?;
+        let mut warnings = others::lookalikes(&self.object, environment);
+        warnings.splice(..0, self.null_variables());
+        for warning in &mut warnings {
+            warning.insert_str(0, &self.at.to_string());
+        }
+        if let Some(warning) = others::without_effect(&self.object, kind == Kind::Stdio) {
+            warnings.push(match self.at.is_root() {
+                true => warning,
+                false => format!("{}: {warning}", self.at),
+            });
+        }
+        Ok(Chosen {
+            upstream: Upstream {
+                target,
+                name: self.name,
+            },
+            deny,
+            warnings,
+        })
+    }
+
+    fn command_target(
+        &self,
+        environment: &Environment,
+        folder: &Path,
+    ) -> Result<CommandTarget, Fault> {
+        let (command, mut args) = self.program(environment)?;
+        args.extend(self.args(environment)?);
+        let cwd = self.cwd(environment)?;
+        let mut env = self.env(environment)?;
+        if let Some(file) = self.env_file(environment)? {
+            let written = PathBuf::from(self.text("envFile")?.unwrap_or_default());
+            let written = match file.is_absolute() {
+                true => written,
+                false => folder.join(written),
+            };
+            let read = env_file::read(&folder.join(file), &written);
+            for (name, value) in read.map_err(under("envFile"))? {
+                env.entry(name).or_insert(value);
+            }
+        }
+        let target = CommandTarget {
+            command,
+            args,
+            env,
+            cwd,
+        };
+        self.check_program(&target, environment)?;
+        Ok(target)
+    }
+
+    /// `command`: the program, and the arguments that stand there too. It is a string, an array of
+    /// both (opencode), or an object with `path` (old versions of Zed).
+    fn program(&self, environment: &Environment) -> Result<(String, Vec<String>), Fault> {
+        let node = self.object.get("command")?;
+        let node = node.ok_or_else(|| self.lacks("command"))?;
+        let read = match node {
+            Node::Array(_) => paths_or_texts(node, environment).map(|texts| {
+                let mut texts = texts.into_iter();
+                (texts.next().unwrap_or_default(), texts.collect())
+            }),
+            Node::Object(command) => match command.get("path")? {
+                Some(path) => String::from_node(path)
+                    .and_then(|path| Ok(path_or_text(&path, environment)?))
+                    .map(|path| (path, Vec::new()))
+                    .map_err(|fault| fault.under("path")),
+                None => Err(self.lacks("command").into()),
+            },
+            Node::Text(_) | Node::Null | Node::Bool(_) | Node::Number(_) => String::from_node(node)
+                .and_then(|text| Ok((path_or_text(&text, environment)?, Vec::new()))),
+        };
+        let (command, args) = read.map_err(|fault| fault.under("command"))?;
         if command.trim().is_empty() {
             let empty = Problem::Unexpected {
                 expected: "the program to start".to_owned(),
@@ -140,17 +242,53 @@ impl Entry {
             };
             return Err(under("command")(empty));
         }
-        Ok(CommandTarget {
-            command,
-            args: self.args(environment)?,
-            env: self.env(environment)?,
-            cwd: self.cwd()?,
-        })
+        Ok((command, args))
+    }
+
+    /// Refuses a command that no program is called, and that shows what it was meant for.
+    fn check_program(
+        &self,
+        target: &CommandTarget,
+        environment: &Environment,
+    ) -> Result<(), Fault> {
+        let is_url = ["http://", "https://"]
+            .iter()
+            .any(|scheme| target.command.starts_with(scheme));
+        if is_url {
+            return Err(under("command")(Problem::UrlInCommand));
+        }
+        let is_for_windows = ["cmd", "cmd.exe"].contains(&target.command.as_str())
+            && target
+                .args
+                .first()
+                .is_some_and(|arg| arg.eq_ignore_ascii_case("/c"));
+        let has_spaces = target.command.contains(char::is_whitespace);
+        if !is_for_windows && !has_spaces || is_program(target, environment) {
+            return Ok(());
+        }
+        if is_for_windows {
+            return Err(under("command")(Problem::CommandOfWindows));
+        }
+        // As it was written: what variables stand for may be secret.
+        let Ok(Some(Node::Text(written))) = self.object.get("command") else {
+            return Ok(());
+        };
+        let mut words = written.split_whitespace();
+        let program = words.next().unwrap_or_default();
+        let args: Vec<String> = words.map(quoted).collect();
+        if args.is_empty() {
+            return Ok(());
+        }
+        Err(under("command")(Problem::ArgsInCommand {
+            command: written.clone(),
+            program: program.to_owned(),
+            args: args.join(", "),
+        }))
     }
 
     fn url_target(&self, environment: &Environment, is_sse: bool) -> Result<UrlTarget, Fault> {
-        let url = self.text("url")?.ok_or_else(|| self.lacks("url"))?;
-        let url = expand(&url, environment).map_err(under("url"))?;
+        let (key, url) = self.url()?.ok_or_else(|| self.lacks("url"))?;
+        let url = expand(url, environment).map_err(under(key))?;
         let lower = url.trim().to_ascii_lowercase();
         let is_web = ["http://", "https://"]
             .iter()
@@ -162,65 +300,87 @@ impl Entry {
                 expected: "a URL that begins with `http://` or `https://`".to_owned(),
                 found: "another text".to_owned(),
             };
-            return Err(under("url")(problem));
+            return Err(under(key)(problem));
         }
         Ok(UrlTarget {
             url: Secret::new(url.trim().to_owned()),
-            headers: self.headers(environment)?,
+            headers: headers(&self.object, environment)?,
             is_sse,
         })
     }
 
-    fn headers(&self, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
-        let Some(node) = self.object.get("headers")? else {
-            return Ok(BTreeMap::new());
-        };
-        let headers = BTreeMap::<String, String>::from_node(node);
-        let headers = headers.map_err(|fault| fault.under("headers"))?;
-        let expanded = headers.into_iter().map(|(name, value)| {
-            let value = expand(&value, environment).and_then(|value| {
-                if looks_secret(&name) && holds_no_credentials(&value) {
-                    return Err(Problem::EmptySecret);
+    /// The URL and the key that it stands under.
+    fn url(&self) -> Result<Option<(&'static str, &str)>, Fault> {
+        let mut found: Option<(&'static str, &str)> = None;
+        for key in ["url", "httpUrl", "serverUrl"] {
+            let url = match self.object.get(key)? {
+                None => continue,
+                Some(Node::Text(url)) => url,
+                Some(node) => return Err(wrong_type::<String>(node).under(key)),
+            };
+            match found {
+                Some((one, known)) if !known.trim().is_empty() && !url.trim().is_empty() => {
+                    return Err(Problem::SameMeaning { one, other: key }.into());
                 }
-                let is_header = reqwest::header::HeaderName::try_from(&name).is_ok()
-                    && reqwest::header::HeaderValue::try_from(&value).is_ok();
-                let bad = || Problem::Unexpected {
-                    expected: "the name and the value of an HTTP header".to_owned(),
-                    found: "characters that no header may hold".to_owned(),
-                };
-                is_header.then_some(value).ok_or_else(bad)
-            });
-            match value {
-                Ok(value) => Ok((name, Secret::new(value))),
-                Err(problem) => Err(Fault::from(problem).under(name).under("headers")),
+                Some((_, known)) if !known.trim().is_empty() => {}
+                Some(_) | None => found = Some((key, url)),
             }
-        });
-        expanded.collect()
+        }
+        Ok(found)
+    }
+
+    /// Whether the URL is that of an HTTP+SSE server once its variables are expanded. `httpUrl` never
+    /// is: Gemini CLI has it to tell the two apart.
+    fn url_names_sse(&self, environment: &Environment) -> Result<bool, Fault> {
+        match self.url()? {
+            Some(("httpUrl", _)) | None => Ok(false),
+            Some((key, url)) => Ok(names_sse(&expand(url, environment).map_err(under(key))?)),
+        }
     }
 
     /// What `type` or `transport` says, or else what there is: a `command`, or a `url`, which is
     /// HTTP+SSE where its path ends in `/sse` once its variables are expanded.
     fn kind(&self, environment: &Environment) -> Result<Kind, Fault> {
-        let command = self.text("command")?;
-        let url = self.text("url")?;
+        let url = self.url()?;
+        let is_blank = |text: &str| text.trim().is_empty();
+        // Forms write the key of the other kind, too, and leave it empty.
+        let has_command = match self.object.get("command")? {
+            Some(Node::Text(command)) if is_blank(command) => url.is_none(),
+            command => command.is_some(),
+        };
+        let url = url.filter(|(_, url)| !is_blank(url) || !has_command);
         let said = match self.object.get("type")? {
-            Some(node) => Some(Kind::from_node(node).map_err(|fault| fault.under("type"))?),
+            Some(node) => Kind::of_type(node).map_err(|fault| fault.under("type"))?,
+            None => None,
+        };
+        let said = match said {
+            Some(kind) => Some(kind),
             None => self.transport()?,
         };
-        match (said, command, url) {
-            (Some(Kind::Stdio), None, _) => Err(self.lacks("command").into()),
-            (Some(Kind::Http | Kind::Sse), _, None) => Err(self.lacks("url").into()),
-            (Some(kind), _, _) => Ok(kind),
-            (None, Some(_), Some(_)) => Err(Problem::TwoTargets.into()),
-            (None, Some(_), None) => Ok(Kind::Stdio),
-            (None, None, Some(url)) => {
-                let url = expand(&url, environment).map_err(under("url"))?;
-                match names_sse(&url) {
-                    true => Ok(Kind::Sse),
-                    false => Ok(Kind::Http),
-                }
+        match (said, has_command, url) {
+            (Some(Kind::Stdio), false, Some((found, _))) => Err(Fault::from(Problem::WrongKind {
+                missing: "command",
+                found,
+            })),
+            (Some(Kind::Stdio), false, None) => Err(self.lacks("command").into()),
+            (Some(Kind::Http | Kind::Sse | Kind::Remote), true, None) => {
+                let (missing, found) = ("url", "command");
+                Err(Problem::WrongKind { missing, found }.into())
             }
-            (None, None, None) => {
+            (Some(Kind::Http | Kind::Sse | Kind::Remote), false, None) => {
+                Err(self.lacks("url").into())
+            }
+            (Some(kind), _, _) => Ok(kind),
+            (None, true, Some(_)) => Err(Problem::TwoTargets.into()),
+            (None, true, None) => Ok(Kind::Stdio),
+            (None, false, Some(_)) => match self.url_names_sse(environment)? {
+                true => Ok(Kind::Sse),
+                false => Ok(Kind::Http),
+            },
+            (None, false, None) => {
+                if self.object.get("source")? == Some(&Node::Text("extension".to_owned())) {
+                    return Err(Problem::ZedExtension.into());
+                }
                 let slips = ["command", "url"];
                 let meant = slips.into_iter().find(|key| self.slip(key).is_some());
                 Err(meant
@@ -235,9 +395,19 @@ impl Entry {
         let Some(Node::Text(text)) = self.object.get("transport")? else {
             return Ok(None);
         };
-        let text = text.to_ascii_lowercase().replace('_', "-");
-        let known = Kind::WORDS.iter().find(|(word, _)| *word == text);
-        Ok(known.map(|(_, kind)| *kind))
+        Ok(Kind::named(text))
+    }
+
+    /// Tools that the user switched off in another client, as deny rules.
+    fn disabled_tools(&self) -> Result<Vec<Pattern>, Fault> {
+        let mut deny = Vec::new();
+        for key in ["disabledTools", "disabled_tools", "excludeTools"] {
+            if let Some(node) = self.object.get(key)? {
+                let tools = Vec::<Pattern>::from_node(node).map_err(|fault| fault.under(key))?;
+                deny.extend(tools);
+            }
+        }
+        Ok(deny)
     }
 
     fn lacks(&self, missing: &'static str) -> Problem {
@@ -247,54 +417,83 @@ impl Entry {
         }
     }
 
-    /// A key that only a slip tells from `wanted`.
+    /// A key that only a slip tells from `wanted`, or that has its meaning elsewhere.
     fn slip(&self, wanted: &str) -> Option<&str> {
+        let elsewhere: &[&str] = match wanted {
+            "command" => &["cmd", "program", "executable"],
+            _ => &["uri", "server_url", "baseUrl", "endpoint"],
+        };
         let mut keys = self.object.members().map(|(key, _)| key);
-        keys.find(|key| edits(key, wanted) <= wanted.len() / 3)
+        keys.find(|key| edits(key, wanted) <= wanted.len() / 3 || elsewhere.contains(key))
     }
 
     fn args(&self, environment: &Environment) -> Result<Vec<String>, Fault> {
-        let Some(node) = self.object.get("args")? else {
+        let (key, object) = self.inner("args")?;
+        let Some(node) = object.get("args")? else {
             return Ok(Vec::new());
         };
-        let args = Vec::<String>::from_node(node).map_err(|fault| fault.under("args"))?;
-        let expanded = args.iter().enumerate().map(|(index, arg)| {
-            let fault = |problem| Fault::from(problem).under(index.to_string()).under("args");
-            expand(arg, environment).map_err(fault)
-        });
-        expanded.collect()
+        let read = paths_or_texts(node, environment);
+        read.map_err(|fault| within(key, fault.under("args")))
     }
 
+    /// The variables that the entry gives. `null` gives none.
     fn env(&self, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
-        let Some(node) = self.object.get("env")? else {
-            return Ok(BTreeMap::new());
-        };
-        let env = BTreeMap::<String, String>::from_node(node);
-        let env = env.map_err(|fault| fault.under("env"))?;
-        let expanded = env.into_iter().map(|(name, value)| {
-            let value = match name.contains(['=', '\0']) || name.is_empty() {
-                true => Err(Problem::Unexpected {
-                    expected: "the name of a variable, without `=` and NUL".to_owned(),
-                    found: "another key".to_owned(),
-                }),
-                false => expand(&value, environment),
-            };
-            match value {
-                Ok(value) => Ok((name, Secret::new(value))),
-                Err(problem) => Err(Fault::from(problem).under(name).under("env")),
+        let (inner, object) = self.inner("env")?;
+        let (key, node) = match (object.get("env")?, object.get("environment")?) {
+            (Some(_), Some(_)) => {
+                let (one, other) = ("env", "environment");
+                return Err(Problem::SameMeaning { one, other }.into());
             }
-        });
-        expanded.collect()
+            (Some(node), None) => ("env", node),
+            (None, Some(node)) => ("environment", node),
+            (None, None) => return Ok(BTreeMap::new()),
+        };
+        let read = variables(node, environment);
+        read.map_err(|fault| within(inner, fault.under(key)))
     }
 
-    /// Not expanded, as the contract names other keys; empty is what some clients write for none.
-    fn cwd(&self) -> Result<Option<PathBuf>, Fault> {
-        match self.text("cwd")?.as_deref() {
-            None | Some("") => Ok(None),
-            Some(cwd) => PathBuf::from_text(cwd)
-                .map(Some)
-                .map_err(|fault| fault.under("cwd")),
+    /// The object that holds `key`: that of the command, where it is one, or the entry.
+    fn inner(&self, key: &str) -> Result<(Option<&'static str>, &Object), Fault> {
+        match self.object.get("command")? {
+            Some(Node::Object(command)) if command.has(key) => Ok((Some("command"), command)),
+            _ => Ok((None, &self.object)),
         }
+    }
+
+    /// A warning where a variable is `null`, which VS Code takes for "not set".
+    fn null_variables(&self) -> Option<String> {
+        ["env", "environment"].iter().find_map(|key| {
+            let Ok(Some(Node::Object(env))) = self.object.get(key) else {
+                return None;
+            };
+            let (name, _) = env.members().find(|(_, node)| **node == Node::Null)?;
+            let at = Pointer::default().child(*key).child(name);
+            Some(format!(
+                "{at}: `null` sets no variable; remove it, or write `\"\"` for an empty value"
+            ))
+        })
+    }
+
+    /// Empty is what some clients write for none.
+    fn cwd(&self, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
+        self.path("cwd", environment)
+    }
+
+    fn env_file(&self, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
+        self.path("envFile", environment)
+    }
+
+    fn path(&self, key: &str, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
+        let Some(text) = self.text(key)?.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let text = match text.as_str() {
+            "~" => environment.home().map(str::to_owned),
+            _ => path_or_text(&text, environment),
+        };
+        let path = text.map_err(Fault::from);
+        let path = path.and_then(|text| PathBuf::from_text(&text));
+        path.map(Some).map_err(|fault| fault.under(key))
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, Fault> {
@@ -304,15 +503,68 @@ impl Entry {
     }
 }
 
-/// Whether a header's value is blank, or an authentication scheme with nothing behind it, as
-/// `Bearer ${TOKEN}` becomes where `TOKEN` is empty.
-fn holds_no_credentials(value: &str) -> bool {
-    const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "digest", "apikey"];
-    let value = value.trim();
-    value.is_empty()
-        || SCHEMES
-            .iter()
-            .any(|scheme| scheme.eq_ignore_ascii_case(value))
+/// Whether there is a file where the system would look for the program.
+fn is_program(target: &CommandTarget, environment: &Environment) -> bool {
+    let own = target.env.get("PATH").map(Secret::expose);
+    let path = own.or(environment.get("PATH").ok().flatten());
+    let folders = match target.command.contains('/') {
+        true => vec![target.cwd.clone().unwrap_or_default()],
+        false => std::env::split_paths(path.unwrap_or_default()).collect(),
+    };
+    let mut folders = folders.iter();
+    folders.any(|folder| folder.join(&target.command).exists())
+}
+
+/// The variables of an object by name; numbers and booleans count as text.
+fn variables(node: &Node, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
+    let Node::Object(object) = node else {
+        return Err(wrong_type::<BTreeMap<String, String>>(node));
+    };
+    let mut variables = BTreeMap::new();
+    for (name, node) in object.strict_members()? {
+        if name.contains(['=', '\0']) || name.is_empty() {
+            let problem = Problem::Unexpected {
+                expected: "the name of a variable, without `=` and NUL".to_owned(),
+                found: "another key".to_owned(),
+            };
+            return Err(under(name)(problem));
+        }
+        if *node != Node::Null {
+            let text = text_of(node).and_then(|text| Ok(expand(&text, environment)?));
+            let text = text.map_err(|fault| fault.under(name))?;
+            variables.insert(name.to_owned(), Secret::new(text));
+        }
+    }
+    Ok(variables)
+}
+
+/// `text` with its variables replaced, and a `~/` at its start by the home folder. A value that begins
+/// with `~/` stays as it is.
+fn path_or_text(text: &str, environment: &Environment) -> Result<String, Problem> {
+    match text.strip_prefix("~/") {
+        Some(rest) => {
+            let home = environment.home()?.trim_end_matches('/');
+            Ok(format!("{home}/{}", expand(rest, environment)?))
+        }
+        None => expand(text, environment),
+    }
+}
+
+/// The texts of `node` as [`path_or_text`] reads each, with its place where one is wrong.
+fn paths_or_texts(node: &Node, environment: &Environment) -> Result<Vec<String>, Fault> {
+    let texts = texts_of(node)?;
+    let read = texts.iter().enumerate().map(|(index, text)| {
+        let fault = |problem| Fault::from(problem).under(index.to_string());
+        path_or_text(text, environment).map_err(fault)
+    });
+    read.collect()
+}
+
+fn within(key: Option<&str>, fault: Fault) -> Fault {
+    match key {
+        Some(key) => fault.under(key),
+        None => fault,
+    }
 }
 
 /// Whether a URL is that of an HTTP+SSE server by convention, whatever query it has.
@@ -325,23 +577,6 @@ fn names_sse(url: &str) -> bool {
 
 fn under(key: &str) -> impl Fn(Problem) -> Fault {
     move |problem| Fault::from(problem).under(key)
-}
-
-/// How a server is reached.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Stdio,
-    Http,
-    Sse,
-}
-
-impl Word for Kind {
-    const WORDS: &'static [(&'static str, Kind)] = &[
-        ("stdio", Kind::Stdio),
-        ("http", Kind::Http),
-        ("sse", Kind::Sse),
-        ("streamable-http", Kind::Http),
-    ];
 }
 
 #[cfg(test)]

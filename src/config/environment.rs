@@ -31,6 +31,11 @@ impl Environment {
         }
     }
 
+    /// Whether there is a variable `name`, of whatever value.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The settings in `APPROVAL_*` variables. As in `${VAR:-default}`, a variable that is empty
     /// or blank counts as not set, unless it is there for a secret.
     ///
@@ -154,6 +159,17 @@ impl Environment {
             .collect()
     }
 
+    /// The folder that `~` stands for.
+    ///
+    /// # Errors
+    /// `HOME` is not set, empty or not UTF-8.
+    pub(super) fn home(&self) -> Result<&str, Problem> {
+        match self.get("HOME") {
+            Ok(Some(home)) if !home.is_empty() => Ok(home),
+            _ => Err(Problem::NoHome),
+        }
+    }
+
     /// `path` with a `~/` at its start replaced by `HOME`.
     ///
     /// # Errors
@@ -162,9 +178,9 @@ impl Environment {
         let Ok(rest) = path.strip_prefix("~") else {
             return Ok(path);
         };
-        match self.get("HOME") {
-            Ok(Some(home)) if !home.is_empty() => Ok(Path::new(home).join(rest)),
-            _ => Err(ConfigError::NoHome(path)),
+        match self.home() {
+            Ok(home) => Ok(Path::new(home).join(rest)),
+            Err(_) => Err(ConfigError::NoHome(path)),
         }
     }
 }

@@ -41,8 +41,7 @@ pub enum ConfigError {
     /// The file is not JSON. The parser's words are part of the text and no `source`, because
     /// they repeat the position.
     #[error(
-        "{}:{line}:{column}: not JSON: {reason}; correct line {line}, column {column} (comments, \
-         trailing commas and other encodings than UTF-8 are not JSON)",
+        "{}:{line}:{column}: not JSON: {reason}; correct line {line}, column {column}{hint}",
         path(file)
     )]
     NotJson {
@@ -54,12 +53,30 @@ pub enum ConfigError {
         column: usize,
         /// What the parser missed.
         reason: String,
+        /// What to do, where the text shows it; begins with `: `.
+        hint: &'static str,
+    },
+    /// The file is text of another encoding.
+    #[error("{}: this file is UTF-16; save it as UTF-8", path(file))]
+    Utf16 {
+        /// The file as it was named.
+        file: PathBuf,
     },
     /// Something in the file is wrong.
     #[error("{}: {fault}", path(file))]
     InFile {
         /// The file as it was named.
         file: PathBuf,
+        /// Where and what.
+        fault: Fault,
+    },
+    /// Something in the entry of a server is wrong, and the pointer does not hold its name.
+    #[error("{}: server `{}`: {fault}", path(file), shown(server))]
+    InServer {
+        /// The file as it was named.
+        file: PathBuf,
+        /// The server's name.
+        server: String,
         /// Where and what.
         fault: Fault,
     },
@@ -73,10 +90,11 @@ pub enum ConfigError {
     },
     /// `--server` names no server of the file.
     #[error(
-        "{}: there is no server `{}`; give `--server` one of {}",
+        "{}: there is no server `{}`; give `--server` one of {}{}",
         path(file),
         shown(name),
-        names(known)
+        names(known),
+        not_read(elsewhere)
     )]
     UnknownServer {
         /// The file as it was named.
@@ -85,12 +103,34 @@ pub enum ConfigError {
         name: String,
         /// The names that there are.
         known: Vec<String>,
+        /// Where there are servers that are not read.
+        elsewhere: Vec<Pointer>,
     },
     /// The file is well-formed and lists nothing.
-    #[error("{}: no server is configured; add one", path(file))]
+    #[error(
+        "{}: no server is configured; add one, as in `{{\"mcpServers\": {{\"NAME\": {{\"command\": \
+         \"PROGRAM\"}}}}}}`{}",
+        path(file),
+        not_read(elsewhere)
+    )]
     NoServers {
         /// The file as it was named.
         file: PathBuf,
+        /// Where there are servers that are not read.
+        elsewhere: Vec<Pointer>,
+    },
+    /// Every server of the file is switched off, and none was named.
+    #[error(
+        "{}: every server is disabled; start one all the same with `--server`, one of {}, or remove its \
+         `disabled` or `enabled`",
+        path(file),
+        names(disabled)
+    )]
+    AllDisabled {
+        /// The file as it was named.
+        file: PathBuf,
+        /// The names of the servers.
+        disabled: Vec<String>,
     },
     /// Anyone on the network could use the proxy.
     #[error(
@@ -175,7 +215,8 @@ pub enum ConfigError {
 #[derive(Debug)]
 pub struct Fault {
     at: Pointer,
-    problem: Problem,
+    /// On the heap, since errors are rare and results are not.
+    problem: Box<Problem>,
 }
 
 impl Fault {
@@ -199,7 +240,7 @@ impl From<Problem> for Fault {
     fn from(problem: Problem) -> Fault {
         Fault {
             at: Pointer::default(),
-            problem,
+            problem: Box::new(problem),
         }
     }
 }
@@ -250,14 +291,91 @@ pub enum Problem {
     #[error("a server before this one is called `{}` too; change one `name`", shown(.0))]
     DuplicateServer(String),
     /// A variable without a value or a default.
-    #[error("the variable `{0}` is not set; set it or write `${{{0}:-default}}`")]
+    #[error(
+        "the variable `{0}` is not set; set it or write `${{{0}:-default}}`, or `$${{{0}}}` if this is text"
+    )]
     Unset(String),
     /// A variable whose value is no text.
     #[error("the value of the variable `{0}` is not UTF-8; set it to UTF-8 text")]
     NotUnicode(String),
+    /// A name of a variable without a value, in a place that takes no default.
+    #[error("the variable `{}` is not set; set it", shown(.0))]
+    UnsetName(String),
     /// `${` that begins no variable.
-    #[error("`${{` begins a variable; write `${{NAME}}` or `${{NAME:-default}}`")]
+    #[error(
+        "`${{` begins a variable; write `${{NAME}}` or `${{NAME:-default}}`, or `$${{` for the text `${{`"
+    )]
     BadExpansion,
+    /// A variable inside the default of another.
+    #[error("the default of a variable cannot hold another variable; write one of the two")]
+    NestedExpansion,
+    /// A variable as another program writes it.
+    #[error("`{written}` is {whose}; write {instead}")]
+    Foreign {
+        /// As it stands in the text, without what may be secret.
+        written: String,
+        /// What it is, and to which program.
+        whose: String,
+        /// What to write.
+        instead: String,
+    },
+    /// `~/` without a home.
+    #[error("`~/` needs the variable `HOME`; set it or write the path in full")]
+    NoHome,
+    /// One header under two keys, or in two spellings.
+    #[error("this header is given twice; keep one of the two")]
+    DuplicateHeader,
+    /// Two keys for one thing.
+    #[error("`{one}` and `{other}` mean the same here; keep one of the two")]
+    SameMeaning {
+        /// A key.
+        one: &'static str,
+        /// Another key.
+        other: &'static str,
+    },
+    /// A program and its arguments in one string.
+    #[error(
+        "no program is called `{}`; put its arguments into `args`: `\"command\": \"{}\", \"args\": [{}]`",
+        shown(command),
+        shown(program),
+        shown(args)
+    )]
+    ArgsInCommand {
+        /// As it was written, variables not expanded.
+        command: String,
+        /// Its first word.
+        program: String,
+        /// The other words, as JSON strings with commas.
+        args: String,
+    },
+    /// A URL in the place of a program.
+    #[error("this is a URL, and no program; write it as `url`")]
+    UrlInCommand,
+    /// `cmd /c`, where there is none.
+    #[error(
+        "`cmd` is for Windows; write the program behind `/c` as `command`, and take both out of `args`"
+    )]
+    CommandOfWindows,
+    /// `envFile` names a file that cannot be read.
+    #[error(
+        "`{}`: this env file cannot be read; correct the path, or remove the key",
+        path(file)
+    )]
+    NoEnvFile {
+        /// The file with its folder.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// `envFile` names something that cannot be used.
+    #[error("`{}`: {problem}", path(file))]
+    BadEnvFile {
+        /// The file with its folder.
+        file: PathBuf,
+        /// What is wrong and what to do; it holds no value.
+        problem: String,
+    },
     /// A secret that protects nobody.
     #[error("this secret is set but empty; give it a value, or remove it")]
     EmptySecret,
@@ -293,9 +411,34 @@ pub enum Problem {
     /// An entry that names nothing at all.
     #[error("this server has neither a `command` nor a `url`; add one")]
     NoTargetAtAll,
+    /// A server that an extension of Zed starts.
+    #[error(
+        "an extension of Zed knows how to start this server; write down its `command` and `args` here"
+    )]
+    ZedExtension,
     /// An entry that names two things.
     #[error("this server has a `command` and a `url`; remove one, or say which with `type`")]
     TwoTargets,
+    /// An entry whose type is that of another kind of server.
+    #[error(
+        "this server has no `{missing}`, which its `type` needs; remove `type`, since there is a `{found}`"
+    )]
+    WrongKind {
+        /// What the type would need.
+        missing: &'static str,
+        /// What there is.
+        found: &'static str,
+    },
+}
+
+/// A hint at servers that are not read.
+fn not_read(elsewhere: &[Pointer]) -> String {
+    match elsewhere {
+        [] => String::new(),
+        [first, ..] => format!(
+            "; the servers in `{first}` are not read: copy the one that you want to the top-level `mcpServers`"
+        ),
+    }
 }
 
 /// The names in backticks, with commas.

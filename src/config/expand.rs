@@ -1,31 +1,39 @@
-//! `$VAR`, `${VAR}` and `${VAR:-default}` in the texts of a server's entry.
+//! `${NAME}` and `${NAME:-default}` in the texts of a server's entry.
 //!
 //! It runs no command and reads no file; values are put in as they are, never expanded again.
 
 use super::environment::Environment;
 use super::error::Problem;
+use super::foreign;
 
 /// `text` with its variables replaced.
 ///
-/// A `$` that no name and no `{` follows is a `$` (`$5`, `$$`, a lone `$`). A default is taken as
-/// it stands, so `${DOLLAR:-$}` writes a `$` before a name. As in a shell, an empty variable
-/// takes its default, and without one it is empty.
+/// `$NAME` is text, since passwords and shell scripts hold it. `$${` writes `${`. A default is taken as
+/// it stands, up to the brace that closes it. As in a shell, an empty variable takes its default, and
+/// without one it is empty.
 ///
 /// # Errors
 /// A variable that is not set and has no default, a value that is not UTF-8, `${` that begins
-/// none of the forms, a NUL. None of them tells a value.
+/// neither form, a variable as another program writes it, a NUL. None of them tells a value.
 pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Problem> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
-        let (value, tail) = match after.strip_prefix('{') {
-            Some(body) => braced(body, environment)?,
-            None => plain(after, environment)?,
-        };
-        expanded.push_str(value);
-        rest = tail;
+    while let Some(start) = rest.find("${") {
+        let (before, body) = rest.split_at_checked(start).unwrap_or((rest, ""));
+        let body = body.get(2..).unwrap_or_default();
+        foreign::check_text(before)?;
+        if let Some(before) = before.strip_suffix('$') {
+            expanded.push_str(before);
+            expanded.push_str("${");
+            rest = body;
+        } else {
+            expanded.push_str(before);
+            let (value, tail) = braced(body, environment)?;
+            expanded.push_str(value);
+            rest = tail;
+        }
     }
+    foreign::check_text(rest)?;
     expanded.push_str(rest);
     if expanded.contains('\0') {
         return Err(Problem::Nul);
@@ -33,40 +41,55 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Pr
     Ok(expanded)
 }
 
-/// The value and what is left, behind a `$`.
-fn plain<'a>(after: &'a str, environment: &'a Environment) -> Result<(&'a str, &'a str), Problem> {
-    let (name, tail) = split_name(after);
-    match name {
-        "" => Ok(("$", after)),
-        _ => Ok((set(name, environment)?, tail)),
-    }
-}
-
 /// The value and what is left, behind a `${`.
 fn braced<'a>(body: &'a str, environment: &'a Environment) -> Result<(&'a str, &'a str), Problem> {
-    let (inner, tail) = body.split_once('}').ok_or(Problem::BadExpansion)?;
-    let (name, operator) = split_name(inner);
-    let value = match operator.strip_prefix(":-") {
-        _ if name.is_empty() => return Err(Problem::BadExpansion),
-        None if operator.is_empty() => set(name, environment)?,
-        None => return Err(Problem::BadExpansion),
-        // A nested variable would end at the wrong brace; better say so than pass half of it.
-        Some(default) if default.contains("${") => return Err(Problem::BadExpansion),
-        Some(default) => match environment.get(name)? {
+    let (name, operator) = split_name(body);
+    if let Some(default) = operator.strip_prefix(":-")
+        && !name.is_empty()
+    {
+        let (default, tail) = to_closing_brace(default).ok_or(Problem::BadExpansion)?;
+        // Another variable in a default is not expanded; better say so than pass it on as text.
+        if default.contains("${") {
+            return Err(Problem::NestedExpansion);
+        }
+        let value = match environment.get(name)? {
             None | Some("") => default,
             Some(value) => value,
-        },
-    };
+        };
+        return Ok((value, tail));
+    }
+    let (inner, tail) = body.split_once('}').ok_or(Problem::BadExpansion)?;
+    if name.is_empty() || inner != name {
+        return Err(foreign::in_braces(inner));
+    }
+    let value = environment.get(name)?;
+    let value = value.ok_or_else(|| foreign::unset(name))?;
     Ok((value, tail))
 }
 
-fn set<'a>(name: &str, environment: &'a Environment) -> Result<&'a str, Problem> {
-    let value = environment.get(name)?;
-    value.ok_or_else(|| Problem::Unset(name.to_owned()))
+/// What stands before the brace that closes a default, and behind it. Braces in a default come in
+/// pairs, as in `${LABELS:-{}}`; where they do not, the first one closes it, as in a shell.
+fn to_closing_brace(text: &str) -> Option<(&str, &str)> {
+    let mut open = 0_usize;
+    // Behind the next variable there is nothing of this default.
+    let before_next = text.split("${").next().unwrap_or_default();
+    let end = before_next.find(|character| {
+        match character {
+            '{' => open += 1,
+            '}' if open == 0 => return true,
+            '}' => open -= 1,
+            _ => {}
+        }
+        false
+    });
+    match end.and_then(|end| text.split_at_checked(end)) {
+        Some((default, tail)) => Some((default, tail.get(1..)?)),
+        None => text.split_once('}'),
+    }
 }
 
 /// The name that `text` begins with, which may be empty, and what follows it.
-fn split_name(text: &str) -> (&str, &str) {
+pub(super) fn split_name(text: &str) -> (&str, &str) {
     let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return ("", text);

@@ -27,6 +27,14 @@ pub enum Node {
 }
 
 impl Node {
+    /// The object, if it is one.
+    pub(super) fn as_object(&self) -> Option<&Object> {
+        match self {
+            Node::Object(object) => Some(object),
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Array(_) => None,
+        }
+    }
+
     /// What the value is, in the words of an error; never its content, which may be secret.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -38,6 +46,11 @@ impl Node {
             Node::Object(_) => "an object",
         }
     }
+}
+
+/// `text` as a JSON string.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// The members of a JSON object as they were written.
@@ -70,6 +83,12 @@ impl Object {
             Some(_) => Err(duplicate(key)),
             None => Ok(first.filter(|node| !matches!(node, Node::Null))),
         }
+    }
+
+    /// The members that are not `left_out`.
+    pub(super) fn without(&self, left_out: impl Fn(&Node) -> bool) -> Object {
+        let members = self.0.iter().filter(|(_, node)| !left_out(node));
+        Object(members.cloned().collect())
     }
 
     /// Whether there is a member `key`, of whatever value.

@@ -1,23 +1,24 @@
 //! Reads the config file and resolves it.
 //!
-//! It reads nothing but that file: the environment is handed in.
+//! Beside that file it reads the `envFile` of the server, if there is one: the environment is handed in.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::resolve::{Flags, Resolved, resolve};
-use crate::permissions::{replaceable_by_others, writable_by_others};
+use crate::permissions::{Exposure, replaceable_by_others, writable_by_others};
 
 /// What flags, the file that they name and `environment` come to.
 ///
 /// # Errors
 /// A file that cannot be read, that others may write to, that is larger than 16 MiB or wrong; see
 /// [`ConfigError`].
-pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
+pub fn load(mut flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
+    flags.upstream = environment.in_home(flags.upstream)?;
     let bytes = read(&flags.upstream)?;
     let file = ConfigFile::parse(&flags.upstream, &bytes)?;
     resolve(flags, file, environment)
@@ -51,27 +52,42 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
 /// The config file names the programs that run and the calls that need an approval. Who may write
 /// to it, or replace it, has a say in both.
 fn refuse_if_writable_by_others(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
-    if let Some(exposure) = writable_by_others(metadata) {
-        return Err(ConfigError::ExposedConfig {
-            file: path.to_owned(),
+    let Some(open) = open_to_others(path, metadata) else {
+        return Ok(());
+    };
+    let (file, exposure) = (path.to_owned(), open.exposure);
+    Err(match open.folder {
+        None => ConfigError::ExposedConfig { file, exposure },
+        Some(folder) => ConfigError::ExposedFolder {
+            file,
+            folder,
             exposure,
-        });
+        },
+    })
+}
+
+/// How others may change what a file says.
+pub(super) struct OpenToOthers {
+    pub(super) exposure: Exposure,
+    /// The folder in which they may replace the file; `None` where they may write to the file itself.
+    pub(super) folder: Option<PathBuf>,
+}
+
+/// Whether others may write to the file at `path`, which has this `metadata`, or replace it.
+pub(super) fn open_to_others(path: &Path, metadata: &Metadata) -> Option<OpenToOthers> {
+    if let Some(exposure) = writable_by_others(metadata) {
+        let folder = None;
+        return Some(OpenToOthers { exposure, folder });
     }
     // Where the path is a link, there is a folder that holds the link and one that holds the file.
     let paths = [std::path::absolute(path), path.canonicalize()];
-    for folder in paths.iter().flatten().filter_map(|path| path.parent()) {
+    let mut folders = paths.iter().flatten().filter_map(|path| path.parent());
+    folders.find_map(|folder| {
         // What cannot be looked at is not one of ours to judge, such as that of a deleted file.
-        if let Ok(metadata) = folder.metadata()
-            && let Some(exposure) = replaceable_by_others(&metadata)
-        {
-            return Err(ConfigError::ExposedFolder {
-                file: path.to_owned(),
-                folder: folder.to_owned(),
-                exposure,
-            });
-        }
-    }
-    Ok(())
+        let exposure = replaceable_by_others(&folder.metadata().ok()?)?;
+        let folder = Some(folder.to_owned());
+        Some(OpenToOthers { exposure, folder })
+    })
 }
 
 /// 16 MiB: the config of a client that keeps its whole history in it is smaller.

@@ -23,6 +23,18 @@ impl Pointer {
         Pointer(outer.0.iter().cloned().chain(self.0).collect())
     }
 
+    /// Whether it goes through the member `key` of the document.
+    #[must_use]
+    pub fn begins_with(&self, key: &str) -> bool {
+        self.0.first().is_some_and(|first| first == key)
+    }
+
+    /// Whether its last segment is `name`.
+    #[must_use]
+    pub fn ends_with(&self, name: &str) -> bool {
+        self.0.last().is_some_and(|last| last == name)
+    }
+
     /// Whether this is the whole document.
     #[must_use]
     pub fn is_root(&self) -> bool {

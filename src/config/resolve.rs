@@ -13,13 +13,13 @@ use super::document::DocumentUrl;
 use super::engines::Engines;
 use super::entry::{Entry, Target, Upstream, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
-use super::error::{ConfigError, names, path};
-use super::file::ConfigFile;
+use super::error::{ConfigError, Fault, names, path};
+use super::file::{ConfigFile, NoServer};
 use super::host::HostName;
 use super::layer::Layer;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
-use super::pointer::shown;
+use super::pointer::{Pointer, shown};
 use super::redact::AuditRedact;
 use super::size::ByteSize;
 use super::value::{BEARER_TOKEN, bearer_token};
@@ -151,7 +151,7 @@ pub struct Resolved {
 /// # Errors
 /// See [`ConfigError`].
 pub(super) fn resolve(
-    flags: Flags,
+    mut flags: Flags,
     file: ConfigFile,
     environment: &Environment,
 ) -> Result<Resolved, ConfigError> {
@@ -159,6 +159,7 @@ pub(super) fn resolve(
     let token = environment.auth_token()?;
     let mut warnings = file.warnings;
     warnings.extend(without_http(&flags, token.is_some()));
+    flags.auth_token_file = in_home(flags.auth_token_file.take(), environment)?;
     let http = serving(&flags, token, inbox.state_dir.as_deref())?;
     let config_path = file.path;
     let known: Vec<String> = file
@@ -166,36 +167,57 @@ pub(super) fn resolve(
         .iter()
         .map(|entry| entry.name.clone())
         .collect();
+    let enabled = file.servers.iter().filter(|entry| !entry.is_disabled());
+    let enabled: Vec<String> = enabled.map(|entry| entry.name.clone()).collect();
     let Some(mut entry) = choose(file.servers, flags.server.as_deref()) else {
-        return Err(no_such_server(config_path, flags.server, known));
+        let elsewhere = file.elsewhere;
+        let no_server = file.no_servers;
+        return Err(no_such_server(
+            config_path,
+            flags.server,
+            known,
+            no_server,
+            elsewhere,
+        ));
     };
-    if flags.server.is_none() && known.len() > 1 {
+    if entry.is_disabled() {
+        warnings.push(format!(
+            "{}: server `{}` is disabled in this file, and used since `--server` names it",
+            path(&config_path),
+            shown(&entry.name),
+        ));
+    }
+    if flags.server.is_none() && enabled.len() > 1 {
         warnings.push(format!(
             "{}: there are several servers ({}); using `{}`, name another with `--server NAME`",
             path(&config_path),
-            names(&known),
+            names(&enabled),
             shown(&entry.name),
         ));
     }
 
-    let rules = std::mem::take(&mut entry.rules);
+    let mut rules = std::mem::take(&mut entry.rules);
+    let server_name = (!entry.is_named_by_its_place()).then(|| entry.name.clone());
+    let folder = config_path.parent().unwrap_or(Path::new(""));
+    let chosen = match entry.chosen(environment, folder) {
+        Ok(chosen) => chosen,
+        Err(fault) => return Err(in_entry(config_path, server_name, fault)),
+    };
+    let about = path(&config_path);
+    let chosen_warnings = chosen.warnings.into_iter();
+    warnings.extend(chosen_warnings.map(|warning| match &server_name {
+        Some(name) => format!("{about}: server `{}`: {warning}", shown(name)),
+        None => format!("{about}: {warning}"),
+    }));
+    rules.deny.extend(chosen.deny);
     let layer = flags
         .layer
         .over(rules)
         .over(file.proxy)
         .over(environment.layer()?);
-    let mut server = match entry.into_upstream(environment) {
-        Ok(server) => server,
-        Err(fault) => {
-            return Err(ConfigError::InFile {
-                file: config_path,
-                fault,
-            });
-        }
-    };
-    match &mut server.target {
-        Target::Command(target) => target.cwd = in_home(target.cwd.take(), environment)?,
-        Target::Url(target) => warnings.extend(overwritten(target)),
+    let server = chosen.upstream;
+    if let Target::Url(target) = &server.target {
+        warnings.extend(overwritten(target));
     }
 
     warnings.extend(without_effect(&layer));
@@ -397,16 +419,56 @@ fn without_http(flags: &Flags, has_token: bool) -> Vec<String> {
         .collect()
 }
 
-/// The server called `name`, or the first one.
+/// The server called `name`, or the first one that is not disabled.
 fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
-    let is_chosen = |entry: &Entry| name.is_none_or(|name| entry.name == name);
+    let is_chosen = |entry: &Entry| match name {
+        Some(name) => entry.name == name,
+        None => !entry.is_disabled(),
+    };
     servers.into_iter().find(is_chosen)
 }
 
-fn no_such_server(file: PathBuf, name: Option<String>, known: Vec<String>) -> ConfigError {
-    match name {
-        Some(name) if !known.is_empty() => ConfigError::UnknownServer { file, name, known },
-        _ => ConfigError::NoServers { file },
+/// Why there is no server to use: `known` are those of the file, `none` is what stands among them.
+fn no_such_server(
+    file: PathBuf,
+    name: Option<String>,
+    known: Vec<String>,
+    none: Vec<NoServer>,
+    elsewhere: Vec<Pointer>,
+) -> ConfigError {
+    let Some(name) = name else {
+        if !known.is_empty() {
+            let disabled = known;
+            return ConfigError::AllDisabled { file, disabled };
+        }
+        return match none.into_iter().next() {
+            Some(NoServer { fault, .. }) => ConfigError::InFile { file, fault },
+            None => ConfigError::NoServers { file, elsewhere },
+        };
+    };
+    if let Some(NoServer { fault, .. }) = none.into_iter().find(|none| none.name == name) {
+        return ConfigError::InFile { file, fault };
+    }
+    match known.is_empty() {
+        true => ConfigError::NoServers { file, elsewhere },
+        false => ConfigError::UnknownServer {
+            file,
+            name,
+            known,
+            elsewhere,
+        },
+    }
+}
+
+/// The fault of an entry, with the server's name where the place does not hold it.
+fn in_entry(file: PathBuf, server: Option<String>, fault: Fault) -> ConfigError {
+    match server {
+        Some(server) => ConfigError::InServer {
+            file,
+            server,
+            fault,
+        },
+        None => ConfigError::InFile { file, fault },
     }
 }
 

@@ -63,7 +63,7 @@ fn each_of_the_three_forms_starts_its_server() {
     session.finish();
 }
 
-// "`$VAR`, `${VAR}` and `${VAR:-default}` expand in `command`, `args`, `env`, …"
+// Issue 15: "Expand `${NAME}` and `${NAME:-default}` only. `$NAME` is text …"
 #[test]
 fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     let test = ProxyTest::new();
@@ -71,7 +71,10 @@ fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     std::fs::create_dir(&folder).unwrap();
     let mut session = test
         .entry("command", json!("${HERE}/scripted_upstream"))
-        .entry("env", json!({"PLAIN": "1", "MADE": "$HERE:${GONE:-none}"}))
+        .entry(
+            "env",
+            json!({"PLAIN": "1", "MADE": "${HERE}:${GONE:-none}", "TEXT": "pa$sword $${HERE}"}),
+        )
         .entry("cwd", json!(folder))
         .env(
             "HERE",
@@ -84,6 +87,7 @@ fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     let here = scripted_upstream().parent().unwrap().to_str().unwrap();
     assert_eq!(report["env"]["PLAIN"], "1");
     assert_eq!(report["env"]["MADE"], format!("{here}:none"));
+    assert_eq!(report["env"]["TEXT"], "pa$sword ${HERE}");
     assert_eq!(report["cwd"], json!(folder.canonicalize().unwrap()));
     assert_eq!(report["args"][3], "yes-default");
     session.finish();
@@ -115,12 +119,296 @@ fn a_config_with_the_keys_of_other_clients_works_unchanged() {
     let mut session = ProxyTest::new()
         .entry("type", json!("stdio"))
         .entry("disabled", json!(false))
-        .entry("autoApprove", json!(["x"]))
-        .entry("envFile", json!("${NOT_EXPANDED}"))
+        .entry("autoApprove", json!([]))
+        .entry("description", json!("of notes"))
         .start();
     session.handshake();
     assert_eq!(session.stderr(), "");
     session.finish();
+}
+
+// Issue 15: "warn by name about keys that have no effect", "Where a config names a variable that is set
+// in the environment as `$NAME`, warn once."
+#[test]
+fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
+    let mut session = ProxyTest::new()
+        .entry("autoApprove", json!(["x"]))
+        .entry("timeout", json!(60))
+        .entry(
+            "env",
+            json!({"A": "$NAMED", "B": "$NAMED $NOT_SET", "C": "%NAMED%"}),
+        )
+        .env("NAMED", "s3cret")
+        .start();
+    let report = report(&mut session);
+    assert_eq!(report["env"]["B"], "$NAMED $NOT_SET");
+    let stderr = session.stderr();
+    assert_eq!(stderr.lines().count(), 3, "{stderr}");
+    for told in [
+        "/mcpServers/box/env/A: `$NAMED` is plain text here, since only `${NAME}` is a variable",
+        "/mcpServers/box/env/C: `%NAMED%` is plain text here",
+        "/mcpServers/box: `autoApprove`, `timeout` have no effect here",
+    ] {
+        assert_eq!(stderr.matches(told).count(), 1, "{stderr}");
+    }
+    assert!(!stderr.contains("s3cret"));
+    session.finish();
+}
+
+// Issue 15: "Read comments, trailing commas and a BOM." "A null or comment entry of another server does
+// not refuse the file." "Read … `servers` (VS Code) and `context_servers` (Zed) as `mcpServers`;
+// `streamableHttp`, `http`, `local`, `remote` as types; `command` as an array."
+#[test]
+fn configs_of_other_clients_start_their_server() {
+    for (config, name) in [
+        (
+            "\u{feff}{\r\n  // mine\r\n  \"mcpServers\": {\"a\": {\"command\": COMMAND, \"args\": [ARG,],},},\r\n}\r\n",
+            "a",
+        ),
+        (
+            r#"{"inputs":[],"servers":{"a":{"type":"stdio","command":COMMAND,"args":[ARG]}}}"#,
+            "a",
+        ),
+        (
+            r#"{"theme":"x","context_servers":{"a":{"source":"custom","command":COMMAND,"args":[ARG]}}}"#,
+            "a",
+        ),
+        (
+            r#"{"context_servers":{"a":{"command":{"path":COMMAND,"args":[ARG],"env":{}},"settings":{}}}}"#,
+            "a",
+        ),
+        (
+            r#"{"mcp":{"a":{"type":"local","command":[COMMAND,ARG],"enabled":true}}}"#,
+            "a",
+        ),
+        (
+            r#"{"mcp":{"servers":{"a":{"command":COMMAND,"args":[ARG]}}}}"#,
+            "a",
+        ),
+        (
+            r#"{"amp.mcpServers":{"a":{"command":COMMAND,"args":[ARG]}}}"#,
+            "a",
+        ),
+        (r#"{"a":{"command":COMMAND,"args":ARG}}"#, "a"),
+        (
+            r#"{"mcpServers":[{"name":"a","command":COMMAND,"args":[ARG]}]}"#,
+            "a",
+        ),
+        (r#"{"command":[COMMAND,ARG]}"#, "upstream"),
+        (
+            r#"{"mcpServers":{"_comment":"x","//":"y","b":null,"c":"off","d":{"command":"false","disabled":true},
+                "e":{"url":"x","enabled":false},"a":{"command":COMMAND,"args":[ARG]}}}"#,
+            "a",
+        ),
+    ] {
+        let test = ProxyTest::new();
+        let entry = test.built_entry();
+        let config = config.replace("COMMAND", &entry["command"].to_string());
+        let config = config.replace("ARG", &entry["args"][0].to_string());
+        let mut session = test.config(&config).start();
+        session.handshake();
+        session.passes("read", json!({}));
+        assert_eq!(session.decision("read")["server"], name, "{config}");
+        assert_eq!(session.stderr(), "", "{config}");
+        session.finish();
+    }
+}
+
+// Issue 15: "`disabled: true` … entries are skipped as the default server."
+#[test]
+fn a_disabled_server_starts_where_it_is_named() {
+    let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
+    assert_eq!(session.exit().0, 3);
+    session.stderr_says(
+        "every server is disabled; start one all the same with `--server`, one of `box`",
+    );
+    let mut session = ProxyTest::new()
+        .entry("disabled", json!(true))
+        .flags(["--server", "box"])
+        .start();
+    session.handshake();
+    session.stderr_says("server `box` is disabled in this file");
+    session.finish();
+}
+
+// Issue 15: "Honour … `envFile`, `disabledTools` where their meaning is clear"
+#[test]
+fn an_env_file_reaches_the_server_and_disabled_tools_are_refused() {
+    let test = ProxyTest::new();
+    std::fs::write(
+        test.path("x.env"),
+        "# keys\nexport A=\"file # 1\"\nB='two\nlines'\nC=$A ${A}\n",
+    )
+    .unwrap();
+    let mut session = test
+        .entry("envFile", json!("x.env"))
+        .entry("env", json!({"C": "entry"}))
+        .entry("disabledTools", json!(["wipe"]))
+        .start();
+    let report = report(&mut session);
+    assert_eq!(report["env"]["A"], "file # 1");
+    assert_eq!(report["env"]["B"], "two\nlines");
+    assert_eq!(report["env"]["C"], "entry");
+    session.is_refused("wipe", json!({}));
+    let decision = session.decision("wipe");
+    assert_eq!(decision["decision"], "blocked");
+    assert!(decision.to_string().contains("wipe"), "{decision}");
+    assert_eq!(session.stderr(), "");
+    session.finish();
+}
+
+#[test]
+fn an_env_file_that_others_may_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let test = ProxyTest::new();
+    let file = test.path("x.env");
+    std::fs::write(&file, "PATH=/tmp/evil").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let mut session = test.entry("envFile", json!("x.env")).start();
+    assert_eq!(session.exit().0, 3);
+    session.stderr_says("/mcpServers/box/envFile: `");
+    session.stderr_says("other users may write to this env file (its mode is 0666)");
+}
+
+// Issue 15: "`~/` works in every path, including `command` and `--upstream`."
+#[test]
+fn a_tilde_works_in_every_path() {
+    let test = ProxyTest::new();
+    let home = test.path("");
+    std::os::unix::fs::symlink(scripted_upstream(), home.join("server")).unwrap();
+    std::fs::create_dir(home.join("work")).unwrap();
+    std::fs::write(home.join("x.env"), "A=1").unwrap();
+    let config = json!({"mcpServers": {"box": {
+        "command": "~/server", "args": ["~/record"], "cwd": "~/work", "envFile": "~/x.env",
+    }}});
+    std::fs::write(home.join("tilde.json"), config.to_string()).unwrap();
+    let mut session = test
+        .without_log()
+        .in_shell("shift 2; set -- --upstream '~/tilde.json' --audit-log '~/log.jsonl' --state-dir '~/state' \"$@\";")
+        .env("HOME", home.to_str().unwrap())
+        .start();
+    let report = report(&mut session);
+    assert_eq!(report["env"]["A"], "1");
+    assert_eq!(
+        report["cwd"],
+        json!(home.join("work").canonicalize().unwrap())
+    );
+    session.passes("read", json!({}));
+    assert!(home.join("log.jsonl").is_file());
+    assert!(session.has_recorded("tools/call"));
+    assert_eq!(session.stderr(), "");
+    session.finish();
+}
+
+// Issue 15: "For `${env:X}`, `${input:x}` and `${workspaceFolder}` say whose syntax it is and what to
+// write."
+#[test]
+fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
+    for (text, whose, instead) in [
+        (
+            "${env:HOME}",
+            "Cursor, VS Code and Windsurf",
+            "write `${HOME}`",
+        ),
+        ("${input:api-key}", "VS Code asks for", "write `${API_KEY}`"),
+        (
+            "${workspaceFolder}/x",
+            "VS Code or Cursor",
+            "write the path of that folder",
+        ),
+        ("${userHome}/x", "VS Code and Cursor", "write `${HOME}`"),
+        ("{env:HOME}", "opencode", "write `${HOME}`"),
+        ("${{ secrets.KEY }}", "Continue", "write `${KEY}`"),
+        ("${X%%.*}", "begins a variable", "`$${` for the text `${`"),
+    ] {
+        let mut session = ProxyTest::new().entry("env", json!({"K": text})).start();
+        assert_eq!(session.exit().0, 3);
+        session.stderr_says(instead);
+        let stderr = session.stderr();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        for told in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
+            assert!(stderr.contains(told), "{text}: {stderr}");
+        }
+    }
+}
+
+// What people have in their files, and what is wrong with it: one line with file, place and remedy.
+#[test]
+fn each_slip_is_one_error_with_its_place_and_what_to_write() {
+    for (config, place, remedy) in [
+        ("{'mcpServers':{}}", "config.json:1:2: ", "double quotes"),
+        (
+            "\"mcpServers\":{}",
+            "config.json:1:13: ",
+            "put `{` before all this",
+        ),
+        (
+            "{\"mcpServers\":{} /* x",
+            "config.json:1:18: ",
+            "close it with `*/`",
+        ),
+        ("{\0\"\0", "config.json: ", "save it as UTF-8"),
+        (
+            r#"{"mcpServers":{"a":{"command":"sh -c x"}}}"#,
+            "/mcpServers/a/command: ",
+            r#""command": "sh", "args": ["-c", "x"]"#,
+        ),
+        (
+            r#"{"mcpServers":{"a":{"command":"sh","args":"-c x"}}}"#,
+            "/mcpServers/a/args: ",
+            "each argument on its own",
+        ),
+        (
+            r#"{"mcpServers":{"a":{"command":"sh","args":[1.10]}}}"#,
+            "/mcpServers/a/args/0: ",
+            "put it in quotes",
+        ),
+        (
+            r#"{"mcpServers":{"a":{"type":"stdio","url":"http://x"}}}"#,
+            "/mcpServers/a: ",
+            "remove `type`",
+        ),
+        (
+            r#"{"mcpServers":{"a":{"httpUrl":"http://x","url":"http://y"}}}"#,
+            "/mcpServers/a: ",
+            "keep one of the two",
+        ),
+        (
+            r#"{"mcpServers":{"a":{"command":"sh","alwaysDeny":["x"]}}}"#,
+            "/mcpServers/a/alwaysDeny: ",
+            "move it into `approvalRules`",
+        ),
+        (
+            r#"{"mcpServers":{"a":{"command":"sh","envFile":"none.env"}}}"#,
+            "/mcpServers/a/envFile: ",
+            "correct the path",
+        ),
+        (
+            r#"{"mcpServers":{"a":{"url":"http://x","bearer_token_env_var":"NOT_SET_1"}}}"#,
+            "/mcpServers/a/bearer_token_env_var: ",
+            "`NOT_SET_1` is not set",
+        ),
+        (
+            r#"{"projects":{"/p":{"mcpServers":{"a":{"command":"sh"}}}}}"#,
+            "config.json: ",
+            "copy the one that you want",
+        ),
+        (
+            r#"[{"name":"a","command":"${NOT_SET_1}"}]"#,
+            "server `a`: /0/command: ",
+            "`${NOT_SET_1:-default}`",
+        ),
+    ] {
+        let mut session = ProxyTest::new().config(config).start();
+        assert_eq!(session.exit().0, 3, "{config}: {}", session.stderr());
+        session.stderr_says(remedy);
+        let stderr = session.stderr();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            stderr.contains(place) && stderr.contains(remedy),
+            "{config}: {stderr}"
+        );
+    }
 }
 
 // DESIGN, Processes: "A config entry that resolves to the proxy itself (a user points
@@ -226,6 +514,7 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
         "claude-code.mcp.json",
         "claude_desktop_config.json",
         "cursor.mcp.json",
+        "vscode.mcp.json",
     ] {
         let client = load(&format!("examples/clients/{client}"));
         assert_eq!(command(&client).command, "approval-proxy");
@@ -236,6 +525,39 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
                 .any(|arg| arg.ends_with("upstream.json"))
         );
     }
+}
+
+// Docs explain with an example; it is loaded as it stands there.
+#[test]
+fn the_example_of_the_config_page_loads_without_a_warning() {
+    let page = include_str!("../../docs/config.md");
+    let example = page.split("```jsonc\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    std::fs::write(&file, example).unwrap();
+    std::fs::write(
+        folder.path().join("files.env"),
+        "export LEVEL='debug' # x\n",
+    )
+    .unwrap();
+    let environment: Environment = [("HOME", "/home/me"), ("FILES_KEY", "k")]
+        .into_iter()
+        .collect();
+    let resolved = load(Flags::new(file), &environment).unwrap();
+    assert_eq!(resolved.warnings, Vec::<String>::new());
+    assert_eq!(resolved.server.name, "files");
+    assert_eq!(resolved.rules.deny, ["move_file"]);
+    let target = command(&resolved);
+    assert_eq!(target.args.last().unwrap(), "/home/me/notes");
+    let env = target
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()));
+    assert_eq!(
+        env.collect::<Vec<_>>(),
+        [("API_KEY", "k"), ("LEVEL", "debug")]
+    );
 }
 
 fn command(resolved: &Resolved) -> &CommandTarget {

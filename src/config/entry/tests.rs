@@ -5,16 +5,26 @@ use std::path::Path;
 use super::*;
 
 fn environment() -> Environment {
-    let variables = [("BIN", "/opt/bin"), ("TOKEN", "hunter2"), ("EMPTY", "")];
+    let variables = [
+        ("BIN", "/opt/bin"),
+        ("TOKEN", "hunter2"),
+        ("EMPTY", ""),
+        ("HOME", "/home/me/"),
+        ("PATH", "/bin"),
+    ];
     variables.into_iter().collect()
 }
 
 fn upstream(json: &str) -> Result<Upstream, String> {
+    chosen(json).map(|chosen| chosen.upstream)
+}
+
+fn chosen(json: &str) -> Result<Chosen, String> {
     let at = Pointer::default().child("mcpServers").child("db");
     let node = serde_json::from_str(json).unwrap();
     let entry = Entry::new("db".to_owned(), at, node).map_err(|fault| fault.to_string())?;
-    let upstream = entry.into_upstream(&environment());
-    upstream.map_err(|fault| fault.to_string())
+    let chosen = entry.chosen(&environment(), Path::new("/nowhere"));
+    chosen.map_err(|fault| fault.to_string())
 }
 
 fn command(json: &str) -> CommandTarget {
@@ -54,24 +64,332 @@ fn all_but_the_command_may_be_missing_or_null() {
     }
 }
 
-// CONTRACT: "`$VAR`, `${VAR}` and `${VAR:-default}` expand in `command`, `args`, `env`, …".
 #[test]
-fn variables_expand_in_command_args_and_env_and_nowhere_else() {
+fn variables_expand_in_command_args_env_and_paths_and_not_in_names() {
     let upstream = command(
-        r#"{"command":"$BIN/db","args":["--to=${TOKEN}"],"env":{"$BIN":"${NO:-x}"},"cwd":"$BIN"}"#,
+        r#"{"command":"${BIN}/db","args":["--to=${TOKEN}"],"env":{"${BIN}":"${NO:-x}"},"cwd":"${BIN}"}"#,
     );
     assert_eq!(upstream.command, "/opt/bin/db");
     assert_eq!(upstream.args, ["--to=hunter2"]);
-    assert_eq!(env(&upstream), [("$BIN", "x")]);
-    assert_eq!(upstream.cwd.as_deref(), Some(Path::new("$BIN")));
+    assert_eq!(env(&upstream), [("${BIN}", "x")]);
+    assert_eq!(upstream.cwd.as_deref(), Some(Path::new("/opt/bin")));
+}
+
+// Issue 15: "`~/` works in every path".
+#[test]
+fn a_tilde_at_the_start_of_a_path_or_an_argument_is_home() {
+    let upstream = command(
+        r#"{"command":"~/bin/db","args":["~/a","--to=~/b","~","a~/"],"env":{"A":"~/c"},"cwd":"~/d"}"#,
+    );
+    assert_eq!(upstream.command, "/home/me/bin/db");
+    assert_eq!(upstream.args, ["/home/me/a", "--to=~/b", "~", "a~/"]);
+    assert_eq!(env(&upstream), [("A", "~/c")]);
+    assert_eq!(upstream.cwd.as_deref(), Some(Path::new("/home/me/d")));
+    let home = command(r#"{"command":["~/db"],"cwd":"~"}"#);
+    assert_eq!(home.command, "/home/me/db");
+    assert_eq!(home.cwd.as_deref(), Some(Path::new("/home/me/")));
+    // A value that begins so is no path of the config's.
+    assert_eq!(command(r#"{"command":"${NO:-~/db}"}"#).command, "~/db");
+
+    let entry = Entry::new(
+        "db".into(),
+        Pointer::default(),
+        serde_json::from_str(r#"{"command":"~/a"}"#).unwrap(),
+    );
+    let chosen = entry
+        .unwrap()
+        .chosen(&Environment::default(), Path::new(""));
+    assert_eq!(
+        chosen.unwrap_err().to_string(),
+        "/command: `~/` needs the variable `HOME`; set it or write the path in full"
+    );
+}
+
+#[test]
+fn a_command_may_be_an_array_or_an_object_with_a_path() {
+    for json in [
+        r#"{"command":["db","-v"],"args":["x y"],"environment":{"A":"1"}}"#,
+        r#"{"type":"local","command":["db","-v","x y"],"environment":{"A":1}}"#,
+        r#"{"command":{"path":"db","args":["-v","x y"],"env":{"A":"1"}},"settings":{}}"#,
+    ] {
+        let upstream = command(json);
+        assert_eq!(upstream.command, "db", "{json}");
+        assert_eq!(upstream.args, ["-v", "x y"], "{json}");
+        assert_eq!(env(&upstream), [("A", "1")], "{json}");
+    }
+    for (json, told) in [
+        (
+            r#"{"command":[]}"#,
+            "command: expected the program to start",
+        ),
+        (
+            r#"{"command":["a",null]}"#,
+            "command/1: expected a string, found null",
+        ),
+        (
+            r#"{"command":["a","${NO}"]}"#,
+            "command/1: the variable `NO` is not set",
+        ),
+        (
+            r#"{"command":{"path":"${NO}"}}"#,
+            "command/path: the variable",
+        ),
+        (
+            r#"{"command":{"path":"a","args":[null]}}"#,
+            "command/args/0: expected a string",
+        ),
+        (
+            r#"{"command":{"program":"a"}}"#,
+            "command: this server has no `command`",
+        ),
+        (
+            r#"{"command":"a","env":{"A":"1"},"environment":{}}"#,
+            "`env` and `environment` mean the same here; keep one of the two",
+        ),
+    ] {
+        let error = upstream(json).unwrap_err();
+        let error = error
+            .trim_start_matches("/mcpServers/db")
+            .trim_start_matches([':', '/', ' ']);
+        assert!(error.starts_with(told), "{json}: {error}");
+    }
+}
+
+#[test]
+fn numbers_and_booleans_are_texts_and_null_is_no_variable() {
+    let upstream =
+        command(r#"{"command":"a","args":["-p",8080,true],"env":{"P":8080,"B":false,"N":null}}"#);
+    assert_eq!(upstream.args, ["-p", "8080", "true"]);
+    assert_eq!(env(&upstream), [("B", "false"), ("P", "8080")]);
+    let chosen = chosen(r#"{"command":"a","env":{"N":null}}"#).unwrap();
+    assert_eq!(chosen.warnings.len(), 1);
+    assert!(chosen.warnings[0].starts_with("/mcpServers/db/env/N: `null` sets no variable"));
+}
+
+#[test]
+fn a_command_with_its_arguments_is_told_how_to_write_them() {
+    assert_eq!(
+        upstream(r#"{"command":"python3 server.py \"x\""}"#).unwrap_err(),
+        r#"/mcpServers/db/command: no program is called `python3 server.py "x"`; put its arguments into `args`: `"command": "python3", "args": ["server.py", "\"x\""]`"#,
+    );
+    // A program may have spaces in its name, where there is one.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("my server");
+    std::fs::write(&program, "").unwrap();
+    let text = program.to_str().unwrap();
+    assert_eq!(command(&format!(r#"{{"command":"{text}"}}"#)).command, text);
+    let path = folder.path().to_str().unwrap();
+    let json = format!(r#"{{"command":"my server","env":{{"PATH":"{path}"}}}}"#);
+    assert_eq!(command(&json).command, "my server");
+    let json = format!(r#"{{"command":"./my server","cwd":"{path}"}}"#);
+    assert_eq!(command(&json).command, "./my server");
+    // The text of the file is told, no value.
+    let error = upstream(r#"{"command":"a ${TOKEN}"}"#).unwrap_err();
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn an_env_file_is_laid_under_the_entrys_own_variables() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.env"), "A=file\nB=${TOKEN}\n").unwrap();
+    let read = |json: &str, folder: &Path| {
+        let node = serde_json::from_str(json).unwrap();
+        let entry = Entry::new("db".into(), Pointer::default(), node).unwrap();
+        entry.chosen(&environment(), folder)
+    };
+    for file in [
+        "x.env".to_owned(),
+        "./x.env".to_owned(),
+        folder.path().join("x.env").display().to_string(),
+    ] {
+        let json = format!(r#"{{"command":"a","envFile":"{file}","env":{{"A":"entry"}}}}"#);
+        let Target::Command(target) = read(&json, folder.path()).unwrap().upstream.target else {
+            panic!("it is started");
+        };
+        assert_eq!(env(&target), [("A", "entry"), ("B", "${TOKEN}")]);
+    }
+    let error = read(r#"{"command":"a","envFile":"no.env"}"#, folder.path()).unwrap_err();
+    let path = folder.path().join("no.env");
+    let told = format!(
+        "/envFile: `{}`: this env file cannot be read; ",
+        path.display()
+    );
+    assert!(error.to_string().starts_with(&told), "{error}");
+    let error = upstream(r#"{"command":"a","envFile":"/${TOKEN}/x.env"}"#).unwrap_err();
+    assert!(
+        error.contains("`/${TOKEN}/x.env`: this env file"),
+        "{error}"
+    );
+    let error = upstream(r#"{"command":"a","envFile":"~/x.env"}"#).unwrap_err();
+    assert!(error.contains("`~/x.env`: this env file"), "{error}");
+    let error = upstream(r#"{"command":"a","envFile":"${workspaceFolder}/.env"}"#).unwrap_err();
+    assert!(
+        error.starts_with("/mcpServers/db/envFile: `${workspaceFolder}` is"),
+        "{error}"
+    );
+}
+
+#[test]
+fn disabled_tools_are_denied() {
+    let chosen = chosen(
+        r#"{"command":"a","disabledTools":["delete_x"],"excludeTools":["b"],"disabled_tools":["c"]}"#,
+    );
+    let deny: Vec<_> = chosen
+        .unwrap()
+        .deny
+        .into_iter()
+        .map(Pattern::into_string)
+        .collect();
+    assert_eq!(deny, ["delete_x", "c", "b"]);
+    for json in [
+        r#"{"command":"a","disabledTools":"delete_x"}"#,
+        r#"{"command":"a","disabledTools":[7]}"#,
+        r#"{"command":"a","disabledTools":["["]}"#,
+    ] {
+        let error = upstream(json).unwrap_err();
+        assert!(error.starts_with("/mcpServers/db/disabledTools"), "{error}");
+    }
+}
+
+#[test]
+fn headers_of_other_clients_are_sent() {
+    for (json, expected) in [
+        (r#""http_headers":{"X-A":"${TOKEN}"}"#, ("X-A", "hunter2")),
+        (r#""env_http_headers":{"X-A":"TOKEN"}"#, ("X-A", "hunter2")),
+        (
+            r#""bearer_token_env_var":"TOKEN""#,
+            ("Authorization", "Bearer hunter2"),
+        ),
+        (r#""requestInit":{"headers":{"X-A":"1"}}"#, ("X-A", "1")),
+        (r#""headers":{"X-A":1}"#, ("X-A", "1")),
+        (
+            r#""headers":{"Authorization":"Bearer abc\n"}"#,
+            ("Authorization", "Bearer abc"),
+        ),
+    ] {
+        let upstream = upstream(&format!(r#"{{"url":"http://a",{json}}}"#)).unwrap();
+        let Target::Url(target) = upstream.target else {
+            panic!("it has a url");
+        };
+        let headers: Vec<_> = target
+            .headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.expose()))
+            .collect();
+        assert_eq!(headers, [expected], "{json}");
+    }
+    for (json, told) in [
+        (
+            r#""bearer_token_env_var":"NO""#,
+            "bearer_token_env_var: the variable `NO` is not set; set it",
+        ),
+        (
+            r#""bearer_token_env_var":"EMPTY""#,
+            "bearer_token_env_var: this secret is set but empty",
+        ),
+        (
+            r#""env_http_headers":{"X-A":"NO"}"#,
+            "env_http_headers/X-A: the variable `NO` is not set",
+        ),
+        (
+            r#""headers":{"authorization":"a"},"bearer_token_env_var":"TOKEN""#,
+            "bearer_token_env_var: this header is given twice",
+        ),
+        (
+            r#""requestInit":{"headers":{"A B":"1"}}"#,
+            "requestInit/headers/A B: expected the name and the value",
+        ),
+    ] {
+        let error = upstream(&format!(r#"{{"url":"http://a",{json}}}"#)).unwrap_err();
+        assert!(
+            error.starts_with(&format!("/mcpServers/db/{told}")),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_url_may_have_the_names_that_other_clients_give_it() {
+    for (json, is_sse) in [
+        (r#"{"httpUrl":"http://a/mcp"}"#, false),
+        (r#"{"httpUrl":"http://a/sse"}"#, false),
+        (r#"{"serverUrl":"http://a/sse"}"#, true),
+        (r#"{"serverUrl":"http://a/mcp","url":""}"#, false),
+        (
+            r#"{"serverUrl":"http://a/mcp","url":null,"command":""}"#,
+            false,
+        ),
+        (r#"{"type":"streamableHttp","url":"http://a/sse"}"#, false),
+        (r#"{"type":"remote","url":"http://a/sse"}"#, true),
+        (r#"{"type":"remote","url":"http://a/mcp"}"#, false),
+        (r#"{"type":"","url":"http://a/mcp"}"#, false),
+    ] {
+        match upstream(json).unwrap().target {
+            Target::Url(target) => assert_eq!(target.is_sse, is_sse, "{json}"),
+            Target::Command(_) => panic!("{json} is started"),
+        }
+    }
+    for (json, told) in [
+        (
+            r#"{"httpUrl":"http://a","url":"http://b"}"#,
+            ": `url` and `httpUrl` mean the same here; keep one of the two",
+        ),
+        (
+            r#"{"serverUrl":7}"#,
+            "/serverUrl: expected a string, found a number",
+        ),
+        (
+            r#"{"httpUrl":"x"}"#,
+            "/httpUrl: expected a URL that begins with",
+        ),
+        (
+            r#"{"type":"local","url":"http://a"}"#,
+            ": this server has no `command`, which its `type` needs",
+        ),
+        (
+            r#"{"type":"remote","command":"a"}"#,
+            ": this server has no `url`, which its `type` needs",
+        ),
+    ] {
+        let error = upstream(json).unwrap_err();
+        assert!(
+            error.starts_with(&format!("/mcpServers/db{told}")),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        command(r#"{"type":"","command":"a","url":""}"#).command,
+        "a"
+    );
+}
+
+#[test]
+fn an_entry_can_be_disabled_in_two_ways() {
+    for (json, is_disabled) in [
+        (r#"{"disabled":true}"#, true),
+        (r#"{"enabled":false}"#, true),
+        (r#"{"disabled":false,"enabled":true}"#, false),
+        (r#"{"disabled":"True"}"#, true),
+        (r#"{"disabled":"false","enabled":"true"}"#, false),
+        (r#"{"disabled":1,"enabled":null}"#, false),
+        ("{}", false),
+    ] {
+        let entry = Entry::new(
+            "db".into(),
+            Pointer::default(),
+            serde_json::from_str(json).unwrap(),
+        );
+        assert_eq!(entry.unwrap().is_disabled(), is_disabled, "{json}");
+    }
 }
 
 #[test]
 fn an_unset_variable_is_an_error_with_its_place() {
-    let told = "the variable `NO` is not set; set it or write `${NO:-default}`";
+    let told = "the variable `NO` is not set; set it or write `${NO:-default}`, or `$${NO}` if this is text";
     for (json, place) in [
-        (r#"{"command":"$NO"}"#, "command"),
-        (r#"{"command":"db","args":["a","$NO"]}"#, "args/1"),
+        (r#"{"command":"${NO}"}"#, "command"),
+        (r#"{"command":"db","args":["a","${NO}"]}"#, "args/1"),
         (r#"{"command":"db","env":{"A":"${NO}"}}"#, "env/A"),
     ] {
         assert_eq!(
@@ -89,20 +407,21 @@ fn a_wrong_type_is_an_error_that_tells_no_value() {
             "command: expected a string, found a number",
         ),
         (
-            r#"{"command":"a","args":"b"}"#,
-            "args: expected a list, each element a string, found a string",
+            r#"{"command":"a","args":"-k hunter2"}"#,
+            "args: expected a list with each argument on its own, as in `[\"-y\", \"server\"]`, found a \
+             string with spaces",
         ),
         (
-            r#"{"command":"a","args":[1]}"#,
-            "args/0: expected a string, found a number",
+            r#"{"command":"a","args":[1.5]}"#,
+            "args/0: expected a string, found a number that is not whole or very large; put it in quotes",
         ),
         (
             r#"{"command":"a","env":["A=1"]}"#,
             "env: expected an object, each value a string, found an array",
         ),
         (
-            r#"{"command":"a","env":{"K":4711}}"#,
-            "env/K: expected a string, found a number",
+            r#"{"command":"a","env":{"K":["4711"]}}"#,
+            "env/K: expected a string, found an array",
         ),
         (
             r#"{"command":"a","cwd":true}"#,
@@ -121,7 +440,7 @@ fn a_wrong_type_is_an_error_that_tells_no_value() {
             "command: expected the program to start, found an empty string",
         ),
         (
-            r#"{"command":"$EMPTY"}"#,
+            r#"{"command":"${EMPTY}"}"#,
             "command: expected the program to start, found an empty string",
         ),
         (
@@ -217,11 +536,11 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
         ),
         (
             r#"{"command":"a","type":"http"}"#,
-            "this server has no `url`; add it",
+            "this server has no `url`, which its `type` needs; remove `type`, since there is a `command`",
         ),
         (
             r#"{"url":"http://a","type":"stdio"}"#,
-            "this server has no `command`; add it",
+            "this server has no `command`, which its `type` needs; remove `type`, since there is a `url`",
         ),
         (
             "{}",
@@ -230,6 +549,18 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
         (
             r#"{"comand":"a"}"#,
             "this server has no `command`; is `comand` meant for it?",
+        ),
+        (
+            r#"{"cmd":"a","args":[]}"#,
+            "this server has no `command`; is `cmd` meant for it?",
+        ),
+        (
+            r#"{"server_url":"http://a"}"#,
+            "this server has no `url`; is `server_url` meant for it?",
+        ),
+        (
+            r#"{"source":"extension","settings":{}}"#,
+            "an extension of Zed knows how to start this server",
         ),
         (
             r#"{"URI":"http://a"}"#,
@@ -270,7 +601,7 @@ fn an_entry_must_be_an_object_with_good_rules() {
 
 #[test]
 fn arguments_and_values_are_not_printed_by_debug() {
-    let upstream = upstream(r#"{"command":"db","args":["$TOKEN"],"env":{"KEY":"$TOKEN"}}"#);
+    let upstream = upstream(r#"{"command":"db","args":["${TOKEN}"],"env":{"KEY":"${TOKEN}"}}"#);
     let told = format!("{:?}", upstream.unwrap());
     assert!(
         told.contains("KEY") && told.contains("[1 hidden]"),
@@ -310,10 +641,10 @@ fn a_header_for_credentials_without_any_is_an_error() {
 // CONTRACT: "expand in `command`, `args`, `env`, `url`, `headers`".
 #[test]
 fn variables_expand_in_url_and_headers() {
-    let json = r#"{"url":" https://${HOST:-a.example}/mcp?k=$TOKEN","headers":{"Authorization":"Bearer ${TOKEN}","X $BIN":"1"}}"#;
+    let json = r#"{"url":" https://${HOST:-a.example}/mcp?k=${TOKEN}","headers":{"Authorization":"Bearer ${TOKEN}","X ${BIN}":"1"}}"#;
     let error = upstream(json).unwrap_err();
-    assert!(error.contains("/mcpServers/db/headers/X $BIN"), "{error}");
-    let upstream = upstream(&json.replace("X $BIN", "X-Bin")).unwrap();
+    assert!(error.contains("/mcpServers/db/headers/X ${BIN}"), "{error}");
+    let upstream = upstream(&json.replace("X ${BIN}", "X-Bin")).unwrap();
     assert!(!format!("{upstream:?}").contains("hunter2"));
     let Target::Url(target) = upstream.target else {
         panic!("it has a url");
@@ -344,5 +675,22 @@ fn a_bad_url_or_header_is_an_error_that_tells_no_value() {
         let error = upstream(json).unwrap_err();
         assert!(error.starts_with("/mcpServers/db/"), "{json}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_program_that_can_be_none_here_is_told_what_to_write() {
+    for (json, told) in [
+        (
+            r#"{"command":"https://a/mcp"}"#,
+            "this is a URL, and no program; write it as `url`",
+        ),
+        (
+            r#"{"command":"cmd","args":["/c","npx","-y","x"]}"#,
+            "`cmd` is for Windows; write the program behind `/c` as `command`, and take both out of `args`",
+        ),
+    ] {
+        let error = upstream(json).unwrap_err();
+        assert_eq!(error, format!("/mcpServers/db/command: {told}"));
     }
 }

@@ -205,7 +205,10 @@ fn a_document_of_another_form_is_an_error() {
                     of entries";
     for (json, found) in [
         ("{}", "an object without these keys"),
-        (r#"{"servers":{}}"#, "`servers`, which must be `mcpServers`"),
+        (
+            r#"{"theme":{"command":7},"mcp":{"allowed":[]}}"#,
+            "an object without these keys",
+        ),
         ("null", "null"),
         ("7", "a number"),
         (r#""a""#, "a string"),
@@ -215,18 +218,13 @@ fn a_document_of_another_form_is_an_error() {
             format!("cfg.json: {expected}, found {found}")
         );
     }
-    for json in [r#"{"mcpServers":[]}"#, r#"{"mcpServers":null}"#] {
+    for json in [r#"{"mcpServers":7}"#, r#"{"mcpServers":null}"#] {
         let error = parsed(json).unwrap_err();
         assert!(
             error.starts_with("cfg.json: /mcpServers: expected an object of servers"),
             "{error}"
         );
     }
-    assert!(
-        parsed("[7]")
-            .unwrap_err()
-            .starts_with("cfg.json: /0: expected the entry")
-    );
 }
 
 // CONTRACT: "A file that is not JSON: error with line and column."
@@ -236,8 +234,10 @@ fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
         ("{\n  \"mcpServers\": }", "2:17", "expected value"),
         ("", "1:1", "the file is empty"),
         (" ", "1:1", "EOF while parsing a value"),
-        ("{\"a\":1,}", "1:8", "trailing comma"),
-        ("// x\n{}", "1:1", "expected value"),
+        ("{\"a\":1,,}", "1:8", "key must be a string"),
+        ("// x\n{]", "2:2", "key must be a string"),
+        ("/* x\n*/ {\"a\" 1}", "2:9", "expected `:`"),
+        ("{}\n  /* x", "2:3", "a comment that does not end"),
         ("{} {}", "1:4", "trailing characters"),
         ("[1e999]", "1:6", "number out of range"),
     ] {
@@ -246,13 +246,218 @@ fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
         assert!(error.starts_with(&start), "{error}");
         assert!(!error.contains(" at line "), "{error}");
     }
+    let error = parsed(b"{\"a\":\"\xff\"}").unwrap_err();
+    assert!(error.contains(": not JSON: "), "{error}");
     for bytes in [
         b"\xff\xfe{\0}\0".as_slice(),
-        b"{\"a\":\"\xff\"}",
-        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b"\xfe\xff\0{\0}",
+        b"{\0}\0",
+        b"\0{\0}",
     ] {
-        assert!(parsed(bytes).unwrap_err().contains(": not JSON: "));
+        let told = "cfg.json: this file is UTF-16; save it as UTF-8";
+        assert_eq!(parsed(bytes).unwrap_err(), told);
     }
+}
+
+#[test]
+fn a_slip_in_json_that_many_make_is_named() {
+    for (text, place, hint) in [
+        (
+            "{'mcpServers':{}}",
+            "1:2",
+            ": put strings and keys in double quotes",
+        ),
+        (
+            "{\"a\": 'b'}",
+            "1:7",
+            ": put strings and keys in double quotes",
+        ),
+        (
+            "{\u{201c}a\u{201d}:1}",
+            "1:2",
+            ": put strings and keys in straight double quotes, `\"`",
+        ),
+        ("{mcpServers:{}}", "1:2", ": put keys in double quotes"),
+        (
+            "\n\"mcpServers\": {}",
+            "2:13",
+            ": put `{` before all this and `}` behind it",
+        ),
+        (
+            "```json\n{}\n```",
+            "1:1",
+            ": remove the lines with backticks around the JSON",
+        ),
+        (
+            "{\u{a0}}",
+            "1:2",
+            ": there is a no-break space, which looks like a space; write a space",
+        ),
+        ("{\"a\":{", "1:6", ": a closing bracket or quote is missing"),
+        (
+            "{\"a\":\"b\n\"}",
+            "2:0",
+            ": close the string with a double quote, and write a line break in it as `\\n`",
+        ),
+        (
+            "{\"a\":True}",
+            "1:6",
+            ": write `true`, `false` and `null`, in lower case",
+        ),
+        (
+            "{} {}",
+            "1:4",
+            ": a file holds one JSON value, and nothing behind it",
+        ),
+    ] {
+        let error = parsed(text).unwrap_err();
+        assert!(error.ends_with(hint), "{error}");
+        assert!(
+            error.starts_with(&format!("cfg.json:{place}: not JSON: ")) || place == "2:0",
+            "{error}"
+        );
+    }
+    for (name, text) in [
+        ("config.toml", "# x"),
+        ("config.yaml", "- x"),
+        ("cfg.json", "[mcp_servers.a]\n"),
+        ("cfg.json", "mcpServers:\n  a: 1"),
+    ] {
+        let error = ConfigFile::parse(Path::new(name), text.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("only JSON is read here"), "{error}");
+    }
+}
+
+// Issue 15: "Read comments, trailing commas and a BOM."
+#[test]
+fn comments_trailing_commas_and_byte_order_marks_are_read() {
+    let text = "\u{feff}{\r\n// my servers\r\n\"mcpServers\": {/* one */\"a\":{\"command\":\"http://x\",},},}\u{feff}";
+    assert_eq!(names(&parsed(text).unwrap()), ["a"]);
+    let text = "{ // x\n \"mcpServers\":{\"a\":{\"approvalRules\":{\"x\":1,},},},}";
+    let error = parsed(text).unwrap_err();
+    assert!(
+        error.starts_with("cfg.json: /mcpServers/a/approvalRules/x: "),
+        "{error}"
+    );
+    let twice = "{\"mcpServers\":{\"a\":{\"command\":\"1\"},/**/\"a\":{\"command\":\"2\"},}}";
+    assert!(parsed(twice).unwrap_err().contains("written twice"));
+}
+
+#[test]
+fn the_lists_of_all_clients_are_read() {
+    for (json, expected) in [
+        (
+            r#"{"servers":{"a":{"command":"1"}},"inputs":[]}"#,
+            &["a"][..],
+        ),
+        (
+            r#"{"context_servers":{"a":{"source":"custom","command":"1"}},"theme":"x"}"#,
+            &["a"],
+        ),
+        (r#"{"mcp_servers":{"a":{"command":"1"}}}"#, &["a"]),
+        (r#"{"amp.mcpServers":{"a":{"command":"1"}}}"#, &["a"]),
+        (
+            r#"{"mcp":{"a":{"type":"local","command":["1"]}},"command":{"test":{}}}"#,
+            &["a"],
+        ),
+        (
+            r#"{"mcp":{"servers":{"a":{"command":"1"}},"inputs":[]}}"#,
+            &["a"],
+        ),
+        (
+            r#"{"mcpServers":{"a":{"command":"1"}},"mcp":{"allowed":["a"]},"servers":7}"#,
+            &["a"],
+        ),
+        (
+            r#"{"mcpServers":[{"name":"a","command":"1"},{"url":"http://x"}]}"#,
+            &["a", "server-1"],
+        ),
+        (
+            r#"{"a":{"command":"1"},"b":{"serverUrl":"http://x"},"$schema":"x","c":{"d":1}}"#,
+            &["a", "b"],
+        ),
+        (
+            r#"{"mcpServers":{},"servers":{"a":{"command":"1"}}}"#,
+            &["a"],
+        ),
+        (r#"{"httpUrl":"http://x"}"#, &["upstream"]),
+        (r#"{"serverUrl":"http://x"}"#, &["upstream"]),
+        (r#"{"command":["a","b"]}"#, &["upstream"]),
+        (r#"{"servers":{}}"#, &[]),
+    ] {
+        let file = parsed(json).unwrap();
+        assert_eq!(names(&file), expected, "{json}");
+        assert!(file.warnings.is_empty(), "{:?}", file.warnings);
+    }
+}
+
+#[test]
+fn the_proxys_own_section_counts_beside_any_list() {
+    for list in [
+        r#""servers":{"a":{"command":"1"}}"#,
+        r#""a":{"command":"1"}"#,
+    ] {
+        let json = format!(r#"{{{list},"approvalProxy":{{"dryRun":true}}}}"#);
+        let file = parsed(&json).unwrap();
+        assert_eq!(file.proxy.dry_run, Some(true), "{json}");
+        assert_eq!(names(&file), ["a"]);
+        assert!(
+            parsed(json.replace("dryRun", "dryRum"))
+                .unwrap_err()
+                .contains("/approvalProxy/dryRum")
+        );
+    }
+    let error = parsed(r#"{"servers":{"a":{"command":"1","approvalProxy":{}}}}"#).unwrap_err();
+    assert_eq!(
+        error,
+        "cfg.json: /servers/a/approvalProxy: this key does not count here; move it to the top level of the \
+         file"
+    );
+    assert!(parsed(r#"{"a":{"command":"1"},"approvalRules":{}}"#).is_err());
+    assert!(parsed(r#"{"a":{"command":"1"},"alwaysDeny":["x"]}"#).is_err());
+    assert_eq!(
+        names(&parsed(r#"{"dryRun":{"command":"1"}}"#).unwrap()),
+        ["dryRun"]
+    );
+}
+
+#[test]
+fn of_several_lists_the_first_counts_and_the_others_are_named() {
+    let json = r#"{"servers":{"b":{"command":"2"}},"mcpServers":{"a":{"command":"1"}}}"#;
+    let file = parsed(json).unwrap();
+    assert_eq!(names(&file), ["a"]);
+    assert_eq!(
+        file.warnings,
+        [
+            "cfg.json: /servers: these servers are not read, since there are some in `/mcpServers`; move \
+          them there"
+        ]
+    );
+}
+
+// Issue 15: "A null or comment entry of another server does not refuse the file."
+#[test]
+fn what_is_no_server_among_servers_harms_no_other() {
+    for json in [
+        r#"{"mcpServers":{"_comment":"x","a":{"command":"1"},"b":null,"old":"disabled","n":1,"l":[]}}"#,
+        r#"{"mcpServers":{"//":"x","//":"y","a":{"command":"1"}}}"#,
+        r#"[null,"x",{"name":"a","command":"1"}]"#,
+    ] {
+        assert_eq!(names(&parsed(json).unwrap()), ["a"], "{json}");
+    }
+    let twins = r#"{"mcpServers":{"a":null,"a":{"command":"1"}}}"#;
+    assert!(parsed(twins).unwrap_err().contains("written twice"));
+}
+
+#[test]
+fn servers_of_single_projects_are_not_read_and_known() {
+    let json = r#"{"numStartups":3,"projects":{"/home/me/x":{"mcpServers":{"a":{"command":"1"}}},"/y":{"mcpServers":{}}}}"#;
+    let file = parsed(json).unwrap();
+    assert!(file.servers.is_empty());
+    let places: Vec<String> = file.elsewhere.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["/projects/~1home~1me~1x/mcpServers"]);
 }
 
 #[test]
@@ -297,6 +502,7 @@ fn near_configs() -> impl Strategy<Value = String> {
         Just("-1".to_owned()),
         Just("1e308".to_owned()),
         Just(r#""${A:-$B}""#.to_owned()),
+        Just(r#""${env:A} %A% {env:A} ~/""#.to_owned()),
         Just(r#""[a-z""#.to_owned()),
         Just(r#""all""#.to_owned()),
     ];
@@ -311,6 +517,12 @@ fn near_configs() -> impl Strategy<Value = String> {
         "url",
         "type",
         "name",
+        "servers",
+        "mcp",
+        "httpUrl",
+        "envFile",
+        "headers",
+        "disabledTools",
         "mode",
         "timeout",
         "alwaysDeny",

@@ -126,7 +126,7 @@ fn the_policy_follows_the_rules() {
 }
 
 const THREE: &str = r#"{"mcpServers":{"z":{"command":"1","approvalRules":{"mode":"all"}},
-    "a":{"command":"$UNSET"},"m":{"url":"http://x"}}}"#;
+    "a":{"command":"${UNSET}"},"m":{"url":"http://x"}}}"#;
 
 fn named(name: &str) -> Flags {
     Flags {
@@ -193,7 +193,7 @@ fn a_config_without_servers_is_an_error() {
         for flags in [flags(), named("a")] {
             assert_eq!(
                 resolved(flags, json, &[]).unwrap_err(),
-                "cfg.json: no server is configured; add one",
+                "cfg.json: no server is configured; add one, as in `{\"mcpServers\": {\"NAME\": {\"command\": \"PROGRAM\"}}}`",
             );
         }
     }
@@ -465,13 +465,13 @@ fn a_tilde_in_cwd_and_audit_log_is_home() {
     assert!(
         resolved(&[])
             .unwrap_err()
-            .starts_with("`~/work` needs the variable `HOME`")
+            .starts_with("cfg.json: server `upstream`: /cwd: `~/` needs the variable `HOME`")
     );
 }
 
 #[test]
 fn secrets_are_not_printed_by_debug() {
-    let json = r#"{"command":"a","args":["$T"],"env":{"K":"$T"},
+    let json = r#"{"command":"a","args":["${T}"],"env":{"K":"${T}"},
         "approvalRules":{"approvalAuthToken":"hunter2"}}"#;
     let resolved = resolved(flags(), json, &[("T", "hunter2")]).unwrap();
     let Target::Command(target) = &resolved.server.target else {
@@ -494,4 +494,135 @@ fn what_the_log_does_not_keep_is_the_union_of_all_sources() {
             .text("employee_id=1 case-id=2 orion vega password=3"),
         "employee_id=[redacted] case-id=[redacted] [redacted] [redacted] password=[redacted]"
     );
+}
+
+// Issue 15: "`disabled: true` and `enabled: false` entries are skipped as the default server."
+#[test]
+fn a_disabled_server_is_used_only_by_name() {
+    let json = r#"{"mcpServers":{"a":{"command":"a","disabled":true},"b":{"command":"b","enabled":false},
+                   "c":{"command":"c"}}}"#;
+    let found = resolved(flags(), json, &[]).unwrap();
+    assert_eq!(found.server.name, "c");
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
+    let mut named = flags();
+    named.server = Some("a".to_owned());
+    let found = resolved(named, json, &[]).unwrap();
+    assert_eq!(found.server.name, "a");
+    assert_eq!(
+        found.warnings,
+        ["cfg.json: server `a` is disabled in this file, and used since `--server` names it"]
+    );
+    let all = r#"{"mcpServers":{"a":{"command":"a","disabled":true},"b":{"command":"b","enabled":false}}}"#;
+    assert_eq!(
+        resolved(flags(), all, &[]).unwrap_err(),
+        "cfg.json: every server is disabled; start one all the same with `--server`, one of `a`, `b`, or \
+         remove its `disabled` or `enabled`"
+    );
+}
+
+#[test]
+fn what_is_no_server_is_named_where_it_is_asked_for_or_alone() {
+    let json = r#"{"mcpServers":{"old":"disabled","a":{"command":"a"}}}"#;
+    assert_eq!(resolved(flags(), json, &[]).unwrap().server.name, "a");
+    let mut named = flags();
+    named.server = Some("old".to_owned());
+    let told = "cfg.json: /mcpServers/old: expected the entry of a server, an object with a `command` or a \
+                `url`, found a string";
+    assert_eq!(resolved(named, json, &[]).unwrap_err(), told);
+    let alone = r#"{"mcpServers":{"old":"disabled"}}"#;
+    assert_eq!(resolved(flags(), alone, &[]).unwrap_err(), told);
+    let error = resolved(flags(), "[7]", &[]).unwrap_err();
+    assert!(
+        error.starts_with("cfg.json: /0: expected the entry"),
+        "{error}"
+    );
+}
+
+#[test]
+fn servers_of_single_projects_are_pointed_at_where_none_is_found() {
+    let projects = r#""projects":{"/x":{"mcpServers":{"a":{"command":"1"}}}}"#;
+    let told = "the servers in `/projects/~1x/mcpServers` are not read: copy the one that you want to the top-level \
+                `mcpServers`";
+    for json in [
+        format!("{{{projects}}}"),
+        format!(r#"{{"mcpServers":{{}},{projects}}}"#),
+    ] {
+        let error = resolved(flags(), &json, &[]).unwrap_err();
+        assert!(
+            error.contains("no server is configured") && error.contains(told),
+            "{error}"
+        );
+    }
+    let mut named = flags();
+    named.server = Some("a".to_owned());
+    let json = format!(r#"{{"mcpServers":{{"b":{{"command":"1"}}}},{projects}}}"#);
+    let error = resolved(named, &json, &[]).unwrap_err();
+    assert!(
+        error.contains("there is no server `a`") && error.contains(told),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_error_names_the_server_where_its_place_does_not() {
+    for (json, told) in [
+        (
+            r#"[{"name":"db","command":"${NO}"}]"#,
+            "cfg.json: server `db`: /0/command: ",
+        ),
+        (
+            r#"{"command":"${NO}"}"#,
+            "cfg.json: server `upstream`: /command: ",
+        ),
+        (
+            r#"{"mcpServers":{"db":{"command":"${NO}"}}}"#,
+            "cfg.json: /mcpServers/db/command: ",
+        ),
+    ] {
+        let error = resolved(flags(), json, &[]).unwrap_err();
+        assert!(error.starts_with(told), "{error}");
+    }
+}
+
+// Issue 15: "`disabledTools` where their meaning is clear"
+#[test]
+fn disabled_tools_are_deny_rules() {
+    let json = r#"{"mcpServers":{"a":{"command":"a","disabledTools":["delete_x"],
+                   "approvalRules":{"alwaysDeny":["rm"]}}}}"#;
+    let found = resolved(flags(), json, &[]).unwrap();
+    assert_eq!(found.rules.deny, ["rm", "delete_x"]);
+    assert!(found.warnings.is_empty());
+}
+
+// Issue 15: "Where a config names a variable that is set in the environment as `$NAME`, warn once."
+#[test]
+fn what_other_clients_mean_and_we_do_not_is_warned_about_once() {
+    let json = r#"{"mcpServers":{"a":{"command":"a","args":["$TOKEN","$TOKEN"],"env":{"A":"$TOKEN$NO"},
+                   "autoApprove":["x"]},"b":{"command":"$TOKEN","autoApprove":["y"],"disabled":true}}}"#;
+    let found = resolved(flags(), json, &[("TOKEN", "s3cret")]).unwrap();
+    assert_eq!(
+        found.warnings,
+        [
+            "cfg.json: /mcpServers/a/args/0: `$TOKEN` is plain text here, since only `${NAME}` is a \
+             variable; write `${TOKEN}` for the value",
+            "cfg.json: /mcpServers/a: `autoApprove` has no effect here; list tools that need no approval in \
+             `alwaysAllow` in `approvalRules`",
+        ]
+    );
+}
+
+// Issue 15: "`~/` works in every path, including `command` and `--upstream`."
+#[test]
+fn a_tilde_in_the_path_of_the_token_file_is_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "eight888").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, mode).unwrap();
+    let mut flags = flags();
+    flags.transport = Transport::StreamableHttp;
+    flags.auth_token_file = Some("~/token".into());
+    let home = folder.path().to_str().unwrap();
+    let found = resolved(flags, r#"{"command":"a"}"#, &[("HOME", home)]).unwrap();
+    assert_eq!(found.http.unwrap().token.unwrap().expose(), "eight888");
 }

@@ -1,0 +1,63 @@
+//! How a server is reached, by the words that clients use for it.
+//!
+//! What else an entry says is read by `entry`.
+
+use super::error::Fault;
+use super::json::Node;
+use super::value::Value as _;
+use super::word::Word;
+
+/// How a server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It is started.
+    Stdio,
+    /// Over streamable HTTP.
+    Http,
+    /// Over HTTP+SSE of 2024-11-05.
+    Sse,
+    /// Over HTTP; its URL shows of which kind.
+    Remote,
+}
+
+impl Word for Kind {
+    const WORDS: &'static [(&'static str, Kind)] = &[
+        ("stdio", Kind::Stdio),
+        ("http", Kind::Http),
+        ("sse", Kind::Sse),
+        ("streamable-http", Kind::Http),
+    ];
+}
+
+impl Kind {
+    /// The kind that `word` means in any client, whatever its case, `-` and `_`.
+    pub(super) fn named(word: &str) -> Option<Kind> {
+        let word = word
+            .trim()
+            .to_ascii_lowercase()
+            .replace(['-', '_', ' '], "");
+        match word.as_str() {
+            "stdio" | "local" => Some(Kind::Stdio),
+            "http" | "streamablehttp" | "streamable" => Some(Kind::Http),
+            "sse" => Some(Kind::Sse),
+            "remote" | "url" => Some(Kind::Remote),
+            _ => None,
+        }
+    }
+
+    /// What the value of `type` says. An empty text says nothing.
+    ///
+    /// # Errors
+    /// A word that no client uses.
+    pub(super) fn of_type(node: &Node) -> Result<Option<Kind>, Fault> {
+        if let Node::Text(text) = node {
+            if text.trim().is_empty() {
+                return Ok(None);
+            }
+            if let Some(kind) = Kind::named(text) {
+                return Ok(Some(kind));
+            }
+        }
+        Kind::from_node(node).map(Some)
+    }
+}
