@@ -300,6 +300,25 @@ fn a_tilde_works_in_every_path() {
     session.finish();
 }
 
+#[test]
+fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let home = tempfile::tempdir().unwrap();
+    let list = || {
+        let mut command = std::process::Command::new(proxy());
+        command.args(["approvals", "--state-dir", "~/state", "list"]);
+        command.env("HOME", home.path()).output().unwrap()
+    };
+    let told = String::from_utf8(list().stderr).unwrap();
+    let folder = home.path().join("state");
+    let missing = format!("there is no folder {}", folder.display());
+    assert!(told.contains(&missing), "{told}");
+    let mut private = std::fs::DirBuilder::new();
+    private.mode(0o700).create(&folder).unwrap();
+    let output = list();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 // Issue 15: "For `${env:X}`, `${input:x}` and `${workspaceFolder}` say whose syntax it is and what to
 // write."
 #[test]
