@@ -90,11 +90,13 @@ fn item(number: u32, server: &str, tool: &str, risk: Risk, call: &str, asked_ms:
         risk,
         why: why.to_owned(),
         question: "Allow this tool call?".to_owned(),
+        title: None,
         description: None,
         hints: String::new(),
         call: call.to_owned(),
         digest,
         client: Some("claude-code 2.1".to_owned()),
+        client_title: None,
         asked_ms,
         expires_ms: Some(asked_ms + 600_000),
     }

@@ -26,6 +26,8 @@ pub struct Item {
     pub why: String,
     /// Which of the call's questions this is, in words: "Allow this tool call?" and the like.
     pub question: String,
+    /// What the server calls the tool, beside its name.
+    pub title: Option<String>,
     /// What the server says about the tool.
     pub description: Option<String>,
     /// The tool's hints, in words; empty if there are none.
@@ -37,6 +39,8 @@ pub struct Item {
     pub digest: String,
     /// What the client calls itself, if it does.
     pub client: Option<String>,
+    /// The title that the client gives itself beside that.
+    pub client_title: Option<String>,
     /// When it was asked, in milliseconds since 1970, UTC.
     pub asked_ms: i64,
     /// When the human's time is over; `None` if it has no limit.
@@ -65,8 +69,12 @@ impl Item {
             asked.as_deref(),
             expires.as_deref(),
         ];
+        // Proxies from before there were titles know nothing of them. Without one, nothing differs for them.
+        let titles = [self.title.as_deref(), self.client_title.as_deref()];
+        let has_titles = titles.iter().any(Option::is_some);
+        let titles = titles.into_iter().filter(|_| has_titles);
         let mut hasher = Sha256::new();
-        for part in parts {
+        for part in parts.into_iter().chain(titles) {
             let length = part.map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX - 1));
             // No text is as long as that: it stands for none at all.
             hasher.update(length.unwrap_or(u64::MAX).to_be_bytes());
@@ -174,16 +182,18 @@ mod tests {
             risk: Risk::High,
             why: "w".into(),
             question: "q".into(),
+            title: None,
             description: None,
             hints: String::new(),
             call: "{}".into(),
             digest: "d".into(),
             client: None,
+            client_title: None,
             asked_ms: 1,
             expires_ms: None,
         };
         type Change = fn(&mut Item);
-        let changes: [Change; 14] = [
+        let changes: [Change; 16] = [
             |i| i.id.push('x'),
             |i| i.server.push('x'),
             |i| i.tool.push('x'),
@@ -195,6 +205,8 @@ mod tests {
             |i| i.call.push(' '),
             |i| i.digest.push('x'),
             |i| i.client = Some(String::new()),
+            |i| i.title = Some(String::new()),
+            |i| i.client_title = Some(String::new()),
             |i| i.asked_ms = 2,
             |i| i.expires_ms = Some(1),
             |i| (i.server, i.tool) = ("st".into(), String::new()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::deciding::with_params;
 use super::handshake::Offers;
 use super::held::{
-    AskedAs, Delivery, Era, Failed, Grant, Held, HeldKey, Prompt, Question, QuestionKey, Shown,
-    Stage, Via,
+    APPROVED, AskedAs, Delivery, Era, Failed, Grant, Held, HeldKey, Prompt, Question, QuestionKey,
+    Shown, Stage, Via,
 };
 use super::instant::ClientNo;
 use super::output::{Output, Payload};
@@ -162,8 +162,9 @@ impl Gate {
         }
         let grant = Grant {
             outcome: Outcome::Approved,
-            reason: reason.unwrap_or_else(|| "approved".to_owned()),
+            reason: reason.unwrap_or_else(|| APPROVED.to_owned()),
             via,
+            is_in_history: false,
         };
         self.grant(key, &grant, now);
     }
@@ -226,6 +227,7 @@ impl Gate {
                     outcome: Outcome::Timeout,
                     reason: "nobody answered in time; the operator chose to approve then".into(),
                     via: Via::ELICITATION,
+                    is_in_history: false,
                 };
                 self.grant(key, &grant, now);
             }

@@ -48,6 +48,8 @@ const MAX_TOOLS: usize = 10_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The longest part of a description that a prompt could show, in characters.
 const MAX_DESCRIPTION: usize = 4_096;
+/// The longest part of a title that is kept, in characters.
+const MAX_TITLE: usize = 200;
 /// A call with a longer name is one of an unlisted tool.
 const MAX_NAME: usize = 1_024;
 /// Of so many tools the operator hears that something about them is ignored.
@@ -67,6 +69,8 @@ pub(super) struct Tool {
 /// What the upstream says of a tool.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
+    /// At most 200 characters.
+    pub(super) title: Option<String>,
     /// At most 4,096 characters.
     pub(super) description: Option<String>,
     /// Without the title. Hints of a wrong type are left out.
@@ -575,6 +579,9 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
         .filter(|listed| listed.name.len() <= MAX_NAME)
     {
         let definition = Definition {
+            title: listed
+                .title
+                .map(|text| text.chars().take(MAX_TITLE).collect()),
             description: listed
                 .description
                 .map(|text| text.chars().take(MAX_DESCRIPTION).collect()),
@@ -598,9 +605,12 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
 
 impl Tool {
     fn bytes(&self, name: &str) -> usize {
-        let description = self.definition.description.as_ref();
+        let Definition {
+            title, description, ..
+        } = &*self.definition;
+        let texts = [title, description].map(|text| text.as_ref().map_or(0, String::len));
         let own = size_of::<Tool>() + size_of::<Definition>();
-        name.len() + description.map_or(0, String::len) + own
+        name.len() + texts.iter().sum::<usize>() + own
     }
 }
 
@@ -617,6 +627,7 @@ impl Definition {
         ));
         // Either definition may change under a waiting prompt.
         self.digest = self.digest.and(&other.digest);
+        self.title = None;
         self.description = None;
     }
 }

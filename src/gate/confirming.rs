@@ -9,6 +9,7 @@ use super::output::{NeededApproval, Payload};
 use super::recording::Finding;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now, Peer};
+use crate::approval::item::Choice;
 use crate::audit::record::{Forwarded, Outcome};
 use crate::policy::Action;
 
@@ -71,6 +72,8 @@ impl Gate {
     fn release_approved(&mut self, held: &Held, asked_as: AskedAs, grant: &Grant, now: Now) {
         let risk = asked_as.decision.risk;
         let rule = asked_as.decision.reason.code();
+        let is_news = !grant.is_in_history && grant.via.assurance.is_some();
+        let for_history = is_news.then(|| asked_as.clone());
         let policy_reason = asked_as.decision.reason.text();
         let digest = Some(asked_as.digest);
         let expected = match held.era {
@@ -83,7 +86,10 @@ impl Gate {
                 tool: held.tool.clone(),
                 era: held.era,
                 asked_as,
-                grant: grant.clone(),
+                grant: Grant {
+                    is_in_history: true,
+                    ..grant.clone()
+                },
                 round: held.round,
             })),
         };
@@ -101,6 +107,10 @@ impl Gate {
             let payload = Payload::Text(text);
             gate.release(call, &finding, payload, NeededApproval::Yes, expected, now);
         });
+        if let Some(asked_as) = for_history {
+            let verdict = (Choice::Approve, grant.reason_given());
+            self.tell_history(held, &asked_as, verdict, grant.via, now);
+        }
     }
 
     /// Whether a call's tool is still what the call was asked about as, as far as is known.

@@ -333,6 +333,7 @@ impl Gate {
                 outcome: Outcome::Approved,
                 reason: "an earlier approval covers it".into(),
                 via: Via::CACHE,
+                is_in_history: false,
             };
             return self.confirm(key, &grant, now);
         }

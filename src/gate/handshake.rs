@@ -16,6 +16,8 @@ pub(super) struct Handshake {
     initialized: bool,
     /// What the client calls itself.
     client: Option<String>,
+    /// The title that it gives itself.
+    client_title: Option<String>,
 }
 
 /// How a client can ask its user, as it declares.
@@ -72,6 +74,7 @@ impl Handshake {
         let offers = Offers::of(capabilities);
         let info = params.as_ref().and_then(|params| params.get("clientInfo"));
         self.client = info.and_then(client_name);
+        self.client_title = info.and_then(client_title);
         self.asked = Some((id.clone(), offers));
         self.agreed = None;
         self.initialized = false;
@@ -80,6 +83,11 @@ impl Handshake {
     /// What the client calls itself, if it does.
     pub(super) fn client(&self) -> Option<&str> {
         self.client.as_deref()
+    }
+
+    /// The title that the client gives itself, if it does.
+    pub(super) fn client_title(&self) -> Option<&str> {
+        self.client_title.as_deref()
     }
 
     /// Whether this answers the client's `initialize`.
@@ -161,6 +169,12 @@ pub(super) fn client_name(info: &Value<'_>) -> Option<String> {
         Some(version) => format!("{name} {version}"),
         None => name,
     })
+}
+
+/// The title of an `Implementation`, of reasonable length.
+pub(super) fn client_title(info: &Value<'_>) -> Option<String> {
+    let title = info.get("title")?.as_str()?;
+    Some(title.chars().take(100).collect())
 }
 
 #[cfg(test)]

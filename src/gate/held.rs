@@ -62,7 +62,8 @@ impl Held {
 }
 
 /// What a call that waits, or is on its rounds, takes beside its text at the most: its tool's name, of
-/// 1 KiB, and description, of 4,096 characters, as they were when it was asked about.
+/// 1 KiB, title, of 200 characters, and description, of 4,096 characters, as they were when it was asked
+/// about.
 pub(super) const ENTRY: usize = 18 * 1024;
 
 /// A call that a human let run, until the upstream is done with it.
@@ -120,6 +121,10 @@ impl AskedAs {
         self.definition.as_ref()?.annotations.as_ref()
     }
 
+    pub(super) fn title(&self) -> Option<&str> {
+        self.definition.as_ref()?.title.as_deref()
+    }
+
     pub(super) fn description(&self) -> Option<&str> {
         self.definition.as_ref()?.description.as_deref()
     }
@@ -132,6 +137,18 @@ pub(super) struct Grant {
     pub(super) outcome: Outcome,
     pub(super) reason: String,
     pub(super) via: Via,
+    /// Whether the inbox's history knows of it: a call may run in several parts, or come back.
+    pub(super) is_in_history: bool,
+}
+
+/// What stands in for the reason of a person who approved and gave none.
+pub(super) const APPROVED: &str = "approved";
+
+impl Grant {
+    /// The person's own words.
+    pub(super) fn reason_given(&self) -> Option<&str> {
+        Some(&*self.reason).filter(|reason| *reason != APPROVED)
+    }
 }
 
 /// The channel that a verdict came through, or that a question was put to in vain.

@@ -3,18 +3,20 @@
 //! Where items wait and who may decide about them is not known here; what becomes of an item that
 //! no call waits for any more, is decided in `unattended`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::deciding::with_params;
-use super::handshake::{CannotAsk, client_name};
+use super::handshake::{CannotAsk, client_name, client_title};
 use super::held::{AskedAs, Failed, Held, HeldKey, Prompt, QuestionKey, Via};
 use super::output::{FromInbox, Output, ToInbox};
 use super::refusal::Refusal;
+use super::settings::Engine;
 use super::state::{Gate, Now, Peer, unix_ms};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::other_params;
 use crate::approval::item::{Choice, Closed, Item, Verdict};
-use crate::approval::prompt::hint_words;
+use crate::approval::prompt::{Round, hint_words};
 use crate::mcp::json::{raw_member, write_string};
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Reason;
@@ -151,30 +153,74 @@ impl Gate {
         now: Now,
     ) -> Option<Item> {
         let asked_as = held.asked_as.as_ref()?;
-        let hints = self.policy.hints(&held.tool, asked_as.annotations());
+        let mut item = self.item_without_call(&held.tool, asked_as, id, now);
+        question.clone_into(&mut item.question);
+        item.expires_ms = until.map(|until| unix_ms(until, now));
+        add_call(&mut item, &held.text)?;
+        (item.call.len() <= MAX_CALL).then_some(item)
+    }
+
+    /// What a call is shown with, but for what has to be read from its text.
+    fn item_without_call(&self, tool: &str, asked_as: &AskedAs, id: &str, now: Now) -> Item {
+        let hints = self.policy.hints(tool, asked_as.annotations());
         let description = asked_as.description();
-        let (call, client) = with_params(&held.text, |params| {
-            let client = params.client_info().and_then(client_name);
-            (shown_call(&held.text, params), client)
-        })?;
-        if call.len() > MAX_CALL {
-            return None;
-        }
-        Some(Item {
+        Item {
             id: id.to_owned(),
             server: self.settings.server.clone(),
-            tool: held.tool.clone(),
+            tool: tool.to_owned(),
             risk: asked_as.decision.risk,
             why: why(asked_as),
-            question: question.to_owned(),
+            question: Round::First.question().to_owned(),
+            title: asked_as.title().map(str::to_owned),
             description: description.map(|text| shortened(text, MAX_DESCRIPTION)),
             hints: hint_words(&hints),
-            call,
+            call: String::new(),
             digest: asked_as.digest.to_string(),
-            client: client.or_else(|| self.handshake.client().map(str::to_owned)),
+            client: self.handshake.client().map(str::to_owned),
+            client_title: self.handshake.client_title().map(str::to_owned),
             asked_ms: now.unix_ms,
-            expires_ms: until.map(|until| unix_ms(until, now)),
-        })
+            expires_ms: None,
+        }
+    }
+
+    /// Tells the inbox what a person decided elsewhere, for its history. The call has been released or
+    /// refused by then, and nothing waits for this.
+    pub(super) fn tell_history(
+        &mut self,
+        held: &Held,
+        asked_as: &AskedAs,
+        (choice, reason): (Choice, Option<&str>),
+        via: Via,
+        now: Now,
+    ) {
+        let mut channels = self.settings.channels.iter();
+        let has_inbox = channels.any(|channel| channel.engine == Engine::Inbox);
+        let Some(assurance) = via.assurance.filter(|_| has_inbox) else {
+            return;
+        };
+        // The inbox knows of its own verdicts.
+        if via.engine == Via::INBOX.engine {
+            return;
+        }
+        let id = self.ids.next_hex();
+        let mut item = self.item_without_call(&held.tool, asked_as, &id, now);
+        let waited = now.elapsed.saturating_sub(held.arrived);
+        let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+        item.asked_ms = now.unix_ms.saturating_sub(waited);
+        let verdict = Verdict {
+            choice,
+            reason: reason.map(str::to_owned),
+            cover: via.covers,
+            assurance,
+            decided_ms: now.unix_ms,
+        };
+        let told = DecidedCall {
+            item,
+            text: Arc::clone(&held.text),
+            verdict,
+            engine: via.engine,
+        };
+        self.put(Output::ToInbox(ToInbox::Decided(Box::new(told))));
     }
 
     /// The key of a held call that no other call has.
@@ -189,6 +235,53 @@ impl Gate {
             DedupeKey::exact(&self.settings.server, params, asked_as.of_tool())
         })
     }
+}
+
+/// A call that a person decided about through another channel than the inbox.
+///
+/// Its text is not read before the inbox's own thread does: a call must not wait for its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecidedCall {
+    /// What it is shown with, without the call.
+    item: Item,
+    /// The client's message.
+    text: Arc<str>,
+    verdict: Verdict,
+    engine: &'static str,
+}
+
+impl DecidedCall {
+    /// What it takes, in bytes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.item.description.as_ref().map_or(0, String::len)
+    }
+
+    /// What is kept of it; `None` where its text cannot be read.
+    #[must_use]
+    pub fn read(self) -> Option<(Item, Verdict, &'static str)> {
+        let DecidedCall {
+            mut item,
+            text,
+            verdict,
+            engine,
+        } = self;
+        add_call(&mut item, &text)?;
+        Some((item, verdict, engine))
+    }
+}
+
+/// Adds to an item what the call's message says: the call, and the client of a request that names its own.
+fn add_call(item: &mut Item, text: &str) -> Option<()> {
+    with_params(text, |params| {
+        item.call = shown_call(text, params);
+        if let Some(info) = params.client_info() {
+            if let Some(name) = client_name(info) {
+                item.client = Some(name);
+            }
+            item.client_title = client_title(info);
+        }
+    })
 }
 
 /// The call as JSON: its name, its arguments as the client wrote them, and every other parameter

@@ -33,6 +33,7 @@ mod tests;
 mod unasked;
 mod unattended;
 
+pub use inbox::DecidedCall;
 pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};
 pub use permit::Permitted;
 pub use settings::{Channel, Client, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};

@@ -3,6 +3,7 @@
 //! Doing it is the relay's business.
 
 use super::held::Era;
+use super::inbox::DecidedCall;
 use super::permit::Permitted;
 use super::refusal::Explanation;
 use crate::approval;
@@ -73,6 +74,8 @@ pub enum ToInbox {
         /// Why.
         how: Closed,
     },
+    /// A person decided about a call through another channel: for the history. Nobody waits for it.
+    Decided(Box<DecidedCall>),
 }
 
 /// What the inbox tells.

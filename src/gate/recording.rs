@@ -13,7 +13,7 @@ use super::permit::Permitted;
 use super::refusal::{Explanation, Refusal, refused_result};
 use super::state::{Gate, InFlight, Now};
 use crate::approval::digest::CallDigest;
-use crate::approval::item::Assurance;
+use crate::approval::item::{Assurance, Choice};
 use crate::audit::record::{Decided, Forwarded, Line, Outcome};
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::CallToolRequestParams;
@@ -272,7 +272,16 @@ impl Gate {
             }
         });
         if read.is_none() {
-            self.refuse_unread(held, now);
+            return self.refuse_unread(held, now);
+        }
+        if let (Some(asked_as), Some(via), Outcome::Denied) = (asked_as, via, outcome) {
+            let words = if let Refusal::Denied { reason } = refusal {
+                reason.as_deref()
+            } else {
+                // Something else than the person's no, in the log's words.
+                Some(&*reason)
+            };
+            self.tell_history(held, asked_as, (Choice::Deny, words), *via, now);
         }
     }
 

@@ -13,7 +13,9 @@ use rmcp::model::ErrorCode;
 use super::deciding::{MAX_HELD_BYTES, progress_of, with_params};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, Offers};
-use super::held::{Approved, AskedAs, ENTRY, Era, Failed, Grant, Held, QuestionKey, Stage, Via};
+use super::held::{
+    APPROVED, Approved, AskedAs, ENTRY, Era, Failed, Grant, Held, QuestionKey, Stage, Via,
+};
 use super::instant::ClientNo;
 use super::open_states::{Asked, Outstanding, Posted};
 use super::output::{Output, Payload};
@@ -176,8 +178,9 @@ impl Gate {
             Answer::Approved { reason } if asked.yeses_needed <= 1 => {
                 let grant = Grant {
                     outcome: Outcome::Approved,
-                    reason: reason.unwrap_or_else(|| "approved".to_owned()),
+                    reason: reason.unwrap_or_else(|| APPROVED.to_owned()),
                     via: Via::elicitation(took),
+                    is_in_history: false,
                 };
                 let key = self.keep(asked.held);
                 self.cover(key, now.elapsed, Duration::ZERO, now);
@@ -274,6 +277,7 @@ impl Gate {
             outcome: Outcome::Approved,
             reason: format!("round {} of an approved call", approved.round + 1),
             via: approved.grant.via,
+            is_in_history: true,
         };
         let key = self.keep(Held {
             id: call.id.clone(),

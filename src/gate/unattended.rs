@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::held::{Failed, Grant, HeldKey, Prompt, Question, QuestionKey, Via};
+use super::held::{APPROVED, Failed, Grant, HeldKey, Prompt, Question, QuestionKey, Via};
 use super::refusal::Refusal;
 use super::state::{Gate, Now};
 use crate::approval::digest::CallDigest;
@@ -78,8 +78,9 @@ impl Unattended {
                 self.answer = Some(Answered::Yes {
                     grant: Grant {
                         outcome: Outcome::Approved,
-                        reason: verdict.reason.unwrap_or_else(|| "approved".to_owned()),
+                        reason: verdict.reason.unwrap_or_else(|| APPROVED.to_owned()),
                         via,
+                        is_in_history: false,
                     },
                     at: now,
                     cover: verdict.cover,

@@ -16,10 +16,10 @@ use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings};
 use super::sqlite::{Lease, SqliteStore};
-use super::store::{Closed, Entry, Problem, SignedVerdict, State, Store, StoreError};
+use super::store::{Closed, Elsewhere, Entry, Problem, SignedVerdict, State, Store, StoreError};
 use crate::approval::item::{Assurance, Item, Verdict};
 use crate::clock::{Clock, random_hex};
-use crate::gate::{FromInbox, Now, ToInbox};
+use crate::gate::{DecidedCall, FromInbox, Now, ToInbox};
 use crate::relay::with_causes;
 use crate::state_dir::StateDir;
 
@@ -29,6 +29,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long the store may fail before what waits is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long what was decided elsewhere waits to be written: many decisions then cost one write.
+const RECORD_EVERY: Duration = Duration::from_secs(1);
+/// How many such decisions may wait, and of how many bytes. More are dropped: the audit log has them.
+const MAX_UNRECORDED: usize = 256;
+const MAX_UNRECORDED_BYTES: usize = 16 * 1024 * 1024;
 
 /// How often it is tried to tidy up before the process ends; then others do.
 const LAST_TRIES: usize = 4;
@@ -42,7 +48,19 @@ pub(super) struct Clerk {
     /// What waits for a verdict.
     pub(super) waiting: HashMap<String, Waiting>,
     pub(super) queued: Arc<AtomicUsize>,
+    pub(super) unrecorded: Unrecorded,
     pub(super) clock: Clock,
+}
+
+/// What was decided elsewhere and is not in the history yet.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    calls: Vec<DecidedCall>,
+    bytes: usize,
+    /// When the first of them came.
+    since: Option<Duration>,
+    /// Whether a failure was told: the history is only for people to look at.
+    has_warned: bool,
 }
 
 /// What is open while anything waits.
@@ -82,6 +100,10 @@ impl Clerk {
                 Some(desk) if !self.waiting.is_empty() || desk.is_untidy => Some(LOOK_EVERY),
                 Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
             };
+            let pause = match self.record_in() {
+                Some(left) => Some(pause.map_or(left, |pause| pause.min(left))),
+                None => pause,
+            };
             let next = match pause {
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(pause) => queue.recv_timeout(pause),
@@ -99,7 +121,11 @@ impl Clerk {
             self.tidy();
             self.tend();
             self.tell_pages();
+            if self.record_in().is_some_and(|left| left.is_zero()) {
+                self.record();
+            }
         }
+        self.record();
         let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
         for item in left {
             self.close(&item, Closed::Withdrawn);
@@ -131,6 +157,64 @@ impl Clerk {
                 self.waiting.remove(&item);
                 self.close(&item, how);
             }
+            ToInbox::Decided(call) => self.keep_for_history(*call),
+        }
+    }
+
+    fn keep_for_history(&mut self, call: DecidedCall) {
+        let unrecorded = &mut self.unrecorded;
+        let bytes = unrecorded.bytes.saturating_add(call.bytes());
+        if unrecorded.calls.len() < MAX_UNRECORDED && bytes <= MAX_UNRECORDED_BYTES {
+            unrecorded.bytes = bytes;
+            unrecorded.calls.push(call);
+        } else if !unrecorded.has_warned {
+            unrecorded.has_warned = true;
+            tracing::warn!(
+                "the inbox's history misses decisions that came too fast, or were too large"
+            );
+        }
+        let now = self.clock.now().elapsed;
+        unrecorded.since.get_or_insert(now);
+    }
+
+    /// How long until what was decided elsewhere is written; `None` if there is nothing.
+    fn record_in(&self) -> Option<Duration> {
+        let since = self.unrecorded.since?;
+        let waited = self.clock.now().elapsed.saturating_sub(since);
+        Some(RECORD_EVERY.saturating_sub(waited))
+    }
+
+    /// Writes what was decided elsewhere into the history, all at once. A failure is told once, and
+    /// nobody tries again.
+    fn record(&mut self) {
+        self.unrecorded.since = None;
+        self.unrecorded.bytes = 0;
+        let calls = std::mem::take(&mut self.unrecorded.calls);
+        let read = calls.into_iter().filter_map(DecidedCall::read);
+        let decided: Vec<Elsewhere> = read
+            .map(|(item, verdict, engine)| Elsewhere {
+                item,
+                verdict,
+                engine: engine.to_owned(),
+            })
+            .collect();
+        if decided.is_empty() {
+            return;
+        }
+        let written = match &mut self.desk {
+            Some(desk) => desk.store.record(&decided),
+            // Nothing waits for a verdict: no lease is needed, and no page is served for this.
+            None => StateDir::open(&self.folder)
+                .and_then(|dir| SqliteStore::open(&dir))
+                .map(|store| store.redacting(self.settings.redaction.clone()))
+                .and_then(|mut store| store.record(&decided)),
+        };
+        if let Err(error) = written
+            && !self.unrecorded.has_warned
+        {
+            self.unrecorded.has_warned = true;
+            let why = with_causes(&error);
+            tracing::warn!("the inbox's history misses decisions: {why}");
         }
     }
 
@@ -450,16 +534,19 @@ mod tests {
                 risk: Risk::High,
                 why: String::new(),
                 question: String::new(),
+                title: None,
                 description: None,
                 hints: String::new(),
                 call: "{}".into(),
                 digest: String::new(),
                 client: None,
+                client_title: None,
                 asked_ms: 0,
                 expires_ms,
             },
             state,
             verdict: None,
+            engine: None,
             parked_until_ms,
             closed_ms: None,
             was_disregarded: false,

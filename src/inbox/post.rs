@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::clerk::Clerk;
+use super::clerk::{Clerk, Unrecorded};
 use super::host::HostSettings;
 use super::passphrase::PublicKey;
 use crate::audit::redact::Redaction;
@@ -42,7 +42,8 @@ pub struct PostSettings {
     pub redaction: Redaction,
 }
 
-/// Hands questions to the inbox. Nothing is opened or started before the first one.
+/// Hands questions to the inbox, and decisions to its history. Nothing is opened or started before the
+/// first one.
 pub struct Post {
     settings: PostSettings,
     running: Mutex<Running>,
@@ -74,6 +75,7 @@ impl Job {
             ToInbox::Ask(item) => {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
+            ToInbox::Decided(call) => ENTRY + call.bytes(),
             ToInbox::Park { .. } | ToInbox::Close { .. } => 0,
         }
     }
@@ -137,6 +139,7 @@ impl Post {
                 desk: None,
                 waiting: HashMap::new(),
                 queued: in_clerk,
+                unrecorded: Unrecorded::default(),
                 clock: Clock::start(),
             }
             .work(&queue);
@@ -170,10 +173,15 @@ impl Inbox for Post {
     fn tell(&self, told: ToInbox, answers: &UnboundedSender<FromInbox>) -> Result<(), String> {
         let mut running = self.running();
         if matches!(*running, Running::NotYet) {
-            let ToInbox::Ask(_) = &told else {
-                return Ok(());
-            };
-            *running = self.start()?;
+            match &told {
+                ToInbox::Ask(_) => *running = self.start()?,
+                // Where there is no inbox, there is no history, and nobody misses it.
+                ToInbox::Decided(_) => match self.start() {
+                    Ok(started) => *running = started,
+                    Err(_) => return Ok(()),
+                },
+                ToInbox::Park { .. } | ToInbox::Close { .. } => return Ok(()),
+            }
         }
         let Running::Yes { jobs, queued, .. } = &*running else {
             return Err("the proxy is ending".to_owned());

@@ -19,8 +19,8 @@ pub use self::leases::Lease;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
 use super::store::{
-    Closed, Decided, Entry, Filter, MAX_WAITING, Problem, SignedVerdict, State, Store, StoreError,
-    Token, cut_reason,
+    Closed, Decided, Elsewhere, Entry, Filter, MAX_WAITING, Problem, SignedVerdict, State, Store,
+    StoreError, Token, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::audit::redact::Redaction;
@@ -36,7 +36,7 @@ pub const MAX_TOKENS: usize = 1_000;
 /// How many items wait.
 const COUNT_OPEN: &str = "SELECT count(*) FROM items WHERE open = 1";
 /// Which items that wait a list has.
-const OPEN: &str = "SELECT seq FROM items WHERE open = 1 ORDER BY asked_ms DESC, seq DESC LIMIT ?";
+const OPEN: &str = "SELECT seq FROM items WHERE open = 1 ORDER BY asked_ms, seq LIMIT ?";
 /// Whether a proxy has verdicts to take.
 const HAS_VERDICTS: &str = "SELECT EXISTS (SELECT 1 FROM items WHERE delivery = 1 AND proxy = ?)";
 /// Which items of the history a list has. It looks at an index only, not at the long rows.
@@ -178,7 +178,7 @@ impl Store for SqliteStore {
                 return Err(Trouble::Is(Problem::Full));
             }
             let key = item.tool.to_lowercase();
-            let columns: [(&str, &dyn ToSql); 19] = [
+            let columns: [(&str, &dyn ToSql); 21] = [
                 ("id", &item.id),
                 ("proxy", &proxy),
                 ("state", &State::Waiting.as_str()),
@@ -192,6 +192,8 @@ impl Store for SqliteStore {
                 ("hints", &item.hints),
                 ("digest", &item.digest),
                 ("client", &item.client),
+                ("title", &item.title),
+                ("client_title", &item.client_title),
                 ("asked_ms", &item.asked_ms),
                 ("expires_ms", &item.expires_ms),
                 ("open", &true),
@@ -199,11 +201,7 @@ impl Store for SqliteStore {
                 ("call", &item.call),
                 ("redacted", &redacted),
             ];
-            let names = columns.map(|(name, _)| name).join(", ");
-            let marks = columns.map(|_| "?").join(", ");
-            let sql = format!("INSERT INTO items ({names}) VALUES ({marks})");
-            tx.execute(&sql, &columns.map(|(_, value)| value)[..])?;
-            Ok(())
+            insert(tx, "INSERT", columns)
         })
     }
 
@@ -317,6 +315,16 @@ impl Store for SqliteStore {
         self.write(|tx| settle(tx, "delivery = 2 AND proxy = ?", [proxy], &redaction))
     }
 
+    fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
+        let redaction = self.redaction.clone();
+        self.write(|tx| {
+            for one in decided {
+                record(tx, one, &redaction)?;
+            }
+            Ok(())
+        })
+    }
+
     fn version(&mut self) -> Result<u64, StoreError> {
         self.read(|db| Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?))
             .map(i64::cast_unsigned)
@@ -328,9 +336,8 @@ impl Store for SqliteStore {
             // Both answers are about the same moment.
             let tx = self.db.transaction()?;
             let all = count(&tx, COUNT_OPEN)?;
-            let sql = format!(
-                "SELECT {ENTRY} FROM items WHERE seq IN ({OPEN}) ORDER BY asked_ms DESC, seq DESC"
-            );
+            let sql =
+                format!("SELECT {ENTRY} FROM items WHERE seq IN ({OPEN}) ORDER BY asked_ms, seq");
             let mut found = tx.prepare(&sql)?;
             let found = found.query_map([to_limit(limit)], rows::entry)?;
             Ok((found.collect::<Result<_, _>>()?, all))
@@ -415,6 +422,63 @@ impl Store for SqliteStore {
             Ok(tx.execute(sql, (word(kind), hash, now_ms))? == 1)
         })
     }
+}
+
+/// Inserts an item.
+fn insert<const N: usize>(
+    tx: &Transaction<'_>,
+    how: &str,
+    columns: [(&str, &dyn ToSql); N],
+) -> Result<(), Trouble> {
+    let names = columns.map(|(name, _)| name).join(", ");
+    let marks = columns.map(|_| "?").join(", ");
+    let sql = format!("{how} INTO items ({names}) VALUES ({marks})");
+    tx.execute(&sql, &columns.map(|(_, value)| value)[..])?;
+    Ok(())
+}
+
+/// Keeps one decision that came through another channel.
+fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Result<(), Trouble> {
+    let Elsewhere {
+        item,
+        verdict,
+        engine,
+    } = one;
+    sweeping::tidy(tx, verdict.decided_ms, 10)?;
+    let call = redacted(&item.call, redaction);
+    let reason = verdict.reason.as_deref().map(|reason| {
+        let reason = redaction.text(reason);
+        cut_reason(&reason).to_owned()
+    });
+    let columns: [(&str, &dyn ToSql); 25] = [
+        ("id", &item.id),
+        // No proxy waits for it.
+        ("proxy", &""),
+        ("state", &State::Decided(verdict.choice).as_str()),
+        ("server", &item.server),
+        ("tool", &item.tool),
+        ("tool_key", &item.tool.to_lowercase()),
+        ("risk", &item.risk.as_str()),
+        ("why", &item.why),
+        ("question", &item.question),
+        ("description", &item.description),
+        ("hints", &item.hints),
+        ("digest", &item.digest),
+        ("client", &item.client),
+        ("title", &item.title),
+        ("client_title", &item.client_title),
+        ("engine", engine),
+        ("asked_ms", &item.asked_ms),
+        ("expires_ms", &item.expires_ms),
+        ("closed_ms", &verdict.decided_ms),
+        ("decided_ms", &verdict.decided_ms),
+        ("reason", &reason),
+        ("cover_ms", &stored_cover(verdict.cover)),
+        ("assurance", &verdict.assurance.as_str()),
+        ("open", &false),
+        ("call", &call),
+    ];
+    insert(tx, "INSERT OR IGNORE", columns)
 }
 
 /// Closes an item that waits.

@@ -52,10 +52,14 @@ pub trait Store: Send {
     /// that do not count have been [reopened](Store::reopen) by now.
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError>;
 
+    /// Keeps what people decided through other channels, for the history. Their calls are kept as those of
+    /// items that wait no more. What is kept already stays as it is.
+    fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError>;
+
     /// A number that changes whenever another opener has changed anything. Cheap.
     fn version(&mut self) -> Result<u64, StoreError>;
 
-    /// Items that wait, newest first, at most `limit`; and how many there are.
+    /// Items that wait, oldest first, at most `limit`; and how many there are.
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError>;
 
     /// Items that wait no more, newest first, at most `limit`.
@@ -93,6 +97,17 @@ pub struct SignedVerdict {
     pub verdict: Verdict,
     /// An Ed25519 signature, where there is a passphrase.
     pub signature: Option<Vec<u8>>,
+}
+
+/// What a person decided about a call through another channel than the inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The call, as it would have been shown.
+    pub item: Item,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The channel's name in the audit log.
+    pub engine: String,
 }
 
 /// A reason as stores keep it and signatures cover it: cut before [`MAX_REASON`] if it is longer.
@@ -169,6 +184,8 @@ pub struct Entry {
     pub state: State,
     /// What was decided.
     pub verdict: Option<Verdict>,
+    /// The channel that the verdict came through, by its name in the audit log; `None` for the inbox.
+    pub engine: Option<String>,
     /// Until when a parked item waits.
     pub parked_until_ms: Option<i64>,
     /// When it ceased to wait.

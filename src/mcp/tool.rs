@@ -198,6 +198,8 @@ fn not_folded(key: &str, known: &[&str]) -> Result<(), CallError> {
 pub struct ListedTool<'a> {
     /// The tool's exact name.
     pub name: Cow<'a, str>,
+    /// What the server calls the tool, for people: its `title`, or the one among its hints.
+    pub title: Option<Cow<'a, str>>,
     /// What the server says about the tool.
     pub description: Option<Cow<'a, str>>,
     /// The server's hints, as far as they can be read, without the title.
@@ -268,6 +270,9 @@ impl<'a> ListedTool<'a> {
     /// Reads one tool. Only the name is indispensable; what else is of a wrong type is ignored.
     fn read(definition: Value<'a>) -> Option<ListedTool<'a>> {
         let name = definition.get("name")?.as_str()?;
+        let title_of = |value: &Value<'a>| value.get("title").and_then(Value::as_str);
+        let title =
+            title_of(&definition).or_else(|| definition.get("annotations").and_then(title_of));
         let mut ignored = Vec::new();
         let description = match definition.get("description") {
             None | Some(Value::Null) => None,
@@ -287,6 +292,7 @@ impl<'a> ListedTool<'a> {
         };
         Some(ListedTool {
             name,
+            title,
             description,
             annotations,
             ignored,

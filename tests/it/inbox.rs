@@ -24,11 +24,13 @@ fn item(id: &str, tool: &str) -> Item {
         risk: Risk::High,
         why: "why".to_owned(),
         question: "Allow this tool call?".to_owned(),
+        title: None,
         description: None,
         hints: String::new(),
         call: r#"{"name":"x","arguments":{}}"#.to_owned(),
         digest: "0".repeat(64),
         client: None,
+        client_title: None,
         asked_ms: now_ms(),
         expires_ms: None,
     }
@@ -481,4 +483,50 @@ fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
         .unwrap();
     let told = terminal.approvals(&["show", "feedbee"]);
     assert_eq!(told.code, Some(0), "{told:?}");
+}
+
+/// A client that shows prompts, whose person says yes.
+fn approved_in_the_client(session: &mut crate::support::Session, n: u32) {
+    let id = session.call("wipe", json!({"n": n, "password": "hunter2"}));
+    session.approve();
+    session.ran(id);
+}
+
+#[test]
+fn what_a_person_decides_in_their_client_is_in_the_history_without_its_secrets() {
+    let mut session = ProxyTest::with_inbox().start();
+    session.handshake();
+    approved_in_the_client(&mut session, 1);
+    let terminal = session.terminal();
+    eventually("the history knows of it", || {
+        terminal.state_dir().path().join("inbox.db").exists() && terminal.history().len() == 1
+    });
+    let mut store = terminal.store();
+    let kept = store.history(&approval_proxy::inbox::store::Filter::default(), 10);
+    let entry = kept.unwrap().remove(0);
+    assert_eq!(entry.engine.as_deref(), Some("elicitation"));
+    assert_eq!((&*entry.item.server, &*entry.item.tool), ("box", "wipe"));
+    assert!(entry.item.call.contains("\"n\":1"), "{}", entry.item.call);
+    assert!(!entry.item.call.contains("hunter2"));
+    let verdict = entry.verdict.unwrap();
+    assert_eq!(verdict.assurance.as_str(), "caller-relayed");
+    // No page is served for that, and nobody is told that something waits.
+    assert!(terminal.waiting().is_empty());
+    assert!(!session.stderr().contains("waits for your approval"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_costs_a_call_nothing_that_its_client_approved() {
+    let mut session = ProxyTest::with_inbox().start();
+    session.handshake();
+    std::fs::write(session.path("state"), "no folder").unwrap();
+    for n in 0..3 {
+        approved_in_the_client(&mut session, n);
+    }
+    eventually("the operator is told", || {
+        session
+            .stderr()
+            .contains("the inbox's history misses decisions")
+    });
+    assert_eq!(session.runs_of("wipe"), 3);
 }

@@ -48,7 +48,7 @@ fn each_session_gets_the_verdict_about_its_own_call() {
     let mut first = http.begin(&in_session(&mine), call(1, "wipe"));
     let of_first = item(&terminal, 1, 1);
     let mut second = http.begin(&in_session(&yours), call(1, "wipe"));
-    let newest = terminal.waits(2).remove(0);
+    let newest = terminal.waits(2).remove(1);
     let of_second = newest["id"].as_str().unwrap().to_owned();
     assert_ne!(of_first, of_second);
     let mut third = http.begin(&in_session(&yours), call(3, "wipe"));

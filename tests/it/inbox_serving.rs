@@ -85,8 +85,8 @@ fn two_proxies_have_one_inbox_and_the_page_outlives_the_one_that_serves_it() {
     let mut second = in_folder(&dir);
     let call = second.call("wipe", json!({"of": "second"}));
     let both = terminal.waits(2);
-    let of_second = both[0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(both[1]["id"], *of_first);
+    let of_second = both[1]["id"].as_str().unwrap().to_owned();
+    assert_eq!(both[0]["id"], *of_first);
     assert_eq!(told_page(|| second.stderr()).address, page.address);
     assert!(terminal.is_page(&page));
 
@@ -128,7 +128,7 @@ fn each_proxy_gets_the_verdicts_about_its_own_calls() {
     let mine = first.call("wipe", json!({"same": 1}));
     let of_first = terminal.waits_for("wipe");
     let theirs = second.call("wipe", json!({"same": 1}));
-    let of_second = terminal.waits(2)[0]["id"].as_str().unwrap().to_owned();
+    let of_second = terminal.waits(2)[1]["id"].as_str().unwrap().to_owned();
     let told = terminal.approvals(&["deny", &of_second]);
     assert_eq!(told.code, Some(0), "{told:?}");
     second.refusal(theirs);

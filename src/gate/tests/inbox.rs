@@ -2,6 +2,7 @@
 //! that outlive their calls.
 
 mod also;
+mod history;
 mod invalid;
 mod left_open;
 mod parked;

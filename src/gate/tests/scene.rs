@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::gate::{FromInbox, Gate, Now, Output, Payload, Settings, ToInbox};
+use crate::gate::{DecidedCall, FromInbox, Gate, Now, Output, Payload, Settings, ToInbox};
 use crate::policy::{Policy, Rules};
 
 /// The log as a scene sees it.
@@ -48,6 +48,8 @@ pub(super) struct Scene {
     pub(super) close_upstream: u32,
     /// What the inbox has been told and no test has looked at yet.
     pub(super) inbox: VecDeque<ToInbox>,
+    /// What the inbox's history has been told of other channels.
+    pub(super) history: Vec<DecidedCall>,
     pub(super) log_state: Log,
     best_effort: bool,
     /// The definitions that the upstream lists.
@@ -98,6 +100,7 @@ impl Scene {
             warnings: Vec::new(),
             close_upstream: 0,
             inbox: VecDeque::new(),
+            history: Vec::new(),
             log_state: Log::Writable,
             best_effort,
             tools: usual_tools(),
@@ -375,6 +378,8 @@ impl Scene {
                 }
                 Output::Record(line) => self.append(&line),
                 Output::Warn(text) => self.warnings.push(text),
+                // Everything else has been carried out by then.
+                Output::ToInbox(ToInbox::Decided(call)) => self.history.push(*call),
                 Output::ToInbox(told) => self.inbox.push_back(told),
                 Output::CloseUpstream => self.close_upstream += 1,
             }

@@ -12,9 +12,9 @@ use crate::mcp::json::Value;
 use crate::policy::Risk;
 
 /// What an entry is read from.
-pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, description, hints, call, \
-     digest, client, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
-     assurance, decided_ms, delivery";
+pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, title, description, hints, call, \
+     digest, client, client_title, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
+     assurance, decided_ms, delivery, engine";
 
 /// What is kept of a call that cannot be read.
 const UNREADABLE: &str = r#""[not kept: it is not JSON that can be read safely]""#;
@@ -30,11 +30,13 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
             risk: word(row, "risk", &RISKS, Risk::as_str)?,
             why: row.get("why")?,
             question: row.get("question")?,
+            title: row.get("title")?,
             description: row.get("description")?,
             hints: row.get("hints")?,
             call: row.get("call")?,
             digest: row.get("digest")?,
             client: row.get("client")?,
+            client_title: row.get("client_title")?,
             asked_ms: row.get("asked_ms")?,
             expires_ms: row.get("expires_ms")?,
         },
@@ -43,6 +45,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
             State::Decided(choice) => Some(shown(verdict(row, choice)?)),
             State::Waiting | State::Parked | State::Closed(_) => None,
         },
+        engine: row.get("engine")?,
         parked_until_ms: row.get("parked_until_ms")?,
         closed_ms: row.get("closed_ms")?,
         was_disregarded: row.get::<_, Option<i64>>("delivery")? == Some(3),

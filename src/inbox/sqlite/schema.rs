@@ -18,7 +18,7 @@ use crate::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, which `user_version` holds.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Tells our database from others: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait for others who write.
@@ -45,6 +45,11 @@ CREATE TABLE items (
     hints TEXT NOT NULL,
     digest TEXT NOT NULL,
     client TEXT,
+    -- What the server calls the tool, and the client itself, beside their names.
+    title TEXT,
+    client_title TEXT,
+    -- The channel that a verdict came through; none is the inbox.
+    engine TEXT,
     asked_ms INTEGER NOT NULL,
     expires_ms INTEGER,
     parked_until_ms INTEGER,
@@ -154,13 +159,21 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     Ok(db)
 }
 
-/// Gives the tables of version 1 what version 2 has. Proxies of version 1 that have it open can go on.
+/// Gives the tables of older versions what ours has. Proxies of those versions that have it open can go on:
+/// they name the columns that they use.
 fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Somebody else may have done it by now.
     let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version == 1 {
-        tx.execute_batch("ALTER TABLE items ADD COLUMN redacted TEXT")?;
+    let new: &[&str] = match version {
+        1 => &["redacted", "title", "client_title", "engine"],
+        2 => &["title", "client_title", "engine"],
+        _ => &[],
+    };
+    for column in new {
+        tx.execute_batch(&format!("ALTER TABLE items ADD COLUMN {column} TEXT"))?;
+    }
+    if !new.is_empty() {
         tx.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(tx.commit()?)

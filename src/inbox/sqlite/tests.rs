@@ -50,11 +50,13 @@ fn item(id: &str) -> Item {
         risk: Risk::High,
         why: "it deletes".to_owned(),
         question: "Allow this tool call?".to_owned(),
+        title: None,
         description: Some("Deletes a user.\0".to_owned()),
         hints: "destructive".to_owned(),
         call: r#"{"name":"delete_User","arguments":{"n":1.0,"password":"hunter2"}}"#.to_owned(),
         digest: "ab".repeat(32),
         client: None,
+        client_title: None,
         asked_ms: 1_000,
         expires_ms: Some(5_000),
     }
@@ -332,7 +334,7 @@ fn the_items_of_a_dropped_lease_expire_and_those_of_a_live_one_here_do_not() {
 }
 
 #[test]
-fn lists_are_newest_first_and_as_long_as_they_should_be() {
+fn what_waits_is_listed_oldest_first_and_history_newest_first() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
     let mut texts = vec![("a", 3_000), ("b", 1_000), ("c", 2_000), ("d", 2_000)];
@@ -340,7 +342,7 @@ fn lists_are_newest_first_and_as_long_as_they_should_be() {
         scene.store.ask(&asked(id, *asked_ms), "p").unwrap();
     }
     let (two, all) = scene.store.waiting(2).unwrap();
-    assert_eq!((ids(&two), all), (vec!["a", "d"], 4));
+    assert_eq!((ids(&two), all), (vec!["b", "c"], 4));
     texts.reverse();
     for (id, _) in texts {
         scene
@@ -505,4 +507,59 @@ fn looking_after_a_store_in_which_nothing_happens_tells_nobody_of_a_change() {
         scene.store.settle("p").unwrap();
         assert_eq!(page.version().unwrap(), before);
     }
+}
+
+fn elsewhere(id: &str, decided_ms: i64) -> Elsewhere {
+    let SignedVerdict { mut verdict, .. } = verdict(Choice::Approve, decided_ms);
+    verdict.assurance = Assurance::CallerRelayed;
+    Elsewhere {
+        item: item(id),
+        verdict,
+        engine: "elicitation".to_owned(),
+    }
+}
+
+#[test]
+fn what_was_decided_elsewhere_is_history_without_its_secrets_and_never_waits() {
+    let mut scene = Scene::new();
+    let told = [elsewhere("a", 2_000), elsewhere("b", 2_001)];
+    scene.store.record(&told).unwrap();
+    assert_eq!(scene.store.waiting(10).unwrap(), (Vec::new(), 0));
+    let kept = scene.store.history(&Filter::default(), 10).unwrap();
+    assert_eq!(ids(&kept), ["b", "a"]);
+    for entry in &kept {
+        assert_eq!(entry.state, State::Decided(Choice::Approve));
+        assert_eq!(entry.engine.as_deref(), Some("elicitation"));
+        assert_eq!(entry.item.call, REDACTED);
+        let verdict = entry.verdict.as_ref().unwrap();
+        assert_eq!(verdict.assurance, Assurance::CallerRelayed);
+    }
+    // Nobody takes it for a verdict of theirs, and it can be decided no more.
+    assert_eq!(scene.store.take_verdicts("").unwrap(), []);
+    let again = scene.store.decide("a", &verdict(Choice::Deny, 3_000));
+    let standing = State::Decided(Choice::Approve);
+    assert_eq!(again.unwrap(), Decided::TooLate(standing));
+}
+
+#[test]
+fn what_is_recorded_cannot_replace_an_item() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    scene.store.ask(&item("a"), "p").unwrap();
+    scene.store.record(&[elsewhere("a", 2_000)]).unwrap();
+    assert_eq!(scene.state_of("a"), State::Waiting);
+    assert_eq!(scene.store.find("a").unwrap().unwrap().item, item("a"));
+}
+
+#[test]
+fn titles_are_kept_with_an_item() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    let titled = Item {
+        title: Some("Delete\u{202e} it".to_owned()),
+        client_title: Some("C".to_owned()),
+        ..item("a")
+    };
+    scene.store.ask(&titled, "p").unwrap();
+    assert_eq!(scene.other().find("a").unwrap().unwrap().item, titled);
 }

@@ -148,7 +148,7 @@ impl Terminal {
         serde_json::from_str(&told.out).expect("an array")
     }
 
-    /// What waits, newest first.
+    /// What waits, oldest first.
     pub(crate) fn waiting(&self) -> Vec<Value> {
         self.json(&["list", "--json"])
     }

@@ -42,7 +42,7 @@ fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
     let told = std::mem::take(&mut scene.inbox).into_iter();
     told.filter_map(|told| match told {
         ToInbox::Close { item, how } => Some((item, how)),
-        ToInbox::Ask(_) | ToInbox::Park { .. } => None,
+        ToInbox::Ask(_) | ToInbox::Park { .. } | ToInbox::Decided(_) => None,
     })
     .collect()
 }

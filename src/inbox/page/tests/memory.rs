@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::approval::item::Item;
 use crate::inbox::store::{
-    Closed, Decided, Entry, Filter, Problem, SignedVerdict, State, Store, StoreError, Token,
+    Closed, Decided, Elsewhere, Entry, Filter, Problem, SignedVerdict, State, Store, StoreError,
+    Token,
 };
 
 /// Items and tokens in lists.
@@ -47,6 +48,7 @@ impl Store for Memory {
             item: item.clone(),
             state: State::Waiting,
             verdict: None,
+            engine: None,
             parked_until_ms: None,
             closed_ms: None,
             was_disregarded: false,
@@ -102,18 +104,29 @@ impl Store for Memory {
         self.works()
     }
 
+    fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
+        self.works()?;
+        for one in decided {
+            self.entries.push(Entry {
+                item: one.item.clone(),
+                state: State::Decided(one.verdict.choice),
+                verdict: Some(one.verdict.clone()),
+                engine: Some(one.engine.clone()),
+                parked_until_ms: None,
+                closed_ms: Some(one.verdict.decided_ms),
+                was_disregarded: false,
+            });
+        }
+        Ok(())
+    }
+
     fn version(&mut self) -> Result<u64, StoreError> {
         self.works().map(|()| self.version)
     }
 
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
         self.works()?;
-        let open = || {
-            self.entries
-                .iter()
-                .rev()
-                .filter(|entry| entry.state.is_open())
-        };
+        let open = || self.entries.iter().filter(|entry| entry.state.is_open());
         Ok((open().take(limit).cloned().collect(), open().count()))
     }
 

@@ -17,7 +17,7 @@ use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
 use crate::gate::Now;
 use crate::inbox::store::{
-    Closed, Decided, Entry, Filter, SignedVerdict, Store, StoreError, Token,
+    Closed, Decided, Elsewhere, Entry, Filter, SignedVerdict, Store, StoreError, Token,
 };
 use crate::policy::Risk;
 
@@ -62,6 +62,9 @@ impl Store for Shared {
     }
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
         self.with(|memory| memory.settle(proxy))
+    }
+    fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
+        self.with(|memory| memory.record(decided))
     }
     fn version(&mut self) -> Result<u64, StoreError> {
         self.with(Memory::version)
@@ -298,11 +301,13 @@ pub(super) fn item(number: u32, call: &str) -> Item {
         risk: Risk::High,
         why: "it destroys".to_owned(),
         question: "Allow this tool call?".to_owned(),
+        title: None,
         description: Some("Deletes a user.".to_owned()),
         hints: "destructive".to_owned(),
         call: call.to_owned(),
         digest: blake3::hash(call.as_bytes()).to_hex().to_string(),
         client: Some("agent".to_owned()),
+        client_title: None,
         asked_ms: NOW_MS + i64::from(number),
         expires_ms: Some(NOW_MS + 600_000),
     }

@@ -187,18 +187,21 @@ fn run(steps: &[Step]) {
 }
 
 fn agree(store: &mut SqliteStore, known: &[Known]) {
-    let newest_first = |is_open: bool| {
+    let in_order = |is_open: bool| {
         let some = known.iter().enumerate();
         let some = some.filter(|(_, k)| k.state.is_open() == is_open);
         let mut some: Vec<(usize, &Known)> = some.collect();
-        some.sort_by_key(|(at, k)| std::cmp::Reverse((k.asked_ms, *at)));
+        some.sort_by_key(|(at, k)| (k.asked_ms, *at));
+        if !is_open {
+            some.reverse();
+        }
         some.into_iter().map(|(_, k)| k).collect::<Vec<&Known>>()
     };
     let (waiting, count) = store.waiting(100).unwrap();
     assert_eq!(count, waiting.len());
     let history = store.history(&Filter::default(), 100).unwrap();
     for (found, is_open) in [(waiting, true), (history, false)] {
-        let expected = newest_first(is_open);
+        let expected = in_order(is_open);
         assert_eq!(found.len(), expected.len());
         for (entry, known) in found.iter().zip(expected) {
             assert_eq!((&entry.item.id, entry.state), (&known.id, known.state));

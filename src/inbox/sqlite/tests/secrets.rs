@@ -221,12 +221,20 @@ fn nobody_is_waited_for_to_empty_the_log() {
 }
 
 #[test]
-fn a_store_of_version_1_is_taken_over_with_what_waits_in_it() {
+fn a_store_of_an_older_version_is_taken_over_with_what_waits_in_it() {
+    for (version, old) in [(1, "ALTER TABLE items DROP COLUMN redacted; "), (2, "")] {
+        is_taken_over(version, old);
+    }
+}
+
+fn is_taken_over(version: i64, old: &str) {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
-    let old = "ALTER TABLE items DROP COLUMN redacted; PRAGMA user_version = 1";
-    scene.store.db.execute_batch(old).unwrap();
+    let newer = ["title", "client_title", "engine"];
+    let newer = newer.map(|column| format!("ALTER TABLE items DROP COLUMN {column}; "));
+    let old = format!("{old}{}PRAGMA user_version = {version}", newer.concat());
+    scene.store.db.execute_batch(&old).unwrap();
     let mut new = scene.other();
     assert_eq!(new.find("a").unwrap().unwrap().item, item("a"));
     new.ask(&item("b"), "p").unwrap();

@@ -88,7 +88,7 @@ fn a_thousand_wait_and_one_more_than_the_most_is_refused() {
     let (some, all) = scene.store.waiting(100).unwrap();
     assert_eq!(
         (some.len(), all, some[0].item.id.as_str()),
-        (100, MAX_WAITING, "last")
+        (100, MAX_WAITING, "waiting1")
     );
     let filter = Filter {
         state: Some("denied".to_owned()),
