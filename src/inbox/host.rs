@@ -373,9 +373,30 @@ impl Passphrase for Signing {
         fingerprint: &str,
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase> {
+        let signer = self.unlock(passphrase)?;
+        Ok(signer.sign(item_id, fingerprint, verdict))
+    }
+
+    // To unlock takes long on purpose, and once is enough.
+    fn sign_all(
+        &self,
+        passphrase: &str,
+        items: &[(String, String)],
+        verdict: &Verdict,
+    ) -> Result<Vec<Vec<u8>>, WrongPassphrase> {
+        let signer = self.unlock(passphrase)?;
+        let each = items.iter();
+        Ok(each
+            .map(|(id, fingerprint)| signer.sign(id, fingerprint, verdict))
+            .collect())
+    }
+}
+
+impl Signing {
+    fn unlock(&self, passphrase: &str) -> Result<passphrase::Signer, WrongPassphrase> {
         let passphrase = Secret::new(passphrase.to_owned());
         match passphrase::unlock(&self.0, &passphrase) {
-            Ok(signer) => Ok(signer.sign(item_id, fingerprint, verdict)),
+            Ok(signer) => Ok(signer),
             Err(PassphraseError::Wrong) => Err(WrongPassphrase),
             Err(error) => {
                 tracing::error!("{}", with_causes(&error));

@@ -15,6 +15,11 @@ const PREVIEW: usize = 120;
 /// How much of a tool's name is shown above the call, in characters. The call shows a longer one in full.
 pub(super) const NAME_LIMIT: usize = 64;
 
+/// How much is shown of how arguments begin, in characters; and from how many bytes on a call is not read
+/// for that.
+const BEGINNING: usize = 100;
+const MAX_BEGUN: usize = 64 * 1024;
+
 /// Deeper levels are not shown further to the right: a page must not be many times its call.
 const MAX_INDENT: usize = 20;
 
@@ -27,10 +32,19 @@ pub(super) enum Below {
     H2,
 }
 
+/// What may be folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Folds {
+    /// Long texts are.
+    Long,
+    /// Nothing is: what is confirmed is in sight.
+    None,
+}
+
 /// Appends the parameters of a call of `tool`.
-pub(super) fn show(call: &str, tool: &str, below: Below, html: &mut Html) {
+pub(super) fn show(call: &str, tool: &str, below: Below, folds: Folds, html: &mut Html) {
     match Value::parse(call) {
-        Ok(value @ Value::Object(_)) => members(&value, tool, below, html),
+        Ok(value @ Value::Object(_)) => members(&value, tool, below, folds, html),
         Ok(
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
         )
@@ -38,7 +52,61 @@ pub(super) fn show(call: &str, tool: &str, below: Below, html: &mut Html) {
     }
 }
 
-fn members(call: &Value<'_>, tool: &str, below: Below, html: &mut Html) {
+/// Appends how a call's arguments begin, on one line, for lists. All of them are shown elsewhere.
+pub(super) fn beginning(call: &str, html: &mut Html) {
+    if call.len() > MAX_BEGUN {
+        html.raw("<span class=\"between\">").text(&size(call.len()));
+        html.raw(" of parameters</span>");
+        return;
+    }
+    let parsed = Value::parse(call).ok();
+    let arguments = parsed.as_ref().and_then(|call| call.get("arguments"));
+    let members = arguments.map(Value::members).unwrap_or_default();
+    if members.is_empty() {
+        html.raw("<span class=\"between\">no arguments</span>");
+        return;
+    }
+    let mut left = BEGINNING;
+    for (at, (key, value)) in members.iter().enumerate() {
+        html.raw(if at > 0 { ", " } else { "" });
+        if left == 0 {
+            html.raw("<span class=\"between\">…</span>");
+            return;
+        }
+        html.raw("<span class=\"key\">");
+        begun(&key.decode(), &mut left, html);
+        html.raw("</span>: ");
+        if let Value::String(text) = value {
+            begun(&text.decode(), &mut left, html);
+        } else {
+            let mut text = String::new();
+            value.write_canonical(&mut text);
+            let head = head_of(&text, &mut left);
+            html.text(head);
+            html.raw(if head.len() < text.len() { "…" } else { "" });
+        }
+    }
+}
+
+/// Appends how a string begins, in quotes; outside of them, whether there is more.
+fn begun(text: &str, left: &mut usize, html: &mut Html) {
+    let head = head_of(text, left);
+    html.quoted(head, usize::MAX, "left out");
+    html.raw(if head.len() < text.len() { "…" } else { "" });
+}
+
+/// The beginning of a text that has room, which it takes.
+fn head_of<'t>(text: &'t str, left: &mut usize) -> &'t str {
+    let end = text
+        .char_indices()
+        .nth(*left)
+        .map_or(text.len(), |(at, _)| at);
+    let head = text.get(..end).unwrap_or_default();
+    *left = left.saturating_sub(head.chars().count());
+    head
+}
+
+fn members(call: &Value<'_>, tool: &str, below: Below, folds: Folds, html: &mut Html) {
     if call.get("name").and_then(Value::as_str).as_deref() != Some(tool) {
         html.raw("<p class=\"warning\">The call names another tool than the one asked about.</p>");
     }
@@ -50,8 +118,9 @@ fn members(call: &Value<'_>, tool: &str, below: Below, html: &mut Html) {
             html.raw("<p class=\"quiet\">No arguments.</p>");
         }
         Some(arguments) => {
-            heading("Arguments", below, html);
-            block(arguments, html);
+            // It stands right below the tool's name, and needs no heading to be seen.
+            heading("Arguments", "part unread", below, html);
+            block(arguments, folds, html);
         }
     }
     let is_named_above = tool.chars().nth(NAME_LIMIT).is_none();
@@ -62,17 +131,17 @@ fn members(call: &Value<'_>, tool: &str, below: Below, html: &mut Html) {
     });
     let more: Vec<_> = more.cloned().collect();
     if !more.is_empty() {
-        heading("Other parameters", below, html);
-        block(&Value::Object(more), html);
+        heading("Other parameters", "part", below, html);
+        block(&Value::Object(more), folds, html);
     }
 }
 
-fn heading(text: &str, below: Below, html: &mut Html) {
+fn heading(text: &'static str, class: &'static str, below: Below, html: &mut Html) {
     let (start, end) = match below {
-        Below::H1 => ("<h2 class=\"part\">", "</h2>"),
-        Below::H2 => ("<h3 class=\"part\">", "</h3>"),
+        Below::H1 => ("<h2 class=\"", "</h2>"),
+        Below::H2 => ("<h3 class=\"", "</h3>"),
     };
-    html.raw(start).text(text).raw(end);
+    html.raw(start).raw(class).raw("\">").raw(text).raw(end);
 }
 
 fn unreadable(call: &str, html: &mut Html) {
@@ -80,15 +149,15 @@ fn unreadable(call: &str, html: &mut Html) {
     html.raw("<div class=\"code\">").lines(call).raw("</div>");
 }
 
-fn block(value: &Value<'_>, html: &mut Html) {
+fn block(value: &Value<'_>, folds: Folds, html: &mut Html) {
     html.raw(
         "<div class=\"code\" tabindex=\"0\" role=\"group\" aria-label=\"Parameters as JSON\">",
     );
-    show_value(value, 0, html);
+    show_value(value, 0, folds, html);
     html.raw("</div>");
 }
 
-fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) -> Ends {
+fn show_value(value: &Value<'_>, indent: usize, folds: Folds, html: &mut Html) -> Ends {
     let mut ends = Ends::InLine;
     match value {
         Value::Null => {
@@ -102,7 +171,7 @@ fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) -> Ends {
         Value::Number(token) => {
             html.raw("<span class=\"num\">").text(token).raw("</span>");
         }
-        Value::String(text) => return string(&text.decode(), html),
+        Value::String(text) => return string(&text.decode(), folds, html),
         Value::Array(items) if items.is_empty() => {
             html.raw("[]");
         }
@@ -110,7 +179,7 @@ fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) -> Ends {
             html.raw("[");
             for (i, item) in items.iter().enumerate() {
                 new_line(i > 0, &mut ends, indent + 1, html);
-                ends = show_value(item, indent + 1, html);
+                ends = show_value(item, indent + 1, folds, html);
             }
             new_line(false, &mut ends, indent, html);
             html.raw("]");
@@ -125,7 +194,7 @@ fn show_value(value: &Value<'_>, indent: usize, html: &mut Html) -> Ends {
                 html.raw("<span class=\"key\">");
                 in_line(&key.decode(), html);
                 html.raw("</span>: ");
-                ends = show_value(value, indent + 1, html);
+                ends = show_value(value, indent + 1, folds, html);
             }
             new_line(false, &mut ends, indent, html);
             html.raw("}");
@@ -153,7 +222,7 @@ fn new_line(comma: bool, ends: &mut Ends, indent: usize, html: &mut Html) {
 
 /// A string that is too long for its line, or has several, stands in a box of its own, where no
 /// text of it can look like another parameter.
-fn string(text: &str, html: &mut Html) -> Ends {
+fn string(text: &str, folds: Folds, html: &mut Html) -> Ends {
     let count = text.chars().count();
     let lines = text.split('\n').count();
     if count <= IN_LINE && lines == 1 {
@@ -163,7 +232,8 @@ fn string(text: &str, html: &mut Html) -> Ends {
         return Ends::InLine;
     }
     // The script folds it, and wants it unfolded before Approve. Without a script it stays open.
-    let is_folded = count > UNFOLDED || lines > UNFOLDED_LINES;
+    let is_long = count > UNFOLDED || lines > UNFOLDED_LINES;
+    let is_folded = is_long && folds == Folds::Long;
     html.raw(if is_folded {
         "<details class=\"long\" data-fold open><summary>"
     } else {
@@ -177,7 +247,7 @@ fn string(text: &str, html: &mut Html) -> Ends {
     html.raw("</span> <span class=\"str preview\">")
         .quoted(text, PREVIEW, "folded")
         .raw("</span></summary><div class=\"str body\">")
-        .lines(text)
+        .block(text)
         .raw("</div></details>");
     Ends::BelowBox
 }

@@ -1,22 +1,25 @@
 //! One item: as a card in the list, and on its own page.
 
-use super::call::{self, Below, NAME_LIMIT};
+use super::call::{self, Below, Folds, NAME_LIMIT};
 use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment, span};
 use crate::approval::item::{Assurance, Choice, Verdict};
+use crate::approval::prompt::Round;
 use crate::inbox::store::{AS_IN_THE_LOG, Closed, DISREGARDED, Entry, State};
 use crate::policy::Risk;
 
 /// The longest call, in bytes, that stands in the list; a longer one is shown, and decided about,
 /// on its own page.
-const MAX_LISTED: usize = 16 * 1024;
+pub(super) const MAX_LISTED: usize = 16 * 1024;
 /// The longest description that is not folded, in characters.
 const UNFOLDED: usize = 280;
 /// How much of a folded description's two ends is shown, in characters.
 const PREVIEW: usize = 140;
 /// How much is shown of what a client calls itself, in characters.
 const CLIENT_LIMIT: usize = 60;
+/// How much is shown of a title, in characters.
+const TITLE_LIMIT: usize = 80;
 
 /// What is said above an item about the form that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,12 @@ pub(super) enum Message {
     WrongPassphrase,
     /// It was another one too often.
     TooManyPassphrases,
+    /// Several verdicts at once: so many count, and so many came too late.
+    Several {
+        choice: Choice,
+        done: usize,
+        late: usize,
+    },
 }
 
 /// What somebody typed into a form that could not be used.
@@ -48,11 +57,23 @@ pub(super) struct Scene<'a> {
     pub(super) now_ms: i64,
 }
 
+/// How an item stands in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// With all of it.
+    Whole,
+    /// As a row that opens to all of it.
+    Row,
+}
+
 /// Appends an item as a card of the list.
-pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
+pub(super) fn card(entry: &Entry, scene: Scene<'_>, form: Form, html: &mut Html) {
     let item = &entry.item;
-    html.raw("<li><article class=\"card ")
-        .raw(risk_class(item.risk));
+    html.raw(match form {
+        Form::Whole => "<li><article class=\"card ",
+        Form::Row => "<li><article class=\"card compact ",
+    });
+    html.raw(risk_class(item.risk));
     html.raw("\" tabindex=\"-1\" id=\"item-").value(&item.id);
     html.raw("\" data-state=\"").raw(entry.state.as_str());
     // Such a card is another one than before: the page must not keep that.
@@ -64,7 +85,14 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
     html.raw("\" aria-labelledby=\"tool-")
         .value(&item.id)
         .raw("\">");
+    pick(entry, html);
+    if form == Form::Row {
+        html.raw("<details class=\"whole\"><summary><span class=\"line-of\">");
+        row_of(entry, scene.now_ms, html);
+        html.raw("</span></summary>");
+    }
     top(entry, scene.now_ms, html);
+    remarks(entry, html);
     html.raw("<h2 id=\"tool-")
         .value(&item.id)
         .raw("\"><a href=\"/item/")
@@ -72,7 +100,6 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
     html.raw("\">");
     name(&item.tool, NAME_LIMIT, html);
     html.raw("</a></h2>");
-    question(entry, html);
     if item.call.len() > MAX_LISTED {
         html.raw("<p class=\"large\">This call has ")
             .text(&call::size(item.call.len()));
@@ -81,11 +108,46 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, html: &mut Html) {
         html.raw("\">Open it to read and decide</a></p>");
         about(entry, html);
     } else {
-        call::show(&item.call, &item.tool, Below::H2, html);
+        call::show(&item.call, &item.tool, Below::H2, Folds::Long, html);
         about(entry, html);
         actions(entry, scene, &Typed::default(), "list", html);
     }
-    html.raw("</article></li>");
+    html.raw(match form {
+        Form::Whole => "</article></li>",
+        Form::Row => "</details></article></li>",
+    });
+}
+
+/// Appends the box by which an item is selected for a decision about several.
+fn pick(entry: &Entry, html: &mut Html) {
+    let item = &entry.item;
+    html.raw("<label class=\"pick\"><input type=\"checkbox\" form=\"batch\" name=\"pick-")
+        .value(&item.id);
+    html.raw("\" value=\"").value(&item.fingerprint());
+    html.raw("\"><span class=\"unread\">Select this call of ");
+    name(&item.tool, NAME_LIMIT, html);
+    html.raw("</span></label>");
+}
+
+/// Appends what a row says of an item: enough to tell it from others, not enough to decide.
+fn row_of(entry: &Entry, now_ms: i64, html: &mut Html) {
+    let item = &entry.item;
+    risk(item.risk, html);
+    if entry.state != State::Waiting {
+        state(entry.state, html);
+    }
+    html.raw("<span class=\"tool\">");
+    name(&item.tool, NAME_LIMIT, html);
+    html.raw("</span><span class=\"begin\">");
+    call::beginning(&item.call, html);
+    html.raw("</span><span class=\"who\">");
+    name(&item.server, NAME_LIMIT, html);
+    html.raw("</span>");
+    if let (State::Waiting, Some(until)) = (entry.state, item.expires_ms) {
+        html.raw("<span class=\"left\">");
+        left(until, now_ms, html);
+        html.raw("</span>");
+    }
 }
 
 /// Appends an item's own page.
@@ -108,12 +170,17 @@ pub(super) fn detail(
         .raw(entry.state.as_str())
         .raw("\">");
     top(entry, scene.now_ms, html);
+    if entry.state.is_open() && is_standard(entry) {
+        html.raw("<p class=\"question\">")
+            .text(&item.question)
+            .raw("</p>");
+    }
+    remarks(entry, html);
     html.raw("<h1>");
     name(&item.tool, NAME_LIMIT, html);
     html.raw("</h1>");
-    question(entry, html);
     if let Some(verdict) = &entry.verdict {
-        verdict_box(verdict, html);
+        verdict_box(verdict, entry.engine.as_deref(), html);
     } else if let State::Closed(how) = entry.state {
         html.raw("<div class=\"verdict\"><strong>").raw(match how {
             Closed::Expired => "Nobody decided in time, so the call did not run.",
@@ -122,11 +189,11 @@ pub(super) fn detail(
         html.raw("</strong></div>");
     }
     if !entry.state.is_open() {
-        html.raw("<p class=\"quiet\">")
+        html.raw("<p class=\"quiet kept\">")
             .text(AS_IN_THE_LOG)
             .raw("</p>");
     }
-    call::show(&item.call, &item.tool, Below::H1, html);
+    call::show(&item.call, &item.tool, Below::H1, Folds::Long, html);
     about(entry, html);
     if entry.state.is_open() {
         actions(entry, scene, typed, "item", html);
@@ -139,6 +206,9 @@ pub(super) fn detail(
 
 /// Appends a message about what was sent, for everybody to hear.
 pub(super) fn said(message: Message, state: State, html: &mut Html) {
+    if let Message::Several { choice, done, late } = message {
+        return said_of_several(choice, done, late, html);
+    }
     let is_good = matches!(message, Message::Done(_));
     html.raw(if is_good {
         "<div class=\"said good\" id=\"said\" role=\"status\">"
@@ -157,12 +227,39 @@ pub(super) fn said(message: Message, state: State, html: &mut Html) {
         },
         Message::Changed => "Nothing was decided: the form showed another call than the one that waits. Read it again, below.",
         Message::WrongPassphrase => "That is not the passphrase. Nothing was decided; type it again.",
+        Message::Several { .. } => "",
         Message::TooManyPassphrases => "The passphrase was wrong too often. Nothing was decided; wait a minute, then try again.",
     });
     html.raw("</div>");
 }
 
-fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
+fn said_of_several(choice: Choice, done: usize, late: usize, html: &mut Html) {
+    html.raw(match late {
+        0 => "<div class=\"said good\" id=\"said\" role=\"status\">",
+        _ => "<div class=\"said bad\" id=\"said\" role=\"alert\">",
+    });
+    html.text(&calls(done)).raw(match choice {
+        Choice::Approve => " approved.",
+        Choice::Deny => " denied.",
+    });
+    if late > 0 {
+        html.raw(" Of ")
+            .text(&calls(late))
+            .raw(" your verdict came too late: see the history.");
+    }
+    html.raw("</div>");
+}
+
+/// So many calls, in words.
+pub(super) fn calls(count: usize) -> String {
+    match count {
+        1 => "1 call".to_owned(),
+        count => format!("{count} calls"),
+    }
+}
+
+/// Appends the head of an item.
+pub(super) fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
     let item = &entry.item;
     html.raw("<div class=\"meta\">");
     risk(item.risk, html);
@@ -191,11 +288,18 @@ pub(super) fn name(name: &str, limit: usize, html: &mut Html) {
         .raw("</bdi>");
 }
 
-fn question(entry: &Entry, html: &mut Html) {
-    let item = &entry.item;
-    html.raw("<p class=\"question\">")
-        .text(&item.question)
-        .raw("</p>");
+/// Whether an item asks what every item asks. A page says that once.
+fn is_standard(entry: &Entry) -> bool {
+    entry.item.question == Round::First.question()
+}
+
+/// Appends what is special about an item. It stands above the call.
+pub(super) fn remarks(entry: &Entry, html: &mut Html) {
+    if !is_standard(entry) {
+        html.raw("<p class=\"question special\">")
+            .text(&entry.item.question)
+            .raw("</p>");
+    }
     if entry.state == State::Parked {
         html.raw("<p class=\"note\">The call was refused for now. If you approve, the agent may make it again");
         if let Some(until) = entry.parked_until_ms {
@@ -213,20 +317,31 @@ fn question(entry: &Entry, html: &mut Html) {
 
 /// Appends what is said about the call, below it: a long description must not push the call off the
 /// screen.
-fn about(entry: &Entry, html: &mut Html) {
+pub(super) fn about(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
+    if !item.hints.is_empty() {
+        hints(&item.hints, html);
+    }
     html.raw("<dl class=\"about\"><div><dt>Asked because</dt><dd>")
         .text(&item.why)
         .raw("</dd></div>");
-    if let Some(client) = &item.client {
+    if item.client.is_some() || item.client_title.is_some() {
         html.raw("<div><dt>The client</dt><dd>calls itself ");
-        name(client, CLIENT_LIMIT, html);
+        let titles = item
+            .client_title
+            .as_deref()
+            .map(|title| (title, TITLE_LIMIT));
+        let names = item.client.as_deref().map(|client| (client, CLIENT_LIMIT));
+        for (at, (text, limit)) in names.into_iter().chain(titles).enumerate() {
+            html.raw(if at > 0 { " and " } else { "" });
+            name(text, limit, html);
+        }
         html.raw("</dd></div>");
     }
-    if !item.hints.is_empty() {
-        html.raw("<div><dt>Unverified hints</dt><dd>")
-            .text(&item.hints)
-            .raw("</dd></div>");
+    if let Some(title) = &item.title {
+        html.raw("<div><dt>The server</dt><dd>calls this tool ");
+        name(title, TITLE_LIMIT, html);
+        html.raw("</dd></div>");
     }
     html.raw("<div><dt>The server says</dt><dd class=\"theirs\">");
     match &item.description {
@@ -237,6 +352,33 @@ fn about(entry: &Entry, html: &mut Html) {
     }
     html.raw("</dd></div></dl>");
 }
+
+/// Appends the hints as chips, in plain words. Each says whose words they are; nobody has verified them.
+fn hints(hints: &str, html: &mut Html) {
+    html.raw("<ul class=\"hints\" aria-label=\"Hints that nobody has verified\">");
+    for hint in hints.split(", ") {
+        html.raw("<li>");
+        let words = HINTS.iter().find(|(known, _)| *known == hint);
+        match words {
+            Some((_, words)) => html.raw(words),
+            None => html.text(hint),
+        };
+        html.raw("</li>");
+    }
+    html.raw("</ul>");
+}
+
+/// The hints as items hold them, and in plain words.
+const HINTS: [(&str, &str); 8] = [
+    ("readOnlyHint true", "says it only reads"),
+    ("readOnlyHint false", "says it can change things"),
+    ("destructiveHint true", "says it can destroy"),
+    ("destructiveHint false", "says it destroys nothing"),
+    ("idempotentHint true", "says a repeat changes nothing more"),
+    ("idempotentHint false", "says a repeat acts again"),
+    ("openWorldHint true", "says it reaches the outside world"),
+    ("openWorldHint false", "says it stays in its own world"),
+];
 
 fn folded(text: &str, html: &mut Html) {
     if text.chars().nth(UNFOLDED).is_none() {
@@ -260,7 +402,13 @@ fn actions(
     html: &mut Html,
 ) {
     let item = &entry.item;
-    html.raw("<form class=\"actions\" method=\"post\" action=\"/item/")
+    html.raw("<form class=\"actions")
+        .raw(if item.risk == Risk::High {
+            " risky"
+        } else {
+            ""
+        });
+    html.raw("\" method=\"post\" action=\"/item/")
         .value(&item.id);
     html.raw("/decide\"><input type=\"hidden\" name=\"csrf\" value=\"")
         .value(scene.csrf);
@@ -270,13 +418,13 @@ fn actions(
         .raw(from)
         .raw("\">");
     if scene.needs_passphrase {
-        html.raw("<label class=\"field pass\"><span>Passphrase</span><input type=\"password\" name=\"passphrase\" autocomplete=\"off\" required></label>");
+        passphrase(html);
     }
     // The first button is the one that Enter presses in a field: it must be the harmless one.
     html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason, optional</span><input type=\"text\" placeholder=\"told to the agent\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
     html.value(typed.reason);
     html.raw(
-        "\"></label><button class=\"button\" name=\"choice\" value=\"deny\">Deny</button></div>",
+        "\"></label><button class=\"button no\" name=\"choice\" value=\"deny\">Deny</button></div>",
     );
     html.raw("<div class=\"approve\"><label class=\"field\"><span>An approval is for</span><select name=\"minutes\">");
     for minutes in MINUTES {
@@ -299,7 +447,12 @@ fn actions(
     html.value(&item.id).raw("\"></p></form>");
 }
 
-fn verdict_box(verdict: &Verdict, html: &mut Html) {
+/// Appends the field for the passphrase.
+pub(super) fn passphrase(html: &mut Html) {
+    html.raw("<label class=\"field pass\"><span>Passphrase</span><input type=\"password\" name=\"passphrase\" autocomplete=\"off\" required></label>");
+}
+
+fn verdict_box(verdict: &Verdict, engine: Option<&str>, html: &mut Html) {
     html.raw(match verdict.choice {
         Choice::Approve => "<div class=\"verdict yes\"><strong>Approved</strong> ",
         Choice::Deny => "<div class=\"verdict no\"><strong>Denied</strong> ",
@@ -309,7 +462,9 @@ fn verdict_box(verdict: &Verdict, html: &mut Html) {
         let ms = i64::try_from(verdict.cover.as_millis()).unwrap_or(i64::MAX);
         html.raw(", and the same call for ").text(&span(ms));
     }
-    html.raw("<br><span class=\"quiet\">")
+    html.raw("<br><span class=\"quiet\">");
+    through(engine, html);
+    html.raw(", ")
         .raw(assurance(verdict.assurance))
         .raw("</span>");
     if let Some(reason) = &verdict.reason {
@@ -377,6 +532,25 @@ pub(super) fn state(state: State, html: &mut Html) {
             State::Closed(Closed::Withdrawn) => "Withdrawn",
         });
     html.raw("</span>");
+}
+
+/// Appends the channel that a verdict came through.
+pub(super) fn through(engine: Option<&str>, html: &mut Html) {
+    match engine {
+        None => html.raw("inbox"),
+        Some("elicitation") => html.raw("client’s prompt"),
+        Some(other) => html.text(other),
+    };
+}
+
+/// Who decided, in a few words.
+pub(super) fn approver(assurance: Assurance) -> &'static str {
+    match assurance {
+        Assurance::CallerRelayed => "somebody at the client",
+        Assurance::InboxSession => "you, logged in here",
+        Assurance::InboxTerminal => "somebody in a terminal",
+        Assurance::InboxPassphrase => "you, with the passphrase",
+    }
 }
 
 fn assurance(assurance: Assurance) -> &'static str {

@@ -13,7 +13,7 @@ use super::login::{Session, see_other};
 use super::routes::item_page;
 use super::trouble::Trouble;
 use super::{App, held};
-use crate::approval::item::{Assurance, Choice, Item, Verdict};
+use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::inbox::store::{Decided, SignedVerdict, State as Standing, cut_reason};
 
 /// For how many minutes a yes may cover the very same call; 0 is not at all.
@@ -45,8 +45,9 @@ pub(super) async fn decide(
     if form.get("shown") != entry.item.fingerprint() {
         return refuse(StatusCode::CONFLICT, Message::Changed);
     }
-    let signature = match signature(&app, &session, &form, &entry.item, &mut verdict).await {
-        Ok(signature) => signature,
+    let item = [(id.clone(), entry.item.fingerprint())];
+    let signature = match signatures(&app, &session, &form, &item, &mut verdict).await {
+        Ok(signatures) => signatures.into_iter().next().flatten(),
         Err(NotSigned::Wrong) => return refuse(StatusCode::FORBIDDEN, Message::WrongPassphrase),
         Err(NotSigned::TooOften) => {
             return refuse(StatusCode::TOO_MANY_REQUESTS, Message::TooManyPassphrases);
@@ -63,7 +64,7 @@ pub(super) async fn decide(
     }
 }
 
-fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
+pub(super) fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
     let choice = match form.get("choice") {
         "approve" => Choice::Approve,
         "deny" => Choice::Deny,
@@ -94,21 +95,22 @@ fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
     })
 }
 
-enum NotSigned {
+/// Why a verdict is not signed.
+pub(super) enum NotSigned {
     Wrong,
     TooOften,
 }
 
-/// The signature, where there is a passphrase to sign with; the verdict is then the surer.
-async fn signature(
+/// A signature for each item, where there is a passphrase to sign with; the verdict is then the surer.
+pub(super) async fn signatures(
     app: &Arc<App>,
     session: &Session,
     form: &Form,
-    item: &Item,
+    items: &[(String, String)],
     verdict: &mut Verdict,
-) -> Result<Option<Vec<u8>>, NotSigned> {
+) -> Result<Vec<Option<Vec<u8>>>, NotSigned> {
     let Some(passphrase) = app.passphrase.clone() else {
-        return Ok(None);
+        return Ok(vec![None; items.len()]);
     };
     verdict.assurance = Assurance::InboxPassphrase;
     let session = session.hash;
@@ -117,10 +119,10 @@ async fn signature(
         return Err(NotSigned::TooOften);
     }
     let given = form.get("passphrase").to_owned();
-    let (id, shown, verdict) = (item.id.clone(), item.fingerprint(), verdict.clone());
+    let (items, verdict) = (items.to_vec(), verdict.clone());
     let app = Arc::clone(app);
     let work = move || {
-        let signed = passphrase.sign(&given, &id, &shown, &verdict);
+        let signed = passphrase.sign_all(&given, &items, &verdict);
         if signed.is_ok() {
             held(&app.wrong_passphrases).give_back(session);
         }
@@ -129,7 +131,7 @@ async fn signature(
         signed
     };
     match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(signature)) => Ok(Some(signature)),
+        Ok(Ok(signatures)) => Ok(signatures.into_iter().map(Some).collect()),
         Ok(Err(_)) | Err(_) => Err(NotSigned::Wrong),
     }
 }

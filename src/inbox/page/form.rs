@@ -13,7 +13,7 @@ pub(super) const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(20);
 /// The most fields that a form may have.
-const MAX_FIELDS: usize = 32;
+const MAX_FIELDS: usize = 128;
 
 /// The fields of a form, or of a query.
 #[derive(Debug, Default)]
@@ -56,6 +56,15 @@ impl Form {
     pub(super) fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
+    }
+
+    /// The fields whose names begin so: the rest of each name, and its value.
+    pub(super) fn beginning<'f>(
+        &'f self,
+        beginning: &'f str,
+    ) -> impl Iterator<Item = (&'f str, &'f str)> {
+        let fields = self.0.iter();
+        fields.filter_map(move |(name, value)| Some((name.strip_prefix(beginning)?, &**value)))
     }
 
     /// A field's value, without space around it; `None` where nothing is left.

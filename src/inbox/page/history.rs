@@ -1,7 +1,7 @@
 //! What was asked before, and what became of it.
 
-use super::call::NAME_LIMIT;
-use super::card::{name, risk, state};
+use super::call::{self, NAME_LIMIT};
+use super::card::{approver, name, risk, state, through};
 use super::form::{Form, encode};
 use super::html::Html;
 use super::time::moment;
@@ -113,26 +113,35 @@ fn field(label: &'static str, name: &'static str, value: Option<&str>, html: &mu
         .raw("\"></label>");
 }
 
+/// Appends one decision. The parts of all rows stand in the same columns.
 fn row(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
-    html.raw("<li><article class=\"row\" tabindex=\"-1\"><div class=\"what\">");
+    html.raw("<li><article class=\"row\" tabindex=\"-1\"><div class=\"outcome\">");
     state(entry.state, html);
-    html.raw("<a class=\"tool\" href=\"/item/")
+    html.raw("</div><div class=\"what\"><a class=\"tool\" href=\"/item/")
         .value(&item.id)
         .raw("\">");
     name(&item.tool, NAME_LIMIT, html);
     html.raw("</a>");
     risk(item.risk, html);
-    html.raw("</div><div class=\"meta\"><span class=\"who\">");
-    name(&item.server, NAME_LIMIT, html);
-    html.raw("</span><span class=\"when\">");
+    html.raw("<p class=\"begin\">");
+    call::beginning(&item.call, html);
+    html.raw("</p></div><div class=\"by\">");
+    if let Some(verdict) = &entry.verdict {
+        html.raw(approver(verdict.assurance));
+        html.raw("<br><span class=\"quiet\">");
+        through(entry.engine.as_deref(), html);
+        html.raw("</span>");
+    } else {
+        html.raw("<span class=\"quiet\">nobody decided</span>");
+    }
+    html.raw("</div><div class=\"meta\"><span class=\"when\">");
     moment(item.asked_ms, html);
+    html.raw("</span><span class=\"who\">");
+    name(&item.server, NAME_LIMIT, html);
     html.raw("</span></div>");
-    if let Some(reason) = entry
-        .verdict
-        .as_ref()
-        .and_then(|verdict| verdict.reason.as_ref())
-    {
+    let reason = entry.verdict.as_ref();
+    if let Some(reason) = reason.and_then(|verdict| verdict.reason.as_ref()) {
         html.raw("<p class=\"reason\">").text(reason).raw("</p>");
     }
     html.raw("</article></li>");

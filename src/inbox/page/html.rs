@@ -38,6 +38,31 @@ impl Html {
         self.shown(text, Quotes::Plain, Lines::Many)
     }
 
+    /// Appends text with each of its lines on a line of its own, with its number: a line that wraps has
+    /// none, so no text can pass for the next line. Indentation is shown as it is, and the lines of a
+    /// diff are coloured.
+    pub(super) fn block(&mut self, text: &str) -> &mut Html {
+        // Every line costs markup.
+        if text.bytes().filter(|b| *b == b'\n').count() > MAX_NUMBERED {
+            return self.lines(text);
+        }
+        let mut block = Block {
+            lines: text.split('\n'),
+            number: 0,
+            is_diff: is_diff(text),
+        };
+        block.open(1, self);
+        let mut shown = Shown {
+            html: self,
+            lines: Lines::Block(block),
+            at_start: true,
+            in_mark: false,
+        };
+        show(text, Quotes::Plain, &mut shown);
+        shown.mark(false);
+        self.raw("</span>")
+    }
+
     /// Appends text in quotes. If it is longer than `limit` characters, both ends are shown, and between
     /// them, outside of the quotes, how much is `missing`.
     pub(super) fn quoted(&mut self, text: &str, limit: usize, missing: &'static str) -> &mut Html {
@@ -58,10 +83,11 @@ impl Html {
             .raw("&quot;")
     }
 
-    fn shown(&mut self, text: &str, quotes: Quotes, lines: Lines) -> &mut Html {
+    fn shown(&mut self, text: &str, quotes: Quotes, lines: Lines<'_>) -> &mut Html {
         let mut shown = Shown {
             html: self,
             lines,
+            at_start: false,
             in_mark: false,
         };
         show(text, quotes, &mut shown);
@@ -108,21 +134,101 @@ impl Html {
 
 const MARK: &str = "<span class=\"unseen\">";
 
+/// The most lines of a text that are numbered.
+const MAX_NUMBERED: usize = 2_000;
+/// How many blanks in a row are shown as they are where a line begins: no wider indentation is usual, and
+/// nothing can be pushed out of sight by it.
+const MAX_INDENT: usize = 40;
+
 /// Whether line breaks in a text break lines on the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lines {
+#[derive(Debug)]
+enum Lines<'t> {
     One,
     Many,
+    /// They do, and lines are numbered.
+    Block(Block<'t>),
+}
+
+/// The lines of a text that are still to come.
+#[derive(Debug)]
+struct Block<'t> {
+    lines: std::str::Split<'t, char>,
+    number: usize,
+    is_diff: bool,
+}
+
+impl Block<'_> {
+    /// Opens the line that is `by` lines further.
+    fn open(&mut self, by: usize, html: &mut Html) {
+        self.number += by;
+        let line = self.lines.nth(by.saturating_sub(1)).unwrap_or_default();
+        html.raw(match line.as_bytes().first() {
+            Some(b'+') if self.is_diff => "<span class=\"line added\" data-n=\"",
+            Some(b'-') if self.is_diff => "<span class=\"line removed\" data-n=\"",
+            Some(b'@') if self.is_diff => "<span class=\"line hunk\" data-n=\"",
+            _ => "<span class=\"line\" data-n=\"",
+        });
+        html.raw_number(self.number).raw("\">");
+    }
+}
+
+/// Whether a text looks like a diff. It is only coloured by that.
+fn is_diff(text: &str) -> bool {
+    let has = |begin: &str| text.lines().any(|line| line.starts_with(begin));
+    has("@@ ") || has("diff --git ") || (has("--- ") && has("+++ "))
+}
+
+/// How many characters an escape such as `\s{7}` stands for.
+fn escaped_count(escape: &str) -> usize {
+    let count = escape
+        .split_once('{')
+        .and_then(|(_, rest)| rest.strip_suffix('}'));
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 /// Puts text that is made safe to look at into a page, and marks the escapes in it.
-struct Shown<'h> {
+struct Shown<'h, 't> {
     html: &'h mut Html,
-    lines: Lines,
+    lines: Lines<'t>,
+    /// Whether a numbered line has shown nothing but blanks yet.
+    at_start: bool,
     in_mark: bool,
 }
 
-impl Shown<'_> {
+impl Shown<'_, '_> {
+    /// Shows an escape in the way of numbered lines; false if it is to be shown as everywhere.
+    fn escape_in_block(&mut self, escape: &str, of: char) -> bool {
+        let count = escaped_count(escape);
+        let Lines::Block(block) = &mut self.lines else {
+            return false;
+        };
+        match of {
+            '\n' => {
+                if escape != "\\n" {
+                    self.html.raw(MARK).value(escape).raw("</span>");
+                }
+                self.html.raw("</span>");
+                block.open(count, self.html);
+                self.at_start = true;
+                true
+            }
+            ' ' if self.at_start && count <= MAX_INDENT => {
+                self.html.value(&" ".repeat(count));
+                true
+            }
+            '\t' if self.at_start && count <= MAX_INDENT => {
+                let tabs = "\t".repeat(count);
+                self.html.raw("<span class=\"nl\">").value(escape);
+                self.html.raw("</span>").value(&tabs);
+                true
+            }
+            _ => {
+                self.at_start = false;
+                false
+            }
+        }
+    }
+
     fn mark(&mut self, wanted: bool) {
         if wanted != self.in_mark {
             self.html.raw(if wanted { MARK } else { "</span>" });
@@ -131,15 +237,24 @@ impl Shown<'_> {
     }
 }
 
-impl Sink for Shown<'_> {
+impl Sink for Shown<'_, '_> {
     fn text(&mut self, text: &str) {
         self.mark(false);
+        // The first column of a diff is not part of its text.
+        let is_diff = matches!(&self.lines, Lines::Block(block) if block.is_diff);
+        self.at_start &= text.bytes().all(|b| b == b' ') || (is_diff && matches!(text, "+" | "-"));
         self.html.value(text);
     }
 
     fn escape(&mut self, escape: fmt::Arguments<'_>, of: char) {
         let escape = escape.to_string();
-        let is_break = of == '\n' && self.lines == Lines::Many;
+        if matches!(self.lines, Lines::Block(_)) {
+            self.mark(false);
+            if self.escape_in_block(&escape, of) {
+                return;
+            }
+        }
+        let is_break = of == '\n' && matches!(self.lines, Lines::Many);
         // Escaped quotes and backslashes, and single line breaks that also break the line, need no mark.
         let is_usual = matches!(of, '\\' | '"') || (is_break && escape == "\\n");
         self.mark(!is_usual);

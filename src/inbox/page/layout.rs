@@ -36,6 +36,7 @@ pub(super) fn page(title: &str, tab: Tab, session: &Session, waiting: usize, bod
         html.raw(" aria-current=\"page\"");
     }
     html.raw(">History</a></nav><div class=\"tools\">");
+    html.raw("<button type=\"button\" class=\"plain\" id=\"forget\" hidden>Forget the passphrase</button>");
     html.raw("<button type=\"button\" class=\"plain needs-script\" id=\"notify\" hidden>Notify me</button>");
     html.raw("<button type=\"button\" class=\"plain needs-script\" id=\"help-button\" aria-haspopup=\"dialog\" aria-label=\"Keyboard shortcuts\" title=\"Keyboard shortcuts\">?</button>");
     html.raw(
@@ -90,9 +91,11 @@ const HELP: &str = "<dialog id=\"help\" aria-labelledby=\"help-title\"><h2 id=\"
 <div><dt><kbd>j</kbd> <kbd>k</kbd> or <kbd>↓</kbd> <kbd>↑</kbd></dt><dd>next, previous item</dd></div>\
 <div><dt><kbd>a</kbd> then <kbd>Enter</kbd></dt><dd>approve</dd></div>\
 <div><dt><kbd>d</kbd> then <kbd>Enter</kbd></dt><dd>deny; type a reason in between</dd></div>\
+<div><dt><kbd>s</kbd></dt><dd>select the item, for a decision about several</dd></div>\
+<div><dt><kbd>A</kbd> <kbd>D</kbd></dt><dd>approve, deny all that are selected, after one more page</dd></div>\
 <div><dt><kbd>n</kbd></dt><dd>show what is new</dd></div>\
 <div><dt><kbd>o</kbd></dt><dd>open the item’s own page</dd></div>\
-<div><dt><kbd>x</kbd></dt><dd>unfold and fold long texts</dd></div>\
+<div><dt><kbd>x</kbd></dt><dd>open a row, unfold and fold long texts</dd></div>\
 <div><dt><kbd>/</kbd></dt><dd>filter</dd></div>\
 <div><dt><kbd>Esc</kbd></dt><dd>leave a field, close this</dd></div>\
 </dl><p class=\"quiet\">Keys do nothing in the first second after the page has come up or a card has changed.</p><form method=\"dialog\"><button class=\"button\">Close</button></form></dialog>";

@@ -21,6 +21,7 @@ mod layout;
 mod login;
 mod routes;
 mod serve;
+mod several;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -84,6 +85,21 @@ pub trait Passphrase: Send + Sync {
         fingerprint: &str,
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase>;
+
+    /// Signatures of one verdict about each of several items, given as their ids and fingerprints.
+    ///
+    /// # Errors
+    /// Where the passphrase is another one.
+    fn sign_all(
+        &self,
+        passphrase: &str,
+        items: &[(String, String)],
+        verdict: &Verdict,
+    ) -> Result<Vec<Vec<u8>>, WrongPassphrase> {
+        let each = items.iter();
+        each.map(|(id, fingerprint)| self.sign(passphrase, id, fingerprint, verdict))
+            .collect()
+    }
 }
 
 /// The passphrase is another one.

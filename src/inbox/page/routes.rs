@@ -12,20 +12,23 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::call::NAME_LIMIT;
-use super::card::{Message, Scene, Typed, card, detail, said};
+use super::card::{Form as CardForm, Message, Scene, Typed, card, detail, said};
 use super::form::Form;
 use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
 use super::trouble::Trouble;
-use super::{App, access, decide, events, history, login, proof};
+use super::{App, access, decide, events, history, login, proof, several};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
+use crate::approval::prompt::Round;
 use crate::inbox::store::{Entry, State as Standing};
 
 /// How many items are listed, and how many more at a time.
 const LISTED: usize = 100;
-/// The most items on one page; older ones move up as newer ones are decided.
+/// From how many items on they are listed as rows, which open to whole cards.
+const ROWS_BEYOND: usize = 20;
+/// The most items on one page; newer ones move up as older ones are decided.
 const MAX_LISTED: usize = 500;
 /// The most bytes that the cards of one page take; the last one may go beyond.
 const MAX_CARDS: usize = 4 * 1024 * 1024;
@@ -42,6 +45,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/fragment", get(fragment))
         .route("/item/{id}", get(item))
         .route("/item/{id}/decide", post(decide::decide))
+        .route("/decide", post(several::decide))
         .route("/history", get(past))
         .route("/events", get(events::listen))
         .route("/login", get(login::show).post(log_in))
@@ -105,6 +109,7 @@ async fn waiting(
     body.raw("<div class=\"title-row\"><div class=\"title\"><h1 class=\"page-title\">Waiting for you</h1><button type=\"button\" class=\"button\" id=\"news\" hidden></button></div><label class=\"needs-script\" id=\"list-tools\" hidden><span class=\"unread\">Filter by tool, server or argument</span><input type=\"search\" id=\"filter\" autocomplete=\"off\" placeholder=\"Filter\"></label></div>");
     body.raw("<p class=\"status\" id=\"status\" role=\"status\" aria-live=\"polite\"></p>");
     let count = list(&app, &session, &query, &mut body)?;
+    several::bar(&session, &mut body);
     let page = page("Approvals", Tab::Waiting, &session, count, &body);
     Ok(answer(StatusCode::OK, page))
 }
@@ -130,16 +135,23 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
         .text(&count.to_string())
         .raw("\">");
     if entries.is_empty() {
-        html.raw("<div class=\"empty\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"56\" height=\"56\"><p class=\"lead\">Nothing waits for you.</p><p class=\"quiet\">As soon as an agent wants to do something that needs your yes, it appears here by itself.</p></div>");
+        html.raw("<div class=\"empty\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"56\" height=\"56\"><div class=\"known\"><p class=\"lead\">Nothing waits for you.</p><p class=\"quiet\">As soon as an agent wants to do something that needs your yes, it appears here by itself.</p></div><p class=\"lead unknown\">Without a connection nobody knows what waits.</p></div>");
     }
+    html.raw("<p class=\"asked\">")
+        .raw(Round::First.question())
+        .raw("</p>");
     html.raw("<ol class=\"cards\" id=\"cards\">");
     let scene = app.scene(session);
     let (start, mut shown) = (html.len(), 0);
+    let form = match entries.len() > ROWS_BEYOND {
+        true => CardForm::Row,
+        false => CardForm::Whole,
+    };
     for entry in &entries {
         if html.len() - start >= MAX_CARDS {
             break;
         }
-        card(entry, scene, html);
+        card(entry, scene, form, html);
         shown += 1;
     }
     html.raw("</ol>");
@@ -147,13 +159,13 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
         html.raw("<p class=\"more\"><span class=\"quiet\">")
             .text(&shown.to_string());
         html.raw(" of ").text(&count.to_string());
-        html.raw(" are shown, the newest first.");
+        html.raw(" are shown, the oldest first.");
         if show < MAX_LISTED && shown == entries.len() {
             html.raw("</span> <a class=\"button\" href=\"/?show=");
             html.text(&(show + LISTED).to_string());
             html.raw("\">Show more</a></p>");
         } else {
-            html.raw(" Older ones follow as these are decided.</span></p>");
+            html.raw(" Newer ones follow as these are decided.</span></p>");
         }
     }
     html.raw("</div>");
@@ -161,7 +173,7 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
 }
 
 impl App {
-    fn scene<'a>(&self, session: &'a Session) -> Scene<'a> {
+    pub(super) fn scene<'a>(&self, session: &'a Session) -> Scene<'a> {
         Scene {
             csrf: &session.csrf,
             needs_passphrase: self.passphrase.is_some(),
@@ -226,6 +238,15 @@ fn message(query: &Form) -> Option<(Message, Standing)> {
         "approved" => Message::Done(Choice::Approve),
         "denied" => Message::Done(Choice::Deny),
         "late" => Message::TooLate,
+        "several" => {
+            let number = |name| query.get(name).parse().ok();
+            let choice = match query.get("choice") {
+                "approve" => Choice::Approve,
+                _ => Choice::Deny,
+            };
+            let (done, late) = (number("done")?, number("late")?);
+            Message::Several { choice, done, late }
+        }
         _ => return None,
     };
     Some((message, state))

@@ -1,7 +1,7 @@
 // Keeps open pages of the inbox fresh, and brings the keys. Everything also works without it.
 'use strict';
 import {
-  $, TOO_SOON, all, arrive, fold, hasFocus, holdKeys, keysAreHeld, look, note, objection, pointer, unfold, unsettle,
+  $, TOO_SOON, all, arrive, fold, hasFocus, holdKeys, keysAreHeld, look, note, objection, pointer, unfold, unseen, unsettle,
 } from './guard.js';
 
 (() => {
@@ -89,6 +89,50 @@ import {
     if (!$('link[rel=icon]').href.endsWith(icon)) $('link[rel=icon]').href = icon;
   };
 
+  // Whether the inbox can be reached. While it cannot, nobody knows what waits, and the page says so
+  // instead of “nothing”.
+  const NONE_LEFT = 'Nothing waits any more.';
+  const offline = $('#offline');
+  const lostText = offline?.textContent;
+  const setLost = (why) => {
+    if (!offline) return;
+    write(offline, why || lostText);
+    offline.hidden = !why;
+    document.body.classList.toggle('lost', Boolean(why));
+    if (why && $('#status')?.textContent === NONE_LEFT) say('');
+  };
+
+  // The passphrase, once it was right: in this page's memory only, until the page is left, a passphrase is
+  // wrong, or it was not used for some minutes.
+  const KEPT_FOR = 5 * 60 * 1000;
+  let secret = '';
+  let usedSecret = 0;
+  let forgetting;
+  const dress = () => {
+    for (const field of all('#cards [name=passphrase]')) {
+      field.required = !secret;
+      field.placeholder = secret ? 'kept while this page is open' : '';
+    }
+    if ($('#forget')) $('#forget').hidden = !secret;
+  };
+  const keep = (text) => {
+    secret = text;
+    usedSecret = Date.now();
+    clearTimeout(forgetting);
+    if (text) forgetting = setTimeout(() => keep(''), KEPT_FOR);
+    dress();
+  };
+  // A timer may be late, for example where the machine has slept.
+  const kept = () => {
+    if (secret && Date.now() - usedSecret > KEPT_FOR) keep('');
+    return secret;
+  };
+  window.addEventListener('pagehide', () => keep(''));
+  $('#forget')?.addEventListener('click', () => {
+    keep('');
+    say('The passphrase is forgotten.');
+  });
+
   // The list. Items that stay keep their elements, and so their typed text, focus and unfolded texts.
   // While the person uses the list, nothing in it moves: new items wait behind a button, and an item that
   // no longer waits leaves a gap.
@@ -137,6 +181,14 @@ import {
   // Turns a card into a gap of the same size that says what happened.
   const bury = (card, text) => {
     const height = `${card.getBoundingClientRect().height}px`;
+    const box = $('.pick input', card);
+    if (box) Object.assign(box, { checked: false, disabled: true });
+    const row = $('.whole:not([open]) > summary .begin', card);
+    if (row) {
+      row.className = 'begin fate';
+      row.setAttribute('role', 'status');
+      for (const form of all('.actions', card)) form.remove();
+    }
     const place = $('.actions, .large', card);
     if (place) {
       const fate = document.createElement('p');
@@ -150,6 +202,7 @@ import {
     card.style.minHeight = height;
     card.classList.add('gone');
     write($('.fate', card), text);
+    recount();
   };
   const explain = async (gone) => {
     for (const card of gone.slice(0, MOST_FATES)) {
@@ -218,7 +271,16 @@ import {
       const field = $(`[name=${name}]`, to);
       if (field) field.value = value(from, name) ?? field.value;
     }
-    const [old, fresh] = [from, to].map((card) => all('.code details', card));
+    const [box, was] = [to, from].map((card) => $('.pick input', card));
+    if (box && was) box.checked = was.checked;
+    const [old, fresh] = [from, to].map((card) => all('details.whole, .code details', card));
+    // A card that was not a row has been seen.
+    const row = $('details.whole', to);
+    if (row && !$('details.whole', from)) {
+      old.unshift({ open: false, dataset: { read: '' } });
+    } else if (!row && $('details.whole', from)) {
+      old.shift();
+    }
     fresh.forEach((text, at) => {
       if (!old[at]) return;
       text.open = old[at].open;
@@ -231,7 +293,8 @@ import {
     const old = listed(document);
     const wanted = [...listed(fresh)].map(([id, item]) => {
       const [card, known] = [$('.card', item), old.get(id)];
-      const isSame = known && !isGone(known) && $('.card', known).dataset.state === card.dataset.state;
+      const isRow = (it) => $('.card', it).matches('.compact');
+      const isSame = known && !isGone(known) && $('.card', known).dataset.state === card.dataset.state && isRow(known) === isRow(item);
       if (isSame || (known && $('.card', known).dataset.sending)) {
         old.delete(id);
         return known;
@@ -264,6 +327,8 @@ import {
     moments(inbox());
     tick(inbox());
     filter();
+    dress();
+    recount();
     if (chosen && !chosen.isConnected) choose(document.getElementById(chosen.id), hadFocus);
     if (hadFocus && !cards().contains(document.activeElement)) $('#main').focus({ preventScroll: true });
     look();
@@ -295,6 +360,8 @@ import {
     const [first] = show();
     if (isKey) holdKeys();
     if (isKey && first) choose(first);
+    // What is new is at the end of the list, and whoever asks for it wants to see it.
+    else if (first) first.scrollIntoView({ block: 'nearest' });
     else if (isKey) $('#main').focus({ preventScroll: true });
   };
   if (inbox()) {
@@ -319,14 +386,12 @@ import {
       const response = await fetch(path, { redirect: 'error' });
       if (response.status === 401) return location.reload();
       const html = await response.text();
-      const offline = $('#offline');
       if (!response.ok) {
         const why = $('#trouble [role=alert]', new DOMParser().parseFromString(html, 'text/html'));
-        offline.textContent = why ? why.textContent : 'The inbox cannot be read.';
-        offline.hidden = false;
+        setLost(why ? why.textContent : 'The inbox cannot be read.');
         return;
       }
-      offline.hidden = true;
+      setLost('');
       if (decisions !== decidedBefore) {
         // It may still show what has been decided here meanwhile.
         again = true;
@@ -342,14 +407,14 @@ import {
       badge(count);
       if (count > was) {
         const words = count - was === 1 ? 'One more approval waits' : `${count - was} more approvals wait`;
-        say(pending ? `${words}, behind “${$('#news').textContent}” above the list.` : `${words}.`);
+        say(pending && !$('#news').hidden ? `${words}, behind “${$('#news').textContent}” above the list.` : `${words}.`);
         notify(added, count);
       } else if (count === 0 && was > 0 && !$('#status')?.textContent) {
         // What is said of one's own verdict stays.
-        say('Nothing waits any more.');
+        say(NONE_LEFT);
       }
     } catch {
-      $('#offline').hidden = false;
+      setLost(lostText);
     } finally {
       fetching = false;
       if (again) {
@@ -365,27 +430,34 @@ import {
     const channel = 'BroadcastChannel' in window ? new BroadcastChannel('approvals') : null;
     if (channel) channel.onmessage = () => refresh();
     let lost = false;
+    let isListening = false;
     const listen = () => {
+      isListening = true;
       const events = new EventSource('/events');
       events.addEventListener('changed', () => {
         refresh();
         if (channel) channel.postMessage('changed');
       });
       events.onopen = () => {
+        // What has come after this page was made and before we listened, nobody tells.
+        refresh();
         if (lost) {
           lost = false;
-          refresh();
           if (channel) channel.postMessage('changed');
         }
       };
       events.onerror = () => {
         lost = true;
-        $('#offline').hidden = false;
+        setLost(lostText);
         if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
       };
     };
     if (channel && navigator.locks) navigator.locks.request('approvals-listen', () => new Promise(listen));
     else listen();
+    // Where another tab listens, the same holds for what it heard while this page was on its way.
+    setTimeout(() => {
+      if (inbox() && !isListening) refresh();
+    }, 500);
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden) refresh();
     });
@@ -440,16 +512,24 @@ import {
   }, true);
   document.addEventListener('submit', async (event) => {
     const form = event.target;
+    if (form.id === 'batch') {
+      const why = severalObjection(event.submitter?.value);
+      if (why) event.preventDefault();
+      if (why) say(why);
+      return;
+    }
     if (!form.matches('.actions')) return;
     const wasByKey = isByKey;
     if (form.closest('.card').dataset.sending) return event.preventDefault();
-    const isAllowed = mayDecide(event, event.submitter || $('[value=deny]', form));
+    const isAllowed = mayDecide(event, event.submitter || $('[value=deny], [name=choice]', form));
     isByKey = true;
     // On its own page an item is decided as without a script.
     if (!isAllowed || !form.closest('#cards')) return;
     event.preventDefault();
     const card = form.closest('.card');
     const body = new URLSearchParams(new FormData(form, event.submitter));
+    const asksSecret = body.has('passphrase');
+    if (asksSecret && !body.get('passphrase')) body.set('passphrase', kept());
     const buttons = all('[name=choice]', form);
     for (const button of buttons) button.disabled = true;
     card.dataset.sending = 'yes';
@@ -461,6 +541,8 @@ import {
       const said = $('#said', page) || $('#trouble', page);
       text = said ? said.textContent : text;
       done = response.ok;
+      if (asksSecret && done) keep(body.get('passphrase'));
+      else if (asksSecret && [403, 429].includes(response.status)) keep('');
     } catch {
       // What is said already says it.
     }
@@ -482,12 +564,57 @@ import {
       mark(pending);
       tell();
     }
-    const secret = $('[name=passphrase]', form);
-    if (secret) {
-      secret.value = '';
-      secret.focus();
+    const field = $('[name=passphrase]', form);
+    if (field) {
+      field.value = '';
+      field.focus();
     }
   });
+
+  // Several at once. What is sent leads to a page that lists the calls, and decides nothing yet.
+  const MOST = 100;
+  const batch = $('#batch');
+  const boxes = () => all('#cards .pick input');
+  const picked = () => boxes().filter((box) => box.checked).map((box) => box.closest('.card'));
+  const some = (number, one, many) => (number === 1 ? `1 of them ${one}` : `${number} of them ${many}`);
+  const severalObjection = (choice) => {
+    const cards = picked();
+    if (cards.length === 0) return 'Select a call first: with its box, or with s.';
+    if (cards.length > MOST) return `At most ${MOST} calls can be decided about at once.`;
+    if (choice !== 'approve') return null;
+    const risky = cards.filter((card) => card.matches('.high')).length;
+    if (risky > 0) return `High-risk calls are approved one by one: ${some(risky, 'is one', 'are such')}.`;
+    const [first, ...others] = cards.map(unseen).filter(Boolean);
+    return first ? `Only what was shown in full can be approved: ${some(others.length + 1, first, 'have to be opened and unfolded first')}.` : null;
+  };
+  // A function, since the list calls it before this line is reached.
+  function recount() {
+    if (!batch) return;
+    const cards = picked();
+    const why = cards.length > 0 ? severalObjection('approve') : null;
+    const words = cards.length === 1 ? '1 call is selected.' : `${cards.length} calls are selected.`;
+    write($('#picked'), why ? `${words} ${why}` : words);
+    batch.hidden = cards.length === 0;
+    if (why) $('[value=approve]', batch).setAttribute('aria-disabled', 'true');
+    else $('[value=approve]', batch).removeAttribute('aria-disabled');
+    for (const box of boxes()) box.closest('.card').classList.toggle('is-picked', box.checked);
+  }
+  if (batch) {
+    document.addEventListener('change', (event) => {
+      if (event.target.matches('.pick input')) recount();
+    });
+    document.addEventListener('toggle', recount, true);
+    $('#unpick').addEventListener('click', () => {
+      for (const box of boxes()) box.checked = false;
+      recount();
+    });
+    $('#pick-all').addEventListener('click', () => {
+      const free = boxes().filter((box) => !box.disabled && !box.closest('li').hidden);
+      free.forEach((box, at) => { box.checked = at < MOST; });
+      recount();
+    });
+    recount();
+  }
 
   // The keys.
   let chosen = null;
@@ -521,11 +648,20 @@ import {
   const aim = (choice) => {
     const form = current() && $('.actions', current());
     if (!form) return;
+    const row = $('details.whole:not([open])', current());
+    if (row) {
+      row.open = true;
+      current().scrollIntoView({ block: 'nearest' });
+      holdKeys();
+      return say('It is open now. Read it, then press the key again.');
+    }
+    const button = $(`[value=${choice}]`, form);
+    if (!button) return;
     form.dataset.aim = choice;
     arrive(current());
-    const secret = $('[name=passphrase]', form);
-    const field = choice === 'deny' ? $('[name=reason]', form) : secret && !secret.value ? secret : null;
-    const target = field || $(`[value=${choice}]`, form);
+    const asked = $('[name=passphrase]', form);
+    const field = choice === 'deny' ? $('[name=reason]', form) : asked && !asked.value && !kept() ? asked : null;
+    const target = field || button;
     const { top, bottom } = current().getBoundingClientRect();
     // It comes into view only now.
     if (bottom < 0 || top > innerHeight) holdKeys();
@@ -548,7 +684,7 @@ import {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const target = event.target;
     if (help && help.open) return;
-    if (target.matches('input, select, textarea')) {
+    if (target.matches('input:not([type=checkbox]), select, textarea')) {
       if (event.key === 'Escape') {
         target.blur();
         if (chosen) chosen.focus({ preventScroll: true });
@@ -558,8 +694,9 @@ import {
         event.preventDefault();
         isByKey = true;
         const choice = target.name === 'reason' ? 'deny' : form.dataset.aim;
-        if (choice) form.requestSubmit($(`[value=${choice}]`, form));
-        else say('Press Approve or Deny.');
+        const button = choice && $(`[value=${choice}]`, form);
+        if (button) form.requestSubmit(button);
+        else say('Press the button that you mean.');
       }
       return;
     }
@@ -570,6 +707,9 @@ import {
       ArrowUp: () => step(-1),
       a: () => aim('approve'),
       d: () => aim('deny'),
+      s: () => $('.pick input:not(:disabled)', current() ?? document.createElement('p'))?.click(),
+      A: () => batch?.requestSubmit($('[value=approve]', batch)),
+      D: () => batch?.requestSubmit($('[value=deny]', batch)),
       n: () => showNews(true),
       o: () => current() && $('h2 a, a.tool', current())?.click(),
       x: () => {
@@ -600,7 +740,10 @@ import {
       const text = words.length ? item.textContent.toLowerCase() : '';
       item.hidden = !words.every((word) => text.includes(word));
       if (!item.hidden) shown += 1;
+      // Nobody decides about what they do not see.
+      else if ($('.pick input', item)) $('.pick input', item).checked = false;
     }
+    recount();
     if (words.length) say(`${shown} shown by the filter.`);
     // Hidden or not, it takes the same room, so the list does not move.
     $('#list-tools').classList.toggle('unseen-tools', !words.length && all('#cards > li').length < 2);

@@ -1,5 +1,6 @@
 // Decides when a card's buttons are active. They are inactive while the card has moved and the pointer
-// has not, keys do nothing for the first second, and Approve waits until every long text was unfolded.
+// has not, keys do nothing for the first second, and Approve waits until every long text was unfolded and
+// every row was opened.
 // It does not send verdicts or change the list; app.js does.
 'use strict';
 
@@ -64,7 +65,7 @@ export const keysAreHeld = () => now() < keysFrom;
 /** Whether the focus is in an element. A click also focuses what is only read; that does not count. */
 export const hasFocus = (element) => {
   const focus = document.activeElement;
-  return element.contains(focus) && (focus !== pressedFocus || focus.matches('input, select'));
+  return element.contains(focus) && (focus !== pressedFocus || focus.matches('input:not([type=checkbox]), select'));
 };
 
 // What has moved.
@@ -113,6 +114,14 @@ export const fold = (root = document) => {
   for (const text of all('details[data-fold]', root)) text.open = false;
 };
 const unread = (card) => all('.code details[data-fold]:not([data-read])', card);
+/** A row that nobody has opened yet. */
+const closedRow = (card) => $('details.whole:not([data-read])', card);
+/** Why a card was not shown in full on this page; `null` if it was. */
+export const unseen = (card) => {
+  if ($('.large', card)) return 'is shown in full only on its own page';
+  if (closedRow(card)) return 'has not been opened';
+  return unread(card).length > 0 ? 'has a long text that has not been unfolded' : null;
+};
 const texts = (count) => (count === 1 ? 'the long text' : `${count} long texts`);
 
 /** Unfolds a card's unread texts, and scrolls to the first. */
@@ -140,7 +149,7 @@ export const render = (card) => {
   if (!form) return;
   const left = unread(card).length;
   for (const button of all('[name=choice]', form)) {
-    const isOff = moved.has(card) || (button.value === 'approve' && left > 0);
+    const isOff = moved.has(card) || (button.value === 'approve' && (left > 0 || closedRow(card)));
     if (isOff) button.setAttribute('aria-disabled', 'true');
     else button.removeAttribute('aria-disabled');
   }
@@ -173,6 +182,7 @@ export const objection = (button, isKey) => {
   const card = button.closest('.card');
   look();
   const left = unread(card).length;
+  if (button.value === 'approve' && closedRow(card)) return 'Open the row first.';
   if (button.value === 'approve' && left > 0) return `Unfold ${texts(left)} first.`;
   if (isKey) {
     // A key presses the focused button, wherever that has moved to. The person only needs time to notice.
@@ -251,7 +261,7 @@ document.addEventListener('focusout', () => {
 }, true);
 document.addEventListener('toggle', (event) => {
   const text = event.target;
-  if (!text.matches('details[data-fold]') || !text.open) return;
+  if (!text.matches('details[data-fold], details.whole') || !text.open) return;
   text.dataset.read = '';
   const card = text.closest('.card');
   if (card) render(card);

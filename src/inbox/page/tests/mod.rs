@@ -4,5 +4,6 @@ mod attacked;
 mod deciding;
 mod listening;
 mod memory;
+mod several;
 mod showing;
 mod visitor;

@@ -255,16 +255,20 @@ async fn a_long_text_is_folded_with_its_size_and_both_ends_and_whole_without_a_s
     );
     assert!(summary.ends_with(" end&quot;</span>"), "{summary}");
     assert_eq!(
-        list.matches("line<span class=\"nl\">\\n</span>\n").count(),
-        400
+        list.matches("<span class=\"line\" data-n=").count(),
+        401 + 2
     );
-    assert!(list.contains("begin line") && list.contains(" end</div></details>"));
+    assert!(list.contains("data-n=\"400\">line</span>"));
+    assert!(
+        list.contains("data-n=\"1\">begin line") && list.contains(" end</span></div></details>")
+    );
     assert!(
         list.contains("<details class=\"long\" open>"),
         "a short one is open"
     );
     // A line of a text cannot look like the next parameter: it stands in a box.
-    assert!(list.contains("a<span class=\"nl\">\\n</span>\nb</div>"));
+    let box_of_two = "<span class=\"line\" data-n=\"1\">a</span><span class=\"line\" data-n=\"2\">b</span></div>";
+    assert!(list.contains(box_of_two), "{list}");
 }
 
 #[tokio::test]
@@ -273,7 +277,7 @@ async fn a_very_large_call_is_decided_about_where_it_is_shown_whole() {
         .to_string();
     let (list, own) = shown(&item(1, &call)).await;
     assert!(list.len() < 16 * 1024 && list.contains("Open it to read and decide"));
-    assert!(!list.contains("value=\"approve\""));
+    assert!(!list.contains("button primary"));
     assert_eq!(
         own.matches("\\u{202e}").count(),
         (1 << 18) + 60,
@@ -283,7 +287,7 @@ async fn a_very_large_call_is_decided_about_where_it_is_shown_whole() {
 }
 
 #[tokio::test]
-async fn of_very_many_items_the_newest_are_shown_and_all_are_counted() {
+async fn of_very_many_items_the_oldest_are_shown_and_all_are_counted() {
     let visitor = Visitor::logged_in(false).await;
     for number in 0..1_000 {
         visitor.ask(&item(number, "{}"));
@@ -293,7 +297,7 @@ async fn of_very_many_items_the_newest_are_shown_and_all_are_counted() {
     assert!(
         page.contains("<title>(1000) Approvals</title>") && page.contains("100 of 1000 are shown")
     );
-    assert!(page.contains(&item(999, "").id) && !page.contains(&item(899, "").id));
+    assert!(page.contains(&item(0, "").id) && !page.contains(&item(100, "").id));
     assert_eq!(
         visitor
             .get("/?show=200")
@@ -420,4 +424,142 @@ async fn an_item_that_nobody_waits_for_says_that_its_secrets_were_replaced() {
     let mut store = visitor.store.clone();
     store.close(&usual().id, Closed::Withdrawn, NOW_MS).unwrap();
     assert!(visitor.get(&path).await.text.contains(told));
+}
+
+#[tokio::test]
+async fn the_arguments_stand_right_below_the_name_and_the_usual_question_once_on_a_page() {
+    let visitor = Visitor::logged_in(false).await;
+    visitor.ask(&usual());
+    let mut special = item(2, "{}");
+    special.question = "Second confirmation: allow this high-risk tool call?".to_owned();
+    visitor.ask(&special);
+    visitor.ask(&item(3, "{}"));
+    let list = visitor.get("/").await.text;
+    assert_eq!(list.matches("Allow this tool call?").count(), 1);
+    assert_eq!(list.matches("Second confirmation: allow").count(), 1);
+    let own = visitor.get(&format!("/item/{}", usual().id)).await.text;
+    assert_eq!(own.matches("Allow this tool call?").count(), 1);
+    let between = part(&list, "</a></h2>", "<div class=\"code\"");
+    assert_eq!(between, "<h3 class=\"part unread\">Arguments</h3>");
+    let between = part(&own, "</h1>", "<div class=\"code\"");
+    assert_eq!(between, "<h2 class=\"part unread\">Arguments</h2>");
+}
+
+#[tokio::test]
+async fn hints_and_titles_are_said_as_the_words_of_others() {
+    let mut one = usual();
+    one.hints = "readOnlyHint true, destructiveHint false, <b>odd</b>".to_owned();
+    one.title = Some(format!("Approved by <b>your</b> admin {}", "x".repeat(100)));
+    one.client_title = Some("The \"Editor\"".to_owned());
+    let (list, own) = shown(&one).await;
+    for page in [list, own] {
+        for part in [
+            "<li>says it only reads</li><li>says it destroys nothing</li><li>&lt;b&gt;odd&lt;/b&gt;</li>",
+            "Hints that nobody has verified",
+            "calls this tool <bdi class=\"name\">&quot;Approved by &lt;b&gt;your&lt;/b&gt; admin xxx",
+            "characters left out",
+            "calls itself <bdi class=\"name\">&quot;agent&quot;</bdi> and <bdi class=\"name\">&quot;The \\&quot;Editor\\&quot;&quot;</bdi>",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn beyond_twenty_items_are_rows_that_hold_the_whole_card() {
+    let visitor = Visitor::logged_in(false).await;
+    for number in 1..=20 {
+        visitor.ask(&item(
+            number,
+            r#"{"name":"delete_user","arguments":{"id":7}}"#,
+        ));
+    }
+    assert!(!visitor.get("/").await.text.contains("class=\"whole\""));
+    visitor.ask(&item(21, r#"{"name":"delete_user","arguments":{"id":7}}"#));
+    let page = visitor.get("/").await.text;
+    assert_eq!(page.matches("<details class=\"whole\">").count(), 21);
+    assert_eq!(page.matches("aria-describedby=\"hint-").count(), 21);
+    let row = part(&page, "<span class=\"line-of\">", "</summary>");
+    for part in [
+        "High risk",
+        "delete_user",
+        "&quot;id&quot;</span>: 7",
+        "crm",
+        "left",
+    ] {
+        assert!(row.contains(part), "{part} in {row}");
+    }
+    let first = page.find(&item(1, "").id).unwrap();
+    assert!(first < page.find(&item(21, "").id).unwrap(), "oldest first");
+}
+
+#[tokio::test]
+async fn lines_of_a_text_stand_below_each_other_and_none_can_be_forged() {
+    let text = "--- a\n+++ b\n@@ -1 +1 @@\n-    old\n+\t\t\tnew\u{202e}\n\n\n\n\nend of      it";
+    let call = json!({"name": "delete_user", "arguments": {"patch": text, "more": "2</span>\n3"}});
+    let (list, _) = shown(&item(1, &call.to_string())).await;
+    for part in [
+        "<span class=\"line hunk\" data-n=\"3\">@@ -1 +1 @@</span>",
+        // Indentation is what it looks like, and a tab says that it is one.
+        "<span class=\"line removed\" data-n=\"4\">-    old</span>",
+        "<span class=\"line added\" data-n=\"5\">+<span class=\"nl\">\\t{3}</span>\t\t\tnew<span class=\"unseen\">\\u{202e}</span>",
+        // So many empty lines are counted, and numbers go on behind them.
+        "<span class=\"unseen\">\\n{5}</span></span><span class=\"line\" data-n=\"10\">end of<span class=\"unseen\">\\s{6}</span>it</span>",
+        "<span class=\"line\" data-n=\"1\">2&lt;/span&gt;</span><span class=\"line\" data-n=\"2\">3</span>",
+    ] {
+        assert!(list.contains(part), "{part} in {list}");
+    }
+    // Wide indentation would push text out of sight.
+    let call =
+        json!({"name": "delete_user", "arguments": {"t": format!("a\n{}b", " ".repeat(60))}});
+    let (list, _) = shown(&item(1, &call.to_string())).await;
+    assert!(list.contains("\\s{60}</span>b"), "{list}");
+}
+
+#[tokio::test]
+async fn a_row_of_the_history_says_what_who_through_which_channel_and_why() {
+    let visitor = Visitor::logged_in(false).await;
+    let call = json!({"name": "delete_user", "arguments": {"text": "<b>".repeat(200)}});
+    let verdict = |assurance| Verdict {
+        choice: Choice::Deny,
+        reason: Some("no <i>".to_owned()),
+        cover: std::time::Duration::ZERO,
+        assurance,
+        decided_ms: NOW_MS,
+    };
+    let elsewhere = crate::inbox::store::Elsewhere {
+        item: item(1, &call.to_string()),
+        verdict: verdict(Assurance::CallerRelayed),
+        engine: "elicitation".to_owned(),
+    };
+    let mut store = visitor.store.clone();
+    store.record(&[elsewhere]).unwrap();
+    visitor.ask(&item(2, "{}"));
+    let signed = SignedVerdict {
+        verdict: verdict(Assurance::InboxPassphrase),
+        signature: None,
+    };
+    store.decide(&item(2, "").id, &signed).unwrap();
+    visitor.ask(&item(3, "{}"));
+    store
+        .close(&item(3, "").id, Closed::Expired, NOW_MS)
+        .unwrap();
+    let page = visitor.get("/history").await.text;
+    let rows: Vec<&str> = page.split("<article").skip(1).collect();
+    for (row, parts) in rows.iter().zip([
+        ["Expired", "nobody decided", "no arguments"],
+        ["Denied", "you, with the passphrase", "inbox"],
+        ["Denied", "somebody at the client", "client’s prompt"],
+    ]) {
+        for part in parts {
+            assert!(row.contains(part), "{part} in {row}");
+        }
+    }
+    assert!(rows[2].contains("&quot;text&quot;</span>: &quot;&lt;b&gt;&lt;b&gt;"));
+    assert!(
+        rows[2].contains("&quot;…") && !rows[2].contains("<b>"),
+        "{}",
+        rows[2]
+    );
+    assert!(rows[2].contains("no &lt;i&gt;"));
 }
