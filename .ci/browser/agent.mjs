@@ -14,7 +14,7 @@ const LONGEST = 60_000;
 const late = () => pause(LONGEST, { error: { message: `no answer within ${LONGEST} ms` } }, { ref: false });
 
 export class Agent {
-  constructor(command, args, { env, log, name = "agent" }) {
+  constructor(command, args, { env, log, name = "agent", title, answers }) {
     this.log = log;
     this.said = "";
     this.waiting = new Map();
@@ -28,12 +28,15 @@ export class Agent {
       for (const answer of this.waiting.values()) answer({ error: { message: "the proxy has ended" } });
       this.waiting.clear();
     });
-    this.ready = this.shakeHands(name);
+    /** What its person answers to prompts, one after the other; without these it can show none. */
+    this.answers = answers;
+    this.ready = this.shakeHands(name, title);
   }
 
-  async shakeHands(name) {
-    const clientInfo = { name, version: "1" };
-    await this.request("initialize", { protocolVersion: "2025-06-18", capabilities: {}, clientInfo });
+  async shakeHands(name, title) {
+    const clientInfo = { name, title, version: "1" };
+    const capabilities = this.answers ? { elicitation: {} } : {};
+    await this.request("initialize", { protocolVersion: "2025-06-18", capabilities, clientInfo });
     this.send({ method: "notifications/initialized" });
     await this.request("tools/list", {});
   }
@@ -43,6 +46,10 @@ export class Agent {
   }
 
   hear(message) {
+    if (message.method === "elicitation/create") {
+      // As long as a person takes at least.
+      return void setTimeout(() => this.send({ id: message.id, result: this.answers.shift() }), 1500);
+    }
     this.waiting.get(message.id)?.(message);
     this.waiting.delete(message.id);
   }

@@ -27,12 +27,12 @@ export async function keysAlone(world, checks) {
 
   await keyboard.press("j");
   await checks.equal("j goes to the first item", (await focused(page)).tag, "ARTICLE");
-  const newest = await focused(page);
+  const oldest = await focused(page);
   await keyboard.press("j");
   const next = await focused(page);
-  await checks.check("… and to the next", next.tag === "ARTICLE" && next.text !== newest.text);
+  await checks.check("… and to the next", next.tag === "ARTICLE" && next.text !== oldest.text);
   await keyboard.press("k");
-  await checks.equal("k goes back", (await focused(page)).text, newest.text);
+  await checks.equal("k goes back", (await focused(page)).text, oldest.text);
   const isSeen = await page.evaluate(() => {
     const { top, bottom } = document.activeElement.getBoundingClientRect();
     const style = getComputedStyle(document.activeElement);
@@ -44,8 +44,8 @@ export async function keysAlone(world, checks) {
   await checks.equal("a goes to its button, and decides nothing", (await focused(page)).value, "approve");
   await checks.check("… yet", agent.decisions().length === 0);
   await keyboard.press("Enter");
-  await checks.equal("Enter approves it", (await third).text, "Deleted the note `welcome`.");
-  await checks.comes("it says so, in its place", () => items(page, "welcome").getByText("Approved. The call may run now.").isVisible());
+  await checks.equal("Enter approves it", (await first).text, "Deleted the note `ideas`.");
+  await checks.comes("it says so, in its place", () => items(page, "ideas").getByText("Approved. The call may run now.").isVisible());
   await checks.equal("… and can be pressed no more", await page.getByRole("button", { name: "Approve" }).count(), 2);
 
   await settled();
@@ -66,7 +66,7 @@ export async function keysAlone(world, checks) {
   }
   await checks.check("Tab alone comes to Approve, too", steps < 40, `${steps} steps`);
   await keyboard.press("Space");
-  await checks.equal("… and Space presses it", (await first).text, "Deleted the note `ideas`.");
+  await checks.equal("… and Space presses it", (await third).text, "Deleted the note `welcome`.");
   await checks.comes("the page is empty", () => isEmpty(page));
 }
 

@@ -15,11 +15,11 @@ const pressUnmoved = async (page) => {
   await page.mouse.up();
 };
 
-/** A list of calls, the newest first, as its page shows them. */
+/** A list of calls, the oldest first, as its page shows them. */
 async function listOf(world, names, options) {
   const agent = await world.agent({ flags: ["--timeout", "600"] });
   const calls = {};
-  for (const name of [...names].reverse()) {
+  for (const name of names) {
     calls[name] = agent.call("delete_note", { name });
     await agent.isAsking();
     await pause(30);
@@ -48,7 +48,7 @@ export async function comingUnderAPointer(world, checks) {
   await checks.equal("a click with an unmoved pointer decides what it was on", (await calls.ideas).text, "Deleted the note `ideas`.");
   await checks.check("… and nothing else", second.isOpen && third.isOpen && calls.shopping.isOpen && agent.decisions().length === 1);
   await leave(page);
-  await checks.comes("who leaves the list sees what is new, in its order", async () => (await items(page).allInnerTexts()).map((text) => text.match(/"(\w+)"/g)[1]).join() === '"rename_note","delete_note","delete_note"', () => items(page).allInnerTexts());
+  await checks.comes("who leaves the list sees what is new, in its order", async () => (await items(page).allInnerTexts()).map((text) => text.match(/"(\w+)"/g)[2]).join() === '"delete_note","delete_note","rename_note"', () => items(page).allInnerTexts());
   await checks.check("… and the button has gone", !(await news(page).isVisible()));
 
   // By the button, while the focus is in the list.

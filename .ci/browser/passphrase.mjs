@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
-import { aimAt, approve, button, isEmpty, items } from "./seen.mjs";
+import { aimAt, approve, button, isEmpty, items, press } from "./seen.mjs";
 
 // To try a passphrase takes long on purpose, and a build for debugging much longer.
 const SLOW = 40_000;
@@ -43,6 +43,36 @@ export async function passphrase(world, checks) {
   await checks.equal("the audit log says so", await agent.lastDecision(1), ["approved", true, "inbox", "inbox-passphrase"]);
   await checks.comes("nothing waits any more", () => isEmpty(page));
 
+  // It is asked for once a page, and kept nowhere else.
+  const again = agent.call("rename_note", { from: "shopping", to: "errands" });
+  const next = items(page, "errands");
+  await next.waitFor();
+  await checks.check("the next item does not ask for it again", (await next.locator("[name=passphrase]").getAttribute("required")) === null);
+  await approve(next);
+  await checks.check("… and its verdict is signed, too", !(await again).failed && (await agent.lastDecision(2)).at(-1) === "inbox-passphrase", agent.decisions());
+  const kept = await page.evaluate(() => [document.documentElement.innerHTML, JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie].join());
+  await checks.check("it stands nowhere in the page, and in no storage", !kept.includes(PASSPHRASE.slice(0, 13)));
+  const third = agent.call("rename_note", { from: "errands", to: "shopping" });
+  await items(page, "errands").waitFor();
+  await page.getByRole("button", { name: "Forget the passphrase" }).click();
+  const required = () => items(page, "errands").locator("[name=passphrase]").getAttribute("required");
+  await checks.check("once it is forgotten it is asked for again", (await required()) !== null);
+  await items(page, "errands").locator("[name=passphrase]").fill(PASSPHRASE);
+  await approve(items(page, "errands"));
+  await third;
+  const fourth = agent.call("rename_note", { from: "shopping", to: "errands" });
+  await items(page, "errands").waitFor();
+  await checks.check("… and kept again", (await required()) === null);
+  await items(page, "errands").locator("[name=passphrase]").fill("wrong");
+  await press(items(page, "errands"), "Deny");
+  await checks.comes("a wrong one decides nothing", () => items(page, "errands").getByText(/not the passphrase/).isVisible(), undefined, SLOW);
+  await checks.check("… and ends that the right one is kept", (await required()) !== null && fourth.isOpen);
+  await items(page, "errands").locator("[name=passphrase]").fill(PASSPHRASE);
+  await approve(items(page, "errands"));
+  await fourth;
+  await page.reload();
+  await checks.check("a page that is loaded again knows nothing of it", await page.locator("#forget").isHidden());
+
   // The same on the item's own page, by a form without a script.
   const second = agent.call("delete_note", { name: "welcome" });
   await items(page, "welcome").getByRole("heading").getByRole("link").click();
@@ -59,5 +89,5 @@ export async function passphrase(world, checks) {
   await button(form, "Deny").click();
   const got = await second;
   await checks.check("… and the right one denies with it", got.failed && got.text.includes("keep it, please"), got);
-  await checks.equal("the audit log says so", await agent.lastDecision(2), ["denied", false, "inbox", "inbox-passphrase"]);
+  await checks.equal("the audit log says so", await agent.lastDecision(5), ["denied", false, "inbox", "inbox-passphrase"]);
 }

@@ -15,10 +15,13 @@ import {
   underAStillPointer,
   underTheFocus,
 } from "./moving.mjs";
+import { between, everywhere, lost } from "./lost.mjs";
+import { many } from "./many.mjs";
 import { notifications, sentToThePage } from "./notices.mjs";
 import { passphrase } from "./passphrase.mjs";
 import { aThousand, takingOver } from "./servers.mjs";
 import { otherPages, otherPrograms } from "./strangers.mjs";
+import { together } from "./together.mjs";
 import { lateList, titleAndHistory, twoTabs } from "./tabs.mjs";
 
 export const SCENES = [
@@ -53,4 +56,9 @@ export const SCENES = [
   ["other programs", otherPrograms],
   ["other pages", otherPages],
   ["passphrase", passphrase],
+  ["one, five and two hundred", many],
+  ["several at once", together],
+  ["a lost connection", lost],
+  ["between page and events", between],
+  ["decided everywhere", everywhere],
 ];

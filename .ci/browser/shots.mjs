@@ -13,8 +13,8 @@ const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 1, isM
 export async function takeShots(tools, folder) {
   mkdirSync(folder, { recursive: true });
   await tools.play("shots", async (world, checks) => {
-    const agent = await world.agent({ name: "desk-assistant" });
-    await agent.ask("add_note", { name: "meeting-monday", text: "Ask Ada about the budget. Bring the drafts." });
+    const agent = await world.agent({ name: "desk-assistant", title: "Desk assistant", flags: ["--timeout", "600"] });
+    await agent.ask("add_note", { name: "meeting-monday", text: "Ask Ada about the budget.\n  - bring the drafts\n  - book the room" });
     const page = await world.page({ ...DESK, colorScheme: "light" });
     void agent.call("rename_note", { from: "shopping", to: "errands" });
     await items(page, "errands").waitFor();
@@ -34,6 +34,8 @@ export async function takeShots(tools, folder) {
     await shoot("inbox-light.png");
     await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
     await shoot("inbox-dark.png");
+    // Many: rows, of which one is open.
+    const desk = await world.context({ ...DESK, colorScheme: "light" });
     const phone = await world.context({ ...PHONE, colorScheme: "light" });
     await phone.addCookies(await page.context().cookies());
     const small = await phone.newPage();
@@ -42,6 +44,23 @@ export async function takeShots(tools, folder) {
     const path = join(folder, "inbox-phone.png");
     await small.screenshot({ path });
     await checks.check("inbox-phone.png is taken, in less than 200 kB", statSync(path).size < LIMIT, statSync(path).size);
+    for (let at = 1; at <= 24; at += 1) {
+      if (at % 3 === 0) void agent.call("delete_note", { name: `draft-${at}` });
+      else void agent.call("rename_note", { from: `draft-${at}`, to: `final-${at}` });
+    }
+    await desk.addCookies(await page.context().cookies());
+    const many = await desk.newPage();
+    checks.page = many;
+    await many.goto(page.url());
+    await many.locator(".compact").nth(20).waitFor();
+    await items(many).nth(1).locator("summary").first().click();
+    for (const at of [1, 3, 4]) await items(many).nth(at).locator(".pick input").check();
+    await aimAt(button(items(many).nth(1), "Approve"));
+    await leave(many);
+    await many.evaluate(() => scrollTo(0, 0));
+    const rows = join(folder, "inbox-many.png");
+    await many.screenshot({ path: rows });
+    await checks.check("inbox-many.png is taken, in less than 200 kB", statSync(rows).size < LIMIT, statSync(rows).size);
   });
   return tools.checks.failed === 0 ? 0 : 1;
 }

@@ -51,14 +51,14 @@ export class World {
   }
 
   /** An agent with a proxy around the notes, or around the server `command`. */
-  async agent({ flags = [], name, server = "notes", command = [this.tools.notes, this.notes] } = {}) {
+  async agent({ flags = [], name, title, answers, server = "notes", command = [this.tools.notes, this.notes] } = {}) {
     const number = this.agents.length + 1;
     const config = join(this.place, `upstream-${number}.json`);
     const [program, ...args] = command;
     writeFileSync(config, JSON.stringify({ mcpServers: { [server]: { command: program, args } } }));
     const log = join(this.place, `audit-${number}.jsonl`);
     const settings = ["--upstream", config, "--audit-log", log, "--no-browser", "--inbox-port", "0", ...flags];
-    const agent = new Agent(this.tools.proxy, settings, { env: this.env, log, name });
+    const agent = new Agent(this.tools.proxy, settings, { env: this.env, log, name, title, answers });
     this.agents.push(agent);
     await agent.ready;
     return agent;
