@@ -233,7 +233,8 @@ async def over_with_their_server(checks: Checks, setting: Setting) -> None:
             port = str(urlsplit(place.server.url).port)
             with Listener(setting, server_command(setting, "--http", port)):
                 for guest in (one, other):
-                    await sees_it_gone(checks, guest, "restarted")
+                    went_on = await pid_of(guest, 10)
+                    checks.check("restarted: its sessions go on", went_on not in (0, before), (before, went_on))
                 after = await pid_of(await Guest(one.http, place).begin(), 1)
                 checks.check("restarted: a new one works", after not in (0, before), (before, after))
 
