@@ -17,6 +17,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::approval::display::in_backticks;
 use crate::audit::record::Origin;
 use crate::clock::{Clock, random_hex, random_seed};
 use crate::config::{AuditLog, InboxSettings, Resolved, Target, UrlTarget};
@@ -178,6 +179,7 @@ async fn serve(
         tell.closed().await;
     });
     let record = starter.recorder();
+    let server_name = in_backticks(&starter.config.server.name);
     let relay: Relay = Box::new(move |client: ClientEnds| {
         let mut signal = client.signal;
         let session = starter.start(client.from_client, client.to_client, Some(client.notes));
@@ -186,6 +188,7 @@ async fn serve(
             tracing::error!("{error}");
             error
         })?;
+        let server = server_name.clone();
         Ok(Box::pin(async move {
             let signal = async move {
                 let number = signal.wait_for(|number| *number != 0).await;
@@ -197,7 +200,7 @@ async fn serve(
             match session.run(signal).await {
                 Ended::ClientClosed | Ended::Signal(_) => {}
                 Ended::UpstreamNeverSpoke(exit) | Ended::UpstreamDied(exit) => {
-                    tracing::error!("the server {exit} while a client was still there");
+                    tracing::error!("the server {server} {exit} while a client was still there");
                 }
             }
         }))
@@ -309,7 +312,10 @@ impl Starter {
         let ledger = audit_log(&config, stderr)?;
         let remote = match &config.server.target {
             Target::Command(_) => None,
-            Target::Url(target) => Some(remote(target, config.max_message_size)?),
+            Target::Url(target) => {
+                let remote = remote(target, config.max_message_size)?;
+                Some(remote.named(&config.server.name))
+            }
         };
         Ok(Starter {
             config,
@@ -432,13 +438,12 @@ impl Starter {
             env: &env,
             cwd: target.cwd.as_deref(),
         };
-        let stderr = match self.ledger.uses_stderr() {
-            false => ServerStderr::Inherited,
-            // What the server writes there must not pass for audit lines.
-            true => ServerStderr::Prefixed {
-                to: self.stderr.clone(),
-                name: self.config.server.name.clone(),
-            },
+        // What the server writes to stderr must not pass for audit lines.
+        let is_named = self.ledger.uses_stderr();
+        let stderr = ServerStderr {
+            to: self.stderr.clone(),
+            name: is_named.then(|| self.config.server.name.clone()),
+            redaction: self.config.settings.redaction.clone(),
         };
         let started = Child::start(&program, &stderr, self.watcher.as_ref());
         let started = started.map_err(|source| AppError::Upstream {

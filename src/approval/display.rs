@@ -306,6 +306,14 @@ pub fn quoted_name(name: &str) -> String {
     quoted_text(name, NAME_LIMIT)
 }
 
+/// A name from the configuration in backticks on one line, as our messages to people write names.
+#[must_use]
+pub fn in_backticks(name: &str) -> String {
+    let quoted = quoted_text(name, 64);
+    let inner = quoted.strip_prefix('"').unwrap_or(&quoted);
+    format!("`{}`", inner.strip_suffix('"').unwrap_or(inner))
+}
+
 /// A value from outside as indented JSON, all of it: whoever shows it bounds what it is made of.
 #[must_use]
 pub fn indented(value: &Value<'_>) -> String {

@@ -9,5 +9,6 @@ pub mod exit_code;
 mod inbox;
 mod passphrase;
 mod run;
+mod start_error;
 
 pub use run::{run, run_program};

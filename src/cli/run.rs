@@ -17,9 +17,11 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{Args, usage_line};
 use super::commands::Command;
-use super::{approvals, exit_code, inbox};
+use super::{approvals, exit_code, inbox, start_error};
 use crate::app::{self, AppError};
-use crate::config::{Environment, load};
+use crate::approval::display::in_backticks;
+use crate::config::{Environment, Resolved, Target, load};
+use crate::http::url_for_people;
 use crate::relay::{Ended, with_causes};
 use crate::transport::{Stderr, Watcher, forbid_inspection, is_watcher, run_watcher};
 
@@ -62,6 +64,7 @@ fn run_watched(
 ) -> u8 {
     // This comes first: whoever opens one of our descriptors before it keeps it.
     let hidden = forbid_inspection();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let Ok(stderr) = Stderr::start() else {
         return exit_code::INTERNAL;
     };
@@ -71,85 +74,127 @@ fn run_watched(
             "other processes of yours can look into this one, because the system refuses to hide it: {error}"
         );
     }
-    let code = run_reporting(arguments, variables, &stderr, watcher);
+    let environment = variables.into_iter().collect();
+    let code = match run_reporting(&arguments, &environment, &stderr, watcher) {
+        Ok(code) => code,
+        Err(failed) => {
+            tracing::error!("{}", failed.why);
+            if failed.client == Client::Untold {
+                start_error::answer_first_request(&failed.why);
+            }
+            failed.code
+        }
+    };
     stderr.flush(LAST_WORDS);
     code
 }
 
+/// A run that ended with an error.
+struct Failed {
+    code: u8,
+    why: String,
+    client: Client,
+}
+
+/// Whether a client over stdio is still to be told why there is no server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Untold,
+    /// It was told, or there is none.
+    Told,
+}
+
+impl Failed {
+    fn told(code: u8, why: String) -> Failed {
+        Failed {
+            code,
+            why,
+            client: Client::Told,
+        }
+    }
+}
+
 fn run_reporting(
-    arguments: impl IntoIterator<Item = OsString>,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    arguments: &[OsString],
+    environment: &Environment,
     stderr: &Stderr,
     watcher: Option<Watcher>,
-) -> u8 {
-    let args = match Args::read(arguments) {
-        Ok(args) => args,
-        Err(text) if !text.use_stderr() => return show(&text),
-        Err(error) => {
-            tracing::error!("{}", usage_line(&error));
-            return exit_code::USAGE;
-        }
+) -> Result<u8, Failed> {
+    let client = match start_error::is_over_stdio(arguments) {
+        true => Client::Untold,
+        false => Client::Told,
     };
-    let mut args = args;
-    let environment: Environment = variables.into_iter().collect();
+    let failed = |code, why| Failed { code, why, client };
+    let mut args = match Args::read(arguments) {
+        Ok(args) => args,
+        Err(text) if !text.use_stderr() => return Ok(show(&text)),
+        Err(error) => return Err(failed(exit_code::USAGE, usage_line(&error))),
+    };
     if let Some(command) = args.command.take() {
         let ended = match command {
-            Command::Inbox(command) => inbox::run(command, &environment, stderr),
-            Command::Approvals(command) => approvals::run(command, &environment),
+            Command::Inbox(command) => inbox::run(command, environment, stderr),
+            Command::Approvals(command) => approvals::run(command, environment),
         };
-        return ended.unwrap_or_else(|error| {
-            tell(&error);
-            error.code()
-        });
+        return ended.map_err(|error| Failed::told(error.code(), with_causes(&error)));
     }
-    let config = match load(args.into_flags(), &environment) {
-        Ok(config) => config,
-        Err(error) => {
-            tell(&error);
-            return exit_code::CONFIG;
-        }
-    };
+    let config = load(args.into_flags(), environment)
+        .map_err(|error| failed(exit_code::CONFIG, with_causes(&error)))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let server = Server::of(&config);
     match app::run(config, stderr, watcher) {
-        Ok(ended) => code_of(ended),
+        Ok(ended) => code_of(ended, &server),
         Err(error) => {
-            tell(&error);
-            match error {
+            let code = match error {
                 AppError::Upstream { .. } => exit_code::UPSTREAM_START,
                 AppError::Remote(_) | AppError::Listen(_) | AppError::InboxKey(_) => {
                     exit_code::CONFIG
                 }
                 AppError::AuditLog(_) => exit_code::AUDIT_LOG,
                 AppError::Stdio(_) | AppError::System(_) => exit_code::INTERNAL,
-            }
+            };
+            Err(failed(code, with_causes(&error)))
         }
     }
 }
 
-fn code_of(ended: Ended) -> u8 {
+/// What messages call the server: its name, and its URL if it has one.
+struct Server(String);
+
+impl Server {
+    fn of(config: &Resolved) -> Server {
+        let name = in_backticks(&config.server.name);
+        Server(match &config.server.target {
+            Target::Command(_) => name,
+            Target::Url(target) => format!("{name} at {}", url_for_people(target.url.expose())),
+        })
+    }
+}
+
+/// The client of a session that has run knows how it ended.
+fn code_of(ended: Ended, Server(server): &Server) -> Result<u8, Failed> {
     match ended {
-        Ended::ClientClosed => exit_code::OK,
-        Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => {
-            tracing::error!(
-                "the server {exit}; check `url` and `headers` in the config, and that it can be \
-                 reached from here"
-            );
-            exit_code::UPSTREAM_START
-        }
-        Ended::UpstreamNeverSpoke(exit) => {
-            tracing::error!(
-                "the server {exit} before it sent a message; what it wrote to stderr stands above, \
-                 and `command` and `args` in the config say how it was started"
-            );
-            exit_code::UPSTREAM_START
-        }
-        Ended::UpstreamDied(exit) => {
-            tracing::error!("the server {exit} while the client was still there");
-            exit_code::UPSTREAM_DIED
-        }
-        Ended::Signal(number) => exit_code::for_signal(number),
+        Ended::ClientClosed => Ok(exit_code::OK),
+        Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => Err(Failed::told(
+            exit_code::UPSTREAM_START,
+            format!(
+                "the server {server} {exit}; check `url` and `headers` in the config, and that it can \
+                 be reached from here"
+            ),
+        )),
+        Ended::UpstreamNeverSpoke(exit) => Err(Failed::told(
+            exit_code::UPSTREAM_START,
+            format!(
+                "the server {server} {exit} before it sent a message; what it wrote to stderr stands \
+                 above, and `command` and `args` in the config say how it was started"
+            ),
+        )),
+        Ended::UpstreamDied(exit) => Err(Failed::told(
+            exit_code::UPSTREAM_DIED,
+            format!("the server {server} {exit} while the client was still there"),
+        )),
+        Ended::Signal(number) => Ok(exit_code::for_signal(number)),
     }
 }
 
@@ -158,10 +203,6 @@ fn show(text: &clap::Error) -> u8 {
     // A reader that has gone has read enough.
     let _ = write!(std::io::stdout(), "{}", text.render());
     exit_code::OK
-}
-
-fn tell(error: &dyn std::error::Error) {
-    tracing::error!("{}", with_causes(error));
 }
 
 /// Sends our own warnings and errors to stderr, a line each. What libraries have to say is not written

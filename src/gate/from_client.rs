@@ -12,6 +12,7 @@ use super::state::{Gate, InFlight, Now};
 use crate::approval::cache::ApprovalCache;
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::read_answer;
+use crate::mcp::first_request::FirstRequest;
 use crate::mcp::json::{Value, line_text};
 use crate::mcp::lenient::fold;
 use crate::mcp::message::{
@@ -38,6 +39,14 @@ impl Gate {
             Ok((_, Line::Batch(entries))) => self.batch_from_client(&entries, now),
         }
         self.close_if_done();
+    }
+
+    /// The client asks something, and there is no server: it is told `why`.
+    pub fn request_without_upstream(&mut self, request: &FirstRequest, why: &str, now: Now) {
+        if request.method == tool::CALL {
+            self.record_event(now, "refused", &[("reason", why)]);
+        }
+        self.send_error(Some(&request.id), ErrorCode::INTERNAL_ERROR, why.to_owned());
     }
 
     /// The client sent a line longer than the cap; all but its ends is gone.
@@ -180,7 +189,7 @@ impl Gate {
 
     /// The client begins a session, its first or another one.
     fn begin_session(&mut self, id: &RequestId, params: Option<&str>, now: Now) {
-        self.handshake.initialize(id, params);
+        self.handshake.initialize(id, params, now.elapsed);
         // What was listed to another client, or in other words, is not what counts now.
         self.catalogue.session_begins();
         // Nor does what was approved in an earlier session cover a call of this one.

@@ -2,9 +2,14 @@
 //!
 //! Nothing is negotiated here; the peers do that between themselves.
 
+use std::time::Duration;
+
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
 use crate::mcp::revision::{ElicitationWords, Revision};
+
+/// How long a server may take for `initialize` before the operator is told.
+pub(super) const SLOW: Duration = Duration::from_secs(5);
 
 /// How far the handshake of a legacy session has come.
 #[derive(Debug, Default)]
@@ -18,6 +23,8 @@ pub(super) struct Handshake {
     client: Option<String>,
     /// The title that it gives itself.
     client_title: Option<String>,
+    /// When the operator is told that `initialize` is still unanswered; `None` once that is done.
+    slow_at: Option<Duration>,
 }
 
 /// How a client can ask its user, as it declares.
@@ -65,8 +72,8 @@ pub(super) enum CannotAsk {
 }
 
 impl Handshake {
-    /// The client sends `initialize`.
-    pub(super) fn initialize(&mut self, id: &RequestId, params: Option<&str>) {
+    /// The client sends `initialize`, at `now`.
+    pub(super) fn initialize(&mut self, id: &RequestId, params: Option<&str>, now: Duration) {
         let params = params.and_then(|text| Value::parse(text).ok());
         let capabilities = params
             .as_ref()
@@ -78,6 +85,22 @@ impl Handshake {
         self.asked = Some((id.clone(), offers));
         self.agreed = None;
         self.initialized = false;
+        self.slow_at = Some(now + SLOW);
+    }
+
+    /// Whether the client's `initialize` has no answer yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// When the server will have taken too long for `initialize`.
+    pub(super) fn slow_at(&self) -> Option<Duration> {
+        self.slow_at
+    }
+
+    /// Whether the server has taken too long, and nobody was told yet.
+    pub(super) fn is_newly_slow(&mut self, now: Duration) -> bool {
+        self.slow_at.take_if(|at| *at <= now).is_some()
     }
 
     /// What the client calls itself, if it does.
@@ -100,6 +123,7 @@ impl Handshake {
         let Some((_, offers)) = self.asked.take() else {
             return;
         };
+        self.slow_at = None;
         let result = result.and_then(|text| Value::parse_lossy(text).ok());
         let revision = result
             .as_ref()
@@ -184,7 +208,8 @@ mod tests {
     fn words(capabilities: &str, revision: &str) -> Result<ElicitationWords, CannotAsk> {
         let mut handshake = Handshake::default();
         let id = RequestId::Integer(0);
-        handshake.initialize(&id, Some(&format!(r#"{{"capabilities":{capabilities}}}"#)));
+        let params = format!(r#"{{"capabilities":{capabilities}}}"#);
+        handshake.initialize(&id, Some(&params), Duration::ZERO);
         assert!(!handshake.is_complete());
         handshake.answered(Some(&format!(r#"{{"protocolVersion":"{revision}"}}"#)));
         assert!(!handshake.is_complete());
@@ -259,12 +284,12 @@ mod tests {
         let id = RequestId::Integer(0);
         assert_eq!(handshake.words(), Err(CannotAsk::NoHandshake));
         let params = r#"{"capabilities":{"elicitation":{}}}"#;
-        handshake.initialize(&id, Some(params));
+        handshake.initialize(&id, Some(params), Duration::ZERO);
         assert_eq!(handshake.words(), Err(CannotAsk::Unanswered));
         handshake.answered(None);
         assert_eq!(handshake.words(), Err(CannotAsk::NoHandshake));
         // Whatever the server answers, this client cannot be asked.
-        handshake.initialize(&id, Some("{}"));
+        handshake.initialize(&id, Some("{}"), Duration::ZERO);
         assert_eq!(handshake.words(), Err(CannotAsk::NoCapability));
     }
 
@@ -273,7 +298,7 @@ mod tests {
         let mut handshake = Handshake::default();
         handshake.initialized();
         assert!(!handshake.is_complete() && !handshake.is_under_way());
-        handshake.initialize(&RequestId::Integer(0), None);
+        handshake.initialize(&RequestId::Integer(0), None, Duration::ZERO);
         handshake.initialized();
         assert!(handshake.is_under_way());
         handshake.answered(None);

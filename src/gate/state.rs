@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use rmcp::model::ErrorCode;
 
 use super::catalogue::{Catalogue, ListRequest};
-use super::handshake::Handshake;
+use super::handshake::{Handshake, SLOW};
 use super::held::{Approved, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
 use super::invitations::Invitations;
@@ -20,6 +20,7 @@ use super::permit::Permitted;
 use super::refusal::{Refusal, refused_result};
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
+use crate::approval::display::in_backticks;
 use crate::approval::request_state::Sealer;
 use crate::audit::record::{Fate, Line, Origin, Outcome, Timestamp};
 use crate::mcp::error::{error_response, error_response_with, progress_notification};
@@ -203,6 +204,7 @@ impl Gate {
                 self.list_timer(),
                 self.open_states.next_deadline(),
                 self.parking.next_deadline(),
+                self.handshake.slow_at(),
             ])
             .flatten();
         times.min()
@@ -210,6 +212,13 @@ impl Gate {
 
     /// The time has come that [`Gate::poll_timeout`] named.
     pub fn tick(&mut self, now: Now) {
+        if self.handshake.is_newly_slow(now.elapsed) {
+            self.warn(format!(
+                "the server {} has not answered `initialize` after {} s; waiting on",
+                in_backticks(&self.settings.server),
+                SLOW.as_secs()
+            ));
+        }
         self.tick_list(now);
         self.resume_waiting(now);
         self.tick_questions(now);
@@ -229,6 +238,24 @@ impl Gate {
     #[must_use]
     pub fn is_asking(&self) -> bool {
         !self.questions.is_empty()
+    }
+
+    /// Whether the client waits for the answer to its `initialize`.
+    #[must_use]
+    pub fn awaits_initialize(&self) -> bool {
+        self.handshake.is_unanswered()
+    }
+
+    /// Whether the client waits for anything.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        !self.in_flight.is_empty() || self.is_holding()
+    }
+
+    /// The server's name in the configuration.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.settings.server
     }
 
     /// The id of the call that a request of ours asks about; of several, of the first.

@@ -136,7 +136,7 @@ async fn try_to_send(
     let response = match peer.send(request, None).await {
         Ok(response) => response,
         Err(error) => {
-            let why = error.why();
+            let why = error.why(peer);
             if error.is_unconnected() && !asked.begins() {
                 return Sent::Lost(why);
             }
@@ -190,7 +190,7 @@ async fn try_to_send(
         },
         Media::Events => events(peer, asked, response, session.as_ref()).await,
         Media::Other => {
-            let why = in_words(peer, response).await;
+            let why = peer.named(in_words(peer, response).await);
             peer.fail(&asked.id, why).await;
         }
     }
@@ -226,8 +226,8 @@ pub(super) async fn notify(peer: &Peer, line: String, headers: HeaderMap, is_res
                 }
                 why
             }
-            Ok(Err(error)) if error.is_unconnected() => error.why(),
-            Ok(Err(error)) => return tracing::warn!("{}", error.why()),
+            Ok(Err(error)) if error.is_unconnected() => error.why(peer),
+            Ok(Err(error)) => return tracing::warn!("{}", error.why(peer)),
             Err(_) => return tracing::warn!("the server did not take a message in time"),
         };
         // What answers a request of the server's means nothing to another session of it.
@@ -600,7 +600,7 @@ impl Refusal {
                 "the server cannot be spoken to: over streamable HTTP, {why}; over HTTP+SSE, {tried}"
             );
         }
-        why
+        peer.named(why)
     }
 }
 
@@ -664,9 +664,9 @@ async fn body(mut response: Response, max: usize) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Why the server could not be spoken to. Without its URL, which may hold a secret.
-pub(super) fn unreachable(error: &reqwest::Error) -> String {
-    with_cause("the server cannot be reached", error)
+/// Why the server could not be spoken to, which is called `server` with what is no secret of its URL.
+pub(super) fn unreachable(server: &str, error: &reqwest::Error) -> String {
+    with_cause(&format!("the server {server} cannot be reached"), error)
 }
 
 fn with_cause(what: &str, error: &reqwest::Error) -> String {

@@ -3,7 +3,7 @@
 //!
 //! What may be sent is decided before it gets here, by the gate.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use foldhash::HashMap;
@@ -24,7 +24,9 @@ use super::oauth::{Login, LoginError, Reach, Renewed};
 use super::param_headers::ParamHeaders;
 use super::redirects::execute;
 use super::renewal::Beginning;
+use super::said::shown_url;
 use super::sse_server;
+use crate::approval::display::in_backticks;
 use crate::mcp::error::error_response;
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
@@ -60,6 +62,8 @@ pub struct Remote {
     max_message: usize,
     /// Where it is ours to log in, and not the client's.
     login: Option<Login>,
+    /// What messages to people call it: its URL, and its name where it has one.
+    shown: String,
 }
 
 impl Remote {
@@ -95,6 +99,7 @@ impl Remote {
             all.insert(name, HeaderValue::from_static(value));
         }
         all.extend(headers.into_iter().collect::<HeaderMap>());
+        let shown = format!("at {}", shown_url(first.url(), &[]));
         Ok(Remote {
             client,
             url: first.url().clone(),
@@ -102,7 +107,15 @@ impl Remote {
             is_sse,
             max_message,
             login: None,
+            shown,
         })
+    }
+
+    /// Gives it the name that it has in the configuration.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Remote {
+        self.shown = format!("{} {}", in_backticks(name), self.shown);
+        self
     }
 
     /// Logs in where the server asks for it and the operator has given no credentials.
@@ -126,15 +139,17 @@ impl Remote {
             to_relay,
             state: Mutex::default(),
             told,
+            last_words: Arc::default(),
             sessions: watch::Sender::new(0),
             renewing: tokio::sync::Mutex::default(),
         });
+        let last_words = Arc::clone(&peer.last_words);
         let lines = Lines::new(from_relay, self.max_message.saturating_mul(2));
         let task = match self.is_sse {
             true => tokio::spawn(sse_server::run(peer, lines, None)),
             false => tokio::spawn(run(peer, lines)),
         };
-        let upstream = Upstream::Remote(transport::Remote::new(task, hears));
+        let upstream = Upstream::Remote(transport::Remote::new(task, hears, last_words));
         (upstream, to_upstream, from_upstream)
     }
 }
@@ -148,6 +163,8 @@ pub(super) struct Peer {
     state: Mutex<State>,
     /// Tells the relay what is no message.
     pub(super) told: mpsc::UnboundedSender<FromRemote>,
+    /// Why the task gives up, for the client.
+    pub(super) last_words: Arc<OnceLock<String>>,
     /// How many sessions have been lost and followed by another one.
     sessions: watch::Sender<u64>,
     /// Held by whoever begins one.
@@ -410,6 +427,15 @@ impl Peer {
         let _ = self.to_relay.send_line(line).await;
     }
 
+    /// The same text, naming the server and its URL if it does not yet.
+    pub(super) fn named(&self, why: String) -> String {
+        let shown = &self.remote.shown;
+        match why.contains(shown) {
+            true => why,
+            false => format!("{why} (server {shown})"),
+        }
+    }
+
     /// Answers a request in the server's place.
     pub(super) async fn fail(&self, id: &RequestId, why: String) {
         let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
@@ -569,15 +595,16 @@ impl Unsent {
         matches!(self, Unsent::Unreachable(error) if error.is_connect())
     }
 
-    /// For the client and the log. Without the server's URL, which may hold a secret.
-    pub(super) fn why(&self) -> String {
+    /// For the client and the log. Of the server's URL it has what is no secret.
+    pub(super) fn why(&self, peer: &Peer) -> String {
+        let server = &peer.remote.shown;
         match self {
-            Unsent::Unreachable(error) => unreachable(error),
-            Unsent::Late => "the server did not answer in time".to_owned(),
-            Unsent::NoToken(error) => format!(
+            Unsent::Unreachable(error) => unreachable(server, error),
+            Unsent::Late => format!("the server {server} did not answer in time"),
+            Unsent::NoToken(error) => peer.named(format!(
                 "the server wants a login, but {error}; try again, or give `headers` with an \
                  `Authorization` in the config"
-            ),
+            )),
         }
     }
 }
@@ -656,6 +683,7 @@ mod tests {
             to_relay: link_in().0,
             state: Mutex::default(),
             told: mpsc::unbounded_channel().0,
+            last_words: Arc::default(),
             sessions: watch::Sender::new(0),
             renewing: tokio::sync::Mutex::default(),
         };

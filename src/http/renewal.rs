@@ -225,8 +225,8 @@ impl Peer {
         self.send(request, Some(STEP))
             .await
             .map_err(|error| match error {
-                Unsent::Unreachable(_) => Failed::Yet(error.why()),
-                Unsent::Late | Unsent::NoToken(_) => Failed::ForGood(error.why()),
+                Unsent::Unreachable(_) => Failed::Yet(error.why(self)),
+                Unsent::Late | Unsent::NoToken(_) => Failed::ForGood(error.why(self)),
             })
     }
 

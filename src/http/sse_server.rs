@@ -57,6 +57,8 @@ pub(super) async fn run(
         Ok(stream) => Some(stream),
         Err(NotOpen { why, words }) => {
             tracing::error!("{words}");
+            // Set here only.
+            let _ = peer.last_words.set(words);
             return why;
         }
     };
@@ -430,7 +432,7 @@ impl Stream {
             Ok(response) => {
                 return Err(NotOpen {
                     why: "did not open its stream",
-                    words: in_words(peer, response).await,
+                    words: peer.named(in_words(peer, response).await),
                 });
             }
             Err(error) => {
@@ -440,7 +442,7 @@ impl Stream {
                         Unsent::Late => "did not open its stream in time",
                         Unsent::NoToken(_) => "wants a login",
                     },
-                    words: error.why(),
+                    words: error.why(peer),
                 });
             }
         };
@@ -504,12 +506,12 @@ async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
         Ok(response) if response.status().is_success() => return Posted::Taken,
         Ok(response) => response,
         Err(error) if error.is_unconnected() => {
-            let why = error.why();
+            let why = error.why(&peer);
             return Posted::Lost { line, why };
         }
         Err(error) => {
             return Posted::Failed {
-                why: error.why(),
+                why: error.why(&peer),
                 line,
                 is_lost: false,
             };
@@ -517,13 +519,12 @@ async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
     };
     let status = response.status();
     let why = in_words(&peer, response).await;
+    // The URL, which is no word of the server's, is added afterwards.
+    let is_lost = status == StatusCode::BAD_REQUEST && mentions_session(why.as_bytes());
+    let why = peer.named(why);
     match status {
         StatusCode::NOT_FOUND => Posted::Lost { line, why },
-        status => Posted::Failed {
-            is_lost: status == StatusCode::BAD_REQUEST && mentions_session(why.as_bytes()),
-            line,
-            why,
-        },
+        _ => Posted::Failed { is_lost, line, why },
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod elicit;
 pub mod error;
+pub mod first_request;
 pub mod frame;
 pub mod json;
 pub mod lenient;

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+pub(crate) use ending::{FIRST_REQUEST, NEXT_REQUEST};
+
 use super::alarm::Alarm;
 use super::effects::{Effects, Ledger, Lost};
 use super::inbox::InboxPort;

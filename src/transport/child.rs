@@ -11,12 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::last_words::{LastWords, secrets_of};
 use super::server_stderr::{Reading, ServerStderr};
 use super::watcher::{Watched, Watcher};
 use super::wire::Wire;
@@ -91,8 +93,9 @@ pub struct Child {
     group: Option<Pid>,
     /// Ends the group if this process is killed.
     watched: Option<Watched>,
-    /// Its stderr, where it is not ours.
+    /// Its stderr, until it is closed.
     stderr: Option<Reading>,
+    last_words: Arc<Mutex<LastWords>>,
 }
 
 /// How an upstream ended.
@@ -177,10 +180,7 @@ impl Child {
             .args(program.args)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
-            .stderr(match stderr {
-                ServerStderr::Inherited => Stdio::inherit(),
-                ServerStderr::Prefixed { .. } => Stdio::piped(),
-            })
+            .stderr(Stdio::piped())
             // A signal to the client's group must not end the upstream before the calls
             // that it still answers.
             .process_group(0)
@@ -209,18 +209,18 @@ impl Child {
         let stdout = stdout.unwrap_or_else(|| Err(io::Error::other("no pipe")));
         let from = stdout.and_then(Wire::from_child).map_err(spawn)?;
         let from_stderr = process.stderr.take().map(|stderr| stderr.into_owned_fd());
-        let stderr = match (stderr, from_stderr) {
-            (ServerStderr::Prefixed { to, name }, Some(fd)) => {
-                let reading = fd.and_then(|fd| Reading::start(fd, to.clone(), name));
-                Some(reading.map_err(spawn)?)
-            }
-            (ServerStderr::Prefixed { .. }, None) | (ServerStderr::Inherited, _) => None,
-        };
+        let from_stderr = from_stderr.unwrap_or_else(|| Err(io::Error::other("no pipe")));
+        let secrets = secrets_of(program.env.values(), program.args);
+        let last_words = LastWords::new(secrets, stderr.redaction.clone());
+        let last_words = Arc::new(Mutex::new(last_words));
+        let reading = |fd| Reading::start(fd, stderr, Arc::clone(&last_words));
+        let stderr = Some(from_stderr.and_then(reading).map_err(spawn)?);
         let child = Child {
             process,
             group,
             watched,
             stderr,
+            last_words,
         };
         Ok((child, to, from))
     }
@@ -253,6 +253,14 @@ impl Child {
         if let Some(stderr) = self.stderr.take() {
             stderr.finish().await;
         }
+    }
+
+    /// The last lines that it wrote to stderr, fit to be quoted to a client; complete once
+    /// [`Child::end_what_it_left_behind`] is done.
+    #[must_use]
+    pub fn last_words(&self) -> Option<String> {
+        let last_words = self.last_words.lock();
+        last_words.unwrap_or_else(PoisonError::into_inner).quoted()
     }
 
     async fn end_group(&mut self) {

@@ -6,6 +6,7 @@
 mod browser;
 mod child;
 mod inspection;
+mod last_words;
 mod link;
 mod server_stderr;
 mod stderr;

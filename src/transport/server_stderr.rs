@@ -1,18 +1,21 @@
-//! A server's stderr, passed on to ours with the server's name in front of each line.
+//! A server's stderr, passed on to ours: as it is, or with the server's name in front of each line.
 //!
 //! Where audit lines go to our stderr, a server could otherwise write lines there that look like
 //! ours. It is read without ever making the server wait for whoever reads our stderr.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
+use super::last_words::LastWords;
 use super::stderr::Stderr;
 use super::wire::{Attempt, Wire};
+use crate::audit::redact::Redaction;
 
 /// How much is read at once.
 const READ: usize = 16 * 1024;
@@ -28,16 +31,13 @@ const LONGEST_NAME: usize = 64;
 
 /// Where a server's stderr goes.
 #[derive(Debug, Clone)]
-pub enum ServerStderr {
-    /// It is ours: the server writes there itself.
-    Inherited,
-    /// To ours, through us, with a prefix.
-    Prefixed {
-        /// Ours.
-        to: Stderr,
-        /// The server's name.
-        name: String,
-    },
+pub struct ServerStderr {
+    /// Ours.
+    pub to: Stderr,
+    /// The server's name, if it stands in front of each line. Otherwise the bytes pass as they are.
+    pub name: Option<String>,
+    /// What is hidden where its last lines are quoted.
+    pub redaction: Redaction,
 }
 
 /// A server's stderr that is being read.
@@ -48,11 +48,20 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads from a pipe until it is closed, or until [`Reading::finish`].
-    pub(super) fn start(pipe: OwnedFd, to: Stderr, name: &str) -> io::Result<Reading> {
+    /// Reads from a pipe until it is closed, or until [`Reading::finish`]. `last_words` gets a copy.
+    pub(super) fn start(
+        pipe: OwnedFd,
+        stderr: &ServerStderr,
+        last_words: Arc<Mutex<LastWords>>,
+    ) -> io::Result<Reading> {
         let pipe = Wire::from_child(pipe)?;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(pass_on(pipe, Prefixer::new(name), to, stopped));
+        let lines = match &stderr.name {
+            Some(name) => Lines::Prefixed(Prefixer::new(name)),
+            None => Lines::AsTheyAre,
+        };
+        let to = stderr.to.clone();
+        let task = tokio::spawn(pass_on(pipe, lines, to, last_words, stopped));
         Ok(Reading { stop, task })
     }
 
@@ -65,7 +74,13 @@ impl Reading {
     }
 }
 
-async fn pass_on(pipe: Wire, mut lines: Prefixer, to: Stderr, mut stopped: oneshot::Receiver<()>) {
+async fn pass_on(
+    pipe: Wire,
+    mut lines: Lines,
+    to: Stderr,
+    last_words: Arc<Mutex<LastWords>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut buffer = Vec::with_capacity(READ);
     loop {
         let is_stopped = tokio::select! {
@@ -87,6 +102,10 @@ async fn pass_on(pipe: Wire, mut lines: Prefixer, to: Stderr, mut stopped: onesh
             buffer.clear();
             match pipe.try_read(&mut buffer) {
                 Ok(Attempt::Done(count)) if count > 0 => {
+                    last_words
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(&buffer);
                     let whole = lines.push(&buffer);
                     if !whole.is_empty() {
                         to.send_from_server(whole);
@@ -109,6 +128,36 @@ async fn pass_on(pipe: Wire, mut lines: Prefixer, to: Stderr, mut stopped: onesh
         }
         // A server that never stops writing must not keep the relay from its turn.
         yield_now().await;
+    }
+}
+
+/// What becomes of the lines.
+#[derive(Debug)]
+enum Lines {
+    AsTheyAre,
+    Prefixed(Prefixer),
+}
+
+impl Lines {
+    fn is_partial(&self) -> bool {
+        match self {
+            Lines::AsTheyAre => false,
+            Lines::Prefixed(prefixer) => prefixer.is_partial(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Lines::AsTheyAre => bytes.to_vec(),
+            Lines::Prefixed(prefixer) => prefixer.push(bytes),
+        }
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        match self {
+            Lines::AsTheyAre => Vec::new(),
+            Lines::Prefixed(prefixer) => prefixer.end(),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! What is said to it goes through wires; here is only whether it lives, and how it ends.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -61,16 +63,24 @@ pub struct Remote {
     told: UnboundedReceiver<FromRemote>,
     /// What it ended with.
     ended: Option<Exit>,
+    /// Why the task gave up, where it has more to say than how it ended.
+    last_words: Arc<OnceLock<String>>,
 }
 
 impl Remote {
     /// `task` ends with why the server cannot be spoken to any more; `told` brings what it tells.
+    /// `last_words` may say more about the end.
     #[must_use]
-    pub fn new(task: JoinHandle<&'static str>, told: UnboundedReceiver<FromRemote>) -> Remote {
+    pub fn new(
+        task: JoinHandle<&'static str>,
+        told: UnboundedReceiver<FromRemote>,
+        last_words: Arc<OnceLock<String>>,
+    ) -> Remote {
         Remote {
             task,
             told,
             ended: None,
+            last_words,
         }
     }
 
@@ -142,6 +152,16 @@ impl Upstream {
         }
     }
 
+    /// What it said last, fit to be quoted to a client: the end of a process's stderr, or why a server
+    /// elsewhere cannot be spoken to.
+    #[must_use]
+    pub fn last_words(&self) -> Option<String> {
+        match self {
+            Upstream::Child(child) => child.last_words(),
+            Upstream::Remote(remote) => remote.last_words.get().cloned(),
+        }
+    }
+
     /// Ends what it started and left behind.
     pub async fn end_what_it_left_behind(&mut self) {
         if let Upstream::Child(child) = self {
@@ -158,7 +178,7 @@ mod tests {
     async fn why_a_server_elsewhere_has_ended_is_not_forgotten() {
         let task = tokio::spawn(async { "did not take a message" });
         let (_, told) = tokio::sync::mpsc::unbounded_channel();
-        let mut upstream = Upstream::Remote(Remote::new(task, told));
+        let mut upstream = Upstream::Remote(Remote::new(task, told, Arc::default()));
         let ended = upstream.ended().await.to_string();
         assert!(ended.contains("did not take a message"), "{ended}");
         assert_eq!(upstream.ended().await.to_string(), ended);

@@ -3,13 +3,20 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Ended, Event, FAREWELL, Peer, Session, readable};
+use crate::approval::display::in_backticks;
+use crate::mcp::first_request::FirstRequest;
+use crate::transport::{Attempt, Exit};
 
 /// How long what an upstream wrote before it ended may take to arrive: what it started may hold
 /// its pipe open for ever.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client may take for its first request, where there is no server to bring it to.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(3);
+/// How long it may take for the next one, where it has asked for something before `initialize`.
+pub(crate) const NEXT_REQUEST: Duration = Duration::from_secs(1);
 
 impl Session {
     /// The client has closed and nothing waits for a decision: the upstream may finish what
@@ -43,11 +50,85 @@ impl Session {
         // What it wrote before it ended is still in its pipe.
         self.relay_the_rest(EXIT_PATIENCE).await;
         let exit = self.process.stop(closed).await;
-        self.answer_what_waits(&format!("the server {exit}")).await;
+        let is_asked = self.gate.owes_answers();
+        let is_begun = self.gate.awaits_initialize();
+        let why = match self.upstream_spoke && !is_begun {
+            true => format!("the server {exit}"),
+            false => self.why_it_did_not_begin(exit).await,
+        };
+        self.answer_what_waits(&why).await;
         if self.upstream_spoke {
-            Ended::UpstreamDied(exit)
-        } else {
-            Ended::UpstreamNeverSpoke(exit)
+            return Ended::UpstreamDied(exit);
+        }
+        if !is_begun && !self.effects.is_over_http() {
+            let patience = match is_asked {
+                true => NEXT_REQUEST,
+                false => FIRST_REQUEST,
+            };
+            self.answer_first_request(&why, patience).await;
+        }
+        Ended::UpstreamNeverSpoke(exit)
+    }
+
+    /// Why there is no server, with what it said last.
+    async fn why_it_did_not_begin(&mut self, exit: Exit) -> String {
+        // What it has written to stderr is read to its end on the way.
+        self.process.end_what_it_left_behind().await;
+        let said = self.process.last_words();
+        if let (true, Some(said)) = (exit.is_of_remote(), &said) {
+            return format!("approval-proxy: {said}");
+        }
+        let server = in_backticks(self.gate.server());
+        let when = match self.upstream_spoke {
+            true => "before it answered `initialize`",
+            false => "before it sent a message",
+        };
+        let said = said.map(|said| format!("; the end of its stderr: {said}"));
+        format!(
+            "approval-proxy: the server {server} {exit} {when}{}",
+            said.unwrap_or_default()
+        )
+    }
+
+    /// Tells a client that asks something within `patience` why there is no server. A client that
+    /// begins with something else than `initialize` may go on with that.
+    async fn answer_first_request(&mut self, why: &str, patience: Duration) {
+        let mut until = Instant::now() + patience;
+        while let Some(request) = self.next_request(until).await {
+            let now = self.clock.now();
+            self.gate.request_without_upstream(&request, why, now);
+            self.effects.collect(&mut self.gate, None, false);
+            // That the client is lost changes nothing any more.
+            let _ = self.carry_out(None);
+            self.send_what_waits().await;
+            if request.is_last() {
+                return;
+            }
+            until = Instant::now() + NEXT_REQUEST;
+        }
+    }
+
+    /// The client's next request; `None` if there is none until then, or it has closed.
+    async fn next_request(&mut self, until: Instant) -> Option<FirstRequest> {
+        loop {
+            while let Some(frame) = self.client.frames.next_frame() {
+                let request = FirstRequest::read(&self.client.frames, &frame);
+                if request.is_some() {
+                    return request;
+                }
+            }
+            self.client.frames.compact();
+            timeout_at(until, readable(&self.client.input))
+                .await
+                .ok()?
+                .ok()?;
+            let wire = self.client.input.as_ref()?;
+            match wire.try_read(self.client.frames.space()) {
+                Ok(Attempt::Done(count)) if count > 0 => {}
+                // A wire that is always ready, as a file's, ends before the time does.
+                Ok(Attempt::NotReady) => tokio::task::yield_now().await,
+                Ok(Attempt::Done(_)) | Err(_) => return None,
+            }
         }
     }
 
@@ -82,6 +163,11 @@ impl Session {
         self.effects.collect(&mut self.gate, None, false);
         // That either side is lost changes nothing any more.
         let _ = self.carry_out(None);
+        self.send_what_waits().await;
+    }
+
+    /// Brings to the client what waits for it.
+    async fn send_what_waits(&mut self) {
         let rest = async {
             while !self.client.output.is_empty() {
                 if self.client.output.writable().await.is_err()

@@ -1,0 +1,214 @@
+//! A start that failed, told to the client that has started us.
+//!
+//! Most clients hide what a server writes to stderr, and show the error that answers their first
+//! request. What stops a start is in `run`; a server that ends before it speaks is in `relay`, which
+//! then holds stdin and stdout.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rmcp::model::ErrorCode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
+
+use crate::clock::Clock;
+use crate::mcp::error::error_response;
+use crate::mcp::first_request::FirstRequest;
+use crate::mcp::frame::FrameBuffer;
+use crate::relay::{FIRST_REQUEST, NEXT_REQUEST};
+
+/// The longest request that is read whole; of a longer one only the id is looked for.
+const MAX_LINE: usize = 64 * 1024;
+/// How much is read at all. A client that goes on and on gets no answer.
+const MAX_READ: usize = 4 * 1024 * 1024;
+
+/// Answers the client's first request with `why`, if there is a client at stdin and it asks within a few
+/// seconds. People who run us by hand read stderr.
+pub(super) fn answer_first_request(why: &str) {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return;
+    }
+    // What was listening for signals has ended; they end us.
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // Fails for no signal that may be caught; and the wait is short.
+        let _ = register_conditional_default(signal, Arc::new(AtomicBool::new(true)));
+    }
+    // A client that is gone needs no answer.
+    let _ = answer(
+        stdin.as_fd(),
+        &mut io::stdout(),
+        why,
+        [FIRST_REQUEST, NEXT_REQUEST],
+    );
+}
+
+/// Whether a command line means a session over stdin and stdout, as far as that shows without its being
+/// correct.
+pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
+    let arguments = arguments
+        .iter()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy());
+    let arguments: Vec<_> = arguments.collect();
+    let is_command = arguments
+        .first()
+        .is_some_and(|first| matches!(&**first, "inbox" | "approvals" | "help"));
+    let after = arguments.windows(2).filter_map(|pair| match pair {
+        [flag, value] if flag == "--transport" => Some(&**value),
+        _ => None,
+    });
+    let joined = (arguments.iter()).filter_map(|argument| argument.strip_prefix("--transport="));
+    let is_http = after
+        .chain(joined)
+        .any(|transport| matches!(transport, "sse" | "http" | "streamable-http"));
+    !is_command && !is_http
+}
+
+/// Answers what comes at `from`: the first request, and where that is not the client's last, those that
+/// follow. Waits for each as long as `patience` says.
+fn answer(
+    from: BorrowedFd<'_>,
+    to: &mut impl Write,
+    why: &str,
+    [first, next]: [Duration; 2],
+) -> io::Result<()> {
+    let clock = Clock::start();
+    let mut until = first;
+    let mut frames = FrameBuffer::new(MAX_LINE);
+    let mut left = MAX_READ;
+    loop {
+        while let Some(frame) = frames.next_frame() {
+            let Some(request) = FirstRequest::read(&frames, &frame) else {
+                continue;
+            };
+            let line = error_response(
+                Some(&request.id),
+                ErrorCode::INTERNAL_ERROR,
+                format!("approval-proxy: {why}"),
+            );
+            to.write_all(format!("{line}\n").as_bytes())?;
+            to.flush()?;
+            if request.is_last() {
+                return Ok(());
+            }
+            until = clock.now().elapsed + next;
+        }
+        frames.compact();
+        let time = until.saturating_sub(clock.now().elapsed);
+        if time.is_zero() || left == 0 || !is_readable(from, time)? {
+            return Ok(());
+        }
+        let mut chunk = [0; 16 * 1024];
+        match rustix::io::read(from, &mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                left = left.saturating_sub(count);
+                let read = chunk.get(..count).unwrap_or_default();
+                frames.space().extend_from_slice(read);
+            }
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits until there is something to read, or the end of it; false once the time is over.
+fn is_readable(from: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
+    let time = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let mut polled = [PollFd::from_borrowed_fd(from, PollFlags::IN)];
+    match poll(&mut polled, Some(&time)) {
+        Ok(count) => Ok(count > 0),
+        // Looked at again, with the time that is left.
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::pipe;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    fn answers(sent: &str) -> Vec<serde_json::Value> {
+        let (reader, mut writer) = pipe().unwrap();
+        writer.write_all(sent.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        answer(reader.as_fd(), &mut out, "no `file`", [SOON, SOON]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_first_request_is_answered_with_the_reason_and_nothing_else() {
+        let sent = "\n{\"jsonrpc\":\"2.0\",\"method\":\"n\"}\nnoise\n\
+                    {\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"initialize\"}\n\
+                    {\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\"}\n";
+        let answers = answers(sent);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert_eq!(answers[0]["id"], "a");
+        assert_eq!(answers[0]["error"]["code"], -32603);
+        assert_eq!(answers[0]["error"]["message"], "approval-proxy: no `file`");
+    }
+
+    #[test]
+    fn a_client_that_probes_the_era_first_gets_the_reason_for_both() {
+        let sent = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"server/discover\"}\n\
+                    {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}\n";
+        let answers = answers(sent);
+        assert_eq!(
+            answers
+                .iter()
+                .map(|answer| &answer["id"])
+                .collect::<Vec<_>>(),
+            [0, 1]
+        );
+    }
+
+    #[test]
+    fn nobody_is_waited_for_without_end() {
+        assert_eq!(answers(""), Vec::<serde_json::Value>::new());
+        assert_eq!(
+            answers("{\"jsonrpc\":\"2.0\",\"id\":0"),
+            Vec::<serde_json::Value>::new()
+        );
+        let (reader, writer) = pipe().unwrap();
+        drop(writer);
+        let long = [Duration::from_secs(1000); 2];
+        answer(reader.as_fd(), &mut Vec::new(), "x", long).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_session_over_stdio_is_known_by_its_words() {
+        for (line, expected) in [
+            ("", true),
+            ("--no-such-flag", true),
+            ("--upstream x --transport stdio", true),
+            ("--upstream x --transport http --port y", false),
+            ("--transport=sse", false),
+            ("inbox --bad", false),
+            ("approvals", false),
+            ("help x", false),
+        ] {
+            let words = ["approval-proxy"]
+                .into_iter()
+                .chain(line.split_whitespace());
+            let words: Vec<OsString> = words.map(OsString::from).collect();
+            assert_eq!(is_over_stdio(&words), expected, "{line}");
+        }
+    }
+}
