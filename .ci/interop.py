@@ -5,7 +5,8 @@ Clients: the official Python SDK (`mcp`) and the official TypeScript ones (`@mod
 `@modelcontextprotocol/client`). Servers: `@modelcontextprotocol/server-filesystem`,
 `@modelcontextprotocol/server-everything` and `mcp-server-git`, and two of our own that speak both eras
 of the protocol by means of the Python SDK and of `@modelcontextprotocol/server`, each on a temporary
-directory. The proxy stands between them, over stdio and over HTTP. What the proxy says is never
+directory. Programs that people use start the proxy too: Claude Code, Codex, opencode, the Inspector and
+FastMCP's client. The proxy stands between them, over stdio and over HTTP. What the proxy says is never
 believed: every check looks at the files, at what client and server got, or at what the same server
 answers without the proxy.
 
@@ -19,6 +20,7 @@ newer ones. Prints a line per check; exits 1 if one failed, 2 if nothing could b
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,15 @@ NODE_PACKAGES = [
     "@modelcontextprotocol/server",
     "@modelcontextprotocol/server-filesystem",
     "@modelcontextprotocol/server-everything",
+]
+# Large, and only started by one section: in a folder of their own. The programs of the first two are for
+# this machine's processor.
+PROCESSOR = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), "x64")
+CLIENT_PACKAGES = [
+    f"@anthropic-ai/claude-code-linux-{PROCESSOR}",
+    f"opencode-linux-{PROCESSOR}",
+    "@openai/codex",
+    "@modelcontextprotocol/inspector",
 ]
 
 
@@ -71,11 +82,16 @@ def install(cache: Path) -> Path:
     if not all((cache / "node_modules" / package / "package.json").exists() for package in NODE_PACKAGES):
         npm = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
         subprocess.run([*npm, "--prefix", cache, *NODE_PACKAGES], check=True)
+    clients = cache / "clients"
+    if not all((clients / "node_modules" / package / "package.json").exists() for package in CLIENT_PACKAGES):
+        clients.mkdir(exist_ok=True)
+        npm = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
+        subprocess.run([*npm, "--prefix", clients, *CLIENT_PACKAGES], check=True)
     return python
 
 
 async def run(proxy: Path, cache: Path, only: str) -> int:
-    from interop import at_once, eras, everything, filesystem, git, restarts, same, typescript, urls
+    from interop import at_once, clients, eras, everything, filesystem, git, restarts, same, typescript, urls
     from interop import over_http, over_http_again, over_http_by_hand, over_http_restarts
     from interop import over_http_scenes, over_http_typescript
     from interop.checks import Checks, Setting
@@ -85,7 +101,7 @@ async def run(proxy: Path, cache: Path, only: str) -> int:
     print(f"# {versions(proxy, cache)}")
     parts = [filesystem, everything, git, same, eras, urls, at_once, typescript]
     parts += [over_http, over_http_scenes, over_http_restarts, over_http_by_hand]
-    parts += [over_http_again, over_http_typescript, restarts]
+    parts += [over_http_again, over_http_typescript, restarts, clients]
     for part in parts:
         for section in part.SECTIONS:
             name = f"{part.__name__}.{section.__name__}"
@@ -124,13 +140,14 @@ def innermost(error: BaseException) -> str:
 def versions(proxy: Path, cache: Path) -> str:
     from importlib.metadata import version
 
-    def of_node(package: str) -> str:
-        return json.loads((cache / "node_modules" / package / "package.json").read_text())["version"]
+    def of_node(package: str, place: Path = cache) -> str:
+        return json.loads((place / "node_modules" / package / "package.json").read_text())["version"]
 
     said = subprocess.run([proxy, "--version"], capture_output=True, text=True, timeout=10).stdout
     found = [said.strip() or proxy.name]
     found += [f"{package} {version(package)}" for package in PYTHON_PACKAGES]
     found += [f"{package} {of_node(package)}" for package in NODE_PACKAGES]
+    found += [f"{package} {of_node(package, cache / 'clients')}" for package in CLIENT_PACKAGES]
     return ", ".join(found)
 
 
