@@ -12,6 +12,55 @@ use rustix::fs::OFlags;
 use crate::clock::{random_hex, random_seed};
 use crate::secret::Secret;
 
+/// `approval-proxy` with these words, as a person can type it to reach the folder `dir`: with
+/// `--state-dir` unless that is what is used anyway, in another terminal and without our variables.
+#[must_use]
+pub fn suggested_command(words: &str, dir: Option<&Path>) -> String {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from);
+    let state = folder("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(folder("HOME")?.join(".local/state")));
+    command_for(
+        words,
+        dir,
+        state.map(|state| state.join("approval-proxy")).as_deref(),
+    )
+}
+
+fn command_for(words: &str, dir: Option<&Path>, usual: Option<&Path>) -> String {
+    let dir = dir.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
+    match dir.filter(|dir| Some(dir.as_path()) != usual) {
+        Some(dir) => format!(
+            "approval-proxy {words} --state-dir {}",
+            quoted_for_shell(&dir)
+        ),
+        None => format!("approval-proxy {words}"),
+    }
+}
+
+/// The path as a shell reads it. One with control characters cannot be typed as it is, and is shown with
+/// its escapes.
+fn quoted_for_shell(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) {
+        return path.into_owned();
+    }
+    let mut quoted = String::from("'");
+    for c in path.chars() {
+        match c {
+            '\'' => quoted.push_str(r"'\''"),
+            c if c.is_control() || turns_or_hides(c) => quoted.extend(c.escape_unicode()),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "'"
+}
+
+/// Whether a terminal draws nothing for the character, or what follows it in another direction.
+fn turns_or_hides(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// A folder that nobody but its owner, who runs us, may look into or write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDir {
@@ -284,6 +333,30 @@ mod tests {
 
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_suggested_command_can_be_typed_as_it_stands_and_reaches_the_folder() {
+        let usual = Path::new("/home/u/.local/state/approval-proxy");
+        let command = |dir: &str| command_for("inbox", Some(Path::new(dir)), Some(usual));
+        assert_eq!(
+            command_for("inbox", None, Some(usual)),
+            "approval-proxy inbox"
+        );
+        assert_eq!(
+            command("/home/u/.local/state/approval-proxy"),
+            "approval-proxy inbox"
+        );
+        assert_eq!(
+            command("/srv/state"),
+            "approval-proxy inbox --state-dir /srv/state"
+        );
+        assert_eq!(
+            command("/it's; rm -rf $HOME"),
+            r"approval-proxy inbox --state-dir '/it'\''s; rm -rf $HOME'"
+        );
+        let odd = command("/a\n\u{1b}\u{202e}b");
+        assert!(!odd.contains(['\n', '\u{1b}', '\u{202e}']), "{odd}");
     }
 
     #[test]

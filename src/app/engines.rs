@@ -6,6 +6,7 @@ use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::gate::{Client, Engine};
 use crate::inbox::passphrase::{KeyFingerprint, PublicKey};
+use crate::state_dir::suggested_command;
 
 /// The key that verdicts of the inbox must be signed with: `None` if no passphrase is set, an error, in
 /// words, if nobody can tell.
@@ -15,11 +16,13 @@ pub(super) type InboxKey = Result<Option<PublicKey>, String>;
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`inboxKey` pins the key {pinned}, but {found}; if you have set another passphrase, pin its key \
-     (`approval-proxy inbox --show-key`); if you have not, somebody else has changed it"
+     (`{show_key}`); if you have not, somebody else has changed it"
 )]
 pub struct WrongKey {
     pinned: KeyFingerprint,
     found: String,
+    /// The command that shows the key.
+    show_key: String,
 }
 
 /// Compares the key with the one that the configuration pins, and tells the engines of `config` what it
@@ -36,8 +39,11 @@ pub(super) fn settle(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongK
             Err(why) => Some(format!("the inbox's key cannot be read: {why}")),
         };
         if let Some(found) = found {
-            let pinned = pinned.clone();
-            return Err(WrongKey { pinned, found });
+            return Err(WrongKey {
+                pinned: pinned.clone(),
+                found,
+                show_key: suggested_command("inbox --show-key", config.inbox.state_dir.as_deref()),
+            });
         }
     }
     let settings = &mut config.settings;
@@ -66,7 +72,8 @@ pub(super) fn settle(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongK
         tracing::warn!(
             "`requireAssurance` is `{required}`, which no engine of `engines` can reach, so every call \
              that needs an approval is refused; add `inbox` to `engines` and set a passphrase with \
-             `approval-proxy inbox --set-passphrase`, or require less"
+             `{}`, or require less",
+            suggested_command("inbox --set-passphrase", config.inbox.state_dir.as_deref())
         );
     }
     Ok(())

@@ -14,11 +14,11 @@ use crate::app::host_settings;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
 use crate::inbox::host::{Host, HostError, address};
-use crate::inbox::passphrase::{PassphraseError, PublicKey, set};
+use crate::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::store::{DISREGARDED, Store, StoreError};
 use crate::relay::with_causes;
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, suggested_command};
 use crate::transport::Stderr;
 
 /// How often it is looked whether the page is served, and what waits no more.
@@ -146,12 +146,31 @@ async fn serve(
         true => "",
         false => "; another approval-proxy serves it, and this one takes over when that one ends",
     };
-    let to_log_in = match is_opened || io::stdout().is_terminal() {
-        true => "",
-        false => "; to log in, run `approval-proxy inbox` in a terminal",
+    let no_browser = match (is_opened, opens_browser) {
+        (true, _) => "",
+        (false, true) => "; no browser could be opened here",
+        (false, false) => "; no browser is opened, as `--no-browser` says",
+    };
+    let (to_log_in, end) = match io::stdout().is_terminal() {
+        true => (String::new(), "Ctrl-C".to_owned()),
+        false => {
+            let list = suggested_command("approvals list", Some(host.folder()));
+            let to_log_in = match is_opened {
+                true => String::new(),
+                false => format!(
+                    ", and there is no terminal to show a login link in; `{list}` shows what waits, and \
+                     `approvals approve` and `deny` decide"
+                ),
+            };
+            (
+                to_log_in,
+                format!("`kill {}` or Ctrl-C", std::process::id()),
+            )
+        }
     };
     let told = format!(
-        "approval-proxy: the approval inbox is at {}{by_others}{to_log_in}\n",
+        "approval-proxy: the approval inbox is at {}{by_others}{no_browser}{to_log_in}; end this with \
+         {end}\n",
         address(port)
     );
     stderr.send(told.into_bytes());
@@ -218,12 +237,14 @@ fn show_link(
 }
 
 fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
-    const NEW: [&str; 2] = ["New passphrase", "The same again"];
+    let least = format!("A passphrase has at least {MIN} characters.\n");
+    let (new, again) = ("New passphrase", "The same again");
     // Who does not know the current one must not be able to put another in its place.
     let (current, [first, second]) = match PublicKey::load(dir)? {
-        None => (None, passphrase::ask(NEW)?),
+        None => (None, passphrase::ask([&format!("{least}{new}"), again])?),
         Some(_) => {
-            let [current, first, second] = passphrase::ask(["Current passphrase", NEW[0], NEW[1]])?;
+            let asked = [&format!("{least}Current passphrase"), new, again];
+            let [current, first, second] = passphrase::ask(asked)?;
             (Some(current), [first, second])
         }
     };

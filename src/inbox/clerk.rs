@@ -21,7 +21,7 @@ use crate::approval::item::{Assurance, Item, Verdict};
 use crate::clock::{Clock, random_hex};
 use crate::gate::{DecidedCall, FromInbox, Now, ToInbox};
 use crate::relay::with_causes;
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, suggested_command};
 
 /// How often it is looked for verdicts while something waits.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -450,9 +450,9 @@ impl Clerk {
         let mut wrong = None;
         match desk.host.tend(&mut desk.store, unix_ms) {
             Ok(Some(address)) => {
+                let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
                 let told = format!(
-                    "approval-proxy: a call waits for your approval at {address}; \
-                     `approval-proxy approvals list` shows it, too\n"
+                    "approval-proxy: a call waits for your approval at {address}; `{list}` shows it, too\n"
                 );
                 self.settings.stderr.send(told.into_bytes());
             }

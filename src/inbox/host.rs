@@ -22,7 +22,7 @@ use crate::approval::item::Verdict;
 use crate::clock::{Clock, random_hex, random_seed};
 use crate::relay::with_causes;
 use crate::secret::Secret;
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, suggested_command};
 use crate::transport::open_in_browser;
 
 /// How many ports behind the wanted one are tried before any that is free.
@@ -94,10 +94,15 @@ pub enum HostError {
     System(#[from] io::Error),
     /// Somebody holds the lock and does not prove that it is the page.
     #[error(
-        "the inbox's page at port {0} does not answer as it should; end the approval-proxy that \
-         serves it, or decide with `approval-proxy approvals`"
+        "the inbox's page at port {port} does not answer as it should; end the approval-proxy that \
+         serves it, or decide with `{approvals}`"
     )]
-    Unproven(u16),
+    Unproven {
+        /// Where the page should be.
+        port: u16,
+        /// The command that decides without it.
+        approvals: String,
+    },
 }
 
 impl Host {
@@ -116,6 +121,12 @@ impl Host {
             told: None,
             found: None,
         })
+    }
+
+    /// The inbox's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Whether we serve the page.
@@ -185,7 +196,8 @@ impl Host {
                 Ok(false) | Err(_) => break,
             }
         }
-        Err(HostError::Unproven(port))
+        let approvals = suggested_command("approvals list", Some(self.dir.path()));
+        Err(HostError::Unproven { port, approvals })
     }
 
     fn lock(&self) -> io::Result<Option<File>> {

@@ -17,7 +17,7 @@ use super::store::{StoreError, cut_reason};
 use crate::approval::item::Verdict;
 use crate::clock::random_seed;
 use crate::secret::Secret;
-use crate::state_dir::{StateDir, io_error};
+use crate::state_dir::{StateDir, io_error, suggested_command};
 
 /// The file's name in the user's folder.
 const NAME: &str = "passphrase.json";
@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 /// No file of ours is nearly as long.
 const MAX_FILE: usize = 4 * 1024;
 /// In characters. What it protects can be copied, and then tried against without end.
-const MIN: usize = 8;
+pub(crate) const MIN: usize = 8;
 /// How hard a new passphrase is to guess: more than OWASP asks for.
 const COST: Cost = Cost {
     memory_kib: 64 * 1024,
@@ -73,7 +73,7 @@ pub enum PassphraseError {
     TooShort,
     /// The file is not one that was written here.
     #[error("{} is damaged or by a newer version; restore it, or remove it, set a passphrase with \
-         `approval-proxy inbox --set-passphrase`, and start your proxies again", .0.display())]
+         `{}`, and start your proxies again", .0.display(), suggested_command("inbox --set-passphrase", .0.parent()))]
     Damaged(PathBuf),
     /// There is too little memory, or no randomness.
     #[error("the passphrase cannot be worked with: {0}")]

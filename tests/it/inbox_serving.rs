@@ -265,7 +265,7 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
         let stderr = inbox.stderr();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(
-            stderr.contains("run `approval-proxy inbox` in a terminal"),
+            stderr.contains("`approval-proxy approvals list"),
             "{stderr}"
         );
         assert!(!stderr.contains('#'), "{stderr}");
