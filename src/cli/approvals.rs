@@ -2,26 +2,30 @@
 //!
 //! How items look there stands in `show`.
 
+mod columns;
 mod show;
+mod watch;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::show::{NAME_LIMIT, as_text, harmless, table, told};
-use super::commands::{Approvals, ApprovalsCommand};
+use self::columns::Paper;
+use self::show::{NAME_LIMIT, Rows, as_text, harmless, table, told};
+use super::commands::{Approvals, ApprovalsCommand, ListCommand};
 use super::inbox::{InboxError, open};
 use super::{exit_code, passphrase};
 use crate::approval::display::{quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::clock::Clock;
-use crate::config::{Environment, InboxFlags, Whole};
+use crate::config::{Environment, InboxFlags, Whole, escaped};
 use crate::inbox::passphrase::{PublicKey, unlock};
 use crate::inbox::sqlite::SqliteStore;
 use crate::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
-use crate::state_dir::StateDir;
+use crate::state_dir::{StateDir, suggested_command};
 
 /// How many items are listed at most.
 const MOST: usize = 1_000;
@@ -38,10 +42,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoItem {
     #[error(
-        "no item is called {}; `approval-proxy approvals list` shows what waits, with --history what \
-         waits no more", quoted_name(.0)
+        "no item is called {}; `{list}` shows what waits, with --history what waits no more",
+        quoted_name(.id)
     )]
-    Unknown(String),
+    Unknown { id: String, list: String },
     #[error("{} could be any item; type at least {LEAST} characters of its id", quoted_name(.0))]
     TooShort(String),
     #[error("{} begins the ids of more than one item: {}; type more of it", quoted_name(.id), .items.join(", "))]
@@ -66,11 +70,16 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     let now_ms = clock.now().unix_ms;
     // What nobody waits for any more is not to be shown as if somebody did.
     store.sweep(now_ms)?;
+    let paper = Paper::of_stdout();
     let mut out = io::stdout().lock();
     match command.what {
-        Approvals::List { history, json } => list(&mut store, history, json, now_ms, &mut out),
+        Approvals::List(wanted) if wanted.watch => {
+            let most = most(&wanted);
+            watch::run(&mut store, dir.path(), most, paper, &clock, &mut out)
+        }
+        Approvals::List(wanted) => list(&mut store, dir.path(), &wanted, paper, now_ms, &mut out),
         Approvals::Show { id, json } => {
-            let entry = find(&mut store, &id)?;
+            let entry = find(&dir, &mut store, &id)?;
             match json {
                 true => print_json(&told(&entry), &mut out),
                 false => say(&mut out, &as_text(&entry, now_ms)),
@@ -118,7 +127,7 @@ fn decide(
     clock: &Clock,
     out: &mut impl Write,
 ) -> Result<u8, InboxError> {
-    let entry = find(store, id)?;
+    let entry = find(dir, store, id)?;
     let item = &entry.item.id;
     let too_late = |state| NoItem::TooLate(item.clone(), state);
     if !entry.state.is_open() {
@@ -149,7 +158,7 @@ fn decide(
     match store.decide(item, &SignedVerdict { verdict, signature })? {
         Decided::Recorded => {}
         Decided::TooLate(state) => return Err(too_late(state).into()),
-        Decided::Unknown => return Err(NoItem::Unknown(id.to_owned()).into()),
+        Decided::Unknown => return Err(unknown(dir, id).into()),
     }
     let entry = heard(store, &entry)?;
     if json {
@@ -180,7 +189,7 @@ fn heard(store: &mut SqliteStore, before: &Entry) -> Result<Entry, InboxError> {
 }
 
 /// The one item of this id, or whose id begins so: of those that wait, else of the others.
-fn find(store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
+fn find(dir: &StateDir, store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
     let wanted = id.trim().to_lowercase();
     if let Some(entry) = store.find(&wanted)? {
         return Ok(entry);
@@ -195,7 +204,7 @@ fn find(store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
     }
     match <[Entry; 1]>::try_from(found) {
         Ok([entry]) => Ok(entry),
-        Err(none) if none.is_empty() => Err(NoItem::Unknown(id.to_owned()).into()),
+        Err(none) if none.is_empty() => Err(unknown(dir, id).into()),
         Err(several) => Err(NoItem::Several {
             id: id.to_owned(),
             items: several.into_iter().map(|entry| entry.item.id).collect(),
@@ -204,30 +213,54 @@ fn find(store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
     }
 }
 
+fn unknown(dir: &StateDir, id: &str) -> NoItem {
+    NoItem::Unknown {
+        id: id.to_owned(),
+        list: suggested_command("approvals list", Some(dir.path())),
+    }
+}
+
+/// How many items are listed at most.
+fn most(wanted: &ListCommand) -> usize {
+    wanted.limit.map_or(MOST, |limit| limit.get() as usize)
+}
+
 fn list(
     store: &mut SqliteStore,
-    history: bool,
-    json: bool,
+    folder: &Path,
+    wanted: &ListCommand,
+    paper: Paper,
     now_ms: i64,
     out: &mut impl Write,
 ) -> Result<u8, InboxError> {
-    let (entries, count) = match history {
-        true => {
-            let entries = store.history(&Filter::default(), MOST)?;
-            let count = entries.len();
-            (entries, count)
+    let most = most(wanted);
+    let (entries, rows) = match wanted.history {
+        true => (store.history(&Filter::default(), most)?, Rows::History),
+        false => {
+            let (entries, count) = store.waiting(most)?;
+            (entries, Rows::Waiting { count })
         }
-        false => store.waiting(MOST)?,
     };
-    if json {
+    if wanted.json {
         let all: Vec<_> = entries.iter().map(told).collect();
         return print_json(&all, out);
     }
-    match (entries.is_empty(), history) {
-        (false, _) => say(out, &table(&entries, count, now_ms)),
-        (true, true) => say(out, "Nothing has been decided yet."),
-        (true, false) => say(out, "Nothing waits for you."),
+    match (entries.is_empty(), wanted.history) {
+        (false, _) => say(out, &table(&entries, rows, now_ms, paper)),
+        (true, true) => say(
+            out,
+            &format!("Nothing has been decided yet in {}.", shown(folder)),
+        ),
+        (true, false) => say(out, &nothing_waits(folder)),
     }
+}
+
+fn nothing_waits(folder: &Path) -> String {
+    format!("Nothing waits for you in {}.", shown(folder))
+}
+
+fn shown(folder: &Path) -> String {
+    escaped(&folder.to_string_lossy())
 }
 
 fn say(out: &mut impl Write, text: &str) -> Result<u8, InboxError> {

@@ -54,16 +54,8 @@ pub struct ApprovalsCommand {
 /// What to do with items.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Approvals {
-    /// What waits, newest first
-    List {
-        /// What was decided, or waits no more, instead
-        #[arg(long)]
-        history: bool,
-
-        /// Print JSON, everything of each item
-        #[arg(long)]
-        json: bool,
-    },
+    /// What waits, newest first, in lines of at most 80 columns, or as wide as the terminal is
+    List(ListCommand),
     /// Everything about one item
     Show {
         /// The item's id, or as much of it as no other item has
@@ -103,6 +95,30 @@ pub enum Approvals {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `approval-proxy approvals list`.
+#[derive(Debug, Clone, Args)]
+pub struct ListCommand {
+    /// What was decided, or waits no more, instead: with the engine, who decided, and the reason
+    #[arg(long)]
+    pub(super) history: bool,
+
+    /// List at most so many, from 1 to 1000, the newest
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub(super) limit: Option<Whole<1, 1000>>,
+
+    /// Print JSON, everything of each item
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Go on, and show what comes and goes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["history", "json"])]
+    pub(super) watch: bool,
+}
+
+fn count(text: &str) -> Result<Whole<1, 1000>, crate::config::Fault> {
+    Whole::from_text(text.trim())
 }
 
 fn minutes(text: &str) -> Result<Whole<1, 1440>, crate::config::Fault> {

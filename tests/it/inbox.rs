@@ -217,11 +217,131 @@ fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
     }
     let told = terminal.approvals(&["list"]).out;
     let line = |id: &str| told.lines().find(|line| line.starts_with(id)).unwrap();
-    let short = r#"  -       "wipe" of "box"  { "n": [1, 2], "path": "/a\nb" }"#;
+    let short = r#"  -       "wipe" of "box"  { "n": [1, 2], "…"#;
     assert!(line("aaaa").ends_with(short), "{told}");
-    assert!(line("bbbb").ends_with("mmm…"), "{told}");
+    assert!(line("bbbb").ends_with('…'), "{told}");
+    let widths = told.lines().map(|line| line.chars().count());
+    assert!(widths.max() <= Some(80), "{told}");
     assert!(line("cccc").contains("  119 min "), "{told}");
     assert!(line("cccc").ends_with("  (30 kB)"), "{told}");
+}
+
+#[test]
+fn the_history_says_through_which_engine_who_decided_and_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let mut store = terminal.store();
+    for (n, id) in ["aaaa1", "bbbb2", "cccc3"].into_iter().enumerate() {
+        let asked_ms = now_ms() + i64::try_from(n).unwrap();
+        store
+            .ask(
+                &Item {
+                    asked_ms,
+                    ..item(id, "wipe")
+                },
+                "many",
+            )
+            .unwrap();
+    }
+    let told = terminal.approvals(&["deny", "aaaa1", "--reason", "not on\na Friday"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    store.close("bbbb2", Closed::Withdrawn, now_ms()).unwrap();
+    terminal.approve("cccc3");
+    let told = terminal.approvals(&["list", "--history"]).out;
+    let below = |id: &str| {
+        let mut lines = told.lines().skip_while(|line| !line.starts_with(id));
+        lines.nth(1).unwrap().trim()
+    };
+    let told_of = r#"engine: inbox; approver: somebody in a terminal; reason: "not on\na F…"#;
+    assert!(below("aaaa").starts_with(&told_of[..60]), "{told}");
+    assert_eq!(below("bbbb"), "nobody decided");
+    assert!(below("cccc").ends_with("reason: none given"), "{told}");
+    assert!(
+        told.lines().all(|line| line.chars().count() <= 80),
+        "{told}"
+    );
+    // The newest, at most so many.
+    let told = terminal
+        .approvals(&["list", "--history", "--limit", "2"])
+        .out;
+    assert!(
+        told.contains("cccc") && told.contains("bbbb") && !told.contains("aaaa"),
+        "{told}"
+    );
+    let told = terminal
+        .approvals(&["list", "--history", "--limit", "1", "--json"])
+        .out;
+    assert_eq!(
+        serde_json::from_str::<Vec<Value>>(&told).unwrap().len(),
+        1,
+        "{told}"
+    );
+    assert_eq!(terminal.approvals(&["list", "--limit", "0"]).code, Some(2));
+}
+
+#[test]
+fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    terminal.store().ask(&item("abcd", "wipe"), "many").unwrap();
+    let mut shown = terminal.in_terminal(&["approvals", "list"]);
+    assert_eq!(shown.exit(), Some(0));
+    shown.shows("wipe");
+    assert!(
+        shown.shown().contains("\u{1b}[1;31mhigh"),
+        "{:?}",
+        shown.shown()
+    );
+    let mut command = std::process::Command::new(super::support::proxy());
+    command.args(["approvals", "list"]).env("NO_COLOR", "1");
+    command.env("APPROVAL_STATE_DIR", dir.path().join("state"));
+    let mut shown = super::support::Pty::start(&command);
+    assert_eq!(shown.exit(), Some(0));
+    shown.shows("wipe");
+    assert!(!shown.shown().contains('\u{1b}'), "{:?}", shown.shown());
+    let told = terminal.approvals(&["list"]).out;
+    assert!(
+        told.contains("high") && !told.contains('\u{1b}'),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = super::support::Terminal::at(&dir.path().join("state"));
+    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let mut store = terminal.store();
+    let mut shown = terminal.in_terminal(&["approvals", "list", "--watch"]);
+    shown.shows("Nothing waits for you in ");
+    shown.shows("end with Ctrl-C");
+    // Where there is no terminal, each change is a line.
+    let out = dir.path().join("out");
+    let file = std::fs::File::create(&out).unwrap();
+    let mut command = terminal.command(&["approvals", "list", "--watch"]);
+    let mut piped = command.stdout(file).spawn().unwrap();
+    let lines = || std::fs::read_to_string(&out).unwrap();
+    super::support::eventually("the first line", || lines().contains("Nothing waits"));
+    store.ask(&item("abcd", "wipe"), "many").unwrap();
+    shown.shows("\"wipe\" of \"box\"");
+    super::support::eventually("it came", || lines().contains("abcd      waiting"));
+    let before = shown.shown().matches("Nothing waits").count();
+    terminal.approve("abcd");
+    super::support::eventually("it is gone", || {
+        shown.shown().matches("Nothing waits").count() > before
+    });
+    super::support::eventually("it went", || lines().contains("abcd      approved"));
+    assert_eq!(lines().lines().count(), 3, "{}", lines());
+    shown.types("\u{3}");
+    assert_eq!(shown.exit(), Some(130), "{}", shown.shown());
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&piped),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    assert_eq!(piped.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -3,43 +3,110 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::columns::{Paper, cut};
 use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
+use crate::approval::item::Assurance;
 use crate::audit::record::Timestamp;
 use crate::config::escaped;
 use crate::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
 use crate::mcp::json::Value;
 
-/// How much of the arguments a line of the list has, in characters.
-const PREVIEW: usize = 60;
+/// How wide the risk is, and all that stands before the tool, in columns.
+const RISK: usize = 7;
+const BEFORE_TOOL: usize = 8 + 2 + 9 + 2 + RISK + 2 + 6 + 2 + 6 + 2;
+/// How much of a reason is looked at for a line of the history, in characters.
+const REASON_LIMIT: usize = 1_000;
 /// How much is shown of names that are the client's and the server's, in characters.
 pub(super) const NAME_LIMIT: usize = 64;
 const CLIENT_LIMIT: usize = 60;
 /// The longest call, in bytes, of which a line shows a part.
 const MAX_PREVIEWED: usize = 16 * 1024;
 
-/// The list that people read: `entries`, of `count` that there are.
-pub(super) fn table(entries: &[Entry], count: usize, now_ms: i64) -> String {
-    let mut text = String::from("ID        STATE      RISK     AGE     LEFT    TOOL\n");
+/// Which rows a list has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Of what waits, of `count` that there are.
+    Waiting {
+        /// How many there are.
+        count: usize,
+    },
+    /// Of what waits no more.
+    History,
+}
+
+/// The list that people read.
+pub(super) fn table(entries: &[Entry], rows: Rows, now_ms: i64, paper: Paper) -> String {
+    let mut text = heading().to_owned();
     for entry in entries {
-        let item = &entry.item;
-        let id: String = item.id.chars().take(8).collect();
-        let line = format!(
-            "{id}  {:<9}  {:<7}  {:<6}  {:<6}  {} of {}  {}",
-            entry.state.as_str(),
-            item.risk.as_str(),
-            span(now_ms.saturating_sub(item.asked_ms)),
-            time_left(entry, now_ms).unwrap_or_else(|| "-".to_owned()),
-            quoted_text(&item.tool, NAME_LIMIT),
-            quoted_text(&item.server, NAME_LIMIT),
-            preview(&item.call),
-        );
-        text.push_str(line.trim_end());
         text.push('\n');
+        text.push_str(&row(entry, now_ms, paper));
+        if rows == Rows::History {
+            text.push('\n');
+            text.push_str(&outcome(entry, paper));
+        }
     }
-    if count > entries.len() {
-        text.push_str(&format!("and {} more\n", count - entries.len()));
+    if let Rows::Waiting { count } = rows
+        && count > entries.len()
+    {
+        text.push_str(&format!("\nand {} more", count - entries.len()));
     }
-    text.trim_end().to_owned()
+    text
+}
+
+pub(super) fn heading() -> &'static str {
+    "ID        STATE      RISK     AGE     LEFT    TOOL"
+}
+
+/// An item on one line.
+pub(super) fn row(entry: &Entry, now_ms: i64, paper: Paper) -> String {
+    let item = &entry.item;
+    let id: String = item.id.chars().take(8).collect();
+    let begin = format!(
+        "{id:<8}  {:<9}  {}  {:<6}  {:<6}  ",
+        entry.state.as_str(),
+        paper.risk(item.risk, RISK),
+        span(now_ms.saturating_sub(item.asked_ms)),
+        time_left(entry, now_ms).unwrap_or_else(|| "-".to_owned()),
+    );
+    let room = paper.width.saturating_sub(BEFORE_TOOL);
+    let tool = quoted_text(&item.tool, NAME_LIMIT);
+    let server = quoted_text(&item.server, NAME_LIMIT);
+    let whole = format!("{tool} of {server}  {}", preview(&item.call, paper.width));
+    format!("{begin}{}", cut(whole.trim_end(), room))
+}
+
+/// What became of it, on a line below: through which engine, by whom, and why.
+fn outcome(entry: &Entry, paper: Paper) -> String {
+    let told = match &entry.verdict {
+        None => "nobody decided".to_owned(),
+        Some(verdict) => {
+            let engine = match verdict.assurance {
+                Assurance::CallerRelayed => "elicitation",
+                Assurance::InboxTerminal | Assurance::InboxSession | Assurance::InboxPassphrase => {
+                    "inbox"
+                }
+            };
+            let reason = match &verdict.reason {
+                Some(reason) => quoted_text(reason, REASON_LIMIT),
+                None => "none given".to_owned(),
+            };
+            format!(
+                "engine: {engine}; approver: {}; reason: {reason}",
+                approver(verdict.assurance)
+            )
+        }
+    };
+    format!("          {}", cut(&told, paper.width.saturating_sub(10)))
+}
+
+/// Who decided, as far as that is known.
+fn approver(assurance: Assurance) -> &'static str {
+    match assurance {
+        Assurance::CallerRelayed => "somebody at the client",
+        Assurance::InboxTerminal => "somebody in a terminal",
+        Assurance::InboxSession => "somebody logged in to the page",
+        Assurance::InboxPassphrase => "somebody with the passphrase",
+    }
 }
 
 /// How long a verdict can still be given, where there is an end to it.
@@ -49,8 +116,8 @@ fn time_left(entry: &Entry, now_ms: i64) -> Option<String> {
     Some(span(until.saturating_sub(now_ms)))
 }
 
-/// The beginning of a call's arguments, on one line.
-fn preview(call: &str) -> String {
+/// The beginning of a call's arguments, on one line; no more than fits into `room`.
+fn preview(call: &str, room: usize) -> String {
     if call.len() > MAX_PREVIEWED {
         return format!("({} kB)", call.len() / 1000);
     }
@@ -61,7 +128,7 @@ fn preview(call: &str) -> String {
     // What broke lines inside strings is escaped in them.
     let line = arguments.lines().map(str::trim_start);
     let line = line.collect::<Vec<&str>>().join(" ");
-    match line.char_indices().nth(PREVIEW) {
+    match line.char_indices().nth(room) {
         Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
         None => line,
     }
@@ -230,8 +297,9 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::columns::columns;
     use super::*;
-    use crate::approval::item::Item;
+    use crate::approval::item::{Choice, Item, Verdict};
     use crate::inbox::store::State;
     use crate::policy::Risk;
 
@@ -277,7 +345,47 @@ mod tests {
         let (_, call) = text.split_once("\n\n{").unwrap();
         assert!(call.contains(&format!("\"name\": \"{long}\"")), "{call}");
         assert!(!text.contains("Beware"));
-        assert!(!table(&[entry], 1, 0).contains(&long));
+        let rows = Rows::Waiting { count: 1 };
+        assert!(!table(&[entry], rows, 0, Paper::PLAIN).contains(&long));
+    }
+
+    #[test]
+    fn every_line_of_a_list_fits_and_what_is_cut_says_so() {
+        let arguments = format!(
+            r#"{{"name":"t","arguments":{{"a":"{}"}}}}"#,
+            "日本".repeat(100)
+        );
+        for (tool, call) in [
+            ("t", "{}"),
+            ("日本語", &arguments),
+            (&"x".repeat(500), &arguments),
+        ] {
+            let mut decided = entry(tool, call);
+            decided.state = State::Decided(Choice::Deny);
+            decided.verdict = Some(Verdict {
+                choice: Choice::Deny,
+                reason: Some("never ".repeat(100)),
+                cover: std::time::Duration::ZERO,
+                assurance: Assurance::InboxTerminal,
+                decided_ms: 0,
+            });
+            for width in [80, 120] {
+                let paper = Paper {
+                    width,
+                    ..Paper::PLAIN
+                };
+                let text = table(&[decided.clone()], Rows::History, 0, paper);
+                assert!(text.lines().all(|line| columns(line) <= width), "{text}");
+                assert!(
+                    text.contains(
+                        "engine: inbox; approver: somebody in a terminal; reason: \"never"
+                    )
+                );
+                assert!(text.ends_with('…'), "{text}");
+            }
+        }
+        let undecided = table(&[entry("t", "{}")], Rows::History, 0, Paper::PLAIN);
+        assert!(undecided.ends_with("nobody decided"), "{undecided}");
     }
 
     #[test]
