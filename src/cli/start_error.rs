@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::mcp::error::error_response;
 use crate::mcp::first_request::FirstRequest;
 use crate::mcp::frame::FrameBuffer;
-use crate::relay::{FIRST_REQUEST, NEXT_REQUEST};
+use crate::relay::{NEXT_REQUEST, first_request_time};
 
 /// The longest request that is read whole; of a longer one only the id is looked for.
 const MAX_LINE: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub(super) fn answer_first_request(why: &str) {
         stdin.as_fd(),
         &mut io::stdout(),
         why,
-        [FIRST_REQUEST, NEXT_REQUEST],
+        [first_request_time(), NEXT_REQUEST],
     );
 }
 

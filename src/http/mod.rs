@@ -34,5 +34,4 @@ pub(crate) use connections::{ConnectionLimits, Connections, Peer, within_descrip
 pub use hub::{ClientEnds, Record, Relay};
 pub use oauth::{Login, LoginError, Registration, Surroundings};
 pub use remote::{Remote, RemoteError};
-pub(crate) use said::url_for_people;
 pub use serve::{ListenError, Server, Serving};

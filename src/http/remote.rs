@@ -601,10 +601,10 @@ impl Unsent {
         match self {
             Unsent::Unreachable(error) => unreachable(server, error),
             Unsent::Late => format!("the server {server} did not answer in time"),
-            Unsent::NoToken(error) => peer.named(format!(
+            Unsent::NoToken(error) => format!(
                 "the server wants a login, but {error}; try again, or give `headers` with an \
                  `Authorization` in the config"
-            )),
+            ),
         }
     }
 }

@@ -231,11 +231,6 @@ pub(super) fn shown_url(url: &Url, secrets: &[String]) -> String {
     format!("`{shown}{query}`")
 }
 
-/// The same of a URL in a configuration, which has been checked.
-pub(crate) fn url_for_people(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "its `url`".to_owned(), |url| shown_url(&url, &[]))
-}
-
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -13,7 +13,7 @@ pub use effects::Ledger;
 pub use inbox::{Inbox, InboxPort};
 pub use notes::{Notes, Reply};
 pub use session::{Ended, Ends, Session};
-pub(crate) use session::{FIRST_REQUEST, NEXT_REQUEST};
+pub(crate) use session::{NEXT_REQUEST, first_request_time};
 
 /// An error with its causes, on one line. What a cause of it says again is not said twice.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use ending::{FIRST_REQUEST, NEXT_REQUEST};
+pub(crate) use ending::{NEXT_REQUEST, first_request_time};
 
 use super::alarm::Alarm;
 use super::effects::{Effects, Ledger, Lost};
@@ -73,6 +73,9 @@ pub struct Session {
     inbox: Option<InboxPort>,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
+    /// Set where the upstream ended before the client asked anything: what it is told, should it ask
+    /// within this time.
+    unanswered: Option<(String, Duration)>,
     /// Whether the last read took all that it could: more is probably there already.
     busy: bool,
 }
@@ -125,6 +128,7 @@ impl Session {
             process: ends.process,
             inbox: ends.inbox,
             upstream_spoke: false,
+            unanswered: None,
             busy: false,
         }
     }
@@ -226,6 +230,13 @@ impl Session {
                 farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
             }
         };
+        if let Some((why, patience)) = self.unanswered.take() {
+            tokio::select! {
+                () = self.answer_first_request(&why, patience) => {}
+                // Whoever wants us to end need not wait for the client.
+                _ = &mut signal => {}
+            }
+        }
         self.process.end_what_it_left_behind().await;
         self.record_close(ended);
         self.effects.finish();

@@ -298,6 +298,13 @@ fn one_way_socket() -> io::Result<(UnixStream, UnixStream)> {
     Ok((ours, theirs))
 }
 
+/// Whether another proxy has started us. It quotes our stderr to its client, so nobody needs to wait for
+/// the client here.
+#[must_use]
+pub fn is_behind_a_proxy() -> bool {
+    depth_of(std::env::var(DEPTH).ok().as_deref()) > 0
+}
+
 fn depth_of(variable: Option<&str>) -> u32 {
     // A value that is no number did not come from us; it must not switch the guard off.
     variable.map_or(0, |text| text.parse().unwrap_or(MAX_DEPTH))

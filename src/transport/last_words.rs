@@ -92,7 +92,10 @@ pub(super) fn secrets_of<'p>(
     env: impl Iterator<Item = &'p String>,
     args: &'p [String],
 ) -> Vec<String> {
-    let named = |arg: &str| arg.starts_with('-') && looks_secret(arg.trim_start_matches('-'));
+    let named = |arg: &str| {
+        let is_flag = arg.starts_with('-') && !arg.contains('=');
+        is_flag && looks_secret(arg.trim_start_matches('-'))
+    };
     let after_flags = args.windows(2).filter_map(|pair| match pair {
         [flag, value] if named(flag) && !value.starts_with('-') => Some(value.as_str()),
         _ => None,

@@ -161,6 +161,16 @@ impl Wire {
         Ok(Wire { how })
     }
 
+    /// Whether it is a terminal, at which a person sits and no client.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        match &self.how {
+            How::Polled(fd) | How::SocketIn(fd) => rustix::termios::isatty(fd),
+            How::Always(fd) => rustix::termios::isatty(fd),
+            How::SocketOut(_) | How::LinkOut(_) | How::LinkIn(_) => false,
+        }
+    }
+
     /// Waits until a read may succeed. May be cancelled: nothing is read here.
     ///
     /// # Errors

@@ -8,15 +8,26 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Ended, Event, FAREWELL, Peer, Session, readable};
 use crate::approval::display::in_backticks;
 use crate::mcp::first_request::FirstRequest;
-use crate::transport::{Attempt, Exit};
+use crate::transport::{Attempt, Exit, Wire, is_behind_a_proxy};
 
 /// How long what an upstream wrote before it ended may take to arrive: what it started may hold
 /// its pipe open for ever.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client may take for its first request, where there is no server to bring it to.
-pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(3);
+const FIRST_REQUEST: Duration = Duration::from_secs(3);
+/// The same behind another proxy, which waits for the client itself. Of several behind one another, each
+/// would add its time.
+const FIRST_REQUEST_BEHIND: Duration = Duration::from_millis(200);
 /// How long it may take for the next one, where it has asked for something before `initialize`.
 pub(crate) const NEXT_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long to wait for a client's first request that nobody will carry out.
+pub(crate) fn first_request_time() -> Duration {
+    match is_behind_a_proxy() {
+        true => FIRST_REQUEST_BEHIND,
+        false => FIRST_REQUEST,
+    }
+}
 
 impl Session {
     /// The client has closed and nothing waits for a decision: the upstream may finish what
@@ -60,12 +71,14 @@ impl Session {
         if self.upstream_spoke {
             return Ended::UpstreamDied(exit);
         }
-        if !is_begun && !self.effects.is_over_http() {
+        // People who run us by hand read stderr.
+        let by_hand = self.client.input.as_ref().is_none_or(Wire::is_terminal);
+        if !is_begun && !by_hand && !self.effects.is_over_http() {
             let patience = match is_asked {
                 true => NEXT_REQUEST,
-                false => FIRST_REQUEST,
+                false => first_request_time(),
             };
-            self.answer_first_request(&why, patience).await;
+            self.unanswered = Some((why, patience));
         }
         Ended::UpstreamNeverSpoke(exit)
     }
@@ -92,7 +105,7 @@ impl Session {
 
     /// Tells a client that asks something within `patience` why there is no server. A client that
     /// begins with something else than `initialize` may go on with that.
-    async fn answer_first_request(&mut self, why: &str, patience: Duration) {
+    pub(super) async fn answer_first_request(&mut self, why: &str, patience: Duration) {
         let mut until = Instant::now() + patience;
         while let Some(request) = self.next_request(until).await {
             let now = self.clock.now();
