@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
@@ -19,10 +19,16 @@ use crate::gate::TimeoutAction;
 use crate::policy::Mode;
 
 /// A transparent MCP proxy that asks a human before an AI agent's tool call runs
+///
+/// An MCP client starts it in place of a server: it starts the real server, relays every message, and
+/// asks before a tool call that the policy is careful about. For example:
+///
+///   claude mcp add files -- approval-proxy --upstream ~/servers.json --server files
 #[derive(Debug, Clone, Parser)]
-#[command(name = "approval-proxy", version, after_help = exit_code::help())]
+#[command(name = "approval-proxy", version, verbatim_doc_comment)]
+#[command(after_help = MORE, after_long_help = exit_code::help())]
 #[command(override_usage = USAGE)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -52,6 +58,7 @@ pub struct Args {
     dry_run: bool,
 
     /// Put decision source, risk, mode and rule into refusals
+    #[arg(hide_short_help = true)]
     #[arg(long, help_heading = POLICY)]
     explain: bool,
 
@@ -62,6 +69,7 @@ pub struct Args {
 
     /// What a prompt that nobody answered in time comes to; approve holds not where two approvals
     /// are needed [default: deny]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "ACTION", help_heading = ASKING, value_parser = word::<TimeoutAction>())]
     timeout_action: Option<TimeoutAction>,
 
@@ -71,6 +79,7 @@ pub struct Args {
     engine: Option<Engines>,
 
     /// How long a parked question stays open, in seconds, from 1 [default: 3600]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<WholeSeconds>)]
     #[arg(allow_negative_numbers = true)]
     approval_park_seconds: Option<WholeSeconds>,
@@ -79,66 +88,80 @@ pub struct Args {
     inbox: InboxArgs,
 
     /// How long an approval covers identical calls, in seconds; 0 is not at all [default: 0]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<Seconds>)]
     #[arg(allow_negative_numbers = true)]
     approve_ttl: Option<Seconds>,
 
     /// Ask twice about calls of high risk
+    #[arg(hide_short_help = true)]
     #[arg(long, help_heading = ASKING)]
     high_risk_double_confirm: bool,
 
     /// Further tries when the client could not show a prompt, at most 1000 [default: 2]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "COUNT", help_heading = ASKING, value_parser = value::<Whole<0, 1000>>)]
     #[arg(allow_negative_numbers = true)]
     approval_retry_attempts: Option<Whole<0, 1000>>,
 
     /// Pause before the first further try, in seconds [default: 0.5]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<Seconds>)]
     #[arg(allow_negative_numbers = true)]
     approval_retry_backoff: Option<Seconds>,
 
     /// Longest pause between tries, in seconds [default: 5]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "SECONDS", help_heading = ASKING, value_parser = value::<Seconds>)]
     #[arg(allow_negative_numbers = true)]
     approval_retry_max_backoff: Option<Seconds>,
 
     /// By how much each pause is longer than the one before, from 1 to 1000 [default: 2]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "FACTOR", help_heading = ASKING, value_parser = value::<Multiplier>)]
     #[arg(allow_negative_numbers = true)]
     approval_retry_multiplier: Option<Multiplier>,
 
     /// What makes two calls identical, of server, tool, args, risk [default: server,tool,args]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "FIELDS", help_heading = ASKING, value_parser = value::<DedupeFields>)]
     approval_dedupe_key_fields: Option<DedupeFields>,
 
     /// The argument keys that count for `args`, comma-separated [default: all]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "KEYS", help_heading = ASKING, value_parser = keys)]
     approval_dedupe_arg_keys: Option<Keys>,
 
-    /// Append one JSON line per decision to this file; `stderr` is stderr alone. By default it
-    /// is `audit/SERVER.jsonl` in the state folder, rotated at 64 MiB, with a copy on stderr
+    /// Append one JSON line per decision to this file; `stderr` is stderr alone
+    ///
+    /// By default it is `audit/SERVER.jsonl` in the state folder, rotated at 64 MiB, with a copy on
+    /// stderr
     #[arg(long, value_name = "FILE", help_heading = AUDIT)]
     audit_log: Option<PathBuf>,
 
     /// Let calls that need no approval run when the log cannot be written
+    #[arg(hide_short_help = true)]
     #[arg(long, help_heading = AUDIT)]
     audit_best_effort: bool,
 
     /// Largest message either way: bytes, or with KiB, MiB, GiB [default: 64MiB]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "SIZE", help_heading = LIMITS, value_parser = ByteSize::from_text)]
     #[arg(allow_negative_numbers = true)]
     max_message_size: Option<ByteSize>,
 
     /// How many requests may wait at once, from 1 to 1048576 [default: 4096]
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "COUNT", help_heading = LIMITS, value_parser = value::<Whole<1, 1_048_576>>)]
     #[arg(allow_negative_numbers = true)]
     max_pending: Option<Whole<1, 1_048_576>>,
 
-    /// How clients reach the proxy [default: stdio]
+    /// How clients reach the proxy; `http` is `streamable-http` [default: stdio]
     #[arg(long, help_heading = TRANSPORT, value_parser = word::<Transport>())]
     transport: Option<Transport>,
 
     /// Address that the HTTP transports bind [default: 127.0.0.1]
+    #[arg(hide_short_help = true)]
     #[arg(long, help_heading = TRANSPORT, value_parser = value::<HostName>)]
     host: Option<HostName>,
 
@@ -149,15 +172,18 @@ pub struct Args {
 
     /// Require HTTP clients to send the bearer token in this file; `auto` creates one in the state
     /// folder; or set APPROVAL_AUTH_TOKEN
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "FILE", help_heading = TRANSPORT)]
     auth_token_file: Option<PathBuf>,
 
     /// Without a token, let any client that can connect answer its own prompts, and allow other
     /// machines to connect
+    #[arg(hide_short_help = true)]
     #[arg(long, help_heading = TRANSPORT)]
     insecure_no_auth: bool,
 
     /// Accept requests for this host name, beside localhost and IP addresses; repeatable
+    #[arg(hide_short_help = true)]
     #[arg(long, value_name = "NAME", help_heading = TRANSPORT, value_parser = value::<HostName>)]
     allowed_host: Vec<HostName>,
 }
@@ -289,6 +315,8 @@ struct Keys(Vec<String>);
 const USAGE: &str = "approval-proxy --upstream <FILE> [OPTIONS]
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]";
+const MORE: &str = "See --help for every option and the exit codes, and `approval-proxy help inbox` or \
+                    `help approvals` for the commands.";
 const UPSTREAM: &str = "Upstream";
 const POLICY: &str = "Policy";
 const ASKING: &str = "Asking";
@@ -321,8 +349,11 @@ fn keys(text: &str) -> Result<Keys, Fault> {
 }
 
 fn word<T: Word + Send + Sync>() -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(T::WORDS.iter().map(|(word, _)| *word))
-        .try_map(|text| T::from_text(&text))
+    let words = T::WORDS.iter().map(|(word, _)| {
+        let aliases = T::ALIASES.iter().filter(move |(_, meant)| meant == word);
+        PossibleValue::new(*word).aliases(aliases.map(|(alias, _)| *alias))
+    });
+    PossibleValuesParser::new(words).try_map(|text| T::from_text(&text))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! What a run does is `app`'s business.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use tracing::{Event, Subscriber};
@@ -20,8 +20,7 @@ use super::commands::Command;
 use super::{approvals, exit_code, inbox, start_error};
 use crate::app::{self, AppError};
 use crate::approval::display::in_backticks;
-use crate::config::{Environment, Resolved, Target, load};
-use crate::http::url_for_people;
+use crate::config::{Environment, Resolved, escaped, load};
 use crate::relay::{Ended, with_causes};
 use crate::transport::{Stderr, Watcher, forbid_inspection, is_watcher, run_watcher};
 
@@ -66,6 +65,10 @@ fn run_watched(
     let hidden = forbid_inspection();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let Ok(stderr) = Stderr::start() else {
+        // Nobody can read why there; the client can.
+        if start_error::is_over_stdio(&arguments) {
+            start_error::answer_first_request("the system refuses another thread");
+        }
         return exit_code::INTERNAL;
     };
     report_to(stderr.clone());
@@ -142,7 +145,10 @@ fn run_reporting(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let server = Server::of(&config);
+    let server = in_backticks(&config.server.name);
+    if config.http.is_none() && std::io::stdin().is_terminal() {
+        stderr.send(by_hand(arguments, &config).into_bytes());
+    }
     match app::run(config, stderr, watcher) {
         Ok(ended) => code_of(ended, &server),
         Err(error) => {
@@ -159,21 +165,56 @@ fn run_reporting(
     }
 }
 
-/// What messages call the server: its name, and its URL if it has one.
-struct Server(String);
-
-impl Server {
-    fn of(config: &Resolved) -> Server {
-        let name = in_backticks(&config.server.name);
-        Server(match &config.server.target {
-            Target::Command(_) => name,
-            Target::Url(target) => format!("{name} at {}", url_for_people(target.url.expose())),
-        })
+/// What a person reads who starts us in a terminal, where no client is.
+fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.map_or_else(
+        || "approval-proxy".to_owned(),
+        |path| lossy(path.as_os_str()),
+    );
+    let mut entry = Vec::new();
+    // A client starts us in a folder of its own.
+    let mut is_path = false;
+    for argument in arguments.iter().skip(1) {
+        let text = lossy(argument);
+        let (flag, path) = match text.split_once('=') {
+            Some((flag, path)) if is_path_flag(flag) => (format!("{flag}="), Some(path.to_owned())),
+            Some(_) | None => (String::new(), is_path.then(|| text.clone())),
+        };
+        // A word of ours, and no file.
+        let path = path.filter(|path| path != "stderr");
+        is_path = is_path_flag(&text);
+        let path = path
+            .map(|path| std::path::absolute(&path).map_or(path, |path| lossy(path.as_os_str())));
+        entry.push(match path {
+            Some(path) => format!("{flag}{path}"),
+            None => text,
+        });
     }
+    let entry = serde_json::json!({"command": program, "args": entry});
+    let name = serde_json::Value::from(config.server.name.as_str());
+    format!(
+        "approval-proxy: waiting for an MCP client on stdin; this is a terminal, and clients start \
+         approval-proxy themselves\n\
+         approval-proxy: in your client's configuration, put this in place of the server's entry: \
+         {}\n\
+         approval-proxy: end it with Ctrl-C\n",
+        escaped(&format!("{name}: {entry}"))
+    )
 }
 
-/// The client of a session that has run knows how it ended.
-fn code_of(ended: Ended, Server(server): &Server) -> Result<u8, Failed> {
+/// Flags whose value is a path, so that it means the same wherever a client starts us.
+fn is_path_flag(flag: &str) -> bool {
+    matches!(flag, "-u" | "--upstream" | "--state-dir" | "--audit-log")
+}
+
+fn lossy(text: &OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+/// The client of a session that has run knows how it ended. The URL of a server elsewhere stands in what
+/// was told before.
+fn code_of(ended: Ended, server: &str) -> Result<u8, Failed> {
     match ended {
         Ended::ClientClosed => Ok(exit_code::OK),
         Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => Err(Failed::told(

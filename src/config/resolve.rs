@@ -114,6 +114,8 @@ impl Word for Transport {
         ("sse", Transport::Sse),
         ("streamable-http", Transport::StreamableHttp),
     ];
+    // What most clients call it.
+    const ALIASES: &'static [(&'static str, &'static str)] = &[("http", "streamable-http")];
 }
 
 /// Everything that a run needs to know, checked.

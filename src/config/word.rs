@@ -13,6 +13,8 @@ use crate::policy::Mode;
 pub trait Word: Copy + 'static {
     /// Every word and what it means, in the order in which help and errors list them.
     const WORDS: &'static [(&'static str, Self)];
+    /// Other words that are understood, and what they stand for, without being listed.
+    const ALIASES: &'static [(&'static str, &'static str)] = &[];
 }
 
 impl Word for Mode {
@@ -65,7 +67,9 @@ impl<T: Word> Value for T {
     }
 
     fn from_text(text: &str) -> Result<T, Fault> {
-        let known = T::WORDS.iter().find(|(word, _)| *word == text);
+        let alias = T::ALIASES.iter().find(|(alias, _)| *alias == text);
+        let wanted = alias.map_or(text, |(_, word)| word);
+        let known = T::WORDS.iter().find(|(word, _)| *word == wanted);
         known
             .map(|(_, value)| *value)
             .ok_or_else(|| wrong_text::<T>(text))

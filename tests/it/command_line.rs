@@ -15,6 +15,8 @@ fn run<const N: usize>(arguments: [&str; N]) -> Output {
 
 /// The code and the one line of a run that fails before anything is relayed.
 fn fails(mut session: Session) -> (i32, String) {
+    // What a client that stays is told is in `start_errors`.
+    session.close_stdin();
     let (code, _) = session.exit();
     assert_eq!(session.rest(), Vec::<serde_json::Value>::new());
     session.stderr_says("\n");

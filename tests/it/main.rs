@@ -15,6 +15,7 @@
 
 mod asking;
 mod audit_log;
+mod by_hand;
 mod command_line;
 mod config_files;
 mod corpora;
@@ -49,6 +50,7 @@ mod secrets;
 mod server_lists;
 mod signals;
 mod sizes;
+mod start_errors;
 mod stdio_kinds;
 mod support;
 mod transparency;

@@ -24,6 +24,7 @@ mod rounds;
 mod rounds_attacked;
 mod scene;
 mod schemas;
+mod slow;
 mod transcripts;
 mod unasked;
 mod unreadable;

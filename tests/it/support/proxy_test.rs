@@ -140,7 +140,14 @@ impl ProxyTest {
         self
     }
 
-    pub(crate) fn start(mut self) -> Session {
+    /// Starts the proxy with this command line and nothing else.
+    pub(crate) fn start_with(self, arguments: &[&str]) -> Session {
+        let mut command = Command::new(proxy());
+        command.args(arguments);
+        self.spawn(command)
+    }
+
+    pub(crate) fn start(self) -> Session {
         let config = self.path("config.json");
         let text = self.config.clone().unwrap_or_else(|| {
             json!({"mcpServers": {"box": self.entry}, "approvalProxy": self.proxy_section})
@@ -159,8 +166,12 @@ impl ProxyTest {
         if self.log {
             command.arg("--audit-log").arg(self.log_path());
         }
+        command.args(&self.flags);
+        self.spawn(command)
+    }
+
+    fn spawn(mut self, mut command: Command) -> Session {
         command
-            .args(&self.flags)
             .stdin(self.stdin.take().unwrap_or_else(Stdio::piped))
             .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped());

@@ -1,0 +1,194 @@
+//! The proxy as a newcomer runs it: by hand, in a terminal, with few flags.
+
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use super::support::{ProxyTest, Pty, Terminal, eventually, proxy};
+
+/// A server that says when it runs, and reads until the end.
+const READY: &str = "echo ready >&2; exec cat";
+
+/// A folder with a config around a server that reads until the end.
+fn config() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("servers.json");
+    let config = json!({"mcpServers": {"my files": {"command": "sh", "args": ["-c", READY]}}});
+    std::fs::write(&path, config.to_string()).unwrap();
+    (dir, path.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn in_a_terminal_it_says_what_it_waits_for_what_to_write_where_and_how_to_end() {
+    let (dir, path) = config();
+    let terminal = Terminal::at(&dir.path().join("state"));
+    let mut shown = terminal.in_terminal(&["--upstream", &path]);
+    shown.shows("waiting for an MCP client on stdin");
+    shown.shows("Ctrl-C");
+    let program = proxy().display().to_string();
+    let entry = json!({"command": program, "args": ["--upstream", path]});
+    shown.shows(&format!("\"my files\": {entry}"));
+    // By then the server runs, in a process group of its own.
+    shown.shows("[my files] ready");
+    shown.types("\u{3}");
+    assert_eq!(shown.exit(), Some(130), "{}", shown.shown());
+    // Nothing that a client could have read.
+    assert!(!shown.shown().contains("jsonrpc"), "{}", shown.shown());
+}
+
+#[test]
+fn to_a_client_it_says_nothing_of_that() {
+    let mut session = ProxyTest::new().start();
+    session.handshake();
+    assert_eq!(session.stderr(), "");
+    session.finish();
+}
+
+#[test]
+fn an_error_in_a_terminal_ends_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::at(&dir.path().join("state"));
+    let mut shown = terminal.in_terminal(&["--upstream", "/nonexistent/config.json"]);
+    let start = std::time::Instant::now();
+    assert_eq!(shown.exit(), Some(3));
+    assert!(start.elapsed() < std::time::Duration::from_millis(2_500));
+    assert!(!shown.shown().contains("jsonrpc"), "{}", shown.shown());
+}
+
+fn out(arguments: &[&str]) -> String {
+    let mut command = Command::new(proxy());
+    let output = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn help_is_a_command_and_the_short_help_is_shorter() {
+    let long = out(&["--help"]);
+    assert_eq!(out(&["help"]), long);
+    let short = out(&["-h"]);
+    assert!(
+        short.lines().count() * 3 < long.lines().count() * 2,
+        "{short}"
+    );
+    for flag in [
+        "--upstream",
+        "--server",
+        "--mode",
+        "--allow",
+        "--timeout",
+        "--transport",
+    ] {
+        assert!(short.contains(flag), "{flag}: {short}");
+    }
+    assert!(short.contains("--help"), "{short}");
+    for (arguments, told) in [
+        (&["help", "inbox"][..], "--set-passphrase"),
+        (&["help", "approvals"], "deny"),
+        (&["help", "approvals", "list"], "--watch"),
+        (&["approvals", "--help"], "list"),
+    ] {
+        assert!(out(arguments).contains(told), "{arguments:?}");
+    }
+}
+
+#[test]
+fn http_is_streamable_http() {
+    let mut session = ProxyTest::new()
+        .flags(["--transport", "http", "--port", "0"])
+        .start();
+    session.stderr_says("listening on http://127.0.0.1:");
+    session.signal(rustix::process::Signal::TERM);
+    assert_eq!(session.exit().0, 143);
+}
+
+#[test]
+fn a_slow_server_is_mentioned_once_on_stderr() {
+    let entry = json!({"command": "sleep", "args": ["60"]});
+    let mut session = ProxyTest::new()
+        .config(json!({"mcpServers": {"box": entry}}))
+        .start();
+    session.request("initialize", json!({}));
+    session.stderr_says("the server `box` has not answered `initialize` after 5 s");
+    session.signal(rustix::process::Signal::TERM);
+    session.exit();
+    assert_eq!(session.stderr().matches("has not answered").count(), 1);
+}
+
+#[test]
+fn suggested_commands_reach_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("it's mine");
+    let terminal = Terminal::at(&state);
+    let quoted = format!(
+        "--state-dir '{}'",
+        state.display().to_string().replace('\'', r"'\''")
+    );
+    // Setting a passphrase makes the folder.
+    let told = terminal.fed(&["inbox", "--show-key"], "");
+    assert_eq!(told.code, Some(2), "{told:?}");
+    let told = terminal.approvals(&["approve", "abcdef"]);
+    assert!(
+        told.err
+            .contains(&format!("`approval-proxy approvals list {quoted}`")),
+        "{told:?}"
+    );
+    let told = terminal.approvals(&["list"]);
+    assert_eq!(
+        told.out,
+        format!("Nothing waits for you in {}.\n", state.display())
+    );
+    let told = terminal.approvals(&["list", "--history"]);
+    assert!(told.out.contains(state.to_str().unwrap()), "{told:?}");
+    let test = ProxyTest::new().section(json!({"inboxKey": format!("sha256:{}", "0".repeat(64))}));
+    let mut session = test.state(&state).start();
+    session.stderr_says(&format!("`approval-proxy inbox --show-key {quoted}`"));
+    session.close_stdin();
+    session.exit();
+}
+
+#[test]
+fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::at(&dir.path().join("state"));
+    let mut standing = terminal.inbox("0");
+    eventually("it says how to end it", || {
+        standing.stderr().contains("end this with `kill ")
+    });
+    let told = standing.stderr();
+    assert!(!told.contains("run `approval-proxy inbox`"), "{told}");
+    assert!(
+        told.contains("no browser is opened, as `--no-browser` says"),
+        "{told}"
+    );
+    assert!(
+        told.contains("`approval-proxy approvals list --state-dir "),
+        "{told}"
+    );
+    standing.end(rustix::process::Signal::TERM);
+    // Its own terminal shows a link.
+    let mut shown = terminal.in_terminal(&["inbox", "--inbox-port", "0"]);
+    shown.shows("no browser could be opened here; end this with Ctrl-C");
+    shown.shows("Open this link within five minutes, once:");
+    shown.types("\u{3}");
+    assert_eq!(shown.exit(), Some(130));
+}
+
+#[test]
+fn the_minimum_of_a_passphrase_is_told_before_one_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::at(&dir.path().join("state"));
+    let mut shown: Pty = terminal.in_terminal(&["inbox", "--set-passphrase"]);
+    shown.shows("New passphrase: ");
+    assert!(
+        shown
+            .shown()
+            .contains("A passphrase has at least 8 characters.")
+    );
+    shown.types("\u{3}");
+    shown.exit();
+}
