@@ -80,12 +80,11 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
     let told = match &entry.verdict {
         None => "nobody decided".to_owned(),
         Some(verdict) => {
-            let engine = match verdict.assurance {
-                Assurance::CallerRelayed => "elicitation",
-                Assurance::InboxTerminal | Assurance::InboxSession | Assurance::InboxPassphrase => {
-                    "inbox"
-                }
-            };
+            // Another program may have written it.
+            let engine = entry
+                .engine
+                .as_deref()
+                .map_or_else(|| "inbox".into(), harmless);
             let reason = match &verdict.reason {
                 Some(reason) => quoted_text(reason, REASON_LIMIT),
                 None => "none given".to_owned(),
