@@ -12,7 +12,8 @@ const focused = (page) =>
 export async function keysAlone(world, checks) {
   const agent = await world.agent();
   const { call: first } = await agent.ask("delete_note", { name: "ideas" });
-  const second = agent.call("delete_note", { name: "shopping" });
+  // One after the other, so that it is known which one comes next.
+  const { call: second } = await agent.ask("delete_note", { name: "shopping" });
   const third = agent.call("delete_note", { name: "welcome" });
   const page = await world.page();
   await checks.comes("three calls wait", async () => (await items(page).count()) === 3);
