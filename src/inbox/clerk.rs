@@ -5,16 +5,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::host::Host;
 use super::passphrase::PublicKey;
-use super::post::{Job, PostSettings};
+use super::post::{Job, PostSettings, held};
 use super::sqlite::{Lease, SqliteStore};
 use super::store::{Closed, Elsewhere, Entry, Problem, SignedVerdict, State, Store, StoreError};
 use crate::approval::item::{Assurance, Item, Verdict};
@@ -48,19 +48,45 @@ pub(super) struct Clerk {
     /// What waits for a verdict.
     pub(super) waiting: HashMap<String, Waiting>,
     pub(super) queued: Arc<AtomicUsize>,
-    pub(super) unrecorded: Unrecorded,
+    pub(super) unrecorded: Arc<Mutex<Unrecorded>>,
+    /// Since when something is unrecorded.
+    pub(super) unrecorded_since: Option<Duration>,
     pub(super) clock: Clock,
 }
 
-/// What was decided elsewhere and is not in the history yet.
+/// What was decided elsewhere and is not in the history yet. Sessions add to it directly: to wake the
+/// thread for each decision would cost the calls behind it some microseconds.
 #[derive(Debug, Default)]
 pub(super) struct Unrecorded {
     calls: Vec<DecidedCall>,
     bytes: usize,
-    /// When the first of them came.
-    since: Option<Duration>,
+    /// Whether the thread knows that there is something.
+    is_known: bool,
     /// Whether a failure was told: the history is only for people to look at.
     has_warned: bool,
+}
+
+impl Unrecorded {
+    /// Keeps a decision until it is recorded. Returns whether the thread has to be told that there
+    /// is something.
+    pub(super) fn keep(&mut self, call: DecidedCall) -> bool {
+        let bytes = self.bytes.saturating_add(call.bytes());
+        if self.calls.len() < MAX_UNRECORDED && bytes <= MAX_UNRECORDED_BYTES {
+            self.bytes = bytes;
+            self.calls.push(call);
+        } else if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(
+                "the inbox's history misses decisions that came too fast, or were too large"
+            );
+        }
+        !std::mem::replace(&mut self.is_known, true)
+    }
+
+    fn take(&mut self) -> Vec<DecidedCall> {
+        self.bytes = 0;
+        self.is_known = false;
+        std::mem::take(&mut self.calls)
+    }
 }
 
 /// What is open while anything waits.
@@ -141,8 +167,11 @@ impl Clerk {
 
     fn take(&mut self, job: Job) {
         self.queued.fetch_sub(job.bytes(), Ordering::Relaxed);
-        match job.told {
-            ToInbox::Ask(item) => self.ask(&item, job.answers),
+        let Job::Told { told, answers } = job else {
+            return self.note_unrecorded();
+        };
+        match told {
+            ToInbox::Ask(item) => self.ask(&item, answers),
             ToInbox::Park { item, until_ms } => {
                 if let Some(desk) = &mut self.desk
                     && let Err(error) = desk.store.park(&item, until_ms)
@@ -157,29 +186,21 @@ impl Clerk {
                 self.waiting.remove(&item);
                 self.close(&item, how);
             }
-            ToInbox::Decided(call) => self.keep_for_history(*call),
+            ToInbox::Decided(call) => {
+                held(&self.unrecorded).keep(*call);
+                self.note_unrecorded();
+            }
         }
     }
 
-    fn keep_for_history(&mut self, call: DecidedCall) {
-        let unrecorded = &mut self.unrecorded;
-        let bytes = unrecorded.bytes.saturating_add(call.bytes());
-        if unrecorded.calls.len() < MAX_UNRECORDED && bytes <= MAX_UNRECORDED_BYTES {
-            unrecorded.bytes = bytes;
-            unrecorded.calls.push(call);
-        } else if !unrecorded.has_warned {
-            unrecorded.has_warned = true;
-            tracing::warn!(
-                "the inbox's history misses decisions that came too fast, or were too large"
-            );
-        }
+    fn note_unrecorded(&mut self) {
         let now = self.clock.now().elapsed;
-        unrecorded.since.get_or_insert(now);
+        self.unrecorded_since.get_or_insert(now);
     }
 
     /// How long until what was decided elsewhere is written; `None` if there is nothing.
     fn record_in(&self) -> Option<Duration> {
-        let since = self.unrecorded.since?;
+        let since = self.unrecorded_since?;
         let waited = self.clock.now().elapsed.saturating_sub(since);
         Some(RECORD_EVERY.saturating_sub(waited))
     }
@@ -187,9 +208,8 @@ impl Clerk {
     /// Writes what was decided elsewhere into the history, all at once. A failure is told once, and
     /// nobody tries again.
     fn record(&mut self) {
-        self.unrecorded.since = None;
-        self.unrecorded.bytes = 0;
-        let calls = std::mem::take(&mut self.unrecorded.calls);
+        self.unrecorded_since = None;
+        let calls = held(&self.unrecorded).take();
         let read = calls.into_iter().filter_map(DecidedCall::read);
         let decided: Vec<Elsewhere> = read
             .map(|(item, verdict, engine)| Elsewhere {
@@ -210,9 +230,8 @@ impl Clerk {
                 .and_then(|mut store| store.record(&decided)),
         };
         if let Err(error) = written
-            && !self.unrecorded.has_warned
+            && !std::mem::replace(&mut held(&self.unrecorded).has_warned, true)
         {
-            self.unrecorded.has_warned = true;
             let why = with_causes(&error);
             tracing::warn!("the inbox's history misses decisions: {why}");
         }

@@ -55,23 +55,32 @@ enum Running {
         jobs: Sender<Job>,
         /// How many bytes of questions are on their way to the thread.
         queued: Arc<AtomicUsize>,
+        unrecorded: Arc<Mutex<Unrecorded>>,
         done: Receiver<()>,
     },
     /// It is over.
     NoMore,
 }
 
-/// Something to do, and where to tell what comes of it.
-pub(super) struct Job {
-    pub(super) told: ToInbox,
-    pub(super) answers: UnboundedSender<FromInbox>,
+/// Something to do.
+pub(super) enum Job {
+    Told {
+        told: ToInbox,
+        /// Where to tell what comes of it.
+        answers: UnboundedSender<FromInbox>,
+    },
+    /// Something is unrecorded.
+    Record,
 }
 
 impl Job {
     /// What a question takes, roughly; nothing for what ends one.
     pub(super) fn bytes(&self) -> usize {
         const ENTRY: usize = 1024;
-        match &self.told {
+        let Job::Told { told, .. } = self else {
+            return 0;
+        };
+        match told {
             ToInbox::Ask(item) => {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
@@ -131,6 +140,8 @@ impl Post {
         let (tell, done) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let in_clerk = Arc::clone(&queued);
+        let unrecorded: Arc<Mutex<Unrecorded>> = Arc::default();
+        let for_clerk = Arc::clone(&unrecorded);
         let work = move || {
             Clerk {
                 folder,
@@ -139,7 +150,8 @@ impl Post {
                 desk: None,
                 waiting: HashMap::new(),
                 queued: in_clerk,
-                unrecorded: Unrecorded::default(),
+                unrecorded: for_clerk,
+                unrecorded_since: None,
                 clock: Clock::start(),
             }
             .work(&queue);
@@ -148,12 +160,21 @@ impl Post {
         let named = thread::Builder::new().name("inbox".to_owned());
         let started = named.spawn(work);
         started.map_err(|error| format!("no thread can be started: {error}"))?;
-        Ok(Running::Yes { jobs, queued, done })
+        Ok(Running::Yes {
+            jobs,
+            queued,
+            unrecorded,
+            done,
+        })
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.running)
     }
+}
+
+pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The key of the passphrase that is set in the user's folder; `None` if none is. To be read as the
@@ -183,12 +204,24 @@ impl Inbox for Post {
                 ToInbox::Park { .. } | ToInbox::Close { .. } => return Ok(()),
             }
         }
-        let Running::Yes { jobs, queued, .. } = &*running else {
+        let Running::Yes {
+            jobs,
+            queued,
+            unrecorded,
+            ..
+        } = &*running
+        else {
             return Err("the proxy is ending".to_owned());
         };
-        let job = Job {
-            told,
-            answers: answers.clone(),
+        let job = match told {
+            ToInbox::Decided(call) => match held(unrecorded).keep(*call) {
+                true => Job::Record,
+                false => return Ok(()),
+            },
+            told @ (ToInbox::Ask(_) | ToInbox::Park { .. } | ToInbox::Close { .. }) => Job::Told {
+                told,
+                answers: answers.clone(),
+            },
         };
         let bytes = job.bytes();
         if bytes > 0 && queued.load(Ordering::Relaxed) >= MAX_QUEUED {
