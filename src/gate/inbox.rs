@@ -202,6 +202,17 @@ impl Gate {
         if via.engine == Via::INBOX.engine {
             return;
         }
+        match self.history.room(now.elapsed) {
+            Room::Some => {}
+            Room::None => return,
+            Room::NoMore => {
+                return self.warn(
+                    "the inbox's history misses decisions that came faster than people decide; \
+                     the audit log has them all"
+                        .into(),
+                );
+            }
+        }
         let id = self.ids.next_hex();
         let mut item = self.item_without_call(&held.tool, asked_as, &id, now);
         let waited = now.elapsed.saturating_sub(held.arrived);
@@ -329,5 +340,58 @@ fn shortened(text: &str, max: usize) -> String {
     match kept.len() == text.len() {
         true => text.to_owned(),
         false => format!("{kept} … (shortened)"),
+    }
+}
+
+/// How many decisions may go to the inbox's history within a second. It keeps no more on their way.
+const HISTORY_A_SECOND: u32 = 200;
+
+/// Counts what goes to the inbox's history, so that a flood of decisions costs nothing but itself.
+#[derive(Debug, Default)]
+pub(super) struct HistoryRate {
+    began: Duration,
+    count: u32,
+    has_warned: bool,
+}
+
+/// Whether a decision may go there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Some,
+    None,
+    /// None, for the first time.
+    NoMore,
+}
+
+impl HistoryRate {
+    fn room(&mut self, now: Duration) -> Room {
+        if self.count == 0 || now.saturating_sub(self.began) >= Duration::from_secs(1) {
+            (self.began, self.count) = (now, 0);
+        }
+        if self.count < HISTORY_A_SECOND {
+            self.count += 1;
+            return Room::Some;
+        }
+        match std::mem::replace(&mut self.has_warned, true) {
+            true => Room::None,
+            false => Room::NoMore,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_decisions_is_told_of_once_and_the_next_second_has_room_again() {
+        let mut rate = HistoryRate::default();
+        let at = Duration::from_millis;
+        for _ in 0..HISTORY_A_SECOND {
+            assert_eq!(rate.room(at(5_000)), Room::Some);
+        }
+        assert_eq!(rate.room(at(5_500)), Room::NoMore);
+        assert_eq!(rate.room(at(5_999)), Room::None);
+        assert_eq!(rate.room(at(6_000)), Room::Some);
     }
 }

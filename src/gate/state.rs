@@ -12,6 +12,7 @@ use super::catalogue::{Catalogue, ListRequest};
 use super::handshake::{Handshake, SLOW};
 use super::held::{Approved, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
+use super::inbox::HistoryRate;
 use super::invitations::Invitations;
 use super::open_states::OpenStates;
 use super::output::{Output, Payload, Ticket};
@@ -111,6 +112,8 @@ pub struct Gate {
     /// Whether the client's answers reach us.
     pub(super) client_heard: bool,
     pub(super) upstream: Peer,
+    /// What goes to the inbox's history.
+    pub(super) history: HistoryRate,
     /// Whether the upstream may hand a call back that it has not taken.
     pub(super) may_return_calls: bool,
     /// Whether `CloseUpstream` has been put out.
@@ -171,6 +174,7 @@ impl Gate {
             client: Peer::Open,
             client_heard: true,
             upstream: Peer::Open,
+            history: HistoryRate::default(),
             may_return_calls: false,
             closing: false,
             outputs: VecDeque::new(),
