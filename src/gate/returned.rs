@@ -52,17 +52,15 @@ impl Gate {
             return self.not_taken(id, why);
         }
         match (expected, params) {
-            (InFlight::Approved(approved), Ok(params)) => {
+            (InFlight::Approved(approved), Ok(params)) if approved.may_be_confirmed() => {
                 self.confirm_again(line, id, *approved, &params, now);
             }
-            (InFlight::Any, params) => {
+            (InFlight::Any | InFlight::Approved(_), params) => {
                 let envelope = (&message.id, message.is_plain);
                 let payload = Payload::Text(line.to_owned());
                 self.call_from_client(line, envelope, params, payload, now);
             }
-            (InFlight::Approved(_) | InFlight::Initialize | InFlight::List(_), _) => {
-                self.not_taken(id, why)
-            }
+            (InFlight::Initialize | InFlight::List(_), _) => self.not_taken(id, why),
         }
     }
 
@@ -120,5 +118,14 @@ impl Gate {
         let id = id.to_string();
         let members = [("request_id", id.as_str()), ("reason", why)];
         self.record_event(now, "returned", &members);
+    }
+}
+
+impl Approved {
+    /// Whether the yes can be held against the tool as it is listed now. Where the list was not known,
+    /// nobody was shown the tool, and the call is decided about from the beginning. A call that has run
+    /// in part is never decided about again.
+    fn may_be_confirmed(&self) -> bool {
+        self.asked_as.is_list_known || self.round > 0
     }
 }

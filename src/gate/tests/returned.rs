@@ -76,6 +76,34 @@ fn an_approved_call_does_not_go_again_as_another_tool_s() {
 }
 
 #[test]
+fn a_yes_to_a_tool_that_was_not_known_does_not_count_after_a_restart() {
+    let mut scene = scene();
+    scene.client_says(&super::scene::call(7, "delete_user", json!({"id": 1})));
+    let list = scene.take_list_request().unwrap();
+    scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list,
+        "error": {"code": -32603, "message": "not yet"}}));
+    let prompt = scene.expect_prompt();
+    assert!(
+        prompt.message.contains("not known yet"),
+        "{}",
+        prompt.message
+    );
+    scene.approve(&prompt);
+    let line = scene.upstream.front().cloned().unwrap();
+    scene.expect_forwarded(7);
+    scene.upstream_restarts();
+    scene.call_comes_back(&line, true);
+    scene.answer_lists();
+    let prompt = scene.expect_prompt();
+    assert!(
+        prompt.message.contains("Deletes a user."),
+        "{}",
+        prompt.message
+    );
+    scene.expect_nothing();
+}
+
+#[test]
 fn a_passed_call_goes_again_only_if_it_passes_again() {
     for (read_only, passes) in [(true, true), (false, false)] {
         let mut scene = scene();
