@@ -235,15 +235,35 @@ fn add_hex_float(text: &str, found: &mut Vec<Reading>) {
         // The exponent may make it small again.
         return found.push(Reading::Anything);
     }
-    add_double(value * f64::from(scale).exp2(), found);
+    add_double(times_power_of_two(value, f64::from(scale)), found);
     if let Some(exponent) = rest.strip_prefix('p') {
         let sign = usize::from(exponent.starts_with(['+', '-']));
         let digits = exponent.bytes().skip(sign);
         let end = sign + digits.take_while(u8::is_ascii_digit).count();
         if let Some(Ok(exponent)) = exponent.get(..end).map(str::parse::<f64>) {
-            add_double(value * (f64::from(scale) + exponent).exp2(), found);
+            add_double(times_power_of_two(value, f64::from(scale) + exponent), found);
         }
     }
+}
+
+/// A finite number times two to the power of `exponent`, which is whole.
+///
+/// Not `exp2`: the program would load the system's library of mathematics for it.
+fn times_power_of_two(mut value: f64, exponent: f64) -> f64 {
+    // Beyond that, every double but zero becomes zero or infinite.
+    let mut left = exponent.clamp(-2_200.0, 2_200.0);
+    while left != 0.0 {
+        let step = left.clamp(-1_022.0, 1_023.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 1 to 2046"
+        )]
+        let biased = (step + 1_023.0) as u64;
+        value *= f64::from_bits(biased << 52);
+        left -= step;
+    }
+    value
 }
 
 /// Adds the whole numbers around a double, which is not NaN.
