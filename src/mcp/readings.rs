@@ -241,7 +241,10 @@ fn add_hex_float(text: &str, found: &mut Vec<Reading>) {
         let digits = exponent.bytes().skip(sign);
         let end = sign + digits.take_while(u8::is_ascii_digit).count();
         if let Some(Ok(exponent)) = exponent.get(..end).map(str::parse::<f64>) {
-            add_double(times_power_of_two(value, f64::from(scale) + exponent), found);
+            add_double(
+                times_power_of_two(value, f64::from(scale) + exponent),
+                found,
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ const REASON_LIMIT: usize = 1_000;
 /// How much is shown of names that are the client's and the server's, in characters.
 pub(super) const NAME_LIMIT: usize = 64;
 const CLIENT_LIMIT: usize = 60;
+const TITLE_LIMIT: usize = 200;
 /// The longest call, in bytes, of which a line shows a part.
 const MAX_PREVIEWED: usize = 16 * 1024;
 
@@ -159,9 +160,18 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         escaped(&item.why),
     );
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<8} {value}\n"));
-    if let Some(client) = &item.client {
-        let name = quoted_text(client, CLIENT_LIMIT);
-        line("Client:", format!("calls itself {name}"));
+    let client = [&item.client, &item.client_title];
+    let client: Vec<String> = client
+        .into_iter()
+        .flatten()
+        .map(|name| quoted_text(name, CLIENT_LIMIT))
+        .collect();
+    if !client.is_empty() {
+        line("Client:", format!("calls itself {}", client.join(" and ")));
+    }
+    if let Some(title) = &item.title {
+        let title = quoted_text(title, TITLE_LIMIT);
+        line("Title:", format!("the server calls the tool {title}"));
     }
     if let Some(description) = &item.description {
         line(
@@ -180,9 +190,15 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         line("Beware:", DISREGARDED.to_owned());
     }
     if let Some(verdict) = &entry.verdict {
+        let engine = entry.engine.as_deref();
+        let engine = engine.map_or_else(|| "inbox".into(), harmless);
         line(
             "Decided:",
-            format!("{} ({})", time(verdict.decided_ms), verdict.assurance),
+            format!(
+                "{} ({}, engine {engine})",
+                time(verdict.decided_ms),
+                verdict.assurance
+            ),
         );
         if let Some(reason) = &verdict.reason {
             line("Reason:", quoted_text(reason, LONG));
@@ -237,6 +253,7 @@ pub(super) struct Told<'a> {
     state: &'a str,
     server: &'a str,
     tool: &'a str,
+    title: Option<&'a str>,
     risk: &'a str,
     why: &'a str,
     question: &'a str,
@@ -245,6 +262,7 @@ pub(super) struct Told<'a> {
     call: Box<RawValue>,
     digest: &'a str,
     client: Option<&'a str>,
+    client_title: Option<&'a str>,
     asked: String,
     expires: Option<String>,
     parked_until: Option<String>,
@@ -256,6 +274,7 @@ pub(super) struct Told<'a> {
 #[derive(Serialize)]
 pub(super) struct ToldVerdict<'a> {
     choice: &'a str,
+    engine: &'a str,
     reason: Option<&'a str>,
     cover_seconds: u64,
     assurance: &'a str,
@@ -271,6 +290,7 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
         state: entry.state.as_str(),
         server: &item.server,
         tool: &item.tool,
+        title: item.title.as_deref(),
         risk: item.risk.as_str(),
         why: &item.why,
         question: &item.question,
@@ -279,6 +299,7 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
         call: call.unwrap_or_else(|_| RawValue::NULL.to_owned()),
         digest: &item.digest,
         client: item.client.as_deref(),
+        client_title: item.client_title.as_deref(),
         asked: time(item.asked_ms),
         expires: item.expires_ms.map(time),
         parked_until: entry.parked_until_ms.map(time),
@@ -286,6 +307,7 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
         disregarded: entry.was_disregarded,
         verdict: entry.verdict.as_ref().map(|verdict| ToldVerdict {
             choice: verdict.choice.as_str(),
+            engine: entry.engine.as_deref().unwrap_or("inbox"),
             reason: verdict.reason.as_deref(),
             cover_seconds: verdict.cover.as_secs(),
             assurance: verdict.assurance.as_str(),
@@ -343,9 +365,26 @@ mod tests {
         assert!(!line("Tool:").contains(&long) && line("Tool:").ends_with("_all\""));
         let (_, call) = text.split_once("\n\n{").unwrap();
         assert!(call.contains(&format!("\"name\": \"{long}\"")), "{call}");
-        assert!(!text.contains("Beware"));
+        assert!(!text.contains("Beware") && !text.contains("Title:"));
         let rows = Rows::Waiting { count: 1 };
         assert!(!table(&[entry], rows, 0, Paper::PLAIN).contains(&long));
+    }
+
+    #[test]
+    fn titles_are_shown_as_the_words_of_those_who_chose_them() {
+        let mut entry = entry("wipe", "{}");
+        entry.item.title = Some("Tidy up\u{202e}".to_owned());
+        entry.item.client_title = Some("The Console".to_owned());
+        let text = as_text(&entry, 0);
+        assert!(text.contains("zz\" and \"The Console\"\n"), "{text}");
+        assert!(
+            text.contains("Title:   the server calls the tool \"Tidy up"),
+            "{text}"
+        );
+        assert!(!text.contains('\u{202e}'), "{text}");
+        let told = serde_json::to_value(told(&entry)).unwrap();
+        assert_eq!(told["title"], "Tidy up\u{202e}");
+        assert_eq!(told["client_title"], "The Console");
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub(super) fn how_to_log_in(body: &mut Html) {
     body.raw(
         "<p>Run this in a terminal on this machine. It opens the inbox, logged in:</p>\
          <pre class=\"command\"><code>approval-proxy inbox</code></pre>\
-         <p class=\"quiet\">A login holds for twelve hours in this browser.</p>",
+         <p class=\"quiet\">If this inbox’s proxies have a <code>--state-dir</code>, add it. A login holds for twelve hours in this browser.</p>",
     );
 }
 

@@ -126,11 +126,13 @@ impl Oracle {
             .into_iter()
             .take(1 + usize::from(self.setup.double_confirm))
         {
+            // What was shown while the list was not known, no list contradicts.
             let is_current = |yes: &Yes| {
                 let mut readings = self.readings.iter();
-                readings.any(|list| {
+                let is_listed_so = readings.any(|list| {
                     shown_description(list.as_ref(), &what.tool) == yes.shown.description
-                })
+                });
+                (yes.shown.may_be_unknown, is_listed_so)
             };
             let mut found: Vec<usize> = (0..self.yeses.len())
                 .filter(|yes| {
