@@ -59,13 +59,15 @@ pub(super) struct Prompt {
     failed: bool,
 }
 
-/// A yes, until the call that it is for has run.
+/// A yes that a human gave in this session.
 #[derive(Debug, Clone)]
 struct Yes {
     shown: Shown,
     at: Duration,
     /// Nobody answered, and the operator lets silence count.
     silent: bool,
+    /// The use that it is spent on, if it is.
+    spent_on: Option<usize>,
 }
 
 /// Something that must happen because of what the client sent, in this order.
@@ -109,6 +111,8 @@ pub(super) struct OwnList {
     pub(super) surely_live: bool,
     pages: Listing,
     changes: u32,
+    /// The same page under another id. The first answer to either counts.
+    twin: Option<usize>,
 }
 
 /// The audit line that the next event must fit.
@@ -128,6 +132,8 @@ pub(super) struct Oracle {
     pub(super) calls: Vec<Call>,
     pub(super) prompts: Vec<Prompt>,
     yeses: Vec<Yes>,
+    /// What yeses were spent on, each with those that it can have been.
+    uses: Vec<Vec<usize>>,
     pub(super) lists: Vec<OwnList>,
     /// Whatever the gate can take for the list since it last changed; `None` is a failed one.
     readings: Vec<Option<Listing>>,
@@ -137,6 +143,11 @@ pub(super) struct Oracle {
     /// How many of the readings are older than a change in this step.
     outdated: usize,
     changed_in_step: bool,
+    /// The server has answered one of the gate's own requests in this session; until then a
+    /// request may go out once more, under a number.
+    is_proven: bool,
+    /// It has done so in this step.
+    is_answered: bool,
     /// What the upstream owes the client: methods by id.
     pub(super) owed: BTreeMap<String, (Value, String)>,
     to_upstream: VecDeque<Expected>,
@@ -170,12 +181,15 @@ impl Oracle {
             calls: Vec::new(),
             prompts: Vec::new(),
             yeses: Vec::new(),
+            uses: Vec::new(),
             lists: Vec::new(),
             readings: Vec::new(),
             settled: false,
             changes: 0,
             outdated: 0,
             changed_in_step: false,
+            is_proven: false,
+            is_answered: false,
             owed: BTreeMap::new(),
             to_upstream: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -282,10 +296,9 @@ impl Oracle {
                 shown,
                 at: self.now,
                 silent: false,
+                spent_on: None,
             }),
-            Answer::Declined | Answer::Dismissed | Answer::Invalid => {
-                self.forget_first_yes(&shown);
-            }
+            Answer::Declined | Answer::Dismissed | Answer::Invalid => {}
             Answer::Failed => prompt.failed = true,
         }
     }
@@ -324,16 +337,8 @@ impl Oracle {
         if !std::mem::replace(&mut list.open, false) {
             return;
         }
-        // Of a page that was asked for twice, one answer counts.
-        let is_twin = |text: usize| {
-            let has =
-                |at: usize, is: fn(&Value) -> bool| self.lists.get(at).is_some_and(|it| is(&it.id));
-            has(text, Value::is_string) && has(text + 1, Value::is_i64)
-        };
-        let twin = match at.checked_sub(1) {
-            Some(before) if is_twin(before) => Some(before),
-            _ => Some(at + 1).filter(|_| is_twin(at)),
-        };
+        self.is_answered = true;
+        let twin = list.twin;
         if let Some(twin) = twin {
             self.lists[twin].open = false;
         }
@@ -380,6 +385,7 @@ impl Oracle {
     /// The client introduces itself, for the first time or anew: what was asked before is over,
     /// and a yes to it, also one that comes behind in the same batch, lets nothing run.
     fn session_begins(&mut self) {
+        self.is_proven = false;
         for prompt in &self.prompts {
             assert!(!prompt.open, "open in another session: {prompt:?}");
         }
@@ -389,6 +395,7 @@ impl Oracle {
             }
         }
         self.yeses.clear();
+        self.uses.clear();
     }
 
     pub(super) fn loses_client(&mut self) {
@@ -438,6 +445,7 @@ impl Oracle {
         }
         self.readings.drain(..std::mem::take(&mut self.outdated));
         self.changed_in_step = false;
+        self.is_proven |= std::mem::take(&mut self.is_answered);
         if std::mem::take(&mut self.waited) {
             for list in &mut self.lists {
                 list.surely_live = false;

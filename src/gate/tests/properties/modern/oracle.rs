@@ -272,7 +272,7 @@ impl Oracle {
 
     /// The client introduces itself anew.
     pub(super) fn begins_session(&mut self) {
-        self.lists.changed();
+        self.lists.session_begins();
         self.approvals.clear();
         for request in &mut self.requests {
             // Nothing that was said in the old session lets a call run.

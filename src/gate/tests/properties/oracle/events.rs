@@ -293,9 +293,13 @@ impl Oracle {
             (Some(_), None) => panic!("a page of nothing: {request}"),
             (None, _) => (Listing::new(), self.changes, true),
         };
-        // The same page once more, under a number.
-        let is_twin =
-            request["id"].is_i64() && self.lists.last().is_some_and(|last| last.id.is_string());
+        // The same page once more, under a number. Where the page was answered in the very line
+        // that leads to this, only its text says so.
+        let is_early = request["id"].is_i64() && !self.is_proven;
+        let is_twin = request["id"].is_i64()
+            && self.lists.last().is_some_and(|last| {
+                last.twin.is_none() && (last.id.is_string() || (is_early && last.open))
+            });
         if cursor.is_none() && !is_twin {
             // It was not known after all, or the client was listed something else.
             self.settled = false;
@@ -309,12 +313,16 @@ impl Oracle {
         let list = OwnList {
             id: request["id"].clone(),
             open: !is_late,
-            surely_live: live && !self.changed_in_step,
+            surely_live: live && !self.changed_in_step && (is_twin || !is_early),
             pages,
             changes,
+            twin: None,
         };
         let at = self.lists.len() - usize::from(is_late);
         self.lists.insert(at, list);
+        if is_twin && !is_late {
+            (self.lists[at].twin, self.lists[at - 1].twin) = (Some(at - 1), Some(at));
+        }
     }
 
     /// Whether this can be an id of the gate's own that was never seen before.

@@ -1,5 +1,6 @@
 //! What a human was shown, what the human said, and which call that is for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,63 +19,87 @@ impl Oracle {
         assert!(twins > 1 || !asked, "was asked about: {:?}", self.calls[at]);
     }
 
+    /// A call runs, so a yes to it is spent.
     pub(super) fn spend_yes(&mut self, at: usize, from_cache: bool, silent: bool) {
         let call = &self.calls[at];
         assert!(!from_cache || self.setup.ttl_secs > 0, "{call:?}");
         assert!(!silent || self.setup.approve_on_timeout);
         assert_ne!(by_name(&self.setup, &call.what.tool), ByName::Block);
-        let good = self.yeses.iter().enumerate();
-        let good = good.filter(|(_, yes)| yes.shown.what == call.what && yes.silent == silent);
-        let (seconds, firsts): (Vec<_>, Vec<_>) =
-            good.partition(|(_, yes)| yes.shown.round == Round::Second);
-        let second = seconds.iter().find(|(_, yes)| self.is_recent(yes));
-        let second = second.map(|(at, _)| *at);
-        // What was shown is what runs.
-        let is_as_shown = |yes: &Yes| {
-            let mut readings = self.readings.iter();
-            yes.shown.may_be_unknown
-                || readings.any(|list| {
-                    shown_description(list.as_ref(), &call.what.tool) == yes.shown.description
-                })
-        };
-        let firsts = firsts.into_iter().filter(|(_, yes)| is_as_shown(yes));
-        let mut enough = firsts.filter_map(|(first, yes)| {
-            if self.setup.double_confirm && yes.shown.is_high {
-                second.map(|second| vec![first, second])
-            } else {
-                self.is_recent(yes).then(|| vec![first])
-            }
-        });
-        let mut spent = enough.next().unwrap_or_else(|| {
-            panic!(
-                "no yes for {call:?} as it is now; yeses: {:?}; readings: {:?}",
-                self.yeses, self.readings
-            )
-        });
-        if self.setup.ttl_secs > 0 {
+        let what = call.what.clone();
+        let good = |yes: &Yes| yes.silent == silent && self.is_as_shown(yes);
+        if self.setup.ttl_secs == 0 {
+            let may = self.yeses_to(&what, |yes| good(yes) && self.is_enough(&yes.shown));
+            self.spend(may, &format!("{:?} as it is now", self.calls[at]));
             return;
         }
-        spent.sort_unstable();
-        for yes in spent.into_iter().rev() {
-            self.yeses.remove(yes);
+        // Yeses are not used up. A second one says that there was a first one.
+        let is_enough = |yes: &Yes| good(yes) && self.is_enough(&yes.shown) && self.is_recent(yes);
+        let may = self.yeses_to(&what, is_enough);
+        assert!(
+            !may.is_empty(),
+            "no yes for {:?} as it is now; yeses: {:?}; readings: {:?}",
+            self.calls[at],
+            self.yeses,
+            self.readings
+        );
+    }
+
+    /// The yeses to calls that are exactly this, also those that are spent.
+    fn yeses_to(&self, what: &What, is_good: impl Fn(&Yes) -> bool) -> Vec<usize> {
+        let all = self.yeses.iter().enumerate();
+        let good = all.filter(|(_, yes)| yes.shown.what == *what && is_good(yes));
+        good.map(|(at, _)| at).collect()
+    }
+
+    /// Whether a yes to what was shown needs none behind it.
+    fn is_enough(&self, shown: &Shown) -> bool {
+        shown.round == Round::Second || !self.setup.double_confirm || !shown.is_high
+    }
+
+    /// What was shown is what runs.
+    fn is_as_shown(&self, yes: &Yes) -> bool {
+        let mut readings = self.readings.iter();
+        yes.shown.may_be_unknown
+            || readings.any(|list| {
+                shown_description(list.as_ref(), &yes.shown.what.tool) == yes.shown.description
+            })
+    }
+
+    /// Something uses up one of these yeses. Nobody can see which of two identical calls a yes
+    /// was for, so some choice must explain all that was seen so far: one that was made before
+    /// is made anew where that helps.
+    fn spend(&mut self, may: Vec<usize>, what_for: &str) {
+        self.uses.push(may);
+        let found = self.find_yes(self.uses.len() - 1, &mut BTreeSet::new());
+        assert!(
+            found,
+            "no yes for {what_for}; yeses: {:?}; uses: {:?}; readings: {:?}",
+            self.yeses, self.uses, self.readings
+        );
+    }
+
+    /// Finds a yes for a use. Others make room if they can.
+    fn find_yes(&mut self, of: usize, tried: &mut BTreeSet<usize>) -> bool {
+        for yes in self.uses[of].clone() {
+            if !tried.insert(yes) {
+                continue;
+            }
+            let is_free = match self.yeses[yes].spent_on {
+                Some(other) => self.find_yes(other, tried),
+                None => true,
+            };
+            if is_free {
+                self.yeses[yes].spent_on = Some(of);
+                return true;
+            }
         }
+        false
     }
 
     /// Five seconds are for the list.
     fn is_recent(&self, yes: &Yes) -> bool {
         let ttl = if yes.silent { 0 } else { self.setup.ttl_secs };
         self.setup.ttl_secs == 0 || self.now <= yes.at + Duration::from_secs(ttl + 5)
-    }
-
-    /// The second yes did not come, or the first was for what the tool was before.
-    pub(super) fn forget_first_yes(&mut self, shown: &Shown) {
-        if shown.round != Round::Second || self.setup.ttl_secs > 0 {
-            return;
-        }
-        let first = self.yeses.iter().position(|yes| {
-            yes.shown.what == shown.what && yes.shown.round != Round::Second && !yes.silent
-        });
-        first.map(|first| self.yeses.remove(first));
     }
 
     pub(super) fn sees_prompt(&mut self, request: &Value) {
@@ -99,12 +124,8 @@ impl Oracle {
         if let Some(failed) = failed.filter(|_| self.waited) {
             // It is shown again, and the human has no more time for that.
             since = failed.since;
-        } else if shown.round == Round::Changed && self.setup.ttl_secs == 0 {
-            // The yes was for what the tool was before.
-            self.void_yes(&shown.what);
-        } else if shown.round == Round::Second {
-            let first = std::mem::take(&mut self.first_yes);
-            assert!(first, "the first yes is not in the log: {message}");
+        } else if shown.round != Round::First {
+            self.expect_yes_before(&shown);
         }
         self.prompts.push(Prompt {
             id: request["id"].clone(),
@@ -120,31 +141,22 @@ impl Oracle {
         });
     }
 
-    fn void_yes(&mut self, what: &What) {
-        let rounds = [false, true];
-        for second in rounds
-            .into_iter()
-            .take(1 + usize::from(self.setup.double_confirm))
-        {
-            // What was shown while the list was not known, no list contradicts.
-            let is_current = |yes: &Yes| {
-                let mut readings = self.readings.iter();
-                let is_listed_so = readings.any(|list| {
-                    shown_description(list.as_ref(), &what.tool) == yes.shown.description
-                });
-                (yes.shown.may_be_unknown, is_listed_so)
-            };
-            let mut found: Vec<usize> = (0..self.yeses.len())
-                .filter(|yes| {
-                    let shown = &self.yeses[*yes].shown;
-                    shown.what == *what && (shown.round == Round::Second) == second
-                })
-                .collect();
-            found.sort_by_key(|yes| is_current(&self.yeses[*yes]));
-            if let Some(found) = found.first() {
-                self.yeses.remove(*found);
-            }
+    /// A second question and one about a changed tool follow a yes, which then counts no more.
+    fn expect_yes_before(&mut self, shown: &Shown) {
+        if shown.round == Round::Second {
+            let first = std::mem::take(&mut self.first_yes);
+            assert!(first, "the first yes is not in the log: {shown:?}");
         }
+        if self.setup.ttl_secs > 0 {
+            return;
+        }
+        let may = self.yeses_to(&shown.what, |yes| match shown.round {
+            Round::Second => {
+                !self.is_enough(&yes.shown) && yes.shown.description == shown.description
+            }
+            Round::First | Round::Changed => true,
+        });
+        self.spend(may, &format!("{shown:?}"));
     }
 
     pub(super) fn sees_withdrawal(&mut self, notification: &Value) {
@@ -171,9 +183,8 @@ impl Oracle {
                 shown,
                 at: self.now,
                 silent: true,
+                spent_on: None,
             });
-        } else {
-            self.forget_first_yes(&shown);
         }
     }
 }

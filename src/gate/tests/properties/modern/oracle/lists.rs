@@ -19,6 +19,8 @@ const FLOOR: Duration = Duration::from_secs(5);
 pub(in super::super) struct Lists {
     /// The gate's newest request, until it is answered.
     open: Option<Asked>,
+    /// It is too old, so no answer to it counts.
+    is_given_up: bool,
     /// Nothing can have made the gate give up on it.
     surely_live: bool,
     /// Since when calls wait for the list.
@@ -26,6 +28,9 @@ pub(in super::super) struct Lists {
     /// The answer came too late for what it told: the gate asks again.
     restarts: bool,
     changes: u32,
+    /// The server has answered one of the gate's own requests in this session; until then a
+    /// request may go out once more, under a number.
+    is_proven: bool,
     /// Whatever the gate can take for the list since it last changed; `None` is a failed one.
     pub(super) readings: Vec<Option<Listing>>,
     /// The only reading is one that the gate has surely taken.
@@ -48,7 +53,8 @@ impl Lists {
         }
         if (self.open.as_ref()).is_some_and(|open| open.since + LONGEST <= now) {
             // It is tried again later, or when it is needed.
-            self.open = None;
+            self.is_given_up = true;
+            self.surely_live = false;
         }
         if self.wanted.is_some_and(|wanted| wanted + PATIENCE <= now) {
             self.surely_live = false;
@@ -65,6 +71,12 @@ impl Lists {
         self.forget();
     }
 
+    /// The client begins a session.
+    pub(super) fn session_begins(&mut self) {
+        self.changed();
+        self.is_proven = false;
+    }
+
     fn forget(&mut self) {
         self.readings.clear();
         self.settled = false;
@@ -76,7 +88,7 @@ impl Lists {
         if let Some(open) = self
             .open
             .as_mut()
-            .filter(|it| id.is_i64() && it.id.is_string())
+            .filter(|it| id.is_i64() && (it.id.is_string() || !self.is_proven))
         {
             // The same once more, under a number; whichever is answered counts.
             open.id = id;
@@ -88,6 +100,7 @@ impl Lists {
             self.wanted = Some(now);
             self.surely_live = true;
         }
+        self.is_given_up = false;
         self.open = Some(Asked {
             id,
             era,
@@ -98,7 +111,8 @@ impl Lists {
 
     /// The id of the gate's newest request, while it is open.
     pub(in super::super) fn open(&self) -> Option<&Value> {
-        self.open.as_ref().map(|asked| &asked.id)
+        let open = self.open.as_ref().filter(|_| !self.is_given_up);
+        open.map(|asked| &asked.id)
     }
 
     /// The upstream answers; `None` is an error.
@@ -111,6 +125,7 @@ impl Lists {
         let Some(asked) = self.open.take() else {
             return;
         };
+        self.is_proven = true;
         if listing.is_some() && asked.changes != self.changes {
             self.restarts = true;
             return;
