@@ -16,7 +16,7 @@ impl Gate {
     pub(super) fn is_shown_also(&self, held: &Held) -> bool {
         let mut channels = self.settings.channels.iter();
         held.era == Era::Legacy
-            && held.text.len() <= MAX_CALL
+            && held.call.text().len() <= MAX_CALL
             && channels.any(|channel| channel.engine == Engine::Inbox)
     }
 

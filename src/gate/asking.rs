@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use super::deciding::with_params;
 use super::handshake::Offers;
 use super::held::{
     APPROVED, AskedAs, Delivery, Era, Failed, Grant, Held, HeldKey, Prompt, Question, QuestionKey,
@@ -427,9 +426,7 @@ impl Gate {
     fn second_message(&self, key: HeldKey) -> Option<Message> {
         let held = self.held.get(&key)?;
         let asked_as = held.asked_as.as_ref()?;
-        with_params(&held.text, |params| {
-            self.message(held, params, asked_as, Round::Second)
-        })
+        Some(self.message(held, &held.call.params(), asked_as, Round::Second))
     }
 
     /// What a human reads. INVARIANT 2: of the tool, what the call is asked about as, whatever the

@@ -2,7 +2,6 @@
 //!
 //! Where yeses come from is `asking`'s and `rounds`' business.
 
-use super::deciding::with_params;
 use super::held::{Approved, AskedAs, Era, Failed, Grant, Held, HeldKey, Stage, Via};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
@@ -46,7 +45,7 @@ impl Gate {
             return self.tell_refused(&held, &failed, now);
         }
         if !self.catalogue.is_settled(now.elapsed) {
-            let meta = with_params(&held.text, stateless_meta).flatten();
+            let meta = stateless_meta(&held.call.params());
             return self.want_list(era, meta, now);
         }
         let name = held.tool.clone();
@@ -103,7 +102,7 @@ impl Gate {
             digest,
             via: Some(grant.via),
         };
-        self.with_held(held, now, |gate, call, text| {
+        self.with_held(held, |gate, call, text| {
             let payload = Payload::Text(text);
             gate.release(call, &finding, payload, NeededApproval::Yes, expected, now);
         });

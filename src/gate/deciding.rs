@@ -17,9 +17,9 @@ use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::audit::record::{Forwarded, Outcome};
 use crate::mcp::json::Value;
-use crate::mcp::message::{Id, Kind, read_message};
+use crate::mcp::message::Id;
 use crate::mcp::mrtr::REQUEST_STATE;
-use crate::mcp::tool::{CallError, CallToolRequestParams};
+use crate::mcp::tool::{CallError, CallToolRequestParams, KeptCall};
 use crate::policy::{Action, Decision, Listing, Risk, RuleCode};
 
 /// What all held calls together may take, beside the first: the number alone bounds little
@@ -91,22 +91,28 @@ impl Gate {
         {
             return self.retry_from_client(text, &call, &state, now);
         }
-        match self.decide(&params.name, now) {
-            Some(decision) => match decision.action {
-                Action::Pass => self.pass(&call, &decision, payload, now),
-                Action::Block => self.block(&call, &decision, payload, now),
-                Action::Ask if self.is_full(text.len()) => {
-                    self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
-                }
-                Action::Ask => {
-                    let key = self.hold(text, &call, now);
-                    self.ask_about(key, call.params, &decision, now);
-                }
-            },
-            None if self.is_full(text.len()) => {
-                self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
+        let decision = self.decide(&params.name, now);
+        match decision {
+            Some(decision) if decision.action == Action::Pass => {
+                return self.pass(&call, &decision, payload, now);
             }
-            None => self.hold_for_list(text, &call, payload, now),
+            Some(decision) if decision.action == Action::Block => {
+                return self.block(&call, &decision, payload, now);
+            }
+            Some(_) | None => {}
+        }
+        let Some(kept) = KeptCall::new(text, &params) else {
+            return self.refuse_call(now, Some(id.clone()), name, "it is too large to be kept");
+        };
+        if self.is_full(kept.bytes()) {
+            return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
+        }
+        match decision {
+            Some(decision) => {
+                let key = self.hold(kept, &call, now);
+                self.ask_about(key, call.params, &decision, now);
+            }
+            None => self.hold_for_list(kept, &call, payload, now),
         }
     }
 
@@ -178,11 +184,11 @@ impl Gate {
     }
 
     /// Keeps a call back.
-    fn hold(&mut self, text: &str, call: &Call<'_>, now: Now) -> HeldKey {
+    fn hold(&mut self, kept: KeptCall, call: &Call<'_>, now: Now) -> HeldKey {
         self.keep(Held {
             id: call.id.clone(),
             tool: call.params.name.to_string(),
-            text: text.into(),
+            call: kept,
             era: call.era,
             arrived: call.arrived,
             stage: Stage::List,
@@ -204,7 +210,7 @@ impl Gate {
 
     /// Keeps a call back until the tool list is settled, or refuses it where the list cannot
     /// be asked for.
-    fn hold_for_list(&mut self, text: &str, call: &Call<'_>, payload: Payload, now: Now) {
+    fn hold_for_list(&mut self, kept: KeptCall, call: &Call<'_>, payload: Payload, now: Now) {
         let in_time = match call.era {
             Era::Stateless => true,
             Era::Legacy => {
@@ -230,7 +236,7 @@ impl Gate {
             };
             return self.refuse(call, &finding, &Refusal::BeforeHandshake, None, now);
         }
-        self.hold(text, call, now);
+        self.hold(kept, call, now);
         self.want_list(call.era, stateless_meta(call.params), now);
     }
 
@@ -252,7 +258,7 @@ impl Gate {
         };
         let era = held.era;
         if !self.catalogue.is_settled(now.elapsed) {
-            let meta = with_params(&held.text, stateless_meta).flatten();
+            let meta = stateless_meta(&held.call.params());
             return self.want_list(era, meta, now);
         }
         match held.stage.clone() {
@@ -265,10 +271,10 @@ impl Gate {
                 };
                 match decision.action {
                     Action::Ask => self.ask_about_held(key, &decision, now),
-                    Action::Pass => self.with_taken(key, now, |gate, call, text| {
+                    Action::Pass => self.with_taken(key, |gate, call, text| {
                         gate.pass(call, &decision, Payload::Text(text), now);
                     }),
-                    Action::Block => self.with_taken(key, now, |gate, call, text| {
+                    Action::Block => self.with_taken(key, |gate, call, text| {
                         gate.block(call, &decision, Payload::Text(text), now);
                     }),
                 }
@@ -286,11 +292,8 @@ impl Gate {
         let Some(held) = self.held.get(&key) else {
             return;
         };
-        let text = Arc::clone(&held.text);
-        let read = with_params(&text, |params| self.ask_about(key, params, decision, now));
-        if read.is_none() {
-            self.fail_held(key, "the call cannot be read", now);
-        }
+        let call = held.call.clone();
+        self.ask_about(key, &call.params(), decision, now);
     }
 
     /// Asks about a held call, or lets an approval that was given before cover it.
@@ -302,7 +305,7 @@ impl Gate {
         now: Now,
     ) {
         if self.settings.dry_run {
-            return self.with_taken(key, now, |gate, call, text| {
+            return self.with_taken(key, |gate, call, text| {
                 gate.release_dry(
                     call,
                     decision,
@@ -379,14 +382,9 @@ impl Gate {
     }
 
     /// Takes a held call out and hands it on with its text.
-    fn with_taken(
-        &mut self,
-        key: HeldKey,
-        now: Now,
-        then: impl FnOnce(&mut Gate, &Call<'_>, String),
-    ) {
+    fn with_taken(&mut self, key: HeldKey, then: impl FnOnce(&mut Gate, &Call<'_>, String)) {
         if let Some(held) = self.take_held(key) {
-            self.with_held(&held, now, then);
+            self.with_held(&held, then);
         }
     }
 
@@ -394,21 +392,15 @@ impl Gate {
     pub(super) fn with_held(
         &mut self,
         held: &Held,
-        now: Now,
         then: impl FnOnce(&mut Gate, &Call<'_>, String),
     ) {
-        let read = with_params(&held.text, |params| {
-            let call = Call {
-                id: &held.id,
-                params,
-                era: held.era,
-                arrived: held.arrived,
-            };
-            then(self, &call, held.text.as_ref().to_owned());
-        });
-        if read.is_none() {
-            self.refuse_unread(held, now);
-        }
+        let call = Call {
+            id: &held.id,
+            params: &held.call.params(),
+            era: held.era,
+            arrived: held.arrived,
+        };
+        then(self, &call, held.call.text().to_owned());
     }
 }
 
@@ -419,17 +411,4 @@ pub(super) fn progress_of(params: &CallToolRequestParams<'_>, now: Now) -> Optio
         token.write_canonical(&mut text);
         Progress::new(text, now.elapsed)
     })
-}
-
-/// Reads a held call's parameters again; it was readable when it was held.
-pub(super) fn with_params<T>(
-    text: &str,
-    then: impl FnOnce(&CallToolRequestParams<'_>) -> T,
-) -> Option<T> {
-    let message = read_message(text).ok()?;
-    let Kind::Call { params, tree, .. } = message.kind else {
-        return None;
-    };
-    let params = CallToolRequestParams::read(params, tree).ok()?;
-    Some(then(&params))
 }

@@ -16,6 +16,7 @@ use crate::approval::item::{self, Assurance, Choice};
 use crate::approval::prompt::{Message, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::message::RequestId;
+use crate::mcp::tool::KeptCall;
 use crate::policy::Decision;
 
 /// Names a held call inside the gate; grows, so that order of arrival is order of keys.
@@ -38,9 +39,8 @@ pub(super) struct Held {
     pub(super) id: RequestId,
     /// The tool's exact name.
     pub(super) tool: String,
-    /// The whole message as the upstream shall get it: as the client wrote it, but for what a
-    /// retry brought for us.
-    pub(super) text: Arc<str>,
+    /// The message as the upstream shall get it: as the client wrote it, but for what a retry brought for us.
+    pub(super) call: KeptCall,
     pub(super) era: Era,
     pub(super) arrived: Duration,
     pub(super) stage: Stage,
@@ -57,7 +57,7 @@ pub(super) struct Held {
 impl Held {
     /// What it takes, in bytes, with what it was asked about as.
     pub(super) fn bytes(&self) -> usize {
-        ENTRY + self.text.len()
+        ENTRY + self.call.bytes()
     }
 }
 

@@ -3,10 +3,8 @@
 //! Where items wait and who may decide about them is not known here; what becomes of an item that
 //! no call waits for any more, is decided in `unattended`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::deciding::with_params;
 use super::handshake::{CannotAsk, client_name, client_title};
 use super::held::{AskedAs, Failed, Held, HeldKey, Prompt, QuestionKey, Via};
 use super::output::{FromInbox, Output, ToInbox};
@@ -18,7 +16,7 @@ use crate::approval::digest::other_params;
 use crate::approval::item::{Choice, Closed, Item, Verdict};
 use crate::approval::prompt::{Round, hint_words};
 use crate::mcp::json::{raw_member, write_string};
-use crate::mcp::tool::CallToolRequestParams;
+use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 use crate::policy::Reason;
 
 /// How long after an item's time a verdict that was in time may take to arrive.
@@ -156,7 +154,7 @@ impl Gate {
         let mut item = self.item_without_call(&held.tool, asked_as, id, now);
         question.clone_into(&mut item.question);
         item.expires_ms = until.map(|until| unix_ms(until, now));
-        add_call(&mut item, &held.text)?;
+        add_call(&mut item, &held.call);
         (item.call.len() <= MAX_CALL).then_some(item)
     }
 
@@ -227,7 +225,7 @@ impl Gate {
         };
         let told = DecidedCall {
             item,
-            text: Arc::clone(&held.text),
+            call: held.call.clone(),
             verdict,
             engine: via.engine,
         };
@@ -241,22 +239,20 @@ impl Gate {
     }
 
     pub(super) fn exact_key_of(&self, held: &Held) -> Option<DedupeKey> {
-        let asked_as = held.asked_as.as_ref()?;
-        with_params(&held.text, |params| {
-            DedupeKey::exact(&self.settings.server, params, asked_as.of_tool())
-        })
+        let of_tool = held.asked_as.as_ref()?.of_tool();
+        let params = held.call.params();
+        Some(DedupeKey::exact(&self.settings.server, &params, of_tool))
     }
 }
 
 /// A call that a person decided about through another channel than the inbox.
 ///
-/// Its text is not read before the inbox's own thread does: a call must not wait for its history.
+/// Its text is written by the inbox's own thread: a call must not wait for its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecidedCall {
     /// What it is shown with, without the call.
     item: Item,
-    /// The client's message.
-    text: Arc<str>,
+    call: KeptCall,
     verdict: Verdict,
     engine: &'static str,
 }
@@ -265,34 +261,33 @@ impl DecidedCall {
     /// What it takes, in bytes, roughly.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.text.len() + self.item.description.as_ref().map_or(0, String::len)
+        self.call.bytes() + self.item.description.as_ref().map_or(0, String::len)
     }
 
-    /// What is kept of it; `None` where its text cannot be read.
+    /// What is kept of it: with the whole call, what a person decided, and the engine's name.
     #[must_use]
-    pub fn read(self) -> Option<(Item, Verdict, &'static str)> {
+    pub fn into_parts(self) -> (Item, Verdict, &'static str) {
         let DecidedCall {
             mut item,
-            text,
+            call,
             verdict,
             engine,
         } = self;
-        add_call(&mut item, &text)?;
-        Some((item, verdict, engine))
+        add_call(&mut item, &call);
+        (item, verdict, engine)
     }
 }
 
 /// Adds to an item what the call's message says: the call, and the client of a request that names its own.
-fn add_call(item: &mut Item, text: &str) -> Option<()> {
-    with_params(text, |params| {
-        item.call = shown_call(text, params);
-        if let Some(info) = params.client_info() {
-            if let Some(name) = client_name(info) {
-                item.client = Some(name);
-            }
-            item.client_title = client_title(info);
+fn add_call(item: &mut Item, call: &KeptCall) {
+    let params = call.params();
+    item.call = shown_call(call.text(), &params);
+    if let Some(info) = params.client_info() {
+        if let Some(name) = client_name(info) {
+            item.client = Some(name);
         }
-    })
+        item.client_title = client_title(info);
+    }
 }
 
 /// The call as JSON: its name, its arguments as the client wrote them, and every other parameter

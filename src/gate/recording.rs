@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rmcp::model::ErrorCode;
 
-use super::deciding::with_params;
 use super::held::{Era, Failed, Held, HeldKey, Via};
 use super::output::{NeededApproval, Output, Payload, Ticket};
 use super::permit::Permitted;
@@ -256,23 +255,18 @@ impl Gate {
             digest: asked_as.map(|asked_as| asked_as.digest),
             via: *via,
         };
-        let read = with_params(&held.text, |params| {
-            let call = Call {
-                id: &held.id,
-                params,
-                era: held.era,
-                arrived: held.arrived,
-            };
-            match told {
-                Told::Yes => self.refuse(&call, &finding, refusal, Some(decision), now),
-                Told::No => {
-                    let line = self.line(&call, &finding, now);
-                    self.put(Output::Record(line));
-                }
+        let call = Call {
+            id: &held.id,
+            params: &held.call.params(),
+            era: held.era,
+            arrived: held.arrived,
+        };
+        match told {
+            Told::Yes => self.refuse(&call, &finding, refusal, Some(decision), now),
+            Told::No => {
+                let line = self.line(&call, &finding, now);
+                self.put(Output::Record(line));
             }
-        });
-        if read.is_none() {
-            return self.refuse_unread(held, now);
         }
         if let (Some(asked_as), Some(via), Outcome::Denied) = (asked_as, via, outcome) {
             let words = if let Refusal::Denied { reason } = refusal {
@@ -283,12 +277,6 @@ impl Gate {
             };
             self.tell_history(held, asked_as, (Choice::Deny, words), *via, now);
         }
-    }
-
-    /// A held call that cannot be read again, which cannot be: refused all the same.
-    pub(super) fn refuse_unread(&mut self, held: &Held, now: Now) {
-        let why = "the call cannot be read";
-        self.refuse_call(now, Some(held.id.clone()), Some(&held.tool), why);
     }
 
     /// A held call cannot go on through nobody's decision: recorded as an error, answered with

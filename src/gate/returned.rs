@@ -12,7 +12,7 @@ use super::output::Payload;
 use super::state::{Gate, InFlight, Now, Peer};
 use crate::approval::digest::CallDigest;
 use crate::mcp::message::{Id, Kind, RequestId, read_message};
-use crate::mcp::tool::CallToolRequestParams;
+use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 
 impl Gate {
     /// The upstream may hand back calls that it has not taken: see [`Gate::call_returned`].
@@ -89,13 +89,16 @@ impl Gate {
             // Its first part ran in the session that is lost.
             return self.not_taken(id, "the server has restarted in the middle of it");
         }
-        if self.is_full(line.len()) {
+        let Some(call) = KeptCall::new(line, params) else {
+            return self.not_taken(id, "it is too large to be kept");
+        };
+        if self.is_full(call.bytes()) {
             return self.not_taken(id, TOO_MANY);
         }
         let key = self.keep(Held {
             id: id.clone(),
             tool,
-            text: line.into(),
+            call,
             era,
             arrived: now.elapsed,
             stage: Stage::Confirm(grant.clone()),

@@ -5,12 +5,11 @@
 
 mod inbox;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::ErrorCode;
 
-use super::deciding::{MAX_HELD_BYTES, progress_of, with_params};
+use super::deciding::{MAX_HELD_BYTES, progress_of};
 use super::from_client::TOO_MANY;
 use super::handshake::{CannotAsk, Offers};
 use super::held::{
@@ -35,7 +34,7 @@ use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
 use crate::mcp::mrtr::{self, InputRequired, Responses};
 use crate::mcp::revision::STATELESS;
-use crate::mcp::tool::CallToolRequestParams;
+use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 use crate::policy::{Risk, RuleCode};
 
 /// How often an upstream may answer one approved call with a question of its own.
@@ -62,8 +61,7 @@ impl Gate {
                 sent: now.elapsed,
                 expires: self.state_expires(question.channel, deadline, now),
             };
-            let brings_a_state = with_params(&asked.held.text, brings_a_state);
-            if brings_a_state != Some(false) {
+            if brings_a_state(&asked.held.call.params()) {
                 // A state that is not ours belongs to nothing that we know of.
                 let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
                 self.tell_refused(&asked.held, &failed, now);
@@ -76,7 +74,7 @@ impl Gate {
     fn ask_until(&mut self, asked: Asked, message: &str, deadline: Duration, now: Now) {
         let held = &asked.held;
         let Some(asked_as) = &held.asked_as else {
-            return self.refuse_unread(held, now);
+            return;
         };
         let state = RequestState {
             nonce: self.ids.next_hex(),
@@ -102,6 +100,7 @@ impl Gate {
     ) {
         // INVARIANT 2: what was asked about is the call without what a retry adds.
         let bare = mrtr::retry_for_upstream(text, None, Responses::Strip);
+        let bare = bare.and_then(|text| KeptCall::read(&text));
         let asked_as = self
             .open_states
             .get(&state.nonce)
@@ -109,16 +108,14 @@ impl Gate {
         let (Some(bare), Some(asked_as)) = (bare, asked_as) else {
             return self.refuse_state(call, &Refusal::SpentState, now);
         };
-        let digest = with_params(&bare, |params| {
-            CallDigest::of(&self.settings.server, params, asked_as.of_tool())
-        });
+        let digest = CallDigest::of(&self.settings.server, &bare.params(), asked_as.of_tool());
         // What is not a part of the call, such as white space, may have grown.
-        let kept = self.held_bytes + self.open_states.bytes() + text.len();
+        let kept = self.held_bytes + self.open_states.bytes() + bare.bytes();
         if kept > MAX_HELD_BYTES {
             let (id, name) = (call.id.clone(), &call.params.name);
             return self.refuse_call(now, Some(id), Some(name), TOO_MANY);
         }
-        let is_same = digest == Some(asked_as.digest) && call.era == Era::Stateless;
+        let is_same = digest == asked_as.digest && call.era == Era::Stateless;
         let is_same = is_same && self.may_come_back(&state.nonce, &bare);
         if !is_same || !state.is_good_for(&asked_as.digest, now.elapsed) {
             return self.refuse_state(call, &Refusal::UnknownState, now);
@@ -146,15 +143,13 @@ impl Gate {
 
     /// Whether a retry is the client's whom an item of the inbox names: a verdict there can cover
     /// that client's further calls.
-    fn may_come_back(&self, nonce: &str, bare: &str) -> bool {
+    fn may_come_back(&self, nonce: &str, bare: &KeptCall) -> bool {
         match self.open_states.get(nonce) {
             Some(Outstanding::Posted(posted)) => {
                 let asked_as = posted.held.asked_as.as_ref();
                 let of_tool = asked_as.and_then(AskedAs::of_tool);
-                let exact = with_params(bare, |params| {
-                    DedupeKey::exact(&self.settings.server, params, of_tool)
-                });
-                exact == self.exact_key_of(&posted.held)
+                let exact = DedupeKey::exact(&self.settings.server, &bare.params(), of_tool);
+                Some(exact) == self.exact_key_of(&posted.held)
             }
             Some(Outstanding::Asked(_) | Outstanding::Round(_)) | None => true,
         }
@@ -217,13 +212,11 @@ impl Gate {
 
     /// The client failed to ask, and says so in a retry: its call waits for the next channel.
     fn channel_broke_for_retry(&mut self, asked: Asked, refusal: Refusal, now: Now) {
-        let text = Arc::clone(&asked.held.text);
+        let call = asked.held.call.clone();
         let key = self.keep(asked.held);
-        let question = with_params(&text, |params| {
-            self.new_question(key, params, asked.round, asked.yeses_needed)
-        });
-        let Some(question_key) = question.flatten() else {
-            return self.fail_held(key, "the call cannot be read", now);
+        let question = self.new_question(key, &call.params(), asked.round, asked.yeses_needed);
+        let Some(question_key) = question else {
+            return;
         };
         if let Some(question) = self.questions.get_mut(&question_key) {
             question.channel = asked.channel;
@@ -250,15 +243,12 @@ impl Gate {
             let failed = Failed::new(Outcome::Denied, refusal);
             return self.tell_refused(&asked.held, &failed, now);
         }
-        let message = asked.held.asked_as.as_ref().and_then(|asked_as| {
-            with_params(&asked.held.text, |params| {
-                self.message(&asked.held, params, asked_as, asked.round)
-            })
-        });
-        match message {
-            Some(message) => self.ask_until(asked, &message.text, deadline, now),
-            None => self.refuse_unread(&asked.held, now),
-        }
+        let Some(asked_as) = &asked.held.asked_as else {
+            return;
+        };
+        let params = asked.held.call.params();
+        let message = self.message(&asked.held, &params, asked_as, asked.round);
+        self.ask_until(asked, &message.text, deadline, now);
     }
 
     /// A retry answers the upstream's question about an approved call: it goes on, once.
@@ -270,7 +260,8 @@ impl Gate {
         state: Option<&str>,
         now: Now,
     ) {
-        let Some(text) = mrtr::retry_for_upstream(text, state, Responses::Keep) else {
+        let text = mrtr::retry_for_upstream(text, state, Responses::Keep);
+        let Some(kept) = text.and_then(|text| KeptCall::read(&text)) else {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         };
         let grant = Grant {
@@ -282,7 +273,7 @@ impl Gate {
         let key = self.keep(Held {
             id: call.id.clone(),
             tool: approved.tool,
-            text: text.into(),
+            call: kept,
             era: Era::Stateless,
             arrived: call.arrived,
             stage: Stage::List,
@@ -452,10 +443,10 @@ fn state_deadline(time: Option<Duration>, now: Now) -> Duration {
 }
 
 /// A call that is made again, without what it brings for us.
-fn retried(held: Held, call: &Call<'_>, bare: String, now: Now) -> Held {
+fn retried(held: Held, call: &Call<'_>, bare: KeptCall, now: Now) -> Held {
     Held {
         id: call.id.clone(),
-        text: bare.into(),
+        call: bare,
         // What the first request asked to hear of is over with it.
         progress: progress_of(call.params, now),
         ..held

@@ -210,8 +210,8 @@ impl Clerk {
     fn record(&mut self) {
         self.unrecorded_since = None;
         let calls = held(&self.unrecorded).take();
-        let read = calls.into_iter().filter_map(DecidedCall::read);
-        let decided: Vec<Elsewhere> = read
+        let calls = calls.into_iter().map(DecidedCall::into_parts);
+        let decided: Vec<Elsewhere> = calls
             .map(|(item, verdict, engine)| Elsewhere {
                 item,
                 verdict,

@@ -8,11 +8,13 @@
 //! could see, so what readers are known to disagree about is an error here. Tests hold
 //! this reader against `serde_json`: what it accepts, `serde_json` reads the same way.
 
+mod outline;
 mod reader;
 mod words;
 
 use std::borrow::Cow;
 
+pub use outline::Outline;
 pub use reader::{Reader, raw_member, raw_members};
 
 use words::{BACKSLASHES, QUOTES, controls, zero_bytes};

@@ -3,11 +3,13 @@
 //! What may be done with a call is not decided here.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rmcp::model::ToolAnnotations;
 
-use super::json::{JsonError, Text, Value};
+use super::json::{JsonError, Outline, Text, Value};
 use super::lenient::{folds_to_one_of, shown_key};
+use super::message::{Kind, read_message};
 
 pub use super::message::CALL;
 
@@ -183,6 +185,79 @@ impl<'a> CallToolRequestParams<'a> {
     fn meta_member(&self, key: &str) -> Option<&Value<'a>> {
         let found = self.meta().iter().find(|(name, _)| name.is(key));
         found.map(|(_, value)| value)
+    }
+}
+
+/// A `tools/call` that is kept: its message, and where the parts of its parameters stand in it.
+///
+/// A copy shares both with the original.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptCall {
+    text: Arc<str>,
+    params: Arc<KeptParams>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct KeptParams {
+    outline: Outline,
+    arguments: Option<usize>,
+    meta: Option<usize>,
+}
+
+impl KeptCall {
+    /// Keeps a call whose parameters were read from its message.
+    ///
+    /// `None` if they were read from another text, or from one longer than 4 GiB.
+    #[must_use]
+    pub fn new(text: &str, params: &CallToolRequestParams<'_>) -> Option<KeptCall> {
+        Some(KeptCall {
+            params: Arc::new(KeptParams {
+                outline: Outline::of_members(&params.members, text)?,
+                arguments: params.arguments,
+                meta: params.meta,
+            }),
+            text: text.into(),
+        })
+    }
+
+    /// Reads a call's message and keeps it; `None` if it is no call that can be read.
+    #[must_use]
+    pub fn read(text: &str) -> Option<KeptCall> {
+        let Kind::Call { params, tree, .. } = read_message(text).ok()?.kind else {
+            return None;
+        };
+        KeptCall::new(text, &CallToolRequestParams::read(params, tree).ok()?)
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The parameters. Nothing is read for them again.
+    #[must_use]
+    pub fn params(&self) -> CallToolRequestParams<'_> {
+        let KeptParams {
+            outline,
+            arguments,
+            meta,
+        } = &*self.params;
+        let members = outline.members(&self.text);
+        let name = members.iter().find(|(key, _)| key.is("name"));
+        let name = name.and_then(|(_, name)| name.as_str());
+        CallToolRequestParams {
+            name: name.unwrap_or_default(),
+            members,
+            arguments: *arguments,
+            meta: *meta,
+        }
+    }
+
+    /// What it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.params.outline.bytes()
     }
 }
 

@@ -4,14 +4,12 @@
 //! and a retry gets what a human decided there, or waits for it. What a verdict leads to stands in
 //! `unattended`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LONGEST, answer_to_us, brings_a_state, millis};
 use crate::approval::item::Closed;
 use crate::approval::request_state::RequestState;
 use crate::audit::record::Outcome;
-use crate::gate::deciding::with_params;
 use crate::gate::handshake::Offers;
 use crate::gate::held::{Failed, Held, QuestionKey, Via};
 use crate::gate::inbox::GRACE;
@@ -46,8 +44,7 @@ impl Gate {
         }
         // A retry would bring our state in place of the one that the call has.
         let held = self.held.get(&call);
-        let brings_a_state = held.and_then(|held| with_params(&held.text, brings_a_state));
-        if brings_a_state != Some(false) {
+        if held.is_none_or(|held| brings_a_state(&held.call.params())) {
             return;
         }
         let Some((item, left)) = self.leave_unattended(key) else {
@@ -74,7 +71,7 @@ impl Gate {
     /// Answers a call with where the page of its item is.
     fn send_to_page(&mut self, posted: Posted, url: String, now: Now) {
         let Some(asked_as) = &posted.held.asked_as else {
-            return self.refuse_unread(&posted.held, now);
+            return;
         };
         let longest = now.elapsed.saturating_add(LONGEST);
         let deadline = posted.deadline.unwrap_or(longest).min(longest);
@@ -150,14 +147,9 @@ impl Gate {
             deadline,
             parked_until,
         };
-        let text = Arc::clone(&held.text);
+        let call = held.call.clone();
         let key = self.keep(held);
-        let read = with_params(&text, |params| {
-            self.attend(key, params, item, left, until, now);
-        });
-        if read.is_none() {
-            self.fail_held(key, "the call cannot be read", now);
-        }
+        self.attend(key, &call.params(), item, left, until, now);
     }
 
     /// Nobody has answered the client's form in time: the question goes on to the inbox, stays open

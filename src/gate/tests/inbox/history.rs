@@ -24,7 +24,7 @@ fn a_yes_in_the_client_is_told_once_its_call_has_left() {
     let content = json!({"approved": true, "reason": "fine"});
     scene.answer(&prompt, json!({"action": "accept", "content": content}));
     scene.expect_forwarded(1);
-    let (item, verdict, engine) = scene.history.remove(0).read().unwrap();
+    let (item, verdict, engine) = scene.history.remove(0).into_parts();
     assert_eq!((&*item.server, &*item.tool), ("db", "delete_user"));
     assert_eq!(item.call, r#"{"name":"delete_user","arguments":{"id":7}}"#);
     assert_eq!(item.client.as_deref(), Some("c 1"));
@@ -45,7 +45,7 @@ fn a_no_in_the_client_is_told_too_and_one_that_no_person_gave_is_not() {
     let content = json!({"approved": false, "reason": "not today"});
     scene.answer(&prompt, json!({"action": "accept", "content": content}));
     scene.expect_refused(1, "not today");
-    let (_, verdict, _) = scene.history.remove(0).read().unwrap();
+    let (_, verdict, _) = scene.history.remove(0).into_parts();
     assert_eq!(verdict.choice, Choice::Deny);
     assert_eq!(verdict.reason.as_deref(), Some("not today"));
 
