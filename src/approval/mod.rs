@@ -9,4 +9,5 @@ pub mod display;
 mod exempt;
 pub mod item;
 pub mod prompt;
+pub mod request;
 pub mod request_state;

@@ -1,73 +1,19 @@
-//! The text that a human reads before saying yes or no.
+//! An approval request as the text of a prompt in the client.
 //!
-//! It shows a call; whether to ask, and whom, is decided elsewhere.
+//! Whether to ask, and whom, is decided elsewhere.
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
 
 use rmcp::model::ToolAnnotations;
 
-use super::digest::{CallDigest, other_params};
+use super::digest::other_params;
 use super::display::{Layout, Medium, NAME_LIMIT, Renderer, code_span, is_small};
+use super::request::ApprovalRequest;
 use crate::mcp::json::Value;
 use crate::mcp::tool::CallToolRequestParams;
-use crate::policy::Decision;
 
 /// The longest message, in bytes.
 pub const MAX_MESSAGE: usize = 16 * 1024;
-
-/// Which of a call's questions this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Round {
-    /// The only one.
-    First,
-    /// The first of two.
-    FirstOfTwo,
-    /// The second of two.
-    Second,
-    /// The tool's definition changed while a human was thinking.
-    Changed,
-}
-
-impl Round {
-    /// The question, in words.
-    #[must_use]
-    pub fn question(self) -> &'static str {
-        match self {
-            Round::First => "Allow this tool call?",
-            Round::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
-            Round::Second => "Second confirmation: allow this high-risk tool call?",
-            Round::Changed => {
-                "The server changed this tool while you were asked. Allow the call as it is now?"
-            }
-        }
-    }
-}
-
-/// Everything that a message is made of.
-#[derive(Debug)]
-pub struct Prompt<'a> {
-    /// The server's name in the configuration.
-    pub server: &'a str,
-    /// The call.
-    pub call: &'a CallToolRequestParams<'a>,
-    /// Whether the server lists the tool. If not, its name is only what the client makes of it.
-    pub is_listed: bool,
-    /// Why it is asked about.
-    pub decision: &'a Decision,
-    /// What the server says about the tool.
-    pub description: Option<&'a str>,
-    /// The hints that the policy went by.
-    pub hints: &'a ToolAnnotations,
-    /// The call's digest, which the message carries when it does not show everything.
-    pub digest: CallDigest,
-    /// Which question this is.
-    pub round: Round,
-    /// How long a yes covers identical calls too; zero is not at all.
-    pub covers: Duration,
-    /// Whether the inbox shows the call as well, should the message not show all of it.
-    pub inbox_shows_all: bool,
-}
 
 /// A message, and whether it shows the whole call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +24,9 @@ pub struct Message {
     pub is_cut: bool,
 }
 
-impl Prompt<'_> {
-    /// Writes the message.
+impl ApprovalRequest {
+    /// Writes the message. `inbox_shows_all` says whether the inbox shows the call as well, should the
+    /// message not show all of it.
     ///
     /// The room is used up: strings are cut only where the message would be longer than
     /// [`MAX_MESSAGE`], the longest first, and items of arrays and objects only where that does not help.
@@ -88,7 +35,25 @@ impl Prompt<'_> {
     /// code block, with everything escaped that could end either, or that a renderer of Markdown or HTML
     /// could take for more than text; so no part of the message can be forged from inside another.
     #[must_use]
-    pub fn message(&self) -> Message {
+    pub fn message(&self, inbox_shows_all: bool) -> Message {
+        let prompt = Prompt {
+            request: self,
+            call: &self.call.params(),
+            inbox_shows_all,
+        };
+        prompt.message()
+    }
+}
+
+/// A message in the making.
+struct Prompt<'a> {
+    request: &'a ApprovalRequest,
+    call: &'a CallToolRequestParams<'a>,
+    inbox_shows_all: bool,
+}
+
+impl Prompt<'_> {
+    fn message(&self) -> Message {
         let whole = self.message_with(MAX_MESSAGE, MOST_ITEMS, usize::MAX);
         if whole.text.len() <= MAX_MESSAGE {
             return whole;
@@ -116,13 +81,14 @@ impl Prompt<'_> {
     }
 
     fn message_with(&self, limit: usize, items: usize, max_body: usize) -> Message {
-        let mut is_cut = is_longer(self.server, NAME_LIMIT);
-        let name_limit = if self.is_listed {
+        let request = self.request;
+        let mut is_cut = is_longer(&request.server, NAME_LIMIT);
+        let name_limit = if request.is_listed {
             NAME_LIMIT
         } else {
             CLAIMED_LIMIT
         };
-        is_cut |= is_longer(&self.call.name, name_limit);
+        is_cut |= is_longer(&request.tool, name_limit);
         let arguments = self.call.arguments().unwrap_or(&Value::Null);
         let others = other_params(self.call);
         let body = Body {
@@ -137,26 +103,26 @@ impl Prompt<'_> {
         }
 
         let mut lines = Lines(String::with_capacity(USUAL_MESSAGE.max(shown.len() + 512)));
-        let question = self.round.question();
+        let question = request.round.question();
         lines.add(format_args!(
             "{question} Asked by approval-proxy; the call has not run."
         ));
-        let (server, tool) = (code_span(self.server, NAME_LIMIT), &self.call.name);
-        let (tool, risk) = (code_span(tool, name_limit), self.decision.risk);
-        let the_tool = match self.is_listed {
+        let server = code_span(&request.server, NAME_LIMIT);
+        let (tool, risk) = (code_span(&request.tool, name_limit), request.risk);
+        let the_tool = match request.is_listed {
             true => "tool",
             false => "a tool that the client calls",
         };
         lines.add(format_args!(
             "Server {server}, {the_tool} {tool}, risk {risk}"
         ));
-        let (reason, hints) = (&self.decision.reason, hint_words(self.hints));
+        let (reason, hints) = (&request.why, &request.hints);
         match hints.is_empty() {
             true => lines.add(format_args!("Why: {reason}")),
             false => lines.add(format_args!("Why: {reason} (hints, not verified: {hints})")),
         }
         if is_cut {
-            let digest = self.digest;
+            let digest = request.digest;
             lines.add(match self.inbox_shows_all {
                 true => format_args!(
                     "Not everything is shown here; the approval inbox shows all of it."
@@ -166,12 +132,12 @@ impl Prompt<'_> {
             lines.add(format_args!("SHA-256 of the whole call: {digest}"));
         }
         lines.0.push_str(&shown);
-        if let Some(description) = self.description {
+        if let Some(description) = &request.description {
             let text = code_span(description, description_limit(description));
             lines.add(format_args!("The server says: {text}"));
         }
-        if !self.covers.is_zero() {
-            let seconds = self.covers.as_secs_f64();
+        if !request.covers.is_zero() {
+            let seconds = request.covers.as_secs_f64();
             lines.add(format_args!(
                 "A yes also covers identical calls for the next {seconds} seconds."
             ));

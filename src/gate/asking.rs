@@ -1,482 +1,429 @@
-//! The question about a held call: how it is put, and what an answer leads to.
+//! Questions about held calls: what one is about, and what its effects do.
 //!
-//! What a call is asked about as, and whether at all, is decided in `deciding`; which channel it is
-//! put to, in `channels`; what is special to the inbox stands in `inbox`.
+//! What happens to a question is decided in `ask`; how it is put into words, in `prompts` and `inbox`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::ask::{Ask, Came, Effect, Event, World};
 use super::handshake::Offers;
-use super::held::{
-    APPROVED, AskedAs, Delivery, Era, Failed, Grant, Held, HeldKey, Prompt, Question, QuestionKey,
-    Shown, Stage, Via,
-};
-use super::instant::ClientNo;
-use super::output::{Output, Payload};
+use super::held::{Approved, AskKey, Era, Held, HeldKey, Stage, Subject};
+use super::output::{NeededApproval, Payload};
+use super::prompts::{brings_a_state, check_fields};
+use super::recording::{Call, Finding};
 use super::refusal::Refusal;
-use super::settings::{OnFailure, Retry, TimeoutAction};
-use super::state::{Gate, Now, Peer};
-use crate::approval::item::Closed;
-use crate::approval::prompt::{Message, Prompt as PromptText, Round};
-use crate::audit::record::Outcome;
-use crate::mcp::elicit::{Answer, create_request};
+use super::settings::Client;
+use super::state::{Gate, InFlight, Now, Peer};
+use super::verdict::{Approval, Failed};
+use crate::approval::cache::DedupeKey;
+use crate::approval::digest::CallDigest;
+use crate::approval::item::Choice;
+use crate::approval::request::ApprovalRequest;
+use crate::audit::record::{Forwarded, Outcome};
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::tool::CallToolRequestParams;
-use crate::policy::Risk;
+use crate::policy::{Action, Decision};
+
+/// How often a tool may change under one call before nobody is asked again.
+const MAX_CHANGES: u32 = 3;
+
+/// What a question was about, after it may be over.
+struct About {
+    key: AskKey,
+    subject: Arc<Subject>,
+    request: Option<Arc<ApprovalRequest>>,
+}
 
 impl Gate {
-    /// Asks about a held call, or lets it join an identical one that is being asked about.
-    pub(super) fn put_question(
+    /// Asks about a held call, or lets an approval that was given before cover it.
+    pub(super) fn ask_about(
         &mut self,
         key: HeldKey,
         params: &CallToolRequestParams<'_>,
+        decision: Decision,
         now: Now,
     ) {
-        let held = self.held.get(&key);
-        let Some(asked_as) = held.and_then(|held| held.asked_as.clone()) else {
+        if self.settings.dry_run {
+            return self.with_taken(key, |gate, call, text| {
+                let would = "would be asked about";
+                gate.release_dry(call, &decision, would, Payload::Text(text), now);
+            });
+        }
+        let subject = Arc::new(self.subject(params, decision));
+        let Some(held) = self.held.get_mut(&key) else {
             return;
         };
-        if let Some(parked) = self.take_parked(&asked_as, params) {
-            return self.attend_parked(key, params, parked, now);
+        if held.era == Era::Stateless
+            && let Err(malformed) = check_fields(params)
+        {
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            return self.refuse_malformed(&held.id, Some(&held.tool), malformed, now);
         }
-        // INVARIANT 2: only a call that is shown in full by a prompt may share it, however
-        // little the operator's dedupe fields look at.
-        let shown = shown(params, &asked_as);
-        let shared = asked_as.dedupe.and_then(|_| {
-            let mut questions = self.questions.iter_mut();
-            questions.find(|(_, question)| question.shown == shown)
-        });
-        if let Some((question_key, question)) = shared {
-            question.calls.push(key);
-            let question_key = *question_key;
-            return self.set_stage(key, Stage::Human(question_key));
+        held.subject = Some(Arc::clone(&subject));
+        let offers = Offers::of(params.client_capabilities());
+        if self.is_covered(params, &subject, now) {
+            let cached = Event::Approved(Approval::cached());
+            return self.begin(key, subject, offers, cached, now);
         }
+        let parked = self.parked_about(key, &subject);
+        let shared = |gate: &Gate| gate.asks.find(|ask| ask.is_shared_by(&subject, offers));
+        match parked.or_else(|| subject.dedupe.and_then(|_| shared(self))) {
+            Some(ask) => {
+                let came = Came {
+                    call: key,
+                    answer: None,
+                    offers,
+                };
+                self.set_stage(key, Stage::Asked(ask));
+                self.step(ask, Event::CallCame(came), now);
+            }
+            None => self.begin(key, subject, offers, Event::Begin, now),
+        }
+    }
+
+    /// What a call is asked about as.
+    fn subject(&self, params: &CallToolRequestParams<'_>, decision: Decision) -> Subject {
+        let definition = self.definition_of(&params.name).cloned();
+        let of_tool = definition.as_ref().map(|definition| &definition.digest);
+        Subject {
+            tool: params.name.to_string(),
+            digest: CallDigest::of(&self.settings.server, params, of_tool),
+            dedupe: self.cache.is_on().then(|| {
+                DedupeKey::of(
+                    &self.settings.dedupe_fields,
+                    &self.settings.dedupe_arg_keys,
+                    &self.settings.server,
+                    params,
+                    decision.risk,
+                    of_tool,
+                )
+            }),
+            is_list_known: !self.catalogue.is_unknown(),
+            decision,
+            definition,
+        }
+    }
+
+    /// Whether an earlier approval covers a call: what the operator's TTL lets it cover, or the very same call, which
+    /// a person approved for a while.
+    fn is_covered(&self, params: &CallToolRequestParams<'_>, subject: &Subject, now: Now) -> bool {
+        if self.cache.is_empty() {
+            return false;
+        }
+        let by_ttl = subject.dedupe;
+        let exact = DedupeKey::exact(&self.settings.server, params, subject.of_tool());
+        let mut keys = by_ttl.into_iter().chain([exact]);
+        keys.any(|key| self.cache.covers(&key, now.elapsed))
+    }
+
+    /// The parked question about this very call of the same client. INVARIANT 2: what was shown is that call.
+    fn parked_about(&self, key: HeldKey, subject: &Subject) -> Option<AskKey> {
+        let held = self.held.get(&key)?;
+        self.asks.find_parked(|ask| {
+            let request = ask.request.as_ref();
+            ask.subject.digest == subject.digest
+                && request.is_some_and(|request| request.call.is_of_same_client(&held.call))
+        })
+    }
+
+    /// Begins a question about a held call.
+    pub(super) fn begin(
+        &mut self,
+        key: HeldKey,
+        subject: Arc<Subject>,
+        offers: Offers,
+        event: Event,
+        now: Now,
+    ) {
         let Some(held) = self.held.get(&key) else {
             return;
         };
-        let (round, yeses_needed) = self.first_round(held);
-        if let Some(question_key) = self.new_question(key, params, round, yeses_needed) {
-            self.put_to_channel(question_key, 0, None, now);
-        }
+        let ask = Ask::new(key, held, subject, offers, &self.settings);
+        self.begin_with(key, ask, event, now);
     }
 
-    /// Makes a question about a held call, which is put nowhere yet.
-    pub(super) fn new_question(
-        &mut self,
-        key: HeldKey,
-        params: &CallToolRequestParams<'_>,
-        round: Round,
-        yeses_needed: u32,
-    ) -> Option<QuestionKey> {
-        let held = self.held.get(&key)?;
-        let asked_as = held.asked_as.as_ref()?;
-        let question = Question {
-            calls: vec![key],
-            shown: shown(params, asked_as),
-            message: self.message(held, params, asked_as, round),
-            round,
-            channel: 0,
-            prompt: Prompt::Nowhere,
-            also: None,
-            deadline: None,
-            parked_until: None,
-            yeses_needed,
-            retries_left: 0,
-            backoff: Duration::ZERO,
-        };
-        let question_key = self.fresh_key();
-        self.questions.insert(question_key, question);
-        self.set_stage(key, Stage::Human(question_key));
-        Some(question_key)
+    fn begin_with(&mut self, call: HeldKey, ask: Ask, event: Event, now: Now) {
+        let key = self.fresh_key();
+        self.set_stage(call, Stage::Asked(key));
+        self.asks.insert(key, ask);
+        self.step(key, event, now);
     }
 
-    /// The client answered a prompt.
-    pub(super) fn answer_question(&mut self, key: QuestionKey, answer: Answer, now: Now) {
-        let Some(question) = self.questions.get_mut(&key) else {
+    /// Lets something happen to a question, and does what follows.
+    pub(super) fn step(&mut self, key: AskKey, event: Event, now: Now) {
+        let Some(mut ask) = self.asks.take(key) else {
             return;
         };
-        let mut took = Duration::ZERO;
-        if let Prompt::Open { id, delivery } = &question.prompt {
-            took = now.elapsed.saturating_sub(delivery.since());
-            // INVARIANT 2: one answer; a second one under the same id counts for nothing.
-            let id = id.clone();
-            self.question_by_prompt.remove(&id);
-            self.retired_prompts.add(id);
-        }
-        question.prompt = Prompt::Nowhere;
-        self.close_also(key, Closed::Withdrawn);
-        let Some(question) = self.questions.get_mut(&key) else {
-            return;
+        let mut world = World {
+            settings: &self.settings,
+            ids: &mut self.ids,
+            now: now.elapsed,
+            can_prompt: self.handshake.words().map(drop),
+            is_anonymous: self.settings.client == Client::Anonymous,
+            has_client: self.client == Peer::Open,
+            client_is_heard: self.client_heard,
+            list_is_settled: self.catalogue.is_settled(now.elapsed),
+            definition: self
+                .catalogue
+                .tool(&ask.subject.tool)
+                .map(|tool| &tool.definition),
         };
-        match answer {
-            Answer::Approved { reason } => {
-                let via = Via::elicitation(took);
-                self.approved(key, reason, Duration::ZERO, via, now);
-            }
-            Answer::Refused { reason, how } => {
-                self.refused_by_client(key, ClientNo { reason, how, took }, now);
-            }
-            // CONTRACT 1: no retry; "an answer is an answer".
-            Answer::Invalid(fault) => self.channel_broke(key, Refusal::InvalidAnswer(fault), now),
-            Answer::Failed { message } if question.retries_left > 0 => {
-                question.retries_left -= 1;
-                question.prompt = Prompt::Backoff {
-                    until: now.elapsed.saturating_add(question.backoff),
-                    error: message,
-                };
-                question.backoff = next_backoff(question.backoff, &self.settings.retry);
-            }
-            Answer::Failed { message } => {
-                self.channel_broke(key, Refusal::ClientError(message), now);
-            }
+        let effects = ask.step(event, &mut world);
+        let about = About {
+            key,
+            subject: Arc::clone(&ask.subject),
+            request: ask.request.clone(),
+        };
+        if !ask.is_over() {
+            self.asks.insert(key, ask);
+        }
+        for effect in effects {
+            self.perform(&about, effect, now);
         }
     }
 
-    /// A human said yes. `cover` is for how long the very same call is approved too.
-    pub(super) fn approved(
-        &mut self,
-        key: QuestionKey,
-        reason: Option<String>,
-        cover: Duration,
-        via: Via,
-        now: Now,
-    ) {
-        let has_changed = self.has_changed(key);
-        let question = self.questions.get(&key);
-        if let Some(question) = question.filter(|question| question.yeses_needed > 1) {
-            let digest = question.shown.digest;
-            self.record_first_yes(Some(digest), reason.as_deref(), via, now);
-        }
-        let Some(question) = self.questions.get_mut(&key) else {
-            return;
-        };
-        if question.yeses_needed > 1 {
-            if has_changed {
-                return self.ask_all_anew(key, now);
-            }
-            question.yeses_needed -= 1;
-            return self.ask_second(key, now);
-        }
-        if let Some(call) = question.calls.first().copied() {
-            self.cover(call, now.elapsed, cover, now);
-        }
-        let grant = Grant {
-            outcome: Outcome::Approved,
-            reason: reason.unwrap_or_else(|| APPROVED.to_owned()),
-            via,
-            is_in_history: false,
-        };
-        self.grant(key, &grant, now);
-    }
-
-    /// Asks for the second of two yeses, at the channel that brought the first.
-    fn ask_second(&mut self, key: QuestionKey, now: Now) {
-        let question = self.questions.get(&key);
-        let first = question.and_then(|question| question.calls.first().copied());
-        let message = first.and_then(|call| self.second_message(call));
-        let channel = self.channel_of(key);
-        let deadline = channel.and_then(|channel| self.human_deadline(channel, now));
-        if let (Some(message), Some(question)) = (message, self.questions.get_mut(&key)) {
-            question.message = message;
-            question.round = Round::Second;
-            question.deadline = deadline;
-            question.parked_until = None;
-        }
-        self.ask_at_channel(key, now);
-    }
-
-    /// Time has passed: prompts that nobody answered, and ones to be shown again.
-    pub(super) fn tick_questions(&mut self, now: Now) {
-        let keys: Vec<QuestionKey> = self.questions.keys().copied().collect();
-        for key in keys {
-            let Some(question) = self.questions.get(&key) else {
-                continue;
-            };
-            if question
-                .deadline
-                .is_some_and(|deadline| deadline <= now.elapsed)
-            {
-                self.expire_question(key, now);
-            } else if let Prompt::Backoff { until, .. } = question.prompt
-                && until <= now.elapsed
-            {
-                self.send_prompt(key, now);
-            }
-        }
-    }
-
-    fn expire_question(&mut self, key: QuestionKey, now: Now) {
-        let Some(question) = self.questions.get(&key) else {
-            return;
-        };
-        let timed_out = Failed::new(Outcome::Timeout, Refusal::TimedOut).via(self.via(key));
-        let goes_on = self.goes_on_after(key);
-        match &question.prompt {
-            Prompt::Open { .. } | Prompt::Inbox { .. } if goes_on => {
-                self.withdraw(key, "nobody answered in time", Closed::Expired);
-                self.channel_failed(key, timed_out, OnFailure::Fallback, now);
-            }
-            // INVARIANT 3: only a prompt that the client can have seen may run out into a
-            // yes, and only where the operator chose that.
-            Prompt::Open {
-                delivery: Delivery::Delivered(_),
-                ..
-            } if self.takes_silence_for_a_yes(question) => {
-                self.withdraw(key, "nobody answered in time", Closed::Expired);
-                let grant = Grant {
-                    outcome: Outcome::Timeout,
-                    reason: "nobody answered in time; the operator chose to approve then".into(),
-                    via: Via::ELICITATION,
-                    is_in_history: false,
-                };
-                self.grant(key, &grant, now);
-            }
-            Prompt::Open { .. } | Prompt::Inbox { .. } | Prompt::Nowhere => {
-                if self.stays_open(question.parked_until) && self.park(key, Outcome::Timeout, now) {
-                    return;
+    fn perform(&mut self, about: &About, effect: Effect, now: Now) {
+        let key = about.key;
+        match effect {
+            Effect::Prompt { id: Some(id) } => {
+                if self.send_prompt(key, id) {
+                    self.step(key, Event::Cut, now);
                 }
-                self.withdraw(key, "nobody answered in time", Closed::Expired);
-                self.refuse_question(key, &timed_out, now);
             }
-            Prompt::Backoff { error, .. } => {
-                let refusal = Refusal::ClientError(error.clone());
-                self.channel_broke(key, refusal, now);
+            Effect::Prompt { id: None } => self.answer_with_question(key, now),
+            Effect::SendToPage { call, url } => self.answer_with_page(key, call, url, now),
+            Effect::Invite { item, url } => {
+                self.invite(&item, &url, &about.subject.tool, now);
             }
-        }
-    }
-
-    /// Whether another channel is asked where nobody answers on a question's own.
-    pub(super) fn goes_on_after(&self, key: QuestionKey) -> bool {
-        let channel = self.channel_of(key);
-        let question = self.questions.get(&key);
-        channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
-            && question.is_some_and(|it| it.channel + 1 < self.settings.channels.len())
-    }
-
-    /// Whether the operator chose that silence is a yes to this question.
-    ///
-    /// Not so where two yeses are asked for, be it the first or the second that does not come:
-    /// an operator who wants them from a human who pays attention gets none from one who does
-    /// not. Nor while an answer may be on its way unread.
-    fn takes_silence_for_a_yes(&self, question: &Question) -> bool {
-        let held = question.calls.iter().filter_map(|call| self.held.get(call));
-        let mut asked_as = held.filter_map(|held| held.asked_as.as_ref());
-        let needs_two = asked_as.any(|asked_as| self.needs_two(asked_as.decision.risk));
-        // Silence assures nothing.
-        let needs_no_assurance = self.settings.require_assurance.is_none();
-        self.settings.timeout_action == TimeoutAction::Approve
-            && self.client_heard
-            && needs_no_assurance
-            && !needs_two
-    }
-
-    /// Whether a question is about a tool that is no longer what was shown.
-    fn has_changed(&self, key: QuestionKey) -> bool {
-        let question = self.questions.get(&key);
-        let first = question.and_then(|question| self.held.get(question.calls.first()?));
-        first.is_some_and(|held| !self.is_as_shown(held))
-    }
-
-    /// INVARIANT 2: a second yes is one to what the first was one to. Asks about all calls of a
-    /// question as they are now.
-    fn ask_all_anew(&mut self, key: QuestionKey, now: Now) {
-        let Some(question) = self.questions.remove(&key) else {
-            return;
-        };
-        for call in question.calls {
-            self.ask_anew(call, now);
-        }
-    }
-
-    /// Lets all calls of a question run.
-    fn grant(&mut self, key: QuestionKey, grant: &Grant, now: Now) {
-        let Some(question) = self.questions.remove(&key) else {
-            return;
-        };
-        for call in question.calls {
-            self.confirm(call, grant, now);
-        }
-    }
-
-    /// Refuses all calls of a question whose prompt is answered or withdrawn.
-    pub(super) fn refuse_question(&mut self, key: QuestionKey, failed: &Failed, now: Now) {
-        let Some(question) = self.questions.remove(&key) else {
-            return;
-        };
-        for call in question.calls {
-            if let Some(held) = self.take_held(call) {
-                self.tell_refused(&held, failed, now);
-            }
-        }
-    }
-
-    /// Whom the question was put to is there no more: it can have no answer.
-    pub(super) fn abandon_question(&mut self, key: QuestionKey, refusal: Refusal, now: Now) {
-        self.withdraw(key, &refusal.log_reason(), Closed::Withdrawn);
-        let failed = Failed::new(Outcome::Cancelled, refusal);
-        self.refuse_question(key, &failed, now);
-    }
-
-    /// The client begins another session.
-    ///
-    /// INVARIANT 2: a yes that the old one gives, or has given to a call that still waits to be
-    /// compared with the list, lets nothing run in the new one. A call that waits for the list
-    /// to be decided at all waits on: nobody was asked about it, and it goes by the new
-    /// session's list and is asked about in the new session's words.
-    pub(super) fn abandon_approvals(&mut self, now: Now) {
-        // Requests of 2026-07-28 belong to no session.
-        let is_legacy = |held: &Held| held.era == Era::Legacy;
-        let asked = self.questions.keys().copied();
-        let asked = asked.filter(|key| self.first_call(*key).is_some_and(is_legacy));
-        let asked: Vec<QuestionKey> = asked.collect();
-        for key in asked {
-            self.abandon_question(key, Refusal::NewSession, now);
-        }
-        let legacy = self.held.iter().filter(|(_, held)| is_legacy(held));
-        let approved = legacy.filter(|(_, held)| match held.stage {
-            Stage::Confirm(_) => true,
-            Stage::List | Stage::Human(_) => false,
-        });
-        let approved: Vec<HeldKey> = approved.map(|(key, _)| *key).collect();
-        for key in approved {
-            if let Some(held) = self.take_held(key) {
-                let failed = Failed::new(Outcome::Cancelled, Refusal::NewSession);
-                self.tell_refused(&held, &failed, now);
-            }
-        }
-    }
-
-    /// A call that was taken out no longer waits for a human; the last one takes the prompt
-    /// with it.
-    pub(super) fn leave_question(&mut self, held: &Held, key: HeldKey) {
-        let Stage::Human(question_key) = held.stage else {
-            return;
-        };
-        let Some(question) = self.questions.get_mut(&question_key) else {
-            return;
-        };
-        question.calls.retain(|call| *call != key);
-        if question.calls.is_empty() {
-            let why = "the call does not wait any more";
-            self.withdraw(question_key, why, Closed::Withdrawn);
-            self.questions.remove(&question_key);
-        }
-    }
-
-    /// Takes an open prompt back. A late answer counts for nothing.
-    pub(super) fn withdraw(&mut self, key: QuestionKey, reason: &str, how: Closed) {
-        self.close_also(key, how);
-        let Some(question) = self.questions.get_mut(&key) else {
-            return;
-        };
-        match std::mem::replace(&mut question.prompt, Prompt::Nowhere) {
-            Prompt::Open { id, .. } => {
-                self.question_by_prompt.remove(&id);
+            Effect::Post { item, until } => self.post(key, item, until, now),
+            Effect::Withdraw { id, why } => {
                 if self.client == Peer::Open {
-                    self.send_to_client(cancelled_notification(&id, reason));
+                    self.send_to_client(cancelled_notification(&id, &why));
                 }
                 self.retired_prompts.add(id);
             }
-            Prompt::Inbox { item } => {
-                self.question_by_item.remove(&item);
-                self.end_invitation(&item);
-                self.close_item(item, how);
+            Effect::Close { item, how } => self.close_item(item, how),
+            Effect::Park { item, until } => {
+                self.park_item(item, until, now);
+                if let Some(oldest) = self.asks.one_too_many() {
+                    let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
+                    self.step(oldest, Event::Ended(failed), now);
+                }
             }
-            Prompt::Backoff { .. } | Prompt::Nowhere => {}
+            Effect::Apart { call } => {
+                if let Some(ask) = self.asks.get(key).map(|ask| ask.apart(call)) {
+                    self.begin_with(call, ask, Event::Begin, now);
+                }
+            }
+            Effect::FirstYes { reason, via } => {
+                let digest = Some(about.subject.digest);
+                self.record_first_yes(digest, reason.as_deref(), via, now);
+            }
+            Effect::Kept { item, verdict } => {
+                self.record_kept_verdict(&item, &about.subject, &verdict, now);
+            }
+            Effect::Cover { at, cover } => self.cover(about, at, cover, now),
+            Effect::WantList => self.want_list_for(key, now),
+            Effect::Release { calls, approval } => {
+                for call in calls {
+                    self.release_approved(call, about, &approval, now);
+                }
+            }
+            Effect::Refuse { calls, failed } => {
+                for call in calls {
+                    if let Some(held) = self.take_held(call) {
+                        self.tell_refused(&held, &failed, now);
+                        self.tell_history_of(&held, about, &failed, now);
+                    }
+                }
+            }
+            Effect::RecordRefused { call, failed } => {
+                self.record_refused(&call, &failed, now);
+                self.tell_history_of(&call, about, &failed, now);
+            }
+            Effect::AskAnew { calls } => {
+                for call in calls {
+                    self.ask_anew(call, now);
+                }
+            }
         }
     }
 
-    /// Sends a question's message under a fresh id.
-    pub(super) fn send_prompt(&mut self, key: QuestionKey, now: Now) {
-        let words = match self.handshake.words() {
-            Ok(words) => words,
-            Err(cannot) => {
-                let failed = Failed::new(Outcome::Denied, Refusal::CannotAsk(cannot));
-                return self.channel_failed(key, failed, OnFailure::Fallback, now);
-            }
-        };
-        let id = self.ids.next();
-        let Some(question) = self.questions.get_mut(&key) else {
+    /// Answers the call of a question with the question. The call then waits no more.
+    fn answer_with_question(&mut self, key: AskKey, now: Now) {
+        let call = self.asks.get(key).and_then(|ask| ask.calls().first());
+        let Some(held) = call.copied().and_then(|call| self.take_held(call)) else {
             return;
         };
-        question.prompt = Prompt::Open {
-            id: id.clone(),
-            delivery: Delivery::Queued(now.elapsed),
+        if brings_a_state(&held.call.params()) {
+            // A state that is not ours belongs to nothing that we know of.
+            self.asks.take(key);
+            let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
+            return self.tell_refused(&held, &failed, now);
+        }
+        if let Some(sent) = self.send_question(key, held, now) {
+            self.step(key, sent, now);
+        }
+    }
+
+    /// Answers a call with where the page of its item is.
+    fn answer_with_page(&mut self, key: AskKey, call: HeldKey, url: String, now: Now) {
+        // A retry would bring our state in place of the one that the call has.
+        let held = self.held.get(&call);
+        if held.is_none_or(|held| brings_a_state(&held.call.params())) {
+            return;
+        }
+        let Some(held) = self.take_held(call) else {
+            return;
         };
-        let request = create_request(&id, &question.message.text, words);
-        let is_cut = question.message.is_cut;
-        self.question_by_prompt.insert(id, key);
-        self.put(Output::ToClient(Payload::Text(request)));
-        if is_cut {
-            self.post_also(key, now);
+        if let Some(sent) = self.send_page(key, held, url, now) {
+            self.step(key, sent, now);
         }
     }
 
-    /// Which question comes first about a call, and how many yeses it needs.
-    pub(super) fn first_round(&self, held: &Held) -> (Round, u32) {
-        let asked_as = held.asked_as.as_ref();
-        let twice = asked_as.is_some_and(|asked_as| self.needs_two(asked_as.decision.risk));
-        let round = match twice {
-            _ if held.changes > 0 => Round::Changed,
-            true => Round::FirstOfTwo,
-            false => Round::First,
+    fn want_list_for(&mut self, key: AskKey, now: Now) {
+        let call = self.asks.get(key).and_then(|ask| ask.calls().first());
+        if let Some(call) = call.copied() {
+            self.want_list_for_call(call, now);
+        }
+    }
+
+    /// A yes, given `at`, covers what the operator and the person said it would beside its call.
+    fn cover(&mut self, about: &About, at: Duration, cover: Duration, now: Now) {
+        if let Some(dedupe) = about.subject.dedupe {
+            self.cache.insert(dedupe, at);
+        }
+        let until = at.saturating_add(cover);
+        // Only where it is wanted: the key is a digest of the whole call.
+        if now.elapsed < until
+            && let Some(request) = &about.request
+        {
+            let params = request.call.params();
+            let exact = DedupeKey::exact(&self.settings.server, &params, about.subject.of_tool());
+            self.cache.insert_until(exact, until, now.elapsed);
+        }
+    }
+
+    /// Releases a call that something lets run.
+    fn release_approved(&mut self, key: HeldKey, about: &About, approval: &Approval, now: Now) {
+        let Some(held) = self.take_held(key) else {
+            return;
         };
-        (round, if twice { 2 } else { 1 })
-    }
-
-    fn second_message(&self, key: HeldKey) -> Option<Message> {
-        let held = self.held.get(&key)?;
-        let asked_as = held.asked_as.as_ref()?;
-        Some(self.message(held, &held.call.params(), asked_as, Round::Second))
-    }
-
-    /// What a human reads. INVARIANT 2: of the tool, what the call is asked about as, whatever the
-    /// upstream says of it by now.
-    pub(super) fn message(
-        &self,
-        held: &Held,
-        params: &CallToolRequestParams<'_>,
-        asked_as: &AskedAs,
-        round: Round,
-    ) -> Message {
-        PromptText {
-            server: &self.settings.server,
-            call: params,
-            is_listed: asked_as.definition.is_some(),
-            decision: &asked_as.decision,
-            description: asked_as.description(),
-            hints: &self.policy.hints(&params.name, asked_as.annotations()),
-            digest: asked_as.digest,
-            round,
-            covers: self.settings.approval_ttl,
-            inbox_shows_all: self.is_shown_also(held),
+        let subject = &about.subject;
+        let is_news = !approval.is_in_history && approval.via.assurance.is_some();
+        let expected = match held.era {
+            // It need not be known any more, unless the call may come back.
+            Era::Legacy if !self.may_return_calls => InFlight::Any,
+            // INVARIANT 2: what comes may be about another request, and no round of this call.
+            Era::Stateless if self.ambiguous.contains_any(&held.id) => InFlight::Any,
+            // Its answer may be a question of the upstream's.
+            Era::Legacy | Era::Stateless => InFlight::Approved(Box::new(Approved {
+                tool: held.tool.clone(),
+                era: held.era,
+                subject: Arc::clone(subject),
+                approval: Approval {
+                    is_in_history: true,
+                    ..approval.clone()
+                },
+                round: held.round,
+            })),
+        };
+        let policy_reason = subject.decision.reason.text();
+        let finding = Finding {
+            outcome: approval.outcome,
+            risk: subject.decision.risk,
+            rule: subject.decision.reason.code(),
+            reason: &approval.reason,
+            policy_reason: Some(&policy_reason),
+            forwarded: Forwarded::Yes,
+            digest: Some(subject.digest),
+            via: Some(approval.via),
+        };
+        let call = Call {
+            id: &held.id,
+            params: &held.call.params(),
+            era: held.era,
+            arrived: held.arrived,
+        };
+        let payload = Payload::Text(held.call.text().to_owned());
+        self.release(&call, &finding, payload, NeededApproval::Yes, expected, now);
+        if is_news && let Some(request) = &about.request {
+            let verdict = (Choice::Approve, approval.reason_given());
+            self.tell_history(&held, request, verdict, approval.via, now);
         }
-        .message()
     }
 
-    pub(super) fn needs_two(&self, risk: Risk) -> bool {
-        self.settings.double_confirm && risk == Risk::High
+    fn tell_history_of(&mut self, held: &Held, about: &About, failed: &Failed, now: Now) {
+        let (Some(request), Some(via), Outcome::Denied) =
+            (&about.request, failed.via, failed.outcome)
+        else {
+            return;
+        };
+        let words;
+        let reason = if let Refusal::Denied { reason } = &failed.refusal {
+            reason.as_deref()
+        } else {
+            // Something else than the person's no, in the log's words.
+            words = failed.words();
+            Some(&*words)
+        };
+        self.tell_history(held, request, (Choice::Deny, reason), via, now);
     }
 
-    pub(super) fn set_stage(&mut self, key: HeldKey, stage: Stage) {
-        if let Some(held) = self.held.get_mut(&key) {
-            held.stage = stage;
+    /// The tool is no longer what a call was asked about as.
+    fn ask_anew(&mut self, key: HeldKey, now: Now) {
+        let Some(held) = self.held.get_mut(&key) else {
+            return;
+        };
+        held.changes += 1;
+        let refusal = match held.changes {
+            // It has run in part, with what the upstream knows of it; nobody was shown that.
+            _ if held.round > 0 => Some(Refusal::ChangedBetweenRounds),
+            changes if changes > MAX_CHANGES => Some(Refusal::KeepsChanging),
+            _ => None,
+        };
+        let name = held.tool.clone();
+        let before = held
+            .subject
+            .as_ref()
+            .map(|subject| subject.decision.clone());
+        if let Some(refusal) = refusal {
+            let Some(held) = self.take_held(key) else {
+                return;
+            };
+            return self.tell_refused(&held, &Failed::new(Outcome::Error, refusal), now);
+        }
+        // A server that calls its tool harmless while a person is asked is not believed.
+        let decision = self.decide(&name, now);
+        let decision = decision.filter(|decision| decision.action == Action::Ask);
+        match decision.or(before) {
+            Some(decision) => self.ask_about_held(key, decision, now),
+            None => self.fail_held(key, "the call was never asked about", now),
         }
     }
-}
 
-/// What a question about a call shows, and to whom it can be put.
-fn shown(params: &CallToolRequestParams<'_>, asked_as: &AskedAs) -> Shown {
-    Shown {
-        digest: asked_as.digest,
-        dedupe: asked_as.dedupe,
-        offers: Offers::of(params.client_capabilities()),
+    /// As [`Gate::ask_about`], for a call that has waited.
+    pub(super) fn ask_about_held(&mut self, key: HeldKey, decision: Decision, now: Now) {
+        if let Some(call) = self.held.get(&key).map(|held| held.call.clone()) {
+            self.ask_about(key, &call.params(), decision, now);
+        }
     }
-}
 
-/// INVARIANT 3: never a panic for an odd multiplier; the longest pause at most.
-fn next_backoff(backoff: Duration, retry: &Retry) -> Duration {
-    let seconds = backoff.as_secs_f64() * retry.multiplier;
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(retry.max_backoff)
-        .min(retry.max_backoff)
+    /// A call that was taken out waits for no question any more.
+    pub(super) fn leave_question(&mut self, held: &Held, call: HeldKey, may_park: bool, now: Now) {
+        if let Stage::Asked(key) = held.stage {
+            self.step(key, Event::CallLeft { call, may_park }, now);
+        }
+    }
+
+    /// A held call cannot go on through nobody's decision: recorded as an error, answered with one.
+    pub(super) fn fail_held(&mut self, key: HeldKey, why: &str, now: Now) {
+        let Some(held) = self.take_held(key) else {
+            return;
+        };
+        self.leave_question(&held, key, false, now);
+        self.tell_failed(&held, why, now);
+    }
 }

@@ -4,17 +4,15 @@
 
 use std::sync::Arc;
 
+use super::ask::{Ask, Event};
 use super::catalogue::Definition;
 use super::from_client::{ID_IN_USE, TOO_MANY};
-use super::held::{AskedAs, Era, Grant, Held, HeldKey, Progress, Stage, Via};
+use super::held::{AskKey, Era, Held, HeldKey, Progress, Stage};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
-use super::rounds::check_fields;
 use super::state::{Gate, InFlight, Now};
-use crate::approval::cache::DedupeKey;
-use crate::approval::digest::CallDigest;
 use crate::audit::record::{Forwarded, Outcome};
 use crate::mcp::json::Value;
 use crate::mcp::message::Id;
@@ -75,7 +73,7 @@ impl Gate {
         if self.in_flight.len() >= self.settings.max_pending {
             return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
         }
-        self.tick_rounds(now);
+        self.tick_asks(now);
         let era = match params.protocol_version() {
             Some(_) => Era::Stateless,
             None => Era::Legacy,
@@ -110,9 +108,16 @@ impl Gate {
         match decision {
             Some(decision) => {
                 let key = self.hold(kept, &call, now);
-                self.ask_about(key, call.params, &decision, now);
+                self.ask_about(key, call.params, decision, now);
             }
             None => self.hold_for_list(kept, &call, payload, now),
+        }
+    }
+
+    /// Time has passed for the questions.
+    pub(super) fn tick_asks(&mut self, now: Now) {
+        for key in self.asks.due(now.elapsed) {
+            self.step(key, Event::Later, now);
         }
     }
 
@@ -178,9 +183,14 @@ impl Gate {
     /// Whether there is no room to keep one more call back, of so many bytes: among those that
     /// wait, or whose question is out.
     pub(super) fn is_full(&self, bytes: usize) -> bool {
-        let waiting = self.held.len() + self.open_states.len();
-        let kept = self.held_bytes + self.open_states.bytes();
-        waiting >= self.settings.max_pending || (waiting > 0 && kept + bytes > MAX_HELD_BYTES)
+        let waiting = self.held.len() + self.asks.answered_count() + self.rounds.len();
+        let is_too_much = waiting > 0 && self.kept_bytes() + bytes > MAX_HELD_BYTES;
+        waiting >= self.settings.max_pending || is_too_much
+    }
+
+    /// What calls take that are kept, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.held_bytes + self.asks.answered_bytes() + self.rounds.bytes()
     }
 
     /// Keeps a call back.
@@ -193,7 +203,7 @@ impl Gate {
             arrived: call.arrived,
             stage: Stage::List,
             progress: progress_of(call.params, now),
-            asked_as: None,
+            subject: None,
             changes: 0,
             round: 0,
         })
@@ -242,136 +252,45 @@ impl Gate {
 
     /// Moves on every call that waits for the list, in order of arrival.
     pub(super) fn resume_waiting(&mut self, now: Now) {
-        let waiting = self.held.iter().filter(|(_, held)| match held.stage {
-            Stage::List | Stage::Confirm(_) => true,
-            Stage::Human(_) => false,
+        let waiting = self.held.iter().filter_map(|(key, held)| match held.stage {
+            Stage::List => Some((*key, None)),
+            Stage::Asked(ask) => {
+                let is_approved = self.asks.get(ask).is_some_and(Ask::is_approved);
+                is_approved.then_some((*key, Some(ask)))
+            }
         });
-        let keys: Vec<HeldKey> = waiting.map(|(key, _)| *key).collect();
-        for key in keys {
-            self.resume(key, now);
+        let waiting: Vec<(HeldKey, Option<AskKey>)> = waiting.collect();
+        for (key, ask) in waiting {
+            match ask {
+                _ if !self.catalogue.is_settled(now.elapsed) => self.want_list_for_call(key, now),
+                Some(ask) => self.step(ask, Event::Later, now),
+                None => self.resume(key, now),
+            }
         }
     }
 
+    /// Decides about a call for which the list had to be known.
     fn resume(&mut self, key: HeldKey, now: Now) {
-        let Some(held) = self.held.get(&key) else {
+        let Some(name) = self.held.get(&key).map(|held| held.tool.clone()) else {
             return;
         };
-        let era = held.era;
-        if !self.catalogue.is_settled(now.elapsed) {
-            let meta = stateless_meta(&held.call.params());
-            return self.want_list(era, meta, now);
-        }
-        match held.stage.clone() {
-            Stage::Human(_) => {}
-            Stage::Confirm(grant) => self.confirm(key, &grant, now),
-            Stage::List => {
-                let name = held.tool.clone();
-                let Some(decision) = self.decide(&name, now) else {
-                    return;
-                };
-                match decision.action {
-                    Action::Ask => self.ask_about_held(key, &decision, now),
-                    Action::Pass => self.with_taken(key, |gate, call, text| {
-                        gate.pass(call, &decision, Payload::Text(text), now);
-                    }),
-                    Action::Block => self.with_taken(key, |gate, call, text| {
-                        gate.block(call, &decision, Payload::Text(text), now);
-                    }),
-                }
-            }
+        let Some(decision) = self.decide(&name, now) else {
+            return;
+        };
+        match decision.action {
+            Action::Ask => self.ask_about_held(key, decision, now),
+            Action::Pass => self.with_taken(key, |gate, call, text| {
+                gate.pass(call, &decision, Payload::Text(text), now);
+            }),
+            Action::Block => self.with_taken(key, |gate, call, text| {
+                gate.block(call, &decision, Payload::Text(text), now);
+            }),
         }
     }
 
     /// What the upstream says of a tool now, as far as is known.
     pub(super) fn definition_of(&self, name: &str) -> Option<&Arc<Definition>> {
         self.catalogue.tool(name).map(|tool| &tool.definition)
-    }
-
-    /// As [`Gate::ask_about`], for a call that has waited.
-    pub(super) fn ask_about_held(&mut self, key: HeldKey, decision: &Decision, now: Now) {
-        let Some(held) = self.held.get(&key) else {
-            return;
-        };
-        let call = held.call.clone();
-        self.ask_about(key, &call.params(), decision, now);
-    }
-
-    /// Asks about a held call, or lets an approval that was given before cover it.
-    fn ask_about(
-        &mut self,
-        key: HeldKey,
-        params: &CallToolRequestParams<'_>,
-        decision: &Decision,
-        now: Now,
-    ) {
-        if self.settings.dry_run {
-            return self.with_taken(key, |gate, call, text| {
-                gate.release_dry(
-                    call,
-                    decision,
-                    "would be asked about",
-                    Payload::Text(text),
-                    now,
-                );
-            });
-        }
-        let asked_as = self.asked_as(params, decision);
-        let dedupe = asked_as.dedupe;
-        let Some(held) = self.held.get_mut(&key) else {
-            return;
-        };
-        let era = held.era;
-        if era == Era::Stateless
-            && let Err(malformed) = check_fields(params)
-        {
-            let Some(held) = self.take_held(key) else {
-                return;
-            };
-            return self.refuse_malformed(&held.id, Some(&held.tool), malformed, now);
-        }
-        held.asked_as = Some(asked_as);
-        let is_covered = dedupe.is_some_and(|dedupe| self.cache.covers(&dedupe, now.elapsed));
-        if is_covered || self.is_covered_exactly(params, now) {
-            let grant = Grant {
-                outcome: Outcome::Approved,
-                reason: "an earlier approval covers it".into(),
-                via: Via::CACHE,
-                is_in_history: false,
-            };
-            return self.confirm(key, &grant, now);
-        }
-        self.put_question(key, params, now);
-    }
-
-    /// Whether a human approved this very call for a while.
-    fn is_covered_exactly(&self, params: &CallToolRequestParams<'_>, now: Now) -> bool {
-        if self.cache.is_empty() {
-            return false;
-        }
-        let definition = self.definition_of(&params.name).map(|it| &it.digest);
-        let exact = DedupeKey::exact(&self.settings.server, params, definition);
-        self.cache.covers(&exact, now.elapsed)
-    }
-
-    fn asked_as(&self, params: &CallToolRequestParams<'_>, decision: &Decision) -> AskedAs {
-        let definition = self.definition_of(&params.name).cloned();
-        let of_tool = definition.as_ref().map(|definition| &definition.digest);
-        AskedAs {
-            decision: decision.clone(),
-            digest: CallDigest::of(&self.settings.server, params, of_tool),
-            dedupe: self.cache.is_on().then(|| {
-                DedupeKey::of(
-                    &self.settings.dedupe_fields,
-                    &self.settings.dedupe_arg_keys,
-                    &self.settings.server,
-                    params,
-                    decision.risk,
-                    of_tool,
-                )
-            }),
-            is_list_known: !self.catalogue.is_unknown(),
-            definition,
-        }
     }
 
     pub(super) fn take_held(&mut self, key: HeldKey) -> Option<Held> {
@@ -382,18 +301,14 @@ impl Gate {
     }
 
     /// Takes a held call out and hands it on with its text.
-    fn with_taken(&mut self, key: HeldKey, then: impl FnOnce(&mut Gate, &Call<'_>, String)) {
-        if let Some(held) = self.take_held(key) {
-            self.with_held(&held, then);
-        }
-    }
-
-    /// Hands on a call, already taken out, with its text.
-    pub(super) fn with_held(
+    pub(super) fn with_taken(
         &mut self,
-        held: &Held,
+        key: HeldKey,
         then: impl FnOnce(&mut Gate, &Call<'_>, String),
     ) {
+        let Some(held) = self.take_held(key) else {
+            return;
+        };
         let call = Call {
             id: &held.id,
             params: &held.call.params(),
@@ -401,6 +316,20 @@ impl Gate {
             arrived: held.arrived,
         };
         then(self, &call, held.call.text().to_owned());
+    }
+
+    pub(super) fn set_stage(&mut self, key: HeldKey, stage: Stage) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.stage = stage;
+        }
+    }
+
+    /// Asks for the tool list on behalf of a held call.
+    pub(super) fn want_list_for_call(&mut self, key: HeldKey, now: Now) {
+        if let Some(held) = self.held.get(&key) {
+            let (era, meta) = (held.era, stateless_meta(&held.call.params()));
+            self.want_list(era, meta, now);
+        }
     }
 }
 

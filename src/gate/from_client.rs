@@ -4,11 +4,13 @@
 
 use rmcp::model::ErrorCode;
 
+use super::ask::Event;
 use super::catalogue::ListRequest;
-use super::held::{Era, Failed, HeldKey};
+use super::held::HeldKey;
 use super::output::Payload;
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
+use super::verdict::Failed;
 use crate::approval::cache::ApprovalCache;
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::read_answer;
@@ -194,8 +196,7 @@ impl Gate {
         self.catalogue.session_begins();
         // Nor does what was approved in an earlier session cover a call of this one.
         self.cache = ApprovalCache::new(self.settings.approval_ttl);
-        self.abandon_approvals(now);
-        self.abandon_parked(|era| era == Era::Legacy);
+        self.abandon_session(now);
     }
 
     fn cancelled(&mut self, params: Option<&str>, payload: Payload, now: Now) {
@@ -228,12 +229,16 @@ impl Gate {
         if let Some(id) = id.as_ref() {
             // An answer that comes with the end of the time, or after it, is late, whichever
             // of the two is noticed first.
-            self.tick_questions(now);
-            if let Some(key) = self.question_by_prompt.get(id).copied() {
-                return self.answer_question(key, read_answer(result, error), now);
+            self.tick_asks(now);
+            if let Some(key) = self.asks.of_prompt(id) {
+                self.retired_prompts.add(id.clone());
+                return self.step(key, Event::Answered(read_answer(result, error)), now);
             }
             if self.invitations.item_of(id).is_some() {
-                return self.answer_invitation(id, result, now);
+                if let Some((key, event)) = self.answer_invitation(id, result, now) {
+                    self.step(key, event, now);
+                }
+                return;
             }
             if self.retired_prompts.contains(id) {
                 return self.warn("an answer to a prompt came too late and counts as none".into());
@@ -266,9 +271,7 @@ impl Gate {
         let Some(held) = self.take_held(key) else {
             return;
         };
-        if !self.park_cancelled(&held, key, now) {
-            self.leave_question(&held, key);
-        }
+        self.leave_question(&held, key, true, now);
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
         self.record_refused(&held, &failed.logged("cancelled by the client"), now);
     }

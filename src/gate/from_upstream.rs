@@ -179,7 +179,10 @@ impl Gate {
                 (Some(result), None) => Answer::Result(result),
                 (_, error) => Answer::Error(error),
             };
-            return self.list_answered(id, answer, now);
+            if self.list_answered(id, answer, now) {
+                self.resume_waiting(now);
+            }
+            return;
         }
         if self.catalogue.is_retired(id) {
             return;

@@ -1,16 +1,17 @@
 //! Clients that open URLs are shown the way to the item of the inbox that a call waits for.
 //!
 //! SPEC 2025-11-25, "URL Mode Elicitation Requests"; what differs in 2026-07-28 stands in
-//! `rounds::inbox`. Consent to open a page is no approval: the verdict comes from the inbox all the
+//! `ask`. Consent to open a page is no approval: the verdict comes from the inbox all the
 //! same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::held::{Era, Failed, Via};
+use super::ask::Event;
+use super::held::AskKey;
 use super::output::{Output, Payload};
+use super::prompts::page_message;
 use super::state::{Gate, Now, Peer};
-use crate::approval::display::code_span;
 use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_request};
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::message::RequestId;
@@ -37,30 +38,13 @@ impl Invitations {
 }
 
 impl Gate {
-    /// An item has a page now. A client that opens URLs is sent there, in the way of its era.
-    pub(super) fn item_has_page(&mut self, item: &str, url: String, now: Now) {
-        let Some(key) = self.question_by_item.get(item).copied() else {
-            return self.open_states.set_url(item, url);
-        };
-        if self.is_also(key) {
-            // A prompt of ours is out already.
-            return;
-        }
-        let first = self.first_call(key);
-        let first = first.map(|held| (held.era, held.tool.clone()));
-        match first.filter(|_| self.client == Peer::Open) {
-            Some((Era::Legacy, tool)) => self.invite(item, &url, &tool, now),
-            Some((Era::Stateless, _)) => self.invite_by_result(key, url, now),
-            None => {}
-        }
-    }
-
-    fn invite(&mut self, item: &str, url: &str, tool: &str, now: Now) {
+    /// Sends the client's user to an item's page, if the client opens URLs.
+    pub(super) fn invite(&mut self, item: &str, url: &str, tool: &str, now: Now) {
         if self.invitations.by_item.contains_key(item) || !self.handshake.offers_urls() {
             return;
         }
         let id = self.ids.next();
-        let request = url_request(&id, item, url, &message(tool));
+        let request = url_request(&id, item, url, &page_message(tool));
         let invitation = Invitation {
             id: id.clone(),
             sent: now.elapsed,
@@ -74,33 +58,30 @@ impl Gate {
     }
 
     /// The client answers an invitation. Consent lets nothing run; a user who declines says no, and
-    /// a client that declines before its user can have read it says nothing.
-    pub(super) fn answer_invitation(&mut self, id: &RequestId, result: Option<&str>, now: Now) {
-        let Some(item) = self.invitations.by_id.remove(id) else {
-            return;
-        };
+    /// a client that declines before its user can have read it says nothing. Returns the question to which that was
+    /// a no.
+    pub(super) fn answer_invitation(
+        &mut self,
+        id: &RequestId,
+        result: Option<&str>,
+        now: Now,
+    ) -> Option<(AskKey, Event)> {
+        let item = self.invitations.by_id.remove(id)?;
         self.retired_prompts.add(id.clone());
         let sent = self.invitations.by_item.get(&item).map(|it| it.sent);
         let took = now.elapsed.saturating_sub(sent.unwrap_or_default());
-        match read_consent(result) {
-            Consent::Accepted => {
-                if let Some(invitation) = self.invitations.by_item.get_mut(&item) {
-                    invitation.is_accepted = true;
-                }
+        let consent = read_consent(result);
+        if consent == Consent::Accepted {
+            if let Some(invitation) = self.invitations.by_item.get_mut(&item) {
+                invitation.is_accepted = true;
             }
-            Consent::Declined if !self.settings.is_instant(took) => {
-                self.invitations.by_item.remove(&item);
-                if let Some(key) = self.question_by_item.get(&item).copied() {
-                    self.withdraw(key, "declined", crate::approval::item::Closed::Withdrawn);
-                    let failed = Failed::denied(None, "declined", Via::elicitation(took));
-                    self.refuse_question(key, &failed, now);
-                }
-            }
-            // Dismissed, or not understood: the item waits on, and can be found without the client.
-            Consent::Declined | Consent::None => {
-                self.invitations.by_item.remove(&item);
-            }
+            return None;
         }
+        // Dismissed, or not understood: the item waits on, and can be found without the client.
+        self.invitations.by_item.remove(&item);
+        let is_said = consent == Consent::Declined && !self.settings.is_instant(took);
+        let key = self.asks.of_item(&item).filter(|_| is_said)?;
+        Some((key, Event::PageDeclined { took }))
     }
 
     /// An item waits no more, or not for this call.
@@ -122,13 +103,4 @@ impl Gate {
         }
         self.retired_prompts.add(invitation.id);
     }
-}
-
-/// What a client's user is told of the page.
-pub(super) fn message(tool: &str) -> String {
-    format!(
-        "The call of tool {} waits for your approval. See what it would do, and decide, in the \
-         approval inbox on this machine.",
-        code_span(tool, 200)
-    )
 }

@@ -24,14 +24,14 @@ impl Gate {
         }
     }
 
-    /// The upstream answered our request.
-    pub(super) fn list_answered(&mut self, id: &RequestId, answer: Answer<'_>, now: Now) {
+    /// The upstream answered our request. True if the list is settled by that.
+    pub(super) fn list_answered(&mut self, id: &RequestId, answer: Answer<'_>, now: Now) -> bool {
         let (next, cursor) = self.catalogue.answered(id, answer, now.elapsed);
         self.tell_of_list();
-        match next {
-            Next::Ask => self.ask_for_list(cursor.as_deref(), now),
-            Next::Settled => self.resume_waiting(now),
+        if next == Next::Ask {
+            self.ask_for_list(cursor.as_deref(), now);
         }
+        next == Next::Settled
     }
 
     /// When [`Gate::tick_list`] is due. Nothing is read where nobody could use it.

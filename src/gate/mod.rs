@@ -2,28 +2,28 @@
 //!
 //! Lines and the time go in, outputs come out; it does no I/O and reads no clock.
 
-mod also;
+mod ask;
 mod asking;
+mod asks;
 mod catalogue;
-mod channels;
-mod confirming;
 mod deciding;
 mod from_client;
+mod from_inbox;
 mod from_upstream;
 mod handshake;
 mod held;
 mod ids;
 mod inbox;
-mod instant;
 mod invitations;
+mod life;
 mod list_meta;
 mod listing;
-mod open_states;
 mod output;
-mod parking;
 mod permit;
+mod prompts;
 mod recording;
 mod refusal;
+mod retries;
 mod returned;
 mod rounds;
 mod settings;
@@ -31,7 +31,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod unasked;
-mod unattended;
+mod verdict;
 
 pub use inbox::DecidedCall;
 pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};

@@ -1,20 +1,23 @@
 //! The ends of a call: released or refused, each with its line in the log.
 //!
-//! Which end a call comes to is decided in `deciding` and `asking`.
+//! Which end a call comes to is decided in `deciding` and `ask`.
 
 use std::time::Duration;
 
 use rmcp::model::ErrorCode;
 
-use super::held::{Era, Failed, Held, HeldKey, Via};
+use super::held::{Era, Held, Subject};
 use super::output::{NeededApproval, Output, Payload, Ticket};
 use super::permit::Permitted;
+use super::prompts::Malformed;
 use super::refusal::{Explanation, Refusal, refused_result};
 use super::state::{Gate, InFlight, Now};
+use super::verdict::{Failed, Via};
 use crate::approval::digest::CallDigest;
-use crate::approval::item::{Assurance, Choice};
+use crate::approval::item::{Assurance, Verdict};
 use crate::audit::record::{Decided, Forwarded, Line, Outcome};
 use crate::mcp::message::RequestId;
+use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision, Reason, Risk, RuleCode};
 
@@ -230,30 +233,24 @@ impl Gate {
     }
 
     fn finish_refused(&mut self, held: &Held, failed: &Failed, told: Told, now: Now) {
-        let Failed {
-            outcome,
-            refusal,
-            via,
-            log,
-        } = failed;
-        let asked_as = held.asked_as.as_ref();
+        let subject = held.subject.as_deref();
         let unasked = Decision {
             action: Action::Ask,
             risk: Risk::High,
             reason: Reason::ListUnknown,
         };
-        let decision = asked_as.map_or(&unasked, |asked_as| &asked_as.decision);
-        let reason = log.clone().unwrap_or_else(|| refusal.log_reason());
-        let policy_reason = asked_as.map(|asked_as| asked_as.decision.reason.text());
+        let decision = subject.map_or(&unasked, |subject| &subject.decision);
+        let reason = failed.words();
+        let policy_reason = subject.map(|subject| subject.decision.reason.text());
         let finding = Finding {
-            outcome: *outcome,
+            outcome: failed.outcome,
             risk: decision.risk,
             rule: decision.reason.code(),
             reason: &reason,
             policy_reason: policy_reason.as_deref(),
             forwarded: Forwarded::No,
-            digest: asked_as.map(|asked_as| asked_as.digest),
-            via: *via,
+            digest: subject.map(|subject| subject.digest),
+            via: failed.via,
         };
         let call = Call {
             id: &held.id,
@@ -262,34 +259,73 @@ impl Gate {
             arrived: held.arrived,
         };
         match told {
-            Told::Yes => self.refuse(&call, &finding, refusal, Some(decision), now),
+            Told::Yes => self.refuse(&call, &finding, &failed.refusal, Some(decision), now),
             Told::No => {
                 let line = self.line(&call, &finding, now);
                 self.put(Output::Record(line));
             }
         }
-        if let (Some(asked_as), Some(via), Outcome::Denied) = (asked_as, via, outcome) {
-            let words = if let Refusal::Denied { reason } = refusal {
-                reason.as_deref()
-            } else {
-                // Something else than the person's no, in the log's words.
-                Some(&*reason)
-            };
-            self.tell_history(held, asked_as, (Choice::Deny, words), *via, now);
-        }
     }
 
-    /// A held call cannot go on through nobody's decision: recorded as an error, answered with
-    /// one.
-    pub(super) fn fail_held(&mut self, key: HeldKey, why: &str, now: Now) {
-        let Some(held) = self.take_held(key) else {
-            return;
-        };
-        self.leave_question(&held, key);
+    /// Records and tells that a held call, already taken out, cannot go on through nobody's decision.
+    pub(super) fn tell_failed(&mut self, held: &Held, why: &str, now: Now) {
         let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(why);
-        self.record_refused(&held, &failed, now);
+        self.record_refused(held, &failed, now);
         let code = ErrorCode::INTERNAL_ERROR;
         self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
+    }
+
+    /// Records what a person decided about a question that no call waits for just now.
+    pub(super) fn record_kept_verdict(
+        &mut self,
+        item: &str,
+        subject: &Subject,
+        verdict: &Verdict,
+        now: Now,
+    ) {
+        let call = format!("sha256:{}", subject.digest);
+        let mut members = vec![
+            ("item", item),
+            ("call", &*call),
+            ("choice", verdict.choice.as_str()),
+            ("assurance", verdict.assurance.as_str()),
+            ("reason", verdict.reason.as_deref().unwrap_or_default()),
+        ];
+        let key = self.settings.key_behind(Some(verdict.assurance));
+        let key = key.map(str::to_owned);
+        members.extend(key.iter().map(|key| ("inbox_key", &**key)));
+        self.record_event(now, "parked_verdict", &members);
+    }
+
+    /// Refuses a call that its own revision does not allow, or that is of one we do not know.
+    pub(super) fn refuse_malformed(
+        &mut self,
+        id: &RequestId,
+        name: Option<&str>,
+        malformed: Malformed,
+        now: Now,
+    ) {
+        let (code, why, data) = match malformed {
+            Malformed::Fields => (
+                ErrorCode::INVALID_PARAMS,
+                "`_meta` lacks a `io.modelcontextprotocol/protocolVersion` that is a string, or a \
+                 `io.modelcontextprotocol/clientCapabilities` that is an object",
+                None,
+            ),
+            // SPEC: the error "MUST" list what is supported, and the client "SHOULD select a
+            // mutually supported version […] and retry".
+            Malformed::Version(requested) => (
+                ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+                "a human can be asked about this call in protocol version 2026-07-28 only",
+                Some(serde_json::json!({
+                    "supported": [STATELESS],
+                    "requested": requested,
+                })),
+            ),
+        };
+        self.record_unheld(now, name.unwrap_or_default(), Outcome::Error, why, Some(id));
+        let message = format!("the call was not run: {why}");
+        self.send_error_with(Some(id), code, message, data);
     }
 }
 

@@ -8,7 +8,7 @@ use rmcp::model::{CallToolResult, ContentBlock};
 
 use super::handshake::CannotAsk;
 use super::held::Era;
-use super::instant::ClientNo;
+use super::verdict::ClientNo;
 use crate::approval::display::quoted_name;
 use crate::mcp::elicit::{Fault, No};
 use crate::mcp::message::RequestId;

@@ -4,9 +4,13 @@
 //! Finding out is `http`'s business. A call that comes back has not run, so it is decided about
 //! once more, by what the server says now.
 
+use std::sync::Arc;
+
 use rmcp::model::ErrorCode;
 
+use super::ask::Event;
 use super::from_client::TOO_MANY;
+use super::handshake::Offers;
 use super::held::{Approved, Held, Stage};
 use super::output::Payload;
 use super::state::{Gate, InFlight, Now, Peer};
@@ -77,12 +81,12 @@ impl Gate {
         let Approved {
             tool,
             era,
-            asked_as,
-            grant,
+            subject,
+            approval,
             round,
         } = approved;
-        let digest = CallDigest::of(&self.settings.server, params, asked_as.of_tool());
-        if digest != asked_as.digest {
+        let digest = CallDigest::of(&self.settings.server, params, subject.of_tool());
+        if digest != subject.digest {
             return self.not_taken(id, "it is not the call that was approved");
         }
         if round > 0 {
@@ -101,13 +105,14 @@ impl Gate {
             call,
             era,
             arrived: now.elapsed,
-            stage: Stage::Confirm(grant.clone()),
+            stage: Stage::List,
             progress: None,
-            asked_as: Some(asked_as),
+            subject: Some(Arc::clone(&subject)),
             changes: 0,
             round,
         });
-        self.confirm(key, &grant, now);
+        let offers = Offers::of(params.client_capabilities());
+        self.begin(key, subject, offers, Event::Approved(approval), now);
     }
 
     fn not_taken(&mut self, id: &RequestId, why: &str) {
@@ -129,6 +134,6 @@ impl Approved {
     /// nobody was shown the tool, and the call is decided about from the beginning. A call that has run
     /// in part is never decided about again.
     fn may_be_confirmed(&self) -> bool {
-        self.asked_as.is_list_known || self.round > 0
+        self.subject.is_list_known || self.round > 0
     }
 }

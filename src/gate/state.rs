@@ -1,4 +1,4 @@
-//! The gate itself: its state, its life, and the small steps that all transitions share.
+//! The gate itself: its state, and the small steps that all transitions share.
 //!
 //! The transitions stand in the modules that it is handed to; `ARCHITECTURE.md` has the map.
 
@@ -8,23 +8,22 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use rmcp::model::ErrorCode;
 
+use super::ask::Ask;
+use super::asks::Asks;
 use super::catalogue::{Catalogue, ListRequest};
-use super::handshake::{Handshake, SLOW};
-use super::held::{Approved, Delivery, Era, Failed, Held, HeldKey, Prompt, Question, QuestionKey};
+use super::handshake::Handshake;
+use super::held::{Approved, Era, Held, HeldKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
 use super::inbox::HistoryRate;
 use super::invitations::Invitations;
-use super::open_states::OpenStates;
-use super::output::{Output, Payload, Ticket};
-use super::parking::Parking;
+use super::output::{Output, Payload};
 use super::permit::Permitted;
-use super::refusal::{Refusal, refused_result};
+use super::rounds::Rounds;
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
-use crate::approval::display::in_backticks;
 use crate::approval::request_state::Sealer;
-use crate::audit::record::{Fate, Line, Origin, Outcome, Timestamp};
-use crate::mcp::error::{error_response, error_response_with, progress_notification};
+use crate::audit::record::{Fate, Line, Origin, Timestamp};
+use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
 
@@ -87,14 +86,9 @@ pub struct Gate {
     pub(super) cache: ApprovalCache,
     pub(super) held: BTreeMap<HeldKey, Held>,
     pub(super) held_by_id: HeldIds,
-    pub(super) questions: BTreeMap<QuestionKey, Question>,
-    pub(super) question_by_prompt: BTreeMap<RequestId, QuestionKey>,
-    pub(super) question_by_item: BTreeMap<String, QuestionKey>,
+    pub(super) asks: Asks,
     pub(super) invitations: Invitations,
-    /// Questions whose calls have been refused for now.
-    pub(super) parking: Parking,
-    /// The states of 2026-07-28 that are out, and what they stand for.
-    pub(super) open_states: OpenStates,
+    pub(super) rounds: Rounds,
     pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
     pub(super) in_flight: HashMap<RequestId, InFlight, RandomState>,
@@ -158,12 +152,9 @@ impl Gate {
             catalogue: Catalogue::new(),
             held: BTreeMap::new(),
             held_by_id: HeldIds::default(),
-            questions: BTreeMap::new(),
-            question_by_prompt: BTreeMap::new(),
-            question_by_item: BTreeMap::new(),
+            asks: Asks::default(),
             invitations: Invitations::default(),
-            parking: Parking::default(),
-            open_states: OpenStates::default(),
+            rounds: Rounds::default(),
             sealer,
             in_flight: HashMap::default(),
             ambiguous: RetiredIds::default(),
@@ -188,50 +179,6 @@ impl Gate {
         self.outputs.pop_front()
     }
 
-    /// When [`Gate::tick`] is due, as [`Now::elapsed`].
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Duration> {
-        let questions = self.questions.values().flat_map(|question| {
-            let backoff = match &question.prompt {
-                Prompt::Backoff { until, .. } => Some(*until),
-                Prompt::Open { .. } | Prompt::Inbox { .. } | Prompt::Nowhere => None,
-            };
-            [question.deadline, backoff]
-        });
-        let progress = self.held.values().map(|held| {
-            let progress = held.progress.as_ref();
-            progress.map(|progress| progress.next)
-        });
-        let times = questions
-            .chain(progress)
-            .chain([
-                self.list_timer(),
-                self.open_states.next_deadline(),
-                self.parking.next_deadline(),
-                self.handshake.slow_at(),
-            ])
-            .flatten();
-        times.min()
-    }
-
-    /// The time has come that [`Gate::poll_timeout`] named.
-    pub fn tick(&mut self, now: Now) {
-        if self.handshake.is_newly_slow(now.elapsed) {
-            self.warn(format!(
-                "the server {} has not answered `initialize` after {} s; waiting on",
-                in_backticks(&self.settings.server),
-                SLOW.as_secs()
-            ));
-        }
-        self.tick_list(now);
-        self.resume_waiting(now);
-        self.tick_questions(now);
-        self.tick_rounds(now);
-        self.tick_parked(now);
-        self.tick_progress(now);
-        self.close_if_done();
-    }
-
     /// Whether a call waits that the upstream has not seen.
     #[must_use]
     pub fn is_holding(&self) -> bool {
@@ -241,7 +188,7 @@ impl Gate {
     /// Whether a human is being asked.
     #[must_use]
     pub fn is_asking(&self) -> bool {
-        !self.questions.is_empty()
+        self.asks.any(Ask::is_awaited)
     }
 
     /// Whether the client waits for the answer to its `initialize`.
@@ -265,27 +212,17 @@ impl Gate {
     /// The id of the call that a request of ours asks about; of several, of the first.
     #[must_use]
     pub fn asked_about(&self, prompt: &RequestId) -> Option<&RequestId> {
-        let invited = self.invitations.item_of(prompt);
-        let invited = invited.and_then(|item| self.question_by_item.get(item));
-        let question = self.question_by_prompt.get(prompt).or(invited)?;
-        let question = self.questions.get(question)?;
-        let held = self.held.get(question.calls.first()?)?;
-        Some(&held.id)
+        let invited = || self.asks.of_item(self.invitations.item_of(prompt)?);
+        let ask = self.asks.of_prompt(prompt).or_else(invited)?;
+        let call = self.asks.get(ask)?.calls().first()?;
+        Some(&self.held.get(call)?.id)
     }
 
     /// Whether [`Gate::client_drained`] wants to be called once the client has been handed
     /// everything.
     #[must_use]
     pub fn wants_drained(&self) -> bool {
-        self.questions.values().any(|question| {
-            matches!(
-                question.prompt,
-                Prompt::Open {
-                    delivery: Delivery::Queued(_),
-                    ..
-                }
-            )
-        })
+        self.asks.any(Ask::is_queued)
     }
 
     /// Says whether what the client sends is being read. While it is not, because the upstream
@@ -294,72 +231,11 @@ impl Gate {
         self.client_heard = heard;
     }
 
-    /// Everything put out for the client so far is in its pipe.
-    pub fn client_drained(&mut self, now: Now) {
-        for question in self.questions.values_mut() {
-            if let Prompt::Open { delivery, .. } = &mut question.prompt
-                && let Delivery::Queued(_) = delivery
-            {
-                *delivery = Delivery::Delivered(now.elapsed);
-            }
-        }
-    }
-
     /// A line has been written: its memory may be used again.
     pub fn reuse(&mut self, line: Line) {
         let memory = line.into_memory();
         if self.line_memory.len() < LENT_LINES && memory.capacity() <= MAX_LENT {
             self.line_memory.push(memory);
-        }
-    }
-
-    /// The line of a released call could not be written, so the call was not sent: the client
-    /// is told, and the log, once it can be written again.
-    pub fn not_recorded(&mut self, ticket: &Ticket, now: Now) {
-        self.in_flight.remove(&ticket.id);
-        let why = "the audit record could not be written, so the call was not sent";
-        self.record_unheld(now, &ticket.tool, Outcome::Error, why, Some(&ticket.id));
-        let refusal = Refusal::NotRecorded;
-        let explanation = ticket.explanation.as_deref();
-        let result = refused_result(&ticket.id, &ticket.tool, ticket.era, &refusal, explanation);
-        self.send_to_client(result);
-    }
-
-    /// The client has closed: nobody can be asked any more. Calls that wait for the tool list
-    /// are still decided; when nothing waits, the upstream is to be closed.
-    pub fn client_closed(&mut self, now: Now) {
-        self.client = Peer::Gone;
-        let asked: Vec<QuestionKey> = self.questions.keys().copied().collect();
-        for key in asked {
-            self.abandon_question(key, Refusal::Cancelled, now);
-        }
-        let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
-        self.end_rounds(&failed, now);
-        self.abandon_parked(|_| true);
-        self.resume_waiting(now);
-        self.close_if_done();
-    }
-
-    /// The upstream takes no more: calls that wait for a decision can never run. What it has
-    /// been sent may still be answered, until [`Gate::upstream_closed`].
-    pub fn upstream_closing(&mut self, how: &str, now: Now) {
-        self.upstream = Peer::Gone;
-        let held: Vec<HeldKey> = self.held.keys().copied().collect();
-        for key in held {
-            self.fail_held(key, how, now);
-        }
-        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(how);
-        self.end_rounds(&failed, now);
-        self.abandon_parked(|_| true);
-    }
-
-    /// The upstream has gone; `how` says so in words. Everything that waits is answered.
-    pub fn upstream_closed(&mut self, how: &str, now: Now) {
-        self.upstream_closing(how, now);
-        let mut ids: Vec<RequestId> = std::mem::take(&mut self.in_flight).into_keys().collect();
-        ids.sort();
-        for id in ids {
-            self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, how.to_owned());
         }
     }
 
@@ -425,25 +301,8 @@ impl Gate {
     /// answer to the peer's could be taken for the answer to ours.
     pub(super) fn is_ours(&self, id: &RequestId) -> bool {
         self.catalogue.is_asked(id)
-            || self.question_by_prompt.contains_key(id)
+            || self.asks.of_prompt(id).is_some()
             || self.invitations.item_of(id).is_some()
-    }
-
-    /// Keeps clients patient that asked to hear of progress.
-    pub(super) fn tick_progress(&mut self, now: Now) {
-        let mut notifications = Vec::new();
-        for held in self.held.values_mut() {
-            if let Some(progress) = &mut held.progress
-                && progress.next <= now.elapsed
-            {
-                let value = progress.advance(now.elapsed);
-                let text = "waiting for a human's approval";
-                notifications.push(progress_notification(&progress.token, value, text));
-            }
-        }
-        for notification in notifications {
-            self.put(Output::Progress(notification));
-        }
     }
 
     pub(super) fn fresh_key(&mut self) -> u64 {

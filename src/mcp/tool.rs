@@ -254,6 +254,22 @@ impl KeptCall {
         }
     }
 
+    /// Whether another call is of the same client, as far as the calls say. Without a session, what a request says
+    /// of its client is all that tells one client from another.
+    #[must_use]
+    pub fn is_of_same_client(&self, other: &KeptCall) -> bool {
+        let client = |call: &KeptCall| {
+            let params = call.params();
+            params.protocol_version()?;
+            let mut text = String::new();
+            if let Some(info) = params.client_info() {
+                info.write_canonical(&mut text);
+            }
+            Some(text)
+        };
+        client(self) == client(other)
+    }
+
     /// What it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {

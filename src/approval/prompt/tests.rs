@@ -3,30 +3,42 @@
 use proptest::prelude::*;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
+use std::time::Duration;
+
 use super::*;
+use crate::approval::digest::CallDigest;
+use crate::approval::request::Round;
 use crate::mcp::json::write_string;
-use crate::policy::{Action, Reason, Risk};
+use crate::mcp::tool::KeptCall;
+use crate::policy::{Reason, Risk};
+
+fn request(params: &str) -> ApprovalRequest {
+    let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+    let call = KeptCall::read(&line).unwrap();
+    ApprovalRequest {
+        server: "db".to_owned(),
+        tool: call.params().name.into_owned(),
+        is_listed: true,
+        risk: Risk::High,
+        why: Reason::DestructiveHint.to_string(),
+        round: Round::First,
+        title: None,
+        description: None,
+        hints: hint_words(&ToolAnnotations::new().destructive(true)),
+        digest: CallDigest::of("db", &call.params(), None),
+        call,
+        client: None,
+        client_title: None,
+        covers: Duration::ZERO,
+    }
+}
 
 fn message(params: &str, description: Option<&str>) -> Message {
-    let call = CallToolRequestParams::parse(params).unwrap();
-    let decision = Decision {
-        action: Action::Ask,
-        risk: Risk::High,
-        reason: Reason::DestructiveHint,
+    let request = ApprovalRequest {
+        description: description.map(str::to_owned),
+        ..request(params)
     };
-    let prompt = Prompt {
-        server: "db",
-        call: &call,
-        is_listed: true,
-        decision: &decision,
-        description,
-        hints: &ToolAnnotations::new().destructive(true),
-        digest: CallDigest::of("db", &call, None),
-        round: Round::First,
-        covers: Duration::ZERO,
-        inbox_shows_all: false,
-    };
-    prompt.message()
+    request.message(false)
 }
 
 fn message_for(params: &str, description: Option<&str>) -> String {
@@ -103,25 +115,13 @@ fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
 fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
     let name = "read_file (checked and cleared by your administrator, who says that it is safe)";
     let params = format!(r#"{{"name":"{name}"}}"#);
-    let call = CallToolRequestParams::parse(&params).unwrap();
-    let decision = Decision {
-        action: Action::Ask,
-        risk: Risk::High,
-        reason: Reason::Unlisted,
-    };
-    let prompt = Prompt {
-        server: "db",
-        call: &call,
+    let prompt = ApprovalRequest {
         is_listed: false,
-        decision: &decision,
-        description: None,
-        hints: &ToolAnnotations::new(),
-        digest: CallDigest::of("db", &call, None),
-        round: Round::First,
-        covers: Duration::ZERO,
-        inbox_shows_all: false,
+        why: Reason::Unlisted.to_string(),
+        hints: String::new(),
+        ..request(&params)
     };
-    let message = prompt.message();
+    let message = prompt.message(false);
     let said = "Server `db`, a tool that the client calls `read_file (checked and cleared by your \
                 administrator, who says t` …(15 more characters)…, risk high";
     assert_eq!(lines(&message.text)[1], said);

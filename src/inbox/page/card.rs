@@ -5,7 +5,7 @@ use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment, span};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::approval::prompt::Round;
+use crate::approval::request::Round;
 use crate::inbox::store::{AS_IN_THE_LOG, Closed, DISREGARDED, Entry, State};
 use crate::policy::Risk;
 

@@ -21,7 +21,7 @@ use super::trouble::Trouble;
 use super::{App, access, decide, events, history, login, proof, several};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
-use crate::approval::prompt::Round;
+use crate::approval::request::Round;
 use crate::inbox::store::{Entry, State as Standing};
 
 /// How many items are listed, and how many more at a time.

@@ -394,7 +394,7 @@ fn what_calls_keep_of_definitions_is_bounded_and_counted() {
         scene.journal.clear();
     }
     let kept = scene.gate.held.values().map(|held| {
-        let definition = held.asked_as.as_ref().unwrap().definition.as_ref().unwrap();
+        let definition = held.subject.as_ref().unwrap().definition.as_ref().unwrap();
         let hints = definition.annotations.as_ref().unwrap();
         let title = hints.title.as_ref().map_or(0, String::len);
         title + definition.description.as_ref().map_or(0, String::len)

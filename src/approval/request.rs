@@ -1,0 +1,134 @@
+//! An approval request: everything that a person is shown about one call.
+//!
+//! Plain data, built once for each question. A client's prompt, the inbox's page and the terminal all render it;
+//! whether to ask, and whom, is the gate's business.
+
+use std::time::Duration;
+
+use super::digest::{CallDigest, other_params};
+use super::item::Item;
+use crate::mcp::json::{raw_member, write_string};
+use crate::mcp::tool::KeptCall;
+use crate::policy::Risk;
+
+/// The longest description that is put into the inbox, in bytes.
+const MAX_DESCRIPTION: usize = 64 * 1024;
+
+/// Everything that a person is shown about one call.
+///
+/// Texts are the client's and the server's own, unescaped: whoever shows them escapes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRequest {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The tool's exact name.
+    pub tool: String,
+    /// Whether the server lists the tool. If not, its name is only what the client makes of it.
+    pub is_listed: bool,
+    /// How much harm the call could do.
+    pub risk: Risk,
+    /// Why the policy wants it asked about, in words.
+    pub why: String,
+    /// Which of the call's questions this is.
+    pub round: Round,
+    /// What the server calls the tool, beside its name.
+    pub title: Option<String>,
+    /// What the server says about the tool.
+    pub description: Option<String>,
+    /// The hints that the policy went by, in words; empty if there are none.
+    pub hints: String,
+    /// The call.
+    pub call: KeptCall,
+    /// The call's digest. A yes is one to exactly this.
+    pub digest: CallDigest,
+    /// What the client calls itself, if it does.
+    pub client: Option<String>,
+    /// The title that the client gives itself beside that.
+    pub client_title: Option<String>,
+    /// How long a yes covers identical calls, too; zero is not at all.
+    pub covers: Duration,
+}
+
+impl ApprovalRequest {
+    /// The same request as the inbox keeps it, under a name of 32 lower-case hexadecimal digits.
+    ///
+    /// `asked_ms` and `expires_ms` are in milliseconds since 1970, UTC.
+    #[must_use]
+    pub fn item(&self, id: String, asked_ms: i64, expires_ms: Option<i64>) -> Item {
+        Item {
+            id,
+            server: self.server.clone(),
+            tool: self.tool.clone(),
+            risk: self.risk,
+            why: self.why.clone(),
+            question: self.round.question().to_owned(),
+            title: self.title.clone(),
+            description: self.description.as_deref().map(shortened),
+            hints: self.hints.clone(),
+            call: shown_call(&self.call),
+            digest: self.digest.to_string(),
+            client: self.client.clone(),
+            client_title: self.client_title.clone(),
+            asked_ms,
+            expires_ms,
+        }
+    }
+}
+
+/// Which of a call's questions this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// The only one.
+    First,
+    /// The first of two.
+    FirstOfTwo,
+    /// The second of two.
+    Second,
+    /// The tool's definition changed while a person was thinking.
+    Changed,
+}
+
+impl Round {
+    /// The question, in words.
+    #[must_use]
+    pub fn question(self) -> &'static str {
+        match self {
+            Round::First => "Allow this tool call?",
+            Round::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
+            Round::Second => "Second confirmation: allow this high-risk tool call?",
+            Round::Changed => {
+                "The server changed this tool while you were asked. Allow the call as it is now?"
+            }
+        }
+    }
+}
+
+/// The call as JSON: its name, its arguments as the client wrote them, and every other parameter
+/// that a yes is bound to.
+fn shown_call(call: &KeptCall) -> String {
+    let params = call.params();
+    let mut out = String::from(r#"{"name":"#);
+    write_string(&params.name, &mut out);
+    if let Some(arguments) = raw_member(call.text(), &["params", "arguments"]) {
+        out.push_str(r#","arguments":"#);
+        out.push_str(arguments);
+    }
+    for (key, value) in other_params(&params) {
+        out.push(',');
+        write_string(&key.decode(), &mut out);
+        out.push(':');
+        value.write_canonical(&mut out);
+    }
+    out.push('}');
+    out
+}
+
+fn shortened(text: &str) -> String {
+    match text.len() <= MAX_DESCRIPTION {
+        true => text.to_owned(),
+        false => {
+            let end = text.floor_char_boundary(MAX_DESCRIPTION);
+            format!("{} … (shortened)", text.get(..end).unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The questions in progress, and what leads to them: ids of prompts, items of the inbox, nonces of states, the time.
+//!
+//! What becomes of one is decided in `ask`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::Ask;
+use super::held::AskKey;
+use crate::mcp::message::RequestId;
+
+/// How many questions may be parked at once; the oldest give way.
+const MAX_PARKED: usize = 1_024;
+
+/// The questions in progress. One is taken out for each step, and put back.
+///
+/// Bounded by its user, as are the calls that wait (`Gate::is_full`); those without a call by themselves.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    asks: BTreeMap<AskKey, Ask>,
+    by_prompt: BTreeMap<RequestId, AskKey>,
+    by_item: BTreeMap<String, AskKey>,
+    by_nonce: BTreeMap<Arc<str>, AskKey>,
+    times: BTreeSet<(Duration, AskKey)>,
+    /// Those that are parked, and until when.
+    parked: BTreeSet<(Duration, AskKey)>,
+    /// What the calls take that were answered with a question, in bytes.
+    answered_bytes: usize,
+}
+
+impl Asks {
+    pub(super) fn get(&self, key: AskKey) -> Option<&Ask> {
+        self.asks.get(&key)
+    }
+
+    pub(super) fn insert(&mut self, key: AskKey, ask: Ask) {
+        if let Some(id) = ask.prompt_id() {
+            self.by_prompt.insert(id.clone(), key);
+        }
+        if let Some(item) = ask.open_item() {
+            self.by_item.insert(item.to_owned(), key);
+        }
+        if let Some((nonce, call)) = ask.answered_call() {
+            self.by_nonce.insert(Arc::clone(nonce), key);
+            self.answered_bytes += call.bytes();
+        }
+        if let Some(time) = ask.next_time() {
+            self.times.insert((time, key));
+            if ask.is_parked() {
+                self.parked.insert((time, key));
+            }
+        }
+        self.asks.insert(key, ask);
+    }
+
+    pub(super) fn take(&mut self, key: AskKey) -> Option<Ask> {
+        let ask = self.asks.remove(&key)?;
+        if let Some(id) = ask.prompt_id() {
+            self.by_prompt.remove(id);
+        }
+        if let Some(item) = ask.open_item() {
+            self.by_item.remove(item);
+        }
+        if let Some((nonce, call)) = ask.answered_call() {
+            self.by_nonce.remove(nonce);
+            self.answered_bytes = self.answered_bytes.saturating_sub(call.bytes());
+        }
+        if let Some(time) = ask.next_time() {
+            self.times.remove(&(time, key));
+            self.parked.remove(&(time, key));
+        }
+        Some(ask)
+    }
+
+    /// The question that a request of ours carries.
+    pub(super) fn of_prompt(&self, id: &RequestId) -> Option<AskKey> {
+        self.by_prompt.get(id).copied()
+    }
+
+    /// The question about whose item in the inbox a verdict counts.
+    pub(super) fn of_item(&self, item: &str) -> Option<AskKey> {
+        self.by_item.get(item).copied()
+    }
+
+    /// The question that a call was answered with, under this nonce.
+    pub(super) fn of_nonce(&self, nonce: &str) -> Option<(AskKey, &Ask)> {
+        let key = *self.by_nonce.get(nonce)?;
+        Some((key, self.asks.get(&key)?))
+    }
+
+    /// The first question of which this holds, in the order in which they were asked.
+    pub(super) fn find(&self, is_it: impl Fn(&Ask) -> bool) -> Option<AskKey> {
+        let found = self.asks.iter().find(|(_, ask)| is_it(ask));
+        found.map(|(key, _)| *key)
+    }
+
+    /// The parked question of which this holds; of several, one that has been answered.
+    pub(super) fn find_parked(&self, is_it: impl Fn(&Ask) -> bool) -> Option<AskKey> {
+        let parked = self.parked.iter().filter_map(|(_, key)| {
+            let ask = self.asks.get(key)?;
+            is_it(ask).then_some((*key, ask.has_answer()))
+        });
+        let found = parked.max_by_key(|(_, has_answer)| *has_answer);
+        found.map(|(key, _)| key)
+    }
+
+    /// The parked question that has to give way to others.
+    pub(super) fn one_too_many(&self) -> Option<AskKey> {
+        let oldest = self.parked.first().map(|(_, key)| *key);
+        oldest.filter(|_| self.parked.len() > MAX_PARKED)
+    }
+
+    /// The questions of which this holds, in the order in which they were asked.
+    pub(super) fn keys(&self, is_it: impl Fn(&Ask) -> bool) -> Vec<AskKey> {
+        let all = self.asks.iter().filter(|(_, ask)| is_it(ask));
+        all.map(|(key, _)| *key).collect()
+    }
+
+    /// Whether this holds for any.
+    pub(super) fn any(&self, is_it: impl Fn(&Ask) -> bool) -> bool {
+        self.asks.values().any(is_it)
+    }
+
+    /// When the first has something to do.
+    pub(super) fn next_time(&self) -> Option<Duration> {
+        self.times.first().map(|(time, _)| *time)
+    }
+
+    /// Those that have something to do by now, in the order in which they were asked.
+    pub(super) fn due(&self, now: Duration) -> Vec<AskKey> {
+        let due = self.times.iter().take_while(|(time, _)| *time <= now);
+        let mut due: Vec<AskKey> = due.map(|(_, key)| *key).collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// How many calls were answered with a question.
+    pub(super) fn answered_count(&self) -> usize {
+        self.by_nonce.len()
+    }
+
+    /// What those take, in bytes.
+    pub(super) fn answered_bytes(&self) -> usize {
+        self.answered_bytes
+    }
+}

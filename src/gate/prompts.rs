@@ -1,0 +1,207 @@
+//! Questions in the client: `elicitation/create` in a session, the answer to the call in 2026-07-28.
+//!
+//! Which question is put when is decided in `ask`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Ask, AskedFor, Event};
+use super::handshake::{client_name, client_title};
+use super::held::{AskKey, Held};
+use super::output::{Output, Payload};
+use super::state::{Gate, Now, Peer};
+use crate::approval::prompt::hint_words;
+use crate::approval::request::ApprovalRequest;
+use crate::approval::request_state::RequestState;
+use crate::mcp::elicit::create_request;
+use crate::mcp::json::Value;
+use crate::mcp::message::RequestId;
+use crate::mcp::mrtr;
+use crate::mcp::revision::STATELESS;
+use crate::mcp::tool::{CallToolRequestParams, KeptCall};
+
+impl Gate {
+    /// Sends a question's prompt under this id. True if it cannot show all of the call.
+    pub(super) fn send_prompt(&mut self, key: AskKey, id: RequestId) -> bool {
+        let (Ok(words), Some(request)) = (self.handshake.words(), self.request_of(key, None))
+        else {
+            return false;
+        };
+        let ask = self.asks.get(key);
+        let inbox_shows_all = ask.is_some_and(|ask| ask.may_be_beside(&self.settings));
+        let message = request.message(inbox_shows_all);
+        let request = create_request(&id, &message.text, words);
+        self.put(Output::ToClient(Payload::Text(request)));
+        message.is_cut
+    }
+
+    /// Answers a call, already taken out, with its question.
+    pub(super) fn send_question(&mut self, key: AskKey, held: Held, now: Now) -> Option<Event> {
+        let message = self.request_of(key, Some(&held.call))?.message(false);
+        let (nonce, sealed) = self.seal_state(key, now)?;
+        let question = mrtr::question(&held.id, &message.text, &sealed);
+        self.send_to_client(question);
+        Some(Event::Sent {
+            nonce,
+            call: held,
+            asked: AskedFor::Answer,
+        })
+    }
+
+    /// Answers a call, already taken out, with where the page of its item is.
+    pub(super) fn send_page(
+        &mut self,
+        key: AskKey,
+        held: Held,
+        url: String,
+        now: Now,
+    ) -> Option<Event> {
+        let (nonce, sealed) = self.seal_state(key, now)?;
+        if let Some(item) = self.asks.get(key)?.open_item().map(str::to_owned) {
+            self.record_event(now, "invited", &[("item", &item)]);
+        }
+        let result = mrtr::invitation(&held.id, &url, &page_message(&held.tool), &sealed);
+        self.send_to_client(result);
+        Some(Event::Sent {
+            nonce,
+            call: held,
+            asked: AskedFor::Page(url),
+        })
+    }
+
+    /// A fresh nonce, and the state with it that a client hands back.
+    fn seal_state(&mut self, key: AskKey, now: Now) -> Option<(String, String)> {
+        let ask = self.asks.get(key)?;
+        let expires = ask.state_expires(&self.settings, now.elapsed);
+        let state = RequestState {
+            nonce: self.ids.next_hex(),
+            call: ask.subject.digest.to_string(),
+            expires_ms: millis(expires),
+            upstream: None,
+        };
+        let sealed = self.sealer.seal(&state);
+        Some((state.nonce, sealed))
+    }
+
+    /// What people are shown of a question: made once, and again for the second of two questions. `call` is the
+    /// call, where it was taken out.
+    pub(super) fn request_of(
+        &mut self,
+        key: AskKey,
+        call: Option<&KeptCall>,
+    ) -> Option<Arc<ApprovalRequest>> {
+        let mut ask = self.asks.take(key)?;
+        let request = match ask.request.take() {
+            Some(request) if request.round == ask.round => Some(request),
+            Some(request) => Some(Arc::new(ApprovalRequest {
+                round: ask.round,
+                ..(*request).clone()
+            })),
+            None => {
+                let of_first = || {
+                    let held = self.held.get(ask.calls().first()?)?;
+                    Some(&held.call)
+                };
+                call.or_else(of_first)
+                    .map(|call| Arc::new(self.request(&ask, call)))
+            }
+        };
+        ask.request.clone_from(&request);
+        self.asks.insert(key, ask);
+        request
+    }
+
+    /// INVARIANT 2: of the tool, what the call is asked about as, whatever the upstream says of it by now.
+    fn request(&self, ask: &Ask, call: &KeptCall) -> ApprovalRequest {
+        let subject = &ask.subject;
+        let definition = subject.definition.as_deref();
+        let hints = self.policy.hints(&subject.tool, subject.annotations());
+        let params = call.params();
+        // A request of 2026-07-28 names its client itself.
+        let info = params.client_info();
+        let client = info.and_then(client_name);
+        ApprovalRequest {
+            server: self.settings.server.clone(),
+            tool: subject.tool.clone(),
+            is_listed: definition.is_some(),
+            risk: subject.decision.risk,
+            why: subject.why(),
+            round: ask.round,
+            title: definition.and_then(|it| it.title.clone()),
+            description: definition.and_then(|it| it.description.clone()),
+            hints: hint_words(&hints),
+            digest: subject.digest,
+            client: client.or_else(|| self.handshake.client().map(str::to_owned)),
+            client_title: match info {
+                Some(info) => client_title(info),
+                None => self.handshake.client_title().map(str::to_owned),
+            },
+            covers: self.settings.approval_ttl,
+            call: call.clone(),
+        }
+    }
+
+    /// Everything put out for the client so far is in its pipe.
+    pub(super) fn queued_prompts(&self) -> Vec<AskKey> {
+        match self.client {
+            Peer::Open => self.asks.keys(Ask::is_queued),
+            Peer::Gone => Vec::new(),
+        }
+    }
+}
+
+/// What a client's user is told of an item's page.
+pub(super) fn page_message(tool: &str) -> String {
+    format!(
+        "The call of tool {} waits for your approval. See what it would do, and decide, in the \
+         approval inbox on this machine.",
+        crate::approval::display::code_span(tool, 200)
+    )
+}
+
+/// What a retry brings for our question, as JSON.
+pub(super) fn answer_to_us(retry: &CallToolRequestParams<'_>) -> Option<String> {
+    let answer = retry.get(mrtr::INPUT_RESPONSES)?.get(mrtr::QUESTION)?;
+    let mut text = String::new();
+    answer.write_canonical(&mut text);
+    Some(text)
+}
+
+/// Whether a call brings what only a retry brings.
+pub(super) fn brings_a_state(params: &CallToolRequestParams<'_>) -> bool {
+    [mrtr::REQUEST_STATE, mrtr::INPUT_RESPONSES]
+        .iter()
+        .any(|key| params.get(key).is_some())
+}
+
+/// Why no human is asked about a stateless call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// It lacks what its revision demands.
+    Fields,
+    /// It is of a revision that we do not know; holds its name.
+    Version(String),
+}
+
+/// Checks the fields that each stateless request must have.
+///
+/// SPEC 2026-07-28: "A request missing any required field is malformed; the server MUST reject
+/// it".
+pub(super) fn check_fields(params: &CallToolRequestParams<'_>) -> Result<(), Malformed> {
+    let version = params.protocol_version().and_then(Value::as_str);
+    match version {
+        Some(version) if version == STATELESS => {}
+        Some(version) => return Err(Malformed::Version(version.chars().take(64).collect())),
+        None => return Err(Malformed::Fields),
+    }
+    match params.client_capabilities() {
+        Some(Value::Object(_)) => Ok(()),
+        Some(_) | None => Err(Malformed::Fields),
+    }
+}
+
+/// A moment, as a state tells it.
+pub(super) fn millis(time: Duration) -> u64 {
+    // Rounded up: the question's own deadline is exact.
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
