@@ -124,11 +124,10 @@ fn shown_call(call: &KeptCall) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    match text.len() <= MAX_DESCRIPTION {
-        true => text.to_owned(),
-        false => {
-            let end = text.floor_char_boundary(MAX_DESCRIPTION);
-            format!("{} … (shortened)", text.get(..end).unwrap_or_default())
-        }
+    let mut ends = (0..=MAX_DESCRIPTION.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end));
+    match text.get(..end.unwrap_or_default()) {
+        Some(kept) if kept.len() < text.len() => format!("{kept} … (shortened)"),
+        Some(_) | None => text.to_owned(),
     }
 }

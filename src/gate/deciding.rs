@@ -2,11 +2,9 @@
 //!
 //! How a human is asked stands in `asking`.
 
-use std::sync::Arc;
-
 use super::ask::{Ask, Event};
-use super::catalogue::Definition;
-use super::from_client::{ID_IN_USE, TOO_MANY};
+use super::calls::TOO_MANY;
+use super::from_client::ID_IN_USE;
 use super::held::{AskKey, Era, Held, HeldKey, Progress, Stage};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
@@ -19,10 +17,6 @@ use crate::mcp::message::Id;
 use crate::mcp::mrtr::REQUEST_STATE;
 use crate::mcp::tool::{CallError, CallToolRequestParams, KeptCall};
 use crate::policy::{Action, Decision, Listing, Risk, RuleCode};
-
-/// What all held calls together may take, beside the first: the number alone bounds little
-/// where each may be as large as a message.
-pub(super) const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
 
 impl Gate {
     /// A `tools/call` from the client: its text, its id and whether its envelope is plain, and
@@ -121,26 +115,6 @@ impl Gate {
         }
     }
 
-    /// The policy's answer, if it needs no list or the list is settled.
-    pub(super) fn decide(&mut self, name: &str, now: Now) -> Option<Decision> {
-        if !self.catalogue.is_settled(now.elapsed) {
-            return self.policy.decide_by_name(name);
-        }
-        if self.catalogue.is_unknown() {
-            return Some(self.policy.decide(name, Listing::Unknown));
-        }
-        let Some(tool) = self.catalogue.tool_mut(name) else {
-            return Some(self.policy.decide(name, Listing::Unlisted));
-        };
-        if let Some(decision) = &tool.decision {
-            return Some(decision.clone());
-        }
-        let listing = Listing::Listed(tool.definition.annotations.as_ref());
-        let decision = self.policy.decide(name, listing);
-        tool.decision = Some(decision.clone());
-        Some(decision)
-    }
-
     fn pass(&mut self, call: &Call<'_>, decision: &Decision, payload: Payload, now: Now) {
         let finding = Finding {
             outcome: Outcome::Passed,
@@ -180,19 +154,6 @@ impl Gate {
         self.refuse(call, &finding, &Refusal::Blocked, Some(decision), now);
     }
 
-    /// Whether there is no room to keep one more call back, of so many bytes: among those that
-    /// wait, or whose question is out.
-    pub(super) fn is_full(&self, bytes: usize) -> bool {
-        let waiting = self.held.len() + self.asks.answered_count() + self.rounds.len();
-        let is_too_much = waiting > 0 && self.kept_bytes() + bytes > MAX_HELD_BYTES;
-        waiting >= self.settings.max_pending || is_too_much
-    }
-
-    /// What calls take that are kept, in bytes.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.held_bytes + self.asks.answered_bytes() + self.rounds.bytes()
-    }
-
     /// Keeps a call back.
     fn hold(&mut self, kept: KeptCall, call: &Call<'_>, now: Now) -> HeldKey {
         self.keep(Held {
@@ -207,15 +168,6 @@ impl Gate {
             changes: 0,
             round: 0,
         })
-    }
-
-    /// Puts a call among those that wait.
-    pub(super) fn keep(&mut self, held: Held) -> HeldKey {
-        let key = self.fresh_key();
-        self.held_by_id.insert(held.id.clone(), key);
-        self.held_bytes += held.bytes();
-        self.held.insert(key, held);
-        key
     }
 
     /// Keeps a call back until the tool list is settled, or refuses it where the list cannot
@@ -285,50 +237,6 @@ impl Gate {
             Action::Block => self.with_taken(key, |gate, call, text| {
                 gate.block(call, &decision, Payload::Text(text), now);
             }),
-        }
-    }
-
-    /// What the upstream says of a tool now, as far as is known.
-    pub(super) fn definition_of(&self, name: &str) -> Option<&Arc<Definition>> {
-        self.catalogue.tool(name).map(|tool| &tool.definition)
-    }
-
-    pub(super) fn take_held(&mut self, key: HeldKey) -> Option<Held> {
-        let held = self.held.remove(&key)?;
-        self.held_by_id.remove(&held.id);
-        self.held_bytes = self.held_bytes.saturating_sub(held.bytes());
-        Some(held)
-    }
-
-    /// Takes a held call out and hands it on with its text.
-    pub(super) fn with_taken(
-        &mut self,
-        key: HeldKey,
-        then: impl FnOnce(&mut Gate, &Call<'_>, String),
-    ) {
-        let Some(held) = self.take_held(key) else {
-            return;
-        };
-        let call = Call {
-            id: &held.id,
-            params: &held.call.params(),
-            era: held.era,
-            arrived: held.arrived,
-        };
-        then(self, &call, held.call.text().to_owned());
-    }
-
-    pub(super) fn set_stage(&mut self, key: HeldKey, stage: Stage) {
-        if let Some(held) = self.held.get_mut(&key) {
-            held.stage = stage;
-        }
-    }
-
-    /// Asks for the tool list on behalf of a held call.
-    pub(super) fn want_list_for_call(&mut self, key: HeldKey, now: Now) {
-        if let Some(held) = self.held.get(&key) {
-            let (era, meta) = (held.era, stateless_meta(&held.call.params()));
-            self.want_list(era, meta, now);
         }
     }
 }

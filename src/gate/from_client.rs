@@ -5,6 +5,7 @@
 use rmcp::model::ErrorCode;
 
 use super::ask::Event;
+use super::calls::TOO_MANY;
 use super::catalogue::ListRequest;
 use super::held::HeldKey;
 use super::output::Payload;
@@ -247,22 +248,6 @@ impl Gate {
         self.relay_to_upstream(payload);
     }
 
-    /// Refuses a call that cannot be read safely or may not be sent: to its id, if it has one.
-    pub(super) fn refuse_call(
-        &mut self,
-        now: Now,
-        id: Option<RequestId>,
-        tool: Option<&str>,
-        why: &str,
-    ) {
-        match tool {
-            Some(tool) => self.record_unheld(now, tool, Outcome::Error, why, id.as_ref()),
-            None => self.record_event(now, "refused", &[("reason", why)]),
-        }
-        let message = format!("approval-proxy did not pass this call on: {why}");
-        self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, message);
-    }
-
     /// The client takes a held call back.
     ///
     /// SPEC: "Receivers of cancellation notifications SHOULD […] not send a response for the
@@ -278,8 +263,6 @@ impl Gate {
 }
 
 pub(super) const ID_IN_USE: &str = "another request with this id is still waiting";
-pub(super) const TOO_MANY: &str =
-    "too many requests are waiting; try again when some have been answered (--max-pending)";
 
 /// Whether a reader that is lenient about names, or about slashes, could take a method for
 /// `tools/call`.

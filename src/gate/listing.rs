@@ -1,14 +1,17 @@
 //! How the gate reads the upstream's tool list: when it asks, under which ids, and what it tells.
 //!
-//! What is kept of the list, and what it is good for, is `catalogue`'s and `deciding`'s business.
+//! What is kept of the list is `catalogue`'s business.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Answer, Next};
-use super::held::Era;
+use super::catalogue::{Answer, Definition, Next};
+use super::held::{Era, HeldKey};
+use super::list_meta::stateless_meta;
 use super::output::Payload;
 use super::state::{Gate, Now, Peer};
 use crate::mcp::message::RequestId;
+use crate::policy::{Decision, Listing};
 
 impl Gate {
     /// Somebody waits for the list: asks for it, as soon as the era allows.
@@ -21,6 +24,14 @@ impl Gate {
         if may_ask && self.upstream == Peer::Open && self.catalogue.is_to_be_asked_for() {
             self.catalogue.start(meta, now.elapsed);
             self.ask_for_list(None, now);
+        }
+    }
+
+    /// Asks for the tool list on behalf of a held call.
+    pub(super) fn want_list_for_call(&mut self, key: HeldKey, now: Now) {
+        if let Some(held) = self.held.get(&key) {
+            let (era, meta) = (held.era, stateless_meta(&held.call.params()));
+            self.want_list(era, meta, now);
         }
     }
 
@@ -72,6 +83,31 @@ impl Gate {
         if let Some(request) = self.catalogue.request_as_number(id, now.elapsed) {
             self.relay_to_upstream(Payload::Text(request));
         }
+    }
+
+    /// The policy's answer, if it needs no list or the list is settled.
+    pub(super) fn decide(&mut self, name: &str, now: Now) -> Option<Decision> {
+        if !self.catalogue.is_settled(now.elapsed) {
+            return self.policy.decide_by_name(name);
+        }
+        if self.catalogue.is_unknown() {
+            return Some(self.policy.decide(name, Listing::Unknown));
+        }
+        let Some(tool) = self.catalogue.tool_mut(name) else {
+            return Some(self.policy.decide(name, Listing::Unlisted));
+        };
+        if let Some(decision) = &tool.decision {
+            return Some(decision.clone());
+        }
+        let listing = Listing::Listed(tool.definition.annotations.as_ref());
+        let decision = self.policy.decide(name, listing);
+        tool.decision = Some(decision.clone());
+        Some(decision)
+    }
+
+    /// What the upstream says of a tool now, as far as is known.
+    pub(super) fn definition_of(&self, name: &str) -> Option<&Arc<Definition>> {
+        self.catalogue.tool(name).map(|tool| &tool.definition)
     }
 
     /// Tells the operator what is to be said of the list.

@@ -5,6 +5,7 @@
 mod ask;
 mod asking;
 mod asks;
+mod calls;
 mod catalogue;
 mod deciding;
 mod from_client;

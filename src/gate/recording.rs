@@ -297,6 +297,22 @@ impl Gate {
         self.record_event(now, "parked_verdict", &members);
     }
 
+    /// Refuses a call that cannot be read safely or may not be sent: to its id, if it has one.
+    pub(super) fn refuse_call(
+        &mut self,
+        now: Now,
+        id: Option<RequestId>,
+        tool: Option<&str>,
+        why: &str,
+    ) {
+        match tool {
+            Some(tool) => self.record_unheld(now, tool, Outcome::Error, why, id.as_ref()),
+            None => self.record_event(now, "refused", &[("reason", why)]),
+        }
+        let message = format!("approval-proxy did not pass this call on: {why}");
+        self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, message);
+    }
+
     /// Refuses a call that its own revision does not allow, or that is of one we do not know.
     pub(super) fn refuse_malformed(
         &mut self,

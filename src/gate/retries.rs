@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::ask::{Came, Event};
-use super::deciding::{MAX_HELD_BYTES, progress_of};
-use super::from_client::TOO_MANY;
+use super::calls::{MAX_HELD_BYTES, TOO_MANY};
+use super::deciding::progress_of;
 use super::handshake::Offers;
 use super::held::{AskKey, Era, Held, Stage, Subject};
 use super::prompts::{answer_to_us, check_fields};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rmcp::model::ErrorCode;
 
 use super::ask::Event;
-use super::from_client::TOO_MANY;
+use super::calls::TOO_MANY;
 use super::handshake::Offers;
 use super::held::{Approved, Held, Stage};
 use super::output::Payload;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rmcp::model::ErrorCode;
 
 use super::ask::LONGEST;
-use super::from_client::TOO_MANY;
+use super::calls::TOO_MANY;
 use super::held::{Approved, ENTRY};
 use super::output::{Output, Payload};
 use super::prompts::millis;
