@@ -200,6 +200,9 @@ pub(super) struct Came {
     pub(super) offers: Offers,
 }
 
+/// The most that one event leads to.
+const MOST_EFFECTS: usize = 6;
+
 /// What is to be done for a question, in this order.
 #[derive(Debug)]
 pub(super) enum Effect {
@@ -220,8 +223,8 @@ pub(super) enum Effect {
     Close { item: String, how: Closed },
     /// The item stays open until then without a call.
     Park { item: String, until: Duration },
-    /// Ask about this call, which shared the question so far, with a question of its own.
-    Apart { call: HeldKey },
+    /// Ask about each of these calls, which shared the question so far, with a question of its own.
+    Apart { calls: Vec<HeldKey> },
     /// Record the first of two yeses.
     FirstYes { reason: Option<String>, via: Via },
     /// Record a verdict that no call waits for.
@@ -437,9 +440,13 @@ impl Ask {
     /// What happens to the question when `event` does. Each event is an event for every question; most mean
     /// nothing to most.
     pub(super) fn step(&mut self, event: Event, world: &mut World<'_>) -> Vec<Effect> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(MOST_EFFECTS);
         match event {
-            Event::Begin => self.put_from(self.engine, None, world, &mut out),
+            Event::Begin => {
+                if self.is_new() {
+                    self.put_from(self.engine, None, world, &mut out);
+                }
+            }
             Event::Approved(approval) => self.approve(approval, world, &mut out),
             Event::Delivered => {
                 if let Prompt::Open { delivery, .. } = &mut self.prompt
@@ -467,6 +474,14 @@ impl Ask {
             Event::Ended(failed) => self.ended(failed, &mut out),
         }
         out
+    }
+
+    /// Whether it has been put nowhere yet.
+    fn is_new(&self) -> bool {
+        self.is_awaited()
+            && self.prompt == Prompt::Closed
+            && self.item.is_none()
+            && self.answer.is_none()
     }
 
     // Engines
@@ -553,8 +568,10 @@ impl Ask {
             self.deadline = Some(self.deadline.unwrap_or(longest).min(longest));
             // Each call is answered by itself.
             if let Claim::Calls(calls) = &mut self.claim {
-                let others = calls.drain(1.min(calls.len())..);
-                out.extend(others.map(|call| Effect::Apart { call }));
+                let others: Vec<HeldKey> = calls.drain(1.min(calls.len())..).collect();
+                if !others.is_empty() {
+                    out.push(Effect::Apart { calls: others });
+                }
             }
         }
     }
@@ -637,16 +654,22 @@ impl Ask {
         let Prompt::Open { delivery, .. } = self.prompt else {
             return;
         };
+        if !self.is_awaited() {
+            return;
+        }
         let took = world.now.saturating_sub(delivery.since());
         self.prompt = Prompt::Closed;
-        self.close_item(Closed::Withdrawn, out);
         match answer {
             Answer::Approved { reason } => {
+                self.close_item(Closed::Withdrawn, out);
                 let via = Via::elicitation(took);
                 self.said_yes(reason, Duration::ZERO, via, world, out);
             }
             Answer::Refused { reason, how } => {
                 let no = ClientNo { reason, how, took };
+                if !world.settings.is_instant(took) {
+                    self.close_item(Closed::Withdrawn, out);
+                }
                 self.client_said_no(no, world, out);
             }
             // CONTRACT 1: no retry; "an answer is an answer".

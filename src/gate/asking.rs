@@ -212,9 +212,11 @@ impl Gate {
                     self.step(oldest, Event::Ended(failed), now);
                 }
             }
-            Effect::Apart { call } => {
-                if let Some(ask) = self.asks.get(key).map(|ask| ask.apart(call)) {
-                    self.begin_with(call, ask, Event::Begin, now);
+            Effect::Apart { calls } => {
+                for call in calls {
+                    if let Some(ask) = self.asks.get(key).map(|ask| ask.apart(call)) {
+                        self.begin_with(call, ask, Event::Begin, now);
+                    }
                 }
             }
             Effect::FirstYes { reason, via } => {
