@@ -370,7 +370,7 @@ impl World {
 
     fn inbox_gets(&mut self, told: ToInbox) {
         match told {
-            ToInbox::Ask(item) => self.prompts.push(Prompt {
+            ToInbox::Ask { item, .. } => self.prompts.push(Prompt {
                 // No client knows it by that.
                 id: format!("item {}", item.id),
                 message: item.call,

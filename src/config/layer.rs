@@ -55,6 +55,8 @@ pub struct Layer {
     pub park: Option<WholeSeconds>,
     /// Up to when the client's no is nobody's decision, in milliseconds.
     pub instant_decline_ms: Option<Whole<0, 10_000>>,
+    /// After how much silence of the client the inbox shows a question, too; 0 is never.
+    pub also_inbox_after: Option<Seconds>,
     /// How long an approval covers identical calls.
     pub approval_ttl: Option<Seconds>,
     /// Policy and risk in refusals.
@@ -111,6 +113,7 @@ impl Layer {
             on_transport_error: self.on_transport_error.or(weaker.on_transport_error),
             park: self.park.or(weaker.park),
             instant_decline_ms: self.instant_decline_ms.or(weaker.instant_decline_ms),
+            also_inbox_after: self.also_inbox_after.or(weaker.also_inbox_after),
             approval_ttl: self.approval_ttl.or(weaker.approval_ttl),
             explain: self.explain.or(weaker.explain),
             double_confirm: self.double_confirm.or(weaker.double_confirm),

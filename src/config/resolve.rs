@@ -576,6 +576,7 @@ fn settings_of(layer: Layer) -> Settings {
             .map_or(default.instant_decline, |ms| {
                 Duration::from_millis(ms.get().into())
             }),
+        also_inbox_after: span(layer.also_inbox_after, default.also_inbox_after),
         approval_ttl: span(layer.approval_ttl, default.approval_ttl),
         explain: layer.explain.unwrap_or(default.explain),
         double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),

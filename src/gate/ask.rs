@@ -29,6 +29,8 @@ use crate::policy::Risk;
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 /// The largest call that is put into the inbox, in bytes: what is larger nobody reads.
 pub(super) const MAX_CALL: usize = 4 * 1024 * 1024;
+/// How long a client may be silent before a browser is opened for the item beside its prompt.
+const URGENT: Duration = Duration::from_secs(30);
 /// How long the state of a call that was answered with a question is good at most, also where a person's time
 /// has no limit.
 pub(super) const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -54,6 +56,9 @@ pub(super) struct Ask {
     engine: usize,
     prompt: Prompt,
     item: Option<Item>,
+    /// When the client has been silent for so long that the inbox shows the question, too, or that a browser is
+    /// opened for it.
+    silent_at: Option<Duration>,
     /// When the person's time is over; of a call that was answered with a question, when its state is.
     deadline: Option<Duration>,
     /// Until when the question may be parked, where it was parked before.
@@ -200,6 +205,8 @@ pub(super) struct Came {
     pub(super) offers: Offers,
 }
 
+/// Why a question is taken back whose call is not asked about any more.
+const GONE: &str = "the call does not wait any more";
 /// The most that one event leads to.
 const MOST_EFFECTS: usize = 6;
 
@@ -212,11 +219,15 @@ pub(super) enum Effect {
     SendToPage { call: HeldKey, url: String },
     /// Invite the client's user to the item's page.
     Invite { item: String, url: String },
-    /// Put the question into the inbox; verdicts count until then.
+    /// Put the question into the inbox; verdicts count until then. No browser is opened for it while the client
+    /// shows a prompt.
     Post {
         item: String,
         until: Option<Duration>,
+        opens_browser: bool,
     },
+    /// The client is silent: open a browser for the item.
+    OpenBrowser { item: String },
     /// Take the prompt back.
     Withdraw { id: RequestId, why: String },
     /// Take the item back.
@@ -309,6 +320,7 @@ impl Ask {
             engine: 0,
             prompt: Prompt::Closed,
             item: None,
+            silent_at: None,
             deadline: None,
             parked_until: None,
             retries_left: 0,
@@ -324,6 +336,7 @@ impl Ask {
             claim: Claim::Calls(vec![call]),
             prompt: Prompt::Closed,
             item: None,
+            silent_at: None,
             ..self.clone()
         }
     }
@@ -420,7 +433,9 @@ impl Ask {
             Claim::Parked { until } => Some(*until),
             Claim::Calls(_) | Claim::State(_) | Claim::Nobody => None,
         };
-        [self.deadline, pause, parked].into_iter().flatten().min()
+        let silent = self.silent_at.filter(|_| self.is_asked_by_prompt());
+        let times = [self.deadline, pause, parked, silent];
+        times.into_iter().flatten().min()
     }
 
     /// Whether a call that is asked about as `subject` can share it: it would be shown in the same way, and a yes
@@ -561,6 +576,9 @@ impl Ask {
             id: id.clone(),
             delivery: Delivery::Queued(world.now),
         };
+        let after = world.settings.also_inbox_after;
+        let is_listed = !after.is_zero() && self.may_be_beside(world.settings);
+        self.silent_at = is_listed.then(|| world.now.saturating_add(after));
         let is_result = id.is_none();
         out.push(Effect::Prompt { id });
         if is_result {
@@ -584,10 +602,15 @@ impl Ask {
             id: item.clone(),
             is_open: true,
         });
-        out.push(Effect::Post { item, until });
+        out.push(Effect::Post {
+            item,
+            until,
+            opens_browser: self.prompt == Prompt::Closed,
+        });
     }
 
-    /// Shows the question in the inbox beside the client's prompt, which cannot show all of the call.
+    /// Shows the question in the inbox beside the client's prompt, which cannot show all of the call, or shows it to
+    /// nobody. Whichever is answered first counts.
     fn post_beside(&mut self, world: &mut World<'_>, out: &mut Vec<Effect>) {
         let is_out = matches!(self.prompt, Prompt::Open { .. });
         if is_out && self.open_item().is_none() && self.may_be_beside(world.settings) {
@@ -596,10 +619,28 @@ impl Ask {
         }
     }
 
-    /// Whether the inbox can show the question as well while the client's prompt is out. In 2026-07-28 a prompt
-    /// ends the request that it is about, and nothing is open beside it.
+    /// Whether the inbox can show the question as well while the client's prompt is out.
     pub(super) fn may_be_beside(&self, settings: &Settings) -> bool {
-        self.era == Era::Legacy && self.fits_inbox && inbox(settings).is_some()
+        self.fits_inbox && inbox(settings).is_some()
+    }
+
+    /// The client has been silent for a while: the inbox lists the question, and later a browser is opened for it.
+    fn client_is_silent(&mut self, world: &mut World<'_>, out: &mut Vec<Effect>) {
+        self.silent_at = None;
+        let Prompt::Open { delivery, .. } = self.prompt else {
+            return;
+        };
+        let urgent_at = delivery.since().saturating_add(URGENT);
+        if self.open_item().is_none() {
+            self.post_beside(world, out);
+        }
+        match self.open_item() {
+            Some(_) if world.now < urgent_at => self.silent_at = Some(urgent_at),
+            Some(item) => out.push(Effect::OpenBrowser {
+                item: item.to_owned(),
+            }),
+            None => {}
+        }
     }
 
     /// Until when the inbox takes a verdict, where a person has time until `deadline`. What may be parked then
@@ -738,6 +779,7 @@ impl Ask {
     /// Something lets the calls run that wait.
     fn approve(&mut self, approval: Approval, world: &World<'_>, out: &mut Vec<Effect>) {
         self.deadline = None;
+        self.silent_at = None;
         self.answer = Some(Verdicted::Yes {
             approval,
             at: world.now,
@@ -779,12 +821,14 @@ impl Ask {
             return self.ask_anew(out);
         }
         let approval = approval.clone();
+        self.close(GONE, Closed::Withdrawn, out);
         if let Claim::Calls(calls) = std::mem::replace(&mut self.claim, Claim::Nobody) {
             out.push(Effect::Release { calls, approval });
         }
     }
 
     fn ask_anew(&mut self, out: &mut Vec<Effect>) {
+        self.close("the server has changed the tool", Closed::Withdrawn, out);
         if let Claim::Calls(calls) = std::mem::replace(&mut self.claim, Claim::Nobody) {
             out.push(Effect::AskAnew { calls });
         }
@@ -1016,7 +1060,7 @@ impl Ask {
             let until = self.may_be_parked_until(world);
             return self.leave(item, until, out);
         }
-        self.close("the call does not wait any more", Closed::Withdrawn, out);
+        self.close(GONE, Closed::Withdrawn, out);
     }
 
     fn later(&mut self, world: &mut World<'_>, out: &mut Vec<Effect>) {
@@ -1025,6 +1069,11 @@ impl Ask {
             Claim::Calls(_) if self.is_approved() => self.release(world, out),
             Claim::Calls(_) | Claim::State(_) if is_due(self.deadline) => {
                 self.time_is_up(world, out);
+            }
+            Claim::Calls(_) | Claim::State(_)
+                if self.is_asked_by_prompt() && is_due(self.silent_at) =>
+            {
+                self.client_is_silent(world, out);
             }
             Claim::Calls(_) => {
                 if let Prompt::Pause { until, .. } = &self.prompt
@@ -1123,6 +1172,7 @@ impl Ask {
             if self.stays_open(world) && self.park(parked, world, out) {
                 return;
             }
+            self.close_item(Closed::Expired, out);
             let failed = Failed {
                 via: None,
                 ..timed_out
@@ -1201,7 +1251,7 @@ impl Ask {
         let Some(item) = self.open_item().map(str::to_owned) else {
             return false;
         };
-        self.refuse(failed(item.clone()), out);
+        self.refuse_calls(failed(item.clone()), out);
         self.leave(item, until, out);
         true
     }
@@ -1217,7 +1267,7 @@ impl Ask {
         let parked = parked.via(Via::INBOX);
         match (self.open_item().is_some(), item) {
             (true, Some(item)) => {
-                self.refuse(parked, out);
+                self.refuse_calls(parked, out);
                 self.leave(item, until, out);
             }
             (_, item) => {
@@ -1237,6 +1287,7 @@ impl Ask {
     /// Leaves the open item in the inbox without a call.
     fn leave(&mut self, item: String, until: Duration, out: &mut Vec<Effect>) {
         self.deadline = None;
+        self.silent_at = None;
         self.claim = Claim::Parked { until };
         out.push(Effect::Park { item, until });
     }
@@ -1293,8 +1344,13 @@ impl Ask {
         }
     }
 
-    /// Refuses the calls that wait; the question is over.
+    /// Refuses the calls that wait; the question is over, wherever it is still open.
     fn refuse(&mut self, failed: Failed, out: &mut Vec<Effect>) {
+        self.close(GONE, Closed::Withdrawn, out);
+        self.refuse_calls(failed, out);
+    }
+
+    fn refuse_calls(&mut self, failed: Failed, out: &mut Vec<Effect>) {
         match std::mem::replace(&mut self.claim, Claim::Nobody) {
             Claim::Calls(calls) => out.push(Effect::Refuse { calls, failed }),
             Claim::State(State { call, .. }) => {

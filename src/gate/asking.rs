@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ask::{Ask, Came, Effect, Event, World};
 use super::handshake::Offers;
 use super::held::{Approved, AskKey, Era, Held, HeldKey, Stage, Subject};
-use super::output::{NeededApproval, Payload};
+use super::output::{NeededApproval, Output, Payload, ToInbox};
 use super::prompts::{brings_a_state, check_fields};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
@@ -197,7 +197,14 @@ impl Gate {
             Effect::Invite { item, url } => {
                 self.invite(&item, &url, &about.subject.tool, now);
             }
-            Effect::Post { item, until } => self.post(key, item, until, now),
+            Effect::Post {
+                item,
+                until,
+                opens_browser,
+            } => self.post(key, item, until, opens_browser, now),
+            Effect::OpenBrowser { item } => {
+                self.put(Output::ToInbox(ToInbox::OpenBrowser { item }));
+            }
             Effect::Withdraw { id, why } => {
                 if self.client == Peer::Open {
                     self.send_to_client(cancelled_notification(&id, &why));
@@ -265,8 +272,11 @@ impl Gate {
             let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
             return self.tell_refused(&held, &failed, now);
         }
-        if let Some(sent) = self.send_question(key, held, now) {
+        if let Some((sent, is_cut)) = self.send_question(key, held, now) {
             self.step(key, sent, now);
+            if is_cut {
+                self.step(key, Event::Cut, now);
+            }
         }
     }
 

@@ -15,13 +15,23 @@ use crate::approval::request::ApprovalRequest;
 
 impl Gate {
     /// Puts a question into the inbox as `item`; verdicts count until then.
-    pub(super) fn post(&mut self, key: AskKey, item: String, until: Option<Duration>, now: Now) {
+    pub(super) fn post(
+        &mut self,
+        key: AskKey,
+        item: String,
+        until: Option<Duration>,
+        opens_browser: bool,
+        now: Now,
+    ) {
         let answered = self.asks.get(key).and_then(|ask| ask.answered_call());
         let call = answered.map(|(_, held)| held.call.clone());
         if let Some(request) = self.request_of(key, call.as_ref()) {
             let expires_ms = until.map(|until| unix_ms(until, now));
-            let item = request.item(item, now.unix_ms, expires_ms);
-            self.put(Output::ToInbox(ToInbox::Ask(Box::new(item))));
+            let item = Box::new(request.item(item, now.unix_ms, expires_ms));
+            self.put(Output::ToInbox(ToInbox::Ask {
+                item,
+                opens_browser,
+            }));
         }
     }
 

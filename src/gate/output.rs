@@ -59,7 +59,17 @@ impl Ticket {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToInbox {
     /// A question.
-    Ask(Box<Item>),
+    Ask {
+        /// What is shown of it.
+        item: Box<Item>,
+        /// Whether a browser may be opened for it. Not so while the client shows a prompt, too.
+        opens_browser: bool,
+    },
+    /// The client that shows a prompt beside this item has been silent for long: a browser may be opened.
+    OpenBrowser {
+        /// The item's id.
+        item: String,
+    },
     /// Its call has been refused for now; it stays open.
     Park {
         /// The item's id.

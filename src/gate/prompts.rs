@@ -35,17 +35,26 @@ impl Gate {
         message.is_cut
     }
 
-    /// Answers a call, already taken out, with its question.
-    pub(super) fn send_question(&mut self, key: AskKey, held: Held, now: Now) -> Option<Event> {
-        let message = self.request_of(key, Some(&held.call))?.message(false);
+    /// Answers a call, already taken out, with its question. Says whether that cannot show all of the call.
+    pub(super) fn send_question(
+        &mut self,
+        key: AskKey,
+        held: Held,
+        now: Now,
+    ) -> Option<(Event, bool)> {
+        let inbox_shows_all = self.asks.get(key)?.may_be_beside(&self.settings);
+        let message = self
+            .request_of(key, Some(&held.call))?
+            .message(inbox_shows_all);
         let (nonce, sealed) = self.seal_state(key, now)?;
         let question = mrtr::question(&held.id, &message.text, &sealed);
         self.send_to_client(question);
-        Some(Event::Sent {
+        let sent = Event::Sent {
             nonce,
             call: held,
             asked: AskedFor::Answer,
-        })
+        };
+        Some((sent, message.is_cut))
     }
 
     /// Answers a call, already taken out, with where the page of its item is.

@@ -114,6 +114,8 @@ pub(super) struct Waiting {
     fingerprint: String,
     /// Whether its session knows where its page is.
     is_posted: bool,
+    /// Whether a browser may be opened for it.
+    opens_browser: bool,
     answers: UnboundedSender<FromInbox>,
 }
 
@@ -171,7 +173,16 @@ impl Clerk {
             return self.note_unrecorded();
         };
         match told {
-            ToInbox::Ask(item) => self.ask(&item, answers),
+            ToInbox::Ask {
+                item,
+                opens_browser,
+            } => self.ask(&item, opens_browser, answers),
+            ToInbox::OpenBrowser { item } => {
+                if let Some(waiting) = self.waiting.get_mut(&item) {
+                    waiting.opens_browser = true;
+                    self.tend_soon();
+                }
+            }
             ToInbox::Park { item, until_ms } => {
                 if let Some(desk) = &mut self.desk
                     && let Err(error) = desk.store.park(&item, until_ms)
@@ -237,7 +248,7 @@ impl Clerk {
         }
     }
 
-    fn ask(&mut self, item: &Item, answers: UnboundedSender<FromInbox>) {
+    fn ask(&mut self, item: &Item, opens_browser: bool, answers: UnboundedSender<FromInbox>) {
         let asked = self
             .desk()
             .and_then(|desk| desk.store.ask(item, &desk.proxy));
@@ -246,9 +257,13 @@ impl Clerk {
                 let waiting = Waiting {
                     fingerprint: item.fingerprint(),
                     is_posted: false,
+                    opens_browser,
                     answers,
                 };
                 self.waiting.insert(item.id.clone(), waiting);
+                if opens_browser {
+                    self.tend_soon();
+                }
             }
             Err(error) => {
                 let why = with_causes(&error);
@@ -455,6 +470,13 @@ impl Clerk {
         self.desk = None;
     }
 
+    /// Something has changed for those who serve the page.
+    fn tend_soon(&mut self) {
+        if let Some(desk) = &mut self.desk {
+            desk.tended = None;
+        }
+    }
+
     /// Sees to it that somebody serves the page.
     fn tend(&mut self) {
         let Now { elapsed, unix_ms } = self.clock.now();
@@ -467,7 +489,8 @@ impl Clerk {
         }
         desk.tended = Some(elapsed);
         let mut wrong = None;
-        match desk.host.tend(&mut desk.store, unix_ms) {
+        let opens_browser = self.waiting.values().any(|it| it.opens_browser);
+        match desk.host.tend(&mut desk.store, opens_browser, unix_ms) {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
                 let told = format!(

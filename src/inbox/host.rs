@@ -67,6 +67,8 @@ pub struct Host {
     /// that next may make one of the same name.
     door: Option<Door>,
     serving: Option<Serving>,
+    /// Whether a browser was opened at the page that we serve.
+    has_opened: bool,
     /// The port that was told last.
     told: Option<u16>,
     /// Where somebody else served the page when it was last looked for.
@@ -118,6 +120,7 @@ impl Host {
             secret,
             door: None,
             serving: None,
+            has_opened: false,
             told: None,
             found: None,
         })
@@ -141,19 +144,22 @@ impl Host {
 
     /// Sees to it that somebody serves the page, us if need be. Returns its address, without any
     /// secret, the first time it is known and whenever it changes. Opens a browser where the page is
-    /// ours and new, once.
+    /// ours, once, as soon as something waits for which one may be opened.
     ///
     /// # Errors
     /// [`HostError`]; to be tried again.
     pub fn tend(
         &mut self,
         store: &mut dyn Store,
+        opens_browser: bool,
         now_ms: i64,
     ) -> Result<Option<String>, HostError> {
         let was_serving = self.is_serving();
         let port = self.find_or_serve(now_ms)?;
         // Who was logged in to the page before is not logged in to this one.
-        if self.is_serving() && !was_serving && self.settings.opens_browser {
+        self.has_opened &= was_serving;
+        let opens_browser = opens_browser && self.settings.opens_browser;
+        if self.is_serving() && opens_browser && !std::mem::replace(&mut self.has_opened, true) {
             self.open_browser(store, port, now_ms)?;
         }
         self.tidy_door(store, now_ms)?;

@@ -81,11 +81,11 @@ impl Job {
             return 0;
         };
         match told {
-            ToInbox::Ask(item) => {
+            ToInbox::Ask { item, .. } => {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
             ToInbox::Decided(call) => ENTRY + call.bytes(),
-            ToInbox::Park { .. } | ToInbox::Close { .. } => 0,
+            ToInbox::OpenBrowser { .. } | ToInbox::Park { .. } | ToInbox::Close { .. } => 0,
         }
     }
 }
@@ -195,13 +195,15 @@ impl Inbox for Post {
         let mut running = self.running();
         if matches!(*running, Running::NotYet) {
             match &told {
-                ToInbox::Ask(_) => *running = self.start()?,
+                ToInbox::Ask { .. } => *running = self.start()?,
                 // Where there is no inbox, there is no history, and nobody misses it.
                 ToInbox::Decided(_) => match self.start() {
                     Ok(started) => *running = started,
                     Err(_) => return Ok(()),
                 },
-                ToInbox::Park { .. } | ToInbox::Close { .. } => return Ok(()),
+                ToInbox::OpenBrowser { .. } | ToInbox::Park { .. } | ToInbox::Close { .. } => {
+                    return Ok(());
+                }
             }
         }
         let Running::Yes {
@@ -218,7 +220,10 @@ impl Inbox for Post {
                 true => Job::Record,
                 false => return Ok(()),
             },
-            told @ (ToInbox::Ask(_) | ToInbox::Park { .. } | ToInbox::Close { .. }) => Job::Told {
+            told @ (ToInbox::Ask { .. }
+            | ToInbox::OpenBrowser { .. }
+            | ToInbox::Park { .. }
+            | ToInbox::Close { .. }) => Job::Told {
                 told,
                 answers: answers.clone(),
             },

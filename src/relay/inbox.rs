@@ -41,8 +41,11 @@ impl InboxPort {
 
     pub(super) fn tell(&self, told: ToInbox) {
         let item = match &told {
-            ToInbox::Ask(item) => Some(item.id.clone()),
-            ToInbox::Park { .. } | ToInbox::Close { .. } | ToInbox::Decided(_) => None,
+            ToInbox::Ask { item, .. } => Some(item.id.clone()),
+            ToInbox::OpenBrowser { .. }
+            | ToInbox::Park { .. }
+            | ToInbox::Close { .. }
+            | ToInbox::Decided(_) => None,
         };
         if let (Err(why), Some(item)) = (self.inbox.tell(told, &self.answers), item) {
             tracing::error!("a call needs the approval inbox, which cannot be used: {why}");

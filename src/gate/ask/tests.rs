@@ -177,10 +177,16 @@ fn words(effect: &Effect) -> String {
         Effect::Prompt { id: None } => "answer with question".to_owned(),
         Effect::SendToPage { .. } => "answer with page".to_owned(),
         Effect::Invite { .. } => "invite".to_owned(),
-        Effect::Post { until: None, .. } => "post for ever".to_owned(),
         Effect::Post {
-            until: Some(until), ..
-        } => format!("post until {}", until.as_secs()),
+            until,
+            opens_browser,
+            ..
+        } => {
+            let until = until.map_or("for ever".into(), |it| format!("until {}", it.as_secs()));
+            let how = if *opens_browser { "" } else { " quietly" };
+            format!("post{how} {until}")
+        }
+        Effect::OpenBrowser { .. } => "open browser".to_owned(),
         Effect::Withdraw { .. } => "withdraw".to_owned(),
         Effect::Close { how, .. } => format!("close as {how:?}"),
         Effect::Park { until, .. } => format!("park until {}", until.as_secs()),

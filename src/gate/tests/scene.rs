@@ -108,8 +108,12 @@ impl Scene {
     }
 
     /// The usual settings, changed.
+    /// A scene with the operator's settings. A client that is silent is no matter, unless they say so.
     pub(super) fn set(change: impl FnOnce(&mut Settings)) -> Scene {
-        let mut settings = Settings::default();
+        let mut settings = Settings {
+            also_inbox_after: Duration::ZERO,
+            ..Settings::default()
+        };
         change(&mut settings);
         Scene::with(settings, Rules::default())
     }
@@ -256,7 +260,7 @@ impl Scene {
     #[track_caller]
     pub(super) fn expect_item(&mut self) -> Item {
         match self.inbox.pop_front() {
-            Some(ToInbox::Ask(item)) => *item,
+            Some(ToInbox::Ask { item, .. }) => *item,
             other => panic!("no item, but {other:?}"),
         }
     }

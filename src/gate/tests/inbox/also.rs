@@ -42,7 +42,10 @@ fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
     let told = std::mem::take(&mut scene.inbox).into_iter();
     told.filter_map(|told| match told {
         ToInbox::Close { item, how } => Some((item, how)),
-        ToInbox::Ask(_) | ToInbox::Park { .. } | ToInbox::Decided(_) => None,
+        ToInbox::Ask { .. }
+        | ToInbox::OpenBrowser { .. }
+        | ToInbox::Park { .. }
+        | ToInbox::Decided(_) => None,
     })
     .collect()
 }
@@ -153,4 +156,79 @@ fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
         prompt.message
     );
     assert!(alone.inbox.is_empty());
+}
+
+/// What the inbox is told without a person's doing.
+fn told(scene: &mut Scene) -> Vec<&'static str> {
+    let told = std::mem::take(&mut scene.inbox).into_iter();
+    told.map(|told| match told {
+        ToInbox::Ask {
+            opens_browser: true,
+            ..
+        } => "ask and open",
+        ToInbox::Ask { .. } => "ask",
+        ToInbox::OpenBrowser { .. } => "open",
+        ToInbox::Park { .. } => "park",
+        ToInbox::Close { .. } => "close",
+        ToInbox::Decided(_) => "decided",
+    })
+    .collect()
+}
+
+// DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […]; no
+// browser opens. […] The browser opens only if the client showed no prompt, or has been silent for 30 s."
+#[test]
+fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens() {
+    let mut scene = scene(|settings| {
+        settings.timeout = None;
+        settings.also_inbox_after = secs(5);
+    });
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.client_reads_all();
+    scene.advance(secs(4));
+    assert!(told(&mut scene).is_empty());
+    scene.advance(secs(1));
+    assert_eq!(told(&mut scene), ["ask"]);
+    scene.advance(secs(24));
+    assert!(told(&mut scene).is_empty());
+    scene.advance(secs(1));
+    assert_eq!(told(&mut scene), ["open"]);
+    scene.advance(secs(1_000));
+    assert!(told(&mut scene).is_empty());
+    scene.approve(&prompt);
+    scene.expect_forwarded(1);
+    assert_eq!(told(&mut scene), ["close"]);
+}
+
+#[test]
+fn of_two_answers_to_a_silent_client_s_question_the_first_counts() {
+    let mut scene = scene(|settings| settings.also_inbox_after = secs(5));
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.advance(secs(5));
+    let item = scene.expect_item();
+    scene.decide(&item, Choice::Deny, |_| {});
+    scene.expect_withdrawn(&prompt);
+    scene.expect_refused(1, "denied by a human");
+    scene.approve(&prompt);
+    scene.expect_nothing();
+}
+
+#[test]
+fn silence_lists_nothing_where_the_operator_says_so_or_leaves_the_inbox_out() {
+    let off = |settings: &mut Settings| settings.also_inbox_after = secs(0);
+    let none = |settings: &mut Settings| {
+        settings.channels.truncate(1);
+    };
+    for change in [&off as &dyn Fn(&mut Settings), &none] {
+        let mut scene = scene(|settings| {
+            settings.timeout = None;
+            change(settings);
+        });
+        scene.client_calls(1, "delete_user", json!({}));
+        scene.expect_prompt();
+        scene.advance(secs(1_000));
+        assert!(told(&mut scene).is_empty());
+    }
 }

@@ -239,7 +239,7 @@ fn calls_that_share_a_question_share_its_item() {
     scene.client_reads_all();
     scene.answer(&prompt, decline());
     let item = scene.inbox.front().cloned();
-    let Some(ToInbox::Ask(item)) = item else {
+    let Some(ToInbox::Ask { item, .. }) = item else {
         panic!("no item, but {item:?}");
     };
     for id in [1, 2] {

@@ -345,7 +345,8 @@ impl World {
                 assert_eq!(decision, Some(decided), "{told}");
                 assert!(told.contains("faster than a person can read"), "{told}");
                 let left: Vec<&ToInbox> = self.scene.inbox.iter().rev().take(2).collect();
-                let [ToInbox::Park { item, .. }, ToInbox::Ask(asked)] = left[..] else {
+                let [ToInbox::Park { item, .. }, ToInbox::Ask { item: asked, .. }] = left[..]
+                else {
                     panic!("{told} leaves {left:?}");
                 };
                 assert!(*item == asked.id && told.contains(item), "{told}");
@@ -360,7 +361,7 @@ impl World {
                 // It waits on, in the inbox.
                 assert_eq!(decision, None, "{told}");
                 let asked = self.scene.inbox.back();
-                assert!(matches!(asked, Some(ToInbox::Ask(_))), "{asked:?}");
+                assert!(matches!(asked, Some(ToInbox::Ask { .. })), "{asked:?}");
             }
             Answer::Yes | Answer::Missing => {}
         }
@@ -369,7 +370,7 @@ impl World {
     /// Sees what the step led to.
     fn look(&mut self) {
         while let Some(told) = self.scene.inbox.pop_front() {
-            if let ToInbox::Ask(item) = told {
+            if let ToInbox::Ask { item, .. } = told {
                 let call: Value = serde_json::from_str(&item.call).unwrap();
                 let argument = call["arguments"]["id"].as_u64().unwrap();
                 let version = shown_version(item.description.as_deref().unwrap());

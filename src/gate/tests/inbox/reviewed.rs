@@ -61,10 +61,12 @@ fn changes(scene: &mut Scene, tools: Value, id: i64) {
 fn item_shown(scene: &mut Scene) -> Item {
     let told = std::mem::take(&mut scene.inbox);
     let mut items = told.into_iter().filter_map(|told| match told {
-        ToInbox::Ask(item) if item.tool == "delete_user" => Some(*item),
-        ToInbox::Ask(_) | ToInbox::Park { .. } | ToInbox::Close { .. } | ToInbox::Decided(_) => {
-            None
-        }
+        ToInbox::Ask { item, .. } if item.tool == "delete_user" => Some(*item),
+        ToInbox::Ask { .. }
+        | ToInbox::OpenBrowser { .. }
+        | ToInbox::Park { .. }
+        | ToInbox::Close { .. }
+        | ToInbox::Decided(_) => None,
     });
     items.next().expect("an item")
 }
