@@ -150,6 +150,7 @@ impl Gate {
             call: finding.digest,
             engine: finding.via.map(|via| via.engine),
             assurance: finding.via.and_then(|via| via.assurance),
+            approver: None,
             inbox_key: finding
                 .via
                 .and_then(|via| self.settings.key_behind(via.assurance)),
@@ -212,6 +213,7 @@ impl Gate {
             call: None,
             engine: None,
             assurance: None,
+            approver: None,
             inbox_key: None,
             covers: Duration::ZERO,
             answered: None,
