@@ -406,6 +406,7 @@ impl World {
             reason: None,
             cover: Duration::ZERO,
             assurance: Assurance::InboxSession,
+            approver: None,
             decided_ms: self.now.unix_ms,
         };
         let told = FromInbox::Verdict { item, verdict };

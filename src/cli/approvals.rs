@@ -151,6 +151,7 @@ fn decide(
             Some(_) => Assurance::InboxPassphrase,
             None => Assurance::InboxTerminal,
         },
+        approver: None,
         decided_ms: clock.now().unix_ms,
     };
     let shown = entry.item.fingerprint();

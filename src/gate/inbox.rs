@@ -223,6 +223,7 @@ impl Gate {
             reason: reason.map(str::to_owned),
             cover: via.covers,
             assurance,
+            approver: None,
             decided_ms: now.unix_ms,
         };
         let told = DecidedCall {

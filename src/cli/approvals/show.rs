@@ -405,6 +405,7 @@ mod tests {
                 reason: Some("never ".repeat(100)),
                 cover: std::time::Duration::ZERO,
                 assurance: Assurance::InboxTerminal,
+                approver: None,
                 decided_ms: 0,
             });
             for width in [80, 120] {

@@ -91,6 +91,7 @@ pub(super) fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
             .map(|reason| cut_reason(reason).to_owned()),
         cover: Duration::from_secs(minutes * 60),
         assurance: Assurance::InboxSession,
+        approver: None,
         decided_ms: now_ms,
     })
 }
