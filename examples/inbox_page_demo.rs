@@ -227,6 +227,7 @@ fn past(store: &mut Memory, now_ms: i64) -> Result<(), StoreError> {
                     reason,
                     cover: Duration::from_secs(if rest == 0 { 900 } else { 0 }),
                     assurance: Assurance::InboxSession,
+                    approver: None,
                     decided_ms: asked + 42_000,
                 };
                 store.decide(

@@ -127,6 +127,7 @@ pub fn host_settings(inbox: &InboxSettings) -> HostSettings {
     HostSettings {
         port: inbox.port,
         opens_browser: inbox.opens_browser,
+        approver: inbox.approver.clone(),
         browser: var_os("BROWSER").filter(|browser| !browser.is_empty()),
         has_display: cfg!(target_os = "macos") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
         // A browser that is a snap sees nothing hidden, and the state folder usually is.

@@ -18,6 +18,7 @@ import {
 import { between, everywhere, lost } from "./lost.mjs";
 import { many } from "./many.mjs";
 import { notifications, sentToThePage } from "./notices.mjs";
+import { named, namedOnAPhone } from "./named.mjs";
 import { passphrase } from "./passphrase.mjs";
 import { aThousand, takingOver } from "./servers.mjs";
 import { otherPages, otherPrograms } from "./strangers.mjs";
@@ -56,6 +57,8 @@ export const SCENES = [
   ["other programs", otherPrograms],
   ["other pages", otherPages],
   ["passphrase", passphrase],
+  ["who decided", named],
+  ["who decided, on a phone", namedOnAPhone],
   ["one, five and two hundred", many],
   ["several at once", together],
   ["a lost connection", lost],

@@ -65,12 +65,12 @@ export class World {
   }
 
   /** Starts `approval-proxy inbox`, and returns the address that it gives to the browser. */
-  async startInbox() {
+  async startInbox(flags = []) {
     const seen = join(this.place, `opened-${this.inboxes.length}`);
     const script = `${seen}.sh`;
     writeFileSync(script, `#!/bin/sh\nprintf '%s' "$1" >'${seen}.new' && mv '${seen}.new' '${seen}'\n`, { mode: 0o700 });
     const env = { ...this.env, BROWSER: script };
-    const inbox = spawn(this.tools.proxy, ["inbox", "--inbox-port", "0"], { env, stdio: ["ignore", "ignore", "pipe"] });
+    const inbox = spawn(this.tools.proxy, ["inbox", "--inbox-port", "0", ...flags], { env, stdio: ["ignore", "ignore", "pipe"] });
     inbox.ended = once(inbox, "exit");
     inbox.said = "";
     inbox.stderr.on("data", (bytes) => (inbox.said += bytes));
@@ -81,8 +81,8 @@ export class World {
 
   /** A page that is logged in as a user's is; `options` are a browser context's. The inbox command
    * that opened it ends, where others serve the page. */
-  async page(options = {}, { keepsInbox = false, context } = {}) {
-    const { inbox, url } = await this.startInbox();
+  async page(options = {}, { keepsInbox = false, context, flags } = {}) {
+    const { inbox, url } = await this.startInbox(flags);
     context ??= await this.context(options);
     const page = await context.newPage();
     this.checks.page = page;
@@ -124,6 +124,12 @@ export class World {
     const run = (...args) => execFileSync(this.tools.proxy, ["approvals", ...args], { env: this.env, encoding: "utf8" });
     const item = JSON.parse(run("list", "--json")).find((item) => JSON.stringify(item.call).includes(text));
     run(choice, item.id);
+  }
+
+  /** What was decided, as the terminal tells it to scripts. */
+  history() {
+    const args = ["approvals", "list", "--history", "--json"];
+    return JSON.parse(execFileSync(this.tools.proxy, args, { env: this.env, encoding: "utf8" }));
   }
 
   /** The names of the notes in their folder. */

@@ -84,6 +84,7 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         call: None,
         engine: None,
         assurance: None,
+        approver: None,
         inbox_key: None,
         covers: Duration::ZERO,
         answered: None,

@@ -381,6 +381,7 @@ impl World {
                 used: false,
                 item: Some(item.id),
             }),
+            ToInbox::OpenBrowser { .. } => {}
             ToInbox::Close { item, .. } => {
                 // Nor does a yes to it count that no call has come for.
                 let mut prompts = self.prompts.iter_mut();
@@ -406,6 +407,7 @@ impl World {
             reason: None,
             cover: Duration::ZERO,
             assurance: Assurance::InboxSession,
+            approver: None,
             decided_ms: self.now.unix_ms,
         };
         let told = FromInbox::Verdict { item, verdict };

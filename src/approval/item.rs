@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::display::is_unseen;
 use crate::policy::Risk;
 
 /// A call that waits for a human, with everything that a human needs to see of it.
@@ -96,8 +97,46 @@ pub struct Verdict {
     pub cover: Duration,
     /// How sure it is that a human decided.
     pub assurance: Assurance,
+    /// Who decided, as they call themselves: [`read_approver`] accepts it, and nobody has checked it.
+    pub approver: Option<String>,
     /// When, in milliseconds since 1970, UTC.
     pub decided_ms: i64,
+}
+
+/// The longest name of an approver, in characters.
+pub const MAX_APPROVER: usize = 64;
+
+/// Why a text cannot be the name of an approver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadApprover {
+    /// Nothing but space, or not even that.
+    #[error("a name cannot be empty")]
+    Empty,
+    /// More than [`MAX_APPROVER`] characters.
+    #[error("a name can have at most {MAX_APPROVER} characters, and this one has {0}")]
+    TooLong(usize),
+    /// A control character, or one that cannot be seen.
+    #[error("a name cannot contain the invisible character U+{:04X}", u32::from(*.0))]
+    Unseen(char),
+}
+
+/// Reads the name by which an approver wants to be known, without the space around it.
+///
+/// # Errors
+/// [`BadApprover`].
+pub fn read_approver(text: &str) -> Result<String, BadApprover> {
+    let name = text.trim();
+    if name.is_empty() {
+        return Err(BadApprover::Empty);
+    }
+    let length = name.chars().count();
+    if length > MAX_APPROVER {
+        return Err(BadApprover::TooLong(length));
+    }
+    match name.chars().find(|c| c.is_control() || is_unseen(*c)) {
+        Some(unseen) => Err(BadApprover::Unseen(unseen)),
+        None => Ok(name.to_owned()),
+    }
 }
 
 /// Yes or no.
@@ -172,6 +211,37 @@ impl fmt::Display for Assurance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_short_and_in_sight_and_has_no_space_around_it() {
+        assert_eq!(read_approver(" Ann \t"), Ok("Ann".to_owned()));
+        assert_eq!(
+            read_approver("Zoë Ångström-O'Neil"),
+            Ok("Zoë Ångström-O'Neil".to_owned())
+        );
+        // Characters count, not bytes.
+        let longest = "é".repeat(MAX_APPROVER);
+        assert_eq!(read_approver(&longest), Ok(longest.clone()));
+        let longer = format!("{longest}é");
+        assert_eq!(read_approver(&longer), Err(BadApprover::TooLong(65)));
+        for empty in ["", " ", "\n", "\u{3000}"] {
+            assert_eq!(read_approver(empty), Err(BadApprover::Empty), "{empty:?}");
+        }
+        for unseen in [
+            '\0',
+            '\n',
+            '\u{1b}',
+            '\u{9b}',
+            '\u{200b}',
+            '\u{202e}',
+            '\u{e0041}',
+        ] {
+            let name = format!("An{unseen}n");
+            assert_eq!(read_approver(&name), Err(BadApprover::Unseen(unseen)));
+        }
+        let told = BadApprover::Unseen('\u{202e}').to_string();
+        assert_eq!(told, "a name cannot contain the invisible character U+202E");
+    }
 
     #[test]
     fn every_part_of_an_item_counts_for_what_a_verdict_is_about() {

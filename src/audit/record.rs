@@ -160,6 +160,8 @@ pub struct Decided<'a> {
     pub engine: Option<&'a str>,
     /// How sure it is that a human decided.
     pub assurance: Option<Assurance>,
+    /// Who decided, as they call themselves. Nobody has checked it, and the line says so.
+    pub approver: Option<&'a str>,
     /// The key that the verdict was signed with, where it was.
     pub inbox_key: Option<&'a str>,
     /// For how long a human lets the same call run again; zero is not at all.
@@ -266,6 +268,9 @@ impl Line {
         if let Some(assurance) = record.assurance {
             word("assurance", assurance.as_str(), &mut body);
         }
+        if let Some(name) = record.approver {
+            write_approver(name, &record.origin.redaction, &mut body);
+        }
         if let Some(key) = record.inbox_key {
             word("inbox_key", key, &mut body);
         }
@@ -280,7 +285,8 @@ impl Line {
         Line { body }
     }
 
-    /// A line that is no decision: `event` and whatever describes it. Never has a `tool`.
+    /// A line that is no decision: `event` and whatever describes it. Never has a `tool`. Behind an
+    /// `approver` the line says that nobody has checked the name.
     #[must_use]
     pub fn event(time: &Timestamp, origin: &Origin, event: &str, members: &[(&str, &str)]) -> Line {
         Line::event_about(time, origin, event, None, members)
@@ -304,6 +310,10 @@ impl Line {
         for (key, value) in members {
             if IDS.contains(key) {
                 text(key, value, &mut body);
+                continue;
+            }
+            if *key == APPROVER {
+                write_approver(value, &origin.redaction, &mut body);
                 continue;
             }
             member(key, &mut body);
@@ -359,6 +369,17 @@ fn word(key: &str, value: &str, out: &mut String) {
 
 /// The members of an event that name something, and that no pattern of an operator's may hide.
 const IDS: [&str; 3] = ["call", "item", "inbox_key"];
+
+/// The member that names who decided.
+const APPROVER: &str = "approver";
+
+/// Appends the name that an approver gave, and that nobody has checked it.
+fn write_approver(name: &str, redaction: &Redaction, out: &mut String) {
+    member(APPROVER, out);
+    redaction.write_text(name, out);
+    member("approver_verified", out);
+    out.push_str("false");
+}
 
 /// Appends a member; `key` is one of ours and needs no escapes.
 fn text(key: &str, value: &str, out: &mut String) {
@@ -435,6 +456,7 @@ mod tests {
             call: None,
             engine: Some("elicitation"),
             assurance: Some(Assurance::CallerRelayed),
+            approver: None,
             inbox_key: None,
             covers: Duration::ZERO,
             answered: None,
@@ -465,6 +487,56 @@ mod tests {
         Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
         let end = r#""assurance":"caller-relayed","answered_ms":10.250}"#;
         assert!(out.trim_end().ends_with(end), "{out}");
+    }
+
+    #[test]
+    fn a_name_that_an_approver_gave_is_never_written_as_a_fact() {
+        let args = Value::Null;
+        let record = Decided {
+            assurance: Some(Assurance::InboxPassphrase),
+            approver: Some("Ann \"\u{202e}\""),
+            inbox_key: Some("sha256:00"),
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        let end = concat!(
+            r#""assurance":"inbox-passphrase","approver":"Ann \"\u202e\"","approver_verified":false,"#,
+            r#""inbox_key":"sha256:00"}"#
+        );
+        assert!(out.trim_end().ends_with(end), "{out}");
+        let members = [("item", "0a"), ("approver", "Ann"), ("choice", "deny")];
+        let mut out = String::new();
+        Line::event(&TIME, &ORIGIN, "parked_verdict", &members).write(1, &mut out);
+        let end = r#""item":"0a","approver":"Ann","approver_verified":false,"choice":"deny"}"#;
+        assert!(out.trim_end().ends_with(end), "{out}");
+        // Who gave no name is not mentioned.
+        let mut out = String::new();
+        Line::decided(&decided(&args), &mut Fate::default(), String::new()).write(1, &mut out);
+        Line::event(&TIME, &ORIGIN, "parked_verdict", &[("item", "0a")]).write(2, &mut out);
+        assert!(!out.contains("approver"), "{out}");
+    }
+
+    #[test]
+    fn a_secret_in_place_of_a_name_is_replaced_in_decisions_and_events() {
+        let args = Value::Null;
+        let pattern = regex::Regex::new("EMP-[0-9]+").unwrap();
+        let origin = Origin::new("s", "db").redacting(Redaction::with(Vec::new(), vec![pattern]));
+        for (name, shown) in [
+            ("Ann, token=hunter2", "Ann, token=[redacted]"),
+            ("Ann EMP-12", "Ann [redacted]"),
+        ] {
+            let record = Decided {
+                origin: &origin,
+                approver: Some(name),
+                ..decided(&args)
+            };
+            let mut out = String::new();
+            Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+            Line::event(&TIME, &origin, "first_approval", &[("approver", name)]).write(2, &mut out);
+            let member = format!(r#""approver":"{shown}","approver_verified":false"#);
+            assert_eq!(out.matches(&member).count(), 2, "{out}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     if let Some(dir) = folder.filter(|dir| is_named && !dir.exists()) {
         return Err(InboxError::NothingThere(dir));
     }
-    let (_, dir) = open(flags, environment)?;
+    let (settings, dir) = open(flags, environment)?;
     let mut store = SqliteStore::open(&dir)?;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
@@ -89,6 +89,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
             id,
             reason,
             minutes,
+            approver,
             json,
         } => {
             let cover = minutes.map_or(Duration::ZERO, |minutes: Whole<1, 1440>| {
@@ -98,14 +99,21 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 choice: Choice::Approve,
                 reason,
                 cover,
+                approver: approver.or(settings.approver),
             };
             decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
         }
-        Approvals::Deny { id, reason, json } => {
+        Approvals::Deny {
+            id,
+            reason,
+            approver,
+            json,
+        } => {
             let wanted = Wanted {
                 choice: Choice::Deny,
                 reason,
                 cover: Duration::ZERO,
+                approver: approver.or(settings.approver),
             };
             decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
         }
@@ -116,6 +124,7 @@ struct Wanted {
     choice: Choice,
     reason: Option<String>,
     cover: Duration,
+    approver: Option<String>,
 }
 
 fn decide(
@@ -137,7 +146,10 @@ fn decide(
         Some(_) => {
             // What is signed is what stands here, whatever the store showed before.
             let shown = as_text(&entry, clock.now().unix_ms);
-            let question = format!("{shown}\n\nPassphrase");
+            let name = wanted.approver.as_deref().map_or_else(String::new, |name| {
+                format!("You sign as {}.\n", quoted_text(name, NAME_LIMIT))
+            });
+            let question = format!("{shown}\n\n{name}Passphrase");
             let [passphrase] = passphrase::ask([&question])?;
             Some(unlock(dir, &passphrase)?)
         }
@@ -151,6 +163,7 @@ fn decide(
             Some(_) => Assurance::InboxPassphrase,
             None => Assurance::InboxTerminal,
         },
+        approver: wanted.approver,
         decided_ms: clock.now().unix_ms,
     };
     let shown = entry.item.fingerprint();

@@ -214,6 +214,7 @@ impl InboxArgs {
             state_dir: self.state_dir,
             port: self.inbox_port,
             no_browser: self.no_browser,
+            approver: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::args::InboxArgs;
+use crate::approval::item::read_approver;
 use crate::config::{Value as _, Whole};
 
 /// A command beside running the proxy.
@@ -32,6 +33,12 @@ pub struct InboxCommand {
     /// Print the fingerprint of the passphrase's key, for `inboxKey` in the configuration
     #[arg(long, conflicts_with = "set_passphrase")]
     pub(super) show_key: bool,
+
+    /// Record NAME as the approver of what is decided in the browser that this logs in; or
+    /// APPROVAL_APPROVER. Nobody checks the name, and the page can change it
+    #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+    #[arg(conflicts_with_all = ["set_passphrase", "show_key"])]
+    pub(super) approver: Option<String>,
 }
 
 /// `approval-proxy approvals`.
@@ -78,6 +85,10 @@ pub enum Approvals {
         #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
         minutes: Option<Whole<1, 1440>>,
 
+        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+        approver: Option<String>,
+
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -90,6 +101,10 @@ pub enum Approvals {
         /// Why; the agent reads it
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+
+        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+        approver: Option<String>,
 
         /// Print JSON
         #[arg(long)]

@@ -110,7 +110,11 @@ pub(super) fn run(
     environment: &Environment,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
-    let (settings, dir) = open(command.inbox.into_flags(), environment)?;
+    let flags = InboxFlags {
+        approver: command.approver,
+        ..command.inbox.into_flags()
+    };
+    let (settings, dir) = open(flags, environment)?;
     if command.set_passphrase {
         return set_passphrase(&dir, stderr);
     }

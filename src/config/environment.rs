@@ -12,6 +12,7 @@ use super::layer::Layer;
 use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
 use super::value::{Input, bearer_token};
+use crate::approval::item::{MAX_APPROVER, read_approver};
 use crate::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
@@ -81,6 +82,23 @@ impl Environment {
             Some(state) => Ok(Some(state)),
             None => folder("HOME", ".local/state/approval-proxy"),
         }
+    }
+
+    /// By which name this user wants to be known as an approver; `None` where it is not set.
+    ///
+    /// # Errors
+    /// A name that [`read_approver`] refuses, or a variable that is not UTF-8.
+    pub(super) fn approver(&self) -> Result<Option<String>, ConfigError> {
+        let mut name = None;
+        self.read_setting(APPROVER, |text| {
+            let found = read_approver(text).map_err(|why| Problem::Unexpected {
+                expected: format!("a name of at most {MAX_APPROVER} visible characters"),
+                found: format!("another value: {why}"),
+            })?;
+            name = Some(found);
+            Ok(())
+        })?;
+        Ok(name)
     }
 
     /// The bearer token of HTTP clients; `None` where it is not set.
@@ -202,10 +220,11 @@ const PREFIX: &str = "APPROVAL_";
 /// The bearer of the HTTP transports; no key of the config file.
 pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
 const STATE_DIR: &str = "APPROVAL_STATE_DIR";
+const APPROVER: &str = "APPROVAL_APPROVER";
 
-/// Variables of ours that are no settings: the bearer, the folder, and the mark that keeps the proxy from
-/// starting itself over and over.
-const OTHERS: [&str; 3] = [AUTH_TOKEN, STATE_DIR, "APPROVAL_PROXY_DEPTH"];
+/// Variables of ours that are no settings: the bearer, the folder, the user's name, and the mark that
+/// keeps the proxy from starting itself over and over.
+const OTHERS: [&str; 4] = [AUTH_TOKEN, STATE_DIR, APPROVER, "APPROVAL_PROXY_DEPTH"];
 
 #[cfg(test)]
 mod tests;

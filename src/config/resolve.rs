@@ -72,6 +72,8 @@ pub struct InboxFlags {
     pub port: Option<Whole<0, 65_535>>,
     /// Open no browser.
     pub no_browser: bool,
+    /// The name that the user's verdicts are recorded with.
+    pub approver: Option<String>,
 }
 
 impl Flags {
@@ -283,13 +285,18 @@ impl InboxFlags {
     ///
     /// # Errors
     /// Where neither `--state-dir` nor the environment says where a user's files go, or a variable
-    /// is not UTF-8.
+    /// is not UTF-8, or no name.
     pub fn resolve(self, environment: &Environment) -> Result<InboxSettings, ConfigError> {
         let state_dir = match self.state_dir {
             Some(folder) => Some(folder),
             None => environment.state_dir()?,
         };
+        let approver = match self.approver {
+            Some(name) => Some(name),
+            None => environment.approver()?,
+        };
         Ok(InboxSettings {
+            approver,
             state_dir: in_home(state_dir, environment)?,
             port: self.port.and_then(|port| u16::try_from(port.get()).ok()),
             opens_browser: !self.no_browser,
@@ -306,6 +313,8 @@ pub struct InboxSettings {
     pub port: Option<u16>,
     /// Whether a browser may be opened at all.
     pub opens_browser: bool,
+    /// The name that the user gives as an approver. Nobody has checked it.
+    pub approver: Option<String>,
 }
 
 /// How HTTP clients are served, if they are. `token` is the one of the environment.

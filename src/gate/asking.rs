@@ -169,6 +169,7 @@ impl Gate {
                 .catalogue
                 .tool(&ask.subject.tool)
                 .map(|tool| &tool.definition),
+            out: Vec::new(),
         };
         let effects = ask.step(event, &mut world);
         let about = About {
@@ -228,7 +229,7 @@ impl Gate {
             }
             Effect::FirstYes { reason, via } => {
                 let digest = Some(about.subject.digest);
-                self.record_first_yes(digest, reason.as_deref(), via, now);
+                self.record_first_yes(digest, reason.as_deref(), &via, now);
             }
             Effect::Kept { item, verdict } => {
                 self.record_kept_verdict(&item, &about.subject, &verdict, now);
@@ -351,7 +352,7 @@ impl Gate {
             policy_reason: Some(&policy_reason),
             forwarded: Forwarded::Yes,
             digest: Some(subject.digest),
-            via: Some(approval.via),
+            via: Some(&approval.via),
         };
         let call = Call {
             id: &held.id,
@@ -363,13 +364,13 @@ impl Gate {
         self.release(&call, &finding, payload, NeededApproval::Yes, expected, now);
         if is_news && let Some(request) = &about.request {
             let verdict = (Choice::Approve, approval.reason_given());
-            self.tell_history(&held, request, verdict, approval.via, now);
+            self.tell_history(&held, request, verdict, &approval.via, now);
         }
     }
 
     fn tell_history_of(&mut self, held: &Held, about: &About, failed: &Failed, now: Now) {
         let (Some(request), Some(via), Outcome::Denied) =
-            (&about.request, failed.via, failed.outcome)
+            (&about.request, &failed.via, failed.outcome)
         else {
             return;
         };

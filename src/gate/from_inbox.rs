@@ -45,11 +45,12 @@ impl Gate {
     }
 
     fn record_disregarded(&mut self, item: &str, verdict: &Verdict, why: &str, now: Now) {
-        let members = [
+        let mut members = vec![
             ("item", item),
             ("choice", verdict.choice.as_str()),
             ("reason", why),
         ];
+        members.extend(verdict.approver.as_deref().map(|name| ("approver", name)));
         self.record_event(now, "disregarded_verdict", &members);
     }
 }

@@ -55,7 +55,7 @@ impl Gate {
         held: &Held,
         request: &Arc<ApprovalRequest>,
         (choice, reason): (Choice, Option<&str>),
-        via: Via,
+        via: &Via,
         now: Now,
     ) {
         let mut channels = self.settings.channels.iter();
@@ -89,6 +89,7 @@ impl Gate {
                 reason: reason.map(str::to_owned),
                 cover: via.covers,
                 assurance,
+                approver: via.approver.as_deref().map(str::to_owned),
                 decided_ms: now.unix_ms,
             },
             engine: via.engine,

@@ -38,7 +38,7 @@ pub(super) struct Finding<'a> {
     pub(super) policy_reason: Option<&'a str>,
     pub(super) forwarded: Forwarded,
     pub(super) digest: Option<CallDigest>,
-    pub(super) via: Option<Via>,
+    pub(super) via: Option<&'a Via>,
 }
 
 impl Gate {
@@ -152,6 +152,7 @@ impl Gate {
             call: finding.digest,
             engine: finding.via.map(|via| via.engine),
             assurance: finding.via.and_then(|via| via.assurance),
+            approver: finding.via.and_then(|via| via.approver.as_deref()),
             inbox_key: finding
                 .via
                 .and_then(|via| self.settings.key_behind(via.assurance)),
@@ -166,7 +167,7 @@ impl Gate {
         &mut self,
         call: Option<CallDigest>,
         reason: Option<&str>,
-        via: Via,
+        via: &Via,
         now: Now,
     ) {
         let call = call.map(|digest| format!("sha256:{digest}"));
@@ -176,6 +177,7 @@ impl Gate {
             ("reason", reason),
             ("engine", Some(via.engine)),
             ("assurance", via.assurance.map(Assurance::as_str)),
+            ("approver", via.approver.as_deref()),
             ("inbox_key", key.as_deref()),
         ];
         let members: Vec<(&str, &str)> = members
@@ -214,6 +216,7 @@ impl Gate {
             call: None,
             engine: None,
             assurance: None,
+            approver: None,
             inbox_key: None,
             covers: Duration::ZERO,
             answered: None,
@@ -250,7 +253,7 @@ impl Gate {
             policy_reason: policy_reason.as_deref(),
             forwarded: Forwarded::No,
             digest: subject.map(|subject| subject.digest),
-            via: failed.via,
+            via: failed.via.as_ref(),
         };
         let call = Call {
             id: &held.id,
@@ -291,6 +294,7 @@ impl Gate {
             ("assurance", verdict.assurance.as_str()),
             ("reason", verdict.reason.as_deref().unwrap_or_default()),
         ];
+        members.extend(verdict.approver.as_deref().map(|name| ("approver", name)));
         let key = self.settings.key_behind(Some(verdict.assurance));
         let key = key.map(str::to_owned);
         members.extend(key.iter().map(|key| ("inbox_key", &**key)));

@@ -1,5 +1,6 @@
 //! What is said about a call: what lets it run, what ends it, and through which engine that came.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
@@ -59,12 +60,14 @@ impl Approval {
 }
 
 /// The engine that a verdict came through, or that a question was put to in vain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Via {
     /// Its name in the audit log.
     pub(super) engine: &'static str,
     /// How sure it is that a person decided; `None` where none did.
     pub(super) assurance: Option<Assurance>,
+    /// Who decided, as they call themselves; nobody has checked it.
+    pub(super) approver: Option<Arc<str>>,
     /// For how long the person lets the same call run again; zero is not at all.
     pub(super) covers: Duration,
     /// How long after it got the question the client answered it, where it did.
@@ -83,6 +86,7 @@ impl Via {
         Via {
             engine,
             assurance: None,
+            approver: None,
             covers: Duration::ZERO,
             answered: None,
         }
@@ -101,6 +105,7 @@ impl Via {
     pub(super) fn verdict(verdict: &item::Verdict) -> Via {
         Via {
             assurance: Some(verdict.assurance),
+            approver: verdict.approver.as_deref().map(Arc::from),
             covers: match verdict.choice {
                 Choice::Approve => verdict.cover,
                 Choice::Deny => Duration::ZERO,

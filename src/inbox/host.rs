@@ -49,6 +49,8 @@ pub struct HostSettings {
     pub port: Option<u16>,
     /// Whether a browser may be opened.
     pub opens_browser: bool,
+    /// The name that verdicts are recorded with which come from a browser that logs in by us.
+    pub approver: Option<String>,
     /// `$BROWSER`.
     pub browser: Option<OsString>,
     /// Whether there is a display that a browser could open on.
@@ -316,6 +318,9 @@ impl Host {
         let token = random_hex(32).map_err(|error| HostError::System(io::Error::other(error)))?;
         let hash = token_hash(&token);
         store.add_token(Token::Login, &hash, now_ms + LOGIN_MS)?;
+        if let Some(name) = &self.settings.approver {
+            store.set_approver(Token::Login, &hash, name)?;
+        }
         Ok((format!("{}login#{token}", address(port)), hash))
     }
 

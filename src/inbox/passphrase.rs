@@ -43,6 +43,9 @@ const MAX_COST: Cost = Cost {
 const SALT_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
 /// Keeps our signatures from being taken for others', and others' for ours.
 const DOMAIN: &str = "approval-proxy/inbox-verdict/1";
+/// The same for verdicts whose approver gives a name. Signatures from before there were names stay
+/// valid, and hold for verdicts without one only.
+const NAMED_DOMAIN: &str = "approval-proxy/inbox-verdict/2";
 
 /// What verdicts are checked with. Whoever has it can sign nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -299,8 +302,13 @@ fn derive(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Signer, Passph
 fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
     let reason = verdict.reason.as_deref().map(cut_reason);
     let cover = u64::try_from(verdict.cover.as_millis()).unwrap_or(u64::MAX);
+    let approver = verdict.approver.as_deref().map(str::as_bytes);
+    let domain = match approver {
+        Some(_) => NAMED_DOMAIN,
+        None => DOMAIN,
+    };
     let parts = [
-        DOMAIN.as_bytes(),
+        domain.as_bytes(),
         item_id.as_bytes(),
         fingerprint.as_bytes(),
         verdict.choice.as_str().as_bytes(),
@@ -312,7 +320,7 @@ fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> 
         &verdict.decided_ms.to_be_bytes(),
     ];
     let mut bytes = Vec::new();
-    for part in parts {
+    for part in parts.into_iter().chain(approver) {
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(part);
@@ -348,6 +356,7 @@ mod tests {
             reason: Some("fine".to_owned()),
             cover: Duration::from_secs(60),
             assurance: Assurance::InboxPassphrase,
+            approver: None,
             decided_ms: 1_700_000_000_000,
         }
     }
@@ -454,13 +463,15 @@ mod tests {
         let signer = unlock(&state, &secret("pass phrase")).unwrap();
         let good = signer.sign("id", "digest", &verdict());
         type Change = fn(&mut Verdict);
-        let changes: [Change; 7] = [
+        let changes: [Change; 9] = [
             |v| v.choice = Choice::Deny,
             |v| v.reason = None,
             |v| v.reason = Some(String::new()),
             |v| v.reason = Some("fine!".to_owned()),
             |v| v.cover = Duration::from_secs(61),
             |v| v.assurance = Assurance::InboxSession,
+            |v| v.approver = Some("Ann".to_owned()),
+            |v| v.approver = Some(String::new()),
             |v| v.decided_ms += 1,
         ];
         for (i, change) in changes.iter().enumerate() {
@@ -478,6 +489,42 @@ mod tests {
         }
         assert!(!key.verify("id", "digest", &verdict(), b""));
         assert!(!key.verify("id", "digest", &verdict(), &good[1..]));
+    }
+
+    #[test]
+    fn a_signature_covers_the_name_that_the_approver_gave() {
+        let signer = derive(&secret("correct horse"), &[7; 32], CHEAP).unwrap();
+        let key = signer.public_key();
+        let by = |name: Option<&str>| Verdict {
+            approver: name.map(str::to_owned),
+            ..verdict()
+        };
+        let good = signer.sign("id", "digest", &by(Some("Ann")));
+        assert!(key.verify("id", "digest", &by(Some("Ann")), &good));
+        for other in [None, Some(""), Some("ann"), Some("Ann "), Some("Anna")] {
+            let is_valid = key.verify("id", "digest", &by(other), &good);
+            assert!(!is_valid, "{other:?}");
+        }
+    }
+
+    /// The signature of `verdict()` that the version before names made.
+    const FROM_BEFORE_NAMES: &str =
+        "m1fjaq4/gtvRP74EzfEZiCz1kLAJza965G083ShmKte6fhl6rQ1ylr7me0jSsEvortSzJ4I+LcHqarIJgiQlCA==";
+
+    #[test]
+    fn a_signature_from_before_there_were_names_holds_for_no_name() {
+        let signer = derive(&secret("correct horse"), &[7; 32], CHEAP).unwrap();
+        let key = signer.public_key();
+        let old = STANDARD.decode(FROM_BEFORE_NAMES).unwrap();
+        assert!(key.verify("id", "digest", &verdict(), &old));
+        assert_eq!(signer.sign("id", "digest", &verdict()), old);
+        for name in ["", "Ann"] {
+            let named = Verdict {
+                approver: Some(name.to_owned()),
+                ..verdict()
+            };
+            assert!(!key.verify("id", "digest", &named, &old), "{name}");
+        }
     }
 
     #[test]

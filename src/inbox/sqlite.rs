@@ -246,7 +246,7 @@ impl Store for SqliteStore {
             }
             let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
                  cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
-                 redacted = NULL, delivery = 1 WHERE seq = ?1";
+                 redacted = NULL, delivery = 1, approver = ?9 WHERE seq = ?1";
             let values = rusqlite::params![
                 seq,
                 State::Decided(verdict.choice).as_str(),
@@ -256,6 +256,7 @@ impl Store for SqliteStore {
                 verdict.assurance.as_str(),
                 signed.signature,
                 redacted_call(tx, seq)?,
+                verdict.approver,
             ];
             tx.execute(sql, values)?;
             Ok(Decided::Recorded)
@@ -273,7 +274,7 @@ impl Store for SqliteStore {
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              redacted = CASE WHEN whole IS NOT NULL THEN call END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
-             cover_ms = NULL, assurance = NULL, signature = NULL, delivery = 3 \
+             cover_ms = NULL, assurance = NULL, approver = NULL, signature = NULL, delivery = 3 \
              WHERE id = ?1 AND state IN (?5, ?6)";
         let states = [
             State::Closed(Closed::Expired),
@@ -297,7 +298,7 @@ impl Store for SqliteStore {
             return Ok(Vec::new());
         }
         self.write(|tx| {
-            let sql = "SELECT id, state, reason, cover_ms, assurance, decided_ms, signature \
+            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature \
                  FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
             let mut found = tx.prepare(sql)?;
             let found = found.query_map([proxy], |row| {
@@ -422,6 +423,23 @@ impl Store for SqliteStore {
             Ok(tx.execute(sql, (word(kind), hash, now_ms))? == 1)
         })
     }
+
+    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "UPDATE tokens SET approver = ? WHERE kind = ? AND hash = ?";
+            tx.execute(sql, (name, word(kind), hash))?;
+            Ok(())
+        })
+    }
+
+    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT approver FROM tokens WHERE kind = ? AND hash = ?";
+        self.read(|db| {
+            let found = db.query_row(sql, (word(kind), hash), |row| row.get(0));
+            // There may be no row, and no name in it.
+            Ok(found.optional()?.flatten())
+        })
+    }
 }
 
 /// Inserts an item.
@@ -450,7 +468,9 @@ fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Resul
         let reason = redaction.text(reason);
         cut_reason(&reason).to_owned()
     });
-    let columns: [(&str, &dyn ToSql); 25] = [
+    let approver = verdict.approver.as_deref();
+    let approver = approver.map(|name| redaction.text(name));
+    let columns: [(&str, &dyn ToSql); 26] = [
         ("id", &item.id),
         // No proxy waits for it.
         ("proxy", &""),
@@ -475,6 +495,7 @@ fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Resul
         ("reason", &reason),
         ("cover_ms", &stored_cover(verdict.cover)),
         ("assurance", &verdict.assurance.as_str()),
+        ("approver", &approver),
         ("open", &false),
         ("call", &call),
     ];
@@ -511,13 +532,16 @@ fn settle(
     values: impl rusqlite::Params,
     redaction: &Redaction,
 ) -> Result<(), Trouble> {
-    let mut found = tx.prepare(&format!("SELECT seq, reason FROM items WHERE {which}"))?;
-    let found = found.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let found: Vec<(i64, Option<String>)> = found.collect::<Result<_, _>>()?;
-    for (seq, reason) in found {
-        let reason = reason.map(|reason| redaction.text(&reason).into_owned());
-        let sql = "UPDATE items SET whole = NULL, delivery = NULL, reason = ? WHERE seq = ?";
-        tx.execute(sql, (reason, seq))?;
+    type Words = Option<String>;
+    let sql = format!("SELECT seq, reason, approver FROM items WHERE {which}");
+    let mut found = tx.prepare(&sql)?;
+    let found = found.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let found: Vec<(i64, Words, Words)> = found.collect::<Result<_, _>>()?;
+    for (seq, reason, approver) in found {
+        let [reason, approver] =
+            [reason, approver].map(|words| words.map(|words| redaction.text(&words).into_owned()));
+        let sql = "UPDATE items SET whole = NULL, delivery = NULL, reason = ?, approver = ? WHERE seq = ?";
+        tx.execute(sql, (reason, approver, seq))?;
     }
     Ok(())
 }

@@ -88,6 +88,13 @@ pub trait Store: Send {
     /// The same, and there is none from then on: of several who ask, one is told yes.
     fn take_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64)
     -> Result<bool, StoreError>;
+
+    /// Remembers with a token the name of the approver who will have it.
+    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError>;
+
+    /// The name that was remembered with a token; `None` also where there is no such token. Whoever may
+    /// write to the store may have written it.
+    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError>;
 }
 
 /// A verdict, with what proves that it was made with the passphrase.

@@ -22,6 +22,7 @@ fn yes() -> Verdict {
         reason: None,
         cover: Duration::ZERO,
         assurance: Assurance::InboxPassphrase,
+        approver: None,
         decided_ms: i64::try_from(now.as_millis()).unwrap(),
     }
 }

@@ -29,6 +29,7 @@ mod http;
 mod http_upstream;
 mod http_who;
 mod inbox;
+mod inbox_approver;
 mod inbox_faults;
 mod inbox_http;
 mod inbox_key;

@@ -76,10 +76,11 @@ pub(super) fn row(entry: &Entry, now_ms: i64, paper: Paper) -> String {
     format!("{begin}{}", cut(whole.trim_end(), room))
 }
 
-/// What became of it, on a line below: through which engine, by whom, and why.
+/// What became of it, on a line below: through which engine, by whom, and why. A name leaves no room
+/// for the reason, which then has a line of its own.
 fn outcome(entry: &Entry, paper: Paper) -> String {
     let told = match &entry.verdict {
-        None => "nobody decided".to_owned(),
+        None => vec!["nobody decided".to_owned()],
         Some(verdict) => {
             // Another program may have written it.
             let engine = entry
@@ -90,22 +91,36 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
                 Some(reason) => quoted_text(reason, REASON_LIMIT),
                 None => "none given".to_owned(),
             };
-            format!(
-                "engine: {engine}; approver: {}; reason: {reason}",
-                approver(verdict.assurance)
-            )
+            let place = place(verdict.assurance);
+            match &verdict.approver {
+                None => vec![format!(
+                    "engine: {engine}; approver: somebody {place}; reason: {reason}"
+                )],
+                // A long name is cut, and must not look verified then.
+                Some(name) => vec![
+                    format!(
+                        "engine: {engine}; approver: self-declared {}, {place}",
+                        quoted_text(name, NAME_LIMIT)
+                    ),
+                    format!("reason: {reason}"),
+                ],
+            }
         }
     };
-    format!("          {}", cut(&told, paper.width.saturating_sub(10)))
+    let room = paper.width.saturating_sub(10);
+    let lines = told
+        .iter()
+        .map(|line| format!("          {}", cut(line, room)));
+    lines.collect::<Vec<String>>().join("\n")
 }
 
-/// Who decided, as far as that is known.
-fn approver(assurance: Assurance) -> &'static str {
+/// Where whoever decided was, as far as that is known.
+fn place(assurance: Assurance) -> &'static str {
     match assurance {
-        Assurance::CallerRelayed => "somebody at the client",
-        Assurance::InboxTerminal => "somebody in a terminal",
-        Assurance::InboxSession => "somebody logged in to the page",
-        Assurance::InboxPassphrase => "somebody with the passphrase",
+        Assurance::CallerRelayed => "at the client",
+        Assurance::InboxTerminal => "in a terminal",
+        Assurance::InboxSession => "logged in to the page",
+        Assurance::InboxPassphrase => "with the passphrase",
     }
 }
 
@@ -200,6 +215,13 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
                 verdict.assurance
             ),
         );
+        if let Some(name) = &verdict.approver {
+            let name = quoted_text(name, NAME_LIMIT);
+            line(
+                "Approver:",
+                format!("says that it is {name} (self-declared, not verified)"),
+            );
+        }
         if let Some(reason) = &verdict.reason {
             line("Reason:", quoted_text(reason, LONG));
         }
@@ -278,6 +300,9 @@ pub(super) struct ToldVerdict<'a> {
     reason: Option<&'a str>,
     cover_seconds: u64,
     assurance: &'a str,
+    approver: Option<&'a str>,
+    /// Nothing here can verify a name yet. Scripts that ask for it stay right.
+    approver_verified: bool,
     decided: String,
 }
 
@@ -311,6 +336,8 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
             reason: verdict.reason.as_deref(),
             cover_seconds: verdict.cover.as_secs(),
             assurance: verdict.assurance.as_str(),
+            approver: verdict.approver.as_deref(),
+            approver_verified: false,
             decided: time(verdict.decided_ms),
         }),
     }
@@ -405,6 +432,7 @@ mod tests {
                 reason: Some("never ".repeat(100)),
                 cover: std::time::Duration::ZERO,
                 assurance: Assurance::InboxTerminal,
+                approver: None,
                 decided_ms: 0,
             });
             for width in [80, 120] {
@@ -424,6 +452,49 @@ mod tests {
         }
         let undecided = table(&[entry("t", "{}")], Rows::History, 0, Paper::PLAIN);
         assert!(undecided.ends_with("nobody decided"), "{undecided}");
+    }
+
+    #[test]
+    fn a_name_is_the_approvers_own_word_however_it_is_shown() {
+        let named = |name: &str| {
+            let mut decided = entry("wipe", "{}");
+            decided.state = State::Decided(Choice::Deny);
+            decided.verdict = Some(Verdict {
+                choice: Choice::Deny,
+                reason: Some("not today".to_owned()),
+                cover: std::time::Duration::ZERO,
+                assurance: Assurance::InboxTerminal,
+                approver: Some(name.to_owned()),
+                decided_ms: 0,
+            });
+            decided
+        };
+        let ann = named("Ann");
+        let list = table(std::slice::from_ref(&ann), Rows::History, 0, Paper::PLAIN);
+        assert!(
+            list.ends_with(concat!(
+                "\n          engine: inbox; approver: self-declared \"Ann\", in a terminal",
+                "\n          reason: \"not today\""
+            )),
+            "{list}"
+        );
+        let text = as_text(&ann, 0);
+        let line = "\nApprover: says that it is \"Ann\" (self-declared, not verified)\n";
+        assert!(text.contains(line), "{text}");
+        let told = serde_json::to_value(told(&ann)).unwrap();
+        assert_eq!(told["verdict"]["approver"], "Ann");
+        assert_eq!(told["verdict"]["approver_verified"], false);
+        // Another program may have written a name that leads a terminal, or that fills the line.
+        for name in ["\u{1b}[2K\u{202e}x", &"日本".repeat(40), "a\n\", verified"] {
+            let entry = named(name);
+            let list = table(std::slice::from_ref(&entry), Rows::History, 0, Paper::PLAIN);
+            assert!(list.contains("approver: self-declared \""), "{list}");
+            assert!(list.lines().all(|line| columns(line) <= 80), "{list}");
+            assert_eq!(list.lines().count(), 4, "{list}");
+            for text in [list, as_text(&entry, 0)] {
+                assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -63,6 +63,21 @@ fn a_bad_value_names_the_variable() {
 }
 
 #[test]
+fn an_approver_s_name_is_a_name_and_known() {
+    let here = |name: &str| environment([("APPROVAL_APPROVER", name)]);
+    let read = here(" Ann ").approver().unwrap();
+    assert_eq!(read.as_deref(), Some("Ann"));
+    assert_eq!(here(" ").approver().unwrap(), None);
+    assert_eq!(environment([]).approver().unwrap(), None);
+    assert_eq!(
+        here("An\u{202e}n").approver().unwrap_err().to_string(),
+        "environment variable `APPROVAL_APPROVER`: expected a name of at most 64 visible characters, \
+         found another value: a name cannot contain the invisible character U+202E"
+    );
+    assert_eq!(here("Ann").warnings(), [""; 0]);
+}
+
+#[test]
 fn a_blank_variable_counts_as_not_set() {
     for value in ["", " \t"] {
         for key in KEYS.iter().filter(|key| !key.is_secret) {

@@ -127,6 +127,7 @@ impl Table {
             client_is_heard: true,
             list_is_settled: self.list_is_settled,
             definition: self.definition.as_ref(),
+            out: Vec::new(),
         };
         let effects = self.ask.step(event, &mut world);
         assert!(effects.len() <= MOST_EFFECTS, "{effects:?}");
@@ -227,6 +228,7 @@ fn decided(choice: Choice) -> Event {
         reason: None,
         cover: Duration::from_secs(5),
         assurance: Assurance::InboxSession,
+        approver: None,
         decided_ms: 0,
     })
 }
@@ -395,12 +397,17 @@ const YES: [&str; 4] = [
 fn only_a_yes_releases() {
     let table = include_str!("table.txt");
     let releases = table.lines().filter(|line| line.contains("release"));
-    let events: Vec<&str> = releases.map(|line| line[2..24].trim_end()).collect();
+    let events: Vec<&str> = releases
+        .map(|line| line.get(2..24).unwrap().trim_end())
+        .collect();
     assert!(!events.is_empty());
     assert!(events.iter().all(|event| YES.contains(event)), "{events:?}");
 }
 
-fn in_words(name: &str, mut table: Table, rows: &[(fn() -> Event, &str)]) {
+/// An event, and what follows.
+type Row = (fn() -> Event, &'static str);
+
+fn in_words(name: &str, mut table: Table, rows: &[Row]) {
     for (event, expected) in rows {
         table.expect(name, event(), expected);
     }

@@ -106,6 +106,7 @@ fn a_verdict_without_the_passphrase_is_a_line_in_the_log_and_decides_nothing() {
         reason: Some("believe me".into()),
         cover: MINUTE,
         assurance: Assurance::InboxPassphrase,
+        approver: None,
         decided_ms: item.asked_ms,
     };
     scene.inbox_tells(FromInbox::Disregarded {

@@ -277,6 +277,7 @@ impl Scene {
             reason: None,
             cover: Duration::ZERO,
             assurance: Assurance::InboxSession,
+            approver: None,
             decided_ms: self.now.unix_ms,
         };
         change(&mut verdict);

@@ -1,5 +1,6 @@
 //! One item: as a card in the list, and on its own page.
 
+use super::approver;
 use super::call::{self, Below, Folds, NAME_LIMIT};
 use super::decide::MINUTES;
 use super::html::Html;
@@ -467,6 +468,7 @@ fn verdict_box(verdict: &Verdict, engine: Option<&str>, html: &mut Html) {
     html.raw(", ")
         .raw(assurance(verdict.assurance))
         .raw("</span>");
+    approver::says(verdict, html);
     if let Some(reason) = &verdict.reason {
         html.raw("<p class=\"reason\">").text(reason).raw("</p>");
     }
@@ -541,16 +543,6 @@ pub(super) fn through(engine: Option<&str>, html: &mut Html) {
         Some("elicitation") => html.raw("client’s prompt"),
         Some(other) => html.text(other),
     };
-}
-
-/// Who decided, in a few words.
-pub(super) fn approver(assurance: Assurance) -> &'static str {
-    match assurance {
-        Assurance::CallerRelayed => "somebody at the client",
-        Assurance::InboxSession => "you, logged in here",
-        Assurance::InboxTerminal => "somebody in a terminal",
-        Assurance::InboxPassphrase => "you, with the passphrase",
-    }
 }
 
 fn assurance(assurance: Assurance) -> &'static str {

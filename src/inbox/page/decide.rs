@@ -33,7 +33,7 @@ pub(super) async fn decide(
     if !entry.state.is_open() {
         return Ok(too_late(&id, &form, entry.state));
     }
-    let mut verdict = verdict(&form, app.now().unix_ms)?;
+    let mut verdict = verdict(&form, &session, app.now().unix_ms)?;
     let refuse = |status, message| {
         let typed = Typed {
             reason: form.get("reason"),
@@ -64,7 +64,7 @@ pub(super) async fn decide(
     }
 }
 
-pub(super) fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
+pub(super) fn verdict(form: &Form, session: &Session, now_ms: i64) -> Result<Verdict, Trouble> {
     let choice = match form.get("choice") {
         "approve" => Choice::Approve,
         "deny" => Choice::Deny,
@@ -91,6 +91,7 @@ pub(super) fn verdict(form: &Form, now_ms: i64) -> Result<Verdict, Trouble> {
             .map(|reason| cut_reason(reason).to_owned()),
         cover: Duration::from_secs(minutes * 60),
         assurance: Assurance::InboxSession,
+        approver: session.approver.clone(),
         decided_ms: now_ms,
     })
 }

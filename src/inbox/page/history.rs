@@ -1,7 +1,8 @@
 //! What was asked before, and what became of it.
 
+use super::approver::approver;
 use super::call::{self, NAME_LIMIT};
-use super::card::{approver, name, risk, state, through};
+use super::card::{name, risk, state, through};
 use super::form::{Form, encode};
 use super::html::Html;
 use super::time::moment;
@@ -128,7 +129,7 @@ fn row(entry: &Entry, html: &mut Html) {
     call::beginning(&item.call, html);
     html.raw("</p></div><div class=\"by\">");
     if let Some(verdict) = &entry.verdict {
-        html.raw(approver(verdict.assurance));
+        approver(verdict, html);
         html.raw("<br><span class=\"quiet\">");
         through(entry.engine.as_deref(), html);
         html.raw("</span>");

@@ -5,22 +5,31 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 
+use super::approver;
 use super::html::Html;
 use super::login::Session;
 
 /// Which tab is the page's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tab {
+pub(super) enum Tab<'a> {
     /// What waits.
     Waiting,
     /// What was decided.
     History,
+    /// The page of the item with this id.
+    Item(&'a str),
     /// Another page.
     None,
 }
 
 /// A page for who is logged in. `waiting` is how many items wait.
-pub(super) fn page(title: &str, tab: Tab, session: &Session, waiting: usize, body: &Html) -> Html {
+pub(super) fn page(
+    title: &str,
+    tab: Tab<'_>,
+    session: &Session,
+    waiting: usize,
+    body: &Html,
+) -> Html {
     let mut html = Html::new();
     head(title, waiting, None, &mut html);
     html.raw("<body data-live>");
@@ -35,7 +44,9 @@ pub(super) fn page(title: &str, tab: Tab, session: &Session, waiting: usize, bod
     if tab == Tab::History {
         html.raw(" aria-current=\"page\"");
     }
-    html.raw(">History</a></nav><div class=\"tools\">");
+    html.raw(">History</a></nav>");
+    approver::field(tab, session, &mut html);
+    html.raw("<div class=\"tools\">");
     html.raw("<button type=\"button\" class=\"plain\" id=\"forget\" hidden>Forget the passphrase</button>");
     html.raw("<button type=\"button\" class=\"plain needs-script\" id=\"notify\" hidden>Notify me</button>");
     html.raw("<button type=\"button\" class=\"plain needs-script\" id=\"help-button\" aria-haspopup=\"dialog\" aria-label=\"Keyboard shortcuts\" title=\"Keyboard shortcuts\">?</button>");

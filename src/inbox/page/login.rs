@@ -17,6 +17,7 @@ use super::html::Html;
 use super::layout::{answer, bare};
 use super::trouble::{Trouble, how_to_log_in};
 use super::{App, held, keyed, token_hash};
+use crate::approval::item::read_approver;
 use crate::clock::random_seed;
 use crate::http::Peer;
 use crate::inbox::store::Token;
@@ -34,6 +35,8 @@ pub(super) struct Session {
     pub(super) hash: [u8; 32],
     /// What the session's forms must bring.
     pub(super) csrf: String,
+    /// The name that its verdicts are recorded with. Nobody has checked it.
+    pub(super) approver: Option<String>,
 }
 
 impl App {
@@ -56,7 +59,12 @@ impl App {
             }
             if self.store(|store| store.has_token(Token::Session, &hash, now_ms))? {
                 let csrf = keyed(&self.secret, "csrf", &hash).to_hex().to_string();
-                return Ok(Session { hash, csrf });
+                let approver = held(&self.names).of(&hash);
+                return Ok(Session {
+                    hash,
+                    csrf,
+                    approver,
+                });
             }
         }
         // A link on another site brings no cookie (`SameSite=Strict`); one on this page does.
@@ -136,11 +144,16 @@ pub(super) async fn log_in(
     request: Request,
 ) -> Result<Response, Trouble> {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    // Whoever logs in again in the same browser is not asked for their name again.
+    let before = app.session(request.headers(), None).ok();
     let form = Form::read(request.into_body()).await?;
     let now = app.now();
     let hash = token_hash(form.filled("token").unwrap_or_default());
     let session = random_seed().map_err(|_| Trouble::NoRandom)?;
     let session = blake3::Hash::from_bytes(session).to_hex();
+    let given = app.store(|store| store.approver(Token::Login, &hash))?;
+    // Another program may have written it, and anything there.
+    let given = given.and_then(|name| read_approver(&name).ok());
     if !app.store(|store| store.take_token(Token::Login, &hash, now.unix_ms))? {
         // Tokens cannot be guessed, so this only tells a program that keeps trying to wait. A right
         // token is always accepted: all programs on this machine share one address.
@@ -153,7 +166,9 @@ pub(super) async fn log_in(
     let until_ms = i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
     let until_ms = now.unix_ms.saturating_add(until_ms);
     let hash = app.session_hash(&session);
+    let approver = given.or_else(|| before.and_then(|before| before.approver));
     app.store(|store| store.add_token(Token::Session, &hash, until_ms))?;
+    held(&app.names).set(hash, approver);
     let value = format!("{session}{}", app.seal(&session).to_hex());
     Ok(with_cookie(see_other("/"), &app.cookie(&value, SESSION)))
 }
@@ -168,6 +183,7 @@ pub(super) async fn log_out(
     app.check_csrf(&session, &form)?;
     let now_ms = app.now().unix_ms;
     app.store(|store| store.take_token(Token::Session, &session.hash, now_ms))?;
+    held(&app.names).set(session.hash, None);
     let cookie = app.cookie("", Duration::ZERO);
     Ok(with_cookie(see_other("/login"), &cookie))
 }

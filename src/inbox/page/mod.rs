@@ -9,6 +9,7 @@
 //! for one page's process only; against the former while that lives, only a passphrase holds.
 
 mod access;
+mod approver;
 mod bucket;
 mod call;
 mod card;
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::gate::Now;
 use crate::inbox::store::{Store, StoreError};
 
+use approver::Names;
 use bucket::Buckets;
 use events::Changes;
 use turns::Turns;
@@ -171,6 +173,7 @@ struct App {
     /// Counted by the session's hash.
     wrong_passphrases: Mutex<Buckets<[u8; 32]>>,
     wrong_logins: Mutex<Buckets<IpAddr>>,
+    names: Mutex<Names>,
     changes: Changes,
     now: Box<dyn Fn() -> Now + Send + Sync>,
 }
@@ -196,6 +199,7 @@ impl App {
             turns: Turns::default(),
             wrong_passphrases: Mutex::new(Buckets::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
             wrong_logins: Mutex::new(Buckets::new(WRONG_LOGINS.0, WRONG_LOGINS.1)),
+            names: Mutex::default(),
             changes: Changes::new(),
             now,
         }

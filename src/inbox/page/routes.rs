@@ -18,7 +18,7 @@ use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
 use super::trouble::Trouble;
-use super::{App, access, decide, events, history, login, proof, several};
+use super::{App, access, approver, decide, events, history, login, proof, several};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
 use crate::approval::request::Round;
@@ -47,6 +47,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/item/{id}/decide", post(decide::decide))
         .route("/decide", post(several::decide))
         .route("/history", get(past))
+        .route("/name", post(approver::set))
         .route("/events", get(events::listen))
         .route("/login", get(login::show).post(log_in))
         .route("/logout", post(log_out))
@@ -133,6 +134,8 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
     let (entries, count) = app.store(|store| store.waiting(show))?;
     html.raw("<div id=\"inbox\" data-count=\"")
         .text(&count.to_string())
+        .raw("\" data-approver=\"")
+        .value(session.approver.as_deref().unwrap_or_default())
         .raw("\">");
     if entries.is_empty() {
         html.raw("<div class=\"empty\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"56\" height=\"56\"><div class=\"known\"><p class=\"lead\">Nothing waits for you.</p><p class=\"quiet\">As soon as an agent wants to do something that needs your yes, it appears here by itself.</p></div><p class=\"lead unknown\">Without a connection nobody knows what waits.</p></div>");
@@ -220,7 +223,8 @@ pub(super) fn item_page(
     let mut body = Html::new();
     detail(entry, app.scene(session), message, typed, &mut body);
     let title = quoted_text(&entry.item.tool, NAME_LIMIT);
-    let page = page(&title, Tab::None, session, count, &body);
+    let tab = Tab::Item(&entry.item.id);
+    let page = page(&title, tab, session, count, &body);
     Ok(answer(status, page))
 }
 

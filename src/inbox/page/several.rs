@@ -41,7 +41,7 @@ pub(super) async fn decide(
     let session = app.session(request.headers(), None)?;
     let form = Form::read(request.into_body()).await?;
     app.check_csrf(&session, &form)?;
-    let verdict = verdict(&form, app.now().unix_ms)?;
+    let verdict = verdict(&form, &session, app.now().unix_ms)?;
     let picked = picked(&form)?;
     let (mut open, mut late) = (Vec::new(), 0);
     for (id, shown) in &picked {

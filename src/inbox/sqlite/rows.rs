@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Error, Row};
 
-use crate::approval::item::{Assurance, Choice, Item, Verdict};
+use crate::approval::item::{Assurance, Choice, Item, Verdict, read_approver};
 use crate::audit::redact::{Redaction, StringDigest, Written};
 use crate::inbox::store::{Closed, Entry, SignedVerdict, State};
 use crate::mcp::json::Value;
@@ -14,7 +14,7 @@ use crate::policy::Risk;
 /// What an entry is read from.
 pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, title, description, hints, call, \
      digest, client, client_title, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
-     assurance, decided_ms, delivery, engine";
+     assurance, approver, decided_ms, delivery, engine";
 
 /// What is kept of a call that cannot be read.
 const UNREADABLE: &str = r#""[not kept: it is not JSON that can be read safely]""#;
@@ -57,8 +57,14 @@ pub(super) fn signed_verdict(row: &Row<'_>) -> Result<SignedVerdict, Error> {
     let State::Decided(choice) = state(row)? else {
         return Err(damaged(row, "state"));
     };
+    let verdict = verdict(row, choice)?;
+    // Another program may have written it. A signature over such a name holds for nothing then.
+    let is_name = |name: &String| read_approver(name).as_ref() == Ok(name);
     Ok(SignedVerdict {
-        verdict: verdict(row, choice)?,
+        verdict: Verdict {
+            approver: verdict.approver.filter(is_name),
+            ..verdict
+        },
         signature: row.get("signature")?,
     })
 }
@@ -91,6 +97,9 @@ fn shown(verdict: Verdict) -> Verdict {
         reason: verdict
             .reason
             .map(|reason| redaction.text(&reason).into_owned()),
+        approver: verdict
+            .approver
+            .map(|name| redaction.text(&name).into_owned()),
         ..verdict
     }
 }
@@ -103,6 +112,7 @@ fn verdict(row: &Row<'_>, choice: Choice) -> Result<Verdict, Error> {
         reason: row.get("reason")?,
         cover: Duration::from_millis(cover),
         assurance: word(row, "assurance", &Assurance::ALL, Assurance::as_str)?,
+        approver: row.get("approver")?,
         decided_ms: row.get("decided_ms")?,
     })
 }

@@ -18,7 +18,7 @@ use crate::state_dir::{StateDir, io_error, require_private, store_error};
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
 /// The version of the tables, which `user_version` holds.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// Tells our database from others: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
 /// How long to wait for others who write.
@@ -57,6 +57,8 @@ CREATE TABLE items (
     reason TEXT,
     cover_ms INTEGER,
     assurance TEXT,
+    -- The name that whoever decided gave; nobody has checked it.
+    approver TEXT,
     decided_ms INTEGER,
     signature BLOB,
     -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count, 3 did
@@ -83,9 +85,19 @@ CREATE TABLE tokens (
     kind TEXT NOT NULL,
     hash BLOB NOT NULL,
     until_ms INTEGER NOT NULL,
+    -- The name of the approver who will have it.
+    approver TEXT,
     PRIMARY KEY (kind, hash)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// The columns, all of text, that each version added to the one before it: the first to none.
+const ADDED: [&[&str]; 4] = [
+    &[],
+    &["items.redacted"],
+    &["items.title", "items.client_title", "items.engine"],
+    &["items.approver", "tokens.approver"],
+];
 
 /// Where the database is.
 pub(super) fn path(dir: &StateDir) -> PathBuf {
@@ -165,13 +177,16 @@ fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Somebody else may have done it by now.
     let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let new: &[&str] = match version {
-        1 => &["redacted", "title", "client_title", "engine"],
-        2 => &["title", "client_title", "engine"],
-        _ => &[],
-    };
-    for column in new {
-        tx.execute_batch(&format!("ALTER TABLE items ADD COLUMN {column} TEXT"))?;
+    let known = usize::try_from(version).unwrap_or(usize::MAX);
+    let new: Vec<&str> = ADDED
+        .iter()
+        .skip(known)
+        .flat_map(|columns| *columns)
+        .copied()
+        .collect();
+    for column in &new {
+        let (table, column) = column.split_once('.').unwrap_or(("items", column));
+        tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
     }
     if !new.is_empty() {
         tx.pragma_update(None, "user_version", VERSION)?;

@@ -1,7 +1,9 @@
 //! What the store does when all is well. `trouble` is about when it is not, `model` about all
-//! orders in which things can happen, `secrets` about what is left of calls.
+//! orders in which things can happen, `secrets` about what is left of calls, `named` about approvers'
+//! names.
 
 mod model;
+mod named;
 mod secrets;
 mod trouble;
 
@@ -77,6 +79,7 @@ fn verdict(choice: Choice, decided_ms: i64) -> SignedVerdict {
             reason: Some("because".to_owned()),
             cover: Duration::from_millis(1_500),
             assurance: Assurance::InboxPassphrase,
+            approver: Some("Ann".to_owned()),
             decided_ms,
         },
         signature: Some(vec![1, 2, 3]),

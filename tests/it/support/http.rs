@@ -269,7 +269,7 @@ impl Response {
     }
 
     /// The whole body of what is no stream.
-    pub(crate) fn json(&mut self) -> Value {
+    pub(crate) fn whole(&mut self) -> String {
         let mut body = Vec::new();
         loop {
             let more = self.some();
@@ -278,7 +278,12 @@ impl Response {
             }
             body.extend(more);
         }
-        serde_json::from_slice(&body).unwrap()
+        String::from_utf8(body).unwrap()
+    }
+
+    /// The same as JSON.
+    pub(crate) fn json(&mut self) -> Value {
+        serde_json::from_str(&self.whole()).unwrap()
     }
 
     /// The next message: of an event stream the next event that has one, else the body. `None` at

@@ -231,7 +231,7 @@ impl Terminal {
 }
 
 impl Standing {
-    fn of(mut command: Command) -> Standing {
+    pub(crate) fn of(mut command: Command) -> Standing {
         let mut child = command.spawn().unwrap();
         let mut pipe = child.stderr.take().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));

@@ -89,6 +89,24 @@ import {
     if (!$('link[rel=icon]').href.endsWith(icon)) $('link[rel=icon]').href = icon;
   };
 
+  // The name for the record, which another tab may have changed.
+  const callMe = (name) => {
+    write($('#approver'), name || 'Your name');
+    const field = $('#name-form [name=name]');
+    // Not under the hands of whoever changes it here.
+    if (me.open) return;
+    field.value = field.defaultValue = name;
+  };
+  const me = $('#me');
+  if (me) {
+    me.addEventListener('toggle', () => {
+      if (me.open) $('[name=name]', me).focus({ preventScroll: true });
+    });
+    document.addEventListener('pointerdown', (event) => {
+      if (!me.contains(event.target)) me.open = false;
+    });
+  }
+
   // Whether the inbox can be reached. While it cannot, nobody knows what waits, and the page says so
   // instead of “nothing”.
   const NONE_LEFT = 'Nothing waits any more.';
@@ -405,6 +423,7 @@ import {
       told = new Set(listed(fresh).keys());
       if (inbox()) take(fresh);
       badge(count);
+      callMe(fresh.dataset.approver);
       if (count > was) {
         const words = count - was === 1 ? 'One more approval waits' : `${count - was} more approvals wait`;
         say(pending && !$('#news').hidden ? `${words}, behind “${$('#news').textContent}” above the list.` : `${words}.`);
@@ -517,6 +536,26 @@ import {
       if (why) event.preventDefault();
       if (why) say(why);
       return;
+    }
+    if (form.id === 'name-form') {
+      // A page that is loaded again would forget what was typed and unfolded.
+      event.preventDefault();
+      let text = 'The inbox cannot be reached. Your name is as it was.';
+      try {
+        const response = await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) });
+        const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+        if (response.ok) {
+          const name = $('#name-form [name=name]', page).value;
+          me.open = false;
+          callMe(name);
+          text = name ? 'Your name is recorded with what you decide.' : 'No name is recorded with what you decide.';
+        } else {
+          text = $('#trouble p', page)?.textContent ?? text;
+        }
+      } catch {
+        // What is said already says it.
+      }
+      return say(text);
     }
     if (!form.matches('.actions')) return;
     const wasByKey = isByKey;
@@ -684,6 +723,11 @@ import {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const target = event.target;
     if (help && help.open) return;
+    if (event.key === 'Escape' && me?.open) {
+      me.open = false;
+      $('summary', me).focus({ preventScroll: true });
+      return;
+    }
     if (target.matches('input:not([type=checkbox]), select, textarea')) {
       if (event.key === 'Escape') {
         target.blur();

@@ -15,6 +15,7 @@ pub(crate) struct Memory {
     /// Newest last.
     pub(crate) entries: Vec<Entry>,
     tokens: Vec<(Token, [u8; 32], i64)>,
+    names: Vec<(Token, [u8; 32], String)>,
     /// How often others have changed something.
     pub(crate) version: u64,
     /// What fails, if anything does.
@@ -212,6 +213,23 @@ impl Store for Memory {
         let found = self.has_token(kind, hash, now_ms)?;
         self.tokens
             .retain(|token| (token.0, token.1) != (kind, *hash));
+        self.names
+            .retain(|token| (token.0, token.1) != (kind, *hash));
         Ok(found)
+    }
+
+    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
+        self.works()?;
+        self.names
+            .retain(|token| (token.0, token.1) != (kind, *hash));
+        self.names.push((kind, *hash, name.to_owned()));
+        Ok(())
+    }
+
+    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        self.works()?;
+        let mut names = self.names.iter();
+        let found = names.find(|token| (token.0, token.1) == (kind, *hash));
+        Ok(found.map(|(_, _, name)| name.clone()))
     }
 }

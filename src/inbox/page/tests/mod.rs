@@ -4,6 +4,7 @@ mod attacked;
 mod deciding;
 mod listening;
 mod memory;
+mod named;
 mod several;
 mod showing;
 mod visitor;

@@ -87,6 +87,7 @@ async fn no_text_from_outside_is_ever_markup() {
         reason: Some(evil.to_owned()),
         cover: std::time::Duration::ZERO,
         assurance: Assurance::InboxTerminal,
+        approver: None,
         decided_ms: NOW_MS,
     };
     let signed = SignedVerdict {
@@ -525,6 +526,7 @@ async fn a_row_of_the_history_says_what_who_through_which_channel_and_why() {
         reason: Some("no <i>".to_owned()),
         cover: std::time::Duration::ZERO,
         assurance,
+        approver: None,
         decided_ms: NOW_MS,
     };
     let elsewhere = crate::inbox::store::Elsewhere {

@@ -102,6 +102,12 @@ impl Store for Shared {
     ) -> Result<bool, StoreError> {
         self.with(|memory| memory.take_token(kind, hash, now_ms))
     }
+    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
+        self.with(|memory| memory.set_approver(kind, hash, name))
+    }
+    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        self.with(|memory| memory.approver(kind, hash))
+    }
 }
 
 /// Takes "open sesame", and signs with what it was told.

@@ -231,8 +231,14 @@ fn is_taken_over(version: i64, old: &str) {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
-    let newer = ["title", "client_title", "engine"];
-    let newer = newer.map(|column| format!("ALTER TABLE items DROP COLUMN {column}; "));
+    let newer = [
+        "items DROP COLUMN title",
+        "items DROP COLUMN client_title",
+        "items DROP COLUMN engine",
+        "items DROP COLUMN approver",
+        "tokens DROP COLUMN approver",
+    ];
+    let newer = newer.map(|change| format!("ALTER TABLE {change}; "));
     let old = format!("{old}{}PRAGMA user_version = {version}", newer.concat());
     scene.store.db.execute_batch(&old).unwrap();
     let mut new = scene.other();

@@ -1,0 +1,188 @@
+//! The names of approvers: kept with verdicts and logins, and unknown to older versions.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+fn named(name: Option<&str>, decided_ms: i64) -> SignedVerdict {
+    let mut given = verdict(Choice::Approve, decided_ms);
+    given.verdict.approver = name.map(str::to_owned);
+    given
+}
+
+fn approver_of(store: &mut SqliteStore, id: &str) -> Option<String> {
+    let entry = store.find(id).unwrap().unwrap();
+    entry.verdict.unwrap().approver
+}
+
+#[test]
+fn a_name_stays_with_its_verdict_until_that_does_not_count() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    for (id, name) in [("a", Some("Zoë")), ("b", None)] {
+        scene.store.ask(&item(id), "p").unwrap();
+        let given = named(name, 2_000);
+        scene.other().decide(id, &given).unwrap();
+        assert_eq!(approver_of(&mut scene.store, id).as_deref(), name);
+        let taken = scene.store.take_verdicts("p").unwrap();
+        assert_eq!(taken, [(id.to_owned(), given)]);
+    }
+    scene.store.settle("p").unwrap();
+    let history = scene.store.history(&Filter::default(), 9).unwrap();
+    let names = history
+        .into_iter()
+        .map(|entry| entry.verdict.unwrap().approver);
+    assert_eq!(names.collect::<Vec<_>>(), [None, Some("Zoë".to_owned())]);
+
+    // Somebody claimed a name, and the next one gives none.
+    scene.store.ask(&asked("c", 1_000), "p").unwrap();
+    scene.store.decide("c", &named(Some("Zoë"), 2_000)).unwrap();
+    scene.store.take_verdicts("p").unwrap();
+    scene.store.reopen("c").unwrap();
+    let sql = "SELECT approver FROM items WHERE id = 'c'";
+    let left: Option<String> = scene.store.db.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(left, None);
+    scene.store.decide("c", &named(None, 3_000)).unwrap();
+    assert_eq!(approver_of(&mut scene.store, "c"), None);
+}
+
+#[test]
+fn a_secret_in_place_of_a_name_leaves_the_store_like_one_in_a_reason() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    let pattern = regex::Regex::new("EMP-[0-9]+").unwrap();
+    let redaction = Redaction::with(Vec::new(), vec![pattern]);
+    let mut asking = scene.other().redacting(redaction);
+    asking.ask(&item("a"), "p").unwrap();
+    let name = "EMP-12 token=hunter2";
+    let given = named(Some(name), 2_000);
+    scene.store.decide("a", &given).unwrap();
+    let shown = approver_of(&mut scene.store, "a");
+    assert_eq!(shown.as_deref(), Some("EMP-12 token=[redacted]"));
+    // What was signed is the name as it was typed.
+    let taken = asking.take_verdicts("p").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
+    asking.settle("p").unwrap();
+    let mut told = elsewhere("b", 2_000);
+    told.verdict.approver = Some(name.to_owned());
+    asking.record(&[told]).unwrap();
+    let sql = "SELECT approver FROM items WHERE id = ?";
+    for id in ["a", "b"] {
+        let kept: String = scene
+            .store
+            .db
+            .query_row(sql, [id], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept, "[redacted] token=[redacted]", "{id}");
+    }
+}
+
+#[test]
+fn what_another_program_wrote_in_place_of_a_name_reaches_no_proxy() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    let long = "x".repeat(65);
+    for bad in ["", " Ann", "An\u{202e}n", "Ann\n", &long] {
+        let id = format!("{bad:?}");
+        scene.store.ask(&item(&id), "p").unwrap();
+        scene.store.decide(&id, &named(Some(bad), 2_000)).unwrap();
+        let taken = scene.store.take_verdicts("p").unwrap();
+        assert_eq!(taken, [(id, named(None, 2_000))]);
+    }
+}
+
+#[test]
+fn a_token_keeps_its_name_until_it_ends() {
+    let mut scene = Scene::new();
+    let (one, two) = ([1; 32], [2; 32]);
+    let mut page = scene.other();
+    let store = &mut scene.store;
+    for hash in [&one, &two] {
+        store.add_token(Token::Session, hash, 9_000).unwrap();
+    }
+    assert_eq!(store.approver(Token::Session, &one).unwrap(), None);
+    store.set_approver(Token::Session, &one, "Ann").unwrap();
+    let name = page.approver(Token::Session, &one).unwrap();
+    assert_eq!(name.as_deref(), Some("Ann"));
+    assert_eq!(page.approver(Token::Session, &two).unwrap(), None);
+    assert_eq!(page.approver(Token::Login, &one).unwrap(), None);
+    assert!(page.has_token(Token::Session, &one, 8_999).unwrap());
+    assert!(store.take_token(Token::Session, &one, 0).unwrap());
+    assert_eq!(store.approver(Token::Session, &one).unwrap(), None);
+    // Without a token there is nothing to remember it with.
+    store.set_approver(Token::Session, &one, "Ann").unwrap();
+    assert!(!store.has_token(Token::Session, &one, 0).unwrap());
+}
+
+/// What version 3 made of four questions, one decision of another engine, and a login.
+const VERSION_3: &str = include_str!("version-3.sql");
+
+/// A folder with a file of version 3.
+fn version_3() -> (TempDir, StateDir) {
+    let (dir, state) = for_test();
+    let path = dir.path().join("inbox.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;")
+        .unwrap();
+    db.execute_batch(VERSION_3).unwrap();
+    db.execute_batch("PRAGMA application_id = 1634759288; PRAGMA user_version = 3;")
+        .unwrap();
+    drop(db);
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    (dir, state)
+}
+
+#[test]
+fn a_file_of_version_3_is_taken_over_with_all_that_is_in_it() {
+    let (_dir, state) = version_3();
+    let mut store = SqliteStore::open(&state).unwrap();
+    let (waiting, count) = store.waiting(9).unwrap();
+    assert_eq!((ids(&waiting), count), (vec!["waits"], 1));
+    let history = store.history(&Filter::default(), 9).unwrap();
+    assert_eq!(ids(&history), ["closed", "taken", "decided", "elsewhere"]);
+    for entry in &history {
+        let name = entry.verdict.as_ref().and_then(|it| it.approver.as_ref());
+        assert_eq!(name, None, "{}", entry.item.id);
+    }
+    assert!(store.has_token(Token::Session, &[1; 32], 0).unwrap());
+    // A verdict that was on its way still arrives, with what it was signed with.
+    let taken = store.take_verdicts("p").unwrap();
+    assert_eq!(taken, [("decided".to_owned(), named(None, 2_001))]);
+    // From now on there are names.
+    store.decide("waits", &named(Some("Ann"), 3_000)).unwrap();
+    store.set_approver(Token::Session, &[1; 32], "Ann").unwrap();
+    let mut again = SqliteStore::open(&state).unwrap();
+    assert_eq!(approver_of(&mut again, "waits").as_deref(), Some("Ann"));
+    let name = again.approver(Token::Session, &[1; 32]).unwrap();
+    assert_eq!(name.as_deref(), Some("Ann"));
+    let version = |db: &Connection| -> i64 {
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(version(&again.db), 4);
+}
+
+#[test]
+fn a_process_of_version_3_that_has_the_file_open_goes_on() {
+    let (dir, state) = version_3();
+    let old = Connection::open(dir.path().join("inbox.db")).unwrap();
+    let count = |sql: &str| -> i64 { old.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count("SELECT count(*) FROM items"), 5);
+    let mut store = SqliteStore::open(&state).unwrap();
+    // It decides, logs in and takes verdicts by the columns that it knows.
+    old.execute_batch(
+        "UPDATE items SET state = 'denied', open = 0, due_ms = NULL, closed_ms = 5000, \
+         decided_ms = 5000, reason = NULL, cover_ms = 0, assurance = 'inbox-session', \
+         signature = NULL, whole = call, redacted = NULL, delivery = 1 WHERE id = 'waits'; \
+         INSERT OR REPLACE INTO tokens (kind, hash, until_ms) VALUES ('session', x'02', 9);",
+    )
+    .unwrap();
+    let entry = store.find("waits").unwrap().unwrap();
+    assert_eq!(entry.state, State::Decided(Choice::Deny));
+    assert_eq!(entry.verdict.unwrap().approver, None);
+    store.ask(&item("new"), "p").unwrap();
+    store.decide("new", &named(Some("Ann"), 2_000)).unwrap();
+    let sql = "SELECT count(*) FROM items WHERE id = 'new' AND state = 'approved' AND delivery = 1";
+    assert_eq!(count(sql), 1);
+}

@@ -1,0 +1,192 @@
+//! Who decided, by their own word: recorded, shown as that, and signed where there is a passphrase.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use approval_proxy::inbox::passphrase::set;
+use approval_proxy::inbox::store::Store as _;
+use approval_proxy::secret::Secret;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::support::{Http, ProxyTest, Standing, Terminal, eventually};
+
+/// The name that the store has for an item's verdict.
+fn stored(terminal: &Terminal, id: &str) -> Option<String> {
+    let entry = terminal.store().find(id).unwrap().unwrap();
+    entry.verdict.unwrap().approver
+}
+
+#[test]
+fn a_name_given_in_the_terminal_is_recorded_and_shown_as_self_declared() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let mut decided = |what: &str, more: &[&str]| {
+        let call = session.call("wipe", json!({}));
+        let id = terminal.waits_for("wipe");
+        let told = terminal.approvals(&[&[what, &*id], more].concat());
+        assert_eq!(told.code, Some(0), "{told:?}");
+        match what {
+            "approve" => session.ran(call),
+            _ => drop(session.refusal(call)),
+        }
+        id
+    };
+    let by_ann = decided("approve", &["--as", " Ann ", "--reason", "it is mine"]);
+    let by_zoe = decided("deny", &["--as", "Zoë"]);
+    let by_nobody = decided("approve", &[]);
+    for (id, name) in [
+        (&by_ann, Some("Ann")),
+        (&by_zoe, Some("Zoë")),
+        (&by_nobody, None),
+    ] {
+        assert_eq!(stored(&terminal, id).as_deref(), name);
+        let told = terminal.approvals(&["list", "--history", "--json"]).out;
+        let all: Vec<Value> = serde_json::from_str(&told).unwrap();
+        let item = all.iter().find(|item| item["id"] == **id).unwrap();
+        assert_eq!(item["verdict"]["approver"], json!(name), "{item}");
+        assert_eq!(item["verdict"]["approver_verified"], json!(false), "{item}");
+        let told = terminal.approvals(&["show", id, "--json"]).out;
+        let shown: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(shown["verdict"], item["verdict"]);
+    }
+    let list = terminal.approvals(&["list", "--history"]).out;
+    let said = "engine: inbox; approver: self-declared \"Ann\", in a terminal\n";
+    assert!(list.contains(said), "{list}");
+    assert!(
+        list.contains("          reason: \"it is mine\"\n"),
+        "{list}"
+    );
+    assert!(list.contains("approver: somebody in a terminal"), "{list}");
+    assert!(
+        list.lines().all(|line| line.chars().count() <= 80),
+        "{list}"
+    );
+    let shown = terminal.approvals(&["show", &by_ann]).out;
+    let said = "says that it is \"Ann\" (self-declared, not verified)\n";
+    assert!(shown.contains(said), "{shown}");
+    let shown = terminal.approvals(&["show", &by_nobody]).out;
+    assert!(!shown.contains("Approver"), "{shown}");
+    session.finish();
+}
+
+#[test]
+fn a_name_comes_from_the_environment_too_and_what_is_no_name_decides_nothing() {
+    let mut session = ProxyTest::with_inbox().start_mute();
+    let terminal = session.terminal();
+    let first = session.call("wipe", json!({"n": 1}));
+    let id = terminal.waits_for("wipe");
+    let long = "x".repeat(65);
+    for (name, why) in [
+        ("", "a name cannot be empty"),
+        ("An\u{202e}n", "the invisible character U+202E"),
+        (&*long, "at most 64 characters, and this one has 65"),
+    ] {
+        let told = terminal.approvals(&["approve", &id, "--as", name]);
+        assert_eq!(told.code, Some(2), "{told:?}");
+        assert!(told.err.contains(why), "{told:?}");
+        assert!(!told.err.contains('\u{202e}'), "{told:?}");
+    }
+    let decide = |id: &str, flags: &[&str], name: &str| {
+        let args = [&["approvals", "approve", id], flags].concat();
+        let mut command = terminal.command(&args);
+        command.env("APPROVAL_APPROVER", name).output().unwrap()
+    };
+    let refused = decide(&id, &[], "An\u{1b}n");
+    assert_eq!(refused.status.code(), Some(3));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("`APPROVAL_APPROVER`"), "{told}");
+    assert_eq!(terminal.waits_for("wipe"), id);
+    assert_eq!(session.runs_of("wipe"), 0);
+
+    assert_eq!(decide(&id, &[], "Ann").status.code(), Some(0));
+    session.ran(first);
+    assert_eq!(stored(&terminal, &id).as_deref(), Some("Ann"));
+    for (flags, variable, name) in [
+        (&["--as", "Bob"][..], "Ann", Some("Bob")),
+        // As other variables of ours, an empty one counts as not set.
+        (&[], " ", None),
+    ] {
+        let call = session.call("wipe", json!({"n": 2}));
+        let id = terminal.waits_for("wipe");
+        assert_eq!(decide(&id, flags, variable).status.code(), Some(0));
+        session.ran(call);
+        assert_eq!(stored(&terminal, &id).as_deref(), name);
+    }
+    session.finish();
+}
+
+#[test]
+fn with_a_passphrase_a_name_is_signed_and_nobody_can_put_another_in_its_place() {
+    let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
+    let terminal = Terminal::at(&test.path("state"));
+    let dir = terminal.state_dir();
+    set(&dir, None, &Secret::new("correct horse".to_owned())).unwrap();
+    let mut session = test.start_mute();
+    let call = session.call("wipe", json!({}));
+    let id = terminal.waits_for("wipe");
+    let mut approve = terminal.in_terminal(&["approvals", "approve", &id, "--as", "Ann"]);
+    approve.shows("You sign as \"Ann\".");
+    approve.shows("Passphrase: ");
+    eventually("no echo", || !approve.echoes());
+    approve.types("correct horse\n");
+    assert_eq!(approve.exit(), Some(0), "{}", approve.shown());
+    session.ran(call);
+    assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
+
+    // Whoever may write to the store gives a signed verdict another name as soon as it is there.
+    let db = rusqlite::Connection::open(dir.path().join("inbox.db")).unwrap();
+    db.execute_batch(
+        "CREATE TRIGGER renames AFTER UPDATE OF delivery ON items WHEN new.delivery = 1 \
+         BEGIN UPDATE items SET approver = 'Bob' WHERE id = new.id; END",
+    )
+    .unwrap();
+    session.call("wipe", json!({"n": 2}));
+    let id = terminal.waits_for("wipe");
+    for flags in [&["--as", "Ann"][..], &[]] {
+        let args = [&["approve", &*id], flags].concat();
+        let told = terminal.approvals_fed(&args, "correct horse\n");
+        assert_eq!(told.code, Some(2), "{told:?}");
+        assert!(told.err.contains("counts for nothing"), "{told:?}");
+    }
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn the_browser_that_the_inbox_opens_has_the_name_that_the_command_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let terminal = Terminal::at(&dir.path().join("state"));
+    let seen = dir.path().join("opened");
+    let script = dir.path().join("browser.sh");
+    let text = format!(
+        "#!/bin/sh\nprintf '%s' \"$1\" > '{0}.new' && mv '{0}.new' '{0}'\n",
+        seen.display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, Permissions::from_mode(0o700)).unwrap();
+    let mut command = terminal.command(&["inbox", "--inbox-port", "0", "--as", "Ann"]);
+    command.env("BROWSER", &script);
+    let mut inbox = Standing::of(command);
+    eventually("a browser is opened", || seen.exists());
+    let url = fs::read_to_string(&seen).unwrap();
+    let html = fs::read_to_string(Path::new(url.strip_prefix("file://").unwrap())).unwrap();
+    assert!(!html.contains("Ann"), "{html}");
+    let (_, link) = html.split_once("url=http://").unwrap();
+    let (link, _) = link.split_once('"').unwrap();
+    let (address, token) = link.split_once("/login#").unwrap();
+    let page = Http::at(address);
+    let origin = format!("http://{address}");
+    let form = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("origin", &*origin),
+    ];
+    let answer = page.send("POST", "/login", &form, &format!("token={token}"));
+    let cookie = answer.header("set-cookie").unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let mut shown = page.send("GET", "/", &[("cookie", &cookie)], "");
+    let shown = shown.whole();
+    assert!(shown.contains("<bdi id=\"approver\">Ann</bdi>"), "{shown}");
+    inbox.end(Signal::TERM);
+}
