@@ -86,6 +86,8 @@ pub enum Round {
     Second,
     /// The tool's definition changed while a person was thinking.
     Changed,
+    /// A person denied the very same call a short while ago, and it was refused without asking.
+    DeniedBefore,
 }
 
 impl Round {
@@ -98,6 +100,9 @@ impl Round {
             Round::Second => "Second confirmation: allow this high-risk tool call?",
             Round::Changed => {
                 "The server changed this tool while you were asked. Allow the call as it is now?"
+            }
+            Round::DeniedBefore => {
+                "This call was denied a short while ago, and is refused without asking. Allow it if it is made again?"
             }
         }
     }

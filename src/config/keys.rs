@@ -90,7 +90,7 @@ impl Key {
 
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
-pub(super) static KEYS: [Key; 35] = [
+pub(super) static KEYS: [Key; 36] = [
     now("mode", Place::Rules, |to, from| from.set(&mut to.mode)),
     now("alwaysAllow", Place::Rules, |to, from| from.append(&mut to.allow)),
     now("alwaysDeny", Place::Rules, |to, from| from.append(&mut to.deny)),
@@ -122,6 +122,7 @@ pub(super) static KEYS: [Key; 35] = [
     now("approvalParkSeconds", Place::Both, |to, from| from.set(&mut to.park)),
     now("approvalInstantDeclineMs", Place::Both, |to, from| from.set(&mut to.instant_decline_ms)),
     now("approvalAlsoInboxAfter", Place::Both, |to, from| from.set(&mut to.also_inbox_after)),
+    now("approvalDenyMemorySeconds", Place::Both, |to, from| from.set(&mut to.deny_memory)),
     later("approvalAllowInsecureHttp", Place::Both, |_, from| from.check::<bool>()),
     later("approvalAllowedHosts", Place::Both, |_, from| from.check::<Vec<HostName>>()),
     secret(later("approvalAuthToken", Place::Both, |_, from| from.check::<Secret>())),

@@ -57,6 +57,8 @@ pub struct Layer {
     pub instant_decline_ms: Option<Whole<0, 10_000>>,
     /// After how much silence of the client the inbox shows a question, too; 0 is never.
     pub also_inbox_after: Option<Seconds>,
+    /// For how long identical calls are refused without asking after a denial; 0 is not at all.
+    pub deny_memory: Option<Seconds>,
     /// How long an approval covers identical calls.
     pub approval_ttl: Option<Seconds>,
     /// Policy and risk in refusals.
@@ -114,6 +116,7 @@ impl Layer {
             park: self.park.or(weaker.park),
             instant_decline_ms: self.instant_decline_ms.or(weaker.instant_decline_ms),
             also_inbox_after: self.also_inbox_after.or(weaker.also_inbox_after),
+            deny_memory: self.deny_memory.or(weaker.deny_memory),
             approval_ttl: self.approval_ttl.or(weaker.approval_ttl),
             explain: self.explain.or(weaker.explain),
             double_confirm: self.double_confirm.or(weaker.double_confirm),

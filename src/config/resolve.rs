@@ -586,6 +586,7 @@ fn settings_of(layer: Layer) -> Settings {
                 Duration::from_millis(ms.get().into())
             }),
         also_inbox_after: span(layer.also_inbox_after, default.also_inbox_after),
+        deny_memory: span(layer.deny_memory, default.deny_memory),
         approval_ttl: span(layer.approval_ttl, default.approval_ttl),
         explain: layer.explain.unwrap_or(default.explain),
         double_confirm: layer.double_confirm.unwrap_or(default.double_confirm),

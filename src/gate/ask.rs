@@ -169,6 +169,8 @@ pub(super) enum Event {
     Begin,
     /// Something else than an answer to it lets its calls run.
     Approved(Approval),
+    /// A person denied the very same call at that moment, which counts until then.
+    DeniedBefore { at: Duration, until: Duration },
     /// The client has been handed what was put out for it.
     Delivered,
     /// The client's prompt cannot show all of the call.
@@ -468,6 +470,7 @@ impl Ask {
                 }
             }
             Event::Approved(approval) => self.approve(approval, world),
+            Event::DeniedBefore { at, until } => self.denied_before(at, until, world),
             Event::Delivered => {
                 if let Prompt::Open { delivery, .. } = &mut self.prompt
                     && let Delivery::Queued(_) = delivery

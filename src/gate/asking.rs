@@ -14,7 +14,7 @@ use super::recording::{Call, Finding};
 use super::refusal::Refusal;
 use super::settings::Client;
 use super::state::{Gate, InFlight, Now, Peer};
-use super::verdict::{Approval, Failed};
+use super::verdict::{Approval, Failed, Via};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Choice;
@@ -68,6 +68,9 @@ impl Gate {
             return self.begin(key, subject, offers, cached, now);
         }
         let parked = self.parked_about(key, &subject);
+        if self.refuse_denied(key, params, &subject, parked, now) {
+            return;
+        }
         let shared = |gate: &Gate| gate.asks.find(|ask| ask.is_shared_by(&subject, offers));
         match parked.or_else(|| subject.dedupe.and_then(|_| shared(self))) {
             Some(ask) => {
@@ -128,6 +131,60 @@ impl Gate {
         })
     }
 
+    /// Refuses a call without asking that a person has denied a short while ago, unless a person has lifted that.
+    fn refuse_denied(
+        &mut self,
+        key: HeldKey,
+        params: &CallToolRequestParams<'_>,
+        subject: &Arc<Subject>,
+        parked: Option<AskKey>,
+        now: Now,
+    ) -> bool {
+        if self.denials.is_empty() {
+            return false;
+        }
+        let memory = self.settings.deny_memory;
+        let exact = DedupeKey::exact(&self.settings.server, params, subject.of_tool());
+        let Some(at) = self.denials.find(&exact, now.elapsed, memory) else {
+            return false;
+        };
+        let lifted = parked.and_then(|ask| self.asks.get(ask));
+        if lifted.is_some_and(Ask::has_answer) {
+            self.denials.lift(&exact);
+            return false;
+        }
+        let until = at.saturating_add(memory);
+        let denied = Event::DeniedBefore { at, until };
+        let item = lifted.and_then(|ask| ask.open_item().map(str::to_owned));
+        let Some(item) = item else {
+            let offers = Offers::of(params.client_capabilities());
+            self.begin(key, Arc::clone(subject), offers, denied, now);
+            return true;
+        };
+        // The item that can lift it is there already.
+        if let Some(held) = self.take_held(key) {
+            let refusal = Refusal::DeniedBefore {
+                ago: now.elapsed.saturating_sub(at).as_secs(),
+                left: until.saturating_sub(now.elapsed).as_secs(),
+                item: Some(item),
+            };
+            let failed = Failed::new(Outcome::Denied, refusal).via(Via::CACHE);
+            self.tell_refused(&held, &failed, now);
+        }
+        true
+    }
+
+    /// Keeps in mind that a person denied a call, if the operator says so.
+    fn remember_denied(&mut self, held: &Held, subject: &Subject, failed: &Failed, now: Now) {
+        let memory = self.settings.deny_memory;
+        let is_denied = matches!(failed.refusal, Refusal::Denied { .. });
+        if is_denied && !memory.is_zero() {
+            let params = held.call.params();
+            let exact = DedupeKey::exact(&self.settings.server, &params, subject.of_tool());
+            self.denials.insert(exact, now.elapsed, memory);
+        }
+    }
+
     /// Begins a question about a held call.
     pub(super) fn begin(
         &mut self,
@@ -148,6 +205,10 @@ impl Gate {
         let key = self.fresh_key();
         self.set_stage(call, Stage::Asked(key));
         self.asks.insert(key, ask);
+        if let Event::DeniedBefore { .. } = event {
+            // It is shown when no call waits any more that it could be taken from.
+            self.request_of(key, None);
+        }
         self.step(key, event, now);
     }
 
@@ -245,12 +306,14 @@ impl Gate {
                 for call in calls {
                     if let Some(held) = self.take_held(call) {
                         self.tell_refused(&held, &failed, now);
+                        self.remember_denied(&held, &about.subject, &failed, now);
                         self.tell_history_of(&held, about, &failed, now);
                     }
                 }
             }
             Effect::RecordRefused { call, failed } => {
                 self.record_refused(&call, &failed, now);
+                self.remember_denied(&call, &about.subject, &failed, now);
                 self.tell_history_of(&call, about, &failed, now);
             }
             Effect::AskAnew { calls } => {

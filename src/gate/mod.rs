@@ -8,6 +8,7 @@ mod asks;
 mod calls;
 mod catalogue;
 mod deciding;
+mod denials;
 mod from_client;
 mod from_inbox;
 mod from_upstream;

@@ -22,6 +22,15 @@ pub(super) enum Refusal {
         /// What the human wrote.
         reason: Option<String>,
     },
+    /// A human said no to the very same call a short while ago.
+    DeniedBefore {
+        /// How long ago, in seconds.
+        ago: u64,
+        /// For how many seconds more that counts.
+        left: u64,
+        /// The item of the inbox under which that can be lifted.
+        item: Option<String>,
+    },
     /// A human closed the question without an answer.
     Dismissed,
     /// The client said no faster than a human can read.
@@ -77,6 +86,20 @@ impl Refusal {
             Refusal::Denied {
                 reason: Some(reason),
             } => format!("denied by a human, who said: {}", quoted_words(reason)),
+            Refusal::DeniedBefore { ago, left, item } => {
+                let mut text = format!(
+                    "denied without asking: a human denied the very same call {ago} s ago, which counts for {left} s \
+                     more"
+                );
+                if let Some(item) = item {
+                    // Writing to a String cannot fail.
+                    let _ = write!(
+                        text,
+                        ". A human can lift that by approving item {item} of the approval inbox"
+                    );
+                }
+                text
+            }
             Refusal::Dismissed => {
                 format!("{NEEDS} the question was dismissed without an answer")
             }
@@ -205,6 +228,7 @@ impl Refusal {
                  `inputResponses`"
             }
             Refusal::Denied { .. }
+            | Refusal::DeniedBefore { .. }
             | Refusal::Dismissed
             | Refusal::InvalidAnswer(_)
             | Refusal::Blocked
@@ -227,7 +251,7 @@ impl Refusal {
     /// Who or what decided, for `--explain`.
     fn source(&self) -> &'static str {
         match self {
-            Refusal::Denied { .. } | Refusal::Dismissed => "human",
+            Refusal::Denied { .. } | Refusal::DeniedBefore { .. } | Refusal::Dismissed => "human",
             Refusal::Blocked => "policy",
             Refusal::TimedOut | Refusal::Parked(_) => "timeout",
             Refusal::TooWeak => "operator",
@@ -265,6 +289,10 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
             Refusal::InvalidAnswer(fault) => fault.words().into(),
+            Refusal::DeniedBefore { item: None, .. } => "an earlier denial covers it".into(),
+            Refusal::DeniedBefore {
+                item: Some(item), ..
+            } => format!("an earlier denial covers it; parked as {item}"),
             Refusal::Dismissed => No::Dismissed.words().into(),
             Refusal::TooFast { no, item } => {
                 let mut reason = too_fast(no);

@@ -138,6 +138,8 @@ pub struct Settings {
     pub park_for: Duration,
     /// A no from the client that comes faster than this is nobody's decision; zero turns that off.
     pub instant_decline: Duration,
+    /// For how long identical calls are refused without asking after a person denied one; zero is not at all.
+    pub deny_memory: Duration,
     /// After how much silence of the client the inbox shows a question, too; zero turns that off.
     pub also_inbox_after: Duration,
     /// How long an approval covers identical calls; zero turns the cache off.
@@ -194,6 +196,7 @@ impl Default for Settings {
             inbox_key: None,
             park_for: Duration::from_secs(3600),
             instant_decline: Duration::from_millis(250),
+            deny_memory: Duration::ZERO,
             also_inbox_after: Duration::from_secs(5),
             approval_ttl: Duration::ZERO,
             explain: false,

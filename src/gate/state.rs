@@ -11,6 +11,7 @@ use rmcp::model::ErrorCode;
 use super::ask::Ask;
 use super::asks::Asks;
 use super::catalogue::{Catalogue, ListRequest};
+use super::denials::Denials;
 use super::handshake::Handshake;
 use super::held::{Approved, Era, Held, HeldKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
@@ -84,6 +85,7 @@ pub struct Gate {
     pub(super) handshake: Handshake,
     pub(super) catalogue: Catalogue,
     pub(super) cache: ApprovalCache,
+    pub(super) denials: Denials,
     pub(super) held: BTreeMap<HeldKey, Held>,
     pub(super) held_by_id: HeldIds,
     pub(super) asks: Asks,
@@ -150,6 +152,7 @@ impl Gate {
             ids: RequestIds::new(seed),
             handshake: Handshake::default(),
             catalogue: Catalogue::new(),
+            denials: Denials::default(),
             held: BTreeMap::new(),
             held_by_id: HeldIds::default(),
             asks: Asks::default(),

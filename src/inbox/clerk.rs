@@ -178,9 +178,12 @@ impl Clerk {
                 opens_browser,
             } => self.ask(&item, opens_browser, answers),
             ToInbox::OpenBrowser { item } => {
+                let is_news = !self.may_open_browser();
                 if let Some(waiting) = self.waiting.get_mut(&item) {
                     waiting.opens_browser = true;
-                    self.tend_soon();
+                    if is_news {
+                        self.tend_soon();
+                    }
                 }
             }
             ToInbox::Park { item, until_ms } => {
@@ -260,8 +263,9 @@ impl Clerk {
                     opens_browser,
                     answers,
                 };
+                let is_news = opens_browser && !self.may_open_browser();
                 self.waiting.insert(item.id.clone(), waiting);
-                if opens_browser {
+                if is_news {
                     self.tend_soon();
                 }
             }
@@ -470,6 +474,11 @@ impl Clerk {
         self.desk = None;
     }
 
+    /// Whether anything waits for which a browser may be opened.
+    fn may_open_browser(&self) -> bool {
+        self.waiting.values().any(|it| it.opens_browser)
+    }
+
     /// Something has changed for those who serve the page.
     fn tend_soon(&mut self) {
         if let Some(desk) = &mut self.desk {
@@ -480,6 +489,7 @@ impl Clerk {
     /// Sees to it that somebody serves the page.
     fn tend(&mut self) {
         let Now { elapsed, unix_ms } = self.clock.now();
+        let opens_browser = self.may_open_browser();
         let Some(desk) = &mut self.desk else {
             return;
         };
@@ -489,7 +499,6 @@ impl Clerk {
         }
         desk.tended = Some(elapsed);
         let mut wrong = None;
-        let opens_browser = self.waiting.values().any(|it| it.opens_browser);
         match desk.host.tend(&mut desk.store, opens_browser, unix_ms) {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());

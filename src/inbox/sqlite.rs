@@ -90,16 +90,23 @@ impl SqliteStore {
         SqliteStore { redaction, ..self }
     }
 
-    /// Sees to it that the database is still in its place: of one that was moved away nobody else
-    /// knows.
+    /// Sees to it that the database is still in its place, and still one: of one that was moved away, or of which
+    /// only our memory has the pages, nobody else knows.
     ///
     /// # Errors
-    /// `Unusable` if there is none, or another one.
+    /// `Unusable` if there is none, or another one; `Damaged` if something else was written into its files.
     pub fn check_place(&self) -> Result<(), StoreError> {
-        match schema::file_id(&self.path)? == self.file {
-            true => Ok(()),
-            false => Err(store_error(&self.path, Problem::Unusable)),
+        if schema::file_id(&self.path)? != self.file {
+            return Err(store_error(&self.path, Problem::Unusable));
         }
+        self.read(|db| {
+            db.release_memory()?;
+            let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+            match tables? {
+                0_i64 => Err(Trouble::Is(Problem::Damaged)),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.

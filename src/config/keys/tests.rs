@@ -27,7 +27,7 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
          approvalRetryAttempts approvalRetryInitialBackoffSeconds \
          approvalRetryMaxBackoffSeconds approvalRetryBackoffMultiplier \
          approvalRetryableStatusCodes engines requireAssurance approvalOnTimeout approvalOnTransportError \
-         approvalParkSeconds approvalInstantDeclineMs approvalAlsoInboxAfter approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
+         approvalParkSeconds approvalInstantDeclineMs approvalAlsoInboxAfter approvalDenyMemorySeconds approvalAllowInsecureHttp approvalAllowedHosts approvalAuthToken \
          approvalDedupeKeyFields approvalDedupeArgKeys auditRedact",
     );
 }

@@ -41,7 +41,7 @@ const BAD_TEXT_LISTS: &[&str] = &[r#""a""#, "{}", "[1]"];
 
 /// One sample for each key of the table.
 #[rustfmt::skip]
-pub(in crate::config) const SAMPLES: [Sample; 35] = [
+pub(in crate::config) const SAMPLES: [Sample; 36] = [
     Sample { key: "mode", json: r#""all""#, layer: || Layer { mode: Some(Mode::All), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "alwaysAllow", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
@@ -71,6 +71,7 @@ pub(in crate::config) const SAMPLES: [Sample; 35] = [
     Sample { key: "approvalParkSeconds", json: "600", layer: || Layer { park: value("600"), ..Layer::default() }, bad: &["0", "0.5", "-1", "1e300", r#""5""#, "null", "true", "[]"] },
     Sample { key: "approvalInstantDeclineMs", json: "0", layer: || Layer { instant_decline_ms: value("0"), ..Layer::default() }, bad: &["-1", "0.5", "10001", r#""5""#, "null", "true", "[]"] },
     Sample { key: "approvalAlsoInboxAfter", json: "2.5", layer: || Layer { also_inbox_after: value("2.5"), ..Layer::default() }, bad: BAD_SECONDS },
+    Sample { key: "approvalDenyMemorySeconds", json: "60", layer: || Layer { deny_memory: value("60"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "approvalAllowInsecureHttp", json: "false", layer: || is_unread("approvalAllowInsecureHttp"), bad: BAD_SWITCHES },
     Sample { key: "approvalAllowedHosts", json: r#"["example.com"]"#, layer: || is_unread("approvalAllowedHosts"), bad: &[r#""a""#, r#"["http://a"]"#] },
     Sample { key: "approvalAuthToken", json: r#""abc""#, layer: || is_unread("approvalAuthToken"), bad: &["1", r#""""#, r#""a b""#] },

@@ -146,6 +146,25 @@ impl Ask {
         }
     }
 
+    /// A person denied the very same call a short while ago: it is refused without asking. The inbox shows it, so that
+    /// a person can lift that.
+    pub(super) fn denied_before(&mut self, at: Duration, until: Duration, world: &mut World<'_>) {
+        if !self.is_new() {
+            return;
+        }
+        let ago = world.now.saturating_sub(at).as_secs();
+        let left = until.saturating_sub(world.now).as_secs();
+        let failed = |item| {
+            let refusal = Refusal::DeniedBefore { ago, left, item };
+            Failed::new(Outcome::Denied, refusal).via(Via::CACHE)
+        };
+        (self.round, self.yeses_needed) = (Round::DeniedBefore, 1);
+        self.parked_until = Some(until);
+        if !self.park(|item| failed(Some(item)), world) {
+            self.refuse(failed(None), world);
+        }
+    }
+
     /// A person has decided in the inbox. INVARIANT 2: the first verdict counts, and no other; a late answer of the
     /// client's counts for nothing.
     pub(super) fn decided(&mut self, verdict: Verdict, world: &mut World<'_>) {

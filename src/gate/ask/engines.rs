@@ -101,7 +101,7 @@ impl Ask {
         world.out.push(Effect::Post {
             item,
             until,
-            opens_browser: self.prompt == Prompt::Closed,
+            opens_browser: self.prompt == Prompt::Closed && self.round != Round::DeniedBefore,
         });
     }
 

@@ -362,6 +362,7 @@ fn event_words(event: &Event) -> String {
     match event {
         Event::Begin => "begin".into(),
         Event::Approved(_) => "approved".into(),
+        Event::DeniedBefore { .. } => "denied before".into(),
         Event::Delivered => "delivered".into(),
         Event::Cut => "cut".into(),
         Event::Answered(Answer::Approved { .. }) => "client says yes".into(),

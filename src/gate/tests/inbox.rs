@@ -2,6 +2,7 @@
 //! that outlive their calls.
 
 mod also;
+mod denied;
 mod history;
 mod invalid;
 mod left_open;

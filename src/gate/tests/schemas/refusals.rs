@@ -70,7 +70,17 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             no: no.clone(),
             item: Some("0123456789abcdef".into()),
         },
-        Refusal::TooFast { item: Some(_), .. } => return None,
+        Refusal::TooFast { item: Some(_), .. } => Refusal::DeniedBefore {
+            ago: u64::MAX,
+            left: u64::MAX,
+            item: None,
+        },
+        Refusal::DeniedBefore { item: None, .. } => Refusal::DeniedBefore {
+            ago: 0,
+            left: 0,
+            item: Some("0123456789abcdef".into()),
+        },
+        Refusal::DeniedBefore { item: Some(_), .. } => return None,
     })
 }
 
