@@ -14,7 +14,7 @@ use super::recording::{Call, Finding};
 use super::refusal::Refusal;
 use super::settings::Client;
 use super::state::{Gate, InFlight, Now, Peer};
-use super::verdict::{Approval, Failed, Via};
+use super::verdict::{Approval, Failed};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Choice;
@@ -163,12 +163,7 @@ impl Gate {
         };
         // The item that can lift it is there already.
         if let Some(held) = self.take_held(key) {
-            let refusal = Refusal::DeniedBefore {
-                ago: now.elapsed.saturating_sub(at).as_secs(),
-                left: until.saturating_sub(now.elapsed).as_secs(),
-                item: Some(item),
-            };
-            let failed = Failed::new(Outcome::Denied, refusal).via(Via::CACHE);
+            let failed = Failed::denied_before((at, until), now.elapsed, Some(item));
             self.tell_refused(&held, &failed, now);
         }
         true

@@ -148,6 +148,20 @@ impl Failed {
         }
     }
 
+    /// A person denied the very same call at `at`, which counts until `until`. A person can lift that by the item.
+    pub(super) fn denied_before(
+        (at, until): (Duration, Duration),
+        now: Duration,
+        item: Option<String>,
+    ) -> Failed {
+        let refusal = Refusal::DeniedBefore {
+            ago: now.saturating_sub(at).as_secs(),
+            left: until.saturating_sub(now).as_secs(),
+            item,
+        };
+        Failed::new(Outcome::Denied, refusal).via(Via::CACHE)
+    }
+
     /// What the log says.
     pub(super) fn words(&self) -> String {
         self.log

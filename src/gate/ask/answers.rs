@@ -152,12 +152,8 @@ impl Ask {
         if !self.is_new() {
             return;
         }
-        let ago = world.now.saturating_sub(at).as_secs();
-        let left = until.saturating_sub(world.now).as_secs();
-        let failed = |item| {
-            let refusal = Refusal::DeniedBefore { ago, left, item };
-            Failed::new(Outcome::Denied, refusal).via(Via::CACHE)
-        };
+        let now = world.now;
+        let failed = |item| Failed::denied_before((at, until), now, item);
         (self.round, self.yeses_needed) = (Round::DeniedBefore, 1);
         self.parked_until = Some(until);
         if !self.park(|item| failed(Some(item)), world) {
