@@ -414,6 +414,11 @@ impl Ask {
         matches!(self.prompt, Prompt::Open { .. })
     }
 
+    /// Its newest item in the inbox, whether a verdict about it still counts or not.
+    pub(super) fn item(&self) -> Option<&str> {
+        self.item.as_ref().map(|item| &*item.id)
+    }
+
     /// Its item in the inbox about which a verdict counts.
     pub(super) fn open_item(&self) -> Option<&str> {
         let item = self.item.as_ref().filter(|item| item.is_open)?;

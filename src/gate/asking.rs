@@ -32,6 +32,15 @@ struct About {
     key: AskKey,
     subject: Arc<Subject>,
     request: Option<Arc<ApprovalRequest>>,
+    /// Its item in the inbox, open or not.
+    item: Option<String>,
+}
+
+impl About {
+    /// What its row in the inbox's history is made of.
+    fn row(&self) -> Option<(&Arc<ApprovalRequest>, Option<&str>)> {
+        Some((self.request.as_ref()?, self.item.as_deref()))
+    }
 }
 
 impl Gate {
@@ -232,6 +241,7 @@ impl Gate {
             key,
             subject: Arc::clone(&ask.subject),
             request: ask.request.clone(),
+            item: ask.item().map(str::to_owned),
         };
         if !ask.is_over() {
             self.asks.insert(key, ask);
@@ -420,15 +430,14 @@ impl Gate {
         };
         let payload = Payload::Text(held.call.text().to_owned());
         self.release(&call, &finding, payload, NeededApproval::Yes, expected, now);
-        if is_news && let Some(request) = &about.request {
+        if is_news && let Some(row) = about.row() {
             let verdict = (Choice::Approve, approval.reason_given());
-            self.tell_history(&held, request, verdict, &approval.via, now);
+            self.tell_history(&held, row, verdict, &approval.via, now);
         }
     }
 
     fn tell_history_of(&mut self, held: &Held, about: &About, failed: &Failed, now: Now) {
-        let (Some(request), Some(via), Outcome::Denied) =
-            (&about.request, &failed.via, failed.outcome)
+        let (Some(row), Some(via), Outcome::Denied) = (about.row(), &failed.via, failed.outcome)
         else {
             return;
         };
@@ -440,7 +449,7 @@ impl Gate {
             words = failed.words();
             Some(&*words)
         };
-        self.tell_history(held, request, (Choice::Deny, reason), via, now);
+        self.tell_history(held, row, (Choice::Deny, reason), via, now);
     }
 
     /// The tool is no longer what a call was asked about as.

@@ -311,7 +311,8 @@ impl Catalogue {
 
     /// Whether a request waits of which nobody knows that the server understands its id.
     pub(super) fn doubts_text(&self) -> bool {
-        self.ids == IdForm::Unproven && self.fetch.as_ref().is_some_and(|it| it.ids.len() == 1)
+        let asked = self.fetch.as_ref().map(|fetch| &fetch.ids[..]);
+        self.ids == IdForm::Unproven && matches!(asked, Some([RequestId::Text(_)]))
     }
 
     fn number_at(&self) -> Option<Duration> {

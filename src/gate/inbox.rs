@@ -53,7 +53,7 @@ impl Gate {
     pub(super) fn tell_history(
         &mut self,
         held: &Held,
-        request: &Arc<ApprovalRequest>,
+        (request, item): (&Arc<ApprovalRequest>, Option<&str>),
         (choice, reason): (Choice, Option<&str>),
         via: &Via,
         now: Now,
@@ -81,7 +81,8 @@ impl Gate {
         let waited = now.elapsed.saturating_sub(held.arrived);
         let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
         let told = DecidedCall {
-            id: self.ids.next_hex(),
+            // Where the inbox showed the question, too, its item is the row.
+            id: item.map_or_else(|| self.ids.next_hex(), str::to_owned),
             request: Arc::clone(request),
             asked_ms: now.unix_ms.saturating_sub(waited),
             verdict: Verdict {

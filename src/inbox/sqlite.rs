@@ -506,7 +506,23 @@ fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Resul
         ("open", &false),
         ("call", &call),
     ];
-    insert(tx, "INSERT OR IGNORE", columns)
+    insert(tx, "INSERT OR IGNORE", columns)?;
+    // The inbox showed it as well, and it was taken back when somebody decided elsewhere: one row for both.
+    let sql = "UPDATE items SET state = ?2, engine = ?3, decided_ms = ?4, closed_ms = ?4, reason = ?5, cover_ms = ?6, \
+         assurance = ?7, approver = ?8 WHERE id = ?1 AND state = ?9";
+    let values = rusqlite::params![
+        item.id,
+        State::Decided(verdict.choice).as_str(),
+        engine,
+        verdict.decided_ms,
+        reason,
+        stored_cover(verdict.cover),
+        verdict.assurance.as_str(),
+        approver,
+        State::Closed(Closed::Withdrawn).as_str(),
+    ];
+    tx.execute(sql, values)?;
+    Ok(())
 }
 
 /// Closes an item that waits.

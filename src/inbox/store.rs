@@ -53,7 +53,8 @@ pub trait Store: Send {
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError>;
 
     /// Keeps what people decided through other channels, for the history. Their calls are kept as those of
-    /// items that wait no more. What is kept already stays as it is.
+    /// items that wait no more. An item that was withdrawn for it becomes its row; whatever else is kept already
+    /// stays as it is.
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError>;
 
     /// A number that changes whenever another opener has changed anything. Cheap.

@@ -555,6 +555,29 @@ fn what_is_recorded_cannot_replace_an_item() {
 }
 
 #[test]
+fn an_item_that_was_withdrawn_for_a_decision_elsewhere_becomes_its_row() {
+    let mut scene = Scene::new();
+    let _lease = scene.lease("p");
+    scene.store.ask(&item("a"), "p").unwrap();
+    scene.store.close("a", Closed::Withdrawn, 1_500).unwrap();
+    scene.store.record(&[elsewhere("a", 2_000)]).unwrap();
+    let history = scene.store.history(&Filter::default(), 10).unwrap();
+    let [entry] = &history[..] else {
+        panic!("{history:?}");
+    };
+    assert_eq!(entry.state, State::Decided(Choice::Approve));
+    assert_eq!(entry.engine.as_deref(), Some("elicitation"));
+    assert_eq!(entry.closed_ms, Some(2_000));
+    // Nobody takes it for a verdict of theirs.
+    assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
+    // What has expired, or was decided, stays as it is.
+    scene.store.ask(&item("b"), "p").unwrap();
+    scene.store.close("b", Closed::Expired, 1_500).unwrap();
+    scene.store.record(&[elsewhere("b", 2_000)]).unwrap();
+    assert_eq!(scene.state_of("b"), State::Closed(Closed::Expired));
+}
+
+#[test]
 fn titles_are_kept_with_an_item() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");

@@ -189,6 +189,9 @@ fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens()
     scene.advance(secs(4));
     assert!(told(&mut scene).is_empty());
     scene.advance(secs(1));
+    let Some(ToInbox::Ask { item: listed, .. }) = scene.inbox.front().cloned() else {
+        panic!("{:?}", scene.inbox);
+    };
     assert_eq!(told(&mut scene), ["ask"]);
     scene.advance(secs(24));
     assert!(told(&mut scene).is_empty());
@@ -199,6 +202,9 @@ fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens()
     scene.approve(&prompt);
     scene.expect_forwarded(1);
     assert_eq!(told(&mut scene), ["close"]);
+    // The history has one row for both.
+    let (row, _, engine) = scene.history.remove(0).into_parts();
+    assert_eq!((row.id, engine), (listed.id, "elicitation"));
 }
 
 #[test]
