@@ -1,7 +1,7 @@
 //! Random interleavings, held against a small oracle.
 //!
-//! Every property checks all that the oracle knows; they differ in what happens most, and in
-//! how the gate is set up. The only stories here are those that a property has found; all
+//! Every property checks all that the oracle knows; they differ in what happens most, in which
+//! era most calls are made, and in how the gate is set up. The only stories here are those that a property has found; all
 //! others are in the files beside this one.
 
 #![allow(
@@ -28,7 +28,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::scene::Scene;
-use steps::{Setup, Theme};
+use steps::{Era, Setup, Theme};
 
 /// Plays random cases, and checks that enough was seen of each of these: a property about calls
 /// that never run would hold of a gate that does nothing.
@@ -59,66 +59,76 @@ fn holds<S: Strategy, K: Ord + Borrow<str> + Debug>(
     }
 }
 
-/// Sessions of the legacy revisions.
-fn legacy(theme: Theme, setup: impl Strategy<Value = Setup>, reasons: &[&str]) {
+/// Sessions that are mostly of one era.
+fn properties(era: Era, theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
     let play = |(setup, steps): &(Setup, Vec<steps::Step>)| world::play(setup, steps);
-    holds(&(setup, steps::steps(theme)), play, reasons);
+    holds(&(setup, steps::steps(era, theme)), play, seen);
+}
+
+fn legacy(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
+    properties(Era::Legacy, theme, setup, seen);
 }
 
 // DESIGN 1, 6: "No byte of a gated tools/call reaches the upstream before an affirmative
 // verdict for exactly that call", "an answer counts only from the side that was asked".
 #[test]
 fn no_gated_call_runs_without_a_yes_of_its_own() {
-    legacy(Theme::Asking, steps::setup(), &["approved", "passed"]);
+    // "legacy" counts approved calls of the legacy revisions, "approved" those of 2026-07-28.
+    let seen = &["legacy", "approved", "passed"];
+    legacy(Theme::Asking, steps::setup(Era::Legacy), seen);
 }
 
 // DESIGN 2: "If the definition changes while a human thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_while_the_list_changes() {
-    legacy(Theme::Lists, steps::setup(), &["approved", "passed"]);
+    legacy(
+        Theme::Lists,
+        steps::setup(Era::Legacy),
+        &["legacy", "passed"],
+    );
 }
 
 // DESIGN 5: "Every other message, either way, known or unknown, is byte-identical and in
 // order; a waiting approval delays nobody else."
 #[test]
 fn what_is_not_gated_arrives_once_in_order_and_untouched() {
-    legacy(Theme::Traffic, steps::setup(), &["passed"]);
+    legacy(Theme::Traffic, steps::setup(Era::Legacy), &["passed"]);
 }
 
 // CONTRACT 4: "only approvals are cached, per client session".
 #[test]
 fn a_cached_yes_covers_identical_calls_and_for_its_time_only() {
-    let setup = (steps::setup(), prop_oneof![Just(2u64), Just(30)]);
+    let setup = (steps::setup(Era::Legacy), prop_oneof![Just(2u64), Just(30)]);
     let setup = setup.prop_map(|(setup, ttl_secs)| Setup { ttl_secs, ..setup });
-    legacy(Theme::Repeats, setup, &["approved"]);
+    legacy(Theme::Repeats, setup, &["legacy"]);
 }
 
 // DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
 #[test]
 fn silence_lets_a_call_run_only_after_a_prompt_that_was_delivered() {
-    let setup = (steps::setup(), 3u64..30).prop_map(|(setup, timeout)| Setup {
+    let setup = (steps::setup(Era::Legacy), 3u64..30).prop_map(|(setup, timeout)| Setup {
         approve_on_timeout: true,
         timeout_secs: Some(timeout),
         ..setup
     });
-    legacy(Theme::Ends, setup, &["approved", "timeout"]);
+    legacy(Theme::Ends, setup, &["legacy", "timeout"]);
 }
 
 // DESIGN 1, 3, CONTRACT 6: "The line is written before the call is forwarded", "every pending
 // request gets an answer".
 #[test]
 fn every_call_has_one_end_and_one_line_whatever_breaks() {
-    let setup = (steps::setup(), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
+    let setup = (steps::setup(Era::Legacy), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
         best_effort,
         ..setup
     });
-    legacy(Theme::Ends, setup, &["approved", "passed"]);
+    legacy(Theme::Ends, setup, &["legacy", "passed"]);
 }
 
 // CONTRACT 1: "log what would happen, block nothing".
 #[test]
 fn a_dry_run_asks_nothing_and_lets_every_readable_call_through() {
-    let setup = (steps::setup(), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
+    let setup = (steps::setup(Era::Legacy), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
         dry_run: true,
         best_effort,
         ..setup

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::oracle::{Answer, Refusal};
 use super::reading::{TOOLS, What};
+use super::steps::{Change, Meta, Words};
 
 /// Ids that come again; some mean the same.
 pub(super) const IDS: [&str; 12] = [
@@ -22,12 +23,13 @@ pub(super) const IDS: [&str; 12] = [
 ];
 
 /// Methods of requests that are no calls.
-pub(super) const METHODS: [&str; 5] = [
+pub(super) const METHODS: [&str; 6] = [
     "ping",
     "tools/list",
     "resources/read",
     "x/unknown",
     "tools/calls",
+    "server/discover",
 ];
 
 /// A request in one of several spellings that mean the same.
@@ -73,22 +75,76 @@ pub(super) fn twin(args: &str) -> String {
     }
 }
 
-pub(super) fn call_params(what: &What, token: Option<&str>, spelling: u8) -> String {
-    let name = json!(what.tool);
-    let mut members = vec![format!(r#""name":{name}"#)];
-    if what.args != "null" {
-        members.push(format!(r#""arguments":{}"#, what.args));
+/// A `tools/call` in the making.
+pub(super) struct Draft {
+    pub(super) what: What,
+    pub(super) words: Words,
+    /// As JSON.
+    pub(super) token: Option<String>,
+    /// The text of `inputResponses`, and what it says to a question of ours.
+    pub(super) answers: Option<(String, Option<Answer>)>,
+    /// The text of `requestState`.
+    pub(super) state: Option<String>,
+    pub(super) change: Change,
+    pub(super) spelling: u8,
+}
+
+impl Draft {
+    pub(super) fn text(&self, id: &str) -> String {
+        let mut params = vec![format!(r#""name":{}"#, json!(self.what.tool))];
+        if self.what.args != "null" {
+            params.push(format!(r#""arguments":{}"#, self.what.args));
+        }
+        if !self.what.others.is_empty() {
+            params.push(self.what.others[1..self.what.others.len() - 1].to_owned());
+        }
+        let is_odd = self.change == Change::Spelling;
+        let key = |plain: &'static str, odd: &'static str| if is_odd { odd } else { plain };
+        if let Some((answers, _)) = &self.answers {
+            let key = key("inputResponses", r"input\u0052esponses");
+            params.push(format!(r#""{key}":{answers}"#));
+        }
+        if let Some(state) = &self.state {
+            let key = key("requestState", r"request\u0053tate");
+            params.push(format!(r#""{key}":{state}"#));
+            match self.change {
+                Change::Twice => params.push(format!(r#""requestState":{state}"#)),
+                Change::Folded => params.push(format!(r#""RequestState":{state}"#)),
+                _ => {}
+            }
+        }
+        params.extend(self.meta().map(|meta| format!(r#""_meta":{{{meta}}}"#)));
+        if is_odd || self.spelling == 3 {
+            params.reverse();
+        }
+        let params = format!("{{{}}}", params.join(","));
+        let spelling = if is_odd { 3 } else { self.spelling };
+        spelled(id, "tools/call", &params, spelling)
     }
-    if !what.others.is_empty() {
-        members.push(what.others[1..what.others.len() - 1].to_owned());
+
+    fn meta(&self) -> Option<String> {
+        let mut members = Vec::new();
+        if let Words::Modern { client, meta } = self.words {
+            let version = match meta {
+                Meta::Unknown => "2027-01-01",
+                Meta::Usual | Meta::NoForms | Meta::Bare => "2026-07-28",
+            };
+            let of =
+                |key: &str, value: Value| format!(r#""io.modelcontextprotocol/{key}":{value}"#);
+            members.push(of("protocolVersion", json!(version)));
+            members.push(of("clientInfo", json!({"name": "c", "version": client})));
+            let elicitation = match meta {
+                Meta::Usual | Meta::Unknown => Some(json!({})),
+                Meta::NoForms => Some(json!({"url": {}})),
+                Meta::Bare => None,
+            };
+            let capabilities = elicitation.map(|it| json!({"elicitation": it}));
+            members.extend(capabilities.map(|it| of("clientCapabilities", it)));
+        }
+        let token = self.token.as_ref();
+        members.extend(token.map(|token| format!(r#""progressToken":{token}"#)));
+        (!members.is_empty()).then(|| members.join(","))
     }
-    if let Some(token) = token {
-        members.push(format!(r#""_meta":{{"progressToken":{token}}}"#));
-    }
-    if spelling == 3 {
-        members.reverse();
-    }
-    format!("{{{}}}", members.join(","))
 }
 
 /// What the gate passes on, but nobody waits for.
@@ -174,24 +230,94 @@ pub(super) struct PromptAnswer {
     pub(super) refusal: Option<Refusal>,
 }
 
+const YES: &str = r#"{"action":"accept","content":{"approved":true}}"#;
+
+/// What a human's client says to a question, and what that means; 0 and 1 are a yes.
+fn said(how: u8) -> (&'static str, Answer) {
+    match how {
+        0 => (YES, Answer::Yes),
+        1 => (
+            r#"{"action":"accept","content":{"approved":true,"reason":"fine"}}"#,
+            Answer::Yes,
+        ),
+        2 => (r#"{"action":"decline"}"#, Answer::Declined),
+        3 => (r#"{"action":"cancel"}"#, Answer::Dismissed),
+        4 => (r#"{"action":"accept"}"#, Answer::Invalid),
+        5 => (
+            r#"{"action":"accept","content":{"approved":"true"}}"#,
+            Answer::Invalid,
+        ),
+        6 => (
+            r#"{"action":"accept","content":{"approved":1}}"#,
+            Answer::Invalid,
+        ),
+        7 => (
+            r#"{"action":"accept","content":{"approved":false,"reason":"no"}}"#,
+            Answer::Declined,
+        ),
+        8 => (
+            r#"{"action":"Accept","content":{"approved":true}}"#,
+            Answer::Invalid,
+        ),
+        9 => ("null", Answer::Invalid),
+        12 => (
+            r#"{"action":"accept","content":{"approved":false,"approved":true}}"#,
+            Answer::Invalid,
+        ),
+        13 => (
+            r#"{"action":"accept","content":{"Approved":true}}"#,
+            Answer::Invalid,
+        ),
+        14 => (
+            r#"{"action":"decline","content":{"approved":true}}"#,
+            Answer::Declined,
+        ),
+        _ => (r#"{"action":"accept","content":[true]}"#, Answer::Invalid),
+    }
+}
+
+/// The `inputResponses` of a retry, and what they say to our question, if they are there.
+pub(super) fn input_responses(how: u8) -> Option<(String, Option<Answer>)> {
+    let answers = match how {
+        // Nobody else reads a name that is there twice.
+        12 => "{}".to_owned(),
+        10 => format!(r#"{{"other":{YES}}}"#),
+        11 => "[]".to_owned(),
+        15 => return None,
+        16 => {
+            return Some((
+                format!(r#"{{"other":1,"approval-proxy":{YES}}}"#),
+                Some(Answer::Yes),
+            ));
+        }
+        17 => format!(r#"{{"Approval-Proxy":{YES}}}"#),
+        18 => YES.to_owned(),
+        19 => "null".to_owned(),
+        _ => {
+            let (result, meaning) = said(how);
+            return Some((format!(r#"{{"approval-proxy":{result}}}"#), Some(meaning)));
+        }
+    };
+    Some((answers, None))
+}
+
+/// The `inputResponses` of a retry that answers the upstream's question.
+pub(super) fn their_responses(how: u8) -> Option<(String, Option<Answer>)> {
+    let answers = match how % 4 {
+        0 => r#"{"theirs":{"roots":[1.0]}}"#.to_owned(),
+        1 => "{}".to_owned(),
+        2 => return None,
+        _ => format!(r#"{{"approval-proxy":{YES},"theirs":1}}"#),
+    };
+    Some((answers, None))
+}
+
 /// The answer to a prompt; 0, 1, 18 and 19 are a yes.
 pub(super) fn answer(id: &Value, how: u8) -> PromptAnswer {
-    let yes = r#"{"action":"accept","content":{"approved":true}}"#;
+    let yes = YES;
     let result = match how {
-        0 | 10 | 16..=19 => yes,
-        1 => r#"{"action":"accept","content":{"approved":true,"reason":"fine"}}"#,
-        2 => r#"{"action":"decline"}"#,
-        3 => r#"{"action":"cancel"}"#,
-        4 => r#"{"action":"accept"}"#,
-        5 => r#"{"action":"accept","content":{"approved":"true"}}"#,
-        6 => r#"{"action":"accept","content":{"approved":1}}"#,
-        7 => r#"{"action":"accept","content":{"approved":false,"reason":"no"}}"#,
-        8 => r#"{"action":"Accept","content":{"approved":true}}"#,
-        9 => "null",
-        12 => r#"{"action":"accept","content":{"approved":false,"approved":true}}"#,
-        13 => r#"{"action":"accept","content":{"Approved":true}}"#,
-        14 => r#"{"action":"decline","content":{"approved":true}}"#,
-        _ => r#"{"action":"accept","content":[true]}"#,
+        10 | 16..=19 => yes,
+        _ => said(how).0,
     };
     let error = r#""error":{"code":-32603,"message":"no window"}"#;
     let line = match how {
@@ -213,11 +339,10 @@ pub(super) fn answer(id: &Value, how: u8) -> PromptAnswer {
     PromptAnswer {
         line,
         meaning: match how {
-            0 | 1 | 18 | 19 => Answer::Yes,
-            2 | 7 | 14 => Answer::Declined,
-            3 => Answer::Dismissed,
             10 => Answer::Failed,
-            _ => Answer::Invalid,
+            11 => Answer::Invalid,
+            18 | 19 => Answer::Yes,
+            _ => said(how).1,
         },
         refusal: match how {
             16 => Some(Refusal::Answered(Value::Null)),
@@ -236,6 +361,52 @@ pub(super) fn response(id: &Value, result: &Value, how: u8, alone: bool) -> Stri
         6 if alone => format!("{{\"jsonrpc\": \"2.0\",\t\"id\": {id}, \"result\": {result}}} \r"),
         7 => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result},"error":{error}}}"#),
         _ => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+    }
+}
+
+/// How a stateless server answers a call.
+pub(super) struct RoundAnswer {
+    pub(super) line: String,
+    /// The result, where it is a question.
+    pub(super) asks: Option<Value>,
+    /// Its state, where it has one.
+    pub(super) state: Option<String>,
+}
+
+/// The answer of a stateless server to a call; 1, 2, 4 and 7 are questions.
+pub(super) fn round_answer(id: &Value, how: u8, k: u64) -> RoundAnswer {
+    let (state, odd) = (format!("theirs-{k}"), format!("their \"{k}\" é\\\n"));
+    let question = r#""inputRequests":{"theirs":{"method":"roots/list","params":{"n":1.0}}}"#;
+    let result = match how {
+        1 => format!(r#"{{"resultType":"input_required",{question},"requestState":"{state}"}}"#),
+        2 => format!(r#"{{{question},"resultType":"input_required","k":{k}}}"#),
+        4 => format!(
+            r#"{{"requestState":{},"resultType":"input_required",{question}}}"#,
+            json!(odd)
+        ),
+        5 => format!(r#"{{"resultType":"input_required","requestState":{k},{question}}}"#),
+        6 => format!(r#"{{"resultType":"complete","requestState":"{state}",{question}}}"#),
+        7 => format!(
+            r#"{{"resultT\u0079pe":"input_requ\u0069red",{question},"request\u0053tate":"{state}"}}"#
+        ),
+        8 => format!(
+            r#"{{"resultType":"input_required","requestState":"a{k}","requestState":"{state}"}}"#
+        ),
+        _ => format!(r#"{{"resultType":"complete","content":[],"k":{k}}}"#),
+    };
+    let error = r#""error":{"code":-1,"message":"no","data":1.50}"#;
+    RoundAnswer {
+        line: match how {
+            3 => format!(r#"{{"jsonrpc":"2.0","id":{id},{error}}}"#),
+            9 => format!(r#"{{"result":{result},"jsonrpc":"2.0","id":{id}}}"#),
+            _ => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+        },
+        asks: matches!(how, 1 | 2 | 4 | 7).then(|| serde_json::from_str(&result).unwrap()),
+        state: match how {
+            1 | 5..=8 => Some(state),
+            4 => Some(odd),
+            _ => None,
+        },
     }
 }
 

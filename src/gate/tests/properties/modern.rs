@@ -1,30 +1,26 @@
-//! Random interleavings of calls, retries, forgeries, expiries and upstream rounds in the words
-//! of 2026-07-28, held against an oracle of their own.
+//! Random interleavings of calls, retries, forgeries, expiries and upstream rounds, mostly in the
+//! words of 2026-07-28.
 //!
 //! DESIGN: "no gated call is forwarded without its own fresh approval, and none twice".
 
 mod forged;
-mod oracle;
-mod steps;
-mod world;
 
 use proptest::prelude::*;
 
-use super::holds;
-use steps::{Setup, Theme};
+use super::properties;
+use super::steps::{Era, Setup, Theme, setup};
 
-fn properties(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
-    let play = |(setup, steps): &(Setup, Vec<steps::Step>)| world::play(setup, steps);
-    holds(&(setup, steps::steps(theme)), play, seen);
+fn modern(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
+    properties(Era::Modern, theme, setup, seen);
 }
 
 // DESIGN 1, "Two protocol eras": "The state is untrusted input: […] bound to the digest of the
 // call, with its own expiry […], single-use, and useless for another call."
 #[test]
 fn no_modern_call_runs_without_a_yes_of_its_own() {
-    properties(
+    modern(
         Theme::Asking,
-        steps::setup(),
+        setup(Era::Modern),
         &["approved", "two yeses", "passed"],
     );
 }
@@ -33,9 +29,9 @@ fn no_modern_call_runs_without_a_yes_of_its_own() {
 // unlimited forwards."
 #[test]
 fn one_approval_buys_few_rounds_and_each_once() {
-    properties(
+    modern(
         Theme::Rounds,
-        steps::setup(),
+        setup(Era::Modern),
         &["approved", "many rounds", "no more rounds"],
     );
 }
@@ -43,9 +39,9 @@ fn one_approval_buys_few_rounds_and_each_once() {
 // DESIGN 2: "If the definition changes while a human thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_in_every_round() {
-    properties(
+    modern(
         Theme::Lists,
-        steps::setup(),
+        setup(Era::Modern),
         &["approved", "changed", "passed"],
     );
 }
@@ -53,11 +49,11 @@ fn what_was_shown_is_what_runs_in_every_round() {
 // CONTRACT 4: "only approvals are cached, per client session".
 #[test]
 fn a_cached_yes_covers_the_same_calls_of_the_same_client() {
-    let setup = steps::setup().prop_map(|setup| Setup {
+    let setup = setup(Era::Modern).prop_map(|setup| Setup {
         ttl_secs: 60,
         ..setup
     });
-    properties(Theme::Repeats, setup, &["approved", "cache"]);
+    modern(Theme::Repeats, setup, &["approved", "cache"]);
 }
 
 // CONTRACT 6: "The line is written before the call is forwarded; an ask that nobody answers
@@ -68,13 +64,13 @@ fn every_ask_has_one_end_and_one_line_in_both_eras() {
         prop_oneof![Just(4096), 1usize..5],
         prop_oneof![Just(0), Just(60)],
     );
-    let setup = (steps::setup(), life, prop::bool::weighted(0.7)).prop_map(
-        |(setup, (max_pending, ttl_secs), legacy)| Setup {
+    let setup = (setup(Era::Modern), life, prop::bool::weighted(0.7)).prop_map(
+        |(setup, (max_pending, ttl_secs), shaken)| Setup {
             max_pending,
             ttl_secs,
-            legacy,
+            shaken,
             ..setup
         },
     );
-    properties(Theme::Ends, setup, &["approved", "legacy", "passed"]);
+    modern(Theme::Ends, setup, &["approved", "legacy", "passed"]);
 }

@@ -1,30 +1,77 @@
-//! A small account of what was sent and answered, and what may therefore happen.
+//! A small account of calls, questions, yeses, lists and lines in both eras, and what may
+//! therefore happen.
 //!
-//! It is told what each step means before the gate sees it, and then reads what the gate did,
-//! one event after the other. It knows nothing of the gate's inside.
+//! It is told what each line means before the gate sees it, and then reads what the gate did,
+//! one event after the other. Written from DESIGN's and CONTRACT's sentences; it knows nothing
+//! of the gate's inside, and opens no state.
+//!
+//! How a question reaches the client and how its answer comes back differs: `prompts` has the
+//! requests of the legacy revisions, `states` the results and retries of 2026-07-28.
 
 mod answers;
 mod events;
-mod yeses;
+mod lists;
+mod prompts;
+mod runs;
+mod states;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::reading::{ByName, Listing, Shown, What, by_name, meaning, passes};
-use super::steps::Setup;
-pub(super) use answers::{Answer, Answered, expect_no_claim};
+use super::reading::{ByName, Shown, What, by_name, meaning, passes};
+use super::steps::{Era, Setup, Words};
+use crate::mcp::message::RequestId;
+pub(super) use answers::{Answer, Answered};
+use lists::Lists;
+pub(super) use prompts::Prompt;
+use prompts::Yes;
+use states::Approval;
+pub(super) use states::{Brings, Kind, State};
 
-/// A call that the client made and that can be read.
+/// A `tools/call` as the client means it.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) id: Value,
+    pub(super) text: String,
+    pub(super) what: What,
+    pub(super) words: Words,
+    pub(super) token: Option<String>,
+    pub(super) brings: Option<Brings>,
+}
+
+impl Told {
+    pub(super) fn era(&self) -> Era {
+        match self.words {
+            Words::Legacy => Era::Legacy,
+            Words::Modern { .. } => Era::Modern,
+        }
+    }
+}
+
+/// A `tools/call` that can be read.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) text: String,
+    pub(super) told: Told,
     pub(super) id: String,
-    pub(super) what: What,
-    pub(super) token: Option<String>,
     pub(super) end: End,
     step: u32,
+    /// The state that it has brought and that is for it.
+    brought: Option<usize>,
+    /// The yeses that were given to the states of this call, one after the other.
+    yeses: Vec<Shown>,
+    /// It brings a no, or what belongs to nothing.
+    unfit: bool,
+    /// What it answers to the question whose state it brings.
+    answered: Option<Answered>,
+    /// As what it was approved, once it runs: the tool's description.
+    approved_as: Option<Option<String>>,
+    /// The upstream may still answer another request under its id.
+    is_ambiguous: bool,
+    /// How it must end in this step.
+    expected: Option<End>,
+    was_unrecorded: bool,
     /// Decision lines, those left out that promised what the log then did not take.
     lines: u32,
 }
@@ -32,6 +79,8 @@ pub(super) struct Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Waits,
+    /// Answered by a question of ours.
+    Asked,
     Forwarded,
     /// It would have gone on, but its line could not be written.
     Unrecorded,
@@ -40,41 +89,20 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// A prompt that the client got.
-#[derive(Debug)]
-pub(super) struct Prompt {
-    pub(super) id: Value,
-    pub(super) open: bool,
-    delivered: bool,
-    shown: Shown,
-    message: String,
-    /// When the human's time began.
-    since: Duration,
-    /// Since when the client has it, or is sent it.
-    got: Duration,
-    answered_in_step: Option<u32>,
-    /// What was answered then, while it was open.
-    answered: Option<Answered>,
-    /// The client could not show it, so it may come again.
-    failed: bool,
-}
-
-/// A yes that a human gave in this session.
+/// What the upstream owes the client.
 #[derive(Debug, Clone)]
-struct Yes {
-    shown: Shown,
-    at: Duration,
-    /// Nobody answered, and the operator lets silence count.
-    silent: bool,
-    /// The use that it is spent on, if it is.
-    spent_on: Option<usize>,
+pub(super) struct Owed {
+    pub(super) id: Value,
+    pub(super) method: String,
+    /// The call, where it is one.
+    pub(super) call: Option<usize>,
 }
 
 /// Something that must happen because of what the client sent, in this order.
 #[derive(Debug)]
 enum Expected {
     Relayed(String),
-    /// It is refused while a call waits under its id.
+    /// It is refused while a call waits under its id, and where there is no room.
     Request {
         id: Value,
         method: String,
@@ -89,9 +117,21 @@ enum Expected {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
+enum Passage {
     Now,
     NowOrLater,
+}
+
+/// What the client must get because of what the upstream sent.
+#[derive(Debug)]
+enum ForClient {
+    Relayed(String),
+    /// A question about an approved call, with another state.
+    Wrapped {
+        call: usize,
+        result: Value,
+        state: Option<String>,
+    },
 }
 
 /// What a line that is refused leads to, beside a line in the log.
@@ -102,145 +142,104 @@ pub(super) enum Refusal {
     Unanswered,
 }
 
-/// A `tools/list` of the gate's own.
-#[derive(Debug)]
-pub(super) struct OwnList {
-    pub(super) id: Value,
-    pub(super) open: bool,
-    /// Nothing can have made the gate give up on it.
-    pub(super) surely_live: bool,
-    pages: Listing,
-    changes: u32,
-    /// The same page under another id. The first answer to either counts.
-    twin: Option<usize>,
-}
-
-/// The audit line that the next event must fit.
-#[derive(Debug)]
-enum LastLine {
-    None,
-    Forwards(usize, Value, bool),
-    /// With the answer that has led to it.
-    Refuses(usize, Option<Answered>),
-    Unreadable,
-}
-
 pub(super) struct Oracle {
     setup: Setup,
     now: Duration,
     step: u32,
     pub(super) calls: Vec<Call>,
     pub(super) prompts: Vec<Prompt>,
+    pub(super) states: Vec<State>,
+    /// The yeses to prompts in this session.
     yeses: Vec<Yes>,
     /// What yeses were spent on, each with those that it can have been.
     uses: Vec<Vec<usize>>,
-    pub(super) lists: Vec<OwnList>,
-    /// Whatever the gate can take for the list since it last changed; `None` is a failed one.
-    readings: Vec<Option<Listing>>,
-    /// The only reading is one that the gate has surely taken.
-    settled: bool,
-    changes: u32,
-    /// How many of the readings are older than a change in this step.
-    outdated: usize,
-    changed_in_step: bool,
-    /// The server has answered one of the gate's own requests in this session; until then a
-    /// request may go out once more, under a number.
-    is_proven: bool,
-    /// It has done so in this step.
-    is_answered: bool,
-    /// What the upstream owes the client: methods by id.
-    pub(super) owed: BTreeMap<String, (Value, String)>,
+    /// The yeses to states that cover identical calls for a while.
+    approvals: Vec<Approval>,
+    pub(super) lists: Lists,
+    pub(super) owed: BTreeMap<String, Owed>,
     to_upstream: VecDeque<Expected>,
-    to_client: VecDeque<String>,
+    to_client: VecDeque<ForClient>,
     refusals: VecDeque<Refusal>,
     /// Answers to nothing: ids, and whether the log surely speaks of them.
     unasked: Vec<(String, bool)>,
     /// Errors that the upstream must get for requests under ids of ours.
     refused_upstream: Vec<Value>,
-    last_line: LastLine,
     our_ids: BTreeSet<String>,
+    /// Ids under which the upstream may still answer an earlier request.
+    ambiguous: BTreeSet<String>,
     passed_in_step: Option<usize>,
+    /// Calls in this step that took room until it was known that they have no line.
+    unrecorded: usize,
+    client_gone: bool,
+    client_heard: bool,
+    upstream_gone: bool,
     /// Time has passed in this step.
     waited: bool,
-    upstream_gone: bool,
-    client_heard: bool,
+    /// Timers may fire later than they should.
+    is_late: bool,
     /// A line says that a first yes was given, and no second question has followed it.
     first_yes: bool,
     /// An answer in this step must lead to a refusal.
     must_refuse: bool,
     /// What was seen, so that a run that exercised nothing can be noticed.
-    pub(super) forwarded: BTreeMap<String, u32>,
+    pub(super) seen: BTreeMap<&'static str, u32>,
 }
 
 impl Oracle {
-    pub(super) fn new(setup: Setup) -> Oracle {
+    pub(super) fn new(setup: &Setup) -> Oracle {
         Oracle {
-            setup,
+            setup: setup.clone(),
             now: Duration::ZERO,
             step: 0,
             calls: Vec::new(),
             prompts: Vec::new(),
+            states: Vec::new(),
             yeses: Vec::new(),
             uses: Vec::new(),
-            lists: Vec::new(),
-            readings: Vec::new(),
-            settled: false,
-            changes: 0,
-            outdated: 0,
-            changed_in_step: false,
-            is_proven: false,
-            is_answered: false,
+            approvals: Vec::new(),
+            lists: Lists::default(),
             owed: BTreeMap::new(),
             to_upstream: VecDeque::new(),
             to_client: VecDeque::new(),
             refusals: VecDeque::new(),
             unasked: Vec::new(),
             refused_upstream: Vec::new(),
-            last_line: LastLine::None,
             our_ids: BTreeSet::new(),
+            ambiguous: BTreeSet::new(),
             passed_in_step: None,
-            waited: false,
-            upstream_gone: false,
+            unrecorded: 0,
+            client_gone: false,
             client_heard: true,
+            upstream_gone: false,
+            waited: false,
+            is_late: false,
             first_yes: false,
             must_refuse: false,
-            forwarded: BTreeMap::new(),
+            seen: BTreeMap::new(),
         }
     }
+
+    pub(super) fn is_at(&mut self, now: Duration) {
+        self.now = now;
+        self.lists.is_at(now);
+    }
+
+    // ---- what the client sends
 
     pub(super) fn relays_to_upstream(&mut self, text: String) {
         self.to_upstream.push_back(Expected::Relayed(text));
     }
 
+    /// A request that is no call.
     pub(super) fn requests(&mut self, id: Value, method: &str, text: String) {
         let method = method.to_owned();
-        self.settled &= method != "initialize";
+        self.lists.settled &= method != "initialize";
         self.to_upstream
             .push_back(Expected::Request { id, method, text });
     }
 
-    pub(super) fn relays_to_client(&mut self, text: String) {
-        self.to_client.push_back(text);
-    }
-
     pub(super) fn refuses(&mut self, refusal: Refusal) {
         self.refusals.push_back(refusal);
-    }
-
-    /// The upstream answers what it was not sent. `surely`: it cannot be a late answer.
-    pub(super) fn answers_unasked(&mut self, id: String, surely: bool) {
-        self.unasked.push((id, surely));
-    }
-
-    fn sees_unasked(&mut self, line: &Value) {
-        let id = meaning(&line["request_id"]);
-        let at = self.unasked.iter().position(|(other, _)| *other == id);
-        self.unasked
-            .remove(at.unwrap_or_else(|| panic!("it was asked: {line}")));
-    }
-
-    pub(super) fn refuses_upstream(&mut self, id: Value) {
-        self.refused_upstream.push(id);
     }
 
     pub(super) fn cancels(&mut self, id: &Value, text: String) {
@@ -248,174 +247,152 @@ impl Oracle {
         self.to_upstream.push_back(Expected::Cancel { id, text });
     }
 
-    pub(super) fn calls(
-        &mut self,
-        id: &Value,
-        what: What,
-        token: Option<String>,
-        text: String,
-        writable: bool,
-    ) {
-        let id = meaning(id);
-        let listing = self.readings.last().and_then(Option::as_ref);
-        let passes = passes(&self.setup, listing, &what.tool);
-        let goes_on =
-            (passes && (writable || self.setup.best_effort)) || (self.setup.dry_run && writable);
-        let is_decided = self.settled || by_name(&self.setup, &what.tool) != ByName::Depends;
-        let passage = if goes_on && is_decided && !self.is_in_use(&id) {
-            Passage::Now
+    /// The client calls a tool. `alone`: in a line of its own, so that what stands now is what
+    /// it meets.
+    pub(super) fn calls(&mut self, told: Told, alone: bool, writable: bool) {
+        let id = meaning(&told.id);
+        let expected = if alone && !self.client_gone && !self.upstream_gone {
+            self.expected(&told)
         } else {
-            Passage::NowOrLater
+            None
         };
+        let passage = self.passage(&told, &id, writable);
         self.to_upstream
             .push_back(Expected::Call(self.calls.len(), passage));
         self.calls.push(Call {
-            text,
             id,
-            what,
-            token,
             end: End::Waits,
             step: self.step,
+            brought: None,
+            yeses: Vec::new(),
+            unfit: told.brings.is_some(),
+            answered: None,
+            approved_as: None,
+            is_ambiguous: false,
+            expected,
+            was_unrecorded: false,
             lines: 0,
+            told,
         });
+        self.claim(self.calls.len() - 1);
     }
 
-    /// `alone`: in a line of its own, so that nothing else can end the call before.
-    pub(super) fn answers(&mut self, prompt: usize, answer: Answer, alone: bool) {
-        let prompt = &mut self.prompts[prompt];
-        if !std::mem::replace(&mut prompt.open, false) {
+    fn passage(&self, told: &Told, id: &str, writable: bool) -> Passage {
+        let (setup, tool) = (&self.setup, &told.what.tool);
+        let passes = passes(setup, self.lists.newest(), tool);
+        let goes_on = (passes && (writable || setup.best_effort)) || (setup.dry_run && writable);
+        let is_decided = self.lists.settled || by_name(setup, tool) != ByName::Depends;
+        let has_room = setup.max_pending == 4096 && told.brings.is_none();
+        if goes_on && is_decided && has_room && !self.is_in_use(id) {
+            Passage::Now
+        } else {
+            Passage::NowOrLater
+        }
+    }
+
+    // ---- what the upstream sends
+
+    pub(super) fn relays_to_client(&mut self, text: String) {
+        self.to_client.push_back(ForClient::Relayed(text));
+    }
+
+    /// The upstream answers what it was not sent. `surely`: it cannot be a late answer.
+    pub(super) fn answers_unasked(&mut self, id: String, surely: bool) {
+        self.unasked.push((id, surely));
+    }
+
+    pub(super) fn refuses_upstream(&mut self, id: Value) {
+        self.refused_upstream.push(id);
+    }
+
+    /// The upstream answers under some id: with a result that is a question, or with something
+    /// else.
+    pub(super) fn upstream_answers(&mut self, id: &Value, mut text: String, asks: Option<Value>) {
+        let written = format!(r#""id":{id}"#);
+        let mut id = meaning(id);
+        if let Some(meant) = self.meant_by(&id) {
+            // The client reads the id that it has given.
+            text = text.replacen(&written, &format!(r#""id":{meant}"#), 1);
+            id = meant;
+            self.note("an id as text");
+        }
+        if !self.owed.contains_key(&id) && !self.ambiguous.contains(&id) {
+            self.unasked.push((id.clone(), true));
+        }
+        if !self.owed.contains_key(&id) && self.is_like_one_that_waits(&id) {
+            // It has not seen the call; the client never hears of it.
             return;
         }
-        prompt.answered_in_step = Some(self.step);
-        let took = self.now - prompt.got;
-        prompt.answered = Some(Answered { answer, took });
-        self.must_refuse |= alone && answer.refuses();
-        let shown = prompt.shown.clone();
-        match answer {
-            Answer::Yes => self.yeses.push(Yes {
-                shown,
-                at: self.now,
-                silent: false,
-                spent_on: None,
-            }),
-            Answer::Declined | Answer::Dismissed | Answer::Invalid => {}
-            Answer::Failed => prompt.failed = true,
+        let call = self.owed.remove(&id).and_then(|owed| owed.call);
+        let call = call.filter(|call| {
+            let call = &self.calls[*call];
+            call.told.era() == Era::Modern && call.approved_as.is_some() && !call.is_ambiguous
+        });
+        match (call, asks) {
+            (Some(call), Some(mut result)) => {
+                let state = result.as_object_mut().unwrap().remove("requestState");
+                let state = state.map(|state| state.as_str().unwrap().to_owned());
+                self.to_client.push_back(ForClient::Wrapped {
+                    call,
+                    result,
+                    state,
+                });
+            }
+            _ => self.relays_to_client(text),
         }
     }
 
-    pub(super) fn delivers_prompts(&mut self) {
-        for prompt in &mut self.prompts {
-            if !std::mem::replace(&mut prompt.delivered, true) {
-                prompt.got = self.now;
-            }
-        }
-    }
+    // ---- what else happens
 
     pub(super) fn hears_client(&mut self, heard: bool) {
         self.client_heard = heard;
     }
 
-    /// The client is listed tools: ours is read again if that says something else.
-    pub(super) fn lists_to_client(&mut self) {
-        self.settled = false;
-    }
-
-    pub(super) fn list_changes(&mut self) {
-        self.changes += 1;
-        self.settled = false;
-        // What was released before it in the same step stays right.
-        self.outdated = self.readings.len();
-        self.changed_in_step = true;
-        // One that no call waits for is given up.
-        for list in &mut self.lists {
-            list.surely_live = false;
-        }
-    }
-
-    pub(super) fn list_page(&mut self, at: usize, page: Option<Listing>, last: bool) {
-        let list = &mut self.lists[at];
-        if !std::mem::replace(&mut list.open, false) {
-            return;
-        }
-        self.is_answered = true;
-        let twin = list.twin;
-        if let Some(twin) = twin {
-            self.lists[twin].open = false;
-        }
-        let list = &mut self.lists[at];
-        let Some(page) = page else {
-            self.readings.push(None);
-            self.settled = false;
-            return;
-        };
-        for (name, definitions) in page {
-            let all = list.pages.entry(name).or_default();
-            for definition in definitions {
-                if !all.contains(&definition) {
-                    all.push(definition);
-                }
-            }
-        }
-        if let Some(twin) = twin {
-            self.lists[twin].pages = self.lists[at].pages.clone();
-        }
-        let list = &self.lists[at];
-        if last && list.changes == self.changes {
-            self.settled = list.surely_live && self.readings.is_empty();
-            self.readings.push(Some(list.pages.clone()));
-        }
-    }
-
-    pub(super) fn is_at(&mut self, now: Duration) {
-        self.now = now;
-    }
-
-    /// Time passes: lists are given up.
-    pub(super) fn waits(&mut self) {
-        if self.lists.iter().any(|list| list.open) || !self.settled {
-            self.readings.push(None);
-        }
+    /// Time passes: lists are given up. `ticks`: timers fire in time.
+    pub(super) fn waits(&mut self, ticks: bool) {
+        self.lists.waits();
         self.waited = true;
+        self.is_late |= !ticks;
     }
 
     pub(super) fn loses_upstream(&mut self) {
         self.upstream_gone = true;
     }
 
-    /// The client introduces itself, for the first time or anew: what was asked before is over,
-    /// and a yes to it, also one that comes behind in the same batch, lets nothing run.
-    fn session_begins(&mut self) {
-        self.is_proven = false;
-        for prompt in &self.prompts {
-            assert!(!prompt.open, "open in another session: {prompt:?}");
-        }
-        for at in 0..self.calls.len() {
-            if self.calls[at].end == End::Waits {
-                self.expect_never_asked(at);
-            }
-        }
-        self.yeses.clear();
-        self.uses.clear();
-    }
-
     pub(super) fn loses_client(&mut self) {
+        self.client_gone = true;
         for prompt in &mut self.prompts {
             prompt.open = false;
         }
     }
 
-    /// Ids of the gate's own requests that surely wait for their answers.
-    pub(super) fn live_ids(&self) -> impl Iterator<Item = &Value> {
-        let lists = self.lists.iter();
-        let lists = lists.filter(|list| list.open && list.surely_live);
-        let prompts = self.prompts.iter().filter(|prompt| prompt.open);
-        lists
-            .map(|list| &list.id)
-            .chain(prompts.map(|prompt| &prompt.id))
+    /// The client introduces itself, for the first time or anew: what was asked in a session
+    /// before is over, and a yes to it, also one that comes behind in the same batch, lets
+    /// nothing run.
+    fn session_begins(&mut self) {
+        for prompt in &self.prompts {
+            assert!(!prompt.open, "open in another session: {prompt:?}");
+        }
+        for at in 0..self.calls.len() {
+            let call = &self.calls[at];
+            if call.end == End::Waits && call.told.era() == Era::Legacy {
+                self.expect_never_asked(at);
+            }
+        }
+        self.yeses.clear();
+        self.uses.clear();
+        // What is approved by calls behind it in the same line belongs to no session.
+        let behind = self.to_upstream.iter().find_map(|expected| match expected {
+            Expected::Call(at, _) => Some(*at),
+            _ => None,
+        });
+        let behind = behind.unwrap_or(usize::MAX);
+        self.approvals.retain(|approval| approval.call >= behind);
+        self.lists.session_begins();
     }
 
-    pub(super) fn ends_step(&mut self) {
-        self.expect_no_line("the step ends");
+    /// `ticked`: all timers have fired.
+    pub(super) fn ends_step(&mut self, ticked: bool) {
         assert!(!self.must_refuse, "a no refuses nothing");
         for expected in self.to_upstream.drain(..) {
             match expected {
@@ -439,48 +416,121 @@ impl Oracle {
             !unasked.iter().any(|(_, surely)| *surely),
             "never recorded: {unasked:?}"
         );
-        for prompt in self.prompts.iter().filter(|prompt| prompt.open) {
-            let waits = |call: &Call| call.end == End::Waits && call.what == prompt.shown.what;
-            assert!(self.calls.iter().any(waits), "never withdrawn: {prompt:?}");
-        }
-        self.readings.drain(..std::mem::take(&mut self.outdated));
-        self.changed_in_step = false;
-        self.is_proven |= std::mem::take(&mut self.is_answered);
-        if std::mem::take(&mut self.waited) {
-            for list in &mut self.lists {
-                list.surely_live = false;
+        for call in &mut self.calls {
+            assert_ne!(call.end, End::Unrecorded, "never told: {call:?}");
+            if let Some(expected) = call.expected.take() {
+                let is_so =
+                    call.end == expected || (expected == End::Forwarded && call.was_unrecorded);
+                assert!(is_so, "should be {expected:?}: {call:?}");
             }
         }
+        self.expect_open_questions(ticked);
+        self.is_late &= !ticked;
+        self.lists.ends_step();
+        self.waited = false;
         self.passed_in_step = None;
+        self.unrecorded = 0;
         self.step += 1;
+    }
+
+    /// Whatever is asked is about a call that waits, and not for longer than it may.
+    fn expect_open_questions(&self, ticked: bool) {
+        for prompt in self.prompts.iter().filter(|prompt| prompt.open) {
+            assert!(
+                self.is_about_one_that_waits(prompt),
+                "never withdrawn: {prompt:?}"
+            );
+        }
+        for state in self.states.iter().filter(|state| state.is_open()) {
+            // CONTRACT 6: "an ask that nobody answers gets its `timeout` line when it expires,
+            // in both eras".
+            let is_over = ticked && state.until <= self.now;
+            assert!(!is_over, "no line for {state:?}");
+        }
     }
 
     /// Everything has closed and all timers have run.
     pub(super) fn ends(&self) {
         for call in &self.calls {
-            assert!(
-                matches!(call.end, End::Forwarded | End::Refused | End::Cancelled),
-                "never ended: {call:?}"
-            );
-            assert_eq!(call.lines, 1, "one decision line each: {call:?}");
+            let lines = match call.end {
+                End::Asked => 0,
+                End::Forwarded | End::Refused | End::Cancelled => 1,
+                End::Waits | End::Unrecorded => panic!("never ended: {call:?}"),
+            };
+            assert_eq!(call.lines, lines, "decision lines of {call:?}");
         }
+        let open: Vec<&State> = self.states.iter().filter(|state| state.is_open()).collect();
+        assert!(open.is_empty(), "never ended: {open:?}");
         assert!(self.owed.is_empty(), "never answered: {:?}", self.owed);
     }
 
+    // ---- what it knows
+
+    /// Ids of the gate's own requests that surely wait for their answers.
+    pub(super) fn live_ids(&self) -> impl Iterator<Item = &Value> {
+        let prompts = self.prompts.iter().filter(|prompt| prompt.open);
+        self.lists
+            .live_ids()
+            .chain(prompts.map(|prompt| &prompt.id))
+    }
+
+    /// The call that waits under an id, for the list or for a human.
+    fn waiting(&self, id: &str) -> Option<usize> {
+        let mut calls = self.calls.iter();
+        calls.position(|call| call.id == id && call.end == End::Waits)
+    }
+
     /// Whether a call of an earlier step waits under this id.
-    pub(super) fn is_held(&self, id: &str) -> bool {
+    fn is_held(&self, id: &str) -> bool {
         let mut calls = self.calls.iter();
         calls.any(|call| call.id == id && call.end == End::Waits && call.step < self.step)
     }
 
+    /// The request that an answer under this id is for.
+    pub(super) fn owed_under(&self, id: &Value) -> Option<&Owed> {
+        let id = meaning(id);
+        self.owed.get(&self.meant_by(&id).unwrap_or(id))
+    }
+
     fn is_in_use(&self, id: &str) -> bool {
-        let mut calls = self.calls.iter();
+        let is_refused_now =
+            |call: &Call| call.id == id && call.end == End::Unrecorded && call.step < self.step;
         self.owed.contains_key(id)
+            || self.is_held(id)
+            || self.calls.iter().any(is_refused_now)
             || self.live_ids().any(|live| meaning(live) == id)
-            || calls.any(|call| {
-                call.id == id
-                    && call.step < self.step
-                    && matches!(call.end, End::Waits | End::Unrecorded)
-            })
+    }
+
+    /// Whether some client could take an id for that of a call that waits.
+    fn is_like_one_that_waits(&self, id: &str) -> bool {
+        let read = |id: &str| RequestId::from_json(id).unwrap();
+        let mut calls = self.calls.iter();
+        calls.any(|held| held.end == End::Waits && read(id).passes_for(&read(&held.id)))
+    }
+
+    /// The request that is owed an answer and differs from this id in its quotes alone, where no
+    /// request has exactly this id and no call that waits could be taken for it.
+    fn meant_by(&self, id: &str) -> Option<String> {
+        let number = |text: &str| text.parse::<i64>().is_ok_and(|n| n.to_string() == text);
+        let text = id.strip_prefix('"').and_then(|id| id.strip_suffix('"'));
+        let meant = match text {
+            Some(text) if number(text) => text.to_owned(),
+            None if number(id) => format!("\"{id}\""),
+            Some(_) | None => return None,
+        };
+        let is_other = self.owed.contains_key(id) || self.is_like_one_that_waits(id);
+        (self.owed.contains_key(&meant) && !is_other).then_some(meant)
+    }
+
+    /// Whether there may be no room for one more call to wait or be asked about.
+    fn may_be_full(&self) -> bool {
+        let waiting = self.calls.iter();
+        let waiting = waiting.filter(|call| call.end == End::Waits).count();
+        let out = self.states.iter().filter(|state| !state.used).count();
+        waiting + out >= self.setup.max_pending
+    }
+
+    fn note(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
     }
 }

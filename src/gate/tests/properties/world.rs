@@ -11,8 +11,10 @@ use serde_json::Value;
 use super::lines;
 use super::oracle::Oracle;
 use super::reading::{allow_rules, deny_rules, meaning};
-use super::steps::{Ending, FromClient, IdPick, ListAnswer, Setup, Step};
-use crate::gate::tests::scene::{Log, Scene};
+use super::steps::{
+    Change, Ending, FromClient, FromUpstream, IdPick, ListAnswer, Setup, Step, Which,
+};
+use crate::gate::tests::scene::{Event, Log, Scene};
 use crate::gate::{Retry, Settings, TimeoutAction};
 use crate::policy::{Mode, Rules};
 
@@ -28,50 +30,72 @@ pub(super) struct World {
     in_line: BTreeSet<String>,
     /// Ids that the client has used, oldest first.
     used: Vec<Value>,
+    /// The upstream's own newest state.
+    upstream_state: String,
     client_open: bool,
     heard: bool,
     upstream_open: bool,
+    /// What is done to the truth before the oracle sees it.
+    forge: Forge,
 }
 
-/// Plays the steps, then closes both sides, and checks the whole way. Says how many calls
-/// went on, by decision.
-pub(super) fn play(setup: &Setup, steps: &[Step]) -> BTreeMap<String, u32> {
-    let mut world = World::new(setup);
+/// Changes what the gate did in a step.
+pub(super) type Forge = fn(&mut Vec<(Duration, Event)>);
+
+/// Plays the steps, then closes both sides, and checks the whole way. Says what was seen, and
+/// how often.
+pub(super) fn play(setup: &Setup, steps: &[Step]) -> BTreeMap<&'static str, u32> {
+    play_forged(setup, steps, |_| ())
+}
+
+/// As [`play`], but the oracle sees something else than what happened.
+pub(super) fn play_forged(
+    setup: &Setup,
+    steps: &[Step],
+    forge: Forge,
+) -> BTreeMap<&'static str, u32> {
+    let mut world = World::new(setup, forge);
     for step in steps {
         world.step(step);
         world.answer_eagerly();
     }
     world.end();
-    world.oracle.forwarded
+    world.oracle.seen
+}
+
+fn settings(setup: &Setup) -> (Settings, Rules) {
+    let settings = Settings {
+        timeout: setup.timeout_secs.map(Duration::from_secs),
+        timeout_action: if setup.approve_on_timeout {
+            TimeoutAction::Approve
+        } else {
+            TimeoutAction::Deny
+        },
+        approval_ttl: Duration::from_secs(setup.ttl_secs),
+        explain: setup.explain,
+        double_confirm: setup.double_confirm,
+        dry_run: setup.dry_run,
+        retry: Retry {
+            attempts: setup.retries,
+            ..Retry::default()
+        },
+        max_pending: setup.max_pending,
+        audit_best_effort: setup.best_effort,
+        ..Settings::default()
+    };
+    let modes = [Mode::Destructive, Mode::All, Mode::Annotated, Mode::None];
+    let rules = Rules {
+        mode: modes[usize::from(setup.mode)],
+        allow: allow_rules(setup.allow),
+        deny: deny_rules(setup.deny),
+        ..Rules::default()
+    };
+    (settings, rules)
 }
 
 impl World {
-    fn new(setup: &Setup) -> World {
-        let settings = Settings {
-            timeout: setup.timeout_secs.map(Duration::from_secs),
-            timeout_action: if setup.approve_on_timeout {
-                TimeoutAction::Approve
-            } else {
-                TimeoutAction::Deny
-            },
-            approval_ttl: Duration::from_secs(setup.ttl_secs),
-            explain: setup.explain,
-            double_confirm: setup.double_confirm,
-            dry_run: setup.dry_run,
-            retry: Retry {
-                attempts: setup.retries,
-                ..Retry::default()
-            },
-            audit_best_effort: setup.best_effort,
-            ..Settings::default()
-        };
-        let modes = [Mode::Destructive, Mode::All, Mode::Annotated, Mode::None];
-        let rules = Rules {
-            mode: modes[usize::from(setup.mode)],
-            allow: allow_rules(setup.allow),
-            deny: deny_rules(setup.deny),
-            ..Rules::default()
-        };
+    fn new(setup: &Setup, forge: Forge) -> World {
+        let (settings, rules) = settings(setup);
         let mut scene = Scene::with(settings, rules);
         if setup.shaken {
             scene = scene.legacy("2025-11-25");
@@ -80,33 +104,45 @@ impl World {
         World {
             setup: setup.clone(),
             scene,
-            oracle: Oracle::new(setup.clone()),
+            oracle: Oracle::new(setup),
             count: 1000,
             tools: vec![(0, 1, 0), (1, 3, 0), (2, 0, 0), (3, 0, 0), (7, 2, 0)],
             in_line: BTreeSet::new(),
             used: Vec::new(),
+            upstream_state: "theirs".to_owned(),
             client_open: true,
             heard: true,
             upstream_open: true,
+            forge,
         }
     }
 
     fn step(&mut self, step: &Step) {
         self.oracle.is_at(self.scene.now.elapsed);
         self.in_line.clear();
+        let mut ticked = false;
         match step {
             Step::Client(entries) if self.client_open && self.upstream_open && self.heard => {
-                let line = self.client_line(entries);
-                self.scene.client_sends(&line);
+                if let Some(line) = self.client_line(entries) {
+                    self.scene.client_sends(&line);
+                }
             }
             Step::Upstream(entries) if self.upstream_open => {
-                let line = self.upstream_line(entries);
-                self.scene.upstream_sends(&line);
+                if let Some(line) = self.upstream_line(entries) {
+                    self.scene.upstream_sends(&line);
+                }
             }
             Step::Client(_) | Step::Upstream(_) => {}
+            Step::Rounds(count) => return self.rounds(*count),
             Step::WaitMillis(millis) => {
-                self.oracle.waits();
+                self.oracle.waits(true);
                 self.scene.advance(Duration::from_millis(*millis));
+                ticked = true;
+            }
+            Step::LateMillis(millis) => {
+                self.oracle.waits(false);
+                self.scene.now.elapsed += Duration::from_millis(*millis);
+                self.scene.now.unix_ms += i64::try_from(*millis).unwrap();
             }
             Step::Drained => {
                 self.scene.client_reads_all();
@@ -122,22 +158,25 @@ impl World {
             Step::CloseClient => self.close_client(),
             Step::CloseUpstream => self.close_upstream(),
         }
-        self.look();
+        self.look(ticked);
     }
 
-    /// Where the client has introduced itself anew, both go through the rest of it.
-    fn shake_hands(&mut self) {
-        let mut owed = self.oracle.owed.values();
-        let Some(at) = owed.position(|(_, method)| method == "initialize") else {
-            return;
+    fn rounds(&mut self, count: u8) {
+        let retry = FromClient::Retry {
+            id: IdPick::Fresh,
+            state: Which::Unused(0),
+            answer: 0,
+            change: Change::None,
         };
-        self.oracle.is_at(self.scene.now.elapsed);
-        let line = self.answer_owed(at, 0, true, 1);
-        self.scene.upstream_sends(&line);
-        self.look();
-        let line = self.client_line(&[FromClient::Initialized]);
-        self.scene.client_sends(&line);
-        self.look();
+        for _ in 0..count {
+            self.step(&Step::Upstream(vec![FromUpstream::Round {
+                which: 0,
+                how: 1,
+            }]));
+            self.answer_eagerly();
+            self.step(&Step::Client(vec![retry.clone()]));
+            self.answer_eagerly();
+        }
     }
 
     fn close_client(&mut self) {
@@ -155,11 +194,12 @@ impl World {
     }
 
     /// Lets the oracle see what has happened.
-    fn look(&mut self) {
-        for (at, event) in std::mem::take(&mut self.scene.journal) {
-            self.oracle.sees(at, &event);
-        }
-        self.oracle.ends_step();
+    fn look(&mut self, ticked: bool) {
+        let mut events = std::mem::take(&mut self.scene.journal);
+        (self.forge)(&mut events);
+        self.oracle.sees(&events);
+        self.oracle.is_at(self.scene.now.elapsed);
+        self.oracle.ends_step(ticked);
     }
 
     fn answer_eagerly(&mut self) {
@@ -167,25 +207,42 @@ impl World {
             self.shake_hands();
         }
         while self.setup.eager && self.upstream_open {
-            let Some(which) = self.oracle.lists.iter().rposition(|list| list.open) else {
+            let mut lists = self.oracle.lists.asked.iter();
+            let Some(which) = lists.rposition(|list| list.open) else {
                 return;
             };
-            let answer = ListAnswer::Tools(self.tools.clone(), false);
             self.oracle.is_at(self.scene.now.elapsed);
-            let line = self.own_list(which, &answer);
+            let line = self.own_list(which, &ListAnswer::True);
             self.scene.upstream_sends(&line);
-            self.look();
+            self.look(false);
         }
     }
 
+    /// Where the client has introduced itself anew, both go through the rest of it.
+    fn shake_hands(&mut self) {
+        let mut owed = self.oracle.owed.values();
+        let Some(at) = owed.position(|owed| owed.method == "initialize") else {
+            return;
+        };
+        self.oracle.is_at(self.scene.now.elapsed);
+        let line = self.answer_owed(at, 0, true, 1);
+        self.scene.upstream_sends(&line);
+        self.look(false);
+        if let Some(line) = self.client_line(&[FromClient::Initialized]) {
+            self.scene.client_sends(&line);
+        }
+        self.look(false);
+    }
+
     fn end(&mut self) {
-        let patience = Step::WaitMillis(600_000);
+        let patience = Step::WaitMillis(7_200_000);
         match self.setup.ending {
             Ending::Client => self.step(&Step::CloseClient),
             Ending::Upstream => self.step(&Step::CloseUpstream),
             Ending::Closing if self.upstream_open => {
+                self.oracle.loses_upstream();
                 self.scene.upstream_takes_no_more();
-                self.look();
+                self.look(false);
             }
             Ending::Closing => {}
         }

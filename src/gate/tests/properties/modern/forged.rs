@@ -5,42 +5,33 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::steps::{Change, FromClient, FromUpstream, Meta, Setup, Step, Which};
-use super::world::{Forge, play_forged};
-use crate::gate::tests::properties::steps::Ending;
+use crate::gate::tests::properties::steps::{
+    Args, Change, FromClient, FromUpstream, IdPick, Meta, Setup, Step, Which, Words,
+};
+use crate::gate::tests::properties::world::{Forge, play_forged};
 use crate::gate::tests::scene::Event;
 
 type Events = Vec<(Duration, Event)>;
 
-fn setup() -> Setup {
-    Setup {
-        all: false,
-        timeout_secs: Some(20),
-        ttl_secs: 0,
-        double_confirm: false,
-        max_pending: 4096,
-        best_effort: false,
-        legacy: false,
-        eager: true,
-        list_ttl_ms: Some(3_600_000),
-        ending: Ending::Client,
-    }
-}
-
 fn call(tool: u8) -> Step {
     Step::Client(vec![FromClient::Call {
-        id: None,
+        id: IdPick::Fresh,
+        words: Words::Modern {
+            client: 0,
+            meta: Meta::Usual,
+        },
         tool,
-        args: 4,
-        client: 0,
-        meta: Meta::Usual,
+        args: Args::Few(4),
+        token: false,
+        task: false,
         bare_answers: false,
+        spelling: 0,
     }])
 }
 
 fn retry(state: Which, answer: u8) -> Step {
     Step::Client(vec![FromClient::Retry {
-        id: None,
+        id: IdPick::Fresh,
         state,
         answer,
         change: Change::None,
@@ -48,7 +39,7 @@ fn retry(state: Which, answer: u8) -> Step {
 }
 
 fn upstream(how: u8) -> Step {
-    Step::Upstream(FromUpstream::Answer { which: 0, how })
+    Step::Upstream(vec![FromUpstream::Round { which: 0, how }])
 }
 
 /// A yes and a round of the upstream's; a no; a yes that comes again; silence; a free call.
@@ -69,7 +60,11 @@ fn script() -> Vec<Step> {
         call(2),
         Step::WaitMillis(30_000),
         call(0),
-        Step::Client(vec![FromClient::Request]),
+        Step::Client(vec![FromClient::Request {
+            id: IdPick::Fresh,
+            method: 5,
+            spelling: 5,
+        }]),
         upstream(0),
     ]
 }
@@ -77,7 +72,7 @@ fn script() -> Vec<Step> {
 /// What the oracle says about the script, if something in it is forged.
 fn complaint(forge: Forge) -> Option<String> {
     let played = catch_unwind(AssertUnwindSafe(|| {
-        play_forged(&setup(), &script(), forge);
+        play_forged(&Setup::usual(), &script(), forge);
     }));
     let panic = played.err()?;
     let text = panic.downcast_ref::<String>().cloned();
@@ -231,7 +226,7 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             let line = line.cloned();
             events.extend(line);
         }),
-        ("about no call that waits", |events| {
+        ("question about no call that waits", |events| {
             // Two questions, so two states, for one call.
             let is_question = |event: &Event| matches!(event, Event::Client(text) if text.contains("approval-proxy\":"));
             let question = events.iter().find(|(_, event)| is_question(event));

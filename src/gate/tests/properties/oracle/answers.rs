@@ -1,6 +1,6 @@
 //! What a client answers to a question, and what the log and the client must then be told.
 //!
-//! DESIGN, "Clients that declare elicitation and show nothing". Both oracles use it.
+//! DESIGN, "Clients that declare elicitation and show nothing".
 
 use std::time::Duration;
 

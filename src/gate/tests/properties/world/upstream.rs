@@ -10,29 +10,53 @@ use crate::gate::tests::properties::steps::{FromUpstream, ListAnswer};
 use crate::mcp::message::RequestId;
 
 impl World {
-    pub(super) fn upstream_line(&mut self, entries: &[FromUpstream]) -> String {
+    /// A line, if there is anything to say.
+    pub(super) fn upstream_line(&mut self, entries: &[FromUpstream]) -> Option<String> {
         let alone = entries.len() == 1;
         let texts: Vec<String> = entries
             .iter()
-            .map(|entry| self.upstream_entry(entry, alone))
+            .filter_map(|entry| self.upstream_entry(entry, alone))
             .collect();
         match texts.as_slice() {
-            [one] if alone => one.clone(),
-            several => format!("[{}]", several.join(" , ")),
+            [one] if alone => Some(one.clone()),
+            [] => None,
+            several => Some(format!("[{}]", several.join(" , "))),
         }
     }
 
-    fn upstream_entry(&mut self, entry: &FromUpstream, alone: bool) -> String {
+    fn upstream_entry(&mut self, entry: &FromUpstream, alone: bool) -> Option<String> {
         let k = self.fresh();
-        match entry {
+        Some(match entry {
             FromUpstream::Answer { which, how } => {
                 self.answer_owed(usize::from(*which), *how, alone, k)
             }
+            FromUpstream::Round { which, how } => {
+                let owed = self.oracle.owed.values().rev();
+                let calls: Vec<&Value> = owed
+                    .filter(|owed| owed.call.is_some())
+                    .map(|owed| &owed.id)
+                    .collect();
+                let nth = usize::from(*which) % calls.len().max(1);
+                let id = (*calls.get(nth).filter(|_| alone)?).clone();
+                self.round(&id, *how, k)
+            }
+            FromUpstream::Again { which, how } => {
+                if !alone {
+                    return None;
+                }
+                let mut newest = self.used.iter().rev();
+                let id = newest.nth(usize::from(*which % 16));
+                let id = id.cloned().unwrap_or_else(|| json!(format!("u{k}")));
+                let owed = self.oracle.owed_under(&id);
+                // What the gate learns from that, `Answer` says.
+                owed.is_none_or(|owed| owed.call.is_some())
+                    .then(|| self.round(&id, *how, k))?
+            }
             FromUpstream::OwnList { which, answer } => {
-                let lists = self.oracle.lists.len();
-                let open = self.oracle.lists.last().is_some_and(|list| list.open);
-                if lists > 0 && (open || *which > 0) {
-                    return self.own_list(lists - 1 - usize::from(*which) % lists, answer);
+                let lists = &self.oracle.lists.asked;
+                let (count, open) = (lists.len(), lists.last().is_some_and(|list| list.open));
+                if count > 0 && (open || *which > 0) {
+                    return Some(self.own_list(count - 1 - usize::from(*which) % count, answer));
                 }
                 if let ListAnswer::Tools(tools, _) = answer {
                     self.tools.clone_from(tools);
@@ -40,6 +64,23 @@ impl World {
                 self.list_changed(k)
             }
             FromUpstream::ListChanged => self.list_changed(k),
+            FromUpstream::Tools(tools) => {
+                for new in tools {
+                    self.tools.retain(|(tool, ..)| *tool != new.0);
+                    // The last kind of hints says that the tool is gone.
+                    if new.1 < 7 {
+                        self.tools.push(*new);
+                    }
+                }
+                self.list_changed(k)
+            }
+            FromUpstream::Redefined => {
+                let gated = self.tools.iter_mut();
+                gated
+                    .filter(|tool| [1, 2].contains(&tool.0))
+                    .for_each(|tool| tool.2 = 1 - tool.2);
+                self.list_changed(k)
+            }
             FromUpstream::Request(which) => {
                 let id = lines::IDS[usize::from(*which) % lines::IDS.len()];
                 let method = ["ping", "sampling/createMessage", "elicitation/create"]
@@ -53,7 +94,7 @@ impl World {
             FromUpstream::UnderOurId(which) => {
                 let live: Vec<Value> = self.oracle.live_ids().cloned().collect();
                 if live.is_empty() || !alone {
-                    return self.relayed_down(lines::notification(0, k));
+                    return Some(self.relayed_down(lines::notification(0, k)));
                 }
                 let id = live[usize::from(*which) % live.len()].clone();
                 self.oracle.refuses_upstream(id.clone());
@@ -83,7 +124,15 @@ impl World {
                 self.unasked(&id, line, alone)
             }
             FromUpstream::Garbage(kind) => lines::garbage(*kind, alone),
-        }
+        })
+    }
+
+    fn round(&mut self, id: &Value, how: u8, k: u64) -> String {
+        let answer = lines::round_answer(id, how, k);
+        self.upstream_state = answer.state.unwrap_or(self.upstream_state.clone());
+        self.oracle
+            .upstream_answers(id, answer.line.clone(), answer.asks);
+        answer.line
     }
 
     /// A response that nobody waits for. It is dropped where it could pass for that of a held call.
@@ -117,7 +166,7 @@ impl World {
     }
 
     fn list_changed(&mut self, k: u64) -> String {
-        self.oracle.list_changes();
+        self.oracle.lists.changed();
         let text = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"k": k}});
         self.relayed_down(text.to_string())
     }
@@ -125,55 +174,64 @@ impl World {
     pub(super) fn answer_owed(&mut self, which: usize, how: u8, alone: bool, k: u64) -> String {
         let mut owed = self.oracle.owed.iter();
         let nth = which % self.oracle.owed.len().max(1);
-        let Some((key, (id, method))) = owed.nth(nth) else {
+        let Some((key, owed)) = owed.nth(nth) else {
             return self.relayed_down(lines::notification(0, k));
         };
-        let (key, id) = (key.clone(), id.clone());
-        let result = match method.as_str() {
+        let (key, owed) = (key.clone(), owed.clone());
+        let result = match owed.method.as_str() {
             "initialize" => {
                 let revision = ["2025-06-18", "2025-11-25", "2024-11-05"][k as usize % 3];
                 json!({"protocolVersion": revision, "capabilities": {}, "k": k})
             }
             // Not what it tells the gate.
             "tools/list" => {
-                self.oracle.lists_to_client();
+                self.oracle.lists.client_is_listed();
                 json!({"tools": write_tools(&[(1, 1, 0), (4, 1, 0)]), "k": k})
             }
             _ => json!({"content": [{"type": "text", "text": "ok"}], "k": k}),
         };
         self.oracle.owed.remove(&key);
-        let text = lines::response(&id, &result, how, alone);
+        let text = lines::response(&owed.id, &result, how, alone);
         self.relayed_down(text)
     }
 
+    /// Answers a `tools/list` of the gate's own.
     pub(super) fn own_list(&mut self, which: usize, answer: &ListAnswer) -> String {
-        let id = self.oracle.lists[which].id.clone();
-        let (member, value) = match answer {
-            ListAnswer::Tools(tools, more) => {
-                let mut page = Listing::new();
-                add_tools(tools, &mut page);
-                self.oracle.list_page(which, Some(page), !more);
-                let mut result = json!({"tools": write_tools(tools)});
-                if *more {
-                    result["nextCursor"] = json!(format!("next {}", self.oracle.lists.len()));
-                }
-                ("result", result)
-            }
+        let id = self.oracle.lists.asked[which].id.clone();
+        let tell = |world: &mut World, page, last| {
+            let (ttl, now) = (world.setup.list_ttl_ms, world.scene.now.elapsed);
+            world.oracle.lists.answered(which, page, last, ttl, now);
+        };
+        let (tools, more) = match answer {
+            ListAnswer::True => (self.tools.clone(), false),
+            ListAnswer::Tools(tools, more) => (tools.clone(), *more),
             ListAnswer::Error => {
-                self.oracle.list_page(which, None, true);
-                ("error", json!({"code": -32603, "message": "no list today"}))
+                tell(self, None, true);
+                let error = json!({"code": -32603, "message": "no list today"});
+                return json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string();
             }
             ListAnswer::Nonsense(kind) => {
-                self.oracle.list_page(which, None, true);
+                tell(self, None, true);
                 let nonsense = [
                     json!([]),
                     json!({"tools": 7}),
                     json!(null),
                     json!({"tools": {}}),
                 ];
-                ("result", nonsense[usize::from(*kind) % 4].clone())
+                let result = &nonsense[usize::from(*kind) % 4];
+                return json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
             }
         };
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{value}}}"#)
+        let mut page = Listing::new();
+        add_tools(&tools, &mut page);
+        tell(self, Some(page), !more);
+        let mut result = json!({"resultType": "complete", "tools": write_tools(&tools)});
+        if let Some(ttl) = self.setup.list_ttl_ms {
+            result["ttlMs"] = json!(ttl);
+        }
+        if more {
+            result["nextCursor"] = json!(format!("next {}", self.oracle.lists.asked.len()));
+        }
+        json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string()
     }
 }
