@@ -136,11 +136,8 @@ impl Prompt<'_> {
             let text = code_span(description, description_limit(description));
             lines.add(format_args!("The server says: {text}"));
         }
-        if !request.covers.is_zero() {
-            let seconds = request.covers.as_secs_f64();
-            lines.add(format_args!(
-                "A yes also covers identical calls for the next {seconds} seconds."
-            ));
+        if let Some(covers) = request.covers() {
+            lines.add(format_args!("{covers}"));
         }
         let mut text = lines.0;
         text.truncate(text.trim_end().len());

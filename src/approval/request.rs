@@ -50,6 +50,25 @@ pub struct ApprovalRequest {
 }
 
 impl ApprovalRequest {
+    /// The question, with what a yes covers beside the call.
+    fn question(&self) -> String {
+        let mut question = self.round.question().to_owned();
+        if let Some(covers) = self.covers() {
+            question.push(' ');
+            question.push_str(&covers);
+        }
+        question
+    }
+
+    /// What a yes covers beside the call, as a sentence; `None` if nothing.
+    #[must_use]
+    pub fn covers(&self) -> Option<String> {
+        let seconds = self.covers.as_secs_f64();
+        (!self.covers.is_zero()).then(|| {
+            format!("A yes also covers identical calls for the next {seconds} seconds.")
+        })
+    }
+
     /// The same request as the inbox keeps it, under a name of 32 lower-case hexadecimal digits.
     ///
     /// `asked_ms` and `expires_ms` are in milliseconds since 1970, UTC.
@@ -61,7 +80,7 @@ impl ApprovalRequest {
             tool: self.tool.clone(),
             risk: self.risk,
             why: self.why.clone(),
-            question: self.round.question().to_owned(),
+            question: self.question(),
             title: self.title.clone(),
             description: self.description.as_deref().map(shortened),
             hints: self.hints.clone(),

@@ -50,6 +50,7 @@ mod restarts;
 mod secrets;
 mod server_lists;
 mod signals;
+mod silent;
 mod sizes;
 mod start_errors;
 mod stdio_kinds;

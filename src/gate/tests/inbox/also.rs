@@ -238,3 +238,21 @@ fn silence_lists_nothing_where_the_operator_says_so_or_leaves_the_inbox_out() {
         assert!(told(&mut scene).is_empty());
     }
 }
+
+// The page and the terminal show what a prompt shows: a yes there covers as much.
+#[test]
+fn an_item_says_what_a_yes_covers_beside_the_call() {
+    let mut scene = Scene::set(|settings| {
+        chain(settings);
+        settings.approval_ttl = secs(60);
+    })
+    .handshake("2025-11-25", json!({}));
+    scene.client_calls(1, "delete_user", json!({"id": 7}));
+    let item = scene.expect_item();
+    let covers = "A yes also covers identical calls for the next 60 seconds.";
+    assert_eq!(item.question, format!("Allow this tool call? {covers}"));
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_forwarded(1);
+    scene.client_calls(2, "delete_user", json!({"id": 7}));
+    scene.expect_forwarded(2);
+}

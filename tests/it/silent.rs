@@ -1,0 +1,109 @@
+//! Clients that declare elicitation, show nothing and wait; and agents that try again what was denied.
+
+use serde_json::{Value, json};
+
+use super::support::{ProxyTest, Session, approval};
+
+const SILENCE: &str = "APPROVAL_APPROVAL_ALSO_INBOX_AFTER";
+const MEMORY: &str = "APPROVAL_APPROVAL_DENY_MEMORY_SECONDS";
+
+fn after(seconds: &str) -> ProxyTest {
+    ProxyTest::with_inbox().env(SILENCE, seconds)
+}
+
+fn last_decision(session: &Session) -> Value {
+    session.decisions().pop().unwrap()
+}
+
+// DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […].
+// Whichever answer comes first counts."
+#[test]
+fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom() {
+    let mut session = after("0.2").start();
+    session.handshake();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({"n": 7}));
+    let prompt = session.prompt();
+    let item = terminal.waits_for("wipe");
+    let told = terminal.approvals(&["approve", &item, "--as", "Ann"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let withdrawn = session.message("notifications/cancelled");
+    assert_eq!(withdrawn["params"]["requestId"], prompt["id"]);
+    session.ran(call);
+    let line = last_decision(&session);
+    assert_eq!(
+        [&line["decision"], &line["engine"], &line["approver"]],
+        [&json!("approved"), &json!("inbox"), &json!("Ann")],
+        "{line}"
+    );
+    assert_eq!(line["approver_verified"], false, "{line}");
+    // A late answer counts for nothing.
+    session.answer(&prompt, approval());
+    session.sync();
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
+    let mut session = after("0.2").start();
+    session.handshake();
+    let terminal = session.terminal();
+    let call = session.call("wipe", json!({"n": 7}));
+    let prompt = session.prompt();
+    let item = terminal.waits_for("wipe");
+    session.answer(&prompt, approval());
+    session.ran(call);
+    terminal.waits(0);
+    super::support::eventually("the history has it", || {
+        terminal.history().iter().any(|row| row["state"] == "approved")
+    });
+    let history = terminal.history();
+    assert_eq!(history.len(), 1, "{history:?}");
+    assert_eq!(history[0]["id"], json!(item));
+    assert_eq!(history[0]["verdict"]["engine"], "elicitation");
+    assert_eq!(last_decision(&session)["engine"], "elicitation");
+    session.finish();
+}
+
+#[test]
+fn silence_lists_nothing_where_that_is_turned_off() {
+    let mut session = after("0").flags(["--timeout", "1"]).start();
+    session.handshake();
+    let call = session.call("wipe", json!({}));
+    session.prompt();
+    assert!(session.refusal(call).contains("nobody answered in time"));
+    assert!(!session.path("state").join("inbox.db").exists());
+    session.finish();
+}
+
+#[test]
+fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
+    let mut session = ProxyTest::with_inbox().env(MEMORY, "600").start();
+    session.handshake();
+    let terminal = session.terminal();
+    let first = session.call("wipe", json!({"n": 7}));
+    let prompt = session.prompt();
+    session.answer(&prompt, json!({"action": "decline"}));
+    assert!(session.refusal(first).contains("denied by a human"));
+    let mut again = || {
+        let call = session.call("wipe", json!({"n": 7}));
+        let text = session.refusal(call);
+        assert!(text.contains("denied without asking"), "{text}");
+        assert!(!session.was_prompted(), "{text}");
+        text
+    };
+    let (text, item) = (again(), terminal.waits_for("wipe"));
+    assert!(text.contains(&format!("by approving item {item}")), "{text}");
+    assert_eq!(again().matches(&item).count(), 1);
+    assert_eq!(terminal.waiting().len(), 1);
+    terminal.approve(&item);
+    session.log_says("parked_verdict");
+    let lifted = session.call("wipe", json!({"n": 7}));
+    session.ran(lifted);
+    // Once.
+    session.call("wipe", json!({"n": 7}));
+    session.prompt();
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
