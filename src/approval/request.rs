@@ -64,9 +64,8 @@ impl ApprovalRequest {
     #[must_use]
     pub fn covers(&self) -> Option<String> {
         let seconds = self.covers.as_secs_f64();
-        (!self.covers.is_zero()).then(|| {
-            format!("A yes also covers identical calls for the next {seconds} seconds.")
-        })
+        (!self.covers.is_zero())
+            .then(|| format!("A yes also covers identical calls for the next {seconds} seconds."))
     }
 
     /// The same request as the inbox keeps it, under a name of 32 lower-case hexadecimal digits.

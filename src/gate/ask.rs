@@ -27,6 +27,7 @@ use crate::approval::request::{ApprovalRequest, Round};
 use crate::audit::record::Outcome;
 use crate::mcp::elicit::{Answer, Consent, read_answer, read_consent};
 use crate::mcp::message::RequestId;
+use crate::mcp::tool::KeptCall;
 use crate::policy::Risk;
 
 /// How long after an item's time a verdict that was in time may take to arrive.
@@ -70,6 +71,8 @@ pub(super) struct Ask {
     retries_left: u32,
     pause: Duration,
     claim: Claim,
+    /// Whether it is about lifting an earlier denial.
+    lifts: bool,
     /// What has come of it, until whoever waits for it can have that.
     answer: Option<Verdicted>,
 }
@@ -111,6 +114,8 @@ struct Item {
     id: String,
     /// Whether a verdict about it still counts.
     is_open: bool,
+    /// Whether a browser may be opened for it.
+    opens_browser: bool,
 }
 
 /// Who waits for the answer.
@@ -209,6 +214,8 @@ pub(super) struct Came {
     pub(super) answer: Option<String>,
     /// How its client can ask.
     pub(super) offers: Offers,
+    /// Whether its client is, as far as it says, the one whose call was asked about.
+    pub(super) is_same_client: bool,
 }
 
 /// Why a question is taken back whose call is not asked about any more.
@@ -238,10 +245,13 @@ pub(super) enum Effect {
     Withdraw { id: RequestId, why: String },
     /// Take the item back.
     Close { item: String, how: Closed },
-    /// The item stays open until then without a call.
-    Park { item: String, until: Duration },
-    /// Ask about each of these calls, which shared the question so far, with a question of its own.
-    Apart { calls: Vec<HeldKey> },
+    /// The question stays until then without a call, and so does its item, if that is open.
+    Park {
+        item: Option<String>,
+        until: Duration,
+    },
+    /// Put these questions, one for each call that shared this one so far.
+    Apart { asks: Vec<Ask> },
     /// Record the first of two yeses.
     FirstYes { reason: Option<String>, via: Via },
     /// Record a verdict that no call waits for.
@@ -334,12 +344,13 @@ impl Ask {
             retries_left: 0,
             pause: Duration::ZERO,
             claim: Claim::Calls(vec![key]),
+            lifts: false,
             answer: None,
         }
     }
 
     /// The same question for one call of several that shared it so far.
-    pub(super) fn apart(&self, call: HeldKey) -> Ask {
+    fn apart(&self, call: HeldKey) -> Ask {
         Ask {
             claim: Claim::Calls(vec![call]),
             prompt: Prompt::Closed,
@@ -369,6 +380,32 @@ impl Ask {
 
     pub(super) fn has_answer(&self) -> bool {
         self.answer.is_some()
+    }
+
+    /// Whether people have been asked to lift an earlier denial.
+    pub(super) fn may_lift(&self) -> bool {
+        self.lifts
+    }
+
+    /// Whether a person has lifted an earlier denial of its call, or has said the first of two yeses to that.
+    pub(super) fn has_lifted(&self) -> bool {
+        match &self.answer {
+            Some(answer) => matches!(answer, Verdicted::Yes { .. }),
+            None => self.lifts && self.open_item().is_none(),
+        }
+    }
+
+    /// What is kept for it of calls that wait no more, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let shown = self.request.as_ref().map(|request| &request.call);
+        match &self.claim {
+            Claim::Calls(_) | Claim::Nobody => 0,
+            Claim::Parked { .. } => shown.map_or(0, KeptCall::bytes),
+            Claim::State(State { call, .. }) => {
+                let others = shown.filter(|shown| !shown.is_copy_of(&call.call));
+                call.bytes() + others.map_or(0, KeptCall::bytes)
+            }
+        }
     }
 
     /// The calls that wait for it.

@@ -72,13 +72,14 @@ impl Gate {
         }
         held.subject = Some(Arc::clone(&subject));
         let offers = Offers::of(params.client_capabilities());
+        let parked = self.parked_about(key, &subject, now);
+        // What a person said last counts: a denial also where an earlier yes covers the call.
+        if self.refuse_denied(key, offers, &subject, parked, now) {
+            return;
+        }
         if self.is_covered(params, &subject, now) {
             let cached = Event::Approved(Approval::cached());
             return self.begin(key, subject, offers, cached, now);
-        }
-        let parked = self.parked_about(key, &subject);
-        if self.refuse_denied(key, params, &subject, parked, now) {
-            return;
         }
         let shared = |gate: &Gate| gate.asks.find(|ask| ask.is_shared_by(&subject, offers));
         match parked.or_else(|| subject.dedupe.and_then(|_| shared(self))) {
@@ -87,6 +88,7 @@ impl Gate {
                     call: key,
                     answer: None,
                     offers,
+                    is_same_client: true,
                 };
                 self.set_stage(key, Stage::Asked(ask));
                 self.step(ask, Event::CallCame(came), now);
@@ -131,11 +133,12 @@ impl Gate {
     }
 
     /// The parked question about this very call of the same client. INVARIANT 2: what was shown is that call.
-    fn parked_about(&self, key: HeldKey, subject: &Subject) -> Option<AskKey> {
+    fn parked_about(&self, key: HeldKey, subject: &Subject, now: Now) -> Option<AskKey> {
         let held = self.held.get(&key)?;
-        self.asks.find_parked(|ask| {
+        self.asks.find_parked(now.elapsed, |ask| {
             let request = ask.request.as_ref();
             ask.subject.digest == subject.digest
+                && ask.subject.is_list_known == subject.is_list_known
                 && request.is_some_and(|request| request.call.is_of_same_client(&held.call))
         })
     }
@@ -144,29 +147,28 @@ impl Gate {
     fn refuse_denied(
         &mut self,
         key: HeldKey,
-        params: &CallToolRequestParams<'_>,
+        offers: Offers,
         subject: &Arc<Subject>,
         parked: Option<AskKey>,
         now: Now,
     ) -> bool {
-        if self.denials.is_empty() {
-            return false;
-        }
         let memory = self.settings.deny_memory;
-        let exact = DedupeKey::exact(&self.settings.server, params, subject.of_tool());
-        let Some(at) = self.denials.find(&exact, now.elapsed, memory) else {
+        let Some(at) = self.denials.find(&subject.digest, now.elapsed, memory) else {
             return false;
         };
-        let lifted = parked.and_then(|ask| self.asks.get(ask));
-        if lifted.is_some_and(Ask::has_answer) {
-            self.denials.lift(&exact);
+        let parked = parked.and_then(|ask| self.asks.get(ask));
+        if parked.is_some_and(Ask::has_lifted) {
+            self.denials.lift(&subject.digest);
+            return false;
+        }
+        if parked.is_some_and(Ask::has_answer) {
+            // A denial, which the call is told.
             return false;
         }
         let until = at.saturating_add(memory);
-        let denied = Event::DeniedBefore { at, until };
-        let item = lifted.and_then(|ask| ask.open_item().map(str::to_owned));
-        let Some(item) = item else {
-            let offers = Offers::of(params.client_capabilities());
+        let parked = parked.filter(|ask| ask.may_lift());
+        let Some(item) = parked.and_then(|ask| ask.open_item().map(str::to_owned)) else {
+            let denied = Event::DeniedBefore { at, until };
             self.begin(key, Arc::clone(subject), offers, denied, now);
             return true;
         };
@@ -179,13 +181,10 @@ impl Gate {
     }
 
     /// Keeps in mind that a person denied a call, if the operator says so.
-    fn remember_denied(&mut self, held: &Held, subject: &Subject, failed: &Failed, now: Now) {
+    fn remember_denied(&mut self, subject: &Subject, failed: &Failed, now: Now) {
         let memory = self.settings.deny_memory;
-        let is_denied = matches!(failed.refusal, Refusal::Denied { .. });
-        if is_denied && !memory.is_zero() {
-            let params = held.call.params();
-            let exact = DedupeKey::exact(&self.settings.server, &params, subject.of_tool());
-            self.denials.insert(exact, now.elapsed, memory);
+        if matches!(failed.refusal, Refusal::Denied { .. }) && !memory.is_zero() {
+            (self.denials).insert_new(subject.digest, now.elapsed, memory);
         }
     }
 
@@ -280,15 +279,17 @@ impl Gate {
             }
             Effect::Close { item, how } => self.close_item(item, how),
             Effect::Park { item, until } => {
-                self.park_item(item, until, now);
-                if let Some(oldest) = self.asks.one_too_many() {
+                if let Some(item) = item {
+                    self.park_item(item, until, now);
+                }
+                if let Some(oldest) = self.asks.one_too_many(key) {
                     let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
                     self.step(oldest, Event::Ended(failed), now);
                 }
             }
-            Effect::Apart { calls } => {
-                for call in calls {
-                    if let Some(ask) = self.asks.get(key).map(|ask| ask.apart(call)) {
+            Effect::Apart { asks } => {
+                for ask in asks {
+                    if let Some(call) = ask.calls().first().copied() {
                         self.begin_with(call, ask, Event::Begin, now);
                     }
                 }
@@ -299,6 +300,10 @@ impl Gate {
             }
             Effect::Kept { item, verdict } => {
                 self.record_kept_verdict(&item, &about.subject, &verdict, now);
+                let memory = self.settings.deny_memory;
+                if verdict.choice == Choice::Deny && !memory.is_zero() {
+                    (self.denials).insert(about.subject.digest, now.elapsed, memory);
+                }
             }
             Effect::Cover { at, cover } => self.cover(about, at, cover, now),
             Effect::WantList => self.want_list_for(key, now),
@@ -311,14 +316,14 @@ impl Gate {
                 for call in calls {
                     if let Some(held) = self.take_held(call) {
                         self.tell_refused(&held, &failed, now);
-                        self.remember_denied(&held, &about.subject, &failed, now);
+                        self.remember_denied(&about.subject, &failed, now);
                         self.tell_history_of(&held, about, &failed, now);
                     }
                 }
             }
             Effect::RecordRefused { call, failed } => {
                 self.record_refused(&call, &failed, now);
-                self.remember_denied(&call, &about.subject, &failed, now);
+                self.remember_denied(&about.subject, &failed, now);
                 self.tell_history_of(&call, about, &failed, now);
             }
             Effect::AskAnew { calls } => {

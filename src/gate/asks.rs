@@ -12,6 +12,8 @@ use crate::mcp::message::RequestId;
 
 /// How many questions may be parked at once; the oldest give way.
 const MAX_PARKED: usize = 1_024;
+/// The same for what is kept of their calls, in bytes.
+const MAX_PARKED_BYTES: usize = 64 * 1024 * 1024;
 
 /// The questions in progress. One is taken out for each step, and put back.
 ///
@@ -25,8 +27,10 @@ pub(super) struct Asks {
     times: BTreeSet<(Duration, AskKey)>,
     /// Those that are parked, and until when.
     parked: BTreeSet<(Duration, AskKey)>,
-    /// What the calls take that were answered with a question, in bytes.
-    answered_bytes: usize,
+    /// What is kept of calls that wait no more, in bytes.
+    kept_bytes: usize,
+    /// The same of those whose questions are parked.
+    parked_bytes: usize,
 }
 
 impl Asks {
@@ -41,14 +45,15 @@ impl Asks {
         if let Some(item) = ask.open_item() {
             self.by_item.insert(item.to_owned(), key);
         }
-        if let Some((nonce, call)) = ask.answered_call() {
+        if let Some((nonce, _)) = ask.answered_call() {
             self.by_nonce.insert(Arc::clone(nonce), key);
-            self.answered_bytes += call.bytes();
         }
+        self.kept_bytes += ask.kept_bytes();
         if let Some(time) = ask.next_time() {
             self.times.insert((time, key));
             if ask.is_parked() {
                 self.parked.insert((time, key));
+                self.parked_bytes += ask.kept_bytes();
             }
         }
         self.asks.insert(key, ask);
@@ -62,13 +67,15 @@ impl Asks {
         if let Some(item) = ask.open_item() {
             self.by_item.remove(item);
         }
-        if let Some((nonce, call)) = ask.answered_call() {
+        if let Some((nonce, _)) = ask.answered_call() {
             self.by_nonce.remove(nonce);
-            self.answered_bytes = self.answered_bytes.saturating_sub(call.bytes());
         }
+        self.kept_bytes = self.kept_bytes.saturating_sub(ask.kept_bytes());
         if let Some(time) = ask.next_time() {
             self.times.remove(&(time, key));
-            self.parked.remove(&(time, key));
+            if self.parked.remove(&(time, key)) {
+                self.parked_bytes = self.parked_bytes.saturating_sub(ask.kept_bytes());
+            }
         }
         Some(ask)
     }
@@ -95,20 +102,27 @@ impl Asks {
         found.map(|(key, _)| *key)
     }
 
-    /// The parked question of which this holds; of several, one that has been answered.
-    pub(super) fn find_parked(&self, is_it: impl Fn(&Ask) -> bool) -> Option<AskKey> {
-        let parked = self.parked.iter().filter_map(|(_, key)| {
+    /// The parked question of which this holds, if its time is not over; of several, one that has been answered, or
+    /// else one that people can lift a denial by.
+    pub(super) fn find_parked(
+        &self,
+        now: Duration,
+        is_it: impl Fn(&Ask) -> bool,
+    ) -> Option<AskKey> {
+        let parked = self.parked.iter().filter(|(until, _)| *until > now);
+        let parked = parked.filter_map(|(_, key)| {
             let ask = self.asks.get(key)?;
-            is_it(ask).then_some((*key, ask.has_answer()))
+            is_it(ask).then_some((*key, (ask.has_answer(), ask.may_lift())))
         });
-        let found = parked.max_by_key(|(_, has_answer)| *has_answer);
+        let found = parked.max_by_key(|(_, rank)| *rank);
         found.map(|(key, _)| key)
     }
 
-    /// The parked question that has to give way to others.
-    pub(super) fn one_too_many(&self) -> Option<AskKey> {
-        let oldest = self.parked.first().map(|(_, key)| *key);
-        oldest.filter(|_| self.parked.len() > MAX_PARKED)
+    /// The parked question that has to give way to the one that was parked last.
+    pub(super) fn one_too_many(&self, last: AskKey) -> Option<AskKey> {
+        let is_full = self.parked.len() > MAX_PARKED || self.parked_bytes > MAX_PARKED_BYTES;
+        let mut others = self.parked.iter().map(|(_, key)| *key);
+        others.find(|key| is_full && *key != last)
     }
 
     /// The questions of which this holds, in the order in which they were asked.
@@ -140,8 +154,8 @@ impl Asks {
         self.by_nonce.len()
     }
 
-    /// What those take, in bytes.
-    pub(super) fn answered_bytes(&self) -> usize {
-        self.answered_bytes
+    /// What is kept of calls that wait no more, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
     }
 }

@@ -24,7 +24,7 @@ impl Gate {
 
     /// What calls take that are kept, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.held_bytes + self.asks.answered_bytes() + self.rounds.bytes()
+        self.held_bytes + self.asks.kept_bytes() + self.rounds.bytes()
     }
 
     /// Puts a call among those that wait.

@@ -5,24 +5,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::approval::cache::DedupeKey;
+use crate::approval::digest::CallDigest;
 
 /// Beyond this many, the oldest denial is forgotten.
 const MAX_DENIALS: usize = 4_096;
 
-/// The calls that people denied, and when.
+/// The calls that people denied, and when. Whoever makes the same call is refused, whatever it says of itself.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
-    at: HashMap<DedupeKey, Duration>,
+    at: HashMap<CallDigest, Duration>,
 }
 
 impl Denials {
-    pub(super) fn is_empty(&self) -> bool {
-        self.at.is_empty()
-    }
-
     /// A person denied a call at `now`.
-    pub(super) fn insert(&mut self, key: DedupeKey, now: Duration, memory: Duration) {
+    pub(super) fn insert(&mut self, key: CallDigest, now: Duration, memory: Duration) {
         self.at.retain(|_, at| now < at.saturating_add(memory));
         if self.at.len() >= MAX_DENIALS {
             let oldest = self.at.iter().min_by_key(|(_, at)| **at);
@@ -33,10 +29,17 @@ impl Denials {
         self.at.insert(key, now);
     }
 
+    /// The same for a denial that may be an old one: what is known already is not counted from `now`.
+    pub(super) fn insert_new(&mut self, key: CallDigest, now: Duration, memory: Duration) {
+        if self.find(&key, now, memory).is_none() {
+            self.insert(key, now, memory);
+        }
+    }
+
     /// When the call was denied, if that still counts.
     pub(super) fn find(
         &self,
-        key: &DedupeKey,
+        key: &CallDigest,
         now: Duration,
         memory: Duration,
     ) -> Option<Duration> {
@@ -45,7 +48,7 @@ impl Denials {
     }
 
     /// The denial counts no more.
-    pub(super) fn lift(&mut self, key: &DedupeKey) {
+    pub(super) fn lift(&mut self, key: &CallDigest) {
         self.at.remove(key);
     }
 }
@@ -60,7 +63,7 @@ mod tests {
         let mut denials = Denials::default();
         let key = |n: usize| {
             let params = format!(r#"{{"name":"wipe","arguments":{{"n":{n}}}}}"#);
-            DedupeKey::exact("db", &CallToolRequestParams::parse(&params).unwrap(), None)
+            CallDigest::of("db", &CallToolRequestParams::parse(&params).unwrap(), None)
         };
         let (memory, at) = (Duration::from_secs(100), Duration::from_millis);
         for n in 0..=MAX_DENIALS {

@@ -84,6 +84,7 @@ impl Gate {
         let Some((_, before)) = self.asks.get(key).and_then(|ask| ask.answered_call()) else {
             return;
         };
+        let is_same_client = before.call.is_of_same_client(&bare);
         let held = Held {
             id: retry.id.clone(),
             tool: before.tool.clone(),
@@ -101,6 +102,7 @@ impl Gate {
             call: self.keep(held),
             answer: answer_to_us(retry.params),
             offers: Offers::of(retry.params.client_capabilities()),
+            is_same_client,
         };
         self.step(key, Event::CallCame(came), now);
     }

@@ -270,6 +270,12 @@ impl KeptCall {
         client(self) == client(other)
     }
 
+    /// Whether this shares its memory with another.
+    #[must_use]
+    pub fn is_copy_of(&self, other: &KeptCall) -> bool {
+        Arc::ptr_eq(&self.text, &other.text)
+    }
+
     /// What it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -56,7 +56,10 @@ fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
     session.ran(call);
     terminal.waits(0);
     super::support::eventually("the history has it", || {
-        terminal.history().iter().any(|row| row["state"] == "approved")
+        terminal
+            .history()
+            .iter()
+            .any(|row| row["state"] == "approved")
     });
     let history = terminal.history();
     assert_eq!(history.len(), 1, "{history:?}");
@@ -94,7 +97,10 @@ fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
         text
     };
     let (text, item) = (again(), terminal.waits_for("wipe"));
-    assert!(text.contains(&format!("by approving item {item}")), "{text}");
+    assert!(
+        text.contains(&format!("by approving item {item}")),
+        "{text}"
+    );
     assert_eq!(again().matches(&item).count(), 1);
     assert_eq!(terminal.waiting().len(), 1);
     terminal.approve(&item);

@@ -13,6 +13,7 @@ impl Ask {
         }
         let took = world.now.saturating_sub(delivery.since());
         self.prompt = Prompt::Closed;
+        self.silent_at = None;
         match answer {
             Answer::Approved { reason } => {
                 self.close_item(Closed::Withdrawn, world);
@@ -154,7 +155,7 @@ impl Ask {
         }
         let now = world.now;
         let failed = |item| Failed::denied_before((at, until), now, item);
-        (self.round, self.yeses_needed) = (Round::DeniedBefore, 1);
+        (self.round, self.lifts) = (Round::DeniedBefore, true);
         self.parked_until = Some(until);
         if !self.park(|item| failed(Some(item)), world) {
             self.refuse(failed(None), world);

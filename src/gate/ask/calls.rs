@@ -61,6 +61,11 @@ impl Ask {
             Claim::State(state) => {
                 self.claim = Claim::Calls(vec![came.call]);
                 self.offers = came.offers;
+                if !came.is_same_client {
+                    // INVARIANT 2: what was shown names another client.
+                    self.close_item(Closed::Withdrawn, world);
+                    self.request = None;
+                }
                 self.state_came(state, &came, world);
             }
             Claim::Parked { until } => {

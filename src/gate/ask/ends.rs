@@ -14,9 +14,9 @@ impl Ask {
         }
         self.claim = Claim::Nobody;
         let may_stay = may_park && self.prompt == Prompt::Closed && self.stays_open(world);
-        if may_stay && let Some(item) = self.open_item().map(str::to_owned) {
+        if may_stay && self.open_item().is_some() {
             let until = self.may_be_parked_until(world);
-            return self.leave(item, until, world);
+            return self.leave(until, world);
         }
         self.close(GONE, Closed::Withdrawn, world);
     }
@@ -37,6 +37,7 @@ impl Ask {
                 if let Prompt::Pause { until, .. } = &self.prompt
                     && *until <= world.now
                 {
+                    self.prompt = Prompt::Closed;
                     self.put(self.deadline, world);
                 }
             }
@@ -68,6 +69,7 @@ impl Ask {
         match &self.prompt {
             Prompt::Pause { error, .. } => {
                 let refusal = Refusal::ClientError(error.clone());
+                self.prompt = Prompt::Closed;
                 self.engine_failed(refusal, world);
             }
             Prompt::Open { .. } | Prompt::Closed if goes_on => {
@@ -197,44 +199,36 @@ impl Ask {
         let Some(item) = self.open_item().map(str::to_owned) else {
             return false;
         };
-        self.refuse_calls(failed(item.clone()), world);
-        self.leave(item, until, world);
+        self.refuse_calls(failed(item), world);
+        if !self.lifts {
+            self.open_browser(world);
+        }
+        self.leave(until, world);
         true
     }
 
     /// Parks a question about a call that has been answered with it: only the log hears of it.
-    pub(super) fn park_answered(&mut self, world: &mut World<'_>) {
+    fn park_answered(&mut self, world: &mut World<'_>) {
         let until = self.may_be_parked_until(world);
-        let item = self.item.as_ref().map(|item| item.id.clone());
-        let parked = Failed::new(
-            Outcome::Timeout,
-            Refusal::Parked(item.clone().unwrap_or_default()),
+        let item = self.item().unwrap_or_default().to_owned();
+        let decided = format!(
+            "a human decided, but the client did not make the call again in time; parked as {item}"
         );
-        let parked = parked.via(Via::INBOX);
-        match (self.open_item().is_some(), item) {
-            (true, Some(item)) => {
-                self.refuse_calls(parked, world);
-                self.leave(item, until, world);
-            }
-            (_, item) => {
-                let item = item.unwrap_or_default();
-                self.refuse(
-                    parked.logged(&format!(
-                        "a human decided, but the client did not make the call again in time; parked as {item}"
-                    )),
-                    world,
-                );
-                self.deadline = None;
-                self.claim = Claim::Parked { until };
-            }
-        }
+        let parked = Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
+        let parked = match self.open_item() {
+            Some(_) => parked,
+            None => parked.logged(&decided),
+        };
+        self.refuse_calls(parked, world);
+        self.leave(until, world);
     }
 
-    /// Leaves the open item in the inbox without a call.
-    pub(super) fn leave(&mut self, item: String, until: Duration, world: &mut World<'_>) {
+    /// Leaves the question, and its item, if that is open, without a call.
+    fn leave(&mut self, until: Duration, world: &mut World<'_>) {
         self.deadline = None;
         self.silent_at = None;
         self.claim = Claim::Parked { until };
+        let item = self.open_item().map(str::to_owned);
         world.out.push(Effect::Park { item, until });
     }
 

@@ -74,7 +74,8 @@ impl Ask {
         };
         let after = world.settings.also_inbox_after;
         let is_listed = !after.is_zero() && self.may_be_beside(world.settings);
-        self.silent_at = is_listed.then(|| world.now.saturating_add(after));
+        let silent_at = || is_listed.then(|| world.now.saturating_add(after));
+        self.silent_at = self.silent_at.or_else(silent_at);
         let is_result = id.is_none();
         world.out.push(Effect::Prompt { id });
         if is_result {
@@ -84,7 +85,8 @@ impl Ask {
             if let Claim::Calls(calls) = &mut self.claim {
                 let others: Vec<HeldKey> = calls.drain(1.min(calls.len())..).collect();
                 if !others.is_empty() {
-                    world.out.push(Effect::Apart { calls: others });
+                    let asks = others.into_iter().map(|call| self.apart(call)).collect();
+                    world.out.push(Effect::Apart { asks });
                 }
             }
         }
@@ -94,14 +96,16 @@ impl Ask {
     pub(super) fn post(&mut self, until: Option<Duration>, world: &mut World<'_>) {
         self.close_item(Closed::Withdrawn, world);
         let item = world.ids.next_hex();
+        let opens_browser = self.prompt == Prompt::Closed && !self.lifts;
         self.item = Some(Item {
             id: item.clone(),
             is_open: true,
+            opens_browser,
         });
         world.out.push(Effect::Post {
             item,
             until,
-            opens_browser: self.prompt == Prompt::Closed && self.round != Round::DeniedBefore,
+            opens_browser,
         });
     }
 
@@ -112,6 +116,8 @@ impl Ask {
         if is_out && self.open_item().is_none() && self.may_be_beside(world.settings) {
             let until = self.item_until(self.deadline, world);
             self.post(until, world);
+            // INVARIANT 3: what is decided there at the last moment has to get here before silence counts.
+            self.deadline = self.deadline.map(|deadline| deadline.saturating_add(GRACE));
         }
     }
 
@@ -132,10 +138,17 @@ impl Ask {
         }
         match self.open_item() {
             Some(_) if world.now < urgent_at => self.silent_at = Some(urgent_at),
-            Some(item) => world.out.push(Effect::OpenBrowser {
-                item: item.to_owned(),
-            }),
+            Some(_) => self.open_browser(world),
             None => {}
+        }
+    }
+
+    /// A browser may be opened for the item from now on.
+    pub(super) fn open_browser(&mut self, world: &mut World<'_>) {
+        if let Some(item) = self.item.as_mut().filter(|item| !item.opens_browser) {
+            item.opens_browser = true;
+            let item = item.id.clone();
+            world.out.push(Effect::OpenBrowser { item });
         }
     }
 

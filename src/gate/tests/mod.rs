@@ -20,6 +20,7 @@ mod instant;
 mod lists;
 mod properties;
 mod returned;
+mod review;
 mod rounds;
 mod rounds_attacked;
 mod scene;
