@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ask::Ask;
 use super::held::AskKey;
+use crate::approval::request::ApprovalRequest;
 use crate::mcp::message::RequestId;
 
 /// How many questions may be parked at once; the oldest give way.
@@ -78,6 +79,24 @@ impl Asks {
             }
         }
         Some(ask)
+    }
+
+    /// Keeps what people are shown of a question. It is found as before.
+    pub(super) fn set_request(&mut self, key: AskKey, request: Arc<ApprovalRequest>) {
+        let Some(ask) = self.asks.get_mut(&key) else {
+            return;
+        };
+        let before = ask.kept_bytes();
+        ask.request = Some(request);
+        let after = ask.kept_bytes();
+        let is_parked = ask.is_parked();
+        let counts = [
+            Some(&mut self.kept_bytes),
+            is_parked.then_some(&mut self.parked_bytes),
+        ];
+        for count in counts.into_iter().flatten() {
+            *count = count.saturating_sub(before).saturating_add(after);
+        }
     }
 
     /// The question that a request of ours carries.

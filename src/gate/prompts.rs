@@ -99,25 +99,22 @@ impl Gate {
         key: AskKey,
         call: Option<&KeptCall>,
     ) -> Option<Arc<ApprovalRequest>> {
-        let mut ask = self.asks.take(key)?;
-        let request = match ask.request.take() {
-            Some(request) if request.round == ask.round => Some(request),
-            Some(request) => Some(Arc::new(ApprovalRequest {
+        let ask = self.asks.get(key)?;
+        let request = match &ask.request {
+            Some(request) if request.round == ask.round => return Some(Arc::clone(request)),
+            Some(request) => ApprovalRequest {
                 round: ask.round,
-                ..(*request).clone()
-            })),
+                ..(**request).clone()
+            },
             None => {
-                let of_first = || {
-                    let held = self.held.get(ask.calls().first()?)?;
-                    Some(&held.call)
-                };
-                call.or_else(of_first)
-                    .map(|call| Arc::new(self.request(&ask, call)))
+                let first = || ask.calls().first().and_then(|key| self.held.get(key));
+                let call = call.or_else(|| first().map(|held| &held.call))?;
+                self.request(ask, call)
             }
         };
-        ask.request.clone_from(&request);
-        self.asks.insert(key, ask);
-        request
+        let request = Arc::new(request);
+        self.asks.set_request(key, Arc::clone(&request));
+        Some(request)
     }
 
     /// INVARIANT 2: of the tool, what the call is asked about as, whatever the upstream says of it by now.
