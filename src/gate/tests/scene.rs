@@ -334,6 +334,13 @@ impl Scene {
             self.set_clock(self.now.elapsed.max(due));
             self.gate.tick(self.now);
             self.carry_out(b"");
+            // Else the proxy would look again and again.
+            let next = self.gate.poll_timeout();
+            let now = self.now.elapsed;
+            assert!(
+                next.is_none_or(|next| next > now),
+                "{next:?} is past, at {now:?}"
+            );
         }
         self.set_clock(end);
     }
