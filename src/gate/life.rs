@@ -9,7 +9,7 @@ use super::handshake::SLOW;
 use super::held::{Era, HeldKey};
 use super::output::{Output, Ticket};
 use super::refusal::{Refusal, refused_result};
-use super::state::{Gate, Now, Peer};
+use super::state::{Gate, InFlight, Now, Peer};
 use super::verdict::Failed;
 use crate::approval::display::in_backticks;
 use crate::audit::record::Outcome;
@@ -77,7 +77,11 @@ impl Gate {
     /// The line of a released call could not be written, so the call was not sent: the client
     /// is told, and the log, once it can be written again.
     pub fn not_recorded(&mut self, ticket: &Ticket, now: Now) {
-        self.in_flight.remove(&ticket.id);
+        // In the same batch, the client may have used its id again.
+        let sent = self.in_flight.get(&ticket.id);
+        if sent.is_some_and(InFlight::is_call) {
+            self.in_flight.remove(&ticket.id);
+        }
         let why = "the audit record could not be written, so the call was not sent";
         self.record_unheld(now, &ticket.tool, Outcome::Error, why, Some(&ticket.id));
         let refusal = Refusal::NotRecorded;

@@ -58,6 +58,11 @@ pub(super) enum InFlight {
 }
 
 impl InFlight {
+    /// Whether it can be the answer to a call.
+    pub(super) fn is_call(&self) -> bool {
+        matches!(self, InFlight::Any | InFlight::Approved(_))
+    }
+
     /// Whether the answer is the client's, whatever it is.
     pub(super) fn is_any(&self) -> bool {
         match self {

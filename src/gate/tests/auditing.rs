@@ -442,3 +442,23 @@ fn lines_that_are_no_decision_have_an_event_and_never_a_tool() {
     }
     assert!(scene.upstream.is_empty());
 }
+
+// "Every pending request gets an answer", also one that has the id of a call before it in the same batch, which was let
+// run and then could not be recorded.
+#[test]
+fn a_call_that_could_not_be_recorded_takes_no_other_request_with_it() {
+    let mut scene = Scene::new().legacy("2025-11-25");
+    scene.client_calls(2, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.person_reads();
+    scene.log_state = Log::Broken;
+    let answer = json!({"jsonrpc": "2.0", "id": prompt.id,
+        "result": {"action": "accept", "content": {"approved": true}}});
+    let initialize = json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    scene.client_sends(&format!("[{answer},{initialize}]"));
+    scene.expect_refused(2, "could not be written");
+    scene.upstream_closes();
+    let told = scene.take_client();
+    assert_eq!((&told["id"], told["error"].is_object()), (&json!(2), true), "{told}");
+}

@@ -43,7 +43,7 @@ fn holds<S: Strategy, K: Ord + Borrow<str> + Debug>(
         failure_persistence: None,
         ..Config::default()
     };
-    let enough = config.cases / 40;
+    let enough = config.cases / 128;
     let played = TestRunner::new(config).run(cases, |case| {
         for (what, count) in play(&case) {
             *found.borrow_mut().entry(what).or_default() += count;
