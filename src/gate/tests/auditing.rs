@@ -460,5 +460,9 @@ fn a_call_that_could_not_be_recorded_takes_no_other_request_with_it() {
     scene.expect_refused(2, "could not be written");
     scene.upstream_closes();
     let told = scene.take_client();
-    assert_eq!((&told["id"], told["error"].is_object()), (&json!(2), true), "{told}");
+    assert_eq!(
+        (&told["id"], told["error"].is_object()),
+        (&json!(2), true),
+        "{told}"
+    );
 }
