@@ -335,8 +335,10 @@ impl World {
                 // Where the tool has changed, it may be as it was approved before.
                 let may_be_covered = message.says_yes() || !message.answers_us();
                 let is_approved = is_yes || (may_be_covered && is_covered);
-                // An answer that is neither yes nor no has gone on to the inbox.
-                let is_good = is_approved || message.answers_invalidly();
+                // An answer that is neither yes nor no has gone on to the inbox. So has a question about a tool that
+                // has changed, where the retry's client shows no forms.
+                let asks_on = message.answers_invalidly() || may_be_covered;
+                let is_good = is_approved || asks_on;
                 let is_good = is_good && got.adds_nothing() && shows(shown, call);
                 (is_good.then_some(0)?, self.state_limit(), is_approved)
             }
