@@ -129,11 +129,11 @@ impl Message {
         self.answer().is_some_and(is_yes)
     }
 
-    /// Whether what it answers to us is neither yes nor no.
-    fn answers_invalidly(&self) -> bool {
+    /// Whether what it answers to us, after so long, is a person's no.
+    fn says_no(&self, took: Duration) -> bool {
         let mut claims = Claims::default();
-        claims.add(self.answer().unwrap_or_default(), Duration::ZERO);
-        self.answers_us() && !self.says_yes() && !claims.instant
+        claims.add(self.answer().unwrap_or_default(), took);
+        claims.denied
     }
 
     /// What it answers to a question of ours.
@@ -335,9 +335,9 @@ impl World {
                 // Where the tool has changed, it may be as it was approved before.
                 let may_be_covered = message.says_yes() || !message.answers_us();
                 let is_approved = is_yes || (may_be_covered && is_covered);
-                // An answer that is neither yes nor no has gone on to the inbox. So has a question about a tool that
-                // has changed, where the retry's client shows no forms.
-                let asks_on = message.answers_invalidly() || may_be_covered;
+                // Somebody may have said yes in the inbox, where the question goes on, or is listed, too. Nothing but a
+                // person's no undoes that.
+                let asks_on = !message.says_no(sent.saturating_sub(state.sent));
                 let is_good = is_approved || asks_on;
                 let is_good = is_good && got.adds_nothing() && shows(shown, call);
                 (is_good.then_some(0)?, self.state_limit(), is_approved)
