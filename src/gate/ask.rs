@@ -176,8 +176,6 @@ pub(super) enum Event {
     Approved(Approval),
     /// A person denied the very same call at that moment, which counts until then.
     DeniedBefore { at: Duration, until: Duration },
-    /// The client has been handed what was put out for it.
-    Delivered,
     /// The client's prompt cannot show all of the call.
     Cut,
     /// The client has answered its prompt.
@@ -513,13 +511,6 @@ impl Ask {
             }
             Event::Approved(approval) => self.approve(approval, world),
             Event::DeniedBefore { at, until } => self.denied_before(at, until, world),
-            Event::Delivered => {
-                if let Prompt::Open { delivery, .. } = &mut self.prompt
-                    && let Delivery::Queued(_) = delivery
-                {
-                    *delivery = Delivery::Delivered(world.now);
-                }
-            }
             Event::Cut => self.post_beside(world),
             Event::Answered(answer) => self.answered(answer, world),
             Event::PageDeclined { took } => {
@@ -540,6 +531,15 @@ impl Ask {
         }
         debug_assert!(world.out.len() <= MOST_EFFECTS, "{:?}", world.out);
         std::mem::take(&mut world.out)
+    }
+
+    /// The client has been handed what was put out for it.
+    pub(super) fn delivered(&mut self, now: Duration) {
+        if let Prompt::Open { delivery, .. } = &mut self.prompt
+            && let Delivery::Queued(_) = delivery
+        {
+            *delivery = Delivery::Delivered(now);
+        }
     }
 
     /// Whether it has been put nowhere yet.

@@ -99,6 +99,13 @@ impl Asks {
         }
     }
 
+    /// The client has been handed everything that was put out for it. Questions are found as before.
+    pub(super) fn delivered(&mut self, now: Duration) {
+        for ask in self.asks.values_mut() {
+            ask.delivered(now);
+        }
+    }
+
     /// The question that a request of ours carries.
     pub(super) fn of_prompt(&self, id: &RequestId) -> Option<AskKey> {
         self.by_prompt.get(id).copied()

@@ -52,9 +52,7 @@ impl Gate {
 
     /// Everything put out for the client so far is in its pipe.
     pub fn client_drained(&mut self, now: Now) {
-        for key in self.queued_prompts() {
-            self.step(key, Event::Delivered, now);
-        }
+        self.asks.delivered(now.elapsed);
     }
 
     /// Keeps clients patient that asked to hear of progress.

@@ -9,7 +9,7 @@ use super::ask::{Ask, AskedFor, Event};
 use super::handshake::{client_name, client_title};
 use super::held::{AskKey, Held};
 use super::output::{Output, Payload};
-use super::state::{Gate, Now, Peer};
+use super::state::{Gate, Now};
 use crate::approval::prompt::hint_words;
 use crate::approval::request::ApprovalRequest;
 use crate::approval::request_state::RequestState;
@@ -144,14 +144,6 @@ impl Gate {
             },
             covers: self.settings.approval_ttl,
             call: call.clone(),
-        }
-    }
-
-    /// Everything put out for the client so far is in its pipe.
-    pub(super) fn queued_prompts(&self) -> Vec<AskKey> {
-        match self.client {
-            Peer::Open => self.asks.keys(Ask::is_queued),
-            Peer::Gone => Vec::new(),
         }
     }
 }
