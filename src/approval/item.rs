@@ -12,7 +12,7 @@ use crate::policy::Risk;
 
 /// A call that waits for a human, with everything that a human needs to see of it.
 ///
-/// Texts are the client's and the server's own, unescaped: whoever shows them escapes them.
+/// Texts come from the client and the server and are not escaped; every renderer must escape them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// Names the item: 32 lower-case hexadecimal digits that nobody can guess.

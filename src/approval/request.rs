@@ -16,7 +16,7 @@ const MAX_DESCRIPTION: usize = 64 * 1024;
 
 /// Everything that a person is shown about one call.
 ///
-/// Texts are the client's and the server's own, unescaped: whoever shows them escapes them.
+/// Texts come from the client and the server and are not escaped; every renderer must escape them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalRequest {
     /// The server's name in the configuration.

@@ -181,7 +181,7 @@ fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
             Some((flag, path)) if is_path_flag(flag) => (format!("{flag}="), Some(path.to_owned())),
             Some(_) | None => (String::new(), is_path.then(|| text.clone())),
         };
-        // A word of ours, and no file.
+        // A keyword, not a file.
         let path = path.filter(|path| path != "stderr");
         is_path = is_path_flag(&text);
         let path = path

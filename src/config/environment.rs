@@ -222,8 +222,8 @@ pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
 const STATE_DIR: &str = "APPROVAL_STATE_DIR";
 const APPROVER: &str = "APPROVAL_APPROVER";
 
-/// Variables of ours that are no settings: the bearer, the folder, the user's name, and the mark that
-/// keeps the proxy from starting itself over and over.
+/// Variables that we read but that are not settings: the token, the state folder, the approver's name, and the
+/// counter that keeps the proxy from starting itself in a loop.
 const OTHERS: [&str; 4] = [AUTH_TOKEN, STATE_DIR, APPROVER, "APPROVAL_PROXY_DEPTH"];
 
 #[cfg(test)]

@@ -550,9 +550,3 @@ impl Ask {
             && self.answer.is_none()
     }
 }
-
-/// Where in the operator's list the inbox stands.
-fn inbox(settings: &Settings) -> Option<usize> {
-    let mut channels = settings.channels.iter();
-    channels.position(|channel| channel.engine == Engine::Inbox)
-}

@@ -282,7 +282,7 @@ impl Gate {
                 if let Some(item) = item {
                     self.park_item(item, until, now);
                 }
-                if let Some(oldest) = self.asks.one_too_many(key) {
+                while let Some(oldest) = self.asks.one_too_many(key) {
                     let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
                     self.step(oldest, Event::Ended(failed), now);
                 }
@@ -406,7 +406,6 @@ impl Gate {
             Era::Stateless if self.ambiguous.contains_any(&held.id) => InFlight::Any,
             // Its answer may be a question of the upstream's.
             Era::Legacy | Era::Stateless => InFlight::Approved(Box::new(Approved {
-                tool: held.tool.clone(),
                 era: held.era,
                 subject: Arc::clone(subject),
                 approval: Approval {

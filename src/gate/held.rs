@@ -65,8 +65,6 @@ pub(super) const ENTRY: usize = 18 * 1024;
 /// A call that was let run, until the upstream is done with it.
 #[derive(Debug)]
 pub(super) struct Approved {
-    /// The tool's exact name.
-    pub(super) tool: String,
     pub(super) era: Era,
     pub(super) subject: Arc<Subject>,
     pub(super) approval: Approval,

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::held::{AskKey, Held};
 use super::output::{Output, ToInbox};
-use super::settings::Engine;
 use super::state::{Gate, Now, unix_ms};
 use super::verdict::Via;
 use crate::approval::item::{Choice, Closed, Item, Verdict};
@@ -58,8 +57,7 @@ impl Gate {
         via: &Via,
         now: Now,
     ) {
-        let mut channels = self.settings.channels.iter();
-        let has_inbox = channels.any(|channel| channel.engine == Engine::Inbox);
+        let has_inbox = self.settings.inbox().is_some();
         let Some(assurance) = via.assurance.filter(|_| has_inbox) else {
             return;
         };

@@ -123,7 +123,7 @@ impl Gate {
         };
         let key = self.keep(Held {
             id: call.id.clone(),
-            tool: approved.tool,
+            tool: approved.subject.tool.clone(),
             call: kept,
             era: Era::Stateless,
             arrived: call.arrived,

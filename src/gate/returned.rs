@@ -79,7 +79,6 @@ impl Gate {
         now: Now,
     ) {
         let Approved {
-            tool,
             era,
             subject,
             approval,
@@ -101,7 +100,7 @@ impl Gate {
         }
         let key = self.keep(Held {
             id: id.clone(),
-            tool,
+            tool: subject.tool.clone(),
             call,
             era,
             arrived: now.elapsed,

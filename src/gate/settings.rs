@@ -171,6 +171,12 @@ impl Settings {
         key.filter(|_| assurance == Some(Assurance::InboxPassphrase))
     }
 
+    /// Where in the list of engines the inbox stands.
+    pub(super) fn inbox(&self) -> Option<usize> {
+        let mut channels = self.channels.iter();
+        channels.position(|channel| channel.engine == Engine::Inbox)
+    }
+
     /// Whether an answer that took so long came faster than a person can read.
     pub(super) fn is_instant(&self, took: Duration) -> bool {
         took < self.instant_decline

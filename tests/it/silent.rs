@@ -15,16 +15,22 @@ fn last_decision(session: &Session) -> Value {
     session.decisions().pop().unwrap()
 }
 
+/// A call whose prompt the client leaves unanswered: its id, the prompt, and the item that the inbox lists.
+fn listed(session: &mut Session) -> (u64, Value, String) {
+    session.handshake();
+    let call = session.call("wipe", json!({"n": 7}));
+    let prompt = session.prompt();
+    let item = session.terminal().waits_for("wipe");
+    (call, prompt, item)
+}
+
 // DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […].
 // Whichever answer comes first counts."
 #[test]
 fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom() {
     let mut session = after("0.2").start();
-    session.handshake();
+    let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
-    let call = session.call("wipe", json!({"n": 7}));
-    let prompt = session.prompt();
-    let item = terminal.waits_for("wipe");
     let told = terminal.approvals(&["approve", &item, "--as", "Ann"]);
     assert_eq!(told.code, Some(0), "{told:?}");
     let withdrawn = session.message("notifications/cancelled");
@@ -47,11 +53,8 @@ fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom(
 #[test]
 fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
     let mut session = after("0.2").start();
-    session.handshake();
+    let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
-    let call = session.call("wipe", json!({"n": 7}));
-    let prompt = session.prompt();
-    let item = terminal.waits_for("wipe");
     session.answer(&prompt, approval());
     session.ran(call);
     terminal.waits(0);

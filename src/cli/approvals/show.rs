@@ -114,7 +114,7 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
     lines.collect::<Vec<String>>().join("\n")
 }
 
-/// Where whoever decided was, as far as that is known.
+/// Where the approver decided, if that is known.
 fn place(assurance: Assurance) -> &'static str {
     match assurance {
         Assurance::CallerRelayed => "at the client",

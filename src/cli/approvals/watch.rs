@@ -1,6 +1,6 @@
 //! `approval-proxy approvals list --watch`: what waits, as it comes and goes.
 //!
-//! In a terminal the list is drawn anew; elsewhere each change is a line of its own.
+//! In a terminal the list is redrawn; otherwise each change is printed as a line.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

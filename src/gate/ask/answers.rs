@@ -48,7 +48,7 @@ impl Ask {
 
     /// The client answered with a no. One that nobody can have given refuses the calls, too, but leaves the
     /// question open in the inbox, if there is one.
-    pub(super) fn client_said_no(&mut self, no: ClientNo, world: &mut World<'_>) {
+    fn client_said_no(&mut self, no: ClientNo, world: &mut World<'_>) {
         let is_instant = world.settings.is_instant(no.took);
         if !is_instant {
             return self.refuse(no.of_person(), world);
@@ -60,7 +60,7 @@ impl Ask {
 
     /// A person said yes: it is one of two, or lets the calls run. `cover` is for how long the very same call is
     /// approved, too.
-    pub(super) fn said_yes(
+    fn said_yes(
         &mut self,
         reason: Option<String>,
         cover: Duration,
@@ -79,14 +79,27 @@ impl Ask {
         }
         let (approval, at) = (Approval::given(reason, via), world.now);
         if self.is_awaited() {
-            world.out.push(Effect::Cover { at, cover });
-            return self.approve(approval, world);
+            return self.approve_and_cover(approval, (at, cover), world);
         }
         self.answer = Some(Verdicted::Yes {
             approval,
             at,
             cover,
         });
+    }
+
+    /// A person's yes, given `at`, lets the calls run that wait, and covers later ones. INVARIANT 3: one that does not
+    /// assure enough covers nothing.
+    pub(super) fn approve_and_cover(
+        &mut self,
+        approval: Approval,
+        (at, cover): (Duration, Duration),
+        world: &mut World<'_>,
+    ) {
+        if is_sure_enough(&approval.via, world.settings) {
+            world.out.push(Effect::Cover { at, cover });
+        }
+        self.approve(approval, world);
     }
 
     /// Something lets the calls run that wait.

@@ -76,6 +76,8 @@ impl Ask {
                 // Nobody can answer a parked item once its time is over.
                 self.deadline = Some(deadline.map_or(until, |deadline| deadline.min(until)));
                 self.parked_until = Some(until);
+                // A call waits for it from now on, as for any other.
+                self.lifts = false;
                 self.attend(world);
             }
             Claim::Nobody => {}
@@ -83,7 +85,7 @@ impl Ask {
     }
 
     /// A retry brings the state, and the answer to our question, or should.
-    pub(super) fn state_came(&mut self, state: State, came: &Came, world: &mut World<'_>) {
+    fn state_came(&mut self, state: State, came: &Came, world: &mut World<'_>) {
         let answer = came.answer.as_deref();
         if let Prompt::Open { .. } = self.prompt {
             return match answer {
@@ -126,7 +128,7 @@ impl Ask {
     /// Asks once more, in the request that brought no answer. The person's time does not begin anew.
     ///
     /// SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the missing information again".
-    pub(super) fn ask_again(&mut self, world: &mut World<'_>) {
+    fn ask_again(&mut self, world: &mut World<'_>) {
         self.prompt = Prompt::Closed;
         if !self.subject.is_as_shown(world.definition) {
             return self.ask_anew(world);
@@ -140,16 +142,13 @@ impl Ask {
     }
 
     /// A call has come for a question that waited without one: it gets the answer that there is, or waits for it.
-    pub(super) fn attend(&mut self, world: &mut World<'_>) {
+    fn attend(&mut self, world: &mut World<'_>) {
         match self.answer.take() {
             Some(Verdicted::Yes {
                 approval,
                 at,
                 cover,
-            }) => {
-                world.out.push(Effect::Cover { at, cover });
-                self.approve(approval, world);
-            }
+            }) => self.approve_and_cover(approval, (at, cover), world),
             Some(Verdicted::No(failed)) => self.refuse(failed, world),
             Some(Verdicted::Lost(why)) => {
                 self.engine_failed(Refusal::InboxError(why), world);

@@ -48,7 +48,7 @@ impl Ask {
     }
 
     /// The person's time is over.
-    pub(super) fn time_is_up(&mut self, world: &mut World<'_>) {
+    fn time_is_up(&mut self, world: &mut World<'_>) {
         let mut timed_out = Failed::new(Outcome::Timeout, Refusal::TimedOut);
         timed_out.via = self.nobody(world);
         match &self.claim {
@@ -61,7 +61,7 @@ impl Ask {
         }
     }
 
-    pub(super) fn time_of_calls_is_up(&mut self, timed_out: Failed, world: &mut World<'_>) {
+    fn time_of_calls_is_up(&mut self, timed_out: Failed, world: &mut World<'_>) {
         const WHY: &str = "nobody answered in time";
         let channel = world.channel(self.engine);
         let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
@@ -102,7 +102,7 @@ impl Ask {
     /// Not so where two yeses are asked for, be it the first or the second that does not come: an operator who
     /// wants them from a person who pays attention gets none from one who does not. Nor where assurance is
     /// required, since silence assures nothing; nor while an answer may be on its way unread.
-    pub(super) fn takes_silence_for_a_yes(&self, world: &World<'_>) -> bool {
+    fn takes_silence_for_a_yes(&self, world: &World<'_>) -> bool {
         world.settings.timeout_action == TimeoutAction::Approve
             && world.client_is_heard
             && world.settings.require_assurance.is_none()
@@ -110,12 +110,7 @@ impl Ask {
     }
 
     /// No retry has come in time. The request has been answered long ago, so that only the log hears of it.
-    pub(super) fn time_of_state_is_up(
-        &mut self,
-        timed_out: Failed,
-        expires: Duration,
-        world: &mut World<'_>,
-    ) {
+    fn time_of_state_is_up(&mut self, timed_out: Failed, expires: Duration, world: &mut World<'_>) {
         if let Prompt::Open { .. } = self.prompt {
             self.prompt = Prompt::Closed;
             if self.moves_to_inbox(expires, world) {
@@ -158,7 +153,7 @@ impl Ask {
 
     /// Nobody has answered the client's form in time: the question goes on to the inbox, if the operator says so
     /// and its state is good for long enough to bring somebody back.
-    pub(super) fn moves_to_inbox(&mut self, expires: Duration, world: &mut World<'_>) -> bool {
+    fn moves_to_inbox(&mut self, expires: Duration, world: &mut World<'_>) -> bool {
         let channel = world.channel(self.engine);
         let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback);
         let next = self.inbox_behind(world.settings);
@@ -184,7 +179,7 @@ impl Ask {
         failed: impl FnOnce(String) -> Failed,
         world: &mut World<'_>,
     ) -> bool {
-        let Some(engine) = inbox(world.settings).filter(|_| self.fits_inbox) else {
+        let Some(engine) = world.settings.inbox().filter(|_| self.fits_inbox) else {
             return false;
         };
         let until = self.may_be_parked_until(world);
@@ -233,13 +228,13 @@ impl Ask {
     }
 
     /// Until when the question may be parked: as long as the operator says, counted from when it first was.
-    pub(super) fn may_be_parked_until(&self, world: &World<'_>) -> Duration {
+    fn may_be_parked_until(&self, world: &World<'_>) -> Duration {
         let until = world.now.saturating_add(world.settings.park_for);
         self.parked_until.unwrap_or(until)
     }
 
     /// A parked question is over, answered or not: the inbox shows it no more as one that may still run.
-    pub(super) fn unpark(&mut self, how: Closed, world: &mut World<'_>) {
+    fn unpark(&mut self, how: Closed, world: &mut World<'_>) {
         self.claim = Claim::Nobody;
         if let Some(item) = self.item.take() {
             world.out.push(Effect::Close { item: item.id, how });
@@ -290,7 +285,7 @@ impl Ask {
         self.refuse_calls(failed, world);
     }
 
-    pub(super) fn refuse_calls(&mut self, failed: Failed, world: &mut World<'_>) {
+    fn refuse_calls(&mut self, failed: Failed, world: &mut World<'_>) {
         match std::mem::replace(&mut self.claim, Claim::Nobody) {
             Claim::Calls(calls) => world.out.push(Effect::Refuse { calls, failed }),
             Claim::State(State { call, .. }) => {

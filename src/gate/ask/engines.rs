@@ -26,7 +26,7 @@ impl Ask {
         self.refuse(failed.unwrap_or_else(none), world);
     }
 
-    pub(super) fn can_be_put_to(&self, engine: Engine, world: &World<'_>) -> Result<(), CannotAsk> {
+    fn can_be_put_to(&self, engine: Engine, world: &World<'_>) -> Result<(), CannotAsk> {
         match engine {
             _ if !world.has_client => Err(CannotAsk::ClientGone),
             Engine::Inbox => Ok(()),
@@ -123,7 +123,7 @@ impl Ask {
 
     /// Whether the inbox can show the question as well while the client's prompt is out.
     pub(in crate::gate) fn may_be_beside(&self, settings: &Settings) -> bool {
-        self.fits_inbox && inbox(settings).is_some()
+        self.fits_inbox && settings.inbox().is_some()
     }
 
     /// The client has been silent for a while: the inbox lists the question, and later a browser is opened for it.

@@ -520,7 +520,7 @@ fn what_assures_too_little_or_comes_for_nobody_releases_nothing() {
         Table::new(Era::Legacy, strict).after([Event::Begin]),
         &[(
             yes,
-            "cover 0, refuse 1 (Denied: the verdict's assurance is below `requireAssurance`) | over",
+            "refuse 1 (Denied: the verdict's assurance is below `requireAssurance`) | over",
         )],
     );
     let mut gone = Table::new(Era::Legacy, both()).after([Event::Begin]);

@@ -261,3 +261,52 @@ fn a_denial_that_waits_for_its_call_is_remembered_in_the_next_session() {
     scene.client_calls(2, "delete_user", json!({}));
     scene.expect_refused(2, "denied without asking");
 }
+
+// One large question can take the room of several small ones: all of them give way.
+#[test]
+fn parked_questions_give_way_until_what_they_keep_fits() {
+    let mut scene = Scene::set(|settings| chain(settings, CLIENT_FIRST)).legacy("2025-11-25");
+    let small = (0..21).map(|n| json!({"text": format!("{n}{}", "x".repeat(3 * 1024 * 1024))}));
+    let large = json!({"numbers": vec![0; 900_000]});
+    for (id, arguments) in small.chain([large]).enumerate() {
+        scene.client_calls(id, "delete_user", arguments);
+        let prompt = scene.expect_prompt();
+        scene.answer(&prompt, json!({"action": "decline"}));
+        scene.expect_refused(id, "");
+        let kept = scene.gate.kept_bytes();
+        assert!(kept <= 64 * 1024 * 1024, "{kept} after {id}");
+    }
+    let parked = scene.gate.asks.keys(Ask::is_parked).len();
+    assert!((10..21).contains(&parked), "{parked}");
+}
+
+// The second of two yeses to lifting a denial is asked for as any other question: a call waits for it.
+#[test]
+fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
+    let mut scene = Scene::set(|settings| {
+        chain(settings, CLIENT_FIRST);
+        settings.double_confirm = true;
+        settings.deny_memory = secs(60);
+    })
+    .legacy("2025-11-25");
+    scene.client_calls(1, "delete_user", json!({}));
+    let prompt = scene.expect_prompt();
+    scene.deny(&prompt);
+    scene.expect_refused(1, "denied");
+    scene.client_calls(2, "delete_user", json!({}));
+    let item = scene.expect_item();
+    scene.expect_refused(2, "");
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.inbox.clear();
+    scene.client_calls(3, "delete_user", json!({}));
+    let told = scene.inbox.pop_front();
+    let Some(ToInbox::Ask {
+        item,
+        opens_browser: true,
+    }) = told
+    else {
+        panic!("{told:?}");
+    };
+    scene.decide(&item, Choice::Approve, |_| {});
+    scene.expect_forwarded(3);
+}

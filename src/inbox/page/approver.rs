@@ -72,9 +72,7 @@ pub(super) async fn set(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let session = app.session(request.headers(), None)?;
-    let form = Form::read(request.into_body()).await?;
-    app.check_csrf(&session, &form)?;
+    let (session, form) = app.form(request).await?;
     let name = match form.filled("name").map(read_approver) {
         None | Some(Err(BadApprover::Empty)) => None,
         Some(Ok(name)) => Some(name),

@@ -25,9 +25,7 @@ pub(super) async fn decide(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let session = app.session(request.headers(), None)?;
-    let form = Form::read(request.into_body()).await?;
-    app.check_csrf(&session, &form)?;
+    let (session, form) = app.form(request).await?;
     let entry = app.store(|store| store.find(&id))?;
     let entry = entry.ok_or(Trouble::NotFound)?;
     if !entry.state.is_open() {

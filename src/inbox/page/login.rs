@@ -101,8 +101,16 @@ impl App {
         )
     }
 
+    /// A form that somebody who is logged in has sent, and the session: only a form that we gave to that session.
+    pub(super) async fn form(&self, request: Request) -> Result<(Session, Form), Trouble> {
+        let session = self.session(request.headers(), None)?;
+        let form = Form::read(request.into_body()).await?;
+        self.check_csrf(&session, &form)?;
+        Ok((session, form))
+    }
+
     /// Whether a form is one that we gave to this session.
-    pub(super) fn check_csrf(&self, session: &Session, form: &Form) -> Result<(), Trouble> {
+    fn check_csrf(&self, session: &Session, form: &Form) -> Result<(), Trouble> {
         let expected = keyed(&self.secret, "csrf", &session.hash);
         // Equality of BLAKE3 hashes takes the same time wherever they differ.
         match blake3::Hash::from_hex(form.get("csrf")) {
@@ -178,9 +186,7 @@ pub(super) async fn log_out(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let session = app.session(request.headers(), None)?;
-    let form = Form::read(request.into_body()).await?;
-    app.check_csrf(&session, &form)?;
+    let (session, _) = app.form(request).await?;
     let now_ms = app.now().unix_ms;
     app.store(|store| store.take_token(Token::Session, &session.hash, now_ms))?;
     held(&app.names).set(session.hash, None);

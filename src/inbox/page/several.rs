@@ -38,9 +38,7 @@ pub(super) async fn decide(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let session = app.session(request.headers(), None)?;
-    let form = Form::read(request.into_body()).await?;
-    app.check_csrf(&session, &form)?;
+    let (session, form) = app.form(request).await?;
     let verdict = verdict(&form, &session, app.now().unix_ms)?;
     let picked = picked(&form)?;
     let (mut open, mut late) = (Vec::new(), 0);
