@@ -169,7 +169,10 @@ impl Oracle {
     fn ends_unanswered(&mut self, id: &str, line: &Value) {
         let (now, is_late) = (self.now, self.is_late);
         let ends_now = |state: &State| match line["decision"].as_str().unwrap() {
-            "timeout" => state.until == now || (is_late && state.until < now),
+            "timeout" => [Some(state.until), state.perhaps_until]
+                .into_iter()
+                .flatten()
+                .any(|until| until == now || (is_late && until < now)),
             "cancelled" => self.client_gone,
             "error" => self.upstream_gone,
             _ => false,

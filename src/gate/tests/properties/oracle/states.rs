@@ -36,6 +36,9 @@ pub(in super::super) struct State {
     pub(in super::super) used: bool,
     pub(super) sent: Duration,
     pub(super) until: Duration,
+    /// When its time may be over already: a prompt does not tell whether a tool that has no
+    /// description to show has changed once more, which gives the human new time.
+    pub(super) perhaps_until: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -257,6 +260,7 @@ impl Oracle {
         };
         let timeout = self.setup.timeout_secs.map(Duration::from_secs);
         let mut until = self.now + timeout.unwrap_or(LONGEST).min(LONGEST);
+        let mut perhaps_until = None;
         let mut clients = vec![client];
         let yeses = match shown.round {
             Round::Second => call.yeses.clone(),
@@ -271,9 +275,15 @@ impl Oracle {
             && was_shown.description == shown.description
         {
             clients.extend(asked);
-            if !is_answered {
+            let is_known = shown.description.is_some();
+            match (shown.round, was_shown.round) {
+                _ if is_answered => {}
+                (Round::Changed, Round::First | Round::Second) if !is_known => {}
+                (Round::Changed, Round::Changed) if !is_known => {
+                    perhaps_until = Some(before.perhaps_until.unwrap_or(before.until));
+                }
                 // The same again, and the human's time does not begin anew.
-                until = before.until;
+                _ => (until, perhaps_until) = (before.until, before.perhaps_until),
             }
         }
         let text = self.new_state(&result["requestState"]);
@@ -289,6 +299,7 @@ impl Oracle {
             used: false,
             sent: self.now,
             until,
+            perhaps_until,
         });
     }
 
@@ -384,6 +395,7 @@ impl Oracle {
             used: false,
             sent: self.now,
             until: self.now + LONGEST,
+            perhaps_until: None,
         });
     }
 }
