@@ -388,7 +388,7 @@ impl World {
                 let closed = prompts.find(|prompt| prompt.item.as_ref() == Some(&item));
                 closed.expect("an item is closed").state = State::Over;
             }
-            ToInbox::Park { .. } | ToInbox::Decided(_) => {}
+            ToInbox::Park { .. } | ToInbox::Decided(_) | ToInbox::Resume(_) => {}
         }
     }
 

@@ -36,7 +36,9 @@ mod unasked;
 mod verdict;
 
 pub use inbox::DecidedCall;
-pub use output::{FromInbox, Output, Payload, Ticket, ToInbox};
+pub use output::{
+    FromInbox, Output, ParkedItem, Payload, Resume, ResumeKey, Resumption, Ticket, ToInbox,
+};
 pub use permit::Permitted;
 pub use settings::{Channel, Client, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};
 pub use state::{Gate, Now};

@@ -2,12 +2,15 @@
 //!
 //! Doing it is the relay's business.
 
+use std::sync::Arc;
+
 use super::held::Era;
 use super::inbox::DecidedCall;
 use super::permit::Permitted;
 use super::refusal::Explanation;
 use crate::approval;
 use crate::approval::item::{Closed, Item};
+use crate::approval::request::ApprovalRequest;
 use crate::audit::record::Line;
 use crate::mcp::message::RequestId;
 
@@ -86,7 +89,84 @@ pub enum ToInbox {
     },
     /// A person decided about a call through another channel: for the history. Nobody waits for it.
     Decided(Box<DecidedCall>),
+    /// About parked items that outlive their session.
+    Resume(Resume),
 }
+
+/// What the inbox is told, or asked, about parked items that outlive their session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// Asks whether any session has left an item; answered by [`Resumption::IsAny`]. It is asked before a person is
+    /// asked about a call, so the answer must come at once.
+    IsAny,
+    /// From now on, the parked item outlives its session: a session with this key may resume it, now or after a
+    /// restart, once its owner has left it or has died.
+    Mark {
+        /// The item's id.
+        item: String,
+        /// What the session must have in common with this one.
+        key: ResumeKey,
+    },
+    /// Looks for an item that the session may resume, and makes it the session's own; answered by
+    /// [`Resumption::Found`]. From then on the item is as if the session had parked and marked it itself, and its
+    /// verdict follows, if there is one.
+    Find {
+        /// Names the question; the answer names it, too.
+        seek: u64,
+        /// The session's key for this call.
+        key: ResumeKey,
+        /// What a person would be shown of the call now. A verdict counts only for exactly that.
+        request: Arc<ApprovalRequest>,
+    },
+    /// A call waits for the marked item from now on, so no other session may resume it any more: one yes, one run.
+    /// Answered by [`Resumption::TakenUp`], once that is on disk.
+    TakeUp {
+        /// The item's id.
+        item: String,
+    },
+    /// The session is over, or gives the item up. A marked item waits for another session until its time is over,
+    /// with the verdict, if there is one; any other is withdrawn.
+    Leave {
+        /// The item's id.
+        item: String,
+    },
+}
+
+/// What the inbox tells about parked items that outlive their session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumption {
+    /// Whether any session has left an item that some session may resume.
+    IsAny(bool),
+    /// What was found.
+    Found {
+        /// As in [`Resume::Find`].
+        seek: u64,
+        /// The item, which is the session's own now.
+        parked: Option<ParkedItem>,
+    },
+    /// Whether the item was taken up. If not, its verdict lets nothing run.
+    TakenUp {
+        /// The item's id.
+        item: String,
+        /// Whether it is so.
+        is_done: bool,
+    },
+}
+
+/// A parked item that a session has resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedItem {
+    /// Its id.
+    pub id: String,
+    /// Until when it is parked, in milliseconds since 1970.
+    pub until_ms: i64,
+}
+
+/// A SHA-256 digest of what a session must have in common with the one that parked an item in order to resume it, as
+/// far as the session knows: the client's name and roots, the call, the tool's definition, and everything that people
+/// were shown. The inbox adds who the user and the server are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumeKey(pub [u8; 32]);
 
 /// What the inbox tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +200,8 @@ pub enum FromInbox {
         /// Why, for the client and the log.
         why: String,
     },
+    /// About parked items that outlive their session.
+    Resume(Resumption),
 }
 
 /// One thing to do.

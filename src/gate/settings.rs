@@ -136,6 +136,9 @@ pub struct Settings {
     pub inbox_key: Option<String>,
     /// How long a question that nobody answered in time stays open, where it is parked.
     pub park_for: Duration,
+    /// Whether a parked question outlives its session: a later session of the same client with the same server can
+    /// resume it.
+    pub resumes_parked: bool,
     /// A no from the client that comes faster than this is nobody's decision; zero turns that off.
     pub instant_decline: Duration,
     /// For how long identical calls are refused without asking after a person denied one; zero is not at all.
@@ -201,6 +204,7 @@ impl Default for Settings {
             require_assurance: None,
             inbox_key: None,
             park_for: Duration::from_secs(3600),
+            resumes_parked: false,
             instant_decline: Duration::from_millis(250),
             deny_memory: Duration::ZERO,
             also_inbox_after: Duration::from_secs(5),

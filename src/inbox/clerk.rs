@@ -204,6 +204,7 @@ impl Clerk {
                 held(&self.unrecorded).keep(*call);
                 self.note_unrecorded();
             }
+            ToInbox::Resume(_) => {}
         }
     }
 

@@ -85,7 +85,10 @@ impl Job {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
             ToInbox::Decided(call) => ENTRY + call.bytes(),
-            ToInbox::OpenBrowser { .. } | ToInbox::Park { .. } | ToInbox::Close { .. } => 0,
+            ToInbox::OpenBrowser { .. }
+            | ToInbox::Park { .. }
+            | ToInbox::Close { .. }
+            | ToInbox::Resume(_) => 0,
         }
     }
 }
@@ -201,7 +204,10 @@ impl Inbox for Post {
                     Ok(started) => *running = started,
                     Err(_) => return Ok(()),
                 },
-                ToInbox::OpenBrowser { .. } | ToInbox::Park { .. } | ToInbox::Close { .. } => {
+                ToInbox::OpenBrowser { .. }
+                | ToInbox::Park { .. }
+                | ToInbox::Close { .. }
+                | ToInbox::Resume(_) => {
                     return Ok(());
                 }
             }
@@ -223,7 +229,8 @@ impl Inbox for Post {
             told @ (ToInbox::Ask { .. }
             | ToInbox::OpenBrowser { .. }
             | ToInbox::Park { .. }
-            | ToInbox::Close { .. }) => Job::Told {
+            | ToInbox::Close { .. }
+            | ToInbox::Resume(_)) => Job::Told {
                 told,
                 answers: answers.clone(),
             },

@@ -45,7 +45,8 @@ impl InboxPort {
             ToInbox::OpenBrowser { .. }
             | ToInbox::Park { .. }
             | ToInbox::Close { .. }
-            | ToInbox::Decided(_) => None,
+            | ToInbox::Decided(_)
+            | ToInbox::Resume(_) => None,
         };
         if let (Err(why), Some(item)) = (self.inbox.tell(told, &self.answers), item) {
             tracing::error!("a call needs the approval inbox, which cannot be used: {why}");

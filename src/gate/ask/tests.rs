@@ -613,9 +613,10 @@ mod at_random {
                 let mut all = events(&table);
                 all.push(sent(AskedFor::Answer));
                 all.push(sent(page()));
-                // A call is answered with a question only where one is asked, by itself.
+                // A call is answered with a question only where one is asked, by itself, and nobody has answered.
                 let is_sending = which >= all.len() - 2;
-                if is_sending && (era == Era::Legacy || table.ask.calls().len() != 1) {
+                let may_send = table.ask.calls().len() == 1 && !table.ask.has_answer();
+                if is_sending && (era == Era::Legacy || !may_send) {
                     continue;
                 }
                 let event = all.swap_remove(which.min(all.len() - 1));

@@ -45,7 +45,8 @@ fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
         ToInbox::Ask { .. }
         | ToInbox::OpenBrowser { .. }
         | ToInbox::Park { .. }
-        | ToInbox::Decided(_) => None,
+        | ToInbox::Decided(_)
+        | ToInbox::Resume(_) => None,
     })
     .collect()
 }
@@ -171,6 +172,7 @@ fn told(scene: &mut Scene) -> Vec<&'static str> {
         ToInbox::Park { .. } => "park",
         ToInbox::Close { .. } => "close",
         ToInbox::Decided(_) => "decided",
+        ToInbox::Resume(_) => "resume",
     })
     .collect()
 }

@@ -66,7 +66,8 @@ fn item_shown(scene: &mut Scene) -> Item {
         | ToInbox::OpenBrowser { .. }
         | ToInbox::Park { .. }
         | ToInbox::Close { .. }
-        | ToInbox::Decided(_) => None,
+        | ToInbox::Decided(_)
+        | ToInbox::Resume(_) => None,
     });
     items.next().expect("an item")
 }
