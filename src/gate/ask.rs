@@ -73,6 +73,8 @@ pub(super) struct Ask {
     claim: Claim,
     /// Whether it is about lifting an earlier denial.
     lifts: bool,
+    /// Whether a later session may resume it, should this one end while it is parked.
+    is_resumable: bool,
     /// What has come of it, until whoever waits for it can have that.
     answer: Option<Verdicted>,
 }
@@ -248,6 +250,8 @@ pub(super) enum Effect {
         item: Option<String>,
         until: Duration,
     },
+    /// This session is over: the question is there for a later one.
+    LeaveForLater { item: String },
     /// Put these questions, one for each call that shared this one so far.
     Apart { asks: Vec<Ask> },
     /// Record the first of two yeses.
@@ -343,6 +347,7 @@ impl Ask {
             pause: Duration::ZERO,
             claim: Claim::Calls(vec![key]),
             lifts: false,
+            is_resumable: false,
             answer: None,
         }
     }
@@ -374,6 +379,27 @@ impl Ask {
     /// Whether something lets its calls run, and only the tool list has to be known for it.
     pub(super) fn is_approved(&self) -> bool {
         self.is_awaited() && matches!(self.answer, Some(Verdicted::Yes { .. }))
+    }
+
+    /// Whether a later session may resume it, should this one end.
+    pub(super) fn is_resumable(&self) -> bool {
+        self.is_parked() && self.is_resumable
+    }
+
+    pub(super) fn set_resumable(&mut self, is_resumable: bool) {
+        self.is_resumable = is_resumable;
+    }
+
+    /// An earlier session parked the question, as this item, which is open until then.
+    pub(super) fn resume(&mut self, item: String, engine: usize, until: Duration) {
+        self.engine = engine;
+        self.item = Some(Item {
+            id: item,
+            is_open: true,
+            opens_browser: true,
+        });
+        self.claim = Claim::Parked { until };
+        self.is_resumable = true;
     }
 
     pub(super) fn has_answer(&self) -> bool {

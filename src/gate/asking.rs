@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ask::{Ask, Came, Effect, Event, World};
 use super::handshake::Offers;
 use super::held::{Approved, AskKey, Era, Held, HeldKey, Stage, Subject};
-use super::output::{NeededApproval, Output, Payload, ToInbox};
+use super::output::{NeededApproval, Output, Payload, Resume, ToInbox};
 use super::prompts::{brings_a_state, check_fields};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
@@ -82,7 +82,12 @@ impl Gate {
             return self.begin(key, subject, offers, cached, now);
         }
         let shared = |gate: &Gate| gate.asks.find(|ask| ask.is_shared_by(&subject, offers));
-        match parked.or_else(|| subject.dedupe.and_then(|_| shared(self))) {
+        let shared = parked.or_else(|| subject.dedupe.and_then(|_| shared(self)));
+        let is_new = parked.is_some() || shared.is_none();
+        if is_new && self.seek(key, parked, &subject, offers, now) {
+            return;
+        }
+        match shared {
             Some(ask) => {
                 let came = Came {
                     call: key,
@@ -267,7 +272,10 @@ impl Gate {
                 item,
                 until,
                 opens_browser,
-            } => self.post(key, item, until, opens_browser, now),
+            } => {
+                self.post(key, item, until, opens_browser, now);
+                self.prepare_to_mark(key, now);
+            }
             Effect::OpenBrowser { item } => {
                 self.put(Output::ToInbox(ToInbox::OpenBrowser { item }));
             }
@@ -282,10 +290,11 @@ impl Gate {
                 if let Some(item) = item {
                     self.park_item(item, until, now);
                 }
-                while let Some(oldest) = self.asks.one_too_many(key) {
-                    let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
-                    self.step(oldest, Event::Ended(failed), now);
-                }
+                self.mark_parked(key, now);
+                self.make_room_for_parked(key, now);
+            }
+            Effect::LeaveForLater { item } => {
+                self.put(Output::ToInbox(ToInbox::Resume(Resume::Leave { item })));
             }
             Effect::Apart { asks } => {
                 for ask in asks {
@@ -331,6 +340,14 @@ impl Gate {
                     self.ask_anew(call, now);
                 }
             }
+        }
+    }
+
+    /// The oldest parked questions give way until there is room for the one that was parked last.
+    pub(super) fn make_room_for_parked(&mut self, last: AskKey, now: Now) {
+        while let Some(oldest) = self.asks.one_too_many(last) {
+            let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
+            self.step(oldest, Event::Ended(failed), now);
         }
     }
 

@@ -99,6 +99,20 @@ impl Asks {
         }
     }
 
+    /// Another session may resume a parked question, should this one end. It is found as before.
+    pub(super) fn set_resumable(&mut self, key: AskKey) {
+        if let Some(ask) = self.asks.get_mut(&key) {
+            ask.set_resumable(true);
+        }
+    }
+
+    /// No other session may resume it.
+    pub(super) fn set_taken_up(&mut self, key: AskKey) {
+        if let Some(ask) = self.asks.get_mut(&key) {
+            ask.set_resumable(false);
+        }
+    }
+
     /// The client has been handed everything that was put out for it. Questions are found as before.
     pub(super) fn delivered(&mut self, now: Duration) {
         for ask in self.asks.values_mut() {

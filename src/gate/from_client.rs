@@ -22,6 +22,7 @@ use crate::mcp::message::{
     Id, Kind, Line, Message, MessageError, RequestId, Unreadable, id_at_the_ends, read_line,
     read_message,
 };
+use crate::mcp::roots;
 use crate::mcp::tool::{self, CallToolRequestParams};
 
 impl Gate {
@@ -146,6 +147,10 @@ impl Gate {
                 self.relay_to_upstream(payload);
                 self.resume_waiting(now);
             }
+            (roots::LIST_CHANGED, Id::Absent) => {
+                self.forget_roots();
+                self.relay_to_upstream(payload);
+            }
             ("notifications/cancelled", Id::Absent) => self.cancelled(params, payload, now),
             (_, Id::Some(id)) => self.request_from_client(method, id, params, payload, now),
             // SPEC: requests with `id: null` do not exist; what it is, the upstream says.
@@ -240,6 +245,10 @@ impl Gate {
                     self.step(key, event, now);
                 }
                 return;
+            }
+            if self.roots.is_asked(id) {
+                self.retired_prompts.add(id.clone());
+                return self.roots_answered(result, now);
             }
             if self.retired_prompts.contains(id) {
                 return self.warn("an answer to a prompt came too late and counts as none".into());

@@ -34,7 +34,7 @@ impl Gate {
                     self.step(key, Event::HasPage(url), now);
                 }
             }
-            FromInbox::Resume(_) => {}
+            FromInbox::Resume(told) => self.resumption(told, now),
             FromInbox::Failed { item, why } => {
                 self.end_invitation(&item);
                 if let Some(key) = self.asks.of_item(&item) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
 use crate::mcp::revision::{ElicitationWords, Revision};
+use crate::mcp::roots;
 
 /// How long a server may take for `initialize` before the operator is told.
 pub(super) const SLOW: Duration = Duration::from_secs(5);
@@ -19,6 +20,8 @@ pub(super) struct Handshake {
     agreed: Option<(Revision, Offers)>,
     /// Whether the client has sent `notifications/initialized`, or a request that comes after it.
     initialized: bool,
+    /// Whether the client declares roots.
+    declares_roots: bool,
     /// What the client calls itself.
     client: Option<String>,
     /// The title that it gives itself.
@@ -79,6 +82,7 @@ impl Handshake {
             .as_ref()
             .and_then(|params| params.get("capabilities"));
         let offers = Offers::of(capabilities);
+        self.declares_roots = roots::are_declared(capabilities);
         let info = params.as_ref().and_then(|params| params.get("clientInfo"));
         self.client = info.and_then(client_name);
         self.client_title = info.and_then(client_title);
@@ -111,6 +115,11 @@ impl Handshake {
     /// The title that the client gives itself, if it does.
     pub(super) fn client_title(&self) -> Option<&str> {
         self.client_title.as_deref()
+    }
+
+    /// Whether the client declares roots, which it can then be asked for.
+    pub(super) fn declares_roots(&self) -> bool {
+        self.declares_roots
     }
 
     /// Whether this answers the client's `initialize`.

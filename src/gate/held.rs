@@ -48,6 +48,8 @@ pub(super) struct Held {
     /// How many questions of the upstream's about it have been answered; 0 for a call that has
     /// not run.
     pub(super) round: u32,
+    /// Whether the inbox was asked for a question that an earlier session left about it.
+    pub(super) has_sought: bool,
 }
 
 impl Held {
@@ -79,6 +81,8 @@ pub(super) enum Stage {
     List,
     /// A question.
     Asked(AskKey),
+    /// What the inbox knows of a question that was parked before.
+    Sought,
 }
 
 /// What a question is about: the call, and the tool as it was then. A yes holds for exactly this.

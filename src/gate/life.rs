@@ -29,6 +29,7 @@ impl Gate {
             self.list_timer(),
             self.rounds.next_deadline(),
             self.handshake.slow_at(),
+            self.seeks.next_deadline(),
         ];
         progress.chain(times).flatten().min()
     }
@@ -43,6 +44,7 @@ impl Gate {
             ));
         }
         self.tick_list(now);
+        self.tick_seeks(now);
         self.resume_waiting(now);
         self.tick_asks(now);
         self.rounds.expire(now.elapsed);
@@ -93,6 +95,7 @@ impl Gate {
     pub fn client_closed(&mut self, now: Now) {
         self.client = Peer::Gone;
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
+        self.end_seeks(now);
         self.end_asks(|_| true, &failed, now);
         self.rounds.expire(Duration::MAX);
         self.resume_waiting(now);
@@ -131,6 +134,7 @@ impl Gate {
     pub(super) fn abandon_session(&mut self, now: Now) {
         // Requests of 2026-07-28 belong to no session.
         let failed = Failed::new(Outcome::Cancelled, Refusal::NewSession);
+        self.abandon_seeks(&failed, now);
         self.end_asks(|era| era == Era::Legacy, &failed, now);
     }
 

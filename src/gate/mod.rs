@@ -25,9 +25,11 @@ mod permit;
 mod prompts;
 mod recording;
 mod refusal;
+mod resumption;
 mod retries;
 mod returned;
 mod rounds;
+mod seeks;
 mod settings;
 mod state;
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Gate {
     }
 
     /// INVARIANT 2: of the tool, what the call is asked about as, whatever the upstream says of it by now.
-    fn request(&self, ask: &Ask, call: &KeptCall) -> ApprovalRequest {
+    pub(super) fn request(&self, ask: &Ask, call: &KeptCall) -> ApprovalRequest {
         let subject = &ask.subject;
         let definition = subject.definition.as_deref();
         let hints = self.policy.hints(&subject.tool, subject.annotations());

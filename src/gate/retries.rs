@@ -97,6 +97,7 @@ impl Gate {
             subject: before.subject.clone(),
             changes: before.changes,
             round: before.round,
+            has_sought: false,
         };
         let came = Came {
             call: self.keep(held),
@@ -132,6 +133,7 @@ impl Gate {
             subject: Some(Arc::clone(&approved.subject)),
             changes: 0,
             round: approved.round,
+            has_sought: false,
         });
         let offers = Offers::of(call.params.client_capabilities());
         self.begin(

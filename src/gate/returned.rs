@@ -109,6 +109,7 @@ impl Gate {
             subject: Some(Arc::clone(&subject)),
             changes: 0,
             round,
+            has_sought: false,
         });
         let offers = Offers::of(params.client_capabilities());
         self.begin(key, subject, offers, Event::Approved(approval), now);

@@ -20,6 +20,7 @@ use super::invitations::Invitations;
 use super::output::{Output, Payload};
 use super::permit::Permitted;
 use super::rounds::Rounds;
+use super::seeks::{Roots, Seeks};
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
@@ -95,6 +96,8 @@ pub struct Gate {
     pub(super) held_by_id: HeldIds,
     pub(super) asks: Asks,
     pub(super) invitations: Invitations,
+    pub(super) seeks: Seeks,
+    pub(super) roots: Roots,
     pub(super) rounds: Rounds,
     pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
@@ -162,6 +165,8 @@ impl Gate {
             held_by_id: HeldIds::default(),
             asks: Asks::default(),
             invitations: Invitations::default(),
+            seeks: Seeks::default(),
+            roots: Roots::default(),
             rounds: Rounds::default(),
             sealer,
             in_flight: HashMap::default(),
@@ -220,6 +225,11 @@ impl Gate {
     /// The id of the call that a request of ours asks about; of several, of the first.
     #[must_use]
     pub fn asked_about(&self, prompt: &RequestId) -> Option<&RequestId> {
+        if let Roots::Asked { id, call, .. } = &self.roots
+            && id == prompt
+        {
+            return Some(&self.held.get(call.as_ref()?)?.id);
+        }
         let invited = || self.asks.of_item(self.invitations.item_of(prompt)?);
         let ask = self.asks.of_prompt(prompt).or_else(invited)?;
         let call = self.asks.get(ask)?.calls().first()?;
@@ -311,6 +321,7 @@ impl Gate {
         self.catalogue.is_asked(id)
             || self.asks.of_prompt(id).is_some()
             || self.invitations.item_of(id).is_some()
+            || self.roots.is_asked(id)
     }
 
     pub(super) fn fresh_key(&mut self) -> u64 {

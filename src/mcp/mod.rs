@@ -1,4 +1,4 @@
-//! The protocol's own words: framing, messages, revisions, tool calls, elicitation.
+//! The protocol's own words: framing, messages, revisions, tool calls, elicitation, roots.
 //!
 //! Nothing of ours is decided here.
 
@@ -12,4 +12,5 @@ pub mod message;
 pub mod mrtr;
 pub mod readings;
 pub mod revision;
+pub mod roots;
 pub mod tool;

@@ -243,6 +243,13 @@ impl Ask {
 
     /// Nobody can answer, or be answered, any more.
     pub(super) fn ended(&mut self, failed: Failed, world: &mut World<'_>) {
+        if self.is_resumable() {
+            self.claim = Claim::Nobody;
+            let item = self.item.take().map(|item| item.id);
+            return world
+                .out
+                .extend(item.map(|item| Effect::LeaveForLater { item }));
+        }
         if self.is_parked() {
             return self.unpark(Closed::Withdrawn, world);
         }

@@ -52,6 +52,7 @@ fn held(era: Era) -> Held {
         subject: None,
         changes: 0,
         round: 0,
+        has_sought: false,
     }
 }
 
@@ -197,6 +198,7 @@ fn words(effect: &Effect) -> String {
         Effect::Withdraw { .. } => "withdraw".to_owned(),
         Effect::Close { how, .. } => format!("close as {how:?}"),
         Effect::Park { until, .. } => format!("park until {}", until.as_secs()),
+        Effect::LeaveForLater { .. } => "leave for later".to_owned(),
         Effect::Apart { .. } => "apart".to_owned(),
         Effect::FirstYes { .. } => "first yes".to_owned(),
         Effect::Kept { verdict, .. } => format!("kept {}", verdict.choice.as_str()),
@@ -307,6 +309,10 @@ fn states() -> Vec<(&'static str, Table)> {
     let mut parked = legacy(parking());
     parked.now += MINUTE + GRACE;
     let parked = parked.after([Event::Later]);
+    let mut for_later = legacy(parking());
+    for_later.now += MINUTE + GRACE;
+    let mut for_later = for_later.after([Event::Later]);
+    for_later.ask.set_resumable(true);
     let mut kept = stateless(only(Engine::Inbox)).after([sent(page())]);
     kept.does(decided(Choice::Approve));
     vec![
@@ -316,6 +322,7 @@ fn states() -> Vec<(&'static str, Table)> {
         ("in both", legacy(both()).after([Event::Cut])),
         ("in the inbox", legacy(only(Engine::Inbox))),
         ("parked", parked),
+        ("parked, also for later sessions", for_later),
         (
             "answered with a question",
             stateless(both()).after([sent(AskedFor::Answer)]),

@@ -1,0 +1,329 @@
+//! Parked questions outlive their session: what a later session must have in common with this one to resume one, and
+//! what the inbox is asked for that.
+//!
+//! What follows from the inbox's answers is decided in `resumption`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::ask::Ask;
+use super::handshake::Offers;
+use super::held::{AskKey, HeldKey, Stage, Subject};
+use super::output::{Output, Resume, ResumeKey, ToInbox};
+use super::settings::TimeoutAction;
+use super::state::{Gate, Now, Peer};
+use crate::approval::request::ApprovalRequest;
+use crate::mcp::message::RequestId;
+use crate::mcp::roots;
+
+/// How long a call waits for the inbox, and for the client's roots, before people are asked about it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// For how long the answer counts that no session has left a question.
+const NONE_FOR: Duration = Duration::from_secs(1);
+
+/// The calls that wait to learn whether a question about them was parked before.
+#[derive(Debug, Default)]
+pub(super) struct Seeks {
+    by_call: BTreeMap<HeldKey, Seek>,
+    /// When the inbox said last that no session has left a question.
+    none_at: Option<Duration>,
+}
+
+/// What one call waits for, and until when.
+#[derive(Debug)]
+pub(super) struct Seek {
+    pub(super) until: Duration,
+    pub(super) step: Step,
+}
+
+/// What a call waits for.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Whether any session has left a question.
+    IsAny(Box<Ask>),
+    /// The client's roots.
+    Roots(Box<Ask>),
+    /// A question that an earlier session has left.
+    Item(Box<Ask>),
+    /// That the question which is parked here is nobody else's any more.
+    TakeUp { ask: AskKey, item: String },
+}
+
+impl Seeks {
+    pub(super) fn insert(&mut self, call: HeldKey, seek: Seek) {
+        self.by_call.insert(call, seek);
+    }
+
+    pub(super) fn take(&mut self, call: HeldKey) -> Option<Seek> {
+        self.by_call.remove(&call)
+    }
+
+    /// The calls that wait for something of which this holds, in order of arrival.
+    pub(super) fn calls(&self, is_it: impl Fn(&Seek) -> bool) -> Vec<HeldKey> {
+        let found = self.by_call.iter().filter(|(_, seek)| is_it(seek));
+        found.map(|(call, _)| *call).collect()
+    }
+
+    /// When the first has waited for too long.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.by_call.values().map(|seek| seek.until).min()
+    }
+
+    /// No session has left a question.
+    pub(super) fn found_none(&mut self, now: Duration) {
+        self.none_at = Some(now);
+    }
+}
+
+/// The client's roots, as far as they are known.
+#[derive(Debug, Default)]
+pub(super) enum Roots {
+    /// Nobody has asked.
+    #[default]
+    Unknown,
+    /// A request of ours is out.
+    Asked {
+        id: RequestId,
+        /// The call that waits for the answer, if one does.
+        call: Option<HeldKey>,
+        /// Until when calls wait for it.
+        until: Duration,
+    },
+    /// A digest of them.
+    Known([u8; 32]),
+    /// The client does not say.
+    Withheld,
+}
+
+impl Roots {
+    pub(super) fn is_asked(&self, asked: &RequestId) -> bool {
+        matches!(self, Roots::Asked { id, .. } if id == asked)
+    }
+}
+
+/// What a question's key says of the roots.
+enum RootsOf {
+    /// The client has none.
+    NotDeclared,
+    Known([u8; 32]),
+    /// They can be asked for, or have been.
+    NotYet,
+    /// Nobody will ever know.
+    Never,
+}
+
+impl Gate {
+    /// Has a call wait, if need be, before anybody is asked about it: for what the inbox knows of questions that
+    /// earlier sessions left; or, where the question is parked here, until no other session can have its answer.
+    /// Whether it waits.
+    pub(super) fn seek(
+        &mut self,
+        call: HeldKey,
+        parked: Option<AskKey>,
+        subject: &Arc<Subject>,
+        offers: Offers,
+        now: Now,
+    ) -> bool {
+        if !self.settings.resumes_parked || self.client == Peer::Gone {
+            return false;
+        }
+        let Some((step, told)) = (match parked {
+            Some(parked) => self.taking_up(parked),
+            None => self.seeking(call, subject, offers, now),
+        }) else {
+            return false;
+        };
+        if let Some(held) = self.held.get_mut(&call) {
+            (held.stage, held.has_sought) = (Stage::Sought, true);
+        }
+        let until = now.elapsed.saturating_add(PATIENCE);
+        self.seeks.insert(call, Seek { until, step });
+        self.put(Output::ToInbox(ToInbox::Resume(told)));
+        true
+    }
+
+    fn taking_up(&self, ask: AskKey) -> Option<(Step, Resume)> {
+        let parked = self.asks.get(ask).filter(|ask| ask.is_resumable())?;
+        let item = parked.item()?.to_owned();
+        let step = Step::TakeUp {
+            ask,
+            item: item.clone(),
+        };
+        Some((step, Resume::TakeUp { item }))
+    }
+
+    fn seeking(
+        &self,
+        call: HeldKey,
+        subject: &Arc<Subject>,
+        offers: Offers,
+        now: Now,
+    ) -> Option<(Step, Resume)> {
+        let held = self.held.get(&call).filter(|held| !held.has_sought)?;
+        let is_none = |at: Duration| now.elapsed < at.saturating_add(NONE_FOR);
+        if self.seeks.none_at.is_some_and(is_none) {
+            return None;
+        }
+        let ask = Ask::new(call, held, Arc::clone(subject), offers, &self.settings);
+        Some((Step::IsAny(Box::new(ask)), Resume::IsAny))
+    }
+
+    /// Has the inbox look for a question that an earlier session left about a call. False if there can be none that
+    /// this session may resume; then nobody waits for anything.
+    pub(super) fn find_left(
+        &mut self,
+        call: HeldKey,
+        mut ask: Box<Ask>,
+        until: Duration,
+        now: Now,
+    ) -> bool {
+        let Some(held) = self.held.get(&call) else {
+            return false;
+        };
+        let request = Arc::new(self.request(&ask, &held.call));
+        let key = match self.roots_of(&ask, &request) {
+            RootsOf::NotYet => {
+                self.want_roots(Some(call), now);
+                let step = Step::Roots(ask);
+                self.seeks.insert(call, Seek { until, step });
+                return matches!(self.roots, Roots::Asked { until, .. } if now.elapsed < until);
+            }
+            RootsOf::Never => None,
+            RootsOf::NotDeclared => key_of(&request, None),
+            RootsOf::Known(roots) => key_of(&request, Some(&roots)),
+        };
+        let Some(key) = key else {
+            return false;
+        };
+        ask.request = Some(Arc::clone(&request));
+        let step = Step::Item(ask);
+        self.seeks.insert(call, Seek { until, step });
+        let find = Resume::Find {
+            seek: call,
+            key,
+            request,
+        };
+        self.put(Output::ToInbox(ToInbox::Resume(find)));
+        true
+    }
+
+    /// A question was parked: from now on a later session can resume it, if all of its key is known.
+    pub(super) fn mark_parked(&mut self, key: AskKey, now: Now) {
+        let Some(ask) = self.asks.get(key).filter(|ask| ask.is_parked()) else {
+            return;
+        };
+        // A person who lifts a denial does so for a call that this session remembers.
+        let is_for_later = self.settings.resumes_parked && !ask.may_lift() && !ask.is_resumable();
+        let (Some(item), Some(request)) = (ask.open_item(), &ask.request) else {
+            return;
+        };
+        if !is_for_later {
+            return;
+        }
+        let marked = match self.roots_of(ask, request) {
+            RootsOf::NotYet => return self.want_roots(None, now),
+            RootsOf::Never => None,
+            RootsOf::NotDeclared => key_of(request, None),
+            RootsOf::Known(roots) => key_of(request, Some(&roots)),
+        };
+        if let Some(marked) = marked {
+            let mark = Resume::Mark {
+                item: item.to_owned(),
+                key: marked,
+            };
+            self.asks.set_resumable(key);
+            self.put(Output::ToInbox(ToInbox::Resume(mark)));
+        }
+    }
+
+    /// A question goes to the inbox, where it may be parked. While its call waits, the client can be asked for its roots
+    /// also over HTTP.
+    pub(super) fn prepare_to_mark(&mut self, key: AskKey, now: Now) {
+        if !self.settings.resumes_parked || self.settings.timeout_action != TimeoutAction::Park {
+            return;
+        }
+        let Some(ask) = self.asks.get(key) else {
+            return;
+        };
+        let request = ask.request.as_ref();
+        if request.is_some_and(|request| matches!(self.roots_of(ask, request), RootsOf::NotYet)) {
+            self.want_roots(ask.calls().first().copied(), now);
+        }
+    }
+
+    /// What is known of the roots of the client whose call a question is about.
+    fn roots_of(&self, ask: &Ask, request: &ApprovalRequest) -> RootsOf {
+        // Nothing is resumed of which anything is unknown.
+        if ask.subject.definition.is_none() || request.client.is_none() {
+            return RootsOf::Never;
+        }
+        let params = request.call.params();
+        if params.protocol_version().is_some() {
+            // No request can be sent to a client of 2026-07-28.
+            return match roots::are_declared(params.client_capabilities()) {
+                true => RootsOf::Never,
+                false => RootsOf::NotDeclared,
+            };
+        }
+        match &self.roots {
+            _ if !self.handshake.declares_roots() => RootsOf::NotDeclared,
+            Roots::Unknown | Roots::Asked { .. } => RootsOf::NotYet,
+            Roots::Known(roots) => RootsOf::Known(*roots),
+            Roots::Withheld => RootsOf::Never,
+        }
+    }
+
+    /// Asks the client for its roots, unless that was done before.
+    pub(super) fn want_roots(&mut self, call: Option<HeldKey>, now: Now) {
+        let can_ask = self.handshake.is_complete() && self.client == Peer::Open;
+        if !can_ask || !matches!(self.roots, Roots::Unknown) {
+            return;
+        }
+        let id = self.ids.next();
+        let request = roots::list_request(&id);
+        self.roots = Roots::Asked {
+            id,
+            call,
+            until: now.elapsed.saturating_add(PATIENCE),
+        };
+        self.send_to_client(request);
+    }
+
+    /// What was known of the client's roots counts no more.
+    pub(super) fn forget_roots(&mut self) {
+        if let Roots::Asked { id, .. } = std::mem::take(&mut self.roots) {
+            self.retired_prompts.add(id);
+        }
+    }
+}
+
+/// What a session must have in common with this one to resume the question; `None` if anything of it is unknown.
+///
+/// The digest of the call covers the tool's definition, and the fingerprint of the item everything that people are
+/// shown: only what they decided about can run.
+fn key_of(request: &ApprovalRequest, roots: Option<&[u8; 32]>) -> Option<ResumeKey> {
+    let client = request.client.as_deref()?;
+    let shown = request.item(String::new(), 0, None).fingerprint();
+    let digest = request.digest.to_string();
+    let parts: [&[u8]; 4] = [
+        client.as_bytes(),
+        digest.as_bytes(),
+        shown.as_bytes(),
+        roots.map_or(&[], |roots| roots.as_slice()),
+    ];
+    Some(ResumeKey(digest_of(parts)))
+}
+
+/// SHA-256 over parts, each behind its length.
+pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        hasher.update(length.to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
