@@ -8,6 +8,7 @@ mod invalid;
 mod left_open;
 mod parked;
 mod properties;
+mod resumed;
 mod reviewed;
 mod rounds;
 mod urls;

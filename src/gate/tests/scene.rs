@@ -81,13 +81,18 @@ impl Scene {
     }
 
     pub(super) fn with(settings: Settings, rules: Rules) -> Scene {
+        Scene::seeded(settings, rules, 7)
+    }
+
+    /// One of several, whose ids must differ.
+    pub(super) fn seeded(settings: Settings, rules: Rules, seed: u8) -> Scene {
         let best_effort = settings.audit_best_effort;
         let settings = Settings {
             server: "db".into(),
             ..settings
         };
         Scene {
-            gate: Gate::new(settings, Policy::new(rules).unwrap(), "s", [7; 32]),
+            gate: Gate::new(settings, Policy::new(rules).unwrap(), "s", [seed; 32]),
             now: Now {
                 elapsed: Duration::from_secs(1000),
                 unix_ms: 1_763_690_000_000,
@@ -107,7 +112,6 @@ impl Scene {
         }
     }
 
-    /// The usual settings, changed.
     /// A scene with the operator's settings. A client that is silent is no matter, unless they say so.
     pub(super) fn set(change: impl FnOnce(&mut Settings)) -> Scene {
         let mut settings = Settings {
