@@ -222,7 +222,7 @@ impl Gate {
 
     /// Lets something happen to a question, and does what follows.
     pub(super) fn step(&mut self, key: AskKey, event: Event, now: Now) {
-        let Some(mut ask) = self.asks.take(key) else {
+        let Some(ask) = self.asks.get_mut(key) else {
             return;
         };
         let mut world = World {
@@ -247,9 +247,7 @@ impl Gate {
             request: ask.request.clone(),
             item: ask.item().map(str::to_owned),
         };
-        if !ask.is_over() {
-            self.asks.insert(key, ask);
-        }
+        self.asks.stepped(key);
         for effect in effects {
             self.perform(&about, effect, now);
         }
@@ -359,7 +357,7 @@ impl Gate {
         };
         if brings_a_state(&held.call.params()) {
             // A state that is not ours belongs to nothing that we know of.
-            self.asks.take(key);
+            self.asks.remove(key);
             let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
             return self.tell_refused(&held, &failed, now);
         }

@@ -100,7 +100,7 @@ impl Gate {
 
     fn take_up_or_leave(&mut self, ask: AskKey, is_done: bool, now: Now) {
         if is_done {
-            return self.asks.set_taken_up(ask);
+            return self.asks.set_resumable(ask, false);
         }
         if self.asks.get(ask).is_some_and(Ask::is_resumable) {
             // INVARIANT 2: its answer may have let a call run elsewhere.

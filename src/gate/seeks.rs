@@ -234,7 +234,7 @@ impl Gate {
                 item: item.to_owned(),
                 key: marked,
             };
-            self.asks.set_resumable(key);
+            self.asks.set_resumable(key, true);
             self.put(Output::ToInbox(ToInbox::Resume(mark)));
         }
     }
