@@ -143,7 +143,7 @@ impl World {
     fn new(options: &[u8]) -> World {
         let has = |option| options.contains(&option);
         let mut settings = Settings {
-            server: "db".to_owned(),
+            server: "db".into(),
             double_confirm: has(b'D'),
             explain: has(b'E'),
             audit_best_effort: has(b'B'),

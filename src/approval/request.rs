@@ -3,6 +3,8 @@
 //! Plain data, built once for each question. A client's prompt, the inbox's page and the terminal all render it;
 //! whether to ask, and whom, is the gate's business.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::digest::{CallDigest, other_params};
@@ -20,15 +22,15 @@ const MAX_DESCRIPTION: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalRequest {
     /// The server's name in the configuration.
-    pub server: String,
+    pub server: Arc<str>,
     /// The tool's exact name.
-    pub tool: String,
+    pub tool: Arc<str>,
     /// Whether the server lists the tool. If not, its name is only what the client makes of it.
     pub is_listed: bool,
     /// How much harm the call could do.
     pub risk: Risk,
     /// Why the policy wants it asked about, in words.
-    pub why: String,
+    pub why: Cow<'static, str>,
     /// Which of the call's questions this is.
     pub round: Round,
     /// What the server calls the tool, beside its name.
@@ -42,7 +44,7 @@ pub struct ApprovalRequest {
     /// The call's digest. A yes is one to exactly this.
     pub digest: CallDigest,
     /// What the client calls itself, if it does.
-    pub client: Option<String>,
+    pub client: Option<Arc<str>>,
     /// The title that the client gives itself beside that.
     pub client_title: Option<String>,
     /// How long a yes covers identical calls, too; zero is not at all.
@@ -75,17 +77,17 @@ impl ApprovalRequest {
     pub fn item(&self, id: String, asked_ms: i64, expires_ms: Option<i64>) -> Item {
         Item {
             id,
-            server: self.server.clone(),
-            tool: self.tool.clone(),
+            server: self.server.to_string(),
+            tool: self.tool.to_string(),
             risk: self.risk,
-            why: self.why.clone(),
+            why: self.why.to_string(),
             question: self.question(),
             title: self.title.clone(),
             description: self.description.as_deref().map(shortened),
             hints: self.hints.clone(),
             call: shown_call(&self.call),
             digest: self.digest.to_string(),
-            client: self.client.clone(),
+            client: self.client.as_deref().map(str::to_owned),
             client_title: self.client_title.clone(),
             asked_ms,
             expires_ms,

@@ -263,7 +263,7 @@ pub(super) fn resolve(
         rules,
         policy,
         settings: Settings {
-            server: server.name.clone(),
+            server: server.name.as_str().into(),
             audit_best_effort: flags.audit_best_effort,
             max_pending: (flags.max_pending).map_or(settings.max_pending, |n| n.get() as usize),
             ..settings

@@ -58,7 +58,10 @@ impl Gate {
                 gate.release_dry(call, &decision, would, Payload::Text(text), now);
             });
         }
-        let subject = Arc::new(self.subject(params, decision));
+        let Some(tool) = self.held.get(&key).map(|held| Arc::clone(&held.tool)) else {
+            return;
+        };
+        let subject = Arc::new(self.subject(tool, params, decision));
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
@@ -103,11 +106,16 @@ impl Gate {
     }
 
     /// What a call is asked about as.
-    fn subject(&self, params: &CallToolRequestParams<'_>, decision: Decision) -> Subject {
+    fn subject(
+        &self,
+        tool: Arc<str>,
+        params: &CallToolRequestParams<'_>,
+        decision: Decision,
+    ) -> Subject {
         let definition = self.definition_of(&params.name).cloned();
         let of_tool = definition.as_ref().map(|definition| &definition.digest);
         Subject {
-            tool: params.name.to_string(),
+            tool,
             digest: CallDigest::of(&self.settings.server, params, of_tool),
             dedupe: self.cache.is_on().then(|| {
                 DedupeKey::of(
@@ -238,9 +246,9 @@ impl Gate {
                 .catalogue
                 .tool(&ask.subject.tool)
                 .map(|tool| &tool.definition),
-            out: Vec::new(),
+            out: std::mem::take(&mut self.effects),
         };
-        let effects = ask.step(event, &mut world);
+        let mut effects = ask.step(event, &mut world);
         let about = About {
             key,
             subject: Arc::clone(&ask.subject),
@@ -248,9 +256,10 @@ impl Gate {
             item: ask.item().map(str::to_owned),
         };
         self.asks.stepped(key);
-        for effect in effects {
+        for effect in effects.drain(..) {
             self.perform(&about, effect, now);
         }
+        self.effects = effects;
     }
 
     fn perform(&mut self, about: &About, effect: Effect, now: Now) {

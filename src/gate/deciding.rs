@@ -2,6 +2,8 @@
 //!
 //! How a human is asked stands in `asking`.
 
+use std::sync::Arc;
+
 use super::ask::{Ask, Event};
 use super::calls::TOO_MANY;
 use super::from_client::ID_IN_USE;
@@ -158,7 +160,7 @@ impl Gate {
     fn hold(&mut self, kept: KeptCall, call: &Call<'_>, now: Now) -> HeldKey {
         self.keep(Held {
             id: call.id.clone(),
-            tool: call.params.name.to_string(),
+            tool: Arc::from(&*call.params.name),
             call: kept,
             era: call.era,
             arrived: call.arrived,

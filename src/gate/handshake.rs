@@ -2,6 +2,7 @@
 //!
 //! Nothing is negotiated here; the peers do that between themselves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mcp::json::Value;
@@ -23,7 +24,7 @@ pub(super) struct Handshake {
     /// Whether the client declares roots.
     declares_roots: bool,
     /// What the client calls itself.
-    client: Option<String>,
+    client: Option<Arc<str>>,
     /// The title that it gives itself.
     client_title: Option<String>,
     /// When the operator is told that `initialize` is still unanswered; `None` once that is done.
@@ -108,8 +109,8 @@ impl Handshake {
     }
 
     /// What the client calls itself, if it does.
-    pub(super) fn client(&self) -> Option<&str> {
-        self.client.as_deref()
+    pub(super) fn client(&self) -> Option<&Arc<str>> {
+        self.client.as_ref()
     }
 
     /// The title that the client gives itself, if it does.
@@ -187,7 +188,7 @@ impl Handshake {
 }
 
 /// Name and version of an `Implementation`, of reasonable length.
-pub(super) fn client_name(info: &Value<'_>) -> Option<String> {
+pub(super) fn client_name(info: &Value<'_>) -> Option<Arc<str>> {
     let text = |key: &str| {
         Some(
             info.get(key)?
@@ -199,8 +200,8 @@ pub(super) fn client_name(info: &Value<'_>) -> Option<String> {
     };
     let name = text("name")?;
     Some(match text("version") {
-        Some(version) => format!("{name} {version}"),
-        None => name,
+        Some(version) => format!("{name} {version}").into(),
+        None => name.into(),
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! How one moves on is decided in `deciding` and `ask`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub(super) enum Era {
 pub(super) struct Held {
     pub(super) id: RequestId,
     /// The tool's exact name.
-    pub(super) tool: String,
+    pub(super) tool: Arc<str>,
     /// The message as the upstream shall get it: as the client wrote it, but for what a retry brought for us.
     pub(super) call: KeptCall,
     pub(super) era: Era,
@@ -89,7 +90,7 @@ pub(super) enum Stage {
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
     /// The tool's exact name.
-    pub(super) tool: String,
+    pub(super) tool: Arc<str>,
     pub(super) decision: Decision,
     /// What was said of the tool then; every engine shows that. `None` where it is unlisted.
     pub(super) definition: Option<Arc<Definition>>,
@@ -121,17 +122,18 @@ impl Subject {
 
     /// Why it is asked about, in words. If the server does not list the tool, or its list is not known, that
     /// is always said: the tool's name is then only the client's word.
-    pub(super) fn why(&self) -> String {
+    pub(super) fn why(&self) -> Cow<'static, str> {
         let reason = &self.decision.reason;
-        let mut why = reason.text().into_owned();
+        let mut why = reason.text();
         let is_said = matches!(reason, Reason::Unlisted | Reason::ListUnknown);
         if self.definition.is_none() && !is_said {
             let what_is_known = match self.is_list_known {
                 true => Reason::Unlisted,
                 false => Reason::ListUnknown,
             };
-            why.push_str("; ");
-            why.push_str(&what_is_known.text());
+            let words = why.to_mut();
+            words.push_str("; ");
+            words.push_str(&what_is_known.text());
         }
         why
     }

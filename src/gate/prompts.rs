@@ -127,8 +127,8 @@ impl Gate {
         let info = params.client_info();
         let client = info.and_then(client_name);
         ApprovalRequest {
-            server: self.settings.server.clone(),
-            tool: subject.tool.clone(),
+            server: Arc::clone(&self.settings.server),
+            tool: Arc::clone(&subject.tool),
             is_listed: definition.is_some(),
             risk: subject.decision.risk,
             why: subject.why(),
@@ -137,7 +137,7 @@ impl Gate {
             description: definition.and_then(|it| it.description.clone()),
             hints: hint_words(&hints),
             digest: subject.digest,
-            client: client.or_else(|| self.handshake.client().map(str::to_owned)),
+            client: client.or_else(|| self.handshake.client().cloned()),
             client_title: match info {
                 Some(info) => client_title(info),
                 None => self.handshake.client_title().map(str::to_owned),

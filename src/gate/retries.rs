@@ -118,7 +118,7 @@ impl Gate {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         };
         let approval = Approval {
-            reason: format!("round {} of an approved call", approved.round + 1),
+            reason: format!("round {} of an approved call", approved.round + 1).into(),
             is_in_history: true,
             ..Approval::given(None, approved.approval.via)
         };

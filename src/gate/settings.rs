@@ -2,6 +2,7 @@
 //!
 //! Plain data, filled by `config`; nothing here is read from a file or the environment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::approval::assurance::RequiredAssurance;
@@ -121,7 +122,7 @@ impl Default for Retry {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The server's name in the configuration: shown to the human, written to the log.
-    pub server: String,
+    pub server: Arc<str>,
     /// How long a human has; `None` is no limit.
     pub timeout: Option<Duration>,
     /// What an unanswered, delivered prompt comes to.
@@ -196,7 +197,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            server: "upstream".to_owned(),
+            server: "upstream".into(),
             timeout: Some(Duration::from_secs(120)),
             timeout_action: TimeoutAction::Deny,
             client: Client::Known,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use rmcp::model::ErrorCode;
 
-use super::ask::Ask;
+use super::ask::{Ask, Effect};
 use super::asks::Asks;
 use super::catalogue::{Catalogue, ListRequest};
 use super::denials::Denials;
@@ -123,6 +123,8 @@ pub struct Gate {
     /// Whether `CloseUpstream` has been put out.
     closing: bool,
     outputs: VecDeque<Output>,
+    /// Memory for the effects of the next step.
+    pub(super) effects: Vec<Effect>,
     /// What the newest decision line said.
     pub(super) fate: Fate,
     /// Memory of lines that were written, for the next ones.
@@ -182,6 +184,7 @@ impl Gate {
             may_return_calls: false,
             closing: false,
             outputs: VecDeque::new(),
+            effects: Vec::new(),
             fate: Fate::default(),
             line_memory: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! What is said about a call: what lets it run, what ends it, and through which engine that came.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::mcp::elicit::No;
 pub(super) struct Approval {
     /// `Approved`, or `Timeout` where the operator chose that silence is a yes.
     pub(super) outcome: Outcome,
-    pub(super) reason: String,
+    pub(super) reason: Cow<'static, str>,
     pub(super) via: Via,
     /// Whether the inbox's history knows of it: a call may run in several parts, or come back.
     pub(super) is_in_history: bool,
@@ -27,7 +28,7 @@ impl Approval {
     pub(super) fn given(reason: Option<String>, via: Via) -> Approval {
         Approval {
             outcome: Outcome::Approved,
-            reason: reason.unwrap_or_else(|| APPROVED.to_owned()),
+            reason: reason.map_or(Cow::Borrowed(APPROVED), Cow::Owned),
             via,
             is_in_history: false,
         }

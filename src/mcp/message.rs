@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::json::{JsonError, Reader, Text, Value, raw_member, write_string};
 use super::lenient::{folds_to_one_of, shown_key};
@@ -53,9 +54,9 @@ pub enum RequestId {
     /// A whole number.
     Integer(i64),
     /// A number that is no 64-bit integer, as it was written.
-    Number(Box<str>),
+    Number(Arc<str>),
     /// A string.
-    Text(Box<str>),
+    Text(Arc<str>),
 }
 
 impl RequestId {

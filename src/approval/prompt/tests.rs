@@ -16,11 +16,11 @@ fn request(params: &str) -> ApprovalRequest {
     let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
     let call = KeptCall::read(&line).unwrap();
     ApprovalRequest {
-        server: "db".to_owned(),
-        tool: call.params().name.into_owned(),
+        server: "db".into(),
+        tool: call.params().name.into(),
         is_listed: true,
         risk: Risk::High,
-        why: Reason::DestructiveHint.to_string(),
+        why: Reason::DestructiveHint.text(),
         round: Round::First,
         title: None,
         description: None,
@@ -117,7 +117,7 @@ fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
     let params = format!(r#"{{"name":"{name}"}}"#);
     let prompt = ApprovalRequest {
         is_listed: false,
-        why: Reason::Unlisted.to_string(),
+        why: Reason::Unlisted.text(),
         hints: String::new(),
         ..request(&params)
     };

@@ -83,7 +83,7 @@ fn a_timeout_of_zero_is_no_limit() {
 fn without_any_setting_the_defaults_of_the_contract_hold() {
     let resolved = resolved(flags(), &config("", ""), &[]).unwrap();
     let settings = Settings {
-        server: "db".to_owned(),
+        server: "db".into(),
         // A prompt in the client, and the inbox for clients that cannot show one.
         channels: [Engine::Elicitation, Engine::Inbox]
             .map(Channel::new)
@@ -141,7 +141,7 @@ fn named(name: &str) -> Flags {
 fn the_first_server_is_chosen_and_a_warning_names_it() {
     let resolved = resolved(flags(), THREE, &[]).unwrap();
     assert_eq!(resolved.server.name, "z");
-    assert_eq!(resolved.settings.server, "z");
+    assert_eq!(&*resolved.settings.server, "z");
     assert_eq!(resolved.rules.mode, Mode::All);
     assert_eq!(
         resolved.warnings,

@@ -43,7 +43,7 @@ fn held(era: Era) -> Held {
     let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"wipe"}}"#;
     Held {
         id: RequestId::Integer(7),
-        tool: "wipe".to_owned(),
+        tool: "wipe".into(),
         call: KeptCall::read(call).unwrap(),
         era,
         arrived: Duration::ZERO,
@@ -82,7 +82,7 @@ impl Table {
         let definition = definition("Wipes.");
         let held = held(era);
         let subject = Subject {
-            tool: "wipe".to_owned(),
+            tool: "wipe".into(),
             decision: Decision {
                 action: Action::Ask,
                 risk: Risk::High,
