@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, AskedFor, Event};
 use super::handshake::{client_name, client_title};
-use super::held::{AskKey, Held};
+use super::held::{AskKey, Era, Held};
 use super::output::{Output, Payload};
 use super::state::{Gate, Now};
 use crate::approval::prompt::hint_words;
@@ -122,9 +122,9 @@ impl Gate {
         let subject = &ask.subject;
         let definition = subject.definition.as_deref();
         let hints = self.policy.hints(&subject.tool, subject.annotations());
-        let params = call.params();
         // A request of 2026-07-28 names its client itself.
-        let info = params.client_info();
+        let params = (ask.era == Era::Stateless).then(|| call.params());
+        let info = params.as_ref().and_then(|params| params.client_info());
         let client = info.and_then(client_name);
         ApprovalRequest {
             server: Arc::clone(&self.settings.server),
