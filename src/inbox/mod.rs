@@ -6,6 +6,7 @@
 mod clerk;
 mod door;
 pub mod host;
+pub mod identity;
 pub mod page;
 pub mod passphrase;
 pub mod post;

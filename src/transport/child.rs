@@ -3,6 +3,7 @@
 //! What is said to it goes through its wires, which this hands out.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -186,8 +187,7 @@ impl Child {
             .process_group(0)
             .kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
-            // The proxy's own settings and secrets are none of the upstream's business.
-            if name.as_encoded_bytes().starts_with(b"APPROVAL_") {
+            if is_withheld(&name) {
                 command.env_remove(name);
             }
         }
@@ -287,6 +287,13 @@ impl Child {
             let _ = kill_process_group(group, signal);
         }
     }
+}
+
+/// Whether a variable that we have inherited is kept from upstreams: the proxy's own settings and secrets are none of
+/// their business.
+#[must_use]
+pub fn is_withheld(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"APPROVAL_")
 }
 
 /// A socket pair through which only the first end sends.

@@ -15,7 +15,7 @@ mod watcher;
 mod wire;
 
 pub use browser::open_in_browser;
-pub use child::{Child, ChildError, Exit, Program, is_behind_a_proxy};
+pub use child::{Child, ChildError, Exit, Program, is_behind_a_proxy, is_withheld};
 pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use server_stderr::ServerStderr;
