@@ -3,6 +3,7 @@
 //! Whether a verdict may count is not judged here, only that there is no more than one.
 
 mod leases;
+mod resuming;
 mod rows;
 mod schema;
 mod sweeping;
@@ -19,8 +20,8 @@ pub use self::leases::Lease;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
 use super::store::{
-    Closed, Decided, Elsewhere, Entry, Filter, MAX_WAITING, Problem, SignedVerdict, State, Store,
-    StoreError, Token, cut_reason,
+    Closed, Decided, Elsewhere, Entry, Filter, MAX_WAITING, Problem, Resumed, SignedVerdict, State,
+    Store, StoreError, Token, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::audit::redact::Redaction;
@@ -49,9 +50,11 @@ const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
 /// The store in a [`StateDir`].
 ///
 /// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
-/// the next [`Store::sweep`]. Once an item waits no more, its entry has its call as the audit log
-/// would. The call as it was asked is kept, unseen, while its verdict may still turn out not to count:
-/// until its proxy has taken the verdict and [settled](Store::settle), or is gone.
+/// the next [`Store::sweep`], unless another proxy may [resume](Store::resume) it. Once an item waits
+/// no more, its entry has its call as the audit log would. The call as it was asked is kept, unseen,
+/// while its verdict may still turn out not to count: until its proxy has taken the verdict and
+/// [settled](Store::settle), or is gone. A verdict that a later proxy may take up is kept as it was
+/// given until its time is over.
 ///
 /// Nothing here reads the time: a verdict is too late by its own `decided_ms`, and an item that is
 /// reopened after its time is closed by the next sweep.
@@ -118,6 +121,13 @@ impl SqliteStore {
     /// or it may not be called so.
     pub fn lease(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
         leases::take(dir, proxy)
+    }
+
+    /// Whether the store in the folder may hold an item that a proxy can [resume](Store::resume). It opens nothing and
+    /// looks at one name: if the answer is no, there is no such item.
+    #[must_use]
+    pub fn may_resume(folder: &Path) -> bool {
+        resuming::is_flagged(folder)
     }
 
     /// Changes the database, or does not.
@@ -224,13 +234,14 @@ impl Store for SqliteStore {
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
         let redaction = self.redaction.clone();
         self.write(|tx| {
-            let sql = "SELECT seq FROM items WHERE id = ? AND open = 1";
-            let seq = tx.query_row(sql, [id], |row| row.get(0)).optional()?;
-            if let Some(seq) = seq {
-                return close(tx, seq, how, now_ms);
+            let sql = "SELECT seq, open FROM items WHERE id = ?";
+            let found = tx.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
+            match found.optional()? {
+                Some((seq, true)) => close(tx, seq, how, now_ms),
+                // Nobody wants a verdict that came meanwhile.
+                Some((seq, false)) => give_up_verdict(tx, seq, &redaction),
+                None => Ok(()),
             }
-            // Nobody wants a verdict that came meanwhile.
-            settle(tx, "delivery IN (1, 2) AND id = ?", [id], &redaction)
         })
     }
 
@@ -281,8 +292,8 @@ impl Store for SqliteStore {
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              redacted = CASE WHEN whole IS NOT NULL THEN call END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
-             cover_ms = NULL, assurance = NULL, approver = NULL, signature = NULL, delivery = 3 \
-             WHERE id = ?1 AND state IN (?5, ?6)";
+             cover_ms = NULL, assurance = NULL, approver = NULL, signature = NULL, delivery = 3, \
+             resume = CASE WHEN whole IS NOT NULL THEN resume END WHERE id = ?1 AND state IN (?5, ?6)";
         let states = [
             State::Closed(Closed::Expired),
             State::Waiting,
@@ -320,7 +331,30 @@ impl Store for SqliteStore {
 
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
         let redaction = self.redaction.clone();
-        self.write(|tx| settle(tx, "delivery = 2 AND proxy = ?", [proxy], &redaction))
+        // A verdict that another proxy may still take up has to stay as it was signed.
+        let which = "delivery = 2 AND proxy = ? AND resume IS NULL";
+        self.write(|tx| settle(tx, which, [proxy], &redaction))
+    }
+
+    fn mark(&mut self, id: &str, proxy: &str, key: &str) -> Result<bool, StoreError> {
+        resuming::mark(self, id, proxy, key)
+    }
+
+    fn resume(
+        &mut self,
+        key: &str,
+        proxy: &str,
+        now_ms: i64,
+    ) -> Result<Option<Resumed>, StoreError> {
+        resuming::resume(self, key, proxy, now_ms)
+    }
+
+    fn take_up(&mut self, id: &str, proxy: &str) -> Result<bool, StoreError> {
+        resuming::take_up(self, id, proxy)
+    }
+
+    fn leave(&mut self, id: &str, proxy: &str, now_ms: i64) -> Result<(), StoreError> {
+        resuming::leave(self, id, proxy, now_ms)
     }
 
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
@@ -529,7 +563,7 @@ fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Resul
 fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), Trouble> {
     let call = redacted_call(tx, seq)?;
     let sql = "UPDATE items SET state = ?, open = 0, due_ms = NULL, closed_ms = ?, call = ?, \
-         redacted = NULL WHERE seq = ?";
+         redacted = NULL, resume = NULL WHERE seq = ?";
     let state = State::Closed(how).as_str();
     tx.execute(sql, (state, now_ms, call, seq))?;
     Ok(())
@@ -563,9 +597,18 @@ fn settle(
     for (seq, reason, approver) in found {
         let [reason, approver] =
             [reason, approver].map(|words| words.map(|words| redaction.text(&words).into_owned()));
-        let sql = "UPDATE items SET whole = NULL, delivery = NULL, reason = ?, approver = ? WHERE seq = ?";
+        let sql = "UPDATE items SET whole = NULL, delivery = NULL, resume = NULL, reason = ?, approver = ? \
+             WHERE seq = ?";
         tx.execute(sql, (reason, approver, seq))?;
     }
+    Ok(())
+}
+
+/// Forgets what is kept of a verdict that nobody will take up, if an item has one, and lets nobody resume the item.
+fn give_up_verdict(tx: &Transaction<'_>, seq: i64, redaction: &Redaction) -> Result<(), Trouble> {
+    settle(tx, "delivery IN (1, 2) AND seq = ?", [seq], redaction)?;
+    let sql = "UPDATE items SET resume = NULL WHERE seq = ? AND resume IS NOT NULL";
+    tx.execute(sql, [seq])?;
     Ok(())
 }
 
@@ -592,6 +635,8 @@ enum Trouble {
     Sqlite(rusqlite::Error),
     /// What we found.
     Is(Problem),
+    /// A file beside the database.
+    File(StoreError),
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -604,6 +649,7 @@ impl Trouble {
     fn at(self, path: &Path) -> StoreError {
         match self {
             Trouble::Is(problem) => store_error(path, problem),
+            Trouble::File(error) => error,
             Trouble::Sqlite(error) => StoreError {
                 path: path.to_path_buf(),
                 problem: problem(&error),

@@ -52,6 +52,31 @@ pub trait Store: Send {
     /// that do not count have been [reopened](Store::reopen) by now.
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError>;
 
+    /// From now on, another proxy may [resume](Store::resume) the item with this key, once its owner has left it or
+    /// has died. Only where it is this proxy's and parked, or was decided so and its verdict is not
+    /// [settled](Store::settle); returns whether it is.
+    fn mark(&mut self, id: &str, proxy: &str, key: &str) -> Result<bool, StoreError>;
+
+    /// Makes an item this proxy's own that was [marked](Store::mark) with this key, whose owner has left it or has
+    /// died, and whose parked time is not over. It stays marked: until it is [taken up](Store::take_up), this
+    /// proxy may leave it or die in its turn. Its verdict, if there is one, is for this proxy to take, as it was given.
+    /// Of several such items, one that is decided comes first, then the newest.
+    fn resume(
+        &mut self,
+        key: &str,
+        proxy: &str,
+        now_ms: i64,
+    ) -> Result<Option<Resumed>, StoreError>;
+
+    /// A call waits for the marked item from now on, and no proxy can resume it any more. False if it was not this
+    /// proxy's, or not marked: then its verdict may let nothing run.
+    fn take_up(&mut self, id: &str, proxy: &str) -> Result<bool, StoreError>;
+
+    /// This proxy gives the item up. If it is marked, it waits for another proxy until its parked time is over, with
+    /// its verdict, if there is one; otherwise it is [closed](Store::close) as withdrawn. An item of another proxy's
+    /// stays as it is.
+    fn leave(&mut self, id: &str, proxy: &str, now_ms: i64) -> Result<(), StoreError>;
+
     /// Keeps what people decided through other channels, for the history. Their calls are kept as those of
     /// items that wait no more. An item that was withdrawn for it becomes its row; whatever else is kept already
     /// stays as it is.
@@ -76,8 +101,8 @@ pub trait Store: Send {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError>;
 
-    /// Closes what waits for proxies that have died, and what is past its time; forgets history
-    /// that is old. To be called now and then by whoever serves the page.
+    /// Closes what waits for proxies that have died and that no other may resume, and what is past its time; forgets
+    /// history that is old. To be called now and then by whoever serves the page.
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError>;
 
     /// Remembers a token by its hash, until its time is over.
@@ -96,6 +121,19 @@ pub trait Store: Send {
     /// The name that was remembered with a token; `None` also where there is no such token. Whoever may
     /// write to the store may have written it.
     fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError>;
+}
+
+/// An item that a proxy has [resumed](Store::resume).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Its id.
+    pub id: String,
+    /// When it was asked.
+    pub asked_ms: i64,
+    /// When the human's time was over before it was parked.
+    pub expires_ms: Option<i64>,
+    /// Until when it is parked.
+    pub parked_until_ms: i64,
 }
 
 /// A verdict, with what proves that it was made with the passphrase.

@@ -64,6 +64,8 @@ CREATE TABLE items (
     -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count, 3 did
     -- not count.
     delivery INTEGER,
+    -- The key of whoever may resume a parked item: the right to do so, once.
+    resume TEXT,
     -- Both follow from other columns; generated ones would keep indexes from being enough.
     open INTEGER NOT NULL CHECK (open = (state IN ('waiting', 'parked'))),
     due_ms INTEGER CHECK (due_ms IS
@@ -91,12 +93,20 @@ CREATE TABLE tokens (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What finds items that may be resumed. Apart from the tables, since databases of older versions get it with the
+/// column.
+const RESUMES: &str = "
+CREATE INDEX IF NOT EXISTS resumes ON items
+    (resume, open, asked_ms DESC, seq DESC, state, parked_until_ms, proxy) WHERE resume IS NOT NULL;
+CREATE INDEX IF NOT EXISTS resume_ends ON items (open, parked_until_ms, resume) WHERE resume IS NOT NULL;
+";
+
 /// The columns, all of text, that each version added to the one before it: the first to none.
 const ADDED: [&[&str]; 4] = [
     &[],
     &["items.redacted"],
     &["items.title", "items.client_title", "items.engine"],
-    &["items.approver", "tokens.approver"],
+    &["items.approver", "tokens.approver", "items.resume"],
 ];
 
 /// Where the database is.
@@ -189,6 +199,7 @@ fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
         tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
     }
     if !new.is_empty() {
+        tx.execute_batch(RESUMES)?;
         tx.pragma_update(None, "user_version", VERSION)?;
     }
     Ok(tx.commit()?)
@@ -233,6 +244,7 @@ fn fill(new: &Path) -> Result<(), Trouble> {
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let tx = db.transaction()?;
     tx.execute_batch(TABLES)?;
+    tx.execute_batch(RESUMES)?;
     tx.pragma_update(None, "application_id", APPLICATION)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;

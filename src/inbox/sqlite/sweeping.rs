@@ -5,7 +5,7 @@
 use rusqlite::Transaction;
 
 use super::{
-    HISTORY_MS, MAX_HISTORY, SqliteStore, Trouble, close, count, leases, settle, to_limit,
+    HISTORY_MS, MAX_HISTORY, SqliteStore, Trouble, close, count, leases, resuming, settle, to_limit,
 };
 use crate::audit::redact::Redaction;
 use crate::inbox::store::{Closed, MAX_WAITING, StoreError};
@@ -51,16 +51,19 @@ pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreErr
         Ok(())
     })?;
     bury(store, now_ms)?;
+    resuming::unflag(store)?;
     // What is in use now is tried again by the next sweep.
     store.scrub().map(drop)
 }
 
-/// Forgets what is too old or too much, at most `limit` items, and calls whose verdicts count by
-/// now. Returns how many items.
+/// Forgets what is too old or too much, and lets go of verdicts that nobody has resumed in time: at most `limit`
+/// items in all, of which it returns the number. Forgets the calls whose verdicts count by now, too.
 pub(super) fn tidy(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<usize, Trouble> {
     let settled = now_ms.saturating_sub(SETTLE_MS);
-    let which = "delivery = 2 AND closed_ms <= ?";
+    let which = "delivery = 2 AND closed_ms <= ? AND resume IS NULL";
     settle(tx, which, [settled], &Redaction::default())?;
+    let lapsed = resuming::lapse(tx, now_ms, limit)?;
+    let limit = limit.saturating_sub(lapsed);
     let forget = format!("DELETE FROM items WHERE seq IN ({OLD})");
     let too_old = now_ms.saturating_sub(HISTORY_MS);
     let old = tx.execute(&forget, (too_old, to_limit(limit)))?;
@@ -69,12 +72,12 @@ pub(super) fn tidy(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<us
         .saturating_sub(MAX_HISTORY)
         .min(limit.saturating_sub(old));
     if surplus == 0 {
-        return Ok(old);
+        return Ok(lapsed + old);
     }
-    Ok(old + tx.execute(&forget, (i64::MAX, to_limit(surplus)))?)
+    Ok(lapsed + old + tx.execute(&forget, (i64::MAX, to_limit(surplus)))?)
 }
 
-/// Closes what waits for proxies that are dead.
+/// Closes what waits for proxies that are dead, but for what other proxies may resume: that has no owner then.
 fn bury(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
     let proxies: Vec<String> = store.read(|db| {
         let mut found = db.prepare(PROXIES)?;
@@ -86,6 +89,7 @@ fn bury(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreError> {
         let Some(_lease) = leases::take_from_dead(&store.dir, proxy)? else {
             continue;
         };
+        in_steps(store, |tx| resuming::disown(tx, proxy, STEP))?;
         in_steps(store, |tx| {
             let mut found = tx.prepare(ITS_OWN)?;
             let found = found.query_map((proxy, to_limit(STEP)), |row| row.get(0))?;

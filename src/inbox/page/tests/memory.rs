@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::approval::item::Item;
 use crate::inbox::store::{
-    Closed, Decided, Elsewhere, Entry, Filter, Problem, SignedVerdict, State, Store, StoreError,
-    Token,
+    Closed, Decided, Elsewhere, Entry, Filter, Problem, Resumed, SignedVerdict, State, Store,
+    StoreError, Token,
 };
 
 /// Items and tokens in lists.
@@ -103,6 +103,28 @@ impl Store for Memory {
 
     fn settle(&mut self, _proxy: &str) -> Result<(), StoreError> {
         self.works()
+    }
+
+    fn mark(&mut self, _id: &str, _proxy: &str, _key: &str) -> Result<bool, StoreError> {
+        // Nothing outlives us.
+        self.works().map(|()| false)
+    }
+
+    fn resume(
+        &mut self,
+        _key: &str,
+        _proxy: &str,
+        _now_ms: i64,
+    ) -> Result<Option<Resumed>, StoreError> {
+        self.works().map(|()| None)
+    }
+
+    fn take_up(&mut self, _id: &str, _proxy: &str) -> Result<bool, StoreError> {
+        self.works().map(|()| false)
+    }
+
+    fn leave(&mut self, id: &str, _proxy: &str, now_ms: i64) -> Result<(), StoreError> {
+        self.close(id, Closed::Withdrawn, now_ms)
     }
 
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
 use crate::gate::Now;
 use crate::inbox::store::{
-    Closed, Decided, Elsewhere, Entry, Filter, SignedVerdict, Store, StoreError, Token,
+    Closed, Decided, Elsewhere, Entry, Filter, Resumed, SignedVerdict, Store, StoreError, Token,
 };
 use crate::policy::Risk;
 
@@ -62,6 +62,23 @@ impl Store for Shared {
     }
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
         self.with(|memory| memory.settle(proxy))
+    }
+    fn mark(&mut self, id: &str, proxy: &str, key: &str) -> Result<bool, StoreError> {
+        self.with(|memory| memory.mark(id, proxy, key))
+    }
+    fn resume(
+        &mut self,
+        key: &str,
+        proxy: &str,
+        now_ms: i64,
+    ) -> Result<Option<Resumed>, StoreError> {
+        self.with(|memory| memory.resume(key, proxy, now_ms))
+    }
+    fn take_up(&mut self, id: &str, proxy: &str) -> Result<bool, StoreError> {
+        self.with(|memory| memory.take_up(id, proxy))
+    }
+    fn leave(&mut self, id: &str, proxy: &str, now_ms: i64) -> Result<(), StoreError> {
+        self.with(|memory| memory.leave(id, proxy, now_ms))
     }
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
         self.with(|memory| memory.record(decided))

@@ -236,10 +236,14 @@ fn is_taken_over(version: i64, old: &str) {
         "items DROP COLUMN client_title",
         "items DROP COLUMN engine",
         "items DROP COLUMN approver",
+        "items DROP COLUMN resume",
         "tokens DROP COLUMN approver",
     ];
     let newer = newer.map(|change| format!("ALTER TABLE {change}; "));
-    let old = format!("{old}{}PRAGMA user_version = {version}", newer.concat());
+    let old = format!(
+        "DROP INDEX resumes; DROP INDEX resume_ends; {old}{}PRAGMA user_version = {version}",
+        newer.concat()
+    );
     scene.store.db.execute_batch(&old).unwrap();
     let mut new = scene.other();
     assert_eq!(new.find("a").unwrap().unwrap().item, item("a"));
@@ -248,6 +252,12 @@ fn is_taken_over(version: i64, old: &str) {
         new.decide(id, &verdict(Choice::Deny, 2_000)).unwrap();
         assert_eq!(new.find(id).unwrap().unwrap().item.call, REDACTED, "{id}");
     }
+    // A proxy of the new version can leave it something.
+    new.ask(&item("d"), "p").unwrap();
+    new.park("d", 9_000).unwrap();
+    assert!(new.mark("d", "p", "key").unwrap());
+    new.leave("d", "p", 2_000).unwrap();
+    assert_eq!(new.resume("key", "q", 3_000).unwrap().unwrap().id, "d");
     // Another one finds that it is done.
     scene.other().ask(&item("c"), "p").unwrap();
 }

@@ -120,6 +120,10 @@ fn what_is_asked_often_is_answered_from_an_index_without_sorting() {
         sweeping::ITS_OWN,
         sweeping::PROXIES,
         sweeping::OLD,
+        resuming::CANDIDATES,
+        resuming::LEFT_BEHIND,
+        resuming::LAPSED,
+        resuming::IS_ANY,
     ] {
         let mut plan = scene
             .store
