@@ -1,9 +1,10 @@
 //! What the store does when all is well. `trouble` is about when it is not, `model` about all
 //! orders in which things can happen, `secrets` about what is left of calls, `named` about approvers'
-//! names.
+//! names, `outliving` about items that outlive their session.
 
 mod model;
 mod named;
+mod outliving;
 mod secrets;
 mod trouble;
 
