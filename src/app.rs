@@ -27,6 +27,7 @@ use crate::http::{
     Surroundings,
 };
 use crate::inbox::host::HostSettings;
+use crate::inbox::identity::{Credentials, Identity, ServerIdentity};
 use crate::inbox::post::{Post, PostSettings, load_key};
 use crate::ledger::{LedgerError, LedgerFile, log_name};
 use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
@@ -89,7 +90,9 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(AppError::System)?;
-    let post = post(&config, key, stderr);
+    let identity = identity(&config);
+    config.settings.resumes_parked = identity.is_some();
+    let post = post(&config, key, identity, stderr);
     let sessions = run_sessions(config, post.clone(), stderr, watcher.clone());
     let ended = runtime.block_on(sessions);
     // A child that even SIGKILL did not end must not keep us.
@@ -103,8 +106,42 @@ pub fn run(
     ended
 }
 
+/// Who the user and the server are, for parked questions that outlive their session. `None` where there can be none:
+/// without the inbox, or a folder to keep them in, and where any process can connect as a client.
+fn identity(config: &Resolved) -> Option<Identity> {
+    let mut channels = config.settings.channels.iter();
+    channels.find(|channel| channel.engine == Engine::Inbox)?;
+    config.inbox.state_dir.as_ref()?;
+    let credentials = match &config.http {
+        None => Credentials::Stdio,
+        Some(serving) => Credentials::Token(serving.token.clone()?),
+    };
+    let server = match &config.server.target {
+        Target::Command(target) => ServerIdentity::Command {
+            command: target.command.clone(),
+            args: target.args.clone(),
+            env: target.env.clone(),
+            cwd: target.cwd.clone(),
+        },
+        Target::Url(target) => ServerIdentity::Url {
+            url: target.url.clone(),
+            headers: target.headers.clone(),
+            is_sse: target.is_sse,
+        },
+    };
+    Some(Identity {
+        credentials,
+        server,
+    })
+}
+
 /// Where questions go that are for the inbox, if any are.
-fn post(config: &Resolved, key: InboxKey, stderr: &Stderr) -> Option<Arc<Post>> {
+fn post(
+    config: &Resolved,
+    key: InboxKey,
+    identity: Option<Identity>,
+    stderr: &Stderr,
+) -> Option<Arc<Post>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine == Engine::Inbox)?;
     let post = Post::new(PostSettings {
@@ -113,6 +150,7 @@ fn post(config: &Resolved, key: InboxKey, stderr: &Stderr) -> Option<Arc<Post>> 
         host: host_settings(&config.inbox),
         stderr: stderr.clone(),
         redaction: config.settings.redaction.clone(),
+        identity,
     });
     if let Some(why) = post.trouble() {
         tracing::warn!("calls that need the approval inbox will be refused: {why}");

@@ -3,6 +3,8 @@
 //!
 //! What a verdict lets run is the gate's business; who serves the page, `host`'s.
 
+mod resuming;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::resuming::Held;
 use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings, held};
@@ -47,6 +50,8 @@ pub(super) struct Clerk {
     pub(super) desk: Option<Desk>,
     /// What waits for a verdict.
     pub(super) waiting: HashMap<String, Waiting>,
+    /// What was resumed and is not taken up yet.
+    pub(super) resumed: HashMap<String, Held>,
     pub(super) queued: Arc<AtomicUsize>,
     pub(super) unrecorded: Arc<Mutex<Unrecorded>>,
     /// Since when something is unrecorded.
@@ -126,6 +131,7 @@ impl Clerk {
             let pause = match &self.desk {
                 None => None,
                 Some(desk) if !self.waiting.is_empty() || desk.is_untidy => Some(LOOK_EVERY),
+                Some(_) if !self.resumed.is_empty() => Some(TEND_EVERY),
                 Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
             };
             let pause = match self.record_in() {
@@ -154,9 +160,10 @@ impl Clerk {
             }
         }
         self.record();
-        let left: Vec<String> = self.waiting.drain().map(|(item, _)| item).collect();
+        let waiting = self.waiting.keys();
+        let left: Vec<String> = waiting.chain(self.resumed.keys()).cloned().collect();
         for item in left {
-            self.close(&item, Closed::Withdrawn);
+            self.leave(&item);
         }
         for _ in 0..LAST_TRIES {
             self.tidy();
@@ -198,13 +205,14 @@ impl Clerk {
             }
             ToInbox::Close { item, how } => {
                 self.waiting.remove(&item);
+                self.resumed.remove(&item);
                 self.close(&item, how);
             }
             ToInbox::Decided(call) => {
                 held(&self.unrecorded).keep(*call);
                 self.note_unrecorded();
             }
-            ToInbox::Resume(_) => {}
+            ToInbox::Resume(resume) => self.handle(resume, answers),
         }
     }
 
@@ -471,6 +479,7 @@ impl Clerk {
             let why = why.clone();
             let _ = waiting.answers.send(FromInbox::Failed { item, why });
         }
+        self.resumed.clear();
         // It is opened anew with the next question.
         self.desk = None;
     }
@@ -499,6 +508,10 @@ impl Clerk {
             return;
         }
         desk.tended = Some(elapsed);
+        self.leave_abandoned();
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
         let mut wrong = None;
         match desk.host.tend(&mut desk.store, opens_browser, unix_ms) {
             Ok(Some(address)) => {

@@ -16,10 +16,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::clerk::{Clerk, Unrecorded};
 use super::host::HostSettings;
+use super::identity::Identity;
 use super::passphrase::PublicKey;
+use super::sqlite::SqliteStore;
 use crate::audit::redact::Redaction;
 use crate::clock::Clock;
-use crate::gate::{FromInbox, ToInbox};
+use crate::gate::{FromInbox, Resume, Resumption, ToInbox};
 use crate::relay::{Inbox, with_causes};
 use crate::state_dir::StateDir;
 use crate::transport::Stderr;
@@ -40,6 +42,8 @@ pub struct PostSettings {
     pub stderr: Stderr,
     /// What counts as a secret that the history does not keep.
     pub redaction: Redaction,
+    /// Who the user and the server are; `None` where nobody can tell, so that no parked item outlives its session.
+    pub identity: Option<Identity>,
 }
 
 /// Hands questions to the inbox, and decisions to its history. Nothing is opened or started before the
@@ -85,10 +89,16 @@ impl Job {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
             ToInbox::Decided(call) => ENTRY + call.bytes(),
+            ToInbox::Resume(Resume::Find { request, .. }) => {
+                let description = request.description.as_ref();
+                ENTRY + request.call.bytes() + description.map_or(0, String::len)
+            }
             ToInbox::OpenBrowser { .. }
             | ToInbox::Park { .. }
             | ToInbox::Close { .. }
-            | ToInbox::Resume(_) => 0,
+            | ToInbox::Resume(
+                Resume::IsAny | Resume::Mark { .. } | Resume::TakeUp { .. } | Resume::Leave { .. },
+            ) => 0,
         }
     }
 }
@@ -124,6 +134,12 @@ impl Post {
         Ok((folder, key))
     }
 
+    /// Whether there may be an item that a session of ours can resume. It looks at one file's name.
+    fn may_resume(&self) -> bool {
+        let folder = self.settings.state_dir.as_deref();
+        self.settings.identity.is_some() && folder.is_some_and(SqliteStore::may_resume)
+    }
+
     /// Waits until everything that was handed over is in the store, at most `limit`.
     pub fn finish(&self, limit: Duration) {
         let running = std::mem::replace(&mut *self.running(), Running::NoMore);
@@ -152,6 +168,7 @@ impl Post {
                 key,
                 desk: None,
                 waiting: HashMap::new(),
+                resumed: HashMap::new(),
                 queued: in_clerk,
                 unrecorded: for_clerk,
                 unrecorded_since: None,
@@ -195,10 +212,21 @@ pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
 
 impl Inbox for Post {
     fn tell(&self, told: ToInbox, answers: &UnboundedSender<FromInbox>) -> Result<(), String> {
+        if matches!(told, ToInbox::Resume(Resume::IsAny)) {
+            let answer = Resumption::IsAny(self.may_resume());
+            // Whose session has ended asks nobody any more.
+            let _ = answers.send(FromInbox::Resume(answer));
+            return Ok(());
+        }
         let mut running = self.running();
         if matches!(*running, Running::NotYet) {
             match &told {
-                ToInbox::Ask { .. } => *running = self.start()?,
+                ToInbox::Ask { .. } | ToInbox::Resume(Resume::Find { .. }) => {
+                    *running = self.start()?;
+                }
+                ToInbox::Resume(Resume::TakeUp { .. }) => {
+                    return Err("nothing was asked in it".to_owned());
+                }
                 // Where there is no inbox, there is no history, and nobody misses it.
                 ToInbox::Decided(_) => match self.start() {
                     Ok(started) => *running = started,
@@ -207,7 +235,7 @@ impl Inbox for Post {
                 ToInbox::OpenBrowser { .. }
                 | ToInbox::Park { .. }
                 | ToInbox::Close { .. }
-                | ToInbox::Resume(_) => {
+                | ToInbox::Resume(Resume::IsAny | Resume::Mark { .. } | Resume::Leave { .. }) => {
                     return Ok(());
                 }
             }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::gate::{FromInbox, ToInbox};
+use crate::gate::{FromInbox, Resume, Resumption, ToInbox};
 
 /// Where questions go, from all sessions of this process.
 pub trait Inbox: Debug + Send + Sync {
     /// Takes what a gate puts out. Never blocks. What becomes of a question is told by `answers`:
-    /// where its page is, and how it ended, so that they need no bound of their own.
+    /// where its page is, and how it ended, so that they need no bound of their own. Whether there is anything to
+    /// resume is answered before this returns.
     ///
     /// # Errors
     /// Why it cannot be taken, in words.
@@ -48,10 +49,24 @@ impl InboxPort {
             | ToInbox::Decided(_)
             | ToInbox::Resume(_) => None,
         };
-        if let (Err(why), Some(item)) = (self.inbox.tell(told, &self.answers), item) {
+        let unanswered = match &told {
+            ToInbox::Resume(resume) => without_inbox(resume),
+            ToInbox::Ask { .. }
+            | ToInbox::OpenBrowser { .. }
+            | ToInbox::Park { .. }
+            | ToInbox::Close { .. }
+            | ToInbox::Decided(_) => None,
+        };
+        let Err(why) = self.inbox.tell(told, &self.answers) else {
+            return;
+        };
+        // The receiver of both is ours.
+        if let Some(item) = item {
             tracing::error!("a call needs the approval inbox, which cannot be used: {why}");
-            // Its receiver is ours.
             let _ = self.answers.send(FromInbox::Failed { item, why });
+        } else if let Some(answer) = unanswered {
+            tracing::warn!("the approval inbox cannot be used to resume an approval: {why}");
+            let _ = self.answers.send(FromInbox::Resume(answer));
         }
     }
 
@@ -62,5 +77,21 @@ impl InboxPort {
             // Never, as long as we are here.
             None => std::future::pending().await,
         }
+    }
+}
+
+/// The answer where the inbox can give none, so that no call waits for it for ever: there is nothing to resume.
+fn without_inbox(resume: &Resume) -> Option<Resumption> {
+    match resume {
+        Resume::IsAny => Some(Resumption::IsAny(false)),
+        Resume::Find { seek, .. } => Some(Resumption::Found {
+            seek: *seek,
+            parked: None,
+        }),
+        Resume::TakeUp { item } => Some(Resumption::TakenUp {
+            item: item.clone(),
+            is_done: false,
+        }),
+        Resume::Mark { .. } | Resume::Leave { .. } => None,
     }
 }
