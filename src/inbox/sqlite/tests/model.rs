@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const PROXIES: [&str; 2] = ["p", "q"];
+const KEYS: [&str; 2] = ["k", "l"];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -15,6 +16,12 @@ enum Step {
     Reopen(usize),
     Take(usize),
     Settle(usize),
+    Mark(usize, usize, usize),
+    Resume(usize, usize),
+    TakeUp(usize, usize),
+    Leave(usize, usize),
+    /// The proxy dies, or comes to life again.
+    Turn(usize),
     Pass(i64),
     Sweep,
 }
@@ -23,7 +30,8 @@ enum Step {
 #[derive(Debug)]
 struct Known {
     id: String,
-    proxy: usize,
+    /// Nobody, once its owner has left it.
+    proxy: Option<usize>,
     asked_ms: i64,
     expires_ms: Option<i64>,
     parked_until_ms: Option<i64>,
@@ -32,9 +40,35 @@ struct Known {
     /// Whether its verdict counts for good, or for nobody.
     is_settled: bool,
     was_disregarded: bool,
+    /// The key of whoever may resume it.
+    resume: Option<usize>,
 }
 
 impl Known {
+    fn is_decided(&self) -> bool {
+        matches!(self.state, State::Decided(_))
+    }
+
+    /// Whether it is parked, or was when it was decided.
+    fn is_parked(&self) -> bool {
+        let is_decided = self.is_decided() && !self.is_settled;
+        self.parked_until_ms.is_some() && (is_decided || self.state == State::Parked)
+    }
+
+    fn close(&mut self, how: Closed) {
+        self.resume = None;
+        if self.state.is_open() {
+            self.state = State::Closed(how);
+        } else {
+            self.is_settled = true;
+        }
+    }
+
+    fn give_to(&mut self, proxy: Option<usize>) {
+        self.proxy = proxy;
+        self.is_taken = false;
+    }
+
     fn due(&self) -> Option<i64> {
         if self.state == State::Parked {
             self.parked_until_ms
@@ -58,9 +92,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (item.clone(), 0..60i64).prop_map(|(i, life)| Step::Park(i, life)),
         1 => (item.clone(), how).prop_map(|(i, how)| Step::Close(i, how)),
         4 => (item.clone(), choice).prop_map(|(i, choice)| Step::Decide(i, choice)),
-        2 => item.prop_map(Step::Reopen),
+        2 => item.clone().prop_map(Step::Reopen),
         2 => (0..2usize).prop_map(Step::Take),
         1 => (0..2usize).prop_map(Step::Settle),
+        3 => (item.clone(), 0..2usize, 0..2usize).prop_map(|(i, p, k)| Step::Mark(i, p, k)),
+        3 => (0..2usize, 0..2usize).prop_map(|(k, p)| Step::Resume(k, p)),
+        2 => (item.clone(), 0..2usize).prop_map(|(i, p)| Step::TakeUp(i, p)),
+        2 => (item.clone(), 0..2usize).prop_map(|(i, p)| Step::Leave(i, p)),
+        2 => (0..2usize).prop_map(Step::Turn),
         2 => (0..40i64).prop_map(Step::Pass),
         1 => Just(Step::Sweep),
     ]
@@ -68,7 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(steps: &[Step]) {
     let mut scene = Scene::new();
-    let _leases = PROXIES.map(|proxy| scene.lease(proxy));
+    let mut leases = PROXIES.map(|proxy| Some(scene.lease(proxy)));
     let mut stores = [scene.other(), scene.other()];
     for store in &stores {
         store.db.pragma_update(None, "synchronous", "OFF").unwrap();
@@ -91,7 +130,7 @@ fn run(steps: &[Step]) {
                 if asked.is_ok() {
                     known.push(Known {
                         id: new.id,
-                        proxy: *proxy,
+                        proxy: Some(*proxy),
                         asked_ms: now,
                         expires_ms,
                         parked_until_ms: None,
@@ -99,6 +138,7 @@ fn run(steps: &[Step]) {
                         is_taken: false,
                         is_settled: false,
                         was_disregarded: false,
+                        resume: None,
                     });
                 }
             }
@@ -111,10 +151,8 @@ fn run(steps: &[Step]) {
             }
             Step::Close(i, how) => {
                 store.close(&name(*i), *how, now).unwrap();
-                match find(&known, *i).map(|at| &mut known[at]) {
-                    Some(item) if item.state.is_open() => item.state = State::Closed(*how),
-                    Some(item) => item.is_settled = true,
-                    None => {}
+                if let Some(at) = find(&known, *i) {
+                    known[at].close(*how);
                 }
             }
             Step::Decide(i, choice) => {
@@ -140,6 +178,7 @@ fn run(steps: &[Step]) {
                 let item = find(&known, *i).map(|at| &mut known[at]);
                 if let Some(item) = item.filter(|k| matches!(k.state, State::Decided(_))) {
                     item.was_disregarded = true;
+                    item.resume = item.resume.filter(|_| !item.is_settled);
                     item.state = match item.parked_until_ms {
                         // The call as it was asked is gone.
                         _ if item.is_settled => State::Closed(Closed::Expired),
@@ -153,8 +192,7 @@ fn run(steps: &[Step]) {
                 let mut taken: Vec<String> = taken.into_iter().map(|(id, _)| id).collect();
                 taken.sort();
                 let new = known.iter_mut().filter(|k| {
-                    let is_decided = matches!(k.state, State::Decided(_));
-                    k.proxy == *proxy && is_decided && !k.is_taken && !k.is_settled
+                    k.proxy == Some(*proxy) && k.is_decided() && !k.is_taken && !k.is_settled
                 });
                 let mut expected: Vec<String> = new
                     .map(|k| {
@@ -167,18 +205,82 @@ fn run(steps: &[Step]) {
             }
             Step::Settle(proxy) => {
                 store.settle(PROXIES[*proxy]).unwrap();
-                for item in known.iter_mut().filter(|k| k.proxy == *proxy) {
-                    item.is_settled |= item.is_taken && matches!(item.state, State::Decided(_));
+                for item in known.iter_mut().filter(|k| k.proxy == Some(*proxy)) {
+                    item.is_settled |= item.is_taken && item.is_decided() && item.resume.is_none();
                 }
+            }
+            Step::Mark(i, proxy, key) => {
+                let marked = store.mark(&name(*i), PROXIES[*proxy], KEYS[*key]).unwrap();
+                let mut item = find(&known, *i).map(|at| &mut known[at]);
+                item = item.filter(|k| k.proxy == Some(*proxy) && k.is_parked());
+                assert_eq!(marked, item.is_some());
+                if let Some(item) = item {
+                    item.resume = Some(*key);
+                }
+            }
+            Step::Resume(key, proxy) => {
+                let resumed = store.resume(KEYS[*key], PROXIES[*proxy], now).unwrap();
+                let free = known.iter().enumerate().filter(|(_, k)| {
+                    k.resume == Some(*key)
+                        && k.is_parked()
+                        && k.parked_until_ms > Some(now)
+                        && k.proxy.is_none_or(|owner| leases[owner].is_none())
+                });
+                let best = free.max_by_key(|(at, k)| (k.is_decided(), k.asked_ms, *at));
+                let best = best.map(|(at, _)| at);
+                let expected = best.map(|at| Resumed {
+                    id: known[at].id.clone(),
+                    asked_ms: known[at].asked_ms,
+                    expires_ms: known[at].expires_ms,
+                    parked_until_ms: known[at].parked_until_ms.unwrap(),
+                });
+                assert_eq!(resumed, expected);
+                if let Some(at) = best {
+                    known[at].give_to(Some(*proxy));
+                }
+            }
+            Step::TakeUp(i, proxy) => {
+                let is_done = store.take_up(&name(*i), PROXIES[*proxy]).unwrap();
+                let item = find(&known, *i).map(|at| &mut known[at]);
+                let item = item.filter(|k| k.proxy == Some(*proxy));
+                let used = item.and_then(|item| item.resume.take());
+                assert_eq!(is_done, used.is_some());
+            }
+            Step::Leave(i, proxy) => {
+                store.leave(&name(*i), PROXIES[*proxy], now).unwrap();
+                let item = find(&known, *i).map(|at| &mut known[at]);
+                match item.filter(|k| k.proxy == Some(*proxy)) {
+                    Some(item) if item.resume.is_some() => item.give_to(None),
+                    Some(item) => item.close(Closed::Withdrawn),
+                    None => {}
+                }
+            }
+            Step::Turn(proxy) => {
+                leases[*proxy] = match leases[*proxy].take() {
+                    Some(_) => None,
+                    None => Some(scene.lease(PROXIES[*proxy])),
+                };
             }
             Step::Pass(time) => now += time,
             Step::Sweep => {
                 store.sweep(now).unwrap();
-                for item in known.iter_mut().filter(|k| k.is_late(now)) {
-                    item.state = State::Closed(Closed::Expired);
+                for item in &mut known {
+                    let is_lapsed = !item.state.is_open() && item.parked_until_ms <= Some(now);
+                    let is_dead = item.proxy.is_some_and(|owner| leases[owner].is_none());
+                    if item.is_late(now) || item.resume.is_some() && is_lapsed {
+                        item.close(Closed::Expired);
+                    } else if is_dead && item.resume.is_some() {
+                        item.give_to(None);
+                    } else if is_dead {
+                        item.close(Closed::Expired);
+                    }
                 }
+                let is_any = known.iter().any(|k| k.resume.is_some());
+                assert_eq!(scene.is_flagged(), is_any);
             }
         }
+        // Nobody has looked in vain for what is marked.
+        assert!(scene.is_flagged() || known.iter().all(|k| k.resume.is_none()));
         // The other one sees it.
         agree(&mut stores[(i + 1) % 2], &known);
     }
@@ -218,7 +320,7 @@ fn agree(store: &mut SqliteStore, known: &[Known]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order_of_operations_does_what_the_trait_says(

@@ -31,7 +31,7 @@ impl Scene {
         resumed.map(|resumed| resumed.id)
     }
 
-    fn is_flagged(&self) -> bool {
+    pub(super) fn is_flagged(&self) -> bool {
         SqliteStore::may_resume(self.dir.path())
     }
 }
