@@ -272,3 +272,6 @@ impl Inbox for Post {
         sent.map_err(|_| "its thread has ended".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

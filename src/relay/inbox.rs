@@ -95,3 +95,70 @@ fn without_inbox(resume: &Resume) -> Option<Resumption> {
         Resume::Mark { .. } | Resume::Leave { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::approval::digest::CallDigest;
+    use crate::approval::request::{ApprovalRequest, Round};
+    use crate::gate::ResumeKey;
+    use crate::mcp::tool::KeptCall;
+    use crate::policy::Risk;
+
+    /// An inbox that can take nothing.
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Inbox for Broken {
+        fn tell(&self, _: ToInbox, _: &UnboundedSender<FromInbox>) -> Result<(), String> {
+            Err("it is broken".to_owned())
+        }
+    }
+
+    #[test]
+    fn a_session_whose_inbox_is_broken_waits_for_no_answer_about_parked_items() {
+        let mut port = InboxPort::new(Arc::new(Broken));
+        let item = || "a".to_owned();
+        let (seek, key) = (5, ResumeKey([0; 32]));
+        let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
+        let call = KeptCall::read(line).unwrap();
+        let request = Arc::new(ApprovalRequest {
+            server: String::new(),
+            tool: "t".to_owned(),
+            is_listed: true,
+            risk: Risk::High,
+            why: String::new(),
+            round: Round::First,
+            title: None,
+            description: None,
+            hints: String::new(),
+            digest: CallDigest::of("", &call.params(), None),
+            call,
+            client: None,
+            client_title: None,
+            covers: Duration::ZERO,
+        });
+        for (resume, expected) in [
+            (Resume::IsAny, Some(Resumption::IsAny(false))),
+            (Resume::Mark { item: item(), key }, None),
+            (
+                Resume::Find { seek, key, request },
+                Some(Resumption::Found { seek, parked: None }),
+            ),
+            (
+                Resume::TakeUp { item: item() },
+                Some(Resumption::TakenUp {
+                    item: item(),
+                    is_done: false,
+                }),
+            ),
+            (Resume::Leave { item: item() }, None),
+        ] {
+            port.tell(ToInbox::Resume(resume));
+            let expected = expected.map(FromInbox::Resume);
+            assert_eq!(port.from.try_recv().ok(), expected);
+        }
+    }
+}
