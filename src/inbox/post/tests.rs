@@ -137,19 +137,23 @@ impl Session {
             request: Arc::new(request(argument)),
         };
         self.tell(post, ToInbox::Resume(find));
-        match self.next().await {
-            FromInbox::Resume(Resumption::Found { seek, parked }) if seek == self.seek => parked,
-            other => panic!("{other:?}"),
-        }
+        let told = self.next().await;
+        let FromInbox::Resume(Resumption::Found { seek, parked }) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(seek, self.seek);
+        parked
     }
 
     async fn take_up(&mut self, post: &Post, id: &str) -> bool {
         let item = id.to_owned();
         self.tell(post, ToInbox::Resume(Resume::TakeUp { item }));
-        match self.next().await {
-            FromInbox::Resume(Resumption::TakenUp { item, is_done }) if item == id => is_done,
-            other => panic!("{other:?}"),
-        }
+        let told = self.next().await;
+        let FromInbox::Resume(Resumption::TakenUp { item, is_done }) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(item, id);
+        is_done
     }
 
     fn leave(&self, post: &Post, id: &str) {
@@ -158,10 +162,12 @@ impl Session {
     }
 
     async fn verdict(&mut self, id: &str) -> Verdict {
-        match self.next().await {
-            FromInbox::Verdict { item, verdict } if item == id => verdict,
-            other => panic!("{other:?}"),
-        }
+        let told = self.next().await;
+        let FromInbox::Verdict { item, verdict } = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(item, id);
+        verdict
     }
 
     fn is_any(&mut self, post: &Post) -> bool {
