@@ -3,6 +3,7 @@
 //! It is the only file that knows every part; each part's work is done elsewhere.
 
 mod engines;
+mod user;
 
 use std::collections::BTreeMap;
 use std::env::var_os;
@@ -27,7 +28,7 @@ use crate::http::{
     Surroundings,
 };
 use crate::inbox::host::HostSettings;
-use crate::inbox::identity::{Credentials, Identity, ServerIdentity};
+use crate::inbox::identity::Identity;
 use crate::inbox::post::{Post, PostSettings, load_key};
 use crate::ledger::{LedgerError, LedgerFile, log_name};
 use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
@@ -36,6 +37,7 @@ use crate::transport::{Child, ChildError, Program, ServerStderr, Stderr, Upstrea
 
 use engines::InboxKey;
 pub use engines::WrongKey;
+use user::identity;
 
 /// How long what was told the inbox last may take to get there.
 const LAST_POST: Duration = Duration::from_secs(2);
@@ -104,35 +106,6 @@ pub fn run(
         post.finish(LAST_POST);
     }
     ended
-}
-
-/// Who the user and the server are, for parked questions that outlive their session. `None` where there can be none:
-/// without the inbox, or a folder to keep them in, and where any process can connect as a client.
-fn identity(config: &Resolved) -> Option<Identity> {
-    let mut channels = config.settings.channels.iter();
-    channels.find(|channel| channel.engine == Engine::Inbox)?;
-    config.inbox.state_dir.as_ref()?;
-    let credentials = match &config.http {
-        None => Credentials::Stdio,
-        Some(serving) => Credentials::Token(serving.token.clone()?),
-    };
-    let server = match &config.server.target {
-        Target::Command(target) => ServerIdentity::Command {
-            command: target.command.clone(),
-            args: target.args.clone(),
-            env: target.env.clone(),
-            cwd: target.cwd.clone(),
-        },
-        Target::Url(target) => ServerIdentity::Url {
-            url: target.url.clone(),
-            headers: target.headers.clone(),
-            is_sse: target.is_sse,
-        },
-    };
-    Some(Identity {
-        credentials,
-        server,
-    })
 }
 
 /// Where questions go that are for the inbox, if any are.
