@@ -395,16 +395,21 @@ fn what_is_closed_is_not_resumed() {
 fn what_a_proxy_of_an_older_version_made_of_a_marked_item_is_not_resumed() {
     let mut scene = Scene::new();
     let _leases = ["p", "q"].map(|proxy| scene.lease(proxy));
-    for id in ["expired", "settled"] {
+    for id in ["expired", "settled", "reopened"] {
         scene.park(id, "p");
     }
     scene.decide("settled", Choice::Approve);
+    scene.decide("reopened", Choice::Approve);
     // It names the columns that it knows.
     let old = "UPDATE items SET state = 'expired', open = 0, due_ms = NULL, closed_ms = 2000, \
          redacted = NULL WHERE id = 'expired'; \
-         UPDATE items SET whole = NULL, delivery = NULL, reason = 'shortened' WHERE id = 'settled'; \
-         UPDATE items SET proxy = ''";
+         UPDATE items SET whole = NULL, delivery = NULL, reason = 'shortened' \
+         WHERE id IN ('settled', 'reopened')";
     scene.store.db.execute_batch(old).unwrap();
+    scene.store.reopen("reopened").unwrap();
+    assert!(!scene.store.take_up("reopened", "p").unwrap());
+    let left = "UPDATE items SET proxy = ''";
+    scene.store.db.execute_batch(left).unwrap();
     assert_eq!(scene.resume("q", 3_000), None);
     scene.store.sweep(UNTIL).unwrap();
     assert!(!scene.is_flagged());
