@@ -47,6 +47,7 @@ mod other_processes;
 mod policy_flags;
 mod precedence;
 mod restarts;
+mod resumed;
 mod secrets;
 mod server_lists;
 mod signals;

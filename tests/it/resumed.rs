@@ -1,0 +1,320 @@
+//! Parked approval requests that outlive their session, with real processes: a restart of the client, and a proxy that
+//! is killed.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::{
+    Http, ProxyTest, Session, TOKEN, Terminal, call, eventually, in_session, initialize,
+};
+
+/// A user's machine: one state folder and one server.
+struct Machine {
+    home: TempDir,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let home = tempfile::tempdir().unwrap();
+        Machine { home }
+    }
+
+    /// A proxy around the user's server, whose silence parks a question after a second.
+    fn proxy(&self) -> ProxyTest {
+        self.patient_proxy("1")
+    }
+
+    /// The same, after so many seconds.
+    fn patient_proxy(&self, seconds: &str) -> ProxyTest {
+        ProxyTest::with_inbox()
+            .flags(["--timeout", seconds, "--timeout-action", "park"])
+            .state(&self.state())
+            .entry("args", json!([self.record()]))
+    }
+
+    fn state(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
+    fn record(&self) -> PathBuf {
+        self.home.path().join("record")
+    }
+
+    fn terminal(&self) -> Terminal {
+        Terminal::at(&self.state())
+    }
+
+    /// How often the server has run `wipe`, in all sessions since it was started last.
+    fn runs(&self) -> usize {
+        let recorded = std::fs::read_to_string(self.record()).unwrap_or_default();
+        let lines = recorded
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|line| line["params"]["name"] == "wipe")
+            .count()
+    }
+
+    /// A session that has left a parked call; the item's id.
+    fn parks(&self, session: &mut Session) -> String {
+        let call = session.call("wipe", json!({"n": 1}));
+        let terminal = self.terminal();
+        let item = terminal.waits_for("wipe");
+        let refusal = session.refusal(call);
+        assert!(refusal.contains(&item), "{refusal}");
+        eventually("it is parked", || terminal.state_of(&item) == "parked");
+        eventually("it may be resumed", || {
+            self.state().join("resumable").exists()
+        });
+        item
+    }
+}
+
+/// Lets a call of the first session run in a second one.
+fn comes_back(machine: &Machine, second: ProxyTest, item: &str) {
+    let mut session = second.start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    session.ran(call);
+    assert_eq!(machine.runs(), 1);
+    let line = session.decision("wipe");
+    assert_eq!(
+        (&line["decision"], &line["assurance"]),
+        (&json!("approved"), &json!("inbox-terminal"))
+    );
+    let resumed = session
+        .log()
+        .into_iter()
+        .find(|line| line["event"] == "resumed");
+    assert_eq!(resumed.unwrap()["item"], json!(item));
+    // One yes, one run.
+    let again = session.call("wipe", json!({"n": 1}));
+    let refusal = session.refusal(again);
+    assert!(
+        refusal.contains("waiting for approval") && !refusal.contains(item),
+        "{refusal}"
+    );
+    assert_eq!(machine.runs(), 1);
+    session.finish();
+}
+
+#[test]
+fn a_yes_that_comes_between_two_sessions_lets_the_call_run_once_when_it_is_made_again() {
+    let machine = Machine::new();
+    let mut session = machine.proxy().start_mute();
+    let item = machine.parks(&mut session);
+    session.finish();
+    machine.terminal().approve(&item);
+    comes_back(&machine, machine.proxy(), &item);
+}
+
+#[test]
+fn so_does_one_that_the_first_session_has_heard_of() {
+    let machine = Machine::new();
+    let mut session = machine.proxy().start_mute();
+    let item = machine.parks(&mut session);
+    machine.terminal().approve(&item);
+    session.log_says("parked_verdict");
+    session.finish();
+    comes_back(&machine, machine.proxy(), &item);
+}
+
+#[test]
+fn a_proxy_that_is_killed_leaves_its_questions_too() {
+    for hears_it in [false, true] {
+        let machine = Machine::new();
+        let mut session = machine.proxy().start_mute();
+        let item = machine.parks(&mut session);
+        if hears_it {
+            machine.terminal().approve(&item);
+            session.log_says("parked_verdict");
+        }
+        session.signal(Signal::KILL);
+        session.exit();
+        if !hears_it {
+            machine.terminal().approve(&item);
+        }
+        comes_back(&machine, machine.proxy(), &item);
+    }
+}
+
+#[test]
+fn a_call_made_again_waits_for_the_item_that_is_open_still() {
+    let machine = Machine::new();
+    let mut session = machine.proxy().start_mute();
+    let item = machine.parks(&mut session);
+    session.finish();
+    let mut session = machine.patient_proxy("60").start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    session.log_says("resumed");
+    assert_eq!(machine.terminal().waiting().len(), 1);
+    machine.terminal().approve(&item);
+    session.ran(call);
+    session.finish();
+}
+
+#[test]
+fn another_server_client_or_call_does_not_have_the_answer() {
+    type Change = fn(ProxyTest, &Path) -> ProxyTest;
+    let changes: [(&str, Change); 4] = [
+        ("another argument of the server", |test, home| {
+            test.entry("args", json!([home.join("record"), "--pages"]))
+        }),
+        ("another variable of the server", |test, _| {
+            test.entry("env", json!({"DATABASE": "production"}))
+        }),
+        ("another inherited variable", |test, _| {
+            test.env("DATABASE", "production")
+        }),
+        ("another folder", |test, home| {
+            test.entry("cwd", json!(home))
+        }),
+    ];
+    let machine = Machine::new();
+    let mut session = machine.proxy().start_mute();
+    let item = machine.parks(&mut session);
+    session.finish();
+    machine.terminal().approve(&item);
+    for (what, change) in changes {
+        let mut session = change(machine.proxy(), machine.home.path()).start_mute();
+        let call = session.call("wipe", json!({"n": 1}));
+        let refusal = session.refusal(call);
+        assert!(!refusal.contains(&item), "{what}: {refusal}");
+        session.finish();
+    }
+    let mut session = machine.proxy().start_mute();
+    let call = session.call("wipe", json!({"n": 2}));
+    assert!(!session.refusal(call).contains(&item));
+    session.finish();
+    // Variables of a terminal tell no server from another.
+    let same = machine
+        .proxy()
+        .env("TERM", "vt100")
+        .env("SSH_TTY", "/dev/pts/9");
+    comes_back(&machine, same, &item);
+}
+
+#[test]
+fn a_client_that_declares_roots_is_asked_for_them_and_resumes_only_where_it_was() {
+    let rooted = |machine: &Machine| {
+        let mut session = machine.proxy().start();
+        session.handshake_as("2025-06-18", json!({"roots": {"listChanged": true}}));
+        session
+    };
+    let tell = |session: &mut Session, uri: &str| {
+        let asked = session.message("roots/list");
+        session.answer(&asked, json!({"roots": [{"uri": uri, "name": "here"}]}));
+    };
+    let machine = Machine::new();
+    let mut session = rooted(&machine);
+    let call = session.call("wipe", json!({"n": 1}));
+    tell(&mut session, "file:///here");
+    let item = machine.terminal().waits_for("wipe");
+    session.refusal(call);
+    eventually("it may be resumed", || {
+        machine.state().join("resumable").exists()
+    });
+    session.finish();
+    machine.terminal().approve(&item);
+
+    let mut session = rooted(&machine);
+    let call = session.call("wipe", json!({"n": 1}));
+    tell(&mut session, "file:///there");
+    assert!(!session.refusal(call).contains(&item));
+    session.finish();
+
+    let mut session = rooted(&machine);
+    let call = session.call("wipe", json!({"n": 1}));
+    tell(&mut session, "file:///here");
+    session.ran(call);
+    session.finish();
+}
+
+/// A session over HTTP that has made the call of item 1; what the client is told.
+fn asks_over_http(http: &Http, token: Option<&str>) -> (String, Value) {
+    let http = match token {
+        Some(token) => http.clone().showing(&format!("Bearer {token}")),
+        None => http.clone(),
+    };
+    let mut hello = initialize();
+    hello["params"]["capabilities"] = json!({});
+    let mut response = http.post(&[], hello);
+    assert_eq!(response.status, 200);
+    response.message();
+    let session = response.header("mcp-session-id").unwrap().to_owned();
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    http.post(&in_session(&session), initialized);
+    let mut told = http.post(&in_session(&session), call(1, "wipe"));
+    (session, told.message())
+}
+
+fn text(message: &Value) -> &str {
+    message["result"]["content"][0]["text"].as_str().unwrap()
+}
+
+#[test]
+fn over_http_only_a_client_with_the_same_token_has_the_answer() {
+    let over_http = |machine: &Machine, token: Option<&str>| {
+        let mut test = machine.proxy();
+        test = test.flags(["--transport", "streamable-http", "--port", "0"]);
+        if let Some(token) = token {
+            test = test.env("APPROVAL_AUTH_TOKEN", token);
+        }
+        test.start()
+    };
+    let machine = Machine::new();
+    let proxy = over_http(&machine, Some(TOKEN));
+    let http = proxy.http();
+    let (session, told) = asks_over_http(&http, Some(TOKEN));
+    let item = machine.terminal().waiting().remove(0)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(text(&told).contains(&item), "{told}");
+    machine.terminal().approve(&item);
+    proxy.log_says("parked_verdict");
+    // Nobody else has it while its session lasts.
+    let (_, told) = asks_over_http(&http, Some(TOKEN));
+    assert!(!text(&told).contains(&item), "{told}");
+    let ended = http
+        .clone()
+        .with_token()
+        .send("DELETE", "/mcp", &in_session(&session), "");
+    assert!(ended.status < 300, "{}", ended.status);
+    proxy.signal(Signal::TERM);
+    drop(proxy);
+    for other in [None, Some("another-token")] {
+        let proxy = over_http(&machine, other);
+        let (_, told) = asks_over_http(&proxy.http(), other);
+        assert!(!text(&told).contains(&item), "{other:?}: {told}");
+        proxy.signal(Signal::TERM);
+    }
+    let proxy = over_http(&machine, Some(TOKEN));
+    let (_, told) = asks_over_http(&proxy.http(), Some(TOKEN));
+    assert!(text(&told).ends_with(" ran"), "{told}");
+    assert_eq!(machine.runs(), 1);
+}
+
+#[test]
+fn questions_of_http_clients_without_a_token_end_with_their_session() {
+    let machine = Machine::new();
+    let test = machine.proxy();
+    let proxy = test
+        .flags(["--transport", "streamable-http", "--port", "0"])
+        .start();
+    let http = proxy.http();
+    let (session, _) = asks_over_http(&http, None);
+    let terminal = machine.terminal();
+    let item = terminal.waiting().remove(0)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    eventually("it is parked", || terminal.state_of(&item) == "parked");
+    http.send("DELETE", "/mcp", &in_session(&session), "");
+    eventually("it is withdrawn", || {
+        terminal.state_of(&item) == "withdrawn"
+    });
+    assert!(!machine.state().join("resumable").exists());
+}
