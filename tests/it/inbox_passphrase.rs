@@ -293,3 +293,43 @@ fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
     assert_eq!(session.runs_of("wipe"), 0);
     session.finish();
 }
+
+#[test]
+fn what_is_decided_between_two_sessions_has_to_be_signed_too() {
+    let home = tempfile::tempdir().unwrap();
+    let (state, record) = (home.path().join("state"), home.path().join("record"));
+    let proxy = |seconds| {
+        let test = ProxyTest::with_inbox().state(&state);
+        let test = test.flags(["--timeout-action", "park", "--timeout", seconds]);
+        test.entry("args", json!([record]))
+    };
+    let runs = || {
+        let recorded = std::fs::read_to_string(&record).unwrap_or_default();
+        recorded.matches(r#""name":"wipe""#).count()
+    };
+    let terminal = Terminal::at(&state);
+    let dir = terminal.state_dir();
+    set(&dir, None, &secret("correct horse")).unwrap();
+    let mut session = proxy("1").start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    let item = terminal.waits(1).remove(0);
+    session.refusal(call);
+    eventually("it may be resumed", || state.join("resumable").exists());
+    session.finish();
+
+    // Nobody who would tell is there.
+    write(&terminal, &item, yes(), None);
+    let mut session = proxy("60").start_mute();
+    let call = session.call("wipe", json!({"n": 1}));
+    session.log_says("disregarded_verdict");
+    session.sync();
+    assert_eq!(runs(), 0);
+    let signer = unlock(&dir, &secret("correct horse")).unwrap();
+    let signed = yes();
+    let signature = signature(&signer, &shown(&terminal, &item), &signed);
+    write(&terminal, &item, signed, signature);
+    session.ran(call);
+    assert_eq!(runs(), 1);
+    assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
+    session.finish();
+}
