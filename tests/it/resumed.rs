@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use approval_proxy::inbox::identity::SESSION_VARIABLES;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -295,6 +296,16 @@ fn over_http_only_a_client_with_the_same_token_has_the_answer() {
     let (_, told) = asks_over_http(&proxy.http(), Some(TOKEN));
     assert!(text(&told).ends_with(" ran"), "{told}");
     assert_eq!(machine.runs(), 1);
+}
+
+// "a documented list of session variables".
+#[test]
+fn every_variable_that_does_not_count_is_documented() {
+    let page = include_str!("../../docs/config.md");
+    let (_, list) = page.split_once("## Parked questions").unwrap();
+    for name in SESSION_VARIABLES {
+        assert!(list.contains(&format!("`{name}`")), "{name}");
+    }
 }
 
 #[test]

@@ -321,7 +321,7 @@ fn agree(store: &mut SqliteStore, known: &[Known]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order_of_operations_does_what_the_trait_says(
