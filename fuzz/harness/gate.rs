@@ -10,12 +10,13 @@ mod modern;
 mod peers;
 mod rounds;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use approval_proxy::approval::item::{Assurance, Choice, Verdict};
 use approval_proxy::gate::{
-    Channel, Engine, FromInbox, Gate, Now, Output, Payload, Settings, TimeoutAction, ToInbox,
+    Channel, Engine, FromInbox, Gate, Now, Output, ParkedItem, Payload, Resume, ResumeKey,
+    Resumption, Settings, TimeoutAction, ToInbox,
 };
 use approval_proxy::policy::{Mode, Policy, Rules};
 
@@ -78,6 +79,15 @@ struct Prompt {
     item: Option<String>,
 }
 
+/// An item that outlives its session.
+struct Marked {
+    item: String,
+    key: ResumeKey,
+    until_ms: i64,
+    /// Whether its session has left it.
+    is_left: bool,
+}
+
 /// What a refusal may claim of the client's answers in one line.
 #[derive(Default)]
 struct Claims {
@@ -134,6 +144,13 @@ struct World {
     ran: HashMap<Vec<u8>, usize>,
     /// The ids of what the upstream got last, as JSON.
     open: Vec<String>,
+    /// Until when items are parked, and which of them outlive their sessions.
+    parked: HashMap<String, i64>,
+    marked: Vec<Marked>,
+    /// What the inbox was asked for and has not answered.
+    asked: VecDeque<Resume>,
+    /// Whether the inbox answers late.
+    inbox_is_slow: bool,
     log_is_broken: bool,
     count: usize,
     client_is_gone: bool,
@@ -162,6 +179,10 @@ impl World {
         // There, one yes lets one call run.
         if has(b'I') && !has(b'D') && !has(b'T') {
             settings.channels.push(Channel::new(Engine::Inbox));
+        }
+        if has(b'Z') {
+            settings.timeout_action = TimeoutAction::Park;
+            settings.resumes_parked = true;
         }
         if has(b'R') {
             settings.retry.attempts = 0;
@@ -193,6 +214,10 @@ impl World {
             sent: Vec::new(),
             ran: HashMap::new(),
             open: Vec::new(),
+            parked: HashMap::new(),
+            marked: Vec::new(),
+            asked: VecDeque::new(),
+            inbox_is_slow: false,
             log_is_broken: false,
             count: 0,
             client_is_gone: false,
@@ -248,6 +273,11 @@ impl World {
             b'g' => self.answer(digit(0), r#""result":{"action":"accept","content":{}}"#),
             // Somebody says yes in the inbox, to a newer or an older item.
             b'i' => self.approve_item(digit(0)),
+            // The inbox is late with what it is asked, or no more.
+            b'H' => {
+                self.inbox_is_slow = !self.inbox_is_slow;
+                self.inbox_answers();
+            }
             // The upstream says yes in the client's place.
             b'w' => {
                 let line = self.response_to_prompt(digit(0), YES);
@@ -364,9 +394,79 @@ impl World {
             }
         }
         self.input = Input::None;
+        self.inbox_answers();
     }
 
     // ---- the inbox
+
+    fn inbox_answers(&mut self) {
+        if self.inbox_is_slow {
+            return;
+        }
+        let Some(asked) = self.asked.pop_front() else {
+            return;
+        };
+        let (told, item) = match asked {
+            Resume::IsAny => (Some(Resumption::IsAny(!self.marked.is_empty())), None),
+            Resume::Mark { item, key } => {
+                let until_ms = self.parked[&item];
+                let is_left = false;
+                self.marked.push(Marked {
+                    item,
+                    key,
+                    until_ms,
+                    is_left,
+                });
+                (None, None)
+            }
+            Resume::Find { seek, key, .. } => {
+                let now = self.now.unix_ms;
+                let mut marked = self.marked.iter_mut();
+                let found = marked.find(|it| it.is_left && it.key == key && now < it.until_ms);
+                let parked = found.map(|found| {
+                    found.is_left = false;
+                    ParkedItem {
+                        id: found.item.clone(),
+                        until_ms: found.until_ms,
+                    }
+                });
+                let item = parked.as_ref().map(|parked| parked.id.clone());
+                (Some(Resumption::Found { seek, parked }), item)
+            }
+            Resume::TakeUp { item } => {
+                let mut marked = self.marked.iter();
+                let at = marked.position(|marked| marked.item == item && !marked.is_left);
+                at.map(|at| self.marked.remove(at));
+                let is_done = at.is_some();
+                (Some(Resumption::TakenUp { item, is_done }), None)
+            }
+            Resume::Leave { item } => {
+                let mut marked = self.marked.iter_mut();
+                match marked.find(|marked| marked.item == item) {
+                    Some(marked) => marked.is_left = true,
+                    None => self.item_ends(&item),
+                }
+                (None, None)
+            }
+        };
+        if let Some(told) = told {
+            self.gate.from_inbox(FromInbox::Resume(told), self.now);
+        }
+        // It may have been decided about before.
+        let mut prompts = self.prompts.iter();
+        let known = prompts.find(|prompt| item.is_some() && prompt.item == item);
+        if let (Some(item), Some(State::Yes(_))) = (item, known.map(|prompt| prompt.state)) {
+            self.tell_yes(item);
+        }
+        self.carry_out();
+    }
+
+    fn item_ends(&mut self, item: &str) {
+        let mut prompts = self.prompts.iter_mut();
+        let closed = prompts.find(|prompt| prompt.item.as_deref() == Some(item));
+        closed.expect("an item is closed").state = State::Over;
+        self.marked.retain(|marked| marked.item != item);
+    }
 
     fn inbox_gets(&mut self, told: ToInbox) {
         match told {
@@ -384,11 +484,13 @@ impl World {
             ToInbox::OpenBrowser { .. } => {}
             ToInbox::Close { item, .. } => {
                 // Nor does a yes to it count that no call has come for.
-                let mut prompts = self.prompts.iter_mut();
-                let closed = prompts.find(|prompt| prompt.item.as_ref() == Some(&item));
-                closed.expect("an item is closed").state = State::Over;
+                self.item_ends(&item);
             }
-            ToInbox::Park { .. } | ToInbox::Decided(_) | ToInbox::Resume(_) => {}
+            ToInbox::Park { item, until_ms } => {
+                self.parked.insert(item, until_ms);
+            }
+            ToInbox::Decided(_) => {}
+            ToInbox::Resume(asked) => self.asked.push_back(asked),
         }
     }
 
@@ -402,6 +504,18 @@ impl World {
             prompt.state = State::Yes(self.now.elapsed);
         }
         let item = prompt.item.clone().expect("it is one");
+        // Whose session has left it hears of it when it is resumed.
+        if !self
+            .marked
+            .iter()
+            .any(|marked| marked.is_left && marked.item == item)
+        {
+            self.tell_yes(item);
+            self.carry_out();
+        }
+    }
+
+    fn tell_yes(&mut self, item: String) {
         let verdict = Verdict {
             choice: Choice::Approve,
             reason: None,
@@ -412,7 +526,6 @@ impl World {
         };
         let told = FromInbox::Verdict { item, verdict };
         self.gate.from_inbox(told, self.now);
-        self.carry_out();
     }
 
     fn for_upstream(&self, payload: &Payload) -> Vec<u8> {

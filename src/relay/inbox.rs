@@ -125,11 +125,11 @@ mod tests {
         let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
         let call = KeptCall::read(line).unwrap();
         let request = Arc::new(ApprovalRequest {
-            server: String::new(),
-            tool: "t".to_owned(),
+            server: "".into(),
+            tool: "t".into(),
             is_listed: true,
             risk: Risk::High,
-            why: String::new(),
+            why: "".into(),
             round: Round::First,
             title: None,
             description: None,

@@ -67,7 +67,7 @@ impl World {
             _ => r#"{"elicitation":{}}"#,
         };
         let line = format!(
-            r#"{{"jsonrpc":"2.0","id":"init","method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{capabilities}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":"init","method":"initialize","params":{{"protocolVersion":"{revision}","capabilities":{capabilities},"clientInfo":{{"name":"c","version":"1"}}}}}}"#
         );
         self.client_sends(line.into_bytes());
         let line = format!(

@@ -201,11 +201,11 @@ fn request(argument: &str) -> ApprovalRequest {
     );
     let call = KeptCall::read(&line).unwrap();
     ApprovalRequest {
-        server: "db".to_owned(),
-        tool: "drop".to_owned(),
+        server: "db".into(),
+        tool: "drop".into(),
         is_listed: true,
         risk: Risk::High,
-        why: "it destroys".to_owned(),
+        why: "it destroys".into(),
         round: Round::First,
         title: None,
         description: None,
