@@ -44,7 +44,7 @@ impl Outline {
     /// `None` if one of its strings or numbers does not stand in `text`, or `text` is longer than 4 GiB.
     #[must_use]
     pub fn of_members(members: &[(Text<'_>, Value<'_>)], text: &str) -> Option<Outline> {
-        let mut nodes = Vec::with_capacity(2 * members.len() + 8);
+        let mut nodes = Vec::with_capacity(1 + count_members(members));
         add_members(members, text, &mut nodes)?;
         Some(Outline {
             nodes: nodes.into_boxed_slice(),
@@ -68,6 +68,20 @@ impl Outline {
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.nodes)
+    }
+}
+
+/// How many nodes the members of an object take.
+fn count_members(members: &[(Text<'_>, Value<'_>)]) -> usize {
+    let counts = members.iter().map(|(_, value)| 1 + count(value));
+    counts.sum()
+}
+
+fn count(value: &Value<'_>) -> usize {
+    1 + match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        Value::Array(items) => items.iter().map(count).sum(),
+        Value::Object(members) => count_members(members),
     }
 }
 
