@@ -5,18 +5,18 @@
 //! passphrase "demo", `--port N` listens there, `--empty` begins with nothing.
 
 // The store of the tests, and the names by which it knows the crate.
-#[path = "../src/inbox/page/tests/memory.rs"]
+#[path = "../src/engines/inbox/page/tests/memory.rs"]
 mod memory;
-use approval_proxy::{approval, inbox};
+use approval_proxy::{approval, engines};
 
 use std::error::Error;
 use std::time::Duration;
 
 use approval::item::{Assurance, Choice, Item, Verdict};
-use approval_proxy::clock::{Clock, random_seed};
 use approval_proxy::policy::Risk;
-use inbox::page::{Page, PageSettings, Passphrase, WrongPassphrase, token_hash};
-use inbox::store::{Closed, SignedVerdict, Store, StoreError, Token};
+use approval_proxy::sys::clock::{Clock, random_seed};
+use engines::inbox::page::{Page, PageSettings, Passphrase, WrongPassphrase, token_hash};
+use engines::inbox::store::{Closed, SignedVerdict, Store, StoreError, Token};
 use memory::Memory;
 use tokio::net::TcpListener;
 

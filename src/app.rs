@@ -19,21 +19,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::approval::display::in_backticks;
-use crate::audit::record::Origin;
-use crate::clock::{Clock, random_hex, random_seed};
 use crate::config::{AuditLog, InboxSettings, Resolved, Target, UrlTarget};
+use crate::engines::inbox::host::HostSettings;
+use crate::engines::inbox::identity::Identity;
+use crate::engines::inbox::post::{Post, PostSettings, load_key};
+use crate::evidence::Ledger;
+use crate::evidence::record::Origin;
+use crate::evidence::{LedgerError, LedgerFile, log_name};
 use crate::gate::{Engine, Gate};
-use crate::http::{
-    ClientEnds, ListenError, Login, Record, Relay, Remote, RemoteError, Server, Serving,
-    Surroundings,
-};
-use crate::inbox::host::HostSettings;
-use crate::inbox::identity::Identity;
-use crate::inbox::post::{Post, PostSettings, load_key};
-use crate::ledger::{LedgerError, LedgerFile, log_name};
-use crate::relay::{Ended, Ends, Inbox, InboxPort, Ledger, Notes, Session, with_causes};
-use crate::state_dir::StateDir;
-use crate::transport::{Child, ChildError, Program, ServerStderr, Stderr, Upstream, Watcher, Wire};
+use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
+use crate::http::outbound::{Login, Remote, RemoteError, Surroundings};
+use crate::relay::{Ended, Ends, Inbox, InboxPort, Notes, Session};
+use crate::sys::Stderr;
+use crate::sys::clock::{Clock, random_hex, random_seed};
+use crate::sys::state_dir::StateDir;
+use crate::sys::with_causes;
+use crate::transport::{Child, ChildError, Program, ServerStderr, Upstream, Watcher, Wire};
 
 use engines::InboxKey;
 pub use engines::WrongKey;

@@ -2,18 +2,14 @@
 
 pub mod app;
 pub mod approval;
-pub mod audit;
 pub mod cli;
-pub mod clock;
 pub mod config;
+pub mod engines;
+pub mod evidence;
 pub mod gate;
 pub mod http;
-pub mod inbox;
-pub mod ledger;
 pub mod mcp;
-pub mod permissions;
 pub mod policy;
 pub mod relay;
-pub mod secret;
-pub mod state_dir;
+pub mod sys;
 pub mod transport;

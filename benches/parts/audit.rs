@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use approval_proxy::audit::record::{Decided, Fate, Forwarded, Line, Origin, Outcome, Timestamp};
-use approval_proxy::clock::Clock;
-use approval_proxy::ledger::LedgerFile;
+use approval_proxy::evidence::LedgerFile;
+use approval_proxy::evidence::record::{
+    Decided, Fate, Forwarded, Line, Origin, Outcome, Timestamp,
+};
 use approval_proxy::mcp::json::Value;
 use approval_proxy::mcp::message::RequestId;
 use approval_proxy::policy::{Mode, Risk, RuleCode};
+use approval_proxy::sys::clock::Clock;
 use divan::{Bencher, black_box};
 
 use crate::lines::SIZES;

@@ -4,9 +4,9 @@
 
 use crate::approval::item::Assurance;
 use crate::config::Resolved;
+use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
 use crate::gate::{Client, Engine};
-use crate::inbox::passphrase::{KeyFingerprint, PublicKey};
-use crate::state_dir::suggested_command;
+use crate::sys::state_dir::suggested_command;
 
 /// The key that verdicts of the inbox must be signed with: `None` if no passphrase is set, an error, in
 /// words, if nobody can tell.

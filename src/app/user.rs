@@ -3,8 +3,8 @@
 //! What must be alike for a parked question to outlive its session, is `inbox::identity`'s business.
 
 use crate::config::{Resolved, Target};
+use crate::engines::inbox::identity::{Credentials, Identity, ServerIdentity};
 use crate::gate::Engine;
-use crate::inbox::identity::{Credentials, Identity, ServerIdentity};
 
 /// Who the user and the server are, for parked questions that outlive their session. `None` where there can be none:
 /// without the inbox, or a folder to keep them in, and where any process can connect as a client.

@@ -20,12 +20,12 @@ use super::inbox::{InboxError, open};
 use super::{exit_code, passphrase};
 use crate::approval::display::{quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::clock::Clock;
 use crate::config::{Environment, InboxFlags, Whole, escaped};
-use crate::inbox::passphrase::{PublicKey, unlock};
-use crate::inbox::sqlite::SqliteStore;
-use crate::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
-use crate::state_dir::{StateDir, suggested_command};
+use crate::engines::inbox::passphrase::{PublicKey, unlock};
+use crate::engines::inbox::store::sqlite::SqliteStore;
+use crate::engines::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
+use crate::sys::clock::Clock;
+use crate::sys::state_dir::{StateDir, suggested_command};
 
 /// How many items are listed at most.
 const MOST: usize = 1_000;

@@ -11,15 +11,15 @@ use super::approvals::NoItem;
 use super::commands::InboxCommand;
 use super::{exit_code, passphrase};
 use crate::app::host_settings;
-use crate::clock::Clock;
 use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
-use crate::inbox::host::{Host, HostError, address};
-use crate::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
-use crate::inbox::sqlite::SqliteStore;
-use crate::inbox::store::{DISREGARDED, Store, StoreError};
-use crate::relay::with_causes;
-use crate::state_dir::{StateDir, suggested_command};
-use crate::transport::Stderr;
+use crate::engines::inbox::host::{Host, HostError, address};
+use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
+use crate::engines::inbox::store::sqlite::SqliteStore;
+use crate::engines::inbox::store::{DISREGARDED, Store, StoreError};
+use crate::sys::Stderr;
+use crate::sys::clock::Clock;
+use crate::sys::state_dir::{StateDir, suggested_command};
+use crate::sys::with_causes;
 
 /// How often it is looked whether the page is served, and what waits no more.
 const TEND_EVERY: Duration = Duration::from_secs(1);

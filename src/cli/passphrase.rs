@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::inbox::InboxError;
-use crate::secret::Secret;
+use crate::sys::secret::Secret;
 
 /// In bytes. No terminal hands over a longer line than four times that.
 const MAX: u64 = 1024;

@@ -21,8 +21,10 @@ use super::{approvals, exit_code, inbox, start_error};
 use crate::app::{self, AppError};
 use crate::approval::display::in_backticks;
 use crate::config::{Environment, Resolved, escaped, load};
-use crate::relay::{Ended, with_causes};
-use crate::transport::{Stderr, Watcher, forbid_inspection, is_watcher, run_watcher};
+use crate::relay::Ended;
+use crate::sys::Stderr;
+use crate::sys::with_causes;
+use crate::transport::{Watcher, forbid_inspection, is_watcher, run_watcher};
 
 /// How long an unread stderr may keep us from ending.
 const LAST_WORDS: Duration = Duration::from_millis(500);

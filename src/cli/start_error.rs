@@ -17,11 +17,11 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_default;
 
-use crate::clock::Clock;
 use crate::mcp::error::error_response;
 use crate::mcp::first_request::FirstRequest;
 use crate::mcp::frame::FrameBuffer;
 use crate::relay::{NEXT_REQUEST, first_request_time};
+use crate::sys::clock::Clock;
 
 /// The longest request that is read whole; of a longer one only the id is looked for.
 const MAX_LINE: usize = 64 * 1024;

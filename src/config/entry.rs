@@ -21,7 +21,7 @@ use super::pointer::Pointer;
 use super::scalar::{text_of, texts_of};
 use super::value::{Value, wrong_type};
 use super::{env_file, others};
-use crate::secret::Secret;
+use crate::sys::secret::Secret;
 
 /// The server that is guarded, and how it is reached.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::error::Problem;
 use super::load::open_to_others;
-use crate::secret::Secret;
+use crate::sys::secret::Secret;
 
 /// The variables of the file at `path`, which errors call `written`, as the config does: the path may
 /// hold the value of a variable.

@@ -13,7 +13,7 @@ use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
 use super::value::{Input, bearer_token};
 use crate::approval::item::{MAX_APPROVER, read_approver};
-use crate::secret::Secret;
+use crate::sys::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
 #[derive(Debug, Clone, Default)]

@@ -8,9 +8,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::pointer::{Pointer, escaped, shown};
-use crate::permissions::Exposure;
 use crate::policy::PolicyError;
-use crate::state_dir::StoreError;
+use crate::sys::permissions::Exposure;
+use crate::sys::state_dir::StoreError;
 
 /// Why there is no usable configuration. Its `Display` is one line.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,8 @@ use super::expand::expand;
 use super::json::{Node, Object};
 use super::scalar::text_of;
 use super::value::{Value as _, wrong_type};
-use crate::audit::redact::looks_secret;
-use crate::secret::Secret;
+use crate::evidence::redact::looks_secret;
+use crate::sys::secret::Secret;
 
 /// The headers that `entry` names, variables expanded.
 ///

@@ -9,7 +9,7 @@ use super::host::HostName;
 use super::layer::Layer;
 use super::number::Whole;
 use super::value::Input;
-use crate::secret::Secret;
+use crate::sys::secret::Secret;
 
 /// One of the two strict objects of a config file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use super::pattern::Pattern;
 use super::redact::AuditRedact;
 use super::word::DedupeFields;
 use crate::approval::assurance::RequiredAssurance;
+use crate::engines::inbox::passphrase::KeyFingerprint;
 use crate::gate::{OnFailure, TimeoutAction};
-use crate::inbox::passphrase::KeyFingerprint;
 use crate::policy::Mode;
 
 /// Every setting that more than one source can give; `None` is "says nothing about it".

@@ -10,7 +10,7 @@ use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::resolve::{Flags, Resolved, resolve};
-use crate::permissions::{Exposure, replaceable_by_others, writable_by_others};
+use crate::sys::permissions::{Exposure, replaceable_by_others, writable_by_others};
 
 /// What flags, the file that they name and `environment` come to.
 ///

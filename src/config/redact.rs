@@ -8,7 +8,7 @@ use super::error::{Fault, Problem};
 use super::json::Node;
 use super::nearest::nearest;
 use super::value::{Input, Value, wrong_text, wrong_type};
-use crate::audit::redact::Redaction;
+use crate::evidence::redact::Redaction;
 
 /// Names and patterns.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,13 +23,14 @@ use super::redact::AuditRedact;
 use super::size::ByteSize;
 use super::value::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
+use crate::engines::inbox::passphrase::KeyFingerprint;
 use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
-use crate::http::Serving;
-use crate::inbox::passphrase::KeyFingerprint;
-use crate::permissions::readable_by_others;
+use crate::http::inbound::Serving;
 use crate::policy::{Mode, Policy, Rules};
-use crate::secret::Secret;
-use crate::state_dir::{StateDir, StoredToken};
+use crate::sys::net::is_loopback;
+use crate::sys::permissions::readable_by_others;
+use crate::sys::secret::Secret;
+use crate::sys::state_dir::{StateDir, StoredToken};
 
 /// What the command line says. A field that is `None` was not given.
 #[derive(Debug, Clone)]
@@ -340,8 +340,7 @@ fn serving(
         None => token,
     };
     let host = flags.host.as_ref().map_or("127.0.0.1", HostName::as_str);
-    let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if !is_loopback && token.is_none() && !flags.insecure_no_auth {
+    if !is_loopback(host) && token.is_none() && !flags.insecure_no_auth {
         return Err(ConfigError::OpenToAll(host.to_owned()));
     }
     let port = flags.port.map_or(8765, Whole::get);

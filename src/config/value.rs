@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use super::error::{Fault, Problem};
 use super::json::Node;
 use super::pointer::shown;
-use crate::inbox::passphrase::KeyFingerprint;
-use crate::secret::Secret;
+use crate::engines::inbox::passphrase::KeyFingerprint;
+use crate::sys::secret::Secret;
 
 /// A value that a person writes in JSON, in a variable or after a flag.
 pub trait Value: Sized {

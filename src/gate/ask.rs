@@ -24,7 +24,7 @@ use super::settings::{Channel, Engine, OnFailure, Patience, Retry, Settings, Tim
 use super::verdict::{Approval, ClientNo, Failed, Via};
 use crate::approval::item::{Choice, Closed, Verdict};
 use crate::approval::request::{ApprovalRequest, Round};
-use crate::audit::record::Outcome;
+use crate::evidence::record::Outcome;
 use crate::mcp::elicit::{Answer, Consent, read_answer, read_consent};
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::KeptCall;

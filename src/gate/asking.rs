@@ -19,7 +19,7 @@ use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Choice;
 use crate::approval::request::ApprovalRequest;
-use crate::audit::record::{Forwarded, Outcome};
+use crate::evidence::record::{Forwarded, Outcome};
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision};

@@ -13,7 +13,7 @@ use super::output::{NeededApproval, Payload};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
-use crate::audit::record::{Forwarded, Outcome};
+use crate::evidence::record::{Forwarded, Outcome};
 use crate::mcp::json::Value;
 use crate::mcp::message::Id;
 use crate::mcp::mrtr::REQUEST_STATE;

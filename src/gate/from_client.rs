@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
 use super::verdict::Failed;
 use crate::approval::cache::ApprovalCache;
-use crate::audit::record::Outcome;
+use crate::evidence::record::Outcome;
 use crate::mcp::elicit::read_answer;
 use crate::mcp::first_request::FirstRequest;
 use crate::mcp::json::{Value, line_text};

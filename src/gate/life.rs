@@ -12,7 +12,7 @@ use super::refusal::{Refusal, refused_result};
 use super::state::{Gate, InFlight, Now, Peer};
 use super::verdict::Failed;
 use crate::approval::display::in_backticks;
-use crate::audit::record::Outcome;
+use crate::evidence::record::Outcome;
 use crate::mcp::error::progress_notification;
 use crate::mcp::message::RequestId;
 

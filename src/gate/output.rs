@@ -11,7 +11,7 @@ use super::refusal::Explanation;
 use crate::approval;
 use crate::approval::item::{Closed, Item};
 use crate::approval::request::ApprovalRequest;
-use crate::audit::record::Line;
+use crate::evidence::record::Line;
 use crate::mcp::message::RequestId;
 
 /// Bytes to send, without the newline that ends them.

@@ -15,7 +15,7 @@ use super::state::{Gate, InFlight, Now};
 use super::verdict::{Failed, Via};
 use crate::approval::digest::CallDigest;
 use crate::approval::item::{Assurance, Verdict};
-use crate::audit::record::{Decided, Forwarded, Line, Outcome};
+use crate::evidence::record::{Decided, Forwarded, Line, Outcome};
 use crate::mcp::message::RequestId;
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::CallToolRequestParams;

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::seeks::{Roots, Seek, Step, digest_of};
 use super::state::{Gate, Now};
 use super::verdict::Failed;
-use crate::audit::record::Outcome;
+use crate::evidence::record::Outcome;
 use crate::mcp::roots;
 
 impl Gate {

@@ -16,7 +16,7 @@ use super::state::{Gate, Now};
 use super::verdict::Approval;
 use crate::approval::digest::CallDigest;
 use crate::approval::request_state::RequestState;
-use crate::audit::record::{Forwarded, Outcome};
+use crate::evidence::record::{Forwarded, Outcome};
 use crate::mcp::mrtr::{self, Responses};
 use crate::mcp::tool::KeptCall;
 use crate::policy::{Risk, RuleCode};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::approval::assurance::RequiredAssurance;
 use crate::approval::cache::DedupeField;
 use crate::approval::item::Assurance;
-use crate::audit::redact::Redaction;
+use crate::evidence::redact::Redaction;
 
 /// The final outcome of a prompt that was delivered and that nobody answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

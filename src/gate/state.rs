@@ -24,19 +24,11 @@ use super::seeks::{Roots, Seeks};
 use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
-use crate::audit::record::{Fate, Line, Origin, Timestamp};
+use crate::evidence::record::{Fate, Line, Origin, Timestamp};
 use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
-
-/// What time it is, as an argument: the gate reads no clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Since some fixed moment; never goes back.
-    pub elapsed: Duration,
-    /// Milliseconds since 1970, UTC, for the audit log.
-    pub unix_ms: i64,
-}
+pub use crate::sys::time::Now;
 
 /// The moment `at`, in milliseconds since 1970.
 pub(super) fn unix_ms(at: Duration, now: Now) -> i64 {

@@ -7,7 +7,7 @@
 use super::output::Output;
 use super::state::{Gate, Now};
 use crate::approval::display::quoted_name;
-use crate::audit::record::Line;
+use crate::evidence::record::Line;
 use crate::mcp::message::RequestId;
 
 /// How many are recorded in a session: the upstream must not fill the log.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 use crate::approval::item::{self, Assurance, Choice};
-use crate::audit::record::Outcome;
+use crate::evidence::record::Outcome;
 use crate::mcp::elicit::No;
 
 /// What lets a call run.

@@ -13,7 +13,7 @@ use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::mcp::message::RequestId;
-use crate::secret::Secret;
+use crate::sys::secret::Secret;
 
 /// How many notes of one kind are kept.
 const KEPT: usize = 8_192;

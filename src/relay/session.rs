@@ -17,13 +17,14 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use ending::{NEXT_REQUEST, first_request_time};
 
 use super::alarm::Alarm;
-use super::effects::{Effects, Ledger, Lost};
+use super::effects::{Effects, Lost};
 use super::inbox::InboxPort;
 use super::notes::Notes;
 use super::outbox::Outbox;
-use crate::clock::Clock;
+use crate::evidence::Ledger;
 use crate::gate::{FromInbox, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
+use crate::sys::clock::Clock;
 use crate::transport::{Attempt, Exit, FromRemote, RESTART_HEARD, Upstream, UpstreamEvent, Wire};
 
 /// How long a client that has closed its end may wait for an upstream that takes nothing.

@@ -3,7 +3,7 @@
 //! What passes on to our own stderr is not changed here.
 
 use crate::approval::display::is_unseen;
-use crate::audit::redact::{Redaction, looks_secret};
+use crate::evidence::redact::{Redaction, looks_secret};
 
 /// How many bytes are kept. Much more than is quoted, so that what is quoted never begins in the
 /// middle of a secret.

@@ -3,23 +3,19 @@
 //!
 //! Nothing here knows what the bytes mean.
 
-mod browser;
 mod child;
 mod inspection;
 mod last_words;
 mod link;
 mod server_stderr;
-mod stderr;
 mod upstream;
 mod watcher;
 mod wire;
 
-pub use browser::open_in_browser;
 pub use child::{Child, ChildError, Exit, Program, is_behind_a_proxy, is_withheld};
 pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use server_stderr::ServerStderr;
-pub use stderr::{NotTaken, Stderr};
 pub use upstream::{FromRemote, RESTART_HEARD, Remote, Upstream, UpstreamEvent};
 pub use watcher::{Watcher, is_watcher, run_watcher};
 pub use wire::{Attempt, Wire};

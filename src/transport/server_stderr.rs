@@ -13,9 +13,9 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use super::last_words::LastWords;
-use super::stderr::Stderr;
 use super::wire::{Attempt, Wire};
-use crate::audit::redact::Redaction;
+use crate::evidence::redact::Redaction;
+use crate::sys::Stderr;
 
 /// How much is read at once.
 const READ: usize = 16 * 1024;

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use approval_proxy::inbox::page::token_hash;
-use approval_proxy::inbox::store::{Store as _, Token};
+use approval_proxy::engines::inbox::page::token_hash;
+use approval_proxy::engines::inbox::store::{Store as _, Token};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 #[cfg(target_os = "linux")]
 use rustix::process::{Resource, Rlimit, prlimit};

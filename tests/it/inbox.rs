@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use approval_proxy::approval::item::Item;
-use approval_proxy::inbox::sqlite::SqliteStore;
-use approval_proxy::inbox::store::{Closed, Store as _};
+use approval_proxy::engines::inbox::store::sqlite::SqliteStore;
+use approval_proxy::engines::inbox::store::{Closed, Store as _};
 use approval_proxy::policy::Risk;
 use serde_json::{Value, json};
 
@@ -622,7 +622,10 @@ fn what_a_person_decides_in_their_client_is_in_the_history_without_its_secrets()
         terminal.state_dir().path().join("inbox.db").exists() && terminal.history().len() == 1
     });
     let mut store = terminal.store();
-    let kept = store.history(&approval_proxy::inbox::store::Filter::default(), 10);
+    let kept = store.history(
+        &approval_proxy::engines::inbox::store::Filter::default(),
+        10,
+    );
     let entry = kept.unwrap().remove(0);
     assert_eq!(entry.engine.as_deref(), Some("elicitation"));
     assert_eq!((&*entry.item.server, &*entry.item.tool), ("box", "wipe"));

@@ -4,9 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use approval_proxy::inbox::passphrase::set;
-use approval_proxy::inbox::store::Store as _;
-use approval_proxy::secret::Secret;
+use approval_proxy::engines::inbox::passphrase::set;
+use approval_proxy::engines::inbox::store::Store as _;
+use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

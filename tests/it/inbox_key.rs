@@ -1,7 +1,7 @@
 //! The key that verdicts are signed with: who can replace it, where it shows, and what it is needed for.
 
-use approval_proxy::inbox::passphrase::{PublicKey, set};
-use approval_proxy::secret::Secret;
+use approval_proxy::engines::inbox::passphrase::{PublicKey, set};
+use approval_proxy::sys::secret::Secret;
 use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, Terminal, approval};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use approval_proxy::inbox::identity::SESSION_VARIABLES;
+use approval_proxy::engines::inbox::identity::SESSION_VARIABLES;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 use super::columns::{Paper, cut};
 use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
 use crate::approval::item::Assurance;
-use crate::audit::record::Timestamp;
 use crate::config::escaped;
-use crate::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
+use crate::engines::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
+use crate::evidence::record::Timestamp;
 use crate::mcp::json::Value;
+use crate::sys::time::span;
 
 /// How wide the risk is, and all that stands before the tool, in columns.
 const RISK: usize = 7;
@@ -146,17 +147,6 @@ fn preview(call: &str, room: usize) -> String {
     match line.char_indices().nth(room) {
         Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
         None => line,
-    }
-}
-
-/// A span of milliseconds as people read it.
-fn span(ms: i64) -> String {
-    let seconds = ms.max(0) / 1000;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -348,7 +338,7 @@ mod tests {
     use super::super::columns::columns;
     use super::*;
     use crate::approval::item::{Choice, Item, Verdict};
-    use crate::inbox::store::State;
+    use crate::engines::inbox::store::State;
     use crate::policy::Risk;
 
     fn entry(tool: &str, call: &str) -> Entry {

@@ -15,9 +15,9 @@ use super::nothing_waits;
 use super::show::{Rows, heading, row, table};
 use crate::cli::exit_code;
 use crate::cli::inbox::InboxError;
-use crate::clock::Clock;
-use crate::inbox::sqlite::SqliteStore;
-use crate::inbox::store::{Entry, Store};
+use crate::engines::inbox::store::sqlite::SqliteStore;
+use crate::engines::inbox::store::{Entry, Store};
+use crate::sys::clock::Clock;
 
 /// How often the store is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -126,7 +126,7 @@ fn draw(
 fn append(
     known: &mut Option<BTreeMap<String, Entry>>,
     entries: Vec<Entry>,
-    find: &mut impl FnMut(&str) -> Result<Option<Entry>, crate::inbox::store::StoreError>,
+    find: &mut impl FnMut(&str) -> Result<Option<Entry>, crate::engines::inbox::store::StoreError>,
     folder: &Path,
     now_ms: i64,
     paper: Paper,

@@ -403,7 +403,7 @@ impl Scene {
     }
 
     /// Appends a line, if the log can be written.
-    fn append(&mut self, line: &crate::audit::record::Line) {
+    fn append(&mut self, line: &crate::evidence::record::Line) {
         let mut text = String::new();
         line.write(self.log.len() as u64 + 1, &mut text);
         let line: Value = serde_json::from_str(&text).unwrap();

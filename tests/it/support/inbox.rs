@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use approval_proxy::inbox::page::proof;
-use approval_proxy::inbox::sqlite::SqliteStore;
-use approval_proxy::state_dir::StateDir;
+use approval_proxy::engines::inbox::page::proof;
+use approval_proxy::engines::inbox::store::sqlite::SqliteStore;
+use approval_proxy::sys::state_dir::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

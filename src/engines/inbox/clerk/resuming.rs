@@ -1,0 +1,159 @@
+//! What the clerk does about parked items that outlive their session.
+//!
+//! Who may resume an item is decided by the store and the key; what a verdict lets run, by the gate.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Clerk, Waiting};
+use crate::approval::request::ApprovalRequest;
+use crate::engines::inbox::store::{Resumed, Store as _, StoreError};
+use crate::gate::{FromInbox, ParkedItem, Resume, ResumeKey, Resumption};
+use crate::sys::state_dir::StateDir;
+use crate::sys::with_causes;
+
+/// An item that a session of this process has resumed and not taken up yet.
+pub(in crate::engines::inbox) struct Held {
+    /// Until when it is parked.
+    until_ms: i64,
+    /// The session may end before it learns what it has: then nobody else leaves the item to others.
+    answers: UnboundedSender<FromInbox>,
+}
+
+impl Clerk {
+    pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromInbox>) {
+        match resume {
+            // Answered before it gets here.
+            Resume::IsAny => {}
+            Resume::Mark { item, key } => self.mark(&item, &key),
+            Resume::Find { seek, key, request } => self.find(seek, &key, &request, answers),
+            Resume::TakeUp { item } => self.take_up(item, &answers),
+            Resume::Leave { item } => self.leave(&item),
+        }
+    }
+
+    fn mark(&mut self, item: &str, key: &ResumeKey) {
+        let marked = self.stored_key(key).and_then(|key| match &mut self.desk {
+            Some(desk) => key.map_or(Ok(false), |key| desk.store.mark(item, &desk.proxy, &key)),
+            None => Ok(false),
+        });
+        if let Err(error) = marked {
+            let why = with_causes(&error);
+            tracing::warn!("item {item} of the inbox will end with its session: {why}");
+        }
+    }
+
+    fn find(
+        &mut self,
+        seek: u64,
+        key: &ResumeKey,
+        request: &ApprovalRequest,
+        answers: UnboundedSender<FromInbox>,
+    ) {
+        let had_desk = self.desk.is_some();
+        let found = self.resume(key).unwrap_or_else(|error| {
+            let why = with_causes(&error);
+            tracing::warn!("no parked item of the inbox can be resumed: {why}");
+            None
+        });
+        if found.is_none() && !had_desk {
+            // Nothing waits, so no page has to be served.
+            self.desk = None;
+        }
+        let parked = found.map(|found| {
+            let Resumed {
+                id,
+                asked_ms,
+                expires_ms,
+                parked_until_ms,
+            } = found;
+            let waiting = Waiting {
+                // INVARIANT 2: of what this session would show. What the store says of the call counts for nothing.
+                fingerprint: request.item(id.clone(), asked_ms, expires_ms).fingerprint(),
+                is_posted: false,
+                opens_browser: false,
+                answers: answers.clone(),
+            };
+            self.waiting.insert(id.clone(), waiting);
+            let held = Held {
+                until_ms: parked_until_ms,
+                answers: answers.clone(),
+            };
+            self.resumed.insert(id.clone(), held);
+            ParkedItem {
+                id,
+                until_ms: parked_until_ms,
+            }
+        });
+        // A session that has ended gives up what it has resumed, a moment later.
+        let _ = answers.send(FromInbox::Resume(Resumption::Found { seek, parked }));
+    }
+
+    fn resume(&mut self, key: &ResumeKey) -> Result<Option<Resumed>, StoreError> {
+        let Some(key) = self.stored_key(key)? else {
+            return Ok(None);
+        };
+        let now_ms = self.clock.now().unix_ms;
+        let desk = self.desk()?;
+        let found = desk.store.resume(&key, &desk.proxy, now_ms)?;
+        if found.is_some() {
+            // It may be decided already, and no change by others would tell.
+            desk.version = None;
+        }
+        Ok(found)
+    }
+
+    fn take_up(&mut self, item: String, answers: &UnboundedSender<FromInbox>) {
+        let taken = self.desk.as_mut().map(|desk| {
+            desk.is_untidy = true;
+            desk.store.take_up(&item, &desk.proxy)
+        });
+        let is_done = taken.unwrap_or(Ok(false)).unwrap_or_else(|error| {
+            let why = with_causes(&error);
+            tracing::warn!("item {item} of the inbox cannot be taken up: {why}");
+            false
+        });
+        if is_done {
+            self.resumed.remove(&item);
+        }
+        // A session that has ended lets nothing run.
+        let _ = answers.send(FromInbox::Resume(Resumption::TakenUp { item, is_done }));
+    }
+
+    /// Nobody here waits for the item any more.
+    pub(super) fn leave(&mut self, item: &str) {
+        self.waiting.remove(item);
+        self.resumed.remove(item);
+        let now_ms = self.clock.now().unix_ms;
+        let Some(desk) = &mut self.desk else {
+            return;
+        };
+        desk.is_untidy = true;
+        if let Err(error) = desk.store.leave(item, &desk.proxy, now_ms) {
+            // It can be resumed once this process has ended.
+            let why = with_causes(&error);
+            tracing::warn!("item {item} of the inbox could not be left to others: {why}");
+        }
+    }
+
+    /// Leaves what sessions have resumed that ended before they knew of it.
+    pub(super) fn leave_abandoned(&mut self) {
+        let now_ms = self.clock.now().unix_ms;
+        // Its time is over: the store lets nobody resume it any more.
+        self.resumed.retain(|_, held| now_ms < held.until_ms);
+        let resumed = self.resumed.iter();
+        let abandoned = resumed.filter(|(_, held)| held.answers.is_closed());
+        let abandoned: Vec<String> = abandoned.map(|(item, _)| item.clone()).collect();
+        for item in abandoned {
+            self.leave(&item);
+        }
+    }
+
+    /// The key as the store has it; `None` where nobody can tell who the user is.
+    fn stored_key(&self, key: &ResumeKey) -> Result<Option<String>, StoreError> {
+        let Some(identity) = &self.settings.identity else {
+            return Ok(None);
+        };
+        let dir = StateDir::open(&self.folder)?;
+        identity.stored_key(&dir, key).map(Some)
+    }
+}

@@ -1,0 +1,139 @@
+//! Which requests are from our own pages in a browser on this machine.
+//!
+//! Who is logged in is `login`'s business.
+
+use axum::http::header::{HOST, HeaderMap, ORIGIN};
+use axum::http::{HeaderName, Method, Uri};
+
+use crate::sys::net::is_loopback;
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TurnedAway {
+    /// `Host` is not this machine and our port: a foreign name may have been made to resolve here.
+    Host,
+    /// What would change something does not come from a page of ours.
+    Origin,
+}
+
+/// Looks at where a request wants to go and where it comes from.
+pub(super) fn check(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    port: u16,
+) -> Result<(), TurnedAway> {
+    let host = only(headers, &HOST).ok_or(TurnedAway::Host)?;
+    let is_named = |authority: &str| is_ours(authority, port);
+    if !is_named(host) || uri.authority().is_some_and(|a| !is_named(a.as_str())) {
+        return Err(TurnedAway::Host);
+    }
+    if *method == Method::GET || *method == Method::HEAD {
+        return Ok(());
+    }
+    let origin = only(headers, &ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+    if !origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host)) {
+        return Err(TurnedAway::Origin);
+    }
+    // Another port of this machine is "same-site". Browsers that do not send it send `Origin`.
+    let site = HeaderName::from_static("sec-fetch-site");
+    match headers.contains_key(&site) && only(headers, &site) != Some("same-origin") {
+        true => Err(TurnedAway::Origin),
+        false => Ok(()),
+    }
+}
+
+/// A header that stands there once, and is text.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut all = headers.get_all(name).iter();
+    let first = all.next()?.to_str().ok()?;
+    all.next().is_none().then_some(first)
+}
+
+fn is_ours(authority: &str, port: u16) -> bool {
+    let Some((host, given)) = authority.rsplit_once(':') else {
+        // Browsers leave the usual port away.
+        return port == 80 && is_loopback(authority);
+    };
+    given == port.to_string() && is_loopback(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(method: &Method, pairs: &[(&'static str, &str)]) -> Result<(), TurnedAway> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        check(method, &Uri::from_static("/"), &headers, 4000)
+    }
+
+    #[test]
+    fn only_this_machine_at_our_port_is_spoken_to() {
+        for host in [
+            "127.0.0.1:4000",
+            "localhost:4000",
+            "LOCALHOST:4000",
+            "[::1]:4000",
+        ] {
+            assert_eq!(outcome(&Method::GET, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "evil.example:4000",
+            "127.0.0.1",
+            "127.0.0.1:4001",
+            "127.0.0.1:04000",
+            "127.0.0.1.evil.example:4000",
+            "localhost.evil.example:4000",
+            "user@localhost:4000",
+            "::1:4000",
+            "0.0.0.0:4000",
+            "",
+        ] {
+            let found = outcome(&Method::GET, &[("host", host)]);
+            assert_eq!(found, Err(TurnedAway::Host), "{host}");
+        }
+        assert_eq!(outcome(&Method::GET, &[]), Err(TurnedAway::Host));
+        let twice = [("host", "localhost:4000"), ("host", "evil.example")];
+        assert_eq!(outcome(&Method::GET, &twice), Err(TurnedAway::Host));
+        let headers = HeaderMap::from_iter([(HOST, "localhost:4000".parse().unwrap())]);
+        let uri = Uri::from_static("http://evil.example:4000/");
+        assert_eq!(
+            check(&Method::GET, &uri, &headers, 4000),
+            Err(TurnedAway::Host)
+        );
+    }
+
+    #[test]
+    fn only_our_own_pages_may_change_anything() {
+        let host = ("host", "127.0.0.1:4000");
+        let ours = ("origin", "http://127.0.0.1:4000");
+        assert_eq!(outcome(&Method::POST, &[host, ours]), Ok(()));
+        assert_eq!(
+            outcome(
+                &Method::POST,
+                &[host, ours, ("sec-fetch-site", "same-origin")]
+            ),
+            Ok(())
+        );
+        for origin in [
+            "http://evil.example",
+            "http://127.0.0.1:4001",
+            "http://127.0.0.1",
+            "http://localhost:4000",
+            "https://127.0.0.1:4000",
+            "null",
+            "",
+        ] {
+            let found = outcome(&Method::POST, &[host, ("origin", origin)]);
+            assert_eq!(found, Err(TurnedAway::Origin), "{origin}");
+        }
+        assert_eq!(outcome(&Method::POST, &[host]), Err(TurnedAway::Origin));
+        for site in ["cross-site", "same-site", "none", ""] {
+            let found = outcome(&Method::POST, &[host, ours, ("sec-fetch-site", site)]);
+            assert_eq!(found, Err(TurnedAway::Origin), "{site}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A verdict from a form: checked, signed where there is a passphrase, and put into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::card::{Message, Typed};
+use super::form::Form;
+use super::login::{Session, see_other};
+use super::routes::item_page;
+use super::trouble::Trouble;
+use super::{App, held};
+use crate::approval::item::{Assurance, Choice, Verdict};
+use crate::engines::inbox::store::{Decided, SignedVerdict, State as Standing, cut_reason};
+
+/// For how many minutes a yes may cover the very same call; 0 is not at all.
+pub(super) const MINUTES: [u64; 4] = [0, 5, 15, 60];
+
+/// `POST /item/{id}/decide`
+pub(super) async fn decide(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let (session, form) = app.form(request).await?;
+    let entry = app.store(|store| store.find(&id))?;
+    let entry = entry.ok_or(Trouble::NotFound)?;
+    if !entry.state.is_open() {
+        return Ok(too_late(&id, &form, entry.state));
+    }
+    let mut verdict = verdict(&form, &session, app.now().unix_ms)?;
+    let refuse = |status, message| {
+        let typed = Typed {
+            reason: form.get("reason"),
+            minutes: form.get("minutes"),
+        };
+        item_page(&app, &session, &entry, Some(message), &typed, status)
+    };
+    // What was shown is what is decided.
+    if form.get("shown") != entry.item.fingerprint() {
+        return refuse(StatusCode::CONFLICT, Message::Changed);
+    }
+    let item = [(id.clone(), entry.item.fingerprint())];
+    let signature = match signatures(&app, &session, &form, &item, &mut verdict).await {
+        Ok(signatures) => signatures.into_iter().next().flatten(),
+        Err(NotSigned::Wrong) => return refuse(StatusCode::FORBIDDEN, Message::WrongPassphrase),
+        Err(NotSigned::TooOften) => {
+            return refuse(StatusCode::TOO_MANY_REQUESTS, Message::TooManyPassphrases);
+        }
+    };
+    let choice = verdict.choice;
+    let signed = SignedVerdict { verdict, signature };
+    let decided = app.store(|store| store.decide(&id, &signed))?;
+    app.changes.tell();
+    match decided {
+        Decided::Recorded => Ok(done(&id, &form, choice)),
+        Decided::TooLate(state) => Ok(too_late(&id, &form, state)),
+        Decided::Unknown => Err(Trouble::NotFound),
+    }
+}
+
+pub(super) fn verdict(form: &Form, session: &Session, now_ms: i64) -> Result<Verdict, Trouble> {
+    let choice = match form.get("choice") {
+        "approve" => Choice::Approve,
+        "deny" => Choice::Deny,
+        _ => {
+            return Err(Trouble::Form(
+                "It says neither to approve nor to deny. Nothing was decided.",
+            ));
+        }
+    };
+    let minutes = form.filled("minutes").unwrap_or("0").parse().ok();
+    let minutes = minutes.filter(|minutes| MINUTES.contains(minutes));
+    let minutes = minutes.ok_or(Trouble::Form(
+        "An approval holds for this call only, or for 5, 15 or 60 minutes. Nothing was decided.",
+    ))?;
+    let minutes = if choice == Choice::Approve {
+        minutes
+    } else {
+        0
+    };
+    Ok(Verdict {
+        choice,
+        reason: form
+            .filled("reason")
+            .map(|reason| cut_reason(reason).to_owned()),
+        cover: Duration::from_secs(minutes * 60),
+        assurance: Assurance::InboxSession,
+        approver: session.approver.clone(),
+        decided_ms: now_ms,
+    })
+}
+
+/// Why a verdict is not signed.
+pub(super) enum NotSigned {
+    Wrong,
+    TooOften,
+}
+
+/// A signature for each item, where there is a passphrase to sign with; the verdict is then the surer.
+pub(super) async fn signatures(
+    app: &Arc<App>,
+    session: &Session,
+    form: &Form,
+    items: &[(String, String)],
+    verdict: &mut Verdict,
+) -> Result<Vec<Option<Vec<u8>>>, NotSigned> {
+    let Some(passphrase) = app.passphrase.clone() else {
+        return Ok(vec![None; items.len()]);
+    };
+    verdict.assurance = Assurance::InboxPassphrase;
+    let session = session.hash;
+    let turn = app.turns.wait(session).await;
+    if !held(&app.wrong_passphrases).take(session, app.now().elapsed) {
+        return Err(NotSigned::TooOften);
+    }
+    let given = form.get("passphrase").to_owned();
+    let (items, verdict) = (items.to_vec(), verdict.clone());
+    let app = Arc::clone(app);
+    let work = move || {
+        let signed = passphrase.sign_all(&given, &items, &verdict);
+        if signed.is_ok() {
+            held(&app.wrong_passphrases).give_back(session);
+        }
+        // The turn ends here and not with the request: this goes on even if the client hangs up.
+        drop(turn);
+        signed
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(signatures)) => Ok(signatures.into_iter().map(Some).collect()),
+        Ok(Err(_)) | Err(_) => Err(NotSigned::Wrong),
+    }
+}
+
+fn done(id: &str, form: &Form, choice: Choice) -> Response {
+    let said = match choice {
+        Choice::Approve => "approved",
+        Choice::Deny => "denied",
+    };
+    match form.get("from") {
+        "item" => see_other(&format!("/item/{id}?said={said}")),
+        _ => see_other(&format!("/?said={said}&item={id}")),
+    }
+}
+
+fn too_late(id: &str, form: &Form, state: Standing) -> Response {
+    let state = state.as_str();
+    match form.get("from") {
+        "item" => see_other(&format!("/item/{id}?said=late")),
+        _ => see_other(&format!("/?said=late&state={state}&item={id}")),
+    }
+}

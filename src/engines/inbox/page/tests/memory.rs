@@ -1,0 +1,257 @@
+//! A store that forgets everything with its process: for tests, and for the demo among the
+//! examples.
+
+use std::path::PathBuf;
+
+use crate::approval::item::Item;
+use crate::engines::inbox::store::{
+    Closed, Decided, Elsewhere, Entry, Filter, Problem, Resumed, SignedVerdict, State, Store,
+    StoreError, Token,
+};
+
+/// Items and tokens in lists.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Newest last.
+    pub(crate) entries: Vec<Entry>,
+    tokens: Vec<(Token, [u8; 32], i64)>,
+    names: Vec<(Token, [u8; 32], String)>,
+    /// How often others have changed something.
+    pub(crate) version: u64,
+    /// What fails, if anything does.
+    pub(crate) broken: Option<Problem>,
+    /// What the last verdict was signed with.
+    pub(crate) signature: Option<Vec<u8>>,
+}
+
+impl Memory {
+    fn works(&self) -> Result<(), StoreError> {
+        match self.broken {
+            None => Ok(()),
+            Some(problem) => Err(StoreError {
+                path: PathBuf::from("/state/approvals.db"),
+                problem,
+                source: None,
+            }),
+        }
+    }
+
+    fn entry(&mut self, id: &str) -> Result<Option<&mut Entry>, StoreError> {
+        self.works()?;
+        Ok(self.entries.iter_mut().find(|entry| entry.item.id == id))
+    }
+}
+
+impl Store for Memory {
+    fn ask(&mut self, item: &Item, _proxy: &str) -> Result<(), StoreError> {
+        self.works()?;
+        self.entries.push(Entry {
+            item: item.clone(),
+            state: State::Waiting,
+            verdict: None,
+            engine: None,
+            parked_until_ms: None,
+            closed_ms: None,
+            was_disregarded: false,
+        });
+        Ok(())
+    }
+
+    fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError> {
+        if let Some(entry) = self.entry(id)? {
+            entry.state = State::Parked;
+            entry.parked_until_ms = Some(until_ms);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
+        if let Some(entry) = self.entry(id)? {
+            entry.state = State::Closed(how);
+            entry.closed_ms = Some(now_ms);
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, id: &str, signed: &SignedVerdict) -> Result<Decided, StoreError> {
+        let Some(entry) = self.entry(id)? else {
+            return Ok(Decided::Unknown);
+        };
+        if !entry.state.is_open() {
+            return Ok(Decided::TooLate(entry.state));
+        }
+        entry.state = State::Decided(signed.verdict.choice);
+        entry.closed_ms = Some(signed.verdict.decided_ms);
+        entry.verdict = Some(signed.verdict.clone());
+        entry.was_disregarded = false;
+        self.signature.clone_from(&signed.signature);
+        Ok(Decided::Recorded)
+    }
+
+    fn reopen(&mut self, id: &str) -> Result<(), StoreError> {
+        if let Some(entry) = self.entry(id)? {
+            entry.state = State::Waiting;
+            entry.verdict = None;
+            entry.was_disregarded = true;
+        }
+        Ok(())
+    }
+
+    fn take_verdicts(&mut self, _proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
+        self.works().map(|()| Vec::new())
+    }
+
+    fn settle(&mut self, _proxy: &str) -> Result<(), StoreError> {
+        self.works()
+    }
+
+    fn mark(&mut self, _id: &str, _proxy: &str, _key: &str) -> Result<bool, StoreError> {
+        // Nothing outlives us.
+        self.works().map(|()| false)
+    }
+
+    fn resume(
+        &mut self,
+        _key: &str,
+        _proxy: &str,
+        _now_ms: i64,
+    ) -> Result<Option<Resumed>, StoreError> {
+        self.works().map(|()| None)
+    }
+
+    fn take_up(&mut self, _id: &str, _proxy: &str) -> Result<bool, StoreError> {
+        self.works().map(|()| false)
+    }
+
+    fn leave(&mut self, id: &str, _proxy: &str, now_ms: i64) -> Result<(), StoreError> {
+        self.close(id, Closed::Withdrawn, now_ms)
+    }
+
+    fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
+        self.works()?;
+        for one in decided {
+            self.entries.push(Entry {
+                item: one.item.clone(),
+                state: State::Decided(one.verdict.choice),
+                verdict: Some(one.verdict.clone()),
+                engine: Some(one.engine.clone()),
+                parked_until_ms: None,
+                closed_ms: Some(one.verdict.decided_ms),
+                was_disregarded: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn version(&mut self) -> Result<u64, StoreError> {
+        self.works().map(|()| self.version)
+    }
+
+    fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
+        self.works()?;
+        let open = || self.entries.iter().filter(|entry| entry.state.is_open());
+        Ok((open().take(limit).cloned().collect(), open().count()))
+    }
+
+    fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.works()?;
+        let mut found: Vec<Entry> = self.entries.clone();
+        found.retain(|entry| {
+            let tool = filter.tool.as_deref().unwrap_or_default().to_lowercase();
+            !entry.state.is_open()
+                && filter
+                    .state
+                    .as_deref()
+                    .is_none_or(|state| state == entry.state.as_str())
+                && filter
+                    .server
+                    .as_ref()
+                    .is_none_or(|server| *server == entry.item.server)
+                && entry.item.tool.to_lowercase().contains(&tool)
+                && filter
+                    .before_ms
+                    .is_none_or(|before| entry.item.asked_ms < before)
+        });
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.item.asked_ms));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn find(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(self.entry(id)?.cloned())
+    }
+
+    fn find_by_beginning(
+        &mut self,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.works()?;
+        let found = self.entries.iter().rev();
+        let mut found: Vec<Entry> = found
+            .filter(|entry| entry.item.id.starts_with(beginning))
+            .cloned()
+            .collect();
+        found.sort_by_key(|entry| !entry.state.is_open());
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.works()?;
+        for entry in &mut self.entries {
+            let until = match entry.state {
+                State::Parked => entry.parked_until_ms,
+                State::Waiting | State::Decided(_) | State::Closed(_) => entry.item.expires_ms,
+            };
+            if entry.state.is_open() && until.is_some_and(|until| until <= now_ms) {
+                entry.state = State::Closed(Closed::Expired);
+                entry.closed_ms = Some(now_ms);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
+        self.works()?;
+        self.tokens.push((kind, *hash, until_ms));
+        Ok(())
+    }
+
+    fn has_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
+        self.works()?;
+        let is_it = |token: &(Token, [u8; 32], i64)| {
+            token.0 == kind && token.1 == *hash && token.2 > now_ms
+        };
+        Ok(self.tokens.iter().any(is_it))
+    }
+
+    fn take_token(
+        &mut self,
+        kind: Token,
+        hash: &[u8; 32],
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let found = self.has_token(kind, hash, now_ms)?;
+        self.tokens
+            .retain(|token| (token.0, token.1) != (kind, *hash));
+        self.names
+            .retain(|token| (token.0, token.1) != (kind, *hash));
+        Ok(found)
+    }
+
+    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
+        self.works()?;
+        self.names
+            .retain(|token| (token.0, token.1) != (kind, *hash));
+        self.names.push((kind, *hash, name.to_owned()));
+        Ok(())
+    }
+
+    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        self.works()?;
+        let mut names = self.names.iter();
+        let found = names.find(|token| (token.0, token.1) == (kind, *hash));
+        Ok(found.map(|(_, _, name)| name.clone()))
+    }
+}

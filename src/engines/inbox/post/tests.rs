@@ -1,0 +1,498 @@
+//! Parked items that outlive their session, from one process to the next: each post here stands for a process.
+
+use std::collections::BTreeMap;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+use super::*;
+use crate::approval::digest::CallDigest;
+use crate::approval::item::{Assurance, Choice, Closed, Item, Verdict};
+use crate::approval::request::{ApprovalRequest, Round};
+use crate::engines::inbox::identity::{Credentials, ServerIdentity};
+use crate::engines::inbox::passphrase::{self, Signer};
+use crate::engines::inbox::store::{Decided, Entry, SignedVerdict, State, Store as _};
+use crate::gate::{ParkedItem, ResumeKey};
+use crate::mcp::tool::KeptCall;
+use crate::policy::Risk;
+use crate::sys::secret::Secret;
+use crate::sys::state_dir::for_test;
+
+const KEY: ResumeKey = ResumeKey([1; 32]);
+/// Long enough for the slowest machine, and for nobody to wait for if all is well.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The user's folder.
+struct Scene {
+    dir: TempDir,
+    state: StateDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let (dir, state) = for_test();
+        Scene { dir, state }
+    }
+
+    /// A process that has just started.
+    fn process(&self) -> Post {
+        self.process_for(identity("srv"))
+    }
+
+    fn process_for(&self, identity: Option<Identity>) -> Post {
+        Post::new(PostSettings {
+            state_dir: Some(self.dir.path().to_owned()),
+            key: load_key(Some(self.dir.path())),
+            host: HostSettings {
+                port: Some(0),
+                opens_browser: false,
+                approver: None,
+                browser: None,
+                has_display: false,
+                open_folder: None,
+            },
+            stderr: Stderr::start().unwrap(),
+            redaction: Redaction::default(),
+            identity,
+        })
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::open(&self.state).unwrap()
+    }
+
+    fn entry(&self, id: &str) -> Entry {
+        self.store().find(id).unwrap().unwrap()
+    }
+
+    fn decide(&self, id: &str, verdict: &Verdict, signature: Option<Vec<u8>>) {
+        let signed = SignedVerdict {
+            verdict: verdict.clone(),
+            signature,
+        };
+        let decided = self.store().decide(id, &signed).unwrap();
+        assert_eq!(decided, Decided::Recorded);
+    }
+
+    /// Signs as a person does who was shown the item.
+    fn sign(&self, signer: &Signer, id: &str, verdict: &Verdict) -> Vec<u8> {
+        let shown = self.entry(id).item;
+        signer.sign(id, &shown.fingerprint(), verdict)
+    }
+
+    /// Has a session park and mark an item, and waits until it is.
+    async fn park(&self, post: &Post, id: &str) -> Session {
+        let mut session = Session::new();
+        let item = request("x").item(id.to_owned(), now_ms(), Some(now_ms() + 60_000));
+        session.tell(post, ask(item));
+        session.tell(post, park(id));
+        let key = KEY;
+        let item = id.to_owned();
+        session.tell(post, ToInbox::Resume(Resume::Mark { item, key }));
+        // Nobody can resume what its session still has, so this changes nothing. It is answered after the rest.
+        assert_eq!(session.find(post, KEY, "x").await, None);
+        session
+    }
+}
+
+/// A session's end of the way to the inbox.
+struct Session {
+    answers: UnboundedSender<FromInbox>,
+    from: UnboundedReceiver<FromInbox>,
+    seek: u64,
+}
+
+impl Session {
+    fn new() -> Session {
+        let (answers, from) = unbounded_channel();
+        let seek = 7;
+        Session {
+            answers,
+            from,
+            seek,
+        }
+    }
+
+    fn tell(&self, post: &Post, told: ToInbox) {
+        post.tell(told, &self.answers).unwrap();
+    }
+
+    /// What it is told next, but for where a page is.
+    async fn next(&mut self) -> FromInbox {
+        loop {
+            let told = timeout(LIMIT, self.from.recv()).await;
+            let told = told.expect("the inbox answers").unwrap();
+            if !matches!(told, FromInbox::Posted { .. }) {
+                return told;
+            }
+        }
+    }
+
+    async fn find(&mut self, post: &Post, key: ResumeKey, argument: &str) -> Option<ParkedItem> {
+        self.seek += 1;
+        let find = Resume::Find {
+            seek: self.seek,
+            key,
+            request: Arc::new(request(argument)),
+        };
+        self.tell(post, ToInbox::Resume(find));
+        let told = self.next().await;
+        let FromInbox::Resume(Resumption::Found { seek, parked }) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(seek, self.seek);
+        parked
+    }
+
+    async fn take_up(&mut self, post: &Post, id: &str) -> bool {
+        let item = id.to_owned();
+        self.tell(post, ToInbox::Resume(Resume::TakeUp { item }));
+        let told = self.next().await;
+        let FromInbox::Resume(Resumption::TakenUp { item, is_done }) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(item, id);
+        is_done
+    }
+
+    fn leave(&self, post: &Post, id: &str) {
+        let item = id.to_owned();
+        self.tell(post, ToInbox::Resume(Resume::Leave { item }));
+    }
+
+    async fn verdict(&mut self, id: &str) -> Verdict {
+        let told = self.next().await;
+        let FromInbox::Verdict { item, verdict } = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(item, id);
+        verdict
+    }
+
+    fn is_any(&mut self, post: &Post) -> bool {
+        self.tell(post, ToInbox::Resume(Resume::IsAny));
+        match self.from.try_recv() {
+            Ok(FromInbox::Resume(Resumption::IsAny(is_any))) => is_any,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    Clock::start().now().unix_ms
+}
+
+fn identity(command: &str) -> Option<Identity> {
+    Some(Identity {
+        credentials: Credentials::Stdio,
+        server: ServerIdentity::Command {
+            command: command.to_owned(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+        },
+    })
+}
+
+fn request(argument: &str) -> ApprovalRequest {
+    let line = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"drop","arguments":{{"table":"{argument}"}}}}}}"#
+    );
+    let call = KeptCall::read(&line).unwrap();
+    ApprovalRequest {
+        server: "db".into(),
+        tool: "drop".into(),
+        is_listed: true,
+        risk: Risk::High,
+        why: "it destroys".into(),
+        round: Round::First,
+        title: None,
+        description: None,
+        hints: String::new(),
+        digest: CallDigest::of("db", &call.params(), None),
+        call,
+        client: None,
+        client_title: None,
+        covers: Duration::ZERO,
+    }
+}
+
+fn ask(item: Item) -> ToInbox {
+    ToInbox::Ask {
+        item: Box::new(item),
+        opens_browser: false,
+    }
+}
+
+fn park(id: &str) -> ToInbox {
+    ToInbox::Park {
+        item: id.to_owned(),
+        until_ms: now_ms() + 3_600_000,
+    }
+}
+
+fn verdict(choice: Choice) -> Verdict {
+    Verdict {
+        choice,
+        reason: Some("only with token=hunter3".to_owned()),
+        cover: Duration::ZERO,
+        assurance: Assurance::InboxSession,
+        approver: None,
+        decided_ms: now_ms(),
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_given_between_two_processes_reaches_the_second_and_is_used_once() {
+    let scene = Scene::new();
+    let first = scene.process();
+    let session = scene.park(&first, "a").await;
+    session.leave(&first, "a");
+    first.finish(LIMIT);
+    assert_eq!(scene.entry("a").state, State::Parked);
+    let given = verdict(Choice::Approve);
+    scene.decide("a", &given, None);
+
+    let second = scene.process();
+    let mut session = Session::new();
+    assert!(session.is_any(&second));
+    let parked = session.find(&second, KEY, "x").await.unwrap();
+    assert_eq!(parked.id, "a");
+    assert_eq!(Some(parked.until_ms), scene.entry("a").parked_until_ms);
+    assert_eq!(session.verdict("a").await, given);
+    // While that call waits, a third process finds nothing, and takes up nothing.
+    let third = scene.process();
+    let mut other = Session::new();
+    assert_eq!(other.find(&third, KEY, "x").await, None);
+    assert!(session.take_up(&second, "a").await);
+    assert!(!session.take_up(&second, "a").await);
+    second.finish(LIMIT);
+    assert_eq!(other.find(&third, KEY, "x").await, None);
+    third.finish(LIMIT);
+    // Its words are history now.
+    let kept = scene.entry("a").verdict.unwrap().reason.unwrap();
+    assert_eq!(kept, "only with token=[redacted]");
+}
+
+#[tokio::test]
+async fn an_item_that_is_still_open_is_decided_for_the_process_that_resumed_it() {
+    let scene = Scene::new();
+    let first = scene.process();
+    drop(scene.park(&first, "a").await);
+    first.finish(LIMIT);
+    let second = scene.process();
+    let mut session = Session::new();
+    assert_eq!(session.find(&second, KEY, "x").await.unwrap().id, "a");
+    assert!(session.take_up(&second, "a").await);
+    let given = verdict(Choice::Deny);
+    scene.decide("a", &given, None);
+    assert_eq!(session.verdict("a").await, given);
+    second.finish(LIMIT);
+}
+
+#[tokio::test]
+async fn another_call_another_server_and_somebody_unknown_find_nothing() {
+    let scene = Scene::new();
+    let first = scene.process();
+    drop(scene.park(&first, "a").await);
+    first.finish(LIMIT);
+    let mut session = Session::new();
+    let same = scene.process();
+    let other_key = ResumeKey([2; 32]);
+    assert_eq!(session.find(&same, other_key, "x").await, None);
+    let other = scene.process_for(identity("other"));
+    assert_eq!(session.find(&other, KEY, "x").await, None);
+    let unknown = scene.process_for(None);
+    assert!(!session.is_any(&unknown));
+    assert_eq!(session.find(&unknown, KEY, "x").await, None);
+    assert_eq!(session.find(&same, KEY, "x").await.unwrap().id, "a");
+    for post in [same, other, unknown] {
+        post.finish(LIMIT);
+    }
+}
+
+#[tokio::test]
+async fn without_an_identity_a_parked_item_ends_with_its_session() {
+    let scene = Scene::new();
+    let post = scene.process_for(None);
+    let mut session = scene.park(&post, "a").await;
+    assert!(!session.is_any(&post));
+    assert!(!session.take_up(&post, "a").await);
+    session.leave(&post, "a");
+    post.finish(LIMIT);
+    assert_eq!(scene.entry("a").state, State::Closed(Closed::Withdrawn));
+    assert!(!SqliteStore::may_resume(scene.dir.path()));
+}
+
+#[tokio::test]
+async fn a_process_that_ends_leaves_what_is_marked_and_withdraws_the_rest() {
+    let scene = Scene::new();
+    let post = scene.process();
+    let session = scene.park(&post, "marked").await;
+    for id in ["waiting", "parked"] {
+        session.tell(&post, ask(request("x").item(id.to_owned(), now_ms(), None)));
+    }
+    session.tell(&post, park("parked"));
+    post.finish(LIMIT);
+    assert_eq!(scene.entry("marked").state, State::Parked);
+    for id in ["waiting", "parked"] {
+        assert_eq!(scene.entry(id).state, State::Closed(Closed::Withdrawn));
+    }
+}
+
+#[tokio::test]
+async fn with_a_passphrase_a_verdict_holds_for_what_the_resuming_session_would_show_and_for_nothing_else()
+ {
+    let scene = Scene::new();
+    let secret = Secret::new("correct horse".to_owned());
+    passphrase::set(&scene.state, None, &secret).unwrap();
+    let signer = passphrase::unlock(&scene.state, &secret).unwrap();
+    let first = scene.process();
+    drop(scene.park(&first, "a").await);
+    first.finish(LIMIT);
+    let given = Verdict {
+        assurance: Assurance::InboxPassphrase,
+        ..verdict(Choice::Approve)
+    };
+
+    // Somebody who does not know it decides.
+    scene.decide("a", &given, None);
+    let second = scene.process();
+    let mut session = Session::new();
+    assert_eq!(session.find(&second, KEY, "x").await.unwrap().id, "a");
+    let told = session.next().await;
+    assert!(matches!(told, FromInbox::Disregarded { .. }), "{told:?}");
+    second.finish(LIMIT);
+    let entry = scene.entry("a");
+    assert_eq!((entry.state, entry.was_disregarded), (State::Parked, true));
+
+    // Its owner decides, and a session resumes it that would have shown something else.
+    let signature = scene.sign(&signer, "a", &given);
+    scene.decide("a", &given, Some(signature));
+    let third = scene.process();
+    assert_eq!(session.find(&third, KEY, "y").await.unwrap().id, "a");
+    let told = session.next().await;
+    assert!(matches!(told, FromInbox::Disregarded { .. }), "{told:?}");
+    third.finish(LIMIT);
+
+    // The same, for the one that shows what was signed: the reason, which holds a secret, is as it was.
+    let signature = scene.sign(&signer, "a", &given);
+    scene.decide("a", &given, Some(signature));
+    let fourth = scene.process();
+    assert_eq!(session.find(&fourth, KEY, "x").await.unwrap().id, "a");
+    assert_eq!(session.verdict("a").await, given);
+    assert!(session.take_up(&fourth, "a").await);
+    fourth.finish(LIMIT);
+}
+
+#[tokio::test]
+async fn another_session_of_the_same_process_resumes_what_one_has_left() {
+    let scene = Scene::new();
+    let post = scene.process();
+    let session = scene.park(&post, "a").await;
+    let mut other = Session::new();
+    assert_eq!(other.find(&post, KEY, "x").await, None);
+    session.leave(&post, "a");
+    assert_eq!(other.find(&post, KEY, "x").await.unwrap().id, "a");
+    let given = verdict(Choice::Approve);
+    scene.decide("a", &given, None);
+    assert_eq!(other.verdict("a").await, given);
+    post.finish(LIMIT);
+}
+
+#[tokio::test]
+async fn what_a_session_resumed_and_never_learnt_of_is_left_to_the_next() {
+    let scene = Scene::new();
+    let post = scene.process();
+    let session = scene.park(&post, "a").await;
+    session.leave(&post, "a");
+    scene.decide("a", &verdict(Choice::Approve), None);
+    let gone = Session::new();
+    let request = Arc::new(request("x"));
+    let (seek, key) = (1, KEY);
+    gone.tell(&post, ToInbox::Resume(Resume::Find { seek, key, request }));
+    drop(gone);
+    let mut next = Session::new();
+    let found = async {
+        loop {
+            if let Some(parked) = next.find(&post, KEY, "x").await {
+                return parked;
+            }
+        }
+    };
+    assert_eq!(timeout(LIMIT, found).await.unwrap().id, "a");
+    assert_eq!(next.verdict("a").await.choice, Choice::Approve);
+    post.finish(LIMIT);
+}
+
+#[tokio::test]
+async fn to_look_whether_there_is_anything_opens_and_starts_nothing() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("state");
+    let scene = Scene::new();
+    let mut post = scene.process();
+    post.settings.state_dir = Some(folder.clone());
+    let mut session = Session::new();
+    assert!(!session.is_any(&post));
+    assert!(!folder.exists());
+    assert!(matches!(*post.running(), Running::NotYet));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("resumable"), "").unwrap();
+    assert!(session.is_any(&post));
+    assert!(matches!(*post.running(), Running::NotYet));
+    post.settings.state_dir = None;
+    assert!(!session.is_any(&post));
+}
+
+#[tokio::test]
+async fn a_process_that_finds_nothing_serves_no_page_and_holds_no_lease() {
+    let scene = Scene::new();
+    let post = scene.process();
+    let mut session = Session::new();
+    assert_eq!(session.find(&post, KEY, "x").await, None);
+    // The second answer comes after all that the first question could start.
+    assert_eq!(session.find(&post, KEY, "x").await, None);
+    assert!(!scene.dir.path().join("page.port").exists());
+    let leases = std::fs::read_dir(scene.dir.path().join("proxies")).unwrap();
+    assert_eq!(leases.count(), 0);
+    post.finish(LIMIT);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_at_once() {
+    let scene = Scene::new();
+    let session = Session::new();
+    let find = || {
+        let request = Arc::new(request("x"));
+        let (seek, key) = (1, KEY);
+        ToInbox::Resume(Resume::Find { seek, key, request })
+    };
+    let take_up = || {
+        let item = "a".to_owned();
+        ToInbox::Resume(Resume::TakeUp { item })
+    };
+    // Nothing was asked in this process, and its folder is nowhere.
+    let mut post = scene.process();
+    post.settings.state_dir = None;
+    assert!(post.tell(take_up(), &session.answers).is_err());
+    assert!(post.tell(find(), &session.answers).is_err());
+    // Too much is on its way: what is large waits no more, what is small gets through.
+    let (jobs, queue) = channel();
+    let (_, done) = channel();
+    *post.running() = Running::Yes {
+        jobs,
+        queued: Arc::new(AtomicUsize::new(MAX_QUEUED)),
+        unrecorded: Arc::default(),
+        done,
+    };
+    assert!(post.tell(find(), &session.answers).is_err());
+    post.tell(take_up(), &session.answers).unwrap();
+    // Its thread has ended, and so has the process.
+    drop(queue);
+    assert!(post.tell(take_up(), &session.answers).is_err());
+    post.finish(LIMIT);
+    for told in [find(), take_up()] {
+        assert!(post.tell(told, &session.answers).is_err());
+    }
+}

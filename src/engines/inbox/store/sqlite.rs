@@ -1,0 +1,679 @@
+//! The store in the user's folder: one SQLite database that all of a user's proxies open.
+//!
+//! Whether a verdict may count is not judged here, only that there is no more than one.
+
+mod leases;
+mod resuming;
+mod rows;
+mod schema;
+mod sweeping;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
+
+pub use self::leases::Lease;
+use self::rows::{ENTRY, redacted, stored_cover};
+use self::schema::FileId;
+use super::{
+    Closed, Decided, Elsewhere, Entry, Filter, MAX_WAITING, Problem, Resumed, SignedVerdict, State,
+    Store, StoreError, Token, cut_reason,
+};
+use crate::approval::item::{Choice, Item};
+use crate::evidence::redact::Redaction;
+use crate::sys::state_dir::{StateDir, store_error};
+
+/// How much of the history is kept, in items.
+pub const MAX_HISTORY: usize = 10_000;
+/// For how long history is kept, in milliseconds: 30 days.
+pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// How many tokens of one kind are remembered; of more, those that end first are forgotten.
+pub const MAX_TOKENS: usize = 1_000;
+
+/// How many items wait.
+const COUNT_OPEN: &str = "SELECT count(*) FROM items WHERE open = 1";
+/// Which items that wait a list has.
+const OPEN: &str = "SELECT seq FROM items WHERE open = 1 ORDER BY asked_ms, seq LIMIT ?";
+/// Whether a proxy has verdicts to take.
+const HAS_VERDICTS: &str = "SELECT EXISTS (SELECT 1 FROM items WHERE delivery = 1 AND proxy = ?)";
+/// Which items of the history a list has. It looks at an index only, not at the long rows.
+const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
+     AND (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR server = ?2) \
+     AND (?3 IS NULL OR instr(tool_key, ?3) > 0) \
+     AND asked_ms < coalesce(?4, 9223372036854775807) \
+     ORDER BY asked_ms DESC, seq DESC LIMIT ?5";
+
+/// The store in a [`StateDir`].
+///
+/// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
+/// the next [`Store::sweep`], unless another proxy may [resume](Store::resume) it. Once an item waits
+/// no more, its entry has its call as the audit log would. The call as it was asked is kept, unseen,
+/// while its verdict may still turn out not to count: until its proxy has taken the verdict and
+/// [settled](Store::settle), or is gone. A verdict that a later proxy may take up is kept as it was
+/// given until its time is over.
+///
+/// Nothing here reads the time: a verdict is too late by its own `decided_ms`, and an item that is
+/// reopened after its time is closed by the next sweep.
+#[derive(Debug)]
+pub struct SqliteStore {
+    db: Connection,
+    dir: StateDir,
+    path: PathBuf,
+    /// Which file that is.
+    file: FileId,
+    /// What the calls that are asked here hold that is secret.
+    redaction: Redaction,
+}
+
+impl SqliteStore {
+    /// Opens the database `inbox.db` in the folder, which is made if there is none.
+    ///
+    /// # Errors
+    /// Every [`Problem`]; `Locked` after about a second.
+    pub fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
+        let path = schema::path(dir);
+        let db = schema::open(dir)?;
+        Ok(SqliteStore {
+            db,
+            file: schema::file_id(&path)?,
+            path,
+            dir: dir.clone(),
+            redaction: Redaction::default(),
+        })
+    }
+
+    /// The same store, where calls with these secrets are asked. Whoever decides keeps them out of the
+    /// history, too, without knowing them.
+    #[must_use]
+    pub fn redacting(self, redaction: Redaction) -> SqliteStore {
+        SqliteStore { redaction, ..self }
+    }
+
+    /// Sees to it that the database is still in its place, and still one: of one that was moved away, or of which
+    /// only our memory has the pages, nobody else knows.
+    ///
+    /// # Errors
+    /// `Unusable` if there is none, or another one; `Damaged` if something else was written into its files.
+    pub fn check_place(&self) -> Result<(), StoreError> {
+        if schema::file_id(&self.path)? != self.file {
+            return Err(store_error(&self.path, Problem::Unusable));
+        }
+        self.read(|db| {
+            db.release_memory()?;
+            let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+            match tables? {
+                0_i64 => Err(Trouble::Is(Problem::Damaged)),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.
+    ///
+    /// A proxy is called by 1 to 64 ASCII letters, digits, `-` and `_`.
+    ///
+    /// # Errors
+    /// `Locked` if a proxy of that name lives; `Full` or `Unusable` if there can be no file for it,
+    /// or it may not be called so.
+    pub fn lease(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
+        leases::take(dir, proxy)
+    }
+
+    /// Whether the store in the folder may hold an item that a proxy can [resume](Store::resume). It opens nothing and
+    /// looks at one name: if the answer is no, there is no such item.
+    #[must_use]
+    pub fn may_resume(folder: &Path) -> bool {
+        resuming::is_flagged(folder)
+    }
+
+    /// Changes the database, or does not.
+    fn write<T>(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let path = &self.path;
+        let tried = || {
+            let tx = self
+                .db
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let changed = change(&tx)?;
+            tx.commit()?;
+            Ok(changed)
+        };
+        tried().map_err(|trouble: Trouble| trouble.at(path))
+    }
+
+    /// Sees to it that what was overwritten is no longer in the files: it stays in the write-ahead log
+    /// until that is emptied. Others are not waited for; false if one of them is reading or writing, so
+    /// that it is to be tried again.
+    ///
+    /// # Errors
+    /// As any change.
+    pub fn scrub(&mut self) -> Result<bool, StoreError> {
+        // Emptying it once more would look like a change to everybody else.
+        if schema::has_empty_log(&self.path) {
+            return Ok(true);
+        }
+        let tried = || {
+            self.db.busy_timeout(Duration::ZERO)?;
+            let busy = self
+                .db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                });
+            self.db.busy_timeout(schema::PATIENCE)?;
+            Ok(!busy?)
+        };
+        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
+            Err(error) if error.problem == Problem::Locked => Ok(false),
+            tried => tried,
+        }
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        look(&self.db).map_err(|trouble| trouble.at(&self.path))
+    }
+}
+
+impl Store for SqliteStore {
+    fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
+        if !leases::is_name(proxy) {
+            return Err(store_error(&self.path, Problem::Unusable));
+        }
+        let redacted = redacted(&item.call, &self.redaction);
+        self.write(|tx| {
+            // Where nobody serves a page, nobody sweeps.
+            sweeping::tidy(tx, item.asked_ms, 10)?;
+            if count(tx, COUNT_OPEN)? >= MAX_WAITING {
+                return Err(Trouble::Is(Problem::Full));
+            }
+            let key = item.tool.to_lowercase();
+            let columns: [(&str, &dyn ToSql); 21] = [
+                ("id", &item.id),
+                ("proxy", &proxy),
+                ("state", &State::Waiting.as_str()),
+                ("server", &item.server),
+                ("tool", &item.tool),
+                ("tool_key", &key),
+                ("risk", &item.risk.as_str()),
+                ("why", &item.why),
+                ("question", &item.question),
+                ("description", &item.description),
+                ("hints", &item.hints),
+                ("digest", &item.digest),
+                ("client", &item.client),
+                ("title", &item.title),
+                ("client_title", &item.client_title),
+                ("asked_ms", &item.asked_ms),
+                ("expires_ms", &item.expires_ms),
+                ("open", &true),
+                ("due_ms", &item.expires_ms),
+                ("call", &item.call),
+                ("redacted", &redacted),
+            ];
+            insert(tx, "INSERT", columns)
+        })
+    }
+
+    fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "UPDATE items SET state = ?1, parked_until_ms = ?2, due_ms = ?2 \
+                 WHERE id = ?3 AND open = 1";
+            tx.execute(sql, (State::Parked.as_str(), until_ms, id))?;
+            Ok(())
+        })
+    }
+
+    fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
+        let redaction = self.redaction.clone();
+        self.write(|tx| {
+            let sql = "SELECT seq, open FROM items WHERE id = ?";
+            let found = tx.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
+            match found.optional()? {
+                Some((seq, true)) => close(tx, seq, how, now_ms),
+                // Nobody wants a verdict that came meanwhile.
+                Some((seq, false)) => give_up_verdict(tx, seq, &redaction),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn decide(&mut self, id: &str, signed: &SignedVerdict) -> Result<Decided, StoreError> {
+        let verdict = &signed.verdict;
+        self.write(|tx| {
+            let sql = "SELECT seq, state, due_ms FROM items WHERE id = ?";
+            let found = tx.query_row(sql, [id], |row| {
+                let due: Option<i64> = row.get("due_ms")?;
+                Ok((row.get::<_, i64>("seq")?, rows::state(row)?, due))
+            });
+            let Some((seq, state, due)) = found.optional()? else {
+                return Ok(Decided::Unknown);
+            };
+            if !state.is_open() {
+                return Ok(Decided::TooLate(state));
+            }
+            if due.is_some_and(|due| due <= verdict.decided_ms) {
+                return Ok(Decided::TooLate(State::Closed(Closed::Expired)));
+            }
+            let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
+                 cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
+                 redacted = NULL, delivery = 1, approver = ?9 WHERE seq = ?1";
+            let values = rusqlite::params![
+                seq,
+                State::Decided(verdict.choice).as_str(),
+                verdict.decided_ms,
+                verdict.reason.as_deref().map(cut_reason),
+                stored_cover(verdict.cover),
+                verdict.assurance.as_str(),
+                signed.signature,
+                redacted_call(tx, seq)?,
+                verdict.approver,
+            ];
+            tx.execute(sql, values)?;
+            Ok(Decided::Recorded)
+        })
+    }
+
+    fn reopen(&mut self, id: &str) -> Result<(), StoreError> {
+        // Without the call as it was asked nobody could tell what they decide about.
+        let sql = "UPDATE items SET \
+             state = CASE WHEN whole IS NULL THEN ?2 \
+                 WHEN parked_until_ms IS NULL THEN ?3 ELSE ?4 END, \
+             open = whole IS NOT NULL, \
+             due_ms = CASE WHEN whole IS NOT NULL THEN \
+                 CASE WHEN parked_until_ms IS NULL THEN expires_ms ELSE parked_until_ms END END, \
+             closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
+             redacted = CASE WHEN whole IS NOT NULL THEN call END, \
+             call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
+             cover_ms = NULL, assurance = NULL, approver = NULL, signature = NULL, delivery = 3, \
+             resume = CASE WHEN whole IS NOT NULL THEN resume END WHERE id = ?1 AND state IN (?5, ?6)";
+        let states = [
+            State::Closed(Closed::Expired),
+            State::Waiting,
+            State::Parked,
+            State::Decided(Choice::Approve),
+            State::Decided(Choice::Deny),
+        ];
+        let [expired, waiting, parked, approved, denied] = states.map(State::as_str);
+        self.write(|tx| {
+            tx.execute(sql, (id, expired, waiting, parked, approved, denied))?;
+            Ok(())
+        })
+    }
+
+    fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
+        // Proxies look often, and mostly there is nothing: that must not lock others out.
+        let is_any: bool =
+            self.read(|db| Ok(db.query_row(HAS_VERDICTS, [proxy], |row| row.get(0))?))?;
+        if !is_any {
+            return Ok(Vec::new());
+        }
+        self.write(|tx| {
+            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature \
+                 FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
+            let mut found = tx.prepare(sql)?;
+            let found = found.query_map([proxy], |row| {
+                Ok((row.get("id")?, rows::signed_verdict(row)?))
+            })?;
+            let found = found.collect::<Result<_, _>>()?;
+            let sql = "UPDATE items SET delivery = 2 WHERE delivery = 1 AND proxy = ?";
+            tx.execute(sql, [proxy])?;
+            Ok(found)
+        })
+    }
+
+    fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
+        let redaction = self.redaction.clone();
+        // A verdict that another proxy may still take up has to stay as it was signed.
+        let which = "delivery = 2 AND proxy = ? AND resume IS NULL";
+        self.write(|tx| settle(tx, which, [proxy], &redaction))
+    }
+
+    fn mark(&mut self, id: &str, proxy: &str, key: &str) -> Result<bool, StoreError> {
+        resuming::mark(self, id, proxy, key)
+    }
+
+    fn resume(
+        &mut self,
+        key: &str,
+        proxy: &str,
+        now_ms: i64,
+    ) -> Result<Option<Resumed>, StoreError> {
+        resuming::resume(self, key, proxy, now_ms)
+    }
+
+    fn take_up(&mut self, id: &str, proxy: &str) -> Result<bool, StoreError> {
+        resuming::take_up(self, id, proxy)
+    }
+
+    fn leave(&mut self, id: &str, proxy: &str, now_ms: i64) -> Result<(), StoreError> {
+        resuming::leave(self, id, proxy, now_ms)
+    }
+
+    fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
+        let redaction = self.redaction.clone();
+        self.write(|tx| {
+            for one in decided {
+                record(tx, one, &redaction)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn version(&mut self) -> Result<u64, StoreError> {
+        self.read(|db| Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?))
+            .map(i64::cast_unsigned)
+    }
+
+    fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
+        let path = &self.path;
+        let mut looked = || {
+            // Both answers are about the same moment.
+            let tx = self.db.transaction()?;
+            let all = count(&tx, COUNT_OPEN)?;
+            let sql =
+                format!("SELECT {ENTRY} FROM items WHERE seq IN ({OPEN}) ORDER BY asked_ms, seq");
+            let mut found = tx.prepare(&sql)?;
+            let found = found.query_map([to_limit(limit)], rows::entry)?;
+            Ok((found.collect::<Result<_, _>>()?, all))
+        };
+        looked().map_err(|trouble: Trouble| trouble.at(path))
+    }
+
+    fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let tool = filter.tool.as_ref().map(|tool| tool.to_lowercase());
+        let sql = format!(
+            "SELECT {ENTRY} FROM items WHERE seq IN ({CLOSED}) ORDER BY asked_ms DESC, seq DESC"
+        );
+        self.read(|db| {
+            let mut found = db.prepare(&sql)?;
+            let values = (
+                &filter.state,
+                &filter.server,
+                &tool,
+                filter.before_ms,
+                to_limit(limit),
+            );
+            let found = found.query_map(values, rows::entry)?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn find(&mut self, id: &str) -> Result<Option<Entry>, StoreError> {
+        let sql = format!("SELECT {ENTRY} FROM items WHERE id = ?");
+        self.read(|db| Ok(db.query_row(&sql, [id], rows::entry).optional()?))
+    }
+
+    fn find_by_beginning(
+        &mut self,
+        beginning: &str,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        // Nothing that begins so sorts behind the last character there is.
+        let sql = format!(
+            "SELECT {ENTRY} FROM items WHERE id >= ?1 AND id < ?1 || char(0x10ffff) \
+             ORDER BY open DESC, asked_ms DESC, seq DESC LIMIT ?2"
+        );
+        self.read(|db| {
+            let mut found = db.prepare(&sql)?;
+            let found = found.query_map((beginning, to_limit(limit)), rows::entry)?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        sweeping::sweep(self, now_ms)
+    }
+
+    fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "INSERT OR REPLACE INTO tokens (kind, hash, until_ms) VALUES (?, ?, ?)";
+            tx.execute(sql, (word(kind), hash, until_ms))?;
+            let sql = "DELETE FROM tokens WHERE kind = ?1 AND hash IN (SELECT hash FROM tokens \
+                 WHERE kind = ?1 ORDER BY until_ms DESC LIMIT -1 OFFSET ?2)";
+            tx.execute(sql, (word(kind), to_limit(MAX_TOKENS)))?;
+            Ok(())
+        })
+    }
+
+    fn has_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tokens \
+             WHERE kind = ? AND hash = ? AND until_ms > ?)";
+        self.read(|db| Ok(db.query_row(sql, (word(kind), hash, now_ms), |row| row.get(0))?))
+    }
+
+    fn take_token(
+        &mut self,
+        kind: Token,
+        hash: &[u8; 32],
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        // Who guesses must not lock others out.
+        if !self.has_token(kind, hash, now_ms)? {
+            return Ok(false);
+        }
+        self.write(|tx| {
+            let sql = "DELETE FROM tokens WHERE kind = ? AND hash = ? AND until_ms > ?";
+            Ok(tx.execute(sql, (word(kind), hash, now_ms))? == 1)
+        })
+    }
+
+    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let sql = "UPDATE tokens SET approver = ? WHERE kind = ? AND hash = ?";
+            tx.execute(sql, (name, word(kind), hash))?;
+            Ok(())
+        })
+    }
+
+    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT approver FROM tokens WHERE kind = ? AND hash = ?";
+        self.read(|db| {
+            let found = db.query_row(sql, (word(kind), hash), |row| row.get(0));
+            // There may be no row, and no name in it.
+            Ok(found.optional()?.flatten())
+        })
+    }
+}
+
+/// Inserts an item.
+fn insert<const N: usize>(
+    tx: &Transaction<'_>,
+    how: &str,
+    columns: [(&str, &dyn ToSql); N],
+) -> Result<(), Trouble> {
+    let names = columns.map(|(name, _)| name).join(", ");
+    let marks = columns.map(|_| "?").join(", ");
+    let sql = format!("{how} INTO items ({names}) VALUES ({marks})");
+    tx.execute(&sql, &columns.map(|(_, value)| value)[..])?;
+    Ok(())
+}
+
+/// Keeps one decision that came through another channel.
+fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Result<(), Trouble> {
+    let Elsewhere {
+        item,
+        verdict,
+        engine,
+    } = one;
+    sweeping::tidy(tx, verdict.decided_ms, 10)?;
+    let call = redacted(&item.call, redaction);
+    let reason = verdict.reason.as_deref().map(|reason| {
+        let reason = redaction.text(reason);
+        cut_reason(&reason).to_owned()
+    });
+    let approver = verdict.approver.as_deref();
+    let approver = approver.map(|name| redaction.text(name));
+    let columns: [(&str, &dyn ToSql); 26] = [
+        ("id", &item.id),
+        // No proxy waits for it.
+        ("proxy", &""),
+        ("state", &State::Decided(verdict.choice).as_str()),
+        ("server", &item.server),
+        ("tool", &item.tool),
+        ("tool_key", &item.tool.to_lowercase()),
+        ("risk", &item.risk.as_str()),
+        ("why", &item.why),
+        ("question", &item.question),
+        ("description", &item.description),
+        ("hints", &item.hints),
+        ("digest", &item.digest),
+        ("client", &item.client),
+        ("title", &item.title),
+        ("client_title", &item.client_title),
+        ("engine", engine),
+        ("asked_ms", &item.asked_ms),
+        ("expires_ms", &item.expires_ms),
+        ("closed_ms", &verdict.decided_ms),
+        ("decided_ms", &verdict.decided_ms),
+        ("reason", &reason),
+        ("cover_ms", &stored_cover(verdict.cover)),
+        ("assurance", &verdict.assurance.as_str()),
+        ("approver", &approver),
+        ("open", &false),
+        ("call", &call),
+    ];
+    insert(tx, "INSERT OR IGNORE", columns)?;
+    // The inbox showed it as well, and it was taken back when somebody decided elsewhere: one row for both.
+    let sql = "UPDATE items SET state = ?2, engine = ?3, decided_ms = ?4, closed_ms = ?4, reason = ?5, cover_ms = ?6, \
+         assurance = ?7, approver = ?8 WHERE id = ?1 AND state = ?9";
+    let values = rusqlite::params![
+        item.id,
+        State::Decided(verdict.choice).as_str(),
+        engine,
+        verdict.decided_ms,
+        reason,
+        stored_cover(verdict.cover),
+        verdict.assurance.as_str(),
+        approver,
+        State::Closed(Closed::Withdrawn).as_str(),
+    ];
+    tx.execute(sql, values)?;
+    Ok(())
+}
+
+/// Closes an item that waits.
+fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), Trouble> {
+    let call = redacted_call(tx, seq)?;
+    let sql = "UPDATE items SET state = ?, open = 0, due_ms = NULL, closed_ms = ?, call = ?, \
+         redacted = NULL, resume = NULL WHERE seq = ?";
+    let state = State::Closed(how).as_str();
+    tx.execute(sql, (state, now_ms, call, seq))?;
+    Ok(())
+}
+
+/// The call of an item that waits, as it is kept when it does so no more.
+fn redacted_call(tx: &Transaction<'_>, seq: i64) -> Result<String, Trouble> {
+    let sql = "SELECT redacted FROM items WHERE seq = ?";
+    if let Some(redacted) = tx.query_row(sql, [seq], |row| row.get(0))? {
+        return Ok(redacted);
+    }
+    // It was asked by a proxy of an older version.
+    let sql = "SELECT call FROM items WHERE seq = ?";
+    let call: String = tx.query_row(sql, [seq], |row| row.get(0))?;
+    Ok(redacted(&call, &Redaction::default()))
+}
+
+/// Forgets what is kept of verdicts in case they do not count: the calls as they were asked, and the
+/// humans' words as they were written.
+fn settle(
+    tx: &Transaction<'_>,
+    which: &str,
+    values: impl rusqlite::Params,
+    redaction: &Redaction,
+) -> Result<(), Trouble> {
+    type Words = Option<String>;
+    let sql = format!("SELECT seq, reason, approver FROM items WHERE {which}");
+    let mut found = tx.prepare(&sql)?;
+    let found = found.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let found: Vec<(i64, Words, Words)> = found.collect::<Result<_, _>>()?;
+    for (seq, reason, approver) in found {
+        let [reason, approver] =
+            [reason, approver].map(|words| words.map(|words| redaction.text(&words).into_owned()));
+        let sql = "UPDATE items SET whole = NULL, delivery = NULL, resume = NULL, reason = ?, approver = ? \
+             WHERE seq = ?";
+        tx.execute(sql, (reason, approver, seq))?;
+    }
+    Ok(())
+}
+
+/// Forgets what is kept of a verdict that nobody will take up, if an item has one, and lets nobody resume the item.
+fn give_up_verdict(tx: &Transaction<'_>, seq: i64, redaction: &Redaction) -> Result<(), Trouble> {
+    settle(tx, "delivery IN (1, 2) AND seq = ?", [seq], redaction)?;
+    let sql = "UPDATE items SET resume = NULL WHERE seq = ? AND resume IS NOT NULL";
+    tx.execute(sql, [seq])?;
+    Ok(())
+}
+
+fn count(db: &Connection, sql: &str) -> Result<usize, Trouble> {
+    let count: i64 = db.query_row(sql, [], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+fn to_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn word(kind: Token) -> &'static str {
+    match kind {
+        Token::Login => "login",
+        Token::Session => "session",
+    }
+}
+
+/// Why a change was not made.
+#[derive(Debug)]
+enum Trouble {
+    /// What SQLite said, or a row that means nothing.
+    Sqlite(rusqlite::Error),
+    /// What we found.
+    Is(Problem),
+    /// A file beside the database.
+    File(StoreError),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        Trouble::Sqlite(error)
+    }
+}
+
+impl Trouble {
+    fn at(self, path: &Path) -> StoreError {
+        match self {
+            Trouble::Is(problem) => store_error(path, problem),
+            Trouble::File(error) => error,
+            Trouble::Sqlite(error) => StoreError {
+                path: path.to_path_buf(),
+                problem: problem(&error),
+                source: Some(Box::new(error)),
+            },
+        }
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "others' enums, of which few members tell the user what to do"
+)]
+fn problem(error: &rusqlite::Error) -> Problem {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Problem::Full,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Problem::Locked,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Problem::Damaged,
+        Some(_) => Problem::Unusable,
+        None => match error {
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => Problem::Damaged,
+            _ => Problem::Unusable,
+        },
+    }
+}

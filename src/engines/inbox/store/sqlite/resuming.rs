@@ -1,0 +1,224 @@
+//! Parked items that outlive their session: who may resume one, and how the right to do so passes on.
+//!
+//! A row whose `resume` is set is that right, and whoever clears it has used it. Whether two sessions are alike enough
+//! to have the same key is not judged here.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
+
+use super::{SqliteStore, Trouble, close, give_up_verdict, leases, to_limit};
+use crate::engines::inbox::store::{Closed, Resumed, StoreError};
+use crate::evidence::redact::Redaction;
+use crate::sys::state_dir::{StateDir, io_error};
+
+/// The file in the user's folder that is there whenever a row may be resumed.
+///
+/// It is made and removed while the database is locked for writing, so no mark can be without it.
+const FLAG: &str = "resumable";
+/// How many items with the same key are looked at.
+const MAX_CANDIDATES: usize = 100;
+
+/// Which items have a key, in the order in which they are resumed.
+pub(super) const CANDIDATES: &str = "SELECT seq, proxy FROM items INDEXED BY resumes \
+     WHERE resume = ?1 AND state IN ('parked', 'approved', 'denied') AND parked_until_ms > ?2 \
+     ORDER BY open, asked_ms DESC, seq DESC LIMIT ?3";
+/// Which items a dead proxy has left that others may resume.
+pub(super) const LEFT_BEHIND: &str = "SELECT seq FROM items INDEXED BY resumes \
+     WHERE resume IS NOT NULL AND proxy = ? LIMIT ?";
+/// Which items that were decided, or closed by an older version, nobody has resumed in time.
+pub(super) const LAPSED: &str = "SELECT seq FROM items INDEXED BY resume_ends \
+     WHERE resume IS NOT NULL AND open = 0 AND parked_until_ms <= ? LIMIT ?";
+/// Whether any item may be resumed.
+pub(super) const IS_ANY: &str = "SELECT EXISTS (SELECT 1 FROM items INDEXED BY resume_ends \
+     WHERE resume IS NOT NULL)";
+
+/// Whether a row is parked, or was when it was decided, with everything that its verdict was given about.
+const IS_PARKED: &str = "parked_until_ms IS NOT NULL AND (state = 'parked' OR \
+     state IN ('approved', 'denied') AND delivery IN (1, 2) AND whole IS NOT NULL)";
+/// What a row's `delivery` becomes with its owner: a verdict is for the next one to take.
+const HANDED_ON: &str = "CASE WHEN open = 0 THEN 1 ELSE delivery END";
+
+/// [`Store::mark`](super::Store::mark).
+pub(super) fn mark(
+    store: &mut SqliteStore,
+    id: &str,
+    proxy: &str,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let dir = store.dir.clone();
+    store.write(|tx| {
+        let sql =
+            format!("UPDATE items SET resume = ?3 WHERE id = ?1 AND proxy = ?2 AND {IS_PARKED}");
+        let is_marked = tx.execute(&sql, (id, proxy, key))? == 1;
+        if is_marked {
+            // Before the change counts: without the flag nobody would look for the item.
+            flag(&dir).map_err(Trouble::File)?;
+        }
+        Ok(is_marked)
+    })
+}
+
+/// [`Store::resume`](super::Store::resume).
+pub(super) fn resume(
+    store: &mut SqliteStore,
+    key: &str,
+    proxy: &str,
+    now_ms: i64,
+) -> Result<Option<Resumed>, StoreError> {
+    // Mostly there is none: that must not lock others out.
+    let candidates: Vec<(i64, String)> = store.read(|db| {
+        let mut found = db.prepare(CANDIDATES)?;
+        let values = (key, now_ms, to_limit(MAX_CANDIDATES));
+        let found = found.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    })?;
+    for (seq, owner) in candidates {
+        // While we hold a dead owner's lease, nobody can come to life under its name.
+        let lease = match owner.as_str() {
+            "" => None,
+            name if !leases::is_name(name) => continue,
+            name => match leases::take_from_dead(&store.dir, name)? {
+                Some(lease) => Some(lease),
+                None => continue,
+            },
+        };
+        let resumed = store.write(|tx| claim(tx, seq, (key, &owner, proxy), now_ms))?;
+        drop(lease);
+        if resumed.is_some() {
+            return Ok(resumed);
+        }
+    }
+    Ok(None)
+}
+
+/// Makes an item a proxy's own, unless it is no longer `owner`'s, or not to be resumed any more.
+fn claim(
+    tx: &Transaction<'_>,
+    seq: i64,
+    (key, owner, proxy): (&str, &str, &str),
+    now_ms: i64,
+) -> Result<Option<Resumed>, Trouble> {
+    let sql = format!(
+        "UPDATE items SET proxy = ?4, delivery = {HANDED_ON} \
+         WHERE seq = ?1 AND resume = ?2 AND proxy = ?3 AND parked_until_ms > ?5 AND {IS_PARKED}"
+    );
+    if tx.execute(&sql, (seq, key, owner, proxy, now_ms))? == 0 {
+        return Ok(None);
+    }
+    let sql = "SELECT id, asked_ms, expires_ms, parked_until_ms FROM items WHERE seq = ?";
+    let resumed = tx.query_row(sql, [seq], |row| {
+        Ok(Resumed {
+            id: row.get("id")?,
+            asked_ms: row.get("asked_ms")?,
+            expires_ms: row.get("expires_ms")?,
+            parked_until_ms: row.get("parked_until_ms")?,
+        })
+    });
+    Ok(Some(resumed?))
+}
+
+/// [`Store::take_up`](super::Store::take_up).
+pub(super) fn take_up(store: &mut SqliteStore, id: &str, proxy: &str) -> Result<bool, StoreError> {
+    store.write(|tx| {
+        let sql =
+            "UPDATE items SET resume = NULL WHERE id = ? AND proxy = ? AND resume IS NOT NULL";
+        Ok(tx.execute(sql, (id, proxy))? == 1)
+    })
+}
+
+/// [`Store::leave`](super::Store::leave).
+pub(super) fn leave(
+    store: &mut SqliteStore,
+    id: &str,
+    proxy: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let redaction = store.redaction.clone();
+    store.write(|tx| {
+        let sql = "SELECT seq, open FROM items WHERE id = ? AND proxy = ?";
+        let found = tx.query_row(sql, (id, proxy), |row| Ok((row.get(0)?, row.get(1)?)));
+        let Some((seq, is_open)) = found.optional()? else {
+            return Ok(());
+        };
+        if give_away(tx, seq)? {
+            return Ok(());
+        }
+        match is_open {
+            true => close(tx, seq, Closed::Withdrawn, now_ms),
+            false => give_up_verdict(tx, seq, &redaction),
+        }
+    })
+}
+
+/// Leaves an item without an owner, with its verdict for the next one; false if nobody may resume it.
+fn give_away(tx: &Transaction<'_>, seq: i64) -> Result<bool, Trouble> {
+    let sql = format!(
+        "UPDATE items SET proxy = '', delivery = {HANDED_ON} \
+         WHERE seq = ? AND resume IS NOT NULL AND {IS_PARKED}"
+    );
+    Ok(tx.execute(&sql, [seq])? == 1)
+}
+
+/// Leaves what others may resume of a dead proxy's items, whose lease the caller holds, without an owner: at most
+/// `limit`. Returns how many items it has looked at.
+pub(super) fn disown(tx: &Transaction<'_>, proxy: &str, limit: usize) -> Result<usize, Trouble> {
+    let mut found = tx.prepare(LEFT_BEHIND)?;
+    let found = found.query_map((proxy, to_limit(limit)), |row| row.get(0))?;
+    let found: Vec<i64> = found.collect::<Result<_, _>>()?;
+    for seq in &found {
+        if !give_away(tx, *seq)? {
+            // Closed by an older version, which knows nothing of the column.
+            tx.execute("UPDATE items SET resume = NULL WHERE seq = ?", [seq])?;
+        }
+    }
+    Ok(found.len())
+}
+
+/// Forgets the verdicts that nobody has resumed in time, at most `limit`. Returns how many.
+pub(super) fn lapse(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<usize, Trouble> {
+    let mut found = tx.prepare(LAPSED)?;
+    let found = found.query_map((now_ms, to_limit(limit)), |row| row.get(0))?;
+    let found: Vec<i64> = found.collect::<Result<_, _>>()?;
+    for seq in &found {
+        give_up_verdict(tx, *seq, &Redaction::default())?;
+    }
+    Ok(found.len())
+}
+
+/// Whether an item may be resumable.
+pub(super) fn is_flagged(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(FLAG)).is_ok()
+}
+
+fn flag(dir: &StateDir) -> Result<(), StoreError> {
+    let path = dir.path().join(FLAG);
+    let mut options = OpenOptions::new();
+    match options.create_new(true).write(true).mode(0o600).open(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(io_error(&path, error));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    // Also where it is there: whoever made it may have died before this.
+    dir.sync().map_err(|error| io_error(&path, error))
+}
+
+/// Removes the flag where no item may be resumed.
+pub(super) fn unflag(store: &mut SqliteStore) -> Result<(), StoreError> {
+    let dir = store.dir.clone();
+    let is_any = |db: &Connection| db.query_row(IS_ANY, [], |row| row.get::<_, bool>(0));
+    if !is_flagged(dir.path()) || store.read(|db| Ok(is_any(db)?))? {
+        return Ok(());
+    }
+    store.write(|tx| {
+        if !is_any(tx)? {
+            // If it stays, sessions look for items in vain, and nothing else.
+            let _ = fs::remove_file(dir.path().join(FLAG));
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,273 @@
+//! The database file: made whole or not at all, and looked at before it is used.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::Trouble;
+use super::leases::lock_patiently;
+use crate::engines::inbox::store::{Problem, StoreError};
+use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
+
+/// The database's name in the user's folder.
+const NAME: &str = "inbox.db";
+/// The version of the tables, which `user_version` holds.
+pub(super) const VERSION: i64 = 4;
+/// Tells our database from others: "aprx".
+const APPLICATION: i64 = 0x6170_7278;
+/// How long to wait for others who write.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// How large the database may become, in pages of 4 KiB: 1 GiB.
+const MAX_PAGES: i64 = 256 * 1024;
+/// What is left of the write-ahead log when it is not needed, in bytes.
+const MAX_IDLE_LOG: i64 = 8 * 1024 * 1024;
+
+const TABLES: &str = "
+CREATE TABLE items (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    proxy TEXT NOT NULL,
+    state TEXT NOT NULL,
+    server TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    -- The tool's name in lower case, to be searched.
+    tool_key TEXT NOT NULL,
+    risk TEXT NOT NULL,
+    why TEXT NOT NULL,
+    question TEXT NOT NULL,
+    description TEXT,
+    hints TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    client TEXT,
+    -- What the server calls the tool, and the client itself, beside their names.
+    title TEXT,
+    client_title TEXT,
+    -- The channel that a verdict came through; none is the inbox.
+    engine TEXT,
+    asked_ms INTEGER NOT NULL,
+    expires_ms INTEGER,
+    parked_until_ms INTEGER,
+    closed_ms INTEGER,
+    reason TEXT,
+    cover_ms INTEGER,
+    assurance TEXT,
+    -- The name that whoever decided gave; nobody has checked it.
+    approver TEXT,
+    decided_ms INTEGER,
+    signature BLOB,
+    -- Of a verdict: 1 is for the proxy to take, 2 is taken and may still turn out not to count, 3 did
+    -- not count.
+    delivery INTEGER,
+    -- The key of whoever may resume a parked item: the right to do so, once.
+    resume TEXT,
+    -- Both follow from other columns; generated ones would keep indexes from being enough.
+    open INTEGER NOT NULL CHECK (open = (state IN ('waiting', 'parked'))),
+    due_ms INTEGER CHECK (due_ms IS
+        CASE state WHEN 'waiting' THEN expires_ms WHEN 'parked' THEN parked_until_ms END),
+    -- Three forms of a call, last since they are long: as it is shown; as it was asked, from a verdict
+    -- until its proxy has found that it counts; and without secrets, as its proxy knows them, from the
+    -- question to the verdict.
+    call TEXT NOT NULL,
+    whole TEXT,
+    redacted TEXT
+) STRICT;
+-- Each holds all that its queries look at: the rows themselves are long.
+CREATE INDEX lists ON items (open, asked_ms, seq, state, server, tool_key);
+CREATE INDEX due ON items (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX ended ON items (closed_ms, delivery) WHERE closed_ms IS NOT NULL;
+CREATE INDEX owners ON items (proxy, open) WHERE open = 1;
+CREATE INDEX deliveries ON items (delivery, proxy) WHERE delivery IS NOT NULL;
+CREATE TABLE tokens (
+    kind TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    until_ms INTEGER NOT NULL,
+    -- The name of the approver who will have it.
+    approver TEXT,
+    PRIMARY KEY (kind, hash)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What finds items that may be resumed. Apart from the tables, since databases of older versions get it with the
+/// column.
+const RESUMES: &str = "
+CREATE INDEX IF NOT EXISTS resumes ON items
+    (resume, open, asked_ms DESC, seq DESC, state, parked_until_ms, proxy) WHERE resume IS NOT NULL;
+CREATE INDEX IF NOT EXISTS resume_ends ON items (open, parked_until_ms, resume) WHERE resume IS NOT NULL;
+";
+
+/// The columns, all of text, that each version added to the one before it: the first to none.
+const ADDED: [&[&str]; 4] = [
+    &[],
+    &["items.redacted"],
+    &["items.title", "items.client_title", "items.engine"],
+    &["items.approver", "tokens.approver", "items.resume"],
+];
+
+/// Where the database is.
+pub(super) fn path(dir: &StateDir) -> PathBuf {
+    dir.path().join(NAME)
+}
+
+/// What tells a file from another of the same name.
+pub(super) type FileId = (u64, u64);
+
+/// Which file has this name.
+pub(super) fn file_id(path: &Path) -> Result<FileId, StoreError> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| io_error(path, error))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Whether the write-ahead log beside the database holds nothing.
+pub(super) fn has_empty_log(path: &Path) -> bool {
+    fs::symlink_metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() == 0)
+}
+
+/// Opens the database, which is made if there is none.
+pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
+    let path = path(dir);
+    if !exists(&path)? {
+        create(dir, &path)?;
+    }
+    // Only by name: to open the file and close it again would drop our own locks on it.
+    for name in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+        match fs::symlink_metadata(&name) {
+            Ok(metadata) if metadata.is_file() => require_private(&name, &metadata)?,
+            Ok(_) => return Err(store_error(&name, Problem::Unusable)),
+            // The two beside it come and go.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(&name, error)),
+        }
+    }
+    connect(&path).map_err(|trouble| trouble.at(&path))
+}
+
+fn connect(path: &Path) -> Result<Connection, Trouble> {
+    let mut db = Connection::open_with_flags(path, flags())?;
+    db.busy_timeout(PATIENCE)?;
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if application != APPLICATION || version < 1 {
+        return Err(Trouble::Is(Problem::Damaged));
+    }
+    if version > VERSION {
+        return Err(Trouble::Is(Problem::Newer));
+    }
+    if version < VERSION {
+        upgrade(&mut db)?;
+    }
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Durable also when the power fails: the log reaches the disk before a commit returns.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "fullfsync", true)?;
+    // What is replaced or forgotten is overwritten.
+    db.pragma_update(None, "secure_delete", true)?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    // Both answer with what they have become, which `pragma_update` takes no notice of.
+    db.query_row(&format!("PRAGMA max_page_count = {MAX_PAGES}"), [], |_| {
+        Ok(())
+    })?;
+    db.query_row(
+        &format!("PRAGMA journal_size_limit = {MAX_IDLE_LOG}"),
+        [],
+        |_| Ok(()),
+    )?;
+    Ok(db)
+}
+
+/// Gives the tables of older versions what ours has. Proxies of those versions that have it open can go on:
+/// they name the columns that they use.
+fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Somebody else may have done it by now.
+    let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = usize::try_from(version).unwrap_or(usize::MAX);
+    let new: Vec<&str> = ADDED
+        .iter()
+        .skip(known)
+        .flat_map(|columns| *columns)
+        .copied()
+        .collect();
+    for column in &new {
+        let (table, column) = column.split_once('.').unwrap_or(("items", column));
+        tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} TEXT"))?;
+    }
+    if !new.is_empty() {
+        tx.execute_batch(RESUMES)?;
+        tx.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// Makes the database under another name and then gives it its own. One process at a time.
+fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
+    let lock = dir.path().join("inbox.lock");
+    let Some(_lock) = lock_patiently(&lock)? else {
+        return Err(store_error(path, Problem::Locked));
+    };
+    if exists(path)? {
+        return Ok(());
+    }
+    // Left by those who died here. A log without its database would be taken for the new one's.
+    let new = beside(path, ".new");
+    let leftovers = ["", "-journal", "-wal", "-shm"].map(|end| beside(&new, end));
+    let logs = ["-journal", "-wal", "-shm"].map(|end| beside(path, end));
+    for old in leftovers.iter().chain(&logs) {
+        match fs::remove_file(old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(old, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let mut options = OpenOptions::new();
+    let options = options.create_new(true).write(true).mode(0o600);
+    options.open(&new).map_err(|error| io_error(path, error))?;
+    fill(&new).map_err(|trouble| trouble.at(path))?;
+    let failed = |error| io_error(path, error);
+    File::open(&new)
+        .and_then(|f| f.sync_all())
+        .map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
+    dir.sync().map_err(failed)
+}
+
+fn fill(new: &Path) -> Result<(), Trouble> {
+    let mut db = Connection::open_with_flags(new, flags())?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    let tx = db.transaction()?;
+    tx.execute_batch(TABLES)?;
+    tx.execute_batch(RESUMES)?;
+    tx.pragma_update(None, "application_id", APPLICATION)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    db.close().map_err(|(_, error)| Trouble::from(error))
+}
+
+/// No new file is made here, and a name is a name even if it looks like an address.
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error(path, error)),
+    }
+}
+
+/// The same path with more at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}

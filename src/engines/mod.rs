@@ -1,0 +1,3 @@
+//! Ways to reach people outside of the client.
+
+pub mod inbox;

@@ -1,0 +1,218 @@
+//! The response to an HTTP request that opened a stream: one JSON object, or events.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use hyper::body::Frame;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::conversation::{Conversation, Era};
+use super::endpoint::{Failed, event_stream};
+use super::streams::{Delivery, Reader};
+use crate::http::shared::sse::{KEEP_ALIVE, encode};
+use crate::mcp::json::raw_member;
+use crate::mcp::message::peek_result_id;
+use crate::relay::Reply;
+
+/// How long an answer may take before its response begins as a stream of events.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client whose connection broke should wait, in milliseconds.
+const RETRY_MS: u32 = 1_000;
+/// How often a silent stream shows that it lives.
+const BREATH: Duration = Duration::from_secs(15);
+
+/// A stream that is read; whoever drops it has stopped reading.
+#[derive(Debug)]
+pub(super) struct OpenStream {
+    conversation: Arc<Conversation>,
+    reader: Reader,
+    /// What is sent before anything else, should this become a stream of events.
+    first: Vec<u8>,
+    /// Whether anything was sent as an event, which the client may ask for again.
+    as_events: bool,
+    /// Whether the request lacks what `_meta` must have.
+    is_incomplete: bool,
+}
+
+impl OpenStream {
+    pub(super) fn new(conversation: Arc<Conversation>, reader: Reader) -> OpenStream {
+        OpenStream {
+            conversation,
+            reader,
+            first: Vec::new(),
+            as_events: false,
+            is_incomplete: false,
+        }
+    }
+
+    /// SPEC 2026-07-28: -32602 has status 400 where `_meta` lacks something.
+    pub(super) fn incomplete(mut self, is_incomplete: bool) -> OpenStream {
+        self.is_incomplete = is_incomplete;
+        self
+    }
+
+    /// SPEC 2025-11-25: "an SSE event consisting of an event ID and an empty `data` field in order
+    /// to prime the client to reconnect". Older clients would take it for a message.
+    pub(super) fn primed(mut self, is_wanted: bool) -> OpenStream {
+        if is_wanted {
+            let id = self.reader.first_event_id();
+            self.first = format!("id: {id}\nretry: {RETRY_MS}\ndata: \n\n").into_bytes();
+        }
+        self
+    }
+
+    /// SPEC 2024-11-05: "the server MUST send an `endpoint` event".
+    pub(super) fn with_endpoint(mut self, endpoint: String) -> OpenStream {
+        self.first = encode("endpoint", None, endpoint.as_bytes());
+        self
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.conversation.reader_gone(&self.reader);
+        if self.conversation.era == Era::OneStream {
+            self.conversation.close();
+        } else if !self.as_events {
+            self.conversation.forget_if_over(self.reader.key);
+        }
+    }
+}
+
+/// Answers with events; with one JSON object where the status has something to say. A first answer
+/// of which `is_failure` holds marks the response as [`Failed`].
+pub(super) async fn respond(
+    mut open: OpenStream,
+    is_failure: Option<fn(&[u8]) -> bool>,
+) -> Response {
+    match timeout(PATIENCE, open.reader.next()).await {
+        Ok(Some(Delivery::Message {
+            data,
+            event_id,
+            is_last: true,
+        })) => {
+            let status = match open.conversation.era {
+                Era::Stateless => status_of(&data, open.is_incomplete),
+                Era::Session | Era::OneStream => StatusCode::OK,
+            };
+            if status != StatusCode::OK {
+                let json = [(CONTENT_TYPE, "application/json")];
+                return (status, json, Body::from(data)).into_response();
+            }
+            let failed = is_failure.is_some_and(|is_failure| is_failure(&data));
+            open.first
+                .extend(encode("message", event_id.as_deref(), &data));
+            let mut response = stream(open);
+            if failed {
+                response.extensions_mut().insert(Failed);
+            }
+            response
+        }
+        Ok(Some(Delivery::Reply { reply, .. })) => mirrored(reply),
+        Ok(Some(Delivery::Message { data, event_id, .. })) => {
+            open.first
+                .extend(encode("message", event_id.as_deref(), &data));
+            stream(open)
+        }
+        // Nothing will come: the request was taken back, or the session has ended.
+        Ok(None) => stream(open),
+        Err(_) => stream(open),
+    }
+}
+
+/// Answers with events until everything is said.
+pub(super) fn stream(mut open: OpenStream) -> Response {
+    open.as_events = true;
+    let body = Events {
+        open,
+        breath: Box::pin(sleep(BREATH)),
+        is_over: false,
+    };
+    event_stream(Body::new(body))
+}
+
+/// SPEC 2026-07-28: which status goes with which error.
+fn status_of(line: &[u8], is_incomplete: bool) -> StatusCode {
+    // Results are large, and most say so at their ends.
+    if peek_result_id(line).is_some() {
+        return StatusCode::OK;
+    }
+    let text = std::str::from_utf8(line).unwrap_or_default();
+    let code = raw_member(text, &["error", "code"]);
+    match code.and_then(|code| code.parse::<i64>().ok()) {
+        Some(-32_601) => StatusCode::NOT_FOUND,
+        Some(-32_602) if is_incomplete => StatusCode::BAD_REQUEST,
+        Some(-32_700 | -32_600 | -32_020 | -32_021 | -32_022) => StatusCode::BAD_REQUEST,
+        Some(_) | None => StatusCode::OK,
+    }
+}
+
+/// The very response that the server gave.
+fn mirrored(reply: Reply) -> Response {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = (status, Body::from(reply.body)).into_response();
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(&value))
+        {
+            headers.append(name, value);
+        }
+    }
+    response
+}
+
+/// A response body of events.
+struct Events {
+    open: OpenStream,
+    breath: Pin<Box<Sleep>>,
+    is_over: bool,
+}
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        let mut bytes = std::mem::take(&mut this.open.first);
+        // Everything that is there goes in one piece.
+        while !this.is_over && bytes.len() < MAX_PIECE {
+            match this.open.reader.poll_next(context) {
+                Poll::Ready(Some(Delivery::Message { data, event_id, .. })) => {
+                    bytes.extend(encode("message", event_id.as_deref(), &data));
+                }
+                // The response has begun; it is too late for another status.
+                Poll::Ready(Some(Delivery::Reply { data, .. })) => {
+                    bytes.extend(encode("message", None, &data));
+                }
+                Poll::Ready(None) => this.is_over = true,
+                Poll::Pending => break,
+            }
+        }
+        if bytes.is_empty() && !this.is_over && this.breath.as_mut().poll(context).is_ready() {
+            bytes.extend_from_slice(KEEP_ALIVE);
+        }
+        if !bytes.is_empty() {
+            this.breath.as_mut().reset(Instant::now() + BREATH);
+            return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
+        }
+        match this.is_over {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// Up to where events are gathered into one piece.
+const MAX_PIECE: usize = 64 * 1024;

@@ -1,0 +1,42 @@
+//! Lines out of a link.
+
+use std::ops::Range;
+
+use crate::mcp::frame::{Frame, FrameBuffer};
+use crate::transport::LinkReader;
+
+/// Reads lines from a link.
+#[derive(Debug)]
+pub(in crate::http) struct Lines {
+    link: LinkReader,
+    frames: FrameBuffer,
+}
+
+impl Lines {
+    /// Lines of at most `max_line` bytes.
+    pub(in crate::http) fn new(link: LinkReader, max_line: usize) -> Lines {
+        Lines {
+            link,
+            frames: FrameBuffer::new(max_line),
+        }
+    }
+
+    /// The next line; `None` once the other end has closed. Its bytes stand in [`Lines::line`]
+    /// until the next call. May be cancelled.
+    pub(in crate::http) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.frames.next_frame() {
+                return Some(frame);
+            }
+            self.frames.compact();
+            if self.link.read(self.frames.space()).await == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// The bytes of a line, without its newline.
+    pub(in crate::http) fn line(&self, range: &Range<usize>) -> &[u8] {
+        self.frames.line(range)
+    }
+}

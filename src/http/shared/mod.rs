@@ -1,0 +1,11 @@
+//! What both sides of HTTP need: connections, bodies, events, and what a message says of itself.
+
+pub(in crate::http) mod body;
+mod connections;
+pub(in crate::http) mod facts;
+pub(in crate::http) mod lines;
+pub(in crate::http) mod param_headers;
+mod roster;
+pub(in crate::http) mod sse;
+
+pub(crate) use connections::{ConnectionLimits, Connections, Peer, within_descriptors};

@@ -1,0 +1,441 @@
+//! The user's folder, in which all of a user's proxies meet: it is theirs alone.
+//!
+//! What the files in it hold is the business of those who write them.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::sys::clock::{random_hex, random_seed};
+use crate::sys::secret::Secret;
+
+/// `approval-proxy` with these words, as a person can type it to reach the folder `dir`: with
+/// `--state-dir` unless that is what is used anyway, in another terminal and without our variables.
+#[must_use]
+pub fn suggested_command(words: &str, dir: Option<&Path>) -> String {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from);
+    let state = folder("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let state = state.or_else(|| Some(folder("HOME")?.join(".local/state")));
+    command_for(
+        words,
+        dir,
+        state.map(|state| state.join("approval-proxy")).as_deref(),
+    )
+}
+
+fn command_for(words: &str, dir: Option<&Path>, usual: Option<&Path>) -> String {
+    let dir = dir.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
+    match dir.filter(|dir| Some(dir.as_path()) != usual) {
+        Some(dir) => format!(
+            "approval-proxy {words} --state-dir {}",
+            quoted_for_shell(&dir)
+        ),
+        None => format!("approval-proxy {words}"),
+    }
+}
+
+/// The path as a shell reads it. One with control characters cannot be typed as it is, and is shown with
+/// its escapes.
+fn quoted_for_shell(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) {
+        return path.into_owned();
+    }
+    let mut quoted = String::from("'");
+    for c in path.chars() {
+        match c {
+            '\'' => quoted.push_str(r"'\''"),
+            c if c.is_control() || turns_or_hides(c) => quoted.extend(c.escape_unicode()),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "'"
+}
+
+/// Whether a terminal draws nothing for the character, or what follows it in another direction.
+fn turns_or_hides(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A folder that nobody but its owner, who runs us, may look into or write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Uses the folder at `path`, which is made if there is none, for its owner only.
+    ///
+    /// # Errors
+    /// `Exposed` if it is another user's or open to others; `Full` or `Unusable` if it cannot be
+    /// made or looked at.
+    pub fn open(path: &Path) -> Result<StateDir, StoreError> {
+        let failed = |error| io_error(path, error);
+        let path = std::path::absolute(path).map_err(failed)?;
+        make_private(&path).map_err(failed)?;
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        if !metadata.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        require_private(&path, &metadata)?;
+        Ok(StateDir { path })
+    }
+
+    /// The folder, as an absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// 32 random bytes that everybody who may read the folder knows, and nobody else. The first who
+    /// asks makes them; of several who do at once, all are told the same.
+    ///
+    /// # Errors
+    /// `Exposed` if other users may read them, `Damaged` if they are not 32, else as the system
+    /// says.
+    pub fn secret(&self) -> Result<[u8; 32], StoreError> {
+        let (bytes, _) = self.read_or_make("secret", SECRET_LEN, |seed| seed.to_vec())?;
+        let damaged = |_| store_error(&self.path.join("secret"), Problem::Damaged);
+        <[u8; SECRET_LEN]>::try_from(bytes.as_slice()).map_err(damaged)
+    }
+
+    /// The bearer token of HTTP clients, as the file `auth-token` holds it: 64 hexadecimal digits
+    /// and a newline. The first process that asks creates the file.
+    ///
+    /// # Errors
+    /// `Exposed` if other users may read the file, else as the system says.
+    pub fn auth_token(&self) -> Result<StoredToken, StoreError> {
+        let make = |seed: [u8; 32]| format!("{}\n", blake3::Hash::from_bytes(seed)).into_bytes();
+        let (bytes, is_new) = self.read_or_make(AUTH_TOKEN, MAX_TOKEN, make)?;
+        Ok(StoredToken {
+            path: self.path.join(AUTH_TOKEN),
+            text: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
+            is_new,
+        })
+    }
+
+    /// What a small file holds; where there is none, `make` turns 32 random bytes into it first. Of
+    /// several processes that make it at once, all read the same. The second value is whether there
+    /// was none.
+    fn read_or_make(
+        &self,
+        name: &str,
+        limit: usize,
+        make: impl FnOnce([u8; 32]) -> Vec<u8>,
+    ) -> Result<(Vec<u8>, bool), StoreError> {
+        if let Some(bytes) = self.read(name, limit)? {
+            return Ok((bytes, false));
+        }
+        let failed = |error| io_error(&self.path.join(name), io::Error::other(error));
+        let seed = random_seed().map_err(failed)?;
+        self.write_once(name, &make(seed))?;
+        Ok((self.read(name, limit)?.unwrap_or_default(), true))
+    }
+
+    /// What a small file of ours holds; `None` if there is none. Of one that is longer than `limit`
+    /// bytes, `limit + 1` are read.
+    pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path.join(name);
+        let failed = |error| io_error(&path, error);
+        // Neither a link nor a pipe is followed or waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(store_error(&path, Problem::Unusable));
+        }
+        require_private(&path, &metadata)?;
+        let mut bytes = Vec::new();
+        let longest = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(longest).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes a file as a whole, in place of an older one.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let put = |new: &Path| fs::rename(new, &path);
+        self.write_new(name, bytes, put)
+            .map_err(|error| io_error(&path, error))
+    }
+
+    /// Writes a file as a whole, unless there is one; whose it became is not told.
+    fn write_once(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let put = |new: &Path| match fs::hard_link(new, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        self.write_new(name, bytes, put)
+            .map_err(|error| io_error(&path, error))
+    }
+
+    fn write_new(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        put: impl Fn(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let suffix = random_hex(8).map_err(io::Error::other)?;
+        let new = self.path.join(format!("{name}.{suffix}.new"));
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)?;
+        let written = file
+            .write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| put(&new));
+        // After a rename there is none.
+        let _ = fs::remove_file(&new);
+        written.and_then(|()| self.sync())
+    }
+
+    /// Files that were made, renamed or removed stay so, even if the power fails.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+/// A file of the user's, or the folder, cannot be used. Nothing of a change has happened then.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct StoreError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: Problem,
+    /// What the library or the system says of it.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What can be wrong with such a file, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The disk or the inbox is full.
+    #[error("there is no room; free some on the disk, or answer what waits")]
+    Full,
+    /// Another process keeps it locked.
+    #[error("another process keeps it locked; end that process")]
+    Locked,
+    /// It is no database, or a damaged one.
+    #[error("it is damaged; move it away, and a new one is made")]
+    Damaged,
+    /// It was written by a newer version.
+    #[error("it was written by a newer approval-proxy; use that one")]
+    Newer,
+    /// It is another user's, or others may read or write it.
+    #[error(
+        "it belongs to another user, or others may read it; `chmod go-rwx` it and its folder, or name \
+         another folder with --state-dir"
+    )]
+    Exposed,
+    /// It cannot be opened, read or written.
+    #[error("it cannot be used; look at its permissions, or name another folder with --state-dir")]
+    Unusable,
+}
+
+/// The token that `--auth-token-file auto` keeps in the folder.
+#[derive(Debug)]
+pub struct StoredToken {
+    /// The file.
+    pub path: PathBuf,
+    /// What the file holds, its newline included; a person may have replaced it.
+    pub text: Secret,
+    /// Whether the file has just been created.
+    pub is_new: bool,
+}
+
+/// The length of the secret, in bytes.
+const SECRET_LEN: usize = 32;
+/// The file with the bearer token of HTTP clients.
+const AUTH_TOKEN: &str = "auth-token";
+/// The longest token and its line break, in bytes.
+const MAX_TOKEN: usize = 4096 + 2;
+
+/// Makes a folder and those above it, where they are not there yet, for their owner only.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Refuses what another user owns or may read or write.
+pub(crate) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if is_ours && metadata.mode() & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(store_error(path, Problem::Exposed))
+    }
+}
+
+/// A problem that needs no explanation.
+pub(crate) fn store_error(path: &Path, problem: Problem) -> StoreError {
+    StoreError {
+        path: path.to_path_buf(),
+        problem,
+        source: None,
+    }
+}
+
+/// What the system said of a file or folder.
+pub(crate) fn io_error(path: &Path, error: io::Error) -> StoreError {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    let is_full = full.contains(&error.kind());
+    let problem = if is_full {
+        Problem::Full
+    } else {
+        Problem::Unusable
+    };
+    StoreError {
+        source: Some(Box::new(error)),
+        ..store_error(path, problem)
+    }
+}
+
+/// A folder that goes with the first of both.
+#[cfg(test)]
+pub(crate) fn for_test() -> (tempfile::TempDir, StateDir) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut builder = tempfile::Builder::new();
+    let private = fs::Permissions::from_mode(0o700);
+    let dir = builder.permissions(private).tempdir().unwrap();
+    let state = StateDir::open(dir.path()).unwrap();
+    (dir, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_suggested_command_can_be_typed_as_it_stands_and_reaches_the_folder() {
+        let usual = Path::new("/home/u/.local/state/approval-proxy");
+        let command = |dir: &str| command_for("inbox", Some(Path::new(dir)), Some(usual));
+        assert_eq!(
+            command_for("inbox", None, Some(usual)),
+            "approval-proxy inbox"
+        );
+        assert_eq!(
+            command("/home/u/.local/state/approval-proxy"),
+            "approval-proxy inbox"
+        );
+        assert_eq!(
+            command("/srv/state"),
+            "approval-proxy inbox --state-dir /srv/state"
+        );
+        assert_eq!(
+            command("/it's; rm -rf $HOME"),
+            r"approval-proxy inbox --state-dir '/it'\''s; rm -rf $HOME'"
+        );
+        let odd = command("/a\n\u{1b}\u{202e}b");
+        assert!(!odd.contains(['\n', '\u{1b}', '\u{202e}']), "{odd}");
+    }
+
+    #[test]
+    fn the_folder_and_those_above_it_are_made_for_their_owner_only() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a/b");
+        let state = StateDir::open(&path).unwrap();
+        assert_eq!(state.path(), path);
+        assert_eq!((mode(&path), mode(&dir.path().join("a"))), (0o700, 0o700));
+        StateDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_look_into_or_write_to_is_refused() {
+        let dir = TempDir::new().unwrap();
+        for exposed in [0o750, 0o705, 0o720, 0o702, 0o710, 0o777] {
+            set_mode(dir.path(), exposed);
+            let error = StateDir::open(dir.path()).unwrap_err();
+            assert_eq!(error.problem, Problem::Exposed, "{exposed:o}");
+        }
+        set_mode(dir.path(), 0o700);
+        StateDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_folders_place_is_no_folder() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert_eq!(error.problem, Problem::Unusable);
+    }
+
+    #[test]
+    fn all_who_ask_for_the_secret_at_once_are_told_the_same() {
+        let (dir, state) = for_test();
+        let secrets: Vec<[u8; 32]> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| state.secret())).collect();
+            let told = asking.into_iter().map(|one| one.join().unwrap().unwrap());
+            told.collect()
+        });
+        assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+        assert_ne!(secrets[0], [0; 32]);
+        assert_eq!(state.secret().unwrap(), secrets[0]);
+        assert_eq!(mode(&dir.path().join("secret")), 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_token_of_http_clients_is_made_once_and_readable_by_its_owner_only() {
+        let (dir, state) = for_test();
+        let first = state.auth_token().unwrap();
+        let again = state.auth_token().unwrap();
+        assert!(first.is_new && !again.is_new);
+        assert_eq!(first.text.expose(), again.text.expose());
+        let digits = first.text.expose().trim_end();
+        assert_eq!(digits.len(), 64);
+        assert!(digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let path = dir.path().join("auth-token");
+        assert_eq!((&first.path, mode(&path)), (&path, 0o600));
+        set_mode(&path, 0o644);
+        let exposed = state.auth_token().unwrap_err();
+        assert_eq!(exposed.problem, Problem::Exposed);
+    }
+
+    #[test]
+    fn a_secret_that_is_exposed_cut_or_a_link_is_refused() {
+        let (dir, state) = for_test();
+        let path = dir.path().join("secret");
+        state.secret().unwrap();
+        set_mode(&path, 0o640);
+        assert_eq!(state.secret().unwrap_err().problem, Problem::Exposed);
+        set_mode(&path, 0o600);
+        for length in [0, 31, 33] {
+            fs::write(&path, vec![1; length]).unwrap();
+            assert_eq!(state.secret().unwrap_err().problem, Problem::Damaged);
+        }
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        assert_eq!(state.secret().unwrap_err().problem, Problem::Unusable);
+    }
+}
