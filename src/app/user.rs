@@ -1,6 +1,6 @@
 //! Who the user and the server of a run are, by its configuration.
 //!
-//! What must be alike for a parked question to outlive its session, is `inbox::identity`'s business.
+//! What must be alike for a parked question to outlive its session, is `engines::inbox::identity`'s business.
 
 use crate::config::{Resolved, Target};
 use crate::engines::inbox::identity::{Credentials, Identity, ServerIdentity};

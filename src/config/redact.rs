@@ -1,6 +1,6 @@
 //! `auditRedact`: what an operator adds to the secrets that the audit log does not keep.
 //!
-//! What they replace is decided by `audit::redact`.
+//! What they replace is decided by `evidence::redact`.
 
 use regex::{Regex, RegexBuilder};
 

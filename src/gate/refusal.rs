@@ -1,6 +1,6 @@
 //! The one place that decides what a refused client is told.
 //!
-//! What is logged is another matter; see `audit::record`.
+//! What is logged is another matter; see `evidence::record`.
 
 use std::fmt::Write as _;
 
