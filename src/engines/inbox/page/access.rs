@@ -55,7 +55,9 @@ fn is_ours(authority: &str, port: u16) -> bool {
         // Browsers leave the usual port away.
         return port == 80 && is_loopback(authority);
     };
-    given == port.to_string() && is_loopback(host)
+    // An IPv6 address stands in brackets here.
+    let is_host = host.starts_with('[') || !host.contains(':');
+    given == port.to_string() && is_host && is_loopback(host)
 }
 
 #[cfg(test)]

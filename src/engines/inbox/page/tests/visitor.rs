@@ -345,6 +345,6 @@ pub(super) fn usual() -> Item {
 
 /// Where an asset of the page stands, for tests that read it.
 pub(super) fn asset(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/inbox/page/assets");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engines/inbox/page/assets");
     std::fs::read_to_string(folder.join(name)).unwrap()
 }

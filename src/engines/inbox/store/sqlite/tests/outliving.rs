@@ -542,7 +542,7 @@ fn what_a_killed_process_had_parked_is_resumed_and_what_it_had_taken_up_is_not()
     let mut scene = Scene::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
-        .arg("inbox::sqlite::tests::outliving::a_child_parks_and_hangs")
+        .arg("engines::inbox::store::sqlite::tests::outliving::a_child_parks_and_hangs")
         .env(CHILD, scene.state.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

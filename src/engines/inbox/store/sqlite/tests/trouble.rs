@@ -32,7 +32,7 @@ fn what_a_killed_process_recorded_stays_and_what_it_waited_for_expires() {
     let mut scene = Scene::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
-        .arg("inbox::sqlite::tests::trouble::a_child_asks_and_decides_and_hangs")
+        .arg("engines::inbox::store::sqlite::tests::trouble::a_child_asks_and_decides_and_hangs")
         .env(CHILD, scene.state.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
