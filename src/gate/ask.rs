@@ -77,6 +77,8 @@ pub(super) struct Ask {
     is_resumable: bool,
     /// What has come of it, until whoever waits for it can have that.
     answer: Option<Verdicted>,
+    /// How old the newest verdict was when this session heard of it.
+    verdict_age: Duration,
 }
 
 /// The question in the client.
@@ -118,6 +120,8 @@ struct Item {
     is_open: bool,
     /// Whether a browser may be opened for it.
     opens_browser: bool,
+    /// Whether an earlier session has parked it, so that its verdict may be an old one.
+    is_resumed: bool,
 }
 
 /// Who waits for the answer.
@@ -349,6 +353,7 @@ impl Ask {
             lifts: false,
             is_resumable: false,
             answer: None,
+            verdict_age: Duration::ZERO,
         }
     }
 
@@ -396,10 +401,25 @@ impl Ask {
         self.item = Some(Item {
             id: item,
             is_open: true,
-            opens_browser: true,
+            opens_browser: false,
+            is_resumed: true,
         });
         self.claim = Claim::Parked { until };
         self.is_resumable = true;
+    }
+
+    /// Whether a verdict about its item may have been given long before this session hears of it.
+    pub(super) fn has_resumed_item(&self) -> bool {
+        self.item.as_ref().is_some_and(|item| item.is_resumed)
+    }
+
+    /// How old the newest verdict was when this session heard of it: what a yes covers counts from when it was given.
+    pub(super) fn verdict_age(&self) -> Duration {
+        self.verdict_age
+    }
+
+    pub(super) fn set_verdict_age(&mut self, age: Duration) {
+        self.verdict_age = age;
     }
 
     pub(super) fn has_answer(&self) -> bool {

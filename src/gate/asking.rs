@@ -34,6 +34,8 @@ struct About {
     request: Option<Arc<ApprovalRequest>>,
     /// Its item in the inbox, open or not.
     item: Option<String>,
+    /// How old the newest verdict about it was when it came.
+    verdict_age: Duration,
 }
 
 impl About {
@@ -254,6 +256,7 @@ impl Gate {
             subject: Arc::clone(&ask.subject),
             request: ask.request.clone(),
             item: ask.item().map(str::to_owned),
+            verdict_age: ask.verdict_age(),
         };
         self.asks.stepped(key);
         for effect in effects.drain(..) {
@@ -350,9 +353,11 @@ impl Gate {
         }
     }
 
-    /// The oldest parked questions give way until there is room for the one that was parked last.
+    /// The oldest parked questions give way until there is room for the one that was parked last. They are withdrawn:
+    /// left to later sessions, they could fill the inbox of all of the user's proxies.
     pub(super) fn make_room_for_parked(&mut self, last: AskKey, now: Now) {
         while let Some(oldest) = self.asks.one_too_many(last) {
+            self.asks.set_resumable(oldest, false);
             let failed = Failed::new(Outcome::Timeout, Refusal::TimedOut);
             self.step(oldest, Event::Ended(failed), now);
         }
@@ -400,12 +405,16 @@ impl Gate {
         }
     }
 
-    /// A yes, given `at`, covers what the operator and the person said it would beside its call.
+    /// A yes, heard `at`, covers what the operator and the person said it would beside its call.
+    ///
+    /// INVARIANT 2: from when it was given, which may have been before this session began.
     fn cover(&mut self, about: &About, at: Duration, cover: Duration, now: Now) {
+        let end = |time: Duration| at.saturating_add(time.saturating_sub(about.verdict_age));
         if let Some(dedupe) = about.subject.dedupe {
-            self.cache.insert(dedupe, at);
+            let until = end(self.settings.approval_ttl);
+            self.cache.insert_until(dedupe, until, now.elapsed);
         }
-        let until = at.saturating_add(cover);
+        let until = end(cover);
         // Only where it is wanted: the key is a digest of the whole call.
         if now.elapsed < until
             && let Some(request) = &about.request

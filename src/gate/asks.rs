@@ -113,6 +113,13 @@ impl Asks {
         }
     }
 
+    /// How old the newest verdict about a question was when it came.
+    pub(super) fn set_verdict_age(&mut self, key: AskKey, age: Duration) {
+        if let Some(ask) = self.get_mut(key) {
+            ask.set_verdict_age(age);
+        }
+    }
+
     /// The client has been handed everything that was put out for it. Questions are found as before.
     pub(super) fn delivered(&mut self, now: Duration) {
         for entry in self.asks.values_mut() {

@@ -2,10 +2,13 @@
 //!
 //! What a verdict means for a question is decided in `ask`.
 
-use super::ask::Event;
+use std::time::Duration;
+
+use super::ask::{Ask, Event, LONGEST};
+use super::held::AskKey;
 use super::output::FromInbox;
 use super::state::{Gate, Now};
-use crate::approval::item::Verdict;
+use crate::approval::item::{Choice, Closed, Verdict};
 
 impl Gate {
     /// The inbox tells something.
@@ -18,7 +21,7 @@ impl Gate {
             FromInbox::Verdict { item, verdict } => {
                 self.end_invitation(&item);
                 match self.asks.of_item(&item) {
-                    Some(key) => self.step(key, Event::Decided(verdict), now),
+                    Some(key) => self.decided(key, item, verdict, now),
                     None => {
                         self.warn("a verdict of the inbox came too late and counts as none".into())
                     }
@@ -43,6 +46,31 @@ impl Gate {
             }
         }
         self.close_if_done();
+    }
+
+    /// A person has decided about the item of a question.
+    ///
+    /// INVARIANT 2: a yes runs once, and what says so of one that an earlier session got is the store. Whoever may write
+    /// there can put a row back as it was, even where verdicts are signed. So a yes is good for as long as a question
+    /// can be parked behind it, by the time that was signed with it, and no longer.
+    fn decided(&mut self, key: AskKey, item: String, verdict: Verdict, now: Now) {
+        let is_resumed = self.asks.get(key).is_some_and(Ask::has_resumed_item);
+        let age = now.unix_ms.saturating_sub(verdict.decided_ms);
+        let age = Duration::from_millis(u64::try_from(age).unwrap_or_default());
+        let age = if is_resumed { age } else { Duration::ZERO };
+        let longest = self.settings.park_for.saturating_add(LONGEST);
+        if verdict.choice == Choice::Approve && age > longest {
+            let why = "it was given too long ago";
+            self.record_disregarded(&item, &verdict, why, now);
+            self.close_item(item, Closed::Withdrawn);
+            return self.step(
+                key,
+                Event::Lost(format!("a verdict was found, but {why}")),
+                now,
+            );
+        }
+        self.asks.set_verdict_age(key, age);
+        self.step(key, Event::Decided(verdict), now);
     }
 
     fn record_disregarded(&mut self, item: &str, verdict: &Verdict, why: &str, now: Now) {

@@ -144,6 +144,11 @@ pub enum Resumption {
         /// The item, which is the session's own now.
         parked: Option<ParkedItem>,
     },
+    /// The item could not be marked, so it ends with its session, and nobody else can have it.
+    Unmarked {
+        /// The item's id.
+        item: String,
+    },
     /// Whether the item was taken up. If not, its verdict lets nothing run.
     TakenUp {
         /// The item's id.

@@ -21,6 +21,7 @@ impl Gate {
         match told {
             Resumption::IsAny(is_any) => self.is_any_left(is_any, now),
             Resumption::Found { seek, parked } => self.found_left(seek, parked, now),
+            Resumption::Unmarked { item } => self.unmarked(&item),
             Resumption::TakenUp { item, is_done } => self.taken_up(&item, is_done, now),
         }
     }
@@ -67,6 +68,8 @@ impl Gate {
             (Some(mut ask), Some(engine), Some(parked)) => {
                 let left = parked.until_ms.saturating_sub(now.unix_ms);
                 let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+                // Others may write to the store, and a clock may go back.
+                let left = left.min(self.settings.park_for);
                 self.record_event(now, "resumed", &[("item", &parked.id)]);
                 ask.resume(parked.id, engine, now.elapsed.saturating_add(left));
                 let key = self.fresh_key();
@@ -86,15 +89,27 @@ impl Gate {
 
     /// Nobody else can have the answer of a question that is parked here, or somebody has it.
     fn taken_up(&mut self, taken: &str, is_done: bool, now: Now) {
+        let is_it = |ask: &Ask| ask.is_resumable() && ask.item() == Some(taken);
+        let ask = self.asks.find(is_it);
+        if let Some(ask) = ask {
+            self.take_up_or_leave(ask, is_done, now);
+        }
         let is_it = |seek: &Seek| matches!(&seek.step, Step::TakeUp { item, .. } if item == taken);
-        for call in self.seeks.calls(is_it) {
-            let Some(seek) = self.seeks.take(call) else {
-                continue;
-            };
-            if let Step::TakeUp { ask, .. } = seek.step {
-                self.take_up_or_leave(ask, is_done, now);
-            }
-            self.ask_as_before(call, now);
+        let calls = self.seeks.calls(is_it);
+        for call in &calls {
+            self.seeks.take(*call);
+            self.ask_as_before(*call, now);
+        }
+        if let Some(ask) = ask.filter(|_| calls.is_empty()) {
+            // Its call was taken back meanwhile.
+            self.mark_parked(ask, now);
+        }
+    }
+
+    /// A question ends with this session after all, so nobody else can have its answer.
+    fn unmarked(&mut self, item: &str) {
+        if let Some(ask) = self.asks.find(|ask| ask.item() == Some(item)) {
+            self.asks.set_resumable(ask, false);
         }
     }
 

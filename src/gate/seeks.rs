@@ -15,7 +15,7 @@ use super::held::{AskKey, HeldKey, Stage, Subject};
 use super::output::{Output, Resume, ResumeKey, ToInbox};
 use super::settings::TimeoutAction;
 use super::state::{Gate, Now, Peer};
-use crate::approval::request::ApprovalRequest;
+use crate::approval::request::{ApprovalRequest, Round};
 use crate::mcp::message::RequestId;
 use crate::mcp::roots;
 
@@ -65,6 +65,12 @@ impl Seeks {
     pub(super) fn calls(&self, is_it: impl Fn(&Seek) -> bool) -> Vec<HeldKey> {
         let found = self.by_call.iter().filter(|(_, seek)| is_it(seek));
         found.map(|(call, _)| *call).collect()
+    }
+
+    /// Whether a call waits for this item to be nobody else's.
+    fn is_taking_up(&self, taken: &str) -> bool {
+        let mut steps = self.by_call.values().map(|seek| &seek.step);
+        steps.any(|step| matches!(step, Step::TakeUp { item, .. } if item == taken))
     }
 
     /// When the first has waited for too long.
@@ -140,8 +146,14 @@ impl Gate {
             (held.stage, held.has_sought) = (Stage::Sought, true);
         }
         let until = now.elapsed.saturating_add(PATIENCE);
+        let is_told = match &step {
+            Step::TakeUp { item, .. } => self.seeks.is_taking_up(item),
+            Step::IsAny(_) | Step::Roots(_) | Step::Item(_) => false,
+        };
         self.seeks.insert(call, Seek { until, step });
-        self.put(Output::ToInbox(ToInbox::Resume(told)));
+        if !is_told {
+            self.put(Output::ToInbox(ToInbox::Resume(told)));
+        }
         true
     }
 
@@ -220,7 +232,12 @@ impl Gate {
         let (Some(item), Some(request)) = (ask.open_item(), &ask.request) else {
             return;
         };
-        if !is_for_later {
+        // A later session asks its first question about a call, and finds none that was put in other words.
+        let is_first = match request.round {
+            Round::First | Round::FirstOfTwo => true,
+            Round::Second | Round::Changed | Round::DeniedBefore => false,
+        };
+        if !is_for_later || !is_first {
             return;
         }
         let marked = match self.roots_of(ask, request) {

@@ -78,7 +78,12 @@ impl Ask {
                 self.parked_until = Some(until);
                 // A call waits for it from now on, as for any other.
                 self.lifts = false;
+                let waits = self.answer.is_none() && self.open_item().is_some();
                 self.attend(world);
+                if waits {
+                    // Where an earlier session has parked it, this one has opened none.
+                    self.open_browser(world);
+                }
             }
             Claim::Nobody => {}
         }

@@ -101,6 +101,7 @@ impl Ask {
             id: item.clone(),
             is_open: true,
             opens_browser,
+            is_resumed: false,
         });
         world.out.push(Effect::Post {
             item,

@@ -1,5 +1,6 @@
 //! Parked questions that outlive their session.
 
+mod attacked;
 mod properties;
 mod shelf;
 

@@ -135,13 +135,18 @@ impl Shelf {
 
     /// Somebody decides. Whether that counts: the item is open.
     pub(super) fn decide(&mut self, item: &str, choice: Choice) -> bool {
+        self.decide_for(item, choice, Duration::ZERO)
+    }
+
+    /// The same; a yes covers identical calls for so long, too.
+    pub(super) fn decide_for(&mut self, item: &str, choice: Choice, cover: Duration) -> bool {
         let row = self.row(item).unwrap();
         let is_open = row.verdict.is_none() && !row.is_closed;
         if is_open {
             row.verdict = Some(Verdict {
                 choice,
                 reason: None,
-                cover: Duration::ZERO,
+                cover,
                 assurance: Assurance::InboxSession,
                 approver: None,
                 decided_ms: row.item.asked_ms,
@@ -158,6 +163,11 @@ impl Shelf {
                 row.is_closed |= row.key.is_none();
             }
         }
+    }
+
+    /// Somebody who may write to the store says that an item stays parked for ever.
+    pub(super) fn park_for_ever(&mut self, item: &str) {
+        self.row(item).unwrap().parked_until = Some(i64::MAX);
     }
 
     pub(super) fn newest(&self) -> &str {
