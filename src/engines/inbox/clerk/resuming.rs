@@ -24,21 +24,36 @@ impl Clerk {
         match resume {
             // Answered before it gets here.
             Resume::IsAny => {}
-            Resume::Mark { item, key } => self.mark(&item, &key),
+            Resume::Mark { item, key } => self.mark(item, &key, &answers),
             Resume::Find { seek, key, request } => self.find(seek, &key, &request, answers),
             Resume::TakeUp { item } => self.take_up(item, &answers),
             Resume::Leave { item } => self.leave(&item),
         }
     }
 
-    fn mark(&mut self, item: &str, key: &ResumeKey) {
-        let marked = self.stored_key(key).and_then(|key| match &mut self.desk {
-            Some(desk) => key.map_or(Ok(false), |key| desk.store.mark(item, &desk.proxy, &key)),
-            None => Ok(false),
-        });
-        if let Err(error) = marked {
-            let why = with_causes(&error);
+    fn mark(&mut self, item: String, key: &ResumeKey, answers: &UnboundedSender<FromInbox>) {
+        let warn = |error: &StoreError| {
+            let why = with_causes(error);
             tracing::warn!("item {item} of the inbox will end with its session: {why}");
+        };
+        let key = self.stored_key(key).unwrap_or_else(|error| {
+            warn(&error);
+            None
+        });
+        let is_unmarked = match (key, &mut self.desk) {
+            (Some(key), Some(desk)) => match desk.store.mark(&item, &desk.proxy, &key) {
+                Ok(is_marked) => !is_marked,
+                Err(error) => {
+                    warn(&error);
+                    // It may be on disk all the same.
+                    false
+                }
+            },
+            (None, _) | (_, None) => true,
+        };
+        if is_unmarked {
+            // A session that has ended leaves the item in any case.
+            let _ = answers.send(FromInbox::Resume(Resumption::Unmarked { item }));
         }
     }
 
@@ -55,10 +70,7 @@ impl Clerk {
             tracing::warn!("no parked item of the inbox can be resumed: {why}");
             None
         });
-        if found.is_none() && !had_desk {
-            // Nothing waits, so no page has to be served.
-            self.desk = None;
-        }
+        let is_futile = found.is_none() && !had_desk;
         let parked = found.map(|found| {
             let Resumed {
                 id,
@@ -86,6 +98,21 @@ impl Clerk {
         });
         // A session that has ended gives up what it has resumed, a moment later.
         let _ = answers.send(FromInbox::Resume(Resumption::Found { seek, parked }));
+        if is_futile {
+            self.close_desk();
+        }
+    }
+
+    /// Nothing waits, so no page has to be served. What made us look may be over: where nobody serves a page, nobody else
+    /// sweeps, and the calls that it kept would stay as they were asked.
+    fn close_desk(&mut self) {
+        let now_ms = self.clock.now().unix_ms;
+        let Some(mut desk) = self.desk.take() else {
+            return;
+        };
+        if let Err(error) = desk.store.sweep(now_ms) {
+            tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
+        }
     }
 
     fn resume(&mut self, key: &ResumeKey) -> Result<Option<Resumed>, StoreError> {

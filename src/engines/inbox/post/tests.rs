@@ -137,7 +137,10 @@ impl Session {
             request: Arc::new(request(argument)),
         };
         self.tell(post, ToInbox::Resume(find));
-        let told = self.next().await;
+        let mut told = self.next().await;
+        if let FromInbox::Resume(Resumption::Unmarked { .. }) = told {
+            told = self.next().await;
+        }
         let FromInbox::Resume(Resumption::Found { seek, parked }) = told else {
             panic!("{told:?}");
         };
@@ -176,6 +179,22 @@ impl Session {
             Ok(FromInbox::Resume(Resumption::IsAny(is_any))) => is_any,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+impl Scene {
+    /// Runs SQL as any process of the same user can.
+    fn attack(&self, sql: &str) {
+        let path = self.dir.path().join("inbox.db");
+        let db = rusqlite::Connection::open(path).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+
+    fn secret_calls(&self) -> i64 {
+        let path = self.dir.path().join("inbox.db");
+        let db = rusqlite::Connection::open(path).unwrap();
+        let sql = "SELECT count(*) FROM items WHERE whole IS NOT NULL OR resume IS NOT NULL";
+        db.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }
 
@@ -495,4 +514,90 @@ fn what_cannot_be_done_is_said_at_once() {
     for told in [find(), take_up()] {
         assert!(post.tell(told, &session.answers).is_err());
     }
+}
+
+#[tokio::test]
+async fn a_session_whose_item_cannot_be_marked_is_told_so() {
+    for is_known in [true, false] {
+        let scene = Scene::new();
+        let identity = identity("srv").filter(|_| is_known);
+        let post = scene.process_for(identity);
+        let mut session = Session::new();
+        session.tell(
+            &post,
+            ask(request("x").item("a".to_owned(), now_ms(), None)),
+        );
+        if !is_known {
+            session.tell(&post, park("a"));
+        }
+        // It is not parked, or nobody knows whose it is.
+        let (item, key) = ("a".to_owned(), KEY);
+        session.tell(&post, ToInbox::Resume(Resume::Mark { item, key }));
+        let item = "a".to_owned();
+        let told = FromInbox::Resume(Resumption::Unmarked { item });
+        assert_eq!(session.next().await, told);
+        post.finish(LIMIT);
+    }
+}
+
+// The call as it was asked, and a person's own words, may hold secrets.
+#[tokio::test]
+async fn what_nobody_resumed_in_time_is_forgotten_when_a_later_process_looks_for_something() {
+    let scene = Scene::new();
+    let first = scene.process();
+    let session = scene.park(&first, "a").await;
+    session.leave(&first, "a");
+    first.finish(LIMIT);
+    scene.decide("a", &verdict(Choice::Approve), None);
+    scene.attack("UPDATE items SET parked_until_ms = 1");
+    assert_eq!(scene.secret_calls(), 1);
+    let second = scene.process();
+    let mut session = Session::new();
+    assert!(session.is_any(&second));
+    assert_eq!(session.find(&second, KEY, "x").await, None);
+    second.finish(LIMIT);
+    assert_eq!(scene.secret_calls(), 0);
+    assert!(!SqliteStore::may_resume(scene.dir.path()));
+}
+
+// The store is all that knows that a yes was used, and its signature cannot say so. But it says when it was given.
+#[tokio::test]
+async fn a_used_yes_that_is_put_back_into_the_store_is_no_younger_for_that() {
+    let scene = Scene::new();
+    let secret = Secret::new("correct horse".to_owned());
+    passphrase::set(&scene.state, None, &secret).unwrap();
+    let signer = passphrase::unlock(&scene.state, &secret).unwrap();
+    let first = scene.process();
+    drop(scene.park(&first, "a").await);
+    first.finish(LIMIT);
+    let given = Verdict {
+        assurance: Assurance::InboxPassphrase,
+        decided_ms: now_ms() - 7_200_000,
+        ..verdict(Choice::Approve)
+    };
+    let signature = scene.sign(&signer, "a", &given);
+    scene.decide("a", &given, Some(signature));
+    scene.attack("CREATE TABLE copy AS SELECT * FROM items");
+    let put_back = "DELETE FROM items; INSERT INTO items SELECT * FROM copy";
+
+    let second = scene.process();
+    let mut session = Session::new();
+    assert_eq!(session.find(&second, KEY, "x").await.unwrap().id, "a");
+    assert_eq!(session.verdict("a").await, given);
+    assert!(session.take_up(&second, "a").await);
+    second.finish(LIMIT);
+
+    scene.attack(put_back);
+    let third = scene.process();
+    assert_eq!(session.find(&third, KEY, "x").await.unwrap().id, "a");
+    assert_eq!(session.verdict("a").await.decided_ms, given.decided_ms);
+    third.finish(LIMIT);
+
+    scene.attack(put_back);
+    scene.attack("UPDATE items SET decided_ms = decided_ms + 7200000");
+    let fourth = scene.process();
+    assert_eq!(session.find(&fourth, KEY, "x").await.unwrap().id, "a");
+    let told = session.next().await;
+    assert!(matches!(told, FromInbox::Disregarded { .. }), "{told:?}");
+    fourth.finish(LIMIT);
 }
