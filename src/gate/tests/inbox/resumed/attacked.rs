@@ -120,7 +120,12 @@ fn a_yes_runs_in_its_own_session_where_its_question_could_not_be_marked() {
     let told: Vec<ToInbox> = scene.inbox.drain(..).collect();
     let marked = told.iter().find_map(|told| match told {
         ToInbox::Resume(Resume::Mark { item, .. }) => Some(item.clone()),
-        _ => None,
+        ToInbox::Ask { .. }
+        | ToInbox::OpenBrowser { .. }
+        | ToInbox::Park { .. }
+        | ToInbox::Close { .. }
+        | ToInbox::Decided(_)
+        | ToInbox::Resume(_) => None,
     });
     let item = marked.expect("it is to be marked");
     scene.inbox_tells(FromInbox::Resume(Resumption::Unmarked {
