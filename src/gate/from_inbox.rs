@@ -17,6 +17,13 @@ impl Gate {
             FromInbox::Verdict { item, verdict } if !self.settings.counts(verdict.assurance) => {
                 let why = "its assurance is below `requireAssurance`";
                 self.record_disregarded(&item, &verdict, why, now);
+                // Nobody can decide about the item any more. Parked, it would keep that call from being asked about.
+                let key = self.asks.of_item(&item);
+                let is_parked = |key: &AskKey| self.asks.get(*key).is_some_and(Ask::is_parked);
+                if let Some(key) = key.filter(is_parked) {
+                    self.close_item(item, Closed::Withdrawn);
+                    self.step(key, Event::Lost(why.to_owned()), now);
+                }
             }
             FromInbox::Verdict { item, verdict } => {
                 self.end_invitation(&item);

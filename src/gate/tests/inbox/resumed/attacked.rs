@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::shelf::Shelf;
 use super::{MINUTE, PLAIN, leaves_a_call, session, settings, settle};
-use crate::approval::item::Choice;
+use crate::approval::assurance::RequiredAssurance;
+use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::gate::tests::scene::{Scene, secs};
 use crate::gate::{FromInbox, Resume, Resumption, Settings, ToInbox};
 
@@ -118,24 +119,17 @@ fn a_yes_runs_in_its_own_session_where_its_question_could_not_be_marked() {
     scene.advance(MINUTE + secs(1));
     scene.client.clear();
     let told: Vec<ToInbox> = scene.inbox.drain(..).collect();
-    let marked = told.iter().find_map(|told| match told {
-        ToInbox::Resume(Resume::Mark { item, .. }) => Some(item.clone()),
-        ToInbox::Ask { .. }
-        | ToInbox::OpenBrowser { .. }
-        | ToInbox::Park { .. }
-        | ToInbox::Close { .. }
-        | ToInbox::Decided(_)
-        | ToInbox::Resume(_) => None,
-    });
-    let item = marked.expect("it is to be marked");
+    let Some(ToInbox::Resume(Resume::Mark { item, .. })) = told.last().cloned() else {
+        panic!("{told:?}");
+    };
     scene.inbox_tells(FromInbox::Resume(Resumption::Unmarked {
         item: item.clone(),
     }));
-    let verdict = crate::approval::item::Verdict {
+    let verdict = Verdict {
         choice: Choice::Approve,
         reason: None,
         cover: Duration::ZERO,
-        assurance: crate::approval::item::Assurance::InboxSession,
+        assurance: Assurance::InboxSession,
         approver: None,
         decided_ms: scene.now.unix_ms,
     };
@@ -247,4 +241,27 @@ fn a_browser_may_be_opened_for_an_item_that_a_call_of_a_later_session_waits_for(
         shelf.serve_one(2, &mut scene);
     }
     assert!(told.contains(&ToInbox::OpenBrowser { item }), "{told:?}");
+}
+
+// Somebody who may use the terminal, but does not know the passphrase, decides.
+#[test]
+fn a_verdict_below_the_required_assurance_blocks_no_later_session() {
+    let required = || {
+        let mut words = RequiredAssurance::WORDS.into_iter();
+        let mut settings = settings();
+        settings.require_assurance = words
+            .find(|(word, _)| *word == "inbox-passphrase")
+            .map(|it| it.1);
+        for channel in &mut settings.channels {
+            channel.reach = Assurance::InboxPassphrase;
+        }
+        settings
+    };
+    let mut shelf = Shelf::default();
+    let item = leaves_a_call(&mut shelf, 1, PLAIN);
+    shelf.decide(&item, Choice::Approve);
+    let mut scene = session(2, PLAIN, required());
+    calls(&mut shelf, 2, &mut scene, 1);
+    scene.expect_nothing();
+    assert_ne!(shelf.newest(), item, "it is asked about anew");
 }
