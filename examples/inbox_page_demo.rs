@@ -235,6 +235,7 @@ fn past(store: &mut Memory, now_ms: i64) -> Result<(), StoreError> {
                     &SignedVerdict {
                         verdict,
                         signature: None,
+                        engine: None,
                     },
                 )?;
             }

@@ -117,9 +117,10 @@ fn post(
     stderr: &Stderr,
 ) -> Option<Arc<Post>> {
     let mut channels = config.settings.channels.iter();
-    channels.find(|channel| channel.engine == Engine::Inbox)?;
+    channels.find(|channel| channel.engine != Engine::Elicitation)?;
     let post = Post::new(PostSettings {
         key,
+        couriers: config.couriers.clone(),
         state_dir: config.inbox.state_dir.clone(),
         host: host_settings(&config.inbox),
         stderr: stderr.clone(),

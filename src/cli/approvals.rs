@@ -168,7 +168,14 @@ fn decide(
     };
     let shown = entry.item.fingerprint();
     let signature = signer.map(|signer| signer.sign(item, &shown, &verdict));
-    match store.decide(item, &SignedVerdict { verdict, signature })? {
+    match store.decide(
+        item,
+        &SignedVerdict {
+            verdict,
+            signature,
+            engine: None,
+        },
+    )? {
         Decided::Recorded => {}
         Decided::TooLate(state) => return Err(too_late(state).into()),
         Decided::Unknown => return Err(unknown(dir, id).into()),

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::audit_log::AuditLog;
@@ -23,8 +24,9 @@ use super::redact::AuditRedact;
 use super::size::ByteSize;
 use super::value::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
+use crate::engines::CourierSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
-use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
+use crate::gate::{Channel, Client, Engine, EngineId, Retry, Settings, TimeoutAction};
 use crate::http::inbound::Serving;
 use crate::policy::{Mode, Policy, Rules};
 use crate::sys::net::is_loopback;
@@ -139,6 +141,8 @@ pub struct Resolved {
     pub http: Option<Serving>,
     /// Where the inbox is, should it be needed.
     pub inbox: InboxSettings,
+    /// The couriers of engines other than the client and the inbox.
+    pub couriers: Vec<(EngineId, Arc<dyn CourierSettings>)>,
     /// The key that the inbox's verdicts must be signed with; another one, or none, stops the start.
     pub inbox_key: Option<KeyFingerprint>,
     /// The URL of a document about us, for logins.
@@ -246,6 +250,11 @@ pub(super) fn resolve(
              silence assures nothing: it is a no"
         ));
     }
+    let couriers = layer
+        .engines
+        .as_ref()
+        .map(Engines::couriers)
+        .unwrap_or_default();
     let mut settings = settings_of(layer);
     if http.as_ref().is_some_and(|http| http.token.is_none()) && !flags.insecure_no_auth {
         settings.client = Client::Anonymous;
@@ -253,7 +262,7 @@ pub(super) fn resolve(
     }
     let mut channels = settings.channels.iter();
     if settings.timeout_action == TimeoutAction::Park
-        && !channels.any(|channel| channel.engine == Engine::Inbox)
+        && !channels.any(|channel| channel.engine == Engine::INBOX)
     {
         let told = "`timeoutAction` `park` has no effect, since `engines` does not name `inbox`, where \
                     questions could be left: silence is a no";
@@ -272,6 +281,7 @@ pub(super) fn resolve(
         audit_log,
         http,
         inbox,
+        couriers,
         inbox_key,
         client_id_metadata_url,
         max_message_size: flags.max_message_size.bytes(),
@@ -370,9 +380,11 @@ fn not_asked(channels: &[Channel]) -> Option<String> {
     if !has(Engine::Elicitation) {
         return None;
     }
-    let instead = match has(Engine::Inbox) {
-        true => "questions go to the inbox instead",
-        false => {
+    let mut engines = channels.iter().map(|channel| channel.engine);
+    let instead = match engines.find(|engine| *engine != Engine::Elicitation) {
+        Some(Engine::INBOX) => "questions go to the inbox instead",
+        Some(_) => "questions go to the next engine instead",
+        None => {
             "and `engines` names no other way to ask, so calls that need an approval are refused"
         }
     };

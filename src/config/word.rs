@@ -6,7 +6,7 @@ use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::value::{Value, wrong_text};
 use crate::approval::assurance::RequiredAssurance;
-use crate::gate::{DedupeField, Engine, OnFailure, TimeoutAction};
+use crate::gate::{DedupeField, OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
 /// An enum that is written as one of a few words, compared exactly.
@@ -47,13 +47,6 @@ impl Word for DedupeField {
 impl Word for OnFailure {
     const WORDS: &'static [(&'static str, OnFailure)] =
         &[("deny", OnFailure::Deny), ("fallback", OnFailure::Fallback)];
-}
-
-impl Word for Engine {
-    const WORDS: &'static [(&'static str, Engine)] = &[
-        ("elicitation", Engine::Elicitation),
-        ("inbox", Engine::Inbox),
-    ];
 }
 
 impl Word for RequiredAssurance {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::evidence::Ledger;
 use crate::evidence::record::Line;
-use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToInbox};
+use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToEngine};
 use crate::mcp::frame::FrameBuffer;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::RequestId;
@@ -58,7 +58,7 @@ pub(super) struct Effects {
     items: Vec<Item>,
     lines: Vec<Line>,
     /// What is to be told the inbox.
-    pub(super) to_inbox: Vec<ToInbox>,
+    pub(super) to_inbox: Vec<ToEngine>,
     /// Whether the gate wants the upstream closed.
     pub(super) close_upstream: bool,
 }
@@ -153,7 +153,7 @@ impl Effects {
                     self.lines.push(line);
                 }
                 Output::Record(line) => self.lines.push(line),
-                Output::ToInbox(told) => self.to_inbox.push(told),
+                Output::ToEngine(told) => self.to_inbox.push(told),
                 Output::Warn(text) => tracing::warn!("{text}"),
                 Output::CloseUpstream => self.close_upstream = true,
             }

@@ -22,7 +22,7 @@ use super::inbox::InboxPort;
 use super::notes::Notes;
 use super::outbox::Outbox;
 use crate::evidence::Ledger;
-use crate::gate::{FromInbox, Gate, Now};
+use crate::gate::{FromEngine, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::sys::clock::Clock;
 use crate::transport::{Attempt, Exit, FromRemote, RESTART_HEARD, Upstream, UpstreamEvent, Wire};
@@ -173,7 +173,7 @@ impl Session {
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 number = &mut signal => Event::Signal(number),
                 event = self.process.next() => Event::Upstream(event),
-                told = from_inbox(&mut self.inbox) => Event::Inbox(told),
+                told = from_engine(&mut self.inbox) => Event::Inbox(told),
                 () = alarm.rings(timer) => Event::Timer,
                 () = sleep_until_some(look_again_at) => Event::Stalled,
                 () = sleep_until_some(farewell) => break self.end_by_client().await,
@@ -200,7 +200,7 @@ impl Session {
                     ControlFlow::Continue(())
                 }
                 Event::Inbox(told) => {
-                    self.gate.from_inbox(told, self.clock.now());
+                    self.gate.from_engine(told, self.clock.now());
                     let keeps_up = self.client_keeps_up();
                     self.effects.collect(&mut self.gate, None, keeps_up);
                     self.carry_out(None)
@@ -484,10 +484,10 @@ enum Event {
     /// The upstream has taken nothing for a while.
     Stalled,
     /// The inbox tells something.
-    Inbox(FromInbox),
+    Inbox(FromEngine),
 }
 
-async fn from_inbox(inbox: &mut Option<InboxPort>) -> FromInbox {
+async fn from_engine(inbox: &mut Option<InboxPort>) -> FromEngine {
     match inbox {
         Some(inbox) => inbox.next().await,
         None => std::future::pending().await,

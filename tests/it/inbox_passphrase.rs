@@ -29,7 +29,11 @@ fn yes() -> Verdict {
 
 /// What whoever has a shell can do: write a verdict into the store.
 fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<Vec<u8>>) {
-    let signed = SignedVerdict { verdict, signature };
+    let signed = SignedVerdict {
+        verdict,
+        signature,
+        engine: None,
+    };
     let id = item["id"].as_str().unwrap();
     let decided = terminal.store().decide(id, &signed).unwrap();
     assert_eq!(decided, Decided::Recorded);

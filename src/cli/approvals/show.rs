@@ -119,6 +119,7 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
 fn place(assurance: Assurance) -> &'static str {
     match assurance {
         Assurance::CallerRelayed => "at the client",
+        Assurance::SharedSecret => "through another program",
         Assurance::InboxTerminal => "in a terminal",
         Assurance::InboxSession => "logged in to the page",
         Assurance::InboxPassphrase => "with the passphrase",

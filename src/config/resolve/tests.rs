@@ -85,7 +85,7 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
     let settings = Settings {
         server: "db".into(),
         // A prompt in the client, and the inbox for clients that cannot show one.
-        channels: [Engine::Elicitation, Engine::Inbox]
+        channels: [Engine::Elicitation, Engine::INBOX]
             .map(Channel::new)
             .into(),
         ..Settings::default()

@@ -3,6 +3,7 @@
 //!
 //! What a verdict lets run is the gate's business; who serves the page, `host`'s.
 
+mod carrying;
 mod resuming;
 
 use std::collections::HashMap;
@@ -14,14 +15,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+pub(super) use self::carrying::{Configured, Couriers};
 use self::resuming::Held;
 use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings, held};
 use super::store::sqlite::{Lease, SqliteStore};
 use super::store::{Closed, Elsewhere, Entry, Problem, SignedVerdict, State, Store, StoreError};
-use crate::approval::item::{Assurance, Item, Verdict};
-use crate::gate::{DecidedCall, FromInbox, Now, ToInbox};
+use crate::approval::item::{Item, Verdict};
+use crate::engines::registry::of_row;
+use crate::gate::{DecidedCall, EngineId, Failure, FromEngine, Now, ToEngine};
 use crate::sys::clock::{Clock, random_hex};
 use crate::sys::state_dir::{StateDir, suggested_command};
 use crate::sys::with_causes;
@@ -56,6 +59,7 @@ pub(super) struct Clerk {
     pub(super) unrecorded: Arc<Mutex<Unrecorded>>,
     /// Since when something is unrecorded.
     pub(super) unrecorded_since: Option<Duration>,
+    pub(super) couriers: Couriers,
     pub(super) clock: Clock,
 }
 
@@ -115,13 +119,15 @@ pub(super) struct Desk {
 }
 
 pub(super) struct Waiting {
+    /// The engine that shows it to people.
+    engine: EngineId,
     /// What a verdict has to be signed for: the item as it was asked, whatever the store shows.
     fingerprint: String,
     /// Whether its session knows where its page is.
     is_posted: bool,
     /// Whether a browser may be opened for it.
     opens_browser: bool,
-    answers: UnboundedSender<FromInbox>,
+    answers: UnboundedSender<FromEngine>,
 }
 
 impl Clerk {
@@ -151,6 +157,7 @@ impl Clerk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.take_brought();
             self.look();
             self.tidy();
             self.tend();
@@ -180,11 +187,12 @@ impl Clerk {
             return self.note_unrecorded();
         };
         match told {
-            ToInbox::Ask {
+            ToEngine::Ask {
+                engine,
                 item,
                 opens_browser,
-            } => self.ask(&item, opens_browser, answers),
-            ToInbox::OpenBrowser { item } => {
+            } => self.ask(engine, &item, opens_browser, answers),
+            ToEngine::OpenBrowser { item } => {
                 let is_news = !self.may_open_browser();
                 if let Some(waiting) = self.waiting.get_mut(&item) {
                     waiting.opens_browser = true;
@@ -193,7 +201,7 @@ impl Clerk {
                     }
                 }
             }
-            ToInbox::Park { item, until_ms } => {
+            ToEngine::Park { item, until_ms } => {
                 if let Some(desk) = &mut self.desk
                     && let Err(error) = desk.store.park(&item, until_ms)
                 {
@@ -203,16 +211,17 @@ impl Clerk {
                     );
                 }
             }
-            ToInbox::Close { item, how } => {
+            ToEngine::Close { item, how } => {
+                self.couriers.withdraw(&item);
                 self.waiting.remove(&item);
                 self.resumed.remove(&item);
                 self.close(&item, how);
             }
-            ToInbox::Decided(call) => {
+            ToEngine::Decided(call) => {
                 held(&self.unrecorded).keep(*call);
                 self.note_unrecorded();
             }
-            ToInbox::Resume(resume) => self.handle(resume, answers),
+            ToEngine::Resume(resume) => self.handle(resume, answers),
         }
     }
 
@@ -260,13 +269,20 @@ impl Clerk {
         }
     }
 
-    fn ask(&mut self, item: &Item, opens_browser: bool, answers: UnboundedSender<FromInbox>) {
+    fn ask(
+        &mut self,
+        engine: EngineId,
+        item: &Item,
+        opens_browser: bool,
+        answers: UnboundedSender<FromEngine>,
+    ) {
         let asked = self
             .desk()
             .and_then(|desk| desk.store.ask(item, &desk.proxy));
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
+                    engine,
                     fingerprint: item.fingerprint(),
                     is_posted: false,
                     opens_browser,
@@ -277,13 +293,15 @@ impl Clerk {
                 if is_news {
                     self.tend_soon();
                 }
+                self.carry(engine, item);
             }
             Err(error) => {
                 let why = with_causes(&error);
                 tracing::error!("{why}");
                 let item = item.id.clone();
                 // Whose session has ended waits no more.
-                let _ = answers.send(FromInbox::Failed { item, why });
+                let failure = Failure::unreachable(why);
+                let _ = answers.send(FromEngine::Failed { item, failure });
                 if !matches!(error.problem, Problem::Locked | Problem::Full) {
                     self.give_up(&error);
                 }
@@ -385,9 +403,12 @@ impl Clerk {
         let SignedVerdict {
             mut verdict,
             signature,
+            engine: _,
         } = signed;
-        match &self.key {
-            Some(key) => {
+        let brought = self.couriers.has_brought(item, &verdict);
+        match (&self.key, brought) {
+            (_, Some(_)) => {}
+            (Some(key), None) => {
                 let signature = signature.unwrap_or_default();
                 if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
                     tracing::warn!(
@@ -398,16 +419,19 @@ impl Clerk {
                     return self.disregard(item, verdict);
                 }
             }
-            // Nobody can tell.
-            None if verdict.assurance == Assurance::InboxPassphrase => {
-                verdict.assurance = Assurance::InboxSession;
-            }
-            None => {}
+            (None, None) => verdict.assurance = of_row(verdict.assurance, false),
         }
+        self.couriers.withdraw(item);
+        let engine = brought.unwrap_or(EngineId::INBOX);
         let item = item.to_owned();
         if let Some(waiting) = self.waiting.remove(&item) {
             // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromInbox::Verdict { item, verdict });
+            let told = FromEngine::Verdict {
+                engine,
+                item,
+                verdict,
+            };
+            let _ = waiting.answers.send(told);
         }
     }
 
@@ -440,7 +464,7 @@ impl Clerk {
             // Whose session has ended waits no more.
             let _ = waiting
                 .answers
-                .send(FromInbox::Disregarded { item, verdict });
+                .send(FromEngine::Disregarded { item, verdict });
         }
         if let Some(desk) = &mut self.desk
             && let Err(error) = desk.store.reopen(item)
@@ -457,7 +481,7 @@ impl Clerk {
         let untold = self
             .waiting
             .iter_mut()
-            .filter(|(_, waiting)| !waiting.is_posted);
+            .filter(|(_, waiting)| !waiting.is_posted && waiting.engine == EngineId::INBOX);
         for (item, waiting) in untold {
             let Some(url) = desk.host.url_of(item) else {
                 return;
@@ -465,7 +489,7 @@ impl Clerk {
             waiting.is_posted = true;
             let item = item.clone();
             // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromInbox::Posted { item, url });
+            let _ = waiting.answers.send(FromEngine::Posted { item, url });
         }
     }
 
@@ -477,7 +501,9 @@ impl Clerk {
         }
         for (item, waiting) in self.waiting.drain() {
             let why = why.clone();
-            let _ = waiting.answers.send(FromInbox::Failed { item, why });
+            let failure = Failure::unreachable(why);
+            self.couriers.withdraw(&item);
+            let _ = waiting.answers.send(FromEngine::Failed { item, failure });
         }
         self.resumed.clear();
         // It is opened anew with the next question.
@@ -513,7 +539,14 @@ impl Clerk {
             return;
         };
         let mut wrong = None;
-        match desk.host.tend(&mut desk.store, opens_browser, unix_ms) {
+        // What another engine carries needs no page.
+        let is_for_inbox = |waiting: &Waiting| waiting.engine == EngineId::INBOX;
+        let needs_page = desk.host.is_serving() || self.waiting.values().any(is_for_inbox);
+        let tended = match needs_page {
+            true => desk.host.tend(&mut desk.store, opens_browser, unix_ms),
+            false => Ok(None),
+        };
+        match tended {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
                 let told = format!(
@@ -562,9 +595,9 @@ impl Clerk {
             let waiting = self.waiting.get(&item).filter(|_| is_closed);
             if let Some(waiting) = waiting {
                 let why = "its item was closed by somebody else".to_owned();
-                let told = FromInbox::Failed {
+                let told = FromEngine::Failed {
                     item: item.clone(),
-                    why,
+                    failure: Failure::unreachable(why),
                 };
                 // Whose session has ended waits no more.
                 let _ = waiting.answers.send(told);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{Clerk, Waiting};
 use crate::approval::request::ApprovalRequest;
 use crate::engines::inbox::store::{Resumed, Store as _, StoreError};
-use crate::gate::{FromInbox, ParkedItem, Resume, ResumeKey, Resumption};
+use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumption};
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 
@@ -16,11 +16,11 @@ pub(in crate::engines::inbox) struct Held {
     /// Until when it is parked.
     until_ms: i64,
     /// The session may end before it learns what it has: then nobody else leaves the item to others.
-    answers: UnboundedSender<FromInbox>,
+    answers: UnboundedSender<FromEngine>,
 }
 
 impl Clerk {
-    pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromInbox>) {
+    pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromEngine>) {
         match resume {
             // Answered before it gets here.
             Resume::IsAny => {}
@@ -31,7 +31,7 @@ impl Clerk {
         }
     }
 
-    fn mark(&mut self, item: String, key: &ResumeKey, answers: &UnboundedSender<FromInbox>) {
+    fn mark(&mut self, item: String, key: &ResumeKey, answers: &UnboundedSender<FromEngine>) {
         let warn = |error: &StoreError| {
             let why = with_causes(error);
             tracing::warn!("item {item} of the inbox will end with its session: {why}");
@@ -53,7 +53,7 @@ impl Clerk {
         };
         if is_unmarked {
             // A session that has ended leaves the item in any case.
-            let _ = answers.send(FromInbox::Resume(Resumption::Unmarked { item }));
+            let _ = answers.send(FromEngine::Resume(Resumption::Unmarked { item }));
         }
     }
 
@@ -62,7 +62,7 @@ impl Clerk {
         seek: u64,
         key: &ResumeKey,
         request: &ApprovalRequest,
-        answers: UnboundedSender<FromInbox>,
+        answers: UnboundedSender<FromEngine>,
     ) {
         let had_desk = self.desk.is_some();
         let found = self.resume(key).unwrap_or_else(|error| {
@@ -79,6 +79,7 @@ impl Clerk {
                 parked_until_ms,
             } = found;
             let waiting = Waiting {
+                engine: EngineId::INBOX,
                 // INVARIANT 2: of what this session would show. What the store says of the call counts for nothing.
                 fingerprint: request.item(id.clone(), asked_ms, expires_ms).fingerprint(),
                 is_posted: false,
@@ -97,7 +98,7 @@ impl Clerk {
             }
         });
         // A session that has ended gives up what it has resumed, a moment later.
-        let _ = answers.send(FromInbox::Resume(Resumption::Found { seek, parked }));
+        let _ = answers.send(FromEngine::Resume(Resumption::Found { seek, parked }));
         if is_futile {
             self.close_desk();
         }
@@ -129,7 +130,7 @@ impl Clerk {
         Ok(found)
     }
 
-    fn take_up(&mut self, item: String, answers: &UnboundedSender<FromInbox>) {
+    fn take_up(&mut self, item: String, answers: &UnboundedSender<FromEngine>) {
         let taken = self.desk.as_mut().map(|desk| {
             desk.is_untidy = true;
             desk.store.take_up(&item, &desk.proxy)
@@ -143,7 +144,7 @@ impl Clerk {
             self.resumed.remove(&item);
         }
         // A session that has ended lets nothing run.
-        let _ = answers.send(FromInbox::Resume(Resumption::TakenUp { item, is_done }));
+        let _ = answers.send(FromEngine::Resume(Resumption::TakenUp { item, is_done }));
     }
 
     /// Nobody here waits for the item any more.

@@ -145,6 +145,8 @@ pub struct SignedVerdict {
     pub verdict: Verdict,
     /// An Ed25519 signature, where there is a passphrase.
     pub signature: Option<Vec<u8>>,
+    /// The engine that it came through, by its name in the audit log; `None` for the inbox.
+    pub engine: Option<String>,
 }
 
 /// What a person decided about a call through another channel than the inbox.

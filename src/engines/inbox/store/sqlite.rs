@@ -264,7 +264,7 @@ impl Store for SqliteStore {
             }
             let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
                  cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
-                 redacted = NULL, delivery = 1, approver = ?9 WHERE seq = ?1";
+                 redacted = NULL, delivery = 1, approver = ?9, engine = ?10 WHERE seq = ?1";
             let values = rusqlite::params![
                 seq,
                 State::Decided(verdict.choice).as_str(),
@@ -275,6 +275,7 @@ impl Store for SqliteStore {
                 signed.signature,
                 redacted_call(tx, seq)?,
                 verdict.approver,
+                signed.engine,
             ];
             tx.execute(sql, values)?;
             Ok(Decided::Recorded)
@@ -292,7 +293,7 @@ impl Store for SqliteStore {
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              redacted = CASE WHEN whole IS NOT NULL THEN call END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
-             cover_ms = NULL, assurance = NULL, approver = NULL, signature = NULL, delivery = 3, \
+             cover_ms = NULL, assurance = NULL, approver = NULL, engine = NULL, signature = NULL, delivery = 3, \
              resume = CASE WHEN whole IS NOT NULL THEN resume END WHERE id = ?1 AND state IN (?5, ?6)";
         let states = [
             State::Closed(Closed::Expired),
@@ -316,7 +317,7 @@ impl Store for SqliteStore {
             return Ok(Vec::new());
         }
         self.write(|tx| {
-            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature \
+            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature, engine \
                  FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
             let mut found = tx.prepare(sql)?;
             let found = found.query_map([proxy], |row| {

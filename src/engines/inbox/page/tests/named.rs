@@ -227,6 +227,7 @@ async fn every_way_to_decide_with_a_name_says_that_it_is_self_declared() {
         let signed = SignedVerdict {
             verdict,
             signature: None,
+            engine: None,
         };
         store.decide(&item.id, &signed).unwrap();
     }

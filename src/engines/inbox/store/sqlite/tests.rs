@@ -84,6 +84,7 @@ fn verdict(choice: Choice, decided_ms: i64) -> SignedVerdict {
             decided_ms,
         },
         signature: Some(vec![1, 2, 3]),
+        engine: None,
     }
 }
 
