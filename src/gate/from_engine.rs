@@ -25,7 +25,7 @@ impl Gate {
                 let is_parked = |key: &AskKey| self.asks.get(*key).is_some_and(Ask::is_parked);
                 if let Some(key) = key.filter(is_parked) {
                     self.close_item(item, Closed::Withdrawn);
-                    self.step(key, Event::Lost(why.to_owned()), now);
+                    self.step(key, Event::Lost(Failure::unreachable(why)), now);
                 }
             }
             FromEngine::Verdict {
