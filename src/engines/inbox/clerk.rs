@@ -6,6 +6,7 @@
 mod resuming;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -19,11 +20,11 @@ use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings, held};
 use super::store::sqlite::{Lease, SqliteStore};
-use super::store::{Closed, Elsewhere, Entry, Problem, SignedVerdict, State, Store, StoreError};
+use super::store::{Closed, Elsewhere, Entry, ErrorKind, SignedVerdict, State, Store, StoreError};
 use crate::approval::item::{Assurance, Item, Verdict};
 use crate::gate::{DecidedCall, FromInbox, Now, ToInbox};
 use crate::sys::clock::{Clock, random_hex};
-use crate::sys::state_dir::{StateDir, suggested_command};
+use crate::sys::state_dir::{StateDir, io_error, suggested_command};
 use crate::sys::with_causes;
 
 /// How often it is looked for verdicts while something waits.
@@ -284,7 +285,7 @@ impl Clerk {
                 let item = item.id.clone();
                 // Whose session has ended waits no more.
                 let _ = answers.send(FromInbox::Failed { item, why });
-                if !matches!(error.problem, Problem::Locked | Problem::Full) {
+                if !matches!(error.kind, ErrorKind::Locked | ErrorKind::Full) {
                     self.give_up(&error);
                 }
             }
@@ -323,11 +324,7 @@ impl Clerk {
 
     fn open(&self) -> Result<Desk, StoreError> {
         let dir = StateDir::open(&self.folder)?;
-        let unusable = |error: getrandom::Error| StoreError {
-            path: self.folder.clone(),
-            problem: Problem::Unusable,
-            source: Some(Box::new(error)),
-        };
+        let unusable = |error| io_error(&self.folder, io::Error::other(error));
         let proxy = random_hex(16).map_err(unusable)?;
         let lease = SqliteStore::lease(&dir, &proxy)?;
         let store = SqliteStore::open(&dir)?.redacting(self.settings.redaction.clone());
@@ -371,7 +368,7 @@ impl Clerk {
             Err(error) => {
                 let since = *desk.failing.get_or_insert(now);
                 // Locked is what it may be for a moment.
-                if error.problem != Problem::Locked || now.saturating_sub(since) >= PATIENCE {
+                if error.kind != ErrorKind::Locked || now.saturating_sub(since) >= PATIENCE {
                     self.give_up(&error);
                 }
             }
@@ -423,7 +420,7 @@ impl Clerk {
             .and_then(|()| desk.store.scrub());
         match tidied {
             Ok(is_tidy) => desk.is_untidy = !is_tidy,
-            Err(error) if error.problem == Problem::Locked => {}
+            Err(error) if error.kind == ErrorKind::Locked => {}
             // It shows where the store is used next.
             Err(error) => {
                 desk.is_untidy = false;
@@ -530,7 +527,7 @@ impl Clerk {
         if desk.host.is_serving()
             && let Err(error) = desk.store.sweep(unix_ms)
         {
-            if error.problem == Problem::Damaged {
+            if error.kind == ErrorKind::Damaged {
                 return self.give_up(&error);
             }
             let why = with_causes(&error);

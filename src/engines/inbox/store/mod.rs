@@ -7,7 +7,7 @@ pub mod sqlite;
 
 pub use crate::approval::item::Closed;
 use crate::approval::item::{Choice, Item, Verdict};
-pub use crate::sys::state_dir::{Problem, StoreError};
+pub use crate::sys::state_dir::{ErrorKind, Place, StoreError};
 
 /// The longest reason that a verdict may have, in bytes; longer ones are cut.
 pub const MAX_REASON: usize = 4 * 1024;

@@ -20,8 +20,8 @@ pub use self::leases::Lease;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
 use super::{
-    Closed, Decided, Elsewhere, Entry, Filter, MAX_WAITING, Problem, Resumed, SignedVerdict, State,
-    Store, StoreError, Token, cut_reason,
+    Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place, Resumed,
+    SignedVerdict, State, Store, StoreError, Token, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::evidence::redact::Redaction;
@@ -73,7 +73,7 @@ impl SqliteStore {
     /// Opens the database `inbox.db` in the folder, which is made if there is none.
     ///
     /// # Errors
-    /// Every [`Problem`]; `Locked` after about a second.
+    /// Every [`ErrorKind`]; `Locked` after about a second.
     pub fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
         let path = schema::path(dir);
         let db = schema::open(dir)?;
@@ -100,13 +100,13 @@ impl SqliteStore {
     /// `Unusable` if there is none, or another one; `Damaged` if something else was written into its files.
     pub fn check_place(&self) -> Result<(), StoreError> {
         if schema::file_id(&self.path)? != self.file {
-            return Err(store_error(&self.path, Problem::Unusable));
+            return Err(store_error(&self.path, ErrorKind::Unusable));
         }
         self.read(|db| {
             db.release_memory()?;
             let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
             match tables? {
-                0_i64 => Err(Trouble::Is(Problem::Damaged)),
+                0_i64 => Err(Trouble::Is(ErrorKind::Damaged)),
                 _ => Ok(()),
             }
         })
@@ -169,7 +169,7 @@ impl SqliteStore {
             Ok(!busy?)
         };
         match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
-            Err(error) if error.problem == Problem::Locked => Ok(false),
+            Err(error) if error.kind == ErrorKind::Locked => Ok(false),
             tried => tried,
         }
     }
@@ -185,14 +185,14 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
         if !leases::is_name(proxy) {
-            return Err(store_error(&self.path, Problem::Unusable));
+            return Err(store_error(&self.path, ErrorKind::Unusable));
         }
         let redacted = redacted(&item.call, &self.redaction);
         self.write(|tx| {
             // Where nobody serves a page, nobody sweeps.
             sweeping::tidy(tx, item.asked_ms, 10)?;
             if count(tx, COUNT_OPEN)? >= MAX_WAITING {
-                return Err(Trouble::Is(Problem::Full));
+                return Err(Trouble::Is(ErrorKind::Full));
             }
             let key = item.tool.to_lowercase();
             let columns: [(&str, &dyn ToSql); 21] = [
@@ -634,7 +634,7 @@ enum Trouble {
     /// What SQLite said, or a row that means nothing.
     Sqlite(rusqlite::Error),
     /// What we found.
-    Is(Problem),
+    Is(ErrorKind),
     /// A file beside the database.
     File(StoreError),
 }
@@ -648,11 +648,11 @@ impl From<rusqlite::Error> for Trouble {
 impl Trouble {
     fn at(self, path: &Path) -> StoreError {
         match self {
-            Trouble::Is(problem) => store_error(path, problem),
+            Trouble::Is(kind) => store_error(path, kind),
             Trouble::File(error) => error,
             Trouble::Sqlite(error) => StoreError {
-                path: path.to_path_buf(),
-                problem: problem(&error),
+                place: Place::Path(path.to_path_buf()),
+                kind: kind(&error),
                 source: Some(Box::new(error)),
             },
         }
@@ -663,17 +663,17 @@ impl Trouble {
     clippy::wildcard_enum_match_arm,
     reason = "others' enums, of which few members tell the user what to do"
 )]
-fn problem(error: &rusqlite::Error) -> Problem {
+fn kind(error: &rusqlite::Error) -> ErrorKind {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Problem::Full,
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Problem::Locked,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Problem::Damaged,
-        Some(_) => Problem::Unusable,
+        Some(ErrorCode::DiskFull) => ErrorKind::Full,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Locked,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Damaged,
+        Some(_) => ErrorKind::Unusable,
         None => match error {
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..) => Problem::Damaged,
-            _ => Problem::Unusable,
+            | rusqlite::Error::IntegralValueOutOfRange(..) => ErrorKind::Damaged,
+            _ => ErrorKind::Unusable,
         },
     }
 }

@@ -51,7 +51,7 @@ async fn whoever_listens_hears_of_own_verdicts_and_of_changes_by_others() {
     assert!(next_event(&mut body).await.is_some(), "its time is over");
     visitor
         .store
-        .with(|memory| memory.broken = Some(crate::engines::inbox::store::Problem::Locked));
+        .with(|memory| memory.broken = Some(crate::engines::inbox::store::ErrorKind::Locked));
     assert!(next_event(&mut body).await.is_some(), "the store fails");
     visitor.store.with(|memory| memory.broken = None);
     assert!(next_event(&mut body).await.is_some(), "and works again");

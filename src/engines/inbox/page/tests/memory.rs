@@ -1,12 +1,10 @@
 //! A store that forgets everything with its process: for tests, and for the demo among the
 //! examples.
 
-use std::path::PathBuf;
-
 use crate::approval::item::Item;
 use crate::engines::inbox::store::{
-    Closed, Decided, Elsewhere, Entry, Filter, Problem, Resumed, SignedVerdict, State, Store,
-    StoreError, Token,
+    Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, Place, Resumed, SignedVerdict, State,
+    Store, StoreError, Token,
 };
 
 /// Items and tokens in lists.
@@ -19,7 +17,7 @@ pub(crate) struct Memory {
     /// How often others have changed something.
     pub(crate) version: u64,
     /// What fails, if anything does.
-    pub(crate) broken: Option<Problem>,
+    pub(crate) broken: Option<ErrorKind>,
     /// What the last verdict was signed with.
     pub(crate) signature: Option<Vec<u8>>,
 }
@@ -28,9 +26,9 @@ impl Memory {
     fn works(&self) -> Result<(), StoreError> {
         match self.broken {
             None => Ok(()),
-            Some(problem) => Err(StoreError {
-                path: PathBuf::from("/state/approvals.db"),
-                problem,
+            Some(kind) => Err(StoreError {
+                place: Place::Host("db.example:5432".to_owned()),
+                kind,
                 source: None,
             }),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::engines::inbox::store::{Problem, StoreError};
+use crate::engines::inbox::store::{ErrorKind, StoreError};
 use crate::sys::state_dir::{StateDir, io_error, make_private, store_error};
 
 /// The longest name that a proxy may have.
@@ -40,7 +40,7 @@ impl Drop for Lease {
 pub(super) fn take(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
     let path = path(dir, proxy)?;
     let file = lock_patiently(&path)?;
-    let file = file.ok_or_else(|| store_error(&path, Problem::Locked))?;
+    let file = file.ok_or_else(|| store_error(&path, ErrorKind::Locked))?;
     Ok(Lease { file, path })
 }
 
@@ -122,7 +122,7 @@ fn folder(dir: &StateDir) -> PathBuf {
 fn path(dir: &StateDir, proxy: &str) -> Result<PathBuf, StoreError> {
     let folder = folder(dir);
     if !is_name(proxy) {
-        return Err(store_error(&folder, Problem::Unusable));
+        return Err(store_error(&folder, ErrorKind::Unusable));
     }
     make_private(&folder).map_err(|error| io_error(&folder, error))?;
     Ok(folder.join(format!("{proxy}.lock")))
@@ -140,7 +140,7 @@ mod tests {
         let file = state.path().join("proxies/p.lock");
         assert!(file.exists());
         assert!(take_from_dead(&state, "p").unwrap().is_none());
-        assert_eq!(take(&state, "p").unwrap_err().problem, Problem::Locked);
+        assert_eq!(take(&state, "p").unwrap_err().kind, ErrorKind::Locked);
         drop(lease);
         assert!(!file.exists());
         drop(take(&state, "p").unwrap());

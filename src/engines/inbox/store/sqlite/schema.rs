@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Trouble;
 use super::leases::lock_patiently;
-use crate::engines::inbox::store::{Problem, StoreError};
+use crate::engines::inbox::store::{ErrorKind, StoreError};
 use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 
 /// The database's name in the user's folder.
@@ -138,7 +138,7 @@ pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
     for name in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
         match fs::symlink_metadata(&name) {
             Ok(metadata) if metadata.is_file() => require_private(&name, &metadata)?,
-            Ok(_) => return Err(store_error(&name, Problem::Unusable)),
+            Ok(_) => return Err(store_error(&name, ErrorKind::Unusable)),
             // The two beside it come and go.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&name, error)),
@@ -153,10 +153,10 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application != APPLICATION || version < 1 {
-        return Err(Trouble::Is(Problem::Damaged));
+        return Err(Trouble::Is(ErrorKind::Damaged));
     }
     if version > VERSION {
-        return Err(Trouble::Is(Problem::Newer));
+        return Err(Trouble::Is(ErrorKind::Newer));
     }
     if version < VERSION {
         upgrade(&mut db)?;
@@ -209,7 +209,7 @@ fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
 fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
     let lock = dir.path().join("inbox.lock");
     let Some(_lock) = lock_patiently(&lock)? else {
-        return Err(store_error(path, Problem::Locked));
+        return Err(store_error(path, ErrorKind::Locked));
     };
     if exists(path)? {
         return Ok(());
