@@ -19,8 +19,9 @@ use self::resuming::Held;
 use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings, held};
-use super::store::sqlite::{Lease, SqliteStore};
-use super::store::{Closed, Elsewhere, Entry, ErrorKind, SignedVerdict, State, Store, StoreError};
+use super::store::{
+    self, Closed, Elsewhere, Entry, ErrorKind, Lease, SignedVerdict, State, Store, StoreError,
+};
 use crate::approval::item::{Assurance, Item, Verdict};
 use crate::gate::{DecidedCall, FromInbox, Now, ToInbox};
 use crate::sys::clock::{Clock, random_hex};
@@ -97,7 +98,7 @@ impl Unrecorded {
 
 /// What is open while anything waits.
 pub(super) struct Desk {
-    store: SqliteStore,
+    store: Store,
     host: Host,
     proxy: String,
     /// By it others know that we live.
@@ -196,7 +197,7 @@ impl Clerk {
             }
             ToInbox::Park { item, until_ms } => {
                 if let Some(desk) = &mut self.desk
-                    && let Err(error) = desk.store.park(&item, until_ms)
+                    && let Err(error) = desk.store.requests.park(&item, until_ms)
                 {
                     tracing::warn!(
                         "an item of the inbox could not be parked: {}",
@@ -246,12 +247,11 @@ impl Clerk {
             return;
         }
         let written = match &mut self.desk {
-            Some(desk) => desk.store.record(&decided),
+            Some(desk) => desk.store.requests.record(&decided),
             // Nothing waits for a verdict: no lease is needed, and no page is served for this.
             None => StateDir::open(&self.folder)
-                .and_then(|dir| SqliteStore::open(&dir))
-                .map(|store| store.redacting(self.settings.redaction.clone()))
-                .and_then(|mut store| store.record(&decided)),
+                .and_then(|dir| store::open(&dir, &self.settings.redaction))
+                .and_then(|mut store| store.requests.record(&decided)),
         };
         if let Err(error) = written
             && !std::mem::replace(&mut held(&self.unrecorded).has_warned, true)
@@ -264,7 +264,7 @@ impl Clerk {
     fn ask(&mut self, item: &Item, opens_browser: bool, answers: UnboundedSender<FromInbox>) {
         let asked = self
             .desk()
-            .and_then(|desk| desk.store.ask(item, &desk.proxy));
+            .and_then(|desk| desk.store.requests.ask(item, &desk.proxy));
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
@@ -298,7 +298,7 @@ impl Clerk {
             return;
         };
         desk.is_untidy = true;
-        if let Err(error) = desk.store.close(item, how, now_ms) {
+        if let Err(error) = desk.store.requests.close(item, how, now_ms) {
             // Its verdict would count for nothing, and it expires by its own time.
             tracing::warn!(
                 "an item of the inbox could not be closed: {}",
@@ -309,8 +309,8 @@ impl Clerk {
 
     /// What is needed to ask, opened where it is not yet.
     fn desk(&mut self) -> Result<&mut Desk, StoreError> {
-        if let Some(desk) = &self.desk
-            && let Err(error) = desk.store.check_place()
+        if let Some(desk) = &mut self.desk
+            && let Err(error) = desk.store.requests.check()
         {
             self.give_up(&error);
         }
@@ -326,8 +326,8 @@ impl Clerk {
         let dir = StateDir::open(&self.folder)?;
         let unusable = |error| io_error(&self.folder, io::Error::other(error));
         let proxy = random_hex(16).map_err(unusable)?;
-        let lease = SqliteStore::lease(&dir, &proxy)?;
-        let store = SqliteStore::open(&dir)?.redacting(self.settings.redaction.clone());
+        let mut store = store::open(&dir, &self.settings.redaction)?;
+        let lease = store.liveness.lease(&proxy)?;
         let host = Host::new(dir, self.settings.host.clone())?;
         Ok(Desk {
             store,
@@ -349,11 +349,11 @@ impl Clerk {
         let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return;
         };
-        let found = desk.store.version().and_then(|version| {
+        let found = desk.store.requests.version().and_then(|version| {
             if desk.version == Some(version) {
                 return Ok(Vec::new());
             }
-            let verdicts = desk.store.take_verdicts(&desk.proxy)?;
+            let verdicts = desk.store.requests.take_verdicts(&desk.proxy)?;
             desk.version = Some(version);
             Ok(verdicts)
         });
@@ -416,8 +416,9 @@ impl Clerk {
         };
         let tidied = desk
             .store
+            .requests
             .settle(&desk.proxy)
-            .and_then(|()| desk.store.scrub());
+            .and_then(|()| desk.store.requests.scrub());
         match tidied {
             Ok(is_tidy) => desk.is_untidy = !is_tidy,
             Err(error) if error.kind == ErrorKind::Locked => {}
@@ -440,7 +441,7 @@ impl Clerk {
                 .send(FromInbox::Disregarded { item, verdict });
         }
         if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.reopen(item)
+            && let Err(error) = desk.store.requests.reopen(item)
         {
             tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
         }
@@ -510,7 +511,10 @@ impl Clerk {
             return;
         };
         let mut wrong = None;
-        match desk.host.tend(&mut desk.store, opens_browser, unix_ms) {
+        match desk
+            .host
+            .tend(&mut *desk.store.logins, opens_browser, unix_ms)
+        {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
                 let told = format!(
@@ -521,11 +525,11 @@ impl Clerk {
             Ok(None) => {}
             Err(error) => wrong = Some(with_causes(&error)),
         }
-        if let Err(error) = desk.store.check_place() {
+        if let Err(error) = desk.store.requests.check() {
             return self.give_up(&error);
         }
         if desk.host.is_serving()
-            && let Err(error) = desk.store.sweep(unix_ms)
+            && let Err(error) = desk.store.requests.sweep(unix_ms)
         {
             if error.kind == ErrorKind::Damaged {
                 return self.give_up(&error);
@@ -551,7 +555,7 @@ impl Clerk {
         desk.checked = desk.version;
         let ids: Vec<String> = self.waiting.keys().cloned().collect();
         for item in ids {
-            let is_closed = match desk.store.find(&item) {
+            let is_closed = match desk.store.requests.find(&item) {
                 Ok(entry) => was_closed_early(entry.as_ref(), now_ms),
                 // It shows elsewhere.
                 Err(_) => false,

@@ -18,7 +18,7 @@ use super::clerk::{Clerk, Unrecorded};
 use super::host::HostSettings;
 use super::identity::Identity;
 use super::passphrase::PublicKey;
-use super::store::sqlite::SqliteStore;
+use super::store;
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromInbox, Resume, Resumption, ToInbox};
 use crate::relay::Inbox;
@@ -138,7 +138,7 @@ impl Post {
     /// Whether there may be an item that a session of ours can resume. It looks at one file's name.
     fn may_resume(&self) -> bool {
         let folder = self.settings.state_dir.as_deref();
-        self.settings.identity.is_some() && folder.is_some_and(SqliteStore::may_resume)
+        self.settings.identity.is_some() && folder.is_some_and(store::may_resume)
     }
 
     /// Waits until everything that was handed over is in the store, at most `limit`.

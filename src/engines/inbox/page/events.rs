@@ -138,6 +138,8 @@ impl App {
             store.sweep(now_ms)?;
             Ok((before, store.waiting(0)?.1))
         });
+        let forgotten = self.logins(|logins| logins.forget_old(now_ms));
+        let counts = counts.and_then(|counts| forgotten.map(|()| counts));
         match counts {
             Ok((before, after)) if before != after => self.changes.tell(),
             Ok(_) => {}

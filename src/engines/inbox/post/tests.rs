@@ -12,7 +12,7 @@ use crate::approval::item::{Assurance, Choice, Closed, Item, Verdict};
 use crate::approval::request::{ApprovalRequest, Round};
 use crate::engines::inbox::identity::{Credentials, ServerIdentity};
 use crate::engines::inbox::passphrase::{self, Signer};
-use crate::engines::inbox::store::{Decided, Entry, SignedVerdict, State, Store as _};
+use crate::engines::inbox::store::{ApprovalRequests, Decided, Entry, SignedVerdict, State};
 use crate::gate::{ParkedItem, ResumeKey};
 use crate::mcp::tool::KeptCall;
 use crate::policy::Risk;
@@ -58,8 +58,10 @@ impl Scene {
         })
     }
 
-    fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.state).unwrap()
+    fn store(&self) -> Box<dyn ApprovalRequests> {
+        store::open(&self.state, &Redaction::default())
+            .unwrap()
+            .requests
     }
 
     fn entry(&self, id: &str) -> Entry {
@@ -341,7 +343,7 @@ async fn without_an_identity_a_parked_item_ends_with_its_session() {
     session.leave(&post, "a");
     post.finish(LIMIT);
     assert_eq!(scene.entry("a").state, State::Closed(Closed::Withdrawn));
-    assert!(!SqliteStore::may_resume(scene.dir.path()));
+    assert!(!store::may_resume(scene.dir.path()));
 }
 
 #[tokio::test]
@@ -557,7 +559,7 @@ async fn what_nobody_resumed_in_time_is_forgotten_when_a_later_process_looks_for
     assert_eq!(session.find(&second, KEY, "x").await, None);
     second.finish(LIMIT);
     assert_eq!(scene.secret_calls(), 0);
-    assert!(!SqliteStore::may_resume(scene.dir.path()));
+    assert!(!store::may_resume(scene.dir.path()));
 }
 
 // The store is all that knows that a yes was used, and its signature cannot say so. But it says when it was given.

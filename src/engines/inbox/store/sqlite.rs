@@ -3,6 +3,7 @@
 //! Whether a verdict may count is not judged here, only that there is no more than one.
 
 mod leases;
+mod logins;
 mod resuming;
 mod rows;
 mod schema;
@@ -16,23 +17,18 @@ use std::time::Duration;
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
 
-pub use self::leases::Lease;
+pub(super) use self::leases::Leases;
+pub(super) use self::logins::SqliteLogins;
+pub(super) use self::resuming::is_flagged;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
 use super::{
-    Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place, Resumed,
-    SignedVerdict, State, Store, StoreError, Token, cut_reason,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place,
+    Resumed, SignedVerdict, State, StoreError, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::evidence::redact::Redaction;
 use crate::sys::state_dir::{StateDir, store_error};
-
-/// How much of the history is kept, in items.
-pub const MAX_HISTORY: usize = 10_000;
-/// For how long history is kept, in milliseconds: 30 days.
-pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
-/// How many tokens of one kind are remembered; of more, those that end first are forgotten.
-pub const MAX_TOKENS: usize = 1_000;
 
 /// How many items wait.
 const COUNT_OPEN: &str = "SELECT count(*) FROM items WHERE open = 1";
@@ -47,19 +43,16 @@ const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
      AND asked_ms < coalesce(?4, 9223372036854775807) \
      ORDER BY asked_ms DESC, seq DESC LIMIT ?5";
 
-/// The store in a [`StateDir`].
+/// The approval requests in a [`StateDir`].
 ///
-/// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
-/// the next [`Store::sweep`], unless another proxy may [resume](Store::resume) it. Once an item waits
-/// no more, its entry has its call as the audit log would. The call as it was asked is kept, unseen,
-/// while its verdict may still turn out not to count: until its proxy has taken the verdict and
-/// [settled](Store::settle), or is gone. A verdict that a later proxy may take up is kept as it was
-/// given until its time is over.
+/// The call as it was asked is kept, unseen, while its verdict may still turn out not to count: until its proxy has
+/// taken the verdict and [settled](ApprovalRequests::settle), or is gone. A verdict that a later proxy may take up is
+/// kept as it was given until its time is over.
 ///
-/// Nothing here reads the time: a verdict is too late by its own `decided_ms`, and an item that is
-/// reopened after its time is closed by the next sweep.
+/// A verdict is too late by its own `decided_ms`, and an item that is reopened after its time is closed by the next
+/// sweep.
 #[derive(Debug)]
-pub struct SqliteStore {
+pub(super) struct SqliteStore {
     db: Connection,
     dir: StateDir,
     path: PathBuf,
@@ -74,7 +67,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Every [`ErrorKind`]; `Locked` after about a second.
-    pub fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
+    pub(super) fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
         let path = schema::path(dir);
         let db = schema::open(dir)?;
         Ok(SqliteStore {
@@ -89,45 +82,8 @@ impl SqliteStore {
     /// The same store, where calls with these secrets are asked. Whoever decides keeps them out of the
     /// history, too, without knowing them.
     #[must_use]
-    pub fn redacting(self, redaction: Redaction) -> SqliteStore {
+    pub(super) fn redacting(self, redaction: Redaction) -> SqliteStore {
         SqliteStore { redaction, ..self }
-    }
-
-    /// Sees to it that the database is still in its place, and still one: of one that was moved away, or of which
-    /// only our memory has the pages, nobody else knows.
-    ///
-    /// # Errors
-    /// `Unusable` if there is none, or another one; `Damaged` if something else was written into its files.
-    pub fn check_place(&self) -> Result<(), StoreError> {
-        if schema::file_id(&self.path)? != self.file {
-            return Err(store_error(&self.path, ErrorKind::Unusable));
-        }
-        self.read(|db| {
-            db.release_memory()?;
-            let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-            match tables? {
-                0_i64 => Err(Trouble::Is(ErrorKind::Damaged)),
-                _ => Ok(()),
-            }
-        })
-    }
-
-    /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.
-    ///
-    /// A proxy is called by 1 to 64 ASCII letters, digits, `-` and `_`.
-    ///
-    /// # Errors
-    /// `Locked` if a proxy of that name lives; `Full` or `Unusable` if there can be no file for it,
-    /// or it may not be called so.
-    pub fn lease(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
-        leases::take(dir, proxy)
-    }
-
-    /// Whether the store in the folder may hold an item that a proxy can [resume](Store::resume). It opens nothing and
-    /// looks at one name: if the answer is no, there is no such item.
-    #[must_use]
-    pub fn may_resume(folder: &Path) -> bool {
-        resuming::is_flagged(folder)
     }
 
     /// Changes the database, or does not.
@@ -147,33 +103,6 @@ impl SqliteStore {
         tried().map_err(|trouble: Trouble| trouble.at(path))
     }
 
-    /// Sees to it that what was overwritten is no longer in the files: it stays in the write-ahead log
-    /// until that is emptied. Others are not waited for; false if one of them is reading or writing, so
-    /// that it is to be tried again.
-    ///
-    /// # Errors
-    /// As any change.
-    pub fn scrub(&mut self) -> Result<bool, StoreError> {
-        // Emptying it once more would look like a change to everybody else.
-        if schema::has_empty_log(&self.path) {
-            return Ok(true);
-        }
-        let tried = || {
-            self.db.busy_timeout(Duration::ZERO)?;
-            let busy = self
-                .db
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                    row.get::<_, bool>(0)
-                });
-            self.db.busy_timeout(schema::PATIENCE)?;
-            Ok(!busy?)
-        };
-        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
-            Err(error) if error.kind == ErrorKind::Locked => Ok(false),
-            tried => tried,
-        }
-    }
-
     fn read<T>(
         &self,
         look: impl FnOnce(&Connection) -> Result<T, Trouble>,
@@ -182,7 +111,7 @@ impl SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
+impl ApprovalRequests for SqliteStore {
     fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
         if !leases::is_name(proxy) {
             return Err(store_error(&self.path, ErrorKind::Unusable));
@@ -432,54 +361,41 @@ impl Store for SqliteStore {
         sweeping::sweep(self, now_ms)
     }
 
-    fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let sql = "INSERT OR REPLACE INTO tokens (kind, hash, until_ms) VALUES (?, ?, ?)";
-            tx.execute(sql, (word(kind), hash, until_ms))?;
-            let sql = "DELETE FROM tokens WHERE kind = ?1 AND hash IN (SELECT hash FROM tokens \
-                 WHERE kind = ?1 ORDER BY until_ms DESC LIMIT -1 OFFSET ?2)";
-            tx.execute(sql, (word(kind), to_limit(MAX_TOKENS)))?;
-            Ok(())
-        })
-    }
-
-    fn has_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM tokens \
-             WHERE kind = ? AND hash = ? AND until_ms > ?)";
-        self.read(|db| Ok(db.query_row(sql, (word(kind), hash, now_ms), |row| row.get(0))?))
-    }
-
-    fn take_token(
-        &mut self,
-        kind: Token,
-        hash: &[u8; 32],
-        now_ms: i64,
-    ) -> Result<bool, StoreError> {
-        // Who guesses must not lock others out.
-        if !self.has_token(kind, hash, now_ms)? {
-            return Ok(false);
+    fn check(&mut self) -> Result<(), StoreError> {
+        if schema::file_id(&self.path)? != self.file {
+            return Err(store_error(&self.path, ErrorKind::Unusable));
         }
-        self.write(|tx| {
-            let sql = "DELETE FROM tokens WHERE kind = ? AND hash = ? AND until_ms > ?";
-            Ok(tx.execute(sql, (word(kind), hash, now_ms))? == 1)
-        })
-    }
-
-    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let sql = "UPDATE tokens SET approver = ? WHERE kind = ? AND hash = ?";
-            tx.execute(sql, (name, word(kind), hash))?;
-            Ok(())
-        })
-    }
-
-    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT approver FROM tokens WHERE kind = ? AND hash = ?";
         self.read(|db| {
-            let found = db.query_row(sql, (word(kind), hash), |row| row.get(0));
-            // There may be no row, and no name in it.
-            Ok(found.optional()?.flatten())
+            // Of a database whose files were overwritten only our memory may have the pages.
+            db.release_memory()?;
+            let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+            match tables? {
+                0_i64 => Err(Trouble::Is(ErrorKind::Damaged)),
+                _ => Ok(()),
+            }
         })
+    }
+
+    fn scrub(&mut self) -> Result<bool, StoreError> {
+        // What was overwritten stays in the write-ahead log until that is emptied.
+        // Emptying it once more would look like a change to everybody else.
+        if schema::has_empty_log(&self.path) {
+            return Ok(true);
+        }
+        let tried = || {
+            self.db.busy_timeout(Duration::ZERO)?;
+            let busy = self
+                .db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                });
+            self.db.busy_timeout(schema::PATIENCE)?;
+            Ok(!busy?)
+        };
+        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
+            Err(error) if error.kind == ErrorKind::Locked => Ok(false),
+            tried => tried,
+        }
     }
 }
 
@@ -619,13 +535,6 @@ fn count(db: &Connection, sql: &str) -> Result<usize, Trouble> {
 
 fn to_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-fn word(kind: Token) -> &'static str {
-    match kind {
-        Token::Login => "login",
-        Token::Session => "session",
-    }
 }
 
 /// Why a change was not made.

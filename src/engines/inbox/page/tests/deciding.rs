@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::super::{Passphrase, WrongPassphrase};
 use super::visitor::{Answer, Visitor, decide_path, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::engines::inbox::store::{Closed, ErrorKind, MAX_REASON, State, Store as _};
+use crate::engines::inbox::store::{ApprovalRequests as _, Closed, ErrorKind, MAX_REASON, State};
 
 #[tokio::test]
 async fn an_approval_is_recorded_with_what_it_covers() {

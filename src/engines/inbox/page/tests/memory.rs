@@ -3,8 +3,8 @@
 
 use crate::approval::item::Item;
 use crate::engines::inbox::store::{
-    Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, Place, Resumed, SignedVerdict, State,
-    Store, StoreError, Token,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, Logins, Place, Resumed,
+    SignedVerdict, State, StoreError, Token,
 };
 
 /// Items and tokens in lists.
@@ -40,7 +40,7 @@ impl Memory {
     }
 }
 
-impl Store for Memory {
+impl ApprovalRequests for Memory {
     fn ask(&mut self, item: &Item, _proxy: &str) -> Result<(), StoreError> {
         self.works()?;
         self.entries.push(Entry {
@@ -210,6 +210,16 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn check(&mut self) -> Result<(), StoreError> {
+        self.works()
+    }
+
+    fn scrub(&mut self) -> Result<bool, StoreError> {
+        self.works().map(|()| true)
+    }
+}
+
+impl Logins for Memory {
     fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
         self.works()?;
         self.tokens.push((kind, *hash, until_ms));
@@ -251,5 +261,11 @@ impl Store for Memory {
         let mut names = self.names.iter();
         let found = names.find(|token| (token.0, token.1) == (kind, *hash));
         Ok(found.map(|(_, _, name)| name.clone()))
+    }
+
+    fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.works()?;
+        self.tokens.retain(|token| token.2 > now_ms);
+        Ok(())
     }
 }

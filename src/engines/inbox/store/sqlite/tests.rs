@@ -14,7 +14,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::approval::item::{Assurance, Verdict};
-use crate::engines::inbox::store::MAX_REASON;
+use crate::engines::inbox::store::{
+    HISTORY_MS, Lease, Liveness as _, Logins as _, MAX_REASON, MAX_TOKENS, Token,
+};
 use crate::policy::Risk;
 use crate::sys::state_dir::for_test;
 
@@ -23,17 +25,24 @@ struct Scene {
     dir: TempDir,
     state: StateDir,
     store: SqliteStore,
+    logins: SqliteLogins,
 }
 
 impl Scene {
     fn new() -> Scene {
         let (dir, state) = for_test();
         let store = SqliteStore::open(&state).unwrap();
-        Scene { dir, state, store }
+        let logins = SqliteLogins::new(&state);
+        Scene {
+            dir,
+            state,
+            store,
+            logins,
+        }
     }
 
     fn lease(&self, proxy: &str) -> Lease {
-        SqliteStore::lease(&self.state, proxy).unwrap()
+        Leases::new(&self.state).lease(proxy).unwrap()
     }
 
     fn other(&self) -> SqliteStore {
@@ -417,18 +426,18 @@ fn history_is_filtered_by_state_server_and_part_of_the_tools_name() {
 fn a_token_is_good_until_its_time_is_over_and_taken_once() {
     let mut scene = Scene::new();
     let (hash, other) = ([1; 32], [2; 32]);
-    scene.store.add_token(Token::Login, &hash, 1_000).unwrap();
-    let store = &mut scene.store;
+    scene.logins.add_token(Token::Login, &hash, 1_000).unwrap();
+    let store = &mut scene.logins;
     assert!(store.has_token(Token::Login, &hash, 999).unwrap());
     assert!(!store.has_token(Token::Login, &hash, 1_000).unwrap());
     assert!(!store.has_token(Token::Session, &hash, 0).unwrap());
     assert!(!store.has_token(Token::Login, &other, 0).unwrap());
     assert!(!store.take_token(Token::Login, &hash, 1_000).unwrap());
-    store.sweep(999).unwrap();
+    store.forget_old(999).unwrap();
     let taken: usize = std::thread::scope(|scope| {
         let taking: Vec<_> = (0..8)
             .map(|_| {
-                let mut store = scene.other();
+                let mut store = SqliteLogins::new(&scene.state);
                 scope.spawn(move || store.take_token(Token::Login, &hash, 0).unwrap())
             })
             .collect();
@@ -438,7 +447,7 @@ fn a_token_is_good_until_its_time_is_over_and_taken_once() {
             .sum()
     });
     assert_eq!(taken, 1);
-    assert!(!scene.store.has_token(Token::Login, &hash, 0).unwrap());
+    assert!(!scene.logins.has_token(Token::Login, &hash, 0).unwrap());
 }
 
 #[test]
@@ -449,24 +458,19 @@ fn of_too_many_tokens_those_that_end_first_are_forgotten() {
         hash[..8].copy_from_slice(&i.to_be_bytes());
         hash
     };
-    scene
-        .store
-        .db
-        .pragma_update(None, "synchronous", "OFF")
-        .unwrap();
     for i in 0..=MAX_TOKENS {
         let until = i64::try_from(i).unwrap() + 10;
         scene
-            .store
+            .logins
             .add_token(Token::Session, &hash(i), until)
             .unwrap();
     }
-    assert!(!scene.store.has_token(Token::Session, &hash(0), 0).unwrap());
-    assert!(scene.store.has_token(Token::Session, &hash(1), 0).unwrap());
-    scene.store.sweep(i64::MAX).unwrap();
+    assert!(!scene.logins.has_token(Token::Session, &hash(0), 0).unwrap());
+    assert!(scene.logins.has_token(Token::Session, &hash(1), 0).unwrap());
+    scene.logins.forget_old(i64::MAX).unwrap();
     assert!(
         !scene
-            .store
+            .logins
             .has_token(Token::Session, &hash(MAX_TOKENS), 0)
             .unwrap()
     );

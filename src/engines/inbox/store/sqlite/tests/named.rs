@@ -96,8 +96,8 @@ fn what_another_program_wrote_in_place_of_a_name_reaches_no_proxy() {
 fn a_token_keeps_its_name_until_it_ends() {
     let mut scene = Scene::new();
     let (one, two) = ([1; 32], [2; 32]);
-    let mut page = scene.other();
-    let store = &mut scene.store;
+    let mut page = SqliteLogins::new(&scene.state);
+    let store = &mut scene.logins;
     for hash in [&one, &two] {
         store.add_token(Token::Session, hash, 9_000).unwrap();
     }
@@ -145,16 +145,21 @@ fn a_file_of_version_3_is_taken_over_with_all_that_is_in_it() {
         let name = entry.verdict.as_ref().and_then(|it| it.approver.as_ref());
         assert_eq!(name, None, "{}", entry.item.id);
     }
-    assert!(store.has_token(Token::Session, &[1; 32], 0).unwrap());
+    let mut logins = SqliteLogins::new(&state);
+    assert!(logins.has_token(Token::Session, &[1; 32], 0).unwrap());
     // A verdict that was on its way still arrives, with what it was signed with.
     let taken = store.take_verdicts("p").unwrap();
     assert_eq!(taken, [("decided".to_owned(), named(None, 2_001))]);
     // From now on there are names.
     store.decide("waits", &named(Some("Ann"), 3_000)).unwrap();
-    store.set_approver(Token::Session, &[1; 32], "Ann").unwrap();
+    logins
+        .set_approver(Token::Session, &[1; 32], "Ann")
+        .unwrap();
     let mut again = SqliteStore::open(&state).unwrap();
     assert_eq!(approver_of(&mut again, "waits").as_deref(), Some("Ann"));
-    let name = again.approver(Token::Session, &[1; 32]).unwrap();
+    let name = SqliteLogins::new(&state)
+        .approver(Token::Session, &[1; 32])
+        .unwrap();
     assert_eq!(name.as_deref(), Some("Ann"));
     let version = |db: &Connection| -> i64 {
         db.pragma_query_value(None, "user_version", |row| row.get(0))

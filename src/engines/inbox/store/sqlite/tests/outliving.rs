@@ -32,7 +32,7 @@ impl Scene {
     }
 
     pub(super) fn is_flagged(&self) -> bool {
-        SqliteStore::may_resume(self.dir.path())
+        is_flagged(self.dir.path())
     }
 }
 
@@ -517,7 +517,7 @@ fn a_child_parks_and_hangs() {
         return;
     };
     let state = StateDir::open(Path::new(&dir)).unwrap();
-    let _lease = SqliteStore::lease(&state, "child").unwrap();
+    let _lease = Leases::new(&state).lease("child").unwrap();
     let mut store = SqliteStore::open(&state).unwrap();
     for id in ["decided", "taken", "up", "open"] {
         store.ask(&asked(id, 1_000), "child").unwrap();

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::engines::inbox::store::MAX_HISTORY;
 
 const CHILD: &str = "APPROVAL_TEST_STATE_DIR";
 
@@ -16,7 +17,7 @@ fn a_child_asks_and_decides_and_hangs() {
         return;
     };
     let state = StateDir::open(Path::new(&dir)).unwrap();
-    let _lease = SqliteStore::lease(&state, "child").unwrap();
+    let _lease = Leases::new(&state).lease("child").unwrap();
     let mut store = SqliteStore::open(&state).unwrap();
     store.ask(&asked("waits", 1_000), "child").unwrap();
     store.ask(&asked("decided", 1_000), "child").unwrap();
