@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use self::resuming::Held;
 use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings, held};
+use super::queue::Queue;
 use super::store::{
     self, Closed, Elsewhere, Entry, ErrorKind, Lease, SignedVerdict, State, Store, StoreError,
 };
@@ -28,8 +29,8 @@ use crate::sys::clock::{Clock, random_hex};
 use crate::sys::state_dir::{StateDir, io_error, suggested_command};
 use crate::sys::with_causes;
 
-/// How often it is looked for verdicts while something waits.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How soon it is tried again to tidy up, or to look for verdicts in a store that is locked.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// How often it is seen to that somebody serves the page.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long the store may fail before what waits is given up.
@@ -103,9 +104,10 @@ pub(super) struct Desk {
     proxy: String,
     /// By it others know that we live.
     _lease: Lease,
-    version: Option<u64>,
-    /// The version that was looked through for items that are closed.
-    checked: Option<u64>,
+    /// Whether there may be verdicts to take.
+    may_have_verdicts: bool,
+    /// Whether items may have been closed by others.
+    may_be_closed: bool,
     /// When it was last seen to that the page is served.
     tended: Option<Duration>,
     /// Since when the store fails.
@@ -128,22 +130,9 @@ pub(super) struct Waiting {
 
 impl Clerk {
     /// Works until nobody can hand over anything any more.
-    pub(super) fn work(mut self, queue: &Receiver<Job>) {
+    pub(super) fn work(mut self, queue: &Queue) {
         loop {
-            let pause = match &self.desk {
-                None => None,
-                Some(desk) if !self.waiting.is_empty() || desk.is_untidy => Some(LOOK_EVERY),
-                Some(_) if !self.resumed.is_empty() => Some(TEND_EVERY),
-                Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
-            };
-            let pause = match self.record_in() {
-                Some(left) => Some(pause.map_or(left, |pause| pause.min(left))),
-                None => pause,
-            };
-            let next = match pause {
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(pause) => queue.recv_timeout(pause),
-            };
+            let next = self.next(queue);
             match next {
                 Ok(job) => {
                     self.take(job);
@@ -172,8 +161,48 @@ impl Clerk {
             if !self.desk.as_ref().is_some_and(|desk| desk.is_untidy) {
                 break;
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(TRY_AGAIN);
         }
+    }
+
+    /// The next job, or that it is time to see to something. While something waits for a verdict, that is also when
+    /// others have changed the store.
+    fn next(&mut self, queue: &Queue) -> Result<Job, RecvTimeoutError> {
+        let Some(pause) = self.pause() else {
+            return queue.recv();
+        };
+        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
+            return queue.recv_timeout(pause);
+        };
+        match queue.take() {
+            Ok(job) => return Ok(job),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) => {}
+        }
+        match desk.store.requests.changed(pause, Some(queue.bell())) {
+            Ok(is_changed) => {
+                desk.may_have_verdicts |= is_changed;
+                desk.may_be_closed |= is_changed;
+                queue.recv_timeout(Duration::ZERO)
+            }
+            // `look` finds it, too.
+            Err(_) => queue.recv_timeout(pause.min(TRY_AGAIN)),
+        }
+    }
+
+    /// How long there is nothing to do if nobody wants anything; `None` is for ever.
+    fn pause(&self) -> Option<Duration> {
+        let now = self.clock.now().elapsed;
+        let is_needed = !self.waiting.is_empty() || !self.resumed.is_empty();
+        let for_desk = self.desk.as_ref().and_then(|desk| {
+            let tended = desk.tended.unwrap_or_default();
+            let tend_in = TEND_EVERY.saturating_sub(now.saturating_sub(tended));
+            match desk.is_untidy {
+                true => Some(tend_in.min(TRY_AGAIN)),
+                false => (is_needed || desk.host.is_serving()).then_some(tend_in),
+            }
+        });
+        for_desk.into_iter().chain(self.record_in()).min()
     }
 
     fn take(&mut self, job: Job) {
@@ -334,8 +363,8 @@ impl Clerk {
             host,
             proxy,
             _lease: lease,
-            version: None,
-            checked: None,
+            may_have_verdicts: true,
+            may_be_closed: true,
             tended: None,
             failing: None,
             told: None,
@@ -349,12 +378,15 @@ impl Clerk {
         let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return;
         };
-        let found = desk.store.requests.version().and_then(|version| {
-            if desk.version == Some(version) {
+        let found = desk.store.requests.changed(Duration::ZERO, None);
+        let found = found.and_then(|is_changed| {
+            desk.may_be_closed |= is_changed;
+            desk.may_have_verdicts |= is_changed;
+            if !desk.may_have_verdicts {
                 return Ok(Vec::new());
             }
             let verdicts = desk.store.requests.take_verdicts(&desk.proxy)?;
-            desk.version = Some(version);
+            desk.may_have_verdicts = false;
             Ok(verdicts)
         });
         match found {
@@ -549,10 +581,9 @@ impl Clerk {
         let Some(desk) = &mut self.desk else {
             return;
         };
-        if desk.version.is_some() && desk.checked == desk.version {
+        if !std::mem::take(&mut desk.may_be_closed) {
             return;
         }
-        desk.checked = desk.version;
         let ids: Vec<String> = self.waiting.keys().cloned().collect();
         for item in ids {
             let is_closed = match desk.store.requests.find(&item) {

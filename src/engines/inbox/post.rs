@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::clerk::{Clerk, Unrecorded};
 use super::host::HostSettings;
 use super::identity::Identity;
 use super::passphrase::PublicKey;
+use super::queue::{Jobs, queue};
 use super::store;
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromInbox, Resume, Resumption, ToInbox};
@@ -57,7 +58,7 @@ pub struct Post {
 enum Running {
     NotYet,
     Yes {
-        jobs: Sender<Job>,
+        jobs: Jobs,
         /// How many bytes of questions are on their way to the thread.
         queued: Arc<AtomicUsize>,
         unrecorded: Arc<Mutex<Unrecorded>>,
@@ -156,7 +157,8 @@ impl Post {
         let settings = self.settings.clone();
         let folder = folder.to_owned();
         // Bounded by `queued`; what ends a question must get through in any case.
-        let (jobs, queue) = channel();
+        let queue = queue();
+        let (jobs, queue) = queue.map_err(|error| format!("no thread can be reached: {error}"))?;
         let (tell, done) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let in_clerk = Arc::clone(&queued);

@@ -124,7 +124,7 @@ impl Clerk {
         let found = desk.store.requests.resume(&key, &desk.proxy, now_ms)?;
         if found.is_some() {
             // It may be decided already, and no change by others would tell.
-            desk.version = None;
+            desk.may_have_verdicts = true;
         }
         Ok(found)
     }

@@ -7,6 +7,8 @@ mod open;
 mod sqlite;
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 pub use self::open::{Store, may_resume, open};
 pub use crate::approval::item::Closed;
@@ -43,7 +45,8 @@ pub const DISREGARDED: &str = "A verdict was given that does not count: it was n
 /// milliseconds since 1970, UTC; no method reads a clock to judge one. An implementation is used by one thread at a
 /// time, and its methods block.
 pub trait ApprovalRequests: Send {
-    /// Puts an item of a proxy's into the inbox, to wait.
+    /// Puts an item of a proxy's into the inbox, to wait. Forgets a little of what a [`sweep`](ApprovalRequests::sweep)
+    /// would forget: where nobody serves a page, nobody sweeps.
     ///
     /// # Errors
     /// As every method of this trait: [`StoreError`]. `Full` also where [`MAX_WAITING`] wait.
@@ -99,8 +102,17 @@ pub trait ApprovalRequests: Send {
     /// stays as it is.
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError>;
 
-    /// A number that changes whenever another opener has changed anything. Cheap.
-    fn version(&mut self) -> Result<u64, StoreError>;
+    /// Whether another opener has changed anything since this one was last told so, or since it was opened. Waits
+    /// until that is so, but for no longer than `longest`, and no longer than until `interrupt` is readable. Once a
+    /// change is made, it takes a few hundredths of a second at most until this is over. With no time to wait it is
+    /// cheap.
+    ///
+    /// It may say so although nothing has changed that anybody could see.
+    fn changed(
+        &mut self,
+        longest: Duration,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError>;
 
     /// Items that wait, oldest first, at most `limit`; and how many there are.
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError>;

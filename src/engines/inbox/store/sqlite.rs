@@ -10,7 +10,9 @@ mod schema;
 mod sweeping;
 #[cfg(test)]
 mod tests;
+mod watching;
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,12 +24,14 @@ pub(super) use self::logins::SqliteLogins;
 pub(super) use self::resuming::is_flagged;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
+use self::watching::{Watch, Woken};
 use super::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place,
     Resumed, SignedVerdict, State, StoreError, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::evidence::redact::Redaction;
+use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, store_error};
 
 /// How many items wait.
@@ -60,6 +64,10 @@ pub(super) struct SqliteStore {
     file: FileId,
     /// What the calls that are asked here hold that is secret.
     redaction: Redaction,
+    /// The [`version`] that was last looked at.
+    seen: i64,
+    /// What others' changes are waited with; there once that was done.
+    watch: Option<Watch>,
 }
 
 impl SqliteStore {
@@ -70,12 +78,15 @@ impl SqliteStore {
     pub(super) fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
         let path = schema::path(dir);
         let db = schema::open(dir)?;
+        let seen = version(&db).map_err(|trouble| trouble.at(&path))?;
         Ok(SqliteStore {
             db,
             file: schema::file_id(&path)?,
             path,
             dir: dir.clone(),
             redaction: Redaction::default(),
+            seen,
+            watch: None,
         })
     }
 
@@ -296,9 +307,29 @@ impl ApprovalRequests for SqliteStore {
         })
     }
 
-    fn version(&mut self) -> Result<u64, StoreError> {
-        self.read(|db| Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?))
-            .map(i64::cast_unsigned)
+    fn changed(
+        &mut self,
+        longest: Duration,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError> {
+        let clock = Clock::start();
+        loop {
+            let version = self.read(version)?;
+            if std::mem::replace(&mut self.seen, version) != version {
+                return Ok(true);
+            }
+            let left = longest.saturating_sub(clock.elapsed());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let watch = match &mut self.watch {
+                Some(watch) => watch,
+                none => none.insert(Watch::new(&[&self.path, &schema::log_path(&self.path)])),
+            };
+            if watch.wait(left, interrupt) == Woken::Interrupted {
+                return Ok(false);
+            }
+        }
     }
 
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
@@ -526,6 +557,11 @@ fn give_up_verdict(tx: &Transaction<'_>, seq: i64, redaction: &Redaction) -> Res
     let sql = "UPDATE items SET resume = NULL WHERE seq = ? AND resume IS NOT NULL";
     tx.execute(sql, [seq])?;
     Ok(())
+}
+
+/// A number that changes whenever another connection has changed anything.
+fn version(db: &Connection) -> Result<i64, Trouble> {
+    Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?)
 }
 
 fn count(db: &Connection, sql: &str) -> Result<usize, Trouble> {

@@ -44,7 +44,7 @@ async fn whoever_listens_hears_of_own_verdicts_and_of_changes_by_others() {
         next_event(&mut body).await.unwrap(),
         "event: changed\ndata:\n\n"
     );
-    visitor.store.with(|memory| memory.version += 1);
+    visitor.store.with(|memory| memory.is_changed = true);
     assert!(next_event(&mut body).await.is_some());
     visitor.ask(&item(2, "{}"));
     visitor.advance(Duration::from_secs(600));

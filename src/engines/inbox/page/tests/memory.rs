@@ -1,6 +1,9 @@
 //! A store that forgets everything with its process: for tests, and for the demo among the
 //! examples.
 
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
 use crate::approval::item::Item;
 use crate::engines::inbox::store::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, Logins, Place, Resumed,
@@ -14,8 +17,8 @@ pub(crate) struct Memory {
     pub(crate) entries: Vec<Entry>,
     tokens: Vec<(Token, [u8; 32], i64)>,
     names: Vec<(Token, [u8; 32], String)>,
-    /// How often others have changed something.
-    pub(crate) version: u64,
+    /// Whether others have changed something.
+    pub(crate) is_changed: bool,
     /// What fails, if anything does.
     pub(crate) broken: Option<ErrorKind>,
     /// What the last verdict was signed with.
@@ -141,8 +144,13 @@ impl ApprovalRequests for Memory {
         Ok(())
     }
 
-    fn version(&mut self) -> Result<u64, StoreError> {
-        self.works().map(|()| self.version)
+    fn changed(
+        &mut self,
+        _longest: Duration,
+        _interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError> {
+        self.works()?;
+        Ok(std::mem::take(&mut self.is_changed))
     }
 
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {

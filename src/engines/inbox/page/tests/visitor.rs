@@ -1,5 +1,6 @@
 //! A browser, a page, and a clock that is moved by hand.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -84,8 +85,12 @@ impl ApprovalRequests for Shared {
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
         self.with(|memory| memory.record(decided))
     }
-    fn version(&mut self) -> Result<u64, StoreError> {
-        self.with(Memory::version)
+    fn changed(
+        &mut self,
+        longest: Duration,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError> {
+        self.with(|memory| memory.changed(longest, interrupt))
     }
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
         self.with(|memory| memory.waiting(limit))

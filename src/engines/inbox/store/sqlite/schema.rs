@@ -125,7 +125,12 @@ pub(super) fn file_id(path: &Path) -> Result<FileId, StoreError> {
 
 /// Whether the write-ahead log beside the database holds nothing.
 pub(super) fn has_empty_log(path: &Path) -> bool {
-    fs::symlink_metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() == 0)
+    fs::symlink_metadata(log_path(path)).is_ok_and(|metadata| metadata.len() == 0)
+}
+
+/// The write-ahead log beside the database. It is there for as long as the database is open.
+pub(super) fn log_path(path: &Path) -> PathBuf {
+    beside(path, "-wal")
 }
 
 /// Opens the database, which is made if there is none.

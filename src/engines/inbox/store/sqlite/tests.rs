@@ -8,6 +8,8 @@ mod outliving;
 mod secrets;
 mod trouble;
 
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -100,25 +102,30 @@ fn ids(entries: &[Entry]) -> Vec<&str> {
     entries.iter().map(|entry| entry.item.id.as_str()).collect()
 }
 
+/// Whether others have changed something since this was last called.
+fn is_changed(store: &mut SqliteStore) -> bool {
+    store.changed(Duration::ZERO, None).unwrap()
+}
+
 const REDACTED: &str = r#"{"name":"delete_User","arguments":{"n":1.0,"password":"[redacted]"}}"#;
 
 #[test]
 fn what_one_opener_asks_another_sees_and_decides_and_the_first_is_told_once() {
     let mut scene = Scene::new();
     let mut page = scene.other();
-    let before = page.version().unwrap();
-    assert_eq!(page.version().unwrap(), before);
+    assert!(!is_changed(&mut page));
     scene.store.ask(&item("a"), "p").unwrap();
-    assert_ne!(page.version().unwrap(), before);
+    assert!(is_changed(&mut page));
+    assert!(!is_changed(&mut page));
     let (waiting, count) = page.waiting(10).unwrap();
     assert_eq!((waiting.len(), count), (1, 1));
     assert_eq!(waiting[0].item, item("a"));
     assert_eq!(waiting[0].state, State::Waiting);
 
-    let before = scene.store.version().unwrap();
+    assert!(!is_changed(&mut scene.store));
     let given = verdict(Choice::Approve, 2_000);
     assert_eq!(page.decide("a", &given).unwrap(), Decided::Recorded);
-    assert_ne!(scene.store.version().unwrap(), before);
+    assert!(is_changed(&mut scene.store));
     assert_eq!(scene.store.take_verdicts("other").unwrap(), []);
     let told = scene.store.take_verdicts("p").unwrap();
     assert_eq!(told, [("a".to_owned(), given.clone())]);
@@ -129,6 +136,31 @@ fn what_one_opener_asks_another_sees_and_decides_and_the_first_is_told_once() {
     assert_eq!(entry.verdict, Some(given.verdict));
     assert_eq!(entry.closed_ms, Some(2_000));
     assert_eq!(page.history(&Filter::default(), 10).unwrap(), [entry]);
+}
+
+#[test]
+fn who_waits_for_a_change_is_told_of_it_and_kept_no_longer_than_wanted() {
+    let mut scene = Scene::new();
+    let mut page = scene.other();
+    let hour = Duration::from_secs(3_600);
+    // Its own changes are none.
+    scene.store.ask(&item("a"), "p").unwrap();
+    let short = Duration::from_millis(20);
+    assert!(!scene.store.changed(short, None).unwrap());
+    // One before, and one meanwhile.
+    page.park("a", 9_000).unwrap();
+    assert!(scene.store.changed(hour, None).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            page.decide("a", &verdict(Choice::Approve, 2_000)).unwrap();
+        });
+        assert!(scene.store.changed(hour, None).unwrap());
+    });
+    assert!(!scene.store.changed(Duration::ZERO, None).unwrap());
+    let (ours, bell) = UnixStream::pair().unwrap();
+    drop(ours);
+    assert!(!scene.store.changed(hour, Some(bell.as_fd())).unwrap());
 }
 
 #[test]
@@ -506,14 +538,14 @@ fn looking_after_a_store_in_which_nothing_happens_tells_nobody_of_a_change() {
     let _lease = scene.lease("p");
     scene.store.ask(&asked("a", 1_000), "p").unwrap();
     scene.store.sweep(2_000).unwrap();
-    let before = page.version().unwrap();
+    assert!(is_changed(&mut page));
     for now_ms in 3_000..3_005 {
         scene.store.sweep(now_ms).unwrap();
-        assert_eq!(page.version().unwrap(), before);
+        assert!(!is_changed(&mut page));
         assert_eq!(page.waiting(10).unwrap().1, 1);
         assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
         scene.store.settle("p").unwrap();
-        assert_eq!(page.version().unwrap(), before);
+        assert!(!is_changed(&mut page));
     }
 }
 

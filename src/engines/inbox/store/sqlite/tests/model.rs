@@ -77,6 +77,11 @@ impl Known {
         }
     }
 
+    /// Whether nobody has resumed it in time, and nobody can any more.
+    fn is_lapsed(&self, now: i64) -> bool {
+        !self.state.is_open() && self.resume.is_some() && self.parked_until_ms <= Some(now)
+    }
+
     fn is_late(&self, now: i64) -> bool {
         self.state.is_open() && self.due().is_some_and(|due| due <= now)
     }
@@ -129,6 +134,10 @@ fn run(steps: &[Step]) {
                 let asked = store.ask(&new, PROXIES[*proxy]);
                 assert_eq!(asked.is_err(), find(&known, *i).is_some());
                 if asked.is_ok() {
+                    // It tidies up a little, too.
+                    for item in known.iter_mut().filter(|k| k.is_lapsed(now)) {
+                        item.close(Closed::Expired);
+                    }
                     known.push(Known {
                         id: new.id,
                         proxy: Some(*proxy),
@@ -266,9 +275,8 @@ fn run(steps: &[Step]) {
             Step::Sweep => {
                 store.sweep(now).unwrap();
                 for item in &mut known {
-                    let is_lapsed = !item.state.is_open() && item.parked_until_ms <= Some(now);
                     let is_dead = item.proxy.is_some_and(|owner| leases[owner].is_none());
-                    if item.is_late(now) || item.resume.is_some() && is_lapsed {
+                    if item.is_late(now) || item.is_lapsed(now) {
                         item.close(Closed::Expired);
                     } else if is_dead && item.resume.is_some() {
                         item.give_to(None);
