@@ -3,6 +3,8 @@
 //! Three traits: [`ApprovalRequests`] and [`Liveness`] are what a store of many machines implements; [`Logins`] to the
 //! page stay on this one. Only [`open`] knows which implementation there is.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 mod open;
 mod sqlite;
 
@@ -164,7 +166,7 @@ pub struct Lease {
 
 impl Lease {
     /// A lease that lasts for as long as `held` does.
-    fn new(held: impl Send + 'static) -> Lease {
+    pub(in crate::engines::inbox) fn new(held: impl Send + 'static) -> Lease {
         Lease {
             _held: Box::new(held),
         }

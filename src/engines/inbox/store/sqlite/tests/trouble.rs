@@ -145,17 +145,6 @@ fn what_is_asked_often_is_answered_from_an_index_without_sorting() {
 }
 
 #[test]
-fn an_item_with_an_id_that_there_is_already_is_refused_and_changes_nothing() {
-    let mut scene = Scene::new();
-    scene.store.ask(&item("a"), "p").unwrap();
-    let error = scene.store.ask(&asked("a", 9_000), "p").unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unusable);
-    assert_eq!(scene.store.find("a").unwrap().unwrap().item, item("a"));
-    let error = scene.store.ask(&item("b"), "../p").unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unusable);
-}
-
-#[test]
 fn what_is_no_database_of_ours_or_a_cut_one_is_damaged() {
     let scene = Scene::new();
     let path = scene.dir.path().join("inbox.db");
