@@ -1,5 +1,5 @@
-//! The store of these tests does what every store does, as far as the page can tell: it keeps secrets, and nothing in it
-//! outlives its process.
+//! The store of these tests does what every store does, as far as the page can tell. It redacts nothing, and knows of no
+//! proxy that dies or resumes an item.
 
 use super::visitor::Shared;
 use crate::engines::inbox::store::conformance::{Opener, conforms};
