@@ -22,8 +22,10 @@ use crate::approval::display::{quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::config::{Environment, InboxFlags, Whole, escaped};
 use crate::engines::inbox::passphrase::{PublicKey, unlock};
-use crate::engines::inbox::store::sqlite::SqliteStore;
-use crate::engines::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
+use crate::engines::inbox::store::{
+    self, ApprovalRequests, Decided, Entry, Filter, SignedVerdict, State,
+};
+use crate::evidence::redact::Redaction;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, suggested_command};
 
@@ -65,7 +67,8 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
         return Err(InboxError::NothingThere(dir));
     }
     let (settings, dir) = open(flags, environment)?;
-    let mut store = SqliteStore::open(&dir)?;
+    let mut store = store::open(&dir, &Redaction::default())?.requests;
+    let store = &mut *store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
     // What nobody waits for any more is not to be shown as if somebody did.
@@ -75,11 +78,11 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     match command.what {
         Approvals::List(wanted) if wanted.watch => {
             let most = most(&wanted);
-            watch::run(&mut store, dir.path(), most, paper, &clock, &mut out)
+            watch::run(store, dir.path(), most, paper, &clock, &mut out)
         }
-        Approvals::List(wanted) => list(&mut store, dir.path(), &wanted, paper, now_ms, &mut out),
+        Approvals::List(wanted) => list(store, dir.path(), &wanted, paper, now_ms, &mut out),
         Approvals::Show { id, json } => {
-            let entry = find(&dir, &mut store, &id)?;
+            let entry = find(&dir, store, &id)?;
             match json {
                 true => print_json(&told(&entry), &mut out),
                 false => say(&mut out, &as_text(&entry, now_ms)),
@@ -101,7 +104,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 cover,
                 approver: approver.or(settings.approver),
             };
-            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
+            decide(&dir, store, &id, wanted, json, &clock, &mut out)
         }
         Approvals::Deny {
             id,
@@ -115,7 +118,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 cover: Duration::ZERO,
                 approver: approver.or(settings.approver),
             };
-            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
+            decide(&dir, store, &id, wanted, json, &clock, &mut out)
         }
     }
 }
@@ -129,7 +132,7 @@ struct Wanted {
 
 fn decide(
     dir: &StateDir,
-    store: &mut SqliteStore,
+    store: &mut dyn ApprovalRequests,
     id: &str,
     wanted: Wanted,
     json: bool,
@@ -193,7 +196,7 @@ fn decide(
 }
 
 /// The item of a verdict that was given, once its proxy has had the time to look at it.
-fn heard(store: &mut SqliteStore, before: &Entry) -> Result<Entry, InboxError> {
+fn heard(store: &mut dyn ApprovalRequests, before: &Entry) -> Result<Entry, InboxError> {
     let item = &before.item.id;
     let clock = Clock::start();
     loop {
@@ -209,7 +212,7 @@ fn heard(store: &mut SqliteStore, before: &Entry) -> Result<Entry, InboxError> {
 }
 
 /// The one item of this id, or whose id begins so: of those that wait, else of the others.
-fn find(dir: &StateDir, store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
+fn find(dir: &StateDir, store: &mut dyn ApprovalRequests, id: &str) -> Result<Entry, InboxError> {
     let wanted = id.trim().to_lowercase();
     if let Some(entry) = store.find(&wanted)? {
         return Ok(entry);
@@ -246,7 +249,7 @@ fn most(wanted: &ListCommand) -> usize {
 }
 
 fn list(
-    store: &mut SqliteStore,
+    store: &mut dyn ApprovalRequests,
     folder: &Path,
     wanted: &ListCommand,
     paper: Paper,

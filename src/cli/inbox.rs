@@ -14,8 +14,8 @@ use crate::app::host_settings;
 use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
 use crate::engines::inbox::host::{Host, HostError, address};
 use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
-use crate::engines::inbox::store::sqlite::SqliteStore;
-use crate::engines::inbox::store::{DISREGARDED, Store, StoreError};
+use crate::engines::inbox::store::{self, DISREGARDED, Logins, Store, StoreError};
+use crate::evidence::redact::Redaction;
 use crate::sys::Stderr;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, suggested_command};
@@ -126,7 +126,7 @@ pub(super) fn run(
         .build()
         .map_err(InboxError::System)?;
     let _inside = runtime.enter();
-    let store = SqliteStore::open(&dir)?;
+    let store = store::open(&dir, &Redaction::default())?;
     let host = Host::new(dir, host_settings(&settings))?;
     runtime.block_on(serve(host, store, settings.opens_browser, stderr))
 }
@@ -134,7 +134,7 @@ pub(super) fn run(
 /// Serves the page until a signal, or stands by while somebody else does.
 async fn serve(
     mut host: Host,
-    mut store: SqliteStore,
+    store: Store,
     opens_browser: bool,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
@@ -142,10 +142,15 @@ async fn serve(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
+    let Store {
+        mut requests,
+        mut logins,
+        ..
+    } = store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
     let port = host.find_or_serve(now_ms)?;
-    let is_opened = opens_browser && host.open_browser(&mut store, port, now_ms)?;
+    let is_opened = opens_browser && host.open_browser(&mut *logins, port, now_ms)?;
     let by_others = match host.is_serving() {
         true => "",
         false => "; another approval-proxy serves it, and this one takes over when that one ends",
@@ -178,7 +183,7 @@ async fn serve(
         address(port)
     );
     stderr.send(told.into_bytes());
-    show_link(&host, &mut store, port, now_ms, is_opened)?;
+    show_link(&host, &mut *logins, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
     let mut is_told = false;
     loop {
@@ -190,13 +195,13 @@ async fn serve(
                 let now_ms = clock.now().unix_ms;
                 let tended = host.find_or_serve(now_ms).map(drop).map_err(|error| with_causes(&error));
                 let mut swept = || match host.is_serving() {
-                    true => store
-                        .check_place()
-                        .and_then(|()| store.sweep(now_ms))
-                        .and_then(|()| host.tidy_door(&mut store, now_ms))
+                    true => requests
+                        .check()
+                        .and_then(|()| requests.sweep(now_ms))
+                        .and_then(|()| host.tidy_door(&mut *logins, now_ms))
                         .map_err(|error| with_causes(&error)),
                     false => host
-                        .tidy_door(&mut store, now_ms)
+                        .tidy_door(&mut *logins, now_ms)
                         .map_err(|error| with_causes(&error)),
                 };
                 match tended.and_then(|()| swept()) {
@@ -219,14 +224,14 @@ async fn serve(
 /// link. It holds a secret, and goes nowhere else.
 fn show_link(
     host: &Host,
-    store: &mut SqliteStore,
+    logins: &mut dyn Logins,
     port: u16,
     now_ms: i64,
     is_opened: bool,
 ) -> Result<(), InboxError> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
-        let link = host.login_link(store, port, now_ms)?;
+        let link = host.login_link(logins, port, now_ms)?;
         let when = match is_opened {
             true => "A browser should open. If it does not, open",
             false => "Open",

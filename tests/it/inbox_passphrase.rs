@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use approval_proxy::approval::item::{Assurance, Choice, Item, Verdict};
 use approval_proxy::engines::inbox::passphrase::{Signer, set, unlock};
-use approval_proxy::engines::inbox::store::{Decided, SignedVerdict, Store as _};
+use approval_proxy::engines::inbox::store::{Decided, SignedVerdict};
 use approval_proxy::sys::secret::Secret;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use super::clerk::{Clerk, Configured, Couriers, Unrecorded};
 use super::host::HostSettings;
 use super::identity::Identity;
 use super::passphrase::PublicKey;
-use super::store::sqlite::SqliteStore;
+use super::queue::{Jobs, queue};
+use super::store;
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
 use crate::relay::Inbox;
@@ -59,7 +60,7 @@ pub struct Post {
 enum Running {
     NotYet,
     Yes {
-        jobs: Sender<Job>,
+        jobs: Jobs,
         /// How many bytes of questions are on their way to the thread.
         queued: Arc<AtomicUsize>,
         unrecorded: Arc<Mutex<Unrecorded>>,
@@ -140,7 +141,7 @@ impl Post {
     /// Whether there may be an item that a session of ours can resume. It looks at one file's name.
     fn may_resume(&self) -> bool {
         let folder = self.settings.state_dir.as_deref();
-        self.settings.identity.is_some() && folder.is_some_and(SqliteStore::may_resume)
+        self.settings.identity.is_some() && folder.is_some_and(store::may_resume)
     }
 
     /// Waits until everything that was handed over is in the store, at most `limit`.
@@ -159,7 +160,8 @@ impl Post {
         let couriers = settings.couriers.clone();
         let folder = folder.to_owned();
         // Bounded by `queued`; what ends a question must get through in any case.
-        let (jobs, queue) = channel();
+        let queue = queue();
+        let (jobs, queue) = queue.map_err(|error| format!("no thread can be reached: {error}"))?;
         let (tell, done) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let in_clerk = Arc::clone(&queued);

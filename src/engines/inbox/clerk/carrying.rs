@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Clerk;
 use crate::approval::item::{Item, Verdict, read_approver};
-use crate::engines::inbox::store::{Closed, Decided, SignedVerdict, Store as _, cut_reason};
+use crate::engines::inbox::store::{Closed, Decided, SignedVerdict, cut_reason};
 use crate::engines::registry::reach;
 use crate::engines::{Answer, CarriedVerdict, Courier, CourierSettings};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
@@ -60,6 +60,11 @@ impl Couriers {
         {
             courier.withdraw(item);
         }
+    }
+
+    /// Whether a courier may bring something.
+    pub(super) fn is_carrying(&self) -> bool {
+        !self.carried.is_empty()
     }
 
     fn carry(&mut self, engine: EngineId, item: &Item) {
@@ -131,10 +136,10 @@ impl Clerk {
             signature: None,
             engine: Some(engine.name().to_owned()),
         };
-        match desk.store.decide(&item, &signed) {
+        match desk.store.requests.decide(&item, &signed) {
             Ok(Decided::Recorded) => {
                 // It was our own change.
-                desk.version = None;
+                desk.may_have_verdicts = true;
                 self.couriers.decided.insert(item, (engine, signed.verdict));
             }
             // The one who was first is heard of in a moment.

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Clerk, Waiting};
 use crate::approval::request::ApprovalRequest;
-use crate::engines::inbox::store::{Resumed, Store as _, StoreError};
+use crate::engines::inbox::store::{Resumed, StoreError};
 use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumption};
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
@@ -41,7 +41,7 @@ impl Clerk {
             None
         });
         let is_unmarked = match (key, &mut self.desk) {
-            (Some(key), Some(desk)) => match desk.store.mark(&item, &desk.proxy, &key) {
+            (Some(key), Some(desk)) => match desk.store.requests.mark(&item, &desk.proxy, &key) {
                 Ok(is_marked) => !is_marked,
                 Err(error) => {
                     warn(&error);
@@ -111,7 +111,7 @@ impl Clerk {
         let Some(mut desk) = self.desk.take() else {
             return;
         };
-        if let Err(error) = desk.store.sweep(now_ms) {
+        if let Err(error) = desk.store.requests.sweep(now_ms) {
             tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
         }
     }
@@ -122,10 +122,10 @@ impl Clerk {
         };
         let now_ms = self.clock.now().unix_ms;
         let desk = self.desk()?;
-        let found = desk.store.resume(&key, &desk.proxy, now_ms)?;
+        let found = desk.store.requests.resume(&key, &desk.proxy, now_ms)?;
         if found.is_some() {
             // It may be decided already, and no change by others would tell.
-            desk.version = None;
+            desk.may_have_verdicts = true;
         }
         Ok(found)
     }
@@ -133,7 +133,7 @@ impl Clerk {
     fn take_up(&mut self, item: String, answers: &UnboundedSender<FromEngine>) {
         let taken = self.desk.as_mut().map(|desk| {
             desk.is_untidy = true;
-            desk.store.take_up(&item, &desk.proxy)
+            desk.store.requests.take_up(&item, &desk.proxy)
         });
         let is_done = taken.unwrap_or(Ok(false)).unwrap_or_else(|error| {
             let why = with_causes(&error);
@@ -156,7 +156,7 @@ impl Clerk {
             return;
         };
         desk.is_untidy = true;
-        if let Err(error) = desk.store.leave(item, &desk.proxy, now_ms) {
+        if let Err(error) = desk.store.requests.leave(item, &desk.proxy, now_ms) {
             // It can be resumed once this process has ended.
             let why = with_causes(&error);
             tracing::warn!("item {item} of the inbox could not be left to others: {why}");

@@ -12,7 +12,7 @@ use crate::approval::item::{Assurance, Choice, Closed, Item, Verdict};
 use crate::approval::request::{ApprovalRequest, Round};
 use crate::engines::inbox::identity::{Credentials, ServerIdentity};
 use crate::engines::inbox::passphrase::{self, Signer};
-use crate::engines::inbox::store::{Decided, Entry, SignedVerdict, State, Store as _};
+use crate::engines::inbox::store::{ApprovalRequests, Decided, Entry, SignedVerdict, State};
 use crate::gate::{EngineId, ParkedItem, ResumeKey};
 use crate::mcp::tool::KeptCall;
 use crate::policy::Risk;
@@ -59,8 +59,10 @@ impl Scene {
         })
     }
 
-    fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.state).unwrap()
+    fn store(&self) -> Box<dyn ApprovalRequests> {
+        store::open(&self.state, &Redaction::default())
+            .unwrap()
+            .requests
     }
 
     fn entry(&self, id: &str) -> Entry {
@@ -344,7 +346,7 @@ async fn without_an_identity_a_parked_item_ends_with_its_session() {
     session.leave(&post, "a");
     post.finish(LIMIT);
     assert_eq!(scene.entry("a").state, State::Closed(Closed::Withdrawn));
-    assert!(!SqliteStore::may_resume(scene.dir.path()));
+    assert!(!store::may_resume(scene.dir.path()));
 }
 
 #[tokio::test]
@@ -468,16 +470,50 @@ async fn to_look_whether_there_is_anything_opens_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn a_verdict_reaches_its_proxy_within_a_tenth_of_a_second_however_long_it_has_waited() {
+    let scene = Scene::new();
+    let post = scene.process();
+    let mut session = Session::new();
+    let mut store = scene.store();
+    let mut took = Vec::new();
+    for id in ["a", "b", "c"] {
+        let item = request("x").item(id.to_owned(), now_ms(), None);
+        session.tell(&post, ask(item));
+        // Its thread looks often for two seconds after something was written.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let (verdict, signature) = (verdict(Choice::Approve), None);
+        let given = SignedVerdict {
+            verdict,
+            signature,
+            engine: None,
+        };
+        assert_eq!(store.decide(id, &given).unwrap(), Decided::Recorded);
+        let clock = Clock::start();
+        session.verdict(id).await;
+        took.push(clock.elapsed());
+    }
+    // One of them may meet a machine that has much else to do.
+    took.sort();
+    assert!(took[1] < Duration::from_millis(100), "{took:?}");
+    post.finish(LIMIT);
+}
+
+#[tokio::test]
 async fn a_process_that_finds_nothing_serves_no_page_and_holds_no_lease() {
     let scene = Scene::new();
     let post = scene.process();
     let mut session = Session::new();
     assert_eq!(session.find(&post, KEY, "x").await, None);
-    // The second answer comes after all that the first question could start.
-    assert_eq!(session.find(&post, KEY, "x").await, None);
+    let proxies = scene.dir.path().join("proxies");
+    let leases = || std::fs::read_dir(&proxies).unwrap().count();
+    // It tidies up a moment after it has answered.
+    let tidied = async {
+        while leases() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, tidied).await.unwrap();
     assert!(!scene.dir.path().join("page.port").exists());
-    let leases = std::fs::read_dir(scene.dir.path().join("proxies")).unwrap();
-    assert_eq!(leases.count(), 0);
     post.finish(LIMIT);
 }
 
@@ -500,7 +536,7 @@ fn what_cannot_be_done_is_said_at_once() {
     assert!(post.tell(take_up(), &session.answers).is_err());
     assert!(post.tell(find(), &session.answers).is_err());
     // Too much is on its way: what is large waits no more, what is small gets through.
-    let (jobs, queue) = channel();
+    let (jobs, queue) = queue().unwrap();
     let (_, done) = channel();
     *post.running() = Running::Yes {
         jobs,
@@ -560,7 +596,7 @@ async fn what_nobody_resumed_in_time_is_forgotten_when_a_later_process_looks_for
     assert_eq!(session.find(&second, KEY, "x").await, None);
     second.finish(LIMIT);
     assert_eq!(scene.secret_calls(), 0);
-    assert!(!SqliteStore::may_resume(scene.dir.path()));
+    assert!(!store::may_resume(scene.dir.path()));
 }
 
 // The store is all that knows that a yes was used, and its signature cannot say so. But it says when it was given.

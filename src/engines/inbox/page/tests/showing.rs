@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::visitor::{NOW_MS, Visitor, asset, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::engines::inbox::store::{Closed, SignedVerdict, Store as _};
+use crate::engines::inbox::store::{ApprovalRequests as _, Closed, SignedVerdict};
 
 async fn shown(item: &Item) -> (String, String) {
     let visitor = Visitor::logged_in(false).await;
