@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use rmcp::model::ToolAnnotations;
-
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::nearest::nearest;
 use super::value::{Input, Value, wrong_type};
+use crate::mcp::ToolAnnotations;
 use crate::policy::{Mode, Policy, Rules};
 
 /// Hints by tool name, which `policy` accepts.

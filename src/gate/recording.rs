@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use rmcp::model::ErrorCode;
-
 use super::held::{Era, Held, Subject};
 use super::output::{NeededApproval, Output, Payload, Ticket};
 use super::permit::Permitted;
@@ -17,6 +15,7 @@ use super::verdict::{Failed, Via};
 use crate::approval::digest::CallDigest;
 use crate::approval::item::{Assurance, Verdict};
 use crate::evidence::record::{Decided, Forwarded, Line, Outcome};
+use crate::mcp::ErrorCode;
 use crate::mcp::message::RequestId;
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::CallToolRequestParams;

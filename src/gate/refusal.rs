@@ -4,8 +4,6 @@
 
 use std::fmt::Write as _;
 
-use rmcp::model::{CallToolResult, ContentBlock};
-
 use super::handshake::CannotAsk;
 use super::held::Era;
 use super::output::Failure;
@@ -13,6 +11,7 @@ use super::settings::EngineId;
 use super::verdict::ClientNo;
 use crate::approval::display::quoted_name;
 use crate::mcp::elicit::{Fault, No};
+use crate::mcp::json::write_string;
 use crate::mcp::message::RequestId;
 use crate::policy::{Mode, Risk, RuleCode};
 
@@ -395,17 +394,17 @@ pub(super) fn refused_result(
             refusal.source(),
         );
     }
-    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
-    match era {
-        // `resultType` belongs to 2026-07-28.
-        Era::Legacy => result.result_type = None,
-        Era::Stateless => {}
-    }
     let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
-    out.push_str(r#","result":"#);
-    out.push_str(&serde_json::to_string(&result).unwrap_or_default());
-    out.push('}');
+    out.push_str(r#","result":{"#);
+    match era {
+        // `resultType` belongs to 2026-07-28.
+        Era::Legacy => {}
+        Era::Stateless => out.push_str(r#""resultType":"complete","#),
+    }
+    out.push_str(r#""content":[{"type":"text","text":"#);
+    write_string(&text, &mut out);
+    out.push_str(r#"}],"isError":true}}"#);
     out
 }
 

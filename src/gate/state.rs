@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use rmcp::model::ErrorCode;
 
 use super::ask::{Ask, Effect};
 use super::asks::Asks;
@@ -25,6 +24,7 @@ use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
 use crate::evidence::record::{Fate, Line, Origin, Timestamp};
+use crate::mcp::ErrorCode;
 use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;

@@ -2,10 +2,29 @@
 //!
 //! Which of them a peer gets is decided elsewhere.
 
-use rmcp::model::{ErrorCode, ErrorData};
+use std::fmt::Write as _;
 
 use super::json::write_string;
 use super::message::RequestId;
+
+/// The code of a JSON-RPC error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCode(pub i32);
+
+impl ErrorCode {
+    /// JSON-RPC 2.0: the text is not JSON.
+    pub const PARSE_ERROR: ErrorCode = ErrorCode(-32_700);
+    /// JSON-RPC 2.0: the message is no request.
+    pub const INVALID_REQUEST: ErrorCode = ErrorCode(-32_600);
+    /// JSON-RPC 2.0: there is no such method.
+    pub const METHOD_NOT_FOUND: ErrorCode = ErrorCode(-32_601);
+    /// JSON-RPC 2.0: the parameters are not those of the method.
+    pub const INVALID_PARAMS: ErrorCode = ErrorCode(-32_602);
+    /// JSON-RPC 2.0: the receiver failed.
+    pub const INTERNAL_ERROR: ErrorCode = ErrorCode(-32_603);
+    /// SPEC 2026-07-28: the server does not speak this revision.
+    pub const UNSUPPORTED_PROTOCOL_VERSION: ErrorCode = ErrorCode(-32_022);
+}
 
 /// Writes an error response; without an id it answers a line whose id could not be read.
 ///
@@ -24,15 +43,19 @@ pub fn error_response_with(
     message: String,
     data: Option<serde_json::Value>,
 ) -> String {
-    let error = ErrorData::new(code, message, data);
     let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
     match id {
         Some(id) => id.write(&mut out),
         None => out.push_str("null"),
     }
-    out.push_str(r#","error":"#);
-    out.push_str(&serde_json::to_string(&error).unwrap_or_default());
-    out.push('}');
+    let ErrorCode(code) = code;
+    // Writing to a String cannot fail.
+    let _ = write!(out, r#","error":{{"code":{code},"message":"#);
+    write_string(&message, &mut out);
+    if let Some(data) = data {
+        let _ = write!(out, r#","data":{data}"#);
+    }
+    out.push_str("}}");
     out
 }
 

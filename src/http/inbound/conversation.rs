@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
-use rmcp::model::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -18,6 +17,7 @@ use super::streams::{Reader, Refused, StreamKey, Streams};
 use crate::http::shared::facts::Facts;
 use crate::http::shared::lines::Lines;
 use crate::http::shared::param_headers::ParamHeaders;
+use crate::mcp::ErrorCode;
 use crate::mcp::error::{cancelled_notification, error_response};
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;

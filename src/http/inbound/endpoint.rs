@@ -16,7 +16,6 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use rmcp::model::ErrorCode;
 
 use super::answer::{OpenStream, respond, stream};
 use super::conversation::{Conversation, Era};
@@ -25,6 +24,7 @@ use super::hub::{Hub, Owner, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::http::shared::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
+use crate::mcp::ErrorCode;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{CALL, Id, Kind, Line, Message, RequestId, read_envelope, read_message};
 use crate::mcp::revision::STATELESS;

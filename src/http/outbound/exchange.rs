@@ -573,7 +573,7 @@ impl Refusal {
             Some(line) => line,
             None => {
                 let why = self.in_words(peer, tried.as_deref()).await;
-                let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+                let code = crate::mcp::ErrorCode::INTERNAL_ERROR;
                 error_response(Some(&asked.id), code, why)
             }
         };

@@ -438,7 +438,7 @@ impl Peer {
 
     /// Answers a request in the server's place.
     pub(super) async fn fail(&self, id: &RequestId, why: String) {
-        let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+        let code = crate::mcp::ErrorCode::INTERNAL_ERROR;
         self.tell(&error_response(Some(id), code, why)).await;
     }
 
