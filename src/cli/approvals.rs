@@ -20,7 +20,7 @@ use super::inbox::{InboxError, open};
 use super::{exit_code, passphrase};
 use crate::approval::display::{quoted_name, quoted_text};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::config::{Environment, InboxFlags, Whole, escaped};
+use crate::config::{Environment, InboxSettings, Layer, Whole, escaped};
 use crate::engines::inbox::passphrase::{PublicKey, unlock};
 use crate::engines::inbox::store::sqlite::SqliteStore;
 use crate::engines::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
@@ -56,15 +56,15 @@ pub(super) enum NoItem {
 
 pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Result<u8, InboxError> {
     let is_named = command.state_dir.is_some();
-    let flags = InboxFlags {
+    let flags = Layer {
         state_dir: command.state_dir,
-        ..InboxFlags::default()
+        ..Layer::default()
     };
-    let folder = flags.clone().resolve(environment)?.state_dir;
+    let folder = InboxSettings::resolve(&flags, environment)?.state_dir;
     if let Some(dir) = folder.filter(|dir| is_named && !dir.exists()) {
         return Err(InboxError::NothingThere(dir));
     }
-    let (settings, dir) = open(flags, environment)?;
+    let (settings, dir) = open(&flags, environment)?;
     let mut store = SqliteStore::open(&dir)?;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::InboxArgs;
+use super::options::InboxOptions;
 use crate::approval::item::read_approver;
-use crate::config::{Value as _, Whole};
+use crate::config::{ApproverName, Value as _, Whole};
 
 /// A command beside running the proxy.
 #[derive(Debug, Clone, Subcommand)]
@@ -23,7 +23,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct InboxCommand {
     #[command(flatten)]
-    pub(super) inbox: InboxArgs,
+    pub(super) inbox: InboxOptions,
 
     /// Set a passphrase, without which no verdict counts from then on; asks for the current one
     /// first, if there is one. Restart the proxies that run
@@ -36,9 +36,9 @@ pub struct InboxCommand {
 
     /// Record NAME as the approver of what is decided in the browser that this logs in; or
     /// APPROVAL_APPROVER. Nobody checks the name, and the page can change it
-    #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+    #[arg(long = "as", value_name = "NAME", value_parser = ApproverName::read)]
     #[arg(conflicts_with_all = ["set_passphrase", "show_key"])]
-    pub(super) approver: Option<String>,
+    pub(super) approver: Option<ApproverName>,
 }
 
 /// `approval-proxy approvals`.

@@ -11,7 +11,7 @@ use super::approvals::NoItem;
 use super::commands::InboxCommand;
 use super::{exit_code, passphrase};
 use crate::app::host_settings;
-use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
+use crate::config::{ConfigError, Environment, InboxSettings, Layer};
 use crate::engines::inbox::host::{Host, HostError, address};
 use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
 use crate::engines::inbox::store::sqlite::SqliteStore;
@@ -96,10 +96,10 @@ impl InboxError {
 
 /// Where the inbox is, opened.
 pub(super) fn open(
-    flags: InboxFlags,
+    flags: &Layer,
     environment: &Environment,
 ) -> Result<(InboxSettings, StateDir), InboxError> {
-    let settings = flags.resolve(environment)?;
+    let settings = InboxSettings::resolve(flags, environment)?;
     let folder: Option<PathBuf> = settings.state_dir.clone();
     let dir = StateDir::open(&folder.ok_or(InboxError::NoFolder)?)?;
     Ok((settings, dir))
@@ -110,11 +110,11 @@ pub(super) fn run(
     environment: &Environment,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
-    let flags = InboxFlags {
+    let flags = Layer {
         approver: command.approver,
-        ..command.inbox.into_flags()
+        ..*command.inbox.0
     };
-    let (settings, dir) = open(flags, environment)?;
+    let (settings, dir) = open(&flags, environment)?;
     if command.set_passphrase {
         return set_passphrase(&dir, stderr);
     }

@@ -7,6 +7,7 @@ pub mod args;
 pub mod commands;
 pub mod exit_code;
 mod inbox;
+mod options;
 mod passphrase;
 mod run;
 mod start_error;
