@@ -5,12 +5,13 @@
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use super::commands::Command;
+use super::approvals::ApprovalsCommand;
 use super::exit_code;
+use super::inbox::InboxCommand;
 use super::options::ProxyOptions;
-use crate::config::{Flags, escaped};
+use crate::config::escaped;
 
 /// A transparent MCP proxy that asks a human before an AI agent's tool call runs
 ///
@@ -28,7 +29,16 @@ pub struct Args {
     pub(super) command: Option<Command>,
 
     #[command(flatten)]
-    options: ProxyOptions,
+    pub(super) options: ProxyOptions,
+}
+
+/// A command beside running the proxy.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve the approval inbox's page, or open the one that is served already
+    Inbox(InboxCommand),
+    /// See and decide in the terminal what waits in the inbox
+    Approvals(ApprovalsCommand),
 }
 
 impl Args {
@@ -50,12 +60,6 @@ impl Args {
             return Err(command.error(ErrorKind::MissingRequiredArgument, NO_UPSTREAM));
         }
         Ok(args)
-    }
-
-    /// The flags as `config` takes them.
-    #[must_use]
-    pub fn into_flags(self) -> Flags {
-        self.options.into_flags()
     }
 }
 

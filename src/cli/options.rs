@@ -35,68 +35,60 @@ impl ProxyOptions {
             // `Args::read` lets no options out without it; an empty path cannot be opened either.
             upstream: self.upstream.unwrap_or_default(),
             server: self.server,
-            layer: self.settings.0,
+            layer: *self.settings.0,
         }
     }
 }
 
 /// The flags of all settings.
 #[derive(Debug, Clone)]
-struct AllSettings(Layer);
+pub(super) struct AllSettings(Box<Layer>);
 
 /// The flags of the inbox: where it is, and how its page is served.
 #[derive(Debug, Clone)]
 pub(super) struct InboxOptions(pub(super) Box<Layer>);
 
-fn all(_: &Setting) -> bool {
-    true
+/// Only where the inbox is, before or behind the name of a subcommand.
+#[derive(Debug, Clone)]
+pub(super) struct StateDirOption(pub(super) Box<Layer>);
+
+/// Makes clap read the flags of the settings that `$wanted` is true of.
+macro_rules! flags {
+    ($name:ident, $wanted:expr, $change:expr) => {
+        impl Args for $name {
+            fn augment_args(command: Command) -> Command {
+                command.args(arguments($wanted).map($change))
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                $name::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<$name, clap::Error> {
+                given(matches, $wanted).map(Box::new).map($name)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = $name::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
 }
 
-fn of_inbox(setting: &Setting) -> bool {
-    setting.place == Place::Inbox
-}
-
-impl Args for AllSettings {
-    fn augment_args(command: Command) -> Command {
-        command.args(arguments(all))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        command.args(arguments(all))
-    }
-}
-
-impl FromArgMatches for AllSettings {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<AllSettings, clap::Error> {
-        given(matches, all).map(AllSettings)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        self.0 = given(matches, all)?.over(std::mem::take(&mut self.0));
-        Ok(())
-    }
-}
-
-impl Args for InboxOptions {
-    fn augment_args(command: Command) -> Command {
-        command.args(arguments(of_inbox))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        command.args(arguments(of_inbox))
-    }
-}
-
-impl FromArgMatches for InboxOptions {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<InboxOptions, clap::Error> {
-        given(matches, of_inbox).map(Box::new).map(InboxOptions)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self.0 = given(matches, of_inbox)?.over(std::mem::take(&mut self.0));
-        Ok(())
-    }
-}
+flags!(AllSettings, |_| true, |argument| argument);
+flags!(
+    InboxOptions,
+    |setting| setting.place == Place::Inbox,
+    |argument| argument
+);
+flags!(
+    StateDirOption,
+    |setting| setting.name == "stateDir",
+    |argument| argument.global(true).help_heading(None)
+);
 
 /// The settings that have a flag and are `wanted`, each with its flag's name.
 fn flagged(wanted: fn(&Setting) -> bool) -> impl Iterator<Item = (&'static str, &'static Setting)> {
@@ -109,7 +101,7 @@ fn arguments(wanted: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
 }
 
 /// The flag of a setting. It reads what follows it into a [`Layer`] that says nothing else.
-pub(super) fn argument(setting: &'static Setting) -> Option<Arg> {
+fn argument(setting: &'static Setting) -> Option<Arg> {
     let flag = setting.flag?;
     let help = help(setting);
     let argument = Arg::new(flag.long)
@@ -136,7 +128,7 @@ pub(super) fn argument(setting: &'static Setting) -> Option<Arg> {
 }
 
 /// What the help says of a setting.
-pub(super) fn help(setting: &Setting) -> String {
+fn help(setting: &Setting) -> String {
     let about = setting.about();
     match setting.fallback {
         Fallback::None => about,

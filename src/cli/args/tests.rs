@@ -5,13 +5,14 @@ use std::path::Path;
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::{DedupeFields, Layer, Pattern, Transport, Value};
+use crate::config::{DedupeFields, Flags, Layer, Pattern, Transport, Value};
 use crate::gate::{DedupeField, TimeoutAction};
 use crate::policy::Mode;
 
 fn read(flags: &[&str]) -> Result<Flags, clap::Error> {
     let program = ["approval-proxy", "--upstream", "cfg.json"];
-    Args::read(program.iter().chain(flags)).map(Args::into_flags)
+    let args = Args::read(program.iter().chain(flags));
+    args.map(|args| args.options.into_flags())
 }
 
 fn error(flags: &[&str]) -> String {
@@ -368,6 +369,6 @@ fn the_state_dir_may_stand_before_or_behind_what_to_do_with_items() {
         let Some(Command::Approvals(command)) = args.command else {
             panic!("{flags:?}");
         };
-        assert_eq!(command.state_dir.unwrap().to_str(), Some("/s"));
+        assert_eq!(command.state_dir.0.state_dir.unwrap().to_str(), Some("/s"));
     }
 }
