@@ -58,7 +58,7 @@ mod tests {
     }
 
     fn over_http(flags: &mut Flags) {
-        flags.transport = Transport::StreamableHttp;
+        flags.layer.transport = Some(Transport::StreamableHttp);
     }
 
     #[test]

@@ -11,16 +11,17 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use self::columns::Paper;
 use self::show::{NAME_LIMIT, Rows, as_text, harmless, table, told};
-use super::commands::{Approvals, ApprovalsCommand, ListCommand};
 use super::inbox::{InboxError, open};
+use super::options::StateDirOption;
 use super::{exit_code, passphrase};
 use crate::approval::display::{quoted_name, quoted_text};
-use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::config::{Environment, InboxFlags, Whole, escaped};
+use crate::approval::item::{Assurance, Choice, Verdict, read_approver};
+use crate::config::{Environment, Fault, InboxSettings, Value as _, Whole, escaped};
 use crate::engines::inbox::passphrase::{PublicKey, unlock};
 use crate::engines::inbox::store::{
     self, ApprovalRequests, Decided, Entry, Filter, SignedVerdict, State,
@@ -40,6 +41,98 @@ const HEARD: Duration = Duration::from_millis(300);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// `approval-proxy approvals`.
+#[derive(Debug, Clone, Args)]
+pub struct ApprovalsCommand {
+    #[command(flatten)]
+    pub(super) state_dir: StateDirOption,
+
+    #[command(subcommand)]
+    what: Approvals,
+}
+
+/// What to do with items.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum Approvals {
+    /// What waits, newest first, in lines of at most 80 columns, or as wide as the terminal is
+    List(ListCommand),
+    /// Everything about one item
+    Show {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the call run
+    Approve {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Why; goes into the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+
+        /// Let this very call run again for so many minutes, at most 1440
+        #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
+        minutes: Option<Whole<1, 1440>>,
+
+        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+        approver: Option<String>,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse the call
+    Deny {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Why; the agent reads it
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+
+        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+        approver: Option<String>,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `approval-proxy approvals list`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ListCommand {
+    /// What was decided, or waits no more, instead: with the engine, who decided, and the reason
+    #[arg(long)]
+    history: bool,
+
+    /// List at most so many, from 1 to 1000, the newest
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    limit: Option<Whole<1, 1000>>,
+
+    /// Print JSON, everything of each item
+    #[arg(long)]
+    json: bool,
+
+    /// Go on, and show what comes and goes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["history", "json"])]
+    watch: bool,
+}
+
+fn count(text: &str) -> Result<Whole<1, 1000>, Fault> {
+    Whole::from_text(text.trim())
+}
+
+fn minutes(text: &str) -> Result<Whole<1, 1440>, Fault> {
+    Whole::from_text(text.trim())
+}
+
 /// Why there is no item to do something with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoItem {
@@ -57,16 +150,13 @@ pub(super) enum NoItem {
 }
 
 pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Result<u8, InboxError> {
-    let is_named = command.state_dir.is_some();
-    let flags = InboxFlags {
-        state_dir: command.state_dir,
-        ..InboxFlags::default()
-    };
-    let folder = flags.clone().resolve(environment)?.state_dir;
+    let flags = *command.state_dir.0;
+    let is_named = flags.state_dir.is_some();
+    let folder = InboxSettings::resolve(&flags, environment)?.state_dir;
     if let Some(dir) = folder.filter(|dir| is_named && !dir.exists()) {
         return Err(InboxError::NothingThere(dir));
     }
-    let (settings, dir) = open(flags, environment)?;
+    let (settings, dir) = open(&flags, environment)?;
     let mut store = store::open(&dir, &Redaction::default())?.requests;
     let store = &mut *store;
     let clock = Clock::start();

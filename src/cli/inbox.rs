@@ -4,14 +4,15 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 use super::approvals::NoItem;
-use super::commands::InboxCommand;
+use super::options::InboxOptions;
 use super::{exit_code, passphrase};
 use crate::app::host_settings;
-use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
+use crate::config::{ApproverName, ConfigError, Environment, InboxSettings, Layer};
 use crate::engines::inbox::host::{Host, HostError, address};
 use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
 use crate::engines::inbox::store::{self, DISREGARDED, Logins, Store, StoreError};
@@ -23,6 +24,28 @@ use crate::sys::with_causes;
 
 /// How often it is looked whether the page is served, and what waits no more.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// `approval-proxy inbox`.
+#[derive(Debug, Clone, Args)]
+pub struct InboxCommand {
+    #[command(flatten)]
+    inbox: InboxOptions,
+
+    /// Set a passphrase, without which no verdict counts from then on; asks for the current one
+    /// first, if there is one. Restart the proxies that run
+    #[arg(long)]
+    set_passphrase: bool,
+
+    /// Print the fingerprint of the passphrase's key, for `inboxKey` in the configuration
+    #[arg(long, conflicts_with = "set_passphrase")]
+    show_key: bool,
+
+    /// Record NAME as the approver of what is decided in the browser that this logs in; or
+    /// APPROVAL_APPROVER. Nobody checks the name, and the page can change it
+    #[arg(long = "as", value_name = "NAME", value_parser = ApproverName::read)]
+    #[arg(conflicts_with_all = ["set_passphrase", "show_key"])]
+    approver: Option<ApproverName>,
+}
 
 /// Why a command about the inbox cannot be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +119,10 @@ impl InboxError {
 
 /// Where the inbox is, opened.
 pub(super) fn open(
-    flags: InboxFlags,
+    flags: &Layer,
     environment: &Environment,
 ) -> Result<(InboxSettings, StateDir), InboxError> {
-    let settings = flags.resolve(environment)?;
+    let settings = InboxSettings::resolve(flags, environment)?;
     let folder: Option<PathBuf> = settings.state_dir.clone();
     let dir = StateDir::open(&folder.ok_or(InboxError::NoFolder)?)?;
     Ok((settings, dir))
@@ -110,11 +133,11 @@ pub(super) fn run(
     environment: &Environment,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
-    let flags = InboxFlags {
+    let flags = Layer {
         approver: command.approver,
-        ..command.inbox.into_flags()
+        ..*command.inbox.0
     };
-    let (settings, dir) = open(flags, environment)?;
+    let (settings, dir) = open(&flags, environment)?;
     if command.set_passphrase {
         return set_passphrase(&dir, stderr);
     }

@@ -189,7 +189,8 @@ impl EngineEntry {
 
 const ELICITATION: &str = "elicitation";
 
-fn words() -> impl Iterator<Item = &'static str> {
+/// Every engine's name.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
     std::iter::once(ELICITATION).chain(registry::names())
 }
 

@@ -1,21 +1,39 @@
 //! What a key or a flag can hold: read from JSON, and from the text of a variable or a flag.
 //!
-//! It does not know which key it reads for; `keys` does.
+//! It does not know which setting it reads for; `settings` does.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
 
 use super::error::{Fault, Problem};
 use super::json::Node;
 use super::pointer::shown;
+use crate::approval::item::{BadApprover, MAX_APPROVER, read_approver};
 use crate::engines::inbox::passphrase::KeyFingerprint;
 use crate::sys::secret::Secret;
 
 /// A value that a person writes in JSON, in a variable or after a flag.
 pub trait Value: Sized {
+    /// How it looks on a command line.
+    const FORM: Form = Form::Text;
+
     /// What to write; it completes "expected …".
     fn expected() -> String;
+
+    /// The words that it is one of, each with its aliases; none if it is something else.
+    #[must_use]
+    fn words() -> Vec<(&'static str, Vec<&'static str>)> {
+        Vec::new()
+    }
+
+    /// A JSON Schema of what [`Value::from_node`] takes, as far as a schema can say it.
+    #[must_use]
+    fn schema() -> Json {
+        Json::Bool(true)
+    }
 
     /// Reads a JSON value; most are strings and hold there what they hold as text.
     ///
@@ -33,13 +51,42 @@ pub trait Value: Sized {
     /// # Errors
     /// As [`Value::from_node`].
     fn from_text(text: &str) -> Result<Self, Fault>;
+
+    /// Reads a path behind a flag.
+    ///
+    /// # Errors
+    /// As [`Value::from_node`].
+    fn from_path(path: &Path) -> Result<Self, Fault> {
+        Self::from_text(&path.to_string_lossy())
+    }
 }
 
-/// The value of a key, wherever it was written.
+/// How a value looks on a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A text.
+    Text,
+    /// A text that may begin with a minus.
+    Number,
+    /// The name of a file, in the system's own characters.
+    Path,
+    /// Nothing: the flag alone says it.
+    Switch,
+}
+
+/// The value of a setting, wherever it was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Input<'a> {
+    /// In a config file.
     Node(&'a Node),
+    /// In a variable, or in the table.
     Text(&'a str),
+    /// Behind a flag.
+    Argument(&'a str),
+    /// Behind a flag that takes one element of a list at a time.
+    Element(&'a str),
+    /// Behind a flag, if it is a path.
+    Path(&'a Path),
 }
 
 impl Input<'_> {
@@ -55,15 +102,13 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// Reads the value and forgets it.
-    pub(super) fn check<T: Value>(self) -> Result<(), Fault> {
-        self.read::<T>().map(drop)
-    }
-
-    fn read<T: Value>(self) -> Result<T, Fault> {
+    pub(super) fn read<T: Value>(self) -> Result<T, Fault> {
         match self {
             Input::Node(node) => T::from_node(node),
-            Input::Text(text) => T::from_text(text.trim()),
+            Input::Text(text) | Input::Argument(text) | Input::Element(text) => {
+                T::from_text(text.trim())
+            }
+            Input::Path(path) => T::from_path(path),
         }
     }
 }
@@ -85,8 +130,14 @@ pub(super) fn wrong_text<T: Value>(text: &str) -> Fault {
 }
 
 impl Value for bool {
+    const FORM: Form = Form::Switch;
+
     fn expected() -> String {
         "`true` or `false`".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "boolean"})
     }
 
     fn from_node(node: &Node) -> Result<bool, Fault> {
@@ -110,14 +161,28 @@ impl Value for String {
         "a string".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({"type": "string"})
+    }
+
     fn from_text(text: &str) -> Result<String, Fault> {
         Ok(text.to_owned())
     }
 }
 
 impl Value for PathBuf {
+    const FORM: Form = Form::Path;
+
     fn expected() -> String {
         "the path of a file".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "minLength": 1})
+    }
+
+    fn from_path(path: &Path) -> Result<PathBuf, Fault> {
+        Ok(path.to_owned())
     }
 
     fn from_text(text: &str) -> Result<PathBuf, Fault> {
@@ -126,6 +191,30 @@ impl Value for PathBuf {
             _ if text.contains('\0') => Err(Problem::Nul.into()),
             _ => Ok(PathBuf::from(text)),
         }
+    }
+}
+
+/// What HTTP clients show that they may come in.
+pub struct BearerToken(Secret);
+
+impl BearerToken {
+    pub(super) fn into_secret(self) -> Secret {
+        self.0
+    }
+}
+
+impl Value for BearerToken {
+    fn expected() -> String {
+        "a token of 8 to 4096 visible ASCII characters".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<BearerToken, Fault> {
+        bearer_token(text).map(BearerToken).ok_or_else(|| {
+            Fault::from(Problem::Unexpected {
+                expected: BearerToken::expected(),
+                found: "something else".to_owned(),
+            })
+        })
     }
 }
 
@@ -144,6 +233,10 @@ impl Value for Secret {
         "a token of visible ASCII characters".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[!-~]+$"})
+    }
+
     fn from_text(text: &str) -> Result<Secret, Fault> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(Secret::new(text.to_owned()));
@@ -160,8 +253,47 @@ impl Value for KeyFingerprint {
         "the fingerprint of a key, `sha256:` and 64 hexadecimal digits".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^sha256:[0-9A-Fa-f]{64}$"})
+    }
+
     fn from_text(text: &str) -> Result<KeyFingerprint, Fault> {
         KeyFingerprint::parse(text).ok_or_else(|| wrong_text::<KeyFingerprint>(text))
+    }
+}
+
+/// The name by which an approver wants to be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApproverName(String);
+
+impl ApproverName {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// See [`read_approver`].
+    pub fn read(text: &str) -> Result<ApproverName, BadApprover> {
+        read_approver(text).map(ApproverName)
+    }
+
+    /// The name, without the space around it.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl Value for ApproverName {
+    fn expected() -> String {
+        format!("a name of at most {MAX_APPROVER} visible characters")
+    }
+
+    fn from_text(text: &str) -> Result<ApproverName, Fault> {
+        ApproverName::read(text).map_err(|why| {
+            Fault::from(Problem::Unexpected {
+                expected: ApproverName::expected(),
+                found: format!("another value: {why}"),
+            })
+        })
     }
 }
 
@@ -169,6 +301,10 @@ impl Value for KeyFingerprint {
 impl<T: Value> Value for Vec<T> {
     fn expected() -> String {
         format!("a list, each element {}", T::expected())
+    }
+
+    fn schema() -> Json {
+        json!({"type": "array", "items": T::schema()})
     }
 
     fn from_node(node: &Node) -> Result<Vec<T>, Fault> {
@@ -196,6 +332,10 @@ impl<T: Value> Value for Vec<T> {
 impl<T: Value> Value for BTreeMap<String, T> {
     fn expected() -> String {
         format!("an object, each value {}", T::expected())
+    }
+
+    fn schema() -> Json {
+        json!({"type": "object", "additionalProperties": T::schema()})
     }
 
     fn from_node(node: &Node) -> Result<BTreeMap<String, T>, Fault> {

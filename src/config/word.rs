@@ -2,6 +2,8 @@
 //!
 //! What the words do is decided where they are used.
 
+use serde_json::{Value as Json, json};
+
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::value::{Value, wrong_text};
@@ -59,6 +61,20 @@ impl<T: Word> Value for T {
         format!("one of {}", names(&words))
     }
 
+    fn words() -> Vec<(&'static str, Vec<&'static str>)> {
+        let aliases_of = |word: &str| {
+            let aliases = T::ALIASES.iter().filter(|(_, meant)| *meant == word);
+            aliases.map(|(alias, _)| *alias).collect()
+        };
+        let words = T::WORDS.iter().map(|(word, _)| *word);
+        words.map(|word| (word, aliases_of(word))).collect()
+    }
+
+    fn schema() -> Json {
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        json!({"enum": words})
+    }
+
     fn from_text(text: &str) -> Result<T, Fault> {
         let alias = T::ALIASES.iter().find(|(alias, _)| *alias == text);
         let wanted = alias.map_or(text, |(_, word)| word);
@@ -101,6 +117,10 @@ impl DedupeFields {
 impl Value for DedupeFields {
     fn expected() -> String {
         Vec::<DedupeField>::expected()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "array", "items": DedupeField::schema(), "minItems": 1})
     }
 
     fn from_node(node: &Node) -> Result<DedupeFields, Fault> {

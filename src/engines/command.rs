@@ -12,18 +12,33 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::courier::{Answer, CarriedVerdict, Courier, CourierSettings};
-use super::registry::{BadOptions, Registration};
+use super::registry::{BadOptions, EngineOption, Registration};
 use super::request;
 use crate::approval::item::{Assurance, Choice, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::transport::is_withheld;
 
 /// The line of the registry. Whoever may run programs as this user can answer, so the level is that of a shared secret.
-pub(super) const REGISTRATION: Registration =
-    Registration::new(EngineId::new("command"), Assurance::SharedSecret, read);
+pub(super) const REGISTRATION: Registration = Registration::new(
+    EngineId::new("command"),
+    Assurance::SharedSecret,
+    &[
+        EngineOption {
+            key: "command",
+            is_required: true,
+            schema: || json!({"type": "string"}),
+        },
+        EngineOption {
+            key: "args",
+            is_required: false,
+            schema: || json!({"type": "array", "items": {"type": "string"}}),
+        },
+    ],
+    read,
+);
 
 /// How many programs may run at once.
 const MAX_RUNNING: usize = 16;

@@ -16,8 +16,21 @@ pub struct Registration {
     pub id: EngineId,
     /// How sure it is that a person decided, where one did by this engine.
     reach: Assurance,
-    /// Reads what the configuration says of it beside what holds for every engine.
+    /// The keys that the configuration can give it beside those of every engine.
+    pub options: &'static [EngineOption],
+    /// Reads them.
     settings: fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>,
+}
+
+/// A key that one engine knows.
+#[derive(Debug)]
+pub struct EngineOption {
+    /// The key.
+    pub key: &'static str,
+    /// Whether the engine needs it.
+    pub is_required: bool,
+    /// The JSON Schema of its value.
+    pub schema: fn() -> Value,
 }
 
 /// Why an engine cannot be set up so.
@@ -30,6 +43,7 @@ static ENGINES: [Registration; 2] = [
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
+        options: &[],
         settings: none,
     },
     command::REGISTRATION,
@@ -88,11 +102,13 @@ impl Registration {
     pub(super) const fn new(
         id: EngineId,
         reach: Assurance,
+        options: &'static [EngineOption],
         settings: fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>,
     ) -> Registration {
         Registration {
             id,
             reach,
+            options,
             settings,
         }
     }
