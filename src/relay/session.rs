@@ -19,13 +19,15 @@ pub(crate) use ending::{NEXT_REQUEST, first_request_time};
 use super::alarm::Alarm;
 use super::effects::{Effects, Lost};
 use super::inbox::InboxPort;
-use super::notes::Notes;
 use super::outbox::Outbox;
+use super::sideband::Sideband;
 use crate::evidence::Ledger;
 use crate::gate::{FromInbox, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::sys::clock::Clock;
-use crate::transport::{Attempt, Exit, FromRemote, RESTART_HEARD, Upstream, UpstreamEvent, Wire};
+use crate::transport::{
+    Attempt, Exit, FromRemote, Note, RESTART_HEARD, Upstream, UpstreamEvent, Wire,
+};
 
 /// How long a client that has closed its end may wait for an upstream that takes nothing.
 const STALLED: Duration = Duration::from_secs(30);
@@ -89,6 +91,13 @@ struct Side {
     output: Outbox,
 }
 
+impl Side {
+    /// The note of the line that was read last.
+    fn take_note(&self) -> Option<Note> {
+        self.input.as_ref()?.take_note(self.frames.position())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
     Client,
@@ -96,8 +105,8 @@ enum Peer {
 }
 
 impl Session {
-    /// Puts a session together. Lines of more than `max_line` bytes are refused. `notes` go with
-    /// the lines where the client comes by HTTP.
+    /// Puts a session together. Lines of more than `max_line` bytes are refused. There is a `sideband` where the client
+    /// comes by HTTP.
     #[must_use]
     pub fn new(
         gate: Gate,
@@ -106,7 +115,7 @@ impl Session {
         best_effort: bool,
         ends: Ends,
         max_line: usize,
-        notes: Option<Arc<Notes>>,
+        sideband: Option<Arc<Sideband>>,
     ) -> Session {
         let mut gate = gate;
         if ends.process.may_return_calls() {
@@ -115,7 +124,7 @@ impl Session {
         Session {
             gate,
             clock,
-            effects: Effects::new(ledger, best_effort, notes),
+            effects: Effects::new(ledger, best_effort, sideband),
             client: Side {
                 input: Some(ends.from_client),
                 frames: FrameBuffer::new(max_line),
@@ -202,7 +211,7 @@ impl Session {
                 Event::Inbox(told) => {
                     self.gate.from_inbox(told, self.clock.now());
                     let keeps_up = self.client_keeps_up();
-                    self.effects.collect(&mut self.gate, None, keeps_up);
+                    self.effects.collect(&mut self.gate, None, None, keeps_up);
                     self.carry_out(None)
                 }
                 Event::Timer => self.tick(),
@@ -278,7 +287,7 @@ impl Session {
             } => self.gate.call_returned(line, why, *may_go_again, now),
         }
         let keeps_up = self.client_keeps_up();
-        self.effects.collect(&mut self.gate, None, keeps_up);
+        self.effects.collect(&mut self.gate, None, None, keeps_up);
         let step = self.carry_out(None);
         if let FromRemote::Restarted { .. } = told {
             // Behind every call that was decided before.
@@ -300,7 +309,7 @@ impl Session {
         self.gate.set_client_heard(heard);
         self.gate.tick(self.clock.now());
         let keeps_up = self.client_keeps_up();
-        self.effects.collect(&mut self.gate, None, keeps_up);
+        self.effects.collect(&mut self.gate, None, None, keeps_up);
         self.carry_out(None)
     }
 
@@ -322,7 +331,8 @@ impl Session {
             (Peer::Upstream, Frame::Line(range)) => {
                 let line = self.upstream.frames.line(range);
                 self.gate.rest_from_upstream(line, now);
-                self.effects.collect(&mut self.gate, Some(range), true);
+                self.effects
+                    .collect(&mut self.gate, Some(range), None, true);
             }
             (Peer::Upstream, Frame::Overlong { .. }) | (Peer::Client, _) => {
                 self.handle_frame(peer, frame, now);
@@ -352,8 +362,9 @@ impl Session {
                 None
             }
         };
+        let note = self.side_mut(peer).take_note();
         let keeps_up = self.client_keeps_up();
-        self.effects.collect(&mut self.gate, range, keeps_up);
+        self.effects.collect(&mut self.gate, range, note, keeps_up);
     }
 
     /// Carries out what was collected; frames are ranges of `read`'s buffer.
@@ -433,7 +444,7 @@ impl Session {
     fn client_is_gone(&mut self) {
         self.client.input = None;
         self.gate.client_closed(self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         let lost = self.effects.carry_out(
             &mut self.gate,
             &self.clock,

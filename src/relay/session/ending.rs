@@ -55,7 +55,7 @@ impl Session {
         // Calls that are still held can never run; their lines and answers need not wait.
         self.gate
             .upstream_closing("the server has closed", self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         // That the upstream is lost is known; that the client is shows below.
         let _ = self.carry_out(None);
         // What it wrote before it ended is still in its pipe.
@@ -110,7 +110,7 @@ impl Session {
         while let Some(request) = self.next_request(until).await {
             let now = self.clock.now();
             self.gate.request_without_upstream(&request, why, now);
-            self.effects.collect(&mut self.gate, None, false);
+            self.effects.collect(&mut self.gate, None, None, false);
             // That the client is lost changes nothing any more.
             let _ = self.carry_out(None);
             self.send_what_waits().await;
@@ -173,7 +173,7 @@ impl Session {
     /// Tells the client that nothing will come of what it waits for, and brings it to it.
     async fn answer_what_waits(&mut self, why: &str) {
         self.gate.upstream_closed(why, self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         // That either side is lost changes nothing any more.
         let _ = self.carry_out(None);
         self.send_what_waits().await;
@@ -202,7 +202,7 @@ impl Session {
             Ended::Signal(number) => format!("signal {number}"),
         };
         self.gate.record_close(self.clock.now(), &how);
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         let _ = self.carry_out(None);
     }
 
