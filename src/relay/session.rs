@@ -3,6 +3,7 @@
 //! The gate decides and `effects` acts; this waits for whatever comes first and reads it.
 
 mod ending;
+mod phase;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub(crate) use ending::{NEXT_REQUEST, first_request_time};
 
+use self::phase::{End, Phase, Stall};
 use super::alarm::Alarm;
 use super::effects::{Effects, Lost};
 use super::inbox::InboxPort;
@@ -76,9 +78,6 @@ pub struct Session {
     inbox: Option<InboxPort>,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
-    /// Set where the upstream ended before the client asked anything: what it is told, should it ask
-    /// within this time.
-    unanswered: Option<(String, Duration)>,
     /// Whether the last read took all that it could: more is probably there already.
     busy: bool,
 }
@@ -138,7 +137,6 @@ impl Session {
             process: ends.process,
             inbox: ends.inbox,
             upstream_spoke: false,
-            unanswered: None,
             busy: false,
         }
     }
@@ -147,14 +145,45 @@ impl Session {
     /// what waits, and reaps the upstream.
     pub async fn run(mut self, signal: impl Future<Output = i32>) -> Ended {
         tokio::pin!(signal);
+        let mut phase = Phase::Relaying;
+        loop {
+            phase = match phase {
+                Phase::Relaying => self.relay(signal.as_mut(), None).await,
+                Phase::Closing { until } => self.relay(signal.as_mut(), Some(until)).await,
+                Phase::Ending(End::Client) => self.end_by_client().await,
+                Phase::Ending(End::Upstream) => self.end_by_upstream().await,
+                Phase::Ending(End::Signal(number)) => self.end_by_signal(number).await,
+                Phase::Explaining {
+                    ended,
+                    why,
+                    patience,
+                } => {
+                    tokio::select! {
+                        () = self.answer_first_request(&why, patience) => {}
+                        // Whoever wants us to end need not wait for the client.
+                        _ = signal.as_mut() => {}
+                    }
+                    Phase::Over(ended)
+                }
+                Phase::Over(ended) => {
+                    self.process.end_what_it_left_behind().await;
+                    self.record_close(ended);
+                    self.effects.finish();
+                    return ended;
+                }
+            };
+        }
+    }
+
+    /// Relays lines until the next phase begins, which is `until` then at the latest.
+    async fn relay(
+        &mut self,
+        mut signal: Pin<&mut impl Future<Output = i32>>,
+        until: Option<Instant>,
+    ) -> Phase {
         let mut alarm = Alarm::new();
-        // Set once the client has gone: how long the upstream may take what it is owed.
-        let mut farewell: Option<Instant> = None;
-        // Set while the upstream takes nothing and so nothing is read from the client: that the
-        // client has closed does then not show by reading.
-        let mut stalled: Option<Instant> = None;
-        let mut look_again = Instant::now();
-        let ended = loop {
+        let mut stall = Stall::default();
+        loop {
             let timer = self.gate.poll_timeout();
             let timer = timer.map(|elapsed| self.clock.at(elapsed));
             // While one side does not read, what would add to its queue is not read either. What
@@ -163,15 +192,10 @@ impl Session {
             let upstream_keeps_up = self.upstream_keeps_up();
             let may_read_upstream = self.client_keeps_up();
             let may_read_client = may_read_upstream && upstream_keeps_up;
-            if upstream_keeps_up {
-                stalled = None;
-            } else {
-                stalled.get_or_insert_with(|| {
-                    look_again = Instant::now() + FAREWELL;
-                    Instant::now()
-                });
+            match upstream_keeps_up {
+                true => stall.end(),
+                false => stall.begin(),
             }
-            let look_again_at = stalled.map(|_| look_again);
             // Every branch only waits and may be cancelled at any time: what is read or
             // written is read or written afterwards.
             let event = tokio::select! {
@@ -180,19 +204,19 @@ impl Session {
                 _ = readable(&self.upstream.input), if may_read_upstream => Event::Readable(Peer::Upstream),
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
-                number = &mut signal => Event::Signal(number),
+                number = signal.as_mut() => Event::Signal(number),
                 event = self.process.next() => Event::Upstream(event),
                 told = from_inbox(&mut self.inbox) => Event::Inbox(told),
                 () = alarm.rings(timer) => Event::Timer,
-                () = sleep_until_some(look_again_at) => Event::Stalled,
-                () = sleep_until_some(farewell) => break self.end_by_client().await,
+                () = sleep_until_some(stall.look_at()) => Event::Stalled,
+                () = sleep_until_some(until) => return Phase::Ending(End::Client),
             };
             let step = match event {
-                Event::Signal(number) => break self.end_by_signal(number).await,
+                Event::Signal(number) => return Phase::Ending(End::Signal(number)),
                 Event::Readable(peer) => self.read(peer),
                 Event::Writable(peer) => {
                     if peer == Peer::Upstream {
-                        stalled = None;
+                        stall.end();
                     }
                     self.flush(peer)
                 }
@@ -200,12 +224,10 @@ impl Session {
                 Event::Upstream(UpstreamEvent::Ended(_)) => ControlFlow::Break(()),
                 Event::Upstream(UpstreamEvent::Told(told)) => self.hear(&told),
                 Event::Stalled => {
-                    let since = stalled.unwrap_or_else(Instant::now);
-                    if self.client_has_hung_up(since.elapsed()) {
+                    if self.client_has_hung_up(stall.look()) {
                         self.client_is_gone();
-                        break self.end_by_client().await;
+                        return Phase::Ending(End::Client);
                     }
-                    look_again = Instant::now() + FAREWELL;
                     ControlFlow::Continue(())
                 }
                 Event::Inbox(told) => {
@@ -221,36 +243,29 @@ impl Session {
                 // a signal, or the time.
                 tokio::task::yield_now().await;
                 if let Some(number) = now_or_never(signal.as_mut()).await {
-                    break self.end_by_signal(number).await;
+                    return Phase::Ending(End::Signal(number));
                 }
                 if timer.is_some_and(|at| at <= Instant::now()) && self.tick().is_break() {
-                    break self.end_by_upstream().await;
+                    return Phase::Ending(End::Upstream);
                 }
             }
             if self.gate.wants_drained() && self.client.output.is_empty() {
                 self.gate.client_drained(self.clock.now());
             }
             if step.is_break() {
-                break self.end_by_upstream().await;
+                return Phase::Ending(End::Upstream);
             }
             if self.effects.close_upstream {
                 if self.upstream.output.is_empty() {
-                    break self.end_by_client().await;
+                    return Phase::Ending(End::Client);
                 }
-                farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
-            }
-        };
-        if let Some((why, patience)) = self.unanswered.take() {
-            tokio::select! {
-                () = self.answer_first_request(&why, patience) => {}
-                // Whoever wants us to end need not wait for the client.
-                _ = &mut signal => {}
+                if until.is_none() {
+                    return Phase::Closing {
+                        until: Instant::now() + FAREWELL,
+                    };
+                }
             }
         }
-        self.process.end_what_it_left_behind().await;
-        self.record_close(ended);
-        self.effects.finish();
-        ended
     }
 
     /// Reads once from a peer and does what that leads to. `Break` when the upstream is gone.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::phase::Phase;
 use super::{Ended, Event, FAREWELL, Peer, Session, readable};
 use crate::approval::display::in_backticks;
 use crate::mcp::first_request::FirstRequest;
@@ -32,25 +33,25 @@ pub(crate) fn first_request_time() -> Duration {
 impl Session {
     /// The client has closed and nothing waits for a decision: the upstream may finish what
     /// it has been given, within its grace.
-    pub(super) async fn end_by_client(&mut self) -> Ended {
+    pub(super) async fn end_by_client(&mut self) -> Phase {
         let closed = self.close_upstream();
         self.relay_the_rest(FAREWELL).await;
         self.process.stop(closed).await;
         self.answer_what_waits("the client has closed").await;
-        Ended::ClientClosed
+        Phase::Over(Ended::ClientClosed)
     }
 
-    pub(super) async fn end_by_signal(&mut self, number: i32) -> Ended {
+    pub(super) async fn end_by_signal(&mut self, number: i32) -> Phase {
         let why = format!("approval-proxy was ended by signal {number}");
         // The client is still there: its prompts are withdrawn, and it is told why.
         self.client.input = None;
         let closed = self.close_upstream();
         self.answer_what_waits(&why).await;
         self.process.stop(closed).await;
-        Ended::Signal(number)
+        Phase::Over(Ended::Signal(number))
     }
 
-    pub(super) async fn end_by_upstream(&mut self) -> Ended {
+    pub(super) async fn end_by_upstream(&mut self) -> Phase {
         let closed = self.close_upstream();
         // Calls that are still held can never run; their lines and answers need not wait.
         self.gate
@@ -69,18 +70,22 @@ impl Session {
         };
         self.answer_what_waits(&why).await;
         if self.upstream_spoke {
-            return Ended::UpstreamDied(exit);
+            return Phase::Over(Ended::UpstreamDied(exit));
         }
+        let ended = Ended::UpstreamNeverSpoke(exit);
         // People who run us by hand read stderr.
         let by_hand = self.client.input.as_ref().is_none_or(Wire::is_terminal);
-        if !is_begun && !by_hand && !self.effects.is_over_http() {
-            let patience = match is_asked {
+        if is_begun || by_hand || self.effects.is_over_http() {
+            return Phase::Over(ended);
+        }
+        Phase::Explaining {
+            ended,
+            why,
+            patience: match is_asked {
                 true => NEXT_REQUEST,
                 false => first_request_time(),
-            };
-            self.unanswered = Some((why, patience));
+            },
         }
-        Ended::UpstreamNeverSpoke(exit)
     }
 
     /// Why there is no server, with what it said last.
