@@ -544,3 +544,6 @@ async fn sleep_until_some(timer: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
