@@ -52,10 +52,16 @@ impl Ticket {
         self.approval == NeededApproval::No
     }
 
-    /// The id of a call that runs because somebody was shown what its message says, and nothing else.
+    /// The call's id.
     #[must_use]
-    pub fn shown_call(&self) -> Option<&RequestId> {
-        (self.approval == NeededApproval::Yes).then_some(&self.id)
+    pub fn call(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Whether the call runs because somebody was shown what its message says, and nothing else.
+    #[must_use]
+    pub fn is_of_shown_call(&self) -> bool {
+        self.approval == NeededApproval::Yes
     }
 }
 

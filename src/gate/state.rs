@@ -193,6 +193,12 @@ impl Gate {
         !self.held.is_empty()
     }
 
+    /// Whether the call with this id waits, and the upstream has not seen it.
+    #[must_use]
+    pub fn is_held(&self, call: &RequestId) -> bool {
+        self.held_by_id.contains_key(call)
+    }
+
     /// Whether a human is being asked.
     #[must_use]
     pub fn is_asking(&self) -> bool {

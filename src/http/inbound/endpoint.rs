@@ -162,7 +162,7 @@ async fn receive_stateless(
     let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
     conversation.touch();
     conversation
-        .notes
+        .sideband
         .set_credentials(credentials.and_then(secret));
     let mut along = Vec::new();
     if let (CALL, Some(name), Some(params)) = (method, &facts.name, facts.params) {
@@ -174,10 +174,8 @@ async fn receive_stateless(
     let (reader, our_id, line) = opened.map_err(|why| Refusal::from(why).of(id))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let open = open.incomplete(!facts.is_complete);
-    if !along.is_empty() {
-        conversation.notes.leave_headers(our_id.clone(), along);
-    }
-    let sent = conversation.send_stateless(&our_id, &line, share).await;
+    let sent = conversation.send_stateless(&our_id, &line, along, share);
+    let sent = sent.await;
     sent.map_err(|why| Refusal::from(why).of(id))?;
     Ok(respond(open, None).await)
 }
@@ -202,7 +200,7 @@ async fn receive_in_session(
                 begun.map_err(|why| Refusal::from(why).of(facts.id.as_ref()))?;
             let credentials = forwarded_authorization(app, headers);
             conversation
-                .notes
+                .sideband
                 .set_credentials(credentials.and_then(secret));
             (Some(name), conversation)
         }
@@ -337,7 +335,7 @@ async fn open_sse(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     };
     let credentials = forwarded_authorization(&app, &headers);
     conversation
-        .notes
+        .sideband
         .set_credentials(credentials.and_then(secret));
     match conversation.listen() {
         Ok(reader) => {
