@@ -90,18 +90,18 @@ pub(super) fn engines() -> Json {
     let words: Vec<&str> = super::engines::words().collect();
     let mut forms = vec![json!({"enum": words})];
     for word in words {
-        let mut properties = json!({
-            "type": {"const": word},
-            "timeout": Seconds::schema(),
-            "onTimeout": OnFailure::schema(),
-            "onTransportError": OnFailure::schema(),
-        });
+        let mut properties = Map::from_iter([
+            ("type".to_owned(), json!({"const": word})),
+            ("timeout".to_owned(), Seconds::schema()),
+            ("onTimeout".to_owned(), OnFailure::schema()),
+            ("onTransportError".to_owned(), OnFailure::schema()),
+        ]);
         let mut required = vec!["type"];
         let options = registry::find(word)
             .into_iter()
             .flat_map(|engine| engine.options);
         for option in options {
-            properties[option.key] = (option.schema)();
+            properties.insert(option.key.to_owned(), (option.schema)());
             required.extend(option.is_required.then_some(option.key));
         }
         forms.push(json!({

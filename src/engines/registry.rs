@@ -19,8 +19,11 @@ pub struct Registration {
     /// The keys that the configuration can give it beside those of every engine.
     pub options: &'static [EngineOption],
     /// Reads them.
-    settings: fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>,
+    settings: ReadOptions,
 }
+
+/// Reads the options of an engine; `None` is one that needs no courier.
+type ReadOptions = fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>;
 
 /// A key that one engine knows.
 #[derive(Debug)]
@@ -103,7 +106,7 @@ impl Registration {
         id: EngineId,
         reach: Assurance,
         options: &'static [EngineOption],
-        settings: fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>,
+        settings: ReadOptions,
     ) -> Registration {
         Registration {
             id,
