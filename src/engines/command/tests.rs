@@ -139,7 +139,8 @@ fn what_is_no_answer_is_no_yes() {
 fn a_program_that_is_not_there_is_a_matter_of_the_configuration() {
     let options = json!({"command": "/no/such/program"});
     let settings = read(options.as_object().unwrap()).unwrap().unwrap();
-    let told = carry(&mut *settings.courier(), &item("1"));
+    let mut courier = settings.courier();
+    let told = carry(&mut *courier, &item("1"));
     let failure = told.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::Misconfigured);
     assert!(
