@@ -582,6 +582,10 @@ impl Clerk {
                 .tend(&mut *desk.store.logins, opens_browser, unix_ms),
             false => Ok(None),
         };
+        if !needs_page {
+            // It is as it was.
+            wrong.clone_from(&desk.told);
+        }
         match tended {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
