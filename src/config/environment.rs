@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::approver::ApproverName;
 use super::error::{ConfigError, Fault, Problem};
 use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
 use super::setting::{PREFIX, Setting};
 use super::settings::{Layer, SETTINGS};
-use super::value::{ApproverName, BearerToken, Input, Value as _};
+use super::token::BearerToken;
+use super::value::{Input, Value as _};
 use crate::sys::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
