@@ -54,16 +54,15 @@ impl Environment {
             let Some(variable) = setting.variable() else {
                 continue;
             };
-            let mut found = Layer::default();
             let read = |text: &str| {
-                found = setting.read(&variable, Input::Text(text))?;
+                let found = setting.read(&variable, Input::Text(text))?;
+                layer = std::mem::take(&mut layer).over(found);
                 Ok(())
             };
             match setting.is_secret {
                 true => self.read_secret(&variable, read)?,
                 false => self.read_setting(&variable, read)?,
             }
-            layer = layer.over(found);
         }
         Ok(layer)
     }
