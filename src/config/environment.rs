@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::approver::ApproverName;
 use super::error::{ConfigError, Fault, Problem};
 use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
 use super::setting::{PREFIX, Setting};
 use super::settings::{Layer, SETTINGS};
-use super::value::{ApproverName, BearerToken, Input, Value as _};
+use super::token::BearerToken;
+use super::value::{Input, Value as _};
 use crate::sys::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
@@ -52,16 +54,15 @@ impl Environment {
             let Some(variable) = setting.variable() else {
                 continue;
             };
-            let mut found = Layer::default();
             let read = |text: &str| {
-                found = setting.read(&variable, Input::Text(text))?;
+                let found = setting.read(&variable, Input::Text(text))?;
+                layer = std::mem::take(&mut layer).over(found);
                 Ok(())
             };
             match setting.is_secret {
                 true => self.read_secret(&variable, read)?,
                 false => self.read_setting(&variable, read)?,
             }
-            layer = layer.over(found);
         }
         Ok(layer)
     }

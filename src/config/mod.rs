@@ -3,6 +3,7 @@
 //! It starts no process and opens no log; `app` does that with what it finds here.
 
 mod annotations;
+mod approver;
 mod audit_log;
 mod document;
 mod engines;
@@ -33,10 +34,12 @@ mod setting;
 mod settings;
 mod size;
 mod strays;
+mod token;
 mod value;
 mod word;
 
 pub use annotations::Annotations;
+pub use approver::ApproverName;
 pub use audit_log::AuditLog;
 pub use document::DocumentUrl;
 pub use engines::Engines;
@@ -55,5 +58,5 @@ pub(crate) use setting::{Fallback, Place, Setting};
 pub use settings::Layer;
 pub(crate) use settings::SETTINGS;
 pub use size::ByteSize;
-pub use value::{ApproverName, Form, Value};
+pub use value::{Form, Value};
 pub use word::{DedupeFields, Word};

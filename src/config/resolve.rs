@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
 use super::engines::Engines;
@@ -21,7 +22,7 @@ use super::pattern::Pattern;
 use super::pointer::{Pointer, shown};
 use super::settings::Layer;
 use super::size::ByteSize;
-use super::value::{ApproverName, BEARER_TOKEN, bearer_token};
+use super::token::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
 use crate::engines::CourierSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;

@@ -137,20 +137,17 @@ impl Setting {
 
     /// A flag `--long METAVAR`.
     pub(super) const fn flag(
-        self,
+        mut self,
         heading: &'static str,
         long: &'static str,
         metavar: &'static str,
     ) -> Setting {
-        let flag = Flag {
+        self.flag = Some(Flag {
             long,
             metavar,
             heading,
-        };
-        Setting {
-            flag: Some(flag),
-            ..self
-        }
+        });
+        self
     }
 
     /// A flag `--long`, which stands for `true`.
@@ -159,94 +156,74 @@ impl Setting {
     }
 
     /// The flag has a short form, too.
-    pub(super) const fn short(self, short: char) -> Setting {
-        Setting {
-            short: Some(short),
-            ..self
-        }
+    pub(super) const fn short(mut self, short: char) -> Setting {
+        self.short = Some(short);
+        self
     }
 
     /// `-h` leaves the flag out.
-    pub(super) const fn rare(self) -> Setting {
-        Setting {
-            is_rare: true,
-            ..self
-        }
+    pub(super) const fn rare(mut self) -> Setting {
+        self.is_rare = true;
+        self
     }
 
     /// The flag takes one element of a list at a time, and no comma list.
-    pub(super) const fn one_at_a_time(self) -> Setting {
-        Setting {
-            takes_one: true,
-            ..self
-        }
+    pub(super) const fn one_at_a_time(mut self) -> Setting {
+        self.takes_one = true;
+        self
     }
 
     /// A variable, although it has no key.
-    pub(super) const fn variable_too(self) -> Setting {
-        Setting {
-            has_variable: true,
-            ..self
-        }
+    pub(super) const fn variable_too(mut self) -> Setting {
+        self.has_variable = true;
+        self
     }
 
     /// The value that holds where no source says anything.
-    pub(super) const fn default(self, text: &'static str) -> Setting {
-        Setting {
-            fallback: Fallback::Value(text),
-            ..self
-        }
+    pub(super) const fn default(mut self, text: &'static str) -> Setting {
+        self.fallback = Fallback::Value(text);
+        self
     }
 
     /// What holds where no source says anything, in words.
-    pub(super) const fn otherwise(self, words: &'static str) -> Setting {
-        Setting {
-            fallback: Fallback::Words(words),
-            ..self
-        }
+    pub(super) const fn otherwise(mut self, words: &'static str) -> Setting {
+        self.fallback = Fallback::Words(words);
+        self
     }
 
     /// Only checked for now.
-    pub(super) const fn later(self) -> Setting {
-        Setting {
-            effect: Effect::Later,
-            ..self
-        }
+    pub(super) const fn later(mut self) -> Setting {
+        self.effect = Effect::Later;
+        self
     }
 
-    pub(super) const fn secret(self) -> Setting {
-        Setting {
-            is_secret: true,
-            ..self
-        }
+    /// A secret, which must not be empty where it is set.
+    pub(super) const fn secret(mut self) -> Setting {
+        self.is_secret = true;
+        self
     }
 
     /// Another schema than that of the value's type.
-    pub(super) const fn described_by(self, schema: fn() -> Json) -> Setting {
-        Setting {
-            schema: Some(schema),
-            ..self
-        }
+    pub(super) const fn described_by(mut self, schema: fn() -> Json) -> Setting {
+        self.schema = Some(schema);
+        self
     }
 
     /// Takes over what follows from the type of the field that the value goes into.
     pub(super) const fn of<F: Field>(
-        self,
+        mut self,
         docs: &'static [&'static str],
         said: fn(Input<'_>) -> Result<Layer, Fault>,
     ) -> Setting {
-        Setting {
-            docs,
-            form: F::Value::FORM,
-            adds_up: F::ADDS_UP,
-            words: F::Value::words,
-            schema: match self.schema {
-                Some(schema) => Some(schema),
-                None => Some(F::Value::schema),
-            },
-            said,
-            ..self
+        self.docs = docs;
+        self.said = said;
+        self.form = F::Value::FORM;
+        self.adds_up = F::ADDS_UP;
+        self.words = F::Value::words;
+        if self.schema.is_none() {
+            self.schema = Some(F::Value::schema);
         }
+        self
     }
 }
 

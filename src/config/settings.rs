@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::annotations::Annotations;
+use super::approver::ApproverName;
 use super::document::DocumentUrl;
 use super::engines::Engines;
 use super::host::HostName;
@@ -15,7 +16,8 @@ use super::resolve::Transport;
 use super::schema;
 use super::setting::{Checked, Fallback, Field, Setting, both, inbox, process, proxy, rules};
 use super::size::ByteSize;
-use super::value::{ApproverName, BearerToken, Input};
+use super::token::BearerToken;
+use super::value::Input;
 use super::word::DedupeFields;
 use crate::approval::assurance::RequiredAssurance;
 use crate::engines::inbox::passphrase::KeyFingerprint;
@@ -226,10 +228,6 @@ settings! {
         /// Let calls that need no approval run when the log cannot be written
         process("auditBestEffort").switch(AUDIT, "audit-best-effort").rare();
     }
-    audit_redact: AuditRedact {
-        /// More secrets that the audit log does not keep: `names` of values, and `patterns` of texts
-        both("auditRedact");
-    }
     max_message_size: Option<ByteSize> {
         /// Largest message either way: bytes, or with KiB, MiB, GiB
         process("maxMessageSize").flag(LIMITS, "max-message-size", "SIZE").rare().default("64MiB");
@@ -272,6 +270,10 @@ settings! {
     client_id_metadata_url: Option<DocumentUrl> {
         /// The URL of a document about this proxy, which is its id when it logs in to a server
         proxy("clientIdMetadataUrl");
+    }
+    audit_redact: AuditRedact {
+        /// More secrets that the audit log does not keep: `names` of values, and `patterns` of texts
+        both("auditRedact");
     }
 }
 

@@ -3,7 +3,6 @@
 //! It does not know which setting it reads for; `settings` does.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
@@ -11,7 +10,6 @@ use serde_json::{Value as Json, json};
 use super::error::{Fault, Problem};
 use super::json::Node;
 use super::pointer::shown;
-use crate::approval::item::{BadApprover, MAX_APPROVER, read_approver};
 use crate::engines::inbox::passphrase::KeyFingerprint;
 use crate::sys::secret::Secret;
 
@@ -194,40 +192,6 @@ impl Value for PathBuf {
     }
 }
 
-/// What HTTP clients show that they may come in.
-pub struct BearerToken(Secret);
-
-impl BearerToken {
-    pub(super) fn into_secret(self) -> Secret {
-        self.0
-    }
-}
-
-impl Value for BearerToken {
-    fn expected() -> String {
-        "a token of 8 to 4096 visible ASCII characters".to_owned()
-    }
-
-    fn from_text(text: &str) -> Result<BearerToken, Fault> {
-        bearer_token(text).map(BearerToken).ok_or_else(|| {
-            Fault::from(Problem::Unexpected {
-                expected: BearerToken::expected(),
-                found: "something else".to_owned(),
-            })
-        })
-    }
-}
-
-/// What HTTP clients show that they may come in: 8 to 4096 visible ASCII characters.
-pub(super) fn bearer_token(text: &str) -> Option<Secret> {
-    let text = text.trim();
-    let is_token = BEARER_TOKEN.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    is_token.then(|| Secret::new(text.to_owned()))
-}
-
-/// How long it may be, in bytes. A shorter one could be guessed.
-pub(super) const BEARER_TOKEN: RangeInclusive<usize> = 8..=4096;
-
 impl Value for Secret {
     fn expected() -> String {
         "a token of visible ASCII characters".to_owned()
@@ -259,41 +223,6 @@ impl Value for KeyFingerprint {
 
     fn from_text(text: &str) -> Result<KeyFingerprint, Fault> {
         KeyFingerprint::parse(text).ok_or_else(|| wrong_text::<KeyFingerprint>(text))
-    }
-}
-
-/// The name by which an approver wants to be known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApproverName(String);
-
-impl ApproverName {
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// See [`read_approver`].
-    pub fn read(text: &str) -> Result<ApproverName, BadApprover> {
-        read_approver(text).map(ApproverName)
-    }
-
-    /// The name, without the space around it.
-    #[must_use]
-    pub fn into_string(self) -> String {
-        self.0
-    }
-}
-
-impl Value for ApproverName {
-    fn expected() -> String {
-        format!("a name of at most {MAX_APPROVER} visible characters")
-    }
-
-    fn from_text(text: &str) -> Result<ApproverName, Fault> {
-        ApproverName::read(text).map_err(|why| {
-            Fault::from(Problem::Unexpected {
-                expected: ApproverName::expected(),
-                found: format!("another value: {why}"),
-            })
-        })
     }
 }
 

@@ -110,6 +110,6 @@ fn only_lists_of_allow_and_deny_and_redaction_add_up() {
     let names: Vec<&str> = adds_up.map(|setting| setting.name).collect();
     assert_eq!(
         names.join(" "),
-        "allow alwaysAllow allowPatterns deny alwaysDeny denyPatterns auditRedact allowedHost"
+        "allow alwaysAllow allowPatterns deny alwaysDeny denyPatterns allowedHost auditRedact"
     );
 }
