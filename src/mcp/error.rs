@@ -82,3 +82,46 @@ pub fn progress_notification(token: &str, progress: f64, message: &str) -> Strin
     out.push_str("}}");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::{ErrorCode as Theirs, ErrorData};
+
+    use super::*;
+
+    #[test]
+    fn the_codes_are_rmcps() {
+        for (ours, theirs) in [
+            (ErrorCode::PARSE_ERROR, Theirs::PARSE_ERROR),
+            (ErrorCode::INVALID_REQUEST, Theirs::INVALID_REQUEST),
+            (ErrorCode::METHOD_NOT_FOUND, Theirs::METHOD_NOT_FOUND),
+            (ErrorCode::INVALID_PARAMS, Theirs::INVALID_PARAMS),
+            (ErrorCode::INTERNAL_ERROR, Theirs::INTERNAL_ERROR),
+            (
+                ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+                Theirs::UNSUPPORTED_PROTOCOL_VERSION,
+            ),
+        ] {
+            assert_eq!(ours.0, theirs.0);
+        }
+    }
+
+    #[test]
+    fn an_error_is_what_rmcp_would_write() {
+        let message = "line\nbreak, \"quotes\" and é";
+        for data in [None, Some(serde_json::json!({"supported": ["2026-07-28"]}))] {
+            let theirs = ErrorData::new(Theirs::INVALID_PARAMS, message, data.clone());
+            let ours = error_response_with(
+                Some(&RequestId::Text("q".into())),
+                ErrorCode::INVALID_PARAMS,
+                message.to_owned(),
+                data,
+            );
+            let theirs = serde_json::to_string(&theirs).unwrap();
+            assert_eq!(
+                ours,
+                format!(r#"{{"jsonrpc":"2.0","id":"q","error":{theirs}}}"#)
+            );
+        }
+    }
+}
