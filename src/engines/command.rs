@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde::Deserialize;
@@ -46,6 +47,10 @@ const MAX_RUNNING: usize = 16;
 const MAX_ANSWER: u64 = 64 * 1024;
 /// How much of the end of a program's stderr is quoted, in bytes.
 const MAX_WORDS: usize = 500;
+
+/// How often, and after how long each time, it is looked for the end of a program's stderr once the program has ended.
+const LAST_LOOKS: usize = 50;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -206,12 +211,17 @@ fn run(
     if was_ended {
         return None;
     }
-    // Both end with the program, unless it has left somebody behind who holds its pipes; nobody waits for that.
+    // Both end with the program, unless it has left somebody behind who holds its pipes: that is not waited for.
     drop(writer);
-    let words = if words.is_finished() {
-        words.join().unwrap_or_default()
-    } else {
-        String::new()
+    for _ in 0..LAST_LOOKS {
+        if words.is_finished() {
+            break;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    let words = match words.is_finished() {
+        true => words.join().unwrap_or_default(),
+        false => String::new(),
     };
     Some(match (read, status) {
         (Ok(_), Ok(status)) if status.success() => verdict(&answer),

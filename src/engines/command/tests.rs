@@ -1,7 +1,6 @@
 //! Real programs.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
 
 use serde_json::json;
 
