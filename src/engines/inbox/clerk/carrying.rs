@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Clerk;
 use crate::approval::item::{Item, Verdict, read_approver};
-use crate::engines::inbox::store::{Closed, Decided, SignedVerdict, cut_reason};
+use crate::engines::inbox::store::{Closed, Decided, SignedVerdict, State, cut_reason};
 use crate::engines::registry::reach;
 use crate::engines::{Answer, CarriedVerdict, Courier, CourierSettings};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
@@ -114,9 +114,23 @@ impl Clerk {
             }
             match answer {
                 Ok(carried) => self.decide(item, engine, carried),
+                // A verdict that was given meanwhile counts; it is heard of in a moment.
+                Err(_) if self.is_decided(&item) => {}
                 Err(failure) => self.has_failed(item, failure),
             }
         }
+    }
+
+    /// Whether somebody has decided about an item, as far as the store tells.
+    fn is_decided(&mut self, item: &str) -> bool {
+        let Some(desk) = &mut self.desk else {
+            return false;
+        };
+        let found = desk.store.requests.find(item);
+        let is_decided =
+            matches!(found, Ok(Some(entry)) if matches!(entry.state, State::Decided(_)));
+        desk.may_have_verdicts |= is_decided;
+        is_decided
     }
 
     fn decide(&mut self, item: String, engine: EngineId, carried: CarriedVerdict) {
