@@ -1,7 +1,7 @@
 //! Where questions wait for humans, and verdicts for proxies.
 //!
 //! Three traits: [`ApprovalRequests`] and [`Liveness`] are what a store of many machines implements; [`Logins`] to the
-//! page stay on this one. Only [`open`] knows which implementation there is.
+//! page stay on this one. Only [`open()`] knows which implementation there is.
 
 #[cfg(test)]
 pub(crate) mod conformance;
