@@ -16,7 +16,9 @@ use approval::item::{Assurance, Choice, Item, Verdict};
 use approval_proxy::policy::Risk;
 use approval_proxy::sys::clock::{Clock, random_seed};
 use engines::inbox::page::{Page, PageSettings, Passphrase, WrongPassphrase, token_hash};
-use engines::inbox::store::{Closed, SignedVerdict, Store, StoreError, Token};
+use engines::inbox::store::{
+    ApprovalRequests as _, Closed, Logins as _, SignedVerdict, StoreError, Token,
+};
 use memory::Memory;
 use tokio::net::TcpListener;
 
@@ -51,13 +53,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         fill(&mut store, now_ms, if has("--many") { 1_000 } else { 0 })?;
     }
     let token = blake3::Hash::from_bytes(random_seed()?).to_hex();
-    store.add_token(Token::Login, &token_hash(&token), now_ms + 3_600_000)?;
+    let mut logins = Memory::default();
+    logins.add_token(Token::Login, &token_hash(&token), now_ms + 3_600_000)?;
     let settings = PageSettings {
         instance: [9; 32],
         secret: random_seed()?,
         passphrase: has("--passphrase").then(|| Box::new(Demo) as Box<dyn Passphrase>),
     };
-    let page = Page::new(Box::new(store), settings);
+    let page = Page::new(Box::new(store), Box::new(logins), settings);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -235,6 +238,7 @@ fn past(store: &mut Memory, now_ms: i64) -> Result<(), StoreError> {
                     &SignedVerdict {
                         verdict,
                         signature: None,
+                        engine: None,
                     },
                 )?;
             }

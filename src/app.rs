@@ -29,7 +29,7 @@ use crate::evidence::{LedgerError, LedgerFile, log_name};
 use crate::gate::{Engine, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
 use crate::http::outbound::{Login, Remote, RemoteError, Surroundings};
-use crate::relay::{Ended, Ends, Inbox, InboxPort, Notes, Session};
+use crate::relay::{Ended, Ends, Inbox, InboxPort, Session, Sideband};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
 use crate::sys::state_dir::StateDir;
@@ -117,9 +117,10 @@ fn post(
     stderr: &Stderr,
 ) -> Option<Arc<Post>> {
     let mut channels = config.settings.channels.iter();
-    channels.find(|channel| channel.engine == Engine::Inbox)?;
+    channels.find(|channel| channel.engine != Engine::Elicitation)?;
     let post = Post::new(PostSettings {
         key,
+        couriers: config.couriers.clone(),
         state_dir: config.inbox.state_dir.clone(),
         host: host_settings(&config.inbox),
         stderr: stderr.clone(),
@@ -195,7 +196,7 @@ async fn serve(
     let server_name = in_backticks(&starter.config.server.name);
     let relay: Relay = Box::new(move |client: ClientEnds| {
         let mut signal = client.signal;
-        let session = starter.start(client.from_client, client.to_client, Some(client.notes));
+        let session = starter.start(client.from_client, client.to_client, Some(client.sideband));
         let session = session.map_err(|error| {
             let error = with_causes(&error);
             tracing::error!("{error}");
@@ -385,12 +386,12 @@ impl Starter {
         &self,
         from_client: Wire,
         to_client: Wire,
-        notes: Option<Arc<Notes>>,
+        sideband: Option<Arc<Sideband>>,
     ) -> Result<Session, AppError> {
         let system = |error: getrandom::Error| AppError::System(io::Error::other(error));
         let seed = random_seed().map_err(system)?;
         let session = random_hex(8).map_err(system)?;
-        let (process, to_upstream, from_upstream) = self.start_upstream(notes.as_ref())?;
+        let (process, to_upstream, from_upstream) = self.start_upstream(sideband.as_ref())?;
         let config = &self.config;
         let mut gate = Gate::new(
             config.settings.clone(),
@@ -423,18 +424,18 @@ impl Starter {
             config.settings.audit_best_effort,
             ends,
             config.max_message_size,
-            notes,
+            sideband,
         ))
     }
 
     fn start_upstream(
         &self,
-        notes: Option<&Arc<Notes>>,
+        sideband: Option<&Arc<Sideband>>,
     ) -> Result<(Upstream, Wire, Wire), AppError> {
         let target = match (&self.config.server.target, &self.remote) {
             (Target::Command(target), _) => target,
             (Target::Url(_), Some(remote)) => {
-                return Ok(remote.start(notes.cloned()));
+                return Ok(remote.start(sideband.cloned()));
             }
             (Target::Url(_), None) => {
                 return Err(AppError::System(io::Error::other("no HTTP client")));

@@ -1,15 +1,26 @@
 //! A transparent MCP proxy that asks a human before a tool call runs.
+//!
+//! Without the feature `proxy`, which is on by default, this is the core alone: plain data in, plain data out, with no
+//! I/O, clock or randomness. [`gate`] is its centre.
 
-pub mod app;
 pub mod approval;
-pub mod cli;
-pub mod config;
-pub mod engines;
 pub mod evidence;
 pub mod gate;
-pub mod http;
 pub mod mcp;
 pub mod policy;
-pub mod relay;
 pub mod sys;
+
+#[cfg(feature = "proxy")]
+pub mod app;
+#[cfg(feature = "proxy")]
+pub mod cli;
+#[cfg(feature = "proxy")]
+pub mod config;
+#[cfg(feature = "proxy")]
+pub mod engines;
+#[cfg(feature = "proxy")]
+pub mod http;
+#[cfg(feature = "proxy")]
+pub mod relay;
+#[cfg(feature = "proxy")]
 pub mod transport;

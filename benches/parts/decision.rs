@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use approval_proxy::gate::{Gate, Now, Output, Payload, Settings};
+use approval_proxy::mcp::ToolAnnotations;
 use approval_proxy::mcp::message::read_message;
 use approval_proxy::policy::{Listing, Policy, Rules};
 use divan::{Bencher, black_box};
-use rmcp::model::ToolAnnotations;
 
 use crate::lines::{call, result};
 

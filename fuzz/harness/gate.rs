@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use approval_proxy::approval::item::{Assurance, Choice, Verdict};
 use approval_proxy::gate::{
-    Channel, Engine, FromInbox, Gate, Now, Output, ParkedItem, Payload, Resume, ResumeKey,
-    Resumption, Settings, TimeoutAction, ToInbox,
+    Channel, Engine, EngineId, FromEngine, Gate, Now, Output, ParkedItem, Payload, Resume,
+    ResumeKey, Resumption, Settings, TimeoutAction, ToEngine,
 };
 use approval_proxy::policy::{Mode, Policy, Rules};
 
@@ -178,7 +178,7 @@ impl World {
         }
         // There, one yes lets one call run.
         if has(b'I') && !has(b'D') && !has(b'T') {
-            settings.channels.push(Channel::new(Engine::Inbox));
+            settings.channels.push(Channel::new(Engine::INBOX));
         }
         if has(b'Z') {
             settings.timeout_action = TimeoutAction::Park;
@@ -389,7 +389,7 @@ impl World {
                         self.upstream_gets(&line);
                     }
                 }
-                Output::ToInbox(told) => self.inbox_gets(told),
+                Output::ToEngine(told) => self.inbox_gets(told),
                 Output::Record(_) | Output::Warn(_) | Output::CloseUpstream => {}
             }
         }
@@ -450,7 +450,7 @@ impl World {
             }
         };
         if let Some(told) = told {
-            self.gate.from_inbox(FromInbox::Resume(told), self.now);
+            self.gate.from_engine(FromEngine::Resume(told), self.now);
         }
         // It may have been decided about before.
         let mut prompts = self.prompts.iter();
@@ -468,9 +468,9 @@ impl World {
         self.marked.retain(|marked| marked.item != item);
     }
 
-    fn inbox_gets(&mut self, told: ToInbox) {
+    fn inbox_gets(&mut self, told: ToEngine) {
         match told {
-            ToInbox::Ask { item, .. } => self.prompts.push(Prompt {
+            ToEngine::Ask { item, .. } => self.prompts.push(Prompt {
                 // No client knows it by that.
                 id: format!("item {}", item.id),
                 message: item.call,
@@ -481,16 +481,16 @@ impl World {
                 used: false,
                 item: Some(item.id),
             }),
-            ToInbox::OpenBrowser { .. } => {}
-            ToInbox::Close { item, .. } => {
+            ToEngine::OpenBrowser { .. } => {}
+            ToEngine::Close { item, .. } => {
                 // Nor does a yes to it count that no call has come for.
                 self.item_ends(&item);
             }
-            ToInbox::Park { item, until_ms } => {
+            ToEngine::Park { item, until_ms } => {
                 self.parked.insert(item, until_ms);
             }
-            ToInbox::Decided(_) => {}
-            ToInbox::Resume(asked) => self.asked.push_back(asked),
+            ToEngine::Decided(_) => {}
+            ToEngine::Resume(asked) => self.asked.push_back(asked),
         }
     }
 
@@ -524,8 +524,12 @@ impl World {
             approver: None,
             decided_ms: self.now.unix_ms,
         };
-        let told = FromInbox::Verdict { item, verdict };
-        self.gate.from_inbox(told, self.now);
+        let told = FromEngine::Verdict {
+            engine: EngineId::INBOX,
+            item,
+            verdict,
+        };
+        self.gate.from_engine(told, self.now);
     }
 
     fn for_upstream(&self, payload: &Payload) -> Vec<u8> {

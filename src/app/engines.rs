@@ -2,9 +2,9 @@
 //!
 //! It asks nobody, and reads no file but the key's.
 
-use crate::approval::item::Assurance;
 use crate::config::Resolved;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
+use crate::engines::registry::reach;
 use crate::gate::{Client, Engine};
 use crate::sys::state_dir::suggested_command;
 
@@ -50,8 +50,8 @@ pub(super) fn settle(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongK
     let key = key.as_ref().ok().and_then(Option::as_ref);
     settings.inbox_key = key.map(|key| key.fingerprint().to_string());
     for channel in &mut settings.channels {
-        if channel.engine == Engine::Inbox && key.is_some() {
-            channel.reach = Assurance::InboxPassphrase;
+        if let Engine::OutOfBand(engine) = channel.engine {
+            channel.reach = reach(engine, key.is_some());
         }
     }
     let is_asked = |engine| {
@@ -66,8 +66,10 @@ pub(super) fn settle(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongK
         );
     }
     if let Some(required) = settings.require_assurance
-        && !is_asked(Engine::Inbox)
-        && !is_asked(Engine::Elicitation)
+        && !settings
+            .channels
+            .iter()
+            .any(|channel| settings.counts(channel.reach))
     {
         tracing::warn!(
             "`requireAssurance` is `{required}`, which no engine of `engines` can reach, so every call \

@@ -10,7 +10,7 @@ use crate::gate::Engine;
 /// without the inbox, or a folder to keep them in, and where any process can connect as a client.
 pub(super) fn identity(config: &Resolved) -> Option<Identity> {
     let mut channels = config.settings.channels.iter();
-    channels.find(|channel| channel.engine == Engine::Inbox)?;
+    channels.find(|channel| channel.engine == Engine::INBOX)?;
     config.inbox.state_dir.as_ref()?;
     let credentials = match &config.http {
         None => Credentials::Stdio,
@@ -58,7 +58,7 @@ mod tests {
     }
 
     fn over_http(flags: &mut Flags) {
-        flags.transport = Transport::StreamableHttp;
+        flags.layer.transport = Some(Transport::StreamableHttp);
     }
 
     #[test]

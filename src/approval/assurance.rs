@@ -46,6 +46,7 @@ const fn required(word: &'static str, level: u8) -> (&'static str, RequiredAssur
 fn level(assurance: Assurance) -> u8 {
     match assurance {
         Assurance::CallerRelayed => 0,
+        Assurance::SharedSecret => 1,
         Assurance::InboxTerminal | Assurance::InboxSession => 2,
         Assurance::InboxPassphrase => 4,
     }

@@ -173,6 +173,8 @@ pub enum Closed {
 pub enum Assurance {
     /// The client says that its user said so.
     CallerRelayed,
+    /// Somebody who knows a secret that a service or a program shares with us.
+    SharedSecret,
     /// Somebody who was logged in to the inbox's page.
     InboxSession,
     /// Somebody who may write to the inbox's store, by the command line.
@@ -183,8 +185,9 @@ pub enum Assurance {
 
 impl Assurance {
     /// Every one, from the weakest on.
-    pub const ALL: [Assurance; 4] = [
+    pub const ALL: [Assurance; 5] = [
         Assurance::CallerRelayed,
+        Assurance::SharedSecret,
         Assurance::InboxTerminal,
         Assurance::InboxSession,
         Assurance::InboxPassphrase,
@@ -195,6 +198,7 @@ impl Assurance {
     pub fn as_str(self) -> &'static str {
         match self {
             Assurance::CallerRelayed => "caller-relayed",
+            Assurance::SharedSecret => "shared-secret",
             Assurance::InboxSession => "inbox-session",
             Assurance::InboxTerminal => "inbox-terminal",
             Assurance::InboxPassphrase => "inbox-passphrase",

@@ -4,11 +4,10 @@
 
 use std::fmt::{self, Write as _};
 
-use rmcp::model::ToolAnnotations;
-
 use super::digest::other_params;
 use super::display::{Layout, Medium, NAME_LIMIT, Renderer, code_span, is_small};
 use super::request::ApprovalRequest;
+use crate::mcp::ToolAnnotations;
 use crate::mcp::json::Value;
 use crate::mcp::tool::CallToolRequestParams;
 

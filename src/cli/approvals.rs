@@ -11,19 +11,22 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use self::columns::Paper;
 use self::show::{NAME_LIMIT, Rows, as_text, harmless, table, told};
-use super::commands::{Approvals, ApprovalsCommand, ListCommand};
 use super::inbox::{InboxError, open};
+use super::options::StateDirOption;
 use super::{exit_code, passphrase};
 use crate::approval::display::{quoted_name, quoted_text};
-use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::config::{Environment, InboxFlags, Whole, escaped};
+use crate::approval::item::{Assurance, Choice, Verdict, read_approver};
+use crate::config::{Environment, Fault, InboxSettings, Value as _, Whole, escaped};
 use crate::engines::inbox::passphrase::{PublicKey, unlock};
-use crate::engines::inbox::store::sqlite::SqliteStore;
-use crate::engines::inbox::store::{Decided, Entry, Filter, SignedVerdict, State, Store};
+use crate::engines::inbox::store::{
+    self, ApprovalRequests, Decided, Entry, Filter, SignedVerdict, State,
+};
+use crate::evidence::redact::Redaction;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, suggested_command};
 
@@ -37,6 +40,98 @@ const NAMED: usize = 5;
 const HEARD: Duration = Duration::from_millis(300);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// `approval-proxy approvals`.
+#[derive(Debug, Clone, Args)]
+pub struct ApprovalsCommand {
+    #[command(flatten)]
+    pub(super) state_dir: StateDirOption,
+
+    #[command(subcommand)]
+    what: Approvals,
+}
+
+/// What to do with items.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum Approvals {
+    /// What waits, newest first, in lines of at most 80 columns, or as wide as the terminal is
+    List(ListCommand),
+    /// Everything about one item
+    Show {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the call run
+    Approve {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Why; goes into the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+
+        /// Let this very call run again for so many minutes, at most 1440
+        #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
+        minutes: Option<Whole<1, 1440>>,
+
+        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+        approver: Option<String>,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refuse the call
+    Deny {
+        /// The item's id, or as much of it as no other item has
+        id: String,
+
+        /// Why; the agent reads it
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+
+        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
+        approver: Option<String>,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `approval-proxy approvals list`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ListCommand {
+    /// What was decided, or waits no more, instead: with the engine, who decided, and the reason
+    #[arg(long)]
+    history: bool,
+
+    /// List at most so many, from 1 to 1000, the newest
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    limit: Option<Whole<1, 1000>>,
+
+    /// Print JSON, everything of each item
+    #[arg(long)]
+    json: bool,
+
+    /// Go on, and show what comes and goes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["history", "json"])]
+    watch: bool,
+}
+
+fn count(text: &str) -> Result<Whole<1, 1000>, Fault> {
+    Whole::from_text(text.trim())
+}
+
+fn minutes(text: &str) -> Result<Whole<1, 1440>, Fault> {
+    Whole::from_text(text.trim())
+}
 
 /// Why there is no item to do something with.
 #[derive(Debug, thiserror::Error)]
@@ -55,17 +150,15 @@ pub(super) enum NoItem {
 }
 
 pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Result<u8, InboxError> {
-    let is_named = command.state_dir.is_some();
-    let flags = InboxFlags {
-        state_dir: command.state_dir,
-        ..InboxFlags::default()
-    };
-    let folder = flags.clone().resolve(environment)?.state_dir;
+    let flags = *command.state_dir.0;
+    let is_named = flags.state_dir.is_some();
+    let folder = InboxSettings::resolve(&flags, environment)?.state_dir;
     if let Some(dir) = folder.filter(|dir| is_named && !dir.exists()) {
         return Err(InboxError::NothingThere(dir));
     }
-    let (settings, dir) = open(flags, environment)?;
-    let mut store = SqliteStore::open(&dir)?;
+    let (settings, dir) = open(&flags, environment)?;
+    let mut store = store::open(&dir, &Redaction::default())?.requests;
+    let store = &mut *store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
     // What nobody waits for any more is not to be shown as if somebody did.
@@ -75,11 +168,11 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     match command.what {
         Approvals::List(wanted) if wanted.watch => {
             let most = most(&wanted);
-            watch::run(&mut store, dir.path(), most, paper, &clock, &mut out)
+            watch::run(store, dir.path(), most, paper, &clock, &mut out)
         }
-        Approvals::List(wanted) => list(&mut store, dir.path(), &wanted, paper, now_ms, &mut out),
+        Approvals::List(wanted) => list(store, dir.path(), &wanted, paper, now_ms, &mut out),
         Approvals::Show { id, json } => {
-            let entry = find(&dir, &mut store, &id)?;
+            let entry = find(&dir, store, &id)?;
             match json {
                 true => print_json(&told(&entry), &mut out),
                 false => say(&mut out, &as_text(&entry, now_ms)),
@@ -101,7 +194,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 cover,
                 approver: approver.or(settings.approver),
             };
-            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
+            decide(&dir, store, &id, wanted, json, &clock, &mut out)
         }
         Approvals::Deny {
             id,
@@ -115,7 +208,7 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
                 cover: Duration::ZERO,
                 approver: approver.or(settings.approver),
             };
-            decide(&dir, &mut store, &id, wanted, json, &clock, &mut out)
+            decide(&dir, store, &id, wanted, json, &clock, &mut out)
         }
     }
 }
@@ -129,7 +222,7 @@ struct Wanted {
 
 fn decide(
     dir: &StateDir,
-    store: &mut SqliteStore,
+    store: &mut dyn ApprovalRequests,
     id: &str,
     wanted: Wanted,
     json: bool,
@@ -168,7 +261,14 @@ fn decide(
     };
     let shown = entry.item.fingerprint();
     let signature = signer.map(|signer| signer.sign(item, &shown, &verdict));
-    match store.decide(item, &SignedVerdict { verdict, signature })? {
+    match store.decide(
+        item,
+        &SignedVerdict {
+            verdict,
+            signature,
+            engine: None,
+        },
+    )? {
         Decided::Recorded => {}
         Decided::TooLate(state) => return Err(too_late(state).into()),
         Decided::Unknown => return Err(unknown(dir, id).into()),
@@ -186,7 +286,7 @@ fn decide(
 }
 
 /// The item of a verdict that was given, once its proxy has had the time to look at it.
-fn heard(store: &mut SqliteStore, before: &Entry) -> Result<Entry, InboxError> {
+fn heard(store: &mut dyn ApprovalRequests, before: &Entry) -> Result<Entry, InboxError> {
     let item = &before.item.id;
     let clock = Clock::start();
     loop {
@@ -202,7 +302,7 @@ fn heard(store: &mut SqliteStore, before: &Entry) -> Result<Entry, InboxError> {
 }
 
 /// The one item of this id, or whose id begins so: of those that wait, else of the others.
-fn find(dir: &StateDir, store: &mut SqliteStore, id: &str) -> Result<Entry, InboxError> {
+fn find(dir: &StateDir, store: &mut dyn ApprovalRequests, id: &str) -> Result<Entry, InboxError> {
     let wanted = id.trim().to_lowercase();
     if let Some(entry) = store.find(&wanted)? {
         return Ok(entry);
@@ -239,7 +339,7 @@ fn most(wanted: &ListCommand) -> usize {
 }
 
 fn list(
-    store: &mut SqliteStore,
+    store: &mut dyn ApprovalRequests,
     folder: &Path,
     wanted: &ListCommand,
     paper: Paper,

@@ -4,18 +4,19 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 use super::approvals::NoItem;
-use super::commands::InboxCommand;
+use super::options::InboxOptions;
 use super::{exit_code, passphrase};
 use crate::app::host_settings;
-use crate::config::{ConfigError, Environment, InboxFlags, InboxSettings};
+use crate::config::{ApproverName, ConfigError, Environment, InboxSettings, Layer};
 use crate::engines::inbox::host::{Host, HostError, address};
 use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
-use crate::engines::inbox::store::sqlite::SqliteStore;
-use crate::engines::inbox::store::{DISREGARDED, Store, StoreError};
+use crate::engines::inbox::store::{self, DISREGARDED, Logins, Store, StoreError};
+use crate::evidence::redact::Redaction;
 use crate::sys::Stderr;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, suggested_command};
@@ -23,6 +24,28 @@ use crate::sys::with_causes;
 
 /// How often it is looked whether the page is served, and what waits no more.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// `approval-proxy inbox`.
+#[derive(Debug, Clone, Args)]
+pub struct InboxCommand {
+    #[command(flatten)]
+    inbox: InboxOptions,
+
+    /// Set a passphrase, without which no verdict counts from then on; asks for the current one
+    /// first, if there is one. Restart the proxies that run
+    #[arg(long)]
+    set_passphrase: bool,
+
+    /// Print the fingerprint of the passphrase's key, for `inboxKey` in the configuration
+    #[arg(long, conflicts_with = "set_passphrase")]
+    show_key: bool,
+
+    /// Record NAME as the approver of what is decided in the browser that this logs in; or
+    /// APPROVAL_APPROVER. Nobody checks the name, and the page can change it
+    #[arg(long = "as", value_name = "NAME", value_parser = ApproverName::read)]
+    #[arg(conflicts_with_all = ["set_passphrase", "show_key"])]
+    approver: Option<ApproverName>,
+}
 
 /// Why a command about the inbox cannot be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +119,10 @@ impl InboxError {
 
 /// Where the inbox is, opened.
 pub(super) fn open(
-    flags: InboxFlags,
+    flags: &Layer,
     environment: &Environment,
 ) -> Result<(InboxSettings, StateDir), InboxError> {
-    let settings = flags.resolve(environment)?;
+    let settings = InboxSettings::resolve(flags, environment)?;
     let folder: Option<PathBuf> = settings.state_dir.clone();
     let dir = StateDir::open(&folder.ok_or(InboxError::NoFolder)?)?;
     Ok((settings, dir))
@@ -110,11 +133,11 @@ pub(super) fn run(
     environment: &Environment,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
-    let flags = InboxFlags {
+    let flags = Layer {
         approver: command.approver,
-        ..command.inbox.into_flags()
+        ..*command.inbox.0
     };
-    let (settings, dir) = open(flags, environment)?;
+    let (settings, dir) = open(&flags, environment)?;
     if command.set_passphrase {
         return set_passphrase(&dir, stderr);
     }
@@ -126,7 +149,7 @@ pub(super) fn run(
         .build()
         .map_err(InboxError::System)?;
     let _inside = runtime.enter();
-    let store = SqliteStore::open(&dir)?;
+    let store = store::open(&dir, &Redaction::default())?;
     let host = Host::new(dir, host_settings(&settings))?;
     runtime.block_on(serve(host, store, settings.opens_browser, stderr))
 }
@@ -134,7 +157,7 @@ pub(super) fn run(
 /// Serves the page until a signal, or stands by while somebody else does.
 async fn serve(
     mut host: Host,
-    mut store: SqliteStore,
+    store: Store,
     opens_browser: bool,
     stderr: &Stderr,
 ) -> Result<u8, InboxError> {
@@ -142,10 +165,15 @@ async fn serve(
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hang_up = listen(SignalKind::hangup())?;
+    let Store {
+        mut requests,
+        mut logins,
+        ..
+    } = store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
     let port = host.find_or_serve(now_ms)?;
-    let is_opened = opens_browser && host.open_browser(&mut store, port, now_ms)?;
+    let is_opened = opens_browser && host.open_browser(&mut *logins, port, now_ms)?;
     let by_others = match host.is_serving() {
         true => "",
         false => "; another approval-proxy serves it, and this one takes over when that one ends",
@@ -178,7 +206,7 @@ async fn serve(
         address(port)
     );
     stderr.send(told.into_bytes());
-    show_link(&host, &mut store, port, now_ms, is_opened)?;
+    show_link(&host, &mut *logins, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
     let mut is_told = false;
     loop {
@@ -190,13 +218,13 @@ async fn serve(
                 let now_ms = clock.now().unix_ms;
                 let tended = host.find_or_serve(now_ms).map(drop).map_err(|error| with_causes(&error));
                 let mut swept = || match host.is_serving() {
-                    true => store
-                        .check_place()
-                        .and_then(|()| store.sweep(now_ms))
-                        .and_then(|()| host.tidy_door(&mut store, now_ms))
+                    true => requests
+                        .check()
+                        .and_then(|()| requests.sweep(now_ms))
+                        .and_then(|()| host.tidy_door(&mut *logins, now_ms))
                         .map_err(|error| with_causes(&error)),
                     false => host
-                        .tidy_door(&mut store, now_ms)
+                        .tidy_door(&mut *logins, now_ms)
                         .map_err(|error| with_causes(&error)),
                 };
                 match tended.and_then(|()| swept()) {
@@ -219,14 +247,14 @@ async fn serve(
 /// link. It holds a secret, and goes nowhere else.
 fn show_link(
     host: &Host,
-    store: &mut SqliteStore,
+    logins: &mut dyn Logins,
     port: u16,
     now_ms: i64,
     is_opened: bool,
 ) -> Result<(), InboxError> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
-        let link = host.login_link(store, port, now_ms)?;
+        let link = host.login_link(logins, port, now_ms)?;
         let when = match is_opened {
             true => "A browser should open. If it does not, open",
             false => "Open",

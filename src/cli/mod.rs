@@ -4,10 +4,11 @@
 
 mod approvals;
 pub mod args;
-pub mod commands;
 pub mod exit_code;
 mod inbox;
+mod options;
 mod passphrase;
+mod proxy;
 mod run;
 mod start_error;
 

@@ -2,9 +2,9 @@
 //!
 //! What a run does is `app`'s business.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::Duration;
 
 use tracing::{Event, Subscriber};
@@ -15,13 +15,10 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::args::{Args, usage_line};
-use super::commands::Command;
+use super::args::{Args, Command, usage_line};
+use super::proxy::{self, ProxyError};
 use super::{approvals, exit_code, inbox, start_error};
-use crate::app::{self, AppError};
-use crate::approval::display::in_backticks;
-use crate::config::{Environment, Resolved, escaped, load};
-use crate::relay::Ended;
+use crate::config::Environment;
 use crate::sys::Stderr;
 use crate::sys::with_causes;
 use crate::transport::{Watcher, forbid_inspection, is_watcher, run_watcher};
@@ -142,103 +139,17 @@ fn run_reporting(
         };
         return ended.map_err(|error| Failed::told(error.code(), with_causes(&error)));
     }
-    let config = load(args.into_flags(), environment)
-        .map_err(|error| failed(exit_code::CONFIG, with_causes(&error)))?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    let server = in_backticks(&config.server.name);
-    if config.http.is_none() && std::io::stdin().is_terminal() {
-        stderr.send(by_hand(arguments, &config).into_bytes());
-    }
-    match app::run(config, stderr, watcher) {
-        Ok(ended) => code_of(ended, &server),
-        Err(error) => {
-            let code = match error {
-                AppError::Upstream { .. } => exit_code::UPSTREAM_START,
-                AppError::Remote(_) | AppError::Listen(_) | AppError::InboxKey(_) => {
-                    exit_code::CONFIG
-                }
-                AppError::AuditLog(_) => exit_code::AUDIT_LOG,
-                AppError::Stdio(_) | AppError::System(_) => exit_code::INTERNAL,
-            };
-            Err(failed(code, with_causes(&error)))
-        }
-    }
-}
-
-/// What a person reads who starts us in a terminal, where no client is.
-fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
-    let program = std::env::current_exe().ok();
-    let program = program.map_or_else(
-        || "approval-proxy".to_owned(),
-        |path| lossy(path.as_os_str()),
-    );
-    let mut entry = Vec::new();
-    // A client starts us in a folder of its own.
-    let mut is_path = false;
-    for argument in arguments.iter().skip(1) {
-        let text = lossy(argument);
-        let (flag, path) = match text.split_once('=') {
-            Some((flag, path)) if is_path_flag(flag) => (format!("{flag}="), Some(path.to_owned())),
-            Some(_) | None => (String::new(), is_path.then(|| text.clone())),
+    proxy::run(args.options, arguments, environment, stderr, watcher).map_err(|error| {
+        let client = match error {
+            ProxyError::Server { .. } => Client::Told,
+            ProxyError::Config(_) | ProxyError::App(_) => client,
         };
-        // A keyword, not a file.
-        let path = path.filter(|path| path != "stderr");
-        is_path = is_path_flag(&text);
-        let path = path
-            .map(|path| std::path::absolute(&path).map_or(path, |path| lossy(path.as_os_str())));
-        entry.push(match path {
-            Some(path) => format!("{flag}{path}"),
-            None => text,
-        });
-    }
-    let entry = serde_json::json!({"command": program, "args": entry});
-    let name = serde_json::Value::from(config.server.name.as_str());
-    format!(
-        "approval-proxy: waiting for an MCP client on stdin; this is a terminal, and clients start \
-         approval-proxy themselves\n\
-         approval-proxy: in your client's configuration, put this in place of the server's entry: \
-         {}\n\
-         approval-proxy: end it with Ctrl-C\n",
-        escaped(&format!("{name}: {entry}"))
-    )
-}
-
-/// Flags whose value is a path, so that it means the same wherever a client starts us.
-fn is_path_flag(flag: &str) -> bool {
-    matches!(flag, "-u" | "--upstream" | "--state-dir" | "--audit-log")
-}
-
-fn lossy(text: &OsStr) -> String {
-    text.to_string_lossy().into_owned()
-}
-
-/// The client of a session that has run knows how it ended. The URL of a server elsewhere stands in what
-/// was told before.
-fn code_of(ended: Ended, server: &str) -> Result<u8, Failed> {
-    match ended {
-        Ended::ClientClosed => Ok(exit_code::OK),
-        Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => Err(Failed::told(
-            exit_code::UPSTREAM_START,
-            format!(
-                "the server {server} {exit}; check `url` and `headers` in the config, and that it can \
-                 be reached from here"
-            ),
-        )),
-        Ended::UpstreamNeverSpoke(exit) => Err(Failed::told(
-            exit_code::UPSTREAM_START,
-            format!(
-                "the server {server} {exit} before it sent a message; what it wrote to stderr stands \
-                 above, and `command` and `args` in the config say how it was started"
-            ),
-        )),
-        Ended::UpstreamDied(exit) => Err(Failed::told(
-            exit_code::UPSTREAM_DIED,
-            format!("the server {server} {exit} while the client was still there"),
-        )),
-        Ended::Signal(number) => Ok(exit_code::for_signal(number)),
-    }
+        Failed {
+            code: error.code(),
+            why: with_causes(&error),
+            client,
+        }
+    })
 }
 
 /// Help and version are asked for by people and go to stdout, where no MCP is spoken then.

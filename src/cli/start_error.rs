@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rmcp::model::ErrorCode;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_default;
 
+use crate::mcp::ErrorCode;
 use crate::mcp::error::error_response;
 use crate::mcp::first_request::FirstRequest;
 use crate::mcp::frame::FrameBuffer;

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use rmcp::model::ToolAnnotations;
+use serde_json::{Value as Json, json};
 
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::nearest::nearest;
 use super::value::{Input, Value, wrong_type};
+use crate::mcp::ToolAnnotations;
 use crate::policy::{Mode, Policy, Rules};
 
 /// Hints by tool name, which `policy` accepts.
@@ -42,6 +43,10 @@ impl Value for Annotations {
         BTreeMap::<String, ToolAnnotations>::expected()
     }
 
+    fn schema() -> Json {
+        BTreeMap::<String, ToolAnnotations>::schema()
+    }
+
     fn from_node(node: &Node) -> Result<Annotations, Fault> {
         Annotations::checked(BTreeMap::from_node(node)?)
     }
@@ -54,6 +59,15 @@ impl Value for Annotations {
 impl Value for ToolAnnotations {
     fn expected() -> String {
         format!("an object of {}", names(&HINTS))
+    }
+
+    fn schema() -> Json {
+        let schema_of = |hint| match hint {
+            "title" => String::schema(),
+            _ => bool::schema(),
+        };
+        let hints: BTreeMap<&str, Json> = HINTS.map(|hint| (hint, schema_of(hint))).into();
+        json!({"type": "object", "properties": hints, "additionalProperties": false})
     }
 
     fn from_node(node: &Node) -> Result<ToolAnnotations, Fault> {

@@ -3,6 +3,7 @@
 //! It is not fetched here: authorization servers fetch it.
 
 use reqwest::Url;
+use serde_json::{Value as Json, json};
 
 use super::error::{Fault, Problem};
 use super::value::Value;
@@ -29,6 +30,10 @@ impl Value for DocumentUrl {
         "a URL that begins with `https://`, with a path, and without user, password, fragment and dot \
          segments"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^https://[^/?#@]+/[^#@]+$"})
     }
 
     fn from_text(text: &str) -> Result<DocumentUrl, Fault> {

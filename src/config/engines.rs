@@ -1,22 +1,29 @@
-//! `engines`: the channels that a question goes along, in their order.
+//! `engines`: the engines that a question goes along, in their order.
 //!
-//! What a channel does is the gate's business.
+//! What each takes beside the keys of all engines, it reads itself; see `engines::registry`.
 
-use super::error::{Fault, Problem};
+use std::sync::Arc;
+
+use serde_json::Map;
+
+use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::nearest::nearest;
 use super::number::Seconds;
-use super::value::{Input, Value, wrong_type};
-use crate::gate::{Channel, Engine, OnFailure, Patience};
+use super::value::{Input, Value, wrong_text, wrong_type};
+use crate::engines::{CourierSettings, registry};
+use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
 
 /// At least one channel, none twice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engines(Vec<EngineEntry>);
 
-/// What is said of one channel.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What is said of one engine.
+#[derive(Debug, Clone, PartialEq)]
 struct EngineEntry {
     engine: Engine,
+    /// The keys that only this engine knows.
+    options: Map<String, serde_json::Value>,
     timeout: Option<Seconds>,
     on_timeout: Option<OnFailure>,
     on_transport_error: Option<OnFailure>,
@@ -27,7 +34,7 @@ impl Engines {
     #[must_use]
     pub fn usual() -> Engines {
         Engines(
-            [Engine::Elicitation, Engine::Inbox]
+            [Engine::Elicitation, Engine::INBOX]
                 .map(EngineEntry::new)
                 .into(),
         )
@@ -42,7 +49,12 @@ impl Engines {
     ) -> Vec<Channel> {
         let channels = self.0.into_iter().map(|entry| {
             let usual = Channel::new(entry.engine);
+            let reach = match entry.engine {
+                Engine::Elicitation => usual.reach,
+                Engine::OutOfBand(engine) => registry::reach(engine, false),
+            };
             Channel {
+                reach,
                 patience: match entry.timeout.map(Seconds::limit) {
                     Some(limit) => Patience::Own(limit),
                     None => usual.patience,
@@ -55,6 +67,20 @@ impl Engines {
             }
         });
         channels.collect()
+    }
+
+    /// The couriers that the engines need.
+    #[must_use]
+    pub fn couriers(&self) -> Vec<(EngineId, Arc<dyn CourierSettings>)> {
+        let couriers = self.0.iter().filter_map(|entry| {
+            let Engine::OutOfBand(engine) = entry.engine else {
+                return None;
+            };
+            // They were read before, and found good.
+            let settings = registry::find(engine.name())?.read(&entry.options).ok()?;
+            Some((engine, settings?))
+        });
+        couriers.collect()
     }
 
     fn checked(entries: Vec<EngineEntry>) -> Result<Engines, Fault> {
@@ -78,6 +104,7 @@ impl EngineEntry {
     fn new(engine: Engine) -> EngineEntry {
         EngineEntry {
             engine,
+            options: Map::new(),
             timeout: None,
             on_timeout: None,
             on_transport_error: None,
@@ -101,7 +128,8 @@ impl Value for Engines {
 
 impl Value for EngineEntry {
     fn expected() -> String {
-        format!("{}, or an object with that as `type`", Engine::expected())
+        let words: Vec<&str> = words().collect();
+        format!("one of {}, or an object with that as `type`", names(&words))
     }
 
     fn from_node(node: &Node) -> Result<EngineEntry, Fault> {
@@ -112,30 +140,87 @@ impl Value for EngineEntry {
                 return Err(wrong_type::<EngineEntry>(node));
             }
         };
-        let mut engine = None;
-        let mut entry = EngineEntry::new(Engine::Elicitation);
+        let Some(named) = object.get("type")? else {
+            return Err(Fault::from(Problem::Unexpected {
+                expected: EngineEntry::expected(),
+                found: "no `type`".to_owned(),
+            }));
+        };
+        let engine = String::from_node(named).and_then(|text| engine_of(&text));
+        let mut entry = EngineEntry::new(engine.map_err(|fault| fault.under("type"))?);
         for (key, node) in object.strict_members()? {
             let value = Input::Node(node);
             let read = match key {
-                "type" => value.set(&mut engine),
+                "type" => Ok(()),
                 "timeout" => value.set(&mut entry.timeout),
                 "onTimeout" => value.set(&mut entry.on_timeout),
                 "onTransportError" => value.set(&mut entry.on_transport_error),
-                _ => Err(unknown(key)),
+                _ if is_plain(entry.engine) => Err(unknown(key)),
+                _ => {
+                    entry.options.insert(key.to_owned(), plain_json(node));
+                    Ok(())
+                }
             };
             read.map_err(|fault| fault.under(key))?;
         }
-        match engine {
-            Some(engine) => Ok(EngineEntry { engine, ..entry }),
-            None => Err(Fault::from(Problem::Unexpected {
-                expected: EngineEntry::expected(),
-                found: "no `type`".to_owned(),
-            })),
-        }
+        entry.checked()
     }
 
     fn from_text(text: &str) -> Result<EngineEntry, Fault> {
-        Engine::from_text(text).map(EngineEntry::new)
+        EngineEntry::new(engine_of(text)?).checked()
+    }
+}
+
+impl EngineEntry {
+    /// The engine can be set up so.
+    fn checked(self) -> Result<EngineEntry, Fault> {
+        if let Engine::OutOfBand(engine) = self.engine
+            && let Some(registered) = registry::find(engine.name())
+            && let Err(bad) = registered.read(&self.options)
+        {
+            return Err(Fault::from(Problem::Unexpected {
+                expected: format!("the options of the engine `{}`", engine.name()),
+                found: bad.to_string(),
+            }));
+        }
+        Ok(self)
+    }
+}
+
+const ELICITATION: &str = "elicitation";
+
+/// Every engine's name.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    std::iter::once(ELICITATION).chain(registry::names())
+}
+
+fn engine_of(text: &str) -> Result<Engine, Fault> {
+    match registry::find(text) {
+        Some(registered) => Ok(Engine::OutOfBand(registered.id)),
+        None if text == ELICITATION => Ok(Engine::Elicitation),
+        None => Err(wrong_text::<EngineEntry>(text)),
+    }
+}
+
+/// Whether the engine knows no key of its own.
+fn is_plain(engine: Engine) -> bool {
+    matches!(engine, Engine::Elicitation | Engine::INBOX)
+}
+
+/// The same value for whoever reads an engine's own keys.
+fn plain_json(node: &Node) -> serde_json::Value {
+    match node {
+        Node::Null => serde_json::Value::Null,
+        Node::Bool(value) => (*value).into(),
+        Node::Number(value) => (*value).into(),
+        Node::Text(text) => text.as_str().into(),
+        Node::Array(items) => items.iter().map(plain_json).collect(),
+        Node::Object(object) => {
+            let members = object.members();
+            members
+                .map(|(key, node)| (key.to_owned(), plain_json(node)))
+                .collect()
+        }
     }
 }
 
@@ -178,7 +263,7 @@ mod tests {
                 Channel {
                     patience: Patience::Own(None),
                     on_transport_error: OnFailure::Deny,
-                    ..Channel::new(Engine::Inbox)
+                    ..Channel::new(Engine::INBOX)
                 },
             ]
         );
@@ -188,7 +273,7 @@ mod tests {
         };
         assert_eq!(
             (first.engine, second.engine),
-            (Engine::Inbox, Engine::Elicitation)
+            (Engine::INBOX, Engine::Elicitation)
         );
         assert_eq!(first.on_timeout, OnFailure::Fallback);
     }

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::approver::ApproverName;
 use super::error::{ConfigError, Fault, Problem};
-use super::keys::{KEYS, Key};
-use super::layer::Layer;
 use super::nearest::{is_alike, nearest};
 use super::pointer::shown;
-use super::value::{Input, bearer_token};
-use crate::approval::item::{MAX_APPROVER, read_approver};
+use super::setting::{PREFIX, Setting};
+use super::settings::{Layer, SETTINGS};
+use super::token::BearerToken;
+use super::value::{Input, Value as _};
 use crate::sys::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
@@ -37,17 +38,28 @@ impl Environment {
         self.0.contains_key(name)
     }
 
-    /// The settings in `APPROVAL_*` variables. As in `${VAR:-default}`, a variable that is empty
-    /// or blank counts as not set, unless it is there for a secret.
+    /// The settings in `APPROVAL_*` variables that a config file can hold, too. As in `${VAR:-default}`, a variable
+    /// that is empty or blank counts as not set, unless it is there for a secret.
     ///
     /// # Errors
     /// The first variable with a bad value.
     pub(super) fn layer(&self) -> Result<Layer, ConfigError> {
+        self.layer_of(|setting| setting.key().is_some())
+    }
+
+    /// The `wanted` settings.
+    fn layer_of(&self, wanted: impl Fn(&Setting) -> bool) -> Result<Layer, ConfigError> {
         let mut layer = Layer::default();
-        for key in &KEYS {
-            let variable = key.variable();
-            let read = |text: &str| key.read(&mut layer, &variable, Input::Text(text));
-            match key.is_secret {
+        for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
+            let Some(variable) = setting.variable() else {
+                continue;
+            };
+            let read = |text: &str| {
+                let found = setting.read(&variable, Input::Text(text))?;
+                layer = std::mem::take(&mut layer).over(found);
+                Ok(())
+            };
+            match setting.is_secret {
                 true => self.read_secret(&variable, read)?,
                 false => self.read_setting(&variable, read)?,
             }
@@ -61,21 +73,18 @@ impl Environment {
     /// # Errors
     /// A variable that is not UTF-8.
     pub(super) fn state_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let own = self.layer_of(|setting| setting.name == "stateDir")?;
+        if let Some(own) = own.state_dir {
+            return Ok(Some(own));
+        }
         let folder = |variable: &str, below: &str| {
             let mut found = None;
             self.read_setting(variable, |text| {
-                let folder = Path::new(text.trim());
-                found = Some(match below {
-                    "" => folder.to_owned(),
-                    below => folder.join(below),
-                });
+                found = Some(Path::new(text.trim()).join(below));
                 Ok(())
             })?;
             Ok::<_, ConfigError>(found)
         };
-        if let Some(own) = folder(STATE_DIR, "")? {
-            return Ok(Some(own));
-        }
         // "All paths set in these environment variables must be absolute."
         let state = folder("XDG_STATE_HOME", "approval-proxy")?.filter(|path| path.is_absolute());
         match state {
@@ -87,18 +96,11 @@ impl Environment {
     /// By which name this user wants to be known as an approver; `None` where it is not set.
     ///
     /// # Errors
-    /// A name that [`read_approver`] refuses, or a variable that is not UTF-8.
-    pub(super) fn approver(&self) -> Result<Option<String>, ConfigError> {
-        let mut name = None;
-        self.read_setting(APPROVER, |text| {
-            let found = read_approver(text).map_err(|why| Problem::Unexpected {
-                expected: format!("a name of at most {MAX_APPROVER} visible characters"),
-                found: format!("another value: {why}"),
-            })?;
-            name = Some(found);
-            Ok(())
-        })?;
-        Ok(name)
+    /// A text that cannot be a name, or a variable that is not UTF-8.
+    pub(super) fn approver(&self) -> Result<Option<ApproverName>, ConfigError> {
+        Ok(self
+            .layer_of(|setting| setting.name == "approver")?
+            .approver)
     }
 
     /// The bearer token of HTTP clients; `None` where it is not set.
@@ -109,11 +111,7 @@ impl Environment {
     pub(super) fn auth_token(&self) -> Result<Option<Secret>, ConfigError> {
         let mut token = None;
         self.read_secret(AUTH_TOKEN, |text| {
-            let found = bearer_token(text).ok_or_else(|| Problem::Unexpected {
-                expected: "a token of 8 to 4096 visible ASCII characters".to_owned(),
-                found: "something else".to_owned(),
-            })?;
-            token = Some(found);
+            token = Some(BearerToken::from_text(text)?.into_secret());
             Ok(())
         })?;
         Ok(token)
@@ -158,8 +156,8 @@ impl Environment {
 
     /// A warning for each `APPROVAL_*` variable that nobody reads.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
-        let known = || known.iter().map(String::as_str).chain(OTHERS);
+        let known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
+        let known = || known.iter().map(String::as_str).chain([DEPTH]);
         let ours = self.0.keys().filter_map(|name| name.strip_prefix(PREFIX));
         let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
         ours.filter(|rest| names().all(|name| name != *rest))
@@ -215,16 +213,11 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
     }
 }
 
-const PREFIX: &str = "APPROVAL_";
-
 /// The bearer of the HTTP transports; no key of the config file.
 pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
-const STATE_DIR: &str = "APPROVAL_STATE_DIR";
-const APPROVER: &str = "APPROVAL_APPROVER";
 
-/// Variables that we read but that are not settings: the token, the state folder, the approver's name, and the
-/// counter that keeps the proxy from starting itself in a loop.
-const OTHERS: [&str; 4] = [AUTH_TOKEN, STATE_DIR, APPROVER, "APPROVAL_PROXY_DEPTH"];
+/// A variable of ours that is no setting: the counter that keeps the proxy from starting itself in a loop.
+const DEPTH: &str = "APPROVAL_PROXY_DEPTH";
 
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use super::entry::Entry;
 use super::error::{ConfigError, Fault, Problem};
 use super::json::{Node, Object};
 use super::jsonc::{Unclosed, to_json};
-use super::keys::Section;
-use super::layer::Layer;
 use super::pointer::{Pointer, shown};
+use super::section::Section;
+use super::settings::Layer;
 use super::strays::strays;
 use super::value::Value;
 
@@ -264,7 +264,7 @@ fn lists(object: &Object) -> Result<Vec<List<'_>>, Fault> {
 
 /// What clients call their list of servers: most of them, VS Code, Zed, Codex, Amp, opencode (and VS
 /// Code's settings, with `servers` in it).
-const LISTS: [&str; 6] = [
+pub(super) const LISTS: [&str; 6] = [
     "mcpServers",
     "servers",
     "context_servers",

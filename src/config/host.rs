@@ -2,6 +2,8 @@
 //!
 //! It is not resolved, and nothing is connected to it.
 
+use serde_json::{Value as Json, json};
+
 use super::error::Fault;
 use super::value::{Value, wrong_text};
 
@@ -20,6 +22,10 @@ impl HostName {
 impl Value for HostName {
     fn expected() -> String {
         "a host name or an IP address, without scheme, port or path".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9A-Za-z._:-]+$"})
     }
 
     fn from_text(text: &str) -> Result<HostName, Fault> {

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::error::Fault;
 use super::json::Node;
-use super::value::{Value, wrong_text, wrong_type};
+use super::value::{Form, Value, wrong_text, wrong_type};
 
 /// A span of time from 0 to ten years, in fractions of a second if need be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +39,14 @@ impl Seconds {
 }
 
 impl Value for Seconds {
+    const FORM: Form = Form::Number;
+
     fn expected() -> String {
         "seconds from 0 to 315360000 (ten years)".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "number", "minimum": 0, "maximum": TEN_YEARS})
     }
 
     fn from_node(node: &Node) -> Result<Seconds, Fault> {
@@ -64,6 +72,12 @@ impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
         self.0
     }
 
+    /// The number as a port; `None` if it is none.
+    #[must_use]
+    pub fn port(self) -> Option<u16> {
+        u16::try_from(self.0).ok()
+    }
+
     fn from_number(number: f64) -> Option<Self> {
         let fits = (f64::from(LEAST)..=f64::from(MOST)).contains(&number);
         // The cast is exact: the number is whole and within the bounds of a u32.
@@ -72,8 +86,14 @@ impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
 }
 
 impl<const LEAST: u32, const MOST: u32> Value for Whole<LEAST, MOST> {
+    const FORM: Form = Form::Number;
+
     fn expected() -> String {
         format!("a whole number from {LEAST} to {MOST}")
+    }
+
+    fn schema() -> Json {
+        json!({"type": "integer", "minimum": LEAST, "maximum": MOST})
     }
 
     fn from_node(node: &Node) -> Result<Self, Fault> {
@@ -104,8 +124,14 @@ impl Multiplier {
 }
 
 impl Value for Multiplier {
+    const FORM: Form = Form::Number;
+
     fn expected() -> String {
         "a number from 1 to 1000".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "number", "minimum": 1, "maximum": 1000})
     }
 
     fn from_node(node: &Node) -> Result<Multiplier, Fault> {

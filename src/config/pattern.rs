@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value as Json, json};
+
 use super::error::{Fault, Problem};
 use super::value::{Value, wrong_text};
 use crate::policy::{Mode, Policy, Rules};
@@ -23,6 +25,10 @@ impl Pattern {
 impl Value for Pattern {
     fn expected() -> String {
         "a tool name or a glob of at most 1024 bytes".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "\\S"})
     }
 
     fn from_text(text: &str) -> Result<Pattern, Fault> {

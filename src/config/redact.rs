@@ -3,10 +3,12 @@
 //! What they replace is decided by `evidence::redact`.
 
 use regex::{Regex, RegexBuilder};
+use serde_json::{Value as Json, json};
 
 use super::error::{Fault, Problem};
 use super::json::Node;
 use super::nearest::nearest;
+use super::setting::Field;
 use super::value::{Input, Value, wrong_text, wrong_type};
 use crate::evidence::redact::Redaction;
 
@@ -17,15 +19,23 @@ pub struct AuditRedact {
     patterns: Vec<SecretPattern>,
 }
 
-impl AuditRedact {
-    /// Both together: sources only ever add.
-    #[must_use]
-    pub fn and(mut self, other: AuditRedact) -> AuditRedact {
-        self.names.extend(other.names);
-        self.patterns.extend(other.patterns);
-        self
+/// All sources add up: a weaker source's secrets are secrets, too.
+impl Field for AuditRedact {
+    type Value = AuditRedact;
+    const ADDS_UP: bool = true;
+
+    fn read(input: Input<'_>) -> Result<AuditRedact, Fault> {
+        input.read()
     }
 
+    fn over(mut self, weaker: AuditRedact) -> AuditRedact {
+        self.names.extend(weaker.names);
+        self.patterns.extend(weaker.patterns);
+        self
+    }
+}
+
+impl AuditRedact {
     /// What counts as a secret with these.
     #[must_use]
     pub fn into_redaction(self) -> Redaction {
@@ -38,6 +48,16 @@ impl AuditRedact {
 impl Value for AuditRedact {
     fn expected() -> String {
         "an object of `names` and `patterns`, each a list".to_owned()
+    }
+
+    fn schema() -> Json {
+        let list =
+            json!({"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": MOST});
+        json!({
+            "type": "object",
+            "properties": {"names": list, "patterns": list},
+            "additionalProperties": false,
+        })
     }
 
     fn from_node(node: &Node) -> Result<AuditRedact, Fault> {

@@ -5,8 +5,10 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
 use super::engines::Engines;
@@ -15,16 +17,16 @@ use super::environment::{AUTH_TOKEN, Environment};
 use super::error::{ConfigError, Fault, names, path};
 use super::file::{ConfigFile, NoServer};
 use super::host::HostName;
-use super::layer::Layer;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::{Pointer, shown};
-use super::redact::AuditRedact;
+use super::settings::Layer;
 use super::size::ByteSize;
-use super::value::{BEARER_TOKEN, bearer_token};
+use super::token::{BEARER_TOKEN, bearer_token};
 use super::word::{DedupeFields, Word};
+use crate::engines::CourierSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
-use crate::gate::{Channel, Client, Engine, Retry, Settings, TimeoutAction};
+use crate::gate::{Channel, Client, Engine, EngineId, Retry, Settings, TimeoutAction};
 use crate::http::inbound::Serving;
 use crate::policy::{Mode, Policy, Rules};
 use crate::sys::net::is_loopback;
@@ -32,48 +34,15 @@ use crate::sys::permissions::readable_by_others;
 use crate::sys::secret::Secret;
 use crate::sys::state_dir::{StateDir, StoredToken};
 
-/// What the command line says. A field that is `None` was not given.
+/// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Flags {
     /// The config file.
     pub upstream: PathBuf,
     /// Which server of the file.
     pub server: Option<String>,
-    /// The settings that other sources can give too.
+    /// The settings.
     pub layer: Layer,
-    /// Let calls that need no approval run when the log cannot be written.
-    pub audit_best_effort: bool,
-    /// The largest message, either way.
-    pub max_message_size: ByteSize,
-    /// How many requests may wait at once.
-    pub max_pending: Option<Whole<1, 1_048_576>>,
-    /// How clients reach the proxy.
-    pub transport: Transport,
-    /// The address that HTTP clients reach it at.
-    pub host: Option<HostName>,
-    /// The port; 0 is any that is free.
-    pub port: Option<Whole<0, 65_535>>,
-    /// The file with the bearer token of HTTP clients; `auto` is one in the state folder.
-    pub auth_token_file: Option<PathBuf>,
-    /// Without a token, let other machines in, and let every client answer its own prompts.
-    pub insecure_no_auth: bool,
-    /// Names that a request's `Host` may have beside this machine's own.
-    pub allowed_hosts: Vec<HostName>,
-    /// Where the inbox is.
-    pub inbox: InboxFlags,
-}
-
-/// What the command line says of the inbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InboxFlags {
-    /// The folder that all proxies of a user share.
-    pub state_dir: Option<PathBuf>,
-    /// The port of the page.
-    pub port: Option<Whole<0, 65_535>>,
-    /// Open no browser.
-    pub no_browser: bool,
-    /// The name that the user's verdicts are recorded with.
-    pub approver: Option<String>,
 }
 
 impl Flags {
@@ -84,16 +53,6 @@ impl Flags {
             upstream,
             server: None,
             layer: Layer::default(),
-            audit_best_effort: false,
-            max_message_size: ByteSize::DEFAULT,
-            max_pending: None,
-            transport: Transport::Stdio,
-            host: None,
-            port: None,
-            auth_token_file: None,
-            insecure_no_auth: false,
-            allowed_hosts: Vec::new(),
-            inbox: InboxFlags::default(),
         }
     }
 }
@@ -139,6 +98,8 @@ pub struct Resolved {
     pub http: Option<Serving>,
     /// Where the inbox is, should it be needed.
     pub inbox: InboxSettings,
+    /// The couriers of engines other than the client and the inbox.
+    pub couriers: Vec<(EngineId, Arc<dyn CourierSettings>)>,
     /// The key that the inbox's verdicts must be signed with; another one, or none, stops the start.
     pub inbox_key: Option<KeyFingerprint>,
     /// The URL of a document about us, for logins.
@@ -159,12 +120,14 @@ pub(super) fn resolve(
     file: ConfigFile,
     environment: &Environment,
 ) -> Result<Resolved, ConfigError> {
-    let inbox = flags.inbox.clone().resolve(environment)?;
+    let inbox = InboxSettings::resolve(&flags.layer, environment)?;
     let token = environment.auth_token()?;
     let mut warnings = file.warnings;
-    warnings.extend(without_http(&flags, token.is_some()));
-    flags.auth_token_file = in_home(flags.auth_token_file.take(), environment)?;
-    let http = serving(&flags, token, inbox.state_dir.as_deref())?;
+    warnings.extend(without_http(&flags.layer, token.is_some()));
+    flags.layer.auth_token_file = in_home(flags.layer.auth_token_file.take(), environment)?;
+    let defaults = Layer::defaults();
+    let process = flags.layer.clone().over(defaults.clone());
+    let http = serving(&process, token, inbox.state_dir.as_deref())?;
     let config_path = file.path;
     let known: Vec<String> = file
         .servers
@@ -218,7 +181,8 @@ pub(super) fn resolve(
         .layer
         .over(rules)
         .over(file.proxy)
-        .over(environment.layer()?);
+        .over(environment.layer()?)
+        .over(defaults);
     let server = chosen.upstream;
     if let Target::Url(target) = &server.target {
         warnings.extend(overwritten(target));
@@ -246,14 +210,21 @@ pub(super) fn resolve(
              silence assures nothing: it is a no"
         ));
     }
+    let couriers = layer
+        .engines
+        .as_ref()
+        .map(Engines::couriers)
+        .unwrap_or_default();
+    let max_message_size = max_message_size(&layer);
+    let is_open = layer.insecure_no_auth == Some(true);
     let mut settings = settings_of(layer);
-    if http.as_ref().is_some_and(|http| http.token.is_none()) && !flags.insecure_no_auth {
+    if http.as_ref().is_some_and(|http| http.token.is_none()) && !is_open {
         settings.client = Client::Anonymous;
         warnings.extend(not_asked(&settings.channels));
     }
     let mut channels = settings.channels.iter();
     if settings.timeout_action == TimeoutAction::Park
-        && !channels.any(|channel| channel.engine == Engine::Inbox)
+        && !channels.any(|channel| channel.engine == Engine::INBOX)
     {
         let told = "`timeoutAction` `park` has no effect, since `engines` does not name `inbox`, where \
                     questions could be left: silence is a no";
@@ -264,44 +235,19 @@ pub(super) fn resolve(
         policy,
         settings: Settings {
             server: server.name.as_str().into(),
-            audit_best_effort: flags.audit_best_effort,
-            max_pending: (flags.max_pending).map_or(settings.max_pending, |n| n.get() as usize),
             ..settings
         },
         server,
         audit_log,
         http,
         inbox,
+        couriers,
         inbox_key,
         client_id_metadata_url,
-        max_message_size: flags.max_message_size.bytes(),
+        max_message_size,
         config_path,
         warnings,
     })
-}
-
-impl InboxFlags {
-    /// Flags over the environment over the defaults.
-    ///
-    /// # Errors
-    /// Where neither `--state-dir` nor the environment says where a user's files go, or a variable
-    /// is not UTF-8, or no name.
-    pub fn resolve(self, environment: &Environment) -> Result<InboxSettings, ConfigError> {
-        let state_dir = match self.state_dir {
-            Some(folder) => Some(folder),
-            None => environment.state_dir()?,
-        };
-        let approver = match self.approver {
-            Some(name) => Some(name),
-            None => environment.approver()?,
-        };
-        Ok(InboxSettings {
-            approver,
-            state_dir: in_home(state_dir, environment)?,
-            port: self.port.and_then(|port| u16::try_from(port.get()).ok()),
-            opens_browser: !self.no_browser,
-        })
-    }
 }
 
 /// Where the inbox is, and how its page is served.
@@ -317,18 +263,42 @@ pub struct InboxSettings {
     pub approver: Option<String>,
 }
 
+impl InboxSettings {
+    /// What the `flags` say, else the environment, else what is usual.
+    ///
+    /// # Errors
+    /// Where neither `--state-dir` nor the environment says where a user's files go, or a variable
+    /// is not UTF-8, or no name.
+    pub fn resolve(flags: &Layer, environment: &Environment) -> Result<InboxSettings, ConfigError> {
+        let state_dir = match &flags.state_dir {
+            Some(folder) => Some(folder.clone()),
+            None => environment.state_dir()?,
+        };
+        let approver = match &flags.approver {
+            Some(name) => Some(name.clone()),
+            None => environment.approver()?,
+        };
+        Ok(InboxSettings {
+            approver: approver.map(ApproverName::into_string),
+            state_dir: in_home(state_dir, environment)?,
+            port: flags.inbox_port.and_then(Whole::port),
+            opens_browser: flags.no_browser != Some(true),
+        })
+    }
+}
+
 /// How HTTP clients are served, if they are. `token` is the one of the environment.
 fn serving(
-    flags: &Flags,
+    process: &Layer,
     token: Option<Secret>,
     state_dir: Option<&Path>,
 ) -> Result<Option<Serving>, ConfigError> {
-    match flags.transport {
+    match process.transport.unwrap_or_default() {
         Transport::Stdio => return Ok(None),
         Transport::Sse | Transport::StreamableHttp => {}
     }
     let mut stored = None;
-    let token = match &flags.auth_token_file {
+    let token = match &process.auth_token_file {
         Some(file) if file.as_os_str() == AUTO => {
             let made = stored_token(state_dir)?;
             let token = bearer_token(made.text.expose());
@@ -339,20 +309,24 @@ fn serving(
         Some(file) => Some(read_token(file)?),
         None => token,
     };
-    let host = flags.host.as_ref().map_or("127.0.0.1", HostName::as_str);
-    if !is_loopback(host) && token.is_none() && !flags.insecure_no_auth {
+    let host = process.host.as_ref().map_or("", HostName::as_str);
+    if !is_loopback(host) && token.is_none() && process.insecure_no_auth != Some(true) {
         return Err(ConfigError::OpenToAll(host.to_owned()));
     }
-    let port = flags.port.map_or(8765, Whole::get);
-    let names = flags.allowed_hosts.iter().map(HostName::as_str);
+    let names = process.allowed_hosts.iter().map(HostName::as_str);
     Ok(Some(Serving {
         host: host.to_owned(),
-        port: u16::try_from(port).unwrap_or(8765),
+        port: process.port.and_then(Whole::port).unwrap_or_default(),
         token,
         stored_token: stored,
         allowed_hosts: names.map(str::to_ascii_lowercase).collect(),
-        max_message: flags.max_message_size.bytes(),
+        max_message: max_message_size(process),
     }))
+}
+
+/// The largest message, in bytes.
+fn max_message_size(process: &Layer) -> usize {
+    process.max_message_size.map_or(0, ByteSize::bytes)
 }
 
 /// The value of `--auth-token-file` that stands for a token of ours.
@@ -370,9 +344,11 @@ fn not_asked(channels: &[Channel]) -> Option<String> {
     if !has(Engine::Elicitation) {
         return None;
     }
-    let instead = match has(Engine::Inbox) {
-        true => "questions go to the inbox instead",
-        false => {
+    let mut engines = channels.iter().map(|channel| channel.engine);
+    let instead = match engines.find(|engine| *engine != Engine::Elicitation) {
+        Some(Engine::INBOX) => "questions go to the inbox instead",
+        Some(_) => "questions go to the next engine instead",
+        None => {
             "and `engines` names no other way to ask, so calls that need an approval are refused"
         }
     };
@@ -407,15 +383,15 @@ fn read_token(path: &Path) -> Result<Secret, ConfigError> {
 }
 
 /// Warnings about what is for HTTP clients only, where none are served.
-fn without_http(flags: &Flags, has_token: bool) -> Vec<String> {
-    if flags.transport != Transport::Stdio {
+fn without_http(flags: &Layer, has_token: bool) -> Vec<String> {
+    if flags.transport.unwrap_or_default() != Transport::Stdio {
         return Vec::new();
     }
     let given = [
         ("--host", flags.host.is_some()),
         ("--port", flags.port.is_some()),
         ("--auth-token-file", flags.auth_token_file.is_some()),
-        ("--insecure-no-auth", flags.insecure_no_auth),
+        ("--insecure-no-auth", flags.insecure_no_auth == Some(true)),
         ("--allowed-host", !flags.allowed_hosts.is_empty()),
         (AUTH_TOKEN, has_token),
     ];
@@ -565,7 +541,7 @@ fn rules_of(layer: &Layer) -> Rules {
     }
 }
 
-/// The layer's settings; where it says nothing, the defaults of `gate`.
+/// The layer's settings, with the defaults of the table in it.
 fn settings_of(layer: Layer) -> Settings {
     let default = Settings::default();
     Settings {
@@ -602,7 +578,9 @@ fn settings_of(layer: Layer) -> Settings {
         },
         dedupe_fields: (layer.dedupe_fields).map_or(default.dedupe_fields, DedupeFields::into_vec),
         dedupe_arg_keys: layer.dedupe_arg_keys.unwrap_or(default.dedupe_arg_keys),
-        redaction: (layer.audit_redact).map_or(default.redaction, AuditRedact::into_redaction),
+        max_pending: (layer.max_pending).map_or(default.max_pending, |most| most.get() as usize),
+        audit_best_effort: (layer.audit_best_effort).unwrap_or(default.audit_best_effort),
+        redaction: layer.audit_redact.into_redaction(),
         ..default
     }
 }

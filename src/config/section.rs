@@ -4,10 +4,19 @@
 
 use super::error::{Fault, Problem};
 use super::json::{Node, Object};
-use super::keys::{KEYS, Section};
-use super::layer::Layer;
 use super::nearest::nearest;
+use super::setting::{Place, Setting};
+use super::settings::{Layer, SETTINGS};
 use super::value::Input;
+
+/// One of the two strict objects of a config file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// `approvalRules`, in the entry of a server.
+    Rules,
+    /// `approvalProxy`, once in a file.
+    Proxy,
+}
 
 impl Section {
     /// The key of the object.
@@ -23,6 +32,16 @@ impl Section {
         match self {
             Section::Rules => "into `approvalRules` of a server",
             Section::Proxy => "into `approvalProxy`",
+        }
+    }
+
+    /// Whether the key of `setting` counts here.
+    pub(super) fn takes(self, setting: &Setting) -> bool {
+        match setting.place {
+            Place::Rules => self == Section::Rules,
+            Place::Proxy => self == Section::Proxy,
+            Place::Both => true,
+            Place::Inbox | Place::Process => false,
         }
     }
 
@@ -46,12 +65,13 @@ impl Section {
         };
         let mut layer = Layer::default();
         for (name, node) in object.strict_members()? {
-            let read = match KEYS.iter().find(|key| key.name == name) {
-                Some(key) if key.belongs_in(self) => key.read(&mut layer, name, Input::Node(node)),
+            let mut settings = SETTINGS.iter();
+            let read = match settings.find(|setting| setting.key() == Some(name)) {
+                Some(setting) if self.takes(setting) => setting.read(name, Input::Node(node)),
                 Some(_) => Err(self.misplaced()),
                 None => Err(self.unknown(name)),
             };
-            read.map_err(|fault| fault.under(name))?;
+            layer = layer.over(read.map_err(|fault| fault.under(name))?);
         }
         Ok(layer)
     }
@@ -65,8 +85,8 @@ impl Section {
     }
 
     fn unknown(self, name: &str) -> Fault {
-        let known = KEYS.iter().filter(|key| key.belongs_in(self));
-        let nearest = nearest(name, known.map(|key| key.name)).unwrap_or_default();
+        let known = SETTINGS.iter().filter(|setting| self.takes(setting));
+        let nearest = nearest(name, known.map(|setting| setting.name)).unwrap_or_default();
         Fault::from(Problem::UnknownKey { nearest })
     }
 }

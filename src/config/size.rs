@@ -2,21 +2,26 @@
 //!
 //! No key of the config file holds one.
 
-use super::error::{Fault, Problem};
-use super::pointer::shown;
+use super::error::Fault;
+use super::value::{Form, Value, wrong_text};
 
 /// A number of bytes from 64 KiB to 4 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(usize);
 
 impl ByteSize {
-    /// What `--max-message-size` is without the flag: 64 MiB.
-    pub const DEFAULT: ByteSize = ByteSize(64 << 20);
-
     /// The number of bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         self.0
+    }
+}
+
+impl Value for ByteSize {
+    const FORM: Form = Form::Number;
+
+    fn expected() -> String {
+        "a size from 64KiB to 4GiB, in bytes or with KiB, MiB or GiB".to_owned()
     }
 
     /// Reads a whole number of bytes, or of KiB, MiB or GiB (`k`, `M`, `G` for short); the case
@@ -24,13 +29,8 @@ impl ByteSize {
     ///
     /// # Errors
     /// Text of another form, and sizes out of bounds.
-    pub fn from_text(text: &str) -> Result<ByteSize, Fault> {
-        read(text.trim()).ok_or_else(|| {
-            Fault::from(Problem::Unexpected {
-                expected: "a size from 64KiB to 4GiB, in bytes or with KiB, MiB or GiB".to_owned(),
-                found: format!("`{}`", shown(text)),
-            })
-        })
+    fn from_text(text: &str) -> Result<ByteSize, Fault> {
+        read(text.trim()).ok_or_else(|| wrong_text::<ByteSize>(text))
     }
 }
 
@@ -56,7 +56,7 @@ const MOST: u64 = 4 << 30;
 
 #[cfg(test)]
 mod tests {
-    use super::ByteSize;
+    use super::*;
 
     #[test]
     fn sizes_are_bytes_or_carry_a_binary_unit() {
@@ -73,7 +73,6 @@ mod tests {
         for (text, bytes) in cases {
             assert_eq!(ByteSize::from_text(text).unwrap().bytes(), bytes, "{text}");
         }
-        assert_eq!(ByteSize::from_text("64MiB").unwrap(), ByteSize::DEFAULT);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 use super::error::{Fault, Problem};
 use super::json::Object;
-use super::keys::{KEYS, Section};
 use super::nearest::{edits, plain};
+use super::section::Section;
+use super::setting::Place;
+use super::settings::SETTINGS;
 
 /// Looks at the keys of `object`, which is an entry or stands around `mcpServers`.
 ///
@@ -48,11 +50,19 @@ impl Stray {
             return Stray::Ours(Problem::UnknownKey { nearest });
         }
         let spelled = plain(key);
-        let ours = KEYS.iter().find(|ours| plain(ours.name) == spelled);
-        match ours {
+        let mut settings = SETTINGS.iter();
+        let is_meant = |key: &'static str| plain(key) == spelled;
+        match settings.find(|setting| setting.key().is_some_and(is_meant)) {
             Some(ours) if OF_OTHERS.contains(&ours.name) => Stray::None,
             Some(ours) if OF_BOTH.contains(&ours.name) => Stray::Doubtful,
-            Some(ours) => Stray::Ours(Problem::Misplaced { home: ours.home() }),
+            Some(ours) => Stray::Ours(Problem::Misplaced {
+                home: match ours.place {
+                    Place::Proxy => Section::Proxy.home(),
+                    Place::Rules | Place::Both | Place::Inbox | Place::Process => {
+                        Section::Rules.home()
+                    }
+                },
+            }),
             None if spelled.starts_with("approval") => Stray::Doubtful,
             None => Stray::None,
         }
@@ -150,8 +160,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_key_of_ours_is_noticed_in_any_case(index in 0..KEYS.len(), upper in any::<u64>()) {
-            let name = KEYS[index].name;
+        fn every_key_of_ours_is_noticed_in_any_case(index in 0..SETTINGS.len(), upper in any::<u64>()) {
+            prop_assume!(SETTINGS[index].key().is_some());
+            let name = SETTINGS[index].name;
             prop_assume!(!OF_OTHERS.contains(&name));
             let cased = name.chars().enumerate().map(|(at, c)| match upper >> (at % 64) & 1 {
                 1 => c.to_ascii_uppercase(),

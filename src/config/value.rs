@@ -1,10 +1,11 @@
 //! What a key or a flag can hold: read from JSON, and from the text of a variable or a flag.
 //!
-//! It does not know which key it reads for; `keys` does.
+//! It does not know which setting it reads for; `settings` does.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
 
 use super::error::{Fault, Problem};
 use super::json::Node;
@@ -14,8 +15,23 @@ use crate::sys::secret::Secret;
 
 /// A value that a person writes in JSON, in a variable or after a flag.
 pub trait Value: Sized {
+    /// How it looks on a command line.
+    const FORM: Form = Form::Text;
+
     /// What to write; it completes "expected …".
     fn expected() -> String;
+
+    /// The words that it is one of, each with its aliases; none if it is something else.
+    #[must_use]
+    fn words() -> Vec<(&'static str, Vec<&'static str>)> {
+        Vec::new()
+    }
+
+    /// A JSON Schema of what [`Value::from_node`] takes, as far as a schema can say it.
+    #[must_use]
+    fn schema() -> Json {
+        Json::Bool(true)
+    }
 
     /// Reads a JSON value; most are strings and hold there what they hold as text.
     ///
@@ -33,13 +49,42 @@ pub trait Value: Sized {
     /// # Errors
     /// As [`Value::from_node`].
     fn from_text(text: &str) -> Result<Self, Fault>;
+
+    /// Reads a path behind a flag.
+    ///
+    /// # Errors
+    /// As [`Value::from_node`].
+    fn from_path(path: &Path) -> Result<Self, Fault> {
+        Self::from_text(&path.to_string_lossy())
+    }
 }
 
-/// The value of a key, wherever it was written.
+/// How a value looks on a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A text.
+    Text,
+    /// A text that may begin with a minus.
+    Number,
+    /// The name of a file, in the system's own characters.
+    Path,
+    /// Nothing: the flag alone says it.
+    Switch,
+}
+
+/// The value of a setting, wherever it was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Input<'a> {
+    /// In a config file.
     Node(&'a Node),
+    /// In a variable, or in the table.
     Text(&'a str),
+    /// Behind a flag.
+    Argument(&'a str),
+    /// Behind a flag that takes one element of a list at a time.
+    Element(&'a str),
+    /// Behind a flag, if it is a path.
+    Path(&'a Path),
 }
 
 impl Input<'_> {
@@ -55,15 +100,13 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// Reads the value and forgets it.
-    pub(super) fn check<T: Value>(self) -> Result<(), Fault> {
-        self.read::<T>().map(drop)
-    }
-
-    fn read<T: Value>(self) -> Result<T, Fault> {
+    pub(super) fn read<T: Value>(self) -> Result<T, Fault> {
         match self {
             Input::Node(node) => T::from_node(node),
-            Input::Text(text) => T::from_text(text.trim()),
+            Input::Text(text) | Input::Argument(text) | Input::Element(text) => {
+                T::from_text(text.trim())
+            }
+            Input::Path(path) => T::from_path(path),
         }
     }
 }
@@ -85,8 +128,14 @@ pub(super) fn wrong_text<T: Value>(text: &str) -> Fault {
 }
 
 impl Value for bool {
+    const FORM: Form = Form::Switch;
+
     fn expected() -> String {
         "`true` or `false`".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "boolean"})
     }
 
     fn from_node(node: &Node) -> Result<bool, Fault> {
@@ -110,14 +159,28 @@ impl Value for String {
         "a string".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({"type": "string"})
+    }
+
     fn from_text(text: &str) -> Result<String, Fault> {
         Ok(text.to_owned())
     }
 }
 
 impl Value for PathBuf {
+    const FORM: Form = Form::Path;
+
     fn expected() -> String {
         "the path of a file".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "minLength": 1})
+    }
+
+    fn from_path(path: &Path) -> Result<PathBuf, Fault> {
+        Ok(path.to_owned())
     }
 
     fn from_text(text: &str) -> Result<PathBuf, Fault> {
@@ -129,19 +192,13 @@ impl Value for PathBuf {
     }
 }
 
-/// What HTTP clients show that they may come in: 8 to 4096 visible ASCII characters.
-pub(super) fn bearer_token(text: &str) -> Option<Secret> {
-    let text = text.trim();
-    let is_token = BEARER_TOKEN.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    is_token.then(|| Secret::new(text.to_owned()))
-}
-
-/// How long it may be, in bytes. A shorter one could be guessed.
-pub(super) const BEARER_TOKEN: RangeInclusive<usize> = 8..=4096;
-
 impl Value for Secret {
     fn expected() -> String {
         "a token of visible ASCII characters".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[!-~]+$"})
     }
 
     fn from_text(text: &str) -> Result<Secret, Fault> {
@@ -160,6 +217,10 @@ impl Value for KeyFingerprint {
         "the fingerprint of a key, `sha256:` and 64 hexadecimal digits".to_owned()
     }
 
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^sha256:[0-9A-Fa-f]{64}$"})
+    }
+
     fn from_text(text: &str) -> Result<KeyFingerprint, Fault> {
         KeyFingerprint::parse(text).ok_or_else(|| wrong_text::<KeyFingerprint>(text))
     }
@@ -169,6 +230,10 @@ impl Value for KeyFingerprint {
 impl<T: Value> Value for Vec<T> {
     fn expected() -> String {
         format!("a list, each element {}", T::expected())
+    }
+
+    fn schema() -> Json {
+        json!({"type": "array", "items": T::schema()})
     }
 
     fn from_node(node: &Node) -> Result<Vec<T>, Fault> {
@@ -196,6 +261,10 @@ impl<T: Value> Value for Vec<T> {
 impl<T: Value> Value for BTreeMap<String, T> {
     fn expected() -> String {
         format!("an object, each value {}", T::expected())
+    }
+
+    fn schema() -> Json {
+        json!({"type": "object", "additionalProperties": T::schema()})
     }
 
     fn from_node(node: &Node) -> Result<BTreeMap<String, T>, Fault> {

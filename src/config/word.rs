@@ -2,11 +2,13 @@
 //!
 //! What the words do is decided where they are used.
 
+use serde_json::{Value as Json, json};
+
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::value::{Value, wrong_text};
 use crate::approval::assurance::RequiredAssurance;
-use crate::gate::{DedupeField, Engine, OnFailure, TimeoutAction};
+use crate::gate::{DedupeField, OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
 /// An enum that is written as one of a few words, compared exactly.
@@ -49,13 +51,6 @@ impl Word for OnFailure {
         &[("deny", OnFailure::Deny), ("fallback", OnFailure::Fallback)];
 }
 
-impl Word for Engine {
-    const WORDS: &'static [(&'static str, Engine)] = &[
-        ("elicitation", Engine::Elicitation),
-        ("inbox", Engine::Inbox),
-    ];
-}
-
 impl Word for RequiredAssurance {
     const WORDS: &'static [(&'static str, RequiredAssurance)] = &RequiredAssurance::WORDS;
 }
@@ -64,6 +59,20 @@ impl<T: Word> Value for T {
     fn expected() -> String {
         let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
         format!("one of {}", names(&words))
+    }
+
+    fn words() -> Vec<(&'static str, Vec<&'static str>)> {
+        let aliases_of = |word: &str| {
+            let aliases = T::ALIASES.iter().filter(|(_, meant)| *meant == word);
+            aliases.map(|(alias, _)| *alias).collect()
+        };
+        let words = T::WORDS.iter().map(|(word, _)| *word);
+        words.map(|word| (word, aliases_of(word))).collect()
+    }
+
+    fn schema() -> Json {
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        json!({"enum": words})
     }
 
     fn from_text(text: &str) -> Result<T, Fault> {
@@ -108,6 +117,10 @@ impl DedupeFields {
 impl Value for DedupeFields {
     fn expected() -> String {
         Vec::<DedupeField>::expected()
+    }
+
+    fn schema() -> Json {
+        json!({"type": "array", "items": DedupeField::schema(), "minItems": 1})
     }
 
     fn from_node(node: &Node) -> Result<DedupeFields, Fault> {

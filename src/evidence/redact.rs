@@ -438,7 +438,8 @@ fn is_value_key(key: &str) -> bool {
 }
 
 /// Whether a key looks like a secret's, in any case style.
-pub(crate) fn looks_secret(key: &str) -> bool {
+#[must_use]
+pub fn looks_secret(key: &str) -> bool {
     names::judge(key) != Verdict::Plain
 }
 

@@ -19,8 +19,11 @@ use super::catalogue::Definition;
 use super::handshake::{CannotAsk, Offers};
 use super::held::{Era, Held, HeldKey, Subject};
 use super::ids::RequestIds;
+use super::output::Failure;
 use super::refusal::Refusal;
-use super::settings::{Channel, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};
+use super::settings::{
+    Channel, Engine, EngineId, OnFailure, Patience, Retry, Settings, TimeoutAction,
+};
 use super::verdict::{Approval, ClientNo, Failed, Via};
 use crate::approval::item::{Choice, Closed, Verdict};
 use crate::approval::request::{ApprovalRequest, Round};
@@ -169,8 +172,8 @@ enum Verdicted {
         cover: Duration,
     },
     No(Failed),
-    /// The inbox has lost the item; says why.
-    Lost(String),
+    /// The engine could bring none.
+    Lost(Failure),
 }
 
 /// What happens to a question.
@@ -194,10 +197,10 @@ pub(super) enum Event {
         call: Held,
         asked: AskedFor,
     },
-    /// A person has decided in the inbox.
-    Decided(Verdict),
-    /// The inbox has lost the item; says why.
-    Lost(String),
+    /// A person has decided about the item, through this engine.
+    Decided { engine: EngineId, verdict: Verdict },
+    /// The engine that has the item cannot bring a verdict.
+    Lost(Failure),
     /// The item has a page.
     HasPage(String),
     /// The same call comes: another one, one that brings the state, or one made again.
@@ -239,6 +242,7 @@ pub(super) enum Effect {
     /// Put the question into the inbox; verdicts count until then. No browser is opened for it while the client
     /// shows a prompt.
     Post {
+        engine: EngineId,
         item: String,
         until: Option<Duration>,
         opens_browser: bool,
@@ -261,7 +265,11 @@ pub(super) enum Effect {
     /// Record the first of two yeses.
     FirstYes { reason: Option<String>, via: Via },
     /// Record a verdict that no call waits for.
-    Kept { item: String, verdict: Verdict },
+    Kept {
+        engine: EngineId,
+        item: String,
+        verdict: Verdict,
+    },
     /// A yes of this moment covers what the operator, and for so long the person, said it would.
     Cover { at: Duration, cover: Duration },
     /// The tool list has to be known.
@@ -476,7 +484,7 @@ impl Ask {
         let asks_in_client = self.prompt != Prompt::Closed;
         let channel = settings.channels.get(self.engine);
         let goes_on = channel.is_some_and(|asked| asked.on_timeout == OnFailure::Fallback);
-        match asks_in_client && goes_on && self.inbox_behind(settings).is_some() {
+        match asks_in_client && goes_on && self.out_of_band_behind(settings).is_some() {
             true => longest,
             false => self.deadline.unwrap_or(longest).min(longest),
         }
@@ -567,8 +575,8 @@ impl Ask {
                 }
             }
             Event::Sent { nonce, call, asked } => self.sent(nonce, call, asked, world),
-            Event::Decided(verdict) => self.decided(verdict, world),
-            Event::Lost(why) => self.lost(why, world),
+            Event::Decided { engine, verdict } => self.decided(engine, verdict, world),
+            Event::Lost(failure) => self.lost(failure, world),
             Event::HasPage(url) => self.has_page(url, world),
             Event::CallCame(came) => self.call_came(came, world),
             Event::CallLeft { call, may_park } => self.call_left(call, may_park, world),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ask::{Ask, Came, Effect, Event, World};
 use super::handshake::Offers;
 use super::held::{Approved, AskKey, Era, Held, HeldKey, Stage, Subject};
-use super::output::{NeededApproval, Output, Payload, Resume, ToInbox};
+use super::output::{NeededApproval, Output, Payload, Resume, ToEngine};
 use super::prompts::{brings_a_state, check_fields};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
@@ -279,15 +279,16 @@ impl Gate {
                 self.invite(&item, &url, &about.subject.tool, now);
             }
             Effect::Post {
+                engine,
                 item,
                 until,
                 opens_browser,
             } => {
-                self.post(key, item, until, opens_browser, now);
+                self.post(key, (engine, item), until, opens_browser, now);
                 self.prepare_to_mark(key, now);
             }
             Effect::OpenBrowser { item } => {
-                self.put(Output::ToInbox(ToInbox::OpenBrowser { item }));
+                self.put(Output::ToEngine(ToEngine::OpenBrowser { item }));
             }
             Effect::Withdraw { id, why } => {
                 if self.client == Peer::Open {
@@ -304,7 +305,7 @@ impl Gate {
                 self.make_room_for_parked(key, now);
             }
             Effect::LeaveForLater { item } => {
-                self.put(Output::ToInbox(ToInbox::Resume(Resume::Leave { item })));
+                self.put(Output::ToEngine(ToEngine::Resume(Resume::Leave { item })));
             }
             Effect::Apart { asks } => {
                 for ask in asks {
@@ -317,8 +318,12 @@ impl Gate {
                 let digest = Some(about.subject.digest);
                 self.record_first_yes(digest, reason.as_deref(), &via, now);
             }
-            Effect::Kept { item, verdict } => {
-                self.record_kept_verdict(&item, &about.subject, &verdict, now);
+            Effect::Kept {
+                engine,
+                item,
+                verdict,
+            } => {
+                self.record_kept_verdict((engine, &item), &about.subject, &verdict, now);
                 let memory = self.settings.deny_memory;
                 if verdict.choice == Choice::Deny && !memory.is_zero() {
                     (self.denials).insert(about.subject.digest, now.elapsed, memory);

@@ -12,11 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::ToolAnnotations;
-
 use super::ids::RetiredIds;
 use crate::approval::digest::DefinitionDigest;
 use crate::approval::display::quoted_text;
+use crate::mcp::ToolAnnotations;
 use crate::mcp::json::{Value, write_string};
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::{ListToolsPage, ListedTool};
@@ -644,13 +643,13 @@ fn stricter(a: ToolAnnotations, b: ToolAnnotations) -> ToolAnnotations {
             None
         }
     }
-    ToolAnnotations::from_raw(
-        None,
-        pick(a.read_only_hint, b.read_only_hint, false),
-        pick(a.destructive_hint, b.destructive_hint, true),
-        pick(a.idempotent_hint, b.idempotent_hint, false),
-        pick(a.open_world_hint, b.open_world_hint, true),
-    )
+    ToolAnnotations {
+        title: None,
+        read_only_hint: pick(a.read_only_hint, b.read_only_hint, false),
+        destructive_hint: pick(a.destructive_hint, b.destructive_hint, true),
+        idempotent_hint: pick(a.idempotent_hint, b.idempotent_hint, false),
+        open_world_hint: pick(a.open_world_hint, b.open_world_hint, true),
+    }
 }
 
 #[cfg(test)]

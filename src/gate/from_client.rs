@@ -2,8 +2,6 @@
 //!
 //! What becomes of a tool call is decided in `deciding`.
 
-use rmcp::model::ErrorCode;
-
 use super::ask::Event;
 use super::calls::TOO_MANY;
 use super::catalogue::ListRequest;
@@ -14,6 +12,7 @@ use super::state::{Gate, InFlight, Now};
 use super::verdict::Failed;
 use crate::approval::cache::ApprovalCache;
 use crate::evidence::record::Outcome;
+use crate::mcp::ErrorCode;
 use crate::mcp::elicit::read_answer;
 use crate::mcp::first_request::FirstRequest;
 use crate::mcp::json::{Value, line_text};

@@ -4,14 +4,13 @@
 
 use std::collections::hash_map::Entry;
 
-use rmcp::model::ErrorCode;
-
 use super::catalogue::Answer;
 use super::from_client::ID_IN_USE;
 use super::held::Era;
 use super::output::{Output, Payload};
 use super::state::{Gate, InFlight, Now};
 use crate::approval::display::quoted_text;
+use crate::mcp::ErrorCode;
 use crate::mcp::error::error_response;
 use crate::mcp::json::line_text;
 use crate::mcp::message::{

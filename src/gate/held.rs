@@ -6,12 +6,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::ToolAnnotations;
-
 use super::catalogue::Definition;
 use super::verdict::Approval;
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::{CallDigest, DefinitionDigest};
+use crate::mcp::ToolAnnotations;
 use crate::mcp::message::RequestId;
 use crate::mcp::tool::KeptCall;
 use crate::policy::{Decision, Reason};

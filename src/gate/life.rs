@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rmcp::model::ErrorCode;
-
 use super::ask::Event;
 use super::handshake::SLOW;
 use super::held::{Era, HeldKey};
@@ -13,6 +11,7 @@ use super::state::{Gate, InFlight, Now, Peer};
 use super::verdict::Failed;
 use crate::approval::display::in_backticks;
 use crate::evidence::record::Outcome;
+use crate::mcp::ErrorCode;
 use crate::mcp::error::progress_notification;
 use crate::mcp::message::RequestId;
 

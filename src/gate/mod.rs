@@ -10,13 +10,13 @@ mod catalogue;
 mod deciding;
 mod denials;
 mod from_client;
-mod from_inbox;
+mod from_engine;
 mod from_upstream;
 mod handshake;
 mod held;
 mod ids;
-mod inbox;
 mod invitations;
+mod items;
 mod life;
 mod list_meta;
 mod listing;
@@ -37,12 +37,15 @@ mod tests;
 mod unasked;
 mod verdict;
 
-pub use inbox::DecidedCall;
+pub use items::DecidedCall;
 pub use output::{
-    FromInbox, Output, ParkedItem, Payload, Resume, ResumeKey, Resumption, Ticket, ToInbox,
+    Failure, FailureKind, FromEngine, Output, ParkedItem, Payload, Resume, ResumeKey, Resumption,
+    Ticket, ToEngine,
 };
 pub use permit::Permitted;
-pub use settings::{Channel, Client, Engine, OnFailure, Patience, Retry, Settings, TimeoutAction};
+pub use settings::{
+    Channel, Client, Engine, EngineId, OnFailure, Patience, Retry, Settings, TimeoutAction,
+};
 pub use state::{Gate, Now};
 
 pub use crate::approval::cache::DedupeField;

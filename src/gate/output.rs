@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use super::held::Era;
-use super::inbox::DecidedCall;
+use super::items::DecidedCall;
 use super::permit::Permitted;
 use super::refusal::Explanation;
+use super::settings::EngineId;
 use crate::approval;
 use crate::approval::item::{Closed, Item};
 use crate::approval::request::ApprovalRequest;
@@ -51,18 +52,26 @@ impl Ticket {
         self.approval == NeededApproval::No
     }
 
-    /// The id of a call that runs because somebody was shown what its message says, and nothing else.
+    /// The call's id.
     #[must_use]
-    pub fn shown_call(&self) -> Option<&RequestId> {
-        (self.approval == NeededApproval::Yes).then_some(&self.id)
+    pub fn call(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Whether the call runs because somebody was shown what its message says, and nothing else.
+    #[must_use]
+    pub fn is_of_shown_call(&self) -> bool {
+        self.approval == NeededApproval::Yes
     }
 }
 
-/// What the inbox is told.
+/// What engines outside of the client are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToInbox {
+pub enum ToEngine {
     /// A question.
     Ask {
+        /// The engine that has to show it to people.
+        engine: EngineId,
         /// What is shown of it.
         item: Box<Item>,
         /// Whether a browser may be opened for it. Not so while the client shows a prompt, too.
@@ -173,11 +182,60 @@ pub struct ParkedItem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumeKey(pub [u8; 32]);
 
-/// What the inbox tells.
+/// Why an engine cannot bring a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromInbox {
+pub struct Failure {
+    /// What can be done about it.
+    pub kind: FailureKind,
+    /// The reason, for the operator.
+    pub why: String,
+}
+
+/// Kinds of failures: what can be done about one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Nobody answers; it may be better in a moment.
+    Unreachable,
+    /// It answers, but not to this.
+    Rejected,
+    /// It cannot work as it is configured.
+    Misconfigured,
+    /// It has to be asked less often.
+    RateLimited,
+}
+
+impl Failure {
+    /// Nobody answers.
+    #[must_use]
+    pub fn unreachable(why: impl Into<String>) -> Failure {
+        Failure {
+            kind: FailureKind::Unreachable,
+            why: why.into(),
+        }
+    }
+}
+
+impl FailureKind {
+    /// For the log, after the engine's name.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            FailureKind::Unreachable => "cannot be reached",
+            FailureKind::Rejected => "did not take the question",
+            FailureKind::Misconfigured => "is not set up",
+            FailureKind::RateLimited => "is asked too often",
+        }
+    }
+}
+
+/// What engines outside of the client tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromEngine {
     /// What a human decided about an item.
     Verdict {
+        /// The engine that it came through: not always the one that the item was for, since the inbox shows every
+        /// item.
+        engine: EngineId,
         /// The item's id.
         item: String,
         /// The decision.
@@ -198,12 +256,12 @@ pub enum FromInbox {
         /// Where its page is. Whoever opens it has to be logged in.
         url: String,
     },
-    /// An item could not be put there.
+    /// The engine cannot bring a verdict about an item.
     Failed {
         /// The item's id.
         item: String,
-        /// Why, for the client and the log.
-        why: String,
+        /// Why.
+        failure: Failure,
     },
     /// About parked items that outlive their session.
     Resume(Resumption),
@@ -232,7 +290,7 @@ pub enum Output {
     /// Append a line for which nothing is released.
     Record(Line),
     /// Put a question into the inbox, or say what became of one.
-    ToInbox(ToInbox),
+    ToEngine(ToEngine),
     /// Tell the operator, on stderr.
     Warn(String),
     /// The client has gone and nothing waits any more: close the upstream's stdin.

@@ -4,18 +4,18 @@
 
 use std::time::Duration;
 
-use rmcp::model::ErrorCode;
-
 use super::held::{Era, Held, Subject};
 use super::output::{NeededApproval, Output, Payload, Ticket};
 use super::permit::Permitted;
 use super::prompts::Malformed;
 use super::refusal::{Explanation, Refusal, refused_result};
+use super::settings::EngineId;
 use super::state::{Gate, InFlight, Now};
 use super::verdict::{Failed, Via};
 use crate::approval::digest::CallDigest;
 use crate::approval::item::{Assurance, Verdict};
 use crate::evidence::record::{Decided, Forwarded, Line, Outcome};
+use crate::mcp::ErrorCode;
 use crate::mcp::message::RequestId;
 use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::CallToolRequestParams;
@@ -281,7 +281,7 @@ impl Gate {
     /// Records what a person decided about a question that no call waits for just now.
     pub(super) fn record_kept_verdict(
         &mut self,
-        item: &str,
+        (engine, item): (EngineId, &str),
         subject: &Subject,
         verdict: &Verdict,
         now: Now,
@@ -294,6 +294,9 @@ impl Gate {
             ("assurance", verdict.assurance.as_str()),
             ("reason", verdict.reason.as_deref().unwrap_or_default()),
         ];
+        // Of the inbox, it always was so.
+        let is_other = engine != EngineId::INBOX;
+        members.extend(is_other.then_some(("engine", engine.name())));
         members.extend(verdict.approver.as_deref().map(|name| ("approver", name)));
         let key = self.settings.key_behind(Some(verdict.assurance));
         let key = key.map(str::to_owned);

@@ -4,13 +4,14 @@
 
 use std::fmt::Write as _;
 
-use rmcp::model::{CallToolResult, ContentBlock};
-
 use super::handshake::CannotAsk;
 use super::held::Era;
+use super::output::Failure;
+use super::settings::EngineId;
 use super::verdict::ClientNo;
 use crate::approval::display::quoted_name;
 use crate::mcp::elicit::{Fault, No};
+use crate::mcp::json::write_string;
 use crate::mcp::message::RequestId;
 use crate::policy::{Mode, Risk, RuleCode};
 
@@ -66,9 +67,9 @@ pub(super) enum Refusal {
     SpentState,
     /// The audit log cannot be written.
     NotRecorded,
-    /// The question could not be put into the inbox; says why, to the operator. What is to be done
-    /// about it is not for an agent to try.
-    InboxError(String),
+    /// An engine outside of the client could not bring a verdict; says why, to the operator. What is to
+    /// be done about it is not for an agent to try.
+    EngineFailed { engine: EngineId, failure: Failure },
     /// A verdict came, with less assurance than the operator requires.
     TooWeak,
     /// The call is larger than what the inbox shows.
@@ -154,9 +155,13 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoChannel) => {
                 format!("{NEEDS} the operator has left no way to ask one")
             }
-            Refusal::InboxError(_) => format!(
-                "{NEEDS} the approval inbox cannot be used; its operator finds the reason in the \
-                 audit log of approval-proxy"
+            Refusal::EngineFailed { engine, .. } => format!(
+                "{NEEDS} {} cannot be used; its operator finds the reason in the audit log of \
+                 approval-proxy",
+                match *engine {
+                    EngineId::INBOX => "the approval inbox".to_owned(),
+                    engine => format!("the approval engine `{}`", engine.name()),
+                }
             ),
             Refusal::TooLargeToShow => {
                 format!(
@@ -216,7 +221,7 @@ impl Refusal {
             Refusal::CannotAsk(CannotAsk::NoHandshake) => "may be tried again after a handshake",
             Refusal::NewSession => "may be tried again in the new session",
             Refusal::NotRecorded => "may be tried again once the operator has mended the log",
-            Refusal::InboxError(_) => "may be tried again once that is mended",
+            Refusal::EngineFailed { .. } => "may be tried again once that is mended",
             Refusal::TooFast { item: None, .. } => {
                 "trying again will not help while the client shows the question to nobody"
             }
@@ -258,7 +263,7 @@ impl Refusal {
             Refusal::CannotAsk(_)
             | Refusal::ClientError(_)
             | Refusal::InvalidAnswer(_)
-            | Refusal::InboxError(_)
+            | Refusal::EngineFailed { .. }
             | Refusal::TooLargeToShow => "no way to ask",
             Refusal::Cancelled | Refusal::NewSession | Refusal::TooFast { .. } => "client",
             Refusal::BeforeHandshake | Refusal::UnknownState | Refusal::SpentState => "protocol",
@@ -302,7 +307,15 @@ impl Refusal {
                 }
                 reason
             }
-            Refusal::InboxError(why) => format!("the inbox could not be used: {why}"),
+            Refusal::EngineFailed { engine, failure } => match *engine {
+                EngineId::INBOX => format!("the inbox could not be used: {}", failure.why),
+                engine => format!(
+                    "the engine `{}` {}: {}",
+                    engine.name(),
+                    failure.kind.words(),
+                    failure.why
+                ),
+            },
             Refusal::TooLargeToShow => {
                 "the call is larger than 4 MiB, which nobody could read".into()
             }
@@ -381,17 +394,17 @@ pub(super) fn refused_result(
             refusal.source(),
         );
     }
-    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
-    match era {
-        // `resultType` belongs to 2026-07-28.
-        Era::Legacy => result.result_type = None,
-        Era::Stateless => {}
-    }
     let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
-    out.push_str(r#","result":"#);
-    out.push_str(&serde_json::to_string(&result).unwrap_or_default());
-    out.push('}');
+    out.push_str(r#","result":{"#);
+    match era {
+        // `resultType` belongs to 2026-07-28.
+        Era::Legacy => {}
+        Era::Stateless => out.push_str(r#""resultType":"complete","#),
+    }
+    out.push_str(r#""content":[{"type":"text","text":"#);
+    write_string(&text, &mut out);
+    out.push_str(r#"}],"isError":true}}"#);
     out
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, Event};
 use super::held::{AskKey, Era, HeldKey};
-use super::output::{Output, ParkedItem, Resume, Resumption, ToInbox};
+use super::output::{Output, ParkedItem, Resume, Resumption, ToEngine};
 use super::refusal::Refusal;
 use super::seeks::{Roots, Seek, Step, digest_of};
 use super::state::{Gate, Now};
@@ -80,7 +80,7 @@ impl Gate {
             // It comes too late: nobody waits for it here any more.
             (None, _, Some(parked)) | (Some(_), None, Some(parked)) => {
                 let item = parked.id;
-                self.put(Output::ToInbox(ToInbox::Resume(Resume::Leave { item })));
+                self.put(Output::ToEngine(ToEngine::Resume(Resume::Leave { item })));
             }
             (Some(_), _, None) => self.ask_as_before(call, now),
             (None, _, None) => {}

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use rmcp::model::ErrorCode;
-
 use super::ask::Event;
 use super::calls::TOO_MANY;
 use super::handshake::Offers;
@@ -15,6 +13,7 @@ use super::held::{Approved, Held, Stage};
 use super::output::Payload;
 use super::state::{Gate, InFlight, Now, Peer};
 use crate::approval::digest::CallDigest;
+use crate::mcp::ErrorCode;
 use crate::mcp::message::{Id, Kind, RequestId, read_message};
 use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 

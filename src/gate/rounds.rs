@@ -6,8 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::ErrorCode;
-
 use super::ask::LONGEST;
 use super::calls::TOO_MANY;
 use super::held::{Approved, ENTRY};
@@ -15,6 +13,7 @@ use super::output::{Output, Payload};
 use super::prompts::millis;
 use super::state::{Gate, Now};
 use crate::approval::request_state::{MAX_UPSTREAM_STATE, RequestState};
+use crate::mcp::ErrorCode;
 use crate::mcp::message::RequestId;
 use crate::mcp::mrtr::{self, InputRequired};
 

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::ask::Ask;
 use super::handshake::Offers;
 use super::held::{AskKey, HeldKey, Stage, Subject};
-use super::output::{Output, Resume, ResumeKey, ToInbox};
+use super::output::{Output, Resume, ResumeKey, ToEngine};
 use super::settings::TimeoutAction;
 use super::state::{Gate, Now, Peer};
 use crate::approval::request::{ApprovalRequest, Round};
@@ -152,7 +152,7 @@ impl Gate {
         };
         self.seeks.insert(call, Seek { until, step });
         if !is_told {
-            self.put(Output::ToInbox(ToInbox::Resume(told)));
+            self.put(Output::ToEngine(ToEngine::Resume(told)));
         }
         true
     }
@@ -218,7 +218,7 @@ impl Gate {
             key,
             request,
         };
-        self.put(Output::ToInbox(ToInbox::Resume(find)));
+        self.put(Output::ToEngine(ToEngine::Resume(find)));
         true
     }
 
@@ -252,7 +252,7 @@ impl Gate {
                 key: marked,
             };
             self.asks.set_resumable(key, true);
-            self.put(Output::ToInbox(ToInbox::Resume(mark)));
+            self.put(Output::ToEngine(ToEngine::Resume(mark)));
         }
     }
 

@@ -34,13 +34,39 @@ pub enum Client {
     Anonymous,
 }
 
-/// What a human can be asked through.
+/// A way to reach people, as the gate knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// A prompt in the client.
     Elicitation,
+    /// Anything outside of the client. The question becomes an item, which this engine shows to people.
+    OutOfBand(EngineId),
+}
+
+impl Engine {
     /// The inbox on the user's machine.
-    Inbox,
+    pub const INBOX: Engine = Engine::OutOfBand(EngineId::INBOX);
+}
+
+/// Names an engine outside of the client, as the configuration and the audit log do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EngineId(&'static str);
+
+impl EngineId {
+    /// The inbox: its page, and the terminal.
+    pub const INBOX: EngineId = EngineId("inbox");
+
+    /// The engine of this name: lower-case ASCII letters and `-`.
+    #[must_use]
+    pub const fn new(name: &'static str) -> EngineId {
+        EngineId(name)
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
 }
 
 /// What follows where a channel could not decide.
@@ -76,7 +102,8 @@ impl Channel {
             engine,
             reach: match engine {
                 Engine::Elicitation => Assurance::CallerRelayed,
-                Engine::Inbox => Assurance::InboxSession,
+                Engine::INBOX => Assurance::InboxSession,
+                Engine::OutOfBand(_) => Assurance::SharedSecret,
             },
             patience: Patience::AsForAll,
             on_timeout: OnFailure::Deny,
@@ -178,7 +205,7 @@ impl Settings {
     /// Where in the list of engines the inbox stands.
     pub(super) fn inbox(&self) -> Option<usize> {
         let mut channels = self.channels.iter();
-        channels.position(|channel| channel.engine == Engine::Inbox)
+        channels.position(|channel| channel.engine == Engine::INBOX)
     }
 
     /// Whether an answer that took so long came faster than a person can read.

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use rmcp::model::ErrorCode;
 
 use super::ask::{Ask, Effect};
 use super::asks::Asks;
@@ -15,8 +14,8 @@ use super::denials::Denials;
 use super::handshake::Handshake;
 use super::held::{Approved, Era, Held, HeldKey};
 use super::ids::{HeldIds, RequestIds, RetiredIds};
-use super::inbox::HistoryRate;
 use super::invitations::Invitations;
+use super::items::HistoryRate;
 use super::output::{Output, Payload};
 use super::permit::Permitted;
 use super::rounds::Rounds;
@@ -25,6 +24,7 @@ use super::settings::Settings;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
 use crate::evidence::record::{Fate, Line, Origin, Timestamp};
+use crate::mcp::ErrorCode;
 use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
@@ -191,6 +191,12 @@ impl Gate {
     #[must_use]
     pub fn is_holding(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// Whether the call with this id waits, and the upstream has not seen it.
+    #[must_use]
+    pub fn is_held(&self, call: &RequestId) -> bool {
+        self.held_by_id.contains_key(call)
     }
 
     /// Whether a human is being asked.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
+use super::settings::EngineId;
 use crate::approval::item::{self, Assurance, Choice};
 use crate::evidence::record::Outcome;
 use crate::mcp::elicit::No;
@@ -83,7 +84,7 @@ impl Via {
     /// An item of the inbox that nobody decided about.
     pub(super) const INBOX: Via = Via::nobody("inbox");
 
-    const fn nobody(engine: &'static str) -> Via {
+    pub(super) const fn nobody(engine: &'static str) -> Via {
         Via {
             engine,
             assurance: None,
@@ -102,8 +103,8 @@ impl Via {
         }
     }
 
-    /// A verdict in the inbox.
-    pub(super) fn verdict(verdict: &item::Verdict) -> Via {
+    /// A verdict that came through an engine outside of the client.
+    pub(super) fn verdict(engine: EngineId, verdict: &item::Verdict) -> Via {
         Via {
             assurance: Some(verdict.assurance),
             approver: verdict.approver.as_deref().map(Arc::from),
@@ -111,7 +112,7 @@ impl Via {
                 Choice::Approve => verdict.cover,
                 Choice::Deny => Duration::ZERO,
             },
-            ..Via::INBOX
+            ..Via::nobody(engine.name())
         }
     }
 }

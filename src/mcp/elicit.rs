@@ -2,10 +2,6 @@
 //!
 //! What is asked, and what follows from the answer, is decided elsewhere.
 
-use std::sync::LazyLock;
-
-use rmcp::model::{BooleanSchema, ElicitationSchema, PrimitiveSchemaDefinition, StringSchema};
-
 use super::json::{Value, write_string};
 use super::lenient::folds_to_one_of;
 use super::message::RequestId;
@@ -114,7 +110,7 @@ pub(super) fn write_params(message: &str, words: ElicitationWords, out: &mut Str
     out.push_str(r#"{"message":"#);
     write_string(message, out);
     out.push_str(r#","requestedSchema":"#);
-    out.push_str(&SCHEMA);
+    out.push_str(SCHEMA);
     match words {
         // SPEC 2025-06-18 has no `mode` key.
         ElicitationWords::V2025_06_18 => {}
@@ -197,20 +193,13 @@ pub fn read_consent(result: Option<&str>) -> Consent {
 }
 
 /// The schema of the form, as JSON; the same for every prompt.
-static SCHEMA: LazyLock<String> = LazyLock::new(|| {
-    let approved = BooleanSchema::new()
-        .title("Approve")
-        .description("Yes: the call as shown may run. No: it is refused.");
-    let reason = StringSchema::new().title("Reason").description(
-        "Optional, sent with the box above and kept in the audit log. Clients send nothing with \
-             Decline.",
-    );
-    let schema = ElicitationSchema::builder()
-        .required_property("approved", PrimitiveSchemaDefinition::Boolean(approved))
-        .property("reason", PrimitiveSchemaDefinition::String(reason))
-        .build_unchecked();
-    serde_json::to_string(&schema).unwrap_or_default()
-});
+const SCHEMA: &str = concat!(
+    r#"{"type":"object","properties":{"approved":{"type":"boolean","title":"Approve","#,
+    r#""description":"Yes: the call as shown may run. No: it is refused."},"#,
+    r#""reason":{"type":"string","title":"Reason","#,
+    r#""description":"Optional, sent with the box above and kept in the audit log. "#,
+    r#"Clients send nothing with Decline."}},"required":["approved"]}"#,
+);
 
 /// Reads the members `result` and `error` of a response to [`create_request`].
 ///
@@ -390,6 +379,12 @@ mod tests {
             read_answer(None, Some("7")),
             Answer::Failed { .. }
         ));
+    }
+
+    #[test]
+    fn the_form_is_what_rmcp_reads_and_would_write() {
+        let schema: rmcp::model::ElicitationSchema = serde_json::from_str(SCHEMA).unwrap();
+        assert_eq!(serde_json::to_string(&schema).unwrap(), SCHEMA);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct FrameBuffer {
     start: usize,
     /// Up to where no newline is known to be, so that no byte is searched twice.
     scanned: usize,
+    /// How many bytes were there before those in `buf`.
+    gone: u64,
     max_line: usize,
     /// The ends of an overlong line that has not ended yet.
     overlong: Option<(Vec<u8>, Vec<u8>)>,
@@ -47,6 +49,7 @@ impl FrameBuffer {
             buf: Vec::new(),
             start: 0,
             scanned: 0,
+            gone: 0,
             max_line,
             overlong: None,
         }
@@ -108,9 +111,16 @@ impl FrameBuffer {
         self.start == self.buf.len()
     }
 
+    /// How many bytes came in up to the end of the frame that was handed out last, its newline included.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.gone + self.start as u64
+    }
+
     /// Gives all bytes away. Ranges of lines stay valid in what is returned; what was not
     /// handed out yet goes along, so this is for a buffer that [`FrameBuffer::is_used_up`].
     pub fn take_bytes(&mut self) -> Vec<u8> {
+        self.gone += self.buf.len() as u64;
         (self.start, self.scanned) = (0, 0);
         std::mem::take(&mut self.buf)
     }
@@ -125,6 +135,7 @@ impl FrameBuffer {
 
     /// Forgets the lines that were handed out. Ranges from before are void.
     pub fn compact(&mut self) {
+        self.gone += self.start as u64;
         if self.start == self.buf.len() {
             self.buf.clear();
             if self.buf.capacity() > KEPT_CAPACITY {
@@ -139,6 +150,7 @@ impl FrameBuffer {
 
     fn drop_overlong_part(&mut self) {
         let part = self.buf.get(self.start..).unwrap_or_default();
+        self.gone += part.len() as u64;
         self.overlong = Some(add_overlong_part(self.overlong.take(), part));
         self.buf.truncate(self.start);
         self.scanned = self.start;
@@ -181,6 +193,28 @@ mod tests {
             buffer.compact();
         }
         out
+    }
+
+    #[test]
+    fn the_position_counts_every_byte_up_to_the_end_of_the_last_frame() {
+        let mut buffer = FrameBuffer::new(8);
+        let mut ends = Vec::new();
+        for part in [&b"ab\ncd\ne"[..], b"", b"\n0123456789", b"0123", b"\nf\n"] {
+            buffer.space().extend_from_slice(part);
+            while buffer.next_frame().is_some() {
+                ends.push(buffer.position());
+            }
+            buffer.compact();
+        }
+        assert_eq!(ends, [3, 6, 8, 23, 25]);
+        // Memory that is given away was there all the same.
+        buffer.space().extend_from_slice(b"gh\n");
+        buffer.next_frame();
+        buffer.take_bytes();
+        assert_eq!(buffer.position(), 28);
+        buffer.space().extend_from_slice(b"i\n");
+        buffer.next_frame();
+        assert_eq!(buffer.position(), 30);
     }
 
     #[test]

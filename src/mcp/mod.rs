@@ -2,6 +2,7 @@
 //!
 //! Nothing of ours is decided here.
 
+mod annotations;
 pub mod elicit;
 pub mod error;
 pub mod first_request;
@@ -14,3 +15,6 @@ pub mod readings;
 pub mod revision;
 pub mod roots;
 pub mod tool;
+
+pub use annotations::ToolAnnotations;
+pub use error::ErrorCode;

@@ -5,11 +5,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use rmcp::model::ToolAnnotations;
-
 use super::json::{JsonError, Outline, Text, Value};
 use super::lenient::{folds_to_one_of, shown_key};
 use super::message::{Kind, read_message};
+use crate::mcp::ToolAnnotations;
 
 pub use super::message::CALL;
 
@@ -408,13 +407,13 @@ fn read_hints(hints: &Value<'_>, ignored: &mut Vec<&'static str>) -> ToolAnnotat
             None
         }
     };
-    ToolAnnotations::from_raw(
-        None,
-        hint("readOnlyHint"),
-        hint("destructiveHint"),
-        hint("idempotentHint"),
-        hint("openWorldHint"),
-    )
+    ToolAnnotations {
+        title: None,
+        read_only_hint: hint("readOnlyHint"),
+        destructive_hint: hint("destructiveHint"),
+        idempotent_hint: hint("idempotentHint"),
+        open_world_hint: hint("openWorldHint"),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The stable codes of the rules, as audit lines, `--explain` and docs/policy.md name them.
 //!
-//! The sentences beside them are in `decision`; which rule decides is found in `engine`.
+//! The sentences beside them are in `decision`; which rule decides is found in `decide`.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! The policy's vocabulary: mode, risk, action, and the reason for a decision.
 //!
-//! It says nothing about how a decision is reached; see `engine`.
+//! It says nothing about how a decision is reached; see `decide`.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -4,9 +4,8 @@
 //! The judgements in the lists are people's, not a law. Where a word list changes, so do the
 //! figures here; they must not get worse.
 
-use rmcp::model::ToolAnnotations;
-
 use super::{Action, Listing, Mode, Policy, Rules};
+use crate::mcp::ToolAnnotations;
 
 /// Real servers, with the hints that they gave.
 const FIRST: &str = include_str!("field/first.txt");
@@ -48,8 +47,10 @@ fn tools(list: &'static str) -> Vec<Tool> {
             Tool {
                 name,
                 verdict,
-                hints: (!hints.is_empty()).then(|| {
-                    ToolAnnotations::from_raw(None, hint('R', 'r'), hint('D', 'd'), None, None)
+                hints: (!hints.is_empty()).then(|| ToolAnnotations {
+                    read_only_hint: hint('R', 'r'),
+                    destructive_hint: hint('D', 'd'),
+                    ..ToolAnnotations::default()
                 }),
             }
         }));

@@ -1,6 +1,6 @@
 //! Finds the allow or deny entry that covers a tool's name.
 //!
-//! It does not say what follows from a match; see `engine`.
+//! It does not say what follows from a match; see `decide`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

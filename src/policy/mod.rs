@@ -3,8 +3,8 @@
 //! Plain data and pure functions; asking, logging and forwarding are done elsewhere.
 
 mod code;
+mod decide;
 mod decision;
-mod engine;
 mod error;
 #[cfg(test)]
 mod field;
@@ -13,7 +13,7 @@ mod rule;
 mod verb;
 
 pub use code::RuleCode;
+pub use decide::{Listing, Policy};
 pub use decision::{Action, Decision, Hint, Mode, Reason, Risk};
-pub use engine::{Listing, Policy};
 pub use error::PolicyError;
 pub use rule::Rules;

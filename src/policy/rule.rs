@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use rmcp::model::ToolAnnotations;
-
 use super::Mode;
+use crate::mcp::ToolAnnotations;
 
 /// What an operator has decided about the tools of one server.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,6 +1,6 @@
 //! The words in a tool's name, and which of them say that a call changes something or only reads.
 //!
-//! The lists are in `words`. How words weigh beside hints is decided in `engine`.
+//! The lists are in `words`. How words weigh beside hints is decided in `decide`.
 
 mod forms;
 mod split;

@@ -3,20 +3,22 @@
 //! One batch is what one read led to: its audit lines are one write under one lock, and its
 //! bytes are one write to each side.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::evidence::Ledger;
 use crate::evidence::record::Line;
-use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToInbox};
+use crate::gate::{Gate, Now, Output, Payload, Permitted, Ticket, ToEngine};
 use crate::mcp::frame::FrameBuffer;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::RequestId;
 use crate::sys::clock::Clock;
+use crate::transport::Note;
 
-use super::notes::Notes;
 use super::outbox::Outbox;
+use super::sideband::Sideband;
 
 /// Bytes of a batch: of the buffer that was read into, or of our own.
 #[derive(Debug)]
@@ -26,13 +28,24 @@ enum Bytes {
     Own(String),
 }
 
+impl Bytes {
+    fn len(&self) -> usize {
+        match self {
+            Bytes::Read(range) => range.len(),
+            Bytes::Own(text) => text.len(),
+        }
+    }
+}
+
+/// One line to a side, and what goes with it.
 #[derive(Debug)]
 enum Item {
-    ToClient(Bytes),
+    ToClient(Bytes, Option<Box<Note>>),
     ToUpstream(Permitted<Bytes>),
     /// Goes to the upstream once the batch's lines are written.
     Release {
         bytes: Permitted<Bytes>,
+        note: Option<Box<Note>>,
         ticket: Ticket,
         /// Which of the batch's lines is the call's.
         line: usize,
@@ -44,11 +57,14 @@ enum Item {
 pub(super) struct Effects {
     ledger: Ledger,
     best_effort: bool,
-    /// Where it is noted which call a question is about, and whether a call is held; and where the
-    /// headers of a client wait for its call to be sent.
-    notes: Option<Arc<Notes>>,
-    /// What the notes say of that.
+    /// Where the client comes by HTTP: what its end is told past the links.
+    sideband: Option<Arc<Sideband>>,
+    /// What that says of whether a call is held.
     is_holding: bool,
+    /// The headers that came with calls which the gate holds. At most one entry for each of them.
+    headers: BTreeMap<RequestId, Box<Note>>,
+    /// Whether any of `items` has a note.
+    has_notes: bool,
     /// Lines that could not be written yet. They go before all others as soon as the log can
     /// be written again; while any wait, the operator has been told.
     backlog: Vec<Line>,
@@ -58,7 +74,7 @@ pub(super) struct Effects {
     items: Vec<Item>,
     lines: Vec<Line>,
     /// What is to be told the inbox.
-    pub(super) to_inbox: Vec<ToInbox>,
+    pub(super) to_inbox: Vec<ToEngine>,
     /// Whether the gate wants the upstream closed.
     pub(super) close_upstream: bool,
 }
@@ -71,12 +87,18 @@ pub(super) struct Lost {
 }
 
 impl Effects {
-    pub(super) fn new(ledger: Ledger, best_effort: bool, notes: Option<Arc<Notes>>) -> Effects {
+    pub(super) fn new(
+        ledger: Ledger,
+        best_effort: bool,
+        sideband: Option<Arc<Sideband>>,
+    ) -> Effects {
         Effects {
             ledger,
             best_effort,
-            notes,
+            sideband,
             is_holding: false,
+            headers: BTreeMap::new(),
+            has_notes: false,
             backlog: Vec::new(),
             backlog_bytes: 0,
             lost: 0,
@@ -100,13 +122,15 @@ impl Effects {
         }
     }
 
-    /// Takes over what the gate put out for the line at `frame`, its newline not included.
+    /// Takes over what the gate put out for the line at `frame`, its newline not included, which came with `note`.
     pub(super) fn collect(
         &mut self,
         gate: &mut Gate,
         frame: Option<&Range<usize>>,
+        note: Option<Note>,
         keeps_up: bool,
     ) {
+        let mut note = note.map(Box::new);
         let bytes = |payload| match payload {
             // INVARIANT 5: the very bytes that were read, newline included.
             Payload::Frame => {
@@ -121,16 +145,19 @@ impl Effects {
         while let Some(output) = gate.poll_output() {
             match output {
                 Output::ToClient(payload) => {
-                    if let (Some(notes), Payload::Text(text)) = (&self.notes, &payload) {
-                        note_question(notes, gate, text);
-                    }
-                    self.items.push(Item::ToClient(bytes(payload)));
+                    let note = match &payload {
+                        Payload::Frame => note.take(),
+                        Payload::Text(text) if self.is_over_http() => about_call(gate, text),
+                        Payload::Text(_) => None,
+                    };
+                    self.has_notes |= note.is_some();
+                    self.items.push(Item::ToClient(bytes(payload), note));
                 }
                 Output::Progress(text) => {
                     // A client that does not read must not fill our memory.
                     if keeps_up {
                         let payload = Payload::Text(text);
-                        self.items.push(Item::ToClient(bytes(payload)));
+                        self.items.push(Item::ToClient(bytes(payload), None));
                     }
                 }
                 Output::ToUpstream(permitted) => {
@@ -141,28 +168,50 @@ impl Effects {
                     payload,
                     ticket,
                 } => {
+                    let came_with_it = self.headers_of(ticket.call(), &mut note);
                     // INVARIANT 2: nobody was shown the headers that the client has sent beside it.
-                    if let (Some(notes), Some(call)) = (&self.notes, ticket.shown_call()) {
-                        notes.fetch_headers(call);
-                    }
+                    let note = came_with_it.filter(|_| !ticket.is_of_shown_call());
+                    self.has_notes |= note.is_some();
                     self.items.push(Item::Release {
                         bytes: payload.map(bytes),
+                        note,
                         ticket,
                         line: self.lines.len(),
                     });
                     self.lines.push(line);
                 }
                 Output::Record(line) => self.lines.push(line),
-                Output::ToInbox(told) => self.to_inbox.push(told),
+                Output::ToEngine(told) => self.to_inbox.push(told),
                 Output::Warn(text) => tracing::warn!("{text}"),
                 Output::CloseUpstream => self.close_upstream = true,
             }
         }
-        if let Some(notes) = &self.notes
+        if let Some(note) = note {
+            self.keep_headers(gate, note);
+        }
+        if let Some(sideband) = &self.sideband
             && self.is_holding != gate.is_holding()
         {
             self.is_holding = gate.is_holding();
-            notes.set_holding(self.is_holding);
+            sideband.set_holding(self.is_holding);
+        }
+    }
+
+    /// The headers that a call came with, now in `note` or before.
+    fn headers_of(&mut self, call: &RequestId, note: &mut Option<Box<Note>>) -> Option<Box<Note>> {
+        let is_for_it =
+            |note: &mut Box<Note>| matches!(&**note, Note::Headers { call: of, .. } if of == call);
+        note.take_if(is_for_it)
+            .or_else(|| self.headers.remove(call))
+    }
+
+    /// Keeps the headers of a call until the gate has decided about it.
+    fn keep_headers(&mut self, gate: &Gate, note: Box<Note>) {
+        self.headers.retain(|call, _| gate.is_held(call));
+        if let Note::Headers { call, .. } = &*note
+            && gate.is_held(call)
+        {
+            self.headers.insert(call.clone(), note);
         }
     }
 
@@ -185,12 +234,15 @@ impl Effects {
         if !recorded {
             self.refuse_unrecorded(gate, clock.now());
         }
-        let items = std::mem::take(&mut self.items);
+        let mut items = std::mem::take(&mut self.items);
+        if std::mem::take(&mut self.has_notes) {
+            add_notes(&mut items, client, upstream);
+        }
         let mut to_client = Parts::default();
         let mut to_upstream = Parts::default();
         for item in &items {
             match item {
-                Item::ToClient(bytes) => to_client.push(bytes),
+                Item::ToClient(bytes, _) => to_client.push(bytes),
                 Item::ToUpstream(bytes) | Item::Release { bytes, .. } => {
                     to_upstream.push(bytes.get());
                 }
@@ -253,7 +305,7 @@ impl Effects {
 
     /// Whether the client comes by HTTP.
     pub(super) fn is_over_http(&self) -> bool {
-        self.notes.is_some()
+        self.sideband.is_some()
     }
 
     fn is_log_broken(&self) -> bool {
@@ -276,10 +328,10 @@ impl Effects {
                         *kept = Kept::No;
                     }
                     gate.not_recorded(&ticket, now);
-                    self.collect(gate, None, true);
+                    self.collect(gate, None, None, true);
                     kept.append(&mut self.items);
                 }
-                item @ (Item::ToClient(_) | Item::ToUpstream(_) | Item::Release { .. }) => {
+                item @ (Item::ToClient(..) | Item::ToUpstream(_) | Item::Release { .. }) => {
                     kept.push(item);
                 }
             }
@@ -299,11 +351,28 @@ impl Effects {
     }
 }
 
-/// Notes which call a question of ours is about.
-fn note_question(notes: &Notes, gate: &Gate, text: &str) {
-    let id = raw_member(text, &["id"]).and_then(RequestId::from_json);
-    if let Some(call) = id.and_then(|id| gate.asked_about(&id)) {
-        notes.relate(text.as_bytes(), call.clone());
+/// Which call a question of ours is about.
+fn about_call(gate: &Gate, text: &str) -> Option<Box<Note>> {
+    let id = raw_member(text, &["id"]).and_then(RequestId::from_json)?;
+    let call = gate.asked_about(&id)?;
+    Some(Box::new(Note::About(call.clone())))
+}
+
+/// Hands over the notes of lines that are about to be sent.
+fn add_notes(items: &mut [Item], client: &Outbox, upstream: &Outbox) {
+    let (mut to_client, mut to_upstream) = (0, 0);
+    for item in items {
+        let (ahead, outbox, bytes, note) = match item {
+            Item::ToClient(bytes, note) => (&mut to_client, client, &*bytes, note.take()),
+            Item::ToUpstream(bytes) => (&mut to_upstream, upstream, bytes.get(), None),
+            Item::Release { bytes, note, .. } => {
+                (&mut to_upstream, upstream, bytes.get(), note.take())
+            }
+        };
+        *ahead += bytes.len();
+        if let Some(note) = note {
+            outbox.add_note(*ahead, *note);
+        }
     }
 }
 

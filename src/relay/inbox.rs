@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::gate::{FromInbox, Resume, Resumption, ToInbox};
+use crate::gate::{Failure, FromEngine, Resume, Resumption, ToEngine};
 
 /// Where questions go, from all sessions of this process.
 pub trait Inbox: Debug + Send + Sync {
@@ -17,15 +17,15 @@ pub trait Inbox: Debug + Send + Sync {
     ///
     /// # Errors
     /// Why it cannot be taken, in words.
-    fn tell(&self, told: ToInbox, answers: &UnboundedSender<FromInbox>) -> Result<(), String>;
+    fn tell(&self, told: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String>;
 }
 
 /// One session's way to the inbox.
 #[derive(Debug)]
 pub struct InboxPort {
     inbox: Arc<dyn Inbox>,
-    answers: UnboundedSender<FromInbox>,
-    from: UnboundedReceiver<FromInbox>,
+    answers: UnboundedSender<FromEngine>,
+    from: UnboundedReceiver<FromEngine>,
 }
 
 impl InboxPort {
@@ -40,22 +40,22 @@ impl InboxPort {
         }
     }
 
-    pub(super) fn tell(&self, told: ToInbox) {
+    pub(super) fn tell(&self, told: ToEngine) {
         let item = match &told {
-            ToInbox::Ask { item, .. } => Some(item.id.clone()),
-            ToInbox::OpenBrowser { .. }
-            | ToInbox::Park { .. }
-            | ToInbox::Close { .. }
-            | ToInbox::Decided(_)
-            | ToInbox::Resume(_) => None,
+            ToEngine::Ask { item, .. } => Some(item.id.clone()),
+            ToEngine::OpenBrowser { .. }
+            | ToEngine::Park { .. }
+            | ToEngine::Close { .. }
+            | ToEngine::Decided(_)
+            | ToEngine::Resume(_) => None,
         };
         let unanswered = match &told {
-            ToInbox::Resume(resume) => without_inbox(resume),
-            ToInbox::Ask { .. }
-            | ToInbox::OpenBrowser { .. }
-            | ToInbox::Park { .. }
-            | ToInbox::Close { .. }
-            | ToInbox::Decided(_) => None,
+            ToEngine::Resume(resume) => without_inbox(resume),
+            ToEngine::Ask { .. }
+            | ToEngine::OpenBrowser { .. }
+            | ToEngine::Park { .. }
+            | ToEngine::Close { .. }
+            | ToEngine::Decided(_) => None,
         };
         let Err(why) = self.inbox.tell(told, &self.answers) else {
             return;
@@ -63,15 +63,16 @@ impl InboxPort {
         // The receiver of both is ours.
         if let Some(item) = item {
             tracing::error!("a call needs the approval inbox, which cannot be used: {why}");
-            let _ = self.answers.send(FromInbox::Failed { item, why });
+            let failure = Failure::unreachable(why);
+            let _ = self.answers.send(FromEngine::Failed { item, failure });
         } else if let Some(answer) = unanswered {
             tracing::warn!("the approval inbox cannot be used to resume an approval: {why}");
-            let _ = self.answers.send(FromInbox::Resume(answer));
+            let _ = self.answers.send(FromEngine::Resume(answer));
         }
     }
 
     /// What the inbox tells next. May be cancelled.
-    pub(super) async fn next(&mut self) -> FromInbox {
+    pub(super) async fn next(&mut self) -> FromEngine {
         match self.from.recv().await {
             Some(told) => told,
             // Never, as long as we are here.
@@ -112,7 +113,7 @@ mod tests {
     struct Broken;
 
     impl Inbox for Broken {
-        fn tell(&self, _: ToInbox, _: &UnboundedSender<FromInbox>) -> Result<(), String> {
+        fn tell(&self, _: ToEngine, _: &UnboundedSender<FromEngine>) -> Result<(), String> {
             Err("it is broken".to_owned())
         }
     }
@@ -156,8 +157,8 @@ mod tests {
             ),
             (Resume::Leave { item: item() }, None),
         ] {
-            port.tell(ToInbox::Resume(resume));
-            let expected = expected.map(FromInbox::Resume);
+            port.tell(ToEngine::Resume(resume));
+            let expected = expected.map(FromEngine::Resume);
             assert_eq!(port.from.try_recv().ok(), expected);
         }
     }

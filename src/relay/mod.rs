@@ -5,11 +5,11 @@
 mod alarm;
 mod effects;
 mod inbox;
-mod notes;
 mod outbox;
 mod session;
+mod sideband;
 
 pub use inbox::{Inbox, InboxPort};
-pub use notes::{Notes, Reply};
 pub use session::{Ended, Ends, Session};
 pub(crate) use session::{NEXT_REQUEST, first_request_time};
+pub use sideband::Sideband;

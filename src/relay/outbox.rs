@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
-use crate::transport::{Attempt, Wire};
+use crate::transport::{Attempt, Note, Wire};
 
 /// Above this many waiting bytes nothing more is read that would add to them.
 pub(super) const HIGH_WATER: usize = 256 * 1024;
@@ -70,6 +70,13 @@ impl Outbox {
         self.wire = None;
         self.queue.clear();
         self.bytes = 0;
+    }
+
+    /// Gives a note to a line of what is handed over next: the one that ends `ahead` bytes from here.
+    pub(super) fn add_note(&self, ahead: usize, note: Note) {
+        if let Some(wire) = &self.wire {
+            wire.add_note(self.bytes + ahead, note);
+        }
     }
 
     /// Writes what can be written of `parts` at once, unless something waits already. Returns

@@ -3,6 +3,7 @@
 //! The gate decides and `effects` acts; this waits for whatever comes first and reads it.
 
 mod ending;
+mod phase;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,16 +17,19 @@ use tokio::time::{Instant, sleep_until};
 
 pub(crate) use ending::{NEXT_REQUEST, first_request_time};
 
+use self::phase::{End, Phase, Stall};
 use super::alarm::Alarm;
 use super::effects::{Effects, Lost};
 use super::inbox::InboxPort;
-use super::notes::Notes;
 use super::outbox::Outbox;
+use super::sideband::Sideband;
 use crate::evidence::Ledger;
-use crate::gate::{FromInbox, Gate, Now};
+use crate::gate::{FromEngine, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::sys::clock::Clock;
-use crate::transport::{Attempt, Exit, FromRemote, RESTART_HEARD, Upstream, UpstreamEvent, Wire};
+use crate::transport::{
+    Attempt, Exit, FromRemote, Note, RESTART_HEARD, Upstream, UpstreamEvent, Wire,
+};
 
 /// How long a client that has closed its end may wait for an upstream that takes nothing.
 const STALLED: Duration = Duration::from_secs(30);
@@ -74,9 +78,6 @@ pub struct Session {
     inbox: Option<InboxPort>,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
-    /// Set where the upstream ended before the client asked anything: what it is told, should it ask
-    /// within this time.
-    unanswered: Option<(String, Duration)>,
     /// Whether the last read took all that it could: more is probably there already.
     busy: bool,
 }
@@ -89,6 +90,13 @@ struct Side {
     output: Outbox,
 }
 
+impl Side {
+    /// The note of the line that was read last.
+    fn take_note(&self) -> Option<Note> {
+        self.input.as_ref()?.take_note(self.frames.position())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
     Client,
@@ -96,8 +104,8 @@ enum Peer {
 }
 
 impl Session {
-    /// Puts a session together. Lines of more than `max_line` bytes are refused. `notes` go with
-    /// the lines where the client comes by HTTP.
+    /// Puts a session together. Lines of more than `max_line` bytes are refused. There is a `sideband` where the client
+    /// comes by HTTP.
     #[must_use]
     pub fn new(
         gate: Gate,
@@ -106,7 +114,7 @@ impl Session {
         best_effort: bool,
         ends: Ends,
         max_line: usize,
-        notes: Option<Arc<Notes>>,
+        sideband: Option<Arc<Sideband>>,
     ) -> Session {
         let mut gate = gate;
         if ends.process.may_return_calls() {
@@ -115,7 +123,7 @@ impl Session {
         Session {
             gate,
             clock,
-            effects: Effects::new(ledger, best_effort, notes),
+            effects: Effects::new(ledger, best_effort, sideband),
             client: Side {
                 input: Some(ends.from_client),
                 frames: FrameBuffer::new(max_line),
@@ -129,7 +137,6 @@ impl Session {
             process: ends.process,
             inbox: ends.inbox,
             upstream_spoke: false,
-            unanswered: None,
             busy: false,
         }
     }
@@ -138,14 +145,45 @@ impl Session {
     /// what waits, and reaps the upstream.
     pub async fn run(mut self, signal: impl Future<Output = i32>) -> Ended {
         tokio::pin!(signal);
+        let mut phase = Phase::Relaying;
+        loop {
+            phase = match phase {
+                Phase::Relaying => self.relay(signal.as_mut(), None).await,
+                Phase::Closing { until } => self.relay(signal.as_mut(), Some(until)).await,
+                Phase::Ending(End::Client) => self.end_by_client().await,
+                Phase::Ending(End::Upstream) => self.end_by_upstream().await,
+                Phase::Ending(End::Signal(number)) => self.end_by_signal(number).await,
+                Phase::Explaining {
+                    ended,
+                    why,
+                    patience,
+                } => {
+                    tokio::select! {
+                        () = self.answer_first_request(&why, patience) => {}
+                        // Whoever wants us to end need not wait for the client.
+                        _ = signal.as_mut() => {}
+                    }
+                    Phase::Over(ended)
+                }
+                Phase::Over(ended) => {
+                    self.process.end_what_it_left_behind().await;
+                    self.record_close(ended);
+                    self.effects.finish();
+                    return ended;
+                }
+            };
+        }
+    }
+
+    /// Relays lines until the next phase begins, which is `until` then at the latest.
+    async fn relay(
+        &mut self,
+        mut signal: Pin<&mut impl Future<Output = i32>>,
+        until: Option<Instant>,
+    ) -> Phase {
         let mut alarm = Alarm::new();
-        // Set once the client has gone: how long the upstream may take what it is owed.
-        let mut farewell: Option<Instant> = None;
-        // Set while the upstream takes nothing and so nothing is read from the client: that the
-        // client has closed does then not show by reading.
-        let mut stalled: Option<Instant> = None;
-        let mut look_again = Instant::now();
-        let ended = loop {
+        let mut stall = Stall::default();
+        loop {
             let timer = self.gate.poll_timeout();
             let timer = timer.map(|elapsed| self.clock.at(elapsed));
             // While one side does not read, what would add to its queue is not read either. What
@@ -154,15 +192,10 @@ impl Session {
             let upstream_keeps_up = self.upstream_keeps_up();
             let may_read_upstream = self.client_keeps_up();
             let may_read_client = may_read_upstream && upstream_keeps_up;
-            if upstream_keeps_up {
-                stalled = None;
-            } else {
-                stalled.get_or_insert_with(|| {
-                    look_again = Instant::now() + FAREWELL;
-                    Instant::now()
-                });
+            match upstream_keeps_up {
+                true => stall.end(),
+                false => stall.begin(),
             }
-            let look_again_at = stalled.map(|_| look_again);
             // Every branch only waits and may be cancelled at any time: what is read or
             // written is read or written afterwards.
             let event = tokio::select! {
@@ -171,19 +204,19 @@ impl Session {
                 _ = readable(&self.upstream.input), if may_read_upstream => Event::Readable(Peer::Upstream),
                 _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
-                number = &mut signal => Event::Signal(number),
+                number = signal.as_mut() => Event::Signal(number),
                 event = self.process.next() => Event::Upstream(event),
-                told = from_inbox(&mut self.inbox) => Event::Inbox(told),
+                told = from_engine(&mut self.inbox) => Event::Inbox(told),
                 () = alarm.rings(timer) => Event::Timer,
-                () = sleep_until_some(look_again_at) => Event::Stalled,
-                () = sleep_until_some(farewell) => break self.end_by_client().await,
+                () = sleep_until_some(stall.look_at()) => Event::Stalled,
+                () = sleep_until_some(until) => return Phase::Ending(End::Client),
             };
             let step = match event {
-                Event::Signal(number) => break self.end_by_signal(number).await,
+                Event::Signal(number) => return Phase::Ending(End::Signal(number)),
                 Event::Readable(peer) => self.read(peer),
                 Event::Writable(peer) => {
                     if peer == Peer::Upstream {
-                        stalled = None;
+                        stall.end();
                     }
                     self.flush(peer)
                 }
@@ -191,18 +224,16 @@ impl Session {
                 Event::Upstream(UpstreamEvent::Ended(_)) => ControlFlow::Break(()),
                 Event::Upstream(UpstreamEvent::Told(told)) => self.hear(&told),
                 Event::Stalled => {
-                    let since = stalled.unwrap_or_else(Instant::now);
-                    if self.client_has_hung_up(since.elapsed()) {
+                    if self.client_has_hung_up(stall.look()) {
                         self.client_is_gone();
-                        break self.end_by_client().await;
+                        return Phase::Ending(End::Client);
                     }
-                    look_again = Instant::now() + FAREWELL;
                     ControlFlow::Continue(())
                 }
                 Event::Inbox(told) => {
-                    self.gate.from_inbox(told, self.clock.now());
+                    self.gate.from_engine(told, self.clock.now());
                     let keeps_up = self.client_keeps_up();
-                    self.effects.collect(&mut self.gate, None, keeps_up);
+                    self.effects.collect(&mut self.gate, None, None, keeps_up);
                     self.carry_out(None)
                 }
                 Event::Timer => self.tick(),
@@ -212,36 +243,29 @@ impl Session {
                 // a signal, or the time.
                 tokio::task::yield_now().await;
                 if let Some(number) = now_or_never(signal.as_mut()).await {
-                    break self.end_by_signal(number).await;
+                    return Phase::Ending(End::Signal(number));
                 }
                 if timer.is_some_and(|at| at <= Instant::now()) && self.tick().is_break() {
-                    break self.end_by_upstream().await;
+                    return Phase::Ending(End::Upstream);
                 }
             }
             if self.gate.wants_drained() && self.client.output.is_empty() {
                 self.gate.client_drained(self.clock.now());
             }
             if step.is_break() {
-                break self.end_by_upstream().await;
+                return Phase::Ending(End::Upstream);
             }
             if self.effects.close_upstream {
                 if self.upstream.output.is_empty() {
-                    break self.end_by_client().await;
+                    return Phase::Ending(End::Client);
                 }
-                farewell.get_or_insert_with(|| Instant::now() + FAREWELL);
-            }
-        };
-        if let Some((why, patience)) = self.unanswered.take() {
-            tokio::select! {
-                () = self.answer_first_request(&why, patience) => {}
-                // Whoever wants us to end need not wait for the client.
-                _ = &mut signal => {}
+                if until.is_none() {
+                    return Phase::Closing {
+                        until: Instant::now() + FAREWELL,
+                    };
+                }
             }
         }
-        self.process.end_what_it_left_behind().await;
-        self.record_close(ended);
-        self.effects.finish();
-        ended
     }
 
     /// Reads once from a peer and does what that leads to. `Break` when the upstream is gone.
@@ -278,7 +302,7 @@ impl Session {
             } => self.gate.call_returned(line, why, *may_go_again, now),
         }
         let keeps_up = self.client_keeps_up();
-        self.effects.collect(&mut self.gate, None, keeps_up);
+        self.effects.collect(&mut self.gate, None, None, keeps_up);
         let step = self.carry_out(None);
         if let FromRemote::Restarted { .. } = told {
             // Behind every call that was decided before.
@@ -300,7 +324,7 @@ impl Session {
         self.gate.set_client_heard(heard);
         self.gate.tick(self.clock.now());
         let keeps_up = self.client_keeps_up();
-        self.effects.collect(&mut self.gate, None, keeps_up);
+        self.effects.collect(&mut self.gate, None, None, keeps_up);
         self.carry_out(None)
     }
 
@@ -322,7 +346,8 @@ impl Session {
             (Peer::Upstream, Frame::Line(range)) => {
                 let line = self.upstream.frames.line(range);
                 self.gate.rest_from_upstream(line, now);
-                self.effects.collect(&mut self.gate, Some(range), true);
+                self.effects
+                    .collect(&mut self.gate, Some(range), None, true);
             }
             (Peer::Upstream, Frame::Overlong { .. }) | (Peer::Client, _) => {
                 self.handle_frame(peer, frame, now);
@@ -352,8 +377,9 @@ impl Session {
                 None
             }
         };
+        let note = self.side_mut(peer).take_note();
         let keeps_up = self.client_keeps_up();
-        self.effects.collect(&mut self.gate, range, keeps_up);
+        self.effects.collect(&mut self.gate, range, note, keeps_up);
     }
 
     /// Carries out what was collected; frames are ranges of `read`'s buffer.
@@ -433,7 +459,7 @@ impl Session {
     fn client_is_gone(&mut self) {
         self.client.input = None;
         self.gate.client_closed(self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         let lost = self.effects.carry_out(
             &mut self.gate,
             &self.clock,
@@ -484,10 +510,10 @@ enum Event {
     /// The upstream has taken nothing for a while.
     Stalled,
     /// The inbox tells something.
-    Inbox(FromInbox),
+    Inbox(FromEngine),
 }
 
-async fn from_inbox(inbox: &mut Option<InboxPort>) -> FromInbox {
+async fn from_engine(inbox: &mut Option<InboxPort>) -> FromEngine {
     match inbox {
         Some(inbox) => inbox.next().await,
         None => std::future::pending().await,
@@ -518,3 +544,6 @@ async fn sleep_until_some(timer: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

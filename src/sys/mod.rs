@@ -1,17 +1,27 @@
 //! What the system gives: the clock, random bytes, the user's files, stderr, a browser.
 //!
-//! Nothing here knows what a proxy is.
+//! Nothing here knows what a proxy is. The core gets only what does no I/O.
 
-mod browser;
-pub mod clock;
-mod error;
 pub mod net;
-pub mod permissions;
 pub mod secret;
-pub mod state_dir;
-mod stderr;
 pub mod time;
 
+#[cfg(feature = "proxy")]
+mod browser;
+#[cfg(feature = "proxy")]
+pub mod clock;
+#[cfg(feature = "proxy")]
+mod error;
+#[cfg(feature = "proxy")]
+pub mod permissions;
+#[cfg(feature = "proxy")]
+pub mod state_dir;
+#[cfg(feature = "proxy")]
+mod stderr;
+
+#[cfg(feature = "proxy")]
 pub use browser::open_in_browser;
+#[cfg(feature = "proxy")]
 pub(crate) use error::with_causes;
+#[cfg(feature = "proxy")]
 pub use stderr::{NotTaken, Stderr};

@@ -2,6 +2,7 @@
 //!
 //! What the files in it hold is the business of those who write them.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -99,7 +100,7 @@ impl StateDir {
     /// says.
     pub fn secret(&self) -> Result<[u8; 32], StoreError> {
         let (bytes, _) = self.read_or_make("secret", SECRET_LEN, |seed| seed.to_vec())?;
-        let damaged = |_| store_error(&self.path.join("secret"), Problem::Damaged);
+        let damaged = |_| store_error(&self.path.join("secret"), ErrorKind::Damaged);
         <[u8; SECRET_LEN]>::try_from(bytes.as_slice()).map_err(damaged)
     }
 
@@ -154,7 +155,7 @@ impl StateDir {
         };
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
-            return Err(store_error(&path, Problem::Unusable));
+            return Err(store_error(&path, ErrorKind::Unusable));
         }
         require_private(&path, &metadata)?;
         let mut bytes = Vec::new();
@@ -211,22 +212,43 @@ impl StateDir {
     }
 }
 
-/// A file of the user's, or the folder, cannot be used. Nothing of a change has happened then.
+/// A file of the user's, the folder, or a store cannot be used. Nothing of a change has happened then.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{place}: {kind}")]
 pub struct StoreError {
-    /// The file.
-    pub path: PathBuf,
+    /// Where it is.
+    pub place: Place,
     /// What is wrong.
-    pub problem: Problem,
+    pub kind: ErrorKind,
     /// What the library or the system says of it.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What can be wrong with such a file, and what to do about it.
+/// Where something is that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file or folder on this machine.
+    Path(PathBuf),
+    /// A server, by its name and port.
+    Host(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Path(path) => path.display().fmt(f),
+            Place::Host(host) => f.write_str(host),
+        }
+    }
+}
+
+/// What can be wrong with it, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum ErrorKind {
+    /// Nobody answers there.
+    #[error("it cannot be reached; see that it runs, and that this machine may connect to it")]
+    Unreachable,
     /// The disk or the inbox is full.
     #[error("there is no room; free some on the disk, or answer what waits")]
     Full,
@@ -279,15 +301,15 @@ pub(crate) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), St
     if is_ours && metadata.mode() & 0o077 == 0 {
         Ok(())
     } else {
-        Err(store_error(path, Problem::Exposed))
+        Err(store_error(path, ErrorKind::Exposed))
     }
 }
 
-/// A problem that needs no explanation.
-pub(crate) fn store_error(path: &Path, problem: Problem) -> StoreError {
+/// An error that needs no explanation.
+pub(crate) fn store_error(path: &Path, kind: ErrorKind) -> StoreError {
     StoreError {
-        path: path.to_path_buf(),
-        problem,
+        place: Place::Path(path.to_path_buf()),
+        kind,
         source: None,
     }
 }
@@ -296,14 +318,14 @@ pub(crate) fn store_error(path: &Path, problem: Problem) -> StoreError {
 pub(crate) fn io_error(path: &Path, error: io::Error) -> StoreError {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     let is_full = full.contains(&error.kind());
-    let problem = if is_full {
-        Problem::Full
+    let kind = if is_full {
+        ErrorKind::Full
     } else {
-        Problem::Unusable
+        ErrorKind::Unusable
     };
     StoreError {
         source: Some(Box::new(error)),
-        ..store_error(path, problem)
+        ..store_error(path, kind)
     }
 }
 
@@ -375,7 +397,7 @@ mod tests {
         for exposed in [0o750, 0o705, 0o720, 0o702, 0o710, 0o777] {
             set_mode(dir.path(), exposed);
             let error = StateDir::open(dir.path()).unwrap_err();
-            assert_eq!(error.problem, Problem::Exposed, "{exposed:o}");
+            assert_eq!(error.kind, ErrorKind::Exposed, "{exposed:o}");
         }
         set_mode(dir.path(), 0o700);
         StateDir::open(dir.path()).unwrap();
@@ -387,7 +409,7 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "").unwrap();
         let error = StateDir::open(&path).unwrap_err();
-        assert_eq!(error.problem, Problem::Unusable);
+        assert_eq!(error.kind, ErrorKind::Unusable);
     }
 
     #[test]
@@ -419,7 +441,7 @@ mod tests {
         assert_eq!((&first.path, mode(&path)), (&path, 0o600));
         set_mode(&path, 0o644);
         let exposed = state.auth_token().unwrap_err();
-        assert_eq!(exposed.problem, Problem::Exposed);
+        assert_eq!(exposed.kind, ErrorKind::Exposed);
     }
 
     #[test]
@@ -428,14 +450,14 @@ mod tests {
         let path = dir.path().join("secret");
         state.secret().unwrap();
         set_mode(&path, 0o640);
-        assert_eq!(state.secret().unwrap_err().problem, Problem::Exposed);
+        assert_eq!(state.secret().unwrap_err().kind, ErrorKind::Exposed);
         set_mode(&path, 0o600);
         for length in [0, 31, 33] {
             fs::write(&path, vec![1; length]).unwrap();
-            assert_eq!(state.secret().unwrap_err().problem, Problem::Damaged);
+            assert_eq!(state.secret().unwrap_err().kind, ErrorKind::Damaged);
         }
         fs::remove_file(&path).unwrap();
         symlink("/dev/zero", &path).unwrap();
-        assert_eq!(state.secret().unwrap_err().problem, Problem::Unusable);
+        assert_eq!(state.secret().unwrap_err().kind, ErrorKind::Unusable);
     }
 }

@@ -22,3 +22,38 @@ pub fn span(ms: i64) -> String {
         _ => format!("{} days", seconds / 86_400),
     }
 }
+
+/// The same for a narrow column: one unit, with more of the smaller ones: `119 s`, `119 min`, `47 h`, `3 d`.
+#[must_use]
+pub fn short_span(ms: i64) -> String {
+    let seconds = ms.max(0) / 1_000;
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_rounded_down_and_never_negative() {
+        for (seconds, long, short) in [
+            (-5, "0 s", "0 s"),
+            (59, "59 s", "59 s"),
+            (119, "1 min", "119 s"),
+            (3_600, "1 h 0 min", "60 min"),
+            (7_199, "1 h 59 min", "119 min"),
+            (86_399, "23 h 59 min", "23 h"),
+            (259_200, "3 days", "3 d"),
+        ] {
+            assert_eq!(
+                (&*span(seconds * 1_000), &*short_span(seconds * 1_000)),
+                (long, short)
+            );
+        }
+    }
+}

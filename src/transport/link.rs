@@ -3,6 +3,8 @@
 //! By it the relay speaks to what is no process: to HTTP clients, and to servers behind HTTP. It
 //! need not know, and what is proven of it over pipes holds there too. The bytes stay in memory:
 //! a pair of sockets would cost some five microseconds a message.
+//!
+//! A line may bring a [`Note`], which is handed out with the line, and with no other one.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -11,12 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::coop::cooperative;
 
+use super::note::Note;
 use super::wire::{Attempt, Wire};
 
 /// How many bytes may wait in a link; as many as in a pair of sockets.
 const CAPACITY: usize = 208 * 1024;
 /// What an empty link keeps of its memory, in bytes.
 const KEPT: usize = 16 * 1024;
+/// How many bytes the notes in a link may take; beyond that, lines go without. A line that lost its note costs a
+/// hint, never a decision.
+const MAX_NOTES: usize = 8 * 1024 * 1024;
 
 /// A way into the relay: what is written to the end is read from the wire.
 #[must_use]
@@ -58,6 +64,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     bytes: VecDeque<u8>,
+    /// How many bytes have been written in all.
+    written: u64,
+    /// Each with where its line ends, newline included, in all that is written. The line itself may not have been
+    /// written yet.
+    notes: VecDeque<(u64, Note)>,
+    /// What they take.
+    note_bytes: usize,
     is_closed: bool,
 }
 
@@ -109,6 +122,21 @@ impl LinkReader {
         .await
     }
 
+    /// The note of the line that ends behind this many bytes, of all that were ever read. Lines are to be asked about
+    /// in order.
+    pub fn take_note(&self, end: u64) -> Option<Note> {
+        let mut state = self.0.state();
+        while state.notes.front().is_some_and(|(at, _)| *at <= end) {
+            let (at, note) = state.notes.pop_front()?;
+            state.note_bytes -= note.bytes();
+            // Any other one belongs to a line that was too long to be looked at.
+            if at == end {
+                return Some(note);
+            }
+        }
+        None
+    }
+
     /// Whether nothing more will be written.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
@@ -140,6 +168,7 @@ impl LinkWriter {
             state.bytes.extend(part);
             written += part.len();
         }
+        state.written += written as u64;
         if written == 0 && parts.iter().any(|part| !part.is_empty()) {
             return Ok(Attempt::NotReady);
         }
@@ -147,23 +176,35 @@ impl LinkWriter {
         Ok(Attempt::Done(written))
     }
 
-    /// Writes a line and its newline, whole, as soon as there is any room; several tasks may
-    /// do so. May be cancelled: nothing is written then.
+    /// Gives a note to a line that is written next, piece by piece: the one that ends `ahead` bytes from here.
+    pub fn add_note(&self, ahead: usize, note: Note) {
+        let mut state = self.0.state();
+        let end = state.written + ahead as u64;
+        state.add_note(end, note);
+    }
+
+    /// Writes a line and its newline, whole, as soon as there is any room, and its note; several
+    /// tasks may do so. May be cancelled: nothing is written then.
     ///
     /// # Errors
     /// `BrokenPipe` where nobody reads any more.
-    pub async fn send_line(&self, line: &str) -> io::Result<()> {
-        while !self.try_send_line(line)? {
+    pub async fn send_line(&self, line: &str, note: Option<Note>) -> io::Result<()> {
+        let mut note = note;
+        while !self.try_send(line, &mut note)? {
             self.0.drained.notified().await;
         }
         Ok(())
     }
 
-    /// The same at once; false where there is no room.
+    /// The same at once, without a note; false where there is no room.
     ///
     /// # Errors
     /// As [`LinkWriter::send_line`].
     pub fn try_send_line(&self, line: &str) -> io::Result<bool> {
+        self.try_send(line, &mut None)
+    }
+
+    fn try_send(&self, line: &str, note: &mut Option<Note>) -> io::Result<bool> {
         let mut state = self.0.state();
         if state.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -174,6 +215,11 @@ impl LinkWriter {
         state.bytes.reserve(line.len() + 1);
         state.bytes.extend(line.as_bytes());
         state.bytes.push_back(b'\n');
+        state.written += line.len() as u64 + 1;
+        if let Some(note) = note.take() {
+            let end = state.written;
+            state.add_note(end, note);
+        }
         self.0.filled.notify_one();
         if state.has_room() {
             self.0.drained.notify_one();
@@ -197,7 +243,8 @@ impl Drop for LinkReader {
     fn drop(&mut self) {
         self.0.close();
         // Nobody will read it.
-        self.0.state().bytes = VecDeque::new();
+        let mut state = self.0.state();
+        (state.bytes, state.notes) = (VecDeque::new(), VecDeque::new());
     }
 }
 
@@ -234,17 +281,123 @@ impl State {
     fn has_room(&self) -> bool {
         self.bytes.len() < CAPACITY
     }
+
+    fn add_note(&mut self, end: u64, note: Note) {
+        let bytes = note.bytes();
+        if !self.is_closed && self.note_bytes + bytes <= MAX_NOTES {
+            self.note_bytes += bytes;
+            self.notes.push_back((end, note));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::mcp::frame::{Frame, FrameBuffer};
+    use crate::mcp::message::RequestId;
+    use crate::transport::Reply;
+
+    fn about(number: i64) -> Option<Note> {
+        Some(Note::About(RequestId::Integer(number)))
+    }
+
+    /// Reads lines of at most `max_line` bytes, `room` bytes at a time, to the end: each with its note. An overlong
+    /// line is `None`.
+    async fn lines(
+        reader: &mut LinkReader,
+        max_line: usize,
+        room: usize,
+    ) -> Vec<(Option<String>, Option<Note>)> {
+        let mut frames = FrameBuffer::new(max_line);
+        let mut found = Vec::new();
+        loop {
+            let mut part = Vec::with_capacity(room);
+            if reader.read(&mut part).await == 0 {
+                return found;
+            }
+            frames.space().extend(part);
+            while let Some(frame) = frames.next_frame() {
+                let note = reader.take_note(frames.position());
+                let line = match frame {
+                    Frame::Line(range) => Some(String::from_utf8(frames.line(&range).to_vec())),
+                    Frame::Overlong { .. } => None,
+                };
+                found.push((line.map(Result::unwrap), note));
+            }
+            frames.compact();
+        }
+    }
+
+    #[tokio::test]
+    async fn equal_lines_each_bring_their_own_note() {
+        let (writer, mut reader) = link();
+        for note in [about(1), None, about(2), None] {
+            writer.send_line("same", note).await.unwrap();
+        }
+        drop(writer);
+        let found = lines(&mut reader, 99, 7).await;
+        let notes: Vec<Option<Note>> = found.into_iter().map(|(_, note)| note).collect();
+        assert_eq!(notes, [about(1), None, about(2), None]);
+    }
+
+    #[tokio::test]
+    async fn the_note_of_a_line_that_is_too_long_goes_to_no_other_line() {
+        let (writer, mut reader) = link();
+        for length in [20_000, 3] {
+            let line = "x".repeat(length);
+            writer.send_line(&line, about(length as i64)).await.unwrap();
+            writer.send_line("y", None).await.unwrap();
+        }
+        drop(writer);
+        let found = lines(&mut reader, 10, 4_096).await;
+        let expected = [
+            (None, about(20_000)),
+            (Some("y".to_owned()), None),
+            (Some("xxx".to_owned()), about(3)),
+            (Some("y".to_owned()), None),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn a_note_that_nobody_asked_for_is_forgotten_with_its_line() {
+        let (writer, reader) = link();
+        writer.send_line("a", about(1)).await.unwrap();
+        writer.send_line("b", about(2)).await.unwrap();
+        assert_eq!(reader.take_note(4), about(2));
+        assert_eq!(reader.take_note(2), None);
+        assert_eq!(reader.0.state().note_bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn notes_take_so_much_memory_and_no_more() {
+        let (writer, reader) = link();
+        let reply = || {
+            Some(Note::Reply(Box::new(Reply {
+                status: 500,
+                headers: Vec::new(),
+                body: vec![7; 64 * 1024],
+            })))
+        };
+        for _ in 0..1_000 {
+            writer.send_line("x", reply()).await.unwrap();
+        }
+        assert!(reader.0.state().note_bytes <= MAX_NOTES);
+        assert!(reader.0.state().notes.len() > 100);
+        // The line comes all the same, and once there is room, notes do again.
+        assert_eq!(reader.take_note(2_000), None);
+        assert_eq!(reader.0.state().notes.len(), 0);
+        writer.send_line("y", reply()).await.unwrap();
+        assert_eq!(reader.take_note(2_002), reply());
+    }
 
     #[tokio::test]
     async fn what_is_written_is_read_and_then_the_end() {
         let (writer, mut reader) = link();
-        writer.send_line("one").await.unwrap();
+        writer.send_line("one", None).await.unwrap();
         writer
             .try_write(&[IoSlice::new(b"tw"), IoSlice::new(b"o\n")])
             .unwrap();
@@ -262,11 +415,13 @@ mod tests {
     async fn who_waits_for_room_learns_that_nobody_reads_any_more() {
         let (writer, reader) = link();
         let writer = Arc::new(writer);
-        writer.send_line(&"x".repeat(CAPACITY)).await.unwrap();
+        writer.send_line(&"x".repeat(CAPACITY), None).await.unwrap();
         let mut waiting = Vec::new();
         for _ in 0..3 {
             let writer = Arc::clone(&writer);
-            waiting.push(tokio::spawn(async move { writer.send_line("y").await }));
+            waiting.push(tokio::spawn(
+                async move { writer.send_line("y", None).await },
+            ));
         }
         tokio::task::yield_now().await;
         assert!(waiting.iter().all(|task| !task.is_finished()));
@@ -296,19 +451,61 @@ mod tests {
     async fn a_line_whose_sender_gave_up_is_not_written_in_part() {
         let (writer, mut reader) = link();
         let first = "x".repeat(CAPACITY);
-        writer.send_line(&first).await.unwrap();
-        let given_up = writer.send_line("given up");
+        writer.send_line(&first, None).await.unwrap();
+        let given_up = writer.send_line("given up", None);
         let soon = tokio::time::timeout(std::time::Duration::ZERO, given_up);
         assert!(soon.await.is_err());
         let mut read = Vec::with_capacity(2 * CAPACITY);
         reader.read(&mut read).await;
-        writer.send_line("last").await.unwrap();
+        writer.send_line("last", None).await.unwrap();
         drop(writer);
         while reader.read(&mut read).await > 0 {}
         assert_eq!(read, format!("{first}\nlast\n").into_bytes());
     }
 
     proptest! {
+        /// However a line is cut into pieces, written and read, its note comes with it.
+        #[test]
+        fn notes_stay_with_their_lines(
+            batches in prop::collection::vec(prop::collection::vec((0usize..40_000, any::<bool>()), 1..5), 1..8),
+            room in 1usize..90_000,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut expected = Vec::new();
+            let mut number = 0;
+            for (length, is_noted) in batches.iter().flatten() {
+                number += 1;
+                let note = if *is_noted { about(number) } else { None };
+                expected.push((Some("x".repeat(*length)), note));
+            }
+            let found = runtime.block_on(async {
+                let (writer, mut reader) = link();
+                let mut left = expected.clone().into_iter();
+                tokio::spawn(async move {
+                    for batch in batches {
+                        // As the relay does: first the notes of a batch, then its bytes, as they fit.
+                        let mut bytes = Vec::new();
+                        for (line, note) in left.by_ref().take(batch.len()) {
+                            bytes.extend(line.unwrap().bytes());
+                            bytes.push(b'\n');
+                            if let Some(note) = note {
+                                writer.add_note(bytes.len(), note);
+                            }
+                        }
+                        let mut written = 0;
+                        while written < bytes.len() {
+                            match writer.try_write(&[IoSlice::new(&bytes[written..])]).unwrap() {
+                                Attempt::Done(count) => written += count,
+                                Attempt::NotReady => writer.writable().await,
+                            }
+                        }
+                    }
+                });
+                lines(&mut reader, 1_000_000, room).await
+            });
+            prop_assert_eq!(found, expected);
+        }
+
         /// Whatever the pieces, the bytes come out as they went in; and lines of several senders
         /// come whole, each sender's in their order.
         #[test]
@@ -327,7 +524,7 @@ mod tests {
                     let writer = Arc::clone(&writer);
                     tokio::spawn(async move {
                         for (number, length) in lengths.into_iter().enumerate() {
-                            writer.send_line(&line(sender, number, length)).await.unwrap();
+                            writer.send_line(&line(sender, number, length), None).await.unwrap();
                         }
                     });
                 }

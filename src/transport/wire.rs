@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::link::{LinkReader, LinkWriter};
+use super::note::Note;
 
 /// Where bytes come from or go to, and the way to move them without blocking.
 #[derive(Debug)]
@@ -216,6 +217,28 @@ impl Wire {
             How::LinkIn(end) => end.has_hung_up(),
             How::LinkOut(end) => end.has_hung_up(),
             How::Always(_) => false,
+        }
+    }
+
+    /// The note of the line that ends behind this many bytes, of all that were ever read; only links carry any. Lines
+    /// are to be asked about in order.
+    #[must_use]
+    pub fn take_note(&self, end: u64) -> Option<Note> {
+        match &self.how {
+            How::LinkIn(end_of_link) => end_of_link.take_note(end),
+            How::Polled(_)
+            | How::SocketIn(_)
+            | How::SocketOut(_)
+            | How::Always(_)
+            | How::LinkOut(_) => None,
+        }
+    }
+
+    /// Gives a note to the line that ends `ahead` bytes from here, of those that are written next. Where there is no
+    /// link, it is lost.
+    pub fn add_note(&self, ahead: usize, note: Note) {
+        if let How::LinkOut(end) = &self.how {
+            end.add_note(ahead, note);
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use approval_proxy::engines::inbox::page::token_hash;
-use approval_proxy::engines::inbox::store::{Store as _, Token};
+use approval_proxy::engines::inbox::store::Token;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 #[cfg(target_os = "linux")]
 use rustix::process::{Resource, Rlimit, prlimit};
@@ -48,8 +48,8 @@ impl Browser {
             page: page.clone(),
             cookie: String::new(),
         };
-        let (mut store, token) = (terminal.store(), "a".repeat(64));
-        store
+        let (mut logins, token) = (terminal.logins(), "a".repeat(64));
+        logins
             .add_token(Token::Login, &token_hash(&token), i64::MAX)
             .unwrap();
         let (head, _) = browser.post("/login", &format!("token={token}"));

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use approval_proxy::approval::item::Item;
-use approval_proxy::engines::inbox::store::sqlite::SqliteStore;
-use approval_proxy::engines::inbox::store::{Closed, Store as _};
+use approval_proxy::engines::inbox::store::Closed;
 use approval_proxy::policy::Risk;
 use serde_json::{Value, json};
 
@@ -169,7 +168,7 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
 fn an_id_that_could_be_of_several_items_names_them() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
-    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let _lease = terminal.lease("many");
     let mut store = terminal.store();
     for id in ["abcd11", "abcd12", "abcd2"] {
         store.ask(&item(id, "wipe"), "many").unwrap();
@@ -195,7 +194,7 @@ fn an_id_that_could_be_of_several_items_names_them() {
 fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
-    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let _lease = terminal.lease("many");
     let mut store = terminal.store();
     let long = "m".repeat(100);
     for (id, arguments, expires_ms) in [
@@ -230,7 +229,7 @@ fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
 fn the_history_says_through_which_engine_who_decided_and_why() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
-    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let _lease = terminal.lease("many");
     let mut store = terminal.store();
     for (n, id) in ["aaaa1", "bbbb2", "cccc3"].into_iter().enumerate() {
         let asked_ms = now_ms() + i64::try_from(n).unwrap();
@@ -284,7 +283,7 @@ fn the_history_says_through_which_engine_who_decided_and_why() {
 fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
-    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let _lease = terminal.lease("many");
     terminal.store().ask(&item("abcd", "wipe"), "many").unwrap();
     let mut shown = terminal.in_terminal(&["approvals", "list"]);
     assert_eq!(shown.exit(), Some(0));
@@ -312,7 +311,7 @@ fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
 fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
-    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let _lease = terminal.lease("many");
     let mut store = terminal.store();
     let mut shown = terminal.in_terminal(&["approvals", "list", "--watch"]);
     shown.shows("Nothing waits for you in ");
@@ -562,7 +561,7 @@ fn a_call_of_a_mebibyte_waits_like_any_other_and_a_larger_one_than_4_is_refused(
 fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
-    let _lease = SqliteStore::lease(&terminal.state_dir(), "many").unwrap();
+    let _lease = terminal.lease("many");
     let mut store = terminal.store();
     let item = |n: i64| Item {
         asked_ms: now_ms() + n,

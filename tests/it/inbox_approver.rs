@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use approval_proxy::engines::inbox::passphrase::set;
-use approval_proxy::engines::inbox::store::Store as _;
 use approval_proxy::sys::secret::Secret;
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use approval_proxy::approval::item::{Assurance, Choice, Item, Verdict};
 use approval_proxy::engines::inbox::passphrase::{Signer, set, unlock};
-use approval_proxy::engines::inbox::store::{Decided, SignedVerdict, Store as _};
+use approval_proxy::engines::inbox::store::{Decided, SignedVerdict};
 use approval_proxy::sys::secret::Secret;
 use serde_json::{Value, json};
 
@@ -29,7 +29,11 @@ fn yes() -> Verdict {
 
 /// What whoever has a shell can do: write a verdict into the store.
 fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<Vec<u8>>) {
-    let signed = SignedVerdict { verdict, signature };
+    let signed = SignedVerdict {
+        verdict,
+        signature,
+        engine: None,
+    };
     let id = item["id"].as_str().unwrap();
     let decided = terminal.store().decide(id, &signed).unwrap();
     assert_eq!(decided, Decided::Recorded);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use approval_proxy::approval::item::Closed;
-use approval_proxy::engines::inbox::store::{State, Store as _};
+use approval_proxy::engines::inbox::store::State;
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;

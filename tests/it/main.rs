@@ -22,6 +22,7 @@ mod corpora;
 mod crowded;
 mod dead_ends;
 mod default_log;
+mod engine_command;
 mod exposed_files;
 mod hostile;
 mod hostile_text;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use approval_proxy::gate::TimeoutAction;
+use approval_proxy::gate::{Engine, TimeoutAction};
 use approval_proxy::policy::Mode;
 
 use super::super::envelope::is_yes;
@@ -27,7 +27,13 @@ impl World {
             let result = only(&members, "result");
             let has = |key| only(&members, key).is_some();
             let elapsed = self.now.elapsed;
-            let limit = self.settings.timeout;
+            // Where the inbox shows the question, too, a verdict may take a moment to get here, and so may an answer.
+            let channels = &self.settings.channels;
+            let has_inbox = channels
+                .iter()
+                .any(|channel| channel.engine == Engine::INBOX);
+            let grace = Duration::from_millis(if has_inbox { 500 } else { 0 });
+            let limit = self.settings.timeout.map(|limit| limit + grace);
             let mut prompts = self.prompts.iter_mut();
             let open = prompts.find(|prompt| prompt.id == id && prompt.item.is_none());
             let Some(prompt) = open.filter(|prompt| prompt.state == State::Open) else {

@@ -10,7 +10,7 @@ use crate::config::escaped;
 use crate::engines::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
 use crate::evidence::record::Timestamp;
 use crate::mcp::json::Value;
-use crate::sys::time::span;
+use crate::sys::time::short_span;
 
 /// How wide the risk is, and all that stands before the tool, in columns.
 const RISK: usize = 7;
@@ -67,7 +67,7 @@ pub(super) fn row(entry: &Entry, now_ms: i64, paper: Paper) -> String {
         "{id:<8}  {:<9}  {}  {:<6}  {:<6}  ",
         entry.state.as_str(),
         paper.risk(item.risk, RISK),
-        span(now_ms.saturating_sub(item.asked_ms)),
+        short_span(now_ms.saturating_sub(item.asked_ms)),
         time_left(entry, now_ms).unwrap_or_else(|| "-".to_owned()),
     );
     let room = paper.width.saturating_sub(BEFORE_TOOL);
@@ -119,6 +119,7 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
 fn place(assurance: Assurance) -> &'static str {
     match assurance {
         Assurance::CallerRelayed => "at the client",
+        Assurance::SharedSecret => "through another program",
         Assurance::InboxTerminal => "in a terminal",
         Assurance::InboxSession => "logged in to the page",
         Assurance::InboxPassphrase => "with the passphrase",
@@ -129,7 +130,7 @@ fn place(assurance: Assurance) -> &'static str {
 fn time_left(entry: &Entry, now_ms: i64) -> Option<String> {
     let until = entry.parked_until_ms.or(entry.item.expires_ms);
     let until = until.filter(|_| entry.state.is_open())?;
-    Some(span(until.saturating_sub(now_ms)))
+    Some(short_span(until.saturating_sub(now_ms)))
 }
 
 /// The beginning of a call's arguments, on one line; no more than fits into `room`.

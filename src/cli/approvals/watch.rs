@@ -15,8 +15,7 @@ use super::nothing_waits;
 use super::show::{Rows, heading, row, table};
 use crate::cli::exit_code;
 use crate::cli::inbox::InboxError;
-use crate::engines::inbox::store::sqlite::SqliteStore;
-use crate::engines::inbox::store::{Entry, Store};
+use crate::engines::inbox::store::{ApprovalRequests, Entry, StoreError};
 use crate::sys::clock::Clock;
 
 /// How often the store is looked at.
@@ -28,7 +27,7 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Shows at most `most` items until a signal.
 pub(super) fn run(
-    store: &mut SqliteStore,
+    store: &mut dyn ApprovalRequests,
     folder: &Path,
     most: usize,
     paper: Paper,
@@ -126,7 +125,7 @@ fn draw(
 fn append(
     known: &mut Option<BTreeMap<String, Entry>>,
     entries: Vec<Entry>,
-    find: &mut impl FnMut(&str) -> Result<Option<Entry>, crate::engines::inbox::store::StoreError>,
+    find: &mut impl FnMut(&str) -> Result<Option<Entry>, StoreError>,
     folder: &Path,
     now_ms: i64,
     paper: Paper,

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::config::section::tests::SAMPLES;
-use crate::config::value::Value as _;
 
 fn environment<const N: usize>(variables: [(&str, &str); N]) -> Environment {
     variables.into_iter().collect()
@@ -19,8 +18,9 @@ fn error(name: &str, value: &str) -> String {
 #[test]
 fn every_key_can_be_given_as_a_variable() {
     for sample in SAMPLES {
-        let key = KEYS.iter().find(|key| key.name == sample.key).unwrap();
-        let variable = key.variable();
+        let mut settings = SETTINGS.iter();
+        let setting = settings.find(|setting| setting.key() == Some(sample.key));
+        let variable = setting.unwrap().variable().unwrap();
         // Words and paths stand without quotes, all else as in the file.
         let text = sample.json.trim_matches('"');
         let layer = environment([(variable.as_str(), text)]).layer().unwrap();
@@ -66,7 +66,7 @@ fn a_bad_value_names_the_variable() {
 fn an_approver_s_name_is_a_name_and_known() {
     let here = |name: &str| environment([("APPROVAL_APPROVER", name)]);
     let read = here(" Ann ").approver().unwrap();
-    assert_eq!(read.as_deref(), Some("Ann"));
+    assert_eq!(read.unwrap().into_string(), "Ann");
     assert_eq!(here(" ").approver().unwrap(), None);
     assert_eq!(environment([]).approver().unwrap(), None);
     assert_eq!(
@@ -80,11 +80,12 @@ fn an_approver_s_name_is_a_name_and_known() {
 #[test]
 fn a_blank_variable_counts_as_not_set() {
     for value in ["", " \t"] {
-        for key in KEYS.iter().filter(|key| !key.is_secret) {
-            let layer = environment([(key.variable().as_str(), value)])
-                .layer()
-                .unwrap();
-            assert_eq!(layer, Layer::default());
+        for setting in SETTINGS.iter().filter(|setting| !setting.is_secret) {
+            let Some(variable) = setting.variable() else {
+                continue;
+            };
+            let layer = environment([(variable.as_str(), value)]).layer_of(|_| true);
+            assert_eq!(layer.unwrap(), Layer::default());
         }
     }
 }
@@ -99,8 +100,10 @@ fn a_secret_that_is_set_but_empty_is_an_error() {
             "environment variable `APPROVAL_AUTH_TOKEN`: this secret is set but empty; give it a \
              value, or remove it"
         );
-        for key in KEYS.iter().filter(|key| key.is_secret) {
-            let told = error(&key.variable(), blank);
+        for setting in SETTINGS.iter().filter(|setting| setting.is_secret) {
+            let variable = setting.variable().unwrap();
+            let blank = environment([(variable.as_str(), blank)]).layer_of(|_| true);
+            let told = blank.unwrap_err().to_string();
             assert!(told.contains("set but empty"), "{told}");
         }
     }

@@ -24,6 +24,11 @@ fn flags() -> Flags {
     Flags::new("cfg.json".into())
 }
 
+fn with(mut flags: Flags, say: impl FnOnce(&mut Layer)) -> Flags {
+    say(&mut flags.layer);
+    flags
+}
+
 fn config(rules: &str, proxy: &str) -> String {
     format!(
         r#"{{"mcpServers":{{"db":{{"command":"db","approvalRules":{{{rules}}}}}}},
@@ -85,7 +90,7 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
     let settings = Settings {
         server: "db".into(),
         // A prompt in the client, and the inbox for clients that cannot show one.
-        channels: [Engine::Elicitation, Engine::Inbox]
+        channels: [Engine::Elicitation, Engine::INBOX]
             .map(Channel::new)
             .into(),
         ..Settings::default()
@@ -105,12 +110,11 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
 
 #[test]
 fn what_only_flags_can_say_arrives() {
-    let flags = Flags {
-        audit_best_effort: true,
-        max_message_size: ByteSize::from_text("1MiB").unwrap(),
-        max_pending: value("7"),
-        ..flags()
-    };
+    let flags = with(flags(), |layer| {
+        layer.audit_best_effort = Some(true);
+        layer.max_message_size = value("1MiB");
+        layer.max_pending = value("7");
+    });
     let resolved = resolved(flags, &config("", ""), &[]).unwrap();
     assert!(resolved.settings.audit_best_effort);
     assert_eq!(resolved.settings.max_pending, 7);
@@ -200,11 +204,10 @@ fn a_config_without_servers_is_an_error() {
 }
 
 fn over_http(host: Option<&str>) -> Flags {
-    Flags {
-        transport: Transport::StreamableHttp,
-        host: host.map(|host| HostName::from_text(host).unwrap()),
-        ..flags()
-    }
+    with(flags(), |layer| {
+        layer.transport = Some(Transport::StreamableHttp);
+        layer.host = host.map(|host| HostName::from_text(host).unwrap());
+    })
 }
 
 #[test]
@@ -236,10 +239,9 @@ fn other_machines_are_let_in_only_with_a_token_or_on_demand() {
         http.unwrap().http.unwrap().token.unwrap().expose(),
         "s3cret-token"
     );
-    let open = Flags {
-        insecure_no_auth: true,
-        ..over_http(Some("0.0.0.0"))
-    };
+    let open = with(over_http(Some("0.0.0.0")), |layer| {
+        layer.insecure_no_auth = Some(true);
+    });
     assert!(resolved(open, THREE, &[]).unwrap().http.is_some());
 }
 
@@ -263,10 +265,7 @@ fn http_clients_are_asked_only_with_a_token_or_where_the_operator_says_so() {
     let inbox = resolved(over_http(None), json, &[("APPROVAL_ENGINES", "inbox")]).unwrap();
     assert!(inbox.warnings.is_empty(), "{:?}", inbox.warnings);
     let token = [("APPROVAL_AUTH_TOKEN", "s3cret-token")];
-    let open = Flags {
-        insecure_no_auth: true,
-        ..over_http(None)
-    };
+    let open = with(over_http(None), |layer| layer.insecure_no_auth = Some(true));
     for (flags, variables) in [(over_http(None), &token[..]), (open, &[]), (flags(), &[])] {
         let known = resolved(flags, json, variables).unwrap();
         assert_eq!(known.settings.client, Client::Known);
@@ -276,9 +275,10 @@ fn http_clients_are_asked_only_with_a_token_or_where_the_operator_says_so() {
 
 #[test]
 fn a_token_of_our_own_needs_a_place_to_be_kept() {
-    let auto = || Flags {
-        auth_token_file: Some("auto".into()),
-        ..over_http(None)
+    let auto = || {
+        with(over_http(None), |layer| {
+            layer.auth_token_file = Some("auto".into());
+        })
     };
     let nowhere = resolved(auto(), THREE, &[]).unwrap_err();
     assert!(nowhere.contains("--state-dir"), "{nowhere}");
@@ -301,9 +301,10 @@ fn a_token_of_our_own_needs_a_place_to_be_kept() {
 #[test]
 fn the_token_of_the_file_wins_and_a_bad_one_stops_the_start() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let with_file = |path: &Path| Flags {
-        auth_token_file: Some(path.to_owned()),
-        ..over_http(None)
+    let with_file = |path: &Path| {
+        with(over_http(None), |layer| {
+            layer.auth_token_file = Some(path.to_owned());
+        })
     };
     file.write_all(b"  from-the-file\n").unwrap();
     let variables = [("APPROVAL_AUTH_TOKEN", "from-the-environment")];
@@ -329,10 +330,9 @@ fn the_token_of_the_file_wins_and_a_bad_one_stops_the_start() {
 
 #[test]
 fn what_is_for_http_has_no_effect_over_stdio_and_says_so() {
-    let flags = Flags {
-        transport: Transport::Stdio,
-        ..over_http(Some("0.0.0.0"))
-    };
+    let flags = with(over_http(Some("0.0.0.0")), |layer| {
+        layer.transport = Some(Transport::Stdio);
+    });
     let warnings = resolved(
         flags,
         r#"{"command":"a"}"#,
@@ -620,8 +620,8 @@ fn a_tilde_in_the_path_of_the_token_file_is_home() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&file, mode).unwrap();
     let mut flags = flags();
-    flags.transport = Transport::StreamableHttp;
-    flags.auth_token_file = Some("~/token".into());
+    flags.layer.transport = Some(Transport::StreamableHttp);
+    flags.layer.auth_token_file = Some("~/token".into());
     let home = folder.path().to_str().unwrap();
     let found = resolved(flags, r#"{"command":"a"}"#, &[("HOME", home)]).unwrap();
     assert_eq!(found.http.unwrap().token.unwrap().expose(), "eight888");

@@ -182,8 +182,8 @@ fn text_is_trimmed_before_it_is_read() {
     let mut list = vec!["a".to_owned()];
     Input::Text(" b ").append(&mut list).unwrap();
     assert_eq!(list, ["a", "b"]);
-    assert!(Input::Text("x").check::<bool>().is_err());
-    assert!(Input::Node(&Node::Null).check::<bool>().is_err());
+    assert!(Input::Text("x").read::<bool>().is_err());
+    assert!(Input::Node(&Node::Null).read::<bool>().is_err());
 }
 
 proptest::proptest! {

@@ -3,31 +3,38 @@
 //!
 //! What a verdict lets run is the gate's business; who serves the page, `host`'s.
 
+mod carrying;
 mod resuming;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+pub(super) use self::carrying::{Configured, Couriers};
 use self::resuming::Held;
 use super::host::Host;
 use super::passphrase::PublicKey;
 use super::post::{Job, PostSettings, held};
-use super::store::sqlite::{Lease, SqliteStore};
-use super::store::{Closed, Elsewhere, Entry, Problem, SignedVerdict, State, Store, StoreError};
-use crate::approval::item::{Assurance, Item, Verdict};
-use crate::gate::{DecidedCall, FromInbox, Now, ToInbox};
+use super::queue::Queue;
+use super::store::{
+    self, Closed, Elsewhere, Entry, ErrorKind, Lease, SignedVerdict, State, Store, StoreError,
+};
+use crate::approval::item::{Item, Verdict};
+use crate::engines::registry::of_row;
+use crate::gate::{DecidedCall, EngineId, Failure, FromEngine, Now, ToEngine};
 use crate::sys::clock::{Clock, random_hex};
-use crate::sys::state_dir::{StateDir, suggested_command};
+use crate::sys::state_dir::{StateDir, io_error, suggested_command};
 use crate::sys::with_causes;
 
-/// How often it is looked for verdicts while something waits.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How soon it is tried again to tidy up, or to look for verdicts in a store that is locked; and how soon what a
+/// courier brings is taken.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// How often it is seen to that somebody serves the page.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long the store may fail before what waits is given up.
@@ -56,6 +63,7 @@ pub(super) struct Clerk {
     pub(super) unrecorded: Arc<Mutex<Unrecorded>>,
     /// Since when something is unrecorded.
     pub(super) unrecorded_since: Option<Duration>,
+    pub(super) couriers: Couriers,
     pub(super) clock: Clock,
 }
 
@@ -96,14 +104,15 @@ impl Unrecorded {
 
 /// What is open while anything waits.
 pub(super) struct Desk {
-    store: SqliteStore,
+    store: Store,
     host: Host,
     proxy: String,
     /// By it others know that we live.
     _lease: Lease,
-    version: Option<u64>,
-    /// The version that was looked through for items that are closed.
-    checked: Option<u64>,
+    /// Whether there may be verdicts to take.
+    may_have_verdicts: bool,
+    /// Whether items may have been closed by others.
+    may_be_closed: bool,
     /// When it was last seen to that the page is served.
     tended: Option<Duration>,
     /// Since when the store fails.
@@ -115,33 +124,22 @@ pub(super) struct Desk {
 }
 
 pub(super) struct Waiting {
+    /// The engine that shows it to people.
+    engine: EngineId,
     /// What a verdict has to be signed for: the item as it was asked, whatever the store shows.
     fingerprint: String,
     /// Whether its session knows where its page is.
     is_posted: bool,
     /// Whether a browser may be opened for it.
     opens_browser: bool,
-    answers: UnboundedSender<FromInbox>,
+    answers: UnboundedSender<FromEngine>,
 }
 
 impl Clerk {
     /// Works until nobody can hand over anything any more.
-    pub(super) fn work(mut self, queue: &Receiver<Job>) {
+    pub(super) fn work(mut self, queue: &Queue) {
         loop {
-            let pause = match &self.desk {
-                None => None,
-                Some(desk) if !self.waiting.is_empty() || desk.is_untidy => Some(LOOK_EVERY),
-                Some(_) if !self.resumed.is_empty() => Some(TEND_EVERY),
-                Some(desk) => desk.host.is_serving().then_some(TEND_EVERY),
-            };
-            let pause = match self.record_in() {
-                Some(left) => Some(pause.map_or(left, |pause| pause.min(left))),
-                None => pause,
-            };
-            let next = match pause {
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(pause) => queue.recv_timeout(pause),
-            };
+            let next = self.next(queue);
             match next {
                 Ok(job) => {
                     self.take(job);
@@ -151,6 +149,7 @@ impl Clerk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.take_brought();
             self.look();
             self.tidy();
             self.tend();
@@ -170,8 +169,51 @@ impl Clerk {
             if !self.desk.as_ref().is_some_and(|desk| desk.is_untidy) {
                 break;
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(TRY_AGAIN);
         }
+    }
+
+    /// The next job, or that it is time to see to something. While something waits for a verdict, that is also when
+    /// others have changed the store.
+    fn next(&mut self, queue: &Queue) -> Result<Job, RecvTimeoutError> {
+        let Some(pause) = self.pause() else {
+            return queue.recv();
+        };
+        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
+            return queue.recv_timeout(pause);
+        };
+        match queue.take() {
+            Ok(job) => return Ok(job),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) => {}
+        }
+        match desk.store.requests.changed(pause, Some(queue.bell())) {
+            Ok(is_changed) => {
+                desk.may_have_verdicts |= is_changed;
+                desk.may_be_closed |= is_changed;
+                queue.recv_timeout(Duration::ZERO)
+            }
+            // `look` finds it, too.
+            Err(_) => queue.recv_timeout(pause.min(TRY_AGAIN)),
+        }
+    }
+
+    /// How long there is nothing to do if nobody wants anything; `None` is for ever.
+    fn pause(&self) -> Option<Duration> {
+        let now = self.clock.now().elapsed;
+        let is_needed = !self.waiting.is_empty() || !self.resumed.is_empty();
+        let for_desk = self.desk.as_ref().and_then(|desk| {
+            let tended = desk.tended.unwrap_or_default();
+            let tend_in = TEND_EVERY.saturating_sub(now.saturating_sub(tended));
+            match desk.is_untidy {
+                true => Some(tend_in.min(TRY_AGAIN)),
+                false => (is_needed || desk.host.is_serving()).then_some(tend_in),
+            }
+        });
+        // Couriers ring no bell.
+        let for_couriers = self.couriers.is_carrying().then_some(TRY_AGAIN);
+        let pauses = for_desk.into_iter().chain(for_couriers);
+        pauses.chain(self.record_in()).min()
     }
 
     fn take(&mut self, job: Job) {
@@ -180,11 +222,12 @@ impl Clerk {
             return self.note_unrecorded();
         };
         match told {
-            ToInbox::Ask {
+            ToEngine::Ask {
+                engine,
                 item,
                 opens_browser,
-            } => self.ask(&item, opens_browser, answers),
-            ToInbox::OpenBrowser { item } => {
+            } => self.ask(engine, &item, opens_browser, answers),
+            ToEngine::OpenBrowser { item } => {
                 let is_news = !self.may_open_browser();
                 if let Some(waiting) = self.waiting.get_mut(&item) {
                     waiting.opens_browser = true;
@@ -193,9 +236,9 @@ impl Clerk {
                     }
                 }
             }
-            ToInbox::Park { item, until_ms } => {
+            ToEngine::Park { item, until_ms } => {
                 if let Some(desk) = &mut self.desk
-                    && let Err(error) = desk.store.park(&item, until_ms)
+                    && let Err(error) = desk.store.requests.park(&item, until_ms)
                 {
                     tracing::warn!(
                         "an item of the inbox could not be parked: {}",
@@ -203,16 +246,17 @@ impl Clerk {
                     );
                 }
             }
-            ToInbox::Close { item, how } => {
+            ToEngine::Close { item, how } => {
+                self.couriers.withdraw(&item);
                 self.waiting.remove(&item);
                 self.resumed.remove(&item);
                 self.close(&item, how);
             }
-            ToInbox::Decided(call) => {
+            ToEngine::Decided(call) => {
                 held(&self.unrecorded).keep(*call);
                 self.note_unrecorded();
             }
-            ToInbox::Resume(resume) => self.handle(resume, answers),
+            ToEngine::Resume(resume) => self.handle(resume, answers),
         }
     }
 
@@ -245,12 +289,11 @@ impl Clerk {
             return;
         }
         let written = match &mut self.desk {
-            Some(desk) => desk.store.record(&decided),
+            Some(desk) => desk.store.requests.record(&decided),
             // Nothing waits for a verdict: no lease is needed, and no page is served for this.
             None => StateDir::open(&self.folder)
-                .and_then(|dir| SqliteStore::open(&dir))
-                .map(|store| store.redacting(self.settings.redaction.clone()))
-                .and_then(|mut store| store.record(&decided)),
+                .and_then(|dir| store::open(&dir, &self.settings.redaction))
+                .and_then(|mut store| store.requests.record(&decided)),
         };
         if let Err(error) = written
             && !std::mem::replace(&mut held(&self.unrecorded).has_warned, true)
@@ -260,13 +303,20 @@ impl Clerk {
         }
     }
 
-    fn ask(&mut self, item: &Item, opens_browser: bool, answers: UnboundedSender<FromInbox>) {
+    fn ask(
+        &mut self,
+        engine: EngineId,
+        item: &Item,
+        opens_browser: bool,
+        answers: UnboundedSender<FromEngine>,
+    ) {
         let asked = self
             .desk()
-            .and_then(|desk| desk.store.ask(item, &desk.proxy));
+            .and_then(|desk| desk.store.requests.ask(item, &desk.proxy));
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
+                    engine,
                     fingerprint: item.fingerprint(),
                     is_posted: false,
                     opens_browser,
@@ -277,14 +327,16 @@ impl Clerk {
                 if is_news {
                     self.tend_soon();
                 }
+                self.carry(engine, item);
             }
             Err(error) => {
                 let why = with_causes(&error);
                 tracing::error!("{why}");
                 let item = item.id.clone();
                 // Whose session has ended waits no more.
-                let _ = answers.send(FromInbox::Failed { item, why });
-                if !matches!(error.problem, Problem::Locked | Problem::Full) {
+                let failure = Failure::unreachable(why);
+                let _ = answers.send(FromEngine::Failed { item, failure });
+                if !matches!(error.kind, ErrorKind::Locked | ErrorKind::Full) {
                     self.give_up(&error);
                 }
             }
@@ -297,7 +349,7 @@ impl Clerk {
             return;
         };
         desk.is_untidy = true;
-        if let Err(error) = desk.store.close(item, how, now_ms) {
+        if let Err(error) = desk.store.requests.close(item, how, now_ms) {
             // Its verdict would count for nothing, and it expires by its own time.
             tracing::warn!(
                 "an item of the inbox could not be closed: {}",
@@ -308,8 +360,8 @@ impl Clerk {
 
     /// What is needed to ask, opened where it is not yet.
     fn desk(&mut self) -> Result<&mut Desk, StoreError> {
-        if let Some(desk) = &self.desk
-            && let Err(error) = desk.store.check_place()
+        if let Some(desk) = &mut self.desk
+            && let Err(error) = desk.store.requests.check()
         {
             self.give_up(&error);
         }
@@ -323,22 +375,18 @@ impl Clerk {
 
     fn open(&self) -> Result<Desk, StoreError> {
         let dir = StateDir::open(&self.folder)?;
-        let unusable = |error: getrandom::Error| StoreError {
-            path: self.folder.clone(),
-            problem: Problem::Unusable,
-            source: Some(Box::new(error)),
-        };
+        let unusable = |error| io_error(&self.folder, io::Error::other(error));
         let proxy = random_hex(16).map_err(unusable)?;
-        let lease = SqliteStore::lease(&dir, &proxy)?;
-        let store = SqliteStore::open(&dir)?.redacting(self.settings.redaction.clone());
+        let mut store = store::open(&dir, &self.settings.redaction)?;
+        let lease = store.liveness.lease(&proxy)?;
         let host = Host::new(dir, self.settings.host.clone())?;
         Ok(Desk {
             store,
             host,
             proxy,
             _lease: lease,
-            version: None,
-            checked: None,
+            may_have_verdicts: true,
+            may_be_closed: true,
             tended: None,
             failing: None,
             told: None,
@@ -352,12 +400,15 @@ impl Clerk {
         let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return;
         };
-        let found = desk.store.version().and_then(|version| {
-            if desk.version == Some(version) {
+        let found = desk.store.requests.changed(Duration::ZERO, None);
+        let found = found.and_then(|is_changed| {
+            desk.may_be_closed |= is_changed;
+            desk.may_have_verdicts |= is_changed;
+            if !desk.may_have_verdicts {
                 return Ok(Vec::new());
             }
-            let verdicts = desk.store.take_verdicts(&desk.proxy)?;
-            desk.version = Some(version);
+            let verdicts = desk.store.requests.take_verdicts(&desk.proxy)?;
+            desk.may_have_verdicts = false;
             Ok(verdicts)
         });
         match found {
@@ -371,7 +422,7 @@ impl Clerk {
             Err(error) => {
                 let since = *desk.failing.get_or_insert(now);
                 // Locked is what it may be for a moment.
-                if error.problem != Problem::Locked || now.saturating_sub(since) >= PATIENCE {
+                if error.kind != ErrorKind::Locked || now.saturating_sub(since) >= PATIENCE {
                     self.give_up(&error);
                 }
             }
@@ -385,9 +436,12 @@ impl Clerk {
         let SignedVerdict {
             mut verdict,
             signature,
+            engine: _,
         } = signed;
-        match &self.key {
-            Some(key) => {
+        let brought = self.couriers.has_brought(item, &verdict);
+        match (&self.key, brought) {
+            (_, Some(_)) => {}
+            (Some(key), None) => {
                 let signature = signature.unwrap_or_default();
                 if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
                     tracing::warn!(
@@ -398,16 +452,19 @@ impl Clerk {
                     return self.disregard(item, verdict);
                 }
             }
-            // Nobody can tell.
-            None if verdict.assurance == Assurance::InboxPassphrase => {
-                verdict.assurance = Assurance::InboxSession;
-            }
-            None => {}
+            (None, None) => verdict.assurance = of_row(verdict.assurance, false),
         }
+        self.couriers.withdraw(item);
+        let engine = brought.unwrap_or(EngineId::INBOX);
         let item = item.to_owned();
         if let Some(waiting) = self.waiting.remove(&item) {
             // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromInbox::Verdict { item, verdict });
+            let told = FromEngine::Verdict {
+                engine,
+                item,
+                verdict,
+            };
+            let _ = waiting.answers.send(told);
         }
     }
 
@@ -419,11 +476,12 @@ impl Clerk {
         };
         let tidied = desk
             .store
+            .requests
             .settle(&desk.proxy)
-            .and_then(|()| desk.store.scrub());
+            .and_then(|()| desk.store.requests.scrub());
         match tidied {
             Ok(is_tidy) => desk.is_untidy = !is_tidy,
-            Err(error) if error.problem == Problem::Locked => {}
+            Err(error) if error.kind == ErrorKind::Locked => {}
             // It shows where the store is used next.
             Err(error) => {
                 desk.is_untidy = false;
@@ -440,10 +498,10 @@ impl Clerk {
             // Whose session has ended waits no more.
             let _ = waiting
                 .answers
-                .send(FromInbox::Disregarded { item, verdict });
+                .send(FromEngine::Disregarded { item, verdict });
         }
         if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.reopen(item)
+            && let Err(error) = desk.store.requests.reopen(item)
         {
             tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
         }
@@ -457,7 +515,7 @@ impl Clerk {
         let untold = self
             .waiting
             .iter_mut()
-            .filter(|(_, waiting)| !waiting.is_posted);
+            .filter(|(_, waiting)| !waiting.is_posted && waiting.engine == EngineId::INBOX);
         for (item, waiting) in untold {
             let Some(url) = desk.host.url_of(item) else {
                 return;
@@ -465,7 +523,7 @@ impl Clerk {
             waiting.is_posted = true;
             let item = item.clone();
             // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromInbox::Posted { item, url });
+            let _ = waiting.answers.send(FromEngine::Posted { item, url });
         }
     }
 
@@ -477,7 +535,9 @@ impl Clerk {
         }
         for (item, waiting) in self.waiting.drain() {
             let why = why.clone();
-            let _ = waiting.answers.send(FromInbox::Failed { item, why });
+            let failure = Failure::unreachable(why);
+            self.couriers.withdraw(&item);
+            let _ = waiting.answers.send(FromEngine::Failed { item, failure });
         }
         self.resumed.clear();
         // It is opened anew with the next question.
@@ -513,7 +573,20 @@ impl Clerk {
             return;
         };
         let mut wrong = None;
-        match desk.host.tend(&mut desk.store, opens_browser, unix_ms) {
+        // What another engine carries needs no page.
+        let is_for_inbox = |waiting: &Waiting| waiting.engine == EngineId::INBOX;
+        let needs_page = desk.host.is_serving() || self.waiting.values().any(is_for_inbox);
+        let tended = match needs_page {
+            true => desk
+                .host
+                .tend(&mut *desk.store.logins, opens_browser, unix_ms),
+            false => Ok(None),
+        };
+        if !needs_page {
+            // It is as it was.
+            wrong.clone_from(&desk.told);
+        }
+        match tended {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
                 let told = format!(
@@ -524,13 +597,13 @@ impl Clerk {
             Ok(None) => {}
             Err(error) => wrong = Some(with_causes(&error)),
         }
-        if let Err(error) = desk.store.check_place() {
+        if let Err(error) = desk.store.requests.check() {
             return self.give_up(&error);
         }
         if desk.host.is_serving()
-            && let Err(error) = desk.store.sweep(unix_ms)
+            && let Err(error) = desk.store.requests.sweep(unix_ms)
         {
-            if error.problem == Problem::Damaged {
+            if error.kind == ErrorKind::Damaged {
                 return self.give_up(&error);
             }
             let why = with_causes(&error);
@@ -548,13 +621,12 @@ impl Clerk {
         let Some(desk) = &mut self.desk else {
             return;
         };
-        if desk.version.is_some() && desk.checked == desk.version {
+        if !std::mem::take(&mut desk.may_be_closed) {
             return;
         }
-        desk.checked = desk.version;
         let ids: Vec<String> = self.waiting.keys().cloned().collect();
         for item in ids {
-            let is_closed = match desk.store.find(&item) {
+            let is_closed = match desk.store.requests.find(&item) {
                 Ok(entry) => was_closed_early(entry.as_ref(), now_ms),
                 // It shows elsewhere.
                 Err(_) => false,
@@ -562,9 +634,9 @@ impl Clerk {
             let waiting = self.waiting.get(&item).filter(|_| is_closed);
             if let Some(waiting) = waiting {
                 let why = "its item was closed by somebody else".to_owned();
-                let told = FromInbox::Failed {
+                let told = FromEngine::Failed {
                     item: item.clone(),
-                    why,
+                    failure: Failure::unreachable(why),
                 };
                 // Whose session has ended waits no more.
                 let _ = waiting.answers.send(told);

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::store::{Store, StoreError, Token};
+use super::store::{Logins, StoreError, Token};
 
 /// A file that leads to the page while this is kept.
 #[derive(Debug)]
@@ -96,8 +96,8 @@ impl Door {
     ///
     /// # Errors
     /// The store's.
-    pub(super) fn is_done(&self, store: &mut dyn Store, now_ms: i64) -> Result<bool, StoreError> {
-        Ok(!store.has_token(Token::Login, &self.token, now_ms)?)
+    pub(super) fn is_done(&self, logins: &mut dyn Logins, now_ms: i64) -> Result<bool, StoreError> {
+        Ok(!logins.has_token(Token::Login, &self.token, now_ms)?)
     }
 }
 

@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use super::door::Door;
 use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_hash};
 use super::passphrase::{self, PassphraseError, PublicKey};
-use super::store::sqlite::SqliteStore;
-use super::store::{Store, StoreError, Token};
+use super::store::{self, Logins, Store, StoreError, Token};
 use crate::approval::item::Verdict;
+use crate::evidence::redact::Redaction;
 use crate::sys::clock::{Clock, random_hex, random_seed};
 use crate::sys::open_in_browser;
 use crate::sys::secret::Secret;
@@ -152,7 +152,7 @@ impl Host {
     /// [`HostError`]; to be tried again.
     pub fn tend(
         &mut self,
-        store: &mut dyn Store,
+        logins: &mut dyn Logins,
         opens_browser: bool,
         now_ms: i64,
     ) -> Result<Option<String>, HostError> {
@@ -162,9 +162,9 @@ impl Host {
         self.has_opened &= was_serving;
         let opens_browser = opens_browser && self.settings.opens_browser;
         if self.is_serving() && opens_browser && !std::mem::replace(&mut self.has_opened, true) {
-            self.open_browser(store, port, now_ms)?;
+            self.open_browser(logins, port, now_ms)?;
         }
-        self.tidy_door(store, now_ms)?;
+        self.tidy_door(logins, now_ms)?;
         let is_new = self.told.replace(port) != Some(port);
         Ok(is_new.then(|| address(port)))
     }
@@ -241,11 +241,14 @@ impl Host {
         let listener = bind(before, self.settings.port.unwrap_or(USUAL_PORT))?;
         let port = listener.local_addr()?.port();
         listener.set_nonblocking(true)?;
-        let store = SqliteStore::open(&self.dir)?;
+        let Store {
+            requests, logins, ..
+        } = store::open(&self.dir, &Redaction::default())?;
         let has_passphrase = PublicKey::load(&self.dir).is_ok_and(|key| key.is_some());
         let signer = Signing(self.dir.clone());
         let page = Page::new(
-            Box::new(store),
+            requests,
+            logins,
             PageSettings {
                 secret: self.secret,
                 instance: random_seed().map_err(io::Error::other)?,
@@ -301,25 +304,25 @@ impl Host {
     /// The store's, and the system's.
     pub fn login_link(
         &self,
-        store: &mut dyn Store,
+        logins: &mut dyn Logins,
         port: u16,
         now_ms: i64,
     ) -> Result<String, HostError> {
-        self.login(store, port, now_ms).map(|(link, _)| link)
+        self.login(logins, port, now_ms).map(|(link, _)| link)
     }
 
     /// A link that logs a browser in, and the hash of its token.
     fn login(
         &self,
-        store: &mut dyn Store,
+        logins: &mut dyn Logins,
         port: u16,
         now_ms: i64,
     ) -> Result<(String, [u8; 32]), HostError> {
         let token = random_hex(32).map_err(|error| HostError::System(io::Error::other(error)))?;
         let hash = token_hash(&token);
-        store.add_token(Token::Login, &hash, now_ms + LOGIN_MS)?;
+        logins.add_token(Token::Login, &hash, now_ms + LOGIN_MS)?;
         if let Some(name) = &self.settings.approver {
-            store.set_approver(Token::Login, &hash, name)?;
+            logins.set_approver(Token::Login, &hash, name)?;
         }
         Ok((format!("{}login#{token}", address(port)), hash))
     }
@@ -331,14 +334,14 @@ impl Host {
     /// As [`Host::login_link`].
     pub fn open_browser(
         &mut self,
-        store: &mut dyn Store,
+        logins: &mut dyn Logins,
         port: u16,
         now_ms: i64,
     ) -> Result<bool, HostError> {
         if self.settings.browser.is_none() && !self.settings.has_display {
             return Ok(false);
         }
-        let (link, token) = self.login(store, port, now_ms)?;
+        let (link, token) = self.login(logins, port, now_ms)?;
         // One at a time, even where both have the same name.
         self.door = None;
         let made = Door::make(self.door_folders(), &link, token);
@@ -365,9 +368,9 @@ impl Host {
     ///
     /// # Errors
     /// The store's.
-    pub fn tidy_door(&mut self, store: &mut dyn Store, now_ms: i64) -> Result<(), StoreError> {
+    pub fn tidy_door(&mut self, logins: &mut dyn Logins, now_ms: i64) -> Result<(), StoreError> {
         if let Some(door) = &self.door
-            && door.is_done(store, now_ms)?
+            && door.is_done(logins, now_ms)?
         {
             self.door = None;
         }

@@ -10,4 +10,5 @@ pub mod identity;
 pub mod page;
 pub mod passphrase;
 pub mod post;
+mod queue;
 pub mod store;

@@ -336,7 +336,7 @@ mod tests {
 
     use super::*;
     use crate::approval::item::{Assurance, Choice};
-    use crate::engines::inbox::store::{MAX_REASON, Problem};
+    use crate::engines::inbox::store::{ErrorKind, MAX_REASON};
     use crate::sys::state_dir::for_test;
 
     /// Little, since tests are not optimized.
@@ -599,6 +599,6 @@ mod tests {
         let PassphraseError::Store(error) = error else {
             panic!("{error}");
         };
-        assert_eq!(error.problem, Problem::Exposed);
+        assert_eq!(error.kind, ErrorKind::Exposed);
     }
 }

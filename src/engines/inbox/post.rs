@@ -7,20 +7,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::clerk::{Clerk, Unrecorded};
+use super::clerk::{Clerk, Configured, Couriers, Unrecorded};
 use super::host::HostSettings;
 use super::identity::Identity;
 use super::passphrase::PublicKey;
-use super::store::sqlite::SqliteStore;
+use super::queue::{Jobs, queue};
+use super::store;
 use crate::evidence::redact::Redaction;
-use crate::gate::{FromInbox, Resume, Resumption, ToInbox};
+use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
 use crate::relay::Inbox;
 use crate::sys::Stderr;
 use crate::sys::clock::Clock;
@@ -41,6 +42,8 @@ pub struct PostSettings {
     pub host: HostSettings,
     /// Where the page's address is told.
     pub stderr: Stderr,
+    /// The couriers of engines other than the inbox.
+    pub couriers: Configured,
     /// What counts as a secret that the history does not keep.
     pub redaction: Redaction,
     /// Who the user and the server are; `None` where nobody can tell, so that no parked item outlives its session.
@@ -57,7 +60,7 @@ pub struct Post {
 enum Running {
     NotYet,
     Yes {
-        jobs: Sender<Job>,
+        jobs: Jobs,
         /// How many bytes of questions are on their way to the thread.
         queued: Arc<AtomicUsize>,
         unrecorded: Arc<Mutex<Unrecorded>>,
@@ -70,9 +73,9 @@ enum Running {
 /// Something to do.
 pub(super) enum Job {
     Told {
-        told: ToInbox,
+        told: ToEngine,
         /// Where to tell what comes of it.
-        answers: UnboundedSender<FromInbox>,
+        answers: UnboundedSender<FromEngine>,
     },
     /// Something is unrecorded.
     Record,
@@ -86,18 +89,18 @@ impl Job {
             return 0;
         };
         match told {
-            ToInbox::Ask { item, .. } => {
+            ToEngine::Ask { item, .. } => {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
-            ToInbox::Decided(call) => ENTRY + call.bytes(),
-            ToInbox::Resume(Resume::Find { request, .. }) => {
+            ToEngine::Decided(call) => ENTRY + call.bytes(),
+            ToEngine::Resume(Resume::Find { request, .. }) => {
                 let description = request.description.as_ref();
                 ENTRY + request.call.bytes() + description.map_or(0, String::len)
             }
-            ToInbox::OpenBrowser { .. }
-            | ToInbox::Park { .. }
-            | ToInbox::Close { .. }
-            | ToInbox::Resume(
+            ToEngine::OpenBrowser { .. }
+            | ToEngine::Park { .. }
+            | ToEngine::Close { .. }
+            | ToEngine::Resume(
                 Resume::IsAny | Resume::Mark { .. } | Resume::TakeUp { .. } | Resume::Leave { .. },
             ) => 0,
         }
@@ -138,7 +141,7 @@ impl Post {
     /// Whether there may be an item that a session of ours can resume. It looks at one file's name.
     fn may_resume(&self) -> bool {
         let folder = self.settings.state_dir.as_deref();
-        self.settings.identity.is_some() && folder.is_some_and(SqliteStore::may_resume)
+        self.settings.identity.is_some() && folder.is_some_and(store::may_resume)
     }
 
     /// Waits until everything that was handed over is in the store, at most `limit`.
@@ -154,9 +157,11 @@ impl Post {
     fn start(&self) -> Result<Running, String> {
         let (folder, key) = self.usable()?;
         let settings = self.settings.clone();
+        let couriers = settings.couriers.clone();
         let folder = folder.to_owned();
         // Bounded by `queued`; what ends a question must get through in any case.
-        let (jobs, queue) = channel();
+        let queue = queue();
+        let (jobs, queue) = queue.map_err(|error| format!("no thread can be reached: {error}"))?;
         let (tell, done) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let in_clerk = Arc::clone(&queued);
@@ -173,6 +178,7 @@ impl Post {
                 queued: in_clerk,
                 unrecorded: for_clerk,
                 unrecorded_since: None,
+                couriers: Couriers::new(couriers),
                 clock: Clock::start(),
             }
             .work(&queue);
@@ -212,31 +218,31 @@ pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
 }
 
 impl Inbox for Post {
-    fn tell(&self, told: ToInbox, answers: &UnboundedSender<FromInbox>) -> Result<(), String> {
-        if matches!(told, ToInbox::Resume(Resume::IsAny)) {
+    fn tell(&self, told: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String> {
+        if matches!(told, ToEngine::Resume(Resume::IsAny)) {
             let answer = Resumption::IsAny(self.may_resume());
             // Whose session has ended asks nobody any more.
-            let _ = answers.send(FromInbox::Resume(answer));
+            let _ = answers.send(FromEngine::Resume(answer));
             return Ok(());
         }
         let mut running = self.running();
         if matches!(*running, Running::NotYet) {
             match &told {
-                ToInbox::Ask { .. } | ToInbox::Resume(Resume::Find { .. }) => {
+                ToEngine::Ask { .. } | ToEngine::Resume(Resume::Find { .. }) => {
                     *running = self.start()?;
                 }
-                ToInbox::Resume(Resume::TakeUp { .. }) => {
+                ToEngine::Resume(Resume::TakeUp { .. }) => {
                     return Err("nothing was asked in it".to_owned());
                 }
                 // Where there is no inbox, there is no history, and nobody misses it.
-                ToInbox::Decided(_) => match self.start() {
+                ToEngine::Decided(_) => match self.start() {
                     Ok(started) => *running = started,
                     Err(_) => return Ok(()),
                 },
-                ToInbox::OpenBrowser { .. }
-                | ToInbox::Park { .. }
-                | ToInbox::Close { .. }
-                | ToInbox::Resume(Resume::IsAny | Resume::Mark { .. } | Resume::Leave { .. }) => {
+                ToEngine::OpenBrowser { .. }
+                | ToEngine::Park { .. }
+                | ToEngine::Close { .. }
+                | ToEngine::Resume(Resume::IsAny | Resume::Mark { .. } | Resume::Leave { .. }) => {
                     return Ok(());
                 }
             }
@@ -251,15 +257,15 @@ impl Inbox for Post {
             return Err("the proxy is ending".to_owned());
         };
         let job = match told {
-            ToInbox::Decided(call) => match held(unrecorded).keep(*call) {
+            ToEngine::Decided(call) => match held(unrecorded).keep(*call) {
                 true => Job::Record,
                 false => return Ok(()),
             },
-            told @ (ToInbox::Ask { .. }
-            | ToInbox::OpenBrowser { .. }
-            | ToInbox::Park { .. }
-            | ToInbox::Close { .. }
-            | ToInbox::Resume(_)) => Job::Told {
+            told @ (ToEngine::Ask { .. }
+            | ToEngine::OpenBrowser { .. }
+            | ToEngine::Park { .. }
+            | ToEngine::Close { .. }
+            | ToEngine::Resume(_)) => Job::Told {
                 told,
                 answers: answers.clone(),
             },

@@ -175,19 +175,23 @@ impl Ask {
         }
     }
 
-    /// A person has decided in the inbox. INVARIANT 2: the first verdict counts, and no other; a late answer of the
+    /// A person has decided about the item. INVARIANT 2: the first verdict counts, and no other; a late answer of the
     /// client's counts for nothing.
-    pub(super) fn decided(&mut self, verdict: Verdict, world: &mut World<'_>) {
+    pub(super) fn decided(&mut self, engine: EngineId, verdict: Verdict, world: &mut World<'_>) {
         let Some(item) = self.item.as_mut().filter(|item| item.is_open) else {
             return;
         };
         item.is_open = false;
         let id = item.id.clone();
         self.withdraw_prompt("a person has decided in the approval inbox", world);
-        let via = Via::verdict(&verdict);
+        let via = Via::verdict(engine, &verdict);
         if !self.is_awaited() {
             let verdict = verdict.clone();
-            world.out.push(Effect::Kept { item: id, verdict });
+            world.out.push(Effect::Kept {
+                engine,
+                item: id,
+                verdict,
+            });
         }
         match verdict.choice {
             Choice::Approve => self.said_yes(verdict.reason, verdict.cover, via, world),
@@ -201,9 +205,9 @@ impl Ask {
         }
     }
 
-    /// The inbox has lost the item. A prompt that is out in the client is enough; whoever brings the state is told;
+    /// The engine that has the item cannot bring a verdict. A prompt that is out in the client is enough; whoever brings the state is told;
     /// whoever makes a parked call again is asked again.
-    pub(super) fn lost(&mut self, why: String, world: &mut World<'_>) {
+    pub(super) fn lost(&mut self, failure: Failure, world: &mut World<'_>) {
         if self.open_item().is_none() {
             return;
         }
@@ -212,8 +216,8 @@ impl Ask {
             return;
         }
         match &self.claim {
-            Claim::Calls(_) => self.engine_failed(Refusal::InboxError(why), world),
-            Claim::State(_) => self.answer = Some(Verdicted::Lost(why)),
+            Claim::Calls(_) => self.engine_is_lost(failure, world),
+            Claim::State(_) => self.answer = Some(Verdicted::Lost(failure)),
             Claim::Parked { .. } | Claim::Nobody => self.claim = Claim::Nobody,
         }
     }

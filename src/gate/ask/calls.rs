@@ -155,9 +155,7 @@ impl Ask {
                 cover,
             }) => self.approve_and_cover(approval, (at, cover), world),
             Some(Verdicted::No(failed)) => self.refuse(failed, world),
-            Some(Verdicted::Lost(why)) => {
-                self.engine_failed(Refusal::InboxError(why), world);
-            }
+            Some(Verdicted::Lost(failure)) => self.engine_is_lost(failure, world),
             // It was the first of two.
             None if self.open_item().is_none() => self.ask_second(world),
             None => {}

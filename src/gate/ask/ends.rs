@@ -131,9 +131,12 @@ impl Ask {
         let has_time = self.parked_until.is_none_or(|until| world.now < until);
         let failed = match &self.answer {
             Some(Verdicted::No(denied)) => denied.clone(),
-            Some(Verdicted::Lost(why)) => {
-                let refusal = Refusal::InboxError(why.clone());
-                Failed::new(Outcome::Error, refusal).via(Via::INBOX)
+            Some(Verdicted::Lost(failure)) => {
+                let refusal = self.lost_engine(failure.clone(), world);
+                Failed {
+                    via: timed_out.via,
+                    ..Failed::new(Outcome::Error, refusal)
+                }
             }
             Some(Verdicted::Yes { .. }) | None if self.stays_open(world) && has_time => {
                 return self.park_answered(world);
@@ -145,7 +148,7 @@ impl Ask {
                         "a human approved it, but the client did not make the call again in time",
                     )
             }
-            None => Failed::new(Outcome::Timeout, Refusal::TimedOut).via(Via::INBOX),
+            None => timed_out,
         };
         self.close_item(Closed::Expired, world);
         self.refuse(failed, world);
@@ -156,8 +159,9 @@ impl Ask {
     fn moves_to_inbox(&mut self, expires: Duration, world: &mut World<'_>) -> bool {
         let channel = world.channel(self.engine);
         let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback);
-        let next = self.inbox_behind(world.settings);
-        let Some((at, channel)) = next.filter(|_| goes_on && world.now < expires) else {
+        let next = self.out_of_band_behind(world.settings);
+        let next = next.filter(|_| goes_on && world.now < expires);
+        let Some((at, channel, engine)) = next else {
             return false;
         };
         if !self.fits_inbox {
@@ -166,7 +170,7 @@ impl Ask {
         let deadline = world.time_at(channel).unwrap_or(expires).min(expires);
         self.engine = at;
         let until = self.item_until(Some(deadline), world);
-        self.post(until, world);
+        self.post(engine, until, world);
         self.deadline = Some(deadline.saturating_add(GRACE).min(expires));
         true
     }
@@ -189,7 +193,7 @@ impl Ask {
         self.withdraw_prompt("nobody answered in time", world);
         self.engine = engine;
         if self.open_item().is_none() {
-            self.post(Some(until), world);
+            self.post(EngineId::INBOX, Some(until), world);
         }
         let Some(item) = self.open_item().map(str::to_owned) else {
             return false;

@@ -29,7 +29,7 @@ impl Ask {
     fn can_be_put_to(&self, engine: Engine, world: &World<'_>) -> Result<(), CannotAsk> {
         match engine {
             _ if !world.has_client => Err(CannotAsk::ClientGone),
-            Engine::Inbox => Ok(()),
+            Engine::OutOfBand(_) => Ok(()),
             Engine::Elicitation if world.is_anonymous => Err(CannotAsk::Anonymous),
             Engine::Elicitation => match self.era {
                 Era::Legacy => world.can_prompt.clone(),
@@ -53,13 +53,13 @@ impl Ask {
         }
         match channel.engine {
             Engine::Elicitation => self.put_to_client(world),
-            Engine::Inbox if self.fits_inbox => {
+            Engine::OutOfBand(engine) if self.fits_inbox => {
                 let until = self.item_until(deadline, world);
-                self.post(until, world);
+                self.post(engine, until, world);
                 // What is decided at the last moment has to get here.
                 self.deadline = deadline.map(|deadline| deadline.saturating_add(GRACE));
             }
-            Engine::Inbox => self.engine_failed(Refusal::TooLargeToShow, world),
+            Engine::OutOfBand(_) => self.engine_failed(Refusal::TooLargeToShow, world),
         }
     }
 
@@ -92,11 +92,17 @@ impl Ask {
         }
     }
 
-    /// Puts the question into the inbox under a new name. Verdicts count until then.
-    pub(super) fn post(&mut self, until: Option<Duration>, world: &mut World<'_>) {
+    /// Puts the question where the engine finds it, as a new item. Verdicts count until then.
+    pub(super) fn post(
+        &mut self,
+        engine: EngineId,
+        until: Option<Duration>,
+        world: &mut World<'_>,
+    ) {
         self.close_item(Closed::Withdrawn, world);
         let item = world.ids.next_hex();
-        let opens_browser = self.prompt == Prompt::Closed && !self.lifts;
+        let is_inbox = engine == EngineId::INBOX;
+        let opens_browser = is_inbox && self.prompt == Prompt::Closed && !self.lifts;
         self.item = Some(Item {
             id: item.clone(),
             is_open: true,
@@ -104,6 +110,7 @@ impl Ask {
             is_resumed: false,
         });
         world.out.push(Effect::Post {
+            engine,
             item,
             until,
             opens_browser,
@@ -116,7 +123,7 @@ impl Ask {
         let is_out = matches!(self.prompt, Prompt::Open { .. });
         if is_out && self.open_item().is_none() && self.may_be_beside(world.settings) {
             let until = self.item_until(self.deadline, world);
-            self.post(until, world);
+            self.post(EngineId::INBOX, until, world);
             // INVARIANT 3: what is decided there at the last moment has to get here before silence counts.
             self.deadline = self.deadline.map(|deadline| deadline.saturating_add(GRACE));
         }
@@ -188,17 +195,38 @@ impl Ask {
         }
     }
 
+    /// The engine outside of the client is broken.
+    pub(super) fn engine_is_lost(&mut self, failure: Failure, world: &mut World<'_>) {
+        let refusal = self.lost_engine(failure, world);
+        self.engine_failed(refusal, world);
+    }
+
+    pub(super) fn lost_engine(&self, failure: Failure, world: &World<'_>) -> Refusal {
+        let engine = match world.channel(self.engine).map(|channel| channel.engine) {
+            Some(Engine::OutOfBand(engine)) => engine,
+            Some(Engine::Elicitation) | None => EngineId::INBOX,
+        };
+        Refusal::EngineFailed { engine, failure }
+    }
+
     /// How the engine is called where nobody has answered.
     pub(super) fn nobody(&self, world: &World<'_>) -> Option<Via> {
         Some(match world.channel(self.engine)?.engine {
             Engine::Elicitation => Via::ELICITATION,
-            Engine::Inbox => Via::INBOX,
+            Engine::OutOfBand(engine) => Via::nobody(engine.name()),
         })
     }
 
-    pub(super) fn inbox_behind(&self, settings: &Settings) -> Option<(usize, Channel)> {
+    /// The first engine outside of the client that comes after the one where the question is.
+    pub(super) fn out_of_band_behind(
+        &self,
+        settings: &Settings,
+    ) -> Option<(usize, Channel, EngineId)> {
         let channels = settings.channels.iter().copied().enumerate();
         let mut behind = channels.skip(self.engine.saturating_add(1));
-        behind.find(|(_, channel)| channel.engine == Engine::Inbox)
+        behind.find_map(|(at, channel)| match channel.engine {
+            Engine::OutOfBand(engine) => Some((at, channel, engine)),
+            Engine::Elicitation => None,
+        })
     }
 }

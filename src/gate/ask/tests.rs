@@ -63,7 +63,7 @@ fn both() -> Settings {
         ..Channel::new(Engine::Elicitation)
     };
     Settings {
-        channels: vec![client, Channel::new(Engine::Inbox)],
+        channels: vec![client, Channel::new(Engine::INBOX)],
         timeout: Some(MINUTE),
         instant_decline: Duration::ZERO,
         ..Settings::default()
@@ -231,14 +231,16 @@ fn fails() -> Event {
 }
 
 fn decided(choice: Choice) -> Event {
-    Event::Decided(Verdict {
+    let verdict = Verdict {
         choice,
         reason: None,
         cover: Duration::from_secs(5),
         assurance: Assurance::InboxSession,
         approver: None,
         decided_ms: 0,
-    })
+    };
+    let engine = EngineId::INBOX;
+    Event::Decided { engine, verdict }
 }
 
 fn sent(asked: AskedFor) -> Event {
@@ -280,7 +282,7 @@ fn events(table: &Table) -> Vec<Event> {
         },
         decided(Choice::Approve),
         decided(Choice::Deny),
-        Event::Lost("full".to_owned()),
+        Event::Lost(Failure::unreachable("full")),
         Event::HasPage("http://127.0.0.1/".to_owned()),
         came(table, None),
         came(table, Some(ACCEPTED)),
@@ -304,7 +306,7 @@ fn states() -> Vec<(&'static str, Table)> {
     let stateless = |settings| Table::new(Era::Stateless, settings).after([Event::Begin]);
     let parking = || Settings {
         timeout_action: TimeoutAction::Park,
-        ..only(Engine::Inbox)
+        ..only(Engine::INBOX)
     };
     let mut parked = legacy(parking());
     parked.now += MINUTE + GRACE;
@@ -313,14 +315,14 @@ fn states() -> Vec<(&'static str, Table)> {
     for_later.now += MINUTE + GRACE;
     let mut for_later = for_later.after([Event::Later]);
     for_later.ask.set_resumable(true);
-    let mut kept = stateless(only(Engine::Inbox)).after([sent(page())]);
+    let mut kept = stateless(only(Engine::INBOX)).after([sent(page())]);
     kept.does(decided(Choice::Approve));
     vec![
         ("new", Table::new(Era::Legacy, both())),
         ("in the client", legacy(both()).seen()),
         ("pausing", legacy(both()).after([fails()])),
         ("in both", legacy(both()).after([Event::Cut])),
-        ("in the inbox", legacy(only(Engine::Inbox))),
+        ("in the inbox", legacy(only(Engine::INBOX))),
         ("parked", parked),
         ("parked, also for later sessions", for_later),
         (
@@ -329,7 +331,7 @@ fn states() -> Vec<(&'static str, Table)> {
         ),
         (
             "answered with a page",
-            stateless(only(Engine::Inbox)).after([sent(page())]),
+            stateless(only(Engine::INBOX)).after([sent(page())]),
         ),
         ("answered and decided", kept),
         (
@@ -383,7 +385,7 @@ fn event_words(event: &Event) -> String {
         Event::Answered(Answer::Failed { .. }) => "client fails".into(),
         Event::PageDeclined { .. } => "page declined".into(),
         Event::Sent { .. } => "sent".into(),
-        Event::Decided(verdict) => format!("inbox: {}", verdict.choice.as_str()),
+        Event::Decided { verdict, .. } => format!("inbox: {}", verdict.choice.as_str()),
         Event::Lost(_) => "inbox lost it".into(),
         Event::HasPage(_) => "has page".into(),
         Event::CallCame(came) => match came.answer.as_deref() {
@@ -451,7 +453,7 @@ fn one_yes_of_two_releases_nothing() {
     );
     in_words(
         "two yeses in the inbox",
-        Table::new(Era::Legacy, two(Engine::Inbox)),
+        Table::new(Era::Legacy, two(Engine::INBOX)),
         &[
             (begin, "post until 160 | 1 waits in inbox"),
             (
@@ -462,7 +464,7 @@ fn one_yes_of_two_releases_nothing() {
         ],
     );
     // The first came while no call waited: the second is asked for when one does.
-    let mut table = Table::new(Era::Stateless, two(Engine::Inbox)).after([Event::Begin]);
+    let mut table = Table::new(Era::Stateless, two(Engine::INBOX)).after([Event::Begin]);
     table.does(sent(page()));
     table.expect(
         "two yeses, one without a call",
@@ -494,7 +496,7 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
         changed(Engine::Elicitation),
         &[(yes, "cover 0, ask anew about 1 | over")],
     );
-    let mut gone = changed(Engine::Inbox);
+    let mut gone = changed(Engine::INBOX);
     gone.definition = None;
     in_words(
         "unlisted",
@@ -565,7 +567,7 @@ fn silence_is_a_yes_only_where_the_operator_says_so_and_the_prompt_was_seen() {
     };
     assert_eq!(run_out(two, true), refused);
     assert_eq!(
-        run_out(approve(only(Engine::Inbox)), true),
+        run_out(approve(only(Engine::INBOX)), true),
         "close as Expired, refuse 1 (Timeout: nobody answered in time) | over"
     );
 }
@@ -580,7 +582,7 @@ mod at_random {
             Just(both().channels),
             Just(both().channels.into_iter().rev().collect()),
             Just(only(Engine::Elicitation).channels),
-            Just(only(Engine::Inbox).channels),
+            Just(only(Engine::INBOX).channels),
             Just(Vec::new()),
         ];
         let action = prop_oneof![
@@ -631,7 +633,7 @@ mod at_random {
                 let is_yes = matches!(
                     &event,
                     Event::Answered(Answer::Approved { .. })
-                ) || matches!(&event, Event::Decided(it) if it.choice == Choice::Approve)
+                ) || matches!(&event, Event::Decided { verdict, .. } if verdict.choice == Choice::Approve)
                     || matches!(&event, Event::CallCame(it) if it.answer.as_deref() == Some(ACCEPTED));
                 yeses += u32::from(is_yes);
                 let did = table.does(event);

@@ -19,7 +19,7 @@ fn scene(reach: Assurance, change: impl FnOnce(&mut Settings)) -> Scene {
     let scene = Scene::set(|settings| {
         let inbox = Channel {
             reach,
-            ..Channel::new(Engine::Inbox)
+            ..Channel::new(Engine::INBOX)
         };
         settings.channels = vec![Channel::new(Engine::Elicitation), inbox];
         change(settings);

@@ -20,14 +20,14 @@ use serde_json::json;
 use super::scene::{Scene, call};
 use crate::approval::item::{Assurance, Choice, Closed, Verdict};
 use crate::gate::{
-    Channel, Engine, FromInbox, OnFailure, Patience, Settings, TimeoutAction, ToInbox,
+    Channel, Engine, FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine,
 };
 use crate::policy::{Mode, Rules};
 
 fn chain(settings: &mut Settings) {
     settings.channels = vec![
         Channel::new(Engine::Elicitation),
-        Channel::new(Engine::Inbox),
+        Channel::new(Engine::INBOX),
     ];
 }
 
@@ -111,7 +111,7 @@ fn a_verdict_without_the_passphrase_is_a_line_in_the_log_and_decides_nothing() {
         approver: None,
         decided_ms: item.asked_ms,
     };
-    scene.inbox_tells(FromInbox::Disregarded {
+    scene.inbox_tells(FromEngine::Disregarded {
         item: item.id.clone(),
         verdict,
     });
@@ -224,9 +224,9 @@ fn an_inbox_that_fails_refuses_or_hands_on() {
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
     let why = "the disk is full".to_owned();
-    let failed = |item: &str| FromInbox::Failed {
+    let failed = |item: &str| FromEngine::Failed {
         item: item.to_owned(),
-        why: why.clone(),
+        failure: crate::gate::Failure::unreachable(why.clone()),
     };
     scene.inbox_tells(failed(&item.id));
     // What is to be done about it is for the operator, not for an agent.
@@ -243,7 +243,7 @@ fn an_inbox_that_fails_refuses_or_hands_on() {
 
     let mut scene = Scene::set(|settings| {
         settings.channels = vec![
-            Channel::new(Engine::Inbox),
+            Channel::new(Engine::INBOX),
             Channel::new(Engine::Elicitation),
         ];
     })
@@ -271,7 +271,7 @@ fn silence_in_the_inbox_is_a_no_even_under_approve() {
     let how = Closed::Expired;
     assert_eq!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Close {
+        Some(ToEngine::Close {
             item: item.id.clone(),
             how
         })
@@ -292,7 +292,7 @@ fn an_item_is_taken_back_when_its_call_is() {
         let item = scene.expect_item();
         end(&mut scene);
         let how = Closed::Withdrawn;
-        let closed = ToInbox::Close {
+        let closed = ToEngine::Close {
             item: item.id.clone(),
             how,
         };

@@ -6,14 +6,14 @@ use super::rounds::{modern, retry, says};
 use super::scene::{Scene, secs};
 use crate::approval::item::Choice;
 use crate::gate::ask::Ask;
-use crate::gate::{Channel, Engine, FromInbox, OnFailure, Settings, TimeoutAction, ToInbox};
+use crate::gate::{Channel, Engine, FromEngine, OnFailure, Settings, TimeoutAction, ToEngine};
 
 fn chain(settings: &mut Settings, engines: [Engine; 2]) {
     settings.channels = engines.map(Channel::new).into();
 }
 
-const CLIENT_FIRST: [Engine; 2] = [Engine::Elicitation, Engine::Inbox];
-const INBOX_FIRST: [Engine; 2] = [Engine::Inbox, Engine::Elicitation];
+const CLIENT_FIRST: [Engine; 2] = [Engine::Elicitation, Engine::INBOX];
+const INBOX_FIRST: [Engine; 2] = [Engine::INBOX, Engine::Elicitation];
 
 // A client that reports an error shortly before the deadline is paused for a retry. When the deadline passes during
 // that pause, the question moves to the inbox, and the pause must end with it.
@@ -36,12 +36,12 @@ fn a_question_that_moves_to_the_inbox_during_a_retry_pause_is_posted_once() {
         scene.gate.tick(scene.now);
     }
     // Lets the scene carry out what the ticks have put out.
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: "0".into(),
         url: String::new(),
     });
     let told = &scene.inbox;
-    assert!(matches!(told.front(), Some(ToInbox::Ask { .. })));
+    assert!(matches!(told.front(), Some(ToEngine::Ask { .. })));
     assert_eq!(told.len(), 1, "{told:?}");
 }
 
@@ -64,9 +64,9 @@ fn every_call_that_shared_a_question_is_answered_when_the_first_brings_a_foreign
     }
     let item = scene.expect_item();
     assert!(scene.inbox.is_empty());
-    scene.inbox_tells(FromInbox::Failed {
+    scene.inbox_tells(FromEngine::Failed {
         item: item.id,
-        why: "the disk is full".into(),
+        failure: crate::gate::Failure::unreachable("the disk is full"),
     });
     scene.expect_refused(1, "");
     scene.expect_refused(2, "");
@@ -130,8 +130,8 @@ fn a_browser_may_open_for_a_cut_question_that_the_client_declined_at_once() {
     let opens = scene.inbox.iter().any(|told| {
         matches!(
             told,
-            ToInbox::OpenBrowser { .. }
-                | ToInbox::Ask {
+            ToEngine::OpenBrowser { .. }
+                | ToEngine::Ask {
                     opens_browser: true,
                     ..
                 }
@@ -193,7 +193,7 @@ fn repeats_of_a_denied_call_post_one_item_beside_a_half_approved_parked_one() {
         scene.expect_refused(id, "");
     }
     let asked = scene.inbox.iter();
-    let asked = asked.filter(|told| matches!(told, ToInbox::Ask { .. }));
+    let asked = asked.filter(|told| matches!(told, ToEngine::Ask { .. }));
     assert_eq!(asked.count(), 1);
 }
 
@@ -300,7 +300,8 @@ fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
     scene.inbox.clear();
     scene.client_calls(3, "delete_user", json!({}));
     let told = scene.inbox.pop_front();
-    let Some(ToInbox::Ask {
+    let Some(ToEngine::Ask {
+        engine: _,
         item,
         opens_browser: true,
     }) = told

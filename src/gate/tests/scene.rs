@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::gate::{DecidedCall, FromInbox, Gate, Now, Output, Payload, Settings, ToInbox};
+use crate::gate::{
+    DecidedCall, EngineId, FromEngine, Gate, Now, Output, Payload, Settings, ToEngine,
+};
 use crate::policy::{Policy, Rules};
 
 /// The log as a scene sees it.
@@ -47,7 +49,7 @@ pub(super) struct Scene {
     pub(super) warnings: Vec<String>,
     pub(super) close_upstream: u32,
     /// What the inbox has been told and no test has looked at yet.
-    pub(super) inbox: VecDeque<ToInbox>,
+    pub(super) inbox: VecDeque<ToEngine>,
     /// What the inbox's history has been told of other channels.
     pub(super) history: Vec<DecidedCall>,
     pub(super) log_state: Log,
@@ -264,7 +266,7 @@ impl Scene {
     #[track_caller]
     pub(super) fn expect_item(&mut self) -> Item {
         match self.inbox.pop_front() {
-            Some(ToInbox::Ask { item, .. }) => *item,
+            Some(ToEngine::Ask { item, .. }) => *item,
             other => panic!("no item, but {other:?}"),
         }
     }
@@ -286,11 +288,15 @@ impl Scene {
         };
         change(&mut verdict);
         let item = item.id.clone();
-        self.inbox_tells(FromInbox::Verdict { item, verdict });
+        self.inbox_tells(FromEngine::Verdict {
+            engine: EngineId::INBOX,
+            item,
+            verdict,
+        });
     }
 
-    pub(super) fn inbox_tells(&mut self, told: FromInbox) {
-        self.gate.from_inbox(told, self.now);
+    pub(super) fn inbox_tells(&mut self, told: FromEngine) {
+        self.gate.from_engine(told, self.now);
         self.carry_out(b"");
     }
 
@@ -395,8 +401,8 @@ impl Scene {
                 Output::Record(line) => self.append(&line),
                 Output::Warn(text) => self.warnings.push(text),
                 // Everything else has been carried out by then.
-                Output::ToInbox(ToInbox::Decided(call)) => self.history.push(*call),
-                Output::ToInbox(told) => self.inbox.push_back(told),
+                Output::ToEngine(ToEngine::Decided(call)) => self.history.push(*call),
+                Output::ToEngine(told) => self.inbox.push_back(told),
                 Output::CloseUpstream => self.close_upstream += 1,
             }
         }

@@ -19,7 +19,7 @@ use super::streams::{Delivery, Reader};
 use crate::http::shared::sse::{KEEP_ALIVE, encode};
 use crate::mcp::json::raw_member;
 use crate::mcp::message::peek_result_id;
-use crate::relay::Reply;
+use crate::transport::Reply;
 
 /// How long an answer may take before its response begins as a stream of events.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
-use rmcp::model::ErrorCode;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -18,13 +17,14 @@ use super::streams::{Reader, Refused, StreamKey, Streams};
 use crate::http::shared::facts::Facts;
 use crate::http::shared::lines::Lines;
 use crate::http::shared::param_headers::ParamHeaders;
+use crate::mcp::ErrorCode;
 use crate::mcp::error::{cancelled_notification, error_response};
 use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{Id, Kind, Line, Message, RequestId, peek_result_id, read_envelope};
 use crate::mcp::tool::LIST;
-use crate::relay::Notes;
-use crate::transport::{LinkReader, LinkWriter};
+use crate::relay::Sideband;
+use crate::transport::{Headers, LinkReader, LinkWriter, Note};
 
 /// How far a reader may be behind, in bytes; one message of any size may come on top.
 const MAX_BEHIND: usize = 8 * 1024 * 1024;
@@ -45,7 +45,7 @@ pub(super) enum Era {
 pub(super) struct Conversation {
     pub(super) era: Era,
     to_relay: Arc<LinkWriter>,
-    pub(super) notes: Arc<Notes>,
+    pub(super) sideband: Arc<Sideband>,
     state: Mutex<State>,
     over: watch::Sender<bool>,
 }
@@ -83,14 +83,14 @@ impl Conversation {
         era: Era,
         to: LinkWriter,
         from: LinkReader,
-        notes: Arc<Notes>,
+        sideband: Arc<Sideband>,
         max_line: usize,
         seed: [u8; 32],
     ) -> Arc<Conversation> {
         let conversation = Arc::new(Conversation {
             era,
             to_relay: Arc::new(to),
-            notes,
+            sideband,
             state: Mutex::new(State {
                 streams: Streams::new(era == Era::Session, MAX_BEHIND),
                 own: HashMap::default(),
@@ -113,7 +113,11 @@ impl Conversation {
     /// # Errors
     /// `Late` only where there is a share.
     pub(super) async fn send(&self, line: &str, share: Share) -> Result<(), Unsent> {
-        let sending = self.to_relay.send_line(line);
+        self.send_with(line, None, share).await
+    }
+
+    async fn send_with(&self, line: &str, note: Option<Note>, share: Share) -> Result<(), Unsent> {
+        let sending = self.to_relay.send_line(line, note);
         let sent = match &share {
             // One session whose server hangs must not keep what all others need.
             Some(_) => timeout(HANDING_OVER, sending)
@@ -125,14 +129,19 @@ impl Conversation {
     }
 
     /// The same for the request of [`Conversation::open_stateless`], so that it is known to be the
-    /// server's.
+    /// server's. `along` are headers that may go to the server with it.
     pub(super) async fn send_stateless(
         &self,
         id: &RequestId,
         line: &str,
+        along: Headers,
         share: Share,
     ) -> Result<(), Unsent> {
-        self.send(line, share).await?;
+        let note = (!along.is_empty()).then(|| Note::Headers {
+            call: id.clone(),
+            headers: along,
+        });
+        self.send_with(line, note, share).await?;
         if let RequestId::Integer(number) = id
             && let Some(own) = self.state().own.get_mut(&(*number as u64))
         {
@@ -186,7 +195,7 @@ impl Conversation {
         tool: &str,
         params: &str,
         given: &[(&str, Option<&str>)],
-    ) -> Result<Vec<(String, Vec<u8>)>, String> {
+    ) -> Result<Headers, String> {
         let state = self.state();
         state.param_headers.check(tool, params, given)?;
         if given.is_empty() || state.param_headers.knows(tool) {
@@ -208,7 +217,7 @@ impl Conversation {
     pub(super) fn resume(&self, last_event: &str) -> Result<Reader, Refused> {
         let (reader, waiting) = self.state().streams.resume(last_event)?;
         for id in waiting {
-            self.notes.leave_resumed(id);
+            self.sideband.leave_resumed(id);
         }
         Ok(reader)
     }
@@ -235,7 +244,6 @@ impl Conversation {
         let waiting = state.streams.reader_gone(reader);
         if self.era == Era::Stateless {
             for id in waiting {
-                self.notes.fetch_headers(&id);
                 state.streams.answered(&id);
                 let RequestId::Integer(number) = id else {
                     continue;
@@ -255,7 +263,7 @@ impl Conversation {
     fn send_soon(&self, line: String) {
         if let Ok(false) = self.to_relay.try_send_line(&line) {
             let to_relay = Arc::clone(&self.to_relay);
-            tokio::spawn(async move { to_relay.send_line(&line).await });
+            tokio::spawn(async move { to_relay.send_line(&line, None).await });
         }
     }
 
@@ -297,7 +305,7 @@ impl Conversation {
             // itself, which is small.
             if let Frame::Line(range) = frame {
                 let line = Bytes::copy_from_slice(lines.line(&range));
-                self.dispatch(line);
+                self.dispatch(line, lines.take_note());
             }
         }
         self.over.send_replace(true);
@@ -330,7 +338,7 @@ impl Conversation {
         let mut over = self.over.subscribe();
         loop {
             let id = tokio::select! {
-                id = self.notes.next_break() => id,
+                id = self.sideband.next_break() => id,
                 _ = over.wait_for(|over| *over) => return,
             };
             self.state().streams.disconnect(&id);
@@ -338,9 +346,9 @@ impl Conversation {
     }
 
     /// Finds a line's stream.
-    fn dispatch(&self, line: Bytes) {
+    fn dispatch(&self, line: Bytes, note: Option<Note>) {
         if let Some(id) = peek_result_id(&line) {
-            return self.answer(&id, line);
+            return self.answer(&id, line, note);
         }
         let Ok(text) = std::str::from_utf8(&line) else {
             return;
@@ -349,18 +357,19 @@ impl Conversation {
             return;
         };
         match (&message.kind, &message.id) {
-            (Kind::Response { .. }, Id::Some(id)) => self.answer(id, line.clone()),
+            (Kind::Response { .. }, Id::Some(id)) => self.answer(id, line.clone(), note),
             // It answers what could not be read, and was answered by HTTP already.
             (Kind::Response { .. }, _) => {}
-            (Kind::Call { .. }, _) => self.tell(&message, text, line.clone()),
+            (Kind::Call { .. }, _) => self.tell(&message, text, line.clone(), note),
         }
     }
 
     /// Brings a response to whoever waits for it.
-    fn answer(&self, id: &RequestId, mut line: Bytes) {
-        let mut reply = self.notes.fetch_reply(id, &line);
-        // Of a call that was not sent, they are still there.
-        self.notes.fetch_headers(id);
+    fn answer(&self, id: &RequestId, mut line: Bytes, note: Option<Note>) {
+        let mut reply = match note {
+            Some(Note::Reply(reply)) => Some(*reply),
+            Some(Note::About(_) | Note::Headers { .. }) | None => None,
+        };
         let mut state = self.state();
         let Some(key) = state.stream_for_answers(self.era, id) else {
             return;
@@ -382,7 +391,7 @@ impl Conversation {
         match reply {
             Some(mut reply) if self.era != Era::OneStream => {
                 // The gate has read the line and not the body, which could hold any id.
-                if self.notes.is_holding() {
+                if self.sideband.is_holding() {
                     reply.say(&line);
                 }
                 state.streams.reply(key, reply, line);
@@ -394,8 +403,11 @@ impl Conversation {
     }
 
     /// Brings a request or a notification to the client.
-    fn tell(&self, message: &Message<'_>, text: &str, line: Bytes) {
-        let related = self.notes.related(&line);
+    fn tell(&self, message: &Message<'_>, text: &str, line: Bytes, note: Option<Note>) {
+        let related = match note {
+            Some(Note::About(request)) => Some(request),
+            Some(Note::Reply(_) | Note::Headers { .. }) | None => None,
+        };
         let mut state = self.state();
         let Kind::Call { method, .. } = &message.kind else {
             return;
@@ -509,17 +521,16 @@ mod tests {
 
     use super::*;
     use crate::http::inbound::streams::Delivery;
-    use crate::relay::Reply;
-    use crate::transport::{link_in, link_out};
+    use crate::transport::{Reply, link_in, link_out};
 
     // What is held for a session whose server hangs is what the others' large messages wait for.
     #[tokio::test(start_paused = true)]
     async fn a_line_with_a_share_waits_a_minute_for_a_server_that_hangs() {
         let (to_relay, _unread) = link_in();
         let (from_relay, _silent) = link_out();
-        let notes = Arc::new(Notes::default());
+        let sideband = Arc::new(Sideband::default());
         let conversation =
-            Conversation::begin(Era::Session, to_relay, from_relay, notes, 1024, [0; 32]);
+            Conversation::begin(Era::Session, to_relay, from_relay, sideband, 1024, [0; 32]);
         let memory = Arc::new(Semaphore::new(1));
         let share = || Arc::clone(&memory).try_acquire_owned().ok();
         // A link takes so much, and then a line.
@@ -543,8 +554,8 @@ mod tests {
             for is_holding in [false, true] {
                 let (to_relay, _relay) = link_in();
                 let (from_relay, _silent) = link_out();
-                let notes = Arc::new(Notes::default());
-                let given = Arc::clone(&notes);
+                let sideband = Arc::new(Sideband::default());
+                let given = Arc::clone(&sideband);
                 let conversation =
                     Conversation::begin(era, to_relay, from_relay, given, 1024, [0; 32]);
                 let id = RequestId::Integer(1);
@@ -572,9 +583,9 @@ mod tests {
                     ],
                     body: forged.to_vec(),
                 };
-                notes.leave_reply(id, line.as_bytes(), reply);
-                notes.set_holding(is_holding);
-                conversation.dispatch(Bytes::from(line));
+                sideband.set_holding(is_holding);
+                let note = Note::Reply(Box::new(reply));
+                conversation.dispatch(Bytes::from(line), Some(note));
                 let Some(Delivery::Reply { reply, .. }) = reader.next().await else {
                     panic!("no reply");
                 };
@@ -603,9 +614,15 @@ mod tests {
         for is_sent in [false, true] {
             let (to_relay, relay) = link_in();
             let (from_relay, _silent) = link_out();
-            let notes = Arc::new(Notes::default());
-            let conversation =
-                Conversation::begin(Era::Stateless, to_relay, from_relay, notes, 1024, [0; 32]);
+            let sideband = Arc::new(Sideband::default());
+            let conversation = Conversation::begin(
+                Era::Stateless,
+                to_relay,
+                from_relay,
+                sideband,
+                1024,
+                [0; 32],
+            );
             let text = r#"{"jsonrpc":"2.0","id":"mine","method":"ping"}"#;
             let Ok(Line::Message(message)) = read_envelope(text) else {
                 panic!("{text}");
@@ -613,7 +630,9 @@ mod tests {
             let opened = conversation.open_stateless(text, &Facts::of(&message));
             let (reader, id, line) = opened.ok().unwrap();
             if is_sent {
-                let sent = conversation.send_stateless(&id, &line, None).await;
+                let sent = conversation
+                    .send_stateless(&id, &line, Vec::new(), None)
+                    .await;
                 assert_eq!(sent, Ok(()));
             }
             conversation.reader_gone(&reader);

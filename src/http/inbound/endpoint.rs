@@ -16,7 +16,6 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use rmcp::model::ErrorCode;
 
 use super::answer::{OpenStream, respond, stream};
 use super::conversation::{Conversation, Era};
@@ -25,6 +24,7 @@ use super::hub::{Hub, Owner, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use crate::http::shared::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
+use crate::mcp::ErrorCode;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{CALL, Id, Kind, Line, Message, RequestId, read_envelope, read_message};
 use crate::mcp::revision::STATELESS;
@@ -162,7 +162,7 @@ async fn receive_stateless(
     let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
     conversation.touch();
     conversation
-        .notes
+        .sideband
         .set_credentials(credentials.and_then(secret));
     let mut along = Vec::new();
     if let (CALL, Some(name), Some(params)) = (method, &facts.name, facts.params) {
@@ -174,10 +174,8 @@ async fn receive_stateless(
     let (reader, our_id, line) = opened.map_err(|why| Refusal::from(why).of(id))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let open = open.incomplete(!facts.is_complete);
-    if !along.is_empty() {
-        conversation.notes.leave_headers(our_id.clone(), along);
-    }
-    let sent = conversation.send_stateless(&our_id, &line, share).await;
+    let sent = conversation.send_stateless(&our_id, &line, along, share);
+    let sent = sent.await;
     sent.map_err(|why| Refusal::from(why).of(id))?;
     Ok(respond(open, None).await)
 }
@@ -202,7 +200,7 @@ async fn receive_in_session(
                 begun.map_err(|why| Refusal::from(why).of(facts.id.as_ref()))?;
             let credentials = forwarded_authorization(app, headers);
             conversation
-                .notes
+                .sideband
                 .set_credentials(credentials.and_then(secret));
             (Some(name), conversation)
         }
@@ -337,7 +335,7 @@ async fn open_sse(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     };
     let credentials = forwarded_authorization(&app, &headers);
     conversation
-        .notes
+        .sideband
         .set_credentials(credentials.and_then(secret));
     match conversation.listen() {
         Ok(reader) => {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::conversation::{Conversation, Era};
-use crate::relay::Notes;
+use crate::relay::Sideband;
 use crate::sys::clock::{random_hex, random_seed};
 use crate::transport::{Wire, link_in, link_out};
 
@@ -29,8 +29,8 @@ pub struct ClientEnds {
     pub from_client: Wire,
     /// What the client is sent.
     pub to_client: Wire,
-    /// What goes with the lines.
-    pub notes: Arc<Notes>,
+    /// What is said past the wires.
+    pub sideband: Arc<Sideband>,
     /// Turns to a signal's number when the whole server is to end.
     pub signal: watch::Receiver<i32>,
 }
@@ -161,13 +161,13 @@ impl Hub {
             return Err(NoSession::Ending);
         }
         let seed = unguessable(random_seed())?;
-        let notes = Arc::new(Notes::default());
+        let sideband = Arc::new(Sideband::default());
         let (to_relay, from_client) = link_in();
         let (from_relay, to_client) = link_out();
         let ends = ClientEnds {
             from_client,
             to_client,
-            notes: Arc::clone(&notes),
+            sideband: Arc::clone(&sideband),
             signal: self.signal.clone(),
         };
         let relayed = (self.relay)(ends).map_err(NoSession::Upstream)?;
@@ -176,7 +176,7 @@ impl Hub {
         // adds a little.
         let max_line = self.max_line.saturating_add(64 * 1024);
         Ok(Conversation::begin(
-            era, to_relay, from_relay, notes, max_line, seed,
+            era, to_relay, from_relay, sideband, max_line, seed,
         ))
     }
 

@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use rmcp::model::ErrorCode;
 
 use super::conversation::Unsent;
 use super::guard::TurnedAway;
 use super::hub::NoSession;
 use super::streams::Refused;
+use crate::mcp::ErrorCode;
 use crate::mcp::error::error_response;
 use crate::mcp::message::{MessageError, RequestId, Unreadable};
 

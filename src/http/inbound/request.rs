@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use rmcp::model::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::refusal::Refusal;
 use crate::http::shared::body::one_line;
 use crate::http::shared::facts::VERSION;
+use crate::mcp::ErrorCode;
 use crate::mcp::revision::STATELESS;
 
 /// How long a body may take to arrive.

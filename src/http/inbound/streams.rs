@@ -12,7 +12,7 @@ use foldhash::{HashMap, HashSet};
 use tokio::sync::mpsc;
 
 use crate::mcp::message::RequestId;
-use crate::relay::Reply;
+use crate::transport::Reply;
 
 /// What is kept of one session's events for clients that come back, in bytes and in streams.
 const MAX_REPLAY: usize = 1024 * 1024;

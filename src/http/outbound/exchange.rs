@@ -17,8 +17,8 @@ use crate::http::shared::sse::Decoder;
 use crate::mcp::error::error_response;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{CALL, Line, RequestId, peek_result_id, read_envelope, with_id};
-use crate::relay::Reply;
 use crate::sys::with_causes;
+use crate::transport::{Note, Reply};
 
 /// How long the server has to accept what it need not answer.
 const NOTIFY_TIME: Duration = Duration::from_secs(30);
@@ -401,10 +401,10 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
         if failures > MAX_RETRIES {
             break;
         }
-        if let Some(notes) = &peer.notes {
+        if let Some(sideband) = &peer.sideband {
             // The client knows as well as we when it wants to come back.
-            notes.leave_break(asked.id.clone());
-            let _ = timeout(last.retry, notes.resumed(&asked.id)).await;
+            sideband.leave_break(asked.id.clone());
+            let _ = timeout(last.retry, sideband.resumed(&asked.id)).await;
         } else {
             sleep(last.retry).await;
         }
@@ -461,10 +461,9 @@ async fn one_told(
             "initialize" if !asked.is_stateless => peer.begun(session, line),
             _ => peer.learn(asked, line),
         }
-    } else if let Some(notes) = &peer.notes {
-        notes.relate(line.as_bytes(), asked.id.clone());
+        return peer.tell(line).await;
     }
-    peer.tell(line).await;
+    peer.tell_with(line, || Note::About(asked.id.clone())).await;
 }
 
 /// The one of a batch that is the response to a request.
@@ -573,14 +572,17 @@ impl Refusal {
             Some(line) => line,
             None => {
                 let why = self.in_words(peer, tried.as_deref()).await;
-                let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+                let code = crate::mcp::ErrorCode::INTERNAL_ERROR;
                 error_response(Some(&asked.id), code, why)
             }
         };
         // Any other status means something between two that speak HTTP, of which we are one. A
         // redirect would lead the client around the gate.
         let is_error = self.status.is_client_error() || self.status.is_server_error();
-        if let Some(notes) = peer.notes.as_ref().filter(|_| is_error) {
+        if !is_error {
+            return peer.tell(&line).await;
+        }
+        let reply = || {
             let mut reply = Reply {
                 status: self.status.as_u16(),
                 headers: self.headers,
@@ -589,9 +591,9 @@ impl Refusal {
             if tried.is_some() {
                 reply.say(line.as_bytes());
             }
-            notes.leave_reply(asked.id.clone(), line.as_bytes(), reply);
-        }
-        peer.tell(&line).await;
+            Note::Reply(Box::new(reply))
+        };
+        peer.tell_with(&line, reply).await;
     }
 
     async fn in_words(&self, peer: &Peer, tried: Option<&str>) -> String {

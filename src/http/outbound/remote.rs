@@ -32,10 +32,10 @@ use crate::mcp::frame::Frame;
 use crate::mcp::json::raw_member;
 use crate::mcp::message::{CALL, Kind, Line, RequestId, read_envelope};
 use crate::mcp::tool::LIST;
-use crate::relay::Notes;
+use crate::relay::Sideband;
 use crate::sys::secret::Secret;
 use crate::transport::{
-    self, FromRemote, LinkWriter, RESTART_HEARD, Upstream, Wire, link_in, link_out,
+    self, FromRemote, LinkWriter, Note, RESTART_HEARD, Upstream, Wire, link_in, link_out,
 };
 
 /// How long a connection may take to be made.
@@ -129,13 +129,13 @@ impl Remote {
 
     /// Begins a session: returns the task that speaks to the server, and the wires to and from it.
     #[must_use]
-    pub fn start(&self, notes: Option<Arc<Notes>>) -> (Upstream, Wire, Wire) {
+    pub fn start(&self, sideband: Option<Arc<Sideband>>) -> (Upstream, Wire, Wire) {
         let (from_relay, to_upstream) = link_out();
         let (to_relay, from_upstream) = link_in();
         let (told, hears) = mpsc::unbounded_channel();
         let peer = Arc::new(Peer {
             remote: self.clone(),
-            notes,
+            sideband,
             to_relay,
             state: Mutex::default(),
             told,
@@ -158,7 +158,7 @@ impl Remote {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) remote: Remote,
-    pub(super) notes: Option<Arc<Notes>>,
+    pub(super) sideband: Option<Arc<Sideband>>,
     to_relay: LinkWriter,
     state: Mutex<State>,
     /// Tells the relay what is no message.
@@ -226,7 +226,10 @@ impl Peer {
     /// client's.
     fn headers(&self) -> HeaderMap {
         let mut headers = self.remote.headers.clone();
-        let credentials = self.notes.as_ref().and_then(|notes| notes.credentials());
+        let credentials = self
+            .sideband
+            .as_ref()
+            .and_then(|sideband| sideband.credentials());
         if let Some(credentials) = credentials
             && !headers.contains_key(AUTHORIZATION)
             && let Ok(mut value) = HeaderValue::from_bytes(credentials.expose().as_bytes())
@@ -320,7 +323,10 @@ impl Peer {
 
     /// The login, if there is one that is ours to do: clients over HTTP log in themselves.
     pub(super) fn login(&self) -> Option<&Login> {
-        self.remote.login.as_ref().filter(|_| self.notes.is_none())
+        self.remote
+            .login
+            .as_ref()
+            .filter(|_| self.sideband.is_none())
     }
 
     /// Whether the operator's headers have credentials.
@@ -424,7 +430,13 @@ impl Peer {
 
     /// Hands a line to the relay. The relay that is gone needs none.
     pub(super) async fn tell(&self, line: &str) {
-        let _ = self.to_relay.send_line(line).await;
+        let _ = self.to_relay.send_line(line, None).await;
+    }
+
+    /// The same with a note, where there is an HTTP client that it says something to.
+    pub(super) async fn tell_with(&self, line: &str, note: impl FnOnce() -> Note) {
+        let note = self.sideband.is_some().then(note);
+        let _ = self.to_relay.send_line(line, note).await;
     }
 
     /// The same text, naming the server and its URL if it does not yet.
@@ -438,7 +450,7 @@ impl Peer {
 
     /// Answers a request in the server's place.
     pub(super) async fn fail(&self, id: &RequestId, why: String) {
-        let code = rmcp::model::ErrorCode::INTERNAL_ERROR;
+        let code = crate::mcp::ErrorCode::INTERNAL_ERROR;
         self.tell(&error_response(Some(id), code, why)).await;
     }
 
@@ -526,7 +538,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
             if method == "initialize" && !asked.is_stateless {
                 peer.beginning(|beginning| beginning.initialize(text));
             }
-            let headers = headers_of(&peer, &facts, Some(&id));
+            let headers = headers_of(&peer, &facts, lines.take_note());
             let line = text.to_owned();
             let id = id.clone();
             let handle = requests.spawn(exchange(Arc::clone(&peer), asked, line, headers));
@@ -632,7 +644,7 @@ fn challenge(response: &Response) -> Option<String> {
 /// server has told us the same.
 ///
 /// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
-fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderMap {
+fn headers_of(peer: &Peer, facts: &Facts<'_>, note: Option<Note>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let Some(version) = &facts.version else {
         return headers;
@@ -648,7 +660,10 @@ fn headers_of(peer: &Peer, facts: &Facts<'_>, id: Option<&RequestId>) -> HeaderM
     if let Some(name) = &facts.name {
         put(NAME.clone(), encode(name).as_bytes());
     }
-    let along = id.and_then(|id| peer.notes.as_ref()?.fetch_headers(id));
+    let along = match note {
+        Some(Note::Headers { headers, .. }) => Some(headers),
+        Some(Note::About(_) | Note::Reply(_)) | None => None,
+    };
     let (CALL, Some(name), Some(params)) = (method, &facts.name, facts.params) else {
         return headers;
     };
@@ -679,7 +694,7 @@ mod tests {
         let remote = Remote::new(Url::parse(url).unwrap(), headers, false, 1024).unwrap();
         let peer = Peer {
             remote,
-            notes: None,
+            sideband: None,
             to_relay: link_in().0,
             state: Mutex::default(),
             told: mpsc::unbounded_channel().0,

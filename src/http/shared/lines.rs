@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::mcp::frame::{Frame, FrameBuffer};
-use crate::transport::LinkReader;
+use crate::transport::{LinkReader, Note};
 
 /// Reads lines from a link.
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl Lines {
                 return None;
             }
         }
+    }
+
+    /// The note of the line that [`Lines::next`] returned last.
+    pub(in crate::http) fn take_note(&self) -> Option<Note> {
+        self.link.take_note(self.frames.position())
     }
 
     /// The bytes of a line, without its newline.

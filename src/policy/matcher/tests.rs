@@ -1,6 +1,6 @@
 //! Proves what an allow or deny entry matches, against a second reading of the syntax.
 //!
-//! What follows from a match is proved in `engine`.
+//! What follows from a match is proved in `decide`.
 
 use std::error::Error as _;
 

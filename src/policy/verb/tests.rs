@@ -1,6 +1,6 @@
 //! Proves the word lists and how names are cut into words.
 //!
-//! What a word leads to beside hints is proved in `engine`; how the lists do on real names, in
+//! What a word leads to beside hints is proved in `decide`; how the lists do on real names, in
 //! `field`.
 
 use super::*;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::phase::Phase;
 use super::{Ended, Event, FAREWELL, Peer, Session, readable};
 use crate::approval::display::in_backticks;
 use crate::mcp::first_request::FirstRequest;
@@ -32,30 +33,30 @@ pub(crate) fn first_request_time() -> Duration {
 impl Session {
     /// The client has closed and nothing waits for a decision: the upstream may finish what
     /// it has been given, within its grace.
-    pub(super) async fn end_by_client(&mut self) -> Ended {
+    pub(super) async fn end_by_client(&mut self) -> Phase {
         let closed = self.close_upstream();
         self.relay_the_rest(FAREWELL).await;
         self.process.stop(closed).await;
         self.answer_what_waits("the client has closed").await;
-        Ended::ClientClosed
+        Phase::Over(Ended::ClientClosed)
     }
 
-    pub(super) async fn end_by_signal(&mut self, number: i32) -> Ended {
+    pub(super) async fn end_by_signal(&mut self, number: i32) -> Phase {
         let why = format!("approval-proxy was ended by signal {number}");
         // The client is still there: its prompts are withdrawn, and it is told why.
         self.client.input = None;
         let closed = self.close_upstream();
         self.answer_what_waits(&why).await;
         self.process.stop(closed).await;
-        Ended::Signal(number)
+        Phase::Over(Ended::Signal(number))
     }
 
-    pub(super) async fn end_by_upstream(&mut self) -> Ended {
+    pub(super) async fn end_by_upstream(&mut self) -> Phase {
         let closed = self.close_upstream();
         // Calls that are still held can never run; their lines and answers need not wait.
         self.gate
             .upstream_closing("the server has closed", self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         // That the upstream is lost is known; that the client is shows below.
         let _ = self.carry_out(None);
         // What it wrote before it ended is still in its pipe.
@@ -69,18 +70,22 @@ impl Session {
         };
         self.answer_what_waits(&why).await;
         if self.upstream_spoke {
-            return Ended::UpstreamDied(exit);
+            return Phase::Over(Ended::UpstreamDied(exit));
         }
+        let ended = Ended::UpstreamNeverSpoke(exit);
         // People who run us by hand read stderr.
         let by_hand = self.client.input.as_ref().is_none_or(Wire::is_terminal);
-        if !is_begun && !by_hand && !self.effects.is_over_http() {
-            let patience = match is_asked {
+        if is_begun || by_hand || self.effects.is_over_http() {
+            return Phase::Over(ended);
+        }
+        Phase::Explaining {
+            ended,
+            why,
+            patience: match is_asked {
                 true => NEXT_REQUEST,
                 false => first_request_time(),
-            };
-            self.unanswered = Some((why, patience));
+            },
         }
-        Ended::UpstreamNeverSpoke(exit)
     }
 
     /// Why there is no server, with what it said last.
@@ -110,7 +115,7 @@ impl Session {
         while let Some(request) = self.next_request(until).await {
             let now = self.clock.now();
             self.gate.request_without_upstream(&request, why, now);
-            self.effects.collect(&mut self.gate, None, false);
+            self.effects.collect(&mut self.gate, None, None, false);
             // That the client is lost changes nothing any more.
             let _ = self.carry_out(None);
             self.send_what_waits().await;
@@ -173,7 +178,7 @@ impl Session {
     /// Tells the client that nothing will come of what it waits for, and brings it to it.
     async fn answer_what_waits(&mut self, why: &str) {
         self.gate.upstream_closed(why, self.clock.now());
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         // That either side is lost changes nothing any more.
         let _ = self.carry_out(None);
         self.send_what_waits().await;
@@ -202,7 +207,7 @@ impl Session {
             Ended::Signal(number) => format!("signal {number}"),
         };
         self.gate.record_close(self.clock.now(), &how);
-        self.effects.collect(&mut self.gate, None, false);
+        self.effects.collect(&mut self.gate, None, None, false);
         let _ = self.carry_out(None);
     }
 

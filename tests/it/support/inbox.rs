@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use approval_proxy::engines::inbox::page::proof;
-use approval_proxy::engines::inbox::store::sqlite::SqliteStore;
+use approval_proxy::engines::inbox::store::{self, ApprovalRequests, Lease, Logins, Store};
+use approval_proxy::evidence::redact::Redaction;
 use approval_proxy::sys::state_dir::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -194,8 +195,21 @@ impl Terminal {
         StateDir::open(&self.state).unwrap()
     }
 
-    pub(crate) fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.state_dir()).unwrap()
+    fn open(&self) -> Store {
+        store::open(&self.state_dir(), &Redaction::default()).unwrap()
+    }
+
+    pub(crate) fn store(&self) -> Box<dyn ApprovalRequests> {
+        self.open().requests
+    }
+
+    pub(crate) fn logins(&self) -> Box<dyn Logins> {
+        self.open().logins
+    }
+
+    /// What a proxy of this name has while it lives.
+    pub(crate) fn lease(&self, proxy: &str) -> Lease {
+        self.open().liveness.lease(proxy).unwrap()
     }
 
     /// Whether a page of this inbox answers there.

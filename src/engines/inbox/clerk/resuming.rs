@@ -6,8 +6,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Clerk, Waiting};
 use crate::approval::request::ApprovalRequest;
-use crate::engines::inbox::store::{Resumed, Store as _, StoreError};
-use crate::gate::{FromInbox, ParkedItem, Resume, ResumeKey, Resumption};
+use crate::engines::inbox::store::{Resumed, StoreError};
+use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumption};
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 
@@ -16,11 +16,11 @@ pub(in crate::engines::inbox) struct Held {
     /// Until when it is parked.
     until_ms: i64,
     /// The session may end before it learns what it has: then nobody else leaves the item to others.
-    answers: UnboundedSender<FromInbox>,
+    answers: UnboundedSender<FromEngine>,
 }
 
 impl Clerk {
-    pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromInbox>) {
+    pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromEngine>) {
         match resume {
             // Answered before it gets here.
             Resume::IsAny => {}
@@ -31,7 +31,7 @@ impl Clerk {
         }
     }
 
-    fn mark(&mut self, item: String, key: &ResumeKey, answers: &UnboundedSender<FromInbox>) {
+    fn mark(&mut self, item: String, key: &ResumeKey, answers: &UnboundedSender<FromEngine>) {
         let warn = |error: &StoreError| {
             let why = with_causes(error);
             tracing::warn!("item {item} of the inbox will end with its session: {why}");
@@ -41,7 +41,7 @@ impl Clerk {
             None
         });
         let is_unmarked = match (key, &mut self.desk) {
-            (Some(key), Some(desk)) => match desk.store.mark(&item, &desk.proxy, &key) {
+            (Some(key), Some(desk)) => match desk.store.requests.mark(&item, &desk.proxy, &key) {
                 Ok(is_marked) => !is_marked,
                 Err(error) => {
                     warn(&error);
@@ -53,7 +53,7 @@ impl Clerk {
         };
         if is_unmarked {
             // A session that has ended leaves the item in any case.
-            let _ = answers.send(FromInbox::Resume(Resumption::Unmarked { item }));
+            let _ = answers.send(FromEngine::Resume(Resumption::Unmarked { item }));
         }
     }
 
@@ -62,7 +62,7 @@ impl Clerk {
         seek: u64,
         key: &ResumeKey,
         request: &ApprovalRequest,
-        answers: UnboundedSender<FromInbox>,
+        answers: UnboundedSender<FromEngine>,
     ) {
         let had_desk = self.desk.is_some();
         let found = self.resume(key).unwrap_or_else(|error| {
@@ -79,6 +79,7 @@ impl Clerk {
                 parked_until_ms,
             } = found;
             let waiting = Waiting {
+                engine: EngineId::INBOX,
                 // INVARIANT 2: of what this session would show. What the store says of the call counts for nothing.
                 fingerprint: request.item(id.clone(), asked_ms, expires_ms).fingerprint(),
                 is_posted: false,
@@ -97,7 +98,7 @@ impl Clerk {
             }
         });
         // A session that has ended gives up what it has resumed, a moment later.
-        let _ = answers.send(FromInbox::Resume(Resumption::Found { seek, parked }));
+        let _ = answers.send(FromEngine::Resume(Resumption::Found { seek, parked }));
         if is_futile {
             self.close_desk();
         }
@@ -110,7 +111,7 @@ impl Clerk {
         let Some(mut desk) = self.desk.take() else {
             return;
         };
-        if let Err(error) = desk.store.sweep(now_ms) {
+        if let Err(error) = desk.store.requests.sweep(now_ms) {
             tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
         }
     }
@@ -121,18 +122,18 @@ impl Clerk {
         };
         let now_ms = self.clock.now().unix_ms;
         let desk = self.desk()?;
-        let found = desk.store.resume(&key, &desk.proxy, now_ms)?;
+        let found = desk.store.requests.resume(&key, &desk.proxy, now_ms)?;
         if found.is_some() {
             // It may be decided already, and no change by others would tell.
-            desk.version = None;
+            desk.may_have_verdicts = true;
         }
         Ok(found)
     }
 
-    fn take_up(&mut self, item: String, answers: &UnboundedSender<FromInbox>) {
+    fn take_up(&mut self, item: String, answers: &UnboundedSender<FromEngine>) {
         let taken = self.desk.as_mut().map(|desk| {
             desk.is_untidy = true;
-            desk.store.take_up(&item, &desk.proxy)
+            desk.store.requests.take_up(&item, &desk.proxy)
         });
         let is_done = taken.unwrap_or(Ok(false)).unwrap_or_else(|error| {
             let why = with_causes(&error);
@@ -143,7 +144,7 @@ impl Clerk {
             self.resumed.remove(&item);
         }
         // A session that has ended lets nothing run.
-        let _ = answers.send(FromInbox::Resume(Resumption::TakenUp { item, is_done }));
+        let _ = answers.send(FromEngine::Resume(Resumption::TakenUp { item, is_done }));
     }
 
     /// Nobody here waits for the item any more.
@@ -155,7 +156,7 @@ impl Clerk {
             return;
         };
         desk.is_untidy = true;
-        if let Err(error) = desk.store.leave(item, &desk.proxy, now_ms) {
+        if let Err(error) = desk.store.requests.leave(item, &desk.proxy, now_ms) {
             // It can be resumed once this process has ended.
             let why = with_causes(&error);
             tracing::warn!("item {item} of the inbox could not be left to others: {why}");

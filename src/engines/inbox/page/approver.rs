@@ -105,6 +105,7 @@ pub(super) fn approver(verdict: &Verdict, html: &mut Html) {
     let Some(given) = &verdict.approver else {
         html.raw(match verdict.assurance {
             Assurance::CallerRelayed => "somebody at the client",
+            Assurance::SharedSecret => "somebody through another program",
             Assurance::InboxSession => "you, logged in here",
             Assurance::InboxTerminal => "somebody in a terminal",
             Assurance::InboxPassphrase => "you, with the passphrase",
@@ -114,6 +115,7 @@ pub(super) fn approver(verdict: &Verdict, html: &mut Html) {
     name(given, NAME_LIMIT, html);
     html.raw(match verdict.assurance {
         Assurance::CallerRelayed => " (self-declared), at the client",
+        Assurance::SharedSecret => " (self-declared), through another program",
         Assurance::InboxSession => " (self-declared), logged in here",
         Assurance::InboxTerminal => " (self-declared), in a terminal",
         Assurance::InboxPassphrase => " (self-declared), with the passphrase",

@@ -549,6 +549,7 @@ pub(super) fn through(engine: Option<&str>, html: &mut Html) {
 fn assurance(assurance: Assurance) -> &'static str {
     match assurance {
         Assurance::CallerRelayed => "relayed by the client (caller-relayed)",
+        Assurance::SharedSecret => "by whoever knows a shared secret (shared-secret)",
         Assurance::InboxSession => "on this page, logged in (inbox-session)",
         Assurance::InboxTerminal => "in a terminal (inbox-terminal)",
         Assurance::InboxPassphrase => "with the passphrase (inbox-passphrase)",

@@ -52,7 +52,11 @@ pub(super) async fn decide(
         }
     };
     let choice = verdict.choice;
-    let signed = SignedVerdict { verdict, signature };
+    let signed = SignedVerdict {
+        verdict,
+        signature,
+        engine: None,
+    };
     let decided = app.store(|store| store.decide(&id, &signed))?;
     app.changes.tell();
     match decided {

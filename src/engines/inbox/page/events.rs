@@ -113,19 +113,19 @@ impl App {
         let mut sweep = interval(SWEEP_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // `None` while the store fails.
-        let mut seen = self.store(|store| store.version()).ok();
+        let mut was_failing = false;
         loop {
             tokio::select! {
                 _ = sweep.tick() => self.sweep(),
                 // Only for the condition below to be looked at again.
                 () = self.changes.came.notified() => {}
                 _ = look.tick(), if self.changes.told.receiver_count() > 0 => {
-                    let version = self.store(|store| store.version()).ok();
-                    if version != seen {
-                        seen = version;
+                    let changed = self.store(|store| store.changed(Duration::ZERO, None));
+                    let is_failing = changed.is_err();
+                    if changed.unwrap_or_default() || is_failing != was_failing {
                         self.changes.tell();
                     }
+                    was_failing = is_failing;
                 }
             }
         }
@@ -138,6 +138,8 @@ impl App {
             store.sweep(now_ms)?;
             Ok((before, store.waiting(0)?.1))
         });
+        let forgotten = self.logins(|logins| logins.forget_old(now_ms));
+        let counts = counts.and_then(|counts| forgotten.map(|()| counts));
         match counts {
             Ok((before, after)) if before != after => self.changes.tell(),
             Ok(_) => {}

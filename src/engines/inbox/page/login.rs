@@ -57,7 +57,7 @@ impl App {
             if !tried.insert(hash) {
                 continue;
             }
-            if self.store(|store| store.has_token(Token::Session, &hash, now_ms))? {
+            if self.logins(|logins| logins.has_token(Token::Session, &hash, now_ms))? {
                 let csrf = keyed(&self.secret, "csrf", &hash).to_hex().to_string();
                 let approver = held(&self.names).of(&hash);
                 return Ok(Session {
@@ -159,10 +159,10 @@ pub(super) async fn log_in(
     let hash = token_hash(form.filled("token").unwrap_or_default());
     let session = random_seed().map_err(|_| Trouble::NoRandom)?;
     let session = blake3::Hash::from_bytes(session).to_hex();
-    let given = app.store(|store| store.approver(Token::Login, &hash))?;
+    let given = app.logins(|logins| logins.approver(Token::Login, &hash))?;
     // Another program may have written it, and anything there.
     let given = given.and_then(|name| read_approver(&name).ok());
-    if !app.store(|store| store.take_token(Token::Login, &hash, now.unix_ms))? {
+    if !app.logins(|logins| logins.take_token(Token::Login, &hash, now.unix_ms))? {
         // Tokens cannot be guessed, so this only tells a program that keeps trying to wait. A right
         // token is always accepted: all programs on this machine share one address.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -175,7 +175,7 @@ pub(super) async fn log_in(
     let until_ms = now.unix_ms.saturating_add(until_ms);
     let hash = app.session_hash(&session);
     let approver = given.or_else(|| before.and_then(|before| before.approver));
-    app.store(|store| store.add_token(Token::Session, &hash, until_ms))?;
+    app.logins(|logins| logins.add_token(Token::Session, &hash, until_ms))?;
     held(&app.names).set(hash, approver);
     let value = format!("{session}{}", app.seal(&session).to_hex());
     Ok(with_cookie(see_other("/"), &app.cookie(&value, SESSION)))
@@ -188,7 +188,7 @@ pub(super) async fn log_out(
 ) -> Result<Response, Trouble> {
     let (session, _) = app.form(request).await?;
     let now_ms = app.now().unix_ms;
-    app.store(|store| store.take_token(Token::Session, &session.hash, now_ms))?;
+    app.logins(|logins| logins.take_token(Token::Session, &session.hash, now_ms))?;
     held(&app.names).set(session.hash, None);
     let cookie = app.cookie("", Duration::ZERO);
     Ok(with_cookie(see_other("/login"), &cookie))

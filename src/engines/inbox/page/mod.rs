@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::approval::item::Verdict;
-use crate::engines::inbox::store::{Store, StoreError};
+use crate::engines::inbox::store::{ApprovalRequests, Logins, StoreError};
 use crate::gate::Now;
 use crate::sys::clock::Clock;
 
@@ -110,11 +110,16 @@ pub trait Passphrase: Send + Sync {
 pub struct WrongPassphrase;
 
 impl Page {
-    /// A page that shows what is in `store`.
+    /// A page that shows what is in `requests` to those who are in `logins`.
     #[must_use]
-    pub fn new(store: Box<dyn Store>, settings: PageSettings) -> Page {
+    pub fn new(
+        requests: Box<dyn ApprovalRequests>,
+        logins: Box<dyn Logins>,
+        settings: PageSettings,
+    ) -> Page {
         let clock = Clock::start();
-        Page(App::new(store, settings, Box::new(move || clock.now())))
+        let now = Box::new(move || clock.now());
+        Page(App::new(requests, logins, settings, now))
     }
 
     /// Serves the page until `stop` is over, then sees off who is still there.
@@ -164,7 +169,8 @@ fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash
 struct App {
     /// Where the page is served; 0 until it is.
     port: u16,
-    store: Mutex<Box<dyn Store>>,
+    store: Mutex<Box<dyn ApprovalRequests>>,
+    logins: Mutex<Box<dyn Logins>>,
     secret: [u8; 32],
     instance: [u8; 32],
     passphrase: Option<Arc<dyn Passphrase>>,
@@ -186,13 +192,15 @@ impl fmt::Debug for App {
 
 impl App {
     fn new(
-        store: Box<dyn Store>,
+        requests: Box<dyn ApprovalRequests>,
+        logins: Box<dyn Logins>,
         settings: PageSettings,
         now: Box<dyn Fn() -> Now + Send + Sync>,
     ) -> App {
         App {
             port: 0,
-            store: Mutex::new(store),
+            store: Mutex::new(requests),
+            logins: Mutex::new(logins),
             secret: settings.secret,
             instance: settings.instance,
             passphrase: settings.passphrase.map(Arc::from),
@@ -210,12 +218,20 @@ impl App {
         *keyed(&self.instance, "session", token.as_bytes()).as_bytes()
     }
 
-    /// Does something with the store.
+    /// Does something with the approval requests.
     fn store<T>(
         &self,
-        work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut dyn ApprovalRequests) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         work(&mut **held(&self.store))
+    }
+
+    /// Does something with the logins.
+    fn logins<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Logins) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        work(&mut **held(&self.logins))
     }
 
     fn now(&self) -> Now {

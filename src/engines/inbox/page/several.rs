@@ -82,7 +82,11 @@ pub(super) async fn decide(
     let mut done = 0;
     for ((id, _), signature) in items.iter().zip(signatures) {
         let verdict = verdict.clone();
-        let signed = SignedVerdict { verdict, signature };
+        let signed = SignedVerdict {
+            verdict,
+            signature,
+            engine: None,
+        };
         match app.store(|store| store.decide(id, &signed))? {
             Decided::Recorded => done += 1,
             Decided::TooLate(_) | Decided::Unknown => late += 1,

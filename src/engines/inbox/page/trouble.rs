@@ -161,11 +161,8 @@ pub(super) fn how_to_log_in(body: &mut Html) {
 
 /// An error as a sentence, with what the system says of it.
 pub(super) fn sentence(error: &StoreError) -> String {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_ascii_uppercase());
-    let mut text: String = first.into_iter().chain(chars).collect();
-    text.push('.');
+    // It begins with a path or a host, which stays as it is.
+    let mut text = format!("{error}.");
     if let Some(source) = &error.source {
         text.push_str(&format!(" ({source})"));
     }

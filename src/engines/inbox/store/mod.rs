@@ -1,18 +1,32 @@
 //! Where questions wait for humans, and verdicts for proxies.
 //!
-//! A trait, since a store that many machines share shall follow; `sqlite` is the one there is. A
-//! store is one thread's: whoever needs another opens another.
+//! Three traits: [`ApprovalRequests`] and [`Liveness`] are what a store of many machines implements; [`Logins`] to the
+//! page stay on this one. Only [`open()`] knows which implementation there is.
 
-pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod conformance;
+mod open;
+mod sqlite;
 
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+pub use self::open::{Store, may_resume, open};
 pub use crate::approval::item::Closed;
 use crate::approval::item::{Choice, Item, Verdict};
-pub use crate::sys::state_dir::{Problem, StoreError};
+pub use crate::sys::state_dir::{ErrorKind, Place, StoreError};
 
 /// The longest reason that a verdict may have, in bytes; longer ones are cut.
 pub const MAX_REASON: usize = 4 * 1024;
 /// How many items may wait at once, over all proxies.
 pub const MAX_WAITING: usize = 10_000;
+/// How much of the history is kept, in items.
+pub const MAX_HISTORY: usize = 10_000;
+/// For how long history is kept, in milliseconds: 30 days.
+pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// How many tokens of one kind are remembered.
+pub const MAX_TOKENS: usize = 1_000;
 
 /// What people are told about the call of an entry that waits no more.
 pub const AS_IN_THE_LOG: &str = "Secrets in the call were replaced, and long values shortened, as in \
@@ -23,12 +37,18 @@ pub const DISREGARDED: &str = "A verdict was given that does not count: it was n
     passphrase that was set when this call's proxy started. If it was yours, start the agent's client \
     again. If it was not, somebody else has tried to decide.";
 
-/// Questions and verdicts that all proxies of a user share.
+/// Questions and verdicts that many proxies share.
 ///
-/// Every change is durable when the method has returned, and seen by every other opener of the same
-/// store. Times are milliseconds since 1970, UTC.
-pub trait Store: Send {
-    /// Puts an item of a proxy's into the inbox, to wait.
+/// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by the next
+/// [`sweep`](ApprovalRequests::sweep), unless another proxy may [resume](ApprovalRequests::resume) it. Once an item
+/// waits no more, its entry has its call as the audit log would.
+///
+/// Every change is durable when the method has returned, and seen by every other opener of the same store. Times are
+/// milliseconds since 1970, UTC; no method reads a clock to judge one. An implementation is used by one thread at a
+/// time, and its methods block.
+pub trait ApprovalRequests: Send {
+    /// Puts an item of a proxy's into the inbox, to wait. Forgets a little of what a [`sweep`](ApprovalRequests::sweep)
+    /// would forget: where nobody serves a page, nobody sweeps.
     ///
     /// # Errors
     /// As every method of this trait: [`StoreError`]. `Full` also where [`MAX_WAITING`] wait.
@@ -51,16 +71,16 @@ pub trait Store: Send {
     fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError>;
 
     /// The verdicts that a proxy has taken count: what was kept in case they do not is forgotten. Those
-    /// that do not count have been [reopened](Store::reopen) by now.
+    /// that do not count have been [reopened](ApprovalRequests::reopen) by now.
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError>;
 
-    /// From now on, another proxy may [resume](Store::resume) the item with this key, once its owner has left it or
+    /// From now on, another proxy may [resume](ApprovalRequests::resume) the item with this key, once its owner has left it or
     /// has died. Only where it is this proxy's and parked, or was decided so and its verdict is not
-    /// [settled](Store::settle); returns whether it is.
+    /// [settled](ApprovalRequests::settle); returns whether it is.
     fn mark(&mut self, id: &str, proxy: &str, key: &str) -> Result<bool, StoreError>;
 
-    /// Makes an item this proxy's own that was [marked](Store::mark) with this key, whose owner has left it or has
-    /// died, and whose parked time is not over. It stays marked: until it is [taken up](Store::take_up), this
+    /// Makes an item this proxy's own that was [marked](ApprovalRequests::mark) with this key, whose owner has left it or has
+    /// died, and whose parked time is not over. It stays marked: until it is [taken up](ApprovalRequests::take_up), this
     /// proxy may leave it or die in its turn. Its verdict, if there is one, is for this proxy to take, as it was given.
     /// Of several such items, one that is decided comes first, then the newest.
     fn resume(
@@ -75,7 +95,7 @@ pub trait Store: Send {
     fn take_up(&mut self, id: &str, proxy: &str) -> Result<bool, StoreError>;
 
     /// This proxy gives the item up. If it is marked, it waits for another proxy until its parked time is over, with
-    /// its verdict, if there is one; otherwise it is [closed](Store::close) as withdrawn. An item of another proxy's
+    /// its verdict, if there is one; otherwise it is [closed](ApprovalRequests::close) as withdrawn. An item of another proxy's
     /// stays as it is.
     fn leave(&mut self, id: &str, proxy: &str, now_ms: i64) -> Result<(), StoreError>;
 
@@ -84,8 +104,17 @@ pub trait Store: Send {
     /// stays as it is.
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError>;
 
-    /// A number that changes whenever another opener has changed anything. Cheap.
-    fn version(&mut self) -> Result<u64, StoreError>;
+    /// Whether another opener has changed anything since this one was last told so, or since it was opened. Waits
+    /// until that is so, but for no longer than `longest`, and no longer than until `interrupt` is readable. Once a
+    /// change is made, it takes a few hundredths of a second at most until this is over. With no time to wait it is
+    /// cheap.
+    ///
+    /// It may say so although nothing has changed that anybody could see.
+    fn changed(
+        &mut self,
+        longest: Duration,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError>;
 
     /// Items that wait, oldest first, at most `limit`; and how many there are.
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError>;
@@ -104,10 +133,59 @@ pub trait Store: Send {
     ) -> Result<Vec<Entry>, StoreError>;
 
     /// Closes what waits for proxies that have died and that no other may resume, and what is past its time; forgets
-    /// history that is old. To be called now and then by whoever serves the page.
+    /// history that is older than [`HISTORY_MS`], or beyond the newest [`MAX_HISTORY`] items. To be called now and then by whoever serves the page.
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError>;
 
-    /// Remembers a token by its hash, until its time is over.
+    /// Sees to it that this is still the store that everybody else uses, and that it can be read.
+    ///
+    /// # Errors
+    /// `Unusable` or `Unreachable` if it is gone, or another one is in its place; `Damaged` if it cannot be read any more.
+    fn check(&mut self) -> Result<(), StoreError>;
+
+    /// Sees to it that what was forgotten or replaced is nowhere in the store's files any more. Others are not waited
+    /// for; false if one of them is in the way, so that it is to be tried again.
+    fn scrub(&mut self) -> Result<bool, StoreError>;
+}
+
+/// Who lives. What waits for a proxy that has died is closed, or left to another one.
+pub trait Liveness: Send {
+    /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.
+    ///
+    /// A proxy is called by 1 to 64 ASCII letters, digits, `-` and `_`.
+    ///
+    /// # Errors
+    /// `Locked` if a proxy of that name lives; `Unusable` if it may not be called so; else as every [`StoreError`].
+    fn lease(&mut self, proxy: &str) -> Result<Lease, StoreError>;
+}
+
+/// A proxy's sign of life.
+pub struct Lease {
+    /// Ends the lease when it is dropped.
+    _held: Box<dyn Send>,
+}
+
+impl Lease {
+    /// A lease that lasts for as long as `held` does.
+    pub(in crate::engines::inbox) fn new(held: impl Send + 'static) -> Lease {
+        Lease {
+            _held: Box::new(held),
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+/// Who may log in to the page of this machine, and who has. Tokens are known by their hashes only.
+pub trait Logins: Send {
+    /// Remembers a token by its hash, until its time is over. Of more than [`MAX_TOKENS`] of a kind, those that end first
+    /// are forgotten.
+    ///
+    /// # Errors
+    /// As every method of this trait: [`StoreError`].
     fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError>;
 
     /// Whether there is such a token that is still good.
@@ -123,9 +201,12 @@ pub trait Store: Send {
     /// The name that was remembered with a token; `None` also where there is no such token. Whoever may
     /// write to the store may have written it.
     fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError>;
+
+    /// Forgets the tokens whose time is over.
+    fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError>;
 }
 
-/// An item that a proxy has [resumed](Store::resume).
+/// An item that a proxy has [resumed](ApprovalRequests::resume).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resumed {
     /// Its id.
@@ -145,6 +226,8 @@ pub struct SignedVerdict {
     pub verdict: Verdict,
     /// An Ed25519 signature, where there is a passphrase.
     pub signature: Option<Vec<u8>>,
+    /// The engine that it came through, by its name in the audit log; `None` for the inbox.
+    pub engine: Option<String>,
 }
 
 /// What a person decided about a call through another channel than the inbox.

@@ -3,36 +3,36 @@
 //! Whether a verdict may count is not judged here, only that there is no more than one.
 
 mod leases;
+mod logins;
 mod resuming;
 mod rows;
 mod schema;
 mod sweeping;
 #[cfg(test)]
 mod tests;
+mod watching;
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
 
-pub use self::leases::Lease;
+pub(super) use self::leases::Leases;
+pub(super) use self::logins::SqliteLogins;
+pub(super) use self::resuming::is_flagged;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
+use self::watching::{Watch, Woken};
 use super::{
-    Closed, Decided, Elsewhere, Entry, Filter, MAX_WAITING, Problem, Resumed, SignedVerdict, State,
-    Store, StoreError, Token, cut_reason,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place,
+    Resumed, SignedVerdict, State, StoreError, cut_reason,
 };
 use crate::approval::item::{Choice, Item};
 use crate::evidence::redact::Redaction;
+use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, store_error};
-
-/// How much of the history is kept, in items.
-pub const MAX_HISTORY: usize = 10_000;
-/// For how long history is kept, in milliseconds: 30 days.
-pub const HISTORY_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
-/// How many tokens of one kind are remembered; of more, those that end first are forgotten.
-pub const MAX_TOKENS: usize = 1_000;
 
 /// How many items wait.
 const COUNT_OPEN: &str = "SELECT count(*) FROM items WHERE open = 1";
@@ -47,19 +47,16 @@ const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
      AND asked_ms < coalesce(?4, 9223372036854775807) \
      ORDER BY asked_ms DESC, seq DESC LIMIT ?5";
 
-/// The store in a [`StateDir`].
+/// The approval requests in a [`StateDir`].
 ///
-/// A proxy takes a [`Lease`] before it asks, and keeps it: what is asked without one is closed by
-/// the next [`Store::sweep`], unless another proxy may [resume](Store::resume) it. Once an item waits
-/// no more, its entry has its call as the audit log would. The call as it was asked is kept, unseen,
-/// while its verdict may still turn out not to count: until its proxy has taken the verdict and
-/// [settled](Store::settle), or is gone. A verdict that a later proxy may take up is kept as it was
-/// given until its time is over.
+/// The call as it was asked is kept, unseen, while its verdict may still turn out not to count: until its proxy has
+/// taken the verdict and [settled](ApprovalRequests::settle), or is gone. A verdict that a later proxy may take up is
+/// kept as it was given until its time is over.
 ///
-/// Nothing here reads the time: a verdict is too late by its own `decided_ms`, and an item that is
-/// reopened after its time is closed by the next sweep.
+/// A verdict is too late by its own `decided_ms`, and an item that is reopened after its time is closed by the next
+/// sweep.
 #[derive(Debug)]
-pub struct SqliteStore {
+pub(super) struct SqliteStore {
     db: Connection,
     dir: StateDir,
     path: PathBuf,
@@ -67,67 +64,37 @@ pub struct SqliteStore {
     file: FileId,
     /// What the calls that are asked here hold that is secret.
     redaction: Redaction,
+    /// The [`version`] that was last looked at.
+    seen: i64,
+    /// What others' changes are waited with; there once that was done.
+    watch: Option<Watch>,
 }
 
 impl SqliteStore {
     /// Opens the database `inbox.db` in the folder, which is made if there is none.
     ///
     /// # Errors
-    /// Every [`Problem`]; `Locked` after about a second.
-    pub fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
+    /// Every [`ErrorKind`]; `Locked` after about a second.
+    pub(super) fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
         let path = schema::path(dir);
         let db = schema::open(dir)?;
+        let seen = version(&db).map_err(|trouble| trouble.at(&path))?;
         Ok(SqliteStore {
             db,
             file: schema::file_id(&path)?,
             path,
             dir: dir.clone(),
             redaction: Redaction::default(),
+            seen,
+            watch: None,
         })
     }
 
     /// The same store, where calls with these secrets are asked. Whoever decides keeps them out of the
     /// history, too, without knowing them.
     #[must_use]
-    pub fn redacting(self, redaction: Redaction) -> SqliteStore {
+    pub(super) fn redacting(self, redaction: Redaction) -> SqliteStore {
         SqliteStore { redaction, ..self }
-    }
-
-    /// Sees to it that the database is still in its place, and still one: of one that was moved away, or of which
-    /// only our memory has the pages, nobody else knows.
-    ///
-    /// # Errors
-    /// `Unusable` if there is none, or another one; `Damaged` if something else was written into its files.
-    pub fn check_place(&self) -> Result<(), StoreError> {
-        if schema::file_id(&self.path)? != self.file {
-            return Err(store_error(&self.path, Problem::Unusable));
-        }
-        self.read(|db| {
-            db.release_memory()?;
-            let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-            match tables? {
-                0_i64 => Err(Trouble::Is(Problem::Damaged)),
-                _ => Ok(()),
-            }
-        })
-    }
-
-    /// Says that a proxy lives, until the lease is dropped or the process ends, however it does.
-    ///
-    /// A proxy is called by 1 to 64 ASCII letters, digits, `-` and `_`.
-    ///
-    /// # Errors
-    /// `Locked` if a proxy of that name lives; `Full` or `Unusable` if there can be no file for it,
-    /// or it may not be called so.
-    pub fn lease(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
-        leases::take(dir, proxy)
-    }
-
-    /// Whether the store in the folder may hold an item that a proxy can [resume](Store::resume). It opens nothing and
-    /// looks at one name: if the answer is no, there is no such item.
-    #[must_use]
-    pub fn may_resume(folder: &Path) -> bool {
-        resuming::is_flagged(folder)
     }
 
     /// Changes the database, or does not.
@@ -147,33 +114,6 @@ impl SqliteStore {
         tried().map_err(|trouble: Trouble| trouble.at(path))
     }
 
-    /// Sees to it that what was overwritten is no longer in the files: it stays in the write-ahead log
-    /// until that is emptied. Others are not waited for; false if one of them is reading or writing, so
-    /// that it is to be tried again.
-    ///
-    /// # Errors
-    /// As any change.
-    pub fn scrub(&mut self) -> Result<bool, StoreError> {
-        // Emptying it once more would look like a change to everybody else.
-        if schema::has_empty_log(&self.path) {
-            return Ok(true);
-        }
-        let tried = || {
-            self.db.busy_timeout(Duration::ZERO)?;
-            let busy = self
-                .db
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                    row.get::<_, bool>(0)
-                });
-            self.db.busy_timeout(schema::PATIENCE)?;
-            Ok(!busy?)
-        };
-        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
-            Err(error) if error.problem == Problem::Locked => Ok(false),
-            tried => tried,
-        }
-    }
-
     fn read<T>(
         &self,
         look: impl FnOnce(&Connection) -> Result<T, Trouble>,
@@ -182,17 +122,17 @@ impl SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
+impl ApprovalRequests for SqliteStore {
     fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
         if !leases::is_name(proxy) {
-            return Err(store_error(&self.path, Problem::Unusable));
+            return Err(store_error(&self.path, ErrorKind::Unusable));
         }
         let redacted = redacted(&item.call, &self.redaction);
         self.write(|tx| {
             // Where nobody serves a page, nobody sweeps.
             sweeping::tidy(tx, item.asked_ms, 10)?;
             if count(tx, COUNT_OPEN)? >= MAX_WAITING {
-                return Err(Trouble::Is(Problem::Full));
+                return Err(Trouble::Is(ErrorKind::Full));
             }
             let key = item.tool.to_lowercase();
             let columns: [(&str, &dyn ToSql); 21] = [
@@ -264,7 +204,7 @@ impl Store for SqliteStore {
             }
             let sql = "UPDATE items SET state = ?2, open = 0, due_ms = NULL, closed_ms = ?3, decided_ms = ?3, reason = ?4, \
                  cover_ms = ?5, assurance = ?6, signature = ?7, call = ?8, whole = call, \
-                 redacted = NULL, delivery = 1, approver = ?9 WHERE seq = ?1";
+                 redacted = NULL, delivery = 1, approver = ?9, engine = ?10 WHERE seq = ?1";
             let values = rusqlite::params![
                 seq,
                 State::Decided(verdict.choice).as_str(),
@@ -275,6 +215,7 @@ impl Store for SqliteStore {
                 signed.signature,
                 redacted_call(tx, seq)?,
                 verdict.approver,
+                signed.engine,
             ];
             tx.execute(sql, values)?;
             Ok(Decided::Recorded)
@@ -292,7 +233,7 @@ impl Store for SqliteStore {
              closed_ms = CASE WHEN whole IS NULL THEN closed_ms END, \
              redacted = CASE WHEN whole IS NOT NULL THEN call END, \
              call = coalesce(whole, call), whole = NULL, decided_ms = NULL, reason = NULL, \
-             cover_ms = NULL, assurance = NULL, approver = NULL, signature = NULL, delivery = 3, \
+             cover_ms = NULL, assurance = NULL, approver = NULL, engine = NULL, signature = NULL, delivery = 3, \
              resume = CASE WHEN whole IS NOT NULL THEN resume END WHERE id = ?1 AND state IN (?5, ?6)";
         let states = [
             State::Closed(Closed::Expired),
@@ -316,7 +257,7 @@ impl Store for SqliteStore {
             return Ok(Vec::new());
         }
         self.write(|tx| {
-            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature \
+            let sql = "SELECT id, state, reason, cover_ms, assurance, approver, decided_ms, signature, engine \
                  FROM items WHERE delivery = 1 AND proxy = ? ORDER BY decided_ms, seq";
             let mut found = tx.prepare(sql)?;
             let found = found.query_map([proxy], |row| {
@@ -367,9 +308,29 @@ impl Store for SqliteStore {
         })
     }
 
-    fn version(&mut self) -> Result<u64, StoreError> {
-        self.read(|db| Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?))
-            .map(i64::cast_unsigned)
+    fn changed(
+        &mut self,
+        longest: Duration,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError> {
+        let clock = Clock::start();
+        loop {
+            let version = self.read(version)?;
+            if std::mem::replace(&mut self.seen, version) != version {
+                return Ok(true);
+            }
+            let left = longest.saturating_sub(clock.elapsed());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let watch = match &mut self.watch {
+                Some(watch) => watch,
+                none => none.insert(Watch::new(&[&self.path, &schema::log_path(&self.path)])),
+            };
+            if watch.wait(left, interrupt) == Woken::Interrupted {
+                return Ok(false);
+            }
+        }
     }
 
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
@@ -432,54 +393,41 @@ impl Store for SqliteStore {
         sweeping::sweep(self, now_ms)
     }
 
-    fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let sql = "INSERT OR REPLACE INTO tokens (kind, hash, until_ms) VALUES (?, ?, ?)";
-            tx.execute(sql, (word(kind), hash, until_ms))?;
-            let sql = "DELETE FROM tokens WHERE kind = ?1 AND hash IN (SELECT hash FROM tokens \
-                 WHERE kind = ?1 ORDER BY until_ms DESC LIMIT -1 OFFSET ?2)";
-            tx.execute(sql, (word(kind), to_limit(MAX_TOKENS)))?;
-            Ok(())
-        })
-    }
-
-    fn has_token(&mut self, kind: Token, hash: &[u8; 32], now_ms: i64) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM tokens \
-             WHERE kind = ? AND hash = ? AND until_ms > ?)";
-        self.read(|db| Ok(db.query_row(sql, (word(kind), hash, now_ms), |row| row.get(0))?))
-    }
-
-    fn take_token(
-        &mut self,
-        kind: Token,
-        hash: &[u8; 32],
-        now_ms: i64,
-    ) -> Result<bool, StoreError> {
-        // Who guesses must not lock others out.
-        if !self.has_token(kind, hash, now_ms)? {
-            return Ok(false);
+    fn check(&mut self) -> Result<(), StoreError> {
+        if schema::file_id(&self.path)? != self.file {
+            return Err(store_error(&self.path, ErrorKind::Unusable));
         }
-        self.write(|tx| {
-            let sql = "DELETE FROM tokens WHERE kind = ? AND hash = ? AND until_ms > ?";
-            Ok(tx.execute(sql, (word(kind), hash, now_ms))? == 1)
-        })
-    }
-
-    fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
-        self.write(|tx| {
-            let sql = "UPDATE tokens SET approver = ? WHERE kind = ? AND hash = ?";
-            tx.execute(sql, (name, word(kind), hash))?;
-            Ok(())
-        })
-    }
-
-    fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT approver FROM tokens WHERE kind = ? AND hash = ?";
         self.read(|db| {
-            let found = db.query_row(sql, (word(kind), hash), |row| row.get(0));
-            // There may be no row, and no name in it.
-            Ok(found.optional()?.flatten())
+            // Of a database whose files were overwritten only our memory may have the pages.
+            db.release_memory()?;
+            let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+            match tables? {
+                0_i64 => Err(Trouble::Is(ErrorKind::Damaged)),
+                _ => Ok(()),
+            }
         })
+    }
+
+    fn scrub(&mut self) -> Result<bool, StoreError> {
+        // What was overwritten stays in the write-ahead log until that is emptied.
+        // Emptying it once more would look like a change to everybody else.
+        if schema::has_empty_log(&self.path) {
+            return Ok(true);
+        }
+        let tried = || {
+            self.db.busy_timeout(Duration::ZERO)?;
+            let busy = self
+                .db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                });
+            self.db.busy_timeout(schema::PATIENCE)?;
+            Ok(!busy?)
+        };
+        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
+            Err(error) if error.kind == ErrorKind::Locked => Ok(false),
+            tried => tried,
+        }
     }
 }
 
@@ -612,6 +560,11 @@ fn give_up_verdict(tx: &Transaction<'_>, seq: i64, redaction: &Redaction) -> Res
     Ok(())
 }
 
+/// A number that changes whenever another connection has changed anything.
+fn version(db: &Connection) -> Result<i64, Trouble> {
+    Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?)
+}
+
 fn count(db: &Connection, sql: &str) -> Result<usize, Trouble> {
     let count: i64 = db.query_row(sql, [], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())
@@ -621,20 +574,13 @@ fn to_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn word(kind: Token) -> &'static str {
-    match kind {
-        Token::Login => "login",
-        Token::Session => "session",
-    }
-}
-
 /// Why a change was not made.
 #[derive(Debug)]
 enum Trouble {
     /// What SQLite said, or a row that means nothing.
     Sqlite(rusqlite::Error),
     /// What we found.
-    Is(Problem),
+    Is(ErrorKind),
     /// A file beside the database.
     File(StoreError),
 }
@@ -648,11 +594,11 @@ impl From<rusqlite::Error> for Trouble {
 impl Trouble {
     fn at(self, path: &Path) -> StoreError {
         match self {
-            Trouble::Is(problem) => store_error(path, problem),
+            Trouble::Is(kind) => store_error(path, kind),
             Trouble::File(error) => error,
             Trouble::Sqlite(error) => StoreError {
-                path: path.to_path_buf(),
-                problem: problem(&error),
+                place: Place::Path(path.to_path_buf()),
+                kind: kind(&error),
                 source: Some(Box::new(error)),
             },
         }
@@ -663,17 +609,17 @@ impl Trouble {
     clippy::wildcard_enum_match_arm,
     reason = "others' enums, of which few members tell the user what to do"
 )]
-fn problem(error: &rusqlite::Error) -> Problem {
+fn kind(error: &rusqlite::Error) -> ErrorKind {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Problem::Full,
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Problem::Locked,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Problem::Damaged,
-        Some(_) => Problem::Unusable,
+        Some(ErrorCode::DiskFull) => ErrorKind::Full,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Locked,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Damaged,
+        Some(_) => ErrorKind::Unusable,
         None => match error {
             rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..) => Problem::Damaged,
-            _ => Problem::Unusable,
+            | rusqlite::Error::IntegralValueOutOfRange(..) => ErrorKind::Damaged,
+            _ => ErrorKind::Unusable,
         },
     }
 }

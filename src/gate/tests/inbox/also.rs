@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::approval::item::{Choice, Closed};
 use crate::gate::tests::inbox::chain;
 use crate::gate::tests::scene::{Prompt, Scene, secs};
-use crate::gate::{FromInbox, Settings, ToInbox};
+use crate::gate::{FromEngine, Settings, ToEngine};
 
 fn scene(change: impl FnOnce(&mut Settings)) -> Scene {
     let scene = Scene::set(|settings| {
@@ -41,12 +41,12 @@ fn asked(scene: &mut Scene) -> (Prompt, crate::approval::item::Item) {
 fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
     let told = std::mem::take(&mut scene.inbox).into_iter();
     told.filter_map(|told| match told {
-        ToInbox::Close { item, how } => Some((item, how)),
-        ToInbox::Ask { .. }
-        | ToInbox::OpenBrowser { .. }
-        | ToInbox::Park { .. }
-        | ToInbox::Decided(_)
-        | ToInbox::Resume(_) => None,
+        ToEngine::Close { item, how } => Some((item, how)),
+        ToEngine::Ask { .. }
+        | ToEngine::OpenBrowser { .. }
+        | ToEngine::Park { .. }
+        | ToEngine::Decided(_)
+        | ToEngine::Resume(_) => None,
     })
     .collect()
 }
@@ -114,14 +114,14 @@ fn both_end_with_their_time_and_with_the_call() {
 fn an_inbox_that_fails_leaves_the_prompt_alone_and_nobody_is_sent_to_the_item() {
     let mut scene = scene(|_| {});
     let (prompt, item) = asked(&mut scene);
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: item.id.clone(),
         url: "http://127.0.0.1:1/".to_owned(),
     });
     scene.expect_nothing();
-    scene.inbox_tells(FromInbox::Failed {
+    scene.inbox_tells(FromEngine::Failed {
         item: item.id,
-        why: "full".to_owned(),
+        failure: crate::gate::Failure::unreachable("full"),
     });
     scene.expect_nothing();
     scene.approve(&prompt);
@@ -163,16 +163,16 @@ fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
 fn told(scene: &mut Scene) -> Vec<&'static str> {
     let told = std::mem::take(&mut scene.inbox).into_iter();
     told.map(|told| match told {
-        ToInbox::Ask {
+        ToEngine::Ask {
             opens_browser: true,
             ..
         } => "ask and open",
-        ToInbox::Ask { .. } => "ask",
-        ToInbox::OpenBrowser { .. } => "open",
-        ToInbox::Park { .. } => "park",
-        ToInbox::Close { .. } => "close",
-        ToInbox::Decided(_) => "decided",
-        ToInbox::Resume(_) => "resume",
+        ToEngine::Ask { .. } => "ask",
+        ToEngine::OpenBrowser { .. } => "open",
+        ToEngine::Park { .. } => "park",
+        ToEngine::Close { .. } => "close",
+        ToEngine::Decided(_) => "decided",
+        ToEngine::Resume(_) => "resume",
     })
     .collect()
 }
@@ -191,7 +191,7 @@ fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens()
     scene.advance(secs(4));
     assert!(told(&mut scene).is_empty());
     scene.advance(secs(1));
-    let Some(ToInbox::Ask { item: listed, .. }) = scene.inbox.front().cloned() else {
+    let Some(ToEngine::Ask { item: listed, .. }) = scene.inbox.front().cloned() else {
         panic!("{:?}", scene.inbox);
     };
     assert_eq!(told(&mut scene), ["ask"]);

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::approval::item::{Choice, Closed, Item};
 use crate::gate::tests::inbox::chain;
 use crate::gate::tests::scene::{Scene, secs};
-use crate::gate::{Settings, ToInbox};
+use crate::gate::{Settings, ToEngine};
 
 fn scene(change: impl FnOnce(&mut Settings)) -> Scene {
     let scene = Scene::set(|settings| {
@@ -30,7 +30,8 @@ fn denied(scene: &mut Scene, id: u64) {
 fn refused_again(scene: &mut Scene, id: u64) -> Item {
     scene.client_calls(id, "delete_user", json!({"id": 7}));
     let told = scene.inbox.pop_front();
-    let Some(ToInbox::Ask {
+    let Some(ToEngine::Ask {
+        engine: _,
         item,
         opens_browser: false,
     }) = told
@@ -39,7 +40,7 @@ fn refused_again(scene: &mut Scene, id: u64) -> Item {
     };
     assert!(matches!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Park { .. })
+        Some(ToEngine::Park { .. })
     ));
     scene.expect_refused(id, &item.id);
     let line = scene.expect_logged("denied", false);
@@ -84,7 +85,7 @@ fn an_identical_call_is_refused_without_asking_for_so_long() {
     scene.expect_refused(4, "denied by a human");
     // So is the same call, when the time is over.
     scene.advance(secs(10));
-    let closed = ToInbox::Close {
+    let closed = ToEngine::Close {
         item: item.id,
         how: Closed::Expired,
     };

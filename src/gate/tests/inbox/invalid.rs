@@ -118,7 +118,7 @@ fn an_invalid_answer_behind_the_inbox_is_the_end() {
     for era in ERAS {
         let mut scene = era.scene(|settings| {
             settings.channels = vec![
-                Channel::new(Engine::Inbox),
+                Channel::new(Engine::INBOX),
                 Channel::new(Engine::Elicitation),
             ];
             settings.channels[0].on_timeout = OnFailure::Fallback;

@@ -8,7 +8,7 @@ use crate::approval::item::{Choice, Closed, Item};
 use crate::gate::tests::instant::{Asked, ERAS, Era, cancel, decline, millis};
 use crate::gate::tests::rounds::{expect_question, modern_with, retry, says, yes};
 use crate::gate::tests::scene::{Scene, secs};
-use crate::gate::{FromInbox, OnFailure, Patience, Settings, TimeoutAction, ToInbox};
+use crate::gate::{FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine};
 
 /// The client calls with this argument, and answers the question so in 10 ms. Returns the item that
 /// the question is left as.
@@ -38,7 +38,7 @@ fn left_open(scene: &mut Scene, era: Era, id: u32, argument: u64) -> Item {
 #[track_caller]
 fn expect_parked(scene: &mut Scene, item: &Item) {
     match scene.inbox.pop_front() {
-        Some(ToInbox::Park { item: parked, .. }) => assert_eq!(parked, item.id),
+        Some(ToEngine::Park { item: parked, .. }) => assert_eq!(parked, item.id),
         other => panic!("not parked, but {other:?}"),
     }
 }
@@ -46,7 +46,7 @@ fn expect_parked(scene: &mut Scene, item: &Item) {
 #[track_caller]
 fn expect_closed(scene: &mut Scene, item: &Item, how: Closed) {
     let item = item.id.clone();
-    assert_eq!(scene.inbox.pop_front(), Some(ToInbox::Close { item, how }));
+    assert_eq!(scene.inbox.pop_front(), Some(ToEngine::Close { item, how }));
 }
 
 // DESIGN: "If `inbox` is among the engines, the question stays open there, and once approved the same
@@ -239,7 +239,7 @@ fn calls_that_share_a_question_share_its_item() {
     scene.client_reads_all();
     scene.answer(&prompt, decline());
     let item = scene.inbox.front().cloned();
-    let Some(ToInbox::Ask { item, .. }) = item else {
+    let Some(ToEngine::Ask { item, .. }) = item else {
         panic!("no item, but {item:?}");
     };
     for id in [1, 2] {
@@ -288,7 +288,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let mut scene = Scene::set(chain).handshake("2025-11-25", urls.clone());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -303,7 +303,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let call = modern_with(1, "delete_user", json!({"id": 7}), urls);
     says(&mut scene, &call);
     let item = scene.expect_item();
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: item.id.clone(),
         url,
     });
@@ -334,7 +334,7 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
     let item = scene.expect_item();
     expect_parked(&mut scene, &item);
     says(&mut scene, &call(3));
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: item.id.clone(),
         url: "http://127.0.0.1:8766/item/x".to_owned(),
     });

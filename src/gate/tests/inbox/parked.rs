@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{MINUTE, chain, scene};
 use crate::approval::item::{Choice, Closed};
 use crate::gate::tests::scene::Scene;
-use crate::gate::{Settings, TimeoutAction, ToInbox};
+use crate::gate::{Settings, TimeoutAction, ToEngine};
 
 fn parking(settings: &mut Settings) {
     settings.timeout_action = TimeoutAction::Park;
@@ -37,7 +37,7 @@ fn a_parked_question_lets_the_same_call_run_once() {
     scene.expect_logged("timeout", false);
     let parked = scene.inbox.pop_front();
     assert!(
-        matches!(&parked, Some(ToInbox::Park { item: parked, .. }) if *parked == item.id),
+        matches!(&parked, Some(ToEngine::Park { item: parked, .. }) if *parked == item.id),
         "{parked:?}"
     );
     // Much later.
@@ -83,7 +83,7 @@ fn a_client_that_loses_patience_parks_the_question_too() {
     scene.expect_nothing();
     assert!(matches!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Park { .. })
+        Some(ToEngine::Park { .. })
     ));
     scene.decide(&item, Choice::Approve, |_| {});
     scene.client_calls(2, "delete_user", json!({"id": 7}));
@@ -102,7 +102,7 @@ fn a_parked_question_is_over_when_its_time_is_or_when_its_client_goes() {
     scene.inbox.clear();
     scene.advance(10 * MINUTE);
     let how = Closed::Expired;
-    let closed = ToInbox::Close {
+    let closed = ToEngine::Close {
         item: item.id.clone(),
         how,
     };
@@ -141,7 +141,7 @@ fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() 
     scene.advance(MINUTE);
     scene.expect_refused(2, "nobody answered in time");
     let how = Closed::Expired;
-    let closed = ToInbox::Close { item: item.id, how };
+    let closed = ToEngine::Close { item: item.id, how };
     assert_eq!(scene.inbox.pop_front(), Some(closed));
 }
 
@@ -236,7 +236,7 @@ fn a_prompt_that_runs_out_is_parked_in_the_inbox() {
     let item = scene.expect_item();
     assert!(matches!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Park { .. })
+        Some(ToEngine::Park { .. })
     ));
     scene.decide(&item, Choice::Approve, |_| {});
     scene.client_calls(2, "delete_user", json!({"id": 7}));

@@ -11,7 +11,7 @@ use super::chain;
 use crate::approval::item::{Choice, Item};
 use crate::gate::tests::rounds::{modern_with, retry};
 use crate::gate::tests::scene::{Scene, call};
-use crate::gate::{FromInbox, OnFailure, Patience, TimeoutAction, ToInbox};
+use crate::gate::{FromEngine, OnFailure, Patience, TimeoutAction, ToEngine};
 use crate::mcp::message::RequestId;
 
 /// How the client is asked.
@@ -228,7 +228,7 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
                     let item = item.id.clone();
-                    self.scene.inbox_tells(FromInbox::Posted { item, url });
+                    self.scene.inbox_tells(FromEngine::Posted { item, url });
                 }
             }
             Step::Retry {
@@ -252,7 +252,10 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let item = item.id.clone();
                     let why = "full".to_owned();
-                    self.scene.inbox_tells(FromInbox::Failed { item, why });
+                    self.scene.inbox_tells(FromEngine::Failed {
+                        item,
+                        failure: crate::gate::Failure::unreachable(why),
+                    });
                 }
             }
             Step::Cancel(at) => {
@@ -344,8 +347,11 @@ impl World {
                 let decided = if is_no { "denied" } else { "cancelled" };
                 assert_eq!(decision, Some(decided), "{told}");
                 assert!(told.contains("faster than a person can read"), "{told}");
-                let left: Vec<&ToInbox> = self.scene.inbox.iter().rev().take(2).collect();
-                let [ToInbox::Park { item, .. }, ToInbox::Ask { item: asked, .. }] = left[..]
+                let left: Vec<&ToEngine> = self.scene.inbox.iter().rev().take(2).collect();
+                let [
+                    ToEngine::Park { item, .. },
+                    ToEngine::Ask { item: asked, .. },
+                ] = left[..]
                 else {
                     panic!("{told} leaves {left:?}");
                 };
@@ -361,7 +367,7 @@ impl World {
                 // It waits on, in the inbox.
                 assert_eq!(decision, None, "{told}");
                 let asked = self.scene.inbox.back();
-                assert!(matches!(asked, Some(ToInbox::Ask { .. })), "{asked:?}");
+                assert!(matches!(asked, Some(ToEngine::Ask { .. })), "{asked:?}");
             }
             Answer::Yes | Answer::Missing => {}
         }
@@ -370,7 +376,7 @@ impl World {
     /// Sees what the step led to.
     fn look(&mut self) {
         while let Some(told) = self.scene.inbox.pop_front() {
-            if let ToInbox::Ask { item, .. } = told {
+            if let ToEngine::Ask { item, .. } = told {
                 let call: Value = serde_json::from_str(&item.call).unwrap();
                 let argument = call["arguments"]["id"].as_u64().unwrap();
                 let version = shown_version(item.description.as_deref().unwrap());

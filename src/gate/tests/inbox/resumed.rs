@@ -12,7 +12,7 @@ use self::shelf::Shelf;
 use super::{MINUTE, chain};
 use crate::approval::item::Choice;
 use crate::gate::tests::scene::{Scene, secs};
-use crate::gate::{FromInbox, Resume, Resumption, Settings, TimeoutAction, ToInbox};
+use crate::gate::{FromEngine, Resume, Resumption, Settings, TimeoutAction, ToEngine};
 use crate::policy::Rules;
 
 /// A client, as it introduces itself.
@@ -349,9 +349,9 @@ fn no_client_is_asked_for_its_roots_where_no_session_has_left_anything() {
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     assert_eq!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Resume(Resume::IsAny))
+        Some(ToEngine::Resume(Resume::IsAny))
     );
-    scene.inbox_tells(FromInbox::Resume(Resumption::IsAny(false)));
+    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(false)));
     scene.expect_nothing();
     scene.expect_item();
     // The answer counts for a second.
@@ -361,7 +361,7 @@ fn no_client_is_asked_for_its_roots_where_no_session_has_left_anything() {
     scene.client_calls(3, "delete_user", json!({"id": 9}));
     assert_eq!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Resume(Resume::IsAny))
+        Some(ToEngine::Resume(Resume::IsAny))
     );
 }
 
@@ -372,7 +372,7 @@ fn an_inbox_that_does_not_answer_keeps_no_call_waiting() {
     shelf.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromInbox::Resume(Resumption::IsAny(true)));
+    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
     let found = scene.inbox.split_off(1);
     scene.inbox.clear();
     scene.advance(secs(2));
@@ -401,13 +401,13 @@ fn a_yes_that_cannot_be_had_alone_lets_nothing_run() {
         shelf.serve_one(2, &mut scene);
         assert_eq!(
             scene.inbox.pop_front(),
-            Some(ToInbox::Resume(Resume::TakeUp { item: item.clone() }))
+            Some(ToEngine::Resume(Resume::TakeUp { item: item.clone() }))
         );
         if is_silent {
             scene.advance(secs(2));
         } else {
             let is_done = false;
-            scene.inbox_tells(FromInbox::Resume(Resumption::TakenUp {
+            scene.inbox_tells(FromEngine::Resume(Resumption::TakenUp {
                 item: item.clone(),
                 is_done,
             }));
@@ -415,7 +415,7 @@ fn a_yes_that_cannot_be_had_alone_lets_nothing_run() {
         scene.expect_nothing();
         assert_eq!(
             scene.inbox.pop_front(),
-            Some(ToInbox::Resume(Resume::Leave { item }))
+            Some(ToEngine::Resume(Resume::Leave { item }))
         );
         scene.expect_item();
     }
@@ -428,7 +428,7 @@ fn what_is_sought_for_one_session_lets_nothing_run_in_the_next_of_the_same_conne
     shelf.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromInbox::Resume(Resumption::IsAny(true)));
+    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
     let found = scene.inbox.split_off(1);
     scene.client_says(
         &json!({"jsonrpc": "2.0", "id": "again", "method": "initialize", "params": {
@@ -442,7 +442,7 @@ fn what_is_sought_for_one_session_lets_nothing_run_in_the_next_of_the_same_conne
     scene.expect_nothing();
     assert_eq!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Resume(Resume::Leave { item }))
+        Some(ToEngine::Resume(Resume::Leave { item }))
     );
 }
 

@@ -11,7 +11,7 @@ use crate::gate::tests::rounds::{
 };
 use crate::gate::tests::scene::{Scene, secs};
 use crate::gate::{
-    Channel, Engine, FromInbox, OnFailure, Patience, Settings, TimeoutAction, ToInbox,
+    Channel, Engine, FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine,
 };
 
 fn form_then_inbox(settings: &mut Settings) {
@@ -24,7 +24,7 @@ fn form_then_inbox(settings: &mut Settings) {
 fn inbox_then_form(settings: &mut Settings) {
     settings.timeout = Some(MINUTE);
     settings.channels = vec![
-        Channel::new(Engine::Inbox),
+        Channel::new(Engine::INBOX),
         Channel::new(Engine::Elicitation),
     ];
     settings.channels[0].on_timeout = OnFailure::Fallback;
@@ -61,13 +61,13 @@ fn changes(scene: &mut Scene, tools: Value, id: i64) {
 fn item_shown(scene: &mut Scene) -> Item {
     let told = std::mem::take(&mut scene.inbox);
     let mut items = told.into_iter().filter_map(|told| match told {
-        ToInbox::Ask { item, .. } if item.tool == "delete_user" => Some(*item),
-        ToInbox::Ask { .. }
-        | ToInbox::OpenBrowser { .. }
-        | ToInbox::Park { .. }
-        | ToInbox::Close { .. }
-        | ToInbox::Decided(_)
-        | ToInbox::Resume(_) => None,
+        ToEngine::Ask { item, .. } if item.tool == "delete_user" => Some(*item),
+        ToEngine::Ask { .. }
+        | ToEngine::OpenBrowser { .. }
+        | ToEngine::Park { .. }
+        | ToEngine::Close { .. }
+        | ToEngine::Decided(_)
+        | ToEngine::Resume(_) => None,
     });
     items.next().expect("an item")
 }
@@ -85,7 +85,7 @@ fn expect_honest(item: &Item) {
 fn invited(scene: &mut Scene, item: &Item) -> Value {
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
     let item = item.id.clone();
-    scene.inbox_tells(FromInbox::Posted { item, url });
+    scene.inbox_tells(FromEngine::Posted { item, url });
     let answer = scene.take_client();
     assert_eq!(answer["result"]["resultType"], "input_required", "{answer}");
     answer["result"]["requestState"].clone()
@@ -211,7 +211,7 @@ fn an_item_that_will_be_parked_does_not_expire_before() {
     invited(&mut scene, &item);
     scene.advance(MINUTE + Duration::from_millis(500));
     let parked = scene.inbox.pop_front();
-    assert!(matches!(&parked, Some(ToInbox::Park { .. })), "{parked:?}");
+    assert!(matches!(&parked, Some(ToEngine::Park { .. })), "{parked:?}");
     assert!(item.expires_ms > Some(scene.now.unix_ms), "{item:?}");
 }
 
@@ -260,7 +260,7 @@ fn a_parked_question_stays_open_for_as_long_as_the_operator_says_and_no_longer()
     says(&mut scene, &call(1));
     let item = scene.expect_item();
     scene.advance(MINUTE + Duration::from_millis(500));
-    let Some(ToInbox::Park { until_ms, .. }) = scene.inbox.pop_front() else {
+    let Some(ToEngine::Park { until_ms, .. }) = scene.inbox.pop_front() else {
         panic!("it is not parked");
     };
     scene.client.clear();
@@ -270,7 +270,7 @@ fn a_parked_question_stays_open_for_as_long_as_the_operator_says_and_no_longer()
     invited(&mut scene, &item);
     scene.advance(20 * MINUTE);
     for told in &scene.inbox {
-        if let ToInbox::Park {
+        if let ToEngine::Park {
             until_ms: again, ..
         } = told
         {

@@ -12,7 +12,7 @@ use crate::gate::tests::rounds::{
 };
 use crate::gate::tests::scene::{Scene, secs};
 use crate::gate::{
-    Channel, Engine, FromInbox, OnFailure, Patience, Settings, TimeoutAction, ToInbox,
+    Channel, Engine, FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine,
 };
 
 const QUESTION: &str = "approval-proxy";
@@ -43,7 +43,7 @@ fn url_of(item: &Item) -> String {
 
 fn has_page(scene: &mut Scene, item: &Item) {
     let (item, url) = (item.id.clone(), url_of(item));
-    scene.inbox_tells(FromInbox::Posted { item, url });
+    scene.inbox_tells(FromEngine::Posted { item, url });
 }
 
 /// The client has been sent to the item's page by the result of this request; returns the state.
@@ -79,7 +79,7 @@ fn invited(scene: &mut Scene) -> (Item, Value) {
 #[track_caller]
 fn expect_closed(scene: &mut Scene, item: &Item, how: Closed) {
     let item = item.id.clone();
-    assert_eq!(scene.inbox.pop_front(), Some(ToInbox::Close { item, how }));
+    assert_eq!(scene.inbox.pop_front(), Some(ToEngine::Close { item, how }));
 }
 
 #[test]
@@ -425,7 +425,10 @@ fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     let (lost, why) = (item.id.clone(), "the disk is full".to_owned());
-    scene.inbox_tells(FromInbox::Failed { item: lost, why });
+    scene.inbox_tells(FromEngine::Failed {
+        item: lost,
+        failure: crate::gate::Failure::unreachable(why),
+    });
     scene.expect_nothing();
     scene.decide(&item, Choice::Approve, |_| {});
     says(
@@ -444,7 +447,10 @@ fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
     has_page(&mut scene, &item);
     let state = expect_invitation(&mut scene, 1, &item);
     let (lost, why) = (item.id, "the disk is full".to_owned());
-    scene.inbox_tells(FromInbox::Failed { item: lost, why });
+    scene.inbox_tells(FromEngine::Failed {
+        item: lost,
+        failure: crate::gate::Failure::unreachable(why),
+    });
     says(&mut scene, &retry(&call, 2, consent("accept"), &state));
     let (state, _) = expect_question(&mut scene, 2);
     says(&mut scene, &retry(&call, 3, yes(), &state));
@@ -463,7 +469,7 @@ fn an_invitation_that_nobody_follows_is_parked() {
     );
     let parked = scene.inbox.pop_front();
     assert!(
-        matches!(&parked, Some(ToInbox::Park { item: parked, .. }) if *parked == item.id),
+        matches!(&parked, Some(ToEngine::Park { item: parked, .. }) if *parked == item.id),
         "{parked:?}"
     );
     scene.advance(30 * MINUTE);
@@ -575,7 +581,7 @@ fn a_form_that_nobody_answers_is_parked_in_the_inbox() {
     );
     assert!(matches!(
         scene.inbox.pop_front(),
-        Some(ToInbox::Park { .. })
+        Some(ToEngine::Park { .. })
     ));
     scene.decide(&item, Choice::Approve, |_| {});
     says(&mut scene, &retry(&form_call(1), 2, yes(), &state));
@@ -590,7 +596,7 @@ fn a_form_that_nobody_answers_is_parked_in_the_inbox() {
 fn an_inbox_that_nobody_looks_into_hands_on_to_the_client() {
     let mut scene = scene(|settings| {
         settings.channels = vec![
-            Channel::new(Engine::Inbox),
+            Channel::new(Engine::INBOX),
             Channel::new(Engine::Elicitation),
         ];
         settings.channels[0].on_timeout = OnFailure::Fallback;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{chain, scene};
 use crate::approval::item::{Choice, Closed};
 use crate::gate::tests::scene::Scene;
-use crate::gate::{FromInbox, Settings, ToInbox};
+use crate::gate::{FromEngine, Settings, ToEngine};
 
 /// A client that opens URLs and shows no forms.
 fn with_urls(change: impl FnOnce(&mut Settings)) -> Scene {
@@ -18,7 +18,7 @@ fn with_urls(change: impl FnOnce(&mut Settings)) -> Scene {
 
 fn posted(scene: &mut Scene, item: &crate::approval::item::Item) -> serde_json::Value {
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -72,7 +72,7 @@ fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_
     scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}}));
     scene.expect_refused(2, "denied by a human");
     let how = Closed::Withdrawn;
-    let closed = ToInbox::Close {
+    let closed = ToEngine::Close {
         item: item.id.clone(),
         how,
     };
@@ -94,6 +94,6 @@ fn a_client_that_opens_no_urls_is_sent_nowhere() {
     let item = scene.expect_item();
     let url = "http://127.0.0.1:8766/item/x".to_owned();
     let item = item.id;
-    scene.inbox_tells(FromInbox::Posted { item, url });
+    scene.inbox_tells(FromEngine::Posted { item, url });
     scene.expect_nothing();
 }

@@ -13,6 +13,7 @@ use crate::gate::handshake::CannotAsk;
 use crate::gate::held::Era;
 use crate::gate::refusal::{Explanation, Refusal, refused_result};
 use crate::gate::verdict::ClientNo;
+use crate::gate::{EngineId, Failure};
 use crate::mcp::elicit::{Fault, No};
 use crate::mcp::message::RequestId;
 use crate::mcp::revision;
@@ -50,8 +51,11 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::ChangedBetweenRounds => Refusal::UnknownState,
         Refusal::UnknownState => Refusal::SpentState,
         Refusal::SpentState => Refusal::NotRecorded,
-        Refusal::NotRecorded => Refusal::InboxError(ODD.into()),
-        Refusal::InboxError(_) => Refusal::TooLargeToShow,
+        Refusal::NotRecorded => Refusal::EngineFailed {
+            engine: EngineId::new("command"),
+            failure: Failure::unreachable(ODD),
+        },
+        Refusal::EngineFailed { .. } => Refusal::TooLargeToShow,
         Refusal::TooLargeToShow => Refusal::Parked("0123456789abcdef".into()),
         Refusal::Parked(_) => Refusal::CannotAsk(CannotAsk::NoChannel),
         Refusal::CannotAsk(CannotAsk::NoChannel) => Refusal::CannotAsk(CannotAsk::Anonymous),

@@ -9,12 +9,12 @@ use super::{CALL, COMPLETE, LIST, PROMPT, QUESTION, REFUSAL, WITHDRAWN, story};
 use crate::approval::item::{Choice, Item};
 use crate::gate::tests::rounds::{modern_with, retry};
 use crate::gate::tests::scene::Scene;
-use crate::gate::{Channel, Engine, FromInbox};
+use crate::gate::{Channel, Engine, FromEngine};
 
 /// An inbox, and an odd name.
 fn scene() -> Scene {
     let tool = "delete \"a\"\n\u{202e}b";
-    Scene::set(|settings| settings.channels = vec![Channel::new(Engine::Inbox)])
+    Scene::set(|settings| settings.channels = vec![Channel::new(Engine::INBOX)])
         .with_tools(json!([{"name": tool, "annotations": {"destructiveHint": true}}]))
 }
 
@@ -22,7 +22,7 @@ fn scene() -> Scene {
 fn posted(scene: &mut Scene) -> Item {
     let item = scene.expect_item();
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromInbox::Posted {
+    scene.inbox_tells(FromEngine::Posted {
         item: item.id.clone(),
         url,
     });

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::super::{Passphrase, WrongPassphrase};
 use super::visitor::{Answer, Visitor, decide_path, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::engines::inbox::store::{Closed, MAX_REASON, Problem, State, Store as _};
+use crate::engines::inbox::store::{ApprovalRequests as _, Closed, ErrorKind, MAX_REASON, State};
 
 #[tokio::test]
 async fn an_approval_is_recorded_with_what_it_covers() {
@@ -326,7 +326,7 @@ async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
     let csrf = visitor.csrf().await;
     visitor
         .store
-        .with(|memory| memory.broken = Some(Problem::Full));
+        .with(|memory| memory.broken = Some(ErrorKind::Full));
     let form = format!("csrf={csrf}&shown={}&choice=approve", usual().fingerprint());
     let mut answers = vec![visitor.post(&decide_path(&usual()), &form).await];
     for path in [
@@ -342,7 +342,7 @@ async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
         assert!(
             answer
                 .text
-                .contains("/state/approvals.db: there is no room; free some")
+                .contains("db.example:5432: there is no room; free some")
         );
     }
     visitor.store.with(|memory| memory.broken = None);

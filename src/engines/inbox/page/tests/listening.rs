@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::super::{Page, PageSettings, token_hash};
 use super::visitor::{Shared, Visitor, item, usual};
-use crate::engines::inbox::store::{Store as _, Token};
+use crate::engines::inbox::store::{ApprovalRequests as _, Logins as _, Token};
 use crate::sys::clock::Clock;
 
 /// The next event that is not only a sign of life.
@@ -44,14 +44,14 @@ async fn whoever_listens_hears_of_own_verdicts_and_of_changes_by_others() {
         next_event(&mut body).await.unwrap(),
         "event: changed\ndata:\n\n"
     );
-    visitor.store.with(|memory| memory.version += 1);
+    visitor.store.with(|memory| memory.is_changed = true);
     assert!(next_event(&mut body).await.is_some());
     visitor.ask(&item(2, "{}"));
     visitor.advance(Duration::from_secs(600));
     assert!(next_event(&mut body).await.is_some(), "its time is over");
     visitor
         .store
-        .with(|memory| memory.broken = Some(crate::engines::inbox::store::Problem::Locked));
+        .with(|memory| memory.broken = Some(crate::engines::inbox::store::ErrorKind::Locked));
     assert!(next_event(&mut body).await.is_some(), "the store fails");
     visitor.store.with(|memory| memory.broken = None);
     assert!(next_event(&mut body).await.is_some(), "and works again");
@@ -127,7 +127,7 @@ async fn a_page_is_served_over_sockets_until_it_is_stopped() {
         secret: [1; 32],
         passphrase: None,
     };
-    let page = Page::new(Box::new(store), settings);
+    let page = Page::new(Box::new(store.clone()), Box::new(store), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,12 +1,13 @@
 //! A store that forgets everything with its process: for tests, and for the demo among the
 //! examples.
 
-use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use crate::approval::item::Item;
+use crate::approval::item::{Item, Verdict};
 use crate::engines::inbox::store::{
-    Closed, Decided, Elsewhere, Entry, Filter, Problem, Resumed, SignedVerdict, State, Store,
-    StoreError, Token,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, Logins, MAX_TOKENS,
+    Place, Resumed, SignedVerdict, State, StoreError, Token, cut_reason,
 };
 
 /// Items and tokens in lists.
@@ -14,12 +15,16 @@ use crate::engines::inbox::store::{
 pub(crate) struct Memory {
     /// Newest last.
     pub(crate) entries: Vec<Entry>,
+    /// Whose item each is, by its id.
+    owners: Vec<(String, String)>,
+    /// Verdicts that were not taken yet, by the item's id.
+    verdicts: Vec<(String, SignedVerdict)>,
     tokens: Vec<(Token, [u8; 32], i64)>,
     names: Vec<(Token, [u8; 32], String)>,
-    /// How often others have changed something.
-    pub(crate) version: u64,
+    /// Whether others have changed something.
+    pub(crate) is_changed: bool,
     /// What fails, if anything does.
-    pub(crate) broken: Option<Problem>,
+    pub(crate) broken: Option<ErrorKind>,
     /// What the last verdict was signed with.
     pub(crate) signature: Option<Vec<u8>>,
 }
@@ -28,9 +33,9 @@ impl Memory {
     fn works(&self) -> Result<(), StoreError> {
         match self.broken {
             None => Ok(()),
-            Some(problem) => Err(StoreError {
-                path: PathBuf::from("/state/approvals.db"),
-                problem,
+            Some(kind) => Err(StoreError {
+                place: Place::Host("db.example:5432".to_owned()),
+                kind,
                 source: None,
             }),
         }
@@ -42,9 +47,10 @@ impl Memory {
     }
 }
 
-impl Store for Memory {
-    fn ask(&mut self, item: &Item, _proxy: &str) -> Result<(), StoreError> {
+impl ApprovalRequests for Memory {
+    fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
         self.works()?;
+        self.owners.push((item.id.clone(), proxy.to_owned()));
         self.entries.push(Entry {
             item: item.clone(),
             state: State::Waiting,
@@ -58,7 +64,7 @@ impl Store for Memory {
     }
 
     fn park(&mut self, id: &str, until_ms: i64) -> Result<(), StoreError> {
-        if let Some(entry) = self.entry(id)? {
+        if let Some(entry) = self.entry(id)?.filter(|entry| entry.state.is_open()) {
             entry.state = State::Parked;
             entry.parked_until_ms = Some(until_ms);
         }
@@ -66,7 +72,7 @@ impl Store for Memory {
     }
 
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
-        if let Some(entry) = self.entry(id)? {
+        if let Some(entry) = self.entry(id)?.filter(|entry| entry.state.is_open()) {
             entry.state = State::Closed(how);
             entry.closed_ms = Some(now_ms);
         }
@@ -82,8 +88,13 @@ impl Store for Memory {
         }
         entry.state = State::Decided(signed.verdict.choice);
         entry.closed_ms = Some(signed.verdict.decided_ms);
-        entry.verdict = Some(signed.verdict.clone());
+        let reason = signed.verdict.reason.as_deref();
+        entry.verdict = Some(Verdict {
+            reason: reason.map(|reason| cut_reason(reason).to_owned()),
+            ..signed.verdict.clone()
+        });
         entry.was_disregarded = false;
+        self.verdicts.push((id.to_owned(), signed.clone()));
         self.signature.clone_from(&signed.signature);
         Ok(Decided::Recorded)
     }
@@ -97,8 +108,11 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn take_verdicts(&mut self, _proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
-        self.works().map(|()| Vec::new())
+    fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
+        self.works()?;
+        let owners = &self.owners;
+        let is_its = |id: &String| owners.iter().any(|one| one.0 == *id && one.1 == proxy);
+        Ok(self.verdicts.extract_if(.., |one| is_its(&one.0)).collect())
     }
 
     fn settle(&mut self, _proxy: &str) -> Result<(), StoreError> {
@@ -130,6 +144,12 @@ impl Store for Memory {
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
         self.works()?;
         for one in decided {
+            let (id, how) = (&one.item.id, State::Closed(Closed::Withdrawn));
+            self.entries
+                .retain(|entry| entry.item.id != *id || entry.state != how);
+            if self.entries.iter().any(|entry| entry.item.id == *id) {
+                continue;
+            }
             self.entries.push(Entry {
                 item: one.item.clone(),
                 state: State::Decided(one.verdict.choice),
@@ -143,19 +163,28 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn version(&mut self) -> Result<u64, StoreError> {
-        self.works().map(|()| self.version)
+    fn changed(
+        &mut self,
+        _longest: Duration,
+        _interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError> {
+        self.works()?;
+        Ok(std::mem::take(&mut self.is_changed))
     }
 
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
         self.works()?;
-        let open = || self.entries.iter().filter(|entry| entry.state.is_open());
-        Ok((open().take(limit).cloned().collect(), open().count()))
+        let open = self.entries.iter().filter(|entry| entry.state.is_open());
+        let mut open: Vec<Entry> = open.cloned().collect();
+        open.sort_by_key(|entry| entry.item.asked_ms);
+        let count = open.len();
+        open.truncate(limit);
+        Ok((open, count))
     }
 
     fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.works()?;
-        let mut found: Vec<Entry> = self.entries.clone();
+        let mut found: Vec<Entry> = self.entries.iter().rev().cloned().collect();
         found.retain(|entry| {
             let tool = filter.tool.as_deref().unwrap_or_default().to_lowercase();
             !entry.state.is_open()
@@ -212,9 +241,26 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn check(&mut self) -> Result<(), StoreError> {
+        self.works()
+    }
+
+    fn scrub(&mut self) -> Result<bool, StoreError> {
+        self.works().map(|()| true)
+    }
+}
+
+impl Logins for Memory {
     fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
         self.works()?;
         self.tokens.push((kind, *hash, until_ms));
+        let own = self.tokens.iter().filter(|token| token.0 == kind);
+        if own.clone().count() > MAX_TOKENS
+            && let Some(first) = own.map(|token| token.2).min()
+        {
+            self.tokens
+                .retain(|token| token.0 != kind || token.2 != first);
+        }
         Ok(())
     }
 
@@ -232,12 +278,14 @@ impl Store for Memory {
         hash: &[u8; 32],
         now_ms: i64,
     ) -> Result<bool, StoreError> {
-        let found = self.has_token(kind, hash, now_ms)?;
+        if !self.has_token(kind, hash, now_ms)? {
+            return Ok(false);
+        }
         self.tokens
             .retain(|token| (token.0, token.1) != (kind, *hash));
         self.names
             .retain(|token| (token.0, token.1) != (kind, *hash));
-        Ok(found)
+        Ok(true)
     }
 
     fn set_approver(&mut self, kind: Token, hash: &[u8; 32], name: &str) -> Result<(), StoreError> {
@@ -253,5 +301,11 @@ impl Store for Memory {
         let mut names = self.names.iter();
         let found = names.find(|token| (token.0, token.1) == (kind, *hash));
         Ok(found.map(|(_, _, name)| name.clone()))
+    }
+
+    fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.works()?;
+        self.tokens.retain(|token| token.2 > now_ms);
+        Ok(())
     }
 }

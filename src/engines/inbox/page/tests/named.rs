@@ -7,7 +7,9 @@ use axum::http::StatusCode;
 use super::visitor::{Answer, NOW_MS, Visitor, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
 use crate::engines::inbox::page::{Passphrase, WrongPassphrase, token_hash};
-use crate::engines::inbox::store::{Elsewhere, SignedVerdict, Store as _, Token};
+use crate::engines::inbox::store::{
+    ApprovalRequests as _, Elsewhere, Logins as _, SignedVerdict, Token,
+};
 use crate::policy::Risk;
 
 /// Sends the form. `name` is as browsers encode it.
@@ -227,6 +229,7 @@ async fn every_way_to_decide_with_a_name_says_that_it_is_self_declared() {
         let signed = SignedVerdict {
             verdict,
             signature: None,
+            engine: None,
         };
         store.decide(&item.id, &signed).unwrap();
     }

@@ -129,7 +129,7 @@ async fn what_waits_no_more_is_counted_as_too_late() {
     visitor.ask(&one);
     visitor.ask(&gone);
     let close = |memory: &mut super::memory::Memory| {
-        use crate::engines::inbox::store::Store as _;
+        use crate::engines::inbox::store::ApprovalRequests as _;
         memory.close(&gone.id, Closed::Withdrawn, NOW_MS).unwrap();
     };
     visitor.store.with(close);

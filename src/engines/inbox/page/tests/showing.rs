@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::visitor::{NOW_MS, Visitor, asset, item, usual};
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
-use crate::engines::inbox::store::{Closed, SignedVerdict, Store as _};
+use crate::engines::inbox::store::{ApprovalRequests as _, Closed, SignedVerdict};
 
 async fn shown(item: &Item) -> (String, String) {
     let visitor = Visitor::logged_in(false).await;
@@ -93,6 +93,7 @@ async fn no_text_from_outside_is_ever_markup() {
     let signed = SignedVerdict {
         verdict,
         signature: None,
+        engine: None,
     };
     visitor
         .store
@@ -540,6 +541,7 @@ async fn a_row_of_the_history_says_what_who_through_which_channel_and_why() {
     let signed = SignedVerdict {
         verdict: verdict(Assurance::InboxPassphrase),
         signature: None,
+        engine: None,
     };
     store.decide(&item(2, "").id, &signed).unwrap();
     visitor.ask(&item(3, "{}"));

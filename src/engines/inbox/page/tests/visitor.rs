@@ -1,5 +1,6 @@
 //! A browser, a page, and a clock that is moved by hand.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::super::{App, PageSettings, Passphrase, WrongPassphrase, token_hash};
 use super::memory::Memory;
 use crate::approval::item::{Item, Verdict};
 use crate::engines::inbox::store::{
-    Closed, Decided, Elsewhere, Entry, Filter, Resumed, SignedVerdict, Store, StoreError, Token,
+    ApprovalRequests, Closed, Decided, Elsewhere, Entry, Filter, Logins, Resumed, SignedVerdict,
+    StoreError, Token,
 };
 use crate::gate::Now;
 use crate::policy::Risk;
@@ -41,7 +43,7 @@ impl Shared {
     }
 }
 
-impl Store for Shared {
+impl ApprovalRequests for Shared {
     fn ask(&mut self, item: &Item, proxy: &str) -> Result<(), StoreError> {
         self.with(|memory| memory.ask(item, proxy))
     }
@@ -83,8 +85,12 @@ impl Store for Shared {
     fn record(&mut self, decided: &[Elsewhere]) -> Result<(), StoreError> {
         self.with(|memory| memory.record(decided))
     }
-    fn version(&mut self) -> Result<u64, StoreError> {
-        self.with(Memory::version)
+    fn changed(
+        &mut self,
+        longest: Duration,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> Result<bool, StoreError> {
+        self.with(|memory| memory.changed(longest, interrupt))
     }
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
         self.with(|memory| memory.waiting(limit))
@@ -105,6 +111,15 @@ impl Store for Shared {
     fn sweep(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.with(|memory| memory.sweep(now_ms))
     }
+    fn check(&mut self) -> Result<(), StoreError> {
+        self.with(Memory::check)
+    }
+    fn scrub(&mut self) -> Result<bool, StoreError> {
+        self.with(Memory::scrub)
+    }
+}
+
+impl Logins for Shared {
     fn add_token(&mut self, kind: Token, hash: &[u8; 32], until_ms: i64) -> Result<(), StoreError> {
         self.with(|memory| memory.add_token(kind, hash, until_ms))
     }
@@ -124,6 +139,9 @@ impl Store for Shared {
     }
     fn approver(&mut self, kind: Token, hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
         self.with(|memory| memory.approver(kind, hash))
+    }
+    fn forget_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.with(|memory| memory.forget_old(now_ms))
     }
 }
 
@@ -217,7 +235,12 @@ impl Visitor {
         }));
         let read = Arc::clone(&clock);
         let now = Box::new(move || *read.lock().unwrap());
-        let mut app = App::new(Box::new(store.clone()), settings, now);
+        let mut app = App::new(
+            Box::new(store.clone()),
+            Box::new(store.clone()),
+            settings,
+            now,
+        );
         app.port = PORT;
         let app = Arc::new(app);
         Visitor {

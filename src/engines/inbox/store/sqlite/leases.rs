@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::engines::inbox::store::{Problem, StoreError};
+use crate::engines::inbox::store::{ErrorKind, Lease, Liveness, StoreError};
 use crate::sys::state_dir::{StateDir, io_error, make_private, store_error};
 
 /// The longest name that a proxy may have.
@@ -19,14 +19,31 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 /// How many files one look at the folder is for.
 const MAX_FILES: usize = 2_000;
 
-/// A proxy's sign of life: until this is dropped, or its process is gone, its items wait.
+/// Who lives, by the locks in a [`StateDir`].
 #[derive(Debug)]
-pub struct Lease {
+pub(in crate::engines::inbox::store) struct Leases(StateDir);
+
+impl Leases {
+    /// Looks at nothing yet.
+    pub(in crate::engines::inbox::store) fn new(dir: &StateDir) -> Leases {
+        Leases(dir.clone())
+    }
+}
+
+impl Liveness for Leases {
+    fn lease(&mut self, proxy: &str) -> Result<Lease, StoreError> {
+        take(&self.0, proxy).map(Lease::new)
+    }
+}
+
+/// A proxy's lock: until this is dropped, or its process is gone, its items wait.
+#[derive(Debug)]
+pub(super) struct Lock {
     file: File,
     path: PathBuf,
 }
 
-impl Drop for Lease {
+impl Drop for Lock {
     fn drop(&mut self) {
         // First the file, then the lock: whoever gets the lock next sees that its file is gone.
         if matches!(is_at(&self.file, &self.path), Ok(true)) {
@@ -36,18 +53,18 @@ impl Drop for Lease {
     }
 }
 
-/// Takes a proxy's lease; waits a second for one who holds it.
-pub(super) fn take(dir: &StateDir, proxy: &str) -> Result<Lease, StoreError> {
+/// Takes a proxy's lock; waits a second for one who holds it.
+pub(super) fn take(dir: &StateDir, proxy: &str) -> Result<Lock, StoreError> {
     let path = path(dir, proxy)?;
     let file = lock_patiently(&path)?;
-    let file = file.ok_or_else(|| store_error(&path, Problem::Locked))?;
-    Ok(Lease { file, path })
+    let file = file.ok_or_else(|| store_error(&path, ErrorKind::Locked))?;
+    Ok(Lock { file, path })
 }
 
-/// Takes a proxy's lease if it is dead, so that nobody can come to life under its name meanwhile.
-pub(super) fn take_from_dead(dir: &StateDir, proxy: &str) -> Result<Option<Lease>, StoreError> {
+/// Takes a proxy's lock if it is dead, so that nobody can come to life under its name meanwhile.
+pub(super) fn take_from_dead(dir: &StateDir, proxy: &str) -> Result<Option<Lock>, StoreError> {
     let path = path(dir, proxy)?;
-    Ok(try_lock(&path)?.map(|file| Lease { file, path }))
+    Ok(try_lock(&path)?.map(|file| Lock { file, path }))
 }
 
 /// Removes the files of proxies that have died.
@@ -122,7 +139,7 @@ fn folder(dir: &StateDir) -> PathBuf {
 fn path(dir: &StateDir, proxy: &str) -> Result<PathBuf, StoreError> {
     let folder = folder(dir);
     if !is_name(proxy) {
-        return Err(store_error(&folder, Problem::Unusable));
+        return Err(store_error(&folder, ErrorKind::Unusable));
     }
     make_private(&folder).map_err(|error| io_error(&folder, error))?;
     Ok(folder.join(format!("{proxy}.lock")))
@@ -140,7 +157,7 @@ mod tests {
         let file = state.path().join("proxies/p.lock");
         assert!(file.exists());
         assert!(take_from_dead(&state, "p").unwrap().is_none());
-        assert_eq!(take(&state, "p").unwrap_err().problem, Problem::Locked);
+        assert_eq!(take(&state, "p").unwrap_err().kind, ErrorKind::Locked);
         drop(lease);
         assert!(!file.exists());
         drop(take(&state, "p").unwrap());

@@ -42,7 +42,7 @@ const IS_PARKED: &str = "parked_until_ms IS NOT NULL AND (state = 'parked' OR \
 /// What a row's `delivery` becomes with its owner: a verdict is for the next one to take.
 const HANDED_ON: &str = "CASE WHEN open = 0 THEN 1 ELSE delivery END";
 
-/// [`Store::mark`](super::Store::mark).
+/// [`ApprovalRequests::mark`](crate::engines::inbox::store::ApprovalRequests::mark).
 pub(super) fn mark(
     store: &mut SqliteStore,
     id: &str,
@@ -62,7 +62,7 @@ pub(super) fn mark(
     })
 }
 
-/// [`Store::resume`](super::Store::resume).
+/// [`ApprovalRequests::resume`](crate::engines::inbox::store::ApprovalRequests::resume).
 pub(super) fn resume(
     store: &mut SqliteStore,
     key: &str,
@@ -121,7 +121,7 @@ fn claim(
     Ok(Some(resumed?))
 }
 
-/// [`Store::take_up`](super::Store::take_up).
+/// [`ApprovalRequests::take_up`](crate::engines::inbox::store::ApprovalRequests::take_up).
 pub(super) fn take_up(store: &mut SqliteStore, id: &str, proxy: &str) -> Result<bool, StoreError> {
     store.write(|tx| {
         let sql =
@@ -130,7 +130,7 @@ pub(super) fn take_up(store: &mut SqliteStore, id: &str, proxy: &str) -> Result<
     })
 }
 
-/// [`Store::leave`](super::Store::leave).
+/// [`ApprovalRequests::leave`](crate::engines::inbox::store::ApprovalRequests::leave).
 pub(super) fn leave(
     store: &mut SqliteStore,
     id: &str,
@@ -190,7 +190,7 @@ pub(super) fn lapse(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<u
 }
 
 /// Whether an item may be resumable.
-pub(super) fn is_flagged(folder: &Path) -> bool {
+pub(in crate::engines::inbox::store) fn is_flagged(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(FLAG)).is_ok()
 }
 

@@ -66,6 +66,7 @@ pub(super) fn signed_verdict(row: &Row<'_>) -> Result<SignedVerdict, Error> {
             ..verdict
         },
         signature: row.get("signature")?,
+        engine: row.get("engine")?,
     })
 }
 

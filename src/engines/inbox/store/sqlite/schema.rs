@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Trouble;
 use super::leases::lock_patiently;
-use crate::engines::inbox::store::{Problem, StoreError};
+use crate::engines::inbox::store::{ErrorKind, StoreError};
 use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 
 /// The database's name in the user's folder.
@@ -125,7 +125,12 @@ pub(super) fn file_id(path: &Path) -> Result<FileId, StoreError> {
 
 /// Whether the write-ahead log beside the database holds nothing.
 pub(super) fn has_empty_log(path: &Path) -> bool {
-    fs::symlink_metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() == 0)
+    fs::symlink_metadata(log_path(path)).is_ok_and(|metadata| metadata.len() == 0)
+}
+
+/// The write-ahead log beside the database. It is there for as long as the database is open.
+pub(super) fn log_path(path: &Path) -> PathBuf {
+    beside(path, "-wal")
 }
 
 /// Opens the database, which is made if there is none.
@@ -138,7 +143,7 @@ pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
     for name in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
         match fs::symlink_metadata(&name) {
             Ok(metadata) if metadata.is_file() => require_private(&name, &metadata)?,
-            Ok(_) => return Err(store_error(&name, Problem::Unusable)),
+            Ok(_) => return Err(store_error(&name, ErrorKind::Unusable)),
             // The two beside it come and go.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&name, error)),
@@ -153,10 +158,10 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application != APPLICATION || version < 1 {
-        return Err(Trouble::Is(Problem::Damaged));
+        return Err(Trouble::Is(ErrorKind::Damaged));
     }
     if version > VERSION {
-        return Err(Trouble::Is(Problem::Newer));
+        return Err(Trouble::Is(ErrorKind::Newer));
     }
     if version < VERSION {
         upgrade(&mut db)?;
@@ -209,7 +214,7 @@ fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
 fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
     let lock = dir.path().join("inbox.lock");
     let Some(_lock) = lock_patiently(&lock)? else {
-        return Err(store_error(path, Problem::Locked));
+        return Err(store_error(path, ErrorKind::Locked));
     };
     if exists(path)? {
         return Ok(());

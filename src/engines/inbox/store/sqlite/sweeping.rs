@@ -4,10 +4,10 @@
 
 use rusqlite::Transaction;
 
-use super::{
-    HISTORY_MS, MAX_HISTORY, SqliteStore, Trouble, close, count, leases, resuming, settle, to_limit,
+use super::{SqliteStore, Trouble, close, count, leases, resuming, settle, to_limit};
+use crate::engines::inbox::store::{
+    ApprovalRequests as _, Closed, HISTORY_MS, MAX_HISTORY, MAX_WAITING, StoreError,
 };
-use crate::engines::inbox::store::{Closed, MAX_WAITING, StoreError};
 use crate::evidence::redact::Redaction;
 
 /// How many items one change is about.
@@ -39,10 +39,6 @@ pub(super) fn sweep(store: &mut SqliteStore, now_ms: i64) -> Result<(), StoreErr
         close_all(tx, &found.collect::<Result<Vec<i64>, _>>()?, now_ms)
     })?;
     in_steps(store, |tx| tidy(tx, now_ms, STEP))?;
-    store.write(|tx| {
-        tx.execute("DELETE FROM tokens WHERE until_ms <= ?", [now_ms])?;
-        Ok(())
-    })?;
     store.read(|db| {
         // It takes a step for each page.
         let mut free = db.prepare(&format!("PRAGMA incremental_vacuum({FREED_PAGES})"))?;

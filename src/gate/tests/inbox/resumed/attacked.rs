@@ -9,7 +9,7 @@ use super::{MINUTE, PLAIN, leaves_a_call, session, settings, settle};
 use crate::approval::assurance::RequiredAssurance;
 use crate::approval::item::{Assurance, Choice, Verdict};
 use crate::gate::tests::scene::{Scene, secs};
-use crate::gate::{FromInbox, Resume, Resumption, Settings, ToInbox};
+use crate::gate::{FromEngine, Resume, Resumption, Settings, ToEngine};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -114,15 +114,15 @@ fn a_resumed_question_stays_no_longer_than_the_operator_allows_whatever_the_stor
 fn a_yes_runs_in_its_own_session_where_its_question_could_not_be_marked() {
     let mut scene = session(1, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromInbox::Resume(Resumption::IsAny(false)));
+    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(false)));
     scene.inbox.clear();
     scene.advance(MINUTE + secs(1));
     scene.client.clear();
-    let told: Vec<ToInbox> = scene.inbox.drain(..).collect();
-    let Some(ToInbox::Resume(Resume::Mark { item, .. })) = told.last().cloned() else {
+    let told: Vec<ToEngine> = scene.inbox.drain(..).collect();
+    let Some(ToEngine::Resume(Resume::Mark { item, .. })) = told.last().cloned() else {
         panic!("{told:?}");
     };
-    scene.inbox_tells(FromInbox::Resume(Resumption::Unmarked {
+    scene.inbox_tells(FromEngine::Resume(Resumption::Unmarked {
         item: item.clone(),
     }));
     let verdict = Verdict {
@@ -133,7 +133,11 @@ fn a_yes_runs_in_its_own_session_where_its_question_could_not_be_marked() {
         approver: None,
         decided_ms: scene.now.unix_ms,
     };
-    scene.inbox_tells(FromInbox::Verdict { item, verdict });
+    scene.inbox_tells(FromEngine::Verdict {
+        engine: crate::gate::EngineId::INBOX,
+        item,
+        verdict,
+    });
     scene.client_calls(2, "delete_user", json!({"id": 7}));
     scene.expect_forwarded(2);
 }
@@ -185,7 +189,7 @@ fn calls_that_are_taken_back_while_the_inbox_is_asked_are_not_kept() {
     let mut scene = session(1, PLAIN, settings());
     for id in 0..500_u64 {
         scene.client_calls(id, "delete_user", json!({"id": id}));
-        scene.inbox_tells(FromInbox::Resume(Resumption::IsAny(true)));
+        scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
         scene.client_cancels(id);
     }
     assert_eq!(scene.gate.seeks.calls(|_| true).len(), 0);
@@ -220,7 +224,7 @@ fn a_question_is_taken_up_once_however_many_calls_come_for_it() {
     shelf.serve_one(2, &mut scene);
     shelf.serve_one(2, &mut scene);
     scene.client_calls(2, "delete_user", json!({"id": 7}));
-    let take_up = ToInbox::Resume(Resume::TakeUp { item });
+    let take_up = ToEngine::Resume(Resume::TakeUp { item });
     let asked = scene.inbox.iter().filter(|told| **told == take_up).count();
     assert_eq!(asked, 1);
     settle(&mut shelf, 2, &mut scene, PLAIN);
@@ -240,7 +244,7 @@ fn a_browser_may_be_opened_for_an_item_that_a_call_of_a_later_session_waits_for(
         told.push(next);
         shelf.serve_one(2, &mut scene);
     }
-    assert!(told.contains(&ToInbox::OpenBrowser { item }), "{told:?}");
+    assert!(told.contains(&ToEngine::OpenBrowser { item }), "{told:?}");
 }
 
 // Somebody who may use the terminal, but does not know the passphrase, decides.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::approval::item::{Assurance, Choice, Item, Verdict};
 use crate::gate::tests::scene::Scene;
-use crate::gate::{FromInbox, ParkedItem, Resume, ResumeKey, Resumption, ToInbox};
+use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumption, ToEngine};
 
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
@@ -41,15 +41,15 @@ impl Shelf {
             return false;
         };
         if let Some(answer) = self.take(session, told, scene.now.unix_ms) {
-            scene.inbox_tells(FromInbox::Resume(answer));
+            scene.inbox_tells(FromEngine::Resume(answer));
         }
         self.tell(session, scene);
         true
     }
 
-    fn take(&mut self, session: u8, told: ToInbox, now_ms: i64) -> Option<Resumption> {
+    fn take(&mut self, session: u8, told: ToEngine, now_ms: i64) -> Option<Resumption> {
         match told {
-            ToInbox::Ask { item, .. } => {
+            ToEngine::Ask { item, .. } => {
                 assert!(self.row(&item.id).is_none(), "an id is used once");
                 self.rows.push(Row {
                     item: *item,
@@ -61,25 +61,25 @@ impl Shelf {
                     is_closed: false,
                 });
             }
-            ToInbox::Park { item, until_ms } => {
+            ToEngine::Park { item, until_ms } => {
                 self.row(&item).unwrap().parked_until = Some(until_ms);
             }
-            ToInbox::Close { item, .. } => {
+            ToEngine::Close { item, .. } => {
                 let row = self.row(&item).unwrap();
                 (row.is_closed, row.key) = (true, None);
             }
-            ToInbox::OpenBrowser { .. } | ToInbox::Decided(_) => {}
-            ToInbox::Resume(Resume::IsAny) => {
+            ToEngine::OpenBrowser { .. } | ToEngine::Decided(_) => {}
+            ToEngine::Resume(Resume::IsAny) => {
                 return Some(Resumption::IsAny(
                     self.rows.iter().any(|row| row.key.is_some()),
                 ));
             }
-            ToInbox::Resume(Resume::Mark { item, key }) => {
+            ToEngine::Resume(Resume::Mark { item, key }) => {
                 let row = self.row(&item).unwrap();
                 assert!(row.owner == Some(session) && row.parked_until.is_some());
                 row.key = Some(key);
             }
-            ToInbox::Resume(Resume::Find { seek, key, request }) => {
+            ToEngine::Resume(Resume::Find { seek, key, request }) => {
                 let mut rows = self.rows.iter_mut();
                 let found = rows.find(|row| {
                     let is_in_time = row.parked_until.is_some_and(|until| now_ms < until);
@@ -102,12 +102,12 @@ impl Shelf {
                 });
                 return Some(Resumption::Found { seek, parked });
             }
-            ToInbox::Resume(Resume::TakeUp { item }) => {
+            ToEngine::Resume(Resume::TakeUp { item }) => {
                 let row = self.row(&item).unwrap();
                 let is_done = row.owner == Some(session) && row.key.take().is_some();
                 return Some(Resumption::TakenUp { item, is_done });
             }
-            ToInbox::Resume(Resume::Leave { item }) => {
+            ToEngine::Resume(Resume::Leave { item }) => {
                 let row = self.row(&item).unwrap();
                 assert_eq!(row.owner, Some(session));
                 row.owner = None;
@@ -128,7 +128,11 @@ impl Shelf {
         }
         let is_any = !verdicts.is_empty();
         for (item, verdict) in verdicts {
-            scene.inbox_tells(FromInbox::Verdict { item, verdict });
+            scene.inbox_tells(FromEngine::Verdict {
+                engine: EngineId::INBOX,
+                item,
+                verdict,
+            });
         }
         is_any
     }

@@ -17,37 +17,6 @@ fn approver_of(store: &mut SqliteStore, id: &str) -> Option<String> {
 }
 
 #[test]
-fn a_name_stays_with_its_verdict_until_that_does_not_count() {
-    let mut scene = Scene::new();
-    let _lease = scene.lease("p");
-    for (id, name) in [("a", Some("Zoë")), ("b", None)] {
-        scene.store.ask(&item(id), "p").unwrap();
-        let given = named(name, 2_000);
-        scene.other().decide(id, &given).unwrap();
-        assert_eq!(approver_of(&mut scene.store, id).as_deref(), name);
-        let taken = scene.store.take_verdicts("p").unwrap();
-        assert_eq!(taken, [(id.to_owned(), given)]);
-    }
-    scene.store.settle("p").unwrap();
-    let history = scene.store.history(&Filter::default(), 9).unwrap();
-    let names = history
-        .into_iter()
-        .map(|entry| entry.verdict.unwrap().approver);
-    assert_eq!(names.collect::<Vec<_>>(), [None, Some("Zoë".to_owned())]);
-
-    // Somebody claimed a name, and the next one gives none.
-    scene.store.ask(&asked("c", 1_000), "p").unwrap();
-    scene.store.decide("c", &named(Some("Zoë"), 2_000)).unwrap();
-    scene.store.take_verdicts("p").unwrap();
-    scene.store.reopen("c").unwrap();
-    let sql = "SELECT approver FROM items WHERE id = 'c'";
-    let left: Option<String> = scene.store.db.query_row(sql, [], |row| row.get(0)).unwrap();
-    assert_eq!(left, None);
-    scene.store.decide("c", &named(None, 3_000)).unwrap();
-    assert_eq!(approver_of(&mut scene.store, "c"), None);
-}
-
-#[test]
 fn a_secret_in_place_of_a_name_leaves_the_store_like_one_in_a_reason() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
@@ -79,40 +48,16 @@ fn a_secret_in_place_of_a_name_leaves_the_store_like_one_in_a_reason() {
 }
 
 #[test]
-fn what_another_program_wrote_in_place_of_a_name_reaches_no_proxy() {
+fn a_name_that_did_not_count_is_no_longer_in_the_file() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
-    let long = "x".repeat(65);
-    for bad in ["", " Ann", "An\u{202e}n", "Ann\n", &long] {
-        let id = format!("{bad:?}");
-        scene.store.ask(&item(&id), "p").unwrap();
-        scene.store.decide(&id, &named(Some(bad), 2_000)).unwrap();
-        let taken = scene.store.take_verdicts("p").unwrap();
-        assert_eq!(taken, [(id, named(None, 2_000))]);
-    }
-}
-
-#[test]
-fn a_token_keeps_its_name_until_it_ends() {
-    let mut scene = Scene::new();
-    let (one, two) = ([1; 32], [2; 32]);
-    let mut page = scene.other();
-    let store = &mut scene.store;
-    for hash in [&one, &two] {
-        store.add_token(Token::Session, hash, 9_000).unwrap();
-    }
-    assert_eq!(store.approver(Token::Session, &one).unwrap(), None);
-    store.set_approver(Token::Session, &one, "Ann").unwrap();
-    let name = page.approver(Token::Session, &one).unwrap();
-    assert_eq!(name.as_deref(), Some("Ann"));
-    assert_eq!(page.approver(Token::Session, &two).unwrap(), None);
-    assert_eq!(page.approver(Token::Login, &one).unwrap(), None);
-    assert!(page.has_token(Token::Session, &one, 8_999).unwrap());
-    assert!(store.take_token(Token::Session, &one, 0).unwrap());
-    assert_eq!(store.approver(Token::Session, &one).unwrap(), None);
-    // Without a token there is nothing to remember it with.
-    store.set_approver(Token::Session, &one, "Ann").unwrap();
-    assert!(!store.has_token(Token::Session, &one, 0).unwrap());
+    scene.store.ask(&asked("a", 1_000), "p").unwrap();
+    scene.store.decide("a", &named(Some("Zoë"), 2_000)).unwrap();
+    scene.store.take_verdicts("p").unwrap();
+    scene.store.reopen("a").unwrap();
+    let sql = "SELECT approver FROM items WHERE id = 'a'";
+    let left: Option<String> = scene.store.db.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(left, None);
 }
 
 /// What version 3 made of four questions, one decision of another engine, and a login.
@@ -145,16 +90,21 @@ fn a_file_of_version_3_is_taken_over_with_all_that_is_in_it() {
         let name = entry.verdict.as_ref().and_then(|it| it.approver.as_ref());
         assert_eq!(name, None, "{}", entry.item.id);
     }
-    assert!(store.has_token(Token::Session, &[1; 32], 0).unwrap());
+    let mut logins = SqliteLogins::new(&state);
+    assert!(logins.has_token(Token::Session, &[1; 32], 0).unwrap());
     // A verdict that was on its way still arrives, with what it was signed with.
     let taken = store.take_verdicts("p").unwrap();
     assert_eq!(taken, [("decided".to_owned(), named(None, 2_001))]);
     // From now on there are names.
     store.decide("waits", &named(Some("Ann"), 3_000)).unwrap();
-    store.set_approver(Token::Session, &[1; 32], "Ann").unwrap();
+    logins
+        .set_approver(Token::Session, &[1; 32], "Ann")
+        .unwrap();
     let mut again = SqliteStore::open(&state).unwrap();
     assert_eq!(approver_of(&mut again, "waits").as_deref(), Some("Ann"));
-    let name = again.approver(Token::Session, &[1; 32]).unwrap();
+    let name = SqliteLogins::new(&state)
+        .approver(Token::Session, &[1; 32])
+        .unwrap();
     assert_eq!(name.as_deref(), Some("Ann"));
     let version = |db: &Connection| -> i64 {
         db.pragma_query_value(None, "user_version", |row| row.get(0))

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::engines::inbox::store::MAX_HISTORY;
 
 const CHILD: &str = "APPROVAL_TEST_STATE_DIR";
 
@@ -16,7 +17,7 @@ fn a_child_asks_and_decides_and_hangs() {
         return;
     };
     let state = StateDir::open(Path::new(&dir)).unwrap();
-    let _lease = SqliteStore::lease(&state, "child").unwrap();
+    let _lease = Leases::new(&state).lease("child").unwrap();
     let mut store = SqliteStore::open(&state).unwrap();
     store.ask(&asked("waits", 1_000), "child").unwrap();
     store.ask(&asked("decided", 1_000), "child").unwrap();
@@ -84,7 +85,7 @@ fn a_thousand_wait_and_one_more_than_the_most_is_refused() {
     let start = crate::sys::clock::Clock::start();
     scene.store.ask(&asked("last", 20_000), "p").unwrap();
     let error = scene.store.ask(&asked("more", 20_000), "p").unwrap_err();
-    assert_eq!(error.problem, Problem::Full);
+    assert_eq!(error.kind, ErrorKind::Full);
     let (some, all) = scene.store.waiting(100).unwrap();
     assert_eq!(
         (some.len(), all, some[0].item.id.as_str()),
@@ -144,17 +145,6 @@ fn what_is_asked_often_is_answered_from_an_index_without_sorting() {
 }
 
 #[test]
-fn an_item_with_an_id_that_there_is_already_is_refused_and_changes_nothing() {
-    let mut scene = Scene::new();
-    scene.store.ask(&item("a"), "p").unwrap();
-    let error = scene.store.ask(&asked("a", 9_000), "p").unwrap_err();
-    assert_eq!(error.problem, Problem::Unusable);
-    assert_eq!(scene.store.find("a").unwrap().unwrap().item, item("a"));
-    let error = scene.store.ask(&item("b"), "../p").unwrap_err();
-    assert_eq!(error.problem, Problem::Unusable);
-}
-
-#[test]
 fn what_is_no_database_of_ours_or_a_cut_one_is_damaged() {
     let scene = Scene::new();
     let path = scene.dir.path().join("inbox.db");
@@ -179,7 +169,7 @@ fn what_is_no_database_of_ours_or_a_cut_one_is_damaged() {
     ] {
         fs::write(&path, bad).unwrap();
         let used = SqliteStore::open(&state).and_then(|mut store| store.waiting(10));
-        assert_eq!(used.unwrap_err().problem, Problem::Damaged, "{}", bad.len());
+        assert_eq!(used.unwrap_err().kind, ErrorKind::Damaged, "{}", bad.len());
     }
     // As the message says: moved away, a new one is made, whatever logs were left.
     fs::rename(&path, dir.path().join("old.db")).unwrap();
@@ -197,18 +187,18 @@ fn a_row_that_means_nothing_is_damage() {
         .db
         .execute("UPDATE items SET risk = 'none'", [])
         .unwrap();
-    assert_eq!(scene.store.find("a").unwrap_err().problem, Problem::Damaged);
+    assert_eq!(scene.store.find("a").unwrap_err().kind, ErrorKind::Damaged);
 }
 
 #[test]
 fn a_database_of_a_newer_version_or_another_program_is_not_touched() {
     let scene = Scene::new();
     let set = |name: &str, value: i64| scene.store.db.pragma_update(None, name, value).unwrap();
-    let problem = || SqliteStore::open(&scene.state).unwrap_err().problem;
+    let kind = || SqliteStore::open(&scene.state).unwrap_err().kind;
     set("user_version", schema::VERSION + 1);
-    assert_eq!(problem(), Problem::Newer);
+    assert_eq!(kind(), ErrorKind::Newer);
     set("application_id", 1);
-    assert_eq!(problem(), Problem::Damaged);
+    assert_eq!(kind(), ErrorKind::Damaged);
 }
 
 #[test]
@@ -220,7 +210,7 @@ fn what_another_keeps_locked_is_locked_after_a_second_and_still_read() {
     let clock = crate::sys::clock::Clock::start();
     let given = verdict(Choice::Approve, 2_000);
     let error = scene.store.decide("a", &given).unwrap_err();
-    assert_eq!(error.problem, Problem::Locked);
+    assert_eq!(error.kind, ErrorKind::Locked);
     assert!(clock.now().elapsed < Duration::from_secs(3));
     assert_eq!(scene.state_of("a"), State::Waiting);
     assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
@@ -243,7 +233,7 @@ fn on_a_full_disk_nothing_is_half_done_and_answers_make_room() {
     scene.store.ask(&large("a"), "p").unwrap();
     limit(&scene.store, 1);
     let error = scene.store.ask(&large("b"), "p").unwrap_err();
-    assert_eq!(error.problem, Problem::Full);
+    assert_eq!(error.kind, ErrorKind::Full);
     assert_eq!(scene.store.waiting(10).unwrap().1, 1);
     assert_eq!(scene.store.find("b").unwrap(), None);
     scene.store.close("a", Closed::Withdrawn, 2_000).unwrap();
@@ -272,7 +262,7 @@ fn files_are_for_their_owner_only_and_refused_if_they_are_not() {
         for mode in [0o640, 0o604, 0o620, 0o602] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = SqliteStore::open(&scene.state).unwrap_err();
-            assert_eq!(error.problem, Problem::Exposed, "{name} {mode:o}");
+            assert_eq!(error.kind, ErrorKind::Exposed, "{name} {mode:o}");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
@@ -287,5 +277,5 @@ fn a_link_in_the_databases_place_is_not_followed() {
     fs::rename(&path, &moved).unwrap();
     std::os::unix::fs::symlink(&moved, &path).unwrap();
     let error = SqliteStore::open(&scene.state).unwrap_err();
-    assert_eq!(error.problem, Problem::Unusable);
+    assert_eq!(error.kind, ErrorKind::Unusable);
 }

@@ -514,25 +514,27 @@ fn the_risk_of_a_blocked_call_knows_the_operators_hints() {
 
 #[test]
 fn hints_are_merged_for_the_human() {
-    let operator =
-        ToolAnnotations::from_raw(Some("Ours".to_owned()), Some(false), None, Some(true), None);
-    let upstream = ToolAnnotations::from_raw(
-        Some("Theirs".to_owned()),
-        Some(true),
-        Some(true),
-        Some(false),
-        Some(false),
-    );
+    let operator = ToolAnnotations {
+        title: Some("Ours".to_owned()),
+        ..none().read_only(false).idempotent(true)
+    };
+    let upstream = ToolAnnotations {
+        title: Some("Theirs".to_owned()),
+        read_only_hint: Some(true),
+        destructive_hint: Some(true),
+        idempotent_hint: Some(false),
+        open_world_hint: Some(false),
+    };
     let policy = with_operator(Mode::Destructive, "Get_User", operator);
     assert_eq!(
         policy.hints("get_user", Some(&upstream)),
-        ToolAnnotations::from_raw(
-            Some("Ours".to_owned()),
-            Some(false),
-            Some(true),
-            Some(true),
-            Some(false),
-        )
+        ToolAnnotations {
+            title: Some("Ours".to_owned()),
+            read_only_hint: Some(false),
+            destructive_hint: Some(true),
+            idempotent_hint: Some(true),
+            open_world_hint: Some(false),
+        }
     );
     assert_eq!(policy.hints("other", Some(&upstream)), upstream);
     assert_eq!(policy.hints("other", None), none());
@@ -597,7 +599,11 @@ fn any_mode() -> impl Strategy<Value = Mode> {
 fn any_hints() -> impl Strategy<Value = Option<ToolAnnotations>> {
     let hints =
         (any::<Option<bool>>(), any::<Option<bool>>()).prop_map(|(read_only, destructive)| {
-            ToolAnnotations::from_raw(None, read_only, destructive, None, None)
+            ToolAnnotations {
+                read_only_hint: read_only,
+                destructive_hint: destructive,
+                ..none()
+            }
         });
     proptest::option::of(hints)
 }

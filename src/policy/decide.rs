@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use rmcp::model::ToolAnnotations;
-
 use super::matcher::{AllowList, DenyList, is_readable, trusted_key};
 use super::verb::Verbs;
 use super::{Action, Decision, Hint, Mode, PolicyError, Reason, Risk, Rules};
+use crate::mcp::ToolAnnotations;
 
 /// What the upstream's tool list, as it stands now, says about a tool.
 #[derive(Debug, Clone, Copy)]
@@ -101,13 +100,13 @@ impl Policy {
     pub fn hints(&self, tool: &str, upstream: Option<&ToolAnnotations>) -> ToolAnnotations {
         let operator = self.operator_hints(tool);
         let merged = MergedHints::new(operator, upstream);
-        ToolAnnotations::from_raw(
-            field(operator, upstream, |hints| hints.title.clone()),
-            merged.read_only,
-            merged.destructive,
-            field(operator, upstream, |hints| hints.idempotent_hint),
-            field(operator, upstream, |hints| hints.open_world_hint),
-        )
+        ToolAnnotations {
+            title: field(operator, upstream, |hints| hints.title.clone()),
+            read_only_hint: merged.read_only,
+            destructive_hint: merged.destructive,
+            idempotent_hint: field(operator, upstream, |hints| hints.idempotent_hint),
+            open_world_hint: field(operator, upstream, |hints| hints.open_world_hint),
+        }
     }
 
     fn decide_by_entry(&self, tool: &str, risk: impl Fn() -> Risk) -> Option<Decision> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::held::{AskKey, Held};
-use super::output::{Output, ToInbox};
+use super::output::{Output, ToEngine};
+use super::settings::EngineId;
 use super::state::{Gate, Now, unix_ms};
 use super::verdict::Via;
 use crate::approval::item::{Choice, Closed, Item, Verdict};
@@ -17,7 +18,7 @@ impl Gate {
     pub(super) fn post(
         &mut self,
         key: AskKey,
-        item: String,
+        (engine, item): (EngineId, String),
         until: Option<Duration>,
         opens_browser: bool,
         now: Now,
@@ -27,7 +28,8 @@ impl Gate {
         if let Some(request) = self.request_of(key, call.as_ref()) {
             let expires_ms = until.map(|until| unix_ms(until, now));
             let item = Box::new(request.item(item, now.unix_ms, expires_ms));
-            self.put(Output::ToInbox(ToInbox::Ask {
+            self.put(Output::ToEngine(ToEngine::Ask {
+                engine,
                 item,
                 opens_browser,
             }));
@@ -37,14 +39,14 @@ impl Gate {
     /// Nobody waits for an item any more.
     pub(super) fn close_item(&mut self, item: String, how: Closed) {
         self.end_invitation(&item);
-        self.put(Output::ToInbox(ToInbox::Close { item, how }));
+        self.put(Output::ToEngine(ToEngine::Close { item, how }));
     }
 
     /// An item stays open until then without a call.
     pub(super) fn park_item(&mut self, item: String, until: Duration, now: Now) {
         self.end_invitation(&item);
         let until_ms = unix_ms(until, now);
-        self.put(Output::ToInbox(ToInbox::Park { item, until_ms }));
+        self.put(Output::ToEngine(ToEngine::Park { item, until_ms }));
     }
 
     /// Tells the inbox what a person decided elsewhere, for its history. The call has been released or
@@ -93,7 +95,7 @@ impl Gate {
             },
             engine: via.engine,
         };
-        self.put(Output::ToInbox(ToInbox::Decided(Box::new(told))));
+        self.put(Output::ToEngine(ToEngine::Decided(Box::new(told))));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the inbox tells leads to.
+//! What engines outside of the client tell, and what it leads to.
 //!
 //! What a verdict means for a question is decided in `ask`.
 
@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use super::ask::{Ask, Event, LONGEST};
 use super::held::AskKey;
-use super::output::FromInbox;
+use super::output::{Failure, FromEngine};
+use super::settings::EngineId;
 use super::state::{Gate, Now};
 use crate::approval::item::{Choice, Closed, Verdict};
 
 impl Gate {
-    /// The inbox tells something.
-    pub fn from_inbox(&mut self, told: FromInbox, now: Now) {
+    /// An engine outside of the client tells something.
+    pub fn from_engine(&mut self, told: FromEngine, now: Now) {
         match told {
-            FromInbox::Verdict { item, verdict } if !self.settings.counts(verdict.assurance) => {
+            FromEngine::Verdict { item, verdict, .. }
+                if !self.settings.counts(verdict.assurance) =>
+            {
                 let why = "its assurance is below `requireAssurance`";
                 self.record_disregarded(&item, &verdict, why, now);
                 // Nobody can decide about the item any more. Parked, it would keep that call from being asked about.
@@ -22,33 +25,37 @@ impl Gate {
                 let is_parked = |key: &AskKey| self.asks.get(*key).is_some_and(Ask::is_parked);
                 if let Some(key) = key.filter(is_parked) {
                     self.close_item(item, Closed::Withdrawn);
-                    self.step(key, Event::Lost(why.to_owned()), now);
+                    self.step(key, Event::Lost(Failure::unreachable(why)), now);
                 }
             }
-            FromInbox::Verdict { item, verdict } => {
+            FromEngine::Verdict {
+                engine,
+                item,
+                verdict,
+            } => {
                 self.end_invitation(&item);
                 match self.asks.of_item(&item) {
-                    Some(key) => self.decided(key, item, verdict, now),
+                    Some(key) => self.decided(key, (engine, item), verdict, now),
                     None => {
                         self.warn("a verdict of the inbox came too late and counts as none".into())
                     }
                 }
             }
             // What it says of how it was made is not to be believed.
-            FromInbox::Disregarded { item, verdict } => {
+            FromEngine::Disregarded { item, verdict } => {
                 let why = "it was not made with the passphrase";
                 self.record_disregarded(&item, &verdict, why, now);
             }
-            FromInbox::Posted { item, url } => {
+            FromEngine::Posted { item, url } => {
                 if let Some(key) = self.asks.of_item(&item) {
                     self.step(key, Event::HasPage(url), now);
                 }
             }
-            FromInbox::Resume(told) => self.resumption(told, now),
-            FromInbox::Failed { item, why } => {
+            FromEngine::Resume(told) => self.resumption(told, now),
+            FromEngine::Failed { item, failure } => {
                 self.end_invitation(&item);
                 if let Some(key) = self.asks.of_item(&item) {
-                    self.step(key, Event::Lost(why), now);
+                    self.step(key, Event::Lost(failure), now);
                 }
             }
         }
@@ -60,7 +67,13 @@ impl Gate {
     /// INVARIANT 2: a yes runs once, and what says so of one that an earlier session got is the store. Whoever may write
     /// there can put a row back as it was, even where verdicts are signed. So a yes is good for as long as a question
     /// can be parked behind it, by the time that was signed with it, and no longer.
-    fn decided(&mut self, key: AskKey, item: String, verdict: Verdict, now: Now) {
+    fn decided(
+        &mut self,
+        key: AskKey,
+        (engine, item): (EngineId, String),
+        verdict: Verdict,
+        now: Now,
+    ) {
         let is_resumed = self.asks.get(key).is_some_and(Ask::has_resumed_item);
         let age = now.unix_ms.saturating_sub(verdict.decided_ms);
         let age = Duration::from_millis(u64::try_from(age).unwrap_or_default());
@@ -70,14 +83,11 @@ impl Gate {
             let why = "it was given too long ago";
             self.record_disregarded(&item, &verdict, why, now);
             self.close_item(item, Closed::Withdrawn);
-            return self.step(
-                key,
-                Event::Lost(format!("a verdict was found, but {why}")),
-                now,
-            );
+            let failure = Failure::unreachable(format!("a verdict was found, but {why}"));
+            return self.step(key, Event::Lost(failure), now);
         }
         self.asks.set_verdict_age(key, age);
-        self.step(key, Event::Decided(verdict), now);
+        self.step(key, Event::Decided { engine, verdict }, now);
     }
 
     fn record_disregarded(&mut self, item: &str, verdict: &Verdict, why: &str, now: Now) {

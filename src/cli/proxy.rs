@@ -1,0 +1,143 @@
+//! The proxy itself: one run, from its options to its exit code.
+//!
+//! What a session does is `app`'s business.
+
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
+
+use super::exit_code;
+use super::options::ProxyOptions;
+use crate::app::{self, AppError};
+use crate::approval::display::in_backticks;
+use crate::config::{ConfigError, Environment, Resolved, escaped, load};
+use crate::relay::Ended;
+use crate::sys::Stderr;
+use crate::transport::Watcher;
+
+/// Why a run ended as it should not have.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyError {
+    /// There is no usable configuration.
+    #[error(transparent)]
+    Config(Box<ConfigError>),
+    /// It could not start, or could not go on.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The server is gone. A client over stdio has been told.
+    #[error("{why}")]
+    Server { code: u8, why: String },
+}
+
+impl ProxyError {
+    /// What the process ends with.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            ProxyError::Config(_) => exit_code::CONFIG,
+            ProxyError::App(AppError::Upstream { .. }) => exit_code::UPSTREAM_START,
+            ProxyError::App(AppError::Remote(_) | AppError::Listen(_) | AppError::InboxKey(_)) => {
+                exit_code::CONFIG
+            }
+            ProxyError::App(AppError::AuditLog(_)) => exit_code::AUDIT_LOG,
+            ProxyError::App(AppError::Stdio(_) | AppError::System(_)) => exit_code::INTERNAL,
+            ProxyError::Server { code, .. } => *code,
+        }
+    }
+}
+
+/// Runs the proxy with `options`, which were read from `arguments`.
+pub(super) fn run(
+    options: ProxyOptions,
+    arguments: &[OsString],
+    environment: &Environment,
+    stderr: &Stderr,
+    watcher: Option<Watcher>,
+) -> Result<u8, ProxyError> {
+    let config = load(options.into_flags(), environment);
+    let config = config.map_err(|error| ProxyError::Config(Box::new(error)))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let server = in_backticks(&config.server.name);
+    if config.http.is_none() && std::io::stdin().is_terminal() {
+        stderr.send(by_hand(arguments, &config).into_bytes());
+    }
+    code_of(app::run(config, stderr, watcher)?, &server)
+}
+
+/// What a person reads who starts us in a terminal, where no client is.
+fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.map_or_else(
+        || "approval-proxy".to_owned(),
+        |path| lossy(path.as_os_str()),
+    );
+    let mut entry = Vec::new();
+    // A client starts us in a folder of its own.
+    let mut is_path = false;
+    for argument in arguments.iter().skip(1) {
+        let text = lossy(argument);
+        let (flag, path) = match text.split_once('=') {
+            Some((flag, path)) if is_path_flag(flag) => (format!("{flag}="), Some(path.to_owned())),
+            Some(_) | None => (String::new(), is_path.then(|| text.clone())),
+        };
+        // A keyword, not a file.
+        let path = path.filter(|path| path != "stderr");
+        is_path = is_path_flag(&text);
+        let path = path
+            .map(|path| std::path::absolute(&path).map_or(path, |path| lossy(path.as_os_str())));
+        entry.push(match path {
+            Some(path) => format!("{flag}{path}"),
+            None => text,
+        });
+    }
+    let entry = serde_json::json!({"command": program, "args": entry});
+    let name = serde_json::Value::from(config.server.name.as_str());
+    format!(
+        "approval-proxy: waiting for an MCP client on stdin; this is a terminal, and clients start \
+         approval-proxy themselves\n\
+         approval-proxy: in your client's configuration, put this in place of the server's entry: \
+         {}\n\
+         approval-proxy: end it with Ctrl-C\n",
+        escaped(&format!("{name}: {entry}"))
+    )
+}
+
+/// Flags whose value is a path, so that it means the same wherever a client starts us.
+fn is_path_flag(flag: &str) -> bool {
+    matches!(flag, "-u" | "--upstream" | "--state-dir" | "--audit-log")
+}
+
+fn lossy(text: &OsStr) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+/// The client of a session that has run knows how it ended. The URL of a server elsewhere stands in what
+/// was told before.
+fn code_of(ended: Ended, server: &str) -> Result<u8, ProxyError> {
+    match ended {
+        Ended::ClientClosed => Ok(exit_code::OK),
+        Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => Err(gone(
+            exit_code::UPSTREAM_START,
+            format!(
+                "the server {server} {exit}; check `url` and `headers` in the config, and that it can \
+                 be reached from here"
+            ),
+        )),
+        Ended::UpstreamNeverSpoke(exit) => Err(gone(
+            exit_code::UPSTREAM_START,
+            format!(
+                "the server {server} {exit} before it sent a message; what it wrote to stderr stands \
+                 above, and `command` and `args` in the config say how it was started"
+            ),
+        )),
+        Ended::UpstreamDied(exit) => Err(gone(
+            exit_code::UPSTREAM_DIED,
+            format!("the server {server} {exit} while the client was still there"),
+        )),
+        Ended::Signal(number) => Ok(exit_code::for_signal(number)),
+    }
+}
+
+fn gone(code: u8, why: String) -> ProxyError {
+    ProxyError::Server { code, why }
+}

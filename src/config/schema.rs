@@ -1,0 +1,118 @@
+//! A JSON Schema of the config file, made of the table of settings.
+//!
+//! It is for editors: what it cannot say, such as that a glob is well formed, the proxy checks itself.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::file::LISTS;
+use super::number::Seconds;
+use super::section::Section;
+use super::setting::{Effect, Fallback, Setting};
+use super::settings::SETTINGS;
+use super::value::Value as _;
+use crate::engines::registry;
+use crate::gate::OnFailure;
+
+/// A JSON Schema (2020-12) of a config file. It knows our keys; what other clients write there may be anything.
+#[must_use]
+pub fn schema() -> Json {
+    let entry = json!({"$ref": "#/$defs/entry"});
+    // Whatever is no object is no server.
+    let servers =
+        json!({"additionalProperties": {"if": {"type": "object"}, "then": entry}, "items": entry});
+    let mut file = Map::new();
+    for list in LISTS {
+        file.insert(list.to_owned(), servers.clone());
+    }
+    file.insert(Section::Rules.name().to_owned(), reference(Section::Rules));
+    file.insert(Section::Proxy.name().to_owned(), reference(Section::Proxy));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Config file of approval-proxy",
+        "type": ["object", "array"],
+        "properties": file,
+        "items": entry,
+        "$defs": {
+            "entry": {
+                "type": "object",
+                "properties": {Section::Rules.name(): reference(Section::Rules)},
+            },
+            Section::Rules.name(): keys(Section::Rules),
+            Section::Proxy.name(): keys(Section::Proxy),
+        },
+    })
+}
+
+fn reference(section: Section) -> Json {
+    json!({"$ref": format!("#/$defs/{}", section.name())})
+}
+
+/// The keys of one section, of which no other may stand there.
+fn keys(section: Section) -> Json {
+    let settings = SETTINGS.iter().filter(|setting| section.takes(setting));
+    let keys: Map<String, Json> = settings
+        .map(|setting| (setting.name.to_owned(), described(setting)))
+        .collect();
+    json!({"type": ["object", "null"], "properties": keys, "additionalProperties": false})
+}
+
+/// The schema of a setting's value, with what the row says of it.
+fn described(setting: &Setting) -> Json {
+    let about = setting.about();
+    let mut schema = setting.schema();
+    let default = default_of(setting, &schema);
+    if let Json::Object(schema) = &mut schema {
+        let about = match setting.effect {
+            Effect::Now => about,
+            Effect::Later => format!("{about} (no effect yet)"),
+        };
+        schema.insert("description".to_owned(), about.into());
+        schema.extend(default.map(|default| ("default".to_owned(), default)));
+    }
+    schema
+}
+
+/// The default as JSON. The table has it as the text of a variable.
+fn default_of(setting: &Setting, schema: &Json) -> Option<Json> {
+    let text = match setting.fallback {
+        Fallback::Value(text) => text,
+        Fallback::None | Fallback::Words(_) => return None,
+    };
+    Some(match schema.get("type").and_then(Json::as_str) {
+        Some("array") => text.split(',').collect(),
+        Some("number" | "integer" | "boolean") => serde_json::from_str(text).unwrap_or_default(),
+        Some(_) | None => text.into(),
+    })
+}
+
+/// The schema of `engines`: words, or objects that say more of one.
+pub(super) fn engines() -> Json {
+    let words: Vec<&str> = super::engines::words().collect();
+    let mut forms = vec![json!({"enum": words})];
+    for word in words {
+        let mut properties = Map::from_iter([
+            ("type".to_owned(), json!({"const": word})),
+            ("timeout".to_owned(), Seconds::schema()),
+            ("onTimeout".to_owned(), OnFailure::schema()),
+            ("onTransportError".to_owned(), OnFailure::schema()),
+        ]);
+        let mut required = vec!["type"];
+        let options = registry::find(word)
+            .into_iter()
+            .flat_map(|engine| engine.options);
+        for option in options {
+            properties.insert(option.key.to_owned(), (option.schema)());
+            required.extend(option.is_required.then_some(option.key));
+        }
+        forms.push(json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        }));
+    }
+    json!({"type": "array", "items": {"anyOf": forms}, "minItems": 1})
+}
+
+#[cfg(test)]
+mod tests;

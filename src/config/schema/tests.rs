@@ -1,0 +1,131 @@
+//! The schema against what the proxy reads: it takes what is right, and refuses what it can tell is wrong.
+
+use boon::{Compiler, SchemaIndex, Schemas};
+
+use super::*;
+use crate::config::jsonc;
+use crate::config::section::tests::SAMPLES;
+
+struct Checker(Schemas, SchemaIndex);
+
+impl Checker {
+    fn new() -> Checker {
+        let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+        compiler.add_resource("mem://config", schema()).unwrap();
+        let compiled = compiler.compile("mem://config", &mut schemas).unwrap();
+        Checker(schemas, compiled)
+    }
+
+    /// Why `file` does not fit the schema.
+    fn fault(&self, file: &Json) -> Option<String> {
+        let fault = self.0.validate(file, self.1).err();
+        fault.map(|error| error.to_string())
+    }
+}
+
+fn file(section: Section, member: &str) -> Json {
+    let (rules, proxy) = match section {
+        Section::Rules => (member, ""),
+        Section::Proxy => ("", member),
+    };
+    let text = format!(
+        r#"{{"mcpServers":{{"s":{{"command":"c","approvalRules":{{{rules}}}}}}},"approvalProxy":{{{proxy}}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What follows after "```" and one of `languages` in a page, up to the next "```".
+fn examples(page: &str, languages: [&str; 2]) -> Vec<Json> {
+    let mut found = Vec::new();
+    for language in languages {
+        for block in page.split(&format!("```{language}\n")).skip(1) {
+            let text = block.split("```").next().unwrap();
+            let text = jsonc::to_json(text.as_bytes()).unwrap_or_else(|_| panic!("{text}"));
+            let text = String::from_utf8(text).unwrap();
+            // Some show one member of a file.
+            let whole = serde_json::from_str(&text);
+            let read = whole.or_else(|_| serde_json::from_str(&format!("{{{text}}}")));
+            // Audit lines are JSON, too, and no config.
+            found.extend(read.ok().filter(|read: &Json| read.get("seq").is_none()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_examples_fit() {
+    let checker = Checker::new();
+    let mut files = examples(include_str!("../../../docs/config.md"), ["jsonc", "json"]);
+    assert_eq!(files.len(), 1);
+    let readme = include_str!("../../../README.md");
+    let readme = readme.replace("sha256:…", &format!("sha256:{}", "0".repeat(64)));
+    files.extend(examples(&readme, ["jsonc", "json"]));
+    assert!(files.len() > 6, "{}", files.len());
+    let example = include_str!("../../../proxy.example.json");
+    files.push(serde_json::from_str(example).unwrap());
+    for file in files {
+        assert_eq!(checker.fault(&file), None, "{file}");
+    }
+}
+
+#[test]
+fn every_good_value_fits_and_a_bad_one_is_refused_where_a_schema_can_tell() {
+    let checker = Checker::new();
+    // Whether a glob or an expression is well formed is not for a schema to say.
+    const UNTOLD: [&str; 2] = [r#"["[a"]"#, r#"{"patterns":["("]}"#];
+    for sample in SAMPLES {
+        let is_its = |row: &&Setting| row.key() == Some(sample.key);
+        let setting = SETTINGS.iter().find(is_its).unwrap();
+        for section in [Section::Rules, Section::Proxy] {
+            let with =
+                |json: &str| checker.fault(&file(section, &format!(r#""{}":{json}"#, sample.key)));
+            let good = with(sample.json);
+            assert_eq!(
+                good.is_none(),
+                section.takes(setting),
+                "{}: {good:?}",
+                sample.key
+            );
+            for bad in sample.bad.iter().filter(|bad| !UNTOLD.contains(bad)) {
+                assert!(with(bad).is_some(), "{}: {bad}", sample.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_default_fits_its_own_schema() {
+    let checker = Checker::new();
+    for setting in SETTINGS {
+        let (Some(key), Fallback::Value(_)) = (setting.key(), setting.fallback) else {
+            continue;
+        };
+        let default = default_of(setting, &setting.schema()).unwrap();
+        let sections = [Section::Rules, Section::Proxy];
+        let section = sections.into_iter().find(|section| section.takes(setting));
+        let file = file(section.unwrap(), &format!(r#""{key}":{default}"#));
+        assert_eq!(checker.fault(&file), None, "{file}");
+    }
+}
+
+#[test]
+fn every_form_of_a_file_fits_and_keys_of_others_are_left_alone() {
+    let checker = Checker::new();
+    for file in [
+        json!({"command": "c", "approvalRules": {"mode": "all"}}),
+        json!([{"name": "a", "command": "c", "approvalRules": {"mode": "all"}}]),
+        json!({"servers": {"a": {"url": "http://x", "timeout": "1m"}, "//": "a comment"}}),
+        json!({"context_servers": [{"name": "a", "command": "c"}], "theme": {"mode": 1}}),
+        json!({"mcpServers": {}, "approvalProxy": null}),
+    ] {
+        assert_eq!(checker.fault(&file), None, "{file}");
+    }
+    for file in [
+        json!({"command": "c", "approvalRules": {"Mode": "all"}}),
+        json!([{"command": "c", "approvalRules": {"dryRun": true}}]),
+        json!({"servers": {"a": {"approvalRules": []}}}),
+        json!({"mcpServers": {}, "approvalProxy": {"mode": "all"}}),
+    ] {
+        assert!(checker.fault(&file).is_some(), "{file}");
+    }
+}

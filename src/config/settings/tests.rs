@@ -1,0 +1,115 @@
+//! The table against the contract, and against what is made of it.
+
+mod readme;
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::config::setting::{Effect, Place};
+
+// CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
+// `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key,
+// `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing",
+// `auditRedact` with redaction by looks, `clientIdMetadataUrl` with logins that read such documents.
+#[test]
+fn every_key_of_the_contract_counts_where_the_contract_says() {
+    let of = |place| {
+        let keys = SETTINGS
+            .iter()
+            .filter(move |setting| setting.place == place);
+        keys.filter_map(Setting::key).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        of(Place::Rules),
+        "mode alwaysAllow allowPatterns alwaysDeny denyPatterns customAnnotations timeout \
+         timeoutAction",
+    );
+    assert_eq!(
+        of(Place::Proxy),
+        "dryRun defaultTimeout defaultTimeoutAction inboxKey auditLog clientIdMetadataUrl"
+    );
+    assert_eq!(
+        of(Place::Both),
+        "explainDecisions engines requireAssurance approvalOnTimeout approvalOnTransportError \
+         approvalParkSeconds approvalInstantDeclineMs approvalAlsoInboxAfter approvalDenyMemorySeconds \
+         approvalTtlSeconds highRiskRequiresDoubleConfirmation approvalRetryAttempts \
+         approvalRetryInitialBackoffSeconds approvalRetryMaxBackoffSeconds \
+         approvalRetryBackoffMultiplier approvalDedupeKeyFields approvalDedupeArgKeys \
+         approvalRetryableStatusCodes approvalAllowInsecureHttp approvalAllowedHosts \
+         approvalAuthToken auditRedact",
+    );
+}
+
+// CONTRACT: "environment (`APPROVAL_` + the key in SCREAMING_SNAKE: `APPROVAL_DRY_RUN`, …)".
+#[test]
+fn a_variable_is_the_key_in_screaming_snake_behind_approval() {
+    let variables: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
+    for name in [
+        "APPROVAL_MODE",
+        "APPROVAL_ALWAYS_ALLOW",
+        "APPROVAL_DRY_RUN",
+        "APPROVAL_DEFAULT_TIMEOUT",
+        "APPROVAL_DEFAULT_TIMEOUT_ACTION",
+        "APPROVAL_APPROVAL_TTL_SECONDS",
+        "APPROVAL_EXPLAIN_DECISIONS",
+        "APPROVAL_HIGH_RISK_REQUIRES_DOUBLE_CONFIRMATION",
+        "APPROVAL_AUDIT_LOG",
+        "APPROVAL_APPROVAL_AUTH_TOKEN",
+        "APPROVAL_AUTH_TOKEN",
+        "APPROVAL_STATE_DIR",
+        "APPROVAL_APPROVER",
+    ] {
+        assert!(variables.iter().any(|variable| variable == name), "{name}");
+    }
+}
+
+#[test]
+fn whatever_has_a_key_has_a_variable_and_no_name_is_used_twice() {
+    let mut names = BTreeSet::new();
+    for setting in SETTINGS {
+        assert!(names.insert(setting.name), "{} twice", setting.name);
+        if let Some(key) = setting.key() {
+            assert!(setting.variable().is_some(), "{key}");
+        }
+        let has_name = setting.variable().is_some() || setting.flag.is_some();
+        assert!(has_name, "nothing can say {}", setting.name);
+    }
+    let flags = SETTINGS.iter().filter_map(|setting| setting.flag);
+    let distinct: BTreeSet<&str> = flags.clone().map(|flag| flag.long).collect();
+    assert_eq!(distinct.len(), flags.count());
+}
+
+// `Layer::defaults` passes over what cannot be read.
+#[test]
+fn every_default_can_be_read() {
+    for setting in SETTINGS {
+        if let Fallback::Value(text) = setting.fallback {
+            let read = setting.read(setting.name, Input::Text(text));
+            assert_ne!(read.unwrap(), Layer::default(), "{}", setting.name);
+        }
+    }
+}
+
+#[test]
+fn of_two_names_for_a_value_the_first_in_the_table_wins_within_a_source() {
+    let read = |name: &str, text| {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        setting.unwrap().read(name, Input::Text(text)).unwrap()
+    };
+    let timeout = read("timeout", "1");
+    let both = timeout.clone().over(read("defaultTimeout", "2"));
+    assert_eq!(both, timeout);
+    let stronger = read("defaultTimeout", "2");
+    assert_eq!(stronger.clone().over(timeout), stronger);
+}
+
+// The lists that are united, and secrets, which no source can take back.
+#[test]
+fn only_lists_of_allow_and_deny_and_redaction_add_up() {
+    let adds_up = SETTINGS.iter().filter(|setting| setting.adds_up);
+    let names: Vec<&str> = adds_up.map(|setting| setting.name).collect();
+    assert_eq!(
+        names.join(" "),
+        "allow alwaysAllow allowPatterns deny alwaysDeny denyPatterns allowedHost auditRedact"
+    );
+}

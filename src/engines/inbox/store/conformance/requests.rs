@@ -1,0 +1,282 @@
+//! Questions and verdicts, from the one who asks to the one who decides and back.
+
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::{New, REDACTED, Scene, asked, ids, is_changed, item, verdict};
+use crate::approval::item::Choice;
+use crate::engines::inbox::store::{
+    Closed, Decided, Entry, ErrorKind, Filter, HISTORY_MS, MAX_REASON, State,
+};
+
+pub(crate) fn what_one_opener_asks_another_sees_and_decides_and_the_first_is_told_once(new: New) {
+    let mut scene = Scene::new(new);
+    let mut page = scene.other();
+    assert!(!is_changed(&mut *page));
+    scene.store.ask(&item("a"), "p").unwrap();
+    assert!(is_changed(&mut *page));
+    assert!(!is_changed(&mut *page));
+    let (waiting, count) = page.waiting(10).unwrap();
+    assert_eq!((waiting.len(), count), (1, 1));
+    assert_eq!(waiting[0].item, item("a"));
+    assert_eq!(waiting[0].state, State::Waiting);
+
+    assert!(!is_changed(&mut *scene.store));
+    let given = verdict(Choice::Approve, 2_000);
+    assert_eq!(page.decide("a", &given).unwrap(), Decided::Recorded);
+    assert!(is_changed(&mut *scene.store));
+    assert_eq!(scene.store.take_verdicts("other").unwrap(), []);
+    let told = scene.store.take_verdicts("p").unwrap();
+    assert_eq!(told, [("a".to_owned(), given.clone())]);
+    assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
+    assert_eq!(page.waiting(10).unwrap(), (Vec::new(), 0));
+    let entry = page.find("a").unwrap().unwrap();
+    assert_eq!(entry.state, State::Decided(Choice::Approve));
+    assert_eq!(entry.verdict, Some(given.verdict));
+    assert_eq!(entry.closed_ms, Some(2_000));
+    assert_eq!(page.history(&Filter::default(), 10).unwrap(), [entry]);
+}
+
+pub(crate) fn who_waits_for_a_change_is_told_of_it_and_kept_no_longer_than_wanted(new: New) {
+    let mut scene = Scene::new(new);
+    let mut page = scene.other();
+    let hour = Duration::from_secs(3_600);
+    // Its own changes are none.
+    scene.store.ask(&item("a"), "p").unwrap();
+    let short = Duration::from_millis(20);
+    assert!(!scene.store.changed(short, None).unwrap());
+    // One before, and one meanwhile.
+    page.park("a", 9_000).unwrap();
+    assert!(scene.store.changed(hour, None).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            page.decide("a", &verdict(Choice::Approve, 2_000)).unwrap();
+        });
+        assert!(scene.store.changed(hour, None).unwrap());
+    });
+    assert!(!scene.store.changed(Duration::ZERO, None).unwrap());
+    let (ours, bell) = UnixStream::pair().unwrap();
+    drop(ours);
+    assert!(!scene.store.changed(hour, Some(bell.as_fd())).unwrap());
+}
+
+pub(crate) fn of_many_verdicts_at_once_exactly_one_counts(new: New) {
+    let mut scene = Scene::new(new);
+    scene.store.ask(&item("a"), "p").unwrap();
+    let results: Vec<Decided> = std::thread::scope(|scope| {
+        let deciding: Vec<_> = (0..8)
+            .map(|i| {
+                let mut store = scene.other();
+                let choice = [Choice::Approve, Choice::Deny][i % 2];
+                scope.spawn(move || store.decide("a", &verdict(choice, 2_000)).unwrap())
+            })
+            .collect();
+        deciding
+            .into_iter()
+            .map(|one| one.join().unwrap())
+            .collect()
+    });
+    let recorded = results.iter().filter(|one| **one == Decided::Recorded);
+    assert_eq!(recorded.count(), 1);
+    let state = scene.state_of("a");
+    assert!(matches!(state, State::Decided(_)));
+    let late = results
+        .iter()
+        .filter(|one| **one == Decided::TooLate(state));
+    assert_eq!(late.count(), 7);
+    assert_eq!(scene.store.take_verdicts("p").unwrap().len(), 1);
+}
+
+pub(crate) fn a_verdict_after_the_items_time_is_too_late_and_a_sweep_closes_it(new: New) {
+    let mut scene = Scene::new(new);
+    let _lease = scene.lease("p");
+    scene.store.ask(&item("a"), "p").unwrap();
+    let expired = Decided::TooLate(State::Closed(Closed::Expired));
+    let late = verdict(Choice::Approve, 5_000);
+    assert_eq!(scene.store.decide("a", &late).unwrap(), expired);
+    scene.store.sweep(4_999).unwrap();
+    assert_eq!(scene.state_of("a"), State::Waiting);
+    scene.store.sweep(5_000).unwrap();
+    let entry = scene.store.find("a").unwrap().unwrap();
+    assert_eq!(entry.state, State::Closed(Closed::Expired));
+    assert_eq!((entry.closed_ms, entry.verdict), (Some(5_000), None));
+    assert_eq!(entry.item.call, REDACTED);
+    let early = verdict(Choice::Approve, 4_000);
+    assert_eq!(scene.store.decide("a", &early).unwrap(), expired);
+    assert_eq!(scene.store.decide("b", &early).unwrap(), Decided::Unknown);
+}
+
+pub(crate) fn a_parked_item_waits_past_its_first_time_and_its_yes_stays_to_be_taken(new: New) {
+    let mut scene = Scene::new(new);
+    let _lease = scene.lease("p");
+    for id in ["a", "b"] {
+        scene.store.ask(&item(id), "p").unwrap();
+        scene.store.park(id, 100_000).unwrap();
+    }
+    scene.store.sweep(50_000).unwrap();
+    let entry = scene.store.find("a").unwrap().unwrap();
+    assert_eq!(
+        (entry.state, entry.parked_until_ms),
+        (State::Parked, Some(100_000))
+    );
+    assert_eq!(entry.item.call, item("a").call);
+    assert_eq!(scene.store.waiting(10).unwrap().1, 2);
+    let yes = verdict(Choice::Approve, 60_000);
+    assert_eq!(scene.store.decide("a", &yes).unwrap(), Decided::Recorded);
+    let late = verdict(Choice::Approve, 100_000);
+    let expired = Decided::TooLate(State::Closed(Closed::Expired));
+    assert_eq!(scene.store.decide("b", &late).unwrap(), expired);
+    // Long after, since its proxy lives.
+    scene.store.sweep(100 * HISTORY_MS).unwrap();
+    assert_eq!(
+        scene.store.take_verdicts("p").unwrap(),
+        [("a".to_owned(), yes)]
+    );
+}
+
+pub(crate) fn who_parks_or_closes_what_is_decided_changes_nothing(new: New) {
+    let mut scene = Scene::new(new);
+    scene.store.ask(&item("a"), "p").unwrap();
+    scene
+        .store
+        .decide("a", &verdict(Choice::Deny, 2_000))
+        .unwrap();
+    let before = scene.store.find("a").unwrap();
+    scene.store.park("a", 9_000).unwrap();
+    scene.store.close("a", Closed::Withdrawn, 3_000).unwrap();
+    assert_eq!(scene.store.find("a").unwrap(), before);
+    scene.store.park("unknown", 9_000).unwrap();
+    scene
+        .store
+        .close("unknown", Closed::Withdrawn, 3_000)
+        .unwrap();
+    scene.store.reopen("unknown").unwrap();
+}
+
+pub(crate) fn a_verdict_that_did_not_count_leaves_the_item_as_it_was(new: New) {
+    let mut scene = Scene::new(new);
+    let _lease = scene.lease("p");
+    for id in ["a", "parked", "settled"] {
+        scene.store.ask(&asked(id, 1_000), "p").unwrap();
+    }
+    scene.store.park("parked", i64::MAX).unwrap();
+    let before = ["a", "parked"].map(|id| scene.store.find(id).unwrap().unwrap());
+    for id in ["a", "parked"] {
+        scene.store.reopen(id).unwrap();
+        scene
+            .store
+            .decide(id, &verdict(Choice::Approve, 2_000))
+            .unwrap();
+    }
+    assert_eq!(scene.store.take_verdicts("p").unwrap().len(), 2);
+    for old in before {
+        scene.store.reopen(&old.item.id).unwrap();
+        let told = Entry {
+            was_disregarded: true,
+            ..old
+        };
+        assert_eq!(scene.store.find(&told.item.id).unwrap(), Some(told));
+    }
+    let no = verdict(Choice::Deny, 3_000);
+    assert_eq!(scene.store.decide("a", &no).unwrap(), Decided::Recorded);
+    assert!(!scene.store.find("a").unwrap().unwrap().was_disregarded);
+    assert_eq!(
+        scene.store.take_verdicts("p").unwrap(),
+        [("a".to_owned(), no)]
+    );
+
+    // Whose call is not kept any more is not shown with a part of it.
+    scene
+        .store
+        .decide("settled", &verdict(Choice::Approve, 2_000))
+        .unwrap();
+    scene.store.take_verdicts("p").unwrap();
+    scene.store.sweep(2_000_000).unwrap();
+    scene.store.reopen("settled").unwrap();
+    assert_eq!(scene.state_of("settled"), State::Closed(Closed::Expired));
+}
+
+pub(crate) fn a_long_reason_is_cut_between_characters(new: New) {
+    let mut scene = Scene::new(new);
+    scene.store.ask(&item("a"), "p").unwrap();
+    let mut long = verdict(Choice::Deny, 2_000);
+    long.verdict.reason = Some(format!("a{}", "é".repeat(MAX_REASON)));
+    scene.store.decide("a", &long).unwrap();
+    let kept = scene
+        .store
+        .find("a")
+        .unwrap()
+        .unwrap()
+        .verdict
+        .unwrap()
+        .reason
+        .unwrap();
+    assert_eq!(kept.len(), MAX_REASON - 1);
+    assert!(kept.ends_with('é'));
+}
+
+pub(crate) fn the_items_of_a_dropped_lease_expire_and_those_of_a_live_one_here_do_not(new: New) {
+    let mut scene = Scene::new(new);
+    let dead = scene.lease("dead");
+    let _alive = scene.lease("alive");
+    for (id, proxy) in [
+        ("d1", "dead"),
+        ("d2", "dead"),
+        ("d3", "dead"),
+        ("a1", "alive"),
+    ] {
+        scene.store.ask(&asked(id, 1_000), proxy).unwrap();
+    }
+    scene.store.park("d2", i64::MAX).unwrap();
+    scene
+        .store
+        .decide("d3", &verdict(Choice::Approve, 2_000))
+        .unwrap();
+    scene.store.sweep(3_000).unwrap();
+    assert_eq!(scene.store.waiting(10).unwrap().1, 3);
+    drop(dead);
+    let mut others = [scene.other(), scene.other()];
+    std::thread::scope(|scope| {
+        for other in &mut others {
+            scope.spawn(|| other.sweep(4_000).unwrap());
+        }
+    });
+    let waiting = scene.store.waiting(10).unwrap();
+    assert_eq!((ids(&waiting.0), waiting.1), (vec!["a1"], 1));
+    for id in ["d1", "d2"] {
+        let entry = scene.store.find(id).unwrap().unwrap();
+        assert_eq!(entry.state, State::Closed(Closed::Expired));
+        assert_eq!(entry.item.call, REDACTED);
+    }
+    // Nobody of that name shall take another's yes.
+    assert_eq!(scene.store.take_verdicts("dead").unwrap(), []);
+}
+
+pub(crate) fn looking_after_a_store_in_which_nothing_happens_tells_nobody_of_a_change(new: New) {
+    let mut scene = Scene::new(new);
+    let mut page = scene.other();
+    let _lease = scene.lease("p");
+    scene.store.ask(&asked("a", 1_000), "p").unwrap();
+    scene.store.sweep(2_000).unwrap();
+    assert!(is_changed(&mut *page));
+    for now_ms in 3_000..3_005 {
+        scene.store.sweep(now_ms).unwrap();
+        assert!(!is_changed(&mut *page));
+        assert_eq!(page.waiting(10).unwrap().1, 1);
+        assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
+        scene.store.settle("p").unwrap();
+        assert!(!is_changed(&mut *page));
+    }
+}
+
+pub(crate) fn an_item_with_an_id_that_there_is_already_is_refused_and_changes_nothing(new: New) {
+    let mut scene = Scene::new(new);
+    scene.store.ask(&item("a"), "p").unwrap();
+    let error = scene.store.ask(&asked("a", 9_000), "p").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unusable);
+    assert_eq!(scene.store.find("a").unwrap().unwrap().item, item("a"));
+    let error = scene.store.ask(&item("b"), "../p").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unusable);
+}

@@ -1,0 +1,156 @@
+//! The engine `command`, with real programs: who decides, what is logged, and what follows where the program fails.
+
+use serde_json::{Value, json};
+
+use super::support::{ProxyTest, Session, eventually, is_running};
+
+/// A proxy whose questions go to this shell script first, then to the inbox.
+fn asking(script: &str, change: impl FnOnce(&mut Value)) -> Session {
+    let mut command = json!({"type": "command", "command": "sh", "args": ["-c", script]});
+    change(&mut command);
+    let test = ProxyTest::with_inbox().section(json!({"engines": [command, "inbox"]}));
+    test.start_mute()
+}
+
+#[test]
+fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
+    let script = r#"echo '{"decision":"approve","reason":"change 12","approver":"Ann"}'"#;
+    let mut session = asking(script, |_| ());
+    let call = session.call("wipe", json!({"n": 1}));
+    session.ran(call);
+    let line = session.decision("wipe");
+    for (key, value) in [
+        ("decision", json!("approved")),
+        ("engine", json!("command")),
+        ("assurance", json!("shared-secret")),
+        ("reason", json!("change 12")),
+        ("approver", json!("Ann")),
+        ("approver_verified", json!(false)),
+    ] {
+        assert_eq!(line[key], value, "{key}: {line}");
+    }
+    // The history knows by whom.
+    let terminal = session.terminal();
+    let item = terminal.history().remove(0);
+    assert_eq!(
+        (&item["state"], &item["verdict"]["engine"]),
+        (&json!("approved"), &json!("command"))
+    );
+    assert_eq!(session.runs_of("wipe"), 1);
+    session.finish();
+}
+
+#[test]
+fn a_program_denies() {
+    let mut session = asking(r#"echo '{"decision":"deny","reason":"not today"}'"#, |_| ());
+    let call = session.call("wipe", json!({"n": 1}));
+    assert!(session.refusal(call).contains("not today"));
+    assert_eq!(session.decision("wipe")["decision"], "denied");
+    assert_eq!(session.runs_of("wipe"), 0);
+    session.finish();
+}
+
+#[test]
+fn where_the_program_fails_the_next_engine_is_asked() {
+    let mut session = asking("echo 'no route to Ann' >&2; exit 1", |_| ());
+    let call = session.call("wipe", json!({"n": 1}));
+    let terminal = session.terminal();
+    // The item that the program had is withdrawn first.
+    eventually("the inbox has it", || {
+        let item = terminal.waits_for("wipe");
+        terminal.approvals(&["approve", &item]).code == Some(0)
+    });
+    session.ran(call);
+    assert_eq!(session.decision("wipe")["engine"], "inbox");
+    session.finish();
+}
+
+#[test]
+fn or_the_call_is_refused_and_the_log_says_why() {
+    let mut session = asking("echo 'no route to Ann' >&2; exit 1", |command| {
+        command["onTransportError"] = json!("deny");
+    });
+    let call = session.call("wipe", json!({"n": 1}));
+    let refusal = session.refusal(call);
+    assert!(
+        refusal.contains("the approval engine `command` cannot be used"),
+        "{refusal}"
+    );
+    assert!(
+        !refusal.contains("Ann"),
+        "the reason is for the operator: {refusal}"
+    );
+    let line = session.decision("wipe");
+    assert_eq!(line["decision"], "error");
+    assert!(
+        line["reason"].as_str().unwrap().contains("no route to Ann"),
+        "{line}"
+    );
+    session.finish();
+}
+
+#[test]
+fn whoever_decides_first_decides_and_the_program_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let script = format!(
+        "echo $$ > '{0}.new'; mv '{0}.new' '{0}'; sleep 1000",
+        pid.display()
+    );
+    let mut session = asking(&script, |_| ());
+    let call = session.call("wipe", json!({"n": 1}));
+    let terminal = session.terminal();
+    let item = terminal.waits_for("wipe");
+    eventually("it runs", || pid.exists());
+    terminal.approve(&item);
+    session.ran(call);
+    let line = session.decision("wipe");
+    assert_eq!(
+        (&line["engine"], &line["assurance"]),
+        (&json!("inbox"), &json!("inbox-terminal"))
+    );
+    let pid = std::fs::read_to_string(pid)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    eventually("it has ended", || !is_running(pid));
+    session.finish();
+}
+
+#[test]
+fn what_needs_more_assurance_is_not_put_to_a_program() {
+    let test = ProxyTest::with_inbox().section(json!({
+        "engines": [{"type": "command", "command": "sh", "args": ["-c", "echo '{\"decision\":\"approve\"}'"]}],
+        "requireAssurance": "inbox-session",
+    }));
+    let mut session = test.start_mute();
+    session.stderr_says("which no engine of `engines` can reach");
+    let call = session.call("wipe", json!({"n": 1}));
+    session.refusal(call);
+    assert_eq!(session.runs_of("wipe"), 0);
+    session.finish();
+}
+
+#[test]
+fn a_config_that_sets_it_up_wrongly_stops_the_start() {
+    for (engine, words) in [
+        (json!("command"), "missing field `command`"),
+        (
+            json!({"type": "command", "command": "sh", "shell": true}),
+            "unknown field `shell`",
+        ),
+        (json!({"type": "inbox", "command": "sh"}), "unknown key"),
+    ] {
+        let test = ProxyTest::with_inbox().section(json!({"engines": [engine]}));
+        let mut session = test.start();
+        session.close_stdin();
+        let (code, _) = session.exit();
+        assert_eq!(code, 3);
+        let told = session.stderr();
+        assert!(
+            told.contains(words) && told.contains("/approvalProxy/engines/0"),
+            "{told}"
+        );
+    }
+}
