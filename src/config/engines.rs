@@ -207,7 +207,7 @@ fn is_plain(engine: Engine) -> bool {
     matches!(engine, Engine::Elicitation | Engine::INBOX)
 }
 
-/// The same value for whoever reads an engine's own keys.
+/// The same value as plain JSON, for the engine that reads its own keys.
 fn plain_json(node: &Node) -> serde_json::Value {
     match node {
         Node::Null => serde_json::Value::Null,

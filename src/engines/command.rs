@@ -8,7 +8,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -22,7 +22,7 @@ use crate::approval::item::{Assurance, Choice, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::transport::is_withheld;
 
-/// The line of the registry. Whoever may run programs as this user can answer, so the level is that of a shared secret.
+/// The line of the registry. Any program of this user could answer, so the level is that of a shared secret.
 pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("command"),
     Assurance::SharedSecret,
@@ -43,6 +43,9 @@ pub(super) const REGISTRATION: Registration = Registration::new(
 
 /// How many programs may run at once.
 const MAX_RUNNING: usize = 16;
+/// How many copies of the count of threads there may be. A program takes four: one for each of its three threads, and
+/// one that its first thread hands on to the others.
+const MAX_THREADS: usize = 4 * MAX_RUNNING;
 /// How much of an answer is read, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
 /// How much of the end of a program's stderr is quoted, in bytes.
@@ -77,6 +80,7 @@ impl CourierSettings for CommandSettings {
         Box::new(CommandCourier {
             settings: self.clone(),
             running: HashMap::new(),
+            threads: Arc::default(),
         })
     }
 }
@@ -86,6 +90,8 @@ struct CommandCourier {
     settings: CommandSettings,
     /// By item.
     running: HashMap<String, Arc<Mutex<Program>>>,
+    /// Every thread of ours has a copy. What a program leaves behind may hold its pipes, and so our threads, for ever.
+    threads: Arc<()>,
 }
 
 /// One program.
@@ -103,7 +109,8 @@ impl Courier for CommandCourier {
     fn carry(&mut self, item: &Item, answer: Answer) {
         self.running
             .retain(|_, program| !matches!(*held(program), Program::Over));
-        if self.running.len() >= MAX_RUNNING {
+        let threads = Arc::strong_count(&self.threads) - 1;
+        if self.running.len() >= MAX_RUNNING || threads >= MAX_THREADS {
             let why = format!("{MAX_RUNNING} of its programs are running");
             return answer.bring(Err(failure(FailureKind::RateLimited, why)));
         }
@@ -114,15 +121,22 @@ impl Courier for CommandCourier {
         let program = Arc::new(Mutex::new(Program::Starting));
         self.running.insert(item.id.clone(), Arc::clone(&program));
         let settings = self.settings.clone();
-        let run = move || {
-            if let Some(ended) = run(&settings, request, &program) {
+        let threads = Arc::clone(&self.threads);
+        // Shared, so that it can still be brought where no thread takes it.
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let answers = Arc::clone(&answer);
+        let started = start_thread(&self.threads, move || {
+            if let Some(ended) = run(&settings, request, &program, &threads)
+                && let Some(answer) = held(&answers).take()
+            {
                 answer.bring(ended);
             }
-        };
-        let named = thread::Builder::new().name("engine-command".to_owned());
-        if let Err(error) = named.spawn(run) {
-            tracing::error!("no thread can be started for the engine `command`: {error}");
+        });
+        if let Err(error) = started {
             self.running.remove(&item.id);
+            if let Some(answer) = held(&answer).take() {
+                answer.bring(Err(failure(FailureKind::Unreachable, error)));
+            }
         }
     }
 
@@ -152,6 +166,7 @@ fn run(
     settings: &CommandSettings,
     request: String,
     program: &Mutex<Program>,
+    threads: &Arc<()>,
 ) -> Option<Result<CarriedVerdict, Failure>> {
     let cannot = |error: io::Error| {
         let why = format!("`{}` cannot be started: {error}", settings.command);
@@ -174,7 +189,7 @@ fn run(
         }
     };
     let stdin = child.stdin.take();
-    let writer = thread::spawn(move || {
+    let writer = start_thread(threads, move || {
         if let Some(mut stdin) = stdin {
             // A program may answer without reading all of it.
             let _ = stdin
@@ -183,7 +198,15 @@ fn run(
         }
     });
     let stderr = child.stderr.take();
-    let words = thread::spawn(move || stderr.map(last_words).unwrap_or_default());
+    let words = start_thread(threads, move || stderr.map(last_words).unwrap_or_default());
+    let (writer, words) = match (writer, words) {
+        (Ok(writer), Ok(words)) => (writer, words),
+        (Err(error), _) | (_, Err(error)) => {
+            end(program);
+            let _ = child.wait();
+            return Some(Err(failure(FailureKind::Unreachable, error)));
+        }
+    };
     let mut answer = Vec::new();
     let read = match child.stdout.take() {
         Some(stdout) => stdout.take(MAX_ANSWER + 1).read_to_end(&mut answer),
@@ -308,8 +331,21 @@ fn failure(kind: FailureKind, why: impl ToString) -> Failure {
     }
 }
 
-fn held(program: &Mutex<Program>) -> MutexGuard<'_, Program> {
-    program.lock().unwrap_or_else(PoisonError::into_inner)
+/// Starts a thread that counts for [`MAX_THREADS`].
+fn start_thread<T: Send + 'static>(
+    threads: &Arc<()>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let counted = Arc::clone(threads);
+    let named = thread::Builder::new().name("engine-command".to_owned());
+    named.spawn(move || {
+        let _counted = counted;
+        work()
+    })
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

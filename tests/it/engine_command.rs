@@ -68,6 +68,22 @@ fn where_the_program_fails_the_next_engine_is_asked() {
     session.finish();
 }
 
+// Found by the whole run: the yes was lost with the item that the program had.
+#[test]
+fn a_yes_in_the_moment_in_which_the_program_fails_is_not_lost() {
+    for _ in 0..10 {
+        let mut session = asking("exit 1", |_| ());
+        let call = session.call("wipe", json!({"n": 1}));
+        let terminal = session.terminal();
+        eventually("it is approved", || {
+            let item = terminal.waits_for("wipe");
+            terminal.approvals(&["approve", &item]).code == Some(0)
+        });
+        session.ran(call);
+        session.finish();
+    }
+}
+
 #[test]
 fn or_the_call_is_refused_and_the_log_says_why() {
     let mut session = asking("echo 'no route to Ann' >&2; exit 1", |command| {

@@ -232,6 +232,27 @@ fn programs_are_bounded_in_number() {
 }
 
 #[test]
+fn what_programs_leave_behind_cannot_take_more_and_more_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("started");
+    // It leaves its process group and keeps the pipes open.
+    let program = format!("setsid sleep 20 & touch '{}'; wait", file.display());
+    let mut courier = courier(&program);
+    let is_refused = (0..10 * MAX_RUNNING).any(|n| {
+        let id = n.to_string();
+        let told = carry(&mut *courier, &item(&id));
+        if let Ok(answer) = told.recv_timeout(Duration::ZERO) {
+            return answer.unwrap_err().kind == FailureKind::RateLimited;
+        }
+        eventually(|| file.exists());
+        std::fs::remove_file(&file).unwrap();
+        courier.withdraw(&id);
+        false
+    });
+    assert!(is_refused);
+}
+
+#[test]
 fn options_are_checked_when_they_are_read() {
     let bad = |options: Value| read(options.as_object().unwrap()).unwrap_err().to_string();
     assert!(bad(json!({})).contains("missing field `command`"));

@@ -640,6 +640,7 @@ impl Clerk {
                 };
                 // Whose session has ended waits no more.
                 let _ = waiting.answers.send(told);
+                self.couriers.withdraw(&item);
                 self.waiting.remove(&item);
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Clerk;
 use crate::approval::item::{Item, Verdict, read_approver};
-use crate::engines::inbox::store::{Closed, Decided, SignedVerdict, State, cut_reason};
+use crate::engines::inbox::store::{Decided, SignedVerdict, cut_reason};
 use crate::engines::registry::reach;
 use crate::engines::{Answer, CarriedVerdict, Courier, CourierSettings};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
@@ -55,6 +55,7 @@ impl Couriers {
 
     /// Nobody waits for a verdict about the item any more.
     pub(super) fn withdraw(&mut self, item: &str) {
+        self.decided.remove(item);
         if let Some(engine) = self.carried.remove(item)
             && let Some(courier) = self.running.get_mut(&engine)
         {
@@ -114,23 +115,9 @@ impl Clerk {
             }
             match answer {
                 Ok(carried) => self.decide(item, engine, carried),
-                // A verdict that was given meanwhile counts; it is heard of in a moment.
-                Err(_) if self.is_decided(&item) => {}
                 Err(failure) => self.has_failed(item, failure),
             }
         }
-    }
-
-    /// Whether somebody has decided about an item, as far as the store tells.
-    fn is_decided(&mut self, item: &str) -> bool {
-        let Some(desk) = &mut self.desk else {
-            return false;
-        };
-        let found = desk.store.requests.find(item);
-        let is_decided =
-            matches!(found, Ok(Some(entry)) if matches!(entry.state, State::Decided(_)));
-        desk.may_have_verdicts |= is_decided;
-        is_decided
     }
 
     fn decide(&mut self, item: String, engine: EngineId, carried: CarriedVerdict) {
@@ -164,8 +151,25 @@ impl Clerk {
         }
     }
 
+    /// The engine brings no verdict. If somebody has decided elsewhere by then, that verdict counts, and is heard of in a
+    /// moment.
     fn has_failed(&mut self, item: String, failure: Failure) {
-        self.close(&item, Closed::Withdrawn);
+        let now_ms = self.clock.now().unix_ms;
+        if let Some(desk) = &mut self.desk {
+            desk.is_untidy = true;
+            match desk.store.requests.withdraw(&item, now_ms) {
+                Ok(true) => {}
+                Ok(false) => {
+                    desk.may_have_verdicts = true;
+                    return;
+                }
+                // Nobody here waits for it any more, and it expires by its own time.
+                Err(error) => {
+                    let why = with_causes(&error);
+                    tracing::warn!("an item of the inbox could not be withdrawn: {why}");
+                }
+            }
+        }
         if let Some(waiting) = self.waiting.remove(&item) {
             // Whose session has ended waits no more.
             let _ = waiting.answers.send(FromEngine::Failed { item, failure });

@@ -61,6 +61,10 @@ pub trait ApprovalRequests: Send {
     /// nobody wants the verdict.
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError>;
 
+    /// Closes an item as withdrawn if it still waits. False, and nothing has changed, if it does not: then somebody may
+    /// have decided, and that verdict is still there to be taken.
+    fn withdraw(&mut self, id: &str, now_ms: i64) -> Result<bool, StoreError>;
+
     /// Decides about an item. Of several verdicts, at once or later, the first counts.
     fn decide(&mut self, id: &str, verdict: &SignedVerdict) -> Result<Decided, StoreError>;
 

@@ -185,6 +185,17 @@ impl ApprovalRequests for SqliteStore {
         })
     }
 
+    fn withdraw(&mut self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
+        self.write(|tx| {
+            let sql = "SELECT seq FROM items WHERE id = ? AND open = 1";
+            let open = tx.query_row(sql, [id], |row| row.get(0)).optional()?;
+            if let Some(seq) = open {
+                close(tx, seq, Closed::Withdrawn, now_ms)?;
+            }
+            Ok(open.is_some())
+        })
+    }
+
     fn decide(&mut self, id: &str, signed: &SignedVerdict) -> Result<Decided, StoreError> {
         let verdict = &signed.verdict;
         self.write(|tx| {

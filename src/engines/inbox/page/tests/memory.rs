@@ -79,6 +79,12 @@ impl ApprovalRequests for Memory {
         Ok(())
     }
 
+    fn withdraw(&mut self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let is_open = self.entry(id)?.is_some_and(|entry| entry.state.is_open());
+        self.close(id, Closed::Withdrawn, now_ms)?;
+        Ok(is_open)
+    }
+
     fn decide(&mut self, id: &str, signed: &SignedVerdict) -> Result<Decided, StoreError> {
         let Some(entry) = self.entry(id)? else {
             return Ok(Decided::Unknown);

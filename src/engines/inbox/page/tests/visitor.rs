@@ -53,6 +53,9 @@ impl ApprovalRequests for Shared {
     fn close(&mut self, id: &str, how: Closed, now_ms: i64) -> Result<(), StoreError> {
         self.with(|memory| memory.close(id, how, now_ms))
     }
+    fn withdraw(&mut self, id: &str, now_ms: i64) -> Result<bool, StoreError> {
+        self.with(|memory| memory.withdraw(id, now_ms))
+    }
     fn decide(&mut self, id: &str, verdict: &SignedVerdict) -> Result<Decided, StoreError> {
         self.with(|memory| memory.decide(id, verdict))
     }

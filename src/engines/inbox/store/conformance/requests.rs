@@ -155,6 +155,28 @@ pub(crate) fn who_parks_or_closes_what_is_decided_changes_nothing(new: New) {
     scene.store.reopen("unknown").unwrap();
 }
 
+pub(crate) fn an_item_is_withdrawn_only_while_nobody_has_decided(new: New) {
+    let mut scene = Scene::new(new);
+    for id in ["a", "b"] {
+        scene.store.ask(&item(id), "p").unwrap();
+    }
+    let given = verdict(Choice::Approve, 2_000);
+    scene.store.decide("a", &given).unwrap();
+    assert!(!scene.store.withdraw("a", 3_000).unwrap());
+    assert_eq!(
+        scene.store.take_verdicts("p").unwrap(),
+        [("a".to_owned(), given.clone())]
+    );
+    assert!(scene.store.withdraw("b", 3_000).unwrap());
+    let closed = State::Closed(Closed::Withdrawn);
+    assert_eq!(
+        scene.store.decide("b", &given).unwrap(),
+        Decided::TooLate(closed)
+    );
+    assert!(!scene.store.withdraw("b", 3_000).unwrap());
+    assert!(!scene.store.withdraw("unknown", 3_000).unwrap());
+}
+
 pub(crate) fn a_verdict_that_did_not_count_leaves_the_item_as_it_was(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
