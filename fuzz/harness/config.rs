@@ -52,14 +52,15 @@ pub(crate) fn check(bytes: &[u8]) {
     }
     let is_public = match &resolved.server.target {
         Target::Command(server) => {
-            assert!(!server.command.trim().is_empty());
+            assert!(!server.command.to_string_lossy().trim().is_empty());
             for (name, value) in &server.env {
                 assert!(!name.is_empty() && !name.contains(['=', '\0']), "{name:?}");
                 assert_eq!(format!("{value:?}"), "***");
             }
             // The command and the folder are no secrets: they stand in every list of processes.
             let folder = server.cwd.as_deref().unwrap_or(Path::new(""));
-            server.command.contains(SECRET) || folder.to_string_lossy().contains(SECRET)
+            server.command.to_string_lossy().contains(SECRET)
+                || folder.to_string_lossy().contains(SECRET)
         }
         Target::Url(server) => {
             let url = server.url.expose().to_ascii_lowercase();

@@ -79,8 +79,8 @@ mod tests {
             panic!("it is started");
         };
         assert_eq!(
-            (command.as_str(), &args[..]),
-            ("srv", &["a".to_owned()][..])
+            (command.to_str().unwrap(), &args[..]),
+            ("srv", &["a".into()][..])
         );
         assert_eq!(env["K"].expose(), "v");
         assert_eq!(cwd.unwrap(), std::path::Path::new("sub"));

@@ -25,6 +25,12 @@ impl RequiredAssurance {
         required("inbox-passphrase", 4),
     ];
 
+    /// Whether this asks for less than `other`.
+    #[must_use]
+    pub fn is_below(self, other: RequiredAssurance) -> bool {
+        self.level < other.level
+    }
+
     /// Whether a verdict of this assurance counts.
     #[must_use]
     pub fn is_met_by(self, assurance: Assurance) -> bool {

@@ -55,9 +55,10 @@ impl Args {
     {
         let args = Args::try_parse_from(arguments)?;
         // Not clap's `required`: the subcommands beside the bare form need no file.
-        if args.options.upstream.is_none() && args.command.is_none() {
-            let mut command = Args::command();
-            return Err(command.error(ErrorKind::MissingRequiredArgument, NO_UPSTREAM));
+        if args.command.is_none()
+            && let Err(why) = args.options.check_server()
+        {
+            return Err(Args::command().error(ErrorKind::ArgumentConflict, why));
         }
         Ok(args)
     }
@@ -86,14 +87,13 @@ pub fn usage_line(error: &clap::Error) -> String {
     )
 }
 
-const USAGE: &str = "approval-proxy --upstream <FILE> [OPTIONS]
+const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...
+       approval-proxy [OPTIONS] --url <URL>
+       approval-proxy [OPTIONS] --upstream <FILE>
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]";
 const MORE: &str = "See --help for every option and the exit codes, and `approval-proxy help inbox` or \
                     `help approvals` for the commands.";
-
-const NO_UPSTREAM: &str = "no config file is given; name the JSON file that lists your MCP \
-                           servers with `--upstream FILE`";
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! What the settings mean is `config`'s business.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{
@@ -10,7 +11,10 @@ use clap::builder::{
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Fallback, Fault, Flags, Form, Layer, Place, SETTINGS, Setting};
+use crate::config::{
+    Fallback, Fault, Flags, Form, Layer, Place, SETTINGS, ServerChoice, Setting, UPSTREAM,
+    UrlChoice,
+};
 
 /// The options of the proxy itself.
 #[derive(Debug, Clone, Args)]
@@ -23,20 +27,98 @@ pub(super) struct ProxyOptions {
     #[arg(short, long, value_name = "NAME", help_heading = UPSTREAM)]
     server: Option<String>,
 
+    /// Guard the server at this URL
+    #[arg(long, value_name = "URL", help_heading = UPSTREAM)]
+    url: Option<String>,
+
+    /// Guard the server whose URL is in this environment variable, such as a URL with a secret in it
+    #[arg(long, value_name = "VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
+    url_env: Option<String>,
+
+    /// Send this header to the server, with the value of an environment variable; repeatable
+    #[arg(long, value_name = "HEADER=VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
+    #[arg(value_parser = header_variable)]
+    header_env: Vec<(String, String)>,
+
+    /// Send the server the bearer token in this environment variable
+    #[arg(long, value_name = "VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
+    bearer_env: Option<String>,
+
+    /// Name of a server given by `--` or `--url` [default: derived from its command or host]
+    #[arg(long, value_name = "NAME", help_heading = UPSTREAM, value_parser = server_name)]
+    name: Option<String>,
+
     #[command(flatten)]
     settings: AllSettings,
+
+    /// Guard the server that this command starts
+    #[arg(last = true, value_name = "COMMAND", help_heading = UPSTREAM)]
+    command: Vec<OsString>,
 }
 
 impl ProxyOptions {
     /// The flags as `config` takes them.
     #[must_use]
     pub(super) fn into_flags(self) -> Flags {
+        let url = match (self.url, self.url_env) {
+            (Some(url), _) => Some(UrlChoice::Argument(url)),
+            (None, Some(variable)) => Some(UrlChoice::Variable(variable)),
+            (None, None) => None,
+        };
+        let mut command = self.command.into_iter();
+        let server = match (command.next(), url) {
+            (Some(program), _) => ServerChoice::Command {
+                program,
+                args: command.collect(),
+                name: self.name,
+            },
+            (None, Some(url)) => ServerChoice::Url {
+                url,
+                headers: self.header_env,
+                bearer: self.bearer_env,
+                name: self.name,
+            },
+            // `Args::read` lets no options out without one of the three; an empty path cannot be opened either.
+            (None, None) => ServerChoice::File {
+                upstream: self.upstream.unwrap_or_default(),
+                server: self.server,
+            },
+        };
         Flags {
-            // `Args::read` lets no options out without it; an empty path cannot be opened either.
-            upstream: self.upstream.unwrap_or_default(),
-            server: self.server,
+            server,
             layer: *self.settings.0,
         }
+    }
+
+    /// Why these options do not name exactly one server, or say something that has no effect on it.
+    pub(super) fn check_server(&self) -> Result<(), &'static str> {
+        let is_url = self.url.is_some() || self.url_env.is_some();
+        let is_command = !self.command.is_empty();
+        let given = [
+            self.upstream.is_some(),
+            self.url.is_some(),
+            self.url_env.is_some(),
+            is_command,
+        ];
+        match given.iter().filter(|given| **given).count() {
+            0 => return Err(NO_SERVER),
+            1 => {}
+            _ => return Err(SEVERAL_SERVERS),
+        }
+        if self.upstream.is_none() && self.server.is_some() {
+            return Err(
+                "`--server` chooses from the file of `--upstream`; use `--name` to name this server",
+            );
+        }
+        if self.upstream.is_some() && self.name.is_some() {
+            return Err(
+                "`--name` is for a server given by `-- COMMAND` or `--url`; the file of `--upstream` names its own",
+            );
+        }
+        if !is_url && (!self.header_env.is_empty() || self.bearer_env.is_some()) {
+            return Err("`--header-env` and `--bearer-env` need `--url` or `--url-env`");
+        }
+        Ok(())
     }
 }
 
@@ -176,4 +258,23 @@ fn given(matches: &ArgMatches, wanted: fn(&Setting) -> bool) -> Result<Layer, cl
     Ok(layer)
 }
 
-const UPSTREAM: &str = "Upstream";
+const NO_SERVER: &str = "no server is given; name the file that lists your MCP servers with `--upstream FILE`, or give the \
+                         server's own command after `--`, or its URL with `--url`";
+const SEVERAL_SERVERS: &str =
+    "give one of `--upstream`, `--url`, `--url-env` and `-- COMMAND`: a proxy guards one server";
+
+fn header_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((header, variable)) if !header.trim().is_empty() && !variable.trim().is_empty() => {
+            Ok((header.trim().to_owned(), variable.trim().to_owned()))
+        }
+        _ => Err("expected `HEADER=VARIABLE`, such as `X-Api-Key=MY_KEY`".to_owned()),
+    }
+}
+
+fn server_name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a name".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}

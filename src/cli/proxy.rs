@@ -74,8 +74,15 @@ fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
     let mut entry = Vec::new();
     // A client starts us in a folder of its own.
     let mut is_path = false;
+    // What stands behind `--` is the server's own.
+    let mut is_servers = false;
     for argument in arguments.iter().skip(1) {
         let text = lossy(argument);
+        is_servers |= text == "--";
+        if is_servers {
+            entry.push(text);
+            continue;
+        }
         let (flag, path) = match text.split_once('=') {
             Some((flag, path)) if is_path_flag(flag) => (format!("{flag}="), Some(path.to_owned())),
             Some(_) | None => (String::new(), is_path.then(|| text.clone())),
@@ -104,7 +111,10 @@ fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
 
 /// Flags whose value is a path, so that it means the same wherever a client starts us.
 fn is_path_flag(flag: &str) -> bool {
-    matches!(flag, "-u" | "--upstream" | "--state-dir" | "--audit-log")
+    matches!(
+        flag,
+        "-u" | "--upstream" | "--state-dir" | "--audit-log" | "--config"
+    )
 }
 
 fn lossy(text: &OsStr) -> String {

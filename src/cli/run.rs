@@ -18,10 +18,14 @@ use tracing_subscriber::registry::LookupSpan;
 use super::args::{Args, Command, usage_line};
 use super::proxy::{self, ProxyError};
 use super::{approvals, exit_code, inbox, start_error};
-use crate::config::Environment;
+use crate::config::{Environment, Machine};
 use crate::sys::Stderr;
+use crate::sys::user::home_folder;
 use crate::sys::with_causes;
 use crate::transport::{Watcher, forbid_inspection, is_watcher, run_watcher};
+
+/// The configuration for all users of the machine, of which the floor counts.
+const MACHINE_CONFIG: &str = "/etc/approval-proxy/config.json";
 
 /// How long an unread stderr may keep us from ending.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -76,7 +80,11 @@ fn run_watched(
             "other processes of yours can look into this one, because the system refuses to hide it: {error}"
         );
     }
-    let environment = variables.into_iter().collect();
+    let environment: Environment = variables.into_iter().collect();
+    let environment = environment.on(Machine {
+        home: home_folder(),
+        config: Some(MACHINE_CONFIG.into()),
+    });
     let code = match run_reporting(&arguments, &environment, &stderr, watcher) {
         Ok(code) => code,
         Err(failed) => {

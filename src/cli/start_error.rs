@@ -52,9 +52,11 @@ pub(super) fn answer_first_request(why: &str) {
 /// Whether a command line means a session over stdin and stdout, as far as that shows without its being
 /// correct.
 pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
+    // What stands behind `--` is the server's.
     let arguments = arguments
         .iter()
         .skip(1)
+        .take_while(|argument| *argument != "--")
         .map(|argument| argument.to_string_lossy());
     let arguments: Vec<_> = arguments.collect();
     let is_command = arguments

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::error::{Fault, Problem, names};
 use super::json::Node;
 use super::nearest::nearest;
+use super::setting::Field;
 use super::value::{Input, Value, wrong_type};
 use crate::mcp::ToolAnnotations;
 use crate::policy::{Mode, Policy, Rules};
@@ -24,6 +25,14 @@ impl Annotations {
         self.0
     }
 
+    /// Whether any of these hints could make the policy less careful, whatever the server says of its tool.
+    pub(super) fn lowers_any(&self) -> bool {
+        let lowers = |hints: &ToolAnnotations| {
+            hints.read_only_hint == Some(true) || hints.destructive_hint == Some(false)
+        };
+        self.0.values().any(lowers)
+    }
+
     fn checked(map: BTreeMap<String, ToolAnnotations>) -> Result<Annotations, Fault> {
         let alone = Rules {
             mode: Mode::None,
@@ -35,6 +44,34 @@ impl Annotations {
             Ok(_) => Ok(Annotations(map)),
             Err(error) => Err(Problem::Rule(error).into()),
         }
+    }
+}
+
+/// All sources add up, hint by hint: of one hint about one tool, the strongest source's counts.
+impl Field for Annotations {
+    type Value = Annotations;
+    const ADDS_UP: bool = true;
+
+    fn read(input: Input<'_>) -> Result<Annotations, Fault> {
+        input.read()
+    }
+
+    fn over(mut self, weaker: Annotations) -> Annotations {
+        for (tool, hints) in weaker.0 {
+            let Some(own) = self.0.get_mut(&tool) else {
+                self.0.insert(tool, hints);
+                continue;
+            };
+            let stronger = std::mem::take(own);
+            *own = ToolAnnotations {
+                title: stronger.title.or(hints.title),
+                read_only_hint: stronger.read_only_hint.or(hints.read_only_hint),
+                destructive_hint: stronger.destructive_hint.or(hints.destructive_hint),
+                idempotent_hint: stronger.idempotent_hint.or(hints.idempotent_hint),
+                open_world_hint: stronger.open_world_hint.or(hints.open_world_hint),
+            };
+        }
+        self
     }
 }
 

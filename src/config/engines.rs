@@ -83,6 +83,49 @@ impl Engines {
         couriers.collect()
     }
 
+    /// The name of the first engine that is not among `allowed`.
+    pub(super) fn first_outside(&self, allowed: &Engines) -> Option<&'static str> {
+        let mut entries = self.0.iter();
+        let outside = entries.find(|entry| allowed.entry(entry.engine).is_none());
+        outside.map(|entry| name_of(entry.engine))
+    }
+
+    /// Only the engines that are among `allowed`; `None` if that leaves none.
+    pub(super) fn within(mut self, allowed: &Engines) -> Option<Engines> {
+        self.0.retain(|entry| allowed.entry(entry.engine).is_some());
+        (!self.0.is_empty()).then_some(self)
+    }
+
+    /// Whether an entry says more about its engine than every engine has: such as the program to run.
+    pub(super) fn defines_any(&self) -> bool {
+        self.0.iter().any(|entry| !entry.options.is_empty())
+    }
+
+    /// These engines. One that is only named gets the options that `defined` has for it.
+    ///
+    /// # Errors
+    /// The name of an engine that needs options and has none in either.
+    pub(super) fn defined_by(mut self, defined: &[Engines]) -> Result<Engines, &'static str> {
+        for entry in &mut self.0 {
+            if entry.options.is_empty()
+                && let Some(known) = defined
+                    .iter()
+                    .filter_map(|engines| engines.entry(entry.engine))
+                    .find(|known| !known.options.is_empty())
+            {
+                entry.options = known.options.clone();
+            }
+            if !entry.is_complete() {
+                return Err(name_of(entry.engine));
+            }
+        }
+        Ok(self)
+    }
+
+    fn entry(&self, engine: Engine) -> Option<&EngineEntry> {
+        self.0.iter().find(|entry| entry.engine == engine)
+    }
+
     fn checked(entries: Vec<EngineEntry>) -> Result<Engines, Fault> {
         let is_twice = |(at, entry): (usize, &EngineEntry)| {
             let before = entries.iter().take(at);
@@ -172,8 +215,19 @@ impl Value for EngineEntry {
 }
 
 impl EngineEntry {
-    /// The engine can be set up so.
+    /// Whether the engine has the options that it needs.
+    fn is_complete(&self) -> bool {
+        let Engine::OutOfBand(engine) = self.engine else {
+            return true;
+        };
+        registry::find(engine.name()).is_none_or(|engine| engine.read(&self.options).is_ok())
+    }
+
+    /// The engine can be set up so. One without options of its own may only name an engine that is defined elsewhere.
     fn checked(self) -> Result<EngineEntry, Fault> {
+        if self.options.is_empty() {
+            return Ok(self);
+        }
         if let Engine::OutOfBand(engine) = self.engine
             && let Some(registered) = registry::find(engine.name())
             && let Err(bad) = registered.read(&self.options)
@@ -184,6 +238,13 @@ impl EngineEntry {
             }));
         }
         Ok(self)
+    }
+}
+
+fn name_of(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Elicitation => ELICITATION,
+        Engine::OutOfBand(engine) => engine.name(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! is left alone, with a warning (`ignored_keys`). It starts nothing.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -47,9 +48,9 @@ pub enum Target {
 #[derive(Clone)]
 pub struct CommandTarget {
     /// The program; not empty, variables expanded, looked up in `PATH` by whoever starts it.
-    pub command: String,
+    pub command: OsString,
     /// Its arguments, variables expanded.
-    pub args: Vec<String>,
+    pub args: Vec<OsString>,
     /// What its environment holds beside ours, variables expanded; that of `envFile`, too.
     pub env: BTreeMap<String, Secret>,
     /// Where it runs; a relative path counts from our own working directory, as with other
@@ -136,6 +137,11 @@ impl Entry {
         })
     }
 
+    /// Where the entry stands in the file.
+    pub(super) fn at(&self) -> &Pointer {
+        &self.at
+    }
+
     /// Whether the pointer to the entry ends with its name.
     pub(super) fn is_named_by_its_place(&self) -> bool {
         self.at.ends_with(&self.name)
@@ -205,8 +211,8 @@ impl Entry {
             }
         }
         let target = CommandTarget {
-            command,
-            args,
+            command: command.into(),
+            args: args.into_iter().map(OsString::from).collect(),
             env,
             cwd,
         };
@@ -251,18 +257,19 @@ impl Entry {
         target: &CommandTarget,
         environment: &Environment,
     ) -> Result<(), Fault> {
+        let command = target.command.to_string_lossy();
         let is_url = ["http://", "https://"]
             .iter()
-            .any(|scheme| target.command.starts_with(scheme));
+            .any(|scheme| command.starts_with(scheme));
         if is_url {
             return Err(under("command")(Problem::UrlInCommand));
         }
-        let is_for_windows = ["cmd", "cmd.exe"].contains(&target.command.as_str())
+        let is_for_windows = ["cmd", "cmd.exe"].contains(&&*command)
             && target
                 .args
                 .first()
                 .is_some_and(|arg| arg.eq_ignore_ascii_case("/c"));
-        let has_spaces = target.command.contains(char::is_whitespace);
+        let has_spaces = command.contains(char::is_whitespace);
         if !is_for_windows && !has_spaces || is_program(target, environment) {
             return Ok(());
         }
@@ -507,7 +514,7 @@ impl Entry {
 fn is_program(target: &CommandTarget, environment: &Environment) -> bool {
     let own = target.env.get("PATH").map(Secret::expose);
     let path = own.or(environment.get("PATH").ok().flatten());
-    let folders = match target.command.contains('/') {
+    let folders = match target.command.as_encoded_bytes().contains(&b'/') {
         true => vec![target.cwd.clone().unwrap_or_default()],
         false => std::env::split_paths(path.unwrap_or_default()).collect(),
     };
@@ -568,7 +575,7 @@ fn within(key: Option<&str>, fault: Fault) -> Fault {
 }
 
 /// Whether a URL is that of an HTTP+SSE server by convention, whatever query it has.
-fn names_sse(url: &str) -> bool {
+pub(super) fn names_sse(url: &str) -> bool {
     reqwest::Url::parse(url.trim()).is_ok_and(|url| {
         let path = url.path().trim_end_matches('/');
         path.ends_with("/sse")

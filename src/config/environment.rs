@@ -18,15 +18,38 @@ use crate::sys::secret::Secret;
 
 /// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, Option<Secret>>);
+pub struct Environment {
+    variables: BTreeMap<String, Option<Secret>>,
+    machine: Machine,
+}
+
+/// What the machine says about the user and its configuration, whatever the variables say.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// The home folder that the user database names.
+    pub home: Option<PathBuf>,
+    /// The configuration for all users of the machine, of which the floor counts. It need not exist.
+    pub config: Option<PathBuf>,
+}
 
 impl Environment {
+    /// The same variables on this machine.
+    #[must_use]
+    pub fn on(self, machine: Machine) -> Environment {
+        Environment { machine, ..self }
+    }
+
+    /// What the machine says.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// The value of `name`: `None` where it is not set.
     ///
     /// # Errors
     /// A variable whose value is not UTF-8.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
-        match self.0.get(name) {
+        match self.variables.get(name) {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value.expose())),
             Some(None) => Err(Problem::NotUnicode(shown(name))),
@@ -35,7 +58,7 @@ impl Environment {
 
     /// Whether there is a variable `name`, of whatever value.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.variables.contains_key(name)
     }
 
     /// The settings in `APPROVAL_*` variables that a config file can hold, too. As in `${VAR:-default}`, a variable
@@ -89,8 +112,37 @@ impl Environment {
         let state = folder("XDG_STATE_HOME", "approval-proxy")?.filter(|path| path.is_absolute());
         match state {
             Some(state) => Ok(Some(state)),
-            None => folder("HOME", ".local/state/approval-proxy"),
+            None => Ok(self
+                .home()
+                .ok()
+                .map(|home| Path::new(home).join(".local/state/approval-proxy"))),
         }
+    }
+
+    /// The user configuration, if `--config` names none: `APPROVAL_CONFIG`, or where such files are (XDG Base Directory
+    /// Specification), and whether a variable of ours names it. `None` where nothing says where that is.
+    ///
+    /// # Errors
+    /// A variable that is not UTF-8.
+    pub(super) fn user_config(&self) -> Result<Option<(PathBuf, bool)>, ConfigError> {
+        let own = self.layer_of(|setting| setting.name == "config")?;
+        if let Some(own) = own.config {
+            return Ok(Some((own, true)));
+        }
+        let mut folder = None;
+        self.read_setting("XDG_CONFIG_HOME", |text| {
+            // "All paths set in these environment variables must be absolute."
+            folder = Some(PathBuf::from(text.trim())).filter(|path| path.is_absolute());
+            Ok(())
+        })?;
+        let folder = folder.or_else(|| Some(Path::new(self.home().ok()?).join(".config")));
+        Ok(folder.map(|folder| (folder.join(USER_CONFIG), false)))
+    }
+
+    /// The user configuration in the home folder that the user database names.
+    pub(super) fn home_config(&self) -> Option<PathBuf> {
+        let home = self.machine.home.as_ref()?;
+        Some(home.join(".config").join(USER_CONFIG))
     }
 
     /// By which name this user wants to be known as an approver; `None` where it is not set.
@@ -158,7 +210,10 @@ impl Environment {
     pub(super) fn warnings(&self) -> Vec<String> {
         let known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
         let known = || known.iter().map(String::as_str).chain([DEPTH]);
-        let ours = self.0.keys().filter_map(|name| name.strip_prefix(PREFIX));
+        let ours = self
+            .variables
+            .keys()
+            .filter_map(|name| name.strip_prefix(PREFIX));
         let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
         ours.filter(|rest| names().all(|name| name != *rest))
             .map(|rest| {
@@ -178,11 +233,15 @@ impl Environment {
     /// The folder that `~` stands for.
     ///
     /// # Errors
-    /// `HOME` is not set, empty or not UTF-8.
+    /// `HOME` is not UTF-8; or it is not set or empty, and the user database names no folder either.
     pub(super) fn home(&self) -> Result<&str, Problem> {
         match self.get("HOME") {
             Ok(Some(home)) if !home.is_empty() => Ok(home),
-            _ => Err(Problem::NoHome),
+            Ok(_) => {
+                let home = self.machine.home.as_deref();
+                home.and_then(Path::to_str).ok_or(Problem::NoHome)
+            }
+            Err(_) => Err(Problem::NoHome),
         }
     }
 
@@ -209,9 +268,15 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
             let name = name.into().into_string().ok()?;
             Some((name, value.into().into_string().ok().map(Secret::new)))
         };
-        Environment(variables.into_iter().filter_map(read).collect())
+        Environment {
+            variables: variables.into_iter().filter_map(read).collect(),
+            machine: Machine::default(),
+        }
     }
 }
+
+/// The user configuration, below the folder for such files.
+const USER_CONFIG: &str = "approval-proxy/config.json";
 
 /// The bearer of the HTTP transports; no key of the config file.
 pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";

@@ -206,6 +206,68 @@ pub enum ConfigError {
     /// A path starts with `~/` and nobody says where that is.
     #[error("`{}` needs the variable `HOME`; set it or write the path in full", path(.0))]
     NoHome(PathBuf),
+    /// A user configuration that was named is missing, or one that is there cannot be read.
+    #[error(
+        "{}: this user configuration cannot be read; check `--config` or `APPROVAL_CONFIG`",
+        path(file)
+    )]
+    UnreadableUserConfig {
+        /// The file as it was named.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A source is weaker than a floor allows.
+    #[error(
+        "{place}: {problem}; this is below the floor in {}: /floor{}{key}; remove it, or change the floor",
+        path(floor),
+        if key.is_empty() { "" } else { "/" }
+    )]
+    BelowFloor {
+        /// Where it is said: a flag, a variable, or a file with a pointer.
+        place: String,
+        /// What is weaker.
+        problem: String,
+        /// The file that holds the floor.
+        floor: PathBuf,
+        /// The key of the floor; empty if every floor forbids it.
+        key: &'static str,
+    },
+    /// The floors allow no engine that both could use, or another one than is configured.
+    #[error(
+        "{}: /floor/engines: no configured engine is listed; add one to the floor",
+        path(floor)
+    )]
+    NoEngineLeft {
+        /// The file that holds the floor.
+        floor: PathBuf,
+    },
+    /// Two floors pin different keys.
+    #[error(
+        "{}: /floor/inboxKey: another floor, in {}, names another key; keep one of the two",
+        path(one),
+        path(other)
+    )]
+    TwoKeys {
+        /// A file with a floor.
+        one: PathBuf,
+        /// The other file.
+        other: PathBuf,
+    },
+    /// An engine is named that needs options, and nothing gives them.
+    #[error(
+        "the engine `{0}` is named without its options; define it in `engines` of the user configuration, or where it is named"
+    )]
+    UndefinedEngine(&'static str),
+    /// A flag that says how a server is reached is wrong.
+    #[error("`{flag}`: {problem}")]
+    InFlag {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong.
+        problem: Box<Problem>,
+    },
     /// The rules do not make a policy, though each of them alone is valid.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -319,6 +381,12 @@ pub enum Problem {
         /// What to write.
         instead: String,
     },
+    /// A URL on the command line that can hold a secret.
+    #[error(
+        "a query, user or password in an argument can be read by every user of this machine; put the URL into an \
+         environment variable and name that with `--url-env`"
+    )]
+    SecretInArgument,
     /// `~/` without a home.
     #[error("`~/` needs the variable `HOME`; set it or write the path in full")]
     NoHome,

@@ -47,15 +47,7 @@ impl ConfigFile {
     /// # Errors
     /// Text that is no JSON, none of the forms, and whatever is wrong in a strict object.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ConfigFile, ConfigError> {
-        // Columns count from behind it, as in an editor.
-        let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] = text {
-            return Err(ConfigError::Utf16 {
-                file: path.to_owned(),
-            });
-        }
-        let json = to_json(text).map_err(|unclosed| unclosed_comment(path, text, &unclosed))?;
-        let node = serde_json::from_slice(&json).map_err(|error| not_json(path, text, &error))?;
+        let node = parse_json(path, bytes)?;
         let mut file = ConfigFile {
             path: path.to_owned(),
             servers: Vec::new(),
@@ -218,6 +210,22 @@ impl ConfigFile {
         }
         Ok(())
     }
+}
+
+/// The JSON document in the file at `path`, with comments, trailing commas and a byte order mark where there are any.
+///
+/// # Errors
+/// Text that is not JSON.
+pub(super) fn parse_json(path: &Path, bytes: &[u8]) -> Result<Node, ConfigError> {
+    // Columns count from behind it, as in an editor.
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] = text {
+        return Err(ConfigError::Utf16 {
+            file: path.to_owned(),
+        });
+    }
+    let json = to_json(text).map_err(|unclosed| unclosed_comment(path, text, &unclosed))?;
+    serde_json::from_slice(&json).map_err(|error| not_json(path, text, &error))
 }
 
 /// A member of the file that lists servers.

@@ -51,9 +51,14 @@ pub(super) fn headers(
     Ok(headers.0)
 }
 
-struct Headers(BTreeMap<String, Secret>);
+#[derive(Default)]
+pub(super) struct Headers(BTreeMap<String, Secret>);
 
 impl Headers {
+    pub(super) fn into_map(self) -> BTreeMap<String, Secret> {
+        self.0
+    }
+
     fn read(
         &mut self,
         node: &Node,
@@ -73,7 +78,11 @@ impl Headers {
         Ok(())
     }
 
-    fn add(&mut self, name: String, value: &str) -> Result<(), Fault> {
+    /// Adds a header, without white space around its value.
+    ///
+    /// # Errors
+    /// A name or value that HTTP does not allow, a header that is there already, a credential that is empty.
+    pub(super) fn add(&mut self, name: String, value: &str) -> Result<(), Fault> {
         // As browsers and Node do: a token that was read from a file often ends in a line break.
         let value = value.trim_matches([' ', '\t', '\r', '\n']);
         if looks_secret(&name) && holds_no_credentials(value) {

@@ -3,13 +3,17 @@
 //! Beside that file it reads the `envFile` of the server, if there is one: the environment is handed in.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
-use super::resolve::{Flags, Resolved, resolve};
+use super::floor::{Floor, Floors};
+use super::guarded::{Guarded, ServerChoice};
+use super::resolve::{Flags, Resolved, UserConfigs, resolve};
+use super::settings::Layer;
+use super::user_config::UserConfig;
 use crate::sys::permissions::{Exposure, replaceable_by_others, writable_by_others};
 
 /// What flags, the file that they name and `environment` come to.
@@ -17,20 +21,116 @@ use crate::sys::permissions::{Exposure, replaceable_by_others, writable_by_other
 /// # Errors
 /// A file that cannot be read, that others may write to, that is larger than 16 MiB or wrong; see
 /// [`ConfigError`].
-pub fn load(mut flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
-    flags.upstream = environment.in_home(flags.upstream)?;
-    let bytes = read(&flags.upstream)?;
-    let file = ConfigFile::parse(&flags.upstream, &bytes)?;
-    resolve(flags, file, environment)
+pub fn load(flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
+    let user = user_configs(&flags.layer, environment)?;
+    let guarded = match flags.server {
+        ServerChoice::File { upstream, server } => {
+            let upstream = environment.in_home(upstream)?;
+            let unreadable = |cause| ConfigError::Unreadable {
+                file: upstream.clone(),
+                cause,
+            };
+            let bytes = read(&upstream, unreadable)?;
+            let file = ConfigFile::parse(&upstream, &bytes)?;
+            Guarded::in_file(file, server, environment)?
+        }
+        ServerChoice::Command {
+            program,
+            args,
+            name,
+        } => Guarded::by_command(program, args, name),
+        ServerChoice::Url {
+            url,
+            headers,
+            bearer,
+            name,
+        } => Guarded::by_url(&url, &headers, bearer.as_deref(), name, environment)?,
+    };
+    resolve(flags.layer, guarded, user, environment)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let unreadable = |cause| ConfigError::Unreadable {
-        file: path.to_owned(),
+/// The user configuration in use, and the floors: of the machine, of the home folder that the user database names, and
+/// of the one in use. They apply together, so that neither a flag nor a variable leads around one.
+fn user_configs(flags: &Layer, environment: &Environment) -> Result<UserConfigs, ConfigError> {
+    let named = match &flags.config {
+        Some(file) => Some((environment.in_home(file.clone())?, true)),
+        None => match environment.user_config()? {
+            Some((file, is_named)) => Some((environment.in_home(file)?, is_named)),
+            None => None,
+        },
+    };
+    let at_home = environment.home_config();
+    let in_use = match &named {
+        None => None,
+        Some((file, is_named)) => user_config(file, *is_named)?,
+    };
+    let own = match &at_home {
+        Some(file)
+            if !in_use
+                .as_ref()
+                .is_some_and(|config| is_same(&config.file, file)) =>
+        {
+            user_config(file, false)?
+        }
+        Some(_) | None => None,
+    };
+    let machines = match &environment.machine().config {
+        Some(file) => user_config(file, false)?,
+        None => None,
+    };
+    let is_chosen = match (&in_use, &at_home) {
+        (Some(in_use), Some(at_home)) => !is_same(&in_use.file, at_home),
+        (Some(_), None) => false,
+        (None, _) => false,
+    };
+    let all = [&in_use, &own, &machines].into_iter().flatten();
+    let floors = all.filter_map(|config| {
+        Some(Floor {
+            file: config.file.clone(),
+            layer: config.floor.clone()?,
+        })
+    });
+    Ok(UserConfigs {
+        floors: Floors::new(floors.collect()),
+        in_use,
+        is_chosen,
+    })
+}
+
+/// The user configuration in `file`; `None` if there is none and nobody has named it.
+fn user_config(file: &Path, is_named: bool) -> Result<Option<UserConfig>, ConfigError> {
+    let is_missing = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        )
+    };
+    let unreadable = |cause| ConfigError::UnreadableUserConfig {
+        file: file.to_owned(),
         cause,
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    match read(file, unreadable) {
+        Ok(bytes) => UserConfig::parse(file, &bytes).map(Some),
+        Err(ConfigError::UnreadableUserConfig { cause, .. }) if !is_named && is_missing(&cause) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+        || one
+            .canonicalize()
+            .is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+fn read(
+    path: &Path,
+    unreadable: impl Fn(io::Error) -> ConfigError,
+) -> Result<Vec<u8>, ConfigError> {
+    let file = File::open(path).map_err(&unreadable)?;
+    let metadata = file.metadata().map_err(&unreadable)?;
     // A pipe comes from who started us.
     if metadata.is_file() {
         refuse_if_writable_by_others(path, &metadata)?;

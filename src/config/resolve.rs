@@ -1,4 +1,4 @@
-//! Chooses the server and lays the sources over each other, the strongest on top.
+//! Lays the sources of the settings over each other, the strongest on top.
 //!
 //! It reads no source itself: `file`, `environment` and `cli` have done so.
 
@@ -12,10 +12,11 @@ use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
 use super::engines::Engines;
-use super::entry::{Entry, Target, UpstreamConfig, UrlTarget};
+use super::entry::{Target, UpstreamConfig, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
-use super::error::{ConfigError, Fault, names, path};
-use super::file::{ConfigFile, NoServer};
+use super::error::ConfigError;
+use super::floor::{Floors, Source};
+use super::guarded::{Guarded, ServerChoice};
 use super::host_name::HostName;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
@@ -23,6 +24,7 @@ use super::pointer::{Pointer, shown};
 use super::settings::Layer;
 use super::size::ByteSize;
 use super::token::{BEARER_TOKEN, bearer_token};
+use super::user_config::UserConfig;
 use super::word::{DedupeFields, Word};
 use crate::engines::CourierSettings;
 use crate::engines::inbox::passphrase::KeyFingerprint;
@@ -37,10 +39,8 @@ use crate::sys::state_dir::{StateDir, StoredToken};
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Flags {
-    /// The config file.
-    pub upstream: PathBuf,
-    /// Which server of the file.
-    pub server: Option<String>,
+    /// Which server to guard.
+    pub server: ServerChoice,
     /// The settings.
     pub layer: Layer,
 }
@@ -50,11 +50,25 @@ impl Flags {
     #[must_use]
     pub fn new(upstream: PathBuf) -> Flags {
         Flags {
-            upstream,
-            server: None,
+            server: ServerChoice::File {
+                upstream,
+                server: None,
+            },
             layer: Layer::default(),
         }
     }
+}
+
+/// The user configurations of a run.
+#[derive(Debug, Default)]
+pub(super) struct UserConfigs {
+    /// The one in use.
+    pub(super) in_use: Option<UserConfig>,
+    /// Whether a flag or a variable has put it in the place of the one in the user's home folder. Then it may not be
+    /// weaker than the floors of others.
+    pub(super) is_chosen: bool,
+    /// The floors of all of them.
+    pub(super) floors: Floors,
 }
 
 /// How clients reach the proxy.
@@ -104,86 +118,57 @@ pub struct Resolved {
     pub inbox_key: Option<KeyFingerprint>,
     /// The URL of a document about us, for logins.
     pub client_id_metadata_url: Option<DocumentUrl>,
-    /// The config file as it was named.
-    pub config_path: PathBuf,
+    /// The config file as it was named, if the server is one of a file.
+    pub config_path: Option<PathBuf>,
     /// What the operator should hear on stderr, a line each.
     pub warnings: Vec<String>,
 }
 
-/// Flags over the server's `approvalRules` over `approvalProxy` over the environment over the
-/// defaults.
+/// Lays the sources over each other, the strongest on top: flags, the server's `approvalRules`, `approvalProxy` of its
+/// file, the environment, then the user configuration: the server's own rules, those for every server, `approvalProxy`;
+/// the defaults last. No source gets below a floor.
 ///
 /// # Errors
 /// See [`ConfigError`].
 pub(super) fn resolve(
-    mut flags: Flags,
-    file: ConfigFile,
+    mut layer: Layer,
+    guarded: Guarded,
+    user: UserConfigs,
     environment: &Environment,
 ) -> Result<Resolved, ConfigError> {
-    let inbox = InboxSettings::resolve(&flags.layer, environment)?;
+    let inbox = InboxSettings::resolve(&layer, environment)?;
     let token = environment.auth_token()?;
-    let mut warnings = file.warnings;
-    warnings.extend(without_http(&flags.layer, token.is_some()));
-    flags.layer.auth_token_file = in_home(flags.layer.auth_token_file.take(), environment)?;
+    let mut warnings = guarded.warnings;
+    warnings.extend(without_http(&layer, token.is_some()));
+    layer.auth_token_file = in_home(layer.auth_token_file.take(), environment)?;
     let defaults = Layer::defaults();
-    let process = flags.layer.clone().over(defaults.clone());
+    let process = layer.clone().over(defaults.clone());
     let http = serving(&process, token, inbox.state_dir.as_deref())?;
-    let config_path = file.path;
-    let known: Vec<String> = file
-        .servers
-        .iter()
-        .map(|entry| entry.name.clone())
-        .collect();
-    let enabled = file.servers.iter().filter(|entry| !entry.is_disabled());
-    let enabled: Vec<String> = enabled.map(|entry| entry.name.clone()).collect();
-    let Some(mut entry) = choose(file.servers, flags.server.as_deref()) else {
-        let elsewhere = file.elsewhere;
-        let no_server = file.no_servers;
-        return Err(no_such_server(
-            config_path,
-            flags.server,
-            known,
-            no_server,
-            elsewhere,
-        ));
-    };
-    if entry.is_disabled() {
-        warnings.push(format!(
-            "{}: server `{}` is disabled in this file, and used since `--server` names it",
-            path(&config_path),
-            shown(&entry.name),
-        ));
-    }
-    if flags.server.is_none() && enabled.len() > 1 {
-        warnings.push(format!(
-            "{}: there are several servers ({}); using `{}`, name another with `--server NAME`",
-            path(&config_path),
-            names(&enabled),
-            shown(&entry.name),
-        ));
-    }
+    let server = guarded.upstream;
 
-    let mut rules = std::mem::take(&mut entry.rules);
-    let server_name = (!entry.is_named_by_its_place()).then(|| entry.name.clone());
-    let folder = config_path.parent().unwrap_or(Path::new(""));
-    let chosen = match entry.chosen(environment, folder) {
-        Ok(chosen) => chosen,
-        Err(fault) => return Err(in_entry(config_path, server_name, fault)),
-    };
-    let about = path(&config_path);
-    let chosen_warnings = chosen.warnings.into_iter();
-    warnings.extend(chosen_warnings.map(|warning| match &server_name {
-        Some(name) => format!("{about}: server `{}`: {warning}", shown(name)),
-        None => format!("{about}: {warning}"),
-    }));
-    rules.deny.extend(chosen.deny);
-    let layer = flags
-        .layer
-        .over(rules)
-        .over(file.proxy)
-        .over(environment.layer()?)
-        .over(defaults);
-    let server = chosen.upstream;
+    let variables = environment.layer()?;
+    let users_own = user.layer(&server.name, &defaults)?;
+    let baseline = users_own.clone().over(defaults.clone());
+    for (source, said) in [
+        (&Source::Flags, &layer),
+        (&guarded.rules_at, &guarded.rules),
+        (&guarded.proxy_at, &guarded.proxy),
+        (&Source::Environment, &variables),
+    ] {
+        user.floors.check(source, said, &baseline)?;
+    }
+    let defined: Vec<Engines> = user.engines().cloned().collect();
+    let layer = layer
+        .over(guarded.rules)
+        .over(guarded.proxy)
+        .over(variables)
+        .over(users_own);
+    let (mut layer, raised) = user.floors.raise(layer, defaults)?;
+    warnings.extend(raised);
+    if let Some(engines) = layer.engines.take() {
+        let engines = engines.defined_by(&defined);
+        layer.engines = Some(engines.map_err(ConfigError::UndefinedEngine)?);
+    }
     if let Target::Url(target) = &server.target {
         warnings.extend(overwritten(target));
     }
@@ -245,9 +230,40 @@ pub(super) fn resolve(
         inbox_key,
         client_id_metadata_url,
         max_message_size,
-        config_path,
+        config_path: guarded.file,
         warnings,
     })
+}
+
+impl UserConfigs {
+    /// What the user configuration in use says about the server called `name`. One that somebody has chosen in place of
+    /// the user's own may not be weaker than the floors of others.
+    fn layer(&self, name: &str, defaults: &Layer) -> Result<Layer, ConfigError> {
+        let Some(config) = &self.in_use else {
+            return Ok(Layer::default());
+        };
+        let at = Pointer::default().child("approvalProxy");
+        let mut said: Vec<(Pointer, &Layer)> = config.rules_for(name).collect();
+        said.push((at, &config.proxy));
+        let mut all = Layer::default();
+        for (at, layer) in said {
+            if self.is_chosen {
+                let file = config.file.clone();
+                let others = self.floors.except(&file);
+                others.check(&Source::File { file, at }, layer, defaults)?;
+            }
+            all = all.over(layer.clone());
+        }
+        Ok(all)
+    }
+
+    /// The engines that the user's own files define; the first definition of one counts.
+    fn engines(&self) -> impl Iterator<Item = &Engines> {
+        let in_use = self.in_use.iter();
+        let own =
+            in_use.flat_map(|config| config.layers().filter_map(|layer| layer.engines.as_ref()));
+        own.chain(self.floors.engines())
+    }
 }
 
 /// Where the inbox is, and how its page is served.
@@ -405,59 +421,6 @@ fn without_http(flags: &Layer, has_token: bool) -> Vec<String> {
         .collect()
 }
 
-/// The server called `name`, or the first one that is not disabled.
-fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
-    let is_chosen = |entry: &Entry| match name {
-        Some(name) => entry.name == name,
-        None => !entry.is_disabled(),
-    };
-    servers.into_iter().find(is_chosen)
-}
-
-/// Why there is no server to use: `known` are those of the file, `none` is what stands among them.
-fn no_such_server(
-    file: PathBuf,
-    name: Option<String>,
-    known: Vec<String>,
-    none: Vec<NoServer>,
-    elsewhere: Vec<Pointer>,
-) -> ConfigError {
-    let Some(name) = name else {
-        if !known.is_empty() {
-            let disabled = known;
-            return ConfigError::AllDisabled { file, disabled };
-        }
-        return match none.into_iter().next() {
-            Some(NoServer { fault, .. }) => ConfigError::InFile { file, fault },
-            None => ConfigError::NoServers { file, elsewhere },
-        };
-    };
-    if let Some(NoServer { fault, .. }) = none.into_iter().find(|none| none.name == name) {
-        return ConfigError::InFile { file, fault };
-    }
-    match known.is_empty() {
-        true => ConfigError::NoServers { file, elsewhere },
-        false => ConfigError::UnknownServer {
-            file,
-            name,
-            known,
-            elsewhere,
-        },
-    }
-}
-
-/// The fault of an entry, with the server's name where the place does not hold it.
-fn in_entry(file: PathBuf, server: Option<String>, fault: Fault) -> ConfigError {
-    match server {
-        Some(server) => ConfigError::InServer {
-            file,
-            server,
-            fault,
-        },
-        None => ConfigError::InFile { file, fault },
-    }
-}
-
 /// A warning for each header that the protocol says something else in.
 fn overwritten(target: &UrlTarget) -> impl Iterator<Item = String> {
     const OURS: [(&str, &str); 6] = [
@@ -532,7 +495,7 @@ fn open_gates(layer: &Layer) -> impl Iterator<Item = String> {
 
 fn rules_of(layer: &Layer) -> Rules {
     let texts = |patterns: &[Pattern]| patterns.iter().cloned().map(Pattern::into_string).collect();
-    let annotations = layer.custom_annotations.clone().unwrap_or_default();
+    let annotations = layer.custom_annotations.clone();
     Rules {
         mode: layer.mode.unwrap_or_default(),
         allow: texts(&layer.allow),

@@ -43,6 +43,28 @@ pub fn schema() -> Json {
     })
 }
 
+/// A JSON Schema (2020-12) of a user configuration.
+#[must_use]
+pub fn user_schema() -> Json {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "User configuration of approval-proxy",
+        "type": "object",
+        "properties": {
+            "$schema": {"type": "string"},
+            Section::Proxy.name(): reference(Section::Proxy),
+            "servers": {"type": "object", "additionalProperties": reference(Section::Rules)},
+            Section::Floor.name(): reference(Section::Floor),
+        },
+        "additionalProperties": false,
+        "$defs": {
+            Section::Rules.name(): keys(Section::Rules),
+            Section::Proxy.name(): keys(Section::Proxy),
+            Section::Floor.name(): keys(Section::Floor),
+        },
+    })
+}
+
 fn reference(section: Section) -> Json {
     json!({"$ref": format!("#/$defs/{}", section.name())})
 }

@@ -3,6 +3,7 @@
 //! What is around them is read by `file` and `entry`.
 
 use super::error::{Fault, Problem};
+use super::floor;
 use super::json::{Node, Object};
 use super::nearest::nearest;
 use super::setting::{Place, Setting};
@@ -16,6 +17,8 @@ pub(super) enum Section {
     Rules,
     /// `approvalProxy`, once in a file.
     Proxy,
+    /// `floor`, in a user configuration.
+    Floor,
 }
 
 impl Section {
@@ -24,6 +27,7 @@ impl Section {
         match self {
             Section::Rules => "approvalRules",
             Section::Proxy => "approvalProxy",
+            Section::Floor => "floor",
         }
     }
 
@@ -32,11 +36,15 @@ impl Section {
         match self {
             Section::Rules => "into `approvalRules` of a server",
             Section::Proxy => "into `approvalProxy`",
+            Section::Floor => "into `floor`",
         }
     }
 
     /// Whether the key of `setting` counts here.
     pub(super) fn takes(self, setting: &Setting) -> bool {
+        if self == Section::Floor {
+            return floor::KEYS.contains(&setting.name);
+        }
         match setting.place {
             Place::Rules => self == Section::Rules,
             Place::Proxy => self == Section::Proxy,
@@ -56,7 +64,8 @@ impl Section {
         }
     }
 
-    fn read(self, node: &Node) -> Result<Layer, Fault> {
+    /// The layer that `node`, the section itself, holds.
+    pub(super) fn read(self, node: &Node) -> Result<Layer, Fault> {
         let Node::Object(object) = node else {
             return Err(Fault::from(Problem::Unexpected {
                 expected: "an object".to_owned(),
@@ -80,6 +89,7 @@ impl Section {
         let home = match self {
             Section::Rules => Section::Proxy.home(),
             Section::Proxy => Section::Rules.home(),
+            Section::Floor => "out of the floor, which cannot hold it",
         };
         Fault::from(Problem::Misplaced { home })
     }

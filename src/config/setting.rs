@@ -265,6 +265,7 @@ impl Setting {
     /// A layer that says nothing but this value, which was found under the name `spelled`.
     pub(super) fn read(&self, spelled: &str, input: Input<'_>) -> Result<Layer, Fault> {
         let mut layer = (self.said)(input)?;
+        layer.given.add(self.name);
         if self.effect == Effect::Later {
             layer.without_effect.push(spelled.to_owned());
         }
@@ -386,6 +387,43 @@ impl<T> PartialEq for Checked<T> {
 impl<T> fmt::Debug for Checked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Checked")
+    }
+}
+
+/// The settings that a layer says something about, by name: the source of a value can be named where it is refused.
+///
+/// Two layers that say the same are equal, whatever names their values go by.
+#[derive(Debug, Clone, Default)]
+pub struct Given(Vec<&'static str>);
+
+impl Given {
+    /// The names, in the order in which they were read.
+    #[must_use]
+    pub fn names(&self) -> &[&'static str] {
+        &self.0
+    }
+
+    /// The first of `names` that something was said under.
+    pub(super) fn first_of(&self, names: &[&'static str]) -> Option<&'static str> {
+        self.0.iter().find(|name| names.contains(name)).copied()
+    }
+
+    /// Notes that something was said under `name`.
+    pub(super) fn add(&mut self, name: &'static str) {
+        self.0.push(name);
+    }
+
+    /// Both.
+    #[must_use]
+    pub(super) fn over(mut self, weaker: Given) -> Given {
+        self.0.extend(weaker.0);
+        self
+    }
+}
+
+impl PartialEq for Given {
+    fn eq(&self, _other: &Given) -> bool {
+        true
     }
 }
 

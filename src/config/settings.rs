@@ -14,7 +14,9 @@ use super::pattern::Pattern;
 use super::redact::AuditRedact;
 use super::resolve::Transport;
 use super::schema;
-use super::setting::{Checked, Fallback, Field, Setting, both, inbox, process, proxy, rules};
+use super::setting::{
+    Checked, Fallback, Field, Given, Setting, both, inbox, process, proxy, rules,
+};
 use super::size::ByteSize;
 use super::token::BearerToken;
 use super::value::Input;
@@ -43,6 +45,8 @@ macro_rules! settings {
             $( $( $(#[doc = $doc])+ #[doc = ""] )+ pub $field: $type, )+
             /// The keys, variables and flags that were given and that nothing reads yet.
             pub without_effect: Vec<String>,
+            /// Which settings it says something about.
+            pub given: Given,
         }
 
         impl Layer {
@@ -52,6 +56,7 @@ macro_rules! settings {
                 Layer {
                     $( $field: self.$field.over(weaker.$field), )+
                     without_effect: self.without_effect.over(weaker.without_effect),
+                    given: self.given.over(weaker.given),
                 }
             }
         }
@@ -86,7 +91,7 @@ settings! {
         /// Patterns of tools that never run; the same list as `alwaysDeny`
         rules("denyPatterns");
     }
-    custom_annotations: Option<Annotations> {
+    custom_annotations: Annotations {
         /// Your own hints about tools, by name; they win over the server's
         rules("customAnnotations");
     }
@@ -196,6 +201,11 @@ settings! {
         /// The token that questions are sent with
         both("approvalAuthToken").later().secret();
     }
+    config: Option<PathBuf> {
+        /// Your user configuration: engines, rules and limits for all servers
+        process("config").flag(UPSTREAM, "config", "FILE").variable_too()
+            .otherwise("approval-proxy/config.json in $XDG_CONFIG_HOME, else in ~/.config");
+    }
     state_dir: Option<PathBuf> {
         /// Folder that all your proxies share; or APPROVAL_STATE_DIR
         inbox("stateDir").flag(INBOX, "state-dir", "DIR").variable_too()
@@ -293,6 +303,7 @@ impl Layer {
 }
 
 // The headings of the help.
+pub(crate) const UPSTREAM: &str = "Upstream";
 const POLICY: &str = "Policy";
 const ASKING: &str = "Asking";
 const INBOX: &str = "Inbox";

@@ -17,6 +17,15 @@ pub trait Word: Copy + 'static {
     const WORDS: &'static [(&'static str, Self)];
     /// Other words that are understood, and what they stand for, without being listed.
     const ALIASES: &'static [(&'static str, &'static str)] = &[];
+
+    /// The word for this value.
+    fn word(self) -> &'static str
+    where
+        Self: PartialEq,
+    {
+        let found = Self::WORDS.iter().find(|(_, value)| *value == self);
+        found.map_or("", |(word, _)| word)
+    }
 }
 
 impl Word for Mode {
@@ -94,6 +103,11 @@ impl DedupeFields {
     #[must_use]
     pub fn into_vec(self) -> Vec<DedupeField> {
         self.0
+    }
+
+    /// The same, in place.
+    pub(super) fn fields(&self) -> &[DedupeField] {
+        &self.0
     }
 
     fn checked(fields: Vec<DedupeField>) -> Result<DedupeFields, Fault> {

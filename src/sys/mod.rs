@@ -18,6 +18,8 @@ pub mod permissions;
 pub mod state_dir;
 #[cfg(feature = "proxy")]
 mod stderr;
+#[cfg(feature = "proxy")]
+pub mod user;
 
 #[cfg(feature = "proxy")]
 pub use browser::open_in_browser;

@@ -3,7 +3,7 @@
 //! What is said to it goes through its wires, which this hands out.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -78,9 +78,9 @@ pub enum ChildError {
 #[derive(Debug, Clone)]
 pub struct Program<'a> {
     /// The command; looked up in `PATH` if it has no slash.
-    pub command: &'a str,
+    pub command: &'a OsStr,
     /// Its arguments.
-    pub args: &'a [String],
+    pub args: &'a [OsString],
     /// Variables to set beside the inherited ones.
     pub env: &'a BTreeMap<String, String>,
     /// Where to run it; the proxy's own working directory if `None`.
@@ -157,7 +157,7 @@ impl Child {
         watcher: Option<&Watcher>,
     ) -> Result<(Child, Wire, Wire), ChildError> {
         let spawn = |source| ChildError::Spawn {
-            command: program.command.to_owned(),
+            command: program.command.to_string_lossy().into_owned(),
             source,
         };
         let depth = depth_of(std::env::var(DEPTH).ok().as_deref());
@@ -166,13 +166,13 @@ impl Child {
         }
         if let Some(cwd) = program.cwd.filter(|cwd| !cwd.is_dir()) {
             return Err(ChildError::NoFolder {
-                command: program.command.to_owned(),
+                command: program.command.to_string_lossy().into_owned(),
                 cwd: cwd.to_owned(),
             });
         }
         if is_this_program(program) {
             return Err(ChildError::Itself {
-                command: program.command.to_owned(),
+                command: program.command.to_string_lossy().into_owned(),
             });
         }
         let (ours, theirs) = one_way_socket().map_err(spawn)?;
@@ -330,7 +330,7 @@ fn is_this_program(program: &Program<'_>) -> bool {
 /// The files that a command names, in the order in which the system would try them.
 fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
     let base = program.cwd.unwrap_or(Path::new("."));
-    if program.command.contains('/') {
+    if program.command.as_encoded_bytes().contains(&b'/') {
         // A relative command is looked up from the child's working directory.
         return base
             .join(program.command)
@@ -369,7 +369,7 @@ mod tests {
         let env = BTreeMap::from([("PATH".to_owned(), dir.path().display().to_string())]);
         let is_this = |command: &str| {
             is_this_program(&Program {
-                command,
+                command: command.as_ref(),
                 args: &[],
                 env: &env,
                 cwd: None,

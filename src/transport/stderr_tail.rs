@@ -2,6 +2,8 @@
 //!
 //! What passes on to our own stderr is not changed here.
 
+use std::ffi::OsString;
+
 use crate::approval::display::is_unseen;
 use crate::evidence::redact::{Redaction, looks_secret};
 
@@ -88,27 +90,25 @@ impl StderrTail {
 
 /// What a server is given that its last words must not repeat: the values of its variables, and the
 /// arguments of flags such as `--api-key`. Long ones come first, since they may hold short ones.
-pub(super) fn secrets_of<'p>(
-    env: impl Iterator<Item = &'p String>,
-    args: &'p [String],
+pub(super) fn secrets_of<'e>(
+    env: impl Iterator<Item = &'e String>,
+    args: &[OsString],
 ) -> Vec<String> {
+    let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     let named = |arg: &str| {
         let is_flag = arg.starts_with('-') && !arg.contains('=');
         is_flag && looks_secret(arg.trim_start_matches('-'))
     };
     let after_flags = args.windows(2).filter_map(|pair| match pair {
-        [flag, value] if named(flag) && !value.starts_with('-') => Some(value.as_str()),
+        [flag, value] if named(flag) && !value.starts_with('-') => Some(value.to_string()),
         _ => None,
     });
     let in_flags = args.iter().filter_map(|arg| {
         let (name, value) = arg.split_once('=')?;
-        looks_secret(name.trim_start_matches('-')).then_some(value)
+        looks_secret(name.trim_start_matches('-')).then(|| value.to_owned())
     });
-    let all = env.map(String::as_str).chain(after_flags).chain(in_flags);
-    let mut secrets: Vec<String> = all
-        .filter(|secret| secret.len() >= LEAST_HIDDEN)
-        .map(str::to_owned)
-        .collect();
+    let all = env.cloned().chain(after_flags).chain(in_flags);
+    let mut secrets: Vec<String> = all.filter(|secret| secret.len() >= LEAST_HIDDEN).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets.dedup();
     secrets
@@ -213,7 +213,7 @@ mod tests {
             "--token=t-98765",
             "/srv/server.js",
         ];
-        let args = args.map(str::to_owned);
+        let args = args.map(OsString::from);
         let secrets = secrets_of(env.iter(), &args);
         assert_eq!(secrets, ["value-of-variable", "k-123456", "t-98765"]);
     }

@@ -541,7 +541,7 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
             command(&client)
                 .args
                 .iter()
-                .any(|arg| arg.ends_with("upstream.json"))
+                .any(|arg| arg.to_string_lossy().ends_with("upstream.json"))
         );
     }
 }

@@ -1,11 +1,11 @@
 //! Every flag of the contract: its name, its default in the help, its place in `Flags`.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::CommandFactory;
 
 use super::*;
-use crate::config::{DedupeFields, Flags, Layer, Pattern, Transport, Value};
+use crate::config::{DedupeFields, Flags, Layer, Pattern, ServerChoice, Transport, Value};
 use crate::gate::{DedupeField, TimeoutAction};
 use crate::policy::Mode;
 
@@ -124,12 +124,19 @@ fn every_help_is_what_it_was() {
     }
 }
 
+/// The file and the server that the flags name.
+fn in_file(flags: Flags) -> (PathBuf, Option<String>) {
+    match flags.server {
+        ServerChoice::File { upstream, server } => (upstream, server),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn without_further_flags_every_source_below_may_speak() {
     let flags = read(&[]).unwrap();
-    assert_eq!(flags.upstream, Path::new("cfg.json"));
     assert_eq!(flags.layer, Layer::default());
-    assert_eq!(flags.server, None);
+    assert_eq!(in_file(flags), ("cfg.json".into(), None));
 }
 
 #[test]
@@ -192,15 +199,13 @@ fn flags_that_no_other_source_has_arrive() {
         "sse",
     ]);
     let flags = flags.unwrap();
-    assert_eq!(flags.server.as_deref(), Some("db"));
+    assert_eq!(in_file(flags.clone()).1.as_deref(), Some("db"));
     assert_eq!(flags.layer.audit_best_effort, Some(true));
     assert_eq!(flags.layer.max_message_size, of("1MiB"));
     assert_eq!(flags.layer.max_pending, of("7"));
     assert_eq!(flags.layer.transport, Some(Transport::Sse));
-    assert_eq!(
-        read(&["--server", "x"]).unwrap().server.as_deref(),
-        Some("x")
-    );
+    let flags = read(&["--server", "x"]).unwrap();
+    assert_eq!(in_file(flags).1.as_deref(), Some("x"));
 }
 
 // CONTRACT: "`--allow PATTERN`, `--deny PATTERN` | repeatable, comma lists, white space trimmed".

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::environment::Environment;
-use crate::config::resolve::{Flags, resolve};
+use crate::config::guarded::Guarded;
 
 fn parsed(text: impl AsRef<[u8]>) -> Result<ConfigFile, String> {
     let file = ConfigFile::parse(Path::new("cfg.json"), text.as_ref());
@@ -545,7 +545,7 @@ fn near_configs() -> impl Strategy<Value = String> {
 
 fn survives(bytes: &[u8]) {
     if let Ok(file) = ConfigFile::parse(Path::new("cfg.json"), bytes) {
-        let _ = resolve(Flags::new("cfg.json".into()), file, &Environment::default());
+        let _ = Guarded::in_file(file, None, &Environment::default());
     }
 }
 

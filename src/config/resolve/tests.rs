@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::config::file::ConfigFile;
 use crate::config::value::Value;
 use crate::gate::{Channel, DedupeField, Engine, TimeoutAction};
 use crate::policy::Mode;
@@ -17,7 +18,12 @@ fn value<T: Value>(text: &str) -> Option<T> {
 fn resolved(flags: Flags, json: &str, variables: &[(&str, &str)]) -> Result<Resolved, String> {
     let environment: Environment = variables.iter().copied().collect();
     let file = ConfigFile::parse(Path::new("cfg.json"), json.as_bytes()).unwrap();
-    resolve(flags, file, &environment).map_err(|error| error.to_string())
+    let ServerChoice::File { server, .. } = flags.server else {
+        panic!("a server of the file");
+    };
+    Guarded::in_file(file, server, &environment)
+        .and_then(|guarded| resolve(flags.layer, guarded, UserConfigs::default(), &environment))
+        .map_err(|error| error.to_string())
 }
 
 fn flags() -> Flags {
@@ -104,7 +110,7 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
     assert_eq!(resolved.policy.mode(), Mode::Destructive);
     assert_eq!(resolved.max_message_size, 64 << 20);
     assert_eq!(resolved.audit_log, AuditLog::StateFolder);
-    assert_eq!(resolved.config_path, Path::new("cfg.json"));
+    assert_eq!(resolved.config_path.as_deref(), Some(Path::new("cfg.json")));
     assert_eq!(resolved.warnings, [""; 0]);
 }
 
@@ -132,9 +138,16 @@ fn the_policy_follows_the_rules() {
 const THREE: &str = r#"{"mcpServers":{"z":{"command":"1","approvalRules":{"mode":"all"}},
     "a":{"command":"${UNSET}"},"m":{"url":"http://x"}}}"#;
 
+fn called(name: &str) -> ServerChoice {
+    ServerChoice::File {
+        upstream: "cfg.json".into(),
+        server: Some(name.to_owned()),
+    }
+}
+
 fn named(name: &str) -> Flags {
     Flags {
-        server: Some(name.to_owned()),
+        server: called(name),
         ..flags()
     }
 }
@@ -505,7 +518,7 @@ fn a_disabled_server_is_used_only_by_name() {
     assert_eq!(found.server.name, "c");
     assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     let mut named = flags();
-    named.server = Some("a".to_owned());
+    named.server = called("a");
     let found = resolved(named, json, &[]).unwrap();
     assert_eq!(found.server.name, "a");
     assert_eq!(
@@ -525,7 +538,7 @@ fn what_is_no_server_is_named_where_it_is_asked_for_or_alone() {
     let json = r#"{"mcpServers":{"old":"disabled","a":{"command":"a"}}}"#;
     assert_eq!(resolved(flags(), json, &[]).unwrap().server.name, "a");
     let mut named = flags();
-    named.server = Some("old".to_owned());
+    named.server = called("old");
     let told = "cfg.json: /mcpServers/old: expected the entry of a server, an object with a `command` or a \
                 `url`, found a string";
     assert_eq!(resolved(named, json, &[]).unwrap_err(), told);
@@ -554,7 +567,7 @@ fn servers_of_single_projects_are_pointed_at_where_none_is_found() {
         );
     }
     let mut named = flags();
-    named.server = Some("a".to_owned());
+    named.server = called("a");
     let json = format!(r#"{{"mcpServers":{{"b":{{"command":"1"}}}},{projects}}}"#);
     let error = resolved(named, &json, &[]).unwrap_err();
     assert!(

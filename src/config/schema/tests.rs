@@ -27,6 +27,7 @@ fn file(section: Section, member: &str) -> Json {
     let (rules, proxy) = match section {
         Section::Rules => (member, ""),
         Section::Proxy => ("", member),
+        Section::Floor => panic!("a config file has no floor"),
     };
     let text = format!(
         r#"{{"mcpServers":{{"s":{{"command":"c","approvalRules":{{{rules}}}}}}},"approvalProxy":{{{proxy}}}}}"#

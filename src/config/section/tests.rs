@@ -47,7 +47,7 @@ pub(in crate::config) const SAMPLES: [Sample; 36] = [
     Sample { key: "alwaysDeny", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "allowPatterns", json: r#"["get_user","read_*"]"#, layer: || Layer { allow: patterns(), ..Layer::default() }, bad: BAD_LISTS },
     Sample { key: "denyPatterns", json: r#"["get_user","read_*"]"#, layer: || Layer { deny: patterns(), ..Layer::default() }, bad: BAD_LISTS },
-    Sample { key: "customAnnotations", json: r#"{"t":{"readOnlyHint":true}}"#, layer: || Layer { custom_annotations: value::<Annotations>(r#"{"t":{"readOnlyHint":true}}"#), ..Layer::default() }, bad: &["[]", r#"{"t":1}"#, r#"{"t":{"x":true}}"#] },
+    Sample { key: "customAnnotations", json: r#"{"t":{"readOnlyHint":true}}"#, layer: || Layer { custom_annotations: value::<Annotations>(r#"{"t":{"readOnlyHint":true}}"#).unwrap(), ..Layer::default() }, bad: &["[]", r#"{"t":1}"#, r#"{"t":{"x":true}}"#] },
     Sample { key: "timeout", json: "1.5", layer: || Layer { timeout: value("1.5"), ..Layer::default() }, bad: BAD_SECONDS },
     Sample { key: "timeoutAction", json: r#""approve""#, layer: || Layer { timeout_action: Some(TimeoutAction::Approve), ..Layer::default() }, bad: BAD_WORDS },
     Sample { key: "dryRun", json: "true", layer: || Layer { dry_run: Some(true), ..Layer::default() }, bad: BAD_SWITCHES },

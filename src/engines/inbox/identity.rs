@@ -44,9 +44,9 @@ pub enum ServerIdentity {
     /// It is started.
     Command {
         /// The program.
-        command: String,
+        command: OsString,
         /// Its arguments.
-        args: Vec<String>,
+        args: Vec<OsString>,
         /// The variables that the configuration sets, beside those that it inherits.
         env: BTreeMap<String, Secret>,
         /// Where it runs; our own working directory if `None`.
@@ -105,9 +105,10 @@ impl Identity {
                 cwd,
             } => {
                 parts.add(b"command");
-                parts.add(command.as_bytes());
+                parts.add(command.as_encoded_bytes());
                 parts.add_number(args.len());
-                args.iter().for_each(|arg| parts.add(arg.as_bytes()));
+                args.iter()
+                    .for_each(|arg| parts.add(arg.as_encoded_bytes()));
                 // As the system does it: a relative path counts from our own working directory.
                 let cwd = cwd.as_ref().map(|cwd| process.cwd.join(cwd));
                 let cwd = cwd.as_ref().unwrap_or(&process.cwd);
@@ -327,8 +328,8 @@ mod tests {
         Identity {
             credentials: Credentials::Stdio,
             server: ServerIdentity::Command {
-                command: command.to_owned(),
-                args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+                command: command.into(),
+                args: args.iter().map(OsString::from).collect(),
                 env,
                 cwd: cwd.map(PathBuf::from),
             },

@@ -215,7 +215,7 @@ fn identity(command: &str) -> Option<Identity> {
     Some(Identity {
         credentials: Credentials::Stdio,
         server: ServerIdentity::Command {
-            command: command.to_owned(),
+            command: command.into(),
             args: Vec::new(),
             env: BTreeMap::new(),
             cwd: None,

@@ -1,0 +1,395 @@
+//! The floor of a user configuration: what no weaker source may undercut.
+//!
+//! It compares what the sources say. Which floors there are is found by `user_config`, how sources lie over each other is
+//! decided by `resolve`.
+
+use std::path::{Path, PathBuf};
+
+use super::engines::Engines;
+use super::error::{ConfigError, path};
+use super::number::Seconds;
+use super::pointer::Pointer;
+use super::setting::Setting;
+use super::settings::{Layer, SETTINGS};
+use super::word::{DedupeFields, Word as _};
+use crate::approval::assurance::RequiredAssurance;
+use crate::gate::{DedupeField, TimeoutAction};
+use crate::policy::Mode;
+
+/// The keys of `floor`.
+pub(super) const KEYS: [&str; 7] = [
+    "mode",
+    "alwaysDeny",
+    "denyPatterns",
+    "requireAssurance",
+    "engines",
+    "timeoutAction",
+    "inboxKey",
+];
+
+/// The floor of one file.
+#[derive(Debug, Clone)]
+pub(super) struct Floor {
+    /// The user configuration that it stands in.
+    pub(super) file: PathBuf,
+    /// What it says; only the settings of [`KEYS`].
+    pub(super) layer: Layer,
+}
+
+/// Where a layer comes from, to name the place of what it says.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// The command line.
+    Flags,
+    /// The environment.
+    Environment,
+    /// An object of a file.
+    File {
+        file: PathBuf,
+        /// The object that holds the settings.
+        at: Pointer,
+    },
+}
+
+impl Source {
+    /// The place of the setting called `name`, as messages show it.
+    fn place(&self, name: &str) -> String {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        match self {
+            Source::Flags => match setting.and_then(|setting| setting.flag) {
+                Some(flag) => format!("`--{}`", flag.long),
+                None => format!("`{name}`"),
+            },
+            Source::Environment => match setting.and_then(Setting::variable) {
+                Some(variable) => format!("environment variable `{variable}`"),
+                None => format!("`{name}`"),
+            },
+            Source::File { file, at } => format!("{}: {}", path(file), at.child(name)),
+        }
+    }
+}
+
+/// All floors of a run. They apply together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Floors(Vec<Floor>);
+
+impl Floors {
+    pub(super) fn new(floors: Vec<Floor>) -> Floors {
+        Floors(floors)
+    }
+
+    /// The floors of other files than `file`.
+    pub(super) fn except(&self, file: &Path) -> Floors {
+        let others = self.0.iter().filter(|floor| floor.file != file);
+        Floors(others.cloned().collect())
+    }
+
+    /// Refuses a `layer` that is weaker than a floor. `baseline` is what the user configuration says, over the defaults:
+    /// what has no key in a floor may not be weaker than that.
+    ///
+    /// # Errors
+    /// The first setting that is weaker, with its place and that of the floor.
+    pub(super) fn check(
+        &self,
+        source: &Source,
+        layer: &Layer,
+        baseline: &Layer,
+    ) -> Result<(), ConfigError> {
+        for floor in &self.0 {
+            if let Some(undercut) = floor.undercut_by(layer, baseline) {
+                return Err(ConfigError::BelowFloor {
+                    place: source.place(undercut.name),
+                    problem: undercut.problem,
+                    floor: floor.file.clone(),
+                    key: undercut.key,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What holds in the end: `layer`, but nowhere below a floor, over the `defaults`. A source that must not be weaker
+    /// has been [checked](Floors::check) before, so this changes what the user configuration says, and sets what nobody
+    /// says. Returns a warning for each setting that it changes.
+    ///
+    /// # Errors
+    /// Floors that contradict each other, or that allow none of the engines.
+    pub(super) fn raise(
+        &self,
+        mut layer: Layer,
+        defaults: Layer,
+    ) -> Result<(Layer, Vec<String>), ConfigError> {
+        let Some(strictest) = self.strictest()? else {
+            return Ok((layer.over(defaults), Vec::new()));
+        };
+        let mut warnings = Vec::new();
+        let mut raised = |key: &str| {
+            warnings.push(format!(
+                "`{key}` of the user configuration is below the floor, and raised to it"
+            ));
+        };
+        if let (Some(least), Some(mode)) = (strictest.mode, layer.mode)
+            && strength(mode) < strength(least)
+        {
+            raised("mode");
+            layer.mode = Some(least);
+        }
+        if let (Some(least), Some(required)) =
+            (strictest.require_assurance, layer.require_assurance)
+            && required.is_below(least)
+        {
+            raised("requireAssurance");
+            layer.require_assurance = Some(least);
+        }
+        if let (Some(least), Some(action)) = (strictest.timeout_action, layer.timeout_action)
+            && severity(action) < severity(least)
+        {
+            raised("timeoutAction");
+            layer.timeout_action = Some(least);
+        }
+        if let (Some(allowed), Some(engines)) = (&strictest.engines, &layer.engines)
+            && engines.first_outside(allowed).is_some()
+        {
+            raised("engines");
+            let within = engines.clone().within(allowed);
+            layer.engines = Some(within.ok_or_else(|| self.no_engine_left())?);
+        }
+        if let (Some(pinned), Some(key)) = (&strictest.inbox_key, &layer.inbox_key)
+            && pinned != key
+        {
+            raised("inboxKey");
+            layer.inbox_key = Some(pinned.clone());
+        }
+        Ok((layer.over(strictest).over(defaults), warnings))
+    }
+
+    /// What all floors say together; `None` if there is none.
+    fn strictest(&self) -> Result<Option<Layer>, ConfigError> {
+        let Some((first, others)) = self.0.split_first() else {
+            return Ok(None);
+        };
+        let mut strictest = first.layer.clone();
+        for floor in others {
+            let other = floor.layer.clone();
+            if let (Some(one), Some(two)) = (&strictest.inbox_key, &other.inbox_key)
+                && one != two
+            {
+                let has_key = |floor: &&Floor| floor.layer.inbox_key.is_some();
+                let first = self.0.iter().find(has_key).unwrap_or(first);
+                return Err(ConfigError::TwoKeys {
+                    one: floor.file.clone(),
+                    other: first.file.clone(),
+                });
+            }
+            let stronger = |one: Mode, two: Mode| {
+                if strength(one) < strength(two) {
+                    two
+                } else {
+                    one
+                }
+            };
+            let stricter = |one: TimeoutAction, two| {
+                if severity(one) < severity(two) {
+                    two
+                } else {
+                    one
+                }
+            };
+            let higher = |one: RequiredAssurance, two| if one.is_below(two) { two } else { one };
+            strictest.mode = both(strictest.mode, other.mode, stronger);
+            strictest.timeout_action =
+                both(strictest.timeout_action, other.timeout_action, stricter);
+            strictest.require_assurance =
+                both(strictest.require_assurance, other.require_assurance, higher);
+            strictest.engines = match (strictest.engines.take(), &other.engines) {
+                (Some(one), Some(two)) => {
+                    Some(one.within(two).ok_or_else(|| self.no_engine_left())?)
+                }
+                (one, _) => one,
+            };
+            strictest = strictest.over(other);
+        }
+        Ok(Some(strictest))
+    }
+
+    fn no_engine_left(&self) -> ConfigError {
+        let limits = |floor: &&Floor| floor.layer.engines.is_some();
+        let floor = self.0.iter().find(limits).map(|floor| floor.file.clone());
+        ConfigError::NoEngineLeft {
+            floor: floor.unwrap_or_default(),
+        }
+    }
+
+    /// The engines that the floors define.
+    pub(super) fn engines(&self) -> impl Iterator<Item = &Engines> {
+        self.0
+            .iter()
+            .filter_map(|floor| floor.layer.engines.as_ref())
+    }
+}
+
+fn both<T: Copy>(one: Option<T>, two: Option<T>, pick: impl Fn(T, T) -> T) -> Option<T> {
+    match (one, two) {
+        (Some(one), Some(two)) => Some(pick(one, two)),
+        (one, two) => one.or(two),
+    }
+}
+
+/// What is weaker than a floor allows.
+struct Undercut {
+    /// The setting that says it.
+    name: &'static str,
+    problem: String,
+    /// The key of the floor; empty if any floor forbids it.
+    key: &'static str,
+}
+
+impl Floor {
+    /// The first thing in `layer` that this floor does not allow.
+    fn undercut_by(&self, layer: &Layer, baseline: &Layer) -> Option<Undercut> {
+        let below = &self.layer;
+        let undercut = |names: &'static [&'static str], key, problem: String| {
+            // A layer that no source was read for, as in a library, has no names.
+            let name = layer.given.first_of(names).or(names.first().copied());
+            let name = name.unwrap_or_default();
+            Some(Undercut { name, problem, key })
+        };
+        if let (Some(least), Some(mode)) = (below.mode, layer.mode)
+            && strength(mode) < strength(least)
+        {
+            let problem = format!("mode `{}` is weaker than `{}`", mode.word(), least.word());
+            return undercut(&["mode"], "mode", problem);
+        }
+        if let (Some(least), Some(required)) = (below.require_assurance, layer.require_assurance)
+            && required.is_below(least)
+        {
+            let problem = format!("`{required}` is a lower assurance than `{least}`");
+            return undercut(&["requireAssurance"], "requireAssurance", problem);
+        }
+        if let (Some(allowed), Some(engines)) = (&below.engines, &layer.engines)
+            && let Some(engine) = engines.first_outside(allowed)
+        {
+            let problem = format!("the engine `{engine}` is not listed");
+            return undercut(&["engines"], "engines", problem);
+        }
+        if let (Some(pinned), Some(key)) = (&below.inbox_key, &layer.inbox_key)
+            && pinned != key
+        {
+            return undercut(&["inboxKey"], "inboxKey", "it names another key".to_owned());
+        }
+        const TIMEOUT_ACTION: &[&str] = &["timeoutAction", "defaultTimeoutAction"];
+        if let (Some(least), Some(action)) = (below.timeout_action, layer.timeout_action)
+            && severity(action) < severity(least)
+        {
+            let (action, least) = (action.word(), least.word());
+            let problem = format!("`{action}` on time-out is weaker than `{least}`");
+            return undercut(TIMEOUT_ACTION, "timeoutAction", problem);
+        }
+        let any =
+            |names: &'static [&'static str], problem: &str| undercut(names, "", problem.to_owned());
+        if layer.timeout_action == Some(TimeoutAction::Approve) {
+            return any(TIMEOUT_ACTION, "a time-out may not approve");
+        }
+        if !layer.allow.is_empty() {
+            let names = &["allow", "alwaysAllow", "allowPatterns"];
+            return any(names, "it adds an allow rule");
+        }
+        if layer.engines.as_ref().is_some_and(Engines::defines_any) {
+            return any(
+                &["engines"],
+                "it defines an engine; name one of the user configuration",
+            );
+        }
+        if layer.custom_annotations.lowers_any() {
+            let problem = "it can lower a decision; only `destructiveHint: true` and `readOnlyHint: false` raise one";
+            return any(&["customAnnotations"], problem);
+        }
+        if layer.dry_run == Some(true) {
+            return any(&["dryRun"], "a dry run lets every call run");
+        }
+        if layer.audit_best_effort == Some(true) {
+            return any(&["auditBestEffort"], "calls could run without a record");
+        }
+        if layer.insecure_no_auth == Some(true) {
+            return any(
+                &["insecureNoAuth"],
+                "any program could approve its own calls",
+            );
+        }
+        if let Some(ttl) = layer.approval_ttl
+            && ttl.duration()
+                > baseline
+                    .approval_ttl
+                    .map_or_else(Default::default, Seconds::duration)
+        {
+            return any(&["approvalTtlSeconds"], "it makes an approval last longer");
+        }
+        if let Some(fields) = &layer.dedupe_fields
+            && !fields.contains_all(baseline.dedupe_fields.as_ref())
+        {
+            let problem =
+                "it drops a field that makes calls differ, so an approval covers more calls";
+            return any(&["approvalDedupeKeyFields"], problem);
+        }
+        if let Some(keys) = &layer.dedupe_arg_keys {
+            let kept = |wanted: &Vec<String>| wanted.iter().all(|key| keys.contains(key));
+            if !baseline.dedupe_arg_keys.as_ref().is_some_and(kept) {
+                let problem =
+                    "it drops arguments that make calls differ, so an approval covers more calls";
+                return any(&["approvalDedupeArgKeys"], problem);
+            }
+        }
+        if layer.double_confirm == Some(false) && baseline.double_confirm == Some(true) {
+            let names = &["highRiskRequiresDoubleConfirmation"];
+            return any(names, "it drops the second confirmation");
+        }
+        let is_secret = |name: &&&'static str| {
+            let mut settings = SETTINGS.iter();
+            settings.any(|setting| {
+                setting.name == **name && setting.is_secret && setting.key().is_some()
+            })
+        };
+        if let Some(name) = layer.given.names().iter().find(is_secret) {
+            return Some(Undercut {
+                name,
+                problem: "it sets a secret; engines take theirs from the user configuration"
+                    .to_owned(),
+                key: "",
+            });
+        }
+        None
+    }
+}
+
+/// How much a mode asks about, from 0.
+fn strength(mode: Mode) -> u8 {
+    match mode {
+        Mode::None => 0,
+        Mode::Annotated => 1,
+        Mode::Destructive => 2,
+        Mode::Cautious => 3,
+        Mode::All => 4,
+    }
+}
+
+/// How careful the action on time-out is, from 0.
+fn severity(action: TimeoutAction) -> u8 {
+    match action {
+        TimeoutAction::Approve => 0,
+        TimeoutAction::Park => 1,
+        TimeoutAction::Deny => 2,
+    }
+}
+
+impl DedupeFields {
+    /// Whether each of the `wanted` fields, or of the usual ones, is among these.
+    fn contains_all(&self, wanted: Option<&DedupeFields>) -> bool {
+        let contains = |field: &DedupeField| self.fields().contains(field);
+        match wanted {
+            Some(wanted) => wanted.fields().iter().all(contains),
+            None => [DedupeField::Server, DedupeField::Tool, DedupeField::Args]
+                .iter()
+                .all(contains),
+        }
+    }
+}
