@@ -393,3 +393,6 @@ impl DedupeFields {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,614 @@
+//! What a floor allows, and every way around it that we know.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::environment::{Environment, Machine};
+use crate::config::load::load;
+use crate::config::resolve::{Flags, Resolved};
+use crate::config::section::Section;
+use crate::config::user_config::UserConfig;
+use crate::gate::Engine;
+use crate::mcp::ToolAnnotations;
+use crate::policy::{Action, Listing, Policy, Rules};
+
+/// A machine with one user, whose home folder the user database knows.
+struct World {
+    dir: TempDir,
+    variables: Vec<(String, String)>,
+    flags: Layer,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["home/.config/approval-proxy", "etc", "project"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let world = World {
+            variables: Vec::new(),
+            flags: Layer::default(),
+            dir,
+        };
+        let home = world.path("home");
+        world.with_variable("HOME", &home).with_project("", "")
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn with_file(self, name: &str, text: &str) -> World {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    /// The user's own configuration.
+    fn with_user(self, text: &str) -> World {
+        self.with_file("home/.config/approval-proxy/config.json", text)
+    }
+
+    fn with_floor(self, floor: &str) -> World {
+        self.with_user(&format!(r#"{{"floor": {{{floor}}}}}"#))
+    }
+
+    /// The project's file, with these members of `approvalRules` and `approvalProxy`.
+    fn with_project(self, rules: &str, proxy: &str) -> World {
+        self.with_file(
+            "project/up.json",
+            &format!(
+                r#"{{"mcpServers":{{"files":{{"command":"c","approvalRules":{{{rules}}}}}}},"approvalProxy":{{{proxy}}}}}"#
+            ),
+        )
+    }
+
+    fn with_variable(mut self, name: &str, value: &str) -> World {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn with_flag(mut self, name: &str, value: &str) -> World {
+        let mut settings = SETTINGS.iter();
+        let setting = settings.find(|setting| setting.name == name).unwrap();
+        let said = setting.read_argument(value).unwrap();
+        self.flags = said.over(std::mem::take(&mut self.flags));
+        self
+    }
+
+    fn load(&self) -> Result<Resolved, String> {
+        let environment: Environment = self.variables.iter().cloned().collect();
+        let environment = environment.on(Machine {
+            home: Some(self.path("home").into()),
+            config: Some(self.path("etc/config.json").into()),
+        });
+        let mut flags = Flags::new(self.path("project/up.json").into());
+        flags.layer = self.flags.clone();
+        load(flags, &environment).map_err(|error| error.to_string())
+    }
+
+    fn refused(&self, says: &[&str]) {
+        let error = self
+            .load()
+            .err()
+            .unwrap_or_else(|| panic!("allowed: {says:?}"));
+        for words in says.iter().chain(&["floor"]) {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+}
+
+/// A source that may not get below a floor, and how its places are named.
+#[derive(Clone, Copy)]
+enum Way {
+    Flag,
+    Variable,
+    Rules,
+    Proxy,
+}
+
+impl Way {
+    /// A world in which this source sets the setting `name`, and the place that an error has to name. `None` if the source
+    /// cannot.
+    fn says(self, world: World, name: &str, value: &str) -> Option<(World, String)> {
+        let mut settings = SETTINGS.iter();
+        let setting = settings.find(|setting| setting.name == name)?;
+        let json = match value.starts_with(['{', '[', '"'])
+            || value.parse::<f64>().is_ok()
+            || ["true", "false"].contains(&value)
+        {
+            true => value.to_owned(),
+            false => format!("\"{value}\""),
+        };
+        let member = format!("\"{name}\": {json}");
+        let text = value.trim_matches('"');
+        Some(match self {
+            Way::Flag => {
+                let flag = setting.flag?;
+                (world.with_flag(name, text), format!("`--{}`", flag.long))
+            }
+            Way::Variable => {
+                let variable = setting.variable()?;
+                (
+                    world.with_variable(&variable, text),
+                    format!("`{variable}`"),
+                )
+            }
+            Way::Rules => {
+                Section::Rules.takes(setting).then_some(())?;
+                let place = format!("up.json: /mcpServers/files/approvalRules/{name}");
+                (world.with_project(&member, ""), place)
+            }
+            Way::Proxy => {
+                Section::Proxy.takes(setting).then_some(())?;
+                let place = format!("up.json: /approvalProxy/{name}");
+                (world.with_project("", &member), place)
+            }
+        })
+    }
+}
+
+const WAYS: [Way; 4] = [Way::Flag, Way::Variable, Way::Rules, Way::Proxy];
+
+/// A key of the floor, a setting, and a value that is below it.
+const BELOW: [(&str, &str, &str); 26] = [
+    (r#""mode": "all""#, "mode", "cautious"),
+    (r#""mode": "cautious""#, "mode", "destructive"),
+    (r#""mode": "destructive""#, "mode", "annotated"),
+    (r#""mode": "annotated""#, "mode", "none"),
+    (
+        r#""requireAssurance": "inbox-passphrase""#,
+        "requireAssurance",
+        "inbox-session",
+    ),
+    (r#""engines": ["inbox"]"#, "engines", r#"["elicitation"]"#),
+    (
+        r#""engines": ["inbox"]"#,
+        "engines",
+        r#"["inbox", "elicitation"]"#,
+    ),
+    (r#""timeoutAction": "deny""#, "timeoutAction", "park"),
+    (
+        r#""timeoutAction": "park""#,
+        "defaultTimeoutAction",
+        "approve",
+    ),
+    // What every floor forbids, even an empty one.
+    ("", "allow", "delete_*"),
+    ("", "alwaysAllow", r#"["delete_user"]"#),
+    ("", "allowPatterns", r#"["*"]"#),
+    ("", "timeoutAction", "approve"),
+    ("", "dryRun", "true"),
+    ("", "auditBestEffort", "true"),
+    ("", "insecureNoAuth", "true"),
+    ("", "approvalTtlSeconds", "1"),
+    ("", "approvalDedupeKeyFields", r#"["server", "tool"]"#),
+    ("", "approvalDedupeKeyFields", r#"["risk"]"#),
+    ("", "approvalDedupeArgKeys", r#"["id"]"#),
+    ("", "approvalDedupeArgKeys", "[]"),
+    ("", "customAnnotations", r#"{"a": {"readOnlyHint": true}}"#),
+    (
+        "",
+        "customAnnotations",
+        r#"{"a": {"destructiveHint": false, "readOnlyHint": false}}"#,
+    ),
+    (
+        "",
+        "engines",
+        r#"[{"type": "command", "command": "/bin/true"}]"#,
+    ),
+    ("", "approvalAuthToken", "s3cr3t-12345678"),
+    (
+        r#""inboxKey": "sha256:0000000000000000000000000000000000000000000000000000000000000000""#,
+        "inboxKey",
+        "sha256:1111111111111111111111111111111111111111111111111111111111111111",
+    ),
+];
+
+#[test]
+fn no_weaker_source_gets_below_a_floor() {
+    for (floor, name, value) in BELOW {
+        let mut tried = 0;
+        for way in WAYS {
+            let world = World::new().with_floor(floor);
+            // A comma list is what a flag takes.
+            let text = match (way, value.strip_prefix('[')) {
+                (Way::Flag, Some(list)) if !value.contains('{') => {
+                    list.trim_end_matches(']').replace(['"', ' '], "")
+                }
+                _ => value.to_owned(),
+            };
+            if matches!(way, Way::Flag) && (text.is_empty() || value.contains("[{")) {
+                continue;
+            }
+            let Some((world, place)) = way.says(world, name, &text) else {
+                continue;
+            };
+            tried += 1;
+            world.refused(&[&place, "home/.config/approval-proxy/config.json: /floor"]);
+            assert!(!world.load().unwrap_err().contains("s3cr3t"));
+        }
+        assert!(tried > 0, "{name} {value}");
+    }
+}
+
+#[test]
+fn what_is_as_strict_or_stricter_is_fine() {
+    for (floor, name, value) in [
+        (r#""mode": "destructive""#, "mode", "destructive"),
+        (r#""mode": "none""#, "mode", "annotated"),
+        (
+            r#""requireAssurance": "inbox-terminal""#,
+            "requireAssurance",
+            "inbox-session",
+        ),
+        (
+            r#""requireAssurance": "caller-relayed""#,
+            "requireAssurance",
+            "inbox-passphrase",
+        ),
+        (
+            r#""engines": ["elicitation", "inbox"]"#,
+            "engines",
+            r#"["inbox"]"#,
+        ),
+        (
+            r#""engines": ["elicitation", "inbox"]"#,
+            "engines",
+            r#"[{"type": "inbox", "timeout": 5}]"#,
+        ),
+        (r#""timeoutAction": "park""#, "timeoutAction", "deny"),
+        ("", "timeoutAction", "park"),
+        ("", "alwaysDeny", r#"["a"]"#),
+        ("", "approvalTtlSeconds", "0"),
+        (
+            "",
+            "approvalDedupeKeyFields",
+            r#"["server", "tool", "args", "risk"]"#,
+        ),
+        (
+            "",
+            "customAnnotations",
+            r#"{"a": {"destructiveHint": true, "readOnlyHint": false, "title": "A"}}"#,
+        ),
+        ("", "explainDecisions", "true"),
+        ("", "highRiskRequiresDoubleConfirmation", "true"),
+        ("", "timeout", "5"),
+        ("", "dryRun", "false"),
+    ] {
+        for way in [Way::Variable, Way::Rules, Way::Proxy] {
+            if let Some((world, place)) = way.says(World::new().with_floor(floor), name, value) {
+                world
+                    .load()
+                    .unwrap_or_else(|error| panic!("{place} {value}: {error}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_floor_holds_where_nothing_else_is_said() {
+    let found = World::new()
+        .with_floor(
+            r#""mode": "all", "alwaysDeny": ["rm"], "denyPatterns": ["drop_*"], "requireAssurance": "inbox-session",
+               "engines": ["inbox"], "timeoutAction": "park""#,
+        )
+        .load()
+        .unwrap();
+    assert_eq!(found.policy.mode(), Mode::All);
+    assert_eq!(found.rules.deny, ["rm", "drop_*"]);
+    assert_eq!(found.settings.timeout_action, TimeoutAction::Park);
+    let engines: Vec<Engine> = found
+        .settings
+        .channels
+        .iter()
+        .map(|channel| channel.engine)
+        .collect();
+    assert_eq!(engines, [Engine::INBOX]);
+    assert_eq!(
+        found.settings.require_assurance.unwrap().to_string(),
+        "inbox-session"
+    );
+    // A floor may also be lower than the default.
+    let lower = World::new()
+        .with_floor(r#""mode": "annotated""#)
+        .load()
+        .unwrap();
+    assert_eq!(lower.policy.mode(), Mode::Annotated);
+    assert_eq!(lower.warnings, [""; 0]);
+}
+
+#[test]
+fn the_users_own_rules_are_raised_to_the_floor_with_a_warning() {
+    let world = World::new().with_user(
+        r#"{"servers": {"files": {"mode": "none", "timeoutAction": "approve", "alwaysAllow": ["a"]}},
+            "approvalProxy": {"engines": ["elicitation", "inbox"], "requireAssurance": "caller-relayed"},
+            "floor": {"mode": "cautious", "timeoutAction": "deny", "engines": ["inbox"], "requireAssurance": "inbox-session"}}"#,
+    );
+    let found = world.load().unwrap();
+    assert_eq!(found.policy.mode(), Mode::Cautious);
+    assert_eq!(found.settings.timeout_action, TimeoutAction::Deny);
+    assert_eq!(found.settings.channels.len(), 1);
+    assert_eq!(found.rules.allow, ["a"]);
+    let raised = |key: &str| {
+        let mut warnings = found.warnings.iter();
+        warnings.any(|warning| warning.contains(&format!("`{key}`")) && warning.contains("raised"))
+    };
+    for key in ["mode", "timeoutAction", "engines", "requireAssurance"] {
+        assert!(raised(key), "{key}: {:?}", found.warnings);
+    }
+}
+
+#[test]
+fn a_baseline_of_the_user_is_what_a_project_may_not_undercut() {
+    let user = r#"{"approvalProxy": {"approvalTtlSeconds": 60, "approvalDedupeKeyFields": ["server", "tool"],
+        "approvalDedupeArgKeys": ["id", "path"], "highRiskRequiresDoubleConfirmation": true}, "floor": {}}"#;
+    let rules = |rules: &str| World::new().with_user(user).with_project(rules, "");
+    for (fine, below) in [
+        (r#""approvalTtlSeconds": 60"#, r#""approvalTtlSeconds": 61"#),
+        (
+            r#""approvalDedupeKeyFields": ["tool", "server", "risk"]"#,
+            r#""approvalDedupeKeyFields": ["tool"]"#,
+        ),
+        (
+            r#""approvalDedupeArgKeys": ["path", "id", "x"]"#,
+            r#""approvalDedupeArgKeys": ["id"]"#,
+        ),
+        (
+            r#""highRiskRequiresDoubleConfirmation": true"#,
+            r#""highRiskRequiresDoubleConfirmation": false"#,
+        ),
+    ] {
+        rules(fine)
+            .load()
+            .unwrap_or_else(|error| panic!("{fine}: {error}"));
+        rules(below).refused(&["up.json: /mcpServers/files/approvalRules/"]);
+    }
+}
+
+// A project that overrules the user's hints about one tool with its own about another, or with weaker ones, would lower
+// a decision without any hint that lowers.
+#[test]
+fn a_projects_hints_add_to_the_users_and_take_nothing_away() {
+    let found = World::new()
+        .with_user(
+            r#"{"servers": {"*": {"customAnnotations": {"get_all": {"destructiveHint": true}}}}, "floor": {}}"#,
+        )
+        .with_project(r#""customAnnotations": {"x": {"destructiveHint": true}, "get_all": {"title": "T"}}"#, "")
+        .load()
+        .unwrap();
+    let decision = found.policy.decide("get_all", Listing::Listed(None));
+    assert_eq!(decision.action, Action::Ask);
+    assert_eq!(found.rules.custom_annotations.len(), 2);
+}
+
+#[test]
+fn all_floors_apply_whatever_home_and_flags_say() {
+    let world = World::new()
+        .with_file("etc/config.json", r#"{"floor": {"mode": "annotated", "alwaysDeny": ["e"], "engines": ["inbox", "elicitation"]}}"#)
+        .with_floor(r#""mode": "cautious", "alwaysDeny": ["h"]"#)
+        .with_file("project/mine.json", r#"{"floor": {"mode": "destructive", "alwaysDeny": ["m"], "engines": ["inbox"]}}"#);
+    let mine = world.path("project/mine.json");
+    let elsewhere = world.path("project");
+    let world = world
+        .with_flag("config", &mine)
+        .with_variable("HOME", &elsewhere)
+        .with_variable("XDG_CONFIG_HOME", &elsewhere);
+    let found = world.load().unwrap();
+    assert_eq!(found.policy.mode(), Mode::Cautious);
+    let mut denied = found.rules.deny.clone();
+    denied.sort();
+    assert_eq!(denied, ["e", "h", "m"]);
+    assert_eq!(found.settings.channels.len(), 1);
+    world.with_flag("mode", "destructive").refused(&[
+        "`--mode`",
+        "home/.config/approval-proxy/config.json: /floor/mode",
+    ]);
+}
+
+#[test]
+fn a_configuration_that_a_flag_puts_in_the_place_of_the_users_own_is_held_to_the_floors_of_others()
+{
+    for (evil, place) in [
+        (
+            r#"{"servers": {"*": {"alwaysAllow": ["*"]}}}"#,
+            "/servers/*/alwaysAllow",
+        ),
+        (
+            r#"{"servers": {"files": {"mode": "none"}}}"#,
+            "/servers/files/mode",
+        ),
+        (
+            r#"{"approvalProxy": {"dryRun": true}, "floor": {}}"#,
+            "/approvalProxy/dryRun",
+        ),
+    ] {
+        let world = World::new()
+            .with_floor(r#""mode": "all""#)
+            .with_file("project/evil.json", evil);
+        let path = world.path("project/evil.json");
+        world
+            .with_flag("config", &path)
+            .refused(&["evil.json: ", place]);
+        let world = World::new()
+            .with_floor(r#""mode": "all""#)
+            .with_file("project/evil.json", evil);
+        let path = world.path("project/evil.json");
+        world
+            .with_variable("APPROVAL_CONFIG", &path)
+            .refused(&["evil.json: ", place]);
+    }
+}
+
+#[test]
+fn floors_that_no_run_can_meet_are_errors() {
+    let key = |digit: &str| format!(r#""inboxKey": "sha256:{}""#, digit.repeat(64));
+    let world = |etc: &str, home: &str| {
+        World::new()
+            .with_file("etc/config.json", &format!(r#"{{"floor": {{{etc}}}}}"#))
+            .with_floor(home)
+    };
+    world(&key("0"), &key("1")).refused(&["another key", "etc/config.json"]);
+    world(&key("0"), &key("0")).load().unwrap();
+    world(r#""engines": ["inbox"]"#, r#""engines": ["elicitation"]"#)
+        .refused(&["engines", "no configured engine"]);
+}
+
+#[test]
+fn an_engine_that_a_project_only_names_is_the_users() {
+    let defined = r#"{"type": "command", "command": "/bin/true"}"#;
+    let user = |floor: &str| {
+        World::new().with_user(&format!(
+            r#"{{"approvalProxy": {{"engines": [{defined}, "inbox"]}}{floor}}}"#
+        ))
+    };
+    for floor in [
+        "",
+        r#", "floor": {}"#,
+        r#", "floor": {"engines": ["command", "inbox"]}"#,
+    ] {
+        let found = user(floor)
+            .with_project(r#""engines": ["command"]"#, "")
+            .load()
+            .unwrap();
+        assert_eq!(found.couriers.len(), 1);
+    }
+    let nobody = World::new()
+        .with_project(r#""engines": ["command"]"#, "")
+        .load()
+        .unwrap_err();
+    assert!(
+        nobody.contains("the engine `command` is named without its options"),
+        "{nobody}"
+    );
+}
+
+fn mode() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["all", "cautious", "destructive", "annotated", "none"])
+}
+
+fn engines() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        r#"["inbox"]"#,
+        r#"["elicitation"]"#,
+        r#"["elicitation","inbox"]"#,
+    ])
+}
+
+fn action() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["deny", "park", "approve"])
+}
+
+/// The members of a floor or of rules, of those that matter here.
+fn members() -> impl Strategy<Value = String> {
+    let some = |key: &'static str| {
+        move |value: &'static str| match value.starts_with('[') {
+            true => format!("\"{key}\": {value}"),
+            false => format!("\"{key}\": \"{value}\""),
+        }
+    };
+    let parts = (
+        prop::option::of(mode().prop_map(some("mode"))),
+        prop::option::of(engines().prop_map(some("engines"))),
+        prop::option::of(action().prop_map(some("timeoutAction"))),
+        prop::option::of(
+            prop::sample::select(vec![r#""alwaysDeny": ["a"]"#, r#""alwaysDeny": ["b"]"#])
+                .prop_map(str::to_owned),
+        ),
+    );
+    parts.prop_map(|(mode, engines, action, deny)| {
+        let all: Vec<String> = [mode, engines, action, deny]
+            .into_iter()
+            .flatten()
+            .collect();
+        all.join(", ")
+    })
+}
+
+proptest! {
+    // INVARIANT: whatever the sources say, a run that starts is nowhere below any floor.
+    #[test]
+    fn a_run_that_starts_is_below_no_floor(
+        etc in prop::option::of(members()), home in prop::option::of(members()), mine in prop::option::of(members()),
+        users in members(), star in members(), rules in members(), allow in any::<bool>(), flag in prop::option::of(mode()),
+        variable in prop::option::of(mode()),
+    ) {
+        let floor = |floor: &Option<String>| floor.as_ref().map_or(String::new(), |floor| format!(r#", "floor": {{{floor}}}"#));
+        let mut world = World::new()
+            .with_file("etc/config.json", &format!(r#"{{"approvalProxy": {{}}{}}}"#, floor(&etc)))
+            .with_user(&format!(
+                r#"{{"servers": {{"files": {{{users}}}, "*": {{{star}}}}}{}}}"#, floor(&home)
+            ))
+            .with_file("project/mine.json", &format!(r#"{{"approvalProxy": {{}}{}}}"#, floor(&mine)))
+            .with_project(
+                &match (allow, rules.is_empty()) {
+                    (false, _) => rules.clone(),
+                    (true, true) => r#""alwaysAllow": ["x"]"#.to_owned(),
+                    (true, false) => format!(r#"{rules}, "alwaysAllow": ["x"]"#),
+                },
+                "",
+            );
+        if mine.is_some() {
+            let path = world.path("project/mine.json");
+            world = world.with_flag("config", &path);
+        }
+        if let Some(mode) = flag {
+            world = world.with_flag("mode", mode);
+        }
+        if let Some(mode) = variable {
+            world = world.with_variable("APPROVAL_MODE", mode);
+        }
+        let floors: Vec<Layer> = [&etc, &home, &mine].into_iter().flatten().map(|floor| read_floor(floor)).collect();
+        let Ok(found) = world.load() else {
+            prop_assert!(!floors.is_empty());
+            return Ok(());
+        };
+        prop_assert!(floors.is_empty() || !allow);
+        for floor in &floors {
+            prop_assert!(floor.mode.is_none_or(|least| strength(found.policy.mode()) >= strength(least)));
+            prop_assert!(
+                floor.timeout_action.is_none_or(|least| severity(found.settings.timeout_action) >= severity(least))
+            );
+            for pattern in &floor.deny {
+                prop_assert!(found.rules.deny.contains(&pattern.clone().into_string()));
+            }
+            if let Some(allowed) = &floor.engines {
+                let allowed = allowed.clone().into_channels(None, None);
+                for channel in &found.settings.channels {
+                    prop_assert!(allowed.iter().any(|other| other.engine == channel.engine));
+                }
+            }
+        }
+    }
+
+    // What `lowers_any` lets through lowers nothing, whatever the server says.
+    #[test]
+    fn hints_that_only_raise_never_lower_a_decision(
+        tool in "(get|list|delete|send|frob|run)_(user|all|x)",
+        destructive in prop::option::of(Just(true)), read_only in prop::option::of(Just(false)),
+        server in prop::option::of((any::<Option<bool>>(), any::<Option<bool>>())),
+        mode in prop::sample::select(vec![Mode::All, Mode::Cautious, Mode::Destructive, Mode::Annotated, Mode::None]),
+    ) {
+        let server = server.map(|(destructive, read_only)| ToolAnnotations {
+            destructive_hint: destructive, read_only_hint: read_only, ..ToolAnnotations::default()
+        });
+        let hints = ToolAnnotations { destructive_hint: destructive, read_only_hint: read_only, ..ToolAnnotations::default() };
+        let action = |hints: Option<ToolAnnotations>| {
+            let custom_annotations = hints.into_iter().map(|hints| (tool.clone(), hints)).collect();
+            let policy = Policy::new(Rules { mode, custom_annotations, ..Rules::default() }).unwrap();
+            policy.decide(&tool, Listing::Listed(server.as_ref())).action
+        };
+        if action(None) == Action::Ask {
+            prop_assert_eq!(action(Some(hints)), Action::Ask);
+        }
+    }
+}
+
+fn read_floor(members: &str) -> Layer {
+    let text = format!(r#"{{"floor": {{{members}}}}}"#);
+    let config = UserConfig::parse(Path::new("f"), text.as_bytes());
+    config.unwrap().floor.unwrap()
+}
