@@ -40,6 +40,7 @@ mod inbox_urls;
 mod instant;
 mod killed;
 mod life_cycle;
+mod limits;
 mod login;
 mod notes;
 mod odd_logins;
