@@ -20,16 +20,16 @@ use tokio::sync::watch;
 
 use crate::approval::display::in_backticks;
 use crate::config::{AuditLog, InboxSettings, Resolved, Target, UrlTarget};
-use crate::engines::inbox::host::HostSettings;
+use crate::engines::inbox::handle::{InboxHandle, WorkerSettings, load_key};
 use crate::engines::inbox::identity::Identity;
-use crate::engines::inbox::post::{Post, PostSettings, load_key};
+use crate::engines::inbox::page_server::PageServerSettings;
 use crate::evidence::Ledger;
 use crate::evidence::record::Origin;
 use crate::evidence::{LedgerError, LedgerFile, log_name};
 use crate::gate::{Engine, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
-use crate::http::outbound::{Login, Remote, RemoteError, Surroundings};
-use crate::relay::{Ended, Ends, Inbox, InboxPort, Session, Sideband};
+use crate::http::outbound::{HttpServer, HttpServerError, Login, Surroundings};
+use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
 use crate::sys::state_dir::StateDir;
@@ -62,7 +62,7 @@ pub enum AppError {
     AuditLog(#[from] LedgerError),
     /// A server with a `url`.
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    HttpServer(#[from] HttpServerError),
     /// The address that HTTP clients are to be served at.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -95,49 +95,49 @@ pub fn run(
         .map_err(AppError::System)?;
     let identity = identity(&config);
     config.settings.resumes_parked = identity.is_some();
-    let post = post(&config, key, identity, stderr);
-    let sessions = run_sessions(config, post.clone(), stderr, watcher.clone());
+    let inbox = inbox(&config, key, identity, stderr);
+    let sessions = run_sessions(config, inbox.clone(), stderr, watcher.clone());
     let ended = runtime.block_on(sessions);
     // A child that even SIGKILL did not end must not keep us.
     runtime.shutdown_background();
     if let Some(watcher) = watcher {
         watcher.finish(LAST_WATCH);
     }
-    if let Some(post) = post {
-        post.finish(LAST_POST);
+    if let Some(inbox) = inbox {
+        inbox.finish(LAST_POST);
     }
     ended
 }
 
 /// Where questions go that are for the inbox, if any are.
-fn post(
+fn inbox(
     config: &Resolved,
     key: InboxKey,
     identity: Option<Identity>,
     stderr: &Stderr,
-) -> Option<Arc<Post>> {
+) -> Option<Arc<InboxHandle>> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine != Engine::Elicitation)?;
-    let post = Post::new(PostSettings {
+    let inbox = InboxHandle::new(WorkerSettings {
         key,
         couriers: config.couriers.clone(),
         state_dir: config.inbox.state_dir.clone(),
-        host: host_settings(&config.inbox),
+        page: page_settings(&config.inbox),
         stderr: stderr.clone(),
         redaction: config.settings.redaction.clone(),
         identity,
     });
-    if let Some(why) = post.trouble() {
+    if let Some(why) = inbox.trouble() {
         tracing::warn!("calls that need the approval inbox will be refused: {why}");
     }
-    Some(Arc::new(post))
+    Some(Arc::new(inbox))
 }
 
 /// How the inbox's page is served, here.
 #[must_use]
-pub fn host_settings(inbox: &InboxSettings) -> HostSettings {
+pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
     let is_set = |name| var_os(name).is_some_and(|value| !value.is_empty());
-    HostSettings {
+    PageServerSettings {
         port: inbox.port,
         opens_browser: inbox.opens_browser,
         approver: inbox.approver.clone(),
@@ -155,13 +155,13 @@ const SNAPS: &str = "/snap/bin";
 
 async fn run_sessions(
     mut config: Resolved,
-    post: Option<Arc<Post>>,
+    inbox: Option<Arc<InboxHandle>>,
     stderr: &Stderr,
     watcher: Option<Watcher>,
 ) -> Result<Ended, AppError> {
     let signals = Signals::listen().map_err(AppError::System)?;
     let http = config.http.take();
-    let mut starter = Starter::new(config, post, stderr, watcher)?;
+    let mut starter = Starter::new(config, inbox, stderr, watcher)?;
     match http {
         None => {
             // Clients over HTTP log in themselves.
@@ -232,7 +232,7 @@ fn how_to_use(token: &Path, address: SocketAddr) -> String {
     )
 }
 
-fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
+fn http_server(target: &UrlTarget, max_message: usize) -> Result<HttpServer, AppError> {
     // `config` has checked both; what is no URL or header is none here either.
     let bad = |_| AppError::System(io::Error::from(io::ErrorKind::InvalidInput));
     let url = Url::parse(target.url.expose()).map_err(bad)?;
@@ -242,7 +242,7 @@ fn remote(target: &UrlTarget, max_message: usize) -> Result<Remote, AppError> {
         value.set_sensitive(true);
         Some((name, value))
     });
-    Ok(Remote::new(url, headers, target.is_sse, max_message)?)
+    Ok(HttpServer::new(url, headers, target.is_sse, max_message)?)
 }
 
 /// What the operator calls us in the `headers` of a server.
@@ -309,8 +309,8 @@ struct Starter {
     config: Resolved,
     ledger: Ledger,
     clock: Clock,
-    remote: Option<Remote>,
-    post: Option<Arc<Post>>,
+    http_server: Option<HttpServer>,
+    inbox: Option<Arc<InboxHandle>>,
     watcher: Option<Watcher>,
     stderr: Stderr,
 }
@@ -319,24 +319,24 @@ impl Starter {
     /// The log comes before any server: without it nothing may run.
     fn new(
         config: Resolved,
-        post: Option<Arc<Post>>,
+        inbox: Option<Arc<InboxHandle>>,
         stderr: &Stderr,
         watcher: Option<Watcher>,
     ) -> Result<Starter, AppError> {
         let ledger = audit_log(&config, stderr)?;
-        let remote = match &config.server.target {
+        let http_server = match &config.server.target {
             Target::Command(_) => None,
             Target::Url(target) => {
-                let remote = remote(target, config.max_message_size)?;
-                Some(remote.named(&config.server.name))
+                let http_server = http_server(target, config.max_message_size)?;
+                Some(http_server.named(&config.server.name))
             }
         };
         Ok(Starter {
             config,
             ledger,
             clock: Clock::start(),
-            remote,
-            post,
+            http_server,
+            inbox,
             watcher,
             stderr: stderr.clone(),
         })
@@ -354,7 +354,10 @@ impl Starter {
             };
             Login::new(url, surroundings)
         };
-        self.remote = self.remote.take().map(|remote| remote.with_login(login));
+        self.http_server = self
+            .http_server
+            .take()
+            .map(|http_server| http_server.with_login(login));
     }
 
     async fn run_over_stdio(self, signals: Signals) -> Result<Ended, AppError> {
@@ -413,9 +416,9 @@ impl Starter {
             to_upstream,
             process,
             inbox: self
-                .post
+                .inbox
                 .clone()
-                .map(|post| InboxPort::new(post as Arc<dyn Inbox>)),
+                .map(|inbox| EnginePort::new(inbox as Arc<dyn OutOfBandEngines>)),
         };
         Ok(Session::new(
             gate,
@@ -432,10 +435,10 @@ impl Starter {
         &self,
         sideband: Option<&Arc<Sideband>>,
     ) -> Result<(Upstream, Wire, Wire), AppError> {
-        let target = match (&self.config.server.target, &self.remote) {
+        let target = match (&self.config.server.target, &self.http_server) {
             (Target::Command(target), _) => target,
-            (Target::Url(_), Some(remote)) => {
-                return Ok(remote.start(sideband.cloned()));
+            (Target::Url(_), Some(http_server)) => {
+                return Ok(http_server.start(sideband.cloned()));
             }
             (Target::Url(_), None) => {
                 return Err(AppError::System(io::Error::other("no HTTP client")));

@@ -419,7 +419,7 @@ impl World {
                 });
                 (None, None)
             }
-            Resume::Find { seek, key, .. } => {
+            Resume::Find { lookup, key, .. } => {
                 let now = self.now.unix_ms;
                 let mut marked = self.marked.iter_mut();
                 let found = marked.find(|it| it.is_left && it.key == key && now < it.until_ms);
@@ -431,7 +431,7 @@ impl World {
                     }
                 });
                 let item = parked.as_ref().map(|parked| parked.id.clone());
-                (Some(Resumption::Found { seek, parked }), item)
+                (Some(Resumption::Found { lookup, parked }), item)
             }
             Resume::TakeUp { item } => {
                 let mut marked = self.marked.iter();

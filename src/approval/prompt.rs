@@ -35,7 +35,7 @@ impl ApprovalRequest {
     /// could take for more than text; so no part of the message can be forged from inside another.
     #[must_use]
     pub fn message(&self, inbox_shows_all: bool) -> Message {
-        let prompt = Prompt {
+        let prompt = PromptText {
             request: self,
             call: &self.call.params(),
             inbox_shows_all,
@@ -45,13 +45,13 @@ impl ApprovalRequest {
 }
 
 /// A message in the making.
-struct Prompt<'a> {
+struct PromptText<'a> {
     request: &'a ApprovalRequest,
     call: &'a CallToolRequestParams<'a>,
     inbox_shows_all: bool,
 }
 
-impl Prompt<'_> {
+impl PromptText<'_> {
     fn message(&self) -> Message {
         let whole = self.message_with(MAX_MESSAGE, MOST_ITEMS, usize::MAX);
         if whole.text.len() <= MAX_MESSAGE {

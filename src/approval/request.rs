@@ -32,7 +32,7 @@ pub struct ApprovalRequest {
     /// Why the policy wants it asked about, in words.
     pub why: Cow<'static, str>,
     /// Which of the call's questions this is.
-    pub round: Round,
+    pub round: QuestionKind,
     /// What the server calls the tool, beside its name.
     pub title: Option<String>,
     /// What the server says about the tool.
@@ -97,7 +97,7 @@ impl ApprovalRequest {
 
 /// Which of a call's questions this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Round {
+pub enum QuestionKind {
     /// The only one.
     First,
     /// The first of two.
@@ -110,18 +110,18 @@ pub enum Round {
     DeniedBefore,
 }
 
-impl Round {
+impl QuestionKind {
     /// The question, in words.
     #[must_use]
     pub fn question(self) -> &'static str {
         match self {
-            Round::First => "Allow this tool call?",
-            Round::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
-            Round::Second => "Second confirmation: allow this high-risk tool call?",
-            Round::Changed => {
+            QuestionKind::First => "Allow this tool call?",
+            QuestionKind::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
+            QuestionKind::Second => "Second confirmation: allow this high-risk tool call?",
+            QuestionKind::Changed => {
                 "The server changed this tool while you were asked. Allow the call as it is now?"
             }
-            Round::DeniedBefore => {
+            QuestionKind::DeniedBefore => {
                 "This call was denied a short while ago, and is refused without asking. Allow it if it is made again?"
             }
         }

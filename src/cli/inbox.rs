@@ -11,9 +11,9 @@ use tokio::time::interval;
 use super::approvals::NoItem;
 use super::options::InboxOptions;
 use super::{exit_code, passphrase};
-use crate::app::host_settings;
+use crate::app::page_settings;
 use crate::config::{ApproverName, ConfigError, Environment, InboxSettings, Layer};
-use crate::engines::inbox::host::{Host, HostError, address};
+use crate::engines::inbox::page_server::{PageServer, PageServerError, address};
 use crate::engines::inbox::passphrase::{MIN, PassphraseError, PublicKey, set};
 use crate::engines::inbox::store::{self, DISREGARDED, Logins, Store, StoreError};
 use crate::evidence::redact::Redaction;
@@ -66,7 +66,7 @@ pub(super) enum InboxError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Host(#[from] HostError),
+    PageServer(#[from] PageServerError),
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
     #[error("the two passphrases differ; nothing has changed")]
@@ -109,7 +109,7 @@ impl InboxError {
                 | PassphraseError::AlreadySet,
             ) => exit_code::USAGE,
             InboxError::Signal(number) => exit_code::for_signal(*number),
-            InboxError::Host(_)
+            InboxError::PageServer(_)
             | InboxError::Passphrase(PassphraseError::Failed(_))
             | InboxError::Terminal(_)
             | InboxError::System(_) => exit_code::INTERNAL,
@@ -150,13 +150,13 @@ pub(super) fn run(
         .map_err(InboxError::System)?;
     let _inside = runtime.enter();
     let store = store::open(&dir, &Redaction::default())?;
-    let host = Host::new(dir, host_settings(&settings))?;
-    runtime.block_on(serve(host, store, settings.opens_browser, stderr))
+    let page_server = PageServer::new(dir, page_settings(&settings))?;
+    runtime.block_on(serve(page_server, store, settings.opens_browser, stderr))
 }
 
 /// Serves the page until a signal, or stands by while somebody else does.
 async fn serve(
-    mut host: Host,
+    mut page_server: PageServer,
     store: Store,
     opens_browser: bool,
     stderr: &Stderr,
@@ -172,9 +172,9 @@ async fn serve(
     } = store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
-    let port = host.find_or_serve(now_ms)?;
-    let is_opened = opens_browser && host.open_browser(&mut *logins, port, now_ms)?;
-    let by_others = match host.is_serving() {
+    let port = page_server.find_or_serve(now_ms)?;
+    let is_opened = opens_browser && page_server.open_browser(&mut *logins, port, now_ms)?;
+    let by_others = match page_server.is_serving() {
         true => "",
         false => "; another approval-proxy serves it, and this one takes over when that one ends",
     };
@@ -186,7 +186,7 @@ async fn serve(
     let (to_log_in, end) = match io::stdout().is_terminal() {
         true => (String::new(), "Ctrl-C".to_owned()),
         false => {
-            let list = suggested_command("approvals list", Some(host.folder()));
+            let list = suggested_command("approvals list", Some(page_server.folder()));
             let to_log_in = match is_opened {
                 true => String::new(),
                 false => format!(
@@ -206,7 +206,7 @@ async fn serve(
         address(port)
     );
     stderr.send(told.into_bytes());
-    show_link(&host, &mut *logins, port, now_ms, is_opened)?;
+    show_link(&page_server, &mut *logins, port, now_ms, is_opened)?;
     let mut ticks = interval(TEND_EVERY);
     let mut is_told = false;
     loop {
@@ -216,18 +216,18 @@ async fn serve(
             _ = hang_up.recv() => SignalKind::hangup(),
             _ = ticks.tick() => {
                 let now_ms = clock.now().unix_ms;
-                let tended = host.find_or_serve(now_ms).map(drop).map_err(|error| with_causes(&error));
-                let mut swept = || match host.is_serving() {
+                let maintained = page_server.find_or_serve(now_ms).map(drop).map_err(|error| with_causes(&error));
+                let mut swept = || match page_server.is_serving() {
                     true => requests
                         .check()
                         .and_then(|()| requests.sweep(now_ms))
-                        .and_then(|()| host.tidy_door(&mut *logins, now_ms))
+                        .and_then(|()| page_server.tidy_login_file(&mut *logins, now_ms))
                         .map_err(|error| with_causes(&error)),
-                    false => host
-                        .tidy_door(&mut *logins, now_ms)
+                    false => page_server
+                        .tidy_login_file(&mut *logins, now_ms)
                         .map_err(|error| with_causes(&error)),
                 };
-                match tended.and_then(|()| swept()) {
+                match maintained.and_then(|()| swept()) {
                     Ok(()) => is_told = false,
                     // Once for as long as it lasts.
                     Err(_) if is_told => {}
@@ -246,7 +246,7 @@ async fn serve(
 /// Where no browser opens, or one that cannot come in, people who look at a terminal can follow a
 /// link. It holds a secret, and goes nowhere else.
 fn show_link(
-    host: &Host,
+    page_server: &PageServer,
     logins: &mut dyn Logins,
     port: u16,
     now_ms: i64,
@@ -254,7 +254,7 @@ fn show_link(
 ) -> Result<(), InboxError> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
-        let link = host.login_link(logins, port, now_ms)?;
+        let link = page_server.login_link(logins, port, now_ms)?;
         let when = match is_opened {
             true => "A browser should open. If it does not, open",
             false => "Open",

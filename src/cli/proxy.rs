@@ -34,9 +34,9 @@ impl ProxyError {
         match self {
             ProxyError::Config(_) => exit_code::CONFIG,
             ProxyError::App(AppError::Upstream { .. }) => exit_code::UPSTREAM_START,
-            ProxyError::App(AppError::Remote(_) | AppError::Listen(_) | AppError::InboxKey(_)) => {
-                exit_code::CONFIG
-            }
+            ProxyError::App(
+                AppError::HttpServer(_) | AppError::Listen(_) | AppError::InboxKey(_),
+            ) => exit_code::CONFIG,
             ProxyError::App(AppError::AuditLog(_)) => exit_code::AUDIT_LOG,
             ProxyError::App(AppError::Stdio(_) | AppError::System(_)) => exit_code::INTERNAL,
             ProxyError::Server { code, .. } => *code,

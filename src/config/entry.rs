@@ -1,7 +1,7 @@
 //! The entry of one server, and the upstream that it describes.
 //!
 //! Entries belong to other clients too: what their keys mean is read where it is clear, and the rest
-//! is left alone, with a warning (`others`). It starts nothing.
+//! is left alone, with a warning (`ignored_keys`). It starts nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,20 +12,20 @@ use super::error::{Fault, Problem};
 use super::expand::expand;
 use super::headers::headers;
 use super::json::{Node, Object, quoted};
-use super::kind::Kind;
 use super::nearest::edits;
 use super::pattern::Pattern;
 use super::pointer::Pointer;
 use super::scalar::{text_of, texts_of};
 use super::section::Section;
+use super::server_kind::Kind;
 use super::settings::Layer;
 use super::value::{Value, wrong_type};
-use super::{env_file, others};
+use super::{env_file, ignored_keys};
 use crate::sys::secret::Secret;
 
 /// The server that is guarded, and how it is reached.
 #[derive(Debug, Clone)]
-pub struct Upstream {
+pub struct UpstreamConfig {
     /// Its name in the config; `upstream` for a file that is one entry.
     pub name: String,
     /// How it is reached.
@@ -82,7 +82,7 @@ pub struct UrlTarget {
 /// What the entry of the chosen server says.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub(super) upstream: Upstream,
+    pub(super) upstream: UpstreamConfig,
     /// Tools that are refused.
     pub(super) deny: Vec<Pattern>,
     /// What the operator should hear, without the file.
@@ -163,19 +163,19 @@ impl Entry {
             }
         };
         let deny = self.disabled_tools()?;
-        let mut warnings = others::lookalikes(&self.object, environment);
+        let mut warnings = ignored_keys::lookalikes(&self.object, environment);
         warnings.splice(..0, self.null_variables());
         for warning in &mut warnings {
             warning.insert_str(0, &self.at.to_string());
         }
-        if let Some(warning) = others::without_effect(&self.object, kind == Kind::Stdio) {
+        if let Some(warning) = ignored_keys::without_effect(&self.object, kind == Kind::Stdio) {
             warnings.push(match self.at.is_root() {
                 true => warning,
                 false => format!("{}: {warning}", self.at),
             });
         }
         Ok(Chosen {
-            upstream: Upstream {
+            upstream: UpstreamConfig {
                 target,
                 name: self.name,
             },

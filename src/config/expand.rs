@@ -4,7 +4,7 @@
 
 use super::environment::Environment;
 use super::error::Problem;
-use super::foreign;
+use super::foreign_variables;
 
 /// `text` with its variables replaced.
 ///
@@ -21,7 +21,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Pr
     while let Some(start) = rest.find("${") {
         let (before, body) = rest.split_at_checked(start).unwrap_or((rest, ""));
         let body = body.get(2..).unwrap_or_default();
-        foreign::check_text(before)?;
+        foreign_variables::check_text(before)?;
         if let Some(before) = before.strip_suffix('$') {
             expanded.push_str(before);
             expanded.push_str("${");
@@ -33,7 +33,7 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Pr
             rest = tail;
         }
     }
-    foreign::check_text(rest)?;
+    foreign_variables::check_text(rest)?;
     expanded.push_str(rest);
     if expanded.contains('\0') {
         return Err(Problem::Nul);
@@ -60,10 +60,10 @@ fn braced<'a>(body: &'a str, environment: &'a Environment) -> Result<(&'a str, &
     }
     let (inner, tail) = body.split_once('}').ok_or(Problem::BadExpansion)?;
     if name.is_empty() || inner != name {
-        return Err(foreign::in_braces(inner));
+        return Err(foreign_variables::in_braces(inner));
     }
     let value = environment.get(name)?;
-    let value = value.ok_or_else(|| foreign::unset(name))?;
+    let value = value.ok_or_else(|| foreign_variables::unset(name))?;
     Ok((value, tail))
 }
 

@@ -9,10 +9,10 @@ use super::entry::Entry;
 use super::error::{ConfigError, Fault, Problem};
 use super::json::{Node, Object};
 use super::jsonc::{Unclosed, to_json};
+use super::misplaced::misplaced;
 use super::pointer::{Pointer, shown};
 use super::section::Section;
 use super::settings::Layer;
-use super::strays::strays;
 use super::value::Value;
 
 /// What a config file says, before flags and environment come in.
@@ -115,7 +115,7 @@ impl ConfigFile {
     /// Reads what stands around a list of servers.
     fn read_around(&mut self, object: &Object) -> Result<(), Fault> {
         self.proxy = Section::Proxy.read_from(object)?;
-        self.look_for_strays(object, &Pointer::default())?;
+        self.check_misplaced(object, &Pointer::default())?;
         refuse(Section::Rules, object, "into the entry of a server")
     }
 
@@ -155,7 +155,7 @@ impl ConfigFile {
 
     fn read_entry(&mut self, object: Object) -> Result<(), Fault> {
         self.proxy = Section::Proxy.read_from(&object)?;
-        self.look_for_strays(&object, &Pointer::default())?;
+        self.check_misplaced(&object, &Pointer::default())?;
         let entry = Entry::new(
             "upstream".to_owned(),
             Pointer::default(),
@@ -200,16 +200,16 @@ impl ConfigFile {
             return Ok(());
         };
         refuse(Section::Proxy, object, home).map_err(|fault| fault.within(&at))?;
-        self.look_for_strays(object, &at)?;
+        self.check_misplaced(object, &at)?;
         self.servers.push(Entry::new(name, at, node)?);
         Ok(())
     }
 
     /// Sees to the keys of `object`, which stands at `at`, that could be meant for us and are not
-    /// read there; see [`strays`].
-    fn look_for_strays(&mut self, object: &Object, at: &Pointer) -> Result<(), Fault> {
+    /// read there; see [`misplaced`].
+    fn check_misplaced(&mut self, object: &Object, at: &Pointer) -> Result<(), Fault> {
         let file = shown(&self.path.to_string_lossy());
-        for key in strays(object).map_err(|fault| fault.within(at))? {
+        for key in misplaced(object).map_err(|fault| fault.within(at))? {
             self.warnings.push(format!(
                 "{file}: {}: this key is not read; settings belong into `approvalRules` of a \
                  server or `approvalProxy`",

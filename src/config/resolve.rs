@@ -12,11 +12,11 @@ use super::approver::ApproverName;
 use super::audit_log::AuditLog;
 use super::document::DocumentUrl;
 use super::engines::Engines;
-use super::entry::{Entry, Target, Upstream, UrlTarget};
+use super::entry::{Entry, Target, UpstreamConfig, UrlTarget};
 use super::environment::{AUTH_TOKEN, Environment};
 use super::error::{ConfigError, Fault, names, path};
 use super::file::{ConfigFile, NoServer};
-use super::host::HostName;
+use super::host_name::HostName;
 use super::number::{Multiplier, Seconds, Whole};
 use super::pattern::Pattern;
 use super::pointer::{Pointer, shown};
@@ -83,7 +83,7 @@ impl Word for Transport {
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The server to start.
-    pub server: Upstream,
+    pub server: UpstreamConfig,
     /// The rules as they came together, for those who show them.
     pub rules: Rules,
     /// The same rules, compiled.

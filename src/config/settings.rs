@@ -8,7 +8,7 @@ use super::annotations::Annotations;
 use super::approver::ApproverName;
 use super::document::DocumentUrl;
 use super::engines::Engines;
-use super::host::HostName;
+use super::host_name::HostName;
 use super::number::{Multiplier, Seconds, Whole, WholeSeconds};
 use super::pattern::Pattern;
 use super::redact::AuditRedact;

@@ -26,7 +26,7 @@ use super::settings::{
 };
 use super::verdict::{Approval, ClientNo, Failed, Via};
 use crate::approval::item::{Choice, Closed, Verdict};
-use crate::approval::request::{ApprovalRequest, Round};
+use crate::approval::request::{ApprovalRequest, QuestionKind};
 use crate::evidence::record::Outcome;
 use crate::mcp::elicit::{Answer, Consent, read_answer, read_consent};
 use crate::mcp::message::RequestId;
@@ -57,12 +57,12 @@ pub(super) struct Ask {
     /// What people are shown, once it has been shown anywhere.
     pub(super) request: Option<Arc<ApprovalRequest>>,
     /// Which of the call's questions is asked.
-    pub(super) round: Round,
+    pub(super) round: QuestionKind,
     /// How many more yeses are needed, that question's included.
     yeses_needed: u32,
     /// Which engine of the operator's list it has come to.
     engine: usize,
-    prompt: Prompt,
+    prompt: PromptState,
     item: Option<Item>,
     /// When the client has been silent for so long that the inbox shows the question, too, or that a browser is
     /// opened for it.
@@ -86,7 +86,7 @@ pub(super) struct Ask {
 
 /// The question in the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Prompt {
+enum PromptState {
     /// It is not open.
     Closed,
     /// It is out: under this id, or as the answer to the call.
@@ -241,7 +241,7 @@ pub(super) enum Effect {
     Invite { item: String, url: String },
     /// Put the question into the inbox; verdicts count until then. No browser is opened for it while the client
     /// shows a prompt.
-    Post {
+    AskEngine {
         engine: EngineId,
         item: String,
         until: Option<Duration>,
@@ -344,13 +344,13 @@ impl Ask {
             offers,
             request: None,
             round: match twice {
-                _ if held.changes > 0 => Round::Changed,
-                true => Round::FirstOfTwo,
-                false => Round::First,
+                _ if held.changes > 0 => QuestionKind::Changed,
+                true => QuestionKind::FirstOfTwo,
+                false => QuestionKind::First,
             },
             yeses_needed: if twice { 2 } else { 1 },
             engine: 0,
-            prompt: Prompt::Closed,
+            prompt: PromptState::Closed,
             item: None,
             silent_at: None,
             deadline: None,
@@ -369,7 +369,7 @@ impl Ask {
     fn apart(&self, call: HeldKey) -> Ask {
         Ask {
             claim: Claim::Calls(vec![call]),
-            prompt: Prompt::Closed,
+            prompt: PromptState::Closed,
             item: None,
             silent_at: None,
             ..self.clone()
@@ -481,7 +481,7 @@ impl Ask {
     /// Its question may go on from the client to the inbox.
     pub(super) fn state_expires(&self, settings: &Settings, now: Duration) -> Duration {
         let longest = now.saturating_add(LONGEST);
-        let asks_in_client = self.prompt != Prompt::Closed;
+        let asks_in_client = self.prompt != PromptState::Closed;
         let channel = settings.channels.get(self.engine);
         let goes_on = channel.is_some_and(|asked| asked.on_timeout == OnFailure::Fallback);
         match asks_in_client && goes_on && self.out_of_band_behind(settings).is_some() {
@@ -493,14 +493,14 @@ impl Ask {
     /// The request of ours that carries it to the client.
     pub(super) fn prompt_id(&self) -> Option<&RequestId> {
         match &self.prompt {
-            Prompt::Open { id, .. } => id.as_ref(),
-            Prompt::Closed | Prompt::Pause { .. } => None,
+            PromptState::Open { id, .. } => id.as_ref(),
+            PromptState::Closed | PromptState::Pause { .. } => None,
         }
     }
 
     /// Whether the client's user is asked for the answer.
     pub(super) fn is_asked_by_prompt(&self) -> bool {
-        matches!(self.prompt, Prompt::Open { .. })
+        matches!(self.prompt, PromptState::Open { .. })
     }
 
     /// Its newest item in the inbox, whether a verdict about it still counts or not.
@@ -518,7 +518,7 @@ impl Ask {
     pub(super) fn is_queued(&self) -> bool {
         matches!(
             self.prompt,
-            Prompt::Open {
+            PromptState::Open {
                 delivery: Delivery::Queued(_),
                 ..
             }
@@ -528,8 +528,8 @@ impl Ask {
     /// When [`Event::Later`] is due.
     pub(super) fn next_time(&self) -> Option<Duration> {
         let pause = match &self.prompt {
-            Prompt::Pause { until, .. } => Some(*until),
-            Prompt::Open { .. } | Prompt::Closed => None,
+            PromptState::Pause { until, .. } => Some(*until),
+            PromptState::Open { .. } | PromptState::Closed => None,
         };
         let parked = match &self.claim {
             Claim::Parked { until } => Some(*until),
@@ -589,7 +589,7 @@ impl Ask {
 
     /// The client has been handed what was put out for it.
     pub(super) fn delivered(&mut self, now: Duration) {
-        if let Prompt::Open { delivery, .. } = &mut self.prompt
+        if let PromptState::Open { delivery, .. } = &mut self.prompt
             && let Delivery::Queued(_) = delivery
         {
             *delivery = Delivery::Delivered(now);
@@ -599,7 +599,7 @@ impl Ask {
     /// Whether it has been put nowhere yet.
     fn is_new(&self) -> bool {
         self.is_awaited()
-            && self.prompt == Prompt::Closed
+            && self.prompt == PromptState::Closed
             && self.item.is_none()
             && self.answer.is_none()
     }

@@ -13,7 +13,7 @@ use super::prompts::{brings_a_state, check_fields};
 use super::recording::{Call, Finding};
 use super::refusal::Refusal;
 use super::settings::Client;
-use super::state::{Gate, InFlight, Now, Peer};
+use super::state::{Gate, InFlight, Now, PeerState};
 use super::verdict::{Approval, Failed};
 use crate::approval::cache::DedupeKey;
 use crate::approval::digest::CallDigest;
@@ -89,7 +89,7 @@ impl Gate {
         let shared = |gate: &Gate| gate.asks.find(|ask| ask.is_shared_by(&subject, offers));
         let shared = parked.or_else(|| subject.dedupe.and_then(|_| shared(self)));
         let is_new = parked.is_some() || shared.is_none();
-        if is_new && self.seek(key, parked, &subject, offers, now) {
+        if is_new && self.look_up(key, parked, &subject, offers, now) {
             return;
         }
         match shared {
@@ -241,7 +241,7 @@ impl Gate {
             now: now.elapsed,
             can_prompt: self.handshake.words().map(drop),
             is_anonymous: self.settings.client == Client::Anonymous,
-            has_client: self.client == Peer::Open,
+            has_client: self.client == PeerState::Open,
             client_is_heard: self.client_heard,
             list_is_settled: self.catalogue.is_settled(now.elapsed),
             definition: self
@@ -278,7 +278,7 @@ impl Gate {
             Effect::Invite { item, url } => {
                 self.invite(&item, &url, &about.subject.tool, now);
             }
-            Effect::Post {
+            Effect::AskEngine {
                 engine,
                 item,
                 until,
@@ -291,7 +291,7 @@ impl Gate {
                 self.put(Output::ToEngine(ToEngine::OpenBrowser { item }));
             }
             Effect::Withdraw { id, why } => {
-                if self.client == Peer::Open {
+                if self.client == PeerState::Open {
                     self.send_to_client(cancelled_notification(&id, &why));
                 }
                 self.retired_prompts.add(id);

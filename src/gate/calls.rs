@@ -17,14 +17,14 @@ impl Gate {
     /// Whether there is no room to keep one more call back, of so many bytes: among those that
     /// wait, or whose question is out.
     pub(super) fn is_full(&self, bytes: usize) -> bool {
-        let waiting = self.held.len() + self.asks.answered_count() + self.rounds.len();
+        let waiting = self.held.len() + self.asks.answered_count() + self.upstream_rounds.len();
         let is_too_much = waiting > 0 && self.kept_bytes() + bytes > MAX_HELD_BYTES;
         waiting >= self.settings.max_pending || is_too_much
     }
 
     /// What calls take that are kept, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.held_bytes + self.asks.kept_bytes() + self.rounds.bytes()
+        self.held_bytes + self.asks.kept_bytes() + self.upstream_rounds.bytes()
     }
 
     /// Puts a call among those that wait.

@@ -169,7 +169,7 @@ impl Gate {
             subject: None,
             changes: 0,
             round: 0,
-            has_sought: false,
+            has_looked_up: false,
         })
     }
 
@@ -209,7 +209,7 @@ impl Gate {
     pub(super) fn resume_waiting(&mut self, now: Now) {
         let waiting = self.held.iter().filter_map(|(key, held)| match held.stage {
             Stage::List => Some((*key, None)),
-            Stage::Sought => None,
+            Stage::LookedUp => None,
             Stage::Asked(ask) => {
                 let is_approved = self.asks.get(ask).is_some_and(Ask::is_approved);
                 is_approved.then_some((*key, Some(ask)))

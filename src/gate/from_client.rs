@@ -264,7 +264,7 @@ impl Gate {
         let Some(held) = self.take_held(key) else {
             return;
         };
-        self.seeks.take(key);
+        self.resume_lookups.take(key);
         self.leave_question(&held, key, true, now);
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
         self.record_refused(&held, &failed.logged("cancelled by the client"), now);

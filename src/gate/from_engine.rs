@@ -46,7 +46,7 @@ impl Gate {
                 let why = "it was not made with the passphrase";
                 self.record_disregarded(&item, &verdict, why, now);
             }
-            FromEngine::Posted { item, url } => {
+            FromEngine::Listed { item, url } => {
                 if let Some(key) = self.asks.of_item(&item) {
                     self.step(key, Event::HasPage(url), now);
                 }

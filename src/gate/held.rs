@@ -49,7 +49,7 @@ pub(super) struct Held {
     /// not run.
     pub(super) round: u32,
     /// Whether the inbox was asked for a question that an earlier session left about it.
-    pub(super) has_sought: bool,
+    pub(super) has_looked_up: bool,
 }
 
 impl Held {
@@ -82,7 +82,7 @@ pub(super) enum Stage {
     /// A question.
     Asked(AskKey),
     /// What the inbox knows of a question that was parked before.
-    Sought,
+    LookedUp,
 }
 
 /// What a question is about: the call, and the tool as it was then. A yes holds for exactly this.

@@ -11,7 +11,7 @@ use super::ask::Event;
 use super::held::AskKey;
 use super::output::{Output, Payload};
 use super::prompts::page_message;
-use super::state::{Gate, Now, Peer};
+use super::state::{Gate, Now, PeerState};
 use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_request};
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::message::RequestId;
@@ -89,7 +89,7 @@ impl Gate {
         let Some(invitation) = self.invitations.by_item.remove(item) else {
             return;
         };
-        let is_open = self.client == Peer::Open;
+        let is_open = self.client == PeerState::Open;
         if invitation.is_accepted {
             if is_open {
                 self.send_to_client(complete_notification(item));

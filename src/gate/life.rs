@@ -7,7 +7,7 @@ use super::handshake::SLOW;
 use super::held::{Era, HeldKey};
 use super::output::{Output, Ticket};
 use super::refusal::{Refusal, refused_result};
-use super::state::{Gate, InFlight, Now, Peer};
+use super::state::{Gate, InFlight, Now, PeerState};
 use super::verdict::Failed;
 use crate::approval::display::in_backticks;
 use crate::evidence::record::Outcome;
@@ -26,9 +26,9 @@ impl Gate {
         let times = [
             self.asks.next_time(),
             self.list_timer(),
-            self.rounds.next_deadline(),
+            self.upstream_rounds.next_deadline(),
             self.handshake.slow_at(),
-            self.seeks.next_deadline(),
+            self.resume_lookups.next_deadline(),
         ];
         progress.chain(times).flatten().min()
     }
@@ -43,10 +43,10 @@ impl Gate {
             ));
         }
         self.tick_list(now);
-        self.tick_seeks(now);
+        self.tick_lookups(now);
         self.resume_waiting(now);
         self.tick_asks(now);
-        self.rounds.expire(now.elapsed);
+        self.upstream_rounds.expire(now.elapsed);
         self.tick_progress(now);
         self.close_if_done();
     }
@@ -92,11 +92,11 @@ impl Gate {
     /// The client has closed: nobody can be asked any more. Calls that wait for the tool list
     /// are still decided; when nothing waits, the upstream is to be closed.
     pub fn client_closed(&mut self, now: Now) {
-        self.client = Peer::Gone;
+        self.client = PeerState::Gone;
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
-        self.end_seeks(now);
+        self.end_lookups(now);
         self.end_asks(|_| true, &failed, now);
-        self.rounds.expire(Duration::MAX);
+        self.upstream_rounds.expire(Duration::MAX);
         self.resume_waiting(now);
         self.close_if_done();
     }
@@ -104,14 +104,14 @@ impl Gate {
     /// The upstream takes no more: calls that wait for a decision can never run. What it has
     /// been sent may still be answered, until [`Gate::upstream_closed`].
     pub fn upstream_closing(&mut self, how: &str, now: Now) {
-        self.upstream = Peer::Gone;
+        self.upstream = PeerState::Gone;
         let held: Vec<HeldKey> = self.held.keys().copied().collect();
         for key in held {
             self.fail_held(key, how, now);
         }
         let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(how);
         self.end_asks(|_| true, &failed, now);
-        self.rounds.expire(Duration::MAX);
+        self.upstream_rounds.expire(Duration::MAX);
     }
 
     /// The upstream has gone; `how` says so in words. Everything that waits is answered.
@@ -133,7 +133,7 @@ impl Gate {
     pub(super) fn abandon_session(&mut self, now: Now) {
         // Requests of 2026-07-28 belong to no session.
         let failed = Failed::new(Outcome::Cancelled, Refusal::NewSession);
-        self.abandon_seeks(&failed, now);
+        self.abandon_lookups(&failed, now);
         self.end_asks(|era| era == Era::Legacy, &failed, now);
     }
 

@@ -9,7 +9,7 @@ use super::catalogue::{Answer, Definition, Next};
 use super::held::{Era, HeldKey};
 use super::list_meta::stateless_meta;
 use super::output::Payload;
-use super::state::{Gate, Now, Peer};
+use super::state::{Gate, Now, PeerState};
 use crate::mcp::message::RequestId;
 use crate::policy::{Decision, Listing};
 
@@ -21,7 +21,7 @@ impl Gate {
             Era::Stateless => true,
             Era::Legacy => self.handshake.is_complete(),
         };
-        if may_ask && self.upstream == Peer::Open && self.catalogue.is_to_be_asked_for() {
+        if may_ask && self.upstream == PeerState::Open && self.catalogue.is_to_be_asked_for() {
             self.catalogue.start(meta, now.elapsed);
             self.ask_for_list(None, now);
         }
@@ -142,6 +142,6 @@ impl Gate {
     }
 
     fn may_read_on(&self) -> bool {
-        self.client == Peer::Open && self.upstream == Peer::Open
+        self.client == PeerState::Open && self.upstream == PeerState::Open
     }
 }

@@ -25,16 +25,16 @@ mod permit;
 mod prompts;
 mod recording;
 mod refusal;
+mod resume_lookups;
 mod resumption;
 mod retries;
 mod returned;
-mod rounds;
-mod seeks;
 mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
 mod unasked;
+mod upstream_rounds;
 mod verdict;
 
 pub use items::DecidedCall;

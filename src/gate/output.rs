@@ -121,7 +121,7 @@ pub enum Resume {
     /// verdict follows, if there is one.
     Find {
         /// Names the question; the answer names it, too.
-        seek: u64,
+        lookup: u64,
         /// The session's key for this call.
         key: ResumeKey,
         /// What a person would be shown of the call now. A verdict counts only for exactly that.
@@ -149,7 +149,7 @@ pub enum Resumption {
     /// What was found.
     Found {
         /// As in [`Resume::Find`].
-        seek: u64,
+        lookup: u64,
         /// The item, which is the session's own now.
         parked: Option<ParkedItem>,
     },
@@ -250,7 +250,7 @@ pub enum FromEngine {
         verdict: approval::item::Verdict,
     },
     /// An item has a page of its own.
-    Posted {
+    Listed {
         /// The item's id.
         item: String,
         /// Where its page is. Whoever opens it has to be logged in.

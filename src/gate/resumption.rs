@@ -1,6 +1,6 @@
 //! What the inbox and the client answer about questions that earlier sessions left, and what follows.
 //!
-//! What is asked for it stands in `seeks`. A question that is resumed is parked in this session, as if it had been
+//! What is asked for it stands in `resume_lookups`. A question that is resumed is parked in this session, as if it had been
 //! parked here; what becomes of it then is decided in `ask`.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::ask::{Ask, Event};
 use super::held::{AskKey, Era, HeldKey};
 use super::output::{Output, ParkedItem, Resume, Resumption, ToEngine};
 use super::refusal::Refusal;
-use super::seeks::{Roots, Seek, Step, digest_of};
+use super::resume_lookups::{ResumeLookup, Roots, Step, digest_of};
 use super::state::{Gate, Now};
 use super::verdict::Failed;
 use crate::evidence::record::Outcome;
@@ -20,7 +20,7 @@ impl Gate {
     pub(super) fn resumption(&mut self, told: Resumption, now: Now) {
         match told {
             Resumption::IsAny(is_any) => self.is_any_left(is_any, now),
-            Resumption::Found { seek, parked } => self.found_left(seek, parked, now),
+            Resumption::Found { lookup, parked } => self.found_left(lookup, parked, now),
             Resumption::Unmarked { item } => self.unmarked(&item),
             Resumption::TakenUp { item, is_done } => self.taken_up(&item, is_done, now),
         }
@@ -28,24 +28,24 @@ impl Gate {
 
     fn is_any_left(&mut self, is_any: bool, now: Now) {
         if !is_any {
-            self.seeks.found_none(now.elapsed);
+            self.resume_lookups.found_none(now.elapsed);
         }
-        let is_it = |seek: &Seek| matches!(seek.step, Step::IsAny(_));
-        self.seek_on(&self.seeks.calls(is_it), is_any, now);
+        let is_it = |lookup: &ResumeLookup| matches!(lookup.step, Step::IsAny(_));
+        self.continue_lookups(&self.resume_lookups.calls(is_it), is_any, now);
     }
 
     /// Looks for what was left about these calls, if there `may_be` something; else people are asked about them.
-    fn seek_on(&mut self, calls: &[HeldKey], may_be: bool, now: Now) {
+    fn continue_lookups(&mut self, calls: &[HeldKey], may_be: bool, now: Now) {
         for call in calls {
-            let Some(seek) = self.seeks.take(*call) else {
+            let Some(lookup) = self.resume_lookups.take(*call) else {
                 continue;
             };
-            let (Step::IsAny(ask) | Step::Roots(ask)) = seek.step else {
-                self.seeks.insert(*call, seek);
+            let (Step::IsAny(ask) | Step::Roots(ask)) = lookup.step else {
+                self.resume_lookups.insert(*call, lookup);
                 continue;
             };
-            if !may_be || !self.find_left(*call, ask, seek.until, now) {
-                self.seeks.take(*call);
+            if !may_be || !self.find_left(*call, ask, lookup.until, now) {
+                self.resume_lookups.take(*call);
                 self.ask_as_before(*call, now);
             }
         }
@@ -54,11 +54,15 @@ impl Gate {
     /// A question was found, or none. INVARIANT 2: what it shows is what this session would show; it has only a verdict
     /// that comes for it from now on.
     fn found_left(&mut self, call: HeldKey, parked: Option<ParkedItem>, now: Now) {
-        let seek = self.seeks.take(call).map(|seek| (seek.until, seek.step));
-        let ask = match seek {
+        let lookup = self
+            .resume_lookups
+            .take(call)
+            .map(|lookup| (lookup.until, lookup.step));
+        let ask = match lookup {
             Some((_, Step::Item(ask))) => Some(ask),
             Some((until, step)) => {
-                self.seeks.insert(call, Seek { until, step });
+                self.resume_lookups
+                    .insert(call, ResumeLookup { until, step });
                 None
             }
             None => None,
@@ -94,10 +98,10 @@ impl Gate {
         if let Some(ask) = ask {
             self.take_up_or_leave(ask, is_done, now);
         }
-        let is_it = |seek: &Seek| matches!(&seek.step, Step::TakeUp { item, .. } if item == taken);
-        let calls = self.seeks.calls(is_it);
+        let is_it = |lookup: &ResumeLookup| matches!(&lookup.step, Step::TakeUp { item, .. } if item == taken);
+        let calls = self.resume_lookups.calls(is_it);
         for call in &calls {
-            self.seeks.take(*call);
+            self.resume_lookups.take(*call);
             self.ask_as_before(*call, now);
         }
         if let Some(ask) = ask.filter(|_| calls.is_empty()) {
@@ -131,48 +135,48 @@ impl Gate {
             Some(uris) => Roots::Known(digest_of(uris.iter().map(String::as_bytes))),
             None => Roots::Withheld,
         };
-        let is_it = |seek: &Seek| matches!(seek.step, Step::Roots(_));
-        self.seek_on(&self.seeks.calls(is_it), true, now);
+        let is_it = |lookup: &ResumeLookup| matches!(lookup.step, Step::Roots(_));
+        self.continue_lookups(&self.resume_lookups.calls(is_it), true, now);
         for key in self.asks.keys(Ask::is_parked) {
             self.mark_parked(key, now);
         }
     }
 
     /// Calls that have waited for too long wait no more.
-    pub(super) fn tick_seeks(&mut self, now: Now) {
-        let is_due = |seek: &Seek| seek.until <= now.elapsed;
-        for call in self.seeks.calls(is_due) {
+    pub(super) fn tick_lookups(&mut self, now: Now) {
+        let is_due = |lookup: &ResumeLookup| lookup.until <= now.elapsed;
+        for call in self.resume_lookups.calls(is_due) {
             self.seek_no_more(call, now);
         }
     }
 
     /// The client has closed: nothing is sought for it.
-    pub(super) fn end_seeks(&mut self, now: Now) {
-        for call in self.seeks.calls(|_| true) {
+    pub(super) fn end_lookups(&mut self, now: Now) {
+        for call in self.resume_lookups.calls(|_| true) {
             self.seek_no_more(call, now);
         }
     }
 
     fn seek_no_more(&mut self, call: HeldKey, now: Now) {
-        let Some(seek) = self.seeks.take(call) else {
+        let Some(lookup) = self.resume_lookups.take(call) else {
             return;
         };
-        if let Step::TakeUp { ask, .. } = seek.step {
+        if let Step::TakeUp { ask, .. } = lookup.step {
             self.take_up_or_leave(ask, false, now);
         }
         self.ask_as_before(call, now);
     }
 
     /// The client begins another session. INVARIANT 2: nothing that was sought for the old one lets anything run in it.
-    pub(super) fn abandon_seeks(&mut self, failed: &Failed, now: Now) {
+    pub(super) fn abandon_lookups(&mut self, failed: &Failed, now: Now) {
         self.forget_roots();
-        for call in self.seeks.calls(|_| true) {
+        for call in self.resume_lookups.calls(|_| true) {
             if self
                 .held
                 .get(&call)
                 .is_some_and(|held| held.era == Era::Legacy)
             {
-                self.seeks.take(call);
+                self.resume_lookups.take(call);
                 if let Some(held) = self.take_held(call) {
                     self.tell_refused(&held, failed, now);
                 }

@@ -64,7 +64,7 @@ impl Gate {
         match ask {
             Some(ask) => self.asks.get(ask).map(|ask| Arc::clone(&ask.subject)),
             None => {
-                let approved = self.rounds.get(nonce)?;
+                let approved = self.upstream_rounds.get(nonce)?;
                 Some(Arc::clone(&approved.subject))
             }
         }
@@ -97,7 +97,7 @@ impl Gate {
             subject: before.subject.clone(),
             changes: before.changes,
             round: before.round,
-            has_sought: false,
+            has_looked_up: false,
         };
         let came = Came {
             call: self.keep(held),
@@ -110,7 +110,7 @@ impl Gate {
 
     /// A retry answers the upstream's question about an approved call: it goes on, once.
     fn next_round(&mut self, text: &str, call: &Call<'_>, state: &RequestState, now: Now) {
-        let Some(approved) = self.rounds.take(&state.nonce) else {
+        let Some(approved) = self.upstream_rounds.take(&state.nonce) else {
             return self.refuse_state(call, &Refusal::SpentState, now);
         };
         let text = mrtr::retry_for_upstream(text, state.upstream.as_deref(), Responses::Keep);
@@ -133,7 +133,7 @@ impl Gate {
             subject: Some(Arc::clone(&approved.subject)),
             changes: 0,
             round: approved.round,
-            has_sought: false,
+            has_looked_up: false,
         });
         let offers = Offers::of(call.params.client_capabilities());
         self.begin(

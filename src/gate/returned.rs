@@ -11,7 +11,7 @@ use super::calls::TOO_MANY;
 use super::handshake::Offers;
 use super::held::{Approved, Held, Stage};
 use super::output::Payload;
-use super::state::{Gate, InFlight, Now, Peer};
+use super::state::{Gate, InFlight, Now, PeerState};
 use crate::approval::digest::CallDigest;
 use crate::mcp::ErrorCode;
 use crate::mcp::message::{Id, Kind, RequestId, read_message};
@@ -51,7 +51,7 @@ impl Gate {
         };
         let params = CallToolRequestParams::read(params, tree);
         self.record_returned(id, why, now);
-        if !may_go_again || self.client == Peer::Gone || self.upstream == Peer::Gone {
+        if !may_go_again || self.client == PeerState::Gone || self.upstream == PeerState::Gone {
             return self.not_taken(id, why);
         }
         match (expected, params) {
@@ -108,7 +108,7 @@ impl Gate {
             subject: Some(Arc::clone(&subject)),
             changes: 0,
             round,
-            has_sought: false,
+            has_looked_up: false,
         });
         let offers = Offers::of(params.client_capabilities());
         self.begin(key, subject, offers, Event::Approved(approval), now);

@@ -18,9 +18,9 @@ use super::invitations::Invitations;
 use super::items::HistoryRate;
 use super::output::{Output, Payload};
 use super::permit::Permitted;
-use super::rounds::Rounds;
-use super::seeks::{Roots, Seeks};
+use super::resume_lookups::{ResumeLookups, Roots};
 use super::settings::Settings;
+use super::upstream_rounds::UpstreamRounds;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
 use crate::evidence::record::{Fate, Line, Origin, Timestamp};
@@ -88,9 +88,9 @@ pub struct Gate {
     pub(super) held_by_id: HeldIds,
     pub(super) asks: Asks,
     pub(super) invitations: Invitations,
-    pub(super) seeks: Seeks,
+    pub(super) resume_lookups: ResumeLookups,
     pub(super) roots: Roots,
-    pub(super) rounds: Rounds,
+    pub(super) upstream_rounds: UpstreamRounds,
     pub(super) sealer: Sealer,
     /// What the upstream still owes the client.
     pub(super) in_flight: HashMap<RequestId, InFlight, RandomState>,
@@ -104,10 +104,10 @@ pub struct Gate {
     pub(super) next_key: u64,
     /// The size of all held calls together.
     pub(super) held_bytes: usize,
-    pub(super) client: Peer,
+    pub(super) client: PeerState,
     /// Whether the client's answers reach us.
     pub(super) client_heard: bool,
-    pub(super) upstream: Peer,
+    pub(super) upstream: PeerState,
     /// What goes to the inbox's history.
     pub(super) history: HistoryRate,
     /// Whether the upstream may hand a call back that it has not taken.
@@ -130,7 +130,7 @@ const MAX_LENT: usize = 2 * 1024;
 
 /// Whether a side can still be spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum PeerState {
     Open,
     Gone,
 }
@@ -159,9 +159,9 @@ impl Gate {
             held_by_id: HeldIds::default(),
             asks: Asks::default(),
             invitations: Invitations::default(),
-            seeks: Seeks::default(),
+            resume_lookups: ResumeLookups::default(),
             roots: Roots::default(),
-            rounds: Rounds::default(),
+            upstream_rounds: UpstreamRounds::default(),
             sealer,
             in_flight: HashMap::default(),
             ambiguous: RetiredIds::default(),
@@ -169,9 +169,9 @@ impl Gate {
             unasked: 0,
             next_key: 0,
             held_bytes: 0,
-            client: Peer::Open,
+            client: PeerState::Open,
             client_heard: true,
-            upstream: Peer::Open,
+            upstream: PeerState::Open,
             history: HistoryRate::default(),
             may_return_calls: false,
             closing: false,
@@ -331,7 +331,7 @@ impl Gate {
     }
 
     pub(super) fn close_if_done(&mut self) {
-        if self.client == Peer::Gone && self.held.is_empty() && !self.closing {
+        if self.client == PeerState::Gone && self.held.is_empty() && !self.closing {
             self.closing = true;
             self.put(Output::CloseUpstream);
         }

@@ -2,14 +2,14 @@
 //!
 //! Nothing is decided here.
 
-mod alarm;
 mod effects;
-mod inbox;
+mod engines;
 mod outbox;
 mod session;
 mod sideband;
+mod timer;
 
-pub use inbox::{Inbox, InboxPort};
+pub use engines::{EnginePort, OutOfBandEngines};
 pub use session::{Ended, Ends, Session};
 pub(crate) use session::{NEXT_REQUEST, first_request_time};
 pub use sideband::Sideband;

@@ -18,17 +18,17 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use ending::{NEXT_REQUEST, first_request_time};
 
 use self::phase::{End, Phase, Stall};
-use super::alarm::Alarm;
 use super::effects::{Effects, Lost};
-use super::inbox::InboxPort;
+use super::engines::EnginePort;
 use super::outbox::Outbox;
 use super::sideband::Sideband;
+use super::timer::Timer;
 use crate::evidence::Ledger;
 use crate::gate::{FromEngine, Gate, Now};
 use crate::mcp::frame::{Frame, FrameBuffer};
 use crate::sys::clock::Clock;
 use crate::transport::{
-    Attempt, Exit, FromRemote, Note, RESTART_HEARD, Upstream, UpstreamEvent, Wire,
+    Attempt, Exit, Note, RESTART_HEARD, RemoteEvent, Upstream, UpstreamEvent, Wire,
 };
 
 /// How long a client that has closed its end may wait for an upstream that takes nothing.
@@ -63,7 +63,7 @@ pub struct Ends {
     /// The upstream itself.
     pub process: Upstream,
     /// The inbox, if questions may go there.
-    pub inbox: Option<InboxPort>,
+    pub inbox: Option<EnginePort>,
 }
 
 /// Everything that belongs to a session.
@@ -75,7 +75,7 @@ pub struct Session {
     client: Side,
     upstream: Side,
     process: Upstream,
-    inbox: Option<InboxPort>,
+    inbox: Option<EnginePort>,
     /// Whether the upstream has sent a message yet.
     upstream_spoke: bool,
     /// Whether the last read took all that it could: more is probably there already.
@@ -181,7 +181,7 @@ impl Session {
         mut signal: Pin<&mut impl Future<Output = i32>>,
         until: Option<Instant>,
     ) -> Phase {
-        let mut alarm = Alarm::new();
+        let mut alarm = Timer::new();
         let mut stall = Stall::default();
         loop {
             let timer = self.gate.poll_timeout();
@@ -206,7 +206,7 @@ impl Session {
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 number = signal.as_mut() => Event::Signal(number),
                 event = self.process.next() => Event::Upstream(event),
-                told = from_engine(&mut self.inbox) => Event::Inbox(told),
+                told = from_engine(&mut self.inbox) => Event::Engine(told),
                 () = alarm.rings(timer) => Event::Timer,
                 () = sleep_until_some(stall.look_at()) => Event::Stalled,
                 () = sleep_until_some(until) => return Phase::Ending(End::Client),
@@ -230,7 +230,7 @@ impl Session {
                     }
                     ControlFlow::Continue(())
                 }
-                Event::Inbox(told) => {
+                Event::Engine(told) => {
                     self.gate.from_engine(told, self.clock.now());
                     let keeps_up = self.client_keeps_up();
                     self.effects.collect(&mut self.gate, None, None, keeps_up);
@@ -291,11 +291,11 @@ impl Session {
     }
 
     /// The server elsewhere tells something beside its messages.
-    fn hear(&mut self, told: &FromRemote) -> ControlFlow<()> {
+    fn hear(&mut self, told: &RemoteEvent) -> ControlFlow<()> {
         let now = self.clock.now();
         match told {
-            FromRemote::Restarted { why } => self.gate.upstream_restarted(why, now),
-            FromRemote::Returned {
+            RemoteEvent::Restarted { why } => self.gate.upstream_restarted(why, now),
+            RemoteEvent::Returned {
                 line,
                 why,
                 may_go_again,
@@ -304,7 +304,7 @@ impl Session {
         let keeps_up = self.client_keeps_up();
         self.effects.collect(&mut self.gate, None, None, keeps_up);
         let step = self.carry_out(None);
-        if let FromRemote::Restarted { .. } = told {
+        if let RemoteEvent::Restarted { .. } = told {
             // Behind every call that was decided before.
             self.upstream.output.say(RESTART_HEARD);
         }
@@ -510,10 +510,10 @@ enum Event {
     /// The upstream has taken nothing for a while.
     Stalled,
     /// The inbox tells something.
-    Inbox(FromEngine),
+    Engine(FromEngine),
 }
 
-async fn from_engine(inbox: &mut Option<InboxPort>) -> FromEngine {
+async fn from_engine(inbox: &mut Option<EnginePort>) -> FromEngine {
     match inbox {
         Some(inbox) => inbox.next().await,
         None => std::future::pending().await,

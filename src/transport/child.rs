@@ -19,8 +19,8 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::last_words::{LastWords, secrets_of};
 use super::server_stderr::{Reading, ServerStderr};
+use super::stderr_tail::{StderrTail, secrets_of};
 use super::watcher::{Watched, Watcher};
 use super::wire::Wire;
 
@@ -96,7 +96,7 @@ pub struct Child {
     watched: Option<Watched>,
     /// Its stderr, until it is closed.
     stderr: Option<Reading>,
-    last_words: Arc<Mutex<LastWords>>,
+    tail: Arc<Mutex<StderrTail>>,
 }
 
 /// How an upstream ended.
@@ -211,16 +211,16 @@ impl Child {
         let from_stderr = process.stderr.take().map(|stderr| stderr.into_owned_fd());
         let from_stderr = from_stderr.unwrap_or_else(|| Err(io::Error::other("no pipe")));
         let secrets = secrets_of(program.env.values(), program.args);
-        let last_words = LastWords::new(secrets, stderr.redaction.clone());
-        let last_words = Arc::new(Mutex::new(last_words));
-        let reading = |fd| Reading::start(fd, stderr, Arc::clone(&last_words));
+        let tail = StderrTail::new(secrets, stderr.redaction.clone());
+        let tail = Arc::new(Mutex::new(tail));
+        let reading = |fd| Reading::start(fd, stderr, Arc::clone(&tail));
         let stderr = Some(from_stderr.and_then(reading).map_err(spawn)?);
         let child = Child {
             process,
             group,
             watched,
             stderr,
-            last_words,
+            tail,
         };
         Ok((child, to, from))
     }
@@ -259,8 +259,8 @@ impl Child {
     /// [`Child::end_what_it_left_behind`] is done.
     #[must_use]
     pub fn last_words(&self) -> Option<String> {
-        let last_words = self.last_words.lock();
-        last_words.unwrap_or_else(PoisonError::into_inner).quoted()
+        let tail = self.tail.lock();
+        tail.unwrap_or_else(PoisonError::into_inner).quoted()
     }
 
     async fn end_group(&mut self) {

@@ -5,10 +5,10 @@
 
 mod child;
 mod inspection;
-mod last_words;
 mod link;
 mod note;
 mod server_stderr;
+mod stderr_tail;
 mod upstream;
 mod watcher;
 mod wire;
@@ -18,6 +18,6 @@ pub use inspection::forbid_inspection;
 pub use link::{LinkReader, LinkWriter, link_in, link_out};
 pub use note::{Headers, Note, Reply};
 pub use server_stderr::ServerStderr;
-pub use upstream::{FromRemote, RESTART_HEARD, Remote, Upstream, UpstreamEvent};
+pub use upstream::{RESTART_HEARD, RemoteEvent, RemoteTask, Upstream, UpstreamEvent};
 pub use watcher::{Watcher, is_watcher, run_watcher};
 pub use wire::{Attempt, Wire};

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
-use super::last_words::LastWords;
+use super::stderr_tail::StderrTail;
 use super::wire::{Attempt, Wire};
 use crate::evidence::redact::Redaction;
 use crate::sys::Stderr;
@@ -48,11 +48,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads from a pipe until it is closed, or until [`Reading::finish`]. `last_words` gets a copy.
+    /// Reads from a pipe until it is closed, or until [`Reading::finish`]. `tail` gets a copy.
     pub(super) fn start(
         pipe: OwnedFd,
         stderr: &ServerStderr,
-        last_words: Arc<Mutex<LastWords>>,
+        tail: Arc<Mutex<StderrTail>>,
     ) -> io::Result<Reading> {
         let pipe = Wire::from_child(pipe)?;
         let (stop, stopped) = oneshot::channel();
@@ -61,7 +61,7 @@ impl Reading {
             None => Lines::AsTheyAre,
         };
         let to = stderr.to.clone();
-        let task = tokio::spawn(pass_on(pipe, lines, to, last_words, stopped));
+        let task = tokio::spawn(pass_on(pipe, lines, to, tail, stopped));
         Ok(Reading { stop, task })
     }
 
@@ -78,7 +78,7 @@ async fn pass_on(
     pipe: Wire,
     mut lines: Lines,
     to: Stderr,
-    last_words: Arc<Mutex<LastWords>>,
+    tail: Arc<Mutex<StderrTail>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut buffer = Vec::with_capacity(READ);
@@ -102,8 +102,7 @@ async fn pass_on(
             buffer.clear();
             match pipe.try_read(&mut buffer) {
                 Ok(Attempt::Done(count)) if count > 0 => {
-                    last_words
-                        .lock()
+                    tail.lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .push(&buffer);
                     let whole = lines.push(&buffer);

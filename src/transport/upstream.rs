@@ -19,12 +19,12 @@ pub enum Upstream {
     /// A process that we have started.
     Child(Child),
     /// A server somewhere else.
-    Remote(Remote),
+    Remote(RemoteTask),
 }
 
 /// What a server elsewhere, or the task that speaks to it, tells beside its messages.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FromRemote {
+pub enum RemoteEvent {
     /// The server has lost the session, and another one has begun in its place. The relay writes
     /// [`RESTART_HEARD`] behind the last line that was sent before it learned of this.
     Restarted {
@@ -51,36 +51,36 @@ pub enum UpstreamEvent {
     /// It has ended.
     Ended(Exit),
     /// A server elsewhere tells something.
-    Told(FromRemote),
+    Told(RemoteEvent),
 }
 
 /// A task that speaks to a server elsewhere.
 #[derive(Debug)]
-pub struct Remote {
+pub struct RemoteTask {
     /// Ends with why it can do so no more.
     task: JoinHandle<&'static str>,
     /// At most one event for each request in flight, and one for each session.
-    told: UnboundedReceiver<FromRemote>,
+    told: UnboundedReceiver<RemoteEvent>,
     /// What it ended with.
     ended: Option<Exit>,
     /// Why the task gave up, where it has more to say than how it ended.
-    last_words: Arc<OnceLock<String>>,
+    end_reason: Arc<OnceLock<String>>,
 }
 
-impl Remote {
+impl RemoteTask {
     /// `task` ends with why the server cannot be spoken to any more; `told` brings what it tells.
-    /// `last_words` may say more about the end.
+    /// `end_reason` may say more about the end.
     #[must_use]
     pub fn new(
         task: JoinHandle<&'static str>,
-        told: UnboundedReceiver<FromRemote>,
-        last_words: Arc<OnceLock<String>>,
-    ) -> Remote {
-        Remote {
+        told: UnboundedReceiver<RemoteEvent>,
+        end_reason: Arc<OnceLock<String>>,
+    ) -> RemoteTask {
+        RemoteTask {
             task,
             told,
             ended: None,
-            last_words,
+            end_reason,
         }
     }
 
@@ -109,7 +109,7 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteTask {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -158,7 +158,7 @@ impl Upstream {
     pub fn last_words(&self) -> Option<String> {
         match self {
             Upstream::Child(child) => child.last_words(),
-            Upstream::Remote(remote) => remote.last_words.get().cloned(),
+            Upstream::Remote(remote) => remote.end_reason.get().cloned(),
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
     async fn why_a_server_elsewhere_has_ended_is_not_forgotten() {
         let task = tokio::spawn(async { "did not take a message" });
         let (_, told) = tokio::sync::mpsc::unbounded_channel();
-        let mut upstream = Upstream::Remote(Remote::new(task, told, Arc::default()));
+        let mut upstream = Upstream::Remote(RemoteTask::new(task, told, Arc::default()));
         let ended = upstream.ended().await.to_string();
         assert!(ended.contains("did not take a message"), "{ended}");
         assert_eq!(upstream.ended().await.to_string(), ended);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::approval::digest::CallDigest;
-use crate::approval::request::Round;
+use crate::approval::request::QuestionKind;
 use crate::mcp::json::write_string;
 use crate::mcp::tool::KeptCall;
 use crate::policy::{Reason, Risk};
@@ -21,7 +21,7 @@ fn request(params: &str) -> ApprovalRequest {
         is_listed: true,
         risk: Risk::High,
         why: Reason::DestructiveHint.text(),
-        round: Round::First,
+        round: QuestionKind::First,
         title: None,
         description: None,
         hints: hint_words(&ToolAnnotations::new().destructive(true)),

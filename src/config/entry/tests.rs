@@ -15,7 +15,7 @@ fn environment() -> Environment {
     variables.into_iter().collect()
 }
 
-fn upstream(json: &str) -> Result<Upstream, String> {
+fn upstream(json: &str) -> Result<UpstreamConfig, String> {
     chosen(json).map(|chosen| chosen.upstream)
 }
 

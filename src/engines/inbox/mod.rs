@@ -3,12 +3,12 @@
 //! Proxies put their questions into a store that all of a user's proxies share, and a page on this
 //! machine shows them. What a yes lets run is the gate's business.
 
-mod clerk;
-mod door;
-pub mod host;
+pub mod handle;
 pub mod identity;
+mod login_file;
 pub mod page;
+pub mod page_server;
 pub mod passphrase;
-pub mod post;
 mod queue;
 pub mod store;
+mod worker;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{
 };
 use std::time::Duration;
 
-use super::post::Job;
+use super::handle::Job;
 
 /// Where jobs go in. What limits their number is the sender's business.
 pub(super) struct Jobs {

@@ -5,14 +5,14 @@ use super::*;
 impl Ask {
     /// The client has answered. INVARIANT 2: one answer; a second one finds no open prompt.
     pub(super) fn answered(&mut self, answer: Answer, world: &mut World<'_>) {
-        let Prompt::Open { delivery, .. } = self.prompt else {
+        let PromptState::Open { delivery, .. } = self.prompt else {
             return;
         };
         if !self.is_awaited() {
             return;
         }
         let took = world.now.saturating_sub(delivery.since());
-        self.prompt = Prompt::Closed;
+        self.prompt = PromptState::Closed;
         self.silent_at = None;
         match answer {
             Answer::Approved { reason } => {
@@ -34,7 +34,7 @@ impl Ask {
             // A stateless client reports no errors: were this one, it would be no yes.
             Answer::Failed { message } if self.retries_left > 0 && self.era == Era::Legacy => {
                 self.retries_left -= 1;
-                self.prompt = Prompt::Pause {
+                self.prompt = PromptState::Pause {
                     until: world.now.saturating_add(self.pause),
                     error: message,
                 };
@@ -69,7 +69,7 @@ impl Ask {
     ) {
         if self.yeses_needed > 1 {
             self.yeses_needed -= 1;
-            self.round = Round::Second;
+            self.round = QuestionKind::Second;
             if self.is_awaited() {
                 world.out.push(Effect::FirstYes { reason, via });
                 self.parked_until = None;
@@ -168,7 +168,7 @@ impl Ask {
         }
         let now = world.now;
         let failed = |item| Failed::denied_before((at, until), now, item);
-        (self.round, self.lifts) = (Round::DeniedBefore, true);
+        (self.round, self.lifts) = (QuestionKind::DeniedBefore, true);
         self.parked_until = Some(until);
         if !self.park(|item| failed(Some(item)), world) {
             self.refuse(failed(None), world);
@@ -212,7 +212,7 @@ impl Ask {
             return;
         }
         self.item = None;
-        if self.prompt != Prompt::Closed {
+        if self.prompt != PromptState::Closed {
             return;
         }
         match &self.claim {

@@ -6,7 +6,7 @@ impl Ask {
     /// The call has been answered with the question.
     pub(super) fn sent(&mut self, nonce: String, call: Held, asked: AskedFor, world: &World<'_>) {
         if asked == AskedFor::Answer {
-            self.prompt = Prompt::Open {
+            self.prompt = PromptState::Open {
                 id: None,
                 delivery: Delivery::Delivered(world.now),
             };
@@ -28,7 +28,7 @@ impl Ask {
     /// would be sent to the same page.
     pub(super) fn has_page(&mut self, page: String, world: &mut World<'_>) {
         // A prompt of ours is out already, or nobody is there to be sent.
-        if self.prompt != Prompt::Closed || !world.has_client {
+        if self.prompt != PromptState::Closed || !world.has_client {
             return;
         }
         match (&mut self.claim, self.era, &self.item) {
@@ -92,7 +92,7 @@ impl Ask {
     /// A retry brings the state, and the answer to our question, or should.
     fn state_came(&mut self, state: State, came: &Came, world: &mut World<'_>) {
         let answer = came.answer.as_deref();
-        if let Prompt::Open { .. } = self.prompt {
+        if let PromptState::Open { .. } = self.prompt {
             return match answer {
                 Some(answer) => self.answered(read_answer(Some(answer), None), world),
                 None => self.ask_again(world),
@@ -134,7 +134,7 @@ impl Ask {
     ///
     /// SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the missing information again".
     fn ask_again(&mut self, world: &mut World<'_>) {
-        self.prompt = Prompt::Closed;
+        self.prompt = PromptState::Closed;
         if !self.subject.is_as_shown(world.definition) {
             return self.ask_anew(world);
         }

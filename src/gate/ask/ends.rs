@@ -13,7 +13,7 @@ impl Ask {
             return;
         }
         self.claim = Claim::Nobody;
-        let may_stay = may_park && self.prompt == Prompt::Closed && self.stays_open(world);
+        let may_stay = may_park && self.prompt == PromptState::Closed && self.stays_open(world);
         if may_stay && self.open_item().is_some() {
             let until = self.may_be_parked_until(world);
             return self.leave(until, world);
@@ -34,10 +34,10 @@ impl Ask {
                 self.client_is_silent(world);
             }
             Claim::Calls(_) => {
-                if let Prompt::Pause { until, .. } = &self.prompt
+                if let PromptState::Pause { until, .. } = &self.prompt
                     && *until <= world.now
                 {
-                    self.prompt = Prompt::Closed;
+                    self.prompt = PromptState::Closed;
                     self.put(self.deadline, world);
                 }
             }
@@ -67,25 +67,25 @@ impl Ask {
         let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
             && self.engine + 1 < world.settings.channels.len();
         match &self.prompt {
-            Prompt::Pause { error, .. } => {
+            PromptState::Pause { error, .. } => {
                 let refusal = Refusal::ClientError(error.clone());
-                self.prompt = Prompt::Closed;
+                self.prompt = PromptState::Closed;
                 self.engine_failed(refusal, world);
             }
-            Prompt::Open { .. } | Prompt::Closed if goes_on => {
+            PromptState::Open { .. } | PromptState::Closed if goes_on => {
                 self.close(WHY, Closed::Expired, world);
                 self.put_from(self.engine + 1, Some(timed_out), world);
             }
             // INVARIANT 3: only a prompt that the client can have seen may run out into a yes, and only where the
             // operator chose that.
-            Prompt::Open {
+            PromptState::Open {
                 delivery: Delivery::Delivered(_),
                 ..
             } if self.takes_silence_for_a_yes(world) => {
                 self.close(WHY, Closed::Expired, world);
                 self.approve(Approval::silence(), world);
             }
-            Prompt::Open { .. } | Prompt::Closed => {
+            PromptState::Open { .. } | PromptState::Closed => {
                 let parked =
                     |item| Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
                 if self.stays_open(world) && self.park(parked, world) {
@@ -111,8 +111,8 @@ impl Ask {
 
     /// No retry has come in time. The request has been answered long ago, so that only the log hears of it.
     fn time_of_state_is_up(&mut self, timed_out: Failed, expires: Duration, world: &mut World<'_>) {
-        if let Prompt::Open { .. } = self.prompt {
-            self.prompt = Prompt::Closed;
+        if let PromptState::Open { .. } = self.prompt {
+            self.prompt = PromptState::Closed;
             if self.moves_to_inbox(expires, world) {
                 return;
             }
@@ -282,8 +282,8 @@ impl Ask {
     }
 
     pub(super) fn withdraw_prompt(&mut self, why: &str, world: &mut World<'_>) {
-        if let Prompt::Open { id: Some(id), .. } =
-            std::mem::replace(&mut self.prompt, Prompt::Closed)
+        if let PromptState::Open { id: Some(id), .. } =
+            std::mem::replace(&mut self.prompt, PromptState::Closed)
         {
             let why = why.to_owned();
             world.out.push(Effect::Withdraw { id, why });

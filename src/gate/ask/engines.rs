@@ -68,7 +68,7 @@ impl Ask {
             Era::Legacy => Some(world.ids.next()),
             Era::Stateless => None,
         };
-        self.prompt = Prompt::Open {
+        self.prompt = PromptState::Open {
             id: id.clone(),
             delivery: Delivery::Queued(world.now),
         };
@@ -102,14 +102,14 @@ impl Ask {
         self.close_item(Closed::Withdrawn, world);
         let item = world.ids.next_hex();
         let is_inbox = engine == EngineId::INBOX;
-        let opens_browser = is_inbox && self.prompt == Prompt::Closed && !self.lifts;
+        let opens_browser = is_inbox && self.prompt == PromptState::Closed && !self.lifts;
         self.item = Some(Item {
             id: item.clone(),
             is_open: true,
             opens_browser,
             is_resumed: false,
         });
-        world.out.push(Effect::Post {
+        world.out.push(Effect::AskEngine {
             engine,
             item,
             until,
@@ -120,7 +120,7 @@ impl Ask {
     /// Shows the question in the inbox beside the client's prompt, which cannot show all of the call, or shows it to
     /// nobody. Whichever is answered first counts.
     pub(super) fn post_beside(&mut self, world: &mut World<'_>) {
-        let is_out = matches!(self.prompt, Prompt::Open { .. });
+        let is_out = matches!(self.prompt, PromptState::Open { .. });
         if is_out && self.open_item().is_none() && self.may_be_beside(world.settings) {
             let until = self.item_until(self.deadline, world);
             self.post(EngineId::INBOX, until, world);
@@ -137,7 +137,7 @@ impl Ask {
     /// The client has been silent for a while: the inbox lists the question, and later a browser is opened for it.
     pub(super) fn client_is_silent(&mut self, world: &mut World<'_>) {
         self.silent_at = None;
-        let Prompt::Open { delivery, .. } = self.prompt else {
+        let PromptState::Open { delivery, .. } = self.prompt else {
             return;
         };
         let urgent_at = delivery.since().saturating_add(URGENT);

@@ -52,7 +52,7 @@ fn held(era: Era) -> Held {
         subject: None,
         changes: 0,
         round: 0,
-        has_sought: false,
+        has_looked_up: false,
     }
 }
 
@@ -152,9 +152,9 @@ impl Table {
             Claim::Nobody => return "over".to_owned(),
         };
         match &ask.prompt {
-            Prompt::Open { .. } => text.push_str(" in client"),
-            Prompt::Pause { .. } => text.push_str(" pausing"),
-            Prompt::Closed => {}
+            PromptState::Open { .. } => text.push_str(" in client"),
+            PromptState::Pause { .. } => text.push_str(" pausing"),
+            PromptState::Closed => {}
         }
         if ask.open_item().is_some() {
             text.push_str(" in inbox");
@@ -165,7 +165,7 @@ impl Table {
             Some(Verdicted::No(_)) => text.push_str(" with a no"),
             Some(Verdicted::Lost(_)) => text.push_str(" lost"),
         }
-        if ask.round == Round::Second {
+        if ask.round == QuestionKind::Second {
             text.push_str(" again");
         }
         text
@@ -185,7 +185,7 @@ fn words(effect: &Effect) -> String {
         Effect::Prompt { id: None } => "answer with question".to_owned(),
         Effect::SendToPage { .. } => "answer with page".to_owned(),
         Effect::Invite { .. } => "invite".to_owned(),
-        Effect::Post {
+        Effect::AskEngine {
             until,
             opens_browser,
             ..

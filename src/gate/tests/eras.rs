@@ -325,7 +325,7 @@ pub(super) fn stateless_call(id: i64, tool: &str) -> Value {
     call
 }
 
-// DESIGN: the modern era is "stateless, `_meta` on every request"; 2026-07-28: the required
+// DESIGN: the stateless era is "stateless, `_meta` on every request"; 2026-07-28: the required
 // fields "MUST be included on every request", so also on the proxy's own `tools/list`.
 #[test]
 fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {

@@ -10,7 +10,7 @@ mod parked;
 mod properties;
 mod resumed;
 mod reviewed;
-mod rounds;
+mod stateless;
 mod urls;
 
 use std::time::Duration;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::rounds::{expect_question, expect_spent, modern, retry, says, yes};
 use super::scene::{Prompt, Scene, secs};
+use super::stateless::{expect_question, expect_spent, retry, says, stateless, yes};
 use crate::gate::Settings;
 
 pub(super) const fn millis(n: u64) -> Duration {
@@ -30,10 +30,10 @@ fn not_approved() -> Value {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Era {
     Legacy,
-    Modern,
+    Stateless,
 }
 
-pub(super) const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
+pub(super) const ERAS: [Era; 2] = [Era::Legacy, Era::Stateless];
 
 /// A question that the client has got.
 pub(super) enum Asked {
@@ -45,7 +45,7 @@ impl Era {
     pub(super) fn scene(self, change: impl FnOnce(&mut Settings)) -> Scene {
         match self {
             Era::Legacy => Scene::set(change).legacy("2025-11-25"),
-            Era::Modern => Scene::set(change),
+            Era::Stateless => Scene::set(change),
         }
     }
 
@@ -53,7 +53,7 @@ impl Era {
         let arguments = json!({"id": argument});
         match self {
             Era::Legacy => scene.client_calls(id, "delete_user", arguments),
-            Era::Modern => says(scene, &modern(id.into(), "delete_user", arguments)),
+            Era::Stateless => says(scene, &stateless(id.into(), "delete_user", arguments)),
         }
     }
 
@@ -71,10 +71,10 @@ impl Era {
                 scene.client_reads_all();
                 Asked::Prompt(id, prompt)
             }
-            Era::Modern => {
+            Era::Stateless => {
                 let (state, _) = expect_question(scene, id.into());
                 Asked::State(
-                    modern(id.into(), "delete_user", json!({"id": argument})),
+                    stateless(id.into(), "delete_user", json!({"id": argument})),
                     state,
                 )
             }
@@ -156,7 +156,7 @@ fn an_instant_no_is_nobodys_decision() {
             scene.expect_nothing();
             // And it is an answer: a yes that follows counts for nothing.
             let again = asked.answers(&mut scene, yes()["approval-proxy"].clone());
-            if era == Era::Modern {
+            if era == Era::Stateless {
                 expect_spent(&mut scene, again.into());
             }
             scene.expect_nothing();
@@ -280,7 +280,7 @@ fn a_prompt_that_is_shown_again_begins_anew() {
 
     // In 2026-07-28, too, where a retry brings no answer.
     let mut scene = Scene::new();
-    let call = modern(1, "delete_user", json!({}));
+    let call = stateless(1, "delete_user", json!({}));
     says(&mut scene, &call);
     let (state, _) = expect_question(&mut scene, 1);
     scene.advance(secs(10));

@@ -12,9 +12,9 @@
 
 mod bytes;
 mod lines;
-mod modern;
 mod oracle;
 mod reading;
+mod stateless;
 mod steps;
 mod world;
 

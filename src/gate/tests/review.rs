@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::rounds::{modern, retry, says};
 use super::scene::{Scene, secs};
+use super::stateless::{retry, says, stateless};
 use crate::approval::item::Choice;
 use crate::gate::ask::Ask;
 use crate::gate::{Channel, Engine, FromEngine, OnFailure, Settings, TimeoutAction, ToEngine};
@@ -36,7 +36,7 @@ fn a_question_that_moves_to_the_inbox_during_a_retry_pause_is_posted_once() {
         scene.gate.tick(scene.now);
     }
     // Lets the scene carry out what the ticks have put out.
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: "0".into(),
         url: String::new(),
     });
@@ -55,7 +55,7 @@ fn every_call_that_shared_a_question_is_answered_when_the_first_brings_a_foreign
     });
     for id in [1, 2] {
         let call = retry(
-            &modern(id, "delete_user", json!({})),
+            &stateless(id, "delete_user", json!({})),
             id,
             json!({}),
             &json!("foreign"),
@@ -149,7 +149,7 @@ fn an_item_names_the_client_whose_retry_waits_for_it() {
         settings.channels[0].on_timeout = OnFailure::Fallback;
     });
     let of = |name: &str| -> Value {
-        let mut call = modern(1, "delete_user", json!({}));
+        let mut call = stateless(1, "delete_user", json!({}));
         call["params"]["_meta"]["io.modelcontextprotocol/clientInfo"]["name"] = json!(name);
         call
     };
@@ -230,13 +230,13 @@ fn a_stateless_client_does_not_escape_a_denial_by_another_name() {
         chain(settings, CLIENT_FIRST);
         settings.deny_memory = secs(60);
     });
-    let call = modern(1, "delete_user", json!({}));
+    let call = stateless(1, "delete_user", json!({}));
     says(&mut scene, &call);
     let state = scene.take_client()["result"]["requestState"].clone();
     scene.advance(secs(1));
-    says(&mut scene, &retry(&call, 2, super::rounds::no(), &state));
+    says(&mut scene, &retry(&call, 2, super::stateless::no(), &state));
     scene.expect_refused(2, "denied");
-    let mut again = modern(3, "delete_user", json!({}));
+    let mut again = stateless(3, "delete_user", json!({}));
     again["params"]["_meta"]["io.modelcontextprotocol/clientInfo"]["version"] = json!("1.1");
     says(&mut scene, &again);
     scene.expect_refused(3, "denied without asking");

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hyper::body::Frame;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::conversation::{Conversation, Era};
+use super::conversation::{ClientKind, Conversation};
 use super::endpoint::{Failed, event_stream};
 use super::streams::{Delivery, Reader};
 use crate::http::shared::sse::{KEEP_ALIVE, encode};
@@ -78,7 +78,7 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.conversation.reader_gone(&self.reader);
-        if self.conversation.era == Era::OneStream {
+        if self.conversation.kind == ClientKind::OneStream {
             self.conversation.close();
         } else if !self.as_events {
             self.conversation.forget_if_over(self.reader.key);
@@ -98,9 +98,9 @@ pub(super) async fn respond(
             event_id,
             is_last: true,
         })) => {
-            let status = match open.conversation.era {
-                Era::Stateless => status_of(&data, open.is_incomplete),
-                Era::Session | Era::OneStream => StatusCode::OK,
+            let status = match open.conversation.kind {
+                ClientKind::Stateless => status_of(&data, open.is_incomplete),
+                ClientKind::Session | ClientKind::OneStream => StatusCode::OK,
             };
             if status != StatusCode::OK {
                 let json = [(CONTENT_TYPE, "application/json")];

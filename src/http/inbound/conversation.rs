@@ -31,7 +31,7 @@ const MAX_BEHIND: usize = 8 * 1024 * 1024;
 
 /// Who speaks in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Era {
+pub(super) enum ClientKind {
     /// One client, from its `initialize` on: revisions up to 2025-11-25.
     Session,
     /// The same over the two endpoints of 2024-11-05: one stream carries everything.
@@ -43,7 +43,7 @@ pub(super) enum Era {
 /// One session with the relay.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    pub(super) era: Era,
+    pub(super) kind: ClientKind,
     to_relay: Arc<LinkWriter>,
     pub(super) sideband: Arc<Sideband>,
     state: Mutex<State>,
@@ -80,7 +80,7 @@ impl Conversation {
     /// Begins a conversation over a link: what is written to `to` the relay reads, what it says is
     /// read from `from`. Lines are at most `max_line` bytes; `seed` is random.
     pub(super) fn begin(
-        era: Era,
+        kind: ClientKind,
         to: LinkWriter,
         from: LinkReader,
         sideband: Arc<Sideband>,
@@ -88,11 +88,11 @@ impl Conversation {
         seed: [u8; 32],
     ) -> Arc<Conversation> {
         let conversation = Arc::new(Conversation {
-            era,
+            kind,
             to_relay: Arc::new(to),
             sideband,
             state: Mutex::new(State {
-                streams: Streams::new(era == Era::Session, MAX_BEHIND),
+                streams: Streams::new(kind == ClientKind::Session, MAX_BEHIND),
                 own: HashMap::default(),
                 tokens: Tokens::new(seed),
                 lists: HashSet::default(),
@@ -242,7 +242,7 @@ impl Conversation {
         let mut state = self.state();
         state.last_used = Instant::now();
         let waiting = state.streams.reader_gone(reader);
-        if self.era == Era::Stateless {
+        if self.kind == ClientKind::Stateless {
             for id in waiting {
                 state.streams.answered(&id);
                 let RequestId::Integer(number) = id else {
@@ -317,8 +317,10 @@ impl Conversation {
     fn end(&self) {
         let mut state = self.state();
         for id in state.streams.waiting() {
-            let own = match (self.era, &id) {
-                (Era::Stateless, RequestId::Integer(number)) => state.forget(*number as u64).0,
+            let own = match (self.kind, &id) {
+                (ClientKind::Stateless, RequestId::Integer(number)) => {
+                    state.forget(*number as u64).0
+                }
                 _ => None,
             };
             let why = "the session with the server has ended; the request was not sent".to_owned();
@@ -371,10 +373,10 @@ impl Conversation {
             Some(Note::About(_) | Note::Headers { .. }) | None => None,
         };
         let mut state = self.state();
-        let Some(key) = state.stream_for_answers(self.era, id) else {
+        let Some(key) = state.stream_for_answers(self.kind, id) else {
             return;
         };
-        if let (Era::Stateless, RequestId::Integer(number)) = (self.era, id) {
+        if let (ClientKind::Stateless, RequestId::Integer(number)) = (self.kind, id) {
             let (own, is_list) = state.forget(*number as u64);
             if let (Some(own), Ok(text)) = (own, std::str::from_utf8(&line)) {
                 if is_list {
@@ -389,7 +391,7 @@ impl Conversation {
             }
         }
         match reply {
-            Some(mut reply) if self.era != Era::OneStream => {
+            Some(mut reply) if self.kind != ClientKind::OneStream => {
                 // The gate has read the line and not the body, which could hold any id.
                 if self.sideband.is_holding() {
                     reply.say(&line);
@@ -412,16 +414,16 @@ impl Conversation {
         let Kind::Call { method, .. } = &message.kind else {
             return;
         };
-        let key = match self.era {
-            Era::OneStream => state.streams.listening(),
-            Era::Stateless => {
+        let key = match self.kind {
+            ClientKind::OneStream => state.streams.listening(),
+            ClientKind::Stateless => {
                 if let Id::Some(id) = &message.id {
                     drop(state);
                     return self.refuse_question(id);
                 }
                 return state.tell_stateless(method, text, line, related.as_ref());
             }
-            Era::Session => state.stream_of(method, text, related.as_ref()),
+            ClientKind::Session => state.stream_of(method, text, related.as_ref()),
         };
         let Some(key) = key else {
             return state.streams.keep_for_listener(line);
@@ -451,10 +453,10 @@ impl State {
         (self.own.remove(&number), self.lists.remove(&number))
     }
 
-    fn stream_for_answers(&self, era: Era, id: &RequestId) -> Option<StreamKey> {
-        match era {
-            Era::OneStream => self.streams.listening(),
-            Era::Session | Era::Stateless => self.streams.of_request(id),
+    fn stream_for_answers(&self, kind: ClientKind, id: &RequestId) -> Option<StreamKey> {
+        match kind {
+            ClientKind::OneStream => self.streams.listening(),
+            ClientKind::Session | ClientKind::Stateless => self.streams.of_request(id),
         }
     }
 
@@ -529,8 +531,14 @@ mod tests {
         let (to_relay, _unread) = link_in();
         let (from_relay, _silent) = link_out();
         let sideband = Arc::new(Sideband::default());
-        let conversation =
-            Conversation::begin(Era::Session, to_relay, from_relay, sideband, 1024, [0; 32]);
+        let conversation = Conversation::begin(
+            ClientKind::Session,
+            to_relay,
+            from_relay,
+            sideband,
+            1024,
+            [0; 32],
+        );
         let memory = Arc::new(Semaphore::new(1));
         let share = || Arc::clone(&memory).try_acquire_owned().ok();
         // A link takes so much, and then a line.
@@ -550,25 +558,25 @@ mod tests {
     // What a server says with an HTTP error goes on as it is, and could be read as another answer.
     #[tokio::test]
     async fn while_a_call_is_held_a_client_reads_nothing_that_the_gate_has_not() {
-        for era in [Era::Session, Era::Stateless] {
+        for kind in [ClientKind::Session, ClientKind::Stateless] {
             for is_holding in [false, true] {
                 let (to_relay, _relay) = link_in();
                 let (from_relay, _silent) = link_out();
                 let sideband = Arc::new(Sideband::default());
                 let given = Arc::clone(&sideband);
                 let conversation =
-                    Conversation::begin(era, to_relay, from_relay, given, 1024, [0; 32]);
+                    Conversation::begin(kind, to_relay, from_relay, given, 1024, [0; 32]);
                 let id = RequestId::Integer(1);
                 let text = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
                 let Ok(Line::Message(message)) = read_envelope(text) else {
                     panic!("{text}");
                 };
-                let opened = match era {
-                    Era::Stateless => {
+                let opened = match kind {
+                    ClientKind::Stateless => {
                         let opened = conversation.open_stateless(text, &Facts::of(&message));
                         opened.map(|(reader, _, _)| reader)
                     }
-                    Era::Session | Era::OneStream => {
+                    ClientKind::Session | ClientKind::OneStream => {
                         conversation.open(std::slice::from_ref(&id), None)
                     }
                 };
@@ -616,7 +624,7 @@ mod tests {
             let (from_relay, _silent) = link_out();
             let sideband = Arc::new(Sideband::default());
             let conversation = Conversation::begin(
-                Era::Stateless,
+                ClientKind::Stateless,
                 to_relay,
                 from_relay,
                 sideband,

@@ -18,11 +18,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
 use super::answer::{OpenStream, respond, stream};
-use super::conversation::{Conversation, Era};
+use super::conversation::{ClientKind, Conversation};
 use super::guard::{Guard, TurnedAway};
-use super::hub::{Hub, Owner, Record};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
+use super::sessions::{Owner, Record, Sessions};
 use crate::http::shared::facts::{Facts, LAST_EVENT, PARAM_PREFIX, SESSION, VERSION};
 use crate::mcp::ErrorCode;
 use crate::mcp::json::raw_member;
@@ -33,7 +33,7 @@ use crate::sys::secret::Secret;
 
 /// Everything that a request needs.
 pub(super) struct App {
-    pub(super) hub: Hub,
+    pub(super) sessions: Sessions,
     pub(super) guard: Guard,
     /// What bodies may take.
     pub(super) budget: Budget,
@@ -151,14 +151,14 @@ async fn receive_stateless(
     if id.is_none() {
         // Over HTTP a request is cancelled by closing its stream; under an id of the client's, this
         // could mean another client's request.
-        if let Some(conversation) = app.hub.find_shared(owner)
+        if let Some(conversation) = app.sessions.find_shared(owner)
             && method != "notifications/cancelled"
         {
             conversation.send(line, share).await?;
         }
         return Ok(StatusCode::ACCEPTED.into_response());
     }
-    let shared = app.hub.shared(owner);
+    let shared = app.sessions.shared(owner);
     let conversation = shared.map_err(|why| Refusal::from(why).of(id))?;
     conversation.touch();
     conversation
@@ -195,7 +195,7 @@ async fn receive_in_session(
         Some(conversation) => (None, conversation),
         // What cannot be answered cannot tell its client what the session is called.
         None if begins && facts.id.is_some() => {
-            let begun = app.hub.begin(Era::Session, owner(app, headers));
+            let begun = app.sessions.begin(ClientKind::Session, owner(app, headers));
             let (name, conversation) =
                 begun.map_err(|why| Refusal::from(why).of(facts.id.as_ref()))?;
             let credentials = forwarded_authorization(app, headers);
@@ -251,7 +251,7 @@ struct Begun<'a> {
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            self.app.hub.end(name, self.owner);
+            self.app.sessions.end(name, self.owner);
         }
     }
 }
@@ -320,7 +320,7 @@ fn end(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     let Some(name) = text(headers, &SESSION) else {
         return Err(Refusal::bad_request("the header Mcp-Session-Id is missing"));
     };
-    match app.hub.end(name, owner(app, headers)) {
+    match app.sessions.end(name, owner(app, headers)) {
         true => Ok(StatusCode::NO_CONTENT.into_response()),
         false => Err(Refusal::no_such_session()),
     }
@@ -329,7 +329,7 @@ fn end(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
 /// A GET of `/sse`: a session of 2024-11-05, as long as its stream is open.
 async fn open_sse(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let owner = owner(&app, &headers);
-    let (name, conversation) = match app.hub.begin(Era::OneStream, owner) {
+    let (name, conversation) = match app.sessions.begin(ClientKind::OneStream, owner) {
         Ok(begun) => begun,
         Err(why) => return Refusal::from(why).into_response(),
     };
@@ -358,8 +358,8 @@ async fn receive_message(app: &App, request: Request) -> Result<Response, Refusa
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let name = pairs.find(|(key, _)| *key == "sessionId");
     let owner = owner(app, request.headers());
-    let found = name.and_then(|(_, name)| app.hub.find(name, owner));
-    let found = found.filter(|found| found.era == Era::OneStream);
+    let found = name.and_then(|(_, name)| app.sessions.find(name, owner));
+    let found = found.filter(|found| found.kind == ClientKind::OneStream);
     let conversation = found.ok_or_else(Refusal::no_such_session)?;
     let (line, share) = app.budget.read(request.into_body()).await?;
     let sent = conversation.send(&line, share).await;
@@ -386,8 +386,8 @@ fn session(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Conversation>>, 
     let Some(name) = text(headers, &SESSION) else {
         return Ok(None);
     };
-    let found = app.hub.find(name, owner(app, headers));
-    let found = found.filter(|found| found.era == Era::Session);
+    let found = app.sessions.find(name, owner(app, headers));
+    let found = found.filter(|found| found.kind == ClientKind::Session);
     found.map(Some).ok_or_else(Refusal::no_such_session)
 }
 

@@ -4,12 +4,12 @@ mod answer;
 mod conversation;
 mod endpoint;
 mod guard;
-mod hub;
 mod refusal;
 mod request;
 mod rewrite;
 mod serve;
+mod sessions;
 mod streams;
 
-pub use hub::{ClientEnds, Record, Relay};
 pub use serve::{ListenError, Server, Serving};
+pub use sessions::{ClientEnds, Record, Relay};

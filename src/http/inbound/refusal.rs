@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::conversation::Unsent;
 use super::guard::TurnedAway;
-use super::hub::NoSession;
+use super::sessions::NoSession;
 use super::streams::Refused;
 use crate::mcp::ErrorCode;
 use crate::mcp::error::error_response;

@@ -13,8 +13,8 @@ use tokio::time::interval;
 
 use super::endpoint::{App, router};
 use super::guard::{Guard, Hosts};
-use super::hub::{Hub, LOOK_EVERY, Record, Relay};
 use super::request::Budget;
+use super::sessions::{LOOK_EVERY, Record, Relay, Sessions};
 use crate::http::shared::{ConnectionLimits, Connections, within_descriptors};
 use crate::sys::net::is_loopback_address;
 use crate::sys::secret::Secret;
@@ -98,7 +98,7 @@ impl Server {
             allowed: self.serving.allowed_hosts,
         };
         let app = Arc::new(App {
-            hub: Hub::new(relay, self.serving.max_message, signal.clone()),
+            sessions: Sessions::new(relay, self.serving.max_message, signal.clone()),
             guard: Guard::new(self.serving.token.as_ref(), hosts),
             budget: Budget::new(self.serving.max_message),
             record,
@@ -109,11 +109,11 @@ impl Server {
         let number = loop {
             tokio::select! {
                 number = ended(&mut signal) => break number,
-                _ = look.tick() => app.hub.end_unused(),
+                _ = look.tick() => app.sessions.end_unused(),
                 arrival = connections.next() => connections.serve(arrival, router.clone()),
             }
         };
-        connections.end(app.hub.ended(), FAREWELL).await;
+        connections.end(app.sessions.ended(), FAREWELL).await;
         number
     }
 }

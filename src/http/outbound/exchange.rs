@@ -8,8 +8,8 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use super::remote::Peer;
-use super::said::{Head, Media, in_words};
+use super::http_server::ServerSession;
+use super::server_error::{Head, Media, in_words};
 use super::sse_server::{OldServer, Stream};
 use crate::http::shared::body::one_line;
 use crate::http::shared::facts::{LAST_EVENT, METHOD, SESSION};
@@ -77,7 +77,7 @@ enum Sent {
 /// What the server has certainly not taken is sent again in a new session; a tool call goes back to
 /// the gate instead. What the server may have taken is never sent again.
 pub(super) async fn exchange(
-    peer: Arc<Peer>,
+    peer: Arc<ServerSession>,
     asked: Asked,
     line: String,
     headers: HeaderMap,
@@ -120,7 +120,7 @@ pub(super) async fn exchange(
 
 /// Sends a request once.
 async fn try_to_send(
-    peer: &Peer,
+    peer: &ServerSession,
     asked: &Asked,
     line: &Bytes,
     headers: &HeaderMap,
@@ -204,7 +204,12 @@ fn text_of(line: &Bytes) -> String {
 
 /// Sends what has no answer, and waits until the server has taken it. What it has certainly not
 /// taken is sent again, once, in a new session.
-pub(super) async fn notify(peer: &Peer, line: String, headers: HeaderMap, is_response: bool) {
+pub(super) async fn notify(
+    peer: &ServerSession,
+    line: String,
+    headers: HeaderMap,
+    is_response: bool,
+) {
     let is_stateless = headers.contains_key(&METHOD) && !is_response;
     let line = Bytes::from(line);
     for is_again in [false, true] {
@@ -242,7 +247,7 @@ pub(super) async fn notify(peer: &Peer, line: String, headers: HeaderMap, is_res
 }
 
 /// Reads what the server says of its own accord, session after session.
-pub(super) async fn listen(peer: Arc<Peer>) {
+pub(super) async fn listen(peer: Arc<ServerSession>) {
     loop {
         let number = peer.session_number();
         listen_in(&peer, number).await;
@@ -251,7 +256,7 @@ pub(super) async fn listen(peer: Arc<Peer>) {
 }
 
 /// Reads what the server says of its own accord in one session, for as long as it lets us.
-async fn listen_in(peer: &Peer, number: u64) {
+async fn listen_in(peer: &ServerSession, number: u64) {
     let mut last = Last::default();
     let mut failures = 0;
     while failures < MAX_RETRIES && peer.session_number() == number {
@@ -362,7 +367,12 @@ impl Last {
 
 /// Hands over the events of a response, and takes the stream up again where it breaks and the
 /// revision allows it.
-async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&HeaderValue>) {
+async fn events(
+    peer: &ServerSession,
+    asked: &Asked,
+    first: Response,
+    session: Option<&HeaderValue>,
+) {
     let mut last = Last::default();
     let mut response = Some(first);
     let mut failures = 0;
@@ -421,7 +431,7 @@ async fn events(peer: &Peer, asked: &Asked, first: Response, session: Option<&He
 }
 
 /// Hands over the body of a response: one message, or a batch of them.
-async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
+async fn told(peer: &ServerSession, asked: &Asked, body: &[u8], session: Option<&HeaderValue>) {
     match one_line(body) {
         Ok(line) if answers(&line, &asked.id) => {
             let line = as_asked(line, &asked.id);
@@ -450,7 +460,7 @@ async fn told(peer: &Peer, asked: &Asked, body: &[u8], session: Option<&HeaderVa
 }
 
 async fn one_told(
-    peer: &Peer,
+    peer: &ServerSession,
     asked: &Asked,
     line: &str,
     is_answer: bool,
@@ -566,7 +576,7 @@ impl Refusal {
 
     /// The client gets the error as it is, or in the words of JSON-RPC. `tried` is what came of
     /// trying HTTP+SSE.
-    async fn tell(self, peer: &Peer, asked: &Asked, tried: Option<String>) {
+    async fn tell(self, peer: &ServerSession, asked: &Asked, tried: Option<String>) {
         let line = self.answer(&asked.id);
         let line = match line {
             Some(line) => line,
@@ -596,7 +606,7 @@ impl Refusal {
         peer.tell_with(&line, reply).await;
     }
 
-    async fn in_words(&self, peer: &Peer, tried: Option<&str>) -> String {
+    async fn in_words(&self, peer: &ServerSession, tried: Option<&str>) -> String {
         let mut why = self.head.with_advice(peer, &self.body).await;
         if let Some(tried) = tried {
             why = format!(

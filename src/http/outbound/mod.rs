@@ -1,13 +1,13 @@
 //! Servers behind HTTP: what is sent to them, what comes back, and how the proxy logs in.
 
+mod cancelled;
 mod exchange;
-mod given_up;
+mod http_server;
 mod oauth;
 mod redirects;
-mod remote;
 mod renewal;
-mod said;
+mod server_error;
 mod sse_server;
 
+pub use http_server::{HttpServer, HttpServerError};
 pub use oauth::{Login, LoginError, Registration, Surroundings};
-pub use remote::{Remote, RemoteError};

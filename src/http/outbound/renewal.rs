@@ -10,12 +10,12 @@ use reqwest::{Method, Request, Response};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::exchange::{self, answer_of};
-use super::remote::{Peer, Unsent};
-use super::said::in_words;
+use super::http_server::{ServerSession, Unsent};
+use super::server_error::in_words;
 use crate::http::shared::facts::{SESSION, VERSION};
 use crate::mcp::json::raw_member;
 use crate::mcp::message::RequestId;
-use crate::transport::FromRemote;
+use crate::transport::RemoteEvent;
 
 /// How long a server may take to come back before those that wait for it are told.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -115,7 +115,7 @@ enum Failed {
     ForGood(String),
 }
 
-impl Peer {
+impl ServerSession {
     /// Begins a session in place of the one with this number, which was lost because of `why`, unless
     /// that has been done already. Waits for the server to come back, for 15 seconds at most.
     ///
@@ -234,7 +234,7 @@ impl Peer {
     pub(super) fn hand_back(&self, id: &RequestId, line: String, why: String, is_back: bool) {
         let is_first = self.beginning(|beginning| beginning.returns(id));
         // A session that is over wants nothing back.
-        let _ = self.told.send(FromRemote::Returned {
+        let _ = self.told.send(RemoteEvent::Returned {
             line,
             why,
             may_go_again: is_first && is_back,

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::exchange::{answered_ids, mentions_session};
-use super::remote::{Peer, Unsent};
+use super::http_server::{ServerSession, Unsent};
 use super::renewal::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
-use super::said::{Media, in_words, shown_url};
+use super::server_error::{Media, in_words, shown_url};
 use crate::http::shared::body::one_line;
 use crate::http::shared::facts::Facts;
 use crate::http::shared::lines::Lines;
@@ -45,7 +45,7 @@ pub(super) struct OldServer {
 /// Relays until the relay closes. A stream that breaks is followed by another one, in which a new
 /// session begins. `found` is a server whose stream is open already.
 pub(super) async fn run(
-    peer: Arc<Peer>,
+    peer: Arc<ServerSession>,
     mut lines: Lines,
     found: Option<Box<OldServer>>,
 ) -> &'static str {
@@ -58,7 +58,7 @@ pub(super) async fn run(
         Err(NotOpen { why, words }) => {
             tracing::error!("{words}");
             // Set here only.
-            let _ = peer.last_words.set(words);
+            let _ = peer.end_reason.set(words);
             return why;
         }
     };
@@ -109,7 +109,7 @@ enum Left {
 }
 
 /// What came of a message that was brought to the server.
-enum Posted {
+enum PostOutcome {
     Taken,
     /// The server has certainly not taken it, and knows the session no more, or is not there.
     Lost {
@@ -126,7 +126,7 @@ enum Posted {
 
 /// The relay's session, however many there have been on the server.
 struct Session {
-    peer: Arc<Peer>,
+    peer: Arc<ServerSession>,
     /// Requests that the server may have taken, and has not answered.
     sent: BTreeSet<RequestId>,
     /// How many restarts the relay has heard of.
@@ -185,15 +185,15 @@ impl Session {
     }
 
     /// What came of a message. Returns why the session is lost, if it is.
-    async fn posted(&mut self, posted: Posted) -> Option<String> {
+    async fn posted(&mut self, posted: PostOutcome) -> Option<String> {
         match posted {
-            Posted::Taken => None,
-            Posted::Lost { line, why } => {
+            PostOutcome::Taken => None,
+            PostOutcome::Lost { line, why } => {
                 self.forget(&line);
                 self.unsent.push_front(line);
                 Some(why)
             }
-            Posted::Failed { line, why, is_lost } => {
+            PostOutcome::Failed { line, why, is_lost } => {
                 tracing::warn!("{why}");
                 if let Some(id) = self.forget(&line) {
                     self.peer.fail(&id, why.clone()).await;
@@ -382,10 +382,10 @@ impl Session {
 
 const ELSEWHERE: &str = "names a URL of another origin for its messages";
 
-fn taken(posted: Posted) -> Result<(), String> {
+fn taken(posted: PostOutcome) -> Result<(), String> {
     match posted {
-        Posted::Taken => Ok(()),
-        Posted::Lost { why, .. } | Posted::Failed { why, .. } => Err(why),
+        PostOutcome::Taken => Ok(()),
+        PostOutcome::Lost { why, .. } | PostOutcome::Failed { why, .. } => Err(why),
     }
 }
 
@@ -426,7 +426,7 @@ struct NotOpen {
 }
 
 impl Stream {
-    async fn open(peer: &Peer) -> Result<Stream, NotOpen> {
+    async fn open(peer: &ServerSession) -> Result<Stream, NotOpen> {
         let response = match peer.send(peer.get(peer.url()), Some(TIME)).await {
             Ok(response) if is_stream(&response) => response,
             Ok(response) => {
@@ -460,7 +460,7 @@ impl Stream {
     /// SPEC 2025-11-25, basic/transports, "Backwards Compatibility": "Issue a GET request to the server
     /// URL, expecting that this will open an SSE stream and return an `endpoint` event as the first
     /// event."
-    pub(super) async fn probe(peer: &Peer) -> Result<Stream, String> {
+    pub(super) async fn probe(peer: &ServerSession) -> Result<Stream, String> {
         let looked = async {
             let mut stream = Stream::open(peer).await.map_err(|error| error.words)?;
             let event = stream.next().await?;
@@ -500,17 +500,17 @@ impl Stream {
 }
 
 /// Brings a message to the server.
-async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
+async fn post(peer: Arc<ServerSession>, url: Url, line: String) -> PostOutcome {
     let request = peer.post(url, line.clone());
     let response = match peer.send(request, Some(TIME)).await {
-        Ok(response) if response.status().is_success() => return Posted::Taken,
+        Ok(response) if response.status().is_success() => return PostOutcome::Taken,
         Ok(response) => response,
         Err(error) if error.is_unconnected() => {
             let why = error.why(&peer);
-            return Posted::Lost { line, why };
+            return PostOutcome::Lost { line, why };
         }
         Err(error) => {
-            return Posted::Failed {
+            return PostOutcome::Failed {
                 why: error.why(&peer),
                 line,
                 is_lost: false,
@@ -523,8 +523,8 @@ async fn post(peer: Arc<Peer>, url: Url, line: String) -> Posted {
     let is_lost = status == StatusCode::BAD_REQUEST && mentions_session(why.as_bytes());
     let why = peer.named(why);
     match status {
-        StatusCode::NOT_FOUND => Posted::Lost { line, why },
-        _ => Posted::Failed { is_lost, line, why },
+        StatusCode::NOT_FOUND => PostOutcome::Lost { line, why },
+        _ => PostOutcome::Failed { is_lost, line, why },
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn within_descriptors(share: usize, most: usize) -> usize {
 
 /// Where a request comes from; every request has it as an extension.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+pub(crate) struct PeerAddr(pub(crate) IpAddr);
 
 /// A listener and its connections.
 ///
@@ -84,7 +84,7 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     stream: TcpStream,
-    peer: Peer,
+    peer: PeerAddr,
     place: Place,
 }
 
@@ -115,7 +115,7 @@ impl Connections {
             }
             let place = self.roster.enter().await;
             if let Some((stream, address)) = self.newcomer.take() {
-                let peer = Peer(address.ip());
+                let peer = PeerAddr(address.ip());
                 return Arrival {
                     stream,
                     peer,
@@ -204,7 +204,7 @@ impl Connections {
 fn answer(
     router: &TowerToHyperService<Router>,
     mut request: Request<Incoming>,
-    peer: Peer,
+    peer: PeerAddr,
     seat: &Seat,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
     request.extensions_mut().insert(peer);

@@ -8,4 +8,4 @@ pub(in crate::http) mod param_headers;
 mod roster;
 pub(in crate::http) mod sse;
 
-pub(crate) use connections::{ConnectionLimits, Connections, Peer, within_descriptors};
+pub(crate) use connections::{ConnectionLimits, Connections, PeerAddr, within_descriptors};

@@ -167,7 +167,7 @@ impl Session {
                     | Event::Timer
                     | Event::Upstream(_)
                     | Event::Stalled
-                    | Event::Inbox(_) => ControlFlow::Continue(()),
+                    | Event::Engine(_) => ControlFlow::Continue(()),
                 };
             }
         };

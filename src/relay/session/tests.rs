@@ -23,7 +23,7 @@ use crate::policy::{Mode, Policy, Rules};
 use crate::relay::Sideband;
 use crate::sys::clock::Clock;
 use crate::transport::{
-    Attempt, FromRemote, LinkReader, LinkWriter, Note, Remote, Upstream, link_in, link_out,
+    Attempt, LinkReader, LinkWriter, Note, RemoteEvent, RemoteTask, Upstream, link_in, link_out,
 };
 
 const MAX_LINE: usize = 1024 * 1024;
@@ -41,7 +41,7 @@ struct World {
     /// Ends the server.
     end_server: Option<oneshot::Sender<&'static str>>,
     /// What the server tells beside its messages.
-    told: mpsc::UnboundedSender<FromRemote>,
+    told: mpsc::UnboundedSender<RemoteEvent>,
     signal: Option<oneshot::Sender<i32>>,
     session: JoinHandle<Ended>,
     sideband: Arc<Sideband>,
@@ -118,7 +118,7 @@ impl World {
                 to_client,
                 from_upstream,
                 to_upstream,
-                process: Upstream::Remote(Remote::new(task, hears, Arc::new(OnceLock::new()))),
+                process: Upstream::Remote(RemoteTask::new(task, hears, Arc::new(OnceLock::new()))),
                 inbox: None,
             },
             MAX_LINE,

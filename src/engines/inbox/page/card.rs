@@ -6,7 +6,7 @@ use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::approval::request::Round;
+use crate::approval::request::QuestionKind;
 use crate::engines::inbox::store::{AS_IN_THE_LOG, Closed, DISREGARDED, Entry, State};
 use crate::policy::Risk;
 use crate::sys::time::span;
@@ -292,7 +292,7 @@ pub(super) fn name(name: &str, limit: usize, html: &mut Html) {
 
 /// Whether an item asks what every item asks. A page says that once.
 fn is_standard(entry: &Entry) -> bool {
-    entry.item.question == Round::First.question()
+    entry.item.question == QuestionKind::First.question()
 }
 
 /// Appends what is special about an item. It stands above the call.

@@ -19,7 +19,7 @@ use super::trouble::{Trouble, how_to_log_in};
 use super::{App, held, keyed, token_hash};
 use crate::approval::item::read_approver;
 use crate::engines::inbox::store::Token;
-use crate::http::shared::Peer;
+use crate::http::shared::PeerAddr;
 use crate::sys::clock::random_seed;
 
 /// How long a login holds.
@@ -151,7 +151,7 @@ pub(super) async fn log_in(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
     // Whoever logs in again in the same browser is not asked for their name again.
     let before = app.session(request.headers(), None).ok();
     let form = Form::read(request.into_body()).await?;

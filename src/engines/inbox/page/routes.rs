@@ -21,7 +21,7 @@ use super::trouble::Trouble;
 use super::{App, access, approver, decide, events, history, login, proof, several};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
-use crate::approval::request::Round;
+use crate::approval::request::QuestionKind;
 use crate::engines::inbox::store::{Entry, State as Standing};
 
 /// How many items are listed, and how many more at a time.
@@ -141,7 +141,7 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
         html.raw("<div class=\"empty\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"56\" height=\"56\"><div class=\"known\"><p class=\"lead\">Nothing waits for you.</p><p class=\"quiet\">As soon as an agent wants to do something that needs your yes, it appears here by itself.</p></div><p class=\"lead unknown\">Without a connection nobody knows what waits.</p></div>");
     }
     html.raw("<p class=\"asked\">")
-        .raw(Round::First.question())
+        .raw(QuestionKind::First.question())
         .raw("</p>");
     html.raw("<ol class=\"cards\" id=\"cards\">");
     let scene = app.scene(session);

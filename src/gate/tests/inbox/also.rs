@@ -114,7 +114,7 @@ fn both_end_with_their_time_and_with_the_call() {
 fn an_inbox_that_fails_leaves_the_prompt_alone_and_nobody_is_sent_to_the_item() {
     let mut scene = scene(|_| {});
     let (prompt, item) = asked(&mut scene);
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: item.id.clone(),
         url: "http://127.0.0.1:1/".to_owned(),
     });

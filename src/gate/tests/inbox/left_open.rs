@@ -6,8 +6,8 @@ use serde_json::json;
 use super::{MINUTE, chain};
 use crate::approval::item::{Choice, Closed, Item};
 use crate::gate::tests::instant::{Asked, ERAS, Era, cancel, decline, millis};
-use crate::gate::tests::rounds::{expect_question, modern_with, retry, says, yes};
 use crate::gate::tests::scene::{Scene, secs};
+use crate::gate::tests::stateless::{expect_question, retry, says, stateless_with, yes};
 use crate::gate::{FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine};
 
 /// The client calls with this argument, and answers the question so in 10 ms. Returns the item that
@@ -266,8 +266,8 @@ fn what_is_too_large_for_the_inbox_is_refused_and_left_nowhere() {
                 scene.client_calls(1, "delete_user", large);
                 Asked::Prompt(1, scene.expect_prompt())
             }
-            Era::Modern => {
-                let call = crate::gate::tests::rounds::modern(1, "delete_user", large);
+            Era::Stateless => {
+                let call = crate::gate::tests::stateless::stateless(1, "delete_user", large);
                 says(&mut scene, &call);
                 let (state, _) = expect_question(&mut scene, 1);
                 Asked::State(call, state)
@@ -288,7 +288,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let mut scene = Scene::set(chain).handshake("2025-11-25", urls.clone());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -300,10 +300,10 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     scene.expect_forwarded(1);
 
     let mut scene = Scene::set(chain);
-    let call = modern_with(1, "delete_user", json!({"id": 7}), urls);
+    let call = stateless_with(1, "delete_user", json!({"id": 7}), urls);
     says(&mut scene, &call);
     let item = scene.expect_item();
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: item.id.clone(),
         url,
     });
@@ -325,7 +325,7 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
         chain(settings);
         settings.timeout = Some(MINUTE);
     });
-    let call = |id| modern_with(id, "delete_user", json!({"id": 7}), both.clone());
+    let call = |id| stateless_with(id, "delete_user", json!({"id": 7}), both.clone());
     says(&mut scene, &call(1));
     let (state, _) = expect_question(&mut scene, 1);
     let answers = json!({"approval-proxy": cancel()});
@@ -334,7 +334,7 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
     let item = scene.expect_item();
     expect_parked(&mut scene, &item);
     says(&mut scene, &call(3));
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: item.id.clone(),
         url: "http://127.0.0.1:8766/item/x".to_owned(),
     });
@@ -356,12 +356,12 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
 // Where a form's time is shorter than a person's, its no comes too late to be one.
 #[test]
 fn an_instant_no_to_a_form_that_has_gone_on_to_the_inbox_says_nothing() {
-    let mut scene = Era::Modern.scene(|settings| {
+    let mut scene = Era::Stateless.scene(|settings| {
         chain(settings);
         settings.channels[0].patience = Patience::Own(Some(millis(100)));
         settings.channels[0].on_timeout = OnFailure::Fallback;
     });
-    let asked = Era::Modern.asks(&mut scene, 1, 7);
+    let asked = Era::Stateless.asks(&mut scene, 1, 7);
     scene.advance(millis(100));
     let item = scene.expect_item();
     scene.advance(millis(50));

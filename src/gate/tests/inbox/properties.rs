@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::chain;
 use crate::approval::item::{Choice, Item};
-use crate::gate::tests::rounds::{modern_with, retry};
 use crate::gate::tests::scene::{Scene, call};
+use crate::gate::tests::stateless::{retry, stateless_with};
 use crate::gate::{FromEngine, OnFailure, Patience, TimeoutAction, ToEngine};
 use crate::mcp::message::RequestId;
 
@@ -214,7 +214,7 @@ impl World {
             Client::Urls => json!({"elicitation": {"url": {}}}),
             Client::Forms => json!({"elicitation": {"form": {}}}),
         };
-        modern_with(id.into(), "delete_user", arguments, capabilities)
+        stateless_with(id.into(), "delete_user", arguments, capabilities)
     }
 
     fn take(&mut self, step: &Step) {
@@ -228,7 +228,7 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
                     let item = item.id.clone();
-                    self.scene.inbox_tells(FromEngine::Posted { item, url });
+                    self.scene.inbox_tells(FromEngine::Listed { item, url });
                 }
             }
             Step::Retry {

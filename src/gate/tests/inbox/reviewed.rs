@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{MINUTE, chain};
 use crate::approval::item::{Choice, Item};
-use crate::gate::tests::rounds::{
-    expect_question, expect_unknown, modern, modern_with, retry, says, yes,
-};
 use crate::gate::tests::scene::{Scene, secs};
+use crate::gate::tests::stateless::{
+    expect_question, expect_unknown, retry, says, stateless, stateless_with, yes,
+};
 use crate::gate::{
     Channel, Engine, FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine,
 };
@@ -52,7 +52,7 @@ fn harmless() -> Value {
 /// The list changes, and is read again at once, for another call.
 fn changes(scene: &mut Scene, tools: Value, id: i64) {
     scene.tools_change(tools);
-    says(scene, &modern(id, "delete_other", json!({})));
+    says(scene, &stateless(id, "delete_other", json!({})));
     expect_question(scene, id);
     scene.expect_nothing();
 }
@@ -85,7 +85,7 @@ fn expect_honest(item: &Item) {
 fn invited(scene: &mut Scene, item: &Item) -> Value {
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
     let item = item.id.clone();
-    scene.inbox_tells(FromEngine::Posted { item, url });
+    scene.inbox_tells(FromEngine::Listed { item, url });
     let answer = scene.take_client();
     assert_eq!(answer["result"]["resultType"], "input_required", "{answer}");
     answer["result"]["requestState"].clone()
@@ -96,7 +96,7 @@ fn invited(scene: &mut Scene, item: &Item) -> Value {
 #[test]
 fn an_item_shows_what_a_yes_is_bound_to_whatever_the_server_says_by_then() {
     let mut scene = Scene::set(form_then_inbox).with_tools(deletes());
-    let call = modern(1, "delete_user", json!({"id": 7}));
+    let call = stateless(1, "delete_user", json!({"id": 7}));
     says(&mut scene, &call);
     let (state, message) = expect_question(&mut scene, 1);
     assert!(message.contains("Deletes a user."), "{message}");
@@ -133,7 +133,7 @@ fn the_same_holds_for_what_is_parked() {
         settings.timeout_action = TimeoutAction::Park;
     })
     .with_tools(deletes());
-    says(&mut scene, &modern(1, "delete_user", json!({"id": 7})));
+    says(&mut scene, &stateless(1, "delete_user", json!({"id": 7})));
     expect_question(&mut scene, 1);
     scene.advance(secs(30));
     changes(&mut scene, harmless(), 2);
@@ -142,7 +142,7 @@ fn the_same_holds_for_what_is_parked() {
     expect_honest(&item);
     scene.decide(&item, Choice::Approve, |_| {});
     // Of another tool it is another call.
-    says(&mut scene, &modern(4, "delete_user", json!({"id": 7})));
+    says(&mut scene, &stateless(4, "delete_user", json!({"id": 7})));
     let (_, message) = expect_question(&mut scene, 4);
     assert!(message.contains("Only reads."), "{message}");
     scene.expect_nothing();
@@ -152,16 +152,16 @@ fn the_same_holds_for_what_is_parked() {
 fn the_same_holds_for_a_form_behind_the_inbox() {
     let mut scene = Scene::set(inbox_then_form).with_tools(deletes());
     let both = json!({"elicitation": {"url": {}, "form": {}}});
-    let call = modern_with(1, "delete_user", json!({"id": 7}), both);
+    let call = stateless_with(1, "delete_user", json!({"id": 7}), both);
     says(&mut scene, &call);
     let item = scene.expect_item();
     let state = invited(&mut scene, &item);
     // It is another one only when the retry comes.
     scene.tools_change(harmless());
-    says(&mut scene, &modern(2, "delete_other", json!({})));
+    says(&mut scene, &stateless(2, "delete_other", json!({})));
     says(&mut scene, &retry(&call, 3, consent(), &state));
     scene.tools_change(deletes());
-    says(&mut scene, &modern(4, "delete_other", json!({})));
+    says(&mut scene, &stateless(4, "delete_other", json!({})));
     scene.expect_nothing();
     scene.advance(MINUTE + Duration::from_millis(500));
     // The two other calls are asked about as well, in the order of their ids.
@@ -183,12 +183,12 @@ fn calls_that_can_be_asked_about_in_different_ways_share_no_question() {
         settings.approval_ttl = MINUTE;
     });
     let arguments = || json!({"id": 7});
-    says(&mut scene, &modern(1, "delete_user", arguments()));
+    says(&mut scene, &stateless(1, "delete_user", arguments()));
     says(
         &mut scene,
-        &modern_with(2, "delete_user", arguments(), json!({})),
+        &stateless_with(2, "delete_user", arguments(), json!({})),
     );
-    says(&mut scene, &modern(3, "delete_user", arguments()));
+    says(&mut scene, &stateless(3, "delete_user", arguments()));
     scene.expect_item();
     scene.expect_item();
     assert!(scene.inbox.is_empty());
@@ -205,7 +205,7 @@ fn an_item_that_will_be_parked_does_not_expire_before() {
         inbox_then_form(settings);
         settings.timeout_action = TimeoutAction::Park;
     });
-    let call = modern_with(1, "delete_user", json!({"id": 7}), urls());
+    let call = stateless_with(1, "delete_user", json!({"id": 7}), urls());
     says(&mut scene, &call);
     let item = scene.expect_item();
     invited(&mut scene, &item);
@@ -239,7 +239,7 @@ fn nothing_is_put_into_the_inbox_that_nobody_has_a_moment_for() {
             form_then_inbox(settings);
             settings.channels[0].patience = Patience::Own(patience);
         });
-        says(&mut scene, &modern(1, "delete_user", json!({"id": 7})));
+        says(&mut scene, &stateless(1, "delete_user", json!({"id": 7})));
         expect_question(&mut scene, 1);
         scene.advance(60 * MINUTE);
         assert!(scene.inbox.is_empty(), "{:?}", scene.inbox);
@@ -255,7 +255,7 @@ fn a_parked_question_stays_open_for_as_long_as_the_operator_says_and_no_longer()
         settings.timeout_action = TimeoutAction::Park;
         settings.park_for = 10 * MINUTE;
     });
-    let call = |id| modern_with(id, "delete_user", json!({"id": 7}), urls());
+    let call = |id| stateless_with(id, "delete_user", json!({"id": 7}), urls());
     // Nobody serves the page yet.
     says(&mut scene, &call(1));
     let item = scene.expect_item();
@@ -284,7 +284,7 @@ fn a_parked_question_stays_open_for_as_long_as_the_operator_says_and_no_longer()
 #[test]
 fn a_no_that_was_given_is_a_no_in_the_log_also_if_the_client_closes() {
     let mut scene = Scene::set(chain);
-    let call = modern_with(1, "delete_user", json!({"id": 7}), urls());
+    let call = stateless_with(1, "delete_user", json!({"id": 7}), urls());
     says(&mut scene, &call);
     let item = scene.expect_item();
     invited(&mut scene, &item);
@@ -297,7 +297,7 @@ fn a_no_that_was_given_is_a_no_in_the_log_also_if_the_client_closes() {
 #[test]
 fn an_invitation_is_for_the_client_that_the_item_names() {
     let mut scene = Scene::set(chain);
-    let call = modern_with(1, "delete_user", json!({"id": 7}), urls());
+    let call = stateless_with(1, "delete_user", json!({"id": 7}), urls());
     let by_another = |id: i64| {
         let mut call = call.clone();
         call["id"] = json!(id);
@@ -333,7 +333,7 @@ fn a_form_that_is_dismissed_late_does_not_undo_the_yes_of_the_inbox() {
         ),
     ] {
         let mut scene = Scene::set(form_then_inbox);
-        let call = modern(1, "delete_user", json!({"id": 7}));
+        let call = stateless(1, "delete_user", json!({"id": 7}));
         says(&mut scene, &call);
         let (state, _) = expect_question(&mut scene, 1);
         scene.advance(secs(30));
@@ -358,7 +358,7 @@ fn what_waits_for_a_stateless_client_outlives_a_session() {
         settings.timeout = Some(MINUTE);
         settings.timeout_action = TimeoutAction::Park;
     });
-    let call = |id: i64, n: u64| modern_with(id, "delete_user", json!({"id": n}), urls());
+    let call = |id: i64, n: u64| stateless_with(id, "delete_user", json!({"id": n}), urls());
     says(&mut scene, &call(1, 7));
     let waiting = scene.expect_item();
     let state = invited(&mut scene, &waiting);

@@ -18,7 +18,7 @@ fn with_urls(change: impl FnOnce(&mut Settings)) -> Scene {
 
 fn posted(scene: &mut Scene, item: &crate::approval::item::Item) -> serde_json::Value {
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -94,6 +94,6 @@ fn a_client_that_opens_no_urls_is_sent_nowhere() {
     let item = scene.expect_item();
     let url = "http://127.0.0.1:8766/item/x".to_owned();
     let item = item.id;
-    scene.inbox_tells(FromEngine::Posted { item, url });
+    scene.inbox_tells(FromEngine::Listed { item, url });
     scene.expect_nothing();
 }

@@ -124,7 +124,7 @@ impl Draft {
 
     fn meta(&self) -> Option<String> {
         let mut members = Vec::new();
-        if let Words::Modern { client, meta } = self.words {
+        if let Words::Stateless { client, meta } = self.words {
             let version = match meta {
                 Meta::Unknown => "2027-01-01",
                 Meta::Usual | Meta::NoForms | Meta::Bare => "2026-07-28",

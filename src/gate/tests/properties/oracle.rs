@@ -45,7 +45,7 @@ impl Told {
     pub(super) fn era(&self) -> Era {
         match self.words {
             Words::Legacy => Era::Legacy,
-            Words::Modern { .. } => Era::Modern,
+            Words::Stateless { .. } => Era::Stateless,
         }
     }
 }
@@ -326,7 +326,7 @@ impl Oracle {
         let call = self.owed.remove(&id).and_then(|owed| owed.call);
         let call = call.filter(|call| {
             let call = &self.calls[*call];
-            call.told.era() == Era::Modern && call.approved_as.is_some() && !call.is_ambiguous
+            call.told.era() == Era::Stateless && call.approved_as.is_some() && !call.is_ambiguous
         });
         match (call, asks) {
             (Some(call), Some(mut result)) => {

@@ -177,7 +177,7 @@ fn hints(hint: u8) -> (Option<bool>, Option<bool>) {
 /// What a human sees in a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
-    pub(super) round: Round,
+    pub(super) round: QuestionKind,
     /// Tool, arguments and other parameters, so what a yes is for.
     pub(super) what: What,
     pub(super) is_high: bool,
@@ -187,7 +187,7 @@ pub(super) struct Shown {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Round {
+pub(super) enum QuestionKind {
     First,
     Second,
     Changed,
@@ -223,11 +223,11 @@ pub(super) fn read_prompt(message: &str) -> Shown {
     let first = message.lines().next().unwrap();
     Shown {
         round: if first.starts_with("Second confirmation") {
-            Round::Second
+            QuestionKind::Second
         } else if first.starts_with("The server changed") {
-            Round::Changed
+            QuestionKind::Changed
         } else {
-            Round::First
+            QuestionKind::First
         },
         what: What {
             tool: in_code(tool.to_owned()),

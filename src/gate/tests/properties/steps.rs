@@ -108,7 +108,7 @@ pub(super) enum Words {
     /// Those of the handshake.
     Legacy,
     /// Those of 2026-07-28, from one of two clients.
-    Modern { client: u8, meta: Meta },
+    Stateless { client: u8, meta: Meta },
 }
 
 /// What a request says of its revision and its client's capabilities.
@@ -279,13 +279,13 @@ pub(super) enum Theme {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Era {
     Legacy,
-    Modern,
+    Stateless,
 }
 
 /// For sessions that are mostly of one era.
 pub(super) fn setup(era: Era) -> impl Strategy<Value = Setup> {
     let is_legacy = era == Era::Legacy;
-    let of = |legacy: u32, modern: u32| if is_legacy { legacy } else { modern };
+    let of = |legacy: u32, stateless: u32| if is_legacy { legacy } else { stateless };
     let rules = (
         prop_oneof![of(6, 9) => Just(0u8), of(2, 1) => Just(1), of(1, 0) => Just(2), of(1, 0) => Just(3)],
         prop_oneof![4 => Just(0u8), of(1, 0) => 1u8..3],
@@ -390,13 +390,13 @@ fn words(era: Era) -> impl Strategy<Value = Words> {
         1 => Just(Meta::Unknown),
     ];
     let client = prop_oneof![4 => Just(0u8), 1 => Just(1)];
-    let (legacy, modern) = match era {
+    let (legacy, stateless) = match era {
         Era::Legacy => (9, 1),
-        Era::Modern => (1, 7),
+        Era::Stateless => (1, 7),
     };
     prop_oneof![
         legacy => Just(Words::Legacy),
-        modern => (client, meta).prop_map(|(client, meta)| Words::Modern { client, meta }),
+        stateless => (client, meta).prop_map(|(client, meta)| Words::Stateless { client, meta }),
     ]
 }
 
@@ -405,7 +405,7 @@ fn call(era: Era, theme: Theme) -> impl Strategy<Value = FromClient> {
     let (own, few) = match (era, theme) {
         (Era::Legacy, Theme::Repeats) => (2, 0),
         (Era::Legacy, _) => (6, 0),
-        (Era::Modern, _) => (1, 8),
+        (Era::Stateless, _) => (1, 8),
     };
     let args = prop_oneof![
         own => (0u8..6).prop_map(Args::Own),
@@ -446,7 +446,7 @@ fn from_client(era: Era, theme: Theme) -> impl Strategy<Value = FromClient> {
     };
     let (answers, retries) = match era {
         Era::Legacy => (answers, 3),
-        Era::Modern => (4, 2 * answers),
+        Era::Stateless => (4, 2 * answers),
     };
     let forged = if !is_legacy && theme == Theme::Asking {
         10
@@ -527,10 +527,10 @@ fn from_upstream(era: Era, theme: Theme) -> impl Strategy<Value = FromUpstream> 
     };
     let (answers, rounds, lies) = match era {
         Era::Legacy => (8, 1, 8),
-        Era::Modern if theme == Theme::Rounds => (1, 24, 0),
-        Era::Modern => (1, 9, 0),
+        Era::Stateless if theme == Theme::Rounds => (1, 24, 0),
+        Era::Stateless => (1, 9, 0),
     };
-    let redefined = if era == Era::Modern { lists } else { 1 };
+    let redefined = if era == Era::Stateless { lists } else { 1 };
     let tools = || prop::collection::vec((0u8..8, 0u8..8, 0u8..2), 0..8);
     let answer = prop_oneof![
         4 => Just(ListAnswer::True),

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::official::Revision::{V2025_11_25, V2026_07_28};
 use super::{CALL, COMPLETE, LIST, PROMPT, QUESTION, REFUSAL, WITHDRAWN, story};
 use crate::approval::item::{Choice, Item};
-use crate::gate::tests::rounds::{modern_with, retry};
 use crate::gate::tests::scene::Scene;
+use crate::gate::tests::stateless::{retry, stateless_with};
 use crate::gate::{Channel, Engine, FromEngine};
 
 /// An inbox, and an odd name.
@@ -22,7 +22,7 @@ fn scene() -> Scene {
 fn posted(scene: &mut Scene) -> Item {
     let item = scene.expect_item();
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromEngine::Posted {
+    scene.inbox_tells(FromEngine::Listed {
         item: item.id.clone(),
         url,
     });
@@ -62,7 +62,7 @@ fn a_client_of_2026_07_28_that_opens_urls() {
     let played = |choice: Option<Choice>| {
         let mut scene = scene();
         let urls = json!({"elicitation": {"url": {}}});
-        let call = modern_with(1, &tool(&scene), json!({}), urls);
+        let call = stateless_with(1, &tool(&scene), json!({}), urls);
         scene.client_says(&call);
         scene.answer_lists();
         let item = posted(&mut scene);

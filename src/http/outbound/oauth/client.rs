@@ -19,9 +19,9 @@ use serde_json::{Map, Value};
 
 use super::LoginError;
 use super::addresses::Addresses;
+use crate::http::outbound::http_server::NAME_AND_VERSION;
 use crate::http::outbound::redirects::target;
-use crate::http::outbound::remote::NAME_AND_VERSION;
-use crate::http::outbound::said::{quoted, shown_url};
+use crate::http::outbound::server_error::{quoted, shown_url};
 use crate::sys::with_causes;
 
 /// How long one request may take.

@@ -18,7 +18,7 @@ use super::client::LoginClient;
 use super::redirect::Redirect;
 use super::store::{Stored, VERSION};
 use super::{LoginError, Registration};
-use crate::http::outbound::said::{quoted, shown_url};
+use crate::http::outbound::server_error::{quoted, shown_url};
 use crate::sys::net::is_loopback;
 use crate::sys::secret::Secret;
 

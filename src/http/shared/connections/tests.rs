@@ -252,7 +252,7 @@ async fn a_flood_of_connections_does_not_outrun_a_client_that_asks() {
 #[tokio::test]
 async fn a_request_says_where_it_comes_from() {
     let peer = get(async |request: Asked| {
-        let Peer(address) = request.extensions().get().unwrap();
+        let PeerAddr(address) = request.extensions().get().unwrap();
         address.to_string()
     });
     let served = Served::new(Router::new().route("/peer", peer), LIMITS).await;

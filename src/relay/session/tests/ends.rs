@@ -242,7 +242,7 @@ async fn a_restart_is_confirmed_behind_all_that_was_sent_before() {
     world.client_says(call(1)).await;
     tokio::task::yield_now().await;
     let why = "it knows no such session".to_owned();
-    world.told.send(FromRemote::Restarted { why }).unwrap();
+    world.told.send(RemoteEvent::Restarted { why }).unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
     world.client_says(call(2)).await;
     assert_eq!(world.at_server.expect("tools/call").await["id"], 1);

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, Request, StatusCode};
 use super::super::proof;
 use super::visitor::{PORT, SECRET, Visitor, decide_path, usual};
 use crate::engines::inbox::store::State;
-use crate::http::shared::Peer;
+use crate::http::shared::PeerAddr;
 
 /// A form that would approve the item, if it came from our page.
 async fn approval(visitor: &Visitor) -> String {
@@ -232,7 +232,7 @@ async fn a_link_logs_in_once_and_only_in_its_time() {
 }
 
 fn from(peer: [u8; 4], mut request: Request<Body>) -> Request<Body> {
-    request.extensions_mut().insert(Peer(peer.into()));
+    request.extensions_mut().insert(PeerAddr(peer.into()));
     request
 }
 

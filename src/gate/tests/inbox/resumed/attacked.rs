@@ -192,7 +192,7 @@ fn calls_that_are_taken_back_while_the_inbox_is_asked_are_not_kept() {
         scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
         scene.client_cancels(id);
     }
-    assert_eq!(scene.gate.seeks.calls(|_| true).len(), 0);
+    assert_eq!(scene.gate.resume_lookups.calls(|_| true).len(), 0);
 }
 
 #[test]

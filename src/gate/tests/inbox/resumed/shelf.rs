@@ -79,7 +79,11 @@ impl Shelf {
                 assert!(row.owner == Some(session) && row.parked_until.is_some());
                 row.key = Some(key);
             }
-            ToEngine::Resume(Resume::Find { seek, key, request }) => {
+            ToEngine::Resume(Resume::Find {
+                lookup,
+                key,
+                request,
+            }) => {
                 let mut rows = self.rows.iter_mut();
                 let found = rows.find(|row| {
                     let is_in_time = row.parked_until.is_some_and(|until| now_ms < until);
@@ -100,7 +104,7 @@ impl Shelf {
                         until_ms: row.parked_until.unwrap(),
                     }
                 });
-                return Some(Resumption::Found { seek, parked });
+                return Some(Resumption::Found { lookup, parked });
             }
             ToEngine::Resume(Resume::TakeUp { item }) => {
                 let row = self.row(&item).unwrap();

@@ -150,7 +150,7 @@ impl Oracle {
         }
         let result = &answer["result"];
         if result.is_object() {
-            let kind = (self.calls[at].told.era() == Era::Modern).then_some("complete");
+            let kind = (self.calls[at].told.era() == Era::Stateless).then_some("complete");
             assert_eq!(result["resultType"].as_str(), kind, "{answer}");
             assert!(result.get("requestState").is_none(), "{answer}");
         }

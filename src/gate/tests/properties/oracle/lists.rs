@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::gate::tests::properties::reading::{Listing, shown_description};
 use crate::gate::tests::properties::steps::Era;
 
-/// DESIGN: "modern: by `ttlMs`, with a floor".
+/// DESIGN: "stateless: by `ttlMs`, with a floor".
 const FLOOR: Duration = Duration::from_secs(5);
 
 /// A `tools/list` of the gate's own.
@@ -110,7 +110,7 @@ impl Lists {
     pub(super) fn sees_request(&mut self, request: &Value) {
         let cursor = request["params"]["cursor"].as_str();
         let era = match request["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] {
-            Value::String(_) => Era::Modern,
+            Value::String(_) => Era::Stateless,
             _ => Era::Legacy,
         };
         let (pages, changes, ttl_ms, live) = match (cursor, self.asked.last()) {
@@ -190,7 +190,7 @@ impl Lists {
             }
         }
         // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`".
-        let ttl_ms = ttl_ms.or((era == Era::Modern).then_some(0));
+        let ttl_ms = ttl_ms.or((era == Era::Stateless).then_some(0));
         list.ttl_ms = list.ttl_ms.into_iter().chain(ttl_ms).min();
         if let Some(twin) = twin {
             self.asked[twin].pages = self.asked[at].pages.clone();

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::{Answer, Answered, End, Oracle};
 use crate::gate::tests::properties::reading::{
-    ByName, Round, Shown, What, by_name, is_surely_high, passes, read_prompt, shown_description,
+    ByName, QuestionKind, Shown, What, by_name, is_surely_high, passes, read_prompt,
+    shown_description,
 };
 use crate::gate::tests::properties::steps::Era;
 
@@ -70,7 +71,7 @@ impl Oracle {
         if let Some(first) = failed.first().filter(|_| self.waited || self.is_late) {
             // It is shown again, and the human has no more time for that.
             since = *first;
-        } else if shown.round != Round::First {
+        } else if shown.round != QuestionKind::First {
             self.expect_yes_before(&shown);
         }
         let prompt = Prompt {
@@ -156,7 +157,7 @@ impl Oracle {
     /// The answer in this step that has led to the line that refuses a call, if one has.
     pub(super) fn answer_behind(&mut self, at: usize, line: &Value) -> Option<Answered> {
         let call = &self.calls[at];
-        if call.told.era() == Era::Modern {
+        if call.told.era() == Era::Stateless {
             return call.answered.filter(|answered| answered.leads_to(line));
         }
         let mut prompts = self.prompts.iter().filter(|prompt| {
@@ -202,7 +203,7 @@ impl Oracle {
 
     /// A second question and one about a changed tool follow a yes, which then counts no more.
     fn expect_yes_before(&mut self, shown: &Shown) {
-        if shown.round == Round::Second {
+        if shown.round == QuestionKind::Second {
             let first = std::mem::take(&mut self.first_yes);
             assert!(first, "the first yes is not in the log: {shown:?}");
         }
@@ -210,10 +211,10 @@ impl Oracle {
             return;
         }
         let may = self.yeses_to(&shown.what, |yes| match shown.round {
-            Round::Second => {
+            QuestionKind::Second => {
                 !self.is_enough(&yes.shown) && yes.shown.description == shown.description
             }
-            Round::First | Round::Changed => true,
+            QuestionKind::First | QuestionKind::Changed => true,
         });
         self.spend(may, &format!("{shown:?}"));
     }
@@ -227,7 +228,7 @@ impl Oracle {
 
     /// Whether a yes to what was shown needs none behind it.
     fn is_enough(&self, shown: &Shown) -> bool {
-        shown.round == Round::Second || !self.setup.double_confirm || !shown.is_high
+        shown.round == QuestionKind::Second || !self.setup.double_confirm || !shown.is_high
     }
 
     /// What was shown is what runs.

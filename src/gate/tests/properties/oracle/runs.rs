@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::states::{MAX_ROUNDS, is_enough};
 use super::{End, Expected, Kind, Oracle, Owed, Passage};
-use crate::gate::tests::properties::reading::{Round, passes};
+use crate::gate::tests::properties::reading::{QuestionKind, passes};
 use crate::gate::tests::properties::steps::Era;
 
 impl Oracle {
@@ -30,7 +30,7 @@ impl Oracle {
                 self.spend_yes(at, false, true);
                 "timeout"
             }
-            ("approved", Era::Modern) => {
+            ("approved", Era::Stateless) => {
                 let (label, description) = self.spend_state(at, line);
                 self.calls[at].approved_as = Some(description);
                 label
@@ -135,7 +135,7 @@ impl Oracle {
         );
         let label = match yeses.as_slice() {
             [_, _] => "two yeses",
-            [first] if first.round == Round::Changed => "changed",
+            [first] if first.round == QuestionKind::Changed => "changed",
             _ => "approved",
         };
         (label, yeses[0].description.clone())

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Answered, End, Oracle, Told};
 use crate::gate::tests::properties::reading::{
-    ByName, Round, Shown, by_name, is_surely_high, meaning, passes, read_prompt, shown_description,
+    ByName, QuestionKind, Shown, by_name, is_surely_high, meaning, passes, read_prompt,
+    shown_description,
 };
 use crate::gate::tests::properties::steps::{Meta, Words};
 
@@ -91,7 +92,7 @@ impl Oracle {
         // reject it".
         let is_well_formed = match told.words {
             Words::Legacy => false,
-            Words::Modern { meta, .. } => !matches!(meta, Meta::Bare | Meta::Unknown),
+            Words::Stateless { meta, .. } => !matches!(meta, Meta::Bare | Meta::Unknown),
         };
         is_same && is_well_formed && !state.used && self.now < state.until
     }
@@ -159,7 +160,7 @@ impl Oracle {
         let meta = match told.words {
             Words::Legacy if found.is_none() => return None,
             Words::Legacy => return Some(End::Refused),
-            Words::Modern { meta, .. } => meta,
+            Words::Stateless { meta, .. } => meta,
         };
         if self.is_in_use(&meaning(&told.id)) || self.owed.len() >= self.setup.max_pending {
             return Some(End::Refused);
@@ -185,7 +186,7 @@ impl Oracle {
         // A tool that changes again and again is not asked about for ever.
         let may_have_changed_often = match &self.states[found].kind {
             Kind::Question { shown, .. } => {
-                let is_first = shown.round == Round::First;
+                let is_first = shown.round == QuestionKind::First;
                 !is_first && !self.lists.may_be(&told.what.tool, &shown.description)
             }
             Kind::Round { .. } => false,
@@ -244,14 +245,14 @@ impl Oracle {
         self.expect_right_question(at, &shown);
         let call = &self.calls[at];
         let is_answered = call.answered.is_some();
-        if shown.round == Round::Second && is_answered {
+        if shown.round == QuestionKind::Second && is_answered {
             let first = std::mem::take(&mut self.first_yes);
             assert!(first, "the first yes is not in the log: {answer}");
         }
         assert!(!call.unfit, "a no, or a state of nothing: {call:?}");
         // DESIGN: "A client whose capabilities lack elicitation (per session in legacy, per
-        // request in modern) is never sent one."
-        let Words::Modern {
+        // request in stateless) is never sent one."
+        let Words::Stateless {
             client,
             meta: Meta::Usual,
         } = call.told.words
@@ -263,8 +264,8 @@ impl Oracle {
         let mut perhaps_until = None;
         let mut clients = vec![client];
         let yeses = match shown.round {
-            Round::Second => call.yeses.clone(),
-            Round::First | Round::Changed => Vec::new(),
+            QuestionKind::Second => call.yeses.clone(),
+            QuestionKind::First | QuestionKind::Changed => Vec::new(),
         };
         if let Some(before) = call.brought.map(|state| &self.states[state])
             && let Kind::Question {
@@ -278,8 +279,9 @@ impl Oracle {
             let is_known = shown.description.is_some();
             match (shown.round, was_shown.round) {
                 _ if is_answered => {}
-                (Round::Changed, Round::First | Round::Second) if !is_known => {}
-                (Round::Changed, Round::Changed) if !is_known => {
+                (QuestionKind::Changed, QuestionKind::First | QuestionKind::Second)
+                    if !is_known => {}
+                (QuestionKind::Changed, QuestionKind::Changed) if !is_known => {
                     perhaps_until = Some(before.perhaps_until.unwrap_or(before.until));
                 }
                 // The same again, and the human's time does not begin anew.
@@ -309,18 +311,18 @@ impl Oracle {
         assert_eq!(shown.what, *what, "what was shown is what runs");
         assert!(shown.is_high || !is_surely_high(&what.tool), "{shown:?}");
         match shown.round {
-            Round::First => assert!(call.yeses.len() <= 1, "{call:?}"),
-            Round::Second => {
+            QuestionKind::First => assert!(call.yeses.len() <= 1, "{call:?}"),
+            QuestionKind::Second => {
                 assert!(self.setup.double_confirm && shown.is_high, "{shown:?}");
                 assert_eq!(call.yeses.len(), 1, "{call:?}");
             }
             // Something was asked about this call before, or was to run.
-            Round::Changed => {
+            QuestionKind::Changed => {
                 let was_asked = call.brought.is_some() || !call.yeses.is_empty();
                 assert!(was_asked, "{call:?}");
             }
         }
-        if shown.round == Round::First && call.brought.is_none() {
+        if shown.round == QuestionKind::First && call.brought.is_none() {
             let mut readings = self.lists.readings.iter();
             let gated = |list| !passes(&self.setup, list, &what.tool);
             assert!(
@@ -345,7 +347,7 @@ impl Oracle {
     /// CONTRACT 4: "only approvals are cached, per client session"; without a session, per
     /// client. As what the tool was approved, of a call that is approved.
     pub(super) fn covering(&self, told: &Told) -> Option<Option<String>> {
-        let Words::Modern { client, .. } = told.words else {
+        let Words::Stateless { client, .. } = told.words else {
             return None;
         };
         let ttl = Duration::from_secs(self.setup.ttl_secs);
@@ -408,7 +410,7 @@ pub(super) fn is_enough(double_confirm: bool, yeses: &[Shown]) -> bool {
     let is_high = first.is_high || is_surely_high(&first.what.tool);
     match rest {
         [] => !(double_confirm && is_high),
-        [second] => first.round != Round::Second && second.round == Round::Second,
+        [second] => first.round != QuestionKind::Second && second.round == QuestionKind::Second,
         _ => false,
     }
 }

@@ -173,12 +173,12 @@ impl World {
         let k = self.fresh();
         let told = &self.oracle.calls[self.oracle.states[at].call].told;
         let client = match told.words {
-            Words::Modern { client, .. } => client,
+            Words::Stateless { client, .. } => client,
             Words::Legacy => 0,
         };
         Draft {
             what: told.what.clone(),
-            words: Words::Modern {
+            words: Words::Stateless {
                 client,
                 meta: Meta::Usual,
             },
@@ -199,7 +199,7 @@ impl World {
             Kind::Round { .. } => lines::their_responses(answer),
         };
         draft.change = change;
-        let Words::Modern { client, meta } = &mut draft.words else {
+        let Words::Stateless { client, meta } = &mut draft.words else {
             unreachable!();
         };
         match change {

@@ -1,7 +1,7 @@
 //! The way of a process's questions into the inbox, and of the verdicts back: one thread, started
 //! with the first question.
 //!
-//! What the thread does stands in `clerk`; what a verdict lets run is the gate's business.
+//! What the thread does stands in `worker`; what a verdict lets run is the gate's business.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::clerk::{Clerk, Configured, Couriers, Unrecorded};
-use super::host::HostSettings;
 use super::identity::Identity;
+use super::page_server::PageServerSettings;
 use super::passphrase::PublicKey;
 use super::queue::{Jobs, queue};
 use super::store;
+use super::worker::{Configured, Couriers, Unrecorded, Worker};
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
-use crate::relay::Inbox;
+use crate::relay::OutOfBandEngines;
 use crate::sys::Stderr;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::StateDir;
@@ -33,13 +33,13 @@ const MAX_QUEUED: usize = 64 * 1024 * 1024;
 
 /// What the inbox has to know of its surroundings.
 #[derive(Debug, Clone)]
-pub struct PostSettings {
+pub struct WorkerSettings {
     /// The folder that all of the user's proxies share; `None` where nobody knows where it is.
     pub state_dir: Option<PathBuf>,
     /// The key that verdicts must be signed with, as [`load_key`] found it when the process started.
     pub key: Result<Option<PublicKey>, String>,
     /// How the page is served.
-    pub host: HostSettings,
+    pub page: PageServerSettings,
     /// Where the page's address is told.
     pub stderr: Stderr,
     /// The couriers of engines other than the inbox.
@@ -52,8 +52,8 @@ pub struct PostSettings {
 
 /// Hands questions to the inbox, and decisions to its history. Nothing is opened or started before the
 /// first one.
-pub struct Post {
-    settings: PostSettings,
+pub struct InboxHandle {
+    settings: WorkerSettings,
     running: Mutex<Running>,
 }
 
@@ -107,17 +107,17 @@ impl Job {
     }
 }
 
-impl fmt::Debug for Post {
+impl fmt::Debug for InboxHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Post").finish_non_exhaustive()
+        f.debug_struct("InboxHandle").finish_non_exhaustive()
     }
 }
 
-impl Post {
+impl InboxHandle {
     /// Nothing happens yet.
     #[must_use]
-    pub fn new(settings: PostSettings) -> Post {
-        Post {
+    pub fn new(settings: WorkerSettings) -> InboxHandle {
+        InboxHandle {
             settings,
             running: Mutex::new(Running::NotYet),
         }
@@ -164,19 +164,19 @@ impl Post {
         let (jobs, queue) = queue.map_err(|error| format!("no thread can be reached: {error}"))?;
         let (tell, done) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let in_clerk = Arc::clone(&queued);
+        let in_worker = Arc::clone(&queued);
         let unrecorded: Arc<Mutex<Unrecorded>> = Arc::default();
-        let for_clerk = Arc::clone(&unrecorded);
+        let for_worker = Arc::clone(&unrecorded);
         let work = move || {
-            Clerk {
+            Worker {
                 folder,
                 settings,
                 key,
-                desk: None,
+                inbox: None,
                 waiting: HashMap::new(),
                 resumed: HashMap::new(),
-                queued: in_clerk,
-                unrecorded: for_clerk,
+                queued: in_worker,
+                unrecorded: for_worker,
                 unrecorded_since: None,
                 couriers: Couriers::new(couriers),
                 clock: Clock::start(),
@@ -217,7 +217,7 @@ pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
     PublicKey::load(&opened).map_err(|error| with_causes(&error))
 }
 
-impl Inbox for Post {
+impl OutOfBandEngines for InboxHandle {
     fn tell(&self, told: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String> {
         if matches!(told, ToEngine::Resume(Resume::IsAny)) {
             let answer = Resumption::IsAny(self.may_resume());

@@ -9,11 +9,11 @@ use crate::policy::{Mode, Rules};
 const QUESTION: &str = "approval-proxy";
 
 /// A call in the words of 2026-07-28.
-pub(super) fn modern(id: i64, tool: &str, arguments: Value) -> Value {
-    modern_with(id, tool, arguments, json!({"elicitation": {}}))
+pub(super) fn stateless(id: i64, tool: &str, arguments: Value) -> Value {
+    stateless_with(id, tool, arguments, json!({"elicitation": {}}))
 }
 
-pub(super) fn modern_with(id: i64, tool: &str, arguments: Value, capabilities: Value) -> Value {
+pub(super) fn stateless_with(id: i64, tool: &str, arguments: Value, capabilities: Value) -> Value {
     let mut call = call(id, tool, arguments);
     call["params"]["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -59,7 +59,7 @@ pub(super) fn expect_question(scene: &mut Scene, id: i64) -> (Value, String) {
 
 /// Calls a gated tool and returns the call and the state of the question about it.
 pub(super) fn ask(scene: &mut Scene, id: i64) -> (Value, Value) {
-    let call = modern(id, "delete_user", json!({"id": 1}));
+    let call = stateless(id, "delete_user", json!({"id": 1}));
     scene.client_says(&call);
     scene.answer_lists();
     let (state, _) = expect_question(scene, id);
@@ -85,7 +85,7 @@ pub(super) fn expect_unknown(scene: &mut Scene, id: i64) {
 #[test]
 fn a_call_is_answered_by_a_question_and_its_retry_runs() {
     let mut scene = Scene::new();
-    let call = modern(1, "delete_user", json!({"id": 1}));
+    let call = stateless(1, "delete_user", json!({"id": 1}));
     scene.client_says(&call);
     scene.answer_lists();
     let (state, message) = expect_question(&mut scene, 1);
@@ -329,7 +329,7 @@ fn a_retry_without_the_answer_asks_again_within_the_same_time() {
 #[test]
 fn high_risk_calls_can_be_asked_about_twice() {
     let mut scene = Scene::set(|settings| settings.double_confirm = true);
-    let call = modern(1, "delete_user", json!({"id": 1}));
+    let call = stateless(1, "delete_user", json!({"id": 1}));
     says(&mut scene, &call);
     let (state, message) = expect_question(&mut scene, 1);
     assert!(message.contains("asked twice"), "{message}");
@@ -350,7 +350,7 @@ fn high_risk_calls_can_be_asked_about_twice() {
     says(&mut scene, &retry(&call, 6, yes(), &second));
     scene.expect_forwarded(6);
     // And a no to the second is a no.
-    says(&mut scene, &modern(7, "delete_user", json!({"id": 1})));
+    says(&mut scene, &stateless(7, "delete_user", json!({"id": 1})));
     let (state, _) = expect_question(&mut scene, 7);
     says(&mut scene, &retry(&call, 8, yes(), &state));
     let (second, _) = expect_question(&mut scene, 8);
@@ -371,7 +371,7 @@ fn capabilities_count_per_request() {
     ] {
         says(
             &mut scene,
-            &modern_with(1, "delete_user", json!({}), capabilities),
+            &stateless_with(1, "delete_user", json!({}), capabilities),
         );
         scene.expect_refused(1, "does not declare the MCP capability");
         scene.expect_nothing();
@@ -392,7 +392,7 @@ fn capabilities_count_per_request() {
 #[test]
 fn a_call_that_no_question_can_answer_is_an_error() {
     let mut scene = Scene::new();
-    let mut bare = modern(1, "delete_user", json!({}));
+    let mut bare = stateless(1, "delete_user", json!({}));
     bare["params"]["_meta"]
         .as_object_mut()
         .unwrap()
@@ -401,7 +401,7 @@ fn a_call_that_no_question_can_answer_is_an_error() {
     assert_eq!(scene.take_client()["error"]["code"], -32602);
     scene.expect_logged("error", false);
     for version in [json!("2027-01-01"), json!("2025-11-25")] {
-        let mut other = modern(1, "delete_user", json!({}));
+        let mut other = stateless(1, "delete_user", json!({}));
         other["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = version.clone();
         says(&mut scene, &other);
         let answer = scene.take_client();
@@ -548,7 +548,7 @@ fn a_tool_that_changes_while_a_human_thinks_is_asked_about_again() {
 #[test]
 fn what_needs_no_approval_keeps_its_own_states() {
     let mut scene = Scene::new();
-    let read = modern(1, "read_note", json!({}));
+    let read = stateless(1, "read_note", json!({}));
     says(&mut scene, &read);
     scene.expect_forwarded(1);
     let question = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","requestState":"theirs"}}"#;
@@ -559,7 +559,7 @@ fn what_needs_no_approval_keeps_its_own_states() {
     assert_eq!(scene.take_upstream(), again);
     // So does everything in a dry run.
     let mut scene = Scene::set(|settings| settings.dry_run = true);
-    let call = modern(1, "delete_user", json!({}));
+    let call = stateless(1, "delete_user", json!({}));
     says(&mut scene, &call);
     assert_eq!(scene.take_upstream(), call);
     scene.upstream_sends(question);
@@ -659,7 +659,7 @@ fn no_more_questions_are_out_than_may_wait() {
     let mut scene = Scene::set(|settings| settings.max_pending = 2);
     ask(&mut scene, 1);
     let (call, state) = ask(&mut scene, 2);
-    says(&mut scene, &modern(3, "delete_user", json!({"id": 3})));
+    says(&mut scene, &stateless(3, "delete_user", json!({"id": 3})));
     assert!(scene.expect_error(3).contains("--max-pending"));
     // An answer makes room.
     says(&mut scene, &retry(&call, 4, yes(), &state));
@@ -678,7 +678,7 @@ fn mode_all_asks_about_reads_as_well() {
         ..Rules::default()
     };
     let mut scene = Scene::with(Settings::default(), rules);
-    let read = modern(1, "read_note", json!({}));
+    let read = stateless(1, "read_note", json!({}));
     says(&mut scene, &read);
     let (state, _) = expect_question(&mut scene, 1);
     says(&mut scene, &retry(&read, 2, yes(), &state));
@@ -686,11 +686,11 @@ fn mode_all_asks_about_reads_as_well() {
 }
 
 // SPEC 2026-07-28, caching: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; DESIGN:
-// "modern: by `ttlMs`, with a floor".
+// "stateless: by `ttlMs`, with a floor".
 #[test]
 fn a_list_without_a_lifetime_is_read_again_after_a_while() {
     let mut scene = Scene::new();
-    let free = modern(1, "read_note", json!({}));
+    let free = stateless(1, "read_note", json!({}));
     let run = |scene: &mut Scene| {
         says(scene, &free);
         scene.expect_forwarded(1);

@@ -17,20 +17,20 @@ use super::settings::SETTINGS;
 /// # Errors
 /// A [`Fault`] seen from `object`: a name of a section with a slip in it, or a key that only we
 /// have and that counts in a section alone.
-pub(super) fn strays(object: &Object) -> Result<Vec<&str>, Fault> {
+pub(super) fn misplaced(object: &Object) -> Result<Vec<&str>, Fault> {
     let mut doubtful = Vec::new();
     for (key, _) in object.members() {
-        match Stray::of(key) {
-            Stray::None => {}
-            Stray::Doubtful => doubtful.push(key),
-            Stray::Ours(problem) => return Err(Fault::from(problem).under(key)),
+        match Misplaced::of(key) {
+            Misplaced::None => {}
+            Misplaced::Doubtful => doubtful.push(key),
+            Misplaced::Ours(problem) => return Err(Fault::from(problem).under(key)),
         }
     }
     Ok(doubtful)
 }
 
 /// What a key is, where no key of ours counts but the two sections.
-enum Stray {
+enum Misplaced {
     /// Somebody else's, or a section.
     None,
     /// Perhaps ours.
@@ -39,23 +39,23 @@ enum Stray {
     Ours(Problem),
 }
 
-impl Stray {
-    fn of(key: &str) -> Stray {
+impl Misplaced {
+    fn of(key: &str) -> Misplaced {
         let sections = [Section::Rules, Section::Proxy].map(Section::name);
         if sections.contains(&key) {
-            return Stray::None;
+            return Misplaced::None;
         }
         let is_slip = |section: &&str| edits(key, section) <= SLIP;
         if let Some(nearest) = sections.into_iter().find(is_slip) {
-            return Stray::Ours(Problem::UnknownKey { nearest });
+            return Misplaced::Ours(Problem::UnknownKey { nearest });
         }
         let spelled = plain(key);
         let mut settings = SETTINGS.iter();
         let is_meant = |key: &'static str| plain(key) == spelled;
         match settings.find(|setting| setting.key().is_some_and(is_meant)) {
-            Some(ours) if OF_OTHERS.contains(&ours.name) => Stray::None,
-            Some(ours) if OF_BOTH.contains(&ours.name) => Stray::Doubtful,
-            Some(ours) => Stray::Ours(Problem::Misplaced {
+            Some(ours) if OF_OTHERS.contains(&ours.name) => Misplaced::None,
+            Some(ours) if OF_BOTH.contains(&ours.name) => Misplaced::Doubtful,
+            Some(ours) => Misplaced::Ours(Problem::Misplaced {
                 home: match ours.place {
                     Place::Proxy => Section::Proxy.home(),
                     Place::Rules | Place::Both | Place::Inbox | Place::Process => {
@@ -63,8 +63,8 @@ impl Stray {
                     }
                 },
             }),
-            None if spelled.starts_with("approval") => Stray::Doubtful,
-            None => Stray::None,
+            None if spelled.starts_with("approval") => Misplaced::Doubtful,
+            None => Misplaced::None,
         }
     }
 }
@@ -86,10 +86,10 @@ mod tests {
     use super::*;
 
     fn told(key: &str) -> String {
-        match Stray::of(key) {
-            Stray::None => "-".to_owned(),
-            Stray::Doubtful => "?".to_owned(),
-            Stray::Ours(problem) => problem.to_string(),
+        match Misplaced::of(key) {
+            Misplaced::None => "-".to_owned(),
+            Misplaced::Doubtful => "?".to_owned(),
+            Misplaced::Ours(problem) => problem.to_string(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::store::{Logins, StoreError, Token};
 
 /// A file that leads to the page while this is kept.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct LoginFile {
     path: PathBuf,
     /// Which file it is: another process may have put its own there since. While this is open, no
     /// other file has its number.
@@ -21,7 +21,7 @@ pub(super) struct Door {
     token: [u8; 32],
 }
 
-impl Door {
+impl LoginFile {
     /// Makes the file in the first of the `folders` where that can be done, in place of an older one.
     /// It leads to `link`, whose token has the hash `token`. A folder that others can write to will
     /// not do: they could put a page of theirs there.
@@ -32,10 +32,10 @@ impl Door {
         folders: impl IntoIterator<Item = &'a Path>,
         link: &str,
         token: [u8; 32],
-    ) -> io::Result<Door> {
+    ) -> io::Result<LoginFile> {
         let mut made = Err(io::ErrorKind::NotFound.into());
         for folder in folders {
-            made = Door::make_in(folder, link, token);
+            made = LoginFile::make_in(folder, link, token);
             if made.is_ok() {
                 break;
             }
@@ -43,7 +43,7 @@ impl Door {
         made
     }
 
-    fn make_in(folder: &Path, link: &str, token: [u8; 32]) -> io::Result<Door> {
+    fn make_in(folder: &Path, link: &str, token: [u8; 32]) -> io::Result<LoginFile> {
         let metadata = fs::metadata(folder)?;
         let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
         if !is_ours || metadata.mode() & 0o022 != 0 {
@@ -66,9 +66,9 @@ impl Door {
             .write(true)
             .mode(0o600)
             .open(&path)?;
-        let mut door = Door { path, file, token };
-        door.file.write_all(html.as_bytes())?;
-        Ok(door)
+        let mut login_file = LoginFile { path, file, token };
+        login_file.file.write_all(html.as_bytes())?;
+        Ok(login_file)
     }
 
     /// Removes what a process that was killed has left in a folder, if it was made before `ms`, in
@@ -101,7 +101,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for LoginFile {
     fn drop(&mut self) {
         let number = |found: Metadata| (found.dev(), found.ino());
         let found = fs::symlink_metadata(&self.path).map(number).ok();
@@ -130,8 +130,8 @@ mod tests {
         folder
     }
 
-    fn door(folders: &[&Path], link: &str) -> io::Result<Door> {
-        Door::make(folders.iter().copied(), link, [0; 32])
+    fn login_file(folders: &[&Path], link: &str) -> io::Result<LoginFile> {
+        LoginFile::make(folders.iter().copied(), link, [0; 32])
     }
 
     fn leads_to(folder: &Path) -> Option<String> {
@@ -143,19 +143,19 @@ mod tests {
     #[test]
     fn only_its_user_can_read_it_and_it_goes_with_its_end() {
         let folder = folder(0o755);
-        let door = door(&[folder.path()], "http://a/#1").unwrap();
+        let login_file = login_file(&[folder.path()], "http://a/#1").unwrap();
         let mode = fs::metadata(folder.path().join(NAME)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(leads_to(folder.path()).unwrap(), "http://a/#1");
-        drop(door);
+        drop(login_file);
         assert_eq!(leads_to(folder.path()), None);
     }
 
     #[test]
     fn the_end_of_one_leaves_what_another_has_put_in_its_place() {
         let folder = folder(0o700);
-        let first = door(&[folder.path()], "http://a/#1").unwrap();
-        let second = door(&[folder.path()], "http://a/#2").unwrap();
+        let first = login_file(&[folder.path()], "http://a/#1").unwrap();
+        let second = login_file(&[folder.path()], "http://a/#2").unwrap();
         drop(first);
         assert_eq!(leads_to(folder.path()).unwrap(), "http://a/#2");
         drop(second);
@@ -170,11 +170,11 @@ mod tests {
         fs::create_dir(blocked.path().join(NAME)).unwrap();
         let missing = own.path().join("missing");
         for useless in [for_all.path(), for_group.path(), blocked.path(), &missing] {
-            let made = door(&[useless, own.path()], "http://a/#1").unwrap();
+            let made = login_file(&[useless, own.path()], "http://a/#1").unwrap();
             assert!(leads_to(own.path()).is_some(), "{}", useless.display());
             assert_eq!(leads_to(useless), None);
             drop(made);
-            assert!(door(&[useless], "http://a/#1").is_err());
+            assert!(login_file(&[useless], "http://a/#1").is_err());
         }
     }
 
@@ -186,10 +186,10 @@ mod tests {
         let file = File::options().write(true).open(&path).unwrap();
         let made = std::time::UNIX_EPOCH + Duration::from_secs(1_000);
         file.set_modified(made).unwrap();
-        Door::tidy(folder.path(), 1_000_000);
+        LoginFile::tidy(folder.path(), 1_000_000);
         assert!(path.exists());
-        Door::tidy(folder.path(), 1_000_001);
+        LoginFile::tidy(folder.path(), 1_000_001);
         assert!(!path.exists());
-        Door::tidy(folder.path(), 1_000_001);
+        LoginFile::tidy(folder.path(), 1_000_001);
     }
 }

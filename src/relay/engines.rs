@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::gate::{Failure, FromEngine, Resume, Resumption, ToEngine};
 
 /// Where questions go, from all sessions of this process.
-pub trait Inbox: Debug + Send + Sync {
+pub trait OutOfBandEngines: Debug + Send + Sync {
     /// Takes what a gate puts out. Never blocks. What becomes of a question is told by `answers`:
     /// where its page is, and how it ended, so that they need no bound of their own. Whether there is anything to
     /// resume is answered before this returns.
@@ -22,18 +22,18 @@ pub trait Inbox: Debug + Send + Sync {
 
 /// One session's way to the inbox.
 #[derive(Debug)]
-pub struct InboxPort {
-    inbox: Arc<dyn Inbox>,
+pub struct EnginePort {
+    inbox: Arc<dyn OutOfBandEngines>,
     answers: UnboundedSender<FromEngine>,
     from: UnboundedReceiver<FromEngine>,
 }
 
-impl InboxPort {
+impl EnginePort {
     /// The way to `inbox`.
     #[must_use]
-    pub fn new(inbox: Arc<dyn Inbox>) -> InboxPort {
+    pub fn new(inbox: Arc<dyn OutOfBandEngines>) -> EnginePort {
         let (answers, from) = unbounded_channel();
-        InboxPort {
+        EnginePort {
             inbox,
             answers,
             from,
@@ -85,8 +85,8 @@ impl InboxPort {
 fn without_inbox(resume: &Resume) -> Option<Resumption> {
     match resume {
         Resume::IsAny => Some(Resumption::IsAny(false)),
-        Resume::Find { seek, .. } => Some(Resumption::Found {
-            seek: *seek,
+        Resume::Find { lookup, .. } => Some(Resumption::Found {
+            lookup: *lookup,
             parked: None,
         }),
         Resume::TakeUp { item } => Some(Resumption::TakenUp {
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::approval::digest::CallDigest;
-    use crate::approval::request::{ApprovalRequest, Round};
+    use crate::approval::request::{ApprovalRequest, QuestionKind};
     use crate::gate::ResumeKey;
     use crate::mcp::tool::KeptCall;
     use crate::policy::Risk;
@@ -112,7 +112,7 @@ mod tests {
     #[derive(Debug)]
     struct Broken;
 
-    impl Inbox for Broken {
+    impl OutOfBandEngines for Broken {
         fn tell(&self, _: ToEngine, _: &UnboundedSender<FromEngine>) -> Result<(), String> {
             Err("it is broken".to_owned())
         }
@@ -120,9 +120,9 @@ mod tests {
 
     #[test]
     fn a_session_whose_inbox_is_broken_waits_for_no_answer_about_parked_items() {
-        let mut port = InboxPort::new(Arc::new(Broken));
+        let mut port = EnginePort::new(Arc::new(Broken));
         let item = || "a".to_owned();
-        let (seek, key) = (5, ResumeKey([0; 32]));
+        let (lookup, key) = (5, ResumeKey([0; 32]));
         let line = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
         let call = KeptCall::read(line).unwrap();
         let request = Arc::new(ApprovalRequest {
@@ -131,7 +131,7 @@ mod tests {
             is_listed: true,
             risk: Risk::High,
             why: "".into(),
-            round: Round::First,
+            round: QuestionKind::First,
             title: None,
             description: None,
             hints: String::new(),
@@ -145,8 +145,15 @@ mod tests {
             (Resume::IsAny, Some(Resumption::IsAny(false))),
             (Resume::Mark { item: item(), key }, None),
             (
-                Resume::Find { seek, key, request },
-                Some(Resumption::Found { seek, parked: None }),
+                Resume::Find {
+                    lookup,
+                    key,
+                    request,
+                },
+                Some(Resumption::Found {
+                    lookup,
+                    parked: None,
+                }),
             ),
             (
                 Resume::TakeUp { item: item() },

@@ -14,8 +14,8 @@ use super::handshake::Offers;
 use super::held::{AskKey, HeldKey, Stage, Subject};
 use super::output::{Output, Resume, ResumeKey, ToEngine};
 use super::settings::TimeoutAction;
-use super::state::{Gate, Now, Peer};
-use crate::approval::request::{ApprovalRequest, Round};
+use super::state::{Gate, Now, PeerState};
+use crate::approval::request::{ApprovalRequest, QuestionKind};
 use crate::mcp::message::RequestId;
 use crate::mcp::roots;
 
@@ -26,15 +26,15 @@ const NONE_FOR: Duration = Duration::from_secs(1);
 
 /// The calls that wait to learn whether a question about them was parked before.
 #[derive(Debug, Default)]
-pub(super) struct Seeks {
-    by_call: BTreeMap<HeldKey, Seek>,
+pub(super) struct ResumeLookups {
+    by_call: BTreeMap<HeldKey, ResumeLookup>,
     /// When the inbox said last that no session has left a question.
     none_at: Option<Duration>,
 }
 
 /// What one call waits for, and until when.
 #[derive(Debug)]
-pub(super) struct Seek {
+pub(super) struct ResumeLookup {
     pub(super) until: Duration,
     pub(super) step: Step,
 }
@@ -52,30 +52,30 @@ pub(super) enum Step {
     TakeUp { ask: AskKey, item: String },
 }
 
-impl Seeks {
-    pub(super) fn insert(&mut self, call: HeldKey, seek: Seek) {
-        self.by_call.insert(call, seek);
+impl ResumeLookups {
+    pub(super) fn insert(&mut self, call: HeldKey, lookup: ResumeLookup) {
+        self.by_call.insert(call, lookup);
     }
 
-    pub(super) fn take(&mut self, call: HeldKey) -> Option<Seek> {
+    pub(super) fn take(&mut self, call: HeldKey) -> Option<ResumeLookup> {
         self.by_call.remove(&call)
     }
 
     /// The calls that wait for something of which this holds, in order of arrival.
-    pub(super) fn calls(&self, is_it: impl Fn(&Seek) -> bool) -> Vec<HeldKey> {
-        let found = self.by_call.iter().filter(|(_, seek)| is_it(seek));
+    pub(super) fn calls(&self, is_it: impl Fn(&ResumeLookup) -> bool) -> Vec<HeldKey> {
+        let found = self.by_call.iter().filter(|(_, lookup)| is_it(lookup));
         found.map(|(call, _)| *call).collect()
     }
 
     /// Whether a call waits for this item to be nobody else's.
     fn is_taking_up(&self, taken: &str) -> bool {
-        let mut steps = self.by_call.values().map(|seek| &seek.step);
+        let mut steps = self.by_call.values().map(|lookup| &lookup.step);
         steps.any(|step| matches!(step, Step::TakeUp { item, .. } if item == taken))
     }
 
     /// When the first has waited for too long.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.by_call.values().map(|seek| seek.until).min()
+        self.by_call.values().map(|lookup| lookup.until).min()
     }
 
     /// No session has left a question.
@@ -125,7 +125,7 @@ impl Gate {
     /// Has a call wait, if need be, before anybody is asked about it: for what the inbox knows of questions that
     /// earlier sessions left; or, where the question is parked here, until no other session can have its answer.
     /// Whether it waits.
-    pub(super) fn seek(
+    pub(super) fn look_up(
         &mut self,
         call: HeldKey,
         parked: Option<AskKey>,
@@ -133,24 +133,25 @@ impl Gate {
         offers: Offers,
         now: Now,
     ) -> bool {
-        if !self.settings.resumes_parked || self.client == Peer::Gone {
+        if !self.settings.resumes_parked || self.client == PeerState::Gone {
             return false;
         }
         let Some((step, told)) = (match parked {
             Some(parked) => self.taking_up(parked),
-            None => self.seeking(call, subject, offers, now),
+            None => self.first_lookup(call, subject, offers, now),
         }) else {
             return false;
         };
         if let Some(held) = self.held.get_mut(&call) {
-            (held.stage, held.has_sought) = (Stage::Sought, true);
+            (held.stage, held.has_looked_up) = (Stage::LookedUp, true);
         }
         let until = now.elapsed.saturating_add(PATIENCE);
         let is_told = match &step {
-            Step::TakeUp { item, .. } => self.seeks.is_taking_up(item),
+            Step::TakeUp { item, .. } => self.resume_lookups.is_taking_up(item),
             Step::IsAny(_) | Step::Roots(_) | Step::Item(_) => false,
         };
-        self.seeks.insert(call, Seek { until, step });
+        self.resume_lookups
+            .insert(call, ResumeLookup { until, step });
         if !is_told {
             self.put(Output::ToEngine(ToEngine::Resume(told)));
         }
@@ -167,16 +168,16 @@ impl Gate {
         Some((step, Resume::TakeUp { item }))
     }
 
-    fn seeking(
+    fn first_lookup(
         &self,
         call: HeldKey,
         subject: &Arc<Subject>,
         offers: Offers,
         now: Now,
     ) -> Option<(Step, Resume)> {
-        let held = self.held.get(&call).filter(|held| !held.has_sought)?;
+        let held = self.held.get(&call).filter(|held| !held.has_looked_up)?;
         let is_none = |at: Duration| now.elapsed < at.saturating_add(NONE_FOR);
-        if self.seeks.none_at.is_some_and(is_none) {
+        if self.resume_lookups.none_at.is_some_and(is_none) {
             return None;
         }
         let ask = Ask::new(call, held, Arc::clone(subject), offers, &self.settings);
@@ -200,7 +201,8 @@ impl Gate {
             RootsOf::NotYet => {
                 self.want_roots(Some(call), now);
                 let step = Step::Roots(ask);
-                self.seeks.insert(call, Seek { until, step });
+                self.resume_lookups
+                    .insert(call, ResumeLookup { until, step });
                 return matches!(self.roots, Roots::Asked { until, .. } if now.elapsed < until);
             }
             RootsOf::Never => None,
@@ -212,9 +214,10 @@ impl Gate {
         };
         ask.request = Some(Arc::clone(&request));
         let step = Step::Item(ask);
-        self.seeks.insert(call, Seek { until, step });
+        self.resume_lookups
+            .insert(call, ResumeLookup { until, step });
         let find = Resume::Find {
-            seek: call,
+            lookup: call,
             key,
             request,
         };
@@ -234,8 +237,8 @@ impl Gate {
         };
         // A later session asks its first question about a call, and finds none that was put in other words.
         let is_first = match request.round {
-            Round::First | Round::FirstOfTwo => true,
-            Round::Second | Round::Changed | Round::DeniedBefore => false,
+            QuestionKind::First | QuestionKind::FirstOfTwo => true,
+            QuestionKind::Second | QuestionKind::Changed | QuestionKind::DeniedBefore => false,
         };
         if !is_for_later || !is_first {
             return;
@@ -295,7 +298,7 @@ impl Gate {
 
     /// Asks the client for its roots, unless that was done before.
     pub(super) fn want_roots(&mut self, call: Option<HeldKey>, now: Now) {
-        let can_ask = self.handshake.is_complete() && self.client == Peer::Open;
+        let can_ask = self.handshake.is_complete() && self.client == PeerState::Open;
         if !can_ask || !matches!(self.roots, Roots::Unknown) {
             return;
         }

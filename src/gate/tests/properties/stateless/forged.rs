@@ -16,7 +16,7 @@ type Events = Vec<(Duration, Event)>;
 fn call(tool: u8) -> Step {
     Step::Client(vec![FromClient::Call {
         id: IdPick::Fresh,
-        words: Words::Modern {
+        words: Words::Stateless {
             client: 0,
             meta: Meta::Usual,
         },

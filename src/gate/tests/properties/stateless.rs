@@ -10,17 +10,17 @@ use proptest::prelude::*;
 use super::properties;
 use super::steps::{Era, Setup, Theme, setup};
 
-fn modern(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
-    properties(Era::Modern, theme, setup, seen);
+fn stateless(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
+    properties(Era::Stateless, theme, setup, seen);
 }
 
 // DESIGN 1, "Two protocol eras": "The state is untrusted input: […] bound to the digest of the
 // call, with its own expiry […], single-use, and useless for another call."
 #[test]
-fn no_modern_call_runs_without_a_yes_of_its_own() {
-    modern(
+fn no_stateless_call_runs_without_a_yes_of_its_own() {
+    stateless(
         Theme::Asking,
-        setup(Era::Modern),
+        setup(Era::Stateless),
         &["approved", "two yeses", "passed"],
     );
 }
@@ -29,9 +29,9 @@ fn no_modern_call_runs_without_a_yes_of_its_own() {
 // unlimited forwards."
 #[test]
 fn one_approval_buys_few_rounds_and_each_once() {
-    modern(
+    stateless(
         Theme::Rounds,
-        setup(Era::Modern),
+        setup(Era::Stateless),
         &["approved", "many rounds", "no more rounds"],
     );
 }
@@ -39,9 +39,9 @@ fn one_approval_buys_few_rounds_and_each_once() {
 // DESIGN 2: "If the definition changes while a human thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_in_every_round() {
-    modern(
+    stateless(
         Theme::Lists,
-        setup(Era::Modern),
+        setup(Era::Stateless),
         &["approved", "changed", "passed"],
     );
 }
@@ -49,11 +49,11 @@ fn what_was_shown_is_what_runs_in_every_round() {
 // CONTRACT 4: "only approvals are cached, per client session".
 #[test]
 fn a_cached_yes_covers_the_same_calls_of_the_same_client() {
-    let setup = setup(Era::Modern).prop_map(|setup| Setup {
+    let setup = setup(Era::Stateless).prop_map(|setup| Setup {
         ttl_secs: 60,
         ..setup
     });
-    modern(Theme::Repeats, setup, &["approved", "cache"]);
+    stateless(Theme::Repeats, setup, &["approved", "cache"]);
 }
 
 // CONTRACT 6: "The line is written before the call is forwarded; an ask that nobody answers
@@ -64,7 +64,7 @@ fn every_ask_has_one_end_and_one_line_in_both_eras() {
         prop_oneof![Just(4096), 1usize..5],
         prop_oneof![Just(0), Just(60)],
     );
-    let setup = (setup(Era::Modern), life, prop::bool::weighted(0.7)).prop_map(
+    let setup = (setup(Era::Stateless), life, prop::bool::weighted(0.7)).prop_map(
         |(setup, (max_pending, ttl_secs), shaken)| Setup {
             max_pending,
             ttl_secs,
@@ -72,5 +72,5 @@ fn every_ask_has_one_end_and_one_line_in_both_eras() {
             ..setup
         },
     );
-    modern(Theme::Ends, setup, &["approved", "legacy", "passed"]);
+    stateless(Theme::Ends, setup, &["approved", "legacy", "passed"]);
 }

@@ -3,7 +3,7 @@
 //!
 //! What a verdict lets run is the gate's business; who serves the page, `host`'s.
 
-mod carrying;
+mod couriers;
 mod resuming;
 
 use std::collections::HashMap;
@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-pub(super) use self::carrying::{Configured, Couriers};
+pub(super) use self::couriers::{Configured, Couriers};
 use self::resuming::Held;
-use super::host::Host;
+use super::handle::{Job, WorkerSettings, held};
+use super::page_server::PageServer;
 use super::passphrase::PublicKey;
-use super::post::{Job, PostSettings, held};
 use super::queue::Queue;
 use super::store::{
     self, Closed, Elsewhere, Entry, ErrorKind, Lease, SignedVerdict, State, Store, StoreError,
@@ -36,7 +36,7 @@ use crate::sys::with_causes;
 /// courier brings is taken.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// How often it is seen to that somebody serves the page.
-const TEND_EVERY: Duration = Duration::from_secs(1);
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long the store may fail before what waits is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -50,11 +50,11 @@ const MAX_UNRECORDED_BYTES: usize = 16 * 1024 * 1024;
 const LAST_TRIES: usize = 4;
 
 /// The thread.
-pub(super) struct Clerk {
+pub(super) struct Worker {
     pub(super) folder: PathBuf,
-    pub(super) settings: PostSettings,
+    pub(super) settings: WorkerSettings,
     pub(super) key: Option<PublicKey>,
-    pub(super) desk: Option<Desk>,
+    pub(super) inbox: Option<OpenInbox>,
     /// What waits for a verdict.
     pub(super) waiting: HashMap<String, Waiting>,
     /// What was resumed and is not taken up yet.
@@ -103,9 +103,9 @@ impl Unrecorded {
 }
 
 /// What is open while anything waits.
-pub(super) struct Desk {
+pub(super) struct OpenInbox {
     store: Store,
-    host: Host,
+    page_server: PageServer,
     proxy: String,
     /// By it others know that we live.
     _lease: Lease,
@@ -114,7 +114,7 @@ pub(super) struct Desk {
     /// Whether items may have been closed by others.
     may_be_closed: bool,
     /// When it was last seen to that the page is served.
-    tended: Option<Duration>,
+    maintained: Option<Duration>,
     /// Since when the store fails.
     failing: Option<Duration>,
     /// What was wrong when it was last seen to: it is told once for as long as it lasts.
@@ -135,7 +135,7 @@ pub(super) struct Waiting {
     answers: UnboundedSender<FromEngine>,
 }
 
-impl Clerk {
+impl Worker {
     /// Works until nobody can hand over anything any more.
     pub(super) fn work(mut self, queue: &Queue) {
         loop {
@@ -152,7 +152,7 @@ impl Clerk {
             self.take_brought();
             self.look();
             self.tidy();
-            self.tend();
+            self.maintain();
             self.tell_pages();
             if self.record_in().is_some_and(|left| left.is_zero()) {
                 self.record();
@@ -166,7 +166,7 @@ impl Clerk {
         }
         for _ in 0..LAST_TRIES {
             self.tidy();
-            if !self.desk.as_ref().is_some_and(|desk| desk.is_untidy) {
+            if !self.inbox.as_ref().is_some_and(|inbox| inbox.is_untidy) {
                 break;
             }
             std::thread::sleep(TRY_AGAIN);
@@ -179,7 +179,7 @@ impl Clerk {
         let Some(pause) = self.pause() else {
             return queue.recv();
         };
-        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
+        let Some(inbox) = self.inbox.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return queue.recv_timeout(pause);
         };
         match queue.take() {
@@ -187,10 +187,10 @@ impl Clerk {
             Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
             Err(TryRecvError::Empty) => {}
         }
-        match desk.store.requests.changed(pause, Some(queue.bell())) {
+        match inbox.store.requests.changed(pause, Some(queue.bell())) {
             Ok(is_changed) => {
-                desk.may_have_verdicts |= is_changed;
-                desk.may_be_closed |= is_changed;
+                inbox.may_have_verdicts |= is_changed;
+                inbox.may_be_closed |= is_changed;
                 queue.recv_timeout(Duration::ZERO)
             }
             // `look` finds it, too.
@@ -202,17 +202,17 @@ impl Clerk {
     fn pause(&self) -> Option<Duration> {
         let now = self.clock.now().elapsed;
         let is_needed = !self.waiting.is_empty() || !self.resumed.is_empty();
-        let for_desk = self.desk.as_ref().and_then(|desk| {
-            let tended = desk.tended.unwrap_or_default();
-            let tend_in = TEND_EVERY.saturating_sub(now.saturating_sub(tended));
-            match desk.is_untidy {
-                true => Some(tend_in.min(TRY_AGAIN)),
-                false => (is_needed || desk.host.is_serving()).then_some(tend_in),
+        let for_inbox = self.inbox.as_ref().and_then(|inbox| {
+            let maintained = inbox.maintained.unwrap_or_default();
+            let maintain_in = MAINTAIN_EVERY.saturating_sub(now.saturating_sub(maintained));
+            match inbox.is_untidy {
+                true => Some(maintain_in.min(TRY_AGAIN)),
+                false => (is_needed || inbox.page_server.is_serving()).then_some(maintain_in),
             }
         });
         // Couriers ring no bell.
         let for_couriers = self.couriers.is_carrying().then_some(TRY_AGAIN);
-        let pauses = for_desk.into_iter().chain(for_couriers);
+        let pauses = for_inbox.into_iter().chain(for_couriers);
         pauses.chain(self.record_in()).min()
     }
 
@@ -237,8 +237,8 @@ impl Clerk {
                 }
             }
             ToEngine::Park { item, until_ms } => {
-                if let Some(desk) = &mut self.desk
-                    && let Err(error) = desk.store.requests.park(&item, until_ms)
+                if let Some(inbox) = &mut self.inbox
+                    && let Err(error) = inbox.store.requests.park(&item, until_ms)
                 {
                     tracing::warn!(
                         "an item of the inbox could not be parked: {}",
@@ -288,8 +288,8 @@ impl Clerk {
         if decided.is_empty() {
             return;
         }
-        let written = match &mut self.desk {
-            Some(desk) => desk.store.requests.record(&decided),
+        let written = match &mut self.inbox {
+            Some(inbox) => inbox.store.requests.record(&decided),
             // Nothing waits for a verdict: no lease is needed, and no page is served for this.
             None => StateDir::open(&self.folder)
                 .and_then(|dir| store::open(&dir, &self.settings.redaction))
@@ -311,8 +311,8 @@ impl Clerk {
         answers: UnboundedSender<FromEngine>,
     ) {
         let asked = self
-            .desk()
-            .and_then(|desk| desk.store.requests.ask(item, &desk.proxy));
+            .open()
+            .and_then(|inbox| inbox.store.requests.ask(item, &inbox.proxy));
         match asked {
             Ok(()) => {
                 let waiting = Waiting {
@@ -345,11 +345,11 @@ impl Clerk {
 
     fn close(&mut self, item: &str, how: Closed) {
         let now_ms = self.clock.now().unix_ms;
-        let Some(desk) = &mut self.desk else {
+        let Some(inbox) = &mut self.inbox else {
             return;
         };
-        desk.is_untidy = true;
-        if let Err(error) = desk.store.requests.close(item, how, now_ms) {
+        inbox.is_untidy = true;
+        if let Err(error) = inbox.store.requests.close(item, how, now_ms) {
             // Its verdict would count for nothing, and it expires by its own time.
             tracing::warn!(
                 "an item of the inbox could not be closed: {}",
@@ -359,35 +359,35 @@ impl Clerk {
     }
 
     /// What is needed to ask, opened where it is not yet.
-    fn desk(&mut self) -> Result<&mut Desk, StoreError> {
-        if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.requests.check()
+    fn open(&mut self) -> Result<&mut OpenInbox, StoreError> {
+        if let Some(inbox) = &mut self.inbox
+            && let Err(error) = inbox.store.requests.check()
         {
             self.give_up(&error);
         }
         // Not `get_or_insert_with`: it may fail.
-        let desk = match self.desk.take() {
-            Some(desk) => desk,
-            None => self.open()?,
+        let inbox = match self.inbox.take() {
+            Some(inbox) => inbox,
+            None => self.new_inbox()?,
         };
-        Ok(self.desk.insert(desk))
+        Ok(self.inbox.insert(inbox))
     }
 
-    fn open(&self) -> Result<Desk, StoreError> {
+    fn new_inbox(&self) -> Result<OpenInbox, StoreError> {
         let dir = StateDir::open(&self.folder)?;
         let unusable = |error| io_error(&self.folder, io::Error::other(error));
         let proxy = random_hex(16).map_err(unusable)?;
         let mut store = store::open(&dir, &self.settings.redaction)?;
         let lease = store.liveness.lease(&proxy)?;
-        let host = Host::new(dir, self.settings.host.clone())?;
-        Ok(Desk {
+        let page_server = PageServer::new(dir, self.settings.page.clone())?;
+        Ok(OpenInbox {
             store,
-            host,
+            page_server,
             proxy,
             _lease: lease,
             may_have_verdicts: true,
             may_be_closed: true,
-            tended: None,
+            maintained: None,
             failing: None,
             told: None,
             is_untidy: false,
@@ -397,30 +397,30 @@ impl Clerk {
     /// Looks for verdicts.
     fn look(&mut self) {
         let now = self.clock.now().elapsed;
-        let Some(desk) = self.desk.as_mut().filter(|_| !self.waiting.is_empty()) else {
+        let Some(inbox) = self.inbox.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return;
         };
-        let found = desk.store.requests.changed(Duration::ZERO, None);
+        let found = inbox.store.requests.changed(Duration::ZERO, None);
         let found = found.and_then(|is_changed| {
-            desk.may_be_closed |= is_changed;
-            desk.may_have_verdicts |= is_changed;
-            if !desk.may_have_verdicts {
+            inbox.may_be_closed |= is_changed;
+            inbox.may_have_verdicts |= is_changed;
+            if !inbox.may_have_verdicts {
                 return Ok(Vec::new());
             }
-            let verdicts = desk.store.requests.take_verdicts(&desk.proxy)?;
-            desk.may_have_verdicts = false;
+            let verdicts = inbox.store.requests.take_verdicts(&inbox.proxy)?;
+            inbox.may_have_verdicts = false;
             Ok(verdicts)
         });
         match found {
             Ok(verdicts) => {
-                desk.failing = None;
-                desk.is_untidy |= !verdicts.is_empty();
+                inbox.failing = None;
+                inbox.is_untidy |= !verdicts.is_empty();
                 for (item, signed) in verdicts {
                     self.tell(&item, signed);
                 }
             }
             Err(error) => {
-                let since = *desk.failing.get_or_insert(now);
+                let since = *inbox.failing.get_or_insert(now);
                 // Locked is what it may be for a moment.
                 if error.kind != ErrorKind::Locked || now.saturating_sub(since) >= PATIENCE {
                     self.give_up(&error);
@@ -471,20 +471,20 @@ impl Clerk {
     /// Forgets the calls whose verdicts count by now, or that were taken back. What others do with the
     /// store at this moment is not waited for: it is tried again.
     fn tidy(&mut self) {
-        let Some(desk) = self.desk.as_mut().filter(|desk| desk.is_untidy) else {
+        let Some(inbox) = self.inbox.as_mut().filter(|inbox| inbox.is_untidy) else {
             return;
         };
-        let tidied = desk
+        let tidied = inbox
             .store
             .requests
-            .settle(&desk.proxy)
-            .and_then(|()| desk.store.requests.scrub());
+            .settle(&inbox.proxy)
+            .and_then(|()| inbox.store.requests.scrub());
         match tidied {
-            Ok(is_tidy) => desk.is_untidy = !is_tidy,
+            Ok(is_tidy) => inbox.is_untidy = !is_tidy,
             Err(error) if error.kind == ErrorKind::Locked => {}
             // It shows where the store is used next.
             Err(error) => {
-                desk.is_untidy = false;
+                inbox.is_untidy = false;
                 let why = with_causes(&error);
                 tracing::warn!("the inbox still holds a call that was decided: {why}");
             }
@@ -500,8 +500,8 @@ impl Clerk {
                 .answers
                 .send(FromEngine::Disregarded { item, verdict });
         }
-        if let Some(desk) = &mut self.desk
-            && let Err(error) = desk.store.requests.reopen(item)
+        if let Some(inbox) = &mut self.inbox
+            && let Err(error) = inbox.store.requests.reopen(item)
         {
             tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
         }
@@ -509,7 +509,7 @@ impl Clerk {
 
     /// Tells sessions where the pages of their items are.
     fn tell_pages(&mut self) {
-        let Some(desk) = &self.desk else {
+        let Some(inbox) = &self.inbox else {
             return;
         };
         let untold = self
@@ -517,13 +517,13 @@ impl Clerk {
             .iter_mut()
             .filter(|(_, waiting)| !waiting.is_posted && waiting.engine == EngineId::INBOX);
         for (item, waiting) in untold {
-            let Some(url) = desk.host.url_of(item) else {
+            let Some(url) = inbox.page_server.url_of(item) else {
                 return;
             };
             waiting.is_posted = true;
             let item = item.clone();
             // Whose session has ended waits no more.
-            let _ = waiting.answers.send(FromEngine::Posted { item, url });
+            let _ = waiting.answers.send(FromEngine::Listed { item, url });
         }
     }
 
@@ -541,7 +541,7 @@ impl Clerk {
         }
         self.resumed.clear();
         // It is opened anew with the next question.
-        self.desk = None;
+        self.inbox = None;
     }
 
     /// Whether anything waits for which a browser may be opened.
@@ -551,42 +551,42 @@ impl Clerk {
 
     /// Something has changed for those who serve the page.
     fn tend_soon(&mut self) {
-        if let Some(desk) = &mut self.desk {
-            desk.tended = None;
+        if let Some(inbox) = &mut self.inbox {
+            inbox.maintained = None;
         }
     }
 
     /// Sees to it that somebody serves the page.
-    fn tend(&mut self) {
+    fn maintain(&mut self) {
         let Now { elapsed, unix_ms } = self.clock.now();
         let opens_browser = self.may_open_browser();
-        let Some(desk) = &mut self.desk else {
+        let Some(inbox) = &mut self.inbox else {
             return;
         };
-        let is_due = |tended| elapsed.saturating_sub(tended) >= TEND_EVERY;
-        if !desk.tended.is_none_or(is_due) {
+        let is_due = |maintained| elapsed.saturating_sub(maintained) >= MAINTAIN_EVERY;
+        if !inbox.maintained.is_none_or(is_due) {
             return;
         }
-        desk.tended = Some(elapsed);
+        inbox.maintained = Some(elapsed);
         self.leave_abandoned();
-        let Some(desk) = &mut self.desk else {
+        let Some(inbox) = &mut self.inbox else {
             return;
         };
         let mut wrong = None;
         // What another engine carries needs no page.
         let is_for_inbox = |waiting: &Waiting| waiting.engine == EngineId::INBOX;
-        let needs_page = desk.host.is_serving() || self.waiting.values().any(is_for_inbox);
-        let tended = match needs_page {
-            true => desk
-                .host
-                .tend(&mut *desk.store.logins, opens_browser, unix_ms),
+        let needs_page = inbox.page_server.is_serving() || self.waiting.values().any(is_for_inbox);
+        let maintained = match needs_page {
+            true => inbox
+                .page_server
+                .maintain(&mut *inbox.store.logins, opens_browser, unix_ms),
             false => Ok(None),
         };
         if !needs_page {
             // It is as it was.
-            wrong.clone_from(&desk.told);
+            wrong.clone_from(&inbox.told);
         }
-        match tended {
+        match maintained {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
                 let told = format!(
@@ -597,11 +597,11 @@ impl Clerk {
             Ok(None) => {}
             Err(error) => wrong = Some(with_causes(&error)),
         }
-        if let Err(error) = desk.store.requests.check() {
+        if let Err(error) = inbox.store.requests.check() {
             return self.give_up(&error);
         }
-        if desk.host.is_serving()
-            && let Err(error) = desk.store.requests.sweep(unix_ms)
+        if inbox.page_server.is_serving()
+            && let Err(error) = inbox.store.requests.sweep(unix_ms)
         {
             if error.kind == ErrorKind::Damaged {
                 return self.give_up(&error);
@@ -609,24 +609,27 @@ impl Clerk {
             let why = with_causes(&error);
             wrong = Some(format!("the inbox could not be tidied: {why}"));
         }
-        if let Some(why) = wrong.as_ref().filter(|why| desk.told.as_ref() != Some(why)) {
+        if let Some(why) = wrong
+            .as_ref()
+            .filter(|why| inbox.told.as_ref() != Some(why))
+        {
             tracing::warn!("{why}");
         }
-        desk.told = wrong;
+        inbox.told = wrong;
         self.give_up_closed(unix_ms);
     }
 
     /// Items that somebody has closed under us can have no verdict any more.
     fn give_up_closed(&mut self, now_ms: i64) {
-        let Some(desk) = &mut self.desk else {
+        let Some(inbox) = &mut self.inbox else {
             return;
         };
-        if !std::mem::take(&mut desk.may_be_closed) {
+        if !std::mem::take(&mut inbox.may_be_closed) {
             return;
         }
         let ids: Vec<String> = self.waiting.keys().cloned().collect();
         for item in ids {
-            let is_closed = match desk.store.requests.find(&item) {
+            let is_closed = match inbox.store.requests.find(&item) {
                 Ok(entry) => was_closed_early(entry.as_ref(), now_ms),
                 // It shows elsewhere.
                 Err(_) => false,

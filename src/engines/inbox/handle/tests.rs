@@ -1,4 +1,4 @@
-//! Parked items that outlive their session, from one process to the next: each post here stands for a process.
+//! Parked items that outlive their session, from one process to the next: each handle here stands for a process.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::{Assurance, Choice, Closed, Item, Verdict};
-use crate::approval::request::{ApprovalRequest, Round};
+use crate::approval::request::{ApprovalRequest, QuestionKind};
 use crate::engines::inbox::identity::{Credentials, ServerIdentity};
 use crate::engines::inbox::passphrase::{self, Signer};
 use crate::engines::inbox::store::{ApprovalRequests, Decided, Entry, SignedVerdict, State};
@@ -36,15 +36,15 @@ impl Scene {
     }
 
     /// A process that has just started.
-    fn process(&self) -> Post {
+    fn process(&self) -> InboxHandle {
         self.process_for(identity("srv"))
     }
 
-    fn process_for(&self, identity: Option<Identity>) -> Post {
-        Post::new(PostSettings {
+    fn process_for(&self, identity: Option<Identity>) -> InboxHandle {
+        InboxHandle::new(WorkerSettings {
             state_dir: Some(self.dir.path().to_owned()),
             key: load_key(Some(self.dir.path())),
-            host: HostSettings {
+            page: PageServerSettings {
                 port: Some(0),
                 opens_browser: false,
                 approver: None,
@@ -86,16 +86,16 @@ impl Scene {
     }
 
     /// Has a session park and mark an item, and waits until it is.
-    async fn park(&self, post: &Post, id: &str) -> Session {
+    async fn park(&self, handle: &InboxHandle, id: &str) -> Session {
         let mut session = Session::new();
         let item = request("x").item(id.to_owned(), now_ms(), Some(now_ms() + 60_000));
-        session.tell(post, ask(item));
-        session.tell(post, park(id));
+        session.tell(handle, ask(item));
+        session.tell(handle, park(id));
         let key = KEY;
         let item = id.to_owned();
-        session.tell(post, ToEngine::Resume(Resume::Mark { item, key }));
+        session.tell(handle, ToEngine::Resume(Resume::Mark { item, key }));
         // Nobody can resume what its session still has, so this changes nothing. It is answered after the rest.
-        assert_eq!(session.find(post, KEY, "x").await, None);
+        assert_eq!(session.find(handle, KEY, "x").await, None);
         session
     }
 }
@@ -104,22 +104,22 @@ impl Scene {
 struct Session {
     answers: UnboundedSender<FromEngine>,
     from: UnboundedReceiver<FromEngine>,
-    seek: u64,
+    lookup: u64,
 }
 
 impl Session {
     fn new() -> Session {
         let (answers, from) = unbounded_channel();
-        let seek = 7;
+        let lookup = 7;
         Session {
             answers,
             from,
-            seek,
+            lookup,
         }
     }
 
-    fn tell(&self, post: &Post, told: ToEngine) {
-        post.tell(told, &self.answers).unwrap();
+    fn tell(&self, handle: &InboxHandle, told: ToEngine) {
+        handle.tell(told, &self.answers).unwrap();
     }
 
     /// What it is told next, but for where a page is.
@@ -127,34 +127,39 @@ impl Session {
         loop {
             let told = timeout(LIMIT, self.from.recv()).await;
             let told = told.expect("the inbox answers").unwrap();
-            if !matches!(told, FromEngine::Posted { .. }) {
+            if !matches!(told, FromEngine::Listed { .. }) {
                 return told;
             }
         }
     }
 
-    async fn find(&mut self, post: &Post, key: ResumeKey, argument: &str) -> Option<ParkedItem> {
-        self.seek += 1;
+    async fn find(
+        &mut self,
+        handle: &InboxHandle,
+        key: ResumeKey,
+        argument: &str,
+    ) -> Option<ParkedItem> {
+        self.lookup += 1;
         let find = Resume::Find {
-            seek: self.seek,
+            lookup: self.lookup,
             key,
             request: Arc::new(request(argument)),
         };
-        self.tell(post, ToEngine::Resume(find));
+        self.tell(handle, ToEngine::Resume(find));
         let mut told = self.next().await;
         if let FromEngine::Resume(Resumption::Unmarked { .. }) = told {
             told = self.next().await;
         }
-        let FromEngine::Resume(Resumption::Found { seek, parked }) = told else {
+        let FromEngine::Resume(Resumption::Found { lookup, parked }) = told else {
             panic!("{told:?}");
         };
-        assert_eq!(seek, self.seek);
+        assert_eq!(lookup, self.lookup);
         parked
     }
 
-    async fn take_up(&mut self, post: &Post, id: &str) -> bool {
+    async fn take_up(&mut self, handle: &InboxHandle, id: &str) -> bool {
         let item = id.to_owned();
-        self.tell(post, ToEngine::Resume(Resume::TakeUp { item }));
+        self.tell(handle, ToEngine::Resume(Resume::TakeUp { item }));
         let told = self.next().await;
         let FromEngine::Resume(Resumption::TakenUp { item, is_done }) = told else {
             panic!("{told:?}");
@@ -163,9 +168,9 @@ impl Session {
         is_done
     }
 
-    fn leave(&self, post: &Post, id: &str) {
+    fn leave(&self, handle: &InboxHandle, id: &str) {
         let item = id.to_owned();
-        self.tell(post, ToEngine::Resume(Resume::Leave { item }));
+        self.tell(handle, ToEngine::Resume(Resume::Leave { item }));
     }
 
     async fn verdict(&mut self, id: &str) -> Verdict {
@@ -177,8 +182,8 @@ impl Session {
         verdict
     }
 
-    fn is_any(&mut self, post: &Post) -> bool {
-        self.tell(post, ToEngine::Resume(Resume::IsAny));
+    fn is_any(&mut self, handle: &InboxHandle) -> bool {
+        self.tell(handle, ToEngine::Resume(Resume::IsAny));
         match self.from.try_recv() {
             Ok(FromEngine::Resume(Resumption::IsAny(is_any))) => is_any,
             other => panic!("{other:?}"),
@@ -229,7 +234,7 @@ fn request(argument: &str) -> ApprovalRequest {
         is_listed: true,
         risk: Risk::High,
         why: "it destroys".into(),
-        round: Round::First,
+        round: QuestionKind::First,
         title: None,
         description: None,
         hints: String::new(),
@@ -331,20 +336,20 @@ async fn another_call_another_server_and_somebody_unknown_find_nothing() {
     assert!(!session.is_any(&unknown));
     assert_eq!(session.find(&unknown, KEY, "x").await, None);
     assert_eq!(session.find(&same, KEY, "x").await.unwrap().id, "a");
-    for post in [same, other, unknown] {
-        post.finish(LIMIT);
+    for handle in [same, other, unknown] {
+        handle.finish(LIMIT);
     }
 }
 
 #[tokio::test]
 async fn without_an_identity_a_parked_item_ends_with_its_session() {
     let scene = Scene::new();
-    let post = scene.process_for(None);
-    let mut session = scene.park(&post, "a").await;
-    assert!(!session.is_any(&post));
-    assert!(!session.take_up(&post, "a").await);
-    session.leave(&post, "a");
-    post.finish(LIMIT);
+    let handle = scene.process_for(None);
+    let mut session = scene.park(&handle, "a").await;
+    assert!(!session.is_any(&handle));
+    assert!(!session.take_up(&handle, "a").await);
+    session.leave(&handle, "a");
+    handle.finish(LIMIT);
     assert_eq!(scene.entry("a").state, State::Closed(Closed::Withdrawn));
     assert!(!store::may_resume(scene.dir.path()));
 }
@@ -352,13 +357,16 @@ async fn without_an_identity_a_parked_item_ends_with_its_session() {
 #[tokio::test]
 async fn a_process_that_ends_leaves_what_is_marked_and_withdraws_the_rest() {
     let scene = Scene::new();
-    let post = scene.process();
-    let session = scene.park(&post, "marked").await;
+    let handle = scene.process();
+    let session = scene.park(&handle, "marked").await;
     for id in ["waiting", "parked"] {
-        session.tell(&post, ask(request("x").item(id.to_owned(), now_ms(), None)));
+        session.tell(
+            &handle,
+            ask(request("x").item(id.to_owned(), now_ms(), None)),
+        );
     }
-    session.tell(&post, park("parked"));
-    post.finish(LIMIT);
+    session.tell(&handle, park("parked"));
+    handle.finish(LIMIT);
     assert_eq!(scene.entry("marked").state, State::Parked);
     for id in ["waiting", "parked"] {
         assert_eq!(scene.entry(id).state, State::Closed(Closed::Withdrawn));
@@ -413,41 +421,48 @@ async fn with_a_passphrase_a_verdict_holds_for_what_the_resuming_session_would_s
 #[tokio::test]
 async fn another_session_of_the_same_process_resumes_what_one_has_left() {
     let scene = Scene::new();
-    let post = scene.process();
-    let session = scene.park(&post, "a").await;
+    let handle = scene.process();
+    let session = scene.park(&handle, "a").await;
     let mut other = Session::new();
-    assert_eq!(other.find(&post, KEY, "x").await, None);
-    session.leave(&post, "a");
-    assert_eq!(other.find(&post, KEY, "x").await.unwrap().id, "a");
+    assert_eq!(other.find(&handle, KEY, "x").await, None);
+    session.leave(&handle, "a");
+    assert_eq!(other.find(&handle, KEY, "x").await.unwrap().id, "a");
     let given = verdict(Choice::Approve);
     scene.decide("a", &given, None);
     assert_eq!(other.verdict("a").await, given);
-    post.finish(LIMIT);
+    handle.finish(LIMIT);
 }
 
 #[tokio::test]
 async fn what_a_session_resumed_and_never_learnt_of_is_left_to_the_next() {
     let scene = Scene::new();
-    let post = scene.process();
-    let session = scene.park(&post, "a").await;
-    session.leave(&post, "a");
+    let handle = scene.process();
+    let session = scene.park(&handle, "a").await;
+    session.leave(&handle, "a");
     scene.decide("a", &verdict(Choice::Approve), None);
     let gone = Session::new();
     let request = Arc::new(request("x"));
-    let (seek, key) = (1, KEY);
-    gone.tell(&post, ToEngine::Resume(Resume::Find { seek, key, request }));
+    let (lookup, key) = (1, KEY);
+    gone.tell(
+        &handle,
+        ToEngine::Resume(Resume::Find {
+            lookup,
+            key,
+            request,
+        }),
+    );
     drop(gone);
     let mut next = Session::new();
     let found = async {
         loop {
-            if let Some(parked) = next.find(&post, KEY, "x").await {
+            if let Some(parked) = next.find(&handle, KEY, "x").await {
                 return parked;
             }
         }
     };
     assert_eq!(timeout(LIMIT, found).await.unwrap().id, "a");
     assert_eq!(next.verdict("a").await.choice, Choice::Approve);
-    post.finish(LIMIT);
+    handle.finish(LIMIT);
 }
 
 #[tokio::test]
@@ -455,30 +470,30 @@ async fn to_look_whether_there_is_anything_opens_and_starts_nothing() {
     let dir = TempDir::new().unwrap();
     let folder = dir.path().join("state");
     let scene = Scene::new();
-    let mut post = scene.process();
-    post.settings.state_dir = Some(folder.clone());
+    let mut handle = scene.process();
+    handle.settings.state_dir = Some(folder.clone());
     let mut session = Session::new();
-    assert!(!session.is_any(&post));
+    assert!(!session.is_any(&handle));
     assert!(!folder.exists());
-    assert!(matches!(*post.running(), Running::NotYet));
+    assert!(matches!(*handle.running(), Running::NotYet));
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("resumable"), "").unwrap();
-    assert!(session.is_any(&post));
-    assert!(matches!(*post.running(), Running::NotYet));
-    post.settings.state_dir = None;
-    assert!(!session.is_any(&post));
+    assert!(session.is_any(&handle));
+    assert!(matches!(*handle.running(), Running::NotYet));
+    handle.settings.state_dir = None;
+    assert!(!session.is_any(&handle));
 }
 
 #[tokio::test]
 async fn a_verdict_reaches_its_proxy_within_a_tenth_of_a_second_however_long_it_has_waited() {
     let scene = Scene::new();
-    let post = scene.process();
+    let handle = scene.process();
     let mut session = Session::new();
     let mut store = scene.store();
     let mut took = Vec::new();
     for id in ["a", "b", "c"] {
         let item = request("x").item(id.to_owned(), now_ms(), None);
-        session.tell(&post, ask(item));
+        session.tell(&handle, ask(item));
         // Its thread looks often for two seconds after something was written.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         let (verdict, signature) = (verdict(Choice::Approve), None);
@@ -495,15 +510,15 @@ async fn a_verdict_reaches_its_proxy_within_a_tenth_of_a_second_however_long_it_
     // One of them may meet a machine that has much else to do.
     took.sort();
     assert!(took[1] < Duration::from_millis(100), "{took:?}");
-    post.finish(LIMIT);
+    handle.finish(LIMIT);
 }
 
 #[tokio::test]
 async fn a_process_that_finds_nothing_serves_no_page_and_holds_no_lease() {
     let scene = Scene::new();
-    let post = scene.process();
+    let handle = scene.process();
     let mut session = Session::new();
-    assert_eq!(session.find(&post, KEY, "x").await, None);
+    assert_eq!(session.find(&handle, KEY, "x").await, None);
     let proxies = scene.dir.path().join("proxies");
     let leases = || std::fs::read_dir(&proxies).unwrap().count();
     // It tidies up a moment after it has answered.
@@ -514,7 +529,7 @@ async fn a_process_that_finds_nothing_serves_no_page_and_holds_no_lease() {
     };
     timeout(LIMIT, tidied).await.unwrap();
     assert!(!scene.dir.path().join("page.port").exists());
-    post.finish(LIMIT);
+    handle.finish(LIMIT);
 }
 
 #[test]
@@ -523,35 +538,39 @@ fn what_cannot_be_done_is_said_at_once() {
     let session = Session::new();
     let find = || {
         let request = Arc::new(request("x"));
-        let (seek, key) = (1, KEY);
-        ToEngine::Resume(Resume::Find { seek, key, request })
+        let (lookup, key) = (1, KEY);
+        ToEngine::Resume(Resume::Find {
+            lookup,
+            key,
+            request,
+        })
     };
     let take_up = || {
         let item = "a".to_owned();
         ToEngine::Resume(Resume::TakeUp { item })
     };
     // Nothing was asked in this process, and its folder is nowhere.
-    let mut post = scene.process();
-    post.settings.state_dir = None;
-    assert!(post.tell(take_up(), &session.answers).is_err());
-    assert!(post.tell(find(), &session.answers).is_err());
+    let mut handle = scene.process();
+    handle.settings.state_dir = None;
+    assert!(handle.tell(take_up(), &session.answers).is_err());
+    assert!(handle.tell(find(), &session.answers).is_err());
     // Too much is on its way: what is large waits no more, what is small gets through.
     let (jobs, queue) = queue().unwrap();
     let (_, done) = channel();
-    *post.running() = Running::Yes {
+    *handle.running() = Running::Yes {
         jobs,
         queued: Arc::new(AtomicUsize::new(MAX_QUEUED)),
         unrecorded: Arc::default(),
         done,
     };
-    assert!(post.tell(find(), &session.answers).is_err());
-    post.tell(take_up(), &session.answers).unwrap();
+    assert!(handle.tell(find(), &session.answers).is_err());
+    handle.tell(take_up(), &session.answers).unwrap();
     // Its thread has ended, and so has the process.
     drop(queue);
-    assert!(post.tell(take_up(), &session.answers).is_err());
-    post.finish(LIMIT);
+    assert!(handle.tell(take_up(), &session.answers).is_err());
+    handle.finish(LIMIT);
     for told in [find(), take_up()] {
-        assert!(post.tell(told, &session.answers).is_err());
+        assert!(handle.tell(told, &session.answers).is_err());
     }
 }
 
@@ -560,22 +579,22 @@ async fn a_session_whose_item_cannot_be_marked_is_told_so() {
     for is_known in [true, false] {
         let scene = Scene::new();
         let identity = identity("srv").filter(|_| is_known);
-        let post = scene.process_for(identity);
+        let handle = scene.process_for(identity);
         let mut session = Session::new();
         session.tell(
-            &post,
+            &handle,
             ask(request("x").item("a".to_owned(), now_ms(), None)),
         );
         if !is_known {
-            session.tell(&post, park("a"));
+            session.tell(&handle, park("a"));
         }
         // It is not parked, or nobody knows whose it is.
         let (item, key) = ("a".to_owned(), KEY);
-        session.tell(&post, ToEngine::Resume(Resume::Mark { item, key }));
+        session.tell(&handle, ToEngine::Resume(Resume::Mark { item, key }));
         let item = "a".to_owned();
         let told = FromEngine::Resume(Resumption::Unmarked { item });
         assert_eq!(session.next().await, told);
-        post.finish(LIMIT);
+        handle.finish(LIMIT);
     }
 }
 

@@ -9,8 +9,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, RET
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
+use super::http_server::ServerSession;
 use super::redirects::target;
-use super::remote::Peer;
 use crate::approval::display::quoted_text;
 use crate::evidence::redact::Redaction;
 use crate::mcp::json::raw_member;
@@ -82,7 +82,7 @@ impl Head {
     }
 
     /// The same words, and what to do where the server does not let us in.
-    pub(super) async fn with_advice(&self, peer: &Peer, body: &[u8]) -> String {
+    pub(super) async fn with_advice(&self, peer: &ServerSession, body: &[u8]) -> String {
         let mut words = self.in_words(body, &peer.secrets().await);
         if !matches!(
             self.status,
@@ -161,7 +161,7 @@ impl Head {
 }
 
 /// What the server answered, in words.
-pub(super) async fn in_words(peer: &Peer, response: Response) -> String {
+pub(super) async fn in_words(peer: &ServerSession, response: Response) -> String {
     let head = Head::of(&response);
     let body = timeout(BODY_TIME, beginning(response)).await;
     head.with_advice(peer, &body.unwrap_or_default()).await

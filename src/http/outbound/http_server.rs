@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use super::cancelled::CancelledExchanges;
 use super::exchange::{Asked, Outcome, exchange, listen, notify, unreachable};
-use super::given_up::GivenUp;
 use super::oauth::{Login, LoginError, Reach, Renewed};
 use super::redirects::execute;
 use super::renewal::Beginning;
-use super::said::shown_url;
+use super::server_error::shown_url;
 use super::sse_server;
 use crate::approval::display::in_backticks;
 use crate::http::shared::facts::{Facts, METHOD, NAME, SESSION, VERSION, encode};
@@ -35,7 +35,7 @@ use crate::mcp::tool::LIST;
 use crate::relay::Sideband;
 use crate::sys::secret::Secret;
 use crate::transport::{
-    self, FromRemote, LinkWriter, Note, RESTART_HEARD, Upstream, Wire, link_in, link_out,
+    self, LinkWriter, Note, RESTART_HEARD, RemoteEvent, Upstream, Wire, link_in, link_out,
 };
 
 /// How long a connection may take to be made.
@@ -50,11 +50,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Why a server behind HTTP cannot be spoken to at all.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be set up; look at the system's CA certificates")]
-pub struct RemoteError(#[source] reqwest::Error);
+pub struct HttpServerError(#[source] reqwest::Error);
 
 /// Speaks to one server; each session of ours is one of its own there.
 #[derive(Debug, Clone)]
-pub struct Remote {
+pub struct HttpServer {
     client: Client,
     url: Url,
     headers: HeaderMap,
@@ -66,7 +66,7 @@ pub struct Remote {
     shown: String,
 }
 
-impl Remote {
+impl HttpServer {
     /// For the server at `url`, with `headers` on every request, and the user and password of the URL
     /// as `Authorization` (RFC 7617) where `headers` has none. `is_sse` is for HTTP+SSE of
     /// 2024-11-05. Messages are at most `max_message` bytes.
@@ -78,7 +78,7 @@ impl Remote {
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         is_sse: bool,
         max_message: usize,
-    ) -> Result<Remote, RemoteError> {
+    ) -> Result<HttpServer, HttpServerError> {
         // Fails where it was done before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -87,9 +87,9 @@ impl Remote {
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
             .build()
-            .map_err(RemoteError)?;
+            .map_err(HttpServerError)?;
         // Whom the URL names goes into a header, and stands in no request's target.
-        let first = client.get(url).build().map_err(RemoteError)?;
+        let first = client.get(url).build().map_err(HttpServerError)?;
         let mut all = first.headers().clone();
         for (name, value) in [
             (USER_AGENT, NAME_AND_VERSION),
@@ -100,7 +100,7 @@ impl Remote {
         }
         all.extend(headers.into_iter().collect::<HeaderMap>());
         let shown = format!("at {}", shown_url(first.url(), &[]));
-        Ok(Remote {
+        Ok(HttpServer {
             client,
             url: first.url().clone(),
             headers: all,
@@ -113,14 +113,14 @@ impl Remote {
 
     /// Gives it the name that it has in the configuration.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Remote {
+    pub fn named(mut self, name: &str) -> HttpServer {
         self.shown = format!("{} {}", in_backticks(name), self.shown);
         self
     }
 
     /// Logs in where the server asks for it and the operator has given no credentials.
     #[must_use]
-    pub fn with_login(mut self, login: impl FnOnce(Url) -> Login) -> Remote {
+    pub fn with_login(mut self, login: impl FnOnce(Url) -> Login) -> HttpServer {
         if !self.headers.contains_key(AUTHORIZATION) {
             self.login = Some(login(self.url.clone()));
         }
@@ -133,38 +133,38 @@ impl Remote {
         let (from_relay, to_upstream) = link_out();
         let (to_relay, from_upstream) = link_in();
         let (told, hears) = mpsc::unbounded_channel();
-        let peer = Arc::new(Peer {
+        let peer = Arc::new(ServerSession {
             remote: self.clone(),
             sideband,
             to_relay,
             state: Mutex::default(),
             told,
-            last_words: Arc::default(),
+            end_reason: Arc::default(),
             sessions: watch::Sender::new(0),
             renewing: tokio::sync::Mutex::default(),
         });
-        let last_words = Arc::clone(&peer.last_words);
+        let end_reason = Arc::clone(&peer.end_reason);
         let lines = Lines::new(from_relay, self.max_message.saturating_mul(2));
         let task = match self.is_sse {
             true => tokio::spawn(sse_server::run(peer, lines, None)),
             false => tokio::spawn(run(peer, lines)),
         };
-        let upstream = Upstream::Remote(transport::Remote::new(task, hears, last_words));
+        let upstream = Upstream::Remote(transport::RemoteTask::new(task, hears, end_reason));
         (upstream, to_upstream, from_upstream)
     }
 }
 
 /// The server, for all tasks of a session.
 #[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) remote: Remote,
+pub(super) struct ServerSession {
+    pub(super) remote: HttpServer,
     pub(super) sideband: Option<Arc<Sideband>>,
     to_relay: LinkWriter,
     state: Mutex<State>,
     /// Tells the relay what is no message.
-    pub(super) told: mpsc::UnboundedSender<FromRemote>,
+    pub(super) told: mpsc::UnboundedSender<RemoteEvent>,
     /// Why the task gives up, for the client.
-    pub(super) last_words: Arc<OnceLock<String>>,
+    pub(super) end_reason: Arc<OnceLock<String>>,
     /// How many sessions have been lost and followed by another one.
     sessions: watch::Sender<u64>,
     /// Held by whoever begins one.
@@ -184,7 +184,7 @@ struct State {
     is_known: bool,
 }
 
-impl Peer {
+impl ServerSession {
     /// The URL as configured.
     pub(super) fn url(&self) -> Url {
         self.remote.url.clone()
@@ -417,7 +417,7 @@ impl Peer {
         }
         let why = why.to_owned();
         // A relay that is gone need not know.
-        let _ = self.told.send(FromRemote::Restarted { why });
+        let _ = self.told.send(RemoteEvent::Restarted { why });
         self.sessions.send_modify(|number| *number += 1);
     }
 
@@ -479,11 +479,11 @@ fn version_header(json: &str) -> Option<HeaderValue> {
 }
 
 /// Speaks streamable HTTP with the server until the relay closes.
-async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
+async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
     let mut requests = JoinSet::new();
     let mut listener = JoinSet::new();
     let mut running: HashMap<RequestId, AbortHandle> = HashMap::default();
-    let mut given_up = GivenUp::default();
+    let mut cancelled = CancelledExchanges::default();
     // How many restarts the relay has heard of: what it sends now was decided in that session.
     let mut decided_in = 0;
     loop {
@@ -507,7 +507,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                 }
                 continue;
             }
-            () = given_up.next() => continue,
+            () = cancelled.next() => continue,
         };
         let Some(frame) = frame else {
             break;
@@ -556,7 +556,7 @@ async fn run(peer: Arc<Peer>, mut lines: Lines) -> &'static str {
                     handle.abort();
                     continue;
                 }
-                given_up.add(handle);
+                cancelled.add(handle);
             }
         }
         let begins = method == "notifications/initialized";
@@ -608,7 +608,7 @@ impl Unsent {
     }
 
     /// For the client and the log. Of the server's URL it has what is no secret.
-    pub(super) fn why(&self, peer: &Peer) -> String {
+    pub(super) fn why(&self, peer: &ServerSession) -> String {
         let server = &peer.remote.shown;
         match self {
             Unsent::Unreachable(error) => unreachable(server, error),
@@ -644,7 +644,7 @@ fn challenge(response: &Response) -> Option<String> {
 /// server has told us the same.
 ///
 /// SPEC 2026-07-28, "Request Metadata": they mirror the body, which is read here, not trusted.
-fn headers_of(peer: &Peer, facts: &Facts<'_>, note: Option<Note>) -> HeaderMap {
+fn headers_of(peer: &ServerSession, facts: &Facts<'_>, note: Option<Note>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let Some(version) = &facts.version else {
         return headers;
@@ -691,14 +691,14 @@ mod tests {
             let name = HeaderName::from_static(name);
             (name, HeaderValue::from_static(value))
         });
-        let remote = Remote::new(Url::parse(url).unwrap(), headers, false, 1024).unwrap();
-        let peer = Peer {
+        let remote = HttpServer::new(Url::parse(url).unwrap(), headers, false, 1024).unwrap();
+        let peer = ServerSession {
             remote,
             sideband: None,
             to_relay: link_in().0,
             state: Mutex::default(),
             told: mpsc::unbounded_channel().0,
-            last_words: Arc::default(),
+            end_reason: Arc::default(),
             sessions: watch::Sender::new(0),
             renewing: tokio::sync::Mutex::default(),
         };

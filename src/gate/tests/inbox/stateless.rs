@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{MINUTE, chain};
 use crate::approval::item::{Choice, Closed, Item};
-use crate::gate::tests::rounds::{
-    expect_question, expect_spent, expect_unknown, modern, modern_with, no, retry, says, yes,
-};
 use crate::gate::tests::scene::{Scene, secs};
+use crate::gate::tests::stateless::{
+    expect_question, expect_spent, expect_unknown, no, retry, says, stateless, stateless_with, yes,
+};
 use crate::gate::{
     Channel, Engine, FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine,
 };
@@ -29,7 +29,7 @@ fn scene(change: impl FnOnce(&mut Settings)) -> Scene {
 /// A call of a client that opens URLs and shows no forms.
 fn call(id: i64, argument: u64) -> Value {
     let urls = json!({"elicitation": {"url": {}}});
-    modern_with(id, "delete_user", json!({"id": argument}), urls)
+    stateless_with(id, "delete_user", json!({"id": argument}), urls)
 }
 
 fn consent(action: &str) -> Value {
@@ -43,7 +43,7 @@ fn url_of(item: &Item) -> String {
 
 fn has_page(scene: &mut Scene, item: &Item) {
     let (item, url) = (item.id.clone(), url_of(item));
-    scene.inbox_tells(FromEngine::Posted { item, url });
+    scene.inbox_tells(FromEngine::Listed { item, url });
 }
 
 /// The client has been sent to the item's page by the result of this request; returns the state.
@@ -441,7 +441,7 @@ fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
 
     let mut scene = self::scene(|settings| settings.channels.reverse());
     let both = json!({"elicitation": {"url": {}, "form": {}}});
-    let call = modern_with(1, "delete_user", json!({"id": 7}), both);
+    let call = stateless_with(1, "delete_user", json!({"id": 7}), both);
     says(&mut scene, &call);
     let item = scene.expect_item();
     has_page(&mut scene, &item);
@@ -504,7 +504,7 @@ fn form_then_inbox(settings: &mut Settings) {
 }
 
 fn form_call(id: i64) -> Value {
-    modern(id, "delete_user", json!({"id": 7}))
+    stateless(id, "delete_user", json!({"id": 7}))
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::door::Door;
+use super::login_file::LoginFile;
 use super::page::{Page, PageSettings, Passphrase, WrongPassphrase, proof, token_hash};
 use super::passphrase::{self, PassphraseError, PublicKey};
 use super::store::{self, Logins, Store, StoreError, Token};
@@ -44,7 +44,7 @@ const LOCK_FILE: &str = "page.lock";
 
 /// How the page is served.
 #[derive(Debug, Clone)]
-pub struct HostSettings {
+pub struct PageServerSettings {
     /// The port that is tried first, 0 for any that is free; `None` is the usual one, 8766.
     pub port: Option<u16>,
     /// Whether a browser may be opened.
@@ -61,13 +61,13 @@ pub struct HostSettings {
 
 /// One process's part in serving the page.
 #[derive(Debug)]
-pub struct Host {
+pub struct PageServer {
     dir: StateDir,
-    settings: HostSettings,
+    settings: PageServerSettings,
     secret: [u8; 32],
     /// What the browser that was opened last comes in by. It goes before the page: whoever serves
     /// that next may make one of the same name.
-    door: Option<Door>,
+    login_file: Option<LoginFile>,
     serving: Option<Serving>,
     /// Whether a browser was opened at the page that we serve.
     has_opened: bool,
@@ -89,7 +89,7 @@ struct Serving {
 
 /// Why the page is served by nobody whom we could rely on.
 #[derive(Debug, thiserror::Error)]
-pub enum HostError {
+pub enum PageServerError {
     /// The folder or the store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -109,18 +109,18 @@ pub enum HostError {
     },
 }
 
-impl Host {
+impl PageServer {
     /// Takes part in serving the page of the folder's inbox.
     ///
     /// # Errors
     /// Where the folder's secret cannot be read or made.
-    pub fn new(dir: StateDir, settings: HostSettings) -> Result<Host, StoreError> {
+    pub fn new(dir: StateDir, settings: PageServerSettings) -> Result<PageServer, StoreError> {
         let secret = dir.secret()?;
-        Ok(Host {
+        Ok(PageServer {
             dir,
             settings,
             secret,
-            door: None,
+            login_file: None,
             serving: None,
             has_opened: false,
             told: None,
@@ -149,13 +149,13 @@ impl Host {
     /// ours, once, as soon as something waits for which one may be opened.
     ///
     /// # Errors
-    /// [`HostError`]; to be tried again.
-    pub fn tend(
+    /// [`PageServerError`]; to be tried again.
+    pub fn maintain(
         &mut self,
         logins: &mut dyn Logins,
         opens_browser: bool,
         now_ms: i64,
-    ) -> Result<Option<String>, HostError> {
+    ) -> Result<Option<String>, PageServerError> {
         let was_serving = self.is_serving();
         let port = self.find_or_serve(now_ms)?;
         // Who was logged in to the page before is not logged in to this one.
@@ -164,7 +164,7 @@ impl Host {
         if self.is_serving() && opens_browser && !std::mem::replace(&mut self.has_opened, true) {
             self.open_browser(logins, port, now_ms)?;
         }
-        self.tidy_door(logins, now_ms)?;
+        self.tidy_login_file(logins, now_ms)?;
         let is_new = self.told.replace(port) != Some(port);
         Ok(is_new.then(|| address(port)))
     }
@@ -179,8 +179,8 @@ impl Host {
     /// The port of the page, served by us where nobody else does.
     ///
     /// # Errors
-    /// [`HostError`].
-    pub fn find_or_serve(&mut self, now_ms: i64) -> Result<u16, HostError> {
+    /// [`PageServerError`].
+    pub fn find_or_serve(&mut self, now_ms: i64) -> Result<u16, PageServerError> {
         if let Some(serving) = self.serving.as_ref().filter(|_| self.is_serving()) {
             return Ok(serving.port);
         }
@@ -205,7 +205,7 @@ impl Host {
             }
         }
         let approvals = suggested_command("approvals list", Some(self.dir.path()));
-        Err(HostError::Unproven { port, approvals })
+        Err(PageServerError::Unproven { port, approvals })
     }
 
     fn lock(&self) -> io::Result<Option<File>> {
@@ -228,9 +228,9 @@ impl Host {
         Ok(text.trim().parse().unwrap_or_default())
     }
 
-    fn serve(&mut self, lock: File, now_ms: i64) -> Result<u16, HostError> {
-        for folder in self.door_folders() {
-            Door::tidy(folder, now_ms - LOGIN_MS);
+    fn serve(&mut self, lock: File, now_ms: i64) -> Result<u16, PageServerError> {
+        for folder in self.login_folders() {
+            LoginFile::tidy(folder, now_ms - LOGIN_MS);
         }
         // Whoever looks at a tab of the one that has just ended finds us where that one was.
         let before = match (self.found, self.settings.port) {
@@ -307,7 +307,7 @@ impl Host {
         logins: &mut dyn Logins,
         port: u16,
         now_ms: i64,
-    ) -> Result<String, HostError> {
+    ) -> Result<String, PageServerError> {
         self.login(logins, port, now_ms).map(|(link, _)| link)
     }
 
@@ -317,8 +317,9 @@ impl Host {
         logins: &mut dyn Logins,
         port: u16,
         now_ms: i64,
-    ) -> Result<(String, [u8; 32]), HostError> {
-        let token = random_hex(32).map_err(|error| HostError::System(io::Error::other(error)))?;
+    ) -> Result<(String, [u8; 32]), PageServerError> {
+        let token =
+            random_hex(32).map_err(|error| PageServerError::System(io::Error::other(error)))?;
         let hash = token_hash(&token);
         logins.add_token(Token::Login, &hash, now_ms + LOGIN_MS)?;
         if let Some(name) = &self.settings.approver {
@@ -337,16 +338,16 @@ impl Host {
         logins: &mut dyn Logins,
         port: u16,
         now_ms: i64,
-    ) -> Result<bool, HostError> {
+    ) -> Result<bool, PageServerError> {
         if self.settings.browser.is_none() && !self.settings.has_display {
             return Ok(false);
         }
         let (link, token) = self.login(logins, port, now_ms)?;
         // One at a time, even where both have the same name.
-        self.door = None;
-        let made = Door::make(self.door_folders(), &link, token);
-        let opened = made.and_then(|door| Ok((door.url()?, door)));
-        let (url, door) = match opened {
+        self.login_file = None;
+        let made = LoginFile::make(self.login_folders(), &link, token);
+        let opened = made.and_then(|login_file| Ok((login_file.url()?, login_file)));
+        let (url, login_file) = match opened {
             Ok(opened) => opened,
             // The page is there all the same.
             Err(error) => {
@@ -355,11 +356,11 @@ impl Host {
                 return Ok(false);
             }
         };
-        self.door = Some(door);
+        self.login_file = Some(login_file);
         Ok(open_in_browser(self.settings.browser.as_deref(), &url))
     }
 
-    fn door_folders(&self) -> impl Iterator<Item = &Path> {
+    fn login_folders(&self) -> impl Iterator<Item = &Path> {
         let wanted = self.settings.open_folder.as_deref();
         wanted.into_iter().chain([self.dir.path()])
     }
@@ -368,11 +369,15 @@ impl Host {
     ///
     /// # Errors
     /// The store's.
-    pub fn tidy_door(&mut self, logins: &mut dyn Logins, now_ms: i64) -> Result<(), StoreError> {
-        if let Some(door) = &self.door
-            && door.is_done(logins, now_ms)?
+    pub fn tidy_login_file(
+        &mut self,
+        logins: &mut dyn Logins,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        if let Some(login_file) = &self.login_file
+            && login_file.is_done(logins, now_ms)?
         {
-            self.door = None;
+            self.login_file = None;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Exchanges with a server that the client has given up.
 //!
-//! How a server is told is `remote`'s business.
+//! How a server is told is `http_server`'s business.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,9 +16,9 @@ const MAX: usize = 64;
 /// Exchanges of a session, whose server has heard that nobody waits, and may answer late. No
 /// connection waits for that for ever.
 #[derive(Debug, Default)]
-pub(super) struct GivenUp(VecDeque<(Instant, AbortHandle)>);
+pub(super) struct CancelledExchanges(VecDeque<(Instant, AbortHandle)>);
 
-impl GivenUp {
+impl CancelledExchanges {
     /// One more.
     pub(super) fn add(&mut self, exchange: AbortHandle) {
         if self.0.len() >= MAX
@@ -51,11 +51,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_exchange_has_five_seconds_and_few_have_them_at_once() {
         let mut exchanges = JoinSet::new();
-        let mut given_up = GivenUp::default();
+        let mut cancelled = CancelledExchanges::default();
         let forever = Duration::from_secs(u32::MAX.into());
-        assert!(timeout(forever, given_up.next()).await.is_err());
+        assert!(timeout(forever, cancelled.next()).await.is_err());
         for _ in 0..MAX + 10 {
-            given_up.add(exchanges.spawn(std::future::pending::<()>()));
+            cancelled.add(exchanges.spawn(std::future::pending::<()>()));
         }
         for _ in 0..10 {
             assert!(
@@ -69,7 +69,7 @@ mod tests {
         }
         let start = Instant::now();
         for _ in 0..MAX {
-            given_up.next().await;
+            cancelled.next().await;
             assert!(
                 exchanges
                     .join_next()
@@ -81,16 +81,16 @@ mod tests {
             assert_eq!(start.elapsed().as_secs(), LATE_ANSWER.as_secs());
         }
         assert!(exchanges.is_empty());
-        assert!(timeout(forever, given_up.next()).await.is_err());
+        assert!(timeout(forever, cancelled.next()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_has_ended_by_itself_is_not_missed() {
         let mut exchanges = JoinSet::new();
-        let mut given_up = GivenUp::default();
-        given_up.add(exchanges.spawn(async {}));
+        let mut cancelled = CancelledExchanges::default();
+        cancelled.add(exchanges.spawn(async {}));
         assert!(exchanges.join_next().await.unwrap().is_ok());
-        given_up.next().await;
-        assert!(given_up.0.is_empty());
+        cancelled.next().await;
+        assert!(cancelled.0.is_empty());
     }
 }

@@ -18,7 +18,7 @@ const HIDDEN: &str = "[hidden]";
 
 /// The end of a server's stderr.
 #[derive(Debug)]
-pub(super) struct LastWords {
+pub(super) struct StderrTail {
     bytes: Vec<u8>,
     /// Whether something before `bytes` is gone.
     is_cut: bool,
@@ -27,9 +27,9 @@ pub(super) struct LastWords {
     redaction: Redaction,
 }
 
-impl LastWords {
-    pub(super) fn new(secrets: Vec<String>, redaction: Redaction) -> LastWords {
-        LastWords {
+impl StderrTail {
+    pub(super) fn new(secrets: Vec<String>, redaction: Redaction) -> StderrTail {
+        StderrTail {
             bytes: Vec::new(),
             is_cut: false,
             secrets,
@@ -148,7 +148,7 @@ mod tests {
 
     fn quoted(written: &str, secrets: &[&str]) -> Option<String> {
         let secrets = secrets.iter().map(|&secret| secret.to_owned()).collect();
-        let mut words = LastWords::new(secrets, Redaction::default());
+        let mut words = StderrTail::new(secrets, Redaction::default());
         for chunk in written.as_bytes().chunks(700) {
             words.push(chunk);
         }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(told.chars().count(), CHARACTERS + 1);
         // The beginning of an endless line is gone, and what is left could begin within a secret.
         assert_eq!(quoted(&"x".repeat(1_000_000), &[]), None);
-        let mut words = LastWords::new(Vec::new(), Redaction::default());
+        let mut words = StderrTail::new(Vec::new(), Redaction::default());
         for _ in 0..100 {
             words.push(&[b'x'; 5_000]);
         }

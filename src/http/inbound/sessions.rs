@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::conversation::{Conversation, Era};
+use super::conversation::{ClientKind, Conversation};
 use crate::relay::Sideband;
 use crate::sys::clock::{random_hex, random_seed};
 use crate::transport::{Wire, link_in, link_out};
@@ -68,7 +68,7 @@ impl Owner {
 }
 
 /// All sessions.
-pub(super) struct Hub {
+pub(super) struct Sessions {
     relay: Relay,
     max_line: usize,
     signal: watch::Receiver<i32>,
@@ -88,9 +88,9 @@ fn unguessable<T>(random: Result<T, getrandom::Error>) -> Result<T, NoSession> {
     random.map_err(|error| NoSession::Upstream(error.to_string()))
 }
 
-impl Hub {
-    pub(super) fn new(relay: Relay, max_line: usize, signal: watch::Receiver<i32>) -> Hub {
-        Hub {
+impl Sessions {
+    pub(super) fn new(relay: Relay, max_line: usize, signal: watch::Receiver<i32>) -> Sessions {
+        Sessions {
             relay,
             max_line,
             signal,
@@ -101,13 +101,13 @@ impl Hub {
     /// Begins a session and names it so that nobody can guess it.
     pub(super) fn begin(
         &self,
-        era: Era,
+        kind: ClientKind,
         owner: Owner,
     ) -> Result<(String, Arc<Conversation>), NoSession> {
         let mut inner = self.inner();
         self.make_room(&mut inner)?;
         let name = unguessable(random_hex(16))?;
-        let conversation = self.start(&mut inner, era)?;
+        let conversation = self.start(&mut inner, kind)?;
         inner
             .sessions
             .insert(name.clone(), (owner, Arc::clone(&conversation)));
@@ -124,7 +124,7 @@ impl Hub {
             return Ok(Arc::clone(found));
         }
         self.make_room(&mut inner)?;
-        let conversation = self.start(&mut inner, Era::Stateless)?;
+        let conversation = self.start(&mut inner, ClientKind::Stateless)?;
         inner.shared.insert(owner, Arc::clone(&conversation));
         Ok(conversation)
     }
@@ -156,7 +156,7 @@ impl Hub {
         })
     }
 
-    fn start(&self, inner: &mut Inner, era: Era) -> Result<Arc<Conversation>, NoSession> {
+    fn start(&self, inner: &mut Inner, kind: ClientKind) -> Result<Arc<Conversation>, NoSession> {
         if *self.signal.borrow() != 0 {
             return Err(NoSession::Ending);
         }
@@ -176,7 +176,7 @@ impl Hub {
         // adds a little.
         let max_line = self.max_line.saturating_add(64 * 1024);
         Ok(Conversation::begin(
-            era, to_relay, from_relay, sideband, max_line, seed,
+            kind, to_relay, from_relay, sideband, max_line, seed,
         ))
     }
 
@@ -228,10 +228,10 @@ impl Hub {
     }
 }
 
-impl std::fmt::Debug for Hub {
+impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let inner = self.inner();
-        f.debug_struct("Hub")
+        f.debug_struct("Sessions")
             .field("sessions", &inner.sessions.len())
             .field("shared", &inner.shared.len())
             .finish_non_exhaustive()

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::rounds::{
-    ask, expect_question, expect_spent, expect_unknown, modern, retry, says, upstream_asks, yes,
-};
 use super::scene::{Scene, secs};
+use super::stateless::{
+    ask, expect_question, expect_spent, expect_unknown, retry, says, stateless, upstream_asks, yes,
+};
 
 fn list_request(scene: &mut Scene) -> Value {
     let first = scene.take_upstream();
@@ -60,7 +60,7 @@ fn a_list_that_an_answer_was_compared_with_runs_out_too() {
     // The server turns its harmless tool into a dangerous one; nobody subscribed
     scene.tools = json!([{"name": "read_note", "annotations": {"destructiveHint": true}}]);
     scene.advance(secs(24 * 3600));
-    scene.client_says(&modern(3, "read_note", json!({})));
+    scene.client_says(&stateless(3, "read_note", json!({})));
     assert!(scene.take_list_request().is_some(), "{:?}", scene.upstream);
 }
 
@@ -68,7 +68,7 @@ fn a_list_that_an_answer_was_compared_with_runs_out_too() {
 #[test]
 fn a_large_client_info_does_not_make_the_list_eternal() {
     let mut scene = Scene::new();
-    let mut call = modern(1, "read_note", json!({}));
+    let mut call = stateless(1, "read_note", json!({}));
     call["params"]["_meta"]["io.modelcontextprotocol/clientInfo"]["title"] =
         json!("x".repeat(70_000));
     says(&mut scene, &call);
@@ -77,7 +77,7 @@ fn a_large_client_info_does_not_make_the_list_eternal() {
     scene.take_client();
     scene.tools = json!([{"name": "read_note", "annotations": {"destructiveHint": true}}]);
     scene.advance(secs(24 * 3600));
-    scene.client_says(&modern(3, "read_note", json!({})));
+    scene.client_says(&stateless(3, "read_note", json!({})));
     assert!(scene.take_list_request().is_some(), "{:?}", scene.upstream);
 }
 
@@ -85,7 +85,7 @@ fn a_large_client_info_does_not_make_the_list_eternal() {
 #[test]
 fn no_progress_for_a_request_that_has_been_answered() {
     let mut scene = Scene::new();
-    let mut call = modern(1, "delete_user", json!({"id": 1}));
+    let mut call = stateless(1, "delete_user", json!({"id": 1}));
     call["params"]["_meta"]["progressToken"] = json!("old");
     says(&mut scene, &call);
     let (state, _) = expect_question(&mut scene, 1);
@@ -110,11 +110,11 @@ fn described(text: &str) -> Value {
 fn what_the_second_question_shows_is_what_runs() {
     let mut scene = Scene::set(|settings| settings.double_confirm = true)
         .with_tools(described("Deletes a user and all backups."));
-    let call = modern(1, "delete_user", json!({"id": 1}));
+    let call = stateless(1, "delete_user", json!({"id": 1}));
     says(&mut scene, &call);
     let (state, _) = expect_question(&mut scene, 1);
     scene.tools_change(described("Only marks a user."));
-    says(&mut scene, &modern(10, "read_note", json!({})));
+    says(&mut scene, &stateless(10, "read_note", json!({})));
     scene.expect_forwarded(10);
     says(&mut scene, &retry(&call, 2, yes(), &state));
     let (state, message) = expect_question(&mut scene, 2);
@@ -131,11 +131,11 @@ fn what_the_second_question_shows_is_what_runs() {
 #[test]
 fn the_same_where_a_retry_brought_no_answer() {
     let mut scene = Scene::new().with_tools(described("Deletes a user and all backups."));
-    let call = modern(1, "delete_user", json!({"id": 1}));
+    let call = stateless(1, "delete_user", json!({"id": 1}));
     says(&mut scene, &call);
     let (state, _) = expect_question(&mut scene, 1);
     scene.tools_change(described("Only marks a user."));
-    says(&mut scene, &modern(10, "read_note", json!({})));
+    says(&mut scene, &stateless(10, "read_note", json!({})));
     scene.expect_forwarded(10);
     says(&mut scene, &retry(&call, 2, json!({}), &state));
     let (state, message) = expect_question(&mut scene, 2);
@@ -209,7 +209,7 @@ fn retries_are_bounded_by_what_waiting_calls_may_take() {
 #[test]
 fn a_question_about_a_cancelled_request_is_no_round_of_another_call() {
     let mut scene = Scene::new();
-    let read = modern(9, "read_note", json!({}));
+    let read = stateless(9, "read_note", json!({}));
     says(&mut scene, &read);
     scene.expect_forwarded(9);
     let (call, state) = ask(&mut scene, 1);
@@ -232,7 +232,7 @@ fn a_question_about_a_cancelled_request_is_no_round_of_another_call() {
 fn a_question_about_another_request_is_no_round_of_a_call() {
     let mut scene = Scene::new();
     let get = json!({"jsonrpc": "2.0", "id": 9, "method": "prompts/get",
-        "params": {"name": "p", "_meta": modern(0, "x", json!({}))["params"]["_meta"]}});
+        "params": {"name": "p", "_meta": stateless(0, "x", json!({}))["params"]["_meta"]}});
     scene.client_says(&get);
     scene.client_says(&get);
     scene.upstream.clear();
@@ -261,7 +261,7 @@ fn every_approved_call_gets_an_answer() {
         )
     };
     let mut scene = Scene::new();
-    says(&mut scene, &modern(5, "read_note", json!({})));
+    says(&mut scene, &stateless(5, "read_note", json!({})));
     scene.expect_forwarded(5);
     scene.upstream_sends(&line(5));
     assert_eq!(scene.client.pop_front().unwrap(), line(5));
@@ -360,13 +360,13 @@ fn a_malformed_request_does_not_spoil_the_list_for_others() {
         json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"}),
     ] {
         let mut scene = Scene::new();
-        let mut bad = modern(1, "ponder", json!({}));
+        let mut bad = stateless(1, "ponder", json!({}));
         bad["params"]["_meta"] = spoil;
         scene.client_says(&bad);
         answer_strictly(&mut scene);
         scene.client.clear();
         scene.upstream.clear();
-        scene.client_says(&modern(2, "read_note", json!({})));
+        scene.client_says(&stateless(2, "read_note", json!({})));
         answer_strictly(&mut scene);
         scene.expect_forwarded(2);
     }

@@ -6,15 +6,15 @@ use std::collections::HashSet;
 
 use super::environment::Environment;
 use super::error::names;
-use super::foreign::{percent_variables, plain_variables};
+use super::foreign_variables::{percent_variables, plain_variables};
 use super::json::{Node, Object};
+use super::misplaced::misplaced;
 use super::pointer::Pointer;
-use super::strays::strays;
 
 /// The warning about the keys of `entry` that nobody reads, if there are any; `is_started` says
 /// whether the server is started or has a URL.
 pub(super) fn without_effect(entry: &Object, is_started: bool) -> Option<String> {
-    let doubtful = strays(entry).unwrap_or_default();
+    let doubtful = misplaced(entry).unwrap_or_default();
     let mut seen = HashSet::new();
     let mut unread: Vec<&str> = Vec::new();
     for (key, node) in entry.members() {

@@ -8,15 +8,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 ///
 /// A new timer that is due before all others wakes the reactor with a system call; where each
 /// call is asked about, and answered, there would be one for each.
-pub(super) struct Alarm {
+pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
     /// Whether `sleep` has not rung since it was set.
     is_set: bool,
 }
 
-impl Alarm {
-    pub(super) fn new() -> Alarm {
-        Alarm {
+impl Timer {
+    pub(super) fn new() -> Timer {
+        Timer {
             sleep: Box::pin(sleep_until(Instant::now())),
             is_set: false,
         }

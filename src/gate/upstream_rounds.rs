@@ -25,12 +25,12 @@ const MAX_ROUNDS: u32 = 10;
 ///
 /// Bounded by its user: see `Gate::is_full`.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub(super) struct UpstreamRounds {
     open: BTreeMap<Arc<str>, (Duration, Approved)>,
     deadlines: BTreeSet<(Duration, Arc<str>)>,
 }
 
-impl Rounds {
+impl UpstreamRounds {
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
@@ -124,7 +124,8 @@ impl Gate {
         let Some(text) = mrtr::with_state(id, result, &sealed) else {
             return;
         };
-        self.rounds.insert(&state.nonce, deadline, approved);
+        self.upstream_rounds
+            .insert(&state.nonce, deadline, approved);
         self.send_to_client(text);
     }
 }

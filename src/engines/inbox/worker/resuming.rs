@@ -4,7 +4,7 @@
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Clerk, Waiting};
+use super::{Waiting, Worker};
 use crate::approval::request::ApprovalRequest;
 use crate::engines::inbox::store::{Resumed, StoreError};
 use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumption};
@@ -19,13 +19,17 @@ pub(in crate::engines::inbox) struct Held {
     answers: UnboundedSender<FromEngine>,
 }
 
-impl Clerk {
+impl Worker {
     pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromEngine>) {
         match resume {
             // Answered before it gets here.
             Resume::IsAny => {}
             Resume::Mark { item, key } => self.mark(item, &key, &answers),
-            Resume::Find { seek, key, request } => self.find(seek, &key, &request, answers),
+            Resume::Find {
+                lookup,
+                key,
+                request,
+            } => self.find(lookup, &key, &request, answers),
             Resume::TakeUp { item } => self.take_up(item, &answers),
             Resume::Leave { item } => self.leave(&item),
         }
@@ -40,15 +44,17 @@ impl Clerk {
             warn(&error);
             None
         });
-        let is_unmarked = match (key, &mut self.desk) {
-            (Some(key), Some(desk)) => match desk.store.requests.mark(&item, &desk.proxy, &key) {
-                Ok(is_marked) => !is_marked,
-                Err(error) => {
-                    warn(&error);
-                    // It may be on disk all the same.
-                    false
+        let is_unmarked = match (key, &mut self.inbox) {
+            (Some(key), Some(inbox)) => {
+                match inbox.store.requests.mark(&item, &inbox.proxy, &key) {
+                    Ok(is_marked) => !is_marked,
+                    Err(error) => {
+                        warn(&error);
+                        // It may be on disk all the same.
+                        false
+                    }
                 }
-            },
+            }
             (None, _) | (_, None) => true,
         };
         if is_unmarked {
@@ -59,18 +65,18 @@ impl Clerk {
 
     fn find(
         &mut self,
-        seek: u64,
+        lookup: u64,
         key: &ResumeKey,
         request: &ApprovalRequest,
         answers: UnboundedSender<FromEngine>,
     ) {
-        let had_desk = self.desk.is_some();
+        let was_open = self.inbox.is_some();
         let found = self.resume(key).unwrap_or_else(|error| {
             let why = with_causes(&error);
             tracing::warn!("no parked item of the inbox can be resumed: {why}");
             None
         });
-        let is_futile = found.is_none() && !had_desk;
+        let is_futile = found.is_none() && !was_open;
         let parked = found.map(|found| {
             let Resumed {
                 id,
@@ -98,20 +104,20 @@ impl Clerk {
             }
         });
         // A session that has ended gives up what it has resumed, a moment later.
-        let _ = answers.send(FromEngine::Resume(Resumption::Found { seek, parked }));
+        let _ = answers.send(FromEngine::Resume(Resumption::Found { lookup, parked }));
         if is_futile {
-            self.close_desk();
+            self.close_inbox();
         }
     }
 
     /// Nothing waits, so no page has to be served. What made us look may be over: where nobody serves a page, nobody else
     /// sweeps, and the calls that it kept would stay as they were asked.
-    fn close_desk(&mut self) {
+    fn close_inbox(&mut self) {
         let now_ms = self.clock.now().unix_ms;
-        let Some(mut desk) = self.desk.take() else {
+        let Some(mut inbox) = self.inbox.take() else {
             return;
         };
-        if let Err(error) = desk.store.requests.sweep(now_ms) {
+        if let Err(error) = inbox.store.requests.sweep(now_ms) {
             tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
         }
     }
@@ -121,19 +127,19 @@ impl Clerk {
             return Ok(None);
         };
         let now_ms = self.clock.now().unix_ms;
-        let desk = self.desk()?;
-        let found = desk.store.requests.resume(&key, &desk.proxy, now_ms)?;
+        let inbox = self.open()?;
+        let found = inbox.store.requests.resume(&key, &inbox.proxy, now_ms)?;
         if found.is_some() {
             // It may be decided already, and no change by others would tell.
-            desk.may_have_verdicts = true;
+            inbox.may_have_verdicts = true;
         }
         Ok(found)
     }
 
     fn take_up(&mut self, item: String, answers: &UnboundedSender<FromEngine>) {
-        let taken = self.desk.as_mut().map(|desk| {
-            desk.is_untidy = true;
-            desk.store.requests.take_up(&item, &desk.proxy)
+        let taken = self.inbox.as_mut().map(|inbox| {
+            inbox.is_untidy = true;
+            inbox.store.requests.take_up(&item, &inbox.proxy)
         });
         let is_done = taken.unwrap_or(Ok(false)).unwrap_or_else(|error| {
             let why = with_causes(&error);
@@ -152,11 +158,11 @@ impl Clerk {
         self.waiting.remove(item);
         self.resumed.remove(item);
         let now_ms = self.clock.now().unix_ms;
-        let Some(desk) = &mut self.desk else {
+        let Some(inbox) = &mut self.inbox else {
             return;
         };
-        desk.is_untidy = true;
-        if let Err(error) = desk.store.requests.leave(item, &desk.proxy, now_ms) {
+        inbox.is_untidy = true;
+        if let Err(error) = inbox.store.requests.leave(item, &inbox.proxy, now_ms) {
             // It can be resumed once this process has ended.
             let why = with_causes(&error);
             tracing::warn!("item {item} of the inbox could not be left to others: {why}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::Clerk;
+use super::Worker;
 use crate::approval::item::{Item, Verdict, read_approver};
 use crate::engines::inbox::store::{Decided, SignedVerdict, cut_reason};
 use crate::engines::registry::reach;
@@ -95,7 +95,7 @@ impl Couriers {
     }
 }
 
-impl Clerk {
+impl Worker {
     /// Has the engine's courier carry an item; those of the inbox need none.
     pub(super) fn carry(&mut self, engine: EngineId, item: &Item) {
         if engine != EngineId::INBOX {
@@ -129,7 +129,7 @@ impl Clerk {
             approver: carried.approver.and_then(|name| read_approver(&name).ok()),
             decided_ms: self.clock.now().unix_ms,
         };
-        let Some(desk) = &mut self.desk else {
+        let Some(inbox) = &mut self.inbox else {
             return;
         };
         let signed = SignedVerdict {
@@ -137,10 +137,10 @@ impl Clerk {
             signature: None,
             engine: Some(engine.name().to_owned()),
         };
-        match desk.store.requests.decide(&item, &signed) {
+        match inbox.store.requests.decide(&item, &signed) {
             Ok(Decided::Recorded) => {
                 // It was our own change.
-                desk.may_have_verdicts = true;
+                inbox.may_have_verdicts = true;
                 self.couriers.decided.insert(item, (engine, signed.verdict));
             }
             // The one who was first is heard of in a moment.
@@ -155,12 +155,12 @@ impl Clerk {
     /// moment.
     fn has_failed(&mut self, item: String, failure: Failure) {
         let now_ms = self.clock.now().unix_ms;
-        if let Some(desk) = &mut self.desk {
-            desk.is_untidy = true;
-            match desk.store.requests.withdraw(&item, now_ms) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.is_untidy = true;
+            match inbox.store.requests.withdraw(&item, now_ms) {
                 Ok(true) => {}
                 Ok(false) => {
-                    desk.may_have_verdicts = true;
+                    inbox.may_have_verdicts = true;
                     return;
                 }
                 // Nobody here waits for it any more, and it expires by its own time.
