@@ -58,7 +58,7 @@ def folders(files):
 
 
 def prose(text):
-    """The lines of a Markdown text, with those of code blocks and comments made empty."""
+    """Returns the lines of a Markdown text, with code blocks and comments emptied."""
     text = COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
     lines, fence = [], None
     for line in text.split("\n"):
@@ -76,7 +76,7 @@ def prose(text):
 
 
 def slug(heading):
-    """What GitHub makes of a heading's text: word characters, hyphens and blanks stay, the rest goes."""
+    """Returns GitHub's anchor for a heading: word characters, hyphens and blanks stay, the rest goes."""
     parts = re.split(r"(`+[^`]+`+)", heading)
     for place in range(0, len(parts), 2):
         part = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", parts[place])
@@ -110,7 +110,7 @@ def anchors(text):
 
 
 def links(text):
-    """Each link of a Markdown text with the number of its line."""
+    """Yields each link of a Markdown text with its line number."""
     body = "\n".join(prose(text))
     body = CODE_SPAN.sub(lambda span: re.sub(r"[^\n]", " ", span[0]), body)
 
@@ -130,7 +130,7 @@ def links(text):
 
 
 class Tree:
-    """The tracked files, and what is wrong with what points at them."""
+    """The tracked files, and what is wrong with references to them."""
 
     def __init__(self):
         self.files = tracked()
@@ -191,7 +191,7 @@ class Tree:
             self.check_target(name, line, match[0], match[1], (match[2] or "")[1:])
 
     def check_tests(self, name):
-        """A paragraph that begins with `Tests:` names tests, scenes and programs of `.ci`, each in backticks."""
+        """Checks paragraphs that begin with `Tests:`: each name in backticks is a test, or a scene or program in `.ci`."""
         known = set()
         for file in self.files:
             if file.endswith(".rs"):
@@ -209,7 +209,7 @@ class Tree:
                 if named not in (self.names if "/" in named else known):
                     self.complain(name, number, f"there is no test `{named}`")
         if not self.counts["tests"]:
-            self.complain(name, 1, "names no test: the script reads it wrongly")
+            self.complain(name, 1, "names no test: this script misreads it")
 
     def check_length(self, name, most):
         count = len(self.text(name).splitlines())
