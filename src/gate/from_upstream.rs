@@ -186,7 +186,7 @@ impl Gate {
         if self.catalogue.is_retired(id) {
             return;
         }
-        if self.passes_for_held(id) {
+        if self.may_be_confused_with_held(id) {
             self.record_unasked(id, now);
             // It has not seen the call: the client must not take this for its result.
             let shown = quoted_text(&id.to_string(), ID_SHOWN);
@@ -247,7 +247,7 @@ impl Gate {
     }
 
     /// Whether the client could take an answer under this id for that of a held call.
-    fn passes_for_held(&self, id: &RequestId) -> bool {
+    fn may_be_confused_with_held(&self, id: &RequestId) -> bool {
         if self.held_by_id.contains_key(id) {
             return true;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
-use crate::mcp::revision::{ElicitationWords, Revision};
+use crate::mcp::revision::{ElicitationFormat, Revision};
 use crate::mcp::roots;
 
 /// How long a server may take for `initialize` before the operator is told.
@@ -173,7 +173,7 @@ impl Handshake {
     }
 
     /// In which words the client can be asked.
-    pub(super) fn words(&self) -> Result<ElicitationWords, CannotAsk> {
+    pub(super) fn words(&self) -> Result<ElicitationFormat, CannotAsk> {
         match (&self.agreed, &self.asked) {
             (Some((_, offers)), _) | (None, Some((_, offers))) if !offers.forms => {
                 Err(CannotAsk::NoCapability)
@@ -215,7 +215,7 @@ pub(super) fn client_title(info: &Value<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn words(capabilities: &str, revision: &str) -> Result<ElicitationWords, CannotAsk> {
+    fn words(capabilities: &str, revision: &str) -> Result<ElicitationFormat, CannotAsk> {
         let mut handshake = Handshake::default();
         let id = RequestId::Integer(0);
         let params = format!(r#"{{"capabilities":{capabilities}}}"#);
@@ -235,22 +235,22 @@ mod tests {
             (
                 r#"{"elicitation":{}}"#,
                 "2025-06-18",
-                Ok(ElicitationWords::V2025_06_18),
+                Ok(ElicitationFormat::V2025_06_18),
             ),
             (
                 r#"{"elicitation":{}}"#,
                 "2025-11-25",
-                Ok(ElicitationWords::V2025_11_25),
+                Ok(ElicitationFormat::V2025_11_25),
             ),
             (
                 r#"{"elicitation":{"form":{}}}"#,
                 "2025-11-25",
-                Ok(ElicitationWords::V2025_11_25),
+                Ok(ElicitationFormat::V2025_11_25),
             ),
             (
                 r#"{"elicitation":{"form":{},"url":{}}}"#,
                 "2025-11-25",
-                Ok(ElicitationWords::V2025_11_25),
+                Ok(ElicitationFormat::V2025_11_25),
             ),
             (
                 r#"{"elicitation":{"url":{}}}"#,

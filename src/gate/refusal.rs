@@ -150,7 +150,7 @@ impl Refusal {
             }
             Refusal::InvalidAnswer(fault) => format!(
                 "{NEEDS} the client's answer to the question cannot be used: {}",
-                fault.words()
+                fault.as_str()
             ),
             Refusal::CannotAsk(CannotAsk::NoChannel) => {
                 format!("{NEEDS} the operator has left no way to ask one")
@@ -293,12 +293,12 @@ impl Refusal {
             }
             Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
-            Refusal::InvalidAnswer(fault) => fault.words().into(),
+            Refusal::InvalidAnswer(fault) => fault.as_str().into(),
             Refusal::DeniedBefore { item: None, .. } => "an earlier denial covers it".into(),
             Refusal::DeniedBefore {
                 item: Some(item), ..
             } => format!("an earlier denial covers it; parked as {item}"),
-            Refusal::Dismissed => No::Dismissed.words().into(),
+            Refusal::Dismissed => No::Dismissed.as_str().into(),
             Refusal::TooFast { no, item } => {
                 let mut reason = too_fast(no);
                 if let Some(item) = item {

@@ -46,7 +46,7 @@ impl Gate {
         let digest = CallDigest::of(&self.settings.server, &bare.params(), subject.of_tool());
         let is_same = digest == subject.digest && call.era == Era::Stateless;
         let is_same = is_same && ask.is_none_or(|ask| self.may_come_back(ask, &bare));
-        if !is_same || !state.is_good_for(&subject.digest, now.elapsed) {
+        if !is_same || !state.is_valid_for(&subject.digest, now.elapsed) {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         }
         if let Err(malformed) = check_fields(call.params) {

@@ -201,7 +201,7 @@ impl ClientNo {
     pub(super) fn of_person(self) -> Failed {
         let via = Via::elicitation(self.took);
         match self.how {
-            No::NotApproved | No::Declined => Failed::denied(self.reason, self.how.words(), via),
+            No::NotApproved | No::Declined => Failed::denied(self.reason, self.how.as_str(), via),
             No::Dismissed => Failed::new(Outcome::Denied, Refusal::Dismissed).via(via),
         }
     }

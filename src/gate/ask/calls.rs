@@ -114,7 +114,7 @@ impl Ask {
                 Consent::Accepted | Consent::None => None,
             },
             (AskedFor::Answer, Some(answer)) => match read_answer(Some(answer), None) {
-                Answer::Refused { reason, how } if how.is_said() => Some((reason, how.words())),
+                Answer::Refused { reason, how } if how.is_explicit() => Some((reason, how.as_str())),
                 Answer::Refused { .. }
                 | Answer::Approved { .. }
                 | Answer::Invalid(_)

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::scene::{Scene, call};
-use crate::mcp::readings::tests::{ids, likenesses, told_apart_by_all};
+use crate::mcp::readings::tests::{ids, lookalikes, distinct_for_all};
 
 // CONTRACT 4: "Approved means: action `accept` and `approved` exactly `true`."
 #[test]
@@ -289,7 +289,7 @@ proptest! {
     // The same for any ids, and readers of eight languages.
     #[test]
     fn what_reaches_the_client_while_a_call_is_held_no_reader_takes_for_its_answer(
-        pair in prop_oneof![(ids(), ids()), likenesses()],
+        pair in prop_oneof![(ids(), ids()), lookalikes()],
         others in prop::collection::vec(ids(), 0..4),
         is_batch in any::<bool>(),
     ) {
@@ -308,12 +308,12 @@ proptest! {
         scene.client.clear();
         let line = format!(r#"{{"jsonrpc":"2.0","id":{answer},"result":{{}}}}"#);
         scene.upstream_sends(&if is_batch { format!("[{line}]") } else { line });
-        let is_like = calls.iter().any(|held| answer.passes_for(held));
+        let is_like = calls.iter().any(|held| answer.may_be_confused_with(held));
         prop_assert_eq!(scene.client.is_empty(), is_like);
         prop_assert_eq!(scene.warnings.len(), usize::from(is_like));
         if !is_like {
             for held in calls {
-                told_apart_by_all(held, &answer)?;
+                distinct_for_all(held, &answer)?;
             }
         }
     }

@@ -45,14 +45,14 @@ fn says_list_changed(scene: &mut Scene) {
 
 fn is_shown_as_unlisted(prompt: &Prompt) -> bool {
     let message = &prompt.message;
-    message.contains("a tool that the client calls `")
+    message.contains("a tool the client names `")
         && message.contains(", risk high")
         && message.contains("Why: the server does not list this tool")
 }
 
 fn is_shown_as_unknown(prompt: &Prompt) -> bool {
     let message = &prompt.message;
-    message.contains("a tool that the client calls `")
+    message.contains("a tool the client names `")
         && message.contains(", risk high")
         && message.contains("Why: the server's tool list is not known yet")
 }
@@ -197,7 +197,7 @@ fn an_approved_call_is_asked_about_again_when_its_tool_changed() {
     let again = scene.expect_prompt();
     scene.expect_nothing();
     assert!(again.message.starts_with(
-        "The server changed this tool while you were asked. Allow the call as it is now?"
+        "The server changed this tool while you were being asked. Allow the call as it is now?"
     ));
     assert!(again.message.contains("Deletes all users."));
     assert_ne!(prompt.id, again.id);

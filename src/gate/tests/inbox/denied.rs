@@ -69,7 +69,7 @@ fn an_identical_call_is_refused_without_asking_for_so_long() {
     scene.advance(secs(50));
     let item = refused_again(&mut scene, 2);
     assert!(
-        item.question.contains("denied a short while ago"),
+        item.question.contains("denied recently"),
         "{item:?}"
     );
     // The same item stands for further ones.

@@ -505,7 +505,7 @@ impl Oracle {
     fn is_like_one_that_waits(&self, id: &str) -> bool {
         let read = |id: &str| RequestId::from_json(id).unwrap();
         let mut calls = self.calls.iter();
-        calls.any(|held| held.end == End::Waits && read(id).passes_for(&read(&held.id)))
+        calls.any(|held| held.end == End::Waits && read(id).may_be_confused_with(&read(&held.id)))
     }
 
     /// The request that is owed an answer and differs from this id in its quotes alone, where no

@@ -237,7 +237,7 @@ pub(super) fn read_prompt(message: &str) -> Shown {
         is_high: heading.contains(", risk high"),
         description: line("The server says: ").map(in_code),
         may_be_unknown: message.contains("the server's tool list is not known yet")
-            || (heading.contains("a tool that the client calls")
+            || (heading.contains("a tool the client names")
                 && !message.contains("the server does not list this tool")),
     }
 }

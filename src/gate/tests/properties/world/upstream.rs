@@ -141,7 +141,7 @@ impl World {
         let mut held = self.oracle.calls.iter();
         let is_dropped = held.any(|call| {
             let held = RequestId::from_json(&call.id).unwrap();
-            call.end == End::Waits && id.as_ref().is_none_or(|id| id.passes_for(&held))
+            call.end == End::Waits && id.as_ref().is_none_or(|id| id.may_be_confused_with(&held))
         });
         if id.is_some() && (alone || !is_dropped) {
             // Under the very id of a call it may be a late answer to an earlier one.
