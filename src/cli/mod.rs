@@ -9,6 +9,8 @@ mod inbox;
 mod options;
 mod passphrase;
 mod proxy;
+#[cfg(test)]
+mod reference;
 mod run;
 mod start_error;
 

@@ -301,4 +301,4 @@ const LIMITS: &str = "Limits";
 const TRANSPORT: &str = "Transport";
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

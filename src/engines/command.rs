@@ -1,6 +1,6 @@
 //! `command`: a program that gets the approval request as JSON on stdin and answers as JSON on stdout.
 //!
-//! docs/engine-command.md has both forms. One process for each request; when nobody waits for its answer any more, it
+//! docs/engines/command.md has both forms. One process for each request; when nobody waits for its answer any more, it
 //! is ended with everything that it has started.
 
 use std::collections::HashMap;

@@ -433,6 +433,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
+    use crate::mcp::tool::CallToolRequestParams;
 
     static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("s", "db"));
     static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::new(1_763_690_000_007));
@@ -554,6 +555,28 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn every_key_of_a_decision_line_is_documented() {
+        let page = include_str!("../../docs/audit-log.md");
+        let args = format!("[{}]", vec![r#""a""#; 50_000].join(","));
+        let args = Value::parse(&args).unwrap();
+        let call = CallToolRequestParams::parse(r#"{"name":"drop_table"}"#).unwrap();
+        let record = Decided {
+            call: Some(CallDigest::of("db", &call, None)),
+            approver: Some("Ann"),
+            inbox_key: Some("sha256:00"),
+            covers: Duration::from_secs(900),
+            answered: Some(Duration::from_secs(1)),
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&out).unwrap();
+        for key in line.keys() {
+            assert!(page.contains(&format!("`{key}`")), "{key}");
+        }
     }
 
     #[test]

@@ -548,8 +548,8 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
 
 // Docs explain with an example; it is loaded as it stands there.
 #[test]
-fn the_example_of_the_config_page_loads_without_a_warning() {
-    let page = include_str!("../../docs/config.md");
+fn the_example_of_the_configuration_page_loads_without_a_warning() {
+    let page = include_str!("../../docs/configuration.md");
     let example = page.split("```jsonc\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -577,6 +577,35 @@ fn the_example_of_the_config_page_loads_without_a_warning() {
         env.collect::<Vec<_>>(),
         [("API_KEY", "k"), ("LEVEL", "debug")]
     );
+}
+
+// The page's table of which source wins, for its first example.
+#[test]
+fn the_first_example_of_the_configuration_page_resolves_as_its_table_says() {
+    let page = include_str!("../../docs/configuration.md");
+    let example = page.split("```json\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let seconds = |example: &str, server: &str, variables: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mcp.json");
+        std::fs::write(&file, example).unwrap();
+        let token = ("ISSUES_TOKEN", "t0k3n");
+        let variables = variables.iter().copied().chain([token]);
+        let environment: Environment = variables.collect();
+        let flags = Flags {
+            server: Some(server.to_owned()),
+            ..Flags::new(file)
+        };
+        let resolved = load(flags, &environment).unwrap();
+        resolved.settings.timeout.unwrap().as_secs()
+    };
+    let variable = [("APPROVAL_TIMEOUT", "30")];
+    assert_eq!(seconds(example, "files", &variable), 60);
+    assert_eq!(seconds(example, "issues", &variable), 300);
+    let silent = example.replace(r#""defaultTimeout": 300, "#, "");
+    assert_ne!(silent, example);
+    assert_eq!(seconds(&silent, "issues", &variable), 30);
+    assert_eq!(seconds(&silent, "issues", &[]), 120);
 }
 
 fn command(resolved: &Resolved) -> &CommandTarget {

@@ -101,30 +101,6 @@ fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
 }
 
 #[test]
-fn every_help_is_what_it_was() {
-    macro_rules! kept {
-        ($name:literal) => {
-            include_str!(concat!("../../../tests/fixtures/help/", $name, ".txt"))
-        };
-    }
-    for (arguments, kept) in [
-        ("--help", kept!("long")),
-        ("-h", kept!("short")),
-        ("help inbox", kept!("inbox")),
-        ("help approvals", kept!("approvals")),
-        ("help approvals list", kept!("approvals-list")),
-        ("help approvals show", kept!("approvals-show")),
-        ("help approvals approve", kept!("approvals-approve")),
-        ("help approvals deny", kept!("approvals-deny")),
-    ] {
-        let line = format!("approval-proxy {arguments}");
-        let help = Args::read(line.split(' ')).unwrap_err();
-        assert!(!help.use_stderr());
-        assert_eq!(help.render().to_string(), kept, "{line}");
-    }
-}
-
-#[test]
 fn without_further_flags_every_source_below_may_speak() {
     let flags = read(&[]).unwrap();
     assert_eq!(flags.upstream, Path::new("cfg.json"));

@@ -5,6 +5,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use super::*;
 use crate::config::jsonc;
 use crate::config::section::tests::SAMPLES;
+use crate::config::settings::tests::documents::pages;
 
 struct Checker(Schemas, SchemaIndex);
 
@@ -55,11 +56,11 @@ fn examples(page: &str, languages: [&str; 2]) -> Vec<Json> {
 #[test]
 fn the_examples_fit() {
     let checker = Checker::new();
-    let mut files = examples(include_str!("../../../docs/config.md"), ["jsonc", "json"]);
-    assert_eq!(files.len(), 1);
-    let readme = include_str!("../../../README.md");
-    let readme = readme.replace("sha256:…", &format!("sha256:{}", "0".repeat(64)));
-    files.extend(examples(&readme, ["jsonc", "json"]));
+    let mut files = Vec::new();
+    for (_, page) in pages() {
+        let page = page.replace("sha256:…", &format!("sha256:{}", "0".repeat(64)));
+        files.extend(examples(&page, ["jsonc", "json"]));
+    }
     assert!(files.len() > 6, "{}", files.len());
     let example = include_str!("../../../proxy.example.json");
     files.push(serde_json::from_str(example).unwrap());

@@ -1,6 +1,6 @@
 //! The table against the contract, and against what is made of it.
 
-mod readme;
+pub(in crate::config) mod documents;
 
 use std::collections::BTreeSet;
 
