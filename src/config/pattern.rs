@@ -66,8 +66,8 @@ mod tests {
         }
     }
 
-    // CONTRACT: "an unknown key is an error …; so is a wrong type, a bad enum, a negative
-    // number, a bad glob."
+    // contract.md, "Configuration": "an unknown key is an error […]; so is a wrong type, a bad
+    // enum, a negative number, a bad glob."
     #[test]
     fn a_bad_glob_is_an_error_that_quotes_it() {
         let error = Pattern::from_text("read_[a").unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! The gate itself: its state, and the small steps that all transitions share.
 //!
-//! The transitions stand in the modules that it is handed to; `ARCHITECTURE.md` has the map.
+//! The transitions stand in the modules that it is handed to; docs/architecture/gate.md has the map.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;

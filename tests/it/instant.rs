@@ -31,9 +31,9 @@ fn last_decision(session: &Session) -> Value {
     session.decisions().pop().unwrap()
 }
 
-// DESIGN: "Some decline in milliseconds (headless Claude Code cancels after 10 ms) […]. If `inbox` is
-// among the engines, the question stays open there, and once approved the same call runs when it is
-// made again."
+// contract.md, "Clients that answer for themselves": "they decline in milliseconds (headless Claude
+// Code cancels after 10 ms)". "If `inbox` is among the engines, the question stays open there, and
+// once approved the same call runs when it is made again."
 #[test]
 fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_the_inbox() {
     let mut session = with_inbox().start();
@@ -171,8 +171,9 @@ fn where_nobody_sets_it_the_limit_is_250_ms() {
     session.finish();
 }
 
-// DESIGN: "Invalid answer (accept without `approved`, wrong types): the engine failed; the next one is
-// asked. If there is none, the call is refused with decision `error`".
+// contract.md, "Clients that answer for themselves": "Invalid answer (accept without `approved`,
+// wrong types): the engine failed; the next one is asked. If there is none, the call is refused
+// with decision `error`".
 #[test]
 fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
     let invalid = [

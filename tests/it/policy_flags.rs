@@ -1,4 +1,5 @@
-//! CONTRACT section 1, flags that decide which calls are asked about; section 3 end to end.
+//! contract.md, "Command line": flags that decide which calls are asked about; contract.md,
+//! "Policy": end to end.
 
 use serde_json::{Value, json};
 
@@ -317,8 +318,8 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     session.finish();
 }
 
-// DESIGN: "Five seconds at most": where the list fails or hangs, every call that depends on it is
-// asked about, with risk high.
+// contract.md, "Tool list": "A call that needs the list waits for it five seconds at most. After
+// that every call that depends on the list is asked about, risk high".
 #[test]
 fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
     for how in ["error", "hang"] {

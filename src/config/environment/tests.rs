@@ -14,7 +14,8 @@ fn error(name: &str, value: &str) -> String {
         .to_string()
 }
 
-// CONTRACT: "environment (`APPROVAL_` + the key in SCREAMING_SNAKE …)".
+// contract.md, "Command line": "A variable of the environment is `APPROVAL_` + the key in
+// SCREAMING_SNAKE".
 #[test]
 fn every_key_can_be_given_as_a_variable() {
     for sample in SAMPLES {

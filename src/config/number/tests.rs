@@ -60,7 +60,7 @@ fn a_negative_number_in_json_is_named() {
     );
 }
 
-// CONTRACT: "how long a human has; 0 = no limit".
+// contract.md, "Command line": "how long a person has; 0 = no limit".
 #[test]
 fn zero_seconds_are_no_limit_and_a_tiny_span_is_one() {
     assert_eq!(Seconds::from_text("0").unwrap().limit(), None);

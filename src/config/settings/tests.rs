@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::config::setting::{Effect, Place};
 
-// CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
-// `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key,
-// `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing",
-// `auditRedact` with redaction by looks, `clientIdMetadataUrl` with logins that read such documents.
+// contract.md, "Configuration": "Each key belongs to `approvalRules` (per server), to
+// `approvalProxy` (global), or to both".
 #[test]
 fn every_key_of_the_contract_counts_where_the_contract_says() {
     let of = |place| {
@@ -40,7 +38,8 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
     );
 }
 
-// CONTRACT: "environment (`APPROVAL_` + the key in SCREAMING_SNAKE: `APPROVAL_DRY_RUN`, …)".
+// contract.md, "Command line": "A variable of the environment is `APPROVAL_` + the key in
+// SCREAMING_SNAKE, such as `APPROVAL_DRY_RUN`".
 #[test]
 fn a_variable_is_the_key_in_screaming_snake_behind_approval() {
     let variables: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();

@@ -87,7 +87,7 @@ fn a_token_is_never_told() {
     }
 }
 
-// CONTRACT: "in the environment a list is JSON or comma-separated".
+// contract.md, "Command line": "in the environment a list is JSON or comma-separated".
 #[test]
 fn a_list_in_text_is_json_or_comma_separated_and_trimmed() {
     for (text, items) in [

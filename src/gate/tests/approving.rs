@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::scene::{Scene, call};
 use crate::mcp::readings::tests::{ids, lookalikes, distinct_for_all};
 
-// CONTRACT 4: "Approved means: action `accept` and `approved` exactly `true`."
+// contract.md, "Prompts": "Approved means: action `accept` and `approved` exactly `true`."
 #[test]
 fn an_approved_call_runs_once_and_its_line_says_so() {
     let mut scene = Scene::new().legacy("2025-06-18");
@@ -25,7 +25,8 @@ fn an_approved_call_runs_once_and_its_line_says_so() {
     scene.expect_nothing();
 }
 
-// DESIGN 1: "No byte of a gated tools/call reaches the upstream before an affirmative verdict".
+// invariants.md, 1: "No byte of a gated `tools/call` reaches the upstream before an affirmative
+// verdict".
 #[test]
 fn everything_but_a_clear_yes_is_a_refusal() {
     let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
@@ -80,7 +81,7 @@ fn everything_but_a_clear_yes_is_a_refusal() {
     }
 }
 
-// CONTRACT 5: "what the human gave as `reason`".
+// contract.md, "Refusals": "what the person gave as `reason`".
 #[test]
 fn a_refusal_carries_the_humans_reason_to_the_agent_and_to_the_log() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -103,7 +104,7 @@ fn a_refusal_carries_the_humans_reason_to_the_agent_and_to_the_log() {
     );
 }
 
-// DESIGN 6: "an answer counts only from the side that was asked".
+// invariants.md, 6: "An answer counts only from the side that was asked."
 #[test]
 fn an_answer_from_the_upstream_is_no_answer() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -120,7 +121,7 @@ fn an_answer_from_the_upstream_is_no_answer() {
     scene.expect_refused(7, "denied");
 }
 
-// DESIGN 3: what the server was never sent, it cannot have answered.
+// invariants.md, 3: "What the server was never sent, it cannot have answered."
 #[test]
 fn a_held_call_cannot_be_answered_by_the_upstream() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -420,7 +421,7 @@ fn a_request_under_an_id_of_any_length_is_refused_and_forgotten() {
     assert_eq!(scene.take_upstream()["method"], "notifications/cancelled");
 }
 
-// DESIGN, Processes: "every pending request gets an answer", and it is a whole one.
+// contract.md, "Processes": "every pending request gets an answer", and it is complete.
 #[test]
 fn a_torn_last_line_of_the_upstream_is_no_answer() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -435,7 +436,7 @@ fn a_torn_last_line_of_the_upstream_is_no_answer() {
     scene.expect_nothing();
 }
 
-// DESIGN 5: "a waiting approval delays nobody else".
+// invariants.md, 5: "a waiting approval delays nobody else".
 #[test]
 fn other_calls_pass_while_one_waits() {
     let mut scene = Scene::new().legacy("2025-11-25");

@@ -16,8 +16,8 @@ fn asked(scene: Scene) -> (Scene, Prompt) {
     (scene, prompt)
 }
 
-// CONTRACT 4: "A timed-out or cancelled prompt is withdrawn from the client." 6: "an ask that
-// nobody answers gets its `timeout` line when it expires".
+// contract.md, "Prompts": "A timed-out or cancelled prompt is withdrawn from the client."
+// contract.md, "Audit log": "an ask that nobody answers gets its `timeout` line when it expires".
 #[test]
 fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_refused() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -35,7 +35,8 @@ fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_refused() {
     assert_eq!(scene.decisions().len(), 1);
 }
 
-// CONTRACT 1: "`--timeout-action`: the final outcome of a delivered prompt that nobody answered".
+// contract.md, "Command line": "`--timeout-action`: the final outcome of a delivered prompt that
+// nobody answered".
 #[test]
 fn a_delivered_prompt_may_run_out_into_a_yes_where_the_operator_chose_that() {
     let scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
@@ -49,8 +50,8 @@ fn a_delivered_prompt_may_run_out_into_a_yes_where_the_operator_chose_that() {
     assert_eq!(scene.decisions().len(), 1);
 }
 
-// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time; never for
-// a lost client, a missing capability, an error".
+// invariants.md, 3: "it holds only for a legacy prompt that was delivered and ran out of time;
+// never for a lost client, a missing capability, an error".
 #[test]
 fn nothing_but_a_delivered_prompt_runs_out_into_a_yes() {
     let approving = || Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
@@ -90,7 +91,7 @@ fn nothing_but_a_delivered_prompt_runs_out_into_a_yes() {
     scene.expect_logged("error", false);
 }
 
-// CONTRACT 1: "`--timeout SECONDS`: how long a human has; 0 = no limit".
+// contract.md, "Command line": "`--timeout SECONDS`: how long a person has; 0 = no limit".
 #[test]
 fn without_a_limit_a_human_has_all_the_time() {
     let (mut scene, prompt) = asked(Scene::set(|settings| settings.timeout = None));
@@ -103,7 +104,7 @@ fn without_a_limit_a_human_has_all_the_time() {
     scene.expect_logged("approved", true);
 }
 
-// CONTRACT 4: "Everything else, late answers, … is a refusal."
+// contract.md, "Prompts": "Everything else, late answers, […] is a refusal."
 #[test]
 fn a_late_answer_counts_for_nothing_and_goes_nowhere() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -123,7 +124,7 @@ fn a_late_answer_counts_for_nothing_and_goes_nowhere() {
     assert_eq!(scene.warnings.len(), 2);
 }
 
-// DESIGN 2: "One approval, one execution".
+// invariants.md, 2: "One approval, one execution".
 #[test]
 fn only_the_first_answer_counts() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -141,7 +142,7 @@ fn only_the_first_answer_counts() {
     scene.expect_refused(8, "denied by a human");
 }
 
-// DESIGN 6: "A request from a peer whose id equals a live one of ours is refused."
+// invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused."
 #[test]
 fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
     let request = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
@@ -173,8 +174,8 @@ fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "retries of a channel that could not decide (for elicitation: only a JSON-RPC error
-// to our prompt; an answer is an answer)".
+// contract.md, "Command line": "retries of an engine that could not decide. For elicitation that is
+// only a JSON-RPC error to our prompt; an answer is an answer."
 #[test]
 fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
     let (mut scene, first) = asked(Scene::new());
@@ -204,7 +205,8 @@ fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "`--approval-retry-attempts`": 2 further tries, then the call is refused.
+// contract.md, "Command line": `--approval-retry-attempts` allows two further tries, then the call
+// is refused.
 #[test]
 fn a_client_that_only_ever_fails_is_asked_so_often_and_no_more() {
     for attempts in [0, 1, 2, 5] {
@@ -227,7 +229,7 @@ fn a_client_that_only_ever_fails_is_asked_so_often_and_no_more() {
     }
 }
 
-// CONTRACT 1: "`-backoff`, `-max-backoff`, `-multiplier`".
+// contract.md, "Command line": "`-backoff`, `-max-backoff` and `-multiplier`".
 #[test]
 fn pauses_between_tries_grow_up_to_the_longest() {
     let (mut scene, mut prompt) = asked(Scene::set(|settings| {
@@ -247,7 +249,7 @@ fn pauses_between_tries_grow_up_to_the_longest() {
     }
 }
 
-// DESIGN 3: "Doubt denies. … engine error": a human's time also runs while the client fails.
+// invariants.md, 3: "Doubt denies." A person's time also runs while the client fails.
 #[test]
 fn time_that_runs_out_during_a_pause_is_an_error_and_never_a_yes() {
     for action in [TimeoutAction::Deny, TimeoutAction::Approve] {
@@ -269,8 +271,8 @@ fn time_that_runs_out_during_a_pause_is_an_error_and_never_a_yes() {
     }
 }
 
-// DESIGN, Legacy: "`notifications/cancelled` for a held call: withdraw the prompt, run nothing,
-// forward nothing."
+// contract.md, "Protocol revisions": "`notifications/cancelled` for a held call: withdraw the
+// prompt, run nothing, forward nothing."
 #[test]
 fn a_cancelled_call_takes_its_prompt_with_it_and_is_not_answered() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -291,7 +293,7 @@ fn a_cancelled_call_takes_its_prompt_with_it_and_is_not_answered() {
     scene.expect_logged("cancelled", false);
 }
 
-// DESIGN, tool catalogue: "Cancelling reaches calls that wait for the list."
+// contract.md, "Tool list": "Cancelling reaches calls that wait for the list."
 #[test]
 fn a_call_that_waits_for_the_list_can_be_cancelled() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -316,7 +318,7 @@ fn a_call_that_waits_for_the_list_can_be_cancelled() {
     scene.expect_logged("cancelled", false);
 }
 
-// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical".
+// invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical".
 #[test]
 fn the_cancellation_of_a_call_that_went_on_goes_on_too() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -329,7 +331,7 @@ fn the_cancellation_of_a_call_that_went_on_goes_on_too() {
     scene.expect_logged("approved", true);
 }
 
-// CONTRACT 4: "While a call waits and carries a `progressToken`, the client gets a
+// contract.md, "Prompts": "While a call waits and carries a `progressToken`, the client gets a
 // `notifications/progress` every 10 s, with values small enough (below 0.001)".
 #[test]
 fn a_waiting_client_hears_of_progress_every_ten_seconds() {
@@ -387,7 +389,7 @@ fn progress_ends_with_the_call_and_needs_a_token() {
     assert_eq!(last["id"], 7);
 }
 
-// CONTRACT 4: "Double confirmation asks twice".
+// contract.md, "Prompts": "Double confirmation asks twice".
 #[test]
 fn a_high_risk_call_needs_two_yeses_each_with_its_own_time() {
     let (mut scene, first) = asked(Scene::set(|settings| settings.double_confirm = true));
@@ -447,7 +449,7 @@ fn a_second_confirmation_that_is_denied_or_not_answered_is_a_refusal() {
     scene.expect_logged("timeout", false);
 }
 
-// CONTRACT 1: "`--high-risk-double-confirm`: risk `high` needs two approvals".
+// contract.md, "Command line": "`--high-risk-double-confirm`: risk `high` needs two approvals."
 #[test]
 fn one_yes_is_enough_below_high_risk() {
     let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
@@ -459,8 +461,8 @@ fn one_yes_is_enough_below_high_risk() {
     assert_eq!(scene.expect_logged("approved", true)["risk"], "medium");
 }
 
-// DESIGN 3: "Doubt denies": `timeoutAction: approve` and two approvals contradict each other, and
-// the stricter one counts, whichever of the two prompts nobody answers.
+// invariants.md, 3: silence never lets "a call that needs two approvals" run, whichever of the two
+// prompts nobody answers.
 #[test]
 fn silence_is_no_yes_where_two_are_needed() {
     let approving = || {
@@ -498,7 +500,7 @@ fn silence_is_no_yes_where_two_are_needed() {
     scene.expect_nothing();
 }
 
-// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
+// invariants.md, 3: "it holds only for a legacy prompt that was delivered and ran out of time".
 #[test]
 fn silence_is_no_yes_while_the_client_cannot_be_heard() {
     let mut scene = Scene::set(|settings| {

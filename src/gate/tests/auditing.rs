@@ -49,8 +49,9 @@ fn every_end() -> Vec<(Scene, &'static str, bool, &'static str)> {
     ends
 }
 
-// CONTRACT 6: "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`, `args`
-// (redacted), `decision` (…), `risk`, `reason`, `mode`, `dry_run`, `forwarded`, `duration_ms`".
+// contract.md, "Audit log": "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`,
+// `args` (redacted), `decision` […], `risk`, `reason`, `mode`, `dry_run`, `forwarded`,
+// `duration_ms`".
 #[test]
 fn every_decision_has_one_line_with_every_key() {
     for (scene, decision, forwarded, risk) in every_end() {
@@ -74,7 +75,7 @@ fn every_decision_has_one_line_with_every_key() {
     }
 }
 
-// CONTRACT 6: "The line is written before the call is forwarded".
+// contract.md, "Audit log": "The line is written before the call is forwarded".
 #[test]
 fn a_call_goes_on_only_with_its_line() {
     for (scene, decision, forwarded, _) in every_end() {
@@ -86,9 +87,9 @@ fn a_call_goes_on_only_with_its_line() {
     }
 }
 
-// CONTRACT 6: "Values under keys that look like secrets (…, at any depth and in any case style)
-// are replaced, and strings over 500 characters are shortened with their length and a digest
-// (`blake3:` or `sha256:`; the fast one serves passed calls".
+// contract.md, "Audit log": "Values under keys that look like secrets (password, token, […] at any
+// depth and in any case style) are replaced, and strings over 500 characters are shortened with
+// their length and a digest (`blake3:` or `sha256:`; the fast one serves passed calls".
 #[test]
 fn secrets_and_long_strings_do_not_reach_the_log() {
     let arguments = json!({
@@ -121,7 +122,7 @@ fn secrets_and_long_strings_do_not_reach_the_log() {
     }
 }
 
-// CONTRACT 6: "If a line cannot be written, the call is refused".
+// contract.md, "Audit log": "If a line cannot be written, the call is refused".
 #[test]
 fn a_call_whose_line_cannot_be_written_is_refused() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -151,7 +152,7 @@ fn a_call_whose_line_cannot_be_written_is_refused() {
     scene.expect_forwarded(3);
 }
 
-// CONTRACT 6: "(`--audit-best-effort` relaxes this for passed calls only)".
+// contract.md, "Audit log": "(`--audit-best-effort` relaxes this for passed calls only)".
 #[test]
 fn best_effort_lets_passed_calls_run_without_a_line_and_approved_ones_never() {
     let mut scene = Scene::set(|settings| {
@@ -172,7 +173,7 @@ fn best_effort_lets_passed_calls_run_without_a_line_and_approved_ones_never() {
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "`--dry-run`: log what would happen, block nothing".
+// contract.md, "Command line": "`--dry-run`: log what would happen, block nothing".
 #[test]
 fn a_dry_run_asks_nobody_and_refuses_nothing() {
     let mut scene = denying(|settings| {
@@ -238,7 +239,8 @@ fn every_refusal(explain: bool) -> Vec<(String, &'static str)> {
     texts
 }
 
-// CONTRACT 5: "`--explain` adds decision source, risk and mode (`risk=high, mode=destructive`)."
+// contract.md, "Refusals": "`--explain` adds decision source, risk, mode and rule (`risk=high,
+// mode=destructive`)."
 #[test]
 fn an_explained_refusal_says_who_decided_how_risky_it_looked_and_why() {
     for (text, source) in every_refusal(true) {
@@ -254,7 +256,7 @@ fn an_explained_refusal_says_who_decided_how_risky_it_looked_and_why() {
     }
 }
 
-// CONTRACT 5: "Without it, no policy detail leaks."
+// contract.md, "Refusals": "Without it, no policy detail leaks."
 #[test]
 fn an_unexplained_refusal_says_nothing_of_the_policy() {
     for (text, _) in every_refusal(false) {
@@ -276,7 +278,8 @@ fn an_unexplained_refusal_says_nothing_of_the_policy() {
     }
 }
 
-// CONTRACT 1: "`--max-pending`: caps". DESIGN 5: "a waiting approval delays nobody else".
+// contract.md, "Command line": "`--max-pending` (4,096) are caps." invariants.md, 5: "a waiting
+// approval delays nobody else".
 #[test]
 fn only_so_many_calls_wait_for_a_human() {
     let mut scene = denying(|settings| settings.max_pending = 2);
@@ -318,8 +321,8 @@ fn only_so_many_requests_wait_for_the_upstream() {
     assert_eq!(scene.take_upstream(), ping(3));
 }
 
-// DESIGN, Processes: "The death of either side ends the other promptly; every pending request
-// gets an answer."
+// contract.md, "Processes": "The death of either side ends the other promptly; every pending
+// request gets an answer."
 #[test]
 fn when_the_upstream_goes_every_request_is_answered_once() {
     let mut scene = denying(|_| {});
@@ -367,7 +370,7 @@ fn when_the_upstream_goes_every_request_is_answered_once() {
     );
 }
 
-// DESIGN 3: "Doubt denies. Lost client, …"
+// invariants.md, 3: "Doubt denies. A lost client, […]"
 #[test]
 fn when_the_client_goes_what_was_asked_is_cancelled() {
     let mut scene = denying(|settings| settings.timeout_action = TimeoutAction::Approve);
@@ -390,7 +393,7 @@ fn when_the_client_goes_what_was_asked_is_cancelled() {
     assert_eq!(scene.close_upstream, 1);
 }
 
-// DESIGN 5: what is not gated goes on: a client that writes its calls and closes gets them run.
+// invariants.md, 5: what is not gated goes on. If a client writes its calls and closes, they run.
 #[test]
 fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
     let mut scene = denying(|_| {});
@@ -415,7 +418,8 @@ fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
     assert_eq!(scene.close_upstream, 1);
 }
 
-// CONTRACT 6: "Other lines carry `event` (…) and never a `tool` key."
+// contract.md, "Audit log": "Other lines carry `event` (`open`, `refused`, …) and never a `tool`
+// key."
 #[test]
 fn lines_that_are_no_decision_have_an_event_and_never_a_tool() {
     let mut scene = denying(|_| {});

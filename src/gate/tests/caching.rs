@@ -48,7 +48,8 @@ fn asked_about(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "`--approve-ttl SECONDS`: an approval covers identical calls for so long".
+// contract.md, "Command line": "`--approve-ttl SECONDS`: an approval covers identical calls for so
+// long".
 #[test]
 fn an_approval_covers_identical_calls_until_its_time_is_over() {
     let mut scene = caching(|_| {});
@@ -60,7 +61,8 @@ fn an_approval_covers_identical_calls_until_its_time_is_over() {
     asked_about(&mut scene, 3, "delete_user", json!({"id": 1, "why": "x"}));
 }
 
-// CONTRACT 1: "`--approve-ttl`: 0" is the default. DESIGN 2: "One approval, one execution".
+// contract.md, "Command line": the default of `--approve-ttl` is 0. invariants.md, 2: "One
+// approval, one execution."
 #[test]
 fn without_a_ttl_every_call_is_asked_about() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -68,7 +70,7 @@ fn without_a_ttl_every_call_is_asked_about() {
     asked_about(&mut scene, 2, "delete_user", json!({"id": 1}));
 }
 
-// CONTRACT 4: "key = SHA-256 over the canonical JSON of the dedupe fields".
+// contract.md, "Prompts": "key = SHA-256 over the canonical JSON of the dedupe fields".
 #[test]
 fn an_approval_covers_no_other_call() {
     let mut scene = caching(|_| {});
@@ -107,7 +109,7 @@ fn an_approval_covers_no_other_call() {
     scene.expect_prompt();
 }
 
-// CONTRACT 4: "only approvals are cached".
+// contract.md, "Prompts": "only approvals are cached".
 #[test]
 fn refusals_of_any_kind_cover_nothing() {
     let mut scene = caching(|settings| settings.timeout = Some(secs(10)));
@@ -122,7 +124,7 @@ fn refusals_of_any_kind_cover_nothing() {
     approved(&mut scene, 4, "delete_user", json!({}));
 }
 
-// CONTRACT 4: "only approvals are cached": silence that the operator lets pass is none.
+// contract.md, "Prompts": "only approvals are cached": silence that the operator lets pass is none.
 #[test]
 fn a_timeout_that_let_a_call_run_covers_no_other() {
     let mut scene = caching(|settings| settings.timeout_action = TimeoutAction::Approve);
@@ -146,7 +148,8 @@ fn two_on_one_prompt() -> (Scene, Prompt) {
     (scene, prompt)
 }
 
-// CONTRACT 4: "Identical calls that wait at the same time share one prompt when a TTL is set."
+// contract.md, "Prompts": "Identical calls that wait at the same time share one prompt when a TTL
+// is set".
 #[test]
 fn identical_calls_that_wait_share_one_prompt_where_a_ttl_is_set() {
     let (mut scene, prompt) = two_on_one_prompt();
@@ -188,8 +191,8 @@ fn identical_calls_are_asked_about_one_by_one_where_no_ttl_is_set() {
     scene.expect_refused(1, "denied");
 }
 
-// CONTRACT 4: "A timed-out or cancelled prompt is withdrawn": one that somebody still waits for
-// is not cancelled.
+// contract.md, "Prompts": "A timed-out or cancelled prompt is withdrawn from the client." A prompt
+// that another call still waits for is not cancelled.
 #[test]
 fn a_call_whose_arguments_the_prompt_does_not_show_gets_a_prompt_of_its_own() {
     let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
@@ -205,7 +208,7 @@ fn a_call_whose_arguments_the_prompt_does_not_show_gets_a_prompt_of_its_own() {
     scene.expect_refused(2, "denied");
 }
 
-// CONTRACT 4: what a yes comes to stands in the message.
+// contract.md, "Prompts": the message says what else a yes covers.
 #[test]
 fn the_prompt_says_what_else_a_yes_covers() {
     let mut scene = caching(|_| {});
@@ -226,7 +229,8 @@ fn the_prompt_says_what_else_a_yes_covers() {
     );
 }
 
-// CONTRACT 4: "Identical calls that wait at the same time share one prompt when a TTL is set."
+// contract.md, "Prompts": "Identical calls that wait at the same time share one prompt when a TTL
+// is set".
 #[test]
 fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
     let (mut scene, prompt) = two_on_one_prompt();
@@ -247,7 +251,8 @@ fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
     asked_about(&mut scene, 3, "delete_user", json!({"id": 1}));
 }
 
-// CONTRACT 1: "`--approval-dedupe-key-fields`: what makes two calls identical".
+// contract.md, "Command line": `--approval-dedupe-key-fields` says "what makes two calls
+// identical".
 #[test]
 fn the_operator_says_which_fields_make_two_calls_identical() {
     let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
@@ -256,7 +261,7 @@ fn the_operator_says_which_fields_make_two_calls_identical() {
     asked_about(&mut scene, 3, "add_note", json!({"id": 1}));
 }
 
-// CONTRACT 2: "`approvalDedupeArgKeys`".
+// contract.md, "Command line": `--approval-dedupe-arg-keys` says "what makes two calls identical".
 #[test]
 fn the_operator_says_which_arguments_count() {
     let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
@@ -267,7 +272,8 @@ fn the_operator_says_which_arguments_count() {
     asked_about(&mut scene, 5, "delete_user", json!({"note": "a"}));
 }
 
-// CONTRACT 2: "`approvalDedupeKeyFields` (server, tool, args; also risk)".
+// contract.md, "Command line": `--approval-dedupe-key-fields` says "what makes two calls
+// identical".
 #[test]
 fn where_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
     let mut scene = caching(|settings| {
@@ -282,7 +288,7 @@ fn where_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
     asked_about(&mut scene, 3, "add_note", json!({}));
 }
 
-// CONTRACT 4: "Double confirmation asks twice; a cache hit skips both."
+// contract.md, "Prompts": "Double confirmation asks twice; a cache hit skips both."
 #[test]
 fn a_covered_call_skips_both_confirmations() {
     let mut scene = caching(|settings| settings.double_confirm = true);
@@ -299,7 +305,7 @@ fn a_covered_call_skips_both_confirmations() {
     covered(&mut scene, 3, "delete_user", json!({}));
 }
 
-// DESIGN 2: "A verdict is bound to … digest of the tool's definition".
+// invariants.md, 2: "A verdict is bound to […] the digest of the tool's definition".
 #[test]
 fn an_approval_ends_with_the_definition_that_it_was_given_for() {
     let mut scene = caching(|_| {});
@@ -319,8 +325,8 @@ fn an_approval_ends_with_the_definition_that_it_was_given_for() {
     scene.expect_prompt();
 }
 
-// CONTRACT 3: a tool that has become harmless passes by the policy, not by the cache, and one
-// that is denied is blocked, whatever was approved.
+// contract.md, "Policy": the policy comes before the cache. A tool that has become harmless passes,
+// and a denied one is blocked, whatever was approved.
 #[test]
 fn the_policy_comes_before_the_cache() {
     let mut scene = caching(|_| {});
@@ -334,7 +340,8 @@ fn the_policy_comes_before_the_cache() {
     assert_eq!(line.get("engine"), None);
 }
 
-// DESIGN 2: "what runs" carries its own digest in the log, also where an earlier yes covers it.
+// invariants.md, 2: the record of a call has the call's own digest, even if an earlier yes covers
+// the call.
 #[test]
 fn the_line_of_a_covered_call_says_what_it_was_covered_by() {
     let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);

@@ -35,8 +35,8 @@ fn refusal_in(revision: &str, capabilities: Value) -> String {
     text
 }
 
-// CONTRACT 4: "The request is `elicitation/create` in the words of the protocol revision in use".
-// DESIGN: "(2025-06-18 has no `mode` key; 2025-11-25 has)".
+// contract.md, "Prompts": "The request is `elicitation/create` in the words of the protocol
+// revision in use (2025-06-18 has no `mode` key; 2025-11-25 has)".
 #[test]
 fn a_prompt_is_written_in_the_words_of_the_revision_in_use() {
     let old = prompt_in("2025-06-18", json!({"elicitation": {}}));
@@ -59,7 +59,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision_in_use() {
     }
 }
 
-// CONTRACT 4: "Only a client that declared elicitation is asked."
+// contract.md, "Prompts": "Only a client that declared elicitation is asked."
 #[test]
 fn a_client_that_shows_forms_can_be_asked_whatever_else_it_shows() {
     for capabilities in [
@@ -71,7 +71,7 @@ fn a_client_that_shows_forms_can_be_asked_whatever_else_it_shows() {
     }
 }
 
-// DESIGN: "A client whose capabilities lack elicitation … is never sent one."
+// contract.md, "Prompts": "A client whose capabilities lack elicitation […] is never sent one."
 #[test]
 fn a_client_that_shows_no_forms_is_never_asked() {
     for capabilities in [
@@ -92,7 +92,7 @@ fn a_client_that_shows_no_forms_is_never_asked() {
     }
 }
 
-// DESIGN, two eras: legacy revisions from 2024-11-05 on; the first two have no elicitation.
+// contract.md, "Protocol revisions": "2024-11-05 and 2025-03-26 have no elicitation."
 #[test]
 fn a_revision_without_elicitation_is_named_in_the_refusal() {
     for revision in ["2024-11-05", "2025-03-26", "2031-01-01", "1.0", ""] {
@@ -107,7 +107,7 @@ fn a_revision_without_elicitation_is_named_in_the_refusal() {
     }
 }
 
-// DESIGN: "lets client and upstream find their common version": the server's word counts.
+// contract.md, "Protocol revisions": "the version in the server's answer counts."
 #[test]
 fn the_revision_that_the_upstream_chose_counts() {
     let mut scene = Scene::new();
@@ -138,7 +138,7 @@ fn initialized() -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/initialized"})
 }
 
-// DESIGN, tool catalogue: "a call before the handshake that would need a decision is refused."
+// contract.md, "Tool list": "A call before the handshake that would need a decision is refused."
 #[test]
 fn a_call_before_the_handshake_is_refused() {
     let refused = |scene: &mut Scene, id: i64| {
@@ -213,8 +213,8 @@ fn a_client_that_never_sends_initialized_is_served_from_its_first_request_on() {
     scene.expect_nothing();
 }
 
-// DESIGN, tool catalogue: it asks "only after the client's `initialized`", and no server may be
-// asked anything before it has answered `initialize`.
+// contract.md, "Tool list": "It asks only after the client's `initialized`, or the first request
+// that stands for it, and never before the upstream has answered `initialize`."
 #[test]
 fn calls_that_were_sent_ahead_wait_for_the_upstreams_answer_and_are_decided_then() {
     let mut scene = Scene::new();
@@ -237,7 +237,7 @@ fn calls_that_were_sent_ahead_wait_for_the_upstreams_answer_and_are_decided_then
     scene.expect_nothing();
 }
 
-// CONTRACT 5: the client is told why: what it has declared, it is not told to declare.
+// contract.md, "Refusals": "a client that declared elicitation is not told to declare it."
 #[test]
 fn a_call_that_was_sent_ahead_of_an_answer_that_does_not_come_is_told_so() {
     let refused_as = |capabilities: Value, words: &str| {
@@ -288,7 +288,8 @@ fn a_call_without_an_agreed_revision_is_told_so() {
     scene.expect_nothing();
 }
 
-// CONTRACT 3: deny, allow and mode `none` come before anything that the list says.
+// contract.md, "Policy": deny, allow and mode `none` come before everything that depends on the
+// list.
 #[test]
 fn what_needs_no_list_needs_no_handshake() {
     let rules = Rules {
@@ -325,8 +326,8 @@ pub(super) fn stateless_call(id: i64, tool: &str) -> Value {
     call
 }
 
-// DESIGN: the stateless era is "stateless, `_meta` on every request"; 2026-07-28: the required
-// fields "MUST be included on every request", so also on the proxy's own `tools/list`.
+// SPEC 2026-07-28: the required fields "MUST be included on every request", so the proxy's own
+// `tools/list` has them too.
 #[test]
 fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
     let mut scene = Scene::new();
@@ -357,7 +358,8 @@ fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
     scene.expect_logged("passed", true);
 }
 
-// CONTRACT 5: a refusal is an "ordinary result": `resultType` is a word of 2026-07-28 only.
+// contract.md, "Refusals": "A refused call gets an ordinary result". Only 2026-07-28 has
+// `resultType`.
 #[test]
 fn a_refusal_in_a_legacy_session_has_no_result_type() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -369,7 +371,8 @@ fn a_refusal_in_a_legacy_session_has_no_result_type() {
     assert_eq!(answer["result"].get("resultType"), None, "{answer}");
 }
 
-// DESIGN: capabilities count "per session in legacy", and a session begins with `initialize`.
+// contract.md, "Prompts": capabilities count "per session in legacy", and a session begins with
+// `initialize`.
 #[test]
 fn a_second_initialize_starts_from_the_beginning() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -399,7 +402,7 @@ fn a_second_initialize_starts_from_the_beginning() {
     scene.expect_nothing();
 }
 
-// CONTRACT 4: "only approvals are cached, per client session".
+// contract.md, "Prompts": "only approvals are cached, per client session".
 #[test]
 fn an_approval_does_not_outlive_its_session() {
     let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60)).legacy("2025-11-25");
@@ -420,8 +423,8 @@ fn expect_abandoned(scene: &mut Scene, id: u64) {
     assert_eq!(line["reason"], "the client has begun a new session");
 }
 
-// CONTRACT 4: "only approvals are cached, per client session"; DESIGN 2: "One approval, one
-// execution". What a session was asked ends with it.
+// contract.md, "Prompts": "only approvals are cached, per client session"; invariants.md, 2: "One
+// approval, one execution." What a session was asked ends with it.
 #[test]
 fn a_question_does_not_outlive_its_session() {
     let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60)).legacy("2025-11-25");
@@ -527,7 +530,7 @@ fn an_initialize_under_the_id_of_a_held_call_leaves_its_question_alone() {
     scene.expect_nothing();
 }
 
-// DESIGN, tool catalogue: no list is asked for before the upstream has answered this handshake.
+// contract.md, "Tool list": no list is asked for before the upstream has answered the handshake.
 #[test]
 fn what_is_sent_ahead_in_a_second_handshake_waits_for_the_second_answer() {
     let mut scene = Scene::new().legacy("2025-11-25");

@@ -123,9 +123,10 @@ fn expect_nobodys(scene: &Scene, decision: &str, took: f64) {
     assert_eq!(line["answered_ms"], took, "{line}");
 }
 
-// DESIGN: "Instant decline or cancel (under 250 ms […]; both eras): the call is refused at once. A
-// decline is recorded as `denied`, a cancel as `cancelled`, each with the time it took; the text says
-// that the client answered faster than a person can read, and does not claim that a person decided."
+// contract.md, "Clients that answer for themselves": "Instant decline or cancel (under 250 ms […];
+// legacy and stateless): the call is refused at once. A decline is recorded as `denied`, a cancel
+// as `cancelled`, each with the time it took; the text says that the client answered faster than a
+// person can read, and does not claim that a person decided."
 #[test]
 fn an_instant_no_is_nobodys_decision() {
     for era in ERAS {
@@ -181,7 +182,8 @@ fn words_that_come_with_an_instant_no_are_not_called_a_persons() {
     }
 }
 
-// DESIGN: "under 250 ms, `approvalInstantDeclineMs`, 0 = off".
+// contract.md, "Clients that answer for themselves": "under 250 ms, `approvalInstantDeclineMs`, 0 =
+// off".
 #[test]
 fn a_no_is_a_persons_from_the_limit_on() {
     for era in ERAS {

@@ -66,8 +66,8 @@ fn expect_told(scene: &mut Scene, words: &[&str]) {
     }
 }
 
-// DESIGN, Tool catalogue: "The proxy reads `tools/list` itself (all pages) before the first
-// decision that depends on it".
+// contract.md, "Tool list": "the proxy reads all pages itself, before the first decision that
+// depends on it".
 #[test]
 fn the_list_is_asked_for_once_and_not_before_a_decision_needs_it() {
     let mut scene = session();
@@ -87,7 +87,7 @@ fn the_list_is_asked_for_once_and_not_before_a_decision_needs_it() {
     scene.expect_nothing();
 }
 
-// CONTRACT 3: "1. deny → block. 2. allow → pass. 3. mode `none` → pass".
+// contract.md, "Policy": "deny → block. 2. allow → pass. 3. mode `none` → pass."
 #[test]
 fn no_list_is_asked_for_where_the_decision_does_not_depend_on_it() {
     let rules = Rules {
@@ -111,7 +111,7 @@ fn no_list_is_asked_for_where_the_decision_does_not_depend_on_it() {
     scene.expect_nothing();
 }
 
-// CONTRACT 3: "the proxy reads all pages itself".
+// contract.md, "Tool list": "the proxy reads all pages itself".
 #[test]
 fn a_tool_on_the_last_page_is_as_good_as_one_on_the_first() {
     let mut scene = session();
@@ -131,7 +131,7 @@ fn a_tool_on_the_last_page_is_as_good_as_one_on_the_first() {
     scene.expect_nothing();
 }
 
-// CONTRACT 3: "Hints are those of the tool list as it stands now: […] again after
+// contract.md, "Tool list": "Hints are those of the tool list as it stands now: […] again after
 // `list_changed`."
 #[test]
 fn a_changed_list_is_read_again_before_the_next_decision_and_not_sooner() {
@@ -163,7 +163,7 @@ fn a_list_that_changes_while_it_is_read_is_read_again() {
     assert!(is_shown_as_unlisted(&scene.expect_prompt()));
 }
 
-// DESIGN 2: "If the definition changes while a human thinks, ask again."
+// invariants.md, 2: "If the definition changes while a person thinks, ask again."
 #[test]
 fn an_approved_call_runs_when_the_list_changed_but_not_its_tool() {
     let (mut scene, prompt) = asked();
@@ -185,7 +185,7 @@ fn an_approved_call_runs_when_the_list_changed_but_not_its_tool() {
     scene.expect_logged("approved", true);
 }
 
-// DESIGN 2, as above.
+// invariants.md, 2, as above.
 #[test]
 fn an_approved_call_is_asked_about_again_when_its_tool_changed() {
     let (mut scene, prompt) = asked();
@@ -210,7 +210,7 @@ fn an_approved_call_is_asked_about_again_when_its_tool_changed() {
     assert_eq!(scene.decisions().len(), 1);
 }
 
-// DESIGN 2 and 3: it ends, and it ends with a refusal.
+// invariants.md, 2 and 3: it ends, and it ends with a refusal.
 #[test]
 fn a_tool_that_keeps_changing_is_refused_after_three_changes() {
     let (mut scene, mut prompt) = asked();
@@ -227,7 +227,7 @@ fn a_tool_that_keeps_changing_is_refused_after_three_changes() {
     scene.expect_logged("error", false);
 }
 
-// CONTRACT 3: "hints come from a party that is not trusted."
+// contract.md, "Policy": "hints come from a party that is not trusted."
 #[test]
 fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about() {
     let mut scene = session();
@@ -249,7 +249,7 @@ fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about()
     scene.expect_nothing();
 }
 
-// DESIGN 2; CONTRACT 3: "a tool that the upstream does not list → ask".
+// invariants.md, 2; contract.md, "Policy": "a tool that the upstream does not list → ask".
 #[test]
 fn a_tool_that_is_gone_when_the_human_says_yes_is_asked_about_as_unlisted() {
     let (mut scene, prompt) = asked();
@@ -263,7 +263,7 @@ fn a_tool_that_is_gone_when_the_human_says_yes_is_asked_about_as_unlisted() {
     scene.expect_nothing();
 }
 
-// DESIGN, Tool catalogue: "Names are looked up exactly, by case."
+// contract.md, "Tool list": "Names are looked up exactly, by case."
 #[test]
 fn a_call_in_another_case_is_one_of_an_unlisted_tool() {
     let tools = json!([{"name": "Read_Note", "annotations": {"readOnlyHint": true}}]);
@@ -275,7 +275,7 @@ fn a_call_in_another_case_is_one_of_an_unlisted_tool() {
     scene.expect_nothing();
 }
 
-// DESIGN, Tool catalogue: "Of two tools with one name the stricter reading counts. Names are
+// contract.md, "Tool list": "Of two tools with one name the stricter reading counts. Names are
 // looked up exactly, by case."
 #[test]
 fn doubtful_listings_are_read_to_the_stricter_side() {
@@ -333,8 +333,8 @@ fn doubtful_listings_are_read_to_the_stricter_side() {
     }
 }
 
-// DESIGN, Tool catalogue: five seconds at most; after that every call that depends on the list is
-// asked about, and is told the truth: the list is not known, which says nothing of the tool.
+// contract.md, "Tool list": "After that every call that depends on the list is asked about, risk
+// high, and people are told that the list is not known."
 #[test]
 fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it_comes() {
     let mut scene = session();
@@ -889,7 +889,7 @@ fn upstream_lists(scene: &mut Scene, id: u32, more: &str) {
     assert_eq!(scene.client.pop_front().unwrap(), answer);
 }
 
-// ARCHITECTURE, Decisions: the gate goes by nothing but the answers to its own `tools/list`.
+// docs/decisions/03-own-tool-list.md: the gate goes by nothing but the answers to its own `tools/list`.
 // A client that can shape the answer to some other request could otherwise teach it a list.
 #[test]
 fn no_listing_that_the_client_asks_for_teaches_the_gate() {
@@ -953,7 +953,7 @@ fn no_listing_that_the_client_asks_for_teaches_the_gate() {
     }
 }
 
-// DESIGN 5: what is not gated goes on in order.
+// invariants.md, 5: what is not gated goes on "in order".
 #[test]
 fn calls_that_wait_for_the_list_are_decided_in_the_order_of_their_arrival() {
     let mut scene = session();
@@ -976,7 +976,7 @@ fn calls_that_wait_for_the_list_are_decided_in_the_order_of_their_arrival() {
     scene.expect_nothing();
 }
 
-// DESIGN 4: "one from the upstream could carry the answer to a request of ours".
+// invariants.md, 4: "one from the upstream could carry the answer to a request of ours".
 #[test]
 fn an_answer_in_a_batch_settles_the_list_and_stays_here() {
     let mut scene = session();
@@ -989,7 +989,7 @@ fn an_answer_in_a_batch_settles_the_list_and_stays_here() {
     scene.expect_nothing();
 }
 
-// DESIGN 6: "Every request of our own has a fresh 128-bit random id and no shared prefix".
+// invariants.md, 6: "Every request of our own has a fresh 128-bit random id and no shared prefix".
 #[test]
 fn ids_of_our_requests_say_nothing_about_one_another() {
     let mut scene = session();

@@ -69,8 +69,9 @@ fn legacy(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
     properties(Era::Legacy, theme, setup, seen);
 }
 
-// DESIGN 1, 6: "No byte of a gated tools/call reaches the upstream before an affirmative
-// verdict for exactly that call", "an answer counts only from the side that was asked".
+// invariants.md, 1: "No byte of a gated `tools/call` reaches the upstream before an affirmative
+// verdict for exactly that call"; invariants.md, 6: "An answer counts only from the side that was
+// asked."
 #[test]
 fn no_gated_call_runs_without_a_yes_of_its_own() {
     // "legacy" counts approved calls of the legacy revisions, "approved" those of 2026-07-28.
@@ -78,7 +79,7 @@ fn no_gated_call_runs_without_a_yes_of_its_own() {
     legacy(Theme::Asking, steps::setup(Era::Legacy), seen);
 }
 
-// DESIGN 2: "If the definition changes while a human thinks, ask again."
+// invariants.md, 2: "If the definition changes while a person thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_while_the_list_changes() {
     legacy(
@@ -88,14 +89,14 @@ fn what_was_shown_is_what_runs_while_the_list_changes() {
     );
 }
 
-// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical and in
+// invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical and in
 // order; a waiting approval delays nobody else."
 #[test]
 fn what_is_not_gated_arrives_once_in_order_and_untouched() {
     legacy(Theme::Traffic, steps::setup(Era::Legacy), &["passed"]);
 }
 
-// CONTRACT 4: "only approvals are cached, per client session".
+// contract.md, "Prompts": "only approvals are cached, per client session".
 #[test]
 fn a_cached_yes_covers_identical_calls_and_for_its_time_only() {
     let setup = (steps::setup(Era::Legacy), prop_oneof![Just(2u64), Just(30)]);
@@ -103,7 +104,7 @@ fn a_cached_yes_covers_identical_calls_and_for_its_time_only() {
     legacy(Theme::Repeats, setup, &["legacy"]);
 }
 
-// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
+// invariants.md, 3: "it holds only for a legacy prompt that was delivered and ran out of time".
 #[test]
 fn silence_lets_a_call_run_only_after_a_prompt_that_was_delivered() {
     let setup = (steps::setup(Era::Legacy), 3u64..30).prop_map(|(setup, timeout)| Setup {
@@ -114,8 +115,8 @@ fn silence_lets_a_call_run_only_after_a_prompt_that_was_delivered() {
     legacy(Theme::Ends, setup, &["legacy", "timeout"]);
 }
 
-// DESIGN 1, 3, CONTRACT 6: "The line is written before the call is forwarded", "every pending
-// request gets an answer".
+// contract.md, "Audit log": "The line is written before the call is forwarded"; contract.md,
+// "Processes": "every pending request gets an answer".
 #[test]
 fn every_call_has_one_end_and_one_line_whatever_breaks() {
     let setup = (steps::setup(Era::Legacy), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
@@ -125,7 +126,7 @@ fn every_call_has_one_end_and_one_line_whatever_breaks() {
     legacy(Theme::Ends, setup, &["legacy", "passed"]);
 }
 
-// CONTRACT 1: "log what would happen, block nothing".
+// contract.md, "Command line": "log what would happen, block nothing".
 #[test]
 fn a_dry_run_asks_nothing_and_lets_every_readable_call_through() {
     let setup = (steps::setup(Era::Legacy), any::<bool>()).prop_map(|(setup, best_effort)| Setup {

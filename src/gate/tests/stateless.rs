@@ -123,7 +123,7 @@ fn a_no_is_a_refusal_with_its_reason() {
     scene.expect_nothing();
 }
 
-// DESIGN 3: "Doubt denies."
+// invariants.md, 3: "Doubt denies."
 #[test]
 fn what_is_not_clearly_a_yes_is_a_no() {
     let invalid = "the client's answer to the question cannot be used";
@@ -585,7 +585,7 @@ fn a_late_question_about_a_call_that_was_taken_back_is_no_way_in() {
     expect_unknown(&mut scene, 3);
 }
 
-// CONTRACT 4: "TTL cache: […] only approvals are cached, per client session."
+// contract.md, "Prompts": "TTL cache: […] only approvals are cached, per client session".
 #[test]
 fn an_approval_covers_identical_calls_of_the_same_client() {
     let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60));
@@ -685,8 +685,8 @@ fn mode_all_asks_about_reads_as_well() {
     scene.expect_forwarded(2);
 }
 
-// SPEC 2026-07-28, caching: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; DESIGN:
-// "stateless: by `ttlMs`, with a floor".
+// SPEC 2026-07-28, caching: "If `ttlMs` is absent, clients SHOULD assume a default of `0`";
+// contract.md, "Tool list": "it reads again by `ttlMs`, with a floor of 5 s".
 #[test]
 fn a_list_without_a_lifetime_is_read_again_after_a_while() {
     let mut scene = Scene::new();

@@ -61,9 +61,10 @@ fn are_refused(id: &str, lines: &[&str]) {
     }
 }
 
-// DESIGN 4: "a message is refused when its envelope […] holds the same key twice after
-// unescaping, or when the envelope […] hold a key that differs from a protocol key only by case
-// or Unicode folding"; beyond it, by white space, what draws nothing, or width.
+// invariants.md, 4: "A message is refused when its envelope, or anything at any depth of a call's
+// `params`, holds the same key twice after unescaping, or when the envelope or a call's `params`
+// hold a key that differs from a protocol key only by case, Unicode folding, white space,
+// characters that draw nothing, or width."
 #[test]
 fn an_envelope_with_two_readings_is_refused() {
     are_refused(
@@ -117,7 +118,7 @@ fn an_envelope_with_two_readings_is_refused() {
     );
 }
 
-// DESIGN 4: "the method is compared after unescaping".
+// invariants.md, 4: "The method is compared after unescaping."
 #[test]
 fn a_method_that_some_reader_could_take_for_a_call_is_refused() {
     for method in [
@@ -153,7 +154,7 @@ fn a_method_that_some_reader_could_take_for_a_call_is_refused() {
     );
 }
 
-// DESIGN 4: "anything at any depth of a call's `params` holds the same key twice after
+// invariants.md, 4: "anything at any depth of a call's `params`, holds the same key twice after
 // unescaping, or […] a call's `params` hold a key that differs from a protocol key only by case".
 #[test]
 fn parameters_with_two_readings_are_refused() {
@@ -212,8 +213,8 @@ fn parameters_with_two_readings_are_refused() {
     is_refused("1", written_out(r#"{@H,"method":"tools/call"}"#).as_bytes());
 }
 
-// DESIGN 4: "a `tools/call` without a usable id, with `id: null`, or sent as a notification is
-// refused".
+// invariants.md, 4: "A `tools/call` without a usable id, with `id: null`, or sent as a notification
+// is refused."
 #[test]
 fn a_call_without_a_usable_id_is_refused() {
     for id in ["null", "true", "[1]", r#"{"a":1}"#, r#""\ud800""#] {
@@ -234,8 +235,8 @@ fn a_call_without_a_usable_id_is_refused() {
     assert_eq!(scene.warnings.len(), 1);
 }
 
-// DESIGN 4: "a line with more than one JSON value, invalid UTF-8, a BOM or raw control
-// characters is refused". "What fails to parse strictly as a call but could be one is refused".
+// invariants.md, 4: "A line with more than one JSON value, invalid UTF-8, a BOM or raw control
+// characters is refused." "What fails to parse strictly as a call but could be one is refused".
 #[test]
 fn a_line_that_is_not_one_strict_json_value_is_refused() {
     are_refused(
@@ -284,7 +285,7 @@ fn a_line_that_is_not_one_strict_json_value_is_refused() {
     }
 }
 
-// DESIGN 4: "batches are split or refused in both directions".
+// invariants.md, 4: "Batches are split or refused in both directions".
 #[test]
 fn a_batch_that_cannot_be_read_is_refused_as_a_whole() {
     are_refused(
@@ -370,7 +371,7 @@ fn a_batch_from_the_upstream_is_split() {
     assert_eq!(scene.warnings.len(), 1);
 }
 
-// DESIGN 4: "the method is compared after unescaping".
+// invariants.md, 4: "The method is compared after unescaping."
 #[test]
 fn an_escaped_method_or_name_is_a_call_like_any_other() {
     for line in [
@@ -390,8 +391,8 @@ fn an_escaped_method_or_name_is_a_call_like_any_other() {
     }
 }
 
-// DESIGN 6: "A request from a peer whose id equals a live one of ours is refused. Client ids are
-// kept as they are".
+// invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused. Client
+// ids are kept as they are".
 #[test]
 fn an_id_that_is_in_use_is_refused_and_nothing_is_confused() {
     let mut scene = session(Mode::Destructive);
@@ -436,7 +437,7 @@ fn a_request_under_the_id_of_our_list_request_is_refused() {
     }
 }
 
-// CONTRACT 1: "stdout carries MCP and nothing else".
+// contract.md, "Command line": "stdout carries MCP and nothing else".
 #[test]
 fn noise_from_the_upstream_is_shown_to_the_operator_and_not_relayed() {
     let mut scene = session(Mode::Destructive);
@@ -470,7 +471,8 @@ fn noise_from_the_upstream_is_shown_to_the_operator_and_not_relayed() {
     ordinary_call_works(&mut scene, "afterwards");
 }
 
-// CONTRACT 1: "`--max-message-size`". Every request gets an answer, where its id can be found.
+// contract.md, "Command line": `--max-message-size` is a cap. Every request gets an answer if its
+// id can be found.
 #[test]
 fn a_line_longer_than_the_cap_is_answered_where_its_id_stands_at_an_end() {
     let cut = format!(r#""x":"{}"#, "x".repeat(4_000));
@@ -555,8 +557,8 @@ const ODD: [&str; 26] = [
     r#"{"jsonrpc":"2.0","id":"d","method":"server/discover","params":{"_meta":{"x.y/z":[]}}}"#,
 ];
 
-// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical and in order; a
-// waiting approval delays nobody else."
+// invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical and in
+// order; a waiting approval delays nobody else."
 #[test]
 fn what_is_no_call_is_relayed_as_it_is_and_in_order() {
     let mut scene = session(Mode::Destructive);
@@ -591,7 +593,7 @@ fn what_is_no_call_is_relayed_as_it_is_and_in_order() {
     assert_eq!(events, ["unasked_answer"; 12]);
 }
 
-// DESIGN 5 and DESIGN, "Why bytes": "a transparent proxy relays the original bytes".
+// invariants.md, 5: a transparent proxy relays the original bytes.
 #[test]
 fn a_call_that_passes_or_is_approved_goes_on_byte_for_byte() {
     for tool in ["read_note", "delete_user"] {

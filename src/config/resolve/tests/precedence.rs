@@ -2,8 +2,8 @@
 
 use super::*;
 
-// CONTRACT: "Precedence, strongest first: a flag that was given > the server's `approvalRules` >
-// `approvalProxy` > environment > default."
+// contract.md, "Command line": "Precedence, strongest first: a flag that was given, the server's
+// `approvalRules`, `approvalProxy`, the environment, the default."
 #[test]
 fn each_source_beats_all_weaker_ones() {
     for row in ROWS {

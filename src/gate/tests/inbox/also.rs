@@ -177,8 +177,9 @@ fn told(scene: &mut Scene) -> Vec<&'static str> {
     .collect()
 }
 
-// DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […]; no
-// browser opens. […] The browser opens only if the client showed no prompt, or has been silent for 30 s."
+// contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
+// = off): the question is also listed in the inbox […]; no browser opens. […] The browser opens
+// only if the client showed no prompt, or has been silent for 30 s."
 #[test]
 fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens() {
     let mut scene = scene(|settings| {

@@ -32,8 +32,8 @@ fn invalid() -> [(Value, &'static str); 8] {
     ]
 }
 
-// DESIGN: "Invalid answer (accept without `approved`, wrong types): the engine failed; the next one is
-// asked."
+// contract.md, "Clients that answer for themselves": "Invalid answer (accept without `approved`,
+// wrong types): the engine failed; the next one is asked."
 #[test]
 fn an_invalid_answer_goes_on_to_the_inbox() {
     for era in ERAS {
@@ -58,8 +58,8 @@ fn an_invalid_answer_goes_on_to_the_inbox() {
     }
 }
 
-// DESIGN: "If there is none, the call is refused with decision `error`, and the text does not claim
-// that a person denied it."
+// contract.md, "Clients that answer for themselves": "If there is none, the call is refused with
+// decision `error`, and the text does not claim that a person denied it."
 #[test]
 fn an_invalid_answer_without_another_channel_is_an_error() {
     for era in ERAS {

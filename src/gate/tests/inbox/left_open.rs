@@ -49,8 +49,8 @@ fn expect_closed(scene: &mut Scene, item: &Item, how: Closed) {
     assert_eq!(scene.inbox.pop_front(), Some(ToEngine::Close { item, how }));
 }
 
-// DESIGN: "If `inbox` is among the engines, the question stays open there, and once approved the same
-// call runs when it is made again."
+// contract.md, "Clients that answer for themselves": "If `inbox` is among the engines, the question
+// stays open there, and once approved the same call runs when it is made again."
 #[test]
 fn the_question_stays_open_and_its_yes_lets_the_same_call_run_once() {
     for era in ERAS {

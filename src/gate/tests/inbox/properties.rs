@@ -330,8 +330,8 @@ impl World {
         }
     }
 
-    /// DESIGN, "Clients that declare elicitation and show nothing": how a call ends with an answer of
-    /// the client's that counts and is no yes.
+    /// contract.md, "Clients that answer for themselves": how a call ends if the client's answer
+    /// counts and is no yes.
     fn expect_right_end(&mut self, id: &Value, answer: Answer, took: Duration) {
         let told = self.scene.client.back();
         let told: Value = told.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());

@@ -114,7 +114,7 @@ fn is_call(value: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // DESIGN 4: "What fails to parse strictly as a call but could be one is refused, never
+    // invariants.md, 4: "What fails to parse strictly as a call but could be one is refused, never
     // forwarded."
     #[test]
     fn nothing_that_some_reader_takes_for_a_call_slips_through(line in disguised_call()) {

@@ -200,7 +200,8 @@ fn tools(description: u8) -> Value {
 }
 
 proptest! {
-    // DESIGN 1, 2: one yes, one run, whichever session hears of the yes, and however sessions end.
+    // invariants.md, 1 and 2: one yes, one run, whichever session hears of the yes, and however
+    // sessions end.
     #[test]
     fn a_call_runs_for_as_many_yeses_as_were_given_in_all_sessions(steps in steps()) {
         let mut world = World::new(settings());

@@ -1,6 +1,6 @@
 //! What a client answers to a question, and what the log and the client must then be told.
 //!
-//! DESIGN, "Clients that declare elicitation and show nothing".
+//! contract.md, "Clients that answer for themselves".
 
 use std::time::Duration;
 

@@ -198,7 +198,7 @@ impl Oracle {
             && self.calls[*call].id == id
         {
             assert!(answer["error"].is_object(), "{line}, then {answer}");
-            // DESIGN: "ten rounds at most".
+            // contract.md, "Protocol revisions": "ten rounds at most".
             let is_last = self.rounds_of(*call) >= MAX_ROUNDS;
             assert!(is_last || self.may_be_full(), "{line}");
             self.note(if is_last { "no more rounds" } else { "no room" });

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::gate::tests::properties::reading::{Listing, shown_description};
 use crate::gate::tests::properties::steps::Era;
 
-/// DESIGN: "stateless: by `ttlMs`, with a floor".
+/// contract.md, "Tool list": "it reads again by `ttlMs`, with a floor of 5 s".
 const FLOOR: Duration = Duration::from_secs(5);
 
 /// A `tools/list` of the gate's own.

@@ -86,8 +86,8 @@ impl Oracle {
         }
     }
 
-    /// DESIGN: "One approval, one execution". Each call of 2026-07-28 holds its own yeses, whose
-    /// states no other call can use. Returns what a human was shown of it.
+    /// invariants.md, 2: "One approval, one execution." Each call of 2026-07-28 holds its own
+    /// yeses, whose states no other call can use. Returns what a person was shown of it.
     fn spend_state(&mut self, at: usize, line: &Value) -> (&'static str, Option<String>) {
         let call = &self.calls[at];
         let what = &call.told.what;

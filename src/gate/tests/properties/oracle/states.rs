@@ -11,9 +11,9 @@ use crate::gate::tests::properties::reading::{
 };
 use crate::gate::tests::properties::steps::{Meta, Words};
 
-/// DESIGN: "ten rounds at most".
+/// contract.md, "Protocol revisions": "ten rounds at most".
 pub(super) const MAX_ROUNDS: u32 = 10;
-/// DESIGN: "its own expiry (at most an hour […])".
+/// contract.md, "Protocol revisions": "its own expiry (at most an hour)".
 pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 /// The key of a question of ours.
 const QUESTION: &str = "approval-proxy";
@@ -83,8 +83,8 @@ impl Oracle {
         self.states.iter().position(|state| state.text == *brought)
     }
 
-    /// DESIGN: "bound to the digest of the call, with its own expiry […], single-use, and
-    /// useless for another call".
+    /// contract.md, "Protocol revisions": "bound to the digest of the call, with its own expiry (at
+    /// most an hour), single-use, and useless for another call."
     fn is_good(&self, at: usize, told: &Told) -> bool {
         let state = &self.states[at];
         let is_same = self.calls[state.call].told.what == told.what;
@@ -250,8 +250,8 @@ impl Oracle {
             assert!(first, "the first yes is not in the log: {answer}");
         }
         assert!(!call.unfit, "a no, or a state of nothing: {call:?}");
-        // DESIGN: "A client whose capabilities lack elicitation (per session in legacy, per
-        // request in stateless) is never sent one."
+        // contract.md, "Prompts": "A client whose capabilities lack elicitation (per session in
+        // legacy, per request in stateless) is never sent one."
         let Words::Stateless {
             client,
             meta: Meta::Usual,
@@ -344,8 +344,8 @@ impl Oracle {
         text
     }
 
-    /// CONTRACT 4: "only approvals are cached, per client session"; without a session, per
-    /// client. As what the tool was approved, of a call that is approved.
+    /// contract.md, "Prompts": "only approvals are cached, per client session (stateless: per
+    /// `clientInfo`)." As what the tool was approved, of a call that is approved.
     pub(super) fn covering(&self, told: &Told) -> Option<Option<String>> {
         let Words::Stateless { client, .. } = told.words else {
             return None;
@@ -402,7 +402,7 @@ impl Oracle {
     }
 }
 
-/// CONTRACT 1: "risk `high` needs two approvals".
+/// contract.md, "Command line": "risk `high` needs two approvals".
 pub(super) fn is_enough(double_confirm: bool, yeses: &[Shown]) -> bool {
     let Some((first, rest)) = yeses.split_first() else {
         return false;
