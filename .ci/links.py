@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Checks that the documents point at things that exist.
+"""Checks the links of the documents.
 
     .ci/links.py
 
-In every tracked Markdown file, each relative link names a tracked file or folder, and each anchor a heading in it, by
-GitHub's rules. So does every `docs/….md` that code and comments cite. Every test that docs/security/attacks.md names
-exists. README.md and ARCHITECTURE.md are short. Links to other sites are not followed.
+Every relative link in a tracked Markdown file must name a tracked file or folder, and its anchor must be one of that
+file's headings, by GitHub's rules. The same holds for documents that code and comments cite, such as `docs/….md`. Every
+test that docs/security/attacks.md names must exist. README.md and ARCHITECTURE.md have a maximum length. Links to other
+sites are not checked. Prints one line, or one per fault; exits 1 if there is one.
 """
 
 import collections
@@ -21,7 +22,7 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MOST_LINES = {"README.md": 150, "ARCHITECTURE.md": 150}
 ATTACKS = "docs/security/attacks.md"
-# Files in which a path to a document is a citation. Data such as fuzzing corpora is not read.
+# Files that may cite documents. Data such as fuzzing corpora is not read.
 CODE = (".rs", ".py", ".mjs", ".js", ".toml", ".css", ".html", ".json", ".jsonc", ".yml")
 
 FENCE = re.compile(r"^(?:[ >]*)(`{3,}|~{3,})")
@@ -214,7 +215,7 @@ class Tree:
     def check_length(self, name, most):
         count = len(self.text(name).splitlines())
         if count > most:
-            self.complain(name, count, f"has {count} lines; {most} are the most")
+            self.complain(name, count, f"{count} lines; the maximum is {most}")
 
 
 def main():
@@ -235,8 +236,8 @@ def main():
         print(line)
     counts = ", ".join(f"{tree.counts[what]} {what}" for what in ("links", "anchors", "citations", "tests"))
     if tree.wrong:
-        sys.exit(f"{len(tree.wrong)} of what {len(pages)} pages and the code point at is wrong ({counts})")
-    print(f"{len(pages)} pages: {counts}; all of them exist")
+        sys.exit(f"{len(tree.wrong)} faults in {len(pages)} pages and the code ({counts})")
+    print(f"{len(pages)} pages: {counts}, all good")
 
 
 if __name__ == "__main__":

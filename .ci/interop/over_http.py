@@ -101,7 +101,7 @@ def listening_proxy(setting: Setting, entry: dict, *flags: str, **environment: s
 def stage(setting: Setting, upstream: str, *flags: str, token: str | None = TOKEN):
     """A proxy that serves HTTP, in front of a server over stdio, streamable HTTP or HTTP+SSE.
 
-    Without a token it is told to ask whoever connects.
+    Without a token, it is configured to ask every client.
     """
     setting.refill()
     with contextlib.ExitStack() as stack:

@@ -103,9 +103,9 @@ async def restart(checks: Checks, setting: Setting, make, how: str, free: tuple,
 
             human.before_answer = lambda: (server.kill(), server.start(), server.wait())
             if answers_400:
-                await fails(checks, f"{name}: restarted while a human is asked", session, ("get-sum", {"a": 2, "b": 0}))
+                await fails(checks, f"{name}: restarted while a person is asked", session, ("get-sum", {"a": 2, "b": 0}))
             else:
-                await runs(checks, f"{name}: restarted while a human is asked", session, gated, 2)
+                await runs(checks, f"{name}: restarted while a person is asked", session, gated, 2)
             checks.equal(f"{name}: the person was asked once per call", len(human.asked), 2)
             human.before_answer = None
 
