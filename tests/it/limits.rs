@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Constants called `MAX_…` that bound neither a peer nor a person.
-const NO_LIMITS: [(&str, &str); 10] = [
+const NO_LIMITS: [(&str, &str); 11] = [
     // How things are laid out.
     ("MAX_INDENT", "src/approval/display.rs"),
     ("MAX_INDENT", "src/engines/inbox/page/call.rs"),
     ("MAX_INDENT", "src/engines/inbox/page/html.rs"),
     ("MAX_MARKS", "src/approval/display.rs"),
     ("MAX_RUN", "src/approval/display.rs"),
+    // How a misspelt name is recognized.
+    ("MAX_EDITS", "src/config/misplaced.rs"),
     // How work is split up, and what memory is used again.
     ("MAX_LENT", "src/gate/state.rs"),
     ("MAX_PEEKED_ID", "src/mcp/message.rs"),
