@@ -648,7 +648,7 @@ fn a_folder_that_cannot_be_used_costs_a_call_nothing_that_its_client_approved() 
     eventually("the operator is told", || {
         session
             .stderr()
-            .contains("the inbox's history misses decisions")
+            .contains("the inbox's history is incomplete")
     });
     assert_eq!(session.runs_of("wipe"), 3);
 }

@@ -342,7 +342,7 @@ async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
         assert!(
             answer
                 .text
-                .contains("db.example:5432: there is no room; free some")
+                .contains("db.example:5432: there is no space left; free")
         );
     }
     visitor.store.with(|memory| memory.broken = None);

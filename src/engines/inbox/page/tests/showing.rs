@@ -42,7 +42,7 @@ async fn an_item_is_shown_with_all_that_is_known_of_it() {
 
 #[tokio::test]
 async fn a_verdict_that_did_not_count_is_told_with_the_item() {
-    let warning = "A verdict was given that does not count";
+    let warning = "A verdict on this call did not count";
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let pages = ["/".to_owned(), format!("/item/{}", usual().id)];
