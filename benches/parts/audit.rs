@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use approval_proxy::evidence::LedgerFile;
 use approval_proxy::evidence::record::{
-    Decided, Fate, Forwarded, Line, Origin, Outcome, Timestamp,
+    Decided, OutcomeText, Forwarded, Line, Origin, Outcome, Timestamp,
 };
 use approval_proxy::mcp::json::Value;
 use approval_proxy::mcp::message::RequestId;
@@ -91,5 +91,5 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         covers: Duration::ZERO,
         answered: None,
     };
-    Line::decided(&record, &mut Fate::default(), String::new())
+    Line::decided(&record, &mut OutcomeText::default(), String::new())
 }

@@ -98,8 +98,8 @@ impl Ledger {
                     next += 1;
                     line.write(next, &mut text);
                 }
-                let taken = stderr.take(text.into_bytes());
-                taken.map_err(|_| LedgerError::Stderr)?;
+                let sent = stderr.try_send(text.into_bytes());
+                sent.map_err(|_| LedgerError::Stderr)?;
                 *last = next;
                 Ok(())
             }

@@ -143,7 +143,7 @@ fn a_token_file_that_others_may_read_stops_the_start() {
     mode(&file, 0o644);
     let mut proxy = test.flags(SERVE).start();
     assert_eq!(proxy.exit().0, 3);
-    proxy.stderr_says("auth-token: it belongs to another user, or others may read it");
+    proxy.stderr_says("auth-token: it belongs to another user, or others can read it");
 }
 
 // A blank variable turned authentication off without a word.
