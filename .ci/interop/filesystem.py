@@ -121,7 +121,7 @@ async def refuses_what_is_no_yes(checks: Checks, setting: Setting) -> None:
             result = await call(session, "write_file", {"path": str(file), "content": "x"})
             is_refusal(checks, name, result, "write_file")
             is_no = name in ("accept with approved false", "decline with approved true")
-            checks.equal(f"{name}: only a no is reported as a person's", "denied by a human" in text(result), is_no)
+            checks.equal(f"{name}: only a no is reported as a person's", "denied by a person" in text(result), is_no)
             checks.check(f"{name} writes nothing", not file.exists())
             if name == "accept with approved false":
                 checks.check("the reason reaches the client", "not on a Friday" in text(result), text(result))

@@ -88,7 +88,7 @@ fn a_client_that_cannot_be_asked_is_refused() {
 #[test]
 fn only_accept_and_true_is_a_yes() {
     let mut session = session([]);
-    let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
+    let (denied, dismissed) = ("denied by a person", "dismissed without an answer");
     let invalid = "the client's answer to the question cannot be used";
     for (answer, words) in [
         (
@@ -497,7 +497,7 @@ fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     let state = session.response(id)["result"]["requestState"].clone();
     let no = json!({"action": "decline"});
     let id = session.request("tools/call", retry("three", &state, no));
-    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded(r#""m":"three""#));
     session.finish();
 }

@@ -32,7 +32,7 @@ fn without_a_token_nobody_who_connects_can_approve_a_call() {
     let told = outcome(&http, &session);
     assert_eq!(told["result"]["isError"], true, "{told}");
     assert!(
-        says(&told, "asks no HTTP client that has shown no token"),
+        says(&told, "does not ask HTTP clients that present no token"),
         "{told}"
     );
     let stateless_told = http

@@ -20,7 +20,7 @@ fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static s
             .find(|message| message["id"] == id || message["method"] == "elicitation/create");
         if message["method"] == "elicitation/create" {
             session.answer(&message, json!({"action": "decline"}));
-            assert!(session.refusal(id).contains("denied by a human"));
+            assert!(session.refusal(id).contains("denied by a person"));
             "ask"
         } else if message["result"]["isError"] == true {
             assert!(message.to_string().contains("was blocked"), "{message}");
@@ -269,7 +269,7 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
     session.approve();
     let second = session.prompt();
     session.answer(&second, json!({"action": "decline"}));
-    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded("floppy"));
 
     // Risk `medium` needs one.

@@ -72,7 +72,7 @@ fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it
     lists(&mut session);
     is_asked_about(&mut session, "sync_data");
     assert_eq!(lists_of_ours(&session), 2);
-    session.stderr_says("the server lists other tools than before and has not said so");
+    session.stderr_says("the server changed its tool list without announcing it");
     session.finish();
 }
 
@@ -135,7 +135,7 @@ fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
     let shown = is_asked_about(&mut session, "read");
     assert!(shown.contains(UNKNOWN), "{shown}");
     assert!(start.elapsed() < Duration::from_secs(6));
-    session.stderr_says("it has not come within 5 seconds");
+    session.stderr_says("no answer within 5 seconds");
     session.stderr_says("the server's tool list is known now");
     session.passes("read", json!({}));
     session.passes("plain", json!({}));

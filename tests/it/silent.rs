@@ -91,7 +91,7 @@ fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
     let first = session.call("wipe", json!({"n": 7}));
     let prompt = session.prompt();
     session.answer(&prompt, json!({"action": "decline"}));
-    assert!(session.refusal(first).contains("denied by a human"));
+    assert!(session.refusal(first).contains("denied by a person"));
     let mut again = || {
         let call = session.call("wipe", json!({"n": 7}));
         let text = session.refusal(call);

@@ -24,7 +24,7 @@ fn request(params: &str) -> ApprovalRequest {
         round: QuestionKind::First,
         title: None,
         description: None,
-        hints: hint_words(&ToolAnnotations::new().destructive(true)),
+        hints: hints_text(&ToolAnnotations::new().destructive(true)),
         digest: CallDigest::of("db", &call.params(), None),
         call,
         client: None,

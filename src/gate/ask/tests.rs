@@ -8,7 +8,7 @@ use super::*;
 use crate::approval::assurance::RequiredAssurance;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Assurance;
-use crate::gate::held::Stage;
+use crate::gate::held::WaitsFor;
 use crate::mcp::elicit::{Fault, No};
 use crate::mcp::tool::KeptCall;
 use crate::policy::{Action, Decision, Reason};
@@ -47,7 +47,7 @@ fn held(era: Era) -> Held {
         call: KeptCall::read(call).unwrap(),
         era,
         arrived: Duration::ZERO,
-        stage: Stage::List,
+        waits_for: WaitsFor::ToolList,
         progress: None,
         subject: None,
         changes: 0,
@@ -124,7 +124,7 @@ impl Table {
     }
 
     fn does(&mut self, event: Event) -> String {
-        let mut world = World {
+        let mut context = StepContext {
             settings: &self.settings,
             ids: &mut self.ids,
             now: self.now,
@@ -136,9 +136,9 @@ impl Table {
             definition: self.definition.as_ref(),
             out: Vec::new(),
         };
-        let effects = self.ask.step(event, &mut world);
+        let effects = self.ask.step(event, &mut context);
         assert!(effects.len() <= MOST_EFFECTS, "{effects:?}");
-        let effects: Vec<String> = effects.iter().map(words).collect();
+        let effects: Vec<String> = effects.iter().map(effect_text).collect();
         format!("{} | {}", effects.join(", "), self.state())
     }
 
@@ -161,9 +161,9 @@ impl Table {
         }
         match &ask.answer {
             None => {}
-            Some(Verdicted::Yes { .. }) => text.push_str(" with a yes"),
-            Some(Verdicted::No(_)) => text.push_str(" with a no"),
-            Some(Verdicted::Lost(_)) => text.push_str(" lost"),
+            Some(Resolution::Yes { .. }) => text.push_str(" with a yes"),
+            Some(Resolution::No(_)) => text.push_str(" with a no"),
+            Some(Resolution::EngineFailed(_)) => text.push_str(" lost"),
         }
         if ask.round == QuestionKind::Second {
             text.push_str(" again");
@@ -178,8 +178,8 @@ impl Table {
     }
 }
 
-fn words(effect: &Effect) -> String {
-    let failed = |failed: &Failed| format!("{:?}: {}", failed.outcome, failed.words());
+fn effect_text(effect: &Effect) -> String {
+    let failed = |failed: &Failed| format!("{:?}: {}", failed.outcome, failed.log_text());
     match effect {
         Effect::Prompt { id: Some(_) } => "prompt".to_owned(),
         Effect::Prompt { id: None } => "answer with question".to_owned(),
@@ -199,9 +199,9 @@ fn words(effect: &Effect) -> String {
         Effect::Close { how, .. } => format!("close as {how:?}"),
         Effect::Park { until, .. } => format!("park until {}", until.as_secs()),
         Effect::LeaveForLater { .. } => "leave for later".to_owned(),
-        Effect::Apart { .. } => "apart".to_owned(),
+        Effect::Split { .. } => "apart".to_owned(),
         Effect::FirstYes { .. } => "first yes".to_owned(),
-        Effect::Kept { verdict, .. } => format!("kept {}", verdict.choice.as_str()),
+        Effect::RecordVerdict { verdict, .. } => format!("kept {}", verdict.choice.as_str()),
         Effect::Cover { cover, .. } => format!("cover {}", cover.as_secs()),
         Effect::WantList => "want list".to_owned(),
         Effect::Release { calls, approval } => {
@@ -209,7 +209,7 @@ fn words(effect: &Effect) -> String {
         }
         Effect::Refuse { calls, failed: it } => format!("refuse {} ({})", calls.len(), failed(it)),
         Effect::RecordRefused { failed: it, .. } => format!("record ({})", failed(it)),
-        Effect::AskAnew { calls } => format!("ask anew about {}", calls.len()),
+        Effect::Reask { calls } => format!("ask anew about {}", calls.len()),
     }
 }
 
@@ -255,8 +255,8 @@ fn page() -> AskedFor {
     AskedFor::Page("http://127.0.0.1/".to_owned())
 }
 
-fn came(table: &Table, answer: Option<&str>) -> Event {
-    Event::CallCame(Came {
+fn arrival(table: &Table, answer: Option<&str>) -> Event {
+    Event::CallArrived(Arrival {
         call: 9,
         answer: answer.map(str::to_owned),
         offers: table.offers,
@@ -282,11 +282,11 @@ fn events(table: &Table) -> Vec<Event> {
         },
         decided(Choice::Approve),
         decided(Choice::Deny),
-        Event::Lost(Failure::unreachable("full")),
+        Event::EngineFailed(Failure::unreachable("full")),
         Event::HasPage("http://127.0.0.1/".to_owned()),
-        came(table, None),
-        came(table, Some(ACCEPTED)),
-        came(table, Some(DECLINED)),
+        arrival(table, None),
+        arrival(table, Some(ACCEPTED)),
+        arrival(table, Some(DECLINED)),
         Event::CallLeft {
             call: 1,
             may_park: true,
@@ -295,7 +295,7 @@ fn events(table: &Table) -> Vec<Event> {
             call: 1,
             may_park: false,
         },
-        Event::Later,
+        Event::Tick,
         Event::Ended(Failed::new(Outcome::Cancelled, Refusal::Cancelled)),
     ]
 }
@@ -310,10 +310,10 @@ fn states() -> Vec<(&'static str, Table)> {
     };
     let mut parked = legacy(parking());
     parked.now += MINUTE + GRACE;
-    let parked = parked.after([Event::Later]);
+    let parked = parked.after([Event::Tick]);
     let mut for_later = legacy(parking());
     for_later.now += MINUTE + GRACE;
-    let mut for_later = for_later.after([Event::Later]);
+    let mut for_later = for_later.after([Event::Tick]);
     for_later.ask.set_resumable(true);
     let mut kept = stateless(only(Engine::INBOX)).after([sent(page())]);
     kept.does(decided(Choice::Approve));
@@ -358,8 +358,8 @@ fn every_state_answers_every_event() {
                 .find(|(other, _)| *other == name)
                 .unwrap();
             let event = events(&state).swap_remove(at);
-            let event_words = event_words(&event);
-            let _ = writeln!(table, "  {event_words:<22} {}", state.does(event));
+            let event_name = event_name(&event);
+            let _ = writeln!(table, "  {event_name:<22} {}", state.does(event));
         }
     }
     let expected = include_str!("table.txt");
@@ -373,7 +373,7 @@ fn every_state_answers_every_event() {
     assert_eq!(table.lines().count(), expected.lines().count());
 }
 
-fn event_words(event: &Event) -> String {
+fn event_name(event: &Event) -> String {
     match event {
         Event::Begin => "begin".into(),
         Event::Approved(_) => "approved".into(),
@@ -386,16 +386,16 @@ fn event_words(event: &Event) -> String {
         Event::PageDeclined { .. } => "page declined".into(),
         Event::Sent { .. } => "sent".into(),
         Event::Decided { verdict, .. } => format!("inbox: {}", verdict.choice.as_str()),
-        Event::Lost(_) => "inbox lost it".into(),
+        Event::EngineFailed(_) => "inbox lost it".into(),
         Event::HasPage(_) => "has page".into(),
-        Event::CallCame(came) => match came.answer.as_deref() {
+        Event::CallArrived(arrival) => match arrival.answer.as_deref() {
             None => "call comes".into(),
             Some(ACCEPTED) => "call comes, yes".into(),
             Some(_) => "call comes, no".into(),
         },
         Event::CallLeft { may_park: true, .. } => "call taken back".into(),
         Event::CallLeft { .. } => "call lost".into(),
-        Event::Later => "later".into(),
+        Event::Tick => "later".into(),
         Event::Ended(_) => "ended".into(),
     }
 }
@@ -422,7 +422,7 @@ fn only_a_yes_releases() {
 /// An event, and what follows.
 type Row = (fn() -> Event, &'static str);
 
-fn in_words(name: &str, mut table: Table, rows: &[Row]) {
+fn expect_rows(name: &str, mut table: Table, rows: &[Row]) {
     for (event, expected) in rows {
         table.expect(name, event(), expected);
     }
@@ -432,8 +432,8 @@ fn begin() -> Event {
     Event::Begin
 }
 
-fn later() -> Event {
-    Event::Later
+fn tick() -> Event {
+    Event::Tick
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn one_yes_of_two_releases_nothing() {
         double_confirm: true,
         ..only(engine)
     };
-    in_words(
+    expect_rows(
         "two yeses in the client",
         Table::new(Era::Legacy, two(Engine::Elicitation)),
         &[
@@ -451,7 +451,7 @@ fn one_yes_of_two_releases_nothing() {
             (yes, "cover 0, release 1 by elicitation | over"),
         ],
     );
-    in_words(
+    expect_rows(
         "two yeses in the inbox",
         Table::new(Era::Legacy, two(Engine::INBOX)),
         &[
@@ -471,7 +471,7 @@ fn one_yes_of_two_releases_nothing() {
         decided(Choice::Approve),
         "kept approve | answered again",
     );
-    let comes = came(&table, Some(CONSENT));
+    let comes = arrival(&table, Some(CONSENT));
     table.expect(
         "two yeses, one without a call",
         comes,
@@ -491,14 +491,14 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
         table.definition = Some(definition("Wipes everything."));
         table
     };
-    in_words(
+    expect_rows(
         "changed",
         changed(Engine::Elicitation),
         &[(yes, "cover 0, ask anew about 1 | over")],
     );
     let mut gone = changed(Engine::INBOX);
     gone.definition = None;
-    in_words(
+    expect_rows(
         "unlisted",
         gone,
         &[(
@@ -513,9 +513,9 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
         yes(),
         "cover 0, want list | 1 waits with a yes",
     );
-    unsettled.expect("not settled", later(), "want list | 1 waits with a yes");
+    unsettled.expect("not settled", tick(), "want list | 1 waits with a yes");
     unsettled.list_is_settled = true;
-    unsettled.expect("settled", later(), "release 1 by elicitation | over");
+    unsettled.expect("settled", tick(), "release 1 by elicitation | over");
 }
 
 #[test]
@@ -524,7 +524,7 @@ fn what_assures_too_little_or_comes_for_nobody_releases_nothing() {
         require_assurance: Some(RequiredAssurance::WORDS[4].1),
         ..both()
     };
-    in_words(
+    expect_rows(
         "assurance",
         Table::new(Era::Legacy, strict).after([Event::Begin]),
         &[(
@@ -551,7 +551,7 @@ fn silence_is_a_yes_only_where_the_operator_says_so_and_the_prompt_was_seen() {
         let table = Table::new(Era::Legacy, settings).after([Event::Begin]);
         let mut table = if is_seen { table.seen() } else { table };
         table.now += MINUTE + GRACE;
-        table.does(Event::Later)
+        table.does(Event::Tick)
     };
     let client = || only(Engine::Elicitation);
     assert_eq!(
@@ -629,12 +629,12 @@ mod at_random {
                     continue;
                 }
                 let event = all.swap_remove(which.min(all.len() - 1));
-                let is_later = matches!(event, Event::Later);
+                let is_later = matches!(event, Event::Tick);
                 let is_yes = matches!(
                     &event,
                     Event::Answered(Answer::Approved { .. })
                 ) || matches!(&event, Event::Decided { verdict, .. } if verdict.choice == Choice::Approve)
-                    || matches!(&event, Event::CallCame(it) if it.answer.as_deref() == Some(ACCEPTED));
+                    || matches!(&event, Event::CallArrived(it) if it.answer.as_deref() == Some(ACCEPTED));
                 yeses += u32::from(is_yes);
                 let did = table.does(event);
                 prop_assert!(!was_over || did == " | over", "{did}");

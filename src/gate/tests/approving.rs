@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::scene::{Scene, call};
-use crate::mcp::readings::tests::{ids, lookalikes, distinct_for_all};
+use crate::mcp::readings::tests::{distinct_for_all, ids, lookalikes};
 
 // contract.md, "Prompts": "Approved means: action `accept` and `approved` exactly `true`."
 #[test]
@@ -29,7 +29,7 @@ fn an_approved_call_runs_once_and_its_line_says_so() {
 // verdict".
 #[test]
 fn everything_but_a_clear_yes_is_a_refusal() {
-    let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
+    let (denied, dismissed) = ("denied by a person", "dismissed without an answer");
     let invalid = "the client's answer to the question cannot be used";
     for (answer, words, decision) in [
         (json!({"action": "decline"}), denied, "denied"),
@@ -75,7 +75,7 @@ fn everything_but_a_clear_yes_is_a_refusal() {
         scene.person_reads();
         scene.answer(&prompt, answer.clone());
         let text = scene.expect_refused(7, words);
-        assert_eq!(text.contains("by a human"), words == denied, "{text}");
+        assert_eq!(text.contains("by a person"), words == denied, "{text}");
         scene.expect_nothing();
         scene.expect_logged(decision, false);
     }

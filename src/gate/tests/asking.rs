@@ -129,7 +129,7 @@ fn a_late_answer_counts_for_nothing_and_goes_nowhere() {
 fn only_the_first_answer_counts() {
     let (mut scene, prompt) = asked(Scene::new());
     scene.deny(&prompt);
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "denied by a person");
     scene.approve(&prompt);
     scene.expect_nothing();
     // Nor does the old answer serve the next call of the same kind.
@@ -139,7 +139,7 @@ fn only_the_first_answer_counts() {
     scene.approve(&prompt);
     scene.expect_nothing();
     scene.deny(&next);
-    scene.expect_refused(8, "denied by a human");
+    scene.expect_refused(8, "denied by a person");
 }
 
 // invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused."
@@ -438,7 +438,7 @@ fn a_second_confirmation_that_is_denied_or_not_answered_is_a_refusal() {
     };
     let (mut scene, second) = confirmed();
     scene.deny(&second);
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "denied by a person");
     scene.expect_nothing();
     scene.expect_logged("denied", false);
     let (mut scene, second) = confirmed();

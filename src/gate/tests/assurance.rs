@@ -108,7 +108,7 @@ fn an_anonymous_client_is_not_asked_in_either_era() {
             "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}}}),
     );
     alone.answer_lists();
-    alone.expect_refused(1, "asks no HTTP client that has shown no token");
+    alone.expect_refused(1, "does not ask HTTP clients that present no token");
     alone.expect_nothing();
 }
 

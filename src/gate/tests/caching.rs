@@ -44,7 +44,7 @@ fn asked_about(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
     scene.client_calls(id, tool, arguments);
     let prompt = scene.expect_prompt();
     scene.deny(&prompt);
-    scene.expect_refused(id, "denied by a human");
+    scene.expect_refused(id, "denied by a person");
     scene.expect_nothing();
 }
 

@@ -22,7 +22,7 @@ fn refusal_in(revision: &str, capabilities: Value) -> String {
     let mut scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve)
         .handshake(revision, capabilities);
     scene.client_calls(7, "delete_user", json!({}));
-    let text = scene.expect_refused(7, "it needs a human's approval");
+    let text = scene.expect_refused(7, "it needs a person's approval");
     scene.client_reads_all();
     scene.advance(secs(300));
     // No `elicitation/create`, and no call.
@@ -273,7 +273,7 @@ fn a_call_without_an_agreed_revision_is_told_so() {
     scene.answer_lists();
     scene.expect_forwarded(1);
     scene.client_says(&call(2, "delete_user", json!({})));
-    scene.expect_refused(2, "not agreed by `initialize` on a protocol revision");
+    scene.expect_refused(2, "not agreed on a protocol revision by `initialize`");
     let mut scene = Scene::new();
     scene.client_says(&initialize("init", json!({"elicitation": {}})));
     scene.client_says(&initialized());
@@ -284,7 +284,7 @@ fn a_call_without_an_agreed_revision_is_told_so() {
     );
     scene.take_client();
     scene.advance(secs(6));
-    scene.expect_refused(3, "not agreed by `initialize` on a protocol revision");
+    scene.expect_refused(3, "not agreed on a protocol revision by `initialize`");
     scene.expect_nothing();
 }
 

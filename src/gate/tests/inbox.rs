@@ -80,7 +80,7 @@ fn an_item_says_that_its_tool_is_unlisted_whatever_else_it_is_asked_about_for() 
         (Mode::Destructive, "the server does not list this tool"),
         (
             Mode::All,
-            "every call is asked about; the server does not list this tool",
+            "mode `all` asks about every call; the server does not list this tool",
         ),
     ] {
         let rules = Rules {

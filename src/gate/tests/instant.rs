@@ -145,9 +145,9 @@ fn an_instant_no_is_nobodys_decision() {
             let id = asked.answers(&mut scene, answer);
             let text = scene.expect_refused(id, words);
             let whole = format!(
-                "The call of tool \"delete_user\" was denied: it needs a human's approval, and {words} \
+                "The call to tool \"delete_user\" was denied: it needs a person's approval, and {words} \
                  after 10 ms, faster than a person can read. It was not run, and trying again will not \
-                 help while the client shows the question to nobody."
+                 help unless the client shows the question to a person."
             );
             assert_eq!(text, whole);
             expect_nobodys(&scene, decision, 10.0);
@@ -175,7 +175,7 @@ fn words_that_come_with_an_instant_no_are_not_called_a_persons() {
         let id = asked.answers(&mut scene, answer);
         let text = scene.expect_refused(id, r#"gave the reason "no \"UI\" here""#);
         assert!(
-            !text.contains("by a human") && !text.contains("who said"),
+            !text.contains("by a person") && !text.contains("who said"),
             "{text}"
         );
         assert!(text.contains("source=client"), "{text}");
@@ -195,7 +195,7 @@ fn a_no_is_a_persons_from_the_limit_on() {
             (Some(0), 0, true),
         ] {
             for (answer, persons) in [
-                (decline(), "was denied by a human."),
+                (decline(), "was denied by a person."),
                 (cancel(), "the question was dismissed without an answer."),
             ] {
                 let mut scene = era.scene(|settings| {

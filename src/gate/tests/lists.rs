@@ -245,7 +245,7 @@ fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about()
     // Nor is its risk talked down.
     assert!(again.message.contains("risk medium"), "{}", again.message);
     scene.deny(&again);
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "denied by a person");
     scene.expect_nothing();
 }
 
@@ -347,10 +347,7 @@ fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it
     scene.advance(Duration::from_millis(1));
     let prompt = scene.expect_prompt();
     assert!(is_shown_as_unknown(&prompt), "{}", prompt.message);
-    expect_told(
-        &mut scene,
-        &["not known yet: it has not come within 5 seconds"],
-    );
+    expect_told(&mut scene, &["not known yet: no answer within 5 seconds"]);
     // Nobody waits any more, and the operator is not told again.
     scene.client_says(&call(2, "read_note", json!({})));
     assert!(is_shown_as_unknown(&scene.expect_prompt()));
@@ -361,7 +358,7 @@ fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it
     scene.upstream_says(&list(&request["id"], usual_tools()));
     expect_told(
         &mut scene,
-        &["the server's tool list is known now; tools: 4"],
+        &["the server's tool list is now known; tools: 4"],
     );
     scene.client_says(&call(4, "read_note", json!({})));
     scene.expect_forwarded(4);
@@ -744,7 +741,7 @@ fn a_listing_of_the_clients_that_differs_has_ours_read_again_before_the_next_dec
     client_is_listed(&mut scene, 6, &turned);
     scene.client_says(&call(7, "read_note", json!({})));
     scene.expect_prompt();
-    expect_told(&mut scene, &["lists other tools than before"]);
+    expect_told(&mut scene, &["changed its tool list without announcing it"]);
     scene.expect_nothing();
 }
 

@@ -186,7 +186,7 @@ fn repeats_of_a_denied_call_post_one_item_beside_a_half_approved_parked_one() {
     scene.decide(&first, Choice::Deny, |_| {});
     scene.decide(&second, Choice::Approve, |_| {});
     scene.client_calls(3, "delete_user", json!({}));
-    scene.expect_refused(3, "denied by a human");
+    scene.expect_refused(3, "denied by a person");
     scene.inbox.clear();
     for id in 4..10 {
         scene.client_calls(id, "delete_user", json!({}));

@@ -29,7 +29,7 @@ fn a_server_that_is_slow_to_answer_initialize_is_mentioned_once() {
     scene.advance(Duration::from_secs(60));
     assert_eq!(
         scene.warnings,
-        ["the server `db` has not answered `initialize` after 5 s; waiting on"]
+        ["the server `db` has not answered `initialize` after 5 s; still waiting"]
     );
     answer(&mut scene);
     assert_eq!(scene.take_upstream()["method"], "initialize");

@@ -128,7 +128,7 @@ fn a_no_is_a_refusal_with_its_reason() {
 fn what_is_not_clearly_a_yes_is_a_no() {
     let invalid = "the client's answer to the question cannot be used";
     for (answer, words, decision) in [
-        (json!({"action": "decline"}), "denied by a human", "denied"),
+        (json!({"action": "decline"}), "denied by a person", "denied"),
         (
             json!({"action": "cancel"}),
             "dismissed without an answer",
@@ -356,7 +356,7 @@ fn high_risk_calls_can_be_asked_about_twice() {
     let (second, _) = expect_question(&mut scene, 8);
     scene.person_reads();
     says(&mut scene, &retry(&call, 9, no(), &second));
-    scene.expect_refused(9, "denied by a human");
+    scene.expect_refused(9, "denied by a person");
     scene.expect_nothing();
 }
 
@@ -541,7 +541,7 @@ fn a_tool_that_changes_while_a_human_thinks_is_asked_about_again() {
     let wrapped = upstream_asks(&mut scene, 3, Some("s"));
     scene.tools_change(super::scene::usual_tools());
     says(&mut scene, &retry(&call, 4, json!({}), &wrapped));
-    scene.expect_refused(4, "changed the tool since a human approved");
+    scene.expect_refused(4, "changed the tool since a person approved");
     scene.expect_nothing();
 }
 

@@ -90,7 +90,7 @@ fn a_no_in_the_inbox_refuses_the_call() {
     let (prompt, item) = asked(&mut scene);
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_withdrawn(&prompt);
-    scene.expect_refused(1, "denied by a human");
+    scene.expect_refused(1, "denied by a person");
     scene.expect_nothing();
 }
 
@@ -219,7 +219,7 @@ fn of_two_answers_to_a_silent_client_s_question_the_first_counts() {
     let item = scene.expect_item();
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_withdrawn(&prompt);
-    scene.expect_refused(1, "denied by a human");
+    scene.expect_refused(1, "denied by a person");
     scene.approve(&prompt);
     scene.expect_nothing();
 }

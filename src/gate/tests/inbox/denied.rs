@@ -22,7 +22,7 @@ fn denied(scene: &mut Scene, id: u64) {
     let prompt = scene.expect_prompt();
     scene.person_reads();
     scene.deny(&prompt);
-    scene.expect_refused(id, "denied by a human");
+    scene.expect_refused(id, "denied by a person");
     scene.expect_logged("denied", false);
 }
 
@@ -68,10 +68,7 @@ fn an_identical_call_is_refused_without_asking_for_so_long() {
     denied(&mut scene, 1);
     scene.advance(secs(50));
     let item = refused_again(&mut scene, 2);
-    assert!(
-        item.question.contains("denied recently"),
-        "{item:?}"
-    );
+    assert!(item.question.contains("denied recently"), "{item:?}");
     // The same item stands for further ones.
     scene.client_calls(3, "delete_user", json!({"id": 7}));
     let text = scene.expect_refused(3, &item.id);
@@ -82,7 +79,7 @@ fn an_identical_call_is_refused_without_asking_for_so_long() {
     let other = scene.expect_prompt();
     scene.person_reads();
     scene.deny(&other);
-    scene.expect_refused(4, "denied by a human");
+    scene.expect_refused(4, "denied by a person");
     // So is the same call, when the time is over.
     scene.advance(secs(10));
     let closed = ToEngine::Close {
@@ -116,7 +113,7 @@ fn a_second_denial_in_the_inbox_counts_from_then_on() {
     scene.advance(secs(40));
     scene.decide(&item, Choice::Deny, |_| {});
     scene.client_calls(3, "delete_user", json!({"id": 7}));
-    scene.expect_refused(3, "denied by a human");
+    scene.expect_refused(3, "denied by a person");
     scene.advance(secs(50));
     refused_again(&mut scene, 4);
 }

@@ -76,7 +76,7 @@ fn an_invalid_answer_without_another_channel_is_an_error() {
                 scene.advance(secs(5));
                 let id = asked.answers(&mut scene, answer.clone());
                 let text = scene.expect_refused(id, why);
-                assert!(!text.contains("by a human"), "{text}");
+                assert!(!text.contains("by a person"), "{text}");
                 let line = scene.expect_logged("error", false);
                 assert_eq!(
                     (&line["engine"], &line["assurance"], &line["reason"]),

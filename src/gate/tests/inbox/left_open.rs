@@ -20,9 +20,9 @@ fn left_open(scene: &mut Scene, era: Era, id: u32, argument: u64) -> Item {
     let item = scene.expect_item();
     expect_parked(scene, &item);
     let whole = format!(
-        "The call of tool \"delete_user\" was not run yet: the client dismissed the question after 10 ms, \
-         faster than a person can read. It is waiting for approval, as item {} of the approval inbox. \
-         Once a human has approved it, the very same call, made again, will run.",
+        "The call to tool \"delete_user\" was not run yet: the client dismissed the question after 10 ms, \
+         faster than a person can read. It is waiting for approval as item {} in the approval inbox. \
+         Once a person has approved it, the same call will run when it is made again.",
         item.id
     );
     assert_eq!(text, whole);
@@ -93,7 +93,7 @@ fn a_no_to_the_question_that_was_left_open_is_told_to_the_same_call() {
             verdict.reason = Some("not on a Friday".into());
         });
         era.calls(&mut scene, 2, 7);
-        scene.expect_refused(2, r#"denied by a human, who said: "not on a Friday""#);
+        scene.expect_refused(2, r#"denied by a person, who said: "not on a Friday""#);
     }
 }
 
@@ -110,7 +110,7 @@ fn the_question_stays_open_while_the_same_call_comes_and_goes() {
         era.calls(&mut scene, 2, 7);
         scene.expect_nothing();
         scene.advance(MINUTE);
-        scene.expect_refused(2, &format!("waiting for approval, as item {}", item.id));
+        scene.expect_refused(2, &format!("waiting for approval as item {}", item.id));
         scene.expect_logged("timeout", false);
         expect_parked(&mut scene, &item);
         // One that its client gives up.

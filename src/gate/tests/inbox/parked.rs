@@ -29,8 +29,8 @@ fn a_parked_question_lets_the_same_call_run_once() {
     assert_eq!(item.expires_ms, Some(item.asked_ms + 60_000 + 3_600_000));
     let told = until_parked(&mut scene, 1);
     let whole = format!(
-        "The call of tool \"delete_user\" was not run yet: it is waiting for approval, as item {} of the \
-         approval inbox. Once a human has approved it, the very same call, made again, will run.",
+        "The call to tool \"delete_user\" was not run yet: it is waiting for approval as item {} in the \
+         approval inbox. Once a person has approved it, the same call will run when it is made again.",
         item.id
     );
     assert_eq!(told, whole);
@@ -281,7 +281,7 @@ fn of_two_verdicts_about_a_parked_item_the_first_counts() {
         if runs {
             scene.expect_forwarded(2);
         } else {
-            scene.expect_refused(2, "denied by a human");
+            scene.expect_refused(2, "denied by a person");
         }
         scene.expect_nothing();
     }

@@ -360,7 +360,7 @@ impl World {
             Answer::No | Answer::Dismissed => {
                 assert_eq!(decision, Some("denied"), "{told}");
                 let is_no = matches!(answer, Answer::No);
-                assert_eq!(told.contains("denied by a human"), is_no, "{told}");
+                assert_eq!(told.contains("denied by a person"), is_no, "{told}");
                 assert_eq!(told.contains("dismissed"), !is_no, "{told}");
             }
             Answer::Invalid => {

@@ -344,7 +344,7 @@ fn a_form_that_is_dismissed_late_does_not_undo_the_yes_of_the_inbox() {
         if runs {
             scene.expect_forwarded(2);
         } else {
-            scene.expect_refused(2, "denied by a human");
+            scene.expect_refused(2, "denied by a person");
         }
         scene.expect_nothing();
     }

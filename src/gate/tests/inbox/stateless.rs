@@ -165,7 +165,7 @@ fn a_user_who_declines_to_open_the_page_says_no_and_one_who_dismisses_says_nothi
         &mut scene,
         &retry(&call(1, 7), 2, consent("decline"), &state),
     );
-    scene.expect_refused(2, "denied by a human");
+    scene.expect_refused(2, "denied by a person");
     expect_closed(&mut scene, &item, Closed::Withdrawn);
     let line = scene.expect_logged("denied", false);
     assert_eq!(line["engine"], "elicitation");
@@ -545,7 +545,7 @@ fn a_form_that_has_gone_on_to_the_inbox_can_still_be_a_no() {
     scene.advance(secs(30));
     let item = scene.expect_item();
     says(&mut scene, &retry(&form_call(1), 2, no(), &state));
-    scene.expect_refused(2, "denied by a human");
+    scene.expect_refused(2, "denied by a person");
     expect_closed(&mut scene, &item, Closed::Withdrawn);
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_nothing();

@@ -70,7 +70,7 @@ fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_
     let id = posted(&mut scene, &item);
     scene.person_reads();
     scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}}));
-    scene.expect_refused(2, "denied by a human");
+    scene.expect_refused(2, "denied by a person");
     let how = Closed::Withdrawn;
     let closed = ToEngine::Close {
         item: item.id.clone(),

@@ -1,9 +1,9 @@
 //! A small account of calls, questions, yeses, lists and lines in both eras, and what may
 //! therefore happen.
 //!
-//! It is told what each line means before the gate sees it, and then reads what the gate did,
-//! one event after the other. Written from DESIGN's and CONTRACT's sentences; it knows nothing
-//! of the gate's inside, and opens no state.
+//! It is told what each line means before the gate sees it, and then reads what the gate did, one
+//! event after the other. It is written from the sentences of docs/reference; it knows nothing of
+//! the gate's inside, and opens no state.
 //!
 //! How a question reaches the client and how its answer comes back differs: `prompts` has the
 //! requests of the legacy revisions, `states` the results and retries of 2026-07-28.
@@ -310,7 +310,7 @@ impl Oracle {
     pub(super) fn upstream_answers(&mut self, id: &Value, mut text: String, asks: Option<Value>) {
         let written = format!(r#""id":{id}"#);
         let mut id = meaning(id);
-        if let Some(meant) = self.meant_by(&id) {
+        if let Some(meant) = self.request_meant_by(&id) {
             // The client reads the id that it has given.
             text = text.replacen(&written, &format!(r#""id":{meant}"#), 1);
             id = meant;
@@ -442,8 +442,8 @@ impl Oracle {
             );
         }
         for state in self.states.iter().filter(|state| state.is_open()) {
-            // CONTRACT 6: "an ask that nobody answers gets its `timeout` line when it expires,
-            // in both eras".
+            // contract.md, "Audit log": "an ask that nobody answers gets its `timeout` line when it
+            // expires, legacy or stateless."
             let is_over = ticked && state.until <= self.now;
             assert!(!is_over, "no line for {state:?}");
         }
@@ -489,7 +489,7 @@ impl Oracle {
     /// The request that an answer under this id is for.
     pub(super) fn owed_under(&self, id: &Value) -> Option<&Owed> {
         let id = meaning(id);
-        self.owed.get(&self.meant_by(&id).unwrap_or(id))
+        self.owed.get(&self.request_meant_by(&id).unwrap_or(id))
     }
 
     fn is_in_use(&self, id: &str) -> bool {
@@ -510,7 +510,7 @@ impl Oracle {
 
     /// The request that is owed an answer and differs from this id in its quotes alone, where no
     /// request has exactly this id and no call that waits could be taken for it.
-    fn meant_by(&self, id: &str) -> Option<String> {
+    fn request_meant_by(&self, id: &str) -> Option<String> {
         let number = |text: &str| text.parse::<i64>().is_ok_and(|n| n.to_string() == text);
         let text = id.strip_prefix('"').and_then(|id| id.strip_suffix('"'));
         let meant = match text {

@@ -54,7 +54,7 @@ fn a_prompt_for_odd_and_large_arguments() {
         let reason = json!({"action": "decline", "content": {"approved": false, "reason": odd}});
         scene.person_reads();
         scene.answer(&prompt, reason);
-        scene.expect_refused(odd, "denied by a human");
+        scene.expect_refused(odd, "denied by a person");
         scene
     });
 }
@@ -67,7 +67,7 @@ fn a_denied_call() {
             scene.client_calls("x", "delete_user", json!({}));
             let prompt = scene.expect_prompt();
             scene.deny(&prompt);
-            scene.expect_refused("x", "denied by a human");
+            scene.expect_refused("x", "denied by a person");
             scene
         });
     }
@@ -82,7 +82,7 @@ fn a_call_that_two_yeses_are_wanted_for() {
         scene.approve(&first);
         let second = scene.expect_prompt();
         scene.deny(&second);
-        scene.expect_refused(1, "denied by a human");
+        scene.expect_refused(1, "denied by a person");
         scene
     });
 }
@@ -289,7 +289,7 @@ fn a_call_that_comes_before_its_time() {
             "error": {"code": -32602, "message": "no"}}));
         scene.client.clear();
         scene.advance(secs(60));
-        scene.expect_refused(2, "not agreed by `initialize`");
+        scene.expect_refused(2, "not agreed on a protocol revision by `initialize`");
         scene
     });
 }

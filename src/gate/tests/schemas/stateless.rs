@@ -99,7 +99,7 @@ fn a_denied_call() {
         story(&[LIST, QUESTION, REFUSAL], || {
             let mut scene = Scene::set(|settings| settings.explain = explain);
             asked(&mut scene, no());
-            scene.expect_refused(2, "denied by a human");
+            scene.expect_refused(2, "denied by a person");
             scene
         });
     }
@@ -113,7 +113,7 @@ fn a_call_that_two_yeses_are_wanted_for() {
         let state = take_state(&mut scene);
         scene.person_reads();
         scene.client_says(&retry(&call, 3, no(), &state));
-        scene.expect_refused(3, "denied by a human");
+        scene.expect_refused(3, "denied by a person");
         scene
     });
 }

@@ -72,7 +72,7 @@ impl Answered {
     pub(in super::super) fn expect_told(self, told: &Value) {
         let text = told["result"]["content"][0]["text"].as_str();
         let text = text.unwrap_or_else(|| panic!("{self:?} is told by {told}"));
-        assert_eq!(text.contains("by a human"), self.is_denial(), "{text}");
+        assert_eq!(text.contains("by a person"), self.is_denial(), "{text}");
         let is_no = matches!(self.answer, Answer::Declined | Answer::Dismissed);
         let is_too_fast = is_no && self.took < INSTANT;
         let says_so = text.contains("faster than a person can read");
@@ -83,7 +83,7 @@ impl Answered {
 /// A refusal that no answer has led to claims that nobody said anything.
 pub(in super::super) fn expect_no_claim(told: &Value) {
     let text = told["result"]["content"][0]["text"].as_str();
-    let claims = ["denied by a human", "dismissed", "faster than a person"];
+    let claims = ["denied by a person", "dismissed", "faster than a person"];
     let claims = claims
         .iter()
         .any(|claim| text.is_some_and(|text| text.contains(claim)));

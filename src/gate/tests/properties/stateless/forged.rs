@@ -188,7 +188,7 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             }
         }),
         ("a no, or a state of nothing", |events| {
-            run_instead(events, "denied by a human");
+            run_instead(events, "denied by a person");
         }),
         ("a no, or a state of nothing", |events| {
             run_instead(events, "has been answered, or has run out");
@@ -199,10 +199,10 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
                 |event: &Event| matches!(event, Event::Client(text) if text.contains("isError"));
             events.retain(|(_, event)| !is_refusal(event) && !is_decision(event, "denied"));
         }),
-        ("was denied by a human", |events| {
+        ("was denied by a person", |events| {
             // A no that no person can have given is told as one.
             for_client(events, "faster than a person", |answer| {
-                answer["result"]["content"][0]["text"] = json!("it was denied by a human");
+                answer["result"]["content"][0]["text"] = json!("it was denied by a person");
             });
         }),
         ("nobody said so", |events| {
