@@ -1,4 +1,4 @@
-//! The human of the demonstration: somebody at the terminal, or an answer given beforehand.
+//! The person of the demo: somebody at the terminal, or an answer given in advance.
 
 use std::io::{self, IsTerminal};
 use std::thread;
@@ -10,15 +10,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::Args;
 use crate::screen::{ask_for, quoted, say};
 
-/// Who answers.
-pub(crate) enum Human {
-    /// Nobody is there: every answer is the same, for the reason that is given.
+/// The person who answers.
+pub(crate) enum Person {
+    /// Nobody: every answer is the same, for this reason.
     Fixed { approved: bool, why: &'static str },
-    /// Somebody at the terminal; here come the lines that they type.
+    /// Somebody at the terminal. Receives the lines that they type.
     AtTerminal(UnboundedReceiver<String>),
 }
 
-impl Human {
+impl Person {
     pub(crate) fn from_args(args: &Args) -> Self {
         let (approved, why) = match args {
             Args { yes: true, .. } => (true, "--yes"),
@@ -28,7 +28,7 @@ impl Human {
             }
             Args { .. } => (
                 false,
-                "there is no terminal to ask at; --yes or --no answer without one",
+                "there is no terminal; use --yes or --no to answer without one",
             ),
         };
         Self::Fixed { approved, why }
@@ -46,10 +46,10 @@ impl Human {
                 }
             }
             Self::AtTerminal(lines) => {
-                // What was typed before the question was shown cannot be an answer to it.
+                // Text typed before the question was shown cannot be an answer to it.
                 while lines.try_recv().is_ok() {}
                 loop {
-                    ask_for("\n   approve? y or n, and a reason if you like: ");
+                    ask_for("\n   approve? y or n, and an optional reason: ");
                     let Some(line) = lines.recv().await else {
                         say("\n   answer: no (the terminal is closed)\n");
                         return Answer::no(None);
@@ -64,8 +64,8 @@ impl Human {
     }
 }
 
-/// A thread of its own reads the terminal: a read from it cannot be called off, and a runtime
-/// would wait for it when the demonstration ends.
+/// A separate thread reads the terminal: the read cannot be cancelled, and a runtime would wait for
+/// it when the demo ends.
 fn lines_of_stdin() -> UnboundedReceiver<String> {
     let (sender, receiver) = unbounded_channel();
     thread::spawn(move || {
@@ -79,7 +79,7 @@ fn lines_of_stdin() -> UnboundedReceiver<String> {
     receiver
 }
 
-/// What the human said.
+/// The person's answer.
 pub(crate) struct Answer {
     pub(crate) approved: bool,
     reason: Option<String>,
@@ -93,7 +93,8 @@ impl Answer {
         }
     }
 
-    /// `y`, `yes`, `n` or `no`, in any case, and then the reason. All else is no answer.
+    /// Reads `y`, `yes`, `n` or `no` in any case, followed by an optional reason. Anything else is
+    /// not an answer.
     fn from_line(line: &str) -> Option<Self> {
         let line = line.trim();
         let (word, reason) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -117,7 +118,7 @@ impl From<Answer> for ElicitResult {
     fn from(Answer { approved, reason }: Answer) -> Self {
         let content = match reason {
             Some(reason) => object!({ "approved": approved, "reason": reason }),
-            // A plain no needs no form: MCP has a word for it.
+            // A plain no needs no form: MCP has `decline` for it.
             None if !approved => return Self::new(ElicitationAction::Decline),
             None => object!({ "approved": approved }),
         };
