@@ -1,5 +1,5 @@
-//! CONTRACT section 2: the forms of a config, what reaches the server, and the proxy that is
-//! asked to start itself.
+//! contract.md, "Configuration": the forms of a config, what reaches the server, and a proxy that
+//! is told to start itself.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,7 +93,7 @@ fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     session.finish();
 }
 
-// DESIGN, Processes: "never see the proxy's own `APPROVAL_*` variables"
+// contract.md, "Processes": "Servers never see the proxy's own `APPROVAL_*` variables."
 #[test]
 fn the_proxys_own_variables_never_reach_the_server() {
     let mut session = ProxyTest::new()
@@ -145,7 +145,7 @@ fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
     let stderr = session.stderr();
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
     for told in [
-        "/mcpServers/box/env/A: `$NAMED` is plain text here, since only `${NAME}` is a variable",
+        "/mcpServers/box/env/A: `$NAMED` is plain text here, because only `${NAME}` is a variable",
         "/mcpServers/box/env/C: `%NAMED%` is plain text here",
         "/mcpServers/box: `autoApprove`, `timeout` have no effect here",
     ] {
@@ -220,7 +220,7 @@ fn a_disabled_server_starts_where_it_is_named() {
     let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
     assert_eq!(session.exit().0, 3);
     session.stderr_says(
-        "every server is disabled; start one all the same with `--server`, one of `box`",
+        "every server is disabled; start one anyway with `--server` (`box`)",
     );
     let mut session = ProxyTest::new()
         .entry("disabled", json!(true))
@@ -430,7 +430,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
     }
 }
 
-// DESIGN, Processes: "A config entry that resolves to the proxy itself (a user points
+// contract.md, "Processes": "A config entry that resolves to the proxy itself (a user points
 // `--upstream` at the very file that starts us) is refused"
 #[test]
 fn a_config_that_names_the_proxy_itself_is_refused() {
@@ -473,7 +473,7 @@ fn a_proxy_that_starts_itself_through_a_shell_ends_soon() {
     let (code, took) = session.exit();
     assert_eq!(code, 4);
     assert!(took < Duration::from_secs(5), "{took:?}");
-    session.stderr_says("stand behind one another");
+    session.stderr_says("approval-proxy processes are chained");
     assert_eq!(session.rest(), Vec::<Value>::new());
 }
 

@@ -218,7 +218,7 @@ pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
 }
 
 impl OutOfBandEngines for InboxHandle {
-    fn tell(&self, message: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String> {
+    fn send(&self, message: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String> {
         if matches!(message, ToEngine::Resume(Resume::IsAny)) {
             let answer = Resumption::IsAny(self.may_resume());
             // The session may have ended.

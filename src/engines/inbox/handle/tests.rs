@@ -119,7 +119,7 @@ impl Session {
     }
 
     fn tell(&self, handle: &InboxHandle, told: ToEngine) {
-        handle.tell(told, &self.answers).unwrap();
+        handle.send(told, &self.answers).unwrap();
     }
 
     /// What it is told next, but for where a page is.
@@ -552,8 +552,8 @@ fn what_cannot_be_done_is_said_at_once() {
     // Nothing was asked in this process, and its folder is nowhere.
     let mut handle = scene.process();
     handle.settings.state_dir = None;
-    assert!(handle.tell(take_up(), &session.answers).is_err());
-    assert!(handle.tell(find(), &session.answers).is_err());
+    assert!(handle.send(take_up(), &session.answers).is_err());
+    assert!(handle.send(find(), &session.answers).is_err());
     // Too much is on its way: what is large waits no more, what is small gets through.
     let (jobs, queue) = queue().unwrap();
     let (_, done) = channel();
@@ -563,14 +563,14 @@ fn what_cannot_be_done_is_said_at_once() {
         unrecorded: Arc::default(),
         done,
     };
-    assert!(handle.tell(find(), &session.answers).is_err());
-    handle.tell(take_up(), &session.answers).unwrap();
+    assert!(handle.send(find(), &session.answers).is_err());
+    handle.send(take_up(), &session.answers).unwrap();
     // Its thread has ended, and so has the process.
     drop(queue);
-    assert!(handle.tell(take_up(), &session.answers).is_err());
+    assert!(handle.send(take_up(), &session.answers).is_err());
     handle.finish(LIMIT);
     for told in [find(), take_up()] {
-        assert!(handle.tell(told, &session.answers).is_err());
+        assert!(handle.send(told, &session.answers).is_err());
     }
 }
 
