@@ -19,7 +19,7 @@
 
 #![allow(
     clippy::print_stderr,
-    reason = "stdout is the wire; stderr is where a server speaks to its operator"
+    reason = "stdout is the wire; stderr is for messages to the operator"
 )]
 
 use std::collections::BTreeMap;

@@ -697,7 +697,7 @@ mod tests {
         args.write_canonical(&mut canonical);
         assert_eq!(line["args_bytes"], canonical.len());
         assert_eq!(line["args_digest"], StringDigest::Blake3.of(&canonical));
-        // Nothing of that is there where nothing is left out.
+        // These members are absent if nothing is left out.
         let args = Value::Null;
         let mut out = String::new();
         Line::decided(&decided(&args), &mut kept, String::new()).write(1, &mut out);

@@ -162,8 +162,8 @@ pub(super) fn is_named(name: &str, first: &[&str], last: &[&str]) -> bool {
     }
 }
 
-/// A quick check whether a name could be a secret's name: some word in it begins like a word that every such name
-/// contains. A test compares this with the word list.
+/// Quickly checks if a name could be a secret's name. Every such name contains a word that begins like one of these. A
+/// test compares this with the word list.
 fn is_suspicious(name: &[u8]) -> bool {
     let lower = |at: usize| name.get(at).map_or(0, |b| b | 32);
     let mut four = [0, lower(0), lower(1), lower(2)];

@@ -204,8 +204,8 @@ impl<'a> Reader<'a> {
         let (start, values) = (self.at, self.values);
         match self.tree() {
             Ok(tree) => Ok((self.slice(start, self.at)?, Some(tree))),
-            // Whoever reads this value as a tree finds the error again. Here only the grammar
-            // counts, so that the members after it are still read.
+            // The caller finds this error when it reads the value as a tree. Here only the grammar
+            // counts, so that the members after the value are still read.
             Err(_) => {
                 (self.at, self.values) = (start, values);
                 Ok((self.skip()?, None))
