@@ -1,6 +1,6 @@
-//! The command line: its flags, its exit codes, and what they come to.
+//! The command line: flags, subcommands, exit codes.
 //!
-//! How a session runs is `app`'s business.
+//! `app` runs the sessions.
 
 mod approvals;
 pub mod args;

@@ -135,7 +135,7 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
         "00000000" => "11111111",
         _ => "00000000",
     };
-    let unknown = "no item is called";
+    let unknown = "there is no item";
     let too_short = "type at least 4 characters";
     for (wrong, why) in [
         (&id[..3], too_short),
@@ -176,7 +176,7 @@ fn an_id_that_could_be_of_several_items_names_them() {
     let told = terminal.approvals(&["deny", "abcd1"]);
     assert_eq!(told.code, Some(7), "{told:?}");
     for part in [
-        r#""abcd1" begins the ids of more than one"#,
+        r#""abcd1" is the beginning of several ids"#,
         "abcd11",
         "abcd12",
     ] {
@@ -314,7 +314,7 @@ fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
     let _lease = terminal.lease("many");
     let mut store = terminal.store();
     let mut shown = terminal.in_terminal(&["approvals", "list", "--watch"]);
-    shown.shows("Nothing waits for you in ");
+    shown.shows("Nothing is waiting for you in ");
     shown.shows("end with Ctrl-C");
     // Where there is no terminal, each change is a line.
     let out = dir.path().join("out");

@@ -204,6 +204,6 @@ fn silence_has_no_assurance() {
     let told = session.refusal(call);
     assert!(told.contains("nobody answered in time"), "{told}");
     assert_eq!(session.runs_of("wipe"), 0);
-    session.stderr_says("silence assures nothing");
+    session.stderr_says("silence does not meet");
     session.finish();
 }

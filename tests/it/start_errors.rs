@@ -175,7 +175,7 @@ fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
                     .start()
             }),
             1,
-            &["the system refuses"],
+            &["the system refused"],
         ),
     ]
 }

@@ -1,4 +1,4 @@
-//! Order, duplicates, and what is told about a value.
+//! Tests of order, duplicates, and the names of types.
 
 use super::{Node, Object};
 
