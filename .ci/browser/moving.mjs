@@ -40,7 +40,7 @@ export async function comingUnderAPointer(world, checks) {
   await pause(STALE);
   await checks.equal("… and moves nothing", [await place(items(page, "ideas")), await items(page).count()], [before, 2]);
   const said = await page.locator("#status").innerText();
-  await checks.check("… and a screen reader is told", said.includes("One more approval waits, behind “1 new”"), said);
+  await checks.check("… and a screen reader is told", said.includes("One more call is waiting: press “1 new”"), said);
   const third = agent.call("rename_note", { from: "welcome", to: "hello" });
   await checks.comes("a second new call is counted too", async () => (await news(page).innerText()) === "2 new", () => news(page).innerText());
   await checks.equal("… and the title counts hidden calls", (await page.title()).slice(0, 3), "(4)");
@@ -97,7 +97,7 @@ export async function underAStillPointer(world, checks) {
     await pause(300);
     const status = await page.locator("#status").innerText();
     await checks.check(`${sentence}: a click ${STALE} ms later decides nothing`, nothingWasDecided(), agent.decisions());
-    await checks.check("… and the page says why", /has just moved or changed/.test(status), status);
+    await checks.check("… and the page says why", /just moved or changed/.test(status), status);
   };
   /** Scrolls the page, as it could by itself, until a call's button is under the pointer. */
   const bring = (name) =>
@@ -191,7 +191,7 @@ export async function goingUnderAPointer(world, checks) {
     await pause(300);
     await checks.equal("… and a click there decides nothing", decided(), decisions);
   };
-  await goes("first", () => agent.withdraw(calls.first), "taken back before anybody decided", ["cancelled"]);
+  await goes("first", () => agent.withdraw(calls.first), "withdrawn before anybody decided", ["cancelled"]);
   await goes("second", () => world.decideInTerminal("deny", "second"), "Denied elsewhere", ["cancelled", "denied"]);
   await goes("third", () => world.decideInTerminal("approve", "third"), "Approved elsewhere", ["cancelled", "denied", "approved"]);
   await checks.equal("the button above the list counts the gaps", await news(page).innerText(), "3 gone");

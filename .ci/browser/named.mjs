@@ -68,7 +68,7 @@ export async function named(world, checks) {
   await items(page, "Approved").first().getByRole("link").first().click();
   await page.waitForURL(/\/item\//);
   const text = await page.locator("main").innerText();
-  await checks.check("the item's own page does too", text.includes(`The approver says that it is "${name}" (self-declared, not verified).`), text);
+  await checks.check("the item's own page does too", text.includes(`The approver gave the name "${name}" (self-declared, not verified).`), text);
   const verdicts = world.history().filter((item) => item.verdict.approver === name);
   await checks.equal("so does the terminal", verdicts.map((item) => item.verdict.approver_verified), [false, false]);
 

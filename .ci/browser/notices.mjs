@@ -53,7 +53,7 @@ export async function notifications(world, checks) {
   const shown = () => page.evaluate(() => window.shown);
   await checks.comes("somebody who looks elsewhere is notified", async () => (await shown()).length === 1, shown);
   const [note = {}] = await shown();
-  await checks.equal("the notification has the number and the tool", [note.title, note.body], ["3 approvals wait", '"delete_note"']);
+  await checks.equal("the notification has the number and the tool", [note.title, note.body], ["3 calls need your approval", '"delete_note"']);
   await checks.check("… and no arguments", !`${note.text}`.includes("welcome"), note);
   await checks.comes("the browser shows it", async () => (await shown())[0]?.isShown, shown);
 

@@ -68,7 +68,7 @@ export async function deny(item, reason = "") {
   await press(item, "Deny");
 }
 
-export const isEmpty = (page) => page.getByText("Nothing waits for you.").isVisible();
+export const isEmpty = (page) => page.getByText("Nothing is waiting for you.").isVisible();
 
 /** Sets a mark that a reload would remove. */
 export const mark = (page) => page.evaluate(() => void (window.marked = true));

@@ -112,6 +112,6 @@ export async function aThousand(world, checks) {
   void agent.call("delete_note", { name: "one-more" });
   await checks.comes("a new item is counted", async () => (await page.title()).startsWith(`(${MANY})`), () => page.title());
   const status = await page.locator("#status").innerText();
-  await checks.equal("… and announced, although the list ends before it", status, "One more approval waits.");
+  await checks.equal("… and announced, although the list ends before it", status, "One more call is waiting.");
   await checks.equal("… and nothing else changes", [await page.locator("#news").isVisible(), await items(page).count(), await second.boundingBox()], [false, shown, before]);
 }

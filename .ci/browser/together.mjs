@@ -28,12 +28,12 @@ export async function together(world, checks) {
   await box(page, '"two"').check();
   await box(page, '"three"').check();
   const told = () => page.locator("#picked").innerText();
-  await checks.check("a folded call cannot be approved", /3 calls are selected. Only what was shown in full/.test(await told()), await told());
+  await checks.check("a folded call cannot be approved", /3 calls selected. Only calls shown in full/.test(await told()), await told());
   await page.getByRole("button", { name: "Approve selected" }).click({ force: true });
   await page.waitForTimeout(300);
   await checks.check("… and pressing does nothing", new URL(page.url()).pathname === "/" && agent.decisions().length === 0, page.url());
   await items(page, '"three"').getByRole("button", { name: /^Unfold/ }).click();
-  await checks.comes("… until it is unfolded", async () => (await told()) === "3 calls are selected.", told);
+  await checks.comes("… until it is unfolded", async () => (await told()) === "3 calls selected.", told);
   await box(page, "welcome").check();
   await checks.comes("a risky call cannot be approved with others", async () => /High-risk calls are approved one by one/.test(await told()), told);
   await box(page, "welcome").uncheck();
@@ -59,7 +59,7 @@ export async function together(world, checks) {
   await settled();
   await page.evaluate(() => document.activeElement.blur());
   for (const key of ["j", "s", "j", "s"]) await page.keyboard.press(key);
-  await checks.equal("s selects", await told(), "2 calls are selected. High-risk calls are approved one by one: 1 of them is one.");
+  await checks.equal("s selects", await told(), "2 calls selected. High-risk calls are approved one by one: 1 of them is high-risk.");
   await page.keyboard.press("D");
   await page.waitForURL(/\/decide$/);
   await page.keyboard.press("d");
@@ -98,7 +98,7 @@ export async function together(world, checks) {
   await press(page, "Deny all 2");
   await page.waitForURL(/said=several/);
   const words = await page.locator("#said").innerText();
-  await checks.equal("a call that was decided in the meantime stays so, and the page says it", words, "1 call denied. Of 1 call your verdict came too late: see the history.");
+  await checks.equal("a call that was decided in the meantime stays so, and the page says it", words, "1 call denied. For 1 call your decision came too late: see the history.");
   await last;
   void button;
 }

@@ -35,7 +35,7 @@ async fn whoever_listens_hears_of_own_verdicts_and_of_changes_by_others() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let app = Arc::clone(&visitor.app);
-    tokio::spawn(async move { app.look_after().await });
+    tokio::spawn(async move { app.watch_store().await });
     let answer = visitor.raw(visitor.request("GET", "/events", "")).await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let mut body = answer.into_body();

@@ -192,7 +192,7 @@ async fn a_name_is_never_markup_and_never_a_fact() {
     assert!(row.contains(" (self-declared), logged in here"), "{row}");
     assert!(!row.contains("you, logged in here"), "{row}");
     let page = visitor.get(&path).await.text;
-    assert!(page.contains("The approver says that it is "), "{page}");
+    assert!(page.contains("The approver gave the name "), "{page}");
     assert!(page.contains("(self-declared, not verified)"), "{page}");
 }
 

@@ -150,7 +150,7 @@ async fn one_passphrase_signs_each_of_them_and_a_wrong_one_signs_none() {
     let form = "choice=approve&confirm=yes&reason=so&passphrase=";
     let answer = decide(&visitor, &all, &format!("{form}wrong")).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert!(answer.text.contains("That is not the passphrase."));
+    assert!(answer.text.contains("Wrong passphrase."));
     assert!(answer.text.contains("value=\"so\"") && !answer.text.contains("wrong\""));
     let answer = decide(&visitor, &all, &format!("{form}open+sesame")).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);

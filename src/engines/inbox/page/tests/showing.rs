@@ -143,7 +143,7 @@ async fn what_the_call_has_besides_arguments_is_shown_too() {
     }
     for call in ["not json <b>", "[1]", "{\"a\":1,\"a\":2}"] {
         let (list, _) = shown(&item(1, call)).await;
-        assert!(list.contains("it is shown as it came"), "{call}");
+        assert!(list.contains("It is shown as received"), "{call}");
     }
     assert!(shown(&item(1, "not <b>")).await.0.contains("not &lt;b&gt;"));
 }
@@ -297,7 +297,7 @@ async fn of_very_many_items_the_oldest_are_shown_and_all_are_counted() {
     let page = visitor.get("/").await.text;
     assert_eq!(page.matches("<article").count(), 100);
     assert!(
-        page.contains("<title>(1000) Approvals</title>") && page.contains("100 of 1000 are shown")
+        page.contains("<title>(1000) Approvals</title>") && page.contains("Showing 100 of 1000")
     );
     assert!(page.contains(&item(0, "").id) && !page.contains(&item(100, "").id));
     assert_eq!(
@@ -369,7 +369,9 @@ async fn the_history_is_filtered_and_paged_without_losing_any() {
 async fn nothing_that_waits_is_a_friendly_page() {
     let visitor = Visitor::logged_in(false).await;
     let page = visitor.get("/").await.text;
-    assert!(page.contains("Nothing waits for you.") && page.contains("<title>Approvals</title>"));
+    assert!(
+        page.contains("Nothing is waiting for you.") && page.contains("<title>Approvals</title>")
+    );
 }
 
 #[tokio::test]
@@ -457,7 +459,7 @@ async fn hints_and_titles_are_said_as_the_words_of_others() {
     for page in [list, own] {
         for part in [
             "<li>says it only reads</li><li>says it destroys nothing</li><li>&lt;b&gt;odd&lt;/b&gt;</li>",
-            "Hints that nobody has verified",
+            "Unverified hints",
             "calls this tool <bdi class=\"name\">&quot;Approved by &lt;b&gt;your&lt;/b&gt; admin xxx",
             "characters left out",
             "calls itself <bdi class=\"name\">&quot;agent&quot;</bdi> and <bdi class=\"name\">&quot;The \\&quot;Editor\\&quot;&quot;</bdi>",

@@ -1,42 +1,42 @@
-//! Whose passphrase is tried next. It is one at a time, because each try takes 64 MiB and a processor.
+//! The queue of passphrase attempts. Only one runs at a time, because each takes 64 MiB and a processor.
 //!
-//! How often somebody may try is up to `bucket`.
+//! `bucket` limits how often a session may try.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use tokio::sync::{Mutex as TurnTaking, OwnedMutexGuard};
+use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
 
 use super::held;
 
-/// Sessions take turns. The requests of one session first wait for each other, so that each session
-/// has one place in the line, however many requests it sends.
+/// Lets sessions take turns. The requests of one session first wait for each other, so each session has
+/// one place in the queue, however many requests it sends.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
-    line: Arc<TurnTaking<()>>,
-    /// The lines within the sessions that wait. There are at most as many as requests.
-    sessions: Mutex<HashMap<[u8; 32], Weak<TurnTaking<()>>>>,
+pub(super) struct PassphraseQueue {
+    queue: Arc<FairMutex<()>>,
+    /// The queues within the waiting sessions. There are at most as many as requests.
+    sessions: Mutex<HashMap<[u8; 32], Weak<FairMutex<()>>>>,
 }
 
 /// A session's turn, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _in_line: OwnedMutexGuard<()>,
+    _in_queue: OwnedMutexGuard<()>,
     _in_session: OwnedMutexGuard<()>,
 }
 
-impl Turns {
+impl PassphraseQueue {
     /// Waits for the turn of a session. May be cancelled.
     pub(super) async fn wait(&self, session: [u8; 32]) -> Turn {
         let own = self.of(session).lock_owned().await;
-        let turn = Arc::clone(&self.line).lock_owned().await;
+        let turn = Arc::clone(&self.queue).lock_owned().await;
         Turn {
-            _in_line: turn,
+            _in_queue: turn,
             _in_session: own,
         }
     }
 
-    fn of(&self, session: [u8; 32]) -> Arc<TurnTaking<()>> {
+    fn of(&self, session: [u8; 32]) -> Arc<FairMutex<()>> {
         let mut sessions = held(&self.sessions);
         if let Some(own) = sessions.get(&session).and_then(Weak::upgrade) {
             return own;
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// The turn, if it has come.
+    /// Returns the turn if it has come.
     async fn is_ready(turn: &mut (impl Future<Output = Turn> + Unpin)) -> Option<Turn> {
         std::future::poll_fn(
             |context| match std::pin::Pin::new(&mut *turn).poll(context) {
@@ -67,11 +67,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_asks_for_many_turns_is_in_the_line_once() {
-        let turns = Turns::default();
-        let first = turns.wait([1; 32]).await;
-        let mut greedy = [pin!(turns.wait([1; 32])), pin!(turns.wait([1; 32]))];
-        let mut other = pin!(turns.wait([2; 32]));
+    async fn a_session_with_many_requests_has_one_place_in_the_queue() {
+        let queue = PassphraseQueue::default();
+        let first = queue.wait([1; 32]).await;
+        let mut greedy = [pin!(queue.wait([1; 32])), pin!(queue.wait([1; 32]))];
+        let mut other = pin!(queue.wait([2; 32]));
         for waiting in &mut greedy {
             assert!(is_ready(waiting).await.is_none());
         }
@@ -87,11 +87,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_that_wait_no_more_are_forgotten() {
-        let turns = Turns::default();
+    async fn sessions_that_no_longer_wait_are_forgotten() {
+        let queue = PassphraseQueue::default();
         for session in 0..100 {
-            turns.wait([session; 32]).await;
+            queue.wait([session; 32]).await;
         }
-        assert_eq!(held(&turns.sessions).len(), 1);
+        assert_eq!(held(&queue.sessions).len(), 1);
     }
 }
