@@ -1,4 +1,4 @@
-//! An MCP client that starts the proxy and calls tools.
+//! A minimal MCP client that starts the proxy and calls tools.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::DEADLINE;
 use crate::world::World;
 
-/// A client in a session.
+/// A client with an open session.
 pub(crate) struct Agent {
     child: Child,
     to: ChildStdin,
@@ -18,7 +18,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts the proxy as this client's server, and shakes hands with it.
+    /// Starts the proxy and completes the handshake.
     pub(crate) fn start(world: &World, arguments: &[&str], capabilities: &Value) -> Agent {
         let mut child = Command::new(world.program("approval-proxy"))
             .args(arguments)
@@ -50,7 +50,7 @@ impl Agent {
         writeln!(self.to, "{message}").unwrap();
     }
 
-    /// Calls a tool. The arguments are JSON, whose order people see.
+    /// Calls a tool. `arguments` is JSON text, because its order shows in the inbox.
     pub(crate) fn calls(&mut self, id: u64, tool: &str, arguments: &str) {
         let params = format!(r#"{{"name":"{tool}","arguments":{arguments}}}"#);
         let call =
@@ -58,21 +58,21 @@ impl Agent {
         writeln!(self.to, "{call}").unwrap();
     }
 
-    /// The next message.
+    /// Receives the next message.
     pub(crate) fn next(&mut self) -> Value {
         self.from
             .recv_timeout(DEADLINE)
-            .expect("a message of the proxy's")
+            .expect("a message from the proxy")
     }
 
-    /// The result of a request.
+    /// Receives the result of a request.
     pub(crate) fn answer(&mut self, id: u64) -> Value {
         let answer = self.next();
         assert_eq!(answer["id"], id, "{answer}");
         answer["result"].clone()
     }
 
-    /// What the agent reads instead of a result.
+    /// Receives the text of a refusal.
     pub(crate) fn refusal(&mut self, id: u64) -> String {
         let answer = self.answer(id);
         assert_eq!(answer["isError"], true, "{answer}");

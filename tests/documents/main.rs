@@ -1,7 +1,7 @@
-//! Runs the commands of README, the guide and the page about the inbox as they are written there.
+//! Runs the commands in README.md, docs/guide.md and docs/inbox.md, and compares what they print.
 //!
-//! `console` blocks run in order with trycmd, each document in a home of its own. A block marked `console,ignore` needs
-//! a terminal, and runs in one here, or something that a test does not have: `SKIPPED` says what, and why.
+//! trycmd runs the `console` blocks in order. Each document gets its own home folder and a stand-in for the example
+//! server. Blocks marked `console,ignore` run in a terminal (`IN_TERMINAL`) or not at all (`SKIPPED`, with the reason).
 
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ use world::{PROGRAMS, World};
 const README: &str = include_str!("../../README.md");
 const GUIDE: &str = include_str!("../../docs/guide.md");
 const INBOX: &str = include_str!("../../docs/inbox.md");
-/// Pages whose commands are not run, but have to be commands that the program understands.
+/// Pages whose commands are parsed and not run.
 const OTHERS: [&str; 3] = [
     include_str!("../../docs/asking.md"),
     include_str!("../../docs/troubleshooting.md"),
@@ -42,23 +42,23 @@ const OTHERS: [&str; 3] = [
 ];
 const CI: &str = include_str!("../../.ci/run");
 
-/// Commands that are not run, and why. Everything else is.
+/// Commands that do not run here, and why.
 const SKIPPED: [(&str, &str); 4] = [
     (
         "cargo run --release --example guarded_notes",
         "`.ci/run` runs it",
     ),
-    ("cargo test", "it runs this"),
+    ("cargo test", "runs this test"),
     (
         "cargo install --locked --path .",
-        "builds the whole program once more",
+        "would build the whole program again",
     ),
     (
         "claude mcp add files -- approval-proxy --upstream ~/mcp/files.json --audit-log ~/mcp/audit.jsonl",
-        "needs Claude Code; what it starts is parsed here",
+        "needs Claude Code; another test parses the proxy's arguments",
     ),
 ];
-/// Commands that run in a terminal, because they say other things there or ask for something.
+/// Commands that run in a terminal, because they print other text there or ask for a passphrase.
 const IN_TERMINAL: [&str; 3] = [
     "approval-proxy --upstream ~/mcp/files.json --audit-log ~/mcp/audit.jsonl",
     "approval-proxy inbox",
@@ -100,7 +100,7 @@ fn the_guide_leads_to_a_guarded_server() {
 }
 
 #[test]
-fn what_the_page_about_the_inbox_types_does_what_it_says() {
+fn the_commands_of_the_inbox_page_do_what_the_page_says() {
     let page = Page::read("inbox", INBOX);
     let guide = Page::read("guide", GUIDE);
     let [server, client] = <[Value; 2]>::try_from(guide.json()).unwrap();
@@ -133,7 +133,7 @@ fn what_the_page_about_the_inbox_types_does_what_it_says() {
 }
 
 #[test]
-fn the_configurations_of_readme_are_those_of_the_guide() {
+fn the_readme_and_the_guide_have_the_same_configurations() {
     let readme = Page::read("README", README).json();
     let configurations: Vec<&Value> = readme
         .iter()
@@ -145,7 +145,7 @@ fn the_configurations_of_readme_are_those_of_the_guide() {
 
 // README shows a refused and an approved call within its first screen.
 #[test]
-fn the_first_screen_of_readme_is_what_people_and_agents_read() {
+fn the_first_screen_of_the_readme_quotes_real_messages() {
     let world = World::new();
     let tools = json!([
         {"name": "delete_note", "description": "Delete a note for good.", "inputSchema": {"type": "object"},
@@ -166,7 +166,7 @@ fn the_first_screen_of_readme_is_what_people_and_agents_read() {
     let mut agent = Agent::start(&world, &arguments, &json!({"elicitation": {}}));
     agent.calls(1, "delete_note", r#"{"name":"shopping"}"#);
     let prompt = agent.next();
-    // A person needs longer than 250 ms.
+    // A faster no would count as the client's own.
     thread::sleep(Duration::from_millis(300));
     let content = json!({"approved": false, "reason": "still needed"});
     agent.sends(&json!({"id": prompt["id"], "result": {"action": "accept", "content": content}}));
@@ -222,12 +222,12 @@ fn the_first_screen_of_readme_is_what_people_and_agents_read() {
 }
 
 #[test]
-fn every_command_runs_or_is_skipped_for_a_reason() {
+fn every_command_runs_or_is_skipped_for_a_stated_reason() {
     let mut skipped = BTreeSet::new();
     for (name, text) in [("README", README), ("guide", GUIDE), ("inbox", INBOX)] {
         let page = Page::read(name, text);
         for block in page.blocks() {
-            // A block without a language is one of trycmd's, too.
+            // trycmd also runs blocks without a language.
             assert!(
                 !block.info.is_empty(),
                 "{name}:{}: name a language",
@@ -238,16 +238,16 @@ fn every_command_runs_or_is_skipped_for_a_reason() {
         }
         for block in page.console() {
             for command in block.commands() {
-                let is_typed = IN_TERMINAL.contains(&command);
+                let in_terminal = IN_TERMINAL.contains(&command);
                 let is_skipped = SKIPPED.iter().any(|(one, _)| *one == command);
                 assert_eq!(
                     block.is_ignored(),
-                    is_typed || is_skipped,
+                    in_terminal || is_skipped,
                     "{name}:{}: {command}",
                     block.line
                 );
                 let program = command.split(' ').next().unwrap();
-                // trycmd passes over programs that it does not know, and says nothing.
+                // trycmd silently skips programs that it does not know.
                 assert!(
                     is_skipped || PROGRAMS.contains(&program),
                     "{name}:{}: {command}",
@@ -261,7 +261,7 @@ fn every_command_runs_or_is_skipped_for_a_reason() {
     assert_eq!(
         skipped,
         table.collect::<BTreeSet<String>>(),
-        "a command that no document has"
+        "commands that no document has"
     );
     for command in ["cargo run --release --example guarded_notes", "cargo test"] {
         assert!(CI.contains(&format!("\n{command}")), "{command}");
@@ -269,24 +269,24 @@ fn every_command_runs_or_is_skipped_for_a_reason() {
 }
 
 #[test]
-fn every_command_that_a_page_mentions_is_one_that_the_program_understands() {
+fn every_command_in_the_documents_parses() {
     let pages = [README, GUIDE, INBOX].into_iter().chain(OTHERS);
     let mut count = 0;
     for text in pages {
-        // What is typed stands in lines of their own, or within one line of prose.
+        // Commands are code spans, or lines that begin with a prompt.
         let prose = text
             .lines()
             .flat_map(|line| line.split('`').skip(1).step_by(2));
         let typed = prose.chain(text.lines().filter_map(|line| line.strip_prefix("$ ")));
         for command in typed.filter_map(|it| it.find("approval-proxy ").map(|at| &it[at..])) {
             let words = page::words(command.split(" #").next().unwrap());
-            // No user types that one.
+            // Users do not type this one.
             if words.contains(&"__watcher") {
                 continue;
             }
             count += 1;
             if let Err(error) = Args::read(&words) {
-                // Some are named without what has to follow.
+                // Prose names some commands without their arguments.
                 let is_begun = matches!(
                     error.kind(),
                     ErrorKind::MissingRequiredArgument
@@ -294,7 +294,6 @@ fn every_command_that_a_page_mentions_is_one_that_the_program_understands() {
                         | ErrorKind::DisplayVersion
                         | ErrorKind::DisplayHelp
                 );
-                // `--for 15` and `--reason TEXT` stand where a person's words do.
                 assert!(is_begun, "{command}: {error}");
             }
         }
@@ -302,7 +301,7 @@ fn every_command_that_a_page_mentions_is_one_that_the_program_understands() {
     assert!(count > 25, "{count}");
 }
 
-/// Waits until something is so.
+/// Waits until `is_so` returns true.
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {

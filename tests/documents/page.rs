@@ -1,18 +1,19 @@
-//! A document: its fenced blocks, and the commands in them.
+//! Finds the fenced blocks of a document and the commands in them.
 
 use serde_json::Value;
 
-/// A document, by the name of its file.
+/// A document.
 pub(crate) struct Page {
+    /// Its file name without the extension.
     pub(crate) name: &'static str,
     text: &'static str,
 }
 
 /// A fenced block.
 pub(crate) struct Block {
-    /// The line of its first fence, from 1.
+    /// The line number of its opening fence, from 1.
     pub(crate) line: usize,
-    /// What follows the fence.
+    /// The text after the opening fence.
     pub(crate) info: String,
     pub(crate) text: String,
 }
@@ -37,13 +38,13 @@ impl Page {
         })
     }
 
-    /// The blocks with commands.
+    /// Returns the blocks with commands.
     pub(crate) fn console(&self) -> impl Iterator<Item = Block> {
         self.blocks()
             .filter(|block| block.info.starts_with("console"))
     }
 
-    /// The blocks that are whole JSON values.
+    /// Returns the JSON blocks; skips those that show a part of a file.
     pub(crate) fn json(&self) -> Vec<Value> {
         let blocks = self.blocks().filter(|block| block.info == "json");
         blocks
@@ -53,7 +54,7 @@ impl Page {
 }
 
 impl Block {
-    /// Its commands, without comments.
+    /// Returns the commands without their comments.
     pub(crate) fn commands(&self) -> Vec<&str> {
         let typed = self.text.lines().filter_map(|line| line.strip_prefix("$ "));
         typed
@@ -61,7 +62,7 @@ impl Block {
             .collect()
     }
 
-    /// Its first command.
+    /// Returns the first command.
     pub(crate) fn command(&self) -> &str {
         self.commands().first().expect("a command")
     }
@@ -72,13 +73,13 @@ impl Block {
             .any(|command| command.contains(words))
     }
 
-    /// Whether trycmd passes it over.
+    /// Returns true if trycmd skips the block.
     pub(crate) fn is_ignored(&self) -> bool {
         self.info == "console,ignore"
     }
 }
 
-/// The words of a command, as a shell splits them that knows double quotes only.
+/// Splits a command into words. Understands double quotes and nothing else of a shell's syntax.
 pub(crate) fn words(command: &str) -> Vec<&str> {
     let parts = command.split('"').enumerate();
     let words = parts.flat_map(|(at, part)| match at % 2 {

@@ -1,5 +1,6 @@
-//! A home of its own for each document, with the program, the example server, and what a page says in general made
-//! what is the case here.
+//! A temporary home folder for one document, with the proxy and a stand-in for the example server.
+//!
+//! It also replaces what differs on this machine from what a document shows, such as paths, ids and times.
 
 use std::env::split_paths;
 use std::fs::{self, Permissions};
@@ -18,19 +19,19 @@ use crate::eventually;
 use crate::page::{Block, Page};
 use crate::pty::Pty;
 
-/// The programs that the documents start, and that are run.
+/// The programs that the documents may start.
 pub(crate) const PROGRAMS: [&str; 3] = ["approval-proxy", "mkdir", "grep"];
 
-/// Where a page says that its reader's home is, and the program.
+/// The home folder and the program in the documents.
 const HOME: &str = "/home/me";
 const PROGRAM: &str = "/home/me/.cargo/bin/approval-proxy";
-/// The ids that the pages give to the two calls that wait.
+/// The ids of the two waiting calls in the documents.
 const IDS: [&str; 2] = ["3f2a91c0", "c04d5e17"];
-/// Where the columns of a list stand that tell the time.
+/// The columns AGE and LEFT of a list lie between these two.
 const BEFORE_TIMES: usize = 30;
 const AFTER_TIMES: usize = 46;
 
-/// A reader's machine.
+/// The machine of a document's reader.
 pub(crate) struct World {
     dir: TempDir,
     ids: Vec<String>,
@@ -45,7 +46,7 @@ impl World {
         for folder in [world.home(), world.programs()] {
             fs::create_dir(folder).unwrap();
         }
-        // Nothing of the user's who runs the tests: no variables, no files, no browser.
+        // Uses no variables, files or browser of the user who runs the tests.
         let clean = format!(
             "exec env -i HOME='{}' PATH='{}:/usr/bin:/bin' BROWSER=true '{}' \"$@\"",
             world.home().display(),
@@ -57,7 +58,7 @@ impl World {
             {"name": "write_file", "description": "Create a new file.", "inputSchema": {"type": "object"}},
             {"name": "move_file", "description": "Move a file.", "inputSchema": {"type": "object"}},
         ]);
-        // The filesystem server comes over the network.
+        // The real server would have to be downloaded.
         world.server("npx", &tools);
         world
     }
@@ -81,12 +82,12 @@ impl World {
         path
     }
 
-    /// An MCP server that has these tools, and does nothing.
+    /// Creates an MCP server that lists these tools and answers every call with `done`.
     pub(crate) fn server(&self, name: &str, tools: &Value) -> PathBuf {
         self.add_program(name, &SERVER.replace("TOOLS", &tools.to_string()))
     }
 
-    /// Writes a configuration, with this home in the place of the page's.
+    /// Writes a configuration file to the home folder.
     pub(crate) fn write(&self, file: &str, configuration: &Value) {
         let text = configuration
             .to_string()
@@ -96,14 +97,14 @@ impl World {
         fs::write(path, text).unwrap();
     }
 
-    /// The arguments of the call that the pages show.
+    /// Returns the arguments of the call that the documents show.
     pub(crate) fn write_file(&self) -> String {
         let home = self.home();
         let home = home.display();
         format!(r#"{{"path":"{home}/work/plan.md","content":"Ask Ada about the budget."}}"#)
     }
 
-    /// Starts the proxy as a client does that has this configuration and cannot ask, and makes two calls.
+    /// Starts the proxy from a client's configuration, without elicitation, and makes two calls that wait in the inbox.
     pub(crate) fn two_calls_wait(&mut self, client: &Value) -> Agent {
         let entry = &client["mcpServers"]["files"];
         assert_eq!(entry["command"], "approval-proxy");
@@ -124,7 +125,7 @@ impl World {
         agent
     }
 
-    /// The id of the item of a tool, once there is one.
+    /// Waits for a tool's item in the inbox and returns its id.
     fn waits(&self, tool: &str) -> String {
         let mut id = None;
         eventually(tool, || {
@@ -149,7 +150,7 @@ impl World {
         let file = self.dir.path().join(format!("{}.md", page.name));
         let mut text = String::new();
         for line in block.text.lines() {
-            // trycmd wants the newline at the end of an output to be seen.
+            // trycmd expects a blank line where output ends with a newline.
             if line.starts_with("$ ") && !text.is_empty() {
                 text.push('\n');
             }
@@ -158,7 +159,7 @@ impl World {
         if block.text.lines().count() > block.commands().len() {
             text.push('\n');
         }
-        // What trycmd says of a line is true of the page, too.
+        // Keeps the line numbers of the document in trycmd's messages.
         let above = "\n".repeat(block.line - 1);
         fs::write(&file, format!("{above}```console\n{text}```\n")).unwrap();
         let cases = TestCases::new();
@@ -170,8 +171,8 @@ impl World {
         cases.timeout(crate::DEADLINE).case(&file).run();
     }
 
-    /// Runs a block's command in a terminal, types the answers to what it asks, and finds all that the block shows. A
-    /// command that goes on is ended by Ctrl-C.
+    /// Runs the block's command in a terminal, answers its questions, and waits for all that the block shows. If `code`
+    /// is 130, ends the command with Ctrl-C.
     pub(crate) fn in_terminal(&self, block: &Block, typed: &[(&str, &str)], code: Option<i32>) {
         let command = self.here(&format!("$ {}", block.command()));
         let mut words = command.split_whitespace().skip(1);
@@ -179,11 +180,11 @@ impl World {
             Pty::start(Command::new(self.program(words.next().unwrap())).args(words));
         for (asked, answer) in typed {
             terminal.shows(asked);
-            eventually("what is typed is hidden", || !terminal.echoes());
+            eventually("the terminal hides input", || !terminal.echoes());
             terminal.types(&format!("{answer}\n"));
         }
         for line in block.text.lines().skip(1) {
-            // The port may be taken, and what is elided is another thing each time.
+            // Matches any port, and any text where the document has an ellipsis.
             let line = self.here(line).replace("8766", "…").replace("[..]", "…");
             let parts: Vec<&str> = line.split('…').collect();
             eventually(&line, || {
@@ -203,12 +204,12 @@ impl World {
         assert_eq!(terminal.exit(), code, "{}", terminal.shown());
     }
 
-    /// A line of a page as it is here.
+    /// Returns a document's line as it looks on this machine.
     fn here(&self, line: &str) -> String {
         let home = self.home();
         let home = home.to_str().unwrap();
         let mut line = match line.starts_with("$ ") {
-            // The reader's shell does that.
+            // As the reader's shell expands it.
             true => line.replace(" ~/", &format!(" {home}/")),
             false => line.replace("sha256:…", "sha256:[..]"),
         };
@@ -230,7 +231,7 @@ impl World {
     }
 }
 
-/// Where a program of the system's is.
+/// Finds a program in `PATH`.
 fn found(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     let candidates = split_paths(&path).map(|folder| folder.join(name));
@@ -240,7 +241,7 @@ fn found(name: &str) -> PathBuf {
         .expect(name)
 }
 
-/// Answers every request, and needs nothing but a shell.
+/// A server that needs only a shell. It answers every request.
 const SERVER: &str = r#"
 while IFS= read -r line; do
   case $line in *'"id":'*) ;; *) continue ;; esac
