@@ -1,4 +1,4 @@
-//! Dead processes, full disks, locks, damage and other users.
+//! Dead processes, full disks, locks, damage, and access by other users.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -10,7 +10,7 @@ use crate::engines::inbox::store::MAX_HISTORY;
 
 const CHILD: &str = "APPROVAL_TEST_STATE_DIR";
 
-/// Not a test but what the next one starts: a proxy that asks and then waits to be killed.
+/// Not a test: the next test starts it as a proxy that asks and then waits to be killed.
 #[test]
 fn a_child_asks_and_decides_and_hangs() {
     let Some(dir) = std::env::var_os(CHILD) else {
@@ -29,7 +29,7 @@ fn a_child_asks_and_decides_and_hangs() {
 }
 
 #[test]
-fn what_a_killed_process_recorded_stays_and_what_it_waited_for_expires() {
+fn verdicts_of_a_killed_process_stay_and_its_waiting_items_expire() {
     let mut scene = Scene::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
@@ -56,7 +56,7 @@ fn what_a_killed_process_recorded_stays_and_what_it_waited_for_expires() {
 }
 
 #[test]
-fn a_change_is_on_the_disk_before_it_is_told() {
+fn a_change_is_on_disk_before_others_see_it() {
     let scene = Scene::new();
     let setting = |name: &str| {
         let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
@@ -68,7 +68,7 @@ fn a_change_is_on_the_disk_before_it_is_told() {
 }
 
 #[test]
-fn a_thousand_wait_and_one_more_than_the_most_is_refused() {
+fn a_thousand_items_can_wait_and_one_beyond_the_limit_is_refused() {
     let mut scene = Scene::new();
     let lease = scene.lease("p");
     let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) \
@@ -110,7 +110,7 @@ fn a_thousand_wait_and_one_more_than_the_most_is_refused() {
 }
 
 #[test]
-fn what_is_asked_often_is_answered_from_an_index_without_sorting() {
+fn frequent_queries_use_an_index_without_sorting() {
     let scene = Scene::new();
     for sql in [
         COUNT_OPEN,
@@ -136,7 +136,7 @@ fn what_is_asked_often_is_answered_from_an_index_without_sorting() {
         while let Some(row) = rows.next().unwrap() {
             steps.push(row.get::<_, String>("detail").unwrap());
         }
-        // A list that is wanted in an order comes in it.
+        // The index must also provide the list's order.
         let is_sorted = |step: &str| sql.contains("ORDER BY") && step.contains("FOR ORDER BY");
         let reads_rows = |step: &str| step.contains(" items ") && !step.contains(" COVERING ");
         let is_fast = |step: &String| !is_sorted(step) && !reads_rows(step);
@@ -145,7 +145,7 @@ fn what_is_asked_often_is_answered_from_an_index_without_sorting() {
 }
 
 #[test]
-fn what_is_no_database_of_ours_or_a_cut_one_is_damaged() {
+fn a_foreign_or_truncated_database_is_damaged() {
     let scene = Scene::new();
     let path = scene.dir.path().join("inbox.db");
     let state = scene.state.clone();
@@ -171,7 +171,7 @@ fn what_is_no_database_of_ours_or_a_cut_one_is_damaged() {
         let used = SqliteStore::open(&state).and_then(|mut store| store.waiting(10));
         assert_eq!(used.unwrap_err().kind, ErrorKind::Damaged, "{}", bad.len());
     }
-    // As the message says: moved away, a new one is made, whatever logs were left.
+    // As the message says: after it is moved away, a new database is created, whatever logs remain.
     fs::rename(&path, dir.path().join("old.db")).unwrap();
     fs::write(dir.path().join("inbox.db-wal"), &good).unwrap();
     let mut store = SqliteStore::open(&state).unwrap();
@@ -179,7 +179,7 @@ fn what_is_no_database_of_ours_or_a_cut_one_is_damaged() {
 }
 
 #[test]
-fn a_row_that_means_nothing_is_damage() {
+fn an_invalid_row_is_damage() {
     let mut scene = Scene::new();
     scene.store.ask(&item("a"), "p").unwrap();
     scene
@@ -202,7 +202,7 @@ fn a_database_of_a_newer_version_or_another_program_is_not_touched() {
 }
 
 #[test]
-fn what_another_keeps_locked_is_locked_after_a_second_and_still_read() {
+fn a_locked_database_fails_after_a_second_and_can_still_be_read() {
     let mut scene = Scene::new();
     scene.store.ask(&item("a"), "p").unwrap();
     let other = scene.other();
@@ -220,7 +220,7 @@ fn what_another_keeps_locked_is_locked_after_a_second_and_still_read() {
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_half_done_and_answers_make_room() {
+fn on_a_full_disk_no_change_is_partial_and_decisions_free_space() {
     let mut scene = Scene::new();
     let limit = |store: &SqliteStore, pages: i64| {
         let sql = format!("PRAGMA max_page_count = {pages}");
@@ -270,7 +270,7 @@ fn files_are_for_their_owner_only_and_refused_if_they_are_not() {
 }
 
 #[test]
-fn a_link_in_the_databases_place_is_not_followed() {
+fn a_symbolic_link_in_place_of_the_database_is_not_followed() {
     let scene = Scene::new();
     let path = scene.dir.path().join("inbox.db");
     let moved = scene.dir.path().join("moved.db");

@@ -29,7 +29,7 @@ fn a_secret_in_place_of_a_name_leaves_the_store_like_one_in_a_reason() {
     scene.store.decide("a", &given).unwrap();
     let shown = approver_of(&mut scene.store, "a");
     assert_eq!(shown.as_deref(), Some("EMP-12 token=[redacted]"));
-    // What was signed is the name as it was typed.
+    // The signature covers the name as it was typed.
     let taken = asking.take_verdicts("p").unwrap();
     assert_eq!(taken, [("a".to_owned(), given)]);
     asking.settle("p").unwrap();
