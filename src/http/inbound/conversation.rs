@@ -394,7 +394,7 @@ impl Conversation {
             Some(mut reply) if self.kind != ClientKind::OneStream => {
                 // The gate has read the line and not the body, which could hold any id.
                 if self.sideband.is_holding() {
-                    reply.say(&line);
+                    reply.set_json(&line);
                 }
                 state.streams.reply(key, reply, line);
             }
