@@ -37,7 +37,7 @@ pub struct Args {
 pub enum Command {
     /// Open the inbox page in a browser, and serve it if no proxy does
     Inbox(InboxCommand),
-    /// List, show and decide the items of the inbox in the terminal
+    /// List, show and decide items of the inbox in the terminal
     Approvals(ApprovalsCommand),
 }
 
@@ -87,8 +87,8 @@ pub fn usage_line(error: &clap::Error) -> String {
 const USAGE: &str = "approval-proxy --upstream <FILE> [OPTIONS]
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]";
-const MORE: &str = "See --help for all options and the exit codes, and `approval-proxy help inbox` or \
-                    `help approvals` for the commands.";
+const MORE: &str = "See --help for all options and the exit codes.
+See `approval-proxy help inbox` and `approval-proxy help approvals` for the commands.";
 
 const NO_UPSTREAM: &str = "no config file given; name the JSON file that lists your MCP \
                            servers with `--upstream FILE`";

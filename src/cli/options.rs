@@ -21,7 +21,7 @@ pub(super) struct ProxyOptions {
     #[arg(short, long, value_name = "FILE", help_heading = UPSTREAM)]
     pub(super) upstream: Option<PathBuf>,
 
-    /// Start this server of the config file [default: the first]
+    /// Start this server of the file [default: the first]
     #[arg(short, long, value_name = "NAME", help_heading = UPSTREAM)]
     server: Option<String>,
 

@@ -105,7 +105,9 @@ settings! {
         both("explainDecisions").switch(POLICY, "explain").rare();
     }
     timeout: Option<Seconds> {
-        /// Wait this many seconds for an answer; 0 = no limit
+        /// Wait this many seconds for an answer
+        ///
+        /// 0 = no limit
         rules("timeout").flag(ASKING, "timeout", "SECONDS").default("120");
         /// Set the `timeout` of servers that have none, in seconds
         proxy("defaultTimeout").default("120");
@@ -206,14 +208,17 @@ settings! {
         both("approvalAuthToken").later().secret();
     }
     state_dir: Option<PathBuf> {
-        /// Keep the state that all your proxies share here
+        /// Use this state folder
         ///
-        /// Or set APPROVAL_STATE_DIR. If $XDG_STATE_HOME is set, the default is approval-proxy in it
+        /// All your proxies share it. Or set APPROVAL_STATE_DIR. If $XDG_STATE_HOME is set, the default is
+        /// approval-proxy in it
         inbox("stateDir").flag(INBOX, "state-dir", "DIR").variable_too()
             .otherwise("~/.local/state/approval-proxy");
     }
     inbox_port: Option<Whole<0, 65_535>> {
-        /// Serve the inbox page on this port; 0 = any free
+        /// Serve the inbox page on this port
+        ///
+        /// 0 = any free port
         inbox("inboxPort").flag(INBOX, "inbox-port", "PORT").otherwise("8766");
     }
     no_browser: Option<bool> {
@@ -248,7 +253,9 @@ settings! {
         process("maxPending").flag(LIMITS, "max-pending", "COUNT").rare().default("4096");
     }
     transport: Option<Transport> {
-        /// Talk to clients this way; `http` is `streamable-http`
+        /// Talk to clients over this transport
+        ///
+        /// `http` is the same as `streamable-http`
         process("transport").flag(TRANSPORT, "transport", "TRANSPORT").default("stdio");
     }
     host: Option<HostName> {
@@ -256,7 +263,9 @@ settings! {
         process("host").flag(TRANSPORT, "host", "HOST").rare().default("127.0.0.1");
     }
     port: Option<Whole<0, 65_535>> {
-        /// Listen on this port over HTTP; 0 = any free
+        /// Listen for HTTP clients on this port
+        ///
+        /// 0 = any free port
         process("port").flag(TRANSPORT, "port", "PORT").default("8765");
     }
     auth_token_file: Option<PathBuf> {
@@ -271,7 +280,7 @@ settings! {
         process("authToken").variable_too().secret();
     }
     insecure_no_auth: Option<bool> {
-        /// Without a token, still let HTTP clients answer prompts, and let other machines connect
+        /// Let HTTP clients answer prompts without a token, and let other machines connect
         process("insecureNoAuth").switch(TRANSPORT, "insecure-no-auth").rare();
     }
     allowed_hosts: Vec<HostName> {
