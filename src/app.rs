@@ -127,7 +127,7 @@ fn inbox(
         redaction: config.settings.redaction.clone(),
         identity,
     });
-    if let Some(why) = inbox.trouble() {
+    if let Some(why) = inbox.unusable_reason() {
         tracing::warn!("calls that need the approval inbox will be refused: {why}");
     }
     Some(Arc::new(inbox))

@@ -125,7 +125,7 @@ impl InboxHandle {
 
     /// Returns why the inbox cannot take questions, if we know that already.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
+    pub fn unusable_reason(&self) -> Option<String> {
         self.usable().err()
     }
 

@@ -33,7 +33,7 @@ fn verdicts_of_a_killed_process_stay_and_its_waiting_items_expire() {
     let mut scene = Scene::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
-        .arg("engines::inbox::store::sqlite::tests::trouble::a_child_asks_and_decides_and_hangs")
+        .arg("engines::inbox::store::sqlite::tests::failures::a_child_asks_and_decides_and_hangs")
         .env(CHILD, scene.state.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
