@@ -501,7 +501,7 @@ impl Gate {
         let reason = if let Refusal::Denied { reason } = &failed.refusal {
             reason.as_deref()
         } else {
-            // Not a person's no, so the log's text.
+            // This is not a person's no, so use the log's text.
             log_text = failed.log_text();
             Some(&*log_text)
         };

@@ -392,8 +392,8 @@ impl Catalogue {
         };
         self.report_ignored(&page.tools);
         add_tools(&mut fetch.tools, page.tools);
-        // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; nobody
-        // need say there that the list has changed.
+        // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`".
+        // Servers need not announce changes there.
         let stateless = fetch.meta.is_some();
         let ttl_ms = page.ttl_ms.or(stateless.then_some(0));
         fetch.ttl_ms = fetch.ttl_ms.into_iter().chain(ttl_ms).min();
@@ -477,8 +477,8 @@ impl Catalogue {
                     self.report_drift();
                 }
             }
-            // Every decision already needs approval, so nobody must wait. But the server evidently
-            // answers now.
+            // Every decision already needs approval, so no call needs to wait. But the
+            // server evidently answers now.
             State::Unknown { .. } => {
                 let soon = now + SOON;
                 self.retry = Some(self.retry.map_or(soon, |retry| retry.min(soon)));

@@ -250,7 +250,7 @@ impl Gate {
         if self.held_by_id.contains_key(id) {
             return true;
         }
-        // The client does not confuse an id that exactly matches another request.
+        // The client does not confuse an id with a held one if it exactly matches another request.
         !self.in_flight.contains_key(id) && self.held_by_id.may_be_confused_with(id)
     }
 

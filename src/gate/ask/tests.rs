@@ -1,4 +1,4 @@
-//! The table of transitions: what each event means for each state of a question.
+//! Tests the table of transitions: what each event does in each state of a question.
 //!
 //! A row reads: in this state, this event has these effects and leads to that state.
 
@@ -16,7 +16,7 @@ use crate::policy::{Action, Decision, Reason};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A question, and the world that it is in.
+/// A question, and the context of its steps.
 struct Table {
     ask: Ask,
     settings: Settings,
@@ -56,7 +56,7 @@ fn held(era: Era) -> Held {
     }
 }
 
-/// The engines: the client, then the inbox where the first cannot decide.
+/// The engines: the client, then the inbox if the client does not decide.
 fn both() -> Settings {
     let client = Channel {
         on_timeout: OnFailure::Fallback,
@@ -109,7 +109,7 @@ impl Table {
         }
     }
 
-    /// The same with events behind it that nobody looks at.
+    /// The same, after events that need no check.
     fn after(mut self, events: impl IntoIterator<Item = Event>) -> Table {
         for event in events {
             self.does(event);
@@ -117,7 +117,7 @@ impl Table {
         self
     }
 
-    /// The same, where the client has been handed what was put out for it.
+    /// The same, after everything was written to the client.
     fn seen(mut self) -> Table {
         self.ask.delivered(self.now);
         self
@@ -142,7 +142,7 @@ impl Table {
         format!("{} | {}", effects.join(", "), self.state())
     }
 
-    /// In words, where it is open and for whom.
+    /// Describes where the question is open and for whom.
     fn state(&self) -> String {
         let ask = &self.ask;
         let mut text = match &ask.claim {
@@ -163,10 +163,10 @@ impl Table {
             None => {}
             Some(Resolution::Yes { .. }) => text.push_str(" with a yes"),
             Some(Resolution::No(_)) => text.push_str(" with a no"),
-            Some(Resolution::EngineFailed(_)) => text.push_str(" lost"),
+            Some(Resolution::EngineFailed(_)) => text.push_str(" with a failure"),
         }
         if ask.round == QuestionKind::Second {
-            text.push_str(" again");
+            text.push_str(" (second)");
         }
         text
     }
@@ -190,26 +190,28 @@ fn effect_text(effect: &Effect) -> String {
             opens_browser,
             ..
         } => {
-            let until = until.map_or("for ever".into(), |it| format!("until {}", it.as_secs()));
+            let until = until.map_or("forever".into(), |it| format!("until {}", it.as_secs()));
             let how = if *opens_browser { "" } else { " quietly" };
-            format!("post{how} {until}")
+            format!("ask engine{how} {until}")
         }
         Effect::OpenBrowser { .. } => "open browser".to_owned(),
         Effect::Withdraw { .. } => "withdraw".to_owned(),
         Effect::Close { how, .. } => format!("close as {how:?}"),
         Effect::Park { until, .. } => format!("park until {}", until.as_secs()),
         Effect::LeaveForLater { .. } => "leave for later".to_owned(),
-        Effect::Split { .. } => "apart".to_owned(),
+        Effect::Split { .. } => "split".to_owned(),
         Effect::FirstYes { .. } => "first yes".to_owned(),
-        Effect::RecordVerdict { verdict, .. } => format!("kept {}", verdict.choice.as_str()),
+        Effect::RecordVerdict { verdict, .. } => {
+            format!("record verdict {}", verdict.choice.as_str())
+        }
         Effect::Cover { cover, .. } => format!("cover {}", cover.as_secs()),
-        Effect::WantList => "want list".to_owned(),
+        Effect::WantList => "get list".to_owned(),
         Effect::Release { calls, approval } => {
             format!("release {} by {}", calls.len(), approval.via.engine)
         }
         Effect::Refuse { calls, failed: it } => format!("refuse {} ({})", calls.len(), failed(it)),
         Effect::RecordRefused { failed: it, .. } => format!("record ({})", failed(it)),
-        Effect::Reask { calls } => format!("ask anew about {}", calls.len()),
+        Effect::Reask { calls } => format!("ask again about {}", calls.len()),
     }
 }
 
@@ -268,7 +270,7 @@ const ACCEPTED: &str = r#"{"action":"accept","content":{"approved":true}}"#;
 const DECLINED: &str = r#"{"action":"decline"}"#;
 const CONSENT: &str = r#"{"action":"accept"}"#;
 
-/// Every event, made anew.
+/// Returns every event.
 fn events(table: &Table) -> Vec<Event> {
     vec![
         Event::Begin,
@@ -300,7 +302,7 @@ fn events(table: &Table) -> Vec<Event> {
     ]
 }
 
-/// Every state that a question can be in, by name.
+/// Returns every state that a question can be in, by name.
 fn states() -> Vec<(&'static str, Table)> {
     let legacy = |settings| Table::new(Era::Legacy, settings).after([Event::Begin]);
     let stateless = |settings| Table::new(Era::Stateless, settings).after([Event::Begin]);
@@ -344,9 +346,9 @@ fn states() -> Vec<(&'static str, Table)> {
     ]
 }
 
-// The whole table, so that a change of any transition shows.
+// Compares the whole table, so that a change of any transition shows.
 #[test]
-fn every_state_answers_every_event() {
+fn every_state_accepts_every_event() {
     let mut table = String::new();
     let names: Vec<&str> = states().iter().map(|(name, _)| *name).collect();
     for name in names {
@@ -381,21 +383,21 @@ fn event_name(event: &Event) -> String {
         Event::Cut => "cut".into(),
         Event::Answered(Answer::Approved { .. }) => "client says yes".into(),
         Event::Answered(Answer::Refused { .. }) => "client says no".into(),
-        Event::Answered(Answer::Invalid(_)) => "client says nonsense".into(),
+        Event::Answered(Answer::Invalid(_)) => "client answer invalid".into(),
         Event::Answered(Answer::Failed { .. }) => "client fails".into(),
         Event::PageDeclined { .. } => "page declined".into(),
         Event::Sent { .. } => "sent".into(),
         Event::Decided { verdict, .. } => format!("inbox: {}", verdict.choice.as_str()),
-        Event::EngineFailed(_) => "inbox lost it".into(),
+        Event::EngineFailed(_) => "inbox fails".into(),
         Event::HasPage(_) => "has page".into(),
         Event::CallArrived(arrival) => match arrival.answer.as_deref() {
-            None => "call comes".into(),
-            Some(ACCEPTED) => "call comes, yes".into(),
-            Some(_) => "call comes, no".into(),
+            None => "call arrives".into(),
+            Some(ACCEPTED) => "call arrives, yes".into(),
+            Some(_) => "call arrives, no".into(),
         },
-        Event::CallLeft { may_park: true, .. } => "call taken back".into(),
-        Event::CallLeft { .. } => "call lost".into(),
-        Event::Tick => "later".into(),
+        Event::CallLeft { may_park: true, .. } => "call cancelled".into(),
+        Event::CallLeft { .. } => "call failed".into(),
+        Event::Tick => "tick".into(),
         Event::Ended(_) => "ended".into(),
     }
 }
@@ -403,11 +405,11 @@ fn event_name(event: &Event) -> String {
 const YES: [&str; 4] = [
     "client says yes",
     "inbox: approve",
-    "call comes",
-    "call comes, yes",
+    "call arrives",
+    "call arrives, yes",
 ];
 
-// INVARIANT 1, read off the table: nothing but a yes lets a call run.
+// INVARIANT 1, checked in the table: nothing but a yes lets a call run.
 #[test]
 fn only_a_yes_releases() {
     let table = include_str!("table.txt");
@@ -419,7 +421,7 @@ fn only_a_yes_releases() {
     assert!(events.iter().all(|event| YES.contains(event)), "{events:?}");
 }
 
-/// An event, and what follows.
+/// An event, and the expected outcome.
 type Row = (fn() -> Event, &'static str);
 
 fn expect_rows(name: &str, mut table: Table, rows: &[Row]) {
@@ -447,7 +449,7 @@ fn one_yes_of_two_releases_nothing() {
         Table::new(Era::Legacy, two(Engine::Elicitation)),
         &[
             (begin, "prompt | 1 waits in client"),
-            (yes, "first yes, prompt | 1 waits in client again"),
+            (yes, "first yes, prompt | 1 waits in client (second)"),
             (yes, "cover 0, release 1 by elicitation | over"),
         ],
     );
@@ -455,27 +457,27 @@ fn one_yes_of_two_releases_nothing() {
         "two yeses in the inbox",
         Table::new(Era::Legacy, two(Engine::INBOX)),
         &[
-            (begin, "post until 160 | 1 waits in inbox"),
+            (begin, "ask engine until 160 | 1 waits in inbox"),
             (
                 || decided(Choice::Approve),
-                "first yes, post until 160 | 1 waits in inbox again",
+                "first yes, ask engine until 160 | 1 waits in inbox (second)",
             ),
             (|| decided(Choice::Deny), "refuse 1 (Denied: denied) | over"),
         ],
     );
-    // The first came while no call waited: the second is asked for when one does.
+    // The first yes came while no call waited; the second is asked for when one does.
     let mut table = Table::new(Era::Stateless, two(Engine::INBOX)).after([Event::Begin]);
     table.does(sent(page()));
     table.expect(
         "two yeses, one without a call",
         decided(Choice::Approve),
-        "kept approve | answered again",
+        "record verdict approve | answered (second)",
     );
     let comes = arrival(&table, Some(CONSENT));
     table.expect(
         "two yeses, one without a call",
         comes,
-        "post until 160 | 1 waits in inbox again",
+        "ask engine until 160 | 1 waits in inbox (second)",
     );
     table.expect(
         "two yeses, one without a call",
@@ -485,7 +487,7 @@ fn one_yes_of_two_releases_nothing() {
 }
 
 #[test]
-fn a_yes_to_what_the_tool_was_releases_nothing() {
+fn a_yes_to_an_earlier_definition_releases_nothing() {
     let changed = |engine| {
         let mut table = Table::new(Era::Legacy, only(engine)).after([Event::Begin]);
         table.definition = Some(definition("Wipes everything."));
@@ -494,7 +496,7 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
     expect_rows(
         "changed",
         changed(Engine::Elicitation),
-        &[(yes, "cover 0, ask anew about 1 | over")],
+        &[(yes, "cover 0, ask again about 1 | over")],
     );
     let mut gone = changed(Engine::INBOX);
     gone.definition = None;
@@ -503,7 +505,7 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
         gone,
         &[(
             || decided(Choice::Approve),
-            "cover 5, ask anew about 1 | over",
+            "cover 5, ask again about 1 | over",
         )],
     );
     let mut unsettled = Table::new(Era::Legacy, both()).after([Event::Begin]);
@@ -511,15 +513,15 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
     unsettled.expect(
         "not settled",
         yes(),
-        "cover 0, want list | 1 waits with a yes",
+        "cover 0, get list | 1 waits with a yes",
     );
-    unsettled.expect("not settled", tick(), "want list | 1 waits with a yes");
+    unsettled.expect("not settled", tick(), "get list | 1 waits with a yes");
     unsettled.list_is_settled = true;
     unsettled.expect("settled", tick(), "release 1 by elicitation | over");
 }
 
 #[test]
-fn what_assures_too_little_or_comes_for_nobody_releases_nothing() {
+fn a_yes_with_too_little_assurance_or_without_a_client_releases_nothing() {
     let strict = Settings {
         require_assurance: Some(RequiredAssurance::WORDS[4].1),
         ..both()
@@ -542,7 +544,7 @@ fn what_assures_too_little_or_comes_for_nobody_releases_nothing() {
 }
 
 #[test]
-fn silence_is_a_yes_only_where_the_operator_says_so_and_the_prompt_was_seen() {
+fn silence_is_a_yes_only_if_the_operator_chose_that_and_the_prompt_was_delivered() {
     let approve = |settings: Settings| Settings {
         timeout_action: TimeoutAction::Approve,
         ..settings
@@ -602,8 +604,8 @@ mod at_random {
     }
 
     proptest! {
-        // INVARIANTS 1 and 2, whatever comes in whatever order: a question ends once, and lets its calls run only
-        // for as many yeses as are needed, or for silence where the operator chose that.
+        // INVARIANTS 1 and 2, whatever events come in whatever order: a question ends once, and lets its calls run only
+        // with the required number of yeses, or by silence if the operator chose that.
         #[test]
         fn a_question_ends_once_and_needs_its_yeses(
             settings in settings(),
@@ -622,7 +624,7 @@ mod at_random {
                 let mut all = events(&table);
                 all.push(sent(AskedFor::Answer));
                 all.push(sent(page()));
-                // A call is answered with a question only where one is asked, by itself, and nobody has answered.
+                // A call is answered with a question only if it is the only one and has no answer yet.
                 let is_sending = which >= all.len() - 2;
                 let may_send = table.ask.calls().len() == 1 && !table.ask.has_answer();
                 if is_sending && (era == Era::Legacy || !may_send) {
@@ -643,7 +645,7 @@ mod at_random {
                 prop_assert!(!releases || table.ask.is_over(), "{did}");
                 let due = table.ask.next_time().filter(|_| !table.ask.is_over());
                 prop_assert!(due.is_none_or(|due| due <= table.now + 3 * HOUR));
-                // Else the proxy would look again and again.
+                // Otherwise the proxy would wake up again and again.
                 prop_assert!(!is_later || due.is_none_or(|due| due > table.now), "{did}");
             }
         }

@@ -143,7 +143,7 @@ impl Pages {
             {
                 names
             }
-            // It is a part of an unknown whole.
+            // It is one page of an unknown list.
             (false, _) => return true,
         };
         let mut names = before;

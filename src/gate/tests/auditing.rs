@@ -1,4 +1,4 @@
-//! What the log says of each decision, what an agent hears of a refusal, and how sessions end.
+//! What the log says about each decision, what refusals say, and how sessions end.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn denying(change: impl FnOnce(&mut Settings)) -> Scene {
     Scene::with(settings, rules).legacy("2025-11-25")
 }
 
-/// One call of each end that a call can come to, with the word and the rest of its line.
+/// One call for each way a call can end, with its decision and the rest of its record.
 fn every_end() -> Vec<(Scene, &'static str, bool, &'static str)> {
     let mut ends = Vec::new();
     let asked = |tool: &str| {
@@ -53,7 +53,7 @@ fn every_end() -> Vec<(Scene, &'static str, bool, &'static str)> {
 // `args` (redacted), `decision` […], `risk`, `reason`, `mode`, `dry_run`, `forwarded`,
 // `duration_ms`".
 #[test]
-fn every_decision_has_one_line_with_every_key() {
+fn every_decision_has_one_record_with_every_key() {
     for (scene, decision, forwarded, risk) in every_end() {
         assert_eq!(scene.decisions().len(), 1, "{:?}", scene.log);
         let line = scene.expect_logged(decision, forwarded);
@@ -77,7 +77,7 @@ fn every_decision_has_one_line_with_every_key() {
 
 // contract.md, "Audit log": "The line is written before the call is forwarded".
 #[test]
-fn a_call_goes_on_only_with_its_line() {
+fn a_call_is_forwarded_only_with_its_record() {
     for (scene, decision, forwarded, _) in every_end() {
         let went_on = scene
             .upstream
@@ -124,7 +124,7 @@ fn secrets_and_long_strings_do_not_reach_the_log() {
 
 // contract.md, "Audit log": "If a line cannot be written, the call is refused".
 #[test]
-fn a_call_whose_line_cannot_be_written_is_refused() {
+fn a_call_whose_record_cannot_be_written_is_refused() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.log_state = Log::Broken;
     scene.client_calls(1, "read_note", json!({}));
@@ -135,7 +135,7 @@ fn a_call_whose_line_cannot_be_written_is_refused() {
     scene.expect_refused(2, "its audit record could not be written");
     scene.expect_nothing();
     assert!(scene.log.is_empty());
-    // A silence that would be a yes is no better.
+    // Silence that counts as a yes is no exception.
     let mut scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve)
         .legacy("2025-11-25");
     scene.client_calls(3, "delete_user", json!({}));
@@ -146,7 +146,7 @@ fn a_call_whose_line_cannot_be_written_is_refused() {
     scene.expect_withdrawn(&prompt);
     scene.expect_refused(3, "its audit record could not be written");
     scene.expect_nothing();
-    // The ids are free again, and a log that has come back lets calls run.
+    // The ids are free again, and calls run again once the log can be written.
     scene.log_state = Log::Writable;
     scene.client_calls(3, "read_note", json!({}));
     scene.expect_forwarded(3);
@@ -154,7 +154,7 @@ fn a_call_whose_line_cannot_be_written_is_refused() {
 
 // contract.md, "Audit log": "(`--audit-best-effort` relaxes this for passed calls only)".
 #[test]
-fn best_effort_lets_passed_calls_run_without_a_line_and_approved_ones_never() {
+fn best_effort_lets_only_passed_calls_run_without_a_record() {
     let mut scene = Scene::set(|settings| {
         settings.audit_best_effort = true;
         settings.approval_ttl = secs(60);
@@ -167,7 +167,7 @@ fn best_effort_lets_passed_calls_run_without_a_line_and_approved_ones_never() {
     let prompt = scene.expect_prompt();
     scene.approve(&prompt);
     scene.expect_refused(2, "its audit record could not be written");
-    // Nor does that yes, from the cache, let one run.
+    // A cached yes does not let it run either.
     scene.client_calls(3, "delete_user", json!({}));
     scene.expect_refused(3, "its audit record could not be written");
     scene.expect_nothing();
@@ -200,14 +200,14 @@ fn a_dry_run_asks_nobody_and_refuses_nothing() {
     assert_eq!(scene.expect_logged("passed", true)["dry_run"], true);
     scene.advance(secs(300));
     scene.expect_nothing();
-    // Also where nobody could be asked.
+    // Also if nobody could be asked.
     let mut scene = Scene::set(|settings| settings.dry_run = true).legacy("2024-11-05");
     scene.client_calls(1, "delete_user", json!({}));
     scene.expect_forwarded(1);
     scene.expect_logged("dry_run", true);
 }
 
-/// The text of every refusal that a client can get, with its source as `--explain` calls it.
+/// The text of every refusal that a client can get, with its source as shown by `--explain`.
 fn every_refusal(explain: bool) -> Vec<(String, &'static str)> {
     let with = |change: fn(&mut Settings)| {
         denying(|settings| {
@@ -258,7 +258,7 @@ fn an_explained_refusal_says_who_decided_how_risky_it_looked_and_why() {
 
 // contract.md, "Refusals": "Without it, no policy detail leaks."
 #[test]
-fn an_unexplained_refusal_says_nothing_of_the_policy() {
+fn a_refusal_without_explain_reveals_nothing_about_the_policy() {
     for (text, _) in every_refusal(false) {
         for word in [
             "risk",
@@ -281,7 +281,7 @@ fn an_unexplained_refusal_says_nothing_of_the_policy() {
 // contract.md, "Command line": "`--max-pending` (4,096) are caps." invariants.md, 5: "a waiting
 // approval delays nobody else".
 #[test]
-fn only_so_many_calls_wait_for_a_human() {
+fn the_number_of_calls_that_wait_for_a_person_is_limited() {
     let mut scene = denying(|settings| settings.max_pending = 2);
     scene.client_calls(1, "delete_user", json!({}));
     let first = scene.expect_prompt();
@@ -290,7 +290,7 @@ fn only_so_many_calls_wait_for_a_human() {
     scene.client_calls(3, "delete_user", json!({}));
     assert!(scene.expect_error(3).contains("--max-pending"));
     scene.expect_logged("error", false);
-    // What needs nobody's time is not held up, and a rule stays a rule.
+    // Calls that need no person are not delayed, and rules still apply.
     scene.client_calls(4, "read_note", json!({}));
     scene.expect_forwarded(4);
     scene.client_calls(5, "drop_table", json!({}));
@@ -303,7 +303,7 @@ fn only_so_many_calls_wait_for_a_human() {
 }
 
 #[test]
-fn only_so_many_requests_wait_for_the_upstream() {
+fn the_number_of_requests_that_wait_for_the_upstream_is_limited() {
     let ping = |id: i64| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
     let mut scene = denying(|settings| settings.max_pending = 2);
     scene.client_calls(1, "read_note", json!({}));
@@ -346,7 +346,7 @@ fn when_the_upstream_goes_every_request_is_answered_once() {
         let message = answers[0]["error"]["message"].as_str().unwrap();
         assert!(message.contains("exited with status 1"), "{message}");
     }
-    // Beside them only the prompt is taken back.
+    // Besides, only the prompt is withdrawn.
     assert_eq!(got.len(), 5, "{got:?}");
     assert!(
         got.iter()
@@ -372,7 +372,7 @@ fn when_the_upstream_goes_every_request_is_answered_once() {
 
 // invariants.md, 3: "Doubt denies. A lost client, […]"
 #[test]
-fn when_the_client_goes_what_was_asked_is_cancelled() {
+fn open_questions_are_cancelled_when_the_client_goes() {
     let mut scene = denying(|settings| settings.timeout_action = TimeoutAction::Approve);
     scene.client_calls(1, "delete_user", json!({}));
     scene.expect_prompt();
@@ -406,7 +406,7 @@ fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
     assert!(scene.upstream.is_empty());
     scene.expect_logged("denied", false);
     assert_eq!(scene.close_upstream, 1);
-    // A list that never comes does not keep the upstream open for ever.
+    // A list that never comes does not keep the upstream open forever.
     let mut scene = denying(|_| {});
     scene.client_says(&call(1, "read_note", json!({})));
     scene.client_closes();
@@ -421,7 +421,7 @@ fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
 // contract.md, "Audit log": "Other lines carry `event` (`open`, `refused`, …) and never a `tool`
 // key."
 #[test]
-fn lines_that_are_no_decision_have_an_event_and_never_a_tool() {
+fn records_that_are_not_decisions_have_an_event_and_never_a_tool() {
     let mut scene = denying(|_| {});
     scene.gate.record_open(scene.now, &[("version", "1")]);
     scene.client_sends(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"drop_table"}}"#);
@@ -447,10 +447,10 @@ fn lines_that_are_no_decision_have_an_event_and_never_a_tool() {
     assert!(scene.upstream.is_empty());
 }
 
-// "Every pending request gets an answer", also one that has the id of a call before it in the same batch, which was let
-// run and then could not be recorded.
+// "Every pending request gets an answer", including one that reuses the id of an earlier call of the batch that was
+// released and then could not be recorded.
 #[test]
-fn a_call_that_could_not_be_recorded_takes_no_other_request_with_it() {
+fn a_call_that_could_not_be_recorded_harms_no_other_request() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(2, "delete_user", json!({}));
     let prompt = scene.expect_prompt();

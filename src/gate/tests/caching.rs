@@ -1,11 +1,11 @@
-//! When one yes serves for more than one call, and when it does not.
+//! When one yes covers more than one call, and when it does not.
 
 use serde_json::{Value, json};
 
 use super::scene::{Prompt, Scene, call, secs, usual_tools};
 use crate::gate::{DedupeField, Settings, TimeoutAction};
 
-/// A session in which approvals are good for a minute.
+/// A session in which approvals cover identical calls for a minute.
 fn caching(change: impl FnOnce(&mut Settings)) -> Scene {
     let scene = Scene::set(|settings| {
         settings.approval_ttl = secs(60);
@@ -51,12 +51,12 @@ fn asked_about(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
 // contract.md, "Command line": "`--approve-ttl SECONDS`: an approval covers identical calls for so
 // long".
 #[test]
-fn an_approval_covers_identical_calls_until_its_time_is_over() {
+fn an_approval_covers_identical_calls_until_it_expires() {
     let mut scene = caching(|_| {});
     approved(&mut scene, 1, "delete_user", json!({"id": 1, "why": "x"}));
     scene.advance(secs(59));
     covered(&mut scene, 2, "delete_user", json!({"why": "x", "id": 1}));
-    // A use does not renew it.
+    // Using it does not extend it.
     scene.advance(secs(1));
     asked_about(&mut scene, 3, "delete_user", json!({"id": 1, "why": "x"}));
 }
@@ -89,7 +89,7 @@ fn an_approval_covers_no_other_call() {
     for (id, arguments) in (2..).zip(others) {
         asked_about(&mut scene, id, "delete_user", arguments);
     }
-    // Nor another tool, nor one that differs only by case.
+    // Nor another tool, nor one that differs only in case.
     asked_about(
         &mut scene,
         10,
@@ -102,7 +102,7 @@ fn an_approval_covers_no_other_call() {
         "Delete_User",
         json!({"id": 9_007_199_254_740_992_u64}),
     );
-    // Nor the same call with a parameter that the human has not seen.
+    // Nor the same call with a parameter that the person has not seen.
     let mut with_task = call(12, "delete_user", json!({"id": 9_007_199_254_740_992_u64}));
     with_task["params"]["task"] = json!({"ttl": 1});
     scene.client_says(&with_task);
@@ -126,7 +126,7 @@ fn refusals_of_any_kind_cover_nothing() {
 
 // contract.md, "Prompts": "only approvals are cached": silence that the operator lets pass is none.
 #[test]
-fn a_timeout_that_let_a_call_run_covers_no_other() {
+fn a_timeout_that_lets_a_call_run_covers_no_other_call() {
     let mut scene = caching(|settings| settings.timeout_action = TimeoutAction::Approve);
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -151,9 +151,9 @@ fn two_on_one_prompt() -> (Scene, Prompt) {
 // contract.md, "Prompts": "Identical calls that wait at the same time share one prompt when a TTL
 // is set".
 #[test]
-fn identical_calls_that_wait_share_one_prompt_where_a_ttl_is_set() {
+fn identical_waiting_calls_share_one_prompt_if_a_ttl_is_set() {
     let (mut scene, prompt) = two_on_one_prompt();
-    // Another one has a prompt of its own.
+    // A different call has a prompt of its own.
     scene.client_calls(3, "delete_user", json!({"id": 2}));
     let other = scene.expect_prompt();
     scene.approve(&prompt);
@@ -178,7 +178,7 @@ fn identical_calls_that_wait_share_one_prompt_where_a_ttl_is_set() {
 }
 
 #[test]
-fn identical_calls_are_asked_about_one_by_one_where_no_ttl_is_set() {
+fn identical_calls_are_asked_about_one_by_one_without_a_ttl() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({"id": 1}));
     let first = scene.expect_prompt();
@@ -247,14 +247,14 @@ fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
     scene.approve(&prompt);
     scene.expect_nothing();
     assert_eq!(scene.decisions().len(), 2);
-    // Nor did the yes that came too late reach the cache.
+    // The late yes did not reach the cache either.
     asked_about(&mut scene, 3, "delete_user", json!({"id": 1}));
 }
 
 // contract.md, "Command line": `--approval-dedupe-key-fields` says "what makes two calls
 // identical".
 #[test]
-fn the_operator_says_which_fields_make_two_calls_identical() {
+fn the_operator_chooses_which_fields_make_two_calls_identical() {
     let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
     approved(&mut scene, 1, "delete_user", json!({"id": 1}));
     covered(&mut scene, 2, "delete_user", json!({"id": 2}));
@@ -263,7 +263,7 @@ fn the_operator_says_which_fields_make_two_calls_identical() {
 
 // contract.md, "Command line": `--approval-dedupe-arg-keys` says "what makes two calls identical".
 #[test]
-fn the_operator_says_which_arguments_count() {
+fn the_operator_chooses_which_arguments_count() {
     let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
     approved(&mut scene, 1, "delete_user", json!({"id": 1, "note": "a"}));
     covered(&mut scene, 2, "delete_user", json!({"note": "b", "id": 1}));
@@ -275,13 +275,13 @@ fn the_operator_says_which_arguments_count() {
 // contract.md, "Command line": `--approval-dedupe-key-fields` says "what makes two calls
 // identical".
 #[test]
-fn where_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
+fn if_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
     let mut scene = caching(|settings| {
         settings.dedupe_fields = vec![DedupeField::Tool, DedupeField::Args, DedupeField::Risk];
     });
     approved(&mut scene, 1, "add_note", json!({}));
     covered(&mut scene, 2, "add_note", json!({}));
-    // The tool is the same in all that a call says; only its hints, and so the risk, changed.
+    // Calls to the tool look the same; only its hints, and so the risk, changed.
     let mut tools = usual_tools();
     tools[2]["annotations"] = json!({"destructiveHint": true});
     scene.tools_change(tools);
@@ -317,7 +317,7 @@ fn an_approval_ends_with_the_definition_that_it_was_given_for() {
     // The old definition is back: what was approved is what runs.
     scene.tools_change(usual_tools());
     covered(&mut scene, 3, "delete_user", json!({"id": 1}));
-    // No list at all is another definition too.
+    // A missing list also counts as another definition.
     scene.tools_change(usual_tools());
     scene.client_says(&call(4, "delete_user", json!({"id": 1})));
     assert!(scene.take_list_request().is_some());
@@ -343,7 +343,7 @@ fn the_policy_comes_before_the_cache() {
 // invariants.md, 2: the record of a call has the call's own digest, even if an earlier yes covers
 // the call.
 #[test]
-fn the_line_of_a_covered_call_says_what_it_was_covered_by() {
+fn the_record_of_a_covered_call_says_what_covers_it() {
     let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
     approved(&mut scene, 1, "delete_user", json!({"id": 1}));
     covered(&mut scene, 2, "delete_user", json!({"id": 2}));

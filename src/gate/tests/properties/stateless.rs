@@ -1,5 +1,5 @@
-//! Random interleavings of calls, retries, forgeries, expiries and upstream rounds, mostly in the
-//! words of 2026-07-28.
+//! Random interleavings of mostly stateless calls, retries, forgeries, expiries and upstream
+//! rounds.
 //!
 //! invariants.md, 1: "No gated call is forwarded without its own fresh approval, and none twice."
 
@@ -17,7 +17,7 @@ fn stateless(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
 // contract.md, "Protocol revisions": "The state is untrusted input: sealed, bound to the digest of
 // the call, with its own expiry (at most an hour), single-use, and useless for another call."
 #[test]
-fn no_stateless_call_runs_without_a_yes_of_its_own() {
+fn no_stateless_call_runs_without_its_own_yes() {
     stateless(
         Theme::Asking,
         setup(Era::Stateless),
@@ -28,7 +28,7 @@ fn no_stateless_call_runs_without_a_yes_of_its_own() {
 // contract.md, "Protocol revisions": "every wrapping is single-use too, ten rounds at most, so one
 // approval never buys unlimited forwards."
 #[test]
-fn one_approval_buys_few_rounds_and_each_once() {
+fn one_approval_covers_few_rounds_and_each_once() {
     stateless(
         Theme::Rounds,
         setup(Era::Stateless),
@@ -59,7 +59,7 @@ fn a_cached_yes_covers_the_same_calls_of_the_same_client() {
 // contract.md, "Audit log": "The line is written before the call is forwarded; an ask that nobody
 // answers gets its `timeout` line when it expires, legacy or stateless."
 #[test]
-fn every_ask_has_one_end_and_one_line_in_both_eras() {
+fn every_question_has_one_end_and_one_record() {
     let life = (
         prop_oneof![Just(4096), 1usize..5],
         prop_oneof![Just(0), Just(60)],

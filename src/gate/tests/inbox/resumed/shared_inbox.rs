@@ -1,4 +1,4 @@
-//! An inbox that many sessions share, one after the other or at once: what [`Resume`] says it does, and no more.
+//! An inbox that many sessions share, one after the other or at once. Does only what [`Resume`] specifies.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use crate::gate::tests::scene::Scene;
 use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumption, ToEngine};
 
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct SharedInbox {
     rows: Vec<Row>,
 }
 
 #[derive(Debug)]
 struct Row {
     item: Item,
-    /// The session whose item it is; none has left it, or is dead.
+    /// The session that owns it; `None` if the owner left it or died.
     owner: Option<u8>,
     key: Option<ResumeKey>,
     parked_until: Option<i64>,
     verdict: Option<Verdict>,
-    /// Whether its owner has the verdict.
+    /// Whether its owner has received the verdict.
     is_told: bool,
     is_closed: bool,
 }
 
-impl Shelf {
-    /// Does what a session has told the inbox so far, and tells it the verdicts about its items. Whether there was
-    /// anything.
+impl SharedInbox {
+    /// Handles a session's messages, and delivers the verdicts about its items. Returns true if there was anything to
+    /// do.
     pub(super) fn serve(&mut self, session: u8, scene: &mut Scene) -> bool {
         let mut is_any = self.tell(session, scene);
         while self.serve_one(session, scene) {
@@ -35,7 +35,7 @@ impl Shelf {
         is_any
     }
 
-    /// The same for the first thing that it has told.
+    /// Does the same for the session's first message.
     pub(super) fn serve_one(&mut self, session: u8, scene: &mut Scene) -> bool {
         let Some(told) = scene.inbox.pop_front() else {
             return false;
@@ -91,7 +91,7 @@ impl Shelf {
                 });
                 let parked = found.map(|row| {
                     (row.owner, row.is_told) = (Some(session), false);
-                    // INVARIANT 2: a yes to what was shown is one to what would be shown now.
+                    // INVARIANT 2: a yes to what was shown counts only for the same content.
                     let Item {
                         id,
                         asked_ms,
@@ -141,12 +141,12 @@ impl Shelf {
         is_any
     }
 
-    /// Somebody decides. Whether that counts: the item is open.
+    /// Somebody decides. Returns true if that counts: the item is open.
     pub(super) fn decide(&mut self, item: &str, choice: Choice) -> bool {
         self.decide_for(item, choice, Duration::ZERO)
     }
 
-    /// The same; a yes covers identical calls for so long, too.
+    /// Does the same; a yes also covers identical calls for this long.
     pub(super) fn decide_for(&mut self, item: &str, choice: Choice, cover: Duration) -> bool {
         let row = self.row(item).unwrap();
         let is_open = row.verdict.is_none() && !row.is_closed;
@@ -163,7 +163,7 @@ impl Shelf {
         is_open
     }
 
-    /// A session is killed, whatever it has not said.
+    /// A session is killed, with messages possibly unsent.
     pub(super) fn dies(&mut self, session: u8) {
         for row in &mut self.rows {
             if row.owner == Some(session) {
@@ -173,7 +173,7 @@ impl Shelf {
         }
     }
 
-    /// Somebody who may write to the store says that an item stays parked for ever.
+    /// Attack: somebody who can write to the store sets an item to be parked forever.
     pub(super) fn park_for_ever(&mut self, item: &str) {
         self.row(item).unwrap().parked_until = Some(i64::MAX);
     }
