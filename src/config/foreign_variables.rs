@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_of_another_program_is_named_with_what_to_write() {
+    fn the_error_for_another_programs_variable_says_what_to_write() {
         for (inner, words) in [
             (
                 "env:HOME",

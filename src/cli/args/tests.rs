@@ -155,7 +155,7 @@ fn the_flags_of_the_http_transports_arrive() {
 }
 
 #[test]
-fn flags_that_no_other_source_has_arrive() {
+fn flags_without_a_key_are_read() {
     let flags = read(&[
         "-s",
         "db",
@@ -197,7 +197,7 @@ fn allow_and_deny_are_repeatable_comma_lists() {
 }
 
 #[test]
-fn the_defaults_of_dedupe_are_what_the_help_says() {
+fn the_default_dedupe_fields_are_those_in_the_help() {
     let fields = of::<DedupeFields>("server,tool,args").unwrap().into_vec();
     assert_eq!(
         fields,
@@ -208,7 +208,7 @@ fn the_defaults_of_dedupe_are_what_the_help_says() {
 #[test]
 fn a_bad_value_is_an_error_in_one_line() {
     let seconds = "expected seconds from 0 to 315360000 (ten years)";
-    for (flags, told) in [
+    for (flags, message) in [
         (["--timeout", "-1"], seconds),
         (["--timeout", "NaN"], seconds),
         (["--timeout", "1e300"], seconds),
@@ -263,7 +263,10 @@ fn a_bad_value_is_an_error_in_one_line() {
         (["--audit-log", ""], "a value is required"),
     ] {
         let error = error(&flags);
-        assert!(error.contains(flags[0]) && error.contains(told), "{error}");
+        assert!(
+            error.contains(flags[0]) && error.contains(message),
+            "{error}"
+        );
         assert!(
             !error.contains('\n') && !error.starts_with("error"),
             "{error}"
@@ -305,7 +308,7 @@ fn a_missing_upstream_is_a_usage_error_that_says_what_to_do() {
 // contract.md, "Command line": "`--version` and `--help` work without a config."
 #[test]
 fn version_and_help_work_without_a_config() {
-    for (flag, told) in [
+    for (flag, message) in [
         ("--version", "approval-proxy "),
         ("-V", "approval-proxy "),
         ("--help", "--upstream"),
@@ -314,7 +317,7 @@ fn version_and_help_work_without_a_config() {
         let error = Args::read(["approval-proxy", flag]).unwrap_err();
         assert!(!error.use_stderr());
         assert_eq!(error.exit_code(), i32::from(exit_code::OK));
-        assert!(error.to_string().contains(told), "{flag}");
+        assert!(error.to_string().contains(message), "{flag}");
     }
 }
 

@@ -156,7 +156,7 @@ fn a_command_may_be_an_array_or_an_object_with_a_path() {
 }
 
 #[test]
-fn numbers_and_booleans_are_texts_and_null_is_no_variable() {
+fn numbers_and_booleans_are_texts_and_null_sets_no_variable() {
     let upstream =
         command(r#"{"command":"a","args":["-p",8080,true],"env":{"P":8080,"B":false,"N":null}}"#);
     assert_eq!(upstream.args, ["-p", "8080", "true"]);
@@ -491,7 +491,7 @@ fn keys_of_other_clients_are_left_alone() {
 // contract.md, "Configuration": "`type` `http`, `sse` and `stdio` are honoured; a `url` whose path
 // ends in `/sse` without a `type` is HTTP+SSE."
 #[test]
-fn the_kind_of_a_server_is_its_type_or_what_it_has() {
+fn the_kind_of_a_server_follows_from_its_type_or_its_keys() {
     for (json, is_sse) in [
         (r#"{"url":"http://a/mcp"}"#, false),
         (r#"{"url":"http://a/sse"}"#, true),
