@@ -492,7 +492,7 @@ fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     assert!(!session.has_recorded("approval-proxy"));
     // Nor twice.
     let id = session.request("tools/call", retry("one", &state, yes));
-    assert!(session.refusal(id).contains("has been answered"));
+    assert!(session.refusal(id).contains("was already answered"));
     let id = session.request("tools/call", call("three"));
     let state = session.response(id)["result"]["requestState"].clone();
     let no = json!({"action": "decline"});

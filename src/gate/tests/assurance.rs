@@ -44,7 +44,7 @@ fn a_call_is_refused_if_no_engine_reaches_the_required_assurance() {
         settings.timeout_action = TimeoutAction::Park;
     });
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.expect_refused(1, "left no way to ask");
+    scene.expect_refused(1, "configured no way to ask");
     scene.expect_nothing();
 }
 

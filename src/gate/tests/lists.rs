@@ -476,7 +476,7 @@ fn a_first_list_that_is_empty_or_fails_is_read_again_by_itself_after_1_5_and_30_
                 id = next;
             }
             scene.upstream_says(&list(&id, usual_tools()));
-            expect_warnings(&mut scene, &[why, "is known now"]);
+            expect_warnings(&mut scene, &[why, "is now known"]);
             scene.client_calls(3, "read_note", json!({}));
             scene.expect_forwarded(3);
             scene.client.clear();

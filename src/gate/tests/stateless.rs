@@ -73,7 +73,7 @@ pub(super) fn says(scene: &mut Scene, message: &Value) {
 }
 
 pub(super) fn expect_spent(scene: &mut Scene, id: i64) {
-    scene.expect_refused(id, "has been answered, or has run out");
+    scene.expect_refused(id, "was already answered or has expired");
     scene.expect_nothing();
 }
 
@@ -639,7 +639,7 @@ fn questions_end_with_the_client_and_with_the_server() {
     scene.upstream_closes();
     assert_eq!(scene.expect_logged("error", false)["request_id"], 1);
     scene.client_says(&retry(&call, 2, yes(), &state));
-    scene.expect_refused(2, "has been answered, or has run out");
+    scene.expect_refused(2, "was already answered or has expired");
 }
 
 #[test]

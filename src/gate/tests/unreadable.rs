@@ -457,7 +457,7 @@ fn noise_from_the_upstream_is_shown_to_the_operator_and_dropped() {
         scene.upstream_sends(line);
         scene.expect_nothing();
         let warning = scene.warnings.pop().expect("a warning");
-        assert!(warning.contains("no MCP message"), "{line}: {warning}");
+        assert!(warning.contains("not an MCP message"), "{line}: {warning}");
         assert!(!warning.contains(char::is_control), "{line}: {warning}");
         assert!(scene.warnings.is_empty());
     }

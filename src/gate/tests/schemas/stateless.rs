@@ -142,7 +142,7 @@ fn a_state_that_is_not_accepted() {
         scene.expect_refused(3, "belong to no question");
         scene.advance(secs(300));
         scene.client_says(&retry(&call, 4, yes(), &state));
-        scene.expect_refused(4, "run out of time");
+        scene.expect_refused(4, "has expired");
         scene
     });
 }

@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
 
 use super::shared_inbox::SharedInbox;
-use super::{Client, PLAIN, ROOTED, begin, settings, send_roots};
+use super::{Client, PLAIN, ROOTED, begin, send_roots, settings};
 use crate::approval::item::Choice;
 use crate::gate::Settings;
 use crate::gate::tests::scene::{Scene, secs, usual_tools};

@@ -191,7 +191,7 @@ fn the_oracle_notices_what_a_gate_must_never_do() {
             run_instead(events, "denied by a person");
         }),
         ("a no, or a state of nothing", |events| {
-            run_instead(events, "has been answered, or has run out");
+            run_instead(events, "was already answered or has expired");
         }),
         ("should be Refused", |events| {
             // Refusals are dropped.
