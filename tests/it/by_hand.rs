@@ -157,7 +157,7 @@ fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut standing = terminal.inbox("0");
     eventually("it says how to end it", || {
-        standing.stderr().contains("end this with `kill ")
+        standing.stderr().contains("stop with `kill ")
     });
     let told = standing.stderr();
     assert!(!told.contains("run `approval-proxy inbox`"), "{told}");

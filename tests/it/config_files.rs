@@ -311,7 +311,7 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
     };
     let told = String::from_utf8(list().stderr).unwrap();
     let folder = home.path().join("state");
-    let missing = format!("there is no folder {}", folder.display());
+    let missing = format!("there is no folder `{}`", folder.display());
     assert!(told.contains(&missing), "{told}");
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700).create(&folder).unwrap();
@@ -359,7 +359,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
         (
             "\"mcpServers\":{}",
             "config.json:1:13: ",
-            "put `{` before all this",
+            "put `{` before the whole text",
         ),
         (
             "{\"mcpServers\":{} /* x",
