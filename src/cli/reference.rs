@@ -1,4 +1,4 @@
-//! Holds docs/cli.md against the command line: the output of each `--help`, and the exit codes.
+//! Compares docs/cli.md with the command line: the output of each `--help`, and the exit codes.
 
 use std::env;
 use std::fs;

@@ -410,7 +410,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
         (
             r#"{"projects":{"/p":{"mcpServers":{"a":{"command":"sh"}}}}}"#,
             "config.json: ",
-            "copy the one that you want",
+            "copy the one you want",
         ),
         (
             r#"[{"name":"a","command":"${NOT_SET_1}"}]"#,
