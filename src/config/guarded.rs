@@ -202,14 +202,14 @@ impl Guarded {
         };
         if entry.is_disabled() {
             warnings.push(format!(
-                "{}: server `{}` is disabled in this file, and used since `--server` names it",
+                "{}: server `{}` is disabled in this file, but used because `--server` names it",
                 path(&config_path),
                 shown(&entry.name),
             ));
         }
         if server.is_none() && enabled.len() > 1 {
             warnings.push(format!(
-                "{}: there are several servers ({}); using `{}`, name another with `--server NAME`",
+                "{}: there are several servers ({}); using `{}`; choose another with `--server NAME`",
                 path(&config_path),
                 names(&enabled),
                 shown(&entry.name),
@@ -266,7 +266,7 @@ fn in_variable(variable: &str, fault: Fault) -> ConfigError {
     }
 }
 
-/// The server called `name`, or the first one that is not disabled.
+/// Returns the server called `name`, or the first that is not disabled.
 fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
     let is_chosen = |entry: &Entry| match name {
         Some(name) => entry.name == name,
@@ -275,12 +275,13 @@ fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
     servers.into_iter().find(is_chosen)
 }
 
-/// Why there is no server to use: `known` are those of the file, `none` is what stands among them.
+/// Returns the error if no server can be chosen. `known` are the names of the file's servers, `others` the
+/// members of its list that are not servers.
 fn no_such_server(
     file: PathBuf,
     name: Option<String>,
     known: Vec<String>,
-    none: Vec<NoServer>,
+    others: Vec<NoServer>,
     elsewhere: Vec<Pointer>,
 ) -> ConfigError {
     let Some(name) = name else {
@@ -288,12 +289,12 @@ fn no_such_server(
             let disabled = known;
             return ConfigError::AllDisabled { file, disabled };
         }
-        return match none.into_iter().next() {
+        return match others.into_iter().next() {
             Some(NoServer { fault, .. }) => ConfigError::InFile { file, fault },
             None => ConfigError::NoServers { file, elsewhere },
         };
     };
-    if let Some(NoServer { fault, .. }) = none.into_iter().find(|none| none.name == name) {
+    if let Some(NoServer { fault, .. }) = others.into_iter().find(|other| other.name == name) {
         return ConfigError::InFile { file, fault };
     }
     match known.is_empty() {
@@ -307,7 +308,7 @@ fn no_such_server(
     }
 }
 
-/// The fault of an entry, with the server's name where the place does not hold it.
+/// Returns the error for a fault in an entry, with the server's name if the place does not contain it.
 fn in_entry(file: PathBuf, server: Option<String>, fault: Fault) -> ConfigError {
     match server {
         Some(server) => ConfigError::InServer {

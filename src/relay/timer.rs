@@ -4,13 +4,13 @@ use std::pin::Pin;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that is kept and set again only for an earlier time.
+/// A timer that is kept, and reset only to an earlier time.
 ///
-/// A new timer that is due before all others wakes the reactor with a system call; where each
-/// call is asked about, and answered, there would be one for each.
+/// Registering a timer that is due before all others wakes the reactor with a system call. With a
+/// new timer for every question, that would be one system call per question.
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
-    /// Whether `sleep` has not rung since it was set.
+    /// True if `sleep` has not fired since it was set.
     is_set: bool,
 }
 
@@ -22,14 +22,14 @@ impl Timer {
         }
     }
 
-    /// Waits until `timer`, for ever if there is none. May be cancelled.
-    pub(super) async fn rings(&mut self, timer: Option<Instant>) {
-        let Some(timer) = timer else {
-            // One that is still set rings for nothing, once, should it stay the first.
+    /// Waits until `at`, or forever if there is no such time. May be cancelled.
+    pub(super) async fn fires(&mut self, at: Option<Instant>) {
+        let Some(at) = at else {
+            // A timer that is still set may cause one spurious wakeup.
             return std::future::pending().await;
         };
-        if !self.is_set || timer < self.sleep.deadline() {
-            self.sleep.as_mut().reset(timer);
+        if !self.is_set || at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
             self.is_set = true;
         }
         self.sleep.as_mut().await;

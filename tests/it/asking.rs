@@ -1,4 +1,5 @@
-//! CONTRACT sections 1 and 4: how a human is asked, and what comes of the answer.
+//! contract.md, "Command line" and "Prompts": how a person is asked, and what follows from the
+//! answer.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,7 @@ fn a_client_that_cannot_be_asked_is_refused() {
 #[test]
 fn only_accept_and_true_is_a_yes() {
     let mut session = session([]);
-    let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
+    let (denied, dismissed) = ("denied by a person", "dismissed without an answer");
     let invalid = "the client's answer to the question cannot be used";
     for (answer, words) in [
         (
@@ -183,7 +184,7 @@ fn a_timeout_approves_where_the_operator_chose_that() {
         (&json!("timeout"), &json!(true))
     );
     session.finish();
-    // DESIGN: "never for a […] missing capability"
+    // invariants.md, 3: "never for a lost client, a missing capability"
     let flags = ["--timeout", "0.2", "--timeout-action", "approve"];
     let mut session = ProxyTest::new().flags(flags).start();
     session.handshake_as("2025-06-18", json!({}));
@@ -346,8 +347,8 @@ fn no_retries_are_made_where_there_are_none_and_an_answer_is_an_answer() {
     session.finish();
 }
 
-// DESIGN: "`notifications/cancelled` for a held call: withdraw the prompt, run nothing, forward
-// nothing."
+// contract.md, "Protocol revisions": "`notifications/cancelled` for a held call: withdraw the
+// prompt, run nothing, forward nothing."
 #[test]
 fn a_cancelled_call_is_withdrawn_and_nothing_is_forwarded() {
     let mut session = session([]);
@@ -376,7 +377,7 @@ fn a_cancelled_call_is_withdrawn_and_nothing_is_forwarded() {
     session.finish();
 }
 
-// DESIGN invariant 5: "a waiting approval delays nobody else"
+// invariants.md, 5: "a waiting approval delays nobody else"
 #[test]
 fn a_waiting_approval_delays_nobody_else() {
     let mut session = session([]);
@@ -455,8 +456,8 @@ fn more_calls_than_may_wait_are_refused() {
     session.finish();
 }
 
-// DESIGN, two eras: "answer the call with `resultType: "input_required"`, one `inputRequests`
-// entry and a `requestState`; the client retries with `inputResponses`."
+// contract.md, "Protocol revisions": "Answer the call with `resultType: "input_required"`, one
+// `inputRequests` entry and a `requestState`; the client retries with `inputResponses`."
 #[test]
 fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     let mut session = ProxyTest::new().start();
@@ -491,12 +492,12 @@ fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     assert!(!session.has_recorded("approval-proxy"));
     // Nor twice.
     let id = session.request("tools/call", retry("one", &state, yes));
-    assert!(session.refusal(id).contains("has been answered"));
+    assert!(session.refusal(id).contains("was already answered"));
     let id = session.request("tools/call", call("three"));
     let state = session.response(id)["result"]["requestState"].clone();
     let no = json!({"action": "decline"});
     let id = session.request("tools/call", retry("three", &state, no));
-    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded(r#""m":"three""#));
     session.finish();
 }

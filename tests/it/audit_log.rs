@@ -1,4 +1,4 @@
-//! CONTRACT section 6: the record of what was decided.
+//! contract.md, "Audit log": the record of what was decided.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -111,7 +111,8 @@ fn secrets_and_long_strings_are_not_kept() {
     session.finish();
 }
 
-// "Two processes may write to one log."; DESIGN: "One file, one sequence, many writers"
+// contract.md, "Audit log": "Two processes may write to one log: one file, one sequence, many
+// writers."
 #[test]
 fn two_proxies_share_one_log_and_one_sequence() {
     let folder = tempfile::tempdir().unwrap();

@@ -140,7 +140,7 @@ fn suggested_commands_reach_the_folder() {
     let told = terminal.approvals(&["list"]);
     assert_eq!(
         told.out,
-        format!("Nothing waits for you in {}.\n", state.display())
+        format!("Nothing is waiting for you in {}.\n", state.display())
     );
     let told = terminal.approvals(&["list", "--history"]);
     assert!(told.out.contains(state.to_str().unwrap()), "{told:?}");
@@ -157,12 +157,12 @@ fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut standing = terminal.inbox("0");
     eventually("it says how to end it", || {
-        standing.stderr().contains("end this with `kill ")
+        standing.stderr().contains("stop with `kill ")
     });
     let told = standing.stderr();
     assert!(!told.contains("run `approval-proxy inbox`"), "{told}");
     assert!(
-        told.contains("no browser is opened, as `--no-browser` says"),
+        told.contains("no browser was opened because of `--no-browser`"),
         "{told}"
     );
     assert!(
@@ -172,8 +172,8 @@ fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
     standing.end(rustix::process::Signal::TERM);
     // Its own terminal shows a link.
     let mut shown = terminal.in_terminal(&["inbox", "--inbox-port", "0"]);
-    shown.shows("no browser could be opened here; end this with Ctrl-C");
-    shown.shows("Open this link within five minutes, once:");
+    shown.shows("no browser could be opened here; stop with Ctrl-C");
+    shown.shows("Open this link within five minutes; it works once:");
     shown.types("\u{3}");
     assert_eq!(shown.exit(), Some(130));
 }

@@ -1,4 +1,4 @@
-//! CONTRACT section 1: what needs no session, and every exit code.
+//! contract.md, "Command line": what works without a session, and every exit code.
 
 use std::process::{Command, Output, Stdio};
 

@@ -1,10 +1,12 @@
-//! CONTRACT section 2: the forms of a config, what reaches the server, and the proxy that is
-//! asked to start itself.
+//! contract.md, "Configuration": the forms of a config, what reaches the server, and a proxy that
+//! is told to start itself.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use approval_proxy::config::{CommandTarget, Environment, Flags, Resolved, Target, load};
+use approval_proxy::config::{
+    CommandTarget, Environment, Flags, Layer, Resolved, ServerChoice, Target, load,
+};
 use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, proxy, scripted_upstream};
@@ -93,7 +95,7 @@ fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     session.finish();
 }
 
-// DESIGN, Processes: "never see the proxy's own `APPROVAL_*` variables"
+// contract.md, "Processes": "Servers never see the proxy's own `APPROVAL_*` variables."
 #[test]
 fn the_proxys_own_variables_never_reach_the_server() {
     let mut session = ProxyTest::new()
@@ -145,7 +147,7 @@ fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
     let stderr = session.stderr();
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
     for told in [
-        "/mcpServers/box/env/A: `$NAMED` is plain text here, since only `${NAME}` is a variable",
+        "/mcpServers/box/env/A: `$NAMED` is plain text here, because only `${NAME}` is a variable",
         "/mcpServers/box/env/C: `%NAMED%` is plain text here",
         "/mcpServers/box: `autoApprove`, `timeout` have no effect here",
     ] {
@@ -219,9 +221,7 @@ fn configs_of_other_clients_start_their_server() {
 fn a_disabled_server_starts_where_it_is_named() {
     let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
     assert_eq!(session.exit().0, 3);
-    session.stderr_says(
-        "every server is disabled; start one all the same with `--server`, one of `box`",
-    );
+    session.stderr_says("every server is disabled; start one anyway with `--server` (`box`)");
     let mut session = ProxyTest::new()
         .entry("disabled", json!(true))
         .flags(["--server", "box"])
@@ -311,7 +311,7 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
     };
     let told = String::from_utf8(list().stderr).unwrap();
     let folder = home.path().join("state");
-    let missing = format!("there is no folder {}", folder.display());
+    let missing = format!("there is no folder `{}`", folder.display());
     assert!(told.contains(&missing), "{told}");
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700).create(&folder).unwrap();
@@ -359,7 +359,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
         (
             "\"mcpServers\":{}",
             "config.json:1:13: ",
-            "put `{` before all this",
+            "put `{` before the whole text",
         ),
         (
             "{\"mcpServers\":{} /* x",
@@ -410,7 +410,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
         (
             r#"{"projects":{"/p":{"mcpServers":{"a":{"command":"sh"}}}}}"#,
             "config.json: ",
-            "copy the one that you want",
+            "copy the one you want",
         ),
         (
             r#"[{"name":"a","command":"${NOT_SET_1}"}]"#,
@@ -430,7 +430,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
     }
 }
 
-// DESIGN, Processes: "A config entry that resolves to the proxy itself (a user points
+// contract.md, "Processes": "A config entry that resolves to the proxy itself (a user points
 // `--upstream` at the very file that starts us) is refused"
 #[test]
 fn a_config_that_names_the_proxy_itself_is_refused() {
@@ -473,7 +473,7 @@ fn a_proxy_that_starts_itself_through_a_shell_ends_soon() {
     let (code, took) = session.exit();
     assert_eq!(code, 4);
     assert!(took < Duration::from_secs(5), "{took:?}");
-    session.stderr_says("stand behind one another");
+    session.stderr_says("approval-proxy processes are chained");
     assert_eq!(session.rest(), Vec::<Value>::new());
 }
 
@@ -548,8 +548,8 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
 
 // Docs explain with an example; it is loaded as it stands there.
 #[test]
-fn the_example_of_the_config_page_loads_without_a_warning() {
-    let page = include_str!("../../docs/config.md");
+fn the_example_of_the_configuration_page_loads_without_a_warning() {
+    let page = include_str!("../../docs/configuration.md");
     let example = page.split("```jsonc\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -577,6 +577,38 @@ fn the_example_of_the_config_page_loads_without_a_warning() {
         env.collect::<Vec<_>>(),
         [("API_KEY", "k"), ("LEVEL", "debug")]
     );
+}
+
+// The page's table of which source wins, for its first example.
+#[test]
+fn the_first_example_of_the_configuration_page_resolves_as_its_table_says() {
+    let page = include_str!("../../docs/configuration.md");
+    let example = page.split("```json\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let seconds = |example: &str, server: &str, variables: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mcp.json");
+        std::fs::write(&file, example).unwrap();
+        let token = ("ISSUES_TOKEN", "t0k3n");
+        let variables = variables.iter().copied().chain([token]);
+        let environment: Environment = variables.collect();
+        let flags = Flags {
+            server: ServerChoice::File {
+                upstream: file,
+                server: Some(server.to_owned()),
+            },
+            layer: Layer::default(),
+        };
+        let resolved = load(flags, &environment).unwrap();
+        resolved.settings.timeout.unwrap().as_secs()
+    };
+    let variable = [("APPROVAL_TIMEOUT", "30")];
+    assert_eq!(seconds(example, "files", &variable), 60);
+    assert_eq!(seconds(example, "issues", &variable), 300);
+    let silent = example.replace(r#""defaultTimeout": 300, "#, "");
+    assert_ne!(silent, example);
+    assert_eq!(seconds(&silent, "issues", &variable), 30);
+    assert_eq!(seconds(&silent, "issues", &[]), 120);
 }
 
 fn command(resolved: &Resolved) -> &CommandTarget {

@@ -1,4 +1,4 @@
-//! DESIGN, "Unbypassable": what the fuzzers look at, they look at in every test run too.
+//! docs/architecture/testing.md: the fuzzers' corpora also run with every test run.
 //!
 //! What is checked stands in `fuzz/harness`, and how to fuzz in `fuzz/Cargo.toml`.
 

@@ -120,7 +120,7 @@ fn with_a_server_that_does_not_read_memory_stays_bounded_and_a_signal_ends_the_p
     writer.join().unwrap();
 }
 
-// DESIGN, Processes: "The death of either side ends the other promptly"
+// contract.md, "Processes": "The death of either side ends the other promptly"
 #[test]
 fn with_a_server_that_does_not_read_a_client_that_dies_still_ends_the_proxy() {
     let mut session = ProxyTest::new().start();

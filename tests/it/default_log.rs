@@ -390,7 +390,7 @@ fn what_a_server_wrote_before_it_died_stands_before_the_error_that_points_to_it(
     let test = ProxyTest::new().without_log().upstream(["--exit", "3"]);
     let mut session = test.start();
     assert_eq!(session.exit().0, 4);
-    session.stderr_says("stands above");
+    session.stderr_says("see its stderr above");
     let stderr = session.stderr();
     let said = stderr.find("[box] scripted_upstream: exits at once\n");
     let error = stderr.find("before it sent a message");

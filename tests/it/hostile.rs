@@ -1,5 +1,5 @@
-//! DESIGN invariant 4: "The proxy and the upstream can never read the same bytes differently […]
-//! What fails to parse strictly as a call but could be one is refused, never forwarded."
+//! invariants.md, 4: "The proxy and the upstream can never read the same bytes differently. What
+//! fails to parse strictly as a call but could be one is refused, never forwarded."
 //!
 //! Each case carries the marker of a gated call past a server that records every byte.
 
@@ -124,8 +124,7 @@ fn a_call_without_a_usable_id() {
     session.finish();
 }
 
-// DESIGN invariant 6: "Client ids are kept as they are"; two calls under one id cannot be told
-// apart.
+// invariants.md, 6: "Client ids are kept as they are"; two calls under one id cannot be told apart.
 #[test]
 fn a_call_under_an_id_that_is_in_use() {
     let mut session = ProxyTest::new().start();
@@ -224,7 +223,7 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
     session.finish();
 }
 
-// DESIGN, Tool catalogue: "a call before the handshake that would need a decision is refused"
+// contract.md, "Tool list": "A call before the handshake that would need a decision is refused."
 #[test]
 fn a_call_before_the_handshake() {
     let mut session = ProxyTest::new().start();
@@ -248,8 +247,7 @@ fn a_call_before_the_handshake() {
     session.finish();
 }
 
-// DESIGN invariant 6: "The direction is part of the match: an answer counts only from the side
-// that was asked."
+// invariants.md, 6: "An answer counts only from the side that was asked."
 #[test]
 fn the_server_cannot_answer_for_the_human() {
     let mut session = ProxyTest::new().start();

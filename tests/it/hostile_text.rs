@@ -1,5 +1,5 @@
-//! DESIGN invariant 4, the text itself: "The proxy and the upstream can never read the same bytes
-//! differently". Which calls are refused for what they say is in `hostile`.
+//! invariants.md, 4, for the text itself: "The proxy and the upstream can never read the same bytes
+//! differently." Calls that are refused for what they say are in `hostile`.
 
 use super::hostile::{MARKER, PARAMS, PING, call, stands};
 

@@ -27,8 +27,8 @@ fn wipe() -> Value {
             "inputSchema": {"type": "object"}}])
 }
 
-// DESIGN 3: what the server was never sent, it cannot have answered; nor in the body of an HTTP
-// error, which goes on as it is otherwise.
+// invariants.md, 3: "What the server was never sent, it cannot have answered." Nor can it in the
+// body of an HTTP error, which otherwise goes on unchanged.
 #[test]
 fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
     let upstream = HttpUpstream::start(&wipe());

@@ -32,7 +32,7 @@ fn without_a_token_nobody_who_connects_can_approve_a_call() {
     let told = outcome(&http, &session);
     assert_eq!(told["result"]["isError"], true, "{told}");
     assert!(
-        says(&told, "asks no HTTP client that has shown no token"),
+        says(&told, "does not ask HTTP clients that present no token"),
         "{told}"
     );
     let stateless_told = http
@@ -143,7 +143,7 @@ fn a_token_file_that_others_may_read_stops_the_start() {
     mode(&file, 0o644);
     let mut proxy = test.flags(SERVE).start();
     assert_eq!(proxy.exit().0, 3);
-    proxy.stderr_says("auth-token: it belongs to another user, or others may read it");
+    proxy.stderr_says("auth-token: it belongs to another user, or others can read it");
 }
 
 // A blank variable turned authentication off without a word.

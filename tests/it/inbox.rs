@@ -135,7 +135,7 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
         "00000000" => "11111111",
         _ => "00000000",
     };
-    let unknown = "no item is called";
+    let unknown = "there is no item";
     let too_short = "type at least 4 characters";
     for (wrong, why) in [
         (&id[..3], too_short),
@@ -176,7 +176,7 @@ fn an_id_that_could_be_of_several_items_names_them() {
     let told = terminal.approvals(&["deny", "abcd1"]);
     assert_eq!(told.code, Some(7), "{told:?}");
     for part in [
-        r#""abcd1" begins the ids of more than one"#,
+        r#""abcd1" is the beginning of several ids"#,
         "abcd11",
         "abcd12",
     ] {
@@ -314,22 +314,22 @@ fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
     let _lease = terminal.lease("many");
     let mut store = terminal.store();
     let mut shown = terminal.in_terminal(&["approvals", "list", "--watch"]);
-    shown.shows("Nothing waits for you in ");
-    shown.shows("end with Ctrl-C");
+    shown.shows("Nothing is waiting for you in ");
+    shown.shows("stop with Ctrl-C");
     // Where there is no terminal, each change is a line.
     let out = dir.path().join("out");
     let file = std::fs::File::create(&out).unwrap();
     let mut command = terminal.command(&["approvals", "list", "--watch"]);
     let mut piped = command.stdout(file).spawn().unwrap();
     let lines = || std::fs::read_to_string(&out).unwrap();
-    super::support::eventually("the first line", || lines().contains("Nothing waits"));
+    super::support::eventually("the first line", || lines().contains("Nothing is waiting"));
     store.ask(&item("abcd", "wipe"), "many").unwrap();
     shown.shows("\"wipe\" of \"box\"");
     super::support::eventually("it came", || lines().contains("abcd      waiting"));
-    let before = shown.shown().matches("Nothing waits").count();
+    let before = shown.shown().matches("Nothing is waiting").count();
     terminal.approve("abcd");
     super::support::eventually("it is gone", || {
-        shown.shown().matches("Nothing waits").count() > before
+        shown.shown().matches("Nothing is waiting").count() > before
     });
     super::support::eventually("it went", || lines().contains("abcd      approved"));
     assert_eq!(lines().lines().count(), 3, "{}", lines());
@@ -352,7 +352,7 @@ fn a_folder_that_is_not_there_is_told_and_not_made() {
     for what in [&["list"][..], &["list", "--json"], &["approve", "abcd"]] {
         let told = terminal.approvals(&[what, &typo].concat());
         assert_eq!(told.code, Some(3), "{told:?}");
-        let why = format!("no folder {}", path.display());
+        let why = format!("no folder `{}`", path.display());
         assert!(told.err.contains(&why), "{told:?}");
         assert!(told.out.is_empty(), "{told:?}");
     }
@@ -648,7 +648,7 @@ fn a_folder_that_cannot_be_used_costs_a_call_nothing_that_its_client_approved() 
     eventually("the operator is told", || {
         session
             .stderr()
-            .contains("the inbox's history misses decisions")
+            .contains("the inbox's history is incomplete")
     });
     assert_eq!(session.runs_of("wipe"), 3);
 }

@@ -63,7 +63,7 @@ fn a_name_given_in_the_terminal_is_recorded_and_shown_as_self_declared() {
         "{list}"
     );
     let shown = terminal.approvals(&["show", &by_ann]).out;
-    let said = "says that it is \"Ann\" (self-declared, not verified)\n";
+    let said = "Approver: \"Ann\" (self-declared, not verified)\n";
     assert!(shown.contains(said), "{shown}");
     let shown = terminal.approvals(&["show", &by_nobody]).out;
     assert!(!shown.contains("Approver"), "{shown}");
@@ -147,7 +147,7 @@ fn with_a_passphrase_a_name_is_signed_and_nobody_can_put_another_in_its_place() 
         let args = [&["approve", &*id], flags].concat();
         let told = terminal.approvals_fed(&args, "correct horse\n");
         assert_eq!(told.code, Some(2), "{told:?}");
-        assert!(told.err.contains("counts for nothing"), "{told:?}");
+        assert!(told.err.contains("does not count"), "{told:?}");
     }
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();

@@ -163,7 +163,7 @@ fn the_inbox_alone_tells_at_once_what_is_wrong_with_its_store() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let inbox = terminal.inbox("0");
     eventually("what is wrong is told", || {
-        inbox.stderr().contains("another process keeps it locked")
+        inbox.stderr().contains("another process has locked it")
     });
     other.execute_batch("COMMIT").unwrap();
 }

@@ -171,7 +171,7 @@ fn where_no_engine_reaches_the_required_assurance_nothing_runs() {
         let test = ProxyTest::with_inbox().flags(["--engine", "elicitation,inbox"]);
         let mut session = asking_client(test.rules(json!({"requireAssurance": required})));
         let told = session.is_refused("wipe", json!({}));
-        assert!(told.contains("left no way to ask"), "{told}");
+        assert!(told.contains("configured no way to ask"), "{told}");
         assert!(!session.was_prompted());
         assert!(session.terminal().waiting().is_empty());
         session.stderr_says("no engine of `engines` can reach");
@@ -204,6 +204,6 @@ fn silence_has_no_assurance() {
     let told = session.refusal(call);
     assert!(told.contains("nobody answered in time"), "{told}");
     assert_eq!(session.runs_of("wipe"), 0);
-    session.stderr_says("silence assures nothing");
+    session.stderr_says("silence does not meet");
     session.finish();
 }

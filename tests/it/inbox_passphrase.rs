@@ -124,7 +124,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
     let told = terminal.approvals(&["approve", item["id"].as_str().unwrap()]);
     assert_eq!(told.code, Some(2), "{told:?}");
     assert!(told.out.is_empty(), "{told:?}");
-    assert!(told.err.contains("counts for nothing"), "{told:?}");
+    assert!(told.err.contains("does not count"), "{told:?}");
     let shown = terminal.approvals(&["show", item["id"].as_str().unwrap()]);
     assert!(shown.out.contains("somebody else has tried"), "{shown:?}");
     counts_for_nothing(&mut session, &terminal, &item, 7);
@@ -240,7 +240,7 @@ fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after(
         assert!(!shown.contains("half"), "{shown}");
     }
     let mut set = terminal.in_terminal(&["inbox", "--set-passphrase"]);
-    for question in ["New passphrase: ", "The same again: "] {
+    for question in ["New passphrase: ", "Repeat the new passphrase: "] {
         set.shows(question);
         eventually("no echo", || !set.echoes());
         set.types("correct horse\n");

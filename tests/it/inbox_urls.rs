@@ -112,7 +112,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
     // A user who does not want to open the page says no.
     let (item, state) = invitation(&http.post(&headers, call(3)).message());
     let refused = http.post(&headers, retry(4, "decline", &state)).message();
-    assert!(text(&refused).contains("denied by a human"), "{refused}");
+    assert!(text(&refused).contains("denied by a person"), "{refused}");
     assert_eq!(terminal.state_of(&item), "withdrawn");
 
     // A client that closes the retry's response takes the call back.

@@ -31,9 +31,9 @@ fn last_decision(session: &Session) -> Value {
     session.decisions().pop().unwrap()
 }
 
-// DESIGN: "Some decline in milliseconds (headless Claude Code cancels after 10 ms) […]. If `inbox` is
-// among the engines, the question stays open there, and once approved the same call runs when it is
-// made again."
+// contract.md, "Clients that answer for themselves": "they decline in milliseconds (headless Claude
+// Code cancels after 10 ms)". "If `inbox` is among the engines, the question stays open there, and
+// once approved the same call runs when it is made again."
 #[test]
 fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_the_inbox() {
     let mut session = with_inbox().start();
@@ -47,7 +47,7 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
     assert!(!text.contains("denied"), "{text}");
     let item = terminal.waits_for("wipe");
     assert!(
-        text.contains(&format!("as item {item} of the approval inbox")),
+        text.contains(&format!("as item {item} in the approval inbox")),
         "{text}"
     );
     let line = session.decision("wipe");
@@ -132,7 +132,7 @@ fn without_the_inbox_an_instant_no_claims_no_person() {
         let id = answered(&mut session, answer);
         let text = session.refusal(id);
         assert!(text.contains("faster than a person can read"), "{text}");
-        assert!(!text.contains("by a human"), "{text}");
+        assert!(!text.contains("by a person"), "{text}");
         assert_eq!(last_decision(&session)["decision"], decision);
     }
     // A client that says yes by itself is its operator's choice.
@@ -164,15 +164,16 @@ fn where_nobody_sets_it_the_limit_is_250_ms() {
             is_instant,
             "{line}: {text}"
         );
-        assert!(!text.contains("denied by a human"), "{text}");
+        assert!(!text.contains("denied by a person"), "{text}");
         seen[usize::from(is_instant)] = true;
     }
     assert_eq!(seen, [true, true]);
     session.finish();
 }
 
-// DESIGN: "Invalid answer (accept without `approved`, wrong types): the engine failed; the next one is
-// asked. If there is none, the call is refused with decision `error`".
+// contract.md, "Clients that answer for themselves": "Invalid answer (accept without `approved`,
+// wrong types): the engine failed; the next one is asked. If there is none, the call is refused
+// with decision `error`".
 #[test]
 fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
     let invalid = [
@@ -209,7 +210,7 @@ fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
                 text.contains("answer to the question cannot be used"),
                 "{text}"
             );
-            assert!(!text.contains("by a human"), "{text}");
+            assert!(!text.contains("by a person"), "{text}");
             assert_eq!(last_decision(&session)["decision"], "error");
         }
         session.sync();

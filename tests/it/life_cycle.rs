@@ -1,4 +1,4 @@
-//! DESIGN, Processes: who ends when, and what everybody is told.
+//! contract.md, "Processes": which side ends when, and what the others are told.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ fn gone(pid: u64) {
     eventually("the process is gone", || !is_running(pid));
 }
 
-// CONTRACT section 1: "Exit: 0 when the client closes"; "The death of either side ends the other
-// promptly"
+// contract.md, "Command line": "Exit: 0 when the client closes"; contract.md, "Processes": "The
+// death of either side ends the other promptly".
 #[test]
 fn when_the_client_closes_the_server_ends_and_the_code_is_0() {
     let mut session = session([]);

@@ -84,7 +84,7 @@ fn an_id_that_comes_back_as_text_or_as_a_number_is_the_clients_own_again() {
     }
 }
 
-// DESIGN 3: what the server was never sent, it cannot have answered, under whatever id.
+// invariants.md, 3: "What the server was never sent, it cannot have answered", whatever id it uses.
 #[test]
 fn an_id_as_text_brings_no_answer_to_a_held_call() {
     let server = OddServer::start(|asked| {

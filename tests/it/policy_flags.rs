@@ -1,4 +1,5 @@
-//! CONTRACT section 1, flags that decide which calls are asked about; section 3 end to end.
+//! contract.md, "Command line": flags that decide which calls are asked about; contract.md,
+//! "Policy": end to end.
 
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static s
             .find(|message| message["id"] == id || message["method"] == "elicitation/create");
         if message["method"] == "elicitation/create" {
             session.answer(&message, json!({"action": "decline"}));
-            assert!(session.refusal(id).contains("denied by a human"));
+            assert!(session.refusal(id).contains("denied by a person"));
             "ask"
         } else if message["result"]["isError"] == true {
             assert!(message.to_string().contains("was blocked"), "{message}");
@@ -268,7 +269,7 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
     session.approve();
     let second = session.prompt();
     session.answer(&second, json!({"action": "decline"}));
-    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded("floppy"));
 
     // Risk `medium` needs one.
@@ -317,8 +318,8 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     session.finish();
 }
 
-// DESIGN: "Five seconds at most": where the list fails or hangs, every call that depends on it is
-// asked about, with risk high.
+// contract.md, "Tool list": "A call that needs the list waits for it five seconds at most. After
+// that every call that depends on the list is asked about, risk high".
 #[test]
 fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
     for how in ["error", "hang"] {

@@ -301,7 +301,7 @@ fn over_http_only_a_client_with_the_same_token_has_the_answer() {
 // "a documented list of session variables".
 #[test]
 fn every_variable_that_does_not_count_is_documented() {
-    let page = include_str!("../../docs/config.md");
+    let page = include_str!("../../docs/configuration.md");
     let (_, list) = page.split_once("## Parked questions").unwrap();
     for name in SESSION_VARIABLES {
         assert!(list.contains(&format!("`{name}`")), "{name}");

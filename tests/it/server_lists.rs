@@ -72,7 +72,7 @@ fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it
     lists(&mut session);
     is_asked_about(&mut session, "sync_data");
     assert_eq!(lists_of_ours(&session), 2);
-    session.stderr_says("the server lists other tools than before and has not said so");
+    session.stderr_says("the server changed its tool list without announcing it");
     session.finish();
 }
 
@@ -135,8 +135,8 @@ fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
     let shown = is_asked_about(&mut session, "read");
     assert!(shown.contains(UNKNOWN), "{shown}");
     assert!(start.elapsed() < Duration::from_secs(6));
-    session.stderr_says("it has not come within 5 seconds");
-    session.stderr_says("the server's tool list is known now");
+    session.stderr_says("no answer within 5 seconds");
+    session.stderr_says("the server's tool list is now known");
     session.passes("read", json!({}));
     session.passes("plain", json!({}));
     assert_eq!(session.stderr().matches(UNKNOWN).count(), 1);
@@ -159,7 +159,7 @@ fn a_first_list_that_fails_or_is_empty_is_read_again_and_people_are_told_the_tru
         eventually("the list is read again", || {
             session
                 .stderr()
-                .contains("the server's tool list is known now")
+                .contains("the server's tool list is now known")
         });
         session.passes("read", json!({}));
         let stderr = session.stderr();

@@ -1,4 +1,4 @@
-//! DESIGN, Processes, and CONTRACT section 1: "128+N ended by signal N".
+//! contract.md, "Processes", and contract.md, "Command line": "128+N ended by signal N".
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn a_signal_answers_what_waits_stops_the_server_and_ends_with_128_and_its_number
         assert_eq!(session.decision("wipe")["forwarded"], false);
         assert_eq!(session.log().last().unwrap()["event"], "close");
         let rest: Vec<Value> = session.rest();
-        // CONTRACT section 4: "A timed-out or cancelled prompt is withdrawn from the client."
+        // contract.md, "Prompts": "A timed-out or cancelled prompt is withdrawn from the client."
         assert!(
             rest.iter()
                 .any(|message| message["method"] == "notifications/cancelled"),

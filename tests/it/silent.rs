@@ -24,8 +24,8 @@ fn listed(session: &mut Session) -> (u64, Value, String) {
     (call, prompt, item)
 }
 
-// DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […].
-// Whichever answer comes first counts."
+// contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
+// = off): the question is also listed in the inbox […]. Whichever answer comes first counts."
 #[test]
 fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom() {
     let mut session = after("0.2").start();
@@ -91,7 +91,7 @@ fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
     let first = session.call("wipe", json!({"n": 7}));
     let prompt = session.prompt();
     session.answer(&prompt, json!({"action": "decline"}));
-    assert!(session.refusal(first).contains("denied by a human"));
+    assert!(session.refusal(first).contains("denied by a person"));
     let mut again = || {
         let call = session.call("wipe", json!({"n": 7}));
         let text = session.refusal(call);

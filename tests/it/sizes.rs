@@ -1,5 +1,5 @@
-//! Large messages, and ones that are too large. CONTRACT section 1: "`--max-message-size` […] |
-//! 64 MiB".
+//! Large messages, and ones that are too large. contract.md, "Command line": "`--max-message-size`
+//! (64 MiB)".
 
 use serde_json::{Value, json};
 
@@ -121,8 +121,8 @@ fn a_message_of_the_servers_that_is_too_large_becomes_an_error_and_the_session_g
     session.finish();
 }
 
-// DESIGN, Processes: "every pending request gets an answer", whatever order the members of a
-// message stand in; serde_json's maps, Go's and Swift's are sorted, so the id stands in front.
+// contract.md, "Processes": "every pending request gets an answer", whatever order the members of a
+// message are in; serde_json's maps, Go's and Swift's are sorted, so the id comes first.
 #[test]
 fn the_id_of_a_message_that_is_too_large_is_found_where_its_members_are_sorted() {
     let mut session = session(["--max-message-size", "64KiB"]);

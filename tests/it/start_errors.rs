@@ -66,7 +66,7 @@ fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
             "no such file",
             Box::new(move || with_arguments(&["--upstream", "/nonexistent/config.json"])),
             3,
-            &["/nonexistent/config.json", "cannot be read"],
+            &["/nonexistent/config.json", "cannot read"],
         ),
         (
             "not JSON",
@@ -175,7 +175,7 @@ fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
                     .start()
             }),
             1,
-            &["the system refuses"],
+            &["the system refused"],
         ),
     ]
 }
@@ -268,7 +268,7 @@ fn a_client_that_says_nothing_or_leaves_does_not_keep_the_process() {
 #[test]
 fn a_signal_ends_a_process_that_waits_for_the_first_request() {
     let mut session = with_arguments(&["--upstream", "/nonexistent/config.json"]);
-    session.stderr_says("cannot be read");
+    session.stderr_says("cannot read this config file");
     session.signal(rustix::process::Signal::TERM);
     let (code, took) = session.exit();
     assert_eq!(code, -15);

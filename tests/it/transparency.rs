@@ -1,5 +1,5 @@
-//! DESIGN invariant 5: "Every other message, either way, known or unknown, is byte-identical and
-//! in order".
+//! invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical and in
+//! order".
 
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ fn a_passed_call_and_its_result_are_byte_identical() {
     session.finish();
 }
 
-// DESIGN invariant 2: "What was shown is what runs."
+// invariants.md, 2: "What was shown is what runs."
 #[test]
 fn an_approved_call_runs_as_it_was_sent() {
     let mut session = ProxyTest::new().start();

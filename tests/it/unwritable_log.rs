@@ -1,5 +1,5 @@
-//! CONTRACT section 6: "If a line cannot be written, the call is refused and the operator is told
-//! (`--audit-best-effort` relaxes this for passed calls only)".
+//! contract.md, "Audit log": "If a line cannot be written, the call is refused and the operator is
+//! told (`--audit-best-effort` relaxes this for passed calls only)".
 
 use serde_json::{Value, json};
 

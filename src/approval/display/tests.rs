@@ -162,7 +162,7 @@ proptest! {
     #[test]
     fn no_text_leaves_its_line_its_quotes_or_hides(text in any::<String>()) {
         let shown = quoted(&text);
-        prop_assert!(!shown.chars().any(is_unseen));
+        prop_assert!(!shown.chars().any(is_invisible));
         let inner = shown.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
         if text.chars().count() <= 100 {
             // Every quote inside has an odd number of backslashes before it.

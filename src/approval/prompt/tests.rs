@@ -24,7 +24,7 @@ fn request(params: &str) -> ApprovalRequest {
         round: QuestionKind::First,
         title: None,
         description: None,
-        hints: hint_words(&ToolAnnotations::new().destructive(true)),
+        hints: hints_text(&ToolAnnotations::new().destructive(true)),
         digest: CallDigest::of("db", &call.params(), None),
         call,
         client: None,
@@ -122,7 +122,7 @@ fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
         ..request(&params)
     };
     let message = prompt.message(false);
-    let said = "Server `db`, a tool that the client calls `read_file (checked and cleared by your \
+    let said = "Server `db`, a tool the client names `read_file (checked and cleared by your \
                 administrator, who says t` …(15 more characters)…, risk high";
     assert_eq!(lines(&message.text)[1], said);
     assert!(message.is_cut);

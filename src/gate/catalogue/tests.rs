@@ -39,9 +39,14 @@ fn read(names: &[(&str, &str)]) -> Catalogue {
 }
 
 /// The client asks with these parameters and gets these tools, and more members.
-fn client_got(catalogue: &mut Catalogue, params: Option<&str>, names: &[(&str, &str)], more: &str) {
+fn compare_client_listing(
+    catalogue: &mut Catalogue,
+    params: Option<&str>,
+    names: &[(&str, &str)],
+    more: &str,
+) {
     let result = format!(r#"{{"tools":[{}]{more}}}"#, tools(names));
-    catalogue.client_got(&ListRequest::read(params), Some(&result), T0);
+    catalogue.compare_client_listing(&ListRequest::read(params), Some(&result), T0);
 }
 
 fn is_known(catalogue: &Catalogue) -> bool {
@@ -241,7 +246,7 @@ fn a_listing_of_the_clients_that_does_not_fit_makes_ours_stale() {
     ] {
         let mut catalogue = read(&ours);
         for _ in 0..2 {
-            client_got(&mut catalogue, params, listed, more);
+            compare_client_listing(&mut catalogue, params, listed, more);
             assert_eq!(catalogue.is_settled(T0), fits, "{what}");
         }
         // Nothing is learned.
@@ -249,11 +254,11 @@ fn a_listing_of_the_clients_that_does_not_fit_makes_ours_stale() {
     }
     for result in ["", "7", r#"{"tools":[{"name":"a","name":"a"}]}"#, "{}"] {
         let mut catalogue = read(&ours);
-        catalogue.client_got(&ListRequest::read(None), Some(result), T0);
+        catalogue.compare_client_listing(&ListRequest::read(None), Some(result), T0);
         assert!(!catalogue.is_settled(T0), "{result}");
     }
     let mut catalogue = read(&ours);
-    catalogue.client_got(&ListRequest::read(None), None, T0);
+    catalogue.compare_client_listing(&ListRequest::read(None), None, T0);
     assert!(catalogue.is_settled(T0), "an error lists nothing");
 }
 
@@ -265,7 +270,7 @@ fn a_tool_that_is_gone_is_missed_at_the_end_of_the_pages() {
             "" => String::new(),
             next => format!(r#","nextCursor":"{next}""#),
         };
-        client_got(catalogue, params.as_deref(), &[(name, "1")], &more);
+        compare_client_listing(catalogue, params.as_deref(), &[(name, "1")], &more);
         catalogue.is_settled(T0)
     };
     let ours = [("a", "1"), ("b", "1"), ("c", "1")];
@@ -287,14 +292,14 @@ fn a_tool_that_is_gone_is_missed_at_the_end_of_the_pages() {
 fn what_the_client_got_while_ours_was_read_is_compared_afterwards() {
     for (listed, again) in [("1", false), ("2", true)] {
         let mut catalogue = started();
-        client_got(&mut catalogue, None, &[("a", listed)], "");
+        compare_client_listing(&mut catalogue, None, &[("a", listed)], "");
         let result = format!(r#"{{"tools":[{}]}}"#, tools(&[("a", "1")]));
         let (next, _) = answered(&mut catalogue, Some(&result), T0);
         assert_eq!(next == Next::Ask, again, "{listed}");
         if again {
             // Once: this reading began after the client's.
             catalogue.request(id(2), None, T0);
-            client_got(&mut catalogue, None, &[("a", "3")], "");
+            compare_client_listing(&mut catalogue, None, &[("a", "3")], "");
             assert_eq!(answered(&mut catalogue, Some(&result), T0).0, Next::Settled);
         }
         assert!(is_known(&catalogue));
@@ -309,11 +314,11 @@ fn what_is_kept_of_the_clients_listings_is_bounded() {
         .collect();
     let many = format!(r#"{{"tools":[{}]}}"#, many.join(","));
     for _ in 0..50 {
-        catalogue.client_got(&ListRequest::read(None), Some(&many), T0);
-        catalogue.client_got(&ListRequest::read(None), Some(r#"{"tools":[]}"#), T0);
+        catalogue.compare_client_listing(&ListRequest::read(None), Some(&many), T0);
+        catalogue.compare_client_listing(&ListRequest::read(None), Some(r#"{"tools":[]}"#), T0);
     }
     for _ in 0..MAX_TOOLS {
-        catalogue.client_got(&ListRequest::read(None), Some("7"), T0);
+        catalogue.compare_client_listing(&ListRequest::read(None), Some("7"), T0);
     }
     assert!(catalogue.fetch.unwrap().seen.len() <= MAX_TOOLS + 1);
 }

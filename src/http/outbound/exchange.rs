@@ -599,7 +599,7 @@ impl Refusal {
                 body: self.body,
             };
             if tried.is_some() {
-                reply.say(line.as_bytes());
+                reply.set_json(line.as_bytes());
             }
             Note::Reply(Box::new(reply))
         };

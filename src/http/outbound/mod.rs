@@ -1,4 +1,4 @@
-//! Servers behind HTTP: what is sent to them, what comes back, and how the proxy logs in.
+//! Talks to servers over HTTP: sends messages, reads the responses, and logs in.
 
 mod cancelled;
 mod exchange;

@@ -22,7 +22,7 @@ fn large() -> Value {
     json!({"text": "x".repeat(40_000)})
 }
 
-/// A call that no prompt shows whole: the prompt, and the item.
+/// A call that no prompt can show in full. Returns the prompt and the item.
 fn asked(scene: &mut Scene) -> (Prompt, crate::approval::item::Item) {
     scene.client_calls(1, "delete_user", large());
     let prompt = scene.expect_prompt();
@@ -90,12 +90,12 @@ fn a_no_in_the_inbox_refuses_the_call() {
     let (prompt, item) = asked(&mut scene);
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_withdrawn(&prompt);
-    scene.expect_refused(1, "denied by a human");
+    scene.expect_refused(1, "denied by a person");
     scene.expect_nothing();
 }
 
 #[test]
-fn both_end_with_their_time_and_with_the_call() {
+fn both_end_with_the_deadline_and_with_the_call() {
     let mut timed_out = scene(|_| {});
     let (prompt, item) = asked(&mut timed_out);
     timed_out.advance(secs(121));
@@ -111,7 +111,7 @@ fn both_end_with_their_time_and_with_the_call() {
 }
 
 #[test]
-fn an_inbox_that_fails_leaves_the_prompt_alone_and_nobody_is_sent_to_the_item() {
+fn when_the_inbox_fails_the_prompt_stays_and_nobody_is_sent_to_the_item() {
     let mut scene = scene(|_| {});
     let (prompt, item) = asked(&mut scene);
     scene.inbox_tells(FromEngine::Listed {
@@ -143,7 +143,7 @@ fn two_yeses_are_two_questions_in_both_places() {
 }
 
 #[test]
-fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
+fn a_call_shown_in_full_or_without_an_inbox_is_asked_about_only_in_the_client() {
     let mut whole = scene(|_| {});
     whole.client_calls(1, "delete_user", json!({"id": 7}));
     whole.expect_prompt();
@@ -159,7 +159,7 @@ fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
     assert!(alone.inbox.is_empty());
 }
 
-/// What the inbox is told without a person's doing.
+/// What the inbox receives without a person's doing.
 fn told(scene: &mut Scene) -> Vec<&'static str> {
     let told = std::mem::take(&mut scene.inbox).into_iter();
     told.map(|told| match told {
@@ -177,10 +177,11 @@ fn told(scene: &mut Scene) -> Vec<&'static str> {
     .collect()
 }
 
-// DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […]; no
-// browser opens. […] The browser opens only if the client showed no prompt, or has been silent for 30 s."
+// contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
+// = off): the question is also listed in the inbox […]; no browser opens. […] The browser opens
+// only if the client showed no prompt, or has been silent for 30 s."
 #[test]
-fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens() {
+fn a_silent_clients_question_is_listed_in_the_inbox_and_later_a_browser_opens() {
     let mut scene = scene(|settings| {
         settings.timeout = None;
         settings.also_inbox_after = secs(5);
@@ -210,7 +211,7 @@ fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens()
 }
 
 #[test]
-fn of_two_answers_to_a_silent_client_s_question_the_first_counts() {
+fn of_two_answers_to_a_silent_clients_question_the_first_counts() {
     let mut scene = scene(|settings| settings.also_inbox_after = secs(5));
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -218,13 +219,13 @@ fn of_two_answers_to_a_silent_client_s_question_the_first_counts() {
     let item = scene.expect_item();
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_withdrawn(&prompt);
-    scene.expect_refused(1, "denied by a human");
+    scene.expect_refused(1, "denied by a person");
     scene.approve(&prompt);
     scene.expect_nothing();
 }
 
 #[test]
-fn silence_lists_nothing_where_the_operator_says_so_or_leaves_the_inbox_out() {
+fn silence_lists_nothing_if_turned_off_or_without_an_inbox() {
     let off = |settings: &mut Settings| settings.also_inbox_after = secs(0);
     let none = |settings: &mut Settings| {
         settings.channels.truncate(1);
@@ -243,7 +244,7 @@ fn silence_lists_nothing_where_the_operator_says_so_or_leaves_the_inbox_out() {
 
 // The page and the terminal show what a prompt shows: a yes there covers as much.
 #[test]
-fn an_item_says_what_a_yes_covers_beside_the_call() {
+fn an_item_says_what_else_a_yes_covers() {
     let mut scene = Scene::set(|settings| {
         chain(settings);
         settings.approval_ttl = secs(60);

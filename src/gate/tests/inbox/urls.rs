@@ -33,7 +33,7 @@ fn posted(scene: &mut Scene, item: &crate::approval::item::Item) -> serde_json::
 }
 
 #[test]
-fn a_client_that_opens_urls_is_sent_to_the_item_and_its_consent_is_no_yes() {
+fn a_client_that_opens_urls_is_sent_to_the_item_and_its_consent_is_not_a_yes() {
     let mut scene = with_urls(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -51,7 +51,7 @@ fn a_client_that_opens_urls_is_sent_to_the_item_and_its_consent_is_no_yes() {
 }
 
 #[test]
-fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_a_no() {
+fn an_unanswered_invitation_is_withdrawn_and_a_declined_one_is_a_no() {
     let mut scene = with_urls(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -61,7 +61,7 @@ fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_
     assert_eq!(told["method"], "notifications/cancelled");
     assert_eq!(told["params"]["requestId"], id);
     scene.expect_forwarded(1);
-    // A late answer goes nowhere.
+    // A late answer is dropped.
     scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}}));
     scene.expect_nothing();
 
@@ -70,7 +70,7 @@ fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_
     let id = posted(&mut scene, &item);
     scene.person_reads();
     scene.client_says(&json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}}));
-    scene.expect_refused(2, "denied by a human");
+    scene.expect_refused(2, "denied by a person");
     let how = Closed::Withdrawn;
     let closed = ToEngine::Close {
         item: item.id.clone(),
@@ -88,7 +88,7 @@ fn an_invitation_that_is_not_answered_is_taken_back_and_one_that_is_declined_is_
 }
 
 #[test]
-fn a_client_that_opens_no_urls_is_sent_nowhere() {
+fn a_client_that_opens_no_urls_gets_no_invitation() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();

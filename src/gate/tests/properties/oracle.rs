@@ -1,12 +1,12 @@
-//! A small account of calls, questions, yeses, lists and lines in both eras, and what may
-//! therefore happen.
+//! A small model of calls, questions, yeses, lists and records, legacy and stateless, and of what
+//! may therefore happen.
 //!
-//! It is told what each line means before the gate sees it, and then reads what the gate did,
-//! one event after the other. Written from DESIGN's and CONTRACT's sentences; it knows nothing
-//! of the gate's inside, and opens no state.
+//! It learns what each line means before the gate sees it, and then checks what the gate did, one
+//! event after the other. It is written from the sentences of docs/reference. It does not know the
+//! gate's internals, and opens no state.
 //!
-//! How a question reaches the client and how its answer comes back differs: `prompts` has the
-//! requests of the legacy revisions, `states` the results and retries of 2026-07-28.
+//! The ways in which a question reaches the client and its answer comes back differ: `prompts` has
+//! the legacy requests, `states` the stateless results and retries.
 
 mod answers;
 mod events;
@@ -57,22 +57,22 @@ pub(super) struct Call {
     pub(super) id: String,
     pub(super) end: End,
     step: u32,
-    /// The state that it has brought and that is for it.
+    /// The state that it brought and that belongs to it.
     brought: Option<usize>,
-    /// The yeses that were given to the states of this call, one after the other.
+    /// The yeses given to the states of this call, in order.
     yeses: Vec<Shown>,
-    /// It brings a no, or what belongs to nothing.
+    /// It brings a no, or something that belongs to no question.
     unfit: bool,
-    /// What it answers to the question whose state it brings.
+    /// Its answer to the question whose state it brings.
     answered: Option<Answered>,
-    /// As what it was approved, once it runs: the tool's description.
+    /// The tool's description that it was approved with, once it runs.
     approved_as: Option<Option<String>>,
-    /// The upstream may still answer another request under its id.
+    /// The upstream may still answer another request with this id.
     is_ambiguous: bool,
     /// How it must end in this step.
     expected: Option<End>,
     was_unrecorded: bool,
-    /// Decision lines, those left out that promised what the log then did not take.
+    /// Decision records, without those of releases that the log then rejected.
     lines: u32,
 }
 
@@ -82,19 +82,19 @@ pub(super) enum End {
     /// Answered by a question of ours.
     Asked,
     Forwarded,
-    /// It would have gone on, but its line could not be written.
+    /// It would have been forwarded, but its record could not be written.
     Unrecorded,
     Refused,
-    /// Taken back by the client, so never answered.
+    /// Cancelled by the client, so never answered.
     Cancelled,
 }
 
-/// What the upstream owes the client.
+/// A request that the upstream has not answered.
 #[derive(Debug, Clone)]
 pub(super) struct Owed {
     pub(super) id: Value,
     pub(super) method: String,
-    /// The call, where it is one.
+    /// The call, if it is one.
     pub(super) call: Option<usize>,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Owed {
 #[derive(Debug)]
 enum Expected {
     Relayed(String),
-    /// It is refused while a call waits under its id, and where there is no room.
+    /// It is refused while a call with its id waits, and if there is no room.
     Request {
         id: Value,
         method: String,
@@ -134,7 +134,7 @@ enum ForClient {
     },
 }
 
-/// What a line that is refused leads to, beside a line in the log.
+/// What a refused line leads to, besides a record.
 #[derive(Debug, Clone)]
 pub(super) enum Refusal {
     Unlogged(Value),
@@ -151,7 +151,7 @@ pub(super) struct Oracle {
     pub(super) states: Vec<State>,
     /// The yeses to prompts in this session.
     yeses: Vec<Yes>,
-    /// What yeses were spent on, each with those that it can have been.
+    /// The uses of yeses, each with the yeses that could explain it.
     uses: Vec<Vec<usize>>,
     /// The yeses to states that cover identical calls for a while.
     approvals: Vec<Approval>,
@@ -160,15 +160,15 @@ pub(super) struct Oracle {
     to_upstream: VecDeque<Expected>,
     to_client: VecDeque<ForClient>,
     refusals: VecDeque<Refusal>,
-    /// Answers to nothing: ids, and whether the log surely speaks of them.
+    /// Answers without a request: their ids, and whether the log certainly mentions them.
     unasked: Vec<(String, bool)>,
-    /// Errors that the upstream must get for requests under ids of ours.
+    /// Errors that the upstream must get for requests with our ids.
     refused_upstream: Vec<Value>,
     our_ids: BTreeSet<String>,
-    /// Ids under which the upstream may still answer an earlier request.
+    /// Ids with which the upstream may still answer an earlier request.
     ambiguous: BTreeSet<String>,
     passed_in_step: Option<usize>,
-    /// Calls in this step that took room until it was known that they have no line.
+    /// Calls in this step that took room until their record failed.
     unrecorded: usize,
     client_gone: bool,
     client_heard: bool,
@@ -177,7 +177,7 @@ pub(super) struct Oracle {
     waited: bool,
     /// Timers may fire later than they should.
     is_late: bool,
-    /// A line says that a first yes was given, and no second question has followed it.
+    /// A record says that a first yes was given, and no second question has followed it.
     first_yes: bool,
     /// An answer in this step must lead to a refusal.
     must_refuse: bool,
@@ -224,13 +224,13 @@ impl Oracle {
         self.lists.is_at(now);
     }
 
-    // ---- what the client sends
+    // ---- the client's messages
 
     pub(super) fn relays_to_upstream(&mut self, text: String) {
         self.to_upstream.push_back(Expected::Relayed(text));
     }
 
-    /// A request that is no call.
+    /// A request that is not a call.
     pub(super) fn requests(&mut self, id: Value, method: &str, text: String) {
         let method = method.to_owned();
         self.lists.settled &= method != "initialize";
@@ -247,8 +247,8 @@ impl Oracle {
         self.to_upstream.push_back(Expected::Cancel { id, text });
     }
 
-    /// The client calls a tool. `alone`: in a line of its own, so that what stands now is what
-    /// it meets.
+    /// The client calls a tool. `alone`: in a line of its own, so the current state is the state it
+    /// meets.
     pub(super) fn calls(&mut self, told: Told, alone: bool, writable: bool) {
         let id = meaning(&told.id);
         let expected = if alone && !self.client_gone && !self.upstream_gone {
@@ -290,13 +290,13 @@ impl Oracle {
         }
     }
 
-    // ---- what the upstream sends
+    // ---- the upstream's messages
 
     pub(super) fn relays_to_client(&mut self, text: String) {
         self.to_client.push_back(ForClient::Relayed(text));
     }
 
-    /// The upstream answers what it was not sent. `surely`: it cannot be a late answer.
+    /// The upstream answers a request that it was not sent. `surely`: it cannot be a late answer.
     pub(super) fn answers_unasked(&mut self, id: String, surely: bool) {
         self.unasked.push((id, surely));
     }
@@ -305,13 +305,12 @@ impl Oracle {
         self.refused_upstream.push(id);
     }
 
-    /// The upstream answers under some id: with a result that is a question, or with something
-    /// else.
+    /// The upstream answers with some id: with a result that is a question, or with something else.
     pub(super) fn upstream_answers(&mut self, id: &Value, mut text: String, asks: Option<Value>) {
         let written = format!(r#""id":{id}"#);
         let mut id = meaning(id);
-        if let Some(meant) = self.meant_by(&id) {
-            // The client reads the id that it has given.
+        if let Some(meant) = self.request_meant_by(&id) {
+            // The client reads the id that it used.
             text = text.replacen(&written, &format!(r#""id":{meant}"#), 1);
             id = meant;
             self.note("an id as text");
@@ -320,7 +319,7 @@ impl Oracle {
             self.unasked.push((id.clone(), true));
         }
         if !self.owed.contains_key(&id) && self.is_like_one_that_waits(&id) {
-            // It has not seen the call; the client never hears of it.
+            // The upstream has not seen the call, so the client never gets this.
             return;
         }
         let call = self.owed.remove(&id).and_then(|owed| owed.call);
@@ -342,7 +341,7 @@ impl Oracle {
         }
     }
 
-    // ---- what else happens
+    // ---- other events
 
     pub(super) fn hears_client(&mut self, heard: bool) {
         self.client_heard = heard;
@@ -366,9 +365,8 @@ impl Oracle {
         }
     }
 
-    /// The client introduces itself, for the first time or anew: what was asked in a session
-    /// before is over, and a yes to it, also one that comes behind in the same batch, lets
-    /// nothing run.
+    /// The client begins a session, the first or another one. Questions of the earlier session are
+    /// over. A yes to one of them, even later in the same batch, lets nothing run.
     fn session_begins(&mut self) {
         for prompt in &self.prompts {
             assert!(!prompt.open, "open in another session: {prompt:?}");
@@ -381,7 +379,7 @@ impl Oracle {
         }
         self.yeses.clear();
         self.uses.clear();
-        // What is approved by calls behind it in the same line belongs to no session.
+        // Approvals by later calls in the same line belong to no session.
         let behind = self.to_upstream.iter().find_map(|expected| match expected {
             Expected::Call(at, _) => Some(*at),
             _ => None,
@@ -433,7 +431,7 @@ impl Oracle {
         self.step += 1;
     }
 
-    /// Whatever is asked is about a call that waits, and not for longer than it may.
+    /// Every question is about a waiting call, and is not open longer than allowed.
     fn expect_open_questions(&self, ticked: bool) {
         for prompt in self.prompts.iter().filter(|prompt| prompt.open) {
             assert!(
@@ -442,8 +440,8 @@ impl Oracle {
             );
         }
         for state in self.states.iter().filter(|state| state.is_open()) {
-            // CONTRACT 6: "an ask that nobody answers gets its `timeout` line when it expires,
-            // in both eras".
+            // contract.md, "Audit log": "an ask that nobody answers gets its `timeout` line when it
+            // expires, legacy or stateless."
             let is_over = ticked && state.until <= self.now;
             assert!(!is_over, "no line for {state:?}");
         }
@@ -464,9 +462,9 @@ impl Oracle {
         assert!(self.owed.is_empty(), "never answered: {:?}", self.owed);
     }
 
-    // ---- what it knows
+    // ---- its knowledge
 
-    /// Ids of the gate's own requests that surely wait for their answers.
+    /// Ids of the gate's own requests that certainly wait for their answers.
     pub(super) fn live_ids(&self) -> impl Iterator<Item = &Value> {
         let prompts = self.prompts.iter().filter(|prompt| prompt.open);
         self.lists
@@ -474,22 +472,22 @@ impl Oracle {
             .chain(prompts.map(|prompt| &prompt.id))
     }
 
-    /// The call that waits under an id, for the list or for a human.
+    /// The call with this id that waits for the list or for a person.
     fn waiting(&self, id: &str) -> Option<usize> {
         let mut calls = self.calls.iter();
         calls.position(|call| call.id == id && call.end == End::Waits)
     }
 
-    /// Whether a call of an earlier step waits under this id.
+    /// Returns true if a call of an earlier step waits with this id.
     fn is_held(&self, id: &str) -> bool {
         let mut calls = self.calls.iter();
         calls.any(|call| call.id == id && call.end == End::Waits && call.step < self.step)
     }
 
-    /// The request that an answer under this id is for.
+    /// The request that an answer with this id is for.
     pub(super) fn owed_under(&self, id: &Value) -> Option<&Owed> {
         let id = meaning(id);
-        self.owed.get(&self.meant_by(&id).unwrap_or(id))
+        self.owed.get(&self.request_meant_by(&id).unwrap_or(id))
     }
 
     fn is_in_use(&self, id: &str) -> bool {
@@ -501,16 +499,16 @@ impl Oracle {
             || self.live_ids().any(|live| meaning(live) == id)
     }
 
-    /// Whether some client could take an id for that of a call that waits.
+    /// Returns true if some client could take an id for that of a waiting call.
     fn is_like_one_that_waits(&self, id: &str) -> bool {
         let read = |id: &str| RequestId::from_json(id).unwrap();
         let mut calls = self.calls.iter();
-        calls.any(|held| held.end == End::Waits && read(id).passes_for(&read(&held.id)))
+        calls.any(|held| held.end == End::Waits && read(id).may_be_confused_with(&read(&held.id)))
     }
 
-    /// The request that is owed an answer and differs from this id in its quotes alone, where no
-    /// request has exactly this id and no call that waits could be taken for it.
-    fn meant_by(&self, id: &str) -> Option<String> {
+    /// The unanswered request that differs from this id only in its quotes, if no request has
+    /// exactly this id and no waiting call could be meant.
+    fn request_meant_by(&self, id: &str) -> Option<String> {
         let number = |text: &str| text.parse::<i64>().is_ok_and(|n| n.to_string() == text);
         let text = id.strip_prefix('"').and_then(|id| id.strip_suffix('"'));
         let meant = match text {
@@ -522,7 +520,7 @@ impl Oracle {
         (self.owed.contains_key(&meant) && !is_other).then_some(meant)
     }
 
-    /// Whether there may be no room for one more call to wait or be asked about.
+    /// Returns true if there may be no room for one more call to wait or be asked about.
     fn may_be_full(&self) -> bool {
         let waiting = self.calls.iter();
         let waiting = waiting.filter(|call| call.end == End::Waits).count();

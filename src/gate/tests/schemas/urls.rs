@@ -1,6 +1,6 @@
-//! What the gate says to clients that are sent to an item's page.
+//! The gate's messages to clients that are sent to an item's page.
 //!
-//! That it says the right thing is told in the scenes of the inbox.
+//! The scenes of the inbox test that they are the right ones.
 
 use serde_json::{Value, json};
 

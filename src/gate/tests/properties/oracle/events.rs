@@ -1,4 +1,4 @@
-//! What the gate did, one event after the other, and whether it may have.
+//! Checks what the gate did, one event after the other.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Oracle {
         }
     }
 
-    /// Whether the line and what comes next are one.
+    /// Checks a record. Returns true if it belongs together with the next event.
     fn sees_line(&mut self, line: &Value, written: bool, next: Option<&Event>) -> bool {
         let answer = match next {
             Some(Event::Client(text)) => serde_json::from_str(text).unwrap_or_default(),
@@ -109,7 +109,7 @@ impl Oracle {
             .remove(at.unwrap_or_else(|| panic!("it was asked: {line}")));
     }
 
-    /// Which call the refusal is about: of two under one id, the second has no chance.
+    /// Returns the call that a refusal is about. Of two with one id, it is the second.
     fn refused(&mut self, id: &str, line: &Value) -> Option<usize> {
         let reason = line["reason"].as_str().unwrap();
         let in_use = reason.contains("another request with this id");
@@ -156,7 +156,7 @@ impl Oracle {
         }
     }
 
-    /// What a retry that was answered in this step is refused for is that answer.
+    /// Checks that a retry answered in this step is refused because of that answer.
     fn expect_no_refusing_answer(&self, at: usize, line: &Value) {
         let call = &self.calls[at];
         let is_retry = call.brought.is_some() && call.step == self.step;
@@ -165,7 +165,7 @@ impl Oracle {
         assert!(!refuses, "{line} after {answered:?}");
     }
 
-    /// A question that no retry answers ends with one line, and nobody is told.
+    /// A question that no retry answers ends with one record, without a message to the client.
     fn ends_unanswered(&mut self, id: &str, line: &Value) {
         let (now, is_late) = (self.now, self.is_late);
         let ends_now = |state: &State| match line["decision"].as_str().unwrap() {
@@ -187,8 +187,8 @@ impl Oracle {
         open.used = true;
     }
 
-    /// What cannot be read, or must not be passed on, is told to the client where that can be.
-    /// Whether it is.
+    /// Checks the error for a message that cannot be read or must not be passed on. Returns true if
+    /// there is one.
     fn sees_refusal_of_no_call(&mut self, line: &Value, answer: &Value) -> bool {
         if line.get("tool").is_none() {
             assert_eq!(line["event"], "refused", "{line}");
@@ -198,7 +198,7 @@ impl Oracle {
             && self.calls[*call].id == id
         {
             assert!(answer["error"].is_object(), "{line}, then {answer}");
-            // DESIGN: "ten rounds at most".
+            // contract.md, "Protocol revisions": "ten rounds at most".
             let is_last = self.rounds_of(*call) >= MAX_ROUNDS;
             assert!(is_last || self.may_be_full(), "{line}");
             self.note(if is_last { "no more rounds" } else { "no room" });
@@ -216,7 +216,7 @@ impl Oracle {
         }
     }
 
-    /// What must come next; calls before it have been held back.
+    /// What must come next; calls before it have been held.
     fn next_mandatory(&mut self) -> Option<Expected> {
         loop {
             match self.to_upstream.pop_front() {
@@ -333,7 +333,7 @@ impl Oracle {
         assert!(params["progress"].as_f64().unwrap() < 0.001, "{text}");
     }
 
-    /// Whether this can be an id of the gate's own that was never seen before.
+    /// Returns true if this can be a new id of the gate's own.
     pub(super) fn is_fresh(&mut self, id: &Value) -> bool {
         is_of_gate(id) && self.our_ids.insert(meaning(id))
     }

@@ -1,4 +1,4 @@
-//! Whether a call may run, and whether it runs as it is.
+//! Checks whether a call may run, and whether it runs unchanged.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::gate::tests::properties::reading::{QuestionKind, passes};
 use crate::gate::tests::properties::steps::Era;
 
 impl Oracle {
-    /// A line says that the call goes on: whether it may.
+    /// A record says that the call is forwarded: checks that it may be.
     pub(super) fn may_run(&mut self, at: usize, line: &Value) {
         self.take_from_queue(at);
         let call = &self.calls[at];
@@ -67,7 +67,7 @@ impl Oracle {
         self.states.iter().any(|state| state.text == text)
     }
 
-    /// A call that goes on in the step in which it came must not overtake what came before.
+    /// A call forwarded in the step in which it arrived must not overtake earlier ones.
     fn take_from_queue(&mut self, at: usize) {
         let queued =
             |expected: &Expected| matches!(expected, Expected::Call(call, _) if *call == at);
@@ -86,8 +86,8 @@ impl Oracle {
         }
     }
 
-    /// DESIGN: "One approval, one execution". Each call of 2026-07-28 holds its own yeses, whose
-    /// states no other call can use. Returns what a human was shown of it.
+    /// invariants.md, 2: "One approval, one execution." Each call of 2026-07-28 holds its own
+    /// yeses, whose states no other call can use. Returns what a person was shown of it.
     fn spend_state(&mut self, at: usize, line: &Value) -> (&'static str, Option<String>) {
         let call = &self.calls[at];
         let what = &call.told.what;
@@ -98,7 +98,7 @@ impl Oracle {
         }) = round
         {
             assert!(*count <= MAX_ROUNDS, "round {count}: {line}");
-            // Other rules than those that look at the list say nothing of it.
+            // Rules that do not use the list do not tell whether it is known.
             let was_unknown = description.is_none()
                 && line["policy_reason"] != "the server does not list this tool";
             assert!(
@@ -141,7 +141,7 @@ impl Oracle {
         (label, yeses[0].description.clone())
     }
 
-    /// The call is sent to the upstream, with its line before it.
+    /// The call is sent to the upstream, after its record.
     pub(super) fn runs(&mut self, at: usize, line: &Value, text: &str) {
         let call = &self.calls[at];
         let sent: Value = serde_json::from_str(text.trim()).unwrap();

@@ -11,19 +11,19 @@ use crate::gate::tests::properties::reading::{
 };
 use crate::gate::tests::properties::steps::{Meta, Words};
 
-/// DESIGN: "ten rounds at most".
+/// contract.md, "Protocol revisions": "ten rounds at most".
 pub(super) const MAX_ROUNDS: u32 = 10;
-/// DESIGN: "its own expiry (at most an hour […])".
+/// contract.md, "Protocol revisions": "its own expiry (at most an hour)".
 pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 /// The key of a question of ours.
 const QUESTION: &str = "approval-proxy";
 
-/// What a call brings beside what it is.
+/// The members that a retry adds to a call.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Brings {
-    /// Whatever its `requestState` is, if it is a text.
+    /// Its `requestState`, if it is a text.
     pub(in super::super) state: Option<String>,
-    /// What its answers say to a question of ours; `None` is nothing.
+    /// Its answer to our question; `None` is nothing.
     pub(in super::super) answer: Option<Answer>,
 }
 
@@ -31,20 +31,20 @@ pub(in super::super) struct Brings {
 #[derive(Debug)]
 pub(in super::super) struct State {
     pub(in super::super) text: String,
-    /// The call whose answer it came in.
+    /// The call that was answered with it.
     pub(in super::super) call: usize,
     pub(in super::super) kind: Kind,
     pub(in super::super) used: bool,
     pub(super) sent: Duration,
     pub(super) until: Duration,
-    /// When its time may be over already: a prompt does not tell whether a tool that has no
-    /// description to show has changed once more, which gives the human new time.
+    /// When it may have expired. A prompt does not show whether a tool without a visible
+    /// description has changed again, which gives the person new time.
     pub(super) perhaps_until: Option<Duration>,
 }
 
 #[derive(Debug)]
 pub(in super::super) enum Kind {
-    /// Of ours.
+    /// A question of ours.
     Question {
         shown: Shown,
         /// The yeses before.
@@ -52,7 +52,7 @@ pub(in super::super) enum Kind {
         /// Who was asked.
         clients: Vec<u8>,
     },
-    /// Of the upstream's, about a call that runs.
+    /// A question from the upstream, about a call that runs.
     Round {
         count: u32,
         description: Option<String>,
@@ -61,7 +61,7 @@ pub(in super::super) enum Kind {
 }
 
 impl State {
-    /// Whether it is that of a question that nobody has answered.
+    /// Returns true if it belongs to an unanswered question.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.kind, Kind::Question { .. }) && !self.used
     }
@@ -77,14 +77,14 @@ pub(super) struct Approval {
 }
 
 impl Oracle {
-    /// The state that a call brings, if it is one that was given out.
+    /// Returns the state that a call brings, if it was given to the client.
     fn state_of(&self, told: &Told) -> Option<usize> {
         let brought = told.brings.as_ref()?.state.as_ref()?;
         self.states.iter().position(|state| state.text == *brought)
     }
 
-    /// DESIGN: "bound to the digest of the call, with its own expiry […], single-use, and
-    /// useless for another call".
+    /// contract.md, "Protocol revisions": "bound to the digest of the call, with its own expiry (at
+    /// most an hour), single-use, and useless for another call."
     fn is_good(&self, at: usize, told: &Told) -> bool {
         let state = &self.states[at];
         let is_same = self.calls[state.call].told.what == told.what;
@@ -97,7 +97,7 @@ impl Oracle {
         is_same && is_well_formed && !state.used && self.now < state.until
     }
 
-    /// Where the state that a call brings is for it, it is used by this call and by no other.
+    /// If a call brings a state that belongs to it, it uses up the state.
     pub(super) fn claim(&mut self, at: usize) {
         let told = &self.calls[at].told;
         let found = self
@@ -140,8 +140,8 @@ impl Oracle {
         }
     }
 
-    /// The call was turned away before anything that it brings was looked at; so its state is
-    /// still there for those that come behind it in the same line.
+    /// The call was rejected before its state was looked at, so the state remains for later calls
+    /// in the same line.
     pub(super) fn give_back(&mut self, at: usize) {
         let Some(state) = self.calls[at].brought.take() else {
             return;
@@ -154,7 +154,7 @@ impl Oracle {
         }
     }
 
-    /// How a call must end at once, where that can be told from outside.
+    /// Returns how a call must end at once, if that is known.
     pub(super) fn expected(&self, told: &Told) -> Option<End> {
         let found = self.state_of(told);
         let meta = match told.words {
@@ -172,18 +172,18 @@ impl Oracle {
         let Some(found) = found else {
             return self.expected_without_state(told, asks);
         };
-        // One that belongs to another call, or to another era, or is used up.
+        // A state that belongs to another call or protocol, or is used up.
         if !self.is_good(found, told) {
             return Some(End::Refused);
         }
         let goes_on = |mut shown: Box<dyn Iterator<Item = &Option<String>> + '_>| {
             let lists = &self.lists;
-            // Of a tool that is listed twice, no description is shown either.
+            // A tool that is listed twice has no visible description either.
             let is_as_shown =
                 shown.all(|shown| shown.is_some() && lists.may_be(&told.what.tool, shown));
             (lists.settled && is_as_shown).then_some(End::Forwarded)
         };
-        // A tool that changes again and again is not asked about for ever.
+        // A tool that keeps changing is not asked about forever.
         let may_have_changed_often = match &self.states[found].kind {
             Kind::Question { shown, .. } => {
                 let is_first = shown.round == QuestionKind::First;
@@ -191,7 +191,7 @@ impl Oracle {
             }
             Kind::Round { .. } => false,
         };
-        // Where an approval covers it, nobody need be asked again.
+        // If an approval covers it, nobody needs to be asked again.
         let is_sure = self.setup.ttl_secs == 0 && !may_have_changed_often;
         let asks = is_sure.then_some(asks);
         match (&self.states[found].kind, told.brings.as_ref()?.answer) {
@@ -224,11 +224,11 @@ impl Oracle {
         let is_covered = self
             .covering(told)
             .is_some_and(|shown| shown == shown_description(listing, tool));
-        // It may wait for room that is there.
+        // It may wait if there is room.
         (!is_covered && !self.may_be_full()).then_some(asks)
     }
 
-    /// The client is asked by the answer to its call.
+    /// The client is asked in the answer to its call.
     pub(super) fn sees_question(&mut self, answer: &Value) {
         let at = self.waiting(&meaning(&answer["id"]));
         let at = at.unwrap_or_else(|| panic!("a question about no call that waits: {answer}"));
@@ -250,8 +250,8 @@ impl Oracle {
             assert!(first, "the first yes is not in the log: {answer}");
         }
         assert!(!call.unfit, "a no, or a state of nothing: {call:?}");
-        // DESIGN: "A client whose capabilities lack elicitation (per session in legacy, per
-        // request in stateless) is never sent one."
+        // contract.md, "Prompts": "A client whose capabilities lack elicitation (per session in
+        // legacy, per request in stateless) is never sent one."
         let Words::Stateless {
             client,
             meta: Meta::Usual,
@@ -284,7 +284,7 @@ impl Oracle {
                 (QuestionKind::Changed, QuestionKind::Changed) if !is_known => {
                     perhaps_until = Some(before.perhaps_until.unwrap_or(before.until));
                 }
-                // The same again, and the human's time does not begin anew.
+                // The same question again, without additional time for the person.
                 _ => (until, perhaps_until) = (before.until, before.perhaps_until),
             }
         }
@@ -316,7 +316,7 @@ impl Oracle {
                 assert!(self.setup.double_confirm && shown.is_high, "{shown:?}");
                 assert_eq!(call.yeses.len(), 1, "{call:?}");
             }
-            // Something was asked about this call before, or was to run.
+            // This call was asked about before, or was to run.
             QuestionKind::Changed => {
                 let was_asked = call.brought.is_some() || !call.yeses.is_empty();
                 assert!(was_asked, "{call:?}");
@@ -337,15 +337,15 @@ impl Oracle {
         assert!(!self.setup.dry_run && !self.client_gone && !self.upstream_gone);
     }
 
-    /// A state that the client is given is one of its own, and shows nobody else's.
+    /// A new state for the client is unique, and contains nobody else's.
     pub(super) fn new_state(&mut self, state: &Value) -> String {
         let text = state.as_str().expect("a state is a text").to_owned();
         assert!(self.our_ids.insert(text.clone()), "given twice: {text}");
         text
     }
 
-    /// CONTRACT 4: "only approvals are cached, per client session"; without a session, per
-    /// client. As what the tool was approved, of a call that is approved.
+    /// contract.md, "Prompts": "only approvals are cached, per client session (stateless: per
+    /// `clientInfo`)." As what the tool was approved, of a call that is approved.
     pub(super) fn covering(&self, told: &Told) -> Option<Option<String>> {
         let Words::Stateless { client, .. } = told.words else {
             return None;
@@ -371,7 +371,7 @@ impl Oracle {
         }
     }
 
-    /// An upstream's question arrives with another state, and is otherwise what it was.
+    /// An upstream's question arrives with another state, and is otherwise unchanged.
     pub(super) fn sees_wrapped(
         &mut self,
         message: &Value,
@@ -402,7 +402,7 @@ impl Oracle {
     }
 }
 
-/// CONTRACT 1: "risk `high` needs two approvals".
+/// contract.md, "Command line": "risk `high` needs two approvals".
 pub(super) fn is_enough(double_confirm: bool, yeses: &[Shown]) -> bool {
     let Some((first, rest)) = yeses.split_first() else {
         return false;

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 const TASK: &str = r#"{"task":{"ttl":1}}"#;
 
 impl World {
-    /// A line, if there is anything to say.
+    /// A line, if there is anything to send.
     pub(super) fn client_line(&mut self, entries: &[FromClient]) -> Option<String> {
         let alone = entries.len() == 1;
         let texts: Vec<String> = entries
@@ -237,7 +237,7 @@ impl World {
         json!(forged).to_string()
     }
 
-    /// What another proxy, with another key, hands out for the same call.
+    /// A state from another proxy, with another key, for the same call.
     fn foreign_state(&self, call: &str) -> String {
         let (settings, rules) = super::settings(&self.setup);
         let settings = Settings {
@@ -250,7 +250,7 @@ impl World {
         scene.tools = write_tools(&self.tools);
         scene.client_sends(call);
         scene.answer_lists();
-        // Where its list has the tool as harmless, it asks nothing.
+        // If its list calls the tool harmless, it asks nothing.
         let answer = scene.client.pop_front().unwrap_or_default();
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let state = answer["result"]["requestState"].as_str();
@@ -322,7 +322,7 @@ impl World {
         let mut newest = self.used.iter().rev().take(8);
         let id = newest.nth(usize::from(which % 9)).cloned();
         let id = id.unwrap_or_else(|| json!(format!("unknown{k}")));
-        // In a batch, an id stands for one thing only.
+        // In a batch, an id has only one meaning.
         let id = if self.in_line.insert(meaning(&id)) {
             id
         } else {
