@@ -1,4 +1,4 @@
-//! Lays the sources of the settings over each other, the strongest on top.
+//! Merges the sources of the settings, strongest first.
 //!
 //! `cli`, `file` and `environment` read the sources.
 
@@ -124,9 +124,9 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
-/// Lays the sources over each other, the strongest on top: flags, the server's `approvalRules`, `approvalProxy` of its
-/// file, the environment, then the user configuration: the server's own rules, those for every server, `approvalProxy`;
-/// the defaults last. No source gets below a floor.
+/// Merges the sources. From strongest to weakest: flags, the server's `approvalRules`, `approvalProxy` of its file, the
+/// environment, then the user configuration (`servers.NAME`, `servers.*`, `approvalProxy`), and the defaults. The result is
+/// not below any floor.
 ///
 /// # Errors
 /// See [`ConfigError`].
@@ -138,37 +138,14 @@ pub(super) fn resolve(
 ) -> Result<Resolved, ConfigError> {
     let inbox = InboxSettings::resolve(&layer, environment)?;
     let token = environment.auth_token()?;
-    let mut warnings = guarded.warnings;
+    let mut warnings = guarded.warnings.clone();
     warnings.extend(without_http(&layer, token.is_some()));
     layer.auth_token_file = in_home(layer.auth_token_file.take(), environment)?;
-    let defaults = Layer::defaults();
-    let process = layer.clone().over(defaults.clone());
+    let process = layer.clone().over(Layer::defaults());
     let http = serving(&process, token, inbox.state_dir.as_deref())?;
-    let server = guarded.upstream;
-
-    let variables = environment.layer()?;
-    let users_own = user.layer(&server.name, &defaults)?;
-    let baseline = users_own.clone().over(defaults.clone());
-    for (source, said) in [
-        (&Source::Flags, &layer),
-        (&guarded.rules_at, &guarded.rules),
-        (&guarded.proxy_at, &guarded.proxy),
-        (&Source::Environment, &variables),
-    ] {
-        user.floors.check(source, said, &baseline)?;
-    }
-    let defined: Vec<Engines> = user.engines().cloned().collect();
-    let layer = layer
-        .over(guarded.rules)
-        .over(guarded.proxy)
-        .over(variables)
-        .over(users_own);
-    let (mut layer, raised) = user.floors.raise(layer, defaults)?;
+    let (layer, raised) = merged(layer, &guarded, &user, environment)?;
     warnings.extend(raised);
-    if let Some(engines) = layer.engines.take() {
-        let engines = engines.defined_by(&defined);
-        layer.engines = Some(engines.map_err(ConfigError::UndefinedEngine)?);
-    }
+    let server = guarded.upstream;
     if let Target::Url(target) = &server.target {
         warnings.extend(overwritten(target));
     }
@@ -233,6 +210,39 @@ pub(super) fn resolve(
         config_path: guarded.file,
         warnings,
     })
+}
+
+/// Merges all sources into one layer, and returns a warning for each setting that a floor has raised.
+fn merged(
+    flags: Layer,
+    guarded: &Guarded,
+    user: &UserConfigs,
+    environment: &Environment,
+) -> Result<(Layer, Vec<String>), ConfigError> {
+    let defaults = Layer::defaults();
+    let variables = environment.layer()?;
+    let users_own = user.layer(&guarded.upstream.name, &defaults)?;
+    let baseline = users_own.clone().over(defaults.clone());
+    for (source, layer) in [
+        (&Source::Flags, &flags),
+        (&guarded.rules_at, &guarded.rules),
+        (&guarded.proxy_at, &guarded.proxy),
+        (&Source::Environment, &variables),
+    ] {
+        user.floors.check(source, layer, &baseline)?;
+    }
+    let layer = flags
+        .over(guarded.rules.clone())
+        .over(guarded.proxy.clone())
+        .over(variables)
+        .over(users_own);
+    let (mut layer, raised) = user.floors.raise(layer, defaults)?;
+    if let Some(engines) = layer.engines.take() {
+        let defined: Vec<Engines> = user.engines().cloned().collect();
+        let engines = engines.defined_by(&defined);
+        layer.engines = Some(engines.map_err(ConfigError::UndefinedEngine)?);
+    }
+    Ok((layer, raised))
 }
 
 impl UserConfigs {

@@ -155,7 +155,7 @@ mod tests {
             ),
             (
                 r#"{"servers": {"*": {"dryRun": true}}}"#,
-                "/servers/*/dryRun: this key does not count here",
+                "/servers/*/dryRun: this key has no effect here",
             ),
             (
                 r#"{"servers": {"a": {}, "a": {}}}"#,
@@ -167,7 +167,7 @@ mod tests {
             ),
             (
                 r#"{"floor": {"alwaysAllow": ["x"]}}"#,
-                "/floor/alwaysAllow: this key does not count here",
+                "/floor/alwaysAllow: this key has no effect here",
             ),
             (
                 r#"{"floor": {"mod": "all"}}"#,

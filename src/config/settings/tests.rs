@@ -102,13 +102,13 @@ fn of_two_names_for_a_value_the_first_in_the_table_wins_within_a_source() {
     assert_eq!(stronger.clone().over(timeout), stronger);
 }
 
-// Lists are joined, and no source can remove a secret.
+// Lists are joined, hints are joined tool by tool, and no source can remove a secret.
 #[test]
-fn only_lists_of_allow_and_deny_and_redaction_add_up() {
+fn only_lists_hints_and_redaction_add_up() {
     let adds_up = SETTINGS.iter().filter(|setting| setting.adds_up);
     let names: Vec<&str> = adds_up.map(|setting| setting.name).collect();
     assert_eq!(
         names.join(" "),
-        "allow alwaysAllow allowPatterns deny alwaysDeny denyPatterns allowedHost auditRedact"
+        "allow alwaysAllow allowPatterns deny alwaysDeny denyPatterns customAnnotations allowedHost auditRedact"
     );
 }

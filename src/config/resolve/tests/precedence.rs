@@ -1,6 +1,10 @@
 //! Tests each step of the precedence, for each setting that several sources can set.
 
 use super::*;
+use crate::config::section::Section;
+use crate::config::setting::{Effect, Setting};
+use crate::config::settings::SETTINGS;
+use crate::config::value::Form;
 
 // contract.md, "Command line": "Precedence, strongest first: a flag that was given, the server's
 // `approvalRules`, `approvalProxy`, the environment, the default."
@@ -66,7 +70,7 @@ const ROWS: [Row; 15] = [
         flag: |_| (), rules: r#""customAnnotations":{"a":{}}"#, proxy: "",
         variable: ("APPROVAL_CUSTOM_ANNOTATIONS", r#"{"b":{}}"#),
         seen: |r| r.rules.custom_annotations.keys().cloned().collect(),
-        expected: ["", "a", "", "b", ""],
+        expected: ["", "ab", "", "b", ""],
     },
     Row {
         flag: |to| to.timeout = value("1"), rules: r#""timeout":2"#, proxy: r#""defaultTimeout":3"#,
@@ -154,3 +158,151 @@ const ROWS: [Row; 15] = [
         expected: [r#"[Server] ["a"]"#, r#"[Tool] ["b"]"#, r#"[Args] ["c"]"#, "[Risk] []", "[Server, Tool, Args] []"],
     },
 ];
+
+/// The sources of a key, from strongest to weakest, and how each holds a member `"key": value`.
+const SOURCES: [Place; 7] = [
+    Place::Flag,
+    Place::Rules,
+    Place::Proxy,
+    Place::Variable,
+    Place::ServersName,
+    Place::ServersAny,
+    Place::UserProxy,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Flag,
+    Rules,
+    Proxy,
+    Variable,
+    ServersName,
+    ServersAny,
+    UserProxy,
+}
+
+/// What some sources say about one setting, merged. `None` if one of them cannot hold it.
+fn merged_from(setting: &Setting, values: &[(Place, &str)]) -> Option<Layer> {
+    let key = setting.key()?;
+    let (mut rules, mut proxy) = (String::new(), String::new());
+    let (mut name, mut any, mut own) = (String::new(), String::new(), String::new());
+    let (mut flags, mut variables) = (Layer::default(), Vec::new());
+    let in_rules = Section::Rules.takes(setting);
+    let in_proxy = Section::Proxy.takes(setting);
+    for (place, json) in values {
+        let member = format!("\"{key}\": {json}");
+        let text = json.trim_matches('"').to_owned();
+        let (fits, to) = match place {
+            Place::Rules => (in_rules, &mut rules),
+            Place::ServersName => (in_rules, &mut name),
+            Place::ServersAny => (in_rules, &mut any),
+            Place::Proxy => (in_proxy, &mut proxy),
+            Place::UserProxy => (in_proxy, &mut own),
+            Place::Flag => {
+                setting.flag?;
+                flags = match setting.form {
+                    // A switch can only be turned on.
+                    Form::Switch if *json == "false" => return None,
+                    Form::Path => setting.read_path(Path::new(&text)).unwrap(),
+                    Form::Text | Form::Number | Form::Switch if json.starts_with('[') => {
+                        let list: Vec<String> = serde_json::from_str(json).unwrap();
+                        setting.read_argument(&list.join(",")).unwrap()
+                    }
+                    Form::Text | Form::Number | Form::Switch => {
+                        setting.read_argument(&text).unwrap()
+                    }
+                };
+                continue;
+            }
+            Place::Variable => {
+                variables.push((setting.variable()?, text));
+                continue;
+            }
+        };
+        fits.then_some(())?;
+        *to = member;
+    }
+    let user = format!(
+        r#"{{"servers": {{"db": {{{name}}}, "*": {{{any}}}}}, "approvalProxy": {{{own}}}}}"#
+    );
+    let user = UserConfigs {
+        in_use: Some(UserConfig::parse(Path::new("config.json"), user.as_bytes()).unwrap()),
+        ..UserConfigs::default()
+    };
+    let file = ConfigFile::parse(Path::new("cfg.json"), config(&rules, &proxy).as_bytes()).unwrap();
+    let environment: Environment = variables.into_iter().collect();
+    let guarded = Guarded::in_file(file, None, &environment).unwrap();
+    let merged = merged(flags, &guarded, &user, &environment);
+    Some(
+        merged
+            .unwrap_or_else(|error| panic!("{key} {values:?}: {error}"))
+            .0,
+    )
+}
+
+/// Two values of a key that differ, and from its default.
+fn two_values(setting: &Setting) -> [String; 2] {
+    let quoted = |word: &str| format!("\"{word}\"");
+    let words: Vec<&str> = (setting.words)()
+        .into_iter()
+        .map(|(word, _)| word)
+        .collect();
+    if setting.form == Form::Switch {
+        return ["true".into(), "false".into()];
+    }
+    match setting.name {
+        "engines" => [r#"["inbox"]"#.into(), r#"["elicitation"]"#.into()],
+        "customAnnotations" => [
+            r#"{"t":{"readOnlyHint":true}}"#.into(),
+            r#"{"t":{"readOnlyHint":false}}"#.into(),
+        ],
+        "auditRedact" => [r#"{"names":["a1"]}"#.into(), r#"{"names":["b2"]}"#.into()],
+        "clientIdMetadataUrl" => [
+            quoted("https://a.example/x.json"),
+            quoted("https://b.example/x.json"),
+        ],
+        "inboxKey" => ["1", "2"].map(|digit| quoted(&format!("sha256:{}", digit.repeat(64)))),
+        "approvalDedupeKeyFields" => [r#"["tool"]"#.into(), r#"["server"]"#.into()],
+        _ if !words.is_empty() => [quoted(words[0]), quoted(words[1])],
+        _ if setting.form == Form::Number => ["7".into(), "9".into()],
+        _ if setting.schema()["type"] == "array" => [r#"["aa"]"#.into(), r#"["bb"]"#.into()],
+        _ => [quoted("aa"), quoted("bb")],
+    }
+}
+
+// configuration.md, "Which source wins": all seven sources, in pairs, for every key of the table.
+#[test]
+fn of_two_sources_the_stronger_wins_for_every_key() {
+    let mut pairs = 0;
+    for setting in SETTINGS.iter().filter(|setting| setting.key().is_some()) {
+        if setting.effect == Effect::Later {
+            continue;
+        }
+        let [a, b] = two_values(setting);
+        for (at, stronger) in SOURCES.into_iter().enumerate() {
+            for weaker in SOURCES.into_iter().skip(at + 1) {
+                for (high, low) in [(&a, &b), (&b, &a)] {
+                    let both = merged_from(setting, &[(stronger, high), (weaker, low)]);
+                    let (Some(both), Some(alone)) =
+                        (both, merged_from(setting, &[(stronger, high)]))
+                    else {
+                        continue;
+                    };
+                    let weak = merged_from(setting, &[(weaker, low)]).unwrap();
+                    let about = format!(
+                        "{}: {stronger:?} {high} over {weaker:?} {low}",
+                        setting.name
+                    );
+                    // Lists of all sources count together; of one hint about one tool, the stronger source's counts.
+                    match setting.adds_up && setting.name != "customAnnotations" {
+                        true => assert!(both != alone && both != weak, "{about}"),
+                        false => assert_eq!(both, alone, "{about}"),
+                    }
+                    assert_ne!(alone, weak, "{about}");
+                    pairs += 1;
+                }
+            }
+        }
+    }
+    assert!(pairs > 600, "{pairs}");
+}
