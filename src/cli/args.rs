@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::approvals::ApprovalsCommand;
@@ -18,7 +18,7 @@ use crate::config::escaped;
 /// An MCP client starts the proxy in place of a server. The proxy starts the real server, relays every
 /// message, and asks a person before a risky tool call runs. For example:
 ///
-///   claude mcp add files -- approval-proxy --upstream ~/servers.json --server files
+///   claude mcp add files -- approval-proxy -- npx -y @modelcontextprotocol/server-filesystem ~/work
 #[derive(Debug, Clone, Parser)]
 #[command(name = "approval-proxy", version, verbatim_doc_comment)]
 #[command(after_help = MORE, after_long_help = exit_code::help())]
@@ -76,13 +76,31 @@ pub fn usage_line(error: &clap::Error) -> String {
     let lines = text.lines().map(str::trim);
     let message: Vec<&str> = lines
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
-        .filter(|line| !line.is_empty())
+        // Clap takes a flag that does not exist for the server's command.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass "))
         .collect();
     let message = escaped(&message.join(" ").replace(" tip: ", "; "));
+    let hint = match is_command_without_dashes(error) {
+        true => "; put `--` in front of the server's command",
+        false => "",
+    };
     format!(
-        "{}; see --help",
+        "{}{hint}; see --help",
         message.strip_prefix("error: ").unwrap_or(&message)
     )
+}
+
+/// Returns true if the error is about a word that the proxy itself does not take, such as `npx`.
+fn is_command_without_dashes(error: &clap::Error) -> bool {
+    let is_word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => !word.starts_with('-'),
+        Some(_) | None => false,
+    };
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        Some(_) | None => String::new(),
+    };
+    error.kind() == ErrorKind::UnknownArgument && is_word && usage.contains(USAGE)
 }
 
 const USAGE: &str = "approval-proxy [OPTIONS] -- <COMMAND>...

@@ -30,30 +30,38 @@ pub(super) struct ProxyOptions {
     server: Option<String>,
 
     /// Guard the server at this URL
+    ///
+    /// All users of this machine can read arguments. Give a URL that holds a secret with --url-env
     #[arg(long, value_name = "URL", help_heading = UPSTREAM)]
     url: Option<String>,
 
-    /// Guard the server whose URL is in this environment variable, such as a URL with a secret in it
+    /// Guard the server whose URL is in this environment variable
     #[arg(long, value_name = "VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
     url_env: Option<String>,
 
-    /// Send this header to the server, with the value of an environment variable; repeatable
+    /// Send this header to the server of --url, with the value of this environment variable; repeatable
+    ///
+    /// For example X-Api-Key=NOTES_KEY. A variable that is not set or empty is an error
     #[arg(long, value_name = "HEADER=VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
     #[arg(value_parser = header_variable)]
     header_env: Vec<(String, String)>,
 
-    /// Send the server the bearer token in this environment variable
+    /// Send the server of --url the bearer token in this environment variable
     #[arg(long, value_name = "VARIABLE", help_heading = UPSTREAM, hide_short_help = true)]
     bearer_env: Option<String>,
 
-    /// Name of a server given by `--` or `--url` [default: derived from its command or host]
+    /// Name the server of -- or --url [default: derived from its command, or the host of the URL]
+    ///
+    /// The user configuration has rules by this name, and the audit log is named after it
     #[arg(long, value_name = "NAME", help_heading = UPSTREAM, value_parser = server_name)]
     name: Option<String>,
 
     #[command(flatten)]
     settings: AllSettings,
 
-    /// Guard the server that this command starts
+    /// Guard the server that this command starts, given after --
+    ///
+    /// It starts exactly as written: nothing in it is expanded
     #[arg(last = true, value_name = "COMMAND", help_heading = UPSTREAM)]
     command: Vec<OsString>,
 }

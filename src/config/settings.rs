@@ -213,9 +213,11 @@ settings! {
         both("approvalAuthToken").later().secret();
     }
     config: Option<PathBuf> {
-        /// Your user configuration: engines, rules and limits for all servers
+        /// Read your settings for all servers from this user configuration
+        ///
+        /// Or set APPROVAL_CONFIG. If $XDG_CONFIG_HOME is set, the default is approval-proxy/config.json in it
         process("config").flag(UPSTREAM, "config", "FILE").variable_too()
-            .otherwise("approval-proxy/config.json in $XDG_CONFIG_HOME, else in ~/.config");
+            .otherwise("~/.config/approval-proxy/config.json");
     }
     state_dir: Option<PathBuf> {
         /// Use this state folder

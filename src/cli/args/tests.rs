@@ -300,13 +300,13 @@ fn approvals_without_a_subcommand_is_an_error_that_lists_them() {
 }
 
 #[test]
-fn a_missing_upstream_is_a_usage_error_that_says_what_to_do() {
+fn a_missing_server_is_a_usage_error_that_says_what_to_do() {
     let error = Args::read(["approval-proxy", "--dry-run"]).unwrap_err();
     assert_eq!(error.exit_code(), i32::from(exit_code::USAGE));
     assert_eq!(
         usage_line(&error),
-        "no config file given; name the JSON file that lists your MCP servers with \
-         `--upstream FILE`; see --help",
+        "no server is given; name the file that lists your MCP servers with `--upstream FILE`, or give \
+         the server's own command after `--`, or its URL with `--url`; see --help",
     );
 }
 
@@ -340,8 +340,14 @@ fn a_flag_given_twice_is_an_error() {
 
 #[test]
 fn a_stray_argument_is_an_error() {
-    assert!(error(&["extra"]).contains("the subcommand 'extra' cannot be used"));
-    assert!(error(&["\u{202e}x"]).contains(r"'\u{202e}x'"));
+    assert_eq!(
+        error(&["npx", "-y", "x"]),
+        "unexpected argument 'npx' found; put `--` in front of the server's command; see --help"
+    );
+    assert!(error(&["--dry-run", "npx"]).contains("put `--` in front"));
+    let error = |words: &[&str]| usage_line(&Args::read(words).unwrap_err());
+    assert!(!error(&["approval-proxy", "inbox", "x"]).contains("put `--` in front"));
+    assert!(error(&["approval-proxy", "\u{202e}x"]).contains(r"'\u{202e}x'"));
 }
 
 #[test]
