@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use approval_proxy::config::{
-    CommandTarget, Environment, Flags, Layer, Resolved, ServerChoice, Target, load,
+    CommandTarget, Environment, Flags, Layer, Resolved, Seconds, ServerChoice, Target, Value as _,
+    load,
 };
 use serde_json::{Value, json};
 
@@ -579,36 +580,66 @@ fn the_example_of_the_configuration_page_loads_without_a_warning() {
     );
 }
 
-// The page's table of which source wins, for its first example.
+// The page's table of which source wins: each row says what holds without the sources above it.
 #[test]
 fn the_first_example_of_the_configuration_page_resolves_as_its_table_says() {
     let page = include_str!("../../docs/configuration.md");
-    let example = page.split("```json\n").nth(1).unwrap();
-    let example = example.split("```").next().unwrap();
-    let seconds = |example: &str, server: &str, variables: &[(&str, &str)]| {
+    let mut blocks = page.split("```json\n").skip(1);
+    let mut block = || blocks.next().unwrap().split("```").next().unwrap();
+    let (servers, user) = (block(), block());
+    let (_, table) = page.split_once("| | source, strongest first |").unwrap();
+    let rows = table.lines().skip(2);
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    let sources = [
+        "--timeout 10",
+        r#""timeout": 60"#,
+        r#""defaultTimeout": 300"#,
+        "APPROVAL_TIMEOUT=30",
+        r#""timeout": 20"#,
+        r#""timeout": 90"#,
+        r#""defaultTimeout": 240"#,
+    ];
+    assert_eq!(rows.len(), sources.len() + 1);
+    for (gone, row) in rows.into_iter().enumerate() {
+        let (silent, speaking) = sources.split_at(gone);
+        assert!(speaking.first().is_none_or(|next| row.contains(next)));
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("mcp.json");
-        std::fs::write(&file, example).unwrap();
-        let token = ("ISSUES_TOKEN", "t0k3n");
-        let variables = variables.iter().copied().chain([token]);
-        let environment: Environment = variables.collect();
+        let file = |name: &str, text: &str| {
+            // A key that says nothing about the time.
+            let other = r#""approvalOnTimeout": "deny""#;
+            let text = silent
+                .iter()
+                .fold(text.to_owned(), |text, source| text.replace(source, other));
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let user = file("config.json", user);
+        let mut variables = vec![
+            ("ISSUES_TOKEN", "t0k3n"),
+            ("APPROVAL_CONFIG", user.to_str().unwrap()),
+        ];
+        if speaking.contains(&"APPROVAL_TIMEOUT=30") {
+            variables.push(("APPROVAL_TIMEOUT", "30"));
+        }
+        let mut layer = Layer::default();
+        if speaking.contains(&"--timeout 10") {
+            layer.timeout = Some(Seconds::from_text("10").unwrap());
+        }
         let flags = Flags {
             server: ServerChoice::File {
-                upstream: file,
-                server: Some(server.to_owned()),
+                upstream: file("mcp.json", servers),
+                server: Some("files".to_owned()),
             },
-            layer: Layer::default(),
+            layer,
         };
-        let resolved = load(flags, &environment).unwrap();
-        resolved.settings.timeout.unwrap().as_secs()
-    };
-    let variable = [("APPROVAL_TIMEOUT", "30")];
-    assert_eq!(seconds(example, "files", &variable), 60);
-    assert_eq!(seconds(example, "issues", &variable), 300);
-    let silent = example.replace(r#""defaultTimeout": 300, "#, "");
-    assert_ne!(silent, example);
-    assert_eq!(seconds(&silent, "issues", &variable), 30);
-    assert_eq!(seconds(&silent, "issues", &[]), 120);
+        let resolved = load(flags, &variables.into_iter().collect()).unwrap();
+        let seconds = resolved.settings.timeout.unwrap().as_secs();
+        assert!(
+            row.ends_with(&format!("| {seconds} s |")),
+            "{row}: {seconds}"
+        );
+    }
 }
 
 fn command(resolved: &Resolved) -> &CommandTarget {

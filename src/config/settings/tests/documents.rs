@@ -1,10 +1,15 @@
 //! Holds docs/configuration.md and docs/cli.md against the table of settings: names, places, defaults, flags.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use reqwest::Url;
+
 use super::*;
+use crate::config::floor;
+use crate::config::server_name::{name_of_command, name_of_url};
 use crate::config::setting::PREFIX;
 use crate::config::value::Form;
 
@@ -99,8 +104,17 @@ fn every_flag_and_variable_without_a_key_is_in_a_table_and_no_other() {
             assert!(before.is_none(), "{row:?} twice");
         }
     }
-    // These name the file and the server, and are not settings.
-    for flag in ["--upstream", "--server"] {
+    // These say which server to guard, and are not settings.
+    for flag in [
+        "--",
+        "--url",
+        "--url-env",
+        "--upstream",
+        "--server",
+        "--name",
+        "--header-env",
+        "--bearer-env",
+    ] {
         assert!(flags.remove(flag).is_some(), "{flag}");
     }
     for setting in SETTINGS.iter().filter(|setting| setting.key().is_none()) {
@@ -121,6 +135,38 @@ fn every_flag_and_variable_without_a_key_is_in_a_table_and_no_other() {
         flags.is_empty() && variables.is_empty(),
         "{flags:?} {variables:?}"
     );
+}
+
+#[test]
+fn the_table_of_server_names_is_true() {
+    for row in rows("| command line | name |") {
+        let line = plain(row[0]);
+        let derived = match line.strip_prefix("--url ") {
+            Some(url) => name_of_url(&Url::parse(url).unwrap()),
+            None => {
+                let mut words = line.split(' ').map(OsString::from);
+                let program = words.next().unwrap();
+                name_of_command(&program, &words.collect::<Vec<_>>())
+            }
+        };
+        assert_eq!(derived, plain(row[1]), "{line}");
+    }
+}
+
+#[test]
+fn every_key_of_a_floor_is_in_its_table_and_no_other() {
+    let (_, chapter) = CONFIGURATION.split_once("\n| key of `floor` |").unwrap();
+    let table = chapter.lines().skip(2);
+    let mut documented: Vec<String> = table
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split(','))
+        .map(|key| plain(key.trim()))
+        .collect();
+    documented.sort();
+    let mut keys = floor::KEYS.to_vec();
+    keys.sort_unstable();
+    assert_eq!(documented, keys);
 }
 
 #[test]
