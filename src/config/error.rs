@@ -211,7 +211,8 @@ pub enum ConfigError {
     NoHome(PathBuf),
     /// A user configuration that was named is missing, or one that is there cannot be read.
     #[error(
-        "{}: this user configuration cannot be read; check `--config` or `APPROVAL_CONFIG`",
+        "{}: this user configuration cannot be read; make it a file that you can read, or check `--config` and \
+         `APPROVAL_CONFIG`",
         path(file)
     )]
     UnreadableUserConfig {
