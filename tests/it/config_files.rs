@@ -510,40 +510,51 @@ fn a_proxy_behind_a_proxy_works() {
 #[test]
 fn the_example_configs_load_and_say_what_their_texts_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let load = |name: &str| {
+    let example = |name: &str| {
         // The checkout may be another user's, whose files the proxy refuses.
         let copy = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(copy.path(), std::fs::read(root.join(name)).unwrap()).unwrap();
         let resolved = load(Flags::new(copy.path().to_owned()), &Environment::default());
         resolved.unwrap_or_else(|error| panic!("{name}: {error}"))
     };
-    let example = load("proxy.example.json");
-    assert_eq!(example.warnings, Vec::<String>::new());
-    assert_eq!(example.server.name, "notes");
-    assert_eq!(command(&example).command, "cargo");
-    assert!(example.settings.explain);
-    assert_eq!(example.settings.timeout, Some(Duration::from_secs(300)));
+    let notes = example("proxy.example.json");
+    assert_eq!(notes.warnings, Vec::<String>::new());
+    assert_eq!(notes.server.name, "notes");
+    assert_eq!(command(&notes).command, "cargo");
+    assert!(notes.settings.explain);
+    assert_eq!(notes.settings.timeout, Some(Duration::from_secs(300)));
 
-    let upstream = load("examples/clients/upstream.json");
-    assert_eq!(upstream.warnings, Vec::<String>::new());
-    assert_eq!(upstream.server.name, "filesystem");
-    assert_eq!(command(&upstream).command, "npx");
-
-    // What the clients start is the proxy with that file.
+    // What the clients start is the proxy, and it starts the server with the rules of the user's file.
+    let user = tempfile::NamedTempFile::new().unwrap();
+    let text = std::fs::read(root.join("examples/clients/user-config.json")).unwrap();
+    std::fs::write(user.path(), text).unwrap();
     for client in [
         "claude-code.mcp.json",
         "claude_desktop_config.json",
         "cursor.mcp.json",
         "vscode.mcp.json",
     ] {
-        let client = load(&format!("examples/clients/{client}"));
-        assert_eq!(command(&client).command, "approval-proxy");
-        assert!(
-            command(&client)
-                .args
-                .iter()
-                .any(|arg| arg.to_string_lossy().ends_with("upstream.json"))
-        );
+        let client = example(&format!("examples/clients/{client}"));
+        let started = command(&client);
+        assert_eq!(started.command, "approval-proxy");
+        let [dashes, program, args @ ..] = &started.args[..] else {
+            panic!("{:?}", started.args);
+        };
+        assert_eq!(dashes, "--");
+        let flags = Flags {
+            server: ServerChoice::Command {
+                program: program.clone(),
+                args: args.to_vec(),
+                name: None,
+            },
+            layer: Layer::default(),
+        };
+        let variables = [("APPROVAL_CONFIG", user.path().to_str().unwrap())];
+        let resolved = load(flags, &variables.into_iter().collect()).unwrap();
+        assert_eq!(resolved.warnings, Vec::<String>::new());
+        assert_eq!(resolved.server.name, "filesystem");
+        assert_eq!(command(&resolved).command, "npx");
+        assert_eq!(resolved.rules.allow, ["create_directory"]);
     }
 }
 
