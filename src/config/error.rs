@@ -387,7 +387,7 @@ pub enum Problem {
     },
     /// A URL on the command line that can hold a secret.
     #[error(
-        "a query, user or password in an argument can be read by every user of this machine; put the URL into an \
+        "a query, fragment, user or password in an argument can be read by every user of this machine; put the URL into an \
          environment variable and name that with `--url-env`"
     )]
     SecretInArgument,
