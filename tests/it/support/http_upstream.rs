@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub(crate) struct HttpUpstream {
 pub(crate) struct Seen {
     /// Names in lower case, in the order in which they came.
     pub(crate) headers: Vec<(String, String)>,
+    /// The path with its query.
+    pub(crate) path: String,
     pub(crate) body: Value,
 }
 
@@ -119,6 +121,7 @@ impl HttpUpstream {
 
 async fn mcp(
     State(shared): State<Arc<Mutex<Shared>>>,
+    uri: Uri,
     headers: HeaderMap,
     body: String,
 ) -> Response {
@@ -130,6 +133,7 @@ async fn mcp(
     });
     shared.seen.push(Seen {
         headers: headers.collect(),
+        path: uri.to_string(),
         body: body.clone(),
     });
     let method = body["method"].as_str().unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! Running it is `session`'s business.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -17,8 +18,12 @@ pub(crate) struct ProxyTest {
     entry: Value,
     proxy_section: Value,
     config: Option<String>,
+    /// What stands behind `--`, in place of a config.
+    command: Option<Vec<OsString>>,
     flags: Vec<String>,
     env: Vec<(String, String)>,
+    has_own_env: bool,
+    cwd: Option<PathBuf>,
     log: bool,
     shell: Option<String>,
     stdin: Option<Stdio>,
@@ -35,8 +40,11 @@ impl ProxyTest {
             dir,
             proxy_section: json!({}),
             config: None,
+            command: None,
             flags: Vec::new(),
             env: Vec::new(),
+            has_own_env: false,
+            cwd: None,
             log: true,
             shell: None,
             stdin: None,
@@ -102,6 +110,28 @@ impl ProxyTest {
         self
     }
 
+    /// Guards what this command starts, without a config.
+    pub(crate) fn guarding<T: Into<OsString>>(
+        mut self,
+        command: impl IntoIterator<Item = T>,
+    ) -> ProxyTest {
+        self.command = Some(command.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Guards the scripted upstream without a config, with more arguments for it.
+    pub(crate) fn prefixed(self) -> ProxyTest {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let mut command = vec![text(&self.entry["command"])];
+        command.extend(self.entry["args"].as_array().unwrap().iter().map(text));
+        self.guarding(command)
+    }
+
+    /// Guards no server but that of the flags.
+    pub(crate) fn without_config(self) -> ProxyTest {
+        self.guarding(Vec::<OsString>::new())
+    }
+
     /// The entry as it would be written, for configs in other forms.
     pub(crate) fn built_entry(&self) -> Value {
         self.entry.clone()
@@ -109,6 +139,17 @@ impl ProxyTest {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> ProxyTest {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The proxy gets the variables of this test and no other.
+    pub(crate) fn with_only_this_env(mut self) -> ProxyTest {
+        self.has_own_env = true;
+        self
+    }
+
+    pub(crate) fn cwd(mut self, folder: PathBuf) -> ProxyTest {
+        self.cwd = Some(folder);
         self
     }
 
@@ -162,11 +203,16 @@ impl ProxyTest {
                 shell
             }
         };
-        command.arg("--upstream").arg(config);
+        if self.command.is_none() {
+            command.arg("--upstream").arg(config);
+        }
         if self.log {
             command.arg("--audit-log").arg(self.log_path());
         }
         command.args(&self.flags);
+        if let Some(server) = self.command.as_ref().filter(|server| !server.is_empty()) {
+            command.arg("--").args(server);
+        }
         self.spawn(command)
     }
 
@@ -175,20 +221,32 @@ impl ProxyTest {
             .stdin(self.stdin.take().unwrap_or_else(Stdio::piped))
             .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped());
+        if let Some(folder) = &self.cwd {
+            command.current_dir(folder);
+        }
+        if self.has_own_env {
+            command.env_clear();
+        } else {
+            self.usual_env(&mut command);
+        }
+        command.envs(self.env.iter().cloned());
+        let child = command.spawn().unwrap();
+        Session::new(self.dir, child, self.reads_stderr)
+    }
+
+    fn usual_env(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("APPROVAL_") {
                 command.env_remove(name);
             }
         }
         // Most tests are about prompts in the client; and none may touch the inbox of whoever runs
-        // them.
+        // them, nor depend on their configuration.
         command.env("APPROVAL_ENGINES", "elicitation");
         command.env("APPROVAL_STATE_DIR", self.path("state"));
+        command.env("XDG_CONFIG_HOME", self.path("xdg"));
         // A test's client answers at once, and means a person; `instant` has those that do not.
         command.env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
         command.env("BROWSER", "").env("DISPLAY", "");
-        command.envs(self.env.iter().cloned());
-        let child = command.spawn().unwrap();
-        Session::new(self.dir, child, self.reads_stderr)
     }
 }
