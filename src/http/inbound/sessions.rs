@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use foldhash::HashMap;
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -72,15 +73,12 @@ pub(super) struct Sessions {
     relay: Relay,
     max_line: usize,
     signal: watch::Receiver<i32>,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    sessions: HashMap<String, (Owner, Arc<Conversation>)>,
-    /// What stateless clients share: those that show the same credentials.
-    shared: HashMap<Owner, Arc<Conversation>>,
-    tasks: JoinSet<()>,
+    by_name: DashMap<String, (Owner, Arc<Conversation>), RandomState>,
+    /// The sessions of stateless clients, by their credentials: clients with equal credentials share one.
+    shared: DashMap<Owner, Arc<Conversation>, RandomState>,
+    /// The tasks that relay the sessions. Locked while a session begins, so that two requests at once neither exceed
+    /// [`MAX_SESSIONS`] nor begin two sessions for one set of credentials.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// Nothing that could be guessed may begin.
@@ -94,69 +92,69 @@ impl Sessions {
             relay,
             max_line,
             signal,
-            inner: Mutex::default(),
+            by_name: DashMap::default(),
+            shared: DashMap::default(),
+            tasks: Mutex::default(),
         }
     }
 
-    /// Begins a session and names it so that nobody can guess it.
+    /// Begins a session and gives it a name that nobody can guess.
     pub(super) fn begin(
         &self,
         kind: ClientKind,
         owner: Owner,
     ) -> Result<(String, Arc<Conversation>), NoSession> {
-        let mut inner = self.inner();
-        self.make_room(&mut inner)?;
+        let mut tasks = self.tasks();
+        self.make_room(&mut tasks)?;
         let name = unguessable(random_hex(16))?;
-        let conversation = self.start(&mut inner, kind)?;
-        inner
-            .sessions
-            .insert(name.clone(), (owner, Arc::clone(&conversation)));
+        let conversation = self.start(&mut tasks, kind)?;
+        let session = (owner, Arc::clone(&conversation));
+        self.by_name.insert(name.clone(), session);
         Ok((name, conversation))
     }
 
-    /// What the stateless clients with these credentials share; begun where there is none.
+    /// The session that stateless clients with these credentials share; begun if there is none.
     ///
     /// Approvals and tool lists never cross from one client's credentials to another's.
     pub(super) fn shared(&self, owner: Owner) -> Result<Arc<Conversation>, NoSession> {
-        let mut inner = self.inner();
-        let found = inner.shared.get(&owner);
-        if let Some(found) = found.filter(|found| !found.is_over()) {
-            return Ok(Arc::clone(found));
+        let mut tasks = self.tasks();
+        if let Some(found) = self.find_shared(owner) {
+            return Ok(found);
         }
-        self.make_room(&mut inner)?;
-        let conversation = self.start(&mut inner, ClientKind::Stateless)?;
-        inner.shared.insert(owner, Arc::clone(&conversation));
+        self.make_room(&mut tasks)?;
+        let conversation = self.start(&mut tasks, ClientKind::Stateless)?;
+        self.shared.insert(owner, Arc::clone(&conversation));
         Ok(conversation)
     }
 
-    /// The same, where there is one already.
+    /// The session that stateless clients with these credentials share, if there is one.
     pub(super) fn find_shared(&self, owner: Owner) -> Option<Arc<Conversation>> {
-        let inner = self.inner();
-        let found = inner.shared.get(&owner).filter(|found| !found.is_over());
-        found.map(Arc::clone)
+        let found = self.shared.get(&owner)?;
+        (!found.is_over()).then(|| Arc::clone(&found))
     }
 
     /// The session of this name, if it is this owner's. A call that was asked about under one
     /// `Authorization` cannot run under another.
     pub(super) fn find(&self, name: &str, owner: Owner) -> Option<Arc<Conversation>> {
-        let inner = self.inner();
-        let (_, found) = inner.sessions.get(name).filter(|(of, _)| *of == owner)?;
-        (!found.is_over()).then(|| Arc::clone(found))
+        let session = self.by_name.get(name)?;
+        let (of, found) = session.value();
+        (*of == owner && !found.is_over()).then(|| Arc::clone(found))
     }
 
-    /// Ends the session of this name; false if this owner has none.
+    /// Ends the session of this name. Returns false if this owner has none.
     pub(super) fn end(&self, name: &str, owner: Owner) -> bool {
-        let sessions = &mut self.inner().sessions;
-        if sessions.get(name).is_none_or(|(of, _)| *of != owner) {
-            return false;
-        }
-        sessions.remove(name).is_some_and(|(_, found)| {
+        let removed = self.by_name.remove_if(name, |_, (of, _)| *of == owner);
+        removed.is_some_and(|(_, (_, found))| {
             found.close();
             true
         })
     }
 
-    fn start(&self, inner: &mut Inner, kind: ClientKind) -> Result<Arc<Conversation>, NoSession> {
+    fn start(
+        &self,
+        tasks: &mut JoinSet<()>,
+        kind: ClientKind,
+    ) -> Result<Arc<Conversation>, NoSession> {
         if *self.signal.borrow() != 0 {
             return Err(NoSession::Ending);
         }
@@ -171,7 +169,7 @@ impl Sessions {
             signal: self.signal.clone(),
         };
         let relayed = (self.relay)(ends).map_err(NoSession::Upstream)?;
-        inner.tasks.spawn(relayed);
+        tasks.spawn(relayed);
         // What the upstream sends is relayed at any size up to the cap, and its wrapping in ours
         // adds a little.
         let max_line = self.max_line.saturating_add(64 * 1024);
@@ -180,60 +178,77 @@ impl Sessions {
         ))
     }
 
-    fn make_room(&self, inner: &mut Inner) -> Result<(), NoSession> {
-        while inner.tasks.try_join_next().is_some() {}
-        inner.sessions.retain(|_, (_, found)| !found.is_over());
-        inner.shared.retain(|_, found| !found.is_over());
-        if inner.sessions.len() + inner.shared.len() < MAX_SESSIONS {
+    fn make_room(&self, tasks: &mut JoinSet<()>) -> Result<(), NoSession> {
+        while tasks.try_join_next().is_some() {}
+        self.forget_ended();
+        if self.len() < MAX_SESSIONS {
             return Ok(());
         }
         let now = Instant::now();
-        let sessions = inner.sessions.values().map(|(_, found)| found);
-        let all = sessions.chain(inner.shared.values());
-        let idle = all.filter_map(|found| Some((found.idle_since()?, found)));
-        let idle = idle.filter(|(since, _)| *since + IDLE_ENOUGH <= now);
-        let (_, oldest) = idle
+        let (_, oldest) = self
+            .all()
+            .into_iter()
+            .filter_map(|found| Some((found.idle_since()?, found)))
+            .filter(|(since, _)| *since + IDLE_ENOUGH <= now)
             .min_by_key(|(since, _)| *since)
             .ok_or(NoSession::TooMany)?;
         oldest.close();
-        inner.sessions.retain(|_, (_, found)| !found.is_over());
-        inner.shared.retain(|_, found| !found.is_over());
+        self.forget_ended();
         Ok(())
     }
 
-    /// Ends what nobody uses any more.
+    fn len(&self) -> usize {
+        self.by_name.len() + self.shared.len()
+    }
+
+    fn all(&self) -> Vec<Arc<Conversation>> {
+        let named = self
+            .by_name
+            .iter()
+            .map(|session| Arc::clone(&session.value().1));
+        let shared = self
+            .shared
+            .iter()
+            .map(|session| Arc::clone(session.value()));
+        named.chain(shared).collect()
+    }
+
+    fn forget_ended(&self) {
+        self.by_name.retain(|_, (_, found)| !found.is_over());
+        self.shared.retain(|_, found| !found.is_over());
+    }
+
+    /// Ends the sessions that nobody uses any more.
     pub(super) fn end_unused(&self) {
-        let mut inner = self.inner();
-        while inner.tasks.try_join_next().is_some() {}
+        while self.tasks().try_join_next().is_some() {}
         let now = Instant::now();
-        let is_used = |found: &Arc<Conversation>| {
-            let is_idle = found.idle_since().is_some_and(|since| since + IDLE <= now);
-            if is_idle {
-                found.close();
+        for session in self.all() {
+            if session
+                .idle_since()
+                .is_some_and(|since| since + IDLE <= now)
+            {
+                session.close();
             }
-            !is_idle && !found.is_over()
-        };
-        inner.sessions.retain(|_, (_, found)| is_used(found));
-        inner.shared.retain(|_, found| is_used(found));
+        }
+        self.forget_ended();
     }
 
     /// Waits until every session has ended, having been told to.
     pub(super) async fn ended(&self) {
-        let mut tasks = std::mem::take(&mut self.inner().tasks);
+        let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.join_next().await.is_some() {}
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let inner = self.inner();
         f.debug_struct("Sessions")
-            .field("sessions", &inner.sessions.len())
-            .field("shared", &inner.shared.len())
+            .field("by_name", &self.by_name.len())
+            .field("shared", &self.shared.len())
             .finish_non_exhaustive()
     }
 }
