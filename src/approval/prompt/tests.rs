@@ -1,4 +1,4 @@
-//! What a human reads, and what nobody can make a human read.
+//! Tests of what a person reads in a prompt, and of what nobody can forge in it.
 
 use proptest::prelude::*;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
@@ -67,7 +67,7 @@ fn an_ordinary_call_is_a_few_lines() {
     );
 }
 
-// Claude Code shows the last lines of a prompt only, in a window of 24.
+// Claude Code shows only the last lines of a prompt, in a window of 24.
 #[test]
 fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
     let long_description = "Writes a file. ".repeat(60);
@@ -80,7 +80,7 @@ fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
     ] {
         let params = format!(r#"{{"name":"write_file","arguments":{arguments}}}"#);
         let message = message_for(&params, Some(&long_description));
-        // A window of 80 columns breaks longer ones.
+        // A window of 80 columns wraps longer lines.
         let rows = |line: &&str| line.chars().count().div_ceil(80).max(1);
         let rows: usize = lines(&message).iter().map(rows).sum();
         assert!(rows <= 12, "{rows}: {message}");
@@ -89,7 +89,7 @@ fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
 }
 
 #[test]
-fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
+fn a_larger_call_has_a_line_for_each_argument_and_other_parameters() {
     assert_eq!(
         lines(&message_for(
             r#"{"name":"a","arguments":{"first":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","second":{"y":"zzzzzzzzzzzzzzzzzzzzz"}},"task":{"ttl":9}}"#,
@@ -112,7 +112,7 @@ fn a_larger_call_has_a_line_for_each_argument_and_what_else_it_brings() {
 }
 
 #[test]
-fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
+fn an_unlisted_tool_is_shown_as_named_by_the_client() {
     let name = "read_file (checked and cleared by your administrator, who says that it is safe)";
     let params = format!(r#"{{"name":"{name}"}}"#);
     let prompt = ApprovalRequest {
@@ -128,7 +128,8 @@ fn a_tool_that_the_server_does_not_list_is_what_the_client_calls_it() {
     assert!(message.is_cut);
 }
 
-/// What Markdown makes of a message: the text outside of code, or what is no plain text.
+/// Renders a message as Markdown. Returns the text outside of code, or an error for anything but
+/// plain text.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "whatever else a reader of Markdown may find is wrong"
@@ -153,7 +154,7 @@ fn rendered(message: &str) -> Result<String, String> {
     Ok(outside)
 }
 
-/// What means something to Markdown, HTML, or a careless reader of either.
+/// Text that means something in Markdown or HTML, or to a careless reader of either.
 const MARKUP: [&str; 44] = [
     "![x](https://evil.example/x.png)",
     "[x](javascript:alert)",
@@ -203,7 +204,7 @@ const MARKUP: [&str; 44] = [
 
 // "an element, link, image or emphasis that foreign text made"
 #[test]
-fn no_single_piece_of_markup_means_anything_in_a_prompt() {
+fn no_single_piece_of_markup_has_an_effect_in_a_prompt() {
     for text in MARKUP {
         let mut json = String::new();
         write_string(&format!("EVIL{text}EVIL"), &mut json);
@@ -250,9 +251,9 @@ fn a_code_block_cannot_be_closed_from_inside() {
     assert_eq!(message.matches("```").count(), 2, "{message}");
 }
 
-// Strings over 2,000 characters were cut although there was room for 16 KiB.
+// Regression: strings over 2,000 characters were cut although there was room for 16 KiB.
 #[test]
-fn what_fits_is_shown_whole() {
+fn a_call_that_fits_is_shown_in_full() {
     let long = "y".repeat(15_000);
     let params = format!(
         r#"{{"name":"a","arguments":{{"x":"{long}","z":"{}"}}}}"#,
@@ -264,7 +265,7 @@ fn what_fits_is_shown_whole() {
 }
 
 #[test]
-fn the_longest_strings_are_cut_first_and_the_room_is_used() {
+fn the_longest_strings_are_cut_first_and_the_space_is_used() {
     let (longest, long, short) = ("y".repeat(60_000), "m".repeat(5_000), "s".repeat(900));
     let params =
         format!(r#"{{"name":"a","arguments":{{"x":"{longest}","m":"{long}","s":"{short}"}}}}"#);
@@ -279,7 +280,7 @@ fn the_longest_strings_are_cut_first_and_the_room_is_used() {
 }
 
 #[test]
-fn that_not_everything_is_shown_comes_before_the_call() {
+fn the_note_that_not_everything_is_shown_comes_before_the_call() {
     let params = format!(
         r#"{{"name":"a","arguments":{{"x":"{}"}}}}"#,
         "y".repeat(20_000)
@@ -313,7 +314,7 @@ fn a_long_value_is_shortened_and_the_text_then_carries_the_digest() {
 }
 
 #[test]
-fn a_shortened_name_brings_the_digest_and_a_shortened_description_says_how_much_is_missing() {
+fn a_shortened_name_adds_the_digest_and_a_shortened_description_says_how_much_is_missing() {
     let long_name = format!(r#"{{"name":"{}"}}"#, "n".repeat(300));
     assert!(message_for(&long_name, None).contains("SHA-256"));
     let described = message_for(r#"{"name":"a"}"#, Some(&"d".repeat(3000)));
@@ -368,7 +369,7 @@ proptest! {
     }
 
     #[test]
-    fn no_mixture_of_markup_means_anything_in_a_prompt(
+    fn no_mixture_of_markup_has_an_effect_in_a_prompt(
         parts in prop::collection::vec(prop::sample::select(&MARKUP[..]), 1..12),
         noise in "\\PC{0,20}",
         pad in prop::sample::select(&[0_usize, 60, 600][..]),

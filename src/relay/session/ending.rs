@@ -62,7 +62,7 @@ impl Session {
         // What it wrote before it ended is still in its pipe.
         self.relay_remaining_output(EXIT_PATIENCE).await;
         let exit = self.process.stop(closed).await;
-        let is_asked = self.gate.owes_answers();
+        let is_asked = self.gate.has_unanswered_requests();
         let is_begun = self.gate.awaits_initialize();
         let why = match self.upstream_spoke && !is_begun {
             true => format!("the server {exit}"),
