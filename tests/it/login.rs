@@ -92,7 +92,7 @@ fn a_login_lets_the_call_run_and_the_next_run_needs_none() {
     let mut session = home.run();
     let id = ask(&mut session);
     let page = home.page();
-    session.stderr_says(&format!("the server wants a login; open {page}\n"));
+    session.stderr_says(&format!("the server requires a login; open {page}\n"));
     assert_eq!(home.server.browse(&page), 200);
     assert_eq!(
         session.response(id)["result"]["serverInfo"]["name"],
@@ -103,7 +103,7 @@ fn a_login_lets_the_call_run_and_the_next_run_needs_none() {
     let log = fs::read_to_string(session.path("audit.jsonl")).unwrap();
     // Nor do libraries say anything of what servers answered.
     let stderr = session.stderr();
-    let ours = ["the server wants a login; open ", "warning: mode `none`"];
+    let ours = ["the server requires a login; open ", "warning: mode `none`"];
     for line in stderr.lines() {
         assert!(ours.iter().any(|part| line.contains(part)), "{stderr}");
     }
@@ -240,8 +240,8 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
     let error = session.response(id)["error"]["message"].clone();
     assert_eq!(
         error,
-        "the server wants a login, but the login was refused: \"access_denied\"; try again, or give \
-         `headers` with an `Authorization` in the config"
+        "the server requires a login, but the login was refused: \"access_denied\"; try again, or set \
+         an `Authorization` header under `headers` in the config"
     );
     // Trying again is another login.
     home.server.seen().refuses = false;

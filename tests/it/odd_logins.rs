@@ -279,7 +279,7 @@ fn a_resource_may_be_written_with_a_slash_at_the_end() {
     });
     let error = home.error(false);
     assert!(
-        error.contains("is about the resource `http://localhost:"),
+        error.contains("describes the resource `http://localhost:"),
         "{error}"
     );
     assert!(home.posted("/register").is_empty());
@@ -414,7 +414,7 @@ fn a_server_without_oauth_is_said_to_have_none() {
         for part in [
             "the server answered 401",
             "it said: \"an API key, please\"",
-            "it names no login with OAuth, so give `headers` with an `Authorization`",
+            "it does not offer an OAuth login, so set an `Authorization` header under `headers`",
         ] {
             assert!(error.contains(part), "{error}");
         }

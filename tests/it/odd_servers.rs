@@ -205,7 +205,7 @@ fn where_neither_transport_works_the_error_names_both_attempts() {
         (
             "text/event-stream",
             "event: endpoint\ndata: http://a.example/m?k=hunter2\n\n",
-            "wants its messages at `http://a.example/m?…`, which is of another origin",
+            "wants its messages at `http://a.example/m?…`, which has another origin",
         ),
         ("text/html", "<html>hi</html>", "content type \"text/html\""),
     ] {
@@ -269,7 +269,7 @@ fn redirects_are_followed_on_the_server_itself_and_named_elsewhere() {
     let server = OddServer::start(move |_| response(307, &[("location", &location)], ""));
     let headers = json!({"authorization": "Bearer s3cret-token"});
     let error = error_of(json!({"url": server.url("/mcp"), "headers": headers}));
-    let wanted = format!("redirects to `{}?…`, another origin", other.url("/mcp"));
+    let wanted = format!("redirects to `{}?…`, which is another origin", other.url("/mcp"));
     assert!(error.contains(&wanted), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
     assert!(other.seen().is_empty(), "nothing was sent there");
