@@ -405,7 +405,7 @@ fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
     session.ran(call);
     session.ran(second);
     let stderr = session.stderr();
-    let line = format!(" at http://{}/; ", page.address);
+    let line = format!(" at http://{}/ ", page.address);
     assert_eq!(stderr.matches(&line).count(), 1, "{stderr}");
     assert_eq!(stderr.matches("http://").count(), 1, "{stderr}");
     assert!(!stderr.contains('#') && !stderr.contains(&id), "{stderr}");

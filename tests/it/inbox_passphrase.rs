@@ -52,7 +52,7 @@ fn signature(signer: &Signer, shown: &Item, verdict: &Verdict) -> Option<Vec<u8>
 /// Nothing has run, the operator is warned, and the item waits as it did.
 fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, times: usize) {
     let warning = format!(
-        "about item {} was not made with the passphrase",
+        "about item {}: it was not made with the passphrase",
         item["id"].as_str().unwrap()
     );
     eventually("the operator is warned", || {
