@@ -84,18 +84,18 @@ impl Head {
 
     /// Describes the answer, and says what to do if the server denies access.
     pub(super) async fn with_advice(&self, peer: &ServerSession, body: &[u8]) -> String {
-        let mut words = self.describe(body, &peer.secrets().await);
+        let mut description = self.describe(body, &peer.secrets().await);
         if !matches!(
             self.status,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
         ) {
-            return words;
+            return description;
         }
         let has_token = match peer.login() {
             Some(login) => Some(login.token().await.is_some()),
             None => None,
         };
-        words.push_str(match (peer.has_credentials(), has_token) {
+        description.push_str(match (peer.has_credentials(), has_token) {
             (true, _) => "; check the `Authorization` header under `headers` in the config",
             (false, Some(true)) => "; it does not accept the token from its own login",
             (false, Some(false)) if self.status == StatusCode::UNAUTHORIZED => {
@@ -104,16 +104,16 @@ impl Head {
             }
             (false, _) => "; set an `Authorization` header under `headers` in the config",
         });
-        words
+        description
     }
 
     /// Describes what the server answered, with the beginning of `body`. Hides `secrets`.
     pub(super) fn describe(&self, body: &[u8], secrets: &[String]) -> String {
-        let mut words = format!("the server answered {}", self.status);
+        let mut description = format!("the server answered {}", self.status);
         if let Some(url) = &self.redirect {
             let url = shown_url(url, secrets);
-            words.push_str(&format!(" and redirects to {url}"));
-            words.push_str(match self.leaves_origin {
+            description.push_str(&format!(" and redirects to {url}"));
+            description.push_str(match self.leaves_origin {
                 true => {
                     ", which is another origin, so nothing was sent there; if that is the server, \
                      put that URL into the config"
@@ -123,11 +123,11 @@ impl Head {
         }
         if let Some(encoding) = &self.encoding {
             let encoding = quoted_text(encoding, SHOWN);
-            words.push_str(&format!(
+            description.push_str(&format!(
                 " with the content encoding {encoding}, which was not requested"
             ));
             // We cannot decode the body, so it is not quoted.
-            return words;
+            return description;
         }
         // Prefers the message of a JSON-RPC error.
         let own = raw_member(&String::from_utf8_lossy(body), &["error", "message"])
@@ -135,29 +135,29 @@ impl Head {
         let said = quoted(own.as_deref().map_or(body, str::as_bytes), secrets);
         if self.status.is_success() && self.media == Media::Other {
             match (&self.content_type, &said) {
-                (None, None) => words.push_str(" without a message"),
+                (None, None) => description.push_str(" without a message"),
                 (content_type, _) => {
                     let kind = content_type.as_ref().map(|kind| quoted_text(kind, SHOWN));
                     let kind = kind.map_or_else(
                         || "without a content type".to_owned(),
                         |kind| format!("with the content type {kind}"),
                     );
-                    words.push_str(&format!(
+                    description.push_str(&format!(
                         " {kind}, but `application/json` or `text/event-stream` is required"
                     ));
                 }
             }
         }
         if let Some(said) = said {
-            words.push_str(&format!("; it said: {said}"));
+            description.push_str(&format!("; it said: {said}"));
         }
         if let Some(retry_after) = &self.retry_after {
             let retry_after = quoted_text(retry_after, SHOWN);
-            words.push_str(&format!(
+            description.push_str(&format!(
                 "; it asks to try again later (Retry-After {retry_after})"
             ));
         }
-        words
+        description
     }
 }
 

@@ -223,20 +223,20 @@ impl LoginClient {
         if let Some(error) = text("error") {
             return oauth_error(error, text("error_description"), secrets);
         }
-        let mut words = format!("{} answered {status}", shown(url));
+        let mut description = format!("{} answered {status}", shown(url));
         let location = response.headers().get(reqwest::header::LOCATION);
         let location = location.and_then(|location| location.to_str().ok());
         let location = location.and_then(|location| Url::parse(url).ok()?.join(location).ok());
         if let Some(location) = location.filter(|_| status.is_redirection()) {
             let location = shown_url(&location, secrets);
-            words.push_str(&format!(
+            description.push_str(&format!(
                 " and redirects to {location}, which is not followed"
             ));
         }
         if let Some(said) = quoted(response.body(), secrets) {
-            words.push_str(&format!("; it said: {said}"));
+            description.push_str(&format!("; it said: {said}"));
         }
-        words
+        description
     }
 
     /// Normalizes the server's resource, which may have an extra slash at the end.
