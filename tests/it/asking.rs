@@ -42,7 +42,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
         // "names server, tool, risk and why it is asked, the tool's description, hints, and the
         // arguments as indented JSON"; short ones stand on one line
         let message = params["message"].as_str().unwrap();
-        for told in [
+        for part in [
             "box",
             "wipe",
             "high",
@@ -50,7 +50,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
             "destructiveHint true",
             "{\"n\": 7}",
         ] {
-            assert!(message.contains(told), "{told}: {message}");
+            assert!(message.contains(part), "{part}: {message}");
         }
         session.answer(&prompt, approval());
         runs(&mut session, id);
@@ -62,7 +62,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
 // elicitation: a refusal that says so"
 #[test]
 fn a_client_that_cannot_be_asked_is_refused() {
-    for (revision, capabilities, told) in [
+    for (revision, capabilities, part) in [
         ("2025-06-18", json!({}), "elicitation"),
         (
             "2025-11-25",
@@ -75,7 +75,7 @@ fn a_client_that_cannot_be_asked_is_refused() {
         let mut session = ProxyTest::new().start();
         session.handshake_as(revision, capabilities);
         let text = session.is_refused("wipe", json!({"marker": 1}));
-        assert!(text.contains(told), "{text}");
+        assert!(text.contains(part), "{text}");
         session.passes("read", json!({}));
         assert!(!session.has_recorded("marker"));
         assert_eq!(session.decision("wipe")["decision"], "denied");

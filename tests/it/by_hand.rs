@@ -86,13 +86,13 @@ fn help_is_a_command_and_the_short_help_is_shorter() {
         assert!(short.contains(flag), "{flag}: {short}");
     }
     assert!(short.contains("--help"), "{short}");
-    for (arguments, told) in [
+    for (arguments, part) in [
         (&["help", "inbox"][..], "--set-passphrase"),
         (&["help", "approvals"], "deny"),
         (&["help", "approvals", "list"], "--watch"),
         (&["approvals", "--help"], "list"),
     ] {
-        assert!(out(arguments).contains(told), "{arguments:?}");
+        assert!(out(arguments).contains(part), "{arguments:?}");
     }
 }
 
@@ -129,21 +129,22 @@ fn suggested_commands_reach_the_folder() {
         state.display().to_string().replace('\'', r"'\''")
     );
     // Setting a passphrase makes the folder.
-    let told = terminal.fed(&["inbox", "--show-key"], "");
-    assert_eq!(told.code, Some(2), "{told:?}");
-    let told = terminal.approvals(&["approve", "abcdef"]);
+    let output = terminal.run_with_stdin(&["inbox", "--show-key"], "");
+    assert_eq!(output.code, Some(2), "{output:?}");
+    let output = terminal.approvals(&["approve", "abcdef"]);
     assert!(
-        told.err
+        output
+            .err
             .contains(&format!("`approval-proxy approvals list {quoted}`")),
-        "{told:?}"
+        "{output:?}"
     );
-    let told = terminal.approvals(&["list"]);
+    let output = terminal.approvals(&["list"]);
     assert_eq!(
-        told.out,
+        output.out,
         format!("Nothing is waiting for you in {}.\n", state.display())
     );
-    let told = terminal.approvals(&["list", "--history"]);
-    assert!(told.out.contains(state.to_str().unwrap()), "{told:?}");
+    let output = terminal.approvals(&["list", "--history"]);
+    assert!(output.out.contains(state.to_str().unwrap()), "{output:?}");
     let test = ProxyTest::new().section(json!({"inboxKey": format!("sha256:{}", "0".repeat(64))}));
     let mut session = test.state(&state).start();
     session.stderr_says(&format!("`approval-proxy inbox --show-key {quoted}`"));
@@ -159,15 +160,15 @@ fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
     eventually("it says how to end it", || {
         standing.stderr().contains("stop with `kill ")
     });
-    let told = standing.stderr();
-    assert!(!told.contains("run `approval-proxy inbox`"), "{told}");
+    let output = standing.stderr();
+    assert!(!output.contains("run `approval-proxy inbox`"), "{output}");
     assert!(
-        told.contains("no browser was opened because of `--no-browser`"),
-        "{told}"
+        output.contains("no browser was opened because of `--no-browser`"),
+        "{output}"
     );
     assert!(
-        told.contains("`approval-proxy approvals list --state-dir "),
-        "{told}"
+        output.contains("`approval-proxy approvals list --state-dir "),
+        "{output}"
     );
     standing.end(rustix::process::Signal::TERM);
     // Its own terminal shows a link.

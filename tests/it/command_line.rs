@@ -114,7 +114,7 @@ fn bad_usage_ends_with_2() {
             "--mode",
         ),
     ];
-    for (arguments, told) in cases {
+    for (arguments, part) in cases {
         let output = Command::new(proxy())
             .args(arguments)
             .stdin(Stdio::null())
@@ -123,7 +123,7 @@ fn bad_usage_ends_with_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
         let line = one_readable_line(&String::from_utf8(output.stderr).unwrap());
-        assert!(line.contains(told), "{line}");
+        assert!(line.contains(part), "{line}");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_bad_config_ends_with_3() {
     let rules = |rules: serde_json::Value| {
         json!({"mcpServers": {"a": {"command": "true", "approvalRules": rules}}}).to_string()
     };
-    for (config, told) in [
+    for (config, part) in [
         // "A file that is not JSON: error with line and column."
         (
             "{\n  \"mcpServers\": {,\n".to_owned(),
@@ -183,7 +183,7 @@ fn a_bad_config_ends_with_3() {
     ] {
         let (code, line) = fails(ProxyTest::new().config(&config).start());
         assert_eq!(code, 3, "{config}: {line}");
-        assert!(line.contains(told), "{config}: {line}");
+        assert!(line.contains(part), "{config}: {line}");
     }
 }
 
@@ -215,8 +215,8 @@ fn settings_of_later_channels_are_warned_about() {
         .section(json!({"approvalAuthToken": "t0p-s3cret"}))
         .start();
     session.handshake();
-    for told in ["--port", "--host", "approvalAuthToken"] {
-        session.stderr_says(told);
+    for part in ["--port", "--host", "approvalAuthToken"] {
+        session.stderr_says(part);
     }
     assert!(!session.stderr().contains("t0p-s3cret"));
     session.finish();

@@ -144,12 +144,12 @@ fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
     assert_eq!(report["env"]["B"], "$NAMED $NOT_SET");
     let stderr = session.stderr();
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
-    for told in [
+    for part in [
         "/mcpServers/box/env/A: `$NAMED` is plain text here, because only `${NAME}` is a variable",
         "/mcpServers/box/env/C: `%NAMED%` is plain text here",
         "/mcpServers/box: `autoApprove`, `timeout` have no effect here",
     ] {
-        assert_eq!(stderr.matches(told).count(), 1, "{stderr}");
+        assert_eq!(stderr.matches(part).count(), 1, "{stderr}");
     }
     assert!(!stderr.contains("s3cret"));
     session.finish();
@@ -219,9 +219,7 @@ fn configs_of_other_clients_start_their_server() {
 fn a_disabled_server_starts_where_it_is_named() {
     let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
     assert_eq!(session.exit().0, 3);
-    session.stderr_says(
-        "every server is disabled; start one anyway with `--server` (`box`)",
-    );
+    session.stderr_says("every server is disabled; start one anyway with `--server` (`box`)");
     let mut session = ProxyTest::new()
         .entry("disabled", json!(true))
         .flags(["--server", "box"])
@@ -309,10 +307,10 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
         command.args(["approvals", "--state-dir", "~/state", "list"]);
         command.env("HOME", home.path()).output().unwrap()
     };
-    let told = String::from_utf8(list().stderr).unwrap();
+    let stderr = String::from_utf8(list().stderr).unwrap();
     let folder = home.path().join("state");
     let missing = format!("there is no folder `{}`", folder.display());
-    assert!(told.contains(&missing), "{told}");
+    assert!(stderr.contains(&missing), "{stderr}");
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700).create(&folder).unwrap();
     let output = list();
@@ -345,8 +343,8 @@ fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
         session.stderr_says(instead);
         let stderr = session.stderr();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for told in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
-            assert!(stderr.contains(told), "{text}: {stderr}");
+        for part in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
+            assert!(stderr.contains(part), "{text}: {stderr}");
         }
     }
 }

@@ -28,7 +28,7 @@ fn audit_lines(text: &str) -> Vec<&str> {
 }
 
 /// How many lines the notices in a text say were dropped.
-fn told(text: &str) -> usize {
+fn dropped_lines(text: &str) -> usize {
     let notices = text.lines().filter(|line| line.contains("dropped here"));
     notices
         .map(|notice| notice.split(' ').nth(1).unwrap().parse::<usize>().unwrap())
@@ -134,8 +134,8 @@ fn an_unread_stderr_blocks_no_call_and_every_line_is_in_the_file_or_told_missing
     assert_eq!(session.exit().0, 0);
     let copy = reader.join().unwrap();
     let in_file = std::fs::read_to_string(path).unwrap().lines().count();
-    assert!(told(&copy) > 100, "{}", told(&copy));
-    assert_eq!(audit_lines(&copy).len() + told(&copy), in_file);
+    assert!(dropped_lines(&copy) > 100, "{}", dropped_lines(&copy));
+    assert_eq!(audit_lines(&copy).len() + dropped_lines(&copy), in_file);
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn a_noisy_server_is_not_kept_waiting_by_an_unread_stderr_and_what_is_dropped_is
     let noise = format!("[box] {line}");
     let kept = stderr.matches(&noise).count();
     assert!((5_000..35_000).contains(&kept), "{kept}");
-    assert_eq!(kept + told(&stderr), 40_000);
+    assert_eq!(kept + dropped_lines(&stderr), 40_000);
     // The audit log has its own room.
     assert_eq!(audit_lines(&stderr).len(), 3, "open, the call, close");
 }

@@ -9,7 +9,7 @@ fn asking(script: &str, change: impl FnOnce(&mut Value)) -> Session {
     let mut command = json!({"type": "command", "command": "sh", "args": ["-c", script]});
     change(&mut command);
     let test = ProxyTest::with_inbox().section(json!({"engines": [command, "inbox"]}));
-    test.start_mute()
+    test.start_without_elicitation()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
     let script = r#"echo '{"decision":"approve","reason":"change 12","approver":"Ann"}'"#;
     let mut session = asking(script, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
-    session.ran(call);
+    session.expect_ran(call);
     let line = session.decision("wipe");
     for (key, value) in [
         ("decision", json!("approved")),
@@ -55,15 +55,15 @@ fn where_the_program_fails_the_next_engine_is_asked() {
     let mut session = asking("sleep 2; echo 'no route to Ann' >&2; exit 1", |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     let terminal = session.terminal();
-    let first = terminal.waits_for("wipe");
+    let first = terminal.wait_for_item("wipe");
     // The item that the program had is withdrawn, and the inbox has one of its own.
     eventually("it is withdrawn", || {
         terminal.state_of(&first) == "withdrawn"
     });
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert_ne!(item, first);
     terminal.approve(&item);
-    session.ran(call);
+    session.expect_ran(call);
     assert_eq!(session.decision("wipe")["engine"], "inbox");
     session.finish();
 }
@@ -76,10 +76,10 @@ fn a_yes_in_the_moment_in_which_the_program_fails_is_not_lost() {
         let call = session.call("wipe", json!({"n": 1}));
         let terminal = session.terminal();
         eventually("it is approved", || {
-            let item = terminal.waits_for("wipe");
+            let item = terminal.wait_for_item("wipe");
             terminal.approvals(&["approve", &item]).code == Some(0)
         });
-        session.ran(call);
+        session.expect_ran(call);
         session.finish();
     }
 }
@@ -119,10 +119,10 @@ fn whoever_decides_first_decides_and_the_program_is_ended() {
     let mut session = asking(&script, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     let terminal = session.terminal();
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     eventually("it runs", || pid.exists());
     terminal.approve(&item);
-    session.ran(call);
+    session.expect_ran(call);
     let line = session.decision("wipe");
     assert_eq!(
         (&line["engine"], &line["assurance"]),
@@ -143,7 +143,7 @@ fn what_needs_more_assurance_is_not_put_to_a_program() {
         "engines": [{"type": "command", "command": "sh", "args": ["-c", "echo '{\"decision\":\"approve\"}'"]}],
         "requireAssurance": "inbox-session",
     }));
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     session.stderr_says("which no engine of `engines` can reach");
     let call = session.call("wipe", json!({"n": 1}));
     session.refusal(call);
@@ -166,10 +166,10 @@ fn a_config_that_sets_it_up_wrongly_stops_the_start() {
         session.close_stdin();
         let (code, _) = session.exit();
         assert_eq!(code, 3);
-        let told = session.stderr();
+        let stderr = session.stderr();
         assert!(
-            told.contains(words) && told.contains("/approvalProxy/engines/0"),
-            "{told}"
+            stderr.contains(words) && stderr.contains("/approvalProxy/engines/0"),
+            "{stderr}"
         );
     }
 }

@@ -21,7 +21,7 @@ pub(crate) const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
 
 /// Sends each case and then something harmless that goes the same way: what the server has read
 /// when it answers that holds no marker.
-fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
+fn none_gets_through_in(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
     for (n, (what, bytes)) in cases.iter().enumerate() {
         session.send_bytes(bytes);
         session.send_bytes(b"\n");
@@ -49,7 +49,9 @@ fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
     );
 }
 
-pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static str, T)>) {
+pub(crate) fn none_gets_through<T: Into<Vec<u8>>>(
+    cases: impl IntoIterator<Item = (&'static str, T)>,
+) {
     let cases: Vec<(&str, Vec<u8>)> = cases
         .into_iter()
         .map(|(what, bytes)| (what, bytes.into()))
@@ -57,7 +59,7 @@ pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({}));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
@@ -66,7 +68,7 @@ pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static
 fn a_method_that_is_written_in_another_way() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("escaped slash", with(r#""tools\/call""#)),
         ("escaped letters", with(r#""\u0074ools\u002fcal\u006C""#)),
         ("upper case", with(r#""TOOLS/CALL""#)),
@@ -87,7 +89,7 @@ fn a_method_that_is_written_in_another_way() {
 fn a_method_that_some_reader_ends_at_a_nul() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("NUL at the end", with(r#""tools/call\u0000""#)),
         ("NUL and more", with(r#""tools/call\u0000/not""#)),
     ]);
@@ -98,7 +100,7 @@ fn a_method_that_some_reader_ends_at_a_nul() {
 fn a_call_without_a_usable_id() {
     let with =
         |id: &str| format!(r#"{{"jsonrpc":"2.0",{id}"method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("none", with("")),
         ("null", with(r#""id":null,"#)),
         ("true", with(r#""id":true,"#)),
@@ -120,7 +122,7 @@ fn a_call_without_a_usable_id() {
     session.handshake();
     let cases = ["", r#""id":null,"#, r#""id":1.5,"#, r#""id":[],"#]
         .map(|id| ("in mode none", with(id).into_bytes()));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
@@ -138,9 +140,9 @@ fn a_call_under_an_id_that_is_in_use() {
     let prompt = session.prompt();
     let cases = ["900", "900.0", "9e2", "\"900\"", "\"h\"", "\"\\u0068\""]
         .map(|id| ("an id in use", call(id).into_bytes()));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     let prompts_id = call(&prompt["id"].to_string()).into_bytes();
-    stand(&mut session, &[("the id of a prompt", prompts_id)]);
+    none_gets_through_in(&mut session, &[("the id of a prompt", prompts_id)]);
     // The one that waits is what the answer is for.
     session.answer(
         &prompt,
@@ -159,7 +161,7 @@ fn a_call_under_an_id_that_is_in_use() {
 fn a_batch_hides_no_call() {
     let (one, two) = (call("1"), call("2"));
     let note = format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("alone", format!("[{one}]")),
         ("after a ping", format!("[{PING},{one}]")),
         ("before a ping", format!("[{two}, {PING} ]")),
@@ -219,7 +221,7 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
             )
         })
         .collect();
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 

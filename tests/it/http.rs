@@ -247,8 +247,8 @@ fn an_id_or_a_progress_token_of_any_length_is_refused() {
     for message in [&with_token, &with_id] {
         let mut response = http.post(&in_session(&session), message);
         assert_eq!(response.status, 400);
-        let told = response.json()["error"]["message"].to_string();
-        assert!(told.contains("longer than 1,024 bytes"), "{told}");
+        let error = response.json()["error"]["message"].to_string();
+        assert!(error.contains("longer than 1,024 bytes"), "{error}");
         assert_eq!(
             http.post(&in_session(&session), json!([message])).status,
             400

@@ -29,20 +29,20 @@ fn without_a_token_nobody_who_connects_can_approve_a_call() {
     let proxy = ProxyTest::new().flags(SERVE).start();
     let http = proxy.http();
     let session = http.session();
-    let told = outcome(&http, &session);
-    assert_eq!(told["result"]["isError"], true, "{told}");
+    let answer = outcome(&http, &session);
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
     assert!(
-        says(&told, "does not ask HTTP clients that present no token"),
-        "{told}"
+        says(&answer, "does not ask HTTP clients that present no token"),
+        "{answer}"
     );
-    let stateless_told = http
+    let stateless_answer = http
         .post(&stateless("wipe"), stateless_call(1, "wipe"))
         .message();
     assert_eq!(
-        stateless_told["result"]["isError"], true,
-        "{stateless_told}"
+        stateless_answer["result"]["isError"], true,
+        "{stateless_answer}"
     );
-    assert_eq!(stateless_told["result"]["resultType"], "complete");
+    assert_eq!(stateless_answer["result"]["resultType"], "complete");
     // Nor at the endpoints of 2024-11-05.
     let mut stream = http.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
@@ -77,9 +77,9 @@ fn without_a_token_questions_go_to_the_inbox_instead() {
     let (http, terminal) = (proxy.http(), proxy.terminal());
     let session = http.session();
     let mut waits = http.begin(&in_session(&session), call(1, "wipe"));
-    terminal.approve(&terminal.waits_for("wipe"));
-    let told = waits.response().message();
-    assert!(says(&told, "wipe ran"), "{told}");
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    let answer = waits.response().message();
+    assert!(says(&answer, "wipe ran"), "{answer}");
     assert_eq!(proxy.decision("wipe")["engine"], "inbox");
     assert!(proxy.stderr().contains("questions go to the inbox instead"));
 }
@@ -227,16 +227,16 @@ fn a_session_belongs_to_the_credentials_that_opened_it() {
         .flags(SERVE)
         .flags(["--insecure-no-auth"])
         .start();
-    let alice = proxy.http().showing("Bearer alice");
+    let alice = proxy.http().with_authorization("Bearer alice");
     let session = alice.session();
     let mut stream = alice.post(&in_session(&session), call(1, "wipe"));
     let prompt = stream.message();
     let yes = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": approval()});
     for other in [
         proxy.http(),
-        proxy.http().showing("Bearer mallory"),
-        proxy.http().showing("bearer alice"),
-        proxy.http().showing("Basic alice"),
+        proxy.http().with_authorization("Bearer mallory"),
+        proxy.http().with_authorization("bearer alice"),
+        proxy.http().with_authorization("Basic alice"),
     ] {
         let other_status = |method: &str, body: &Value| {
             let body = match method {
@@ -266,11 +266,14 @@ fn a_session_of_2024_11_05_belongs_to_its_credentials_too() {
         .flags(SERVE)
         .flags(["--insecure-no-auth"])
         .start();
-    let alice = proxy.http().showing("Bearer alice");
+    let alice = proxy.http().with_authorization("Bearer alice");
     let mut stream = alice.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
-    for other in [proxy.http(), proxy.http().showing("Bearer mallory")] {
+    for other in [
+        proxy.http(),
+        proxy.http().with_authorization("Bearer mallory"),
+    ] {
         assert_eq!(other.send("POST", &endpoint, &[], &ping).status, 404);
     }
     assert_eq!(alice.send("POST", &endpoint, &[], &ping).status, 202);

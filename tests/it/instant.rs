@@ -45,7 +45,7 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
         assert!(text.contains(words), "{text}");
     }
     assert!(!text.contains("denied"), "{text}");
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert!(
         text.contains(&format!("as item {item} in the approval inbox")),
         "{text}"
@@ -72,9 +72,9 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
     assert_eq!(session.runs_of("wipe"), 0);
 
     terminal.approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let again = session.call("wipe", json!({"n": 7}));
-    session.ran(again);
+    session.expect_ran(again);
     assert!(!session.was_prompted(), "it was approved already");
     let line = last_decision(&session);
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_
     // Once.
     let third = answered(&mut session, cancel());
     session.refusal(third);
-    assert_ne!(terminal.waits_for("wipe"), item);
+    assert_ne!(terminal.wait_for_item("wipe"), item);
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
 }
@@ -102,16 +102,16 @@ fn the_same_call_made_again_waits_for_the_item_and_runs_when_it_is_approved() {
     let id = answered(&mut session, json!({"action": "decline"}));
     session.refusal(id);
     assert_eq!(session.decision("wipe")["decision"], "denied");
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     let again = session.call("wipe", json!({"n": 7}));
     // A client that gives it up takes nothing with it.
     session.notify("notifications/cancelled", json!({"requestId": again}));
     session.sync();
-    assert_eq!(terminal.waits_for("wipe"), item);
+    assert_eq!(terminal.wait_for_item("wipe"), item);
     let third = session.call("wipe", json!({"n": 7}));
     session.sync();
     terminal.approve(&item);
-    session.ran(third);
+    session.expect_ran(third);
     assert!(!session.was_prompted());
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
@@ -137,7 +137,7 @@ fn without_the_inbox_an_instant_no_claims_no_person() {
     }
     // A client that says yes by itself is its operator's choice.
     let id = answered(&mut session, approval());
-    session.ran(id);
+    session.expect_ran(id);
     assert!(last_decision(&session)["answered_ms"].is_number());
     session.finish();
 }
@@ -188,9 +188,9 @@ fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
         let terminal = session.terminal();
         for (n, answer) in invalid.iter().enumerate() {
             let id = answered(&mut session, answer.clone());
-            let item = terminal.waits_for("wipe");
+            let item = terminal.wait_for_item("wipe");
             terminal.approve(&item);
-            session.ran(id);
+            session.expect_ran(id);
             assert_eq!(session.runs_of("wipe"), n + 1);
             let line = last_decision(&session);
             assert_eq!(
@@ -234,13 +234,13 @@ fn a_client_of_2026_07_28_that_cancels_by_itself_finds_its_question_in_the_inbox
     retry["inputResponses"] = json!({"approval-proxy": cancel()});
     let id = session.request("tools/call", retry);
     let text = session.refusal(id);
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert!(text.contains(&item), "{text}");
     assert_eq!(session.decision("wipe")["decision"], "cancelled");
     terminal.approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let id = session.request("tools/call", call);
-    session.ran(id);
+    session.expect_ran(id);
     assert_eq!(session.runs_of("wipe"), 1);
     session.finish();
 }
@@ -261,11 +261,11 @@ fn a_client_that_comes_by_http_and_cancels_by_itself_finds_its_question_in_the_i
     let refused = refused.message();
     let text = refused["result"]["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("faster than a person can read"), "{refused}");
-    let item = terminal.waits_for("wipe");
+    let item = terminal.wait_for_item("wipe");
     assert!(text.contains(&item), "{refused}");
     assert_eq!(proxy.decision("wipe")["decision"], "cancelled");
     terminal.approve(&item);
-    proxy.log_says("parked_verdict");
+    proxy.wait_for_event("parked_verdict");
     let ran = http.post(&in_session(&session), call(1, "wipe")).message();
     assert_eq!(ran["result"]["content"][0]["text"], "wipe ran");
     eventually("the call", || proxy.runs_of("wipe") == 1);

@@ -207,12 +207,15 @@ fn a_proxy_that_lost_its_watcher_ends_its_servers_itself() {
 
 #[test]
 fn only_the_proxy_can_start_a_watcher() {
-    let told = Command::new(proxy())
+    let output = Command::new(proxy())
         .arg("__watcher")
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert_eq!(told.status.code(), Some(2));
-    let stderr = String::from_utf8(told.stderr).unwrap();
-    assert!(stderr.contains("starts its watcher"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("do not run the watcher yourself"),
+        "{stderr}"
+    );
 }

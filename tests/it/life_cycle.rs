@@ -72,13 +72,13 @@ fn when_the_server_dies_every_pending_request_gets_an_error_and_the_code_is_6() 
     let prompt = session.prompt();
     let hanging = session.call("hang", json!({}));
     session.notify("script", json!({"do": "exit", "code": 3}));
-    for (id, told) in [(held, "the server"), (hanging, "status 3")] {
+    for (id, part) in [(held, "the server"), (hanging, "status 3")] {
         let response = session.response(id);
         assert!(
             response["error"]["message"]
                 .as_str()
                 .unwrap()
-                .contains(told),
+                .contains(part),
             "{response}"
         );
     }

@@ -122,9 +122,9 @@ fn values(row: &Row) -> Vec<Quantity> {
         values.extend(found.into_iter().map(|value| (value, in_ms)));
     }
     // A plain number can stand for a span of time.
-    let told = row.limits.iter().map(Some).chain(std::iter::repeat(None));
-    let values = values.into_iter().zip(told);
-    let values = values.map(|((value, in_ms), told)| match (value, told) {
+    let limits = row.limits.iter().map(Some).chain(std::iter::repeat(None));
+    let values = values.into_iter().zip(limits);
+    let values = values.map(|((value, in_ms), limit)| match (value, limit) {
         (Number(number), Some(Span(_))) => Span(match in_ms {
             true => Duration::from_millis(number as u64),
             false => Duration::from_secs(number as u64),

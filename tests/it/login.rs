@@ -107,14 +107,14 @@ fn a_login_lets_the_call_run_and_the_next_run_needs_none() {
     for line in stderr.lines() {
         assert!(ours.iter().any(|part| line.contains(part)), "{stderr}");
     }
-    let told = format!("{stderr}{log}");
+    let output = format!("{stderr}{log}");
     session.finish();
     assert_eq!(
         (mode(&home.token_file()), mode(&home.folder())),
         (0o600, 0o700)
     );
     for secret in &home.server.seen().secrets {
-        assert!(!told.contains(secret), "{told}");
+        assert!(!output.contains(secret), "{output}");
     }
     let mut again = home.run();
     again.handshake();
@@ -182,7 +182,7 @@ fn another_run_finds_the_token_that_a_login_gave() {
 #[test]
 fn calls_that_meet_a_401_at_once_wait_for_one_login() {
     let home = Home::new();
-    home.server.seen().is_half_open = true;
+    home.server.seen().only_calls_need_login = true;
     let mut session = home.run();
     session.handshake();
     let calls: Vec<u64> = (0..5).map(|_| session.call("read", json!({}))).collect();
@@ -227,13 +227,13 @@ fn a_forged_state_is_turned_away_and_its_code_goes_nowhere() {
         session.response(id)["result"]["serverInfo"]["name"],
         "login"
     );
-    assert_eq!(home.server.seen().strange_codes, [""; 0]);
+    assert_eq!(home.server.seen().unknown_codes, [""; 0]);
 }
 
 #[test]
 fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
     let home = Home::new();
-    home.server.seen().refuses = true;
+    home.server.seen().refuses_logins = true;
     let mut session = home.run();
     let id = ask(&mut session);
     assert_eq!(home.log_in(), 200);
@@ -244,7 +244,7 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
          an `Authorization` header under `headers` in the config"
     );
     // Trying again is another login.
-    home.server.seen().refuses = false;
+    home.server.seen().refuses_logins = false;
     let id = ask(&mut session);
     assert_eq!(home.log_in(), 200);
     assert_eq!(
@@ -256,7 +256,7 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
 #[test]
 fn who_has_logged_in_is_not_asked_again_for_the_same_call() {
     let home = Home::new();
-    home.server.seen().is_deaf = true;
+    home.server.seen().refuses_every_token = true;
     let mut session = home.run();
     for logins in 1..=2 {
         let id = ask(&mut session);
@@ -272,13 +272,13 @@ fn who_has_logged_in_is_not_asked_again_for_the_same_call() {
 #[test]
 fn a_server_that_names_no_login_is_an_error_that_says_what_to_do() {
     let home = Home::new();
-    home.server.seen().is_silent = true;
+    home.server.seen().names_no_login = true;
     let mut session = home.run();
     let id = ask(&mut session);
     let error = session.response(id)["error"]["message"].clone();
     let error = error.as_str().unwrap();
     assert!(
-        error.contains("give `headers` with an `Authorization`"),
+        error.contains("set an `Authorization` header under `headers`"),
         "{error}"
     );
     assert!(!home.dir.path().join("browser.page").exists());

@@ -70,7 +70,7 @@ fn reads_are_free_and_writes_need_a_yes() {
     );
 
     let lines = session.decisions();
-    let told: Vec<(&str, &str, bool)> = lines
+    let outcomes: Vec<(&str, &str, bool)> = lines
         .iter()
         .map(|line| {
             let word = |key: &str| line[key].as_str().unwrap();
@@ -82,7 +82,7 @@ fn reads_are_free_and_writes_need_a_yes() {
         })
         .collect();
     assert_eq!(
-        told,
+        outcomes,
         [
             ("list_notes", "passed", true),
             ("read_note", "passed", true),

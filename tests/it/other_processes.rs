@@ -62,7 +62,7 @@ fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
         .unwrap();
     assert_eq!(session.response(call), forged);
     assert!(session.response(call)["result"]["content"].is_array());
-    session.log_says("unasked_answer");
+    session.wait_for_event("unasked_answer");
     let log = session.log();
     let line = log.iter().find(|line| line["event"] == "unasked_answer");
     assert_eq!(line.unwrap()["request_id"], call);

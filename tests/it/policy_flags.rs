@@ -13,7 +13,7 @@ fn session<const N: usize>(flags: [&str; N]) -> Session {
 }
 
 /// What becomes of a call of each tool: `pass`, `ask` or `block`.
-fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static str; N] {
+fn decisions_for<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static str; N] {
     tools.map(|tool| {
         let id = session.call(tool, json!({}));
         let message = session
@@ -59,7 +59,7 @@ fn each_mode_asks_about_its_own() {
         }
         let mut session = test.start();
         session.handshake();
-        assert_eq!(fates(&mut session, TOOLS), expected, "{flags:?}");
+        assert_eq!(decisions_for(&mut session, TOOLS), expected, "{flags:?}");
         for (tool, fate) in TOOLS.into_iter().zip(expected) {
             let line = session.decision(tool);
             let decision = if fate == "pass" { "passed" } else { "denied" };
@@ -130,8 +130,8 @@ fn every_decision_line_names_its_rule() {
             ])
             .start();
         session.handshake();
-        let fates = fates(&mut session, TOOLS);
-        assert_eq!(fates[3], "block");
+        let decisions = decisions_for(&mut session, TOOLS);
+        assert_eq!(decisions[3], "block");
         for (tool, rule) in TOOLS.into_iter().zip(expected) {
             let line = session.decision(tool);
             assert_eq!(line["rule"], rule, "{mode}: {line}");
@@ -158,7 +158,7 @@ fn allow_and_deny_beat_the_mode_and_deny_beats_allow() {
         "--deny=Read,plain",
     ]);
     assert_eq!(
-        fates(&mut session, TOOLS),
+        decisions_for(&mut session, TOOLS),
         ["block", "block", "pass", "pass", "block"]
     );
     assert!(!session.has_recorded("unheard_of"));
@@ -215,13 +215,13 @@ fn only_explain_puts_policy_into_a_refusal() {
         let denied = session.refusal(id);
         // "which tool, that it was denied, […] what the human gave as `reason`, and that trying
         // again unchanged will not help"
-        for told in [
+        for part in [
             "wipe",
             "denied",
             "not today",
             "trying again unchanged will not help",
         ] {
-            assert!(denied.contains(told), "{denied}");
+            assert!(denied.contains(part), "{denied}");
         }
         let blocked = session.is_refused("plain", json!({}));
         assert!(blocked.contains("blocked"), "{blocked}");
@@ -296,7 +296,7 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     let mut session = test.start();
     session.handshake();
     assert_eq!(
-        fates(&mut session, ["beta", "alpha", "gamma"]),
+        decisions_for(&mut session, ["beta", "alpha", "gamma"]),
         ["pass", "pass", "ask"]
     );
 
@@ -310,7 +310,7 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     session.script(json!({"do": "say", "text": format!("{changed}\n")}));
     session.message("notifications/tools/list_changed");
     assert_eq!(
-        fates(&mut session, ["beta", "alpha", "gamma"]),
+        decisions_for(&mut session, ["beta", "alpha", "gamma"]),
         ["ask", "pass", "pass"]
     );
     // The proxy's own requests and their answers are no business of the client's.
@@ -326,7 +326,7 @@ fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
         let mut session = ProxyTest::new().upstream(["--list", how]).start();
         session.handshake();
         let start = std::time::Instant::now();
-        assert_eq!(fates(&mut session, ["read"]), ["ask"], "{how}");
+        assert_eq!(decisions_for(&mut session, ["read"]), ["ask"], "{how}");
         assert!(start.elapsed().as_secs() < 8);
         let line = session.decision("read");
         assert_eq!(line["risk"], "high");
@@ -343,6 +343,9 @@ fn the_operators_annotations_win() {
         .rules(json!({"customAnnotations": annotations}))
         .start();
     session.handshake();
-    assert_eq!(fates(&mut session, ["wipe", "read"]), ["pass", "ask"]);
+    assert_eq!(
+        decisions_for(&mut session, ["wipe", "read"]),
+        ["pass", "ask"]
+    );
     session.finish();
 }

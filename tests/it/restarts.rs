@@ -142,7 +142,7 @@ fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again()
         ("Invalid session", "/sse"),
     ] {
         let server = RestartingServer::start(tools(true));
-        server.says_of_unknown_sessions(400, body);
+        server.answers_unknown_sessions_with(400, body);
         let mut session = before(&server, path);
         if path == "/sse" {
             // Its stream stays open, as behind a load balancer that has moved the session.

@@ -100,7 +100,7 @@ fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
         let id = session.request("tools/call", params(Some("sync_data")));
         assert_ne!(session.response(id)["result"]["isError"], true);
         assert_eq!(upstream.calls("sync_data").len(), 1);
-        upstream.list(&sync_data(&json!({"destructiveHint": true})));
+        upstream.set_tools(&sync_data(&json!({"destructiveHint": true})));
         let id = session.request("tools/list", params(None));
         session.response(id);
         let id = session.request("tools/call", params(Some("sync_data")));
@@ -190,10 +190,10 @@ fn a_hint_of_a_wrong_type_does_not_hide_its_tool() {
         ("get_item", "annotations"),
         ("zap", "readOnlyHint"),
     ] {
-        let told =
+        let warning =
             format!("tool \"{tool}\" has members of a wrong type, which are ignored: `{member}`");
-        session.stderr_says(&told);
-        assert_eq!(session.stderr().matches(&told).count(), 1);
+        session.stderr_says(&warning);
+        assert_eq!(session.stderr().matches(&warning).count(), 1);
     }
     session.finish();
 }

@@ -20,7 +20,7 @@ fn listed(session: &mut Session) -> (u64, Value, String) {
     session.handshake();
     let call = session.call("wipe", json!({"n": 7}));
     let prompt = session.prompt();
-    let item = session.terminal().waits_for("wipe");
+    let item = session.terminal().wait_for_item("wipe");
     (call, prompt, item)
 }
 
@@ -31,11 +31,11 @@ fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom(
     let mut session = after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
-    let told = terminal.approvals(&["approve", &item, "--as", "Ann"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let output = terminal.approvals(&["approve", &item, "--as", "Ann"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     let withdrawn = session.message("notifications/cancelled");
     assert_eq!(withdrawn["params"]["requestId"], prompt["id"]);
-    session.ran(call);
+    session.expect_ran(call);
     let line = last_decision(&session);
     assert_eq!(
         [&line["decision"], &line["engine"], &line["approver"]],
@@ -56,8 +56,8 @@ fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
     session.answer(&prompt, approval());
-    session.ran(call);
-    terminal.waits(0);
+    session.expect_ran(call);
+    terminal.wait_for_items(0);
     super::support::eventually("the history has it", || {
         terminal
             .history()
@@ -99,17 +99,17 @@ fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
         assert!(!session.was_prompted(), "{text}");
         text
     };
-    let (text, item) = (again(), terminal.waits_for("wipe"));
+    let (text, item) = (again(), terminal.wait_for_item("wipe"));
     assert!(
         text.contains(&format!("by approving item {item}")),
         "{text}"
     );
     assert_eq!(again().matches(&item).count(), 1);
-    assert_eq!(terminal.waiting().len(), 1);
+    assert_eq!(terminal.open_items().len(), 1);
     terminal.approve(&item);
-    session.log_says("parked_verdict");
+    session.wait_for_event("parked_verdict");
     let lifted = session.call("wipe", json!({"n": 7}));
-    session.ran(lifted);
+    session.expect_ran(lifted);
     // Once.
     session.call("wipe", json!({"n": 7}));
     session.prompt();

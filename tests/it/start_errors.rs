@@ -17,7 +17,7 @@ fn initialize(session: &mut Session) -> u64 {
 }
 
 /// What the client is told, and the exit code: one error under the request's id, and nothing else.
-fn told(session: &mut Session, id: u64) -> (i32, String) {
+fn start_error(session: &mut Session, id: u64) -> (i32, String) {
     let answer = session.next();
     assert_eq!(answer["id"], id, "{answer}");
     assert_eq!(answer["error"]["code"], -32603, "{answer}");
@@ -185,7 +185,7 @@ fn every_error_of_a_start_is_the_answer_to_initialize() {
     for (name, start, expected, words) in failures() {
         let mut session = start();
         let id = initialize(&mut session);
-        let (code, text) = told(&mut session, id);
+        let (code, text) = start_error(&mut session, id);
         assert_eq!(code, expected, "{name}: {text}");
         for word in words {
             assert!(text.contains(word), "{name}: {text}");
@@ -243,7 +243,7 @@ fn a_client_that_looks_for_the_era_first_is_told_twice() {
         let answer = session.response(id);
         assert!(answer["error"]["message"].is_string(), "{answer}");
         let id = initialize(&mut session);
-        told(&mut session, id);
+        start_error(&mut session, id);
     }
 }
 
@@ -316,7 +316,7 @@ fn the_end_of_a_servers_stderr_is_told_without_its_secrets() {
         .config(json!({"mcpServers": {"box": entry}}))
         .start();
     let id = initialize(&mut session);
-    let (code, text) = told(&mut session, id);
+    let (code, text) = start_error(&mut session, id);
     assert_eq!(code, 4);
     assert!(text.contains("bad key [hidden] | second line"), "{text}");
 }

@@ -35,7 +35,7 @@ fn a_call_whose_line_cannot_be_written_is_refused_and_the_session_goes_on() {
     session.sync();
     assert!(!session.has_recorded("marker"));
     session.stderr_says("cannot write the audit log");
-    // Told once, not once a call; and no torn line stays.
+    // CommandOutput once, not once a call; and no torn line stays.
     assert_eq!(
         session
             .stderr()
