@@ -60,8 +60,8 @@ fn an_ordinary_call_is_a_few_lines() {
         [
             "Allow this tool call? Asked by approval-proxy; the call has not run.",
             "Server `db`, tool `drop_table`, risk high",
-            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
             r#"Arguments: `{"table": "users", "n": 1.0, "deep": [{}]}`"#,
+            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
             "The server says: `Drops a table.`",
         ]
     );
@@ -88,6 +88,16 @@ fn an_ordinary_call_with_several_arguments_is_at_most_twelve_lines() {
     }
 }
 
+// Claude Code 2.1.332 shows only the first three rows of a form's text.
+#[test]
+fn the_first_three_rows_name_the_tool_and_its_arguments() {
+    let message = message_for(r#"{"name":"a","arguments":{"path":"/etc/passwd"}}"#, None);
+    let rows = lines(&message);
+    assert!(rows[1].contains("tool `a`, risk high"), "{rows:?}");
+    assert!(rows[2].contains("/etc/passwd"), "{rows:?}");
+    assert!(rows.iter().all(|row| row.len() <= 80), "{rows:?}");
+}
+
 #[test]
 fn a_larger_call_has_a_line_for_each_argument_and_other_parameters() {
     assert_eq!(
@@ -98,7 +108,6 @@ fn a_larger_call_has_a_line_for_each_argument_and_other_parameters() {
         [
             "Allow this tool call? Asked by approval-proxy; the call has not run.",
             "Server `db`, tool `a`, risk high",
-            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
             "Arguments:",
             "```json",
             "{",
@@ -107,6 +116,7 @@ fn a_larger_call_has_a_line_for_each_argument_and_other_parameters() {
             "}",
             "```",
             r#"Other parameters: `{"task": {"ttl": 9}}`"#,
+            "Why: the tool is marked destructive (hints, not verified: destructiveHint true)",
         ]
     );
 }
