@@ -19,7 +19,7 @@ fn config() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn in_a_terminal_it_says_what_it_waits_for_what_to_write_where_and_how_to_end() {
+fn in_a_terminal_the_proxy_shows_a_config_entry_and_how_to_stop() {
     let (dir, path) = config();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut shown = terminal.in_terminal(&["--upstream", &path]);
@@ -37,7 +37,7 @@ fn in_a_terminal_it_says_what_it_waits_for_what_to_write_where_and_how_to_end() 
 }
 
 #[test]
-fn to_a_client_it_says_nothing_of_that() {
+fn the_proxy_shows_no_such_help_when_a_client_starts_it() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     assert_eq!(session.stderr(), "");
@@ -45,7 +45,7 @@ fn to_a_client_it_says_nothing_of_that() {
 }
 
 #[test]
-fn an_error_in_a_terminal_ends_at_once() {
+fn an_error_in_a_terminal_ends_the_proxy_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut shown = terminal.in_terminal(&["--upstream", "/nonexistent/config.json"]);
@@ -97,7 +97,7 @@ fn help_is_a_command_and_the_short_help_is_shorter() {
 }
 
 #[test]
-fn http_is_streamable_http() {
+fn the_transport_http_means_streamable_http() {
     let mut session = ProxyTest::new()
         .flags(["--transport", "http", "--port", "0"])
         .start();
@@ -120,7 +120,7 @@ fn a_slow_server_is_mentioned_once_on_stderr() {
 }
 
 #[test]
-fn suggested_commands_reach_the_folder() {
+fn suggested_commands_name_the_state_folder() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("it's mine");
     let terminal = Terminal::at(&state);
@@ -153,7 +153,7 @@ fn suggested_commands_reach_the_folder() {
 }
 
 #[test]
-fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
+fn an_inbox_without_a_terminal_or_browser_says_what_to_do_instead() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut standing = terminal.inbox("0");
@@ -180,7 +180,7 @@ fn an_inbox_without_terminal_and_browser_says_so_and_what_works_instead() {
 }
 
 #[test]
-fn the_minimum_of_a_passphrase_is_told_before_one_is_asked_for() {
+fn the_minimum_length_is_shown_before_a_passphrase_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let mut shown: Pty = terminal.in_terminal(&["inbox", "--set-passphrase"]);

@@ -97,7 +97,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_comments_cite_is_there() {
+fn every_citation_exists() {
     let sections = sections();
     let (mut count, mut wrong) = (0, Vec::new());
     for folder in ["src", "tests"] {

@@ -130,7 +130,7 @@ fn a_config_with_the_keys_of_other_clients_works_unchanged() {
 // Issue 15: "warn by name about keys that have no effect", "Where a config names a variable that is set
 // in the environment as `$NAME`, warn once."
 #[test]
-fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
+fn keys_without_effect_are_warned_about_once_and_the_server_starts() {
     let mut session = ProxyTest::new()
         .entry("autoApprove", json!(["x"]))
         .entry("timeout", json!(60))
@@ -216,7 +216,7 @@ fn configs_of_other_clients_start_their_server() {
 
 // Issue 15: "`disabled: true` … entries are skipped as the default server."
 #[test]
-fn a_disabled_server_starts_where_it_is_named() {
+fn a_disabled_server_starts_only_if_it_is_named() {
     let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
     assert_eq!(session.exit().0, 3);
     session.stderr_says("every server is disabled; start one anyway with `--server` (`box`)");
@@ -299,7 +299,7 @@ fn a_tilde_works_in_every_path() {
 }
 
 #[test]
-fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
+fn a_tilde_works_in_the_state_folder_of_approvals() {
     use std::os::unix::fs::DirBuilderExt as _;
     let home = tempfile::tempdir().unwrap();
     let list = || {
@@ -320,7 +320,7 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
 // Issue 15: "For `${env:X}`, `${input:x}` and `${workspaceFolder}` say whose syntax it is and what to
 // write."
 #[test]
-fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
+fn another_clients_variable_syntax_stops_the_start_and_the_error_says_what_to_write() {
     for (text, whose, instead) in [
         (
             "${env:HOME}",
@@ -351,7 +351,7 @@ fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
 
 // What people have in their files, and what is wrong with it: one line with file, place and remedy.
 #[test]
-fn each_slip_is_one_error_with_its_place_and_what_to_write() {
+fn each_mistake_is_one_error_with_its_place_and_a_fix() {
     for (config, place, remedy) in [
         ("{'mcpServers':{}}", "config.json:1:2: ", "double quotes"),
         (
@@ -505,7 +505,7 @@ fn a_proxy_behind_a_proxy_works() {
 
 // STYLE, Tests: "`examples/*` and `proxy.example.json` are loaded by a test through the same code"
 #[test]
-fn the_example_configs_load_and_say_what_their_texts_say() {
+fn the_example_configs_load_as_described() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let load = |name: &str| {
         // The checkout may be another user's, whose files the proxy refuses.

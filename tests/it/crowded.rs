@@ -240,7 +240,7 @@ fn connections_that_ask_for_nothing_keep_no_client_from_calling() {
 }
 
 #[test]
-fn a_call_that_waits_is_answered_however_many_connect() {
+fn a_waiting_call_is_answered_however_many_clients_connect() {
     let flags = ["--transport", "streamable-http", "--port", "0"];
     let test = ProxyTest::with_inbox().in_shell("ulimit -Sn 128;");
     let proxy = test.flags(flags).start();
@@ -261,7 +261,7 @@ fn a_call_that_waits_is_answered_however_many_connect() {
 /// Descriptors may be short because of something else, such as many servers.
 #[cfg(target_os = "linux")]
 #[test]
-fn where_no_descriptor_is_left_a_newcomer_takes_an_idle_connection_s() {
+fn without_free_descriptors_a_new_connection_replaces_an_idle_one() {
     let (proxy, http) = served_with_few_descriptors();
     let pid = proxy.pid();
     // The first descriptor that is free, and how many are open.

@@ -13,7 +13,7 @@ fn asking(script: &str, change: impl FnOnce(&mut Value)) -> Session {
 }
 
 #[test]
-fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
+fn a_program_approves_and_the_record_has_its_assurance() {
     let script = r#"echo '{"decision":"approve","reason":"change 12","approver":"Ann"}'"#;
     let mut session = asking(script, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
@@ -41,7 +41,7 @@ fn a_program_approves_and_the_log_says_how_much_that_is_worth() {
 }
 
 #[test]
-fn a_program_denies() {
+fn a_program_can_deny() {
     let mut session = asking(r#"echo '{"decision":"deny","reason":"not today"}'"#, |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     assert!(session.refusal(call).contains("not today"));
@@ -51,7 +51,7 @@ fn a_program_denies() {
 }
 
 #[test]
-fn where_the_program_fails_the_next_engine_is_asked() {
+fn if_the_program_fails_the_next_engine_is_asked() {
     let mut session = asking("sleep 2; echo 'no route to Ann' >&2; exit 1", |_| ());
     let call = session.call("wipe", json!({"n": 1}));
     let terminal = session.terminal();
@@ -70,7 +70,7 @@ fn where_the_program_fails_the_next_engine_is_asked() {
 
 // Found by the whole run: the yes was lost with the item that the program had.
 #[test]
-fn a_yes_in_the_moment_in_which_the_program_fails_is_not_lost() {
+fn an_approval_given_while_the_program_fails_is_not_lost() {
     for _ in 0..10 {
         let mut session = asking("exit 1", |_| ());
         let call = session.call("wipe", json!({"n": 1}));
@@ -85,7 +85,7 @@ fn a_yes_in_the_moment_in_which_the_program_fails_is_not_lost() {
 }
 
 #[test]
-fn or_the_call_is_refused_and_the_log_says_why() {
+fn if_errors_deny_the_call_is_refused_and_the_log_says_why() {
     let mut session = asking("echo 'no route to Ann' >&2; exit 1", |command| {
         command["onTransportError"] = json!("deny");
     });
@@ -109,7 +109,7 @@ fn or_the_call_is_refused_and_the_log_says_why() {
 }
 
 #[test]
-fn whoever_decides_first_decides_and_the_program_is_ended() {
+fn the_first_verdict_counts_and_the_program_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
     let script = format!(
@@ -138,7 +138,7 @@ fn whoever_decides_first_decides_and_the_program_is_ended() {
 }
 
 #[test]
-fn what_needs_more_assurance_is_not_put_to_a_program() {
+fn a_call_that_needs_more_assurance_is_not_put_to_a_program() {
     let test = ProxyTest::with_inbox().section(json!({
         "engines": [{"type": "command", "command": "sh", "args": ["-c", "echo '{\"decision\":\"approve\"}'"]}],
         "requireAssurance": "inbox-session",
@@ -152,7 +152,7 @@ fn what_needs_more_assurance_is_not_put_to_a_program() {
 }
 
 #[test]
-fn a_config_that_sets_it_up_wrongly_stops_the_start() {
+fn an_invalid_config_of_the_engine_stops_the_start() {
     for (engine, words) in [
         (json!("command"), "missing field `command`"),
         (

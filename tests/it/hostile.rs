@@ -65,7 +65,7 @@ pub(crate) fn none_gets_through<T: Into<Vec<u8>>>(
 
 // "the method is compared after unescaping"
 #[test]
-fn a_method_that_is_written_in_another_way() {
+fn no_other_spelling_of_the_method_gets_through() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
     none_gets_through([
@@ -86,7 +86,7 @@ fn a_method_that_is_written_in_another_way() {
 
 // The same, beyond what the design names: readers in C end a string at U+0000.
 #[test]
-fn a_method_that_some_reader_ends_at_a_nul() {
+fn a_method_with_a_nul_does_not_get_through() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
     none_gets_through([
@@ -97,7 +97,7 @@ fn a_method_that_some_reader_ends_at_a_nul() {
 
 // "a `tools/call` without a usable id, with `id: null`, or sent as a notification is refused"
 #[test]
-fn a_call_without_a_usable_id() {
+fn a_call_without_a_usable_id_does_not_get_through() {
     let with =
         |id: &str| format!(r#"{{"jsonrpc":"2.0",{id}"method":"tools/call","params":{PARAMS}}}"#);
     none_gets_through([
@@ -128,7 +128,7 @@ fn a_call_without_a_usable_id() {
 
 // invariants.md, 6: "Client ids are kept as they are"; two calls under one id cannot be told apart.
 #[test]
-fn a_call_under_an_id_that_is_in_use() {
+fn a_call_under_an_id_in_use_does_not_get_through() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(
@@ -189,7 +189,7 @@ fn a_batch_hides_no_call() {
 // "Names are looked up exactly, by case" and section 3: "a tool that the upstream does not list →
 // ask"; "A tool name with characters outside printable ASCII is never allowed by a glob"
 #[test]
-fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
+fn a_lookalike_of_a_harmless_tools_name_does_not_get_through() {
     let mut session = ProxyTest::new().flags(["--allow", "zz*"]).start();
     session.handshake();
     let cases: Vec<(&str, Vec<u8>)> = [
@@ -227,7 +227,7 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
 
 // contract.md, "Tool list": "A call before the handshake that would need a decision is refused."
 #[test]
-fn a_call_before_the_handshake() {
+fn a_gated_call_before_the_handshake_is_refused() {
     let mut session = ProxyTest::new().start();
     session.send(call("1"));
     assert!(
@@ -251,7 +251,7 @@ fn a_call_before_the_handshake() {
 
 // invariants.md, 6: "An answer counts only from the side that was asked."
 #[test]
-fn the_server_cannot_answer_for_the_human() {
+fn the_server_cannot_answer_for_the_person() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(call("1"));

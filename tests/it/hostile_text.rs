@@ -5,7 +5,7 @@ use super::hostile::{MARKER, PARAMS, PING, call, none_gets_through};
 
 // "the same key twice after unescaping", "at any depth of a call's `params`"
 #[test]
-fn a_key_that_stands_there_twice() {
+fn a_duplicate_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
     let params = |members: &str| with(&format!(r#""method":"tools/call","params":{{{members}}}"#));
     let arguments = |text: &str| {
@@ -123,7 +123,7 @@ fn a_key_that_stands_there_twice() {
 // "a key that differs from a protocol key only by case or Unicode folding (several JSON libraries
 // fold)"
 #[test]
-fn a_key_that_folds_to_one_of_the_protocols() {
+fn a_key_that_folds_to_a_protocol_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
     let params = |members: &str| with(&format!(r#""method":"tools/call","params":{{{members}}}"#));
     none_gets_through([
@@ -210,7 +210,7 @@ fn a_key_that_folds_to_one_of_the_protocols() {
 
 // The same, beyond what the design names: some readers trim, or drop what draws nothing.
 #[test]
-fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
+fn a_key_that_trims_to_a_protocol_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
     let methods = [
         "method ",
@@ -269,7 +269,7 @@ fn a_key_that_is_one_of_the_protocols_to_a_reader_that_trims() {
 }
 
 #[test]
-fn a_key_that_some_reader_ends_at_a_nul() {
+fn a_key_with_a_nul_does_not_get_through() {
     let with = |members: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{members}}}"#);
     none_gets_through([
         (
@@ -299,7 +299,7 @@ fn a_key_that_some_reader_ends_at_a_nul() {
 
 // "a line with more than one JSON value, invalid UTF-8, a BOM or raw control characters is refused"
 #[test]
-fn a_line_that_readers_cut_or_decode_differently() {
+fn a_line_that_readers_split_or_decode_differently_does_not_get_through() {
     let one = call("1");
     let join = |parts: &[&[u8]]| parts.concat();
     let with = |bytes: &[u8]| {
@@ -363,7 +363,7 @@ fn a_line_that_readers_cut_or_decode_differently() {
 
 // "What fails to parse strictly as a call but could be one is refused, never forwarded."
 #[test]
-fn what_lenient_readers_take_for_json() {
+fn text_that_only_lenient_readers_accept_does_not_get_through() {
     let arguments = |text: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"wipe","arguments":{{"m":"{MARKER}","x":{text}}}}}}}"#

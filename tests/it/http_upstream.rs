@@ -30,7 +30,7 @@ fn wipe() -> Value {
 // invariants.md, 3: "What the server was never sent, it cannot have answered." Nor can it in the
 // body of an HTTP error, which otherwise goes on unchanged.
 #[test]
-fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
+fn an_http_error_cannot_answer_a_held_call() {
     let upstream = HttpUpstream::start(&wipe());
     let (_proxy, http) = between(&upstream, []);
     let session = http.session();
@@ -140,7 +140,7 @@ fn post(http: &Http, tool: &str, call: &Value, more: &[(&str, &str)]) -> Respons
 
 // INVARIANT 2: "what was shown is what runs": a header that nothing declares is a way past that.
 #[test]
-fn only_headers_made_of_the_arguments_reach_a_server_whose_list_was_read() {
+fn only_param_headers_made_from_the_arguments_reach_a_server_whose_list_is_known() {
     for upstream in [
         HttpUpstream::start(&tools()),
         HttpUpstream::start(&tools()).in_pages(),
@@ -242,7 +242,7 @@ fn approved(asked: &Value, call: &Value) -> Value {
 }
 
 #[test]
-fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
+fn a_call_is_forwarded_without_headers_that_were_not_shown() {
     let upstream = HttpUpstream::start(&wipe());
     let more = [("mcp-param-my-region", "eu"), ("mcp-param-x", "prod")];
     // Where the server lists its tool, and where nothing can be known of it.
@@ -263,7 +263,7 @@ fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
 
 // A client that has the list from before must send the header, and a server must have it.
 #[test]
-fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
+fn the_first_call_of_a_client_that_knows_the_list_keeps_its_param_headers() {
     for flags in [&["--mode", "destructive"], &["--mode", "none"]] {
         let upstream = HttpUpstream::start(&tools());
         let (_proxy, http) = between(&upstream, *flags);
@@ -279,7 +279,7 @@ fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
 
 // Nothing of a request goes on but its body, and what is made from it.
 #[test]
-fn no_other_header_of_a_client_s_reaches_the_server() {
+fn no_other_header_of_a_client_reaches_the_server() {
     let upstream = HttpUpstream::start(&tools());
     let (_proxy, http) = between(&upstream, ["--mode", "none"]);
     let odd = [

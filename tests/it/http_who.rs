@@ -85,7 +85,7 @@ fn without_a_token_questions_go_to_the_inbox_instead() {
 }
 
 #[test]
-fn with_a_token_or_where_the_operator_wants_none_the_client_is_asked() {
+fn a_client_is_asked_if_it_has_the_token_or_the_operator_requires_none() {
     let with_token = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", TOKEN);
     let open = ProxyTest::new().flags(["--insecure-no-auth"]);
     for (test, has_token) in [(with_token, true), (open, false)] {
@@ -106,7 +106,7 @@ fn with_a_token_or_where_the_operator_wants_none_the_client_is_asked() {
 }
 
 #[test]
-fn a_token_is_made_kept_and_asked_for() {
+fn an_automatic_token_is_created_kept_and_required() {
     let test = ProxyTest::new().flags(["--auth-token-file", "auto"]);
     let file = test.path("state/auth-token");
     let mut proxy = test.flags(SERVE).start();
@@ -177,7 +177,7 @@ fn a_token_that_is_set_but_empty_stops_the_start() {
 
 // `--host 0.0.0.0 --insecure-no-auth` took requests for any name.
 #[test]
-fn beyond_loopback_without_a_token_a_page_that_made_its_name_resolve_here_is_turned_away() {
+fn beyond_loopback_without_a_token_dns_rebinding_is_refused() {
     let test = ProxyTest::new().flags(["--host", "0.0.0.0", "--insecure-no-auth"]);
     let test = test.flags([
         "--allowed-host",

@@ -101,7 +101,7 @@ fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approv
 }
 
 #[test]
-fn a_denied_call_tells_the_agent_why_and_reaches_nobody() {
+fn a_denied_call_does_not_run_and_the_agent_is_told_why() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({"marker": 1}));
@@ -165,7 +165,7 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
 }
 
 #[test]
-fn an_id_that_could_be_of_several_items_names_them() {
+fn an_ambiguous_id_lists_the_items_it_could_mean() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -191,7 +191,7 @@ fn an_id_that_could_be_of_several_items_names_them() {
 }
 
 #[test]
-fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
+fn the_list_shows_what_a_call_is_about_and_how_much_time_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -226,7 +226,7 @@ fn the_list_shows_what_a_call_is_about_and_how_long_there_is() {
 }
 
 #[test]
-fn the_history_says_through_which_engine_who_decided_and_why() {
+fn the_history_shows_who_decided_why_and_through_which_engine() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -280,7 +280,7 @@ fn the_history_says_through_which_engine_who_decided_and_why() {
 }
 
 #[test]
-fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
+fn risk_is_coloured_only_in_a_terminal_and_not_with_no_color() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -308,7 +308,7 @@ fn risk_is_coloured_in_a_terminal_only_and_not_where_the_user_wants_none() {
 }
 
 #[test]
-fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
+fn a_watched_list_shows_items_as_they_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -344,7 +344,7 @@ fn a_watched_list_shows_what_comes_and_goes_until_it_is_ended() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_and_not_made() {
+fn a_missing_state_folder_is_reported_and_not_created() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("typo");
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
@@ -375,7 +375,7 @@ fn a_second_verdict_by_the_short_id_says_what_was_decided() {
 }
 
 #[test]
-fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
+fn the_pages_address_is_printed_once_and_shows_no_arguments_to_strangers() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({"password_of": "marker-of-a-call"}));
@@ -413,7 +413,7 @@ fn the_pages_bare_address_is_told_once_and_strangers_see_no_arguments_there() {
 }
 
 #[test]
-fn a_parked_call_runs_once_when_it_is_made_again_and_no_other_does() {
+fn a_parked_call_runs_once_when_it_is_made_again_and_no_other_call_does() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "1", "--timeout-action", "park"]);
     let mut session = test.start_without_elicitation();
     let terminal = session.terminal();
@@ -494,7 +494,7 @@ fn an_approval_for_some_minutes_covers_the_same_call_and_no_other() {
 }
 
 #[test]
-fn what_a_call_says_cannot_take_over_the_terminal() {
+fn text_of_a_call_cannot_control_the_terminal() {
     let evil = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}txt\u{2066}\r\nState:   approved\u{0}\u{200b}";
     let tools = json!([{"name": "wi\u{202e}pe\u{1b}[31m", "description": evil,
                         "inputSchema": {"type": "object"}}]);
@@ -540,7 +540,7 @@ fn what_a_call_says_cannot_take_over_the_terminal() {
 }
 
 #[test]
-fn a_call_of_a_mebibyte_waits_like_any_other_and_a_larger_one_than_4_is_refused() {
+fn a_call_of_one_mebibyte_can_wait_and_one_over_four_is_refused() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let text = "m".repeat(1 << 20);
@@ -561,7 +561,7 @@ fn a_call_of_a_mebibyte_waits_like_any_other_and_a_larger_one_than_4_is_refused(
 }
 
 #[test]
-fn a_thousand_items_and_more_are_listed_in_a_moment_with_their_number() {
+fn more_than_a_thousand_items_are_listed_quickly_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = super::support::Terminal::at(&dir.path().join("state"));
     let _lease = terminal.lease("many");
@@ -615,7 +615,7 @@ fn approved_in_the_client(session: &mut crate::support::Session, n: u32) {
 }
 
 #[test]
-fn what_a_person_decides_in_their_client_is_in_the_history_without_its_secrets() {
+fn a_verdict_given_in_the_client_is_in_the_history_without_secrets() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake();
     approved_in_the_client(&mut session, 1);
@@ -641,7 +641,7 @@ fn what_a_person_decides_in_their_client_is_in_the_history_without_its_secrets()
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_costs_a_call_nothing_that_its_client_approved() {
+fn an_unusable_state_folder_does_not_stop_calls_approved_in_the_client() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake();
     std::fs::write(session.path("state"), "no folder").unwrap();

@@ -71,7 +71,7 @@ fn a_name_given_in_the_terminal_is_recorded_and_shown_as_self_declared() {
 }
 
 #[test]
-fn a_name_comes_from_the_environment_too_and_what_is_no_name_decides_nothing() {
+fn a_name_can_come_from_the_environment_and_an_invalid_name_decides_nothing() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let first = session.call("wipe", json!({"n": 1}));
@@ -117,7 +117,7 @@ fn a_name_comes_from_the_environment_too_and_what_is_no_name_decides_nothing() {
 }
 
 #[test]
-fn with_a_passphrase_a_name_is_signed_and_nobody_can_put_another_in_its_place() {
+fn with_a_passphrase_a_name_is_signed_and_cannot_be_replaced() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
@@ -154,7 +154,7 @@ fn with_a_passphrase_a_name_is_signed_and_nobody_can_put_another_in_its_place() 
 }
 
 #[test]
-fn the_browser_that_the_inbox_opens_has_the_name_that_the_command_gives() {
+fn the_browser_that_the_inbox_opens_uses_the_name_given_to_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let terminal = Terminal::at(&dir.path().join("state"));
     let seen = dir.path().join("opened");

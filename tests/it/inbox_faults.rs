@@ -54,7 +54,7 @@ fn waits(session: &mut Session) {
 }
 
 #[test]
-fn a_store_that_is_garbage_refuses_and_names_the_file_until_it_is_moved_away() {
+fn with_a_corrupt_store_gated_calls_are_refused_until_the_file_is_moved_away() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();
@@ -82,7 +82,7 @@ fn a_store_that_is_garbage_refuses_and_names_the_file_until_it_is_moved_away() {
 
 // What "move it away" asks for may also happen between two questions, with a proxy that runs.
 #[test]
-fn a_store_that_was_moved_away_between_two_questions_is_made_anew() {
+fn a_store_that_was_moved_away_between_two_questions_is_recreated() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     waits(&mut session);
     let state = session.path("state");
@@ -94,7 +94,8 @@ fn a_store_that_was_moved_away_between_two_questions_is_made_anew() {
 }
 
 #[test]
-fn a_store_that_turns_to_garbage_while_a_call_waits_refuses_it_and_is_mended_by_moving_it() {
+fn if_the_store_is_corrupted_while_a_call_waits_the_call_is_refused_and_moving_the_store_away_helps()
+ {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     waits(&mut session);
     let state = session.path("state");
@@ -126,7 +127,7 @@ fn a_store_that_turns_to_garbage_while_a_call_waits_refuses_it_and_is_mended_by_
 }
 
 #[test]
-fn a_store_that_somebody_keeps_locked_refuses_and_one_that_is_locked_for_a_moment_does_not() {
+fn gated_calls_are_refused_if_the_store_stays_locked_but_not_if_it_is_locked_briefly() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     // So that there is a database.
     session.terminal().open_items();
@@ -153,7 +154,7 @@ fn a_store_that_somebody_keeps_locked_refuses_and_one_that_is_locked_for_a_momen
 }
 
 #[test]
-fn the_inbox_alone_tells_at_once_what_is_wrong_with_its_store() {
+fn a_standalone_inbox_reports_at_once_what_is_wrong_with_its_store() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let terminal = Terminal::at(&state);
@@ -169,7 +170,7 @@ fn the_inbox_alone_tells_at_once_what_is_wrong_with_its_store() {
 }
 
 #[test]
-fn a_folder_that_others_may_write_to_refuses_with_advice() {
+fn gated_calls_are_refused_with_advice_if_others_may_write_to_the_folder() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();
@@ -189,7 +190,7 @@ fn a_folder_that_others_may_write_to_refuses_with_advice() {
 }
 
 #[test]
-fn a_folder_that_opens_to_others_between_two_questions_refuses_until_it_is_private_again() {
+fn gated_calls_are_refused_while_others_may_write_to_the_store() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let state = session.path("state");
     let file = state.join("inbox.db");
@@ -202,7 +203,7 @@ fn a_folder_that_opens_to_others_between_two_questions_refuses_until_it_is_priva
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_or_is_nowhere_refuses_with_advice() {
+fn gated_calls_are_refused_with_advice_if_there_is_no_usable_folder() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let inside = file.path().join("state");
     for folder in [
@@ -225,7 +226,7 @@ fn a_folder_that_cannot_be_made_or_is_nowhere_refuses_with_advice() {
 }
 
 #[test]
-fn a_passphrase_file_that_nobody_understands_refuses_all_that_is_gated() {
+fn gated_calls_are_refused_if_the_passphrase_file_is_invalid() {
     let test = ProxyTest::with_inbox();
     let state = test.path("state");
     fs::create_dir(&state).unwrap();

@@ -76,7 +76,7 @@ fn each_session_gets_the_verdict_about_its_own_call() {
 }
 
 #[test]
-fn what_waits_for_a_session_that_is_deleted_is_withdrawn() {
+fn items_of_a_deleted_session_are_withdrawn() {
     let (proxy, http) = served();
     let terminal = proxy.terminal();
     let (mine, yours) = (

@@ -39,7 +39,7 @@ fn open_line(session: &Session) -> Value {
 // `inbox --set-passphrase` asked nobody who had one for it, and the log then called an agent's verdict
 // the user's.
 #[test]
-fn a_passphrase_is_replaced_only_by_who_knows_it() {
+fn only_somebody_who_knows_the_passphrase_can_replace_it() {
     let (_test, terminal, key) = with_passphrase();
     let set = ["inbox", "--set-passphrase"];
     for typed in [
@@ -65,7 +65,7 @@ fn a_passphrase_is_replaced_only_by_who_knows_it() {
 }
 
 #[test]
-fn where_no_passphrase_is_set_there_is_no_key_to_show() {
+fn without_a_passphrase_there_is_no_key_to_show() {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
     let output = terminal.run_with_stdin(&["inbox", "--show-key"], "");
@@ -74,7 +74,7 @@ fn where_no_passphrase_is_set_there_is_no_key_to_show() {
 }
 
 #[test]
-fn the_key_shows_where_a_session_opens_and_in_what_was_signed_with_it() {
+fn the_key_is_in_the_open_record_and_in_records_of_signed_verdicts() {
     let (test, terminal, key) = with_passphrase();
     let mut session = test.start_without_elicitation();
     assert_eq!(open_line(&session)["inbox_key"], json!(key));
@@ -102,7 +102,7 @@ fn the_key_shows_where_a_session_opens_and_in_what_was_signed_with_it() {
 
 // Whoever replaced the file was believed by the next proxy.
 #[test]
-fn another_key_than_the_pinned_one_or_none_stops_the_start() {
+fn a_missing_key_or_one_that_is_not_the_pinned_one_stops_the_start() {
     let (test, terminal, key) = with_passphrase();
     let pinned = || ProxyTest::with_inbox().section(json!({"inboxKey": key}));
     let state = terminal.state_dir();
@@ -130,7 +130,7 @@ fn another_key_than_the_pinned_one_or_none_stops_the_start() {
 }
 
 #[test]
-fn that_a_yes_in_the_client_bypasses_the_passphrase_is_said() {
+fn a_warning_says_that_a_yes_in_the_client_bypasses_the_passphrase() {
     let bypasses = "a passphrase is set, but an approval given in the client does not need it";
     let says = |test: ProxyTest| {
         let session = test.start_without_elicitation();
@@ -171,7 +171,7 @@ fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
 }
 
 #[test]
-fn where_no_engine_reaches_the_required_assurance_nothing_runs() {
+fn nothing_runs_if_no_engine_reaches_the_required_assurance() {
     for required in ["channel-authenticated", "inbox-passphrase"] {
         // Without a passphrase the inbox does not reach either.
         let test = ProxyTest::with_inbox().flags(["--engine", "elicitation,inbox"]);
@@ -186,7 +186,7 @@ fn where_no_engine_reaches_the_required_assurance_nothing_runs() {
 }
 
 #[test]
-fn with_the_passphrase_required_only_what_is_signed_lets_a_call_run() {
+fn with_the_passphrase_required_only_a_signed_verdict_lets_a_call_run() {
     let (test, terminal, _) = with_passphrase();
     let test = test.flags(["--engine", "elicitation,inbox"]);
     let mut session = asking_client(test.rules(json!({"requireAssurance": "inbox-passphrase"})));

@@ -72,7 +72,7 @@ fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, 
 }
 
 #[test]
-fn only_verdicts_that_were_signed_with_the_passphrase_count() {
+fn only_verdicts_signed_with_the_passphrase_count() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
@@ -143,7 +143,7 @@ fn only_verdicts_that_were_signed_with_the_passphrase_count() {
 }
 
 #[test]
-fn a_yes_to_what_somebody_wrote_over_an_item_lets_the_item_s_call_not_run() {
+fn approving_a_tampered_item_does_not_let_its_call_run() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
@@ -215,7 +215,7 @@ fn the_terminal_asks_for_the_passphrase_and_a_wrong_one_decides_nothing() {
 }
 
 #[test]
-fn where_no_passphrase_is_set_nobody_can_claim_to_have_given_it() {
+fn without_a_passphrase_nobody_can_claim_its_assurance() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
@@ -227,7 +227,7 @@ fn where_no_passphrase_is_set_nobody_can_claim_to_have_given_it() {
 }
 
 #[test]
-fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after() {
+fn only_the_passphrase_is_hidden_while_it_is_typed() {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
     // Given up by Ctrl-C, or ended from outside: nothing has changed.
@@ -270,7 +270,7 @@ fn a_passphrase_is_not_shown_while_it_is_typed_and_all_else_is_before_and_after(
 
 // INVARIANT 3: doubt is a no, also in the moments while the passphrase is made use of.
 #[test]
-fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
+fn ctrl_c_after_the_passphrase_approves_nothing() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
     let terminal = Terminal::at(&test.path("state"));
     let dir = terminal.state_dir();
@@ -302,7 +302,7 @@ fn whoever_thinks_better_of_it_after_the_passphrase_has_approved_nothing() {
 }
 
 #[test]
-fn what_is_decided_between_two_sessions_has_to_be_signed_too() {
+fn a_verdict_given_between_two_sessions_must_be_signed_too() {
     let home = tempfile::tempdir().unwrap();
     let (state, record) = (home.path().join("state"), home.path().join("record"));
     let proxy = |seconds| {

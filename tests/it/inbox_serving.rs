@@ -78,7 +78,7 @@ fn drip(mut stream: TcpStream) {
 }
 
 #[test]
-fn two_proxies_have_one_inbox_and_the_page_outlives_the_one_that_serves_it() {
+fn two_proxies_share_one_inbox_and_its_page_outlives_the_proxy_that_serves_it() {
     let (dir, terminal) = folder();
     let mut first = in_folder(&dir);
     first.call("wipe", json!({"of": "first"}));
@@ -149,7 +149,7 @@ fn each_proxy_gets_the_verdicts_about_its_own_calls() {
 }
 
 #[test]
-fn what_waits_when_its_client_leaves_is_withdrawn() {
+fn an_item_is_withdrawn_when_its_client_leaves() {
     let (dir, terminal) = folder();
     let mut session = in_folder(&dir);
     session.call("wipe", json!({}));
@@ -160,7 +160,7 @@ fn what_waits_when_its_client_leaves_is_withdrawn() {
 }
 
 #[test]
-fn another_port_is_taken_where_somebody_listens_at_the_wanted_one() {
+fn another_port_is_used_if_the_wanted_one_is_taken() {
     let taken = squatter(garbage);
     let test = ProxyTest::new().env("APPROVAL_ENGINES", "");
     let mut session = test
@@ -177,7 +177,7 @@ fn another_port_is_taken_where_somebody_listens_at_the_wanted_one() {
 }
 
 #[test]
-fn the_port_that_is_named_beats_where_the_page_was_before() {
+fn a_named_port_beats_the_previous_one() {
     let (_dir, terminal) = folder();
     let page = |port: &str| {
         let mut inbox = terminal.inbox(port);
@@ -193,7 +193,7 @@ fn the_port_that_is_named_beats_where_the_page_was_before() {
 }
 
 #[test]
-fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() {
+fn a_process_at_the_pages_port_is_not_announced_until_it_proves_that_it_is_the_inbox() {
     for (what, answer) in [
         ("garbage", garbage as fn(TcpStream)),
         ("silence", silence),
@@ -241,7 +241,7 @@ fn page_of(inbox: &InboxProcess) -> super::support::Http {
 }
 
 #[test]
-fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_over() {
+fn a_standalone_inbox_serves_the_page_until_it_ends_and_another_takes_over() {
     let (dir, terminal) = folder();
     let mut first = terminal.inbox("0");
     let page = page_of(&first);
@@ -284,7 +284,7 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
 }
 
 #[test]
-fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
+fn of_many_inboxes_that_start_at_once_one_serves_the_page_and_none_exits() {
     let (_dir, terminal) = folder();
     let mut all: Vec<InboxProcess> = (0..6).map(|_| terminal.inbox("0")).collect();
     let pages: Vec<String> = all
@@ -306,7 +306,7 @@ fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
 
 // The secret that logs a browser in stands in no process list, and goes with its use.
 #[test]
-fn a_browser_comes_in_by_a_file_that_is_gone_once_it_has() {
+fn a_browser_logs_in_through_a_file_that_is_deleted_once_used() {
     let (dir, terminal) = folder();
     let seen = dir.path().join("opened");
     let script = dir.path().join("browser.sh");

@@ -94,7 +94,7 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
 }
 
 #[test]
-fn a_stateless_client_over_http_is_sent_there_too() {
+fn a_stateless_client_over_http_is_sent_to_the_page_too() {
     let test = ProxyTest::with_inbox().flags(["--transport", "streamable-http", "--port", "0"]);
     let session: Session = test.start();
     let (http, terminal) = (session.http(), session.terminal());
@@ -127,7 +127,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
 
 // SPEC 2025-11-25, "URL Mode Elicitation Requests".
 #[test]
-fn a_client_of_2025_11_25_is_sent_there_by_a_request() {
+fn a_client_of_2025_11_25_is_sent_to_the_page_by_a_request() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake_as("2025-11-25", json!({"elicitation": {"url": {}}}));
     let terminal = session.terminal();

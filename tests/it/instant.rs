@@ -35,7 +35,7 @@ fn last_decision(session: &Session) -> Value {
 // Code cancels after 10 ms)". "If `inbox` is among the engines, the question stays open there, and
 // once approved the same call runs when it is made again."
 #[test]
-fn a_client_that_cancels_by_itself_is_refused_at_once_and_its_question_waits_in_the_inbox() {
+fn an_instant_cancel_is_refused_at_once_and_the_question_waits_in_the_inbox() {
     let mut session = with_inbox().start();
     session.handshake();
     let terminal = session.terminal();
@@ -118,7 +118,7 @@ fn the_same_call_made_again_waits_for_the_item_and_runs_when_it_is_approved() {
 }
 
 #[test]
-fn without_the_inbox_an_instant_no_claims_no_person() {
+fn without_the_inbox_an_instant_no_is_not_attributed_to_a_person() {
     let mut session = ProxyTest::new().env(LIMIT, "10000").start();
     session.handshake();
     for (answer, decision) in [
@@ -145,7 +145,7 @@ fn without_the_inbox_an_instant_no_claims_no_person() {
 // What counts is the time in the log, also on a machine that is busy; a person who takes their time
 // is in `policy_flags` and `asking`, where the limit is off.
 #[test]
-fn where_nobody_sets_it_the_limit_is_250_ms() {
+fn the_default_limit_is_250_ms() {
     let mut session = ProxyTest::new().env(LIMIT, "").start();
     session.handshake();
     let mut seen = [false, false];
@@ -175,7 +175,7 @@ fn where_nobody_sets_it_the_limit_is_250_ms() {
 // wrong types): the engine failed; the next one is asked. If there is none, the call is refused
 // with decision `error`".
 #[test]
-fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
+fn invalid_answers_go_on_to_the_inbox_or_are_errors() {
     let invalid = [
         json!({"action": "accept", "content": {}}),
         json!({"action": "accept", "content": {"approved": "true"}}),
@@ -220,7 +220,7 @@ fn answers_that_answer_nothing_go_on_to_the_inbox_or_are_errors() {
 }
 
 #[test]
-fn a_client_of_2026_07_28_that_cancels_by_itself_finds_its_question_in_the_inbox() {
+fn an_instant_cancel_of_a_stateless_client_leaves_the_question_in_the_inbox() {
     let mut session = with_inbox().start();
     let terminal = session.terminal();
     let call = json!({"name": "wipe", "arguments": {"n": 7}, "_meta": {
@@ -246,7 +246,7 @@ fn a_client_of_2026_07_28_that_cancels_by_itself_finds_its_question_in_the_inbox
 }
 
 #[test]
-fn a_client_that_comes_by_http_and_cancels_by_itself_finds_its_question_in_the_inbox() {
+fn an_instant_cancel_over_http_leaves_the_question_in_the_inbox() {
     let test = with_inbox().env("APPROVAL_AUTH_TOKEN", TOKEN);
     let proxy = test
         .flags(["--transport", "streamable-http", "--port", "0"])

@@ -163,7 +163,7 @@ fn a_token_is_refreshed_before_it_expires_and_when_it_is_refused() {
 }
 
 #[test]
-fn another_run_finds_the_token_that_a_login_gave() {
+fn two_runs_at_once_need_one_login() {
     let home = Home::new();
     let (mut first, mut second) = (home.run(), home.run());
     let ids = (ask(&mut first), ask(&mut second));
@@ -180,7 +180,7 @@ fn another_run_finds_the_token_that_a_login_gave() {
 }
 
 #[test]
-fn calls_that_meet_a_401_at_once_wait_for_one_login() {
+fn calls_that_get_a_401_at_the_same_time_wait_for_one_login() {
     let home = Home::new();
     home.server.seen().only_calls_need_login = true;
     let mut session = home.run();
@@ -199,7 +199,7 @@ fn calls_that_meet_a_401_at_once_wait_for_one_login() {
 }
 
 #[test]
-fn a_forged_state_is_turned_away_and_its_code_goes_nowhere() {
+fn a_callback_with_a_forged_state_is_refused_and_its_code_is_not_used() {
     let home = Home::new();
     let mut session = home.run();
     let id = ask(&mut session);
@@ -254,7 +254,7 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn who_has_logged_in_is_not_asked_again_for_the_same_call() {
+fn nobody_is_asked_to_log_in_twice_for_one_request() {
     let home = Home::new();
     home.server.seen().refuses_every_token = true;
     let mut session = home.run();

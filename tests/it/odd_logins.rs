@@ -235,7 +235,7 @@ fn a_client_authenticates_as_its_registration_says() {
 }
 
 #[test]
-fn a_registration_asks_for_a_way_to_authenticate_that_is_supported() {
+fn a_registration_asks_for_a_supported_authentication_method() {
     for (methods, wanted) in [
         (json!([POST]), POST),
         (json!([BASIC, POST]), BASIC),
@@ -261,7 +261,7 @@ fn a_registration_asks_for_a_way_to_authenticate_that_is_supported() {
 }
 
 #[test]
-fn a_resource_may_be_written_with_a_slash_at_the_end() {
+fn a_resource_may_end_with_a_slash() {
     for end in ["/mcp/", "/mcp//", "/mcp", "/", ""] {
         let home = Home::new(move |request| {
             let resource = format!("{}{end}", origin(request));
@@ -292,7 +292,7 @@ fn a_resource_may_be_written_with_a_slash_at_the_end() {
 }
 
 #[test]
-fn a_token_may_say_its_life_as_text_and_nothing_of_its_type() {
+fn a_token_response_may_have_its_lifetime_as_text_and_no_token_type() {
     for (life, stored) in [
         (json!("3600"), json!(3600)),
         (json!(3600.0), json!(3600)),
@@ -314,7 +314,7 @@ fn a_token_may_say_its_life_as_text_and_nothing_of_its_type() {
 }
 
 #[test]
-fn what_the_authorization_server_says_reaches_who_waits_for_it() {
+fn errors_of_the_authorization_server_reach_the_client() {
     let long = format!("{}\u{1b}[31m\r\nsee https://a.example", "no ".repeat(500));
     let said = json!({"error": "invalid_client_metadata", "error_description": long});
     for (path, status, logs_in, start) in [
@@ -405,7 +405,7 @@ fn no_error_of_a_login_repeats_a_secret() {
 }
 
 #[test]
-fn a_server_without_oauth_is_said_to_have_none() {
+fn the_error_says_that_a_server_offers_no_oauth() {
     for challenge in [None, Some("Bearer realm=\"x\""), Some("Basic realm=\"x\"")] {
         let home = Home::new(move |request| {
             let challenge: Vec<_> = challenge
@@ -431,7 +431,7 @@ fn a_server_without_oauth_is_said_to_have_none() {
 
 // SPEC 2025-11-25, basic/authorization, "Client ID Metadata Documents".
 #[test]
-fn a_document_about_the_client_stands_in_for_a_registration_where_it_is_read() {
+fn a_client_metadata_document_replaces_a_registration_if_supported() {
     let reads = |has_registration: bool| {
         move |request: &Request| {
             let mut metadata = metadata(request);

@@ -60,7 +60,7 @@ fn swapped(mut answer: Value) -> Value {
 }
 
 #[test]
-fn an_id_that_comes_back_as_text_or_as_a_number_is_the_clients_own_again() {
+fn an_id_that_comes_back_as_text_or_as_a_number_is_restored() {
     let as_json = OddServer::start(|request| {
         with_answer(request, |answer| {
             response(200, &[JSON], &swapped(answer).to_string())
@@ -88,7 +88,7 @@ fn an_id_that_comes_back_as_text_or_as_a_number_is_the_clients_own_again() {
 
 // invariants.md, 3: "What the server was never sent, it cannot have answered", whatever id it uses.
 #[test]
-fn an_id_as_text_brings_no_answer_to_a_held_call() {
+fn an_id_as_text_cannot_answer_a_held_call() {
     let server = OddServer::start(|request| {
         with_answer(request, |answer| {
             let mut answer = swapped(answer);
@@ -119,7 +119,7 @@ fn an_id_as_text_brings_no_answer_to_a_held_call() {
 }
 
 #[test]
-fn every_request_names_the_proxy_unless_the_operator_names_another() {
+fn every_request_has_our_user_agent_unless_the_config_sets_another() {
     let ours = format!("approval-proxy/{}", env!("CARGO_PKG_VERSION"));
     for (headers, wanted) in [
         (json!({}), &*ours),
@@ -145,7 +145,7 @@ fn every_request_names_the_proxy_unless_the_operator_names_another() {
 }
 
 #[test]
-fn a_server_of_2024_11_05_is_known_by_its_url_or_by_what_the_config_says() {
+fn a_server_of_2024_11_05_is_recognized_by_its_url_or_by_the_config() {
     for (path, key, value) in [
         ("/sse", "x", ""),
         ("/sse/", "x", ""),
@@ -162,7 +162,7 @@ fn a_server_of_2024_11_05_is_known_by_its_url_or_by_what_the_config_says() {
 
 // SPEC 2025-11-25, "Backwards Compatibility".
 #[test]
-fn a_server_that_takes_no_message_at_its_url_is_tried_as_one_of_2024_11_05() {
+fn a_server_that_refuses_a_post_is_tried_as_one_of_2024_11_05() {
     for status in [400, 404, 405, 406, 415] {
         // `type` keeps the URL from naming HTTP+SSE by itself.
         let server = OddServer::of_2024("\n", move |_| response(status, &[], "no such thing"));
@@ -186,7 +186,7 @@ fn a_server_that_takes_no_message_at_its_url_is_tried_as_one_of_2024_11_05() {
 }
 
 #[test]
-fn where_neither_transport_works_the_error_names_both_attempts() {
+fn if_neither_transport_works_the_error_names_both_attempts() {
     let server = OddServer::start(|request| match &*request.method {
         "POST" => response(404, &[], "nothing here"),
         _ => response(410, &[], "nor here"),
@@ -252,7 +252,7 @@ fn only_a_refusal_that_an_old_server_could_give_leads_to_another_attempt() {
 }
 
 #[test]
-fn redirects_are_followed_on_the_server_itself_and_named_elsewhere() {
+fn redirects_are_followed_within_the_origin_and_are_errors_elsewhere() {
     for status in [301, 307, 308] {
         let server = OddServer::start(move |request| match &*request.path {
             "/mcp/" => plain_response(request),
@@ -289,7 +289,7 @@ fn redirects_are_followed_on_the_server_itself_and_named_elsewhere() {
 }
 
 #[test]
-fn a_wrong_content_type_or_encoding_is_named_with_what_the_server_said() {
+fn the_error_names_a_wrong_content_type_or_encoding_and_quotes_the_server() {
     for (headers, body, wanted) in [
         (
             vec![("content-type", "text/html")],
@@ -329,7 +329,7 @@ fn a_wrong_content_type_or_encoding_is_named_with_what_the_server_said() {
 }
 
 #[test]
-fn a_server_that_is_busy_is_quoted_with_when_to_come_back() {
+fn the_error_of_a_busy_server_quotes_it_and_its_retry_after() {
     let server = OddServer::start(|_| response(429, &[("retry-after", "30")], "slow down"));
     let error = error_of(json!({"url": server.url("/mcp")}));
     assert!(
@@ -341,7 +341,7 @@ fn a_server_that_is_busy_is_quoted_with_when_to_come_back() {
 }
 
 #[test]
-fn what_a_server_says_in_an_error_is_quoted_without_secrets_and_controls() {
+fn errors_quote_a_server_without_secrets_and_control_characters() {
     let server = OddServer::start(|request| {
         let key = request.header("x-api-key").unwrap_or_default().to_owned();
         let said = format!(

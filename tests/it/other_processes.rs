@@ -45,7 +45,7 @@ fn nobody_can_write_a_call_to_the_servers_stdin_through_proc() {
 
 // The server's stdout stays open to its user. A forged answer shows by the true one.
 #[test]
-fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
+fn an_answer_forged_through_proc_leaves_a_record() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({}));
@@ -84,7 +84,7 @@ fn a_server_may_write_to_its_stdout_by_name() {
 }
 
 #[test]
-fn a_server_that_writes_to_its_stdin_still_sees_a_plain_end_of_it() {
+fn a_server_that_writes_to_its_stdin_still_reads_a_normal_end_of_input() {
     // The first write fails. The loop then ends with the end of the input, not with an error.
     let script = r#"
         import os, signal

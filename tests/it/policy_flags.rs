@@ -35,7 +35,7 @@ const TOOLS: [&str; 5] = ["read", "plain", "write_file", "wipe", "unheard_of"];
 
 // "`--mode`, `-m` | `destructive` | `destructive`, `all`, `annotated`, `none`"; `cautious` is issue 14's
 #[test]
-fn each_mode_asks_about_its_own() {
+fn each_mode_asks_about_the_right_tools() {
     for (flags, expected) in [
         (&[][..], ["pass", "pass", "ask", "ask", "ask"]),
         (
@@ -73,7 +73,7 @@ fn each_mode_asks_about_its_own() {
 // Issue 14, point 9: "Every decision names the rule that made it by a stable code", in records as
 // `rule`.
 #[test]
-fn every_decision_line_names_its_rule() {
+fn every_decision_record_names_its_rule() {
     let custom = json!({"write_file": {"readOnlyHint": true}});
     for (mode, expected) in [
         (
@@ -285,7 +285,7 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
 // "Hints are those of the tool list as it stands now: the proxy reads all pages itself, again
 // after `list_changed`."
 #[test]
-fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
+fn hints_come_from_all_pages_of_the_current_list() {
     let tool = |name: &str, annotations: Value| json!({"name": name, "inputSchema": {}, "annotations": annotations});
     let harmless = json!({"readOnlyHint": true});
     let first = json!([
@@ -321,7 +321,7 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
 // contract.md, "Tool list": "A call that needs the list waits for it five seconds at most. After
 // that every call that depends on the list is asked about, risk high".
 #[test]
-fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
+fn if_the_list_fails_or_hangs_every_tool_is_asked_about() {
     for how in ["error", "hang"] {
         let mut session = ProxyTest::new().upstream(["--list", how]).start();
         session.handshake();

@@ -102,7 +102,7 @@ fn comes_back(machine: &Machine, second: ProxyTest, item: &str) {
 }
 
 #[test]
-fn a_yes_that_comes_between_two_sessions_lets_the_call_run_once_when_it_is_made_again() {
+fn an_approval_given_between_two_sessions_lets_the_call_run_once_in_the_second() {
     let machine = Machine::new();
     let mut session = machine.proxy().start_without_elicitation();
     let item = machine.parks(&mut session);
@@ -112,7 +112,7 @@ fn a_yes_that_comes_between_two_sessions_lets_the_call_run_once_when_it_is_made_
 }
 
 #[test]
-fn so_does_one_that_the_first_session_has_heard_of() {
+fn an_approval_that_the_first_session_knew_lets_the_call_run_once_in_the_second() {
     let machine = Machine::new();
     let mut session = machine.proxy().start_without_elicitation();
     let item = machine.parks(&mut session);
@@ -123,7 +123,7 @@ fn so_does_one_that_the_first_session_has_heard_of() {
 }
 
 #[test]
-fn a_proxy_that_is_killed_leaves_its_questions_too() {
+fn parked_questions_survive_a_killed_proxy() {
     for hears_it in [false, true] {
         let machine = Machine::new();
         let mut session = machine.proxy().start_without_elicitation();
@@ -142,7 +142,7 @@ fn a_proxy_that_is_killed_leaves_its_questions_too() {
 }
 
 #[test]
-fn a_call_made_again_waits_for_the_item_that_is_open_still() {
+fn a_call_made_again_waits_for_the_item_that_is_still_open() {
     let machine = Machine::new();
     let mut session = machine.proxy().start_without_elicitation();
     let item = machine.parks(&mut session);
@@ -157,7 +157,7 @@ fn a_call_made_again_waits_for_the_item_that_is_open_still() {
 }
 
 #[test]
-fn another_server_client_or_call_does_not_have_the_answer() {
+fn another_server_client_or_call_does_not_get_the_verdict() {
     type Change = fn(ProxyTest, &Path) -> ProxyTest;
     let changes: [(&str, Change); 4] = [
         ("another argument of the server", |test, home| {
@@ -198,7 +198,7 @@ fn another_server_client_or_call_does_not_have_the_answer() {
 }
 
 #[test]
-fn a_client_that_declares_roots_is_asked_for_them_and_resumes_only_where_it_was() {
+fn a_client_that_declares_roots_is_asked_for_them_and_resumes_only_with_the_same_ones() {
     let rooted = |machine: &Machine| {
         let mut session = machine.proxy().start();
         session.handshake_as("2025-06-18", json!({"roots": {"listChanged": true}}));
@@ -256,7 +256,7 @@ fn text(message: &Value) -> &str {
 }
 
 #[test]
-fn over_http_only_a_client_with_the_same_token_has_the_answer() {
+fn over_http_only_a_client_with_the_same_token_gets_the_verdict() {
     let over_http = |machine: &Machine, token: Option<&str>| {
         let mut test = machine.proxy();
         test = test.flags(["--transport", "streamable-http", "--port", "0"]);
@@ -300,7 +300,7 @@ fn over_http_only_a_client_with_the_same_token_has_the_answer() {
 
 // "a documented list of session variables".
 #[test]
-fn every_variable_that_does_not_count_is_documented() {
+fn every_session_variable_is_documented() {
     let page = include_str!("../../docs/configuration.md");
     let (_, list) = page.split_once("## Parked questions").unwrap();
     for name in SESSION_VARIABLES {

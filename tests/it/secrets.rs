@@ -66,7 +66,7 @@ fn is_in_store(session: &Session, text: &str) -> bool {
 }
 
 #[test]
-fn no_secret_of_any_kind_is_in_the_log_whatever_becomes_of_the_call() {
+fn no_secret_is_logged_whatever_is_decided_about_the_call() {
     let mut session = test().start();
     session.handshake();
     let passed = session.passes("read", arguments());
@@ -117,7 +117,7 @@ fn an_error_of_the_client_is_logged_without_its_secrets() {
 }
 
 #[test]
-fn no_secret_of_a_call_is_in_the_inboxs_files_once_nobody_waits_for_it() {
+fn no_secret_of_a_call_stays_in_the_inboxs_files_once_it_is_decided_or_withdrawn() {
     let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
     // One is approved, one denied, one taken back.
@@ -151,7 +151,7 @@ fn no_secret_of_a_call_is_in_the_inboxs_files_once_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_killed_proxys_calls_leave_the_files_with_the_next_look_into_the_inbox() {
+fn a_killed_proxys_calls_are_removed_when_the_inbox_is_next_used() {
     let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
     session.call("wipe", arguments());
@@ -165,7 +165,7 @@ fn a_killed_proxys_calls_leave_the_files_with_the_next_look_into_the_inbox() {
 }
 
 #[test]
-fn a_huge_refused_call_leaves_a_small_line_that_says_how_large_it_was() {
+fn a_huge_refused_call_leaves_a_small_record_with_its_size() {
     let mut session = ProxyTest::new()
         .section(json!({}))
         .flags(["--deny", "wipe"])

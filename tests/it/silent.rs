@@ -27,7 +27,7 @@ fn listed(session: &mut Session) -> (u64, Value, String) {
 // contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
 // = off): the question is also listed in the inbox […]. Whichever answer comes first counts."
 #[test]
-fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom() {
+fn a_silent_clients_question_can_be_answered_in_the_inbox_and_the_record_says_by_whom() {
     let mut session = after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
@@ -51,7 +51,7 @@ fn a_silent_client_s_question_is_answered_in_the_inbox_and_the_log_says_by_whom(
 }
 
 #[test]
-fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
+fn an_answer_in_the_client_closes_the_item_and_leaves_one_history_entry() {
     let mut session = after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
@@ -73,7 +73,7 @@ fn an_answer_in_the_client_takes_the_item_back_and_leaves_one_row() {
 }
 
 #[test]
-fn silence_lists_nothing_where_that_is_turned_off() {
+fn silence_lists_nothing_if_that_is_turned_off() {
     let mut session = after("0").flags(["--timeout", "1"]).start();
     session.handshake();
     let call = session.call("wipe", json!({}));
@@ -84,7 +84,7 @@ fn silence_lists_nothing_where_that_is_turned_off() {
 }
 
 #[test]
-fn what_was_denied_is_refused_without_asking_until_somebody_lifts_that() {
+fn a_denied_call_is_refused_without_asking_until_somebody_approves_its_item() {
     let mut session = ProxyTest::with_inbox().env(MEMORY, "600").start();
     session.handshake();
     let terminal = session.terminal();

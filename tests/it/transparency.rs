@@ -30,7 +30,7 @@ const LINES: [&str; 20] = [
 ];
 
 #[test]
-fn what_the_client_says_reaches_the_server_byte_for_byte() {
+fn messages_of_the_client_reach_the_server_byte_for_byte() {
     for chunk in [1, 7, 4096] {
         let mut session = ProxyTest::new().start();
         let text = LINES.concat();
@@ -49,7 +49,7 @@ fn what_the_client_says_reaches_the_server_byte_for_byte() {
 }
 
 #[test]
-fn what_the_server_says_reaches_the_client_byte_for_byte() {
+fn messages_of_the_server_reach_the_client_byte_for_byte() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     let text = LINES.concat();
