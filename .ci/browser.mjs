@@ -3,19 +3,17 @@
 //
 //     .ci/browser.mjs PATH/TO/approval-proxy PATH/TO/notes_server [--cache DIR] [--only WORD] [--shots DIR]
 //
-// An agent (an MCP client over stdio that can show no prompts) calls tools of `examples/notes_server`
-// through the proxy; a headless Chromium shows what waits, and decides by mouse and by keys. Nothing
-// that the page says is believed: what ran is read from the notes' own files, from what the agent got
-// and from the audit log. The browser is logged in the way a user's is, by `approval-proxy inbox`,
-// which opens a file in `$BROWSER`.
+// An agent (an MCP client over stdio without prompts) calls tools of `examples/notes_server` through the
+// proxy. A headless Chromium shows the inbox and decides, by mouse and by keys. No check believes the page:
+// what ran is read from the notes' files, from the agent's answers and from the audit log. The browser logs
+// in like a user's, through `approval-proxy inbox`, which opens a file in `$BROWSER`.
 //
-// Each scene has a folder, a state folder and proxies of its own. `--shots` takes the pictures for the
-// README instead.
+// Each scene has its own folder, state folder and proxies. `--shots` takes the pictures for the
+// documents instead.
 //
-// Needs node, npm and Debian's chromium. `playwright-core` and `axe-core` are installed once into the
-// cache folder (default: approval-proxy-browser in the user's cache). Prints a line per check; of one
-// that fails it keeps a screenshot in the cache folder. Exits 1 if one failed, 2 if nothing could be
-// checked.
+// Needs node, npm and Debian's chromium. Installs `playwright-core` and `axe-core` once into the cache
+// folder (default: approval-proxy-browser in the user's cache). Prints a line per check, and keeps a
+// screenshot of each failure in the cache folder. Exits 1 if a check failed, 2 if nothing could be checked.
 
 import { execFileSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, rmSync } from "node:fs";

@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
 """Runs MCP's official conformance suite against approval-proxy.
 
-The suite tests servers over HTTP. It runs three times against the same server, which is
-`examples/everything_server`: directly, through the proxy with the server behind it over HTTP, and
-through the proxy with the server behind it over stdio. The proxy asks for no approvals here, so
-whatever passes directly must pass through it.
+The suite tests servers over HTTP. It runs three times against the same server,
+`examples/everything_server`: directly, through the proxy with the server over HTTP, and through the
+proxy with the server over stdio. The proxy asks for no approvals here, so every check that passes
+directly must pass through it.
 
     .ci/conformance.py PROXY SERVER [--cache DIR] [--only direct|http|stdio] [--scenario WORD]
 
-Needs python3, node and npm. The suite, and the newer node that it needs, are installed once into the
-cache directory (default: approval-proxy-conformance in the user's cache). Prints a row per scenario;
-exits 1 if a check that passes directly does not pass through the proxy, twice in a row, and 2 if
-nothing could be checked.
+Needs python3, node and npm. Installs the suite, and the newer node that it needs, once into the cache
+directory (default: approval-proxy-conformance in the user's cache). Prints a row per scenario. Exits
+1 if a check passes directly and fails through the proxy twice in a row, and 2 if nothing could be
+checked.
 
-Revisions 2025-06-18, 2025-11-25 and 2026-07-28 are tested with all their server scenarios, and the
-extensions (tasks, skills) with theirs. Directly, every check passes. One comes to no verdict, and is
-not counted: `tasks-status-notifications`, which the suite itself skips. Where a check cannot come to
-a verdict through the proxy, `conformance/report.py` says why.
+Runs all server scenarios of 2025-06-18, 2025-11-25 and 2026-07-28, and those of the extensions (tasks,
+skills). Directly, every check passes, except `tasks-status-notifications`, which the suite itself
+skips and which is not counted. If a check cannot be judged through the proxy,
+`conformance/report.py` says why.
 """
 
 import argparse
@@ -41,7 +41,7 @@ ONLY = {"direct": [DIRECT], "http": [DIRECT, OVER_HTTP], "stdio": [DIRECT, OVER_
 
 
 class Runs:
-    """The suite, what it is run against, and what it found."""
+    """The suite, its targets, and its results."""
 
     def __init__(self, suite: Suite, proxy: Path, server: Path, word: str) -> None:
         self.suite, self.proxy, self.server = suite, proxy, server
@@ -51,7 +51,7 @@ class Runs:
         }
 
     def run(self, column: str) -> dict:
-        """All scenarios, with processes of their own for each revision."""
+        """Runs all scenarios, with new processes for each revision."""
         checks = {}
         for revision, scenarios in self.scenarios.items():
             if scenarios:
@@ -63,7 +63,7 @@ class Runs:
             return self.suite.run(url, revision, scenarios)
 
     def compare(self, column: str, direct: dict, proxied: dict) -> int:
-        """Prints what differs, and once more does, and returns how much that is."""
+        """Repeats the scenarios that differ. Prints what still differs, and returns how many checks do."""
         differing = report.differences(column, direct, proxied)
         found = 0
         for revision, scenario in dict.fromkeys((key.revision, key.scenario) for key in differing):
@@ -79,7 +79,7 @@ class Runs:
                     report.print_difference(column, key, again.get(key))
                     found += 1
                     continue
-                # Not the proxy's doing: both columns shall say the same of it.
+                # Not the proxy's fault: both columns should show the same.
                 proxied[key] = direct[key]
         return found
 
@@ -90,8 +90,8 @@ def main() -> int:
     parser.add_argument("server", type=Path, help="the everything_server to put behind it")
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--cache", type=Path, default=user_cache / "approval-proxy-conformance")
-    parser.add_argument("--only", choices=ONLY, help="not all three ways; the direct one is always run")
-    parser.add_argument("--scenario", default="", help="only scenarios whose name has this in it")
+    parser.add_argument("--only", choices=ONLY, help="run directly and this way only")
+    parser.add_argument("--scenario", default="", help="run only scenarios whose name contains this")
     arguments = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     try:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that the core, which is what is left without features, does no I/O.
+"""Checks that the core (the crate without features) does no I/O.
 
     .ci/core.py
 
-None of its dependencies, direct or not, does I/O, and no file of it uses the parts of `std` that do.
+No direct or indirect dependency does I/O, and no file uses the parts of `std` that do.
 """
 
 import pathlib
@@ -30,7 +30,7 @@ def dependencies():
 
 
 def files(path, folder):
-    """The file and its modules, but those that are for tests or behind a feature."""
+    """Yields the file and its modules, except those for tests or behind a feature."""
     yield path
     for attributes, name in MODULE.findall(path.read_text()):
         if "cfg(" in attributes:
@@ -46,7 +46,7 @@ def main():
     wrong = [f"the core depends on `{name}`" for name in sorted(names & FORBIDDEN)]
     core = list(files(ROOT / "src/lib.rs", ROOT / "src"))
     if len(core) < 60:
-        sys.exit(f"only {len(core)} files were found: the script reads them wrongly")
+        sys.exit(f"found only {len(core)} files: this script misreads them")
     for path in core:
         text = re.split(r"\n#\[cfg\(test\)\]\nmod \w+ \{", path.read_text())[0]
         for number, line in enumerate(text.split("\n"), 1):
@@ -57,7 +57,7 @@ def main():
         print(line)
     if wrong:
         sys.exit(1)
-    print(f"the core: {len(core)} files and {len(names) - 1} dependencies, none of which does I/O")
+    print(f"the core: {len(core)} files and {len(names) - 1} dependencies, none does I/O")
 
 
 main()

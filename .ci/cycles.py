@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks how the files of `src/gate` call one another's methods.
+"""Checks that the files of `src/gate` do not call one another's methods in a circle.
 
-Rust lets `impl Gate` stand in any file, so imports do not show which files need which. This script reads which
-file defines each method and each free function, and which files call it. Files that call one another in a circle
-have to be understood together, so there must be none.
+Rust allows `impl Gate` in any file, so imports do not show which file needs which. This script finds the file that
+defines each method, and the files that call it. Files that call one another in a circle must be understood together,
+so there must be none.
 
     .ci/cycles.py [--list] [FOLDER]
 """
@@ -29,7 +29,7 @@ def code(path):
 
 
 def blocks(text, name):
-    """The bodies of `impl name`."""
+    """Returns the bodies of `impl name`."""
     found = []
     for match in IMPL.finditer(text):
         if match[1] == name:
@@ -39,7 +39,7 @@ def blocks(text, name):
 
 
 def circles(calls):
-    """Tarjan's strongly connected components, without those of one file."""
+    """Returns the strongly connected components (Tarjan) of more than one file."""
     order, low, stack, found = {}, {}, [], []
 
     def visit(file):
@@ -77,9 +77,9 @@ def main():
         for body in blocks(text, "Gate"):
             for name in METHOD.findall(body):
                 if owner.setdefault(name, file) != file:
-                    sys.exit(f"two methods of `Gate` are called `{name}`")
+                    sys.exit(f"two methods of `Gate` are named `{name}`")
     if len(owner) < 50:
-        sys.exit(f"only {len(owner)} methods of `Gate` were found in {folder}: the script reads it wrongly")
+        sys.exit(f"found only {len(owner)} methods of `Gate` in {folder}: this script misreads it")
     calls, reasons = {file: set() for file in texts}, {}
     for file, text in texts.items():
         for name in re.findall(r"\b(?:self|gate)\s*\.(\w+)\(|\bGate::(\w+)", text):

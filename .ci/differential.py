@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""No reader sees a gated tool call in what the server got without a yes.
+"""Checks that no JSON reader sees an unapproved gated call in what the server received.
 
     .ci/differential.py PATH/TO/approval-proxy
 
-Sends some hundred hostile lines, and two thousand that are made from them with a fixed seed,
-through the real proxy to a server that records every byte. What the server got is then read by
-Python's json, Node's JSON.parse, a model of Go's encoding/json, and what lies between; each
-also cuts the lines in its own way. Nobody ever says yes, so whoever sees a `tools/call` of
-another tool than the harmless one has found a way around the gate.
+Sends some hundred hostile lines, and two thousand mutations of them with a fixed seed, through the
+real proxy to a server that records every byte. Then Python's json, Node's JSON.parse, a model of
+Go's encoding/json and several readers between them read what the server received; each also splits
+the lines in its own way. Every prompt is declined. So a reader that sees a `tools/call` of any tool
+except the harmless one has found a way around the gate.
 
-Needs Python 3.9 and node; without node its readers are left out, which counts as a failure
-unless --without-node says so.
+Needs Python 3.9 and node. Without node this fails, unless --without-node leaves its readers out.
 """
 
 import base64
@@ -34,7 +33,7 @@ DEADLINE = 120
 # ---- the server
 
 def serve(record):
-    """Records all that it reads, and answers what it can read."""
+    """Records everything, and answers the requests that it can read."""
     out = sys.stdout.buffer
     tools = [
         {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
@@ -73,12 +72,12 @@ PING = '{"jsonrpc":"2.0","id":"@","method":"ping"}'
 
 
 def table():
-    """What is hostile by design; `@` stands for a fresh id."""
+    """Returns the hostile lines; `@` stands for a new id."""
     one = call('"@"')
     env = lambda members: '{"jsonrpc":"2.0","id":"@",%s}' % members
     par = lambda members: env('"method":"tools/call","params":{%s}' % members)
     lines = [one, call('"@"', READ), PING, call('"@"', '{"name":"wipe"}')]
-    # The method in other words.
+    # Spellings of the method.
     for method in [r'"tools\/call"', r'"\u0074ools\u002fcal\u006C"', '"TOOLS/CALL"', '"Tools/Call"',
                    '"tool\u017f/call"', r'"tool\u017f/call"', '["tools/call"]', '{"tools/call":1}',
                    'null', '1', r'"tools/call\u0000"', r'"tools/call\u0000x"', '" tools/call"',
@@ -93,7 +92,7 @@ def table():
                '9007199254740993', '"@","id":1', '1,"ID":"@"']:
         lines.append(call(id))
     lines.append('{"jsonrpc":"2.0","method":"tools/call","params":%s}' % PARAMS)
-    # Equal keys.
+    # Duplicate keys.
     for members in ['"method":"ping","method":"tools/call","params":%s', '"method":"tools/call","method":"ping","params":%s',
                     r'"method":"ping","m\u0065thod":"tools/call","params":%s', r'"m\u0065thod":"tools/call","method":"ping","params":%s',
                     '"method":"tools/call","params":{"name":"read"},"params":%s', '"method":"tools/call","params":%s,"params":{"name":"read"}',
@@ -110,7 +109,7 @@ def table():
                     '"name":"read","name\u0301":"wipe"', '"name":"read ","x":1', r'"name":"read\u0000wipe"', '"name":"READ"',
                     '"name":"re\u0430d"', r'"name":"\u202edaer"', r'"name":"read\ud800"', '"name":"read","x":{"a":1,"a":2}']:
         lines.append(par(members + ',"arguments":{"m":"%s"}' % MARK))
-    # Keys that fold.
+    # Keys that are equal when folded.
     for key in ['Method', 'METHOD', r'\u004dethod', 'metho\u0501', r'method\u0000', 'method ', ' method', r'\ufeffmethod',
                 'method\u200b', r'me\u00adthod', r'\tmethod', 'method\u00a0', 'METHOD\u3000', '\uff4dethod', r'\uff2dethod ', 'm\u00e9thod', 'met\u04bbod']:
         lines.append(env('"%s":"tools/call","params":%s' % (key, PARAMS)))
@@ -130,18 +129,18 @@ def table():
                  '\t [%s]', '{"jsonrpc":"2.0","id":"@","method":"ping","params":[%s]}', '{"jsonrpc":"2.0","id":"@","method":"ping","params":%s}',
                  '{"jsonrpc":"2.0","id":"@","result":%s}', '[@P,{"x":%s}]', '{"jsonrpc":"2.0","id":"@","method":"x","params":{"a":%s}}']:
         lines.append(text.replace("@P", PING) % one)
-    # Two values, and what may stand between or around.
+    # Two values, with text between or around them.
     between = ["", " ", ",", "\r", "\r\r", "\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029", "\x00", "\ufeff", "//", "#", "/**/",
                ";", "\x1b[2J", "\u00a0", "\\n", "\t", "data: ", "\u180e", "\u200b", "\x7f"]
     for text in between:
         lines += [PING + text + one, text + one, one + text, PING + text + one + text + PING]
-        # Where a reader cuts at a character inside a string.
+        # Characters inside a string at which a reader splits the line.
         lines.append('{"jsonrpc":"2.0","id":"@","method":"ping","params":{"x":"%s%s%s"}}' % (text, one.replace('"', '\\"'), text))
         lines.append('{"jsonrpc":"2.0","id":"@","method":"ping","params":{"x":"%s{","method":"tools/call","y":"}%s"}}' % (text, text))
         lines.append('{"jsonrpc":"2.0","id":"@","method":"pi%sng","params":%s}' % (text, PARAMS))
         lines.append(par('"name":"wi%spe","arguments":{"m":"%s"}' % (text, MARK)))
         lines.append(par('"name":"read","arguments":{"m":"%s","x":"%s"}' % (MARK, text)))
-    # What lenient readers take for JSON.
+    # What only lenient readers accept as JSON.
     for text in ['[1,]', 'NaN', '-Infinity', '007', '+1', '0x10', '1.', '.5', 'True', '{a:1}', '1/*x*/', r'"\x41"', r'"\u41"', r'"\ud800"',
                  r'{"\udc00":1}', r'{"a\u0000":1}', r'"\ud83d\ude00"', '[' * 120 + ']' * 120, '[' * 130 + ']' * 130, '[' * 1100 + ']' * 1100, '1e999', '9' * 5000,
                  '{"a":1,"a":2}', r'{"a":1,"\u0061":2}', '"' + "x" * 3000 + '"']:
@@ -152,7 +151,7 @@ def table():
     lines += [one.replace('"', "'"), one[:-1], one + "}", one.replace('"2.0"', "2.0"), one.replace('"2.0"', '"1.0"'),
               one.replace('"jsonrpc"', '"x"'), call('"@"', '["wipe",{"m":"%s"}]' % MARK), call('"@"', '"%s"' % MARK), call('"@"', "null")]
     lines = [line.encode("utf-8", "surrogatepass") for line in lines]
-    # Bytes that are no text.
+    # Bytes that are not UTF-8.
     one = one.encode()
     for bad in [b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf0\x9f\x98", b"\x80", b"\xc1\xa2", b"\xf8\x88\x80\x80\x80", b"\xfe\xff", b"\xe2\x80"]:
         lines += [bad + one, one + bad, one.replace(b"/call", b"/call" + bad), one.replace(b"tools/call", b"tools" + bad + b"call"),
@@ -163,7 +162,7 @@ def table():
 
 
 def mutate(rng, lines):
-    """One line from another, or from two."""
+    """Makes a line from another one, or from two."""
     line = bytearray(rng.choice(lines))
     if MARK.encode() not in line or len(line) > 1500:
         line = bytearray(call('"@"').encode())
@@ -278,7 +277,7 @@ def all_lines():
 # ---- the run
 
 class Run:
-    """The proxy with a client that declines whatever it is asked."""
+    """The proxy, with a client that declines every prompt."""
 
     def __init__(self, proxy, folder):
         self.record = os.path.join(folder, "record")
@@ -298,7 +297,7 @@ class Run:
         self.child.stdin.flush()
 
     def until(self, id):
-        """Reads up to the answer with this id; counts what was asked."""
+        """Reads up to the answer with this id, and returns the number of prompts before it."""
         asked = 0
         while True:
             line = self.child.stdout.readline()
@@ -313,7 +312,7 @@ class Run:
                 return asked
 
     def all(self, lines):
-        """What the server got for each line, and how many prompts there were."""
+        """Returns what the server received for each line and after the last, the number of prompts, and the exit code."""
         self.send(b'{"jsonrpc":"2.0","id":"init","method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"elicitation":{}},"clientInfo":{"name":"d","version":"0"}}}')
         self.until("init")
         self.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
@@ -331,9 +330,9 @@ class Run:
                 new = file.read()
             start += len(new)
             end = text.encode() + b"\n"
-            # A prompt of the line before may have been declined since; nothing is forwarded for it.
+            # Nothing may follow from a prompt of an earlier line: it was declined.
             if end not in new:
-                raise SystemExit("the sentinel after line %d is lost: %r" % (n, new))
+                raise SystemExit("the sentinel after line %d did not arrive: %r" % (n, new))
             got.append(new.replace(end, b""))
         self.child.stdin.close()
         code = self.child.wait()
@@ -344,10 +343,10 @@ class Run:
         return got, rest, asked, code
 
 
-# ---- the readers: each yields what it takes for a message
+# ---- the readers: each yields what it reads as a message
 
 def objects(value, depth=0):
-    """A message, or those of a batch, however deep."""
+    """Yields a message, or those in a batch at any depth."""
     if isinstance(value, list) and depth < 50:
         for item in value:
             yield from objects(item, depth + 1)
@@ -356,7 +355,7 @@ def objects(value, depth=0):
 
 
 def is_gated(message):
-    """Whether a reader that has come to this dict runs another tool than the harmless one."""
+    """Returns whether a reader that sees this dict would run another tool than the harmless one."""
     if message.get("method") != "tools/call":
         return False
     params = message.get("params")
@@ -380,14 +379,14 @@ def first_wins(pairs):
 
 
 def python_text(data):
-    """TextIOWrapper with universal newlines, as `for line in sys.stdin` reads."""
+    """TextIOWrapper with universal newlines, like `for line in sys.stdin`."""
     for errors in ["replace", "surrogateescape"]:
         for line in io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors=errors, newline=None):
             yield from tolerant(json.loads)(line)
 
 
 def python_bytes(data):
-    """bytes.splitlines, and json.loads, which finds out the encoding."""
+    """bytes.splitlines, and json.loads, which detects the encoding."""
     for line in data.splitlines():
         yield from tolerant(json.loads)(line)
     for line in data.split(b"\n"):
@@ -395,13 +394,13 @@ def python_bytes(data):
 
 
 def python_splitlines(data):
-    """str.splitlines, which cuts at eleven characters."""
+    """str.splitlines, which splits at eleven characters."""
     for line in data.decode("utf-8", "replace").splitlines():
         yield from tolerant(json.loads)(line)
 
 
 def python_lenient(data):
-    """strict=False takes control characters; a BOM is skipped; the first of equal keys is kept."""
+    """Accepts control characters (strict=False), skips a BOM, and keeps the first of equal keys."""
     for text in [data.decode("utf-8-sig", "replace"), data.decode("latin-1")]:
         for line in text.split("\n"):
             yield from tolerant(lambda text: json.loads(text, strict=False))(line)
@@ -409,7 +408,7 @@ def python_lenient(data):
 
 
 def python_stream(data):
-    """One value after the other, whatever stands for a line's end."""
+    """Reads one value after the other, whatever separates them."""
     text = data.decode("utf-8", "replace")
     decoder, at = json.JSONDecoder(strict=False), 0
     while at < len(text):
@@ -417,7 +416,7 @@ def python_stream(data):
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             at = min((i for i in (text.find(c, at + 1) for c in "{[") if i > 0), default=len(text))
-            # What stands inside a value that could not be read is only of interest at a line's start.
+            # Inside an unreadable value, only what starts a line matters.
             at = max(at, text.find("\n", at) + 1) if "\n" in text[at:] else len(text)
             continue
         yield from objects(value)
@@ -428,8 +427,8 @@ def python_stream(data):
 # Go's encoding/json: https://pkg.go.dev/encoding/json#Unmarshal: "preferring exact matches but
 # also accepting a case-insensitive match"; "invalid UTF-8 or invalid UTF-16 surrogate pairs are
 # not treated as an error. Instead, they are replaced by the Unicode replacement character".
-# Keys are taken in order, so the last one that matches, exactly or folded, wins; objects that go
-# into one struct are merged, and null leaves what is there.
+# Keys are read in order, so the last match wins, exact or folded. Objects for one struct are merged,
+# and null changes nothing.
 
 def go_fold(text):
     fold = {"\u017f": "s", "\u212a": "k"}
@@ -437,8 +436,8 @@ def go_fold(text):
 
 
 def other_fold(text):
-    """As far as any library goes: full case folding, and the two other i's, of what stands before
-    a NUL; without white space and what draws nothing, and with full-width forms as ASCII."""
+    """Folds as much as any library does: full case folding with the Turkish i's, up to a NUL, without
+    white space and invisible characters, and with full-width forms as ASCII."""
     text = "".join(c for c in text.split("\0")[0] if not c.isspace() and unicodedata.category(c) != "Cf")
     text = "".join(chr(ord(c) - 0xFEE0) if "\uff01" <= c <= "\uff5e" else c for c in text)
     text = text.replace("\u0130", "i").replace("\u0131", "i")
@@ -477,7 +476,7 @@ def folding(fold):
         text = data.decode("utf-8", "replace")
         for line in [text, *text.split("\n")]:
             at = 0
-            # json.Decoder goes on after a value, json.Unmarshal does not: the first sees more.
+            # Unlike json.Unmarshal, json.Decoder continues after a value, so it sees more.
             while at < len(line):
                 try:
                     value, at = decoder.raw_decode(line, at)
@@ -543,7 +542,7 @@ async function main() {
     const bytes = Buffer.from(item, 'base64');
     const found = [];
     if (bytes.toString('utf8').split('\n').some(gated)) found.push('JSON.parse');
-    // What the SDK does: a carriage return before the newline is dropped.
+    // The SDK drops a carriage return before the newline.
     if (bytes.toString('utf8').split('\n').some((line) => gated(line.replace(/\r$/, '')))) found.push('the SDK');
     if (bytes.toString('latin1').split('\n').some(gated)) found.push('JSON.parse of latin1');
     if (gated(new TextDecoder('utf-8').decode(bytes))) found.push('TextDecoder');
@@ -564,7 +563,7 @@ def by_node(items):
 
 
 def seen_by(items, with_node):
-    """For each item, who sees a gated call in it."""
+    """Returns for each item the readers that see a gated call in it."""
     seen = []
     for item in items:
         seen.append([name for name, (reader, gated) in READERS.items() if any(gated(m) for m in reader(item))])
@@ -575,7 +574,7 @@ def seen_by(items, with_node):
 
 
 def self_test(with_node):
-    """A reader that sees nothing anywhere would prove nothing: each is shown what it must find."""
+    """Checks that each reader finds what it should: one that never sees anything would prove nothing."""
     plain = call("1").encode()
     names = list(READERS) + (["Node, " + n for n in ["JSON.parse", "the SDK", "readline", "TextDecoder"]] if with_node else [])
     cases = [(plain, names), (b"[" + plain + b"]", names),
@@ -595,7 +594,7 @@ def self_test(with_node):
     for (data, expected), found in zip(cases, seen):
         missing = set(expected) - set(found)
         if missing:
-            raise SystemExit("%s see nothing in %r" % (missing, data))
+            raise SystemExit("readers that should see a gated call but do not: %s, in %r" % (missing, data))
 
 
 def main():
@@ -613,29 +612,29 @@ def main():
     passed, failed = 0, 0
     dangers = seen_by(lines, with_node)
     for n, (line, bytes_got, seen) in enumerate(zip(lines, got, seen_by(got, with_node))):
-        # What was passed on was passed on as it was, in whole or as the entry of a batch.
+        # Every forwarded line is unchanged: the whole line, or an entry of a batch.
         foreign = [part for part in bytes_got.split(b"\n") if part and part not in line]
         if seen or foreign:
             failed += 1
-            print("line %d: %r\n  the server got %r\n  a gated call is seen by: %s" % (n, line[:600], bytes_got[:600], ", ".join(seen) or "nobody, but it was changed"))
+            print("line %d: %r\n  the server received %r\n  readers that see a gated call: %s" % (n, line[:600], bytes_got[:600], ", ".join(seen) or "none, but the line was changed"))
         else:
             passed += 1
-    # All at once, for what only comes together across lines.
+    # All lines together, for calls that form only across lines.
     everything = b"".join(got) + rest
     for seen in seen_by([everything], with_node):
         failed += bool(seen)
         passed += not seen
         if seen:
-            print("in the whole record a gated call is seen by: %s" % ", ".join(seen))
+            print("readers that see a gated call in the whole record: %s" % ", ".join(seen))
     if rest or code != 0:
         failed += 1
-        print("the proxy ended with %d; the server got after the last line: %r" % (code, rest))
+        print("the proxy exited with %d; the server received after the last line: %r" % (code, rest))
     else:
         passed += 1
     forwarded = sum(1 for bytes_got in got if bytes_got)
     dangerous = sum(1 for seen in dangers if seen)
     lost = [line for line, bytes_got, seen in zip(lines, got, dangers) if not bytes_got and not seen]
-    print("%d lines: the server got something of %d; %d hold a gated call for some reader; %d prompts, all declined; %d refused though no reader here sees a gated call"
+    print("%d lines: the server received something for %d; some reader sees a gated call in %d; %d prompts, all declined; %d refused although no reader here sees a gated call"
           % (len(lines), forwarded, dangerous, asked, len(lost)))
     if "--show-refused" in sys.argv:
         for line in lost:

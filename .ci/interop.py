@@ -3,18 +3,17 @@
 
 Clients: the official Python SDK (`mcp`) and the official TypeScript ones (`@modelcontextprotocol/sdk`,
 `@modelcontextprotocol/client`). Servers: `@modelcontextprotocol/server-filesystem`,
-`@modelcontextprotocol/server-everything` and `mcp-server-git`, and two of our own that speak both eras
-of the protocol by means of the Python SDK and of `@modelcontextprotocol/server`, each on a temporary
-directory. Programs that people use start the proxy too: Claude Code, Codex, opencode, the Inspector and
-FastMCP's client. The proxy stands between them, over stdio and over HTTP. What the proxy says is never
-believed: every check looks at the files, at what client and server got, or at what the same server
-answers without the proxy.
+`@modelcontextprotocol/server-everything` and `mcp-server-git`, and two of our own that speak legacy and
+stateless revisions through the Python SDK and `@modelcontextprotocol/server`, each in a temporary
+directory. Claude Code, Codex, opencode, the Inspector and FastMCP's client start the proxy too. The proxy
+runs between them, over stdio and over HTTP. No check believes what the proxy says: each looks at the
+files, at what client and server received, or at what the same server answers without the proxy.
 
     .ci/interop.py PATH/TO/approval-proxy [--cache DIR] [--only WORD]
 
-Needs python3 with venv, node, npm and git. The packages are installed once into the cache directory
-(default: approval-proxy-interop in the user's cache) and found there by later runs; remove it for
-newer ones. Prints a line per check; exits 1 if one failed, 2 if nothing could be checked.
+Needs python3 with venv, node, npm and git. Installs the packages once into the cache directory (default:
+approval-proxy-interop in the user's cache); delete it to get newer ones. Prints a line per check; exits 1
+if one failed, 2 if nothing could be checked.
 """
 
 import argparse
@@ -34,8 +33,8 @@ NODE_PACKAGES = [
     "@modelcontextprotocol/server-filesystem",
     "@modelcontextprotocol/server-everything",
 ]
-# Large, and only started by one section: in a folder of their own. The programs of the first two are for
-# this machine's processor.
+# Large, and used by one section only, so they have their own folder. The first two are built for this
+# machine's processor.
 PROCESSOR = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), "x64")
 CLIENT_PACKAGES = [
     f"@anthropic-ai/claude-code-linux-{PROCESSOR}",
@@ -50,7 +49,7 @@ def main() -> int:
     parser.add_argument("proxy", type=Path, help="the approval-proxy to check")
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--cache", type=Path, default=user_cache / "approval-proxy-interop")
-    parser.add_argument("--only", default="", help="only the sections whose name has this in it")
+    parser.add_argument("--only", default="", help="run only sections whose name contains this")
     arguments = parser.parse_args()
     proxy, cache = arguments.proxy.resolve(), arguments.cache.resolve()
     if not os.access(proxy, os.X_OK) or proxy.is_dir():
@@ -61,19 +60,19 @@ def main() -> int:
         import anyio
 
         return anyio.run(run, proxy, cache, arguments.only)
-    # The checks need the SDK, so they run as this same file in the interpreter that has it.
+    # The checks need the SDK, so run this file again in the interpreter that has it.
     try:
         python = install(cache)
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"interop: the clients or the servers cannot be installed: {error}", file=sys.stderr)
+        print(f"interop: cannot install the clients or servers: {error}", file=sys.stderr)
         return 2
-    # 2.x of the SDK warns of what the newest revision no longer has.
+    # SDK 2.x warns about what the newest revision removed.
     command = [python, "-B", "-W", "ignore", __file__, proxy, "--cache", cache, "--only", arguments.only]
     return subprocess.run(command).returncode
 
 
 def install(cache: Path) -> Path:
-    """Puts clients and servers into `cache`, if they are not there. Returns its python."""
+    """Installs missing clients and servers into `cache`. Returns its python."""
     python = cache / "venv" / "bin" / "python"
     imports = "from mcp import Client; import mcp_server_git, fastmcp"
     if not python.exists() or subprocess.run([python, "-c", imports], capture_output=True).returncode:
@@ -125,7 +124,7 @@ async def run_section(checks, section, setting) -> None:
     except BaseException as error:  # the SDK wraps failures in exception groups
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
-        checks.check(f"{section.__name__} runs to its end", False, innermost(error))
+        checks.check(f"{section.__name__} finishes", False, innermost(error))
     stderr = setting.place / "stderr.txt"
     if checks.failed > failed_before and stderr.exists():
         print("    stderr:", *stderr.read_text().splitlines()[-10:], sep="\n      ")

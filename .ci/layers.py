@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the dependency rule: each folder of `src` uses only folders that come before it.
+"""Checks the dependency rule: each folder of `src` uses only folders before it.
 
     .ci/layers.py
 
@@ -35,7 +35,7 @@ def is_test(path):
 
 def code(path):
     text = re.split(r"\n#\[cfg\(test\)\]\nmod \w+ \{", path.read_text())[0]
-    # A whole file can be for tests only, and so can one item.
+    # A whole file can be for tests only; so can one item.
     text = re.sub(r"\n *#\[cfg\(test\)\]\n[^;{]*;", "\n", text)
     lines = (line for line in text.split("\n") if not line.lstrip().startswith("//"))
     return "\n".join(lines)
@@ -53,7 +53,7 @@ def main():
     wrong, files = [], 0
     folders = {path.stem for path in ROOT.iterdir()} - {"lib", "main"}
     if folders != set(ORDER):
-        sys.exit(f"`src` and the order in this script differ in {sorted(folders ^ set(ORDER))}")
+        sys.exit(f"`src` and ORDER in this script differ in {sorted(folders ^ set(ORDER))}")
     for path in sorted(ROOT.rglob("*.rs")):
         inside = path.relative_to(ROOT)
         own = inside.parts[0].removesuffix(".rs")
@@ -67,7 +67,7 @@ def main():
         print(line)
     if wrong:
         sys.exit(1)
-    print(f"{files} files use only what comes before them")
+    print(f"{files} files use only folders before their own")
 
 
 main()

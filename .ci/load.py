@@ -3,14 +3,14 @@
 
     .ci/load.py PATH/TO/approval-proxy [--sessions N] [--in-flight N] [--seconds N]
 
-First sessions of 2025-06-18, each with its own `initialize` and so its own upstream; in the middle,
-one upstream is killed: its session's calls must be answered with an error, its next request with
-404, and nobody else may notice. Then a quarter as many clients of 2026-07-28, which share one
-upstream; and the same for a moment, while that one is killed: whoever comes next gets another.
+First, sessions of 2025-06-18, each with its own `initialize` and so its own upstream. Halfway through,
+one upstream is killed: its session's calls must get an error and its next request a 404, and no
+other session may notice. Then a quarter as many clients of 2026-07-28, which share one upstream.
+Then the same briefly, while that upstream is killed: the next request must get another one.
 
-The load is made by `bench/httpload`, which holds every answer against its call, the upstream is
-`bench/echo`; both are built first. Needs Linux, python3 and a Rust toolchain. Prints a line per
-check; exits 1 if one failed.
+`bench/httpload` makes the load and compares every answer with its call; `bench/echo` is the upstream.
+Both are built first. Needs Linux, python3 and a Rust toolchain. Prints a line per check; exits 1 if
+one failed.
 """
 
 import argparse
@@ -34,14 +34,14 @@ sys.dont_write_bytecode = True
 from soak.checks import Checks  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
-# More than a proxy in good health needs for anything.
+# More time than a healthy proxy needs for anything.
 PATIENCE = 30.0
-# Descriptors that a session and its upstream take beside its connections, and the proxy itself.
+# Descriptors of a session with its upstream (without its connections), and of the proxy itself.
 OF_A_SESSION, OF_THE_PROXY = 10, 100
 
 
 class Proxy:
-    """The proxy, listening, and what the system knows of it."""
+    """A listening proxy, and what the system reports about it."""
 
     def __init__(self, program: Path, echo: Path, place: Path) -> None:
         config, self.log, said = place / "upstream.json", place / "audit.jsonl", place / "stderr"
@@ -60,16 +60,16 @@ class Proxy:
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
     def upstreams(self) -> list[int]:
-        """The ids of the servers behind it that live."""
+        """Returns the process ids of its running servers."""
         return [child for child in self.children() if is_upstream(child)]
 
     def descriptors(self) -> int:
-        """How many are open, but for the one to the watcher, which starts with the first server and stays."""
+        """Returns how many are open, except the watcher's: it starts with the first server and stays."""
         watchers = len(self.children()) - len(self.upstreams())
         return len(os.listdir(f"/proc/{self.process.pid}/fd")) - watchers
 
     def watch_memory(self, seconds: float) -> None:
-        """Notes its resident size, in MiB."""
+        """Records its resident size, in MiB."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             found = re.search(r"VmRSS:\s+(\d+) kB", self.status.read_text())
@@ -95,7 +95,7 @@ class Load:
         self.sessions, self.in_flight = sessions, in_flight
 
     def run(self, seconds: float, *options: str, middle=lambda: None) -> dict:
-        """Makes the load; `middle` happens in its middle."""
+        """Makes the load, and calls `middle` halfway through."""
         command = [self.programs / "httpload", "--url", self.proxy.url, "--seconds", str(seconds)]
         command += ["--sessions", str(self.sessions), "--in-flight", str(self.in_flight), *options]
         idle = self.proxy.descriptors()
@@ -119,7 +119,7 @@ class Load:
         sessions = report["sessions"]
         wrong = [text for session in sessions if not is_down(session) for text in session["wrong"]]
         good = sum(session["good"] for session in sessions)
-        self.checks.none(f"no answer was lost, doubled or another call's ({good} results)", wrong)
+        self.checks.none(f"no answer was lost, doubled or swapped ({good} results)", wrong)
         self.check_log(sessions)
         self.check_memory()
 
@@ -130,20 +130,20 @@ class Load:
             until(is_over, "")
             left = []
         except TimeoutError:
-            left = [f"{self.proxy.descriptors()} descriptors for {idle} before"]
-        self.checks.none("what ended has left no descriptor open", left)
+            left = [f"{self.proxy.descriptors()} descriptors, {idle} before"]
+        self.checks.none("ended sessions left no descriptor open", left)
 
     def check_dead(self, down: list[dict], next_status: int) -> None:
-        """What those get whose upstream was killed."""
+        """Checks what the sessions got whose upstream was killed."""
         errors = [tuple(error) for session in down for error in session["errors"]]
         wrong = [text for session in down for text in session["wrong"]]
-        sentence = f"calls in flight are answered with an error each when their upstream dies ({len(errors)} errors)"
+        sentence = f"each call in flight gets an error when its upstream dies ({len(errors)} errors)"
         self.checks.none(sentence, wrong)
         kinds = collections.Counter((status, re.sub(r'"id":\d+', '"id":N', text)) for status, text in errors)
         for (status, text), count in kinds.most_common(3):
             print(f"#   {count} x {status} {text}")
         odd = [(session["session"], session["next_status"]) for session in down if session["next_status"] != next_status]
-        self.checks.none(f"the next request after that is answered with {next_status}", odd)
+        self.checks.none(f"the next request after that gets {next_status}", odd)
 
     def shared_descriptors(self) -> int:
         return OF_A_SESSION * len(self.proxy.upstreams())
@@ -158,7 +158,7 @@ class Load:
                 tag = re.search(rb'"tag":"(\d+)-(\d+)"', line)
                 if tag and b'"decision":"passed"' in line:
                     lines[int(tag[1]), int(tag[2])] += 1
-        self.checks.none(f"the audit log counts without a gap ({seq} lines)", odd)
+        self.checks.none(f"the audit log's numbers have no gap ({seq} lines)", odd)
         doubled = [(tag, count) for tag, count in lines.items() if count > 1]
         self.checks.none("no call has two lines", doubled)
         missing, unknown = [], len(lines)
@@ -166,12 +166,12 @@ class Load:
             number = session["session"]
             found = sum((number, n) in lines for n in range(1, session["sent"] + 1))
             unknown -= found
-            # A call that was on its way when its session died may have none.
+            # A call in flight when its session died may have none.
             least = session["good"] if is_down(session) else session["sent"]
             if found < least:
-                missing.append(f"session {number}: {found} lines for {least} calls")
+                missing.append(f"session {number}: {found} lines, at least {least} calls")
         self.checks.none(f"every call has its line ({len(lines)} calls)", missing)
-        self.checks.that("no line is of no call", unknown == 0, f"{unknown} lines")
+        self.checks.that("every line belongs to a call", unknown == 0, f"{unknown} lines")
 
     def check_memory(self) -> None:
         memory = self.proxy.memory
@@ -190,17 +190,17 @@ def in_sessions(load: Load, seconds: float) -> None:
     def kill_one() -> None:
         upstreams = proxy.upstreams()
         counts.append(len(upstreams))
-        # A child of the proxy's that nobody but the proxy reaps, so the id is still its own.
+        # Only the proxy reaps its children, so this id still belongs to the upstream.
         os.kill(upstreams[len(upstreams) // 2], signal.SIGKILL)
 
     report = load.run(seconds, middle=kill_one)
-    checks.that("each session has an upstream of its own", counts == [load.sessions], counts)
+    checks.that("each session has its own upstream", counts == [load.sessions], counts)
     down = [session for session in report["sessions"] if is_down(session)]
     names = [(session["session"], session["errors"][:2], session["wrong"][:2]) for session in down]
-    checks.that("the death of one upstream ends its session and no other", len(down) == 1, names)
+    checks.that("a killed upstream ends only its own session", len(down) == 1, names)
     load.check_dead(down, 404)
     odd = [(s["session"], s["end_status"]) for s in report["sessions"] if s not in down and s["end_status"] != 204]
-    checks.none("the others end with their DELETE", odd)
+    checks.none("the other sessions end with their DELETE", odd)
     left = proxy.upstreams()
     checks.that("no upstream outlives its session", not left, left)
 
@@ -224,11 +224,11 @@ def shared_upstream_dies(load: Load, seconds: float) -> None:
     load.check_dead([session for session in report["sessions"] if is_down(session)], 200)
     after = load.proxy.upstreams()
     has_changed = len(before) == len(after) == 1 and before != after
-    load.checks.that("another upstream has taken its place", has_changed, (before, after))
+    load.checks.that("another upstream takes its place", has_changed, (before, after))
 
 
 def is_upstream(process: int) -> bool:
-    """Whether a process is one, and lives."""
+    """Returns whether a process is a running upstream."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -237,22 +237,22 @@ def is_upstream(process: int) -> bool:
 
 
 def is_down(session: dict) -> bool:
-    """Whether a call of it was not answered well: httpload begins no more of them then."""
+    """Returns whether one of its calls failed. httpload then starts no more calls in it."""
     return session["next_status"] is not None
 
 
 def until(holds, what: str):
-    """What `holds` returns once that is true."""
+    """Returns the first true result of `holds`."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if found := holds():
             return found
         time.sleep(0.05)
-    raise TimeoutError(f"in vain waited until {what}")
+    raise TimeoutError(f"gave up waiting until {what}")
 
 
 def build() -> Path:
-    """Builds bench's programs, where `bench/run.py` does; where they are."""
+    """Builds the programs of `bench/` where `bench/run.py` does, and returns their folder."""
     chosen = os.environ.get("CARGO_TARGET_DIR")
     target = Path(chosen).resolve() / "bench" if chosen else PROJECT / "bench" / "target"
     command = ["cargo", "build", "--release", "--locked", "--manifest-path", PROJECT / "bench" / "Cargo.toml"]
@@ -261,15 +261,15 @@ def build() -> Path:
 
 
 def fit(sessions: int, in_flight: int) -> int:
-    """How many calls in flight the system has descriptors for, in each session."""
+    """Returns how many calls in flight the descriptors allow in each session."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     room = (hard - OF_THE_PROXY) // sessions - OF_A_SESSION
     if room >= in_flight:
         return in_flight
     if room < 1:
-        sys.exit(f"a process may have {hard} descriptors, too few for {sessions} sessions (ulimit -Hn)")
-    print(f"# a process may have {hard} descriptors (ulimit -Hn): {room} in flight instead of {in_flight}")
+        sys.exit(f"{hard} descriptors per process (ulimit -Hn) are too few for {sessions} sessions")
+    print(f"# {hard} descriptors per process (ulimit -Hn): {room} calls in flight instead of {in_flight}")
     return room
 
 
@@ -294,7 +294,7 @@ def main() -> int:
             part(Load(checks, programs, proxy, sessions, in_flight), arguments.seconds)
         finally:
             code = proxy.end()
-        checks.that("the proxy ends as it was told", code == 128 + signal.SIGTERM, code)
+        checks.that("the proxy ends on SIGTERM", code == 128 + signal.SIGTERM, code)
         if checks.failed > failed:
             print(f"# its log and stderr are in {place}")
         else:

@@ -1,12 +1,11 @@
 #!/usr/bin/env node
-// Renders the real proxy's prompts with a reader of Markdown that is not ours, and finds nothing that
-// text of the server's or the client's made: no element, link, image or emphasis.
+// Renders the real proxy's prompts with a Markdown renderer that is not ours. Text from the server or the
+// client must create no element, link, image or emphasis.
 //
 //     .ci/prompts.mjs PATH/TO/approval-proxy [--cache DIR]
 //
-// `markdown-it` is installed once into the cache folder; it reads HTML, GFM tables, strikethrough and
-// bare links here. Prints a line for each check that fails and a last line that counts; exits 1 if one
-// failed.
+// Installs `markdown-it` once into the cache folder, and enables HTML, GFM tables, strikethrough and bare
+// links. Prints a line per failed check and a summary; exits 1 if one failed.
 
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -36,7 +35,7 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
   process.stdout.write(JSON.stringify({ jsonrpc: "2.0", id, result }) + "\\n");
 });`;
 
-/** Calls with each piece of markup by itself, and with many of them together. */
+/** Yields calls with each piece of markup alone, and with many together. */
 function* calls() {
   const texts = MARKUP.map((text) => `EVIL${text}EVIL`);
   for (let i = 0; i < MARKUP.length; i += 1) {
@@ -62,7 +61,7 @@ async function main() {
   const place = mkdtempSync(join(tmpdir(), "prompts-"));
   const all = [...calls()];
   const names = [...new Set(all.map(({ name }) => name))];
-  // Every other tool is one that the server does not list.
+  // The server does not list every second tool.
   const listed = names.filter((_, i) => i % 2).map((name) => ({ name, description: name, inputSchema: { type: "object" } }));
   writeFileSync(join(place, "tools.json"), JSON.stringify(listed));
   const entry = { command: process.execPath, args: ["-e", SERVER, join(place, "tools.json")] };

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Keeps approval-proxy under mixed traffic and counts what comes out of it.
+"""Runs approval-proxy under mixed traffic and accounts for every message.
 
     .ci/soak.py PATH/TO/approval-proxy [--seconds N] [--seed N]
 
 Two clients run at once, with slow readers on both sides, and their proxies share one audit log. The
-steady one keeps one session for the whole time: its proxy's memory is watched. The upstream of the
-other one is killed again and again: its proxy then must answer what waits, end with code 6, and is
-started anew. The upstream is `soak/upstream.py`, which records every line that it reads before it
-does anything else, and every line that it writes before it writes it. At the end, what was sent,
-what ran, what was answered and what was logged are held against each other.
+steady client keeps one session, and the script watches its proxy's memory. The other client's
+upstream is killed repeatedly: its proxy must then answer all pending requests and exit with code 6,
+and is restarted. The upstream, `soak/upstream.py`, records every line that it reads before it does
+anything else, and every line that it writes before it writes it. At the end, the script compares
+what was sent, what ran, what was answered and what was logged.
 
-Needs python3 only. Prints a line per check; exits 1 if one failed.
+Needs only python3. Prints a line per check; exits 1 if one failed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from soak.words import PATIENCE  # noqa: E402
 
 
 class Soak:
-    """Both clients, their proxies' log, and what is counted."""
+    """Both clients, their proxies' log, and the counts."""
 
     def __init__(self, proxy: Path, place: Path, seconds: float, seed: int) -> None:
         self.proxy, self.place, self.seconds = proxy, place, seconds
@@ -67,7 +67,7 @@ class Soak:
             session.hello()
             stop = min(end, time.monotonic() + self.random.uniform(0.05, longest))
             if stop >= end - 0.5:
-                # The last one ends in peace.
+                # The last one ends by itself.
                 session.traffic(end, 0.006, 48)
                 session.drain(PATIENCE)
                 return session.close()
@@ -78,7 +78,7 @@ class Soak:
             session.wait()
 
     def watch_memory(self, pid: int, end: float) -> None:
-        """Notes the resident size of the steady proxy, in KiB."""
+        """Records the resident size of the steady proxy, in KiB."""
         status = Path(f"/proc/{pid}/status")
         while time.monotonic() < end:
             try:
@@ -109,7 +109,7 @@ def main() -> int:
     print(f"{checks.passed} passed, {checks.failed} failed")
     if checks.failed or arguments.keep:
         (place / "memory.txt").write_text("\n".join(map(str, soak.memory)))
-        print(f"# what was recorded is in {place}")
+        print(f"# the records are in {place}")
     else:
         shutil.rmtree(place)
     return 1 if checks.failed else 0

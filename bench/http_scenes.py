@@ -1,15 +1,15 @@
-"""What is measured over HTTP, and what was aimed at.
+"""The scenes over HTTP, and their limits.
 
-Each scene is played by `httpload` against a few ways to the same server, one of which the proxy's
-figure is held against.
+`httpload` runs each scene over several paths to the same server. The proxy's figure is compared
+with one of the others.
 """
 
 from dataclasses import dataclass
 
 from scenes import Limit
 
-# Its newest version when this was written; started as its help says, without the store of events
-# for clients that come back, which slows it down.
+# The newest version when this was written. It runs without its event store for reconnecting
+# clients, which slows it down.
 MCP_PROXY = "6.7.19"
 
 
@@ -20,8 +20,8 @@ class HttpScene:
     unit: str
     calls: int
     options: tuple[str, ...]
-    kinds: tuple[str, ...]  # the ways, in the order of the columns; the last is the proxy
-    beside: str  # of these, the one that the limit is a multiple of
+    kinds: tuple[str, ...]  # the paths, in the order of the columns; the last is the proxy
+    beside: str  # the path that the proxy is compared with
     limit: Limit | None = None
 
 

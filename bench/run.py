@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Measures approval-proxy end to end, beside the bare server and a byte pump.
+"""Measures approval-proxy end to end, against the server alone and a byte pump.
 
     bench/run.py PATH/TO/approval-proxy [--rounds N] [--check] [--write]
 
 Builds the programs in this folder first. All processes of a measurement share one CPU, so that
-moving between CPUs does not count. In each round of a scene, the three commands take turns; ratios
-are taken within a round, and medians over the rounds.
+migration between CPUs does not affect the figures. In each round of a scene, the three commands take
+turns. Ratios are taken within a round, and medians over the rounds.
 
---check  exits 1 where a limit is missed, and says last which.
---write  writes docs/performance.md, with the micro-benchmarks of `cargo bench` in it. Only for an
+--check  exits 1 if a limit is missed, and lists the missed limits at the end.
+--write  writes docs/performance.md, including the micro-benchmarks of `cargo bench`. Only on an
          idle machine.
 
 Needs Linux, python3 and a Rust toolchain.
@@ -40,10 +40,10 @@ def main() -> int:
     arguments = parse()
     load = os.getloadavg()[0]
     if load > BUSY:
-        print(f"the machine is busy (load {load:.2f}): these figures are for testing only", file=sys.stderr)
+        print(f"the machine is busy (load {load:.2f}): use these figures for testing only", file=sys.stderr)
     programs = build()
     if arguments.write:
-        cargo("bench", "--no-run", "--locked")  # now, so that the compiler's heat is gone later
+        cargo("bench", "--no-run", "--locked")  # now, so that the machine has cooled down by then
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments.proxy.resolve(), programs, Path(folder))
         for scene in SCENES:
@@ -54,32 +54,32 @@ def main() -> int:
         parts = cargo("bench", "--locked", pinned=True)
         path = PROJECT / "docs" / "performance.md"
         path.parent.mkdir(exist_ok=True)
-        # The section of run_http.py stays.
+        # Keep the section of run_http.py.
         over_http = page.section_over_http(path.read_text(encoding="utf-8")) if path.exists() else ""
         written = page.text(bench, parts, arguments.rounds, load, CPU)
         path.write_text(page.with_section(written, over_http), encoding="utf-8")
-        print(f"{path.relative_to(PROJECT)} is written")
+        print(f"wrote {path.relative_to(PROJECT)}")
     if not arguments.check:
         return 0
     misses = bench.misses()
-    print("\n".join(misses) or "every limit is kept")
+    print("\n".join(misses) or "no limit is missed")
     return 1 if misses else 0
 
 
 class Bench:
-    """The three commands, and what was measured of them."""
+    """The three commands and their measurements."""
 
     def __init__(self, proxy: Path, programs: Path, folder: Path) -> None:
         self.proxy, self.programs, self.folder = proxy, programs, folder
         self.config = folder / "upstream.json"
         upstream = {"mcpServers": {"echo": {"command": str(programs / "mcp-echo")}}}
         self.config.write_text(json.dumps(upstream), encoding="utf-8")
-        # Of each scene and command, the reports of mcpload, a round each.
+        # For each scene and command, mcpload's report of every round.
         self.reports = defaultdict(lambda: defaultdict(list))
 
     def play(self, scene: Scene, rounds: int) -> None:
         for turn in range(rounds):
-            # Each goes first as often as the others.
+            # Each command goes first equally often.
             for step in range(len(KINDS)):
                 kind = KINDS[(turn + step) % len(KINDS)]
                 self.reports[scene][kind].append(self.measure(scene, kind))
@@ -99,7 +99,7 @@ class Bench:
         return report
 
     def confirm(self, scene: Scene, kind: str, report: dict, log: Path) -> None:
-        """What was measured is what was meant: every call answered well, asked about, logged."""
+        """Checks that every call was answered, approved if needed, and logged."""
         wrong = {key: report[key] for key in ("errors", "tool_errors", "short_answers") if report[key]}
         asked = scene.calls if scene.is_asked and kind == "proxy" else 0
         if report["elicitations"] != asked:
@@ -155,8 +155,8 @@ class Bench:
 
 
 def build() -> Path:
-    """Builds this folder's programs; where they are."""
-    # Beside the main crate's, where somebody has chosen a place for those.
+    """Builds this folder's programs and returns their folder."""
+    # Next to the main crate's, if the user has chosen a target folder.
     chosen = os.environ.get("CARGO_TARGET_DIR")
     target = Path(chosen).resolve() / "bench" if chosen else HERE / "target"
     manifest = str(HERE / "Cargo.toml")
@@ -172,7 +172,7 @@ def output(command: list[str], pinned: bool = False, **options) -> str:
     pin = (lambda: os.sched_setaffinity(0, {CPU})) if pinned else None
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, preexec_fn=pin, **options)
     if done.returncode:
-        sys.exit(f"`{' '.join(command)}` ended with {done.returncode}")
+        sys.exit(f"`{' '.join(command)}` exited with {done.returncode}")
     return done.stdout
 
 
@@ -181,11 +181,11 @@ def parse() -> argparse.Namespace:
 
 
 def options(about: str, write: str) -> argparse.ArgumentParser:
-    """The options that every measurement takes."""
+    """The options of every measurement."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("proxy", type=Path, help="the proxy's program, built with --release")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is measured (7)")
-    parser.add_argument("--check", action="store_true", help="exit 1 where a limit is missed")
+    parser.add_argument("proxy", type=Path, help="the proxy binary, built with --release")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="number of rounds (7)")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a limit is missed")
     parser.add_argument("--write", action="store_true", help=write)
     return parser
 
@@ -195,7 +195,7 @@ def checked(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
     if not os.access(arguments.proxy, os.X_OK):
-        parser.error(f"`{arguments.proxy}` is no program; `cargo build --release` makes it")
+        parser.error(f"`{arguments.proxy}` is not a program; build it with `cargo build --release`")
     return arguments
 
 

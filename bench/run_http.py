@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Measures approval-proxy over HTTP, beside a relay that looks at nothing and beside npm's mcp-proxy.
+"""Measures approval-proxy over HTTP, against a plain relay and npm's mcp-proxy.
 
     bench/run_http.py PATH/TO/approval-proxy [--rounds N] [--cache DIR] [--check] [--write]
 
 Builds the programs in this folder first, and installs mcp-proxy into the cache once. All processes
-of a measurement share one CPU. In each round of a scene, its ways take turns; ratios are taken
+of a measurement share one CPU. In each round of a scene, its paths take turns. Ratios are taken
 within a round, and medians over the rounds.
 
---check  exits 1 where a limit is missed, and says last which.
---write  writes the section "Over HTTP" of docs/performance.md. Only for an idle machine.
+--check  exits 1 if a limit is missed, and lists the missed limits at the end.
+--write  writes the section "Over HTTP" of docs/performance.md. Only on an idle machine.
 
 Needs Linux, python3, a Rust toolchain, node and npm.
 """
@@ -33,7 +33,7 @@ import page  # noqa: E402
 from http_scenes import HTTP_SCENES, MCP_PROXY, HttpScene  # noqa: E402
 from run import BUSY, CPU, PROJECT, build, checked, options, output  # noqa: E402
 
-# Enough for node's compiler, too.
+# Enough for node's JIT compiler too.
 WARM_UP = 2000
 PATIENCE = 20.0
 
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = parse()
     load = os.getloadavg()[0]
     if load > BUSY:
-        print(f"the machine is busy (load {load:.2f}): these figures are for testing only", file=sys.stderr)
+        print(f"the machine is busy (load {load:.2f}): use these figures for testing only", file=sys.stderr)
     programs, mcp_proxy = build(), install(arguments.cache)
     with tempfile.TemporaryDirectory() as folder:
         bench = HttpBench(arguments.proxy.resolve(), programs, mcp_proxy, Path(folder))
@@ -53,25 +53,25 @@ def main() -> int:
         path = PROJECT / "docs" / "performance.md"
         section = page.over_http(bench, arguments.rounds, load, CPU)
         path.write_text(page.with_section(path.read_text(encoding="utf-8"), section), encoding="utf-8")
-        print(f"{path.relative_to(PROJECT)} has its section")
+        print(f"wrote the section in {path.relative_to(PROJECT)}")
     if not arguments.check:
         return 0
     misses = bench.misses()
-    print("\n".join(misses) or "every limit is kept")
+    print("\n".join(misses) or "no limit is missed")
     return 1 if misses else 0
 
 
 class HttpBench:
-    """The ways to a server, and what was measured of them."""
+    """The paths to a server and their measurements."""
 
     def __init__(self, proxy: Path, programs: Path, mcp_proxy: Path, folder: Path) -> None:
         self.proxy, self.programs, self.mcp_proxy, self.folder = proxy, programs, mcp_proxy, folder
-        # Of each scene and way, the reports of httpload, a round each.
+        # For each scene and path, httpload's report of every round.
         self.reports = defaultdict(lambda: defaultdict(list))
 
     def play(self, scene: HttpScene, rounds: int) -> None:
         for turn in range(rounds):
-            # Each goes first as often as the others.
+            # Each path goes first equally often.
             for step in range(len(scene.kinds)):
                 kind = scene.kinds[(turn + step) % len(scene.kinds)]
                 self.reports[scene][kind].append(self.measure(scene, kind))
@@ -80,7 +80,7 @@ class HttpBench:
         log = self.folder / "audit.jsonl"
         log.unlink(missing_ok=True)
         is_http = "http-echo" in scene.kinds
-        with self.way(kind, is_http, log) as (url, process):
+        with self.path(kind, is_http, log) as (url, process):
             load = [self.programs / "httpload", "--url", url, "--calls", scene.calls, "--warmup", WARM_UP]
             printed = output([str(word) for word in (*load, *scene.options)], pinned=True)
             report = json.loads(printed.splitlines()[-1])
@@ -90,10 +90,10 @@ class HttpBench:
         return report
 
     @contextmanager
-    def way(self, kind: str, is_http: bool, log: Path):
-        """The server, and what stands before it, for one measurement: its URL, and the process there."""
+    def path(self, kind: str, is_http: bool, log: Path):
+        """Starts one path to the server. Yields its URL and the process that listens there."""
         if kind == "mcp-proxy":
-            # It cannot choose a port by itself.
+            # It cannot choose a free port itself.
             with socket.create_server(("127.0.0.1", 0)) as chosen:
                 port = str(chosen.getsockname()[1])
             options = ["--host", "127.0.0.1", "--port", port, "--server", "stream", "--no-eventStore"]
@@ -102,42 +102,42 @@ class HttpBench:
                 yield f"http://127.0.0.1:{port}/mcp", process
             return
         if not is_http:
-            with self.before({"command": str(self.programs / "mcp-echo")}, log) as way:
-                yield way
+            with self.proxy_to({"command": str(self.programs / "mcp-echo")}, log) as path:
+                yield path
             return
-        with self.server(self.programs / "http-echo") as (said, echo):
-            url = listening(said)
+        with self.server(self.programs / "http-echo") as (log_file, echo):
+            url = listening(log_file)
             if kind == "http-echo":
                 yield url, echo
             elif kind == "http-relay":
-                with self.server(self.programs / "http-relay", url) as (said, relay):
-                    yield listening(said), relay
+                with self.server(self.programs / "http-relay", url) as (log_file, relay):
+                    yield listening(log_file), relay
             else:
-                with self.before({"type": "http", "url": url}, log) as way:
-                    yield way
+                with self.proxy_to({"type": "http", "url": url}, log) as path:
+                    yield path
 
     @contextmanager
-    def before(self, upstream: dict, log: Path):
-        """The proxy before an upstream."""
+    def proxy_to(self, upstream: dict, log: Path):
+        """Starts the proxy in front of an upstream."""
         config = self.folder / "upstream.json"
         config.write_text(json.dumps({"mcpServers": {"echo": upstream}}), encoding="utf-8")
         options = ["--upstream", config, "--audit-log", log, "--transport", "streamable-http", "--port", "0"]
-        with self.server(self.proxy, *options) as (said, process):
-            yield listening(said), process
+        with self.server(self.proxy, *options) as (log_file, process):
+            yield listening(log_file), process
 
     @contextmanager
     def server(self, *command):
-        """A server, and the file with what it says."""
-        with tempfile.NamedTemporaryFile(dir=self.folder) as said:
+        """Starts a server. Yields the file with its output, and its process."""
+        with tempfile.NamedTemporaryFile(dir=self.folder) as log_file:
             process = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=log_file,
+                stderr=log_file,
                 preexec_fn=lambda: os.sched_setaffinity(0, {CPU}),
             )
             try:
-                yield Path(said.name), process
+                yield Path(log_file.name), process
             finally:
                 process.terminate()
                 try:
@@ -147,7 +147,7 @@ class HttpBench:
                     process.wait()
 
     def confirm(self, scene: HttpScene, kind: str, report: dict, log: Path) -> None:
-        """What was measured is what was meant: every call answered with its own result, and logged."""
+        """Checks that every call was answered with its own result, and logged."""
         wrong = {key: report[key] for key in ("errors", "wrong") if report[key]}
         if kind == "proxy":
             with open(log, encoding="utf-8") as lines:
@@ -155,8 +155,8 @@ class HttpBench:
             if decisions != scene.calls + WARM_UP:
                 wrong["logged decisions"] = decisions
         if wrong:
-            said = [session[key][:1] for session in report["sessions"] for key in ("errors", "wrong")]
-            sys.exit(f"{scene.name}, {kind}: {wrong}; {said}")
+            errors = [session[key][:1] for session in report["sessions"] for key in ("errors", "wrong")]
+            sys.exit(f"{scene.name}, {kind}: {wrong}; {errors}")
 
     def figures(self, scene: HttpScene, kind: str) -> list[float]:
         return [report[scene.figure] for report in self.reports[scene][kind]]
@@ -186,9 +186,9 @@ class HttpBench:
         ]
 
 
-def listening(said: Path) -> str:
-    """The URL that a server says it listens on."""
-    return wait_for(lambda: re.search(r"listening on (http://\S+)", said.read_text(encoding="utf-8")))[1]
+def listening(log_file: Path) -> str:
+    """The URL in a server's output that it listens on."""
+    return wait_for(lambda: re.search(r"listening on (http://\S+)", log_file.read_text(encoding="utf-8")))[1]
 
 
 def connects(port: int) -> bool:
@@ -202,11 +202,11 @@ def wait_for(holds):
         if found := holds():
             return found
         time.sleep(0.02)
-    sys.exit("a server did not begin to listen in time")
+    sys.exit("a server did not start listening in time")
 
 
 def install(cache: Path) -> Path:
-    """Installs mcp-proxy once; its program."""
+    """Installs mcp-proxy once and returns its program."""
     place = cache / f"mcp-proxy-{MCP_PROXY}"
     program = place / "node_modules" / "mcp-proxy" / "dist" / "bin" / "mcp-proxy.mjs"
     if not program.exists():
@@ -219,7 +219,7 @@ def install(cache: Path) -> Path:
 def parse() -> argparse.Namespace:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser = options(__doc__, 'write the section "Over HTTP" of docs/performance.md')
-    parser.add_argument("--cache", type=Path, default=home / "approval-proxy-bench", metavar="DIR", help="where mcp-proxy is installed")
+    parser.add_argument("--cache", type=Path, default=home / "approval-proxy-bench", metavar="DIR", help="where to install mcp-proxy")
     return checked(parser)
 
 

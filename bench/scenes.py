@@ -1,7 +1,7 @@
-"""What is measured, and what was aimed at.
+"""The scenes over stdio, and their limits.
 
-Each scene is played by `mcpload` against three commands: the bare server, the server behind a byte
-pump, and the server behind the proxy with its audit log on.
+`mcpload` runs each scene against three commands: the server alone, the server behind a byte pump,
+and the server behind the proxy with its audit log on.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ KINDS = ("direct", "pump", "proxy")
 
 @dataclass(frozen=True)
 class Limit:
-    """Of the proxy's figure, as a multiple of the pump's in the same round."""
+    """A limit for the proxy's figure, as a multiple of the pump's in the same round."""
 
     op: str
     ratio: float
@@ -32,8 +32,8 @@ class Scene:
     calls: int
     options: tuple[str, ...]
     limit: Limit
-    is_asked: bool = False  # whether every call is asked about, and approved by mcpload
-    is_large: bool = False  # whether messages of a mebibyte dominate the memory
+    is_asked: bool = False  # whether every call needs approval, which mcpload gives
+    is_large: bool = False  # whether messages of 1 MiB dominate the memory
 
 
 SCENES = (
@@ -42,10 +42,10 @@ SCENES = (
     Scene("passed, 100 B, 64 in flight", "calls_per_s", "calls/s", 40000, ("--window", "64"), Limit("≥", 0.50)),
     Scene("passed, 1 MiB result", "p50_us", "µs", 150, ("--result-bytes", str(MIB)), Limit("≤", 1.15), is_large=True),
     Scene("passed, 1 MiB argument", "p50_us", "µs", 150, ("--arg-bytes", str(MIB)), Limit("≤", 2.20), is_large=True),
-    Scene("asked about, approved, 100 B", "p50_us", "µs", 3000, ("--tool", "delete_thing"), Limit("≤", 2.00), is_asked=True),
+    Scene("needs approval, approved, 100 B", "p50_us", "µs", 3000, ("--tool", "delete_thing"), Limit("≤", 2.00), is_asked=True),
 )
 
-# In milliseconds, from the start of the proxy to the answer to `initialize`, the server's own start
-# included; and in mebibytes, the proxy's peak with small messages.
+# Start-up in milliseconds, from the start of the proxy to the answer to `initialize`, including the
+# server's own start; and peak memory of the proxy in MiB, with small messages.
 START_UP_LIMIT = 5.0
 MEMORY_LIMIT = 8.0

@@ -1,4 +1,4 @@
-//! The demonstration: an agent works on notes, and a human decides what it may change.
+//! The demo: an agent works on notes, and a person decides what it may change.
 //!
 //! ```text
 //! cargo run --release --example guarded_notes            # you answer at the terminal
@@ -6,15 +6,14 @@
 //! cargo run --release --example guarded_notes -- --no    # every question is answered no
 //! ```
 //!
-//! It starts `approval-proxy` from `proxy.example.json`, which in turn starts the example server
-//! `notes_server`, and plays the agent: an ordinary MCP client made with rmcp. It looks at the notes
-//! on disk after every call, and ends with an error when they are not what the answers allow, so it
-//! is a test too. It does not show how to write a proxy; that is what `src/` is for.
+//! It starts `approval-proxy` with `proxy.example.json`, which in turn starts the example server `notes_server`, and
+//! plays the agent: an ordinary MCP client built with rmcp. After every call it checks the notes on disk, and fails if
+//! they do not match the answers, so it is a test too. It does not show how to write a proxy; for that, see `src/`.
 
 #[path = "guarded_notes/build.rs"]
 mod build;
-#[path = "guarded_notes/human.rs"]
-mod human;
+#[path = "guarded_notes/person.rs"]
+mod person;
 #[path = "guarded_notes/screen.rs"]
 mod screen;
 
@@ -35,55 +34,55 @@ use rmcp::{ClientHandler, ErrorData, RoleClient, ServiceExt, object};
 use serde::Deserialize;
 
 use build::Build;
-use human::Human;
+use person::Person;
 use screen::{quoted, say};
 
-/// Let an agent work on notes, and decide what it may change.
+/// Let an agent work on notes, and decide what it may change
 #[derive(Parser)]
 struct Args {
-    /// Answer every question with yes.
+    /// Answer every question with yes
     #[arg(long, conflicts_with = "no")]
     yes: bool,
-    /// Answer every question with no.
+    /// Answer every question with no
     #[arg(long)]
     no: bool,
 }
 
-/// What a step of the demonstration could fail with: an error to show, never to handle.
+/// A step's error: to be shown, never handled.
 type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let outcome = demonstrate(Human::from_args(&Args::parse())).await;
+    let outcome = demonstrate(Person::from_args(&Args::parse())).await;
     match outcome {
         Ok(surprises) if surprises.is_empty() => {
-            say("\nAll that happened is what the answers allow.");
+            say("\nEverything that happened was allowed.");
             ExitCode::SUCCESS
         }
         Ok(surprises) => {
-            say("\nThis is NOT what the answers and proxy.example.json allow:");
+            say("\nThis was NOT allowed by the answers and proxy.example.json:");
             for surprise in surprises {
                 say(format!("  - {surprise}"));
             }
             ExitCode::FAILURE
         }
         Err(failure) => {
-            say(format!("\nThe demonstration could not go on: {failure}"));
+            say(format!("\nThe demo failed: {failure}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The whole story. Returns what happened although it should not have.
-async fn demonstrate(human: Human) -> Result<Vec<String>, Failure> {
+/// Runs the demo. Returns what happened although it was not allowed.
+async fn demonstrate(person: Person) -> Result<Vec<String>, Failure> {
     let build = Build::of_this_program()?;
-    say("Building the proxy and the notes server (nothing to do if they are there) …");
+    say("Building the proxy and the notes server (unless they are up to date) …");
     build.proxy_and_server()?;
 
     let place = tempfile::tempdir()?;
     let notes = place.path().join("notes");
     let audit_log = place.path().join("audit.jsonl");
-    let client = connect(&build, &notes, &audit_log, human).await?;
+    let client = connect(&build, &notes, &audit_log, person).await?;
     if let Some(server) = client.peer_info() {
         let name = server.server_info.as_ref().map_or("?", |info| &info.name);
         let version = &server.protocol_version;
@@ -91,7 +90,7 @@ async fn demonstrate(human: Human) -> Result<Vec<String>, Failure> {
             "Connected through the proxy to `{name}`, MCP {version}."
         ));
     }
-    say("\nThe agent lists the tools, with the hints that the server gives:\n");
+    say("\nThe agent lists the tools, with the server's hints:\n");
     for tool in client.list_all_tools().await? {
         say(format!("  {:<14}{}", tool.name, hints(&tool.annotations)));
     }
@@ -103,28 +102,28 @@ async fn demonstrate(human: Human) -> Result<Vec<String>, Failure> {
         expected_lines.push(take(&client, step, &notes, &mut surprises).await?);
     }
 
-    // Closing the connection ends the proxy and, with it, the server; the log is complete then.
+    // Closing the connection stops the proxy and the server. The log is complete then.
     client.cancel().await?;
-    say("\nWhat the audit log says:\n");
+    say("\nThe audit log:\n");
     let lines = decisions(&fs::read_to_string(&audit_log)?)?;
     for line in &lines {
         say(line);
     }
     if lines.iter().map(AuditLine::essence).ne(expected_lines) {
-        surprises.push("the audit log tells another story than the calls".to_owned());
+        surprises.push("the audit log does not match the calls".to_owned());
     }
     Ok(surprises)
 }
 
-/// Starts the proxy as any client would, from a copy of `proxy.example.json`, and shakes hands with it.
+/// Starts the proxy as any client would, with a copy of `proxy.example.json`, and initializes the session.
 async fn connect(
     build: &Build,
     notes: &Path,
     audit_log: &Path,
-    human: Human,
+    person: Person,
 ) -> Result<RunningService<RoleClient, Client>, Failure> {
-    // The proxy refuses a configuration that other users may write to, and they may where this
-    // checkout is shared. A copy is ours alone.
+    // The proxy refuses a configuration that other users can write to, which is the case in a shared checkout. Only we
+    // can write to the copy.
     let config = audit_log.with_file_name("proxy.json");
     fs::write(
         &config,
@@ -138,28 +137,28 @@ async fn connect(
         .arg(config)
         .arg("--audit-log")
         .arg(audit_log)
-        // Both are for the configuration's `cargo run … -- ${NOTES_DIR:-}`.
+        // Both are for `cargo run … -- ${NOTES_DIR:-}` in the configuration.
         .env("NOTES_DIR", notes)
         .env("CARGO_TARGET_DIR", &build.target_dir)
-        // An answer that was given beforehand comes at once, and is a person's all the same.
+        // An answer given in advance comes at once, and still counts as a person's.
         .env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
     let client = Client {
-        human: tokio::sync::Mutex::new(human),
+        person: tokio::sync::Mutex::new(person),
         answers: Mutex::new(Vec::new()),
     };
     let process = TokioChildProcess::new(proxy)
-        .map_err(|error| format!("`{}` does not start: {error}", build.proxy().display()))?;
+        .map_err(|error| format!("`{}` cannot be started: {error}", build.proxy().display()))?;
     let session = client.serve(process).await;
-    Ok(session.map_err(|error| format!("the proxy, whose words are above, ended: {error}"))?)
+    Ok(session.map_err(|error| format!("the proxy exited (its messages are above): {error}"))?)
 }
 
-/// One call of the agent's, and what the gate should make of it.
+/// One call of the agent, and how the gate should treat it.
 struct Step {
     story: &'static str,
     tool: &'static str,
     arguments: JsonObject,
     gate: Gate,
-    /// The note that this call makes or removes, if it runs.
+    /// The note that this call creates or removes, if it runs.
     touches: Option<&'static str>,
 }
 
@@ -174,35 +173,35 @@ enum Gate {
 fn steps() -> [Step; 5] {
     [
         Step {
-            story: "The agent reads a note. The server calls that read-only, so nobody is asked.",
+            story: "The agent reads a note. The server marks the tool read-only, so nobody is asked.",
             tool: "read_note",
             arguments: object!({ "name": "shopping" }),
             gate: Gate::Passes,
             touches: None,
         },
         Step {
-            story: "The agent adds a note. The tool has no hints, but its name says that it writes.",
+            story: "The agent adds a note. The tool has no hints, but its name suggests a change.",
             tool: "add_note",
             arguments: object!({ "name": "meeting", "text": "Tuesday at ten.\nBring the numbers." }),
             gate: Gate::Asks,
             touches: Some("meeting"),
         },
         Step {
-            story: "The agent deletes a note. The server calls that destructive.",
+            story: "The agent deletes a note. The server marks the tool destructive.",
             tool: "delete_note",
             arguments: object!({ "name": "shopping" }),
             gate: Gate::Asks,
             touches: Some("shopping"),
         },
         Step {
-            story: "The agent deletes another one. An approval is for one call, so it asks again.",
+            story: "The agent deletes another note. An approval covers one call, so the proxy asks again.",
             tool: "delete_note",
             arguments: object!({ "name": "ideas" }),
             gate: Gate::Asks,
             touches: Some("ideas"),
         },
         Step {
-            story: "The agent renames a note. proxy.example.json denies that without asking.",
+            story: "The agent renames a note. proxy.example.json denies the tool, so nobody is asked.",
             tool: "rename_note",
             arguments: object!({ "from": "welcome", "to": "hello" }),
             gate: Gate::Blocks,
@@ -211,7 +210,7 @@ fn steps() -> [Step; 5] {
     ]
 }
 
-/// Makes the call, notes each surprise, and returns the audit line that there has to be.
+/// Makes the call, notes surprises, and returns the record that the audit log must contain.
 async fn take(
     client: &RunningService<RoleClient, Client>,
     step: Step,
@@ -232,12 +231,14 @@ async fn take(
         (Gate::Asks, [decision]) => (*decision, *decision == "approved"),
         (Gate::Blocks, []) => ("blocked", false),
         (Gate::Passes | Gate::Blocks, _) => {
-            surprises.push(format!("somebody was asked about {tool} {arguments}"));
+            surprises.push(format!("{tool} {arguments} asked for approval"));
             ("unknown", false)
         }
         (Gate::Asks, _) => {
             let times = answers.len();
-            surprises.push(format!("{tool} {arguments} was asked about {times} times"));
+            surprises.push(format!(
+                "{tool} {arguments} asked for approval {times} times"
+            ));
             ("unknown", false)
         }
     };
@@ -256,18 +257,18 @@ async fn take(
     Ok((tool.to_owned(), decision.to_owned(), may_run))
 }
 
-/// The MCP client: it calls tools, and hands the questions of the proxy to its human.
+/// The MCP client: it calls tools, and passes the proxy's questions to its person.
 struct Client {
-    /// Asked one question at a time, in the order of their arrival.
-    human: tokio::sync::Mutex<Human>,
-    /// What came of the questions since the last look, in the words of the audit log.
+    /// Asked one question at a time, in order of arrival.
+    person: tokio::sync::Mutex<Person>,
+    /// The decisions on the questions since the last check, as the audit log names them.
     answers: Mutex<Vec<&'static str>>,
 }
 
 impl Client {
     async fn take_answers(&self) -> Vec<&'static str> {
-        // Whoever was still asked when the result arrived is done when the human is free.
-        let _human = self.human.lock().await;
+        // Wait until the person is free: a question may still be open when the result arrives.
+        let _person = self.person.lock().await;
         std::mem::take(&mut *self.lock_answers())
     }
 
@@ -278,7 +279,7 @@ impl Client {
 
 impl ClientHandler for Client {
     fn get_info(&self) -> ClientConfig {
-        // Without this capability the proxy has nobody to ask, and refuses what it would ask about.
+        // Without this capability the proxy cannot ask, and refuses calls that need approval.
         let capabilities = ClientCapabilities::builder().enable_elicitation().build();
         let name = Implementation::new("guarded-notes", env!("CARGO_PKG_VERSION"));
         ClientConfig::new(capabilities, name).with_protocol_version(ProtocolVersion::V_2025_11_25)
@@ -292,11 +293,11 @@ impl ClientHandler for Client {
         let ElicitRequestParams::FormElicitationParams { message, .. } = request else {
             return Ok(ElicitResult::new(ElicitationAction::Decline));
         };
-        let mut human = self.human.lock().await;
+        let mut person = self.person.lock().await;
         let answer = tokio::select! {
-            answer = human.ask(&message) => answer,
+            answer = person.ask(&message) => answer,
             () = context.ct.cancelled() => {
-                say("\n\n   The time is up; the proxy has withdrawn the question.\n");
+                say("\n\n   Time is up; the proxy has withdrawn the question.\n");
                 self.lock_answers().push("timeout");
                 return Ok(ElicitResult::new(ElicitationAction::Cancel));
             }
@@ -311,10 +312,10 @@ impl ClientHandler for Client {
     }
 }
 
-/// What a decision line has to say here: the tool, the decision, and whether the call went on.
+/// The part of a record to check: the tool, the decision, and whether the call was forwarded.
 type Essence = (String, String, bool);
 
-/// The part of a decision line that this demonstration shows.
+/// The part of a record that the demo shows.
 #[derive(Deserialize)]
 struct AuditLine {
     ts: String,
@@ -353,7 +354,7 @@ impl std::fmt::Display for AuditLine {
     }
 }
 
-/// The decision lines of an audit log; the others have no `tool`.
+/// Returns the decisions in an audit log. Other records have no `tool`.
 fn decisions(log: &str) -> Result<Vec<AuditLine>, Failure> {
     let mut lines = Vec::new();
     for line in log.lines() {
@@ -393,5 +394,5 @@ fn text(result: &CallToolResult) -> String {
         .join("\n")
 }
 
-/// Where `proxy.example.json` is.
+/// The folder that contains `proxy.example.json`.
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");

@@ -1,10 +1,10 @@
-//! Shows the inbox's page with made-up items, for looking at it and for working on it.
+//! Shows the inbox page with made-up items, to look at it or work on it.
 //!
-//! `cargo run --example inbox_page_demo`, then open the link that it prints. Nothing is asked of
-//! anybody else, and nothing is kept. `--many` fills it with 1,000 items, `--passphrase` wants the
-//! passphrase "demo", `--port N` listens there, `--empty` begins with nothing.
+//! Run `cargo run --example inbox_page_demo` and open the link that it prints. It asks nobody else
+//! and stores nothing. `--many` adds 1,000 items, `--passphrase` requires the passphrase "demo",
+//! `--port N` chooses the port, `--empty` starts without items.
 
-// The store of the tests, and the names by which it knows the crate.
+// The store of the tests, and the names that it expects from the crate.
 #[path = "../src/engines/inbox/page/tests/memory.rs"]
 mod memory;
 use approval_proxy::{approval, engines};
@@ -22,7 +22,7 @@ use engines::inbox::store::{
 use memory::Memory;
 use tokio::net::TcpListener;
 
-/// Signs with nothing: the demo's verdicts let nothing run.
+/// Signs nothing: the demo's verdicts let nothing run.
 struct Demo;
 
 impl Passphrase for Demo {
@@ -40,7 +40,7 @@ impl Passphrase for Demo {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the link is for whoever started this")]
+#[expect(clippy::print_stdout, reason = "the user needs the link")]
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
@@ -74,14 +74,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An item, as the policy would word it.
+/// An item as the gate would write it.
 fn item(number: u32, server: &str, tool: &str, risk: Risk, call: &str, asked_ms: i64) -> Item {
     let digest = blake3::hash(call.as_bytes()).to_hex().to_string();
     let why = match risk {
-        Risk::High => "the tool says that it destroys something (destructiveHint)",
-        Risk::Medium => "the tool’s name says that it writes",
-        Risk::Low => "everything is asked about (--mode all)",
-        Risk::Unknown => "nothing is known about the tool",
+        Risk::High => "the tool is marked destructive",
+        Risk::Medium => "the tool is marked as not read-only",
+        Risk::Low => "mode `all` asks about every call",
+        Risk::Unknown => "neither its name nor its hints say that it only reads",
     };
     Item {
         id: format!(
@@ -191,7 +191,7 @@ fn fill(store: &mut Memory, now_ms: i64, many: u32) -> Result<(), StoreError> {
     store.ask(&hostile, "demo")
 }
 
-/// What was decided already.
+/// Items that were decided before.
 fn past(store: &mut Memory, now_ms: i64) -> Result<(), StoreError> {
     let tools = [
         "add_note",

@@ -1,12 +1,12 @@
-//! A small, real MCP server over stdio: notes that can be listed, read, added, renamed and deleted.
-//! It knows nothing of approvals; that is the point: `approval-proxy` guards servers as they are.
+//! A small but real MCP server over stdio: notes to list, read, add, rename and delete. It does not know about
+//! approvals, because `approval-proxy` guards servers without changing them.
 //!
 //! ```text
 //! cargo run --release --example notes_server              # the notes live in memory
 //! cargo run --release --example notes_server -- my-notes  # … or as files in the directory my-notes
 //! ```
 //!
-//! The hints of its tools differ on purpose, because a proxy must cope with each kind:
+//! Its tools deliberately have different hints, because a proxy must handle each kind:
 //!
 //! | tool           | hints                                      |
 //! |----------------|--------------------------------------------|
@@ -19,7 +19,7 @@
 
 #![allow(
     clippy::print_stderr,
-    reason = "stdout is the wire; stderr is where a server speaks to its operator"
+    reason = "stdout is the wire; stderr is for messages to the operator"
 )]
 
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
 
 /// Serves one client until it closes our stdin.
 async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-    // An empty argument counts as none, so that a configuration can say `${NOTES_DIR:-}`.
+    // An empty argument counts as none, so that a configuration can use `${NOTES_DIR:-}`.
     let directory = std::env::args_os()
         .nth(1)
         .filter(|argument| !argument.is_empty());
@@ -71,9 +71,8 @@ struct NotesServer {
     store: Store,
 }
 
-/// Each tool answers `Err(StoreError)` where it could not do its work. rmcp turns that, and
-/// arguments that do not fit the schema, into a result with `isError: true`, which the model can
-/// read and learn from; a JSON-RPC error would not reach it.
+/// Each tool returns `Err(StoreError)` if it fails. rmcp turns that, and arguments that do not fit the schema, into a
+/// result with `isError: true`, which the model can read and learn from. A JSON-RPC error would not reach the model.
 #[tool_router]
 impl NotesServer {
     #[tool(
@@ -101,7 +100,7 @@ impl NotesServer {
         self.store.read(&name)
     }
 
-    // No annotations: many real servers give none, and a gate must still notice that this writes.
+    // No annotations: many real servers give none, and a gate must still notice that this tool writes.
     #[tool(description = "Add a note. A note that exists already is left as it is.")]
     async fn add_note(
         &self,
@@ -159,12 +158,12 @@ impl NotesServer {
                 }
                 () = tokio::time::sleep(Duration::from_millis(pause_ms.into())) => {}
             }
-            // Only who sent a token asked to be told.
+            // Only a client that sent a token wants progress.
             if let Some(token) = &progress_token {
                 let progress = ProgressNotificationParam::new(token.clone(), number.into())
                     .with_total(up_to.into())
                     .with_message(format!("counted to {number}"));
-                // A client that is gone hears no progress, and cancels the call in a moment.
+                // A disconnected client receives no progress, and will cancel the call in a moment.
                 let _ = context.peer.notify_progress(progress).await;
             }
         }
@@ -266,7 +265,7 @@ struct OneNote {
 struct AddNote {
     /// The name of the new note.
     name: NoteName,
-    /// What it says.
+    /// Its text.
     text: String,
 }
 
@@ -274,9 +273,9 @@ struct AddNote {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RenameNote {
-    /// The name that the note has.
+    /// The current name of the note.
     from: NoteName,
-    /// The name that it gets.
+    /// The new name of the note.
     to: NoteName,
 }
 
@@ -295,14 +294,14 @@ struct CountSlowly {
 /// The arguments of the prompt `summarise_notes`.
 #[derive(Deserialize, JsonSchema)]
 struct SummariseNotes {
-    /// What matters most in the summary.
+    /// What to emphasize in the summary.
     focus: Option<String>,
 }
 
-/// The name of a note: letters, digits, `-` and `_`, at most 64 of them.
+/// The name of a note: 1 to 64 letters, digits, `-` and `_`.
 ///
-/// Whoever holds one may use it as a file name and in a URI: there is no other way to make one, so
-/// `../../etc/passwd` ends where the arguments are read.
+/// It is safe to use as a file name and in a URI. There is no other way to create one, so `../../etc/passwd` is
+/// rejected when the arguments are read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(inline, extend("pattern" = "^[A-Za-z0-9_-]{1,64}$"))]
@@ -313,7 +312,7 @@ impl NoteName {
         &self.0
     }
 
-    /// The note that `path` holds, or `None` for files of other kinds.
+    /// Returns the note's name for the file `path`, or `None` for other files.
     fn from_file(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_suffix(".txt")?;
         Self::try_from(name.to_owned()).ok()
@@ -339,18 +338,16 @@ impl fmt::Display for NoteName {
     }
 }
 
-/// The notes, in memory and, if there is a directory, in files as well, so that others can see
-/// what a call did.
+/// The notes, in memory and, if there is a directory, also in files, so that others can see what a call did.
 struct Store {
-    /// Locked for the whole of a change, the file included: each change is one step.
+    /// Locked during a whole change, including the file, so that each change is atomic.
     notes: Mutex<BTreeMap<NoteName, String>>,
-    /// Read once, at the start; written after that.
+    /// Read once at the start, then only written.
     directory: Option<PathBuf>,
 }
 
 impl Store {
-    /// A store with the notes of `directory`, which is made if need be; with the first notes, if
-    /// there are none.
+    /// Opens a store with the notes of `directory`, which is created if needed. Adds the first notes if there are none.
     fn open(directory: Option<PathBuf>) -> Result<Self, StoreError> {
         let mut notes = BTreeMap::new();
         if let Some(directory) = &directory {
@@ -429,13 +426,13 @@ impl Store {
         Some(directory.join(format!("{name}.txt")))
     }
 
-    /// A holder that panicked left the notes as they were before its change, or after it.
+    /// If a thread panicked with the lock held, the notes are as before its change or as after it.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NoteName, String>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Why the store could not do its work.
+/// Why the store failed.
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
     #[error("There is no note `{0}`.")]
@@ -446,7 +443,7 @@ enum StoreError {
     Io(#[from] io::Error),
 }
 
-/// For tools: the text of a result with `isError: true`.
+/// For tools: a result with `isError: true`.
 impl rmcp::model::IntoContents for StoreError {
     fn into_contents(self) -> Vec<rmcp::model::ContentBlock> {
         self.to_string().into_contents()
@@ -468,10 +465,10 @@ fn two_hundred() -> u16 {
     200
 }
 
-/// What the URI of each note begins with; the name follows.
+/// The beginning of each note's URI; the name follows.
 const URI_PREFIX: &str = "notes:///";
 
-/// What a new store holds.
+/// The notes of a new store.
 const FIRST_NOTES: [(&str, &str); 3] = [
     (
         "ideas",

@@ -1,6 +1,6 @@
-//! The composition root: a checked configuration in, a running proxy out.
+//! The composition root: turns a checked configuration into a running proxy.
 //!
-//! It is the only file that knows every part; each part's work is done elsewhere.
+//! Only this module depends on all the others.
 
 mod engines;
 mod user;
@@ -28,7 +28,7 @@ use crate::evidence::record::Origin;
 use crate::evidence::{LedgerError, LedgerFile, log_name};
 use crate::gate::{Engine, Gate};
 use crate::http::inbound::{ClientEnds, ListenError, Record, Relay, Server, Serving};
-use crate::http::outbound::{HttpServer, HttpServerError, Login, Surroundings};
+use crate::http::outbound::{HttpServer, HttpServerError, Login, LoginEnvironment};
 use crate::relay::{Ended, Ends, EnginePort, OutOfBandEngines, Session, Sideband};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, random_hex, random_seed};
@@ -40,55 +40,55 @@ use engines::InboxKey;
 pub use engines::WrongKey;
 use user::identity;
 
-/// How long what was told the inbox last may take to get there.
-const LAST_POST: Duration = Duration::from_secs(2);
+/// How long the inbox may take to store the last messages.
+const INBOX_FINISH: Duration = Duration::from_secs(2);
 /// How long the watcher may take to end.
-const LAST_WATCH: Duration = Duration::from_millis(200);
+const WATCHER_FINISH: Duration = Duration::from_millis(200);
 
-/// Why a run could not begin.
+/// Why a run could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The upstream.
+    /// The server could not be started.
     #[error("server `{server}`")]
     Upstream {
         /// Its name in the configuration.
         server: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: ChildError,
     },
-    /// The audit log.
+    /// The audit log could not be opened.
     #[error(transparent)]
     AuditLog(#[from] LedgerError),
-    /// A server with a `url`.
+    /// The HTTP client for a server with a `url` could not be set up.
     #[error(transparent)]
     HttpServer(#[from] HttpServerError),
-    /// The address that HTTP clients are to be served at.
+    /// The address for HTTP clients cannot be used.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The key of the inbox.
+    /// The key of the inbox is not the pinned one.
     #[error(transparent)]
     InboxKey(#[from] WrongKey),
-    /// Our own stdin or stdout.
+    /// Our own stdin or stdout cannot be used.
     #[error("stdin and stdout must be open: an MCP client starts approval-proxy with both")]
     Stdio(#[source] io::Error),
-    /// The system refuses something that every program needs.
-    #[error("the system refuses what approval-proxy needs to run")]
+    /// The system refused something that every program needs.
+    #[error("the system refused a resource that approval-proxy needs")]
     System(#[source] io::Error),
 }
 
-/// Runs one session over stdio, or all sessions of HTTP clients, until the end. If this process is
-/// killed, `watcher` ends the servers that it has started.
+/// Runs one session over stdio, or all sessions of HTTP clients, until they end. If this process is killed,
+/// `watcher` ends the servers that it has started.
 ///
 /// # Errors
-/// `AppError`, before anything was relayed.
+/// [`AppError`], before any message was relayed.
 pub fn run(
     mut config: Resolved,
     stderr: &Stderr,
     watcher: Option<Watcher>,
 ) -> Result<Ended, AppError> {
     let key = load_key(config.inbox.state_dir.as_deref());
-    engines::settle(&mut config, &key)?;
+    engines::apply_key(&mut config, &key)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -98,18 +98,18 @@ pub fn run(
     let inbox = inbox(&config, key, identity, stderr);
     let sessions = run_sessions(config, inbox.clone(), stderr, watcher.clone());
     let ended = runtime.block_on(sessions);
-    // A child that even SIGKILL did not end must not keep us.
+    // A child that survives even SIGKILL must not delay the exit.
     runtime.shutdown_background();
     if let Some(watcher) = watcher {
-        watcher.finish(LAST_WATCH);
+        watcher.finish(WATCHER_FINISH);
     }
     if let Some(inbox) = inbox {
-        inbox.finish(LAST_POST);
+        inbox.finish(INBOX_FINISH);
     }
     ended
 }
 
-/// Where questions go that are for the inbox, if any are.
+/// Opens the inbox, if an engine needs it.
 fn inbox(
     config: &Resolved,
     key: InboxKey,
@@ -127,13 +127,13 @@ fn inbox(
         redaction: config.settings.redaction.clone(),
         identity,
     });
-    if let Some(why) = inbox.trouble() {
+    if let Some(why) = inbox.unusable_reason() {
         tracing::warn!("calls that need the approval inbox will be refused: {why}");
     }
     Some(Arc::new(inbox))
 }
 
-/// How the inbox's page is served, here.
+/// Returns how to serve the inbox's page in this environment.
 #[must_use]
 pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
     let is_set = |name| var_os(name).is_some_and(|value| !value.is_empty());
@@ -143,14 +143,14 @@ pub fn page_settings(inbox: &InboxSettings) -> PageServerSettings {
         approver: inbox.approver.clone(),
         browser: var_os("BROWSER").filter(|browser| !browser.is_empty()),
         has_display: cfg!(target_os = "macos") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY"),
-        // A browser that is a snap sees nothing hidden, and the state folder usually is.
+        // A browser from a snap cannot read hidden folders, and the state folder usually is in one.
         open_folder: var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && Path::new(SNAPS).is_dir()),
     }
 }
 
-/// Where snaps are installed, where there are any.
+/// Exists if snaps are installed.
 const SNAPS: &str = "/snap/bin";
 
 async fn run_sessions(
@@ -164,8 +164,8 @@ async fn run_sessions(
     let mut starter = Starter::new(config, inbox, stderr, watcher)?;
     match http {
         None => {
-            // Clients over HTTP log in themselves.
-            starter.log_in_where_asked(stderr);
+            // Only over stdio: HTTP clients log in themselves.
+            starter.enable_login(stderr);
             starter.run_over_stdio(signals).await
         }
         Some(serving) => serve(starter, serving, signals, stderr).await,
@@ -186,11 +186,11 @@ async fn serve(
     if let Some(token) = token {
         stderr.send(how_to_use(&token, address).into_bytes());
     }
-    let (tell, told) = watch::channel(0);
+    let (sender, received) = watch::channel(0);
     tokio::spawn(async move {
-        // Nobody listens any more where it fails.
-        let _ = tell.send(signals.next().await);
-        tell.closed().await;
+        // Fails only if the server has ended.
+        let _ = sender.send(signals.next().await);
+        sender.closed().await;
     });
     let record = starter.recorder();
     let server_name = in_backticks(&starter.config.server.name);
@@ -214,26 +214,28 @@ async fn serve(
             match session.run(signal).await {
                 Ended::ClientClosed | Ended::Signal(_) => {}
                 Ended::UpstreamNeverSpoke(exit) | Ended::UpstreamDied(exit) => {
-                    tracing::error!("the server {server} {exit} while a client was still there");
+                    tracing::error!(
+                        "the server {server} {exit} while a client was still connected"
+                    );
                 }
             }
         }))
     });
-    Ok(Ended::Signal(server.run(relay, record, told).await))
+    Ok(Ended::Signal(server.run(relay, record, received).await))
 }
 
-/// How a client shows the token in this file. The token itself is not for stderr, which clients keep.
+/// Returns how a client must send the token in this file. Never the token itself: clients keep stderr.
 fn how_to_use(token: &Path, address: SocketAddr) -> String {
     let token = token.display();
     format!(
-        "approval-proxy: clients must send the token in {token} as the header `Authorization: Bearer \
+        "approval-proxy: clients must send the token in `{token}` in the header `Authorization: Bearer \
          TOKEN`; for example: claude mcp add --transport http NAME http://{address}/mcp --header \
          \"Authorization: Bearer $(cat '{token}')\"\n"
     )
 }
 
 fn http_server(target: &UrlTarget, max_message: usize) -> Result<HttpServer, AppError> {
-    // `config` has checked both; what is no URL or header is none here either.
+    // Cannot fail: `config` has checked the URL and the headers.
     let bad = |_| AppError::System(io::Error::from(io::ErrorKind::InvalidInput));
     let url = Url::parse(target.url.expose()).map_err(bad)?;
     let headers = target.headers.iter().filter_map(|(name, value)| {
@@ -245,7 +247,7 @@ fn http_server(target: &UrlTarget, max_message: usize) -> Result<HttpServer, App
     Ok(HttpServer::new(url, headers, target.is_sse, max_message)?)
 }
 
-/// What the operator calls us in the `headers` of a server.
+/// Returns the user agent that the operator has set in the `headers` of a server.
 fn user_agent(target: &Target) -> Option<HeaderValue> {
     let Target::Url(target) = target else {
         return None;
@@ -255,10 +257,10 @@ fn user_agent(target: &Target) -> Option<HeaderValue> {
     HeaderValue::try_from(value.expose()).ok()
 }
 
-/// Opens the log.
+/// Opens the audit log.
 ///
-/// A file that the operator names must be usable. The one in the state folder need not be, as in a
-/// container that may write nowhere; then stderr is all there is.
+/// A file that the operator names must be usable. The one in the state folder need not be: in a container
+/// without a writable folder, records go to stderr only.
 fn audit_log(config: &Resolved, stderr: &Stderr) -> Result<Ledger, LedgerError> {
     match &config.audit_log {
         AuditLog::Stderr => Ok(Ledger::stderr(stderr.clone())),
@@ -266,8 +268,8 @@ fn audit_log(config: &Resolved, stderr: &Stderr) -> Result<Ledger, LedgerError> 
             let file = LedgerFile::open(path)?;
             if let Some(exposure) = file.writable_by_others() {
                 tracing::warn!(
-                    "other users may write to the audit log `{}` ({exposure}), and so change what it \
-                     says; `chmod go-w` it, or name a file of your own with --audit-log",
+                    "other users may write to the audit log `{}` ({exposure}) and change it; `chmod \
+                     go-w` it, or name a file that you own with --audit-log",
                     path.display()
                 );
             }
@@ -277,9 +279,9 @@ fn audit_log(config: &Resolved, stderr: &Stderr) -> Result<Ledger, LedgerError> 
             Ok(file) => Ok(Ledger::copied(file, stderr.clone())),
             Err(why) => {
                 tracing::warn!(
-                    "no audit log can be kept in the state folder: {why}; audit lines go to stderr \
-                     alone, and calls are refused while it takes none; name a file with --audit-log \
-                     FILE, or say that this is meant with --audit-log stderr"
+                    "no audit log can be kept in the state folder: {why}; records go to stderr only, \
+                     and calls are refused while stderr cannot be written; name a file with \
+                     --audit-log FILE, or accept this with --audit-log stderr"
                 );
                 Ok(Ledger::stderr(stderr.clone()))
             }
@@ -287,21 +289,21 @@ fn audit_log(config: &Resolved, stderr: &Stderr) -> Result<Ledger, LedgerError> 
     }
 }
 
-/// The log in the state folder, or in words why there is none.
+/// Opens the log in the state folder. The error says why there is none.
 fn state_folder_log(config: &Resolved) -> Result<LedgerFile, String> {
     let Some(state_dir) = config.inbox.state_dir.as_deref() else {
-        return Err("nothing says where that is, neither HOME nor --state-dir".to_owned());
+        return Err("neither HOME nor --state-dir is set".to_owned());
     };
-    // Each is checked: nobody else may read or write either.
+    // `StateDir` checks both folders: no other user may have access to them.
     let opened = StateDir::open(state_dir).and_then(|dir| StateDir::open(&dir.path().join(LOGS)));
     let logs = opened.map_err(|error| with_causes(&error))?;
     let path = logs.path().join(log_name(&config.server.name));
     LedgerFile::open_rotating(&path, ROTATE_AT).map_err(|error| with_causes(&error))
 }
 
-/// Where the logs stand in the state folder.
+/// The folder of the logs in the state folder.
 const LOGS: &str = "audit";
-/// From which size on a log in the state folder is rotated.
+/// The size at which a log in the state folder is rotated.
 const ROTATE_AT: u64 = 64 * 1024 * 1024;
 
 /// Starts sessions, which share the log and the clock.
@@ -316,7 +318,7 @@ struct Starter {
 }
 
 impl Starter {
-    /// The log comes before any server: without it nothing may run.
+    /// Opens the log before any server starts: without it, nothing may run.
     fn new(
         config: Resolved,
         inbox: Option<Arc<InboxHandle>>,
@@ -342,9 +344,10 @@ impl Starter {
         })
     }
 
-    fn log_in_where_asked(&mut self, stderr: &Stderr) {
+    /// Lets the HTTP client log in if the server requires it.
+    fn enable_login(&mut self, stderr: &Stderr) {
         let login = |url| {
-            let surroundings = Surroundings {
+            let environment = LoginEnvironment {
                 folder: self.config.inbox.state_dir.clone(),
                 browser: var_os("BROWSER"),
                 stderr: stderr.clone(),
@@ -352,7 +355,7 @@ impl Starter {
                 document: (self.config.client_id_metadata_url.as_ref())
                     .map(|url| url.as_str().to_owned()),
             };
-            Login::new(url, surroundings)
+            Login::new(url, environment)
         };
         self.http_server = self
             .http_server
@@ -364,15 +367,15 @@ impl Starter {
         let from_client = Wire::stdin().map_err(AppError::Stdio)?;
         let to_client = Wire::stdout().map_err(AppError::Stdio)?;
         let session = self.start(from_client, to_client, None)?;
-        // A task of its own: the session looks at it far more often than a signal comes, and a look
-        // at a task costs next to nothing.
+        // In its own task: the session polls it far more often than signals come, and polling a task is
+        // cheap.
         let signal = tokio::spawn(signals.next());
         Ok(session
             .run(async { signal.await.unwrap_or_default() })
             .await)
     }
 
-    /// Writes down what was turned away before any session had it.
+    /// Returns a function that records requests that were refused before they reached a session.
     fn recorder(&self) -> Record {
         let (ledger, clock) = (self.ledger.clone(), self.clock);
         let redaction = self.config.settings.redaction.clone();
@@ -384,7 +387,7 @@ impl Starter {
         })
     }
 
-    /// Starts the upstream, and puts a session with it together.
+    /// Starts the upstream, and creates a session with it.
     fn start(
         &self,
         from_client: Wire,
@@ -406,7 +409,7 @@ impl Starter {
             ("version", env!("CARGO_PKG_VERSION")),
             ("mode", config.rules.mode.as_str()),
         ];
-        // Whoever reads the log sees when the key has changed.
+        // So that a reader of the log sees when the key has changed.
         about.extend((config.settings.inbox_key.as_deref()).map(|key| ("inbox_key", key)));
         gate.record_open(self.clock.now(), &about);
         let ends = Ends {
@@ -415,7 +418,7 @@ impl Starter {
             from_upstream,
             to_upstream,
             process,
-            inbox: self
+            engines: self
                 .inbox
                 .clone()
                 .map(|inbox| EnginePort::new(inbox as Arc<dyn OutOfBandEngines>)),
@@ -455,7 +458,7 @@ impl Starter {
             env: &env,
             cwd: target.cwd.as_deref(),
         };
-        // What the server writes to stderr must not pass for audit lines.
+        // Lines that the server writes to stderr must not look like records.
         let is_named = self.ledger.uses_stderr();
         let stderr = ServerStderr {
             to: self.stderr.clone(),
@@ -471,7 +474,7 @@ impl Starter {
     }
 }
 
-/// The signals that ask for an end.
+/// The signals that ask the proxy to end.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -480,8 +483,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> io::Result<Signals> {
-        // Its default would end us where a file, such as the log, may grow no more; once it is
-        // listened for, the write fails instead, which the calls that need it can be told.
+        // By default, SIGXFSZ ends the process when a file, such as the log, reaches its size limit. With a
+        // listener, the write fails instead, and we can refuse the calls that need it.
         let file_limit = rustix::process::Signal::XFSZ.as_raw();
         drop(signal(SignalKind::from_raw(file_limit))?);
         Ok(Signals {
@@ -491,7 +494,7 @@ impl Signals {
         })
     }
 
-    /// The number of the first that comes.
+    /// Waits for the first signal. Returns its number.
     async fn next(mut self) -> i32 {
         let kind = tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),

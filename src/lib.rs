@@ -1,7 +1,7 @@
-//! A transparent MCP proxy that asks a human before a tool call runs.
+//! A transparent MCP proxy that asks a person before a tool call runs.
 //!
-//! Without the feature `proxy`, which is on by default, this is the core alone: plain data in, plain data out, with no
-//! I/O, clock or randomness. [`gate`] is its centre.
+//! Without the feature `proxy`, which is on by default, the crate contains only the core: plain data in, plain data
+//! out, with no I/O, clock or randomness. [`gate`] is its centre.
 
 pub mod approval;
 pub mod evidence;

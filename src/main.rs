@@ -1,4 +1,4 @@
-//! The `approval-proxy` command; everything it does stands in the library.
+//! The `approval-proxy` command. All of its code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-// An AI agent's side: an MCP client over stdio that can show no prompts, with the proxy as its server.
+// The AI agent: an MCP client over stdio without prompts, with the proxy as its server.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { until } from "./checks.mjs";
 
 const LONGEST = 60_000;
 
-/** Nothing is waited for without an end. */
+/** Limits every wait. */
 const late = () => pause(LONGEST, { error: { message: `no answer within ${LONGEST} ms` } }, { ref: false });
 
 export class Agent {
@@ -28,7 +28,7 @@ export class Agent {
       for (const answer of this.waiting.values()) answer({ error: { message: "the proxy has ended" } });
       this.waiting.clear();
     });
-    /** What its person answers to prompts, one after the other; without these it can show none. */
+    /** Its person's answers to prompts, in order. Without answers it declares no prompts. */
     this.answers = answers;
     this.ready = this.shakeHands(name, title);
   }
@@ -47,7 +47,7 @@ export class Agent {
 
   hear(message) {
     if (message.method === "elicitation/create") {
-      // As long as a person takes at least.
+      // A person takes at least this long.
       return void setTimeout(() => this.send({ id: message.id, result: this.answers.shift() }), 1500);
     }
     this.waiting.get(message.id)?.(message);
@@ -61,14 +61,14 @@ export class Agent {
     return answer;
   }
 
-  /** Calls a tool. What it got has `text` and `failed`; `.isOpen` of the promise says that it waits. */
+  /** Calls a tool. The result has `text` and `failed`. `.isOpen` of the promise says whether it is pending. */
   call(tool, input) {
     const id = this.next;
     const open = this.outcome(this.request("tools/call", { name: tool, arguments: input }));
     return Object.assign(open, { id });
   }
 
-  /** Takes a call back. */
+  /** Cancels a call. */
   withdraw(call) {
     this.send({ method: "notifications/cancelled", params: { requestId: call.id } });
   }
@@ -85,8 +85,8 @@ export class Agent {
     return open;
   }
 
-  /** Calls a tool in the words of 2026-07-28, as a client that opens URLs and shows no forms. Returns
-   * the question that it gets, and the way to come back with an answer. */
+  /** Calls a tool in 2026-07-28, as a client that opens URLs and shows no forms. Returns the question, and a
+   * function that retries with an answer. */
   async stateless(tool, input) {
     const params = { name: tool, arguments: input };
     params._meta = {
@@ -103,27 +103,27 @@ export class Agent {
     return { question, retry };
   }
 
-  /** Waits until a call of its is in the inbox, and somebody serves the page. */
+  /** Waits until one of its calls is in the inbox and the page is served. */
   async isAsking() {
     if (await until(() => this.said.includes("waits for your approval at"))) return;
-    throw new Error(`no call waits: ${this.said}`);
+    throw new Error(`no call is waiting: ${this.said}`);
   }
 
-  /** Calls a tool, and waits until it is asked about. Not a promise of the result, but `{ call }`. */
+  /** Calls a tool, and waits until it is asked about. Returns `{ call }` instead of a promise of the result. */
   async ask(tool, input) {
     const call = this.call(tool, input);
     await this.isAsking();
     return { call };
   }
 
-  /** The decisions in the audit log. */
+  /** Returns the decisions in the audit log. */
   decisions() {
     if (!existsSync(this.log)) return [];
     const lines = readFileSync(this.log, "utf8").split("\n").filter(Boolean);
     return lines.map((line) => JSON.parse(line)).filter((line) => "tool" in line);
   }
 
-  /** The last decision, as `[decision, forwarded, engine, assurance]`. */
+  /** Returns the last decision, as `[decision, forwarded, engine, assurance]`. */
   async lastDecision(count) {
     await until(() => this.decisions().length >= count, 2000);
     const line = this.decisions().at(-1) ?? {};
@@ -134,7 +134,7 @@ export class Agent {
     return this.process.pid;
   }
 
-  /** Ends it as a client does. */
+  /** Ends the proxy as a client does. */
   async end() {
     this.process.stdin.end();
     await this.ended;

@@ -1,15 +1,15 @@
-// Counting checks, and waiting for what must come.
+// Counts checks, and waits for expected results.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 
-/** More than anything needs that works. */
+/** More time than anything that works needs. */
 export const PATIENCE = 8000;
 
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-/** Waits until `look` finds something, and returns that; what it found last, where it never does. */
+/** Waits until `look` finds something. Returns its last result. */
 export async function until(look, milliseconds = PATIENCE) {
   const end = performance.now() + milliseconds;
   for (;;) {
@@ -30,7 +30,7 @@ export class Checks {
     this.failures = failures;
     this.passed = this.failed = 0;
     this.scene = "";
-    /** What a screenshot is taken of where a check fails. */
+    /** The page to take a screenshot of if a check fails. */
     this.page = null;
   }
 
@@ -49,7 +49,7 @@ export class Checks {
     await this.check(sentence, isDeepStrictEqual(found, wanted), { found, wanted });
   }
 
-  /** Holds if `look` finds something in time. */
+  /** Passes if `look` finds something in time. */
   async comes(sentence, look, found = () => undefined, milliseconds = PATIENCE) {
     const came = await until(look, milliseconds).catch(() => false);
     await this.check(sentence, Boolean(came), came ? undefined : await found());

@@ -1,4 +1,4 @@
-// Texts of an agent and of a server that want to be more than text.
+// Texts of an agent and of a server that try to be more than text.
 
 import { fileURLToPath } from "node:url";
 
@@ -17,7 +17,7 @@ const ARGUMENTS = {
   nested: [{ "<svg onload=alert(8)>": ["</script><script>alert(8)</script>"] }],
 };
 
-/** What is on the page that must not be: elements that no page of ours has, and unseen characters. */
+/** Returns what must not be on the page: foreign elements and invisible characters. */
 const intruders = (page) =>
   page.evaluate(() => {
     const markup = "script:not([src^='/assets/']), style, iframe, object, svg, base, img:not([src^='/assets/']), ";
@@ -28,13 +28,13 @@ const intruders = (page) =>
   });
 
 async function isUnharmed(world, checks, page, where) {
-  await checks.equal(`${where}: no markup of theirs, no unseen character`, await intruders(page), []);
+  await checks.equal(`${where}: no foreign markup, no invisible character`, await intruders(page), []);
   const hacked = await page.evaluate(() => window.hacked);
-  await checks.check(`${where}: no script of theirs ran`, hacked === undefined, hacked);
+  await checks.check(`${where}: no foreign script ran`, hacked === undefined, hacked);
   await checks.equal(`${where}: no dialog, no violation of the policy, no error`, world.alarms, []);
 }
 
-/** 4: what is shown is text, all of it, and nothing in it is unseen. */
+/** 4: everything is shown as text, in full, with nothing invisible. */
 export async function hostileTexts(world, checks) {
   const name = '<img src=x onerror="alert(9)">';
   const agent = await world.agent({ command: SERVER, server: "<b>notes</b>", name });
@@ -48,7 +48,7 @@ export async function hostileTexts(world, checks) {
     await checks.check(`the list shows ${part} as text`, text.includes(part) || text.includes(readable), text);
   }
   await checks.check("a bidirectional override is written out", text.includes("invoice\\u{202e}fdp.exe"), text);
-  await checks.check("characters of no width are written out", text.includes("pay\\u{200b}pal\\u{2060}\\u{feff}"), text);
+  await checks.check("zero-width characters are written out", text.includes("pay\\u{200b}pal\\u{2060}\\u{feff}"), text);
   await checks.check("control characters are written out", text.includes("\\u{1b}[31mred") && text.includes("\\u{7}"), text);
   await isUnharmed(world, checks, page, "the list");
   await item.getByRole("heading").getByRole("link").click();
@@ -58,14 +58,14 @@ export async function hostileTexts(world, checks) {
   const reason = '<script>alert(10)</script>"\'><img src=x onerror=alert(10)>';
   await deny(page.getByRole("main"), reason);
   const got = await call;
-  await checks.check("the agent reads the reason as it was typed", got.failed && got.text.includes(JSON.stringify(reason)), got);
+  await checks.check("the agent gets the reason as it was typed", got.failed && got.text.includes(JSON.stringify(reason)), got);
   await page.getByRole("link", { name: "History" }).click();
   await page.waitForURL(/\/history/);
   await checks.check("the history shows the reason as text", (await page.locator("main").innerText()).includes(reason));
   await isUnharmed(world, checks, page, "the history");
 }
 
-/** 4, too: long texts are folded, and can be read to their end. */
+/** 4: long texts are folded, and can be read to the end. */
 export async function longTexts(world, checks) {
   const agent = await world.agent({ command: SERVER, server: "notes" });
   const input = { name: "middling", text: `${"words and words, ".repeat(400)}<b>THE LAST WORD</b>` };
@@ -88,7 +88,7 @@ export async function longTexts(world, checks) {
   const item = items(page, "delete_all");
   await checks.comes("a call of 1 MiB appears", () => item.isVisible());
   const canApprove = await item.getByRole("button", { name: "Approve" }).count();
-  await checks.check("… and cannot be approved unread, on the list", canApprove === 0);
+  await checks.check("… and cannot be approved unread on the list", canApprove === 0);
   await item.getByRole("link", { name: /Open it/ }).click();
   await page.waitForURL(/\/item\//);
   const box = page.getByRole("article").locator("details").filter({ hasText: "THE LAST WORD" });
@@ -104,7 +104,7 @@ export async function longTexts(world, checks) {
   await approve(page.getByRole("article"));
   const got = await second;
   const sent = JSON.stringify({ name: "huge", text: huge }).length;
-  await checks.equal("… and runs as it was", got.text, `ran with ${sent}`);
+  await checks.equal("… and runs unchanged", got.text, `ran with ${sent}`);
   await page.goto(new URL("/", page.url()).href);
-  await checks.comes("nothing waits any more", () => isEmpty(page));
+  await checks.comes("nothing is waiting any more", () => isEmpty(page));
 }

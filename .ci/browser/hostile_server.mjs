@@ -1,4 +1,4 @@
-// An MCP server whose texts want to be more than text on whoever shows them.
+// An MCP server whose texts try to be more than text where they are shown.
 
 import { createInterface } from "node:readline";
 

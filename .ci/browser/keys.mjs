@@ -8,15 +8,15 @@ const focused = (page) =>
     return { tag: element.tagName, name: element.name ?? "", value: element.value ?? "", text: element.textContent.trim() };
   });
 
-/** 6: every decision and the help, without a mouse. */
+/** 6: all decisions and the help without a mouse. */
 export async function keysAlone(world, checks) {
   const agent = await world.agent();
   const { call: first } = await agent.ask("delete_note", { name: "ideas" });
-  // One after the other, so that it is known which one comes next.
+  // One after the other, so that their order is known.
   const { call: second } = await agent.ask("delete_note", { name: "shopping" });
   const third = agent.call("delete_note", { name: "welcome" });
   const page = await world.page();
-  await checks.comes("three calls wait", async () => (await items(page).count()) === 3);
+  await checks.comes("three calls are waiting", async () => (await items(page).count()) === 3);
   const { keyboard } = page;
   await settled();
 
@@ -39,15 +39,15 @@ export async function keysAlone(world, checks) {
     const style = getComputedStyle(document.activeElement);
     return { inView: bottom > 0 && top < innerHeight, marked: style.outlineStyle !== "none" || style.boxShadow !== "none" };
   });
-  await checks.equal("the item with the focus is in view, and marked", isSeen, { inView: true, marked: true });
+  await checks.equal("the focused item is in view and marked", isSeen, { inView: true, marked: true });
 
   await keyboard.press("a");
-  await checks.equal("a goes to its button, and decides nothing", (await focused(page)).value, "approve");
-  await checks.check("… yet", agent.decisions().length === 0);
+  await checks.equal("a goes to its button", (await focused(page)).value, "approve");
+  await checks.check("… and decides nothing", agent.decisions().length === 0);
   await keyboard.press("Enter");
   await checks.equal("Enter approves it", (await first).text, "Deleted the note `ideas`.");
-  await checks.comes("it says so, in its place", () => items(page, "ideas").getByText("Approved. The call may run now.").isVisible());
-  await checks.equal("… and can be pressed no more", await page.getByRole("button", { name: "Approve" }).count(), 2);
+  await checks.comes("its place says so", () => items(page, "ideas").getByText("Approved. The call may run now.").isVisible());
+  await checks.equal("… and has no button any more", await page.getByRole("button", { name: "Approve" }).count(), 2);
 
   await settled();
   await keyboard.press("d");
@@ -56,7 +56,7 @@ export async function keysAlone(world, checks) {
   await keyboard.press("Enter");
   const told = await second;
   await checks.check("Enter denies with it", told.failed && told.text.includes("by keys: a d j k ?"), told);
-  await checks.comes("one is left", async () => (await page.getByRole("button", { name: "Approve" }).count()) === 1);
+  await checks.comes("one call is left", async () => (await page.getByRole("button", { name: "Approve" }).count()) === 1);
 
   await settled();
   await page.evaluate(() => document.activeElement.blur());
@@ -65,13 +65,13 @@ export async function keysAlone(world, checks) {
     await keyboard.press("Tab");
     steps += 1;
   }
-  await checks.check("Tab alone comes to Approve, too", steps < 40, `${steps} steps`);
+  await checks.check("Tab alone reaches Approve too", steps < 40, `${steps} steps`);
   await keyboard.press("Space");
   await checks.equal("… and Space presses it", (await third).text, "Deleted the note `welcome`.");
   await checks.comes("the page is empty", () => isEmpty(page));
 }
 
-/** 6, too: on the item's own page. */
+/** 6: on the item's own page. */
 export async function keysOnAnItem(world, checks) {
   const agent = await world.agent();
   const { call } = await agent.ask("delete_note", { name: "ideas" });
@@ -85,12 +85,12 @@ export async function keysOnAnItem(world, checks) {
   await page.keyboard.press("Enter");
   await checks.equal("a and Enter do nothing at once", (await focused(page)).tag, "BODY");
   await settled();
-  await checks.check("… and have decided nothing a second later", call.isOpen && agent.decisions().length === 0 && world.noteNames().includes("ideas"));
-  // The browser's own keys press a button in the first second, too.
+  await checks.check("… and still have decided nothing a second later", call.isOpen && agent.decisions().length === 0 && world.noteNames().includes("ideas"));
+  // Press the button with the browser's own keys in the first second.
   await page.reload();
   await page.getByRole("button", { name: "Approve" }).focus();
   await page.keyboard.press("Enter");
-  await checks.check("… nor does Enter on Approve itself, in the first second", call.isOpen && agent.decisions().length === 0);
+  await checks.check("… nor does Enter on Approve itself in the first second", call.isOpen && agent.decisions().length === 0);
   await settled();
   await page.keyboard.press("a");
   await checks.check("after that second a goes to Approve", (await focused(page)).value === "approve" && (await isActive(page.getByRole("button", { name: "Approve" }))));

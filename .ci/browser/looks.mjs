@@ -1,11 +1,11 @@
-// What it looks like: on a phone, in light and dark, to those who want no motion, to a screen reader.
+// How the page looks: on a phone, in light and dark, with reduced motion, to a screen reader.
 
 import { aimAt, approve, button, deny, isActive, items, leave, settled } from "./seen.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
 const LONG = `https://example.com/${"unbroken".repeat(40)}`;
 
-/** Three items that wait, of which one is wide, and some that are decided. */
+/** Creates three open items, one of them wide, and some decided ones. */
 async function someItems(world, options) {
   const agent = await world.agent({ flags: ["--mode", "all"] });
   const { call } = await agent.ask("delete_note", { name: "ideas" });
@@ -25,7 +25,7 @@ async function someItems(world, options) {
   return page;
 }
 
-/** The pages that people see, each as its name and a way there. */
+/** Yields the pages that people see: a name and a way there. */
 async function eachPage(page, look) {
   const home = new URL("/", page.url()).href;
   const link = await items(page, "wide").getByRole("heading").getByRole("link").getAttribute("href");
@@ -39,12 +39,12 @@ async function eachPage(page, look) {
   await page.goto(home);
 }
 
-/** 7: on a phone nothing is cut off, and everything can be hit. */
+/** 7: on a phone nothing is cut off, and every button is large enough. */
 export async function onAPhone(world, checks) {
   const page = await someItems(world, PHONE);
   await eachPage(page, async (name) => {
     const widths = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth, innerWidth]);
-    await checks.check(`${name}: no scrolling sideways`, widths[0] <= 360 && widths[2] <= 360, widths);
+    await checks.check(`${name}: no horizontal scrolling`, widths[0] <= 360 && widths[2] <= 360, widths);
     const wrong = await page.evaluate(async () => {
       const found = [];
       const shown = (element) => element.checkVisibility({ visibilityProperty: true }) && element.getClientRects().length > 0;
@@ -60,15 +60,15 @@ export async function onAPhone(world, checks) {
       }
       return found;
     });
-    await checks.equal(`${name}: all can be reached, buttons are 40 px high`, wrong, []);
+    await checks.equal(`${name}: everything is in reach, buttons are 40 px high`, wrong, []);
   });
   const denied = button(items(page, "shopping"), "Deny");
-  await checks.comes("what has moved can be pressed a second later", () => isActive(denied));
+  await checks.comes("a button that has moved can be pressed a second later", () => isActive(denied));
   await denied.tap();
   await checks.comes("a tap decides", async () => (await items(page, "shopping").innerText()).includes("Denied."));
 }
 
-/** 7, too: light, dark, and without motion. */
+/** 7: light, dark, and without motion. */
 export async function lightAndDark(world, checks) {
   const page = await someItems(world, { colorScheme: "light" });
   const colours = () =>
@@ -98,7 +98,7 @@ export async function lightAndDark(world, checks) {
   await checks.equal("with reduced motion nothing moves", moving, []);
 }
 
-/** 8: axe finds nothing but trifles. */
+/** 8: axe finds only trifles. */
 export async function accessibility(world, checks) {
   const page = await someItems(world, { colorScheme: "light", reducedMotion: "reduce" });
   const inspect = async (name) => {
@@ -108,7 +108,7 @@ export async function accessibility(world, checks) {
       const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
       const bad = found.violations.filter(({ impact }) => impact !== "minor");
       const words = bad.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => [id, target.join(" "), failureSummary.slice(0, 300)]));
-      await checks.equal(`${name} in ${colorScheme}: axe finds nothing but trifles`, words.slice(0, 6), []);
+      await checks.equal(`${name} in ${colorScheme}: axe finds only trifles`, words.slice(0, 6), []);
       const rest = found.violations.filter((violation) => !bad.includes(violation)).map(({ id, impact }) => `${id} (${impact})`);
       if (rest.length > 0) checks.note(`${name} in ${colorScheme}: ${rest.join(", ")}`);
     }
@@ -118,7 +118,7 @@ export async function accessibility(world, checks) {
   await aimAt(button(items(page, "shopping"), "Approve"));
   world.decideInTerminal("deny", "hello");
   void world.agents[0].call("add_note", { name: "long", text: "long ".repeat(600) });
-  await checks.comes("something is new and something gone", async () => (await page.locator("#news").innerText()) === "1 new, 1 gone");
+  await checks.comes("one call is new and one is gone", async () => (await page.locator("#news").innerText()) === "1 new, 1 gone");
   await inspect("a list with a gap");
   await page.locator("#news").click();
   await items(page, "Unfold the long text first").waitFor();

@@ -1,5 +1,5 @@
-// One item, five and two hundred, in light, in dark and on a phone: what waits longest comes first, the
-// arguments stand right below the name, and nothing is cut off.
+// One item, five and two hundred, in light, in dark and on a phone: the oldest comes first, the arguments are
+// right below the name, and nothing is cut off.
 
 import { aimAt, button, deny, isActive, items, leave, settled } from "./seen.mjs";
 
@@ -12,7 +12,7 @@ const LOOKS = [
 const DIFF = "--- a/notes.txt\n+++ b/notes.txt\n@@ -1,3 +1,3 @@\n \tkept\n-    old line\n+    new line\n";
 const SQL = "SELECT name,\n       count(*) AS n\nFROM notes\nWHERE owner = 'ada'\nGROUP BY name;";
 
-/** Calls of every risk, of which one brings a diff and one SQL. */
+/** Returns calls of every risk, one with a diff and one with SQL. */
 function call(agent, at) {
   if (at % 4 === 0) return agent.call("add_note", { name: `note-${at}`, text: DIFF });
   if (at % 4 === 1) return agent.call("rename_note", { from: `note-${at}`, to: `done-${at}` });
@@ -24,13 +24,13 @@ const named = (page) => page.evaluate(() => [...document.querySelectorAll("#card
 
 async function inspect(world, checks, page, what) {
   const widths = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  await checks.check(`${what}: no scrolling sideways`, widths[0] <= widths[1], widths);
+  await checks.check(`${what}: no horizontal scrolling`, widths[0] <= widths[1], widths);
   await page.evaluate(world.tools.axe);
   const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   const bad = found.violations.filter(({ impact }) => impact !== "minor");
   const words = bad.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => [id, target.join(" "), failureSummary.slice(0, 300)]));
-  await checks.equal(`${what}: axe finds nothing but trifles`, words.slice(0, 6), []);
-  await checks.equal(`${what}: the usual question stands there once`, (await page.locator("main").innerText()).split("Allow this tool call?").length - 1, 1);
+  await checks.equal(`${what}: axe finds only trifles`, words.slice(0, 6), []);
+  await checks.equal(`${what}: the usual question appears once`, (await page.locator("main").innerText()).split("Allow this tool call?").length - 1, 1);
 }
 
 export async function many(world, checks) {
@@ -40,7 +40,7 @@ export async function many(world, checks) {
     while (made < count) {
       void call(agent, made);
       made += 1;
-      // Each of its own moment, so that their order is known.
+      // Each in its own moment, so that their order is known.
       await new Promise((done) => setTimeout(done, 3));
     }
   };
@@ -66,7 +66,7 @@ export async function many(world, checks) {
       await checks.comes(`${what}: all are counted`, async () => (await page.title()).startsWith(`(${count})`), () => page.title(), 60_000);
       await page.reload();
       const order = await named(page);
-      await checks.equal(`${what}: what has waited longest comes first`, order, Array.from({ length: shown }, (_, at) => at));
+      await checks.equal(`${what}: the oldest comes first`, order, Array.from({ length: shown }, (_, at) => at));
       await inspect(world, checks, page, what);
       const rows = await page.locator(".compact").count();
       await checks.equal(`${what}: ${count > 20 ? "each is a row" : "none is a row"}`, rows, count > 20 ? shown : 0);
@@ -81,23 +81,23 @@ export async function many(world, checks) {
   const height = (await row.boundingBox()).height;
   await checks.check("a row is one line", height < 60, height);
   const text = await row.innerText();
-  await checks.check("… with the name, how the arguments begin, and the time", /add_note/.test(text) && /note-0/.test(text) && /left/.test(text), text);
-  await checks.check("… and no way to approve", !(await button(row, "Approve").isVisible()));
+  await checks.check("… with the name, the start of the arguments, and the time", /add_note/.test(text) && /note-0/.test(text) && /left/.test(text), text);
+  await checks.check("… and no Approve button", !(await button(row, "Approve").isVisible()));
   await row.locator("summary").first().click();
   await checks.comes("it opens to the whole card", () => button(row, "Approve").isVisible());
   const opened = await row.innerText();
   await checks.check("… with the lines of a diff one below the other", opened.includes("-    old line\n") && opened.includes("+    new line\n"), opened);
   const marked = await row.locator(".line.added, .line.removed, .line.hunk").allInnerTexts();
-  await checks.equal("… coloured as those of a diff", marked.map((line) => line[0]).sort(), ["+", "+", "-", "-", "@"]);
+  await checks.equal("… coloured like a diff", marked.map((line) => line[0]).sort(), ["+", "+", "-", "-", "@"]);
   const numbers = await row.locator(".body .line").evaluateAll((lines) => lines.map((line) => line.dataset.n).join());
   await checks.equal("… and numbered", numbers, "1,2,3,4,5,6,7");
   const isBelow = await row.evaluate((card) => card.querySelector("h2").nextElementSibling.nextElementSibling.matches(".code"));
   await checks.check("… and the arguments right below the name", isBelow);
   const says = await items(page, "note-1").first().evaluate((card) => card.textContent);
-  await checks.check("hints are the server's words, and so is the title", says.includes("says it destroys nothing") && says.includes('calls this tool "Rename a note"'), says);
+  await checks.check("hints and title are shown as the server's words", says.includes("says it destroys nothing") && says.includes('calls this tool "Rename a note"'), says);
   await leave(page);
 
-  // By keys: the first press opens, and decides nothing.
+  // By keys: the first press opens the row and decides nothing.
   await page.goto(first.url());
   await settled();
   const third = items(page).nth(2);
@@ -109,7 +109,7 @@ export async function many(world, checks) {
   await settled();
   await page.keyboard.press("a");
   await page.keyboard.press("Enter");
-  await checks.comes("… and approves once it was open", () => agent.decisions().length === 1, () => agent.decisions());
+  await checks.comes("… and approves once the row is open", () => agent.decisions().length === 1, () => agent.decisions());
   await leave(page);
   const fourth = items(page, '"note-3"').first();
   await fourth.locator("summary").first().click();
@@ -121,11 +121,11 @@ export async function many(world, checks) {
   await deny(fourth);
   await checks.comes("a row can be denied", () => agent.decisions().length === 2);
 
-  // What goes leaves its row, too, and nothing moves.
+  // A row that is decided elsewhere keeps its place, and nothing moves.
   await page.mouse.move(600, 400);
   const before = await page.evaluate(() => document.querySelectorAll("#cards > li")[8].getBoundingClientRect().top);
   world.decideInTerminal("deny", '"note-4"');
-  await checks.comes("a row that is decided elsewhere says so in its place", async () => (await items(page).allInnerTexts()).some((it) => it.includes("Denied elsewhere")));
+  await checks.comes("a row that is decided elsewhere says so", async () => (await items(page).allInnerTexts()).some((it) => it.includes("Denied elsewhere")));
   const after = await page.evaluate(() => document.querySelectorAll("#cards > li")[8].getBoundingClientRect().top);
   await checks.check("… and moves nothing", Math.abs(before - after) < 1, [before, after]);
   await aimAt(items(page, '"note-5"').first().locator("summary").first()).catch(() => {});

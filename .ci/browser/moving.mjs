@@ -1,10 +1,10 @@
-// Nothing is decided about a call that has come under the pointer, a finger or the focus by itself.
+// Nothing decides about a call that moved under the pointer, a finger or the focus by itself.
 
 import { pause } from "./checks.mjs";
 import { aimAt, button, deny, isActive, isEmpty, items, leave, middle, settled } from "./seen.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
-/** So much later people still press what they saw before. */
+/** After this time people still press what they saw before. */
 const STALE = 800;
 
 const place = async (item) => JSON.stringify(await item.boundingBox());
@@ -15,7 +15,7 @@ const pressUnmoved = async (page) => {
   await page.mouse.up();
 };
 
-/** A list of calls, the oldest first, as its page shows them. */
+/** Returns an agent with calls, the oldest first, and the page that lists them. */
 async function listOf(world, names, options) {
   const agent = await world.agent({ flags: ["--timeout", "600"] });
   const calls = {};
@@ -30,31 +30,31 @@ async function listOf(world, names, options) {
   return { agent, calls, page, nothingWasDecided };
 }
 
-/** A call that comes does not push the one under the pointer away. */
+/** A new call does not push away the one under the pointer. */
 export async function comingUnderAPointer(world, checks) {
   const { agent, calls, page } = await listOf(world, ["ideas", "shopping"]);
   await aimAt(approval(page, "ideas"));
   const before = await place(items(page, "ideas"));
   const second = agent.call("delete_note", { name: "welcome" });
-  await checks.comes("a call that comes is announced above the list", async () => (await news(page).innerText()) === "1 new", () => page.locator("main").innerText());
+  await checks.comes("a new call is announced above the list", async () => (await news(page).innerText()) === "1 new", () => page.locator("main").innerText());
   await pause(STALE);
   await checks.equal("… and moves nothing", [await place(items(page, "ideas")), await items(page).count()], [before, 2]);
   const said = await page.locator("#status").innerText();
-  await checks.check("… and says so to who does not see it", said.includes("One more approval waits, behind “1 new”"), said);
+  await checks.check("… and a screen reader is told", said.includes("One more call is waiting: press “1 new”"), said);
   const third = agent.call("rename_note", { from: "welcome", to: "hello" });
-  await checks.comes("another one is counted, too", async () => (await news(page).innerText()) === "2 new", () => news(page).innerText());
-  await checks.equal("… and the title counts what is not shown", (await page.title()).slice(0, 3), "(4)");
+  await checks.comes("a second new call is counted too", async () => (await news(page).innerText()) === "2 new", () => news(page).innerText());
+  await checks.equal("… and the title counts hidden calls", (await page.title()).slice(0, 3), "(4)");
   await pressUnmoved(page);
-  await checks.equal("a click with an unmoved pointer decides what it was on", (await calls.ideas).text, "Deleted the note `ideas`.");
+  await checks.equal("a click with an unmoved pointer decides about the same call", (await calls.ideas).text, "Deleted the note `ideas`.");
   await checks.check("… and nothing else", second.isOpen && third.isOpen && calls.shopping.isOpen && agent.decisions().length === 1);
   await leave(page);
-  await checks.comes("who leaves the list sees what is new, in its order", async () => (await items(page).allInnerTexts()).map((text) => text.match(/"(\w+)"/g)[2]).join() === '"delete_note","delete_note","rename_note"', () => items(page).allInnerTexts());
-  await checks.check("… and the button has gone", !(await news(page).isVisible()));
+  await checks.comes("after the pointer leaves the list, new calls appear in order", async () => (await items(page).allInnerTexts()).map((text) => text.match(/"(\w+)"/g)[2]).join() === '"delete_note","delete_note","rename_note"', () => items(page).allInnerTexts());
+  await checks.check("… and the button disappears", !(await news(page).isVisible()));
 
-  // By the button, while the focus is in the list.
+  // Through the button, while the focus is in the list.
   await items(page, "shopping").locator("[name=reason]").fill("because");
   const fourth = agent.call("delete_note", { name: "fourth" });
-  await checks.comes("what comes while somebody types waits behind the button", async () => (await news(page).innerText()) === "1 new");
+  await checks.comes("a call that comes during typing waits behind the button", async () => (await news(page).innerText()) === "1 new");
   await news(page).click();
   await checks.comes("… which shows it", () => items(page, "fourth").isVisible());
   await checks.equal("… and keeps what was typed", await items(page, "shopping").locator("[name=reason]").inputValue(), "because");
@@ -62,13 +62,13 @@ export async function comingUnderAPointer(world, checks) {
   await leave(page);
   await page.evaluate(() => getSelection().selectAllChildren(document.querySelector("#cards .code")));
   const fifth = agent.call("delete_note", { name: "fifth" });
-  await checks.comes("… and what comes while text is selected", async () => (await news(page).innerText()) === "1 new");
+  await checks.comes("… and so does a call that comes while text is selected", async () => (await news(page).innerText()) === "1 new");
   await page.evaluate(() => getSelection().removeAllRanges());
-  await checks.comes("… until nothing is", () => items(page, "fifth").isVisible());
-  await checks.check("nothing of that decided", fourth.isOpen && fifth.isOpen && agent.decisions().length === 1);
+  await checks.comes("… until the selection is cleared", () => items(page, "fifth").isVisible());
+  await checks.check("none of this decided anything", fourth.isOpen && fifth.isOpen && agent.decisions().length === 1);
 }
 
-/** A call whose time is over while it is under the pointer is not what it was. */
+/** A call that expires under the pointer cannot be decided by that click. */
 export async function changingUnderAPointer(world, checks) {
   const agent = await world.agent({ flags: ["--timeout", "6", "--timeout-action", "park"] });
   const { call } = await agent.ask("delete_note", { name: "ideas" });
@@ -84,10 +84,10 @@ export async function changingUnderAPointer(world, checks) {
   await checks.check("a click with an unmoved pointer decides nothing", (await items(page, "ideas").count()) === 1 && (await button(item, "Approve").count()) === 1);
   await checks.equal("the button above the list counts it", await news(page).innerText(), "1 changed");
   await leave(page);
-  await checks.comes("who leaves the list sees all of it", () => item.getByText("Parked").isVisible());
+  await checks.comes("after the pointer leaves the list, the whole change appears", () => item.getByText("Parked").isVisible());
 }
 
-/** What takes another call's place under a pointer that does not move is not decided by it. */
+/** A click with an unmoved pointer does not decide about a call that took another one's place. */
 export async function underAStillPointer(world, checks) {
   const names = ["first", "second", "third", "fourth", "fifth"];
   const { agent, calls, page, nothingWasDecided } = await listOf(world, names);
@@ -97,9 +97,9 @@ export async function underAStillPointer(world, checks) {
     await pause(300);
     const status = await page.locator("#status").innerText();
     await checks.check(`${sentence}: a click ${STALE} ms later decides nothing`, nothingWasDecided(), agent.decisions());
-    await checks.check("… and the page says why", /has just moved or changed/.test(status), status);
+    await checks.check("… and the page says why", /just moved or changed/.test(status), status);
   };
-  /** Scrolls as a page may by itself, until a call's button is under the pointer. */
+  /** Scrolls the page, as it could by itself, until a call's button is under the pointer. */
   const bring = (name) =>
     page.evaluate(([name, y]) => {
       const card = [...document.querySelectorAll("#cards .card")].find((card) => card.textContent.includes(`"${name}"`));
@@ -113,7 +113,7 @@ export async function underAStillPointer(world, checks) {
   let at = await middle(approval(page, "first"));
   await page.mouse.move(at.x, at.y);
   await bring("second");
-  await checks.check("a page that scrolls by itself brings the second call under the pointer", await isUnderPointer("second"));
+  await checks.check("scrolling by itself brings the second call under the pointer", await isUnderPointer("second"));
   await refusesAClick("scrolled");
 
   await page.evaluate(() => scrollTo(0, 0));
@@ -127,7 +127,7 @@ export async function underAStillPointer(world, checks) {
   await page.keyboard.press("/");
   await page.keyboard.press("Control+A");
   await page.keyboard.press("Delete");
-  await checks.comes("… and away again", async () => (await items(page).count()) === 5 && isUnderPointer("first"));
+  await checks.comes("… and clearing it brings the first back", async () => (await items(page).count()) === 5 && isUnderPointer("first"));
   await refusesAClick("filtered back");
   await page.keyboard.press("Escape");
 
@@ -136,7 +136,7 @@ export async function underAStillPointer(world, checks) {
   await page.mouse.move(at.x, at.y);
   await pause(500);
   const sixth = agent.call("delete_note", { name: "newest" });
-  await checks.comes("a sixth call comes", () => news(page).isVisible());
+  await checks.comes("a sixth call arrives", () => news(page).isVisible());
   await page.keyboard.press("n");
   await checks.comes("n shows it", () => items(page, "newest").isVisible());
   await bring("first");
@@ -156,9 +156,9 @@ export async function underAStillPointer(world, checks) {
   await checks.equal("… and moves nothing", await place(items(page, "second")), before);
   await page.unroute(/\/fragment/);
   void agent.call("delete_note", { name: "seen" });
-  await checks.comes("… nor when it comes back", async () => !(await page.locator("#offline").isVisible()) && (await place(items(page, "second"))) === before, undefined, 15_000);
+  await checks.comes("… and nothing moves when the connection comes back", async () => !(await page.locator("#offline").isVisible()) && (await place(items(page, "second"))) === before, undefined, 15_000);
 
-  await checks.check("nothing of all that decided", nothingWasDecided() && sixth.isOpen);
+  await checks.check("none of this decided anything", nothingWasDecided() && sixth.isOpen);
   await aimAt(approval(page, "second"));
   at = await middle(approval(page, "second"));
   await page.mouse.move(at.x, at.y);
@@ -168,13 +168,13 @@ export async function underAStillPointer(world, checks) {
     return Math.round(top + height / 2 - y);
   }, at.y);
   await page.mouse.wheel(0, down);
-  await checks.comes("who turns the wheel brings the third call under the pointer", () => isUnderPointer("third"));
+  await checks.comes("the wheel brings the third call under the pointer", () => isUnderPointer("third"));
   await pause(300);
   await pressUnmoved(page);
-  await checks.check("… and may decide about it", (await calls.third).text.includes("`third`"));
+  await checks.check("… and a click then decides about it", (await calls.third).text.includes("`third`"));
 }
 
-/** A call that waits no more leaves a gap, and nobody decides about the one below it. */
+/** A call that no longer waits leaves a gap, and clicks do not decide about the one below it. */
 export async function goingUnderAPointer(world, checks) {
   const { agent, calls, page } = await listOf(world, ["first", "second", "third", "fourth"]);
   const decided = () => agent.decisions().map((line) => line.decision);
@@ -185,19 +185,19 @@ export async function goingUnderAPointer(world, checks) {
     how();
     await checks.comes(`${words}: its place says so`, async () => (await items(page, name).innerText()).includes(words), () => items(page, name).innerText());
     await checks.check("… and has no buttons", (await approval(page, name).count()) === 0);
-    await checks.equal("… and stays as large as it was", [await place(items(page, name)), await place(below)], [own, before]);
+    await checks.equal("… and keeps its size", [await place(items(page, name)), await place(below)], [own, before]);
     await pause(STALE);
     await pressUnmoved(page);
     await pause(300);
     await checks.equal("… and a click there decides nothing", decided(), decisions);
   };
-  await goes("first", () => agent.withdraw(calls.first), "taken back before anybody decided", ["cancelled"]);
+  await goes("first", () => agent.withdraw(calls.first), "withdrawn before anybody decided", ["cancelled"]);
   await goes("second", () => world.decideInTerminal("deny", "second"), "Denied elsewhere", ["cancelled", "denied"]);
   await goes("third", () => world.decideInTerminal("approve", "third"), "Approved elsewhere", ["cancelled", "denied", "approved"]);
   await checks.equal("the button above the list counts the gaps", await news(page).innerText(), "3 gone");
   await leave(page);
-  await checks.comes("who leaves the list sees it close up", async () => (await items(page).count()) === 1 && !(await news(page).isVisible()));
-  await checks.check("… and the last one waits", calls.fourth.isOpen);
+  await checks.comes("after the pointer leaves the list, the gaps close", async () => (await items(page).count()) === 1 && !(await news(page).isVisible()));
+  await checks.check("… and the last call still waits", calls.fourth.isOpen);
 }
 
 /** A double click decides once. */
@@ -214,7 +214,7 @@ export async function doubleClick(world, checks) {
   await pause(300);
   await checks.check("five clicks in one place decide once", agent.decisions().length === 1 && calls.second.isOpen && calls.third.isOpen, agent.decisions());
   await leave(page);
-  await checks.comes("the list closes up once the pointer has left", async () => (await items(page).count()) === 2);
+  await checks.comes("the gaps close once the pointer has left", async () => (await items(page).count()) === 2);
   const enter = async () => {
     await page.keyboard.press("a");
     await page.keyboard.press("Enter");
@@ -229,9 +229,9 @@ export async function doubleClick(world, checks) {
   await checks.check("a and Enter, pressed three times, decide once", agent.decisions().length === 2 && calls.third.isOpen, agent.decisions());
   await settled();
   await enter();
-  await checks.check("… and a second later once more", (await calls.third).text.includes("`third`"));
+  await checks.check("… and once more a second later", (await calls.third).text.includes("`third`"));
   await leave(page);
-  await checks.comes("nothing waits any more", () => isEmpty(page));
+  await checks.comes("nothing is waiting any more", () => isEmpty(page));
 }
 
 /** The same for keys. */
@@ -242,26 +242,26 @@ export async function underTheFocus(world, checks) {
   await page.keyboard.press("a");
   const before = await place(items(page, "first"));
   const newest = agent.call("delete_note", { name: "newest" });
-  await checks.comes("a call that comes while the focus is in the list waits behind the button", async () => (await news(page).innerText()) === "1 new");
+  await checks.comes("a new call waits behind the button while the focus is in the list", async () => (await news(page).innerText()) === "1 new");
   await checks.equal("… and moves nothing", await place(items(page, "first")), before);
   agent.withdraw(calls.first);
-  await checks.comes("the call with the focus is taken back", async () => (await approval(page, "first").count()) === 0);
+  await checks.comes("the focused call is withdrawn", async () => (await approval(page, "first").count()) === 0);
   await page.keyboard.press("Enter");
   await page.keyboard.press("Space");
   await pause(STALE);
   await page.keyboard.press("Enter");
   await checks.check("Enter decides nothing then", calls.second.isOpen && newest.isOpen && agent.decisions().every((line) => line.decision === "cancelled"), agent.decisions());
   await page.keyboard.press("n");
-  await checks.comes("n shows what is new", () => items(page, "newest").isVisible());
+  await checks.comes("n shows the new call", () => items(page, "newest").isVisible());
   const focus = () => page.evaluate(() => document.activeElement.innerText ?? "");
-  await checks.check("… and goes there", (await focus()).includes("newest"), await focus());
+  await checks.check("… and focuses it", (await focus()).includes("newest"), await focus());
   await page.keyboard.press("a");
   await page.keyboard.press("Enter");
   await pause(300);
   await checks.check("… where a and Enter do nothing at once", newest.isOpen);
 }
 
-/** The same for a finger, which is above no call before it is there. */
+/** The same for a finger, which is over no call before it touches. */
 export async function underAFinger(world, checks) {
   const { agent, calls, page } = await listOf(world, ["first", "second", "third"], PHONE);
   const decided = () => agent.decisions().map((line) => line.decision);
@@ -269,23 +269,23 @@ export async function underAFinger(world, checks) {
   const at = await middle(button(items(page, "second"), "Deny"));
   const tap = () => page.touchscreen.tap(at.x, at.y);
   const newest = agent.call("delete_note", { name: "newest" });
-  await checks.comes("a call that comes is announced above the list", async () => (await news(page).innerText()) === "1 new");
+  await checks.comes("a new call is announced above the list", async () => (await news(page).innerText()) === "1 new");
   await pause(STALE);
   await checks.equal("… and moves nothing", await middle(button(items(page, "second"), "Deny")), at);
   agent.withdraw(calls.second);
-  await checks.comes("a call that is taken back leaves a gap", async () => (await items(page, "second").innerText()).includes("taken back"));
+  await checks.comes("a withdrawn call leaves a gap", async () => (await items(page, "second").innerText()).includes("withdrawn before"));
   await pause(STALE);
   await tap();
   await pause(300);
   await checks.equal("a tap there decides nothing", decided(), ["cancelled"]);
-  await checks.comes("what is new and what is gone is counted", async () => (await news(page).innerText()) === "1 new, 1 gone", () => news(page).innerText());
+  await checks.comes("new and gone calls are counted", async () => (await news(page).innerText()) === "1 new, 1 gone", () => news(page).innerText());
   await news(page).tap();
-  await checks.comes("a tap on that shows the list as it is", async () => (await items(page).count()) === 3 && (await items(page, "newest").isVisible()));
+  await checks.comes("a tap on the count shows the current list", async () => (await items(page).count()) === 3 && (await items(page, "newest").isVisible()));
   const denial = button(items(page, "newest"), "Deny");
   const now = await middle(denial);
   await page.touchscreen.tap(now.x, now.y);
   await pause(300);
-  await checks.check("a tap right then decides nothing", newest.isOpen && decided().length === 1);
+  await checks.check("a tap right after that decides nothing", newest.isOpen && decided().length === 1);
   await checks.comes("a second later the buttons are active again", () => isActive(denial));
   await denial.tap();
   await checks.check("… and a tap decides", (await newest).failed && decided().at(-1) === "denied", decided());
@@ -298,7 +298,7 @@ export async function underAFinger(world, checks) {
   await checks.check("further taps there decide nothing", calls.first.isOpen && calls.third.isOpen && decided().length === 2, decided());
 }
 
-/** A pointer that rests where the next page has a button decides nothing there. */
+/** A pointer that rests where the next page has a button decides nothing. */
 export async function onANewPage(world, checks) {
   const { agent, page, nothingWasDecided } = await listOf(world, ["first", "second"]);
   const link = await items(page, "first").getByRole("heading").getByRole("link").getAttribute("href");
@@ -314,11 +314,11 @@ export async function onANewPage(world, checks) {
   await pause(STALE);
   await pressUnmoved(page);
   await pause(300);
-  await checks.check("clicks with an unmoved pointer decide nothing on a page that has just come", nothingWasDecided(), agent.decisions());
+  await checks.check("clicks with an unmoved pointer decide nothing on a new page", nothingWasDecided(), agent.decisions());
   await aimAt(approveIt);
   await pressUnmoved(page);
   await page.getByText("Approved. The call may run now.").waitFor();
-  await checks.equal("a pointer that has moved decides", agent.decisions().length, 1);
+  await checks.equal("a click after the pointer has moved decides", agent.decisions().length, 1);
   await page.goto(new URL("/", page.url()).href);
   await deny(items(page, "second"));
 }

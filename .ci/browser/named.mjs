@@ -1,4 +1,4 @@
-// Who decides: a name that is given once, goes with every verdict, and is never shown as a fact.
+// Who decides: a name is given once, goes with every verdict, and is never shown as a fact.
 
 import { approve, deny, isMarked, items, mark } from "./seen.mjs";
 
@@ -11,13 +11,13 @@ async function give(page, name) {
   await page.getByRole("button", { name: "Save" }).click();
 }
 
-/** A row of the history, in its words. */
+/** Returns the rows of the history as text. */
 const rows = async (page) => {
   await page.goto(new URL("/history", page.url()).href);
   return items(page).allInnerTexts();
 };
 
-/** A name is asked for once. */
+/** The page asks for a name once. */
 export async function named(world, checks) {
   const agent = await world.agent({ flags: ["--timeout", "600"] });
   const { call: one } = await agent.ask("delete_note", { name: "ideas" });
@@ -32,47 +32,47 @@ export async function named(world, checks) {
   await checks.equal("the page asks for a name", await menu(page).innerText(), "Your name");
   await items(page, "welcome").locator("[name=reason]").fill("half a rea");
   const before = await items(page, "ideas").boundingBox();
-  // Not by `click`, which scrolls by itself.
+  // Not with `click`, which scrolls by itself.
   const { x, y } = await menu(page).boundingBox();
   await page.mouse.click(x + 10, y + 10);
-  await checks.check("its field comes with a click, and takes what is typed", await field(page).evaluate((field) => field === document.activeElement));
+  await checks.check("a click opens its field and focuses it", await field(page).evaluate((field) => field === document.activeElement));
   await checks.equal("… and nothing has moved", await items(page, "ideas").boundingBox(), before);
   await page.keyboard.press("Escape");
-  await checks.check("… and goes with Esc", !(await field(page).isVisible()));
+  await checks.check("… and Esc closes it", !(await field(page).isVisible()));
   await give(page, "x\u202ey");
-  await checks.comes("what is no name is refused", async () => /invisible/.test(await page.locator("#status").innerText()));
+  await checks.comes("an invalid name is refused", async () => /invisible/.test(await page.locator("#status").innerText()));
   await checks.equal("… and changes nothing", await menu(page).innerText(), "Your name");
   await page.keyboard.press("Escape");
   const name = "Zoë <b>O'Neil</b>";
   await give(page, `  ${name} `);
-  await checks.comes("what is one stands in the head of the page", async () => (await menu(page).innerText()) === name, () => menu(page).innerText());
-  await checks.check("… without a reload, and what was typed is still there", (await isMarked(page)) && (await items(page, "welcome").locator("[name=reason]").inputValue()) === "half a rea");
-  await checks.comes("… in the other tab, too", async () => (await menu(tab).innerText()) === name, () => menu(tab).innerText());
+  await checks.comes("a valid name is shown at the top of the page", async () => (await menu(page).innerText()) === name, () => menu(page).innerText());
+  await checks.check("… without a reload, and typed text is still there", (await isMarked(page)) && (await items(page, "welcome").locator("[name=reason]").inputValue()) === "half a rea");
+  await checks.comes("… in the other tab too", async () => (await menu(tab).innerText()) === name, () => menu(tab).innerText());
   const kept = await page.evaluate(() => [JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie].join());
-  await checks.check("no storage of the browser holds it", !kept.includes("Neil"), kept);
+  await checks.check("the browser does not store it", !kept.includes("Neil"), kept);
 
   await approve(items(page, "ideas"));
   await one;
   await deny(items(page, "errands"), "not today");
   await two;
   await page.reload();
-  await checks.equal("a page that is loaded again knows it", await menu(page).innerText(), name);
+  await checks.equal("a reloaded page knows it", await menu(page).innerText(), name);
   world.decideInTerminal("deny", "welcome");
   await three;
   const seen = await rows(page);
   const by = (tool, state) => seen.find((row) => row.includes(tool) && row.includes(state));
   for (const row of [by("delete_note", "Approved"), by("rename_note", "Denied")]) {
-    await checks.check("a row of the history has it as self-declared", row?.includes(`"${name}" (self-declared), logged in here`), seen);
+    await checks.check("the history shows it as self-declared", row?.includes(`"${name}" (self-declared), logged in here`), seen);
   }
-  await checks.check("… and of who gave none says nothing of the kind", by("delete_note", "Denied")?.includes("somebody in a terminal"), seen);
+  await checks.check("… and shows no name if none was given", by("delete_note", "Denied")?.includes("somebody in a terminal"), seen);
   await items(page, "Approved").first().getByRole("link").first().click();
   await page.waitForURL(/\/item\//);
   const text = await page.locator("main").innerText();
-  await checks.check("so has the item's own page", text.includes(`The approver says that it is "${name}" (self-declared, not verified).`), text);
+  await checks.check("the item's own page does too", text.includes(`The approver gave the name "${name}" (self-declared, not verified).`), text);
   const verdicts = world.history().filter((item) => item.verdict.approver === name);
-  await checks.equal("so has the terminal", verdicts.map((item) => item.verdict.approver_verified), [false, false]);
+  await checks.equal("so does the terminal", verdicts.map((item) => item.verdict.approver_verified), [false, false]);
 
-  // From the item's page, and by a form without a script.
+  // From the item's page, and with a form without a script.
   const plain = await world.context({ javaScriptEnabled: false });
   await plain.addCookies(await page.context().cookies());
   const still = await plain.newPage();
@@ -80,13 +80,13 @@ export async function named(world, checks) {
   await still.goto(page.url());
   await give(still, "Ann");
   await still.waitForLoadState();
-  await checks.equal("without a script it can be changed, too", await menu(still).innerText(), "Ann");
-  await checks.equal("… on the page where it was", still.url(), page.url());
+  await checks.equal("it can be changed without a script", await menu(still).innerText(), "Ann");
+  await checks.equal("… and stays on its page", still.url(), page.url());
   await give(still, "");
-  await checks.comes("… and taken back", async () => (await menu(still).innerText()) === "Your name");
+  await checks.comes("… and it can be removed", async () => (await menu(still).innerText()) === "Your name");
 }
 
-/** On a phone the name is in nobody's way; `--as` brings it along. */
+/** On a phone the name fits the page. `--as` sets it. */
 export async function namedOnAPhone(world, checks) {
   const agent = await world.agent({ flags: ["--timeout", "600"] });
   const { call } = await agent.ask("delete_note", { name: "ideas" });
@@ -94,13 +94,13 @@ export async function namedOnAPhone(world, checks) {
   const long = "Bartholomäus Featherstonehaugh-Cholmondeley of the night shift";
   const page = await world.page(options, { flags: ["--as", long] });
   await items(page, "ideas").waitFor();
-  await checks.equal("`approval-proxy inbox --as` brings the name", await menu(page).innerText(), long);
+  await checks.equal("`approval-proxy inbox --as` sets the name", await menu(page).innerText(), long);
   const boxes = async () => {
     const all = page.locator("header nav a, #me summary, header .plain:visible, #approver");
     return all.evaluateAll((all) => all.map((one) => one.getBoundingClientRect()).map(({ left, right, top, bottom }) => ({ left, right, top, bottom })));
   };
   const shown = await boxes();
-  await checks.check("all of the head is in sight", shown.every(({ left, right }) => left >= 0 && right <= 360), shown);
+  await checks.check("the whole top of the page is in view", shown.every(({ left, right }) => left >= 0 && right <= 360), shown);
   const links = page.locator("header nav a");
   const history = await links.last().boundingBox();
   const name = await menu(page).boundingBox();
@@ -110,12 +110,12 @@ export async function namedOnAPhone(world, checks) {
   await checks.check("the field fits the screen", form.x >= 0 && form.x + form.width <= 360, form);
   await page.getByRole("button", { name: "Save" }).waitFor();
   const height = (await page.getByRole("button", { name: "Save" }).boundingBox()).height;
-  await checks.check("… and its button a finger", height >= 40, height);
+  await checks.check("… and its button is large enough for a finger", height >= 40, height);
   await field(page).fill("Ann");
   await page.getByRole("button", { name: "Save" }).tap();
   await checks.comes("a tap saves it", async () => (await menu(page).innerText()) === "Ann");
-  await checks.comes("… and folds the field", async () => !(await field(page).isVisible()));
+  await checks.comes("… and closes the field", async () => !(await field(page).isVisible()));
   await approve(items(page, "ideas"));
   await call;
-  await checks.check("it goes with the verdict", (await rows(page))[0].includes('"Ann" (self-declared)'), await rows(page));
+  await checks.check("the verdict carries it", (await rows(page))[0].includes('"Ann" (self-declared)'), await rows(page));
 }

@@ -1,12 +1,12 @@
-// What a browser tells people who look elsewhere, and where a client sends them.
+// Notifications for people who look elsewhere, and clients that open the page.
 
 import { until } from "./checks.mjs";
 import { approve, deny, isEmpty, items } from "./seen.mjs";
 
-/** Notifications: asked for by a button, shown while nobody looks at the page, and without arguments. */
+/** Notifications: enabled by a button, shown only while nobody looks at the page, without arguments. */
 export async function notifications(world, checks) {
   const context = await world.context();
-  // The browser's own, and a note of what it did.
+  // The browser's own class, which records what it shows.
   await context.addInitScript(() => {
     window.shown = [];
     window.Notification = class extends window.Notification {
@@ -25,24 +25,24 @@ export async function notifications(world, checks) {
   await items(page, "ideas").waitFor();
   const permission = () => page.evaluate(() => Notification.permission);
   const bell = page.locator("#notify");
-  await checks.check("nobody is asked before they want to be", (await permission()) !== "granted" && (await page.evaluate(() => window.shown.length)) === 0);
+  await checks.check("the page does not ask for permission by itself", (await permission()) !== "granted" && (await page.evaluate(() => window.shown.length)) === 0);
   if ((await permission()) === "default") {
-    await checks.check("there is a button to ask for them", await bell.isVisible());
+    await checks.check("a button asks for permission", await bell.isVisible());
     await context.grantPermissions(["notifications"]);
     await bell.click();
-    await checks.comes("which is gone once they are allowed", async () => !(await bell.isVisible()));
+    await checks.comes("the button disappears once notifications are allowed", async () => !(await bell.isVisible()));
   } else {
     await context.grantPermissions(["notifications"]);
     await page.reload();
     await items(page, "ideas").waitFor();
   }
-  await checks.equal("they are allowed", await permission(), "granted");
+  await checks.equal("notifications are allowed", await permission(), "granted");
 
   const second = agent.call("delete_note", { name: "shopping" });
   await items(page, "shopping").waitFor();
-  await checks.equal("whoever looks at the page is not disturbed", await page.evaluate(() => window.shown), []);
+  await checks.equal("nobody who looks at the page is notified", await page.evaluate(() => window.shown), []);
 
-  // They look at another tab.
+  // Look at another tab.
   const devtools = await context.newCDPSession(page);
   await devtools.send("Emulation.setFocusEmulationEnabled", { enabled: false });
   const elsewhere = await context.newPage();
@@ -51,10 +51,10 @@ export async function notifications(world, checks) {
   await checks.comes("the page has lost the focus", () => page.evaluate(() => !document.hasFocus()));
   const third = agent.call("delete_note", { name: "welcome" });
   const shown = () => page.evaluate(() => window.shown);
-  await checks.comes("whoever looks elsewhere is told", async () => (await shown()).length === 1, shown);
+  await checks.comes("somebody who looks elsewhere is notified", async () => (await shown()).length === 1, shown);
   const [note = {}] = await shown();
-  await checks.equal("how many wait, and about which tool", [note.title, note.body], ["3 approvals wait", '"delete_note"']);
-  await checks.check("… and nothing of the arguments", !`${note.text}`.includes("welcome"), note);
+  await checks.equal("the notification has the number and the tool", [note.title, note.body], ["3 calls need your approval", '"delete_note"']);
+  await checks.check("… and no arguments", !`${note.text}`.includes("welcome"), note);
   await checks.comes("the browser shows it", async () => (await shown())[0]?.isShown, shown);
 
   await page.bringToFront();
@@ -63,7 +63,7 @@ export async function notifications(world, checks) {
   await checks.comes("the page is empty again", () => isEmpty(page));
 }
 
-/** A client that opens URLs for its user, in 2026-07-28: the page that it is sent to decides. */
+/** A 2026-07-28 client opens URLs for its user: only the page decides. */
 export async function sentToThePage(world, checks) {
   const agent = await world.agent();
   const call = await agent.stateless("delete_note", { name: "ideas" });
@@ -71,22 +71,22 @@ export async function sentToThePage(world, checks) {
   const context = await world.context();
   const early = await context.newPage();
   await early.goto(url);
-  await checks.check("a browser that is not logged in yet is told how", await early.getByText("approval-proxy inbox").isVisible());
+  await checks.check("a browser that is not logged in is told how to log in", await early.getByText("approval-proxy inbox").isVisible());
   await world.page({}, { context });
-  await checks.comes("… and shows the call once it is", async () => (await early.innerText("main")).includes("ideas"));
+  await checks.comes("… and shows the call once it is logged in", async () => (await early.innerText("main")).includes("ideas"));
   await checks.check("the client is sent to a page on this machine", /^http:\/\/127\.0\.0\.1:\d+\/item\/[0-9a-f]{32}$/.test(url), url);
 
   const stranger = await (await world.context()).newPage();
   await stranger.goto(url);
-  await checks.check("who is not logged in sees nothing of it", !(await stranger.innerText("body")).includes("delete_note"), await stranger.innerText("body"));
+  await checks.check("without a login the page shows nothing of the call", !(await stranger.innerText("body")).includes("delete_note"), await stranger.innerText("body"));
 
-  // The browser in which its user is logged in.
+  // The browser in which the user is logged in.
   const opened = await context.newPage();
   world.checks.page = opened;
   await opened.goto(url);
   await checks.check("its user sees the call", (await opened.innerText("main")).includes("ideas"), await opened.innerText("main"));
   const again = call.retry({ action: "accept", content: { approved: true } });
-  await checks.check("to open it lets nothing run", !(await until(() => !again.isOpen, 300)) && world.noteNames().includes("ideas"));
+  await checks.check("opening the page approves nothing", !(await until(() => !again.isOpen, 300)) && world.noteNames().includes("ideas"));
   await approve(opened.getByRole("article"));
   await checks.equal("the retry gets the tool's own result", await again, { text: "Deleted the note `ideas`.", failed: false });
   await checks.check("it ran", !world.noteNames().includes("ideas"), world.noteNames());
@@ -96,5 +96,5 @@ export async function sentToThePage(world, checks) {
   await opened.goto(late.question.url);
   await deny(opened.getByRole("article"), "It is needed.");
   const refused = await late.retry({ action: "accept" });
-  await checks.check("decided before the client comes back, it is told", refused.failed && refused.text.includes("It is needed."), refused);
+  await checks.check("a decision before the client comes back reaches it", refused.failed && refused.text.includes("It is needed."), refused);
 }

@@ -1,4 +1,4 @@
-// All scenes, in the order in which they are played.
+// All scenes, in order.
 
 import { approving, denying, forMinutes } from "./deciding.mjs";
 import { names, unfoldFirst, withoutAScript } from "./folded.mjs";

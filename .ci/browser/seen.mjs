@@ -1,11 +1,11 @@
-// What a person sees on the page, by its words and roles, and what they press.
+// What a person sees on the page, by text and role, and what they press.
 
 import { pause, until } from "./checks.mjs";
 
-/** The page takes no keys in the first second after it has come up or a card has changed. */
+/** The page ignores keys in the first second after it appears or a card changes. */
 export const settled = () => pause(1100);
 
-/** The items on the list; `text` is something that one of them shows. */
+/** Returns the items of the list, or those that show `text`. */
 export function items(page, text) {
   const all = page.locator("main").getByRole("article");
   return text === undefined ? all : all.filter({ hasText: text });
@@ -13,20 +13,20 @@ export function items(page, text) {
 
 export const button = (item, name) => item.getByRole("button", { name, exact: true });
 
-/** Where the middle of an element is. */
+/** Returns the middle of an element. */
 export async function middle(element) {
   await element.scrollIntoViewIfNeeded();
   const { x, y, width, height } = await element.boundingBox();
   return { x: x + width / 2, y: y + height / 2 };
 }
 
-/** Whether the page lets a button be pressed now. */
+/** Returns whether a button can be pressed now. */
 export const isActive = async (button) => (await button.getAttribute("aria-disabled")) === null;
 
-/** Moves the pointer onto a button, as a hand does, until the page takes a click there. */
+/** Moves the pointer onto a button, like a hand, until the page accepts a click there. */
 export async function aimAt(button) {
   const page = button.page();
-  // Nobody presses anything in a tab that is not seen.
+  // A person presses nothing in a hidden tab.
   await page.bringToFront();
   let step = 0;
   const isAimed = async () => {
@@ -38,7 +38,7 @@ export async function aimAt(button) {
   if (!(await until(isAimed))) throw new Error(`cannot be pressed: ${await button.innerText()}`);
 }
 
-/** Leaves the list: while the pointer or the focus is there, it does not move. */
+/** Leaves the list. It does not move while the pointer or the focus is in it. */
 export async function leave(page) {
   await page.mouse.move(2, 2, { steps: 3 });
   await page.evaluate(() => document.activeElement?.blur());
@@ -51,13 +51,13 @@ export async function press(item, name) {
   await leave(item.page());
 }
 
-/** Unfolds what has to be read before anybody approves. */
+/** Unfolds text that must be read before approval. */
 export async function unfold(item) {
   const button = item.getByRole("button", { name: /^Unfold/ });
   if ((await button.count()) > 0) await button.click();
 }
 
-/** Approves by mouse; `minutes` is how long the same call may be made again. */
+/** Approves by mouse. For `minutes`, the same call may run again. */
 export async function approve(item, { minutes } = {}) {
   if (minutes !== undefined) await item.locator("[name=minutes]").selectOption(String(minutes));
   await press(item, "Approve");
@@ -68,8 +68,8 @@ export async function deny(item, reason = "") {
   await press(item, "Deny");
 }
 
-export const isEmpty = (page) => page.getByText("Nothing waits for you.").isVisible();
+export const isEmpty = (page) => page.getByText("Nothing is waiting for you.").isVisible();
 
-/** A mark that a reload would take away. */
+/** Sets a mark that a reload would remove. */
 export const mark = (page) => page.evaluate(() => void (window.marked = true));
 export const isMarked = (page) => page.evaluate(() => window.marked === true);

@@ -1,4 +1,4 @@
-// The pictures for the README: what the real product shows, and nothing else.
+// Takes the pictures for the documents from the real product.
 
 import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ const LIMIT = 200 * 1000;
 const DESK = { viewport: { width: 1200, height: 800 }, deviceScaleFactor: 1, reducedMotion: "reduce" };
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 1, isMobile: true, hasTouch: true, reducedMotion: "reduce" };
 
-/** Takes them into `folder`; 0 where all went well. */
+/** Saves them in `folder`. Returns 0 on success. */
 export async function takeShots(tools, folder) {
   mkdirSync(folder, { recursive: true });
   await tools.play("shots", async (world, checks) => {
@@ -27,14 +27,14 @@ export async function takeShots(tools, folder) {
       const { size } = statSync(path);
       await checks.check(`${name} is taken, in less than 200 kB`, size < LIMIT, `${size} bytes`);
     };
-    // As whoever opens the page finds it.
+    // The page as it first appears.
     await page.reload();
     await aimAt(button(items(page).first(), "Approve"));
     await leave(page);
     await shoot("inbox-light.png");
     await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
     await shoot("inbox-dark.png");
-    // Many: rows, of which one is open.
+    // Many items: rows, one of them open.
     const desk = await world.context({ ...DESK, colorScheme: "light" });
     const phone = await world.context({ ...PHONE, colorScheme: "light" });
     await phone.addCookies(await page.context().cookies());

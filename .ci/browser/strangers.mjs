@@ -1,11 +1,11 @@
-// Whoever is not the user's own page: other pages of the same browser, and other programs.
+// Other pages in the same browser, and other programs.
 
 import { createServer, request } from "node:http";
 import { once } from "node:events";
 
 import { items } from "./seen.mjs";
 
-/** One request as it is written here, with no browser's care for its head. */
+/** Sends exactly this request, without a browser's rules for headers. */
 async function ask(url, { method = "GET", headers = {}, form } = {}) {
   const body = form === undefined ? undefined : new URLSearchParams(form).toString();
   const type = body === undefined ? {} : { "content-type": "application/x-www-form-urlencoded" };
@@ -17,7 +17,7 @@ async function ask(url, { method = "GET", headers = {}, form } = {}) {
   return { status: response.statusCode, headers: response.headers, text };
 }
 
-/** 12: nobody but the page's own reads or decides. */
+/** 12: only the page itself reads or decides. */
 export async function otherPrograms(world, checks) {
   const agent = await world.agent();
   const { call } = await agent.ask("delete_note", { name: "ideas" });
@@ -30,7 +30,7 @@ export async function otherPrograms(world, checks) {
   const origin = new URL(page.url()).origin;
   const [{ name, value, ...cookieIs }] = await context.cookies();
   const cookie = `${name}=${value}`;
-  await checks.equal("scripts do not see the cookie, other sites do not send it", [cookieIs.httpOnly, cookieIs.sameSite], [true, "Strict"]);
+  await checks.equal("scripts cannot read the cookie, other sites do not send it", [cookieIs.httpOnly, cookieIs.sameSite], [true, "Strict"]);
   const form = items(page, "ideas").locator("form");
   const fields = await form.evaluate((element) => Object.fromEntries(new FormData(element)));
   const path = `${origin}${new URL(await form.evaluate((element) => element.action)).pathname}`;
@@ -43,33 +43,33 @@ export async function otherPrograms(world, checks) {
     await checks.check(`${sentence}: ${wanted.join(" or ")}`, wanted.includes(status), status);
     await checks.check("… and no other origin may read it", !("access-control-allow-origin" in headers), headers);
   };
-  await status("without a cookie the list", [401], ask(`${origin}/`));
-  await status("with a wrong cookie the list", [401, 403], ask(`${origin}/`, { headers: { cookie: `${name}=${"0".repeat(value.length)}` } }));
-  await status("without a cookie the changes", [401], ask(`${origin}/events`));
-  await status("from another origin the list, without a cookie", [401], ask(`${origin}/fragment`, { headers: { origin: "http://evil.example" } }));
-  await status("asking beforehand, as browsers do for other origins", [403, 405], ask(path, { method: "OPTIONS", headers: { origin: "http://evil.example", "access-control-request-method": "POST" } }));
-  await status("by another name of the host", [403, 421], ask(`${origin}/`, { headers: { cookie, host: `evil.example:${new URL(origin).port}` } }));
-  await status("GET on what decides", [405], ask(path, { headers: { cookie } }));
-  await status("GET on what decides, with the whole form", [405], ask(`${path}?${new URLSearchParams(yes)}`, { headers: { cookie } }));
+  await status("the list without a cookie", [401], ask(`${origin}/`));
+  await status("the list with a wrong cookie", [401, 403], ask(`${origin}/`, { headers: { cookie: `${name}=${"0".repeat(value.length)}` } }));
+  await status("the event stream without a cookie", [401], ask(`${origin}/events`));
+  await status("the list from another origin, without a cookie", [401], ask(`${origin}/fragment`, { headers: { origin: "http://evil.example" } }));
+  await status("a preflight request from another origin", [403, 405], ask(path, { method: "OPTIONS", headers: { origin: "http://evil.example", "access-control-request-method": "POST" } }));
+  await status("another name in Host", [403, 421], ask(`${origin}/`, { headers: { cookie, host: `evil.example:${new URL(origin).port}` } }));
+  await status("GET on the decision path", [405], ask(path, { headers: { cookie } }));
+  await status("GET on the decision path, with the whole form", [405], ask(`${path}?${new URLSearchParams(yes)}`, { headers: { cookie } }));
   await status("a verdict without a cookie", [401, 403], post({ origin }, yes));
   await status("a verdict with a wrong cookie", [401, 403], post({ origin, cookie: `${name}=${"f".repeat(value.length)}` }, yes));
-  await status("a verdict without the form's secret", [403], post(ours, { ...yes, csrf: "" }));
-  await status("a verdict with another secret", [403], post(ours, { ...yes, csrf: "0".repeat(64) }));
+  await status("a verdict without the CSRF token", [403], post(ours, { ...yes, csrf: "" }));
+  await status("a verdict with another CSRF token", [403], post(ours, { ...yes, csrf: "0".repeat(64) }));
   await status("a verdict without an origin", [403], post({ cookie }, yes));
   for (const forged of ["http://evil.example", "null", "http://127.0.0.1:1", origin.replace("127.0.0.1", "localhost")]) {
     await status(`a verdict from ${forged.replace(/:\d+$/, ":PORT")}`, [403], post({ cookie, origin: forged }, yes));
   }
-  await status("a verdict from another port, as the browser tells it", [403], post({ ...ours, "sec-fetch-site": "same-site" }, yes));
+  await status("a verdict from another port, as the browser reports it", [403], post({ ...ours, "sec-fetch-site": "same-site" }, yes));
   await status("a verdict about another call", [409], post(ours, { ...yes, shown: "0".repeat(64) }));
   const login = { method: "POST", headers: { origin }, form: { token } };
-  await checks.check("the browser sent a token to log in with", /^[0-9a-f]{64}$/.test(token ?? ""));
-  await status("the same token once more", [403], ask(`${origin}/login`, login));
-  await checks.check("nothing of all that decided", call.isOpen && agent.decisions().length === 0 && world.noteNames().includes("ideas"));
-  await status("what the form says, with cookie and origin", [303], post(ours, yes));
+  await checks.check("the browser sent a login token", /^[0-9a-f]{64}$/.test(token ?? ""));
+  await status("the same token again", [403], ask(`${origin}/login`, login));
+  await checks.check("none of this decided anything", call.isOpen && agent.decisions().length === 0 && world.noteNames().includes("ideas"));
+  await status("the real form, with cookie and origin", [303], post(ours, yes));
   await checks.equal("… decides", (await call).text, "Deleted the note `ideas`.");
 }
 
-/** 12, too: another page in the same browser, which sends the cookie along. */
+/** 12: another page in the same browser, which sends the cookie. */
 export async function otherPages(world, checks) {
   const agent = await world.agent();
   const { call } = await agent.ask("delete_note", { name: "ideas" });
@@ -92,7 +92,7 @@ export async function otherPages(world, checks) {
     const body = new URLSearchParams({ ...fields, choice: "approve" }).toString();
     const headers = { "content-type": "application/x-www-form-urlencoded" };
     const blind = await read(action, { method: "POST", mode: "no-cors", credentials: "include", headers, body });
-    await checks.check("… reads nothing of what it posts", blind === "TypeError" || (blind[1] === 0 && blind[2] === 0), blind);
+    await checks.check("… reads no answer to its POST", blind === "TypeError" || (blind[1] === 0 && blind[2] === 0), blind);
     await other.evaluate(([action, fields]) => {
       const form = Object.assign(document.createElement("form"), { action, method: "post" });
       for (const [name, value] of Object.entries({ ...fields, choice: "approve" })) form.append(Object.assign(document.createElement("input"), { name, value }));
@@ -100,13 +100,13 @@ export async function otherPages(world, checks) {
       form.submit();
     }, [action, fields]);
     await other.waitForURL(/\/decide$/);
-    await checks.check("… and its form is turned away", /did not come from the inbox/i.test(await other.locator("main").innerText()), await other.locator("main").innerText());
+    await checks.check("… and its form is refused", /did not come from the inbox/i.test(await other.locator("main").innerText()), await other.locator("main").innerText());
     await other.goto(theirs);
     await other.evaluate((url) => document.body.append(Object.assign(document.createElement("iframe"), { src: url })), home);
     await other.waitForTimeout(300);
     const framed = await Promise.all(other.frames().slice(1).map((frame) => frame.content().catch(() => "")));
-    await checks.check("… and it cannot be framed", framed.every((text) => !text.includes("Waiting for you")), framed);
-    await checks.check("nothing of all that decided", call.isOpen && agent.decisions().length === 0);
+    await checks.check("… and cannot frame the page", framed.every((text) => !text.includes("Waiting for you")), framed);
+    await checks.check("none of this decided anything", call.isOpen && agent.decisions().length === 0);
   } finally {
     server.close();
   }

@@ -1,5 +1,5 @@
-// A decision about several calls at once: only what was shown in full, never what is risky, and each with a
-// verdict of its own.
+// Deciding about several calls at once: only calls that were shown in full, never risky ones, each with its own
+// verdict.
 
 import { aimAt, button, isEmpty, items, leave, settled } from "./seen.mjs";
 
@@ -19,21 +19,21 @@ export async function together(world, checks) {
   const risky = agent.call("delete_note", { name: "welcome" });
   const page = await world.page();
   await items(page, "welcome").waitFor();
-  await checks.check("with nothing selected there is nothing to press", !(await bar(page).isVisible()));
+  await checks.check("without a selection there is no bar", !(await bar(page).isVisible()));
   const place = () => items(page, "two").boundingBox();
   const before = await place();
   await box(page, "thoughts").check();
-  await checks.comes("with one selected there is", () => bar(page).isVisible());
+  await checks.comes("with one selected call there is", () => bar(page).isVisible());
   await checks.equal("… and nothing has moved", await place(), before);
   await box(page, '"two"').check();
   await box(page, '"three"').check();
   const told = () => page.locator("#picked").innerText();
-  await checks.check("what was not unfolded cannot be approved", /3 calls are selected. Only what was shown in full/.test(await told()), await told());
+  await checks.check("a folded call cannot be approved", /3 calls selected. Only calls shown in full/.test(await told()), await told());
   await page.getByRole("button", { name: "Approve selected" }).click({ force: true });
   await page.waitForTimeout(300);
-  await checks.check("… and pressing decides nothing, and goes nowhere", new URL(page.url()).pathname === "/" && agent.decisions().length === 0, page.url());
+  await checks.check("… and pressing does nothing", new URL(page.url()).pathname === "/" && agent.decisions().length === 0, page.url());
   await items(page, '"three"').getByRole("button", { name: /^Unfold/ }).click();
-  await checks.comes("… until it is", async () => (await told()) === "3 calls are selected.", told);
+  await checks.comes("… until it is unfolded", async () => (await told()) === "3 calls selected.", told);
   await box(page, "welcome").check();
   await checks.comes("a risky call cannot be approved with others", async () => /High-risk calls are approved one by one/.test(await told()), told);
   await box(page, "welcome").uncheck();
@@ -48,29 +48,29 @@ export async function together(world, checks) {
   await page.locator("[name=reason]").fill("all fine");
   await press(page, "Approve all 3");
   await page.waitForURL(/said=several/);
-  await checks.check("it says how many count", (await main.innerText()).includes("3 calls approved."), await main.innerText());
+  await checks.check("it says how many were approved", (await main.innerText()).includes("3 calls approved."), await main.innerText());
   await checks.check("all three ran", (await Promise.all([one, two, three])).every((got) => !got.failed));
-  await checks.equal("… each with a line of its own", agent.decisions().map((line) => [line.decision, line.forwarded, line.reason]), Array(3).fill(["approved", true, "all fine"]));
-  await checks.check("the risky one waits", risky.isOpen);
+  await checks.equal("… each with its own record", agent.decisions().map((line) => [line.decision, line.forwarded, line.reason]), Array(3).fill(["approved", true, "all fine"]));
+  await checks.check("the risky call still waits", risky.isOpen);
 
-  // Deny, by keys; risky or not.
+  // Deny by keys, risky or not.
   const other = agent.call("rename_note", { from: "shopping", to: "errands" });
   await items(page, "errands").waitFor();
   await settled();
   await page.evaluate(() => document.activeElement.blur());
   for (const key of ["j", "s", "j", "s"]) await page.keyboard.press(key);
-  await checks.equal("s selects", await told(), "2 calls are selected. High-risk calls are approved one by one: 1 of them is one.");
+  await checks.equal("s selects", await told(), "2 calls selected. High-risk calls are approved one by one: 1 of them is high-risk.");
   await page.keyboard.press("D");
   await page.waitForURL(/\/decide$/);
   await page.keyboard.press("d");
   await page.keyboard.press("Enter");
-  await checks.check("keys do nothing at once on the next page", risky.isOpen && other.isOpen && agent.decisions().length === 3);
+  await checks.check("keys do nothing in the first second on the next page", risky.isOpen && other.isOpen && agent.decisions().length === 3);
   await settled();
   await press(page, "Deny all 2");
   await checks.check("both are denied", (await Promise.all([risky, other])).every((got) => got.failed) && agent.decisions().slice(3).every((line) => line.decision === "denied"), agent.decisions());
-  await checks.comes("nothing waits any more", () => isEmpty(page));
+  await checks.comes("nothing is waiting any more", () => isEmpty(page));
 
-  // A form that nobody of ours made: the server looks, too.
+  // A forged form: the server checks too.
   const last = agent.call("delete_note", { name: "welcome" });
   await items(page, "welcome").waitFor();
   const forged = await page.evaluate(async () => {
@@ -82,9 +82,9 @@ export async function together(world, checks) {
     return [response.status, (await response.text()).includes("one by one")];
   });
   await checks.equal("the server approves no risky call among several", forged, [400, true]);
-  await checks.check("… which waits", last.isOpen);
+  await checks.check("… which still waits", last.isOpen);
 
-  // A call that is decided elsewhere meanwhile.
+  // A call that is decided elsewhere in the meantime.
   const late = agent.call("rename_note", { from: "shopping", to: "errands" });
   await items(page, "errands").waitFor();
   await leave(page);
@@ -98,7 +98,7 @@ export async function together(world, checks) {
   await press(page, "Deny all 2");
   await page.waitForURL(/said=several/);
   const words = await page.locator("#said").innerText();
-  await checks.equal("what was decided meanwhile stays decided, and is told", words, "1 call denied. Of 1 call your verdict came too late: see the history.");
+  await checks.equal("a call that was decided in the meantime stays so, and the page says it", words, "1 call denied. For 1 call your decision came too late: see the history.");
   await last;
   void button;
 }

@@ -1,4 +1,4 @@
-// A scene's own world: folders, proxies, and a browser that is logged in.
+// The world of one scene: folders, proxies, and a logged-in browser.
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -14,7 +14,7 @@ export class Tools {
     Object.assign(this, all);
   }
 
-  /** Plays a scene in a world of its own; whatever is thrown is a check that failed. */
+  /** Plays a scene in its own world. An exception is a failed check. */
   async play(name, scene) {
     this.checks.scene = name;
     const began = performance.now();
@@ -22,7 +22,7 @@ export class Tools {
     try {
       await scene(world, this.checks);
     } catch (error) {
-      await this.checks.check("it is played to its end", false, String(error.stack ?? error));
+      await this.checks.check("the scene finishes", false, String(error.stack ?? error));
     } finally {
       await world.end();
       this.checks.page = null;
@@ -46,11 +46,11 @@ export class World {
     this.agents = [];
     this.contexts = [];
     this.inboxes = [];
-    /** What no page of ours may bring about. */
+    /** Events that none of our pages may cause. */
     this.alarms = [];
   }
 
-  /** An agent with a proxy around the notes, or around the server `command`. */
+  /** Starts an agent with a proxy in front of the notes server or of `command`. */
   async agent({ flags = [], name, title, answers, server = "notes", command = [this.tools.notes, this.notes] } = {}) {
     const number = this.agents.length + 1;
     const config = join(this.place, `upstream-${number}.json`);
@@ -79,8 +79,8 @@ export class World {
     return { inbox, url: readFileSync(seen, "utf8") };
   }
 
-  /** A page that is logged in as a user's is; `options` are a browser context's. The inbox command
-   * that opened it ends, where others serve the page. */
+  /** Opens a page that is logged in like a user's. `options` are for its browser context. Ends the inbox command
+   * that opened it, because a proxy serves the page. */
   async page(options = {}, { keepsInbox = false, context, flags } = {}) {
     const { inbox, url } = await this.startInbox(flags);
     context ??= await this.context(options);
@@ -95,7 +95,7 @@ export class World {
     return page;
   }
 
-  /** A browser of its own, which minds what a page must not do. */
+  /** Creates a separate browser context that records forbidden events. */
   async context(options = {}) {
     const context = await this.tools.browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
     this.contexts.push(context);
@@ -119,20 +119,20 @@ export class World {
     return context;
   }
 
-  /** Decides in a terminal about the call that holds `text`. */
+  /** Decides in a terminal about the call that contains `text`. */
   decideInTerminal(choice, text) {
     const run = (...args) => execFileSync(this.tools.proxy, ["approvals", ...args], { env: this.env, encoding: "utf8" });
     const item = JSON.parse(run("list", "--json")).find((item) => JSON.stringify(item.call).includes(text));
     run(choice, item.id);
   }
 
-  /** What was decided, as the terminal tells it to scripts. */
+  /** Returns the decisions that `approvals list --history --json` prints. */
   history() {
     const args = ["approvals", "list", "--history", "--json"];
     return JSON.parse(execFileSync(this.tools.proxy, args, { env: this.env, encoding: "utf8" }));
   }
 
-  /** The names of the notes in their folder. */
+  /** Returns the names of the notes in their folder. */
   noteNames() {
     return readdirSync(this.notes).map((file) => file.replace(/\.txt$/, "")).sort();
   }

@@ -1,4 +1,4 @@
-"""The columns held against each other, and printed."""
+"""Compares the columns and prints them."""
 
 from .suite import REVISIONS
 from .targets import COLUMNS, DIRECT, OVER_HTTP, OVER_STDIO
@@ -6,7 +6,7 @@ from .targets import COLUMNS, DIRECT, OVER_HTTP, OVER_STDIO
 # Neither passed nor failed: the suite had nothing to judge.
 NO_VERDICT = ("INFO", "SKIPPED")
 
-# Checks that cannot come to a verdict in a column, and why. A failure is a difference even so.
+# Checks that cannot be judged in a column, and why. A failure still counts as a difference.
 CANNOT_BE_JUDGED = {
     (OVER_STDIO, "server-sse-disconnect-resume"): "over stdio a server has no stream to end early",
 }
@@ -17,7 +17,7 @@ def passed(check) -> bool:
 
 
 def differences(column: str, direct: dict, proxied: dict) -> list:
-    """The keys of what passes directly, and not in this column."""
+    """Returns the keys of checks that pass directly and not in this column."""
     return [
         key
         for key, check in direct.items()
@@ -35,7 +35,7 @@ def judged(direct: dict) -> list:
 
 
 def print_table(results: dict) -> None:
-    """A row per scenario: how many of its checks pass, of those that are judged directly."""
+    """Prints a row per scenario: how many of the checks pass that are judged directly."""
     direct = results[DIRECT]
     keys = judged(direct)
     width = max((len(key.scenario) for key in keys), default=0)
@@ -55,7 +55,7 @@ def cells(results: dict, keys: list) -> list:
 
 
 def print_failures(direct: dict) -> None:
-    """What fails without any proxy, which is the server's doing, or rmcp's."""
+    """Prints what fails without the proxy: the fault of the server or of rmcp."""
     for key in judged(direct):
         if not passed(direct[key]):
             print(f"fails directly: {describe(key)}: {direct[key].message}")

@@ -1,4 +1,4 @@
-"""The conformance suite: installed, run against a URL, and its checks read."""
+"""Installs the conformance suite, runs it against a URL, and reads its results."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 # Pinned: a newer suite may ask for tools that the server does not have yet.
 SUITE = "0.2.0-alpha.12"
-# The node that the suite needs: the package that `node` would fetch with a script of its own.
+# The node that the suite needs. The package `node` would fetch this one with an install script.
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 NODE_PACKAGE = f"node-{sys.platform}-{MACHINE}"
 NODE = "22"
@@ -24,7 +24,7 @@ PATIENCE = 900
 
 
 class Key(NamedTuple):
-    """Which check it is: a scenario may use an id more than once."""
+    """Identifies a check. A scenario may use an id more than once."""
 
     revision: str
     scenario: str
@@ -34,14 +34,14 @@ class Key(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What became of it."""
+    """The result of a check."""
 
     status: str
     message: str
 
 
 class Suite:
-    """The suite, in a folder where npm put it."""
+    """The installed suite."""
 
     def __init__(self, cache: Path) -> None:
         self.modules = cache / "node_modules"
@@ -59,7 +59,7 @@ class Suite:
         subprocess.run([*npm, "--prefix", cache, *packages], check=True)
 
     def call(self, *arguments) -> str:
-        """Returns what it said. Its exit code only repeats whether a check failed."""
+        """Returns its output. Its exit code only says whether a check failed."""
         command = [self.node, self.modules / ".bin" / "conformance", *arguments]
         environment = {**os.environ, "NO_COLOR": "1"}
         done = subprocess.run(
@@ -68,7 +68,7 @@ class Suite:
         return done.stdout + done.stderr
 
     def scenarios(self, revision: str) -> list:
-        """The server scenarios of a revision, in the suite's order."""
+        """Returns the server scenarios of a revision, in the suite's order."""
         listed = re.findall(r"^ *- (\S+) \[(.*)\]$", self.call("list", "--server"), re.MULTILINE)
         tag = "extension" if revision == EXTENSIONS else revision
         return [name for name, tags in listed if tag in tags.split(",")]
@@ -88,7 +88,7 @@ class Suite:
 
 
 def read(place: Path, revision: str) -> dict:
-    """The checks that a run left behind: a folder per scenario, named after it and the time."""
+    """Reads the results of a run: a folder per scenario, named after it and the time."""
     checks = {}
     for path in sorted(place.glob("*/checks.json")):
         scenario = re.sub(r"-\d{4}-\d\d-\d\dT[\d-]+Z$", "", path.parent.name).removeprefix("server-")

@@ -1,4 +1,4 @@
-"""What the suite is pointed at: the server itself, or the proxy with the server behind it."""
+"""The targets of the suite: the server itself, or the proxy in front of it."""
 
 import json
 import re
@@ -18,12 +18,12 @@ COLUMNS = [DIRECT, OVER_HTTP, OVER_STDIO]
 
 
 class NotListening(Exception):
-    """A program did not say in time where it listens."""
+    """A program did not print its URL in time."""
 
 
 @contextmanager
 def target(column: str, proxy: Path, server: Path):
-    """The URL of what a column is about. All that was started for it ends with the context."""
+    """Yields the URL of a column's target, and ends its processes afterwards."""
     if column == OVER_STDIO:
         with proxied(proxy, {"command": str(server), "args": ["--stdio"]}) as url:
             yield url
@@ -48,7 +48,7 @@ def proxied(proxy: Path, upstream: dict):
 
 @contextmanager
 def listening(command: list):
-    """Starts a program, and yields the URL that it names on stderr."""
+    """Starts a program and yields the URL that it prints on stderr."""
     with tempfile.NamedTemporaryFile("r+", prefix="conformance-") as stderr:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
@@ -56,7 +56,7 @@ def listening(command: list):
         try:
             yield named_url(process, Path(stderr.name))
             if process.poll() is not None:
-                print(f"`{command[0]}` ended by itself: {last_words(process, Path(stderr.name))}")
+                print(f"`{command[0]}` ended unexpectedly: {last_words(process, Path(stderr.name))}")
         finally:
             process.terminate()
             try:
@@ -73,7 +73,7 @@ def named_url(process: subprocess.Popen, stderr: Path) -> str:
         if found:
             return found[0]
         time.sleep(0.02)
-    raise NotListening(f"`{process.args[0]}` names no URL: {last_words(process, stderr)}")
+    raise NotListening(f"`{process.args[0]}` prints no URL: {last_words(process, stderr)}")
 
 
 def last_words(process: subprocess.Popen, stderr: Path) -> str:

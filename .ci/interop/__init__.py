@@ -1,1 +1,1 @@
-"""The checks that `.ci/interop.py` runs, by server and client."""
+"""The checks of `.ci/interop.py`, by server and client."""

@@ -1,4 +1,4 @@
-"""A client written by hand that speaks both eras over one pair of pipes."""
+"""A hand-written client that speaks legacy and stateless revisions over one pair of pipes."""
 
 import json
 import os
@@ -22,12 +22,12 @@ HELLO = {"protocolVersion": LEGACY, "capabilities": CAPABILITIES, "clientInfo": 
 
 
 class ByHand:
-    """Requests under ids of one's choice; numbers are legacy, words modern."""
+    """Sends requests under given ids. Numbers are legacy requests, words stateless ones."""
 
     def __init__(self, command: list) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **pipes, start_new_session=True)
-        # A peer that says nothing ends the section, not the patience of CI; whoever holds its pipes too.
+        # Kill a silent peer, and everything that holds its pipes, before CI times out.
         self.alarm = threading.Timer(30, os.killpg, (self.process.pid, signal.SIGKILL))
         self.alarm.start()
         self.answers, self.questions = {}, []
@@ -41,7 +41,7 @@ class ByHand:
         self.alarm.cancel()
 
     def send(self, *messages: dict) -> None:
-        """All of them with one write."""
+        """Sends all of them with one write."""
         lines = [json.dumps({"jsonrpc": "2.0"} | message) + "\n" for message in messages]
         self.process.stdin.write("".join(lines).encode())
         self.process.stdin.flush()
@@ -49,7 +49,7 @@ class ByHand:
     def read(self) -> None:
         line = self.process.stdout.readline()
         if not line:
-            raise EOFError(f"it closed, having answered {sorted(map(str, self.answers))}")
+            raise EOFError(f"it closed after answering {sorted(map(str, self.answers))}")
         message = json.loads(line)
         if "method" not in message:
             self.answers[message["id"]] = message
@@ -103,7 +103,7 @@ def said(result: dict) -> str:
 
 
 async def gated_in_both(checks: Checks, setting: Setting) -> None:
-    """What is held in one era and asked in the other does not mix."""
+    """Held legacy calls and stateless questions do not mix."""
     files = {name: setting.files / name for name in ("m1", "m2", "l1", "l2")}
     for file in files.values():
         file.write_text("here\n")
@@ -114,7 +114,7 @@ async def gated_in_both(checks: Checks, setting: Setting) -> None:
         checks.equal("the new one too", client.result("discover").get("supportedVersions"), [MODERN])
         client.send({"method": "notifications/initialized"})
 
-        # A yes in one and a no in the other, at once; then the other way round.
+        # A yes to one and a no to the other at the same time, then the reverse.
         first, second = {"name": "m1"}, {"name": "l1"}
         client.send(tool("a", "wipe", first), tool(2, "wipe", second))
         asked, prompt = client.result("a"), client.question()
@@ -140,17 +140,17 @@ async def gated_in_both(checks: Checks, setting: Setting) -> None:
         refused = client.result("e")
         checks.check("with a refusal", refused.get("isError") and "denied" in said(refused), refused)
 
-        # A state of the one era buys nothing in the other.
+        # A stateless `requestState` is worth nothing in a legacy call.
         client.send(tool("f", "wipe", first))
         asked = client.result("f")
         stolen = {"inputResponses": {OURS: YES}, "requestState": asked["requestState"]}
         client.send(tool(5, "wipe", first, **stolen))
         refused = client.result(5)
-        checks.check("a state is good in its own era only", refused.get("isError") is True, refused)
+        checks.check("a state counts only in a stateless call", refused.get("isError") is True, refused)
         client.send(retry("g", "wipe", first, asked, {OURS: NO}))
         client.result("g")
 
-        # The server's own questions, behind an approval in each era.
+        # The server's own questions after an approval, legacy and stateless.
         birds, fish = {"topic": "birds"}, {"topic": "fish"}
         client.send(tool("h", "quiz", birds), tool(6, "quiz", fish))
         prompt, asked = client.question(), client.result("h")
@@ -182,7 +182,7 @@ async def gated_in_both(checks: Checks, setting: Setting) -> None:
 
 
 async def same_in_both(checks: Checks, setting: Setting) -> None:
-    """With everything allowed, two interleaved eras are answered as without the proxy."""
+    """With everything allowed, interleaved legacy and stateless requests get the same answers as without the proxy."""
     seen = []
     for way in ("direct", "proxied"):
         setting.refill()
@@ -209,7 +209,7 @@ async def same_in_both(checks: Checks, setting: Setting) -> None:
     (answers, received, files), (proxied_answers, proxied_received, proxied_files) = seen
     guesses = [said(answers[request_id]["result"]) for request_id in ("d", "13")]
     checks.equal("without the proxy both eras work", guesses, ["guess of Mo", "guess of Lee"])
-    checks.check("and the file is wiped", "poem.txt" not in files, files)
+    checks.check("the file is wiped", "poem.txt" not in files, files)
     for request_id in answers:
         what = f"the same with and without the proxy: the answer to {request_id}"
         checks.equal(what, proxied_answers.get(request_id), answers[request_id])
@@ -222,7 +222,7 @@ async def same_in_both(checks: Checks, setting: Setting) -> None:
 
 
 async def one_era_per_connection(checks: Checks, setting: Setting) -> None:
-    """The SDKs' servers refuse the era that a connection did not open with, as without the proxy."""
+    """The SDKs' servers refuse the kind of client that the connection did not open with, as without the proxy."""
     read = {"name": "poem.txt"}
     scenes = {
         "legacy first": [
@@ -233,7 +233,7 @@ async def one_era_per_connection(checks: Checks, setting: Setting) -> None:
             request("c", "tools/list"),
             tool(3, "read", read),
         ],
-        "modern first": [
+        "stateless first": [
             tool("a", "read", read),
             request(1, "initialize", HELLO),
             tool(2, "read", read),
@@ -262,11 +262,11 @@ async def one_era_per_connection(checks: Checks, setting: Setting) -> None:
                 seen.append((client.answers, recording.received()))
             (answers, received), (proxied_answers, proxied_received) = seen
             refused = [key for key, answer in answers.items() if "error" in answer]
-            # What a probe opened, the TypeScript SDK still leaves to either era.
+            # After a probe, the TypeScript SDK still accepts both.
             refuses = 0 < len(refused) < len(messages) or name.startswith("discovered")
-            checks.check(f"{server}, {name}: one era is refused", refuses, answers)
+            checks.check(f"{server}, {name}: one kind is refused", refuses, answers)
             checks.equal(f"{server}, {name}: the same answers with and without the proxy", proxied_answers, answers)
-            checks.equal(f"{server}, {name}: the server got the same", proxied_received, received)
+            checks.equal(f"{server}, {name}: the server received the same", proxied_received, received)
 
 
 SECTIONS = [gated_in_both, same_in_both, one_era_per_connection]

@@ -1,4 +1,4 @@
-"""What the checks of the interoperation share: counting, settings, a human, a few words."""
+"""Shared by all interoperability checks: counting, settings, a person, a few helpers."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ class Checks:
                 print(f"    found: {found}")
 
     def take_over(self, line: str) -> None:
-        """Counts a check of a program that printed its line itself, and prints it."""
+        """Counts and prints a check that another program has reported in one line."""
         self.passed += line.startswith("ok - ")
         self.failed += line.startswith("not ok - ")
         print(line)
@@ -37,7 +37,7 @@ class Checks:
 
 
 class Setting:
-    """A directory with a few files, the servers that work in it, and the proxy around them."""
+    """A directory with a few files, the servers that use it, and the proxy in front of them."""
 
     def __init__(self, proxy: Path, cache: Path, place: Path, server: str = "filesystem") -> None:
         self.proxy, self.cache, self.place, self.server = proxy, cache, place, server
@@ -56,7 +56,7 @@ class Setting:
         self.refill()
 
     def refill(self) -> None:
-        """Takes the directory back to how it began."""
+        """Resets the directory."""
         shutil.rmtree(self.files, ignore_errors=True)
         (self.files / "sub").mkdir(parents=True)
         (self.files / "poem.txt").write_text("one\ntwo\nthree\n")
@@ -67,7 +67,7 @@ class Setting:
         return {str(p.relative_to(self.files)): p.read_text() if p.is_file() else None for p in paths}
 
     def proxied(self, *flags: str) -> tuple[list[str], Path]:
-        """The command of the proxy, and the audit log of its own that it writes."""
+        """Returns the command of a proxy and the path of its own audit log."""
         self.logs += 1
         config = self.place / f"upstream-{self.server}.json"
         entry = {"command": self.direct[0], "args": self.direct[1:]}
@@ -78,7 +78,7 @@ class Setting:
 
     @contextlib.asynccontextmanager
     async def session(self, command: list, human=None, **callbacks):
-        """A session of the SDK's, initialised, with what the server said first as `.hello`."""
+        """Yields an initialized session of the SDK. `.hello` is the server's first answer."""
         from mcp import ClientSession
 
         async with self.transport(command) as (read, write):
@@ -88,7 +88,7 @@ class Setting:
 
     @contextlib.asynccontextmanager
     async def transport(self, command: list):
-        """The SDK's transport to a program; what that says on stderr is kept."""
+        """Yields the SDK's transport to a program, and keeps the program's stderr."""
         from mcp import StdioServerParameters, stdio_client
 
         parameters = StdioServerParameters(command=command[0], args=command[1:])
@@ -97,12 +97,12 @@ class Setting:
                 yield streams
 
 
-# The SDKs' callbacks answer in no time, and stand for a person who has read the question.
+# The SDKs' callbacks answer at once, but play a person who has read the question.
 ANSWERS_AT_ONCE = {"approvalInstantDeclineMs": 0}
 
 
 class Human:
-    """Answers prompts from a list, and remembers what was asked."""
+    """Answers prompts from a list, and records them."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -146,7 +146,7 @@ def audit(checks: Checks, sentence: str, log: Path, expected: list) -> list[dict
 
 
 def decisions(log: Path) -> list[dict]:
-    """The decision lines of an audit log; other lines have no `tool`."""
+    """Returns the decisions in an audit log. Other records have no `tool`."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     return [line for line in lines if "tool" in line]
 
@@ -156,7 +156,7 @@ async def call(session, tool: str, arguments: dict) -> dict:
 
 
 async def outcome(request) -> dict:
-    """What came of a request, be it a result or an error."""
+    """Returns the result or the error of a request."""
     try:
         return wire(await request)
     except Exception as error:
@@ -164,7 +164,7 @@ async def outcome(request) -> dict:
 
 
 def wire(model) -> dict:
-    """A model of the SDK's in the protocol's own names, which 1.x and 2.x share."""
+    """Returns an SDK model under the protocol's own names, which SDK 1.x and 2.x share."""
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

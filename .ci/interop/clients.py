@@ -1,4 +1,4 @@
-"""Real clients, with the proxy as their server: they list its tools, and show why it did not start."""
+"""Real clients with the proxy as their server: they list its tools, and show why it did not start."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 from interop.checks import Checks, Setting
 
 NO_FILE = "no-such-file.json"
-WHY = "this config file cannot be read"
-# They are neither to update themselves nor to report anything.
+WHY = "cannot read this config file"
+# Clients must not update themselves or report anything.
 QUIET = {
     "CI": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -23,20 +23,20 @@ QUIET = {
 
 
 def ways(setting: Setting) -> tuple[list[str], list[str]]:
-    """The proxy's command, and the same with a config file that is not there."""
+    """Returns the proxy's command, and the same with a missing config file."""
     good, _ = setting.proxied()
     bad = [str(setting.place / NO_FILE) if word.endswith(".json") else word for word in good]
     return good, bad
 
 
 def program(setting: Setting, *names: str) -> str:
-    """The first of these programs that is installed."""
+    """Returns the first installed program of these."""
     modules = setting.cache / "clients" / "node_modules"
     return next(str(path) for name in names for path in sorted(modules.glob(name)))
 
 
 def run(setting: Setting, *command: str) -> str:
-    """What a client prints, with a home of its own."""
+    """Returns what a client prints. It gets its own home folder."""
     home = setting.place / "home"
     home.mkdir(exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -62,8 +62,8 @@ async def claude_code(checks: Checks, setting: Setting) -> None:
     lines = run(setting, claude, "mcp", "list").splitlines()
     told = {name: line for line in lines for name in ("good", "bad") if line.startswith(f"{name}:")}
     checks.check("Claude Code connects", "Connected" in told.get("good", ""), lines)
-    # Of the reason it shows nothing in this list.
-    checks.check("Claude Code says that it does not", "Failed to connect" in told.get("bad", ""), lines)
+    # This list does not show the reason.
+    checks.check("Claude Code says that it cannot connect", "Failed to connect" in told.get("bad", ""), lines)
 
 
 async def codex(checks: Checks, setting: Setting) -> None:
@@ -72,7 +72,7 @@ async def codex(checks: Checks, setting: Setting) -> None:
     good, _ = ways(setting)
     run(setting, binary, "mcp", "add", "good", "--", *good)
     told = run(setting, binary, "mcp", "list", "--json")
-    # A warning that its home is a temporary folder may stand above.
+    # A warning about its temporary home folder may come first.
     listed = json.loads(told[told.find("\n[") + 1 :])
     transports = [entry["transport"] for entry in listed if entry["name"] == "good" and entry["enabled"]]
     found = [[transport["command"], *transport["args"]] for transport in transports]

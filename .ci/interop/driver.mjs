@@ -1,4 +1,4 @@
-// What the scenes of the TypeScript clients share: the plan, the SDK of either generation, checks, and
+// Shared by the scenes of the TypeScript clients: the plan, both generations of the SDK, checks, and
 // connections with and without the proxy.
 
 import { createRequire } from "node:module";
@@ -50,14 +50,14 @@ function secondGeneration() {
     notice: (client, method, act) =>
       client.setNotificationHandler(method, (notification) => act(notification.params)),
     call: (client, name, args, options) => client.callTool({ name, arguments: args }, options),
-    // With `auto` it asks a second process of the server for the newest revision first.
+    // With `auto`, it first asks a second process of the server for the newest revision.
     modes: [{}, { versionNegotiation: { mode: "auto" } }],
   };
 }
 
 let part = "";
 
-/** What the sentences of the checks begin with from here on. */
+/** Sets the prefix of the following checks. */
 export function begin(name) {
   part = name;
 }
@@ -103,7 +103,7 @@ export function direct(server) {
 
 export function proxied(server, ...flags) {
   const config = join(plan.place, `ts-${server}.json`);
-  // The SDKs' handlers answer in no time, and stand for a person who has read the question.
+  // The SDKs' handlers answer at once, but play a person who has read the question.
   const approvalProxy = { approvalInstantDeclineMs: 0 };
   writeFileSync(config, JSON.stringify({ mcpServers: { [server]: direct(server) }, approvalProxy }));
   logs += 1;
@@ -116,14 +116,14 @@ export function decisions(way) {
   return lines.filter((line) => "tool" in line).map((line) => [line.tool, line.decision, line.forwarded]);
 }
 
-/** The way to a program, or to the proxy that listens somewhere. */
+/** Returns the transport to a program, or to a listening proxy. */
 function transportFor({ command, args, url, isSse, headers = {} }) {
   if (!url) return new sdk.StdioClientTransport({ command, args, stderr: "inherit" });
   const Transport = isSse ? sdk.SSEClientTransport : sdk.StreamableHTTPClientTransport;
   return new Transport(new URL(url), { requestInit: { headers } });
 }
 
-/** A connected client that can do everything, with what came to it. */
+/** Returns a connected client with all capabilities, and records what it receives. */
 export async function connect(way, { answers = [], mode = {} } = {}) {
   const options = {
     capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: { listChanged: true } },
@@ -155,7 +155,7 @@ export async function connect(way, { answers = [], mode = {} } = {}) {
   sdk.notice(client, "notifications/message", (params) => void seen.logs.push(params));
   sdk.notice(client, "notifications/resources/updated", (params) => void seen.updated.push(params.uri));
   const transport = transportFor(way);
-  // The client chains to what is set before it connects, so this sees every message as it came.
+  // The client calls handlers that were set before it connected, so this sees every raw message.
   transport.onmessage = (message) => seen.wire.push(message);
   await client.connect(transport);
   return { client, seen, transport, answers, call: (name, input, options) => sdk.call(client, name, input, options) };

@@ -1,6 +1,5 @@
-// A server of both eras, made with the TypeScript SDK: `node dual_server.mjs PACKAGES DIRECTORY`. Its
-// tools are those of `dual_server.py`. The SDK serves one era per connection, the one that the client
-// opens with.
+// A legacy and stateless server, made with the TypeScript SDK: `node dual_server.mjs PACKAGES DIRECTORY`. It
+// has the tools of `dual_server.py`. The SDK serves only the kind of client that opens the connection.
 
 import { createRequire } from "node:module";
 import { randomBytes } from "node:crypto";
@@ -20,13 +19,13 @@ function form(key, type) {
   return { type: "object", properties: { [key]: { type } }, required: [key] };
 }
 
-/** What a human answered, in one word. */
+/** Returns a person's answer in one word. */
 function answer(response) {
   return response.action === "accept" ? String(Object.values(response.content)[0]) : response.action;
 }
 
 function makeServer() {
-  // States are signed, and bound to the method; what is not the server's own is refused.
+  // States are signed and bound to the method. The server refuses states that are not its own.
   const codec = createRequestStateCodec({ key: randomBytes(32), bind: (ctx) => ctx.mcpReq.method });
   const server = new McpServer(
     { name: "dual", version: "1.0.0" },
@@ -43,7 +42,7 @@ function makeServer() {
     server.registerTool(name, { description, annotations, inputSchema }, act);
   }
 
-  /** The answers to `questions`, or the result that asks the next one. */
+  /** Returns the answers to `questions`, or the result that asks the next one. */
   async function inRounds(ctx, questions, keepsState = true) {
     const found = { ...ctx.mcpReq.requestState() };
     for (const [key, response] of Object.entries(ctx.mcpReq.inputResponses ?? {})) found[key] = answer(response);
@@ -103,7 +102,7 @@ function makeServer() {
   });
 
   tool("grow", "Adds a tool.", FREE, [], () => {
-    // The SDK tells whoever listens.
+    // The SDK notifies all listeners.
     tool("grown", "Was not there at first.", GATED, [], () => said("grown"));
     return said("there is one more");
   });

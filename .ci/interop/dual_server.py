@@ -1,7 +1,7 @@
-"""A server of both eras, made with the Python SDK: `python dual_server.py DIRECTORY [--both]`.
+"""A legacy and stateless server, made with the Python SDK: `python dual_server.py DIRECTORY [--both]`.
 
-Its tools are those of `dual_server.mjs`. The SDK serves one era per connection, the one that the
-client opens with. With `--both` the two are served at once, each by an instance of the server.
+It has the tools of `dual_server.mjs`. The SDK serves only the kind of client that opens the connection.
+With `--both`, two instances of the server serve both kinds at once.
 """
 
 import json
@@ -54,14 +54,14 @@ def asks(key: str, message: str, schema: type[BaseModel], state: str | None) -> 
 
 
 def answer(response: object) -> str:
-    """What a human answered, in one word."""
+    """Returns a person's answer in one word."""
     action, content = response.action, getattr(response, "content", None) or getattr(response, "data", None)
     content = content.model_dump() if isinstance(content, BaseModel) else content
     return str(next(iter(content.values()))) if action == "accept" else action
 
 
 async def in_rounds(ctx: Context, questions: dict, keeps_state: bool = True):
-    """The answers to `questions`, or the result that asks the next one."""
+    """Returns the answers to `questions`, or the result that asks the next one."""
     if ctx.protocol_version != MODERN:
         found = {}
         for key, (message, schema) in questions.items():
@@ -167,7 +167,7 @@ def make_server() -> MCPServer:
 
 
 async def serve_both() -> None:
-    """Two connections of the SDK's on one pair of pipes, told apart by what each line is."""
+    """Two connections of the SDK on one pair of pipes. Each line shows which one it belongs to."""
     async with stdio_server() as (lines, out), out, anyio.create_task_group() as tasks:
         inputs = {}
         for era in ("modern", "legacy"):

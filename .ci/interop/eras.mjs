@@ -1,5 +1,5 @@
-// Both eras, 2025-11-25 and 2026-07-28: the TypeScript client of the second generation, and servers that
-// speak both. The scenes are those of `eras.py`.
+// The second-generation TypeScript client in 2025-11-25 and 2026-07-28, with servers that speak both. It plays
+// the scenes of `eras.py`.
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { proxied, sdk, succeeded, text, until } from "./driver.mjs";
 const MODERN = "2026-07-28";
 const LEGACY = "2025-11-25";
 const SERVERS = ["dual-python", "dual-typescript"];
-// By the handshake; by asking a second process of the server first; by being told.
+// How it finds the revision: by the handshake, by asking a second process of the server, or because it is given.
 const MODES = {
   legacy: { era: LEGACY, mode: "legacy" },
   auto: { era: MODERN, mode: "auto" },
@@ -19,7 +19,7 @@ const MODES = {
 const accept = (key, value) => ({ action: "accept", content: { [key]: value } });
 const poem = () => join(plan.files, "poem.txt");
 
-/** What a file holds once it has not grown for a moment: `tee` writes it beside us. */
+/** Returns a file's content once it stops growing, because `tee` writes it at the same time. */
 function settled(path) {
   let before;
   for (let tries = 0; tries < 100; tries += 1) {
@@ -31,7 +31,7 @@ function settled(path) {
   return before;
 }
 
-/** A server's command, with every line that goes in and comes out kept in files. */
+/** A server's command that records its input and output in files. */
 function recorded(server, name) {
   const file = join(plan.place, `ts-recorded-${name}`);
   const script = 'tee -a "$0.in" | "$@" | tee -a "$0.out"';
@@ -39,7 +39,7 @@ function recorded(server, name) {
     const lines = settled(`${file}.${way}`).split("\n");
     return lines.filter((line) => line !== "").map((line) => JSON.parse(line));
   };
-  // The proxy's own ids, under which it asks for the list, are 32 hexadecimal digits.
+  // The proxy asks for the list under its own ids: 32 hexadecimal digits.
   const own = ({ id }) => typeof id === "string" && id.length === 32;
   const received = () => read("in").filter((line) => !(own(line) && line.method === "tools/list"));
   const answered = () => read("out").filter((line) => !own(line));
@@ -48,7 +48,7 @@ function recorded(server, name) {
   return { command: plan.servers.dual[0], args: plan.servers.dual.slice(1), received, answered, called };
 }
 
-/** Two commands: the server's own, recorded, and the proxy's around it. */
+/** Returns two commands: the recorded server, and the proxy in front of it. */
 function ways(server, name, ...flags) {
   const direct = recorded(server, `direct-${name}`);
   const recording = recorded(server, `proxied-${name}`);
@@ -57,7 +57,7 @@ function ways(server, name, ...flags) {
 
 const around = (server, name, ...flags) => ways(server, name, ...flags)[1];
 
-/** A client that answers from `answers`, and remembers in order what it was asked. */
+/** Returns a client that answers from `answers`, and records the questions in order. */
 async function connect(way, { mode }, answers = [], { able = true } = {}) {
   const capabilities = able ? { elicitation: {}, sampling: {}, roots: {} } : {};
   const client = new sdk.Client(
@@ -80,7 +80,7 @@ async function connect(way, { mode }, answers = [], { able = true } = {}) {
   sdk.notice(client, "notifications/tools/list_changed", () => void (seen.told += 1));
   const { command, args } = way;
   await client.connect(new sdk.StdioClientTransport({ command, args, stderr: "inherit" }));
-  /** What was asked since the last time; the proxy's prompts by the tool that they are about. */
+  /** Returns the questions since the last call. The proxy's prompts appear as the tool that they are about. */
   const asked = () =>
     seen.asked.splice(0).map(({ message, requestedSchema }) => {
       const tool = /^Server `.*`, tool `(.*?)`/m.exec(message)?.[1];
@@ -97,7 +97,7 @@ async function approvals(server, { era, mode }) {
   writeFileSync(no, "no\n");
   const way = around(server, `approvals-${server}-${JSON.stringify(mode)}`, "--mode", "destructive");
   const { client, seen, asked, call, answer, answers } = await connect(way, { mode });
-  equal("the era", client.getNegotiatedProtocolVersion(), era);
+  equal("the revision", client.getNegotiatedProtocolVersion(), era);
   const names = (await client.listTools()).tools.map((tool) => tool.name);
   equal("the tools", names, ["read", "wipe", "guess", "quiz", "survey", "wait", "order", "grow"]);
   equal("a free call", text(await call("read", { name: "poem.txt" })), "one\ntwo\nthree\n");
@@ -117,17 +117,17 @@ async function approvals(server, { era, mode }) {
   check("`approved: false` is a refusal", denied(refused, "wipe"), refused);
   check("its reason arrives", text(refused).includes("not today"), refused);
   equal("after a no the file is there", readFileSync(no, "utf8"), "no\n");
-  equal("there was one prompt for each", asked(), ["Tool: wipe", "Tool: wipe"]);
+  equal("one prompt for each", asked(), ["Tool: wipe", "Tool: wipe"]);
 
   answer(accept("name", "Bo"));
   equal("a free call's own question", text(await call("guess")), "guess of Bo");
   equal("only the server asked it", asked(), ["Who guesses?"]);
   answer(APPROVE, accept("name", "Ada"), accept("percent", 70));
-  equal("two rounds behind a yes", text(await call("quiz", { topic: "birds" })), "quiz on birds: Ada, 70");
+  equal("two rounds after a yes", text(await call("quiz", { topic: "birds" })), "quiz on birds: Ada, 70");
   equal("all three questions, ours first", asked(), ["Tool: quiz", "Who are you?", "How sure are you?"]);
   answer(APPROVE, DECLINE, accept("percent", 5));
   const declined = text(await call("quiz", { topic: "fish" }));
-  equal("a no to the server is the server's affair", declined, "quiz on fish: decline, 5");
+  equal("a no to the server reaches the server", declined, "quiz on fish: decline, 5");
   asked();
   answer(DECLINE);
   check("a no to us is a refusal", denied(await call("quiz", { topic: "cats" }), "quiz"));
@@ -142,14 +142,14 @@ async function approvals(server, { era, mode }) {
   // A client that gives up after the question: nothing runs, and the log says so at the end.
   answer(...Array(modern ? 1 : 3).fill(new Error("the dialogue broke")));
   const broken = await outcome(call("wipe", { name: "no.txt" }));
-  check("an error instead of an answer is no yes", !succeeded(broken), broken);
+  check("an error instead of an answer approves nothing", !succeeded(broken), broken);
   equal("nothing was wiped", readFileSync(no, "utf8"), "no\n");
   equal("every answer was used", answers, []);
   await client.close();
   rmSync(no);
 
   const rounds = (tool, number) => Array(modern ? number : 1).fill([tool, "approved", true]);
-  equal("the audit log tells it in order", decisions(way), [
+  equal("the audit log has it in order", decisions(way), [
     ["read", "passed", true],
     ["wipe", "approved", true],
     ["wipe", "denied", false],
@@ -164,11 +164,11 @@ async function approvals(server, { era, mode }) {
     ["wipe", modern ? "cancelled" : "error", false],
   ]);
   const forwarded = decisions(way).filter(([, , went]) => went).map(([tool]) => tool);
-  equal("what was forwarded is what the server got", way.called().map(({ params }) => params.name), forwarded);
+  equal("the server received what was forwarded", way.called().map(({ params }) => params.name), forwarded);
   if (modern) answersAreItsOwn(way);
 }
 
-/** What came back to the server is what it asked for, with the state that it gave out. */
+/** Checks that the server gets answers to its own questions, with its own state. */
 function answersAreItsOwn(way) {
   const results = new Map(way.answered().filter((line) => line.result).map((line) => [line.id, line.result]));
   const open = {};
@@ -183,10 +183,10 @@ function answersAreItsOwn(way) {
     states += "requestState" in params;
     if (results.get(id)?.resultType === "input_required") open[params.name] = results.get(id);
   }
-  equal("the server gets its own answers and states back", wrong, []);
+  equal("the server gets its own answers and states", wrong, []);
   check("there were states", states >= 6, states);
   const strange = way.received().filter((line) => JSON.stringify(line).includes("approval-proxy"));
-  equal("nothing of ours reaches it", strange, []);
+  equal("none of our ids or states reach it", strange, []);
 }
 
 async function cannotBeAsked(server, { mode }) {
@@ -196,11 +196,11 @@ async function cannotBeAsked(server, { mode }) {
   for (const [tool, input] of [["wipe", { name: "poem.txt" }], ["quiz", { topic: "birds" }]]) {
     const refused = await call(tool, input);
     const why = refused.isError === true && text(refused).includes("elicitation");
-    check(`\`${tool}\` is refused, and why is said`, why, refused);
+    check(`\`${tool}\` is refused, with the reason`, why, refused);
   }
   await client.close();
   check("nothing is wiped unasked", existsSync(poem()));
-  equal("the server heard of one call", way.called().map(({ params }) => params.name), ["read"]);
+  equal("the server received one call", way.called().map(({ params }) => params.name), ["read"]);
   const wanted = [["read", "passed", true], ["wipe", "denied", false], ["quiz", "denied", false]];
   equal("the audit log says so", decisions(way), wanted);
 }
@@ -222,7 +222,7 @@ async function aToolThatComesLater(server, { era, mode }) {
   equal("the audit log has it", decisions(way), wanted);
 }
 
-/** The servers seal their states, so that two are never equal; that one is there is. */
+/** Returns the message without its states: the servers seal them, so no two are equal. */
 function withoutStates(value) {
   return JSON.parse(JSON.stringify(value), (key, inner) => (key === "requestState" ? "a state" : inner));
 }
@@ -272,21 +272,21 @@ async function same(server, { era, mode }) {
     results.answered = withoutStates(way.answered());
     found.push(results);
   }
-  // So that nothing is equal because nothing happened.
+  // Two empty results would be equal too.
   const [direct] = found;
-  equal("the era without the proxy", direct.era, era);
+  equal("the revision without the proxy", direct.era, era);
   equal("the quiz without the proxy", text(direct.quiz), "quiz on birds: Ada, 70");
   const questions = server === "dual-python" && era === LEGACY ? 5 : 6;
   equal("the questions without the proxy", direct.asked.length, questions);
   const methods = direct.received.map((line) => line.method);
-  equal("the client discovers if it may", methods.includes("server/discover"), era === MODERN);
+  equal("the client discovers if it can", methods.includes("server/discover"), era === MODERN);
   compare(found);
   const called = both[0].called().map(({ params }) => [params.name, "passed", true]);
-  equal("each call has its line", decisions(both[1]), called);
+  equal("each call has a record", decisions(both[1]), called);
   writeFileSync(poem(), "one\ntwo\nthree\n");
 }
 
-/** At a server that knows `initialize` only. */
+/** Checks a server that knows only `initialize`. */
 async function oldServer(works, { mode }) {
   const found = [];
   for (const way of ways("filesystem", `old-${JSON.stringify(mode)}`, "--mode", "none")) {
@@ -306,9 +306,9 @@ async function oldServer(works, { mode }) {
     found.push(results);
   }
   const [direct] = found;
-  equal("without the proxy the client connects if it may fall back", direct.connected === "yes", works);
+  equal("without the proxy, the client connects only if it may fall back", direct.connected === "yes", works);
   if (works) {
-    equal("the era is the old one", direct.era, LEGACY);
+    equal("the revision is legacy", direct.era, LEGACY);
     equal("the call works", text(direct.call), "one\ntwo\nthree\n");
   }
   compare(found);
@@ -321,8 +321,8 @@ export function eras() {
   for (const [name, scene] of Object.entries(scenes)) {
     for (const server of SERVERS) {
       for (const [how, mode] of Object.entries(MODES)) {
-        // Being told differs from having asked in the first request only: one server will do, and the
-        // two main scenes.
+        // A given revision changes only the first request, so one server and the two main scenes are
+        // enough.
         if (how === MODERN && (server !== SERVERS[1] || ![approvals, same].includes(scene))) continue;
         found.push([`${how}, ${name}, ${server}`, () => scene(server, mode)]);
       }

@@ -1,4 +1,4 @@
-"""Both eras, 2025-11-25 and 2026-07-28: the Python SDK's clients, servers that speak both."""
+"""The Python SDK's clients in 2025-11-25 and 2026-07-28, with servers that speak both."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from interop.checks import audit, call, content, failed, is_refusal, outcome, su
 SERVER = "dual-python"
 SERVERS = ["dual-python", "dual-typescript"]
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
-# How `mcp.Client` finds the era: by the handshake, by asking, by being told.
+# How `mcp.Client` finds the revision: by the handshake, by asking, or because it is given.
 MODES = {"legacy": LEGACY, "auto": MODERN, MODERN: MODERN}
-# Being told differs from having asked in the first request only: one server will do.
+# A given revision changes only the first request, so one server is enough.
 PAIRS = [(server, mode) for server in SERVERS for mode in MODES if (server, mode) != (SERVERS[1], MODERN)]
 
 
@@ -28,7 +28,7 @@ def ours(params: dict) -> bool:
 
 
 def titles(asked: list) -> list[str]:
-    """What a human was asked, in order; the proxy's prompts by the tool that they are about."""
+    """Returns the questions in order. The proxy's prompts appear as the tool that they are about."""
     found = []
     for params in asked:
         tool = re.search(r"^Server `.*`, tool `(.*?)`", params["message"], re.MULTILINE)
@@ -37,7 +37,7 @@ def titles(asked: list) -> list[str]:
 
 
 def settled(file: Path) -> str:
-    """What a file holds once it has not grown for a moment: `tee` writes it beside us."""
+    """Returns a file's content once it stops growing, because `tee` writes it at the same time."""
     before = None
     for _ in range(100):
         text = file.read_text() if file.exists() else ""
@@ -49,7 +49,7 @@ def settled(file: Path) -> str:
 
 
 class Recording:
-    """A server, and every line that goes into it and comes out."""
+    """A server, with every line of its input and output."""
 
     def __init__(self, setting: Setting, name: str, server: str) -> None:
         self.file = setting.place / f"recorded-{name}"
@@ -60,7 +60,7 @@ class Recording:
         return [json.loads(line) for line in settled(Path(f"{self.file}.{way}")).splitlines()]
 
     def received(self, method: str = "") -> list[dict]:
-        """What the server got, without the catalogue that the proxy asks for itself."""
+        """Returns what the server received, without the proxy's own requests for the tool list."""
         lines = [line for line in self.lines("in") if not is_catalogue(line)]
         return [line for line in lines if not method or line.get("method") == method]
 
@@ -69,14 +69,14 @@ class Recording:
 
 
 def is_catalogue(line: dict) -> bool:
-    """Clients number their requests; the proxy's own ids are 32 hexadecimal digits."""
+    """Returns whether the proxy asks for the list: its ids are 32 hexadecimal digits, a client's are numbers."""
     request_id = line.get("id")
     own = isinstance(request_id, str) and len(request_id) == 32
     return own and line.get("method") == "tools/list"
 
 
 def recorded(setting: Setting, name: str, server: str, *flags: str) -> tuple[list, Path, Recording]:
-    """The proxy around a recorded server."""
+    """Returns a proxy's command, its log, and the recorded server behind it."""
     recording = Recording(setting, name, server)
     setting.server, setting.direct = "dual", recording.command
     command, log = setting.proxied(*flags)
@@ -106,7 +106,7 @@ ABLE = {"sampling_callback": sample, "list_roots_callback": roots}
 
 
 async def approvals(checks: Checks, setting: Setting) -> None:
-    """Yes, no and the servers' own questions behind a yes, in both eras."""
+    """Yes, no and the servers' own questions after a yes, legacy and stateless."""
     for server, mode in PAIRS:
         await approve_and_refuse(checks, setting, server, mode)
 
@@ -121,7 +121,7 @@ async def approve_and_refuse(checks: Checks, setting: Setting, server: str, mode
     human = Human(APPROVE, DECLINE, not_today, accept("name", "Bo"))
     command, log, recording = recorded(setting, f"approve-{server}-{mode}", server, "--mode", "destructive")
     async with client(setting, command, mode, human, **ABLE) as session:
-        checks.equal(f"{how}: the era", str(session.protocol_version), era)
+        checks.equal(f"{how}: the revision", str(session.protocol_version), era)
         names = [tool["name"] for tool in wire(await session.list_tools())["tools"]]
         checks.equal(f"{how}: the tools", names, "read wipe guess quiz survey wait order grow".split())
 
@@ -141,24 +141,24 @@ async def approve_and_refuse(checks: Checks, setting: Setting, server: str, mode
         is_refusal(checks, f"{how}: `approved: false`", refused, "wipe")
         checks.check(f"{how}: its reason arrives", "not today" in text(refused), refused)
         checks.equal(f"{how}: after a no the file is there", content(no), "no\n")
-        checks.equal(f"{how}: there was one prompt for each", titles(human.asked), ["Tool: wipe"] * 3)
+        checks.equal(f"{how}: one prompt for each", titles(human.asked), ["Tool: wipe"] * 3)
 
         human.asked.clear()
         guessed = await call(session, "guess", {})
         checks.equal(f"{how}: a free call's own question", text(guessed), "guess of Bo")
         checks.equal(f"{how}: only the server asked it", titles(human.asked), ["Who guesses?"])
 
-        # Our approval first, then what the server asks.
+        # Our prompt first, then the server's questions.
         human.asked.clear()
         human.answers += [APPROVE, accept("name", "Ada"), accept("percent", 70)]
         quiz = await call(session, "quiz", {"topic": "birds"})
-        checks.equal(f"{how}: two rounds behind a yes", text(quiz), "quiz on birds: Ada, 70")
+        checks.equal(f"{how}: two rounds after a yes", text(quiz), "quiz on birds: Ada, 70")
         order = ["Tool: quiz", "Who are you?", "How sure are you?"]
         checks.equal(f"{how}: all three questions, ours first", titles(human.asked), order)
         human.asked.clear()
         human.answers += [APPROVE, DECLINE, accept("percent", 5)]
         quiz = await call(session, "quiz", {"topic": "fish"})
-        checks.equal(f"{how}: a no to the server is the server's affair", text(quiz), "quiz on fish: decline, 5")
+        checks.equal(f"{how}: a no to the server reaches the server", text(quiz), "quiz on fish: decline, 5")
         human.asked.clear()
         human.answers += [DECLINE]
         is_refusal(checks, f"{how}: a no to us", await call(session, "quiz", {"topic": "cats"}), "quiz")
@@ -178,29 +178,29 @@ async def approve_and_refuse(checks: Checks, setting: Setting, server: str, mode
         # A client that gives up after the question: nothing runs, and the log says so at the end.
         human.answers += [FAIL] * (1 if modern else 3)
         broken = await outcome(session.call_tool("wipe", {"name": "no.txt"}))
-        checks.check(f"{how}: an error instead of an answer is no yes", not succeeded(broken), broken)
+        checks.check(f"{how}: an error instead of an answer approves nothing", not succeeded(broken), broken)
         checks.equal(f"{how}: nothing was wiped", content(no), "no\n")
         checks.equal(f"{how}: every answer was used", human.answers, [])
 
-    # Each round is a call of its own in the new era.
+    # In the stateless revision, each round is a separate call.
     wanted = [("read", "passed", True), ("wipe", "approved", True)] + [("wipe", "denied", False)] * 2
     wanted += [("guess", "passed", True)] * (2 if modern else 1)
     wanted += [("quiz", "approved", True)] * (6 if modern else 2) + [("quiz", "denied", False)]
     for tool in ("survey", "wait", "order"):
         wanted += [(tool, "approved", True)] * (2 if modern else 1)
     wanted += [("wipe", "cancelled" if modern else "error", False)]
-    lines = audit(checks, f"{how}: the audit log tells it in order", log, wanted)
+    lines = audit(checks, f"{how}: the audit log has it in order", log, wanted)
     rounds_said = [line["reason"] for line in lines if line["tool"] == "quiz" and line["forwarded"]]
     later = ["round 2 of an approved call", "round 3 of an approved call"] if modern else []
     checks.equal(f"{how}: the log counts the rounds", rounds_said, ["approved", *later] * 2)
     forwarded = [line["tool"] for line in lines if line["forwarded"]]
-    checks.equal(f"{how}: what was forwarded is what the server got", recording.called(), forwarded)
+    checks.equal(f"{how}: the server received what was forwarded", recording.called(), forwarded)
     if modern:
         answers_are_its_own(checks, how, recording)
 
 
 def answers_are_its_own(checks: Checks, how: str, recording: Recording) -> None:
-    """What came back to the server is what it asked for, with the state that it gave out."""
+    """Checks that the server gets answers to its own questions, with its own state."""
     results = {line["id"]: line["result"] for line in recording.lines("out") if "result" in line}
     asked, wrong, states = {}, [], 0
     for line in recording.received("tools/call"):
@@ -213,15 +213,15 @@ def answers_are_its_own(checks: Checks, how: str, recording: Recording) -> None:
         result = results.get(line["id"], {})
         if result.get("resultType") == "input_required":
             asked[params["name"]] = result
-    checks.equal(f"{how}: the server gets its own answers and states back", wrong, [])
+    checks.equal(f"{how}: the server gets its own answers and states", wrong, [])
     # Two from each quiz, one from `wait`, one from `guess`; those of `order` are the server's choice.
     checks.check(f"{how}: there were states", states >= 6, states)
     strange = [line for line in recording.received() if "approval-proxy" in json.dumps(line)]
-    checks.equal(f"{how}: nothing of ours reaches it", strange, [])
+    checks.equal(f"{how}: none of our ids or states reach it", strange, [])
 
 
 async def cannot_be_asked(checks: Checks, setting: Setting) -> None:
-    """A client without elicitation may do what needs no human, and nothing else."""
+    """A client without elicitation can make calls that pass, and no others."""
     for server in SERVERS:
         for mode in ("legacy", "auto"):
             how = f"{server}, {mode}"
@@ -233,15 +233,15 @@ async def cannot_be_asked(checks: Checks, setting: Setting) -> None:
                 for tool, arguments in (("wipe", {"name": "poem.txt"}), ("quiz", {"topic": "birds"})):
                     refused = await call(session, tool, arguments)
                     why = failed(refused) and "elicitation" in text(refused)
-                    checks.check(f"{how}: `{tool}` is refused, and why is said", why, refused)
+                    checks.check(f"{how}: `{tool}` is refused, with the reason", why, refused)
             checks.check(f"{how}: nothing is wiped unasked", (setting.files / "poem.txt").exists())
-            checks.equal(f"{how}: the server heard of one call", recording.called(), ["read"])
+            checks.equal(f"{how}: the server received one call", recording.called(), ["read"])
             denied = [("wipe", "denied", False), ("quiz", "denied", False)]
             audit(checks, f"{how}: the audit log says so", log, [("read", "passed", True), *denied])
 
 
 async def twice_and_late(checks: Checks, setting: Setting) -> None:
-    """Two yeses where two are needed, and a yes that comes too late, in the new era."""
+    """Two yeses if two are needed, and a late yes, stateless."""
     for server in SERVERS:
         setting.refill()
         poem = {"name": "poem.txt"}
@@ -249,29 +249,29 @@ async def twice_and_late(checks: Checks, setting: Setting) -> None:
         command, log, recording = recorded(setting, f"twice-{server}", server, "--high-risk-double-confirm")
         async with client(setting, command, "auto", human) as session:
             is_refusal(checks, f"{server}: a yes and a no", await call(session, "wipe", poem), "wipe")
-            checks.check(f"{server}: with them nothing is wiped", (setting.files / "poem.txt").exists())
+            checks.check(f"{server}: after them nothing is wiped", (setting.files / "poem.txt").exists())
             wiped = await call(session, "wipe", poem)
             checks.equal(f"{server}: two yeses", text(wiped), "wiped poem.txt")
             checks.equal(f"{server}: four prompts", titles(human.asked), ["Tool: wipe"] * 4)
-        checks.equal(f"{server}: the server heard of one call", recording.called(), ["wipe"])
-        audit(checks, f"{server}: a line for each call", log, [("wipe", "denied", False), ("wipe", "approved", True)])
+        checks.equal(f"{server}: the server received one call", recording.called(), ["wipe"])
+        audit(checks, f"{server}: a record for each call", log, [("wipe", "denied", False), ("wipe", "approved", True)])
 
         setting.refill()
         command, log, recording = recorded(setting, f"late-{server}", server, "--timeout", "1")
         async with client(setting, command, "auto", Human(LATE, APPROVE)) as session:
             late = await call(session, "wipe", poem)
             said = failed(late) and "run out" in text(late)
-            checks.check(f"{server}: a yes that comes too late is refused, and why is said", said, late)
+            checks.check(f"{server}: a late yes is refused, with the reason", said, late)
             checks.check(f"{server}: nothing is wiped late", (setting.files / "poem.txt").exists())
             wiped = await call(session, "wipe", poem)
             checks.equal(f"{server}: the next one is asked about", text(wiped), "wiped poem.txt")
-        checks.equal(f"{server}: the server heard of the one in time", recording.called(), ["wipe"])
+        checks.equal(f"{server}: the server received only the call in time", recording.called(), ["wipe"])
         wanted = [("wipe", "timeout", False), ("wipe", "denied", False), ("wipe", "approved", True)]
         audit(checks, f"{server}: the log has the timeout and the late answer", log, wanted)
 
 
 async def a_tool_that_comes_later(checks: Checks, setting: Setting) -> None:
-    """Notice of a changed list arrives, and the new tool is gated."""
+    """The notification of a changed list arrives, and the new tool is gated."""
     for server in SERVERS:
         for mode, era in {"legacy": LEGACY, "auto": MODERN}.items():
             how = f"{server}, {mode}"
@@ -305,7 +305,7 @@ async def a_tool_that_comes_later(checks: Checks, setting: Setting) -> None:
 
 
 async def same_with_everything_allowed(checks: Checks, setting: Setting) -> None:
-    """With `--mode none`, client and server see what they see without the proxy, in both eras."""
+    """With `--mode none`, client and server see the same as without the proxy, legacy and stateless."""
     for server, mode in PAIRS:
         era, how, seen = MODES[mode], f"{server}, {mode}", []
         for way in ("direct", "proxied"):
@@ -314,17 +314,17 @@ async def same_with_everything_allowed(checks: Checks, setting: Setting) -> None
             command = recording.command if way == "direct" else command
             seen.append(await everything(setting, command, mode, recording))
         direct, proxied = seen
-        # So that nothing is equal because nothing happened.
-        checks.equal(f"{how}: the era without the proxy", direct["era"], era)
+        # Two empty results would be equal too.
+        checks.equal(f"{how}: the revision without the proxy", direct["era"], era)
         discovers = any(line.get("method") == "server/discover" for line in direct["received"])
-        checks.equal(f"{how}: the client discovers if it may", discovers, mode == "auto")
+        checks.equal(f"{how}: the client discovers if it can", discovers, mode == "auto")
         checks.equal(f"{how}: the quiz without the proxy", text(direct["quiz"]), "quiz on birds: Ada, 70")
         questions = 5 if server == "dual-python" and era == LEGACY else 6
         checks.equal(f"{how}: the questions without the proxy", len(direct["asked"]), questions)
         for what in direct:
             checks.equal(f"{how}: the same with and without the proxy: {what}", proxied[what], direct[what])
         calls = [line["params"]["name"] for line in direct["received"] if line.get("method") == "tools/call"]
-        audit(checks, f"{how}: each call has its line", log, [(tool, "passed", True) for tool in calls])
+        audit(checks, f"{how}: each call has a record", log, [(tool, "passed", True) for tool in calls])
 
 
 async def everything(setting: Setting, command: list, mode: str, recording: Recording) -> dict:
@@ -369,7 +369,7 @@ def is_catalogue_answer(line: dict) -> bool:
 
 
 def without_states(value: object) -> object:
-    """The servers seal their states, so that two are never equal; that one is there is."""
+    """Returns the message without its states: the servers seal them, so no two are equal."""
     if isinstance(value, list):
         return [without_states(item) for item in value]
     if isinstance(value, dict):
@@ -378,7 +378,7 @@ def without_states(value: object) -> object:
 
 
 async def server_of_the_old_era(checks: Checks, setting: Setting) -> None:
-    """What becomes of each client at a server that knows `initialize` only, is the same."""
+    """A server that knows only `initialize`: each client gets the same as without the proxy."""
     for mode, works in {"legacy": True, "auto": True, MODERN: None}.items():
         seen = []
         poem = {"path": str(setting.files / "poem.txt")}
@@ -396,12 +396,12 @@ async def server_of_the_old_era(checks: Checks, setting: Setting) -> None:
         direct, proxied = seen
         methods = [line["method"] for line in direct["received"]]
         if works:
-            checks.equal(f"{mode}: the era is the old one", direct["era"], LEGACY)
+            checks.equal(f"{mode}: the revision is legacy", direct["era"], LEGACY)
             checks.equal(f"{mode}: the call works", text(direct["call"]), "one\ntwo\nthree\n")
             opening = ["server/discover", "initialize"] if mode == "auto" else ["initialize"]
-            checks.equal(f"{mode}: the client asks for the new era first if it may", methods[: len(opening)], opening)
+            checks.equal(f"{mode}: the client asks for the stateless revision first if it can", methods[: len(opening)], opening)
         else:
-            checks.check(f"{mode}: there is no handshake", "initialize" not in methods, methods)
+            checks.check(f"{mode}: no handshake follows", "initialize" not in methods, methods)
         for what in direct:
             checks.equal(f"{mode}: the same with and without the proxy: {what}", proxied[what], direct[what])
 

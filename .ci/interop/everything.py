@@ -8,15 +8,15 @@ from interop.checks import APPROVE, DECLINE, LATE, Checks, Human, Setting
 from interop.checks import audit, call, failed, is_refusal, succeeded, text, wire
 
 SERVER = "everything"
-# What is asked about in these sections; the server marks none of its tools as destructive.
+# The tools that are asked about here. The server marks none as destructive.
 ASKED = ["--mode", "all", "--allow", "get-*,toggle-*,trigger-long-running-operation"]
 
 
 class Client:
-    """The callbacks of a client that can do everything, and what came to them."""
+    """The callbacks of a client with all capabilities, and what they received."""
 
     def __init__(self, *answers: object) -> None:
-        # Answers to the proxy; what the server itself asks is answered by `their_answer`.
+        # Answers to the proxy. `their_answer` answers the server's own questions.
         self.human = Human(*answers)
         self.their_answer = {"action": "accept", "content": {"name": "Ada", "check": True}}
         self.theirs, self.samples, self.logs, self.updated = [], [], [], []
@@ -47,7 +47,7 @@ class Client:
         self.logs.append(wire(params))
 
     async def message(self, message) -> None:
-        # A notification; 1.x of the SDK wraps it.
+        # A notification. SDK 1.x wraps it.
         message = getattr(message, "root", message)
         if getattr(message, "method", None) == "notifications/resources/updated":
             self.updated.append(str(message.params.uri))
@@ -66,14 +66,14 @@ async def until(holds, seconds: float = 8) -> bool:
 
 
 async def lists_and_reads(checks: Checks, setting: Setting) -> None:
-    """Tools, resources, templates, prompts, completion and ping, each as without the proxy."""
+    """Tools, resources, templates, prompts, completion and ping are the same as without the proxy."""
     from mcp import types
 
     seen = []
     command, _ = setting.proxied()
     for way in (setting.direct, command):
         async with Client().session(setting, way) as session:
-            # What is registered once the client's capabilities are known comes a little later.
+            # Some tools appear a little later, once the server knows the client's capabilities.
             await session.send_ping()
             found = {
                 "handshake": session.hello,
@@ -112,7 +112,7 @@ async def asks_here_too(checks: Checks, setting: Setting) -> None:
 
 
 async def progress_and_cancellation(checks: Checks, setting: Setting) -> None:
-    """Progress arrives; a cancelled call ends, be it running or waiting for a human."""
+    """Progress arrives. A cancelled call ends, whether it runs or waits for a person."""
     command, log = setting.proxied(*ASKED)
     client = Client(LATE)
     steps = []
@@ -128,9 +128,9 @@ async def progress_and_cancellation(checks: Checks, setting: Setting) -> None:
 
         with anyio.move_on_after(0.3):
             await session.call_tool("trigger-long-running-operation", {"duration": 30, "steps": 2})
-        checks.check("after a cancelled call the session lives", await session.send_ping() is not None)
+        checks.check("after a cancelled call the session goes on", await session.send_ping() is not None)
 
-        # A prompt that nobody answers, and a client that no longer wants the call.
+        # An unanswered prompt, and a client that cancels its call.
         with anyio.move_on_after(1):
             await session.call_tool("echo", {"message": "cancelled"})
         withdrawn = await until(lambda: client.human.withdrawn == 1, 2)
@@ -171,7 +171,7 @@ async def logging_and_subscriptions(checks: Checks, setting: Setting) -> None:
 
 
 async def asked_by_both(checks: Checks, setting: Setting) -> None:
-    """What the server asks for itself reaches the client as it is, next to the proxy's prompts."""
+    """The server's own requests reach the client unchanged, beside the proxy's prompts."""
     seen = []
     command, log = setting.proxied(*ASKED)
     for way in (setting.direct, command):
@@ -204,18 +204,18 @@ async def asked_by_both(checks: Checks, setting: Setting) -> None:
     for name, proxied, direct in zip(names, proxied_results, results):
         checks.equal(f"the result is the same: {name}", proxied, direct)
     checks.check("the client's sample is in the result", "forty-two" in text(results[0]), results[0])
-    checks.check("the human's words are in the result", "Ada" in text(results[1]), results[1])
+    checks.check("the person's words are in the result", "Ada" in text(results[1]), results[1])
     checks.check("the roots are in the result", "file:///two" in text(results[4]), results[4])
 
 
 async def client_that_can_nothing(checks: Checks, setting: Setting) -> None:
-    """A client without capabilities gets no requests, and what needs a human is refused."""
+    """A client without capabilities gets no requests. Gated calls are refused."""
     command, log = setting.proxied(*ASKED)
     async with setting.session(command) as session:
         result = await call(session, "get-sum", {"a": 2, "b": 3})
-        checks.check("it may call what passes", "5" in text(result), result)
+        checks.check("calls that pass run", "5" in text(result), result)
         refused = await call(session, "echo", {"message": "x"})
-        checks.check("what needs a human is refused", failed(refused), refused)
+        checks.check("a gated call is refused", failed(refused), refused)
     audit(checks, "the audit log says so", log, [("get-sum", "passed", True), ("echo", "denied", False)])
 
 

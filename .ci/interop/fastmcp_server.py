@@ -1,6 +1,6 @@
 """A FastMCP server over HTTP: `python fastmcp_server.py DIRECTORY http|sse PORT`.
 
-Each call of `note` adds a line to the notes, so that running twice shows.
+Each call of `note` adds a line to the notes, so a call that runs twice shows.
 """
 
 import sys

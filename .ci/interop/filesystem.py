@@ -10,7 +10,7 @@ from interop.checks import audit, call, content, decisions, failed, is_refusal, 
 
 
 async def same_without_and_with(checks: Checks, setting: Setting) -> None:
-    """What the server says of itself reaches the client as it is."""
+    """The server's description of itself reaches the client unchanged."""
     seen = []
     command, log = setting.proxied()
     for way in (setting.direct, command):
@@ -19,7 +19,7 @@ async def same_without_and_with(checks: Checks, setting: Setting) -> None:
             others = [await outcome(session.list_resources()), await outcome(session.list_prompts())]
             seen.append((session.hello, tools, others))
             closing = time.monotonic()
-    # The SDK waits two seconds for a server whose stdin it has closed, then it kills.
+    # The SDK closes a server's stdin, waits two seconds, and kills the server.
     checks.check("the proxy ends soon after its client", time.monotonic() - closing < 1.5)
     (hello, tools, others), (proxied_hello, proxied_tools, proxied_others) = seen
     checks.equal("the server's information is the same", proxied_hello["serverInfo"], hello["serverInfo"])
@@ -27,12 +27,12 @@ async def same_without_and_with(checks: Checks, setting: Setting) -> None:
     checks.equal("the rest of the handshake is the same", proxied_hello, hello)
     checks.check("there are tools", len(tools["tools"]) > 5, tools)
     checks.equal("the tool list is the same", proxied_tools, tools)
-    checks.equal("the answers to methods that it lacks are the same", proxied_others, others)
+    checks.equal("the answers to unknown methods are the same", proxied_others, others)
     audit(checks, "without a call, the audit log has no decision", log, [])
 
 
 async def asks_before_it_writes(checks: Checks, setting: Setting) -> None:
-    """The main job: reads are free, a yes writes, a no does not."""
+    """The main job: reads pass, a yes writes, a no does not."""
     from_poem = {"path": str(setting.files / "poem.txt")}
     yes, no = setting.files / "yes.txt", setting.files / "no.txt"
     human = Human(APPROVE, DECLINE, DECLINE, APPROVE)
@@ -55,7 +55,7 @@ async def asks_before_it_writes(checks: Checks, setting: Setting) -> None:
         approved = schema.get("properties", {}).get("approved", {})
         form = (schema.get("type"), schema.get("required"), approved.get("type"))
         checks.equal("the form wants a boolean", form, ("object", ["approved"], "boolean"))
-        checks.check("nothing is ticked beforehand", not approved.get("default"), schema)
+        checks.check("nothing is preselected", not approved.get("default"), schema)
 
         refused = await call(session, "write_file", {"path": str(no), "content": "gone\n"})
         is_refusal(checks, "a no", refused, "write_file")
@@ -68,7 +68,7 @@ async def asks_before_it_writes(checks: Checks, setting: Setting) -> None:
         edited = await call(session, "edit_file", edit)
         checks.check("an approved edit succeeds", succeeded(edited), edited)
         checks.equal("an approved edit is made", content(setting.files / "poem.txt"), "one\n2\nthree\n")
-        checks.equal("each gated call had a prompt of its own", len(human.asked), 4)
+        checks.equal("each gated call had its own prompt", len(human.asked), 4)
 
         outside = await call(session, "read_text_file", {"path": "/etc/hostname"})
         checks.check("the server's own refusal arrives", failed(outside) and "denied" in text(outside), outside)
@@ -88,15 +88,15 @@ async def asks_before_it_writes(checks: Checks, setting: Setting) -> None:
     )
     keys = "ts server tool args decision risk reason mode dry_run forwarded duration_ms".split()
     missing = [key for key in keys for line in lines if key not in line]
-    checks.equal("every line has every key", missing, [])
-    checks.equal("every line names the server", {line.get("server") for line in lines}, {"filesystem"})
+    checks.equal("every record has every key", missing, [])
+    checks.equal("every record names the server", {line.get("server") for line in lines}, {"filesystem"})
     stamp = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
     stamps = [line.get("ts", "") for line in lines]
-    checks.check("times are UTC, in milliseconds", all(stamp.fullmatch(ts) for ts in stamps), stamps)
-    checks.equal("times do not run backwards", stamps, sorted(stamps))
+    checks.check("times are UTC with milliseconds", all(stamp.fullmatch(ts) for ts in stamps), stamps)
+    checks.equal("times never go backwards", stamps, sorted(stamps))
     written = [line.get("args") for line in lines if line["decision"] == "denied"][:1]
-    checks.equal("a line has the arguments", written, [{"path": str(no), "content": "gone\n"}])
-    checks.equal("the log is the user's alone", stat.S_IMODE(log.stat().st_mode), 0o600)
+    checks.equal("a record has the arguments", written, [{"path": str(no), "content": "gone\n"}])
+    checks.equal("only the user can read the log", stat.S_IMODE(log.stat().st_mode), 0o600)
 
 
 async def refuses_what_is_no_yes(checks: Checks, setting: Setting) -> None:
@@ -121,22 +121,22 @@ async def refuses_what_is_no_yes(checks: Checks, setting: Setting) -> None:
             result = await call(session, "write_file", {"path": str(file), "content": "x"})
             is_refusal(checks, name, result, "write_file")
             is_no = name in ("accept with approved false", "decline with approved true")
-            checks.equal(f"{name} is told as a person's no, or is not", "denied by a human" in text(result), is_no)
+            checks.equal(f"{name}: only a no is reported as a person's", "denied by a person" in text(result), is_no)
             checks.check(f"{name} writes nothing", not file.exists())
             if name == "accept with approved false":
                 checks.check("the reason reaches the client", "not on a Friday" in text(result), text(result))
     lines = decisions(log)
-    checks.equal("each has its line", len(lines), len(answers) + 1)
+    checks.equal("each has a record", len(lines), len(answers) + 1)
     checks.check("none was forwarded", not any(line["forwarded"] for line in lines), lines)
     decided = [line["decision"] for line in lines]
     wanted = ["error", "denied", "error", "error", "denied", "denied", "error"]
-    checks.equal("a no is a denial, and what answers nothing is an error", decided, wanted)
+    checks.equal("a no is a denial, an invalid answer is an error", decided, wanted)
     reasons = [line["reason"] for line in lines]
-    checks.check("the human's reason is in the log", any("not on a Friday" in r for r in reasons), reasons)
+    checks.check("the person's reason is in the log", any("not on a Friday" in r for r in reasons), reasons)
 
 
 async def gives_up_in_time(checks: Checks, setting: Setting) -> None:
-    """A prompt that nobody answers ends, and delays nobody else while it waits."""
+    """An unanswered prompt times out, and delays no other call."""
     import anyio
 
     command, log = setting.proxied("--timeout", "1")
@@ -158,10 +158,10 @@ async def gives_up_in_time(checks: Checks, setting: Setting) -> None:
             read = await call(session, "read_text_file", {"path": str(setting.files / "poem.txt")})
             passed = "write" not in results and succeeded(read)
             checks.check("a read passes while a prompt waits", passed, read)
-        checks.check("an unanswered prompt ends on time", 0.9 < results["waited"] < 4, results["waited"])
+        checks.check("an unanswered prompt times out in time", 0.9 < results["waited"] < 4, results["waited"])
         refused = results["write"]
         checks.check("an unanswered call is refused", failed(refused), refused)
-        checks.check("the refusal speaks of time", re.search(r"tim(e|ed)", text(refused)), text(refused))
+        checks.check("the refusal mentions the time", re.search(r"tim(e|ed)", text(refused)), text(refused))
         await anyio.sleep(0.5)
         checks.check("the prompt is withdrawn", human.withdrawn == 1, human.withdrawn)
         checks.check("an unanswered call writes nothing", not file.exists())
@@ -182,7 +182,7 @@ async def gives_up_in_time(checks: Checks, setting: Setting) -> None:
 
 
 async def client_that_cannot_be_asked(checks: Checks, setting: Setting) -> None:
-    """For a client without elicitation, what would need a prompt is refused."""
+    """Gated calls of a client without elicitation are refused."""
     command, log = setting.proxied()
     file = setting.files / "unasked.txt"
     async with setting.session(command) as session:
@@ -197,7 +197,7 @@ async def client_that_cannot_be_asked(checks: Checks, setting: Setting) -> None:
 
 
 async def mode_none_changes_nothing(checks: Checks, setting: Setting) -> None:
-    """With `--mode none` every call has the result that it has without the proxy."""
+    """With `--mode none` every call has the same result as without the proxy."""
 
     def at(name: str) -> dict:
         return {"path": str(setting.files / name)}
@@ -236,14 +236,14 @@ async def mode_none_changes_nothing(checks: Checks, setting: Setting) -> None:
         name = f"{tool} {', '.join(sorted(arguments))}".strip()
         checks.equal(f"the same with and without the proxy: {name}", proxied, direct)
     checks.equal("the files are the same", proxied_tree, tree)
-    checks.check("the files did change", "more/moved.txt" in tree, tree)
+    checks.check("the files have changed", "more/moved.txt" in tree, tree)
     checks.equal("nobody was asked", human.asked, [])
     expected = [(tool, "passed", True) for tool, _ in calls]
-    audit(checks, "every call has its line", log, expected)
+    audit(checks, "every call has a record", log, expected)
 
 
 async def high_level_client(checks: Checks, setting: Setting) -> None:
-    """The SDK's `Client`, which tries the newest revision before it says `initialize`."""
+    """The SDK's `Client`, which tries the newest revision before `initialize`."""
     import mcp
 
     command, log = setting.proxied()

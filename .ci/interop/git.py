@@ -32,7 +32,7 @@ def staged(setting: Setting) -> str:
 
 
 async def asks_before_it_commits(checks: Checks, setting: Setting) -> None:
-    """Reading is free; what is staged and committed was approved."""
+    """Reads pass. Only approved calls stage and commit."""
     make_repository(setting)
     command, log = setting.proxied()
     human = Human(DECLINE, APPROVE, DECLINE, APPROVE, DECLINE)
@@ -65,9 +65,9 @@ async def asks_before_it_commits(checks: Checks, setting: Setting) -> None:
         ("git_commit", "approved", True),
         ("git_reset", "denied", False),
     ]
-    lines = audit(checks, "the audit log tells it in order", log, wanted)
+    lines = audit(checks, "the audit log has it in order", log, wanted)
     risks = [line["risk"] for line in lines if line["tool"] == "git_reset"]
-    checks.equal("what the server marks as destructive is of high risk", risks, ["high"])
+    checks.equal("tools that the server marks as destructive are high risk", risks, ["high"])
 
 
 async def stateless_client(checks: Checks, setting: Setting) -> None:
@@ -93,7 +93,7 @@ async def stateless_client(checks: Checks, setting: Setting) -> None:
             committed = await call(client, "git_commit", repository | {"message": "second"})
             is_refusal(checks, "a no to `git_commit`", committed, "git_commit")
             checks.equal("nothing is committed", commits(setting), before)
-            checks.equal("a human was asked about both", len(human.asked), 2)
+            checks.equal("a person was asked about both", len(human.asked), 2)
     direct, proxied = seen
     checks.equal("both speak the newest revision", proxied[2], "2026-07-28")
     for name, one, other in zip(["tools", "a call's result", "revision", "capabilities"], proxied, direct):

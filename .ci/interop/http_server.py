@@ -1,7 +1,7 @@
 """The server of `dual_server.py`, with more tools: `python http_server.py DIRECTORY [--http PORT | --sse PORT]`.
 
-It speaks stdio, streamable HTTP or HTTP+SSE, each by means of the Python SDK, and says on stderr where it
-listens; port 0 is any that is free.
+It speaks stdio, streamable HTTP or HTTP+SSE through the Python SDK, and prints its address on stderr. Port 0
+means any free port.
 """
 
 import os

@@ -1,6 +1,6 @@
-// The TypeScript clients at a proxy over HTTP. Started by `over_http_typescript.py` with one argument, a
-// JSON object: which generation of the client, where the packages are, the server's directory, and the
-// proxies that listen, with their audit logs. The scenes are those of `over_http_scenes.py`.
+// The TypeScript clients with a proxy over HTTP. `over_http_typescript.py` starts it with one argument, a JSON
+// object: the generation of the client, the folder of the packages, the server's directory, and the listening
+// proxies with their audit logs. It plays the scenes of `over_http_scenes.py`.
 
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ const isModern = (how) => how === "auto" || how === MODERN;
 const file = join(plan.files, "notes.txt");
 const notes = () => (existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : []);
 
-/** A client at a proxy; what the log said before is left out of its `news`. */
+/** A client of a proxy. Its `news` leave out earlier records. */
 async function enter(stage, how, answers = []) {
   const { url, log, token } = plan.stages[stage];
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -41,7 +41,7 @@ const note = ({ call }, line, options) => call("note", { line }, options);
 async function approvals(stage, how) {
   const guest = await enter(stage, how, [APPROVE, DECLINE]);
   const { client, seen, call, news } = guest;
-  if (plan.generation === 2) equal("the era", client.getNegotiatedProtocolVersion(), isModern(how) ? MODERN : LEGACY);
+  if (plan.generation === 2) equal("the revision", client.getNegotiatedProtocolVersion(), isModern(how) ? MODERN : LEGACY);
   const names = (await client.listTools()).tools.map((tool) => tool.name);
   check("the tools", ["read", "wipe", "note", "count"].every((name) => names.includes(name)), names);
   equal("a free call", text(await call("read", { name: "poem.txt" })), "one\ntwo\nthree\n");
@@ -53,14 +53,14 @@ async function approvals(stage, how) {
   check("a no is a refusal", denied(refused, "note"), refused);
   equal("after it nothing ran", notes(), ["yes"]);
   const wanted = [["read", "passed", true], ["note", "approved", true], ["note", "denied", false]];
-  equal("the audit log tells it", news(), wanted);
+  equal("the audit log has it", news(), wanted);
 
   guest.answers.push(APPROVE);
   seen.theirAnswer = ({ requestedSchema }) => {
     const content = "percent" in requestedSchema.properties ? { percent: 70 } : { name: "Ada" };
     return { action: "accept", content };
   };
-  equal("two rounds behind a yes", text(await call("quiz", { topic: "birds" })), "quiz on birds: Ada, 70");
+  equal("two rounds after a yes", text(await call("quiz", { topic: "birds" })), "quiz on birds: Ada, 70");
   const questions = seen.theirs.map(({ message }) => message);
   equal("both questions arrive", questions, ["Who are you?", "How sure are you?"]);
   equal("the log has the rounds", news(), Array(isModern(how) ? 3 : 1).fill(["quiz", "approved", true]));
@@ -71,7 +71,7 @@ async function late(stage, how) {
   const guest = await enter(stage, how, [NEVER, APPROVE]);
   const { seen, news } = guest;
   if (isModern(how)) {
-    // A prompt is a result there, and the client asks for as long as it likes.
+    // A stateless prompt is a result, and the client decides how long it asks.
     const waiting = new AbortController();
     const held = outcome(note(guest, "late", { signal: waiting.signal }));
     const expired = await until(() => decisions(plan.stages[stage]).at(-1)?.[1] === "timeout");
@@ -95,7 +95,7 @@ async function takenBack(stage, how) {
   const { seen, news } = guest;
   const waiting = new AbortController();
   const held = outcome(note(guest, "cancelled", { signal: waiting.signal }));
-  check("a human is asked", await until(() => seen.asked.length === 1));
+  check("a person is asked", await until(() => seen.asked.length === 1));
   waiting.abort("enough");
   check("a held call can be cancelled", "error" in (await held));
   if (!isModern(how)) {
@@ -103,16 +103,16 @@ async function takenBack(stage, how) {
     equal("the audit log says so", news(), [["note", "cancelled", false]]);
   }
   equal("the next one is asked about", text(await note(guest, "next")), "noted next");
-  equal("only that ran", notes(), ["next"]);
+  equal("only that call ran", notes(), ["next"]);
   const left = outcome(note(guest, "left"));
-  check("a human is asked once more", await until(() => seen.asked.length === 3));
+  check("a person is asked again", await until(() => seen.asked.length === 3));
   news();
   await guest.leave();
-  // In the new era that client goes on with its question by itself.
+  // A stateless client continues with its question by itself.
   if (!isModern(how)) {
-    // What it is told may still reach it.
+    // The answer may still reach it.
     const ended = await left;
-    check("a call that is left behind ends", "error" in ended || ended.isError === true, ended);
+    check("a call whose client leaves ends", "error" in ended || ended.isError === true, ended);
     const found = [];
     await until(() => found.push(...news()) || found.length, 3000);
     equal("the log has it as cancelled", found, [["note", "cancelled", false]]);
@@ -128,7 +128,7 @@ async function sideBySide(stage, first, second) {
   equal("each yes has its own result", noted, [0, 1, 2, 3].map((n) => `noted yes ${n}`));
   check("each no is a refusal", results.filter((_, index) => index % 2).every((r) => denied(r, "note")), results);
   const own = (guest, word) => guest.seen.asked.every(({ message }) => message.includes(`"${word} `));
-  check("each is asked about their own", own(yes, "yes") && own(no, "no"), [yes.seen.asked, no.seen.asked]);
+  check("each is asked about its own calls", own(yes, "yes") && own(no, "no"), [yes.seen.asked, no.seen.asked]);
   equal("only what was approved ran", notes().sort(), [0, 1, 2, 3].map((n) => `yes ${n}`));
   const count = (decision) => no.news().filter((line) => line[1] === decision).length;
   equal("the audit log has the yeses", count("approved"), 4);
@@ -144,14 +144,14 @@ async function notices(stage, how) {
   check("the call ends", succeeded(await call("count", {}, { onprogress })));
   await until(() => steps.length === 3 && seen.logs.length === 3, 2000);
   equal("its progress arrived", steps, [[1, 3], [2, 3], [3, 3]]);
-  // In the new era a client has to ask for log messages, and this one has no way to.
-  if (!isModern(how)) equal("and what it logged", seen.logs.map(({ data }) => data), ["at 1", "at 2", "at 3"]);
+  // Stateless clients must ask for log messages, and this one cannot.
+  if (!isModern(how)) equal("its log messages arrived", seen.logs.map(({ data }) => data), ["at 1", "at 2", "at 3"]);
   const running = new AbortController();
   const long = outcome(call("linger", {}, { signal: running.signal }));
   check("a long call runs", await until(() => notes().at(-1) === "began"), notes());
   running.abort("enough");
   check("it can be cancelled", "error" in (await long));
-  check("the server hears of it", await until(() => notes().at(-1) === "cancelled"), notes());
+  check("the server learns of it", await until(() => notes().at(-1) === "cancelled"), notes());
   check("the session goes on", succeeded(await call("whoami", {})));
   await guest.leave();
 }
@@ -162,7 +162,7 @@ async function run(name, section) {
   try {
     await section();
   } catch (error) {
-    check("runs to its end", false, String(error.stack ?? error));
+    check("finishes", false, String(error.stack ?? error));
   }
 }
 
@@ -174,9 +174,9 @@ for (const how of CLIENTS) {
   await run(`${how}, with a token`, () => approvals("token", how));
   begin(`ts ${plan.generation} to ${plan.upstream}, ${how} with a wrong token: `);
   const came = await outcome(enter("wrong token", how));
-  check("it is not let in", "error" in came && /401|token is needed|nauthorized/.test(came.error), came.error);
+  check("it is refused", "error" in came && /401|token is needed|nauthorized/.test(came.error), came.error);
 }
-// Being told of the era differs from having asked in the first request only.
+// A given revision changes only the first request.
 const side = CLIENTS.filter((how) => how !== MODERN);
 for (const [how, other] of side.flatMap((how) => side.map((other) => [how, other]))) {
   await run(`${how} beside ${other}`, () => sideBySide("open", how, other));

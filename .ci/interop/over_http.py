@@ -1,6 +1,6 @@
-"""HTTP on either side of the proxy: the Python SDK's clients, its server over stdio and HTTP.
+"""HTTP on both sides of the proxy: the Python SDK's clients, its server over stdio and HTTP.
 
-Not `http.py`: next to the servers' scripts that would stand in the way of Python's own `http`.
+This is not called `http.py`, because that would hide Python's own `http` from the servers' scripts.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from interop.eras import ABLE, LEGACY, MODERN, accept, titles
 
 SERVER = "dual-python"
 UPSTREAMS = ["stdio", "http", "sse"]
-# How a client speaks, and the revision that this comes to.
+# How a client connects, and the revision that it then speaks.
 CLIENTS = {"legacy": LEGACY, "auto": MODERN, MODERN: MODERN, "sse": LEGACY}
-# The proxy's bearer token: without one, no HTTP client is asked for an approval.
+# The proxy's bearer token. Without one, no HTTP client is asked for approvals.
 TOKEN = "s3cret-of-ours"
 numbers = itertools.count()
 
 
 class Listener:
-    """A program that says on stderr where it listens, or that it does, and is ended at the end."""
+    """Runs a program that prints on stderr when it listens, and ends it afterwards."""
 
     def __init__(self, setting: Setting, command: list, environment: dict | None = None, url: str = "") -> None:
         self.setting, self.output = setting, setting.place / f"stderr-{next(numbers)}.txt"
@@ -47,7 +47,7 @@ class Listener:
                 break
             time.sleep(0.02)
         self.stop()
-        raise EOFError(f"it does not listen, but says {said!r}")
+        raise EOFError(f"it does not listen; stderr: {said!r}")
 
     def stop(self, by_force: bool = False) -> int:
         self.process.kill() if by_force else self.process.terminate()
@@ -67,13 +67,13 @@ class Listener:
 
 
 class Stage:
-    """A proxy that listens, the server behind it, and what the audit log says."""
+    """A listening proxy, its server, and its audit log."""
 
     def __init__(self, url: str, log: Path, server: Listener | None, token: str | None = None) -> None:
         self.url, self.log, self.server, self.token, self.read = url, log, server, token, 0
 
     def news(self) -> list:
-        """What was decided since the last time."""
+        """Returns the decisions since the last call."""
         lines = decisions(self.log)[self.read :]
         self.read += len(lines)
         return [(line["tool"], line["decision"], line["forwarded"]) for line in lines]
@@ -91,7 +91,7 @@ def proxy_command(setting: Setting, entry: dict, *flags: str) -> tuple[list, Pat
 
 
 def listening_proxy(setting: Setting, entry: dict, *flags: str, **environment: str) -> tuple[Listener, Path]:
-    """The proxy over HTTP."""
+    """Returns a proxy that serves HTTP, and its log."""
     command, log = proxy_command(setting, entry, *flags)
     command += ["--transport", "streamable-http", "--port", "0"]
     return Listener(setting, command, environment), log
@@ -99,9 +99,9 @@ def listening_proxy(setting: Setting, entry: dict, *flags: str, **environment: s
 
 @contextlib.contextmanager
 def stage(setting: Setting, upstream: str, *flags: str, token: str | None = TOKEN):
-    """The proxy over HTTP, in front of a server that speaks stdio, streamable HTTP or HTTP+SSE.
+    """A proxy that serves HTTP, in front of a server over stdio, streamable HTTP or HTTP+SSE.
 
-    Without a token it is told to ask whoever connects.
+    Without a token, it is configured to ask every client.
     """
     setting.refill()
     with contextlib.ExitStack() as stack:
@@ -125,7 +125,7 @@ def client(place: Stage, how: str, human=None, **callbacks):
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
-    # It tells of what still arrives for a client that leaves.
+    # The SDK logs messages that arrive for a client that has left.
     logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
 
     headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
@@ -142,11 +142,11 @@ def notes(setting: Setting) -> list[str]:
 
 
 async def approvals(checks: Checks, setting: Setting) -> None:
-    """Free calls, yes, no and the server's own questions, for each client and each server."""
+    """Calls that pass, yes, no and the server's own questions, for each client and server."""
     for upstream in UPSTREAMS:
         with stage(setting, upstream) as place:
             for how, era in CLIENTS.items():
-                # The server over HTTP+SSE knows the old era only, and the proxy translates none.
+                # The server over HTTP+SSE knows only legacy revisions, and the proxy does not translate.
                 if upstream != "sse" or era == LEGACY:
                     await approve_and_refuse(checks, setting, place, how, f"{how} to {upstream}")
 
@@ -156,7 +156,7 @@ async def approve_and_refuse(checks: Checks, setting: Setting, place: Stage, how
     setting.refill()
     human = Human(APPROVE, DECLINE)
     async with client(place, how, human, **ABLE) as session:
-        checks.equal(f"{name}: the era", str(session.protocol_version), era)
+        checks.equal(f"{name}: the revision", str(session.protocol_version), era)
         names = [tool["name"] for tool in wire(await session.list_tools())["tools"]]
         checks.check(f"{name}: the tools", {"read", "wipe", "note", "count"} <= set(names), names)
         poem = await call(session, "read", {"name": "poem.txt"})
@@ -172,18 +172,18 @@ async def approve_and_refuse(checks: Checks, setting: Setting, place: Stage, how
         is_refusal(checks, f"{name}: a no", await call(session, "note", {"line": "no"}), "note")
         checks.equal(f"{name}: after it nothing ran", notes(setting), ["yes"])
         wanted = [("read", "passed", True), ("note", "approved", True), ("note", "denied", False)]
-        checks.equal(f"{name}: the audit log tells it", place.news(), wanted)
+        checks.equal(f"{name}: the audit log has it", place.news(), wanted)
 
         human.asked.clear()
         human.answers += [APPROVE, accept("name", "Ada"), accept("percent", 70)]
         quiz = await call(session, "quiz", {"topic": "birds"})
-        checks.equal(f"{name}: two rounds behind a yes", text(quiz), "quiz on birds: Ada, 70")
+        checks.equal(f"{name}: two rounds after a yes", text(quiz), "quiz on birds: Ada, 70")
         order = ["Tool: quiz", "Who are you?", "How sure are you?"]
         checks.equal(f"{name}: all three questions, ours first", titles(human.asked), order)
         human.answers += [APPROVE, accept("size", "XL")]
         ordered = await call(session, "order", {})
         wanted = "order: XL, forty-two, file:///one"
-        checks.equal(f"{name}: questions to human, model and client", text(ordered), wanted)
+        checks.equal(f"{name}: questions to person, model and client", text(ordered), wanted)
         rounds = {MODERN: [("quiz", "approved", True)] * 3 + [("order", "approved", True)] * 2}
         rounds[LEGACY] = [("quiz", "approved", True), ("order", "approved", True)]
         checks.equal(f"{name}: the log has the rounds", place.news(), rounds[era])

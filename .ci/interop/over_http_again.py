@@ -1,4 +1,4 @@
-"""The Python SDK's scenes of other parts once more, with HTTP instead of pipes."""
+"""Scenes of other parts with the Python SDK again, over HTTP instead of pipes."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ SERVER = "everything"
 
 
 class OverHttp(Setting):
-    """A setting whose ways are addresses: that of the server, and that of a proxy."""
+    """A setting with addresses instead of commands: the server's and a proxy's."""
 
     def __init__(self, setting: Setting, stack: contextlib.ExitStack, kind: str = "http") -> None:
         super().__init__(setting.proxy, setting.cache, setting.place, setting.server)
@@ -22,7 +22,7 @@ class OverHttp(Setting):
             entry = {"type": self.kind, "url": self.direct}
         else:
             entry = {"command": self.direct[0], "args": self.direct[1:]}
-        # These scenes' clients show no token, and are to be asked all the same.
+        # The clients of these scenes send no token, but must still be asked.
         proxy, log = listening_proxy(self, entry, *flags, "--insecure-no-auth")
         return self.stack.enter_context(proxy).url, log
 
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 async def everything_over(checks: Checks, setting: Setting, kind: str, scenes: list) -> None:
-    """All scenes with the everything server, which then speaks HTTP too."""
+    """Plays all scenes with the everything server, over HTTP on both sides."""
     word, path = {"http": ("streamableHttp", "mcp"), "sse": ("sse", "sse")}[kind]
     for scene in scenes:
         port = free_port()
@@ -65,7 +65,7 @@ async def everything_over_sse(checks: Checks, setting: Setting) -> None:
 
 
 async def eras_over_http(checks: Checks, setting: Setting) -> None:
-    """Both eras over HTTP, recorded servers of both over stdio."""
+    """Legacy and stateless clients over HTTP, with recorded servers over stdio."""
     for scene in (eras.cannot_be_asked, eras.twice_and_late, eras.a_tool_that_comes_later):
         with contextlib.ExitStack() as stack:
             await scene(checks, OverHttp(setting, stack))

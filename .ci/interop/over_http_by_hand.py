@@ -1,4 +1,4 @@
-"""HTTP clients written by hand, who try what no SDK does: to answer, to listen and to end for each other."""
+"""Hand-written HTTP clients that do what no SDK does: answer, listen and end for each other."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 class Guest:
-    """A client of one session, or of none."""
+    """A client with one session, or with none."""
 
     def __init__(self, http, place: Stage) -> None:
         self.http, self.url, self.last_event = http, place.url, None
@@ -39,7 +39,7 @@ class Guest:
 
     @contextlib.asynccontextmanager
     async def asking(self, message: dict):
-        """Sends a request, and yields what comes on its stream, one message after the other."""
+        """Sends a request, and yields the messages on its stream one by one."""
         body = {"jsonrpc": "2.0"} | message
         async with self.http.stream("POST", self.url, json=body, headers=self.headers) as response:
             yield self.messages(response)
@@ -66,7 +66,7 @@ def note(request_id: object, line: str, **more) -> dict:
 
 @contextlib.asynccontextmanager
 async def guests(place: Stage):
-    """Two sessions."""
+    """Yields two sessions."""
     import httpx2
 
     async with httpx2.AsyncClient(timeout=20) as http:
@@ -78,7 +78,7 @@ def said(message: dict) -> str:
 
 
 async def answers_of_others(checks: Checks, setting: Setting) -> None:
-    """A yes that comes in another session, or in none, approves nothing."""
+    """A yes in another session, or in none, approves nothing."""
     for upstream in ("stdio", "http"):
         with stage(setting, upstream) as place:
             async with guests(place) as (victim, thief), victim.asking(note(7, "mine")) as told:
@@ -91,8 +91,8 @@ async def answers_of_others(checks: Checks, setting: Setting) -> None:
                 checks.equal(f"{upstream}: an answer without a session is refused", status, 400)
                 outsider.headers["Mcp-Session-Id"] = "0" * 32
                 status = await outsider.reply(question, APPROVE)
-                checks.equal(f"{upstream}: and one in a session that is none", status, 404)
-                # A cancellation of another session's request, under its id.
+                checks.equal(f"{upstream}: an answer in an unknown session is not found", status, 404)
+                # Cancel the other session's request under its id.
                 await thief.post({"method": "notifications/cancelled", "params": {"requestId": 7}})
                 await anyio.sleep(0.3)
                 found = (notes(setting), place.news())
@@ -105,7 +105,7 @@ async def answers_of_others(checks: Checks, setting: Setting) -> None:
 
 
 async def same_id_in_two(checks: Checks, setting: Setting) -> None:
-    """Two sessions call under one id at the same time; each gets its own prompt and answer."""
+    """Two sessions call under one id at the same time. Each gets its own prompt and answer."""
     for upstream in ("stdio", "http"):
         with stage(setting, upstream) as place:
             async with guests(place) as (one, other):
@@ -113,18 +113,18 @@ async def same_id_in_two(checks: Checks, setting: Setting) -> None:
                     question, another = await anext(told), await anext(others)
                     message, others_message = question["params"]["message"], another["params"]["message"]
                     own = '"one"' in message and '"other"' in others_message
-                    checks.check(f"{upstream}: each is asked about their own", own, (message, others_message))
+                    checks.check(f"{upstream}: each is asked about its own call", own, (message, others_message))
                     await other.reply(another, APPROVE)
                     checks.equal(f"{upstream}: the yes runs its call", said(await anext(others)), "noted other")
-                    checks.equal(f"{upstream}: and no more", notes(setting), ["other"])
+                    checks.equal(f"{upstream}: nothing else ran", notes(setting), ["other"])
                     await one.reply(question, DECLINE)
                     refused = await anext(told)
-                    checks.check(f"{upstream}: the no refuses its own", "denied" in said(refused), refused)
-            checks.equal(f"{upstream}: that is all that ran", notes(setting), ["other"])
+                    checks.check(f"{upstream}: the no refuses its own call", "denied" in said(refused), refused)
+            checks.equal(f"{upstream}: nothing else ran", notes(setting), ["other"])
 
 
 async def ended_by_others(checks: Checks, setting: Setting) -> None:
-    """A session ends by its own DELETE only; then it is none, and what it held never runs."""
+    """A session ends only by its own DELETE. Then it is unknown, and its held calls never run."""
     with stage(setting, "stdio") as place:
         async with guests(place) as (one, other), one.asking(note(1, "held")) as told:
             question = await anext(told)
@@ -132,19 +132,19 @@ async def ended_by_others(checks: Checks, setting: Setting) -> None:
             checks.equal("a session can be ended", response.status_code, 204)
             checks.equal("then it is not found", (await other.post({"id": 2, "method": "ping"})).status_code, 404)
             async with other.listening():
-                checks.equal("nor listened to", other.status, 404)
+                checks.equal("and has no stream", other.status, 404)
             pong = await one.post({"id": 3, "method": "ping"})
-            checks.equal("the other one goes on", pong.status_code, 200)
+            checks.equal("the other session goes on", pong.status_code, 200)
             await one.http.delete(place.url, headers=one.headers)
             checks.equal("a late yes finds no session", await one.reply(question, APPROVE), 404)
         found = []
         await until(lambda: found.extend(place.news()) or found, 3)
-        checks.equal("what it held is cancelled", found, [("note", "cancelled", False)])
-        checks.equal("and did not run", notes(setting), [])
+        checks.equal("its held call is cancelled", found, [("note", "cancelled", False)])
+        checks.equal("and never runs", notes(setting), [])
 
 
 async def stream_taken_up(checks: Checks, setting: Setting) -> None:
-    """A client whose connection breaks while a human is asked comes back for the answer."""
+    """A client loses its connection while a person is asked, and comes back for the answer."""
     for upstream in ("stdio", "http"):
         with stage(setting, upstream) as place:
             async with guests(place) as (one, other):
@@ -152,7 +152,7 @@ async def stream_taken_up(checks: Checks, setting: Setting) -> None:
                     question = await anext(told)
                 last = one.last_event
                 checks.check(f"{upstream}: the events have ids", bool(last))
-                # Another session knows the event's id, and gets nothing by it.
+                # Another session that knows the event's id gets nothing.
                 async with other.listening(**{"Last-Event-ID": last or ""}) as stolen:
                     await one.reply(question, APPROVE)
                     checks.check(f"{upstream}: it runs", await until(lambda: notes(setting) == ["kept"]))
@@ -169,7 +169,7 @@ async def stream_taken_up(checks: Checks, setting: Setting) -> None:
 
 
 async def states_of_others(checks: Checks, setting: Setting) -> None:
-    """In the new era an approval covers the call that was shown, once, whoever brings it."""
+    """A stateless approval covers only the call that was shown, once, from any client."""
     import httpx2
 
     for upstream in ("stdio", "http"):
@@ -182,10 +182,10 @@ async def bring_states(checks: Checks, setting: Setting, guest: Guest, upstream:
     shown, yes = await shown_and_approved(guest)
     checks.equal(f"{upstream}: the prompt is a result", shown.get("resultType"), "input_required")
     other = await modern(guest, 2, "not shown", **yes)
-    checks.check(f"{upstream}: a yes to one call is none to another", not said(other).startswith("noted"), other)
+    checks.check(f"{upstream}: a yes to one call does not approve another", not said(other).startswith("noted"), other)
     forged = yes | {"requestState": "x" + yes["requestState"][1:]}
     other = await modern(guest, 3, "shown", **forged)
-    checks.check(f"{upstream}: nor is one with a forged state", not said(other).startswith("noted"), other)
+    checks.check(f"{upstream}: nor does one with a forged state", not said(other).startswith("noted"), other)
     checks.equal(f"{upstream}: nothing ran", notes(setting), [])
 
     _, yes = await shown_and_approved(guest)
@@ -198,11 +198,11 @@ async def bring_states(checks: Checks, setting: Setting, guest: Guest, upstream:
         for _ in range(5):
             tasks.start_soon(bring)
     noted = [said(result) for result in results].count("noted shown")
-    checks.equal(f"{upstream}: five bring the yes at once, one runs", (noted, notes(setting)), (1, ["shown"]))
+    checks.equal(f"{upstream}: five clients bring the yes at once, one call runs", (noted, notes(setting)), (1, ["shown"]))
 
 
 async def modern(guest: Guest, request_id: object, line: str, **more) -> dict:
-    """The answer to a call that stands alone."""
+    """Returns the answer to a stateless call."""
     routing = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "note"}
     response = await guest.post(note(request_id, line, _meta=META, **more), **routing)
     found = [message async for message in guest.messages(response)]
@@ -210,20 +210,20 @@ async def modern(guest: Guest, request_id: object, line: str, **more) -> dict:
 
 
 async def shown_and_approved(guest: Guest) -> tuple[dict, dict]:
-    """A prompt, and what a client brings back after a yes."""
+    """Returns a prompt, and the retry that brings its yes."""
     shown = (await modern(guest, 1, "shown"))["result"]
     (key,) = shown["inputRequests"]
     return shown, {"inputResponses": {key: APPROVE}, "requestState": shown["requestState"]}
 
 
 async def over_with_their_server(checks: Checks, setting: Setting) -> None:
-    """A session whose server is gone is answered, then not found any more, so that clients begin anew."""
+    """A session whose server is gone gets an answer, then a 404, so that clients start a new session."""
     with stage(setting, "stdio") as place:
         async with guests(place) as (one, other):
             os.kill(await pid_of(one, 1), signal.SIGKILL)
             await sees_it_gone(checks, one, "killed")
             checks.check("killed: the other session goes on", await pid_of(other, 1) > 0)
-            checks.check("killed: a new one works", await pid_of(await Guest(one.http, place).begin(), 1) > 0)
+            checks.check("killed: a new session works", await pid_of(await Guest(one.http, place).begin(), 1) > 0)
     with stage(setting, "http") as place:
         async with guests(place) as (one, other):
             before = await pid_of(one, 1)
@@ -236,7 +236,7 @@ async def over_with_their_server(checks: Checks, setting: Setting) -> None:
                     went_on = await pid_of(guest, 10)
                     checks.check("restarted: its sessions go on", went_on not in (0, before), (before, went_on))
                 after = await pid_of(await Guest(one.http, place).begin(), 1)
-                checks.check("restarted: a new one works", after not in (0, before), (before, after))
+                checks.check("restarted: a new session works", after not in (0, before), (before, after))
 
 
 def whoami(request_id: object) -> dict:
@@ -250,7 +250,7 @@ async def pid_of(guest: Guest, request_id: object) -> int:
 
 
 async def sees_it_gone(checks: Checks, guest: Guest, name: str) -> None:
-    """What it asks is not answered with a result, and within a few requests its session is over."""
+    """Checks that requests get no result, and that the session is over within a few requests."""
     statuses, results = [], []
     for request_id in range(10, 20):
         response = await guest.post(whoami(request_id))
@@ -259,7 +259,7 @@ async def sees_it_gone(checks: Checks, guest: Guest, name: str) -> None:
         if response.status_code == 404:
             break
         await anyio.sleep(0.1)
-    checks.equal(f"{name}: nothing pretends to be a result", results, [])
+    checks.equal(f"{name}: no request gets a result", results, [])
     checks.equal(f"{name}: in the end the session is not found", statuses[-1], 404)
 
 

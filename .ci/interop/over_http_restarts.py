@@ -1,4 +1,4 @@
-"""Servers that die and come back behind a proxy over HTTP, and a client over stdio with a server over HTTP."""
+"""Servers that are killed and come back, behind a proxy over HTTP; a client over stdio with servers over HTTP."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ SERVER = "dual-python"
 
 
 async def command_killed(checks: Checks, setting: Setting) -> None:
-    """A server over stdio is killed with a call running: it ends, others go on, a new session works."""
+    """A server over stdio is killed during a call: its session ends, others go on, a new session works."""
     for how in EACH:
         with stage(setting, "stdio") as place:
             human = Human(APPROVE, APPROVE)
@@ -42,19 +42,19 @@ async def kill_while_it_works(checks: Checks, setting: Setting, place, how: str,
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask, session, "linger", {})
             await until(lambda: notes(setting) == ["began"])
-            # One that has been answered before shows that the session worked.
+            # A call before the kill shows that the session worked.
             noted = await call(session, "note", {"line": "before"})
             checks.equal(f"{how}: a call before the kill", text(noted), "noted before")
             os.kill(pid, signal.SIGKILL)
         failed = "error" in results.get("linger", {})
-        checks.check(f"{how}: the call that ran ends with an error", failed, results)
+        checks.check(f"{how}: the running call ends with an error", failed, results)
         with anyio.move_on_after(10):
             results["next"] = await outcome(session.call_tool("note", {"line": "dead"}))
         if EACH[how] == LEGACY:
             failed = "error" in results.get("next", {})
-            checks.check(f"{how}: so does the next one in that session", failed, results)
+            checks.check(f"{how}: so does the next call in that session", failed, results)
         else:
-            checks.equal(f"{how}: the next one starts a new server", text(results.get("next", {})), "noted dead")
+            checks.equal(f"{how}: the next call starts a new server", text(results.get("next", {})), "noted dead")
 
 
 async def works_again(checks: Checks, setting: Setting, place, how: str, when: str) -> None:
@@ -63,13 +63,13 @@ async def works_again(checks: Checks, setting: Setting, place, how: str, when: s
     with anyio.fail_after(20):
         async with client(place, how, human) as session:
             noted = await call(session, "note", {"line": "again"})
-            checks.equal(f"{how}: {when} a new session runs what is approved", text(noted), "noted again")
+            checks.equal(f"{how}: {when} a new session runs an approved call", text(noted), "noted again")
             is_refusal(checks, f"{how}: {when} a no", await call(session, "note", {"line": "no"}), "note")
-    checks.equal(f"{how}: {when} that is all that ran", notes(setting), [*before, "again"])
+    checks.equal(f"{how}: {when} nothing else ran", notes(setting), [*before, "again"])
 
 
 async def held_when_killed(checks: Checks, setting: Setting) -> None:
-    """A server over stdio is killed while a human is asked: the call ends without waiting for them."""
+    """A server over stdio is killed while a person is asked: the call ends at once."""
     for how in ("legacy", "sse"):
         with stage(setting, "stdio") as place:
             human, results = Slow(APPROVE), []
@@ -112,11 +112,11 @@ async def restart(checks: Checks, setting: Setting, place, how: str) -> None:
             tasks.start_soon(ask, session, "linger", {})
             await until(lambda: "began" in notes(setting))
             place.server.stop(by_force=True)
-        checks.check(f"{how}: the call that ran ends with an error", "error" in results.get("linger", {}), results)
-        # The server could come back: that is waited for a while.
+        checks.check(f"{how}: the running call ends with an error", "error" in results.get("linger", {}), results)
+        # The proxy waits a while, because the server could come back.
         with anyio.move_on_after(30):
             results["dead"] = await outcome(session.call_tool("note", {"line": "dead"}))
-        checks.check(f"{how}: so does one to a dead server", "error" in results.get("dead", {}), results)
+        checks.check(f"{how}: so does a call to a dead server", "error" in results.get("dead", {}), results)
         port = str(urlsplit(place.server.url).port)
         with Listener(setting, server_command(setting, "--http", port)):
             with anyio.move_on_after(10):
@@ -139,7 +139,7 @@ async def from_stdio(checks: Checks, setting: Setting, mode: str, upstream: str,
     name = f"stdio, {mode} to {upstream}"
     command, log = proxy_command(setting, {"type": upstream, "url": url})
     async with client_over_stdio(setting, command, mode, Human(APPROVE, DECLINE)) as session:
-        checks.equal(f"{name}: the era", str(session.protocol_version), MODES[mode])
+        checks.equal(f"{name}: the revision", str(session.protocol_version), MODES[mode])
         poem = await call(session, "read", {"name": "poem.txt"})
         checks.equal(f"{name}: a free call", text(poem), "one\ntwo\nthree\n")
         noted = await call(session, "note", {"line": "yes"})
@@ -147,7 +147,7 @@ async def from_stdio(checks: Checks, setting: Setting, mode: str, upstream: str,
         is_refusal(checks, f"{name}: a no", await call(session, "note", {"line": "no"}), "note")
     checks.equal(f"{name}: it ran once", notes(setting), ["yes"])
     wanted = [("read", "passed", True), ("note", "approved", True), ("note", "denied", False)]
-    audit(checks, f"{name}: the audit log tells it", log, wanted)
+    audit(checks, f"{name}: the audit log has it", log, wanted)
 
 
 SECTIONS = [command_killed, held_when_killed, url_restarted, over_stdio]

@@ -1,4 +1,4 @@
-"""What goes on at once over HTTP: prompts that end, calls taken back, clients side by side, notices."""
+"""Concurrent HTTP clients: prompts that time out, cancelled calls, many clients, notifications."""
 
 import http.client
 import json
@@ -12,12 +12,12 @@ from interop.eras import LEGACY, MODERN
 from interop.over_http import CLIENTS, TOKEN, UPSTREAMS, Stage, client, notes, stage
 
 SERVER = "dual-python"
-# Asking for the era differs from being told in the first request only.
+# Asking for the revision changes only the first request.
 EACH = {how: era for how, era in CLIENTS.items() if how != MODERN}
 
 
 def pairs():
-    """Each server that can be had with each client."""
+    """Yields each possible pair of server and client."""
     for upstream in UPSTREAMS:
         yield upstream, [how for how, era in EACH.items() if upstream != "sse" or era == LEGACY]
 
@@ -30,7 +30,7 @@ async def until(holds, seconds: float = 8) -> bool:
 
 
 class Slow(Human):
-    """Answers when it is told to."""
+    """Answers when told to."""
 
     def __init__(self, *answers: object) -> None:
         super().__init__(*answers)
@@ -43,7 +43,7 @@ class Slow(Human):
 
 
 async def late(checks: Checks, setting: Setting) -> None:
-    """A yes after `--timeout 1` is none."""
+    """A yes after `--timeout 1` does not count."""
     for upstream, clients in pairs():
         with stage(setting, upstream, "--timeout", "1") as place:
             for how in clients:
@@ -56,28 +56,28 @@ async def answer_too_late(checks: Checks, setting: Setting, place: Stage, how: s
     async with client(place, how, human) as session:
         refused = await call(session, "note", {"line": "late"})
         why = failed(refused) and ("run out" in text(refused) or "in time" in text(refused))
-        checks.check(f"{name}: a late call is refused, and why is said", why, refused)
+        checks.check(f"{name}: a late call is refused, with the reason", why, refused)
         if EACH[how] == LEGACY:
             checks.check(f"{name}: its prompt is withdrawn", await until(lambda: human.withdrawn == 1, 2))
         checks.equal(f"{name}: nothing ran", notes(setting), [])
         noted = await call(session, "note", {"line": "in time"})
         checks.equal(f"{name}: the next one is asked about", text(noted), "noted in time")
     checks.equal(f"{name}: it ran once", notes(setting), ["in time"])
-    # In the new era the late answer comes in a call of its own.
+    # A stateless late answer is a call of its own.
     refusals = [("note", "timeout", False)] + [("note", "denied", False)] * (EACH[how] == MODERN)
     checks.equal(f"{name}: the audit log says so", place.news(), [*refusals, ("note", "approved", True)])
 
 
 async def taken_back(checks: Checks, setting: Setting) -> None:
-    """A call that its client cancels, or leaves behind, while a human is asked, never runs."""
+    """A call never runs if its client cancels it, or leaves, while a person is asked."""
     for upstream, clients in pairs():
         for how in clients:
             with stage(setting, upstream) as place:
                 await cancel_and_leave(checks, setting, place, how, f"{how} to {upstream}")
             if EACH[how] == MODERN:
-                # A prompt is a result there; that nobody comes back with an answer shows at the end only.
+                # A stateless prompt is a result. Only at the end it shows that no answer came.
                 wanted = [("note", "approved", True)] + [("note", "error", False)] * 2
-                checks.equal(f"{how} to {upstream}: the log has both at the end", place.news(), wanted)
+                checks.equal(f"{how} to {upstream}: in the end the log has both", place.news(), wanted)
 
 
 async def cancel_and_leave(checks: Checks, setting: Setting, place: Stage, how: str, name: str) -> None:
@@ -86,12 +86,12 @@ async def cancel_and_leave(checks: Checks, setting: Setting, place: Stage, how: 
     async with client(place, how, human) as session:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, session, "note", {"line": "cancelled"})
-            checks.check(f"{name}: the human is asked", await until(lambda: human.asked), human.asked)
+            checks.check(f"{name}: the person is asked", await until(lambda: human.asked), human.asked)
             tasks.cancel_scope.cancel()
         checks.check(f"{name}: the prompt of a cancelled call ends", await until(lambda: human.withdrawn == 1, 2))
         if legacy:
-            checks.check(f"{name}: the log has it", await until(lambda: place.log.stat().st_size, 2))
-            checks.equal(f"{name}: as cancelled", place.news(), [("note", "cancelled", False)])
+            checks.check(f"{name}: the log has a record", await until(lambda: place.log.stat().st_size, 2))
+            checks.equal(f"{name}: it is `cancelled`", place.news(), [("note", "cancelled", False)])
         noted = await call(session, "note", {"line": "next"})
         checks.equal(f"{name}: the next call runs", text(noted), "noted next")
         if legacy:
@@ -104,13 +104,13 @@ async def cancel_and_leave(checks: Checks, setting: Setting, place: Stage, how: 
     if legacy:
         found = []
         await until(lambda: found.extend(place.news()) or found, 3)
-        checks.equal(f"{name}: a call that is left behind is cancelled", found, [("note", "cancelled", False)])
+        checks.equal(f"{name}: a call whose client leaves is cancelled", found, [("note", "cancelled", False)])
     await anyio.sleep(0.2)
     checks.equal(f"{name}: only the approved one ran", notes(setting), ["next"])
 
 
 async def side_by_side(checks: Checks, setting: Setting) -> None:
-    """One client's human says yes, the other's no, at the same time; then the other way round."""
+    """One client's person says yes, the other's no, at the same time; then the reverse."""
     couples = [("legacy", "legacy"), ("auto", "auto"), ("sse", "sse"), ("legacy", "auto"), ("sse", "legacy")]
     for upstream in ("stdio", "http"):
         with stage(setting, upstream) as place:
@@ -135,14 +135,14 @@ async def two_humans(checks: Checks, setting: Setting, place: Stage, hows: tuple
                 tasks.start_soon(ask, other, "no", number)
             asked = await until(lambda: all(len(human.asked) == 4 for human in humans))
             checks.check(f"{name}: both are asked", asked, [human.asked for human in humans])
-            # The one who refuses is first.
+            # The one who says no is first.
             for human in reversed(humans):
                 human.may_answer.set()
                 await anyio.sleep(0.05)
     for human, word, other in zip(humans, words, reversed(words)):
         own = all(f'"{word} ' in params["message"] for params in human.asked)
         strange = any(f'"{other} ' in params["message"] for params in human.asked)
-        checks.check(f"{name}: who says {word} is asked about their own", own and not strange, human.asked)
+        checks.check(f"{name}: the one who says {word} sees only their own calls", own and not strange, human.asked)
     noted = [text(results["yes", number]) for number in range(4)]
     checks.equal(f"{name}: each yes has its own result", noted, [f"noted yes {number}" for number in range(4)])
     denied = [failed(results["no", number]) and "denied" in text(results["no", number]) for number in range(4)]
@@ -153,7 +153,7 @@ async def two_humans(checks: Checks, setting: Setting, place: Stage, hows: tuple
 
 
 async def notices(checks: Checks, setting: Setting) -> None:
-    """Progress and log messages come while the call runs; a running call can be cancelled."""
+    """Progress and log messages arrive during the call. A running call can be cancelled."""
     for upstream, clients in pairs():
         with stage(setting, upstream) as place:
             for how in clients:
@@ -174,22 +174,22 @@ async def count_and_linger(checks: Checks, setting: Setting, place: Stage, how: 
     async with client(place, how, Human(), logging_callback=on_log, **level) as session:
         counted = await session.call_tool("count", {}, progress_callback=on_progress)
         checks.check(f"{name}: the call ends", not counted.is_error, counted)
-        # Over stdio nothing says whose a log message is; of clients that share a server, none gets it.
+        # Over stdio a log message does not name its call, so clients that share a server do not get it.
         told = [] if EACH[how] == MODERN and " to stdio" in name else ["at 1", "at 2", "at 3"]
         await until(lambda: len(steps) == 3 and len(logs) == len(told), 2)
         checks.equal(f"{name}: its progress arrived", steps, [(n, 3, f"step {n}") for n in (1, 2, 3)])
-        checks.equal(f"{name}: and what it logged", logs, told)
+        checks.equal(f"{name}: its log messages arrived", logs, told)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, session, "linger", {})
             checks.check(f"{name}: a long call runs", await until(lambda: notes(setting) == ["began"]))
             tasks.cancel_scope.cancel()
         told = await until(lambda: notes(setting) == ["began", "cancelled"])
-        checks.check(f"{name}: the server hears that it is cancelled", told, notes(setting))
+        checks.check(f"{name}: the server learns that it is cancelled", told, notes(setting))
         checks.check(f"{name}: the session goes on", succeeded(await call(session, "whoami", {})))
 
 
 async def at_the_door(checks: Checks, setting: Setting) -> None:
-    """Wrong `Host` and `Origin` get 403, a wrong token 401, and the right one is let in."""
+    """A wrong `Host` or `Origin` gets 403 and a wrong token 401. The right token is accepted."""
     for token in (None, TOKEN):
         with stage(setting, "stdio", token=token) as place:
             knock(checks, place, token)
@@ -197,14 +197,14 @@ async def at_the_door(checks: Checks, setting: Setting) -> None:
                 human = Human(APPROVE)
                 async with client(place, how, human) as session:
                     noted = await call(session, "note", {"line": how})
-                    checks.equal(f"{how}, token {token}: it is let in", text(noted), f"noted {how}")
+                    checks.equal(f"{how}, token {token}: it is accepted", text(noted), f"noted {how}")
             if token:
                 wrong = Stage(place.url, place.log, None, "s3cret-of-theirs")
                 for how in EACH:
                     came = await outcome_of_knocking(wrong, how)
                     turned_away = "401" in came or "bearer token is needed" in came
-                    checks.check(f"{how}: with a wrong token it is not", turned_away, came)
-        checks.check("what was let in ran, nothing else", notes(setting) == list(EACH), notes(setting))
+                    checks.check(f"{how}: a wrong token is refused", turned_away, came)
+        checks.check("only accepted calls ran", notes(setting) == list(EACH), notes(setting))
 
 
 async def outcome_of_knocking(place: Stage, how: str) -> str:

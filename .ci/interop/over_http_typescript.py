@@ -23,12 +23,12 @@ async def first_to_http(checks: Checks, setting: Setting) -> None:
 
 
 async def second_to_stdio(checks: Checks, setting: Setting) -> None:
-    """`@modelcontextprotocol/client` in both eras, a server over stdio."""
+    """`@modelcontextprotocol/client`, legacy and stateless, a server over stdio."""
     await drive(checks, setting, 2, "stdio")
 
 
 async def second_to_http(checks: Checks, setting: Setting) -> None:
-    """`@modelcontextprotocol/client` in both eras, a server over HTTP."""
+    """`@modelcontextprotocol/client`, legacy and stateless, a server over HTTP."""
     await drive(checks, setting, 2, "http")
 
 
@@ -50,10 +50,10 @@ async def run_script(checks: Checks, setting: Setting, plan: dict) -> None:
     with open(setting.place / "stderr.txt", "ab") as stderr:
         result = await anyio.run_process(command, check=False, stderr=stderr)
     for line in result.stdout.decode().splitlines():
-        # The clients print hints of their own.
+        # The clients also print hints of their own.
         if line.startswith(("ok - ", "not ok - ", "# ", "    found: ")):
             checks.take_over(line)
-    checks.equal(f"the script for generation {plan['generation']} runs to its end", result.returncode, 0)
+    checks.equal(f"the script for generation {plan['generation']} finishes", result.returncode, 0)
 
 
 SECTIONS = [first_to_stdio, first_to_http, second_to_stdio, second_to_http]

@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Restarted:
-    """A program that listens on a port of its own, and can be killed and started again."""
+    """A program with its own port that can be killed and restarted."""
 
     def __init__(self, setting: Setting, command: list, port: int) -> None:
         self.setting, self.command, self.port = setting, command, port
@@ -68,7 +68,7 @@ def everything(setting: Setting, how: str, _port: int) -> list:
 
 
 async def killed_between_calls(checks: Checks, setting: Setting) -> None:
-    """Killed between calls, while a human is asked, and come back after the next call was made."""
+    """Servers are killed between calls and while a person is asked, and come back after the next call."""
     for make, free, gated in [
         (fastmcp, ("look", {"what": "it"}), ("note", "line")),
         (everything, ("echo", {"message": "it"}), ("get-sum", None)),
@@ -82,9 +82,9 @@ async def restart(checks: Checks, setting: Setting, make, how: str, free: tuple,
     name, port = f"{make.__name__} over {how}", free_port()
     server = Restarted(setting, make(setting, how, port), port)
     entry = {"type": how, "url": f"http://127.0.0.1:{port}{PATHS[how]}"}
-    # It answers requests in sessions that it does not know with a 400.
+    # This server answers requests in unknown sessions with a 400.
     answers_400 = make is everything and how == "http"
-    # The other server says nothing of its tools.
+    # The other server gives no hints.
     flags = ["--mode", "all", "--allow", "look,echo"]
     command, log = proxy_command(setting, entry, *flags)
     try:
@@ -103,10 +103,10 @@ async def restart(checks: Checks, setting: Setting, make, how: str, free: tuple,
 
             human.before_answer = lambda: (server.kill(), server.start(), server.wait())
             if answers_400:
-                await fails(checks, f"{name}: restarted while a human is asked", session, ("get-sum", {"a": 2, "b": 0}))
+                await fails(checks, f"{name}: restarted while a person is asked", session, ("get-sum", {"a": 2, "b": 0}))
             else:
-                await runs(checks, f"{name}: restarted while a human is asked", session, gated, 2)
-            checks.equal(f"{name}: the human was asked once a call", len(human.asked), 2)
+                await runs(checks, f"{name}: restarted while a person is asked", session, gated, 2)
+            checks.equal(f"{name}: the person was asked once per call", len(human.asked), 2)
             human.before_answer = None
 
             server.kill()
@@ -122,11 +122,11 @@ async def restart(checks: Checks, setting: Setting, make, how: str, free: tuple,
         checks.equal(f"{name}: nothing ran twice", notes(setting), wanted)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     restarts = [line for line in lines if line.get("event") == "restarted"]
-    checks.equal(f"{name}: the log tells of three restarts", len(restarts), 3)
-    # A call that the server has not taken has a line for each time that it was let through.
+    checks.equal(f"{name}: the log has three restarts", len(restarts), 3)
+    # A call that the server did not take has a record for each time that it was forwarded.
     returned = [line for line in lines if line.get("event") == "returned"]
     released = [line for line in decisions(log) if line["forwarded"]]
-    checks.equal(f"{name}: each release has a line of its own", len(released), 6 + answers_400 + len(returned))
+    checks.equal(f"{name}: each forwarded call has its own record", len(released), 6 + answers_400 + len(returned))
 
 
 def asks(human: Human):
@@ -139,7 +139,7 @@ def asks(human: Human):
 
 
 async def fails(checks: Checks, sentence: str, session, asked: tuple) -> None:
-    """A 400 does not say that the server has not done what it was asked, so nothing is sent again."""
+    """After a 400 the server may have run the call, so nothing is sent again."""
     tool, arguments = asked
     with anyio.fail_after(30):
         result = await outcome(session.call_tool(tool, arguments))

@@ -1,4 +1,4 @@
-"""What each server answers without the proxy and with it, byte by byte, in each revision."""
+"""Each server gives the same answers with and without the proxy, byte by byte, in each revision."""
 
 import json
 import subprocess
@@ -92,11 +92,11 @@ def compare(checks: Checks, setting: Setting, server: str, requests: list, revis
         sentence = f"{server} in {revision}: {len(lines)} lines are the same, byte by byte"
         checks.check(sentence, not differences and len(lines) >= len(requests), found or lines)
         called = [params["name"] for method, params in requests if method == "tools/call"]
-        checks.equal(f"{server} in {revision}: each call has its line", [d["tool"] for d in decisions(log)], called)
+        checks.equal(f"{server} in {revision}: each call has a record", [d["tool"] for d in decisions(log)], called)
 
 
 def requests_of(revision: str, requests: list) -> list[str]:
-    """The requests as lines, the handshake in front."""
+    """Returns the requests as lines, after the handshake."""
     if revision == STATELESS:
         prefix = "io.modelcontextprotocol/"
         meta = {f"{prefix}protocolVersion": revision, f"{prefix}clientCapabilities": {}}
@@ -108,16 +108,16 @@ def requests_of(revision: str, requests: list) -> list[str]:
         requests = [("initialize", hello), *requests]
     lines = []
     for number, (method, params) in enumerate(requests):
-        # Numbers and words take turns as ids.
+        # Ids are numbers and words in turn.
         request_id = number if number % 2 else f"r{number}"
         lines.append(json.dumps({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}))
     return lines
 
 
 def exchange(command: list, revision: str, requests: list) -> dict[str, list[bytes]]:
-    """What the server answers to each request, one after the other, with what it says in between."""
+    """Returns the server's answers to each request in turn, with the messages between them."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        # A server that answers nothing ends the section, not the patience of CI.
+        # Kill a silent server before CI times out.
         alarm = threading.Timer(30, server.kill)
         alarm.start()
         answers = {}
@@ -137,12 +137,12 @@ def read_answer(server: subprocess.Popen, request_id: object) -> list[bytes]:
     for line in server.stdout:
         message = json.loads(line)
         if "method" in message and "id" in message:
-            # It asks for roots whenever it likes.
+            # The server asks for roots at any time.
             answer = {"jsonrpc": "2.0", "id": message["id"], "result": {"roots": []}}
             server.stdin.write(json.dumps(answer).encode() + b"\n")
             server.stdin.flush()
         elif "method" in message:
-            # When the lists change is a matter of time, and so is what it logs.
+            # List changes and log messages depend on timing.
             continue
         else:
             lines.append(line)

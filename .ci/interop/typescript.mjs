@@ -1,6 +1,6 @@
-// A TypeScript client through the proxy to all servers. Started by `typescript.py` with one argument, a
-// JSON object: which generation of the client, where the packages are, the proxy, the servers'
-// commands, and a directory with files that is a Git repository too. Prints a line per check.
+// A TypeScript client through the proxy to all servers. `typescript.py` starts it with one argument, a JSON
+// object: the generation of the client, the folder of the packages, the proxy, the servers' commands, and a
+// directory with files that is also a Git repository. Prints a line per check.
 
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { execFileSync } from "node:child_process";
@@ -10,7 +10,7 @@ import { outcome, plan, proxied, sdk, succeeded, text, until } from "./driver.mj
 import { eras } from "./eras.mjs";
 import { urls } from "./urls.mjs";
 
-/** With everything allowed, all that a client can read is the same with and without the proxy. */
+/** With everything allowed, a client reads the same with and without the proxy. */
 async function same(server, mode, calls) {
   const found = [];
   for (const way of [direct(server), proxied(server, "--mode", "none")]) {
@@ -34,13 +34,13 @@ async function same(server, mode, calls) {
       answers["missing resource"] = await outcome(client.readResource({ uri: "demo://no/such" }));
     }
     for (const [name, input] of calls) answers[`call ${name}`] = await outcome(call(name, input));
-    // Requests and notifications of the server's come when it likes.
+    // The server sends requests and notifications at any time.
     answers["answers on the wire"] = seen.wire.filter((message) => !("method" in message));
     found.push(answers);
     await client.close();
   }
   const [without, with_] = found;
-  check(`there are tools`, without.tools.tools?.length > 5, without.tools);
+  check("there are tools", without.tools.tools?.length > 5, without.tools);
   for (const what of Object.keys(without)) {
     equal(`the same with and without the proxy: ${what}`, with_[what], without[what]);
   }
@@ -62,7 +62,7 @@ async function filesystem(mode) {
   check("after a no there is no file", !existsSync(no));
   await client.close();
   const wanted = [["read_text_file", "passed", true], ["write_file", "approved", true]];
-  equal("the audit log tells it", decisions(way), [...wanted, ["write_file", "denied", false]]);
+  equal("the audit log has it", decisions(way), [...wanted, ["write_file", "denied", false]]);
   rmSync(yes);
 }
 
@@ -83,7 +83,7 @@ async function git(mode) {
   const committed = await call("git_commit", { ...repository, message: "second" });
   check("a no to a commit is a refusal", denied(committed, "git_commit"), committed);
   equal("there is no commit", run("log", "--format=%s"), "first");
-  equal("a human was asked about each", seen.asked.length, 3);
+  equal("a person was asked about each", seen.asked.length, 3);
   await client.close();
   run("reset", "--quiet");
 }
@@ -125,7 +125,7 @@ async function everything(mode) {
   }
   equal("the server asked for three things", without["elicitations of the server"].length, 3);
   check("the sample is in the result", text(without.sampling).includes("forty-two"), without.sampling);
-  check("the human's words are in the result", text(without.elicitation).includes("Ada"), without.elicitation);
+  check("the person's words are in the result", text(without.elicitation).includes("Ada"), without.elicitation);
 }
 
 async function progressAndCancellation(mode) {
@@ -136,12 +136,12 @@ async function progressAndCancellation(mode) {
   const long = "trigger-long-running-operation";
   const result = await call(long, { duration: 0.6, steps: 3 }, { onprogress });
   check("the long call ends", succeeded(result), result);
-  // 1.x forgets the callback when the result comes in the same read as the last step, also without
-  // a proxy; so the wire is what counts, and the callback for all but the last.
+  // SDK 1.x drops the callback if the result arrives in the same read as the last step, even without a
+  // proxy. So check the wire, and the callback for all steps but the last.
   const told = seen.wire.filter((message) => message.method === "notifications/progress");
   const wireSteps = told.map(({ params }) => [params.progress, params.total]);
   equal("its progress arrives in order", wireSteps, [[1, 3], [2, 3], [3, 3]]);
-  equal("the callback hears of it", steps.slice(0, 2), [[1, 3], [2, 3]]);
+  equal("the callback gets it", steps.slice(0, 2), [[1, 3], [2, 3]]);
 
   const running = new AbortController();
   setTimeout(() => running.abort("enough"), 300);
@@ -152,14 +152,14 @@ async function progressAndCancellation(mode) {
   const held = new AbortController();
   const waiting = outcome(call("echo", { message: "held" }, { signal: held.signal }));
   check("a gated call leads to a prompt", await until(() => seen.asked.length === 1));
-  check("while it waits, others pass", succeeded(await call(long, { duration: 0.1, steps: 1 })));
+  check("other calls pass while it waits", succeeded(await call(long, { duration: 0.1, steps: 1 })));
   held.abort("enough");
-  check("a call that waits for a human can be cancelled", "error" in (await waiting));
+  check("a call that waits for a person can be cancelled", "error" in (await waiting));
   check("its prompt is withdrawn", await until(() => seen.withdrawn === 1, 3000), seen.withdrawn);
   equal("the next one is asked about and runs", text(await call("echo", { message: "x" })), "Echo: x");
 
   const short = await outcome(call("echo", { message: "slow" }, { timeout: 300 }));
-  check("a no, or the client's own time limit, ends a call", "error" in short || short.isError, short);
+  check("a no or the client's own time limit ends a call", "error" in short || short.isError, short);
   await client.close();
   const wanted = [[long, "passed", true], [long, "passed", true], [long, "passed", true]];
   wanted.push(["echo", "cancelled", false], ["echo", "approved", true], ["echo", "denied", false]);
@@ -167,7 +167,7 @@ async function progressAndCancellation(mode) {
 }
 
 async function loggingAndSubscriptions(mode) {
-  // Nobody is there to be asked about what toggles something.
+  // Nobody can be asked here, so allow the toggles.
   const { client, seen, call } = await connect(proxied("everything", "--allow", "toggle-*"), { mode });
   const uri = "demo://resource/dynamic/text/1";
   await client.setLoggingLevel("debug");
@@ -183,7 +183,7 @@ async function loggingAndSubscriptions(mode) {
   await client.close();
 }
 
-/** A prompt that nobody answers ends by itself. */
+/** An unanswered prompt times out. */
 async function unanswered(mode) {
   const way = proxied("filesystem", "--timeout", "1");
   const { client, seen, call } = await connect(way, { answers: [NEVER], mode });
@@ -214,7 +214,7 @@ async function run(name, section) {
   try {
     await section();
   } catch (error) {
-    check("runs to its end", false, String(error.stack ?? error));
+    check("finishes", false, String(error.stack ?? error));
   }
 }
 

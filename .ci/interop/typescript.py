@@ -24,12 +24,12 @@ async def second_generation(checks: Checks, setting: Setting) -> None:
 
 
 async def both_eras(checks: Checks, setting: Setting) -> None:
-    """`@modelcontextprotocol/client`, in both eras, with servers that speak both."""
+    """`@modelcontextprotocol/client`, legacy and stateless, with servers that speak both."""
     await drive(checks, setting, 2, "eras")
 
 
 async def by_url(checks: Checks, setting: Setting) -> None:
-    """`@modelcontextprotocol/client`, in both eras, sent to the inbox's page."""
+    """`@modelcontextprotocol/client`, legacy and stateless, sent to the inbox's page."""
     await drive(checks, setting, 2, "urls")
 
 
@@ -41,10 +41,10 @@ async def drive(checks: Checks, setting: Setting, generation: int, scenes: str =
         command = [shutil.which("node"), str(SCRIPT), json.dumps(plan)]
         result = await anyio.run_process(command, check=False, stderr=stderr)
     for line in result.stdout.decode().splitlines():
-        # The clients print hints of their own.
+        # The clients also print hints of their own.
         if line.startswith(("ok - ", "not ok - ", "# ", "    found: ")):
             checks.take_over(line)
-    checks.equal(f"the script for generation {generation}, {scenes}, runs to its end", result.returncode, 0)
+    checks.equal(f"the script for generation {generation}, {scenes}, finishes", result.returncode, 0)
 
 
 SECTIONS = [first_generation, second_generation, both_eras, by_url]

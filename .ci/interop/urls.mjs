@@ -1,5 +1,5 @@
-// Clients that open URLs are sent to the inbox's page: the TypeScript client of the second generation.
-// The scenes are those of `urls.py`.
+// Clients that open URLs are sent to the inbox's page: the second-generation TypeScript client. It plays the
+// scenes of `urls.py`.
 
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -46,28 +46,28 @@ async function visits(how, mode) {
   check("its reason arrives", text(refused).includes("not on a Friday"), refused);
   planned = () => DECLINE;
   check("a page that is not opened", denied(await wipe(), "wipe"));
-  check("after them the file is there", existsSync(poem()));
+  check("after both the file is there", existsSync(poem()));
   planned = (params) => {
-    // When the client has come back and waits.
+    // Once the client is back and waiting.
     setTimeout(() => decide(params, "approve"), 300);
     return ACCEPT;
   };
-  equal("a yes after it has", text(await wipe()), "wiped poem.txt");
+  equal("a yes after the client is back", text(await wipe()), "wiped poem.txt");
   refill();
   planned = async (params) => {
     await decide(params, "approve");
     return ACCEPT;
   };
-  equal("a yes before it has", text(await wipe()), "wiped poem.txt");
-  check("and the file is gone", !existsSync(poem()));
+  equal("a yes before the client is back", text(await wipe()), "wiped poem.txt");
+  check("the file is gone", !existsSync(poem()));
   await client.close();
 
   const pages = asked.filter(({ mode, url }) => mode === "url" && /^http:\/\/127\.0\.0\.1:\d+\/item\/[0-9a-f]{32}$/.test(url));
-  equal("each was sent to a page of its own", new Set(pages.map(({ url }) => url)).size, 4);
+  equal("each call has its own page", new Set(pages.map(({ url }) => url)).size, 4);
   const [no, yes] = [["wipe", "denied", false], ["wipe", "approved", true]];
-  equal("the log has them all", decisions(way), [no, no, yes, yes]);
+  equal("the log has all four", decisions(way), [no, no, yes, yes]);
   const engines = readFileSync(way.log, "utf8").match(/"engine":"[a-z]+"/g);
-  equal("and who decided", engines.map((found) => found.slice(10, -1)), ["inbox", "elicitation", "inbox", "inbox"]);
+  equal("and the engine of each", engines.map((found) => found.slice(10, -1)), ["inbox", "elicitation", "inbox", "inbox"]);
   refill();
 }
 

@@ -1,4 +1,4 @@
-"""Clients that open URLs are sent to the inbox's page, in both eras: the Python SDK's clients."""
+"""Clients that open URLs are sent to the inbox's page: the Python SDK's, legacy and stateless."""
 
 import json
 import re
@@ -15,7 +15,7 @@ ACCEPT, DECLINE = {"action": "accept"}, {"action": "decline"}
 
 
 class Visitor:
-    """A client's user: agrees to open a page or does not, and decides in a terminal."""
+    """A client's user, who agrees to open a page or not, and decides in a terminal."""
 
     def __init__(self, setting: Setting, state: str) -> None:
         self.setting, self.state = setting, state
@@ -29,7 +29,7 @@ class Visitor:
         if verdict and when == "before":
             await self.decide(*verdict)
         if verdict and when == "after":
-            # When the client has come back and waits.
+            # Once the client is back and waiting.
             self.tasks.start_soon(self.decide_later, verdict)
         return types.ElicitResult(**action)
 
@@ -44,7 +44,7 @@ class Visitor:
 
 
 async def visits(checks: Checks, setting: Setting) -> None:
-    """A yes and a no in the inbox, before and after the client comes back; a page not opened."""
+    """A yes and a no in the inbox, before and after the client comes back, and a page that is not opened."""
     for number, (server, mode) in enumerate(PAIRS):
         how = f"{server}, {mode}, by URL"
         setting.refill()
@@ -60,28 +60,28 @@ async def visits(checks: Checks, setting: Setting) -> None:
             checks.check(f"{how}: its reason arrives", "not on a Friday" in text(refused), refused)
             human.plan = [(DECLINE, None, None)]
             is_refusal(checks, f"{how}: a page that is not opened", await call(session, "wipe", poem), "wipe")
-            checks.equal(f"{how}: after them the file is there", content(setting.files / "poem.txt"), "one\ntwo\nthree\n")
+            checks.equal(f"{how}: after both the file is there", content(setting.files / "poem.txt"), "one\ntwo\nthree\n")
             human.plan = [(ACCEPT, ["approve"], "after")]
-            checks.equal(f"{how}: a yes after it has", text(await call(session, "wipe", poem)), "wiped poem.txt")
+            checks.equal(f"{how}: a yes after the client is back", text(await call(session, "wipe", poem)), "wiped poem.txt")
             setting.refill()
             human.plan = [(ACCEPT, ["approve"], "before")]
-            checks.equal(f"{how}: a yes before it has", text(await call(session, "wipe", poem)), "wiped poem.txt")
+            checks.equal(f"{how}: a yes before the client is back", text(await call(session, "wipe", poem)), "wiped poem.txt")
 
             shown = [(params["mode"], bool(re.fullmatch(r"http://127\.0\.0\.1:\d+/item/[0-9a-f]{32}", params["url"])))
                      for params in human.asked]
-            checks.equal(f"{how}: each was sent to a page of its own", shown, [("url", True)] * 4)
-            checks.equal(f"{how}: of four", len({params["url"] for params in human.asked}), 4)
+            checks.equal(f"{how}: each call has its own page", shown, [("url", True)] * 4)
+            checks.equal(f"{how}: four pages", len({params["url"] for params in human.asked}), 4)
             named = ["elicitationId" in params for params in human.asked]
-            checks.equal(f"{how}: with an id in the old era only", named, [MODES[mode] < "2026"] * 4)
+            checks.equal(f"{how}: only legacy requests have an id", named, [MODES[mode] < "2026"] * 4)
             status, body = await anyio.to_thread.run_sync(fetch, human.asked[-1]["url"])
-            checks.check(f"{how}: the page lets no stranger in", status != 200 and "wipe" not in body, (status, body))
+            checks.check(f"{how}: the page admits no stranger", status != 200 and "wipe" not in body, (status, body))
         denied, approved = ("wipe", "denied", False), ("wipe", "approved", True)
-        lines = audit(checks, f"{how}: the log has them all", log, [denied, denied, approved, approved])
+        lines = audit(checks, f"{how}: the log has all four", log, [denied, denied, approved, approved])
         by = [line["engine"] for line in lines]
-        checks.equal(f"{how}: and who decided", by, ["inbox", "elicitation", "inbox", "inbox"])
-        checks.equal(f"{how}: the server heard of two", recording.called(), ["wipe", "wipe"])
+        checks.equal(f"{how}: and the engine of each", by, ["inbox", "elicitation", "inbox", "inbox"])
+        checks.equal(f"{how}: the server received two calls", recording.called(), ["wipe", "wipe"])
         strange = [line for line in recording.received() if "approval-proxy" in json.dumps(line)]
-        checks.equal(f"{how}: nothing of ours reaches it", strange, [])
+        checks.equal(f"{how}: none of our ids or states reach it", strange, [])
 
 
 def fetch(url: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""What was sent, what ran, what was answered and what was logged, held against each other."""
+"""Compares what was sent, what ran, what was answered and what was logged."""
 
 import collections
 import itertools
@@ -15,7 +15,7 @@ DECISIONS_OF = {
     "wait": {"passed", "cancelled"},
     "yes": {"approved"},
     "no": {"denied"},
-    # An answer that answers nothing.
+    # An answer that is neither yes nor no.
     "odd": {"error"},
     "late": {"timeout"},
     "never": {"timeout"},
@@ -27,7 +27,7 @@ DECISIONS_OF = {
 
 
 class Checks:
-    """A line for each check, with a few examples where it failed."""
+    """Prints a line per check, with a few examples if it failed."""
 
     def __init__(self) -> None:
         self.passed = self.failed = 0
@@ -60,7 +60,7 @@ def check(soak) -> Checks:
 
 
 def read_log(path: Path) -> tuple[list, dict]:
-    """The log as (line number, seq or what is wrong, event), and the decisions by call."""
+    """Returns the log as (line number, seq or problem, event, reason), and the decisions by call."""
     log, decided = [], collections.defaultdict(list)
     with open(path, encoding="utf-8") as lines:
         for number, text in enumerate(lines, 1):
@@ -104,8 +104,8 @@ def check_answers(checks: Checks, calls: list, decided: dict, records: dict) -> 
     count = sum(call.answers for _, call in calls)
     twice = [(s.name, c.kind, c.n, c.answers) for s, c in calls if c.answers > 1]
     checks.none(f"no request was answered twice ({count} answers)", twice)
-    # A killed session ends in the middle of what the client writes: what the proxy never read
-    # has no answer. It reads in order, so everything before the last sign of reading has one.
+    # A killed session ends while the client writes, so requests that the proxy never read have no
+    # answer. It reads in order: every request before the last one that it answered or logged has one.
     unanswered = []
     for session in records:
         signs = [c.at for c in session.calls.values() if c.answers or c.n in decided]
@@ -113,15 +113,15 @@ def check_answers(checks: Checks, calls: list, decided: dict, records: dict) -> 
         for call in session.calls.values():
             if call.answers == 0 and not call.cancelled and call.at <= read_up_to:
                 unanswered.append((session.name, call.kind, call.n, decided.get(call.n)))
-    checks.none(f"every request was answered, none is stuck ({len(calls)} requests)", unanswered)
+    checks.none(f"every request was answered ({len(calls)} requests)", unanswered)
     wrong = [(s.name, c.kind, c.n, c.text) for s, c in calls if c.good == "wrong"]
     results = sum(c.good == "result" for _, c in calls)
-    checks.none(f"every result is that of its own request ({results} results)", wrong)
+    checks.none(f"every result belongs to its request ({results} results)", wrong)
     peaceful = [(s.name, c.kind, c.n, c.text) for s, c in calls if not s.killed and c.good == "error"]
     checks.none("no request failed while its upstream lived", peaceful)
     odd = [(s.name, c.kind, c.text) for s, c in calls if c.good == "error" and "the server" not in c.text]
     errors = sum(c.good == "error" for _, c in calls)
-    checks.none(f"what the death of an upstream left unanswered says so ({errors} errors)", odd)
+    checks.none(f"requests of a killed upstream get an error that says so ({errors} errors)", odd)
     not_withdrawn = [
         (session.name, prompt.call.kind, prompt.call.n)
         for session in records
@@ -129,17 +129,17 @@ def check_answers(checks: Checks, calls: list, decided: dict, records: dict) -> 
         if not prompt.withdrawn and prompt.answered is None and not session.killed
     ]
     prompts = sum(len(session.prompts) for session in records)
-    checks.none(f"every prompt that nobody answered was withdrawn ({prompts} prompts)", not_withdrawn)
+    checks.none(f"every unanswered prompt was withdrawn ({prompts} prompts)", not_withdrawn)
 
 
 def check_order(checks: Checks, soak, records: dict, decided: dict) -> None:
-    """What arrives is what was sent, byte for byte, in order, and all of it where nobody died."""
+    """Lines arrive byte for byte and in order, and all of them unless an upstream was killed."""
     up, down = [], []
     lines_up = lines_down = 0
     for session, record in records.items():
         lines_up += len(record.read)
         lines_down += len(session.received)
-        # A line that the client could not write whole is its last one.
+        # If the client could not write a whole line, it is the last one.
         order_of = {line: order for line, order, _ in session.sent}
         arrived = collections.defaultdict(list)
         for line in record.read:
@@ -147,7 +147,7 @@ def check_order(checks: Checks, soak, records: dict, decided: dict) -> None:
         if arrived["unknown"]:
             up.append((session.name, f"{len(arrived['unknown'])} lines that the client never sent"))
         if arrived["answer"]:
-            up.append((session.name, "an answer to the proxy's prompt went through"))
+            up.append((session.name, "an answer to the proxy's prompt reached the upstream"))
         for order in ("call", "other"):
             sent = [line for line, its, call in session.sent if its == order and not taken_back(call, decided)]
             wanted = sent[: len(arrived[order])] if session.killed else sent
@@ -161,24 +161,24 @@ def check_order(checks: Checks, soak, records: dict, decided: dict) -> None:
             if at < len(record.written) and line == record.written[at]:
                 at += 1
             elif not may_be_the_proxys:
-                down.append((session.name, f"line {position} is not the one the upstream wrote", at))
+                down.append((session.name, f"line {position} is not what the upstream wrote", at))
                 break
         if not session.killed and at < len(record.written):
-            down.append((session.name, f"{len(record.written) - at} lines of the upstream's are lost"))
+            down.append((session.name, f"{len(record.written) - at} lines of the upstream are lost"))
     checks.none(f"client to upstream: nothing lost, doubled, altered or out of order ({lines_up} lines)", up)
     checks.none(f"upstream to client: nothing lost, doubled, altered or out of order ({lines_down} lines)", down)
     checks.none("the client understood every line", [(s.name, p) for s in soak.sessions for p in s.problems])
 
 
 def taken_back(call: Call | None, decided: dict) -> bool:
-    """Whether the client cancelled it while it waited for the list of tools."""
+    """Returns whether the client cancelled the call while it waited for the tool list."""
     return call is not None and any(line[1] == "cancelled" for line in decided.get(call.n, []))
 
 
 def first_difference(found: list, wanted: list) -> str:
     pairs = enumerate(itertools.zip_longest(found, wanted))
     at = next((at for at, (one, other) in pairs if one != other), None)
-    return f"{len(found)} lines for {len(wanted)}, the first difference is at {at}"
+    return f"{len(found)} lines instead of {len(wanted)}, the first difference is at {at}"
 
 
 def check_gate(checks: Checks, calls: list, decided: dict, records: dict) -> None:
@@ -206,13 +206,13 @@ def check_gate(checks: Checks, calls: list, decided: dict, records: dict) -> Non
             wrong_outcome.append((session.name, call.kind, call.n, call.good))
     checks.none(f"gated calls ran only when approved, and after their line ({ran_gated} of {gated} ran)", unapproved)
     checks.none("no call ran twice", doubled)
-    checks.none("every call that was let through ran, where nobody died", lost)
-    checks.none("what ran has a result, what did not run has none", wrong_outcome)
+    checks.none("every call that was let through ran, unless its upstream was killed", lost)
+    checks.none("calls that ran have a result, the others have none", wrong_outcome)
 
 
 def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> None:
     gaps = [(number, seq) for number, seq, _, _ in log if seq != number]
-    checks.none(f"the audit log counts without a gap over all restarts ({len(log)} lines)", gaps)
+    checks.none(f"the audit log's numbers have no gap over all restarts ({len(log)} lines)", gaps)
     missing, doubled, odd, held_back = [], [], [], []
     tally = collections.Counter()
     for session, call in calls:
@@ -227,11 +227,11 @@ def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> No
             tally[decision] += 1
             allowed = set(DECISIONS_OF[call.kind])
             if decision == "timeout" and "timeout" not in allowed and call.tool == "change":
-                # Written in time, and late all the same.
+                # Written in time, but read late.
                 held_back.append((session.name, call.kind, call.n))
                 continue
             if session.killed:
-                # Whatever waits when the upstream dies ends with it.
+                # A killed upstream ends all pending calls.
                 allowed |= {"error", "denied", "cancelled", "timeout"}
             right = decision in allowed and forwarded == (decision in ("passed", "approved"))
             right = right and (tool, server) == (call.tool, "soak")
@@ -241,15 +241,15 @@ def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> No
     known = {call.n for _, call in calls}
     odd += [("no such call", n, lines) for n, lines in decided.items() if n not in known]
     counts = ", ".join(f"{count} {decision}" for decision, count in sorted(tally.items()))
-    checks.none("every call that was decided has its line", missing)
+    checks.none("every decided call has its line", missing)
     checks.none("no call has two lines", doubled)
-    checks.none(f"each line tells what happened ({counts})", odd)
+    checks.none(f"each line says what happened ({counts})", odd)
     prompt_kinds = {"yes", "no", "odd", "cancel", "race"}
     in_time = sum(call.kind in prompt_kinds for _, call in calls)
-    # While the upstream does not read, the proxy reads no answers either: a few come too late on a
-    # busy machine.
+    # While the upstream does not read, the proxy reads no answers either. On a busy machine a few
+    # are late.
     too_many = held_back if len(held_back) > 0.001 * in_time else []
-    checks.none(f"answers on time count ({len(held_back)} of {in_time} were held back too long)", too_many)
+    checks.none(f"answers in time count ({len(held_back)} of {in_time} were read too late)", too_many)
     opened = sum(event == "open" for _, _, event, _ in log)
     closed = sum(event == "close" for _, _, event, _ in log)
     sessions = len(soak.sessions)
@@ -257,7 +257,7 @@ def check_log(checks: Checks, soak, calls: list, log: list, decided: dict) -> No
     checks.none(f"every run has its first and its last line ({sessions} runs)", unbalanced)
     events = {event for _, _, event, _ in log} - {None, "open", "close"}
     others = [line for line in log if line[2] in events]
-    checks.none("nothing else is in the log", others)
+    checks.none("the log contains nothing else", others)
 
 
 def check_ends(checks: Checks, soak) -> None:
@@ -265,9 +265,9 @@ def check_ends(checks: Checks, soak) -> None:
     codes = [(s.name, s.exit_code) for s in soak.sessions if s.exit_code != wanted[bool(s.killed)]]
     slowest = max((s.ended_after for s in soak.sessions if s.killed), default=0.0)
     kills = sum(bool(s.killed) for s in soak.sessions)
-    checks.none(f"code 6 after each of {kills} kills, 0 after the client closed", codes)
+    checks.none(f"exit code 6 after each of {kills} kills, 0 after the client closed", codes)
     slow = [(s.name, s.ended_after) for s in soak.sessions if s.ended_after > 6]
-    checks.none(f"the end never took long (at most {slowest:.2f} s after a kill)", slow)
+    checks.none(f"the proxy always ended soon (at most {slowest:.2f} s after a kill)", slow)
     panics = [(s.name, line) for s in soak.sessions for line in s.said_on_stderr() if "panicked" in line]
     checks.none("no panic", panics)
 
@@ -275,11 +275,11 @@ def check_ends(checks: Checks, soak) -> None:
 def check_memory(checks: Checks, soak) -> None:
     samples = soak.memory
     if not samples:
-        return checks.none("the proxy's memory can be seen", ["no samples"])
+        return checks.none("the proxy's memory was sampled", ["no samples"])
     quarter = max(1, len(samples) // 4)
     medians = [statistics.median(samples[at : at + quarter]) for at in range(0, 4 * quarter, quarter) if samples[at:]]
     first, last = medians[0], medians[-1]
-    # Some slack: a few large messages more or less are in its buffers at any time.
+    # Some slack: at any time its buffers hold a few large messages more or less.
     grown = [] if last <= first * 1.1 + 4 * 1024 else [f"{first} KiB, then {last} KiB"]
     figures = ", ".join(f"{median:.0f}" for median in medians)
     checks.none(f"memory is flat (KiB, medians of the quarters: {figures}; peak {max(samples)})", grown)

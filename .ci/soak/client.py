@@ -1,4 +1,4 @@
-"""The client: one run of the proxy, and all that is said in it."""
+"""The client: one run of the proxy, with everything that is sent and received."""
 
 import heapq
 import itertools
@@ -19,7 +19,7 @@ from soak.words import digest, pack, result_of
 
 
 class Call:
-    """A request of the client's and all that came of it."""
+    """A request of the client, and what happened to it."""
 
     __slots__ = ("n", "kind", "tool", "wanted", "at", "answers", "good", "text", "prompts", "cancelled")
 
@@ -35,7 +35,7 @@ class Call:
 
 
 class Prompt:
-    """A question of the proxy's."""
+    """A prompt of the proxy."""
 
     __slots__ = ("call", "answered", "withdrawn")
 
@@ -46,7 +46,7 @@ class Prompt:
 
 
 class Session:
-    """One run of the proxy, with a reader, a human and a writer in threads of their own."""
+    """One run of the proxy, with threads for a reader, a person and a writer."""
 
     def __init__(self, soak: "Soak", name: str) -> None:
         self.soak, self.name = soak, name
@@ -55,12 +55,12 @@ class Session:
         config = soak.place / f"upstream-{name}.json"
         command = [sys.executable, "-B", "-S", str(Path(__file__).with_name("upstream.py")), str(self.record)]
         servers = {"soak": {"command": command[0], "args": command[1:]}}
-        # Some answers come at once; all stand for a person's.
+        # Some answers come at once, and all count as a person's.
         settings = {"approvalInstantDeclineMs": 0}
         config.write_text(json.dumps({"mcpServers": servers, "approvalProxy": settings}))
         self.stderr = open(soak.place / f"stderr-{name}.txt", "w+b")
         self.process = subprocess.Popen(
-            # What becomes of a client that cannot show a prompt is not what is soaked here.
+            # This test is not about clients that cannot show prompts.
             [soak.proxy, "-u", config, "--audit-log", soak.log, "--timeout", str(int(TIMEOUT)), "--engine", "elicitation"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,8 +89,8 @@ class Session:
     # Writing.
 
     def send(self, message: dict, order: str, call: Call | None = None) -> bool:
-        """Writes a line. `order` says in which sequence it must arrive: `call` or `other`; or
-        `gated` (after a yes), `answer` (never) and `cancel` (or not at all)."""
+        """Writes a line. `order` says how it must arrive: in the sequence `call` or `other`, after a
+        yes (`gated`), never (`answer`), or perhaps not at all (`cancel`)."""
         line = pack(message)
         with self.writing:
             if call is not None:
@@ -172,16 +172,16 @@ class Session:
         elif message["method"] == "notifications/cancelled":
             prompt = self.prompts.get(message["params"].get("requestId"))
             if prompt is None:
-                self.problems.append(f"a prompt that never was is withdrawn: {line[:120]}")
+                self.problems.append(f"an unknown prompt is withdrawn: {line[:120]}")
             else:
                 mine = prompt.withdrawn = True
         self.received.append((digest(line), mine))
 
     def take_answer(self, message: dict) -> bool:
-        """Returns whether the proxy may have made it itself."""
+        """Returns whether the proxy may have made this answer itself."""
         call = self.calls.get(message.get("id"))
         if call is None:
-            self.problems.append(f"an answer to nothing: {str(message)[:120]}")
+            self.problems.append(f"an answer to no request: {str(message)[:120]}")
             return False
         with self.changed:
             if call.answers == 0 and not call.cancelled:
@@ -206,7 +206,7 @@ class Session:
         return False
 
     def take_request(self, message: dict) -> bool:
-        """Returns whether it is the proxy's."""
+        """Returns whether the request comes from the proxy."""
         request_id, params = message["id"], message["params"]
         words = params.get("message", "")
         if message["method"] == "sampling/createMessage" or words.startswith(FROM_UPSTREAM):
@@ -227,7 +227,7 @@ class Session:
         self.decide(request_id, prompt)
         return True
 
-    # The human.
+    # The person.
 
     def decide(self, request_id: str, prompt: Prompt) -> None:
         yes = {"action": "accept", "content": {"approved": True}}
@@ -266,7 +266,7 @@ class Session:
         self.plan.put((time.monotonic() + self.random.uniform(least, most), action))
 
     def be_human(self) -> None:
-        """Does what is planned when its time has come."""
+        """Carries out each planned action when it is due."""
         waiting, ties = [], itertools.count()
         while not self.gone.is_set():
             delay = max(0.0, waiting[0][0] - time.monotonic()) if waiting else 0.2
@@ -319,7 +319,7 @@ class Session:
                 call = self.request(kind, "tools/call", {"name": "wait", "arguments": {}}, "call")
                 self.later(0, 0.3, lambda: self.cancel(call))
             case "list":
-                # Its id is the client's, so its answer belongs to the client.
+                # The client chose this id, so the answer must reach the client.
                 self.request(kind, "tools/list", {}, "other")
             case "other":
                 self.request(kind, self.random.choice(["resources/read", "x/unknown", "ping"]), {}, "other")
@@ -338,12 +338,12 @@ class Session:
 
     def kill_upstream(self) -> None:
         pid = int(re.search(r"^pid (\d+)$", self.record.read_text(), re.M)[1])
-        # A child of the proxy's that nobody but the proxy reaps, so the id is still its own.
+        # Only the proxy reaps its children, so this id still belongs to the upstream.
         self.killed = time.monotonic()
         os.kill(pid, signal.SIGKILL)
 
     def wait(self) -> None:
-        """Waits for the end of the proxy and of our own threads."""
+        """Waits until the proxy and our own threads have ended."""
         began = time.monotonic()
         try:
             self.exit_code = self.process.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""The upstream: a server in one thread that records all. Started with the file to record to."""
+"""The upstream: a single-threaded server that records everything to the file in its first argument."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from soak.words import FROM_UPSTREAM, PROTOCOL, digest, pack, result_of  # noqa:
 
 
 class Upstream:
-    """A server in one thread that records all and reads slowly now and then."""
+    """A single-threaded server that records everything and sometimes reads slowly."""
 
     TOOLS = [
         {"name": "look", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
@@ -33,7 +33,7 @@ class Upstream:
 
     def send(self, message: dict) -> None:
         line = pack(message)
-        # Only the proxy uses ids like this; answers to them end with it.
+        # Only the proxy uses such ids. It keeps their answers.
         own = len(str(message.get("id", ""))) >= 32 and "method" not in message
         self.note("own-out" if own else "out", digest(line))
         while line:
@@ -97,7 +97,7 @@ class Upstream:
         self.send(answer | {"result": result_of(n, arguments)})
 
     def answered(self, message: dict) -> None:
-        """What the client answered is the result of the call that made us ask."""
+        """Makes the client's answer the result of the call that asked for it."""
         answer = self.asked.pop(message.get("id"), None)
         if answer is not None:
             text = json.dumps(message.get("result"), sort_keys=True)

@@ -1,4 +1,4 @@
-"""What both ends of the proxy know: how lines look, and what a call must come to."""
+"""Shared by both ends of the proxy: the form of lines, and the expected result of a call."""
 
 import hashlib
 import json
@@ -6,13 +6,13 @@ import random
 
 MIB = 1024 * 1024
 PAD = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz \u00fc", k=MIB))
-# How long a prompt may take, as the proxy is told, and answers on time and too late.
+# The proxy's `--timeout`, and the delays of answers that are in time, at the limit, and too late.
 TIMEOUT = 3.0
 IN_TIME, AT_THE_EDGE, TOO_LATE = (0.0, 0.3), (2.9, 3.1), (3.3, 3.8)
-# More than a proxy in good health needs for anything.
+# More time than a healthy proxy needs for anything.
 PATIENCE = 20.0
 PROTOCOL = "2025-06-18"
-# Marks what the upstream itself asks the client.
+# Marks requests of the upstream itself.
 FROM_UPSTREAM = "the upstream itself asks: "
 
 

@@ -1,10 +1,10 @@
-//! How long a line of the audit log takes: to write it as text, and to append it to the file.
+//! The cost of an audit record: to build it as text, and to append it to the file.
 
 use std::time::Duration;
 
 use approval_proxy::evidence::LedgerFile;
 use approval_proxy::evidence::record::{
-    Decided, Fate, Forwarded, Line, Origin, Outcome, Timestamp,
+    Decided, Forwarded, Line, Origin, Outcome, OutcomeText, Timestamp,
 };
 use approval_proxy::mcp::json::Value;
 use approval_proxy::mcp::message::RequestId;
@@ -27,7 +27,7 @@ fn text(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// Arguments as tools have them: paths, addresses, queries and prose, and none of it secret.
+/// Ordinary arguments: paths, addresses, queries and prose, and nothing secret.
 #[divan::bench(name = "Line::decided + write, ordinary arguments", sample_size = 100)]
 fn ordinary(bencher: Bencher<'_, '_>) {
     let arguments = Value::parse(ORDINARY).unwrap();
@@ -45,7 +45,7 @@ const ORDINARY: &str = r#"{"path":"/home/me/projects/demo/src/main.rs","recursiv
 "message":"Please list the open issues that were filed since Monday: there should be three of them.",
 "options":{"timeout_ms":3000,"encoding":"utf-8","tags":["a","b-c","d_e"]}}"#;
 
-/// A batch of lines under one lock and with one write, as the relay appends them.
+/// A batch of lines under one lock with one write, as the relay appends them.
 #[divan::bench(name = "LedgerFile::append, lines", args = [1, 64], sample_size = 10)]
 fn append(bencher: Bencher<'_, '_>, count: usize) {
     let arguments = arguments(100);
@@ -62,7 +62,7 @@ fn append(bencher: Bencher<'_, '_>, count: usize) {
     });
 }
 
-/// A call's arguments with a string of `size` bytes in them.
+/// Returns a call's arguments that contain a string of `size` bytes.
 fn arguments(size: usize) -> String {
     format!(r#"{{"pad":"{}","size":100}}"#, "p".repeat(size))
 }
@@ -91,5 +91,5 @@ fn line(time: &Timestamp, origin: &Origin, arguments: &Value<'_>) -> Line {
         covers: Duration::ZERO,
         answered: None,
     };
-    Line::decided(&record, &mut Fate::default(), String::new())
+    Line::decided(&record, &mut OutcomeText::default(), String::new())
 }

@@ -1,4 +1,4 @@
-//! How long it takes to decide, by the policy alone and through the whole gate.
+//! The cost of a decision, by the policy alone and through the whole gate.
 
 use std::time::Duration;
 
@@ -37,14 +37,14 @@ fn passed_call(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A call that is asked about and approved, and its result.
+/// A call that needs approval and is approved, and its result.
 #[divan::bench(sample_size = 100)]
 fn approved_call(bencher: Bencher<'_, '_>) {
     let mut session = Session::new();
     let (call, result) = (call("delete_thing", 100), result(100));
     bencher.bench_local(|| {
         let Output::ToClient(Payload::Text(prompt)) = session.client(&call) else {
-            panic!("the call is asked about");
+            panic!("expected a prompt");
         };
         let answer = r#""result":{"action":"accept","content":{"approved":true}}"#;
         let yes = answer_to(&prompt, answer);
@@ -53,7 +53,7 @@ fn approved_call(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A policy with some rules of each kind, as an operator may have them.
+/// A policy with a few rules of each kind, as an operator may have.
 fn policy() -> Policy {
     let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
     Policy::new(Rules {
@@ -64,7 +64,7 @@ fn policy() -> Policy {
     .unwrap()
 }
 
-/// The gate of a session that has begun, with the tools of `bench/echo`.
+/// The gate of a running session, with the tools of `bench/echo`.
 struct Session {
     gate: Gate,
     now: Now,
@@ -82,12 +82,12 @@ impl Session {
         session.client(INITIALIZE);
         session.upstream(INITIALIZE_RESULT);
         session.client(INITIALIZED);
-        // The first call that is not decided by its name alone makes the gate read the list.
+        // The first call that its name alone does not decide makes the gate request the list.
         let Output::ToUpstream(list) = session.client(&call("get_echo", 100)) else {
-            panic!("the list is asked for");
+            panic!("expected a request for the list");
         };
         let Payload::Text(list) = list.get() else {
-            panic!("the request is the gate's own");
+            panic!("expected a request from the gate itself");
         };
         let released = session.upstream(&answer_to(list, TOOLS));
         assert!(matches!(released, Output::Release { .. }));
@@ -95,13 +95,13 @@ impl Session {
         session
     }
 
-    /// The client sends a line, of which one thing comes.
+    /// Sends a line from the client, and returns the only output.
     fn client(&mut self, line: &str) -> Output {
         self.gate.from_client(line.as_bytes(), self.now);
         self.only_output()
     }
 
-    /// The upstream sends a line, of which one thing comes.
+    /// Sends a line from the upstream, and returns the only output.
     fn upstream(&mut self, line: &str) -> Output {
         self.gate.from_upstream(line.as_bytes(), self.now);
         self.only_output()
@@ -110,13 +110,13 @@ impl Session {
     fn only_output(&mut self) -> Output {
         let output = self.gate.poll_output().unwrap();
         assert_eq!(self.gate.poll_output(), None);
-        // What the relay does before time passes: the prompt is with the client.
+        // As the relay does before time passes: the client has received the prompt.
         self.gate.client_drained(self.now);
         output
     }
 }
 
-/// The response to a request of the gate's; `member` is its result.
+/// Returns the response to a request from the gate. `member` is its result.
 fn answer_to(request: &str, member: &str) -> String {
     let request = read_message(request).unwrap();
     let id = request.id.as_ref().unwrap();

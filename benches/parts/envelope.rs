@@ -1,4 +1,4 @@
-//! How long it takes to see what a line is.
+//! The cost of reading a line's envelope.
 
 use approval_proxy::mcp::json::line_text;
 use approval_proxy::mcp::message::{peek_result_id, read_line, read_message};
@@ -6,7 +6,7 @@ use divan::{Bencher, black_box};
 
 use crate::lines::{SIZES, call, result};
 
-/// All that is read of a line from the client before anything is decided.
+/// Everything that is read of a client's line before a decision.
 #[divan::bench(name = "line_text + read_line, call of bytes", args = SIZES, sample_size = 100)]
 fn line(bencher: Bencher<'_, '_>, size: usize) {
     let line = call("get_echo", size);
@@ -24,7 +24,7 @@ fn message(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// All that is read of most lines from the upstream.
+/// Everything that is read of most lines from the upstream.
 #[divan::bench(name = "peek_result_id, result of bytes", args = SIZES, sample_size = 1_000)]
 fn peek(bencher: Bencher<'_, '_>, size: usize) {
     let line = result(size);

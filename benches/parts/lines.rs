@@ -1,9 +1,9 @@
-//! The lines that are measured: those that `bench/mcpload` and `bench/echo` exchange.
+//! The measured lines, the same that `bench/mcpload` and `bench/echo` exchange.
 
-/// The sizes of an argument or a result, in bytes.
+/// The sizes of arguments and results, in bytes.
 pub(crate) const SIZES: [usize; 2] = [100, 1024 * 1024];
 
-/// A call with an argument of `size` bytes.
+/// Returns a call with an argument of `size` bytes.
 pub(crate) fn call(tool: &str, size: usize) -> String {
     let pad = "p".repeat(size);
     format!(
@@ -11,7 +11,7 @@ pub(crate) fn call(tool: &str, size: usize) -> String {
     )
 }
 
-/// The answer to it, with `size` bytes of text in lines of 80.
+/// Returns the answer to it, with `size` bytes of text in lines of 80.
 pub(crate) fn result(size: usize) -> String {
     let mut text = (r"x".repeat(79) + r"\n").repeat(size / 80);
     text.push_str(&"x".repeat(size % 80));

@@ -1,13 +1,13 @@
-//! Micro-benchmarks of the parts that a call passes through: `cargo bench`.
+//! Micro-benchmarks of the code that a call passes through: `cargo bench`.
 //!
-//! They tell where time goes. What a user feels is measured end to end, in `bench/`.
+//! They show where time goes. `bench/` measures end to end what a user notices.
 //!
-//! A sample is many runs, so that the clock and cold caches do not count.
+//! A sample consists of many runs, so that the clock and cold caches do not matter.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a benchmark that does not do what it says fails by panicking"
+    reason = "a broken benchmark fails by panicking"
 )]
 
 mod audit;

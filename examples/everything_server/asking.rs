@@ -1,5 +1,5 @@
-//! Tools that ask the client while they run, as the revisions before 2026-07-28 do it: with a
-//! request of the server's own. `rounds` is how it is done since.
+//! Tools that ask the client while they run, with a request from the server, as legacy revisions
+//! do. For the stateless way, see `rounds`.
 
 use rmcp::model::{
     CallToolResult, ClientCapabilities, CreateMessageRequestParams, ElicitRequestParams,

@@ -1,4 +1,4 @@
-//! What a tool is listed as, and how its answers are put together. It runs no tool.
+//! How a tool is listed, and helpers to build its answers. It runs no tool.
 
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
@@ -10,12 +10,12 @@ pub(crate) struct Listed {
     /// The name that the suite calls.
     pub(crate) name: &'static str,
     description: &'static str,
-    /// A function, because JSON cannot be made at compile time.
+    /// A function, because JSON cannot be built at compile time.
     schema: fn() -> Value,
 }
 
 impl Listed {
-    /// A tool that takes no arguments.
+    /// A tool without arguments.
     pub(crate) const fn plain(name: &'static str, description: &'static str) -> Self {
         Self::taking(name, description, no_arguments)
     }
@@ -33,23 +33,23 @@ impl Listed {
         }
     }
 
-    /// The tool in the protocol's words.
+    /// Converts the tool to the protocol's type.
     pub(crate) fn to_tool(self) -> Tool {
         Tool::new(self.name, self.description, object((self.schema)()))
     }
 }
 
-/// A result that is one text.
+/// Returns a result with a single text.
 pub(crate) fn text(text: impl Into<String>) -> CallToolResult {
     CallToolResult::success(vec![ContentBlock::text(text)])
 }
 
-/// A result that tells of a failure of the tool.
+/// Returns a result that reports a failure of the tool.
 pub(crate) fn failure(text: impl Into<String>) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
-/// The text at `pointer` within `value`, or `fallback`.
+/// Returns the text at `pointer` in `value`, or `fallback`.
 pub(crate) fn text_at<'a>(value: &'a Value, pointer: &str, fallback: &'a str) -> &'a str {
     value
         .pointer(pointer)
@@ -57,12 +57,12 @@ pub(crate) fn text_at<'a>(value: &'a Value, pointer: &str, fallback: &'a str) ->
         .unwrap_or(fallback)
 }
 
-/// The arguments of a call, as a value that [`text_at`] can read.
+/// Returns the arguments of a call as a value for [`text_at`].
 pub(crate) fn arguments(arguments: Option<JsonObject>) -> Value {
     Value::Object(arguments.unwrap_or_default())
 }
 
-/// What an error of ours becomes: the client cannot do anything about it.
+/// Converts an internal error. The client cannot do anything about it.
 pub(crate) fn internal(error: impl std::fmt::Display) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
 }

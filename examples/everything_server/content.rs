@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{Listed, failure, text, text_at};
 
-/// The first is one that takes no arguments: the suite calls the first tool of the list so.
+/// The first tool takes no arguments, because the suite calls the first tool of the list without
+/// any.
 pub(crate) const TOOLS: &[Listed] = &[
     Listed::plain("test_simple_text", "Answers with a text."),
     Listed::plain("test_image_content", "Answers with an image."),
@@ -29,10 +30,10 @@ pub(crate) const TOOLS: &[Listed] = &[
     ),
 ];
 
-/// A picture of one pixel.
+/// An image of one pixel.
 pub(crate) const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNQSFgAAAHEASFcollRAAAAAElFTkSuQmCC";
-/// A thousandth of a second of silence.
+/// A millisecond of silence.
 const WAV: &str = "UklGRiwAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQgAAACAgICAgICAgA==";
 
 /// Runs one of [`TOOLS`].
@@ -71,7 +72,7 @@ fn mixed() -> CallToolResult {
     ])
 }
 
-/// The suite looks for each of these keywords in the list, so none may be lost on the way.
+/// The suite looks for each of these keywords in the list, so none may get lost.
 fn rich_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -101,7 +102,7 @@ fn rich_schema() -> Value {
     })
 }
 
-/// `x-mcp-header` makes clients repeat the argument as `Mcp-Param-Value`.
+/// `x-mcp-header` makes clients repeat the argument in the header `Mcp-Param-Value`.
 fn header_schema() -> Value {
     json!({
         "type": "object",

@@ -1,4 +1,4 @@
-//! Resources, resource templates, prompts, and what completes their arguments.
+//! Resources, resource templates, prompts, and completions for their arguments.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -12,7 +12,7 @@ use crate::catalogue::{arguments, internal, text_at};
 use crate::content::PNG;
 use crate::{rounds, skills};
 
-/// What `resources/list` shows.
+/// Answers `resources/list`.
 pub(crate) fn resources() -> Vec<Resource> {
     vec![
         Resource::new("test://static-text", "static-text")
@@ -25,7 +25,7 @@ pub(crate) fn resources() -> Vec<Resource> {
     ]
 }
 
-/// What `resources/templates/list` shows.
+/// Answers `resources/templates/list`.
 pub(crate) fn templates() -> Vec<ResourceTemplate> {
     vec![
         ResourceTemplate::new("test://template/{id}/data", "template")
@@ -34,7 +34,7 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
     ]
 }
 
-/// Reads a resource, or one that a template describes.
+/// Reads a resource, including those of templates.
 pub(crate) fn read(uri: &str) -> Result<ReadResourceResult, ErrorData> {
     if let Some(file) = skills::read(uri) {
         return Ok(ReadResourceResult::new(vec![file]));
@@ -59,7 +59,7 @@ pub(crate) fn read(uri: &str) -> Result<ReadResourceResult, ErrorData> {
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
-/// What `prompts/list` shows.
+/// Answers `prompts/list`.
 pub(crate) fn prompts() -> Vec<Prompt> {
     let required = |name: &str| PromptArgument::new(name).with_required(true);
     vec![
@@ -119,7 +119,7 @@ pub(crate) fn prompt(request: GetPromptRequestParams) -> Result<GetPromptRespons
     Ok(GetPromptResult::new(messages).into())
 }
 
-/// Answers `completion/complete` with the words that begin as the argument does.
+/// Answers `completion/complete` with the words that begin like the argument.
 pub(crate) fn complete(request: &CompleteRequestParams) -> Result<CompleteResult, ErrorData> {
     let words = ["paris", "park", "party", "pear"];
     let fitting = words

@@ -1,5 +1,4 @@
-//! Tools that make something happen besides their answer: log messages, progress, lists that
-//! change, a stream that ends early.
+//! Tools with side effects for the client: log messages, progress, changed lists, a stream that ends early.
 
 use std::time::Duration;
 
@@ -54,7 +53,7 @@ pub(crate) async fn call(
             Ok(text("Logged three messages."))
         }
         "test_logging_tool" => {
-            // Since 2026-07-28 a request says itself whether it wants messages, and from which level.
+            // Since 2026-07-28, each request says whether it wants log messages and from which level.
             if let Some(level) = context.meta.log_level() {
                 log(server, level, "asked for", context).await;
             }
@@ -85,7 +84,7 @@ pub(crate) async fn call(
     }
 }
 
-/// A client that is gone will not be told; that is no failure of the tool.
+/// A client that is gone cannot be notified; that is not a failure of the tool.
 async fn log(
     server: &Everything,
     level: LoggingLevel,

@@ -1,5 +1,5 @@
-//! Tools that run as tasks, by the tasks extension (SEP-2663): the call is answered with a task,
-//! and the client asks for its result later.
+//! Tools that run as tasks (tasks extension, SEP-2663): the call returns a task, and the client
+//! requests its result later.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(crate) const TOOLS: &[Listed] = &[
     Listed::plain("test_tool_with_task", "Asks first, and then is a task."),
 ];
 
-/// These cannot be done without a task: they would hold their call for too long.
+/// These tools need a task: without one, they would hold their call for too long.
 const TASK_ONLY: &[&str] = &[
     "failing_job",
     "confirm_delete",
@@ -97,7 +97,7 @@ where
     CreateTaskResult::new(task).into()
 }
 
-/// What is done the same with a task and without.
+/// The work that is the same with a task and without.
 async fn work(name: &str, given: &Value) -> Result<CallToolResult, ErrorData> {
     match name {
         "slow_compute" => {

@@ -1,19 +1,19 @@
-//! A server that MCP's official conformance suite can test: it has the tools, resources and prompts
-//! whose names the suite's server scenarios ask for, and speaks every revision that `rmcp` knows.
-//! It knows nothing of approvals: `.ci/conformance.py` puts the proxy in front of it.
+//! A server for MCP's official conformance suite. It has the tools, resources and prompts that the
+//! suite's server scenarios use, and supports every revision that `rmcp` supports. It does not know
+//! about approvals: `.ci/conformance.py` puts the proxy in front of it.
 //!
 //! ```text
-//! cargo run --example everything_server -- --http 127.0.0.1:0   # says its URL on stderr
+//! cargo run --example everything_server -- --http 127.0.0.1:0   # prints its URL to stderr
 //! cargo run --example everything_server -- --stdio
 //! ```
 
 #![allow(
     clippy::print_stderr,
-    reason = "stdout is the wire; stderr is where a server speaks to its operator"
+    reason = "stdout is the wire; stderr is for messages to the operator"
 )]
 #![allow(
     deprecated,
-    reason = "the revisions before 2026-07-28 have what rmcp marks so: logging, sampling, roots"
+    reason = "rmcp deprecates logging, sampling and roots, which legacy revisions have"
 )]
 
 mod asking;
@@ -62,7 +62,7 @@ async fn serve_stdio() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Serves any number of clients, with sessions before 2026-07-28 and without since, until killed.
+/// Serves any number of clients until killed: legacy ones with sessions, stateless ones without.
 async fn serve_http(address: &str) -> Result<(), Box<dyn Error>> {
     let sessions = Arc::new(LocalSessionManager::default());
     let shared = Arc::new(Shared::new()?.with_sessions(sessions.clone()));

@@ -1,5 +1,5 @@
-//! Tools that ask the client by means of their answer, as 2026-07-28 does it: the answer says what
-//! is missing, and the client calls again with it. `asking` is how it was done before.
+//! Tools that ask the client through their result, as 2026-07-28 does: the result says what is
+//! missing, and the client calls again with it. For the legacy way, see `asking`.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -33,16 +33,16 @@ const SEVERAL: &str = "test_input_required_result_multiple_inputs";
 const STEPS: &str = "test_input_required_result_multi_round";
 const DECLARED: &str = "test_input_required_result_capabilities";
 const STREAMING: &str = "test_streaming_elicitation";
-/// The one prompt that asks.
+/// The only prompt that asks.
 pub(crate) const PROMPT: &str = "test_input_required_result_prompt";
 
-/// A call that may be one of several rounds, with what its rounds share.
+/// A call that may be one of several rounds, and what its rounds share.
 pub(crate) struct Round<'a> {
     /// The call, with the answers and the state that came with it.
     pub(crate) request: &'a CallToolRequestParams,
     /// What this client can be asked for.
     pub(crate) capabilities: ClientCapabilities,
-    /// Clients hold our state in between, so it is sealed.
+    /// The client keeps our state between rounds, so it is sealed.
     pub(crate) codec: &'a RequestStateCodec,
 }
 
@@ -140,7 +140,7 @@ impl Round<'_> {
         self.codec.seal_json_with(&step, &options).map_err(internal)
     }
 
-    /// How many rounds this call has behind it, of which only our seal is proof.
+    /// Returns how many rounds this call has completed. Only our sealed state proves that.
     fn step(&self) -> Result<u8, ErrorData> {
         let Some(state) = &self.request.request_state else {
             return Ok(0);
@@ -162,7 +162,7 @@ pub(crate) fn prompt(answers: Option<&InputResponses>) -> Result<GetPromptRespon
     Ok(GetPromptResult::new(vec![message]).into())
 }
 
-/// An elicitation of one field.
+/// Returns an elicitation with one field.
 pub(crate) fn ask_user(message: &str, field: &str, kind: &str) -> Result<InputRequest, ErrorData> {
     let schema = json!({
         "type": "object",
@@ -177,12 +177,13 @@ pub(crate) fn ask_user(message: &str, field: &str, kind: &str) -> Result<InputRe
     Ok(InputRequest::Elicitation(ElicitRequest::new(form)))
 }
 
-/// The answer under `key`. One that is no object answers nothing, so that it is asked for again.
+/// Returns the answer under `key`. A non-object counts as no answer, so the question is asked
+/// again.
 pub(crate) fn answer<'a>(answers: Option<&'a InputResponses>, key: &str) -> Option<&'a Value> {
     answers?.get(key).filter(|answer| answer.is_object())
 }
 
-/// The result that asks.
+/// Returns the result that asks.
 pub(crate) fn asking<'a>(
     questions: impl IntoIterator<Item = (&'a str, InputRequest)>,
     state: Option<String>,

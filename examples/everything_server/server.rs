@@ -1,4 +1,4 @@
-//! The server as `rmcp` sees it: which request goes to which module, and what they share.
+//! The server as `rmcp` sees it: routes requests to the modules, and holds what they share.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -24,22 +24,22 @@ use crate::catalogue::{Listed, arguments};
 use crate::rounds::Round;
 use crate::{asking, content, documents, events, jobs, rounds, skills};
 
-/// What all clients have in common.
+/// What all clients share.
 pub(crate) struct Shared {
-    /// Seals what `rounds` leaves with the client.
+    /// Seals the state that `rounds` leaves with the client.
     codec: RequestStateCodec,
     tasks: TaskManager,
     /// The open `subscriptions/listen` streams.
     subscriptions: Mutex<Vec<SubscriptionSink>>,
-    /// Only over HTTP: where a session's streams can be ended.
+    /// Only over HTTP, where a session's streams can be ended.
     sessions: Option<Arc<LocalSessionManager>>,
 }
 
 impl Shared {
-    /// What a server over stdio needs.
+    /// Creates the shared state of a server over stdio.
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         Ok(Self {
-            // No secret: it seals nothing but the steps of a test.
+            // Not a secret: it only seals the steps of a test.
             codec: RequestStateCodec::try_new(*b"everything_server seals its state")?,
             tasks: TaskManager::new(),
             subscriptions: Mutex::default(),
@@ -47,7 +47,7 @@ impl Shared {
         })
     }
 
-    /// What a server over HTTP needs.
+    /// Creates the shared state of a server over HTTP.
     pub(crate) fn with_sessions(self, sessions: Arc<LocalSessionManager>) -> Self {
         Self {
             sessions: Some(sessions),
@@ -56,17 +56,17 @@ impl Shared {
     }
 }
 
-/// The server of one client, or since 2026-07-28 of one request.
+/// The server of one legacy client, or of one stateless request.
 pub(crate) struct Everything {
     shared: Arc<Shared>,
-    /// What `logging/setLevel` chose; all messages until then.
+    /// The level from `logging/setLevel`; all messages until then.
     level: Mutex<LoggingLevel>,
-    /// What `resources/subscribe` named. No resource ever changes, so nobody is told anything.
+    /// The URIs from `resources/subscribe`. No resource ever changes, so nobody is notified.
     watched: Mutex<BTreeSet<String>>,
 }
 
 impl Everything {
-    /// A server for one more client.
+    /// Creates the server of another client.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -75,18 +75,18 @@ impl Everything {
         }
     }
 
-    /// Whether the client wants messages of this level.
+    /// Returns true if the client wants messages of this level.
     pub(crate) fn wants(&self, level: LoggingLevel) -> bool {
         level as u8 >= *lock(&self.level) as u8
     }
 
-    /// Who is to be told of changes.
+    /// Returns the streams to notify of changes.
     pub(crate) fn subscriptions(&self) -> Vec<SubscriptionSink> {
         lock(&self.shared.subscriptions).clone()
     }
 
-    /// Ends every stream on which this client waits for an answer. It can come back for what it
-    /// missed. `rmcp` does not say which stream carries which call, so all are ended.
+    /// Ends every stream on which this client waits for an answer. The client can reconnect and get
+    /// what it missed. `rmcp` does not say which stream carries which call, so all are ended.
     pub(crate) async fn end_streams(&self, context: &RequestContext<RoleServer>) {
         let session = context
             .extensions
@@ -269,8 +269,8 @@ impl ServerHandler for Everything {
         let sink = context.sink().clone();
         lock(&self.shared.subscriptions).push(sink);
         context.cancelled().await;
-        // A sink has no identity of its own, and ids of different clients may be the same: who is
-        // gone is found out when there is something to tell.
+        // A sink has no identity, and ids of different clients may be equal, so a disconnected
+        // client is noticed at the next notification.
         Ok(())
     }
 
@@ -345,12 +345,12 @@ fn tools() -> impl Iterator<Item = Listed> {
     .copied()
 }
 
-/// No code of ours panics while it holds a lock, so what is in it is whole.
+/// Our code never panics with a lock held, so the content is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long a client may keep a list or a resource, in milliseconds.
+/// How long a client may cache a list or a resource, in milliseconds.
 const FRESH_FOR: u64 = 60_000;
 /// More streams than any session of the suite opens.
 const STREAMS: u64 = 64;

@@ -1,5 +1,4 @@
-//! One skill, by the skills extension (SEP-2640): a folder of files that clients list, and read as
-//! resources.
+//! A skill (skills extension, SEP-2640): a folder of files that clients list and read as resources.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -12,10 +11,10 @@ const NAME: &str = "short-notes";
 const DESCRIPTION: &str = "How to write a note that is read";
 const FOLDER: &str = "skill://short-notes";
 const SUBFOLDER: &str = "skill://short-notes/examples";
-/// What the skill is known by.
+/// The URI of the skill.
 const MAIN_FILE: &str = "skill://short-notes/SKILL.md";
 const EXAMPLE_FILE: &str = "skill://short-notes/examples/good.md";
-/// Its head says the same as [`NAME`] and [`DESCRIPTION`]: the suite compares.
+/// Its front matter must equal [`NAME`] and [`DESCRIPTION`]: the suite compares them.
 const MAIN_TEXT: &str = "---\nname: short-notes\ndescription: How to write a note that is read\n\
                          ---\n\nSay the one thing first. Then stop.\n";
 const EXAMPLE_TEXT: &str = "Milk is out.\n";
@@ -55,7 +54,7 @@ pub(crate) fn folder(uri: &str) -> Result<Vec<Resource>, ErrorData> {
     }
 }
 
-/// The one file of the skill that is listed among the resources.
+/// The only file of the skill that is listed among the resources.
 pub(crate) fn main_file() -> Resource {
     Resource::new(MAIN_FILE, NAME)
         .with_description(DESCRIPTION)

@@ -1,4 +1,4 @@
-//! Builds what the demonstration needs, where cargo built the demonstration itself.
+//! Builds the programs that the demo needs, in the folder where cargo built the demo.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::process::Command;
 
 use crate::{Failure, REPOSITORY};
 
-/// Where cargo put this program, and so where it puts the others.
+/// Where cargo put this program, and where it puts the others.
 pub(crate) struct Build {
     pub(crate) target_dir: PathBuf,
-    /// The directory of the profile in `target_dir`, such as `release`.
+    /// The folder of the profile in `target_dir`, such as `release`.
     profile: String,
 }
 
@@ -33,10 +33,10 @@ impl Build {
         self.target_dir.join(&self.profile).join(name)
     }
 
-    /// Builds both: nobody would see the server's build if it began when the proxy starts it.
+    /// Builds both now. If the server's build started with the proxy, nobody would see it.
     pub(crate) fn proxy_and_server(&self) -> Result<(), Failure> {
         let proxy = ["--bin", "approval-proxy"];
-        // `proxy.example.json` says `--release`, whatever our own profile is.
+        // `proxy.example.json` uses `--release`, independent of our own profile.
         let server = ["--release", "--example", "notes_server"];
         match self.profile.as_str() {
             "release" => self.cargo_build(&[proxy.as_slice(), &server].concat()),
@@ -58,7 +58,7 @@ impl Build {
             .current_dir(REPOSITORY)
             .env("CARGO_TARGET_DIR", &self.target_dir)
             .status()
-            .map_err(|error| format!("cargo does not start: {error}"))?;
+            .map_err(|error| format!("cannot start cargo: {error}"))?;
         if status.success() {
             Ok(())
         } else {
@@ -67,9 +67,8 @@ impl Build {
     }
 }
 
-/// Takes out of a command's environment what `cargo run` tells the program that it runs. Build scripts
-/// of some crates look at it, and so a cargo within a cargo would build them, and all behind them,
-/// anew.
+/// Removes the environment variables that `cargo run` sets for its program. Build scripts of some crates depend on
+/// them, so an inner cargo would rebuild these crates and everything that depends on them.
 pub(crate) fn forget_this_package(command: &mut Command) {
     const ONES: [&str; 3] = [
         "CARGO_BIN_NAME",

@@ -1,9 +1,9 @@
-//! What the demonstration prints. The stream is stdout: this program is a client, not a server.
+//! Prints the demo's output to stdout: this program is a client, not a server.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// `text` after `title`; if it has several lines, below it and set in.
+/// Returns `text` after `title`, or indented below it if it has several lines.
 pub(crate) fn quoted(title: &str, text: &str) -> String {
     if !text.contains('\n') {
         return format!("{title}{text}");
@@ -16,12 +16,12 @@ pub(crate) fn quoted(title: &str, text: &str) -> String {
     block
 }
 
-/// Prints a line. Nobody reading it (`… | head`) is no reason to stop half-way.
+/// Prints a line. A closed reader (`… | head`) must not stop the demo.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Prints a question and leaves the cursor behind it.
+/// Prints a question and leaves the cursor after it.
 pub(crate) fn ask_for(question: &str) {
     let mut stdout = io::stdout();
     let _ = write!(stdout, "{question}");

@@ -1,4 +1,4 @@
-//! Hands libFuzzer's bytes to `harness/config.rs`.
+//! Passes libFuzzer's input to `harness/config.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Hands libFuzzer's bytes to `harness/envelope.rs`.
+//! Passes libFuzzer's input to `harness/envelope.rs`.
 
 #![no_main]
 

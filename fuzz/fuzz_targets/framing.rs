@@ -1,4 +1,4 @@
-//! Hands libFuzzer's bytes to `harness/framing.rs`.
+//! Passes libFuzzer's input to `harness/framing.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Hands libFuzzer's bytes to `harness/gate.rs`.
+//! Passes libFuzzer's input to `harness/gate.rs`.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! The config file: no bytes make it panic, and what is loaded is sane.
+//! Fuzzes the configuration file: no input causes a panic, and whatever loads is consistent.
 //!
-//! What each key means is tested in `src/config`.
+//! `src/config` tests what each key means.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(crate) fn check(bytes: &[u8]) {
     .into_iter()
     .collect();
     let loaded = load(Flags::new(file.0.clone()), &environment);
-    // What the file itself says, in a key or a rule, is no secret; what it expands is. Rules are folded: they lose their
-    // case, and what cannot be seen.
+    // Text that the file itself contains, in a key or a rule, is not secret; what it expands is. Rules are folded: they
+    // lose their case and invisible characters.
     let seen = bytes.iter().filter(|byte| byte.is_ascii_graphic());
     let seen: Vec<u8> = seen.map(u8::to_ascii_lowercase).collect();
     let planted = seen
@@ -36,7 +36,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let resolved = match loaded {
         Ok(resolved) => resolved,
         Err(error) if planted => {
-            // With something in its place, or its two halves could meet.
+            // Replaced, not removed: otherwise the text around it could form the secret again.
             is_one_line(&error.to_string().replace(SECRET, " "));
             return;
         }
@@ -57,7 +57,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 assert!(!name.is_empty() && !name.contains(['=', '\0']), "{name:?}");
                 assert_eq!(format!("{value:?}"), "***");
             }
-            // The command and the folder are no secrets: they stand in every list of processes.
+            // The command and the folder are not secret: every process list shows them.
             let folder = server.cwd.as_deref().unwrap_or(Path::new(""));
             server.command.contains(SECRET) || folder.to_string_lossy().contains(SECRET)
         }
@@ -76,8 +76,7 @@ pub(crate) fn check(bytes: &[u8]) {
     decides(&resolved.policy, &resolved.rules);
 }
 
-/// Foreign text in an error or a warning can neither end the line nor steer the terminal, and
-/// shows nothing secret.
+/// Foreign text in an error or a warning can neither end the line nor control the terminal, and reveals no secret.
 fn is_one_line(text: &str) {
     assert!(!text.chars().any(char::is_control), "{text:?}");
     assert!(
@@ -100,7 +99,7 @@ fn is_sane(settings: &Settings) {
     assert!(!settings.audit_best_effort, "no file can choose that");
 }
 
-/// The rules as they were read and as they were compiled say the same.
+/// The rules as read and as compiled agree.
 fn decides(policy: &Policy, rules: &Rules) {
     for name in ["read", "delete_user", "", "a/b", "K", "\u{202e}", "x\0"] {
         let _ = policy.decide(name, Listing::Unlisted);
@@ -121,7 +120,7 @@ fn decides(policy: &Policy, rules: &Rules) {
     }
 }
 
-/// A file of this thread's own; in memory where the system has a place for that.
+/// A file for this thread only; in memory if the system has a place for that.
 struct Scratch(PathBuf);
 
 impl Scratch {

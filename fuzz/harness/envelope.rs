@@ -1,6 +1,6 @@
-//! The reader of messages: what it accepts, `serde_json` reads in the same way.
+//! Fuzzes the message reader: `serde_json` reads whatever it accepts in the same way.
 //!
-//! What is done with a message is `gate`'s business.
+//! `gate` fuzzes what happens to a message.
 
 use approval_proxy::mcp::elicit::{Answer, read_answer};
 use approval_proxy::mcp::json::{JsonError, Value, line_text};
@@ -57,7 +57,7 @@ fn message_or_not(text: &str) {
     }
 }
 
-/// `serde_json` agrees where the grammar is said to be broken.
+/// `serde_json` agrees if the grammar is reported as broken.
 fn was_to_be_refused(unreadable: &Unreadable, text: &str) {
     if let MessageError::Json(JsonError::Syntax(_) | JsonError::TrailingText) = unreadable.error {
         assert!(!is_json(text), "{unreadable:?}");
@@ -99,7 +99,7 @@ fn same_message(message: &Message<'_>, text: &str) {
             params,
             tree,
         } => {
-            // The tree that is read on the way is the one that `params` would give.
+            // The tree parsed in the same pass equals a tree of `params`.
             if let Some(tree) = tree {
                 assert_eq!(method, "tools/call");
                 assert_eq!(params.map(Value::parse), Some(Ok(tree.clone())));
@@ -124,7 +124,7 @@ fn same_id(id: &RequestId, text: &str) {
         RequestId::Number(token) => assert_eq!(&**token, text),
         RequestId::Integer(number) => {
             let exact = text.parse() == Ok(*number);
-            // Whole numbers in another spelling, where doubles are exact.
+            // Whole numbers in another notation, if doubles represent them exactly.
             #[expect(clippy::cast_precision_loss, reason = "within 2^53 where it counts")]
             let double = text.parse() == Ok(*number as f64) && number.unsigned_abs() < 1 << 53;
             assert!(exact || double, "{number} is {text}");
@@ -169,7 +169,7 @@ fn value(text: &str) {
     if let Ok(lossy) = Value::parse_lossy(text) {
         let mut written = String::new();
         lossy.write_canonical(&mut written);
-        // Two halves of surrogates may make one key twice.
+        // Two halves of surrogates may turn two keys into equal ones.
         if let Ok(again) = Value::parse(&written) {
             is_canonical(&again, &written);
         }
@@ -223,14 +223,14 @@ fn same_members<'a>(
     }
 }
 
-/// What counts as a yes is one to a strict reader too.
+/// What counts as a yes is also one for a strict reader.
 fn answer(text: &str) {
     if let Answer::Approved { .. } = read_answer(Some(text), None) {
         assert!(is_yes(text), "{text}");
     }
 }
 
-/// Whether a result says yes, to a reader that minds equal keys.
+/// Returns true if a result says yes to a reader that rejects equal keys.
 pub(crate) fn is_yes(result: &str) -> bool {
     let Some(members) = members(result) else {
         return false;

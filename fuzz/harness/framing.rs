@@ -1,12 +1,12 @@
-//! The framing: any split gives the same lines, and memory stays bounded.
+//! Fuzzes the framing: every split gives the same lines, and memory stays bounded.
 //!
-//! The first bytes say how it is split; in the rest, 0xFF and a byte stand for a long run.
+//! The first bytes choose the split. In the rest, 0xFF and another byte stand for a long run.
 
 use approval_proxy::mcp::frame::{Frame, FrameBuffer};
 
-/// How much of an overlong line is kept at each end.
+/// How many bytes of an overlong line are kept at each end.
 const KEPT: usize = 4 * 1024;
-/// The least room for one read.
+/// The least space for one read.
 const READ: usize = 64 * 1024;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ enum Found {
     Overlong { head: Vec<u8>, tail: Vec<u8> },
 }
 
-/// Splits the bytes in the way that they name.
+/// Splits the bytes as their first bytes say.
 pub(crate) fn check(data: &[u8]) {
     let Some(([limit, cuts @ ..], text)) = data.split_first_chunk::<8>() else {
         return;
@@ -38,7 +38,7 @@ fn expanded(text: &[u8]) -> Vec<u8> {
         match (byte, rest.as_slice().first()) {
             (0xff, Some(count)) => {
                 rest.next();
-                // Both ends of a run can be told from its middle.
+                // Both ends of a run differ from its middle.
                 let run = (0..usize::from(*count) * 16).map(|n| b'a' + (n % 23) as u8);
                 bytes.extend(run);
             }
@@ -50,7 +50,7 @@ fn expanded(text: &[u8]) -> Vec<u8> {
 
 fn by_splitting(bytes: &[u8], max_line: usize) -> Vec<Found> {
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-    // What follows the last newline is a line only if it is something.
+    // The text after the last newline is a line only if it is not empty.
     if lines.last().is_some_and(|line| line.is_empty()) {
         lines.pop();
     }
@@ -71,10 +71,10 @@ fn by_buffer(bytes: &[u8], max_line: usize, cuts: &[u8]) -> Vec<Found> {
     let mut buffer = FrameBuffer::new(max_line);
     let mut found = Vec::new();
     let mut rest = bytes;
-    // What stood in it at most, lines that were not compacted away included.
+    // The most that it contained, including lines that were not compacted yet.
     let mut largest = READ;
     for cut in cuts.iter().cycle() {
-        // A read brings at least a byte; the high ones bring whole pages.
+        // A read returns at least a byte; high values stand for whole pages.
         let size = match cut {
             0..200 => usize::from(*cut) + 1,
             200..255 => (usize::from(*cut) - 199) * 64,
@@ -85,11 +85,11 @@ fn by_buffer(bytes: &[u8], max_line: usize, cuts: &[u8]) -> Vec<Found> {
         buffer.space().extend_from_slice(part);
         largest = largest.max(buffer.bytes().len());
         take_frames(&mut buffer, &mut found);
-        // The relay leaves the lines where they are while it writes.
+        // The relay does not move the lines while it writes.
         if cut % 3 != 0 {
             buffer.compact();
             assert!(buffer.bytes().len() <= max_line, "more is kept than a line");
-            // Room for as much again, in a vector that doubles.
+            // Space for as much again, in a vector that doubles.
             let most = 4 * largest;
             let has = buffer.space().capacity();
             assert!(has <= most, "{has} bytes for lines of {max_line}");
@@ -114,7 +114,7 @@ fn take_frames(buffer: &mut FrameBuffer, found: &mut Vec<Found>) {
         }
         found.push(owned(buffer, frame));
     }
-    // A range holds until the buffer is compacted.
+    // A range is valid until the buffer is compacted.
     for (at, range) in ranges {
         assert_eq!(found[at], Found::Line(buffer.line(&range).to_vec()));
     }

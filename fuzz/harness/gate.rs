@@ -1,9 +1,10 @@
-//! The whole gate: no gated call reaches the upstream without a yes to the prompt that shows it.
+//! Fuzzes the whole gate: no gated call reaches the upstream without a yes to the prompt that shows
+//! it.
 //!
-//! The bytes are a script: options on the first line, then a step a line, a letter and its
-//! details; see [`World::step`]. In raw lines `$P` is the newest prompt's id, `$O` that of the
-//! one before, `$L` that of our newest `tools/list`, `$S` the newest state, and `$Q` the one
-//! before.
+//! The input is a script: options on the first line, then one step per line, a letter and its
+//! details; see [`World::step`]. In raw lines, `$P` is the newest prompt's id, `$O` the previous
+//! prompt's id, `$L` the id of our newest `tools/list`, `$S` the newest state, and `$Q` the
+//! previous state.
 
 mod holding;
 mod modern;
@@ -41,10 +42,10 @@ const REVISIONS: [&str; 5] = [
 ];
 const TIMEOUT: Duration = Duration::from_secs(120);
 const TTL: Duration = Duration::from_secs(60);
-/// Faster than this, nobody has read a question.
+/// Nobody reads a question faster than this.
 const INSTANT: Duration = Duration::from_millis(250);
 
-/// Plays the script.
+/// Runs the script.
 pub(crate) fn check(script: &[u8]) {
     let mut lines = script.split(|byte| *byte == b'\n');
     let mut world = World::new(lines.next().unwrap_or_default());
@@ -57,11 +58,11 @@ pub(crate) fn check(script: &[u8]) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// Said at this time.
+    /// Approved at this time.
     Yes(Duration),
-    /// Ran out, and the operator takes silence for a yes.
+    /// Timed out, and the operator treats silence as a yes.
     Silence,
-    /// Answered otherwise, withdrawn, or its yes has been used.
+    /// Answered otherwise, withdrawn, or its yes was used.
     Over,
 }
 
@@ -69,13 +70,13 @@ struct Prompt {
     id: String,
     message: String,
     sent: Duration,
-    /// Since when the client has it, as far as the gate knows.
+    /// When the client received it, as far as the gate knows.
     got: Duration,
     delivered: bool,
     state: State,
     /// Whether its yes has let a call run.
     used: bool,
-    /// The item's id, where the inbox was asked and not the client.
+    /// The item's id, if the inbox was asked instead of the client.
     item: Option<String>,
 }
 
@@ -88,17 +89,17 @@ struct Marked {
     is_left: bool,
 }
 
-/// What a refusal may claim of the client's answers in one line.
+/// What a refusal may claim about the client's answers in the current line.
 #[derive(Default)]
 struct Claims {
-    /// A person may have said no.
+    /// That a person said no.
     denied: bool,
-    /// A no came faster than a person can read.
+    /// That a no came faster than a person can read.
     instant: bool,
 }
 
 impl Claims {
-    /// A question was answered so, after so long.
+    /// Adds an answer that arrived after `took`.
     fn add(&mut self, result: &str, took: Duration) {
         let Some(members) = members(result) else {
             return;
@@ -118,7 +119,7 @@ impl Claims {
     }
 }
 
-/// The line that the gate is looking at.
+/// The line that the gate is processing.
 enum Input {
     Client(Vec<u8>),
     Upstream(Vec<u8>),
@@ -132,22 +133,22 @@ struct World {
     now: Now,
     input: Input,
     prompts: Vec<Prompt>,
-    /// The same for calls of 2026-07-28.
+    /// The same for stateless calls.
     rounds: Rounds,
-    /// What the newest line of the client's lets a refusal claim.
+    /// What the client's newest line allows a refusal to claim.
     claims: Claims,
-    /// The ids of our `tools/list`, oldest first.
+    /// The ids of our `tools/list` requests, oldest first.
     lists: Vec<String>,
-    /// All that the client has sent, and when.
+    /// Everything that the client has sent, and when.
     sent: Vec<(Vec<u8>, Duration)>,
-    /// The calls that the upstream got, and how often each.
+    /// The calls that the upstream received, and how often.
     ran: HashMap<Vec<u8>, usize>,
-    /// The ids of what the upstream got last, as JSON.
+    /// The ids of the upstream's unanswered requests as JSON, newest last.
     open: Vec<String>,
-    /// Until when items are parked, and which of them outlive their sessions.
+    /// When parked items expire, and which of them outlive their sessions.
     parked: HashMap<String, i64>,
     marked: Vec<Marked>,
-    /// What the inbox was asked for and has not answered.
+    /// The inbox's unanswered requests.
     asked: VecDeque<Resume>,
     /// Whether the inbox answers late.
     inbox_is_slow: bool,
@@ -176,7 +177,7 @@ impl World {
         if has(b'P') {
             settings.max_pending = 3;
         }
-        // There, one yes lets one call run.
+        // With these settings, one yes lets one call run.
         if has(b'I') && !has(b'D') && !has(b'T') {
             settings.channels.push(Channel::new(Engine::INBOX));
         }
@@ -239,9 +240,9 @@ impl World {
                 let line = self.filled(rest);
                 self.upstream_sends(line);
             }
-            // The handshake: revision, then `n` for no elicitation or `u` for that of URLs only.
+            // The handshake: revision, then `n` for no elicitation or `u` for URL mode only.
             b'h' => self.shake_hands(REVISIONS[digit(0) % REVISIONS.len()], rest.get(1)),
-            // A call: tool, id, and what is special about it.
+            // A call: tool, id, and variant.
             b'c' => {
                 let line = self.call(rest);
                 self.client_sends(line);
@@ -251,29 +252,29 @@ impl World {
                 let calls: Vec<Vec<u8>> = rest.chunks(3).take(8).map(|c| self.call(c)).collect();
                 self.client_sends([&b"["[..], &calls.join(&b","[..]), b"]"].concat());
             }
-            // A call of 2026-07-28: tool, id, and what is special about it.
+            // A stateless call: tool, id, and variant.
             b'm' => {
                 let line = self.modern_call(rest);
                 self.client_sends(line);
             }
-            // Such a call again: whose state, what answer, id, and what is different.
+            // A retry of a stateless call: which state, which answer, id, and variant.
             b'a' => self.retry(digit(0), &rest[rest.len().min(1)..]),
-            // The same in a batch, three bytes each.
+            // A batch of retries, three bytes each.
             b'B' => self.retry_together(rest),
-            // The same with a forged state: whose, and how it is forged.
+            // A retry with a forged state: which state, and how it is forged.
             b'f' => self.forge(digit(0), digit(1)),
-            // The upstream asks something in answer to what it got last.
+            // The upstream answers its newest request with a question.
             b'q' => self.ask_back(digit(0)),
-            // The client answers a prompt: yes, no, or that it could not.
+            // The client answers a prompt: yes, no, or that it could not ask.
             b'y' => self.answer(digit(0), YES),
             b'n' => self.answer(digit(0), r#""result":{"action":"decline"}"#),
             b'e' => self.answer(digit(0), r#""error":{"code":-32603,"message":"no window"}"#),
-            // Or neither: it dismisses it, or fills in nothing.
+            // Or neither: the form is dismissed, or submitted empty.
             b'z' => self.answer(digit(0), r#""result":{"action":"cancel"}"#),
             b'g' => self.answer(digit(0), r#""result":{"action":"accept","content":{}}"#),
-            // Somebody says yes in the inbox, to a newer or an older item.
+            // A person approves an item in the inbox, the newest or an older one.
             b'i' => self.approve_item(digit(0)),
-            // The inbox is late with what it is asked, or no more.
+            // The inbox starts or stops answering late.
             b'H' => {
                 self.inbox_is_slow = !self.inbox_is_slow;
                 self.inbox_answers();
@@ -290,7 +291,7 @@ impl World {
                 );
                 self.client_sends(line.into_bytes());
             }
-            // The upstream answers our list, or what the client asked.
+            // The upstream answers our `tools/list`, or a request of the client.
             b'l' => self.answer_list(digit(0)),
             b'r' => {
                 if let Some(id) = self.open.pop() {
@@ -303,7 +304,7 @@ impl World {
             ),
             b't' => self.advance(WAITS[digit(0) % WAITS.len()]),
             b'T' => self.tick(),
-            // Time passes, and the timers are late.
+            // Time passes, and the timers fire late.
             b's' => self.set_clock(self.now.elapsed + WAITS[digit(0) % WAITS.len()]),
             b'd' => {
                 self.gate.client_drained(self.now);
@@ -346,7 +347,7 @@ impl World {
         self.carry_out();
         self.gate.upstream_closed("it is gone", self.now);
         self.carry_out();
-        // A wait for the list may still run out; after that nothing waits.
+        // A wait for the tool list may still time out; after that, nothing is pending.
         self.advance(Duration::from_secs(10));
         assert_eq!(self.gate.poll_timeout(), None, "something waits for nobody");
         assert!(!self.gate.wants_drained());
@@ -452,7 +453,7 @@ impl World {
         if let Some(told) = told {
             self.gate.from_engine(FromEngine::Resume(told), self.now);
         }
-        // It may have been decided about before.
+        // It may have been decided before.
         let mut prompts = self.prompts.iter();
         let known = prompts.find(|prompt| item.is_some() && prompt.item == item);
         if let (Some(item), Some(State::Yes(_))) = (item, known.map(|prompt| prompt.state)) {
@@ -471,7 +472,7 @@ impl World {
     fn inbox_gets(&mut self, told: ToEngine) {
         match told {
             ToEngine::Ask { item, .. } => self.prompts.push(Prompt {
-                // No client knows it by that.
+                // No client knows this id.
                 id: format!("item {}", item.id),
                 message: item.call,
                 sent: self.now.elapsed,
@@ -483,7 +484,7 @@ impl World {
             }),
             ToEngine::OpenBrowser { .. } => {}
             ToEngine::Close { item, .. } => {
-                // Nor does a yes to it count that no call has come for.
+                // A yes to it does not count either, if no call has come for it.
                 self.item_ends(&item);
             }
             ToEngine::Park { item, until_ms } => {
@@ -504,7 +505,7 @@ impl World {
             prompt.state = State::Yes(self.now.elapsed);
         }
         let item = prompt.item.clone().expect("it is one");
-        // Whose session has left it hears of it when it is resumed.
+        // If its session has left it, the gate learns the verdict when the item is resumed.
         if !self
             .marked
             .iter()
@@ -541,7 +542,7 @@ impl World {
     }
 }
 
-/// How often `part` stands in `whole`.
+/// Counts the occurrences of `part` in `whole`.
 fn holds(whole: &[u8], part: &[u8]) -> usize {
     match part.len() {
         0 => 0,

@@ -1,6 +1,6 @@
-//! What the fuzz targets check, shared with `tests/it/corpora.rs`, which runs the corpora.
+//! The checks of the fuzz targets, shared with `tests/it/corpora.rs`, which runs the corpora.
 //!
-//! Each `check` takes any bytes and panics where something that must hold does not.
+//! Each `check` accepts any bytes and panics if a property does not hold.
 
 #![allow(
     dead_code,

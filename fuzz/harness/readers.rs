@@ -1,4 +1,5 @@
-//! How others read a line: `serde_json` with every key kept, and all that lenient readers add.
+//! How other readers read a line: `serde_json` with every key kept, and the quirks of lenient
+//! readers.
 //!
 //! It shares no code with the proxy's own reader.
 
@@ -8,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The members of an object in their order, equal keys and all.
+/// The members of an object in their order, including equal keys.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -33,20 +34,21 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The members of the one object that `text` is, with the texts of their values.
+/// Returns the members of an object with the texts of their values; `text` must be exactly one
+/// object.
 pub(crate) fn members(text: &str) -> Option<Vec<(String, &str)>> {
     let Members(members) = serde_json::from_str(text).ok()?;
     let members = members.into_iter();
     Some(members.map(|(key, value)| (key, value.get())).collect())
 }
 
-/// The texts of the items of the one array that `text` is.
+/// Returns the texts of an array's items; `text` must be exactly one array.
 pub(crate) fn items(text: &str) -> Option<Vec<&str>> {
     let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
     Some(items.into_iter().map(RawValue::get).collect())
 }
 
-/// Whether `text` is exactly one JSON value, whatever its strings hold.
+/// Returns true if `text` is exactly one JSON value, whatever its strings contain.
 pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
@@ -55,7 +57,7 @@ pub(crate) fn string(text: &str) -> Option<String> {
     serde_json::from_str(text).ok()
 }
 
-/// The only member of this name, where no other has the same.
+/// Returns the member of this name, if there is exactly one.
 pub(crate) fn only<'a>(members: &[(String, &'a str)], name: &str) -> Option<&'a str> {
     let mut found = members.iter().filter(|(key, _)| key == name);
     let value = found.next().map(|(_, value)| *value);
@@ -67,9 +69,9 @@ pub(crate) fn has_equal_keys(members: &[(String, &str)]) -> bool {
     keys.len() < members.len()
 }
 
-/// Folds case as Go's `encoding/json` does (`ſ` and the Kelvin sign among others), and as those
-/// do that know of dotless and dotted `i`; trims, drops what is best known to draw nothing, and
-/// takes full-width letters for ASCII's.
+/// Folds case as Go's `encoding/json` does (including `ſ` and the Kelvin sign), and as readers do
+/// that know dotless and dotted `i`. Also trims, drops the best-known invisible characters, and
+/// turns full-width letters into ASCII.
 pub(crate) fn fold(text: &str) -> String {
     let one = |c: char| match c {
         '\u{17f}' => 's',
@@ -93,16 +95,17 @@ pub(crate) fn fold(text: &str) -> String {
 /// A tool call as some readers see it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// Every name that it could be of; more than one if readers differ.
+    /// Every name that some reader could see.
     pub(crate) names: BTreeSet<String>,
     /// What `arguments.m` could be.
     pub(crate) marks: BTreeSet<String>,
-    /// Whether there is but one way to read method, params and name.
+    /// Whether method, params and name have only one reading.
     pub(crate) is_plain: bool,
 }
 
-/// Every tool call that any reader could see in a line: one that keeps the first or the last of
-/// equal keys, folds case, splits at other line ends, reads several values, or takes bad UTF-8.
+/// Returns every tool call that any reader could see in a line: one that keeps the first or the
+/// last of equal keys, folds case, splits at other line ends, reads several values, or accepts
+/// invalid UTF-8.
 pub(crate) fn calls(line: &[u8]) -> Vec<Call> {
     let text = String::from_utf8_lossy(line);
     let mut calls = Vec::new();
@@ -160,7 +163,7 @@ fn calls_in_value(text: &str, depth: usize, calls: &mut Vec<Call>) {
     calls.push(call);
 }
 
-/// The values of all members whose key some reader could take for `name`.
+/// Returns the values of all members whose key some reader could take for `name`.
 fn all<'a>(members: &[(String, &'a str)], name: &str) -> Vec<&'a str> {
     let found = members.iter().filter(|(key, _)| {
         let seen = key.split('\0').next().unwrap_or_default();

@@ -1,6 +1,4 @@
-//! What the key of the inbox means for a run: which verdicts count, and which engines can bring one.
-//!
-//! It asks nobody, and reads no file but the key's.
+//! Applies the inbox's key to a run: whether it is the pinned one, and which assurance each engine can reach.
 
 use crate::config::Resolved;
 use crate::engines::inbox::passphrase::{KeyFingerprint, PublicKey};
@@ -8,29 +6,29 @@ use crate::engines::registry::reach;
 use crate::gate::{Client, Engine};
 use crate::sys::state_dir::suggested_command;
 
-/// The key that verdicts of the inbox must be signed with: `None` if no passphrase is set, an error, in
-/// words, if nobody can tell.
+/// The key that verdicts of the inbox must be signed with; `None` if no passphrase is set, an error message
+/// if the key cannot be read.
 pub(super) type InboxKey = Result<Option<PublicKey>, String>;
 
 /// The key is not the one that the configuration pins.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`inboxKey` pins the key {pinned}, but {found}; if you have set another passphrase, pin its key \
-     (`{show_key}`); if you have not, somebody else has changed it"
+    "`inboxKey` pins the key {pinned}, but {found}; if you have set a new passphrase, pin its key \
+     (`{show_key}` prints it); if not, somebody else has changed it"
 )]
 pub struct WrongKey {
     pinned: KeyFingerprint,
     found: String,
-    /// The command that shows the key.
+    /// The command that prints the key.
     show_key: String,
 }
 
-/// Compares the key with the one that the configuration pins, and tells the engines of `config` what it
-/// lets them reach. Warns where an approval needs less than the operator may believe.
+/// Compares the key with the one that the configuration pins, and sets the assurance that the engines of
+/// `config` can reach. Warns if an approval needs less than the operator may believe.
 ///
 /// # Errors
-/// Another key than the pinned one, or none.
-pub(super) fn settle(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongKey> {
+/// A key other than the pinned one, or none.
+pub(super) fn apply_key(config: &mut Resolved, key: &InboxKey) -> Result<(), WrongKey> {
     if let Some(pinned) = &config.inbox_key {
         let found = match key {
             Ok(Some(key)) if key.fingerprint() == *pinned => None,

@@ -1,13 +1,13 @@
-//! Who the user and the server of a run are, by its configuration.
+//! Derives the identity of a run's user and server from its configuration.
 //!
-//! What must be alike for a parked question to outlive its session, is `engines::inbox::identity`'s business.
+//! `engines::inbox::identity` decides which parts must match for a parked question to be resumed.
 
 use crate::config::{Resolved, Target};
 use crate::engines::inbox::identity::{Credentials, Identity, ServerIdentity};
 use crate::gate::Engine;
 
-/// Who the user and the server are, for parked questions that outlive their session. `None` where there can be none:
-/// without the inbox, or a folder to keep them in, and where any process can connect as a client.
+/// Returns the identity of the user and the server, for parked questions that outlive their session. `None` if there
+/// are none: without the inbox, without a folder for them, or if any process can connect as a client.
 pub(super) fn identity(config: &Resolved) -> Option<Identity> {
     let mut channels = config.settings.channels.iter();
     channels.find(|channel| channel.engine == Engine::INBOX)?;
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_over_stdio_is_the_users_and_its_server_is_all_that_the_configuration_says() {
+    fn a_client_over_stdio_is_the_users_and_its_server_is_the_whole_entry() {
         let found = config(COMMAND, |_| {}, &[("HOME", "/home/u")]);
         let Identity {
             credentials,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_over_http_is_the_users_if_it_needs_a_token_and_nobodys_otherwise() {
+    fn a_client_over_http_is_the_users_only_if_it_needs_a_token() {
         let home = ("HOME", "/home/u");
         let token = "0123456789abcdef0123456789abcdef";
         let found = config(COMMAND, over_http, &[home, ("APPROVAL_AUTH_TOKEN", token)]);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_inbox_or_a_folder_nothing_outlives_its_session() {
+    fn without_the_inbox_or_a_folder_there_is_no_identity() {
         let server = format!(r#"{COMMAND}, "approvalRules": {{"engines": ["elicitation"]}}"#);
         let found = config(&server, |_| {}, &[("HOME", "/home/u")]);
         assert!(identity(&found).is_none());

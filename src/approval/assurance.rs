@@ -1,12 +1,12 @@
-//! How much assurance a verdict must have to count.
+//! The least assurance that a verdict must have to count.
 //!
-//! Which engine can reach which level is not known here; see [`Assurance`] for the levels.
+//! Does not know which engine reaches which level. See [`Assurance`] for the levels.
 
 use std::fmt;
 
 use super::item::Assurance;
 
-/// The least assurance that a verdict must have to count: `requireAssurance`.
+/// The value of `requireAssurance`: verdicts below this level do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequiredAssurance {
     word: &'static str,
@@ -14,8 +14,8 @@ pub struct RequiredAssurance {
 }
 
 impl RequiredAssurance {
-    /// Every level that can be required, with its word, from the lowest on. The ones between ours are
-    /// for engines that are to come.
+    /// Every level that can be required, with its configuration name, lowest first. The levels that no engine reaches
+    /// yet are reserved for future engines.
     pub const WORDS: [(&'static str, RequiredAssurance); 6] = [
         required("caller-relayed", 0),
         required("shared-secret", 1),
@@ -25,7 +25,7 @@ impl RequiredAssurance {
         required("inbox-passphrase", 4),
     ];
 
-    /// Whether a verdict of this assurance counts.
+    /// Returns true if a verdict of this assurance counts.
     #[must_use]
     pub fn is_met_by(self, assurance: Assurance) -> bool {
         level(assurance) >= self.level
@@ -42,7 +42,7 @@ const fn required(word: &'static str, level: u8) -> (&'static str, RequiredAssur
     (word, RequiredAssurance { word, level })
 }
 
-/// Terminal and page are one level: both are open to whoever may use the inbox's store.
+/// The terminal and the page share a level: both are open to anyone who can use the inbox's store.
 fn level(assurance: Assurance) -> u8 {
     match assurance {
         Assurance::CallerRelayed => 0,
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_counts_from_its_own_level_on_down() {
+    fn a_verdict_meets_its_own_level_and_all_lower_ones() {
         let meets = |assurance: Assurance| -> Vec<&str> {
             let words = RequiredAssurance::WORDS.iter();
             let met = words.filter(|(_, required)| required.is_met_by(assurance));

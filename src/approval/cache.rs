@@ -1,6 +1,6 @@
-//! Approvals that cover identical calls for a while.
+//! Approvals that also cover identical calls for a while.
 //!
-//! Only approvals are kept, never refusals; whether a call may use one is the gate's business.
+//! Keeps approvals only, never refusals. The gate decides which calls may use them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::mcp::lenient::fold;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::Risk;
 
-/// One part of what makes two calls identical for the TTL cache.
+/// A field that two calls must share to count as identical for the TTL cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DedupeField {
     /// The server's name.
@@ -22,19 +22,19 @@ pub enum DedupeField {
     Tool,
     /// The call's arguments.
     Args,
-    /// The risk that the policy saw.
+    /// The risk that the policy assigned.
     Risk,
 }
 
-/// SHA-256 over the canonical JSON of the fields that make two calls identical.
+/// SHA-256 of the canonical JSON of the fields that make two calls identical.
 ///
-/// Whatever the fields are, the tool's definition and the parameters beside the arguments
-/// count too: an approval must not outlive what was shown with it.
+/// The tool's definition and the parameters other than the arguments always count: an approval must not outlive what
+/// was shown with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DedupeKey([u8; 32]);
 
 impl DedupeKey {
-    /// The key of a call that no other call has.
+    /// Returns a key that no other call shares.
     #[must_use]
     pub fn exact(
         server: &str,
@@ -46,7 +46,7 @@ impl DedupeKey {
         DedupeKey::of(&all, &[], server, call, Risk::Unknown, definition)
     }
 
-    /// The key of a call. `arg_keys` are the argument keys that count; empty means all.
+    /// Returns the key of a call. `arg_keys` are the argument keys that count; empty means all.
     #[must_use]
     pub fn of(
         fields: &[DedupeField],
@@ -61,8 +61,7 @@ impl DedupeKey {
         text.push_str(r#","other":"#);
         let others = other_params(call);
         write_canonical_members(others.iter().map(|(key, value)| (*key, value)), &mut text);
-        // Without a session, what a request says of its client is all that tells one client
-        // from another.
+        // Without a session, only a request's own `clientInfo` tells one client from another.
         if call.protocol_version().is_some() {
             text.push_str(r#","client":"#);
             match call.client_info() {
@@ -70,7 +69,7 @@ impl DedupeKey {
                 None => text.push_str("null"),
             }
         }
-        // A fixed order, whatever order the operator lists them in.
+        // The order is fixed, whatever order the operator lists the fields in.
         if fields.contains(&DedupeField::Server) {
             text.push_str(r#","server":"#);
             write_string(server, &mut text);
@@ -83,7 +82,7 @@ impl DedupeKey {
             text.push_str(r#","args":"#);
             match call.arguments() {
                 Some(Value::Object(members)) if !arg_keys.is_empty() => {
-                    // Some servers fold case or trim: what could be read as a counted key counts.
+                    // Some servers ignore case or trim keys, so every key that could be read as a counted key counts.
                     let counted = members.iter().filter(|(key, _)| {
                         let key = fold(&key.decode());
                         arg_keys.iter().any(|counted| fold(counted) == key)
@@ -91,7 +90,7 @@ impl DedupeKey {
                     write_canonical_members(counted.map(|(key, value)| (*key, value)), &mut text);
                 }
                 Some(arguments) => arguments.write_canonical(&mut text),
-                // None at all is another call than `null`.
+                // Missing arguments are not the same call as `null`.
                 None => text.push_str("none"),
             }
         }
@@ -104,18 +103,18 @@ impl DedupeKey {
     }
 }
 
-/// The approvals that are still good, of one client session.
+/// The approvals of one client session that have not expired.
 #[derive(Debug)]
 pub struct ApprovalCache {
     ttl: Duration,
     until: HashMap<DedupeKey, Duration>,
 }
 
-/// Beyond this many a further approval is good for its own call only.
+/// Beyond this many, a further approval covers only its own call.
 const MAX_ENTRIES: usize = 4_096;
 
 impl ApprovalCache {
-    /// A cache whose entries live for `ttl`; zero turns it off.
+    /// Creates a cache whose entries live for `ttl`; zero turns it off.
     #[must_use]
     pub fn new(ttl: Duration) -> ApprovalCache {
         ApprovalCache {
@@ -124,21 +123,20 @@ impl ApprovalCache {
         }
     }
 
-    /// Whether approvals are kept at all.
+    /// Returns true if approvals are kept at all.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.ttl.is_zero()
     }
 
-    /// Keeps an approval given at `now`.
+    /// Keeps an approval that was given at `now`.
     pub fn insert(&mut self, key: DedupeKey, now: Duration) {
         if self.is_on() {
             self.insert_until(key, now.saturating_add(self.ttl), now);
         }
     }
 
-    /// Keeps an approval until `until`, whatever the cache's own time is; for calls that are the same
-    /// in everything.
+    /// Keeps an approval until `until`, regardless of the cache's TTL.
     pub fn insert_until(&mut self, key: DedupeKey, until: Duration, now: Duration) {
         if self.until.len() >= MAX_ENTRIES {
             self.until.retain(|_, until| now < *until);
@@ -149,13 +147,13 @@ impl ApprovalCache {
         }
     }
 
-    /// Whether nothing at all is covered.
+    /// Returns true if no approval is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.until.is_empty()
     }
 
-    /// Whether an approval covers the call at `now`.
+    /// Returns true if an approval covers the call at `now`.
     #[must_use]
     pub fn covers(&self, key: &DedupeKey, now: Duration) -> bool {
         self.until.get(key).is_some_and(|until| now < *until)
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dedupe_fields_say_what_makes_two_calls_identical() {
+    fn the_dedupe_fields_decide_which_calls_are_identical() {
         let a = r#"{"name":"t","arguments":{"id":1,"note":"x"}}"#;
         let b = r#"{"name":"t","arguments":{"note":"y","id":1}}"#;
         let c = r#"{"name":"u","arguments":{"id":1,"note":"x"}}"#;
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn no_arguments_and_null_are_two_calls() {
+    fn missing_arguments_and_null_are_different_calls() {
         let without = r#"{"name":"t"}"#;
         let null = r#"{"name":"t","arguments":null}"#;
         assert_ne!(key(&ALL, &[], without), key(&ALL, &[], null));
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_approval_is_good_until_its_time_is_over() {
+    fn an_approval_covers_calls_until_it_expires() {
         let key = key(&ALL, &[], r#"{"name":"t"}"#);
         let mut cache = ApprovalCache::new(Duration::from_secs(10));
         let now = Duration::from_secs(5);

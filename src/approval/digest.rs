@@ -1,6 +1,4 @@
-//! Digests that bind a yes to exactly one call.
-//!
-//! Nothing here decides what a digest is good for.
+//! Digests that bind an approval to exactly one call.
 
 use std::fmt;
 
@@ -10,12 +8,12 @@ use super::exempt::is_exempt;
 use crate::mcp::json::{Text, Value, write_canonical_members, write_string};
 use crate::mcp::tool::CallToolRequestParams;
 
-/// SHA-256 over a tool's whole definition as the server lists it, in canonical JSON.
+/// SHA-256 of a tool's whole definition as the server lists it, in canonical JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DefinitionDigest([u8; 32]);
 
 impl DefinitionDigest {
-    /// Digests a definition.
+    /// Computes the digest of a definition.
     #[must_use]
     pub fn of(definition: &Value<'_>) -> DefinitionDigest {
         let mut text = String::new();
@@ -23,7 +21,7 @@ impl DefinitionDigest {
         DefinitionDigest(Sha256::digest(text).into())
     }
 
-    /// One digest for two definitions that share a name.
+    /// Returns one digest for two definitions that share a name.
     #[must_use]
     pub fn and(&self, other: &DefinitionDigest) -> DefinitionDigest {
         DefinitionDigest(
@@ -36,17 +34,17 @@ impl DefinitionDigest {
     }
 }
 
-/// SHA-256 over server, exact tool name, definition and parameters of one call.
+/// SHA-256 of the server, the exact tool name, the definition and the parameters of one call.
 ///
-/// INVARIANT 2: the parameters are all members of `params` except what a client changes from
-/// try to try without meaning another call (the module `exempt`).
-/// Numbers count as they were written; a detour through doubles would let a yes for n
-/// cover n + 1.
+/// INVARIANT 2: the parameters are all members of `params`, except those that a client changes
+/// between tries of the same call (see `exempt`). Numbers count as written: as doubles, n and n + 1
+/// could have the same digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallDigest([u8; 32]);
 
 impl CallDigest {
-    /// Digests a call; `definition` is `None` for a tool that the server does not list.
+    /// Computes the digest of a call. `definition` is `None` for a tool that the server does not
+    /// list.
     #[must_use]
     pub fn of(
         server: &str,
@@ -67,7 +65,7 @@ impl CallDigest {
 }
 
 impl fmt::Display for CallDigest {
-    /// 64 lower-case hex digits.
+    /// Writes 64 lower-case hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(&self.0, f)
     }
@@ -81,7 +79,7 @@ impl fmt::Display for DefinitionDigest {
 }
 
 fn write_hex(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // blake3 brings a writer of hex that needs no formatting machinery.
+    // blake3's hex writer avoids the cost of formatting byte by byte.
     f.write_str(&blake3::Hash::from_bytes(*bytes).to_hex())
 }
 
@@ -93,7 +91,8 @@ pub(super) fn write_definition(definition: Option<&DefinitionDigest>, out: &mut 
     }
 }
 
-/// The members of `params` that a yes is bound to; `meta` is what counts of `_meta`.
+/// Returns the members of `params` that an approval is bound to. `meta` is the bound part of
+/// `_meta`.
 fn bound_params<'c, 'a>(
     call: &'c CallToolRequestParams<'a>,
     meta: Option<&'c Value<'a>>,
@@ -106,7 +105,7 @@ fn bound_params<'c, 'a>(
         })
 }
 
-/// The parameters beside name and arguments that a human must see.
+/// Returns the parameters other than name and arguments that a person must see.
 #[must_use]
 pub fn other_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Value<'a>)> {
     let meta = bound_meta(call);
@@ -116,7 +115,7 @@ pub fn other_params<'a>(call: &CallToolRequestParams<'a>) -> Vec<(Text<'a>, Valu
         .collect()
 }
 
-/// What a yes is bound to of `_meta`; none if nothing is.
+/// Returns the part of `_meta` that an approval is bound to, or `None` if it has none.
 fn bound_meta<'a>(call: &CallToolRequestParams<'a>) -> Option<Value<'a>> {
     let (_, meta) = call.members.iter().find(|(key, _)| key.is("_meta"))?;
     let bound = meta.members().iter();
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_call_has_another_digest() {
+    fn every_other_call_has_another_digest() {
         let base = digest(r#"{"name":"drop","arguments":{"n":9007199254740992}}"#);
         for other in [
             r#"{"name":"drop","arguments":{"n":9007199254740993}}"#,
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_name_nor_argument_is_shown() {
+    fn parameters_other_than_name_and_arguments_are_shown() {
         let call = CallToolRequestParams::parse(
             r#"{"name":"a","arguments":{},"task":{"ttl":1},"_meta":{"progressToken":1,"io.modelcontextprotocol/y":2},"odd":true}"#,
         )

@@ -1,6 +1,6 @@
-//! Text from untrusted parties, made safe to look at.
+//! Renders untrusted text so that it is safe to show.
 //!
-//! It renders; what is shown, and in which order, is `prompt`'s business.
+//! `prompt` decides what is shown, and in which order.
 
 use std::fmt::{self, Write as _};
 
@@ -8,31 +8,31 @@ use icu_properties::CodePointMapData;
 use icu_properties::props::GeneralCategory;
 
 use crate::mcp::json::Value;
-pub use crate::mcp::lenient::is_unseen;
+pub use crate::mcp::lenient::is_invisible;
 
-/// Where text is shown, and so what could take a part of it for more than text.
+/// Where text is shown. This decides which parts of it could be taken for markup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Medium {
-    /// A terminal, or a page that escapes what it shows.
+    /// A terminal, or a page that escapes its text.
     Plain,
-    /// A Markdown code span in a client's prompt. The client may also be one that reads HTML.
+    /// A Markdown code span in a client's prompt. Some clients render HTML as well.
     CodeSpan,
-    /// A fenced Markdown code block in such a prompt.
+    /// A fenced Markdown code block in a client's prompt.
     CodeBlock,
 }
 
-/// Renders names, descriptions and arguments, and remembers whether anything was left out.
+/// Renders names, descriptions and arguments, and remembers whether it left anything out.
 #[derive(Debug)]
 pub(super) struct Renderer {
     medium: Medium,
-    /// The longest string that is shown whole, in characters.
+    /// The longest string that is shown in full, in characters.
     limit: usize,
     /// The most items of one array or object that are shown.
     items: usize,
     /// How arrays and objects are broken into lines.
     layout: Layout,
-    /// Where rendering a value stops going deeper: nobody reads on, and a hostile value must
-    /// not cost more than a prompt is worth.
+    /// Beyond this many bytes, rendering does not descend further: nobody reads that much, and a hostile value must
+    /// cost little.
     max_bytes: usize,
     /// Whether anything was shortened.
     pub(super) shortened: bool,
@@ -43,9 +43,9 @@ pub(super) struct Renderer {
 pub(super) enum Layout {
     /// All on one line.
     OneLine,
-    /// A line for each item, but for what fits on one line as a whole.
+    /// One line per item, except that a nested array or object shares a line if it fits.
     ItemPerLine,
-    /// As many items on a line as fit.
+    /// As many items per line as fit.
     Filled,
 }
 
@@ -54,7 +54,8 @@ const WIDTH: usize = 76;
 const USUAL_NAME: usize = 16;
 
 impl Renderer {
-    /// Shows strings of up to `limit` characters and objects and arrays of up to `items`.
+    /// Creates a renderer that shows strings of up to `limit` characters, and objects and arrays of up to `items` items
+    /// in full.
     pub(super) fn new(medium: Medium, limit: usize, items: usize) -> Renderer {
         Renderer {
             medium,
@@ -66,13 +67,13 @@ impl Renderer {
         }
     }
 
-    /// The same with lines broken in another way.
-    pub(super) fn laid_out(self, layout: Layout) -> Renderer {
+    /// Returns the same renderer with another layout.
+    pub(super) fn with_layout(self, layout: Layout) -> Renderer {
         Renderer { layout, ..self }
     }
 
-    /// Appends `text` in quotes. What is left out is said outside of the quotes, where no
-    /// text from outside can stand.
+    /// Appends `text` in quotes. The note about a left-out part stands outside of the quotes, where untrusted text
+    /// cannot stand.
     pub(super) fn quoted(&mut self, text: &str, out: &mut String) {
         out.push('"');
         if let Some(ends) = Ends::of(text, self.limit) {
@@ -90,7 +91,7 @@ impl Renderer {
         escape_into(text, self.medium, Quotes::Escaped, out);
     }
 
-    /// Appends a value as JSON, numbers as they were written.
+    /// Appends a value as JSON, with numbers as they were written.
     pub(super) fn value(&mut self, value: &Value<'_>, indent: usize, out: &mut String) {
         match value {
             Value::Null => out.push_str("null"),
@@ -101,7 +102,7 @@ impl Renderer {
             Value::Object(members) if members.is_empty() => out.push_str("{}"),
             Value::Array(_) | Value::Object(_) if self.fits_on_line(value, indent, out) => {}
             Value::Array(items) => {
-                self.some_of(items, ('[', ']'), indent, out, |renderer, item, out| {
+                self.items_of(items, ('[', ']'), indent, out, |renderer, item, out| {
                     renderer.value(item, indent + 1, out);
                 });
             }
@@ -112,22 +113,22 @@ impl Renderer {
                     out.push_str(": ");
                     renderer.value(value, indent + 1, out);
                 };
-                self.some_of(members, ('{', '}'), indent, out, show);
+                self.items_of(members, ('{', '}'), indent, out, show);
             }
         }
     }
 
-    /// Appends an array or object on the line that has been begun, if it fits there.
+    /// Appends an array or object to the current line, if it fits.
     fn fits_on_line(&mut self, value: &Value<'_>, indent: usize, out: &mut String) -> bool {
         if self.layout == Layout::OneLine || indent == 0 || !is_small(value, WIDTH) {
             return false;
         }
         let mut line = String::new();
         let mut renderer = Renderer::new(self.medium, self.limit, self.items);
-        renderer = renderer.laid_out(Layout::OneLine);
+        renderer = renderer.with_layout(Layout::OneLine);
         renderer.value(value, indent, &mut line);
         let begun = match self.layout {
-            // It can still be moved to a line of its own, where a name of usual length stands before it.
+            // The item can still move to a line of its own, after a name of usual length.
             Layout::Filled => 2 * indent + USUAL_NAME,
             Layout::OneLine | Layout::ItemPerLine => {
                 out.len() - out.rfind('\n').map_or(0, |at| at + 1)
@@ -140,9 +141,9 @@ impl Renderer {
         fits
     }
 
-    /// Appends the items of an array or object between its brackets. Of many, the first and the last
-    /// are shown, and how many are missing is said in a way that no JSON can look like.
-    fn some_of<T>(
+    /// Appends the items of an array or object with its brackets. If there are too many, shows the first and the last
+    /// ones, and states how many are missing in a form that JSON cannot have.
+    fn items_of<T>(
         &mut self,
         all: &[T],
         brackets: (char, char),
@@ -182,7 +183,7 @@ impl Renderer {
         out.push(brackets.1);
     }
 
-    /// Separates an item from what stands before it. Returns where the separator stands.
+    /// Writes the separator before an item. Returns the separator's position.
     fn begin_item(&self, comma: bool, indent: usize, out: &mut String) -> usize {
         if comma {
             out.push(',');
@@ -196,7 +197,7 @@ impl Renderer {
         at
     }
 
-    /// Moves an item to a line of its own where it does not fit behind the one before.
+    /// Moves an item to a line of its own if it does not fit on the line of the one before.
     fn end_item(&self, begun: usize, indent: usize, out: &mut String) {
         let item = out.get(begun..).unwrap_or_default();
         if self.layout != Layout::Filled || !item.starts_with(' ') {
@@ -212,7 +213,7 @@ impl Renderer {
     }
 
     fn number(&mut self, token: &str, out: &mut String) {
-        // A number is digits, signs, a dot and an exponent: ASCII, so bytes are characters.
+        // Numbers are ASCII, so bytes are characters.
         let count = token.len();
         if count <= self.limit.max(NUMBER_LIMIT) {
             out.push_str(token);
@@ -230,24 +231,24 @@ impl Renderer {
     }
 }
 
-/// The two ends of a text that is too long to be shown. As text it says how much is left out.
+/// The two ends of a text that is too long to show. Its `Display` states how much is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends<'t> {
     /// The beginning, twice as long as the end.
     pub head: &'t str,
     /// The end.
     pub tail: &'t str,
-    /// How many characters are left out between them.
+    /// How many characters between them are left out.
     pub left_out: usize,
-    /// Of how many.
+    /// How many characters the whole text has.
     pub count: usize,
 }
 
 impl<'t> Ends<'t> {
-    /// `None` if the text has at most `limit` characters.
+    /// Returns the two ends, or `None` if the text has at most `limit` characters.
     #[must_use]
     pub fn of(text: &'t str, limit: usize) -> Option<Ends<'t>> {
-        // Bytes bound characters from above, so most strings need no counting.
+        // A text never has more characters than bytes, so most strings need no counting.
         if text.len() <= limit {
             return None;
         }
@@ -276,9 +277,9 @@ impl fmt::Display for Ends<'_> {
     }
 }
 
-/// Takes text that was made safe to look at.
+/// Receives text that is safe to show.
 pub trait Sink {
-    /// Text that is shown as it is.
+    /// Text that is shown unchanged.
     fn text(&mut self, text: &str);
     /// An escape that stands for one or more of the character `of`.
     fn escape(&mut self, escape: fmt::Arguments<'_>, of: char);
@@ -295,18 +296,18 @@ impl Sink for String {
     }
 }
 
-/// Writes text from outside by the rule that prompts, the terminal and the inbox's page share.
+/// Writes untrusted text by the rules that prompts, the terminal and the inbox's page share.
 pub fn show(text: &str, quotes: Quotes, sink: &mut impl Sink) {
     escape_into(text, Medium::Plain, quotes, sink);
 }
 
-/// A name from outside in quotes on one line, for sentences that people and agents read.
+/// Returns an untrusted name in quotes on one line, for sentences that people and agents read.
 #[must_use]
 pub fn quoted_name(name: &str) -> String {
     quoted_text(name, NAME_LIMIT)
 }
 
-/// A name from the configuration in backticks on one line, as our messages to people write names.
+/// Returns a name from the configuration in backticks on one line, as in our messages.
 #[must_use]
 pub fn in_backticks(name: &str) -> String {
     let quoted = quoted_text(name, 64);
@@ -314,7 +315,7 @@ pub fn in_backticks(name: &str) -> String {
     format!("`{}`", inner.strip_suffix('"').unwrap_or(inner))
 }
 
-/// A value from outside as indented JSON, all of it: whoever shows it bounds what it is made of.
+/// Returns an untrusted value as indented JSON, in full. The caller limits its size.
 #[must_use]
 pub fn indented(value: &Value<'_>) -> String {
     let mut out = String::new();
@@ -324,7 +325,7 @@ pub fn indented(value: &Value<'_>) -> String {
     out
 }
 
-/// Text from outside in quotes on one line, shortened beyond `limit` characters.
+/// Returns untrusted text in quotes on one line, shortened beyond `limit` characters.
 #[must_use]
 pub fn quoted_text(text: &str, limit: usize) -> String {
     let mut out = String::new();
@@ -332,15 +333,15 @@ pub fn quoted_text(text: &str, limit: usize) -> String {
     out
 }
 
-/// Text from outside as a Markdown code span, for prompts, which clients render as plain text, as
-/// Markdown or as HTML: nothing in it means anything to any of them. Beyond `limit` characters only the
-/// beginning is shown, and how much is missing.
+/// Returns untrusted text as a Markdown code span, for prompts. Clients render prompts as plain text, Markdown or HTML;
+/// no part of the text is markup in any of them. Beyond `limit` characters only the beginning is shown, with the number
+/// of missing characters.
 #[must_use]
 pub fn code_span(text: &str, limit: usize) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();
     }
-    // Most texts have fewer bytes than they may have characters.
+    // Most texts are shorter than the limit even in bytes.
     let cut = (text.len() > limit)
         .then(|| text.char_indices().nth(limit))
         .flatten()
@@ -350,7 +351,7 @@ pub fn code_span(text: &str, limit: usize) -> String {
     let shown = shown.unwrap_or(text);
     let mut out = String::with_capacity(shown.len() + 2);
     out.push('`');
-    // A renderer drops a space at either end of a span.
+    // Markdown renderers drop a space at either end of a span.
     let inner = shown.trim_matches(' ');
     for _ in 0..shown.len() - shown.trim_start_matches(' ').len() {
         out.push_str("\\s");
@@ -369,22 +370,22 @@ pub fn code_span(text: &str, limit: usize) -> String {
     out
 }
 
-/// Names are shown up to here; far longer than any honest one.
+/// Longer names are shortened. Honest names are far shorter.
 pub(super) const NAME_LIMIT: usize = 200;
 
-/// Numbers up to this length are always shown whole.
+/// Numbers up to this length are always shown in full.
 const NUMBER_LIMIT: usize = 100;
 
-/// Deeper levels are not shown further to the right.
+/// Deeper levels are not indented further.
 const MAX_INDENT: usize = 20;
 
-/// How many equal blanks or line breaks in a row are shown one by one.
+/// How many equal spaces or line breaks in a row are shown one by one.
 const MAX_RUN: usize = 2;
 
-/// How many marks may stand on one character. More grow into what stands around it.
+/// How many combining marks one character may have. More would be drawn over the text around it.
 const MAX_MARKS: usize = 2;
 
-/// Whether a value could be shorter than so many bytes, looked at for no longer than that takes.
+/// Returns true if a value could be shorter than `max` bytes. Stops counting there, so a large value costs little.
 pub(super) fn is_small(value: &Value<'_>, max: usize) -> bool {
     fn spend(value: &Value<'_>, left: &mut usize) -> bool {
         let own = match value {
@@ -415,20 +416,20 @@ fn new_line(indent: usize, out: &mut String) {
     }
 }
 
-/// Whether a quote inside of a text is escaped: not where something else marks its end.
+/// Whether a quote inside a text is escaped. It need not be if something else marks the end of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quotes {
-    /// It is, since the text stands in quotes.
+    /// Escaped: the text stands in quotes.
     Escaped,
-    /// It is not.
+    /// Not escaped.
     Plain,
 }
 
-/// Appends text so that no part of it can hide, look like a blank that it is not, grow into what stands
-/// around it, break out of its quotes, or mean anything to what renders it.
+/// Appends text so that no part of it can hide, look like a space, run into the text around it, end its quotes, or mean
+/// anything to a renderer.
 ///
-/// A backslash begins an escape, and stands for itself only in `\\\\`: `\\n`, `\\r`, `\\t`; `\\u{…}` for a
-/// character by its number; `\\s{7}` for seven spaces, and so on for runs of the others.
+/// A backslash begins an escape; a literal backslash is `\\\\`. Escapes are `\\n`, `\\r` and `\\t`; `\\u{…}` for a
+/// character by its number; `\\s{7}` for seven spaces, and `\\n{7}` and so on for runs of the others.
 fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut impl Sink) {
     let plain = |b: u8| matches!(b, 0x21..=0x7E) && !matches!(b, b'"' | b'\\' | b'`' | b'<' | b'&');
     let is_plain = |bytes: &[u8]| {
@@ -441,12 +442,12 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut impl Sink) 
     if is_plain(text.as_bytes()) {
         return out.text(text);
     }
-    // How many marks may still stand on the character before; none on what is not the text's own.
+    // How many more marks the previous character may have; none if it is not from the text itself.
     let mut marks_left = 0;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
-        // Only where it matters: counting again at each letter of a long run takes quadratic time.
+        // Runs are counted only where they matter. Counting at every character would take quadratic time.
         let behind = match c {
             ' ' | '\n' | '\r' | '\t' => after.trim_start_matches(c),
             '`' => after.strip_prefix("``").unwrap_or(after),
@@ -457,7 +458,7 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut impl Sink) 
         marks_left = match c {
             ' ' if run > MAX_RUN => {
                 rest = behind;
-                written_out(format_args!("\\s{{{run}}}"), c, out)
+                push_escape(format_args!("\\s{{{run}}}"), c, out)
             }
             '\n' | '\r' | '\t' => {
                 let name = match c {
@@ -467,61 +468,63 @@ fn escape_into(text: &str, medium: Medium, quotes: Quotes, out: &mut impl Sink) 
                 };
                 if run > MAX_RUN {
                     rest = behind;
-                    written_out(format_args!("\\{name}{{{run}}}"), c, out)
+                    push_escape(format_args!("\\{name}{{{run}}}"), c, out)
                 } else {
-                    written_out(format_args!("\\{name}"), c, out)
+                    push_escape(format_args!("\\{name}"), c, out)
                 }
             }
-            '\\' => written_out(format_args!("\\\\"), c, out),
-            '"' if quotes == Quotes::Escaped => written_out(format_args!("\\\""), c, out),
-            '`' if is_fence(medium, run) => by_number(c, out),
-            '<' | '&' if medium != Medium::Plain && begins_markup(c, after) => by_number(c, out),
+            '\\' => push_escape(format_args!("\\\\"), c, out),
+            '"' if quotes == Quotes::Escaped => push_escape(format_args!("\\\""), c, out),
+            '`' if is_fence(medium, run) => push_numeric_escape(c, out),
+            '<' | '&' if medium != Medium::Plain && begins_markup(c, after) => {
+                push_numeric_escape(c, out)
+            }
             c if c.is_ascii() && !c.is_ascii_control() => {
-                as_it_is(c, out);
+                push_literal(c, out);
                 MAX_MARKS
             }
-            c if is_unseen(c) || is_blank(c) => by_number(c, out),
+            c if is_invisible(c) || is_blank(c) => push_numeric_escape(c, out),
             c if is_mark(c) => {
                 if marks_left == 0 {
-                    by_number(c, out)
+                    push_numeric_escape(c, out)
                 } else {
-                    as_it_is(c, out);
+                    push_literal(c, out);
                     marks_left - 1
                 }
             }
             c => {
-                as_it_is(c, out);
+                push_literal(c, out);
                 MAX_MARKS
             }
         };
     }
 }
 
-/// Appends an escape, which no mark of the text may stand on.
-fn written_out(escape: fmt::Arguments<'_>, of: char, out: &mut impl Sink) -> usize {
+/// Appends an escape. No mark of the text may follow it.
+fn push_escape(escape: fmt::Arguments<'_>, of: char, out: &mut impl Sink) -> usize {
     out.escape(escape, of);
     0
 }
 
-fn by_number(c: char, out: &mut impl Sink) -> usize {
-    written_out(format_args!("\\u{{{:x}}}", u32::from(c)), c, out)
+fn push_numeric_escape(c: char, out: &mut impl Sink) -> usize {
+    push_escape(format_args!("\\u{{{:x}}}", u32::from(c)), c, out)
 }
 
-fn as_it_is(c: char, out: &mut impl Sink) {
+fn push_literal(c: char, out: &mut impl Sink) {
     out.text(c.encode_utf8(&mut [0; 4]));
 }
 
-/// Whether so many backticks in a row could end a code span or block.
+/// Returns true if this many backticks in a row could end a code span or block.
 fn is_fence(medium: Medium, run: usize) -> bool {
     match medium {
         Medium::Plain => false,
         Medium::CodeSpan => true,
-        // Once the first of a run is escaped, the next is looked at as one of a shorter run.
+        // Once the first backtick of a run is escaped, the rest count as a shorter run.
         Medium::CodeBlock => run >= 3,
     }
 }
 
-/// Whether `<` or `&` would begin a tag, a comment or a character reference for a reader of HTML.
+/// Returns true if an HTML parser would take `<` or `&` for the start of a tag, a comment or a character reference.
 fn begins_markup(c: char, after: &str) -> bool {
     let next = after.chars().next();
     if c == '<' {
@@ -538,13 +541,13 @@ fn begins_markup(c: char, after: &str) -> bool {
     next == Some('#') || is_named || by_old_name.iter().any(|old| name.starts_with(old))
 }
 
-/// Whether a character draws nothing but takes room, and is not a plain space.
+/// Returns true if a character draws nothing but takes up space, and is not a plain space.
 fn is_blank(c: char) -> bool {
-    // Two that Unicode does not call white space: a musical null note, and a filler.
+    // Unicode does not class these two as white space: a musical null note and a filler.
     c.is_whitespace() || matches!(c, '\u{1d159}' | '\u{16fe4}')
 }
 
-/// Whether a character is drawn onto the one before.
+/// Returns true if a character is drawn over the one before it.
 fn is_mark(c: char) -> bool {
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
     matches!(

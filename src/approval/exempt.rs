@@ -1,13 +1,13 @@
-//! Which members of `_meta` a yes is not bound to, and nobody is shown.
+//! Which members of `_meta` are neither shown to a person nor bound by an approval.
 //!
-//! Each is exempt by its exact name, its type and its size: what clients send there by themselves, and
-//! change from call to call. Anything else, also under such a name, may mean something to the server, so
-//! it is shown and bound.
+//! Clients add these members by themselves, and their values change from call to call. Each is exempt by its exact
+//! name, type and size. Anything else, even under one of these names, may mean something to the server, so it is shown
+//! and bound.
 
 use crate::mcp::json::{Text, Value};
 use crate::mcp::tool::{META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_PROTOCOL_VERSION};
 
-/// Whether a member of `_meta` is what clients send there by themselves.
+/// Returns true if clients send this member of `_meta` by themselves.
 pub(super) fn is_exempt(key: &str, value: &Value<'_>) -> bool {
     match key {
         // SPEC: "progressToken: string | number"; ours over HTTP are 32 digits and a number.
@@ -59,16 +59,16 @@ const LEVELS: [&str; 8] = [
     "notice",
     "warning",
 ];
-/// The longest id, in bytes: more than a UUID behind a word.
+/// The longest id, in bytes. A UUID with a prefix is shorter.
 const MAX_ID: usize = 64;
-/// What all of an object may take, in bytes.
+/// The largest exempt object, in bytes of canonical JSON.
 const MAX_OBJECT: usize = 2 * 1024;
 
 fn is_number(value: &Value<'_>) -> bool {
     matches!(value, Value::Number(token) if token.len() <= 20)
 }
 
-/// An id as programs make them: no sentence, and no structure.
+/// Returns true for ids as programs make them: no spaces and no structure.
 fn is_id(value: &Value<'_>) -> bool {
     is_text(value, MAX_ID, |b| {
         b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=')
@@ -80,7 +80,7 @@ fn is_text(value: &Value<'_>, max: usize, allowed: impl Fn(u8) -> bool) -> bool 
     text.is_some_and(|text| text.len() <= max && text.bytes().all(allowed))
 }
 
-/// Whether a value is a small object with no other keys than these.
+/// Returns true for a small object that has no keys but these.
 fn has_only(value: &Value<'_>, keys: &[&str]) -> bool {
     let Value::Object(members) = value else {
         return false;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_send_by_themselves_is_exempt() {
+    fn members_that_clients_send_by_themselves_are_exempt() {
         for (key, json) in [
             ("progressToken", "7"),
             ("progressToken", r#""1106ae9e-bd94-46ef-a2c5-d26891770c41""#),
@@ -133,9 +133,9 @@ mod tests {
         }
     }
 
-    // `progressToken: {"as":"root"}` reached the server, and nobody was shown it.
+    // Attack: `progressToken: {"as":"root"}` reached the server, and nobody was shown it.
     #[test]
-    fn another_name_type_or_size_is_not() {
+    fn another_name_type_or_size_is_not_exempt() {
         let long = |length: usize| format!("\"{}\"", "x".repeat(length));
         let large = format!(r#"{{"name":{}}}"#, long(MAX_OBJECT));
         for (key, json) in [

@@ -1,21 +1,21 @@
-//! A question as it waits in an inbox: what is shown of a call, and what a human made of it.
+//! An approval request as stored in the inbox, and a person's verdict on it.
 //!
-//! Plain data. Who may ask is the gate's business, where it waits and who may answer the inbox's.
+//! Plain data. The gate decides what is asked; the inbox stores items and decides who may answer.
 
 use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::display::is_unseen;
+use super::display::is_invisible;
 use crate::policy::Risk;
 
-/// A call that waits for a human, with everything that a human needs to see of it.
+/// A call that waits for a person's verdict, with everything that the person needs to see.
 ///
-/// Texts come from the client and the server and are not escaped; every renderer must escape them.
+/// Texts come from the client and the server and are not escaped. Every renderer must escape them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Names the item: 32 lower-case hexadecimal digits that nobody can guess.
+    /// The item's id: 32 lower-case hexadecimal digits that nobody can guess.
     pub id: String,
     /// The server's name in the configuration.
     pub server: String,
@@ -23,34 +23,34 @@ pub struct Item {
     pub tool: String,
     /// How much harm the call could do.
     pub risk: Risk,
-    /// Why the policy wants it asked about, in words.
+    /// Why the policy asks about the call, as text.
     pub why: String,
-    /// Which of the call's questions this is, in words: "Allow this tool call?" and the like.
+    /// Which of the call's questions this is, as text, such as "Allow this tool call?".
     pub question: String,
-    /// What the server calls the tool, beside its name.
+    /// The tool's title, from the server.
     pub title: Option<String>,
-    /// What the server says about the tool.
+    /// The tool's description, from the server.
     pub description: Option<String>,
-    /// The tool's hints, in words; empty if there are none.
+    /// The tool's hints, as text; empty if there are none.
     pub hints: String,
-    /// The whole call as JSON, as the client wrote it, numbers included: `name`, `arguments`, and
-    /// every other parameter that the server could act on.
+    /// The whole call as JSON: `name`, `arguments` and every other parameter that the server could act on, as the
+    /// client wrote them, including numbers.
     pub call: String,
-    /// SHA-256 of the call, in lower-case hexadecimal. A verdict holds for exactly this.
+    /// SHA-256 of the call, in lower-case hexadecimal. A verdict is bound to exactly this.
     pub digest: String,
-    /// What the client calls itself, if it does.
+    /// The client's name for itself, if it gives one.
     pub client: Option<String>,
-    /// The title that the client gives itself beside that.
+    /// The client's title for itself, if it gives one.
     pub client_title: Option<String>,
-    /// When it was asked, in milliseconds since 1970, UTC.
+    /// When the question was asked, in milliseconds since 1970, UTC.
     pub asked_ms: i64,
-    /// When the human's time is over; `None` if it has no limit.
+    /// When the person's time is up; `None` if there is no limit.
     pub expires_ms: Option<i64>,
 }
 
 impl Item {
-    /// SHA-256 of everything that is shown of it, in lower-case hexadecimal: what a verdict is
-    /// about. The digest alone says nothing of the texts that stand beside it in a store.
+    /// Returns the SHA-256 of everything that is shown of the item, in lower-case hexadecimal. A verdict is about this.
+    /// The digest alone does not cover the texts that are stored beside it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let (asked, expires) = (self.asked_ms, self.expires_ms);
@@ -70,14 +70,14 @@ impl Item {
             asked.as_deref(),
             expires.as_deref(),
         ];
-        // Proxies from before there were titles know nothing of them. Without one, nothing differs for them.
+        // Older proxies do not know titles. Without a title, the fingerprint is the same as theirs.
         let titles = [self.title.as_deref(), self.client_title.as_deref()];
         let has_titles = titles.iter().any(Option::is_some);
         let titles = titles.into_iter().filter(|_| has_titles);
         let mut hasher = Sha256::new();
         for part in parts.into_iter().chain(titles) {
             let length = part.map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX - 1));
-            // No text is as long as that: it stands for none at all.
+            // No text is that long, so this length stands for a missing part.
             hasher.update(length.unwrap_or(u64::MAX).to_be_bytes());
             hasher.update(part.unwrap_or_default());
         }
@@ -86,20 +86,20 @@ impl Item {
     }
 }
 
-/// What a human decided about an item.
+/// A person's decision about an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Yes or no.
+    /// Approve or deny.
     pub choice: Choice,
-    /// In the human's own words.
+    /// The reason, in the person's own words.
     pub reason: Option<String>,
-    /// How long a yes covers the very same call, too; zero is not at all.
+    /// How long an approval also covers the same call; zero means not at all.
     pub cover: Duration,
-    /// How sure it is that a human decided.
+    /// How certain it is that a person decided.
     pub assurance: Assurance,
-    /// Who decided, as they call themselves: [`read_approver`] accepts it, and nobody has checked it.
+    /// Who decided, by the name they gave. [`read_approver`] accepts the name; nobody has verified it.
     pub approver: Option<String>,
-    /// When, in milliseconds since 1970, UTC.
+    /// When the person decided, in milliseconds since 1970, UTC.
     pub decided_ms: i64,
 }
 
@@ -109,18 +109,18 @@ pub const MAX_APPROVER: usize = 64;
 /// Why a text cannot be the name of an approver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadApprover {
-    /// Nothing but space, or not even that.
+    /// Empty, or white space only.
     #[error("a name cannot be empty")]
     Empty,
     /// More than [`MAX_APPROVER`] characters.
     #[error("a name can have at most {MAX_APPROVER} characters, and this one has {0}")]
     TooLong(usize),
-    /// A control character, or one that cannot be seen.
+    /// Contains a control or invisible character.
     #[error("a name cannot contain the invisible character U+{:04X}", u32::from(*.0))]
     Unseen(char),
 }
 
-/// Reads the name by which an approver wants to be known, without the space around it.
+/// Reads the name that an approver wants to be known by, and trims white space.
 ///
 /// # Errors
 /// [`BadApprover`].
@@ -133,23 +133,23 @@ pub fn read_approver(text: &str) -> Result<String, BadApprover> {
     if length > MAX_APPROVER {
         return Err(BadApprover::TooLong(length));
     }
-    match name.chars().find(|c| c.is_control() || is_unseen(*c)) {
+    match name.chars().find(|c| c.is_control() || is_invisible(*c)) {
         Some(unseen) => Err(BadApprover::Unseen(unseen)),
         None => Ok(name.to_owned()),
     }
 }
 
-/// Yes or no.
+/// A person's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// The call may run.
+    /// Let the call run.
     Approve,
-    /// It may not.
+    /// Refuse the call.
     Deny,
 }
 
 impl Choice {
-    /// The word used in the store and on the command line.
+    /// Returns the word used in the store and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -159,32 +159,32 @@ impl Choice {
     }
 }
 
-/// Why an item waits no more although nobody decided.
+/// Why an item was closed without a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
-    /// Its time was over, or its proxy died.
+    /// Its time was up, or its proxy died.
     Expired,
-    /// The call was taken back, or its client or server has gone.
+    /// The call was cancelled, or its client or server has gone.
     Withdrawn,
 }
 
-/// How sure it is that a human decided, and not a program that acts for one.
+/// How certain it is that a person decided, rather than a program acting for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assurance {
-    /// The client says that its user said so.
+    /// The client says that its user decided.
     CallerRelayed,
-    /// Somebody who knows a secret that a service or a program shares with us.
+    /// Somebody who knows a secret shared with a service or a program.
     SharedSecret,
     /// Somebody who was logged in to the inbox's page.
     InboxSession,
-    /// Somebody who may write to the inbox's store, by the command line.
+    /// Somebody who can write to the inbox's store, through the command line.
     InboxTerminal,
     /// Somebody who knows the passphrase.
     InboxPassphrase,
 }
 
 impl Assurance {
-    /// Every one, from the weakest on.
+    /// All levels, weakest first.
     pub const ALL: [Assurance; 5] = [
         Assurance::CallerRelayed,
         Assurance::SharedSecret,
@@ -193,7 +193,7 @@ impl Assurance {
         Assurance::InboxPassphrase,
     ];
 
-    /// The word used in audit lines and in the store.
+    /// Returns the word used in audit records and in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_short_and_in_sight_and_has_no_space_around_it() {
+    fn a_name_is_short_and_visible_and_gets_trimmed() {
         assert_eq!(read_approver(" Ann \t"), Ok("Ann".to_owned()));
         assert_eq!(
             read_approver("Zoë Ångström-O'Neil"),
@@ -243,12 +243,15 @@ mod tests {
             let name = format!("An{unseen}n");
             assert_eq!(read_approver(&name), Err(BadApprover::Unseen(unseen)));
         }
-        let told = BadApprover::Unseen('\u{202e}').to_string();
-        assert_eq!(told, "a name cannot contain the invisible character U+202E");
+        let message = BadApprover::Unseen('\u{202e}').to_string();
+        assert_eq!(
+            message,
+            "a name cannot contain the invisible character U+202E"
+        );
     }
 
     #[test]
-    fn every_part_of_an_item_counts_for_what_a_verdict_is_about() {
+    fn every_part_of_an_item_changes_its_fingerprint() {
         let item = Item {
             id: "i".into(),
             server: "s".into(),

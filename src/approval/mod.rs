@@ -1,6 +1,6 @@
-//! What a human is shown, and what a human's yes is bound to.
+//! What a person is shown about a call, and the digests that bind an approval to that call.
 //!
-//! Asking, waiting and timing belong to the gate.
+//! Decides nothing about when to ask or how long to wait; see `gate`.
 
 pub mod assurance;
 pub mod cache;

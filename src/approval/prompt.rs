@@ -1,6 +1,6 @@
-//! An approval request as the text of a prompt in the client.
+//! Writes an approval request as the text of a prompt in the client.
 //!
-//! Whether to ask, and whom, is decided elsewhere.
+//! Does not decide whether or whom to ask; see `gate`.
 
 use std::fmt::{self, Write as _};
 
@@ -14,25 +14,24 @@ use crate::mcp::tool::CallToolRequestParams;
 /// The longest message, in bytes.
 pub const MAX_MESSAGE: usize = 16 * 1024;
 
-/// A message, and whether it shows the whole call.
+/// The text of a prompt, and whether it shows the whole call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The text, at most [`MAX_MESSAGE`] bytes.
     pub text: String,
-    /// Whether a part of the call had to be left out.
+    /// True if a part of the call was left out.
     pub is_cut: bool,
 }
 
 impl ApprovalRequest {
-    /// Writes the message. `inbox_shows_all` says whether the inbox shows the call as well, should the
-    /// message not show all of it.
+    /// Writes the message. `inbox_shows_all`: if the message cannot show the whole call, the inbox will.
     ///
-    /// The room is used up: strings are cut only where the message would be longer than
-    /// [`MAX_MESSAGE`], the longest first, and items of arrays and objects only where that does not help.
+    /// Shows as much as fits. Strings are cut only if the message would be longer than [`MAX_MESSAGE`], the longest
+    /// first. Items of arrays and objects are left out only if that is not enough.
     ///
-    /// INVARIANT 2: text from the client and the server stands in a code span on a line of ours, or in a
-    /// code block, with everything escaped that could end either, or that a renderer of Markdown or HTML
-    /// could take for more than text; so no part of the message can be forged from inside another.
+    /// INVARIANT 2: text from the client and the server stands in a code span on a line of ours, or in a code block.
+    /// Every character is escaped that could end the span or block, or that a Markdown or HTML renderer could take for
+    /// markup. So no part of the message can be forged from inside another.
     #[must_use]
     pub fn message(&self, inbox_shows_all: bool) -> Message {
         let prompt = PromptText {
@@ -44,7 +43,7 @@ impl ApprovalRequest {
     }
 }
 
-/// A message in the making.
+/// A message while it is being written.
 struct PromptText<'a> {
     request: &'a ApprovalRequest,
     call: &'a CallToolRequestParams<'a>,
@@ -110,16 +109,11 @@ impl PromptText<'_> {
         let (tool, risk) = (code_span(&request.tool, name_limit), request.risk);
         let the_tool = match request.is_listed {
             true => "tool",
-            false => "a tool that the client calls",
+            false => "a tool the client names",
         };
         lines.add(format_args!(
             "Server {server}, {the_tool} {tool}, risk {risk}"
         ));
-        let (reason, hints) = (&request.why, &request.hints);
-        match hints.is_empty() {
-            true => lines.add(format_args!("Why: {reason}")),
-            false => lines.add(format_args!("Why: {reason} (hints, not verified: {hints})")),
-        }
         if is_cut {
             let digest = request.digest;
             lines.add(match self.inbox_shows_all {
@@ -130,7 +124,13 @@ impl PromptText<'_> {
             });
             lines.add(format_args!("SHA-256 of the whole call: {digest}"));
         }
+        // The arguments come as early as possible: Claude Code 2.1.332 shows only the first three rows of a form's text.
         lines.0.push_str(&shown);
+        let (reason, hints) = (&request.why, &request.hints);
+        match hints.is_empty() {
+            true => lines.add(format_args!("Why: {reason}")),
+            false => lines.add(format_args!("Why: {reason} (hints, not verified: {hints})")),
+        }
         if let Some(description) = &request.description {
             let text = code_span(description, description_limit(description));
             lines.add(format_args!("The server says: {text}"));
@@ -144,7 +144,7 @@ impl PromptText<'_> {
     }
 }
 
-/// Lines of ours, which Markdown does not join.
+/// Lines that Markdown does not join.
 struct Lines(String);
 
 impl Lines {
@@ -155,33 +155,33 @@ impl Lines {
     }
 }
 
-/// CommonMark, "Hard line breaks": two spaces at the end. In plain text they are not seen.
+/// CommonMark, "Hard line breaks": two spaces at the end of a line. They are invisible in plain text.
 const LINE_BREAK: &str = "  \n";
 
-/// How many characters of a tool's name are shown that the server does not list.
+/// How many characters are shown of the name of a tool that the server does not list.
 const CLAIMED_LIMIT: usize = 64;
-/// How many items of an array or object may be shown, at most and at least.
+/// The largest and the smallest number of items of one array or object that may be shown.
 const MOST_ITEMS: usize = 1_000;
 const LEAST_ITEMS: usize = 10;
-/// The least of a string that is shown, in characters.
+/// The smallest limit on strings, in characters.
 const SHORTEST_LIMIT: usize = 40;
-/// What arguments and other parameters may take when even short strings do not fit. Leaves
-/// room for names and a description in which every character is escaped.
+/// The size limit for arguments and other parameters if even short strings do not fit. Leaves room for names and a
+/// description in which every character is escaped.
 const MAX_BODY: usize = 7 * 1024;
-/// The room that nearly every message has enough of, in bytes. Allocators are quick up to about 1 KiB.
+/// The initial capacity, enough for nearly every message, in bytes. Allocators are fast up to about 1 KiB.
 const USUAL_MESSAGE: usize = 1_000;
-/// The longest value that stands behind its label, in bytes.
+/// The longest value that is shown on the line of its label, in bytes.
 const INLINE: usize = 62;
-/// How many lines of a value one item each may take; beyond that they share lines.
+/// A value with more lines than this has several items per line.
 const MOST_LINES: usize = 6;
 
-/// How long strings may be, from the least on, each about a quarter longer than the one before.
+/// Returns the limits to try on strings, from the smallest up, each about a quarter larger than the one before.
 fn limits() -> impl Iterator<Item = usize> {
     let next = |limit: &usize| Some(limit + limit.div_ceil(4));
     std::iter::successors(Some(SHORTEST_LIMIT), next).take_while(|limit| *limit <= MAX_MESSAGE)
 }
 
-/// How much of a description is shown, in characters: two lines of a terminal, with what surrounds it.
+/// Returns how much of a description is shown, in characters: with its label, two lines of a terminal.
 fn description_limit(description: &str) -> usize {
     const WHOLE: usize = 140;
     const BEGINNING: usize = 105;
@@ -191,13 +191,13 @@ fn description_limit(description: &str) -> usize {
     }
 }
 
-/// Whether a text has more than so many characters.
+/// Returns true if a text has more than `limit` characters.
 fn is_longer(text: &str, limit: usize) -> bool {
-    // Most texts have fewer bytes than they may have characters.
+    // Most texts are shorter than the limit even in bytes.
     text.len() > limit && text.chars().nth(limit).is_some()
 }
 
-/// How values are shown in one message.
+/// How one message shows values.
 struct Body {
     limit: usize,
     items: usize,
@@ -205,11 +205,11 @@ struct Body {
 }
 
 impl Body {
-    /// Appends a value: behind its label where it is short, else as a code block that nothing inside can
-    /// close. Returns whether something was left out.
+    /// Appends a value: on the line of its label if it is short, otherwise as a code block that no content can close.
+    /// Returns true if something was left out.
     fn add(&self, label: &str, value: &Value<'_>, out: &mut String) -> bool {
         let renderer =
-            |medium, layout| Renderer::new(medium, self.limit, self.items).laid_out(layout);
+            |medium, layout| Renderer::new(medium, self.limit, self.items).with_layout(layout);
         if is_small(value, INLINE) {
             let mut line = String::with_capacity(INLINE);
             let mut short = renderer(Medium::CodeSpan, Layout::OneLine);
@@ -238,13 +238,12 @@ impl Body {
     }
 }
 
-/// Leaves out whole lines from the middle, and says how many on a line that no JSON can
-/// look like.
+/// Leaves out whole lines from the middle, and states how many on a line that cannot be JSON.
 fn without_middle(body: &str, max_bytes: usize) -> String {
     let lines: Vec<&str> = body.lines().collect();
     let (mut head, mut tail) = (0, 0);
     let mut room = max_bytes;
-    // Takes lines from both ends in turn, as long as they fit.
+    // Takes lines from both ends alternately, while they fit.
     while head + tail < lines.len() {
         let from_head = head <= tail;
         let next = if from_head {
@@ -276,9 +275,9 @@ fn without_middle(body: &str, max_bytes: usize) -> String {
     out
 }
 
-/// The hints that are given, in words; empty if there are none.
+/// Returns the given hints as text; empty if there are none.
 #[must_use]
-pub fn hint_words(hints: &ToolAnnotations) -> String {
+pub fn hints_text(hints: &ToolAnnotations) -> String {
     let words = [
         ("readOnlyHint", hints.read_only_hint),
         ("destructiveHint", hints.destructive_hint),

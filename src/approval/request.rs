@@ -1,7 +1,7 @@
 //! An approval request: everything that a person is shown about one call.
 //!
-//! Plain data, built once for each question. A client's prompt, the inbox's page and the terminal all render it;
-//! whether to ask, and whom, is the gate's business.
+//! Plain data, built once per question. A client's prompt, the inbox's page and the terminal all render it. The gate
+//! decides whether and whom to ask.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,46 +13,46 @@ use crate::mcp::json::{raw_member, write_string};
 use crate::mcp::tool::KeptCall;
 use crate::policy::Risk;
 
-/// The longest description that is put into the inbox, in bytes.
+/// The longest description that goes into the inbox, in bytes.
 const MAX_DESCRIPTION: usize = 64 * 1024;
 
 /// Everything that a person is shown about one call.
 ///
-/// Texts come from the client and the server and are not escaped; every renderer must escape them.
+/// Texts come from the client and the server and are not escaped. Every renderer must escape them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalRequest {
     /// The server's name in the configuration.
     pub server: Arc<str>,
     /// The tool's exact name.
     pub tool: Arc<str>,
-    /// Whether the server lists the tool. If not, its name is only what the client makes of it.
+    /// Whether the server lists the tool. If not, only the client vouches for the name.
     pub is_listed: bool,
     /// How much harm the call could do.
     pub risk: Risk,
-    /// Why the policy wants it asked about, in words.
+    /// Why the policy asks about the call, as text.
     pub why: Cow<'static, str>,
     /// Which of the call's questions this is.
     pub round: QuestionKind,
-    /// What the server calls the tool, beside its name.
+    /// The tool's title, from the server.
     pub title: Option<String>,
-    /// What the server says about the tool.
+    /// The tool's description, from the server.
     pub description: Option<String>,
-    /// The hints that the policy went by, in words; empty if there are none.
+    /// The hints that the policy used, as text; empty if there are none.
     pub hints: String,
     /// The call.
     pub call: KeptCall,
-    /// The call's digest. A yes is one to exactly this.
+    /// The call's digest. An approval is bound to exactly this.
     pub digest: CallDigest,
-    /// What the client calls itself, if it does.
+    /// The client's name for itself, if it gives one.
     pub client: Option<Arc<str>>,
-    /// The title that the client gives itself beside that.
+    /// The client's title for itself, if it gives one.
     pub client_title: Option<String>,
-    /// How long a yes covers identical calls, too; zero is not at all.
+    /// How long an approval also covers identical calls; zero means not at all.
     pub covers: Duration,
 }
 
 impl ApprovalRequest {
-    /// The question, with what a yes covers beside the call.
+    /// Returns the question, and what an approval covers besides the call.
     fn question(&self) -> String {
         let mut question = self.round.question().to_owned();
         if let Some(covers) = self.covers() {
@@ -62,7 +62,7 @@ impl ApprovalRequest {
         question
     }
 
-    /// What a yes covers beside the call, as a sentence; `None` if nothing.
+    /// Returns what an approval covers besides the call, as a sentence, or `None` if nothing.
     #[must_use]
     pub fn covers(&self) -> Option<String> {
         let seconds = self.covers.as_secs_f64();
@@ -70,7 +70,7 @@ impl ApprovalRequest {
             .then(|| format!("A yes also covers identical calls for the next {seconds} seconds."))
     }
 
-    /// The same request as the inbox keeps it, under a name of 32 lower-case hexadecimal digits.
+    /// Returns the request as an inbox item. `id` is 32 lower-case hexadecimal digits.
     ///
     /// `asked_ms` and `expires_ms` are in milliseconds since 1970, UTC.
     #[must_use]
@@ -106,12 +106,12 @@ pub enum QuestionKind {
     Second,
     /// The tool's definition changed while a person was thinking.
     Changed,
-    /// A person denied the very same call a short while ago, and it was refused without asking.
+    /// A person denied the same call recently, so it was refused without asking.
     DeniedBefore,
 }
 
 impl QuestionKind {
-    /// The question, in words.
+    /// Returns the question as text.
     #[must_use]
     pub fn question(self) -> &'static str {
         match self {
@@ -119,17 +119,17 @@ impl QuestionKind {
             QuestionKind::FirstOfTwo => "Allow this high-risk tool call? You will be asked twice.",
             QuestionKind::Second => "Second confirmation: allow this high-risk tool call?",
             QuestionKind::Changed => {
-                "The server changed this tool while you were asked. Allow the call as it is now?"
+                "The server changed this tool while you were being asked. Allow the call as it is now?"
             }
             QuestionKind::DeniedBefore => {
-                "This call was denied a short while ago, and is refused without asking. Allow it if it is made again?"
+                "This call was denied recently and is now refused without asking. Allow it if it is made again?"
             }
         }
     }
 }
 
-/// The call as JSON: its name, its arguments as the client wrote them, and every other parameter
-/// that a yes is bound to.
+/// Returns the call as JSON: its name, its arguments as the client wrote them, and every other parameter that an
+/// approval is bound to.
 fn shown_call(call: &KeptCall) -> String {
     let params = call.params();
     let mut out = String::from(r#"{"name":"#);

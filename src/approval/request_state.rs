@@ -1,6 +1,6 @@
-//! `requestState` as the proxy hands it out: sealed, so that only what we wrote comes back.
+//! Seals the `requestState` that the proxy hands to clients, so that only states it wrote itself are accepted.
 //!
-//! What a state stands for, and that it is good only once, is the gate's business.
+//! The gate knows what a state belongs to, and accepts each state once.
 //!
 //! SPEC 2026-07-28, multi round-trip requests: "servers MUST treat `requestState` as an
 //! attacker-controlled input", and "MUST protect its integrity".
@@ -14,57 +14,57 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::CallDigest;
 
-/// The longest state of an upstream's that is wrapped, in bytes.
+/// The longest upstream state that is wrapped, in bytes.
 pub const MAX_UPSTREAM_STATE: usize = 1024 * 1024;
-/// The longest state that is opened: JSON may write a byte as six, and base64 three as four.
+/// The longest state that is opened. JSON may write one byte as six, and base64 writes three bytes as four.
 const MAX_STATE: usize = 16 * MAX_UPSTREAM_STATE;
 
-/// What a state says, all of it bound by the seal.
+/// The content of a state. The seal covers all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestState {
-    /// 128 random bits in hex that no other state has.
+    /// 128 random bits in hex, unique to this state.
     pub nonce: String,
-    /// The digest of the call that it belongs to, in hex.
+    /// The digest of the call that the state belongs to, in hex.
     pub call: String,
-    /// From when on it is good for nothing, in milliseconds since the proxy's start.
+    /// When the state expires, in milliseconds since the proxy's start.
     pub expires_ms: u64,
-    /// The upstream's own state, where this wraps one.
+    /// The upstream's own state, if this state wraps one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
 }
 
 impl RequestState {
-    /// Whether it belongs to this call and is still good.
+    /// Returns true if the state belongs to this call and has not expired.
     #[must_use]
-    pub fn is_good_for(&self, call: &CallDigest, now: Duration) -> bool {
+    pub fn is_valid_for(&self, call: &CallDigest, now: Duration) -> bool {
         self.call == call.to_string() && now.as_millis() < u128::from(self.expires_ms)
     }
 }
 
-/// Seals states with keyed BLAKE3 under a key that dies with the process. Not with rmcp's codec, which reads the clock.
+/// Seals states with keyed BLAKE3. The key dies with the process. rmcp's codec is not used because it reads the clock.
 ///
 /// A sealed state is `PAYLOAD.SEAL`, both in base64.
 pub struct Sealer {
     key: [u8; 32],
-    /// Bound to every state: those of another server's proxy are not ours.
+    /// Bound into every state, so that states of another server's proxy are rejected.
     server: String,
 }
 
 impl Sealer {
-    /// A sealer for one server. `seed` is 256 random bits that nobody else knows.
+    /// Creates a sealer for one server. `seed` is 256 random bits that nobody else knows.
     #[must_use]
     pub fn new(seed: &[u8; 32], server: &str) -> Sealer {
         Sealer {
-            // The seed has other uses; nothing that is learned of one says anything of another.
+            // The seed has other uses. A derived key reveals nothing about them, and they reveal nothing about it.
             key: blake3::derive_key("approval-proxy 2026-11 request state", seed),
             server: server.to_owned(),
         }
     }
 
-    /// Writes a state for the client to hand back.
+    /// Writes a state for the client to send back.
     #[must_use]
     pub fn seal(&self, state: &RequestState) -> String {
-        // A struct of strings and a number can always be written.
+        // Serializing strings and a number cannot fail.
         let payload = serde_json::to_vec(state).unwrap_or_default();
         let mut sealed = URL_SAFE_NO_PAD.encode(&payload);
         sealed.push('.');
@@ -72,18 +72,17 @@ impl Sealer {
         sealed
     }
 
-    /// Reads what a client handed back; `None` unless it is, byte for byte, something that
-    /// [`Sealer::seal`] wrote.
+    /// Reads a state that a client sent back. Returns `None` unless it is, byte for byte, what [`Sealer::seal`] wrote.
     #[must_use]
     pub fn open(&self, sealed: &str) -> Option<RequestState> {
         if sealed.len() > MAX_STATE {
             return None;
         }
-        // This reader of base64 takes no text but the one that its writer makes of the same bytes.
+        // This base64 decoder accepts only the one text that its encoder writes for the same bytes.
         let (payload, seal) = sealed.split_once('.')?;
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         let seal: [u8; 32] = URL_SAFE_NO_PAD.decode(seal).ok()?.try_into().ok()?;
-        // `blake3::Hash` is compared in constant time.
+        // `blake3::Hash` compares in constant time.
         if self.seal_of(&payload) != seal {
             return None;
         }
@@ -92,7 +91,7 @@ impl Sealer {
 
     fn seal_of(&self, payload: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        // With its length in front, so that no other pair of server and payload reads the same.
+        // The length comes first, so no other pair of server and payload hashes the same bytes.
         hasher.update(&(self.server.len() as u64).to_le_bytes());
         hasher.update(self.server.as_bytes());
         hasher.update(payload);
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_comes_back_and_nothing_else_does() {
+    fn only_sealed_states_can_be_opened() {
         let sealer = Sealer::new(&[1; 32], "db");
         for upstream in [None, Some(""), Some("their \"state\" é")] {
             let sealed = sealer.seal(&state(upstream));
@@ -152,18 +151,32 @@ mod tests {
         assert_eq!(sealer.open(&sealed).unwrap().upstream, Some(worst));
     }
 
+    // Computed with the Python package `blake3`, an implementation of its own.
     #[test]
-    fn a_state_is_good_for_its_call_until_it_expires() {
+    fn a_sealed_state_is_what_another_implementation_computes() {
+        let state = RequestState {
+            call: "c0".to_owned(),
+            ..state(Some("theirs"))
+        };
+        let sealed = "eyJub25jZSI6IjAwMTEyMjMzNDQ1NTY2Nzc4ODk5YWFiYmNjZGRlZWZmIiwiY2FsbCI6ImMwIiwiZXhwaXJlc19tcyI6NSwidXBzdHJl\
+            YW0iOiJ0aGVpcnMifQ.dRjnnDUiyDqX1btjHSFy_z5nnM2o5yUw8JuKwFuCZQg";
+        let sealer = Sealer::new(&[1; 32], "db");
+        assert_eq!(sealer.seal(&state), sealed);
+        assert_eq!(sealer.open(sealed), Some(state));
+    }
+
+    #[test]
+    fn a_state_is_valid_for_its_call_until_it_expires() {
         let state = state(None);
         let at = Duration::from_millis;
-        assert!(state.is_good_for(&digest("t"), at(4)));
-        assert!(!state.is_good_for(&digest("t"), at(5)));
-        assert!(!state.is_good_for(&digest("u"), at(4)));
+        assert!(state.is_valid_for(&digest("t"), at(4)));
+        assert!(!state.is_valid_for(&digest("t"), at(5)));
+        assert!(!state.is_valid_for(&digest("u"), at(4)));
     }
 
     proptest! {
         #[test]
-        fn no_changed_byte_goes_unnoticed(at in any::<prop::sample::Index>(), to in "[A-Za-z0-9._-]") {
+        fn any_changed_byte_breaks_the_seal(at in any::<prop::sample::Index>(), to in "[A-Za-z0-9._-]") {
             let sealer = Sealer::new(&[1; 32], "db");
             let sealed = sealer.seal(&state(Some("theirs")));
             let at = at.index(sealed.len());

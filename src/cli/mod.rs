@@ -1,6 +1,6 @@
-//! The command line: its flags, its exit codes, and what they come to.
+//! The command line: flags, subcommands, exit codes.
 //!
-//! How a session runs is `app`'s business.
+//! `app` runs the sessions.
 
 mod approvals;
 pub mod args;
@@ -9,6 +9,8 @@ mod inbox;
 mod options;
 mod passphrase;
 mod proxy;
+#[cfg(test)]
+mod reference;
 mod run;
 mod start_error;
 

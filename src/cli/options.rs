@@ -1,6 +1,6 @@
-//! Flags that several commands share, made of the table of settings.
+//! Flags that several commands share, generated from the table of settings.
 //!
-//! What the settings mean is `config`'s business.
+//! `config` defines what the settings mean.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,13 @@ use crate::config::{Fallback, Fault, Flags, Form, Layer, Place, SETTINGS, Settin
 /// The options of the proxy itself.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ProxyOptions {
-    /// Config file that lists the MCP servers; a Claude Desktop or Claude Code config will do
+    /// Read the MCP servers from this config file
+    ///
+    /// A config file of Claude Desktop or Claude Code works as it is
     #[arg(short, long, value_name = "FILE", help_heading = UPSTREAM)]
     pub(super) upstream: Option<PathBuf>,
 
-    /// Which server of the config to start [default: the first]
+    /// Start this server of the file [default: the first]
     #[arg(short, long, value_name = "NAME", help_heading = UPSTREAM)]
     server: Option<String>,
 
@@ -28,11 +30,11 @@ pub(super) struct ProxyOptions {
 }
 
 impl ProxyOptions {
-    /// The flags as `config` takes them.
+    /// Returns the flags in the form that `config` takes.
     #[must_use]
     pub(super) fn into_flags(self) -> Flags {
         Flags {
-            // `Args::read` lets no options out without it; an empty path cannot be opened either.
+            // `Args::read` has refused options without it. If not, opening the empty path fails.
             upstream: self.upstream.unwrap_or_default(),
             server: self.server,
             layer: *self.settings.0,
@@ -44,15 +46,15 @@ impl ProxyOptions {
 #[derive(Debug, Clone)]
 pub(super) struct AllSettings(Box<Layer>);
 
-/// The flags of the inbox: where it is, and how its page is served.
+/// The flags of the inbox: its folder, and how to serve its page.
 #[derive(Debug, Clone)]
 pub(super) struct InboxOptions(pub(super) Box<Layer>);
 
-/// Only where the inbox is, before or behind the name of a subcommand.
+/// Only the folder of the inbox, before or after the name of a subcommand.
 #[derive(Debug, Clone)]
 pub(super) struct StateDirOption(pub(super) Box<Layer>);
 
-/// Makes clap read the flags of the settings that `$wanted` is true of.
+/// Makes clap read the flags of the settings for which `$wanted` is true.
 macro_rules! flags {
     ($name:ident, $wanted:expr, $change:expr) => {
         impl Args for $name {
@@ -90,7 +92,7 @@ flags!(
     |argument| argument.global(true).help_heading(None)
 );
 
-/// The settings that have a flag and are `wanted`, each with its flag's name.
+/// The `wanted` settings that have a flag, each with the flag's name.
 fn flagged(wanted: fn(&Setting) -> bool) -> impl Iterator<Item = (&'static str, &'static Setting)> {
     let wanted = SETTINGS.iter().filter(move |setting| wanted(setting));
     wanted.filter_map(|setting| Some((setting.flag?.long, setting)))
@@ -100,7 +102,7 @@ fn arguments(wanted: fn(&Setting) -> bool) -> impl Iterator<Item = Arg> {
     flagged(wanted).filter_map(|(_, setting)| argument(setting))
 }
 
-/// The flag of a setting. It reads what follows it into a [`Layer`] that says nothing else.
+/// The flag of a setting. It parses its value into a [`Layer`] that sets nothing else.
 fn argument(setting: &'static Setting) -> Option<Arg> {
     let flag = setting.flag?;
     let help = help(setting);
@@ -127,7 +129,7 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
     }))
 }
 
-/// What the help says of a setting.
+/// The help text of a setting.
 fn help(setting: &Setting) -> String {
     let about = setting.about();
     match setting.fallback {
@@ -158,7 +160,7 @@ fn parser(setting: &'static Setting) -> ValueParser {
     }
 }
 
-/// What the `wanted` flags say together.
+/// Combines the `wanted` flags that were given.
 fn given(matches: &ArgMatches, wanted: fn(&Setting) -> bool) -> Result<Layer, clap::Error> {
     let mut layer = Layer::default();
     for (long, setting) in flagged(wanted) {
@@ -169,8 +171,8 @@ fn given(matches: &ArgMatches, wanted: fn(&Setting) -> bool) -> Result<Layer, cl
                 layer = layer.over(is_on?);
             }
         } else {
-            let said = matches.get_many::<Layer>(long).into_iter().flatten();
-            layer = said.cloned().fold(layer, Layer::over);
+            let values = matches.get_many::<Layer>(long).into_iter().flatten();
+            layer = values.cloned().fold(layer, Layer::over);
         }
     }
     Ok(layer)

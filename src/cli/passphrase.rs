@@ -1,4 +1,4 @@
-//! Asks for a passphrase in the terminal, unseen.
+//! Asks for a passphrase in the terminal, without showing what is typed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,17 +15,17 @@ use tokio::sync::oneshot;
 use super::inbox::InboxError;
 use crate::sys::secret::Secret;
 
-/// In bytes. No terminal hands over a longer line than four times that.
+/// In bytes. Terminals do not deliver lines longer than four times that.
 const MAX: u64 = 1024;
 
 const NONE: &str = "no passphrase was given";
 
-/// Asks in the terminal, whatever stdin and stdout are; without one, reads lines of stdin. Returns an
-/// answer of 1 to 1,024 bytes to each question.
+/// Asks in the terminal, even if stdin and stdout are redirected; without a terminal, reads lines of stdin.
+/// Returns an answer of 1 to 1,024 bytes to each question.
 ///
 /// # Errors
-/// `Unanswered` where a line is empty, missing or longer; `Terminal` where nothing can be read;
-/// `Signal` where one came first.
+/// `Unanswered` if a line is empty, missing or too long; `Terminal` if nothing can be read; `Signal` if a
+/// signal came first.
 pub(super) fn ask<const N: usize>(questions: [&str; N]) -> Result<[Secret; N], InboxError> {
     let answers = match OpenOptions::new().read(true).write(true).open("/dev/tty") {
         Ok(terminal) => ask_in(terminal, &questions)?,
@@ -40,13 +40,13 @@ fn ask_in(terminal: File, questions: &[&str]) -> Result<Vec<Secret>, InboxError>
         .build()
         .map_err(InboxError::System)?;
     let _inside = runtime.enter();
-    // Before anything changes: whoever is ended by a signal leaves the terminal as it is.
+    // Before the terminal's mode changes: a signal that ended the process would leave it changed.
     let listen = |kind| signal(kind).map_err(InboxError::System);
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hang_up = listen(SignalKind::hangup())?;
-    let restored = Restored::new().map_err(InboxError::System)?;
-    let hidden = Hidden::new(terminal, restored).map_err(InboxError::Terminal)?;
+    let signals = DefaultSignals::new().map_err(InboxError::System)?;
+    let hidden = Hidden::new(terminal, signals).map_err(InboxError::Terminal)?;
     let reader = hidden.terminal.try_clone().map_err(InboxError::Terminal)?;
     let mut writer = hidden.terminal.try_clone().map_err(InboxError::Terminal)?;
     let questions: Vec<String> = questions
@@ -54,7 +54,7 @@ fn ask_in(terminal: File, questions: &[&str]) -> Result<Vec<Secret>, InboxError>
         .map(|&question| question.to_owned())
         .collect();
     let (sender, read) = oneshot::channel();
-    // A read of a terminal cannot be cancelled; where a signal comes first, the process ends.
+    // A read of a terminal cannot be cancelled. If a signal comes first, the process ends anyway.
     thread::spawn(move || {
         let answers = read_answers(&questions, BufReader::new(reader), &mut writer);
         sender.send(answers)
@@ -66,13 +66,13 @@ fn ask_in(terminal: File, questions: &[&str]) -> Result<Vec<Secret>, InboxError>
             _ = terminate.recv() => SignalKind::terminate(),
             _ = hang_up.recv() => SignalKind::hangup(),
         };
-        // What is told next belongs on a line of its own.
+        // Whatever is printed next starts on a new line.
         let _ = (&hidden.terminal).write_all(b"\n");
         Err(InboxError::Signal(kind.as_raw_value()))
     })
 }
 
-/// An answer from `from` to each question, which goes to `to`.
+/// Writes each question to `to` and reads its answer from `from`.
 fn read_answers(
     questions: &[impl AsRef<str>],
     mut from: impl BufRead,
@@ -82,7 +82,7 @@ fn read_answers(
     let mut answer = |question: &str| {
         show(&format!("{question}: "))?;
         let read = read_line(&mut from);
-        // The one that ended the answer was not shown.
+        // The line break that the person typed was not shown.
         show("\n")?;
         read
     };
@@ -106,51 +106,50 @@ fn read_line(from: &mut impl BufRead) -> Result<Secret, InboxError> {
     }
 }
 
-/// A terminal that does not show what is typed, for as long as this lives.
+/// A terminal that does not show what is typed while this value exists.
 struct Hidden {
     terminal: File,
     before: Termios,
-    /// Dropped after the terminal is as it was.
-    _restored: Restored,
+    /// Dropped last, after the terminal's mode is restored.
+    _signals: DefaultSignals,
 }
 
 impl Hidden {
-    fn new(terminal: File, restored: Restored) -> io::Result<Hidden> {
+    fn new(terminal: File, signals: DefaultSignals) -> io::Result<Hidden> {
         let before = tcgetattr(&terminal)?;
-        let mut unseen = before.clone();
-        unseen.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&terminal, OptionalActions::Flush, &unseen)?;
+        let mut no_echo = before.clone();
+        no_echo.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Flush, &no_echo)?;
         Ok(Hidden {
             terminal,
             before,
-            _restored: restored,
+            _signals: signals,
         })
     }
 }
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        // The user's shell sets it right where we cannot.
+        // If this fails, the user's shell restores the mode.
         let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.before);
     }
 }
 
-/// Gives signals their usual effect again when it is dropped: who has answered and thinks better of it
-/// still ends the process. By itself, tokio swallows every later signal of a kind that it has once
-/// listened for.
-struct Restored(Arc<AtomicBool>);
+/// Restores the default effect of signals when it is dropped, so that Ctrl-C still ends the process after
+/// the last answer. Tokio alone would ignore every later signal of a kind that it has listened for once.
+struct DefaultSignals(Arc<AtomicBool>);
 
-impl Restored {
-    fn new() -> io::Result<Restored> {
-        let is_usual = Arc::new(AtomicBool::new(false));
+impl DefaultSignals {
+    fn new() -> io::Result<DefaultSignals> {
+        let is_default = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            register_conditional_default(signal, Arc::clone(&is_usual))?;
+            register_conditional_default(signal, Arc::clone(&is_default))?;
         }
-        Ok(Restored(is_usual))
+        Ok(DefaultSignals(is_default))
     }
 }
 
-impl Drop for Restored {
+impl Drop for DefaultSignals {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn a_missing_empty_or_too_long_answer_is_an_error() {
         let long = format!("{}\na\n", "x".repeat(1025));
         for (typed, why) in [
             ("", "no passphrase was given; nothing has changed"),

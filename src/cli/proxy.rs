@@ -1,6 +1,6 @@
-//! The proxy itself: one run, from its options to its exit code.
+//! Runs the proxy, from its options to its exit code.
 //!
-//! What a session does is `app`'s business.
+//! `app` runs the sessions.
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
@@ -14,22 +14,22 @@ use crate::relay::Ended;
 use crate::sys::Stderr;
 use crate::transport::Watcher;
 
-/// Why a run ended as it should not have.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     /// There is no usable configuration.
     #[error(transparent)]
     Config(Box<ConfigError>),
-    /// It could not start, or could not go on.
+    /// It could not start.
     #[error(transparent)]
     App(#[from] AppError),
-    /// The server is gone. A client over stdio has been told.
+    /// The server has ended. A client over stdio already knows.
     #[error("{why}")]
     Server { code: u8, why: String },
 }
 
 impl ProxyError {
-    /// What the process ends with.
+    /// Returns the exit code.
     pub(super) fn code(&self) -> u8 {
         match self {
             ProxyError::Config(_) => exit_code::CONFIG,
@@ -64,7 +64,7 @@ pub(super) fn run(
     code_of(app::run(config, stderr, watcher)?, &server)
 }
 
-/// What a person reads who starts us in a terminal, where no client is.
+/// Returns the message for a person who starts the proxy in a terminal, without a client.
 fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
     let program = std::env::current_exe().ok();
     let program = program.map_or_else(
@@ -72,7 +72,7 @@ fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
         |path| lossy(path.as_os_str()),
     );
     let mut entry = Vec::new();
-    // A client starts us in a folder of its own.
+    // Paths are made absolute, because a client starts the proxy in another folder.
     let mut is_path = false;
     for argument in arguments.iter().skip(1) {
         let text = lossy(argument);
@@ -80,7 +80,7 @@ fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
             Some((flag, path)) if is_path_flag(flag) => (format!("{flag}="), Some(path.to_owned())),
             Some(_) | None => (String::new(), is_path.then(|| text.clone())),
         };
-        // A keyword, not a file.
+        // The keyword of `--audit-log` is not a file.
         let path = path.filter(|path| path != "stderr");
         is_path = is_path_flag(&text);
         let path = path
@@ -93,16 +93,16 @@ fn by_hand(arguments: &[OsString], config: &Resolved) -> String {
     let entry = serde_json::json!({"command": program, "args": entry});
     let name = serde_json::Value::from(config.server.name.as_str());
     format!(
-        "approval-proxy: waiting for an MCP client on stdin; this is a terminal, and clients start \
+        "approval-proxy: waiting for an MCP client on stdin, but stdin is a terminal; clients start \
          approval-proxy themselves\n\
-         approval-proxy: in your client's configuration, put this in place of the server's entry: \
+         approval-proxy: in your client's configuration, replace the server's entry with this one: \
          {}\n\
-         approval-proxy: end it with Ctrl-C\n",
+         approval-proxy: stop with Ctrl-C\n",
         escaped(&format!("{name}: {entry}"))
     )
 }
 
-/// Flags whose value is a path, so that it means the same wherever a client starts us.
+/// Returns true for flags whose value is a path.
 fn is_path_flag(flag: &str) -> bool {
     matches!(flag, "-u" | "--upstream" | "--state-dir" | "--audit-log")
 }
@@ -111,28 +111,28 @@ fn lossy(text: &OsStr) -> String {
     text.to_string_lossy().into_owned()
 }
 
-/// The client of a session that has run knows how it ended. The URL of a server elsewhere stands in what
-/// was told before.
+/// Returns the exit code of a session. Its client already knows how it ended. For a server with a URL, an
+/// earlier message contains the URL.
 fn code_of(ended: Ended, server: &str) -> Result<u8, ProxyError> {
     match ended {
         Ended::ClientClosed => Ok(exit_code::OK),
         Ended::UpstreamNeverSpoke(exit) if exit.is_of_remote() => Err(gone(
             exit_code::UPSTREAM_START,
             format!(
-                "the server {server} {exit}; check `url` and `headers` in the config, and that it can \
-                 be reached from here"
+                "the server {server} {exit}; check `url` and `headers` in the config, and that this \
+                 machine can reach the server"
             ),
         )),
         Ended::UpstreamNeverSpoke(exit) => Err(gone(
             exit_code::UPSTREAM_START,
             format!(
-                "the server {server} {exit} before it sent a message; what it wrote to stderr stands \
-                 above, and `command` and `args` in the config say how it was started"
+                "the server {server} {exit} before it sent a message; see its stderr above, and check \
+                 `command` and `args` in the config"
             ),
         )),
         Ended::UpstreamDied(exit) => Err(gone(
             exit_code::UPSTREAM_DIED,
-            format!("the server {server} {exit} while the client was still there"),
+            format!("the server {server} {exit} while the client was still connected"),
         )),
         Ended::Signal(number) => Ok(exit_code::for_signal(number)),
     }

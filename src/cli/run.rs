@@ -1,6 +1,6 @@
-//! The command itself: arguments in, exit code out, errors on stderr in one line each.
+//! Runs the command: arguments in, exit code out, each error as one line on stderr.
 //!
-//! What a run does is `app`'s business.
+//! `app` runs the proxy.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -23,14 +23,14 @@ use crate::sys::Stderr;
 use crate::sys::with_causes;
 use crate::transport::{Watcher, forbid_inspection, is_watcher, run_watcher};
 
-/// How long an unread stderr may keep us from ending.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long an unread stderr may delay the exit.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Runs the command line `arguments`, of which the first is the program's name, in the
-/// environment `variables`. Returns the exit code, one of [`exit_code`].
+/// Runs the command line `arguments`, whose first item is the program's name, in the environment
+/// `variables`. Returns the exit code, one of [`exit_code`].
 ///
-/// From then on, no other process of the same user can look into this process, because calls,
-/// answers and passphrases pass through it.
+/// First, it keeps other processes of the same user from inspecting this one, because calls, answers and
+/// passphrases pass through it.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -38,8 +38,8 @@ pub fn run(
     run_watched(arguments, variables, None)
 }
 
-/// The same for a program that is nothing but this command line. It may start its own executable
-/// again, as the watcher that ends its servers if it is killed.
+/// Does the same for a program that only runs this command line. Its executable may be started again as the
+/// watcher, which ends the servers if the proxy is killed.
 pub fn run_program(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -60,20 +60,21 @@ fn run_watched(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     watcher: Option<Watcher>,
 ) -> u8 {
-    // This comes first: whoever opens one of our descriptors before it keeps it.
+    // This comes first: a process that opened one of our descriptors before it could keep it.
     let hidden = forbid_inspection();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let Ok(stderr) = Stderr::start() else {
-        // Nobody can read why there; the client can.
+        // Without stderr, only the client can be told.
         if start_error::is_over_stdio(&arguments) {
-            start_error::answer_first_request("the system refuses another thread");
+            start_error::answer_first_request("the system refused to start a thread");
         }
         return exit_code::INTERNAL;
     };
     report_to(stderr.clone());
     if let Err(error) = hidden {
         tracing::warn!(
-            "other processes of yours can look into this one, because the system refuses to hide it: {error}"
+            "other processes of this user can inspect this one, because the system did not allow us to \
+             prevent it: {error}"
         );
     }
     let environment = variables.into_iter().collect();
@@ -81,13 +82,13 @@ fn run_watched(
         Ok(code) => code,
         Err(failed) => {
             tracing::error!("{}", failed.why);
-            if failed.client == Client::Untold {
+            if failed.client == Client::Uninformed {
                 start_error::answer_first_request(&failed.why);
             }
             failed.code
         }
     };
-    stderr.flush(LAST_WORDS);
+    stderr.flush(FLUSH_TIMEOUT);
     code
 }
 
@@ -98,22 +99,12 @@ struct Failed {
     client: Client,
 }
 
-/// Whether a client over stdio is still to be told why there is no server.
+/// Whether a client over stdio knows why there is no server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
-    Untold,
-    /// It was told, or there is none.
-    Told,
-}
-
-impl Failed {
-    fn told(code: u8, why: String) -> Failed {
-        Failed {
-            code,
-            why,
-            client: Client::Told,
-        }
-    }
+    Uninformed,
+    /// It knows, or there is no client.
+    Informed,
 }
 
 fn run_reporting(
@@ -123,8 +114,8 @@ fn run_reporting(
     watcher: Option<Watcher>,
 ) -> Result<u8, Failed> {
     let client = match start_error::is_over_stdio(arguments) {
-        true => Client::Untold,
-        false => Client::Told,
+        true => Client::Uninformed,
+        false => Client::Informed,
     };
     let failed = |code, why| Failed { code, why, client };
     let mut args = match Args::read(arguments) {
@@ -137,11 +128,15 @@ fn run_reporting(
             Command::Inbox(command) => inbox::run(command, environment, stderr),
             Command::Approvals(command) => approvals::run(command, environment),
         };
-        return ended.map_err(|error| Failed::told(error.code(), with_causes(&error)));
+        return ended.map_err(|error| Failed {
+            code: error.code(),
+            why: with_causes(&error),
+            client: Client::Informed,
+        });
     }
     proxy::run(args.options, arguments, environment, stderr, watcher).map_err(|error| {
         let client = match error {
-            ProxyError::Server { .. } => Client::Told,
+            ProxyError::Server { .. } => Client::Informed,
             ProxyError::Config(_) | ProxyError::App(_) => client,
         };
         Failed {
@@ -152,26 +147,26 @@ fn run_reporting(
     })
 }
 
-/// Help and version are asked for by people and go to stdout, where no MCP is spoken then.
+/// Prints help or the version to stdout, which is not used for MCP in this case.
 fn show(text: &clap::Error) -> u8 {
-    // A reader that has gone has read enough.
+    // If the reader has closed the pipe, it has read enough.
     let _ = write!(std::io::stdout(), "{}", text.render());
     exit_code::OK
 }
 
-/// Sends our own warnings and errors to stderr, a line each. What libraries have to say is not written
-/// for our users, and may hold what a server answered.
+/// Sends our own warnings and errors to stderr, one line each. Messages of libraries are left out: they are
+/// not written for our users, and may contain a server's answer.
 fn report_to(stderr: Stderr) {
     let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), tracing::Level::WARN);
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Plain)
         .with_writer(move || stderr.clone())
         .with_filter(ours);
-    // Fails only where a caller of this library has set another one, which then counts.
+    // Fails only if a caller of this library has set a subscriber, which is used then.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
 
-/// `approval-proxy: error: …`: what people expect of a command, and short in a client's log.
+/// Formats events as `approval-proxy: error: …`, which is usual for a command and short in a client's log.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain

@@ -1,8 +1,7 @@
-//! A start that failed, told to the client that has started us.
+//! Reports a failed start to the client over stdio, because most clients hide stderr but show the error that
+//! answers their first request.
 //!
-//! Most clients hide what a server writes to stderr, and show the error that answers their first
-//! request. What stops a start is in `run`; a server that ends before it speaks is in `relay`, which
-//! then holds stdin and stdout.
+//! `relay` does the same if the server ends before it sends a message.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -23,21 +22,21 @@ use crate::mcp::frame::FrameBuffer;
 use crate::relay::{NEXT_REQUEST, first_request_time};
 use crate::sys::clock::Clock;
 
-/// The longest request that is read whole; of a longer one only the id is looked for.
+/// The longest request that is parsed in full. In a longer one, we only look for the id.
 const MAX_LINE: usize = 64 * 1024;
-/// How much is read at all. A client that goes on and on gets no answer.
+/// How much to read in total. A client that sends more without a request gets no answer.
 const MAX_READ: usize = 4 * 1024 * 1024;
 
-/// Answers the client's first request with `why`, if there is a client at stdin and it asks within a few
-/// seconds. People who run us by hand read stderr.
+/// Answers the client's first request with `why`, if stdin is not a terminal and a request comes within a
+/// few seconds. In a terminal, a person reads stderr.
 pub(super) fn answer_first_request(why: &str) {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return;
     }
-    // What was listening for signals has ended; they end us.
+    // Nothing listens for signals any more, so restore their default effect: they end the process.
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // Fails for no signal that may be caught; and the wait is short.
+        // Cannot fail for signals that may be caught, and the wait is short.
         let _ = register_conditional_default(signal, Arc::new(AtomicBool::new(true)));
     }
     // A client that is gone needs no answer.
@@ -49,8 +48,7 @@ pub(super) fn answer_first_request(why: &str) {
     );
 }
 
-/// Whether a command line means a session over stdin and stdout, as far as that shows without its being
-/// correct.
+/// Guesses whether a command line, which may be wrong, means a session over stdin and stdout.
 pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
     let arguments = arguments
         .iter()
@@ -71,8 +69,8 @@ pub(super) fn is_over_stdio(arguments: &[OsString]) -> bool {
     !is_command && !is_http
 }
 
-/// Answers what comes at `from`: the first request, and where that is not the client's last, those that
-/// follow. Waits for each as long as `patience` says.
+/// Answers the first request from `from`, and the following ones until the client's last. Waits for the
+/// first request for the first duration, and for each of the others for the second.
 fn answer(
     from: BorrowedFd<'_>,
     to: &mut impl Write,
@@ -102,8 +100,14 @@ fn answer(
         }
         frames.compact();
         let time = until.saturating_sub(clock.now().elapsed);
-        if time.is_zero() || left == 0 || !is_readable(from, time)? {
+        if time.is_zero() || left == 0 {
             return Ok(());
+        }
+        match wait_for_input(from, time)? {
+            Wait::Readable => {}
+            // Not read now: stdin blocks, so a read could outlast the deadline.
+            Wait::Interrupted => continue,
+            Wait::TimeIsUp => return Ok(()),
         }
         let mut chunk = [0; 16 * 1024];
         match rustix::io::read(from, &mut chunk) {
@@ -119,17 +123,24 @@ fn answer(
     }
 }
 
-/// Waits until there is something to read, or the end of it; false once the time is over.
-fn is_readable(from: BorrowedFd<'_>, time: Duration) -> io::Result<bool> {
+enum Wait {
+    /// There is input, or its end.
+    Readable,
+    /// A signal came.
+    Interrupted,
+    TimeIsUp,
+}
+
+fn wait_for_input(from: BorrowedFd<'_>, time: Duration) -> io::Result<Wait> {
     let time = Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
     };
     let mut polled = [PollFd::from_borrowed_fd(from, PollFlags::IN)];
     match poll(&mut polled, Some(&time)) {
-        Ok(count) => Ok(count > 0),
-        // Looked at again, with the time that is left.
-        Err(Errno::INTR) => Ok(true),
+        Ok(0) => Ok(Wait::TimeIsUp),
+        Ok(_) => Ok(Wait::Readable),
+        Err(Errno::INTR) => Ok(Wait::Interrupted),
         Err(error) => Err(error.into()),
     }
 }
@@ -166,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_probes_the_era_first_gets_the_reason_for_both() {
+    fn a_client_that_probes_the_revision_first_gets_the_reason_twice() {
         let sent = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"server/discover\"}\n\
                     {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\"}\n";
         let answers = answers(sent);
@@ -180,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for_without_end() {
+    fn the_wait_for_a_request_is_limited() {
         assert_eq!(answers(""), Vec::<serde_json::Value>::new());
         assert_eq!(
             answers("{\"jsonrpc\":\"2.0\",\"id\":0"),
@@ -193,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_session_over_stdio_is_known_by_its_words() {
+    fn a_session_over_stdio_is_recognised_by_the_arguments() {
         for (line, expected) in [
             ("", true),
             ("--no-such-flag", true),

@@ -1,6 +1,6 @@
 //! `customAnnotations`: an operator's own hints about tools.
 //!
-//! How they lie over the upstream's hints is decided by `policy`.
+//! `policy` combines them with the hints of the server.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use super::value::{Input, Value, wrong_type};
 use crate::mcp::ToolAnnotations;
 use crate::policy::{Mode, Policy, Rules};
 
-/// Hints by tool name, which `policy` accepts.
+/// Hints by tool name, checked by `policy`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Annotations(BTreeMap<String, ToolAnnotations>);
 
 impl Annotations {
-    /// The hints by tool name.
+    /// Returns the hints by tool name.
     #[must_use]
     pub fn into_map(self) -> BTreeMap<String, ToolAnnotations> {
         self.0

@@ -1,12 +1,12 @@
 //! The name of an approver, for `APPROVAL_APPROVER` and `--as`.
 //!
-//! Nobody checks whose name it is.
+//! Nobody verifies the name.
 
 use super::error::{Fault, Problem};
 use super::value::Value;
 use crate::approval::item::{BadApprover, MAX_APPROVER, read_approver};
 
-/// The name by which an approver wants to be known.
+/// The name that an approver has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApproverName(String);
 
@@ -19,7 +19,7 @@ impl ApproverName {
         read_approver(text).map(ApproverName)
     }
 
-    /// The name, without the space around it.
+    /// Returns the name, without surrounding space.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0

@@ -1,21 +1,21 @@
-//! Where the audit log is to be kept.
+//! The destination of the audit log.
 
 use std::path::PathBuf;
 
-/// Where decisions are written.
+/// Where records are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AuditLog {
-    /// In a file of the state folder, with a copy on stderr. The default.
+    /// A file in the state folder, with a copy on stderr. The default.
     #[default]
     StateFolder,
-    /// In this file of the operator's. A relative path counts from our own working directory.
+    /// This file. A relative path is relative to our working directory.
     File(PathBuf),
-    /// On stderr alone.
+    /// Only stderr.
     Stderr,
 }
 
 impl AuditLog {
-    /// What `--audit-log` or `auditLog` says, if either says anything.
+    /// Reads the value of `--audit-log` or `auditLog`, if one is set.
     pub(super) fn named(name: Option<PathBuf>) -> AuditLog {
         match name {
             None => AuditLog::StateFolder,
@@ -25,5 +25,5 @@ impl AuditLog {
     }
 }
 
-/// The word for stderr. A file of that name is `./stderr`.
+/// The keyword for stderr. To name such a file, write `./stderr`.
 const STDERR: &str = "stderr";

@@ -1,6 +1,6 @@
 //! The URL of a document about this client, for `clientIdMetadataUrl`.
 //!
-//! It is not fetched here: authorization servers fetch it.
+//! Authorization servers fetch the document; we do not.
 
 use reqwest::Url;
 use serde_json::{Value as Json, json};
@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use super::error::{Fault, Problem};
 use super::value::Value;
 
-/// The URL of a Client ID Metadata Document, as it was written: it is the client's id, which is
-/// compared as text.
+/// The URL of a Client ID Metadata Document, as it was written. It is the client's id, which servers
+/// compare as text.
 ///
 /// SPEC draft-ietf-oauth-client-id-metadata-document, "Client Identifier": "Client identifier URLs MUST
 /// have an "https" scheme, MUST contain a path component, MUST NOT contain single-dot or double-dot path
@@ -18,7 +18,7 @@ use super::value::Value;
 pub struct DocumentUrl(String);
 
 impl DocumentUrl {
-    /// The URL as it was written.
+    /// Returns the URL as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -38,7 +38,7 @@ impl Value for DocumentUrl {
 
     fn from_text(text: &str) -> Result<DocumentUrl, Fault> {
         let is_document = Url::parse(text).is_ok_and(|url| {
-            // Parsing removes dot segments, however they are written.
+            // Check the text: parsing removes dot segments, in every spelling.
             let start = url.as_str().find(url.path()).unwrap_or_default();
             let path = text.get(start..).unwrap_or_default();
             let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -59,7 +59,7 @@ impl Value for DocumentUrl {
         if is_document {
             return Ok(DocumentUrl(text.to_owned()));
         }
-        // What was written is not repeated: it may hold a password.
+        // Do not quote the text: it may contain a password.
         Err(Fault::from(Problem::Unexpected {
             expected: DocumentUrl::expected(),
             found: "another text".to_owned(),

@@ -1,6 +1,6 @@
-//! `engines`: the engines that a question goes along, in their order.
+//! `engines`: which engines are asked, in which order.
 //!
-//! What each takes beside the keys of all engines, it reads itself; see `engines::registry`.
+//! Reads the keys that all engines have; each engine reads its own options (`engines::registry`).
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use super::value::{Input, Value, wrong_text, wrong_type};
 use crate::engines::{CourierSettings, registry};
 use crate::gate::{Channel, Engine, EngineId, OnFailure, Patience};
 
-/// At least one channel, none twice.
+/// At least one engine, without repetition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Engines(Vec<EngineEntry>);
 
-/// What is said of one engine.
+/// The settings of one engine.
 #[derive(Debug, Clone, PartialEq)]
 struct EngineEntry {
     engine: Engine,
-    /// The keys that only this engine knows.
+    /// The engine's own options.
     options: Map<String, serde_json::Value>,
     timeout: Option<Seconds>,
     on_timeout: Option<OnFailure>,
@@ -30,7 +30,7 @@ struct EngineEntry {
 }
 
 impl Engines {
-    /// The chain where nobody names one: the client, and the inbox for those that cannot ask.
+    /// Returns the default: the client's prompt, then the inbox for clients that cannot prompt.
     #[must_use]
     pub fn usual() -> Engines {
         Engines(
@@ -40,7 +40,8 @@ impl Engines {
         )
     }
 
-    /// The channels; what an entry does not say is `on_timeout` and `on_transport_error`.
+    /// Converts to the gate's channels. `on_timeout` and `on_transport_error` apply to entries that do not
+    /// set them.
     #[must_use]
     pub fn into_channels(
         self,
@@ -69,14 +70,14 @@ impl Engines {
         channels.collect()
     }
 
-    /// The couriers that the engines need.
+    /// Returns the settings of the engines that need a courier.
     #[must_use]
     pub fn couriers(&self) -> Vec<(EngineId, Arc<dyn CourierSettings>)> {
         let couriers = self.0.iter().filter_map(|entry| {
             let Engine::OutOfBand(engine) = entry.engine else {
                 return None;
             };
-            // They were read before, and found good.
+            // Cannot fail: `EngineEntry::checked` has read the options before.
             let settings = registry::find(engine.name())?.read(&entry.options).ok()?;
             Some((engine, settings?))
         });
@@ -172,7 +173,7 @@ impl Value for EngineEntry {
 }
 
 impl EngineEntry {
-    /// The engine can be set up so.
+    /// Lets the engine check its options.
     fn checked(self) -> Result<EngineEntry, Fault> {
         if let Engine::OutOfBand(engine) = self.engine
             && let Some(registered) = registry::find(engine.name())
@@ -189,7 +190,7 @@ impl EngineEntry {
 
 const ELICITATION: &str = "elicitation";
 
-/// Every engine's name.
+/// Returns the name of every engine.
 pub(super) fn words() -> impl Iterator<Item = &'static str> {
     std::iter::once(ELICITATION).chain(registry::names())
 }
@@ -202,12 +203,12 @@ fn engine_of(text: &str) -> Result<Engine, Fault> {
     }
 }
 
-/// Whether the engine knows no key of its own.
+/// Returns true if the engine has no options of its own.
 fn is_plain(engine: Engine) -> bool {
     matches!(engine, Engine::Elicitation | Engine::INBOX)
 }
 
-/// The same value as plain JSON, for the engine that reads its own keys.
+/// Converts to the JSON type that engines read their options from.
 fn plain_json(node: &Node) -> serde_json::Value {
     match node {
         Node::Null => serde_json::Value::Null,
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chain_is_refused_with_its_place() {
+    fn an_invalid_list_of_engines_is_an_error_with_its_place() {
         for (json, place, words) in [
             (r#"[]"#, "", "an empty list"),
             (r#"["inbox","inbox"]"#, "", "twice"),

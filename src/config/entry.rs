@@ -1,7 +1,7 @@
 //! The entry of one server, and the upstream that it describes.
 //!
-//! Entries belong to other clients too: what their keys mean is read where it is clear, and the rest
-//! is left alone, with a warning (`ignored_keys`). It starts nothing.
+//! Other clients use the same entries: we read their keys if the meaning is clear, and warn about the
+//! others (`ignored_keys`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,37 +23,36 @@ use super::value::{Value, wrong_type};
 use super::{env_file, ignored_keys};
 use crate::sys::secret::Secret;
 
-/// The server that is guarded, and how it is reached.
+/// The guarded server.
 #[derive(Debug, Clone)]
 pub struct UpstreamConfig {
-    /// Its name in the config; `upstream` for a file that is one entry.
+    /// Its name in the config; `upstream` if the file is one entry.
     pub name: String,
-    /// How it is reached.
+    /// How to start it or connect to it.
     pub target: Target,
 }
 
-/// How a server is reached.
+/// How to start a server or connect to it.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// It is started, and spoken to over its stdin and stdout.
+    /// We start it and talk to it over its stdin and stdout.
     Command(CommandTarget),
-    /// It runs somewhere, and is spoken to over HTTP.
+    /// It runs elsewhere, and we talk to it over HTTP.
     Url(UrlTarget),
 }
 
-/// A server that is started.
+/// A server that we start.
 ///
-/// `Debug` shows neither arguments nor values of the environment, since both may be secret.
+/// `Debug` hides arguments and environment values, because they may be secret.
 #[derive(Clone)]
 pub struct CommandTarget {
-    /// The program; not empty, variables expanded, looked up in `PATH` by whoever starts it.
+    /// The program: not empty, variables expanded, not yet looked up in `PATH`.
     pub command: String,
     /// Its arguments, variables expanded.
     pub args: Vec<String>,
-    /// What its environment holds beside ours, variables expanded; that of `envFile`, too.
+    /// Its variables in addition to our environment, variables expanded; includes those of `envFile`.
     pub env: BTreeMap<String, Secret>,
-    /// Where it runs; a relative path counts from our own working directory, as with other
-    /// clients.
+    /// Its working directory. As in other clients, a relative path is relative to ours.
     pub cwd: Option<PathBuf>,
 }
 
@@ -68,42 +67,42 @@ impl fmt::Debug for CommandTarget {
     }
 }
 
-/// A server somewhere else.
+/// A server that runs elsewhere.
 #[derive(Debug, Clone)]
 pub struct UrlTarget {
-    /// Where; variables expanded. It may hold a secret.
+    /// Its URL, variables expanded. It may contain a secret.
     pub url: Secret,
-    /// What is sent with every request, variables expanded.
+    /// Headers to send with every request, variables expanded.
     pub headers: BTreeMap<String, Secret>,
     /// Whether it speaks HTTP+SSE of 2024-11-05 instead of streamable HTTP.
     pub is_sse: bool,
 }
 
-/// What the entry of the chosen server says.
+/// The parsed entry of the chosen server.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) upstream: UpstreamConfig,
-    /// Tools that are refused.
+    /// Tools to refuse.
     pub(super) deny: Vec<Pattern>,
-    /// What the operator should hear, without the file.
+    /// Warnings for the operator, without the file's name.
     pub(super) warnings: Vec<String>,
 }
 
-/// A server of the config file: its rules are checked, the rest is read when it is chosen.
+/// A server of the config file. Its rules are checked; the rest is read when the server is chosen.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) rules: Layer,
-    /// Where the entry stands in the file.
+    /// The entry's place in the file.
     at: Pointer,
     object: Object,
 }
 
 impl Entry {
-    /// Takes the object at `at` as the entry of the server `name`.
+    /// Reads the object at `at` as the entry of the server `name`.
     ///
     /// # Errors
-    /// Something that is no object, or bad `approvalRules`.
+    /// A value that is not an object, or bad `approvalRules`.
     pub(super) fn new(name: String, at: Pointer, node: Node) -> Result<Entry, Fault> {
         let Node::Object(object) = node else {
             let fault = Fault::from(Problem::Unexpected {
@@ -122,27 +121,27 @@ impl Entry {
         })
     }
 
-    /// Whether the entry is switched off, in the words of any client.
+    /// Returns true if the entry is disabled, by the key of any client.
     pub(super) fn is_disabled(&self) -> bool {
-        let says = |node: &Node, wanted: bool| match node {
+        let is = |node: &Node, wanted: bool| match node {
             Node::Bool(value) => *value == wanted,
             Node::Text(text) => text.trim().eq_ignore_ascii_case(&wanted.to_string()),
             Node::Null | Node::Number(_) | Node::Array(_) | Node::Object(_) => false,
         };
         self.object.members().any(|(key, node)| match key {
-            "disabled" => says(node, true),
-            "enabled" => says(node, false),
+            "disabled" => is(node, true),
+            "enabled" => is(node, false),
             _ => false,
         })
     }
 
-    /// Whether the pointer to the entry ends with its name.
+    /// Returns true if the pointer to the entry ends with its name.
     pub(super) fn is_named_by_its_place(&self) -> bool {
         self.at.ends_with(&self.name)
     }
 
-    /// What the entry says, with the variables of `environment`. Only the server that is chosen is read
-    /// so: what another one lacks is no concern of this run. `folder` is that of the config file.
+    /// Reads the rest of the entry, with the variables of `environment`. Called for the chosen server only:
+    /// mistakes in other entries must not stop this run. `folder` is the folder of the config file.
     ///
     /// # Errors
     /// A [`Fault`] for a missing command or url, a wrong type, an unset variable, a bad `envFile`.
@@ -214,8 +213,8 @@ impl Entry {
         Ok(target)
     }
 
-    /// `command`: the program, and the arguments that stand there too. It is a string, an array of
-    /// both (opencode), or an object with `path` (old versions of Zed).
+    /// Reads `command`: the program and the arguments in the same value. It is a string, an array of both
+    /// (opencode), or an object with `path` (old versions of Zed).
     fn program(&self, environment: &Environment) -> Result<(String, Vec<String>), Fault> {
         let node = self.object.get("command")?;
         let node = node.ok_or_else(|| self.lacks("command"))?;
@@ -245,7 +244,7 @@ impl Entry {
         Ok((command, args))
     }
 
-    /// Refuses a command that no program is called, and that shows what it was meant for.
+    /// Refuses a command that is not a program and shows what was meant.
     fn check_program(
         &self,
         target: &CommandTarget,
@@ -269,7 +268,7 @@ impl Entry {
         if is_for_windows {
             return Err(under("command")(Problem::CommandOfWindows));
         }
-        // As it was written: what variables stand for may be secret.
+        // As written: the values of variables may be secret.
         let Ok(Some(Node::Text(written))) = self.object.get("command") else {
             return Ok(());
         };
@@ -309,7 +308,7 @@ impl Entry {
         })
     }
 
-    /// The URL and the key that it stands under.
+    /// Returns the URL and its key.
     fn url(&self) -> Result<Option<(&'static str, &str)>, Fault> {
         let mut found: Option<(&'static str, &str)> = None;
         for key in ["url", "httpUrl", "serverUrl"] {
@@ -329,8 +328,8 @@ impl Entry {
         Ok(found)
     }
 
-    /// Whether the URL is that of an HTTP+SSE server once its variables are expanded. `httpUrl` never
-    /// is: Gemini CLI has it to tell the two apart.
+    /// Returns true if the expanded URL is that of an HTTP+SSE server. `httpUrl` never is: Gemini CLI uses
+    /// that key to distinguish the two.
     fn url_names_sse(&self, environment: &Environment) -> Result<bool, Fault> {
         match self.url()? {
             Some(("httpUrl", _)) | None => Ok(false),
@@ -338,26 +337,26 @@ impl Entry {
         }
     }
 
-    /// What `type` or `transport` says, or else what there is: a `command`, or a `url`, which is
-    /// HTTP+SSE where its path ends in `/sse` once its variables are expanded.
+    /// Determines the kind by `type` or `transport`, else by the keys: a `command`, or a `url`, which means
+    /// HTTP+SSE if its expanded path ends in `/sse`.
     fn kind(&self, environment: &Environment) -> Result<Kind, Fault> {
         let url = self.url()?;
         let is_blank = |text: &str| text.trim().is_empty();
-        // Forms write the key of the other kind, too, and leave it empty.
+        // Settings forms of some clients also write the key of the other kind, with an empty value.
         let has_command = match self.object.get("command")? {
             Some(Node::Text(command)) if is_blank(command) => url.is_none(),
             command => command.is_some(),
         };
         let url = url.filter(|(_, url)| !is_blank(url) || !has_command);
-        let said = match self.object.get("type")? {
+        let named = match self.object.get("type")? {
             Some(node) => Kind::of_type(node).map_err(|fault| fault.under("type"))?,
             None => None,
         };
-        let said = match said {
+        let named = match named {
             Some(kind) => Some(kind),
             None => self.transport()?,
         };
-        match (said, has_command, url) {
+        match (named, has_command, url) {
             (Some(Kind::Stdio), false, Some((found, _))) => Err(Fault::from(Problem::WrongKind {
                 missing: "command",
                 found,
@@ -390,7 +389,7 @@ impl Entry {
         }
     }
 
-    /// What `transport` says, as some clients write it. It is theirs: other values mean nothing here.
+    /// Reads `transport`, which some clients write instead of `type`. Ignores unknown values.
     fn transport(&self) -> Result<Option<Kind>, Fault> {
         let Some(Node::Text(text)) = self.object.get("transport")? else {
             return Ok(None);
@@ -398,7 +397,7 @@ impl Entry {
         Ok(Kind::named(text))
     }
 
-    /// Tools that the user switched off in another client, as deny rules.
+    /// Returns the tools that the user disabled in another client, as deny rules.
     fn disabled_tools(&self) -> Result<Vec<Pattern>, Fault> {
         let mut deny = Vec::new();
         for key in ["disabledTools", "disabled_tools", "excludeTools"] {
@@ -417,7 +416,7 @@ impl Entry {
         }
     }
 
-    /// A key that only a slip tells from `wanted`, or that has its meaning elsewhere.
+    /// Finds a key that is a misspelling of `wanted`, or its name in another program.
     fn slip(&self, wanted: &str) -> Option<&str> {
         let elsewhere: &[&str] = match wanted {
             "command" => &["cmd", "program", "executable"],
@@ -436,7 +435,7 @@ impl Entry {
         read.map_err(|fault| within(key, fault.under("args")))
     }
 
-    /// The variables that the entry gives. `null` gives none.
+    /// Reads the variables of the entry. `null` sets none.
     fn env(&self, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
         let (inner, object) = self.inner("env")?;
         let (key, node) = match (object.get("env")?, object.get("environment")?) {
@@ -452,7 +451,8 @@ impl Entry {
         read.map_err(|fault| within(inner, fault.under(key)))
     }
 
-    /// The object that holds `key`: that of the command, where it is one, or the entry.
+    /// Returns the object that contains `key`: the one under `command`, if that is an object with the key,
+    /// or the entry.
     fn inner(&self, key: &str) -> Result<(Option<&'static str>, &Object), Fault> {
         match self.object.get("command")? {
             Some(Node::Object(command)) if command.has(key) => Ok((Some("command"), command)),
@@ -460,7 +460,7 @@ impl Entry {
         }
     }
 
-    /// A warning where a variable is `null`, which VS Code takes for "not set".
+    /// Returns a warning if a variable is `null`, which VS Code treats as "not set".
     fn null_variables(&self) -> Option<String> {
         ["env", "environment"].iter().find_map(|key| {
             let Ok(Some(Node::Object(env))) = self.object.get(key) else {
@@ -474,7 +474,7 @@ impl Entry {
         })
     }
 
-    /// Empty is what some clients write for none.
+    /// Reads `cwd`. Some clients write an empty string for none.
     fn cwd(&self, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
         self.path("cwd", environment)
     }
@@ -503,7 +503,7 @@ impl Entry {
     }
 }
 
-/// Whether there is a file where the system would look for the program.
+/// Returns true if the system would find a file for the program.
 fn is_program(target: &CommandTarget, environment: &Environment) -> bool {
     let own = target.env.get("PATH").map(Secret::expose);
     let path = own.or(environment.get("PATH").ok().flatten());
@@ -515,7 +515,7 @@ fn is_program(target: &CommandTarget, environment: &Environment) -> bool {
     folders.any(|folder| folder.join(&target.command).exists())
 }
 
-/// The variables of an object by name; numbers and booleans count as text.
+/// Reads an object of variables; numbers and booleans count as text.
 fn variables(node: &Node, environment: &Environment) -> Result<BTreeMap<String, Secret>, Fault> {
     let Node::Object(object) = node else {
         return Err(wrong_type::<BTreeMap<String, String>>(node));
@@ -538,8 +538,7 @@ fn variables(node: &Node, environment: &Environment) -> Result<BTreeMap<String, 
     Ok(variables)
 }
 
-/// `text` with its variables replaced, and a `~/` at its start by the home folder. A value that begins
-/// with `~/` stays as it is.
+/// Expands the variables of `text` and a leading `~/`. A `~/` in the value of a variable is not expanded.
 fn path_or_text(text: &str, environment: &Environment) -> Result<String, Problem> {
     match text.strip_prefix("~/") {
         Some(rest) => {
@@ -550,7 +549,7 @@ fn path_or_text(text: &str, environment: &Environment) -> Result<String, Problem
     }
 }
 
-/// The texts of `node` as [`path_or_text`] reads each, with its place where one is wrong.
+/// Reads the texts of `node`, each with [`path_or_text`]. An error has the place of the text.
 fn paths_or_texts(node: &Node, environment: &Environment) -> Result<Vec<String>, Fault> {
     let texts = texts_of(node)?;
     let read = texts.iter().enumerate().map(|(index, text)| {
@@ -567,7 +566,7 @@ fn within(key: Option<&str>, fault: Fault) -> Fault {
     }
 }
 
-/// Whether a URL is that of an HTTP+SSE server by convention, whatever query it has.
+/// Returns true if a URL is that of an HTTP+SSE server by convention. The query does not matter.
 fn names_sse(url: &str) -> bool {
     reqwest::Url::parse(url.trim()).is_ok_and(|url| {
         let path = url.path().trim_end_matches('/');

@@ -1,6 +1,6 @@
-//! `envFile`: a file of variables for a server, a `NAME=value` on each line.
+//! `envFile`: a file of variables for a server, one `NAME=value` per line.
 //!
-//! Values are taken as they stand; no variable in them is expanded.
+//! Values are taken literally: variables in them are not expanded.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,12 +11,12 @@ use super::error::Problem;
 use super::load::open_to_others;
 use crate::sys::secret::Secret;
 
-/// The variables of the file at `path`, which errors call `written`, as the config does: the path may
-/// hold the value of a variable.
+/// Reads the variables of the file at `path`. Errors call it `written`, as the config does, because `path`
+/// may contain the value of a variable.
 ///
 /// # Errors
-/// A file that cannot be read, that others may write to or replace, that is larger than 1 MiB, or that
-/// holds a line of another form. None of them tells a value.
+/// A file that cannot be read, that other users may write to or replace, that is larger than 1 MiB, or
+/// that has a line of another form. No error contains a value.
 pub(super) fn read(path: &Path, written: &Path) -> Result<BTreeMap<String, Secret>, Problem> {
     let unreadable = |cause| Problem::NoEnvFile {
         file: written.to_owned(),
@@ -26,25 +26,25 @@ pub(super) fn read(path: &Path, written: &Path) -> Result<BTreeMap<String, Secre
         file: written.to_owned(),
         problem,
     };
-    // Before it is opened: opening a pipe could wait for ever.
+    // Before opening it: opening a pipe could block forever.
     if !path.metadata().map_err(unreadable)?.is_file() {
         return Err(bad(
-            "this is no file; name a file of `NAME=value` lines".to_owned()
+            "this is not a file; name a file of `NAME=value` lines".to_owned()
         ));
     }
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    // What stands in it can decide which program runs, as the config file can.
+    // Like the config file, its contents can decide which program runs.
     if let Some(open) = open_to_others(path, &metadata) {
         let exposure = open.exposure;
         return Err(bad(match open.folder {
             None => format!(
-                "other users may write to this env file ({exposure}), and so decide what is run; \
-                 `chmod go-w` it, or copy it to a file and folder of your own"
+                "other users may write to this env file ({exposure}) and change which program runs; \
+                 `chmod go-w` it, or copy it to a file and folder that you own"
             ),
             Some(_) => format!(
-                "other users may replace this env file, since they may write to its folder ({exposure}); \
-                 `chmod go-w` the folder, or copy the file to a folder of your own"
+                "other users may replace this env file, because they may write to its folder ({exposure}); \
+                 `chmod go-w` the folder, or copy the file to a folder that you own"
             ),
         }));
     }
@@ -59,12 +59,13 @@ pub(super) fn read(path: &Path, written: &Path) -> Result<BTreeMap<String, Secre
     let text = text.map_err(|_| bad("this env file is not UTF-8; save it as UTF-8".to_owned()))?;
     parse(&text).map_err(|line| {
         bad(format!(
-            "line {line} is no variable; write `NAME=value`, or `#` before a comment"
+            "line {line} is not a variable; write `NAME=value`, or `#` before a comment"
         ))
     })
 }
 
-/// The variables in `text`; of two with one name the last counts. Or the line that is none, from 1.
+/// Parses the variables in `text`. If a name appears twice, the last value wins. The error is the number
+/// of the line that is not a variable, from 1.
 fn parse(text: &str) -> Result<BTreeMap<String, Secret>, usize> {
     let mut variables = BTreeMap::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -84,19 +85,19 @@ fn parse(text: &str) -> Result<BTreeMap<String, Secret>, usize> {
     }
 }
 
-/// How many lines end in `text`.
+/// Counts the line breaks in `text`.
 fn lines(text: &str) -> usize {
     text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
-/// A variable; `None` for a comment.
+/// A name and its value; `None` for a comment.
 type Variable<'a> = Option<(&'a str, String)>;
 
-/// What `text` begins with, and what is behind it.
+/// Parses the variable or comment at the start of `text`. Returns it and the following lines.
 fn variable(text: &str) -> Option<(Variable<'_>, &str)> {
-    let (line, below) = text.split_once('\n').unwrap_or((text, ""));
+    let (line, next_lines) = text.split_once('\n').unwrap_or((text, ""));
     if line.starts_with('#') {
-        return Some((None, below));
+        return Some((None, next_lines));
     }
     let (name, value) = line.split_once('=')?;
     let name = match name.strip_prefix("export") {
@@ -114,9 +115,9 @@ fn variable(text: &str) -> Option<(Variable<'_>, &str)> {
         .filter(|c| matches!(c, '"' | '\'' | '`'));
     let (value, tail) = match quote {
         Some(quote) => {
-            // It may go on below.
+            // A quoted value may span lines.
             let from =
-                text.len() - below.len() - usize::from(line.len() < text.len()) - value.len();
+                text.len() - next_lines.len() - usize::from(line.len() < text.len()) - value.len();
             quoted(text.get(from + 1..)?, quote)?
         }
         None => {
@@ -124,13 +125,14 @@ fn variable(text: &str) -> Option<(Variable<'_>, &str)> {
                 true => "",
                 false => value.split(" #").next()?.split("\t#").next()?,
             };
-            (value.trim_end().to_owned(), below)
+            (value.trim_end().to_owned(), next_lines)
         }
     };
     (!value.contains('\0')).then_some((Some((name, value)), tail))
 }
 
-/// The text up to the closing `quote`, and the lines behind. Only double quotes know escapes.
+/// Splits `text` at the closing `quote` into the value and the following lines. Only double quotes have
+/// escapes.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();
@@ -145,11 +147,11 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
             },
             character if character == quote => {
                 let tail = text.get(at + 1..)?;
-                let (line, below) = tail.split_once('\n').unwrap_or((tail, ""));
+                let (line, next_lines) = tail.split_once('\n').unwrap_or((tail, ""));
                 let line = line.trim();
-                return (line.is_empty() || line.starts_with('#')).then_some((value, below));
+                return (line.is_empty() || line.starts_with('#')).then_some((value, next_lines));
             }
-            // Files of Windows end their lines in two characters.
+            // A line break as Windows writes it.
             '\r' if text.get(at + 1..)?.starts_with('\n') => {}
             character => value.push(character),
         }
@@ -157,7 +159,7 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     None
 }
 
-/// 1 MiB: all the variables of a process together may hardly be larger.
+/// 1 MiB: the whole environment of a process can hardly be larger.
 const LIMIT: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -228,34 +230,38 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_others_may_write_to_or_is_no_file_is_refused_and_no_value_told() {
+    fn an_unsafe_or_bad_file_is_refused_without_quoting_a_value() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.env");
-        let told = || read(&path, &path).unwrap_err().to_string();
+        let message = || read(&path, &path).unwrap_err().to_string();
         assert!(
-            told().contains("x.env`: this env file cannot be read"),
+            message().contains("x.env`: cannot read this env file"),
             "{}",
-            told()
+            message()
         );
         std::fs::write(&path, "A=s3cret\ns3cret").unwrap();
-        assert!(told().contains("line 2 is no variable"), "{}", told());
-        assert!(!told().contains("s3cret"), "{}", told());
+        assert!(
+            message().contains("line 2 is not a variable"),
+            "{}",
+            message()
+        );
+        assert!(!message().contains("s3cret"), "{}", message());
         std::fs::write(&path, b"A=\xff").unwrap();
-        assert!(told().contains("not UTF-8"));
+        assert!(message().contains("not UTF-8"));
         std::fs::write(&path, "A=1").unwrap();
         assert_eq!(read(&path, &path).unwrap().len(), 1);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(told().contains("other users may write"), "{}", told());
+        assert!(message().contains("other users may write"), "{}", message());
         assert!(
             read(folder.path(), folder.path())
                 .unwrap_err()
                 .to_string()
-                .contains("no file")
+                .contains("not a file")
         );
         std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(told().contains("larger than"), "{}", told());
+        assert!(message().contains("larger than"), "{}", message());
     }
 
     proptest! {

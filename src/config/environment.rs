@@ -1,6 +1,6 @@
-//! The environment: variables for expansion, and the weakest source of settings.
+//! Environment variables: values for expansion, and the weakest source of settings.
 //!
-//! It does not read the process environment; it is handed one.
+//! The caller passes the variables in; this file does not read the process environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::approver::ApproverName;
 use super::error::{ConfigError, Fault, Problem};
-use super::nearest::{is_alike, nearest};
+use super::nearest::{is_similar, nearest};
 use super::pointer::shown;
 use super::setting::{PREFIX, Setting};
 use super::settings::{Layer, SETTINGS};
@@ -16,12 +16,12 @@ use super::token::BearerToken;
 use super::value::{Input, Value as _};
 use crate::sys::secret::Secret;
 
-/// Environment variables by name. Values are secret; what is no UTF-8 is known to be there.
+/// Environment variables by name. Values may be secret. `None` is a value that is not UTF-8.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, Option<Secret>>);
 
 impl Environment {
-    /// The value of `name`: `None` where it is not set.
+    /// Returns the value of `name`; `None` if it is not set.
     ///
     /// # Errors
     /// A variable whose value is not UTF-8.
@@ -33,13 +33,13 @@ impl Environment {
         }
     }
 
-    /// Whether there is a variable `name`, of whatever value.
+    /// Returns true if the variable `name` is set, even if its value is not UTF-8.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// The settings in `APPROVAL_*` variables that a config file can hold, too. As in `${VAR:-default}`, a variable
-    /// that is empty or blank counts as not set, unless it is there for a secret.
+    /// Reads the `APPROVAL_*` variables of settings that also have a key. As in `${VAR:-default}`, an empty or
+    /// blank variable counts as not set, except for a secret.
     ///
     /// # Errors
     /// The first variable with a bad value.
@@ -47,7 +47,7 @@ impl Environment {
         self.layer_of(|setting| setting.key().is_some())
     }
 
-    /// The `wanted` settings.
+    /// Reads the variables of the `wanted` settings.
     fn layer_of(&self, wanted: impl Fn(&Setting) -> bool) -> Result<Layer, ConfigError> {
         let mut layer = Layer::default();
         for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
@@ -67,8 +67,8 @@ impl Environment {
         Ok(layer)
     }
 
-    /// The folder for what all proxies of a user share: `APPROVAL_STATE_DIR`, or where such folders
-    /// are (XDG Base Directory Specification). `None` where nothing says where that is.
+    /// Returns the folder that all proxies of a user share: `APPROVAL_STATE_DIR`, or the default of the XDG
+    /// Base Directory Specification. `None` if no variable says where that is.
     ///
     /// # Errors
     /// A variable that is not UTF-8.
@@ -77,10 +77,10 @@ impl Environment {
         if let Some(own) = own.state_dir {
             return Ok(Some(own));
         }
-        let folder = |variable: &str, below: &str| {
+        let folder = |variable: &str, subfolder: &str| {
             let mut found = None;
             self.read_setting(variable, |text| {
-                found = Some(Path::new(text.trim()).join(below));
+                found = Some(Path::new(text.trim()).join(subfolder));
                 Ok(())
             })?;
             Ok::<_, ConfigError>(found)
@@ -93,7 +93,7 @@ impl Environment {
         }
     }
 
-    /// By which name this user wants to be known as an approver; `None` where it is not set.
+    /// Returns the name to record with this user's verdicts; `None` if it is not set.
     ///
     /// # Errors
     /// A text that cannot be a name, or a variable that is not UTF-8.
@@ -103,10 +103,10 @@ impl Environment {
             .approver)
     }
 
-    /// The bearer token of HTTP clients; `None` where it is not set.
+    /// Returns the bearer token of HTTP clients; `None` if it is not set.
     ///
     /// # Errors
-    /// One that is empty, that no header can carry, or that is shorter than 8 or longer than 4096
+    /// A token that is empty, that a header cannot carry, or that is shorter than 8 or longer than 4096
     /// characters.
     pub(super) fn auth_token(&self) -> Result<Option<Secret>, ConfigError> {
         let mut token = None;
@@ -117,8 +117,8 @@ impl Environment {
         Ok(token)
     }
 
-    /// Reads a variable that holds a secret. One that is set but empty or blank is an error: whoever
-    /// set it believes that a secret protects them.
+    /// Reads a variable that holds a secret. A blank one is an error: the operator who set it believes that
+    /// a secret protects them.
     fn read_secret(
         &self,
         variable: &str,
@@ -154,7 +154,7 @@ impl Environment {
         })
     }
 
-    /// A warning for each `APPROVAL_*` variable that nobody reads.
+    /// Returns a warning for each unknown `APPROVAL_*` variable.
     pub(super) fn warnings(&self) -> Vec<String> {
         let known: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
         let known = || known.iter().map(String::as_str).chain([DEPTH]);
@@ -162,10 +162,10 @@ impl Environment {
         let names = || known().filter_map(|name| name.strip_prefix(PREFIX));
         ours.filter(|rest| names().all(|name| name != *rest))
             .map(|rest| {
-                let near = nearest(rest, names()).filter(|near| is_alike(rest, near));
+                let near = nearest(rest, names()).filter(|near| is_similar(rest, near));
                 let hint = match near {
                     Some(near) => format!("did you mean `{PREFIX}{near}`?"),
-                    None => "if it is meant for another program, nothing is wrong".to_owned(),
+                    None => "ignore this if another program reads it".to_owned(),
                 };
                 let rest = shown(rest);
                 format!(
@@ -175,7 +175,7 @@ impl Environment {
             .collect()
     }
 
-    /// The folder that `~` stands for.
+    /// Returns the folder that `~` stands for.
     ///
     /// # Errors
     /// `HOME` is not set, empty or not UTF-8.
@@ -186,10 +186,10 @@ impl Environment {
         }
     }
 
-    /// `path` with a `~/` at its start replaced by `HOME`.
+    /// Replaces a leading `~/` of `path` by `HOME`.
     ///
     /// # Errors
-    /// `~/` where `HOME` is not set, empty or not UTF-8.
+    /// `~/` if `HOME` is not set, empty or not UTF-8.
     pub(super) fn in_home(&self, path: PathBuf) -> Result<PathBuf, ConfigError> {
         let Ok(rest) = path.strip_prefix("~") else {
             return Ok(path);
@@ -201,11 +201,11 @@ impl Environment {
     }
 }
 
-/// From `std::env::vars_os()`, or from pairs of strings in tests.
+/// Collects `std::env::vars_os()`, or pairs of strings in tests.
 impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Environment {
         let read = |(name, value): (K, V)| {
-            // Nobody can refer to a name that is not UTF-8: the config file is.
+            // Skipped: a config file is UTF-8, so it cannot refer to such a name.
             let name = name.into().into_string().ok()?;
             Some((name, value.into().into_string().ok().map(Secret::new)))
         };
@@ -213,10 +213,10 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
     }
 }
 
-/// The bearer of the HTTP transports; no key of the config file.
+/// The bearer token of HTTP clients. It has no key in the config file.
 pub(super) const AUTH_TOKEN: &str = "APPROVAL_AUTH_TOKEN";
 
-/// A variable of ours that is no setting: the counter that keeps the proxy from starting itself in a loop.
+/// Our own variable that is not a setting: a counter that keeps the proxy from starting itself in a loop.
 const DEPTH: &str = "APPROVAL_PROXY_DEPTH";
 
 #[cfg(test)]

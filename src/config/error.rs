@@ -1,6 +1,6 @@
-//! What can be wrong with a configuration: where, what, and what to do next.
+//! The errors of a configuration: where, what, and what to do next.
 //!
-//! It never holds a value that may be secret: environment values, headers, tokens, arguments.
+//! They never contain a value that may be secret: environment values, headers, tokens, arguments.
 
 use std::error::Error;
 use std::fmt;
@@ -15,15 +15,15 @@ use crate::sys::state_dir::StoreError;
 /// Why there is no usable configuration. Its `Display` is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is missing, a directory, or not ours to read.
+    /// The file is missing, a directory, or not readable for us.
     #[error(
-        "{}: this config file cannot be read; check the path after `--upstream`",
+        "{}: cannot read this config file; check the path after `--upstream`",
         path(file)
     )]
     Unreadable {
         /// The file as it was named.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
@@ -38,10 +38,10 @@ pub enum ConfigError {
         /// The largest size in bytes.
         limit: u64,
     },
-    /// The file is not JSON. The parser's words are part of the text and no `source`, because
-    /// they repeat the position.
+    /// The file is not JSON. The parser's message is part of the text, not a `source`, because it repeats
+    /// the position.
     #[error(
-        "{}:{line}:{column}: not JSON: {reason}; correct line {line}, column {column}{hint}",
+        "{}:{line}:{column}: not JSON: {reason}; fix line {line}, column {column}{hint}",
         path(file)
     )]
     NotJson {
@@ -51,12 +51,12 @@ pub enum ConfigError {
         line: usize,
         /// From 1, in bytes.
         column: usize,
-        /// What the parser missed.
+        /// The parser's message, without the position.
         reason: String,
-        /// What to do, where the text shows it; begins with `: `.
+        /// What to do, or empty if the text does not show it; begins with `: `.
         hint: &'static str,
     },
-    /// The file is text of another encoding.
+    /// The file has another encoding.
     #[error("{}: this file is UTF-16; save it as UTF-8", path(file))]
     Utf16 {
         /// The file as it was named.
@@ -70,7 +70,7 @@ pub enum ConfigError {
         /// Where and what.
         fault: Fault,
     },
-    /// Something in the entry of a server is wrong, and the pointer does not hold its name.
+    /// Something in a server's entry is wrong, and the pointer does not contain the server's name.
     #[error("{}: server `{}`: {fault}", path(file), shown(server))]
     InServer {
         /// The file as it was named.
@@ -85,12 +85,12 @@ pub enum ConfigError {
     InEnvironment {
         /// The variable's name.
         variable: String,
-        /// What, and where if its text is JSON.
+        /// What, and where if the value is JSON.
         fault: Fault,
     },
     /// `--server` names no server of the file.
     #[error(
-        "{}: there is no server `{}`; give `--server` one of {}{}",
+        "{}: there is no server `{}`; use `--server` with one of {}{}",
         path(file),
         shown(name),
         names(known),
@@ -101,12 +101,12 @@ pub enum ConfigError {
         file: PathBuf,
         /// The name that was given.
         name: String,
-        /// The names that there are.
+        /// The names of the file's servers.
         known: Vec<String>,
-        /// Where there are servers that are not read.
+        /// Places with servers that are not read.
         elsewhere: Vec<Pointer>,
     },
-    /// The file is well-formed and lists nothing.
+    /// The file is well-formed and lists no server.
     #[error(
         "{}: no server is configured; add one, as in `{{\"mcpServers\": {{\"NAME\": {{\"command\": \
          \"PROGRAM\"}}}}}}`{}",
@@ -116,13 +116,13 @@ pub enum ConfigError {
     NoServers {
         /// The file as it was named.
         file: PathBuf,
-        /// Where there are servers that are not read.
+        /// Places with servers that are not read.
         elsewhere: Vec<Pointer>,
     },
-    /// Every server of the file is switched off, and none was named.
+    /// Every server of the file is disabled, and `--server` was not given.
     #[error(
-        "{}: every server is disabled; start one all the same with `--server`, one of {}, or remove its \
-         `disabled` or `enabled`",
+        "{}: every server is disabled; start one anyway with `--server` ({}), or remove its `disabled` or \
+         `enabled` key",
         path(file),
         names(disabled)
     )]
@@ -134,48 +134,51 @@ pub enum ConfigError {
     },
     /// Anyone on the network could use the proxy.
     #[error(
-        "`--host {}` lets other machines in; require a token with `--auth-token-file auto` or \
-         `APPROVAL_AUTH_TOKEN`, or let everybody in with `--insecure-no-auth`",
+        "`--host {}` lets other machines connect; require a token with `--auth-token-file auto` or \
+         `APPROVAL_AUTH_TOKEN`, or allow everybody with `--insecure-no-auth`",
         shown(.0)
     )]
     OpenToAll(String),
     /// The file of `--auth-token-file` cannot be read.
-    #[error("`{}`: the file of `--auth-token-file` cannot be read", path(file))]
+    #[error(
+        "`{}`: cannot read this token file; check the path after `--auth-token-file`",
+        path(file)
+    )]
     NoToken {
         /// The file as it was named.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         cause: std::io::Error,
     },
     /// Other users may read the file of `--auth-token-file`.
     #[error(
-        "`{}`: other users may read this token ({exposure}); `chmod go-rwx` it and keep it in a file \
-         of your own, or give the token by `APPROVAL_AUTH_TOKEN`",
+        "`{}`: other users may read this token ({exposure}); keep it in a file that you own and `chmod \
+         go-rwx` it, or set `APPROVAL_AUTH_TOKEN` instead",
         path(file)
     )]
     ExposedToken {
         /// The file as it was named.
         file: PathBuf,
-        /// How they may.
+        /// What gives them access.
         exposure: Exposure,
     },
     /// Other users may write to the config file.
     #[error(
-        "{}: other users may write to this config file ({exposure}), and so decide what is run and \
-         what is asked about; `chmod go-w` it, or copy it to a file and folder of your own",
+        "{}: other users may write to this config file ({exposure}) and change which programs run and \
+         which calls need an approval; `chmod go-w` it, or copy it to a file and folder that you own",
         path(file)
     )]
     ExposedConfig {
         /// The file as it was named.
         file: PathBuf,
-        /// How they may.
+        /// What gives them access.
         exposure: Exposure,
     },
-    /// Other users may put another file in the config file's place.
+    /// Other users may replace the config file.
     #[error(
-        "{}: other users may replace this config file, since they may write to its folder `{}` \
-         ({exposure}); `chmod go-w` the folder, or copy the file to a folder of your own",
+        "{}: other users may replace this config file, because they may write to its folder `{}` \
+         ({exposure}); `chmod go-w` the folder, or copy the file to a folder that you own",
         path(file),
         path(folder)
     )]
@@ -184,49 +187,49 @@ pub enum ConfigError {
         file: PathBuf,
         /// Its folder.
         folder: PathBuf,
-        /// How they may.
+        /// What gives them access.
         exposure: Exposure,
     },
-    /// `--auth-token-file auto` cannot be carried out.
+    /// The stored token of `--auth-token-file auto` cannot be read or written.
     #[error("`--auth-token-file auto` cannot be used")]
     NoStoredToken(#[source] StoreError),
-    /// `--auth-token-file auto`, and nothing says where the state folder is.
+    /// `--auth-token-file auto`, but there is no state folder.
     #[error(
-        "`--auth-token-file auto` keeps its token in the state folder, and nothing says where that \
-         is; name a folder with `--state-dir`"
+        "`--auth-token-file auto` needs a state folder, but `HOME` is not set; name a folder with \
+         `--state-dir`"
     )]
     NoStateDir,
-    /// The file of `--auth-token-file` holds nothing that could be a token.
+    /// The file of `--auth-token-file` does not contain a valid token.
     #[error(
         "`{}`: the file of `--auth-token-file` must hold one line of 8 to 4096 visible ASCII \
-         characters",
+         characters; write such a token, or use `--auth-token-file auto`",
         path(.0)
     )]
     BadToken(PathBuf),
-    /// A path starts with `~/` and nobody says where that is.
+    /// A path starts with `~/`, but `HOME` is not set.
     #[error("`{}` needs the variable `HOME`; set it or write the path in full", path(.0))]
     NoHome(PathBuf),
-    /// The rules do not make a policy, though each of them alone is valid.
+    /// The rules are valid one by one, but do not make a policy together.
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }
 
-/// Something that is wrong at one place of a document.
+/// A problem and its place in a document.
 #[derive(Debug)]
 pub struct Fault {
     at: Pointer,
-    /// On the heap, since errors are rare and results are not.
+    /// Boxed to keep `Result`s small: errors are rare.
     problem: Box<Problem>,
 }
 
 impl Fault {
-    /// The same fault, seen from the object or array that holds it under `segment`.
+    /// Puts the key or index `segment` in front of the place.
     #[must_use]
     pub fn under(self, segment: impl Into<String>) -> Fault {
         self.within(&Pointer::default().child(segment))
     }
 
-    /// The same fault, seen from further out.
+    /// Puts `outer` in front of the place.
     #[must_use]
     pub fn within(self, outer: &Pointer) -> Fault {
         Fault {
@@ -261,7 +264,7 @@ impl Error for Fault {
     }
 }
 
-/// What is wrong, and what to do next.
+/// What is wrong and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// A wrong type, an unknown word, a number out of range.
@@ -269,63 +272,63 @@ pub enum Problem {
     Unexpected {
         /// What to write instead.
         expected: String,
-        /// The value in backticks, or only its kind where it may be secret.
+        /// The value in backticks, or only its kind if it may be secret.
         found: String,
     },
-    /// A key that nobody reads.
+    /// An unknown key in one of our objects.
     #[error("unknown key; did you mean `{nearest}`?")]
     UnknownKey {
-        /// The known key that is most like it.
+        /// The most similar known key.
         nearest: &'static str,
     },
     /// A known key in the wrong object.
-    #[error("this key does not count here; move it {home}")]
+    #[error("this key has no effect here; move it {home}")]
     Misplaced {
-        /// Where it counts, as in "into `approvalProxy`".
+        /// Where it belongs, as in "into `approvalProxy`".
         home: &'static str,
     },
-    /// A key that could be read in two ways.
+    /// A key that appears twice, so that its value is ambiguous.
     #[error("this key is written twice; keep one of the two")]
     DuplicateKey,
-    /// Two entries of an array with one name.
-    #[error("a server before this one is called `{}` too; change one `name`", shown(.0))]
+    /// Two entries of an array with the same name.
+    #[error("two servers are called `{}`; change one `name`", shown(.0))]
     DuplicateServer(String),
     /// A variable without a value or a default.
     #[error(
-        "the variable `{0}` is not set; set it or write `${{{0}:-default}}`, or `$${{{0}}}` if this is text"
+        "the variable `{0}` is not set; set it or write `${{{0}:-default}}`, or `$${{{0}}}` for plain text"
     )]
     Unset(String),
-    /// A variable whose value is no text.
+    /// A variable whose value is not UTF-8.
     #[error("the value of the variable `{0}` is not UTF-8; set it to UTF-8 text")]
     NotUnicode(String),
-    /// A name of a variable without a value, in a place that takes no default.
+    /// An unset variable, in a place that takes no default.
     #[error("the variable `{}` is not set; set it", shown(.0))]
     UnsetName(String),
-    /// `${` that begins no variable.
+    /// `${` without a variable after it.
     #[error(
         "`${{` begins a variable; write `${{NAME}}` or `${{NAME:-default}}`, or `$${{` for the text `${{`"
     )]
     BadExpansion,
     /// A variable inside the default of another.
-    #[error("the default of a variable cannot hold another variable; write one of the two")]
+    #[error("the default of a variable cannot contain another variable; remove one of the two")]
     NestedExpansion,
-    /// A variable as another program writes it.
-    #[error("`{written}` is {whose}; write {instead}")]
+    /// A variable in another program's syntax.
+    #[error("`{written}` is {meaning}; write {instead}")]
     Foreign {
-        /// As it stands in the text, without what may be secret.
+        /// The text as written, without parts that may be secret.
         written: String,
-        /// What it is, and to which program.
-        whose: String,
+        /// What it means, and in which program.
+        meaning: String,
         /// What to write.
         instead: String,
     },
-    /// `~/` without a home.
+    /// `~/`, but `HOME` is not set.
     #[error("`~/` needs the variable `HOME`; set it or write the path in full")]
     NoHome,
-    /// One header under two keys, or in two spellings.
+    /// The same header under two keys, or in two spellings.
     #[error("this header is given twice; keep one of the two")]
     DuplicateHeader,
-    /// Two keys for one thing.
+    /// Two keys with the same meaning.
     #[error("`{one}` and `{other}` mean the same here; keep one of the two")]
     SameMeaning {
         /// A key.
@@ -341,30 +344,30 @@ pub enum Problem {
         shown(args)
     )]
     ArgsInCommand {
-        /// As it was written, variables not expanded.
+        /// As written, without variables expanded.
         command: String,
         /// Its first word.
         program: String,
         /// The other words, as JSON strings with commas.
         args: String,
     },
-    /// A URL in the place of a program.
-    #[error("this is a URL, and no program; write it as `url`")]
+    /// A URL instead of a program.
+    #[error("this is a URL, not a program; rename the key to `url`")]
     UrlInCommand,
-    /// `cmd /c`, where there is none.
+    /// `cmd /c` on a system without `cmd`.
     #[error(
-        "`cmd` is for Windows; write the program behind `/c` as `command`, and take both out of `args`"
+        "`cmd` is a Windows program; make the program after `/c` the `command`, and remove both from `args`"
     )]
     CommandOfWindows,
     /// `envFile` names a file that cannot be read.
     #[error(
-        "`{}`: this env file cannot be read; correct the path, or remove the key",
+        "`{}`: cannot read this env file; correct the path, or remove the key",
         path(file)
     )]
     NoEnvFile {
         /// The file with its folder.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
@@ -373,19 +376,19 @@ pub enum Problem {
     BadEnvFile {
         /// The file with its folder.
         file: PathBuf,
-        /// What is wrong and what to do; it holds no value.
+        /// What is wrong and what to do; never contains a value.
         problem: String,
     },
-    /// A secret that protects nobody.
+    /// An empty secret, which protects nothing.
     #[error("this secret is set but empty; give it a value, or remove it")]
     EmptySecret,
     /// A character that no argument, variable or path can hold.
     #[error("there is a NUL character in this text; remove it")]
     Nul,
-    /// JSON inside an environment variable that is none.
-    #[error("not JSON: {0}; write a list as `[\"a\", \"b\"]` or as `a, b`, a map as `{{…}}`")]
+    /// The text of an environment variable or a flag that is not JSON.
+    #[error("not JSON: {0}; write a list as `[\"a\", \"b\"]` or as `a, b`, an object as `{{…}}`")]
     NotJson(String),
-    /// A pattern that is no glob, or hints that could be read in two ways.
+    /// A pattern that is not a valid glob, or hints for two names that conflict.
     #[error("{}", escaped(&.0.to_string()))]
     Rule(PolicyError),
     /// A pattern that cannot be compiled.
@@ -397,51 +400,47 @@ pub enum Problem {
     NotARegex {
         /// The pattern as it was written.
         pattern: String,
-        /// What the compiler says.
+        /// The compiler's message.
         reason: String,
     },
-    /// An entry that names nothing to start or reach.
-    #[error("this server has no `{missing}`; {}", added(found.as_deref()))]
+    /// An entry without the key that says what to start or connect to.
+    #[error("this server has no `{missing}`; {}", suggestion(missing, found.as_deref()))]
     NoTarget {
-        /// What would name it.
+        /// The missing key.
         missing: &'static str,
         /// A key of the entry that looks like it.
         found: Option<String>,
     },
-    /// An entry that names nothing at all.
+    /// An entry with neither key.
     #[error("this server has neither a `command` nor a `url`; add one")]
     NoTargetAtAll,
     /// A server that an extension of Zed starts.
-    #[error(
-        "an extension of Zed knows how to start this server; write down its `command` and `args` here"
-    )]
+    #[error("an extension of Zed starts this server; write its `command` and `args` here")]
     ZedExtension,
-    /// An entry that names two things.
-    #[error("this server has a `command` and a `url`; remove one, or say which with `type`")]
+    /// An entry with both keys.
+    #[error("this server has a `command` and a `url`; remove one, or choose with `type`")]
     TwoTargets,
-    /// An entry whose type is that of another kind of server.
-    #[error(
-        "this server has no `{missing}`, which its `type` needs; remove `type`, since there is a `{found}`"
-    )]
+    /// An entry whose `type` does not match its keys.
+    #[error("the `type` of this server needs a `{missing}`, but it has a `{found}`; remove `type`")]
     WrongKind {
-        /// What the type would need.
+        /// The key that the type needs.
         missing: &'static str,
-        /// What there is.
+        /// The key that is there.
         found: &'static str,
     },
 }
 
-/// A hint at servers that are not read.
+/// A hint about servers that are not read.
 fn not_read(elsewhere: &[Pointer]) -> String {
     match elsewhere {
         [] => String::new(),
         [first, ..] => format!(
-            "; the servers in `{first}` are not read: copy the one that you want to the top-level `mcpServers`"
+            "; the servers in `{first}` are not read: copy the one you want to the top-level `mcpServers`"
         ),
     }
 }
 
-/// The names in backticks, with commas.
+/// Returns the names in backticks, separated by commas.
 pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
     let quoted: Vec<String> = names
         .iter()
@@ -450,15 +449,15 @@ pub(super) fn names<S: AsRef<str>>(names: &[S]) -> String {
     quoted.join(", ")
 }
 
-fn added(found: Option<&str>) -> String {
+fn suggestion(missing: &str, found: Option<&str>) -> String {
     match found {
-        Some(found) => format!("is `{}` meant for it?", shown(found)),
+        Some(found) => format!("should `{}` be `{missing}`?", shown(found)),
         None => "add it".to_owned(),
     }
 }
 
-/// A path as it may stand in an error.
+/// Returns a path in a form that is safe in an error.
 pub(super) fn path(path: &std::path::Path) -> String {
-    // In full: a path without its end names no file.
+    // In full: a shortened path would not name the file.
     escaped(&path.to_string_lossy())
 }

@@ -1,20 +1,20 @@
 //! `${NAME}` and `${NAME:-default}` in the texts of a server's entry.
 //!
-//! It runs no command and reads no file; values are put in as they are, never expanded again.
+//! Runs no command and reads no file. Values are inserted as they are and never expanded again.
 
 use super::environment::Environment;
 use super::error::Problem;
 use super::foreign_variables;
 
-/// `text` with its variables replaced.
+/// Returns `text` with its variables replaced.
 ///
-/// `$NAME` is text, since passwords and shell scripts hold it. `$${` writes `${`. A default is taken as
-/// it stands, up to the brace that closes it. As in a shell, an empty variable takes its default, and
-/// without one it is empty.
+/// `$NAME` is plain text, because passwords and shell scripts contain it. `$${` stands for `${`. A default
+/// ends at the brace that closes it and is not expanded. As in a shell, an empty variable takes its
+/// default; without one, the result is empty.
 ///
 /// # Errors
-/// A variable that is not set and has no default, a value that is not UTF-8, `${` that begins
-/// neither form, a variable as another program writes it, a NUL. None of them tells a value.
+/// An unset variable without a default, a value that is not UTF-8, `${` that begins neither form, a
+/// variable in another program's syntax, a NUL. No error contains a value.
 pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Problem> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -41,14 +41,14 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, Pr
     Ok(expanded)
 }
 
-/// The value and what is left, behind a `${`.
+/// Splits the text after a `${` into the variable's value and the rest.
 fn braced<'a>(body: &'a str, environment: &'a Environment) -> Result<(&'a str, &'a str), Problem> {
     let (name, operator) = split_name(body);
     if let Some(default) = operator.strip_prefix(":-")
         && !name.is_empty()
     {
         let (default, tail) = to_closing_brace(default).ok_or(Problem::BadExpansion)?;
-        // Another variable in a default is not expanded; better say so than pass it on as text.
+        // A variable in a default is not expanded. Refuse it rather than pass it on as text.
         if default.contains("${") {
             return Err(Problem::NestedExpansion);
         }
@@ -67,11 +67,11 @@ fn braced<'a>(body: &'a str, environment: &'a Environment) -> Result<(&'a str, &
     Ok((value, tail))
 }
 
-/// What stands before the brace that closes a default, and behind it. Braces in a default come in
-/// pairs, as in `${LABELS:-{}}`; where they do not, the first one closes it, as in a shell.
+/// Splits `text` at the brace that closes a default. Braces in a default come in pairs, as in
+/// `${LABELS:-{}}`; if they do not, the first closing brace ends it, as in a shell.
 fn to_closing_brace(text: &str) -> Option<(&str, &str)> {
     let mut open = 0_usize;
-    // Behind the next variable there is nothing of this default.
+    // This default ends before the next variable.
     let before_next = text.split("${").next().unwrap_or_default();
     let end = before_next.find(|character| {
         match character {
@@ -88,7 +88,7 @@ fn to_closing_brace(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The name that `text` begins with, which may be empty, and what follows it.
+/// Splits `text` into the name at its start, which may be empty, and the rest.
 pub(super) fn split_name(text: &str) -> (&str, &str) {
     let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
     if text.starts_with(|c: char| c.is_ascii_digit()) {

@@ -1,6 +1,6 @@
-//! The forms of a config file: servers by name, one entry, an array of entries.
+//! Parses a config file in any of its forms: servers by name, one entry, an array of entries.
 //!
-//! It opens no file (`load` does) and chooses no server (`resolve` does).
+//! `load` opens the file, and `resolve` chooses the server.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,39 +15,39 @@ use super::section::Section;
 use super::settings::Layer;
 use super::value::Value;
 
-/// What a config file says, before flags and environment come in.
+/// A parsed config file, before flags and environment are applied.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     /// The file as it was named.
     pub(super) path: PathBuf,
-    /// The servers in the order of the file; no name twice.
+    /// The servers in the order of the file, with unique names.
     pub(super) servers: Vec<Entry>,
-    /// What stands among the servers and is none, such as a comment.
+    /// Members of the list of servers that are not servers, such as comments.
     pub(super) no_servers: Vec<NoServer>,
-    /// Where there are servers that are not read.
+    /// Places with servers that are not read.
     pub(super) elsewhere: Vec<Pointer>,
     /// `approvalProxy`.
     pub(super) proxy: Layer,
-    /// Keys that look as if they were meant for us and are not read.
+    /// Warnings about servers and keys that may be meant for us but are not read.
     pub(super) warnings: Vec<String>,
 }
 
-/// A member of the servers that is no object.
+/// A member of the list of servers that is not an object.
 #[derive(Debug)]
 pub(super) struct NoServer {
     pub(super) name: String,
-    /// Where and what, should it be asked for.
+    /// The error if `--server` names it.
     pub(super) fault: Fault,
 }
 
 impl ConfigFile {
-    /// Reads the text of the file at `path`: JSON, with comments, trailing commas and a byte order mark
-    /// where there are any.
+    /// Parses the text of the file at `path`: JSON, which may have comments, trailing commas and a byte
+    /// order mark.
     ///
     /// # Errors
-    /// Text that is no JSON, none of the forms, and whatever is wrong in a strict object.
+    /// Text that is not JSON or none of the forms, or an error in one of our objects.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ConfigFile, ConfigError> {
-        // Columns count from behind it, as in an editor.
+        // Removed first, so that columns are those that an editor shows.
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] = text {
             return Err(ConfigError::Utf16 {
@@ -84,14 +84,14 @@ impl ConfigFile {
     fn read_object(&mut self, object: Object) -> Result<(), Fault> {
         self.elsewhere = projects(&object);
         let lists = lists(&object)?;
-        // The first that holds anything, or else the first.
+        // The first that is not empty, else the first.
         let chosen = lists.iter().position(|list| !is_empty(list.node));
         let chosen = chosen.unwrap_or_default();
         if let Some(list) = lists.get(chosen) {
             for (at, other) in lists.iter().enumerate() {
                 if at != chosen && holds_entries(other.node) {
                     self.warnings.push(format!(
-                        "{}: {}: these servers are not read, since there are some in `{}`; move them there",
+                        "{}: {}: these servers are not read, because `{}` has servers; move them there",
                         shown(&self.path.to_string_lossy()),
                         other.at,
                         list.at,
@@ -112,7 +112,7 @@ impl ConfigFile {
         }
     }
 
-    /// Reads what stands around a list of servers.
+    /// Reads the members next to a list of servers.
     fn read_around(&mut self, object: &Object) -> Result<(), Fault> {
         self.proxy = Section::Proxy.read_from(object)?;
         self.check_misplaced(object, &Pointer::default())?;
@@ -121,7 +121,7 @@ impl ConfigFile {
 
     fn read_list(&mut self, list: &List<'_>) -> Result<(), Fault> {
         let home = match list.key {
-            "mcpServers" => "beside `mcpServers`",
+            "mcpServers" => "next to `mcpServers`",
             _ => OUTERMOST,
         };
         let servers = match list.node {
@@ -138,10 +138,10 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Reads servers by name that stand at the top of the file, as in the plugins of some clients. What
-    /// is no entry is something else.
+    /// Reads servers by name at the top level of the file, as in the plugins of some clients. Members that
+    /// are not entries are ignored.
     fn read_bare_list(&mut self, object: &Object) -> Result<(), Fault> {
-        // A server may have any name.
+        // Without the entries: a server may have the name of one of our keys.
         self.read_around(&object.without(is_entry_node))?;
         refuse_twins(object)?;
         for (name, node) in object.members() {
@@ -182,9 +182,9 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Adds an entry that stands beside others, where no `approvalProxy` can count: its place is `home`.
+    /// Adds an entry of a list. It must not contain `approvalProxy`, which belongs `home`.
     ///
-    /// What is no object, such as a comment, is no server and harms no other.
+    /// A member that is not an object, such as a comment, is not a server and does not affect the others.
     fn add(
         &mut self,
         name: String,
@@ -205,14 +205,14 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Sees to the keys of `object`, which stands at `at`, that could be meant for us and are not
-    /// read there; see [`misplaced`].
+    /// Checks the `object` at `at` for keys that may be meant for us but are not read there; see
+    /// [`misplaced`].
     fn check_misplaced(&mut self, object: &Object, at: &Pointer) -> Result<(), Fault> {
         let file = shown(&self.path.to_string_lossy());
         for key in misplaced(object).map_err(|fault| fault.within(at))? {
             self.warnings.push(format!(
-                "{file}: {}: this key is not read; settings belong into `approvalRules` of a \
-                 server or `approvalProxy`",
+                "{file}: {}: this key is not read; settings belong in `approvalRules` of a \
+                 server or in `approvalProxy`",
                 at.child(key)
             ));
         }
@@ -227,19 +227,19 @@ struct List<'a> {
     node: &'a Node,
 }
 
-/// The members of `object` that list servers, in the order in which they are preferred.
+/// Returns the members of `object` that list servers, in order of preference.
 fn lists(object: &Object) -> Result<Vec<List<'_>>, Fault> {
     let mut lists = Vec::new();
     for key in LISTS {
         let Some((_, node)) = object.members().find(|(name, _)| *name == key) else {
             continue;
         };
-        // Refuses a key that is written twice.
+        // Refuses a duplicate key.
         object.get(key)?;
         let at = Pointer::default().child(key);
         let inner = node.as_object();
         match key {
-            // Names that mean other things in other files.
+            // These names mean other things in other files.
             "servers" | "context_servers" => {
                 if matches!(node, Node::Object(_) | Node::Array(_)) {
                     lists.push(List { key, at, node });
@@ -262,8 +262,8 @@ fn lists(object: &Object) -> Result<Vec<List<'_>>, Fault> {
     Ok(lists)
 }
 
-/// What clients call their list of servers: most of them, VS Code, Zed, Codex, Amp, opencode (and VS
-/// Code's settings, with `servers` in it).
+/// The keys of the list of servers in most clients, VS Code, Zed, Codex, Amp, and opencode (`mcp` is also
+/// in VS Code's settings, with `servers` in it).
 pub(super) const LISTS: [&str; 6] = [
     "mcpServers",
     "servers",
@@ -282,7 +282,7 @@ fn is_empty(list: &Node) -> bool {
     }
 }
 
-/// Whether the list holds the entry of a server.
+/// Returns true if the list contains the entry of a server.
 fn holds_entries(list: &Node) -> bool {
     match list {
         Node::Object(servers) => servers.members().any(|(_, node)| is_entry_node(node)),
@@ -295,18 +295,18 @@ fn is_entry_node(node: &Node) -> bool {
     node.as_object().is_some_and(is_entry)
 }
 
-/// Whether `object` can be the entry of a server, by what it says about how to reach it.
+/// Returns true if `object` has a key that makes it the entry of a server.
 fn is_entry(object: &Object) -> bool {
     object.members().any(|(key, node)| match (key, node) {
         ("command", Node::Text(_) | Node::Array(_)) => true,
-        // Of old versions of Zed. Others have an object of commands there.
+        // Written by old versions of Zed. Other programs have an object of commands here.
         ("command", Node::Object(command)) => command.has("path"),
         ("url" | "httpUrl" | "serverUrl", Node::Text(_)) => true,
         _ => false,
     })
 }
 
-/// Where the user's file of Claude Code keeps the servers of single projects.
+/// Returns the places where Claude Code's user file lists the servers of single projects.
 fn projects(object: &Object) -> Vec<Pointer> {
     let projects = object.members().filter(|(key, _)| *key == "projects");
     let projects =
@@ -322,8 +322,7 @@ fn projects(object: &Object) -> Vec<Pointer> {
     servers.collect()
 }
 
-/// Two servers of one name are an error; so is a server beside something else of its name. Comments
-/// may share one.
+/// Refuses a server that shares its name with another member. Comments may share a name.
 fn refuse_twins(servers: &Object) -> Result<(), Fault> {
     let mut all = HashSet::new();
     let mut entries = HashSet::new();
@@ -340,10 +339,10 @@ fn refuse_twins(servers: &Object) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Where an `approvalProxy` belongs that stands in a list that is not `mcpServers`.
+/// Where to move an `approvalProxy` from an entry in a list other than `mcpServers`.
 const OUTERMOST: &str = "to the top level of the file";
 
-/// Where an `approvalProxy` belongs that stands in an array.
+/// Where to move an `approvalProxy` from an array.
 const NOT_IN_AN_ARRAY: &str = "out of the array, which has no place for it: write `{\"mcpServers\": {…}, \"approvalProxy\": {…}}`";
 
 fn array_name(index: usize, node: &Node) -> Result<String, Fault> {
@@ -411,22 +410,22 @@ fn unclosed_comment(path: &Path, text: &[u8], unclosed: &Unclosed) -> ConfigErro
         file: path.to_owned(),
         line: lines.count(),
         column,
-        reason: "a comment that does not end".to_owned(),
+        reason: "unterminated comment".to_owned(),
         hint: ": close it with `*/`",
     }
 }
 
-/// What to do about text that is not JSON, where it is a slip that many make.
+/// Returns what to do about a common mistake in JSON; empty for others.
 fn hint(path: &Path, text: &[u8], line: usize, column: usize, reason: &str) -> &'static str {
     let extension = path.extension().unwrap_or_default();
     let mut known = ["toml", "yaml", "yml"].iter();
     let is_other = match text.trim_ascii_start() {
-        // A table of TOML, a key of YAML.
+        // A TOML table, or a YAML key.
         [b'[', first, ..] | [first, ..] => first.is_ascii_alphabetic(),
         [] => false,
     };
     if is_other || known.any(|known| extension == *known) {
-        return ": only JSON is read here; write the server down as \
+        return ": the file must be JSON; write the server as \
                 `{\"mcpServers\": {\"NAME\": {\"command\": \"PROGRAM\"}}}`";
     }
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -443,7 +442,7 @@ fn hint(path: &Path, text: &[u8], line: usize, column: usize, reason: &str) -> &
             ": put strings and keys in straight double quotes, `\"`"
         }
         _ if here.starts_with("\u{a0}".as_bytes()) => {
-            ": there is a no-break space, which looks like a space; write a space"
+            ": replace the no-break space, which looks like a space, by a space"
         }
         _ if ["True", "False", "None"]
             .iter()
@@ -453,12 +452,12 @@ fn hint(path: &Path, text: &[u8], line: usize, column: usize, reason: &str) -> &
         }
         _ if here.starts_with(b"`") => ": remove the lines with backticks around the JSON",
         "trailing characters" if text.trim_ascii_start().starts_with(b"\"") => {
-            ": put `{` before all this and `}` behind it"
+            ": put `{` before the whole text and `}` after it"
         }
-        "trailing characters" => ": a file holds one JSON value, and nothing behind it",
+        "trailing characters" => ": a file must hold one JSON value and nothing after it",
         "key must be a string" => ": put keys in double quotes",
         "control character (\\u0000-\\u001F) found while parsing a string" => {
-            ": close the string with a double quote, and write a line break in it as `\\n`"
+            ": close the string with a double quote, and write line breaks as `\\n`"
         }
         _ if reason.starts_with("EOF") => ": a closing bracket or quote is missing",
         _ => "",

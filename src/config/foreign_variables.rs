@@ -1,6 +1,6 @@
-//! Variables as other programs write them: whose they are, and what to write instead.
+//! Recognises the variable syntax of other programs, and says what to write instead.
 //!
-//! It expands nothing; `expand` does.
+//! `expand` does the expansion.
 
 use heck::ToShoutySnakeCase;
 
@@ -9,24 +9,24 @@ use super::error::Problem;
 use super::expand::split_name;
 use super::pointer::shown;
 
-/// What is wrong with `${inner}`, which is neither `${NAME}` nor `${NAME:-default}`.
+/// Returns the error for `${inner}`, which is neither `${NAME}` nor `${NAME:-default}`.
 pub(super) fn in_braces(inner: &str) -> Problem {
     // A default may be a secret.
     let name = inner.split(":-").next().unwrap_or_default();
     let written = || format!("${{{}}}", shown(name));
-    let known = |whose: &str, instead: String| Problem::Foreign {
+    let known = |meaning: &str, instead: String| Problem::Foreign {
         written: written(),
-        whose: whose.to_owned(),
+        meaning: meaning.to_owned(),
         instead,
     };
     if let Some((prefix, name)) = name.split_once(':')
         && !name.is_empty()
     {
-        let whose = "how Cursor, VS Code and Windsurf write a variable";
+        let meaning = "how Cursor, VS Code and Windsurf write a variable";
         match prefix {
-            "env" => return known(whose, format!("`${{{}}}`", shown(name))),
+            "env" => return known(meaning, format!("`${{{}}}`", shown(name))),
             "input" => return known("a value that VS Code asks for", as_variable(name)),
-            "config" | "command" => return known("VS Code's own", as_variable(name)),
+            "config" | "command" => return known("a variable of VS Code", as_variable(name)),
             _ => {}
         }
     }
@@ -37,38 +37,37 @@ pub(super) fn in_braces(inner: &str) -> Problem {
             let written = format!("${{{{ {} }}}}", shown(secret.trim()));
             return Problem::Foreign {
                 written,
-                whose: "how Continue writes a secret".to_owned(),
+                meaning: "how Continue writes a secret".to_owned(),
                 instead: as_variable(name),
             };
         }
     }
     if let Some(name) = name.strip_prefix("user_config.") {
-        let whose = "a setting of an extension of Claude Desktop";
-        return known(whose, as_variable(name));
+        return known("a setting of a Claude Desktop extension", as_variable(name));
     }
     if inner == "/" {
-        return known("how VS Code writes the separator of paths", "`/`".into());
+        return known("how VS Code writes the path separator", "`/`".into());
     }
     if inner != trimmed && is_name(trimmed) {
-        return known("not read with spaces", format!("`${{{trimmed}}}`"));
+        return known("a variable with spaces in it", format!("`${{{trimmed}}}`"));
     }
     Problem::BadExpansion
 }
 
-/// What is wrong with `${name}`, which is not set.
+/// Returns the error for `${name}`, which is not set.
 pub(super) fn unset(name: &str) -> Problem {
     let found = ELSEWHERE.iter().find(|(known, ..)| *known == name);
     match found {
-        Some((_, whose, instead)) => Problem::Foreign {
+        Some((_, meaning, instead)) => Problem::Foreign {
             written: format!("${{{name}}}"),
-            whose: (*whose).to_owned(),
+            meaning: (*meaning).to_owned(),
             instead: (*instead).to_owned(),
         },
         None => Problem::Unset(name.to_owned()),
     }
 }
 
-/// Names that other programs put something in for, what that is, and what to write instead.
+/// Variables that other programs define: the name, the meaning, and what to write instead.
 const ELSEWHERE: [(&str, &str, &str); 14] = [
     ("workspaceFolder", OPEN_FOLDER, THE_PATH),
     ("workspaceRoot", OPEN_FOLDER, THE_PATH),
@@ -92,32 +91,32 @@ const ELSEWHERE: [(&str, &str, &str); 14] = [
     ),
     (
         "pathSeparator",
-        "how VS Code and Cursor write the separator of paths",
+        "how VS Code and Cursor write the path separator",
         "`/`",
     ),
     ("execPath", "the program of VS Code", "its path"),
     (
         "CLAUDE_PLUGIN_ROOT",
-        "the folder of a plugin, which Claude Code puts in",
+        "the folder of a Claude Code plugin",
         THE_PATH,
     ),
     (
         "CLAUDE_PROJECT_DIR",
-        "the folder of the project, which Claude Code puts in",
+        "the folder of the Claude Code project",
         THE_PATH,
     ),
     (
         "__dirname",
-        "the folder of an extension of Claude Desktop",
+        "the folder of a Claude Desktop extension",
         THE_PATH,
     ),
     (
         "extensionPath",
-        "the folder of an extension of Gemini CLI",
+        "the folder of a Gemini CLI extension",
         THE_PATH,
     ),
 ];
-const OPEN_FOLDER: &str = "the folder open in VS Code or Cursor, which is not known here";
+const OPEN_FOLDER: &str = "the folder open in VS Code or Cursor, which the proxy does not know";
 const THE_PATH: &str = "the path of that folder";
 
 /// Refuses `{env:NAME}` and `{file:PATH}` in text outside `${…}`.
@@ -131,7 +130,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Problem> {
         {
             return Err(Problem::Foreign {
                 written: format!("{{env:{}}}", shown(name)),
-                whose: "how opencode writes a variable".to_owned(),
+                meaning: "how opencode writes a variable".to_owned(),
                 instead: format!("`${{{}}}`", shown(name)),
             });
         }
@@ -141,7 +140,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Problem> {
         {
             return Err(Problem::Foreign {
                 written: format!("{{file:{}}}", shown(path)),
-                whose: "how opencode puts a file in".to_owned(),
+                meaning: "how opencode includes a file".to_owned(),
                 instead: "a variable, as in `${NAME}`".to_owned(),
             });
         }
@@ -149,7 +148,7 @@ pub(super) fn check_text(text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The variables that `text` names as `$NAME` and that are set: Gemini CLI and shells expand those.
+/// Returns the set variables that `text` writes as `$NAME`, as Gemini CLI and shells expand them.
 pub(super) fn plain_variables<'a>(
     text: &'a str,
     environment: &'a Environment,
@@ -161,10 +160,10 @@ pub(super) fn plain_variables<'a>(
     names.filter(|name| !name.is_empty() && environment.is_set(name))
 }
 
-/// The variables that `text` names as `%NAME%`, as on Windows.
+/// Returns the variables that `text` writes as `%NAME%`, as on Windows.
 ///
-/// Bytes in a URL are written with `%` too, so a name that begins with two hexadecimal digits counts
-/// only where the variable is set.
+/// Bytes in a URL are also written with `%`, so a name that begins with two hexadecimal digits counts only
+/// if the variable is set.
 pub(super) fn percent_variables<'a>(
     text: &'a str,
     environment: &'a Environment,
@@ -196,12 +195,12 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(inner: &str) -> String {
+    fn message(inner: &str) -> String {
         in_braces(inner).to_string()
     }
 
     #[test]
-    fn a_variable_of_another_program_is_named_with_what_to_write() {
+    fn the_error_for_another_programs_variable_says_what_to_write() {
         for (inner, words) in [
             (
                 "env:HOME",
@@ -212,40 +211,43 @@ mod tests {
                 "`${input:api-key}` is a value that VS Code asks for; write \
                  `${API_KEY}`, and set that variable",
             ),
-            ("config:a.b", "VS Code's own"),
+            ("config:a.b", "a variable of VS Code"),
             ("{ secrets.GITHUB_TOKEN ", "Continue"),
             ("user_config.api_key", "Claude Desktop"),
             ("/", "write `/`"),
             (" NAME", "write `${NAME}`"),
         ] {
-            assert!(told(inner).contains(words), "{}", told(inner));
+            assert!(message(inner).contains(words), "{}", message(inner));
         }
         for inner in ["env:K:-s3cret", "input:k:-s3cret", "user_config.k:-s3cret"] {
-            assert!(!told(inner).contains("s3cret"), "{inner}");
+            assert!(!message(inner).contains("s3cret"), "{inner}");
         }
         for inner in ["", "1", "NAME-x", "X%%.*", "env:", ":-x"] {
-            assert_eq!(told(inner), Problem::BadExpansion.to_string(), "{inner}");
+            assert_eq!(message(inner), Problem::BadExpansion.to_string(), "{inner}");
         }
     }
 
     #[test]
-    fn an_unset_name_that_an_editor_would_know_is_told_to_be_the_editors() {
+    fn the_error_for_an_unset_variable_of_an_editor_names_the_editor() {
         for (name, words) in [
             ("workspaceFolder", "VS Code"),
             ("userHome", "`${HOME}`"),
             ("CLAUDE_PLUGIN_ROOT", "Claude Code"),
             ("OTHER", "is not set"),
         ] {
-            let told = unset(name).to_string();
-            assert!(told.contains(words) && told.contains(name), "{told}");
+            let message = unset(name).to_string();
+            assert!(
+                message.contains(words) && message.contains(name),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn opencodes_variables_are_refused_and_other_braces_are_not() {
         for text in ["{env:HOME}", "a{ {env:A_1}b", "{file:~/key}", "{file:./k}"] {
-            let told = check_text(text).unwrap_err().to_string();
-            assert!(told.contains("opencode"), "{told}");
+            let message = check_text(text).unwrap_err().to_string();
+            assert!(message.contains("opencode"), "{message}");
         }
         for text in [
             "{env:}", "{env: X}", "{env:.x}", "{file:x}", "{a:1}", "{", "{}",

@@ -1,6 +1,4 @@
-//! The headers of a server with a URL, under all the keys that clients write them.
-//!
-//! It sends none.
+//! Reads the headers of a server with a URL, from the keys of all clients.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +11,11 @@ use super::value::{Value as _, wrong_type};
 use crate::evidence::redact::looks_secret;
 use crate::sys::secret::Secret;
 
-/// The headers that `entry` names, variables expanded.
+/// Returns the headers of `entry`, variables expanded.
 ///
 /// # Errors
-/// A wrong type, an unset variable, a header that is given twice, one for credentials without any, and
-/// what no header can carry.
+/// A wrong type, an unset variable, a header that is given twice, an empty credential, or characters that
+/// a header cannot contain.
 pub(super) fn headers(
     entry: &Object,
     environment: &Environment,
@@ -29,7 +27,7 @@ pub(super) fn headers(
             read.map_err(|fault| fault.under(key))?;
         }
     }
-    // Of the MCP SDK for TypeScript, which some clients pass on.
+    // An option of the MCP SDK for TypeScript, which some clients pass on.
     if let Some(Node::Object(request)) = entry.get("requestInit")?
         && let Some(node) = request.get("headers")?
     {
@@ -74,7 +72,7 @@ impl Headers {
     }
 
     fn add(&mut self, name: String, value: &str) -> Result<(), Fault> {
-        // As browsers and Node do: a token that was read from a file often ends in a line break.
+        // As browsers and Node do: a token from a file often ends with a line break.
         let value = value.trim_matches([' ', '\t', '\r', '\n']);
         if looks_secret(&name) && holds_no_credentials(value) {
             return Err(Problem::EmptySecret.into());
@@ -84,7 +82,7 @@ impl Headers {
         if !is_header {
             return Err(Fault::from(Problem::Unexpected {
                 expected: "the name and the value of an HTTP header".to_owned(),
-                found: "characters that no header may hold".to_owned(),
+                found: "characters that a header cannot contain".to_owned(),
             }));
         }
         if self.0.keys().any(|known| known.eq_ignore_ascii_case(&name)) {
@@ -95,14 +93,14 @@ impl Headers {
     }
 }
 
-/// The value of the variable `name`.
+/// Returns the value of the variable `name`.
 fn named(name: &str, environment: &Environment) -> Result<String, Problem> {
     let value = environment.get(name)?.map(str::to_owned);
     value.ok_or_else(|| Problem::UnsetName(name.to_owned()))
 }
 
-/// Whether a header's value is blank, or an authentication scheme with nothing behind it, as
-/// `Bearer ${TOKEN}` becomes where `TOKEN` is empty.
+/// Returns true if a header's value is blank, or only an authentication scheme, as `Bearer ${TOKEN}` is if
+/// `TOKEN` is empty.
 fn holds_no_credentials(value: &str) -> bool {
     const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "digest", "apikey"];
     let value = value.trim();
@@ -112,5 +110,5 @@ fn holds_no_credentials(value: &str) -> bool {
             .any(|scheme| scheme.eq_ignore_ascii_case(value))
 }
 
-/// Codex's key for the name of a variable with a token.
+/// Codex's key for the name of the variable that holds a token.
 const TOKEN: &str = "bearer_token_env_var";

@@ -1,6 +1,6 @@
-//! The name of a host, for `--host` and `approvalAllowedHosts`.
+//! A host name, for `--host`, `--allowed-host` and `approvalAllowedHosts`.
 //!
-//! It is not resolved, and nothing is connected to it.
+//! Only the syntax is checked; the name is not resolved.
 
 use serde_json::{Value as Json, json};
 
@@ -12,7 +12,7 @@ use super::value::{Value, wrong_text};
 pub struct HostName(String);
 
 impl HostName {
-    /// The name as it was written.
+    /// Returns the name as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_or_less_than_a_host_is_refused() {
+    fn anything_but_a_host_is_refused() {
         let (label, name) = ("a".repeat(64), "a.".repeat(127) + "a");
         for text in [
             "", "a b", "http://a", "a/b", "a:80", "a..b", "[::1]", "ü", &label, &name,

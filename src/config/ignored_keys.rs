@@ -1,6 +1,7 @@
-//! Keys of other clients that do nothing here, and texts that look like variables of other programs.
+//! Warns about keys of other clients that we ignore, and about text that looks like another program's
+//! variables.
 //!
-//! It only warns; the keys that do something are read by `entry`.
+//! `entry` reads the keys that have an effect.
 
 use std::collections::HashSet;
 
@@ -11,8 +12,8 @@ use super::json::{Node, Object};
 use super::misplaced::misplaced;
 use super::pointer::Pointer;
 
-/// The warning about the keys of `entry` that nobody reads, if there are any; `is_started` says
-/// whether the server is started or has a URL.
+/// Returns a warning about the keys of `entry` that are ignored, if there are any. `is_started` is false
+/// for a server with a URL.
 pub(super) fn without_effect(entry: &Object, is_started: bool) -> Option<String> {
     let doubtful = misplaced(entry).unwrap_or_default();
     let mut seen = HashSet::new();
@@ -23,7 +24,7 @@ pub(super) fn without_effect(entry: &Object, is_started: bool) -> Option<String>
                 true => READ_TO_START.contains(&key),
                 false => READ_TO_REACH.contains(&key),
             };
-        let is_silent = is_read || says_nothing(key, node) || doubtful.contains(&key);
+        let is_silent = is_read || needs_no_effect(key, node) || doubtful.contains(&key);
         if !is_silent && seen.insert(key) {
             unread.push(key);
         }
@@ -49,10 +50,10 @@ pub(super) fn without_effect(entry: &Object, is_started: bool) -> Option<String>
     Some(warning)
 }
 
-/// So many names a warning lists.
+/// The largest number of names in a warning.
 const MOST: usize = 8;
 
-/// Keys that are read in every entry.
+/// Keys that have an effect in every entry.
 const READ: [&str; 14] = [
     "type",
     "transport",
@@ -69,10 +70,10 @@ const READ: [&str; 14] = [
     "httpUrl",
     "name",
 ];
-/// Keys that are read where the server is started, or mean what happens anyway: `env_vars` names
-/// variables that the server gets, and it gets all.
+/// Keys that have an effect if we start the server. `env_vars` names variables that the server gets, which
+/// needs no code because it gets all.
 const READ_TO_START: [&str; 6] = ["args", "env", "environment", "cwd", "envFile", "env_vars"];
-/// Keys that are read where the server has a URL.
+/// Keys that have an effect if the server has a URL.
 const READ_TO_REACH: [&str; 5] = [
     "headers",
     "http_headers",
@@ -80,7 +81,7 @@ const READ_TO_REACH: [&str; 5] = [
     "bearer_token_env_var",
     "requestInit",
 ];
-/// What is written for people and menus.
+/// Keys for people and menus.
 const FOR_PEOPLE: [&str; 16] = [
     "description",
     "title",
@@ -120,7 +121,7 @@ const HINTS: [(&[&str], &str); 4] = [
             "allowedTools",
             "tools",
         ],
-        "; tools that are not listed there are not refused: list those in `disabledTools`",
+        "; tools missing from that list are not refused: to refuse tools, list them in `disabledTools`",
     ),
     (
         &[
@@ -129,7 +130,7 @@ const HINTS: [(&[&str], &str); 4] = [
             "initTimeout",
             "startup_timeout_sec",
         ],
-        "; how long a person has to answer is `timeout` in `approvalRules`",
+        "; to limit how long a person has to answer, set `timeout` in `approvalRules`",
     ),
     (
         &[
@@ -143,8 +144,8 @@ const HINTS: [(&[&str], &str); 4] = [
     ),
 ];
 
-/// Whether nobody can miss the effect of a key: a comment, a text for people, an empty value.
-fn says_nothing(key: &str, node: &Node) -> bool {
+/// Returns true if nobody expects an effect of the key: a comment, a text for people, an empty value.
+fn needs_no_effect(key: &str, node: &Node) -> bool {
     if key.is_empty() || key.starts_with(['_', '/', '#', '$']) || FOR_PEOPLE.contains(&key) {
         return true;
     }
@@ -152,7 +153,7 @@ fn says_nothing(key: &str, node: &Node) -> bool {
         Node::Null => true,
         Node::Text(text) => text.is_empty() || key.to_ascii_lowercase().contains("comment"),
         Node::Array(elements) => match key {
-            // Of Copilot CLI: all tools.
+            // Copilot CLI's way to write "all tools".
             "tools" => elements
                 .iter()
                 .all(|one| *one == Node::Text("*".to_owned())),
@@ -164,7 +165,7 @@ fn says_nothing(key: &str, node: &Node) -> bool {
     }
 }
 
-/// A warning for each kind of variable in `entry` that stays as it is, with the place of the first.
+/// Returns a warning for each kind of variable in `entry` that is not expanded, with the place of the first.
 pub(super) fn lookalikes(entry: &Object, environment: &Environment) -> Vec<String> {
     let texts = texts(entry);
     let found = |is_in: &dyn Fn(&str) -> Vec<String>| {
@@ -185,14 +186,14 @@ pub(super) fn lookalikes(entry: &Object, environment: &Environment) -> Vec<Strin
     if let Some((at, found)) =
         found(&|text| plain_variables(text, environment).map(owned).collect())
     {
-        let why = "plain text here, since only `${NAME}` is a variable";
-        warnings.push(told(&at, &found, "$", "", why));
+        let why = "plain text here, because only `${NAME}` is a variable";
+        warnings.push(not_expanded(&at, &found, "$", "", why));
     }
     if let Some((at, found)) =
         found(&|text| percent_variables(text, environment).map(owned).collect())
     {
-        let why = "plain text here, since `%NAME%` is a variable on Windows only";
-        warnings.push(told(&at, &found, "%", "%", why));
+        let why = "plain text here, because `%NAME%` is a variable only on Windows";
+        warnings.push(not_expanded(&at, &found, "%", "%", why));
     }
     let home = texts.iter().find(|(at, text)| {
         let is_env = ["env", "environment"].iter().any(|key| at.begins_with(key));
@@ -200,16 +201,16 @@ pub(super) fn lookalikes(entry: &Object, environment: &Environment) -> Vec<Strin
     });
     if let Some((at, _)) = home {
         warnings.push(format!(
-            "{at}: `~/` stays as it is in variables; write `${{HOME}}/` where the server needs the full path"
+            "{at}: `~/` is not expanded in variables; write `${{HOME}}/` if the server needs the full path"
         ));
     }
     warnings
 }
 
-fn told(at: &str, found: &[String], before: &str, behind: &str, why: &str) -> String {
+fn not_expanded(at: &str, found: &[String], before: &str, after: &str, why: &str) -> String {
     let written: Vec<String> = found
         .iter()
-        .map(|one| format!("{before}{one}{behind}"))
+        .map(|one| format!("{before}{one}{after}"))
         .collect();
     let first = found.first().map_or("NAME", String::as_str);
     let verb = match found {
@@ -221,7 +222,7 @@ fn told(at: &str, found: &[String], before: &str, behind: &str, why: &str) -> St
     format!("{at}: {written} {verb} {why}; write {instead} for the value")
 }
 
-/// The texts of `entry` in which variables are expanded, with their places.
+/// Returns the texts of `entry` in which variables are expanded, with their places.
 fn texts(entry: &Object) -> Vec<(Pointer, &str)> {
     const KEYS: [&str; 12] = [
         "command",
@@ -246,7 +247,7 @@ fn texts(entry: &Object) -> Vec<(Pointer, &str)> {
     texts
 }
 
-/// Documents are nested 128 deep at most.
+/// Recursion is safe: `serde_json` limits the depth of a document to 128.
 fn collect<'a>(at: Pointer, node: &'a Node, texts: &mut Vec<(Pointer, &'a str)>) {
     match node {
         Node::Text(text) => texts.push((at, text)),
@@ -275,33 +276,36 @@ mod tests {
         object
     }
 
-    fn told(json: &str) -> String {
+    fn warning(json: &str) -> String {
         without_effect(&entry(json), true).unwrap_or_default()
     }
 
     #[test]
     fn keys_without_effect_are_named_in_one_warning() {
-        let told = told(
+        let warning = warning(
             r#"{"command":"a","autoApprove":["x"],"timeout":30,"disabled":false,"sandbox":true,"headers":{"A":"1"}}"#,
         );
         let start = "`autoApprove`, `timeout`, `sandbox`, `headers` have no effect here; ";
-        assert!(told.starts_with(start), "{told}");
-        assert!(told.contains("`alwaysAllow` in `approvalRules`"), "{told}");
-        let told = without_effect(&entry(r#"{"url":"http://a","env":{"A":"1"}}"#), false).unwrap();
-        assert_eq!(told, "`env` has no effect here");
+        assert!(warning.starts_with(start), "{warning}");
+        assert!(
+            warning.contains("`alwaysAllow` in `approvalRules`"),
+            "{warning}"
+        );
+        let warning = without_effect(&entry(r#"{"url":"http://a","env":{"A":"1"}}"#), false);
+        assert_eq!(warning.unwrap(), "`env` has no effect here");
     }
 
     #[test]
-    fn what_nobody_misses_is_not_warned_about() {
+    fn keys_that_need_no_effect_cause_no_warning() {
         for json in [
             r#"{"command":"a","args":["b"],"env":{"A":"1"},"cwd":"/","envFile":"x","type":"stdio"}"#,
             r#"{"command":"a","description":"b","_comment":"c","//":"d","icon":"e","someComment":"f"}"#,
             r#"{"command":"a","autoApprove":[],"alwaysAllow":[],"timeout":null,"tools":["*"],"trust":false}"#,
             r#"{"command":"a","mode":"all","env_vars":["PATH"],"disabledTools":["x"],"enabled":true}"#,
         ] {
-            assert_eq!(told(json), "", "{json}");
+            assert_eq!(warning(json), "", "{json}");
         }
-        assert!(told(r#"{"command":"a","tools":["x"]}"#).contains("not refused"));
+        assert!(warning(r#"{"command":"a","tools":["x"]}"#).contains("not refused"));
     }
 
     #[test]
@@ -312,9 +316,9 @@ mod tests {
         assert_eq!(
             lookalikes(&entry(json), &environment),
             [
-                "/command: `$HOME`, `$TOKEN` are plain text here, since only `${NAME}` is a variable; write `${HOME}` for the value",
-                "/args/2: `%HOME%`, `%APPDATA%` are plain text here, since `%NAME%` is a variable on Windows only; write `${HOME}` for the value",
-                "/env/C: `~/` stays as it is in variables; write `${HOME}/` where the server needs the full path",
+                "/command: `$HOME`, `$TOKEN` are plain text here, because only `${NAME}` is a variable; write `${HOME}` for the value",
+                "/args/2: `%HOME%`, `%APPDATA%` are plain text here, because `%NAME%` is a variable only on Windows; write `${HOME}` for the value",
+                "/env/C: `~/` is not expanded in variables; write `${HOME}/` if the server needs the full path",
             ]
         );
         let plain = r#"{"command":"a","env":{"PGPASSWORD":"pa$sword","RE":"^foo$|bar$"}}"#;

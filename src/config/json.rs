@@ -1,6 +1,6 @@
 //! A JSON document as a tree that keeps the order and the duplicates of keys.
 //!
-//! It knows no key and judges nothing; `file` and `section` do.
+//! `file` and `section` interpret it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::error::{Fault, Problem};
 
-/// One JSON value. Numbers are doubles: every number of ours is far below 2^53.
+/// A JSON value. Numbers are doubles, because all our numbers are far below 2^53.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node {
     /// `null`.
@@ -27,7 +27,7 @@ pub enum Node {
 }
 
 impl Node {
-    /// The object, if it is one.
+    /// Returns the object, if it is one.
     pub(super) fn as_object(&self) -> Option<&Object> {
         match self {
             Node::Object(object) => Some(object),
@@ -35,7 +35,7 @@ impl Node {
         }
     }
 
-    /// What the value is, in the words of an error; never its content, which may be secret.
+    /// Names the value's type for an error. Never its content, which may be secret.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Node::Null => "null",
@@ -48,22 +48,22 @@ impl Node {
     }
 }
 
-/// `text` as a JSON string.
+/// Returns `text` as a JSON string.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The members of a JSON object as they were written.
+/// The members of a JSON object, as they were written.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Object(Vec<(String, Node)>);
 
 impl Object {
-    /// The members in the order of the file.
+    /// Returns the members in the order of the file.
     pub(super) fn members(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.0.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    /// The members, of which none may have the key of another.
+    /// Returns the members. A duplicate key is an error.
     pub(super) fn strict_members(&self) -> Result<impl Iterator<Item = (&str, &Node)>, Fault> {
         let mut seen = HashSet::new();
         match self.0.iter().find(|(key, _)| !seen.insert(key)) {
@@ -72,10 +72,10 @@ impl Object {
         }
     }
 
-    /// The member `key`: `None` where it is missing or null.
+    /// Returns the member `key`; `None` if it is missing or null.
     ///
     /// # Errors
-    /// A key that is written twice could be read in two ways, so it is an error.
+    /// A duplicate key, because its value would be ambiguous.
     pub(super) fn get(&self, key: &str) -> Result<Option<&Node>, Fault> {
         let mut found = self.0.iter().filter(|(name, _)| name == key);
         let first = found.next().map(|(_, node)| node);
@@ -85,13 +85,13 @@ impl Object {
         }
     }
 
-    /// The members that are not `left_out`.
-    pub(super) fn without(&self, left_out: impl Fn(&Node) -> bool) -> Object {
-        let members = self.0.iter().filter(|(_, node)| !left_out(node));
+    /// Returns the members that are not `omitted`.
+    pub(super) fn without(&self, omitted: impl Fn(&Node) -> bool) -> Object {
+        let members = self.0.iter().filter(|(_, node)| !omitted(node));
         Object(members.cloned().collect())
     }
 
-    /// Whether there is a member `key`, of whatever value.
+    /// Returns true if there is a member `key`, even if it is null.
     pub(super) fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(name, _)| name == key)
     }

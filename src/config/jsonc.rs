@@ -1,22 +1,22 @@
-//! Turns JSON as people and editors write it into plain JSON of the same length.
+//! Turns JSON with comments and trailing commas into plain JSON of the same length.
 //!
-//! It only blanks out comments, trailing commas and byte order marks. `serde_json` parses the rest, so
-//! positions in errors stay those of the file.
+//! Replaces comments, trailing commas and byte order marks by spaces. So the positions in `serde_json`'s
+//! errors are those of the file.
 
-/// A `/*` without its `*/`; holds where it begins, in bytes.
+/// A `/*` without `*/`. Holds its position in bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unclosed(pub(super) usize);
 
-/// `text` with a space in place of each byte of a comment, of a byte order mark and of a comma before a
-/// closing bracket. Line breaks stay, and so does everything in strings.
+/// Replaces each byte of a comment, a byte order mark or a comma before a closing bracket by a space.
+/// Keeps line breaks and strings.
 ///
 /// # Errors
-/// A block comment that does not end.
+/// An unterminated block comment.
 pub(super) fn to_json(text: &[u8]) -> Result<Vec<u8>, Unclosed> {
     let mut json = text.to_vec();
     let mut at = 0;
     let mut follows_value = false;
-    // A comma behind a value, with nothing but blanks since.
+    // A comma after a value, followed only by blanks so far.
     let mut comma = None;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let (token, length) = token(rest).ok_or(Unclosed(at))?;
@@ -41,7 +41,7 @@ pub(super) fn to_json(text: &[u8]) -> Result<Vec<u8>, Unclosed> {
     Ok(json)
 }
 
-/// What matters about a piece of text.
+/// The kinds of tokens that need different treatment.
 enum Token {
     Space,
     /// Or a byte order mark.
@@ -55,8 +55,8 @@ enum Token {
     Value,
 }
 
-/// The token at the start of `rest` and its length, which is at least 1. `None` for a block comment
-/// that does not end.
+/// Returns the token at the start of `rest` and its length, which is at least 1. `None` for an
+/// unterminated block comment.
 fn token(rest: &[u8]) -> Option<(Token, usize)> {
     let token = match rest {
         [b' ' | b'\t' | b'\r' | b'\n', ..] => (Token::Space, 1),
@@ -78,7 +78,7 @@ fn token(rest: &[u8]) -> Option<(Token, usize)> {
     Some(token)
 }
 
-/// The length of a string without its opening quote; all of `body` where it does not end.
+/// Returns the length of a string without its opening quote; all of `body` if it is unterminated.
 fn string_length(body: &[u8]) -> usize {
     let mut is_escaped = false;
     let end = body.iter().position(|byte| match byte {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_comma_between_a_value_and_a_closing_bracket_goes() {
+    fn only_a_comma_between_a_value_and_a_closing_bracket_is_removed() {
         for (text, plain) in [
             ("[1,]", "[1 ]"),
             (r#"{"a":{},}"#, r#"{"a":{} }"#),

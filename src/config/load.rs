@@ -1,6 +1,4 @@
 //! Reads the config file and resolves it.
-//!
-//! Beside that file it reads the `envFile` of the server, if there is one: the environment is handed in.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -12,11 +10,11 @@ use super::file::ConfigFile;
 use super::resolve::{Flags, Resolved, resolve};
 use crate::sys::permissions::{Exposure, replaceable_by_others, writable_by_others};
 
-/// What flags, the file that they name and `environment` come to.
+/// Loads the config file that `flags` name, and combines it with the flags and `environment`.
 ///
 /// # Errors
-/// A file that cannot be read, that others may write to, that is larger than 16 MiB or wrong; see
-/// [`ConfigError`].
+/// A file that cannot be read, that other users may write to, that is larger than 16 MiB, or that has an
+/// error; see [`ConfigError`].
 pub fn load(mut flags: Flags, environment: &Environment) -> Result<Resolved, ConfigError> {
     flags.upstream = environment.in_home(flags.upstream)?;
     let bytes = read(&flags.upstream)?;
@@ -31,7 +29,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    // A pipe comes from who started us.
+    // Not for a pipe: whoever started us made it.
     if metadata.is_file() {
         refuse_if_writable_by_others(path, &metadata)?;
     }
@@ -39,7 +37,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     file.take(LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    // The size is not asked for beforehand: a pipe has none, and a file may grow.
+    // Checked after reading: a pipe has no size, and a file may grow.
     if bytes.len() as u64 > LIMIT {
         return Err(ConfigError::TooLarge {
             file: path.to_owned(),
@@ -49,8 +47,8 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     Ok(bytes)
 }
 
-/// The config file names the programs that run and the calls that need an approval. Who may write
-/// to it, or replace it, has a say in both.
+/// Refuses a config file that other users may write to or replace. It decides which programs run and which
+/// calls need an approval.
 fn refuse_if_writable_by_others(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
     let Some(open) = open_to_others(path, metadata) else {
         return Ok(());
@@ -66,31 +64,31 @@ fn refuse_if_writable_by_others(path: &Path, metadata: &Metadata) -> Result<(), 
     })
 }
 
-/// How others may change what a file says.
+/// How other users can change the contents of a file.
 pub(super) struct OpenToOthers {
     pub(super) exposure: Exposure,
-    /// The folder in which they may replace the file; `None` where they may write to the file itself.
+    /// The folder in which they may replace the file; `None` if they may write to the file itself.
     pub(super) folder: Option<PathBuf>,
 }
 
-/// Whether others may write to the file at `path`, which has this `metadata`, or replace it.
+/// Returns how other users may write to the file at `path`, which has this `metadata`, or replace it.
 pub(super) fn open_to_others(path: &Path, metadata: &Metadata) -> Option<OpenToOthers> {
     if let Some(exposure) = writable_by_others(metadata) {
         let folder = None;
         return Some(OpenToOthers { exposure, folder });
     }
-    // Where the path is a link, there is a folder that holds the link and one that holds the file.
+    // If the path is a link, check the folder of the link and the folder of the file.
     let paths = [std::path::absolute(path), path.canonicalize()];
     let mut folders = paths.iter().flatten().filter_map(|path| path.parent());
     folders.find_map(|folder| {
-        // What cannot be looked at is not one of ours to judge, such as that of a deleted file.
+        // Skip folders without metadata, such as that of a deleted file.
         let exposure = replaceable_by_others(&folder.metadata().ok()?)?;
         let folder = Some(folder.to_owned());
         Some(OpenToOthers { exposure, folder })
     })
 }
 
-/// 16 MiB: the config of a client that keeps its whole history in it is smaller.
+/// 16 MiB: even a client's config that contains its whole history is smaller.
 const LIMIT: u64 = 16 << 20;
 
 #[cfg(test)]
@@ -120,9 +118,7 @@ mod tests {
             let error = load(Flags::new(path.into()), &Environment::default()).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!(
-                    "{path}: this config file cannot be read; check the path after `--upstream`"
-                ),
+                format!("{path}: cannot read this config file; check the path after `--upstream`"),
             );
             assert!(std::error::Error::source(&error).is_some());
         }

@@ -1,7 +1,6 @@
-//! Keys of ours that stand where nobody reads them, and would leave the operator without the rule
-//! that he wrote.
+//! Finds our keys in places where they have no effect, because the operator believes that they work.
 //!
-//! Keys of other clients are left alone: what they use too is no error, whatever it means to us.
+//! A key that other clients use too is never an error.
 
 use super::error::{Fault, Problem};
 use super::json::Object;
@@ -10,13 +9,13 @@ use super::section::Section;
 use super::setting::Place;
 use super::settings::SETTINGS;
 
-/// Looks at the keys of `object`, which is an entry or stands around `mcpServers`.
+/// Checks the keys of `object`, which is an entry or the object that contains the list of servers.
 ///
-/// Returns the keys to warn about: what nobody reads there, though it could be meant for us.
+/// Returns the keys to warn about: they have no effect there, but may be meant for us.
 ///
 /// # Errors
-/// A [`Fault`] seen from `object`: a name of a section with a slip in it, or a key that only we
-/// have and that counts in a section alone.
+/// A misspelled section, or a key that only we have and that belongs in a section. The place is relative
+/// to `object`.
 pub(super) fn misplaced(object: &Object) -> Result<Vec<&str>, Fault> {
     let mut doubtful = Vec::new();
     for (key, _) in object.members() {
@@ -29,13 +28,13 @@ pub(super) fn misplaced(object: &Object) -> Result<Vec<&str>, Fault> {
     Ok(doubtful)
 }
 
-/// What a key is, where no key of ours counts but the two sections.
+/// The verdict on a key in a place where only our two sections have an effect.
 enum Misplaced {
-    /// Somebody else's, or a section.
+    /// A section, or a key of another client.
     None,
-    /// Perhaps ours.
+    /// Possibly our key.
     Doubtful,
-    /// Ours without a doubt.
+    /// Certainly our key.
     Ours(Problem),
 }
 
@@ -45,8 +44,8 @@ impl Misplaced {
         if sections.contains(&key) {
             return Misplaced::None;
         }
-        let is_slip = |section: &&str| edits(key, section) <= SLIP;
-        if let Some(nearest) = sections.into_iter().find(is_slip) {
+        let is_typo = |section: &&str| edits(key, section) <= MAX_EDITS;
+        if let Some(nearest) = sections.into_iter().find(is_typo) {
             return Misplaced::Ours(Problem::UnknownKey { nearest });
         }
         let spelled = plain(key);
@@ -69,14 +68,14 @@ impl Misplaced {
     }
 }
 
-/// So many letters may be wrong, missing or too many in the name of a section. `approvalPolicy`,
-/// which another client has, is further away.
-const SLIP: usize = 2;
+/// How many letters may differ in a misspelled section. `approvalPolicy`, which another client has,
+/// differs in more.
+const MAX_EDITS: usize = 2;
 
-/// What other clients read in an entry. That we do not read it lets no call through.
+/// Our keys that other clients have in an entry. Ignoring them there lets no call through.
 const OF_OTHERS: [&str; 2] = ["alwaysAllow", "timeout"];
 
-/// Words that others could have chosen too.
+/// Our keys that other clients may have chosen, too.
 const OF_BOTH: [&str; 2] = ["mode", "engines"];
 
 #[cfg(test)]
@@ -85,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    fn told(key: &str) -> String {
+    fn verdict(key: &str) -> String {
         match Misplaced::of(key) {
             Misplaced::None => "-".to_owned(),
             Misplaced::Doubtful => "?".to_owned(),
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_with_a_slip_in_its_name_is_an_error() {
+    fn a_misspelled_section_is_an_error() {
         for (key, meant) in [
             ("approvalRule", "approvalRules"),
             ("approval_rules", "approvalRules"),
@@ -107,13 +106,13 @@ mod tests {
             ("APPROVALPROXY", "approvalProxy"),
         ] {
             let expected = format!("unknown key; did you mean `{meant}`?");
-            assert_eq!(told(key), expected, "{key}");
+            assert_eq!(verdict(key), expected, "{key}");
         }
     }
 
     #[test]
     fn a_key_that_only_we_have_is_an_error_outside_its_section() {
-        let rules = "this key does not count here; move it into `approvalRules` of a server";
+        let rules = "this key has no effect here; move it into `approvalRules` of a server";
         for key in [
             "alwaysDeny",
             "always_deny",
@@ -123,15 +122,15 @@ mod tests {
             "customAnnotations",
             "approvalTtlSeconds",
         ] {
-            assert_eq!(told(key), rules, "{key}");
+            assert_eq!(verdict(key), rules, "{key}");
         }
-        let proxy = "this key does not count here; move it into `approvalProxy`";
+        let proxy = "this key has no effect here; move it into `approvalProxy`";
         for key in ["dryRun", "auditLog", "defaultTimeout", "DRY-RUN"] {
-            assert_eq!(told(key), proxy, "{key}");
+            assert_eq!(verdict(key), proxy, "{key}");
         }
     }
 
-    // CONTRACT: "Keys that other clients put into an entry are left alone."
+    // contract.md, "Configuration": "Keys that other clients put into an entry are left alone."
     #[test]
     fn keys_of_other_clients_are_left_alone() {
         for key in [
@@ -151,10 +150,10 @@ mod tests {
             "approvalRules",
             "approvalProxy",
         ] {
-            assert_eq!(told(key), "-", "{key}");
+            assert_eq!(verdict(key), "-", "{key}");
         }
         for key in ["mode", "Mode", "engines", "approvalPolicy", "approval_mode"] {
-            assert_eq!(told(key), "?", "{key}");
+            assert_eq!(verdict(key), "?", "{key}");
         }
     }
 
@@ -168,7 +167,7 @@ mod tests {
                 1 => c.to_ascii_uppercase(),
                 _ => c.to_ascii_lowercase(),
             });
-            prop_assert_ne!(told(&cased.collect::<String>()), "-");
+            prop_assert_ne!(verdict(&cased.collect::<String>()), "-");
         }
     }
 }

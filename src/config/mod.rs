@@ -1,6 +1,6 @@
-//! From flags, the upstream config and the environment to one checked [`Resolved`].
+//! Combines flags, the config file and the environment into one checked [`Resolved`].
 //!
-//! It starts no process and opens no log; `app` does that with what it finds here.
+//! `app` uses it to start the server and open the log.
 
 mod annotations;
 mod approver;

@@ -1,42 +1,41 @@
-//! The known name that somebody probably meant.
+//! Finds the known name that is most similar to an unknown one.
 //!
-//! It only suggests, and says how alike two names are; nothing is ever read under another name than its own.
+//! For suggestions only: a misspelled name is never accepted.
 
-/// The candidate that is most like `name`, without regard to case, `_` and `-`.
+/// Returns the candidate that is most similar to `name`, ignoring case, `_` and `-`.
 ///
-/// A candidate that holds `name` as a part wins (`deny` is in `alwaysDeny`), then the likeness of
-/// the spelling counts, the start more than the end.
+/// A candidate that contains `name` wins (`deny` is in `alwaysDeny`). Otherwise the spelling decides, the
+/// start more than the end.
 pub(super) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let name = plain(name);
-    let likeness = |candidate: &str| {
+    let similarity = |candidate: &str| {
         let candidate = plain(candidate);
         let part = f64::from(u8::from(!name.is_empty() && candidate.contains(&name)));
         part + strsim::jaro_winkler(&name, &candidate)
     };
-    let rated = candidates.into_iter().map(|one| (likeness(one), one));
+    let rated = candidates.into_iter().map(|one| (similarity(one), one));
     rated
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
 }
 
-/// Whether `name` is so like `candidate` that it can be a slip of it: a part, or a few letters away.
-pub(super) fn is_alike(name: &str, candidate: &str) -> bool {
+/// Returns true if `name` may be a misspelling of `candidate`: a part of it, or a few letters different.
+pub(super) fn is_similar(name: &str, candidate: &str) -> bool {
     let is_part = plain(name).len() > 2 && plain(candidate).contains(&plain(name));
     is_part || edits(name, candidate) <= plain(candidate).len() / 3
 }
 
-/// How many letters have to be put in, taken out or changed to make `a` of `b`, without regard to
-/// case, `_` and `-`.
+/// Returns the edit distance between `a` and `b`, ignoring case, `_` and `-`.
 pub(super) fn edits(a: &str, b: &str) -> usize {
     strsim::levenshtein(&plain(a), &plain(b))
 }
 
-/// The name without what nobody remembers: case, `_` and `-`.
+/// Returns the name in lower case, without `_` and `-`.
 pub(super) fn plain(name: &str) -> String {
-    // What is compared is cut, so that a huge key costs no time.
+    // Truncated, so that comparing a huge key is cheap.
     name.chars()
         .filter(|c| !matches!(c, '_' | '-'))
         .take(80)
@@ -46,7 +45,7 @@ pub(super) fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_alike, nearest};
+    use super::{is_similar, nearest};
 
     #[test]
     fn the_nearest_name_ignores_case_and_separators() {
@@ -68,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_slip_is_alike() {
+    fn only_a_misspelling_is_similar() {
         for (name, candidate) in [
             ("DENY", "ALWAYS_DENY"),
             ("DRYRUM", "DRY_RUN"),
             ("MOD", "MODE"),
             ("TIMEOUT_ACTOIN", "TIMEOUT_ACTION"),
         ] {
-            assert!(is_alike(name, candidate), "{name}");
+            assert!(is_similar(name, candidate), "{name}");
         }
         for (name, candidate) in [
             ("SOMETHING", "MODE"),
@@ -83,12 +82,12 @@ mod tests {
             ("", "MODE"),
             ("E", "MODE"),
         ] {
-            assert!(!is_alike(name, candidate), "{name}");
+            assert!(!is_similar(name, candidate), "{name}");
         }
     }
 
     #[test]
-    fn a_huge_name_costs_no_time() {
+    fn a_huge_name_is_cheap_to_compare() {
         assert!(nearest(&"x".repeat(10_000_000), ["mode"]).is_some());
     }
 }

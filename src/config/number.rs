@@ -1,4 +1,4 @@
-//! Numbers with bounds: seconds, whole numbers, the growth of a pause.
+//! Bounded numbers: seconds, whole numbers, multipliers.
 //!
 //! Sizes in bytes are in `size`.
 
@@ -10,18 +10,18 @@ use super::error::Fault;
 use super::json::Node;
 use super::value::{Form, Value, wrong_text, wrong_type};
 
-/// A span of time from 0 to ten years, in fractions of a second if need be.
+/// A duration from 0 to ten years. Fractions of a second are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(Duration);
 
 impl Seconds {
-    /// The span.
+    /// Returns the duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
     }
 
-    /// The span as a time limit: 0 means that there is none.
+    /// Returns the duration as a time limit; 0 means no limit.
     #[must_use]
     pub fn limit(self) -> Option<Duration> {
         Some(self.0).filter(|span| !span.is_zero())
@@ -32,7 +32,7 @@ impl Seconds {
             return None;
         }
         let span = Duration::try_from_secs_f64(number.abs()).ok()?;
-        // 0 is "no limit", so a tiny span must not be rounded down to it.
+        // 0 means "no limit", so a tiny duration must not be rounded down to it.
         let least = Duration::from_nanos(u64::from(number > 0.0));
         Some(Seconds(span.max(least)))
     }
@@ -58,7 +58,7 @@ impl Value for Seconds {
     }
 }
 
-/// At least a second, at most ten years; 0 would be "none", "no limit" or "at once".
+/// From one second to ten years. 0 is excluded because it could mean "no limit" or "at once".
 pub type WholeSeconds = Whole<1, 315_360_000>;
 
 /// A whole number from `LEAST` to `MOST`.
@@ -66,13 +66,13 @@ pub type WholeSeconds = Whole<1, 315_360_000>;
 pub struct Whole<const LEAST: u32, const MOST: u32>(u32);
 
 impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
     }
 
-    /// The number as a port; `None` if it is none.
+    /// Returns the number as a port; `None` if it is too large.
     #[must_use]
     pub fn port(self) -> Option<u16> {
         u16::try_from(self.0).ok()
@@ -105,12 +105,12 @@ impl<const LEAST: u32, const MOST: u32> Value for Whole<LEAST, MOST> {
     }
 }
 
-/// By how much each pause is longer than the one before: from 1 to 1000.
+/// The factor by which each pause is longer than the one before, from 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Multiplier(f64);
 
 impl Multiplier {
-    /// The factor; finite.
+    /// Returns the factor, which is finite.
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
@@ -143,7 +143,7 @@ impl Value for Multiplier {
     }
 }
 
-/// `check` answers `None` for what is out of bounds, and so for NaN and infinity.
+/// Reads a number. `check` returns `None` if it is out of bounds, as NaN and infinity are.
 fn number_in_node<T: Value>(node: &Node, check: fn(f64) -> Option<T>) -> Result<T, Fault> {
     let Node::Number(number) = node else {
         return Err(wrong_type::<T>(node));

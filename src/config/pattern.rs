@@ -1,6 +1,6 @@
-//! One entry of an allow or deny list, checked where it is written.
+//! An entry of an allow or deny list, checked when it is read.
 //!
-//! What it matches is decided by `policy`.
+//! `policy` does the matching.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::error::{Fault, Problem};
 use super::value::{Value, wrong_text};
 use crate::policy::{Mode, Policy, Rules};
 
-/// A tool name or a glob that `policy` accepts: trimmed, not empty, at most 1024 bytes.
+/// A tool name or a valid glob: trimmed, not empty, at most 1024 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// The name or the glob.
+    /// Returns the name or the glob.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
@@ -32,12 +32,12 @@ impl Value for Pattern {
     }
 
     fn from_text(text: &str) -> Result<Pattern, Fault> {
-        // White space around a name is a slip; kept, it would make a deny rule match nothing.
+        // White space around a name is a mistake. If it stayed, a deny rule would match nothing.
         let text = text.trim();
         if text.is_empty() || text.len() > LONGEST {
             return Err(wrong_text::<Pattern>(text));
         }
-        // The policy is asked about each pattern alone, since only here the place is known.
+        // Compile each pattern alone, because only here the error can name its place.
         let alone = Rules {
             mode: Mode::None,
             allow: vec![text.to_owned()],
@@ -66,8 +66,8 @@ mod tests {
         }
     }
 
-    // CONTRACT: "an unknown key is an error …; so is a wrong type, a bad enum, a negative
-    // number, a bad glob."
+    // contract.md, "Configuration": "an unknown key is an error […]; so is a wrong type, a bad
+    // enum, a negative number, a bad glob."
     #[test]
     fn a_bad_glob_is_an_error_that_quotes_it() {
         let error = Pattern::from_text("read_[a").unwrap_err().to_string();

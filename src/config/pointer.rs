@@ -1,15 +1,13 @@
-//! Where in a document something stands (RFC 6901), and how foreign text is shown in one line.
-//!
-//! It only writes pointers; nothing here follows one.
+//! Writes JSON pointers (RFC 6901), and escapes untrusted text for a terminal.
 
 use std::fmt;
 
-/// The place of a value in a JSON document; the empty pointer is the whole document.
+/// The place of a value in a JSON document. The empty pointer means the whole document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pointer(Vec<String>);
 
 impl Pointer {
-    /// The pointer of the member or element `segment` of what this pointer means.
+    /// Returns the pointer to the member or element `segment` of this place.
     #[must_use]
     pub fn child(&self, segment: impl Into<String>) -> Pointer {
         let mut segments = self.0.clone();
@@ -17,25 +15,25 @@ impl Pointer {
         Pointer(segments)
     }
 
-    /// The same place, seen from further out: `outer` comes first.
+    /// Puts `outer` in front.
     #[must_use]
     pub fn within(self, outer: &Pointer) -> Pointer {
         Pointer(outer.0.iter().cloned().chain(self.0).collect())
     }
 
-    /// Whether it goes through the member `key` of the document.
+    /// Returns true if the first segment is `key`.
     #[must_use]
     pub fn begins_with(&self, key: &str) -> bool {
         self.0.first().is_some_and(|first| first == key)
     }
 
-    /// Whether its last segment is `name`.
+    /// Returns true if the last segment is `name`.
     #[must_use]
     pub fn ends_with(&self, name: &str) -> bool {
         self.0.last().is_some_and(|last| last == name)
     }
 
-    /// Whether this is the whole document.
+    /// Returns true if this is the whole document.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
@@ -52,7 +50,7 @@ impl fmt::Display for Pointer {
     }
 }
 
-/// At most 80 characters of `text`, [`escaped`].
+/// Returns the first 80 characters of `text`, [`escaped`].
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut start: String = text.chars().take(LONGEST).collect();
@@ -62,14 +60,14 @@ pub fn shown(text: &str) -> String {
     escaped(&start)
 }
 
-/// `text` in one line: control, bidi and zero-width characters are escaped.
+/// Returns `text` as one line, with control, bidi and zero-width characters escaped.
 ///
-/// A config file may come from somebody else; it must not write to the operator's terminal.
+/// A config file may come from somebody else. Its text must not control the operator's terminal.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut line = String::new();
     for character in text.chars() {
-        // Quotes and backslashes are printable; escaping them would only garble paths.
+        // `escape_debug` would escape these, but they are printable and common in paths.
         if matches!(character, '"' | '\'' | '\\') {
             line.push(character);
         } else {
@@ -101,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_cannot_write_to_the_terminal() {
+    fn untrusted_text_cannot_control_the_terminal() {
         let text = "\u{1b}[31m\n\u{202e}x\u{200b}";
         assert_eq!(shown(text), r"\u{1b}[31m\n\u{202e}x\u{200b}");
         let pointer = Pointer::default().child("\u{1b}[2J");

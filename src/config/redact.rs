@@ -1,6 +1,6 @@
-//! `auditRedact`: what an operator adds to the secrets that the audit log does not keep.
+//! `auditRedact`: an operator's additions to the secrets that are kept out of the audit log.
 //!
-//! What they replace is decided by `evidence::redact`.
+//! `evidence::redact` does the redaction.
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Value as Json, json};
@@ -12,14 +12,14 @@ use super::setting::Field;
 use super::value::{Input, Value, wrong_text, wrong_type};
 use crate::evidence::redact::Redaction;
 
-/// Names and patterns.
+/// Names and patterns of secrets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AuditRedact {
     names: Vec<SecretName>,
     patterns: Vec<SecretPattern>,
 }
 
-/// All sources add up: a weaker source's secrets are secrets, too.
+/// All sources add up, so that a stronger source cannot expose a weaker source's secrets.
 impl Field for AuditRedact {
     type Value = AuditRedact;
     const ADDS_UP: bool = true;
@@ -36,7 +36,7 @@ impl Field for AuditRedact {
 }
 
 impl AuditRedact {
-    /// What counts as a secret with these.
+    /// Returns the redaction with these additions.
     #[must_use]
     pub fn into_redaction(self) -> Redaction {
         let names = self.names.into_iter().map(|name| name.0);
@@ -89,7 +89,7 @@ impl Value for AuditRedact {
     }
 }
 
-/// A name whose values are secret: a letter or digit at least, and at most 64 bytes.
+/// A name whose values are secret: at least one letter or digit, at most 64 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SecretName(String);
 
@@ -126,7 +126,7 @@ impl Value for SecretPattern {
             .dfa_size_limit(LARGEST)
             .build();
         built.map(SecretPattern).map_err(|error| {
-            // The other lines draw where it is.
+            // Only the last line is a message; the others draw the place.
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default();
             let reason = reason.strip_prefix("error: ").unwrap_or(reason);
@@ -156,11 +156,11 @@ fn unknown(key: &str) -> Fault {
     Fault::from(Problem::UnknownKey { nearest })
 }
 
-/// How many names, and how many patterns: each string of each call is held against all of them.
+/// The largest number of names, and of patterns. Each string of each call is compared with all of them.
 const MOST: usize = 100;
 const LONGEST_NAME: usize = 64;
 const LONGEST_PATTERN: usize = 1024;
-/// How much memory one compiled pattern may take, and how much its cache, in bytes.
+/// The memory limit in bytes of one compiled pattern, and of its cache.
 const LARGEST: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn an_error_names_the_place() {
         assert_eq!(
             error(r#"{"patterns":["a","(b"]}"#),
             "/patterns/1: `(b` is not a regular expression: unclosed group; the syntax is that of \

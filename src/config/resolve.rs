@@ -1,6 +1,6 @@
-//! Chooses the server and lays the sources over each other, the strongest on top.
+//! Chooses the server and merges the sources, strongest first.
 //!
-//! It reads no source itself: `file`, `environment` and `cli` have done so.
+//! `cli`, `file` and `environment` read the sources.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -34,7 +34,7 @@ use crate::sys::permissions::readable_by_others;
 use crate::sys::secret::Secret;
 use crate::sys::state_dir::{StateDir, StoredToken};
 
-/// What the command line says.
+/// The command line.
 #[derive(Debug, Clone)]
 pub struct Flags {
     /// The config file.
@@ -46,7 +46,7 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// No flag but `--upstream`.
+    /// Returns flags with only `--upstream` set.
     #[must_use]
     pub fn new(upstream: PathBuf) -> Flags {
         Flags {
@@ -63,9 +63,9 @@ pub enum Transport {
     /// Over stdin and stdout. The default.
     #[default]
     Stdio,
-    /// Over HTTP; for clients of 2024-11-05 at `/sse`.
+    /// Over HTTP+SSE of 2024-11-05, at `/sse`.
     Sse,
-    /// Over streamable HTTP, at `/mcp`. Both values serve both.
+    /// Over streamable HTTP, at `/mcp`. Either value serves both endpoints.
     StreamableHttp,
 }
 
@@ -75,43 +75,43 @@ impl Word for Transport {
         ("sse", Transport::Sse),
         ("streamable-http", Transport::StreamableHttp),
     ];
-    // What most clients call it.
+    // Most clients call it `http`.
     const ALIASES: &'static [(&'static str, &'static str)] = &[("http", "streamable-http")];
 }
 
-/// Everything that a run needs to know, checked.
+/// The checked configuration of a run.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// The server to start.
+    /// The server to start or connect to.
     pub server: UpstreamConfig,
-    /// The rules as they came together, for those who show them.
+    /// The merged rules, as written.
     pub rules: Rules,
     /// The same rules, compiled.
     pub policy: Policy,
-    /// What the gate needs.
+    /// The settings of the gate.
     pub settings: Settings,
-    /// Where decisions are written.
+    /// Where records are written.
     pub audit_log: AuditLog,
-    /// The largest message in bytes, either way.
+    /// The largest message in either direction, in bytes.
     pub max_message_size: usize,
-    /// How HTTP clients are served; `None` is one client over stdin and stdout.
+    /// How to serve HTTP clients; `None` for one client over stdin and stdout.
     pub http: Option<Serving>,
-    /// Where the inbox is, should it be needed.
+    /// The settings of the inbox, in case it is needed.
     pub inbox: InboxSettings,
     /// The couriers of engines other than the client and the inbox.
     pub couriers: Vec<(EngineId, Arc<dyn CourierSettings>)>,
-    /// The key that the inbox's verdicts must be signed with; another one, or none, stops the start.
+    /// The key that must sign the inbox's verdicts. With another key, or none, the proxy does not start.
     pub inbox_key: Option<KeyFingerprint>,
-    /// The URL of a document about us, for logins.
+    /// The URL of a document about this proxy, for logins.
     pub client_id_metadata_url: Option<DocumentUrl>,
     /// The config file as it was named.
     pub config_path: PathBuf,
-    /// What the operator should hear on stderr, a line each.
+    /// Warnings for the operator, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Flags over the server's `approvalRules` over `approvalProxy` over the environment over the
-/// defaults.
+/// Merges the sources. From strongest to weakest: flags, the server's `approvalRules`, `approvalProxy`,
+/// the environment, the defaults.
 ///
 /// # Errors
 /// See [`ConfigError`].
@@ -149,14 +149,14 @@ pub(super) fn resolve(
     };
     if entry.is_disabled() {
         warnings.push(format!(
-            "{}: server `{}` is disabled in this file, and used since `--server` names it",
+            "{}: server `{}` is disabled in this file, but used because `--server` names it",
             path(&config_path),
             shown(&entry.name),
         ));
     }
     if flags.server.is_none() && enabled.len() > 1 {
         warnings.push(format!(
-            "{}: there are several servers ({}); using `{}`, name another with `--server NAME`",
+            "{}: there are several servers ({}); using `{}`; choose another with `--server NAME`",
             path(&config_path),
             names(&enabled),
             shown(&entry.name),
@@ -190,9 +190,9 @@ pub(super) fn resolve(
 
     warnings.extend(without_effect(&layer));
     if http.is_some() && layer.timeout_action == Some(TimeoutAction::Approve) {
-        let told = "`timeoutAction` `approve` has no effect over HTTP, where nobody knows who has \
-                    seen a prompt: silence is a no";
-        warnings.push(told.to_owned());
+        let warning = "`timeoutAction` `approve` has no effect over HTTP, because the proxy cannot know \
+                       who has seen a prompt; a call that is not answered in time is refused";
+        warnings.push(warning.to_owned());
     }
     warnings.extend(environment.warnings());
     let rules = rules_of(&layer);
@@ -206,8 +206,8 @@ pub(super) fn resolve(
         && layer.timeout_action == Some(TimeoutAction::Approve)
     {
         warnings.push(format!(
-            "`timeoutAction` `approve` has no effect, since `requireAssurance` is `{required}` and \
-             silence assures nothing: it is a no"
+            "`timeoutAction` `approve` has no effect, because silence does not meet `requireAssurance` \
+             `{required}`; a call that is not answered in time is refused"
         ));
     }
     let couriers = layer
@@ -226,9 +226,9 @@ pub(super) fn resolve(
     if settings.timeout_action == TimeoutAction::Park
         && !channels.any(|channel| channel.engine == Engine::INBOX)
     {
-        let told = "`timeoutAction` `park` has no effect, since `engines` does not name `inbox`, where \
-                    questions could be left: silence is a no";
-        warnings.push(told.to_owned());
+        let warning = "`timeoutAction` `park` has no effect, because `engines` does not include `inbox`; \
+                       a call that is not answered in time is refused";
+        warnings.push(warning.to_owned());
     }
     Ok(Resolved {
         rules,
@@ -250,25 +250,24 @@ pub(super) fn resolve(
     })
 }
 
-/// Where the inbox is, and how its page is served.
+/// The folder of the inbox, and how to serve its page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxSettings {
-    /// The folder that all proxies of a user share; `None` where nothing says where it could be.
+    /// The folder that all proxies of a user share; `None` if no flag or variable says where it is.
     pub state_dir: Option<PathBuf>,
-    /// The port of the page, where one was named; another one is taken where it is not free.
+    /// The port to try first for the page, if one was given.
     pub port: Option<u16>,
-    /// Whether a browser may be opened at all.
+    /// Whether the proxy may open a browser.
     pub opens_browser: bool,
-    /// The name that the user gives as an approver. Nobody has checked it.
+    /// The name to record with this user's verdicts. Nobody has verified it.
     pub approver: Option<String>,
 }
 
 impl InboxSettings {
-    /// What the `flags` say, else the environment, else what is usual.
+    /// Merges the flags, the environment and the defaults.
     ///
     /// # Errors
-    /// Where neither `--state-dir` nor the environment says where a user's files go, or a variable
-    /// is not UTF-8, or no name.
+    /// A variable that is not UTF-8 or not a valid name, or `~/` without `HOME`.
     pub fn resolve(flags: &Layer, environment: &Environment) -> Result<InboxSettings, ConfigError> {
         let state_dir = match &flags.state_dir {
             Some(folder) => Some(folder.clone()),
@@ -287,7 +286,7 @@ impl InboxSettings {
     }
 }
 
-/// How HTTP clients are served, if they are. `token` is the one of the environment.
+/// Returns how to serve HTTP clients, if the transport is HTTP. `token` is that of the environment.
 fn serving(
     process: &Layer,
     token: Option<Secret>,
@@ -324,12 +323,12 @@ fn serving(
     }))
 }
 
-/// The largest message, in bytes.
+/// Returns the largest message size in bytes.
 fn max_message_size(process: &Layer) -> usize {
     process.max_message_size.map_or(0, ByteSize::bytes)
 }
 
-/// The value of `--auth-token-file` that stands for a token of ours.
+/// The value of `--auth-token-file` that means a token of our own in the state folder.
 const AUTO: &str = "auto";
 
 fn stored_token(state_dir: Option<&Path>) -> Result<StoredToken, ConfigError> {
@@ -338,7 +337,7 @@ fn stored_token(state_dir: Option<&Path>) -> Result<StoredToken, ConfigError> {
     token.map_err(ConfigError::NoStoredToken)
 }
 
-/// The warning that clients are not asked, where they would be otherwise.
+/// Returns a warning if `engines` includes the client, which is not asked.
 fn not_asked(channels: &[Channel]) -> Option<String> {
     let has = |engine| channels.iter().any(|channel| channel.engine == engine);
     if !has(Engine::Elicitation) {
@@ -348,13 +347,11 @@ fn not_asked(channels: &[Channel]) -> Option<String> {
     let instead = match engines.find(|engine| *engine != Engine::Elicitation) {
         Some(Engine::INBOX) => "questions go to the inbox instead",
         Some(_) => "questions go to the next engine instead",
-        None => {
-            "and `engines` names no other way to ask, so calls that need an approval are refused"
-        }
+        None => "`engines` has no other engine, so calls that need an approval are refused",
     };
     Some(format!(
-        "HTTP clients are not asked for approvals: without a token, any program on this machine could \
-         connect and approve its own calls; {instead}. To let clients ask, require a token with \
+        "HTTP clients are not asked for approvals, because without a token any program on this machine \
+         could connect and approve its own calls; {instead}; to ask clients, require a token with \
          `--auth-token-file auto`"
     ))
 }
@@ -365,7 +362,7 @@ fn read_token(path: &Path) -> Result<Secret, ConfigError> {
         cause,
     };
     let file = File::open(path).map_err(unreadable)?;
-    // Of the file that is read, should the path be a link.
+    // Of the opened file, in case the path is a link.
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_file()
         && let Some(exposure) = readable_by_others(&metadata)
@@ -382,7 +379,7 @@ fn read_token(path: &Path) -> Result<Secret, ConfigError> {
     bearer_token(&text).ok_or_else(|| ConfigError::BadToken(path.to_owned()))
 }
 
-/// Warnings about what is for HTTP clients only, where none are served.
+/// Returns warnings about settings for HTTP clients if the transport is stdio.
 fn without_http(flags: &Layer, has_token: bool) -> Vec<String> {
     if flags.transport.unwrap_or_default() != Transport::Stdio {
         return Vec::new();
@@ -405,7 +402,7 @@ fn without_http(flags: &Layer, has_token: bool) -> Vec<String> {
         .collect()
 }
 
-/// The server called `name`, or the first one that is not disabled.
+/// Returns the server called `name`, or the first that is not disabled.
 fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
     let is_chosen = |entry: &Entry| match name {
         Some(name) => entry.name == name,
@@ -414,12 +411,13 @@ fn choose(servers: Vec<Entry>, name: Option<&str>) -> Option<Entry> {
     servers.into_iter().find(is_chosen)
 }
 
-/// Why there is no server to use: `known` are those of the file, `none` is what stands among them.
+/// Returns the error if no server can be chosen. `known` are the names of the file's servers, `others` the
+/// members of its list that are not servers.
 fn no_such_server(
     file: PathBuf,
     name: Option<String>,
     known: Vec<String>,
-    none: Vec<NoServer>,
+    others: Vec<NoServer>,
     elsewhere: Vec<Pointer>,
 ) -> ConfigError {
     let Some(name) = name else {
@@ -427,12 +425,12 @@ fn no_such_server(
             let disabled = known;
             return ConfigError::AllDisabled { file, disabled };
         }
-        return match none.into_iter().next() {
+        return match others.into_iter().next() {
             Some(NoServer { fault, .. }) => ConfigError::InFile { file, fault },
             None => ConfigError::NoServers { file, elsewhere },
         };
     };
-    if let Some(NoServer { fault, .. }) = none.into_iter().find(|none| none.name == name) {
+    if let Some(NoServer { fault, .. }) = others.into_iter().find(|other| other.name == name) {
         return ConfigError::InFile { file, fault };
     }
     match known.is_empty() {
@@ -446,7 +444,7 @@ fn no_such_server(
     }
 }
 
-/// The fault of an entry, with the server's name where the place does not hold it.
+/// Returns the error for a fault in an entry, with the server's name if the place does not contain it.
 fn in_entry(file: PathBuf, server: Option<String>, fault: Fault) -> ConfigError {
     match server {
         Some(server) => ConfigError::InServer {
@@ -458,7 +456,7 @@ fn in_entry(file: PathBuf, server: Option<String>, fault: Fault) -> ConfigError 
     }
 }
 
-/// A warning for each header that the protocol says something else in.
+/// Returns a warning for each header that the protocol overwrites.
 fn overwritten(target: &UrlTarget) -> impl Iterator<Item = String> {
     const OURS: [(&str, &str); 6] = [
         ("accept", "application/json, text/event-stream"),
@@ -478,7 +476,7 @@ fn overwritten(target: &UrlTarget) -> impl Iterator<Item = String> {
     let overwritten = headers.filter(move |(name, value)| is_overwritten(name, value.expose()));
     overwritten.map(|(name, _)| {
         format!(
-            "`{}` in `headers` is not sent as it is: the protocol sets it for each message",
+            "`{}` in `headers` is not sent, because the protocol sets this header for each message",
             shown(name)
         )
     })
@@ -497,37 +495,37 @@ fn without_effect(layer: &Layer) -> impl Iterator<Item = String> {
     named.dedup();
     named
         .into_iter()
-        .map(|name| format!("`{name}` has no effect yet: it is for channels that are to come"))
+        .map(|name| format!("`{name}` has no effect yet: it is for engines that do not exist yet"))
 }
 
-/// A warning for each pattern that was most likely meant as an alternative or an escape.
+/// Returns a warning for each pattern that was probably meant as alternatives or an escape.
 fn literal(rules: &Rules) -> impl Iterator<Item = String> {
     let patterns = rules.deny.iter().chain(&rules.allow);
     let taken_for_syntax = patterns.filter(|pattern| pattern.contains(['{', '}', '\\']));
     taken_for_syntax.map(|pattern| {
         format!(
-            "pattern `{}`: `{{`, `}}` and `\\` stand for themselves; write a pattern for each \
+            "pattern `{}`: `{{`, `}}` and `\\` are plain characters; write one pattern for each \
              alternative",
             shown(pattern)
         )
     })
 }
 
-/// What lets calls through that a human would be asked about otherwise. It may come from a file
-/// or a variable that whoever reads the log has never seen.
+/// Returns warnings about settings that let calls run without an approval. They may come from a file or a
+/// variable that the reader of the log has never seen.
 fn open_gates(layer: &Layer) -> impl Iterator<Item = String> {
-    let told = [
+    let warnings = [
         (
             layer.dry_run == Some(true),
-            "dry run: every call is let through, and only recorded",
+            "dry run: calls run without an approval, and are only recorded",
         ),
         (
             layer.mode == Some(Mode::None),
-            "mode `none`: no call is asked about; deny patterns alone refuse calls",
+            "mode `none`: no call needs an approval; only deny patterns refuse calls",
         ),
     ];
-    let told = told.into_iter().filter(|(is_so, _)| *is_so);
-    told.map(|(_, told)| told.to_owned())
+    let warnings = warnings.into_iter().filter(|(applies, _)| *applies);
+    warnings.map(|(_, warning)| warning.to_owned())
 }
 
 fn rules_of(layer: &Layer) -> Rules {
@@ -541,7 +539,7 @@ fn rules_of(layer: &Layer) -> Rules {
     }
 }
 
-/// The layer's settings, with the defaults of the table in it.
+/// Converts a layer, which includes the defaults, to the settings of the gate.
 fn settings_of(layer: Layer) -> Settings {
     let default = Settings::default();
     Settings {

@@ -1,16 +1,16 @@
-//! Texts that people write as numbers or booleans, as in `"PORT": 8080`.
+//! Texts that may be written as numbers or booleans, as in `"PORT": 8080`.
 //!
-//! It reads one value; `entry` knows where such texts may stand.
+//! Reads one value; `entry` decides where such texts are allowed.
 
 use super::error::{Fault, Problem};
 use super::json::Node;
 use super::value::{Value as _, wrong_type};
 
-/// The text that `node` stands for: a string, a whole number or a boolean.
+/// Returns the text of a string, a whole number or a boolean.
 ///
 /// # Errors
-/// Anything else. `1.10` is refused, since it would lose its zero; so is a number that a double cannot
-/// hold.
+/// Anything else. `1.10` is refused because it would lose its zero, and so is a number that a double
+/// cannot represent exactly.
 pub(super) fn text_of(node: &Node) -> Result<String, Fault> {
     match node {
         Node::Text(text) => Ok(text.clone()),
@@ -26,7 +26,7 @@ pub(super) fn text_of(node: &Node) -> Result<String, Fault> {
     }
 }
 
-/// The texts of an array, or a string without white space, which is one of them.
+/// Returns the texts of an array, or the one text of a string without white space.
 ///
 /// # Errors
 /// Anything else, with the place.
@@ -52,7 +52,7 @@ pub(super) fn texts_of(node: &Node) -> Result<Vec<String>, Fault> {
     elements.iter().enumerate().map(read).collect()
 }
 
-/// 2^53: doubles below it hold every whole number.
+/// 2^53: below it, doubles represent every whole number exactly.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 #[cfg(test)]
@@ -68,10 +68,10 @@ mod tests {
         let found = texts(r#"["a", 8080, -1, 0, 2e3, true, false]"#).unwrap();
         assert_eq!(found, ["a", "8080", "-1", "0", "2000", "true", "false"]);
         for json in ["[1.10]", "[9007199254740993]", "[1e300]"] {
-            let told = texts(json).unwrap_err();
+            let message = texts(json).unwrap_err();
             assert!(
-                told.starts_with("/0: expected a string") && told.contains("quotes"),
-                "{told}"
+                message.starts_with("/0: expected a string") && message.contains("quotes"),
+                "{message}"
             );
         }
         for json in ["[null]", "[[]]", "[{}]", "7", "{}", "null"] {
@@ -80,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn one_argument_may_stand_alone() {
+    fn one_argument_may_be_written_without_a_list() {
         assert_eq!(texts(r#""server.py""#).unwrap(), ["server.py"]);
         assert!(texts(r#""""#).unwrap().is_empty());
-        let told = texts(r#""s3cret -y""#).unwrap_err();
+        let message = texts(r#""s3cret -y""#).unwrap_err();
         assert!(
-            told.contains("each argument on its own") && !told.contains("s3cret"),
-            "{told}"
+            message.contains("each argument on its own") && !message.contains("s3cret"),
+            "{message}"
         );
     }
 }

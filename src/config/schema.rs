@@ -1,6 +1,6 @@
-//! A JSON Schema of the config file, made of the table of settings.
+//! A JSON Schema of the config file for editors, generated from the table of settings.
 //!
-//! It is for editors: what it cannot say, such as that a glob is well formed, the proxy checks itself.
+//! The proxy itself checks what a schema cannot express, such as the syntax of a glob.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -13,11 +13,11 @@ use super::value::Value as _;
 use crate::engines::registry;
 use crate::gate::OnFailure;
 
-/// A JSON Schema (2020-12) of a config file. It knows our keys; what other clients write there may be anything.
+/// Returns a JSON Schema (2020-12) of a config file. It knows our keys; keys of other clients may hold anything.
 #[must_use]
 pub fn schema() -> Json {
     let entry = json!({"$ref": "#/$defs/entry"});
-    // Whatever is no object is no server.
+    // Anything that is not an object is not a server.
     let servers =
         json!({"additionalProperties": {"if": {"type": "object"}, "then": entry}, "items": entry});
     let mut file = Map::new();
@@ -47,7 +47,7 @@ fn reference(section: Section) -> Json {
     json!({"$ref": format!("#/$defs/{}", section.name())})
 }
 
-/// The keys of one section, of which no other may stand there.
+/// The schema of one section, which allows no other keys.
 fn keys(section: Section) -> Json {
     let settings = SETTINGS.iter().filter(|setting| section.takes(setting));
     let keys: Map<String, Json> = settings
@@ -56,9 +56,12 @@ fn keys(section: Section) -> Json {
     json!({"type": ["object", "null"], "properties": keys, "additionalProperties": false})
 }
 
-/// The schema of a setting's value, with what the row says of it.
+/// The schema of a setting's value, with the row's documentation and default.
 fn described(setting: &Setting) -> Json {
-    let about = setting.about();
+    let about = match setting.more() {
+        Some(more) => format!("{}. {more}", setting.about()),
+        None => setting.about(),
+    };
     let mut schema = setting.schema();
     let default = default_of(setting, &schema);
     if let Json::Object(schema) = &mut schema {
@@ -72,7 +75,7 @@ fn described(setting: &Setting) -> Json {
     schema
 }
 
-/// The default as JSON. The table has it as the text of a variable.
+/// The default as JSON. The table holds it as the text of a variable.
 fn default_of(setting: &Setting, schema: &Json) -> Option<Json> {
     let text = match setting.fallback {
         Fallback::Value(text) => text,
@@ -85,7 +88,7 @@ fn default_of(setting: &Setting, schema: &Json) -> Option<Json> {
     })
 }
 
-/// The schema of `engines`: words, or objects that say more of one.
+/// The schema of `engines`: each element is an engine's name, or an object with its options.
 pub(super) fn engines() -> Json {
     let words: Vec<&str> = super::engines::words().collect();
     let mut forms = vec![json!({"enum": words})];

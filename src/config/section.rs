@@ -1,6 +1,6 @@
-//! Reads `approvalRules` and `approvalProxy`, the two objects in which every key must be known.
+//! Reads `approvalRules` and `approvalProxy`, the two objects where unknown keys are errors.
 //!
-//! What is around them is read by `file` and `entry`.
+//! `file` and `entry` read the rest of the file.
 
 use super::error::{Fault, Problem};
 use super::json::{Node, Object};
@@ -14,7 +14,7 @@ use super::value::Input;
 pub(super) enum Section {
     /// `approvalRules`, in the entry of a server.
     Rules,
-    /// `approvalProxy`, once in a file.
+    /// `approvalProxy`, once per file.
     Proxy,
 }
 
@@ -27,7 +27,7 @@ impl Section {
         }
     }
 
-    /// Where a key that belongs into this section and was found elsewhere has to go.
+    /// Says where to move a key of this section that was found elsewhere.
     pub(super) fn home(self) -> &'static str {
         match self {
             Section::Rules => "into `approvalRules` of a server",
@@ -35,7 +35,7 @@ impl Section {
         }
     }
 
-    /// Whether the key of `setting` counts here.
+    /// Returns true if the key of `setting` belongs in this section.
     pub(super) fn takes(self, setting: &Setting) -> bool {
         match setting.place {
             Place::Rules => self == Section::Rules,
@@ -45,10 +45,10 @@ impl Section {
         }
     }
 
-    /// The layer that this section of `object` holds; an empty one where there is no section.
+    /// Reads this section of `object`. Returns an empty layer if there is none.
     ///
     /// # Errors
-    /// A [`Fault`] seen from `object`: an unknown, misplaced or repeated key, a bad value.
+    /// An unknown, misplaced or repeated key, or a bad value. The place is relative to `object`.
     pub(super) fn read_from(self, object: &Object) -> Result<Layer, Fault> {
         match object.get(self.name())? {
             Some(node) => self.read(node).map_err(|fault| fault.under(self.name())),

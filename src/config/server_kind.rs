@@ -1,22 +1,22 @@
-//! How a server is reached, by the words that clients use for it.
+//! How to reach a server, in the words of all clients (`type`, `transport`).
 //!
-//! What else an entry says is read by `entry`.
+//! `entry` reads the other keys.
 
 use super::error::Fault;
 use super::json::Node;
 use super::value::Value as _;
 use super::word::Word;
 
-/// How a server is reached.
+/// How to reach a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It is started.
+    /// We start it and use its stdin and stdout.
     Stdio,
     /// Over streamable HTTP.
     Http,
     /// Over HTTP+SSE of 2024-11-05.
     Sse,
-    /// Over HTTP; its URL shows of which kind.
+    /// Over HTTP; the URL decides which of the two.
     Remote,
 }
 
@@ -30,7 +30,7 @@ impl Word for Kind {
 }
 
 impl Kind {
-    /// The kind that `word` means in any client, whatever its case, `-` and `_`.
+    /// Returns the kind that `word` means in any client, ignoring case, `-` and `_`.
     pub(super) fn named(word: &str) -> Option<Kind> {
         let word = word
             .trim()
@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// What the value of `type` says. An empty text says nothing.
+    /// Reads the value of `type`. Returns `None` for an empty text.
     ///
     /// # Errors
     /// A word that no client uses.

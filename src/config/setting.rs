@@ -1,6 +1,6 @@
-//! One row of the table of settings: where a value may stand, how it is read, and what documents it.
+//! A row of the table of settings: where the value may be set, how it is read, and its documentation.
 //!
-//! The rows themselves are in `settings`.
+//! The rows are in `settings`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,78 +13,78 @@ use super::error::{Fault, Problem};
 use super::settings::Layer;
 use super::value::{Form, Input, Value};
 
-/// Where a setting may stand, beside its flag. Whatever may stand in a config file may be a variable, too.
+/// Where a setting may be set, other than by its flag. Every key of a config file is also a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In `approvalRules`, in the entry of a server.
     Rules,
-    /// In `approvalProxy`, once in a file.
+    /// In `approvalProxy`, once per file.
     Proxy,
     /// In either.
     Both,
-    /// In no config file, since commands without one need it too: where the inbox is.
+    /// Not in a config file: a setting of the inbox, which commands without a config file need too.
     Inbox,
-    /// In no config file: how this process runs.
+    /// Not in a config file: a setting of this process.
     Process,
 }
 
-/// Whether this version does something with the value, or only checks it.
+/// Whether this version uses the value, or only checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     Now,
     Later,
 }
 
-/// What holds where no source says anything.
+/// What applies if no source sets a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
-    /// Nothing, or what the sentence says.
+    /// Nothing, or what the help text says.
     None,
     /// This value.
     Value(&'static str),
-    /// What these words say: it is no value that could be written.
+    /// The default described in words, because it is not a value that a person could write.
     Words(&'static str),
 }
 
 /// A flag of the command line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flag {
-    /// The name behind `--`.
+    /// The name after `--`.
     pub(crate) long: &'static str,
-    /// What stands for the value in help texts; empty for a switch.
+    /// The placeholder for the value in help texts; empty for a switch.
     pub(crate) metavar: &'static str,
-    /// Under which heading the help lists it.
+    /// The heading that lists it in the help.
     pub(crate) heading: &'static str,
 }
 
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting {
-    /// In camelCase: the key of a config file, if it may stand in one.
+    /// In camelCase. This is the key in a config file, if the setting may be set there.
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     has_variable: bool,
     pub(crate) flag: Option<Flag>,
-    /// The flag in one letter.
+    /// The flag's short form.
     pub(crate) short: Option<char>,
-    /// Whether `-h` leaves the flag out.
+    /// Whether `-h` omits the flag.
     pub(crate) is_rare: bool,
-    /// Whether the flag takes one element of a list at a time, and no comma list.
+    /// Whether the flag takes one element of a list at a time, not a comma list.
     takes_one: bool,
     pub(crate) fallback: Fallback,
     pub(crate) effect: Effect,
     /// Whether the value is a secret, which must not be empty.
     pub(crate) is_secret: bool,
     docs: &'static [&'static str],
-    /// How the value looks, whatever it means.
+    /// The value's form on a command line.
     pub(crate) form: Form,
-    /// Whether the values of all sources count together. Else the strongest source wins.
+    /// Whether the values of all sources are combined. Otherwise the strongest source wins.
     pub(crate) adds_up: bool,
-    /// The words that the value is one of, each with its aliases; empty where it is something else.
+    /// The words that the value can be, each with its aliases; empty if it is not a word.
     pub(crate) words: fn() -> Vec<(&'static str, Vec<&'static str>)>,
     /// A JSON Schema of the value.
     schema: Option<fn() -> Json>,
-    said: fn(Input<'_>) -> Result<Layer, Fault>,
+    parse: fn(Input<'_>) -> Result<Layer, Fault>,
 }
 
 /// A key of `approvalRules`, and its variable.
@@ -102,17 +102,17 @@ pub(super) const fn both(name: &'static str) -> Setting {
     Setting::new(name, Place::Both, true)
 }
 
-/// A setting of the inbox, which has no key.
+/// A setting of the inbox, without a key.
 pub(super) const fn inbox(name: &'static str) -> Setting {
     Setting::new(name, Place::Inbox, false)
 }
 
-/// A setting of this process, which has no key.
+/// A setting of this process, without a key.
 pub(super) const fn process(name: &'static str) -> Setting {
     Setting::new(name, Place::Process, false)
 }
 
-/// What a row is made of; `settings` names it all.
+/// Builds a row; `settings` calls these.
 impl Setting {
     const fn new(name: &'static str, place: Place, has_variable: bool) -> Setting {
         Setting {
@@ -131,11 +131,11 @@ impl Setting {
             adds_up: false,
             words: Vec::new,
             schema: None,
-            said: |_| Ok(Layer::default()),
+            parse: |_| Ok(Layer::default()),
         }
     }
 
-    /// A flag `--long METAVAR`.
+    /// Adds a flag `--long METAVAR`.
     pub(super) const fn flag(
         mut self,
         heading: &'static str,
@@ -150,73 +150,73 @@ impl Setting {
         self
     }
 
-    /// A flag `--long`, which stands for `true`.
+    /// Adds a flag `--long`, which means `true`.
     pub(super) const fn switch(self, heading: &'static str, long: &'static str) -> Setting {
         self.flag(heading, long, "")
     }
 
-    /// The flag has a short form, too.
+    /// Gives the flag a short form.
     pub(super) const fn short(mut self, short: char) -> Setting {
         self.short = Some(short);
         self
     }
 
-    /// `-h` leaves the flag out.
+    /// Omits the flag from `-h`.
     pub(super) const fn rare(mut self) -> Setting {
         self.is_rare = true;
         self
     }
 
-    /// The flag takes one element of a list at a time, and no comma list.
+    /// Makes the flag take one element of a list at a time, not a comma list.
     pub(super) const fn one_at_a_time(mut self) -> Setting {
         self.takes_one = true;
         self
     }
 
-    /// A variable, although it has no key.
+    /// Adds a variable to a setting without a key.
     pub(super) const fn variable_too(mut self) -> Setting {
         self.has_variable = true;
         self
     }
 
-    /// The value that holds where no source says anything.
+    /// Sets the value that applies if no source sets one.
     pub(super) const fn default(mut self, text: &'static str) -> Setting {
         self.fallback = Fallback::Value(text);
         self
     }
 
-    /// What holds where no source says anything, in words.
+    /// Describes in words what applies if no source sets a value.
     pub(super) const fn otherwise(mut self, words: &'static str) -> Setting {
         self.fallback = Fallback::Words(words);
         self
     }
 
-    /// Only checked for now.
+    /// Marks a value that is only checked for now.
     pub(super) const fn later(mut self) -> Setting {
         self.effect = Effect::Later;
         self
     }
 
-    /// A secret, which must not be empty where it is set.
+    /// Marks a secret, which must not be empty if it is set.
     pub(super) const fn secret(mut self) -> Setting {
         self.is_secret = true;
         self
     }
 
-    /// Another schema than that of the value's type.
+    /// Replaces the schema of the value's type.
     pub(super) const fn described_by(mut self, schema: fn() -> Json) -> Setting {
         self.schema = Some(schema);
         self
     }
 
-    /// Takes over what follows from the type of the field that the value goes into.
+    /// Sets the documentation and the parser, and everything that follows from the field's type.
     pub(super) const fn of<F: Field>(
         mut self,
         docs: &'static [&'static str],
-        said: fn(Input<'_>) -> Result<Layer, Fault>,
+        parse: fn(Input<'_>) -> Result<Layer, Fault>,
     ) -> Setting {
         self.docs = docs;
-        self.said = said;
+        self.parse = parse;
         self.form = F::Value::FORM;
         self.adds_up = F::ADDS_UP;
         self.words = F::Value::words;
@@ -227,9 +227,9 @@ impl Setting {
     }
 }
 
-/// What follows from a row.
+/// Reads a row.
 impl Setting {
-    /// The key of a config file.
+    /// Returns the key in a config file, if there is one.
     pub(crate) fn key(&self) -> Option<&'static str> {
         match self.place {
             Place::Rules | Place::Proxy | Place::Both => Some(self.name),
@@ -237,41 +237,41 @@ impl Setting {
         }
     }
 
-    /// The environment variable: `APPROVAL_` and the name in SCREAMING_SNAKE.
+    /// Returns the environment variable, if there is one: `APPROVAL_` and the name in SCREAMING_SNAKE.
     pub(crate) fn variable(&self) -> Option<String> {
         let name = || format!("{PREFIX}{}", self.name.to_shouty_snake_case());
         self.has_variable.then(name)
     }
 
-    /// The first paragraph of the documentation: what the setting is.
+    /// Returns the first paragraph of the documentation.
     pub(crate) fn about(&self) -> String {
         let lines = self.docs.iter().map(|line| line.trim());
         let paragraph: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
         paragraph.join(" ")
     }
 
-    /// The documentation behind the first paragraph.
+    /// Returns the documentation after the first paragraph, if there is any.
     pub(crate) fn more(&self) -> Option<String> {
         let lines = self.docs.iter().map(|line| line.trim());
         let rest: Vec<&str> = lines.skip_while(|line| !line.is_empty()).skip(1).collect();
         (!rest.is_empty()).then(|| rest.join(" "))
     }
 
-    /// A JSON Schema of the value.
+    /// Returns a JSON Schema of the value.
     pub(crate) fn schema(&self) -> Json {
         self.schema.map_or(Json::Bool(true), |schema| schema())
     }
 
-    /// A layer that says nothing but this value, which was found under the name `spelled`.
-    pub(super) fn read(&self, spelled: &str, input: Input<'_>) -> Result<Layer, Fault> {
-        let mut layer = (self.said)(input)?;
+    /// Reads a value into a layer that holds nothing else. `name` is the key or variable it came from.
+    pub(super) fn read(&self, name: &str, input: Input<'_>) -> Result<Layer, Fault> {
+        let mut layer = (self.parse)(input)?;
         if self.effect == Effect::Later {
-            layer.without_effect.push(spelled.to_owned());
+            layer.without_effect.push(name.to_owned());
         }
         Ok(layer)
     }
 
-    /// A layer that says nothing but what stands behind the flag.
+    /// Reads the value of the flag into a layer that holds nothing else.
     ///
     /// # Errors
     /// A bad value.
@@ -283,7 +283,7 @@ impl Setting {
         self.read(self.name, input)
     }
 
-    /// The same for a flag with a path, which need not be UTF-8.
+    /// Reads the value of a flag that takes a path, which need not be UTF-8.
     ///
     /// # Errors
     /// A bad value.
@@ -292,21 +292,21 @@ impl Setting {
     }
 }
 
-/// What a layer holds about a setting. The type of the field decides how values of several sources go together.
+/// A field of a layer. Its type decides how the values of several sources combine.
 pub(super) trait Field: Default {
-    /// What is read.
+    /// The type of the value.
     type Value: Value;
-    /// Whether the values of all sources count together.
+    /// Whether the values of all sources are combined.
     const ADDS_UP: bool;
 
-    /// The field of a source that says this.
+    /// Reads the field from one source.
     fn read(input: Input<'_>) -> Result<Self, Fault>;
 
-    /// What this and a weaker source say together.
+    /// Combines this field with that of a weaker source.
     fn over(self, weaker: Self) -> Self;
 }
 
-/// The strongest source that says something wins.
+/// The strongest source wins.
 impl<T: Value> Field for Option<T> {
     type Value = T;
     const ADDS_UP: bool = false;
@@ -320,7 +320,7 @@ impl<T: Value> Field for Option<T> {
     }
 }
 
-/// Lists of all sources are united.
+/// The lists of all sources are joined.
 impl<T: Value> Field for Vec<T> {
     type Value = Vec<T>;
     const ADDS_UP: bool = true;
@@ -332,7 +332,7 @@ impl<T: Value> Field for Vec<T> {
                 input.read()?
             }
         };
-        // A variable that is not set leaves `--deny ""`, and an operator who believes that it counts.
+        // `--deny "$UNSET"` becomes `--deny ""`. The operator believes that it denies something.
         match list.is_empty() && matches!(input, Input::Argument(_)) {
             true => Err(Fault::from(Problem::Unexpected {
                 expected: T::expected(),
@@ -348,7 +348,7 @@ impl<T: Value> Field for Vec<T> {
     }
 }
 
-/// A value that is checked where it is written, and not kept.
+/// A value that is checked but not kept.
 pub struct Checked<T>(PhantomData<fn() -> T>);
 
 impl<T: Value> Field for Checked<T> {
@@ -364,7 +364,7 @@ impl<T: Value> Field for Checked<T> {
     }
 }
 
-// What is derived would ask the same of the value, which may be a secret.
+// Derived implementations would require the same traits of `T`, which may be a secret.
 impl<T> Default for Checked<T> {
     fn default() -> Checked<T> {
         Checked(PhantomData)
@@ -389,5 +389,5 @@ impl<T> fmt::Debug for Checked<T> {
     }
 }
 
-/// What the names of our variables begin with.
+/// The prefix of our variables.
 pub(super) const PREFIX: &str = "APPROVAL_";

@@ -1,6 +1,6 @@
-//! The table of settings. A new one is a row here, and the place that uses it.
+//! The table of all settings. To add one, add a row here and the code that uses it.
 //!
-//! `setting` says what a row means; `resolve` uses what the layers come to.
+//! `setting` defines what a row can say; `resolve` merges the layers and uses the result.
 
 use std::path::PathBuf;
 
@@ -25,28 +25,30 @@ use crate::gate::{OnFailure, TimeoutAction};
 use crate::policy::Mode;
 use crate::sys::secret::Secret;
 
-/// Makes [`Layer`] and [`SETTINGS`] of the rows below.
+/// Defines [`Layer`] and [`SETTINGS`] from the rows below.
 ///
-/// Each entry is a field of `Layer`. Its type says how the values of several sources go together: of an `Option`, the
-/// strongest source's counts; everything else adds up. In the braces are the names that the value goes by, a row each.
-/// Within one source, the first of these rows that says something wins.
+/// Each entry is a field of `Layer`. Its type decides how the values of several sources combine: an `Option` takes the
+/// strongest source's value; everything else adds up. The braces hold one row for each name of the value. Within one
+/// source, the first row that is set wins.
+///
+/// The first paragraph of a row is its help text; `--help` and the schema add the second.
 macro_rules! settings {
     ($( $field:ident: $type:ty { $(
         $(#[doc = $doc:literal])+
         $place:ident($name:literal)$(.$say:ident($($what:expr),*))*;
     )+ } )+) => {
-        /// What one source says: the flags, `approvalRules`, `approvalProxy`, or the environment.
+        /// The settings of one source: the flags, `approvalRules`, `approvalProxy`, or the environment.
         ///
-        /// It does not know which source it is.
+        /// Does not know which source it is.
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct Layer {
             $( $( $(#[doc = $doc])+ #[doc = ""] )+ pub $field: $type, )+
-            /// The keys, variables and flags that were given and that nothing reads yet.
+            /// The keys, variables and flags that were given and have no effect yet.
             pub without_effect: Vec<String>,
         }
 
         impl Layer {
-            /// What this layer and a `weaker` one say together.
+            /// Combines this layer with a `weaker` one.
             #[must_use]
             pub fn over(self, weaker: Layer) -> Layer {
                 Layer {
@@ -56,7 +58,7 @@ macro_rules! settings {
             }
         }
 
-        /// Every setting, in the order in which help and documentation list them.
+        /// Every setting, in the order of the help and the documentation.
         pub(crate) static SETTINGS: &[Setting] = &[ $( $(
             $place($name)$(.$say($($what),*))*.of::<$type>(&[$($doc),+], |input| {
                 Ok(Layer { $field: Field::read(input)?, ..Layer::default() })
@@ -67,142 +69,156 @@ macro_rules! settings {
 
 settings! {
     mode: Option<Mode> {
-        /// Which calls are asked about when no rule names the tool
+        /// Choose which calls to ask about when no rule names the tool
         rules("mode").flag(POLICY, "mode", "MODE").short('m').default("destructive");
     }
     allow: Vec<Pattern> {
-        /// Tools that run without asking: names or globs, comma-separated; repeatable
+        /// Run these tools without asking: names or globs
+        ///
+        /// Takes a comma-separated list; repeatable
         process("allow").flag(POLICY, "allow", "PATTERN");
-        /// Tools that run without asking
+        /// Run these tools without asking
         rules("alwaysAllow");
-        /// Patterns of tools that run without asking; the same list as `alwaysAllow`
+        /// Run tools that match these patterns without asking; the same list as `alwaysAllow`
         rules("allowPatterns");
     }
     deny: Vec<Pattern> {
-        /// Tools that never run: names or globs, comma-separated; repeatable; beats --allow
+        /// Never run these tools: names or globs; beats --allow
+        ///
+        /// Takes a comma-separated list; repeatable
         process("deny").flag(POLICY, "deny", "PATTERN");
-        /// Tools that never run
+        /// Never run these tools
         rules("alwaysDeny");
-        /// Patterns of tools that never run; the same list as `alwaysDeny`
+        /// Never run tools that match these patterns; the same list as `alwaysDeny`
         rules("denyPatterns");
     }
     custom_annotations: Option<Annotations> {
-        /// Your own hints about tools, by name; they win over the server's
+        /// Override the server's hints about tools, by tool name
         rules("customAnnotations");
     }
     dry_run: Option<bool> {
-        /// Record what would happen; hold and refuse nothing
+        /// Record what would happen, but let calls run
         proxy("dryRun").switch(POLICY, "dry-run");
     }
     explain: Option<bool> {
-        /// Put decision source, risk, mode and rule into refusals
+        /// Add decision source, risk, mode and rule to refusals
         both("explainDecisions").switch(POLICY, "explain").rare();
     }
     timeout: Option<Seconds> {
-        /// How long a human has, in seconds; 0 is no limit
+        /// Wait this many seconds for an answer
+        ///
+        /// 0 = no limit
         rules("timeout").flag(ASKING, "timeout", "SECONDS").default("120");
-        /// How long a human has, in seconds, where a server has no `timeout`
+        /// Set the `timeout` of servers that have none, in seconds
         proxy("defaultTimeout").default("120");
     }
     timeout_action: Option<TimeoutAction> {
-        /// What a prompt that nobody answered in time comes to; approve holds not where two approvals
-        /// are needed
+        /// Choose what to do when a prompt is not answered in time
+        ///
+        /// `approve` is ignored for calls that need two approvals
         rules("timeoutAction").flag(ASKING, "timeout-action", "ACTION").rare().default("deny");
-        /// What a prompt that nobody answered in time comes to, where a server has no `timeoutAction`
+        /// Set the `timeoutAction` of servers that have none
         proxy("defaultTimeoutAction").default("deny");
     }
     engines: Option<Engines> {
-        /// Who asks, in this order: elicitation (a prompt in the client), inbox (a page on this machine)
+        /// Ask through these engines, in order
+        ///
+        /// `elicitation` is a prompt in the client, `inbox` a page on this machine
         both("engines").flag(ASKING, "engine", "ENGINES").default("elicitation,inbox")
             .described_by(schema::engines);
     }
     require_assurance: Option<RequiredAssurance> {
-        /// The least assurance that a verdict must have to count
+        /// Ignore verdicts with less assurance than this
         both("requireAssurance");
     }
     on_timeout: Option<OnFailure> {
-        /// What follows if nobody answers an engine in time
+        /// Choose what to do when an engine gets no answer in time
         both("approvalOnTimeout").default("deny");
     }
     on_transport_error: Option<OnFailure> {
-        /// What follows if an engine fails
+        /// Choose what to do when an engine fails
         both("approvalOnTransportError").default("fallback");
     }
     park: Option<WholeSeconds> {
-        /// How long a parked question stays open, in seconds, from 1
+        /// Keep a parked question open for this many seconds, from 1
         both("approvalParkSeconds").flag(ASKING, "approval-park-seconds", "SECONDS").rare().default("3600");
     }
     instant_decline_ms: Option<Whole<0, 10_000>> {
-        /// A client's no that comes sooner, in milliseconds, is nobody's decision; 0 is off
+        /// Do not count a client's no within this many milliseconds as a person's decision; 0 = off
         both("approvalInstantDeclineMs").default("250");
     }
     also_inbox_after: Option<Seconds> {
-        /// After how many seconds of silence the inbox shows a client's question, too; 0 is off
+        /// Also list a client's question in the inbox after this many seconds of silence; 0 = off
         both("approvalAlsoInboxAfter").default("5");
     }
     deny_memory: Option<Seconds> {
-        /// For how many seconds identical calls are refused without asking after a denial
+        /// Refuse identical calls without asking for this many seconds after a denial; 0 = off
         both("approvalDenyMemorySeconds").default("0");
     }
     approval_ttl: Option<Seconds> {
-        /// How long an approval covers identical calls, in seconds; 0 is not at all
+        /// Let an approval cover identical calls for this many seconds; 0 = off
         both("approvalTtlSeconds").flag(ASKING, "approve-ttl", "SECONDS").rare().default("0");
     }
     double_confirm: Option<bool> {
-        /// Ask twice about calls of high risk
+        /// Ask twice about high-risk calls
         both("highRiskRequiresDoubleConfirmation").switch(ASKING, "high-risk-double-confirm").rare();
     }
     retry_attempts: Option<Whole<0, 1000>> {
-        /// Further tries when the client could not show a prompt, at most 1000
+        /// Retry this many times if the client could not show a prompt, at most 1000
         both("approvalRetryAttempts").flag(ASKING, "approval-retry-attempts", "COUNT").rare().default("2");
     }
     retry_initial_backoff: Option<Seconds> {
-        /// Pause before the first further try, in seconds
+        /// Wait this many seconds before the first retry
         both("approvalRetryInitialBackoffSeconds").flag(ASKING, "approval-retry-backoff", "SECONDS").rare()
             .default("0.5");
     }
     retry_max_backoff: Option<Seconds> {
-        /// Longest pause between tries, in seconds
+        /// Wait at most this many seconds between retries
         both("approvalRetryMaxBackoffSeconds").flag(ASKING, "approval-retry-max-backoff", "SECONDS").rare()
             .default("5");
     }
     retry_multiplier: Option<Multiplier> {
-        /// By how much each pause is longer than the one before, from 1 to 1000
+        /// Multiply the pause by this after each retry, from 1 to 1000
         both("approvalRetryBackoffMultiplier").flag(ASKING, "approval-retry-multiplier", "FACTOR").rare()
             .default("2");
     }
     dedupe_fields: Option<DedupeFields> {
-        /// What makes two calls identical, of server, tool, args, risk
+        /// Treat calls as identical if these match: any of server, tool, args, risk
         both("approvalDedupeKeyFields").flag(ASKING, "approval-dedupe-key-fields", "FIELDS").rare()
             .default("server,tool,args");
     }
     dedupe_arg_keys: Option<Vec<String>> {
-        /// The argument keys that count for `args`, comma-separated
+        /// Compare only these argument keys for `args`, comma-separated
         both("approvalDedupeArgKeys").flag(ASKING, "approval-dedupe-arg-keys", "KEYS").rare().otherwise("all");
     }
     retryable_status_codes: Checked<Vec<Whole<100, 599>>> {
-        /// HTTP statuses after which a question is sent again
+        /// Send a question again after these HTTP statuses
         both("approvalRetryableStatusCodes").later();
     }
     allow_insecure_http: Checked<bool> {
-        /// Send questions over plain HTTP
+        /// Allow questions over plain HTTP
         both("approvalAllowInsecureHttp").later();
     }
     question_hosts: Checked<Vec<HostName>> {
-        /// Hosts that questions may be sent to
+        /// Send questions only to these hosts
         both("approvalAllowedHosts").later();
     }
     question_token: Checked<Secret> {
-        /// The token that questions are sent with
+        /// Send this token with questions
         both("approvalAuthToken").later().secret();
     }
     state_dir: Option<PathBuf> {
-        /// Folder that all your proxies share; or APPROVAL_STATE_DIR
+        /// Use this state folder
+        ///
+        /// All your proxies share it. Or set APPROVAL_STATE_DIR. If $XDG_STATE_HOME is set, the default is
+        /// approval-proxy in it
         inbox("stateDir").flag(INBOX, "state-dir", "DIR").variable_too()
-            .otherwise("approval-proxy in $XDG_STATE_HOME, else in ~/.local/state");
+            .otherwise("~/.local/state/approval-proxy");
     }
     inbox_port: Option<Whole<0, 65_535>> {
-        /// Port of the inbox's page; 0 is any that is free
+        /// Serve the inbox page on this port
+        ///
+        /// 0 = any free port
         inbox("inboxPort").flag(INBOX, "inbox-port", "PORT").otherwise("8766");
     }
     no_browser: Option<bool> {
@@ -210,80 +226,84 @@ settings! {
         inbox("noBrowser").switch(INBOX, "no-browser");
     }
     approver: Option<ApproverName> {
-        /// The name that your verdicts are recorded with; nobody checks it
+        /// Record this name with your verdicts; nobody checks it
         inbox("approver").variable_too();
     }
     inbox_key: Option<KeyFingerprint> {
-        /// The key that the inbox's verdicts must be signed with; with another one, or none, the proxy does not start
+        /// Require verdicts of the inbox to be signed with this key; with another one, or none, the proxy does not start
         proxy("inboxKey");
     }
     audit_log: Option<PathBuf> {
-        /// Append one JSON line per decision to this file; `stderr` is stderr alone
+        /// Append one JSON line per decision to this file
         ///
-        /// By default it is `audit/SERVER.jsonl` in the state folder, rotated at 64 MiB, with a copy on
-        /// stderr
+        /// `stderr` writes to stderr only. By default, the file is `audit/SERVER.jsonl` in the state folder,
+        /// rotated at 64 MiB, with a copy on stderr
         proxy("auditLog").flag(AUDIT, "audit-log", "FILE");
     }
     audit_best_effort: Option<bool> {
-        /// Let calls that need no approval run when the log cannot be written
+        /// Run calls that need no approval even if the log cannot be written
         process("auditBestEffort").switch(AUDIT, "audit-best-effort").rare();
     }
     max_message_size: Option<ByteSize> {
-        /// Largest message either way: bytes, or with KiB, MiB, GiB
+        /// Limit each message to this size: bytes, or with KiB, MiB, GiB
         process("maxMessageSize").flag(LIMITS, "max-message-size", "SIZE").rare().default("64MiB");
     }
     max_pending: Option<Whole<1, 1_048_576>> {
-        /// How many requests may wait at once, from 1 to 1048576
+        /// Let this many requests wait at once, from 1 to 1048576
         process("maxPending").flag(LIMITS, "max-pending", "COUNT").rare().default("4096");
     }
     transport: Option<Transport> {
-        /// How clients reach the proxy; `http` is `streamable-http`
+        /// Talk to clients over this transport
+        ///
+        /// `http` is the same as `streamable-http`
         process("transport").flag(TRANSPORT, "transport", "TRANSPORT").default("stdio");
     }
     host: Option<HostName> {
-        /// Address that the HTTP transports bind
+        /// Listen for HTTP clients on this address
         process("host").flag(TRANSPORT, "host", "HOST").rare().default("127.0.0.1");
     }
     port: Option<Whole<0, 65_535>> {
-        /// Port that the HTTP transports bind; 0 is any that is free
+        /// Listen for HTTP clients on this port
+        ///
+        /// 0 = any free port
         process("port").flag(TRANSPORT, "port", "PORT").default("8765");
     }
     auth_token_file: Option<PathBuf> {
-        /// Require HTTP clients to send the bearer token in this file; `auto` creates one in the state
-        /// folder; or set APPROVAL_AUTH_TOKEN
+        /// Require HTTP clients to send the bearer token in this file
+        ///
+        /// `auto` creates a token in the state folder. Or set APPROVAL_AUTH_TOKEN
         process("authTokenFile").flag(TRANSPORT, "auth-token-file", "FILE").rare();
     }
-    // `Environment::auth_token` keeps it.
+    // Only checked here; `Environment::auth_token` keeps the value.
     auth_token: Checked<BearerToken> {
-        /// The bearer token that HTTP clients must send
+        /// Require HTTP clients to send this bearer token
         process("authToken").variable_too().secret();
     }
     insecure_no_auth: Option<bool> {
-        /// Without a token, let any client that can connect answer its own prompts, and allow other
-        /// machines to connect
+        /// Let HTTP clients answer prompts without a token, and let other machines connect
         process("insecureNoAuth").switch(TRANSPORT, "insecure-no-auth").rare();
     }
     allowed_hosts: Vec<HostName> {
-        /// Accept requests for this host name, beside localhost and IP addresses; repeatable
+        /// Accept requests for this host name, as well as localhost and IP addresses; repeatable
         process("allowedHost").flag(TRANSPORT, "allowed-host", "NAME").rare().one_at_a_time();
     }
     client_id_metadata_url: Option<DocumentUrl> {
-        /// The URL of a document about this proxy, which is its id when it logs in to a server
+        /// Log in to servers with this client id, the URL of a document about this proxy
         proxy("clientIdMetadataUrl");
     }
     audit_redact: AuditRedact {
-        /// More secrets that the audit log does not keep: `names` of values, and `patterns` of texts
+        /// Keep more secrets out of the audit log: values with these `names`, texts that match these `patterns`
         both("auditRedact");
     }
 }
 
 impl Layer {
-    /// What holds where no source says anything: the defaults of the table.
+    /// Returns the defaults of the table, which apply if no source sets a value.
     pub(super) fn defaults() -> Layer {
         let mut layer = Layer::default();
         for setting in SETTINGS {
             if let Fallback::Value(text) = setting.fallback {
-                // A test reads every one of them.
+                // Cannot fail: a test reads every default.
                 let default = setting.read(setting.name, Input::Text(text));
                 layer = layer.over(default.unwrap_or_default());
             }
@@ -301,4 +321,4 @@ const LIMITS: &str = "Limits";
 const TRANSPORT: &str = "Transport";
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,4 @@
-//! A size in bytes, as `--max-message-size` takes it.
-//!
-//! No key of the config file holds one.
+//! A size in bytes, for `--max-message-size`.
 
 use super::error::Fault;
 use super::value::{Form, Value, wrong_text};
@@ -10,7 +8,7 @@ use super::value::{Form, Value, wrong_text};
 pub struct ByteSize(usize);
 
 impl ByteSize {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         self.0
@@ -24,11 +22,11 @@ impl Value for ByteSize {
         "a size from 64KiB to 4GiB, in bytes or with KiB, MiB or GiB".to_owned()
     }
 
-    /// Reads a whole number of bytes, or of KiB, MiB or GiB (`k`, `M`, `G` for short); the case
-    /// of the unit does not count. `KB` and `MB` are refused, since they mean two things.
+    /// Reads a whole number of bytes, KiB, MiB or GiB (short: `k`, `M`, `G`). The unit's case does not
+    /// matter. `KB` and `MB` are refused because they are ambiguous.
     ///
     /// # Errors
-    /// Text of another form, and sizes out of bounds.
+    /// Any other text, or a size out of bounds.
     fn from_text(text: &str) -> Result<ByteSize, Fault> {
         read(text.trim()).ok_or_else(|| wrong_text::<ByteSize>(text))
     }

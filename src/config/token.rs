@@ -1,6 +1,6 @@
 //! The bearer token of HTTP clients, for `APPROVAL_AUTH_TOKEN` and `--auth-token-file`.
 //!
-//! It is compared in `http::inbound`.
+//! `http::inbound` compares it.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use super::error::{Fault, Problem};
 use super::value::Value;
 use crate::sys::secret::Secret;
 
-/// What HTTP clients show that they may come in.
+/// The token that HTTP clients must send.
 pub struct BearerToken(Secret);
 
 impl BearerToken {
@@ -32,12 +32,12 @@ impl Value for BearerToken {
     }
 }
 
-/// What HTTP clients show that they may come in: 8 to 4096 visible ASCII characters.
+/// Reads the token that HTTP clients must send: 8 to 4096 visible ASCII characters.
 pub(super) fn bearer_token(text: &str) -> Option<Secret> {
     let text = text.trim();
     let is_token = BEARER_TOKEN.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     is_token.then(|| Secret::new(text.to_owned()))
 }
 
-/// How long it may be, in bytes. A shorter one could be guessed.
+/// The allowed length in bytes. A shorter token could be guessed.
 pub(super) const BEARER_TOKEN: RangeInclusive<usize> = 8..=4096;

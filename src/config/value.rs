@@ -1,6 +1,6 @@
-//! What a key or a flag can hold: read from JSON, and from the text of a variable or a flag.
+//! The types of settings, read from JSON or from the text of a variable or a flag.
 //!
-//! It does not know which setting it reads for; `settings` does.
+//! Does not know which setting a value is for; `settings` does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,25 +15,25 @@ use crate::sys::secret::Secret;
 
 /// A value that a person writes in JSON, in a variable or after a flag.
 pub trait Value: Sized {
-    /// How it looks on a command line.
+    /// Its form on a command line.
     const FORM: Form = Form::Text;
 
-    /// What to write; it completes "expected …".
+    /// Says what to write; completes "expected …".
     fn expected() -> String;
 
-    /// The words that it is one of, each with its aliases; none if it is something else.
+    /// Returns the words that the value can be, each with its aliases; empty if it is not a word.
     #[must_use]
     fn words() -> Vec<(&'static str, Vec<&'static str>)> {
         Vec::new()
     }
 
-    /// A JSON Schema of what [`Value::from_node`] takes, as far as a schema can say it.
+    /// Returns a JSON Schema of what [`Value::from_node`] accepts, as far as a schema can express it.
     #[must_use]
     fn schema() -> Json {
         Json::Bool(true)
     }
 
-    /// Reads a JSON value; most are strings and hold there what they hold as text.
+    /// Reads a JSON value. By default it must be a string with the same text as a variable.
     ///
     /// # Errors
     /// A [`Fault`] with the place inside `node` and what is expected there.
@@ -50,7 +50,7 @@ pub trait Value: Sized {
     /// As [`Value::from_node`].
     fn from_text(text: &str) -> Result<Self, Fault>;
 
-    /// Reads a path behind a flag.
+    /// Reads a path from a flag.
     ///
     /// # Errors
     /// As [`Value::from_node`].
@@ -59,31 +59,31 @@ pub trait Value: Sized {
     }
 }
 
-/// How a value looks on a command line.
+/// The form of a value on a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A text.
     Text,
     /// A text that may begin with a minus.
     Number,
-    /// The name of a file, in the system's own characters.
+    /// A path, which need not be UTF-8.
     Path,
-    /// Nothing: the flag alone says it.
+    /// No value: the flag alone means `true`.
     Switch,
 }
 
-/// The value of a setting, wherever it was written.
+/// The unparsed value of a setting, and the kind of place it came from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Input<'a> {
-    /// In a config file.
+    /// From a config file.
     Node(&'a Node),
-    /// In a variable, or in the table.
+    /// From a variable, or a default of the table.
     Text(&'a str),
-    /// Behind a flag.
+    /// From a flag.
     Argument(&'a str),
-    /// Behind a flag that takes one element of a list at a time.
+    /// From a flag that takes one element of a list at a time.
     Element(&'a str),
-    /// Behind a flag, if it is a path.
+    /// From a flag that takes a path.
     Path(&'a Path),
 }
 
@@ -94,7 +94,7 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// Reads the list and puts it behind `list`.
+    /// Reads a list and appends it to `list`.
     pub(super) fn append<T: Value>(self, list: &mut Vec<T>) -> Result<(), Fault> {
         list.append(&mut self.read()?);
         Ok(())
@@ -111,7 +111,7 @@ impl Input<'_> {
     }
 }
 
-/// `node` is of the wrong type for a `T`; its content is not told.
+/// Returns the error for a `node` of the wrong type for a `T`, without its content.
 pub(super) fn wrong_type<T: Value>(node: &Node) -> Fault {
     Fault::from(Problem::Unexpected {
         expected: T::expected(),
@@ -119,7 +119,7 @@ pub(super) fn wrong_type<T: Value>(node: &Node) -> Fault {
     })
 }
 
-/// `text` is of the right type and no `T`; not for what may be secret.
+/// Returns the error for a `text` that is not a `T`. Quotes it, so it must not be used for secrets.
 pub(super) fn wrong_text<T: Value>(text: &str) -> Fault {
     Fault::from(Problem::Unexpected {
         expected: T::expected(),
@@ -226,7 +226,7 @@ impl Value for KeyFingerprint {
     }
 }
 
-/// In text a list is JSON or comma-separated; see `is_json_list`. Empty items do not count.
+/// As text, a list is JSON or comma-separated; see `is_json_list`. Empty items are ignored.
 impl<T: Value> Value for Vec<T> {
     fn expected() -> String {
         format!("a list, each element {}", T::expected())
@@ -283,10 +283,10 @@ impl<T: Value> Value for BTreeMap<String, T> {
     }
 }
 
-/// Whether `text` is meant as a JSON list rather than as a comma-separated one.
+/// Returns true if `text` is meant as a JSON list, not as a comma-separated one.
 ///
-/// A comma list of globs may begin with `[` too (`[a-z]*`), so text that is no JSON counts as
-/// JSON only where a string or the end of the list follows the bracket.
+/// A comma list of globs may begin with `[` too (`[a-z]*`). So text that does not parse as JSON counts
+/// as JSON only if a string or the end of the list follows the bracket.
 fn is_json_list(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('[') else {
         return false;

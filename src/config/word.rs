@@ -1,6 +1,6 @@
-//! Keys that hold one of a few words, and the words.
+//! Values that are one of a few words.
 //!
-//! What the words do is decided where they are used.
+//! The code that uses a word decides what it does.
 
 use serde_json::{Value as Json, json};
 
@@ -11,11 +11,11 @@ use crate::approval::assurance::RequiredAssurance;
 use crate::gate::{DedupeField, OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
-/// An enum that is written as one of a few words, compared exactly.
+/// An enum that is written as one of a few words. Case matters.
 pub trait Word: Copy + 'static {
-    /// Every word and what it means, in the order in which help and errors list them.
+    /// Every word and its value, in the order of help and errors.
     const WORDS: &'static [(&'static str, Self)];
-    /// Other words that are understood, and what they stand for, without being listed.
+    /// Accepted synonyms, each with its word. Help and errors do not list them.
     const ALIASES: &'static [(&'static str, &'static str)] = &[];
 }
 
@@ -85,12 +85,12 @@ impl<T: Word> Value for T {
     }
 }
 
-/// What makes two calls identical: at least one field, none twice.
+/// The fields that make two calls identical: at least one, without repetition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DedupeFields(Vec<DedupeField>);
 
 impl DedupeFields {
-    /// The fields in the order in which they were written.
+    /// Returns the fields in the order they were written in.
     #[must_use]
     pub fn into_vec(self) -> Vec<DedupeField> {
         self.0
@@ -103,7 +103,7 @@ impl DedupeFields {
                 once.push(field);
             }
         }
-        // Without any field all calls would be identical: one approval would cover every tool.
+        // Without a field, all calls would be identical, and one approval would cover every tool.
         if once.is_empty() {
             return Err(Fault::from(Problem::Unexpected {
                 expected: format!("at least {}", DedupeField::expected()),

@@ -1,7 +1,7 @@
 //! `command`: a program that gets the approval request as JSON on stdin and answers as JSON on stdout.
 //!
-//! docs/engine-command.md has both forms. One process for each request; when nobody waits for its answer any more, it
-//! is ended with everything that it has started.
+//! docs/engines/command.md describes both formats. Each request gets one process. When nobody waits for its answer any
+//! more, its whole process group is killed.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write as _};
@@ -22,7 +22,7 @@ use crate::approval::item::{Assurance, Choice, Item};
 use crate::gate::{EngineId, Failure, FailureKind};
 use crate::transport::is_withheld;
 
-/// The line of the registry. Any program of this user could answer, so the level is that of a shared secret.
+/// The entry in the registry. Any program of this user could answer, so the level is that of a shared secret.
 pub(super) const REGISTRATION: Registration = Registration::new(
     EngineId::new("command"),
     Assurance::SharedSecret,
@@ -43,23 +43,23 @@ pub(super) const REGISTRATION: Registration = Registration::new(
 
 /// How many programs may run at once.
 const MAX_RUNNING: usize = 16;
-/// How many copies of the count of threads there may be. A program takes four: one for each of its three threads, and
-/// one that its first thread hands on to the others.
+/// How many references to the thread counter may exist. A program uses four: one for each of its three threads, and one
+/// that its first thread passes on to the other two.
 const MAX_THREADS: usize = 4 * MAX_RUNNING;
-/// How much of an answer is read, in bytes.
+/// The longest accepted answer, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
 /// How much of the end of a program's stderr is quoted, in bytes.
 const MAX_WORDS: usize = 500;
 
-/// How often, and after how long each time, it is looked for the end of a program's stderr once the program has ended.
-const LAST_LOOKS: usize = 50;
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How many times, and how often, we check whether a program's stderr has ended after the program has exited.
+const STDERR_CHECKS: usize = 50;
+const STDERR_CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// What the configuration says.
+/// The options from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CommandSettings {
-    /// The program; looked up in `PATH` if it has no slash.
+    /// The program. Without a slash, it is looked up in `PATH`.
     command: String,
     /// Its arguments.
     #[serde(default)]
@@ -88,20 +88,21 @@ impl CourierSettings for CommandSettings {
 /// Runs the programs.
 struct CommandCourier {
     settings: CommandSettings,
-    /// By item.
+    /// By item id.
     running: HashMap<String, Arc<Mutex<Program>>>,
-    /// Every thread of ours has a copy. What a program leaves behind may hold its pipes, and so our threads, for ever.
+    /// Counts our threads: each holds a clone. A process that a program leaves behind may keep the program's pipes
+    /// open, and so block our threads forever.
     threads: Arc<()>,
 }
 
-/// One program.
+/// The state of one program.
 #[derive(Debug)]
 enum Program {
-    /// It is about to be started.
+    /// It is about to start.
     Starting,
-    /// It leads this process group.
+    /// It runs and leads this process group.
     Running(Pid),
-    /// It has ended, or nobody wants its answer.
+    /// It has ended, or nobody waits for its answer.
     Over,
 }
 
@@ -111,31 +112,31 @@ impl Courier for CommandCourier {
             .retain(|_, program| !matches!(*held(program), Program::Over));
         let threads = Arc::strong_count(&self.threads) - 1;
         if self.running.len() >= MAX_RUNNING || threads >= MAX_THREADS {
-            let why = format!("{MAX_RUNNING} of its programs are running");
-            return answer.bring(Err(failure(FailureKind::RateLimited, why)));
+            let why = format!("{MAX_RUNNING} of its programs are already running");
+            return answer.send(Err(failure(FailureKind::RateLimited, why)));
         }
         let request = match request::to_json(item) {
             Ok(request) => request,
-            Err(error) => return answer.bring(Err(failure(FailureKind::Rejected, error))),
+            Err(error) => return answer.send(Err(failure(FailureKind::Rejected, error))),
         };
         let program = Arc::new(Mutex::new(Program::Starting));
         self.running.insert(item.id.clone(), Arc::clone(&program));
         let settings = self.settings.clone();
         let threads = Arc::clone(&self.threads);
-        // Shared, so that it can still be brought where no thread takes it.
+        // Shared, so that we can still send it if no thread starts.
         let answer = Arc::new(Mutex::new(Some(answer)));
         let answers = Arc::clone(&answer);
         let started = start_thread(&self.threads, move || {
             if let Some(ended) = run(&settings, request, &program, &threads)
                 && let Some(answer) = held(&answers).take()
             {
-                answer.bring(ended);
+                answer.send(ended);
             }
         });
         if let Err(error) = started {
             self.running.remove(&item.id);
             if let Some(answer) = held(&answer).take() {
-                answer.bring(Err(failure(FailureKind::Unreachable, error)));
+                answer.send(Err(failure(FailureKind::Unreachable, error)));
             }
         }
     }
@@ -153,15 +154,15 @@ impl Drop for CommandCourier {
     }
 }
 
-/// Ends a program, and what it has started in its process group.
+/// Kills a program and its process group.
 fn end(program: &Mutex<Program>) {
     if let Program::Running(group) = std::mem::replace(&mut *held(program), Program::Over) {
-        // It may have ended by itself; nobody has reaped it yet, so its number is nobody else's.
+        // It may have ended by itself, but it is not reaped yet, so no other process has its id.
         let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
-/// Runs the program to its end. `None` if nobody wants the answer any more.
+/// Runs the program to its end. Returns `None` if nobody waits for the answer any more.
 fn run(
     settings: &CommandSettings,
     request: String,
@@ -191,16 +192,16 @@ fn run(
     let stdin = child.stdin.take();
     let writer = start_thread(threads, move || {
         if let Some(mut stdin) = stdin {
-            // A program may answer without reading all of it.
+            // A program may answer without reading all of its input.
             let _ = stdin
                 .write_all(request.as_bytes())
                 .and_then(|()| stdin.write_all(b"\n"));
         }
     });
     let stderr = child.stderr.take();
-    let words = start_thread(threads, move || stderr.map(last_words).unwrap_or_default());
-    let (writer, words) = match (writer, words) {
-        (Ok(writer), Ok(words)) => (writer, words),
+    let stderr = start_thread(threads, move || stderr.map(stderr_tail).unwrap_or_default());
+    let (writer, stderr) = match (writer, stderr) {
+        (Ok(writer), Ok(stderr)) => (writer, stderr),
         (Err(error), _) | (_, Err(error)) => {
             end(program);
             let _ = child.wait();
@@ -213,13 +214,13 @@ fn run(
         None => Ok(0),
     };
     if answer.len() as u64 > MAX_ANSWER {
-        // It may write for ever.
+        // It may never stop writing.
         end(program);
-        let why = format!("its answer is longer than {MAX_ANSWER} bytes");
+        let why = format!("the program's answer is longer than {MAX_ANSWER} bytes");
         let _ = child.wait();
         return Some(Err(failure(FailureKind::Rejected, why)));
     }
-    // First it is known that it has ended, then it is reaped: until then its number is its own.
+    // Wait for its end, mark it as over, and only then reap it: until it is reaped, no other process has its id.
     if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
         let _ = waitid(
             WaitId::Pid(pid),
@@ -234,25 +235,25 @@ fn run(
     if was_ended {
         return None;
     }
-    // Both end with the program, unless it has left somebody behind who holds its pipes: that is not waited for.
+    // Both threads end with the program, unless it left a process behind that holds its pipes. We do not wait for that.
     drop(writer);
-    for _ in 0..LAST_LOOKS {
-        if words.is_finished() {
+    for _ in 0..STDERR_CHECKS {
+        if stderr.is_finished() {
             break;
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(STDERR_CHECK_EVERY);
     }
-    let words = match words.is_finished() {
-        true => words.join().unwrap_or_default(),
+    let stderr = match stderr.is_finished() {
+        true => stderr.join().unwrap_or_default(),
         false => String::new(),
     };
     Some(match (read, status) {
         (Ok(_), Ok(status)) if status.success() => verdict(&answer),
         (Ok(_), Ok(status)) => {
-            let words = words.trim();
-            let why = match words.is_empty() {
+            let stderr = stderr.trim();
+            let why = match stderr.is_empty() {
                 true => format!("`{}` ended with {status}", settings.command),
-                false => format!("`{}` ended with {status}: {words}", settings.command),
+                false => format!("`{}` ended with {status}: {stderr}", settings.command),
             };
             Err(failure(FailureKind::Rejected, why))
         }
@@ -269,7 +270,7 @@ fn start(settings: &CommandSettings) -> io::Result<Child> {
         .stderr(Stdio::piped())
         .process_group(0);
     for (name, _) in std::env::vars_os() {
-        // The proxy's own settings and secrets are none of its business.
+        // The proxy's own settings and secrets are not for the program.
         if is_withheld(&name) {
             command.env_remove(name);
         }
@@ -277,7 +278,7 @@ fn start(settings: &CommandSettings) -> io::Result<Child> {
     command.spawn()
 }
 
-/// What a program answers.
+/// The answer of a program.
 #[derive(Deserialize)]
 struct Verdict {
     decision: Decision,
@@ -296,8 +297,8 @@ fn verdict(answer: &[u8]) -> Result<CarriedVerdict, Failure> {
     let read: Result<Verdict, _> = serde_json::from_slice(answer);
     let read = read.map_err(|error| {
         let why = match answer.trim_ascii().is_empty() {
-            true => "it answered nothing".to_owned(),
-            false => format!("its answer cannot be read: {error}"),
+            true => "the program wrote no answer".to_owned(),
+            false => format!("the program's answer is invalid: {error}"),
         };
         failure(FailureKind::Rejected, why)
     })?;
@@ -311,8 +312,8 @@ fn verdict(answer: &[u8]) -> Result<CarriedVerdict, Failure> {
     })
 }
 
-/// The end of what a program writes to stderr, on one line.
-fn last_words(mut stderr: impl Read) -> String {
+/// Returns the end of what a program writes to stderr, on one line.
+fn stderr_tail(mut stderr: impl Read) -> String {
     let mut kept = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut buffer) {
@@ -331,7 +332,7 @@ fn failure(kind: FailureKind, why: impl ToString) -> Failure {
     }
 }
 
-/// Starts a thread that counts for [`MAX_THREADS`].
+/// Starts a thread that counts towards [`MAX_THREADS`].
 fn start_thread<T: Send + 'static>(
     threads: &Arc<()>,
     work: impl FnOnce() -> T + Send + 'static,

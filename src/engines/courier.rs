@@ -1,7 +1,7 @@
-//! What an engine has to do that carries approval requests to people and brings verdicts back.
+//! The courier trait: an engine that carries approval requests to people and brings verdicts back.
 //!
-//! Every question outside of the client is an item of the store first, which the inbox shows. The worker hands it to
-//! the courier of its engine, and is told the verdict. Of several verdicts, by whatever way, the store takes one.
+//! Every question outside of the client is stored first, so that the inbox shows it. The worker then hands it to the
+//! engine's courier and receives the verdict. If several verdicts arrive, the store accepts the first.
 
 use std::fmt::Debug;
 
@@ -10,50 +10,50 @@ use crate::gate::Failure;
 
 /// Carries approval requests to people, and verdicts back.
 ///
-/// It is told everything on the worker's thread, and must not keep that waiting: what takes time is done on threads of
-/// its own, whose number it bounds.
+/// The worker's thread calls every method, so none may block. A courier does slow work on a bounded number of its own
+/// threads.
 pub trait Courier: Send {
-    /// Shows a request to people. What comes of it goes to `answer`; nothing, if nobody decides before the item's
-    /// time is over.
+    /// Shows a request to people and sends the result to `answer`. Sends nothing if nobody decides before the item
+    /// expires.
     fn carry(&mut self, item: &Item, answer: Answer);
 
-    /// Nobody waits for a verdict about the item any more: it was decided elsewhere, taken back, or its time is over.
-    /// An item that was never carried is none.
+    /// Withdraws an item because nobody waits for its verdict any more: it was decided elsewhere, withdrawn, or has
+    /// expired. Ignores an item that was never carried.
     fn withdraw(&mut self, item: &str);
 }
 
-/// A courier as it is configured.
+/// The configuration of a courier.
 pub trait CourierSettings: Debug + Send + Sync {
-    /// Starts nothing yet.
+    /// Creates the courier. Does not start anything yet.
     fn courier(&self) -> Box<dyn Courier>;
 }
 
-/// What a person said, as far as a courier can tell.
+/// A verdict as a courier reports it.
 ///
-/// How sure it is that a person said it is not for a courier to claim: that depends on its engine.
+/// A courier does not claim an assurance: that depends on its engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CarriedVerdict {
-    /// Yes or no.
+    /// Approve or deny.
     pub choice: Choice,
-    /// In the person's own words.
+    /// The person's reason.
     pub reason: Option<String>,
-    /// Who decided, as the service, the program, or they themselves say.
+    /// Who decided, according to the service, the program, or the person.
     pub approver: Option<String>,
 }
 
-/// Where a courier brings what comes of one item. The first answer counts.
+/// Where a courier sends the result of one item. It can send only once.
 pub struct Answer(Box<dyn FnOnce(Result<CarriedVerdict, Failure>) + Send>);
 
 impl Answer {
-    /// Hands the answer to `tell`, which may be called on any thread.
+    /// Creates an answer that calls `deliver`, possibly on another thread.
     pub(super) fn new(
-        tell: impl FnOnce(Result<CarriedVerdict, Failure>) + Send + 'static,
+        deliver: impl FnOnce(Result<CarriedVerdict, Failure>) + Send + 'static,
     ) -> Answer {
-        Answer(Box::new(tell))
+        Answer(Box::new(deliver))
     }
 
-    /// Brings it.
-    pub fn bring(self, answer: Result<CarriedVerdict, Failure>) {
+    /// Sends the verdict, or the reason why there is none.
+    pub fn send(self, answer: Result<CarriedVerdict, Failure>) {
         (self.0)(answer);
     }
 }

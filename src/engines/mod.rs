@@ -1,7 +1,7 @@
-//! Ways to reach people outside of the client.
+//! The engines that reach people outside of the client.
 //!
-//! A question that is put to one of them becomes an item of the inbox's store, and the courier of the engine carries it
-//! to people. A new engine is one file here and one line in `registry`.
+//! Each question is first stored as an item of the inbox; then the engine's courier carries it to people. A new engine
+//! is one file here and one line in `registry`.
 
 mod command;
 mod courier;

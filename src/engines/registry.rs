@@ -1,4 +1,4 @@
-//! Which engines there are outside of the client, what each takes, and how much its verdicts assure.
+//! The list of engines outside of the client: their options, and the assurance of their verdicts.
 
 use std::sync::Arc;
 
@@ -14,57 +14,56 @@ use crate::gate::EngineId;
 pub struct Registration {
     /// Its name in the configuration and the audit log.
     pub id: EngineId,
-    /// How sure it is that a person decided, where one did by this engine.
+    /// The assurance of a verdict through this engine.
     reach: Assurance,
-    /// The keys that the configuration can give it beside those of every engine.
+    /// Its own configuration keys, in addition to those of every engine.
     pub options: &'static [EngineOption],
-    /// Reads them.
+    /// Reads the options.
     settings: ReadOptions,
 }
 
-/// Reads the options of an engine; `None` is one that needs no courier.
+/// Reads the options of an engine. Returns `None` if the engine needs no courier.
 type ReadOptions = fn(&Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions>;
 
-/// A key that one engine knows.
+/// A configuration key of one engine.
 #[derive(Debug)]
 pub struct EngineOption {
     /// The key.
     pub key: &'static str,
-    /// Whether the engine needs it.
+    /// Whether it must be set.
     pub is_required: bool,
     /// The JSON Schema of its value.
     pub schema: fn() -> Value,
 }
 
-/// Why an engine cannot be set up so.
+/// Why the options of an engine are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadOptions(pub String);
 
-/// Every engine outside of the client. A new one is a line here.
+/// Every engine outside of the client.
 static ENGINES: [Registration; 2] = [
     Registration {
         id: EngineId::INBOX,
         reach: Assurance::InboxSession,
         options: &[],
-        settings: none,
+        settings: no_options,
     },
     command::REGISTRATION,
 ];
 
-/// The engine of this name.
+/// Returns the engine with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Registration> {
     ENGINES.iter().find(|engine| engine.id.name() == name)
 }
 
-/// The names of all of them.
+/// Returns the names of all engines.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ENGINES.iter().map(|engine| engine.id.name())
 }
 
-/// How sure it can be that a person decided by this engine. `is_signed` says whether the inbox's verdicts have to be
-/// signed.
+/// Returns the assurance of a verdict through this engine. `is_signed` says whether the inbox requires signed verdicts.
 #[must_use]
 pub fn reach(engine: EngineId, is_signed: bool) -> Assurance {
     match find(engine.name()) {
@@ -76,13 +75,13 @@ pub fn reach(engine: EngineId, is_signed: bool) -> Assurance {
     }
 }
 
-/// How much a verdict assures that stands in the store. What the row says of itself counts only if it `is_signed`, since
+/// Returns the assurance of a verdict read from the store. What the row claims counts only if it `is_signed`, because
 /// any program of the user can write to the store.
 #[must_use]
-pub fn of_row(claimed: Assurance, is_signed: bool) -> Assurance {
+pub fn stored_assurance(claimed: Assurance, is_signed: bool) -> Assurance {
     match claimed {
         _ if is_signed => claimed,
-        // Nobody can tell the page from the terminal by a row; both are one level.
+        // A row does not prove whether it came from the page or the terminal; both are the same level.
         Assurance::InboxPassphrase | Assurance::InboxSession => Assurance::InboxSession,
         Assurance::InboxTerminal => Assurance::InboxTerminal,
         Assurance::SharedSecret | Assurance::CallerRelayed => claimed,
@@ -90,11 +89,10 @@ pub fn of_row(claimed: Assurance, is_signed: bool) -> Assurance {
 }
 
 impl Registration {
-    /// Reads the options of the engine: every key that is not one of all engines. `None` is an engine that needs no
-    /// courier.
+    /// Reads the engine's own options. Returns `None` if the engine needs no courier.
     ///
     /// # Errors
-    /// What is wrong with them, in words.
+    /// Says what is wrong with the options.
     pub fn read(
         &self,
         options: &Map<String, Value>,
@@ -117,7 +115,9 @@ impl Registration {
     }
 }
 
-fn none(options: &Map<String, Value>) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
+fn no_options(
+    options: &Map<String, Value>,
+) -> Result<Option<Arc<dyn CourierSettings>>, BadOptions> {
     match options.keys().next() {
         None => Ok(None),
         Some(key) => Err(BadOptions(format!("the inbox has no option `{key}`"))),
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_engine_has_a_name_of_its_own_and_is_found_by_it() {
+    fn every_engine_has_a_unique_name_and_is_found_by_it() {
         let all: Vec<&str> = names().collect();
         for name in &all {
             assert_eq!(find(name).unwrap().id.name(), *name);
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn a_row_that_is_not_signed_is_worth_no_more_than_what_anybody_could_write() {
         for claimed in Assurance::ALL {
-            assert_ne!(of_row(claimed, false), Assurance::InboxPassphrase);
-            assert_eq!(of_row(claimed, true), claimed);
+            assert_ne!(stored_assurance(claimed, false), Assurance::InboxPassphrase);
+            assert_eq!(stored_assurance(claimed, true), claimed);
         }
         assert_eq!(reach(EngineId::INBOX, true), Assurance::InboxPassphrase);
         assert_eq!(reach(EngineId::INBOX, false), Assurance::InboxSession);

@@ -1,17 +1,17 @@
-//! An approval request as JSON, for engines that hand it to programs and services.
+//! Writes an approval request as JSON, for engines that pass it to programs and services.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::approval::item::Item;
 
-/// The version of the form: it changes when a reader could misread an older or newer one.
+/// The version of the format. It changes when a reader could misread another version.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
 struct Request<'a> {
     version: u32,
-    /// Names the item, in the inbox too.
+    /// The id of the item, also in the inbox.
     id: &'a str,
     server: &'a str,
     tool: &'a str,
@@ -19,28 +19,28 @@ struct Request<'a> {
     description: Option<&'a str>,
     /// `high`, `medium`, `low` or `unknown`.
     risk: &'a str,
-    /// Why the policy wants it asked about.
+    /// Why the policy asks about this call.
     why: &'a str,
     question: &'a str,
     hints: &'a str,
-    /// The call: name, arguments as the client wrote them, other parameters.
+    /// The call's name, its arguments as the client wrote them, and its other parameters.
     call: &'a RawValue,
     /// SHA-256 of the call, in hexadecimal.
     digest: &'a str,
-    /// What the client calls itself; nobody has checked it.
+    /// The client's name for itself. Not verified.
     client: Option<&'a str>,
     client_title: Option<&'a str>,
     /// Milliseconds since 1970, UTC.
     asked_ms: i64,
     expires_ms: Option<i64>,
-    /// SHA-256 of everything above that people are shown, in hexadecimal.
+    /// SHA-256 of everything above that a person is shown, in hexadecimal.
     fingerprint: String,
 }
 
-/// The item as one line of JSON, without the newline.
+/// Returns the item as one line of JSON, without the newline.
 ///
 /// # Errors
-/// Where its call is no JSON.
+/// If its call is not JSON.
 pub(super) fn to_json(item: &Item) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Request {
         version: VERSION,

@@ -1,22 +1,21 @@
-//! The audit log on disk: one file, one sequence, many writers.
+//! The audit log on disk: one file and one sequence, shared by many writers.
 //!
-//! The lines are made elsewhere; here they get their numbers and reach the disk.
+//! `record` builds the lines; this module numbers them and writes them to disk.
 //!
 //! # One sequence across rotations
 //!
-//! A log may be renamed at any time, by us or by a tool such as logrotate, while several processes
-//! write to it. No number may then be given twice, once in the old file and once in the new one.
-//! Two rules see to that:
+//! A log may be renamed at any time, by us or by a tool such as logrotate, while several processes write to it. Even
+//! then no number may be used twice, once in the old file and once in the new one. Two rules ensure this:
 //!
-//! 1. A writer appends only while it holds the file's lock, and only if, with the lock held, the
-//!    path still names that file or did so less than [`LEASE`] ago. So a busy log does not pay for
-//!    a `stat` with every line.
-//! 2. A writer that finds the new file empty waits until every lease on the old file has run out.
-//!    Only then does it read the old file's last number, with that file's lock held, and goes on
-//!    from there. By rule 1 nobody appends to the old file after that.
+//! 1. A writer appends only while it holds the file's lock, and only if it has seen, with the lock
+//!    held, that the path names this file: now, or less than [`LEASE`] ago. So a busy log does not
+//!    pay for a `stat` per line.
+//! 2. A writer that finds the new file empty waits until every lease on the old file has expired.
+//!    Only then does it lock the old file, read its last number, and continue from there. By rule
+//!    1, nobody appends to the old file after that.
 //!
-//! Locks are taken from the newer file to the older one. Whoever cannot tell which of two is newer gives
-//! up the lock that they have, and begins again.
+//! Locks are taken from the newer file to the older one. A writer that cannot tell which of two files is newer releases
+//! its lock and starts again.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -28,90 +27,92 @@ use super::rotation::{newest_first, open_rotated, rotated, shift};
 use crate::evidence::record::Line;
 use crate::sys::permissions::{Exposure, writable_by_others};
 
-/// Why lines could not be appended, or the log not be opened.
+/// Why the log could not be opened or appended to.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// It cannot be opened for reading and appending.
+    /// The log cannot be opened for reading and appending.
     #[error(
-        "cannot open the audit log `{path}`; check that its folder exists and may be written to, or name another with --audit-log"
+        "cannot open the audit log `{path}`; check that its folder exists and is writable, or choose another file with --audit-log"
     )]
     Open {
-        /// The log.
+        /// The log's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It is something else than a plain file.
+    /// The path is not a regular file.
     #[error(
-        "the audit log `{0}` is not a plain file; name one with --audit-log, or write `--audit-log stderr`"
+        "the audit log `{0}` is not a regular file; choose a regular file with --audit-log, or use `--audit-log stderr`"
     )]
     NotAFile(PathBuf),
-    /// Another process holds the lock for too long.
-    #[error("the audit log `{0}` is locked by another process; end it, or name another log")]
+    /// Another process has held the lock for too long.
+    #[error(
+        "the audit log `{0}` is locked by another process; stop that process, or choose another file with --audit-log"
+    )]
     Locked(PathBuf),
-    /// Each time we opened it, it was moved away before we had its lock.
-    #[error("the audit log `{0}` is moved away again and again; check what rotates it")]
+    /// Every time we opened the log, it was moved away before we had its lock.
+    #[error("the audit log `{0}` keeps being moved away; check what rotates it")]
     Unstable(PathBuf),
     /// Reading what others wrote, or appending, failed.
     #[error("cannot write the audit log `{path}`; check the disk")]
     Write {
-        /// The log.
+        /// The log's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The audit log is stderr, and too much waits there.
+    /// The audit log is stderr, and too many bytes are waiting there.
     #[error(
-        "stderr takes no more audit lines, because nobody reads it or it cannot be written; name a file with --audit-log"
+        "cannot write the audit log to stderr, because its reader is too slow or gone; choose a file with --audit-log"
     )]
     Stderr,
 }
 
-/// An open log. Every append holds an advisory lock (`flock`) for the time of one write.
+/// An open log. Each append holds an advisory lock (`flock`) while it writes.
 #[derive(Debug)]
 pub struct LedgerFile {
     file: File,
     id: FileId,
     path: PathBuf,
-    /// From which size on we rotate the log ourselves; `None` leaves that to the operator.
+    /// The size at which we rotate the log ourselves; `None` leaves that to the operator.
     limit: Option<u64>,
-    /// Up to where the file's lines are known; others may have written more.
+    /// How much of the file is known; others may have appended more.
     known: u64,
     /// The sequence number of the last known line.
     seq: u64,
-    /// Lines of one batch, kept to be used again.
+    /// The lines of one batch. Its memory is reused.
     text: String,
-    /// When the path was last seen to name this file.
+    /// When the path last named this file.
     verified: Option<Duration>,
-    /// Whether all locks could be had last time; if not, nobody is kept waiting for them again.
+    /// Whether every lock was free last time. If not, the next attempt does not wait.
     locks_were_free: bool,
 }
 
-/// For how long a writer may rely on the path naming its file.
+/// How long a writer may assume that the path still names its file.
 const LEASE: Duration = Duration::from_micros(250);
-/// How long until all leases have run out, with some room for how clocks are read.
+/// How long until all leases have expired, with a margin for how clocks are read.
 const AFTER_LEASES: Duration = Duration::from_micros(500);
-/// How often a taken lock is tried, and how long is waited in between, first and at most: half a
-/// second in all. Another writer holds it for microseconds, or for milliseconds while it begins a
-/// new file; one that holds it longer is stopped or broken.
+/// How often to try a lock that is taken, and the first and longest pause between tries: half a second in total.
+/// Another writer holds the lock for microseconds, or for milliseconds while it starts a new file. One that holds it
+/// longer is stopped or broken.
 const LOCK_TRIES: u32 = 56;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
-/// How often we follow a log that is moved away while we open it or begin it.
+/// How often we follow a log that is moved away while we open or start it.
 const MOVES: u32 = 100;
-/// Where the last sequence number is looked for at first, and at most, from the file's end.
+/// How many bytes from the end of the file to search for the last sequence number, at first and at most.
 const TAIL: u64 = 64 * 1024;
 const MAX_TAIL: u64 = 1024 * 1024 * 1024;
-/// The same for files beside the log, which may hold anything.
+/// The same limit for other files next to the log, which may contain anything.
 const MAX_ROTATED_TAIL: u64 = 16 * 1024 * 1024;
-/// How much older than the file that was written to last another one may seem, and be as new.
+/// How much older than the newest file another file may appear and still count as equally new.
 const AS_NEW: Duration = Duration::from_millis(100);
-/// How much memory for lines is kept for the next batch.
+/// How much memory is kept for the next batch.
 const KEPT_MEMORY: usize = 64 * 1024;
 
-/// What tells files apart.
+/// Identifies a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -119,8 +120,7 @@ struct FileId {
 }
 
 impl LedgerFile {
-    /// Opens a log for appending, and creates it (mode 0600) where there is none. Rotating it is
-    /// the operator's business.
+    /// Opens a log for appending, and creates it (mode 0600) if it does not exist. The operator has to rotate it.
     ///
     /// # Errors
     /// `Open` or `NotAFile`, and those of [`LedgerFile::append`].
@@ -128,8 +128,8 @@ impl LedgerFile {
         LedgerFile::open_with(path, None)
     }
 
-    /// Like [`LedgerFile::open`], and rotates the log before it grows beyond `limit` bytes:
-    /// `NAME` becomes `NAME.1`, that becomes `NAME.2`, and so on; ten are kept.
+    /// Like [`LedgerFile::open`], but rotates the log before it exceeds `limit` bytes: `NAME` becomes `NAME.1`, which
+    /// becomes `NAME.2`, and so on. Ten are kept.
     ///
     /// # Errors
     /// As [`LedgerFile::open`].
@@ -138,7 +138,7 @@ impl LedgerFile {
     }
 
     fn open_with(path: &Path, limit: Option<u64>) -> Result<LedgerFile, LedgerError> {
-        while_moved(|| LedgerFile::open_once(path, limit))
+        retry_if_moved(|| LedgerFile::open_once(path, limit))
     }
 
     fn open_once(path: &Path, limit: Option<u64>) -> Result<LedgerFile, LedgerError> {
@@ -156,8 +156,7 @@ impl LedgerFile {
         };
         let end = ledger.end()?;
         ledger.catch_up(end)?;
-        // An empty file is known as such. Of another one the last line may be torn, and the next
-        // append has to look.
+        // An empty file is fully known. The last line of another file may be torn, so the next append has to check.
         if end == 0 {
             ledger.known = 0;
         }
@@ -165,39 +164,38 @@ impl LedgerFile {
         Ok(ledger)
     }
 
-    /// Appends lines with the next sequence numbers, all of them or none.
+    /// Appends lines with the next sequence numbers, either all of them or none.
     ///
-    /// A line that this returns for survives the end of this process; against a power cut
-    /// it is as safe as the system's page cache ([`LedgerFile::sync`]).
+    /// Once this returns, the lines survive the end of this process. Only [`LedgerFile::sync`] protects them from a
+    /// power failure.
     ///
-    /// `elapsed` reads the time since some fixed moment; it is read while the lock is held. Where
-    /// the log was moved away, as log rotation does, a new one is begun, and the sequence goes on
-    /// in it.
+    /// `elapsed` returns the time since some fixed moment and is called with the lock held. If the log was moved away,
+    /// for example by logrotate, a new file continues the sequence.
     ///
     /// # Errors
-    /// `Locked`, `Unstable` or `Write`, and those of [`LedgerFile::open`] after a rotation; no line
-    /// of these is then in the log.
+    /// `Locked`, `Unstable` or `Write`, and those of [`LedgerFile::open`] after a rotation. In these cases none of the
+    /// lines is in the log.
     pub fn append(
         &mut self,
         lines: &[Line],
         elapsed: impl Fn() -> Duration,
     ) -> Result<(), LedgerError> {
-        // One giant line must not keep its memory.
+        // Do not keep the memory of a huge line.
         self.text.clear();
         self.text.shrink_to(KEPT_MEMORY);
-        let written = while_moved(|| self.append_to_current(lines, &elapsed));
+        let written = retry_if_moved(|| self.append_to_current(lines, &elapsed));
         self.locks_were_free = !matches!(written, Err(LedgerError::Locked(_)));
         written
     }
 
-    /// What the last append wrote, if it succeeded.
+    /// Returns what the last append wrote, if it succeeded.
     #[must_use]
     pub fn written(&self) -> &str {
-        // A line break in front ends a line that somebody else left torn.
+        // A leading line break ends a line that somebody else left torn.
         self.text.trim_start_matches('\n')
     }
 
-    /// Asks the system to bring everything to the disk.
+    /// Flushes the file to disk.
     ///
     /// # Errors
     /// `Write`.
@@ -207,7 +205,7 @@ impl LedgerFile {
             .map_err(|source| self.cannot_write(source))
     }
 
-    /// How others may write to the file, if they may.
+    /// Returns how others can write to the file, if they can.
     #[must_use]
     pub fn writable_by_others(&self) -> Option<Exposure> {
         writable_by_others(&self.file.metadata().ok()?)
@@ -221,18 +219,18 @@ impl LedgerFile {
         self.lock_current(elapsed)?;
         self.text.clear();
         let written = self.append_locked(lines, elapsed);
-        // Closing the file unlocks it too; nothing is left to do where this fails.
+        // Closing the file unlocks it too, so a failure here does not matter.
         let _ = self.file.unlock();
         written
     }
 
-    /// Locks the file that the path names, which may have become another one.
+    /// Locks the file that the path names, which may be a new one.
     fn lock_current(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
         lock(&self.path, self.lock_tries(), || {
             is_locked(&self.path, self.file.try_lock())
         })?;
-        // Read with the lock held: however long we were kept from running before, the lease is
-        // judged by the time at which nobody else can begin the next file.
+        // Read with the lock held, so that a pause of this process before it cannot extend the lease: while we hold the
+        // lock, nobody else can start the next file.
         let now = elapsed();
         let has_lease = |verified| now.saturating_sub(verified) < LEASE;
         if self.verified.is_some_and(has_lease) {
@@ -247,20 +245,19 @@ impl LedgerFile {
         self.follow_path(elapsed)
     }
 
-    /// Goes over to the file that the path names now, and leaves it locked.
+    /// Switches to the file that the path names now, and leaves it locked.
     fn follow_path(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
         let now = elapsed();
         let (next, id) = open_current(&self.path, self.lock_tries())?;
         let is_empty = next.metadata().is_ok_and(|metadata| metadata.len() == 0);
-        // Nothing of `self` changes until everything is known: after an error the next append
-        // begins here again.
+        // `self` changes only after everything has succeeded. After an error, the next append starts here again.
         let seq = match is_empty {
             true => self.begin_after(Some(&self.file), id)?,
-            // Who began it has waited for all leases. But they may not have known of our file.
+            // Its creator has waited for all leases, but may not have known about our file.
             false => self.last_number_of(&self.file, id)?,
         };
         self.seq = self.seq.max(seq);
-        // Another file's last line may be torn: the append looks.
+        // The last line of another writer's file may be torn; the append checks.
         self.known = if is_empty { 0 } else { u64::MAX };
         self.file = next;
         self.id = id;
@@ -268,12 +265,11 @@ impl LedgerFile {
         Ok(())
     }
 
-    /// The number after which a log that is empty goes on: the highest in any file that was the
-    /// log before, as far as such files can be found. `old` is one, and `id` is the empty log, which
-    /// is locked.
+    /// Returns the last number before an empty log: the highest in any earlier file of the log that can be found. `old`
+    /// is one of them. `id` is the empty log, which is locked.
     ///
-    /// Fails with `Unstable` where the log is moved away meanwhile and somebody else begins the next
-    /// one, for which they wait for us.
+    /// Returns `Unstable` if the log was moved away meanwhile and another writer starts the next one, since that writer
+    /// waits for our lock.
     fn begin_after(&self, old: Option<&File>, id: FileId) -> Result<u64, LedgerError> {
         if old.is_none() && rotated(&self.path).is_empty() {
             return Ok(0);
@@ -285,13 +281,13 @@ impl LedgerFile {
         };
         let mut found = None;
         for (written, path) in newest_first(rotated(&self.path)) {
-            // The highest number is in the file that was written to last. File systems' clocks are
-            // coarse, so those that seem a little older are looked at as well.
+            // The file written last has the highest number. File systems have coarse clocks, so files that appear
+            // slightly older are checked too.
             let age = found.and_then(|found: SystemTime| found.duration_since(written).ok());
             if age.is_some_and(|age| age > AS_NEW) {
                 break;
             }
-            // One that is empty may be about to be written to, by who has it locked.
+            // An empty file may belong to a writer that holds its lock and is about to write.
             let Some(file) = open_rotated(&path) else {
                 continue;
             };
@@ -304,14 +300,14 @@ impl LedgerFile {
         Ok(highest)
     }
 
-    /// The last number of a file that is the log no more. `id` is the log, which is locked.
+    /// Returns the last number of a file that is no longer the log. `id` is the log, which is locked.
     fn last_number_of(&self, file: &File, id: FileId) -> Result<u64, LedgerError> {
-        // Shared, so that files that may only be read will do, and several readers at once.
+        // A shared lock also works for read-only files and several readers.
         lock(&self.path, self.lock_tries(), || {
             let locked = file.try_lock_shared();
-            // If our log is still there, the other file is older, and whoever has it locked will soon
-            // be done. Otherwise it may be newer, and they may wait for ours. It has no number yet
-            // then: they would have to have had our lock.
+            // If the path still names our log, the other file is older, and the holder of its lock will soon be done.
+            // Otherwise that file may be newer, and its holder may be waiting for our lock. Then it has no number yet,
+            // since it needs our lock to get one.
             match locked {
                 Err(TryLockError::WouldBlock) if !names(&self.path, id) => {
                     Err(LedgerError::Unstable(self.path.clone()))
@@ -346,13 +342,13 @@ impl LedgerFile {
         }
         let mut seq = self.seq;
         for line in lines {
-            // Somebody else's line may claim the highest number there is.
+            // A forged line may already claim the highest possible number.
             seq = seq.saturating_add(1);
             line.write(seq, &mut self.text);
         }
         if let Err(error) = (&self.file).write_all(self.text.as_bytes()) {
-            // Half a line would be read as a whole one by nobody: take it back. Where even
-            // that fails, the next writer ends the torn line first.
+            // Remove a partial line, since no reader could parse it. If that fails too, the next writer ends the torn
+            // line first.
             let _ = self.file.set_len(end);
             self.known = u64::MAX;
             return Err(self.cannot_write(error));
@@ -366,16 +362,16 @@ impl LedgerFile {
         let Some(limit) = self.limit else {
             return false;
         };
-        // Close enough: `v` and `seq` add some bytes to each line.
+        // An estimate: `v` and `seq` add a few bytes to each line.
         let more: usize = lines.iter().map(Line::len).sum();
         end > 0 && more > 0 && end.saturating_add(more as u64) > limit
     }
 
-    /// Moves the log away, unless somebody else has just done so, and begins a new one. Our file
-    /// is locked before, the new one after.
+    /// Moves the log away, unless another writer has just done so, and starts a new one. Our file is locked before, the
+    /// new one after.
     fn rotate(&mut self, elapsed: &impl Fn() -> Duration) -> Result<(), LedgerError> {
-        // A lease is not enough: this must be the very file that is moved. With its lock held, no
-        // other writer moves it.
+        // A lease is not enough: the path must name exactly this file. While we hold its lock, no other writer moves
+        // it.
         if names(&self.path, self.id) {
             shift(&self.path).map_err(|source| self.cannot_write(source))?;
         }
@@ -384,14 +380,13 @@ impl LedgerFile {
     }
 
     fn end(&self) -> Result<u64, LedgerError> {
-        // Cheaper than asking for all metadata, and the position means nothing in a file that
-        // is only appended to.
+        // Cheaper than reading all metadata, and a file that is only appended to has no use for its position.
         let end = (&self.file).seek(SeekFrom::End(0));
         end.map_err(|source| self.cannot_write(source))
     }
 
-    /// Others have written, or the file was cut or replaced: learns the last number, and
-    /// ends a line that somebody left torn.
+    /// Catches up after others have written, or after the file was truncated or replaced: finds the last number, and
+    /// ends a torn line.
     fn catch_up(&mut self, end: u64) -> Result<(), LedgerError> {
         let tail = Tail::read(&self.file, end, MAX_TAIL);
         let tail = tail.map_err(|source| self.cannot_write(source))?;
@@ -400,11 +395,11 @@ impl LedgerFile {
         }
         let found = match tail.seq {
             Some(seq) => seq,
-            // Nothing is in it, or nothing is left: what it held may stand in a copy.
+            // The file is empty, or was truncated. Its lines may be in a copy.
             None if tail.is_whole => self.begin_after(None, self.id)?,
             None => 0,
         };
-        // The sequence never goes back, also where a log was cut while we had it open.
+        // The sequence never goes back, even if the log was truncated while we had it open.
         self.seq = self.seq.max(found);
         Ok(())
     }
@@ -417,8 +412,10 @@ impl LedgerFile {
     }
 }
 
-/// Tries again where the log was moved away.
-fn while_moved<T>(mut attempt: impl FnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+/// Tries again if the log was moved away.
+fn retry_if_moved<T>(
+    mut attempt: impl FnMut() -> Result<T, LedgerError>,
+) -> Result<T, LedgerError> {
     for _ in 1..MOVES {
         match attempt() {
             Err(LedgerError::Unstable(_)) => {}
@@ -428,8 +425,8 @@ fn while_moved<T>(mut attempt: impl FnMut() -> Result<T, LedgerError>) -> Result
     attempt()
 }
 
-/// Opens the file that the path names, creating it where there is none, and locks it. With the
-/// lock held, the path still names it; otherwise this fails with `Unstable`.
+/// Opens the file that the path names, creates it if needed, and locks it. Returns `Unstable` if the path names another
+/// file by then.
 fn open_current(path: &Path, lock_tries: u32) -> Result<(File, FileId), LedgerError> {
     let file = open_file(path)?;
     lock(path, lock_tries, || is_locked(path, file.try_lock()))?;
@@ -453,7 +450,7 @@ fn open_file(path: &Path) -> Result<File, LedgerError> {
         .append(true)
         .create(true)
         .mode(0o600)
-        // A named pipe must not keep us waiting for its reader.
+        // Opening a named pipe must not block.
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
         .map_err(open)?;
@@ -463,7 +460,7 @@ fn open_file(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
-/// Tries until the file is locked.
+/// Tries to lock the file, with pauses.
 fn lock(
     path: &Path,
     tries: u32,
@@ -472,8 +469,7 @@ fn lock(
     let mut pause = FIRST_PAUSE;
     for attempt in 0..tries {
         if attempt > 0 {
-            // The calls that wait for this line may not go on without it, so there is
-            // nothing better to do than to wait.
+            // The calls of this batch cannot continue without their records, so waiting is all that is left to do.
             std::thread::sleep(pause);
             pause = LONGEST_PAUSE.min(2 * pause);
         }
@@ -484,7 +480,7 @@ fn lock(
     Err(LedgerError::Locked(path.to_owned()))
 }
 
-/// Whether a file is locked now.
+/// Turns the result of a try into whether the file is locked now.
 fn is_locked(path: &Path, locked: Result<(), TryLockError>) -> Result<bool, LedgerError> {
     match locked {
         Ok(()) => Ok(true),
@@ -504,24 +500,24 @@ fn file_id(file: &File) -> io::Result<FileId> {
     })
 }
 
-/// Whether the path names this file. Where that cannot be told it does not, and opening it says
-/// why.
+/// Returns true if the path names this file. If that cannot be determined, returns false: opening the path then reports
+/// the error.
 fn names(path: &Path, id: FileId) -> bool {
     std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (id.device, id.inode))
 }
 
-/// What the end of a file says.
+/// The content of a file's end.
 struct Tail {
     /// The number of the last line that has one.
     seq: Option<u64>,
-    /// Whether the last line has no end.
+    /// Whether the last line has no line break.
     is_torn: bool,
-    /// Whether the whole file was looked at.
+    /// Whether this is the whole file.
     is_whole: bool,
 }
 
 impl Tail {
-    /// Reads the file backwards from `end` until a number is found, `most` bytes at most.
+    /// Reads the file backwards from `end` until it finds a number, at most `most` bytes.
     fn read(file: &File, end: u64, most: u64) -> io::Result<Tail> {
         let mut window = TAIL;
         loop {
@@ -540,7 +536,7 @@ impl Tail {
     }
 }
 
-/// The bytes between two places, or fewer if the file has been cut.
+/// Reads the bytes from `start` to `end`, or fewer if the file was truncated.
 fn read_range(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {
     let length = usize::try_from(end - start).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
@@ -557,7 +553,7 @@ fn read_range(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The sequence number of the last whole line; its front part may be missing unless `whole`.
+/// Returns the sequence number of the last complete line. Unless `whole`, the first line may lack its start.
 fn last_seq(tail: &[u8], whole: bool) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Numbered {

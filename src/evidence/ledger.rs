@@ -1,4 +1,4 @@
-//! Where audit lines go: a file, stderr, or both.
+//! The destination of the audit log: a file, stderr, or both.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,37 +7,37 @@ use super::{LedgerError, LedgerFile};
 use crate::sys::Stderr;
 use crate::sys::clock::{Clock, unix_ms};
 
-/// Where audit lines go.
+/// The destination of the audit log.
 ///
-/// A clone is the same log: sessions in one process share its sequence.
+/// Clones share one log: sessions in one process share its sequence.
 #[derive(Debug, Clone)]
 pub enum Ledger {
     /// A file.
     File(Arc<Mutex<LedgerFile>>),
-    /// A file that must take each line, and a copy on stderr, where lines may be dropped.
+    /// A file that must accept every record, and a copy on stderr, which may drop records.
     Copied {
         /// The file.
         file: Arc<Mutex<LedgerFile>>,
-        /// Where the copy goes.
+        /// The destination of the copy.
         stderr: Stderr,
     },
-    /// stderr alone: what it does not take is not recorded.
+    /// Stderr only: a record that it does not accept is lost.
     Stderr {
-        /// The writer.
+        /// The writer to stderr.
         stderr: Stderr,
-        /// The last number of this run.
+        /// The last sequence number of this run.
         seq: Arc<Mutex<u64>>,
     },
 }
 
 impl Ledger {
-    /// A log in a file.
+    /// Creates a log in a file.
     #[must_use]
     pub fn file(file: LedgerFile) -> Ledger {
         Ledger::File(Arc::new(Mutex::new(file)))
     }
 
-    /// A log in a file, with a copy on stderr.
+    /// Creates a log in a file, with a copy on stderr.
     #[must_use]
     pub fn copied(file: LedgerFile, stderr: Stderr) -> Ledger {
         Ledger::Copied {
@@ -46,7 +46,7 @@ impl Ledger {
         }
     }
 
-    /// A log on stderr.
+    /// Creates a log on stderr.
     #[must_use]
     pub fn stderr(stderr: Stderr) -> Ledger {
         Ledger::Stderr {
@@ -55,7 +55,7 @@ impl Ledger {
         }
     }
 
-    /// Whether audit lines go to our stderr, where nobody else may then write.
+    /// Returns true if the log goes to our stderr, so that nothing else may write there.
     #[must_use]
     pub fn uses_stderr(&self) -> bool {
         match self {
@@ -64,10 +64,10 @@ impl Ledger {
         }
     }
 
-    /// Writes down that a message was turned away before it belonged to any session of ours.
+    /// Records that a message was refused before it belonged to any session.
     ///
     /// # Errors
-    /// As the log's.
+    /// Any error of the log.
     pub fn record_refusal(
         &self,
         origin: &Origin,
@@ -79,7 +79,7 @@ impl Ledger {
         self.append(&[line], clock)
     }
 
-    /// Writes lines, and numbers them.
+    /// Numbers and writes lines.
     pub(crate) fn append(&self, lines: &[Line], clock: &Clock) -> Result<(), LedgerError> {
         let elapsed = || clock.elapsed();
         match self {
@@ -98,15 +98,15 @@ impl Ledger {
                     next += 1;
                     line.write(next, &mut text);
                 }
-                let taken = stderr.take(text.into_bytes());
-                taken.map_err(|_| LedgerError::Stderr)?;
+                let sent = stderr.try_send(text.into_bytes());
+                sent.map_err(|_| LedgerError::Stderr)?;
                 *last = next;
                 Ok(())
             }
         }
     }
 
-    /// Sees to it that what was written survives a power failure.
+    /// Makes sure that the lines survive a power failure.
     pub(crate) fn sync(&self) -> Result<(), LedgerError> {
         match self {
             Ledger::File(file) | Ledger::Copied { file, .. } => locked(file).sync(),
@@ -115,7 +115,7 @@ impl Ledger {
     }
 }
 
-/// Nobody holds the lock across an await, so it is free in a process of one thread.
+/// The lock is never held across an await, so it is free in a single-threaded process.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

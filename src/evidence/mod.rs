@@ -1,6 +1,7 @@
-//! The audit log: what its lines say, what is kept of a call's arguments, and where the lines go.
+//! The audit log: its records, what it keeps of a call's arguments, and where it is written.
 //!
-//! A line is final before its call is released. The core makes lines; the files are the proxy's.
+//! A record is complete before its call is released. The core builds records; the `proxy` feature
+//! adds the files.
 
 pub mod record;
 pub mod redact;

@@ -1,14 +1,15 @@
-//! The name of a server's log in the state folder.
+//! File names for the logs in the state folder, one per server.
 
 /// How many bytes of a server's name are kept.
 const LONGEST: usize = 64;
-/// How many hexadecimal digits of the name's digest tell names apart that look alike as files.
+/// How many hexadecimal digits of the name's digest distinguish similar file names.
 const DIGITS: usize = 16;
 
-/// A file name for the log of `server`, the same each time, and a different one for each server.
+/// Returns the file name of the log of `server`: always the same for one server, and different for
+/// each server.
 ///
-/// It is `NAME.jsonl` where the name is plain. Otherwise what is not plain becomes `_`, and a
-/// digest of the whole name is added.
+/// A plain name gives `NAME.jsonl`. In any other name, special characters become `_`, and a digest
+/// of the whole name is added.
 #[must_use]
 pub fn log_name(server: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -28,7 +29,7 @@ pub fn log_name(server: &str) -> String {
     format!("{plain}-{}.jsonl", digest.get(..DIGITS).unwrap_or_default())
 }
 
-/// A name that is plain must not be taken for one that a digest was added to.
+/// Returns true for a plain name that looks as if a digest had been added.
 fn ends_like_a_digest(name: &str) -> bool {
     let Some((_, end)) = name.rsplit_once('-') else {
         return false;
@@ -36,7 +37,7 @@ fn ends_like_a_digest(name: &str) -> bool {
     end.len() == DIGITS && end.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether the system may take `Box` and `box` for one file.
+/// Returns true if the file system may treat `Box` and `box` as the same file.
 fn may_collide(name: &str) -> bool {
     cfg!(target_os = "macos") && name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_names_have_one_file() {
+    fn no_two_names_share_a_file() {
         let mut names = vec![
             "a b", "a_b", "a/b", "a.b", "", "_", "-", ".a", "_a", "\u{e9}", "\u{e8}",
         ]
@@ -91,7 +92,7 @@ mod tests {
         .map(str::to_owned)
         .collect::<Vec<_>>();
         names.extend([64, 65, 66].map(|length| "n".repeat(length)));
-        // What an operator would have to write to meet another server's file.
+        // The names that an operator would need to choose to reach another server's file.
         let forged: Vec<String> = names
             .iter()
             .map(|name| log_name(name).trim_end_matches(".jsonl").to_owned())

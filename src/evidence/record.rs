@@ -1,6 +1,6 @@
-//! The lines of the audit log.
+//! Builds the lines of the audit log.
 //!
-//! A line is made here without its place in the log: whoever appends it gives it `seq`.
+//! A line has no place in the log yet: `file` or `ledger` adds its `seq`.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -12,32 +12,32 @@ use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
 use crate::policy::{Mode, Risk, RuleCode};
 
-/// The format's version, in every line as `v`.
+/// The version of the format: `v` in every record.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What became of a call.
+/// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The policy let it through.
     Passed,
-    /// A human said yes.
+    /// A person approved it.
     Approved,
-    /// A human said no, or nobody could be asked.
+    /// A person denied it, or nobody could be asked.
     Denied,
     /// The policy refused it.
     Blocked,
     /// Nobody answered in time.
     Timeout,
-    /// The client took it back, or went away.
+    /// The client cancelled it or disconnected.
     Cancelled,
-    /// Dry run: it would have been asked about or blocked.
+    /// Dry run: it would have needed approval or been blocked.
     DryRun,
-    /// It could not be decided.
+    /// No decision could be made.
     Error,
 }
 
 impl Outcome {
-    /// The word in the log.
+    /// Returns the word used in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,17 +53,16 @@ impl Outcome {
     }
 }
 
-/// Whether the call went on to the upstream.
+/// Whether the call was forwarded to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarded {
-    /// It did, right after this line.
+    /// Yes, right after this record.
     Yes,
-    /// It did not and will not.
+    /// No, and it will not be.
     No,
 }
 
-/// A moment as the log writes it: RFC 3339, UTC, milliseconds, `Z`. Keeps its text, since many
-/// lines are of one moment.
+/// A time as the log writes it: RFC 3339, UTC, milliseconds, `Z`. Keeps its text, because many records share a time.
 #[derive(Debug, Clone)]
 pub struct Timestamp {
     unix_ms: i64,
@@ -71,7 +70,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// Milliseconds since 1970, UTC.
+    /// Creates a time from milliseconds since 1970, UTC.
     #[must_use]
     pub fn new(unix_ms: i64) -> Timestamp {
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
@@ -81,7 +80,7 @@ impl Timestamp {
         }
     }
 
-    /// Moves to another moment, or stays.
+    /// Changes the time, and its text if needed.
     pub fn set(&mut self, unix_ms: i64) {
         if self.unix_ms != unix_ms {
             *self = Timestamp::new(unix_ms);
@@ -95,8 +94,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What all lines of one session have in common: where they come from, written once, and what is kept
-/// out of them.
+/// What all records of one session share: their origin as JSON, and the secrets to redact.
 #[derive(Debug, Clone)]
 pub struct Origin {
     text: String,
@@ -104,7 +102,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `session` names this run of the proxy, `server` is its name in the configuration.
+    /// Creates the origin of a session's records. `session` identifies this run of the proxy, `server` is the server's
+    /// name in the configuration.
     #[must_use]
     pub fn new(session: &str, server: &str) -> Origin {
         let mut written = String::new();
@@ -116,74 +115,74 @@ impl Origin {
         }
     }
 
-    /// Lines without these secrets.
+    /// Redacts these secrets from the records.
     #[must_use]
     pub fn redacting(self, redaction: Redaction) -> Origin {
         Origin { redaction, ..self }
     }
 }
 
-/// One decision.
+/// A decision about one call.
 #[derive(Debug, Clone)]
 pub struct Decided<'a> {
     /// When it was made.
     pub time: &'a Timestamp,
-    /// Whose it is.
+    /// The session.
     pub origin: &'a Origin,
     /// The tool's exact name.
     pub tool: &'a str,
     /// The arguments, if any.
     pub args: Option<&'a Value<'a>>,
-    /// What became of the call.
+    /// How the call ended.
     pub outcome: Outcome,
     /// How risky the call looked.
     pub risk: Risk,
-    /// Which of the policy's rules decided, or asked.
+    /// The policy rule that decided or required approval.
     pub rule: RuleCode,
-    /// Why, in words: the human's own where there are any.
+    /// The reason as text; the person's own, if given.
     pub reason: &'a str,
-    /// Why the policy asked, where a human or the lack of one decided.
+    /// Why the policy required approval, if a person or a missing answer decided.
     pub policy_reason: Option<&'a str>,
-    /// The mode in force.
+    /// The policy's mode.
     pub mode: Mode,
     /// Whether this is a dry run.
     pub dry_run: bool,
-    /// Whether the call went on.
+    /// Whether the call was forwarded.
     pub forwarded: Forwarded,
-    /// From the call's arrival to the decision.
+    /// The time from the call's arrival to the decision.
     pub duration: Duration,
-    /// The id that the client gave the call.
+    /// The id of the client's request.
     pub request_id: Option<&'a RequestId>,
-    /// The digest that a yes was bound to.
+    /// The digest that an approval was bound to.
     pub call: Option<CallDigest>,
-    /// Which channel the verdict came through.
+    /// The engine that delivered the verdict.
     pub engine: Option<&'a str>,
-    /// How sure it is that a human decided.
+    /// How certain it is that a person decided.
     pub assurance: Option<Assurance>,
-    /// Who decided, as they call themselves. Nobody has checked it, and the line says so.
+    /// The approver's own name for themselves. It is not verified, and the record says so.
     pub approver: Option<&'a str>,
-    /// The key that the verdict was signed with, where it was.
+    /// The key that signed the verdict, if it was signed.
     pub inbox_key: Option<&'a str>,
-    /// For how long a human lets the same call run again; zero is not at all.
+    /// How long a person allows the same call to run again; zero if not at all.
     pub covers: Duration,
-    /// How long after it got the question the client answered it, where it did.
+    /// How long the client took to answer the question, if it answered.
     pub answered: Option<Duration>,
 }
 
-/// What a line says between a call's arguments and its duration. Keeps its text, since most
-/// lines say the same there as the one before.
+/// The part of a record between the arguments and the duration, as JSON. Keeps its text, since most records have the
+/// same text there as the one before.
 #[derive(Debug, Default)]
-pub struct Fate {
-    said: Option<(Outcome, Risk, RuleCode, Mode, bool, Forwarded)>,
+pub struct OutcomeText {
+    last: Option<(Outcome, Risk, RuleCode, Mode, bool, Forwarded)>,
     reason: String,
     policy_reason: Option<String>,
     text: String,
 }
 
-impl Fate {
-    /// The members of this record, each after a comma.
+impl OutcomeText {
+    /// Returns these members of the record, each after a comma.
     fn of(&mut self, record: &Decided<'_>) -> &str {
-        let said = (
+        let last = (
             record.outcome,
             record.risk,
             record.rule,
@@ -191,20 +190,20 @@ impl Fate {
             record.dry_run,
             record.forwarded,
         );
-        let is_same = self.said == Some(said)
+        let is_same = self.last == Some(last)
             && self.reason == record.reason
             && self.policy_reason.as_deref() == record.policy_reason;
         if !is_same {
-            self.said = Some(said);
+            self.last = Some(last);
             record.reason.clone_into(&mut self.reason);
             self.policy_reason = record.policy_reason.map(str::to_owned);
             self.text.clear();
-            write_fate(record, &mut self.text);
+            write_outcome(record, &mut self.text);
             if record.reason.len() > MAX_TEXT {
-                // It is not worth its memory.
-                *self = Fate {
+                // Too large to keep.
+                *self = OutcomeText {
                     text: std::mem::take(&mut self.text),
-                    ..Fate::default()
+                    ..OutcomeText::default()
                 };
             }
         }
@@ -212,7 +211,7 @@ impl Fate {
     }
 }
 
-fn write_fate(record: &Decided<'_>, out: &mut String) {
+fn write_outcome(record: &Decided<'_>, out: &mut String) {
     word("decision", record.outcome.as_str(), out);
     word("risk", record.risk.as_str(), out);
     word("rule", record.rule.as_str(), out);
@@ -229,17 +228,17 @@ fn write_fate(record: &Decided<'_>, out: &mut String) {
     out.push_str(truth(record.forwarded == Forwarded::Yes));
 }
 
-/// A line that has no place in the log yet.
+/// A record that has no place in the log yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Everything after `v` and `seq`, closing brace included.
+    /// Everything after `v` and `seq`, including the closing brace.
     body: String,
 }
 
 impl Line {
-    /// The line of a decision, written into `memory`, whose content is lost.
+    /// Writes the record of a decision. Reuses `memory` and discards its content.
     #[must_use]
-    pub fn decided(record: &Decided<'_>, fate: &mut Fate, memory: String) -> Line {
+    pub fn decided(record: &Decided<'_>, outcome_text: &mut OutcomeText, memory: String) -> Line {
         let digest = match record.call {
             Some(_) => StringDigest::Sha256,
             None => StringDigest::Blake3,
@@ -252,7 +251,7 @@ impl Line {
             Some(args) => write_args(args, &record.origin.redaction, digest, &mut body),
             None => body.push_str("null"),
         }
-        body.push_str(fate.of(record));
+        body.push_str(outcome_text.of(record));
         body.push_str(r#","duration_ms":"#);
         milliseconds(record.duration, &mut body);
         if let Some(id) = record.request_id {
@@ -285,14 +284,14 @@ impl Line {
         Line { body }
     }
 
-    /// A line that is no decision: `event` and whatever describes it. Never has a `tool`. Behind an
-    /// `approver` the line says that nobody has checked the name.
+    /// Writes a record that is not a decision: `event` and the members that describe it. It never has a `tool`. An
+    /// `approver` is marked as not verified.
     #[must_use]
     pub fn event(time: &Timestamp, origin: &Origin, event: &str, members: &[(&str, &str)]) -> Line {
         Line::event_about(time, origin, event, None, members)
     }
 
-    /// The same about the request with this id.
+    /// Like [`Line::event`], about the request with this id.
     #[must_use]
     pub fn event_about(
         time: &Timestamp,
@@ -323,20 +322,20 @@ impl Line {
         Line { body }
     }
 
-    /// The line's memory, for another line.
+    /// Returns the line's memory, to reuse it for another line.
     #[must_use]
     pub fn into_memory(self) -> String {
         self.body
     }
 
-    /// What the line takes, in bytes, but for its place.
+    /// Returns the length in bytes, without `v`, `seq` and the newline.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no line is empty")]
     pub fn len(&self) -> usize {
         self.body.len()
     }
 
-    /// Appends the whole line, newline included, at its place in the log.
+    /// Appends the whole line with its number and newline.
     pub fn write(&self, seq: u64, out: &mut String) {
         let mut digits = itoa::Buffer::new();
         out.push_str(r#"{"v":"#);
@@ -360,20 +359,20 @@ fn start(time: &Timestamp, origin: &Origin, memory: String) -> String {
     body
 }
 
-/// Appends a member of which both key and value are ours and need no escapes.
+/// Appends a member whose key and value are ours and need no escaping.
 fn word(key: &str, value: &str, out: &mut String) {
     for part in [",\"", key, "\":\"", value, "\""] {
         out.push_str(part);
     }
 }
 
-/// The members of an event that name something, and that no pattern of an operator's may hide.
+/// The members of an event that identify something. An operator's redaction patterns must not hide them.
 const IDS: [&str; 3] = ["call", "item", "inbox_key"];
 
-/// The member that names who decided.
+/// The member that names the approver.
 const APPROVER: &str = "approver";
 
-/// Appends the name that an approver gave, and that nobody has checked it.
+/// Appends the approver's name, and that it is not verified.
 fn write_approver(name: &str, redaction: &Redaction, out: &mut String) {
     member(APPROVER, out);
     redaction.write_text(name, out);
@@ -381,20 +380,20 @@ fn write_approver(name: &str, redaction: &Redaction, out: &mut String) {
     out.push_str("false");
 }
 
-/// Appends a member; `key` is one of ours and needs no escapes.
+/// Appends a member. The key is ours and needs no escaping.
 fn text(key: &str, value: &str, out: &mut String) {
     member(key, out);
     write_plain(value, out);
 }
 
-/// Appends what stands before a member's value.
+/// Appends a member's key and the colon.
 fn member(key: &str, out: &mut String) {
     for part in [",\"", key, "\":"] {
         out.push_str(part);
     }
 }
 
-/// Appends a call's arguments, and how long they are where not all of them are kept.
+/// Appends a call's arguments, and their length and digest if they are shortened.
 fn write_args(args: &Value<'_>, redaction: &Redaction, digest: StringDigest, out: &mut String) {
     match redaction.write(args, digest, out) {
         Written::Whole => {}
@@ -408,7 +407,7 @@ fn write_args(args: &Value<'_>, redaction: &Redaction, digest: StringDigest, out
     }
 }
 
-/// Appends an id as JSON in which nothing can hide.
+/// Appends an id as JSON without invisible characters.
 fn write_id(id: &RequestId, out: &mut String) {
     match id {
         RequestId::Integer(_) | RequestId::Number(_) => id.write(out),
@@ -416,7 +415,7 @@ fn write_id(id: &RequestId, out: &mut String) {
     }
 }
 
-/// Appends milliseconds with three digits after the point: a passed call takes microseconds.
+/// Appends milliseconds with three decimal places, because a passed call takes microseconds.
 fn milliseconds(duration: Duration, out: &mut String) {
     let micros = duration.as_micros();
     let mut digits = itoa::Buffer::new();
@@ -433,6 +432,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
+    use crate::mcp::tool::CallToolRequestParams;
 
     static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("s", "db"));
     static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::new(1_763_690_000_007));
@@ -464,33 +464,33 @@ mod tests {
     }
 
     #[test]
-    fn a_yes_that_holds_for_longer_says_for_how_long() {
+    fn an_approval_that_covers_later_calls_says_for_how_long() {
         let args = Value::Null;
         let record = Decided {
             covers: Duration::from_secs(900),
             ..decided(&args)
         };
         let mut out = String::new();
-        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
         let end = r#""assurance":"caller-relayed","covers_seconds":900}"#;
         assert!(out.trim_end().ends_with(end), "{out}");
     }
 
     #[test]
-    fn an_answer_of_the_client_says_how_long_it_took() {
+    fn the_time_that_the_client_took_to_answer_is_recorded() {
         let args = Value::Null;
         let record = Decided {
             answered: Some(Duration::from_micros(10_250)),
             ..decided(&args)
         };
         let mut out = String::new();
-        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
         let end = r#""assurance":"caller-relayed","answered_ms":10.250}"#;
         assert!(out.trim_end().ends_with(end), "{out}");
     }
 
     #[test]
-    fn a_name_that_an_approver_gave_is_never_written_as_a_fact() {
+    fn an_approvers_name_is_always_marked_as_not_verified() {
         let args = Value::Null;
         let record = Decided {
             assurance: Some(Assurance::InboxPassphrase),
@@ -499,7 +499,7 @@ mod tests {
             ..decided(&args)
         };
         let mut out = String::new();
-        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
         let end = concat!(
             r#""assurance":"inbox-passphrase","approver":"Ann \"\u202e\"","approver_verified":false,"#,
             r#""inbox_key":"sha256:00"}"#
@@ -510,9 +510,10 @@ mod tests {
         Line::event(&TIME, &ORIGIN, "parked_verdict", &members).write(1, &mut out);
         let end = r#""item":"0a","approver":"Ann","approver_verified":false,"choice":"deny"}"#;
         assert!(out.trim_end().ends_with(end), "{out}");
-        // Who gave no name is not mentioned.
+        // No name, no mention of an approver.
         let mut out = String::new();
-        Line::decided(&decided(&args), &mut Fate::default(), String::new()).write(1, &mut out);
+        Line::decided(&decided(&args), &mut OutcomeText::default(), String::new())
+            .write(1, &mut out);
         Line::event(&TIME, &ORIGIN, "parked_verdict", &[("item", "0a")]).write(2, &mut out);
         assert!(!out.contains("approver"), "{out}");
     }
@@ -532,7 +533,7 @@ mod tests {
                 ..decided(&args)
             };
             let mut out = String::new();
-            Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+            Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
             Line::event(&TIME, &origin, "first_approval", &[("approver", name)]).write(2, &mut out);
             let member = format!(r#""approver":"{shown}","approver_verified":false"#);
             assert_eq!(out.matches(&member).count(), 2, "{out}");
@@ -543,7 +544,8 @@ mod tests {
     fn a_decision_line_has_every_key_of_the_contract() {
         let args = Value::parse(r#"{"table":"users"}"#).unwrap();
         let mut out = String::new();
-        Line::decided(&decided(&args), &mut Fate::default(), String::new()).write(41, &mut out);
+        Line::decided(&decided(&args), &mut OutcomeText::default(), String::new())
+            .write(41, &mut out);
         assert_eq!(
             out,
             concat!(
@@ -557,7 +559,29 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_its_own_whatever_the_one_before_said() {
+    fn every_key_of_a_decision_line_is_documented() {
+        let page = include_str!("../../docs/audit-log.md");
+        let args = format!("[{}]", vec![r#""a""#; 50_000].join(","));
+        let args = Value::parse(&args).unwrap();
+        let call = CallToolRequestParams::parse(r#"{"name":"drop_table"}"#).unwrap();
+        let record = Decided {
+            call: Some(CallDigest::of("db", &call, None)),
+            approver: Some("Ann"),
+            inbox_key: Some("sha256:00"),
+            covers: Duration::from_secs(900),
+            answered: Some(Duration::from_secs(1)),
+            ..decided(&args)
+        };
+        let mut out = String::new();
+        Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
+        let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&out).unwrap();
+        for key in line.keys() {
+            assert!(page.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
+    fn no_line_repeats_text_of_the_line_before_it() {
         let args = Value::Null;
         let base = decided(&args);
         let change = |change: fn(&mut Decided<'_>)| {
@@ -578,20 +602,20 @@ mod tests {
             change(|record| record.policy_reason = None),
             change(|record| record.policy_reason = Some("other")),
         ];
-        let mut kept = Fate::default();
+        let mut kept = OutcomeText::default();
         for first in &records {
             for second in &records {
                 let _ = Line::decided(first, &mut kept, String::new());
                 assert_eq!(
                     Line::decided(second, &mut kept, String::new()),
-                    Line::decided(second, &mut Fate::default(), String::new())
+                    Line::decided(second, &mut OutcomeText::default(), String::new())
                 );
             }
         }
     }
 
     #[test]
-    fn an_event_line_carries_event_and_never_a_tool() {
+    fn an_event_has_a_name_and_never_a_tool() {
         let mut out = String::new();
         Line::event(&Timestamp::new(0), &ORIGIN, "open", &[("version", "0.1.0")])
             .write(1, &mut out);
@@ -608,14 +632,15 @@ mod tests {
         record.tool = "a\"\n{}";
         record.reason = "b\u{1b}\r\n";
         let mut out = String::new();
-        Line::decided(&record, &mut Fate::default(), "left over".to_owned()).write(1, &mut out);
+        Line::decided(&record, &mut OutcomeText::default(), "left over".to_owned())
+            .write(1, &mut out);
         assert_eq!(out.matches('\n').count(), 1);
         let line: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(line["tool"], "a\"\n{}");
     }
 
     #[test]
-    fn reasons_and_events_are_written_without_secrets_and_names_as_they_are() {
+    fn secrets_in_reasons_and_events_are_redacted_and_names_are_kept() {
         let args = Value::Null;
         let record = Decided {
             tool: "get_password: x",
@@ -624,7 +649,7 @@ mod tests {
             ..decided(&args)
         };
         let mut out = String::new();
-        Line::decided(&record, &mut Fate::default(), String::new()).write(1, &mut out);
+        Line::decided(&record, &mut OutcomeText::default(), String::new()).write(1, &mut out);
         assert!(!out.contains("hunter2"), "{out}");
         assert!(out.contains(r#""tool":"get_password: x""#), "{out}");
         assert!(
@@ -648,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn however_large_a_call_its_line_is_small_and_says_how_large_it_was() {
+    fn the_record_of_a_huge_call_is_small_and_has_the_calls_size() {
         let large = format!(
             r#"{{"to":"all","rows":[{}]}}"#,
             vec![r#""\u202e\u202e""#; 500_000].join(",")
@@ -661,7 +686,7 @@ mod tests {
             call: None,
             ..decided(&args)
         };
-        let mut kept = Fate::default();
+        let mut kept = OutcomeText::default();
         let mut out = String::new();
         Line::decided(&record, &mut kept, String::new()).write(1, &mut out);
         assert!(out.len() < 80 * 1024, "{}", out.len());
@@ -672,7 +697,7 @@ mod tests {
         args.write_canonical(&mut canonical);
         assert_eq!(line["args_bytes"], canonical.len());
         assert_eq!(line["args_digest"], StringDigest::Blake3.of(&canonical));
-        // Nothing of that is there where nothing is left out.
+        // These members are absent if nothing is left out.
         let args = Value::Null;
         let mut out = String::new();
         Line::decided(&decided(&args), &mut kept, String::new()).write(1, &mut out);

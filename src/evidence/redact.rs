@@ -1,7 +1,7 @@
-//! Arguments, reasons and error texts as the audit log keeps them: secrets replaced, long texts
-//! shortened, and no more than so much of it.
+//! Arguments, reasons and error texts as the audit log keeps them: with secrets replaced, long texts shortened, and a
+//! limit on their size.
 //!
-//! Digests of whole calls are `approval::digest`'s business.
+//! For digests of whole calls, see `approval::digest`.
 
 mod names;
 mod strings;
@@ -17,38 +17,38 @@ use sha2::{Digest as _, Sha256};
 
 use self::names::Verdict;
 use self::strings::IsSecret;
-use crate::approval::display::is_unseen;
+use crate::approval::display::is_invisible;
 use crate::mcp::json::{Text, Value, write_string};
 
-/// Strings up to this many characters are kept whole.
+/// Maximum length of a string that is kept whole, in characters.
 pub const MAX_STRING: usize = 500;
-/// The longest that the arguments in one line can be, in bytes.
+/// Maximum length of the arguments in one record, in bytes.
 pub const MAX_ARGS: usize = 64 * 1024;
-/// The longest that a reason or another text in a line can be, in bytes, before it is escaped.
+/// Maximum length of a reason or another text in a record, in bytes before escaping.
 pub const MAX_TEXT: usize = 4 * 1024;
-/// What stands in place of a secret.
+/// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
-/// What is kept of a longer string.
+/// How many characters of a longer string are kept.
 const KEPT: usize = 100;
-/// How much of a longer string is searched for secrets, in bytes. What is kept is far shorter, so a
-/// secret that begins in it is seen whole, or long enough.
+/// How much of a longer string is searched for secrets, in bytes. Much less is kept, so a secret that begins in the
+/// kept part is seen whole, or enough of it.
 const SEARCHED: usize = 4 * 1024;
-/// What closing many arrays and objects at once, and saying what they lack, can take.
+/// Space for closing many arrays and objects at once, and for noting what is missing in them.
 const ENDS: usize = 8 * 1024;
-/// How deep JSON in strings in JSON is read as such.
+/// How deep JSON inside strings inside JSON is parsed.
 const MAX_NESTED: u8 = 3;
 
-/// Which digest stands for the part of a text that is not kept.
+/// The digest that stands for the part of a text that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StringDigest {
-    /// The fast one, for calls that pass and need no digest of their own.
+    /// The faster one, for calls that pass and have no digest of their own.
     Blake3,
-    /// The one that a human's yes is bound with too.
+    /// The one that approvals are bound to.
     Sha256,
 }
 
 impl StringDigest {
-    /// The digest of a text, with its name before it.
+    /// Returns the digest of a text, prefixed with the algorithm's name.
     #[must_use]
     pub fn of(self, text: &str) -> String {
         match self {
@@ -58,32 +58,32 @@ impl StringDigest {
     }
 }
 
-/// What counts as a secret: what always does, and what an operator adds.
+/// What counts as a secret: our built-in rules, and what an operator adds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Redaction {
-    /// Most operators add nothing.
-    own: Option<Arc<Own>>,
+    /// The operator's additions. Most operators have none.
+    custom: Option<Arc<Custom>>,
 }
 
 #[derive(Clone)]
-struct Own {
+struct Custom {
     names: Vec<String>,
     patterns: Vec<Regex>,
 }
 
 impl Redaction {
-    /// Adds names, which count as ours do, and patterns, of which every match in a text is a secret.
+    /// Adds names, which work like the built-in ones, and patterns, each match of which is a secret.
     #[must_use]
     pub fn with(names: Vec<String>, patterns: Vec<Regex>) -> Redaction {
         let is_any = !names.is_empty() || !patterns.is_empty();
         Redaction {
-            own: is_any.then(|| Arc::new(Own { names, patterns })),
+            custom: is_any.then(|| Arc::new(Custom { names, patterns })),
         }
     }
 
-    /// Appends a value as JSON without secrets, strings over [`MAX_STRING`] characters shortened with
-    /// their length and digest, and at most [`MAX_ARGS`] bytes. The last elements and members are
-    /// left out where it would be more; the text then says so in their place.
+    /// Appends a value as JSON without secrets. Strings longer than [`MAX_STRING`] characters are shortened and get
+    /// their length and digest. If the value exceeds [`MAX_ARGS`] bytes, its last elements and members are replaced by
+    /// a note.
     pub fn write(&self, value: &Value<'_>, digest: StringDigest, out: &mut String) -> Written {
         let end = out.len() + MAX_ARGS - ENDS;
         let mut writer = Writer::new(self, digest, end, out);
@@ -94,13 +94,13 @@ impl Redaction {
         }
     }
 
-    /// A text without secrets.
+    /// Replaces the secrets in a text.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.hide(text, false, MAX_NESTED)
     }
 
-    /// Appends a text as JSON without secrets, cut behind [`MAX_TEXT`] bytes.
+    /// Appends a text as JSON without secrets, cut after [`MAX_TEXT`] bytes.
     pub fn write_text(&self, text: &str, out: &mut String) {
         if text.len() <= MAX_TEXT {
             return write_plain(&self.text(text), out);
@@ -110,17 +110,22 @@ impl Redaction {
         write_plain(&format!("{kept}… ({} bytes)", text.len()), out);
     }
 
-    /// What a name says about the value beside it.
+    /// Returns what a name says about the value next to it.
     fn judge(&self, name: &str) -> Verdict {
-        match &self.own {
-            Some(own) if own.names.iter().any(|known| names::has_words(name, known)) => {
+        match &self.custom {
+            Some(custom)
+                if custom
+                    .names
+                    .iter()
+                    .any(|known| names::has_words(name, known)) =>
+            {
                 Verdict::Secret
             }
             Some(_) | None => names::judge(name),
         }
     }
 
-    /// A string as it is shown: without secrets, shortened where it is long.
+    /// Returns a string without secrets, shortened if it is long.
     fn shown<'t>(&self, text: &'t str, digest: StringDigest, nested: u8) -> Cow<'t, str> {
         let Some(count) = too_many_characters(text) else {
             return self.hide(text, false, nested);
@@ -129,8 +134,8 @@ impl Redaction {
         Cow::Owned(shortened(&window, count, &digest.of(text)))
     }
 
-    /// A text without secrets. `is_cut` says that it goes on where we do not see it; JSON in it is read
-    /// as such where `nested` is not zero.
+    /// Replaces the secrets in a text. If `is_cut`, the text continues beyond what we see. Unless `nested` is zero, a
+    /// text that is JSON is parsed.
     fn hide<'t>(&self, text: &'t str, is_cut: bool, nested: u8) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
         if let Some(hidden) = self.hide_in_json(&text, nested) {
@@ -139,8 +144,8 @@ impl Redaction {
         let mut found = Vec::new();
         let is_secret: IsSecret<'_> = &|name| self.judge(name) != Verdict::Plain;
         strings::find(&text, is_cut, is_secret, &mut found);
-        if let Some(own) = &self.own {
-            let matches = own
+        if let Some(custom) = &self.custom {
+            let matches = custom
                 .patterns
                 .iter()
                 .flat_map(|pattern| pattern.find_iter(&text));
@@ -156,8 +161,7 @@ impl Redaction {
         }
     }
 
-    /// A text that is JSON, without the secrets that its keys give away; `None` if there are none, or it
-    /// is none.
+    /// Replaces the secrets that keys reveal in a JSON text. Returns `None` if there are none or the text is not JSON.
     fn hide_in_json(&self, text: &str, nested: u8) -> Option<String> {
         let is_likely = match text.as_bytes().first() {
             Some(b'{' | b'[') => true,
@@ -169,7 +173,7 @@ impl Redaction {
         }
         let value = Value::parse(text).ok()?;
         let mut out = String::new();
-        // It is a string of a size that is kept, so nothing of it is left out.
+        // Strings of this size are kept, so nothing is left out.
         let mut writer = Writer::new(self, StringDigest::Sha256, usize::MAX, &mut out);
         writer.nested = nested - 1;
         writer.value(&value);
@@ -177,18 +181,18 @@ impl Redaction {
     }
 }
 
-impl PartialEq for Own {
-    fn eq(&self, other: &Own) -> bool {
+impl PartialEq for Custom {
+    fn eq(&self, other: &Custom) -> bool {
         let patterns = self.patterns.iter().map(Regex::as_str);
         self.names == other.names && patterns.eq(other.patterns.iter().map(Regex::as_str))
     }
 }
 
-/// The derived one would print compiled automata.
-impl fmt::Debug for Own {
+/// The derived implementation would print compiled automata.
+impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let patterns: Vec<&str> = self.patterns.iter().map(Regex::as_str).collect();
-        let mut shown = f.debug_struct("Own");
+        let mut shown = f.debug_struct("Custom");
         shown
             .field("names", &self.names)
             .field("patterns", &patterns)
@@ -211,13 +215,13 @@ struct Writer<'w> {
     redaction: &'w Redaction,
     digest: StringDigest,
     out: &'w mut String,
-    /// How long `out` may become, but for what closes arrays and objects.
+    /// How long `out` may become, not counting what closes arrays and objects.
     end: usize,
-    /// Whether something did not fit, so that all that follows is left out.
+    /// Whether something did not fit, so that the rest is left out.
     is_full: bool,
     /// Whether a secret was replaced.
     has_hidden: bool,
-    /// How deep JSON in strings is still read as such.
+    /// How many more levels of JSON inside strings are parsed.
     nested: u8,
 }
 
@@ -284,8 +288,8 @@ impl<'w> Writer<'w> {
         self.out.push(']');
     }
 
-    /// Whether an element is the name of a secret that stands behind it: `["--password", "hunter2"]`,
-    /// `["Authorization", "Bearer …"]`.
+    /// Returns true if an element names a secret in the next element: `["--password", "hunter2"]`, `["Authorization",
+    /// "Bearer …"]`.
     fn names_next(&self, items: &[Value<'_>], at: usize) -> bool {
         let Some(Value::String(text)) = items.get(at) else {
             return false;
@@ -317,12 +321,12 @@ impl<'w> Writer<'w> {
             match (verdict, value) {
                 (Verdict::Plain, _)
                 | (Verdict::SecretUnlessNumber, Value::Number(_))
-                // Nobody's secret.
+                // Never a secret.
                 | (_, Value::Null | Value::Bool(_)) => self.value(value),
                 _ => self.hidden(),
             }
             if let Some(left) = self.left_out(start, i, members.len()) {
-                // Nothing is said where that would be a key twice.
+                // No note if its key would be a duplicate.
                 if left > 0 && !members.iter().any(|(key, _)| key.is("…")) {
                     self.out
                         .push_str(if left < members.len() { "," } else { "" });
@@ -334,9 +338,9 @@ impl<'w> Writer<'w> {
         self.out.push('}');
     }
 
-    /// Writes a key. Two keys that held secrets must not become the same one.
+    /// Writes a key. Two keys with secrets in them must stay distinct.
     fn key(&mut self, key: &str, at: usize) {
-        // Nothing that is this short is a secret by its own looks.
+        // Too short to be recognized as a secret by its form.
         if key.len() < SHORTEST_SECRET {
             return write_plain(key, self.out);
         }
@@ -348,7 +352,7 @@ impl<'w> Writer<'w> {
         write_plain(&format!("{shown} (member {at})"), self.out);
     }
 
-    /// What an object's `name`, `key` or `header` says about its `value`.
+    /// Returns what an object's `name`, `key` or `header` says about its `value`.
     fn named_verdict(&self, members: &[(Text<'_>, Value<'_>)]) -> Verdict {
         let names = members.iter().filter_map(|(key, value)| {
             let Value::String(name) = value else {
@@ -365,8 +369,8 @@ impl<'w> Writer<'w> {
         write_plain(REDACTED, self.out);
     }
 
-    /// How many of `count` elements are left out, if no more are to be written after the one at `at`,
-    /// which begins at `start` in the text. It is taken back where it was too much itself.
+    /// Returns how many of `count` elements are left out if the one at `at` is the last to be written. It begins at
+    /// `start` in the text, and is removed if it does not fit itself.
     fn left_out(&mut self, start: usize, at: usize, count: usize) -> Option<usize> {
         if self.is_full {
             return Some(count - at - 1);
@@ -380,27 +384,27 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// A token that shows by its looks is longer.
+/// A token that is recognized by its form is longer.
 const SHORTEST_SECRET: usize = 12;
 
-/// The longest text that is the name of the value beside it, in bytes.
+/// Maximum length of a text that can name the value next to it, in bytes.
 const MAX_NAME: usize = 80;
 
-/// The keys whose value is the name of another one.
-#[rustfmt::skip] // One word a line would hide how short the list is.
+/// Keys whose value is the name of another value.
+#[rustfmt::skip] // One word per line would make the list look long.
 const NAME_KEYS: &[&str] = &[
     "name", "key", "header", "field", "k", "id", "label", "param", "parameter", "prop", "property",
     "variable", "var", "attribute", "attr", "option", "flag", "setting", "selector", "element", "locator",
     "placeholder", "target", "env",
 ];
 
-/// The keys whose value has its name in another one.
+/// Keys whose value is named by another member.
 #[rustfmt::skip] // As above.
 const VALUE_KEYS: &[&str] = &[
     "value", "values", "val", "v", "content", "contents", "data", "text", "default", "raw", "input",
 ];
 
-/// What may stand before either, as in `headerName` and `headerValue`.
+/// Words that may come before either, as in `headerName` and `headerValue`.
 #[rustfmt::skip] // As above.
 const KINDS: &[&str] = &[
     "header", "field", "param", "parameter", "property", "variable", "var", "attribute", "attr", "option",
@@ -413,7 +417,7 @@ fn is_name_key(key: &str) -> bool {
 }
 
 fn is_value_key(key: &str) -> bool {
-    // Nearly every key ends in something else.
+    // Nearly every key has another ending.
     let end = |length: usize| {
         let bytes = key.as_bytes();
         bytes
@@ -437,13 +441,13 @@ fn is_value_key(key: &str) -> bool {
     is_likely && names::is_named(key, KINDS, VALUE_KEYS)
 }
 
-/// Whether a key looks like a secret's, in any case style.
+/// Returns true if a key looks like the name of a secret, in any case style.
 #[must_use]
 pub fn looks_secret(key: &str) -> bool {
     names::judge(key) != Verdict::Plain
 }
 
-/// The text with each of these places replaced.
+/// Replaces these ranges of a text.
 fn replaced(text: &str, mut places: Vec<Range<usize>>) -> String {
     places.sort_unstable_by_key(|place| (place.start, place.end));
     let mut out = String::with_capacity(text.len());
@@ -461,22 +465,22 @@ fn replaced(text: &str, mut places: Vec<Range<usize>>) -> String {
     out
 }
 
-/// How many characters a text has, if they are more than are kept.
+/// Returns the number of characters if it exceeds the limit.
 fn too_many_characters(text: &str) -> Option<usize> {
-    // Bytes bound characters from above, so most texts need no counting.
+    // The number of bytes is an upper bound, so most texts need no counting.
     if text.len() <= MAX_STRING {
         return None;
     }
     Some(text.chars().count()).filter(|count| *count > MAX_STRING)
 }
 
-/// The beginning of a text that had so many characters.
+/// Shortens a text of `count` characters.
 fn shortened(text: &str, count: usize, digest: &str) -> String {
     let kept: String = text.chars().take(KEPT).collect();
     format!("{kept}… ({count} characters, {digest})")
 }
 
-/// At most so many bytes of a text, whole characters.
+/// Returns at most `most` bytes of a text, cut between characters.
 fn beginning(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
@@ -485,10 +489,10 @@ fn beginning(text: &str, most: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Appends text as a JSON string in which nothing can hide, move other text about, or end a
-/// line for some reader: such characters are written as `\\uXXXX`.
+/// Appends text as a JSON string. Characters that are invisible, that move other text, or that end a line for some
+/// readers are written as `\\uXXXX`.
 pub fn write_plain(text: &str, out: &mut String) {
-    // Nearly all text is printable ASCII without a quote; one look at all bytes finds that out.
+    // Nearly all text is printable ASCII without a quote; one pass over the bytes finds that out.
     let plain = text.bytes().fold(true, |all, b| {
         all & matches!(b, 0x20..=0x7E) & (b != b'"') & (b != b'\\')
     });
@@ -499,13 +503,13 @@ pub fn write_plain(text: &str, out: &mut String) {
         out.push('"');
         return;
     }
-    if !text.chars().any(|c| c >= '\x7F' && is_unseen(c)) {
+    if !text.chars().any(|c| c >= '\x7F' && is_invisible(c)) {
         return write_string(text, out);
     }
     let mut written = String::new();
     write_string(text, &mut written);
     for c in written.chars() {
-        if is_unseen(c) {
+        if is_invisible(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
@@ -516,7 +520,7 @@ pub fn write_plain(text: &str, out: &mut String) {
     }
 }
 
-/// Appends a name, shortened where it is long and otherwise as it is.
+/// Appends a name, shortened if it is long and otherwise unchanged.
 pub fn write_name(name: &str, digest: StringDigest, out: &mut String) {
     match too_many_characters(name) {
         Some(count) => write_plain(&shortened(name, count, &digest.of(name)), out),
@@ -524,7 +528,7 @@ pub fn write_name(name: &str, digest: StringDigest, out: &mut String) {
     }
 }
 
-/// Lower-case hexadecimal digits.
+/// Returns lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
-//! The files that a log was before: how they are named, and how they are found again.
+//! The rotated files of a log: how they are named, and how to find them.
 //!
-//! When a log is rotated, and what numbers the next one goes on with, is `file`'s business.
+//! `file` decides when to rotate, and which number comes next.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +14,10 @@ use rustix::fs::OFlags;
 
 /// How many rotated files are kept.
 const KEPT: u32 = 10;
-/// Renames the log to `NAME.1`, after that to `NAME.2`, and so on. The tenth is overwritten.
+/// Renames the log to `NAME.1`, that file to `NAME.2`, and so on. The tenth is overwritten.
 ///
-/// If we are killed halfway, a number is missing, and no file is lost: the next time, only the
-/// files up to that gap move on.
+/// If we are killed halfway, there is a gap in the numbers but no file is lost. The next time, only
+/// the files before the gap move.
 pub(super) fn shift(path: &Path) -> io::Result<()> {
     let is_free = |number: &u32| fs::symlink_metadata(numbered(path, *number)).is_err();
     let free = (1..KEPT).find(is_free).unwrap_or(KEPT);
@@ -33,18 +33,18 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Opens a file that was the log once. Only for reading: it is no longer ours to change.
+/// Opens a rotated file, for reading only: it must not change any more.
 pub(super) fn open_rotated(path: &Path) -> Option<File> {
-    // Neither a link nor a pipe is followed or waited for, should one be there by now.
+    // If the path is now a link or a pipe, do not follow it or wait for it.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(flags).open(path).ok()
 }
 
-/// What stands beside a log and was probably the log once: what has the log's name with something
-/// added after a `.` or a `-`, as in `audit.jsonl.1` and `audit.jsonl-20260131`.
+/// Returns the files next to a log that were probably the log before: those with the log's name and
+/// a suffix after `.` or `-`, such as `audit.jsonl.1` and `audit.jsonl-20260131`.
 pub(super) fn rotated(path: &Path) -> Vec<PathBuf> {
-    // Where the path is a link, they stand beside the file.
+    // If the path is a link, they are next to its target.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().unwrap_or_default();
     let was_the_log = |other: &OsString| {
@@ -60,7 +60,7 @@ pub(super) fn rotated(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The plain files among these, and when each was written to, the newest first.
+/// Returns the regular files among these with their modification times, newest first.
 pub(super) fn newest_first(paths: Vec<PathBuf>) -> Vec<(SystemTime, PathBuf)> {
     let mut found: Vec<(SystemTime, PathBuf)> = paths
         .into_iter()
@@ -97,7 +97,7 @@ mod tests {
             .collect();
         expected.push(None);
         assert_eq!(kept, expected);
-        // Somebody was killed after three renames, or an operator took one away.
+        // As if we were killed after three renames, or an operator removed the file.
         fs::remove_file(numbered(&path, 4)).unwrap();
         fs::write(&path, "13").unwrap();
         shift(&path).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_files_with_the_logs_name_in_front_were_the_log() {
+    fn only_regular_files_that_start_with_the_logs_name_are_rotated_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jsonl");
         for name in [

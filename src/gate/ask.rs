@@ -1,8 +1,8 @@
-//! A question in progress: where it is open, who waits for it, and what has come of it.
+//! A question in progress: where it is open, which calls wait for it, and how it was resolved.
 //!
-//! One state machine for both eras, without access to the gate: an event and the world go in, effects come out.
-//! The gate carries them out, in order (`asking`). INVARIANTS 2 and 3 of a question are all here:
-//! one yes of two in [`Ask::said_yes`], time in [`Ask::time_is_up`], "is it still what was shown" in
+//! One state machine for legacy and stateless, without access to the gate: an event and a [`StepContext`] go in,
+//! effects come out. `asking` carries the effects out, in order. A question's part of INVARIANTS 2 and 3 is here: the
+//! first of two yeses in [`Ask::said_yes`], deadlines in [`Ask::time_is_up`], "is the tool still what was shown" in
 //! [`Ask::release`], what a yes covers in [`Effect::Cover`].
 
 mod answers;
@@ -33,82 +33,80 @@ use crate::mcp::message::RequestId;
 use crate::mcp::tool::KeptCall;
 use crate::policy::Risk;
 
-/// How long after an item's time a verdict that was in time may take to arrive.
+/// How long after an item's deadline a verdict that was given in time may take to arrive.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
-/// The largest call that is put into the inbox, in bytes: what is larger nobody reads.
+/// The largest call that goes into the inbox, in bytes. Nobody reads a larger one.
 pub(super) const MAX_CALL: usize = 4 * 1024 * 1024;
-/// How long a client may be silent before a browser is opened for the item beside its prompt.
+/// How long a client may be silent before a browser opens for the item that is listed beside its prompt.
 const URGENT: Duration = Duration::from_secs(30);
-/// How long the state of a call that was answered with a question is good at most, also where a person's time
-/// has no limit.
+/// The longest lifetime of the state of a call that was answered with a question, even if people have no time limit.
 pub(super) const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// A question in progress.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
-    /// What it is about; a yes is one to exactly this.
+    /// What the question is about. An approval is bound to exactly this.
     pub(super) subject: Arc<Subject>,
     pub(super) era: Era,
     /// Whether the inbox shows calls as large as this one.
     fits_inbox: bool,
-    /// How a stateless request's client can ask, which counts for that request only; nothing in a
-    /// session.
+    /// How the client of a stateless request can ask. This counts for that request only; empty in a session.
     pub(super) offers: Offers,
     /// What people are shown, once it has been shown anywhere.
     pub(super) request: Option<Arc<ApprovalRequest>>,
-    /// Which of the call's questions is asked.
+    /// Which of the call's questions this is.
     pub(super) round: QuestionKind,
-    /// How many more yeses are needed, that question's included.
+    /// How many more yeses are needed, including the current question's.
     yeses_needed: u32,
-    /// Which engine of the operator's list it has come to.
+    /// The index of the current engine in the operator's list.
     engine: usize,
     prompt: PromptState,
     item: Option<Item>,
-    /// When the client has been silent for so long that the inbox shows the question, too, or that a browser is
-    /// opened for it.
+    /// When the client will have been silent for so long that the inbox also lists the question, or that a browser
+    /// opens for it.
     silent_at: Option<Duration>,
-    /// When the person's time is over; of a call that was answered with a question, when its state is.
+    /// When the person's time is up. For a call that was answered with a question: when its state expires.
     deadline: Option<Duration>,
-    /// Until when the question may be parked, where it was parked before.
+    /// Until when the question may stay parked, if it was parked before.
     parked_until: Option<Duration>,
     retries_left: u32,
     pause: Duration,
     claim: Claim,
-    /// Whether it is about lifting an earlier denial.
-    lifts: bool,
-    /// Whether a later session may resume it, should this one end while it is parked.
+    /// Whether the question is whether to lift an earlier denial.
+    lifts_denial: bool,
+    /// Whether a later session may resume the question if this session ends while it is parked.
     is_resumable: bool,
-    /// What has come of it, until whoever waits for it can have that.
-    answer: Option<Verdicted>,
-    /// How old the newest verdict was when this session heard of it.
+    /// How the question was resolved, until a call collects the result.
+    answer: Option<Resolution>,
+    /// How old the newest verdict was when this session received it.
     verdict_age: Duration,
 }
 
 /// The question in the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PromptState {
-    /// It is not open.
+    /// Not open.
     Closed,
-    /// It is out: under this id, or as the answer to the call.
+    /// Sent to the client: under this id, or as the answer to the call.
     Open {
         id: Option<RequestId>,
         delivery: Delivery,
     },
-    /// The client could not show it; it goes out again then.
+    /// The client could not show the prompt. It is sent again at `until`.
     Pause { until: Duration, error: String },
 }
 
 /// Whether the client can have seen a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delivery {
-    /// Some of it is still in our own queue, since this moment.
+    /// Part of it is still in our own queue, since this moment.
     Queued(Duration),
-    /// All of it was handed to the client's pipe, at this moment.
+    /// All of it was written to the client's pipe, at this moment.
     Delivered(Duration),
 }
 
 impl Delivery {
-    /// Since when the client can have had the prompt, as far as we know.
+    /// Returns the earliest moment at which the client can have had the prompt, as far as we know.
     fn since(self) -> Duration {
         let (Delivery::Queued(at) | Delivery::Delivered(at)) = self;
         at
@@ -123,7 +121,7 @@ struct Item {
     is_open: bool,
     /// Whether a browser may be opened for it.
     opens_browser: bool,
-    /// Whether an earlier session has parked it, so that its verdict may be an old one.
+    /// Whether an earlier session parked it, so that its verdict may be old.
     is_resumed: bool,
 }
 
@@ -132,11 +130,11 @@ struct Item {
 enum Claim {
     /// These calls; at least one.
     Calls(Vec<HeldKey>),
-    /// A call that was answered with a question: whoever brings its state makes it again.
+    /// A call that was answered with a question. A retry with its state continues it.
     State(State),
-    /// Whoever makes the same call before that moment.
+    /// The same call, if it is made again before that moment.
     Parked { until: Duration },
-    /// Nobody: it is over.
+    /// Nobody: the question is over.
     Nobody,
 }
 
@@ -145,134 +143,133 @@ enum Claim {
 struct State {
     nonce: Arc<str>,
     call: Arc<Held>,
-    /// When the client was sent the question.
+    /// When the question was sent to the client.
     sent: Duration,
-    /// From when on its state is good for nothing, wherever the question has got to by then.
+    /// When its state expires, wherever the question is by then.
     expires: Duration,
     asked: AskedFor,
 }
 
-/// What the client's user was asked for.
+/// What the client's user was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AskedFor {
-    /// Whether the call may run.
+    /// To decide whether the call may run.
     Answer,
-    /// To open the item's page, which is here.
+    /// To open the item's page at this URL.
     Page(String),
 }
 
-/// What has come of a question.
+/// How a question was resolved.
 #[derive(Debug, Clone)]
-enum Verdicted {
+enum Resolution {
     Yes {
         approval: Approval,
-        /// When; what it covers beside its call counts from here.
+        /// When it was given. The time that it covers other calls counts from here.
         at: Duration,
-        /// For how long it covers the very same call, too.
+        /// For how long it also covers the same call.
         cover: Duration,
     },
     No(Failed),
-    /// The engine could bring none.
-    Lost(Failure),
+    /// The engine failed to bring a verdict.
+    EngineFailed(Failure),
 }
 
-/// What happens to a question.
+/// Something that happens to a question.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// It is to be asked, from the engine on that it has come to.
+    /// Start asking, from the current engine on.
     Begin,
-    /// Something else than an answer to it lets its calls run.
+    /// Something other than an answer to the question lets its calls run.
     Approved(Approval),
-    /// A person denied the very same call at that moment, which counts until then.
+    /// A person denied the same call at `at`. The denial counts until `until`.
     DeniedBefore { at: Duration, until: Duration },
     /// The client's prompt cannot show all of the call.
     Cut,
-    /// The client has answered its prompt.
+    /// The client answered its prompt.
     Answered(Answer),
-    /// The client's user, sent to the item's page, declined after so long.
+    /// The client's user was sent to the item's page and declined after this time.
     PageDeclined { took: Duration },
-    /// The call has been answered with a question, under this state.
+    /// The call was answered with a question, under this state.
     Sent {
         nonce: String,
         call: Held,
         asked: AskedFor,
     },
-    /// A person has decided about the item, through this engine.
+    /// A person decided about the item, through this engine.
     Decided { engine: EngineId, verdict: Verdict },
-    /// The engine that has the item cannot bring a verdict.
-    Lost(Failure),
+    /// The engine that has the item failed to bring a verdict.
+    EngineFailed(Failure),
     /// The item has a page.
     HasPage(String),
-    /// The same call comes: another one, one that brings the state, or one made again.
-    CallCame(Came),
-    /// A call waits no more. It may be parked, if the client took it back.
+    /// The same call arrived: a second one, one that brings the state, or one made again.
+    CallArrived(Arrival),
+    /// A call no longer waits. The question may be parked if the client cancelled the call.
     CallLeft { call: HeldKey, may_park: bool },
-    /// Time has passed, or the list has become known.
-    Later,
-    /// Nobody can answer, or be answered, any more.
+    /// Time has passed, or the tool list has become known.
+    Tick,
+    /// Nobody can answer any more, or be answered.
     Ended(Failed),
 }
 
-/// The same call, come again.
+/// The same call, made again.
 #[derive(Debug)]
-pub(super) struct Came {
+pub(super) struct Arrival {
     pub(super) call: HeldKey,
-    /// The answer to our question that it brings, as JSON.
+    /// Its answer to our question, as JSON.
     pub(super) answer: Option<String>,
     /// How its client can ask.
     pub(super) offers: Offers,
-    /// Whether its client is, as far as it says, the one whose call was asked about.
+    /// Whether its client claims to be the one whose call the question is about.
     pub(super) is_same_client: bool,
 }
 
-/// Why a question is taken back whose call is not asked about any more.
-const GONE: &str = "the call does not wait any more";
-/// The most that one event leads to.
+/// Why a question is withdrawn when its call is no longer asked about.
+const GONE: &str = "the call is no longer waiting";
+/// The most effects that one event may have.
 const MOST_EFFECTS: usize = 6;
 
-/// What is to be done for a question, in this order.
+/// Something to do for a question. Effects are carried out in order.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Send the prompt to the client under this id; without one, answer the call with the question.
+    /// Send the prompt to the client under this id. Without an id, answer the call with the question.
     Prompt { id: Option<RequestId> },
-    /// Answer the call with where the page is.
+    /// Answer the call with the page's URL.
     SendToPage { call: HeldKey, url: String },
     /// Invite the client's user to the item's page.
     Invite { item: String, url: String },
-    /// Put the question into the inbox; verdicts count until then. No browser is opened for it while the client
-    /// shows a prompt.
+    /// Hand the question to the engine. Verdicts count until `until`. No browser opens while the client shows a prompt.
     AskEngine {
         engine: EngineId,
         item: String,
         until: Option<Duration>,
         opens_browser: bool,
     },
-    /// The client is silent: open a browser for the item.
+    /// Open a browser for the item: the client is silent.
     OpenBrowser { item: String },
-    /// Take the prompt back.
+    /// Withdraw the prompt.
     Withdraw { id: RequestId, why: String },
-    /// Take the item back.
+    /// Close the item.
     Close { item: String, how: Closed },
-    /// The question stays until then without a call, and so does its item, if that is open.
+    /// Keep the question, and its item if that is open, without a call until then.
     Park {
         item: Option<String>,
         until: Duration,
     },
-    /// This session is over: the question is there for a later one.
+    /// Leave the question for a later session: this one is over.
     LeaveForLater { item: String },
-    /// Put these questions, one for each call that shared this one so far.
-    Apart { asks: Vec<Ask> },
+    /// Ask these questions, one for each call that shared this one.
+    Split { asks: Vec<Ask> },
     /// Record the first of two yeses.
     FirstYes { reason: Option<String>, via: Via },
-    /// Record a verdict that no call waits for.
-    Kept {
+    /// Record a verdict that no call is waiting for.
+    RecordVerdict {
         engine: EngineId,
         item: String,
         verdict: Verdict,
     },
-    /// A yes of this moment covers what the operator, and for so long the person, said it would.
+    /// Let a yes given at `at` cover later calls: as the operator configured, and for `cover` as the person chose.
     Cover { at: Duration, cover: Duration },
-    /// The tool list has to be known.
+    /// Get the tool list.
     WantList,
     /// Let the calls run.
     Release {
@@ -281,42 +278,42 @@ pub(super) enum Effect {
     },
     /// Refuse the calls.
     Refuse { calls: Vec<HeldKey>, failed: Failed },
-    /// Record that a call is refused that has been answered with a question.
+    /// Record the refusal of a call that was already answered with a question.
     RecordRefused { call: Arc<Held>, failed: Failed },
-    /// The tool is not what was shown: ask about the calls as they are now.
-    AskAnew { calls: Vec<HeldKey> },
+    /// Ask again about the calls: the tool is no longer what was shown.
+    Reask { calls: Vec<HeldKey> },
 }
 
-/// What a step may look at.
-pub(super) struct World<'a> {
+/// What a step may read, and where it puts its effects.
+pub(super) struct StepContext<'a> {
     pub(super) settings: &'a Settings,
     pub(super) ids: &'a mut RequestIds,
     pub(super) now: Duration,
     /// Whether the client can show a prompt in a session.
     pub(super) can_prompt: Result<(), CannotAsk>,
-    /// Whether nothing tells the client from any other process that can connect.
+    /// Whether the client cannot be told from any other process that can connect.
     pub(super) is_anonymous: bool,
     /// Whether the client is still there.
     pub(super) has_client: bool,
     /// Whether the client's answers reach us.
     pub(super) client_is_heard: bool,
-    /// Whether decisions may go by the tool list.
+    /// Whether the tool list is settled enough to decide by.
     pub(super) list_is_settled: bool,
-    /// The tool as it is listed now, as far as is known.
+    /// The tool's current definition, as far as it is known.
     pub(super) definition: Option<&'a Arc<Definition>>,
-    /// What is to be done.
+    /// The effects of this step.
     pub(super) out: Vec<Effect>,
 }
 
-impl World<'_> {
+impl StepContext<'_> {
     fn channel(&self, at: usize) -> Option<Channel> {
         self.settings.channels.get(at).copied()
     }
 
-    /// When a person's time at an engine is over.
+    /// Returns when a person's time at an engine is up, if it starts now.
     fn time_at(&self, channel: Channel) -> Option<Duration> {
         let timeout = match channel.patience {
-            Patience::AsForAll => self.settings.timeout,
+            Patience::Default => self.settings.timeout,
             Patience::Own(timeout) => timeout,
         };
         Some(self.now.saturating_add(timeout?))
@@ -328,7 +325,7 @@ impl World<'_> {
 }
 
 impl Ask {
-    /// A question about a held call, which is put nowhere yet.
+    /// Creates a question about a held call. It is not asked anywhere yet.
     pub(super) fn new(
         key: HeldKey,
         held: &Held,
@@ -358,15 +355,15 @@ impl Ask {
             retries_left: 0,
             pause: Duration::ZERO,
             claim: Claim::Calls(vec![key]),
-            lifts: false,
+            lifts_denial: false,
             is_resumable: false,
             answer: None,
             verdict_age: Duration::ZERO,
         }
     }
 
-    /// The same question for one call of several that shared it so far.
-    fn apart(&self, call: HeldKey) -> Ask {
+    /// Returns the same question for one of the calls that shared it.
+    fn split_off(&self, call: HeldKey) -> Ask {
         Ask {
             claim: Claim::Calls(vec![call]),
             prompt: PromptState::Closed,
@@ -380,7 +377,7 @@ impl Ask {
         matches!(self.claim, Claim::Nobody)
     }
 
-    /// Whether people are asked on behalf of calls that wait now.
+    /// Returns true if calls are waiting for the answer.
     pub(super) fn is_awaited(&self) -> bool {
         matches!(self.claim, Claim::Calls(_))
     }
@@ -389,12 +386,12 @@ impl Ask {
         matches!(self.claim, Claim::Parked { .. })
     }
 
-    /// Whether something lets its calls run, and only the tool list has to be known for it.
+    /// Returns true if its calls are approved and only wait for the tool list.
     pub(super) fn is_approved(&self) -> bool {
-        self.is_awaited() && matches!(self.answer, Some(Verdicted::Yes { .. }))
+        self.is_awaited() && matches!(self.answer, Some(Resolution::Yes { .. }))
     }
 
-    /// Whether a later session may resume it, should this one end.
+    /// Returns true if a later session may resume the question when this one ends.
     pub(super) fn is_resumable(&self) -> bool {
         self.is_parked() && self.is_resumable
     }
@@ -403,7 +400,7 @@ impl Ask {
         self.is_resumable = is_resumable;
     }
 
-    /// An earlier session parked the question, as this item, which is open until then.
+    /// Takes over a question that an earlier session parked as this item, which is open until `until`.
     pub(super) fn resume(&mut self, item: String, engine: usize, until: Duration) {
         self.engine = engine;
         self.item = Some(Item {
@@ -416,12 +413,13 @@ impl Ask {
         self.is_resumable = true;
     }
 
-    /// Whether a verdict about its item may have been given long before this session hears of it.
+    /// Returns true if a verdict about its item may be much older than its arrival in this session.
     pub(super) fn has_resumed_item(&self) -> bool {
         self.item.as_ref().is_some_and(|item| item.is_resumed)
     }
 
-    /// How old the newest verdict was when this session heard of it: what a yes covers counts from when it was given.
+    /// Returns how old the newest verdict was when this session received it. What a yes covers counts from when it was
+    /// given.
     pub(super) fn verdict_age(&self) -> Duration {
         self.verdict_age
     }
@@ -434,20 +432,20 @@ impl Ask {
         self.answer.is_some()
     }
 
-    /// Whether people have been asked to lift an earlier denial.
-    pub(super) fn may_lift(&self) -> bool {
-        self.lifts
+    /// Returns true if the question asks people to lift an earlier denial.
+    pub(super) fn can_lift_denial(&self) -> bool {
+        self.lifts_denial
     }
 
-    /// Whether a person has lifted an earlier denial of its call, or has said the first of two yeses to that.
-    pub(super) fn has_lifted(&self) -> bool {
+    /// Returns true if a person has lifted an earlier denial of the call, or has given the first of two yeses to that.
+    pub(super) fn has_lifted_denial(&self) -> bool {
         match &self.answer {
-            Some(answer) => matches!(answer, Verdicted::Yes { .. }),
-            None => self.lifts && self.open_item().is_none(),
+            Some(answer) => matches!(answer, Resolution::Yes { .. }),
+            None => self.lifts_denial && self.open_item().is_none(),
         }
     }
 
-    /// What is kept for it of calls that wait no more, in bytes.
+    /// Returns how much memory it keeps for calls that no longer wait, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
         let shown = self.request.as_ref().map(|request| &request.call);
         match &self.claim {
@@ -460,7 +458,7 @@ impl Ask {
         }
     }
 
-    /// The calls that wait for it.
+    /// Returns the calls that wait for it.
     pub(super) fn calls(&self) -> &[HeldKey] {
         match &self.claim {
             Claim::Calls(calls) => calls,
@@ -468,7 +466,7 @@ impl Ask {
         }
     }
 
-    /// The call that was answered with it, and the nonce of its state.
+    /// Returns the call that was answered with the question, and the nonce of its state.
     pub(super) fn answered_call(&self) -> Option<(&Arc<str>, &Arc<Held>)> {
         match &self.claim {
             Claim::State(state) => Some((&state.nonce, &state.call)),
@@ -476,21 +474,21 @@ impl Ask {
         }
     }
 
-    /// From when on the state is good for nothing, of a call that is about to be answered with the question.
+    /// Returns when the state expires, for a call that is about to be answered with the question.
     ///
-    /// Its question may go on from the client to the inbox.
+    /// Later than the form's deadline if the question can fall back to the inbox.
     pub(super) fn state_expires(&self, settings: &Settings, now: Duration) -> Duration {
         let longest = now.saturating_add(LONGEST);
         let asks_in_client = self.prompt != PromptState::Closed;
         let channel = settings.channels.get(self.engine);
-        let goes_on = channel.is_some_and(|asked| asked.on_timeout == OnFailure::Fallback);
-        match asks_in_client && goes_on && self.out_of_band_behind(settings).is_some() {
+        let falls_back = channel.is_some_and(|asked| asked.on_timeout == OnFailure::Fallback);
+        match asks_in_client && falls_back && self.next_out_of_band(settings).is_some() {
             true => longest,
             false => self.deadline.unwrap_or(longest).min(longest),
         }
     }
 
-    /// The request of ours that carries it to the client.
+    /// Returns the id of our request that carries the question to the client.
     pub(super) fn prompt_id(&self) -> Option<&RequestId> {
         match &self.prompt {
             PromptState::Open { id, .. } => id.as_ref(),
@@ -498,23 +496,23 @@ impl Ask {
         }
     }
 
-    /// Whether the client's user is asked for the answer.
+    /// Returns true if the client's user is being asked for the answer.
     pub(super) fn is_asked_by_prompt(&self) -> bool {
         matches!(self.prompt, PromptState::Open { .. })
     }
 
-    /// Its newest item in the inbox, whether a verdict about it still counts or not.
+    /// Returns its newest item in the inbox, whether or not a verdict about it still counts.
     pub(super) fn item(&self) -> Option<&str> {
         self.item.as_ref().map(|item| &*item.id)
     }
 
-    /// Its item in the inbox about which a verdict counts.
+    /// Returns its item in the inbox, if a verdict about it still counts.
     pub(super) fn open_item(&self) -> Option<&str> {
         let item = self.item.as_ref().filter(|item| item.is_open)?;
         Some(&item.id)
     }
 
-    /// Whether a prompt waits to be handed to the client.
+    /// Returns true if a prompt has not been fully written to the client.
     pub(super) fn is_queued(&self) -> bool {
         matches!(
             self.prompt,
@@ -525,7 +523,7 @@ impl Ask {
         )
     }
 
-    /// When [`Event::Later`] is due.
+    /// Returns when [`Event::Tick`] is due.
     pub(super) fn next_time(&self) -> Option<Duration> {
         let pause = match &self.prompt {
             PromptState::Pause { until, .. } => Some(*until),
@@ -540,11 +538,11 @@ impl Ask {
         times.into_iter().flatten().min()
     }
 
-    /// Whether a call that is asked about as `subject` can share it: it would be shown in the same way, and a yes
+    /// Returns true if a call with this `subject` can share the question: it would be shown in the same way, and a yes
     /// would cover both.
     ///
-    /// INVARIANT 2: only a call that is shown in full by a prompt may share it, however little the operator's
-    /// dedupe fields look at.
+    /// INVARIANT 2: only a call that a prompt shows in full may share it, however few fields the operator's dedupe key
+    /// has.
     pub(super) fn is_shared_by(&self, subject: &Subject, offers: Offers) -> bool {
         self.is_awaited()
             && self.answer.is_none()
@@ -554,40 +552,39 @@ impl Ask {
             && self.offers == offers
     }
 
-    /// What happens to the question when `event` does. Each event is an event for every question; most mean
-    /// nothing to most.
-    pub(super) fn step(&mut self, event: Event, world: &mut World<'_>) -> Vec<Effect> {
+    /// Applies `event` to the question. Every state accepts every event; most events change nothing.
+    pub(super) fn step(&mut self, event: Event, context: &mut StepContext<'_>) -> Vec<Effect> {
         match event {
             Event::Begin => {
                 if self.is_new() {
-                    self.put_from(self.engine, None, world);
+                    self.put_from(self.engine, None, context);
                 }
             }
-            Event::Approved(approval) => self.approve(approval, world),
-            Event::DeniedBefore { at, until } => self.denied_before(at, until, world),
-            Event::Cut => self.post_beside(world),
-            Event::Answered(answer) => self.answered(answer, world),
+            Event::Approved(approval) => self.approve(approval, context),
+            Event::DeniedBefore { at, until } => self.denied_before(at, until, context),
+            Event::Cut => self.list_in_inbox_too(context),
+            Event::Answered(answer) => self.answered(answer, context),
             Event::PageDeclined { took } => {
                 if self.is_awaited() && self.open_item().is_some() {
                     let failed = Failed::denied(None, "declined", Via::elicitation(took));
-                    self.close(&failed.refusal.log_reason(), Closed::Withdrawn, world);
-                    self.refuse(failed, world);
+                    self.close(&failed.refusal.log_reason(), Closed::Withdrawn, context);
+                    self.refuse(failed, context);
                 }
             }
-            Event::Sent { nonce, call, asked } => self.sent(nonce, call, asked, world),
-            Event::Decided { engine, verdict } => self.decided(engine, verdict, world),
-            Event::Lost(failure) => self.lost(failure, world),
-            Event::HasPage(url) => self.has_page(url, world),
-            Event::CallCame(came) => self.call_came(came, world),
-            Event::CallLeft { call, may_park } => self.call_left(call, may_park, world),
-            Event::Later => self.later(world),
-            Event::Ended(failed) => self.ended(failed, world),
+            Event::Sent { nonce, call, asked } => self.sent(nonce, call, asked, context),
+            Event::Decided { engine, verdict } => self.decided(engine, verdict, context),
+            Event::EngineFailed(failure) => self.item_failed(failure, context),
+            Event::HasPage(url) => self.has_page(url, context),
+            Event::CallArrived(arrival) => self.call_arrived(arrival, context),
+            Event::CallLeft { call, may_park } => self.call_left(call, may_park, context),
+            Event::Tick => self.tick(context),
+            Event::Ended(failed) => self.ended(failed, context),
         }
-        debug_assert!(world.out.len() <= MOST_EFFECTS, "{:?}", world.out);
-        std::mem::take(&mut world.out)
+        debug_assert!(context.out.len() <= MOST_EFFECTS, "{:?}", context.out);
+        std::mem::take(&mut context.out)
     }
 
-    /// The client has been handed what was put out for it.
+    /// Notes that everything put out for the client has been written to its pipe.
     pub(super) fn delivered(&mut self, now: Duration) {
         if let PromptState::Open { delivery, .. } = &mut self.prompt
             && let Delivery::Queued(_) = delivery
@@ -596,7 +593,7 @@ impl Ask {
         }
     }
 
-    /// Whether it has been put nowhere yet.
+    /// Returns true if the question has not been asked anywhere yet.
     fn is_new(&self) -> bool {
         self.is_awaited()
             && self.prompt == PromptState::Closed

@@ -1,16 +1,16 @@
-//! Questions about held calls: what one is about, and what its effects do.
+//! Questions about held calls: creates them, and carries out their effects.
 //!
-//! What happens to a question is decided in `ask`; how it is put into words, in `prompts` and `inbox`.
+//! `ask` decides what happens to a question; `prompts` and `items` deliver it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, Came, Effect, Event, World};
+use super::ask::{Arrival, Ask, Effect, Event, StepContext};
 use super::handshake::Offers;
-use super::held::{Approved, AskKey, Era, Held, HeldKey, Stage, Subject};
+use super::held::{Approved, AskKey, Era, Held, HeldKey, Subject, WaitsFor};
 use super::output::{NeededApproval, Output, Payload, Resume, ToEngine};
 use super::prompts::{brings_a_state, check_fields};
-use super::recording::{Call, Finding};
+use super::recording::{Call, RecordDetails};
 use super::refusal::Refusal;
 use super::settings::Client;
 use super::state::{Gate, InFlight, Now, PeerState};
@@ -24,29 +24,29 @@ use crate::mcp::error::cancelled_notification;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision};
 
-/// How often a tool may change under one call before nobody is asked again.
+/// How often a tool may change under one call before the call is refused.
 const MAX_CHANGES: u32 = 3;
 
-/// What a question was about, after it may be over.
-struct About {
+/// What the effects of a question need, even if the question is already over.
+struct AskSnapshot {
     key: AskKey,
     subject: Arc<Subject>,
     request: Option<Arc<ApprovalRequest>>,
     /// Its item in the inbox, open or not.
     item: Option<String>,
-    /// How old the newest verdict about it was when it came.
+    /// How old the newest verdict about it was when it arrived.
     verdict_age: Duration,
 }
 
-impl About {
-    /// What its row in the inbox's history is made of.
+impl AskSnapshot {
+    /// Returns the parts of its row in the inbox's history.
     fn row(&self) -> Option<(&Arc<ApprovalRequest>, Option<&str>)> {
         Some((self.request.as_ref()?, self.item.as_deref()))
     }
 }
 
 impl Gate {
-    /// Asks about a held call, or lets an approval that was given before cover it.
+    /// Asks about a held call, unless an earlier approval covers it.
     pub(super) fn ask_about(
         &mut self,
         key: HeldKey,
@@ -78,7 +78,7 @@ impl Gate {
         held.subject = Some(Arc::clone(&subject));
         let offers = Offers::of(params.client_capabilities());
         let parked = self.parked_about(key, &subject, now);
-        // What a person said last counts: a denial also where an earlier yes covers the call.
+        // A person's last word counts: a denial comes first, even if an earlier yes covers the call.
         if self.refuse_denied(key, offers, &subject, parked, now) {
             return;
         }
@@ -94,20 +94,20 @@ impl Gate {
         }
         match shared {
             Some(ask) => {
-                let came = Came {
+                let arrival = Arrival {
                     call: key,
                     answer: None,
                     offers,
                     is_same_client: true,
                 };
-                self.set_stage(key, Stage::Asked(ask));
-                self.step(ask, Event::CallCame(came), now);
+                self.set_waits_for(key, WaitsFor::Ask(ask));
+                self.step(ask, Event::CallArrived(arrival), now);
             }
             None => self.begin(key, subject, offers, Event::Begin, now),
         }
     }
 
-    /// What a call is asked about as.
+    /// Returns what a question about the call is about.
     fn subject(
         &self,
         tool: Arc<str>,
@@ -135,8 +135,8 @@ impl Gate {
         }
     }
 
-    /// Whether an earlier approval covers a call: what the operator's TTL lets it cover, or the very same call, which
-    /// a person approved for a while.
+    /// Returns true if an earlier approval covers the call: by the operator's TTL, or because a person approved the
+    /// same call for a while.
     fn is_covered(&self, params: &CallToolRequestParams<'_>, subject: &Subject, now: Now) -> bool {
         if self.cache.is_empty() {
             return false;
@@ -147,7 +147,7 @@ impl Gate {
         keys.any(|key| self.cache.covers(&key, now.elapsed))
     }
 
-    /// The parked question about this very call of the same client. INVARIANT 2: what was shown is that call.
+    /// Returns the parked question about the same call of the same client. INVARIANT 2: what was shown is that call.
     fn parked_about(&self, key: HeldKey, subject: &Subject, now: Now) -> Option<AskKey> {
         let held = self.held.get(&key)?;
         self.asks.find_parked(now.elapsed, |ask| {
@@ -158,7 +158,7 @@ impl Gate {
         })
     }
 
-    /// Refuses a call without asking that a person has denied a short while ago, unless a person has lifted that.
+    /// Refuses a call without asking if a person denied it recently and nobody has lifted that. Returns true if it did.
     fn refuse_denied(
         &mut self,
         key: HeldKey,
@@ -172,30 +172,30 @@ impl Gate {
             return false;
         };
         let parked = parked.and_then(|ask| self.asks.get(ask));
-        if parked.is_some_and(Ask::has_lifted) {
+        if parked.is_some_and(Ask::has_lifted_denial) {
             self.denials.lift(&subject.digest);
             return false;
         }
         if parked.is_some_and(Ask::has_answer) {
-            // A denial, which the call is told.
+            // This answer is a denial; the call will get it.
             return false;
         }
         let until = at.saturating_add(memory);
-        let parked = parked.filter(|ask| ask.may_lift());
+        let parked = parked.filter(|ask| ask.can_lift_denial());
         let Some(item) = parked.and_then(|ask| ask.open_item().map(str::to_owned)) else {
             let denied = Event::DeniedBefore { at, until };
             self.begin(key, Arc::clone(subject), offers, denied, now);
             return true;
         };
-        // The item that can lift it is there already.
+        // An item that can lift the denial is already open.
         if let Some(held) = self.take_held(key) {
             let failed = Failed::denied_before((at, until), now.elapsed, Some(item));
-            self.tell_refused(&held, &failed, now);
+            self.refuse_held(&held, &failed, now);
         }
         true
     }
 
-    /// Keeps in mind that a person denied a call, if the operator says so.
+    /// Remembers that a person denied a call, if the operator chose that.
     fn remember_denied(&mut self, subject: &Subject, failed: &Failed, now: Now) {
         let memory = self.settings.deny_memory;
         if matches!(failed.refusal, Refusal::Denied { .. }) && !memory.is_zero() {
@@ -203,7 +203,7 @@ impl Gate {
         }
     }
 
-    /// Begins a question about a held call.
+    /// Starts a question about a held call.
     pub(super) fn begin(
         &mut self,
         key: HeldKey,
@@ -221,25 +221,25 @@ impl Gate {
 
     fn begin_with(&mut self, call: HeldKey, ask: Ask, event: Event, now: Now) {
         let key = self.fresh_key();
-        self.set_stage(call, Stage::Asked(key));
+        self.set_waits_for(call, WaitsFor::Ask(key));
         self.asks.insert(key, ask);
         if let Event::DeniedBefore { .. } = event {
-            // It is shown when no call waits any more that it could be taken from.
+            // Built now: when the question is shown, no call waits for it any more.
             self.request_of(key, None);
         }
         self.step(key, event, now);
     }
 
-    /// Lets something happen to a question, and does what follows.
+    /// Applies an event to a question, and carries out the effects.
     pub(super) fn step(&mut self, key: AskKey, event: Event, now: Now) {
         let Some(ask) = self.asks.get_mut(key) else {
             return;
         };
-        let mut world = World {
+        let mut context = StepContext {
             settings: &self.settings,
             ids: &mut self.ids,
             now: now.elapsed,
-            can_prompt: self.handshake.words().map(drop),
+            can_prompt: self.handshake.elicitation_format().map(drop),
             is_anonymous: self.settings.client == Client::Anonymous,
             has_client: self.client == PeerState::Open,
             client_is_heard: self.client_heard,
@@ -250,8 +250,8 @@ impl Gate {
                 .map(|tool| &tool.definition),
             out: std::mem::take(&mut self.effects),
         };
-        let mut effects = ask.step(event, &mut world);
-        let about = About {
+        let mut effects = ask.step(event, &mut context);
+        let snapshot = AskSnapshot {
             key,
             subject: Arc::clone(&ask.subject),
             request: ask.request.clone(),
@@ -260,13 +260,13 @@ impl Gate {
         };
         self.asks.stepped(key);
         for effect in effects.drain(..) {
-            self.perform(&about, effect, now);
+            self.perform(&snapshot, effect, now);
         }
         self.effects = effects;
     }
 
-    fn perform(&mut self, about: &About, effect: Effect, now: Now) {
-        let key = about.key;
+    fn perform(&mut self, snapshot: &AskSnapshot, effect: Effect, now: Now) {
+        let key = snapshot.key;
         match effect {
             Effect::Prompt { id: Some(id) } => {
                 if self.send_prompt(key, id) {
@@ -276,7 +276,7 @@ impl Gate {
             Effect::Prompt { id: None } => self.answer_with_question(key, now),
             Effect::SendToPage { call, url } => self.answer_with_page(key, call, url, now),
             Effect::Invite { item, url } => {
-                self.invite(&item, &url, &about.subject.tool, now);
+                self.invite(&item, &url, &snapshot.subject.tool, now);
             }
             Effect::AskEngine {
                 engine,
@@ -284,7 +284,7 @@ impl Gate {
                 until,
                 opens_browser,
             } => {
-                self.post(key, (engine, item), until, opens_browser, now);
+                self.put_item(key, (engine, item), until, opens_browser, now);
                 self.prepare_to_mark(key, now);
             }
             Effect::OpenBrowser { item } => {
@@ -307,7 +307,7 @@ impl Gate {
             Effect::LeaveForLater { item } => {
                 self.put(Output::ToEngine(ToEngine::Resume(Resume::Leave { item })));
             }
-            Effect::Apart { asks } => {
+            Effect::Split { asks } => {
                 for ask in asks {
                     if let Some(call) = ask.calls().first().copied() {
                         self.begin_with(call, ask, Event::Begin, now);
@@ -315,51 +315,51 @@ impl Gate {
                 }
             }
             Effect::FirstYes { reason, via } => {
-                let digest = Some(about.subject.digest);
+                let digest = Some(snapshot.subject.digest);
                 self.record_first_yes(digest, reason.as_deref(), &via, now);
             }
-            Effect::Kept {
+            Effect::RecordVerdict {
                 engine,
                 item,
                 verdict,
             } => {
-                self.record_kept_verdict((engine, &item), &about.subject, &verdict, now);
+                self.record_parked_verdict((engine, &item), &snapshot.subject, &verdict, now);
                 let memory = self.settings.deny_memory;
                 if verdict.choice == Choice::Deny && !memory.is_zero() {
-                    (self.denials).insert(about.subject.digest, now.elapsed, memory);
+                    (self.denials).insert(snapshot.subject.digest, now.elapsed, memory);
                 }
             }
-            Effect::Cover { at, cover } => self.cover(about, at, cover, now),
+            Effect::Cover { at, cover } => self.cover(snapshot, at, cover, now),
             Effect::WantList => self.want_list_for(key, now),
             Effect::Release { calls, approval } => {
                 for call in calls {
-                    self.release_approved(call, about, &approval, now);
+                    self.release_approved(call, snapshot, &approval, now);
                 }
             }
             Effect::Refuse { calls, failed } => {
                 for call in calls {
                     if let Some(held) = self.take_held(call) {
-                        self.tell_refused(&held, &failed, now);
-                        self.remember_denied(&about.subject, &failed, now);
-                        self.tell_history_of(&held, about, &failed, now);
+                        self.refuse_held(&held, &failed, now);
+                        self.remember_denied(&snapshot.subject, &failed, now);
+                        self.add_refusal_to_history(&held, snapshot, &failed, now);
                     }
                 }
             }
             Effect::RecordRefused { call, failed } => {
                 self.record_refused(&call, &failed, now);
-                self.remember_denied(&about.subject, &failed, now);
-                self.tell_history_of(&call, about, &failed, now);
+                self.remember_denied(&snapshot.subject, &failed, now);
+                self.add_refusal_to_history(&call, snapshot, &failed, now);
             }
-            Effect::AskAnew { calls } => {
+            Effect::Reask { calls } => {
                 for call in calls {
-                    self.ask_anew(call, now);
+                    self.reask(call, now);
                 }
             }
         }
     }
 
-    /// The oldest parked questions give way until there is room for the one that was parked last. They are withdrawn:
-    /// left to later sessions, they could fill the inbox of all of the user's proxies.
+    /// Withdraws the oldest parked questions until there is room for `last`. They are not left for later sessions:
+    /// there they could fill the inbox of all of the user's proxies.
     pub(super) fn make_room_for_parked(&mut self, last: AskKey, now: Now) {
         while let Some(oldest) = self.asks.one_too_many(last) {
             self.asks.set_resumable(oldest, false);
@@ -368,17 +368,17 @@ impl Gate {
         }
     }
 
-    /// Answers the call of a question with the question. The call then waits no more.
+    /// Answers a question's call with the question. The call then no longer waits.
     fn answer_with_question(&mut self, key: AskKey, now: Now) {
         let call = self.asks.get(key).and_then(|ask| ask.calls().first());
         let Some(held) = call.copied().and_then(|call| self.take_held(call)) else {
             return;
         };
         if brings_a_state(&held.call.params()) {
-            // A state that is not ours belongs to nothing that we know of.
+            // The state is not ours, so it belongs to no question.
             self.asks.remove(key);
             let failed = Failed::new(Outcome::Denied, Refusal::UnknownState);
-            return self.tell_refused(&held, &failed, now);
+            return self.refuse_held(&held, &failed, now);
         }
         if let Some((sent, is_cut)) = self.send_question(key, held, now) {
             self.step(key, sent, now);
@@ -388,9 +388,9 @@ impl Gate {
         }
     }
 
-    /// Answers a call with where the page of its item is.
+    /// Answers a call with the URL of its item's page.
     fn answer_with_page(&mut self, key: AskKey, call: HeldKey, url: String, now: Now) {
-        // A retry would bring our state in place of the one that the call has.
+        // A retry would bring our state instead of the one that the call has.
         let held = self.held.get(&call);
         if held.is_none_or(|held| brings_a_state(&held.call.params())) {
             return;
@@ -410,39 +410,47 @@ impl Gate {
         }
     }
 
-    /// A yes, heard `at`, covers what the operator and the person said it would beside its call.
+    /// Lets a yes received `at` cover later calls, as the operator and the person chose.
     ///
-    /// INVARIANT 2: from when it was given, which may have been before this session began.
-    fn cover(&mut self, about: &About, at: Duration, cover: Duration, now: Now) {
-        let end = |time: Duration| at.saturating_add(time.saturating_sub(about.verdict_age));
-        if let Some(dedupe) = about.subject.dedupe {
+    /// INVARIANT 2: the time counts from when the yes was given, which may be before this session began.
+    fn cover(&mut self, snapshot: &AskSnapshot, at: Duration, cover: Duration, now: Now) {
+        let end = |time: Duration| at.saturating_add(time.saturating_sub(snapshot.verdict_age));
+        if let Some(dedupe) = snapshot.subject.dedupe {
             let until = end(self.settings.approval_ttl);
             self.cache.insert_until(dedupe, until, now.elapsed);
         }
         let until = end(cover);
-        // Only where it is wanted: the key is a digest of the whole call.
+        // Only if needed: the key is a digest of the whole call.
         if now.elapsed < until
-            && let Some(request) = &about.request
+            && let Some(request) = &snapshot.request
         {
             let params = request.call.params();
-            let exact = DedupeKey::exact(&self.settings.server, &params, about.subject.of_tool());
+            let exact =
+                DedupeKey::exact(&self.settings.server, &params, snapshot.subject.of_tool());
             self.cache.insert_until(exact, until, now.elapsed);
         }
     }
 
-    /// Releases a call that something lets run.
-    fn release_approved(&mut self, key: HeldKey, about: &About, approval: &Approval, now: Now) {
+    /// Releases an approved call.
+    fn release_approved(
+        &mut self,
+        key: HeldKey,
+        snapshot: &AskSnapshot,
+        approval: &Approval,
+        now: Now,
+    ) {
         let Some(held) = self.take_held(key) else {
             return;
         };
-        let subject = &about.subject;
-        let is_news = !approval.is_in_history && approval.via.assurance.is_some();
+        let subject = &snapshot.subject;
+        let is_for_history = !approval.is_in_history && approval.via.assurance.is_some();
         let expected = match held.era {
-            // It need not be known any more, unless the call may come back.
+            // Nothing needs to be remembered, unless the call may come back.
             Era::Legacy if !self.may_return_calls => InFlight::Any,
-            // INVARIANT 2: what comes may be about another request, and no round of this call.
+            // INVARIANT 2: the answer may belong to another request with this id, so it opens no further round of this
+            // call.
             Era::Stateless if self.ambiguous.contains_any(&held.id) => InFlight::Any,
-            // Its answer may be a question of the upstream's.
+            // The answer may be a question from the upstream.
             Era::Legacy | Era::Stateless => InFlight::Approved(Box::new(Approved {
                 era: held.era,
                 subject: Arc::clone(subject),
@@ -454,7 +462,7 @@ impl Gate {
             })),
         };
         let policy_reason = subject.decision.reason.text();
-        let finding = Finding {
+        let details = RecordDetails {
             outcome: approval.outcome,
             risk: subject.decision.risk,
             rule: subject.decision.reason.code(),
@@ -471,37 +479,43 @@ impl Gate {
             arrived: held.arrived,
         };
         let payload = Payload::Text(held.call.text().to_owned());
-        self.release(&call, &finding, payload, NeededApproval::Yes, expected, now);
-        if is_news && let Some(row) = about.row() {
+        self.release(&call, &details, payload, NeededApproval::Yes, expected, now);
+        if is_for_history && let Some(row) = snapshot.row() {
             let verdict = (Choice::Approve, approval.reason_given());
-            self.tell_history(&held, row, verdict, &approval.via, now);
+            self.add_to_history(&held, row, verdict, &approval.via, now);
         }
     }
 
-    fn tell_history_of(&mut self, held: &Held, about: &About, failed: &Failed, now: Now) {
-        let (Some(row), Some(via), Outcome::Denied) = (about.row(), &failed.via, failed.outcome)
+    fn add_refusal_to_history(
+        &mut self,
+        held: &Held,
+        snapshot: &AskSnapshot,
+        failed: &Failed,
+        now: Now,
+    ) {
+        let (Some(row), Some(via), Outcome::Denied) = (snapshot.row(), &failed.via, failed.outcome)
         else {
             return;
         };
-        let words;
+        let log_text;
         let reason = if let Refusal::Denied { reason } = &failed.refusal {
             reason.as_deref()
         } else {
-            // Something else than the person's no, in the log's words.
-            words = failed.words();
-            Some(&*words)
+            // This is not a person's no, so use the log's text.
+            log_text = failed.log_text();
+            Some(&*log_text)
         };
-        self.tell_history(held, row, (Choice::Deny, reason), via, now);
+        self.add_to_history(held, row, (Choice::Deny, reason), via, now);
     }
 
-    /// The tool is no longer what a call was asked about as.
-    fn ask_anew(&mut self, key: HeldKey, now: Now) {
+    /// Asks again about a call whose tool is no longer what was shown.
+    fn reask(&mut self, key: HeldKey, now: Now) {
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
         held.changes += 1;
         let refusal = match held.changes {
-            // It has run in part, with what the upstream knows of it; nobody was shown that.
+            // It has run in part, with data from the upstream that nobody was shown.
             _ if held.round > 0 => Some(Refusal::ChangedBetweenRounds),
             changes if changes > MAX_CHANGES => Some(Refusal::KeepsChanging),
             _ => None,
@@ -515,9 +529,9 @@ impl Gate {
             let Some(held) = self.take_held(key) else {
                 return;
             };
-            return self.tell_refused(&held, &Failed::new(Outcome::Error, refusal), now);
+            return self.refuse_held(&held, &Failed::new(Outcome::Error, refusal), now);
         }
-        // A server that calls its tool harmless while a person is asked is not believed.
+        // A server that declares its tool harmless while a person is being asked is not believed.
         let decision = self.decide(&name, now);
         let decision = decision.filter(|decision| decision.action == Action::Ask);
         match decision.or(before) {
@@ -526,26 +540,26 @@ impl Gate {
         }
     }
 
-    /// As [`Gate::ask_about`], for a call that has waited.
+    /// Does the same as [`Gate::ask_about`], for a call that has waited.
     pub(super) fn ask_about_held(&mut self, key: HeldKey, decision: Decision, now: Now) {
         if let Some(call) = self.held.get(&key).map(|held| held.call.clone()) {
             self.ask_about(key, &call.params(), decision, now);
         }
     }
 
-    /// A call that was taken out waits for no question any more.
+    /// Tells its question that a call, already taken out, no longer waits.
     pub(super) fn leave_question(&mut self, held: &Held, call: HeldKey, may_park: bool, now: Now) {
-        if let Stage::Asked(key) = held.stage {
+        if let WaitsFor::Ask(key) = held.waits_for {
             self.step(key, Event::CallLeft { call, may_park }, now);
         }
     }
 
-    /// A held call cannot go on through nobody's decision: recorded as an error, answered with one.
+    /// Fails a held call that cannot go on for technical reasons: records an error and answers with one.
     pub(super) fn fail_held(&mut self, key: HeldKey, why: &str, now: Now) {
         let Some(held) = self.take_held(key) else {
             return;
         };
         self.leave_question(&held, key, false, now);
-        self.tell_failed(&held, why, now);
+        self.fail_with_error(&held, why, now);
     }
 }

@@ -1,6 +1,6 @@
-//! The questions in progress, and what leads to them: ids of prompts, items of the inbox, nonces of states, the time.
+//! The questions in progress, with an index by prompt id, inbox item, state nonce and time.
 //!
-//! What becomes of one is decided in `ask`.
+//! `ask` decides what happens to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -14,44 +14,44 @@ use super::held::AskKey;
 use crate::approval::request::ApprovalRequest;
 use crate::mcp::message::RequestId;
 
-/// How many questions may be parked at once; the oldest give way.
+/// How many questions may be parked at once. The oldest are withdrawn first.
 const MAX_PARKED: usize = 1_024;
-/// The same for what is kept of their calls, in bytes.
+/// How much memory their calls may take, in bytes.
 const MAX_PARKED_BYTES: usize = 64 * 1024 * 1024;
 
 /// The questions in progress.
 ///
-/// Bounded by its user, as are the calls that wait (`Gate::is_full`); those without a call by themselves.
+/// `Gate::is_full` limits the questions that calls wait for. The limits above hold for parked ones.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     asks: BTreeMap<AskKey, Box<Entry>>,
     index: Index,
 }
 
-/// By what questions are found.
+/// The index of the questions.
 #[derive(Debug, Default)]
 struct Index {
     by_prompt: HashMap<RequestId, AskKey, RandomState>,
     by_item: HashMap<String, AskKey, RandomState>,
     by_nonce: HashMap<Arc<str>, AskKey, RandomState>,
-    /// In order.
+    /// Sorted.
     times: Vec<(Duration, AskKey)>,
-    /// Those that are parked, and until when.
+    /// The parked questions, with when they expire.
     parked: BTreeSet<(Duration, AskKey)>,
-    /// What is kept of calls that wait no more, in bytes.
+    /// Memory for calls that no longer wait, in bytes.
     kept_bytes: usize,
-    /// The same of those whose questions are parked.
+    /// The part of that for parked questions.
     parked_bytes: usize,
 }
 
-/// A question, and what it is found by.
+/// A question, and its index keys.
 #[derive(Debug)]
 struct Entry {
     ask: Ask,
     found_by: FoundBy,
 }
 
-/// What a question is found by, as the maps have it.
+/// A question's keys, as they are in the index.
 #[derive(Debug, Default)]
 struct FoundBy {
     prompt: Option<RequestId>,
@@ -67,7 +67,7 @@ impl Asks {
         self.asks.get(&key).map(|entry| &entry.ask)
     }
 
-    /// The question, to let something happen to it. [`Asks::stepped`] has to be called then.
+    /// Returns the question for a change. The caller must call [`Asks::stepped`] afterwards.
     pub(super) fn get_mut(&mut self, key: AskKey) -> Option<&mut Ask> {
         self.asks.get_mut(&key).map(|entry| &mut entry.ask)
     }
@@ -84,7 +84,7 @@ impl Asks {
         }
     }
 
-    /// Something has happened to a question: it is found by what it has now, or is gone if it is over.
+    /// Updates the index after a change, and removes the question if it is over.
     pub(super) fn stepped(&mut self, key: AskKey) {
         let Some(entry) = self.asks.get_mut(&key) else {
             return;
@@ -98,7 +98,7 @@ impl Asks {
         }
     }
 
-    /// Keeps what people are shown of a question.
+    /// Sets what people are shown of a question.
     pub(super) fn set_request(&mut self, key: AskKey, request: Arc<ApprovalRequest>) {
         if let Some(ask) = self.get_mut(key) {
             ask.request = Some(request);
@@ -106,51 +106,51 @@ impl Asks {
         }
     }
 
-    /// Whether another session may resume a parked question, should this one end.
+    /// Sets whether a later session may resume a parked question.
     pub(super) fn set_resumable(&mut self, key: AskKey, is_resumable: bool) {
         if let Some(ask) = self.get_mut(key) {
             ask.set_resumable(is_resumable);
         }
     }
 
-    /// How old the newest verdict about a question was when it came.
+    /// Sets how old the newest verdict about a question was when it arrived.
     pub(super) fn set_verdict_age(&mut self, key: AskKey, age: Duration) {
         if let Some(ask) = self.get_mut(key) {
             ask.set_verdict_age(age);
         }
     }
 
-    /// The client has been handed everything that was put out for it. Questions are found as before.
+    /// Notes that everything put out for the client has been written to its pipe. The index does not change.
     pub(super) fn delivered(&mut self, now: Duration) {
         for entry in self.asks.values_mut() {
             entry.ask.delivered(now);
         }
     }
 
-    /// The question that a request of ours carries.
+    /// Returns the question that our request with this id carries.
     pub(super) fn of_prompt(&self, id: &RequestId) -> Option<AskKey> {
         self.index.by_prompt.get(id).copied()
     }
 
-    /// The question about whose item in the inbox a verdict counts.
+    /// Returns the question whose open item this is.
     pub(super) fn of_item(&self, item: &str) -> Option<AskKey> {
         self.index.by_item.get(item).copied()
     }
 
-    /// The question that a call was answered with, under this nonce.
+    /// Returns the question that a call was answered with, under this nonce.
     pub(super) fn of_nonce(&self, nonce: &str) -> Option<(AskKey, &Ask)> {
         let key = *self.index.by_nonce.get(nonce)?;
         Some((key, self.get(key)?))
     }
 
-    /// The first question of which this holds, in the order in which they were asked.
+    /// Returns the first matching question, in the order in which they were asked.
     pub(super) fn find(&self, is_it: impl Fn(&Ask) -> bool) -> Option<AskKey> {
         let found = self.asks.iter().find(|(_, entry)| is_it(&entry.ask));
         found.map(|(key, _)| *key)
     }
 
-    /// The parked question of which this holds, if its time is not over; of several, one that has been answered, or
-    /// else one that people can lift a denial by.
+    /// Returns the matching parked question that has not expired. Prefers an answered one, then one that can lift a
+    /// denial.
     pub(super) fn find_parked(
         &self,
         now: Duration,
@@ -159,13 +159,13 @@ impl Asks {
         let parked = self.index.parked.iter().filter(|(until, _)| *until > now);
         let parked = parked.filter_map(|(_, key)| {
             let ask = self.get(*key)?;
-            is_it(ask).then_some((*key, (ask.has_answer(), ask.may_lift())))
+            is_it(ask).then_some((*key, (ask.has_answer(), ask.can_lift_denial())))
         });
         let found = parked.max_by_key(|(_, rank)| *rank);
         found.map(|(key, _)| key)
     }
 
-    /// The parked question that has to give way to the one that was parked last.
+    /// Returns the parked question to withdraw to make room for `last`, if there are too many.
     pub(super) fn one_too_many(&self, last: AskKey) -> Option<AskKey> {
         let is_full =
             self.index.parked.len() > MAX_PARKED || self.index.parked_bytes > MAX_PARKED_BYTES;
@@ -173,23 +173,23 @@ impl Asks {
         others.find(|key| is_full && *key != last)
     }
 
-    /// The questions of which this holds, in the order in which they were asked.
+    /// Returns the matching questions, in the order in which they were asked.
     pub(super) fn keys(&self, is_it: impl Fn(&Ask) -> bool) -> Vec<AskKey> {
         let all = self.asks.iter().filter(|(_, entry)| is_it(&entry.ask));
         all.map(|(key, _)| *key).collect()
     }
 
-    /// Whether this holds for any.
+    /// Returns true if any question matches.
     pub(super) fn any(&self, is_it: impl Fn(&Ask) -> bool) -> bool {
         self.asks.values().any(|entry| is_it(&entry.ask))
     }
 
-    /// When the first has something to do.
+    /// Returns when the next question needs a tick.
     pub(super) fn next_time(&self) -> Option<Duration> {
         self.index.times.first().map(|(time, _)| *time)
     }
 
-    /// Those that have something to do by now, in the order in which they were asked.
+    /// Returns the questions that need a tick by now, in the order in which they were asked.
     pub(super) fn due(&self, now: Duration) -> Vec<AskKey> {
         let due = self.index.times.iter().take_while(|(time, _)| *time <= now);
         let mut due: Vec<AskKey> = due.map(|(_, key)| *key).collect();
@@ -197,19 +197,19 @@ impl Asks {
         due
     }
 
-    /// How many calls were answered with a question.
+    /// Returns how many calls were answered with a question.
     pub(super) fn answered_count(&self) -> usize {
         self.index.by_nonce.len()
     }
 
-    /// What is kept of calls that wait no more, in bytes.
+    /// Returns the memory for calls that no longer wait, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
         self.index.kept_bytes
     }
 }
 
 impl Index {
-    /// A question is found by `now` in place of `before`.
+    /// Replaces a question's keys.
     fn replace(&mut self, key: AskKey, before: &FoundBy, now: &FoundBy) {
         replace(&mut self.by_prompt, &before.prompt, &now.prompt, key);
         replace(&mut self.by_item, &before.item, &now.item, key);
@@ -259,7 +259,7 @@ impl FoundBy {
     }
 }
 
-/// A question is found by `now` in place of `before`.
+/// Replaces one key of a question.
 fn replace<T: Clone + Eq + Hash>(
     by: &mut HashMap<T, AskKey, RandomState>,
     before: &Option<T>,

@@ -1,9 +1,9 @@
-//! The upstream's tools as it lists them now.
+//! The upstream's tools, as it lists them now.
 //!
-//! It keeps what was read and says when to read again; sending is the gate's business.
+//! Keeps what was read, and decides when to read again. The gate sends the requests.
 //!
-//! A reading starts when a decision needs the list. A list that could not be read is read again
-//! by itself, a few times; until it is known, no call waits for it for long.
+//! Reading starts when a decision needs the list. A list that could not be read is read again
+//! automatically, a few times. Until it is known, calls do not wait for it for long.
 
 mod seen;
 
@@ -24,48 +24,50 @@ use crate::policy::Decision;
 pub(super) use seen::ListRequest;
 use seen::{Pages, Seen};
 
-/// How long calls wait for the list, counted from the first that needs it.
+/// How long calls wait for the list, counted from the first one that needs it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a reading goes on when no call waits for it any more, counted from its start.
+/// How long a reading goes on after calls have stopped waiting for it, counted from its start.
 pub(super) const LONGEST_READING: Duration = Duration::from_secs(120);
-/// How long after its failure, or an empty answer, the list is asked for again by itself.
+/// How long after a failed or empty answer the list is requested again automatically.
 pub(super) const RETRIES: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
     Duration::from_secs(30),
 ];
-/// How long a list that could not be read after all is not asked for again.
+/// How long a list is not requested again after the last retry failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
-/// How long a server may be silent before it is asked under a number. Some know no other ids.
+/// How long a server may be silent before it is asked again with a number as the id. Some servers
+/// accept no other ids.
 pub(super) const SILENCE: Duration = Duration::from_secs(2);
-/// The shortest time that a list with a lifetime is trusted, against asking all the time.
+/// The shortest lifetime that a list is given, so that it is not requested all the time.
 const SHORTEST_TTL: Duration = Duration::from_secs(5);
-/// Beyond these a list is not read: it would cost memory without bound.
+/// Larger lists are not read: they would take unlimited memory.
 const MAX_PAGES: usize = 1_000;
 const MAX_TOOLS: usize = 10_000;
-/// What a list's names and descriptions may take together.
+/// The memory limit for a list's names and descriptions together.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// The longest part of a description that a prompt could show, in characters.
+/// The longest part of a description that is kept, in characters. Prompts show no more.
 const MAX_DESCRIPTION: usize = 4_096;
 /// The longest part of a title that is kept, in characters.
 const MAX_TITLE: usize = 200;
-/// A call with a longer name is one of an unlisted tool.
+/// A call with a longer name counts as a call to an unlisted tool.
 const MAX_NAME: usize = 1_024;
-/// Of so many tools the operator hears that something about them is ignored.
+/// For how many tools the operator is warned that parts of them are ignored.
 const MAX_REPORTED: usize = 20;
-/// How much of a name, or of the server's words, the operator is shown.
+/// How much of a name, or of the server's error, the operator is shown.
 const SHOWN: usize = 200;
 
 /// One tool as the upstream lists it.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
-    /// Shared with the calls that were asked about as it is now, whatever becomes of it later.
+    /// Shared with the calls that were asked about with this definition, whatever happens to it
+    /// later.
     pub(super) definition: Arc<Definition>,
-    /// The policy's answer, once it was asked for; it depends on nothing else.
+    /// The policy's cached decision. It depends on nothing but the definition.
     pub(super) decision: Option<Decision>,
 }
 
-/// What the upstream says of a tool.
+/// What the upstream says about a tool.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
     /// At most 200 characters.
@@ -74,25 +76,25 @@ pub(super) struct Definition {
     pub(super) description: Option<String>,
     /// Without the title. Hints of a wrong type are left out.
     pub(super) annotations: Option<ToolAnnotations>,
-    /// Of all that it says.
+    /// The digest of the whole definition.
     pub(super) digest: DefinitionDigest,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Never read, or known to have changed since: the next decision waits for it.
+    /// Never read, or known to have changed since. The next decision waits for it.
     Stale,
-    /// As the upstream lists it; until then, where the list has a lifetime.
+    /// As the upstream lists it. `until` is set if the list has a lifetime.
     Fresh { until: Option<Duration> },
-    /// It could not be read so far, and no decision waits for it until then. `None` while a
-    /// reading goes on, or the next one has its time.
+    /// Could not be read so far. No decision waits for it before `until`. `None` while a reading is
+    /// under way or the next one is scheduled.
     Unknown { until: Option<Duration> },
 }
 
-/// Which ids of ours the server is known to answer.
+/// Which form of our ids the server is known to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IdForm {
-    /// None yet. Text comes first: it is longer, and so harder to guess.
+    /// None yet. Text is tried first: it is longer, so harder to guess.
     Unproven,
     Text,
     Number,
@@ -100,29 +102,30 @@ enum IdForm {
 
 #[derive(Debug)]
 struct Fetch {
-    /// Of the page that is waited for: the second where the first brought nothing. Either may
-    /// be answered.
+    /// The ids of the request for the current page; a second one if the first got no answer. Either
+    /// may be answered.
     ids: Vec<RequestId>,
     /// Where that page starts.
     cursor: Option<String>,
-    /// When it was asked for under its newest id.
+    /// When it was last requested.
     asked_at: Duration,
     /// When the reading is given up.
     ends: Duration,
     pages: usize,
     tools: BTreeMap<String, Tool>,
     generation: u64,
-    /// The `_meta` that a stateless upstream wants to see, as JSON.
+    /// The `_meta` that a stateless upstream requires, as JSON.
     meta: Option<String>,
     /// The shortest lifetime of a page so far, in milliseconds.
     ttl_ms: Option<u64>,
-    /// What the client was listed meanwhile.
+    /// The listings that the client got in the meantime.
     seen: Vec<Seen>,
-    /// It was begun again because of that. Once is enough: it began after the client's listing.
+    /// The reading was restarted because of them. Once is enough: it started after the client's
+    /// listing.
     is_second: bool,
 }
 
-/// The list, and how it is read.
+/// The tool list, and the state of reading it.
 #[derive(Debug)]
 pub(super) struct Catalogue {
     tools: BTreeMap<String, Tool>,
@@ -130,28 +133,29 @@ pub(super) struct Catalogue {
     /// Grows with every `list_changed`.
     generation: u64,
     fetch: Option<Fetch>,
-    /// When those who wait for the list stop waiting.
+    /// When calls stop waiting for the list.
     deadline: Option<Duration>,
-    /// When the list is read again by itself.
+    /// When the list is read again automatically.
     retry: Option<Duration>,
-    /// How often that was planned since the list was known, or said to have changed.
+    /// How often that was scheduled since the list was known, or reported as changed.
     tries: usize,
-    /// A list was read in this session, so an empty one is no server that warms up.
+    /// A list was read in this session, so an empty one does not mean that the server is still
+    /// starting.
     was_known: bool,
     ids: IdForm,
-    /// The `_meta` of the newest reading, for those that nobody waits for.
+    /// The `_meta` of the newest reading, for readings that no call waits for.
     meta: Option<String>,
     /// Requests that the upstream may still answer, too late.
     retired: RetiredIds,
-    /// The pages that the client was listed of one list.
+    /// The pages of one list that the client got.
     pages: Pages,
-    /// For the operator, in order.
+    /// Warnings for the operator, in order.
     notices: Vec<String>,
-    /// The operator knows that the list is not known.
+    /// The operator was told that the list is not known.
     is_reported: bool,
-    /// The operator knows that the server's list changes unannounced.
+    /// The operator was told that the server's list changes unannounced.
     is_drift_reported: bool,
-    /// Tools of which the operator knows that something about them is ignored.
+    /// Tools for which the operator was told that parts of them are ignored.
     reported: BTreeSet<String>,
 }
 
@@ -160,16 +164,16 @@ pub(super) struct Catalogue {
 pub(super) enum Next {
     /// Ask for a page with [`Catalogue::request`].
     Ask,
-    /// The list is settled, for good or bad.
+    /// The list is settled: known, or failed.
     Settled,
 }
 
-/// How our request was answered.
+/// The answer to our request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer<'a> {
-    /// With this result.
+    /// A result.
     Result(&'a str),
-    /// With this error, or with nothing.
+    /// An error, or neither result nor error.
     Error(Option<&'a str>),
 }
 
@@ -195,7 +199,7 @@ impl Catalogue {
         }
     }
 
-    /// Whether decisions may go by the list now, or need not wait for it.
+    /// Returns true if decisions may use the list now, or need not wait for it.
     pub(super) fn is_settled(&self, now: Duration) -> bool {
         match self.state {
             State::Stale => false,
@@ -205,7 +209,7 @@ impl Catalogue {
         }
     }
 
-    /// Whether it could not be read so far, so that nothing is known of any tool.
+    /// Returns true if the list could not be read so far, so nothing is known about any tool.
     pub(super) fn is_unknown(&self) -> bool {
         match self.state {
             State::Unknown { .. } => true,
@@ -213,39 +217,39 @@ impl Catalogue {
         }
     }
 
-    /// The tool of exactly this name, if the settled list has it.
+    /// Returns the tool with exactly this name, if the settled list has it.
     pub(super) fn tool_mut(&mut self, name: &str) -> Option<&mut Tool> {
         self.tools.get_mut(name)
     }
 
-    /// As [`Catalogue::tool_mut`].
+    /// Returns the tool with exactly this name, if the settled list has it.
     pub(super) fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.get(name)
     }
 
-    /// Somebody needs the list.
+    /// Notes that a call needs the list.
     pub(super) fn want(&mut self, now: Duration) {
         self.deadline.get_or_insert(now + PATIENCE);
     }
 
-    /// When those who wait stop waiting.
+    /// Returns when calls stop waiting for the list.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// When the gate can do something about the list by itself, while both sides are there.
+    /// Returns when reading the list needs the gate again, while both sides are there.
     pub(super) fn next_step(&self) -> Option<Duration> {
         let reading = self.fetch.as_ref().map(|fetch| fetch.ends);
-        let times = [reading, self.number_at(), self.retry];
+        let times = [reading, self.number_id_due(), self.retry];
         times.into_iter().flatten().min()
     }
 
-    /// Whether the list is wanted and nobody has asked for it yet.
+    /// Returns true if the list is needed and has not been requested yet.
     pub(super) fn is_to_be_asked_for(&self) -> bool {
         self.deadline.is_some() && self.fetch.is_none()
     }
 
-    /// If the list is to be read again now though nobody waits for it: with this `_meta`.
+    /// Returns the `_meta` for an automatic reading, if one is due now.
     pub(super) fn take_retry(&mut self, now: Duration) -> Option<Option<String>> {
         self.retry.take_if(|retry| *retry <= now)?;
         self.fetch.is_none().then(|| self.meta.clone())
@@ -270,8 +274,8 @@ impl Catalogue {
         });
     }
 
-    /// Whether the next request is to have a number for its id.
-    pub(super) fn wants_number(&self) -> bool {
+    /// Returns true if the next request needs a number as its id.
+    pub(super) fn wants_number_id(&self) -> bool {
         self.ids == IdForm::Number
     }
 
@@ -308,24 +312,32 @@ impl Catalogue {
         out
     }
 
-    /// Whether a request waits of which nobody knows that the server understands its id.
-    pub(super) fn doubts_text(&self) -> bool {
+    /// Returns true if a request is open and the server may not understand its text id.
+    pub(super) fn is_unsure_of_text_ids(&self) -> bool {
         let asked = self.fetch.as_ref().map(|fetch| &fetch.ids[..]);
         self.ids == IdForm::Unproven && matches!(asked, Some([RequestId::Text(_)]))
     }
 
-    fn number_at(&self) -> Option<Duration> {
-        let fetch = self.fetch.as_ref().filter(|_| self.doubts_text())?;
+    fn number_id_due(&self) -> Option<Duration> {
+        let fetch = self
+            .fetch
+            .as_ref()
+            .filter(|_| self.is_unsure_of_text_ids())?;
         Some(fetch.asked_at + SILENCE)
     }
 
-    /// Whether the server was silent for so long that it is to be asked under a number.
-    pub(super) fn is_number_due(&self, now: Duration) -> bool {
-        self.number_at().is_some_and(|at| at <= now)
+    /// Returns true if the server was silent for so long that it should be asked again with a
+    /// number as the id.
+    pub(super) fn is_number_id_due(&self, now: Duration) -> bool {
+        self.number_id_due().is_some_and(|at| at <= now)
     }
 
-    /// Writes the request that waits once more, under a number.
-    pub(super) fn request_as_number(&mut self, id: RequestId, now: Duration) -> Option<String> {
+    /// Writes the open request again, with a number as its id.
+    pub(super) fn request_with_number_id(
+        &mut self,
+        id: RequestId,
+        now: Duration,
+    ) -> Option<String> {
         let fetch = self.fetch.as_mut()?;
         fetch.asked_at = now;
         fetch.ids.push(id.clone());
@@ -333,18 +345,18 @@ impl Catalogue {
         Some(self.write_request(&id, cursor.as_deref()))
     }
 
-    /// Whether this answers our request.
+    /// Returns true if this is the id of our open request.
     pub(super) fn is_asked(&self, id: &RequestId) -> bool {
         (self.fetch.as_ref()).is_some_and(|fetch| fetch.ids.contains(id))
     }
 
-    /// Whether this answers a request of ours that no longer waits.
+    /// Returns true if this is the id of a request of ours that no longer waits.
     pub(super) fn is_retired(&self, id: &RequestId) -> bool {
         self.retired.contains(id)
     }
 
-    /// Our request was answered under this id. The cursor is that of the next page, for
-    /// [`Next::Ask`].
+    /// Handles the answer to our request. For [`Next::Ask`], also returns the cursor of the next
+    /// page.
     pub(super) fn answered(
         &mut self,
         id: &RequestId,
@@ -373,15 +385,15 @@ impl Catalogue {
             });
             let why = match words {
                 Some(words) => format!("its answer was an error: {words}"),
-                None => "its answer is no list that can be read".to_owned(),
+                None => "its answer is not a readable list".to_owned(),
             };
             self.fail(&why, now);
             return (Next::Settled, None);
         };
         self.report_ignored(&page.tools);
         add_tools(&mut fetch.tools, page.tools);
-        // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; nobody
-        // need say there that the list has changed.
+        // SPEC 2026-07-28: "If `ttlMs` is absent, clients SHOULD assume a default of `0`".
+        // Servers need not announce changes there.
         let stateless = fetch.meta.is_some();
         let ttl_ms = page.ttl_ms.or(stateless.then_some(0));
         fetch.ttl_ms = fetch.ttl_ms.into_iter().chain(ttl_ms).min();
@@ -394,7 +406,7 @@ impl Catalogue {
             self.fail("it is too large", now);
             return (Next::Settled, None);
         }
-        // A cursor that leads back to this page leads nowhere. Tools that are missed by that
+        // A cursor that leads back to this page is ignored. Tools that are missed because of that
         // count as unlisted.
         let next = page
             .next_cursor
@@ -408,7 +420,7 @@ impl Catalogue {
             .iter()
             .any(|seen| seen.differs_from(&fetch.tools));
         if fetch.generation != self.generation || (is_drift && !fetch.is_second) {
-            // It changed while it was read. The deadline stays, so this ends.
+            // The list changed while it was read. The deadline stays, so this ends.
             let ends = fetch.ends;
             self.start(fetch.meta, now);
             if let Some(again) = &mut self.fetch {
@@ -421,19 +433,19 @@ impl Catalogue {
         (Next::Settled, None)
     }
 
-    /// The upstream says that its list has changed, or the client begins a session.
+    /// Handles a changed list, or the start of a client's session.
     pub(super) fn changed(&mut self) {
         self.generation += 1;
         self.tries = 0;
         self.retry = None;
         if self.deadline.is_none() {
-            // Nobody waits for it. What it was about to say is old, and it may be stuck.
+            // Nobody waits for this reading. Its result would be old, and it may be stuck.
             self.take_fetch();
         }
         self.state = State::Stale;
     }
 
-    /// The client begins a session, and what is on the other side may be another server.
+    /// Handles the start of a client's session: the other side may be another server.
     pub(super) fn session_begins(&mut self) {
         self.changed();
         self.was_known = false;
@@ -441,26 +453,32 @@ impl Catalogue {
         self.pages = Pages::default();
     }
 
-    /// The client was listed tools by the upstream. Nothing is learned from that; but if it does
-    /// not fit what we know, the list is read again before the next decision.
-    pub(super) fn client_got(&mut self, asked: &ListRequest, result: Option<&str>, now: Duration) {
+    /// Compares a listing that the client got with ours. The gate learns nothing from it, but if it
+    /// differs, the list is read again before the next decision.
+    pub(super) fn compare_client_listing(
+        &mut self,
+        asked: &ListRequest,
+        result: Option<&str>,
+        now: Duration,
+    ) {
         let Some(result) = result else {
             return;
         };
         if let Some(fetch) = &mut self.fetch {
-            // Whether it fits shows when that reading is done.
+            // It is compared when that reading is done.
             return Seen::keep(result, asked, &mut fetch.seen);
         }
         match self.state {
             // It will be read before the next decision anyway.
             State::Stale => {}
             State::Fresh { .. } => {
-                if !self.pages.fit(result, asked, &self.tools) {
+                if !self.pages.fits(result, asked, &self.tools) {
                     self.state = State::Stale;
                     self.report_drift();
                 }
             }
-            // Every decision is doubtful already, so nobody need wait; but now is a good time.
+            // Every decision already needs approval, so no call needs to wait. But the
+            // server evidently answers now.
             State::Unknown { .. } => {
                 let soon = now + SOON;
                 self.retry = Some(self.retry.map_or(soon, |retry| retry.min(soon)));
@@ -468,27 +486,27 @@ impl Catalogue {
         }
     }
 
-    /// Stops waiting, or gives a reading up, when the time for it is over.
+    /// Stops waiting, or gives up a reading, when its time is up.
     pub(super) fn expire(&mut self, now: Duration) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.tools = BTreeMap::new();
             self.deadline = None;
             let until = self.fetch.is_none().then(|| now + AFTER_FAILURE);
             self.state = State::Unknown { until };
-            self.report_unknown("it has not come within 5 seconds");
+            self.report_unknown("no answer within 5 seconds");
         }
         if (self.fetch.as_ref()).is_some_and(|fetch| fetch.ends <= now) {
             self.take_fetch();
-            self.fail("it has not come within 2 minutes", now);
+            self.fail("no answer within 2 minutes", now);
         }
     }
 
-    /// What the operator is to hear.
+    /// Takes the warnings for the operator.
     pub(super) fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Takes out what is being read; whatever comes of it then comes too late.
+    /// Takes out the current reading. An answer to it is now late.
     fn take_fetch(&mut self) -> Option<Fetch> {
         let fetch = self.fetch.take()?;
         for id in &fetch.ids {
@@ -513,12 +531,13 @@ impl Catalogue {
         if std::mem::take(&mut self.is_reported) {
             let count = self.tools.len();
             self.notices.push(format!(
-                "the server's tool list is known now; tools: {count}"
+                "the server's tool list is now known; tools: {count}"
             ));
         }
     }
 
-    /// The list could not be read. That is tried again a few times, and then when it is needed.
+    /// Handles a list that could not be read. It is read again a few times automatically, and after
+    /// that when it is needed.
     fn fail(&mut self, why: &str, now: Duration) {
         self.tools = BTreeMap::new();
         self.deadline = None;
@@ -529,7 +548,7 @@ impl Catalogue {
         self.report_unknown(why);
     }
 
-    /// Once a phase: a call that is decided meanwhile says so itself.
+    /// Warns once per phase. Calls that are decided in the meantime say so themselves.
     fn report_unknown(&mut self, why: &str) {
         if !std::mem::replace(&mut self.is_reported, true) {
             self.notices.push(format!(
@@ -541,13 +560,13 @@ impl Catalogue {
 
     fn report_drift(&mut self) {
         if !std::mem::replace(&mut self.is_drift_reported, true) {
-            let notice = "the server lists other tools than before and has not said so; its list \
-                          is read again before the next decision";
+            let notice = "the server changed its tool list without announcing it; the list is \
+                          read again before the next decision";
             self.notices.push(notice.to_owned());
         }
     }
 
-    /// Once a tool, and not for ever.
+    /// Warns once per tool, and only for a limited number of tools.
     fn report_ignored(&mut self, tools: &[ListedTool<'_>]) {
         for tool in tools.iter().filter(|tool| !tool.ignored.is_empty()) {
             if self.reported.len() > MAX_REPORTED || self.reported.contains(&*tool.name) {
@@ -597,7 +616,7 @@ fn add_tools(tools: &mut BTreeMap<String, Tool>, listed: Vec<ListedTool<'_>>) {
                 entry.insert(tool);
             }
             Entry::Occupied(mut entry) => {
-                Arc::make_mut(&mut entry.get_mut().definition).meet(&tool.definition);
+                Arc::make_mut(&mut entry.get_mut().definition).merge_strictly(&tool.definition);
             }
         }
     }
@@ -615,9 +634,9 @@ impl Tool {
 }
 
 impl Definition {
-    /// Two tools have one name: the stricter reading counts. Which of the two a call runs,
-    /// only the upstream knows, so nothing that either says in its favour is believed.
-    fn meet(&mut self, other: &Definition) {
+    /// Merges two tools with one name: the stricter reading counts. Only the upstream knows which
+    /// of the two a call runs, so nothing that either says in its favour is believed.
+    fn merge_strictly(&mut self, other: &Definition) {
         if self.digest == other.digest {
             return;
         }
@@ -625,7 +644,7 @@ impl Definition {
             self.annotations.take().unwrap_or_default(),
             other.annotations.clone().unwrap_or_default(),
         ));
-        // Either definition may change under a waiting prompt.
+        // Either definition may change while a prompt is open.
         self.digest = self.digest.and(&other.digest);
         self.title = None;
         self.description = None;
@@ -633,7 +652,7 @@ impl Definition {
 }
 
 fn stricter(a: ToolAnnotations, b: ToolAnnotations) -> ToolAnnotations {
-    // For each hint: the value that lets less through wins, then silence, then the other.
+    // For each hint, the stricter value wins, then silence, then the other value.
     fn pick(a: Option<bool>, b: Option<bool>, strict: bool) -> Option<bool> {
         if a == Some(strict) || b == Some(strict) {
             Some(strict)

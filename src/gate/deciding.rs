@@ -1,16 +1,16 @@
-//! What becomes of a tool call: passed, held, refused, or released.
+//! Decides what happens to a tool call: passed, held, refused or released.
 //!
-//! How a human is asked stands in `asking`.
+//! `asking` asks people.
 
 use std::sync::Arc;
 
 use super::ask::{Ask, Event};
 use super::calls::TOO_MANY;
 use super::from_client::ID_IN_USE;
-use super::held::{AskKey, Era, Held, HeldKey, Progress, Stage};
+use super::held::{AskKey, Era, Held, HeldKey, Progress, WaitsFor};
 use super::list_meta::stateless_meta;
 use super::output::{NeededApproval, Payload};
-use super::recording::{Call, Finding};
+use super::recording::{Call, RecordDetails};
 use super::refusal::Refusal;
 use super::state::{Gate, InFlight, Now};
 use crate::evidence::record::{Forwarded, Outcome};
@@ -21,7 +21,7 @@ use crate::mcp::tool::{CallError, CallToolRequestParams, KeptCall};
 use crate::policy::{Action, Decision, Listing, Risk, RuleCode};
 
 impl Gate {
-    /// A `tools/call` from the client: its text, its id and whether its envelope is plain, and
+    /// Handles a `tools/call` from the client: its text, its id, whether its envelope is plain, and
     /// its parameters, if they can be read.
     pub(super) fn call_from_client(
         &mut self,
@@ -31,7 +31,7 @@ impl Gate {
         payload: Payload,
         now: Now,
     ) {
-        // INVARIANT 4: what fails to parse strictly as a call but could be one is refused.
+        // INVARIANT 4: a message that may be a call but does not parse strictly as one is refused.
         let id = match id {
             Id::Some(id) if id.is_too_long() => {
                 return self.refuse_call(now, None, None, "its id is longer than 1,024 bytes");
@@ -46,12 +46,17 @@ impl Gate {
                 );
             }
             Id::Unusable => {
-                return self.refuse_call(now, None, None, "its id is no string or number");
+                return self.refuse_call(
+                    now,
+                    None,
+                    None,
+                    "its id is neither a string nor a number",
+                );
             }
             Id::Absent => {
                 self.record_event(now, "refused", &[("reason", "a tools/call without an id")]);
                 // SPEC, JSON-RPC 2.0: a notification is never answered.
-                return self.warn("a tools/call without an id was not passed on".into());
+                return self.warn("a `tools/call` without an id was dropped".into());
             }
         };
         let params = match params {
@@ -96,7 +101,7 @@ impl Gate {
             Some(_) | None => {}
         }
         let Some(kept) = KeptCall::new(text, &params) else {
-            return self.refuse_call(now, Some(id.clone()), name, "it is too large to be kept");
+            return self.refuse_call(now, Some(id.clone()), name, "it is too large to hold");
         };
         if self.is_full(kept.bytes()) {
             return self.refuse_call(now, Some(id.clone()), name, TOO_MANY);
@@ -110,15 +115,15 @@ impl Gate {
         }
     }
 
-    /// Time has passed for the questions.
+    /// Handles questions whose time has come.
     pub(super) fn tick_asks(&mut self, now: Now) {
         for key in self.asks.due(now.elapsed) {
-            self.step(key, Event::Later, now);
+            self.step(key, Event::Tick, now);
         }
     }
 
     fn pass(&mut self, call: &Call<'_>, decision: &Decision, payload: Payload, now: Now) {
-        let finding = Finding {
+        let details = RecordDetails {
             outcome: Outcome::Passed,
             risk: decision.risk,
             rule: decision.reason.code(),
@@ -130,7 +135,7 @@ impl Gate {
         };
         self.release(
             call,
-            &finding,
+            &details,
             payload,
             NeededApproval::No,
             InFlight::Any,
@@ -143,7 +148,7 @@ impl Gate {
             return self.release_dry(call, decision, "would be blocked", payload, now);
         }
         let reason = decision.reason.text();
-        let finding = Finding {
+        let details = RecordDetails {
             outcome: Outcome::Blocked,
             risk: decision.risk,
             rule: decision.reason.code(),
@@ -153,10 +158,10 @@ impl Gate {
             digest: None,
             via: None,
         };
-        self.refuse(call, &finding, &Refusal::Blocked, Some(decision), now);
+        self.refuse(call, &details, &Refusal::Blocked, Some(decision), now);
     }
 
-    /// Keeps a call back.
+    /// Holds a call back.
     fn hold(&mut self, kept: KeptCall, call: &Call<'_>, now: Now) -> HeldKey {
         self.keep(Held {
             id: call.id.clone(),
@@ -164,7 +169,7 @@ impl Gate {
             call: kept,
             era: call.era,
             arrived: call.arrived,
-            stage: Stage::List,
+            waits_for: WaitsFor::ToolList,
             progress: progress_of(call.params, now),
             subject: None,
             changes: 0,
@@ -173,13 +178,13 @@ impl Gate {
         })
     }
 
-    /// Keeps a call back until the tool list is settled, or refuses it where the list cannot
-    /// be asked for.
+    /// Holds a call back until the tool list is settled, or refuses it if the list cannot be
+    /// requested.
     fn hold_for_list(&mut self, kept: KeptCall, call: &Call<'_>, payload: Payload, now: Now) {
         let in_time = match call.era {
             Era::Stateless => true,
             Era::Legacy => {
-                self.handshake.works();
+                self.handshake.request_sent();
                 self.handshake.is_complete() || self.handshake.is_under_way()
             }
         };
@@ -189,7 +194,7 @@ impl Gate {
             return self.release_dry(call, &decision, would, payload, now);
         }
         if !in_time {
-            let finding = Finding {
+            let details = RecordDetails {
                 outcome: Outcome::Denied,
                 risk: Risk::High,
                 rule: RuleCode::ListUnknown,
@@ -199,33 +204,36 @@ impl Gate {
                 digest: None,
                 via: None,
             };
-            return self.refuse(call, &finding, &Refusal::BeforeHandshake, None, now);
+            return self.refuse(call, &details, &Refusal::BeforeHandshake, None, now);
         }
         self.hold(kept, call, now);
         self.want_list(call.era, stateless_meta(call.params), now);
     }
 
-    /// Moves on every call that waits for the list, in order of arrival.
+    /// Continues every call that waits for the list, in order of arrival.
     pub(super) fn resume_waiting(&mut self, now: Now) {
-        let waiting = self.held.iter().filter_map(|(key, held)| match held.stage {
-            Stage::List => Some((*key, None)),
-            Stage::LookedUp => None,
-            Stage::Asked(ask) => {
-                let is_approved = self.asks.get(ask).is_some_and(Ask::is_approved);
-                is_approved.then_some((*key, Some(ask)))
-            }
-        });
+        let waiting = self
+            .held
+            .iter()
+            .filter_map(|(key, held)| match held.waits_for {
+                WaitsFor::ToolList => Some((*key, None)),
+                WaitsFor::Lookup => None,
+                WaitsFor::Ask(ask) => {
+                    let is_approved = self.asks.get(ask).is_some_and(Ask::is_approved);
+                    is_approved.then_some((*key, Some(ask)))
+                }
+            });
         let waiting: Vec<(HeldKey, Option<AskKey>)> = waiting.collect();
         for (key, ask) in waiting {
             match ask {
                 _ if !self.catalogue.is_settled(now.elapsed) => self.want_list_for_call(key, now),
-                Some(ask) => self.step(ask, Event::Later, now),
+                Some(ask) => self.step(ask, Event::Tick, now),
                 None => self.resume(key, now),
             }
         }
     }
 
-    /// Decides about a call for which the list had to be known.
+    /// Decides about a call that needed the list.
     fn resume(&mut self, key: HeldKey, now: Now) {
         let Some(name) = self.held.get(&key).map(|held| held.tool.clone()) else {
             return;
@@ -245,7 +253,7 @@ impl Gate {
     }
 }
 
-/// What a client wants to hear while its call waits.
+/// Returns the progress notifications that a client asked for with its call.
 pub(super) fn progress_of(params: &CallToolRequestParams<'_>, now: Now) -> Option<Progress> {
     params.progress_token().map(|token| {
         let mut text = String::new();

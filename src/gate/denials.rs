@@ -1,6 +1,6 @@
-//! Denials that cover identical calls for a while, where the operator says so.
+//! Denials that also cover identical calls for a while, if the operator chose that.
 //!
-//! What is refused by one is decided in `asking`.
+//! `asking` refuses the calls.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::approval::digest::CallDigest;
 /// Beyond this many, the oldest denial is forgotten.
 const MAX_DENIALS: usize = 4_096;
 
-/// The calls that people denied, and when. Whoever makes the same call is refused, whatever it says of itself.
+/// The calls that people denied, and when. The same call is refused whoever makes it, whatever client it claims to be.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
     at: HashMap<CallDigest, Duration>,
 }
 
 impl Denials {
-    /// A person denied a call at `now`.
+    /// Adds a denial given at `now`.
     pub(super) fn insert(&mut self, key: CallDigest, now: Duration, memory: Duration) {
         self.at.retain(|_, at| now < at.saturating_add(memory));
         if self.at.len() >= MAX_DENIALS {
@@ -29,14 +29,14 @@ impl Denials {
         self.at.insert(key, now);
     }
 
-    /// The same for a denial that may be an old one: what is known already is not counted from `now`.
+    /// Adds a denial that may be known already. A known one keeps its time.
     pub(super) fn insert_new(&mut self, key: CallDigest, now: Duration, memory: Duration) {
         if self.find(&key, now, memory).is_none() {
             self.insert(key, now, memory);
         }
     }
 
-    /// When the call was denied, if that still counts.
+    /// Returns when the call was denied, if that still counts.
     pub(super) fn find(
         &self,
         key: &CallDigest,
@@ -47,7 +47,7 @@ impl Denials {
         (now < at.saturating_add(memory)).then_some(at)
     }
 
-    /// The denial counts no more.
+    /// Removes a denial.
     pub(super) fn lift(&mut self, key: &CallDigest) {
         self.at.remove(key);
     }

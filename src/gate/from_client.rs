@@ -1,6 +1,6 @@
-//! What a line from the client leads to.
+//! Handles lines from the client.
 //!
-//! What becomes of a tool call is decided in `deciding`.
+//! `deciding` handles tool calls.
 
 use super::ask::Event;
 use super::calls::TOO_MANY;
@@ -25,7 +25,7 @@ use crate::mcp::roots;
 use crate::mcp::tool::{self, CallToolRequestParams};
 
 impl Gate {
-    /// The client sent a line, given without its newline.
+    /// Handles a line from the client, without its newline.
     pub fn from_client(&mut self, line: &[u8], now: Now) {
         let read = line_text(line)
             .map_err(|error| Unreadable {
@@ -44,7 +44,7 @@ impl Gate {
         self.close_if_done();
     }
 
-    /// The client asks something, and there is no server: it is told `why`.
+    /// Answers a request with the error `why`, because there is no server.
     pub fn request_without_upstream(&mut self, request: &FirstRequest, why: &str, now: Now) {
         if request.method == tool::CALL {
             self.record_event(now, "refused", &[("reason", why)]);
@@ -52,7 +52,7 @@ impl Gate {
         self.send_error(Some(&request.id), ErrorCode::INTERNAL_ERROR, why.to_owned());
     }
 
-    /// The client sent a line longer than the cap; all but its ends is gone.
+    /// Handles a line from the client that is longer than the limit. Only its two ends were kept.
     pub fn overlong_from_client(&mut self, head: &[u8], tail: &[u8], now: Now) {
         let id = id_at_the_ends(head, tail);
         let reason = "the message is larger than --max-message-size";
@@ -60,7 +60,7 @@ impl Gate {
         self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, reason.to_owned());
     }
 
-    /// INVARIANT 4: a batch is handled entry by entry, so that none hides among others.
+    /// Handles a batch. INVARIANT 4: entry by entry, so that no call hides among other entries.
     fn batch_from_client(&mut self, entries: &[&str], now: Now) {
         if entries.is_empty() {
             let message = "a batch must not be empty".to_owned();
@@ -79,7 +79,7 @@ impl Gate {
         }
     }
 
-    /// Refuses what two readers could read differently, or nobody can read.
+    /// Refuses a message that cannot be read, or that two readers could read differently.
     fn refuse_unreadable(&mut self, unreadable: &Unreadable, now: Now) {
         let code = match unreadable.error {
             MessageError::Json(_) => ErrorCode::PARSE_ERROR,
@@ -117,10 +117,11 @@ impl Gate {
                     let envelope = (&message.id, message.is_plain);
                     self.call_from_client(text, envelope, params, payload, now);
                 }
-                // INVARIANT 4: what some reader could take for a call is no other method.
+                // INVARIANT 4: a method that some reader could take for `tools/call` is not treated
+                // as another method.
                 other if could_be_call(other) => {
                     let message =
-                        "the method is not `tools/call`, but some reader could take it for that";
+                        "the method is not `tools/call`, but some servers could take it for that";
                     self.refuse_call(now, id_of_call(text), None, message);
                 }
                 other => self.other_from_client(other, &message.id, params, payload, now),
@@ -131,7 +132,7 @@ impl Gate {
         }
     }
 
-    /// A request that is no tool call, or a notification.
+    /// Handles a request that is not a tool call, or a notification.
     fn other_from_client(
         &mut self,
         method: &str,
@@ -152,7 +153,8 @@ impl Gate {
             }
             ("notifications/cancelled", Id::Absent) => self.cancelled(params, payload, now),
             (_, Id::Some(id)) => self.request_from_client(method, id, params, payload, now),
-            // SPEC: requests with `id: null` do not exist; what it is, the upstream says.
+            // SPEC: requests with `id: null` do not exist. The upstream decides what to do with
+            // one.
             (_, Id::Absent | Id::Unusable) => self.relay_to_upstream(payload),
         }
     }
@@ -165,12 +167,12 @@ impl Gate {
         payload: Payload,
         now: Now,
     ) {
-        // It is remembered, and so must not be of any length.
+        // The id is remembered, so its length must be limited.
         if id.is_too_long() {
             let why = "the id of this request is longer than 1,024 bytes";
             return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, why.to_owned());
         }
-        // With a held call under the same id, whose answer is whose could not be told.
+        // If a held call had the same id, nobody could tell whose answer is whose.
         if self.is_ours(id) || self.held_by_id.contains_key(id) {
             return self.send_error(Some(id), ErrorCode::INVALID_REQUEST, ID_IN_USE.to_owned());
         }
@@ -186,7 +188,7 @@ impl Gate {
             _ => InFlight::Any,
         };
         if method != "initialize" && method != "ping" {
-            self.handshake.works();
+            self.handshake.request_sent();
         }
         if self.in_flight.insert(id.clone(), expected).is_some() {
             self.ambiguous.add(id.clone());
@@ -194,12 +196,12 @@ impl Gate {
         self.relay_to_upstream(payload);
     }
 
-    /// The client begins a session, its first or another one.
+    /// Begins a session of the client: the first, or another one.
     fn begin_session(&mut self, id: &RequestId, params: Option<&str>, now: Now) {
         self.handshake.initialize(id, params, now.elapsed);
-        // What was listed to another client, or in other words, is not what counts now.
+        // What was listed before may not hold for this client.
         self.catalogue.session_begins();
-        // Nor does what was approved in an earlier session cover a call of this one.
+        // Approvals of an earlier session do not cover calls of this one.
         self.cache = ApprovalCache::new(self.settings.approval_ttl);
         self.abandon_session(now);
     }
@@ -210,11 +212,11 @@ impl Gate {
             .and_then(|params| RequestId::read(params.get("requestId")?));
         if let Some(id) = id {
             if let Some(key) = self.held_by_id.get(&id).copied() {
-                // The upstream has never heard of the call.
+                // The upstream has never seen the call.
                 return self.cancel_held(key, now);
             }
-            // SPEC: the receiver SHOULD NOT answer a cancelled request. A late answer is
-            // relayed all the same.
+            // SPEC: the receiver SHOULD NOT answer a cancelled request. A late answer is passed on
+            // all the same.
             if self.in_flight.remove(&id).is_some() {
                 self.ambiguous.add(id);
             }
@@ -230,10 +232,9 @@ impl Gate {
         payload: Payload,
         now: Now,
     ) {
-        // INVARIANT 6: only here, from the side that was asked, does an answer count.
+        // INVARIANT 6: an answer counts only here, from the side that was asked.
         if let Some(id) = id.as_ref() {
-            // An answer that comes with the end of the time, or after it, is late, whichever
-            // of the two is noticed first.
+            // An answer at or after the deadline is late, even if it is read before the tick.
             self.tick_asks(now);
             if let Some(key) = self.asks.of_prompt(id) {
                 self.retired_prompts.add(id.clone());
@@ -250,13 +251,13 @@ impl Gate {
                 return self.roots_answered(result, now);
             }
             if self.retired_prompts.contains(id) {
-                return self.warn("an answer to a prompt came too late and counts as none".into());
+                return self.warn("an answer to a prompt came too late and was ignored".into());
             }
         }
         self.relay_to_upstream(payload);
     }
 
-    /// The client takes a held call back.
+    /// Handles the client's cancellation of a held call.
     ///
     /// SPEC: "Receivers of cancellation notifications SHOULD […] not send a response for the
     /// cancelled request".
@@ -267,13 +268,13 @@ impl Gate {
         self.resume_lookups.take(key);
         self.leave_question(&held, key, true, now);
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
-        self.record_refused(&held, &failed.logged("cancelled by the client"), now);
+        self.record_refused(&held, &failed.with_log_text("cancelled by the client"), now);
     }
 }
 
 pub(super) const ID_IN_USE: &str = "another request with this id is still waiting";
 
-/// Whether a reader that is lenient about names, or about slashes, could take a method for
+/// Returns true if a reader that is lenient about names or slashes could take a method for
 /// `tools/call`.
 fn could_be_call(method: &str) -> bool {
     let folded = fold(method);

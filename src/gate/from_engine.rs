@@ -1,6 +1,6 @@
-//! What engines outside of the client tell, and what it leads to.
+//! Handles messages from out-of-band engines.
 //!
-//! What a verdict means for a question is decided in `ask`.
+//! `ask` decides what a verdict means for a question.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use super::state::{Gate, Now};
 use crate::approval::item::{Choice, Closed, Verdict};
 
 impl Gate {
-    /// An engine outside of the client tells something.
-    pub fn from_engine(&mut self, told: FromEngine, now: Now) {
-        match told {
+    /// Handles a message from an out-of-band engine.
+    pub fn from_engine(&mut self, message: FromEngine, now: Now) {
+        match message {
             FromEngine::Verdict { item, verdict, .. }
                 if !self.settings.counts(verdict.assurance) =>
             {
                 let why = "its assurance is below `requireAssurance`";
                 self.record_disregarded(&item, &verdict, why, now);
-                // Nobody can decide about the item any more. Parked, it would keep that call from being asked about.
+                // Nobody can decide about the item any more. If it stayed parked, its call would never be asked about
+                // again.
                 let key = self.asks.of_item(&item);
                 let is_parked = |key: &AskKey| self.asks.get(*key).is_some_and(Ask::is_parked);
                 if let Some(key) = key.filter(is_parked) {
                     self.close_item(item, Closed::Withdrawn);
-                    self.step(key, Event::Lost(Failure::unreachable(why)), now);
+                    self.step(key, Event::EngineFailed(Failure::unreachable(why)), now);
                 }
             }
             FromEngine::Verdict {
@@ -36,12 +37,10 @@ impl Gate {
                 self.end_invitation(&item);
                 match self.asks.of_item(&item) {
                     Some(key) => self.decided(key, (engine, item), verdict, now),
-                    None => {
-                        self.warn("a verdict of the inbox came too late and counts as none".into())
-                    }
+                    None => self.warn("a verdict came too late and was ignored".into()),
                 }
             }
-            // What it says of how it was made is not to be believed.
+            // The verdict's own assurance is not to be believed.
             FromEngine::Disregarded { item, verdict } => {
                 let why = "it was not made with the passphrase";
                 self.record_disregarded(&item, &verdict, why, now);
@@ -51,22 +50,22 @@ impl Gate {
                     self.step(key, Event::HasPage(url), now);
                 }
             }
-            FromEngine::Resume(told) => self.resumption(told, now),
+            FromEngine::Resume(message) => self.resumption(message, now),
             FromEngine::Failed { item, failure } => {
                 self.end_invitation(&item);
                 if let Some(key) = self.asks.of_item(&item) {
-                    self.step(key, Event::Lost(failure), now);
+                    self.step(key, Event::EngineFailed(failure), now);
                 }
             }
         }
         self.close_if_done();
     }
 
-    /// A person has decided about the item of a question.
+    /// Handles a person's verdict about a question's item.
     ///
-    /// INVARIANT 2: a yes runs once, and what says so of one that an earlier session got is the store. Whoever may write
-    /// there can put a row back as it was, even where verdicts are signed. So a yes is good for as long as a question
-    /// can be parked behind it, by the time that was signed with it, and no longer.
+    /// INVARIANT 2: a yes runs once. For a question of an earlier session, only the store knows whether it has run, and
+    /// anyone who can write to the store can restore an old row, even if verdicts are signed. So a yes is good only for
+    /// as long as its question could have stayed parked, counted from the time that was signed with it.
     fn decided(
         &mut self,
         key: AskKey,
@@ -84,7 +83,7 @@ impl Gate {
             self.record_disregarded(&item, &verdict, why, now);
             self.close_item(item, Closed::Withdrawn);
             let failure = Failure::unreachable(format!("a verdict was found, but {why}"));
-            return self.step(key, Event::Lost(failure), now);
+            return self.step(key, Event::EngineFailed(failure), now);
         }
         self.asks.set_verdict_age(key, age);
         self.step(key, Event::Decided { engine, verdict }, now);

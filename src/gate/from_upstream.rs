@@ -1,6 +1,6 @@
-//! What a line from the upstream leads to.
+//! Handles lines from the upstream.
 //!
-//! Nothing that the upstream sends is judged; only answers to our own requests stay here.
+//! Passes everything on as it is, except answers to the gate's own requests.
 
 use std::collections::hash_map::Entry;
 
@@ -20,10 +20,10 @@ use crate::mcp::message::{
 use crate::mcp::tool;
 
 impl Gate {
-    /// The upstream sent a line, given without its newline.
+    /// Handles a line from the upstream, without its newline.
     pub fn from_upstream(&mut self, line: &[u8], now: Now) {
-        // Most results need no look beyond their id. While a call is held they get one: with a
-        // second id behind the first, a result could pass for that of the held call.
+        // Most results are passed on by their id alone. While a call is held they are read in full: with a second id
+        // after the first, a result could pass for the held call's.
         if self.held.is_empty()
             && let Some(id) = peek_result_id(line)
             && !self.catalogue.is_asked(&id)
@@ -37,10 +37,10 @@ impl Gate {
                 Entry::Occupied(_) => {}
                 Entry::Vacant(entry) => {
                     let id = entry.into_key();
-                    if self.meant_by(&id).is_none() {
+                    if self.request_meant_by(&id).is_none() {
                         self.record_unasked(&id, now);
                         self.put(Output::ToClient(Payload::Frame));
-                        return self.ask_in_numbers(now);
+                        return self.ask_with_number_id(now);
                     }
                 }
             }
@@ -50,27 +50,26 @@ impl Gate {
         }
     }
 
-    /// What the upstream sent after its last newline, which may be torn: read whole or not at
-    /// all.
+    /// Handles what the upstream sent after its last newline. It may be incomplete, so it is read whole or not at all.
     pub fn rest_from_upstream(&mut self, line: &[u8], now: Now) {
         if let Err(why) = self.read_from_upstream(line, now) {
             self.noise(line, &why);
         }
     }
 
-    /// A line that only more lenient readers than ours can read. Where it looks like the result
-    /// that a request waits for, the client gets it, as it would without us; what it then brings
-    /// back as a state is none of ours. While a call is held, a second id in it could be that
-    /// call's: then the request fails.
+    /// Handles a line that only more lenient readers can read. If it looks like the result that a request waits for,
+    /// the client gets it, as it would without us; a state that it brings from there is not ours. While a call is held,
+    /// a second id in the line could be that call's, so the request fails instead.
     fn unreadable_from_upstream(&mut self, line: &[u8], why: &str, now: Now) {
         let id = peek_result_id(line).filter(|id| !self.is_ours(id));
         let expected = id.and_then(|id| self.in_flight.remove_entry(&id));
         match expected {
             Some((_, InFlight::List(asked))) if self.held.is_empty() => {
                 self.put(Output::ToClient(Payload::Frame));
-                // The client may read more in it than we can.
-                self.catalogue.client_got(&asked, Some(""), now.elapsed);
-                self.tell_of_list();
+                // The client may be able to read more of it than we can.
+                self.catalogue
+                    .compare_client_listing(&asked, Some(""), now.elapsed);
+                self.report_list_notices();
             }
             Some((_, InFlight::Any | InFlight::Approved(_))) if self.held.is_empty() => {
                 self.put(Output::ToClient(Payload::Frame));
@@ -84,7 +83,7 @@ impl Gate {
         }
     }
 
-    /// Reads a line whole, or says why it cannot be.
+    /// Reads and handles a whole line, or returns why it cannot be read.
     fn read_from_upstream(&mut self, line: &[u8], now: Now) -> Result<(), String> {
         let text = line_text(line).map_err(|error| error.to_string())?;
         match read_line(text) {
@@ -92,7 +91,7 @@ impl Gate {
             Ok(Line::Message(message)) => {
                 self.message_from_upstream(text, &message, Payload::Frame, now);
             }
-            // INVARIANT 4: a batch could carry the answer to a request of ours.
+            // INVARIANT 4: a batch could contain the answer to a request of ours.
             Ok(Line::Batch(entries)) => {
                 let mut unreadable = None;
                 for entry in entries {
@@ -115,11 +114,11 @@ impl Gate {
         Ok(())
     }
 
-    /// The upstream sent a line longer than the cap; all but its ends is gone.
+    /// Handles a line from the upstream that is longer than the limit. Only its two ends were kept.
     pub fn overlong_from_upstream(&mut self, head: &[u8], tail: &[u8]) {
         let reason = "the server's message is larger than --max-message-size";
         let id = id_at_the_ends(head, tail);
-        match id.map(|id| self.meant_by(&id).unwrap_or(id)) {
+        match id.map(|id| self.request_meant_by(&id).unwrap_or(id)) {
             Some(id) if self.in_flight.remove(&id).is_some() => {
                 self.send_error(Some(&id), ErrorCode::INTERNAL_ERROR, reason.to_owned());
             }
@@ -149,7 +148,7 @@ impl Gate {
             }
             (Kind::Response { result, error }, id) => {
                 let answer = (*result, *error);
-                let meant = id.as_ref().and_then(|id| self.meant_by(id));
+                let meant = id.as_ref().and_then(|id| self.request_meant_by(id));
                 let renamed = meant.and_then(|id| Some((with_id(text, &id)?, id)));
                 match renamed {
                     Some((line, id)) => {
@@ -170,8 +169,8 @@ impl Gate {
         now: Now,
     ) {
         let Some(id) = id else {
-            self.nameless_from_upstream(payload);
-            return self.ask_in_numbers(now);
+            self.response_without_id(payload);
+            return self.ask_with_number_id(now);
         };
         if self.catalogue.is_asked(id) {
             let answer = match (result, error) {
@@ -186,24 +185,25 @@ impl Gate {
         if self.catalogue.is_retired(id) {
             return;
         }
-        if self.passes_for_held(id) {
+        if self.may_be_confused_with_held(id) {
             self.record_unasked(id, now);
-            // It has not seen the call: the client must not take this for its result.
+            // The upstream has not seen the call, so the client must not take this for its result.
             let shown = quoted_text(&id.to_string(), ID_SHOWN);
             return self.warn(format!(
-                "the server answered request {shown}, which it has not been sent; the answer was dropped"
+                "the server answered request {shown}, which was not sent to it; the answer was dropped"
             ));
         }
         match self.in_flight.remove(id) {
             None => {
                 self.record_unasked(id, now);
                 self.put(Output::ToClient(payload));
-                self.ask_in_numbers(now);
+                self.ask_with_number_id(now);
             }
             Some(InFlight::List(asked)) => {
                 self.put(Output::ToClient(payload));
-                self.catalogue.client_got(&asked, result, now.elapsed);
-                self.tell_of_list();
+                self.catalogue
+                    .compare_client_listing(&asked, result, now.elapsed);
+                self.report_list_notices();
             }
             Some(InFlight::Approved(approved)) if approved.era == Era::Stateless => {
                 self.answer_to_approved(id, result, payload, *approved, now);
@@ -219,9 +219,9 @@ impl Gate {
         }
     }
 
-    /// A response whose id is missing, or is neither a string nor a number. Some clients take
-    /// `true` for 1, `null` for 0 and `[5]` for 5, so no such response may pass while a call waits.
-    fn nameless_from_upstream(&mut self, payload: Payload) {
+    /// Handles a response whose id is missing, or is neither a string nor a number. Some clients take `true` for 1,
+    /// `null` for 0 and `[5]` for 5, so no such response is passed on while a call is held.
+    fn response_without_id(&mut self, payload: Payload) {
         if self.held.is_empty() {
             return self.put(Output::ToClient(payload));
         }
@@ -231,41 +231,40 @@ impl Gate {
         );
     }
 
-    /// The one request that an answer under this id can be meant for, where none has exactly this id:
-    /// some servers make text of numbers, or numbers of text. The client gets the answer under the id
-    /// that it has given.
+    /// Returns the one request that an answer under this id can be for, if no request has exactly this id: some servers
+    /// turn numbers into text, or text into numbers. The client gets the answer under the id that it used.
     ///
-    /// INVARIANT 6: never a held call. The server has not seen it, and what a client could take for its
-    /// answer is not renamed but dropped, as any other such answer.
-    fn meant_by(&self, id: &RequestId) -> Option<RequestId> {
+    /// INVARIANT 6: never a held call. The server has not seen it. An answer that a client could take for the held
+    /// call's is not renamed but dropped, like any other such answer.
+    fn request_meant_by(&self, id: &RequestId) -> Option<RequestId> {
         let is_exact = self.in_flight.contains_key(id)
             || self.catalogue.is_asked(id)
             || self.catalogue.is_retired(id);
         let twin = id.twin().filter(|_| !is_exact)?;
         let is_meant = self.in_flight.contains_key(&twin) || self.catalogue.is_asked(&twin);
-        (is_meant && !self.held_by_id.are_like(id)).then_some(twin)
+        (is_meant && !self.held_by_id.may_be_confused_with(id)).then_some(twin)
     }
 
-    /// Whether the client could take an answer under this id for that of a held call.
-    fn passes_for_held(&self, id: &RequestId) -> bool {
+    /// Returns true if the client could take an answer under this id for that of a held call.
+    fn may_be_confused_with_held(&self, id: &RequestId) -> bool {
         if self.held_by_id.contains_key(id) {
             return true;
         }
-        // What another request is called by exactly, the client does not mix up.
-        !self.in_flight.contains_key(id) && self.held_by_id.are_like(id)
+        // The client does not confuse an id with a held one if it exactly matches another request.
+        !self.in_flight.contains_key(id) && self.held_by_id.may_be_confused_with(id)
     }
 
-    /// Reports what is no message and does not relay it.
+    /// Warns about a line that is not a message, and drops it.
     fn noise(&mut self, line: &[u8], why: &str) {
         let start = line.get(..NOISE_SHOWN).unwrap_or(line);
         let shown = quoted_text(&String::from_utf8_lossy(start), NOISE_SHOWN);
         self.warn(format!(
-            "the server wrote a line to stdout that is no MCP message ({why}): {shown}"
+            "the server wrote a line to stdout that is not an MCP message ({why}): {shown}"
         ));
     }
 }
 
-/// How much of a line that is no message is shown to the operator.
+/// How much of a line that is not a message is shown to the operator.
 const NOISE_SHOWN: usize = 200;
-/// The same of an id.
+/// How much of an id is shown.
 const ID_SHOWN: usize = 100;

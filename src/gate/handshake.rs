@@ -1,40 +1,40 @@
-//! What client and upstream agree on by `initialize`, as it passes.
+//! Watches what client and upstream agree on by `initialize`.
 //!
-//! Nothing is negotiated here; the peers do that between themselves.
+//! Negotiates nothing; the peers do that between themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mcp::json::Value;
 use crate::mcp::message::RequestId;
-use crate::mcp::revision::{ElicitationWords, Revision};
+use crate::mcp::revision::{ElicitationFormat, Revision};
 use crate::mcp::roots;
 
-/// How long a server may take for `initialize` before the operator is told.
+/// How long a server may take for `initialize` before the operator is warned.
 pub(super) const SLOW: Duration = Duration::from_secs(5);
 
-/// How far the handshake of a legacy session has come.
+/// The progress of a legacy session's handshake.
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
-    /// The client's `initialize` that has no answer yet, and what it offers.
+    /// The client's unanswered `initialize`, and what it offers.
     asked: Option<(RequestId, Offers)>,
     agreed: Option<(Revision, Offers)>,
-    /// Whether the client has sent `notifications/initialized`, or a request that comes after it.
+    /// Whether the client has sent `notifications/initialized`, or a request that implies it.
     initialized: bool,
     /// Whether the client declares roots.
     declares_roots: bool,
-    /// What the client calls itself.
+    /// The client's name for itself.
     client: Option<Arc<str>>,
-    /// The title that it gives itself.
+    /// The client's title for itself.
     client_title: Option<String>,
-    /// When the operator is told that `initialize` is still unanswered; `None` once that is done.
+    /// When to warn the operator that `initialize` is still unanswered; `None` once that is done.
     slow_at: Option<Duration>,
 }
 
-/// How a client can ask its user, as it declares.
+/// How a client declares that it can ask its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Offers {
-    /// By a form.
+    /// With a form.
     pub(super) forms: bool,
     /// By opening a URL.
     pub(super) urls: bool,
@@ -59,24 +59,24 @@ impl Offers {
 /// Why a client cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CannotAsk {
-    /// It has not declared the elicitation capability, or not for forms.
+    /// It does not declare the elicitation capability, or not for forms.
     NoCapability,
-    /// It has said `initialize`, and the server has not answered yet.
+    /// It has sent `initialize`, and the server has not answered yet.
     Unanswered,
     /// No `initialize` has led to a revision.
     NoHandshake,
-    /// The revision in use has no elicitation, or is not known.
+    /// The revision in use has no elicitation, or is unknown.
     Revision(Revision),
     /// The client has closed.
     ClientGone,
-    /// Nothing tells the client from any other process that can connect.
+    /// The client cannot be told from any other process that can connect.
     Anonymous,
-    /// The operator has left no channel.
+    /// The operator configured no usable engine.
     NoChannel,
 }
 
 impl Handshake {
-    /// The client sends `initialize`, at `now`.
+    /// Handles the client's `initialize`, at `now`.
     pub(super) fn initialize(&mut self, id: &RequestId, params: Option<&str>, now: Duration) {
         let params = params.and_then(|text| Value::parse(text).ok());
         let capabilities = params
@@ -93,42 +93,42 @@ impl Handshake {
         self.slow_at = Some(now + SLOW);
     }
 
-    /// Whether the client's `initialize` has no answer yet.
+    /// Returns true if the client's `initialize` has no answer yet.
     pub(super) fn is_unanswered(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// When the server will have taken too long for `initialize`.
+    /// Returns when the server will have taken too long for `initialize`.
     pub(super) fn slow_at(&self) -> Option<Duration> {
         self.slow_at
     }
 
-    /// Whether the server has taken too long, and nobody was told yet.
+    /// Returns true, once, if the server has taken too long.
     pub(super) fn is_newly_slow(&mut self, now: Duration) -> bool {
         self.slow_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// What the client calls itself, if it does.
+    /// Returns the client's name for itself, if it gave one.
     pub(super) fn client(&self) -> Option<&Arc<str>> {
         self.client.as_ref()
     }
 
-    /// The title that the client gives itself, if it does.
+    /// Returns the client's title for itself, if it gave one.
     pub(super) fn client_title(&self) -> Option<&str> {
         self.client_title.as_deref()
     }
 
-    /// Whether the client declares roots, which it can then be asked for.
+    /// Returns true if the client declares roots, so it can be asked for them.
     pub(super) fn declares_roots(&self) -> bool {
         self.declares_roots
     }
 
-    /// Whether this answers the client's `initialize`.
+    /// Returns true if this is the id of the client's `initialize`.
     pub(super) fn is_asked(&self, id: &RequestId) -> bool {
         self.asked.as_ref().is_some_and(|(asked, _)| asked == id)
     }
 
-    /// The upstream answers `initialize`.
+    /// Handles the upstream's answer to `initialize`.
     pub(super) fn answered(&mut self, result: Option<&str>) {
         let Some((_, offers)) = self.asked.take() else {
             return;
@@ -141,18 +141,18 @@ impl Handshake {
         self.agreed = revision.map(|name| (Revision::from_name(&name), offers));
     }
 
-    /// The client sends `notifications/initialized`.
+    /// Handles the client's `notifications/initialized`.
     pub(super) fn initialized(&mut self) {
         self.initialized = self.asked.is_some() || self.agreed.is_some();
     }
 
-    /// The client sends a request other than `initialize` and `ping`. Some clients never send
-    /// `notifications/initialized`; servers take such a request for it, and so do we.
-    pub(super) fn works(&mut self) {
+    /// Handles a client request other than `initialize` and `ping`. Some clients never send
+    /// `notifications/initialized`; servers accept such a request instead, and so do we.
+    pub(super) fn request_sent(&mut self) {
         self.initialized();
     }
 
-    /// Whether requests of ours may go to either side.
+    /// Returns true if requests of ours may go to either side.
     ///
     /// SPEC 2025-11-25, lifecycle: "The server SHOULD NOT send requests other than pings and
     /// logging before receiving the `initialized` notification", and the client none before
@@ -161,19 +161,19 @@ impl Handshake {
         self.initialized && self.agreed.is_some()
     }
 
-    /// Whether the client is done with the handshake and only the upstream's answer is out.
+    /// Returns true if the client is done with the handshake and only the upstream's answer is missing.
     pub(super) fn is_under_way(&self) -> bool {
         self.initialized && self.asked.is_some()
     }
 
-    /// Whether the client can be sent to a URL: SPEC 2025-11-25 is the first revision that knows it.
+    /// Returns true if the client can be sent to a URL. SPEC 2025-11-25 is the first revision with URL mode.
     pub(super) fn offers_urls(&self) -> bool {
         let agreed = self.agreed.as_ref();
         agreed.is_some_and(|(revision, offers)| offers.urls && *revision == Revision::V2025_11_25)
     }
 
-    /// In which words the client can be asked.
-    pub(super) fn words(&self) -> Result<ElicitationWords, CannotAsk> {
+    /// Returns the format in which the client can be asked.
+    pub(super) fn elicitation_format(&self) -> Result<ElicitationFormat, CannotAsk> {
         match (&self.agreed, &self.asked) {
             (Some((_, offers)), _) | (None, Some((_, offers))) if !offers.forms => {
                 Err(CannotAsk::NoCapability)
@@ -187,7 +187,7 @@ impl Handshake {
     }
 }
 
-/// Name and version of an `Implementation`, of reasonable length.
+/// Returns the name and version of an `Implementation`, limited in length.
 pub(super) fn client_name(info: &Value<'_>) -> Option<Arc<str>> {
     let text = |key: &str| {
         Some(
@@ -205,7 +205,7 @@ pub(super) fn client_name(info: &Value<'_>) -> Option<Arc<str>> {
     })
 }
 
-/// The title of an `Implementation`, of reasonable length.
+/// Returns the title of an `Implementation`, limited in length.
 pub(super) fn client_title(info: &Value<'_>) -> Option<String> {
     let title = info.get("title")?.as_str()?;
     Some(title.chars().take(100).collect())
@@ -215,7 +215,7 @@ pub(super) fn client_title(info: &Value<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn words(capabilities: &str, revision: &str) -> Result<ElicitationWords, CannotAsk> {
+    fn format(capabilities: &str, revision: &str) -> Result<ElicitationFormat, CannotAsk> {
         let mut handshake = Handshake::default();
         let id = RequestId::Integer(0);
         let params = format!(r#"{{"capabilities":{capabilities}}}"#);
@@ -225,7 +225,7 @@ mod tests {
         assert!(!handshake.is_complete());
         handshake.initialized();
         assert!(handshake.is_complete());
-        handshake.words()
+        handshake.elicitation_format()
     }
 
     #[test]
@@ -235,22 +235,22 @@ mod tests {
             (
                 r#"{"elicitation":{}}"#,
                 "2025-06-18",
-                Ok(ElicitationWords::V2025_06_18),
+                Ok(ElicitationFormat::V2025_06_18),
             ),
             (
                 r#"{"elicitation":{}}"#,
                 "2025-11-25",
-                Ok(ElicitationWords::V2025_11_25),
+                Ok(ElicitationFormat::V2025_11_25),
             ),
             (
                 r#"{"elicitation":{"form":{}}}"#,
                 "2025-11-25",
-                Ok(ElicitationWords::V2025_11_25),
+                Ok(ElicitationFormat::V2025_11_25),
             ),
             (
                 r#"{"elicitation":{"form":{},"url":{}}}"#,
                 "2025-11-25",
-                Ok(ElicitationWords::V2025_11_25),
+                Ok(ElicitationFormat::V2025_11_25),
             ),
             (
                 r#"{"elicitation":{"url":{}}}"#,
@@ -281,7 +281,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                words(capabilities, revision),
+                format(capabilities, revision),
                 expected,
                 "{capabilities} {revision}"
             );
@@ -289,18 +289,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_of_a_handshake_is_said_as_it_is() {
+    fn an_incomplete_handshake_reports_what_is_missing() {
         let mut handshake = Handshake::default();
         let id = RequestId::Integer(0);
-        assert_eq!(handshake.words(), Err(CannotAsk::NoHandshake));
+        assert_eq!(handshake.elicitation_format(), Err(CannotAsk::NoHandshake));
         let params = r#"{"capabilities":{"elicitation":{}}}"#;
         handshake.initialize(&id, Some(params), Duration::ZERO);
-        assert_eq!(handshake.words(), Err(CannotAsk::Unanswered));
+        assert_eq!(handshake.elicitation_format(), Err(CannotAsk::Unanswered));
         handshake.answered(None);
-        assert_eq!(handshake.words(), Err(CannotAsk::NoHandshake));
+        assert_eq!(handshake.elicitation_format(), Err(CannotAsk::NoHandshake));
         // Whatever the server answers, this client cannot be asked.
         handshake.initialize(&id, Some("{}"), Duration::ZERO);
-        assert_eq!(handshake.words(), Err(CannotAsk::NoCapability));
+        assert_eq!(handshake.elicitation_format(), Err(CannotAsk::NoCapability));
     }
 
     #[test]

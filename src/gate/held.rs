@@ -1,6 +1,6 @@
-//! Calls that wait, and what they were asked about as.
+//! Calls that wait, and what is asked about them.
 //!
-//! How one moves on is decided in `deciding` and `ask`.
+//! `deciding` and `ask` decide how they move on.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::mcp::message::RequestId;
 use crate::mcp::tool::KeptCall;
 use crate::policy::{Decision, Reason};
 
-/// Names a held call inside the gate; grows, so that order of arrival is order of keys.
+/// Identifies a held call inside the gate. Keys grow, so their order is the order of arrival.
 pub(super) type HeldKey = u64;
-/// Names a question inside the gate.
+/// Identifies a question inside the gate.
 pub(super) type AskKey = u64;
 
-/// Which way of the protocol a call is written in.
+/// The protocol that a call uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Era {
     /// Sessions with `initialize`, up to 2025-11-25.
@@ -29,42 +29,40 @@ pub(super) enum Era {
     Stateless,
 }
 
-/// A `tools/call` that the upstream has not seen.
+/// A `tools/call` that has not been sent to the upstream.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) id: RequestId,
     /// The tool's exact name.
     pub(super) tool: Arc<str>,
-    /// The message as the upstream shall get it: as the client wrote it, but for what a retry brought for us.
+    /// The message to send to the upstream: as the client wrote it, without what a retry added for us.
     pub(super) call: KeptCall,
     pub(super) era: Era,
     pub(super) arrived: Duration,
-    pub(super) stage: Stage,
+    pub(super) waits_for: WaitsFor,
     pub(super) progress: Option<Progress>,
-    /// What it was asked about as; `None` before the first decision.
+    /// What a person was asked about; `None` before the first decision.
     pub(super) subject: Option<Arc<Subject>>,
-    /// How often the definition changed under it.
+    /// How often the tool's definition changed while it waited.
     pub(super) changes: u32,
-    /// How many questions of the upstream's about it have been answered; 0 for a call that has
-    /// not run.
+    /// How many of the upstream's questions about it have been answered; 0 for a call that has not run.
     pub(super) round: u32,
     /// Whether the inbox was asked for a question that an earlier session left about it.
     pub(super) has_looked_up: bool,
 }
 
 impl Held {
-    /// What it takes, in bytes, with what it was asked about as.
+    /// Returns how much memory it takes, in bytes, with its subject.
     pub(super) fn bytes(&self) -> usize {
         ENTRY + self.call.bytes()
     }
 }
 
-/// What a call that waits, or is on its rounds, takes beside its text at the most: its tool's name, of
-/// 1 KiB, title, of 200 characters, and description, of 4,096 characters, as they were when it was asked
-/// about.
+/// The most memory that a waiting call, or one with further rounds, takes besides its text: its tool's name (1 KiB),
+/// title (200 characters) and description (4,096 characters), as they were when it was asked about.
 pub(super) const ENTRY: usize = 18 * 1024;
 
-/// A call that was let run, until the upstream is done with it.
+/// An approved call that was released, until the upstream has answered it.
 #[derive(Debug)]
 pub(super) struct Approved {
     pub(super) era: Era,
@@ -76,51 +74,51 @@ pub(super) struct Approved {
 
 /// What a held call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// The tool list, to be decided at all.
-    List,
-    /// A question.
-    Asked(AskKey),
-    /// What the inbox knows of a question that was parked before.
-    LookedUp,
+pub(super) enum WaitsFor {
+    /// The tool list: nothing has been decided yet.
+    ToolList,
+    /// The answer to a question.
+    Ask(AskKey),
+    /// The inbox's answer about a question that was parked before.
+    Lookup,
 }
 
-/// What a question is about: the call, and the tool as it was then. A yes holds for exactly this.
+/// What a question is about: the call, and the tool's definition at that time. A yes is bound to exactly this.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
     /// The tool's exact name.
     pub(super) tool: Arc<str>,
     pub(super) decision: Decision,
-    /// What was said of the tool then; every engine shows that. `None` where it is unlisted.
+    /// The definition at that time, which every engine shows. `None` if the tool is unlisted.
     pub(super) definition: Option<Arc<Definition>>,
-    /// Whether the list was known then. Otherwise nothing was said of the tool, and whatever it is
-    /// said to be later contradicts nothing.
+    /// Whether the list was known then. If not, nothing was shown of the tool, so a later definition contradicts
+    /// nothing.
     pub(super) is_list_known: bool,
     pub(super) digest: CallDigest,
-    /// What an approval will cover beside the call, where there is a TTL.
+    /// What an approval will also cover, if there is a TTL.
     pub(super) dedupe: Option<DedupeKey>,
 }
 
 impl Subject {
-    /// The part of it that the upstream may change.
+    /// Returns the part of it that the upstream may change.
     pub(super) fn of_tool(&self) -> Option<&DefinitionDigest> {
         self.definition
             .as_ref()
             .map(|definition| &definition.digest)
     }
 
-    /// INVARIANT 2: whether a tool that is listed so now, or not at all, is still what was shown.
+    /// Returns true if the current definition, or its absence, is still what was shown (INVARIANT 2).
     pub(super) fn is_as_shown(&self, now: Option<&Arc<Definition>>) -> bool {
         !self.is_list_known || self.of_tool() == now.map(|definition| &definition.digest)
     }
 
-    /// The upstream's hints, as far as they can be read.
+    /// Returns the upstream's hints, as far as they can be read.
     pub(super) fn annotations(&self) -> Option<&ToolAnnotations> {
         self.definition.as_ref()?.annotations.as_ref()
     }
 
-    /// Why it is asked about, in words. If the server does not list the tool, or its list is not known, that
-    /// is always said: the tool's name is then only the client's word.
+    /// Returns why the call is asked about, as text. Always says so if the server does not list the tool, or its list
+    /// is not known: then only the client vouches for the tool's name.
     pub(super) fn why(&self) -> Cow<'static, str> {
         let reason = &self.decision.reason;
         let mut why = reason.text();
@@ -138,7 +136,7 @@ impl Subject {
     }
 }
 
-/// Notifications that keep a client patient.
+/// Progress notifications for a waiting client.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The client's token, as JSON.
@@ -147,7 +145,7 @@ pub(super) struct Progress {
     pub(super) next: Duration,
 }
 
-/// How often a waiting client hears from us.
+/// How often a waiting client gets a progress notification.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
@@ -159,7 +157,7 @@ impl Progress {
         }
     }
 
-    /// The value of the next notification.
+    /// Returns the value of the next notification.
     ///
     /// SPEC: "The `progress` value MUST increase with each notification". Staying below
     /// 0.001 leaves room for the upstream's own values to increase after ours.

@@ -1,6 +1,6 @@
-//! Ids of the gate's own requests, and those of the calls that it holds.
+//! Ids of the gate's own requests, and of the calls that it holds.
 //!
-//! No randomness is read here: a seed comes in once.
+//! Reads no randomness: the seed is passed in once.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -12,9 +12,9 @@ use crate::mcp::readings::Reading;
 
 /// Makes ids that nobody can guess.
 ///
-/// INVARIANT 6: each is 128 bits of a keyed BLAKE3 over a counter, so one says nothing about
-/// the next, and there is no shared prefix. The upstream sees the ids of our `tools/list`
-/// and learns nothing about our prompts.
+/// INVARIANT 6: each is 128 bits of a keyed BLAKE3 over a counter. One id reveals nothing about the
+/// next, and they share no prefix. The upstream sees the ids of our `tools/list` and learns nothing
+/// about our prompts.
 #[derive(Debug)]
 pub(super) struct RequestIds {
     key: [u8; 32],
@@ -33,9 +33,9 @@ impl RequestIds {
         RequestId::Text(self.next_hex().into())
     }
 
-    /// The same for servers that understand numbers only: 52 random bits below a leading one, so
-    /// that it is exact in readers that take numbers for doubles. The gate sees to it that no
-    /// other request has it.
+    /// Returns an id for servers that understand only numbers: 52 random bits below a leading one,
+    /// so readers that use doubles keep it exact. The caller makes sure that no other request has
+    /// it.
     pub(super) fn next_number(&mut self) -> RequestId {
         self.count += 1;
         let hash = blake3::keyed_hash(&self.key, &self.count.to_le_bytes());
@@ -44,7 +44,7 @@ impl RequestIds {
         RequestId::Integer(SMALLEST_NUMBER | number)
     }
 
-    /// The same for what is no id but as hard to guess: 32 hex digits.
+    /// Returns a value that is as hard to guess as an id: 32 hex digits.
     pub(super) fn next_hex(&mut self) -> String {
         self.count += 1;
         let hash = blake3::keyed_hash(&self.key, &self.count.to_le_bytes());
@@ -53,10 +53,10 @@ impl RequestIds {
     }
 }
 
-/// 2^52: numbers of ours are as large at least, and smaller than 2^53.
+/// 2^52: our numbers are at least this large, and smaller than 2^53.
 const SMALLEST_NUMBER: i64 = 1 << 52;
 
-/// Ids of requests that no longer wait, and may still be answered. Remembers the newest thousand.
+/// Ids of requests that no longer wait but may still be answered. Remembers the newest thousand.
 #[derive(Debug, Default)]
 pub(super) struct RetiredIds {
     known: HashSet<RequestId, RandomState>,
@@ -67,7 +67,7 @@ const REMEMBERED: usize = 1_000;
 
 impl RetiredIds {
     pub(super) fn add(&mut self, id: RequestId) {
-        // Twice in the order, it would be forgotten with the first of both.
+        // An id that is in the order twice would be forgotten with the first entry.
         if self.known.contains(&id) {
             self.order.retain(|known| *known != id);
         }
@@ -80,7 +80,7 @@ impl RetiredIds {
         self.known.insert(id);
     }
 
-    /// Whether it is among them; for ids of ours, which are text or large numbers.
+    /// Returns true if it contains an id of ours. Those are text or large numbers.
     pub(super) fn contains(&self, id: &RequestId) -> bool {
         let can_be_ours = match id {
             RequestId::Text(_) => true,
@@ -90,7 +90,7 @@ impl RetiredIds {
         can_be_ours && self.contains_any(id)
     }
 
-    /// The same for ids of a peer's.
+    /// Returns true if it contains an id of a peer.
     pub(super) fn contains_any(&self, id: &RequestId) -> bool {
         self.known.contains(id)
     }
@@ -100,8 +100,8 @@ impl RetiredIds {
 #[derive(Debug, Default)]
 pub(super) struct HeldIds {
     keys: BTreeMap<RequestId, HeldKey>,
-    /// How many of the ids have each reading. A server may send any number of answers that nobody
-    /// waits for, so each is looked up, and not compared with every call.
+    /// How many of the ids have each reading. A server may send any number of unexpected answers,
+    /// so each is looked up instead of compared with every call.
     readings: HashMap<Reading, usize, RandomState>,
 }
 
@@ -136,8 +136,8 @@ impl HeldIds {
         self.keys.contains_key(id)
     }
 
-    /// Whether some client could take this id for one of them.
-    pub(super) fn are_like(&self, id: &RequestId) -> bool {
+    /// Returns true if some client could take this id for one of them.
+    pub(super) fn may_be_confused_with(&self, id: &RequestId) -> bool {
         if self.keys.is_empty() {
             return false;
         }
@@ -152,10 +152,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_like_a_held_id_is_so_while_it_is_held() {
+    fn ids_can_be_confused_with_a_held_one_only_while_it_is_held() {
         let text = |text: &str| RequestId::Text(text.into());
         let mut held = HeldIds::default();
-        assert!(!held.are_like(&text("5abc")));
+        assert!(!held.may_be_confused_with(&text("5abc")));
         held.insert(RequestId::Integer(5), 1);
         held.insert(text("05"), 2);
         held.insert(text("abc"), 3);
@@ -165,17 +165,20 @@ mod tests {
             text("ABC\0"),
             text("ä"),
         ] {
-            assert!(held.are_like(&alike), "{alike}");
+            assert!(held.may_be_confused_with(&alike), "{alike}");
         }
-        assert!(!held.are_like(&text("abd")) && !held.are_like(&RequestId::Integer(6)));
+        assert!(
+            !held.may_be_confused_with(&text("abd"))
+                && !held.may_be_confused_with(&RequestId::Integer(6))
+        );
         held.remove(&RequestId::Integer(5));
         held.remove(&RequestId::Integer(5));
-        assert!(held.are_like(&text("5abc")));
+        assert!(held.may_be_confused_with(&text("5abc")));
         held.remove(&text("05"));
-        assert!(!held.are_like(&text("5abc")));
+        assert!(!held.may_be_confused_with(&text("5abc")));
         assert_eq!(held.get(&text("abc")), Some(&3));
         held.remove(&text("abc"));
-        assert!(!held.are_like(&text("ä")) && held.readings.is_empty());
+        assert!(!held.may_be_confused_with(&text("ä")) && held.readings.is_empty());
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_retired_again_is_remembered_as_the_newest() {
+    fn an_id_retired_again_is_remembered_as_the_newest() {
         let mut ids = RequestIds::new([7; 32]);
         let mut retired = RetiredIds::default();
         let again = ids.next();

@@ -1,8 +1,7 @@
-//! Clients that open URLs are shown the way to the item of the inbox that a call waits for.
+//! Invites clients that open URLs to the inbox item that a call waits for.
 //!
-//! SPEC 2025-11-25, "URL Mode Elicitation Requests"; what differs in 2026-07-28 stands in
-//! `ask`. Consent to open a page is no approval: the verdict comes from the inbox all the
-//! same.
+//! SPEC 2025-11-25, "URL Mode Elicitation Requests"; `ask` handles what differs in 2026-07-28. Consent to open a page
+//! is not an approval: the verdict still comes from the inbox.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::mcp::elicit::{Consent, complete_notification, read_consent, url_reque
 use crate::mcp::error::cancelled_notification;
 use crate::mcp::message::RequestId;
 
-/// The invitations that are out.
+/// The open invitations.
 #[derive(Debug, Default)]
 pub(super) struct Invitations {
     by_item: BTreeMap<String, Invitation>,
@@ -31,14 +30,14 @@ struct Invitation {
 }
 
 impl Invitations {
-    /// The item that a request of ours, still unanswered, invites to.
+    /// Returns the item that our request with this id invites to, if it is still unanswered.
     pub(super) fn item_of(&self, id: &RequestId) -> Option<&String> {
         self.by_id.get(id)
     }
 }
 
 impl Gate {
-    /// Sends the client's user to an item's page, if the client opens URLs.
+    /// Invites the client's user to an item's page, if the client opens URLs.
     pub(super) fn invite(&mut self, item: &str, url: &str, tool: &str, now: Now) {
         if self.invitations.by_item.contains_key(item) || !self.handshake.offers_urls() {
             return;
@@ -57,9 +56,8 @@ impl Gate {
         self.record_event(now, "invited", &members);
     }
 
-    /// The client answers an invitation. Consent lets nothing run; a user who declines says no, and
-    /// a client that declines before its user can have read it says nothing. Returns the question to which that was
-    /// a no.
+    /// Handles the client's answer to an invitation. Consent lets nothing run. A decline is a no, unless it came before
+    /// a person can have read the invitation. Returns the question that was declined.
     pub(super) fn answer_invitation(
         &mut self,
         id: &RequestId,
@@ -77,14 +75,14 @@ impl Gate {
             }
             return None;
         }
-        // Dismissed, or not understood: the item waits on, and can be found without the client.
+        // Dismissed or not understood: the item stays open, and the person can find it without the client.
         self.invitations.by_item.remove(&item);
         let is_said = consent == Consent::Declined && !self.settings.is_instant(took);
         let key = self.asks.of_item(&item).filter(|_| is_said)?;
         Some((key, Event::PageDeclined { took }))
     }
 
-    /// An item waits no more, or not for this call.
+    /// Ends an item's invitation: the item is closed, or no longer belongs to this call.
     pub(super) fn end_invitation(&mut self, item: &str) {
         let Some(invitation) = self.invitations.by_item.remove(item) else {
             return;
@@ -98,7 +96,7 @@ impl Gate {
         }
         self.invitations.by_id.remove(&invitation.id);
         if is_open {
-            let why = "the item waits no more";
+            let why = "the item is no longer waiting";
             self.send_to_client(cancelled_notification(&invitation.id, why));
         }
         self.retired_prompts.add(invitation.id);

@@ -1,6 +1,6 @@
-//! What the inbox is told: questions, what has become of them, and what people decided elsewhere.
+//! Sends questions, their ends, and decisions made elsewhere to the out-of-band engines.
 //!
-//! Where items wait and who may decide about them is not known here; what a verdict leads to is decided in `ask`.
+//! Does not know where items are stored or who may decide; `ask` decides what a verdict means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::approval::item::{Choice, Closed, Item, Verdict};
 use crate::approval::request::ApprovalRequest;
 
 impl Gate {
-    /// Puts a question into the inbox as `item`; verdicts count until then.
-    pub(super) fn post(
+    /// Hands a question to an engine as `item`. Verdicts count until `until`.
+    pub(super) fn put_item(
         &mut self,
         key: AskKey,
         (engine, item): (EngineId, String),
@@ -36,22 +36,22 @@ impl Gate {
         }
     }
 
-    /// Nobody waits for an item any more.
+    /// Closes an item that nobody waits for any more.
     pub(super) fn close_item(&mut self, item: String, how: Closed) {
         self.end_invitation(&item);
         self.put(Output::ToEngine(ToEngine::Close { item, how }));
     }
 
-    /// An item stays open until then without a call.
+    /// Keeps an item open without a call until `until`.
     pub(super) fn park_item(&mut self, item: String, until: Duration, now: Now) {
         self.end_invitation(&item);
         let until_ms = unix_ms(until, now);
         self.put(Output::ToEngine(ToEngine::Park { item, until_ms }));
     }
 
-    /// Tells the inbox what a person decided elsewhere, for its history. The call has been released or
-    /// refused by then, and nothing waits for this.
-    pub(super) fn tell_history(
+    /// Adds a decision made outside the inbox to its history. By then the call has been released or refused, and
+    /// nothing waits for this.
+    pub(super) fn add_to_history(
         &mut self,
         held: &Held,
         (request, item): (&Arc<ApprovalRequest>, Option<&str>),
@@ -63,7 +63,7 @@ impl Gate {
         let Some(assurance) = via.assurance.filter(|_| has_inbox) else {
             return;
         };
-        // The inbox knows of its own verdicts.
+        // The inbox knows its own verdicts.
         if via.engine == Via::INBOX.engine {
             return;
         }
@@ -72,7 +72,7 @@ impl Gate {
             Room::None => return,
             Room::NoMore => {
                 return self.warn(
-                    "the inbox's history misses decisions that came faster than people decide; \
+                    "the inbox's history misses decisions that came faster than people can decide; \
                      the audit log has them all"
                         .into(),
                 );
@@ -81,7 +81,7 @@ impl Gate {
         let waited = now.elapsed.saturating_sub(held.arrived);
         let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
         let told = DecidedCall {
-            // Where the inbox showed the question, too, its item is the row.
+            // If the inbox also listed the question, that item is the row.
             id: item.map_or_else(|| self.ids.next_hex(), str::to_owned),
             request: Arc::clone(request),
             asked_ms: now.unix_ms.saturating_sub(waited),
@@ -101,7 +101,7 @@ impl Gate {
 
 /// A call that a person decided about through another engine than the inbox.
 ///
-/// Its texts are written by the inbox's own thread: a call must not wait for its history.
+/// The inbox's own thread builds its texts: a call must not wait for its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecidedCall {
     id: String,
@@ -112,14 +112,14 @@ pub struct DecidedCall {
 }
 
 impl DecidedCall {
-    /// What it takes, in bytes, roughly.
+    /// Returns roughly how much memory it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let description = self.request.description.as_ref();
         self.request.call.bytes() + description.map_or(0, String::len)
     }
 
-    /// What is kept of it: the call, what a person decided, and the engine's name.
+    /// Returns what the history keeps: the call, the verdict, and the engine's name.
     #[must_use]
     pub fn into_parts(self) -> (Item, Verdict, &'static str) {
         let item = self.request.item(self.id, self.asked_ms, None);
@@ -127,10 +127,10 @@ impl DecidedCall {
     }
 }
 
-/// How many decisions may go to the inbox's history within a second. It keeps no more on their way.
+/// How many decisions may go to the inbox's history per second. Its queue has no room for more.
 const HISTORY_A_SECOND: u32 = 200;
 
-/// Counts what goes to the inbox's history, so that a flood of decisions costs nothing but itself.
+/// Counts what goes to the inbox's history, so that a flood of decisions does no other harm.
 #[derive(Debug, Default)]
 pub(super) struct HistoryRate {
     began: Duration,
@@ -138,7 +138,7 @@ pub(super) struct HistoryRate {
     has_warned: bool,
 }
 
-/// Whether a decision may go there.
+/// Whether a decision may go to the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Some,
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_decisions_is_told_of_once_and_the_next_second_has_room_again() {
+    fn a_flood_of_decisions_warns_once_and_the_next_second_has_room_again() {
         let mut rate = HistoryRate::default();
         let at = Duration::from_millis;
         for _ in 0..HISTORY_A_SECOND {

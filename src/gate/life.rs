@@ -1,4 +1,4 @@
-//! A session's life beside its messages: time passes, and either side goes away.
+//! Handles everything in a session besides messages: time passes, and either side goes away.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::mcp::error::progress_notification;
 use crate::mcp::message::RequestId;
 
 impl Gate {
-    /// When [`Gate::tick`] is due, as [`Now::elapsed`].
+    /// Returns when [`Gate::tick`] is due, as [`Now::elapsed`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let progress = self.held.values().map(|held| {
@@ -33,11 +33,11 @@ impl Gate {
         progress.chain(times).flatten().min()
     }
 
-    /// The time has come that [`Gate::poll_timeout`] named.
+    /// Does what is due at the time that [`Gate::poll_timeout`] returned.
     pub fn tick(&mut self, now: Now) {
         if self.handshake.is_newly_slow(now.elapsed) {
             self.warn(format!(
-                "the server {} has not answered `initialize` after {} s; waiting on",
+                "the server {} has not answered `initialize` after {} s; still waiting",
                 in_backticks(&self.settings.server),
                 SLOW.as_secs()
             ));
@@ -51,12 +51,12 @@ impl Gate {
         self.close_if_done();
     }
 
-    /// Everything put out for the client so far is in its pipe.
+    /// Notes that everything put out for the client so far is in its pipe.
     pub fn client_drained(&mut self, now: Now) {
         self.asks.delivered(now.elapsed);
     }
 
-    /// Keeps clients patient that asked to hear of progress.
+    /// Sends progress notifications to clients that asked for them.
     pub(super) fn tick_progress(&mut self, now: Now) {
         let mut notifications = Vec::new();
         for held in self.held.values_mut() {
@@ -64,7 +64,7 @@ impl Gate {
                 && progress.next <= now.elapsed
             {
                 let value = progress.advance(now.elapsed);
-                let text = "waiting for a human's approval";
+                let text = "waiting for a person's approval";
                 notifications.push(progress_notification(&progress.token, value, text));
             }
         }
@@ -73,10 +73,10 @@ impl Gate {
         }
     }
 
-    /// The line of a released call could not be written, so the call was not sent: the client
-    /// is told, and the log, once it can be written again.
+    /// Handles a released call whose record could not be written, so the call was not sent. Tells
+    /// the client, and records the failure for when the log can be written again.
     pub fn not_recorded(&mut self, ticket: &Ticket, now: Now) {
-        // In the same batch, the client may have used its id again.
+        // The client may have used the id again in the same batch.
         let sent = self.in_flight.get(&ticket.id);
         if sent.is_some_and(InFlight::is_call) {
             self.in_flight.remove(&ticket.id);
@@ -89,8 +89,8 @@ impl Gate {
         self.send_to_client(result);
     }
 
-    /// The client has closed: nobody can be asked any more. Calls that wait for the tool list
-    /// are still decided; when nothing waits, the upstream is to be closed.
+    /// Handles the client's end: nobody can be asked any more. Calls that wait for the tool list
+    /// are still decided. When nothing waits, the upstream is closed.
     pub fn client_closed(&mut self, now: Now) {
         self.client = PeerState::Gone;
         let failed = Failed::new(Outcome::Cancelled, Refusal::Cancelled);
@@ -101,20 +101,20 @@ impl Gate {
         self.close_if_done();
     }
 
-    /// The upstream takes no more: calls that wait for a decision can never run. What it has
-    /// been sent may still be answered, until [`Gate::upstream_closed`].
+    /// Handles an upstream that accepts nothing more: waiting calls can never run. Calls that it
+    /// has received may still be answered, until [`Gate::upstream_closed`].
     pub fn upstream_closing(&mut self, how: &str, now: Now) {
         self.upstream = PeerState::Gone;
         let held: Vec<HeldKey> = self.held.keys().copied().collect();
         for key in held {
             self.fail_held(key, how, now);
         }
-        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(how);
+        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).with_log_text(how);
         self.end_asks(|_| true, &failed, now);
         self.upstream_rounds.expire(Duration::MAX);
     }
 
-    /// The upstream has gone; `how` says so in words. Everything that waits is answered.
+    /// Handles the upstream's end and answers everything that waits. `how` describes the end.
     pub fn upstream_closed(&mut self, how: &str, now: Now) {
         self.upstream_closing(how, now);
         let mut ids: Vec<RequestId> = std::mem::take(&mut self.in_flight).into_keys().collect();
@@ -124,20 +124,20 @@ impl Gate {
         }
     }
 
-    /// The client begins another session.
+    /// Ends the client's session because it begins another one.
     ///
-    /// INVARIANT 2: a yes that the old one gives, or has given to a call that still waits to be
-    /// compared with the list, lets nothing run in the new one. A call that waits for the list
-    /// to be decided at all waits on: nobody was asked about it, and it goes by the new
-    /// session's list and is asked about in the new session's words.
+    /// INVARIANT 2: a yes from the old session lets nothing run in the new one, even if its call
+    /// still waits to be checked against the list. A call that nobody was asked about because it
+    /// waits for the list keeps waiting: it is decided by the new session's list, and asked about
+    /// in the new session's format.
     pub(super) fn abandon_session(&mut self, now: Now) {
-        // Requests of 2026-07-28 belong to no session.
+        // Stateless requests belong to no session.
         let failed = Failed::new(Outcome::Cancelled, Refusal::NewSession);
         self.abandon_lookups(&failed, now);
         self.end_asks(|era| era == Era::Legacy, &failed, now);
     }
 
-    /// Nobody can answer the questions of an era, or be answered, any more.
+    /// Ends the questions of the given eras: nobody can answer them any more, or be answered.
     fn end_asks(&mut self, is_over: impl Fn(Era) -> bool, failed: &Failed, now: Now) {
         for key in self.asks.keys(|ask| is_over(ask.era)) {
             self.step(key, Event::Ended(failed.clone()), now);

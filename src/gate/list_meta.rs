@@ -1,6 +1,6 @@
-//! What goes with our own `tools/list` in the modern era.
+//! Builds the `_meta` of our own `tools/list` to a stateless upstream.
 //!
-//! When the list is asked for is decided in `deciding`.
+//! `listing` decides when to ask for the list.
 
 use crate::mcp::json::{Value, write_string};
 use crate::mcp::revision::STATELESS;
@@ -8,12 +8,12 @@ use crate::mcp::tool::{
     CallToolRequestParams, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_PROTOCOL_VERSION,
 };
 
-/// The `_meta` that a stateless upstream wants to see with `tools/list`: the call's own
+/// Returns the `_meta` that a stateless upstream requires with `tools/list`: the call's own
 /// protocol fields, as JSON. `None` for a legacy call.
 ///
 /// SPEC 2026-07-28: "Client requests carry the following `io.modelcontextprotocol/*` fields
-/// in `_meta`; fields marked as required MUST be included on every request". What the call
-/// lacks of them, or has wrong, is made good: one malformed call must not spoil the list.
+/// in `_meta`; fields marked as required MUST be included on every request". Fields
+/// that the call lacks or has wrong are filled in: one malformed call must not spoil the list.
 pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<String> {
     params.protocol_version()?;
     let write = |fields: &[(&str, &Value<'_>)]| {
@@ -27,7 +27,7 @@ pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<Strin
         out.push('}');
         out
     };
-    // Nobody can be asked in another version, and a wrong one would spoil the list for all.
+    // People can be asked in no other version, and a wrong one would spoil the list for everybody.
     let version = Value::string(STATELESS);
     let none = Value::Object(Vec::new());
     let capabilities = params.client_capabilities();
@@ -39,7 +39,7 @@ pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<Strin
     let info = params.client_info().filter(|info| is_implementation(info));
     fields.extend(info.map(|info| (META_CLIENT_INFO, info)));
     let out = write(&fields);
-    // It is sent again with every page.
+    // It is sent with every page.
     if out.len() <= MAX_LIST_META {
         return Some(out);
     }
@@ -49,16 +49,16 @@ pub(super) fn stateless_meta(params: &CallToolRequestParams<'_>) -> Option<Strin
     ]))
 }
 
-/// Whether this lists capabilities as the schema's `ClientCapabilities` demands.
+/// Returns true if this is a valid `ClientCapabilities` by the schema.
 fn is_capabilities(value: &Value<'_>) -> bool {
     value.is_object() && value.members().iter().all(|(_, value)| value.is_object())
 }
 
-/// Whether this names a client as the schema's `Implementation` demands.
+/// Returns true if this is a valid `Implementation` by the schema.
 fn is_implementation(info: &Value<'_>) -> bool {
     let is_text = |key| matches!(info.get(key), Some(Value::String(_)));
     is_text("name") && is_text("version")
 }
 
-/// The largest `_meta` that is repeated with `tools/list`.
+/// The largest `_meta` that is sent with `tools/list`.
 const MAX_LIST_META: usize = 64 * 1024;

@@ -1,6 +1,6 @@
-//! How the gate reads the upstream's tool list: when it asks, under which ids, and what it tells.
+//! Reads the upstream's tool list: when to ask, and under which ids.
 //!
-//! What is kept of the list is `catalogue`'s business.
+//! `catalogue` keeps the list.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::mcp::message::RequestId;
 use crate::policy::{Decision, Listing};
 
 impl Gate {
-    /// Somebody waits for the list: asks for it, as soon as the era allows.
+    /// Requests the list for a waiting call, as soon as the protocol allows.
     pub(super) fn want_list(&mut self, era: Era, meta: Option<String>, now: Now) {
         self.catalogue.want(now.elapsed);
         let may_ask = match era {
@@ -27,7 +27,7 @@ impl Gate {
         }
     }
 
-    /// Asks for the tool list on behalf of a held call.
+    /// Requests the tool list on behalf of a held call.
     pub(super) fn want_list_for_call(&mut self, key: HeldKey, now: Now) {
         if let Some(held) = self.held.get(&key) {
             let (era, meta) = (held.era, stateless_meta(&held.call.params()));
@@ -35,31 +35,31 @@ impl Gate {
         }
     }
 
-    /// The upstream answered our request. True if the list is settled by that.
+    /// Handles the upstream's answer to our request. Returns true if the list is now settled.
     pub(super) fn list_answered(&mut self, id: &RequestId, answer: Answer<'_>, now: Now) -> bool {
         let (next, cursor) = self.catalogue.answered(id, answer, now.elapsed);
-        self.tell_of_list();
+        self.report_list_notices();
         if next == Next::Ask {
             self.ask_for_list(cursor.as_deref(), now);
         }
         next == Next::Settled
     }
 
-    /// When [`Gate::tick_list`] is due. Nothing is read where nobody could use it.
+    /// Returns when [`Gate::tick_list`] is due. The list is not read if nobody could use it.
     pub(super) fn list_timer(&self) -> Option<Duration> {
         let step = self.catalogue.next_step().filter(|_| self.may_read_on());
         self.catalogue.deadline().into_iter().chain(step).min()
     }
 
-    /// Stops waiting, asks again, or asks in other words, whatever is due.
+    /// Stops waiting, asks again, or asks with a number as the id, if that is due.
     pub(super) fn tick_list(&mut self, now: Now) {
         self.catalogue.expire(now.elapsed);
-        self.tell_of_list();
+        self.report_list_notices();
         if !self.may_read_on() {
             return;
         }
-        if self.catalogue.is_number_due(now.elapsed) {
-            self.ask_in_numbers(now);
+        if self.catalogue.is_number_id_due(now.elapsed) {
+            self.ask_with_number_id(now);
         }
         let Some(meta) = self.catalogue.take_retry(now.elapsed) else {
             return;
@@ -68,24 +68,24 @@ impl Gate {
             self.catalogue.start(meta, now.elapsed);
             self.ask_for_list(None, now);
         } else {
-            // There is no session to ask in now. The first call of the next one asks.
+            // There is no session to ask in. The first call of the next one asks.
             self.catalogue.changed();
         }
     }
 
-    /// Something suggests that the server does not understand ids that are text: it is silent, or
-    /// sends what answers nothing. The same request goes out under a number, once.
-    pub(super) fn ask_in_numbers(&mut self, now: Now) {
-        if !self.catalogue.doubts_text() || !self.may_read_on() {
+    /// Repeats the open request once with a number as its id. The server may not understand text
+    /// ids: it is silent, or its answers match no request.
+    pub(super) fn ask_with_number_id(&mut self, now: Now) {
+        if !self.catalogue.is_unsure_of_text_ids() || !self.may_read_on() {
             return;
         }
-        let id = self.fresh_number();
-        if let Some(request) = self.catalogue.request_as_number(id, now.elapsed) {
+        let id = self.fresh_number_id();
+        if let Some(request) = self.catalogue.request_with_number_id(id, now.elapsed) {
             self.relay_to_upstream(Payload::Text(request));
         }
     }
 
-    /// The policy's answer, if it needs no list or the list is settled.
+    /// Returns the policy's decision, if it needs no list or the list is settled.
     pub(super) fn decide(&mut self, name: &str, now: Now) -> Option<Decision> {
         if !self.catalogue.is_settled(now.elapsed) {
             return self.policy.decide_by_name(name);
@@ -105,29 +105,30 @@ impl Gate {
         Some(decision)
     }
 
-    /// What the upstream says of a tool now, as far as is known.
+    /// Returns a tool's current definition, as far as it is known.
     pub(super) fn definition_of(&self, name: &str) -> Option<&Arc<Definition>> {
         self.catalogue.tool(name).map(|tool| &tool.definition)
     }
 
-    /// Tells the operator what is to be said of the list.
-    pub(super) fn tell_of_list(&mut self) {
+    /// Warns the operator about the list.
+    pub(super) fn report_list_notices(&mut self) {
         for notice in self.catalogue.take_notices() {
             self.warn(notice);
         }
     }
 
     fn ask_for_list(&mut self, cursor: Option<&str>, now: Now) {
-        let id = match self.catalogue.wants_number() {
-            true => self.fresh_number(),
+        let id = match self.catalogue.wants_number_id() {
+            true => self.fresh_number_id(),
             false => self.ids.next(),
         };
         let request = self.catalogue.request(id, cursor, now.elapsed);
         self.relay_to_upstream(Payload::Text(request));
     }
 
-    /// INVARIANT 6: no request of the client's that may still be answered has this number.
-    fn fresh_number(&mut self) -> RequestId {
+    /// Returns a number as an id. INVARIANT 6: no request of the client that may still be answered
+    /// has this number.
+    fn fresh_number_id(&mut self) -> RequestId {
         loop {
             let id = self.ids.next_number();
             let is_used = self.in_flight.contains_key(&id)

@@ -1,6 +1,6 @@
-//! The gate: the sans-IO engine that decides what each message may do.
+//! The gate: the sans-IO state machine that decides what each message may do.
 //!
-//! Lines and the time go in, outputs come out; it does no I/O and reads no clock.
+//! Takes lines and the time, and puts out what to do. Does no I/O and reads no clock.
 
 mod ask;
 mod asking;

@@ -1,6 +1,6 @@
-//! What the gate wants done, in order.
+//! What the gate puts out, and what it exchanges with engines. Plain data.
 //!
-//! Doing it is the relay's business.
+//! The relay carries it out.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::mcp::message::RequestId;
 /// Bytes to send, without the newline that ends them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
-    /// The very bytes of the line that was handed in last.
+    /// Exactly the bytes of the line that was passed in last.
     Frame,
-    /// Text of the gate's own, or of a line that was handed in before.
+    /// The gate's own text, or a line that was passed in earlier.
     Text(String),
 }
 
-/// Names a released call until its line is on disk.
+/// Identifies a released call until its record is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     pub(super) id: RequestId,
@@ -35,81 +35,81 @@ pub struct Ticket {
     pub(super) explanation: Option<Box<Explanation>>,
 }
 
-/// Whether a released call was one that a human had to decide about.
+/// Whether a person had to decide about a released call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NeededApproval {
     Yes,
     No,
-    /// It would have been, or would have been blocked, but for the dry run.
+    /// A person would have, or it would have been blocked, but this is a dry run.
     DryRun,
 }
 
 impl Ticket {
-    /// Whether the call needed no approval, so that `--audit-best-effort` lets it run when
-    /// its line cannot be written.
+    /// Returns true if the call needed no approval, so `--audit-best-effort` lets it run even if its record cannot be
+    /// written.
     #[must_use]
     pub fn needed_no_approval(&self) -> bool {
         self.approval == NeededApproval::No
     }
 
-    /// The call's id.
+    /// Returns the call's id.
     #[must_use]
     pub fn call(&self) -> &RequestId {
         &self.id
     }
 
-    /// Whether the call runs because somebody was shown what its message says, and nothing else.
+    /// Returns true if the call runs because somebody was shown what its message says, and nothing else.
     #[must_use]
     pub fn is_of_shown_call(&self) -> bool {
         self.approval == NeededApproval::Yes
     }
 }
 
-/// What engines outside of the client are told.
+/// A message to the out-of-band engines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToEngine {
-    /// A question.
+    /// Ask a question.
     Ask {
         /// The engine that has to show it to people.
         engine: EngineId,
         /// What is shown of it.
         item: Box<Item>,
-        /// Whether a browser may be opened for it. Not so while the client shows a prompt, too.
+        /// Whether a browser may open for it. It may not while the client also shows a prompt.
         opens_browser: bool,
     },
-    /// The client that shows a prompt beside this item has been silent for long: a browser may be opened.
+    /// A browser may now open for this item: the client that also shows a prompt has been silent for long.
     OpenBrowser {
         /// The item's id.
         item: String,
     },
-    /// Its call has been refused for now; it stays open.
+    /// Keep the item open: its call was refused for now.
     Park {
         /// The item's id.
         item: String,
         /// Until when, in milliseconds since 1970.
         until_ms: i64,
     },
-    /// Nobody waits for it any more.
+    /// Close the item: nobody waits for it any more.
     Close {
         /// The item's id.
         item: String,
         /// Why.
         how: Closed,
     },
-    /// A person decided about a call through another channel: for the history. Nobody waits for it.
+    /// A person decided about a call through another engine. For the history; no call waits for this.
     Decided(Box<DecidedCall>),
     /// About parked items that outlive their session.
     Resume(Resume),
 }
 
-/// What the inbox is told, or asked, about parked items that outlive their session.
+/// A message to the inbox about parked items that outlive their session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
-    /// Asks whether any session has left an item; answered by [`Resumption::IsAny`]. It is asked before a person is
-    /// asked about a call, so the answer must come at once.
+    /// Asks whether any session has left an item; answered by [`Resumption::IsAny`]. The gate asks this before every
+    /// question to a person, so the answer must come at once.
     IsAny,
-    /// From now on, the parked item outlives its session: a session with this key may resume it, now or after a
-    /// restart, once its owner has left it or has died.
+    /// Lets the parked item outlive its session: a session with this key may resume it, now or after a restart, once
+    /// its owner has left it or died.
     Mark {
         /// The item's id.
         item: String,
@@ -117,43 +117,43 @@ pub enum Resume {
         key: ResumeKey,
     },
     /// Looks for an item that the session may resume, and makes it the session's own; answered by
-    /// [`Resumption::Found`]. From then on the item is as if the session had parked and marked it itself, and its
-    /// verdict follows, if there is one.
+    /// [`Resumption::Found`]. From then on it is as if the session had parked and marked the item itself. Its verdict
+    /// follows, if there is one.
     Find {
-        /// Names the question; the answer names it, too.
+        /// Identifies the lookup; the answer repeats it.
         lookup: u64,
         /// The session's key for this call.
         key: ResumeKey,
         /// What a person would be shown of the call now. A verdict counts only for exactly that.
         request: Arc<ApprovalRequest>,
     },
-    /// A call waits for the marked item from now on, so no other session may resume it any more: one yes, one run.
-    /// Answered by [`Resumption::TakenUp`], once that is on disk.
+    /// Takes the marked item up: a call waits for it from now on, so no other session may resume it (one yes, one run).
+    /// Answered by [`Resumption::TakenUp`] once that is on disk.
     TakeUp {
         /// The item's id.
         item: String,
     },
-    /// The session is over, or gives the item up. A marked item waits for another session until its time is over,
-    /// with the verdict, if there is one; any other is withdrawn.
+    /// Leaves the item: the session is over, or gives it up. A marked item waits for another session until it expires,
+    /// with its verdict, if there is one. Any other item is withdrawn.
     Leave {
         /// The item's id.
         item: String,
     },
 }
 
-/// What the inbox tells about parked items that outlive their session.
+/// A message from the inbox about parked items that outlive their session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resumption {
     /// Whether any session has left an item that some session may resume.
     IsAny(bool),
-    /// What was found.
+    /// The result of a lookup.
     Found {
         /// As in [`Resume::Find`].
         lookup: u64,
-        /// The item, which is the session's own now.
+        /// The item, which is now the session's own.
         parked: Option<ParkedItem>,
     },
-    /// The item could not be marked, so it ends with its session, and nobody else can have it.
+    /// The item could not be marked. It ends with its session, and nobody else can have it.
     Unmarked {
         /// The item's id.
         item: String,
@@ -162,7 +162,7 @@ pub enum Resumption {
     TakenUp {
         /// The item's id.
         item: String,
-        /// Whether it is so.
+        /// True if it was.
         is_done: bool,
     },
 }
@@ -176,13 +176,13 @@ pub struct ParkedItem {
     pub until_ms: i64,
 }
 
-/// A SHA-256 digest of what a session must have in common with the one that parked an item in order to resume it, as
-/// far as the session knows: the client's name and roots, the call, the tool's definition, and everything that people
-/// were shown. The inbox adds who the user and the server are.
+/// A SHA-256 digest of what a session must have in common with the one that parked an item, in order to resume it: the
+/// client's name and roots, the call, the tool's definition, and everything that people were shown. The inbox adds the
+/// user's and the server's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumeKey(pub [u8; 32]);
 
-/// Why an engine cannot bring a verdict.
+/// Why an engine failed to bring a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What can be done about it.
@@ -191,21 +191,21 @@ pub struct Failure {
     pub why: String,
 }
 
-/// Kinds of failures: what can be done about one.
+/// The kinds of failures, by what can be done about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Nobody answers; it may be better in a moment.
+    /// Does not respond; a later try may work.
     Unreachable,
-    /// It answers, but not to this.
+    /// Responds, but rejects the question.
     Rejected,
-    /// It cannot work as it is configured.
+    /// Cannot work as configured.
     Misconfigured,
-    /// It has to be asked less often.
+    /// Must be asked less often.
     RateLimited,
 }
 
 impl Failure {
-    /// Nobody answers.
+    /// Creates a failure of an engine that does not respond.
     #[must_use]
     pub fn unreachable(why: impl Into<String>) -> Failure {
         Failure {
@@ -216,33 +216,32 @@ impl Failure {
 }
 
 impl FailureKind {
-    /// For the log, after the engine's name.
+    /// Returns the text for the log, to follow the engine's name.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             FailureKind::Unreachable => "cannot be reached",
-            FailureKind::Rejected => "did not take the question",
-            FailureKind::Misconfigured => "is not set up",
-            FailureKind::RateLimited => "is asked too often",
+            FailureKind::Rejected => "rejected the question",
+            FailureKind::Misconfigured => "is misconfigured",
+            FailureKind::RateLimited => "is rate-limited",
         }
     }
 }
 
-/// What engines outside of the client tell.
+/// A message from an out-of-band engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromEngine {
-    /// What a human decided about an item.
+    /// A person decided about an item.
     Verdict {
-        /// The engine that it came through: not always the one that the item was for, since the inbox shows every
-        /// item.
+        /// The engine that the verdict came through. It may differ from the engine that was asked, since the inbox
+        /// shows every item.
         engine: EngineId,
         /// The item's id.
         item: String,
-        /// The decision.
+        /// The verdict.
         verdict: approval::item::Verdict,
     },
-    /// Somebody decided about an item in a way that does not count, and it waits on: the verdict was
-    /// not made with the passphrase.
+    /// Somebody decided about an item in a way that does not count: without the passphrase. The item stays open.
     Disregarded {
         /// The item's id.
         item: String,
@@ -253,10 +252,10 @@ pub enum FromEngine {
     Listed {
         /// The item's id.
         item: String,
-        /// Where its page is. Whoever opens it has to be logged in.
+        /// The page's URL. Opening it requires a login.
         url: String,
     },
-    /// The engine cannot bring a verdict about an item.
+    /// The engine failed to bring a verdict about an item.
     Failed {
         /// The item's id.
         item: String,
@@ -267,32 +266,31 @@ pub enum FromEngine {
     Resume(Resumption),
 }
 
-/// One thing to do.
+/// One thing for the relay to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send to the client.
     ToClient(Payload),
-    /// Send to the client, unless it does not keep up: a progress notification.
+    /// Send a progress notification to the client. May be dropped if the client does not keep up.
     Progress(String),
     /// Send to the upstream: anything but a tool call.
     ToUpstream(Permitted<Payload>),
-    /// INVARIANT 1: append the line; once that is done, and only then, send the tool call
-    /// to the upstream. Where it cannot be done, tell the gate with
-    /// [`Gate::not_recorded`](super::Gate::not_recorded) instead.
+    /// INVARIANT 1: append the record; only once that is done, send the tool call to the upstream. If the record cannot
+    /// be appended, call [`Gate::not_recorded`](super::Gate::not_recorded) instead.
     Release {
-        /// The audit line.
+        /// The record.
         line: Line,
         /// The call.
         payload: Permitted<Payload>,
-        /// Names the call.
+        /// Identifies the call.
         ticket: Ticket,
     },
-    /// Append a line for which nothing is released.
+    /// Append a record that releases nothing.
     Record(Line),
-    /// Put a question into the inbox, or say what became of one.
+    /// Send a message to the out-of-band engines.
     ToEngine(ToEngine),
-    /// Tell the operator, on stderr.
+    /// Warn the operator, on stderr.
     Warn(String),
-    /// The client has gone and nothing waits any more: close the upstream's stdin.
+    /// Close the upstream's stdin: the client has gone, and nothing waits any more.
     CloseUpstream,
 }

@@ -1,11 +1,11 @@
-//! The proof that something may go to the upstream.
+//! A proof that a value may go to the upstream.
 //!
-//! It holds no logic: the gate makes it, the upstream's writer takes nothing else.
+//! Only the gate creates it, and the upstream's writer accepts nothing else.
 
-/// A value that the gate has let through.
+/// A value that the gate let through.
 ///
-/// INVARIANT 1: only `gate` can make one, and it makes one for a tool call only together
-/// with the audit line that comes first; see [`Output::Release`](super::Output::Release).
+/// INVARIANT 1: only `gate` can create one. For a tool call it does so only together with the
+/// record that is written first; see [`Output::Release`](super::Output::Release).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permitted<T>(T);
 
@@ -14,12 +14,12 @@ impl<T> Permitted<T> {
         Permitted(value)
     }
 
-    /// The same permission for another form of what was let through.
+    /// Converts what was let through to another form.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Permitted<U> {
         Permitted(change(self.0))
     }
 
-    /// A look at what was let through.
+    /// Returns what was let through.
     pub fn get(&self) -> &T {
         &self.0
     }

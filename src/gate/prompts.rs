@@ -1,6 +1,6 @@
-//! Questions in the client: `elicitation/create` in a session, the answer to the call in 2026-07-28.
+//! Delivers questions in the client: `elicitation/create` in a session, the answer to the call in 2026-07-28.
 //!
-//! Which question is put when is decided in `ask`.
+//! `ask` decides which question is asked when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::handshake::{client_name, client_title};
 use super::held::{AskKey, Era, Held};
 use super::output::{Output, Payload};
 use super::state::{Gate, Now};
-use crate::approval::prompt::hint_words;
+use crate::approval::prompt::hints_text;
 use crate::approval::request::ApprovalRequest;
 use crate::approval::request_state::RequestState;
 use crate::mcp::elicit::create_request;
@@ -21,28 +21,31 @@ use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 
 impl Gate {
-    /// Sends a question's prompt under this id. True if it cannot show all of the call.
+    /// Sends a question's prompt under this id. Returns true if the prompt cannot show the whole call.
     pub(super) fn send_prompt(&mut self, key: AskKey, id: RequestId) -> bool {
-        let (Ok(words), Some(request)) = (self.handshake.words(), self.request_of(key, None))
-        else {
+        let (Ok(format), Some(request)) = (
+            self.handshake.elicitation_format(),
+            self.request_of(key, None),
+        ) else {
             return false;
         };
         let ask = self.asks.get(key);
-        let inbox_shows_all = ask.is_some_and(|ask| ask.may_be_beside(&self.settings));
+        let inbox_shows_all = ask.is_some_and(|ask| ask.can_list_in_inbox_too(&self.settings));
         let message = request.message(inbox_shows_all);
-        let request = create_request(&id, &message.text, words);
+        let request = create_request(&id, &message.text, format);
         self.put(Output::ToClient(Payload::Text(request)));
         message.is_cut
     }
 
-    /// Answers a call, already taken out, with its question. Says whether that cannot show all of the call.
+    /// Answers a call, already taken out, with its question. Also returns whether the prompt cannot show the whole
+    /// call.
     pub(super) fn send_question(
         &mut self,
         key: AskKey,
         held: Held,
         now: Now,
     ) -> Option<(Event, bool)> {
-        let inbox_shows_all = self.asks.get(key)?.may_be_beside(&self.settings);
+        let inbox_shows_all = self.asks.get(key)?.can_list_in_inbox_too(&self.settings);
         let message = self
             .request_of(key, Some(&held.call))?
             .message(inbox_shows_all);
@@ -57,7 +60,7 @@ impl Gate {
         Some((sent, message.is_cut))
     }
 
-    /// Answers a call, already taken out, with where the page of its item is.
+    /// Answers a call, already taken out, with the URL of its item's page.
     pub(super) fn send_page(
         &mut self,
         key: AskKey,
@@ -78,7 +81,7 @@ impl Gate {
         })
     }
 
-    /// A fresh nonce, and the state with it that a client hands back.
+    /// Returns a fresh nonce, and the sealed state that contains it.
     fn seal_state(&mut self, key: AskKey, now: Now) -> Option<(String, String)> {
         let ask = self.asks.get(key)?;
         let expires = ask.state_expires(&self.settings, now.elapsed);
@@ -92,8 +95,8 @@ impl Gate {
         Some((state.nonce, sealed))
     }
 
-    /// What people are shown of a question: made once, and again for the second of two questions. `call` is the
-    /// call, where it was taken out.
+    /// Returns what people are shown of a question. It is built once, and again for the second of two questions. `call`
+    /// is the call, if it was already taken out.
     pub(super) fn request_of(
         &mut self,
         key: AskKey,
@@ -117,12 +120,13 @@ impl Gate {
         Some(request)
     }
 
-    /// INVARIANT 2: of the tool, what the call is asked about as, whatever the upstream says of it by now.
+    /// Builds what people are shown. INVARIANT 2: it shows the tool's definition that the call is asked about, whatever
+    /// the upstream says by now.
     pub(super) fn request(&self, ask: &Ask, call: &KeptCall) -> ApprovalRequest {
         let subject = &ask.subject;
         let definition = subject.definition.as_deref();
         let hints = self.policy.hints(&subject.tool, subject.annotations());
-        // A request of 2026-07-28 names its client itself.
+        // A stateless request names its client itself.
         let params = (ask.era == Era::Stateless).then(|| call.params());
         let info = params.as_ref().and_then(|params| params.client_info());
         let client = info.and_then(client_name);
@@ -135,7 +139,7 @@ impl Gate {
             round: ask.round,
             title: definition.and_then(|it| it.title.clone()),
             description: definition.and_then(|it| it.description.clone()),
-            hints: hint_words(&hints),
+            hints: hints_text(&hints),
             digest: subject.digest,
             client: client.or_else(|| self.handshake.client().cloned()),
             client_title: match info {
@@ -148,16 +152,16 @@ impl Gate {
     }
 }
 
-/// What a client's user is told of an item's page.
+/// Returns the text that sends a client's user to an item's page.
 pub(super) fn page_message(tool: &str) -> String {
     format!(
-        "The call of tool {} waits for your approval. See what it would do, and decide, in the \
-         approval inbox on this machine.",
+        "A call to tool {} is waiting for your approval. Review it and decide in the approval inbox \
+         on this machine.",
         crate::approval::display::code_span(tool, 200)
     )
 }
 
-/// What a retry brings for our question, as JSON.
+/// Returns a retry's answer to our question, as JSON.
 pub(super) fn answer_to_us(retry: &CallToolRequestParams<'_>) -> Option<String> {
     let answer = retry.get(mrtr::INPUT_RESPONSES)?.get(mrtr::QUESTION)?;
     let mut text = String::new();
@@ -165,19 +169,19 @@ pub(super) fn answer_to_us(retry: &CallToolRequestParams<'_>) -> Option<String> 
     Some(text)
 }
 
-/// Whether a call brings what only a retry brings.
+/// Returns true if a call has members that only a retry has.
 pub(super) fn brings_a_state(params: &CallToolRequestParams<'_>) -> bool {
     [mrtr::REQUEST_STATE, mrtr::INPUT_RESPONSES]
         .iter()
         .any(|key| params.get(key).is_some())
 }
 
-/// Why no human is asked about a stateless call.
+/// Why no person is asked about a stateless call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// It lacks what its revision demands.
+    /// It lacks a field that its revision requires.
     Fields,
-    /// It is of a revision that we do not know; holds its name.
+    /// It uses an unknown revision, with this name.
     Version(String),
 }
 
@@ -198,7 +202,7 @@ pub(super) fn check_fields(params: &CallToolRequestParams<'_>) -> Result<(), Mal
     }
 }
 
-/// A moment, as a state tells it.
+/// Converts a moment to milliseconds for a state.
 pub(super) fn millis(time: Duration) -> u64 {
     // Rounded up: the question's own deadline is exact.
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)

@@ -1,6 +1,6 @@
-//! The ends of a call: released or refused, each with its line in the log.
+//! Ends calls: releases or refuses them, each with its record.
 //!
-//! Which end a call comes to is decided in `deciding` and `ask`.
+//! `deciding` and `ask` decide which.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::CallToolRequestParams;
 use crate::policy::{Action, Decision, Reason, Risk, RuleCode};
 
-/// A call that is being looked at, wherever its text is kept.
+/// A call being handled, wherever its text is kept.
 pub(super) struct Call<'a> {
     pub(super) id: &'a RequestId,
     pub(super) params: &'a CallToolRequestParams<'a>,
@@ -29,8 +29,8 @@ pub(super) struct Call<'a> {
     pub(super) arrived: Duration,
 }
 
-/// What the log says of a call beside what it is.
-pub(super) struct Finding<'a> {
+/// What a record says of a call, besides the call itself.
+pub(super) struct RecordDetails<'a> {
     pub(super) outcome: Outcome,
     pub(super) risk: Risk,
     pub(super) rule: RuleCode,
@@ -42,7 +42,7 @@ pub(super) struct Finding<'a> {
 }
 
 impl Gate {
-    /// Dry run: says what would happen, and lets the call through.
+    /// Dry run: records what would happen, and lets the call through.
     pub(super) fn release_dry(
         &mut self,
         call: &Call<'_>,
@@ -51,7 +51,7 @@ impl Gate {
         payload: Payload,
         now: Now,
     ) {
-        let finding = Finding {
+        let details = RecordDetails {
             outcome: Outcome::DryRun,
             risk: decision.risk,
             rule: decision.reason.code(),
@@ -61,23 +61,23 @@ impl Gate {
             digest: None,
             via: None,
         };
-        // Nobody is asked, but the log is what a dry run is for: best effort is not enough.
+        // Nobody is asked, but the log is the purpose of a dry run, so best effort is not enough.
         let approval = NeededApproval::DryRun;
-        self.release(call, &finding, payload, approval, InFlight::Any, now);
+        self.release(call, &details, payload, approval, InFlight::Any, now);
     }
 
-    /// INVARIANT 1: the one way by which a call leaves the gate, always with its line.
+    /// Releases a call with its record. INVARIANT 1: a call can leave the gate no other way.
     pub(super) fn release(
         &mut self,
         call: &Call<'_>,
-        finding: &Finding<'_>,
+        details: &RecordDetails<'_>,
         payload: Payload,
         approval: NeededApproval,
         expected: InFlight,
         now: Now,
     ) {
         self.in_flight.insert(call.id.clone(), expected);
-        let line = self.line(call, finding, now);
+        let line = self.line(call, details, now);
         self.put(Output::Release {
             line,
             payload: Permitted::new(payload),
@@ -87,9 +87,9 @@ impl Gate {
                 era: call.era,
                 approval,
                 explanation: self.explanation(
-                    finding.risk,
-                    finding.rule,
-                    finding.policy_reason.unwrap_or(finding.reason),
+                    details.risk,
+                    details.rule,
+                    details.policy_reason.unwrap_or(details.reason),
                 ),
             },
         });
@@ -106,16 +106,16 @@ impl Gate {
         })
     }
 
-    /// Records a refusal and tells the client.
+    /// Records a refusal and answers the client.
     pub(super) fn refuse(
         &mut self,
         call: &Call<'_>,
-        finding: &Finding<'_>,
+        details: &RecordDetails<'_>,
         refusal: &Refusal,
         decision: Option<&Decision>,
         now: Now,
     ) {
-        let line = self.line(call, finding, now);
+        let line = self.line(call, details, now);
         self.put(Output::Record(line));
         let explanation = decision.and_then(|decision| {
             let why = decision.reason.text();
@@ -131,7 +131,7 @@ impl Gate {
         self.send_to_client(result);
     }
 
-    fn line(&mut self, call: &Call<'_>, finding: &Finding<'_>, now: Now) -> Line {
+    fn line(&mut self, call: &Call<'_>, details: &RecordDetails<'_>, now: Now) -> Line {
         self.time.set(now.unix_ms);
         let memory = self.line_memory.pop().unwrap_or_default();
         let record = Decided {
@@ -139,30 +139,30 @@ impl Gate {
             origin: &self.origin,
             tool: &call.params.name,
             args: call.params.arguments(),
-            outcome: finding.outcome,
-            risk: finding.risk,
-            rule: finding.rule,
-            reason: finding.reason,
-            policy_reason: finding.policy_reason,
+            outcome: details.outcome,
+            risk: details.risk,
+            rule: details.rule,
+            reason: details.reason,
+            policy_reason: details.policy_reason,
             mode: self.policy.mode(),
             dry_run: self.settings.dry_run,
-            forwarded: finding.forwarded,
+            forwarded: details.forwarded,
             duration: now.elapsed.saturating_sub(call.arrived),
             request_id: Some(call.id),
-            call: finding.digest,
-            engine: finding.via.map(|via| via.engine),
-            assurance: finding.via.and_then(|via| via.assurance),
-            approver: finding.via.and_then(|via| via.approver.as_deref()),
-            inbox_key: finding
+            call: details.digest,
+            engine: details.via.map(|via| via.engine),
+            assurance: details.via.and_then(|via| via.assurance),
+            approver: details.via.and_then(|via| via.approver.as_deref()),
+            inbox_key: details
                 .via
-                .and_then(|via| self.settings.key_behind(via.assurance)),
-            covers: finding.via.map_or(Duration::ZERO, |via| via.covers),
-            answered: finding.via.and_then(|via| via.answered),
+                .and_then(|via| self.settings.signing_key(via.assurance)),
+            covers: details.via.map_or(Duration::ZERO, |via| via.covers),
+            answered: details.via.and_then(|via| via.answered),
         };
-        Line::decided(&record, &mut self.fate, memory)
+        Line::decided(&record, &mut self.outcome_text, memory)
     }
 
-    /// Records the first of two yeses: the second may never come, or be a no.
+    /// Records the first of two yeses. The second may never come, or be a no.
     pub(super) fn record_first_yes(
         &mut self,
         call: Option<CallDigest>,
@@ -171,7 +171,7 @@ impl Gate {
         now: Now,
     ) {
         let call = call.map(|digest| format!("sha256:{digest}"));
-        let key = self.settings.key_behind(via.assurance).map(str::to_owned);
+        let key = self.settings.signing_key(via.assurance).map(str::to_owned);
         let members = [
             ("call", call.as_deref()),
             ("reason", reason),
@@ -187,7 +187,7 @@ impl Gate {
         self.record_event(now, "first_approval", &members);
     }
 
-    /// Records a call that was refused before it could be held, so without its arguments.
+    /// Records a call that was refused before it could be held, without its arguments.
     pub(super) fn record_unheld(
         &mut self,
         now: Now,
@@ -204,7 +204,7 @@ impl Gate {
             args: None,
             outcome,
             risk: Risk::High,
-            // No rule of the policy was asked.
+            // No rule of the policy was applied.
             rule: RuleCode::Default,
             reason,
             policy_reason: None,
@@ -221,21 +221,21 @@ impl Gate {
             covers: Duration::ZERO,
             answered: None,
         };
-        let line = Line::decided(&record, &mut self.fate, String::new());
+        let line = Line::decided(&record, &mut self.outcome_text, String::new());
         self.put(Output::Record(line));
     }
 
-    /// Records and tells that a held call, already taken out, is refused.
-    pub(super) fn tell_refused(&mut self, held: &Held, failed: &Failed, now: Now) {
-        self.finish_refused(held, failed, Told::Yes, now);
+    /// Refuses a held call, already taken out: records it and answers the client.
+    pub(super) fn refuse_held(&mut self, held: &Held, failed: &Failed, now: Now) {
+        self.finish_refused(held, failed, Reply::Send, now);
     }
 
-    /// Records that a held call, already taken out, is refused; the client is not told.
+    /// Records that a held call, already taken out, is refused, without answering the client.
     pub(super) fn record_refused(&mut self, held: &Held, failed: &Failed, now: Now) {
-        self.finish_refused(held, failed, Told::No, now);
+        self.finish_refused(held, failed, Reply::Omit, now);
     }
 
-    fn finish_refused(&mut self, held: &Held, failed: &Failed, told: Told, now: Now) {
+    fn finish_refused(&mut self, held: &Held, failed: &Failed, reply: Reply, now: Now) {
         let subject = held.subject.as_deref();
         let unasked = Decision {
             action: Action::Ask,
@@ -243,9 +243,9 @@ impl Gate {
             reason: Reason::ListUnknown,
         };
         let decision = subject.map_or(&unasked, |subject| &subject.decision);
-        let reason = failed.words();
+        let reason = failed.log_text();
         let policy_reason = subject.map(|subject| subject.decision.reason.text());
-        let finding = Finding {
+        let details = RecordDetails {
             outcome: failed.outcome,
             risk: decision.risk,
             rule: decision.reason.code(),
@@ -261,25 +261,25 @@ impl Gate {
             era: held.era,
             arrived: held.arrived,
         };
-        match told {
-            Told::Yes => self.refuse(&call, &finding, &failed.refusal, Some(decision), now),
-            Told::No => {
-                let line = self.line(&call, &finding, now);
+        match reply {
+            Reply::Send => self.refuse(&call, &details, &failed.refusal, Some(decision), now),
+            Reply::Omit => {
+                let line = self.line(&call, &details, now);
                 self.put(Output::Record(line));
             }
         }
     }
 
-    /// Records and tells that a held call, already taken out, cannot go on through nobody's decision.
-    pub(super) fn tell_failed(&mut self, held: &Held, why: &str, now: Now) {
-        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).logged(why);
+    /// Records a technical failure of a held call, already taken out, and answers with an error.
+    pub(super) fn fail_with_error(&mut self, held: &Held, why: &str, now: Now) {
+        let failed = Failed::new(Outcome::Error, Refusal::Cancelled).with_log_text(why);
         self.record_refused(held, &failed, now);
         let code = ErrorCode::INTERNAL_ERROR;
         self.send_error(Some(&held.id), code, format!("the call was not run: {why}"));
     }
 
-    /// Records what a person decided about a question that no call waits for just now.
-    pub(super) fn record_kept_verdict(
+    /// Records a verdict about a question that no call waits for at the moment.
+    pub(super) fn record_parked_verdict(
         &mut self,
         (engine, item): (EngineId, &str),
         subject: &Subject,
@@ -294,17 +294,17 @@ impl Gate {
             ("assurance", verdict.assurance.as_str()),
             ("reason", verdict.reason.as_deref().unwrap_or_default()),
         ];
-        // Of the inbox, it always was so.
+        // The inbox is the default, so its name is left out.
         let is_other = engine != EngineId::INBOX;
         members.extend(is_other.then_some(("engine", engine.name())));
         members.extend(verdict.approver.as_deref().map(|name| ("approver", name)));
-        let key = self.settings.key_behind(Some(verdict.assurance));
+        let key = self.settings.signing_key(Some(verdict.assurance));
         let key = key.map(str::to_owned);
         members.extend(key.iter().map(|key| ("inbox_key", &**key)));
         self.record_event(now, "parked_verdict", &members);
     }
 
-    /// Refuses a call that cannot be read safely or may not be sent: to its id, if it has one.
+    /// Refuses a call that cannot be read safely or may not be sent. Answers to its id, if it has one.
     pub(super) fn refuse_call(
         &mut self,
         now: Now,
@@ -320,7 +320,7 @@ impl Gate {
         self.send_error(id.as_ref(), ErrorCode::INVALID_REQUEST, message);
     }
 
-    /// Refuses a call that its own revision does not allow, or that is of one we do not know.
+    /// Refuses a call that its own revision does not allow, or whose revision is unknown.
     pub(super) fn refuse_malformed(
         &mut self,
         id: &RequestId,
@@ -331,15 +331,15 @@ impl Gate {
         let (code, why, data) = match malformed {
             Malformed::Fields => (
                 ErrorCode::INVALID_PARAMS,
-                "`_meta` lacks a `io.modelcontextprotocol/protocolVersion` that is a string, or a \
-                 `io.modelcontextprotocol/clientCapabilities` that is an object",
+                "`_meta` must have `io.modelcontextprotocol/protocolVersion`, a string, and \
+                 `io.modelcontextprotocol/clientCapabilities`, an object",
                 None,
             ),
             // SPEC: the error "MUST" list what is supported, and the client "SHOULD select a
             // mutually supported version […] and retry".
             Malformed::Version(requested) => (
                 ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
-                "a human can be asked about this call in protocol version 2026-07-28 only",
+                "a person can be asked about this call in protocol version 2026-07-28 only",
                 Some(serde_json::json!({
                     "supported": [STATELESS],
                     "requested": requested,
@@ -352,8 +352,8 @@ impl Gate {
     }
 }
 
-/// Whether the client hears of a refusal.
-enum Told {
-    Yes,
-    No,
+/// Whether the client gets an answer.
+enum Reply {
+    Send,
+    Omit,
 }

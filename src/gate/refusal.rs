@@ -1,6 +1,6 @@
-//! The one place that decides what a refused client is told.
+//! Writes the texts for a refused client. No other file does.
 //!
-//! What is logged is another matter; see `evidence::record`.
+//! `evidence::record` writes the log.
 
 use std::fmt::Write as _;
 
@@ -18,85 +18,84 @@ use crate::policy::{Mode, Risk, RuleCode};
 /// Why a readable call is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// A human said no.
+    /// A person said no.
     Denied {
-        /// What the human wrote.
+        /// The person's reason.
         reason: Option<String>,
     },
-    /// A human said no to the very same call a short while ago.
+    /// A person said no to the same call a short while ago.
     DeniedBefore {
         /// How long ago, in seconds.
         ago: u64,
-        /// For how many seconds more that counts.
+        /// For how many more seconds that counts.
         left: u64,
-        /// The item of the inbox under which that can be lifted.
+        /// The inbox item that can lift it.
         item: Option<String>,
     },
-    /// A human closed the question without an answer.
+    /// A person closed the question without an answer.
     Dismissed,
-    /// The client said no faster than a human can read.
+    /// The client said no faster than a person can read.
     TooFast {
         /// What it said.
         no: ClientNo,
-        /// The item of the inbox under which the question stays open, if it does.
+        /// The inbox item of the question, if it stays open.
         item: Option<String>,
     },
-    /// A rule of the operator's.
+    /// A rule of the operator blocks it.
     Blocked,
     /// Nobody answered in time.
     TimedOut,
     /// There is nobody to ask.
     CannotAsk(CannotAsk),
-    /// The client went away, or took the call back.
+    /// The client went away, or cancelled the call.
     Cancelled,
     /// The client began another session before the call ran.
     NewSession,
-    /// The call came before the handshake was over.
+    /// The call came before the handshake was complete.
     BeforeHandshake,
-    /// The client reported that it could not show the question; holds its words.
+    /// The client reported an error instead of showing the question; holds its message.
     ClientError(String),
-    /// The client's answer answers nothing.
+    /// The client's answer is invalid.
     InvalidAnswer(Fault),
-    /// The tool kept changing under the question.
+    /// The tool kept changing while people were asked.
     KeepsChanging,
     /// The tool changed between two rounds of an approved call.
     ChangedBetweenRounds,
-    /// A `requestState`, or answers without one, that no question of ours belongs to.
+    /// A `requestState`, or answers without one, that belongs to no question of ours.
     UnknownState,
-    /// A `requestState` of ours that has been used, or that has run out.
+    /// A `requestState` of ours that was already used or has expired.
     SpentState,
     /// The audit log cannot be written.
     NotRecorded,
-    /// An engine outside of the client could not bring a verdict; says why, to the operator. What is to
-    /// be done about it is not for an agent to try.
+    /// An out-of-band engine failed. `failure` says why, for the operator; an agent should not try to fix it.
     EngineFailed { engine: EngineId, failure: Failure },
-    /// A verdict came, with less assurance than the operator requires.
+    /// The verdict has less assurance than the operator requires.
     TooWeak,
-    /// The call is larger than what the inbox shows.
+    /// The call is larger than the inbox shows.
     TooLargeToShow,
     /// Nobody has answered yet; the question stays in the inbox, under this id.
     Parked(String),
 }
 
 impl Refusal {
-    /// What became of the call: goes on from "The call of tool … was".
-    fn fate(&self) -> String {
-        const NEEDS: &str = "denied: it needs a human's approval, and";
+    /// Returns what happened to the call. It continues the sentence "The call to tool … was".
+    fn outcome_text(&self) -> String {
+        const NEEDS: &str = "denied: it needs a person's approval, and";
         match self {
-            Refusal::Denied { reason: None } => "denied by a human".into(),
+            Refusal::Denied { reason: None } => "denied by a person".into(),
             Refusal::Denied {
                 reason: Some(reason),
-            } => format!("denied by a human, who said: {}", quoted_words(reason)),
+            } => format!("denied by a person, who said: {}", quoted_words(reason)),
             Refusal::DeniedBefore { ago, left, item } => {
                 let mut text = format!(
-                    "denied without asking: a human denied the very same call {ago} s ago, which counts for {left} s \
-                     more"
+                    "denied without asking: a person denied the same call {ago} s ago, and that denial applies for \
+                     another {left} s"
                 );
                 if let Some(item) = item {
                     // Writing to a String cannot fail.
                     let _ = write!(
                         text,
-                        ". A human can lift that by approving item {item} of the approval inbox"
+                        ". A person can lift it by approving item {item} in the approval inbox"
                     );
                 }
                 text
@@ -109,13 +108,13 @@ impl Refusal {
                 no,
                 item: Some(item),
             } => format!(
-                "not run yet: {}. It is waiting for approval, as item {item} of the approval inbox",
+                "not run yet: {}. It is waiting for approval as item {item} in the approval inbox",
                 too_fast(no)
             ),
             Refusal::Blocked => "blocked by the operator of this server".into(),
             Refusal::TimedOut => format!("{NEEDS} nobody answered in time"),
             Refusal::CannotAsk(CannotAsk::NoCapability) => format!(
-                "{NEEDS} this client cannot ask one: it does not declare the MCP capability \
+                "{NEEDS} this client cannot ask for it: it does not declare the MCP capability \
                  `elicitation`"
             ),
             Refusal::CannotAsk(CannotAsk::Unanswered) => format!(
@@ -123,24 +122,23 @@ impl Refusal {
                  yet"
             ),
             Refusal::CannotAsk(CannotAsk::NoHandshake) => format!(
-                "{NEEDS} client and server have not agreed by `initialize` on a protocol revision \
-                 to ask one in"
+                "{NEEDS} client and server have not agreed on a protocol revision by `initialize`"
             ),
             Refusal::CannotAsk(CannotAsk::Revision(revision)) => format!(
-                "{NEEDS} protocol revision {} has no elicitation to ask one with; a client that \
-                 speaks 2025-06-18, 2025-11-25 or 2026-07-28 could be asked",
+                "{NEEDS} protocol revision {} has no elicitation to ask for it; a client that \
+                 uses 2025-06-18, 2025-11-25 or 2026-07-28 could be asked",
                 quoted_words(&revision.to_string())
             ),
             Refusal::CannotAsk(CannotAsk::ClientGone) | Refusal::Cancelled => {
                 format!("{NEEDS} the client has gone")
             }
             Refusal::NewSession => format!(
-                "{NEEDS} the client has begun a new session by `initialize`, in which no answer \
-                 to a question of the old one counts"
+                "{NEEDS} the client has begun a new session with `initialize`, so answers to \
+                 questions of the old session no longer count"
             ),
             Refusal::BeforeHandshake => "denied: it came before the client's `initialize`".into(),
             Refusal::CannotAsk(CannotAsk::Anonymous) => {
-                format!("{NEEDS} approval-proxy asks no HTTP client that has shown no token")
+                format!("{NEEDS} approval-proxy does not ask HTTP clients that present no token")
             }
             Refusal::ClientError(message) => {
                 format!(
@@ -150,13 +148,13 @@ impl Refusal {
             }
             Refusal::InvalidAnswer(fault) => format!(
                 "{NEEDS} the client's answer to the question cannot be used: {}",
-                fault.words()
+                fault.as_str()
             ),
             Refusal::CannotAsk(CannotAsk::NoChannel) => {
-                format!("{NEEDS} the operator has left no way to ask one")
+                format!("{NEEDS} the operator has configured no way to ask for it")
             }
             Refusal::EngineFailed { engine, .. } => format!(
-                "{NEEDS} {} cannot be used; its operator finds the reason in the audit log of \
+                "{NEEDS} {} cannot be used; the operator can find the reason in the audit log of \
                  approval-proxy",
                 match *engine {
                     EngineId::INBOX => "the approval inbox".to_owned(),
@@ -164,35 +162,33 @@ impl Refusal {
                 }
             ),
             Refusal::TooLargeToShow => {
-                format!(
-                    "{NEEDS} it is larger than the 4 MiB that the approval inbox shows of a call"
-                )
+                format!("{NEEDS} it is larger than the 4 MiB that the approval inbox can show")
             }
             Refusal::TooWeak => {
-                format!("{NEEDS} the one that came has less assurance than the operator requires")
+                format!("{NEEDS} the verdict has less assurance than the operator requires")
             }
             Refusal::Parked(item) => format!(
-                "not run yet: it is waiting for approval, as item {item} of the approval inbox"
+                "not run yet: it is waiting for approval as item {item} in the approval inbox"
             ),
             Refusal::KeepsChanging => {
-                "denied: the server kept changing the tool while a human was asked".into()
+                "denied: the server kept changing the tool while a person was being asked".into()
             }
             Refusal::ChangedBetweenRounds => {
-                "denied: the server changed the tool since a human approved the call".into()
+                "denied: the server has changed the tool since a person approved the call".into()
             }
             Refusal::UnknownState => format!(
-                "{NEEDS} the `requestState` or `inputResponses` that it brings belong to no \
-                 question about this call"
+                "{NEEDS} its `requestState` or `inputResponses` belong to no question about this \
+                 call"
             ),
             Refusal::SpentState => format!(
-                "{NEEDS} the question that its `requestState` belongs to has been answered, or \
-                 has run out of time"
+                "{NEEDS} the question that its `requestState` belongs to was already answered or \
+                 has expired"
             ),
             Refusal::NotRecorded => "denied: its audit record could not be written".into(),
         }
     }
 
-    /// Whether the question stays open in the inbox.
+    /// Returns true if the question stays open in the inbox.
     fn is_open(&self) -> bool {
         matches!(
             self,
@@ -200,7 +196,7 @@ impl Refusal {
         )
     }
 
-    /// How much of the call has run.
+    /// Returns how much of the call has run.
     fn what_ran(&self) -> &'static str {
         if *self == Refusal::ChangedBetweenRounds {
             "This round was not run, though the call may have run in part"
@@ -211,8 +207,8 @@ impl Refusal {
         }
     }
 
-    /// What an agent may expect of trying again.
-    fn outlook(&self) -> &'static str {
+    /// Returns whether it makes sense for an agent to try again.
+    fn retry_advice(&self) -> &'static str {
         match self {
             Refusal::BeforeHandshake => "may be tried again after that",
             Refusal::CannotAsk(CannotAsk::Unanswered) => {
@@ -220,13 +216,13 @@ impl Refusal {
             }
             Refusal::CannotAsk(CannotAsk::NoHandshake) => "may be tried again after a handshake",
             Refusal::NewSession => "may be tried again in the new session",
-            Refusal::NotRecorded => "may be tried again once the operator has mended the log",
-            Refusal::EngineFailed { .. } => "may be tried again once that is mended",
+            Refusal::NotRecorded => "may be tried again once the operator has fixed the audit log",
+            Refusal::EngineFailed { .. } => "may be tried again once that is fixed",
             Refusal::TooFast { item: None, .. } => {
-                "trying again will not help while the client shows the question to nobody"
+                "trying again will not help unless the client shows the question to a person"
             }
             Refusal::Parked(_) | Refusal::TooFast { item: Some(_), .. } => {
-                "Once a human has approved it, the very same call, made again, will run"
+                "Once a person has approved it, the same call will run when it is made again"
             }
             Refusal::ChangedBetweenRounds | Refusal::UnknownState | Refusal::SpentState => {
                 "may be tried again from the beginning, without `requestState` and \
@@ -253,7 +249,7 @@ impl Refusal {
         }
     }
 
-    /// Who or what decided, for `--explain`.
+    /// Returns who or what decided, for `--explain`.
     fn source(&self) -> &'static str {
         match self {
             Refusal::Denied { .. } | Refusal::DeniedBefore { .. } | Refusal::Dismissed => "human",
@@ -272,7 +268,7 @@ impl Refusal {
         }
     }
 
-    /// What the log says, where it does not have the human's own words.
+    /// Returns the reason for the log, for when the person gave none.
     pub(super) fn log_reason(&self) -> String {
         match self {
             Refusal::CannotAsk(CannotAsk::NoCapability) => {
@@ -289,16 +285,16 @@ impl Refusal {
             }
             Refusal::CannotAsk(CannotAsk::ClientGone) => "the client has gone".into(),
             Refusal::CannotAsk(CannotAsk::Anonymous) => {
-                "the HTTP client has shown no token; see --auth-token-file".into()
+                "the HTTP client presents no token; see --auth-token-file".into()
             }
-            Refusal::CannotAsk(CannotAsk::NoChannel) => "there is no channel to ask by".into(),
+            Refusal::CannotAsk(CannotAsk::NoChannel) => "no engine can ask a person".into(),
             Refusal::ClientError(message) => format!("the client could not ask: {message}"),
-            Refusal::InvalidAnswer(fault) => fault.words().into(),
+            Refusal::InvalidAnswer(fault) => fault.as_str().into(),
             Refusal::DeniedBefore { item: None, .. } => "an earlier denial covers it".into(),
             Refusal::DeniedBefore {
                 item: Some(item), ..
             } => format!("an earlier denial covers it; parked as {item}"),
-            Refusal::Dismissed => No::Dismissed.words().into(),
+            Refusal::Dismissed => No::Dismissed.as_str().into(),
             Refusal::TooFast { no, item } => {
                 let mut reason = too_fast(no);
                 if let Some(item) = item {
@@ -312,12 +308,12 @@ impl Refusal {
                 engine => format!(
                     "the engine `{}` {}: {}",
                     engine.name(),
-                    failure.kind.words(),
+                    failure.kind.as_str(),
                     failure.why
                 ),
             },
             Refusal::TooLargeToShow => {
-                "the call is larger than 4 MiB, which nobody could read".into()
+                "the call is larger than the 4 MiB that the inbox can show".into()
             }
             Refusal::TooWeak => "the verdict's assurance is below `requireAssurance`".into(),
             Refusal::Parked(item) => format!("nobody answered in time; parked as {item}"),
@@ -326,17 +322,19 @@ impl Refusal {
             Refusal::Cancelled => "the client has gone".into(),
             Refusal::NewSession => "the client has begun a new session".into(),
             Refusal::BeforeHandshake => "it came before the client's `initialize`".into(),
-            Refusal::KeepsChanging => "the tool kept changing while a human was asked".into(),
+            Refusal::KeepsChanging => {
+                "the tool kept changing while a person was being asked".into()
+            }
             Refusal::ChangedBetweenRounds => "the tool changed since the call was approved".into(),
             Refusal::UnknownState => "its `requestState` belongs to no question about it".into(),
-            Refusal::SpentState => "its `requestState` has been used, or has run out".into(),
+            Refusal::SpentState => "its `requestState` was already used or has expired".into(),
             Refusal::NotRecorded => "the audit record could not be written".into(),
             Refusal::Blocked => "blocked".into(),
         }
     }
 }
 
-/// What a client answered too fast, for the client and the log.
+/// Describes an answer that came too fast, for the client and the log.
 fn too_fast(no: &ClientNo) -> String {
     let answered = match no.how {
         No::NotApproved => "answered the question with a no",
@@ -352,17 +350,17 @@ fn too_fast(no: &ClientNo) -> String {
     text
 }
 
-/// What `--explain` adds; without it a refusal leaks nothing of the policy.
+/// What `--explain` adds. Without it a refusal reveals nothing about the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Explanation {
     pub(super) risk: Risk,
     pub(super) mode: Mode,
     pub(super) rule: RuleCode,
-    /// The policy's reason, in words.
+    /// The policy's reason, as text.
     pub(super) why: String,
 }
 
-/// Writes the ordinary result, `isError: true` with one text, that a refused call gets.
+/// Writes the result of a refused call: an ordinary result with `isError: true` and one text.
 pub(super) fn refused_result(
     id: &RequestId,
     tool: &str,
@@ -371,15 +369,20 @@ pub(super) fn refused_result(
     explanation: Option<&Explanation>,
 ) -> String {
     let mut text = format!(
-        "The call of tool {} was {}. ",
+        "The call to tool {} was {}. ",
         quoted_name(tool),
-        refusal.fate()
+        refusal.outcome_text()
     );
-    // That a parked call was not run is what it begins with. Writing to a String cannot fail.
+    // The text of a parked call already begins with "not run yet". Writing to a String cannot fail.
     let _ = if refusal.is_open() {
-        write!(text, "{}.", refusal.outlook())
+        write!(text, "{}.", refusal.retry_advice())
     } else {
-        write!(text, "{}, and {}.", refusal.what_ran(), refusal.outlook())
+        write!(
+            text,
+            "{}, and {}.",
+            refusal.what_ran(),
+            refusal.retry_advice()
+        )
     };
     if let Some(Explanation {
         risk,
@@ -408,7 +411,7 @@ pub(super) fn refused_result(
     out
 }
 
-/// Somebody's words in quotes on one line.
+/// Returns a text in quotes on one line, limited in length.
 fn quoted_words(text: &str) -> String {
     use crate::mcp::elicit::MAX_REASON;
     crate::approval::display::quoted_text(text, MAX_REASON)

@@ -1,7 +1,7 @@
-//! Parked questions outlive their session: what a later session must have in common with this one to resume one, and
-//! what the inbox is asked for that.
+//! Lets parked questions outlive their session: what a later session must have in common with this one, and what the
+//! gate asks the inbox.
 //!
-//! What follows from the inbox's answers is decided in `resumption`.
+//! `resumption` handles the inbox's answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ask::Ask;
 use super::handshake::Offers;
-use super::held::{AskKey, HeldKey, Stage, Subject};
+use super::held::{AskKey, HeldKey, Subject, WaitsFor};
 use super::output::{Output, Resume, ResumeKey, ToEngine};
 use super::settings::TimeoutAction;
 use super::state::{Gate, Now, PeerState};
@@ -21,14 +21,14 @@ use crate::mcp::roots;
 
 /// How long a call waits for the inbox, and for the client's roots, before people are asked about it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For how long the answer counts that no session has left a question.
+/// How long the inbox's answer "nothing was left" counts.
 const NONE_FOR: Duration = Duration::from_secs(1);
 
 /// The calls that wait to learn whether a question about them was parked before.
 #[derive(Debug, Default)]
 pub(super) struct ResumeLookups {
     by_call: BTreeMap<HeldKey, ResumeLookup>,
-    /// When the inbox said last that no session has left a question.
+    /// When the inbox last said that no session has left a question.
     none_at: Option<Duration>,
 }
 
@@ -36,19 +36,19 @@ pub(super) struct ResumeLookups {
 #[derive(Debug)]
 pub(super) struct ResumeLookup {
     pub(super) until: Duration,
-    pub(super) step: Step,
+    pub(super) step: LookupStep,
 }
 
 /// What a call waits for.
 #[derive(Debug)]
-pub(super) enum Step {
-    /// Whether any session has left a question.
+pub(super) enum LookupStep {
+    /// The answer whether any session has left a question.
     IsAny(Box<Ask>),
     /// The client's roots.
     Roots(Box<Ask>),
-    /// A question that an earlier session has left.
+    /// A question that an earlier session left.
     Item(Box<Ask>),
-    /// That the question which is parked here is nobody else's any more.
+    /// Confirmation that no other session can have the question that is parked here.
     TakeUp { ask: AskKey, item: String },
 }
 
@@ -61,24 +61,24 @@ impl ResumeLookups {
         self.by_call.remove(&call)
     }
 
-    /// The calls that wait for something of which this holds, in order of arrival.
+    /// Returns the calls with a matching lookup, in order of arrival.
     pub(super) fn calls(&self, is_it: impl Fn(&ResumeLookup) -> bool) -> Vec<HeldKey> {
         let found = self.by_call.iter().filter(|(_, lookup)| is_it(lookup));
         found.map(|(call, _)| *call).collect()
     }
 
-    /// Whether a call waits for this item to be nobody else's.
+    /// Returns true if a call is already waiting for this item to be taken up.
     fn is_taking_up(&self, taken: &str) -> bool {
         let mut steps = self.by_call.values().map(|lookup| &lookup.step);
-        steps.any(|step| matches!(step, Step::TakeUp { item, .. } if item == taken))
+        steps.any(|step| matches!(step, LookupStep::TakeUp { item, .. } if item == taken))
     }
 
-    /// When the first has waited for too long.
+    /// Returns when the next call has waited long enough.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.by_call.values().map(|lookup| lookup.until).min()
     }
 
-    /// No session has left a question.
+    /// Notes that no session has left a question.
     pub(super) fn found_none(&mut self, now: Duration) {
         self.none_at = Some(now);
     }
@@ -87,10 +87,10 @@ impl ResumeLookups {
 /// The client's roots, as far as they are known.
 #[derive(Debug, Default)]
 pub(super) enum Roots {
-    /// Nobody has asked.
+    /// Not asked for yet.
     #[default]
     Unknown,
-    /// A request of ours is out.
+    /// Our request is open.
     Asked {
         id: RequestId,
         /// The call that waits for the answer, if one does.
@@ -98,9 +98,9 @@ pub(super) enum Roots {
         /// Until when calls wait for it.
         until: Duration,
     },
-    /// A digest of them.
+    /// Known; a digest of them.
     Known([u8; 32]),
-    /// The client does not say.
+    /// The client did not give them.
     Withheld,
 }
 
@@ -110,21 +110,21 @@ impl Roots {
     }
 }
 
-/// What a question's key says of the roots.
+/// What is known of the roots for a question's key.
 enum RootsOf {
-    /// The client has none.
+    /// The client does not declare roots.
     NotDeclared,
     Known([u8; 32]),
     /// They can be asked for, or have been.
     NotYet,
-    /// Nobody will ever know.
+    /// They will never be known.
     Never,
 }
 
 impl Gate {
-    /// Has a call wait, if need be, before anybody is asked about it: for what the inbox knows of questions that
-    /// earlier sessions left; or, where the question is parked here, until no other session can have its answer.
-    /// Whether it waits.
+    /// Lets a call wait before anybody is asked about it, if necessary: until the inbox says what earlier sessions
+    /// left, or, if the question is parked here, until no other session can have its answer. Returns true if the call
+    /// waits.
     pub(super) fn look_up(
         &mut self,
         call: HeldKey,
@@ -136,57 +136,57 @@ impl Gate {
         if !self.settings.resumes_parked || self.client == PeerState::Gone {
             return false;
         }
-        let Some((step, told)) = (match parked {
-            Some(parked) => self.taking_up(parked),
-            None => self.first_lookup(call, subject, offers, now),
+        let Some((step, request)) = (match parked {
+            Some(parked) => self.take_up_step(parked),
+            None => self.first_step(call, subject, offers, now),
         }) else {
             return false;
         };
         if let Some(held) = self.held.get_mut(&call) {
-            (held.stage, held.has_looked_up) = (Stage::LookedUp, true);
+            (held.waits_for, held.has_looked_up) = (WaitsFor::Lookup, true);
         }
         let until = now.elapsed.saturating_add(PATIENCE);
         let is_told = match &step {
-            Step::TakeUp { item, .. } => self.resume_lookups.is_taking_up(item),
-            Step::IsAny(_) | Step::Roots(_) | Step::Item(_) => false,
+            LookupStep::TakeUp { item, .. } => self.resume_lookups.is_taking_up(item),
+            LookupStep::IsAny(_) | LookupStep::Roots(_) | LookupStep::Item(_) => false,
         };
         self.resume_lookups
             .insert(call, ResumeLookup { until, step });
         if !is_told {
-            self.put(Output::ToEngine(ToEngine::Resume(told)));
+            self.put(Output::ToEngine(ToEngine::Resume(request)));
         }
         true
     }
 
-    fn taking_up(&self, ask: AskKey) -> Option<(Step, Resume)> {
+    fn take_up_step(&self, ask: AskKey) -> Option<(LookupStep, Resume)> {
         let parked = self.asks.get(ask).filter(|ask| ask.is_resumable())?;
         let item = parked.item()?.to_owned();
-        let step = Step::TakeUp {
+        let step = LookupStep::TakeUp {
             ask,
             item: item.clone(),
         };
         Some((step, Resume::TakeUp { item }))
     }
 
-    fn first_lookup(
+    fn first_step(
         &self,
         call: HeldKey,
         subject: &Arc<Subject>,
         offers: Offers,
         now: Now,
-    ) -> Option<(Step, Resume)> {
+    ) -> Option<(LookupStep, Resume)> {
         let held = self.held.get(&call).filter(|held| !held.has_looked_up)?;
         let is_none = |at: Duration| now.elapsed < at.saturating_add(NONE_FOR);
         if self.resume_lookups.none_at.is_some_and(is_none) {
             return None;
         }
         let ask = Ask::new(call, held, Arc::clone(subject), offers, &self.settings);
-        Some((Step::IsAny(Box::new(ask)), Resume::IsAny))
+        Some((LookupStep::IsAny(Box::new(ask)), Resume::IsAny))
     }
 
-    /// Has the inbox look for a question that an earlier session left about a call. False if there can be none that
-    /// this session may resume; then nobody waits for anything.
-    pub(super) fn find_left(
+    /// Asks the inbox for a question that an earlier session left about a call. Returns false if there can be none that
+    /// this session may resume; then the call does not wait.
+    pub(super) fn look_for_parked(
         &mut self,
         call: HeldKey,
         mut ask: Box<Ask>,
@@ -200,7 +200,7 @@ impl Gate {
         let key = match self.roots_of(&ask, &request) {
             RootsOf::NotYet => {
                 self.want_roots(Some(call), now);
-                let step = Step::Roots(ask);
+                let step = LookupStep::Roots(ask);
                 self.resume_lookups
                     .insert(call, ResumeLookup { until, step });
                 return matches!(self.roots, Roots::Asked { until, .. } if now.elapsed < until);
@@ -213,7 +213,7 @@ impl Gate {
             return false;
         };
         ask.request = Some(Arc::clone(&request));
-        let step = Step::Item(ask);
+        let step = LookupStep::Item(ask);
         self.resume_lookups
             .insert(call, ResumeLookup { until, step });
         let find = Resume::Find {
@@ -225,17 +225,18 @@ impl Gate {
         true
     }
 
-    /// A question was parked: from now on a later session can resume it, if all of its key is known.
+    /// Marks a parked question so that a later session can resume it, if its whole key is known.
     pub(super) fn mark_parked(&mut self, key: AskKey, now: Now) {
         let Some(ask) = self.asks.get(key).filter(|ask| ask.is_parked()) else {
             return;
         };
-        // A person who lifts a denial does so for a call that this session remembers.
-        let is_for_later = self.settings.resumes_parked && !ask.may_lift() && !ask.is_resumable();
+        // Lifting a denial concerns a call that only this session remembers.
+        let is_for_later =
+            self.settings.resumes_parked && !ask.can_lift_denial() && !ask.is_resumable();
         let (Some(item), Some(request)) = (ask.open_item(), &ask.request) else {
             return;
         };
-        // A later session asks its first question about a call, and finds none that was put in other words.
+        // A later session looks for its own first question, so one with another text would not be found.
         let is_first = match request.round {
             QuestionKind::First | QuestionKind::FirstOfTwo => true,
             QuestionKind::Second | QuestionKind::Changed | QuestionKind::DeniedBefore => false,
@@ -259,8 +260,8 @@ impl Gate {
         }
     }
 
-    /// A question goes to the inbox, where it may be parked. While its call waits, the client can be asked for its roots
-    /// also over HTTP.
+    /// Asks for the client's roots when a question goes to the inbox, where it may be parked. While its call waits,
+    /// this works over HTTP, too.
     pub(super) fn prepare_to_mark(&mut self, key: AskKey, now: Now) {
         if !self.settings.resumes_parked || self.settings.timeout_action != TimeoutAction::Park {
             return;
@@ -274,15 +275,15 @@ impl Gate {
         }
     }
 
-    /// What is known of the roots of the client whose call a question is about.
+    /// Returns what is known of the roots of the question's client.
     fn roots_of(&self, ask: &Ask, request: &ApprovalRequest) -> RootsOf {
-        // Nothing is resumed of which anything is unknown.
+        // A question is resumed only if everything about it is known.
         if ask.subject.definition.is_none() || request.client.is_none() {
             return RootsOf::Never;
         }
         let params = request.call.params();
         if params.protocol_version().is_some() {
-            // No request can be sent to a client of 2026-07-28.
+            // Stateless clients cannot be sent requests.
             return match roots::are_declared(params.client_capabilities()) {
                 true => RootsOf::Never,
                 false => RootsOf::NotDeclared,
@@ -312,7 +313,7 @@ impl Gate {
         self.send_to_client(request);
     }
 
-    /// What was known of the client's roots counts no more.
+    /// Forgets what was known of the client's roots.
     pub(super) fn forget_roots(&mut self) {
         if let Roots::Asked { id, .. } = std::mem::take(&mut self.roots) {
             self.retired_prompts.add(id);
@@ -320,10 +321,10 @@ impl Gate {
     }
 }
 
-/// What a session must have in common with this one to resume the question; `None` if anything of it is unknown.
+/// Returns what a session must have in common with this one to resume the question, or `None` if any part is unknown.
 ///
-/// The digest of the call covers the tool's definition, and the fingerprint of the item everything that people are
-/// shown: only what they decided about can run.
+/// The call's digest covers the tool's definition, and the item's fingerprint covers everything that people are shown.
+/// So only what they decided about can run.
 fn key_of(request: &ApprovalRequest, roots: Option<&[u8; 32]>) -> Option<ResumeKey> {
     let client = request.client.as_deref()?;
     let shown = request.item(String::new(), 0, None).fingerprint();
@@ -337,7 +338,7 @@ fn key_of(request: &ApprovalRequest, roots: Option<&[u8; 32]>) -> Option<ResumeK
     Some(ResumeKey(digest_of(parts)))
 }
 
-/// SHA-256 over parts, each behind its length.
+/// Returns the SHA-256 of the parts, each after its length.
 pub(super) fn digest_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {

@@ -1,16 +1,17 @@
-//! Calls of 2026-07-28 that bring a state of ours: which question, or which round, each belongs to.
+//! Handles stateless calls that bring a state of ours: finds the question, or the round, that each
+//! belongs to.
 //!
-//! What an answer means for a question is decided in `ask`.
+//! `ask` decides what an answer means for a question.
 
 use std::sync::Arc;
 
-use super::ask::{Came, Event};
+use super::ask::{Arrival, Event};
 use super::calls::{MAX_HELD_BYTES, TOO_MANY};
 use super::deciding::progress_of;
 use super::handshake::Offers;
-use super::held::{AskKey, Era, Held, Stage, Subject};
+use super::held::{AskKey, Era, Held, Subject, WaitsFor};
 use super::prompts::{answer_to_us, check_fields};
-use super::recording::{Call, Finding};
+use super::recording::{Call, RecordDetails};
 use super::refusal::Refusal;
 use super::state::{Gate, Now};
 use super::verdict::Approval;
@@ -22,7 +23,7 @@ use crate::mcp::tool::KeptCall;
 use crate::policy::{Risk, RuleCode};
 
 impl Gate {
-    /// A call that brings a state of ours.
+    /// Handles a call that brings a state of ours.
     pub(super) fn retry_from_client(
         &mut self,
         text: &str,
@@ -38,28 +39,28 @@ impl Gate {
         let (Some(bare), Some(subject)) = (bare, subject) else {
             return self.refuse_state(call, &Refusal::SpentState, now);
         };
-        // What is not a part of the call, such as white space, may have grown.
+        // Text that is not part of the call, such as white space, may have grown.
         if self.kept_bytes() + bare.bytes() > MAX_HELD_BYTES {
             let (id, name) = (call.id.clone(), &call.params.name);
             return self.refuse_call(now, Some(id), Some(name), TOO_MANY);
         }
         let digest = CallDigest::of(&self.settings.server, &bare.params(), subject.of_tool());
         let is_same = digest == subject.digest && call.era == Era::Stateless;
-        let is_same = is_same && ask.is_none_or(|ask| self.may_come_back(ask, &bare));
-        if !is_same || !state.is_good_for(&subject.digest, now.elapsed) {
+        let is_same = is_same && ask.is_none_or(|ask| self.may_retry(ask, &bare));
+        if !is_same || !state.is_valid_for(&subject.digest, now.elapsed) {
             return self.refuse_state(call, &Refusal::UnknownState, now);
         }
         if let Err(malformed) = check_fields(call.params) {
             return self.refuse_malformed(call.id, Some(&call.params.name), malformed, now);
         }
-        // From here on the state is spent, whatever becomes of the call.
+        // From here on the state is spent, whatever happens to the call.
         match ask {
             Some(ask) => self.retry_of_question(ask, bare, call, now),
             None => self.next_round(text, call, state, now),
         }
     }
 
-    /// What the question, or the round, is about that a state belongs to.
+    /// Returns the subject of the question, or of the round, that a state belongs to.
     fn subject_of_state(&self, ask: Option<AskKey>, nonce: &str) -> Option<Arc<Subject>> {
         match ask {
             Some(ask) => self.asks.get(ask).map(|ask| Arc::clone(&ask.subject)),
@@ -70,16 +71,16 @@ impl Gate {
         }
     }
 
-    /// Whether a retry is the client's whom an item of the inbox names: a verdict there can cover
-    /// that client's further calls.
-    fn may_come_back(&self, ask: AskKey, bare: &KeptCall) -> bool {
+    /// Returns true if a retry comes from the client that an inbox item names: a verdict there can
+    /// cover that client's further calls.
+    fn may_retry(&self, ask: AskKey, bare: &KeptCall) -> bool {
         self.asks.get(ask).is_some_and(|ask| {
             let call = ask.answered_call().map(|(_, held)| &held.call);
             ask.is_asked_by_prompt() || call.is_some_and(|call| call.is_of_same_client(bare))
         })
     }
 
-    /// A retry of a call that was answered with a question: with the answer, or without.
+    /// Handles the retry of a call that was answered with a question, with or without the answer.
     fn retry_of_question(&mut self, key: AskKey, bare: KeptCall, retry: &Call<'_>, now: Now) {
         let Some((_, before)) = self.asks.get(key).and_then(|ask| ask.answered_call()) else {
             return;
@@ -91,24 +92,25 @@ impl Gate {
             call: bare,
             era: before.era,
             arrived: before.arrived,
-            stage: Stage::Asked(key),
-            // What the first request asked to hear of is over with it.
+            waits_for: WaitsFor::Ask(key),
+            // The progress token of the first request ended with that request.
             progress: progress_of(retry.params, now),
             subject: before.subject.clone(),
             changes: before.changes,
             round: before.round,
             has_looked_up: false,
         };
-        let came = Came {
+        let arrival = Arrival {
             call: self.keep(held),
             answer: answer_to_us(retry.params),
             offers: Offers::of(retry.params.client_capabilities()),
             is_same_client,
         };
-        self.step(key, Event::CallCame(came), now);
+        self.step(key, Event::CallArrived(arrival), now);
     }
 
-    /// A retry answers the upstream's question about an approved call: it goes on, once.
+    /// Handles a retry that answers the upstream's question about an approved call: lets it go on,
+    /// once.
     fn next_round(&mut self, text: &str, call: &Call<'_>, state: &RequestState, now: Now) {
         let Some(approved) = self.upstream_rounds.take(&state.nonce) else {
             return self.refuse_state(call, &Refusal::SpentState, now);
@@ -128,7 +130,7 @@ impl Gate {
             call: kept,
             era: Era::Stateless,
             arrived: call.arrived,
-            stage: Stage::List,
+            waits_for: WaitsFor::ToolList,
             progress: None,
             subject: Some(Arc::clone(&approved.subject)),
             changes: 0,
@@ -147,10 +149,10 @@ impl Gate {
 
     fn refuse_state(&mut self, call: &Call<'_>, refusal: &Refusal, now: Now) {
         let reason = refusal.log_reason();
-        let finding = Finding {
+        let details = RecordDetails {
             outcome: Outcome::Denied,
             risk: Risk::High,
-            // Its state is at fault, whatever the policy says of the tool.
+            // Its state is the cause, whatever the policy says about the tool.
             rule: RuleCode::Default,
             reason: &reason,
             policy_reason: None,
@@ -158,6 +160,6 @@ impl Gate {
             digest: None,
             via: None,
         };
-        self.refuse(call, &finding, refusal, None, now);
+        self.refuse(call, &details, refusal, None, now);
     }
 }

@@ -1,15 +1,14 @@
-//! A server elsewhere that restarts: what was known of it counts no more, and calls that it has
-//! certainly not taken come back.
+//! Handles the restart of a server behind HTTP: what was known of it no longer counts, and calls that it certainly did
+//! not take come back.
 //!
-//! Finding out is `http`'s business. A call that comes back has not run, so it is decided about
-//! once more, by what the server says now.
+//! `http` detects the restart. A returned call has not run, so it is decided again, by what the server says now.
 
 use std::sync::Arc;
 
 use super::ask::Event;
 use super::calls::TOO_MANY;
 use super::handshake::Offers;
-use super::held::{Approved, Held, Stage};
+use super::held::{Approved, Held, WaitsFor};
 use super::output::Payload;
 use super::state::{Gate, InFlight, Now, PeerState};
 use crate::approval::digest::CallDigest;
@@ -18,23 +17,23 @@ use crate::mcp::message::{Id, Kind, RequestId, read_message};
 use crate::mcp::tool::{CallToolRequestParams, KeptCall};
 
 impl Gate {
-    /// The upstream may hand back calls that it has not taken: see [`Gate::call_returned`].
+    /// Allows the upstream to return calls that it has not taken: see [`Gate::call_returned`].
     pub fn expect_returned_calls(&mut self) {
         self.may_return_calls = true;
     }
 
-    /// The upstream has lost the session, and another one has begun: its tools may be others now.
+    /// Notes that the upstream lost its session and a new one began. Its tools may have changed.
     pub fn upstream_restarted(&mut self, why: &str, now: Now) {
         self.record_event(now, "restarted", &[("reason", why)]);
         self.warn(format!(
-            "the server has lost the session, and a new one has begun: {why}"
+            "the server lost the session, and a new one has begun: {why}"
         ));
         self.catalogue.changed();
     }
 
-    /// A call that was released comes back, as it was sent: the upstream has certainly not taken
-    /// it. Where it may go again, it is decided about once more, and has a record of its own. An
-    /// approval still counts if the tool is what was shown.
+    /// Handles a released call that comes back as it was sent, because the upstream certainly did not take it. If it
+    /// may go again, it is decided again and gets a record of its own. An approval still counts if the tool is what was
+    /// shown.
     pub fn call_returned(&mut self, line: &str, why: &str, may_go_again: bool, now: Now) {
         let Ok(message) = read_message(line) else {
             return;
@@ -42,7 +41,7 @@ impl Gate {
         let Id::Some(id) = &message.id else {
             return;
         };
-        // A call that the client has taken back is owed nothing.
+        // The client cancelled the call, so it needs no answer.
         let Some(expected) = self.in_flight.remove(id) else {
             return;
         };
@@ -67,8 +66,7 @@ impl Gate {
         }
     }
 
-    /// INVARIANT 2: an approved call goes again only as what was shown, and only if its tool still is
-    /// what was shown.
+    /// INVARIANT 2: an approved call goes again only if it and its tool are still what was shown.
     fn confirm_again(
         &mut self,
         line: &str,
@@ -88,11 +86,11 @@ impl Gate {
             return self.not_taken(id, "it is not the call that was approved");
         }
         if round > 0 {
-            // Its first part ran in the session that is lost.
-            return self.not_taken(id, "the server has restarted in the middle of it");
+            // Its first part ran in the lost session.
+            return self.not_taken(id, "the server restarted in the middle of it");
         }
         let Some(call) = KeptCall::new(line, params) else {
-            return self.not_taken(id, "it is too large to be kept");
+            return self.not_taken(id, "it is too large to hold");
         };
         if self.is_full(call.bytes()) {
             return self.not_taken(id, TOO_MANY);
@@ -103,7 +101,7 @@ impl Gate {
             call,
             era,
             arrived: now.elapsed,
-            stage: Stage::List,
+            waits_for: WaitsFor::ToolList,
             progress: None,
             subject: Some(Arc::clone(&subject)),
             changes: 0,
@@ -119,8 +117,7 @@ impl Gate {
         self.send_error(Some(id), ErrorCode::INTERNAL_ERROR, why);
     }
 
-    /// The line of the call, found by `request_id`, says `forwarded`; this one says that it was not
-    /// taken.
+    /// Records that a call was not taken. The call's own record, with the same `request_id`, says `forwarded`.
     fn record_returned(&mut self, id: &RequestId, why: &str, now: Now) {
         let id = id.to_string();
         let members = [("request_id", id.as_str()), ("reason", why)];
@@ -129,9 +126,9 @@ impl Gate {
 }
 
 impl Approved {
-    /// Whether the yes can be held against the tool as it is listed now. Where the list was not known,
-    /// nobody was shown the tool, and the call is decided about from the beginning. A call that has run
-    /// in part is never decided about again.
+    /// Returns true if the yes can be checked against the tool's current definition. If the list was not known, nobody
+    /// was shown the tool, so the call is decided from the beginning. A call that has run in part is never decided
+    /// again.
     fn may_be_confirmed(&self) -> bool {
         self.subject.is_list_known || self.round > 0
     }

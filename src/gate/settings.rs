@@ -1,6 +1,6 @@
-//! What an operator decides about asking, and the limits of a session.
+//! What the operator configures about asking, and the limits of a session.
 //!
-//! Plain data, filled by `config`; nothing here is read from a file or the environment.
+//! Plain data, filled in by `config`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +10,26 @@ use crate::approval::cache::DedupeField;
 use crate::approval::item::Assurance;
 use crate::evidence::redact::Redaction;
 
-/// The final outcome of a prompt that was delivered and that nobody answered in time.
+/// What to do when a prompt is not answered in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimeoutAction {
-    /// Let the call run. Holds for delivered prompts of the legacy revisions only, and not where
-    /// two approvals are needed.
+    /// Let the call run. Ignored for undelivered prompts, stateless calls, and calls that need two approvals.
     Approve,
     /// Refuse the call. The default.
     #[default]
     Deny,
-    /// Refuse the call for now, and leave the question in the inbox: once it is approved, the same
-    /// call runs when it is made again.
+    /// Refuse the call for now, and leave the question in the inbox. Once it is approved, the same call runs when it is
+    /// made again.
     Park,
 }
 
-/// What is known of who sits behind the client.
+/// What is known about who uses the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Client {
-    /// It started us, it has shown the operator's token, or the operator takes any.
+    /// It started us, it has presented the operator's token, or the operator accepts any client.
     #[default]
     Known,
-    /// Any process that can connect: its answers would approve its own calls, so it is not asked.
+    /// Any process that can connect. Its answers would approve its own calls, so it is not asked.
     Anonymous,
 }
 
@@ -48,7 +47,7 @@ impl Engine {
     pub const INBOX: Engine = Engine::OutOfBand(EngineId::INBOX);
 }
 
-/// Names an engine outside of the client, as the configuration and the audit log do.
+/// The name of an out-of-band engine, as in the configuration and the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EngineId(&'static str);
 
@@ -56,46 +55,46 @@ impl EngineId {
     /// The inbox: its page, and the terminal.
     pub const INBOX: EngineId = EngineId("inbox");
 
-    /// The engine of this name: lower-case ASCII letters and `-`.
+    /// Creates an id from a name of lower-case ASCII letters and `-`.
     #[must_use]
     pub const fn new(name: &'static str) -> EngineId {
         EngineId(name)
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.0
     }
 }
 
-/// What follows where a channel could not decide.
+/// What to do when an engine could not decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The call is refused.
+    /// Refuse the call.
     Deny,
-    /// The next channel is asked, if there is one.
+    /// Ask the next engine, if there is one.
     Fallback,
 }
 
-/// One channel of the chain that a question goes along. A channel that does not exist for a call,
-/// such as a prompt in a client that cannot show one, is passed over.
+/// One entry of the operator's list of engines. An engine that a call cannot use, such as a prompt in a client that
+/// cannot show one, is skipped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Channel {
-    /// What asks.
+    /// The engine.
     pub engine: Engine,
     /// The assurance that its verdicts can reach.
     pub reach: Assurance,
-    /// How long a human has here.
+    /// How long a person has here.
     pub patience: Patience,
-    /// What follows where nobody answers in time.
+    /// What to do when nobody answers in time.
     pub on_timeout: OnFailure,
-    /// What follows where the channel fails.
+    /// What to do when the engine fails.
     pub on_transport_error: OnFailure,
 }
 
 impl Channel {
-    /// The channel as it is where nobody says anything about it.
+    /// Creates an entry with the defaults.
     #[must_use]
     pub fn new(engine: Engine) -> Channel {
         Channel {
@@ -105,23 +104,23 @@ impl Channel {
                 Engine::INBOX => Assurance::InboxSession,
                 Engine::OutOfBand(_) => Assurance::SharedSecret,
             },
-            patience: Patience::AsForAll,
+            patience: Patience::Default,
             on_timeout: OnFailure::Deny,
             on_transport_error: OnFailure::Fallback,
         }
     }
 }
 
-/// How long a human has at one channel.
+/// How long a person has at one engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Patience {
     /// [`Settings::timeout`].
-    AsForAll,
-    /// So long; `None` is no limit.
+    Default,
+    /// This long; `None` means no limit.
     Own(Option<Duration>),
 }
 
-/// How a channel that could not decide is tried again.
+/// How a failed prompt is retried.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
     /// Further tries after the first; 0 turns retries off.
@@ -130,7 +129,7 @@ pub struct Retry {
     pub initial_backoff: Duration,
     /// The longest pause.
     pub max_backoff: Duration,
-    /// By how much each pause is longer than the one before; at least 1, finite.
+    /// The factor by which each pause grows; at least 1, finite.
     pub multiplier: f64,
 }
 
@@ -148,72 +147,72 @@ impl Default for Retry {
 /// Everything that the gate needs to know about asking, refusing and recording.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The server's name in the configuration: shown to the human, written to the log.
+    /// The server's name in the configuration: shown to people and written to the log.
     pub server: Arc<str>,
-    /// How long a human has; `None` is no limit.
+    /// How long a person has; `None` means no limit.
     pub timeout: Option<Duration>,
-    /// What an unanswered, delivered prompt comes to.
+    /// What to do when a delivered prompt is not answered in time.
     pub timeout_action: TimeoutAction,
     /// Whether the client may be asked at all.
     pub client: Client,
-    /// What is asked, in this order.
+    /// The engines to ask, in this order.
     pub channels: Vec<Channel>,
-    /// How much assurance a verdict must have to count; engines that cannot reach it are not asked.
+    /// How much assurance a verdict must have to count. Engines that cannot reach it are not asked.
     pub require_assurance: Option<RequiredAssurance>,
-    /// What the log calls the key of signed verdicts, if they have to be signed.
+    /// The log's name for the key of signed verdicts, if they must be signed.
     pub inbox_key: Option<String>,
-    /// How long a question that nobody answered in time stays open, where it is parked.
+    /// How long a parked question stays open.
     pub park_for: Duration,
-    /// Whether a parked question outlives its session: a later session of the same client with the same server can
-    /// resume it.
+    /// Whether a parked question outlives its session, so that a later session of the same client with the same server
+    /// can resume it.
     pub resumes_parked: bool,
-    /// A no from the client that comes faster than this is nobody's decision; zero turns that off.
+    /// A no from the client that comes faster than this does not count as a person's; zero turns this off.
     pub instant_decline: Duration,
-    /// For how long identical calls are refused without asking after a person denied one; zero is not at all.
+    /// How long identical calls are refused without asking after a person denied one; zero means not at all.
     pub deny_memory: Duration,
-    /// After how much silence of the client the inbox shows a question, too; zero turns that off.
+    /// How long the client may be silent before the inbox also lists a question; zero turns this off.
     pub also_inbox_after: Duration,
     /// How long an approval covers identical calls; zero turns the cache off.
     pub approval_ttl: Duration,
     /// Put decision source, risk and mode into refusals.
     pub explain: bool,
-    /// Risk `high` needs two approvals.
+    /// Require two approvals for risk `high`.
     pub double_confirm: bool,
-    /// Record what would happen, hold and refuse nothing.
+    /// Record what would happen, and hold or refuse nothing.
     pub dry_run: bool,
-    /// How a client that could not show a prompt is tried again.
+    /// How a client that could not show a prompt is asked again.
     pub retry: Retry,
     /// What makes two calls identical.
     pub dedupe_fields: Vec<DedupeField>,
     /// The argument keys that count for `DedupeField::Args`; empty means all.
     pub dedupe_arg_keys: Vec<String>,
-    /// How many requests may wait at once, for a human and for the upstream each.
+    /// How many requests may wait at once, for a person and for the upstream each.
     pub max_pending: usize,
     /// Let calls that need no approval run when their audit line cannot be written.
     pub audit_best_effort: bool,
-    /// What counts as a secret that the log does not keep.
+    /// What counts as a secret, which the log does not keep.
     pub redaction: Redaction,
 }
 
 impl Settings {
-    /// What the log calls the key that a verdict of this assurance was signed with, if it was.
-    pub(super) fn key_behind(&self, assurance: Option<Assurance>) -> Option<&str> {
+    /// Returns the log's name for the key that a verdict of this assurance was signed with, if it was.
+    pub(super) fn signing_key(&self, assurance: Option<Assurance>) -> Option<&str> {
         let key = self.inbox_key.as_deref();
         key.filter(|_| assurance == Some(Assurance::InboxPassphrase))
     }
 
-    /// Where in the list of engines the inbox stands.
+    /// Returns the inbox's position in the list of engines.
     pub(super) fn inbox(&self) -> Option<usize> {
         let mut channels = self.channels.iter();
         channels.position(|channel| channel.engine == Engine::INBOX)
     }
 
-    /// Whether an answer that took so long came faster than a person can read.
+    /// Returns true if an answer came faster than a person can read.
     pub(super) fn is_instant(&self, took: Duration) -> bool {
         took < self.instant_decline
     }
 
-    /// Whether a verdict of this assurance counts.
+    /// Returns true if a verdict of this assurance counts.
     #[must_use]
     pub fn counts(&self, assurance: Assurance) -> bool {
         let required = self.require_assurance;

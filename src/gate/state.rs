@@ -1,6 +1,6 @@
-//! The gate itself: its state, and the small steps that all transitions share.
+//! The gate itself: its state, and small steps that all transitions share.
 //!
-//! The transitions stand in the modules that it is handed to; `ARCHITECTURE.md` has the map.
+//! The transitions are in the other modules; `ARCHITECTURE.md` has the map.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -23,40 +23,40 @@ use super::settings::Settings;
 use super::upstream_rounds::UpstreamRounds;
 use crate::approval::cache::ApprovalCache;
 use crate::approval::request_state::Sealer;
-use crate::evidence::record::{Fate, Line, Origin, Timestamp};
+use crate::evidence::record::{Line, Origin, OutcomeText, Timestamp};
 use crate::mcp::ErrorCode;
 use crate::mcp::error::{error_response, error_response_with};
 use crate::mcp::message::RequestId;
 use crate::policy::Policy;
 pub use crate::sys::time::Now;
 
-/// The moment `at`, in milliseconds since 1970.
+/// Converts the moment `at` to milliseconds since 1970.
 pub(super) fn unix_ms(at: Duration, now: Now) -> i64 {
     let left = at.saturating_sub(now.elapsed);
     let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
     now.unix_ms.saturating_add(left)
 }
 
-/// What is expected of the upstream.
+/// A request that the upstream has not answered.
 #[derive(Debug)]
 pub(super) enum InFlight {
-    /// An answer, whatever it is.
+    /// Any answer is passed on.
     Any,
-    /// The answer to an approved call. In 2026-07-28 it may be a question.
+    /// An approved call. A stateless one may be answered with a question.
     Approved(Box<Approved>),
-    /// The answer to the client's `initialize`.
+    /// The client's `initialize`.
     Initialize,
-    /// The answer to the client's `tools/list`.
+    /// The client's `tools/list`.
     List(Box<ListRequest>),
 }
 
 impl InFlight {
-    /// Whether it can be the answer to a call.
+    /// Returns true if the request may be a call.
     pub(super) fn is_call(&self) -> bool {
         matches!(self, InFlight::Any | InFlight::Approved(_))
     }
 
-    /// Whether the answer is the client's, whatever it is.
+    /// Returns true if any answer is passed on as it is.
     pub(super) fn is_any(&self) -> bool {
         match self {
             InFlight::Any => true,
@@ -68,16 +68,15 @@ impl InFlight {
 
 /// The gate of one client session with one upstream.
 ///
-/// Lines go in by [`Gate::from_client`] and [`Gate::from_upstream`], the time by
-/// [`Gate::tick`], and what is to be done comes out of [`Gate::poll_output`], in order, after
-/// every call.
+/// Feed lines to [`Gate::from_client`] and [`Gate::from_upstream`], and the time to [`Gate::tick`]. After every call,
+/// carry out what [`Gate::poll_output`] returns, in order.
 #[derive(Debug)]
 pub struct Gate {
     pub(super) settings: Settings,
     pub(super) policy: Policy,
-    /// Names this run, and its server, in the audit log.
+    /// Identifies this run and its server in the audit log.
     pub(super) origin: Origin,
-    /// The moment of the newest audit line.
+    /// The time of the newest record.
     pub(super) time: Timestamp,
     pub(super) ids: RequestIds,
     pub(super) handshake: Handshake,
@@ -92,43 +91,42 @@ pub struct Gate {
     pub(super) roots: Roots,
     pub(super) upstream_rounds: UpstreamRounds,
     pub(super) sealer: Sealer,
-    /// What the upstream still owes the client.
+    /// The client's requests that the upstream has not answered.
     pub(super) in_flight: HashMap<RequestId, InFlight, RandomState>,
-    /// Ids of the client's under which the upstream may still answer another request.
+    /// Client ids under which the upstream may still answer another request.
     pub(super) ambiguous: RetiredIds,
-    /// Prompts that the client may still answer, too late. A late answer is swallowed: the
-    /// upstream has never heard of it.
+    /// Prompts that the client may still answer, too late. Late answers are dropped: the upstream does not know the
+    /// prompts.
     pub(super) retired_prompts: RetiredIds,
-    /// How many answers were recorded for which no request was open.
+    /// How many answers without an open request were recorded.
     pub(super) unasked: u32,
     pub(super) next_key: u64,
-    /// The size of all held calls together.
+    /// The memory that all held calls take, in bytes.
     pub(super) held_bytes: usize,
     pub(super) client: PeerState,
     /// Whether the client's answers reach us.
     pub(super) client_heard: bool,
     pub(super) upstream: PeerState,
-    /// What goes to the inbox's history.
+    /// The rate of decisions that go to the inbox's history.
     pub(super) history: HistoryRate,
-    /// Whether the upstream may hand a call back that it has not taken.
+    /// Whether the upstream may return a call that it has not taken.
     pub(super) may_return_calls: bool,
-    /// Whether `CloseUpstream` has been put out.
+    /// Whether `CloseUpstream` was put out.
     closing: bool,
     outputs: VecDeque<Output>,
-    /// Memory for the effects of the next step.
+    /// Reused memory for the effects of a step.
     pub(super) effects: Vec<Effect>,
-    /// What the newest decision line said.
-    pub(super) fate: Fate,
-    /// Memory of lines that were written, for the next ones.
+    /// What the newest decision record said.
+    pub(super) outcome_text: OutcomeText,
+    /// Memory of written lines, to reuse.
     pub(super) line_memory: Vec<String>,
 }
 
-/// How many written lines lend their memory to the next ones, and how large it may be each:
-/// one batch of small calls.
+/// How many written lines are kept for reuse, and how large each may be. Enough for one batch of small calls.
 const LENT_LINES: usize = 64;
 const MAX_LENT: usize = 2 * 1024;
 
-/// Whether a side can still be spoken to.
+/// Whether a side is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerState {
     Open,
@@ -136,12 +134,12 @@ pub(super) enum PeerState {
 }
 
 impl Gate {
-    /// A gate for one session. `seed` is 256 random bits that nobody else knows; `session`
-    /// names the session in the audit log.
+    /// Creates a gate for one session. `seed` is 256 random bits that nobody else knows; `session` identifies the
+    /// session in the audit log.
     #[must_use]
     pub fn new(mut settings: Settings, policy: Policy, session: &str, seed: [u8; 32]) -> Gate {
         let sealer = Sealer::new(&seed, &settings.server);
-        // Nobody is asked whose answer would not count.
+        // Engines whose verdicts would not count are not asked.
         let mut channels = std::mem::take(&mut settings.channels);
         channels.retain(|channel| settings.counts(channel.reach));
         settings.channels = channels;
@@ -177,53 +175,53 @@ impl Gate {
             closing: false,
             outputs: VecDeque::new(),
             effects: Vec::new(),
-            fate: Fate::default(),
+            outcome_text: OutcomeText::default(),
             line_memory: Vec::new(),
         }
     }
 
-    /// The next thing to do. [`Payload::Frame`] stands for the line of the last call.
+    /// Returns the next thing to do. [`Payload::Frame`] stands for the line of the last call.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Whether a call waits that the upstream has not seen.
+    /// Returns true if the gate holds a call back.
     #[must_use]
     pub fn is_holding(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Whether the call with this id waits, and the upstream has not seen it.
+    /// Returns true if the gate holds back the call with this id.
     #[must_use]
     pub fn is_held(&self, call: &RequestId) -> bool {
         self.held_by_id.contains_key(call)
     }
 
-    /// Whether a human is being asked.
+    /// Returns true if a person is being asked.
     #[must_use]
     pub fn is_asking(&self) -> bool {
         self.asks.any(Ask::is_awaited)
     }
 
-    /// Whether the client waits for the answer to its `initialize`.
+    /// Returns true if the client waits for the answer to its `initialize`.
     #[must_use]
     pub fn awaits_initialize(&self) -> bool {
         self.handshake.is_unanswered()
     }
 
-    /// Whether the client waits for anything.
+    /// Returns true if the client waits for any answer.
     #[must_use]
-    pub fn owes_answers(&self) -> bool {
+    pub fn has_unanswered_requests(&self) -> bool {
         !self.in_flight.is_empty() || self.is_holding()
     }
 
-    /// The server's name in the configuration.
+    /// Returns the server's name in the configuration.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.settings.server
     }
 
-    /// The id of the call that a request of ours asks about; of several, of the first.
+    /// Returns the id of the call that our request asks about; of several, the first.
     #[must_use]
     pub fn asked_about(&self, prompt: &RequestId) -> Option<&RequestId> {
         if let Roots::Asked { id, call, .. } = &self.roots
@@ -237,20 +235,19 @@ impl Gate {
         Some(&self.held.get(call)?.id)
     }
 
-    /// Whether [`Gate::client_drained`] wants to be called once the client has been handed
-    /// everything.
+    /// Returns true if [`Gate::client_drained`] must be called once everything has been written to the client.
     #[must_use]
     pub fn wants_drained(&self) -> bool {
         self.asks.any(Ask::is_queued)
     }
 
-    /// Says whether what the client sends is being read. While it is not, because the upstream
-    /// takes nothing, an answer may be on its way: silence is then not taken for one.
+    /// Sets whether the client's input is being read. While it is not, because the upstream accepts nothing, an answer
+    /// may be on its way, so silence does not count as one.
     pub fn set_client_heard(&mut self, heard: bool) {
         self.client_heard = heard;
     }
 
-    /// A line has been written: its memory may be used again.
+    /// Takes back a written line to reuse its memory.
     pub fn reuse(&mut self, line: Line) {
         let memory = line.into_memory();
         if self.line_memory.len() < LENT_LINES && memory.capacity() <= MAX_LENT {
@@ -258,7 +255,7 @@ impl Gate {
         }
     }
 
-    /// Records that the session begins; `members` describe it.
+    /// Records that the session begins. `members` describe it.
     pub fn record_open(&mut self, now: Now, members: &[(&str, &str)]) {
         self.record_event(now, "open", members);
     }
@@ -268,8 +265,8 @@ impl Gate {
         self.record_event(now, "close", &[("reason", how)]);
     }
 
-    /// The line that says how many lines are missing before it: the log could not be written,
-    /// and more was decided than could be kept.
+    /// Returns the record that says how many records are missing before it: the log could not be written, and there
+    /// were too many to keep.
     #[must_use]
     pub fn lost_line(&mut self, now: Now, count: &str) -> Line {
         self.time.set(now.unix_ms);
@@ -298,7 +295,7 @@ impl Gate {
         self.send_to_client(error_response_with(id, code, message, data));
     }
 
-    /// Passes on what is no tool call.
+    /// Passes on a message that is not a tool call.
     pub(super) fn relay_to_upstream(&mut self, payload: Payload) {
         self.put(Output::ToUpstream(Permitted::new(payload)));
     }
@@ -307,17 +304,17 @@ impl Gate {
         self.put(Output::Warn(text));
     }
 
-    /// Records something that is no decision.
+    /// Records an event that is not a decision.
     pub(super) fn record_event(&mut self, now: Now, event: &str, members: &[(&str, &str)]) {
         self.time.set(now.unix_ms);
         let line = Line::event(&self.time, &self.origin, event, members);
         self.put(Output::Record(line));
     }
 
-    /// Whether a live request of ours, to either side, has this id.
+    /// Returns true if an open request of ours, to either side, has this id.
     ///
-    /// INVARIANT 6: a peer's request under it is refused. With two requests under one id, the
-    /// answer to the peer's could be taken for the answer to ours.
+    /// INVARIANT 6: a peer's request with this id is refused. If two requests shared an id, the answer to the peer's
+    /// could be taken for the answer to ours.
     pub(super) fn is_ours(&self, id: &RequestId) -> bool {
         self.catalogue.is_asked(id)
             || self.asks.of_prompt(id).is_some()

@@ -1,8 +1,8 @@
-//! Answers of the upstream to requests that it was not sent, or that have been answered already.
+//! Records the upstream's answers to requests that it was not sent or has already answered.
 //!
-//! Another process of the user can write to the server's stdout. The client takes an answer that
-//! is forged so, but then the true one comes second, and is recorded here. Whether an answer is
-//! relayed is decided in `from_upstream`.
+//! Another process of the user can write to the server's stdout. The client accepts such a forged
+//! answer, but then the real one comes second and is recorded here. `from_upstream` decides whether
+//! an answer is passed on.
 
 use super::output::Output;
 use super::state::{Gate, Now};
@@ -10,12 +10,12 @@ use crate::approval::display::quoted_name;
 use crate::evidence::record::Line;
 use crate::mcp::message::RequestId;
 
-/// How many are recorded in a session: the upstream must not fill the log.
+/// How many are recorded per session: the upstream must not fill the log.
 const MOST: u32 = 100;
 
 impl Gate {
-    /// Records an answer for which no request is open, unless it may be a late one to a request
-    /// that was cancelled.
+    /// Records an answer without an open request, unless it may be a late answer to a cancelled
+    /// one.
     pub(super) fn record_unasked(&mut self, id: &RequestId, now: Now) {
         if self.unasked >= MOST || self.ambiguous.contains_any(id) {
             return;
@@ -26,7 +26,7 @@ impl Gate {
             RequestId::Number(text) | RequestId::Text(text) => quoted_name(text),
         };
         let mut reason = format!(
-            "the server answered request {named}, which it was not sent or which had been answered already"
+            "the server answered request {named}, which was not sent to it or was already answered"
         );
         if self.unasked == MOST {
             reason.push_str("; further answers of this kind are not recorded in this session");

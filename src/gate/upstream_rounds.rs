@@ -1,6 +1,6 @@
-//! What the upstream asks about an approved call of 2026-07-28, and the retries that answer it.
+//! Handles the upstream's questions about approved stateless calls, and the retries that answer them.
 //!
-//! Its state is wrapped in ours, so that such a retry neither asks a person again nor escapes the gate.
+//! Wraps the upstream's state in ours, so that such a retry neither asks a person again nor escapes the gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::mcp::mrtr::{self, InputRequired};
 /// How often an upstream may answer one approved call with a question of its own.
 const MAX_ROUNDS: u32 = 10;
 
-/// The approved calls whose next round the client may bring, by the nonce of their state. A state is good while it
-/// stands here, and is taken out by the first retry that brings it: INVARIANT 2, one approval, one execution.
+/// The approved calls with a further round to come, by the nonce of their state. A state is good while it is listed
+/// here. The first retry that brings it takes it out: INVARIANT 2, one approval, one execution.
 ///
-/// Bounded by its user: see `Gate::is_full`.
+/// `Gate::is_full` limits their number.
 #[derive(Debug, Default)]
 pub(super) struct UpstreamRounds {
     open: BTreeMap<Arc<str>, (Duration, Approved)>,
@@ -35,12 +35,12 @@ impl UpstreamRounds {
         self.open.len()
     }
 
-    /// What they take, in bytes.
+    /// Returns how much memory they take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.open.len() * ENTRY
     }
 
-    /// When the first of them runs out.
+    /// Returns when the next one expires.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -61,7 +61,7 @@ impl UpstreamRounds {
         Some(approved)
     }
 
-    /// Forgets those that run out by then. The calls have run, and have their lines.
+    /// Forgets those that have expired. Their calls have run, and have their records.
     pub(super) fn expire(&mut self, now: Duration) {
         while let Some((deadline, nonce)) = self.deadlines.first()
             && *deadline <= now
@@ -73,8 +73,7 @@ impl UpstreamRounds {
 }
 
 impl Gate {
-    /// The upstream answers an approved call. Where the answer is a question, its state is
-    /// wrapped in ours.
+    /// Handles the upstream's answer to an approved call. If it is a question, wraps its state in ours.
     pub(super) fn answer_to_approved(
         &mut self,
         id: &RequestId,
@@ -97,7 +96,7 @@ impl Gate {
         {
             "the server's `requestState` is larger than 1 MiB"
         } else {
-            // How long the upstream's question may take is not the operator's business.
+            // The operator's time limit does not apply to the upstream's questions.
             let deadline = now.elapsed.saturating_add(LONGEST);
             approved.round += 1;
             return self.pass_on_question(id, result, state, approved, deadline);

@@ -1,4 +1,4 @@
-//! What is said about a call: what lets it run, what ends it, and through which engine that came.
+//! What is decided about a call: an approval or a failure, and through which engine it came.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::mcp::elicit::No;
 /// What lets a call run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Approval {
-    /// `Approved`, or `Timeout` where the operator chose that silence is a yes.
+    /// `Approved`, or `Timeout` if the operator chose that silence is a yes.
     pub(super) outcome: Outcome,
     pub(super) reason: Cow<'static, str>,
     pub(super) via: Via,
-    /// Whether the inbox's history knows of it: a call may run in several parts, or come back.
+    /// Whether the inbox's history already has it: a call may run in several parts, or come back.
     pub(super) is_in_history: bool,
 }
 
-/// What stands in for the reason of a person who approved and gave none.
+/// The reason recorded when a person approved without giving one.
 const APPROVED: &str = "approved";
 
 impl Approval {
-    /// A person said yes.
+    /// Creates the approval of a person who said yes.
     pub(super) fn given(reason: Option<String>, via: Via) -> Approval {
         Approval {
             outcome: Outcome::Approved,
@@ -35,7 +35,7 @@ impl Approval {
         }
     }
 
-    /// Nobody answered, and the operator chose that silence is a yes.
+    /// Creates the approval by silence, which the operator chose.
     pub(super) fn silence() -> Approval {
         Approval {
             outcome: Outcome::Timeout,
@@ -45,7 +45,7 @@ impl Approval {
         }
     }
 
-    /// An earlier approval covers the call.
+    /// Creates the approval of a call that an earlier one covers.
     pub(super) fn cached() -> Approval {
         Approval {
             outcome: Outcome::Approved,
@@ -55,36 +55,36 @@ impl Approval {
         }
     }
 
-    /// The person's own words.
+    /// Returns the reason that the person gave.
     pub(super) fn reason_given(&self) -> Option<&str> {
         Some(&*self.reason).filter(|reason| *reason != APPROVED)
     }
 }
 
-/// The engine that a verdict came through, or that a question was put to in vain.
+/// The engine that a verdict came through, or that nobody answered on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Via {
     /// Its name in the audit log.
     pub(super) engine: &'static str,
-    /// How sure it is that a person decided; `None` where none did.
+    /// How certain it is that a person decided; `None` if none did.
     pub(super) assurance: Option<Assurance>,
-    /// Who decided, as they call themselves; nobody has checked it.
+    /// Who decided, by the name they gave; nobody has verified it.
     pub(super) approver: Option<Arc<str>>,
-    /// For how long the person lets the same call run again; zero is not at all.
+    /// How long the person lets the same call run again; zero means not at all.
     pub(super) covers: Duration,
-    /// How long after it got the question the client answered it, where it did.
+    /// How long the client took to answer, if it did.
     pub(super) answered: Option<Duration>,
 }
 
 impl Via {
     /// An earlier approval.
-    pub(super) const CACHE: Via = Via::nobody("cache");
+    pub(super) const CACHE: Via = Via::engine("cache");
     /// A prompt in the client that no person answered.
-    pub(super) const ELICITATION: Via = Via::nobody("elicitation");
-    /// An item of the inbox that nobody decided about.
-    pub(super) const INBOX: Via = Via::nobody("inbox");
+    pub(super) const ELICITATION: Via = Via::engine("elicitation");
+    /// An inbox item that nobody decided about.
+    pub(super) const INBOX: Via = Via::engine("inbox");
 
-    pub(super) const fn nobody(engine: &'static str) -> Via {
+    pub(super) const fn engine(engine: &'static str) -> Via {
         Via {
             engine,
             assurance: None,
@@ -94,7 +94,7 @@ impl Via {
         }
     }
 
-    /// A person's answer to a prompt in the client, which took so long.
+    /// Returns the origin of a person's answer to a prompt in the client, which took this long.
     pub(super) fn elicitation(took: Duration) -> Via {
         Via {
             assurance: Some(Assurance::CallerRelayed),
@@ -103,7 +103,7 @@ impl Via {
         }
     }
 
-    /// A verdict that came through an engine outside of the client.
+    /// Returns the origin of a verdict that came through an out-of-band engine.
     pub(super) fn verdict(engine: EngineId, verdict: &item::Verdict) -> Via {
         Via {
             assurance: Some(verdict.assurance),
@@ -112,7 +112,7 @@ impl Via {
                 Choice::Approve => verdict.cover,
                 Choice::Deny => Duration::ZERO,
             },
-            ..Via::nobody(engine.name())
+            ..Via::engine(engine.name())
         }
     }
 }
@@ -121,16 +121,16 @@ impl Via {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failed {
     pub(super) outcome: Outcome,
-    /// What the client is told, if it is told anything.
+    /// What the client is told, if anything.
     pub(super) refusal: Refusal,
     /// The engine that said so, or that nobody answered on.
     pub(super) via: Option<Via>,
-    /// What the log says, where the refusal's own words are not enough.
+    /// What the log says, if it differs from the refusal's own text.
     pub(super) log: Option<String>,
 }
 
 impl Failed {
-    /// An end that no engine has brought about.
+    /// Creates an end that no engine caused.
     pub(super) fn new(outcome: Outcome, refusal: Refusal) -> Failed {
         Failed {
             outcome,
@@ -140,7 +140,7 @@ impl Failed {
         }
     }
 
-    /// A person said no; `how` says in which way, where there is no `reason`.
+    /// Creates the end of a call that a person denied. `how` describes the no if there is no `reason`.
     pub(super) fn denied(reason: Option<String>, how: &str, via: Via) -> Failed {
         let log = reason.is_none().then(|| how.to_owned());
         Failed {
@@ -150,7 +150,8 @@ impl Failed {
         }
     }
 
-    /// A person denied the very same call at `at`, which counts until `until`. A person can lift that by the item.
+    /// Creates the end of a call because a person denied the same call at `at`, which counts until `until`. The item
+    /// can lift that.
     pub(super) fn denied_before(
         (at, until): (Duration, Duration),
         now: Duration,
@@ -164,14 +165,14 @@ impl Failed {
         Failed::new(Outcome::Denied, refusal).via(Via::CACHE)
     }
 
-    /// What the log says.
-    pub(super) fn words(&self) -> String {
+    /// Returns the reason for the log.
+    pub(super) fn log_text(&self) -> String {
         self.log
             .clone()
             .unwrap_or_else(|| self.refusal.log_reason())
     }
 
-    /// The same end, brought about by an engine.
+    /// Returns the same end, caused by an engine.
     pub(super) fn via(self, via: Via) -> Failed {
         Failed {
             via: Some(via),
@@ -179,8 +180,8 @@ impl Failed {
         }
     }
 
-    /// The same end, in other words for the log.
-    pub(super) fn logged(self, log: &str) -> Failed {
+    /// Returns the same end with another reason for the log.
+    pub(super) fn with_log_text(self, log: &str) -> Failed {
         let log = Some(log.to_owned());
         Failed { log, ..self }
     }
@@ -189,7 +190,7 @@ impl Failed {
 /// A client's no to a question: a person's, or one that came faster than a person can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientNo {
-    /// The words that came with it.
+    /// The reason that came with it.
     pub(super) reason: Option<String>,
     pub(super) how: No,
     /// How long the client had the question.
@@ -197,17 +198,17 @@ pub(super) struct ClientNo {
 }
 
 impl ClientNo {
-    /// How the calls of the question end if a person answered it.
-    pub(super) fn of_person(self) -> Failed {
+    /// Returns how the question's calls end if a person answered it.
+    pub(super) fn into_denial(self) -> Failed {
         let via = Via::elicitation(self.took);
         match self.how {
-            No::NotApproved | No::Declined => Failed::denied(self.reason, self.how.words(), via),
+            No::NotApproved | No::Declined => Failed::denied(self.reason, self.how.as_str(), via),
             No::Dismissed => Failed::new(Outcome::Denied, Refusal::Dismissed).via(via),
         }
     }
 
-    /// How they end if no person can have answered it; the question may be open as `item`.
-    pub(super) fn of_nobody(self, item: Option<String>) -> Failed {
+    /// Returns how they end if no person can have answered it. The question may stay open as `item`.
+    pub(super) fn into_too_fast(self, item: Option<String>) -> Failed {
         let outcome = match self.how {
             No::NotApproved | No::Declined => Outcome::Denied,
             No::Dismissed => Outcome::Cancelled,

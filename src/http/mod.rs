@@ -1,8 +1,8 @@
-//! HTTP on both sides: sessions with clients, and the way to servers elsewhere.
+//! HTTP on both sides: sessions with clients, and connections to remote servers.
 //!
-//! Both ends speak lines with the relay, over links, as a client and a server over stdio do; so
-//! everything that is decided and proven behind the links holds here. What lines cannot say goes
-//! with them as a [`Note`](crate::transport::Note), or past the relay, by the
+//! Both ends exchange lines with the relay over links, as a client and a server over stdio do. So the
+//! gate treats them the same. What a line cannot express travels with it as a
+//! [`Note`](crate::transport::Note), or bypasses the relay through the
 //! [`Sideband`](crate::relay::Sideband).
 
 pub mod inbound;

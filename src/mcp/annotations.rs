@@ -1,33 +1,33 @@
 //! What a server says about a tool's behaviour: `ToolAnnotations`.
 //!
-//! How much each hint is worth is the policy's business.
+//! The policy decides how far to trust each hint.
 
-/// A tool's hints, each of which may be missing.
+/// A tool's hints. Each may be missing.
 ///
 /// SPEC 2025-11-25: "all properties in ToolAnnotations are **hints**. They are not guaranteed to provide a faithful
 /// description of tool behavior".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ToolAnnotations {
-    /// A name for people.
+    /// A display name for people.
     pub title: Option<String>,
     /// `readOnlyHint`: the tool changes nothing.
     pub read_only_hint: Option<bool>,
-    /// `destructiveHint`: the tool may destroy something, and not only add to it.
+    /// `destructiveHint`: the tool may delete or overwrite something, not only add to it.
     pub destructive_hint: Option<bool>,
     /// `idempotentHint`: a second call with the same arguments has no further effect.
     pub idempotent_hint: Option<bool>,
-    /// `openWorldHint`: the tool reaches things outside of a closed domain, such as the web.
+    /// `openWorldHint`: the tool interacts with systems outside a closed domain, such as the web.
     pub open_world_hint: Option<bool>,
 }
 
 impl ToolAnnotations {
-    /// No hints.
+    /// Returns annotations without any hint.
     #[must_use]
     pub fn new() -> ToolAnnotations {
         ToolAnnotations::default()
     }
 
-    /// The same with this `readOnlyHint`.
+    /// Sets `readOnlyHint`.
     #[must_use]
     pub fn read_only(self, read_only: bool) -> ToolAnnotations {
         ToolAnnotations {
@@ -36,7 +36,7 @@ impl ToolAnnotations {
         }
     }
 
-    /// The same with this `destructiveHint`.
+    /// Sets `destructiveHint`.
     #[must_use]
     pub fn destructive(self, destructive: bool) -> ToolAnnotations {
         ToolAnnotations {
@@ -45,7 +45,7 @@ impl ToolAnnotations {
         }
     }
 
-    /// The same with this `idempotentHint`.
+    /// Sets `idempotentHint`.
     #[must_use]
     pub fn idempotent(self, idempotent: bool) -> ToolAnnotations {
         ToolAnnotations {
@@ -54,7 +54,7 @@ impl ToolAnnotations {
         }
     }
 
-    /// The same with this `openWorldHint`.
+    /// Sets `openWorldHint`.
     #[must_use]
     pub fn open_world(self, open_world: bool) -> ToolAnnotations {
         ToolAnnotations {

@@ -1,33 +1,33 @@
-//! `elicitation/create` for a yes or no, and the reading of its answer.
+//! Writes `elicitation/create` requests for a yes or no, and reads their answers.
 //!
-//! What is asked, and what follows from the answer, is decided elsewhere.
+//! The gate decides what to ask and what an answer means for the call.
 
 use super::json::{Value, write_string};
 use super::lenient::folds_to_one_of;
 use super::message::RequestId;
-use super::revision::ElicitationWords;
+use super::revision::ElicitationFormat;
 
 /// The method that asks the client's user.
 pub const CREATE: &str = "elicitation/create";
-/// The longest reason that is taken from a human, in characters.
+/// The longest reason that is kept from a person, in characters.
 pub const MAX_REASON: usize = 1_000;
 
-/// What came back for a prompt.
+/// The answer to a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Action `accept` and `approved` exactly `true`.
     Approved {
-        /// What the human wrote.
+        /// What the person wrote.
         reason: Option<String>,
     },
-    /// A form filled in with a no, or not filled in.
+    /// The person answered no, or dismissed the form.
     Refused {
-        /// What the human wrote.
+        /// What the person wrote.
         reason: Option<String>,
-        /// How the client put it.
+        /// How the client expressed it.
         how: No,
     },
-    /// A result that answers nothing: the client failed to ask.
+    /// A result that is no answer: the client failed to ask.
     Invalid(Fault),
     /// A JSON-RPC error: the client could not ask.
     Failed {
@@ -48,15 +48,15 @@ pub enum No {
 }
 
 impl No {
-    /// Whether somebody said no.
+    /// Returns true for an explicit no.
     #[must_use]
-    pub fn is_said(self) -> bool {
+    pub fn is_explicit(self) -> bool {
         matches!(self, No::NotApproved | No::Declined)
     }
 
-    /// For the log.
+    /// Returns the text for the log.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             No::NotApproved => "not approved",
             No::Declined => "declined",
@@ -65,21 +65,21 @@ impl No {
     }
 }
 
-/// Why a result answers nothing.
+/// Why a result is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// `approved` is no boolean.
+    /// `approved` is not a boolean.
     NotABoolean,
-    /// There is no `approved`.
+    /// `approved` is missing.
     Missing,
-    /// It is no answer to what was asked.
+    /// The result does not answer the question.
     Unreadable,
 }
 
 impl Fault {
-    /// For the client and the log.
+    /// Returns the text for the client and the log.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Fault::NotABoolean => "`approved` is not a boolean",
             Fault::Missing => "`approved` is missing",
@@ -88,33 +88,33 @@ impl Fault {
     }
 }
 
-/// Writes the request that asks for `approved`, in the words of a revision.
+/// Writes the request that asks for `approved`, in the format of a revision.
 ///
 /// SPEC 2025-06-18, 2025-11-25: "the schema is restricted to flat objects with primitive
 /// properties only". Nothing is pre-ticked: there is no default.
 #[must_use]
-pub fn create_request(id: &RequestId, message: &str, words: ElicitationWords) -> String {
-    // Its line breaks and quotes take two bytes each.
+pub fn create_request(id: &RequestId, message: &str, format: ElicitationFormat) -> String {
+    // Line breaks and quotes in it take two bytes each.
     let escaped = message.len() + message.len() / 16;
     let mut out = String::with_capacity(escaped + SCHEMA.len() + 160);
     out.push_str(r#"{"jsonrpc":"2.0","id":"#);
     id.write(&mut out);
     out.push_str(r#","method":"elicitation/create","params":"#);
-    write_params(message, words, &mut out);
+    write_params(message, format, &mut out);
     out.push('}');
     out
 }
 
-/// Appends the `params` of `elicitation/create`.
-pub(super) fn write_params(message: &str, words: ElicitationWords, out: &mut String) {
+/// Appends the `params` of a form-mode `elicitation/create`.
+pub(super) fn write_params(message: &str, format: ElicitationFormat, out: &mut String) {
     out.push_str(r#"{"message":"#);
     write_string(message, out);
     out.push_str(r#","requestedSchema":"#);
     out.push_str(SCHEMA);
-    match words {
+    match format {
         // SPEC 2025-06-18 has no `mode` key.
-        ElicitationWords::V2025_06_18 => {}
-        ElicitationWords::V2025_11_25 | ElicitationWords::V2026_07_28 => {
+        ElicitationFormat::V2025_06_18 => {}
+        ElicitationFormat::V2025_11_25 | ElicitationFormat::V2026_07_28 => {
             out.push_str(r#","mode":"form""#);
         }
     }
@@ -123,8 +123,8 @@ pub(super) fn write_params(message: &str, words: ElicitationWords, out: &mut Str
 
 /// Writes the request that sends the client's user to a URL.
 ///
-/// SPEC 2025-11-25, "URL Mode Elicitation Requests". `elicitation` names it for
-/// [`complete_notification`].
+/// SPEC 2025-11-25, "URL Mode Elicitation Requests". [`complete_notification`] refers to the
+/// request by `elicitation`.
 #[must_use]
 pub fn url_request(id: &RequestId, elicitation: &str, url: &str, message: &str) -> String {
     let mut out = String::from(r#"{"jsonrpc":"2.0","id":"#);
@@ -135,8 +135,8 @@ pub fn url_request(id: &RequestId, elicitation: &str, url: &str, message: &str) 
     out
 }
 
-/// Appends the `params` of `elicitation/create` that send the client's user to a URL. Only
-/// SPEC 2025-11-25 has an `elicitationId`.
+/// Appends the `params` of a URL-mode `elicitation/create`. Only SPEC 2025-11-25 has an
+/// `elicitationId`.
 pub(super) fn write_url_params(
     url: &str,
     message: &str,
@@ -156,7 +156,7 @@ pub(super) fn write_url_params(
     out.push('}');
 }
 
-/// Writes the notification that what a URL was opened for is done.
+/// Writes the notification that the interaction at a URL is complete.
 #[must_use]
 pub fn complete_notification(elicitation: &str) -> String {
     let mut out = String::from(
@@ -167,10 +167,10 @@ pub fn complete_notification(elicitation: &str) -> String {
     out
 }
 
-/// What a client's user makes of being sent to a URL.
+/// How a client's user responded to a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
-    /// The URL is opened.
+    /// The user agreed to open the URL.
     Accepted,
     /// The user said no.
     Declined,
@@ -192,18 +192,18 @@ pub fn read_consent(result: Option<&str>) -> Consent {
     }
 }
 
-/// The schema of the form, as JSON; the same for every prompt.
+/// The JSON schema of the form; the same for every prompt.
 const SCHEMA: &str = concat!(
     r#"{"type":"object","properties":{"approved":{"type":"boolean","title":"Approve","#,
-    r#""description":"Yes: the call as shown may run. No: it is refused."},"#,
+    r#""description":"Yes: run the call as shown. No: refuse it."},"#,
     r#""reason":{"type":"string","title":"Reason","#,
-    r#""description":"Optional, sent with the box above and kept in the audit log. "#,
-    r#"Clients send nothing with Decline."}},"required":["approved"]}"#,
+    r#""description":"Optional. Sent with your answer and kept in the audit log. "#,
+    r#"Not sent if you choose Decline."}},"required":["approved"]}"#,
 );
 
 /// Reads the members `result` and `error` of a response to [`create_request`].
 ///
-/// INVARIANT 3: what is not clearly a yes is a no.
+/// INVARIANT 3: anything but a clear yes is a no.
 #[must_use]
 pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
     match (result, error) {
@@ -212,7 +212,7 @@ pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
             message: Value::parse(error)
                 .ok()
                 .and_then(|error| error.get("message")?.as_str().map(|m| shorten(&m)))
-                .unwrap_or_else(|| "an error without a message".to_owned()),
+                .unwrap_or_else(|| "the error has no message".to_owned()),
         },
         (Some(_), Some(_)) | (None, None) => Answer::Invalid(Fault::Unreadable),
     }
@@ -220,7 +220,7 @@ pub fn read_answer(result: Option<&str>, error: Option<&str>) -> Answer {
 
 fn read_result(text: &str) -> Answer {
     let unreadable = Answer::Invalid(Fault::Unreadable);
-    // Our own reader, not rmcp's model, which would keep one of two equal keys.
+    // Our own reader, because rmcp's model would keep one of two equal keys.
     let Ok(value) = Value::parse(text) else {
         return unreadable;
     };
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_the_humans_reason() {
+    fn a_refusal_keeps_the_persons_reason() {
         assert_eq!(
             result(r#"{"action":"accept","content":{"approved":false,"reason":"wrong table"}}"#),
             Answer::Refused {
@@ -390,13 +390,13 @@ mod tests {
     #[test]
     fn the_mode_key_is_absent_in_2025_06_18_and_form_in_2025_11_25() {
         let id = RequestId::Text("q".into());
-        let request = |words| -> serde_json::Value {
-            serde_json::from_str(&create_request(&id, "m", words)).unwrap()
+        let request = |format| -> serde_json::Value {
+            serde_json::from_str(&create_request(&id, "m", format)).unwrap()
         };
-        let old = request(ElicitationWords::V2025_06_18);
+        let old = request(ElicitationFormat::V2025_06_18);
         assert_eq!(old["params"].get("mode"), None);
-        let new = request(ElicitationWords::V2025_11_25);
-        // rmcp's model, which knows what the specification allows, reads both.
+        let new = request(ElicitationFormat::V2025_11_25);
+        // rmcp's model, which follows the specification, reads both.
         for request in [&old, &new] {
             let params: rmcp::model::ElicitRequestParams =
                 serde_json::from_value(request["params"].clone()).unwrap();

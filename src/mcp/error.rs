@@ -1,6 +1,6 @@
-//! JSON-RPC error responses and notifications that the proxy writes itself.
+//! Writes the JSON-RPC errors and notifications that the proxy sends in its own name.
 //!
-//! Which of them a peer gets is decided elsewhere.
+//! The gate and the HTTP side decide which one to send.
 
 use std::fmt::Write as _;
 
@@ -14,19 +14,19 @@ pub struct ErrorCode(pub i32);
 impl ErrorCode {
     /// JSON-RPC 2.0: the text is not JSON.
     pub const PARSE_ERROR: ErrorCode = ErrorCode(-32_700);
-    /// JSON-RPC 2.0: the message is no request.
+    /// JSON-RPC 2.0: the message is not a valid request.
     pub const INVALID_REQUEST: ErrorCode = ErrorCode(-32_600);
-    /// JSON-RPC 2.0: there is no such method.
+    /// JSON-RPC 2.0: the method does not exist.
     pub const METHOD_NOT_FOUND: ErrorCode = ErrorCode(-32_601);
-    /// JSON-RPC 2.0: the parameters are not those of the method.
+    /// JSON-RPC 2.0: the parameters do not fit the method.
     pub const INVALID_PARAMS: ErrorCode = ErrorCode(-32_602);
     /// JSON-RPC 2.0: the receiver failed.
     pub const INTERNAL_ERROR: ErrorCode = ErrorCode(-32_603);
-    /// SPEC 2026-07-28: the server does not speak this revision.
+    /// SPEC 2026-07-28: the server does not support this revision.
     pub const UNSUPPORTED_PROTOCOL_VERSION: ErrorCode = ErrorCode(-32_022);
 }
 
-/// Writes an error response; without an id it answers a line whose id could not be read.
+/// Writes an error response. Without an id, it answers a line whose id could not be read.
 ///
 /// JSON-RPC 2.0, section 5: "If there was an error in detecting the id in the Request object
 /// […], it MUST be Null."
@@ -35,7 +35,7 @@ pub fn error_response(id: Option<&RequestId>, code: ErrorCode, message: String) 
     error_response_with(id, code, message, None)
 }
 
-/// As [`error_response`], with the error's `data`.
+/// Like [`error_response`], with the error's `data`.
 #[must_use]
 pub fn error_response_with(
     id: Option<&RequestId>,
@@ -59,7 +59,7 @@ pub fn error_response_with(
     out
 }
 
-/// Writes `notifications/cancelled` for a request of our own.
+/// Writes `notifications/cancelled` for one of our own requests.
 #[must_use]
 pub fn cancelled_notification(id: &RequestId, reason: &str) -> String {
     let mut out = String::from(
@@ -72,7 +72,7 @@ pub fn cancelled_notification(id: &RequestId, reason: &str) -> String {
     out
 }
 
-/// Writes `notifications/progress` for a client's token, which is given as JSON.
+/// Writes `notifications/progress`. `token` is the client's progress token as JSON.
 #[must_use]
 pub fn progress_notification(token: &str, progress: f64, message: &str) -> String {
     let mut out = format!(

@@ -1,6 +1,6 @@
-//! What a client asks when there is no server that could answer.
+//! Reads what a client asks when no server is there to answer.
 //!
-//! It only reads; who answers, and with what, is decided elsewhere.
+//! It only reads; `relay` and `cli` write the answer.
 
 use super::frame::{Frame, FrameBuffer};
 use super::json::line_text;
@@ -8,7 +8,7 @@ use super::message::{
     Id, Kind, Line, Message, RequestId, id_at_the_ends, read_envelope, read_message,
 };
 
-/// A request that nobody will carry out.
+/// A request that nothing will carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstRequest {
     /// Its id.
@@ -18,7 +18,8 @@ pub struct FirstRequest {
 }
 
 impl FirstRequest {
-    /// The first request in a frame of `frames`; `None` if there is none, as in a notification.
+    /// Returns the first request in a frame of `frames`; `None` if it holds none, for example only
+    /// a notification.
     #[must_use]
     pub fn read(frames: &FrameBuffer, frame: &Frame) -> Option<FirstRequest> {
         let range = match frame {
@@ -39,8 +40,9 @@ impl FirstRequest {
         }
     }
 
-    /// Whether the client sends nothing else after an error to it. `server/discover` is followed by
-    /// `initialize`, and only the error to that is shown to people.
+    /// Returns true if the client sends nothing more after an error to this request. After an error
+    /// to `server/discover` it sends `initialize`, and clients show people only the error to that
+    /// one.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.method != "server/discover"
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_found_in_whatever_form_it_comes() {
+    fn a_request_is_found_in_every_form() {
         let long = format!(
             r#"{{"jsonrpc":"2.0","id":9,"method":"x","params":"{}"}}"#,
             "y".repeat(300)
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wants_no_answer_is_no_request() {
+    fn a_message_that_needs_no_answer_is_not_a_request() {
         for line in [
             "",
             "hello",

@@ -1,23 +1,22 @@
-//! Framing of the stdio transport: bytes in, lines out, with a cap on their size.
+//! Framing of the stdio transport: turns bytes into lines and limits their size.
 //!
-//! It does no I/O and does not look into a line.
+//! It does no I/O and does not parse the lines.
 
 use std::ops::Range;
 
-/// What of an overlong line is kept at each end, so that its id can be looked for.
+/// How many bytes of an overlong line are kept at each end, to find its id.
 const KEPT_OF_OVERLONG: usize = 4 * 1024;
-/// What one read asks for at least; the capacity of a Linux pipe.
+/// The least space to offer for one read: the capacity of a Linux pipe.
 const READ_SIZE: usize = 64 * 1024;
-/// An empty buffer that has grown beyond this gives its memory back.
+/// An empty buffer larger than this is shrunk.
 const KEPT_CAPACITY: usize = 4 * 1024 * 1024;
 
 /// The next thing in the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// A whole line; its bytes, without the newline, stand at this range of
-    /// [`FrameBuffer::bytes`] until [`FrameBuffer::compact`].
+    /// A whole line. Without its newline, it is this range of [`FrameBuffer::bytes`] until [`FrameBuffer::compact`].
     Line(Range<usize>),
-    /// A line longer than the cap has ended; all but its first and last bytes is gone.
+    /// The end of a line longer than the limit. Only its first and last bytes were kept.
     Overlong {
         /// The line's first bytes.
         head: Vec<u8>,
@@ -30,51 +29,51 @@ pub enum Frame {
 #[derive(Debug)]
 pub struct FrameBuffer {
     buf: Vec<u8>,
-    /// Where the first line that was not handed out yet starts.
+    /// Start of the first line not yet returned.
     start: usize,
-    /// Up to where no newline is known to be, so that no byte is searched twice.
+    /// No newline comes before this position, so no byte is searched twice.
     scanned: usize,
-    /// How many bytes were there before those in `buf`.
-    gone: u64,
+    /// How many bytes were discarded before the start of `buf`.
+    discarded: u64,
     max_line: usize,
-    /// The ends of an overlong line that has not ended yet.
+    /// Head and tail of an overlong line whose end has not arrived.
     overlong: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl FrameBuffer {
-    /// A buffer for lines of at most `max_line` bytes, the newline not counted.
+    /// Creates a buffer for lines of at most `max_line` bytes, not counting the newline.
     #[must_use]
     pub fn new(max_line: usize) -> FrameBuffer {
         FrameBuffer {
             buf: Vec::new(),
             start: 0,
             scanned: 0,
-            gone: 0,
+            discarded: 0,
             max_line,
             overlong: None,
         }
     }
 
-    /// The vector to append what is read to; it has room for at least one read. The more of a
-    /// line is there, the more is asked for at once.
+    /// Returns the vector to append input to, with room for at least one read. The longer the pending line, the more
+    /// room it reserves.
     pub fn space(&mut self) -> &mut Vec<u8> {
         self.buf.reserve(self.buf.len().max(READ_SIZE));
         &mut self.buf
     }
 
-    /// All bytes in the buffer; [`Frame::Line`] is a range of them.
+    /// Returns all bytes in the buffer; [`Frame::Line`] is a range of them.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buf
     }
 
-    /// The bytes of a line.
+    /// Returns the bytes of a line.
     #[must_use]
     pub fn line(&self, range: &Range<usize>) -> &[u8] {
         self.buf.get(range.clone()).unwrap_or_default()
     }
 
-    /// The next frame, or `None` when more bytes are needed.
+    /// Returns the next frame, or `None` if more bytes are needed.
     pub fn next_frame(&mut self) -> Option<Frame> {
         let unscanned = self.buf.get(self.scanned..).unwrap_or_default();
         let Some(ahead) = memchr::memchr(b'\n', unscanned) else {
@@ -95,8 +94,7 @@ impl FrameBuffer {
         Some(Frame::Overlong { head, tail })
     }
 
-    /// What stands after the last newline, when the peer has closed: taken as a line of its
-    /// own, since some peers end without one.
+    /// Returns the bytes after the last newline as a line, once the peer has closed: some peers omit the final newline.
     pub fn take_rest(&mut self) -> Option<Frame> {
         if self.start == self.buf.len() && self.overlong.is_none() {
             return None;
@@ -105,27 +103,27 @@ impl FrameBuffer {
         self.next_frame()
     }
 
-    /// Whether every byte belongs to a line that has been handed out.
+    /// Returns true if every byte belongs to a line that was already returned.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         self.start == self.buf.len()
     }
 
-    /// How many bytes came in up to the end of the frame that was handed out last, its newline included.
+    /// Returns how many bytes of input end with the last returned frame, including its newline.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.gone + self.start as u64
+        self.discarded + self.start as u64
     }
 
-    /// Gives all bytes away. Ranges of lines stay valid in what is returned; what was not
-    /// handed out yet goes along, so this is for a buffer that [`FrameBuffer::is_used_up`].
+    /// Returns the whole buffer, including bytes that were not returned as lines yet, so call it only if
+    /// [`FrameBuffer::is_used_up`]. Ranges of lines stay valid in the returned vector.
     pub fn take_bytes(&mut self) -> Vec<u8> {
-        self.gone += self.buf.len() as u64;
+        self.discarded += self.buf.len() as u64;
         (self.start, self.scanned) = (0, 0);
         std::mem::take(&mut self.buf)
     }
 
-    /// Takes a vector to read into again, instead of growing a new one.
+    /// Reuses a vector as the buffer instead of allocating a new one.
     pub fn give_memory(&mut self, mut memory: Vec<u8>) {
         if self.buf.capacity() < memory.capacity() && self.buf.is_empty() {
             memory.clear();
@@ -133,9 +131,9 @@ impl FrameBuffer {
         }
     }
 
-    /// Forgets the lines that were handed out. Ranges from before are void.
+    /// Discards the returned lines. Their ranges become invalid.
     pub fn compact(&mut self) {
-        self.gone += self.start as u64;
+        self.discarded += self.start as u64;
         if self.start == self.buf.len() {
             self.buf.clear();
             if self.buf.capacity() > KEPT_CAPACITY {
@@ -150,7 +148,7 @@ impl FrameBuffer {
 
     fn drop_overlong_part(&mut self) {
         let part = self.buf.get(self.start..).unwrap_or_default();
-        self.gone += part.len() as u64;
+        self.discarded += part.len() as u64;
         self.overlong = Some(add_overlong_part(self.overlong.take(), part));
         self.buf.truncate(self.start);
         self.scanned = self.start;
@@ -174,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `parts` one read at a time and returns what came out, as text.
+    /// Feeds `parts` one read at a time and returns the frames as text.
     fn frames(max_line: usize, parts: &[&[u8]]) -> Vec<String> {
         let mut buffer = FrameBuffer::new(max_line);
         let mut out = Vec::new();
@@ -207,7 +205,7 @@ mod tests {
             buffer.compact();
         }
         assert_eq!(ends, [3, 6, 8, 23, 25]);
-        // Memory that is given away was there all the same.
+        // Bytes still count after the buffer was taken.
         buffer.space().extend_from_slice(b"gh\n");
         buffer.next_frame();
         buffer.take_bytes();
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_given_away_only_when_no_line_is_left_in_them() {
+    fn the_buffer_is_taken_only_if_no_line_is_left_in_it() {
         let mut buffer = FrameBuffer::new(99);
         buffer.space().extend_from_slice(b"ab\ncd");
         assert_eq!(buffer.next_frame(), Some(Frame::Line(0..2)));

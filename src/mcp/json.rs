@@ -1,12 +1,12 @@
-//! The one reader of JSON: strict, borrowing, and true to how numbers were written.
+//! The only JSON reader: strict, borrowing, and it keeps numbers as they were written.
 //!
 //! It does not know what a message is; see `message` and `tool`.
 //!
-//! Why not `serde_json` here: it keeps the last of two equal keys, turns numbers into
-//! doubles (or needs a feature that changes every crate in the tree), and accepts lone
-//! surrogates in text that it skips. A gate must see exactly what any reader behind it
-//! could see, so what readers are known to disagree about is an error here. Tests hold
-//! this reader against `serde_json`: what it accepts, `serde_json` reads the same way.
+//! Why not `serde_json`: it keeps the last of two equal keys, turns numbers into doubles (or needs
+//! a feature that affects every crate in the tree), and accepts lone surrogates in text that it
+//! skips. A gate must see exactly what any reader behind it could see, so anything that readers are
+//! known to disagree about is an error here. Tests compare this reader with `serde_json`: whatever
+//! it accepts, `serde_json` reads the same way.
 
 mod outline;
 mod reader;
@@ -19,11 +19,11 @@ pub use reader::{Reader, raw_member, raw_members};
 
 use words::{BACKSLASHES, QUOTES, controls, zero_bytes};
 
-/// Objects and arrays inside one another in a value that is read as a tree.
+/// Maximum nesting of objects and arrays in a value that is read as a tree.
 pub const MAX_TREE_DEPTH: usize = 128;
-/// Values in one tree. Bounds the memory of a tree to a small multiple of its text.
+/// Maximum number of values in one tree. It bounds a tree's memory to a small multiple of its text.
 pub const MAX_TREE_VALUES: usize = 1_000_000;
-/// Objects and arrays inside one another in a value that is only skipped.
+/// Maximum nesting of objects and arrays in a value that is only skipped.
 const MAX_SKIP_DEPTH: usize = 1_024;
 
 /// Why a text cannot be read safely.
@@ -33,27 +33,27 @@ pub enum JsonError {
     #[error("not valid UTF-8")]
     NotUtf8,
     /// The text starts with a byte order mark (RFC 8259, section 8.1).
-    #[error("a byte order mark stands in front")]
+    #[error("starts with a byte order mark")]
     ByteOrderMark,
-    /// A control character stands where some readers would end the line or the text.
-    #[error("a raw control character")]
+    /// The text holds a control character at which some readers end the line or the text.
+    #[error("contains a raw control character")]
     ControlCharacter,
     /// The text breaks the grammar of RFC 8259 at this byte.
     #[error("not valid JSON at byte {0}")]
     Syntax(usize),
-    /// More follows after the value.
+    /// More text follows the value.
     #[error("more than one JSON value")]
     TrailingText,
-    /// An object holds the same key twice; readers differ in which one they keep.
-    #[error("a key occurs twice in one object")]
+    /// An object has the same key twice; readers differ in which one they keep.
+    #[error("the same key occurs twice in one object")]
     DuplicateKey,
-    /// A string holds half of a UTF-16 surrogate pair; readers differ in what it becomes.
-    #[error("half of a surrogate pair in a string")]
+    /// A string holds half of a UTF-16 surrogate pair; readers decode it differently.
+    #[error("a string contains half of a surrogate pair")]
     LoneSurrogate,
-    /// A key holds U+0000, where some readers end it.
-    #[error("a key holds a NUL character")]
+    /// A key holds U+0000, at which some readers end it.
+    #[error("a key contains a NUL character")]
     NulInKey,
-    /// Objects and arrays are nested deeper than readers agree on.
+    /// Objects and arrays are nested deeper than all readers support.
     #[error("nested too deeply")]
     TooDeep,
     /// More values than `MAX_TREE_VALUES`.
@@ -61,18 +61,17 @@ pub enum JsonError {
     TooManyValues,
 }
 
-/// Reads a line's bytes as text in which every later reader sees the same lines and values.
+/// Checks that a line's bytes are text in which every later reader sees the same lines and values.
 ///
-/// Some readers end a line at a lone carriage return (Python's text mode), so one inside
-/// would let them see lines that we do not. A `\r` right before the end is not part of the
-/// text.
+/// Some readers end a line at a lone carriage return (Python's text mode), so one inside a line
+/// would show them lines that we do not see. A `\r` at the very end is not part of the text.
 ///
 /// # Errors
-/// `NotUtf8`, `ByteOrderMark` or `ControlCharacter`; a tab is the one control character
-/// that may stand between tokens.
+/// `NotUtf8`, `ByteOrderMark` or `ControlCharacter`. A tab is the only control character allowed
+/// between tokens.
 pub fn line_text(line: &[u8]) -> Result<&str, JsonError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // Folding without an early exit lets the compiler use vector instructions.
+    // Without an early exit, the compiler can use vector instructions.
     if line
         .iter()
         .fold(false, |found, b| found | (*b < 0x20 && *b != b'\t'))
@@ -86,24 +85,24 @@ pub fn line_text(line: &[u8]) -> Result<&str, JsonError> {
     Ok(text)
 }
 
-/// The inside of a JSON string as it was written; known to decode.
+/// The content of a JSON string as it was written; known to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a> {
     raw: &'a str,
-    /// Whether `raw` holds escapes; without any, it is its own meaning.
+    /// Whether `raw` contains escapes. If not, `raw` is the decoded string.
     escaped: bool,
-    /// Whether an escape is half of a surrogate pair; it decodes to U+FFFD.
+    /// Whether an escape is half of a surrogate pair. It decodes to U+FFFD.
     lone_surrogate: bool,
 }
 
 impl<'a> Text<'a> {
-    /// The inside of the string as it was written, escapes and all.
+    /// Returns the content of the string as it was written, with its escapes.
     #[must_use]
     pub fn raw(&self) -> &'a str {
         self.raw
     }
 
-    /// Whether the string means this.
+    /// Returns true if the decoded string equals `meaning`.
     #[must_use]
     pub fn is(&self, meaning: &str) -> bool {
         if self.escaped {
@@ -121,7 +120,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What the string means.
+    /// Decodes the string.
     #[must_use]
     pub fn decode(&self) -> Cow<'a, str> {
         if self.escaped {
@@ -132,7 +131,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A JSON value that borrows from its text. Objects keep their order and have no equal keys.
+/// A JSON value that borrows from its text. Objects keep their order and have no duplicate keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// `null`
@@ -153,7 +152,7 @@ impl<'a> Value<'a> {
     /// Reads exactly one value.
     ///
     /// # Errors
-    /// Any `JsonError` but those of [`line_text`].
+    /// Any `JsonError` except those of [`line_text`].
     pub fn parse(text: &'a str) -> Result<Value<'a>, JsonError> {
         let mut reader = Reader::new(text);
         let value = reader.tree()?;
@@ -161,7 +160,7 @@ impl<'a> Value<'a> {
         Ok(value)
     }
 
-    /// A string that holds nothing which JSON would escape.
+    /// Makes a string value. `plain` must not contain anything that JSON escapes.
     #[must_use]
     pub fn string(plain: &'a str) -> Value<'a> {
         Value::String(Text {
@@ -171,11 +170,11 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// Reads exactly one value in which half a surrogate pair counts as U+FFFD: for what a
-    /// server says of itself, where one broken emoji must not spoil the rest.
+    /// Reads exactly one value, with half a surrogate pair read as U+FFFD. For what a server says
+    /// about itself, where one broken emoji must not spoil the rest.
     ///
     /// # Errors
-    /// Any `JsonError` but `LoneSurrogate` and those of [`line_text`].
+    /// Any `JsonError` except `LoneSurrogate` and those of [`line_text`].
     pub fn parse_lossy(text: &'a str) -> Result<Value<'a>, JsonError> {
         let mut reader = Reader::new(text);
         reader.lossy = true;
@@ -184,7 +183,7 @@ impl<'a> Value<'a> {
         Ok(value)
     }
 
-    /// The member of an object with this name; `None` for other values too.
+    /// Returns the member of an object with this key; `None` for other values too.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         self.members()
@@ -193,7 +192,7 @@ impl<'a> Value<'a> {
             .map(|(_, value)| value)
     }
 
-    /// The members of an object; empty for other values.
+    /// Returns the members of an object; empty for other values.
     #[must_use]
     pub fn members(&self) -> &[(Text<'a>, Value<'a>)] {
         match self {
@@ -206,7 +205,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a string means; `None` for other values.
+    /// Decodes a string; `None` for other values.
     #[must_use]
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         match self {
@@ -219,14 +218,14 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether this is an object.
+    /// Returns true for an object.
     #[must_use]
     pub fn is_object(&self) -> bool {
         matches!(self, Value::Object(_))
     }
 
-    /// Appends the value on one line, object keys sorted by code point, numbers as written,
-    /// strings with the fewest escapes. Equal calls give equal text.
+    /// Appends the value on one line: object keys sorted by code point, numbers as written, strings
+    /// with the fewest escapes. Equal calls give equal text.
     pub fn write_canonical(&self, out: &mut String) {
         match self {
             Value::Null => out.push_str("null"),
@@ -250,7 +249,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Appends an object made of these members, as [`Value::write_canonical`] does.
+/// Appends an object with these members, as [`Value::write_canonical`] does.
 pub fn write_canonical_members<'v, 'a: 'v>(
     members: impl Iterator<Item = (Text<'a>, &'v Value<'a>)>,
     out: &mut String,
@@ -269,7 +268,7 @@ pub fn write_canonical_members<'v, 'a: 'v>(
     out.push('}');
 }
 
-/// Appends `text` as a JSON string: quotes, backslashes and C0 controls escaped, the rest as it is.
+/// Appends `text` as a JSON string. Escapes quotes, backslashes and C0 controls only.
 pub fn write_string(text: &str, out: &mut String) {
     use std::fmt::Write as _;
     out.reserve(text.len() + 2);
@@ -301,7 +300,7 @@ fn needs_escape(b: u8) -> bool {
     b < 0x20 || b == b'"' || b == b'\\'
 }
 
-/// Where the first byte stands that needs an escape; eight bytes are looked at at a time.
+/// Finds the first byte that needs an escape, eight bytes at a time.
 fn first_to_escape(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks();
     for (i, word) in words.iter().enumerate() {
@@ -315,7 +314,7 @@ fn first_to_escape(bytes: &[u8]) -> Option<usize> {
     Some(bytes.len() - rest.len() + at)
 }
 
-/// Decodes the inside of a string that the reader has accepted.
+/// Decodes the content of a string that the reader has accepted.
 fn unescape(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
@@ -343,7 +342,7 @@ fn unescape(raw: &str) -> String {
     out
 }
 
-/// Decodes what follows `\u`; half a surrogate pair becomes U+FFFD.
+/// Decodes what follows `\u`. Half a surrogate pair becomes U+FFFD.
 fn unicode_escape(text: &str) -> (char, &str) {
     let after = |bytes: &[u8]| text.get(text.len() - bytes.len()..).unwrap_or_default();
     let Some((first, rest)) = hex4(text.as_bytes()) else {

@@ -1,15 +1,16 @@
-//! Names as the most lenient reader takes them: without case, white space, or what draws nothing.
+//! Compares names as the most lenient reader would: ignoring case, white space and invisible
+//! characters.
 //!
-//! What is refused because of that is decided where the names are read. Ids are in `readings`.
+//! The readers of those names decide what to refuse. For ids, see `readings`.
 
-/// Whether `key` is none of `known`, which are plain ASCII, but a lenient reader could take it
-/// for one.
+/// Returns true if `key` is not in `known`, but a lenient reader could take it for one of them. The
+/// names in `known` are plain ASCII.
 #[must_use]
 pub fn folds_to_one_of(key: &str, known: &[&str]) -> bool {
     if known.contains(&key) {
         return false;
     }
-    // Nearly every other key: nothing to drop, and no letter that folds into ASCII.
+    // The usual case: nothing to drop, and no letter that folds to ASCII.
     if key.bytes().all(|b| b.is_ascii_graphic()) {
         return known.iter().any(|name| name.eq_ignore_ascii_case(key));
     }
@@ -17,23 +18,23 @@ pub fn folds_to_one_of(key: &str, known: &[&str]) -> bool {
     known.iter().any(|name| name.eq_ignore_ascii_case(&folded))
 }
 
-/// What is left of a name for a reader that ends it at a NUL, drops white space and what draws
-/// nothing, and folds width and case as widely as any: through upper case (`ſ`, `ı`), then down
-/// again.
+/// Reduces a name as the most lenient reader would. It ends at a NUL and loses white space and
+/// invisible characters. Width and case are folded as widely as any reader does: to upper case
+/// (`ſ`, `ı`), then to lower case.
 #[must_use]
 pub fn fold(name: &str) -> String {
     let name = name.split('\0').next().unwrap_or_default();
     name.chars()
-        .filter(|c| !c.is_whitespace() && !is_unseen(*c))
+        .filter(|c| !c.is_whitespace() && !is_invisible(*c))
         .map(narrow)
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
-        // `İ` in lower case is `i` with a dot above.
+        // `İ` in lower case is `i` and a combining dot above.
         .filter(|c| *c != '\u{307}')
         .collect()
 }
 
-/// The ASCII character that a full-width one stands for.
+/// Returns the ASCII character that a full-width one stands for.
 fn narrow(c: char) -> char {
     match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
@@ -41,12 +42,12 @@ fn narrow(c: char) -> char {
     }
 }
 
-/// The start of a key for an error's text, with what draws nothing written out.
+/// Returns the start of a key for an error text, with invisible characters escaped.
 #[must_use]
 pub fn shown_key(key: &str) -> String {
     let mut shown = String::new();
     for c in key.chars().take(MAX_SHOWN_KEY) {
-        if is_unseen(c) {
+        if is_invisible(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
@@ -55,14 +56,14 @@ pub fn shown_key(key: &str) -> String {
     shown
 }
 
-/// How much of a key an error repeats.
+/// How many characters of a key an error shows.
 const MAX_SHOWN_KEY: usize = 64;
 
-/// Whether a character draws nothing, moves others about, or has no agreed look: controls,
-/// format characters (bidirectional, zero-width, tags), separators, fillers, variation
+/// Returns true for a character that is invisible, moves other characters, or has no defined glyph:
+/// controls, format characters (bidirectional, zero-width, tags), separators, fillers, variation
 /// selectors, private use, noncharacters.
 #[must_use]
-pub fn is_unseen(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
         0x00..=0x1F
         | 0x7F..=0x9F
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_and_one_that_looks_like_none_are_left_alone() {
+    fn known_keys_and_unrelated_keys_are_left_alone() {
         for key in [
             "method",
             "inputResponses",
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_what_cannot_be_seen() {
+    fn an_error_shows_invisible_characters() {
         assert_eq!(shown_key("me\u{200b}thod "), "me\\u{200b}thod ");
         assert_eq!(shown_key(&"x".repeat(1_000)).len(), MAX_SHOWN_KEY);
     }

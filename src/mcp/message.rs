@@ -1,6 +1,6 @@
-//! The JSON-RPC envelope, read from raw text so that the text itself can be relayed.
+//! Reads the JSON-RPC envelope from raw text, so that the text itself can be relayed.
 //!
-//! What stands inside `params` and `result` is read elsewhere, and only where it matters.
+//! It leaves the contents of `params` and `result` to `tool`, `elicit` and others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,30 +10,30 @@ use std::sync::Arc;
 use super::json::{JsonError, Reader, Text, Value, raw_member, write_string};
 use super::lenient::{folds_to_one_of, shown_key};
 
-/// Why a line is not a message that can be read safely.
+/// Why a line cannot be read safely as a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Its text cannot be read.
+    /// Its text is not strict JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// It is JSON, but neither an object nor a batch of them.
-    #[error("neither a JSON object nor a batch of them")]
+    #[error("neither a JSON object nor a batch of objects")]
     NotAnObject,
     /// A lenient reader could take a key for one of the protocol's.
     #[error(
-        "the key `{0}` differs from a protocol key only by case, white space or unseen characters"
+        "the key `{0}` differs from a protocol key only by case, white space or invisible characters"
     )]
     FoldedKey(String),
     /// It is neither a request, nor a notification, nor a response.
     #[error("neither a request, nor a notification, nor a response")]
     NoKind,
-    /// It holds both `method` and a result or error, so readers differ in what it is.
-    #[error("a request and a response in one")]
+    /// It has both `method` and a result or error, so readers disagree about its kind.
+    #[error("both a request and a response")]
     TwoKinds,
-    /// It holds more members beside the protocol's own than any message needs.
-    #[error("more than {MAX_OTHERS} members beside the protocol's own")]
+    /// It has more members outside the protocol than any message needs.
+    #[error("more than {MAX_OTHERS} members that the protocol does not define")]
     TooManyMembers,
-    /// A batch holds too many entries.
+    /// A batch has too many entries.
     #[error("a batch of more than {MAX_BATCH} entries")]
     TooManyEntries,
     /// `method` is not a string.
@@ -41,26 +41,26 @@ pub enum MessageError {
     MethodNotAString,
 }
 
-/// The most members of an envelope beside the protocol's own.
+/// Maximum number of envelope members that the protocol does not define.
 const MAX_OTHERS: usize = 64;
-/// The most entries of a batch.
+/// Maximum number of entries in a batch.
 const MAX_BATCH: usize = 4_096;
-/// The longest id that a request may have, in bytes; ids are kept while requests wait.
+/// Maximum length of a request's id in bytes. Ids of pending requests are kept in memory.
 pub(crate) const MAX_ID: usize = 1_024;
 
-/// A JSON-RPC id, compared by what it means: `1` and `1.0` are one id, `1` and `"1"` are two.
+/// A JSON-RPC id, compared by value: `1` and `1.0` are the same id, `1` and `"1"` are not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestId {
     /// A whole number.
     Integer(i64),
-    /// A number that is no 64-bit integer, as it was written.
+    /// A number that is not a 64-bit integer, as it was written.
     Number(Arc<str>),
     /// A string.
     Text(Arc<str>),
 }
 
 impl RequestId {
-    /// Whether MCP allows this id: "Requests MUST include a string or integer ID".
+    /// Returns true if MCP allows this id: "Requests MUST include a string or integer ID".
     #[must_use]
     pub fn is_usable(&self) -> bool {
         match self {
@@ -69,7 +69,7 @@ impl RequestId {
         }
     }
 
-    /// Whether it is longer than any request needs.
+    /// Returns true if the id is longer than any request needs.
     #[must_use]
     pub fn is_too_long(&self) -> bool {
         match self {
@@ -87,7 +87,7 @@ impl RequestId {
         }
     }
 
-    /// Reads a value as an id; `None` for what no id can be.
+    /// Reads a value as an id; `None` if it cannot be one.
     #[must_use]
     pub fn read(value: &Value<'_>) -> Option<RequestId> {
         match value {
@@ -97,14 +97,14 @@ impl RequestId {
         }
     }
 
-    /// Reads an id's JSON text.
+    /// Reads an id from JSON text.
     #[must_use]
     pub fn from_json(text: &str) -> Option<RequestId> {
         RequestId::read(&Value::parse(text).ok()?)
     }
 
-    /// What a server that makes text of numbers, or numbers of text, calls this id: `"1"` for `1`, and
-    /// `1` for `"1"`. `None` where it would not come to the same text again, as with `"01"`.
+    /// Returns this id as a server would if it turns numbers into text or text into numbers: `"1"` for `1`, and `1` for
+    /// `"1"`. `None` if converting it back would give another text, as with `"01"`.
     #[must_use]
     pub fn twin(&self) -> Option<RequestId> {
         match self {
@@ -136,7 +136,7 @@ impl RequestId {
     }
 }
 
-/// Doubles hold every whole number up to here.
+/// Doubles represent every whole number below this exactly.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl fmt::Display for RequestId {
@@ -159,7 +159,7 @@ pub enum Id {
 }
 
 impl Id {
-    /// The id, if there is a readable one.
+    /// Returns the id, if it is readable.
     #[must_use]
     pub fn as_ref(&self) -> Option<&RequestId> {
         match self {
@@ -169,7 +169,7 @@ impl Id {
     }
 }
 
-/// What a message is, by its members.
+/// The kind of a message, derived from its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// A request or, without an id, a notification.
@@ -178,11 +178,11 @@ pub enum Kind<'a> {
         method: Cow<'a, str>,
         /// The text of `params`.
         params: Option<&'a str>,
-        /// The same of a `tools/call`, where it could be read as a tree in the same pass:
-        /// where `method` stands in front, and nothing is wrong with it.
+        /// The parsed `params` of a `tools/call`, if they could be read in the same pass: `method` came before them,
+        /// and they have no error.
         tree: Option<Value<'a>>,
     },
-    /// A response; with both members or a strange id it is still one.
+    /// A response. One with both members or an odd id is still a response.
     Response {
         /// The text of `result`.
         result: Option<&'a str>,
@@ -198,16 +198,16 @@ pub struct Message<'a> {
     pub id: Id,
     /// What the message is.
     pub kind: Kind<'a>,
-    /// Whether `jsonrpc` is `"2.0"` and no member stands beside the protocol's own.
+    /// Whether `jsonrpc` is `"2.0"` and the envelope has only members that the protocol defines.
     pub is_plain: bool,
 }
 
-/// What could be learned of a line that cannot be read safely.
+/// What is known about a line that cannot be read safely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The id, where one was read before the trouble; a refusal goes to it.
+    /// The id, if one was read before the error; a refusal goes to it.
     pub id: Option<RequestId>,
-    /// What the trouble is.
+    /// The error.
     pub error: MessageError,
 }
 
@@ -225,25 +225,24 @@ pub enum Line<'a> {
 /// Reads a line's text.
 ///
 /// # Errors
-/// `Unreadable` for what two readers could read differently, or what is no message.
+/// `Unreadable` if two readers could read the line differently, or if it is not a message.
 pub fn read_line(text: &str) -> Result<Line<'_>, Unreadable> {
     read_line_with(text, Trees::Read)
 }
 
-/// The same for those who need the envelope and no tree of a call's parameters, which takes most of the
-/// time.
+/// Like [`read_line`], without the parsed parameters of a call, which take most of the time.
 ///
 /// # Errors
 /// As [`read_line`].
 pub fn read_envelope(text: &str) -> Result<Line<'_>, Unreadable> {
-    read_line_with(text, Trees::Leave)
+    read_line_with(text, Trees::Skip)
 }
 
-/// Whether the parameters of a call are read as a tree on the way.
+/// Whether to parse the parameters of a call as a tree in the same pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trees {
     Read,
-    Leave,
+    Skip,
 }
 
 fn read_line_with(text: &str, trees: Trees) -> Result<Line<'_>, Unreadable> {
@@ -295,7 +294,7 @@ fn read_message_with(text: &str, trees: Trees) -> Result<Message<'_>, Unreadable
         Ok(()) => {}
         Err(error) => {
             return Err(Unreadable {
-                // An id that stands there twice names nobody.
+                // An id that occurs twice identifies nobody.
                 id: envelope.id.take().and_then(|id| RequestId::read(&id)),
                 error,
             });
@@ -328,7 +327,7 @@ fn read_message_with(text: &str, trees: Trees) -> Result<Message<'_>, Unreadable
     Ok(Message { id, kind, is_plain })
 }
 
-/// What is wrong with a text that begins with no object: SPEC, JSON-RPC 2.0, section 5.1, tells
+/// Returns the error for a text that does not start with an object. SPEC, JSON-RPC 2.0, section 5.1, distinguishes
 /// "Invalid JSON" from "The JSON sent is not a valid Request object".
 fn not_an_object(mut reader: Reader<'_>) -> MessageError {
     match reader.skip().and_then(|_| reader.end()) {
@@ -413,7 +412,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// INVARIANT 4: an envelope that holds a key twice is read by nobody.
+/// INVARIANT 4: an envelope with a duplicate key is never accepted.
 fn once(seen_before: bool) -> Result<(), JsonError> {
     if seen_before {
         Err(JsonError::DuplicateKey)
@@ -422,22 +421,21 @@ fn once(seen_before: bool) -> Result<(), JsonError> {
     }
 }
 
-/// What stands before the id, in the two orders.
+/// What comes before the id, in the two orders.
 const ID_FIRST: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
 const ID_LAST: &[u8] = br#","jsonrpc":"2.0","id":"#;
 
-/// The id of a result, read from the ends of a line only, in the two orders of members that
-/// servers write: `jsonrpc`, `id`, `result` and `result`, `jsonrpc`, `id`.
+/// Reads a result's id from one end of the line only, in the two orders in which servers write the members: `jsonrpc`,
+/// `id`, `result` and `result`, `jsonrpc`, `id`.
 ///
-/// Results are large and most need no more than this. A line that breaks JSON in between is
-/// not noticed, which is the client's business as it would be without us: a server has no
-/// more power over its client by this than by sending any other line.
+/// Results are large, and most need no more than this. Invalid JSON in between goes unnoticed and reaches the client,
+/// as it would without a proxy. It gives a server no more power over its client than any other line it could send.
 #[must_use]
 pub fn peek_result_id(line: &[u8]) -> Option<RequestId> {
     peek_result(line).map(|(id, _)| id)
 }
 
-/// The same, and where in the line the id stands.
+/// Like [`peek_result_id`], and also returns the position of the id in the line.
 #[must_use]
 pub fn peek_result(line: &[u8]) -> Option<(RequestId, Range<usize>)> {
     let inner = line.strip_suffix(b"}")?;
@@ -456,7 +454,7 @@ pub fn peek_result(line: &[u8]) -> Option<(RequestId, Range<usize>)> {
     };
     let place = start..start + token.len();
     let token = std::str::from_utf8(token).ok()?;
-    // Only ids that cannot hold a comma or an escape: digits, or a plain quoted word.
+    // Only ids without commas and escapes: digits, or a plain quoted word.
     let word = token
         .strip_prefix('"')
         .and_then(|token| token.strip_suffix('"'));
@@ -471,7 +469,7 @@ pub fn peek_result(line: &[u8]) -> Option<(RequestId, Range<usize>)> {
     Some((id, place))
 }
 
-/// A message under another id, everything else as it is; `None` if it has no id.
+/// Returns a message with another id and everything else unchanged; `None` if it has no id.
 #[must_use]
 pub fn with_id(line: &str, id: &RequestId) -> Option<String> {
     let own = peek_result(line.as_bytes()).and_then(|(_, place)| line.get(place));
@@ -484,8 +482,8 @@ pub fn with_id(line: &str, id: &RequestId) -> Option<String> {
     Some(out)
 }
 
-/// The id of a message of which only both ends are left, as far as it stands there: peers
-/// write it before or after what makes a message large. Good for addressing an error only.
+/// Finds the id of a message of which only both ends are left. Peers write the id before or after the part that makes a
+/// message large. Use it only to address an error.
 #[must_use]
 pub fn id_at_the_ends(head: &[u8], tail: &[u8]) -> Option<RequestId> {
     id_at_the_front(&String::from_utf8_lossy(head))
@@ -495,7 +493,7 @@ pub fn id_at_the_ends(head: &[u8], tail: &[u8]) -> Option<RequestId> {
 fn id_at_the_front(text: &str) -> Option<RequestId> {
     let mut reader = Reader::new(text);
     let mut id = None;
-    // The object does not end here, so reading it always fails at some point.
+    // The object's end is missing, so reading it always fails somewhere.
     let _ = reader.object(|reader, key| match &*key.decode() {
         "jsonrpc" => reader.skip().map(drop),
         "id" => {
@@ -512,7 +510,7 @@ fn id_at_the_end(text: &str) -> Option<RequestId> {
     let (_, rest) = text.rsplit_once(KEY)?;
     let mut reader = Reader::new(rest);
     let id = RequestId::read(&reader.tree().ok()?);
-    // Only what closes the message may follow, or another id was found than the message's.
+    // Only the end of the message may follow. Otherwise this is not the message's own id.
     if reader.eat(b',') {
         let version = [r#""jsonrpc":"2.0"}"#, r#""jsonrpc": "2.0"}"#];
         let rest = rest.trim_end();
@@ -521,7 +519,7 @@ fn id_at_the_end(text: &str) -> Option<RequestId> {
     id.filter(|_| reader.eat(b'}') && reader.end().is_ok())
 }
 
-/// How far from a line's end [`peek_result_id`] looks.
+/// How many bytes at each end of a line [`peek_result_id`] searches.
 const MAX_PEEKED_ID: usize = 128;
 
 fn is_plain_id_byte(b: u8) -> bool {

@@ -1,6 +1,6 @@
-//! The protocol's own words: framing, messages, revisions, tool calls, elicitation, roots.
+//! The MCP protocol itself: framing, messages, revisions, tool calls, elicitation, roots.
 //!
-//! Nothing of ours is decided here.
+//! It reads and writes messages; `policy` and `gate` decide what to do with them.
 
 mod annotations;
 pub mod elicit;

@@ -1,36 +1,36 @@
-//! Multi round-trip requests (MCP 2026-07-28): a call that is answered by a question, and the
-//! retry that answers the question.
+//! Multi round-trip requests (MCP 2026-07-28): a question as the result of a call, and the retry
+//! that answers it.
 //!
-//! What a question asks, and what `requestState` is good for, is decided elsewhere.
+//! The gate decides what to ask and whether a `requestState` is valid.
 
 use super::elicit;
 use super::json::{JsonError, Reader, Text, Value, write_string};
 use super::message::{Kind, RequestId, read_message};
-use super::revision::ElicitationWords;
+use super::revision::ElicitationFormat;
 
-/// The parameter that brings what a client's user has answered.
+/// The parameter that carries the answers of a client's user.
 pub const INPUT_RESPONSES: &str = "inputResponses";
-/// The parameter, and the member of a result, that a client hands back as it got it.
+/// The parameter, also a member of a result, that the client returns unchanged.
 pub const REQUEST_STATE: &str = "requestState";
-/// The key of our own question. It never stands beside an upstream's, since a result is either
-/// ours or the upstream's, so the two cannot be mistaken for one another.
+/// The key of our own question. A result is either ours or the upstream's, so our key never appears
+/// next to the upstream's and the two cannot be confused.
 pub const QUESTION: &str = "approval-proxy";
 
-/// The value of `resultType` that makes a result a question.
+/// The `resultType` of a question.
 const INPUT_REQUIRED: &str = "input_required";
 
-/// Writes the result that asks the client's user `message`, and wants `state` back.
+/// Writes the result that asks the client's user `message` and has the client return `state`.
 ///
 /// SPEC 2026-07-28, elicitation: "Form mode elicitation requests MUST either specify
 /// `mode: "form"` or omit the `mode` field".
 #[must_use]
 pub fn question(id: &RequestId, message: &str, state: &str) -> String {
     input_required(id, state, message.len(), |out| {
-        elicit::write_params(message, ElicitationWords::V2026_07_28, out);
+        elicit::write_params(message, ElicitationFormat::V2026_07_28, out);
     })
 }
 
-/// Writes the result that sends the client's user to `url`, and wants `state` back.
+/// Writes the result that sends the client's user to `url` and has the client return `state`.
 ///
 /// SPEC 2026-07-28, elicitation: "URL mode elicitation requests MUST specify `mode: "url"`, a
 /// `message`, and include these additional parameters: `url`".
@@ -41,7 +41,7 @@ pub fn invitation(id: &RequestId, url: &str, message: &str, state: &str) -> Stri
     })
 }
 
-/// `length` is how much `params` roughly writes.
+/// `length` is roughly how many bytes `params` writes.
 fn input_required(
     id: &RequestId,
     state: &str,
@@ -63,17 +63,17 @@ fn input_required(
     out
 }
 
-/// What an upstream's result asks of the client, as far as a proxy must know.
+/// What a proxy needs to know about an upstream's question to the client.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InputRequired {
-    /// The upstream's own state; it may have none.
+    /// The upstream's own state, if it has one.
     pub state: Option<String>,
 }
 
-/// Reads the text of a `result`; `None` where it is no question.
+/// Reads the text of a `result`; `None` if it is not a question.
 ///
-/// Of a text that readers may read differently, `None` too: what a client then hands back is
-/// not ours, and goes nowhere.
+/// Also `None` if readers could read the text differently. What the client then returns is not
+/// ours, and is never forwarded.
 #[must_use]
 pub fn read_result(result: &str) -> Option<InputRequired> {
     let mut kinds = Vec::new();
@@ -105,8 +105,8 @@ pub fn read_result(result: &str) -> Option<InputRequired> {
     }
 }
 
-/// Writes an upstream's question as the answer to `id`, with another state in place of its own.
-/// `None` where `result` is no object.
+/// Writes an upstream's question as the answer to `id`, with `state` in place of the upstream's.
+/// `None` if `result` is not an object.
 #[must_use]
 pub fn with_state(id: &RequestId, result: &str, state: &str) -> Option<String> {
     let mut out = String::with_capacity(result.len() + state.len() + 128);
@@ -118,7 +118,7 @@ pub fn with_state(id: &RequestId, result: &str, state: &str) -> Option<String> {
     Some(out)
 }
 
-/// What becomes of a retry's `inputResponses` on the way to the upstream.
+/// What to do with a retry's `inputResponses` before it goes to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Responses {
     /// They answer the upstream.
@@ -127,10 +127,10 @@ pub enum Responses {
     Strip,
 }
 
-/// Writes a `tools/call` with another `requestState`, or none, as the upstream shall see it.
-/// Every other member of `params` and of the envelope stays as it was written.
+/// Rewrites a `tools/call` for the upstream: with another `requestState`, or none. Every other
+/// member of `params` and of the envelope stays as it was written.
 ///
-/// `None` for what is no call that [`read_message`] can read.
+/// `None` if [`read_message`] does not read it as a call.
 #[must_use]
 pub fn retry_for_upstream(text: &str, state: Option<&str>, responses: Responses) -> Option<String> {
     let message = read_message(text).ok()?;
@@ -141,7 +141,7 @@ pub fn retry_for_upstream(text: &str, state: Option<&str>, responses: Responses)
     else {
         return None;
     };
-    // `params` is a part of `text`.
+    // `params` is a slice of `text`.
     let start = params.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     let (head, rest) = text.split_at_checked(start)?;
     let tail = rest.get(params.len()..)?;
@@ -156,7 +156,7 @@ pub fn retry_for_upstream(text: &str, state: Option<&str>, responses: Responses)
     Some(out)
 }
 
-/// Appends an object without some of its members, and with a `requestState` if one is given.
+/// Appends an object without the members in `strip`, and with a `requestState` if one is given.
 fn write_object(
     object: &str,
     strip: &[&str],
@@ -190,8 +190,8 @@ fn write_object(
     Ok(())
 }
 
-/// What a JSON string means; `None` for other values, and where half a surrogate pair would be
-/// handed back as something else.
+/// Decodes a JSON string; `None` for other values, and for half a surrogate pair, which would not
+/// be returned unchanged.
 fn string(text: &str) -> Option<String> {
     Some(Value::parse(text).ok()?.as_str()?.into_owned())
 }

@@ -1,31 +1,31 @@
-//! Everything that careless clients are known to make of a request's id, so that two ids which one
-//! of them could mix up can be found.
+//! The ways in which careless clients read a request's id, to find two ids that one of them could
+//! confuse.
 //!
-//! What is done about such ids is the gate's business.
+//! The gate decides what to do about such ids.
 
 use super::message::{MAX_ID, RequestId};
 
-/// One thing that some reader makes of an id.
+/// One way to read an id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reading {
-    /// A whole number, modulo 2^32: readers cut off fractions, round to doubles, and wrap at 32 or
-    /// 64 bits, and equal numbers are still equal after that.
+    /// A whole number, modulo 2^32. Readers cut off fractions, round to doubles, and wrap at 32 or
+    /// 64 bits; equal numbers are still equal after that.
     Number(u32),
-    /// A number that some reader cannot read. Many use 0 then.
+    /// A number that some reader fails to parse. Many then use 0.
     Failed,
     /// A text, without what readers trim, skip or fold.
     Text(Box<str>),
-    /// Anything at all: too long or too exotic an id to say.
+    /// Could be anything: the id is too long or too unusual to tell.
     Anything,
 }
 
 impl Reading {
-    /// Whether one of the readings for which `known` holds is as good as this one. To be asked only
-    /// where there are any.
+    /// Returns true if one of the readings for which `known` holds is equivalent to this one. Call
+    /// it only if there are any.
     pub fn is_among(&self, known: impl Fn(&Reading) -> bool) -> bool {
         match self {
             Reading::Anything => true,
-            // Two ids that both fail are not mixed up: a client does not read its own ids so badly.
+            // Two ids that both fail are not confused: a client can parse its own ids.
             Reading::Failed => known(&Reading::Number(0)),
             Reading::Number(0) => known(self) || known(&Reading::Failed),
             Reading::Number(_) | Reading::Text(_) => known(self),
@@ -34,7 +34,7 @@ impl Reading {
 }
 
 impl RequestId {
-    /// Everything that some reader makes of this id.
+    /// Returns every way in which some reader reads this id.
     #[must_use]
     pub fn readings(&self) -> Vec<Reading> {
         let mut found = Vec::new();
@@ -56,9 +56,9 @@ impl RequestId {
         found
     }
 
-    /// Whether some reader could take one for the other. In doubt it could.
+    /// Returns true if some reader could confuse the two ids, or if that is in doubt.
     #[must_use]
-    pub fn passes_for(&self, other: &RequestId) -> bool {
+    pub fn may_be_confused_with(&self, other: &RequestId) -> bool {
         let (own, others) = (self.readings(), other.readings());
         let mut own = own.iter();
         others.contains(&Reading::Anything)
@@ -67,19 +67,19 @@ impl RequestId {
 }
 
 fn add_text(text: &str, found: &mut Vec<Reading>) {
-    // Beyond ASCII, readers differ in digits, case, width, white space and normal forms; hardly any
-    // client makes such ids. Nor does any request of a client wait under so long an id.
+    // Beyond ASCII, readers differ in digits, case, width, white space and normal forms, and hardly
+    // any client uses such ids. No pending request of a client has so long an id either.
     if !text.is_ascii() || text.len() > MAX_ID {
         return found.push(Reading::Anything);
     }
     let lower = text.to_ascii_lowercase();
     let is_drawn = |c: &char| c.is_ascii_graphic();
     let squeezed: String = lower.chars().filter(is_drawn).collect();
-    // C ends a text at a NUL, others skip it.
+    // C ends a text at a NUL; others skip it.
     let cut = lower.split('\0').next().unwrap_or_default();
     let cut: String = cut.chars().filter(is_drawn).collect();
     for text in [&squeezed, &cut] {
-        // Readers of UUIDs take them with and without hyphens, braces and a prefix.
+        // UUID parsers accept hyphens, braces and a prefix.
         let bare: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
         let bare = bare.strip_prefix("urnuuid").unwrap_or(&bare);
         found.push(Reading::Text(text.as_str().into()));
@@ -94,11 +94,11 @@ fn add_text(text: &str, found: &mut Vec<Reading>) {
         .collect();
     add_numbers(&without_separators, found);
     if squeezed.is_empty() {
-        // As JavaScript has it.
+        // JavaScript reads an empty text as 0.
         found.push(Reading::Number(0));
     }
     if matches!(&*squeezed, "true" | "t" | "yes" | "y" | "on") {
-        // -1 in Visual Basic.
+        // True is -1 in Visual Basic.
         found.extend([Reading::Number(1), Reading::Number(u32::MAX)]);
     }
     let value: Option<i64> = text.parse().ok();
@@ -107,11 +107,11 @@ fn add_text(text: &str, found: &mut Vec<Reading>) {
     }
 }
 
-/// Adds every number that a text in lower case begins with.
+/// Adds every number that a lower-case text starts with.
 fn add_numbers(text: &str, found: &mut Vec<Reading>) {
     let is_skipped =
         |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.' | '#' | '$' | '&');
-    // `5-` and `(5)` are -5 for some.
+    // Some read `5-` and `(5)` as -5.
     let is_odd = text.contains(['-', '(']);
     let text = text.trim_start_matches(is_skipped);
     let (is_negative, digits) = match text.strip_prefix('-') {
@@ -148,7 +148,7 @@ fn add_unsigned(text: &str, found: &mut Vec<Reading>) {
     }
 }
 
-/// What stands before digits that are not decimal; or are, with a prefix that says so.
+/// Prefixes of numbers in other bases, and of explicit decimals.
 const RADIXES: [(&str, u32); 8] = [
     ("0x", 16),
     ("#", 16),
@@ -160,7 +160,7 @@ const RADIXES: [(&str, u32); 8] = [
     ("0d", 10),
 ];
 
-/// Adds the whole number that a text begins with.
+/// Adds the whole number that a text starts with.
 fn add_digits(text: &str, radix: u32, found: &mut Vec<Reading>) {
     let digits = text.chars().map_while(|c| c.to_digit(radix));
     let mut count = 0;
@@ -177,7 +177,7 @@ fn add_digits(text: &str, radix: u32, found: &mut Vec<Reading>) {
     }
 }
 
-/// Adds the decimal number that a text begins with, with and without its exponent.
+/// Adds the decimal number that a text starts with, with and without its exponent.
 fn add_decimal(text: &str, found: &mut Vec<Reading>) {
     let digits_from = |at: usize| {
         let rest = text.get(at..).unwrap_or_default();
@@ -187,7 +187,7 @@ fn add_decimal(text: &str, found: &mut Vec<Reading>) {
     let whole = digits_from(0);
     let byte = |at: usize| text.as_bytes().get(at).copied();
     let (mut end, mut fraction) = (whole, 0);
-    // Some countries write a comma.
+    // Some countries use a decimal comma.
     if matches!(byte(end), Some(b'.' | b',')) {
         fraction = digits_from(end + 1);
         end += 1 + fraction;
@@ -211,7 +211,7 @@ fn add_decimal(text: &str, found: &mut Vec<Reading>) {
     }
 }
 
-/// Adds a number as C writes `0x1.8p3`.
+/// Adds a hexadecimal floating-point number such as C's `0x1.8p3`.
 fn add_hex_float(text: &str, found: &mut Vec<Reading>) {
     let Some(text) = text.strip_prefix("0x") else {
         return;
@@ -232,7 +232,7 @@ fn add_hex_float(text: &str, found: &mut Vec<Reading>) {
         rest = rest.get(1..).unwrap_or_default();
     }
     if value.is_infinite() {
-        // The exponent may make it small again.
+        // The exponent may make it finite again.
         return found.push(Reading::Anything);
     }
     add_double(times_power_of_two(value, f64::from(scale)), found);
@@ -249,11 +249,11 @@ fn add_hex_float(text: &str, found: &mut Vec<Reading>) {
     }
 }
 
-/// A finite number times two to the power of `exponent`, which is whole.
+/// Returns a finite number times two to the power of `exponent`, which must be whole.
 ///
-/// Not `exp2`: the program would load the system's library of mathematics for it.
+/// Not `exp2`, which would make the program load the system's math library.
 fn times_power_of_two(mut value: f64, exponent: f64) -> f64 {
-    // Beyond that, every double but zero becomes zero or infinite.
+    // Beyond this range, every double but zero becomes zero or infinite.
     let mut left = exponent.clamp(-2_200.0, 2_200.0);
     while left != 0.0 {
         let step = left.clamp(-1_022.0, 1_023.0);
@@ -269,7 +269,7 @@ fn times_power_of_two(mut value: f64, exponent: f64) -> f64 {
     value
 }
 
-/// Adds the whole numbers around a double, which is not NaN.
+/// Adds the whole numbers around a double that is not NaN.
 fn add_double(value: f64, found: &mut Vec<Reading>) {
     if value.is_finite() {
         for whole in [value.floor(), value.ceil()] {
@@ -282,7 +282,7 @@ fn add_double(value: f64, found: &mut Vec<Reading>) {
             found.push(Reading::Number(wrapped));
         }
     }
-    // Where a number has no room, readers use the largest or the smallest of 64 bits.
+    // A number that does not fit becomes the largest or smallest 64-bit integer.
     if value.abs() >= TWO_TO_63 {
         found.extend([Reading::Number(u32::MAX), Reading::Number(0)]);
     }

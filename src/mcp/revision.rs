@@ -1,10 +1,10 @@
-//! What differs between the protocol's revisions, as far as a proxy must know.
+//! The differences between protocol revisions, as far as a proxy needs them.
 //!
-//! Negotiating a revision is the peers' business; the proxy only reads what they agreed on.
+//! The peers negotiate the revision; the proxy only reads what they agreed on.
 
 use std::fmt;
 
-/// A revision of MCP that is negotiated by `initialize`.
+/// A revision of MCP that `initialize` negotiates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revision {
     /// 2024-11-05: no elicitation.
@@ -13,9 +13,9 @@ pub enum Revision {
     V2025_03_26,
     /// 2025-06-18: elicitation by form.
     V2025_06_18,
-    /// 2025-11-25: elicitation by form or URL, told apart by `mode`.
+    /// 2025-11-25: elicitation by form or URL, distinguished by `mode`.
     V2025_11_25,
-    /// Any other word; nothing is assumed about it.
+    /// Any other name. Nothing is assumed about it.
     Other(String),
 }
 
@@ -32,13 +32,13 @@ impl Revision {
         }
     }
 
-    /// The words of `elicitation/create` in this revision; `None` where it has none, or
-    /// where we do not know it.
+    /// Returns the format of `elicitation/create` in this revision; `None` if it has none or is
+    /// unknown.
     #[must_use]
-    pub fn elicitation(&self) -> Option<ElicitationWords> {
+    pub fn elicitation(&self) -> Option<ElicitationFormat> {
         match self {
-            Revision::V2025_06_18 => Some(ElicitationWords::V2025_06_18),
-            Revision::V2025_11_25 => Some(ElicitationWords::V2025_11_25),
+            Revision::V2025_06_18 => Some(ElicitationFormat::V2025_06_18),
+            Revision::V2025_11_25 => Some(ElicitationFormat::V2025_11_25),
             Revision::V2024_11_05 | Revision::V2025_03_26 | Revision::Other(_) => None,
         }
     }
@@ -56,16 +56,16 @@ impl fmt::Display for Revision {
     }
 }
 
-/// In which revision's words a form is asked for.
+/// The revision whose format an elicitation uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ElicitationWords {
-    /// There is no `mode` key yet.
+pub enum ElicitationFormat {
+    /// No `mode` key.
     V2025_06_18,
     /// `mode` is `form`.
     V2025_11_25,
-    /// The same, as a part of a result instead of a request.
+    /// Like 2025-11-25, but part of a result instead of a request.
     V2026_07_28,
 }
 
-/// The revision whose requests are stateless, and in whose words we can ask.
+/// The stateless revision in which we can ask.
 pub const STATELESS: &str = "2026-07-28";

@@ -1,6 +1,6 @@
-//! `roots/list`: a server asks its client which folders it works in.
+//! `roots/list`: asks a client which folders it works in.
 //!
-//! SPEC 2025-11-25, client/roots. Who is asked, and what follows from the answer, is decided elsewhere.
+//! SPEC 2025-11-25, client/roots. The gate decides whether to ask and what to do with the answer.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use super::message::RequestId;
 
 /// The method that asks the client.
 pub const LIST: &str = "roots/list";
-/// The client's notification that its answer would be another one now.
+/// The client's notification that its roots have changed.
 pub const LIST_CHANGED: &str = "notifications/roots/list_changed";
 
-/// Whether a client with these capabilities can be asked.
+/// Returns true if a client with these capabilities can be asked.
 ///
-/// SPEC: "Clients that support roots MUST declare the `roots` capability during initialization". One that declares it
-/// in an odd form may have roots all the same.
+/// SPEC: "Clients that support roots MUST declare the `roots` capability during initialization". A malformed
+/// declaration counts, since such a client may still have roots.
 #[must_use]
 pub fn are_declared(capabilities: Option<&Value<'_>>) -> bool {
     capabilities.is_some_and(|capabilities| capabilities.get("roots").is_some())
@@ -30,7 +30,7 @@ pub fn list_request(id: &RequestId) -> String {
     out
 }
 
-/// The URIs that the result of [`LIST`] names, in the order of their bytes, each once; `None` if it cannot be read.
+/// Returns the URIs in the result of [`LIST`], sorted by bytes and without duplicates; `None` if it cannot be read.
 #[must_use]
 pub fn read_list(result: Option<&str>) -> Option<Vec<String>> {
     let result = Value::parse(result?).ok()?;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_read_without_regard_to_its_order_and_only_whole() {
+    fn a_list_is_read_in_any_order_and_only_as_a_whole() {
         let read = |result| read_list(Some(result));
         let two = Some(vec!["file:///a".to_owned(), "file:///b".to_owned()]);
         assert_eq!(
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_says_anything_of_roots_declares_them() {
+    fn any_mention_of_roots_declares_them() {
         let declared = |text: &str| are_declared(Some(&Value::parse(text).unwrap()));
         assert!(declared(r#"{"roots":{"listChanged":true}}"#));
         assert!(declared(r#"{"roots":null}"#));

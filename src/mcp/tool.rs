@@ -1,6 +1,6 @@
-//! `tools/call` parameters and `tools/list` results, read from raw text.
+//! Reads `tools/call` parameters and `tools/list` results from raw text.
 //!
-//! What may be done with a call is not decided here.
+//! The gate and the policy decide what to do with a call.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ pub use super::message::CALL;
 
 /// The method that lists tools.
 pub const LIST: &str = "tools/list";
-/// What an upstream sends when its list has changed.
+/// The upstream's notification that its list has changed.
 pub const LIST_CHANGED: &str = "notifications/tools/list_changed";
-/// In a request's `_meta`: the revision that the request is written in (2026-07-28 and later).
+/// Key in a request's `_meta`: the revision of the request (2026-07-28 and later).
 pub const META_PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-/// In a request's `_meta`: what the client can do for this request (2026-07-28 and later).
+/// Key in a request's `_meta`: the client's capabilities for this request (2026-07-28 and later).
 pub const META_CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-/// In a request's `_meta`: what the client calls itself (2026-07-28 and later).
+/// Key in a request's `_meta`: the client's name and version (2026-07-28 and later).
 pub const META_CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 
 /// Why the parameters of a `tools/call` cannot be read safely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Their text cannot be read.
+    /// Their text is not strict JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// There are none, or they are no object.
+    /// There are none, or they are not an object.
     #[error("`params` is not an object")]
     NoParams,
     /// A lenient reader could take a key for one of the protocol's.
     #[error(
         "the key `{0}` in `params` differs from a protocol key only by case, white space or \
-         unseen characters"
+         invisible characters"
     )]
     FoldedKey(String),
     /// `name` is missing or not a string.
@@ -49,14 +49,14 @@ pub enum CallError {
     MetaNotAnObject,
 }
 
-/// The parameters of a `tools/call`, borrowed from its text and read at every depth.
+/// The parameters of a `tools/call`, borrowed from its text and parsed at every depth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallToolRequestParams<'a> {
     /// The tool's exact name, unescaped.
     pub name: Cow<'a, str>,
-    /// All members, `name` included, in their order; no two are equal.
+    /// All members in their order, including `name`; no duplicates.
     pub members: Vec<(Text<'a>, Value<'a>)>,
-    /// Where `arguments` and `_meta` stand among them.
+    /// The positions of `arguments` and `_meta` in `members`.
     arguments: Option<usize>,
     meta: Option<usize>,
 }
@@ -80,12 +80,12 @@ impl<'a> CallToolRequestParams<'a> {
     /// Reads the text of `params`.
     ///
     /// # Errors
-    /// INVARIANT 4: whatever two readers could read differently, at any depth.
+    /// INVARIANT 4: anything that two readers could read differently, at any depth.
     pub fn parse(text: &'a str) -> Result<CallToolRequestParams<'a>, CallError> {
         CallToolRequestParams::from_tree(Value::parse(text)?)
     }
 
-    /// Reads the tree of `params`, or, without one, their text.
+    /// Reads the tree of `params` or, if there is none, their text.
     ///
     /// # Errors
     /// As [`CallToolRequestParams::parse`].
@@ -129,20 +129,20 @@ impl<'a> CallToolRequestParams<'a> {
         Ok(call)
     }
 
-    /// A member of `params`.
+    /// Returns a member of `params`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         let member = self.members.iter().find(|(name, _)| name.is(key));
         member.map(|(_, value)| value)
     }
 
-    /// The arguments: an object or `null`, where there are any.
+    /// Returns the arguments: an object or `null`, if present.
     #[must_use]
     pub fn arguments(&self) -> Option<&Value<'a>> {
         self.member_at(self.arguments)
     }
 
-    /// The members of `_meta`; none when it is absent.
+    /// Returns the members of `_meta`; none if it is absent.
     #[must_use]
     pub fn meta(&self) -> &[(Text<'a>, Value<'a>)] {
         self.member_at(self.meta).map_or(&[], Value::members)
@@ -152,7 +152,7 @@ impl<'a> CallToolRequestParams<'a> {
         self.members.get(at?).map(|(_, value)| value)
     }
 
-    /// The progress token as it was written: MCP allows a string or an integer.
+    /// Returns the progress token as it was written. MCP allows a string or an integer.
     #[must_use]
     pub fn progress_token(&self) -> Option<&Value<'a>> {
         self.meta_member("progressToken")
@@ -163,19 +163,19 @@ impl<'a> CallToolRequestParams<'a> {
             })
     }
 
-    /// The revision named in `_meta`, which marks a request as stateless (2026-07-28 and later).
+    /// Returns the revision named in `_meta`, which marks a request as stateless (2026-07-28 and later).
     #[must_use]
     pub fn protocol_version(&self) -> Option<&Value<'a>> {
         self.meta_member(META_PROTOCOL_VERSION)
     }
 
-    /// The capabilities that the client declares for this request (2026-07-28 and later).
+    /// Returns the capabilities that the client declares for this request (2026-07-28 and later).
     #[must_use]
     pub fn client_capabilities(&self) -> Option<&Value<'a>> {
         self.meta_member(META_CLIENT_CAPABILITIES)
     }
 
-    /// The client's name and version as it says itself (2026-07-28 and later).
+    /// Returns the client's name and version as it declares them (2026-07-28 and later).
     #[must_use]
     pub fn client_info(&self) -> Option<&Value<'a>> {
         self.meta_member(META_CLIENT_INFO)
@@ -187,9 +187,9 @@ impl<'a> CallToolRequestParams<'a> {
     }
 }
 
-/// A `tools/call` that is kept: its message, and where the parts of its parameters stand in it.
+/// A stored `tools/call`: its message, and the positions of its parameters in it.
 ///
-/// A copy shares both with the original.
+/// Clones share both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptCall {
     text: Arc<str>,
@@ -204,9 +204,9 @@ struct KeptParams {
 }
 
 impl KeptCall {
-    /// Keeps a call whose parameters were read from its message.
+    /// Stores a call whose parameters were read from `text`.
     ///
-    /// `None` if they were read from another text, or from one longer than 4 GiB.
+    /// `None` if they were read from another text, or if `text` is longer than 4 GiB.
     #[must_use]
     pub fn new(text: &str, params: &CallToolRequestParams<'_>) -> Option<KeptCall> {
         Some(KeptCall {
@@ -219,7 +219,7 @@ impl KeptCall {
         })
     }
 
-    /// Reads a call's message and keeps it; `None` if it is no call that can be read.
+    /// Reads a call's message and stores it; `None` if it is not a readable call.
     #[must_use]
     pub fn read(text: &str) -> Option<KeptCall> {
         let Kind::Call { params, tree, .. } = read_message(text).ok()?.kind else {
@@ -228,13 +228,13 @@ impl KeptCall {
         KeptCall::new(text, &CallToolRequestParams::read(params, tree).ok()?)
     }
 
-    /// The message.
+    /// Returns the message.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The parameters. Nothing is read for them again.
+    /// Returns the parameters, without parsing them again.
     #[must_use]
     pub fn params(&self) -> CallToolRequestParams<'_> {
         let KeptParams {
@@ -253,8 +253,8 @@ impl KeptCall {
         }
     }
 
-    /// Whether another call is of the same client, as far as the calls say. Without a session, what a request says
-    /// of its client is all that tells one client from another.
+    /// Returns true if the other call is from the same client, as far as the calls show. Without a session, only a
+    /// request's own claims distinguish one client from another.
     #[must_use]
     pub fn is_of_same_client(&self, other: &KeptCall) -> bool {
         let client = |call: &KeptCall| {
@@ -269,13 +269,13 @@ impl KeptCall {
         client(self) == client(other)
     }
 
-    /// Whether this shares its memory with another.
+    /// Returns true if both share the same memory.
     #[must_use]
     pub fn is_copy_of(&self, other: &KeptCall) -> bool {
         Arc::ptr_eq(&self.text, &other.text)
     }
 
-    /// What it takes, in bytes.
+    /// Returns its size in memory, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.text.len() + self.params.outline.bytes()
@@ -294,13 +294,13 @@ fn not_folded(key: &str, known: &[&str]) -> Result<(), CallError> {
 pub struct ListedTool<'a> {
     /// The tool's exact name.
     pub name: Cow<'a, str>,
-    /// What the server calls the tool, for people: its `title`, or the one among its hints.
+    /// The tool's display name: its `title`, or the one in its annotations.
     pub title: Option<Cow<'a, str>>,
-    /// What the server says about the tool.
+    /// The server's description of the tool.
     pub description: Option<Cow<'a, str>>,
-    /// The server's hints, as far as they can be read, without the title.
+    /// The server's hints without the title, as far as they can be read.
     pub annotations: Option<ToolAnnotations>,
-    /// The members that are of a wrong type, and count as absent.
+    /// Members of a wrong type, which count as absent.
     pub ignored: Vec<&'static str>,
     /// The whole definition.
     pub definition: Value<'a>,
@@ -311,18 +311,18 @@ pub struct ListedTool<'a> {
 pub struct ListToolsPage<'a> {
     /// The tools on this page.
     pub tools: Vec<ListedTool<'a>>,
-    /// Where the next page starts; `None` on the last one.
+    /// The cursor of the next page; `None` on the last one.
     pub next_cursor: Option<String>,
     /// How long the list stays fresh, in milliseconds (2026-07-28 and later).
     pub ttl_ms: Option<u64>,
 }
 
 impl<'a> ListToolsPage<'a> {
-    /// Reads the text of a `result`. A tool without a readable name is left out, so that a
-    /// call of it is one of an unlisted tool.
+    /// Reads the text of a `result`. A tool without a readable name is left out, so calls to it count as calls to an
+    /// unlisted tool.
     ///
     /// # Errors
-    /// `JsonError` where the text cannot be read; `Syntax` where it is no list of tools.
+    /// `JsonError` if the text cannot be read; `Syntax` if it is not a list of tools.
     pub fn parse(text: &'a str) -> Result<ListToolsPage<'a>, JsonError> {
         let Value::Object(members) = Value::parse_lossy(text)? else {
             return Err(JsonError::Syntax(0));
@@ -339,16 +339,16 @@ impl<'a> ListToolsPage<'a> {
                     found = true;
                     page.tools = tools.into_iter().filter_map(ListedTool::read).collect();
                 }
-                // Some servers, Go's among them, write an empty list so.
+                // Some servers, such as Go's, write an empty list as `null`.
                 ("tools", Value::Null) => found = true,
-                // Some servers write an empty cursor for the end. Should one mean more by it, the
-                // tools that are missed count as unlisted.
+                // Some servers mark the end with an empty cursor. If a server means more by it, the missed tools count
+                // as unlisted.
                 ("nextCursor", Value::String(cursor)) => {
                     let cursor = cursor.decode();
                     page.next_cursor =
                         Some(cursor.into_owned()).filter(|cursor| !cursor.is_empty());
                 }
-                // A lifetime that cannot be read is none at all, not an endless one.
+                // A lifetime that cannot be read counts as zero, not as endless.
                 ("ttlMs", Value::Number(token)) => page.ttl_ms = Some(token.parse().unwrap_or(0)),
                 ("ttlMs", _) => page.ttl_ms = Some(0),
                 _ => {}
@@ -363,7 +363,7 @@ impl<'a> ListToolsPage<'a> {
 }
 
 impl<'a> ListedTool<'a> {
-    /// Reads one tool. Only the name is indispensable; what else is of a wrong type is ignored.
+    /// Reads one tool. Only the name is required; other members of a wrong type are ignored.
     fn read(definition: Value<'a>) -> Option<ListedTool<'a>> {
         let name = definition.get("name")?.as_str()?;
         let title_of = |value: &Value<'a>| value.get("title").and_then(Value::as_str);
@@ -397,7 +397,7 @@ impl<'a> ListedTool<'a> {
     }
 }
 
-/// Reads each hint by itself: one that is neither true nor false spoils no other.
+/// Reads each hint separately: a hint of a wrong type does not spoil the others.
 fn read_hints(hints: &Value<'_>, ignored: &mut Vec<&'static str>) -> ToolAnnotations {
     let mut hint = |key: &'static str| match hints.get(key) {
         Some(Value::Bool(value)) => Some(*value),
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_tool_by_tool_so_that_a_strange_one_spoils_no_other() {
+    fn one_odd_tool_does_not_spoil_the_list() {
         let page = ListToolsPage::parse(
             r#"{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":7},{"name":"b","annotations":{"readOnlyHint":"yes"}}],"nextCursor":"n","ttlMs":1000}"#,
         )
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_a_wrong_type_is_ignored_and_named_and_all_else_is_kept() {
+    fn members_of_a_wrong_type_are_ignored_and_named() {
         for (members, ignored, read_only, destructive) in [
             (
                 r#""annotations":{"readOnlyHint":"true"}"#,

@@ -1,13 +1,13 @@
-//! The stable codes of the rules, as audit lines, `--explain` and docs/policy.md name them.
+//! The stable codes of the rules, as used in the audit log, `--explain` and docs/policy.md.
 //!
-//! The sentences beside them are in `decision`; which rule decides is found in `decide`.
+//! The matching sentences are in `decision`; `decide` finds the rule that decides.
 
 use std::fmt;
 
 /// Which rule made a decision.
 ///
-/// The codes are an interface: people filter audit logs by them. A rule may get a new code, but
-/// no code may change or get another meaning.
+/// The codes are an interface: people filter audit logs by them. New rules may add codes, but no
+/// code may be renamed or change its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RuleCode {
     /// A deny entry names the tool.
@@ -22,21 +22,21 @@ pub enum RuleCode {
     ListUnknown,
     /// The server does not list the tool.
     UnlistedTool,
-    /// The name has characters outside printable ASCII.
+    /// The name contains characters outside printable ASCII.
     UnreadableName,
     /// The server's hints say `destructiveHint: true`.
     DestructiveHint,
-    /// The name has a high-risk word.
+    /// The name contains a high-risk word.
     HighRiskWord,
     /// The server's hints say `readOnlyHint: true`.
     ReadOnlyHint,
-    /// The name has a write word that counts.
+    /// The name contains a write word that counts.
     WriteWord,
     /// The server's hints say `readOnlyHint: false`.
     NotReadOnlyHint,
-    /// The hints are silent, and the name begins with a read word.
+    /// There are no hints, and the name begins with a read word.
     ReadWord,
-    /// Mode `cautious`, and nothing says that the tool only reads.
+    /// Mode `cautious`, and nothing shows that the tool only reads.
     UnknownVerb,
     /// A hint in the operator's `customAnnotations` decided.
     OperatorHint,
@@ -65,7 +65,7 @@ impl RuleCode {
         RuleCode::Default,
     ];
 
-    /// The code as it is written.
+    /// Returns the code as text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_has_a_heading_in_the_documentation_and_no_other_heading_is_there() {
+    fn the_documentation_has_a_heading_for_every_code_and_no_other() {
         let text = include_str!("../../docs/policy.md");
         let (_, rest) = text.split_once("\n## Rule codes\n").unwrap();
         let section = rest.split("\n## ").next().unwrap();

@@ -1,6 +1,6 @@
-//! Turns one call into a decision: the operator's rules first, then hints and the tool's name.
+//! Turns a call into a decision: by the operator's rules first, then by hints and the tool's name.
 //!
-//! It keeps no state between calls, and does not fetch the upstream's tool list.
+//! It keeps no state between calls and does not fetch the upstream's tool list.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use super::verb::Verbs;
 use super::{Action, Decision, Hint, Mode, PolicyError, Reason, Risk, Rules};
 use crate::mcp::ToolAnnotations;
 
-/// What the upstream's tool list, as it stands now, says about a tool.
+/// What the upstream's current tool list says about a tool.
 #[derive(Debug, Clone, Copy)]
 pub enum Listing<'a> {
-    /// There is no list to rely on yet.
+    /// There is no reliable list yet.
     Unknown,
     /// The tool is not in the list.
     Unlisted,
-    /// The tool is in the list, with these hints if it has any.
+    /// The tool is in the list, with its hints if it has any.
     Listed(Option<&'a ToolAnnotations>),
 }
 
@@ -26,7 +26,7 @@ pub struct Policy {
     mode: Mode,
     allow: AllowList,
     deny: DenyList,
-    /// By `trusted_key`, because a read-only hint of the operator lets calls pass.
+    /// Keyed by `trusted_key`, because a read-only hint from the operator lets calls pass.
     custom_annotations: BTreeMap<String, ToolAnnotations>,
 }
 
@@ -35,7 +35,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// If a glob is bad, or two custom annotations mean the same tool.
+    /// If a glob is invalid, or if two custom annotations name the same tool.
     pub fn new(rules: Rules) -> Result<Policy, PolicyError> {
         Ok(Policy {
             mode: rules.mode,
@@ -45,14 +45,14 @@ impl Policy {
         })
     }
 
-    /// The mode, as audit lines and explanations name it.
+    /// Returns the mode, for the audit log and explanations.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The decision, where it does not depend on the upstream's tool list: a deny entry, an allow
-    /// entry, or mode `none`. It passes or blocks, and never asks.
+    /// Returns the decision if it does not depend on the upstream's tool list: a deny entry, an
+    /// allow entry, or mode `none`. It passes or blocks, and never asks.
     #[must_use]
     pub fn decide_by_name(&self, tool: &str) -> Option<Decision> {
         let risk = || self.risk(tool, None);
@@ -63,7 +63,7 @@ impl Policy {
         })
     }
 
-    /// The decision for one call; the first rule that matches wins.
+    /// Decides about one call; the first rule that matches wins.
     pub fn decide(&self, tool: &str, listing: Listing<'_>) -> Decision {
         let risk = || self.risk(tool, Some(listing));
         if let Some(decision) = self.decide_by_entry(tool, risk) {
@@ -94,8 +94,8 @@ impl Policy {
         }
     }
 
-    /// The hints that count for a tool, as a human is shown them: the operator's over the
-    /// upstream's, field by field.
+    /// Returns the effective hints of a tool, as shown to a person: the operator's hints override
+    /// the upstream's field by field.
     #[must_use]
     pub fn hints(&self, tool: &str, upstream: Option<&ToolAnnotations>) -> ToolAnnotations {
         let operator = self.operator_hints(tool);
@@ -121,8 +121,8 @@ impl Policy {
         Some(pass(risk(), Reason::Allowed(entry.to_owned())))
     }
 
-    /// The risk of a call that no hint or word decides about; without a listing, as far as the
-    /// name tells.
+    /// The risk of a call that was not decided by a hint or word. Without a listing, only the name
+    /// and the operator's hints count.
     fn risk(&self, tool: &str, listing: Option<Listing<'_>>) -> Risk {
         match listing {
             _ if !is_readable(tool) => Risk::High,
@@ -136,10 +136,10 @@ impl Policy {
         let operator = self.operator_hints(tool);
         let hints = MergedHints::new(operator, upstream);
         let mut verbs = Verbs::default();
-        if !is_vouched_for(operator) {
+        if !operator_says_read_only(operator) {
             verbs = Verbs::of(tool);
             if hints.read_only == Some(true) {
-                // Hints come from a party that is not trusted: the high-risk word stays.
+                // The upstream's hints are not trusted, so a high-risk word still counts.
                 verbs.write = None;
             }
         }
@@ -154,7 +154,7 @@ impl Policy {
     }
 }
 
-/// What hints and name say about a listed tool, after the operator's word has been heard.
+/// What hints and name say about a listed tool, after the operator's hints were applied.
 #[derive(Debug, Clone, Copy)]
 struct Signs {
     hints: MergedHints,
@@ -164,7 +164,9 @@ struct Signs {
 impl Signs {
     fn decide_annotated(self) -> Decision {
         self.decide_by_warning().unwrap_or_else(|| {
-            let reason = self.overruled().unwrap_or(Reason::Mode(Mode::Annotated));
+            let reason = self
+                .override_reason()
+                .unwrap_or(Reason::Mode(Mode::Annotated));
             pass(self.risk_or(Risk::Unknown), reason)
         })
     }
@@ -176,8 +178,8 @@ impl Signs {
             ask(Risk::Medium, self.read_only_reason())
         } else if let Some(word) = self.verbs.write {
             ask(Risk::Medium, Reason::WriteToken(word.to_owned()))
-        } else if let Some(overruled) = self.overruled() {
-            pass(Risk::Unknown, overruled)
+        } else if let Some(reason) = self.override_reason() {
+            pass(Risk::Unknown, reason)
         } else if let Some(word) = self.read_word() {
             pass(Risk::Unknown, Reason::ReadWord(word.to_owned()))
         } else {
@@ -185,7 +187,7 @@ impl Signs {
         }
     }
 
-    /// Asks about every tool that is not known only to read.
+    /// Asks about every tool that is not known to be read-only.
     fn decide_cautious(self) -> Decision {
         if let Some(decision) = self.decide_by_strong_signs() {
             decision
@@ -200,8 +202,8 @@ impl Signs {
         }
     }
 
-    /// What comes first in the modes that read names: a warning, a high-risk word, and the word
-    /// that a tool only reads, in this order.
+    /// The first checks in the modes that read names, in this order: a warning, a high-risk word,
+    /// and a read-only hint.
     fn decide_by_strong_signs(self) -> Option<Decision> {
         if let Some(decision) = self.decide_by_warning() {
             return Some(decision);
@@ -220,7 +222,8 @@ impl Signs {
         self.is_destructive().then(|| ask(Risk::High, reason))
     }
 
-    /// Who says that the tool only reads, or that it does not.
+    /// Returns the reason for a read-only hint or its opposite: the operator's hint or the
+    /// upstream's.
     fn read_only_reason(self) -> Reason {
         match (self.hints.operator_read_only, self.hints.read_only) {
             (Some(true), _) => Reason::OperatorHint(Hint::ReadOnly),
@@ -230,12 +233,11 @@ impl Signs {
         }
     }
 
-    /// The operator's hint without which a hint of the upstream's would have had the call asked
-    /// about.
-    fn overruled(self) -> Option<Reason> {
+    /// Returns the operator's hint that kept one of the upstream's hints from requiring approval.
+    fn override_reason(self) -> Option<Reason> {
         let is_additive =
             self.hints.read_only == Some(false) && self.hints.operator_destructive == Some(false);
-        if !self.hints.is_warning_overruled && !is_additive {
+        if !self.hints.is_warning_overridden && !is_additive {
             return None;
         }
         Some(Reason::OperatorHint(match self.hints.operator_read_only {
@@ -244,7 +246,8 @@ impl Signs {
         }))
     }
 
-    /// The read word that the name begins with, where it counts: hints come before words.
+    /// Returns the read word that the name begins with, if it counts: hints take precedence over
+    /// words.
     fn read_word(self) -> Option<&'static str> {
         let is_silent = self.hints.read_only.is_none() && self.hints.destructive.is_none();
         self.verbs.read.filter(|_| is_silent)
@@ -271,7 +274,7 @@ impl Signs {
     }
 }
 
-/// The two hints that decide, and the operator's own part in them.
+/// The two hints that decide, and the operator's share in them.
 #[derive(Debug, Clone, Copy)]
 struct MergedHints {
     read_only: Option<bool>,
@@ -279,13 +282,14 @@ struct MergedHints {
     operator_read_only: Option<bool>,
     operator_destructive: Option<bool>,
     /// The upstream says `destructiveHint: true`, and the operator's hints say otherwise.
-    is_warning_overruled: bool,
+    is_warning_overridden: bool,
 }
 
 impl MergedHints {
     fn new(operator: Option<&ToolAnnotations>, upstream: Option<&ToolAnnotations>) -> MergedHints {
-        // An operator who vouches for a tool overrules the upstream's warning, but not their own.
-        let warning_from = if is_vouched_for(operator) {
+        // An operator's read-only hint overrides the upstream's destructive hint, but not the
+        // operator's own.
+        let warning_from = if operator_says_read_only(operator) {
             None
         } else {
             upstream
@@ -297,12 +301,12 @@ impl MergedHints {
             destructive,
             operator_read_only: operator.and_then(|hints| hints.read_only_hint),
             operator_destructive: operator.and_then(|hints| hints.destructive_hint),
-            is_warning_overruled: is_warned && destructive != Some(true),
+            is_warning_overridden: is_warned && destructive != Some(true),
         }
     }
 }
 
-fn is_vouched_for(operator: Option<&ToolAnnotations>) -> bool {
+fn operator_says_read_only(operator: Option<&ToolAnnotations>) -> bool {
     operator.and_then(|hints| hints.read_only_hint) == Some(true)
 }
 

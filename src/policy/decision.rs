@@ -1,25 +1,25 @@
-//! The policy's vocabulary: mode, risk, action, and the reason for a decision.
+//! The types of the policy: mode, risk, action, and the reason for a decision.
 //!
-//! It says nothing about how a decision is reached; see `decide`.
+//! `decide` makes the decisions.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::RuleCode;
 
-/// Which calls are asked about when no allow or deny rule names the tool.
+/// Which calls need approval if no allow or deny rule names the tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// Ask about what may change or destroy something, by hints and by name. The default.
+    /// Ask about calls that may change or destroy something, judged by hints and name. The default.
     #[default]
     Destructive,
-    /// Ask about every tool that is not known only to read.
+    /// Ask about every tool that is not known to be read-only.
     Cautious,
     /// Ask about every call.
     All,
-    /// Ask only where the tool carries `destructiveHint: true`.
+    /// Ask only if the tool has `destructiveHint: true`.
     Annotated,
-    /// Ask about nothing.
+    /// Never ask.
     None,
 }
 
@@ -33,7 +33,7 @@ impl Mode {
         Mode::None,
     ];
 
-    /// The word used on the command line, in configuration and in audit lines.
+    /// Returns the word used on the command line, in configuration and in the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,21 +52,21 @@ impl fmt::Display for Mode {
     }
 }
 
-/// How much harm a call could do, as far as its name and hints tell.
+/// How much harm a call could do, judged by name and hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Risk {
-    /// `destructiveHint: true`, a high-risk token, an unlisted tool, or an unreadable name.
+    /// `destructiveHint: true`, a high-risk word, an unlisted tool, or an unreadable name.
     High,
-    /// A write token, or an explicit `readOnlyHint: false`.
+    /// A write word, or an explicit `readOnlyHint: false`.
     Medium,
-    /// Nothing points to a change; asked about only because the mode is `all`.
+    /// Nothing suggests a change; the call needs approval only because the mode is `all`.
     Low,
     /// Nothing is known either way.
     Unknown,
 }
 
 impl Risk {
-    /// The word used in prompts, refusals and audit lines.
+    /// Returns the word used in prompts, refusals and the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,37 +84,37 @@ impl fmt::Display for Risk {
     }
 }
 
-/// What is done with a call.
+/// What to do with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Forward it without asking anybody.
+    /// Forward it without asking.
     Pass,
-    /// Hold it until a human has said yes.
+    /// Hold it until a person approves it.
     Ask,
-    /// Refuse it without asking anybody.
+    /// Refuse it without asking.
     Block,
 }
 
-/// The policy's answer for one call.
+/// The policy's decision about one call.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// What to do.
     pub action: Action,
-    /// How risky the call looks; shown to the human and written to the audit log.
+    /// How risky the call looks. Shown to the person and written to the audit log.
     pub risk: Risk,
-    /// Which rule decided.
+    /// The rule that decided.
     pub reason: Reason,
 }
 
-/// Which rule decided; its `Display` is the sentence that people read.
+/// The rule that decided. Its `Display` is the sentence that people read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// An exact entry or a glob of the deny lists matched; holds the entry.
+    /// An exact entry or a glob of the deny lists matched. Holds the entry.
     Denied(String),
-    /// An exact entry or a glob of the allow lists matched; holds the entry.
+    /// An exact entry or a glob of the allow lists matched. Holds the entry.
     Allowed(String),
-    /// The name has characters outside printable ASCII.
+    /// The name contains characters outside printable ASCII.
     UnreadableName,
     /// The mode alone decided: `all`, `none`, or `annotated` without a destructive hint.
     Mode(Mode),
@@ -124,25 +124,25 @@ pub enum Reason {
     Unlisted,
     /// The hints carry `destructiveHint: true`.
     DestructiveHint,
-    /// The name holds a high-risk token; holds the token.
+    /// The name contains a high-risk word. Holds the word.
     HighRiskToken(String),
-    /// The name holds a write token; holds the token.
+    /// The name contains a write word. Holds the word.
     WriteToken(String),
     /// The hints carry `readOnlyHint: false` and no `destructiveHint: false`.
     NotReadOnly,
     /// The hints carry `readOnlyHint: true`.
     ReadOnlyHint,
-    /// The hints are silent, and the name begins with a read word; holds the word.
+    /// There are no hints, and the name begins with a read word. Holds the word.
     ReadWord(String),
-    /// Mode `cautious`, and neither the hints nor the name say that the tool only reads.
+    /// Mode `cautious`, and neither the hints nor the name show that the tool only reads.
     UnknownVerb,
-    /// A hint in the operator's `customAnnotations` decided; holds what it says.
+    /// A hint in the operator's `customAnnotations` decided. Holds the hint.
     OperatorHint(Hint),
-    /// Nothing in the name or the hints points to a change.
+    /// Nothing in the name or the hints suggests a change.
     Harmless,
 }
 
-/// What a hint says of a tool.
+/// What a hint says about a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// `destructiveHint: true`.
@@ -156,7 +156,7 @@ pub enum Hint {
 }
 
 impl Reason {
-    /// The stable code of the rule.
+    /// Returns the stable code of the rule.
     #[must_use]
     pub fn code(&self) -> RuleCode {
         match self {
@@ -182,7 +182,7 @@ impl Reason {
         }
     }
 
-    /// The sentence that people read.
+    /// Returns the sentence that people read.
     #[must_use]
     pub fn text(&self) -> Cow<'static, str> {
         let fixed = match self {
@@ -192,7 +192,7 @@ impl Reason {
                 return format!("its name says `{token}`").into();
             }
             Reason::UnreadableName => "the tool's name has characters outside printable ASCII",
-            Reason::Mode(Mode::All) => "every call is asked about",
+            Reason::Mode(Mode::All) => "mode `all` asks about every call",
             Reason::Mode(Mode::Destructive) => "mode `destructive`",
             Reason::Mode(Mode::Cautious) => "mode `cautious`",
             Reason::Mode(Mode::Annotated) => "mode `annotated`",

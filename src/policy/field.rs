@@ -1,17 +1,17 @@
-//! Measures the policy on the tools of real servers: what it misses, and what it asks about
-//! needlessly.
+//! Measures the policy on the tools of real servers: dangerous calls that it misses, and reads that
+//! it asks about needlessly.
 //!
-//! The judgements in the lists are people's, not a law. Where a word list changes, so do the
-//! figures here; they must not get worse.
+//! People judged the tools in the lists. A change to a word list changes the figures here; they
+//! must not get worse.
 
 use super::{Action, Listing, Mode, Policy, Rules};
 use crate::mcp::ToolAnnotations;
 
-/// Real servers, with the hints that they gave.
+/// Real servers, with their hints.
 const FIRST: &str = include_str!("field/first.txt");
-/// Further servers, from memory, judged before any word was chosen.
+/// More servers, listed from memory and judged before any words were chosen.
 const SECOND: &str = include_str!("field/second.txt");
-/// Still others, judged after the words were chosen and before they were measured.
+/// More servers, judged after the words were chosen and before the policy was measured on them.
 const THIRD: &str = include_str!("field/third.txt");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,16 +58,16 @@ fn tools(list: &'static str) -> Vec<Tool> {
     tools
 }
 
-/// Figures of one list in one mode.
+/// The figures of one list in one mode.
 #[derive(Debug, PartialEq, Eq)]
 struct Figures {
     /// Dangerous tools that pass.
     danger_missed: usize,
-    /// Other tools that change something, and pass.
+    /// Other tools that change something and pass.
     write_missed: usize,
-    /// Tools that only read, and are asked about.
+    /// Tools that only read and need approval.
     needless: usize,
-    /// Those of them whose server says `readOnlyHint: false`.
+    /// Of those, tools whose server says `readOnlyHint: false`.
     by_wrong_hint: usize,
 }
 
@@ -91,7 +91,7 @@ fn measure(list: &'static str, mode: Mode) -> Figures {
             _ => {}
         }
     }
-    // What a test that fails shows.
+    // Shown if the test fails.
     println!("{mode}: missed {missed:?}, {writes:?}; needless {needless:?}; by hints {hinted:?}");
     Figures {
         danger_missed: missed.len(),
@@ -124,9 +124,9 @@ fn the_lists_are_as_long_as_the_figures_say() {
 /// | second | 88 of 237 | 62 of 176 | 6 of 376 |
 /// | third | 129 of 298 | 15 of 24 | 4 of 142 |
 ///
-/// The first measurement on a list that had not been seen gave, with the words chosen for the
-/// first list: second 4, 7 and 9; third 24, 3 and 2. The figures below are those after the
-/// words that these showed to be missing had been added.
+/// The first measurement on unseen lists, with words chosen for the first list only, gave: second
+/// 4, 7 and 9; third 24, 3 and 2. The figures below include the words that these measurements
+/// showed to be missing.
 #[test]
 fn mode_destructive_misses_no_dangerous_tool() {
     let figures = |danger_missed, write_missed, needless, by_wrong_hint| Figures {
@@ -136,7 +136,8 @@ fn mode_destructive_misses_no_dangerous_tool() {
         by_wrong_hint,
     };
     let measured = [FIRST, SECOND, THIRD].map(|list| measure(list, Mode::Destructive));
-    // The one is `d1_database_query`, whose server says that it neither reads only nor destroys.
+    // The one missed is `d1_database_query`, whose server says that it neither only reads nor
+    // destroys.
     let expected = [
         figures(0, 2, 15, 12),
         figures(1, 6, 7, 0),
@@ -145,10 +146,10 @@ fn mode_destructive_misses_no_dangerous_tool() {
     assert_eq!(measured, expected);
 }
 
-/// Mode `cautious`, which is new. The first measurement on a list that had not been seen gave:
-/// second 0, 0 and 32 of 376; third 1 of 299, 1 of 23 and 11 of 142.
+/// Mode `cautious`. The first measurement on unseen lists gave: second 0, 0 and 32 of 376; third 1
+/// of 299, 1 of 23 and 11 of 142.
 #[test]
-fn mode_cautious_misses_a_hundredth_at_most_and_asks_about_a_tenth_of_what_reads() {
+fn mode_cautious_misses_at_most_1_percent_and_asks_about_at_most_10_percent_of_reads() {
     let measured = [FIRST, SECOND, THIRD].map(|list| (list, measure(list, Mode::Cautious)));
     for (list, figures) in measured {
         let changes = count(list, Verdict::Danger) + count(list, Verdict::Write);

@@ -1,6 +1,6 @@
 //! Finds the allow or deny entry that covers a tool's name.
 //!
-//! It does not say what follows from a match; see `decide`.
+//! `decide` applies the result.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ use globset::{GlobBuilder, GlobSet};
 use super::PolicyError;
 use crate::mcp::lenient;
 
-/// Whether a human can be shown the name as it is, and tell it from every other name.
+/// Returns true if a person can read the name and distinguish it from every other name.
 pub(super) fn is_readable(name: &str) -> bool {
     name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// The form in which names are compared where a match lets a call pass.
+/// Returns the form in which names are compared if a match lets a call pass.
 ///
-/// Only ASCII letters lose their case, and only in names that have nothing else: a folding of
-/// Unicode would make the Kelvin sign a `k`, and an entry would allow a tool that it does not name.
+/// Only ASCII letters lose their case, and only in plain ASCII names. Unicode folding would turn
+/// the Kelvin sign into a `k`, and an entry would allow a tool that it does not name.
 pub(super) fn trusted_key(name: &str) -> Cow<'_, str> {
     if is_readable(name) {
         Cow::Owned(name.to_ascii_lowercase())
@@ -29,7 +29,7 @@ pub(super) fn trusted_key(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The entries whose tools pass. In doubt it does not match.
+/// Entries whose tools pass. If in doubt, they do not match.
 #[derive(Debug, Clone)]
 pub(super) struct AllowList {
     exact: BTreeMap<String, String>,
@@ -40,7 +40,7 @@ impl AllowList {
     pub(super) fn new(entries: &[String]) -> Result<AllowList, PolicyError> {
         let mut exact = BTreeMap::new();
         let mut globs = Vec::new();
-        for entry in named(entries) {
+        for entry in non_empty(entries) {
             if is_glob(entry) {
                 globs.push((entry, translate(entry)?));
             } else {
@@ -54,14 +54,14 @@ impl AllowList {
         })
     }
 
-    /// The entry that covers the tool: an exact one, else the first glob.
+    /// Returns the entry that covers the tool: an exact one, else the first glob.
     pub(super) fn find(&self, tool: &str) -> Option<&str> {
         if !self.exact.is_empty()
             && let Some(entry) = self.exact.get(trusted_key(tool).as_ref())
         {
             return Some(entry);
         }
-        // Whoever wrote `get_*` did not think of names that only look like `get_user`.
+        // The author of `get_*` did not mean names that only look like `get_user`.
         if !is_readable(tool) || tool.trim() != tool {
             return None;
         }
@@ -69,11 +69,11 @@ impl AllowList {
     }
 }
 
-/// The entries whose tools are blocked. In doubt it matches.
+/// Entries whose tools are blocked. If in doubt, they match.
 #[derive(Debug, Clone)]
 pub(super) struct DenyList {
     exact: BTreeMap<String, String>,
-    /// The same, by what is left of them for a server that reads names leniently.
+    /// The exact entries by the name that a lenient server would read.
     lenient: BTreeMap<String, String>,
     globs: Globs,
 }
@@ -82,10 +82,10 @@ impl DenyList {
     pub(super) fn new(entries: &[String]) -> Result<DenyList, PolicyError> {
         let (mut exact, mut lenient) = (BTreeMap::new(), BTreeMap::new());
         let mut globs = Vec::new();
-        for entry in named(entries) {
+        for entry in non_empty(entries) {
             let left = lenient::fold(entry);
             lenient.entry(left).or_insert_with(|| entry.clone());
-            // A glob is looked up as a name too: `get[1]` stops a tool that is really called so.
+            // A glob is also looked up as a name: `get[1]` blocks a tool with exactly this name.
             exact.entry(fold(entry)).or_insert_with(|| entry.clone());
             if is_glob(entry) {
                 let pattern = translate(entry)?;
@@ -103,7 +103,7 @@ impl DenyList {
         })
     }
 
-    /// The entry that covers the tool: an exact one, else the first glob.
+    /// Returns the entry that covers the tool: an exact one, else the first glob.
     pub(super) fn find(&self, tool: &str) -> Option<&str> {
         if !self.exact.is_empty()
             && let Some(entry) = self.exact.get(&fold(tool))
@@ -114,7 +114,7 @@ impl DenyList {
         if as_written.is_some() || tool.bytes().all(|b| b.is_ascii_graphic()) {
             return as_written;
         }
-        // A server may trim `delete_user `, or take full-width letters for plain ones.
+        // A server may trim `delete_user `, or read full-width letters as plain ones.
         let left = lenient::fold(tool);
         let is_meant = self.lenient.get(&left).map(String::as_str);
         is_meant
@@ -127,7 +127,7 @@ impl DenyList {
 #[derive(Clone)]
 struct Globs {
     set: GlobSet,
-    /// What the operator wrote, at the index of the glob in `set`.
+    /// The globs as the operator wrote them, at their index in `set`.
     entries: Vec<String>,
 }
 
@@ -139,14 +139,14 @@ impl Globs {
         }
         let set = match builder.build() {
             Ok(set) => set,
-            Err(source) => return Err(blame(&globs, source)),
+            Err(source) => return Err(find_bad_glob(&globs, source)),
         };
         let entries = globs.into_iter().map(|(entry, _)| entry.clone()).collect();
         Ok(Globs { set, entries })
     }
 
     fn find(&self, name: &str) -> Option<&str> {
-        // Most calls match nothing, and `is_match` tells so without allocating.
+        // Most calls match nothing, and `is_match` finds that without allocating.
         if !self.set.is_match(name) {
             return None;
         }
@@ -155,7 +155,7 @@ impl Globs {
     }
 }
 
-/// The derived one would print the compiled automaton, thousands of lines of it.
+/// The derived implementation would print the compiled automaton, thousands of lines long.
 impl fmt::Debug for Globs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.entries).finish()
@@ -166,8 +166,8 @@ fn compile(pattern: &str) -> Result<globset::Glob, globset::Error> {
     GlobBuilder::new(pattern).case_insensitive(true).build()
 }
 
-/// The compiler refuses a set without saying which glob is at fault.
-fn blame(globs: &[(&String, String)], source: globset::Error) -> PolicyError {
+/// Finds the glob that does not compile. The compiler rejects a set without naming it.
+fn find_bad_glob(globs: &[(&String, String)], source: globset::Error) -> PolicyError {
     for (entry, pattern) in globs {
         let alone = compile(pattern).and_then(|glob| GlobSet::new([glob]));
         if let Err(source) = alone {
@@ -187,8 +187,8 @@ fn glob_error(entry: &str, source: globset::Error) -> PolicyError {
     }
 }
 
-/// A list from the environment may hold an empty entry. It names no tool.
-fn named(entries: &[String]) -> impl Iterator<Item = &String> {
+/// Skips empty entries, which may come from the environment. They name no tool.
+fn non_empty(entries: &[String]) -> impl Iterator<Item = &String> {
     entries.iter().filter(|entry| !entry.is_empty())
 }
 
@@ -196,10 +196,10 @@ fn is_glob(entry: &str) -> bool {
     entry.contains(['*', '?', '['])
 }
 
-/// Rewrites a glob in our syntax to one that globset reads the same way.
+/// Translates a glob from our syntax to one that globset reads the same way.
 ///
-/// globset gives `{`, `}`, `\` and `**` meanings that ours do not have, joins `[a-c-e]` to `a-e`,
-/// and matches bytes, so that a character beyond ASCII becomes the stand-in of `flatten`.
+/// In globset, `{`, `}`, `\` and `**` have meanings that they do not have here, and `[a-c-e]`
+/// becomes `a-e`. It also matches bytes, so characters beyond ASCII are replaced as in `flatten`.
 fn translate(glob: &str) -> Result<String, PolicyError> {
     let mut pattern = String::with_capacity(glob.len());
     let mut chars = glob.chars();
@@ -226,7 +226,7 @@ enum ClassFault {
     Unreadable,
 }
 
-/// Copies a class whose `[` has been read, if globset and a human read it the same way.
+/// Copies a class after its `[`, if globset and a person read it the same way.
 fn translate_class(chars: &mut Chars<'_>, pattern: &mut String) -> Result<(), ClassFault> {
     pattern.push('[');
     if chars.as_str().starts_with(['!', '^']) {
@@ -244,7 +244,7 @@ fn translate_class(chars: &mut Chars<'_>, pattern: &mut String) -> Result<(), Cl
         if is_range_ahead(chars) {
             chars.next();
             let high = class_char(chars)?;
-            // globset would read `[a-c-e]` as `[a-e]`: more than anybody asked for.
+            // globset would read `[a-c-e]` as `[a-e]`, more than intended.
             if high < low || is_range_ahead(chars) {
                 return Err(ClassFault::Range);
             }
@@ -262,16 +262,16 @@ fn class_char(chars: &mut Chars<'_>) -> Result<char, ClassFault> {
     }
 }
 
-/// A `-` that ends the class is a member of it.
+/// A `-` at the end of a class is a member of it.
 fn is_range_ahead(chars: &Chars<'_>) -> bool {
     let rest = chars.as_str();
     rest.starts_with('-') && !rest.starts_with("-]")
 }
 
-/// One byte for one character, so that `?` and `[!x]` count characters in every name.
+/// Maps each character to one byte, so that `?` and `[!x]` count characters in every name.
 ///
-/// All characters beyond ASCII become the same one. That blocks too much where a deny glob spells
-/// such a character out, and never too little.
+/// All characters beyond ASCII map to the same byte. A deny glob with such a character may block
+/// too much, but never too little.
 fn flatten(name: &str) -> Cow<'_, str> {
     if name.is_ascii() {
         Cow::Borrowed(name)
@@ -284,7 +284,7 @@ fn stand_in(c: char) -> char {
     if c.is_ascii() { c } else { '\u{7f}' }
 }
 
-/// Joins what differs only in case, in any script; `ß` becomes `ss` and the Kelvin sign `k`.
+/// Folds case in any script; `ß` becomes `ss` and the Kelvin sign `k`.
 fn fold(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
@@ -292,7 +292,7 @@ fn fold(name: &str) -> String {
     name.chars().flat_map(fold_char).collect()
 }
 
-/// ASCII stays as it is, for in a class `[A-_]` is a range and `[a-_]` is none.
+/// ASCII stays unchanged: in a class, `[A-_]` is a valid range and `[a-_]` is not.
 fn fold_beyond_ascii(glob: &str) -> String {
     let mut folded = String::with_capacity(glob.len());
     for c in glob.chars() {
@@ -306,7 +306,7 @@ fn fold_beyond_ascii(glob: &str) -> String {
 }
 
 fn fold_char(c: char) -> impl Iterator<Item = char> {
-    // Down first, for only the small `ß` has a way up to `SS`; the big `ẞ` has not.
+    // Lower case first: only the small `ß` has an upper-case form `SS`, `ẞ` has none.
     c.to_lowercase()
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)

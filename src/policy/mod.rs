@@ -1,6 +1,6 @@
-//! What an operator's rules say about a tool call: pass, ask, or block.
+//! Decides by the operator's rules whether a tool call passes, needs approval, or is blocked.
 //!
-//! Plain data and pure functions; asking, logging and forwarding are done elsewhere.
+//! Plain data and pure functions; `gate` asks, logs and forwards.
 
 mod code;
 mod decide;

@@ -1,21 +1,21 @@
-//! The operator's rules as plain data, after every source has been merged.
+//! The operator's rules as plain data, merged from all sources.
 //!
-//! It neither reads nor checks them: `config` fills them in, `Policy::new` checks them.
+//! `config` fills them in, and `Policy::new` checks them.
 
 use std::collections::BTreeMap;
 
 use super::Mode;
 use crate::mcp::ToolAnnotations;
 
-/// What an operator has decided about the tools of one server.
+/// An operator's rules for the tools of one server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rules {
-    /// What happens to tools that neither list names.
+    /// How to treat tools that are in neither list.
     pub mode: Mode,
-    /// Exact names and globs of tools that pass; `alwaysAllow` and `allowPatterns` united.
+    /// Exact names and globs of tools that pass: `alwaysAllow` and `allowPatterns` together.
     pub allow: Vec<String>,
-    /// Exact names and globs of tools that are blocked; `alwaysDeny` and `denyPatterns` united.
+    /// Exact names and globs of tools that are blocked: `alwaysDeny` and `denyPatterns` together.
     pub deny: Vec<String>,
-    /// The operator's own hints by exact tool name; unlike the upstream's they are trusted.
+    /// The operator's own hints by exact tool name. Unlike the upstream's hints, they are trusted.
     pub custom_annotations: BTreeMap<String, ToolAnnotations>,
 }

@@ -1,6 +1,6 @@
-//! The words in a tool's name, and which of them say that a call changes something or only reads.
+//! Finds the words in a tool's name that suggest a change or a read.
 //!
-//! The lists are in `words`. How words weigh beside hints is decided in `decide`.
+//! The lists are in `words`; `decide` weighs words against hints.
 
 mod forms;
 mod split;
@@ -13,14 +13,14 @@ use words::{
     UNLIKE, WRITE,
 };
 
-/// The first word of each list that counts in a tool's name.
+/// The words in a tool's name that count: the first of each list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Verbs {
-    /// A word of the high-risk list, wherever it stands.
+    /// A high-risk word at any position.
     pub(super) high_risk: Option<&'static str>,
-    /// A word of the write list, unless the name begins with a read word.
+    /// A write word, unless the name begins with a read word.
     pub(super) write: Option<&'static str>,
-    /// The read word that the name begins with, if no write word counts.
+    /// The read word at the beginning of the name, if no write word counts.
     pub(super) read: Option<&'static str>,
 }
 
@@ -29,9 +29,9 @@ impl Verbs {
     pub(super) fn of(name: &str) -> Verbs {
         let readings = Readings::of(name);
         let mut verbs = Verbs::default();
-        // The name comes from a server that may wish to hide a word, so it is split in more than
-        // one way. A high-risk word counts in each of them. A write word counts unless an earlier
-        // way found a read word in front.
+        // The server chooses the name and may want to hide a word, so the name is split in several
+        // ways. A high-risk word counts in any of them. A write word counts unless an earlier split
+        // found a read word at the beginning.
         for words in readings.each() {
             verbs.high_risk = verbs.high_risk.or_else(|| high_risk_word(&words));
             if verbs.read.is_some() {
@@ -47,7 +47,7 @@ impl Verbs {
     }
 }
 
-/// What the words of a name say, read from left to right.
+/// What a name's words mean, read from left to right.
 enum Verb {
     Reads(&'static str),
     Writes(&'static str),
@@ -55,14 +55,14 @@ enum Verb {
 }
 
 fn verb(words: &[&str]) -> Verb {
-    let lead = lead(words).filter(|&(at, read)| !is_another_verb(words, at, read));
+    let lead = leading_read_word(words).filter(|&(at, read)| !is_another_verb(words, at, read));
     let write = match lead {
         // `get_commit` names a commit; `get_or_create_user` may create a user.
-        Some((at, read)) if !is_joined(words) && !is_before_verb(words, at, read) => None,
+        Some((at, read)) if !has_conjunction(words) && !is_before_verb(words, at, read) => None,
         Some(_) | None => first_write_word(words),
     };
     let write = write.or_else(|| match words {
-        // A program that runs whatever it is given.
+        // A program that runs its input.
         [only] => find(PROGRAMS, only),
         [name, version] if version.bytes().all(|b| b.is_ascii_digit()) => find(PROGRAMS, name),
         _ => None,
@@ -74,12 +74,12 @@ fn verb(words: &[&str]) -> Verb {
     }
 }
 
-/// The read word in front of a name, and its place.
+/// Returns the read word that a name begins with, and its position.
 ///
-/// Many names begin with the server or the kind of thing: `slack_get_users`, `pods_list`. Known
-/// nouns and plurals are therefore skipped. Behind any other word, only a read word that can
-/// hardly be a noun counts: `zendesk_list_tickets`, but not `frobnicate_list`.
-fn lead(words: &[&str]) -> Option<(usize, &'static str)> {
+/// Many names begin with the server or the kind of thing: `slack_get_users`, `pods_list`. So known
+/// nouns and plurals are skipped. After any other word, only a read word that is hardly ever a noun
+/// counts: `zendesk_list_tickets`, but not `frobnicate_list`.
+fn leading_read_word(words: &[&str]) -> Option<(usize, &'static str)> {
     let mut are_nouns = true;
     for (at, word) in words.iter().enumerate() {
         let is_last = at + 1 == words.len();
@@ -94,7 +94,7 @@ fn lead(words: &[&str]) -> Option<(usize, &'static str)> {
             return Some((at, read));
         }
         match (*word, words.get(at + 1).copied()) {
-            // As a noun: `pull_request_read`.
+            // A noun: `pull_request_read`.
             ("pull" | "merge", Some("request" | "requests")) => continue,
             ("request" | "requests", _) if at > 0 => continue,
             ("place", Some("details")) | ("reverse", Some("geocode")) => continue,
@@ -105,9 +105,9 @@ fn lead(words: &[&str]) -> Option<(usize, &'static str)> {
             ("take" | "capture", Some("screenshot")) if is_last_but_one(at, words) => {
                 return Some((at + 1, "screenshot"));
             }
-            // `pods_log`, but `log_call`.
+            // `pods_log`, but not `log_call`.
             ("log", None) if at > 0 && are_nouns => return Some((at, "log")),
-            // `post_get`, `commit_describe`: the thing comes first.
+            // `post_get`, `commit_describe`: the noun comes first.
             (
                 "call" | "charge" | "checkout" | "comment" | "commit" | "draft" | "label"
                 | "message" | "order" | "post" | "record" | "release" | "report" | "script"
@@ -135,12 +135,12 @@ fn is_noun(word: &str) -> bool {
         || is_plural(word)
 }
 
-/// `find_and_modify` does both.
-fn is_joined(words: &[&str]) -> bool {
+/// For example `find_and_modify`, which does both.
+fn has_conjunction(words: &[&str]) -> bool {
     words.iter().any(|word| CONJUNCTIONS.contains(word))
 }
 
-/// Whether a read word and the next one are another verb together: `check_out`.
+/// Returns true if a read word and the next word form another verb: `check_out`.
 fn is_another_verb(words: &[&str], at: usize, read: &str) -> bool {
     match (read, words.get(at + 1).copied()) {
         ("check", Some(next)) => matches!(next, "in" | "out"),
@@ -154,7 +154,7 @@ fn is_another_verb(words: &[&str], at: usize, read: &str) -> bool {
     }
 }
 
-/// Whether a read word may be a noun here, with the verb behind it: `search_replace`,
+/// Returns true if a read word may be a noun here, followed by the verb: `search_replace`,
 /// `list_append`, `compute_stop_instance`.
 fn is_before_verb(words: &[&str], at: usize, read: &str) -> bool {
     let ends_in_verb = || {
@@ -177,7 +177,7 @@ fn high_risk_word(words: &[&str]) -> Option<&'static str> {
 }
 
 fn first_write_word(words: &[&str]) -> Option<&'static str> {
-    // `updates_user` updates; in `user_updates` the same word is a noun.
+    // `updates_user` updates, but in `user_updates` the same word is a noun.
     let front = match words {
         [first, _, ..] if first.ends_with('s') && !NOUNS.contains(first) => {
             forms::inflected(WRITE, first, Agent::IsNoun)

@@ -1,6 +1,6 @@
-//! Does what the gate puts out: lines to the log, bytes to both sides, in order.
+//! Carries out the gate's outputs in order: records to the audit log, bytes to both sides.
 //!
-//! One batch is what one read led to: its audit lines are one write under one lock, and its
+//! A batch is everything that one read led to. Its records are one write under one lock, and its
 //! bytes are one write to each side.
 
 use std::collections::BTreeMap;
@@ -20,10 +20,10 @@ use crate::transport::Note;
 use super::outbox::Outbox;
 use super::sideband::Sideband;
 
-/// Bytes of a batch: of the buffer that was read into, or of our own.
+/// Bytes of a batch: a part of the read buffer, or our own.
 #[derive(Debug)]
 enum Bytes {
-    /// A range of the buffer, newline included.
+    /// A range of the read buffer, newline included.
     Read(Range<usize>),
     Own(String),
 }
@@ -37,45 +37,46 @@ impl Bytes {
     }
 }
 
-/// One line to a side, and what goes with it.
+/// One line to write to a side, with its note.
 #[derive(Debug)]
 enum Item {
     ToClient(Bytes, Option<Box<Note>>),
     ToUpstream(Permitted<Bytes>),
-    /// Goes to the upstream once the batch's lines are written.
+    /// Goes to the upstream once the batch's records are written.
     Release {
         bytes: Permitted<Bytes>,
         note: Option<Box<Note>>,
         ticket: Ticket,
-        /// Which of the batch's lines is the call's.
+        /// The index of the call's record among the batch's records.
         line: usize,
     },
 }
 
-/// Collects what one read leads to, then does it.
+/// Collects everything that one read leads to, then carries it out.
 #[derive(Debug)]
 pub(super) struct Effects {
     ledger: Ledger,
     best_effort: bool,
-    /// Where the client comes by HTTP: what its end is told past the links.
+    /// Present if the client connects over HTTP: shared with its HTTP end, outside the links.
     sideband: Option<Arc<Sideband>>,
-    /// What that says of whether a call is held.
+    /// The last value passed to `Sideband::set_holding`.
     is_holding: bool,
-    /// The headers that came with calls which the gate holds. At most one entry for each of them.
+    /// The headers that came with calls that the gate holds. At most one entry per held call.
     headers: BTreeMap<RequestId, Box<Note>>,
-    /// Whether any of `items` has a note.
+    /// True if any of `items` has a note.
     has_notes: bool,
-    /// Lines that could not be written yet. They go before all others as soon as the log can
-    /// be written again; while any wait, the operator has been told.
+    /// Records that could not be written yet. They are written before all others as soon as the
+    /// log is writable again. If there are any, the operator has been told.
     backlog: Vec<Line>,
     backlog_bytes: usize,
-    /// Lines that did not even fit there.
+    /// The number of records that did not fit into the backlog.
     lost: u64,
     items: Vec<Item>,
+    /// The batch's records.
     lines: Vec<Line>,
-    /// What is to be told the inbox.
-    pub(super) to_inbox: Vec<ToEngine>,
-    /// Whether the gate wants the upstream closed.
+    /// Messages for the out-of-band engines.
+    pub(super) to_engines: Vec<ToEngine>,
+    /// True if the gate wants the upstream closed.
     pub(super) close_upstream: bool,
 }
 
@@ -104,16 +105,16 @@ impl Effects {
             lost: 0,
             items: Vec::new(),
             lines: Vec::new(),
-            to_inbox: Vec::new(),
+            to_engines: Vec::new(),
             close_upstream: false,
         }
     }
 
-    /// Brings what can be brought to the disk, at the end of a session.
+    /// Syncs the log to disk at the end of a session, and reports records that are lost.
     pub(super) fn finish(&mut self) {
         if self.is_log_broken() {
             tracing::error!(
-                "{} audit lines could not be written and are lost",
+                "{} audit records could not be written and are lost",
                 self.backlog.len() as u64 + self.lost
             );
         }
@@ -122,7 +123,7 @@ impl Effects {
         }
     }
 
-    /// Takes over what the gate put out for the line at `frame`, its newline not included, which came with `note`.
+    /// Collects the gate's outputs for the line at `frame` (without its newline), which came with `note`.
     pub(super) fn collect(
         &mut self,
         gate: &mut Gate,
@@ -132,7 +133,7 @@ impl Effects {
     ) {
         let mut note = note.map(Box::new);
         let bytes = |payload| match payload {
-            // INVARIANT 5: the very bytes that were read, newline included.
+            // INVARIANT 5: exactly the bytes that were read, newline included.
             Payload::Frame => {
                 let frame = frame.cloned().unwrap_or_default();
                 Bytes::Read(frame.start..frame.end + 1)
@@ -168,9 +169,9 @@ impl Effects {
                     payload,
                     ticket,
                 } => {
-                    let came_with_it = self.headers_of(ticket.call(), &mut note);
-                    // INVARIANT 2: nobody was shown the headers that the client has sent beside it.
-                    let note = came_with_it.filter(|_| !ticket.is_of_shown_call());
+                    let headers = self.headers_of(ticket.call(), &mut note);
+                    // INVARIANT 2: the person was not shown the headers that came with the call.
+                    let note = headers.filter(|_| !ticket.is_of_shown_call());
                     self.has_notes |= note.is_some();
                     self.items.push(Item::Release {
                         bytes: payload.map(bytes),
@@ -181,7 +182,7 @@ impl Effects {
                     self.lines.push(line);
                 }
                 Output::Record(line) => self.lines.push(line),
-                Output::ToEngine(told) => self.to_inbox.push(told),
+                Output::ToEngine(message) => self.to_engines.push(message),
                 Output::Warn(text) => tracing::warn!("{text}"),
                 Output::CloseUpstream => self.close_upstream = true,
             }
@@ -197,7 +198,7 @@ impl Effects {
         }
     }
 
-    /// The headers that a call came with, now in `note` or before.
+    /// Returns the headers that came with a call: from `note`, or from those kept earlier.
     fn headers_of(&mut self, call: &RequestId, note: &mut Option<Box<Note>>) -> Option<Box<Note>> {
         let is_for_it =
             |note: &mut Box<Note>| matches!(&**note, Note::Headers { call: of, .. } if of == call);
@@ -215,10 +216,10 @@ impl Effects {
         }
     }
 
-    /// Does everything that was collected; frames are ranges of `read`.
+    /// Carries out everything that was collected; frames are ranges of `read`.
     ///
-    /// INVARIANT 1: the lines come first, and a call whose line could not be written is not
-    /// sent.
+    /// INVARIANT 1: the records are written first, and a call whose record could not be written is
+    /// not sent.
     pub(super) fn carry_out(
         &mut self,
         gate: &mut Gate,
@@ -257,7 +258,8 @@ impl Effects {
         lost
     }
 
-    /// Whether the batch's lines are in the log. If not, they are still in `lines`.
+    /// Writes the batch's records to the log. Returns false if that failed; they are still in
+    /// `lines` then.
     fn append_lines(&mut self, gate: &mut Gate, clock: &Clock) -> bool {
         if self.lines.is_empty() {
             return true;
@@ -282,7 +284,7 @@ impl Effects {
                 }
             };
         }
-        // What waits goes first, so that the log keeps the order of things.
+        // The backlog goes first, so that the log keeps the order of events.
         let mut all = std::mem::take(&mut self.backlog);
         let waiting = all.len();
         all.append(&mut self.lines);
@@ -303,7 +305,7 @@ impl Effects {
         false
     }
 
-    /// Whether the client comes by HTTP.
+    /// Returns true if the client connects over HTTP.
     pub(super) fn is_over_http(&self) -> bool {
         self.sideband.is_some()
     }
@@ -312,20 +314,20 @@ impl Effects {
         !self.backlog.is_empty() || self.lost > 0
     }
 
-    /// The batch's lines are not in the log: its calls are refused, and what is true in spite
-    /// of that is kept for later.
+    /// Refuses the batch's calls, because its records are not in the log. Moves the records that
+    /// are still true to the backlog.
     fn refuse_unrecorded(&mut self, gate: &mut Gate, now: Now) {
         let lines = std::mem::take(&mut self.lines);
-        let mut sent_or_not = vec![Kept::Yes; lines.len()];
+        let mut still_true = vec![true; lines.len()];
         let mut kept = Vec::with_capacity(self.items.len());
         for item in std::mem::take(&mut self.items) {
             match item {
                 Item::Release { line, ticket, .. }
                     if !(self.best_effort && ticket.needed_no_approval()) =>
                 {
-                    // The line says `forwarded`, which is now not true.
-                    if let Some(kept) = sent_or_not.get_mut(line) {
-                        *kept = Kept::No;
+                    // The record says `forwarded`, which is no longer true.
+                    if let Some(is_true) = still_true.get_mut(line) {
+                        *is_true = false;
                     }
                     gate.not_recorded(&ticket, now);
                     self.collect(gate, None, None, true);
@@ -337,10 +339,10 @@ impl Effects {
             }
         }
         self.items = kept;
-        let true_ones = lines.into_iter().zip(sent_or_not);
-        let true_ones = true_ones.filter(|(_, kept)| *kept == Kept::Yes);
+        let true_lines = lines.into_iter().zip(still_true);
+        let true_lines = true_lines.filter_map(|(line, is_true)| is_true.then_some(line));
         let corrections = std::mem::take(&mut self.lines);
-        for line in true_ones.map(|(line, _)| line).chain(corrections) {
+        for line in true_lines.chain(corrections) {
             if self.backlog_bytes + line.len() > MAX_BACKLOG {
                 self.lost += 1;
             } else {
@@ -351,14 +353,14 @@ impl Effects {
     }
 }
 
-/// Which call a question of ours is about.
+/// Returns a note that says which call one of our own questions is about.
 fn about_call(gate: &Gate, text: &str) -> Option<Box<Note>> {
     let id = raw_member(text, &["id"]).and_then(RequestId::from_json)?;
     let call = gate.asked_about(&id)?;
     Some(Box::new(Note::About(call.clone())))
 }
 
-/// Hands over the notes of lines that are about to be sent.
+/// Passes the notes of the lines that are about to be sent to the outboxes.
 fn add_notes(items: &mut [Item], client: &Outbox, upstream: &Outbox) {
     let (mut to_client, mut to_upstream) = (0, 0);
     for item in items {
@@ -376,20 +378,13 @@ fn add_notes(items: &mut [Item], client: &Outbox, upstream: &Outbox) {
     }
 }
 
-/// What the lines of a log that cannot be written may take until it can.
+/// The largest size of the backlog, in bytes.
 const MAX_BACKLOG: usize = 4 * 1024 * 1024;
 
-/// Whether a line that was not written is still true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Yes,
-    No,
-}
-
-/// What goes to one side, neighbours in the read buffer merged into one.
+/// The bytes that go to one side. Adjacent ranges of the read buffer are merged.
 #[derive(Default)]
 struct Parts<'a> {
-    /// Nearly always there is only one, which then takes no memory of its own.
+    /// There is nearly always only one part; kept here, it needs no allocation.
     first: Option<Part<'a>>,
     others: Vec<Part<'a>>,
 }
@@ -408,7 +403,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// From here on, handing over memory is cheaper than copying what cannot be written at once.
+/// From this size on, handing over the buffer is cheaper than copying what could not be written.
 const LARGE: usize = 256 * 1024;
 
 impl<'a> Parts<'a> {
@@ -428,7 +423,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Writes what can be written at once and leaves the rest in the outbox.
+    /// Writes as much as possible without blocking, and queues the rest in the outbox.
     fn send(self, read: Option<&mut FrameBuffer>, outbox: &mut Outbox) -> io::Result<()> {
         let Some(first) = &self.first else {
             return Ok(());
@@ -449,7 +444,7 @@ impl<'a> Parts<'a> {
         if written == total {
             return Ok(());
         }
-        // One large message that is all there is: its memory goes along.
+        // If one large message is all there is, hand its buffer over instead of copying it.
         let whole =
             self.others.is_empty() && matches!(first, Part::Read(all) if *all == (0..bytes.len()));
         let may_take = read.as_ref().is_some_and(|read| read.is_used_up());

@@ -1,6 +1,4 @@
-//! The way from a session to the inbox and back.
-//!
-//! What the inbox is, is not known here.
+//! The channel between a session and the out-of-band engines.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,39 +7,41 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::gate::{Failure, FromEngine, Resume, Resumption, ToEngine};
 
-/// Where questions go, from all sessions of this process.
+/// Takes questions from all sessions of this process to people.
 pub trait OutOfBandEngines: Debug + Send + Sync {
-    /// Takes what a gate puts out. Never blocks. What becomes of a question is told by `answers`:
-    /// where its page is, and how it ended, so that they need no bound of their own. Whether there is anything to
-    /// resume is answered before this returns.
+    /// Accepts one message from a gate. Never blocks. Reports through `answers` where a question's
+    /// page is and how the question ended; as that is little for each question, the channel needs
+    /// no bound of its own. Answers `Resume::IsAny` before it returns.
     ///
     /// # Errors
-    /// Why it cannot be taken, in words.
-    fn tell(&self, told: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String>;
+    /// Why the message cannot be accepted, in words.
+    fn send(&self, message: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String>;
 }
 
-/// One session's way to the inbox.
+/// One session's connection to the out-of-band engines.
 #[derive(Debug)]
 pub struct EnginePort {
-    inbox: Arc<dyn OutOfBandEngines>,
+    engines: Arc<dyn OutOfBandEngines>,
     answers: UnboundedSender<FromEngine>,
-    from: UnboundedReceiver<FromEngine>,
+    incoming: UnboundedReceiver<FromEngine>,
 }
 
 impl EnginePort {
-    /// The way to `inbox`.
+    /// Connects a session to `engines`.
     #[must_use]
-    pub fn new(inbox: Arc<dyn OutOfBandEngines>) -> EnginePort {
-        let (answers, from) = unbounded_channel();
+    pub fn new(engines: Arc<dyn OutOfBandEngines>) -> EnginePort {
+        let (answers, incoming) = unbounded_channel();
         EnginePort {
-            inbox,
+            engines,
             answers,
-            from,
+            incoming,
         }
     }
 
-    pub(super) fn tell(&self, told: ToEngine) {
-        let item = match &told {
+    /// Sends a message to the engines. If they cannot take it and the gate waits for an answer,
+    /// answers in their place.
+    pub(super) fn send(&self, message: ToEngine) {
+        let item = match &message {
             ToEngine::Ask { item, .. } => Some(item.id.clone()),
             ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
@@ -49,40 +49,40 @@ impl EnginePort {
             | ToEngine::Decided(_)
             | ToEngine::Resume(_) => None,
         };
-        let unanswered = match &told {
-            ToEngine::Resume(resume) => without_inbox(resume),
+        let fallback = match &message {
+            ToEngine::Resume(resume) => nothing_to_resume(resume),
             ToEngine::Ask { .. }
             | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }
             | ToEngine::Decided(_) => None,
         };
-        let Err(why) = self.inbox.tell(told, &self.answers) else {
+        let Err(why) = self.engines.send(message, &self.answers) else {
             return;
         };
-        // The receiver of both is ours.
+        // Sending cannot fail: the receiver is ours.
         if let Some(item) = item {
             tracing::error!("a call needs the approval inbox, which cannot be used: {why}");
             let failure = Failure::unreachable(why);
             let _ = self.answers.send(FromEngine::Failed { item, failure });
-        } else if let Some(answer) = unanswered {
+        } else if let Some(answer) = fallback {
             tracing::warn!("the approval inbox cannot be used to resume an approval: {why}");
             let _ = self.answers.send(FromEngine::Resume(answer));
         }
     }
 
-    /// What the inbox tells next. May be cancelled.
+    /// Returns the engines' next message. May be cancelled.
     pub(super) async fn next(&mut self) -> FromEngine {
-        match self.from.recv().await {
-            Some(told) => told,
-            // Never, as long as we are here.
+        match self.incoming.recv().await {
+            Some(message) => message,
+            // Cannot happen: `self.answers` keeps the channel open.
             None => std::future::pending().await,
         }
     }
 }
 
-/// The answer where the inbox can give none, so that no call waits for it for ever: there is nothing to resume.
-fn without_inbox(resume: &Resume) -> Option<Resumption> {
+/// Returns the answer "nothing to resume", so that no call waits forever for engines that failed.
+fn nothing_to_resume(resume: &Resume) -> Option<Resumption> {
     match resume {
         Resume::IsAny => Some(Resumption::IsAny(false)),
         Resume::Find { lookup, .. } => Some(Resumption::Found {
@@ -108,18 +108,18 @@ mod tests {
     use crate::mcp::tool::KeptCall;
     use crate::policy::Risk;
 
-    /// An inbox that can take nothing.
+    /// Engines that refuse every message.
     #[derive(Debug)]
     struct Broken;
 
     impl OutOfBandEngines for Broken {
-        fn tell(&self, _: ToEngine, _: &UnboundedSender<FromEngine>) -> Result<(), String> {
+        fn send(&self, _: ToEngine, _: &UnboundedSender<FromEngine>) -> Result<(), String> {
             Err("it is broken".to_owned())
         }
     }
 
     #[test]
-    fn a_session_whose_inbox_is_broken_waits_for_no_answer_about_parked_items() {
+    fn a_session_does_not_wait_for_a_broken_inbox_to_answer_about_parked_items() {
         let mut port = EnginePort::new(Arc::new(Broken));
         let item = || "a".to_owned();
         let (lookup, key) = (5, ResumeKey([0; 32]));
@@ -164,9 +164,9 @@ mod tests {
             ),
             (Resume::Leave { item: item() }, None),
         ] {
-            port.tell(ToEngine::Resume(resume));
+            port.send(ToEngine::Resume(resume));
             let expected = expected.map(FromEngine::Resume);
-            assert_eq!(port.from.try_recv().ok(), expected);
+            assert_eq!(port.incoming.try_recv().ok(), expected);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! One session from its first byte to its last: reads, hands to the gate, does what it says.
+//! Runs one session: reads from both sides, passes the lines to the gate, and carries out its outputs.
 //!
-//! Nothing is decided here.
+//! The gate makes every decision.
 
 mod effects;
 mod engines;

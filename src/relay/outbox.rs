@@ -1,37 +1,35 @@
-//! What waits to be written to one side.
-//!
-//! It does not decide what is written, and it never blocks.
+//! A queue of bytes that wait to be written to one side. It never blocks.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use crate::transport::{Attempt, Note, Wire};
 
-/// Above this many waiting bytes nothing more is read that would add to them.
+/// Above this many queued bytes, nothing is read that would add to the queue.
 pub(super) const HIGH_WATER: usize = 256 * 1024;
-/// Above this nothing more is read even for the sake of an answer.
+/// Above this many queued bytes, nothing is read even if a person's answer may be behind it.
 const FLOOD_MARK: usize = 16 * 1024 * 1024;
-/// Memory in these bounds is worth using again, and not too much to hold on to.
+/// Buffers within these bounds are worth reusing, and small enough to keep.
 const SPARE_FROM: usize = 256 * 1024;
 const SPARE_TO: usize = 4 * 1024 * 1024;
-/// The most slices of one system call.
+/// The largest number of slices in one system call.
 const MAX_SLICES: usize = 32;
 
 /// A queue of bytes for one wire.
 ///
-/// Bounded by its users: nothing is read from either side while it is above
-/// [`HIGH_WATER`], so it holds at most what one batch of input leads to.
+/// Its users bound it: they stop reading from either side while it is above [`HIGH_WATER`], so it
+/// exceeds that by the output of one batch at most.
 #[derive(Debug)]
 pub(super) struct Outbox {
     wire: Option<Wire>,
     queue: VecDeque<Chunk>,
-    /// What waits in all.
+    /// The number of bytes in `queue` that are not written yet.
     bytes: usize,
-    /// The memory of the last large chunk.
+    /// The buffer of the last large chunk.
     spare: Option<Vec<u8>>,
 }
 
-/// Bytes of which some may be written already.
+/// Bytes, the first `written` of which are written already.
 #[derive(Debug)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -60,30 +58,31 @@ impl Outbox {
         self.bytes > FLOOD_MARK
     }
 
-    /// Whether nobody reads any more what is written here.
+    /// Returns true if the other side has closed its end.
     pub(super) fn has_hung_up(&self) -> bool {
         self.wire.as_ref().is_none_or(Wire::has_hung_up)
     }
 
-    /// Closes the wire; what waits is lost.
+    /// Closes the wire and discards the queue.
     pub(super) fn close(&mut self) {
         self.wire = None;
         self.queue.clear();
         self.bytes = 0;
     }
 
-    /// Gives a note to a line of what is handed over next: the one that ends `ahead` bytes from here.
+    /// Attaches a note to a line that is about to be written: the one that ends `ahead` bytes from here.
     pub(super) fn add_note(&self, ahead: usize, note: Note) {
         if let Some(wire) = &self.wire {
             wire.add_note(self.bytes + ahead, note);
         }
     }
 
-    /// Writes what can be written of `parts` at once, unless something waits already. Returns
-    /// how many bytes that was; the rest is for [`Outbox::keep`] or [`Outbox::keep_owned`].
+    /// Writes as much of `parts` as possible without blocking, or nothing if bytes are queued.
+    /// Returns the number of bytes written; pass the rest to [`Outbox::keep`] or
+    /// [`Outbox::keep_owned`].
     ///
     /// # Errors
-    /// What the system says; the other side then is gone.
+    /// The system's error. The other side is gone then.
     pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<usize> {
         let mut total = 0;
         let Some(wire) = self.wire.as_ref().filter(|_| self.queue.is_empty()) else {
@@ -111,19 +110,19 @@ impl Outbox {
         Ok(total)
     }
 
-    /// Writes a line behind all that waits.
-    pub(super) fn say(&mut self, line: &str) {
+    /// Queues a line behind everything else.
+    pub(super) fn push_line(&mut self, line: &str) {
         self.keep_owned(format!("{line}\n").into_bytes(), 0);
     }
 
-    /// Keeps a copy of `parts` from byte `written` on. On a closed wire, nothing is kept.
+    /// Queues a copy of `parts` from byte `written` on. Does nothing if the wire is closed.
     pub(super) fn keep(&mut self, parts: &[&[u8]], written: usize) {
         for part in rest_of(parts, written) {
             self.keep_owned(part.to_vec(), 0);
         }
     }
 
-    /// Keeps `bytes` from `written` on, without a copy.
+    /// Queues `bytes` from `written` on, without copying them.
     pub(super) fn keep_owned(&mut self, bytes: Vec<u8>, written: usize) {
         if self.wire.is_some() && written < bytes.len() {
             self.bytes += bytes.len() - written;
@@ -131,13 +130,12 @@ impl Outbox {
         }
     }
 
-    /// Memory of a large chunk that has been written, to be used again.
+    /// Returns the buffer of a large chunk that has been written, for reuse.
     pub(super) fn take_spare(&mut self) -> Option<Vec<u8>> {
         self.spare.take()
     }
 
-    /// Waits until what waits can be written. Never ends while nothing waits. May be
-    /// cancelled.
+    /// Waits until queued bytes can be written; forever if the queue is empty. May be cancelled.
     pub(super) async fn writable(&self) -> io::Result<()> {
         match &self.wire {
             Some(wire) if !self.is_empty() => wire.writable().await,
@@ -145,7 +143,7 @@ impl Outbox {
         }
     }
 
-    /// Writes what waits, as far as it goes.
+    /// Writes as much of the queue as possible without blocking.
     ///
     /// # Errors
     /// As [`Outbox::write`].
@@ -176,7 +174,7 @@ impl Outbox {
     }
 }
 
-/// What is left of `parts` from byte `written` on.
+/// Returns what is left of `parts` from byte `written` on.
 fn rest_of<'p>(parts: &'p [&'p [u8]], written: usize) -> impl Iterator<Item = &'p [u8]> {
     let mut skip = written;
     parts.iter().filter_map(move |part| {

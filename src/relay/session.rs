@@ -1,6 +1,6 @@
 //! One session: one client, one gate, one upstream, one loop.
 //!
-//! The gate decides and `effects` acts; this waits for whatever comes first and reads it.
+//! The gate decides and `effects` acts; this file waits for the next event and reads.
 
 mod ending;
 mod phase;
@@ -31,10 +31,10 @@ use crate::transport::{
     Attempt, Exit, Note, RESTART_HEARD, RemoteEvent, Upstream, UpstreamEvent, Wire,
 };
 
-/// How long a client that has closed its end may wait for an upstream that takes nothing.
+/// How long a client that has closed its end may wait for an upstream that reads nothing.
 const STALLED: Duration = Duration::from_secs(30);
-/// How long a peer that is about to go has to take what it is still owed.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a peer has, at the end of a session, to read what is still queued for it.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +45,11 @@ pub enum Ended {
     UpstreamNeverSpoke(Exit),
     /// The upstream ended while the client was still there.
     UpstreamDied(Exit),
-    /// A signal asked for the end; holds its number.
+    /// A signal with this number ended the session.
     Signal(i32),
 }
 
-/// The four ends of a session, its upstream, and where its questions may go.
+/// The four wires of a session, its upstream, and its out-of-band engines.
 #[derive(Debug)]
 pub struct Ends {
     /// Reads what the client sends.
@@ -62,11 +62,11 @@ pub struct Ends {
     pub to_upstream: Wire,
     /// The upstream itself.
     pub process: Upstream,
-    /// The inbox, if questions may go there.
-    pub inbox: Option<EnginePort>,
+    /// The out-of-band engines, if there are any.
+    pub engines: Option<EnginePort>,
 }
 
-/// Everything that belongs to a session.
+/// One session, from its first byte to its last.
 #[derive(Debug)]
 pub struct Session {
     gate: Gate,
@@ -75,14 +75,14 @@ pub struct Session {
     client: Side,
     upstream: Side,
     process: Upstream,
-    inbox: Option<EnginePort>,
-    /// Whether the upstream has sent a message yet.
+    engines: Option<EnginePort>,
+    /// True once the upstream has sent a message.
     upstream_spoke: bool,
-    /// Whether the last read took all that it could: more is probably there already.
+    /// True if the last read filled the buffer, so that more input is probably there already.
     busy: bool,
 }
 
-/// One peer: what it sends and what it is sent.
+/// One peer: its input and its output.
 #[derive(Debug)]
 struct Side {
     input: Option<Wire>,
@@ -91,7 +91,7 @@ struct Side {
 }
 
 impl Side {
-    /// The note of the line that was read last.
+    /// Takes the note of the line that was read last.
     fn take_note(&self) -> Option<Note> {
         self.input.as_ref()?.take_note(self.frames.position())
     }
@@ -104,8 +104,8 @@ enum Peer {
 }
 
 impl Session {
-    /// Puts a session together. Lines of more than `max_line` bytes are refused. There is a `sideband` where the client
-    /// comes by HTTP.
+    /// Builds a session. It refuses lines of more than `max_line` bytes. `sideband` is present if the client connects
+    /// over HTTP.
     #[must_use]
     pub fn new(
         gate: Gate,
@@ -135,14 +135,14 @@ impl Session {
                 output: Outbox::new(ends.to_upstream),
             },
             process: ends.process,
-            inbox: ends.inbox,
+            engines: ends.engines,
             upstream_spoke: false,
             busy: false,
         }
     }
 
-    /// Relays until one side closes or `signal` says so; then ends the other side, answers
-    /// what waits, and reaps the upstream.
+    /// Relays until one side closes or a signal arrives. Then closes the other side, fails pending
+    /// requests, and reaps the upstream.
     pub async fn run(mut self, signal: impl Future<Output = i32>) -> Ended {
         tokio::pin!(signal);
         let mut phase = Phase::Relaying;
@@ -160,13 +160,13 @@ impl Session {
                 } => {
                     tokio::select! {
                         () = self.answer_first_request(&why, patience) => {}
-                        // Whoever wants us to end need not wait for the client.
+                        // A signal ends us without waiting for the client.
                         _ = signal.as_mut() => {}
                     }
                     Phase::Over(ended)
                 }
                 Phase::Over(ended) => {
-                    self.process.end_what_it_left_behind().await;
+                    self.process.end_leftovers().await;
                     self.record_close(ended);
                     self.effects.finish();
                     return ended;
@@ -175,20 +175,20 @@ impl Session {
         }
     }
 
-    /// Relays lines until the next phase begins, which is `until` then at the latest.
+    /// Relays lines until the next phase begins, at `until` at the latest.
     async fn relay(
         &mut self,
         mut signal: Pin<&mut impl Future<Output = i32>>,
         until: Option<Instant>,
     ) -> Phase {
-        let mut alarm = Timer::new();
+        let mut timer = Timer::new();
         let mut stall = Stall::default();
         loop {
-            let timer = self.gate.poll_timeout();
-            let timer = timer.map(|elapsed| self.clock.at(elapsed));
-            // While one side does not read, what would add to its queue is not read either. What
-            // the upstream says adds next to nothing to its own: it is read even while it does
-            // not read, since it may do so only once it is rid of what it has to say.
+            let deadline = self.gate.poll_timeout();
+            let deadline = deadline.map(|elapsed| self.clock.at(elapsed));
+            // While one side does not read, we read nothing that would add to its queue. The
+            // upstream's output adds next to nothing to the upstream's own queue, so we read it even
+            // while the upstream does not read: it may do so only once its output is taken.
             let upstream_keeps_up = self.upstream_keeps_up();
             let may_read_upstream = self.client_keeps_up();
             let may_read_client = may_read_upstream && upstream_keeps_up;
@@ -196,8 +196,8 @@ impl Session {
                 true => stall.end(),
                 false => stall.begin(),
             }
-            // Every branch only waits and may be cancelled at any time: what is read or
-            // written is read or written afterwards.
+            // Every branch only waits and may be cancelled at any time: reading and writing happen
+            // afterwards.
             let event = tokio::select! {
                 biased;
                 _ = readable(&self.client.input), if may_read_client => Event::Readable(Peer::Client),
@@ -206,9 +206,9 @@ impl Session {
                 _ = self.upstream.output.writable() => Event::Writable(Peer::Upstream),
                 number = signal.as_mut() => Event::Signal(number),
                 event = self.process.next() => Event::Upstream(event),
-                told = from_engine(&mut self.inbox) => Event::Engine(told),
-                () = alarm.rings(timer) => Event::Timer,
-                () = sleep_until_some(stall.look_at()) => Event::Stalled,
+                message = from_engine(&mut self.engines) => Event::Engine(message),
+                () = timer.fires(deadline) => Event::Timer,
+                () = sleep_until_some(stall.next_check()) => Event::Stalled,
                 () = sleep_until_some(until) => return Phase::Ending(End::Client),
             };
             let step = match event {
@@ -220,18 +220,18 @@ impl Session {
                     }
                     self.flush(peer)
                 }
-                // Its stdout may stay open, held by what it started.
+                // Its stdout may still be open, held by a process that it started.
                 Event::Upstream(UpstreamEvent::Ended(_)) => ControlFlow::Break(()),
-                Event::Upstream(UpstreamEvent::Told(told)) => self.hear(&told),
+                Event::Upstream(UpstreamEvent::Remote(event)) => self.handle_remote_event(&event),
                 Event::Stalled => {
-                    if self.client_has_hung_up(stall.look()) {
+                    if self.client_has_hung_up(stall.check()) {
                         self.client_is_gone();
                         return Phase::Ending(End::Client);
                     }
                     ControlFlow::Continue(())
                 }
-                Event::Engine(told) => {
-                    self.gate.from_engine(told, self.clock.now());
+                Event::Engine(message) => {
+                    self.gate.from_engine(message, self.clock.now());
                     let keeps_up = self.client_keeps_up();
                     self.effects.collect(&mut self.gate, None, None, keeps_up);
                     self.carry_out(None)
@@ -239,13 +239,13 @@ impl Session {
                 Event::Timer => self.tick(),
             };
             if std::mem::take(&mut self.busy) {
-                // A peer that never stops must not keep the reactor from seeing the other one,
-                // a signal, or the time.
+                // A peer that never stops sending must not starve the other peer, a signal, or a
+                // deadline.
                 tokio::task::yield_now().await;
                 if let Some(number) = now_or_never(signal.as_mut()).await {
                     return Phase::Ending(End::Signal(number));
                 }
-                if timer.is_some_and(|at| at <= Instant::now()) && self.tick().is_break() {
+                if deadline.is_some_and(|at| at <= Instant::now()) && self.tick().is_break() {
                     return Phase::Ending(End::Upstream);
                 }
             }
@@ -261,14 +261,14 @@ impl Session {
                 }
                 if until.is_none() {
                     return Phase::Closing {
-                        until: Instant::now() + FAREWELL,
+                        until: Instant::now() + DRAIN_TIME,
                     };
                 }
             }
         }
     }
 
-    /// Reads once from a peer and does what that leads to. `Break` when the upstream is gone.
+    /// Reads once from a peer and handles the result. `Break` means that the upstream is gone.
     fn read(&mut self, peer: Peer) -> ControlFlow<()> {
         let side = match peer {
             Peer::Client => &mut self.client,
@@ -285,15 +285,15 @@ impl Session {
                 self.busy = count == room;
                 self.handle_frames(peer)
             }
-            // An error on reading means what the end means: nothing more will come.
+            // A read error means the same as the end of input: nothing more will come.
             Ok(Attempt::Done(_)) | Err(_) => self.peer_closed(peer),
         }
     }
 
-    /// The server elsewhere tells something beside its messages.
-    fn hear(&mut self, told: &RemoteEvent) -> ControlFlow<()> {
+    /// Handles an event of a remote server that is not a message.
+    fn handle_remote_event(&mut self, event: &RemoteEvent) -> ControlFlow<()> {
         let now = self.clock.now();
-        match told {
+        match event {
             RemoteEvent::Restarted { why } => self.gate.upstream_restarted(why, now),
             RemoteEvent::Returned {
                 line,
@@ -304,9 +304,9 @@ impl Session {
         let keeps_up = self.client_keeps_up();
         self.effects.collect(&mut self.gate, None, None, keeps_up);
         let step = self.carry_out(None);
-        if let RemoteEvent::Restarted { .. } = told {
-            // Behind every call that was decided before.
-            self.upstream.output.say(RESTART_HEARD);
+        if let RemoteEvent::Restarted { .. } = event {
+            // Queued behind every call that was decided earlier.
+            self.upstream.output.push_line(RESTART_HEARD);
         }
         step
     }
@@ -314,11 +314,11 @@ impl Session {
     /// Tells the gate the time.
     fn tick(&mut self) -> ControlFlow<()> {
         let heard = self.client_keeps_up() && self.upstream_keeps_up();
-        // What is sent over HTTP has left us, but nobody knows who has seen it: the client may be
-        // gone, and come back for it later. INVARIANT 3: silence then says nothing.
+        // Over HTTP, we cannot know whether the client has seen what we sent: it may be gone and come
+        // back for it later. INVARIANT 3: its silence then means nothing.
         let heard = heard && !self.effects.is_over_http();
+        // Reads first, because an answer that has already arrived is in time.
         if heard && self.read(Peer::Client).is_break() {
-            // An answer that is here already counts before the time that is over.
             return ControlFlow::Break(());
         }
         self.gate.set_client_heard(heard);
@@ -328,9 +328,9 @@ impl Session {
         self.carry_out(None)
     }
 
-    /// Hands whole lines to the gate and does what they lead to, in one batch.
+    /// Passes whole lines to the gate and carries out its outputs, in one batch.
     fn handle_frames(&mut self, peer: Peer) -> ControlFlow<()> {
-        // What came in one read came at one time.
+        // Everything in one read arrived at the same time.
         let now = self.clock.now();
         while let Some(frame) = self.side_mut(peer).frames.next_frame() {
             self.handle_frame(peer, &frame, now);
@@ -338,11 +338,11 @@ impl Session {
         self.carry_out(Some(peer))
     }
 
-    /// What a peer sent after its last newline before it closed.
+    /// Handles what a peer sent after its last newline, before it closed.
     fn handle_rest(&mut self, peer: Peer, frame: &Frame) {
         let now = self.clock.now();
         match (peer, frame) {
-            // A server that was ended in the middle of a line has torn it.
+            // The line may be incomplete: the server may have been killed while it wrote it.
             (Peer::Upstream, Frame::Line(range)) => {
                 let line = self.upstream.frames.line(range);
                 self.gate.rest_from_upstream(line, now);
@@ -363,7 +363,7 @@ impl Session {
             }
             (Frame::Line(range), Peer::Upstream) => {
                 let line = self.upstream.frames.line(range);
-                // A banner or a usage text is no message.
+                // A banner or a usage text is not a message.
                 self.upstream_spoke |= line.trim_ascii_start().starts_with(b"{");
                 self.gate.from_upstream(line, now);
                 Some(range)
@@ -382,7 +382,7 @@ impl Session {
         self.effects.collect(&mut self.gate, range, note, keeps_up);
     }
 
-    /// Carries out what was collected; frames are ranges of `read`'s buffer.
+    /// Carries out the collected outputs; frames are ranges of `read`'s buffer.
     fn carry_out(&mut self, read: Option<Peer>) -> ControlFlow<()> {
         let buffer = match read {
             Some(Peer::Client) => Some(&mut self.client.frames),
@@ -399,14 +399,16 @@ impl Session {
         if let Some(peer) = read {
             self.side_mut(peer).frames.compact();
         }
-        self.tell_inbox();
+        self.send_to_engines();
         self.after_write(lost)
     }
 
-    fn tell_inbox(&mut self) {
-        let told = std::mem::take(&mut self.effects.to_inbox);
-        if let Some(inbox) = &self.inbox {
-            told.into_iter().for_each(|told| inbox.tell(told));
+    fn send_to_engines(&mut self) {
+        let messages = std::mem::take(&mut self.effects.to_engines);
+        if let Some(engines) = &self.engines {
+            for message in messages {
+                engines.send(message);
+            }
         }
     }
 
@@ -414,7 +416,7 @@ impl Session {
         let output = &mut self.side_mut(peer).output;
         let failed = output.flush().is_err();
         if let Some(memory) = output.take_spare() {
-            // It came from what the other side sent.
+            // The buffer held input of the other side; give it back to that side.
             match peer {
                 Peer::Client => self.upstream.frames.give_memory(memory),
                 Peer::Upstream => self.client.frames.give_memory(memory),
@@ -467,22 +469,22 @@ impl Session {
             &mut self.client.output,
             &mut self.upstream.output,
         );
-        self.tell_inbox();
+        self.send_to_engines();
         if lost.client {
             self.client.output.close();
         }
     }
 
-    /// Whether the client has gone while nothing was read from it for so long. One that has
-    /// only closed its end after sending much may wait for its answers a while.
+    /// Returns true if the client has gone while we did not read from it for `unread_for`. A client
+    /// that only closed its sending end may wait a while for its answers.
     fn client_has_hung_up(&self, unread_for: Duration) -> bool {
         let input = self.client.input.as_ref();
         input.is_some_and(Wire::has_hung_up)
             && (self.client.output.has_hung_up() || unread_for >= STALLED)
     }
 
-    /// Whether the upstream takes what it is sent, or at least little enough waits for it. While
-    /// a human is asked more may wait: the answer stands behind it.
+    /// Returns true if the upstream reads fast enough to keep its queue short. While a person is
+    /// asked, the queue may grow longer, because the person's answer comes behind it.
     fn upstream_keeps_up(&self) -> bool {
         let output = &self.upstream.output;
         !output.is_above_high_water() || (self.gate.is_asking() && !output.is_above_flood_mark())
@@ -507,15 +509,15 @@ enum Event {
     Writable(Peer),
     Upstream(UpstreamEvent),
     Timer,
-    /// The upstream has taken nothing for a while.
+    /// The upstream has read nothing for a while.
     Stalled,
-    /// The inbox tells something.
+    /// A message from an out-of-band engine.
     Engine(FromEngine),
 }
 
-async fn from_engine(inbox: &mut Option<EnginePort>) -> FromEngine {
-    match inbox {
-        Some(inbox) => inbox.next().await,
+async fn from_engine(engines: &mut Option<EnginePort>) -> FromEngine {
+    match engines {
+        Some(engines) => engines.next().await,
         None => std::future::pending().await,
     }
 }
@@ -527,7 +529,7 @@ async fn readable(wire: &Option<Wire>) -> io::Result<()> {
     }
 }
 
-/// What a future is ready with, without waiting for it.
+/// Returns a future's value if it is ready, without waiting.
 async fn now_or_never<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {

@@ -1,6 +1,6 @@
-//! What the two HTTP ends of a session tell each other past the relay, and what belongs to no line.
+//! State that the two HTTP ends of a session share outside the relay.
 //!
-//! What belongs to a line goes with it, as a [`Note`](crate::transport::Note).
+//! Information about a single line travels with it instead, as a [`Note`](crate::transport::Note).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 use crate::mcp::message::RequestId;
 use crate::sys::secret::Secret;
 
-/// How many requests are kept of each kind.
+/// How many requests of each kind are remembered.
 const KEPT: usize = 8_192;
 
-/// What the ends of one session share.
+/// The state that the two ends of one session share.
 #[derive(Debug, Default)]
 pub struct Sideband {
     inner: Mutex<Inner>,
-    /// Whether a call waits that the server has not seen.
+    /// True while a call waits that the server has not seen.
     holding: AtomicBool,
     broken: Notify,
     resumed: Notify,
@@ -27,37 +27,38 @@ pub struct Sideband {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// What the client shows the server, if it is for the server.
+    /// The client's credentials for the server, if it sent any.
     credentials: Option<Secret>,
+    /// Requests whose response the server ended before it sent the answer.
     breaks: VecDeque<RequestId>,
-    /// Requests whose clients have come back for the answer.
+    /// Requests whose client has come back for the answer.
     resumed: Newest,
 }
 
 impl Sideband {
-    /// Says what the client shows the server; the newest counts.
+    /// Sets the client's credentials for the server. The newest ones count.
     pub fn set_credentials(&self, credentials: Option<Secret>) {
         self.inner().credentials = credentials;
     }
 
-    /// What the client shows the server, as the value of `Authorization`.
+    /// Returns the client's credentials for the server, as the value of `Authorization`.
     pub fn credentials(&self) -> Option<Secret> {
         self.inner().credentials.clone()
     }
 
-    /// Says whether a call waits that the server has not seen.
+    /// Sets whether a call waits that the server has not seen.
     pub fn set_holding(&self, is_holding: bool) {
         self.holding.store(is_holding, Ordering::Release);
     }
 
-    /// Whether a call waits that the server has not seen. Nothing that the gate has not read may reach
-    /// the client then: it could look like the call's answer.
+    /// Returns true if a call waits that the server has not seen. Nothing that bypasses the gate may
+    /// reach the client then, because it could look like the call's answer.
     pub fn is_holding(&self) -> bool {
         self.holding.load(Ordering::Acquire)
     }
 
-    /// Says that the server has ended its response to a request, and that the answer will come on
-    /// another one.
+    /// Reports that the server has ended its response to a request, and will send the answer on
+    /// another response.
     pub fn leave_break(&self, id: RequestId) {
         let breaks = &mut self.inner().breaks;
         if breaks.len() < KEPT {
@@ -66,7 +67,7 @@ impl Sideband {
         }
     }
 
-    /// The next request of which that was said. May be cancelled.
+    /// Waits for the next request that [`Sideband::leave_break`] reports. May be cancelled.
     pub async fn next_break(&self) -> RequestId {
         loop {
             let next = self.inner().breaks.pop_front();
@@ -77,21 +78,21 @@ impl Sideband {
         }
     }
 
-    /// Says that a client has come back for the answer to a request.
+    /// Reports that a client has come back for the answer to a request.
     pub fn leave_resumed(&self, id: RequestId) {
         self.inner().resumed.insert(id);
         self.resumed.notify_waiters();
     }
 
-    /// Waits until that was said. May be cancelled.
+    /// Waits until [`Sideband::leave_resumed`] has reported this request. May be cancelled.
     pub async fn resumed(&self, id: &RequestId) {
         loop {
-            // Made before the look, so that nothing said in between is missed.
-            let told = self.resumed.notified();
+            // Created before the check, so that no notification in between is missed.
+            let notified = self.resumed.notified();
             if self.inner().resumed.remove(id) {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 
@@ -103,9 +104,9 @@ impl Sideband {
 /// The newest [`KEPT`] requests; older ones are forgotten.
 #[derive(Debug, Default)]
 struct Newest {
-    /// With the number of the insertion.
+    /// Each with the number of its latest insertion.
     requests: HashMap<RequestId, u64>,
-    /// In the order in which they came; some are removed already, or came again.
+    /// In order of insertion. Some are removed already, or were inserted again later.
     order: VecDeque<(u64, RequestId)>,
     count: u64,
 }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_came_again_is_not_forgotten_with_its_first_time() {
+    fn a_request_inserted_twice_is_not_forgotten_with_its_first_insertion() {
         let mut newest = Newest::default();
         newest.insert(id(-1));
         for n in 0..KEPT as i64 - 1 {
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_came_back_before_it_was_waited_for_is_not_missed() {
+    async fn a_client_that_comes_back_before_anyone_waits_for_it_is_not_missed() {
         let sideband = Sideband::default();
         sideband.leave_resumed(id(1));
         let (other, own) = (id(2), id(1));

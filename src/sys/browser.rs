@@ -1,27 +1,26 @@
 //! Opens a page in the user's browser.
-//!
-//! Whether anybody looks at it is found out elsewhere.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// The command that knows the user's browser.
-const USUAL: &str = if cfg!(target_os = "macos") {
+/// The system's command that opens the user's browser.
+const DEFAULT_COMMAND: &str = if cfg!(target_os = "macos") {
     "open"
 } else {
     "xdg-open"
 };
 
-/// Opens `url` with the first of `browsers` that starts, in the words of `$BROWSER`: commands
-/// parted by colons, in which `%s` is the URL. Else with the system's own.
+/// Opens `url` with the first of `browsers` that starts, or with the system's command. `browsers`
+/// has the format of `$BROWSER`: commands separated by colons, in which `%s` is the URL.
 ///
-/// False where none starts. No shell reads the URL, which a server may have had a say in.
+/// Returns false if none starts. No shell parses the URL, because a server may have chosen part of
+/// it.
 #[must_use]
 pub fn open_in_browser(browsers: Option<&OsStr>, url: &str) -> bool {
     let browsers = browsers.and_then(OsStr::to_str).unwrap_or_default();
-    let mut commands = browsers.split(':').chain([USUAL]);
+    let mut commands = browsers.split(':').chain([DEFAULT_COMMAND]);
     commands.any(|command| start(command, url))
 }
 
@@ -39,7 +38,7 @@ fn start(command: &str, url: &str) -> bool {
     if !is_named {
         command_line.arg(url);
     }
-    // stdout is the wire; and whoever stops the proxy does not mean the browser.
+    // stdout is the wire. A signal to the proxy's process group must not reach the browser.
     let command_line = command_line
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -49,8 +48,8 @@ fn start(command: &str, url: &str) -> bool {
         return false;
     };
     let reaper = thread::Builder::new().name("browser".to_owned());
-    // How it ends says nothing: many hand the page to one that runs already. Without a thread it
-    // stays a zombie as long as we run.
+    // The exit status means nothing: many commands hand the page to a running browser. The thread
+    // only prevents a zombie process.
     let _ = reaper.spawn(move || child.wait());
     true
 }

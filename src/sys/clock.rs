@@ -1,6 +1,6 @@
-//! The only place that reads the time or makes random bytes.
+//! The only module that reads the time or makes random bytes.
 //!
-//! Everything pure gets both as arguments.
+//! Pure code gets both as arguments.
 
 use std::time::SystemTime;
 
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::time::Now;
 
-/// Reads the time since it was made, and the wall clock.
+/// Measures the time since it was started, and reads the wall clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    /// Starts to count.
+    /// Starts the clock at zero.
     #[must_use]
     pub fn start() -> Clock {
         Clock {
@@ -23,7 +23,7 @@ impl Clock {
         }
     }
 
-    /// What time it is.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Now {
         Now {
@@ -32,13 +32,13 @@ impl Clock {
         }
     }
 
-    /// The time since it was made.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> std::time::Duration {
         self.start.elapsed()
     }
 
-    /// The moment at which [`Now::elapsed`] will be this.
+    /// Returns the instant at which [`Now::elapsed`] will have this value.
     #[must_use]
     pub fn at(&self, elapsed: std::time::Duration) -> Instant {
         let latest = self.start + std::time::Duration::from_secs(60 * 60 * 24 * 365);
@@ -46,7 +46,7 @@ impl Clock {
     }
 }
 
-/// Milliseconds since 1970. A wall clock before 1970 counts as 1970.
+/// Returns milliseconds since 1970. A wall clock before 1970 counts as 1970.
 #[must_use]
 pub fn unix_ms() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
@@ -57,17 +57,17 @@ pub fn unix_ms() -> i64 {
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// 256 bits from the operating system's random number generator.
+/// Returns 256 bits from the operating system's random number generator.
 ///
 /// # Errors
-/// Where the system has none to give; nothing may go on without.
+/// If the system cannot provide any. The caller must not continue without them.
 pub fn random_seed() -> Result<[u8; 32], getrandom::Error> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     Ok(seed)
 }
 
-/// A name that nobody can guess: the hexadecimal digits of so many random bytes, at most 32.
+/// Returns an unguessable name: `bytes` random bytes as hexadecimal digits. At most 32 bytes.
 ///
 /// # Errors
 /// As [`random_seed`].

@@ -1,18 +1,18 @@
-//! Errors with their causes, in words.
+//! Errors with their causes, as text.
 
-/// An error with its causes, on one line. What a cause of it says again is not said twice.
+/// Returns an error with its causes on one line. Omits a text that the next cause repeats.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut said = vec![error.to_string()];
+    let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if said.last().is_some_and(|last| text.contains(last)) {
-            said.pop();
+        if texts.last().is_some_and(|last| text.contains(last)) {
+            texts.pop();
         }
-        said.push(text);
+        texts.push(text);
         cause = error.source();
     }
-    said.join(": ")
+    texts.join(": ")
 }
 
 #[cfg(test)]
@@ -27,8 +27,8 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_in_order_and_none_twice() {
-        for (texts, told) in [
+    fn causes_come_in_order_and_none_twice() {
+        for (texts, expected) in [
             (&["a"][..], "a"),
             (&["a", "b", "c"], "a: b: c"),
             (&["a", "no file", "error 2: no file"], "a: error 2: no file"),
@@ -36,7 +36,7 @@ mod tests {
         ] {
             let texts = texts.iter().rev();
             let error = texts.fold(None, |source, text| Some(Box::new(Caused { text, source })));
-            assert_eq!(with_causes(&*error.unwrap()), told);
+            assert_eq!(with_causes(&*error.unwrap()), expected);
         }
     }
 }

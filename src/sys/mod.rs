@@ -1,6 +1,6 @@
-//! What the system gives: the clock, random bytes, the user's files, stderr, a browser.
+//! Access to the system: clock, random bytes, the user's files, stderr, a browser.
 //!
-//! Nothing here knows what a proxy is. The core gets only what does no I/O.
+//! It does not know about the proxy. The core uses only the modules without I/O.
 
 pub mod net;
 pub mod secret;
@@ -24,4 +24,4 @@ pub use browser::open_in_browser;
 #[cfg(feature = "proxy")]
 pub(crate) use error::with_causes;
 #[cfg(feature = "proxy")]
-pub use stderr::{NotTaken, Stderr};
+pub use stderr::{Rejected, Stderr};

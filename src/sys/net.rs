@@ -1,10 +1,10 @@
-//! What is this machine, on the network.
+//! Recognizes the network addresses of this machine.
 
 use std::net::IpAddr;
 
-/// Whether a host is this machine: `localhost` in any case, or a loopback address.
+/// Returns true if a host is this machine: `localhost` in any case, or a loopback address.
 ///
-/// `host` has no port. An IPv6 address may stand in brackets, as URLs and `Host` headers write it.
+/// `host` has no port. An IPv6 address may be in brackets, as in URLs and `Host` headers.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let bare = host
@@ -18,7 +18,7 @@ pub fn is_loopback(host: &str) -> bool {
     }
 }
 
-/// The same of an address; an IPv4 address that is written as an IPv6 one is itself.
+/// Like [`is_loopback`], for an address. An IPv4 address mapped to IPv6 counts as the IPv4 address.
 #[must_use]
 pub fn is_loopback_address(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_known_by_its_name_and_by_every_loopback_address() {
+    fn this_machine_is_recognized_by_name_and_by_every_loopback_address() {
         for host in [
             "localhost",
             "LocalHost",

@@ -1,21 +1,21 @@
-//! Who else may read or write a file, by its owner and its mode.
+//! Finds out who else can read or write a file, by its owner and its mode.
 //!
-//! What follows from that is decided by those who ask.
+//! Callers decide what to do about it.
 //!
-//! `root` never counts as somebody else, since it may read and write everything anyway. Access
-//! control lists are covered as far as the mode shows them: what they grant to others stands in
-//! the bits of the group.
+//! `root` is never reported, since it can read and write everything anyway. Access control lists
+//! are covered as far as the mode reflects them: permissions that they grant to others appear in
+//! the group's bits.
 
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
-/// How a file is open to other users.
+/// How a file is exposed to other users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposure {
-    /// It belongs to another user, who may do anything with it.
+    /// Another user owns it and can do anything with it.
     Owner(u32),
-    /// Its mode lets others in; holds the permission bits.
+    /// Its mode gives others access. Holds the permission bits.
     Mode(u32),
 }
 
@@ -29,19 +29,20 @@ impl fmt::Display for Exposure {
     }
 }
 
-/// Whether others than us and root may read the file.
+/// Returns how users other than us and root can read the file; `None` if they cannot.
 #[must_use]
 pub fn readable_by_others(metadata: &Metadata) -> Option<Exposure> {
     File::of(metadata).readable_by_others(us())
 }
 
-/// Whether others than us and root may write to the file.
+/// Returns how users other than us and root can write to the file; `None` if they cannot.
 #[must_use]
 pub fn writable_by_others(metadata: &Metadata) -> Option<Exposure> {
     File::of(metadata).writable_by_others(us())
 }
 
-/// Whether others than us and root may put another file in the place of one in this folder.
+/// Returns how users other than us and root can replace a file in this folder; `None` if they
+/// cannot.
 #[must_use]
 pub fn replaceable_by_others(folder: &Metadata) -> Option<Exposure> {
     File::of(folder).replaceable_by_others(us())
@@ -51,7 +52,7 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// What decides about a file.
+/// The attributes that matter.
 #[derive(Debug, Clone, Copy)]
 struct File {
     user: u32,
@@ -73,16 +74,16 @@ impl File {
     }
 
     fn writable_by_others(self, us: u32) -> Option<Exposure> {
-        // Systems with a umask of 002 give each user a group of their own, under the same number,
-        // and let that group write to every file. Nobody else is in it.
+        // With a umask of 002, each user has a private group with the same number as the user, and
+        // that group can write to every file. Nobody else is in it.
         let has_private_group = self.group == self.user;
         let others = if has_private_group { 0o002 } else { 0o022 };
         self.owned_by_another(us).or(self.lets_in(others))
     }
 
     fn replaceable_by_others(self, us: u32) -> Option<Exposure> {
-        // In a sandbox, root's folders seem to belong to this user. It counts as root, since a file
-        // that it put into the folder would show that by its owner.
+        // In a sandbox, root's folders appear to belong to this user. Treat it as root: if it
+        // replaced a file, the file's owner would reveal it.
         let user = if self.user == UNMAPPED {
             ROOT
         } else {
@@ -90,7 +91,8 @@ impl File {
         };
         let is_sticky = self.mode & 0o1000 != 0;
         match (File { user, ..self }).writable_by_others(us) {
-            // In such a folder, such as /tmp, only its owner and a file's may rename the file.
+            // In a sticky folder such as /tmp, only its owner and a file's owner can rename the
+            // file.
             Some(Exposure::Mode(_)) if is_sticky => None,
             exposure => exposure,
         }
@@ -107,7 +109,7 @@ impl File {
 }
 
 const ROOT: u32 = 0;
-/// The user that stands for all whom a user namespace does not know.
+/// The user that stands for all users outside a user namespace.
 const UNMAPPED: u32 = 65534;
 
 #[cfg(test)]
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_sticky_folder_of_root_files_stay_whose_they_are() {
+    fn files_in_roots_sticky_folder_are_not_replaceable() {
         assert_eq!(file(ROOT, ROOT, 0o1777).replaceable_by_others(US), None);
         assert_eq!(file(US, US, 0o775).replaceable_by_others(US), None);
         assert_eq!(

@@ -1,23 +1,23 @@
 //! A text that must not reach a log, an error or a debug print.
 //!
-//! It does not encrypt or wipe memory; it only makes an accidental print impossible.
+//! It neither encrypts nor wipes memory; it only prevents accidental printing.
 
 use std::fmt;
 
 /// A secret text: `Debug` prints `***`, and there is no `Display`.
 ///
-/// There is no `PartialEq` either: whoever compares tokens must do so in constant time.
+/// There is no `PartialEq` either: tokens must be compared in constant time.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `text`, which should not be kept anywhere else.
+    /// Wraps `text`. Do not keep other copies of it.
     #[must_use]
     pub fn new(text: String) -> Secret {
         Secret(text)
     }
 
-    /// The text itself, for the one place that has to send or use it.
+    /// Returns the text itself, for the code that has to send or use it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

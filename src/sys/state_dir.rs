@@ -1,6 +1,6 @@
-//! The user's folder, in which all of a user's proxies meet: it is theirs alone.
+//! The user's state folder, shared by all of the user's proxies and private to the user.
 //!
-//! What the files in it hold is the business of those who write them.
+//! It does not know what its files contain.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -13,8 +13,8 @@ use rustix::fs::OFlags;
 use crate::sys::clock::{random_hex, random_seed};
 use crate::sys::secret::Secret;
 
-/// `approval-proxy` with these words, as a person can type it to reach the folder `dir`: with
-/// `--state-dir` unless that is what is used anyway, in another terminal and without our variables.
+/// Returns a command line of `approval-proxy` that a person can type in another terminal, without our environment
+/// variables, to use the folder `dir`. Adds `--state-dir` unless `dir` is the default.
 #[must_use]
 pub fn suggested_command(words: &str, dir: Option<&Path>) -> String {
     let folder = |name| std::env::var_os(name).map(PathBuf::from);
@@ -38,8 +38,7 @@ fn command_for(words: &str, dir: Option<&Path>, usual: Option<&Path>) -> String 
     }
 }
 
-/// The path as a shell reads it. One with control characters cannot be typed as it is, and is shown with
-/// its escapes.
+/// Quotes a path for a shell. Control characters cannot be typed, so they are shown as escapes.
 fn quoted_for_shell(path: &Path) -> String {
     let path = path.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
@@ -50,30 +49,30 @@ fn quoted_for_shell(path: &Path) -> String {
     for c in path.chars() {
         match c {
             '\'' => quoted.push_str(r"'\''"),
-            c if c.is_control() || turns_or_hides(c) => quoted.extend(c.escape_unicode()),
+            c if c.is_control() || is_invisible_or_bidi(c) => quoted.extend(c.escape_unicode()),
             c => quoted.push(c),
         }
     }
     quoted + "'"
 }
 
-/// Whether a terminal draws nothing for the character, or what follows it in another direction.
-fn turns_or_hides(c: char) -> bool {
+/// Returns true for characters that a terminal does not show or that change the text direction.
+fn is_invisible_or_bidi(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A folder that nobody but its owner, who runs us, may look into or write to.
+/// A folder that only we and our user can read or write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDir {
     path: PathBuf,
 }
 
 impl StateDir {
-    /// Uses the folder at `path`, which is made if there is none, for its owner only.
+    /// Opens the folder at `path`, and creates it, private to its owner, if it does not exist.
     ///
     /// # Errors
-    /// `Exposed` if it is another user's or open to others; `Full` or `Unusable` if it cannot be
-    /// made or looked at.
+    /// `Exposed` if it belongs to another user or others have access; `Full` or `Unusable` if it cannot be created or
+    /// read.
     pub fn open(path: &Path) -> Result<StateDir, StoreError> {
         let failed = |error| io_error(path, error);
         let path = std::path::absolute(path).map_err(failed)?;
@@ -86,32 +85,31 @@ impl StateDir {
         Ok(StateDir { path })
     }
 
-    /// The folder, as an absolute path.
+    /// Returns the folder's absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// 32 random bytes that everybody who may read the folder knows, and nobody else. The first who
-    /// asks makes them; of several who do at once, all are told the same.
+    /// Returns 32 random bytes that are known exactly to those who can read the folder. The first caller creates them;
+    /// concurrent callers get the same bytes.
     ///
     /// # Errors
-    /// `Exposed` if other users may read them, `Damaged` if they are not 32, else as the system
-    /// says.
+    /// `Exposed` if other users can read them, `Damaged` if there are not 32, or an error from the system.
     pub fn secret(&self) -> Result<[u8; 32], StoreError> {
-        let (bytes, _) = self.read_or_make("secret", SECRET_LEN, |seed| seed.to_vec())?;
+        let (bytes, _) = self.read_or_create("secret", SECRET_LEN, |seed| seed.to_vec())?;
         let damaged = |_| store_error(&self.path.join("secret"), ErrorKind::Damaged);
         <[u8; SECRET_LEN]>::try_from(bytes.as_slice()).map_err(damaged)
     }
 
-    /// The bearer token of HTTP clients, as the file `auth-token` holds it: 64 hexadecimal digits
-    /// and a newline. The first process that asks creates the file.
+    /// Returns the bearer token of HTTP clients from the file `auth-token`: 64 hexadecimal digits and a newline. The
+    /// first process that asks creates the file.
     ///
     /// # Errors
-    /// `Exposed` if other users may read the file, else as the system says.
+    /// `Exposed` if other users can read the file, or an error from the system.
     pub fn auth_token(&self) -> Result<StoredToken, StoreError> {
         let make = |seed: [u8; 32]| format!("{}\n", blake3::Hash::from_bytes(seed)).into_bytes();
-        let (bytes, is_new) = self.read_or_make(AUTH_TOKEN, MAX_TOKEN, make)?;
+        let (bytes, is_new) = self.read_or_create(AUTH_TOKEN, MAX_TOKEN, make)?;
         Ok(StoredToken {
             path: self.path.join(AUTH_TOKEN),
             text: Secret::new(String::from_utf8_lossy(&bytes).into_owned()),
@@ -119,10 +117,10 @@ impl StateDir {
         })
     }
 
-    /// What a small file holds; where there is none, `make` turns 32 random bytes into it first. Of
-    /// several processes that make it at once, all read the same. The second value is whether there
-    /// was none.
-    fn read_or_make(
+    /// Reads a small file. If it does not exist, creates it first, with content that `make` derives from 32 random
+    /// bytes. Processes that create it at the same time all read the same content. Also returns whether the file was
+    /// new.
+    fn read_or_create(
         &self,
         name: &str,
         limit: usize,
@@ -137,12 +135,11 @@ impl StateDir {
         Ok((self.read(name, limit)?.unwrap_or_default(), true))
     }
 
-    /// What a small file of ours holds; `None` if there is none. Of one that is longer than `limit`
-    /// bytes, `limit + 1` are read.
+    /// Reads a small file of ours; `None` if there is none. Of a file longer than `limit` bytes, reads `limit + 1`.
     pub(crate) fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path.join(name);
         let failed = |error| io_error(&path, error);
-        // Neither a link nor a pipe is followed or waited for.
+        // Do not follow a link or wait for a pipe.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match OpenOptions::new()
             .read(true)
@@ -164,7 +161,7 @@ impl StateDir {
         Ok(Some(bytes))
     }
 
-    /// Writes a file as a whole, in place of an older one.
+    /// Writes a whole file atomically, replacing an older one.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path.join(name);
         let put = |new: &Path| fs::rename(new, &path);
@@ -172,7 +169,7 @@ impl StateDir {
             .map_err(|error| io_error(&path, error))
     }
 
-    /// Writes a file as a whole, unless there is one; whose it became is not told.
+    /// Writes a whole file atomically, unless it exists. Does not report which process created it.
     fn write_once(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path.join(name);
         let put = |new: &Path| match fs::hard_link(new, &path) {
@@ -201,36 +198,36 @@ impl StateDir {
             .write_all(bytes)
             .and_then(|()| file.sync_all())
             .and_then(|()| put(&new));
-        // After a rename there is none.
+        // After a rename it no longer exists.
         let _ = fs::remove_file(&new);
         written.and_then(|()| self.sync())
     }
 
-    /// Files that were made, renamed or removed stay so, even if the power fails.
+    /// Makes created, renamed and removed files durable, even across a power failure.
     pub(crate) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }
 
-/// A file of the user's, the folder, or a store cannot be used. Nothing of a change has happened then.
+/// A file, the folder or a store cannot be used. The failed operation has changed nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {kind}")]
 pub struct StoreError {
-    /// Where it is.
+    /// Its location.
     pub place: Place,
-    /// What is wrong.
+    /// The kind of error.
     pub kind: ErrorKind,
-    /// What the library or the system says of it.
+    /// The error of the library or the system.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// Where something is that cannot be used.
+/// The location of an unusable resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A file or folder on this machine.
     Path(PathBuf),
-    /// A server, by its name and port.
+    /// A server, by host and port.
     Host(String),
 }
 
@@ -243,32 +240,34 @@ impl fmt::Display for Place {
     }
 }
 
-/// What can be wrong with it, and what to do about it.
+/// The kinds of error. Each text ends with what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
-    /// Nobody answers there.
-    #[error("it cannot be reached; see that it runs, and that this machine may connect to it")]
+    /// The server does not respond.
+    #[error(
+        "it cannot be reached; check that it is running and accepts connections from this machine"
+    )]
     Unreachable,
     /// The disk or the inbox is full.
-    #[error("there is no room; free some on the disk, or answer what waits")]
+    #[error("there is no space left; free disk space, or answer pending approval requests")]
     Full,
-    /// Another process keeps it locked.
-    #[error("another process keeps it locked; end that process")]
+    /// Another process holds its lock.
+    #[error("another process has locked it; stop that process")]
     Locked,
-    /// It is no database, or a damaged one.
-    #[error("it is damaged; move it away, and a new one is made")]
+    /// It is not a database, or a damaged one.
+    #[error("it is damaged; move it away, and a new one will be created")]
     Damaged,
-    /// It was written by a newer version.
-    #[error("it was written by a newer approval-proxy; use that one")]
+    /// A newer version wrote it.
+    #[error("it was written by a newer version of approval-proxy; use that version")]
     Newer,
-    /// It is another user's, or others may read or write it.
+    /// Another user owns it, or others can read or write it.
     #[error(
-        "it belongs to another user, or others may read it; `chmod go-rwx` it and its folder, or name \
-         another folder with --state-dir"
+        "it belongs to another user, or others can read it; run `chmod go-rwx` on it and its folder, or \
+         choose another folder with --state-dir"
     )]
     Exposed,
     /// It cannot be opened, read or written.
-    #[error("it cannot be used; look at its permissions, or name another folder with --state-dir")]
+    #[error("it cannot be used; check its permissions, or choose another folder with --state-dir")]
     Unusable,
 }
 
@@ -277,7 +276,7 @@ pub enum ErrorKind {
 pub struct StoredToken {
     /// The file.
     pub path: PathBuf,
-    /// What the file holds, its newline included; a person may have replaced it.
+    /// The content of the file, including its newline. A person may have replaced it.
     pub text: Secret,
     /// Whether the file has just been created.
     pub is_new: bool,
@@ -290,12 +289,12 @@ const AUTH_TOKEN: &str = "auth-token";
 /// The longest token and its line break, in bytes.
 const MAX_TOKEN: usize = 4096 + 2;
 
-/// Makes a folder and those above it, where they are not there yet, for their owner only.
+/// Creates a folder and its missing parents, private to their owner.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Refuses what another user owns or may read or write.
+/// Refuses a file or folder that another user owns or can read or write.
 pub(crate) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
     if is_ours && metadata.mode() & 0o077 == 0 {
@@ -305,7 +304,7 @@ pub(crate) fn require_private(path: &Path, metadata: &Metadata) -> Result<(), St
     }
 }
 
-/// An error that needs no explanation.
+/// Returns an error without a cause.
 pub(crate) fn store_error(path: &Path, kind: ErrorKind) -> StoreError {
     StoreError {
         place: Place::Path(path.to_path_buf()),
@@ -314,7 +313,7 @@ pub(crate) fn store_error(path: &Path, kind: ErrorKind) -> StoreError {
     }
 }
 
-/// What the system said of a file or folder.
+/// Returns the error for a failed operation on a file or folder.
 pub(crate) fn io_error(path: &Path, error: io::Error) -> StoreError {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     let is_full = full.contains(&error.kind());
@@ -329,7 +328,7 @@ pub(crate) fn io_error(path: &Path, error: io::Error) -> StoreError {
     }
 }
 
-/// A folder that goes with the first of both.
+/// Returns a new folder that is removed with the first value.
 #[cfg(test)]
 pub(crate) fn for_test() -> (tempfile::TempDir, StateDir) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suggested_command_can_be_typed_as_it_stands_and_reaches_the_folder() {
+    fn a_suggested_command_can_be_typed_unchanged_and_uses_the_folder() {
         let usual = Path::new("/home/u/.local/state/approval-proxy");
         let command = |dir: &str| command_for("inbox", Some(Path::new(dir)), Some(usual));
         assert_eq!(
@@ -382,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_and_those_above_it_are_made_for_their_owner_only() {
+    fn the_folder_and_its_parents_are_created_private() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("a/b");
         let state = StateDir::open(&path).unwrap();
@@ -392,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_look_into_or_write_to_is_refused() {
+    fn a_folder_that_others_can_read_or_write_is_refused() {
         let dir = TempDir::new().unwrap();
         for exposed in [0o750, 0o705, 0o720, 0o702, 0o710, 0o777] {
             set_mode(dir.path(), exposed);
@@ -404,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_folders_place_is_no_folder() {
+    fn a_file_in_place_of_the_folder_is_refused() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "").unwrap();
@@ -413,12 +412,12 @@ mod tests {
     }
 
     #[test]
-    fn all_who_ask_for_the_secret_at_once_are_told_the_same() {
+    fn concurrent_callers_get_the_same_secret() {
         let (dir, state) = for_test();
         let secrets: Vec<[u8; 32]> = std::thread::scope(|scope| {
             let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| state.secret())).collect();
-            let told = asking.into_iter().map(|one| one.join().unwrap().unwrap());
-            told.collect()
+            let secrets = asking.into_iter().map(|one| one.join().unwrap().unwrap());
+            secrets.collect()
         });
         assert!(secrets.iter().all(|secret| *secret == secrets[0]));
         assert_ne!(secrets[0], [0; 32]);
@@ -428,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_of_http_clients_is_made_once_and_readable_by_its_owner_only() {
+    fn the_token_of_http_clients_is_created_once_and_private() {
         let (dir, state) = for_test();
         let first = state.auth_token().unwrap();
         let again = state.auth_token().unwrap();
@@ -445,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_exposed_cut_or_a_link_is_refused() {
+    fn an_exposed_truncated_or_linked_secret_is_refused() {
         let (dir, state) = for_test();
         let path = dir.path().join("secret");
         state.secret().unwrap();

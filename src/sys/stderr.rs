@@ -1,8 +1,7 @@
-//! Our stderr, written to without ever blocking the relay.
+//! Our stderr, written without ever blocking the relay.
 //!
-//! A client may leave a server's stderr unread. Lines then wait here up to a bound. What does not fit
-//! is dropped and counted, or refused where the audit log has nothing but stderr. One thread writes
-//! everything, so lines never mix.
+//! A client may not read a server's stderr. Lines then wait here, up to a limit. Lines beyond it are dropped and
+//! counted, or refused if stderr is the only audit log. One thread writes everything, so lines never mix.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -14,37 +13,37 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-/// How many bytes of each source may wait.
+/// How many bytes of each source can wait.
 const MAX_WAITING: usize = 1024 * 1024;
-/// Up to which size lines that wait are put together.
+/// Maximum size to which waiting lines are merged.
 const CHUNK: usize = 64 * 1024;
-/// How much is written at once. A blocking write of more would not show that somebody reads.
+/// How many bytes to write at once. A longer blocking write would not show that somebody is reading.
 const PIECE: usize = 16 * 1024;
-/// How long until a write is tried again that failed because there is no room.
+/// How long to wait before a write is tried again that failed because the disk is full.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// How many times the patience of [`Stderr::flush`] a slow reader may take in all.
+/// The limit for a slow reader in [`Stderr::flush`], as a multiple of its `patience`.
 const SLOW: u32 = 10;
 
-/// A handle to the one writer of stderr; clones share it.
+/// A handle to the only writer of stderr. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Stderr {
     shared: Arc<Shared>,
 }
 
-/// stderr does not take a line: too much waits already, or it cannot be written.
+/// stderr does not accept a line: too many bytes are waiting, or it cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotTaken;
+pub struct Rejected;
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something was added, and [`Queue::writer_waits`].
+    /// Signals the writer that something was added while [`Queue::writer_waits`].
     more: Condvar,
-    /// Something was written, or never will be, and [`Queue::is_flushed`].
+    /// Signals [`Stderr::flush`] that something was written or never will be.
     less: Condvar,
 }
 
-/// What waits to be written, in order.
+/// The chunks that wait to be written, in order.
 #[derive(Debug, Default)]
 struct Queue {
     chunks: VecDeque<Chunk>,
@@ -53,11 +52,11 @@ struct Queue {
     state: State,
     /// Whether the writer has taken a chunk and not finished it.
     is_writing: bool,
-    /// Whether the writer waits for more. Waking it costs a system call, which is spared otherwise.
+    /// Whether the writer waits for more. Waking it costs a system call, so it is woken only then.
     writer_waits: bool,
-    /// Whether somebody waits until everything is written.
-    is_flushed: bool,
-    /// How many bytes were ever written: shows a slow reader from one that does not read.
+    /// Whether [`Stderr::flush`] is waiting.
+    has_flusher: bool,
+    /// The total number of bytes written. It distinguishes a slow reader from one that does not read.
     written: u64,
 }
 
@@ -70,19 +69,18 @@ struct Chunk {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// Audit lines and messages of ours.
+    /// Our audit records and messages.
     Ours,
-    /// What the server wrote to its own stderr.
+    /// The server's own stderr.
     Server,
-    /// How much was dropped; counts for nobody.
+    /// A notice about dropped lines. Counts for neither source.
     Notice,
 }
 
-/// One source's part of the queue. Each has its own, so that a noisy server takes no room from the
-/// audit log.
+/// The share of one source in the queue. It is separate, so that a noisy server takes no space from the audit log.
 #[derive(Debug, Default)]
 struct Share {
-    /// Bytes that were handed over and not written yet.
+    /// Bytes that were accepted and not written yet.
     waiting: usize,
     /// What was dropped since the last notice.
     dropped: Dropped,
@@ -94,23 +92,22 @@ struct Dropped {
     bytes: usize,
 }
 
-/// How writing goes.
+/// Whether writing works.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
     #[default]
     Fine,
-    /// The disk that stderr goes to is full; it is tried again.
+    /// The disk behind stderr is full; writing is retried.
     Full,
     /// Nothing can be written any more.
     Gone,
 }
 
 impl Stderr {
-    /// Starts the writer, a thread that may block for as long as it likes. It ends with the
-    /// process.
+    /// Starts the writer: a thread that may block forever and ends with the process.
     ///
     /// # Errors
-    /// Where no thread can be started.
+    /// If no thread can be started.
     pub fn start() -> io::Result<Stderr> {
         Stderr::start_with(rustix::stdio::stderr())
     }
@@ -125,48 +122,47 @@ impl Stderr {
         Ok(Stderr { shared })
     }
 
-    /// Hands over whole lines; drops and counts them where too much waits already.
+    /// Sends whole lines; drops and counts them if too many bytes are waiting.
     pub fn send(&self, lines: Vec<u8>) {
         let mut queue = self.shared.lock();
         queue.send(Source::Ours, lines);
         self.shared.wake_writer(queue);
     }
 
-    /// As [`Stderr::send`], for lines that the server wrote.
+    /// Like [`Stderr::send`], for the server's lines.
     pub fn send_from_server(&self, lines: Vec<u8>) {
         let mut queue = self.shared.lock();
         queue.send(Source::Server, lines);
         self.shared.wake_writer(queue);
     }
 
-    /// Hands over whole lines that must not be lost: once taken, only the end of this process
-    /// keeps them from being written.
+    /// Sends whole lines that must not be lost. Once accepted, they are lost only if this process ends.
     ///
     /// # Errors
-    /// Where too much waits already, or stderr cannot be written.
-    pub fn take(&self, lines: Vec<u8>) -> Result<(), NotTaken> {
+    /// If too many bytes are waiting, or if stderr cannot be written.
+    pub fn try_send(&self, lines: Vec<u8>) -> Result<(), Rejected> {
         let mut queue = self.shared.lock();
         if queue.state != State::Fine {
-            return Err(NotTaken);
+            return Err(Rejected);
         }
-        queue.add(Source::Ours, lines).map_err(|_| NotTaken)?;
+        queue.add(Source::Ours, lines).map_err(|_| Rejected)?;
         self.shared.wake_writer(queue);
         Ok(())
     }
 
-    /// Waits until everything is written, for as long as something is written at least once per
-    /// `patience`, and for ten times that at most.
+    /// Waits until everything is written, as long as something is written at least once per `patience`, and at most ten
+    /// times `patience`.
     pub fn flush(&self, patience: Duration) {
         let latest = Instant::now() + SLOW * patience;
         let mut queue = self.shared.lock();
         while !queue.is_idle() && Instant::now() < latest {
-            queue.is_flushed = true;
+            queue.has_flusher = true;
             let before = queue.written;
             let waits = |queue: &mut Queue| !queue.is_idle() && queue.written == before;
             let waited = self.shared.less.wait_timeout_while(queue, patience, waits);
             let (locked, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             if timeout.timed_out() {
-                // An unread stderr must not keep the proxy from ending.
+                // An unread stderr must not keep the proxy from exiting.
                 return;
             }
             queue = locked;
@@ -191,7 +187,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next chunk, once there is one.
+    /// Waits for the next chunk.
     fn next(&self) -> Chunk {
         let mut queue = self.lock();
         loop {
@@ -211,11 +207,11 @@ impl Shared {
         }
     }
 
-    /// Changes something that [`Stderr::flush`] may wait for.
+    /// Makes a change that [`Stderr::flush`] may be waiting for.
     fn update(&self, change: impl FnOnce(&mut Queue)) {
         let mut queue = self.lock();
         change(&mut queue);
-        if queue.is_flushed {
+        if queue.has_flusher {
             drop(queue);
             self.less.notify_all();
         }
@@ -232,15 +228,15 @@ impl Queue {
         }
     }
 
-    /// Adds lines at the end, or gives them back if too much waits.
+    /// Appends lines, or returns them if too many bytes are waiting.
     fn add(&mut self, source: Source, lines: Vec<u8>) -> Result<(), Vec<u8>> {
         if self.state == State::Gone {
-            // There is nobody to tell how many were dropped.
+            // A notice about dropped lines could never be written.
             return Err(lines);
         }
         let size = lines.len();
         if let Some(share) = self.share(source) {
-            // One giant line may go when nothing else waits.
+            // One huge line is accepted if nothing else is waiting.
             if share.waiting > 0 && share.waiting + size > MAX_WAITING {
                 return Err(lines);
             }
@@ -259,7 +255,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Says at this place of the output how much was dropped there, if anything was.
+    /// Adds a notice about the lines that were dropped at this point, if any.
     fn note_dropped(&mut self) {
         let notices = [
             (std::mem::take(&mut self.ours.dropped), ""),
@@ -268,11 +264,11 @@ impl Queue {
                 " of the server's stderr",
             ),
         ];
-        for (dropped, of_whom) in notices {
+        for (dropped, source) in notices {
             if dropped != Dropped::default() {
                 self.chunks.push_back(Chunk {
                     source: Source::Notice,
-                    bytes: dropped.notice(of_whom).into_bytes(),
+                    bytes: dropped.notice(source).into_bytes(),
                 });
             }
         }
@@ -299,11 +295,11 @@ impl Queue {
 }
 
 impl Dropped {
-    fn notice(self, of_whom: &str) -> String {
+    fn notice(self, source: &str) -> String {
         let Dropped { lines, bytes } = self;
         let were = if lines == 1 { "line was" } else { "lines were" };
         format!(
-            "approval-proxy: {lines} {were} dropped here ({bytes} bytes{of_whom}): stderr was not read in time\n"
+            "approval-proxy: {lines} {were} dropped here ({bytes} bytes{source}): stderr was not read in time\n"
         )
     }
 }
@@ -315,7 +311,7 @@ fn write_everything(shared: &Shared, out: &impl AsFd) {
             shared.update(|queue| {
                 *queue = Queue {
                     state: State::Gone,
-                    is_flushed: queue.is_flushed,
+                    has_flusher: queue.has_flusher,
                     ..Queue::default()
                 };
             });
@@ -330,7 +326,7 @@ fn write_everything(shared: &Shared, out: &impl AsFd) {
     }
 }
 
-/// Writes all of it, however long that takes. Fails only where nothing can ever be written again.
+/// Writes all bytes, however long that takes. Fails only if nothing can ever be written again.
 fn write_chunk(shared: &Shared, out: &impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(out, bytes.get(..PIECE).unwrap_or(bytes)) {
@@ -342,7 +338,7 @@ fn write_chunk(shared: &Shared, out: &impl AsFd, mut bytes: &[u8]) -> Result<(),
                 });
             }
             Err(Errno::INTR) => {}
-            // Whoever shares our stderr may have put it into non-blocking mode, as Node.js does.
+            // Another process with the same stderr may have put it into non-blocking mode, as Node.js does.
             Err(Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::new(out, PollFlags::OUT)], None);
             }
@@ -366,17 +362,17 @@ mod tests {
 
     use super::*;
 
-    /// A stderr that nobody reads yet, and what reads it.
+    /// Returns a stderr that nobody reads yet, and its reader.
     fn unread() -> (Stderr, File) {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         (Stderr::start_with(writer).unwrap(), File::from(reader))
     }
 
-    /// Everything that was handed over or told, and then `the end`.
+    /// Returns everything that was written or reported, up to `the end`.
     fn read_all(stderr: &Stderr, mut reader: File) -> String {
         let stderr = stderr.clone();
         std::thread::spawn(move || {
-            while stderr.take(b"the end\n".to_vec()).is_err() {
+            while stderr.try_send(b"the end\n".to_vec()).is_err() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -389,8 +385,8 @@ mod tests {
         text
     }
 
-    /// How many lines the notices say were dropped.
-    fn told(text: &str) -> usize {
+    /// Returns how many lines the notices report as dropped.
+    fn dropped_lines(text: &str) -> usize {
         let notices = text
             .lines()
             .filter_map(|line| line.strip_prefix("approval-proxy: "));
@@ -404,11 +400,11 @@ mod tests {
         lines.collect::<String>().into_bytes()
     }
 
-    // A batch of lines was one drop, and so 4,541 lines were missing where 41 were told.
+    // Once a whole batch counted as one dropped line: 4,541 lines were missing and 41 were reported.
     #[test]
-    fn an_unread_stderr_blocks_nobody_and_every_dropped_line_is_counted_where_it_is_missing() {
+    fn an_unread_stderr_blocks_nothing_and_each_dropped_line_is_counted_in_its_place() {
         let (stderr, mut reader) = unread();
-        // Batches of all sizes, three times what may wait; then some is read, and there is more.
+        // Batches of all sizes, three times the limit. Then some is read, and more is sent.
         let mut next = 0;
         let mut send = |bytes: usize| {
             let stop = next + bytes / 101;
@@ -427,7 +423,7 @@ mod tests {
         for line in text.lines().take_while(|line| *line != "the end") {
             match line.strip_prefix("approval-proxy: ") {
                 Some(_) => {
-                    let lines = told(line);
+                    let lines = dropped_lines(line);
                     expected += lines;
                     missing += lines;
                 }
@@ -445,25 +441,25 @@ mod tests {
     fn lines_that_must_not_be_lost_are_refused_instead_of_dropped() {
         let (stderr, reader) = unread();
         let mut taken = 0;
-        while stderr.take(numbered(taken, taken + 10)).is_ok() {
+        while stderr.try_send(numbered(taken, taken + 10)).is_ok() {
             taken += 10;
         }
         assert!(taken * 101 >= MAX_WAITING - 10 * 101, "{taken}");
         let text = read_all(&stderr, reader);
         let written: Vec<usize> = text.lines().filter_map(|line| line.parse().ok()).collect();
         assert_eq!(written, (0..taken).collect::<Vec<usize>>());
-        assert_eq!(told(&text), 0, "what is refused is not dropped");
+        assert_eq!(dropped_lines(&text), 0, "what is refused is not dropped");
     }
 
     #[test]
-    fn a_noisy_server_takes_no_room_from_the_audit_log() {
+    fn a_noisy_server_takes_no_space_from_the_audit_log() {
         let (stderr, reader) = unread();
         for _ in 0..4 {
             stderr.send_from_server(vec![b'\n'; MAX_WAITING / 2]);
         }
-        assert_eq!(stderr.take(numbered(0, 5000)), Ok(()));
+        assert_eq!(stderr.try_send(numbered(0, 5000)), Ok(()));
         let text = read_all(&stderr, reader);
-        assert_eq!(told(&text), MAX_WAITING);
+        assert_eq!(dropped_lines(&text), MAX_WAITING);
         assert!(text.contains(" of the server's stderr): "), "no notice");
     }
 
@@ -481,11 +477,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stderr_that_cannot_be_written_takes_no_audit_line() {
+    fn an_unwritable_stderr_accepts_no_audit_line() {
         let eventually_refused = |stderr: &Stderr| {
-            // What is handed over before the first write has failed counts as taken.
+            // Lines sent before the first write has failed count as accepted.
             for _ in 0..5000 {
-                if stderr.take(b"line\n".to_vec()).is_err() {
+                if stderr.try_send(b"line\n".to_vec()).is_err() {
                     return true;
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -502,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn one_giant_line_is_written_when_nothing_else_waits() {
+    fn one_huge_line_is_written_if_nothing_else_waits() {
         let (stderr, reader) = unread();
         let giant = [vec![b'y'; 2 * MAX_WAITING], vec![b'\n']].concat();
         stderr.send(giant.clone());
@@ -511,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_gets_everything_before_the_end_and_none_is_waited_for() {
+    fn a_slow_reader_gets_everything_and_an_absent_one_is_not_waited_for() {
         let (stderr, mut reader) = unread();
         stderr.send(numbered(0, 5000));
         let reading = std::thread::spawn(move || {

@@ -1,17 +1,18 @@
-//! Moments as plain data, and spans of time in words.
+//! Points in time as plain data, and time spans as text.
 
 use std::time::Duration;
 
-/// What time it is, as an argument: what is pure reads no clock.
+/// The current time, passed as an argument because pure code reads no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Since some fixed moment; never goes back.
+    /// Time since some fixed moment; never goes back.
     pub elapsed: Duration,
     /// Milliseconds since 1970, UTC, for the audit log.
     pub unix_ms: i64,
 }
 
-/// So many milliseconds in words, rounded down: `59 s`, `2 min`, `1 h 5 min`, `3 days`. A negative span is none.
+/// Returns a number of milliseconds as text, rounded down: `59 s`, `2 min`, `1 h 5 min`, `3 days`. A negative span
+/// counts as zero.
 #[must_use]
 pub fn span(ms: i64) -> String {
     let seconds = ms.max(0) / 1_000;
@@ -23,7 +24,7 @@ pub fn span(ms: i64) -> String {
     }
 }
 
-/// The same for a narrow column: one unit, with more of the smaller ones: `119 s`, `119 min`, `47 h`, `3 d`.
+/// Like [`span`], for a narrow column: a single unit, the smaller one for longer: `119 s`, `119 min`, `47 h`, `3 d`.
 #[must_use]
 pub fn short_span(ms: i64) -> String {
     let seconds = ms.max(0) / 1_000;

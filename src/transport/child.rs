@@ -1,6 +1,4 @@
-//! The upstream's process: how it is started, asked to stop, and reaped.
-//!
-//! What is said to it goes through its wires, which this hands out.
+//! Starts, stops and reaps the upstream's process.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -24,35 +22,38 @@ use super::stderr_tail::{StderrTail, secrets_of};
 use super::watcher::{Watched, Watcher};
 use super::wire::Wire;
 
-/// The variable that tells a proxy how many proxies it stands behind.
+/// The variable that tells a proxy how many proxies it runs behind.
 const DEPTH: &str = "APPROVAL_PROXY_DEPTH";
-/// An agent behind a proxy may itself run guarded servers; a proxy that starts itself over
-/// and over is not that.
+/// The longest chain of proxies. An agent behind a proxy may itself run guarded servers, so a short
+/// chain is legitimate; a longer one is a proxy that starts itself over and over.
 const MAX_DEPTH: u32 = 4;
-/// How long a child has to end once its stdin is closed, and again after SIGTERM.
+/// How long a child has to exit after its stdin is closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long the system has to reap after SIGKILL.
+/// How long to wait after SIGKILL until the child is reaped.
 const REAP: Duration = Duration::from_secs(1);
-/// How long what a child leaves behind has to end after SIGTERM, and how often we look.
+/// How long the processes that a child left behind have to exit after SIGTERM.
 const LEFT_BEHIND: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(5);
+/// How often to check whether they have.
+const POLL: Duration = Duration::from_millis(5);
 
 /// Why the upstream could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
     /// The system could not run the command.
     #[error(
-        "cannot start `{command}`; check `command`, `args` and `cwd` in the config, and that it runs by itself"
+        "cannot start `{command}`; check `command`, `args` and `cwd` in the config, and try to run it by hand"
     )]
     Spawn {
         /// The command as configured.
         command: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The configured working directory is none.
-    #[error("cannot start `{command}` in `{cwd}`, which is no folder; correct `cwd` in the config")]
+    /// The configured working directory is not a folder.
+    #[error(
+        "cannot start `{command}` in `{cwd}`, which is not a folder; correct `cwd` in the config"
+    )]
     NoFolder {
         /// The command as configured.
         command: String,
@@ -67,21 +68,21 @@ pub enum ChildError {
         /// The command as configured.
         command: String,
     },
-    /// Too many proxies stand behind one another.
+    /// Too many proxies run behind one another.
     #[error(
-        "{0} approval-proxies stand behind one another; the config probably starts the proxy that reads it"
+        "{0} approval-proxy processes are chained; the config probably starts the proxy that reads it"
     )]
     TooDeep(u32),
 }
 
-/// What to run.
+/// A program to run.
 #[derive(Debug, Clone)]
 pub struct Program<'a> {
     /// The command; looked up in `PATH` if it has no slash.
     pub command: &'a str,
     /// Its arguments.
     pub args: &'a [String],
-    /// Variables to set beside the inherited ones.
+    /// Variables to set in addition to the inherited ones.
     pub env: &'a BTreeMap<String, String>,
     /// Where to run it; the proxy's own working directory if `None`.
     pub cwd: Option<&'a Path>,
@@ -92,7 +93,7 @@ pub struct Program<'a> {
 pub struct Child {
     process: tokio::process::Child,
     group: Option<Pid>,
-    /// Ends the group if this process is killed.
+    /// Makes the watcher end the group if this process is killed.
     watched: Option<Watched>,
     /// Its stderr, until it is closed.
     stderr: Option<Reading>,
@@ -105,27 +106,27 @@ pub struct Exit(How);
 
 #[derive(Debug, Clone, Copy)]
 enum How {
-    /// A process, with what the system knows of its end.
+    /// A process, with its status if the system reported one.
     Process(Option<ExitStatus>),
-    /// A server elsewhere, in words.
+    /// A remote server, with the reason in words.
     Remote(&'static str),
 }
 
 impl Exit {
-    /// Whether it was a server elsewhere.
+    /// Returns true if the upstream was a remote server.
     #[must_use]
     pub fn is_of_remote(&self) -> bool {
         matches!(self.0, How::Remote(_))
     }
 
-    /// The end of a server elsewhere; `how` stands behind "the server".
+    /// Describes the end of a remote server. `how` completes a sentence that begins with "the server".
     pub(super) fn of_remote(how: &'static str) -> Exit {
         Exit(How::Remote(how))
     }
 }
 
 impl fmt::Display for Exit {
-    /// `exited with status 1`, `was ended by signal 9`, `went away`.
+    /// `exited with status 1`, `was killed by signal 9`, `went away`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = match self.0 {
             How::Process(status) => status,
@@ -133,24 +134,24 @@ impl fmt::Display for Exit {
         };
         match status.map(|status| (status.code(), status.signal())) {
             Some((Some(code), _)) => write!(f, "exited with status {code}"),
-            Some((None, Some(signal))) => write!(f, "was ended by signal {signal}"),
+            Some((None, Some(signal))) => write!(f, "was killed by signal {signal}"),
             Some((None, None)) | None => f.write_str("went away"),
         }
     }
 }
 
 impl Child {
-    /// Starts a program in a process group of its own, whose stderr goes where `stderr` says.
+    /// Starts a program in its own process group, with its stderr going where `stderr` says.
     /// Returns it with the wires to its stdin and from its stdout.
     ///
-    /// Its stdin is a socket, because any process of the same user can open a pipe through
-    /// `/proc/PID/fd/0` and write a call to it. Nobody can open a socket that way. Its stdout is
+    /// Its stdin is a socket, because any process of the same user could open a pipe through
+    /// `/proc/PID/fd/0` and write a call to it. A socket cannot be opened that way. Its stdout is
     /// a pipe, because many programs open `/dev/stdout`.
     ///
-    /// If `watcher` is given, the group is ended even if this process is killed.
+    /// If there is a `watcher`, it ends the group if this process is killed.
     ///
     /// # Errors
-    /// `ChildError`.
+    /// Why the program cannot be started.
     pub fn start(
         program: &Program<'_>,
         stderr: &ServerStderr,
@@ -182,8 +183,8 @@ impl Child {
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A signal to the client's group must not end the upstream before the calls
-            // that it still answers.
+            // A signal to the client's group must not end the upstream while it still answers
+            // calls.
             .process_group(0)
             .kill_on_drop(true);
         for (name, _) in std::env::vars_os() {
@@ -202,7 +203,7 @@ impl Child {
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let watched = group.and_then(|group| Some(watcher?.watch(group)));
-        // It keeps the server's end open, and we would not notice that the server has closed it.
+        // `command` holds the server's end open, so we would not notice when the server closes it.
         drop(command);
         let to = Wire::to_child(ours.into());
         let stdout = process.stdout.take().map(|stdout| stdout.into_owned_fd());
@@ -225,13 +226,13 @@ impl Child {
         Ok((child, to, from))
     }
 
-    /// Waits until it has ended. May be cancelled and called again.
+    /// Waits until it has exited. May be cancelled and called again.
     pub async fn ended(&mut self) -> Exit {
         Exit(How::Process(self.process.wait().await.ok()))
     }
 
-    /// Makes it end, its stdin having been closed at `closed`: waits, then SIGTERM, then
-    /// SIGKILL to its whole group; five seconds in all, counted from `closed`.
+    /// Ends it, after its stdin was closed at `closed`: waits, then sends SIGTERM, then SIGKILL to
+    /// its whole group. Takes at most five seconds, counted from `closed`.
     pub async fn stop(&mut self, closed: Instant) -> Exit {
         if let Ok(exit) = timeout_at(closed + GRACE, self.ended()).await {
             return exit;
@@ -246,19 +247,19 @@ impl Child {
             .unwrap_or(Exit(How::Process(None)))
     }
 
-    /// Ends what it started and left behind in its group, once it has ended itself. Passes on what
-    /// they all have written to stderr.
-    pub async fn end_what_it_left_behind(&mut self) {
+    /// Ends the processes that it left behind in its group after it exited. Passes on what they all
+    /// wrote to stderr.
+    pub async fn end_leftovers(&mut self) {
         self.end_group().await;
         if let Some(stderr) = self.stderr.take() {
             stderr.finish().await;
         }
     }
 
-    /// The last lines that it wrote to stderr, fit to be quoted to a client; complete once
-    /// [`Child::end_what_it_left_behind`] is done.
+    /// Returns the last lines that it wrote to stderr, cleaned for quoting to a client. They are
+    /// complete after [`Child::end_leftovers`].
     #[must_use]
-    pub fn last_words(&self) -> Option<String> {
+    pub fn stderr_tail(&self) -> Option<String> {
         let tail = self.tail.lock();
         tail.unwrap_or_else(PoisonError::into_inner).quoted()
     }
@@ -270,7 +271,7 @@ impl Child {
         self.signal(Signal::TERM);
         let gone = async {
             while test_kill_process_group(group).is_ok() {
-                sleep(LOOK).await;
+                sleep(POLL).await;
             }
         };
         if timeout(LEFT_BEHIND, gone).await.is_err() {
@@ -283,41 +284,40 @@ impl Child {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // A group that is gone already is what we want.
+            // It does no harm if the group is gone already.
             let _ = kill_process_group(group, signal);
         }
     }
 }
 
-/// Whether a variable that we have inherited is kept from upstreams: the proxy's own settings and secrets are none of
-/// their business.
+/// Returns true if an inherited variable is withheld from upstreams, because it is a setting or secret of the proxy.
 #[must_use]
 pub fn is_withheld(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"APPROVAL_")
 }
 
-/// A socket pair through which only the first end sends.
+/// Creates a socket pair in which only the first end can send.
 fn one_way_socket() -> io::Result<(UnixStream, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
-    // If the server wrote to its stdin, what we never read would turn the end of its input into
-    // an error.
+    // If the server wrote to its stdin, the unread data would turn the end of its input into an
+    // error.
     ours.shutdown(Shutdown::Read)?;
     Ok((ours, theirs))
 }
 
-/// Whether another proxy has started us. It quotes our stderr to its client, so nobody needs to wait for
-/// the client here.
+/// Returns true if another proxy has started us. It quotes our stderr to its client, so we need not
+/// wait for the client.
 #[must_use]
 pub fn is_behind_a_proxy() -> bool {
     depth_of(std::env::var(DEPTH).ok().as_deref()) > 0
 }
 
 fn depth_of(variable: Option<&str>) -> u32 {
-    // A value that is no number did not come from us; it must not switch the guard off.
+    // A value that is not a number did not come from us. It must not disable the check.
     variable.map_or(0, |text| text.parse().unwrap_or(MAX_DEPTH))
 }
 
-/// Whether the command is the very file that is running.
+/// Returns true if the command is this very executable.
 fn is_this_program(program: &Program<'_>) -> bool {
     let Ok(this) = std::env::current_exe().and_then(|path| path.canonicalize()) else {
         return false;
@@ -327,7 +327,7 @@ fn is_this_program(program: &Program<'_>) -> bool {
         .is_some_and(|found| *found == this)
 }
 
-/// The files that a command names, in the order in which the system would try them.
+/// Returns the files that a command may mean, in the order in which the system tries them.
 fn candidates(program: &Program<'_>) -> Vec<PathBuf> {
     let base = program.cwd.unwrap_or(Path::new("."));
     if program.command.contains('/') {
@@ -353,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_strange_depth_does_not_switch_the_guard_off() {
+    fn an_invalid_depth_does_not_disable_the_check() {
         assert_eq!(depth_of(None), 0);
         assert_eq!(depth_of(Some("2")), 2);
         assert_eq!(depth_of(Some("x")), MAX_DEPTH);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn this_program_is_known_by_path_by_name_and_through_a_link() {
+    fn this_program_is_recognized_by_path_by_name_and_through_a_link() {
         let this = std::env::current_exe().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("renamed");

@@ -1,17 +1,17 @@
 //! Keeps other processes of the same user out of this process's memory and descriptors.
 //!
-//! It does not hide the servers that this process starts: the system turns this off for every
-//! program that is started.
+//! Does not protect the servers that this process starts: the system resets this setting for every
+//! program that it starts.
 
 use std::io;
 
-/// Forbids other processes of the same user to read this process's memory and environment, to
-/// open its descriptors through `/proc`, and to trace it. The process leaves no core dump either.
+/// Prevents other processes of the same user from reading this process's memory and environment,
+/// from opening its descriptors through `/proc`, and from tracing it. Also disables core dumps.
 ///
-/// Only Linux can do this; elsewhere nothing happens.
+/// Works only on Linux. Does nothing elsewhere.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn forbid_inspection() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {

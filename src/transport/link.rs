@@ -1,10 +1,9 @@
-//! A line of bytes within this process that looks like a pipe to whoever holds its wire.
+//! An in-memory pipe that connects the relay to HTTP clients and HTTP servers.
 //!
-//! By it the relay speaks to what is no process: to HTTP clients, and to servers behind HTTP. It
-//! need not know, and what is proven of it over pipes holds there too. The bytes stay in memory:
-//! a pair of sockets would cost some five microseconds a message.
+//! To the holder of its [`Wire`] it looks like any other pipe, so the relay works the same over HTTP
+//! and stdio. A pair of sockets would cost some five microseconds a message.
 //!
-//! A line may bring a [`Note`], which is handed out with the line, and with no other one.
+//! A line may carry a [`Note`]. The reader gets it with that line, and with no other.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -16,22 +15,22 @@ use tokio::task::coop::cooperative;
 use super::note::Note;
 use super::wire::{Attempt, Wire};
 
-/// How many bytes may wait in a link; as many as in a pair of sockets.
+/// How many bytes a link may hold; as many as a pair of sockets.
 const CAPACITY: usize = 208 * 1024;
-/// What an empty link keeps of its memory, in bytes.
+/// How many bytes of memory an empty link keeps.
 const KEPT: usize = 16 * 1024;
-/// How many bytes the notes in a link may take; beyond that, lines go without. A line that lost its note costs a
-/// hint, never a decision.
+/// How many bytes the notes in a link may take. Beyond that, lines lose their notes. A lost note costs a hint, never a
+/// decision.
 const MAX_NOTES: usize = 8 * 1024 * 1024;
 
-/// A way into the relay: what is written to the end is read from the wire.
+/// Creates a link into the relay: the wire reads what is written to the writer.
 #[must_use]
 pub fn link_in() -> (LinkWriter, Wire) {
     let (writer, reader) = link();
     (writer, Wire::from_link(reader))
 }
 
-/// A way out of the relay: what is written to the wire is read from the end.
+/// Creates a link out of the relay: the reader reads what is written to the wire.
 #[must_use]
 pub fn link_out() -> (LinkReader, Wire) {
     let (writer, reader) = link();
@@ -43,46 +42,45 @@ fn link() -> (LinkWriter, LinkReader) {
     (LinkWriter(Arc::clone(&shared)), LinkReader(shared))
 }
 
-/// The end of a link that is read, by one task. Dropping it closes the link.
+/// The reading end of a link, for one task. Dropping it closes the link.
 #[derive(Debug)]
 pub struct LinkReader(Arc<Shared>);
 
-/// The end of a link that is written to. Dropping it closes the link; what waits in it can still be
-/// read.
+/// The writing end of a link. Dropping it closes the link; the bytes in it can still be read.
 #[derive(Debug)]
 pub struct LinkWriter(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Says that there may be bytes, or the end.
+    /// Signals that there may be bytes, or the end.
     filled: Notify,
-    /// Says that there may be room, to one who waits; who still finds some says it on.
+    /// Signals one waiting writer that there may be room. A writer that leaves some room signals the next.
     drained: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     bytes: VecDeque<u8>,
-    /// How many bytes have been written in all.
+    /// The number of bytes written since the link was created.
     written: u64,
-    /// Each with where its line ends, newline included, in all that is written. The line itself may not have been
-    /// written yet.
+    /// Each note with the position at which its line ends, newline included, counted as `written` is. The line itself
+    /// may not have been written yet.
     notes: VecDeque<(u64, Note)>,
-    /// What they take.
+    /// The size of the notes.
     note_bytes: usize,
     is_closed: bool,
 }
 
 impl LinkReader {
-    /// Waits until there is something to read, or the end of it. May be cancelled.
+    /// Waits until there is something to read, or the link is closed. May be cancelled.
     pub async fn readable(&self) {
         while !self.0.state().is_readable() {
             self.0.filled.notified().await;
         }
     }
 
-    /// Appends what is there to `buf`, at most its spare capacity; `Done(0)` is the end.
+    /// Appends the available bytes to `buf`, at most its spare capacity. `Done(0)` is the end.
     pub fn try_read(&self, buf: &mut Vec<u8>) -> Attempt {
         let mut state = self.0.state();
         if !state.is_readable() {
@@ -107,10 +105,10 @@ impl LinkReader {
         Attempt::Done(count)
     }
 
-    /// Waits for bytes and appends them to `buf`, at most its spare capacity, which is not to be
-    /// none; returns how many, 0 at the end. May be cancelled: nothing is lost then.
+    /// Waits for bytes and appends them to `buf`, at most its spare capacity, which must not be zero.
+    /// Returns their number, 0 at the end. May be cancelled without losing bytes.
     pub async fn read(&mut self, buf: &mut Vec<u8>) -> usize {
-        // A task whose link never empties must let others run, too.
+        // A task whose link never empties must not starve other tasks.
         cooperative(async {
             loop {
                 match self.try_read(buf) {
@@ -122,14 +120,14 @@ impl LinkReader {
         .await
     }
 
-    /// The note of the line that ends behind this many bytes, of all that were ever read. Lines are to be asked about
-    /// in order.
+    /// Takes the note of the line that ends at byte `end`, counted from the first byte that was ever read. Must be
+    /// called for lines in order.
     pub fn take_note(&self, end: u64) -> Option<Note> {
         let mut state = self.0.state();
         while state.notes.front().is_some_and(|(at, _)| *at <= end) {
             let (at, note) = state.notes.pop_front()?;
             state.note_bytes -= note.bytes();
-            // Any other one belongs to a line that was too long to be looked at.
+            // A note with a smaller position belongs to a line that nobody asked about.
             if at == end {
                 return Some(note);
             }
@@ -137,7 +135,7 @@ impl LinkReader {
         None
     }
 
-    /// Whether nothing more will be written.
+    /// Returns true if the writer has closed the link.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
         self.0.state().is_closed
@@ -145,17 +143,17 @@ impl LinkReader {
 }
 
 impl LinkWriter {
-    /// Waits until there is room, or nobody reads any more. May be cancelled.
+    /// Waits until there is room, or the reader is gone. May be cancelled.
     pub async fn writable(&self) {
         while !self.0.state().is_writable() {
             self.0.drained.notified().await;
         }
     }
 
-    /// Writes what there is room for of `parts`, in order.
+    /// Writes as much of `parts` as there is room for, in order.
     ///
     /// # Errors
-    /// `BrokenPipe` where nobody reads any more.
+    /// `BrokenPipe` if the link is closed.
     pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<Attempt> {
         let mut state = self.0.state();
         if state.is_closed {
@@ -176,18 +174,18 @@ impl LinkWriter {
         Ok(Attempt::Done(written))
     }
 
-    /// Gives a note to a line that is written next, piece by piece: the one that ends `ahead` bytes from here.
+    /// Attaches a note to a line that is about to be written: the one that ends `ahead` bytes from here.
     pub fn add_note(&self, ahead: usize, note: Note) {
         let mut state = self.0.state();
         let end = state.written + ahead as u64;
         state.add_note(end, note);
     }
 
-    /// Writes a line and its newline, whole, as soon as there is any room, and its note; several
-    /// tasks may do so. May be cancelled: nothing is written then.
+    /// Writes a whole line with its newline and its note as soon as there is any room. Several tasks may call this at
+    /// the same time. May be cancelled: nothing is written then.
     ///
     /// # Errors
-    /// `BrokenPipe` where nobody reads any more.
+    /// `BrokenPipe` if the link is closed.
     pub async fn send_line(&self, line: &str, note: Option<Note>) -> io::Result<()> {
         let mut note = note;
         while !self.try_send(line, &mut note)? {
@@ -196,7 +194,7 @@ impl LinkWriter {
         Ok(())
     }
 
-    /// The same at once, without a note; false where there is no room.
+    /// Writes a whole line with its newline. Returns false if there is no room.
     ///
     /// # Errors
     /// As [`LinkWriter::send_line`].
@@ -227,12 +225,12 @@ impl LinkWriter {
         Ok(true)
     }
 
-    /// Ends what can be written; what waits can still be read.
+    /// Closes the link; the bytes in it can still be read.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// Whether nobody reads any more.
+    /// Returns true if the link is closed.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
         self.0.state().is_closed
@@ -242,7 +240,7 @@ impl LinkWriter {
 impl Drop for LinkReader {
     fn drop(&mut self) {
         self.0.close();
-        // Nobody will read it.
+        // Nobody will read the rest, so its memory is freed.
         let mut state = self.0.state();
         (state.bytes, state.notes) = (VecDeque::new(), VecDeque::new());
     }
@@ -257,10 +255,10 @@ impl Drop for LinkWriter {
 impl Shared {
     fn close(&self) {
         self.state().is_closed = true;
-        for waits in [&self.filled, &self.drained] {
-            waits.notify_waiters();
-            // For who is about to wait.
-            waits.notify_one();
+        for notify in [&self.filled, &self.drained] {
+            notify.notify_waiters();
+            // For a task that is about to wait.
+            notify.notify_one();
         }
     }
 
@@ -304,8 +302,7 @@ mod tests {
         Some(Note::About(RequestId::Integer(number)))
     }
 
-    /// Reads lines of at most `max_line` bytes, `room` bytes at a time, to the end: each with its note. An overlong
-    /// line is `None`.
+    /// Reads all lines with their notes, `room` bytes at a time. A line of more than `max_line` bytes is `None`.
     async fn lines(
         reader: &mut LinkReader,
         max_line: usize,
@@ -332,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn equal_lines_each_bring_their_own_note() {
+    async fn equal_lines_each_carry_their_own_note() {
         let (writer, mut reader) = link();
         for note in [about(1), None, about(2), None] {
             writer.send_line("same", note).await.unwrap();
@@ -344,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_note_of_a_line_that_is_too_long_goes_to_no_other_line() {
+    async fn the_note_of_an_overlong_line_does_not_go_to_another_line() {
         let (writer, mut reader) = link();
         for length in [20_000, 3] {
             let line = "x".repeat(length);
@@ -363,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_note_that_nobody_asked_for_is_forgotten_with_its_line() {
+    async fn a_note_that_nobody_takes_is_dropped_with_its_line() {
         let (writer, reader) = link();
         writer.send_line("a", about(1)).await.unwrap();
         writer.send_line("b", about(2)).await.unwrap();
@@ -373,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn notes_take_so_much_memory_and_no_more() {
+    async fn the_memory_for_notes_is_bounded() {
         let (writer, reader) = link();
         let reply = || {
             Some(Note::Reply(Box::new(Reply {
@@ -387,7 +384,7 @@ mod tests {
         }
         assert!(reader.0.state().note_bytes <= MAX_NOTES);
         assert!(reader.0.state().notes.len() > 100);
-        // The line comes all the same, and once there is room, notes do again.
+        // Lines still arrive, and once there is room again, so do notes.
         assert_eq!(reader.take_note(2_000), None);
         assert_eq!(reader.0.state().notes.len(), 0);
         writer.send_line("y", reply()).await.unwrap();
@@ -395,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_and_then_the_end() {
+    async fn everything_written_is_read_and_then_comes_the_end() {
         let (writer, mut reader) = link();
         writer.send_line("one", None).await.unwrap();
         writer
@@ -412,7 +409,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_room_learns_that_nobody_reads_any_more() {
+    async fn writers_that_wait_for_room_learn_that_the_reader_is_gone() {
         let (writer, reader) = link();
         let writer = Arc::new(writer);
         writer.send_line(&"x".repeat(CAPACITY), None).await.unwrap();
@@ -433,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_holds_so_much_and_one_line() {
+    async fn a_link_holds_its_capacity_and_one_more_line() {
         let (writer, mut reader) = link();
         let much = vec![7; CAPACITY + 5];
         let attempt = writer.try_write(&[IoSlice::new(&much)]).unwrap();
@@ -448,13 +445,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_whose_sender_gave_up_is_not_written_in_part() {
+    async fn a_line_whose_sender_was_cancelled_is_not_written_in_part() {
         let (writer, mut reader) = link();
         let first = "x".repeat(CAPACITY);
         writer.send_line(&first, None).await.unwrap();
-        let given_up = writer.send_line("given up", None);
-        let soon = tokio::time::timeout(std::time::Duration::ZERO, given_up);
-        assert!(soon.await.is_err());
+        let sending = writer.send_line("cancelled", None);
+        let cancelled = tokio::time::timeout(std::time::Duration::ZERO, sending);
+        assert!(cancelled.await.is_err());
         let mut read = Vec::with_capacity(2 * CAPACITY);
         reader.read(&mut read).await;
         writer.send_line("last", None).await.unwrap();
@@ -464,7 +461,7 @@ mod tests {
     }
 
     proptest! {
-        /// However a line is cut into pieces, written and read, its note comes with it.
+        /// However a line is split in writing and reading, its note arrives with it.
         #[test]
         fn notes_stay_with_their_lines(
             batches in prop::collection::vec(prop::collection::vec((0usize..40_000, any::<bool>()), 1..5), 1..8),
@@ -483,7 +480,7 @@ mod tests {
                 let mut left = expected.clone().into_iter();
                 tokio::spawn(async move {
                     for batch in batches {
-                        // As the relay does: first the notes of a batch, then its bytes, as they fit.
+                        // As the relay does: first the notes of a batch, then its bytes as they fit.
                         let mut bytes = Vec::new();
                         for (line, note) in left.by_ref().take(batch.len()) {
                             bytes.extend(line.unwrap().bytes());
@@ -506,8 +503,8 @@ mod tests {
             prop_assert_eq!(found, expected);
         }
 
-        /// Whatever the pieces, the bytes come out as they went in; and lines of several senders
-        /// come whole, each sender's in their order.
+        /// However the bytes are split, they come out as they went in. Lines of several senders stay
+        /// whole, and each sender's lines stay in order.
         #[test]
         fn lines_stay_whole_and_in_order(
             lengths in prop::collection::vec(prop::collection::vec(0usize..60_000, 0..12), 1..4),

@@ -1,7 +1,7 @@
-//! Bytes in and out of the relay: stdio, stderr, the upstream's child process, and links to what
-//! speaks HTTP.
+//! Moves bytes in and out of the relay: stdio, stderr, the upstream's child process, and links to
+//! the HTTP ends.
 //!
-//! Nothing here knows what the bytes mean.
+//! Does not interpret the bytes.
 
 mod child;
 mod inspection;

@@ -1,7 +1,7 @@
-//! A server's stderr, passed on to ours: as it is, or with the server's name in front of each line.
+//! Passes a server's stderr on to ours, unchanged or with the server's name before each line.
 //!
-//! Where audit lines go to our stderr, a server could otherwise write lines there that look like
-//! ours. It is read without ever making the server wait for whoever reads our stderr.
+//! The name matters if the audit log goes to stderr: a server could otherwise write lines there that
+//! look like records. The server never has to wait for the reader of our stderr.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,26 +17,26 @@ use super::wire::{Attempt, Wire};
 use crate::evidence::redact::Redaction;
 use crate::sys::Stderr;
 
-/// How much is read at once.
+/// The size of one read.
 const READ: usize = 16 * 1024;
-/// The longest piece of a line that stands behind one prefix.
+/// The longest piece of a line after one prefix.
 const LONGEST_PIECE: usize = 8 * 1024;
-/// How long a line without an end waits for its rest.
+/// How long to wait for the rest of an incomplete line.
 const PARTIAL: Duration = Duration::from_millis(250);
-/// How much of what a server has left behind in its pipe is passed on. No pipe holds more, unless a
-/// process that the server started goes on writing.
+/// How many bytes that an exited server left in its pipe are passed on. No pipe holds more, but a
+/// process that the server started may keep writing.
 const LEFT_BEHIND: usize = 1024 * 1024;
-/// How many characters of a server's name stand in front of its lines.
+/// How many characters of the server's name go before each line.
 const LONGEST_NAME: usize = 64;
 
 /// Where a server's stderr goes.
 #[derive(Debug, Clone)]
 pub struct ServerStderr {
-    /// Ours.
+    /// Our own stderr.
     pub to: Stderr,
-    /// The server's name, if it stands in front of each line. Otherwise the bytes pass as they are.
+    /// The name to put before each line. If `None`, the bytes are passed on unchanged.
     pub name: Option<String>,
-    /// What is hidden where its last lines are quoted.
+    /// What to hide when the last lines are quoted.
     pub redaction: Redaction,
 }
 
@@ -58,17 +58,17 @@ impl Reading {
         let (stop, stopped) = oneshot::channel();
         let lines = match &stderr.name {
             Some(name) => Lines::Prefixed(Prefixer::new(name)),
-            None => Lines::AsTheyAre,
+            None => Lines::Unchanged,
         };
         let to = stderr.to.clone();
         let task = tokio::spawn(pass_on(pipe, lines, to, tail, stopped));
         Ok(Reading { stop, task })
     }
 
-    /// The server has ended: passes on what it has written, and ends. Processes that it has left
-    /// behind may hold the pipe open; they are not waited for.
+    /// Passes on what the server has written before it exited, and stops. Does not wait for
+    /// processes that the server left behind, which may hold the pipe open.
     pub(super) async fn finish(self) {
-        // It may have ended already.
+        // The task may have ended already.
         let _ = self.stop.send(());
         let _ = self.task.await;
     }
@@ -90,7 +90,7 @@ async fn pass_on(
                 }
                 false
             }
-            // Also where a session ends without a word.
+            // Also completes if `Reading` is dropped without `finish`.
             _ = &mut stopped => true,
             () = sleep(PARTIAL), if lines.is_partial() => {
                 to.send_from_server(lines.end());
@@ -125,46 +125,46 @@ async fn pass_on(
             to.send_from_server(lines.end());
             return;
         }
-        // A server that never stops writing must not keep the relay from its turn.
+        // A server that never stops writing must not starve the relay.
         yield_now().await;
     }
 }
 
-/// What becomes of the lines.
+/// How to pass the lines on.
 #[derive(Debug)]
 enum Lines {
-    AsTheyAre,
+    Unchanged,
     Prefixed(Prefixer),
 }
 
 impl Lines {
     fn is_partial(&self) -> bool {
         match self {
-            Lines::AsTheyAre => false,
+            Lines::Unchanged => false,
             Lines::Prefixed(prefixer) => prefixer.is_partial(),
         }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         match self {
-            Lines::AsTheyAre => bytes.to_vec(),
+            Lines::Unchanged => bytes.to_vec(),
             Lines::Prefixed(prefixer) => prefixer.push(bytes),
         }
     }
 
     fn end(&mut self) -> Vec<u8> {
         match self {
-            Lines::AsTheyAre => Vec::new(),
+            Lines::Unchanged => Vec::new(),
             Lines::Prefixed(prefixer) => prefixer.end(),
         }
     }
 }
 
-/// Puts a prefix in front of each line.
+/// Puts a prefix before each line.
 #[derive(Debug)]
 struct Prefixer {
     prefix: Vec<u8>,
-    /// The beginning of a line.
+    /// The beginning of an incomplete line.
     partial: Vec<u8>,
 }
 
@@ -185,7 +185,7 @@ impl Prefixer {
         !self.partial.is_empty()
     }
 
-    /// Takes what was read, and gives the lines that are whole, or too long to wait for their end.
+    /// Takes input, and returns the lines that are complete or too long to wait for their end.
     fn push(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 4);
         while !bytes.is_empty() {
@@ -205,7 +205,7 @@ impl Prefixer {
         out
     }
 
-    /// Gives a line that has not ended as if it had.
+    /// Returns an incomplete line as if it were complete.
     fn end(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.is_partial() {
@@ -214,7 +214,7 @@ impl Prefixer {
         out
     }
 
-    /// Writes the line, and the prefix again behind everything in it that some reader takes for the
+    /// Writes the line, and repeats the prefix after everything in it that some reader takes for the
     /// end of a line.
     fn write_line(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.prefix);
@@ -225,7 +225,7 @@ impl Prefixer {
             let (through, after) = rest.split_at(length.min(rest.len()));
             out.extend_from_slice(through);
             rest = after;
-            // `\r\n` is one end.
+            // `\r\n` ends only one line.
             if is_break && !rest.is_empty() {
                 out.extend_from_slice(&self.prefix);
             }
@@ -240,14 +240,14 @@ fn is_break_or_begins_one(byte: u8) -> bool {
     matches!(byte, b'\r' | 0x0b | 0x0c | 0x1c..=0x1e | 0xc2 | 0xe2)
 }
 
-/// How many bytes the line break takes that these bytes begin with; 0 if they begin with none. These
-/// are the breaks of Python's `str.splitlines`; text files know `\r` alone.
+/// Returns the length of the line break at the start of `bytes`, or 0. Recognizes the breaks of
+/// Python's `str.splitlines`; text files know `\r` alone.
 fn break_length(bytes: &[u8]) -> usize {
     match bytes {
         [b'\r' | 0x0b | 0x0c | 0x1c..=0x1e, ..] => 1,
-        // U+0085, the next line.
+        // U+0085, NEXT LINE.
         [0xc2, 0x85, ..] => 2,
-        // U+2028 and U+2029, the ends of lines and paragraphs.
+        // U+2028 and U+2029, LINE SEPARATOR and PARAGRAPH SEPARATOR.
         [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
         _ => 0,
     }
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_has_the_servers_name_in_front_however_it_arrives() {
+    fn each_line_has_the_servers_name_before_it_however_it_arrives() {
         for chunks in [
             &[&b"one\n\ntwo\nthree"[..]][..],
             &[b"o", b"ne\n", b"\ntw", b"o\nth", b"ree"],
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_end_the_line_that_it_stands_in() {
+    fn a_name_cannot_break_its_line() {
         let mut lines = Prefixer::new(&format!("a\n\u{1b}\u{85}{}", "b".repeat(500)));
         let line = String::from_utf8(lines.push(b"x\n")).unwrap();
         assert!(line.starts_with("[a???bbb") && line.len() < 80, "{line}");
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_reader_takes_for_the_end_of_a_line_no_line_is_without_the_prefix() {
+    fn the_prefix_follows_everything_that_a_reader_takes_for_the_end_of_a_line() {
         let forged = r#"{"v":1,"seq":2,"tool":"wipe","decision":"approved"}"#;
         for end in [
             "\n", "\r", "\r\n", "\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}",
@@ -324,7 +324,7 @@ mod tests {
                 "{text:?}"
             );
         }
-        // What only looks like the beginning of a break is left as it is.
+        // Bytes that only look like the beginning of a break stay unchanged.
         assert_eq!(
             prefixed(&["\u{e9}\u{2020}\n".as_bytes()]),
             "[box] \u{e9}\u{2020}\n"

@@ -1,28 +1,29 @@
-//! The end of what a server wrote to its stderr, fit to be quoted in an error.
+//! Keeps the end of a server's stderr and cleans it for quoting in an error.
 //!
-//! What passes on to our own stderr is not changed here.
+//! `server_stderr` passes the full text on to our own stderr.
 
-use crate::approval::display::is_unseen;
+use crate::approval::display::is_invisible;
 use crate::evidence::redact::{Redaction, looks_secret};
 
-/// How many bytes are kept. Much more than is quoted, so that what is quoted never begins in the
+/// How many bytes are kept: much more than is quoted, so that a quotation never begins in the
 /// middle of a secret.
 const KEPT: usize = 16 * 1024;
-/// How many lines are quoted, and how many characters of them, counted from the end.
+/// How many lines are quoted at most.
 const LINES: usize = 12;
+/// How many characters of these lines are quoted, counted from the end.
 const CHARACTERS: usize = 1_200;
-/// A shorter text is too common to be hidden wherever it stands.
-const LEAST_HIDDEN: usize = 4;
-/// What stands in place of a secret.
+/// The length of the shortest secret that is hidden. Shorter texts are too common.
+const SHORTEST_HIDDEN: usize = 4;
+/// Replaces a secret.
 const HIDDEN: &str = "[hidden]";
 
 /// The end of a server's stderr.
 #[derive(Debug)]
 pub(super) struct StderrTail {
     bytes: Vec<u8>,
-    /// Whether something before `bytes` is gone.
+    /// True if something before `bytes` was discarded.
     is_cut: bool,
-    /// What the server was given in confidence.
+    /// The secrets that the server was given.
     secrets: Vec<String>,
     redaction: Redaction,
 }
@@ -37,7 +38,7 @@ impl StderrTail {
         }
     }
 
-    /// Adds what the server has written.
+    /// Adds output of the server.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let skipped = bytes.len().saturating_sub(KEPT);
         self.is_cut |= skipped > 0;
@@ -49,32 +50,33 @@ impl StderrTail {
         }
     }
 
-    /// The last lines on one line, without control characters, secrets and the frames of a stack
-    /// trace; `None` if there are none.
+    /// Returns the last lines joined into one, without control characters, secrets and the frames of a
+    /// stack trace; `None` if there are none.
     pub(super) fn quoted(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.bytes);
         let text = match self.is_cut {
-            // The first line may begin anywhere, even within a secret.
+            // The first line may be incomplete, and begin within a secret.
             true => text.split_once('\n').map_or("", |(_, rest)| rest),
             false => &text,
         };
-        // Before and after: a secret may hold what is left out, or be coloured.
+        // Hides secrets twice: a secret may contain characters that `plain` removes, or be
+        // interrupted by colour codes.
         let text = self.without_secrets(&plain(&self.without_secrets(text)));
         let text = self.redaction.text(&text);
         let lines: Vec<&str> = (text.lines().map(str::trim))
             .filter(|line| !line.is_empty() && !line.starts_with("at "))
             .collect();
         let last = lines.get(lines.len().saturating_sub(LINES)..)?;
-        let told = last.join(" | ");
-        let count = told.chars().count();
-        let told = match count > CHARACTERS {
+        let quoted = last.join(" | ");
+        let count = quoted.chars().count();
+        let quoted = match count > CHARACTERS {
             true => format!(
                 "…{}",
-                told.chars().skip(count - CHARACTERS).collect::<String>()
+                quoted.chars().skip(count - CHARACTERS).collect::<String>()
             ),
-            false => told,
+            false => quoted,
         };
-        (!told.is_empty()).then_some(told)
+        (!quoted.is_empty()).then_some(quoted)
     }
 
     fn without_secrets(&self, text: &str) -> String {
@@ -86,18 +88,18 @@ impl StderrTail {
     }
 }
 
-/// What a server is given that its last words must not repeat: the values of its variables, and the
-/// arguments of flags such as `--api-key`. Long ones come first, since they may hold short ones.
+/// Returns what a quotation must not reveal: the values of the server's variables, and the arguments
+/// of flags such as `--api-key`. Long secrets come first, since they may contain short ones.
 pub(super) fn secrets_of<'p>(
     env: impl Iterator<Item = &'p String>,
     args: &'p [String],
 ) -> Vec<String> {
-    let named = |arg: &str| {
+    let is_secret_flag = |arg: &str| {
         let is_flag = arg.starts_with('-') && !arg.contains('=');
         is_flag && looks_secret(arg.trim_start_matches('-'))
     };
     let after_flags = args.windows(2).filter_map(|pair| match pair {
-        [flag, value] if named(flag) && !value.starts_with('-') => Some(value.as_str()),
+        [flag, value] if is_secret_flag(flag) && !value.starts_with('-') => Some(value.as_str()),
         _ => None,
     });
     let in_flags = args.iter().filter_map(|arg| {
@@ -106,7 +108,7 @@ pub(super) fn secrets_of<'p>(
     });
     let all = env.map(String::as_str).chain(after_flags).chain(in_flags);
     let mut secrets: Vec<String> = all
-        .filter(|secret| secret.len() >= LEAST_HIDDEN)
+        .filter(|secret| secret.len() >= SHORTEST_HIDDEN)
         .map(str::to_owned)
         .collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -114,7 +116,7 @@ pub(super) fn secrets_of<'p>(
     secrets
 }
 
-/// The text without terminal sequences, and without characters that draw nothing or turn text around.
+/// Removes terminal sequences, and characters that are invisible or reverse the direction of text.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -122,11 +124,11 @@ fn plain(text: &str) -> String {
         match c {
             '\u{1b}' => match chars.next() {
                 Some('[') => {
-                    // Up to the final byte of a control sequence.
+                    // Skips to the final byte of a control sequence.
                     chars.find(|c| ('@'..='~').contains(c));
                 }
                 Some(']') => {
-                    // Up to the end of an operating system command: BEL, or ESC and a backslash.
+                    // Skips to the end of an operating system command: BEL, or ESC and a backslash.
                     if let Some('\u{1b}') = chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) {
                         chars.next_if_eq(&'\\');
                     }
@@ -135,7 +137,7 @@ fn plain(text: &str) -> String {
             },
             '\r' | '\n' => out.push('\n'),
             '\t' => out.push(' '),
-            c if c.is_control() || is_unseen(c) => {}
+            c if c.is_control() || is_invisible(c) => {}
             c => out.push(c),
         }
     }
@@ -148,11 +150,11 @@ mod tests {
 
     fn quoted(written: &str, secrets: &[&str]) -> Option<String> {
         let secrets = secrets.iter().map(|&secret| secret.to_owned()).collect();
-        let mut words = StderrTail::new(secrets, Redaction::default());
+        let mut tail = StderrTail::new(secrets, Redaction::default());
         for chunk in written.as_bytes().chunks(700) {
-            words.push(chunk);
+            tail.push(chunk);
         }
-        words.quoted()
+        tail.quoted()
     }
 
     #[test]
@@ -166,41 +168,42 @@ mod tests {
             "Error: Cannot find module '/x' | Node.js v20"
         );
         let many: String = (0..5000).map(|number| format!("line {number}\n")).collect();
-        let told = quoted(&many, &[]).unwrap();
+        let quotation = quoted(&many, &[]).unwrap();
         assert!(
-            told.starts_with("line 4988 | ") && told.ends_with("line 4999"),
-            "{told}"
+            quotation.starts_with("line 4988 | ") && quotation.ends_with("line 4999"),
+            "{quotation}"
         );
     }
 
     #[test]
-    fn no_length_of_a_line_or_of_all_is_too_much() {
-        let told = quoted(&format!("a\n{}", "x".repeat(9_000)), &[]).unwrap();
-        assert_eq!(told.chars().count(), CHARACTERS + 1);
-        // The beginning of an endless line is gone, and what is left could begin within a secret.
+    fn long_lines_and_long_output_are_cut() {
+        let quotation = quoted(&format!("a\n{}", "x".repeat(9_000)), &[]).unwrap();
+        assert_eq!(quotation.chars().count(), CHARACTERS + 1);
+        // The beginning of an endless line is gone, and the rest could begin within a secret.
         assert_eq!(quoted(&"x".repeat(1_000_000), &[]), None);
-        let mut words = StderrTail::new(Vec::new(), Redaction::default());
+        let mut tail = StderrTail::new(Vec::new(), Redaction::default());
         for _ in 0..100 {
-            words.push(&[b'x'; 5_000]);
+            tail.push(&[b'x'; 5_000]);
         }
-        assert!(words.bytes.len() <= 3 * KEPT);
+        assert!(tail.bytes.len() <= 3 * KEPT);
     }
 
     #[test]
-    fn nothing_in_it_can_lead_a_terminal_or_turn_text_around() {
+    fn a_quotation_cannot_control_a_terminal_or_reverse_text() {
         let odd =
             "\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}a\u{1b}]8;;x\u{1b}\\b\u{202e}c\u{9b}\0d";
         assert_eq!(quoted(odd, &[]).unwrap(), "red abcd");
     }
 
     #[test]
-    fn no_secret_is_repeated() {
+    fn a_quotation_hides_secrets() {
         let token = "ghp_0123456789abcdefghijklmnopqrstuvwxyz";
         let written =
             format!("bad key hunter2-\u{1b}[1msecret, hunter2-secret or {token}\nsay a\n");
-        let told = quoted(&written, &["hunter2-secret"]).unwrap();
-        assert!(!told.contains("hunter2") && !told.contains(token), "{told}");
-        assert!(told.ends_with("say a"), "{told}");
+        let quotation = quoted(&written, &["hunter2-secret"]).unwrap();
+        assert!(!quotation.contains("hunter2"), "{quotation}");
+        assert!(!quotation.contains(token), "{quotation}");
+        assert!(quotation.ends_with("say a"), "{quotation}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The other end of a session: a process of ours, or a server somewhere else.
+//! The upstream of a session: a child process or a remote server. Says whether it lives and how it ended.
 //!
-//! What is said to it goes through wires; here is only whether it lives, and how it ends.
+//! Messages go through its wires instead.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,87 +10,87 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::child::{Child, Exit};
 
-/// How long what was sent to a server elsewhere has to be answered once the session ends.
+/// How long a remote server has to answer pending requests once the session ends.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What a session's calls go to.
+/// The server behind a session.
 #[derive(Debug)]
 pub enum Upstream {
     /// A process that we have started.
     Child(Child),
-    /// A server somewhere else.
+    /// A remote server.
     Remote(RemoteTask),
 }
 
-/// What a server elsewhere, or the task that speaks to it, tells beside its messages.
+/// An event of a remote server, or of the task that talks to it, that is not a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RemoteEvent {
-    /// The server has lost the session, and another one has begun in its place. The relay writes
-    /// [`RESTART_HEARD`] behind the last line that was sent before it learned of this.
+    /// The server has lost the session, and a new one has started in its place. The relay writes
+    /// [`RESTART_HEARD`] behind the last line that it sent before it learned of this.
     Restarted {
         /// How the session was lost.
         why: String,
     },
-    /// A tool call, as it was sent, that the server has certainly not taken.
+    /// A tool call, as it was sent, that the server has certainly not accepted.
     Returned {
         /// The call.
         line: String,
-        /// Why the server has not taken it.
+        /// Why the server has not accepted it.
         why: String,
-        /// Whether the server could take it now.
+        /// True if the call may be sent to the server again.
         may_go_again: bool,
     },
 }
 
-/// The line by which the relay says that it has heard of a restart. Every other line is JSON.
+/// The line with which the relay confirms that it knows of a restart. Every other line is JSON.
 pub const RESTART_HEARD: &str = "restart heard";
 
-/// What a session hears of its upstream beside the messages.
+/// An event of an upstream that is not a message.
 #[derive(Debug)]
 pub enum UpstreamEvent {
     /// It has ended.
     Ended(Exit),
-    /// A server elsewhere tells something.
-    Told(RemoteEvent),
+    /// An event of a remote server.
+    Remote(RemoteEvent),
 }
 
-/// A task that speaks to a server elsewhere.
+/// A task that talks to a remote server.
 #[derive(Debug)]
 pub struct RemoteTask {
-    /// Ends with why it can do so no more.
+    /// Returns why it can no longer reach the server.
     task: JoinHandle<&'static str>,
     /// At most one event for each request in flight, and one for each session.
-    told: UnboundedReceiver<RemoteEvent>,
-    /// What it ended with.
+    events: UnboundedReceiver<RemoteEvent>,
+    /// How the task ended, once it has.
     ended: Option<Exit>,
-    /// Why the task gave up, where it has more to say than how it ended.
+    /// Details about why the task ended, if there are any.
     end_reason: Arc<OnceLock<String>>,
 }
 
 impl RemoteTask {
-    /// `task` ends with why the server cannot be spoken to any more; `told` brings what it tells.
-    /// `end_reason` may say more about the end.
+    /// Wraps a task that returns why it can no longer reach the server. `events` receives its events, and
+    /// `end_reason` may hold more details about its end.
     #[must_use]
     pub fn new(
         task: JoinHandle<&'static str>,
-        told: UnboundedReceiver<RemoteEvent>,
+        events: UnboundedReceiver<RemoteEvent>,
         end_reason: Arc<OnceLock<String>>,
     ) -> RemoteTask {
         RemoteTask {
             task,
-            told,
+            events,
             ended: None,
             end_reason,
         }
     }
 
-    /// Waits until it has ended or tells something. May be cancelled, and called again.
+    /// Waits until it has ended or reports an event. May be cancelled, and called again.
     async fn next(&mut self) -> UpstreamEvent {
         tokio::select! {
             biased;
-            Some(told) = self.told.recv() => return UpstreamEvent::Told(told),
+            Some(event) = self.events.recv() => return UpstreamEvent::Remote(event),
             why = &mut self.task, if self.ended.is_none() => {
-                self.ended = Some(Exit::of_remote(why.unwrap_or("cannot be spoken to")));
+                self.ended = Some(Exit::of_remote(why.unwrap_or(UNREACHABLE)));
             }
             else => {}
         }
@@ -103,7 +103,7 @@ impl RemoteTask {
             return exit;
         }
         let why = (&mut self.task).await;
-        let exit = Exit::of_remote(why.unwrap_or("cannot be spoken to"));
+        let exit = Exit::of_remote(why.unwrap_or(UNREACHABLE));
         self.ended = Some(exit);
         exit
     }
@@ -124,7 +124,7 @@ impl Upstream {
         }
     }
 
-    /// Waits until it has ended or tells something. May be cancelled, and called again.
+    /// Waits until it has ended or reports an event. May be cancelled, and called again.
     pub async fn next(&mut self) -> UpstreamEvent {
         match self {
             Upstream::Child(child) => UpstreamEvent::Ended(child.ended().await),
@@ -132,13 +132,13 @@ impl Upstream {
         }
     }
 
-    /// Whether it may hand calls back that it has not taken.
+    /// Returns true if it may return calls that it has not accepted.
     #[must_use]
     pub fn may_return_calls(&self) -> bool {
         matches!(self, Upstream::Remote(_))
     }
 
-    /// Makes it end, having closed what is sent to it at `closed`; five seconds at most.
+    /// Ends it, after its input was closed at `closed`. Takes at most five seconds.
     pub async fn stop(&mut self, closed: Instant) -> Exit {
         match self {
             Upstream::Child(child) => child.stop(closed).await,
@@ -152,35 +152,38 @@ impl Upstream {
         }
     }
 
-    /// What it said last, fit to be quoted to a client: the end of a process's stderr, or why a server
-    /// elsewhere cannot be spoken to.
+    /// Returns details about its end that may be quoted to a client: the end of a process's stderr, or
+    /// why a remote server cannot be reached.
     #[must_use]
-    pub fn last_words(&self) -> Option<String> {
+    pub fn end_details(&self) -> Option<String> {
         match self {
-            Upstream::Child(child) => child.last_words(),
+            Upstream::Child(child) => child.stderr_tail(),
             Upstream::Remote(remote) => remote.end_reason.get().cloned(),
         }
     }
 
-    /// Ends what it started and left behind.
-    pub async fn end_what_it_left_behind(&mut self) {
+    /// Ends the processes that it left behind.
+    pub async fn end_leftovers(&mut self) {
         if let Upstream::Child(child) = self {
-            child.end_what_it_left_behind().await;
+            child.end_leftovers().await;
         }
     }
 }
+
+/// How a remote server ended if its task panicked. Completes a sentence that begins with "the server".
+const UNREACHABLE: &str = "became unreachable";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn why_a_server_elsewhere_has_ended_is_not_forgotten() {
-        let task = tokio::spawn(async { "did not take a message" });
-        let (_, told) = tokio::sync::mpsc::unbounded_channel();
-        let mut upstream = Upstream::Remote(RemoteTask::new(task, told, Arc::default()));
+    async fn the_reason_why_a_remote_server_ended_is_remembered() {
+        let task = tokio::spawn(async { "did not accept a message" });
+        let (_, events) = tokio::sync::mpsc::unbounded_channel();
+        let mut upstream = Upstream::Remote(RemoteTask::new(task, events, Arc::default()));
         let ended = upstream.ended().await.to_string();
-        assert!(ended.contains("did not take a message"), "{ended}");
+        assert!(ended.contains("did not accept a message"), "{ended}");
         assert_eq!(upstream.ended().await.to_string(), ended);
         assert_eq!(upstream.stop(Instant::now()).await.to_string(), ended);
     }

@@ -1,9 +1,9 @@
 //! A small process that ends the servers of a proxy that was killed.
 //!
 //! A proxy that is killed with SIGKILL cannot end its servers, and a server that ignores the end
-//! of its input would run on. So the proxy starts itself a second time, as its watcher, which
-//! learns by the end of a socket that the proxy is gone. This is the proxy's side; what the
-//! watcher does stands in `process`.
+//! of its input would keep running. So the proxy starts itself a second time, as its watcher. The
+//! watcher learns that the proxy is gone when a socket closes. This file is the proxy's side;
+//! `process` is the watcher's.
 
 mod process;
 
@@ -27,16 +27,16 @@ pub use process::run as run_watcher;
 
 /// The only argument of a watcher.
 const ARGUMENT: &str = "__watcher";
-/// How often we look whether the watcher has ended.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often to check whether the watcher has exited.
+const POLL: Duration = Duration::from_millis(1);
 
-/// Whether a command line is that of a watcher.
+/// Returns true if a command line is that of a watcher.
 #[must_use]
 pub fn is_watcher(arguments: &[OsString]) -> bool {
     matches!(arguments, [_, only] if only == ARGUMENT)
 }
 
-/// The watcher of this process. It starts with the first process group that it is to watch; clones
+/// The watcher of this process. It is started when there is a first process group to watch. Clones
 /// share it.
 #[derive(Debug, Clone)]
 pub struct Watcher {
@@ -45,7 +45,7 @@ pub struct Watcher {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What is being watched, for a watcher that is started anew.
+    /// The groups that are watched, in case the watcher has to be restarted.
     groups: BTreeSet<i32>,
     running: Option<Running>,
     has_warned: bool,
@@ -53,14 +53,14 @@ struct Shared {
 
 #[derive(Debug)]
 struct Running {
-    /// Its other end is the watcher's stdin. Nobody else may hold this end: the watcher takes the
-    /// end of its input for the end of this process.
+    /// Its other end is the watcher's stdin. Nobody else may hold this end, because the watcher
+    /// takes the end of its input for the end of this process.
     socket: UnixStream,
     process: Child,
 }
 
-/// A process group that is watched until it is known to have ended. If this is dropped before
-/// that, the group is still watched.
+/// A process group that is watched until [`Watched::ended`]. If this is dropped without that call,
+/// the group is still watched.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Watched {
@@ -69,8 +69,8 @@ pub(super) struct Watched {
 }
 
 impl Watcher {
-    /// For a program that passes its arguments to [`is_watcher`] first, and becomes a watcher with
-    /// [`run_watcher`]: its executable is started again.
+    /// Creates a watcher that will start this executable again. Its `main` must pass its arguments
+    /// to [`is_watcher`] first and, if that returns true, call [`run_watcher`].
     #[must_use]
     pub fn of_this_program() -> Watcher {
         Watcher {
@@ -78,7 +78,7 @@ impl Watcher {
         }
     }
 
-    /// Watches a group. If there is no watcher, or it has ended, starts one.
+    /// Watches a group. Starts the watcher if there is none or it has exited.
     pub(super) fn watch(&self, group: Pid) -> Watched {
         self.shared().add(group);
         Watched {
@@ -87,8 +87,8 @@ impl Watcher {
         }
     }
 
-    /// Lets the watcher end, and reaps it. It takes over what is still being watched; waits for
-    /// `patience` at most.
+    /// Lets the watcher end the groups that are still watched, and reaps it. Waits for `patience`
+    /// at most.
     pub fn finish(&self, patience: Duration) {
         let Some(running) = self.shared().running.take() else {
             return;
@@ -97,8 +97,8 @@ impl Watcher {
         drop(running.socket);
         let mut waited = Duration::ZERO;
         while matches!(process.try_wait(), Ok(None)) && waited < patience {
-            thread::sleep(LOOK);
-            waited += LOOK;
+            thread::sleep(POLL);
+            waited += POLL;
         }
     }
 
@@ -108,7 +108,7 @@ impl Watcher {
 }
 
 impl Watched {
-    /// The group has ended: its number may become another group's.
+    /// Reports that the group has ended, because its number may be given to another group.
     pub(super) fn ended(self) {
         self.watcher.shared().remove(self.group);
     }
@@ -119,20 +119,20 @@ impl Shared {
         let group = group.as_raw_nonzero().get();
         self.groups.insert(group);
         if let Some(running) = self.running.take() {
-            if tell(&running.socket, [group]).is_ok() {
+            if send_groups(&running.socket, [group]).is_ok() {
                 self.running = Some(running);
                 return;
             }
-            running.end();
+            running.kill();
         }
-        // Whatever has ended meanwhile is none of a new watcher's business.
+        // A new watcher must not learn of groups that have ended meanwhile.
         self.groups.retain(|group| exists(*group));
         match Running::start(&self.groups) {
             Ok(running) => self.running = Some(running),
             Err(error) if !self.has_warned => {
                 self.has_warned = true;
                 tracing::warn!(
-                    "the watcher cannot be started, so a server may run on if this proxy is killed: {error}"
+                    "cannot start the watcher, so a server may keep running if this proxy is killed: {error}"
                 );
             }
             Err(_) => {}
@@ -144,8 +144,8 @@ impl Shared {
         if self.groups.remove(&group)
             && let Some(running) = &self.running
         {
-            // A watcher that has ended is found out when the next group is added.
-            let _ = tell(&running.socket, [-group]);
+            // If the watcher has exited, `add` notices that.
+            let _ = send_groups(&running.socket, [-group]);
         }
     }
 }
@@ -154,14 +154,14 @@ impl Running {
     fn start(groups: &BTreeSet<i32>) -> io::Result<Running> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.shutdown(Shutdown::Read)?;
-        // The watcher finds them there even if we are killed while it starts.
-        tell(&ours, groups.iter().copied())?;
+        // Sent first, so that the watcher learns of them even if we are killed while it starts.
+        send_groups(&ours, groups.iter().copied())?;
         let process = Command::new(this_program()?)
             .arg0("approval-proxy")
             .arg(ARGUMENT)
             .env_clear()
             .current_dir("/")
-            // A signal to our group is not meant for it.
+            // A signal to our group must not reach it.
             .process_group(0)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
@@ -173,23 +173,23 @@ impl Running {
         })
     }
 
-    /// Ends a watcher that is of no use, before it can take the end of its input for ours.
-    fn end(mut self) {
+    /// Kills a watcher that does not respond, before it can take the end of its input for our end.
+    fn kill(mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Tells a watcher of groups, or, with a minus sign, that they are gone. Never waits: a watcher that
-/// does not take a few bytes is of no use.
-fn tell(watcher: &UnixStream, groups: impl IntoIterator<Item = i32>) -> io::Result<()> {
+/// Sends groups to a watcher. A negative number means that the group is gone. Never blocks: a watcher
+/// that cannot accept a few bytes is of no use.
+fn send_groups(watcher: &UnixStream, groups: impl IntoIterator<Item = i32>) -> io::Result<()> {
     let numbers: Vec<u8> = groups.into_iter().flat_map(i32::to_ne_bytes).collect();
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     send(watcher, &numbers, flags)?;
     Ok(())
 }
 
-/// What is running, also if its file has been replaced since.
+/// Returns a path to the running executable that works even if its file was replaced.
 fn this_program() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         Ok(PathBuf::from("/proc/self/exe"))
@@ -198,7 +198,7 @@ fn this_program() -> io::Result<PathBuf> {
     }
 }
 
-/// Whether a process group has a member.
+/// Returns true if a process group has a member.
 fn exists(group: i32) -> bool {
     Pid::from_raw(group).is_some_and(|group| test_kill_process_group(group).is_ok())
 }

@@ -1,7 +1,7 @@
 //! One end of a stdio stream, or of a link in its place, read and written without blocking.
 //!
-//! What the bytes mean is not known here. This is the one place for what Unix kinds of files
-//! need: pipes, sockets, terminals and plain files all occur as a program's stdin and stdout.
+//! The only place that deals with kinds of Unix files: pipes, sockets, terminals and plain files all
+//! occur as a program's stdin and stdout.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::link::{LinkReader, LinkWriter};
 use super::note::Note;
 
-/// Where bytes come from or go to, and the way to move them without blocking.
+/// A source or destination of bytes that never blocks.
 #[derive(Debug)]
 pub struct Wire {
     how: How,
@@ -27,23 +27,23 @@ pub struct Wire {
 
 #[derive(Debug)]
 enum How {
-    /// Waits with the reactor; the descriptor is in non-blocking mode.
+    /// Waits with the reactor. The descriptor is in non-blocking mode.
     Polled(AsyncFd<OwnedFd>),
-    /// Waits with the reactor; each operation asks not to block, so that the mode of a
-    /// socket that others share stays as it is.
+    /// Waits with the reactor. Each operation sets a flag not to block, because changing the mode
+    /// would affect others that share the socket.
     SocketIn(AsyncFd<OwnedFd>),
     SocketOut(SocketOut),
     /// A plain file or a device that is always ready.
     Always(OwnedFd),
-    /// An end of what stays within this process.
+    /// One end of a link within this process.
     LinkOut(LinkWriter),
     LinkIn(LinkReader),
 }
 
-/// A socket to write to, as [`How::SocketIn`].
+/// A socket to write to. As in [`How::SocketIn`], each operation sets a flag not to block.
 ///
-/// The reactor gets to know it only once it is full. It would otherwise wake us each time the
-/// other side has read something, which a pipe does only if it was full.
+/// It is registered with the reactor only once it is full. Otherwise the reactor would wake us each
+/// time the other side reads something; with a pipe, it does so only if the pipe was full.
 #[derive(Debug)]
 struct SocketOut {
     socket: OwnedFd,
@@ -51,10 +51,10 @@ struct SocketOut {
     waiter: OnceLock<AsyncFd<OwnedFd>>,
 }
 
-/// What the pipe that a child's stdout goes to may hold, in bytes; four times the usual.
+/// The size of the pipe for a child's stdout, in bytes: four times the usual.
 const LARGE_PIPE: usize = 256 * 1024;
 
-/// What came of an attempt.
+/// The result of an attempt to read or write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// This many bytes were moved; for a read, 0 is the end.
@@ -67,7 +67,7 @@ impl Wire {
     /// The process's own stdin.
     ///
     /// # Errors
-    /// Where it is closed or cannot be waited on.
+    /// If it is closed or cannot be waited on.
     pub fn stdin() -> io::Result<Wire> {
         Wire::standard(rustix::stdio::stdin(), "/proc/self/fd/0", OFlags::RDONLY)
     }
@@ -75,7 +75,7 @@ impl Wire {
     /// The process's own stdout.
     ///
     /// # Errors
-    /// Where it is closed or cannot be waited on.
+    /// If it is closed or cannot be waited on.
     pub fn stdout() -> io::Result<Wire> {
         Wire::standard(rustix::stdio::stdout(), "/proc/self/fd/1", OFlags::WRONLY)
     }
@@ -96,8 +96,8 @@ impl Wire {
             }
             FileType::Socket => Ok(Wire::socket_out(fd.try_clone_to_owned()?)),
             FileType::Fifo | FileType::CharacterDevice => {
-                // Opening it anew gives a file description of our own: the non-blocking mode
-                // then holds for nobody who shares the old one, like the shell's terminal.
+                // Opening it again gives us a file description of our own. The non-blocking mode
+                // then does not affect others that share the old one, such as the shell.
                 let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
                 let owned = match rustix::fs::open(path, flags, Mode::empty()) {
                     Ok(own) => own,
@@ -115,18 +115,18 @@ impl Wire {
         }
     }
 
-    /// Our end of a child's stdin, to write to: a socket.
+    /// Our end of a child's stdin, which is a socket.
     #[must_use]
     pub fn to_child(socket: OwnedFd) -> Wire {
         Wire::socket_out(socket)
     }
 
-    /// Our end of a child's stdout, to read from.
+    /// Our end of a child's stdout.
     ///
     /// # Errors
-    /// Where the descriptor cannot be waited on.
+    /// If the descriptor cannot be waited on.
     pub fn from_child(fd: OwnedFd) -> io::Result<Wire> {
-        // A large result then comes in a few reads. The system may refuse, which does no harm.
+        // With this, a large result arrives in a few reads. It does no harm if the system refuses.
         let _ = rustix::pipe::fcntl_setpipe_size(&fd, LARGE_PIPE);
         Wire::polled(nonblocking(fd)?, Interest::READABLE)
     }
@@ -153,7 +153,7 @@ impl Wire {
     fn polled(fd: OwnedFd, interest: Interest) -> io::Result<Wire> {
         let how = match register(fd, interest) {
             Ok(polled) => How::Polled(polled),
-            // Devices like /dev/null cannot be polled and need not be.
+            // Devices such as /dev/null cannot be polled, and need not be.
             Err((fd, cause)) if cause.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 How::Always(fd)
             }
@@ -162,7 +162,7 @@ impl Wire {
         Ok(Wire { how })
     }
 
-    /// Whether it is a terminal, at which a person sits and no client.
+    /// Returns true if it is a terminal, so that a person and not a client is at the other end.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         match &self.how {
@@ -175,10 +175,10 @@ impl Wire {
     /// Waits until a read may succeed. May be cancelled: nothing is read here.
     ///
     /// # Errors
-    /// Where the reactor is gone.
+    /// If the reactor is gone.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.how {
-            // Cheaper than `AsyncFd::readable`, which any number of tasks may await; one awaits this.
+            // Cheaper than `AsyncFd::readable`, which supports several waiting tasks; we have one.
             How::Polled(fd) | How::SocketIn(fd) => {
                 poll_fn(|context| fd.poll_read_ready(context).map_ok(drop)).await
             }
@@ -193,7 +193,7 @@ impl Wire {
     /// Waits until a write may succeed. May be cancelled: nothing is written here.
     ///
     /// # Errors
-    /// Where the reactor is gone.
+    /// If the reactor is gone.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.how {
             How::Polled(fd) => fd.writable().await.map(drop),
@@ -206,8 +206,8 @@ impl Wire {
         }
     }
 
-    /// Whether the other side has closed its end, although there may still be more to read.
-    /// Never of a plain file, which has no other side. Says nothing about the wire to a child's
+    /// Returns true if the other side has closed its end. There may still be more to read. Always
+    /// false for a plain file, which has no other side. Meaningless for the wire to a child's
     /// stdin, on which nothing comes back.
     #[must_use]
     pub fn has_hung_up(&self) -> bool {
@@ -220,8 +220,8 @@ impl Wire {
         }
     }
 
-    /// The note of the line that ends behind this many bytes, of all that were ever read; only links carry any. Lines
-    /// are to be asked about in order.
+    /// Takes the note of the line that ends at byte `end`, counted from the first byte that was ever read. Only links
+    /// carry notes. Must be called for lines in order.
     #[must_use]
     pub fn take_note(&self, end: u64) -> Option<Note> {
         match &self.how {
@@ -234,18 +234,18 @@ impl Wire {
         }
     }
 
-    /// Gives a note to the line that ends `ahead` bytes from here, of those that are written next. Where there is no
-    /// link, it is lost.
+    /// Attaches a note to a line that is about to be written: the one that ends `ahead` bytes from here. Does nothing
+    /// if this is not a link.
     pub fn add_note(&self, ahead: usize, note: Note) {
         if let How::LinkOut(end) = &self.how {
             end.add_note(ahead, note);
         }
     }
 
-    /// Appends what can be read at once to `buf`, at most its spare capacity.
+    /// Appends what can be read without blocking to `buf`, at most its spare capacity.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn try_read(&self, buf: &mut Vec<u8>) -> io::Result<Attempt> {
         let room = buf.capacity() - buf.len();
         match &self.how {
@@ -264,10 +264,10 @@ impl Wire {
         }
     }
 
-    /// Writes what can be written at once of `parts`, in order.
+    /// Writes as much of `parts` as possible without blocking, in order.
     ///
     /// # Errors
-    /// What the system says; `BrokenPipe` where the other side has closed.
+    /// The system's error; `BrokenPipe` if the other side has closed.
     pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<Attempt> {
         let written = match &self.how {
             How::Polled(fd) => fd.try_io(Interest::WRITABLE, |fd| {
@@ -286,7 +286,7 @@ impl Wire {
 }
 
 impl SocketOut {
-    /// Waits until it is not full any more. May be cancelled.
+    /// Waits until the socket is no longer full. May be cancelled.
     async fn writable(&self) -> io::Result<()> {
         let waiter = match self.waiter.get() {
             Some(waiter) => waiter,
@@ -302,7 +302,7 @@ impl SocketOut {
 
     fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self.waiter.get() {
-            // The reactor has to learn that it is full again.
+            // The reactor must learn if the socket is full again.
             Some(waiter) => waiter.try_io(Interest::WRITABLE, |socket| send(socket, parts)),
             None => send(&self.socket, parts),
         }
@@ -326,7 +326,7 @@ fn is_closed_there(fd: &OwnedFd) -> bool {
     poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-/// Hands a descriptor to the reactor; gives it back where the reactor cannot wait on it.
+/// Registers a descriptor with the reactor. Returns it with the error if that fails.
 #[expect(
     deprecated,
     reason = "deprecated for types that may name another descriptor later, which OwnedFd never \
@@ -336,10 +336,10 @@ fn register(fd: OwnedFd, interest: Interest) -> Result<AsyncFd<OwnedFd>, (OwnedF
     AsyncFd::try_with_interest(fd, interest).map_err(|error| error.into_parts())
 }
 
-/// Reads, and tells the reactor when there is nothing more for now.
+/// Reads, and clears the reactor's readiness if there is nothing more to read for now.
 ///
-/// A short read has emptied the pipe: whatever comes next raises a new event, so the next
-/// wait needs no futile read before it. The reactor learns of that as of any "would block".
+/// A short read has emptied the pipe, and new input raises a new event. So we report a short read to
+/// the reactor as "would block", which saves a futile read before the next wait.
 fn polled_read(
     fd: &AsyncFd<OwnedFd>,
     room: usize,

@@ -1,4 +1,5 @@
-//! CONTRACT sections 1 and 4: how a human is asked, and what comes of the answer.
+//! contract.md, "Command line" and "Prompts": how a person is asked, and what follows from the
+//! answer.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ fn runs(session: &mut Session, id: u64) {
 // and `requestedSchema`, an object with a required boolean `approved` and an optional string
 // `reason`. […] Nothing is pre-ticked."
 #[test]
-fn a_prompt_is_written_in_the_words_of_the_revision() {
+fn a_prompt_has_the_form_of_the_protocol_revision() {
     for (revision, mode) in [("2025-06-18", None), ("2025-11-25", Some("form"))] {
         let mut session = ProxyTest::new().start();
         session.handshake_as(revision, json!({"elicitation": {}}));
@@ -41,7 +42,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
         // "names server, tool, risk and why it is asked, the tool's description, hints, and the
         // arguments as indented JSON"; short ones stand on one line
         let message = params["message"].as_str().unwrap();
-        for told in [
+        for part in [
             "box",
             "wipe",
             "high",
@@ -49,7 +50,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
             "destructiveHint true",
             "{\"n\": 7}",
         ] {
-            assert!(message.contains(told), "{told}: {message}");
+            assert!(message.contains(part), "{part}: {message}");
         }
         session.answer(&prompt, approval());
         runs(&mut session, id);
@@ -61,7 +62,7 @@ fn a_prompt_is_written_in_the_words_of_the_revision() {
 // elicitation: a refusal that says so"
 #[test]
 fn a_client_that_cannot_be_asked_is_refused() {
-    for (revision, capabilities, told) in [
+    for (revision, capabilities, part) in [
         ("2025-06-18", json!({}), "elicitation"),
         (
             "2025-11-25",
@@ -74,7 +75,7 @@ fn a_client_that_cannot_be_asked_is_refused() {
         let mut session = ProxyTest::new().start();
         session.handshake_as(revision, capabilities);
         let text = session.is_refused("wipe", json!({"marker": 1}));
-        assert!(text.contains(told), "{text}");
+        assert!(text.contains(part), "{text}");
         session.passes("read", json!({}));
         assert!(!session.has_recorded("marker"));
         assert_eq!(session.decision("wipe")["decision"], "denied");
@@ -85,9 +86,9 @@ fn a_client_that_cannot_be_asked_is_refused() {
 // "Approved means: action `accept` and `approved` exactly `true`. Everything else, […] wrong
 // types, unknown actions, […] is a refusal."
 #[test]
-fn only_accept_and_true_is_a_yes() {
+fn only_accept_with_approved_true_is_a_yes() {
     let mut session = session([]);
-    let (denied, dismissed) = ("denied by a human", "dismissed without an answer");
+    let (denied, dismissed) = ("denied by a person", "dismissed without an answer");
     let invalid = "the client's answer to the question cannot be used";
     for (answer, words) in [
         (
@@ -145,7 +146,7 @@ fn only_accept_and_true_is_a_yes() {
 // "`--timeout SECONDS` | 120 | how long a human has"; "`--timeout-action` | `deny`"; "A timed-out
 // or cancelled prompt is withdrawn from the client."; "late answers […] is a refusal"
 #[test]
-fn a_prompt_that_nobody_answers_is_withdrawn_and_refused() {
+fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_is_refused() {
     let mut session = session(["--timeout", "0.2"]);
     let id = session.call("wipe", json!({"marker": 1}));
     let prompt = session.prompt();
@@ -172,7 +173,7 @@ fn a_prompt_that_nobody_answers_is_withdrawn_and_refused() {
 // "`--timeout-action` […] `approve`: the final outcome of a delivered prompt that nobody
 // answered"; section 6: "a `timeout` under `approve` was [forwarded]"
 #[test]
-fn a_timeout_approves_where_the_operator_chose_that() {
+fn a_timeout_approves_if_the_operator_chose_that() {
     let mut session = session(["--timeout", "0.2", "--timeout-action", "approve"]);
     let id = session.call("wipe", json!({}));
     session.prompt();
@@ -183,7 +184,7 @@ fn a_timeout_approves_where_the_operator_chose_that() {
         (&json!("timeout"), &json!(true))
     );
     session.finish();
-    // DESIGN: "never for a […] missing capability"
+    // invariants.md, 3: "never for a lost client, a missing capability"
     let flags = ["--timeout", "0.2", "--timeout-action", "approve"];
     let mut session = ProxyTest::new().flags(flags).start();
     session.handshake_as("2025-06-18", json!({}));
@@ -193,7 +194,7 @@ fn a_timeout_approves_where_the_operator_chose_that() {
 
 // "0 = no limit"
 #[test]
-fn a_timeout_of_zero_is_no_limit() {
+fn a_timeout_of_zero_means_no_limit() {
     // With the default of the environment, this would end at once.
     let test = ProxyTest::new().flags(["--timeout", "0"]);
     let mut session = test.env("APPROVAL_DEFAULT_TIMEOUT", "0.001").start();
@@ -255,7 +256,7 @@ fn without_a_ttl_each_identical_call_is_asked_about() {
 // "`--approval-dedupe-key-fields`, `--approval-dedupe-arg-keys` | server,tool,args | what makes
 // two calls identical"
 #[test]
-fn dedupe_flags_say_what_makes_two_calls_identical() {
+fn dedupe_flags_decide_which_calls_are_identical() {
     let mut by_tool = session([
         "--approve-ttl",
         "60",
@@ -330,7 +331,7 @@ fn a_prompt_that_the_client_could_not_show_is_tried_again() {
 }
 
 #[test]
-fn no_retries_are_made_where_there_are_none_and_an_answer_is_an_answer() {
+fn nothing_is_retried_with_zero_attempts_or_after_an_answer() {
     let mut session = session(["--approval-retry-attempts", "0"]);
     let id = session.call("wipe", json!({}));
     let prompt = session.prompt();
@@ -346,10 +347,10 @@ fn no_retries_are_made_where_there_are_none_and_an_answer_is_an_answer() {
     session.finish();
 }
 
-// DESIGN: "`notifications/cancelled` for a held call: withdraw the prompt, run nothing, forward
-// nothing."
+// contract.md, "Protocol revisions": "`notifications/cancelled` for a held call: withdraw the
+// prompt, run nothing, forward nothing."
 #[test]
-fn a_cancelled_call_is_withdrawn_and_nothing_is_forwarded() {
+fn cancelling_a_held_call_withdraws_its_prompt_and_forwards_nothing() {
     let mut session = session([]);
     session.passes("read", json!({}));
     let before = session.recorded();
@@ -376,7 +377,7 @@ fn a_cancelled_call_is_withdrawn_and_nothing_is_forwarded() {
     session.finish();
 }
 
-// DESIGN invariant 5: "a waiting approval delays nobody else"
+// invariants.md, 5: "a waiting approval delays nobody else"
 #[test]
 fn a_waiting_approval_delays_nobody_else() {
     let mut session = session([]);
@@ -399,7 +400,7 @@ fn a_waiting_approval_delays_nobody_else() {
 // "While a call waits and carries a `progressToken`, the client gets a `notifications/progress`
 // every 10 s, with values small enough (below 0.001) that the upstream's own still increase"
 #[test]
-fn a_client_that_asked_for_progress_hears_of_it_while_a_call_waits() {
+fn a_client_that_asked_for_progress_gets_it_while_a_call_waits() {
     let mut session = session(["--timeout", "0"]);
     let start = Instant::now();
     let quiet = session.call("write_file", json!({}));
@@ -430,7 +431,7 @@ fn a_client_that_asked_for_progress_hears_of_it_while_a_call_waits() {
 
 // "`--max-message-size`, `--max-pending` | 64 MiB, 4096 | caps"
 #[test]
-fn more_calls_than_may_wait_are_refused() {
+fn calls_beyond_max_pending_are_refused() {
     let mut session = session(["--max-pending", "2"]);
     let first = session.call("wipe", json!({}));
     let second = session.call("wipe", json!({}));
@@ -455,10 +456,10 @@ fn more_calls_than_may_wait_are_refused() {
     session.finish();
 }
 
-// DESIGN, two eras: "answer the call with `resultType: "input_required"`, one `inputRequests`
-// entry and a `requestState`; the client retries with `inputResponses`."
+// contract.md, "Protocol revisions": "Answer the call with `resultType: "input_required"`, one
+// `inputRequests` entry and a `requestState`; the client retries with `inputResponses`."
 #[test]
-fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
+fn a_gated_stateless_call_runs_when_its_retry_brings_a_yes() {
     let mut session = ProxyTest::new().start();
     let call = |mark: &str| {
         json!({"name": "wipe", "arguments": {"m": mark}, "_meta": {
@@ -491,12 +492,12 @@ fn a_gated_call_in_the_words_of_2026_07_28_runs_when_its_retry_brings_a_yes() {
     assert!(!session.has_recorded("approval-proxy"));
     // Nor twice.
     let id = session.request("tools/call", retry("one", &state, yes));
-    assert!(session.refusal(id).contains("has been answered"));
+    assert!(session.refusal(id).contains("was already answered"));
     let id = session.request("tools/call", call("three"));
     let state = session.response(id)["result"]["requestState"].clone();
     let no = json!({"action": "decline"});
     let id = session.request("tools/call", retry("three", &state, no));
-    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded(r#""m":"three""#));
     session.finish();
 }

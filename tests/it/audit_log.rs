@@ -1,4 +1,4 @@
-//! CONTRACT section 6: the record of what was decided.
+//! contract.md, "Audit log": the record of what was decided.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::support::ProxyTest;
 // "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`, `args` (redacted),
 // `decision`, […] `risk`, `reason`, `mode`, `dry_run`, `forwarded`, […] `duration_ms`"
 #[test]
-fn a_decision_line_has_every_key_of_the_contract() {
+fn a_decision_record_has_every_key_of_the_contract() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({"path": "/a"}));
@@ -69,7 +69,7 @@ fn a_new_log_is_readable_by_its_owner_only() {
 
 // "The line is written before the call is forwarded"
 #[test]
-fn when_the_server_sees_a_call_its_line_is_already_in_the_log() {
+fn a_calls_record_is_already_in_the_log_when_the_server_gets_the_call() {
     let test = ProxyTest::new();
     let log = test.log_path();
     let mut session = test.upstream(["--show", log.to_str().unwrap()]).start();
@@ -95,7 +95,7 @@ fn when_the_server_sees_a_call_its_line_is_already_in_the_log() {
 // "Values under keys that look like secrets […] are replaced, and strings over 500 characters
 // are shortened with their length and a digest"
 #[test]
-fn secrets_and_long_strings_are_not_kept() {
+fn secrets_and_long_strings_are_not_logged() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     let long = "x".repeat(5_000);
@@ -111,7 +111,8 @@ fn secrets_and_long_strings_are_not_kept() {
     session.finish();
 }
 
-// "Two processes may write to one log."; DESIGN: "One file, one sequence, many writers"
+// contract.md, "Audit log": "Two processes may write to one log: one file, one sequence, many
+// writers."
 #[test]
 fn two_proxies_share_one_log_and_one_sequence() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,7 +159,7 @@ fn two_proxies_share_one_log_and_one_sequence() {
 }
 
 #[test]
-fn a_log_is_appended_to() {
+fn an_existing_log_is_continued() {
     let test = ProxyTest::new();
     let old = "{\"v\":1,\"seq\":41,\"event\":\"open\"}\n";
     std::fs::write(test.log_path(), old).unwrap();
@@ -175,7 +176,7 @@ fn a_log_is_appended_to() {
 
 // One sequence, also while logrotate moves the log away.
 #[test]
-fn no_number_is_given_twice_while_the_log_of_two_proxies_is_moved_away() {
+fn two_proxies_use_no_number_twice_while_their_log_is_moved_away() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("shared.jsonl");
     let clients: Vec<_> = (0..2)
@@ -221,7 +222,7 @@ fn lines_of(file: &Path) -> Vec<Value> {
 // "an ask that nobody answers gets its `timeout` line when it expires"; "`decision` (`passed`,
 // `approved`, `denied`, `blocked`, `timeout`, `cancelled`, `dry_run`, `error`)"
 #[test]
-fn a_lost_client_leaves_a_cancelled_line_for_what_it_was_asked() {
+fn a_held_call_is_recorded_as_cancelled_when_its_client_goes_away() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.call("wipe", json!({"marker": 1}));

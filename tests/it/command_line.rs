@@ -1,4 +1,4 @@
-//! CONTRACT section 1: what needs no session, and every exit code.
+//! contract.md, "Command line": what works without a session, and every exit code.
 
 use std::process::{Command, Output, Stdio};
 
@@ -114,7 +114,7 @@ fn bad_usage_ends_with_2() {
             "--mode",
         ),
     ];
-    for (arguments, told) in cases {
+    for (arguments, part) in cases {
         let output = Command::new(proxy())
             .args(arguments)
             .stdin(Stdio::null())
@@ -123,7 +123,7 @@ fn bad_usage_ends_with_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
         let line = one_readable_line(&String::from_utf8(output.stderr).unwrap());
-        assert!(line.contains(told), "{line}");
+        assert!(line.contains(part), "{line}");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_bad_config_ends_with_3() {
     let rules = |rules: serde_json::Value| {
         json!({"mcpServers": {"a": {"command": "true", "approvalRules": rules}}}).to_string()
     };
-    for (config, told) in [
+    for (config, part) in [
         // "A file that is not JSON: error with line and column."
         (
             "{\n  \"mcpServers\": {,\n".to_owned(),
@@ -183,7 +183,7 @@ fn a_bad_config_ends_with_3() {
     ] {
         let (code, line) = fails(ProxyTest::new().config(&config).start());
         assert_eq!(code, 3, "{config}: {line}");
-        assert!(line.contains(told), "{config}: {line}");
+        assert!(line.contains(part), "{config}: {line}");
     }
 }
 
@@ -209,14 +209,14 @@ fn other_machines_are_not_let_in_by_accident() {
 // Part 1: "Keys that only later channels use are validated, and a warning says that they have
 // no effect yet."
 #[test]
-fn settings_of_later_channels_are_warned_about() {
+fn settings_without_effect_are_warned_about() {
     let mut session = ProxyTest::new()
         .flags(["--port", "9000", "--host", "127.0.0.1"])
         .section(json!({"approvalAuthToken": "t0p-s3cret"}))
         .start();
     session.handshake();
-    for told in ["--port", "--host", "approvalAuthToken"] {
-        session.stderr_says(told);
+    for part in ["--port", "--host", "approvalAuthToken"] {
+        session.stderr_says(part);
     }
     assert!(!session.stderr().contains("t0p-s3cret"));
     session.finish();
@@ -247,7 +247,7 @@ fn an_upstream_that_cannot_start_ends_with_4() {
 
 // "upstream could not start": it ran, but ended before it said anything
 #[test]
-fn an_upstream_that_ends_before_it_speaks_ends_with_4() {
+fn an_upstream_that_exits_before_it_sends_anything_ends_with_4() {
     let mut session = ProxyTest::new().upstream(["--exit", "3"]).start();
     let (code, _) = session.exit();
     assert_eq!(code, 4);
@@ -342,7 +342,7 @@ fn a_server_is_chosen_by_name_and_an_unknown_one_is_an_error_that_lists_the_name
 
 // "Errors are one readable line on stderr, never a panic or a trace."
 #[test]
-fn a_reader_of_the_help_that_has_gone_makes_no_panic() {
+fn help_does_not_panic_when_its_reader_has_gone() {
     for flag in ["--help", "--version"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -359,7 +359,7 @@ fn a_reader_of_the_help_that_has_gone_makes_no_panic() {
 // "a documented non-zero code per kind of failure (… upstream could not start …)": a program
 // that prints a banner and ends was no server.
 #[test]
-fn a_program_that_is_no_server_ends_with_4() {
+fn a_program_that_is_not_a_server_ends_with_4() {
     let mut session = ProxyTest::new()
         .config(json!({"mcpServers": {"u": {"command": "echo", "args": ["hello"]}}}))
         .start();

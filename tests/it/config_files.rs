@@ -1,5 +1,5 @@
-//! CONTRACT section 2: the forms of a config, what reaches the server, and the proxy that is
-//! asked to start itself.
+//! contract.md, "Configuration": the forms of a config, what reaches the server, and a proxy that
+//! is told to start itself.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,7 +93,7 @@ fn variables_expand_and_env_cwd_and_args_reach_the_server() {
     session.finish();
 }
 
-// DESIGN, Processes: "never see the proxy's own `APPROVAL_*` variables"
+// contract.md, "Processes": "Servers never see the proxy's own `APPROVAL_*` variables."
 #[test]
 fn the_proxys_own_variables_never_reach_the_server() {
     let mut session = ProxyTest::new()
@@ -130,7 +130,7 @@ fn a_config_with_the_keys_of_other_clients_works_unchanged() {
 // Issue 15: "warn by name about keys that have no effect", "Where a config names a variable that is set
 // in the environment as `$NAME`, warn once."
 #[test]
-fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
+fn keys_without_effect_are_warned_about_once_and_the_server_starts() {
     let mut session = ProxyTest::new()
         .entry("autoApprove", json!(["x"]))
         .entry("timeout", json!(60))
@@ -144,12 +144,12 @@ fn what_has_no_effect_is_warned_about_once_and_the_server_starts() {
     assert_eq!(report["env"]["B"], "$NAMED $NOT_SET");
     let stderr = session.stderr();
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
-    for told in [
-        "/mcpServers/box/env/A: `$NAMED` is plain text here, since only `${NAME}` is a variable",
+    for part in [
+        "/mcpServers/box/env/A: `$NAMED` is plain text here, because only `${NAME}` is a variable",
         "/mcpServers/box/env/C: `%NAMED%` is plain text here",
         "/mcpServers/box: `autoApprove`, `timeout` have no effect here",
     ] {
-        assert_eq!(stderr.matches(told).count(), 1, "{stderr}");
+        assert_eq!(stderr.matches(part).count(), 1, "{stderr}");
     }
     assert!(!stderr.contains("s3cret"));
     session.finish();
@@ -216,12 +216,10 @@ fn configs_of_other_clients_start_their_server() {
 
 // Issue 15: "`disabled: true` … entries are skipped as the default server."
 #[test]
-fn a_disabled_server_starts_where_it_is_named() {
+fn a_disabled_server_starts_only_if_it_is_named() {
     let mut session = ProxyTest::new().entry("disabled", json!(true)).start();
     assert_eq!(session.exit().0, 3);
-    session.stderr_says(
-        "every server is disabled; start one all the same with `--server`, one of `box`",
-    );
+    session.stderr_says("every server is disabled; start one anyway with `--server` (`box`)");
     let mut session = ProxyTest::new()
         .entry("disabled", json!(true))
         .flags(["--server", "box"])
@@ -301,7 +299,7 @@ fn a_tilde_works_in_every_path() {
 }
 
 #[test]
-fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
+fn a_tilde_works_in_the_state_folder_of_approvals() {
     use std::os::unix::fs::DirBuilderExt as _;
     let home = tempfile::tempdir().unwrap();
     let list = || {
@@ -309,10 +307,10 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
         command.args(["approvals", "--state-dir", "~/state", "list"]);
         command.env("HOME", home.path()).output().unwrap()
     };
-    let told = String::from_utf8(list().stderr).unwrap();
+    let stderr = String::from_utf8(list().stderr).unwrap();
     let folder = home.path().join("state");
-    let missing = format!("there is no folder {}", folder.display());
-    assert!(told.contains(&missing), "{told}");
+    let missing = format!("there is no folder `{}`", folder.display());
+    assert!(stderr.contains(&missing), "{stderr}");
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700).create(&folder).unwrap();
     let output = list();
@@ -322,7 +320,7 @@ fn a_tilde_works_in_the_state_folder_of_the_commands_about_items() {
 // Issue 15: "For `${env:X}`, `${input:x}` and `${workspaceFolder}` say whose syntax it is and what to
 // write."
 #[test]
-fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
+fn another_clients_variable_syntax_stops_the_start_and_the_error_says_what_to_write() {
     for (text, whose, instead) in [
         (
             "${env:HOME}",
@@ -345,21 +343,21 @@ fn a_variable_of_another_client_stops_the_start_with_what_to_write() {
         session.stderr_says(instead);
         let stderr = session.stderr();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for told in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
-            assert!(stderr.contains(told), "{text}: {stderr}");
+        for part in ["config.json: /mcpServers/box/env/K: ", whose, instead] {
+            assert!(stderr.contains(part), "{text}: {stderr}");
         }
     }
 }
 
 // What people have in their files, and what is wrong with it: one line with file, place and remedy.
 #[test]
-fn each_slip_is_one_error_with_its_place_and_what_to_write() {
+fn each_mistake_is_one_error_with_its_place_and_a_fix() {
     for (config, place, remedy) in [
         ("{'mcpServers':{}}", "config.json:1:2: ", "double quotes"),
         (
             "\"mcpServers\":{}",
             "config.json:1:13: ",
-            "put `{` before all this",
+            "put `{` before the whole text",
         ),
         (
             "{\"mcpServers\":{} /* x",
@@ -410,7 +408,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
         (
             r#"{"projects":{"/p":{"mcpServers":{"a":{"command":"sh"}}}}}"#,
             "config.json: ",
-            "copy the one that you want",
+            "copy the one you want",
         ),
         (
             r#"[{"name":"a","command":"${NOT_SET_1}"}]"#,
@@ -430,7 +428,7 @@ fn each_slip_is_one_error_with_its_place_and_what_to_write() {
     }
 }
 
-// DESIGN, Processes: "A config entry that resolves to the proxy itself (a user points
+// contract.md, "Processes": "A config entry that resolves to the proxy itself (a user points
 // `--upstream` at the very file that starts us) is refused"
 #[test]
 fn a_config_that_names_the_proxy_itself_is_refused() {
@@ -473,7 +471,7 @@ fn a_proxy_that_starts_itself_through_a_shell_ends_soon() {
     let (code, took) = session.exit();
     assert_eq!(code, 4);
     assert!(took < Duration::from_secs(5), "{took:?}");
-    session.stderr_says("stand behind one another");
+    session.stderr_says("approval-proxy processes are chained");
     assert_eq!(session.rest(), Vec::<Value>::new());
 }
 
@@ -507,7 +505,7 @@ fn a_proxy_behind_a_proxy_works() {
 
 // STYLE, Tests: "`examples/*` and `proxy.example.json` are loaded by a test through the same code"
 #[test]
-fn the_example_configs_load_and_say_what_their_texts_say() {
+fn the_example_configs_load_as_described() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let load = |name: &str| {
         // The checkout may be another user's, whose files the proxy refuses.
@@ -548,8 +546,8 @@ fn the_example_configs_load_and_say_what_their_texts_say() {
 
 // Docs explain with an example; it is loaded as it stands there.
 #[test]
-fn the_example_of_the_config_page_loads_without_a_warning() {
-    let page = include_str!("../../docs/config.md");
+fn the_example_of_the_configuration_page_loads_without_a_warning() {
+    let page = include_str!("../../docs/configuration.md");
     let example = page.split("```jsonc\n").nth(1).unwrap();
     let example = example.split("```").next().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -577,6 +575,35 @@ fn the_example_of_the_config_page_loads_without_a_warning() {
         env.collect::<Vec<_>>(),
         [("API_KEY", "k"), ("LEVEL", "debug")]
     );
+}
+
+// The page's table of which source wins, for its first example.
+#[test]
+fn the_first_example_of_the_configuration_page_resolves_as_its_table_says() {
+    let page = include_str!("../../docs/configuration.md");
+    let example = page.split("```json\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let seconds = |example: &str, server: &str, variables: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mcp.json");
+        std::fs::write(&file, example).unwrap();
+        let token = ("ISSUES_TOKEN", "t0k3n");
+        let variables = variables.iter().copied().chain([token]);
+        let environment: Environment = variables.collect();
+        let flags = Flags {
+            server: Some(server.to_owned()),
+            ..Flags::new(file)
+        };
+        let resolved = load(flags, &environment).unwrap();
+        resolved.settings.timeout.unwrap().as_secs()
+    };
+    let variable = [("APPROVAL_TIMEOUT", "30")];
+    assert_eq!(seconds(example, "files", &variable), 60);
+    assert_eq!(seconds(example, "issues", &variable), 300);
+    let silent = example.replace(r#""defaultTimeout": 300, "#, "");
+    assert_ne!(silent, example);
+    assert_eq!(seconds(&silent, "issues", &variable), 30);
+    assert_eq!(seconds(&silent, "issues", &[]), 120);
 }
 
 fn command(resolved: &Resolved) -> &CommandTarget {

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
 use super::support::{
-    Http, ProxyTest, Session, Terminal, call, eventually, in_session, initialize, told_page,
+    Http, ProxyTest, Session, Terminal, announced_page, call, eventually, in_session, initialize,
 };
 
 /// Longer than anything here should take somebody whom nobody is in the way of.
@@ -112,11 +112,11 @@ struct Waiting {
 }
 
 fn waiting(test: ProxyTest) -> Waiting {
-    let mut session = test.start_mute();
+    let mut session = test.start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    let item = terminal.waits_for("wipe");
-    let page = told_page(|| session.stderr());
+    let item = terminal.wait_for_item("wipe");
+    let page = announced_page(|| session.stderr());
     Waiting {
         session,
         terminal,
@@ -149,8 +149,8 @@ fn connections_that_ask_for_nothing_keep_nobody_from_deciding() {
         browser.approve(&waiting.item);
         let took = start.elapsed();
         assert!(took < limit, "{took:?} beside {text:.60}");
-        waiting.session.ran(waiting.call);
-        assert!(waiting.terminal.is_page(&waiting.page));
+        waiting.session.expect_ran(waiting.call);
+        assert!(waiting.terminal.page_answers_at(&waiting.page));
     }
 }
 
@@ -170,7 +170,7 @@ fn a_link_logs_in_after_hundreds_of_wrong_ones() {
     assert_eq!(statuses[299], "429");
     let browser = Browser::logged_in(&waiting.page, &waiting.terminal);
     browser.approve(&waiting.item);
-    waiting.session.ran(waiting.call);
+    waiting.session.expect_ran(waiting.call);
 }
 
 /// A server at another port of this machine can have a browser keep 180 cookies of 4 KiB for all.
@@ -188,11 +188,11 @@ fn cookies_of_other_ports_keep_nobody_from_deciding() {
         ..browser
     };
     browser.approve(&waiting.item);
-    waiting.session.ran(waiting.call);
+    waiting.session.expect_ran(waiting.call);
 }
 
 /// A session of a client that cannot be asked.
-fn mute_session(http: &Http) -> String {
+fn session_without_elicitation(http: &Http) -> String {
     let mut hello = initialize();
     hello["params"]["capabilities"] = json!({});
     let mut response = http.post(&[], hello);
@@ -232,7 +232,7 @@ fn connections_that_ask_for_nothing_keep_no_client_from_calling() {
         let _crowd = crowd(&http, MANY, text);
         let start = Instant::now();
         // This starts a server, which takes descriptors, too.
-        let session = mute_session(&http);
+        let session = session_without_elicitation(&http);
         runs(&http, &session, 1);
         let took = start.elapsed();
         assert!(took < SOON, "{took:?} beside {text}");
@@ -240,15 +240,15 @@ fn connections_that_ask_for_nothing_keep_no_client_from_calling() {
 }
 
 #[test]
-fn a_call_that_waits_is_answered_however_many_connect() {
+fn a_waiting_call_is_answered_however_many_clients_connect() {
     let flags = ["--transport", "streamable-http", "--port", "0"];
     let test = ProxyTest::with_inbox().in_shell("ulimit -Sn 128;");
     let proxy = test.flags(flags).start();
     let (http, terminal) = (proxy.http(), proxy.terminal());
-    let session = mute_session(&http);
+    let session = session_without_elicitation(&http);
     let mut waiting = http.begin(&in_session(&session), call(1, "wipe"));
-    let item = terminal.waits_for("wipe");
-    let page = told_page(|| proxy.stderr());
+    let item = terminal.wait_for_item("wipe");
+    let page = announced_page(|| proxy.stderr());
     let mut crowds = crowd(&http, MANY, "");
     crowds.extend(crowd(&page, MANY, ""));
     let browser = Browser::logged_in(&page, &terminal);
@@ -261,7 +261,7 @@ fn a_call_that_waits_is_answered_however_many_connect() {
 /// Descriptors may be short because of something else, such as many servers.
 #[cfg(target_os = "linux")]
 #[test]
-fn where_no_descriptor_is_left_a_newcomer_takes_an_idle_connection_s() {
+fn without_free_descriptors_a_new_connection_replaces_an_idle_one() {
     let (proxy, http) = served_with_few_descriptors();
     let pid = proxy.pid();
     // The first descriptor that is free, and how many are open.
@@ -273,7 +273,7 @@ fn where_no_descriptor_is_left_a_newcomer_takes_an_idle_connection_s() {
         let free = (0..).find(|number| !open.contains(number));
         (free.unwrap(), open.len())
     };
-    let session = mute_session(&http);
+    let session = session_without_elicitation(&http);
     let mut idle = crowd(&http, 20, "");
     let mut next = 0;
     // Whoever runs the test may have left one or two open that are far from the others.

@@ -94,7 +94,7 @@ fn a_client_that_does_not_read_can_close() {
 }
 
 #[test]
-fn with_a_server_that_does_not_read_memory_stays_bounded_and_a_signal_ends_the_proxy() {
+fn if_the_server_does_not_read_memory_stays_bounded_and_a_signal_ends_the_proxy() {
     let mut session = session();
     session.notify("script", json!({"do": "stop_reading"}));
     session.message("notifications/stopped");
@@ -120,9 +120,9 @@ fn with_a_server_that_does_not_read_memory_stays_bounded_and_a_signal_ends_the_p
     writer.join().unwrap();
 }
 
-// DESIGN, Processes: "The death of either side ends the other promptly"
+// contract.md, "Processes": "The death of either side ends the other promptly"
 #[test]
-fn with_a_server_that_does_not_read_a_client_that_dies_still_ends_the_proxy() {
+fn if_the_server_does_not_read_the_death_of_the_client_still_ends_the_proxy() {
     let mut session = ProxyTest::new().start();
     session.notify("script", json!({"do": "stop_reading"}));
     eventually("it has read its last", || {
@@ -152,7 +152,7 @@ fn with_a_server_that_does_not_read_a_client_that_dies_still_ends_the_proxy() {
 // A server that works on one request at a time does not read while it is not read from: neither
 // may wait for the other.
 #[test]
-fn a_server_that_answers_more_than_it_is_asked_never_locks_up() {
+fn a_server_with_large_answers_never_deadlocks_with_the_proxy() {
     let mut session = session();
     session.passes("read", json!({}));
     let count = 300;

@@ -28,7 +28,7 @@ fn audit_lines(text: &str) -> Vec<&str> {
 }
 
 /// How many lines the notices in a text say were dropped.
-fn told(text: &str) -> usize {
+fn dropped_lines(text: &str) -> usize {
     let notices = text.lines().filter(|line| line.contains("dropped here"));
     notices
         .map(|notice| notice.split(' ').nth(1).unwrap().parse::<usize>().unwrap())
@@ -63,7 +63,7 @@ fn end_and_read_stderr(mut session: Session) -> String {
 }
 
 #[test]
-fn without_a_named_log_each_line_is_in_a_private_file_and_on_stderr() {
+fn by_default_each_record_is_in_a_private_file_and_on_stderr() {
     let mut session = ProxyTest::new().without_log().in_shell("umask 0;").start();
     session.handshake();
     session.passes("read", json!({"m": "to-both"}));
@@ -90,7 +90,7 @@ fn without_a_named_log_each_line_is_in_a_private_file_and_on_stderr() {
 // An approved call ran whose line was never written, and 4,541 lines were missing where the notice
 // said 41.
 #[test]
-fn an_unread_stderr_blocks_no_call_and_every_line_is_in_the_file_or_told_missing_in_the_copy() {
+fn an_unread_stderr_blocks_no_call_and_what_its_copy_drops_is_counted() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
     // More than fits into a pipe and into what waits behind it; in bursts, as busy agents send it.
@@ -134,12 +134,12 @@ fn an_unread_stderr_blocks_no_call_and_every_line_is_in_the_file_or_told_missing
     assert_eq!(session.exit().0, 0);
     let copy = reader.join().unwrap();
     let in_file = std::fs::read_to_string(path).unwrap().lines().count();
-    assert!(told(&copy) > 100, "{}", told(&copy));
-    assert_eq!(audit_lines(&copy).len() + told(&copy), in_file);
+    assert!(dropped_lines(&copy) > 100, "{}", dropped_lines(&copy));
+    assert_eq!(audit_lines(&copy).len() + dropped_lines(&copy), in_file);
 }
 
 #[test]
-fn a_proxy_ends_although_nobody_reads_its_stderr() {
+fn a_proxy_ends_even_if_nobody_reads_its_stderr() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
     assert_eq!(calls_until_refused(&mut session, 200).0, 200);
@@ -150,7 +150,7 @@ fn a_proxy_ends_although_nobody_reads_its_stderr() {
 }
 
 #[test]
-fn where_stderr_is_the_log_calls_are_refused_that_it_does_not_take_and_no_line_is_lost() {
+fn if_stderr_is_the_log_calls_it_cannot_record_are_refused_and_no_record_is_lost() {
     let flags = ["--audit-log", "stderr"];
     let test = ProxyTest::new().without_log().flags(flags);
     let mut session = test.unread_stderr().start();
@@ -203,7 +203,7 @@ fn where_stderr_is_the_log_calls_are_refused_that_it_does_not_take_and_no_line_i
 }
 
 #[test]
-fn best_effort_lets_passed_calls_run_that_stderr_does_not_take() {
+fn best_effort_lets_passed_calls_run_when_stderr_takes_no_records() {
     let flags = ["--audit-log", "stderr", "--audit-best-effort"];
     let test = ProxyTest::new().without_log().flags(flags);
     let mut session = test.unread_stderr().start();
@@ -217,7 +217,7 @@ fn best_effort_lets_passed_calls_run_that_stderr_does_not_take() {
 }
 
 #[test]
-fn a_file_called_stderr_is_named_by_a_path() {
+fn a_file_called_stderr_can_be_named_by_a_path() {
     let test = ProxyTest::new().without_log();
     let cd = format!("cd '{}';", test.path("").display());
     let test = test.flags(["--audit-log", "./stderr"]).in_shell(&cd);
@@ -232,7 +232,7 @@ fn a_file_called_stderr_is_named_by_a_path() {
 
 // A container that may write nowhere, a folder that others may look into, no home.
 #[test]
-fn without_a_usable_state_folder_stderr_is_the_log_and_this_is_said_once() {
+fn without_a_usable_state_folder_stderr_is_the_log_and_one_warning_says_so() {
     let file = |test: ProxyTest| {
         let path = test.path("file");
         std::fs::write(&path, "").unwrap();
@@ -287,7 +287,7 @@ fn without_a_usable_state_folder_stderr_is_the_log_and_this_is_said_once() {
 }
 
 #[test]
-fn a_log_in_the_state_folder_is_rotated_before_64_mib_and_goes_on_with_its_numbers() {
+fn a_log_in_the_state_folder_is_rotated_before_64_mib_and_its_numbers_continue() {
     let test = ProxyTest::new().without_log();
     let path = test.path("state/audit/box.jsonl");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -314,7 +314,7 @@ fn a_log_in_the_state_folder_is_rotated_before_64_mib_and_goes_on_with_its_numbe
 }
 
 #[test]
-fn the_name_of_a_server_does_not_lead_out_of_the_folder() {
+fn a_servers_name_cannot_lead_out_of_the_log_folder() {
     let test = ProxyTest::new().without_log();
     let config = json!({"mcpServers": {"../../x": test.built_entry()}});
     let mut session = test.config(config).start();
@@ -338,7 +338,7 @@ const FORGED: &str =
 
 // "the server can write look-alike lines to the same stderr"
 #[test]
-fn a_server_cannot_forge_an_audit_line_where_audit_lines_go_to_stderr() {
+fn a_server_cannot_forge_a_record_if_records_go_to_stderr() {
     for flags in [&[][..], &["--audit-log", "stderr"]] {
         let mut test = ProxyTest::new().without_log();
         if let [flag, value] = flags {
@@ -376,7 +376,7 @@ fn a_server_cannot_forge_an_audit_line_where_audit_lines_go_to_stderr() {
 }
 
 #[test]
-fn with_a_log_in_a_file_of_its_own_the_servers_stderr_is_ours() {
+fn with_a_named_log_the_servers_stderr_goes_to_ours_unchanged() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.script(json!({"do": "stderr", "text": "as it is"}));
@@ -386,11 +386,11 @@ fn with_a_log_in_a_file_of_its_own_the_servers_stderr_is_ours() {
 }
 
 #[test]
-fn what_a_server_wrote_before_it_died_stands_before_the_error_that_points_to_it() {
+fn a_dead_servers_stderr_comes_before_the_error_that_points_to_it() {
     let test = ProxyTest::new().without_log().upstream(["--exit", "3"]);
     let mut session = test.start();
     assert_eq!(session.exit().0, 4);
-    session.stderr_says("stands above");
+    session.stderr_says("see its stderr above");
     let stderr = session.stderr();
     let said = stderr.find("[box] scripted_upstream: exits at once\n");
     let error = stderr.find("before it sent a message");
@@ -398,7 +398,7 @@ fn what_a_server_wrote_before_it_died_stands_before_the_error_that_points_to_it(
 }
 
 #[test]
-fn a_noisy_server_is_not_kept_waiting_by_an_unread_stderr_and_what_is_dropped_is_counted() {
+fn an_unread_stderr_does_not_block_a_noisy_server_and_dropped_lines_are_counted() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
     let line = format!("{}\n", "z".repeat(99));
@@ -410,7 +410,7 @@ fn a_noisy_server_is_not_kept_waiting_by_an_unread_stderr_and_what_is_dropped_is
     let noise = format!("[box] {line}");
     let kept = stderr.matches(&noise).count();
     assert!((5_000..35_000).contains(&kept), "{kept}");
-    assert_eq!(kept + told(&stderr), 40_000);
+    assert_eq!(kept + dropped_lines(&stderr), 40_000);
     // The audit log has its own room.
     assert_eq!(audit_lines(&stderr).len(), 3, "open, the call, close");
 }

@@ -98,7 +98,7 @@ fn a_config_file_that_others_may_replace_is_refused() {
 }
 
 #[test]
-fn a_config_that_comes_by_a_pipe_is_read() {
+fn a_config_from_a_pipe_is_read() {
     let pipe = "mv config.json real && mkfifo -m 666 config.json && { cat real >config.json & }";
     works(after(ProxyTest::new(), pipe));
 }

@@ -1,5 +1,5 @@
-//! DESIGN invariant 4: "The proxy and the upstream can never read the same bytes differently […]
-//! What fails to parse strictly as a call but could be one is refused, never forwarded."
+//! invariants.md, 4: "The proxy and the upstream can never read the same bytes differently. What
+//! fails to parse strictly as a call but could be one is refused, never forwarded."
 //!
 //! Each case carries the marker of a gated call past a server that records every byte.
 
@@ -21,7 +21,7 @@ pub(crate) const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
 
 /// Sends each case and then something harmless that goes the same way: what the server has read
 /// when it answers that holds no marker.
-fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
+fn none_gets_through_in(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
     for (n, (what, bytes)) in cases.iter().enumerate() {
         session.send_bytes(bytes);
         session.send_bytes(b"\n");
@@ -49,7 +49,9 @@ fn stand(session: &mut Session, cases: &[(&str, Vec<u8>)]) {
     );
 }
 
-pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static str, T)>) {
+pub(crate) fn none_gets_through<T: Into<Vec<u8>>>(
+    cases: impl IntoIterator<Item = (&'static str, T)>,
+) {
     let cases: Vec<(&str, Vec<u8>)> = cases
         .into_iter()
         .map(|(what, bytes)| (what, bytes.into()))
@@ -57,16 +59,16 @@ pub(crate) fn stands<T: Into<Vec<u8>>>(cases: impl IntoIterator<Item = (&'static
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({}));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
 // "the method is compared after unescaping"
 #[test]
-fn a_method_that_is_written_in_another_way() {
+fn no_other_spelling_of_the_method_gets_through() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("escaped slash", with(r#""tools\/call""#)),
         ("escaped letters", with(r#""\u0074ools\u002fcal\u006C""#)),
         ("upper case", with(r#""TOOLS/CALL""#)),
@@ -84,10 +86,10 @@ fn a_method_that_is_written_in_another_way() {
 
 // The same, beyond what the design names: readers in C end a string at U+0000.
 #[test]
-fn a_method_that_some_reader_ends_at_a_nul() {
+fn a_method_with_a_nul_does_not_get_through() {
     let with =
         |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":{method},"params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("NUL at the end", with(r#""tools/call\u0000""#)),
         ("NUL and more", with(r#""tools/call\u0000/not""#)),
     ]);
@@ -95,10 +97,10 @@ fn a_method_that_some_reader_ends_at_a_nul() {
 
 // "a `tools/call` without a usable id, with `id: null`, or sent as a notification is refused"
 #[test]
-fn a_call_without_a_usable_id() {
+fn a_call_without_a_usable_id_does_not_get_through() {
     let with =
         |id: &str| format!(r#"{{"jsonrpc":"2.0",{id}"method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("none", with("")),
         ("null", with(r#""id":null,"#)),
         ("true", with(r#""id":true,"#)),
@@ -120,14 +122,13 @@ fn a_call_without_a_usable_id() {
     session.handshake();
     let cases = ["", r#""id":null,"#, r#""id":1.5,"#, r#""id":[],"#]
         .map(|id| ("in mode none", with(id).into_bytes()));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
-// DESIGN invariant 6: "Client ids are kept as they are"; two calls under one id cannot be told
-// apart.
+// invariants.md, 6: "Client ids are kept as they are"; two calls under one id cannot be told apart.
 #[test]
-fn a_call_under_an_id_that_is_in_use() {
+fn a_call_under_an_id_in_use_does_not_get_through() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(
@@ -139,9 +140,9 @@ fn a_call_under_an_id_that_is_in_use() {
     let prompt = session.prompt();
     let cases = ["900", "900.0", "9e2", "\"900\"", "\"h\"", "\"\\u0068\""]
         .map(|id| ("an id in use", call(id).into_bytes()));
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     let prompts_id = call(&prompt["id"].to_string()).into_bytes();
-    stand(&mut session, &[("the id of a prompt", prompts_id)]);
+    none_gets_through_in(&mut session, &[("the id of a prompt", prompts_id)]);
     // The one that waits is what the answer is for.
     session.answer(
         &prompt,
@@ -160,7 +161,7 @@ fn a_call_under_an_id_that_is_in_use() {
 fn a_batch_hides_no_call() {
     let (one, two) = (call("1"), call("2"));
     let note = format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{PARAMS}}}"#);
-    stands([
+    none_gets_through([
         ("alone", format!("[{one}]")),
         ("after a ping", format!("[{PING},{one}]")),
         ("before a ping", format!("[{two}, {PING} ]")),
@@ -188,7 +189,7 @@ fn a_batch_hides_no_call() {
 // "Names are looked up exactly, by case" and section 3: "a tool that the upstream does not list →
 // ask"; "A tool name with characters outside printable ASCII is never allowed by a glob"
 #[test]
-fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
+fn a_lookalike_of_a_harmless_tools_name_does_not_get_through() {
     let mut session = ProxyTest::new().flags(["--allow", "zz*"]).start();
     session.handshake();
     let cases: Vec<(&str, Vec<u8>)> = [
@@ -220,13 +221,13 @@ fn a_name_that_only_looks_like_that_of_a_harmless_tool() {
             )
         })
         .collect();
-    stand(&mut session, &cases);
+    none_gets_through_in(&mut session, &cases);
     session.finish();
 }
 
-// DESIGN, Tool catalogue: "a call before the handshake that would need a decision is refused"
+// contract.md, "Tool list": "A call before the handshake that would need a decision is refused."
 #[test]
-fn a_call_before_the_handshake() {
+fn a_gated_call_before_the_handshake_is_refused() {
     let mut session = ProxyTest::new().start();
     session.send(call("1"));
     assert!(
@@ -248,10 +249,9 @@ fn a_call_before_the_handshake() {
     session.finish();
 }
 
-// DESIGN invariant 6: "The direction is part of the match: an answer counts only from the side
-// that was asked."
+// invariants.md, 6: "An answer counts only from the side that was asked."
 #[test]
-fn the_server_cannot_answer_for_the_human() {
+fn the_server_cannot_answer_for_the_person() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.send(call("1"));

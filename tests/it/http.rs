@@ -27,7 +27,7 @@ fn answer(http: &Http, session: &str, prompt: &Value, result: Value) {
 
 // "A held call's elicitation goes out on the call's own stream"
 #[test]
-fn a_session_is_asked_on_the_calls_own_stream_and_its_yes_lets_the_call_run() {
+fn the_prompt_arrives_on_the_calls_own_stream_and_a_yes_lets_the_call_run() {
     let (proxy, http) = served([]);
     let session = http.session();
     let mut other = http.send("GET", "/mcp", &in_session(&session), "");
@@ -53,7 +53,7 @@ fn a_session_is_asked_on_the_calls_own_stream_and_its_yes_lets_the_call_run() {
 }
 
 #[test]
-fn a_no_and_a_lost_answer_let_nothing_run() {
+fn no_call_runs_after_a_no_or_without_an_answer() {
     let (mut proxy, http) = served(["--timeout", "1"]);
     let session = http.session();
     let mut refused = http.post(&in_session(&session), call(1, "wipe"));
@@ -77,7 +77,7 @@ fn a_no_and_a_lost_answer_let_nothing_run() {
 
 // "approvals, caches and prompts never cross sessions"
 #[test]
-fn an_answer_in_another_session_counts_for_nothing() {
+fn an_answer_in_another_session_does_not_count() {
     let (proxy, http) = served(["--approve-ttl", "60"]);
     let (mine, yours) = (http.session(), http.session());
     assert_ne!(mine, yours);
@@ -97,7 +97,7 @@ fn an_answer_in_another_session_counts_for_nothing() {
 }
 
 #[test]
-fn two_stateless_clients_with_one_id_get_their_own_answers() {
+fn two_stateless_clients_with_the_same_id_get_their_own_answers() {
     let (proxy, http) = served(["--mode", "none"]);
     let mut first = http.post(&stateless("slow"), stateless_call(7, "slow"));
     let mut second = http.post(&stateless("read"), stateless_call("7", "read"));
@@ -142,7 +142,7 @@ fn a_stateless_call_is_asked_about_and_its_retry_runs() {
 
 // "closing a modern response stream cancels the call […]; a legacy disconnect does not"
 #[test]
-fn a_stateless_stream_that_is_closed_cancels_its_call_and_a_sessions_does_not() {
+fn closing_a_response_cancels_a_stateless_call_but_not_a_legacy_one() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let stream = http.post(&in_session(&session), call(5, "hang"));
@@ -158,7 +158,7 @@ fn a_stateless_stream_that_is_closed_cancels_its_call_and_a_sessions_does_not() 
 
 // "resumption as the legacy revisions define it"
 #[test]
-fn who_comes_back_gets_what_was_missed() {
+fn a_client_that_reconnects_gets_the_events_it_missed() {
     let (_proxy, http) = served([]);
     let session = http.session();
     let mut stream = http.post(&in_session(&session), call(1, "wipe"));
@@ -211,7 +211,7 @@ fn pages_of_other_sites_are_turned_away() {
 }
 
 #[test]
-fn a_token_is_asked_for_where_one_is_set() {
+fn a_token_is_required_if_one_is_set() {
     let test = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", "s3cret-token");
     let proxy = test
         .flags(["--transport", "streamable-http", "--port", "0"])
@@ -237,7 +237,7 @@ fn a_token_is_asked_for_where_one_is_set() {
 
 // What is remembered of a request until its end is bounded.
 #[test]
-fn an_id_or_a_progress_token_of_any_length_is_refused() {
+fn an_id_or_progress_token_that_is_too_long_is_refused() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let long = "x".repeat(1_025);
@@ -247,8 +247,8 @@ fn an_id_or_a_progress_token_of_any_length_is_refused() {
     for message in [&with_token, &with_id] {
         let mut response = http.post(&in_session(&session), message);
         assert_eq!(response.status, 400);
-        let told = response.json()["error"]["message"].to_string();
-        assert!(told.contains("longer than 1,024 bytes"), "{told}");
+        let error = response.json()["error"]["message"].to_string();
+        assert!(error.contains("longer than 1,024 bytes"), "{error}");
         assert_eq!(
             http.post(&in_session(&session), json!([message])).status,
             400
@@ -292,7 +292,7 @@ fn no_body_becomes_two_lines() {
 
 // "Header and body can never name different tools."
 #[test]
-fn headers_that_say_something_else_than_the_body_stop_the_call() {
+fn headers_that_contradict_the_body_stop_the_call() {
     let (proxy, http) = served(["--mode", "none"]);
     for headers in [
         stateless("wipe"),
@@ -330,7 +330,7 @@ fn headers_that_say_something_else_than_the_body_stop_the_call() {
 }
 
 #[test]
-fn sessions_end_when_their_client_says_so_and_unknown_ones_are_not_found() {
+fn sessions_end_when_their_client_deletes_them_and_unknown_ones_are_not_found() {
     let (proxy, http) = served([]);
     let session = http.session();
     let status = |session: &str| http.post(&in_session(session), call(1, "read")).status;
@@ -353,7 +353,7 @@ fn sessions_end_when_their_client_says_so_and_unknown_ones_are_not_found() {
 }
 
 #[test]
-fn what_is_too_large_or_of_another_kind_is_refused() {
+fn a_request_that_is_too_large_or_of_a_wrong_kind_is_refused() {
     let (proxy, http) = served(["--max-message-size", "64KiB"]);
     let large =
         json!({"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"a": "a".repeat(100_000)}});
@@ -379,7 +379,7 @@ fn what_is_too_large_or_of_another_kind_is_refused() {
 }
 
 #[test]
-fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
+fn when_an_upstream_dies_pending_requests_get_an_error_and_the_session_ends() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let mut waits = http.post(&in_session(&session), call(1, "hang"));
@@ -407,7 +407,7 @@ fn an_upstream_that_dies_answers_what_waits_and_ends_the_session() {
 
 // What was handed over and not read any more is answered as well.
 #[test]
-fn an_upstream_that_takes_nothing_and_dies_leaves_no_call_without_an_answer() {
+fn every_call_gets_an_answer_if_an_upstream_stops_reading_and_dies() {
     let (proxy, http) = served(["--mode", "none"]);
     let session = http.session();
     let script = |id: u64, what: &str| {
@@ -456,7 +456,7 @@ fn silence_over_http_is_never_a_yes() {
 
 // "approvals, caches and prompts never cross sessions": nor does what the server says of others.
 #[test]
-fn what_is_said_of_one_stateless_client_reaches_no_other() {
+fn server_messages_about_one_stateless_client_reach_no_other() {
     let (proxy, http) = served(["--mode", "none"]);
     let waits = http.post(&stateless("slow"), {
         let mut call = stateless_call(1, "slow");
@@ -488,7 +488,7 @@ fn what_is_said_of_one_stateless_client_reaches_no_other() {
 }
 
 #[test]
-fn a_stateless_client_cannot_begin_a_session_for_all() {
+fn a_stateless_client_cannot_start_a_session_in_the_shared_server() {
     let (proxy, http) = served(["--mode", "none"]);
     let mut call = stateless_call(1, "x");
     call["method"] = json!("initialize");
@@ -511,7 +511,7 @@ fn a_stateless_client_cannot_begin_a_session_for_all() {
 
 // INVARIANT 2: what a human is shown is all that a call says.
 #[test]
-fn headers_of_arguments_say_nothing_that_the_arguments_do_not_say() {
+fn param_headers_cannot_contradict_the_arguments() {
     let (proxy, http) = served(["--mode", "none"]);
     let [a, b, c] = stateless("read");
     let mut call = stateless_call(1, "read");
@@ -527,7 +527,7 @@ fn headers_of_arguments_say_nothing_that_the_arguments_do_not_say() {
 
 // SPEC 2024-11-05, "HTTP with SSE"
 #[test]
-fn clients_of_2024_11_05_have_their_two_endpoints() {
+fn clients_of_2024_11_05_can_use_its_two_endpoints() {
     let (proxy, http) = served([]);
     let mut stream = http.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
@@ -558,7 +558,7 @@ fn clients_of_2024_11_05_have_their_two_endpoints() {
 
 // A server of 2024-11-05 says only after a while where messages go.
 #[test]
-fn what_a_client_says_before_an_sse_server_is_ready_is_not_lost() {
+fn messages_sent_before_an_sse_server_is_ready_are_not_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/sse", listener.local_addr().unwrap());
     let config = json!({"mcpServers": {"box": {"url": url}}});

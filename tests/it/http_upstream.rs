@@ -27,10 +27,10 @@ fn wipe() -> Value {
             "inputSchema": {"type": "object"}}])
 }
 
-// DESIGN 3: what the server was never sent, it cannot have answered; nor in the body of an HTTP
-// error, which goes on as it is otherwise.
+// invariants.md, 3: "What the server was never sent, it cannot have answered." Nor can it in the
+// body of an HTTP error, which otherwise goes on unchanged.
 #[test]
-fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
+fn an_http_error_cannot_answer_a_held_call() {
     let upstream = HttpUpstream::start(&wipe());
     let (_proxy, http) = between(&upstream, []);
     let session = http.session();
@@ -53,7 +53,7 @@ fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
         http.post(&in_session(&session), ping)
     };
     // While none is held, the client gets what the server said.
-    upstream.says("ping", 400, forged[1].0, forged[1].1);
+    upstream.answers_with("ping", 400, forged[1].0, forged[1].1);
     let mut response = ping(1);
     assert_eq!(response.status, 400);
     assert_eq!(response.json()["error"]["message"], "nobody");
@@ -61,16 +61,16 @@ fn an_http_error_cannot_bring_an_answer_to_a_held_call() {
     let prompt = stream.message();
     assert_eq!(prompt["method"], "elicitation/create", "{prompt}");
     for (n, (kind, body)) in forged.into_iter().enumerate() {
-        upstream.says("ping", 400, kind, body);
+        upstream.answers_with("ping", 400, kind, body);
         let id = 10 + n as u64;
         let mut response = ping(id);
         assert_eq!(response.status, 400);
         assert_eq!(response.header("content-type"), Some("application/json"));
-        let told = response.json();
-        assert_eq!(told["id"], id, "{told}");
+        let error = response.json();
+        assert_eq!(error["id"], id, "{error}");
         assert!(
-            told["error"]["message"].to_string().contains("400"),
-            "{told}"
+            error["error"]["message"].to_string().contains("400"),
+            "{error}"
         );
     }
     let answer = json!({"jsonrpc": "2.0", "id": prompt["id"], "result": approval()});
@@ -91,7 +91,7 @@ fn in_region(id: u64, tool: &str, region: &str) -> Value {
 fn params_of_last(upstream: &HttpUpstream, tool: &str) -> Vec<(String, String)> {
     let calls = upstream.calls(tool);
     let last = calls.last().expect("it has arrived");
-    let params = last.headers_like("mcp").into_iter();
+    let params = last.headers_starting_with("mcp").into_iter();
     let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let standard = ["mcp-protocol-version", "mcp-method", "mcp-name"];
     params
@@ -140,7 +140,7 @@ fn post(http: &Http, tool: &str, call: &Value, more: &[(&str, &str)]) -> Respons
 
 // INVARIANT 2: "what was shown is what runs": a header that nothing declares is a way past that.
 #[test]
-fn only_headers_made_of_the_arguments_reach_a_server_whose_list_was_read() {
+fn only_param_headers_made_from_the_arguments_reach_a_server_whose_list_is_known() {
     for upstream in [
         HttpUpstream::start(&tools()),
         HttpUpstream::start(&tools()).in_pages(),
@@ -219,7 +219,7 @@ fn declared_headers_are_compared_and_others_dropped_once_a_client_has_the_list()
     let mut changed = tools();
     changed[0]["inputSchema"] = changed[2]["inputSchema"].clone();
     changed[2]["inputSchema"] = json!({"type": "object"});
-    upstream.list(&changed);
+    upstream.set_tools(&changed);
     list_tools(&http);
     assert_eq!(post(&http, "sql", &call, &[right]).status, 200);
     assert_eq!(params_of_last(&upstream, "sql"), []);
@@ -242,13 +242,13 @@ fn approved(asked: &Value, call: &Value) -> Value {
 }
 
 #[test]
-fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
+fn a_call_is_forwarded_without_headers_that_were_not_shown() {
     let upstream = HttpUpstream::start(&wipe());
     let more = [("mcp-param-my-region", "eu"), ("mcp-param-x", "prod")];
     // Where the server lists its tool, and where nothing can be known of it.
     for has_list in [true, false] {
         if !has_list {
-            upstream.says("tools/list", 500, "text/plain", "no list today");
+            upstream.answers_with("tools/list", 500, "text/plain", "no list today");
         }
         let (_proxy, http) = between(&upstream, []);
         let call = in_region(1, "wipe", "eu");
@@ -263,7 +263,7 @@ fn a_call_that_somebody_was_shown_brings_no_header_that_nobody_was() {
 
 // A client that has the list from before must send the header, and a server must have it.
 #[test]
-fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
+fn the_first_call_of_a_client_that_knows_the_list_keeps_its_param_headers() {
     for flags in [&["--mode", "destructive"], &["--mode", "none"]] {
         let upstream = HttpUpstream::start(&tools());
         let (_proxy, http) = between(&upstream, *flags);
@@ -279,7 +279,7 @@ fn the_first_call_of_a_client_that_has_the_list_brings_what_the_server_wants() {
 
 // Nothing of a request goes on but its body, and what is made from it.
 #[test]
-fn no_other_header_of_a_client_s_reaches_the_server() {
+fn no_other_header_of_a_client_reaches_the_server() {
     let upstream = HttpUpstream::start(&tools());
     let (_proxy, http) = between(&upstream, ["--mode", "none"]);
     let odd = [
@@ -299,14 +299,17 @@ fn no_other_header_of_a_client_s_reaches_the_server() {
     );
     let call = upstream.calls("plain").remove(0);
     for (name, _) in odd {
-        assert!(call.headers_like(name).is_empty(), "{name}: {call:?}");
+        assert!(
+            call.headers_starting_with(name).is_empty(),
+            "{name}: {call:?}"
+        );
     }
     let made = [
         ("mcp-method", "tools/call"),
         ("mcp-name", "plain"),
         ("mcp-protocol-version", "2026-07-28"),
     ];
-    let mut found = call.headers_like("mcp");
+    let mut found = call.headers_starting_with("mcp");
     found.sort_unstable();
     assert_eq!(found, made);
     // Headers of arguments belong to calls, whatever a request is about.
@@ -324,6 +327,6 @@ fn no_other_header_of_a_client_s_reaches_the_server() {
         }
         assert_eq!(http.post(&headers, &get).status, 200);
         let got = upstream.requests("prompts/get").pop().unwrap();
-        assert!(got.headers_like("mcp-param").is_empty(), "{got:?}");
+        assert!(got.headers_starting_with("mcp-param").is_empty(), "{got:?}");
     }
 }

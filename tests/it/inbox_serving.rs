@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::support::{ProxyTest, Session, Standing, Terminal, eventually, told_page};
+use super::support::{InboxProcess, ProxyTest, Session, Terminal, announced_page, eventually};
 
 /// Longer than any proxy should take to notice something and to act.
 const SOON: Duration = Duration::from_secs(4);
@@ -30,7 +30,9 @@ fn state(dir: &TempDir) -> std::path::PathBuf {
 }
 
 fn in_folder(dir: &TempDir) -> Session {
-    ProxyTest::with_inbox().state(&state(dir)).start_mute()
+    ProxyTest::with_inbox()
+        .state(&state(dir))
+        .start_without_elicitation()
 }
 
 /// A private file in the folder.
@@ -76,24 +78,26 @@ fn drip(mut stream: TcpStream) {
 }
 
 #[test]
-fn two_proxies_have_one_inbox_and_the_page_outlives_the_one_that_serves_it() {
+fn two_proxies_share_one_inbox_and_its_page_outlives_the_proxy_that_serves_it() {
     let (dir, terminal) = folder();
     let mut first = in_folder(&dir);
     first.call("wipe", json!({"of": "first"}));
-    let of_first = terminal.waits_for("wipe");
-    let page = told_page(|| first.stderr());
+    let of_first = terminal.wait_for_item("wipe");
+    let page = announced_page(|| first.stderr());
     let mut second = in_folder(&dir);
     let call = second.call("wipe", json!({"of": "second"}));
-    let both = terminal.waits(2);
+    let both = terminal.wait_for_items(2);
     let of_second = both[1]["id"].as_str().unwrap().to_owned();
     assert_eq!(both[0]["id"], *of_first);
-    assert_eq!(told_page(|| second.stderr()).address, page.address);
-    assert!(terminal.is_page(&page));
+    assert_eq!(announced_page(|| second.stderr()).address, page.address);
+    assert!(terminal.page_answers_at(&page));
 
     first.signal(Signal::KILL);
     assert_eq!(first.exit().0, -9);
     let killed = Instant::now();
-    eventually("somebody serves the page", || terminal.is_page(&page));
+    eventually("somebody serves the page", || {
+        terminal.page_answers_at(&page)
+    });
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
     // Not by the command, which would tidy up by itself.
     let mut store = terminal.store();
@@ -102,18 +106,18 @@ fn two_proxies_have_one_inbox_and_the_page_outlives_the_one_that_serves_it() {
         store.find(&of_first).unwrap().unwrap().state == expired
     });
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
-    assert_eq!(terminal.waits_for("wipe"), of_second);
+    assert_eq!(terminal.wait_for_item("wipe"), of_second);
     let past = terminal.history();
     assert_eq!(past.len(), 1);
     assert_eq!(
         (&past[0]["id"], &past[0]["state"]),
         (&json!(of_first), &json!("expired"))
     );
-    let told = terminal.approvals(&["approve", &of_first]);
-    assert_eq!(told.code, Some(7), "{told:?}");
-    assert!(told.err.contains("expired"), "{told:?}");
+    let output = terminal.approvals(&["approve", &of_first]);
+    assert_eq!(output.code, Some(7), "{output:?}");
+    assert!(output.err.contains("expired"), "{output:?}");
     terminal.approve(&of_second);
-    second.ran(call);
+    second.expect_ran(call);
     assert!(!first.has_recorded("first"));
     let stderr = second.stderr();
     assert_eq!(stderr.matches("http://").count(), 1, "{stderr}");
@@ -126,51 +130,54 @@ fn each_proxy_gets_the_verdicts_about_its_own_calls() {
     let mut first = in_folder(&dir);
     let mut second = in_folder(&dir);
     let mine = first.call("wipe", json!({"same": 1}));
-    let of_first = terminal.waits_for("wipe");
+    let of_first = terminal.wait_for_item("wipe");
     let theirs = second.call("wipe", json!({"same": 1}));
-    let of_second = terminal.waits(2)[1]["id"].as_str().unwrap().to_owned();
-    let told = terminal.approvals(&["deny", &of_second]);
-    assert_eq!(told.code, Some(0), "{told:?}");
+    let of_second = terminal.wait_for_items(2)[1]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let output = terminal.approvals(&["deny", &of_second]);
+    assert_eq!(output.code, Some(0), "{output:?}");
     second.refusal(theirs);
     first.sync();
     assert_eq!(first.runs_of("wipe"), 0);
     terminal.approve(&of_first);
-    first.ran(mine);
+    first.expect_ran(mine);
     assert_eq!(second.runs_of("wipe"), 0);
     first.finish();
     second.finish();
 }
 
 #[test]
-fn what_waits_when_its_client_leaves_is_withdrawn() {
+fn an_item_is_withdrawn_when_its_client_leaves() {
     let (dir, terminal) = folder();
     let mut session = in_folder(&dir);
     session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
+    let id = terminal.wait_for_item("wipe");
     session.finish();
     assert_eq!(terminal.state_of(&id), "withdrawn");
-    assert!(terminal.waiting().is_empty());
+    assert!(terminal.open_items().is_empty());
 }
 
 #[test]
-fn another_port_is_taken_where_somebody_listens_at_the_wanted_one() {
+fn another_port_is_used_if_the_wanted_one_is_taken() {
     let taken = squatter(garbage);
     let test = ProxyTest::new().env("APPROVAL_ENGINES", "");
     let mut session = test
         .flags(["--inbox-port", &taken.to_string()])
-        .start_mute();
+        .start_without_elicitation();
     let terminal = session.terminal();
     let call = session.call("wipe", json!({}));
-    terminal.approve(&terminal.waits_for("wipe"));
-    let page = told_page(|| session.stderr());
+    terminal.approve(&terminal.wait_for_item("wipe"));
+    let page = announced_page(|| session.stderr());
     assert_ne!(page.address, format!("127.0.0.1:{taken}"));
-    session.ran(call);
-    eventually("the page answers", || terminal.is_page(&page));
+    session.expect_ran(call);
+    eventually("the page answers", || terminal.page_answers_at(&page));
     session.finish();
 }
 
 #[test]
-fn the_port_that_is_named_beats_where_the_page_was_before() {
+fn a_named_port_beats_the_previous_one() {
     let (_dir, terminal) = folder();
     let page = |port: &str| {
         let mut inbox = terminal.inbox(port);
@@ -186,7 +193,7 @@ fn the_port_that_is_named_beats_where_the_page_was_before() {
 }
 
 #[test]
-fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() {
+fn a_process_at_the_pages_port_is_not_announced_until_it_proves_that_it_is_the_inbox() {
     for (what, answer) in [
         ("garbage", garbage as fn(TcpStream)),
         ("silence", silence),
@@ -202,15 +209,15 @@ fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() 
         lock.lock().unwrap();
         let mut session = in_folder(&dir);
         let call = session.call("wipe", json!({}));
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         session.stderr_says("does not answer as it should");
         let decided = Instant::now();
         terminal.approve(&id);
-        session.ran(call);
+        session.expect_ran(call);
         assert!(decided.elapsed() < SOON, "{what}: {:?}", decided.elapsed());
         // A few looks later it is still not told, and not complained about each second.
         let call = session.call("wipe", json!({"n": 2}));
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         let start = Instant::now();
         eventually("a few looks", || {
             start.elapsed() > Duration::from_millis(2_500)
@@ -221,24 +228,24 @@ fn what_listens_at_the_pages_port_is_not_told_as_the_inbox_until_it_proves_it() 
         assert_eq!(warned, 1, "{what}: {stderr}");
         // Whoever it was has gone.
         drop(lock);
-        let page = told_page(|| session.stderr());
-        eventually("the page answers", || terminal.is_page(&page));
+        let page = announced_page(|| session.stderr());
+        eventually("the page answers", || terminal.page_answers_at(&page));
         terminal.approve(&id);
-        session.ran(call);
+        session.expect_ran(call);
         session.finish();
     }
 }
 
-fn page_of(inbox: &Standing) -> super::support::Http {
-    told_page(|| inbox.stderr())
+fn page_of(inbox: &InboxProcess) -> super::support::Http {
+    announced_page(|| inbox.stderr())
 }
 
 #[test]
-fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_over() {
+fn a_standalone_inbox_serves_the_page_until_it_ends_and_another_takes_over() {
     let (dir, terminal) = folder();
     let mut first = terminal.inbox("0");
     let page = page_of(&first);
-    assert!(terminal.is_page(&page));
+    assert!(terminal.page_answers_at(&page));
     let mut second = terminal.inbox("0");
     assert_eq!(page_of(&second).address, page.address);
     assert!(
@@ -249,17 +256,19 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
     // A proxy finds it.
     let mut session = in_folder(&dir);
     let call = session.call("wipe", json!({}));
-    let id = terminal.waits_for("wipe");
-    assert_eq!(told_page(|| session.stderr()).address, page.address);
+    let id = terminal.wait_for_item("wipe");
+    assert_eq!(announced_page(|| session.stderr()).address, page.address);
     terminal.approve(&id);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 
     let (code, out) = first.end(Signal::TERM);
     assert_eq!(code, Some(143), "{}", first.stderr());
     assert_eq!(out, "", "secrets are for terminals only");
     let ended = Instant::now();
-    eventually("the second serves the page", || terminal.is_page(&page));
+    eventually("the second serves the page", || {
+        terminal.page_answers_at(&page)
+    });
     assert!(ended.elapsed() < SOON, "{:?}", ended.elapsed());
     for inbox in [&first, &second] {
         let stderr = inbox.stderr();
@@ -275,9 +284,9 @@ fn the_inbox_alone_serves_the_page_until_it_is_told_to_end_and_another_takes_ove
 }
 
 #[test]
-fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
+fn of_many_inboxes_that_start_at_once_one_serves_the_page_and_none_exits() {
     let (_dir, terminal) = folder();
-    let mut all: Vec<Standing> = (0..6).map(|_| terminal.inbox("0")).collect();
+    let mut all: Vec<InboxProcess> = (0..6).map(|_| terminal.inbox("0")).collect();
     let pages: Vec<String> = all
         .iter_mut()
         .map(|inbox| {
@@ -297,7 +306,7 @@ fn of_many_that_start_at_once_one_serves_the_page_and_none_gives_up() {
 
 // The secret that logs a browser in stands in no process list, and goes with its use.
 #[test]
-fn a_browser_comes_in_by_a_file_that_is_gone_once_it_has() {
+fn a_browser_logs_in_through_a_file_that_is_deleted_once_used() {
     let (dir, terminal) = folder();
     let seen = dir.path().join("opened");
     let script = dir.path().join("browser.sh");

@@ -59,7 +59,7 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
     let terminal = session.terminal();
     session.send(call(1));
     let (item, state) = invitation(&session.response(1));
-    assert_eq!(terminal.waits_for("wipe"), item);
+    assert_eq!(terminal.wait_for_item("wipe"), item);
     session.send(retry(2, "accept", &state));
     // A waiting approval delays nobody else.
     let mut other = stateless_call(3, "read");
@@ -84,9 +84,9 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
     // Decided before the client comes back.
     session.send(call(4));
     let (item, state) = invitation(&session.response(4));
-    let told = terminal.approvals(&["deny", &item, "--reason", "not on a Friday"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    session.log_says("parked_verdict");
+    let output = terminal.approvals(&["deny", &item, "--reason", "not on a Friday"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    session.wait_for_event("parked_verdict");
     session.send(retry(5, "accept", &state));
     assert!(session.refusal(5).contains("not on a Friday"));
     assert_eq!(session.runs_of("wipe"), 1);
@@ -94,7 +94,7 @@ fn a_stateless_client_is_sent_to_the_page_and_its_retry_gets_the_verdict() {
 }
 
 #[test]
-fn a_stateless_client_over_http_is_sent_there_too() {
+fn a_stateless_client_over_http_is_sent_to_the_page_too() {
     let test = ProxyTest::with_inbox().flags(["--transport", "streamable-http", "--port", "0"]);
     let session: Session = test.start();
     let (http, terminal) = (session.http(), session.terminal());
@@ -104,7 +104,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
     // The response has ended: nothing of the first request is left.
     assert_eq!(first.next(), None);
     let mut second = http.begin(&headers, retry(2, "accept", &state));
-    assert_eq!(terminal.waits_for("wipe"), item);
+    assert_eq!(terminal.wait_for_item("wipe"), item);
     terminal.approve(&item);
     let ran = second.response().message();
     assert_eq!((&ran["id"], text(&ran)), (&json!(2), "wipe ran"));
@@ -112,7 +112,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
     // A user who does not want to open the page says no.
     let (item, state) = invitation(&http.post(&headers, call(3)).message());
     let refused = http.post(&headers, retry(4, "decline", &state)).message();
-    assert!(text(&refused).contains("denied by a human"), "{refused}");
+    assert!(text(&refused).contains("denied by a person"), "{refused}");
     assert_eq!(terminal.state_of(&item), "withdrawn");
 
     // A client that closes the retry's response takes the call back.
@@ -127,7 +127,7 @@ fn a_stateless_client_over_http_is_sent_there_too() {
 
 // SPEC 2025-11-25, "URL Mode Elicitation Requests".
 #[test]
-fn a_client_of_2025_11_25_is_sent_there_by_a_request() {
+fn a_client_of_2025_11_25_is_sent_to_the_page_by_a_request() {
     let mut session = ProxyTest::with_inbox().start();
     session.handshake_as("2025-11-25", json!({"elicitation": {"url": {}}}));
     let terminal = session.terminal();
@@ -143,6 +143,6 @@ fn a_client_of_2025_11_25_is_sent_there_by_a_request() {
     terminal.approve(&item);
     let complete = session.message("notifications/elicitation/complete");
     assert_eq!(complete["params"]["elicitationId"], *item);
-    session.ran(call);
+    session.expect_ran(call);
     session.finish();
 }

@@ -80,7 +80,7 @@ fn gone(what: &str, pid: u64) {
 }
 
 #[test]
-fn a_server_that_ignores_everything_ends_with_all_that_it_started() {
+fn a_server_that_ignores_everything_ends_with_all_its_children() {
     let (mut session, server) = started(stubborn());
     let grandchild = pid_in(&session.script(json!({"do": "grandchild"})));
     let watcher = watcher_of(&session);
@@ -179,7 +179,7 @@ fn all_sessions_of_a_proxy_share_one_watcher() {
 }
 
 #[test]
-fn a_watcher_that_was_ended_is_started_anew_and_knows_the_earlier_servers() {
+fn a_watcher_that_was_killed_is_restarted_and_knows_the_earlier_servers() {
     let (mut proxy, [first, second]) = two_sessions(stubborn());
     let watcher = watcher_of(&proxy);
     kill_process(Pid::from_raw(watcher as i32).unwrap(), Signal::KILL).unwrap();
@@ -207,12 +207,15 @@ fn a_proxy_that_lost_its_watcher_ends_its_servers_itself() {
 
 #[test]
 fn only_the_proxy_can_start_a_watcher() {
-    let told = Command::new(proxy())
+    let output = Command::new(proxy())
         .arg("__watcher")
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert_eq!(told.status.code(), Some(2));
-    let stderr = String::from_utf8(told.stderr).unwrap();
-    assert!(stderr.contains("starts its watcher"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("do not run the watcher yourself"),
+        "{stderr}"
+    );
 }

@@ -1,4 +1,4 @@
-//! DESIGN, Processes: who ends when, and what everybody is told.
+//! contract.md, "Processes": which side ends when, and what the others are told.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ fn gone(pid: u64) {
     eventually("the process is gone", || !is_running(pid));
 }
 
-// CONTRACT section 1: "Exit: 0 when the client closes"; "The death of either side ends the other
-// promptly"
+// contract.md, "Command line": "Exit: 0 when the client closes"; contract.md, "Processes": "The
+// death of either side ends the other promptly".
 #[test]
 fn when_the_client_closes_the_server_ends_and_the_code_is_0() {
     let mut session = session([]);
@@ -56,7 +56,7 @@ fn when_the_client_closes_the_server_ends_and_the_code_is_0() {
 }
 
 #[test]
-fn a_client_that_never_says_anything_is_a_client_that_closes() {
+fn a_client_that_closes_without_a_word_ends_the_proxy_normally() {
     let mut session = ProxyTest::new().start();
     session.close_stdin();
     assert_eq!(session.exit().0, 0);
@@ -72,13 +72,13 @@ fn when_the_server_dies_every_pending_request_gets_an_error_and_the_code_is_6() 
     let prompt = session.prompt();
     let hanging = session.call("hang", json!({}));
     session.notify("script", json!({"do": "exit", "code": 3}));
-    for (id, told) in [(held, "the server"), (hanging, "status 3")] {
+    for (id, part) in [(held, "the server"), (hanging, "status 3")] {
         let response = session.response(id);
         assert!(
             response["error"]["message"]
                 .as_str()
                 .unwrap()
-                .contains(told),
+                .contains(part),
             "{response}"
         );
     }
@@ -110,7 +110,7 @@ fn what_the_server_wrote_before_it_died_still_arrives() {
 }
 
 #[test]
-fn half_a_message_of_a_server_that_dies_is_not_relayed() {
+fn half_a_message_of_a_dying_server_is_not_relayed() {
     let mut session = session([]);
     session.notify(
         "script",
@@ -122,7 +122,7 @@ fn half_a_message_of_a_server_that_dies_is_not_relayed() {
 }
 
 #[test]
-fn a_server_that_closes_its_stdout_has_gone() {
+fn a_server_that_closes_its_stdout_counts_as_dead() {
     let mut session = session(["--stay"]);
     let server = upstream_pid(&mut session);
     let hanging = session.call("hang", json!({}));
@@ -135,7 +135,7 @@ fn a_server_that_closes_its_stdout_has_gone() {
 }
 
 #[test]
-fn a_server_that_closes_its_stdin_has_gone_once_it_is_written_to() {
+fn a_server_that_closes_its_stdin_counts_as_dead_at_the_next_write() {
     let mut session = session([]);
     let server = upstream_pid(&mut session);
     session.notify("script", json!({"do": "close_stdin"}));
@@ -174,7 +174,7 @@ fn a_server_that_ignores_sigterm_too_is_killed_within_five_seconds() {
 
 // "Upstream children get their own process group": what they start ends with them
 #[test]
-fn what_the_server_started_ends_with_it() {
+fn children_of_the_server_end_with_it() {
     let mut session = session([]);
     let server = upstream_pid(&mut session);
     let grandchild = session.script(json!({"do": "grandchild"}))["pid"]
@@ -190,7 +190,7 @@ fn what_the_server_started_ends_with_it() {
 }
 
 #[test]
-fn what_a_dead_server_started_does_not_keep_the_proxy() {
+fn children_of_a_dead_server_do_not_keep_the_proxy_running() {
     let mut session = session([]);
     let grandchild = session.script(json!({"do": "grandchild"}))["pid"]
         .as_u64()
@@ -238,7 +238,7 @@ fn a_client_that_closed_its_stdin_gets_the_result_of_a_call_that_waits_for_the_l
 }
 
 #[test]
-fn a_client_that_closes_its_stdout_has_gone() {
+fn a_client_that_closes_its_stdout_counts_as_gone() {
     let mut session = ProxyTest::new().start();
     drop(session.stdout.take());
     // That shows once there is something to say.

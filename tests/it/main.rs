@@ -1,7 +1,7 @@
 //! The real binary around real and scripted servers, as its users run it.
 //!
-//! Each file is a feature; the sentence above a test is the one of CONTRACT or DESIGN that it
-//! stands for. What the parts do by themselves is tested beside them in `src`.
+//! Each file is a feature. The sentence above a test is the one from docs/reference that the test
+//! proves. What the parts do by themselves is tested beside them in `src`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@
 mod asking;
 mod audit_log;
 mod by_hand;
+mod citations;
 mod command_line;
 mod config_files;
 mod corpora;
@@ -40,6 +41,7 @@ mod inbox_urls;
 mod instant;
 mod killed;
 mod life_cycle;
+mod limits;
 mod login;
 mod notes;
 mod odd_logins;

@@ -70,7 +70,7 @@ fn reads_are_free_and_writes_need_a_yes() {
     );
 
     let lines = session.decisions();
-    let told: Vec<(&str, &str, bool)> = lines
+    let outcomes: Vec<(&str, &str, bool)> = lines
         .iter()
         .map(|line| {
             let word = |key: &str| line[key].as_str().unwrap();
@@ -82,7 +82,7 @@ fn reads_are_free_and_writes_need_a_yes() {
         })
         .collect();
     assert_eq!(
-        told,
+        outcomes,
         [
             ("list_notes", "passed", true),
             ("read_note", "passed", true),
@@ -117,7 +117,7 @@ fn resources_and_prompts_are_relayed() {
 
 // Section 4: "the upstream's own [progress] still increase[s]": it passes as it is
 #[test]
-fn progress_of_the_servers_passes_through() {
+fn progress_from_the_server_passes_through() {
     let mut session = session();
     let id = session.request(
         "tools/call",
@@ -133,7 +133,7 @@ fn progress_of_the_servers_passes_through() {
 }
 
 #[test]
-fn a_call_that_runs_can_be_cancelled_at_the_server() {
+fn a_running_call_can_be_cancelled() {
     let mut session = session();
     let id = session.request(
         "tools/call",
@@ -146,7 +146,7 @@ fn a_call_that_runs_can_be_cancelled_at_the_server() {
 }
 
 #[test]
-fn a_note_may_hold_anything() {
+fn a_note_may_contain_any_text() {
     let mut session = session();
     let text = "a\u{1b}[31m \u{202e} ``` \u{0} \u{1f980} \"\\ \n";
     let id = session.call("add_note", json!({"name": "odd", "text": text}));

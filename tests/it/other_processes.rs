@@ -45,7 +45,7 @@ fn nobody_can_write_a_call_to_the_servers_stdin_through_proc() {
 
 // The server's stdout stays open to its user. A forged answer shows by the true one.
 #[test]
-fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
+fn an_answer_forged_through_proc_leaves_a_record() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     session.passes("read", json!({}));
@@ -62,7 +62,7 @@ fn an_answer_that_is_forged_through_proc_leaves_a_line_in_the_log() {
         .unwrap();
     assert_eq!(session.response(call), forged);
     assert!(session.response(call)["result"]["content"].is_array());
-    session.log_says("unasked_answer");
+    session.wait_for_event("unasked_answer");
     let log = session.log();
     let line = log.iter().find(|line| line["event"] == "unasked_answer");
     assert_eq!(line.unwrap()["request_id"], call);
@@ -84,7 +84,7 @@ fn a_server_may_write_to_its_stdout_by_name() {
 }
 
 #[test]
-fn a_server_that_writes_to_its_stdin_still_sees_a_plain_end_of_it() {
+fn a_server_that_writes_to_its_stdin_still_reads_a_normal_end_of_input() {
     // The first write fails. The loop then ends with the end of the input, not with an error.
     let script = r#"
         import os, signal

@@ -1,4 +1,5 @@
-//! CONTRACT section 1, flags that decide which calls are asked about; section 3 end to end.
+//! contract.md, "Command line": flags that decide which calls are asked about; contract.md,
+//! "Policy": end to end.
 
 use serde_json::{Value, json};
 
@@ -12,14 +13,14 @@ fn session<const N: usize>(flags: [&str; N]) -> Session {
 }
 
 /// What becomes of a call of each tool: `pass`, `ask` or `block`.
-fn fates<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static str; N] {
+fn decisions_for<const N: usize>(session: &mut Session, tools: [&str; N]) -> [&'static str; N] {
     tools.map(|tool| {
         let id = session.call(tool, json!({}));
         let message = session
             .find(|message| message["id"] == id || message["method"] == "elicitation/create");
         if message["method"] == "elicitation/create" {
             session.answer(&message, json!({"action": "decline"}));
-            assert!(session.refusal(id).contains("denied by a human"));
+            assert!(session.refusal(id).contains("denied by a person"));
             "ask"
         } else if message["result"]["isError"] == true {
             assert!(message.to_string().contains("was blocked"), "{message}");
@@ -34,7 +35,7 @@ const TOOLS: [&str; 5] = ["read", "plain", "write_file", "wipe", "unheard_of"];
 
 // "`--mode`, `-m` | `destructive` | `destructive`, `all`, `annotated`, `none`"; `cautious` is issue 14's
 #[test]
-fn each_mode_asks_about_its_own() {
+fn each_mode_asks_about_the_right_tools() {
     for (flags, expected) in [
         (&[][..], ["pass", "pass", "ask", "ask", "ask"]),
         (
@@ -58,7 +59,7 @@ fn each_mode_asks_about_its_own() {
         }
         let mut session = test.start();
         session.handshake();
-        assert_eq!(fates(&mut session, TOOLS), expected, "{flags:?}");
+        assert_eq!(decisions_for(&mut session, TOOLS), expected, "{flags:?}");
         for (tool, fate) in TOOLS.into_iter().zip(expected) {
             let line = session.decision(tool);
             let decision = if fate == "pass" { "passed" } else { "denied" };
@@ -72,7 +73,7 @@ fn each_mode_asks_about_its_own() {
 // Issue 14, point 9: "Every decision names the rule that made it by a stable code", in records as
 // `rule`.
 #[test]
-fn every_decision_line_names_its_rule() {
+fn every_decision_record_names_its_rule() {
     let custom = json!({"write_file": {"readOnlyHint": true}});
     for (mode, expected) in [
         (
@@ -129,8 +130,8 @@ fn every_decision_line_names_its_rule() {
             ])
             .start();
         session.handshake();
-        let fates = fates(&mut session, TOOLS);
-        assert_eq!(fates[3], "block");
+        let decisions = decisions_for(&mut session, TOOLS);
+        assert_eq!(decisions[3], "block");
         for (tool, rule) in TOOLS.into_iter().zip(expected) {
             let line = session.decision(tool);
             assert_eq!(line["rule"], rule, "{mode}: {line}");
@@ -157,7 +158,7 @@ fn allow_and_deny_beat_the_mode_and_deny_beats_allow() {
         "--deny=Read,plain",
     ]);
     assert_eq!(
-        fates(&mut session, TOOLS),
+        decisions_for(&mut session, TOOLS),
         ["block", "block", "pass", "pass", "block"]
     );
     assert!(!session.has_recorded("unheard_of"));
@@ -214,13 +215,13 @@ fn only_explain_puts_policy_into_a_refusal() {
         let denied = session.refusal(id);
         // "which tool, that it was denied, […] what the human gave as `reason`, and that trying
         // again unchanged will not help"
-        for told in [
+        for part in [
             "wipe",
             "denied",
             "not today",
             "trying again unchanged will not help",
         ] {
-            assert!(denied.contains(told), "{denied}");
+            assert!(denied.contains(part), "{denied}");
         }
         let blocked = session.is_refused("plain", json!({}));
         assert!(blocked.contains("blocked"), "{blocked}");
@@ -268,7 +269,7 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
     session.approve();
     let second = session.prompt();
     session.answer(&second, json!({"action": "decline"}));
-    assert!(session.refusal(id).contains("denied by a human"));
+    assert!(session.refusal(id).contains("denied by a person"));
     assert!(!session.has_recorded("floppy"));
 
     // Risk `medium` needs one.
@@ -284,7 +285,7 @@ fn high_risk_needs_two_approvals_with_double_confirm() {
 // "Hints are those of the tool list as it stands now: the proxy reads all pages itself, again
 // after `list_changed`."
 #[test]
-fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
+fn hints_come_from_all_pages_of_the_current_list() {
     let tool = |name: &str, annotations: Value| json!({"name": name, "inputSchema": {}, "annotations": annotations});
     let harmless = json!({"readOnlyHint": true});
     let first = json!([
@@ -295,7 +296,7 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     let mut session = test.start();
     session.handshake();
     assert_eq!(
-        fates(&mut session, ["beta", "alpha", "gamma"]),
+        decisions_for(&mut session, ["beta", "alpha", "gamma"]),
         ["pass", "pass", "ask"]
     );
 
@@ -309,7 +310,7 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     session.script(json!({"do": "say", "text": format!("{changed}\n")}));
     session.message("notifications/tools/list_changed");
     assert_eq!(
-        fates(&mut session, ["beta", "alpha", "gamma"]),
+        decisions_for(&mut session, ["beta", "alpha", "gamma"]),
         ["ask", "pass", "pass"]
     );
     // The proxy's own requests and their answers are no business of the client's.
@@ -317,15 +318,15 @@ fn hints_are_those_of_the_list_as_it_stands_on_all_its_pages() {
     session.finish();
 }
 
-// DESIGN: "Five seconds at most": where the list fails or hangs, every call that depends on it is
-// asked about, with risk high.
+// contract.md, "Tool list": "A call that needs the list waits for it five seconds at most. After
+// that every call that depends on the list is asked about, risk high".
 #[test]
-fn where_the_list_fails_or_hangs_every_tool_is_asked_about() {
+fn if_the_list_fails_or_hangs_every_tool_is_asked_about() {
     for how in ["error", "hang"] {
         let mut session = ProxyTest::new().upstream(["--list", how]).start();
         session.handshake();
         let start = std::time::Instant::now();
-        assert_eq!(fates(&mut session, ["read"]), ["ask"], "{how}");
+        assert_eq!(decisions_for(&mut session, ["read"]), ["ask"], "{how}");
         assert!(start.elapsed().as_secs() < 8);
         let line = session.decision("read");
         assert_eq!(line["risk"], "high");
@@ -342,6 +343,9 @@ fn the_operators_annotations_win() {
         .rules(json!({"customAnnotations": annotations}))
         .start();
     session.handshake();
-    assert_eq!(fates(&mut session, ["wipe", "read"]), ["pass", "ask"]);
+    assert_eq!(
+        decisions_for(&mut session, ["wipe", "read"]),
+        ["pass", "ask"]
+    );
     session.finish();
 }

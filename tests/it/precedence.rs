@@ -1,6 +1,6 @@
-//! CONTRACT section 1: "Precedence, strongest first: a flag that was given > the server's
-//! `approvalRules` > `approvalProxy` > environment […] > default." One example for each step;
-//! every key is looked at in the unit tests of `config`.
+//! contract.md, "Command line": "Precedence, strongest first: a flag that was given, the server's
+//! `approvalRules`, `approvalProxy`, the environment, the default." One example for each step; the
+//! unit tests of `config` cover every key.
 
 use serde_json::json;
 

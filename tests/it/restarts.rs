@@ -48,8 +48,7 @@ fn after_a_restart_calls_go_on_and_none_runs_twice() {
 }
 
 #[test]
-fn a_call_that_the_server_did_not_take_has_a_record_of_that_and_one_of_its_own_when_it_goes_again()
-{
+fn a_call_that_the_server_did_not_take_is_recorded_as_returned_and_again_when_it_is_resent() {
     let server = RestartingServer::start(tools(true));
     let mut session = before(&server, "/mcp");
     server.restart();
@@ -71,7 +70,7 @@ fn a_call_that_the_server_did_not_take_has_a_record_of_that_and_one_of_its_own_w
 }
 
 #[test]
-fn an_approval_counts_after_a_restart_if_the_tool_is_what_was_shown() {
+fn an_approval_counts_after_a_restart_if_the_tool_has_not_changed() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
         let mut session = before(&server, path);
@@ -91,7 +90,7 @@ fn an_approval_counts_after_a_restart_if_the_tool_is_what_was_shown() {
 }
 
 #[test]
-fn a_tool_that_is_another_one_after_a_restart_is_asked_about_again() {
+fn a_tool_that_changed_in_a_restart_is_asked_about_again() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
         let mut session = before(&server, path);
@@ -132,7 +131,7 @@ fn a_harmless_tool_that_a_restart_made_dangerous_does_not_pass() {
 }
 
 #[test]
-fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again() {
+fn a_400_for_a_lost_session_starts_a_new_one_and_the_request_is_not_resent() {
     for (body, path) in [
         (
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"No valid session ID"}}"#,
@@ -142,7 +141,7 @@ fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again()
         ("Invalid session", "/sse"),
     ] {
         let server = RestartingServer::start(tools(true));
-        server.says_of_unknown_sessions(400, body);
+        server.answers_unknown_sessions_with(400, body);
         let mut session = before(&server, path);
         if path == "/sse" {
             // Its stream stays open, as behind a load balancer that has moved the session.
@@ -168,7 +167,7 @@ fn a_400_for_a_lost_session_begins_a_new_one_and_the_request_is_not_sent_again()
 }
 
 #[test]
-fn a_400_of_another_kind_begins_no_session() {
+fn any_other_400_starts_no_session() {
     let server = RestartingServer::start(tools(true));
     let mut session = before(&server, "/mcp");
     server.refuses_calls();
@@ -181,7 +180,7 @@ fn a_400_of_another_kind_begins_no_session() {
 }
 
 #[test]
-fn a_server_that_is_away_for_a_moment_is_waited_for() {
+fn a_request_waits_for_a_server_that_is_briefly_away() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
         let mut session = before(&server, path);
@@ -205,7 +204,7 @@ fn a_server_that_is_away_for_a_moment_is_waited_for() {
 }
 
 #[test]
-fn what_may_have_run_is_never_sent_again() {
+fn a_call_that_may_have_run_is_never_resent() {
     for path in PATHS {
         let server = RestartingServer::start(tools(true));
         let mut session = before(&server, path);
@@ -230,7 +229,7 @@ fn what_may_have_run_is_never_sent_again() {
 }
 
 #[test]
-fn a_server_that_knows_no_session_it_has_just_given_is_not_asked_for_ever() {
+fn a_server_that_forgets_every_new_session_is_not_retried_forever() {
     let server = RestartingServer::start(tools(true));
     let mut session = before(&server, "/mcp");
     server.forgets_each_session();

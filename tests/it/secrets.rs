@@ -66,7 +66,7 @@ fn is_in_store(session: &Session, text: &str) -> bool {
 }
 
 #[test]
-fn no_secret_of_any_kind_is_in_the_log_whatever_becomes_of_the_call() {
+fn no_secret_is_logged_whatever_is_decided_about_the_call() {
     let mut session = test().start();
     session.handshake();
     let passed = session.passes("read", arguments());
@@ -117,30 +117,30 @@ fn an_error_of_the_client_is_logged_without_its_secrets() {
 }
 
 #[test]
-fn no_secret_of_a_call_is_in_the_inboxs_files_once_nobody_waits_for_it() {
-    let mut session = test().start_mute();
+fn no_secret_of_a_call_stays_in_the_inboxs_files_once_it_is_decided_or_withdrawn() {
+    let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
     // One is approved, one denied, one taken back.
     for how in ["approve", "deny", "cancel"] {
         let call = session.call("wipe", arguments());
-        let id = terminal.waits_for("wipe");
+        let id = terminal.wait_for_item("wipe");
         assert!(is_in_store(&session, MARK));
         assert!(terminal.approvals(&["show", &id]).out.contains(MARK));
         if how == "cancel" {
             session.notify("notifications/cancelled", json!({"requestId": call}));
         } else {
-            let told = terminal.approvals(&[how, &id, "--reason", WORDS]);
-            assert_eq!(told.code, Some(0), "{told:?}");
+            let output = terminal.approvals(&[how, &id, "--reason", WORDS]);
+            assert_eq!(output.code, Some(0), "{output:?}");
             session.response(call);
         }
         // While the proxy runs, and has its page open.
         eventually("the files are without it", || !is_in_store(&session, MARK));
-        let told = terminal.approvals(&["show", &id]);
-        assert!(!told.out.contains(MARK), "{told:?}");
-        let is_told = told.out.contains("Secrets in the call were replaced");
+        let output = terminal.approvals(&["show", &id]);
+        assert!(!output.out.contains(MARK), "{output:?}");
+        let is_told = output.out.contains("Secrets in the call were replaced");
         assert!(
-            is_told && KEPT.iter().all(|kept| told.out.contains(kept)),
-            "{told:?}"
+            is_told && KEPT.iter().all(|kept| output.out.contains(kept)),
+            "{output:?}"
         );
     }
     let history = Value::from(terminal.history()).to_string();
@@ -151,21 +151,21 @@ fn no_secret_of_a_call_is_in_the_inboxs_files_once_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_killed_proxys_calls_leave_the_files_with_the_next_look_into_the_inbox() {
-    let mut session = test().start_mute();
+fn a_killed_proxys_calls_are_removed_when_the_inbox_is_next_used() {
+    let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
     session.call("wipe", arguments());
-    terminal.waits_for("wipe");
+    terminal.wait_for_item("wipe");
     session.signal(Signal::KILL);
     session.exit();
     assert!(is_in_store(&session, MARK));
-    let told = terminal.approvals(&["list", "--history"]);
-    assert!(told.out.contains("expired"), "{told:?}");
+    let output = terminal.approvals(&["list", "--history"]);
+    assert!(output.out.contains("expired"), "{output:?}");
     assert!(!is_in_store(&session, MARK));
 }
 
 #[test]
-fn a_huge_refused_call_leaves_a_small_line_that_says_how_large_it_was() {
+fn a_huge_refused_call_leaves_a_small_record_with_its_size() {
     let mut session = ProxyTest::new()
         .section(json!({}))
         .flags(["--deny", "wipe"])

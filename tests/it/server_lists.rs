@@ -50,7 +50,7 @@ fn sync_data(annotations: &Value) -> Value {
 
 // A server first calls a tool harmless and later destructive, and never sends `list_changed`.
 #[test]
-fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it() {
+fn a_tool_that_silently_becomes_destructive_is_asked_about_after_the_client_lists_it() {
     let mut session = ProxyTest::new()
         .tools(&sync_data(&json!({"readOnlyHint": true})))
         .start();
@@ -72,13 +72,13 @@ fn a_tool_that_turns_without_a_word_is_asked_about_once_the_client_has_listed_it
     lists(&mut session);
     is_asked_about(&mut session, "sync_data");
     assert_eq!(lists_of_ours(&session), 2);
-    session.stderr_says("the server lists other tools than before and has not said so");
+    session.stderr_says("the server changed its tool list without announcing it");
     session.finish();
 }
 
 // The same behind HTTP, in both eras.
 #[test]
-fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
+fn a_tool_behind_http_that_silently_becomes_destructive_is_asked_about() {
     for is_modern in [false, true] {
         let upstream = HttpUpstream::start(&sync_data(&json!({"readOnlyHint": true})));
         let mut session = ProxyTest::new().config(upstream.config()).start();
@@ -100,7 +100,7 @@ fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
         let id = session.request("tools/call", params(Some("sync_data")));
         assert_ne!(session.response(id)["result"]["isError"], true);
         assert_eq!(upstream.calls("sync_data").len(), 1);
-        upstream.list(&sync_data(&json!({"destructiveHint": true})));
+        upstream.set_tools(&sync_data(&json!({"destructiveHint": true})));
         let id = session.request("tools/list", params(None));
         session.response(id);
         let id = session.request("tools/call", params(Some("sync_data")));
@@ -114,7 +114,7 @@ fn a_tool_that_turns_without_a_word_behind_http_is_asked_about() {
 }
 
 #[test]
-fn a_server_that_understands_only_numbers_is_asked_in_numbers() {
+fn a_server_that_accepts_only_numeric_ids_is_asked_with_numeric_ids() {
     for how in ["refuse", "ignore", "zero", "null"] {
         let mut session = session(["--text-ids", how]);
         let start = Instant::now();
@@ -129,14 +129,14 @@ fn a_server_that_understands_only_numbers_is_asked_in_numbers() {
 }
 
 #[test]
-fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
+fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_arrives() {
     let mut session = session(["--list", "late"]);
     let start = Instant::now();
     let shown = is_asked_about(&mut session, "read");
     assert!(shown.contains(UNKNOWN), "{shown}");
     assert!(start.elapsed() < Duration::from_secs(6));
-    session.stderr_says("it has not come within 5 seconds");
-    session.stderr_says("the server's tool list is known now");
+    session.stderr_says("no answer within 5 seconds");
+    session.stderr_says("the server's tool list is now known");
     session.passes("read", json!({}));
     session.passes("plain", json!({}));
     assert_eq!(session.stderr().matches(UNKNOWN).count(), 1);
@@ -145,7 +145,7 @@ fn a_list_that_takes_longer_than_five_seconds_is_used_when_it_comes() {
 
 // Until the list is known, people are told so, and not that the server does not list the tool.
 #[test]
-fn a_first_list_that_fails_or_is_empty_is_read_again_and_people_are_told_the_truth() {
+fn a_first_list_that_fails_or_is_empty_is_read_again_and_prompts_say_that_it_is_unknown() {
     for (how, why) in [("error", "fetch failed"), ("empty", "it is empty so far")] {
         let mut session = session(["--first-list", how]);
         let shown = is_asked_about(&mut session, "read");
@@ -159,7 +159,7 @@ fn a_first_list_that_fails_or_is_empty_is_read_again_and_people_are_told_the_tru
         eventually("the list is read again", || {
             session
                 .stderr()
-                .contains("the server's tool list is known now")
+                .contains("the server's tool list is now known")
         });
         session.passes("read", json!({}));
         let stderr = session.stderr();
@@ -190,17 +190,17 @@ fn a_hint_of_a_wrong_type_does_not_hide_its_tool() {
         ("get_item", "annotations"),
         ("zap", "readOnlyHint"),
     ] {
-        let told =
+        let warning =
             format!("tool \"{tool}\" has members of a wrong type, which are ignored: `{member}`");
-        session.stderr_says(&told);
-        assert_eq!(session.stderr().matches(&told).count(), 1);
+        session.stderr_says(&warning);
+        assert_eq!(session.stderr().matches(&warning).count(), 1);
     }
     session.finish();
 }
 
 // Some clients never send `notifications/initialized`.
 #[test]
-fn a_client_that_never_sends_initialized_gets_what_others_get() {
+fn a_client_that_never_sends_initialized_is_served_like_others() {
     let mut session = ProxyTest::new().start();
     let mut hello = initialize();
     hello["id"] = json!("hello");

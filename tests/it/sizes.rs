@@ -1,5 +1,5 @@
-//! Large messages, and ones that are too large. CONTRACT section 1: "`--max-message-size` […] |
-//! 64 MiB".
+//! Large messages, and ones that are too large. contract.md, "Command line": "`--max-message-size`
+//! (64 MiB)".
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn a_gated_call_with_a_large_argument_is_shown_in_part_and_runs_whole() {
 }
 
 #[test]
-fn a_message_of_the_clients_that_is_too_large_is_refused_and_the_session_goes_on() {
+fn a_client_message_that_is_too_large_is_refused_and_the_session_goes_on() {
     let mut session = session(["--max-message-size", "64KiB"]);
     session.passes("read", json!({}));
     let large = "x".repeat(70_000);
@@ -108,7 +108,7 @@ fn a_message_of_the_clients_that_is_too_large_is_refused_and_the_session_goes_on
 }
 
 #[test]
-fn a_message_of_the_servers_that_is_too_large_becomes_an_error_and_the_session_goes_on() {
+fn a_server_message_that_is_too_large_becomes_an_error_and_the_session_goes_on() {
     let mut session = session(["--max-message-size", "64KiB"]);
     for bytes in [70_000, 1_000_000] {
         let id = session.call("big", json!({"bytes": bytes}));
@@ -121,10 +121,10 @@ fn a_message_of_the_servers_that_is_too_large_becomes_an_error_and_the_session_g
     session.finish();
 }
 
-// DESIGN, Processes: "every pending request gets an answer", whatever order the members of a
-// message stand in; serde_json's maps, Go's and Swift's are sorted, so the id stands in front.
+// contract.md, "Processes": "every pending request gets an answer", whatever order the members of a
+// message are in; serde_json's maps, Go's and Swift's are sorted, so the id comes first.
 #[test]
-fn the_id_of_a_message_that_is_too_large_is_found_where_its_members_are_sorted() {
+fn the_id_of_a_message_that_is_too_large_is_found_if_its_members_are_sorted() {
     let mut session = session(["--max-message-size", "64KiB"]);
     let filler = "x".repeat(70_000);
     let request = json!({"jsonrpc": "2.0", "id": "sorted", "method": "ping", "params": [filler]});

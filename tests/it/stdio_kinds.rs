@@ -37,7 +37,7 @@ fn responses(text: &str) -> Vec<(u64, Value)> {
 }
 
 #[test]
-fn from_a_plain_file_to_a_plain_file() {
+fn plain_files_work_as_stdin_and_stdout() {
     let test = ProxyTest::new();
     std::fs::write(test.path("transcript"), TRANSCRIPT).unwrap();
     let transcript = File::open(test.path("transcript")).unwrap();
@@ -58,7 +58,7 @@ fn from_a_plain_file_to_a_plain_file() {
 }
 
 #[test]
-fn over_a_pair_of_sockets() {
+fn a_socket_works_as_stdin_and_stdout() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
@@ -95,7 +95,7 @@ fn over_a_pair_of_sockets() {
 }
 
 #[test]
-fn from_dev_null_and_to_dev_null() {
+fn dev_null_works_as_stdin_or_stdout() {
     let mut session = ProxyTest::new().stdin(Stdio::null()).start();
     let (code, took) = session.exit();
     assert_eq!(code, 0);
@@ -111,7 +111,7 @@ fn from_dev_null_and_to_dev_null() {
 
 // The non-blocking mode is ours alone: who shares the pipe keeps a pipe that blocks.
 #[test]
-fn the_mode_of_a_pipe_that_others_share_stays_as_it_is() {
+fn a_shared_pipe_stays_blocking() {
     use rustix::fs::{OFlags, fcntl_getfl};
     let (input, to_proxy) = std::io::pipe().unwrap();
     let (from_proxy, output) = std::io::pipe().unwrap();

@@ -1,5 +1,5 @@
-//! DESIGN invariant 5: "Every other message, either way, known or unknown, is byte-identical and
-//! in order".
+//! invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical and in
+//! order".
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ const LINES: [&str; 20] = [
 ];
 
 #[test]
-fn what_the_client_says_reaches_the_server_byte_for_byte() {
+fn messages_of_the_client_reach_the_server_byte_for_byte() {
     for chunk in [1, 7, 4096] {
         let mut session = ProxyTest::new().start();
         let text = LINES.concat();
@@ -49,7 +49,7 @@ fn what_the_client_says_reaches_the_server_byte_for_byte() {
 }
 
 #[test]
-fn what_the_server_says_reaches_the_client_byte_for_byte() {
+fn messages_of_the_server_reach_the_client_byte_for_byte() {
     let mut session = ProxyTest::new().start();
     session.handshake();
     let text = LINES.concat();
@@ -84,7 +84,7 @@ fn a_passed_call_and_its_result_are_byte_identical() {
     session.finish();
 }
 
-// DESIGN invariant 2: "What was shown is what runs."
+// invariants.md, 2: "What was shown is what runs."
 #[test]
 fn an_approved_call_runs_as_it_was_sent() {
     let mut session = ProxyTest::new().start();

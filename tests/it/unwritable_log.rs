@@ -1,5 +1,5 @@
-//! CONTRACT section 6: "If a line cannot be written, the call is refused and the operator is told
-//! (`--audit-best-effort` relaxes this for passed calls only)".
+//! contract.md, "Audit log": "If a line cannot be written, the call is refused and the operator is
+//! told (`--audit-best-effort` relaxes this for passed calls only)".
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn on_a_full_disk(test: ProxyTest) -> Session {
 }
 
 #[test]
-fn a_call_whose_line_cannot_be_written_is_refused_and_the_session_goes_on() {
+fn a_call_whose_record_cannot_be_written_is_refused_and_the_session_goes_on() {
     let mut session = on_a_full_disk(ProxyTest::new());
     // What needs no line goes on.
     session.sync();
@@ -35,7 +35,7 @@ fn a_call_whose_line_cannot_be_written_is_refused_and_the_session_goes_on() {
     session.sync();
     assert!(!session.has_recorded("marker"));
     session.stderr_says("cannot write the audit log");
-    // Told once, not once a call; and no torn line stays.
+    // CommandOutput once, not once a call; and no torn line stays.
     assert_eq!(
         session
             .stderr()
@@ -73,7 +73,7 @@ fn best_effort_lets_passed_calls_run_and_no_others() {
 }
 
 #[test]
-fn a_log_on_which_somebody_sits_delays_but_never_leaks_a_call() {
+fn no_call_runs_while_another_process_locks_the_log() {
     let test = ProxyTest::new();
     let log = test.log_path();
     let mut session = test.start();

@@ -1,10 +1,11 @@
-//! What an MCP server answers whose only purpose is to be fast, so that a proxy in front of it is
-//! what gets measured. How its lines come and go is left to others.
+//! The answers of an MCP server that is as fast as possible, so that a proxy in front of it is what
+//! gets measured. The programs that use it do the I/O.
 //!
-//! It knows `initialize` (any revision asked for is granted), `ping`, `tools/list` and
-//! `tools/call`, and keeps no session. Two tools exist, `get_echo` (`readOnlyHint: true`) and
-//! `delete_thing` (`destructiveHint: true`). Both answer with a text of `arguments.size` bytes
-//! (default 2) in lines of 80, so that a megabyte carries the escapes that a file's text would; a
+//! It supports `initialize` (with any revision), `ping`, `tools/list` and `tools/call`, and keeps
+//! no session. It has two tools, `get_echo` (`readOnlyHint: true`) and `delete_thing`
+//! (`destructiveHint: true`). Both answer with a text of `arguments.size` bytes (default 2) in
+//! lines of 80, so that a megabyte contains as many escapes as a file's text would. A string
+//! `arguments.tag` is returned first, as a separate text.
 //! string `arguments.tag` comes back as a text of its own before that.
 
 use std::borrow::Cow;
@@ -17,20 +18,20 @@ use serde_json::value::RawValue;
 /// The server.
 #[derive(Debug, Default)]
 pub struct Server {
-    /// The texts that were asked for, by size, as JSON.
+    /// The texts that were requested, by size, as JSON.
     texts: HashMap<usize, String>,
 }
 
 impl Server {
-    /// Answers one message, if it is one that has an answer.
+    /// Answers one message, if it needs an answer.
     ///
     /// # Errors
-    /// What `out` fails with.
+    /// Any error of `out`.
     pub fn answer(&mut self, line: &[u8], out: &mut impl Write) -> io::Result<()> {
         let Ok(request) = serde_json::from_slice::<Request<'_>>(line) else {
             return fail(out, "null", -32700, "not a JSON-RPC message");
         };
-        // Without an id it is a notification; without a method, an answer.
+        // Without an id it is a notification; without a method, a response.
         let (Some(id), Some(method)) = (request.id, request.method) else {
             return Ok(());
         };
@@ -71,7 +72,7 @@ impl Server {
     }
 }
 
-/// A text of `size` bytes, as JSON.
+/// Returns a text of `size` bytes, as JSON.
 fn text_of(size: usize) -> String {
     let text: String = (1..=size)
         .map(|at| if at % 80 == 0 { '\n' } else { 'x' })

@@ -1,7 +1,8 @@
-//! `http-echo`: what `mcp-echo` answers, over streamable HTTP, on a free port of the loopback.
+//! `http-echo`: the answers of `mcp-echo` over streamable HTTP, on a free loopback port.
 //!
-//! Each POST is answered with one JSON object, `initialize` with the name of a session besides,
-//! which is not asked for again. It takes either era's requests and checks no header.
+//! It answers each POST with one JSON object. The answer to `initialize` also names a session,
+//! which later requests need not name. It accepts legacy and stateless requests and checks no
+//! header.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -39,7 +40,7 @@ async fn serve() -> io::Result<()> {
         stream.set_nodelay(true)?;
         let server = Rc::clone(&server);
         let service = service_fn(move |request| answer(request, Rc::clone(&server)));
-        // What goes wrong on a connection is its client's business.
+        // The client notices if its connection fails.
         spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
@@ -51,7 +52,7 @@ async fn answer(
     let mut response = Response::new(Full::default());
     match *request.method() {
         Method::POST => {}
-        // A session ends.
+        // The end of a session.
         Method::DELETE => return Ok(response),
         _ => {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -63,7 +64,7 @@ async fn answer(
         return Ok(response);
     };
     let mut out = Vec::new();
-    // It writes into memory, which does not fail.
+    // Writing to memory does not fail.
     let _ = server.borrow_mut().answer(&body.to_bytes(), &mut out);
     if out.is_empty() {
         *response.status_mut() = StatusCode::ACCEPTED;
@@ -78,7 +79,7 @@ async fn answer(
     Ok(response)
 }
 
-/// Whether it is the answer to `initialize`.
+/// Returns true for the answer to `initialize`.
 fn begins_session(answer: &[u8]) -> bool {
     let words = b"\"protocolVersion\"";
     answer.len() < 512 && answer.windows(words.len()).any(|found| found == words)

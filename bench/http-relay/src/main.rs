@@ -1,7 +1,7 @@
-//! `http-relay URL`: hands every request on to the server at URL and its response back, and looks at
-//! neither. What a proxy over HTTP takes beyond it is the proxy's own.
+//! `http-relay URL`: forwards every request to the server at URL and returns its response, without reading either. The
+//! time that a proxy over HTTP takes beyond this is its own.
 //!
-//! axum on one side, a client that keeps its connections on the other; bodies are streamed.
+//! It uses axum on one side and a client with persistent connections on the other; bodies are streamed.
 
 use std::error::Error;
 
@@ -41,7 +41,7 @@ async fn serve(url: Uri) -> Result<(), Box<dyn Error>> {
         listener.local_addr()?
     );
     let listener = listener.tap_io(|stream| {
-        // Where it cannot be had, small answers wait for more.
+        // If this fails, small answers wait for more data.
         let _ = stream.set_nodelay(true);
     });
     axum::serve(listener, app).await?;

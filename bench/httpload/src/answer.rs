@@ -1,4 +1,4 @@
-//! What a response says of its call.
+//! Compares a response with its call.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use crate::connection::Response;
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Its own result, once.
+    /// Exactly its own result.
     Good,
-    /// An error of HTTP or of JSON-RPC, or a refusal: the status and what was said.
+    /// An HTTP or JSON-RPC error, or a refusal: its status and text.
     Error(u16, String),
-    /// A message that is not its own, or more than one, or none.
+    /// Another call's message, several messages, or none.
     Wrong(String),
 }
 
@@ -51,7 +51,7 @@ impl Answer {
     }
 }
 
-/// The messages in a stream of events; our peers put each into one line.
+/// Returns the messages in an event stream. Our peers write each on one line.
 fn events(body: &str) -> Vec<&str> {
     let data = body.lines().filter_map(|line| line.strip_prefix("data:"));
     data.map(str::trim)

@@ -1,4 +1,4 @@
-//! One connection that is kept, and one request at a time on it.
+//! A persistent connection, with one request at a time.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -19,7 +19,7 @@ pub(crate) struct Connection {
     path: Uri,
 }
 
-/// What came back, whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
@@ -40,7 +40,7 @@ impl Connection {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
-        // What goes wrong on it is seen by whoever sends.
+        // The next request notices if the connection fails.
         tokio::spawn(driver);
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         Ok(Connection {
@@ -50,7 +50,7 @@ impl Connection {
         })
     }
 
-    /// Sends one request and reads its response to the end.
+    /// Sends one request and reads its whole response.
     pub(crate) async fn send(
         &mut self,
         method: Method,

@@ -1,17 +1,15 @@
-//! `httpload`: drives an MCP server, or a proxy, over streamable HTTP, times it, and holds every
-//! answer against its call.
+//! `httpload`: calls tools of an MCP server or a proxy over streamable HTTP, measures the time, and compares every
+//! answer with its call.
 //!
-//! Each session has its own `initialize`; each call in flight has its own connection, which is kept.
-//! All sessions count their ids alike, and every call carries a tag that no other call has and that
-//! `mcp-echo` sends back: so an answer that went astray is found out. With `--stateless`, a session
-//! is a client that stands for itself in every request, as revision 2026-07-28 has it.
+//! Each session has its own `initialize`, and each call in flight has its own persistent connection. All sessions use
+//! the same ids, and every call carries a unique tag that `mcp-echo` returns, so an answer to the wrong call is
+//! noticed. With `--stateless`, each session is a client whose requests are self-contained, as in revision 2026-07-28.
 //!
-//! It prints a line `ready` once every connection stands, and in the end one line of JSON. It judges
-//! nothing.
+//! It prints `ready` once every connection is open, and one line of JSON at the end. It does not judge the figures.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "reading the clock is what it is for; the list is the proxy's"
+    reason = "this program measures time; the list is meant for the proxy"
 )]
 
 mod answer;
@@ -51,7 +49,7 @@ fn main() -> Outcome<()> {
 async fn drive(options: Arc<Options>) -> Outcome<Report> {
     let work = Arc::new(Work::default());
     let begin = Arc::new(Barrier::new(options.sessions + 1));
-    // The listener's backlog is not what is tested.
+    // The listener's backlog is not under test.
     let starting = Arc::new(Semaphore::new(STARTING));
     let mut sessions = JoinSet::new();
     for number in 0..options.sessions {
@@ -64,7 +62,7 @@ async fn drive(options: Arc<Options>) -> Outcome<Report> {
             session.run(connections, &work, &begin).await
         });
     }
-    // A session that does not begin would be waited for in vain.
+    // Do not wait for a session that failed to begin.
     tokio::select! {
         _ = begin.wait() => {}
         Some(Ok(Err(error))) = sessions.join_next() => return Err(error),
@@ -88,7 +86,7 @@ async fn drive(options: Arc<Options>) -> Outcome<Report> {
     Ok(Report::new(elapsed, tallies))
 }
 
-/// How many sessions begin at once.
+/// How many sessions begin at the same time.
 const STARTING: usize = 8;
-/// How long one answer may take.
+/// The longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);

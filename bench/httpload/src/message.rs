@@ -1,4 +1,4 @@
-//! What is sent: bodies and headers of both eras.
+//! The requests: bodies and headers, legacy and stateless.
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(crate) fn initialize() -> String {
     format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{params}}}"#)
 }
 
-/// Headers of whatever is sent.
+/// Returns the headers of every request.
 pub(crate) fn headers() -> Headers {
     let accept = HeaderValue::from_static("application/json, text/event-stream");
     vec![
@@ -28,7 +28,7 @@ pub(crate) fn headers() -> Headers {
     ]
 }
 
-/// The same in a session.
+/// Returns the headers of a request in a session.
 pub(crate) fn headers_in(session: Option<&HeaderValue>) -> Headers {
     let mut headers = headers();
     headers.push((VERSION, HeaderValue::from_static(LEGACY)));
@@ -36,7 +36,7 @@ pub(crate) fn headers_in(session: Option<&HeaderValue>) -> Headers {
     headers
 }
 
-/// The same of a call that stands alone.
+/// Returns the headers of a stateless call.
 pub(crate) fn headers_alone(tool: &str) -> Outcome<Headers> {
     let mut headers = headers();
     let call = HeaderValue::from_static("tools/call");
@@ -51,7 +51,7 @@ pub(crate) fn headers_alone(tool: &str) -> Outcome<Headers> {
     Ok(headers)
 }
 
-/// Calls that differ in id and tag only.
+/// Calls that differ only in id and tag.
 #[derive(Debug)]
 pub(crate) struct Calls {
     middle: String,
@@ -85,7 +85,7 @@ impl Calls {
     }
 }
 
-/// Stands for a call's own tag.
+/// The placeholder for a call's own tag.
 const TAG: &str = "THE-TAG";
 
 fn client() -> Value {

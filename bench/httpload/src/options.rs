@@ -1,6 +1,4 @@
 //! The command line.
-//!
-//! What the options lead to is `main`'s business.
 
 use std::time::Duration;
 
@@ -11,16 +9,16 @@ use crate::Outcome;
 const USAGE: &str = "\
 usage: httpload [options] --url URL
 
-  --url URL          where the server is: http://ADDRESS:PORT/PATH
+  --url URL          URL of the server: http://ADDRESS:PORT/PATH
   --sessions N       sessions, each with its own `initialize` (1)
-  --in-flight N      calls in flight at once in each, each on its own connection (1)
-  --calls N          calls that are timed, of all sessions together (20000)
-  --seconds N        instead of --calls: how long calls are begun
-  --warmup N         calls before those, not timed (0)
-  --stateless        no sessions: clients of revision 2026-07-28
+  --in-flight N      calls in flight per session, each on its own connection (1)
+  --calls N          measured calls of all sessions together (20000)
+  --seconds N        instead of --calls: how long to start new calls
+  --warmup N         calls before the measured ones (0)
+  --stateless        use stateless clients (2026-07-28) instead of sessions
   --tool NAME        tool to call (get_echo)
   --arg-bytes N      bytes of padding in the arguments, as `pad` (100)
-  --result-bytes N   bytes of text to ask for, as `size` (100)";
+  --result-bytes N   bytes of text to request, as `size` (100)";
 
 #[derive(Debug)]
 pub(crate) struct Options {

@@ -1,4 +1,4 @@
-//! What the calls came to, and how it is printed.
+//! The results, and how they are printed.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 
-/// What one session's calls came to.
+/// The results of one session.
 #[derive(Debug)]
 pub(crate) struct Tally {
     session: usize,
@@ -16,9 +16,9 @@ pub(crate) struct Tally {
     errors: Vec<(u16, String)>,
     wrong: Vec<String>,
     latencies: Vec<Duration>,
-    /// Of a session that is down: what its next request was answered with; 0 is not at all.
+    /// For a failed session: the status of the answer to its next request; 0 without an answer.
     pub(crate) next_status: Option<u16>,
-    /// Of another: what its DELETE was answered with.
+    /// For any other session: the status of the answer to its DELETE.
     pub(crate) end_status: Option<u16>,
 }
 
@@ -46,7 +46,7 @@ impl Tally {
         }
     }
 
-    /// The warm-up's times are not reported.
+    /// Discards the times of the warm-up.
     pub(crate) fn forget_times(&mut self) {
         self.latencies.clear();
     }
@@ -64,7 +64,7 @@ impl Tally {
     }
 }
 
-/// All sessions.
+/// The results of all sessions.
 #[derive(Debug)]
 pub(crate) struct Report {
     elapsed: Duration,

@@ -1,4 +1,4 @@
-//! One session, or one client that stands for itself, with all its calls in flight.
+//! One session, or one stateless client, with all its calls in flight.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,13 +23,13 @@ pub(crate) struct Session {
     headers: Headers,
     calls: Calls,
     next_id: AtomicU64,
-    /// A call was not answered well: no more are begun.
+    /// A call failed, so no more are started.
     is_down: AtomicBool,
     tally: Mutex<Tally>,
 }
 
 impl Session {
-    /// Begins it and opens all its connections.
+    /// Begins the session and opens all its connections.
     pub(crate) async fn begin(
         number: usize,
         options: Arc<Options>,
@@ -54,7 +54,8 @@ impl Session {
         Ok((session, connections))
     }
 
-    /// Warms up, makes its calls, ends. `begin` is met before and after each part.
+    /// Warms up, makes the calls, and ends the session. All sessions wait for each other at `begin`
+    /// before and after each part.
     pub(crate) async fn run(
         self,
         mut connections: Vec<Connection>,
@@ -77,7 +78,7 @@ impl Session {
         Ok(std::mem::replace(&mut *tally, Tally::new(session.number)))
     }
 
-    /// Makes calls until there is nothing more to do.
+    /// Makes calls until no work is left.
     async fn work(
         self: &Arc<Self>,
         connections: Vec<Connection>,
@@ -116,7 +117,7 @@ impl Session {
         self.tally().record(sent.elapsed(), answer);
     }
 
-    /// Ends it with a DELETE. If it is down, it is first tried whether it answers again.
+    /// Ends the session with a DELETE. If it has failed, first checks whether it answers again.
     async fn end(&self, mut connections: Vec<Connection>) {
         if self.is_down.load(Ordering::Relaxed) {
             let answer = match Connection::open(&self.options.url).await {
@@ -141,7 +142,7 @@ impl Session {
     }
 }
 
-/// Begins a session; its name, if the server gives it one.
+/// Begins a session. Returns its name, if the server assigns one.
 async fn initialize(connection: &mut Connection) -> Outcome<Option<HeaderValue>> {
     let headers = message::headers();
     let sending = connection.send(Method::POST, &headers, message::initialize());

@@ -1,9 +1,9 @@
-//! How many calls there are still to be begun.
+//! The calls that are still to be made.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// What all sessions take their calls from.
+/// The calls that are left, shared by all sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Work(Mutex<Left>);
 
@@ -14,12 +14,12 @@ struct Left {
 }
 
 impl Work {
-    /// Calls are begun until there are so many, or until the time is over.
+    /// Allows this many calls, which must start before `until`.
     pub(crate) fn give(&self, calls: u64, until: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Left { calls, until };
     }
 
-    /// Whether another call is to be begun; it is counted then.
+    /// Returns true if another call should start, and counts it.
     pub(crate) fn take(&self) -> bool {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if left.calls == 0 || left.until.is_some_and(|until| Instant::now() >= until) {

@@ -1,4 +1,4 @@
-//! The command that is measured: its start and its end.
+//! Starts and stops the measured command.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use crate::pipes::Pipes;
 pub(crate) struct Child(std::process::Child);
 
 impl Child {
-    /// Starts the command with both ends of its stdio held by this program.
+    /// Starts the command with its stdin and stdout connected to this program.
     pub(crate) fn start(options: &Options) -> Outcome<(Child, Pipes)> {
         let (program, arguments) = options.command.split_first().ok_or("no command")?;
         let (its_stdin, stdin, stdout, its_stdout): (OwnedFd, OwnedFd, OwnedFd, OwnedFd);
@@ -45,7 +45,7 @@ impl Child {
         self.0.id()
     }
 
-    /// Waits for it to leave by itself, then ends it.
+    /// Waits for it to exit by itself, then kills it.
     pub(crate) fn wait(mut self, patience: Duration) -> Outcome<()> {
         let began = Instant::now();
         while began.elapsed() < patience {

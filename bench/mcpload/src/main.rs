@@ -1,16 +1,17 @@
-//! `mcpload`: drives a stdio MCP server, or a proxy in front of one, and times it.
+//! `mcpload`: calls tools of a stdio MCP server, or of a proxy in front of one, and measures the
+//! time.
 //!
-//! It starts the command, performs `initialize` and `notifications/initialized`, sends
-//! `tools/call` with a window of calls in flight, accepts every `elicitation/create`, and prints
-//! the start-up time, latency percentiles, throughput, and what the child took in memory and
-//! processor time. It does not judge them.
+//! It starts the command, performs `initialize` and `notifications/initialized`, sends `tools/call`
+//! with a window of calls in flight, accepts every `elicitation/create`, and prints the start-up
+//! time, latency percentiles, throughput, and the child's memory and processor time. It does not
+//! judge the figures.
 //!
-//! Everything happens on one thread around `poll`: no hand-over between threads is part of what is
-//! measured, and no payload size can deadlock the pipes.
+//! One thread does everything with `poll`, so no hand-over between threads is measured, and no
+//! payload size can deadlock the pipes.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "reading the clock is what it is for; the list is the proxy's"
+    reason = "this program measures time; the list is meant for the proxy"
 )]
 
 mod child;
@@ -42,7 +43,7 @@ fn main() -> Outcome<()> {
     });
     let began = Instant::now();
     let (child, pipes) = Child::start(&options)?;
-    // Its pipes are closed once this returns, which is its signal to leave.
+    // Its pipes are closed after this, which tells it to exit.
     let report = drive(&options, pipes, child.id(), began);
     child.wait(Duration::from_secs(2))?;
     report?.print(&options);
@@ -84,7 +85,7 @@ fn initialize(pipes: &mut Pipes, options: &Options) -> Outcome<()> {
 fn call(pipes: &mut Pipes, first_id: usize, count: usize, options: &Options) -> Outcome<Tally> {
     let tail = message::call_tail(&options.tool, options.arg_bytes, options.result_bytes);
     let mut tally = Tally::new(count);
-    // When each call from `oldest` on was sent; `None` once it is answered.
+    // When each call from `oldest` on was sent; `None` after its answer.
     let mut sent_at: VecDeque<Option<Instant>> = VecDeque::with_capacity(options.window);
     let mut oldest = first_id;
     let (mut sent, mut answered) = (0, 0);

@@ -1,4 +1,4 @@
-//! What is sent, and what is understood of what comes back.
+//! The messages that are sent, and the parts of answers that are read.
 
 use std::borrow::Cow;
 
@@ -17,14 +17,14 @@ pub(crate) fn initialize(protocol: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{params}}}"#)
 }
 
-/// What follows the id in every call.
+/// The part of every call after the id.
 pub(crate) fn call_tail(tool: &str, arg_bytes: usize, result_bytes: usize) -> String {
     let arguments = json!({"size": result_bytes, "pad": "p".repeat(arg_bytes)});
     let params = json!({"name": tool, "arguments": arguments});
     format!(r#","method":"tools/call","params":{params}}}"#)
 }
 
-/// Any message, read only as far as this program needs.
+/// Any message, parsed only as far as this program needs.
 #[derive(Deserialize)]
 pub(crate) struct Message<'a> {
     #[serde(borrow)]
@@ -49,8 +49,8 @@ impl Message<'_> {
         self.id?.get().parse().ok()
     }
 
-    /// The answer to a request of the server's, or `None` when this is not one. Elicitations are
-    /// counted.
+    /// Returns the answer to a request from the server, or `None` if this is not one. Counts
+    /// elicitations.
     pub(crate) fn reply(&self, elicitations: &mut u64) -> Option<String> {
         let (id, method) = (self.id?.get(), self.method.as_deref()?);
         let (member, value) = match method {
@@ -69,7 +69,7 @@ impl Message<'_> {
         ))
     }
 
-    /// A yes to an elicitation: every field of the form is filled in.
+    /// Returns a yes to an elicitation, with every field of the form filled in.
     fn acceptance(&self) -> Value {
         let params: Value = self
             .params
@@ -85,8 +85,8 @@ impl Message<'_> {
     }
 }
 
-/// True for a truth, the first of several choices, and a word for anything else: all that the
-/// forms of approval ask for.
+/// Returns true for a boolean, the first choice of an enum, and a word for anything else. Approval
+/// forms need no more.
 fn filled_in(field: &Value) -> Value {
     match (field["type"].as_str(), &field["enum"][0]) {
         (Some("boolean"), _) => true.into(),

@@ -1,6 +1,4 @@
 //! The command line.
-//!
-//! What the options lead to is `main`'s business.
 
 use std::time::Duration;
 
@@ -9,15 +7,15 @@ use crate::Outcome;
 const USAGE: &str = "\
 usage: mcpload [options] -- COMMAND [ARG...]
 
-  --calls N          calls that are timed (20000)
-  --warmup N         calls before those, not timed (200)
-  --window N         calls in flight at once (1)
+  --calls N          measured calls (20000)
+  --warmup N         calls before the measured ones (200)
+  --window N         calls in flight (1)
   --tool NAME        tool to call (get_echo)
   --arg-bytes N      bytes of padding in the arguments, as `pad` (100)
-  --result-bytes N   bytes of text to ask for, as `size` (100)
-  --protocol V       protocolVersion to ask for (2025-06-18)
+  --result-bytes N   bytes of text to request, as `size` (100)
+  --protocol V       protocolVersion to request (2025-06-18)
   --timeout SECONDS  longest wait for any one message (30)
-  --sockets          give the child socket pairs for stdio, as Node clients do, rather than pipes
+  --sockets          use socket pairs for the child's stdio, as Node clients do, instead of pipes
   --show-stderr      pass the child's stderr through
   --json             print JSON on one line";
 

@@ -1,4 +1,4 @@
-//! The two ends of the child's stdio: lines out, lines in, neither ever blocking the other.
+//! Both ends of the child's stdio: lines out and lines in, without blocking each other.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -10,21 +10,21 @@ use rustix::io::{Errno, ioctl_fionbio};
 
 use crate::Outcome;
 
-/// What one read asks for; the capacity of a Linux pipe.
+/// The size of one read: the capacity of a Linux pipe.
 const READ: usize = 64 * 1024;
 
 pub(crate) struct Pipes {
     stdin: File,
     stdout: File,
-    /// What is to be sent; before `written` it has been.
+    /// The output. Everything before `written` has been sent.
     out: Vec<u8>,
     written: usize,
-    /// Received bytes are `input[start..filled]`; those before `scanned` hold no newline.
+    /// The received bytes are `input[start..filled]`. There is no newline before `scanned`.
     input: Vec<u8>,
     start: usize,
     scanned: usize,
     filled: usize,
-    /// How long any one message is waited for.
+    /// The longest wait for any one message.
     timeout: Timespec,
 }
 
@@ -45,20 +45,20 @@ impl Pipes {
         })
     }
 
-    /// Puts a message in line; [`Pipes::wait_line`] sends it.
+    /// Queues a message; [`Pipes::wait_line`] sends it.
     pub(crate) fn send(&mut self, message: &str) {
         self.out.extend_from_slice(message.as_bytes());
         self.out.push(b'\n');
     }
 
-    /// As [`Pipes::send`], of a call: its id, and all that follows the id.
+    /// Queues a call: its id, and everything after the id.
     pub(crate) fn send_call(&mut self, id: usize, tail: &str) {
         self.out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
         self.out.extend_from_slice(id.to_string().as_bytes());
         self.send(tail);
     }
 
-    /// Waits for a whole line, and returns it without its newline.
+    /// Waits for a whole line and returns it without its newline.
     pub(crate) fn wait_line(&mut self) -> Outcome<&[u8]> {
         loop {
             if let Some(ahead) = memchr::memchr(b'\n', &self.input[self.scanned..self.filled]) {
@@ -75,7 +75,7 @@ impl Pipes {
         }
     }
 
-    /// Writes what can be written now; true when nothing is left.
+    /// Writes as much as possible now; returns true if nothing is left.
     fn flush(&mut self) -> Outcome<bool> {
         while self.written < self.out.len() {
             match self.stdin.write(&self.out[self.written..]) {
@@ -90,7 +90,7 @@ impl Pipes {
         Ok(true)
     }
 
-    /// Waits until something can be done; true when there is something to read.
+    /// Waits until reading or writing is possible; returns true if there is something to read.
     fn wait(&self, is_flushed: bool) -> Outcome<bool> {
         let mut ends = [
             PollFd::new(&self.stdout, PollFlags::IN),
@@ -118,7 +118,7 @@ impl Pipes {
         }
     }
 
-    /// Makes room for one more read behind `filled`.
+    /// Makes room after `filled` for one more read.
     fn make_room(&mut self) {
         if self.input.len() - self.filled >= READ {
             return;

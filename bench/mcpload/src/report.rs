@@ -1,4 +1,4 @@
-//! What is printed in the end.
+//! The printed results.
 
 use std::time::Duration;
 

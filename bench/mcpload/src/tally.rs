@@ -1,4 +1,4 @@
-//! What the calls came to, filled in as their answers arrive.
+//! The results, collected as answers arrive.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use crate::message::Message;
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) latencies: Vec<Duration>,
-    /// Answers that are JSON-RPC errors.
+    /// JSON-RPC errors.
     pub(crate) errors: u64,
-    /// Answers that say `isError`: refused calls, for one.
+    /// Results with `isError`, such as refused calls.
     pub(crate) tool_errors: u64,
-    /// Answers that cannot hold the text that was asked for.
+    /// Answers too short for the requested text.
     pub(crate) short_answers: u64,
     pub(crate) elicitations: u64,
     pub(crate) first_error: Option<String>,

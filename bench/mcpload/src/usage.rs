@@ -1,6 +1,6 @@
-//! Memory and processor time of one process, as /proc tells them.
+//! Memory and processor time of one process, from /proc.
 //!
-//! Its children, such as the server behind a proxy, do not count.
+//! Its children, such as the server behind a proxy, are not included.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ impl Usage {
         Usage { peak_kib, cpu_ns }
     }
 
-    /// The processor time since `before`, and the peak of all time.
+    /// Returns the processor time since `before`, and the peak memory of the whole run.
     pub(crate) fn since(self, before: Usage) -> Usage {
         Usage {
             peak_kib: self.peak_kib,

@@ -1,7 +1,7 @@
-//! `byte-pump COMMAND [ARG...]`: copies bytes between its own stdio and that of a command, with a
-//! thread for each direction. It looks at nothing.
+//! `byte-pump COMMAND [ARG...]`: copies bytes between its own stdio and that of a command, with one
+//! thread per direction. It does not look at them.
 //!
-//! Every proxy has to make the same system calls, so this is the time to compare one with.
+//! Every proxy has to make the same system calls, so its time is the baseline for comparisons.
 
 use std::error::Error;
 use std::fs::File;
@@ -24,15 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let child_input = child.stdin.take().ok_or("the child has no stdin")?;
     let child_output = child.stdout.take().ok_or("the child has no stdout")?;
     let (input, output) = (unbuffered(io::stdin())?, unbuffered(io::stdout())?);
-    // When the client closes, the child's stdin is dropped there, and so closed too.
+    // When the client closes, the thread drops the child's stdin and so closes it.
     thread::spawn(move || pump(input, OwnedFd::from(child_input).into()));
     pump(OwnedFd::from(child_output).into(), output)?;
     child.wait()?;
     Ok(())
 }
 
-/// Copies until the end. Not `io::copy`, which would let the kernel do it: a proxy has to see what
-/// it passes on.
+/// Copies until the end. Not with `io::copy`, which would let the kernel do it: a proxy has to see
+/// what it forwards.
 fn pump(mut from: File, mut to: File) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {

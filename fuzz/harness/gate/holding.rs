@@ -1,4 +1,4 @@
-//! What must hold of everything that the gate lets through.
+//! The properties of everything that the gate lets through.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::rounds::shows;
 use super::{Claims, Input, Prompt, State, World, holds, lossy};
 
 impl World {
-    /// Notes the answers that a line holds, as a reader that minds equal keys sees them.
+    /// Notes the answers in a line, as a reader that rejects equal keys sees them.
     pub(super) fn note_answers(&mut self, line: &[u8]) {
         let Ok(text) = std::str::from_utf8(line) else {
             return;
@@ -27,7 +27,7 @@ impl World {
             let result = only(&members, "result");
             let has = |key| only(&members, key).is_some();
             let elapsed = self.now.elapsed;
-            // Where the inbox shows the question, too, a verdict may take a moment to get here, and so may an answer.
+            // If the inbox shows the question too, a verdict may take a moment to arrive, and so may an answer.
             let channels = &self.settings.channels;
             let has_inbox = channels
                 .iter()
@@ -44,7 +44,7 @@ impl World {
             }
             let is_in_time = limit.is_none_or(|limit| elapsed - prompt.sent < limit);
             if !has("error") && !has("method") && result.is_some_and(is_yes) {
-                // One that comes late may be met by the timer first.
+                // If an answer is late, the timer may come first.
                 if is_in_time {
                     prompt.state = State::Yes(elapsed);
                 }
@@ -64,7 +64,7 @@ impl World {
             Input::Upstream(input) => holds(input, line) > 0,
             Input::Client(_) | Input::None => false,
         };
-        // What the upstream asks is no prompt of ours, in a batch or out of it.
+        // A request of the upstream is not our prompt, in a batch or alone.
         if !own || in_input {
             return;
         }
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// A refusal claims that a person said no only where one can have done so just now.
+    /// A refusal may claim that a person said no only if a person can have said so just now.
     fn expect_true_claims(&self, result: &str) {
         let text = members(result).and_then(|members| {
             let content = items(only(&members, "content")?)?;
@@ -120,7 +120,7 @@ impl World {
         });
         let fate = text.as_deref().and_then(fate).unwrap_or_default();
         let Claims { denied, instant } = self.claims;
-        let claims_denial = fate.starts_with("denied by a human");
+        let claims_denial = fate.starts_with("denied by a person");
         assert!(!claims_denial || denied, "nobody said no: {result}");
         let claims_instant = fate.contains(" ms, faster than a person can read");
         assert!(!claims_instant || instant, "nobody was so fast: {result}");
@@ -133,7 +133,7 @@ impl World {
         };
         for prompt in self.prompts.iter().filter(|p| p.state == State::Open) {
             let id = prompt.id.as_bytes();
-            // What the client tells of it, in a call that was held since, is its own business.
+            // The client may reveal the id itself, in a call that was held since then.
             let is_told = || self.sent.iter().any(|(sent, _)| holds(sent, id) > 0);
             let leaks = holds(line, id) > 0 && holds(input, id) == 0 && !is_told();
             assert!(!leaks, "the upstream learns the id of a prompt");
@@ -148,9 +148,9 @@ impl World {
         };
         let names_one = id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
         if method.as_deref() == Some("initialize") && names_one {
-            // What was asked before is over, and a yes to it lets nothing run any more.
+            // Earlier questions are void, and a yes to one of them lets nothing run.
             let prompts = self.prompts.iter_mut();
-            // Items are closed one by one; those of requests without a session are not.
+            // Items are closed one by one, and those of stateless requests stay open.
             let prompts = prompts.filter(|prompt| prompt.item.is_none());
             prompts.for_each(|prompt| prompt.state = State::Over);
             let lines = self.sent.len();
@@ -170,7 +170,7 @@ impl World {
             panic!("a call without a name: {}", lossy(line));
         };
         assert!(name != "never", "a denied tool runs");
-        // What the gate has written anew was approved, whatever the policy says.
+        // A call that the gate has rewritten was approved, whatever the policy says.
         let is_rewritten = self.is_rewritten(line);
         if !is_rewritten {
             let sent: usize = self.sent.iter().map(|(sent, _)| holds(sent, line)).sum();
@@ -192,22 +192,22 @@ impl World {
     fn is_gated(&self, name: &str) -> bool {
         match self.mode {
             Mode::Destructive => name.starts_with("delete_"),
-            // An entry allows a name in any case, where that is ASCII.
+            // An entry allows an ASCII name in any case.
             Mode::Cautious | Mode::All | Mode::Annotated | Mode::None => {
                 !name.eq_ignore_ascii_case("free")
             }
         }
     }
 
-    /// Whether there are the approvals that a call needs; they are used up.
+    /// Returns true if the call has the approvals that it needs, and uses them up.
     pub(super) fn use_up(&mut self, line: &[u8]) -> bool {
         let call = self.only_call(line);
         if let Some(found) = self.use_up_modern(line, &call) {
             return found;
         }
         let ttl = self.settings.approval_ttl;
-        // An approval covers calls that come within its lifetime; one that it was given for
-        // may wait longer for the list.
+        // An approval covers calls that arrive within its lifetime. The call that it was given for may wait longer, for
+        // the tool list.
         let covers = |at: Duration| {
             let mut sent = self.sent.iter().filter(|(sent, _)| holds(sent, line) > 0);
             sent.any(|(_, sent)| sent.saturating_sub(at) <= ttl)
@@ -240,9 +240,9 @@ impl World {
     }
 }
 
-/// What a refusal says of the call, behind the name that it quotes.
+/// Returns the outcome that a refusal states, after the quoted name.
 fn fate(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("The call of tool \"")?;
+    let rest = text.strip_prefix("The call to tool \"")?;
     let mut is_escaped = false;
     let end = rest.find(|c: char| {
         let ends = c == '"' && !is_escaped;

@@ -1,4 +1,4 @@
-//! What client and upstream say in the words of 2026-07-28.
+//! Stateless messages (2026-07-28) of the client and the upstream.
 
 use super::rounds::Draft;
 use super::{TOOLS, World, YES};
@@ -46,7 +46,7 @@ impl World {
         self.client_sends([&b"["[..], &retries.join(&b","[..]), b"]"].concat());
     }
 
-    /// The answer, the id, and what is different.
+    /// The answer, the id, and the variant.
     fn retry_of(&mut self, back: usize, details: &[u8]) -> Option<Vec<u8>> {
         self.count += 1;
         let at = self.rounds.states.len().checked_sub(1 + back)?;

@@ -1,4 +1,4 @@
-//! What client and upstream say, and how time passes.
+//! Messages of the client and the upstream, and the passing of time.
 
 use std::time::Duration;
 
@@ -79,13 +79,13 @@ impl World {
     }
 
     pub(super) fn response_to_prompt(&self, back: usize, members: &str) -> Vec<u8> {
-        // Where there are not so many, the oldest.
+        // The oldest, if there are not that many.
         let id = (0..=back).rev().find_map(|back| self.prompt_id(back));
         let id = id.unwrap_or("none");
         format!(r#"{{"jsonrpc":"2.0","id":"{id}",{members}}}"#).into_bytes()
     }
 
-    /// The id of a prompt that the client has got, counted from the newest.
+    /// Returns the id of a prompt that the client has received, counted from the newest.
     fn prompt_id(&self, back: usize) -> Option<&str> {
         let prompts = self.prompts.iter().rev();
         let mut prompts = prompts.filter(|prompt| prompt.item.is_none());

@@ -1,6 +1,6 @@
-//! Approvals of 2026-07-28: which states the client was given, and what has brought them back.
+//! Stateless approvals (2026-07-28): the states that the client was given, and the requests that returned them.
 //!
-//! It opens no state: one that was given out is known by its text.
+//! It does not decrypt states; it recognizes them by their text.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,13 +14,13 @@ const QUESTION: &str = "approval-proxy";
 /// How the second of two questions begins.
 const SECOND: &str = "Second confirmation";
 const MAX_ROUNDS: usize = 10;
-/// How long a state is good at most.
+/// Maximum lifetime of a state.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A `requestState` that the client was given.
 pub(super) struct State {
     pub(super) text: String,
-    /// The call that it was given for, as [`World::modern_call`] wrote it.
+    /// The call that it belongs to, as [`World::modern_call`] wrote it.
     pub(super) draft: Option<Draft>,
     kind: Kind,
     sent: Duration,
@@ -28,9 +28,9 @@ pub(super) struct State {
 }
 
 enum Kind {
-    /// Of the gate's, with what a human read.
+    /// The gate's question, with the text that the person read.
     Question { message: String, yes: Option<Yes> },
-    /// Of the upstream's.
+    /// The upstream's question.
     Round {
         number: usize,
         upstream: Option<String>,
@@ -39,13 +39,13 @@ enum Kind {
 
 struct Yes {
     at: Duration,
-    /// The line that brought it.
+    /// The line that carried it.
     line: usize,
-    /// It may let identical calls run too.
+    /// Whether it may let identical calls run too.
     covers: bool,
 }
 
-/// What a call is written from.
+/// The parts of a call.
 #[derive(Clone)]
 pub(super) struct Draft {
     pub(super) tool: usize,
@@ -54,7 +54,7 @@ pub(super) struct Draft {
     pub(super) client: &'static str,
 }
 
-/// A call in the words of 2026-07-28 that the client has sent.
+/// A stateless call that the client has sent.
 struct Message {
     bare: Bare,
     state: Option<String>,
@@ -63,7 +63,7 @@ struct Message {
     ran: bool,
 }
 
-/// A call without what a retry adds; values as they were written.
+/// A call without what a retry adds, with values as written.
 #[derive(PartialEq, Eq)]
 struct Bare {
     envelope: Vec<(String, String)>,
@@ -76,12 +76,12 @@ pub(super) struct Rounds {
     messages: Vec<Message>,
     /// The newest drafts, by id as JSON.
     pub(super) drafts: HashMap<String, Draft>,
-    /// How many rounds the approved call has had that runs under an id.
+    /// How many rounds the approved call that runs under an id has had.
     running: HashMap<String, usize>,
 }
 
 impl State {
-    /// The yes to it, if what it asked shows this call.
+    /// Returns the yes to it, if its question shows this call.
     fn yes_to(&self, call: &Call) -> Option<&Yes> {
         match &self.kind {
             Kind::Question { message, yes } => yes.as_ref().filter(|_| shows(message, call)),
@@ -91,7 +91,7 @@ impl State {
 }
 
 impl Message {
-    /// Reads a call as one does who minds equal keys.
+    /// Reads a call as a reader that rejects equal keys.
     fn read(text: &str, sent: Duration) -> Option<Message> {
         let all = members(text).filter(|all| !has_equal_keys(all))?;
         let method = only(&all, "method").and_then(string)?;
@@ -129,14 +129,14 @@ impl Message {
         self.answer().is_some_and(is_yes)
     }
 
-    /// Whether what it answers to us, after so long, is a person's no.
+    /// Returns true if it answers our question, asked `took` ago, with a person's no.
     fn says_no(&self, took: Duration) -> bool {
         let mut claims = Claims::default();
         claims.add(self.answer().unwrap_or_default(), took);
         claims.denied
     }
 
-    /// What it answers to a question of ours.
+    /// Returns its answer to our question.
     fn answer(&self) -> Option<&str> {
         let answers = self.answers.as_deref().and_then(members)?;
         only(&answers, QUESTION)
@@ -158,8 +158,7 @@ fn is_modern(params: &[(String, &str)]) -> bool {
 }
 
 impl Rounds {
-    /// What was approved for one client session covers nothing in the next, which begins with
-    /// the newest line.
+    /// Approvals of one client session cover nothing in the next one, which begins with the newest line.
     pub(super) fn forget_what_is_covered(&mut self, lines: usize) {
         for state in &mut self.states {
             if let Kind::Question { yes: Some(yes), .. } = &mut state.kind
@@ -171,7 +170,7 @@ impl Rounds {
     }
 }
 
-/// An id by what it means.
+/// Normalizes an id by its value.
 fn meaning(id: &str) -> String {
     match (string(id), id.parse::<f64>()) {
         (Some(text), _) => format!("t{text}"),
@@ -181,7 +180,7 @@ fn meaning(id: &str) -> String {
 }
 
 impl World {
-    /// Notes the calls that the client sends in modern words, and the yeses that they bring.
+    /// Notes the stateless calls that the client sends, and the approvals in them.
     pub(super) fn note_calls(&mut self, line: &[u8]) {
         let Ok(text) = std::str::from_utf8(line) else {
             return;
@@ -222,7 +221,7 @@ impl World {
         self.settings.timeout.unwrap_or(LONGEST).min(LONGEST)
     }
 
-    /// An answer of the gate's own making, which may give the client a state.
+    /// Notes an answer of the gate itself, which may give the client a state.
     pub(super) fn note_state(&mut self, id: &str, result: &str) {
         let Some(result) = members(result) else {
             return;
@@ -237,7 +236,7 @@ impl World {
         assert!(is_new, "the same state twice");
         let kind = match self.asked_by_upstream(id) {
             Some(upstream) => {
-                // Of a call that mode `destructive` asks about for its list's sake, none is known.
+                // There is no count for a call that mode `destructive` held only because the tool list was missing.
                 let before = self.rounds.running.remove(&meaning(id));
                 let number = before.unwrap_or(0) + 1;
                 assert!(number <= MAX_ROUNDS, "round {number}");
@@ -265,7 +264,7 @@ impl World {
         });
     }
 
-    /// Whether the upstream's line asks something in answer to this request, and its state.
+    /// Returns the upstream's state, if the upstream's line answers this request with a question.
     fn asked_by_upstream(&self, id: &str) -> Option<Option<String>> {
         let Input::Upstream(line) = &self.input else {
             return None;
@@ -282,7 +281,7 @@ impl World {
         })
     }
 
-    /// Whether a line is a call in modern words that is not simply passed on.
+    /// Returns true if a line is a stateless call that the gate rewrites.
     pub(super) fn is_rewritten(&self, line: &[u8]) -> bool {
         let text = std::str::from_utf8(line).unwrap_or_default();
         let is_modern = Message::read(text, Duration::ZERO).is_some();
@@ -293,8 +292,7 @@ impl World {
                 .all(|(sent, _)| super::holds(sent, line) == 0)
     }
 
-    /// Whether there is a permission for a call in modern words; it is used up. `None` where
-    /// the call is in others.
+    /// Returns whether a stateless call has permission to run, and uses it up. `None` for a legacy call.
     pub(super) fn use_up_modern(&mut self, line: &[u8], call: &Call) -> Option<bool> {
         let got = Message::read(std::str::from_utf8(line).ok()?, Duration::ZERO)?;
         let number = (0..self.rounds.messages.len()).find_map(|at| {
@@ -313,7 +311,7 @@ impl World {
         Some(true)
     }
 
-    /// What lets this message run as what the upstream got: the number of its round.
+    /// Returns the number of its round, if this message permits what the upstream received.
     fn permission(&mut self, at: usize, got: &Message, call: &Call) -> Option<usize> {
         let message = &self.rounds.messages[at];
         let (text, sent) = (message.state_text(), message.sent);
@@ -332,11 +330,11 @@ impl World {
             }
             Kind::Question { message: shown, .. } => {
                 let is_yes = message.says_yes() && self.is_last_yes(brought, call);
-                // Where the tool has changed, it may be as it was approved before.
+                // If the tool has changed, it may match an earlier approval.
                 let may_be_covered = message.says_yes() || !message.answers_us();
                 let is_approved = is_yes || (may_be_covered && is_covered);
-                // Somebody may have said yes in the inbox, where the question goes on, or is listed, too. Nothing but a
-                // person's no undoes that.
+                // A person may have approved it in the inbox, if the question moved there or is listed there too. Only
+                // a person's no undoes that.
                 let asks_on = !message.says_no(sent.saturating_sub(state.sent));
                 let is_good = is_approved || asks_on;
                 let is_good = is_good && got.adds_nothing() && shows(shown, call);
@@ -349,7 +347,7 @@ impl World {
         is_good.then_some(number)
     }
 
-    /// Whether somebody said yes to this call in the inbox; that is used up.
+    /// Returns true if a person approved this call in the inbox, and uses up the approval.
     fn use_up_item(&mut self, call: &Call) -> bool {
         let mut prompts = self.prompts.iter_mut();
         let found = prompts.find(|prompt| {
@@ -362,7 +360,7 @@ impl World {
         })
     }
 
-    /// Whether an approval, not by this state, covers an identical call.
+    /// Returns true if an approval from another state covers an identical call.
     fn is_covered(&self, sent: Duration, but: Option<usize>, call: &Call) -> bool {
         let ttl = self.settings.approval_ttl;
         let covers = |at: usize| {
@@ -374,7 +372,7 @@ impl World {
         !ttl.is_zero() && states.any(|at| Some(at) != but && covers(at))
     }
 
-    /// Whether no more yeses are needed after one to this question.
+    /// Returns true if no further yes is needed after a yes to this question.
     fn is_last_yes(&self, at: usize, call: &Call) -> bool {
         let is_high = call.names.iter().any(|name| name.starts_with("delete_"));
         let states = &self.rounds.states;
@@ -388,7 +386,7 @@ impl World {
         !(self.settings.double_confirm && is_high) || is_second()
     }
 
-    /// No call carries a state of the gate's to the upstream.
+    /// Checks that no call carries one of the gate's states to the upstream.
     pub(super) fn expect_no_state(&self, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         let params = members(&text).and_then(|all| members(only(&all, "params")?));
@@ -401,7 +399,7 @@ impl World {
     }
 }
 
-/// A message's call as text, for readers.
+/// Returns a message's call as text, for the readers.
 fn message_text(message: &Message) -> String {
     let write = |members: &[(String, String)]| {
         let members: Vec<String> = members
@@ -414,7 +412,7 @@ fn message_text(message: &Message) -> String {
     format!("{{{},\"params\":{{{}}}}}", write(envelope), write(params))
 }
 
-/// Whether a prompt shows the name and the mark of a call, as far as they are plain words.
+/// Returns true if a prompt shows the name and the mark of a call, as far as they are plain words.
 pub(super) fn shows(message: &str, call: &Call) -> bool {
     let words = |text: &String| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';

@@ -1,4 +1,4 @@
-//! Where a list is shown: how wide a line may be, and whether in colour.
+//! The width and colours of a list, and how to cut text to a width.
 
 use std::env::var_os;
 use std::io::{self, IsTerminal as _};
@@ -9,50 +9,50 @@ use rustix::termios::tcgetwinsize;
 
 use crate::policy::Risk;
 
-/// How wide lines are where nobody knows how wide the terminal is, or where there is none.
-const USUAL: usize = 80;
-/// Narrower terminals break lines.
-const LEAST: usize = 60;
+/// The width if there is no terminal, or its width is unknown.
+const DEFAULT_WIDTH: usize = 80;
+/// The smallest width. Narrower terminals wrap the lines.
+const MIN_WIDTH: usize = 60;
 
-/// What a list is shown on.
+/// How to lay out a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Paper {
-    /// How many columns a line may have.
+pub(super) struct Layout {
+    /// The largest number of columns in a line.
     pub(super) width: usize,
-    /// Whether risk is coloured.
+    /// Whether to colour the risk.
     pub(super) is_coloured: bool,
-    /// Whether it is a terminal, in which what was shown can be replaced.
+    /// Whether stdout is a terminal, where a list can be redrawn.
     pub(super) is_terminal: bool,
 }
 
-impl Paper {
-    /// Without a terminal, 80 columns and no colour.
-    pub(super) const PLAIN: Paper = Paper {
-        width: USUAL,
+impl Layout {
+    /// The layout without a terminal.
+    pub(super) const PLAIN: Layout = Layout {
+        width: DEFAULT_WIDTH,
         is_coloured: false,
         is_terminal: false,
     };
 
-    /// What stdout is. <https://no-color.org>: "when present and not an empty string".
-    pub(super) fn of_stdout() -> Paper {
+    /// Returns the layout for stdout. <https://no-color.org>: "when present and not an empty string".
+    pub(super) fn of_stdout() -> Layout {
         let stdout = io::stdout();
         if !stdout.is_terminal() {
-            return Paper::PLAIN;
+            return Layout::PLAIN;
         }
         let columns = tcgetwinsize(&stdout).map_or(0, |size| usize::from(size.ws_col));
         let has = |name| var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = var_os("TERM").is_some_and(|term| term == "dumb");
-        Paper {
+        Layout {
             width: match columns {
-                0 => USUAL,
-                columns => columns.max(LEAST),
+                0 => DEFAULT_WIDTH,
+                columns => columns.max(MIN_WIDTH),
             },
             is_coloured: !has("NO_COLOR") && !is_dumb,
             is_terminal: true,
         }
     }
 
-    /// The risk, padded to `width` columns, in its colour.
+    /// Returns the risk, padded to `width` columns, in its colour.
     pub(super) fn risk(self, risk: Risk, width: usize) -> String {
         let colour = match risk {
             Risk::High => "1;31",
@@ -68,7 +68,7 @@ impl Paper {
     }
 }
 
-/// The text in at most `width` columns; `…` ends what is cut.
+/// Cuts the text to `width` columns. A cut text ends with `…`.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
@@ -87,7 +87,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     out
 }
 
-/// How many columns a terminal needs for the text.
+/// Returns how many columns the text takes in a terminal.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
@@ -115,23 +115,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_ends_in_an_ellipsis_and_fits() {
+    fn a_cut_text_ends_with_an_ellipsis_and_fits() {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcd", 3), "ab…");
         assert_eq!(cut("", 0), "");
-        // Wide characters take two columns, marks none.
+        // Wide characters take two columns, combining marks none.
         assert_eq!(cut("日本語日本語", 6), "日本…");
         assert_eq!(columns("日本語"), 6);
         assert_eq!(columns("e\u{301}"), 1);
     }
 
     #[test]
-    fn risk_is_coloured_where_that_is_wanted() {
-        let coloured = Paper {
+    fn risk_is_coloured_if_the_layout_says_so() {
+        let coloured = Layout {
             is_coloured: true,
-            ..Paper::PLAIN
+            ..Layout::PLAIN
         };
-        assert_eq!(Paper::PLAIN.risk(Risk::High, 7), "high   ");
+        assert_eq!(Layout::PLAIN.risk(Risk::High, 7), "high   ");
         assert_eq!(coloured.risk(Risk::High, 7), "\u{1b}[1;31mhigh   \u{1b}[0m");
     }
 }

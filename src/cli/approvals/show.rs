@@ -1,10 +1,10 @@
-//! Items as the terminal shows them, to people and to scripts.
+//! Formats items for the terminal: as a list, as text, and as JSON for scripts.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::columns::{Paper, cut};
-use crate::approval::display::{indented, is_unseen, quoted_name, quoted_text};
+use super::columns::{Layout, cut};
+use crate::approval::display::{indented, is_invisible, quoted_name, quoted_text};
 use crate::approval::item::Assurance;
 use crate::config::escaped;
 use crate::engines::inbox::store::{AS_IN_THE_LOG, DISREGARDED, Entry};
@@ -12,39 +12,39 @@ use crate::evidence::record::Timestamp;
 use crate::mcp::json::Value;
 use crate::sys::time::short_span;
 
-/// How wide the risk is, and all that stands before the tool, in columns.
+/// The width of the risk, and of everything before the tool, in columns.
 const RISK: usize = 7;
 const BEFORE_TOOL: usize = 8 + 2 + 9 + 2 + RISK + 2 + 6 + 2 + 6 + 2;
-/// How much of a reason is looked at for a line of the history, in characters.
+/// The longest reason in a line of the history, in characters, before it is cut to the line's width.
 const REASON_LIMIT: usize = 1_000;
-/// How much is shown of names that are the client's and the server's, in characters.
+/// The longest name that is shown in full, in characters.
 pub(super) const NAME_LIMIT: usize = 64;
 const CLIENT_LIMIT: usize = 60;
 const TITLE_LIMIT: usize = 200;
-/// The longest call, in bytes, of which a line shows a part.
+/// The longest call, in bytes, whose beginning a line shows.
 const MAX_PREVIEWED: usize = 16 * 1024;
 
-/// Which rows a list has.
+/// Which items a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// Of what waits, of `count` that there are.
+    /// Waiting items.
     Waiting {
-        /// How many there are.
+        /// How many there are, including those that are not listed.
         count: usize,
     },
-    /// Of what waits no more.
+    /// Closed items.
     History,
 }
 
-/// The list that people read.
-pub(super) fn table(entries: &[Entry], rows: Rows, now_ms: i64, paper: Paper) -> String {
+/// Returns a list for people.
+pub(super) fn table(entries: &[Entry], rows: Rows, now_ms: i64, layout: Layout) -> String {
     let mut text = heading().to_owned();
     for entry in entries {
         text.push('\n');
-        text.push_str(&row(entry, now_ms, paper));
+        text.push_str(&row(entry, now_ms, layout));
         if rows == Rows::History {
             text.push('\n');
-            text.push_str(&outcome(entry, paper));
+            text.push_str(&outcome(entry, layout));
         }
     }
     if let Rows::Waiting { count } = rows
@@ -59,35 +59,35 @@ pub(super) fn heading() -> &'static str {
     "ID        STATE      RISK     AGE     LEFT    TOOL"
 }
 
-/// An item on one line.
-pub(super) fn row(entry: &Entry, now_ms: i64, paper: Paper) -> String {
+/// Returns an item as one line.
+pub(super) fn row(entry: &Entry, now_ms: i64, layout: Layout) -> String {
     let item = &entry.item;
     let id: String = item.id.chars().take(8).collect();
     let begin = format!(
         "{id:<8}  {:<9}  {}  {:<6}  {:<6}  ",
         entry.state.as_str(),
-        paper.risk(item.risk, RISK),
+        layout.risk(item.risk, RISK),
         short_span(now_ms.saturating_sub(item.asked_ms)),
         time_left(entry, now_ms).unwrap_or_else(|| "-".to_owned()),
     );
-    let room = paper.width.saturating_sub(BEFORE_TOOL);
+    let room = layout.width.saturating_sub(BEFORE_TOOL);
     let tool = quoted_text(&item.tool, NAME_LIMIT);
     let server = quoted_text(&item.server, NAME_LIMIT);
-    let whole = format!("{tool} of {server}  {}", preview(&item.call, paper.width));
+    let whole = format!("{tool} of {server}  {}", preview(&item.call, layout.width));
     format!("{begin}{}", cut(whole.trim_end(), room))
 }
 
-/// What became of it, on a line below: through which engine, by whom, and why. A name leaves no room
-/// for the reason, which then has a line of its own.
-fn outcome(entry: &Entry, paper: Paper) -> String {
-    let told = match &entry.verdict {
+/// Returns the outcome of an item as a line below it: the engine, the approver and the reason. If there is
+/// a name, it leaves no room for the reason, which then has its own line.
+fn outcome(entry: &Entry, layout: Layout) -> String {
+    let lines = match &entry.verdict {
         None => vec!["nobody decided".to_owned()],
         Some(verdict) => {
-            // Another program may have written it.
+            // Escaped, because another program may have written it.
             let engine = entry
                 .engine
                 .as_deref()
-                .map_or_else(|| "inbox".into(), harmless);
+                .map_or_else(|| "inbox".into(), escape_json);
             let reason = match &verdict.reason {
                 Some(reason) => quoted_text(reason, REASON_LIMIT),
                 None => "none given".to_owned(),
@@ -97,7 +97,7 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
                 None => vec![format!(
                     "engine: {engine}; approver: somebody {place}; reason: {reason}"
                 )],
-                // A long name is cut, and must not look verified then.
+                // "self-declared" comes first, so that a long name cannot push it out of the line.
                 Some(name) => vec![
                     format!(
                         "engine: {engine}; approver: self-declared {}, {place}",
@@ -108,14 +108,14 @@ fn outcome(entry: &Entry, paper: Paper) -> String {
             }
         }
     };
-    let room = paper.width.saturating_sub(10);
-    let lines = told
+    let room = layout.width.saturating_sub(10);
+    let lines = lines
         .iter()
         .map(|line| format!("          {}", cut(line, room)));
     lines.collect::<Vec<String>>().join("\n")
 }
 
-/// Where the approver decided, if that is known.
+/// Says where the approver decided, or how they proved who they are.
 fn place(assurance: Assurance) -> &'static str {
     match assurance {
         Assurance::CallerRelayed => "at the client",
@@ -126,14 +126,14 @@ fn place(assurance: Assurance) -> &'static str {
     }
 }
 
-/// How long a verdict can still be given, where there is an end to it.
+/// Returns how long a verdict can still be given, if there is a limit.
 fn time_left(entry: &Entry, now_ms: i64) -> Option<String> {
     let until = entry.parked_until_ms.or(entry.item.expires_ms);
     let until = until.filter(|_| entry.state.is_open())?;
     Some(short_span(until.saturating_sub(now_ms)))
 }
 
-/// The beginning of a call's arguments, on one line; no more than fits into `room`.
+/// Returns the beginning of a call's arguments on one line, at most `room` characters.
 fn preview(call: &str, room: usize) -> String {
     if call.len() > MAX_PREVIEWED {
         return format!("({} kB)", call.len() / 1000);
@@ -142,7 +142,7 @@ fn preview(call: &str, room: usize) -> String {
         return String::new();
     };
     let arguments = call.get("arguments").map(indented).unwrap_or_default();
-    // What broke lines inside strings is escaped in them.
+    // Only line breaks of the indentation remain: those inside strings are escaped.
     let line = arguments.lines().map(str::trim_start);
     let line = line.collect::<Vec<&str>>().join(" ");
     match line.char_indices().nth(room) {
@@ -151,7 +151,7 @@ fn preview(call: &str, room: usize) -> String {
     }
 }
 
-/// Everything about an item, for people.
+/// Returns everything about an item, for people.
 pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
     const LONG: usize = 100_000;
     let item = &entry.item;
@@ -197,7 +197,7 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
     }
     if let Some(verdict) = &entry.verdict {
         let engine = entry.engine.as_deref();
-        let engine = engine.map_or_else(|| "inbox".into(), harmless);
+        let engine = engine.map_or_else(|| "inbox".into(), escape_json);
         line(
             "Decided:",
             format!(
@@ -208,10 +208,7 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
         );
         if let Some(name) = &verdict.approver {
             let name = quoted_text(name, NAME_LIMIT);
-            line(
-                "Approver:",
-                format!("says that it is {name} (self-declared, not verified)"),
-            );
+            line("Approver:", format!("{name} (self-declared, not verified)"));
         }
         if let Some(reason) = &verdict.reason {
             line("Reason:", quoted_text(reason, LONG));
@@ -223,17 +220,17 @@ pub(super) fn as_text(entry: &Entry, now_ms: i64) -> String {
     }
     let call = match Value::parse(&item.call) {
         Ok(call) => {
-            // The call has the tool's name in full. Say so if it is another one.
+            // `call` shows the full name of the tool. Warn if it is not the tool above.
             if call.get("name").and_then(Value::as_str).as_deref() != Some(&*item.tool) {
                 let tool = quoted_text(&item.tool, LONG);
                 line(
                     "Beware:",
-                    format!("the call names another tool than {tool}"),
+                    format!("the call names a tool other than {tool}"),
                 );
             }
             indented(&call)
         }
-        // What was redacted may be no JSON any more.
+        // A redacted call may no longer be valid JSON.
         Err(_) => quoted_text(&item.call, LONG),
     };
     format!("{text}\n{call}")
@@ -243,12 +240,12 @@ fn time(unix_ms: i64) -> String {
     Timestamp::new(unix_ms).to_string()
 }
 
-/// The same JSON, with nothing in it that a terminal could be led by: what draws nothing or turns
-/// text around can stand in strings only, where its escape means the same.
-pub(super) fn harmless(json: &str) -> String {
+/// Escapes characters in JSON that could control a terminal: control characters, invisible ones, and ones
+/// that change the direction of text. They occur only in strings, where the escape means the same.
+pub(super) fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if c == '\n' || !(c.is_control() || is_unseen(c)) {
+        if c == '\n' || !(c.is_control() || is_invisible(c)) {
             out.push(c);
             continue;
         }
@@ -259,9 +256,9 @@ pub(super) fn harmless(json: &str) -> String {
     out
 }
 
-/// An item as scripts read it.
+/// An item, as scripts read it.
 #[derive(Serialize)]
-pub(super) struct Told<'a> {
+pub(super) struct ItemJson<'a> {
     id: &'a str,
     state: &'a str,
     server: &'a str,
@@ -281,27 +278,27 @@ pub(super) struct Told<'a> {
     parked_until: Option<String>,
     closed: Option<String>,
     disregarded: bool,
-    verdict: Option<ToldVerdict<'a>>,
+    verdict: Option<VerdictJson<'a>>,
 }
 
 #[derive(Serialize)]
-pub(super) struct ToldVerdict<'a> {
+pub(super) struct VerdictJson<'a> {
     choice: &'a str,
     engine: &'a str,
     reason: Option<&'a str>,
     cover_seconds: u64,
     assurance: &'a str,
     approver: Option<&'a str>,
-    /// Nothing here can verify a name yet. Scripts that ask for it stay right.
+    /// Always false: no engine verifies names yet. Scripts can already check it.
     approver_verified: bool,
     decided: String,
 }
 
-/// An item for scripts.
-pub(super) fn told(entry: &Entry) -> Told<'_> {
+/// Returns an item for scripts.
+pub(super) fn as_json(entry: &Entry) -> ItemJson<'_> {
     let item = &entry.item;
     let call = RawValue::from_string(item.call.clone());
-    Told {
+    ItemJson {
         id: &item.id,
         state: entry.state.as_str(),
         server: &item.server,
@@ -321,7 +318,7 @@ pub(super) fn told(entry: &Entry) -> Told<'_> {
         parked_until: entry.parked_until_ms.map(time),
         closed: entry.closed_ms.map(time),
         disregarded: entry.was_disregarded,
-        verdict: entry.verdict.as_ref().map(|verdict| ToldVerdict {
+        verdict: entry.verdict.as_ref().map(|verdict| VerdictJson {
             choice: verdict.choice.as_str(),
             engine: entry.engine.as_deref().unwrap_or("inbox"),
             reason: verdict.reason.as_deref(),
@@ -385,11 +382,11 @@ mod tests {
         assert!(call.contains(&format!("\"name\": \"{long}\"")), "{call}");
         assert!(!text.contains("Beware") && !text.contains("Title:"));
         let rows = Rows::Waiting { count: 1 };
-        assert!(!table(&[entry], rows, 0, Paper::PLAIN).contains(&long));
+        assert!(!table(&[entry], rows, 0, Layout::PLAIN).contains(&long));
     }
 
     #[test]
-    fn titles_are_shown_as_the_words_of_those_who_chose_them() {
+    fn titles_are_shown_as_claims_of_the_server_and_the_client() {
         let mut entry = entry("wipe", "{}");
         entry.item.title = Some("Tidy up\u{202e}".to_owned());
         entry.item.client_title = Some("The Console".to_owned());
@@ -400,13 +397,13 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains('\u{202e}'), "{text}");
-        let told = serde_json::to_value(told(&entry)).unwrap();
-        assert_eq!(told["title"], "Tidy up\u{202e}");
-        assert_eq!(told["client_title"], "The Console");
+        let json = serde_json::to_value(as_json(&entry)).unwrap();
+        assert_eq!(json["title"], "Tidy up\u{202e}");
+        assert_eq!(json["client_title"], "The Console");
     }
 
     #[test]
-    fn every_line_of_a_list_fits_and_what_is_cut_says_so() {
+    fn every_line_of_a_list_fits_and_a_cut_one_ends_with_an_ellipsis() {
         let arguments = format!(
             r#"{{"name":"t","arguments":{{"a":"{}"}}}}"#,
             "日本".repeat(100)
@@ -427,11 +424,11 @@ mod tests {
                 decided_ms: 0,
             });
             for width in [80, 120] {
-                let paper = Paper {
+                let layout = Layout {
                     width,
-                    ..Paper::PLAIN
+                    ..Layout::PLAIN
                 };
-                let text = table(&[decided.clone()], Rows::History, 0, paper);
+                let text = table(&[decided.clone()], Rows::History, 0, layout);
                 assert!(text.lines().all(|line| columns(line) <= width), "{text}");
                 assert!(
                     text.contains(
@@ -441,12 +438,12 @@ mod tests {
                 assert!(text.ends_with('…'), "{text}");
             }
         }
-        let undecided = table(&[entry("t", "{}")], Rows::History, 0, Paper::PLAIN);
+        let undecided = table(&[entry("t", "{}")], Rows::History, 0, Layout::PLAIN);
         assert!(undecided.ends_with("nobody decided"), "{undecided}");
     }
 
     #[test]
-    fn a_name_is_the_approvers_own_word_however_it_is_shown() {
+    fn a_name_is_always_shown_as_self_declared() {
         let named = |name: &str| {
             let mut decided = entry("wipe", "{}");
             decided.state = State::Decided(Choice::Deny);
@@ -461,7 +458,7 @@ mod tests {
             decided
         };
         let ann = named("Ann");
-        let list = table(std::slice::from_ref(&ann), Rows::History, 0, Paper::PLAIN);
+        let list = table(std::slice::from_ref(&ann), Rows::History, 0, Layout::PLAIN);
         assert!(
             list.ends_with(concat!(
                 "\n          engine: inbox; approver: self-declared \"Ann\", in a terminal",
@@ -470,15 +467,20 @@ mod tests {
             "{list}"
         );
         let text = as_text(&ann, 0);
-        let line = "\nApprover: says that it is \"Ann\" (self-declared, not verified)\n";
+        let line = "\nApprover: \"Ann\" (self-declared, not verified)\n";
         assert!(text.contains(line), "{text}");
-        let told = serde_json::to_value(told(&ann)).unwrap();
-        assert_eq!(told["verdict"]["approver"], "Ann");
-        assert_eq!(told["verdict"]["approver_verified"], false);
-        // Another program may have written a name that leads a terminal, or that fills the line.
+        let json = serde_json::to_value(as_json(&ann)).unwrap();
+        assert_eq!(json["verdict"]["approver"], "Ann");
+        assert_eq!(json["verdict"]["approver_verified"], false);
+        // Another program may have written a name that controls a terminal, or that fills the line.
         for name in ["\u{1b}[2K\u{202e}x", &"日本".repeat(40), "a\n\", verified"] {
             let entry = named(name);
-            let list = table(std::slice::from_ref(&entry), Rows::History, 0, Paper::PLAIN);
+            let list = table(
+                std::slice::from_ref(&entry),
+                Rows::History,
+                0,
+                Layout::PLAIN,
+            );
             assert!(list.contains("approver: self-declared \""), "{list}");
             assert!(list.lines().all(|line| columns(line) <= 80), "{list}");
             assert_eq!(list.lines().count(), 4, "{list}");
@@ -489,23 +491,23 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_another_tool_than_the_one_asked_about_is_told() {
+    fn a_call_of_another_tool_causes_a_warning() {
         let text = as_text(&entry("read", r#"{"name":"wipe","arguments":{}}"#), 0);
         assert!(
-            text.contains("Beware:  the call names another tool than \"read\""),
+            text.contains("Beware:  the call names a tool other than \"read\""),
             "{text}"
         );
     }
 
     #[test]
-    fn json_for_a_terminal_means_the_same_and_leads_it_nowhere() {
+    fn json_for_a_terminal_means_the_same_and_cannot_control_it() {
         let text = "{\n  \"a\": \"x\u{202e}\u{9b}\u{e0001}y\u{7f} é\"\n}";
-        let harmless = harmless(text);
+        let escaped = escape_json(text);
         assert!(
-            harmless.contains(r"x\u202e\u009b\udb40\udc01y\u007f é"),
-            "{harmless}"
+            escaped.contains(r"x\u202e\u009b\udb40\udc01y\u007f é"),
+            "{escaped}"
         );
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(parse(&harmless), parse(text));
+        assert_eq!(parse(&escaped), parse(text));
     }
 }

@@ -1,4 +1,4 @@
-//! `approval-proxy approvals list --watch`: what waits, as it comes and goes.
+//! `approval-proxy approvals list --watch`: keeps the list of waiting items up to date.
 //!
 //! In a terminal the list is redrawn; otherwise each change is printed as a line.
 
@@ -10,27 +10,27 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
-use super::columns::Paper;
-use super::nothing_waits;
+use super::columns::Layout;
+use super::nothing_waiting;
 use super::show::{Rows, heading, row, table};
 use crate::cli::exit_code;
 use crate::cli::inbox::InboxError;
 use crate::engines::inbox::store::{ApprovalRequests, Entry, StoreError};
 use crate::sys::clock::Clock;
 
-/// How often the store is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often what waits for proxies that have died is closed, in looks.
+/// How often to read the store.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How often to close the items of proxies that have died, in polls.
 const SWEEP_EVERY: u32 = 4;
-/// Clears a terminal and what can be scrolled back to of this list.
+/// Moves the cursor to the top and clears the terminal.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
-/// Shows at most `most` items until a signal.
+/// Shows at most `limit` items until a signal.
 pub(super) fn run(
     store: &mut dyn ApprovalRequests,
     folder: &Path,
-    most: usize,
-    paper: Paper,
+    limit: usize,
+    layout: Layout,
     clock: &Clock,
     out: &mut impl Write,
 ) -> Result<u8, InboxError> {
@@ -38,7 +38,7 @@ pub(super) fn run(
         .enable_all()
         .build()
         .map_err(InboxError::System)?;
-    let mut view = match paper.is_terminal {
+    let mut view = match layout.is_terminal {
         true => View::Drawn(String::new()),
         false => View::Appended(None),
     };
@@ -47,8 +47,8 @@ pub(super) fn run(
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut hang_up = listen(SignalKind::hangup())?;
-        let mut ticks = interval(LOOK_EVERY);
-        let mut looks = 0_u32;
+        let mut ticks = interval(POLL_EVERY);
+        let mut polls = 0_u32;
         loop {
             let kind = tokio::select! {
                 _ = terminate.recv() => SignalKind::terminate(),
@@ -56,25 +56,25 @@ pub(super) fn run(
                 _ = hang_up.recv() => SignalKind::hangup(),
                 _ = ticks.tick() => {
                     let now_ms = clock.now().unix_ms;
-                    looks = looks.wrapping_add(1);
-                    if looks.is_multiple_of(SWEEP_EVERY) {
+                    polls = polls.wrapping_add(1);
+                    if polls.is_multiple_of(SWEEP_EVERY) {
                         store.sweep(now_ms)?;
                     }
-                    let (entries, count) = store.waiting(most)?;
+                    let (entries, count) = store.waiting(limit)?;
                     let text = match &mut view {
                         View::Drawn(drawn) => {
-                            // The terminal may have another size by now.
-                            let paper = Paper::of_stdout();
-                            draw(drawn, &entries, count, folder, now_ms, paper)
+                            // The terminal may have been resized.
+                            let layout = Layout::of_stdout();
+                            draw(drawn, &entries, count, folder, now_ms, layout)
                         }
                         View::Appended(known) => {
-                            let mut gone = |id: &str| store.find(id);
-                            append(known, entries, &mut gone, folder, now_ms, paper)?
+                            let mut find = |id: &str| store.find(id);
+                            append(known, entries, &mut find, folder, now_ms, layout)?
                         }
                     };
                     match show(out, &text) {
                         Ok(()) => continue,
-                        // A reader that has gone has read enough.
+                        // The reader has closed the pipe: it has read enough.
                         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                             return Ok(exit_code::OK);
                         }
@@ -87,11 +87,11 @@ pub(super) fn run(
     })
 }
 
-/// What is shown so far.
+/// What has been shown so far.
 enum View {
-    /// This text.
+    /// In a terminal: this text.
     Drawn(String),
-    /// Lines about these items; `None` before the first look.
+    /// Otherwise: lines about these items; `None` before the first poll.
     Appended(Option<BTreeMap<String, Entry>>),
 }
 
@@ -100,35 +100,35 @@ fn show(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// The whole list, if it is another one than is drawn.
+/// Returns the text that redraws the list; empty if the list has not changed.
 fn draw(
     drawn: &mut String,
     entries: &[Entry],
     count: usize,
     folder: &Path,
     now_ms: i64,
-    paper: Paper,
+    layout: Layout,
 ) -> String {
     let list = match entries.is_empty() {
-        true => nothing_waits(folder),
-        false => table(entries, Rows::Waiting { count }, now_ms, paper),
+        true => nothing_waiting(folder),
+        false => table(entries, Rows::Waiting { count }, now_ms, layout),
     };
     if list == *drawn {
         return String::new();
     }
-    let text = format!("{CLEAR}{list}\n\nWatching; end with Ctrl-C.\n");
+    let text = format!("{CLEAR}{list}\n\nWatching; stop with Ctrl-C.\n");
     *drawn = list;
     text
 }
 
-/// A line for each item that is new, and for each that waits no more.
+/// Returns a line for each item that is new or changed, and for each that is no longer waiting.
 fn append(
     known: &mut Option<BTreeMap<String, Entry>>,
     entries: Vec<Entry>,
     find: &mut impl FnMut(&str) -> Result<Option<Entry>, StoreError>,
     folder: &Path,
     now_ms: i64,
-    paper: Paper,
+    layout: Layout,
 ) -> Result<String, InboxError> {
     let mut text = String::new();
     let mut line = |line: &str| {
@@ -139,17 +139,17 @@ fn append(
         Some(before) => before,
         None => {
             match entries.is_empty() {
-                true => line(&nothing_waits(folder)),
+                true => line(&nothing_waiting(folder)),
                 false => line(heading()),
             }
             BTreeMap::new()
         }
     };
-    // The newest come first, and lines go down the page.
+    // Oldest first, because new lines appear at the bottom.
     for entry in entries.iter().rev() {
-        let was = before.get(&entry.item.id);
-        if was.is_none_or(|was| was.state != entry.state) {
-            line(&row(entry, now_ms, paper));
+        let known = before.get(&entry.item.id);
+        if known.is_none_or(|known| known.state != entry.state) {
+            line(&row(entry, now_ms, layout));
         }
     }
     let now: BTreeMap<String, Entry> = entries
@@ -157,9 +157,9 @@ fn append(
         .map(|entry| (entry.item.id.clone(), entry))
         .collect();
     for id in before.keys().filter(|id| !now.contains_key(*id)) {
-        // What still waits and is only too old to be listed has not gone.
+        // An item that is still waiting is only too old for the list.
         if let Some(entry) = find(id)?.filter(|entry| !entry.state.is_open()) {
-            line(&row(&entry, now_ms, paper));
+            line(&row(&entry, now_ms, layout));
         }
     }
     *known = Some(now);

@@ -1,4 +1,4 @@
-//! Every flag of the contract: its name, its default in the help, its place in `Flags`.
+//! Every flag of the contract: its name, its default in the help, its field in `Flags`.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn the_command_line_is_well_formed() {
     Args::command().debug_assert();
 }
 
-// CONTRACT: the table of flags in section 1.
+// contract.md, "Command line": every flag is read as it says.
 #[test]
 fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
     let help = Args::command().render_long_help().to_string();
@@ -101,31 +101,7 @@ fn every_flag_of_the_contract_is_there_with_its_default_in_the_help() {
 }
 
 #[test]
-fn every_help_is_what_it_was() {
-    macro_rules! kept {
-        ($name:literal) => {
-            include_str!(concat!("../../../tests/fixtures/help/", $name, ".txt"))
-        };
-    }
-    for (arguments, kept) in [
-        ("--help", kept!("long")),
-        ("-h", kept!("short")),
-        ("help inbox", kept!("inbox")),
-        ("help approvals", kept!("approvals")),
-        ("help approvals list", kept!("approvals-list")),
-        ("help approvals show", kept!("approvals-show")),
-        ("help approvals approve", kept!("approvals-approve")),
-        ("help approvals deny", kept!("approvals-deny")),
-    ] {
-        let line = format!("approval-proxy {arguments}");
-        let help = Args::read(line.split(' ')).unwrap_err();
-        assert!(!help.use_stderr());
-        assert_eq!(help.render().to_string(), kept, "{line}");
-    }
-}
-
-#[test]
-fn without_further_flags_every_source_below_may_speak() {
+fn without_further_flags_the_layer_is_empty() {
     let flags = read(&[]).unwrap();
     assert_eq!(flags.upstream, Path::new("cfg.json"));
     assert_eq!(flags.layer, Layer::default());
@@ -179,7 +155,7 @@ fn the_flags_of_the_http_transports_arrive() {
 }
 
 #[test]
-fn flags_that_no_other_source_has_arrive() {
+fn flags_without_a_key_are_read() {
     let flags = read(&[
         "-s",
         "db",
@@ -203,7 +179,8 @@ fn flags_that_no_other_source_has_arrive() {
     );
 }
 
-// CONTRACT: "`--allow PATTERN`, `--deny PATTERN` | repeatable, comma lists, white space trimmed".
+// contract.md, "Command line": "`--allow PATTERN` and `--deny PATTERN` are repeatable and take
+// comma lists; white space is trimmed."
 #[test]
 fn allow_and_deny_are_repeatable_comma_lists() {
     let layer = layer(&[
@@ -220,7 +197,7 @@ fn allow_and_deny_are_repeatable_comma_lists() {
 }
 
 #[test]
-fn the_defaults_of_dedupe_are_what_the_help_says() {
+fn the_default_dedupe_fields_are_those_in_the_help() {
     let fields = of::<DedupeFields>("server,tool,args").unwrap().into_vec();
     assert_eq!(
         fields,
@@ -231,7 +208,7 @@ fn the_defaults_of_dedupe_are_what_the_help_says() {
 #[test]
 fn a_bad_value_is_an_error_in_one_line() {
     let seconds = "expected seconds from 0 to 315360000 (ten years)";
-    for (flags, told) in [
+    for (flags, message) in [
         (["--timeout", "-1"], seconds),
         (["--timeout", "NaN"], seconds),
         (["--timeout", "1e300"], seconds),
@@ -286,7 +263,10 @@ fn a_bad_value_is_an_error_in_one_line() {
         (["--audit-log", ""], "a value is required"),
     ] {
         let error = error(&flags);
-        assert!(error.contains(flags[0]) && error.contains(told), "{error}");
+        assert!(
+            error.contains(flags[0]) && error.contains(message),
+            "{error}"
+        );
         assert!(
             !error.contains('\n') && !error.starts_with("error"),
             "{error}"
@@ -306,11 +286,11 @@ fn an_unknown_flag_is_an_error_with_the_nearest_one() {
 }
 
 #[test]
-fn approvals_without_a_command_says_what_commands_there_are() {
+fn approvals_without_a_subcommand_is_an_error_that_lists_them() {
     let error = Args::read(["approval-proxy", "approvals"].map(OsString::from)).unwrap_err();
     assert_eq!(
         usage_line(&error),
-        "say what to do: `approval-proxy approvals list`, `show`, `approve` or `deny`; see --help"
+        "missing subcommand; use `approval-proxy approvals list`, `show`, `approve` or `deny`; see --help"
     );
 }
 
@@ -320,15 +300,15 @@ fn a_missing_upstream_is_a_usage_error_that_says_what_to_do() {
     assert_eq!(error.exit_code(), i32::from(exit_code::USAGE));
     assert_eq!(
         usage_line(&error),
-        "no config file is given; name the JSON file that lists your MCP servers with \
+        "no config file given; name the JSON file that lists your MCP servers with \
          `--upstream FILE`; see --help",
     );
 }
 
-// CONTRACT: "`--version`, `--help` | work without a config".
+// contract.md, "Command line": "`--version` and `--help` work without a config."
 #[test]
 fn version_and_help_work_without_a_config() {
-    for (flag, told) in [
+    for (flag, message) in [
         ("--version", "approval-proxy "),
         ("-V", "approval-proxy "),
         ("--help", "--upstream"),
@@ -337,12 +317,12 @@ fn version_and_help_work_without_a_config() {
         let error = Args::read(["approval-proxy", flag]).unwrap_err();
         assert!(!error.use_stderr());
         assert_eq!(error.exit_code(), i32::from(exit_code::OK));
-        assert!(error.to_string().contains(told), "{flag}");
+        assert!(error.to_string().contains(message), "{flag}");
     }
 }
 
 #[test]
-fn usage_errors_belong_on_stderr_and_end_with_the_usage_code() {
+fn usage_errors_go_to_stderr_and_exit_with_the_usage_code() {
     let error = read(&["--mode", "ask"]).unwrap_err();
     assert!(error.use_stderr());
     assert_eq!(error.exit_code(), i32::from(exit_code::USAGE));
@@ -360,7 +340,7 @@ fn a_stray_argument_is_an_error() {
 }
 
 #[test]
-fn the_state_dir_may_stand_before_or_behind_what_to_do_with_items() {
+fn the_state_dir_may_come_before_or_after_the_subcommand_of_approvals() {
     for flags in [
         ["approvals", "--state-dir", "/s", "list"],
         ["approvals", "list", "--state-dir", "/s"],

@@ -60,6 +60,6 @@ fn a_hint_of_the_wrong_type_or_written_twice_is_an_error() {
 }
 
 #[test]
-fn two_tools_that_differ_only_in_case_are_refused_where_they_stand() {
+fn two_tools_that_differ_only_in_case_are_an_error_with_its_place() {
     assert!(error(r#"{"Tool":{},"tool":{}}"#).contains("differ only in case"));
 }

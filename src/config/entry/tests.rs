@@ -1,4 +1,4 @@
-//! What the entry of a server may hold, and what of it is expanded.
+//! Which keys and values a server's entry may have, and where variables expand.
 
 use std::path::Path;
 
@@ -88,7 +88,7 @@ fn a_tilde_at_the_start_of_a_path_or_an_argument_is_home() {
     let home = command(r#"{"command":["~/db"],"cwd":"~"}"#);
     assert_eq!(home.command, "/home/me/db");
     assert_eq!(home.cwd.as_deref(), Some(Path::new("/home/me/")));
-    // A value that begins so is no path of the config's.
+    // A `~/` that comes from a variable stays as it is.
     assert_eq!(command(r#"{"command":"${NO:-~/db}"}"#).command, "~/db");
 
     let entry = Entry::new(
@@ -117,7 +117,7 @@ fn a_command_may_be_an_array_or_an_object_with_a_path() {
         assert_eq!(upstream.args, ["-v", "x y"], "{json}");
         assert_eq!(env(&upstream), [("A", "1")], "{json}");
     }
-    for (json, told) in [
+    for (json, message) in [
         (
             r#"{"command":[]}"#,
             "command: expected the program to start",
@@ -151,12 +151,12 @@ fn a_command_may_be_an_array_or_an_object_with_a_path() {
         let error = error
             .trim_start_matches("/mcpServers/db")
             .trim_start_matches([':', '/', ' ']);
-        assert!(error.starts_with(told), "{json}: {error}");
+        assert!(error.starts_with(message), "{json}: {error}");
     }
 }
 
 #[test]
-fn numbers_and_booleans_are_texts_and_null_is_no_variable() {
+fn numbers_and_booleans_are_texts_and_null_sets_no_variable() {
     let upstream =
         command(r#"{"command":"a","args":["-p",8080,true],"env":{"P":8080,"B":false,"N":null}}"#);
     assert_eq!(upstream.args, ["-p", "8080", "true"]);
@@ -167,12 +167,12 @@ fn numbers_and_booleans_are_texts_and_null_is_no_variable() {
 }
 
 #[test]
-fn a_command_with_its_arguments_is_told_how_to_write_them() {
+fn a_command_that_contains_its_arguments_is_an_error_that_shows_how_to_write_them() {
     assert_eq!(
         upstream(r#"{"command":"python3 server.py \"x\""}"#).unwrap_err(),
         r#"/mcpServers/db/command: no program is called `python3 server.py "x"`; put its arguments into `args`: `"command": "python3", "args": ["server.py", "\"x\""]`"#,
     );
-    // A program may have spaces in its name, where there is one.
+    // A program's name may contain spaces if such a file exists.
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("my server");
     std::fs::write(&program, "").unwrap();
@@ -183,13 +183,13 @@ fn a_command_with_its_arguments_is_told_how_to_write_them() {
     assert_eq!(command(&json).command, "my server");
     let json = format!(r#"{{"command":"./my server","cwd":"{path}"}}"#);
     assert_eq!(command(&json).command, "./my server");
-    // The text of the file is told, no value.
+    // The error quotes the file's text, not the value of the variable.
     let error = upstream(r#"{"command":"a ${TOKEN}"}"#).unwrap_err();
     assert!(!error.contains("hunter2"), "{error}");
 }
 
 #[test]
-fn an_env_file_is_laid_under_the_entrys_own_variables() {
+fn the_entrys_own_variables_override_its_env_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("x.env"), "A=file\nB=${TOKEN}\n").unwrap();
     let read = |json: &str, folder: &Path| {
@@ -210,18 +210,21 @@ fn an_env_file_is_laid_under_the_entrys_own_variables() {
     }
     let error = read(r#"{"command":"a","envFile":"no.env"}"#, folder.path()).unwrap_err();
     let path = folder.path().join("no.env");
-    let told = format!(
-        "/envFile: `{}`: this env file cannot be read; ",
+    let message = format!(
+        "/envFile: `{}`: cannot read this env file; ",
         path.display()
     );
-    assert!(error.to_string().starts_with(&told), "{error}");
+    assert!(error.to_string().starts_with(&message), "{error}");
     let error = upstream(r#"{"command":"a","envFile":"/${TOKEN}/x.env"}"#).unwrap_err();
     assert!(
-        error.contains("`/${TOKEN}/x.env`: this env file"),
+        error.contains("`/${TOKEN}/x.env`: cannot read this env file"),
         "{error}"
     );
     let error = upstream(r#"{"command":"a","envFile":"~/x.env"}"#).unwrap_err();
-    assert!(error.contains("`~/x.env`: this env file"), "{error}");
+    assert!(
+        error.contains("`~/x.env`: cannot read this env file"),
+        "{error}"
+    );
     let error = upstream(r#"{"command":"a","envFile":"${workspaceFolder}/.env"}"#).unwrap_err();
     assert!(
         error.starts_with("/mcpServers/db/envFile: `${workspaceFolder}` is"),
@@ -278,7 +281,7 @@ fn headers_of_other_clients_are_sent() {
             .collect();
         assert_eq!(headers, [expected], "{json}");
     }
-    for (json, told) in [
+    for (json, message) in [
         (
             r#""bearer_token_env_var":"NO""#,
             "bearer_token_env_var: the variable `NO` is not set; set it",
@@ -302,7 +305,7 @@ fn headers_of_other_clients_are_sent() {
     ] {
         let error = upstream(&format!(r#"{{"url":"http://a",{json}}}"#)).unwrap_err();
         assert!(
-            error.starts_with(&format!("/mcpServers/db/{told}")),
+            error.starts_with(&format!("/mcpServers/db/{message}")),
             "{error}"
         );
         assert!(!error.contains("hunter2"), "{error}");
@@ -330,7 +333,7 @@ fn a_url_may_have_the_names_that_other_clients_give_it() {
             Target::Command(_) => panic!("{json} is started"),
         }
     }
-    for (json, told) in [
+    for (json, message) in [
         (
             r#"{"httpUrl":"http://a","url":"http://b"}"#,
             ": `url` and `httpUrl` mean the same here; keep one of the two",
@@ -345,16 +348,16 @@ fn a_url_may_have_the_names_that_other_clients_give_it() {
         ),
         (
             r#"{"type":"local","url":"http://a"}"#,
-            ": this server has no `command`, which its `type` needs",
+            ": the `type` of this server needs a `command`",
         ),
         (
             r#"{"type":"remote","command":"a"}"#,
-            ": this server has no `url`, which its `type` needs",
+            ": the `type` of this server needs a `url`",
         ),
     ] {
         let error = upstream(json).unwrap_err();
         assert!(
-            error.starts_with(&format!("/mcpServers/db{told}")),
+            error.starts_with(&format!("/mcpServers/db{message}")),
             "{error}"
         );
     }
@@ -386,7 +389,7 @@ fn an_entry_can_be_disabled_in_two_ways() {
 
 #[test]
 fn an_unset_variable_is_an_error_with_its_place() {
-    let told = "the variable `NO` is not set; set it or write `${NO:-default}`, or `$${NO}` if this is text";
+    let message = "the variable `NO` is not set; set it or write `${NO:-default}`, or `$${NO}` for plain text";
     for (json, place) in [
         (r#"{"command":"${NO}"}"#, "command"),
         (r#"{"command":"db","args":["a","${NO}"]}"#, "args/1"),
@@ -394,14 +397,14 @@ fn an_unset_variable_is_an_error_with_its_place() {
     ] {
         assert_eq!(
             upstream(json).unwrap_err(),
-            format!("/mcpServers/db/{place}: {told}")
+            format!("/mcpServers/db/{place}: {message}")
         );
     }
 }
 
 #[test]
-fn a_wrong_type_is_an_error_that_tells_no_value() {
-    for (json, told) in [
+fn a_wrong_type_is_an_error_that_does_not_quote_the_value() {
+    for (json, message) in [
         (
             r#"{"command":1}"#,
             "command: expected a string, found a number",
@@ -454,7 +457,7 @@ fn a_wrong_type_is_an_error_that_tells_no_value() {
     ] {
         assert_eq!(
             upstream(json).unwrap_err(),
-            format!("/mcpServers/db/{told}")
+            format!("/mcpServers/db/{message}")
         );
     }
     assert!(upstream(r#"{"command":"a","env":{"A\u0000":""}}"#).is_err());
@@ -476,7 +479,7 @@ fn a_key_that_is_read_must_not_be_written_twice() {
     }
 }
 
-// CONTRACT: "Keys that other clients put into an entry are left alone."
+// contract.md, "Configuration": "Keys that other clients put into an entry are left alone."
 #[test]
 fn keys_of_other_clients_are_left_alone() {
     let upstream = command(
@@ -485,9 +488,10 @@ fn keys_of_other_clients_are_left_alone() {
     assert_eq!(upstream.command, "a");
 }
 
-// CONTRACT: "(`type` `http`/`sse`/`stdio` honoured; a url ending in `/sse` without a type is SSE)".
+// contract.md, "Configuration": "`type` `http`, `sse` and `stdio` are honoured; a `url` whose path
+// ends in `/sse` without a `type` is HTTP+SSE."
 #[test]
-fn the_kind_of_a_server_is_its_type_or_what_it_has() {
+fn the_kind_of_a_server_follows_from_its_type_or_its_keys() {
     for (json, is_sse) in [
         (r#"{"url":"http://a/mcp"}"#, false),
         (r#"{"url":"http://a/sse"}"#, true),
@@ -529,18 +533,18 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
             Target::Command(_) => panic!("{json} is started"),
         }
     }
-    for (json, told) in [
+    for (json, message) in [
         (
             r#"{"command":"a","url":"http://a"}"#,
             "this server has a `command` and a `url`",
         ),
         (
             r#"{"command":"a","type":"http"}"#,
-            "this server has no `url`, which its `type` needs; remove `type`, since there is a `command`",
+            "the `type` of this server needs a `url`, but it has a `command`; remove `type`",
         ),
         (
             r#"{"url":"http://a","type":"stdio"}"#,
-            "this server has no `command`, which its `type` needs; remove `type`, since there is a `url`",
+            "the `type` of this server needs a `command`, but it has a `url`; remove `type`",
         ),
         (
             "{}",
@@ -548,23 +552,23 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
         ),
         (
             r#"{"comand":"a"}"#,
-            "this server has no `command`; is `comand` meant for it?",
+            "this server has no `command`; should `comand` be `command`?",
         ),
         (
             r#"{"cmd":"a","args":[]}"#,
-            "this server has no `command`; is `cmd` meant for it?",
+            "this server has no `command`; should `cmd` be `command`?",
         ),
         (
             r#"{"server_url":"http://a"}"#,
-            "this server has no `url`; is `server_url` meant for it?",
+            "this server has no `url`; should `server_url` be `url`?",
         ),
         (
             r#"{"source":"extension","settings":{}}"#,
-            "an extension of Zed knows how to start this server",
+            "an extension of Zed starts this server",
         ),
         (
             r#"{"URI":"http://a"}"#,
-            "this server has no `url`; is `URI` meant for it?",
+            "this server has no `url`; should `URI` be `url`?",
         ),
         (
             r#"{"args":["a"]}"#,
@@ -573,7 +577,7 @@ fn the_kind_of_a_server_is_its_type_or_what_it_has() {
     ] {
         let error = upstream(json).unwrap_err();
         assert!(
-            error.starts_with(&format!("/mcpServers/db: {told}")),
+            error.starts_with(&format!("/mcpServers/db: {message}")),
             "{json}: {error}"
         );
     }
@@ -602,15 +606,15 @@ fn an_entry_must_be_an_object_with_good_rules() {
 #[test]
 fn arguments_and_values_are_not_printed_by_debug() {
     let upstream = upstream(r#"{"command":"db","args":["${TOKEN}"],"env":{"KEY":"${TOKEN}"}}"#);
-    let told = format!("{:?}", upstream.unwrap());
+    let message = format!("{:?}", upstream.unwrap());
     assert!(
-        told.contains("KEY") && told.contains("[1 hidden]"),
-        "{told}"
+        message.contains("KEY") && message.contains("[1 hidden]"),
+        "{message}"
     );
-    assert!(!told.contains("hunter2"), "{told}");
+    assert!(!message.contains("hunter2"), "{message}");
 }
 
-// `Bearer ${TOKEN}` with an empty TOKEN went out as `Bearer `, and kept the login from being offered.
+// `Bearer ${TOKEN}` with an empty TOKEN was sent as `Bearer `, which kept the proxy from offering a login.
 #[test]
 fn a_header_for_credentials_without_any_is_an_error() {
     for (name, value) in [
@@ -624,9 +628,9 @@ fn a_header_for_credentials_without_any_is_an_error() {
         ("Cookie", " "),
     ] {
         let json = format!(r#"{{"url":"http://a","headers":{{"{name}":"{value}"}}}}"#);
-        let told = upstream(&json).unwrap_err();
+        let message = upstream(&json).unwrap_err();
         let place = format!("/mcpServers/db/headers/{name}: this secret is set but empty");
-        assert!(told.contains(&place), "{told}");
+        assert!(message.contains(&place), "{message}");
     }
     for (name, value) in [
         ("Authorization", "Bearer x"),
@@ -638,7 +642,8 @@ fn a_header_for_credentials_without_any_is_an_error() {
     }
 }
 
-// CONTRACT: "expand in `command`, `args`, `env`, `url`, `headers`".
+// contract.md, "Configuration": "`${NAME}` and `${NAME:-default}` expand in `command`, `args`,
+// `env`, `cwd`, `envFile`, `url` and `headers`".
 #[test]
 fn variables_expand_in_url_and_headers() {
     let json = r#"{"url":" https://${HOST:-a.example}/mcp?k=${TOKEN}","headers":{"Authorization":"Bearer ${TOKEN}","X ${BIN}":"1"}}"#;
@@ -659,7 +664,7 @@ fn variables_expand_in_url_and_headers() {
 }
 
 #[test]
-fn a_bad_url_or_header_is_an_error_that_tells_no_value() {
+fn a_bad_url_or_header_is_an_error_that_does_not_quote_the_value() {
     for json in [
         r#"{"url":"a/mcp"}"#,
         r#"{"url":"ftp://hunter2/mcp"}"#,
@@ -679,18 +684,18 @@ fn a_bad_url_or_header_is_an_error_that_tells_no_value() {
 }
 
 #[test]
-fn a_program_that_can_be_none_here_is_told_what_to_write() {
-    for (json, told) in [
+fn a_command_that_cannot_be_a_program_here_is_an_error_that_says_what_to_write() {
+    for (json, message) in [
         (
             r#"{"command":"https://a/mcp"}"#,
-            "this is a URL, and no program; write it as `url`",
+            "this is a URL, not a program; rename the key to `url`",
         ),
         (
             r#"{"command":"cmd","args":["/c","npx","-y","x"]}"#,
-            "`cmd` is for Windows; write the program behind `/c` as `command`, and take both out of `args`",
+            "`cmd` is a Windows program; make the program after `/c` the `command`, and remove both from `args`",
         ),
     ] {
         let error = upstream(json).unwrap_err();
-        assert_eq!(error, format!("/mcpServers/db/command: {told}"));
+        assert_eq!(error, format!("/mcpServers/db/command: {message}"));
     }
 }

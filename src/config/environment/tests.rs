@@ -1,4 +1,4 @@
-//! Every variable of ours, and what happens to those that nobody knows.
+//! All our variables, and unknown ones.
 
 use super::*;
 use crate::config::section::tests::SAMPLES;
@@ -14,14 +14,15 @@ fn error(name: &str, value: &str) -> String {
         .to_string()
 }
 
-// CONTRACT: "environment (`APPROVAL_` + the key in SCREAMING_SNAKE …)".
+// contract.md, "Command line": "A variable of the environment is `APPROVAL_` + the key in
+// SCREAMING_SNAKE".
 #[test]
 fn every_key_can_be_given_as_a_variable() {
     for sample in SAMPLES {
         let mut settings = SETTINGS.iter();
         let setting = settings.find(|setting| setting.key() == Some(sample.key));
         let variable = setting.unwrap().variable().unwrap();
-        // Words and paths stand without quotes, all else as in the file.
+        // Words and paths have no quotes in a variable; everything else is as in the file.
         let text = sample.json.trim_matches('"');
         let layer = environment([(variable.as_str(), text)]).layer().unwrap();
         let mut expected = (sample.layer)();
@@ -63,7 +64,7 @@ fn a_bad_value_names_the_variable() {
 }
 
 #[test]
-fn an_approver_s_name_is_a_name_and_known() {
+fn the_variable_of_the_approvers_name_is_checked_and_known() {
     let here = |name: &str| environment([("APPROVAL_APPROVER", name)]);
     let read = here(" Ann ").approver().unwrap();
     assert_eq!(read.unwrap().into_string(), "Ann");
@@ -90,7 +91,7 @@ fn a_blank_variable_counts_as_not_set() {
     }
 }
 
-// A blank `APPROVAL_AUTH_TOKEN` used to turn authentication off without a word.
+// A blank `APPROVAL_AUTH_TOKEN` used to turn authentication off silently.
 #[test]
 fn a_secret_that_is_set_but_empty_is_an_error() {
     for blank in ["", " \t\n"] {
@@ -103,29 +104,32 @@ fn a_secret_that_is_set_but_empty_is_an_error() {
         for setting in SETTINGS.iter().filter(|setting| setting.is_secret) {
             let variable = setting.variable().unwrap();
             let blank = environment([(variable.as_str(), blank)]).layer_of(|_| true);
-            let told = blank.unwrap_err().to_string();
-            assert!(told.contains("set but empty"), "{told}");
+            let message = blank.unwrap_err().to_string();
+            assert!(message.contains("set but empty"), "{message}");
         }
     }
 }
 
 #[test]
-fn a_token_is_checked_and_never_told() {
+fn a_token_is_checked_and_never_quoted() {
     let token = |text| environment([("APPROVAL_AUTH_TOKEN", text)]).auth_token();
     let long = "x".repeat(4097);
     for bad in ["two words", "seven77", "pässword", &long] {
-        let told = token(bad).unwrap_err().to_string();
+        let message = token(bad).unwrap_err().to_string();
         assert!(
-            told.contains("APPROVAL_AUTH_TOKEN") && !told.contains(bad),
-            "{told}"
+            message.contains("APPROVAL_AUTH_TOKEN") && !message.contains(bad),
+            "{message}"
         );
     }
     for good in ["eight888", " eight888\n", &"x".repeat(4096)] {
         assert_eq!(token(good).unwrap().unwrap().expose(), good.trim());
     }
     let name = "APPROVAL_APPROVAL_AUTH_TOKEN";
-    let told = error(name, "two words");
-    assert!(told.contains(name) && !told.contains("two"), "{told}");
+    let message = error(name, "two words");
+    assert!(
+        message.contains(name) && !message.contains("two"),
+        "{message}"
+    );
     let layer = environment([(name, "token")]).layer().unwrap();
     assert_eq!(layer.without_effect, [name]);
 }
@@ -149,8 +153,8 @@ fn an_unknown_variable_of_ours_is_a_warning_with_the_nearest_name() {
          `APPROVAL_DRY_RUN`?",
             "environment variable `APPROVAL_TTL_SECONDS` is unknown and has no effect; did you mean \
          `APPROVAL_APPROVAL_TTL_SECONDS`?",
-            "environment variable `APPROVAL_WORKFLOW_QUEUE` is unknown and has no effect; if it is \
-         meant for another program, nothing is wrong",
+            "environment variable `APPROVAL_WORKFLOW_QUEUE` is unknown and has no effect; ignore this if \
+         another program reads it",
         ]
     );
 }
@@ -183,10 +187,10 @@ fn a_tilde_at_the_start_of_a_path_is_home() {
 
 #[test]
 fn values_are_not_printed_by_debug() {
-    let told = format!("{:?}", environment([("TOKEN", "hunter2")]));
+    let message = format!("{:?}", environment([("TOKEN", "hunter2")]));
     assert!(
-        told.contains("TOKEN") && !told.contains("hunter2"),
-        "{told}"
+        message.contains("TOKEN") && !message.contains("hunter2"),
+        "{message}"
     );
 }
 

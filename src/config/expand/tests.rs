@@ -100,14 +100,14 @@ fn a_value_is_not_expanded_again() {
     assert_eq!(expanded("${OTHER:-$NAME}").unwrap(), "$NAME");
 }
 
-// CONTRACT: "an unset variable without a default is an error that names it".
+// contract.md, "Configuration": "an unset variable without a default is an error that names it".
 #[test]
 fn an_unset_variable_is_an_error_that_names_it() {
     for text in ["${OTHER}", "x${OTHER}-y"] {
         assert_eq!(
             expanded(text).unwrap_err(),
-            "the variable `OTHER` is not set; set it or write `${OTHER:-default}`, or `$${OTHER}` if \
-             this is text",
+            "the variable `OTHER` is not set; set it or write `${OTHER:-default}`, or `$${OTHER}` for \
+             plain text",
         );
     }
 }
@@ -152,8 +152,11 @@ fn a_variable_of_another_program_is_an_error_that_says_so() {
         ("{env:NAME}", "opencode"),
         ("x {env:NAME} ${NAME}", "opencode"),
     ] {
-        let told = expanded(text).unwrap_err();
-        assert!(told.contains(whose) && told.contains("; write "), "{told}");
+        let message = expanded(text).unwrap_err();
+        assert!(
+            message.contains(whose) && message.contains("; write "),
+            "{message}"
+        );
     }
     // Text inside a default is nobody's variable.
     assert_eq!(expanded("${OTHER:-{env:NAME}}").unwrap(), "{env:NAME}");

@@ -1,4 +1,4 @@
-//! The three forms, their order and names, and files that are none of them.
+//! The forms of a config file, the names and order of its servers, and files of no known form.
 
 use proptest::prelude::*;
 
@@ -18,7 +18,8 @@ fn names(file: &ConfigFile) -> Vec<&str> {
         .collect()
 }
 
-// CONTRACT: "JSON in one of three forms: `{"mcpServers": {NAME: ENTRY}, "approvalProxy": {…}}`".
+// contract.md, "Configuration": "JSON in one of three forms: `{"mcpServers": {NAME: ENTRY},
+// "approvalProxy": {…}}`".
 #[test]
 fn mcp_servers_keep_the_order_of_the_file() {
     let file = parsed(
@@ -31,7 +32,8 @@ fn mcp_servers_keep_the_order_of_the_file() {
     assert!(file.warnings.is_empty());
 }
 
-// CONTRACT: "one `ENTRY` (name `upstream`; an `approvalProxy` beside it counts)".
+// contract.md, "Configuration": "one `ENTRY` (name `upstream`; an `approvalProxy` beside it
+// counts)".
 #[test]
 fn one_entry_is_the_server_upstream() {
     for entry in [r#""command":"a""#, r#""url":"http://a""#] {
@@ -44,7 +46,7 @@ fn one_entry_is_the_server_upstream() {
     }
 }
 
-// CONTRACT: "an array of `ENTRY` with `name` (default `server-<index>`)".
+// contract.md, "Configuration": "an array of `ENTRY` with `name` (default `server-<index>`)".
 #[test]
 fn an_array_of_entries_names_its_servers() {
     let file = parsed(r#"[{"command":"a"},{"command":"b","name":"db"},{"command":"c"}]"#);
@@ -52,7 +54,7 @@ fn an_array_of_entries_names_its_servers() {
 }
 
 #[test]
-fn two_servers_of_one_name_are_an_error() {
+fn two_servers_with_the_same_name_are_an_error() {
     assert_eq!(
         parsed(r#"{"mcpServers":{"db":{"command":"a"},"d\u0062":{"command":"b"}}}"#).unwrap_err(),
         "cfg.json: /mcpServers/db: this key is written twice; keep one of the two",
@@ -63,7 +65,7 @@ fn two_servers_of_one_name_are_an_error() {
     ] {
         let error = parsed(json).unwrap_err();
         assert!(
-            error.starts_with("cfg.json: /1: a server before this one is called `"),
+            error.starts_with("cfg.json: /1: two servers are called `"),
             "{error}"
         );
     }
@@ -75,7 +77,7 @@ fn two_servers_of_one_name_are_an_error() {
 }
 
 #[test]
-fn a_name_that_is_no_string_is_an_error() {
+fn a_name_that_is_not_a_string_is_an_error() {
     assert_eq!(
         parsed(r#"[{"name":7}]"#).unwrap_err(),
         "cfg.json: /0/name: expected a string, found a number",
@@ -104,30 +106,30 @@ fn rules_are_checked_in_every_server() {
 
 #[test]
 fn a_section_in_the_wrong_place_is_an_error() {
-    let proxy = "this key does not count here; move it beside `mcpServers`";
-    for (json, told) in [
+    let proxy = "this key has no effect here; move it next to `mcpServers`";
+    for (json, message) in [
         (
             r#"{"mcpServers":{"a":{"approvalProxy":{}}}}"#,
             format!("/mcpServers/a/approvalProxy: {proxy}"),
         ),
         (
             r#"[{"approvalProxy":{}}]"#,
-            "/0/approvalProxy: this key does not count here; move it out of the array, which has no \
+            "/0/approvalProxy: this key has no effect here; move it out of the array, which has no \
              place for it: write `{\"mcpServers\": {…}, \"approvalProxy\": {…}}`"
                 .into(),
         ),
         (
             r#"{"mcpServers":{},"approvalRules":{}}"#,
-            "/approvalRules: this key does not count here; move it into the entry of a server"
+            "/approvalRules: this key has no effect here; move it into the entry of a server"
                 .into(),
         ),
     ] {
-        assert_eq!(parsed(json).unwrap_err(), format!("cfg.json: {told}"));
+        assert_eq!(parsed(json).unwrap_err(), format!("cfg.json: {message}"));
     }
 }
 
 #[test]
-fn a_section_that_is_spelled_wrong_is_an_error() {
+fn a_misspelled_section_is_an_error() {
     for (json, place, meant) in [
         (
             r#"{"mcpServers":{},"approvalproxy":{}}"#,
@@ -150,17 +152,17 @@ fn a_section_that_is_spelled_wrong_is_an_error() {
             "approvalRules",
         ),
     ] {
-        let told = format!("cfg.json: {place}: unknown key; did you mean `{meant}`?");
-        assert_eq!(parsed(json).unwrap_err(), told);
+        let message = format!("cfg.json: {place}: unknown key; did you mean `{meant}`?");
+        assert_eq!(parsed(json).unwrap_err(), message);
     }
 }
 
-// A rule that nobody reads is worse than an error: the operator believes that it counts.
+// A rule that is silently ignored is worse than an error: the operator believes that it works.
 #[test]
 fn a_rule_outside_its_section_is_an_error() {
-    let rules = "this key does not count here; move it into `approvalRules` of a server";
-    let proxy = "this key does not count here; move it into `approvalProxy`";
-    for (json, place, told) in [
+    let rules = "this key has no effect here; move it into `approvalRules` of a server";
+    let proxy = "this key has no effect here; move it into `approvalProxy`";
+    for (json, place, message) in [
         (
             r#"{"mcpServers":{"a":{"command":"a","alwaysDeny":["*"]}}}"#,
             "/mcpServers/a/alwaysDeny",
@@ -174,14 +176,14 @@ fn a_rule_outside_its_section_is_an_error() {
         (r#"{"command":"a","auditLog":"x"}"#, "/auditLog", proxy),
         (r#"[{"timeout_action":"deny"}]"#, "/0/timeout_action", rules),
     ] {
-        let told = format!("cfg.json: {place}: {told}");
-        assert_eq!(parsed(json).unwrap_err(), told);
+        let message = format!("cfg.json: {place}: {message}");
+        assert_eq!(parsed(json).unwrap_err(), message);
     }
 }
 
-// CONTRACT: "Keys that other clients put into an entry are left alone."
+// contract.md, "Configuration": "Keys that other clients put into an entry are left alone."
 #[test]
-fn a_key_that_others_could_have_too_is_a_warning_at_most() {
+fn a_key_that_other_clients_may_use_causes_only_a_warning() {
     for (json, place) in [
         (
             r#"{"mcpServers":{"a":{"command":"a","mode":"all"}}}"#,
@@ -227,7 +229,7 @@ fn a_document_of_another_form_is_an_error() {
     }
 }
 
-// CONTRACT: "A file that is not JSON: error with line and column."
+// contract.md, "Configuration": "A file that is not JSON: error with line and column."
 #[test]
 fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
     for (text, place, reason) in [
@@ -237,12 +239,12 @@ fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
         ("{\"a\":1,,}", "1:8", "key must be a string"),
         ("// x\n{]", "2:2", "key must be a string"),
         ("/* x\n*/ {\"a\" 1}", "2:9", "expected `:`"),
-        ("{}\n  /* x", "2:3", "a comment that does not end"),
+        ("{}\n  /* x", "2:3", "unterminated comment"),
         ("{} {}", "1:4", "trailing characters"),
         ("[1e999]", "1:6", "number out of range"),
     ] {
         let error = parsed(text).unwrap_err();
-        let start = format!("cfg.json:{place}: not JSON: {reason}; correct line ");
+        let start = format!("cfg.json:{place}: not JSON: {reason}; fix line ");
         assert!(error.starts_with(&start), "{error}");
         assert!(!error.contains(" at line "), "{error}");
     }
@@ -254,13 +256,13 @@ fn a_file_that_is_not_json_is_an_error_with_line_and_column() {
         b"{\0}\0",
         b"\0{\0}",
     ] {
-        let told = "cfg.json: this file is UTF-16; save it as UTF-8";
-        assert_eq!(parsed(bytes).unwrap_err(), told);
+        let message = "cfg.json: this file is UTF-16; save it as UTF-8";
+        assert_eq!(parsed(bytes).unwrap_err(), message);
     }
 }
 
 #[test]
-fn a_slip_in_json_that_many_make_is_named() {
+fn the_error_says_how_to_fix_a_common_mistake_in_json() {
     for (text, place, hint) in [
         (
             "{'mcpServers':{}}",
@@ -281,7 +283,7 @@ fn a_slip_in_json_that_many_make_is_named() {
         (
             "\n\"mcpServers\": {}",
             "2:13",
-            ": put `{` before all this and `}` behind it",
+            ": put `{` before the whole text and `}` after it",
         ),
         (
             "```json\n{}\n```",
@@ -291,13 +293,13 @@ fn a_slip_in_json_that_many_make_is_named() {
         (
             "{\u{a0}}",
             "1:2",
-            ": there is a no-break space, which looks like a space; write a space",
+            ": replace the no-break space, which looks like a space, by a space",
         ),
         ("{\"a\":{", "1:6", ": a closing bracket or quote is missing"),
         (
             "{\"a\":\"b\n\"}",
             "2:0",
-            ": close the string with a double quote, and write a line break in it as `\\n`",
+            ": close the string with a double quote, and write line breaks as `\\n`",
         ),
         (
             "{\"a\":True}",
@@ -307,7 +309,7 @@ fn a_slip_in_json_that_many_make_is_named() {
         (
             "{} {}",
             "1:4",
-            ": a file holds one JSON value, and nothing behind it",
+            ": a file must hold one JSON value and nothing after it",
         ),
     ] {
         let error = parsed(text).unwrap_err();
@@ -326,7 +328,7 @@ fn a_slip_in_json_that_many_make_is_named() {
         let error = ConfigFile::parse(Path::new(name), text.as_bytes())
             .unwrap_err()
             .to_string();
-        assert!(error.contains("only JSON is read here"), "{error}");
+        assert!(error.contains("the file must be JSON"), "{error}");
     }
 }
 
@@ -394,7 +396,7 @@ fn the_lists_of_all_clients_are_read() {
 }
 
 #[test]
-fn the_proxys_own_section_counts_beside_any_list() {
+fn the_proxys_own_section_is_read_next_to_any_list() {
     for list in [
         r#""servers":{"a":{"command":"1"}}"#,
         r#""a":{"command":"1"}"#,
@@ -412,7 +414,7 @@ fn the_proxys_own_section_counts_beside_any_list() {
     let error = parsed(r#"{"servers":{"a":{"command":"1","approvalProxy":{}}}}"#).unwrap_err();
     assert_eq!(
         error,
-        "cfg.json: /servers/a/approvalProxy: this key does not count here; move it to the top level of the \
+        "cfg.json: /servers/a/approvalProxy: this key has no effect here; move it to the top level of the \
          file"
     );
     assert!(parsed(r#"{"a":{"command":"1"},"approvalRules":{}}"#).is_err());
@@ -424,14 +426,14 @@ fn the_proxys_own_section_counts_beside_any_list() {
 }
 
 #[test]
-fn of_several_lists_the_first_counts_and_the_others_are_named() {
+fn of_several_lists_the_first_is_read_and_a_warning_names_the_others() {
     let json = r#"{"servers":{"b":{"command":"2"}},"mcpServers":{"a":{"command":"1"}}}"#;
     let file = parsed(json).unwrap();
     assert_eq!(names(&file), ["a"]);
     assert_eq!(
         file.warnings,
         [
-            "cfg.json: /servers: these servers are not read, since there are some in `/mcpServers`; move \
+            "cfg.json: /servers: these servers are not read, because `/mcpServers` has servers; move \
           them there"
         ]
     );
@@ -439,7 +441,7 @@ fn of_several_lists_the_first_counts_and_the_others_are_named() {
 
 // Issue 15: "A null or comment entry of another server does not refuse the file."
 #[test]
-fn what_is_no_server_among_servers_harms_no_other() {
+fn a_member_that_is_not_a_server_does_not_affect_the_servers() {
     for json in [
         r#"{"mcpServers":{"_comment":"x","a":{"command":"1"},"b":null,"old":"disabled","n":1,"l":[]}}"#,
         r#"{"mcpServers":{"//":"x","//":"y","a":{"command":"1"}}}"#,
@@ -452,7 +454,7 @@ fn what_is_no_server_among_servers_harms_no_other() {
 }
 
 #[test]
-fn servers_of_single_projects_are_not_read_and_known() {
+fn servers_of_single_projects_are_not_read_but_found() {
     let json = r#"{"numStartups":3,"projects":{"/home/me/x":{"mcpServers":{"a":{"command":"1"}}},"/y":{"mcpServers":{}}}}"#;
     let file = parsed(json).unwrap();
     assert!(file.servers.is_empty());
@@ -494,7 +496,7 @@ fn errors_never_write_to_the_terminal() {
     );
 }
 
-/// JSON that comes near to a config: our keys, with any value.
+/// JSON that resembles a config: our keys, with any value.
 fn near_configs() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

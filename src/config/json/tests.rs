@@ -1,4 +1,4 @@
-//! Order, duplicates, and what is told about a value.
+//! Tests of order, duplicates, and the names of types.
 
 use super::{Node, Object};
 
@@ -57,7 +57,7 @@ fn a_null_member_counts_as_missing() {
 }
 
 #[test]
-fn a_deeply_nested_document_is_an_error_and_no_overflow() {
+fn a_deeply_nested_document_is_an_error_not_an_overflow() {
     let text = "[".repeat(100_000);
     assert!(serde_json::from_str::<Node>(&text).is_err());
 }

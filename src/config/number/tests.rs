@@ -60,9 +60,9 @@ fn a_negative_number_in_json_is_named() {
     );
 }
 
-// CONTRACT: "how long a human has; 0 = no limit".
+// contract.md, "Command line": "how long a person has; 0 = no limit".
 #[test]
-fn zero_seconds_are_no_limit_and_a_tiny_span_is_one() {
+fn zero_seconds_mean_no_limit_and_a_tiny_duration_is_a_limit() {
     assert_eq!(Seconds::from_text("0").unwrap().limit(), None);
     let tiny = Seconds::from_text("1e-30").unwrap();
     assert_eq!(tiny.limit(), Some(Duration::from_nanos(1)));
@@ -103,7 +103,7 @@ fn a_multiplier_is_at_least_one_and_finite() {
 }
 
 #[test]
-fn a_string_is_no_number_in_json() {
+fn a_string_is_not_a_number_in_json() {
     assert_eq!(
         Seconds::from_node(&Node::Text("120".to_owned()))
             .unwrap_err()
@@ -115,7 +115,7 @@ fn a_string_is_no_number_in_json() {
 
 proptest! {
     #[test]
-    fn no_number_makes_a_span_panic(number: f64) {
+    fn no_number_makes_a_duration_panic(number: f64) {
         if let Ok(seconds) = Seconds::from_node(&Node::Number(number)) {
             prop_assert!(seconds.duration() <= Duration::from_secs(315_360_000));
             prop_assert_eq!(seconds.limit().is_none(), number == 0.0);

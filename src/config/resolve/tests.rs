@@ -1,4 +1,4 @@
-//! The choice of the server, the lists, the defaults, and the warnings.
+//! Tests of the choice of the server, the lists, the defaults and the warnings.
 
 mod precedence;
 
@@ -36,7 +36,7 @@ fn config(rules: &str, proxy: &str) -> String {
     )
 }
 
-// CONTRACT: "Lists of allow and deny are united over all sources".
+// contract.md, "Command line": "Lists of allow and deny are united over all sources".
 #[test]
 fn lists_of_allow_and_deny_are_united_over_all_sources() {
     let mut flags = flags();
@@ -75,7 +75,7 @@ fn a_timeout_beats_a_default_timeout_of_its_own_source_only() {
     assert_eq!(settings.timeout_action, TimeoutAction::Deny);
 }
 
-// CONTRACT: "how long a human has; 0 = no limit".
+// contract.md, "Command line": "how long a person has; 0 = no limit".
 #[test]
 fn a_timeout_of_zero_is_no_limit() {
     let settings = resolved(flags(), &config(r#""timeout":0"#, ""), &[])
@@ -85,7 +85,7 @@ fn a_timeout_of_zero_is_no_limit() {
 }
 
 #[test]
-fn without_any_setting_the_defaults_of_the_contract_hold() {
+fn without_any_setting_the_defaults_of_the_contract_apply() {
     let resolved = resolved(flags(), &config("", ""), &[]).unwrap();
     let settings = Settings {
         server: "db".into(),
@@ -109,7 +109,7 @@ fn without_any_setting_the_defaults_of_the_contract_hold() {
 }
 
 #[test]
-fn what_only_flags_can_say_arrives() {
+fn settings_that_only_flags_have_are_read() {
     let flags = with(flags(), |layer| {
         layer.audit_best_effort = Some(true);
         layer.max_message_size = value("1MiB");
@@ -139,8 +139,9 @@ fn named(name: &str) -> Flags {
     }
 }
 
-// CONTRACT: "which server; several and none named: a warning on stderr that names the choice;
-// unknown: error that lists the names".
+// contract.md, "Command line": "If there are several and none is named, the first that is not
+// disabled is used, and a warning on stderr names the choice. An unknown name is an error that
+// lists the names."
 #[test]
 fn the_first_server_is_chosen_and_a_warning_names_it() {
     let resolved = resolved(flags(), THREE, &[]).unwrap();
@@ -150,7 +151,7 @@ fn the_first_server_is_chosen_and_a_warning_names_it() {
     assert_eq!(
         resolved.warnings,
         [
-            "cfg.json: there are several servers (`z`, `a`, `m`); using `z`, name another with \
+            "cfg.json: there are several servers (`z`, `a`, `m`); using `z`; choose another with \
          `--server NAME`",
         ]
     );
@@ -186,7 +187,9 @@ fn an_unknown_server_is_an_error_that_lists_the_names() {
     for name in ["b", "Z", ""] {
         assert_eq!(
             resolved(named(name), THREE, &[]).unwrap_err(),
-            format!("cfg.json: there is no server `{name}`; give `--server` one of `z`, `a`, `m`"),
+            format!(
+                "cfg.json: there is no server `{name}`; use `--server` with one of `z`, `a`, `m`"
+            ),
         );
     }
 }
@@ -211,7 +214,7 @@ fn over_http(host: Option<&str>) -> Flags {
 }
 
 #[test]
-fn http_clients_are_served_on_loopback_unless_told_otherwise() {
+fn http_clients_are_served_on_loopback_by_default() {
     assert!(resolved(flags(), THREE, &[]).unwrap().http.is_none());
     let serving = resolved(over_http(None), THREE, &[]).unwrap().http.unwrap();
     assert_eq!((&*serving.host, serving.port), ("127.0.0.1", 8765));
@@ -225,7 +228,7 @@ fn http_clients_are_served_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
-fn other_machines_are_let_in_only_with_a_token_or_on_demand() {
+fn other_machines_may_connect_only_with_a_token_or_insecure_no_auth() {
     for host in ["0.0.0.0", "::", "192.168.1.7", "proxy.example"] {
         let error = resolved(over_http(Some(host)), THREE, &[]).unwrap_err();
         assert!(
@@ -245,16 +248,19 @@ fn other_machines_are_let_in_only_with_a_token_or_on_demand() {
     assert!(resolved(open, THREE, &[]).unwrap().http.is_some());
 }
 
-// Whoever reaches loopback could answer its own prompts.
+// Any program that can reach loopback could answer its own prompts.
 #[test]
-fn http_clients_are_asked_only_with_a_token_or_where_the_operator_says_so() {
+fn http_clients_are_asked_only_with_a_token_or_insecure_no_auth() {
     let json = r#"{"command":"a"}"#;
     let anonymous = resolved(over_http(None), json, &[]).unwrap();
     assert_eq!(anonymous.settings.client, Client::Anonymous);
-    let [told] = &anonymous.warnings[..] else {
+    let [message] = &anonymous.warnings[..] else {
         panic!("{:?}", anonymous.warnings);
     };
-    assert!(told.contains("questions go to the inbox instead"), "{told}");
+    assert!(
+        message.contains("questions go to the inbox instead"),
+        "{message}"
+    );
     let elicitation = [("APPROVAL_ENGINES", "elicitation")];
     let alone = resolved(over_http(None), json, &elicitation).unwrap();
     assert!(
@@ -274,7 +280,7 @@ fn http_clients_are_asked_only_with_a_token_or_where_the_operator_says_so() {
 }
 
 #[test]
-fn a_token_of_our_own_needs_a_place_to_be_kept() {
+fn a_token_of_our_own_needs_a_state_folder() {
     let auto = || {
         with(over_http(None), |layer| {
             layer.auth_token_file = Some("auto".into());
@@ -329,7 +335,7 @@ fn the_token_of_the_file_wins_and_a_bad_one_stops_the_start() {
 }
 
 #[test]
-fn what_is_for_http_has_no_effect_over_stdio_and_says_so() {
+fn settings_for_http_cause_a_warning_over_stdio() {
     let flags = with(over_http(Some("0.0.0.0")), |layer| {
         layer.transport = Some(Transport::Stdio);
     });
@@ -344,7 +350,7 @@ fn what_is_for_http_has_no_effect_over_stdio_and_says_so() {
 }
 
 #[test]
-fn silence_over_http_is_a_no_and_the_operator_hears_that() {
+fn approving_on_timeout_over_http_causes_a_warning() {
     let json = r#"{"command":"a","approvalRules":{"timeoutAction":"approve"}}"#;
     let warnings = resolved(over_http(None), json, &[]).unwrap().warnings;
     assert!(warnings[0].contains("no effect over HTTP"), "{warnings:?}");
@@ -352,7 +358,7 @@ fn silence_over_http_is_a_no_and_the_operator_hears_that() {
 }
 
 #[test]
-fn what_cannot_be_parked_anywhere_is_a_warning() {
+fn parking_without_the_inbox_causes_a_warning() {
     let json = |engines| {
         format!(
             r#"{{"command":"a","approvalRules":{{"timeoutAction":"park","engines":{engines}}}}}"#
@@ -366,7 +372,7 @@ fn what_cannot_be_parked_anywhere_is_a_warning() {
 }
 
 #[test]
-fn what_nothing_reads_yet_is_a_warning_once_each() {
+fn a_setting_without_effect_yet_causes_one_warning() {
     let mut flags = flags();
     flags.layer.without_effect = vec!["--port".to_owned()];
     let json = config(
@@ -383,15 +389,15 @@ fn what_nothing_reads_yet_is_a_warning_once_each() {
         "APPROVAL_APPROVAL_AUTH_TOKEN",
         "approvalAllowedHosts",
     ];
-    let told = names
-        .map(|name| format!("`{name}` has no effect yet: it is for channels that are to come"));
-    assert_eq!(warnings[..3], told);
+    let message = names
+        .map(|name| format!("`{name}` has no effect yet: it is for engines that do not exist yet"));
+    assert_eq!(warnings[..3], message);
     assert!(warnings[3].starts_with("environment variable `APPROVAL_MOD` is unknown"));
     assert_eq!(warnings.len(), 4);
 }
 
 #[test]
-fn warnings_of_the_file_come_through() {
+fn warnings_about_the_file_are_kept() {
     let json = r#"{"command":"a","approvalMode":"never"}"#;
     assert_eq!(resolved(flags(), json, &[]).unwrap().warnings.len(), 1);
 }
@@ -401,13 +407,16 @@ fn a_header_that_the_protocol_sets_is_a_warning_unless_it_says_the_same() {
     let json = r#"{"url":"http://a/mcp","headers":{"Accept":"text/html","Authorization":"Bearer s3cret",
         "content-type":"application/json","MCP-Protocol-Version":"2025-06-18","X-Mine":"1"}}"#;
     let warnings = resolved(flags(), json, &[]).unwrap().warnings;
-    let told = ["Accept", "MCP-Protocol-Version"].map(|name| {
-        format!("`{name}` in `headers` is not sent as it is: the protocol sets it for each message")
+    let message = ["Accept", "MCP-Protocol-Version"].map(|name| {
+        format!(
+            "`{name}` in `headers` is not sent, because the protocol sets this header for each message"
+        )
     });
-    assert_eq!(warnings, told);
+    assert_eq!(warnings, message);
 }
 
-// CONTRACT: "`{`, `}` and `\` are literal", which who comes from a shell does not expect.
+// contract.md, "Policy": "`{`, `}` and `\` are literal." People who know shells expect something
+// else.
 #[test]
 fn a_pattern_that_looks_like_an_alternative_is_a_warning() {
     let mut flags = flags();
@@ -415,26 +424,26 @@ fn a_pattern_that_looks_like_an_alternative_is_a_warning() {
     flags.layer.deny = Vec::from_text("drop_{a,b}").unwrap();
     let json = config(r#""allowPatterns":["read_\\*","read_*"]"#, "");
     let warnings = resolved(flags, &json, &[]).unwrap().warnings;
-    let told = [r"drop_{a", "b}", r"read_\*"].map(|pattern| {
+    let message = [r"drop_{a", "b}", r"read_\*"].map(|pattern| {
         format!(
-            r"pattern `{pattern}`: `{{`, `}}` and `\` stand for themselves; write a pattern for each alternative"
+            r"pattern `{pattern}`: `{{`, `}}` and `\` are plain characters; write one pattern for each alternative"
         )
     });
-    assert_eq!(warnings, told);
+    assert_eq!(warnings, message);
 }
 
 #[test]
-fn what_lets_every_call_through_is_told_wherever_it_was_set() {
-    let dry_run = "dry run: every call is let through, and only recorded";
-    let none = "mode `none`: no call is asked about; deny patterns alone refuse calls";
-    for (rules, proxy, variables, told) in [
+fn a_setting_that_lets_all_calls_run_causes_a_warning_whatever_its_source() {
+    let dry_run = "dry run: calls run without an approval, and are only recorded";
+    let none = "mode `none`: no call needs an approval; only deny patterns refuse calls";
+    for (rules, proxy, variables, message) in [
         ("", r#""dryRun":true"#, [("X", "")], dry_run),
         ("", "", [("APPROVAL_DRY_RUN", "1")], dry_run),
         (r#""mode":"none""#, "", [("X", "")], none),
         ("", "", [("APPROVAL_MODE", "none")], none),
     ] {
         let warnings = resolved(flags(), &config(rules, proxy), &variables);
-        assert_eq!(warnings.unwrap().warnings, [told]);
+        assert_eq!(warnings.unwrap().warnings, [message]);
     }
     let guarded = config(r#""mode":"all""#, r#""dryRun":false"#);
     let variables = [("APPROVAL_MODE", "none"), ("APPROVAL_DRY_RUN", "1")];
@@ -482,7 +491,7 @@ fn secrets_are_not_printed_by_debug() {
 }
 
 #[test]
-fn what_the_log_does_not_keep_is_the_union_of_all_sources() {
+fn the_log_redacts_the_union_of_all_sources() {
     let rules = r#""auditRedact":{"names":["employeeId"]}"#;
     let proxy = r#""auditRedact":{"names":["caseId"],"patterns":["orion"]}"#;
     let variables = [("APPROVAL_AUDIT_REDACT", r#"{"patterns":["vega"]}"#)];
@@ -510,27 +519,27 @@ fn a_disabled_server_is_used_only_by_name() {
     assert_eq!(found.server.name, "a");
     assert_eq!(
         found.warnings,
-        ["cfg.json: server `a` is disabled in this file, and used since `--server` names it"]
+        ["cfg.json: server `a` is disabled in this file, but used because `--server` names it"]
     );
     let all = r#"{"mcpServers":{"a":{"command":"a","disabled":true},"b":{"command":"b","enabled":false}}}"#;
     assert_eq!(
         resolved(flags(), all, &[]).unwrap_err(),
-        "cfg.json: every server is disabled; start one all the same with `--server`, one of `a`, `b`, or \
-         remove its `disabled` or `enabled`"
+        "cfg.json: every server is disabled; start one anyway with `--server` (`a`, `b`), or remove \
+         its `disabled` or `enabled` key"
     );
 }
 
 #[test]
-fn what_is_no_server_is_named_where_it_is_asked_for_or_alone() {
+fn a_member_that_is_not_a_server_is_an_error_if_it_is_chosen_or_the_only_one() {
     let json = r#"{"mcpServers":{"old":"disabled","a":{"command":"a"}}}"#;
     assert_eq!(resolved(flags(), json, &[]).unwrap().server.name, "a");
     let mut named = flags();
     named.server = Some("old".to_owned());
-    let told = "cfg.json: /mcpServers/old: expected the entry of a server, an object with a `command` or a \
+    let message = "cfg.json: /mcpServers/old: expected the entry of a server, an object with a `command` or a \
                 `url`, found a string";
-    assert_eq!(resolved(named, json, &[]).unwrap_err(), told);
+    assert_eq!(resolved(named, json, &[]).unwrap_err(), message);
     let alone = r#"{"mcpServers":{"old":"disabled"}}"#;
-    assert_eq!(resolved(flags(), alone, &[]).unwrap_err(), told);
+    assert_eq!(resolved(flags(), alone, &[]).unwrap_err(), message);
     let error = resolved(flags(), "[7]", &[]).unwrap_err();
     assert!(
         error.starts_with("cfg.json: /0: expected the entry"),
@@ -539,9 +548,9 @@ fn what_is_no_server_is_named_where_it_is_asked_for_or_alone() {
 }
 
 #[test]
-fn servers_of_single_projects_are_pointed_at_where_none_is_found() {
+fn the_error_mentions_servers_of_single_projects_if_no_server_is_found() {
     let projects = r#""projects":{"/x":{"mcpServers":{"a":{"command":"1"}}}}"#;
-    let told = "the servers in `/projects/~1x/mcpServers` are not read: copy the one that you want to the top-level \
+    let message = "the servers in `/projects/~1x/mcpServers` are not read: copy the one you want to the top-level \
                 `mcpServers`";
     for json in [
         format!("{{{projects}}}"),
@@ -549,7 +558,7 @@ fn servers_of_single_projects_are_pointed_at_where_none_is_found() {
     ] {
         let error = resolved(flags(), &json, &[]).unwrap_err();
         assert!(
-            error.contains("no server is configured") && error.contains(told),
+            error.contains("no server is configured") && error.contains(message),
             "{error}"
         );
     }
@@ -558,14 +567,14 @@ fn servers_of_single_projects_are_pointed_at_where_none_is_found() {
     let json = format!(r#"{{"mcpServers":{{"b":{{"command":"1"}}}},{projects}}}"#);
     let error = resolved(named, &json, &[]).unwrap_err();
     assert!(
-        error.contains("there is no server `a`") && error.contains(told),
+        error.contains("there is no server `a`") && error.contains(message),
         "{error}"
     );
 }
 
 #[test]
-fn an_error_names_the_server_where_its_place_does_not() {
-    for (json, told) in [
+fn an_error_names_the_server_if_its_place_does_not() {
+    for (json, message) in [
         (
             r#"[{"name":"db","command":"${NO}"}]"#,
             "cfg.json: server `db`: /0/command: ",
@@ -580,7 +589,7 @@ fn an_error_names_the_server_where_its_place_does_not() {
         ),
     ] {
         let error = resolved(flags(), json, &[]).unwrap_err();
-        assert!(error.starts_with(told), "{error}");
+        assert!(error.starts_with(message), "{error}");
     }
 }
 
@@ -596,14 +605,14 @@ fn disabled_tools_are_deny_rules() {
 
 // Issue 15: "Where a config names a variable that is set in the environment as `$NAME`, warn once."
 #[test]
-fn what_other_clients_mean_and_we_do_not_is_warned_about_once() {
+fn variables_and_keys_of_other_clients_cause_one_warning_each() {
     let json = r#"{"mcpServers":{"a":{"command":"a","args":["$TOKEN","$TOKEN"],"env":{"A":"$TOKEN$NO"},
                    "autoApprove":["x"]},"b":{"command":"$TOKEN","autoApprove":["y"],"disabled":true}}}"#;
     let found = resolved(flags(), json, &[("TOKEN", "s3cret")]).unwrap();
     assert_eq!(
         found.warnings,
         [
-            "cfg.json: /mcpServers/a/args/0: `$TOKEN` is plain text here, since only `${NAME}` is a \
+            "cfg.json: /mcpServers/a/args/0: `$TOKEN` is plain text here, because only `${NAME}` is a \
              variable; write `${TOKEN}` for the value",
             "cfg.json: /mcpServers/a: `autoApprove` has no effect here; list tools that need no approval in \
              `alwaysAllow` in `approvalRules`",

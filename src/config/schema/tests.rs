@@ -1,10 +1,11 @@
-//! The schema against what the proxy reads: it takes what is right, and refuses what it can tell is wrong.
+//! Compares the schema with what the proxy reads.
 
 use boon::{Compiler, SchemaIndex, Schemas};
 
 use super::*;
 use crate::config::jsonc;
 use crate::config::section::tests::SAMPLES;
+use crate::config::settings::tests::documents::pages;
 
 struct Checker(Schemas, SchemaIndex);
 
@@ -16,7 +17,7 @@ impl Checker {
         Checker(schemas, compiled)
     }
 
-    /// Why `file` does not fit the schema.
+    /// Returns why `file` does not match the schema.
     fn fault(&self, file: &Json) -> Option<String> {
         let fault = self.0.validate(file, self.1).err();
         fault.map(|error| error.to_string())
@@ -34,7 +35,7 @@ fn file(section: Section, member: &str) -> Json {
     serde_json::from_str(&text).unwrap()
 }
 
-/// What follows after "```" and one of `languages` in a page, up to the next "```".
+/// Returns the JSON of a page's code blocks in one of `languages`.
 fn examples(page: &str, languages: [&str; 2]) -> Vec<Json> {
     let mut found = Vec::new();
     for language in languages {
@@ -42,10 +43,10 @@ fn examples(page: &str, languages: [&str; 2]) -> Vec<Json> {
             let text = block.split("```").next().unwrap();
             let text = jsonc::to_json(text.as_bytes()).unwrap_or_else(|_| panic!("{text}"));
             let text = String::from_utf8(text).unwrap();
-            // Some show one member of a file.
+            // Some examples show one member of a file.
             let whole = serde_json::from_str(&text);
             let read = whole.or_else(|_| serde_json::from_str(&format!("{{{text}}}")));
-            // Audit lines are JSON, too, and no config.
+            // Records are JSON, too, but not a config.
             found.extend(read.ok().filter(|read: &Json| read.get("seq").is_none()));
         }
     }
@@ -55,11 +56,11 @@ fn examples(page: &str, languages: [&str; 2]) -> Vec<Json> {
 #[test]
 fn the_examples_fit() {
     let checker = Checker::new();
-    let mut files = examples(include_str!("../../../docs/config.md"), ["jsonc", "json"]);
-    assert_eq!(files.len(), 1);
-    let readme = include_str!("../../../README.md");
-    let readme = readme.replace("sha256:…", &format!("sha256:{}", "0".repeat(64)));
-    files.extend(examples(&readme, ["jsonc", "json"]));
+    let mut files = Vec::new();
+    for (_, page) in pages() {
+        let page = page.replace("sha256:…", &format!("sha256:{}", "0".repeat(64)));
+        files.extend(examples(&page, ["jsonc", "json"]));
+    }
     assert!(files.len() > 6, "{}", files.len());
     let example = include_str!("../../../proxy.example.json");
     files.push(serde_json::from_str(example).unwrap());
@@ -69,10 +70,10 @@ fn the_examples_fit() {
 }
 
 #[test]
-fn every_good_value_fits_and_a_bad_one_is_refused_where_a_schema_can_tell() {
+fn every_good_value_fits_and_a_bad_one_is_refused_if_a_schema_can_tell() {
     let checker = Checker::new();
-    // Whether a glob or an expression is well formed is not for a schema to say.
-    const UNTOLD: [&str; 2] = [r#"["[a"]"#, r#"{"patterns":["("]}"#];
+    // A schema cannot check the syntax of a glob or a regular expression.
+    const NOT_CHECKED: [&str; 2] = [r#"["[a"]"#, r#"{"patterns":["("]}"#];
     for sample in SAMPLES {
         let is_its = |row: &&Setting| row.key() == Some(sample.key);
         let setting = SETTINGS.iter().find(is_its).unwrap();
@@ -86,7 +87,7 @@ fn every_good_value_fits_and_a_bad_one_is_refused_where_a_schema_can_tell() {
                 "{}: {good:?}",
                 sample.key
             );
-            for bad in sample.bad.iter().filter(|bad| !UNTOLD.contains(bad)) {
+            for bad in sample.bad.iter().filter(|bad| !NOT_CHECKED.contains(bad)) {
                 assert!(with(bad).is_some(), "{}: {bad}", sample.key);
             }
         }

@@ -1,4 +1,4 @@
-//! Every key of the table with a good and a bad value, and what strict objects refuse.
+//! Tests every key of the table with good and bad values, and what strict objects refuse.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::config::value::Value;
 use crate::gate::{OnFailure, TimeoutAction};
 use crate::policy::Mode;
 
-/// A key with a value that it takes, what that makes of a layer, and values that it refuses.
+/// A key with a valid value, the resulting layer, and invalid values.
 pub(in crate::config) struct Sample {
     pub(in crate::config) key: &'static str,
     pub(in crate::config) json: &'static str,
@@ -120,15 +120,15 @@ fn every_key_is_read_into_its_field_where_it_belongs() {
             } else {
                 assert!(
                     read.unwrap_err()
-                        .contains("this key does not count here; move it")
+                        .contains("this key has no effect here; move it")
                 );
             }
         }
     }
 }
 
-// CONTRACT: "Inside `approvalRules` and `approvalProxy` an unknown key is an error with the
-// nearest known key; so is a wrong type, a bad enum, a negative number, a bad glob."
+// contract.md, "Configuration": "Inside `approvalRules` and `approvalProxy` an unknown key is an
+// error with the nearest known key; so is a wrong type, a bad enum, a negative number, a bad glob."
 #[test]
 fn every_key_refuses_bad_values_and_names_its_place() {
     for Sample { key: name, bad, .. } in SAMPLES {
@@ -166,19 +166,19 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_key_of_its_section() {
     ] {
         let error = read(section, &format!(r#"{{"{name}":1}}"#)).unwrap_err();
         let place = format!("/{}/{name}: ", section.name());
-        let told = match name == nearest {
-            true => "this key does not count here; move it into `approvalRules` of a server".into(),
+        let message = match name == nearest {
+            true => "this key has no effect here; move it into `approvalRules` of a server".into(),
             false => format!("unknown key; did you mean `{nearest}`?"),
         };
-        assert_eq!(error, place + &told);
+        assert_eq!(error, place + &message);
     }
 }
 
 #[test]
-fn a_misplaced_key_is_told_where_it_counts() {
+fn a_misplaced_key_is_an_error_that_says_where_to_move_it() {
     assert_eq!(
         read(Section::Rules, r#"{"dryRun":true}"#).unwrap_err(),
-        "/approvalRules/dryRun: this key does not count here; move it into `approvalProxy`",
+        "/approvalRules/dryRun: this key has no effect here; move it into `approvalProxy`",
     );
 }
 
@@ -197,7 +197,7 @@ fn a_repeated_key_is_an_error() {
 }
 
 #[test]
-fn a_section_that_is_no_object_is_an_error_and_a_missing_one_is_empty() {
+fn a_section_that_is_not_an_object_is_an_error_and_a_missing_one_is_empty() {
     for json in ["[]", "true", r#""mode""#, "1"] {
         let error = read(Section::Proxy, json).unwrap_err();
         assert!(

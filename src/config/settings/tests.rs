@@ -1,18 +1,16 @@
-//! The table against the contract, and against what is made of it.
+//! Compares the table with the contract and with what is generated from it.
 
-mod readme;
+pub(in crate::config) mod documents;
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::setting::{Effect, Place};
 
-// CONTRACT, the table of section 2: "key | where | meaning (default)"; `engines` and
-// `approvalParkSeconds` have come with the inbox, `inboxKey` and `requireAssurance` with its key,
-// `approvalInstantDeclineMs` from DESIGN, "Clients that declare elicitation and show nothing",
-// `auditRedact` with redaction by looks, `clientIdMetadataUrl` with logins that read such documents.
+// contract.md, "Configuration": "Each key belongs to `approvalRules` (per server), to
+// `approvalProxy` (global), or to both".
 #[test]
-fn every_key_of_the_contract_counts_where_the_contract_says() {
+fn every_key_of_the_contract_has_its_place() {
     let of = |place| {
         let keys = SETTINGS
             .iter()
@@ -40,9 +38,10 @@ fn every_key_of_the_contract_counts_where_the_contract_says() {
     );
 }
 
-// CONTRACT: "environment (`APPROVAL_` + the key in SCREAMING_SNAKE: `APPROVAL_DRY_RUN`, …)".
+// contract.md, "Command line": "A variable of the environment is `APPROVAL_` + the key in
+// SCREAMING_SNAKE, such as `APPROVAL_DRY_RUN`".
 #[test]
-fn a_variable_is_the_key_in_screaming_snake_behind_approval() {
+fn a_variable_is_approval_and_the_key_in_screaming_snake() {
     let variables: Vec<String> = SETTINGS.iter().filter_map(Setting::variable).collect();
     for name in [
         "APPROVAL_MODE",
@@ -64,7 +63,7 @@ fn a_variable_is_the_key_in_screaming_snake_behind_approval() {
 }
 
 #[test]
-fn whatever_has_a_key_has_a_variable_and_no_name_is_used_twice() {
+fn every_key_has_a_variable_and_no_name_is_used_twice() {
     let mut names = BTreeSet::new();
     for setting in SETTINGS {
         assert!(names.insert(setting.name), "{} twice", setting.name);
@@ -72,14 +71,14 @@ fn whatever_has_a_key_has_a_variable_and_no_name_is_used_twice() {
             assert!(setting.variable().is_some(), "{key}");
         }
         let has_name = setting.variable().is_some() || setting.flag.is_some();
-        assert!(has_name, "nothing can say {}", setting.name);
+        assert!(has_name, "nothing can set {}", setting.name);
     }
     let flags = SETTINGS.iter().filter_map(|setting| setting.flag);
     let distinct: BTreeSet<&str> = flags.clone().map(|flag| flag.long).collect();
     assert_eq!(distinct.len(), flags.count());
 }
 
-// `Layer::defaults` passes over what cannot be read.
+// `Layer::defaults` skips defaults that cannot be read.
 #[test]
 fn every_default_can_be_read() {
     for setting in SETTINGS {
@@ -103,7 +102,7 @@ fn of_two_names_for_a_value_the_first_in_the_table_wins_within_a_source() {
     assert_eq!(stronger.clone().over(timeout), stronger);
 }
 
-// The lists that are united, and secrets, which no source can take back.
+// Lists are joined, and no source can remove a secret.
 #[test]
 fn only_lists_of_allow_and_deny_and_redaction_add_up() {
     let adds_up = SETTINGS.iter().filter(|setting| setting.adds_up);

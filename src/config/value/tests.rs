@@ -63,7 +63,7 @@ fn a_path_is_not_empty_and_has_no_nul() {
 }
 
 #[test]
-fn a_token_is_never_told() {
+fn a_token_is_never_quoted() {
     assert_eq!(
         Secret::from_node(&node("\"t0ken!\"")).unwrap().expose(),
         "t0ken!"
@@ -76,18 +76,18 @@ fn a_token_is_never_told() {
         "12345",
     ] {
         let error = Secret::from_node(&node(json)).unwrap_err();
-        let told = format!("{error} {error:?}");
+        let message = format!("{error} {error:?}");
         assert!(
-            told.starts_with("expected a token of visible ASCII characters"),
-            "{told}"
+            message.starts_with("expected a token of visible ASCII characters"),
+            "{message}"
         );
         for part in ["two", "line", "kén", "12345"] {
-            assert!(!told.contains(part), "{told}");
+            assert!(!message.contains(part), "{message}");
         }
     }
 }
 
-// CONTRACT: "in the environment a list is JSON or comma-separated".
+// contract.md, "Command line": "in the environment a list is JSON or comma-separated".
 #[test]
 fn a_list_in_text_is_json_or_comma_separated_and_trimmed() {
     for (text, items) in [
@@ -109,7 +109,7 @@ fn a_list_in_text_is_json_or_comma_separated_and_trimmed() {
 }
 
 #[test]
-fn a_list_that_begins_like_json_and_is_none_is_an_error() {
+fn a_list_that_begins_like_json_but_is_not_json_is_an_error() {
     for text in [r#"["a""#, r#"["a",]"#, r#"["a"], "b""#, "[]x"] {
         let error = strings(text).unwrap_err();
         assert!(error.starts_with("not JSON: "), "{text}: {error}");
@@ -135,7 +135,7 @@ fn a_list_of_numbers_in_text_may_be_json_too() {
 }
 
 #[test]
-fn a_bad_element_of_a_list_is_pointed_at() {
+fn the_error_for_a_bad_element_of_a_list_has_its_place() {
     assert_eq!(
         Vec::<Pattern>::from_node(&node(r#"["a", 3]"#))
             .unwrap_err()
@@ -151,7 +151,7 @@ fn a_bad_element_of_a_list_is_pointed_at() {
 }
 
 #[test]
-fn a_map_in_text_is_json_and_a_bad_value_is_pointed_at() {
+fn a_map_in_text_is_json_and_the_error_for_a_bad_value_has_its_place() {
     let map = BTreeMap::<String, bool>::from_text(r#"{"a": true}"#).unwrap();
     assert_eq!(map, BTreeMap::from([("a".to_owned(), true)]));
     let error = |text| {

@@ -39,7 +39,7 @@ fn a_word_is_read_exactly_and_an_unknown_one_lists_the_words() {
 }
 
 #[test]
-fn dedupe_fields_are_read_once_each_and_never_none() {
+fn dedupe_fields_have_no_repetition_and_at_least_one_is_required() {
     use DedupeField::{Args, Risk, Tool};
     let fields = DedupeFields::from_text("tool, args, risk, tool").unwrap();
     assert_eq!(fields.into_vec(), [Tool, Args, Risk]);

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::policy::Risk;
 
-/// Nothing that a test waits for takes nearly as long.
+/// Much longer than anything that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn item(id: &str) -> Item {
@@ -36,26 +36,26 @@ fn courier(program: &str) -> Box<dyn Courier> {
     settings.courier()
 }
 
-type Brought = Receiver<Result<CarriedVerdict, Failure>>;
+type Results = Receiver<Result<CarriedVerdict, Failure>>;
 
-fn carry(courier: &mut dyn Courier, item: &Item) -> Brought {
-    let (tell, told) = channel();
+fn carry(courier: &mut dyn Courier, item: &Item) -> Results {
+    let (sender, results) = channel();
     let answer = Answer::new(move |answer| {
-        // A test that has what it wanted is over.
-        let _ = tell.send(answer);
+        // The test may have ended already.
+        let _ = sender.send(answer);
     });
     courier.carry(item, answer);
-    told
+    results
 }
 
-fn brought(program: &str) -> Result<CarriedVerdict, Failure> {
+fn result(program: &str) -> Result<CarriedVerdict, Failure> {
     let mut courier = courier(program);
-    let told = carry(&mut *courier, &item("1"));
-    told.recv_timeout(DEADLINE).unwrap()
+    let results = carry(&mut *courier, &item("1"));
+    results.recv_timeout(DEADLINE).unwrap()
 }
 
 fn kind(program: &str) -> (FailureKind, String) {
-    let failure = brought(program).unwrap_err();
+    let failure = result(program).unwrap_err();
     (failure.kind, failure.why)
 }
 
@@ -67,7 +67,7 @@ fn a_program_gets_the_request_and_its_answer_is_the_verdict() {
         r#"cat > '{}'; echo '{{"decision":"approve","reason":"it is mine","approver":"Ann"}}'"#,
         file.display()
     );
-    let verdict = brought(&program).unwrap();
+    let verdict = result(&program).unwrap();
     assert_eq!(
         verdict,
         CarriedVerdict {
@@ -97,12 +97,12 @@ fn a_program_gets_the_request_and_its_answer_is_the_verdict() {
     );
     assert_eq!(request["fingerprint"], json!(item("1").fingerprint()));
 
-    let verdict = brought(r#"echo '{"decision":"deny"}'"#).unwrap();
+    let verdict = result(r#"echo '{"decision":"deny"}'"#).unwrap();
     assert_eq!((verdict.choice, verdict.reason), (Choice::Deny, None));
 }
 
 #[test]
-fn what_is_no_answer_is_no_yes() {
+fn an_invalid_answer_is_not_an_approval() {
     for answer in [
         "",
         " ",
@@ -123,7 +123,7 @@ fn what_is_no_answer_is_no_yes() {
         let (kind, _) = kind(&format!("printf '%s' '{answer}'"));
         assert_eq!(kind, FailureKind::Rejected, "{answer}");
     }
-    // A program that fails has not said yes, whatever it wrote before.
+    // A program that fails has not approved anything, whatever it wrote before.
     let (failed, why) = kind(r#"echo '{"decision":"approve"}'; echo 'no route' >&2; exit 3"#);
     assert_eq!(failed, FailureKind::Rejected);
     assert!(why.contains("exit status: 3: no route"), "{why}");
@@ -135,12 +135,12 @@ fn what_is_no_answer_is_no_yes() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_a_matter_of_the_configuration() {
+fn a_missing_program_is_a_configuration_error() {
     let options = json!({"command": "/no/such/program"});
     let settings = read(options.as_object().unwrap()).unwrap().unwrap();
     let mut courier = settings.courier();
-    let told = carry(&mut *courier, &item("1"));
-    let failure = told.recv_timeout(DEADLINE).unwrap().unwrap_err();
+    let results = carry(&mut *courier, &item("1"));
+    let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::Misconfigured);
     assert!(
         failure.why.contains("`/no/such/program` cannot be started"),
@@ -159,11 +159,11 @@ fn a_program_may_answer_without_reading() {
         ..item("1")
     };
     let mut courier = courier(r#"echo '{"decision":"deny"}'"#);
-    let told = carry(&mut *courier, &large);
-    assert!(told.recv_timeout(DEADLINE).unwrap().is_ok());
+    let results = carry(&mut *courier, &large);
+    assert!(results.recv_timeout(DEADLINE).unwrap().is_ok());
 }
 
-/// A program that says who its child is and then waits, and the file where it does.
+/// Returns a program that writes its child's process id to a file and then waits, and that file.
 fn waiting(dir: &tempfile::TempDir) -> (String, std::path::PathBuf) {
     let file = dir.path().join("pid");
     let program = format!(
@@ -174,22 +174,22 @@ fn waiting(dir: &tempfile::TempDir) -> (String, std::path::PathBuf) {
 }
 
 fn eventually(mut is_so: impl FnMut() -> bool) {
-    const LOOK: Duration = Duration::from_millis(5);
-    let looks = DEADLINE.as_millis() / LOOK.as_millis();
-    let is_so = (0..looks).any(|_| {
-        thread::sleep(LOOK);
+    const CHECK_EVERY: Duration = Duration::from_millis(5);
+    let checks = DEADLINE.as_millis() / CHECK_EVERY.as_millis();
+    let is_so = (0..checks).any(|_| {
+        thread::sleep(CHECK_EVERY);
         is_so()
     });
     assert!(is_so);
 }
 
 #[test]
-fn a_program_whose_answer_nobody_wants_is_ended_with_what_it_has_started() {
+fn a_withdrawn_program_is_killed_with_its_children() {
     for is_dropped in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let (program, file) = waiting(&dir);
         let mut courier = courier(&program);
-        let told = carry(&mut *courier, &item("1"));
+        let results = carry(&mut *courier, &item("1"));
         eventually(|| file.exists());
         let pid: i32 = std::fs::read_to_string(&file)
             .unwrap()
@@ -202,9 +202,9 @@ fn a_program_whose_answer_nobody_wants_is_ended_with_what_it_has_started() {
             courier.withdraw("another");
             courier.withdraw("1");
         }
-        // It brings nothing, not even a failure.
+        // It sends no answer, not even a failure.
         assert_eq!(
-            told.recv_timeout(DEADLINE),
+            results.recv_timeout(DEADLINE),
             Err(RecvTimeoutError::Disconnected)
         );
         let pid = Pid::from_raw(pid).unwrap();
@@ -213,35 +213,35 @@ fn a_program_whose_answer_nobody_wants_is_ended_with_what_it_has_started() {
 }
 
 #[test]
-fn programs_are_bounded_in_number() {
+fn the_number_of_running_programs_is_bounded() {
     let mut courier = courier("sleep 1000");
-    let running: Vec<Brought> = (0..MAX_RUNNING)
+    let running: Vec<Results> = (0..MAX_RUNNING)
         .map(|n| carry(&mut *courier, &item(&n.to_string())))
         .collect();
-    let told = carry(&mut *courier, &item("more"));
-    let failure = told.recv_timeout(DEADLINE).unwrap().unwrap_err();
+    let results = carry(&mut *courier, &item("more"));
+    let failure = results.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert_eq!(failure.kind, FailureKind::RateLimited);
     courier.withdraw("0");
     let ended = running[0].recv_timeout(DEADLINE);
     assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
-    let told = carry(&mut *courier, &item("more"));
+    let results = carry(&mut *courier, &item("more"));
     assert_eq!(
-        told.recv_timeout(Duration::from_millis(50)),
+        results.recv_timeout(Duration::from_millis(50)),
         Err(RecvTimeoutError::Timeout)
     );
 }
 
 #[test]
-fn what_programs_leave_behind_cannot_take_more_and_more_threads() {
+fn processes_left_behind_cannot_use_up_threads() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("started");
-    // It leaves its process group and keeps the pipes open.
+    // The child leaves the process group and keeps the pipes open.
     let program = format!("setsid sleep 20 & touch '{}'; wait", file.display());
     let mut courier = courier(&program);
     let is_refused = (0..10 * MAX_RUNNING).any(|n| {
         let id = n.to_string();
-        let told = carry(&mut *courier, &item(&id));
-        if let Ok(answer) = told.recv_timeout(Duration::ZERO) {
+        let results = carry(&mut *courier, &item(&id));
+        if let Ok(answer) = results.recv_timeout(Duration::ZERO) {
             return answer.unwrap_err().kind == FailureKind::RateLimited;
         }
         eventually(|| file.exists());

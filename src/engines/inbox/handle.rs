@@ -1,7 +1,7 @@
-//! The way of a process's questions into the inbox, and of the verdicts back: one thread, started
-//! with the first question.
+//! The process's handle to the inbox. Sends questions to the worker thread, which starts with the first
+//! one.
 //!
-//! What the thread does stands in `worker`; what a verdict lets run is the gate's business.
+//! `worker` does the work; the gate decides what a verdict lets run.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::page_server::PageServerSettings;
 use super::passphrase::PublicKey;
 use super::queue::{Jobs, queue};
 use super::store;
-use super::worker::{Configured, Couriers, Unrecorded, Worker};
+use super::worker::{ConfiguredCouriers, Couriers, Unrecorded, Worker};
 use crate::evidence::redact::Redaction;
 use crate::gate::{FromEngine, Resume, Resumption, ToEngine};
 use crate::relay::OutOfBandEngines;
@@ -28,29 +28,29 @@ use crate::sys::clock::Clock;
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 
-/// From how many bytes of questions on their way to the thread no more are taken.
+/// How many bytes of questions may be on their way to the worker. Further questions fail.
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
 
-/// What the inbox has to know of its surroundings.
+/// What the inbox needs to know about the process.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// The folder that all of the user's proxies share; `None` where nobody knows where it is.
+    /// The folder that all of the user's proxies share; `None` if unknown.
     pub state_dir: Option<PathBuf>,
-    /// The key that verdicts must be signed with, as [`load_key`] found it when the process started.
+    /// The key that verdicts must be signed with, as [`load_key`] read it when the process started.
     pub key: Result<Option<PublicKey>, String>,
     /// How the page is served.
     pub page: PageServerSettings,
-    /// Where the page's address is told.
+    /// Where to print the page's address.
     pub stderr: Stderr,
     /// The couriers of engines other than the inbox.
-    pub couriers: Configured,
-    /// What counts as a secret that the history does not keep.
+    pub couriers: ConfiguredCouriers,
+    /// Says which values are secret, so that the history does not keep them.
     pub redaction: Redaction,
-    /// Who the user and the server are; `None` where nobody can tell, so that no parked item outlives its session.
+    /// The user and the server. If `None`, we cannot identify them, so no parked item outlives its session.
     pub identity: Option<Identity>,
 }
 
-/// Hands questions to the inbox, and decisions to its history. Nothing is opened or started before the
+/// Sends questions to the inbox, and decisions to its history. Opens and starts nothing before the
 /// first one.
 pub struct InboxHandle {
     settings: WorkerSettings,
@@ -61,34 +61,34 @@ enum Running {
     NotYet,
     Yes {
         jobs: Jobs,
-        /// How many bytes of questions are on their way to the thread.
+        /// How many bytes of questions are on their way to the worker.
         queued: Arc<AtomicUsize>,
         unrecorded: Arc<Mutex<Unrecorded>>,
         done: Receiver<()>,
     },
-    /// It is over.
+    /// The process is ending.
     NoMore,
 }
 
-/// Something to do.
+/// A job for the worker.
 pub(super) enum Job {
-    Told {
-        told: ToEngine,
-        /// Where to tell what comes of it.
+    Message {
+        message: ToEngine,
+        /// Where the results go.
         answers: UnboundedSender<FromEngine>,
     },
-    /// Something is unrecorded.
+    /// A decision is unrecorded.
     Record,
 }
 
 impl Job {
-    /// What a question takes, roughly; nothing for what ends one.
+    /// Returns roughly the memory that a question takes, and 0 for messages that end one.
     pub(super) fn bytes(&self) -> usize {
         const ENTRY: usize = 1024;
-        let Job::Told { told, .. } = self else {
+        let Job::Message { message, .. } = self else {
             return 0;
         };
-        match told {
+        match message {
             ToEngine::Ask { item, .. } => {
                 ENTRY + item.call.len() + item.description.as_ref().map_or(0, String::len)
             }
@@ -114,7 +114,7 @@ impl fmt::Debug for InboxHandle {
 }
 
 impl InboxHandle {
-    /// Nothing happens yet.
+    /// Creates a handle. Does not start anything yet.
     #[must_use]
     pub fn new(settings: WorkerSettings) -> InboxHandle {
         InboxHandle {
@@ -123,33 +123,33 @@ impl InboxHandle {
         }
     }
 
-    /// Why no question can be taken, if that is known already.
+    /// Returns why the inbox cannot take questions, if we know that already.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
+    pub fn unusable_reason(&self) -> Option<String> {
         self.usable().err()
     }
 
-    /// Where the user's files are, and the key that verdicts must be signed with.
+    /// Returns the state folder and the key that verdicts must be signed with.
     fn usable(&self) -> Result<(&Path, Option<PublicKey>), String> {
-        let then = |why| format!("{why}; then start approval-proxy again");
-        let key = self.settings.key.clone().map_err(then)?;
+        let restart = |why| format!("{why}; then start approval-proxy again");
+        let key = self.settings.key.clone().map_err(restart)?;
         let folder = self.settings.state_dir.as_deref();
-        let folder = folder.ok_or("nothing says where your files are; name a --state-dir")?;
+        let folder = folder.ok_or("no state folder is known; set one with `--state-dir`")?;
         Ok((folder, key))
     }
 
-    /// Whether there may be an item that a session of ours can resume. It looks at one file's name.
+    /// Returns true if there may be an item that a session of ours can resume. Checks only whether one file exists.
     fn may_resume(&self) -> bool {
         let folder = self.settings.state_dir.as_deref();
         self.settings.identity.is_some() && folder.is_some_and(store::may_resume)
     }
 
-    /// Waits until everything that was handed over is in the store, at most `limit`.
+    /// Waits until the worker has done every job, at most `limit`.
     pub fn finish(&self, limit: Duration) {
         let running = std::mem::replace(&mut *self.running(), Running::NoMore);
         if let Running::Yes { jobs, done, .. } = running {
             drop(jobs);
-            // Who takes longer is ended with the process, and what waits then is expired by others.
+            // If it takes longer, it ends with the process, and other processes close what still waits.
             let _ = done.recv_timeout(limit);
         }
     }
@@ -159,10 +159,10 @@ impl InboxHandle {
         let settings = self.settings.clone();
         let couriers = settings.couriers.clone();
         let folder = folder.to_owned();
-        // Bounded by `queued`; what ends a question must get through in any case.
+        // `queued` bounds it, except for messages that end a question: those must always get through.
         let queue = queue();
-        let (jobs, queue) = queue.map_err(|error| format!("no thread can be reached: {error}"))?;
-        let (tell, done) = channel();
+        let (jobs, queue) = queue.map_err(|error| format!("cannot create its queue: {error}"))?;
+        let (sender, done) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let in_worker = Arc::clone(&queued);
         let unrecorded: Arc<Mutex<Unrecorded>> = Arc::default();
@@ -182,11 +182,11 @@ impl InboxHandle {
                 clock: Clock::start(),
             }
             .work(&queue);
-            let _ = tell.send(());
+            let _ = sender.send(());
         };
         let named = thread::Builder::new().name("inbox".to_owned());
         let started = named.spawn(work);
-        started.map_err(|error| format!("no thread can be started: {error}"))?;
+        started.map_err(|error| format!("cannot start its thread: {error}"))?;
         Ok(Running::Yes {
             jobs,
             queued,
@@ -204,11 +204,11 @@ pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The key of the passphrase that is set in the user's folder; `None` if none is. To be read as the
-/// process starts, before an agent could replace it.
+/// Reads the public key of the passphrase in the user's folder; `None` if no passphrase is set. Call this
+/// when the process starts, before an agent could replace the key.
 ///
 /// # Errors
-/// Why nobody can tell, in words.
+/// Says why the key cannot be read.
 pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
     let Some(folder) = folder.filter(|path| path.exists()) else {
         return Ok(None);
@@ -218,23 +218,23 @@ pub fn load_key(folder: Option<&Path>) -> Result<Option<PublicKey>, String> {
 }
 
 impl OutOfBandEngines for InboxHandle {
-    fn tell(&self, told: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String> {
-        if matches!(told, ToEngine::Resume(Resume::IsAny)) {
+    fn send(&self, message: ToEngine, answers: &UnboundedSender<FromEngine>) -> Result<(), String> {
+        if matches!(message, ToEngine::Resume(Resume::IsAny)) {
             let answer = Resumption::IsAny(self.may_resume());
-            // Whose session has ended asks nobody any more.
+            // The session may have ended.
             let _ = answers.send(FromEngine::Resume(answer));
             return Ok(());
         }
         let mut running = self.running();
         if matches!(*running, Running::NotYet) {
-            match &told {
+            match &message {
                 ToEngine::Ask { .. } | ToEngine::Resume(Resume::Find { .. }) => {
                     *running = self.start()?;
                 }
                 ToEngine::Resume(Resume::TakeUp { .. }) => {
-                    return Err("nothing was asked in it".to_owned());
+                    return Err("no question was asked in it".to_owned());
                 }
-                // Where there is no inbox, there is no history, and nobody misses it.
+                // Without an inbox there is no history either.
                 ToEngine::Decided(_) => match self.start() {
                     Ok(started) => *running = started,
                     Err(_) => return Ok(()),
@@ -254,25 +254,25 @@ impl OutOfBandEngines for InboxHandle {
             ..
         } = &*running
         else {
-            return Err("the proxy is ending".to_owned());
+            return Err("the proxy is shutting down".to_owned());
         };
-        let job = match told {
+        let job = match message {
             ToEngine::Decided(call) => match held(unrecorded).keep(*call) {
                 true => Job::Record,
                 false => return Ok(()),
             },
-            told @ (ToEngine::Ask { .. }
+            message @ (ToEngine::Ask { .. }
             | ToEngine::OpenBrowser { .. }
             | ToEngine::Park { .. }
             | ToEngine::Close { .. }
-            | ToEngine::Resume(_)) => Job::Told {
-                told,
+            | ToEngine::Resume(_)) => Job::Message {
+                message,
                 answers: answers.clone(),
             },
         };
         let bytes = job.bytes();
         if bytes > 0 && queued.load(Ordering::Relaxed) >= MAX_QUEUED {
-            return Err("too many questions are on their way to it".to_owned());
+            return Err("too many questions are queued for it".to_owned());
         }
         queued.fetch_add(bytes, Ordering::Relaxed);
         let sent = jobs.send(job);

@@ -1,7 +1,7 @@
-//! Who the user and the server of a session are: what two sessions must have in common before one may resume what the
-//! other has parked.
+//! Identifies the user and the server of a session: two sessions must have both in common before one may resume what
+//! the other has parked.
 //!
-//! Plain data. What else they must have in common, the client and the call, the gate digests itself.
+//! Plain data. The client and the call must be the same too; the gate digests those.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,22 +17,22 @@ use crate::sys::secret::Secret;
 use crate::sys::state_dir::{StateDir, io_error};
 use crate::transport::is_withheld;
 
-/// The user and the server of a session, as far as the configuration says who they are.
+/// The user and the server of a session, as far as the configuration identifies them.
 ///
-/// Most of it may be secret, so `Debug` shows nothing of it.
+/// `Debug` shows nothing of it, because most of it may be secret.
 #[derive(Clone)]
 pub struct Identity {
-    /// How the client shows that it is the user's.
+    /// How the client proves that it belongs to the user.
     pub credentials: Credentials,
     /// The server.
     pub server: ServerIdentity,
 }
 
-/// How a client shows that it is the user's. Where clients connect over HTTP and need no token, any process can, so
-/// there is no identity.
+/// How a client proves that it belongs to the user. If clients connect over HTTP without a token, any process can
+/// connect, so there is no identity.
 #[derive(Clone)]
 pub enum Credentials {
-    /// It has started us.
+    /// It started us.
     Stdio,
     /// It knows this token.
     Token(Secret),
@@ -41,22 +41,22 @@ pub enum Credentials {
 /// A server.
 #[derive(Clone)]
 pub enum ServerIdentity {
-    /// It is started.
+    /// A program that we start.
     Command {
         /// The program.
         command: String,
         /// Its arguments.
         args: Vec<String>,
-        /// The variables that the configuration sets, beside those that it inherits.
+        /// The variables that the configuration sets, in addition to the inherited ones.
         env: BTreeMap<String, Secret>,
-        /// Where it runs; our own working directory if `None`.
+        /// Its working directory; ours if `None`.
         cwd: Option<PathBuf>,
     },
-    /// It runs somewhere.
+    /// A server that we reach over HTTP.
     Url {
-        /// Where.
+        /// Its URL.
         url: Secret,
-        /// What is sent with every request.
+        /// The headers of every request.
         headers: BTreeMap<String, Secret>,
         /// Whether it speaks HTTP+SSE of 2024-11-05.
         is_sse: bool,
@@ -70,11 +70,12 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// The key that an item is marked with in the store: an HMAC-SHA256 over everything that both sessions must have in
-    /// common, with the folder's secret. Without that secret, nobody can try out what an identity holds.
+    /// Computes the key that an item is marked with in the store: an HMAC-SHA256, with the folder's secret, of
+    /// everything that both sessions must have in common. Without that secret, nobody can guess the parts of an
+    /// identity by trial.
     ///
     /// # Errors
-    /// Where the secret cannot be read, or nobody can tell where the server runs.
+    /// If the secret or our working directory cannot be read.
     pub fn stored_key(&self, dir: &StateDir, resume: &ResumeKey) -> Result<String, StoreError> {
         let failed = |error: io::Error| io_error(Path::new("."), error);
         let process = Process {
@@ -108,7 +109,7 @@ impl Identity {
                 parts.add(command.as_bytes());
                 parts.add_number(args.len());
                 args.iter().for_each(|arg| parts.add(arg.as_bytes()));
-                // As the system does it: a relative path counts from our own working directory.
+                // A relative path starts at our own working directory, as for the operating system.
                 let cwd = cwd.as_ref().map(|cwd| process.cwd.join(cwd));
                 let cwd = cwd.as_ref().unwrap_or(&process.cwd);
                 parts.add(cwd.as_os_str().as_encoded_bytes());
@@ -133,14 +134,15 @@ impl Identity {
     }
 }
 
-/// What a server has of our process.
+/// The properties of our process that a server inherits.
 struct Process {
     uid: u32,
     environment: Vec<(OsString, OsString)>,
     cwd: PathBuf,
 }
 
-/// The environment of a server, without what belongs to a session of ours. What the configuration sets always counts.
+/// Returns the environment of a server without the session variables. Variables that the configuration sets always
+/// count.
 fn environment_of<'a>(
     set: &'a BTreeMap<String, Secret>,
     process: &'a Process,
@@ -159,7 +161,7 @@ fn texts(pairs: &BTreeMap<String, Secret>) -> impl Iterator<Item = (&OsStr, &OsS
     pairs.map(|(name, value)| (OsStr::new(name), OsStr::new(value.expose())))
 }
 
-/// Whether a variable is one of [`SESSION_VARIABLES`].
+/// Returns true if a variable is one of [`SESSION_VARIABLES`].
 fn is_of_session(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     SESSION_VARIABLES
@@ -170,7 +172,7 @@ fn is_of_session(name: &OsStr) -> bool {
         })
 }
 
-/// Parts that cannot be confused, whatever they hold: each comes behind its length.
+/// Hashes parts unambiguously: each is preceded by its length.
 struct Parts(hmac::Context);
 
 impl Parts {
@@ -193,13 +195,13 @@ impl Parts {
     }
 }
 
-/// Keeps our HMACs from being taken for others' with the same secret.
+/// Separates these HMACs from others with the same secret.
 const LABEL: &[u8] = b"approval-proxy/resume-key/1";
 
-/// Variables of a terminal, a desktop or an agent's session that do not count, unless the configuration sets them: a
-/// new session has others, and servers hardly go by them. `*` stands for any end.
+/// Variables of a terminal, a desktop or an agent's session. They do not count unless the configuration sets them: they
+/// differ in each session, and servers hardly depend on them. `*` stands for any ending.
 ///
-/// `SSH_*` are among them although a server may use `SSH_AUTH_SOCK`: its path is another one after each login.
+/// `SSH_*` are included although a server may use `SSH_AUTH_SOCK`: its path changes with each login.
 pub const SESSION_VARIABLES: &[&str] = &[
     // Shells.
     "PWD",
@@ -273,7 +275,7 @@ pub const SESSION_VARIABLES: &[&str] = &[
     "SYSTEMD_EXEC_PID",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
-    // Editors, and agents that start servers. An AppImage, as Cursor is one, is mounted anew each time.
+    // Editors, and agents that start servers. An AppImage, such as Cursor, is mounted at a new path each time.
     "APPDIR",
     "CLAUDECODE",
     "CLAUDE_CODE_ENTRYPOINT",
@@ -385,7 +387,7 @@ mod tests {
         ];
         let mut keys: Vec<String> = keys.iter().map(|one| key(one, &usual)).collect();
 
-        // What the process and the folder add to the first.
+        // The process and the folder count too.
         let first = started("srv", &["a"], pairs([]), None);
         assert_eq!(keys[0], key(&first, &usual));
         keys.extend(
@@ -422,7 +424,7 @@ mod tests {
     fn what_another_session_of_the_same_user_sets_does_not_count() {
         let server = started("srv", &["a"], pairs([("TOKEN", "x")]), None);
         let usual = key(&server, &process(&[("PATH", "/bin"), ("HOME", "/home/u")]));
-        // In another order, as another process may have it.
+        // In another order, because another process may have one.
         let mut variables = vec![("HOME", "/home/u"), ("PATH", "/bin")];
         let of_session: Vec<String> = SESSION_VARIABLES
             .iter()
@@ -431,7 +433,7 @@ mod tests {
             .collect();
         variables.extend(of_session.iter().map(|name| (name.as_str(), "other")));
         assert_eq!(key(&server, &process(&variables)), usual);
-        // Inherited or not, the server gets what the configuration sets.
+        // The configuration overrides an inherited value.
         variables.push(("TOKEN", "inherited"));
         assert_eq!(key(&server, &process(&variables)), usual);
     }
@@ -455,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_folder_counts_as_the_same_however_the_configuration_names_it() {
+    fn a_folder_counts_as_the_same_whether_its_path_is_relative_or_absolute() {
         let usual = process(&[]);
         let named = |cwd| key(&started("srv", &[], pairs([]), cwd), &usual);
         assert_eq!(named(Some("/home/u/project")), named(None));
@@ -463,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_same_in_every_process_of_the_user_and_another_in_another_folder() {
+    fn a_key_is_the_same_in_every_process_of_the_user_but_differs_between_folders() {
         let (_one, one) = for_test();
         let (_other, other) = for_test();
         let server = started("srv", &["a"], pairs([]), None);

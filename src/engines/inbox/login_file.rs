@@ -1,7 +1,7 @@
-//! The file that takes a browser to the inbox's page, logged in.
+//! The file through which a browser logs in to the inbox's page.
 //!
-//! A command line can be read by everybody on the machine, so the secret goes by a file that only
-//! its user can read. It is good for one login, and gone with it.
+//! Everybody on the machine can read a command line, so the secret is in a file that only the user can read. Its link
+//! is valid for one login, after which the file is removed.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,24 +10,24 @@ use std::path::{Path, PathBuf};
 
 use super::store::{Logins, StoreError, Token};
 
-/// A file that leads to the page while this is kept.
+/// A file that redirects to the page. It is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct LoginFile {
     path: PathBuf,
-    /// Which file it is: another process may have put its own there since. While this is open, no
-    /// other file has its number.
+    /// The open file, which identifies it: another process may have replaced the file at `path`. While it
+    /// is open, no other file has its inode number.
     file: File,
     /// The hash of the token in it.
     token: [u8; 32],
 }
 
 impl LoginFile {
-    /// Makes the file in the first of the `folders` where that can be done, in place of an older one.
-    /// It leads to `link`, whose token has the hash `token`. A folder that others can write to will
-    /// not do: they could put a page of theirs there.
+    /// Creates the file in the first of `folders` where that works, and replaces an older one. It
+    /// redirects to `link`, whose token has the hash `token`. Skips folders that others can write to:
+    /// they could put their own page there.
     ///
     /// # Errors
-    /// The system's about the last folder.
+    /// The error for the last folder.
     pub(super) fn make<'a>(
         folders: impl IntoIterator<Item = &'a Path>,
         link: &str,
@@ -59,7 +59,7 @@ impl LoginFile {
              <meta http-equiv=\"refresh\" content=\"0; url={link}\">\
              <p><a href=\"{link}\">Open the approval inbox</a></p>\n"
         );
-        // A new one: nobody has it open, and no link leads elsewhere.
+        // Create a new file: nobody else has it open, and it is not a symbolic link.
         let mut options = OpenOptions::new();
         let file = options
             .create_new(true)
@@ -71,31 +71,31 @@ impl LoginFile {
         Ok(login_file)
     }
 
-    /// Removes what a process that was killed has left in a folder, if it was made before `ms`, in
-    /// Unix milliseconds.
+    /// Removes the file that a killed process left in a folder, if it is older than `ms`, in Unix
+    /// milliseconds.
     pub(super) fn tidy(folder: &Path, ms: i64) {
         let path = folder.join(NAME);
         let made = fs::symlink_metadata(&path).map(|found| found.mtime().saturating_mul(1000));
         if made.is_ok_and(|made_ms| made_ms < ms) {
-            // It is only litter.
+            // A leftover file is harmless.
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Its address for a browser.
+    /// Returns the file's URL for a browser.
     ///
     /// # Errors
-    /// Where the folder has no absolute path.
+    /// If the folder has no absolute path.
     pub(super) fn url(&self) -> io::Result<String> {
         let url = reqwest::Url::from_file_path(&self.path);
         let url = url.map_err(|()| io::Error::other("the folder has no absolute path"))?;
         Ok(url.into())
     }
 
-    /// Whether somebody has logged in by it, or its time is over.
+    /// Returns true if a browser has logged in with it, or it has expired.
     ///
     /// # Errors
-    /// The store's.
+    /// If the store fails.
     pub(super) fn is_done(&self, logins: &mut dyn Logins, now_ms: i64) -> Result<bool, StoreError> {
         Ok(!logins.has_token(Token::Login, &self.token, now_ms)?)
     }
@@ -106,14 +106,13 @@ impl Drop for LoginFile {
         let number = |found: Metadata| (found.dev(), found.ino());
         let found = fs::symlink_metadata(&self.path).map(number).ok();
         if found.is_some() && found == self.file.metadata().map(number).ok() {
-            // Its link is good for nothing before long, wherever the file stays.
+            // If this fails, the link expires soon anyway.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Not hidden: browsers that are snaps see no hidden file, and there is no other kind of browser on
-/// a usual Ubuntu.
+/// Not a hidden file: browsers installed as snaps, the default on Ubuntu, cannot see hidden files.
 const NAME: &str = "approval-proxy-login.html";
 
 #[cfg(test)]
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_user_can_read_it_and_it_goes_with_its_end() {
+    fn only_its_user_can_read_it_and_it_is_removed_when_dropped() {
         let folder = folder(0o755);
         let login_file = login_file(&[folder.path()], "http://a/#1").unwrap();
         let mode = fs::metadata(folder.path().join(NAME)).unwrap().mode();
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_one_leaves_what_another_has_put_in_its_place() {
+    fn dropping_one_leaves_the_file_that_replaced_it() {
         let folder = folder(0o700);
         let first = login_file(&[folder.path()], "http://a/#1").unwrap();
         let second = login_file(&[folder.path()], "http://a/#2").unwrap();

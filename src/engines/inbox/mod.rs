@@ -1,7 +1,7 @@
-//! The inbox: a yes without a client that can ask for one.
+//! The inbox: asks people when the client cannot.
 //!
-//! Proxies put their questions into a store that all of a user's proxies share, and a page on this
-//! machine shows them. What a yes lets run is the gate's business.
+//! All proxies of a user share one store for their questions, and a web page on this machine shows them. The gate
+//! decides what a verdict lets run.
 
 pub mod handle;
 pub mod identity;

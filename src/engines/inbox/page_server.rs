@@ -1,6 +1,6 @@
-//! Who serves the inbox's page: the first proxy that needs it, until it ends; then the next.
+//! Makes sure that one process serves the inbox's page: the first proxy that needs it, and another one when that exits.
 //!
-//! What the page shows is `page`'s business.
+//! `page` decides what the page shows.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -25,37 +25,37 @@ use crate::sys::secret::Secret;
 use crate::sys::state_dir::{StateDir, suggested_command};
 use crate::sys::with_causes;
 
-/// How many ports behind the wanted one are tried before any that is free.
+/// How many ports after the wanted one we try before we take any free port.
 const NEIGHBOURS: u16 = 9;
-/// How long whoever serves the page may take to prove it.
+/// How long the process that serves the page may take to prove that it does.
 const PROOF_TIME: Duration = Duration::from_secs(1);
-/// How often, and after how long each time, it is looked for who is just starting: a second in all.
+/// How many times, and how often, we look for a page that another process is just starting: one second in all.
 const TRIES: usize = 50;
 const TRY_AGAIN: Duration = Duration::from_millis(20);
-/// The longest answer that is read, in bytes; the page's own is much shorter.
+/// The longest answer that we read, in bytes. The page's own is much shorter.
 const MAX_ANSWER: usize = 8 * 1024;
-/// How long a link to log in is good, in milliseconds.
+/// How long a login link is valid, in milliseconds.
 const LOGIN_MS: i64 = 5 * 60 * 1000;
-/// Where the page is where nobody says anything else.
+/// The default port of the page.
 const USUAL_PORT: u16 = 8766;
-/// The file with the port that the page is served at, and the one that whoever serves it locks.
+/// The file with the page's port, and the file that the serving process locks.
 const PORT_FILE: &str = "page.port";
 const LOCK_FILE: &str = "page.lock";
 
 /// How the page is served.
 #[derive(Debug, Clone)]
 pub struct PageServerSettings {
-    /// The port that is tried first, 0 for any that is free; `None` is the usual one, 8766.
+    /// The port to try first; 0 takes any free port, `None` the default, 8766.
     pub port: Option<u16>,
-    /// Whether a browser may be opened.
+    /// Whether we may open a browser.
     pub opens_browser: bool,
-    /// The name that verdicts are recorded with which come from a browser that logs in by us.
+    /// The approver's name for verdicts from a browser that logs in with our link.
     pub approver: Option<String>,
     /// `$BROWSER`.
     pub browser: Option<OsString>,
     /// Whether there is a display that a browser could open on.
     pub has_display: bool,
-    /// Where browsers can read a file, if they cannot in the inbox's folder.
+    /// A folder where browsers can read a file, if they cannot in the inbox's folder.
     pub open_folder: Option<PathBuf>,
 }
 
@@ -65,29 +65,29 @@ pub struct PageServer {
     dir: StateDir,
     settings: PageServerSettings,
     secret: [u8; 32],
-    /// What the browser that was opened last comes in by. It goes before the page: whoever serves
-    /// that next may make one of the same name.
+    /// The login file of the browser that we opened last. Declared before `serving`, because it must be removed before
+    /// another process serves the page: that one may write a file with the same name.
     login_file: Option<LoginFile>,
     serving: Option<Serving>,
-    /// Whether a browser was opened at the page that we serve.
+    /// Whether we have opened a browser at the page that we serve.
     has_opened: bool,
-    /// The port that was told last.
-    told: Option<u16>,
-    /// Where somebody else served the page when it was last looked for.
-    found: Option<u16>,
+    /// The port that we announced last.
+    announced: Option<u16>,
+    /// The port where another process last served the page.
+    last_found: Option<u16>,
 }
 
-/// The page is served by us.
+/// The page while we serve it.
 #[derive(Debug)]
 struct Serving {
     port: u16,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Nobody else serves while it is locked; the system unlocks it however we end.
+    /// Keeps other processes from serving. The system unlocks it when we end, in whatever way.
     _lock: File,
 }
 
-/// Why the page is served by nobody whom we could rely on.
+/// Why no process that we trust serves the page.
 #[derive(Debug, thiserror::Error)]
 pub enum PageServerError {
     /// The folder or the store.
@@ -96,24 +96,24 @@ pub enum PageServerError {
     /// The system.
     #[error("the inbox's page cannot be served")]
     System(#[from] io::Error),
-    /// Somebody holds the lock and does not prove that it is the page.
+    /// Another process holds the lock and does not prove that it is the page.
     #[error(
-        "the inbox's page at port {port} does not answer as it should; end the approval-proxy that \
+        "the inbox's page at port {port} does not answer as it should; stop the approval-proxy that \
          serves it, or decide with `{approvals}`"
     )]
     Unproven {
-        /// Where the page should be.
+        /// The port of the page.
         port: u16,
-        /// The command that decides without it.
+        /// The command for deciding without the page.
         approvals: String,
     },
 }
 
 impl PageServer {
-    /// Takes part in serving the page of the folder's inbox.
+    /// Creates the page server of the folder's inbox. Does not serve yet.
     ///
     /// # Errors
-    /// Where the folder's secret cannot be read or made.
+    /// If the folder's secret cannot be read or created.
     pub fn new(dir: StateDir, settings: PageServerSettings) -> Result<PageServer, StoreError> {
         let secret = dir.secret()?;
         Ok(PageServer {
@@ -123,8 +123,8 @@ impl PageServer {
             login_file: None,
             serving: None,
             has_opened: false,
-            told: None,
-            found: None,
+            announced: None,
+            last_found: None,
         })
     }
 
@@ -134,7 +134,7 @@ impl PageServer {
         self.dir.path()
     }
 
-    /// Whether we serve the page.
+    /// Returns true if this process serves the page.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let serving = self.serving.as_ref();
@@ -144,12 +144,12 @@ impl PageServer {
         })
     }
 
-    /// Sees to it that somebody serves the page, us if need be. Returns its address, without any
-    /// secret, the first time it is known and whenever it changes. Opens a browser where the page is
-    /// ours, once, as soon as something waits for which one may be opened.
+    /// Makes sure that some process serves the page; serves it if no other does. Returns the page's
+    /// address, without any secret, when it is new or has changed. If we serve the page and
+    /// `opens_browser` is set, opens a browser, once.
     ///
     /// # Errors
-    /// [`PageServerError`]; to be tried again.
+    /// [`PageServerError`]. Try again later.
     pub fn maintain(
         &mut self,
         logins: &mut dyn Logins,
@@ -158,25 +158,25 @@ impl PageServer {
     ) -> Result<Option<String>, PageServerError> {
         let was_serving = self.is_serving();
         let port = self.find_or_serve(now_ms)?;
-        // Who was logged in to the page before is not logged in to this one.
+        // A browser that was logged in to the previous page is not logged in to this one.
         self.has_opened &= was_serving;
         let opens_browser = opens_browser && self.settings.opens_browser;
         if self.is_serving() && opens_browser && !std::mem::replace(&mut self.has_opened, true) {
             self.open_browser(logins, port, now_ms)?;
         }
         self.tidy_login_file(logins, now_ms)?;
-        let is_new = self.told.replace(port) != Some(port);
+        let is_new = self.announced.replace(port) != Some(port);
         Ok(is_new.then(|| address(port)))
     }
 
-    /// The page of an item; `None` while nobody is known to serve it.
+    /// Returns the URL of an item's page; `None` while the page's port is not known.
     #[must_use]
     pub fn url_of(&self, item: &str) -> Option<String> {
-        self.told
+        self.announced
             .map(|port| format!("{}item/{item}", address(port)))
     }
 
-    /// The port of the page, served by us where nobody else does.
+    /// Returns the port of the page. Serves the page if no other process does.
     ///
     /// # Errors
     /// [`PageServerError`].
@@ -191,13 +191,13 @@ impl PageServer {
                 return self.serve(lock, now_ms);
             }
             port = self.known_port()?;
-            // INVARIANT 3: what somebody else listens at is nobody's page until it proves it.
-            match self.proves(port) {
+            // INVARIANT 3: we do not trust what another process serves at the port until it proves that it is the page.
+            match self.is_proven(port) {
                 Ok(true) => {
-                    self.found = Some(port);
+                    self.last_found = Some(port);
                     return Ok(port);
                 }
-                // Whoever has the lock is just starting, or ending.
+                // The process with the lock is just starting or ending.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     thread::sleep(TRY_AGAIN);
                 }
@@ -232,8 +232,8 @@ impl PageServer {
         for folder in self.login_folders() {
             LoginFile::tidy(folder, now_ms - LOGIN_MS);
         }
-        // Whoever looks at a tab of the one that has just ended finds us where that one was.
-        let before = match (self.found, self.settings.port) {
+        // We take the previous page's port, so that its open tabs find us.
+        let before = match (self.last_found, self.settings.port) {
             (Some(found), _) => found,
             (None, Some(wanted @ 1..)) => wanted,
             (None, Some(0) | None) => self.known_port()?,
@@ -245,7 +245,7 @@ impl PageServer {
             requests, logins, ..
         } = store::open(&self.dir, &Redaction::default())?;
         let has_passphrase = PublicKey::load(&self.dir).is_ok_and(|key| key.is_some());
-        let signer = Signing(self.dir.clone());
+        let signer = KeySigner(self.dir.clone());
         let page = Page::new(
             requests,
             logins,
@@ -263,13 +263,13 @@ impl PageServer {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 let stopped = async {
-                    // Whoever could have said so is gone.
+                    // An error means that the sender is gone: also a reason to stop.
                     let _ = stopped.await;
                 };
                 page.serve(listener, stopped).await
             });
             if let Err(error) = served {
-                tracing::error!("the inbox's page is served no more: {error}");
+                tracing::error!("the inbox's page has stopped: {error}");
             }
         };
         let named = thread::Builder::new().name("inbox-page".to_owned());
@@ -284,8 +284,8 @@ impl PageServer {
         Ok(port)
     }
 
-    /// Whether it is the page that answers at a port: it knows the folder's secret.
-    fn proves(&self, port: u16) -> io::Result<bool> {
+    /// Returns true if the page answers at a port: it must know the folder's secret.
+    fn is_proven(&self, port: u16) -> io::Result<bool> {
         if port == 0 {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -293,15 +293,15 @@ impl PageServer {
         let answer = ask(port, &nonce)?;
         let wanted = proof(&self.secret, port, &nonce);
         let given = answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim();
-        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        // Comparing BLAKE3 hashes takes constant time.
         Ok(answer.starts_with("HTTP/1.1 200")
             && blake3::hash(given.as_bytes()) == blake3::hash(wanted.as_bytes()))
     }
 
-    /// A link that logs a browser in, once, within five minutes.
+    /// Creates a link that logs a browser in, once, within five minutes.
     ///
     /// # Errors
-    /// The store's, and the system's.
+    /// If the store or the system fails.
     pub fn login_link(
         &self,
         logins: &mut dyn Logins,
@@ -311,7 +311,7 @@ impl PageServer {
         self.login(logins, port, now_ms).map(|(link, _)| link)
     }
 
-    /// A link that logs a browser in, and the hash of its token.
+    /// Creates a link that logs a browser in, and returns the hash of its token too.
     fn login(
         &self,
         logins: &mut dyn Logins,
@@ -328,11 +328,11 @@ impl PageServer {
         Ok((format!("{}login#{token}", address(port)), hash))
     }
 
-    /// Opens a browser at the page, logged in by a file. Without a display, or where that file cannot
-    /// be made, nothing happens: false.
+    /// Opens a browser at the page, which logs in through a file. Returns false if it opened none: if there is no
+    /// display, or the file cannot be written.
     ///
     /// # Errors
-    /// As [`Host::login_link`].
+    /// As [`PageServer::login_link`].
     pub fn open_browser(
         &mut self,
         logins: &mut dyn Logins,
@@ -343,16 +343,16 @@ impl PageServer {
             return Ok(false);
         }
         let (link, token) = self.login(logins, port, now_ms)?;
-        // One at a time, even where both have the same name.
+        // Remove the old file first: the new one may have the same name.
         self.login_file = None;
         let made = LoginFile::make(self.login_folders(), &link, token);
         let opened = made.and_then(|login_file| Ok((login_file.url()?, login_file)));
         let (url, login_file) = match opened {
             Ok(opened) => opened,
-            // The page is there all the same.
+            // The page works nevertheless.
             Err(error) => {
                 let dir = self.dir.path().display();
-                tracing::warn!("no browser can be opened at the inbox: {dir}: {error}");
+                tracing::warn!("cannot open a browser at the inbox: {dir}: {error}");
                 return Ok(false);
             }
         };
@@ -365,10 +365,10 @@ impl PageServer {
         wanted.into_iter().chain([self.dir.path()])
     }
 
-    /// Removes the file that a browser was opened at, once it is good for nothing.
+    /// Removes the login file once its link has been used or has expired.
     ///
     /// # Errors
-    /// The store's.
+    /// If the store fails.
     pub fn tidy_login_file(
         &mut self,
         logins: &mut dyn Logins,
@@ -387,16 +387,16 @@ impl Drop for Serving {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It has said why, if it has ended by itself.
+            // If the thread ended by itself, it has logged why.
             let _ = thread.join();
         }
     }
 }
 
-/// Signs with the key that a passphrase unlocks, for the time of one verdict.
-struct Signing(StateDir);
+/// Signs with the key that a passphrase unlocks. Keeps the key unlocked for one verdict only.
+struct KeySigner(StateDir);
 
-impl Passphrase for Signing {
+impl Passphrase for KeySigner {
     fn sign(
         &self,
         passphrase: &str,
@@ -408,7 +408,7 @@ impl Passphrase for Signing {
         Ok(signer.sign(item_id, fingerprint, verdict))
     }
 
-    // To unlock takes long on purpose, and once is enough.
+    // Unlocking is slow on purpose, so do it once for all items.
     fn sign_all(
         &self,
         passphrase: &str,
@@ -423,7 +423,7 @@ impl Passphrase for Signing {
     }
 }
 
-impl Signing {
+impl KeySigner {
     fn unlock(&self, passphrase: &str) -> Result<passphrase::Signer, WrongPassphrase> {
         let passphrase = Secret::new(passphrase.to_owned());
         match passphrase::unlock(&self.0, &passphrase) {
@@ -437,18 +437,17 @@ impl Signing {
     }
 }
 
-/// The page's address, without any secret.
+/// Returns the page's address, without any secret.
 #[must_use]
 pub fn address(port: u16) -> String {
     format!("http://127.0.0.1:{port}/")
 }
 
-/// The first port that is free: where the page was or has to be, where it is wanted, near that,
-/// anywhere.
+/// Listens at the first free port: the page's previous or required port, the wanted one, one of the next, or any other.
 fn bind(before: u16, wanted: u16) -> io::Result<TcpListener> {
     let near = (1..=NEIGHBOURS).filter_map(|step| wanted.checked_add(step));
     let ports = [before, wanted].into_iter().chain(near).chain([0]);
-    // 0 stands for "none" before its turn, unless it is what is wanted.
+    // A `before` of 0 means that there was no port.
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for (at, port) in ports.enumerate() {
         if port == 0 && at == 0 {
@@ -462,7 +461,7 @@ fn bind(before: u16, wanted: u16) -> io::Result<TcpListener> {
     Err(last)
 }
 
-/// Asks whoever listens at a port for a proof.
+/// Asks the process that listens at a port to prove that it is the page.
 fn ask(port: u16, nonce: &str) -> io::Result<String> {
     let clock = Clock::start();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -474,7 +473,7 @@ fn ask(port: u16, nonce: &str) -> io::Result<String> {
     stream.write_all(head.as_bytes())?;
     let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
     while answer.len() < MAX_ANSWER {
-        // In all, not for each of many small pieces.
+        // The limit is for the whole answer, not for each piece.
         let left = PROOF_TIME.saturating_sub(clock.now().elapsed);
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());

@@ -1,7 +1,7 @@
-//! The passphrase that a user may set, so that a yes needs more than access to the user's files.
+//! The optional passphrase: with it, approving takes more than access to the user's files.
 //!
-//! The passphrase makes a key that verdicts are signed with; proxies know only the public half.
-//! They must read it before an agent could replace it: whoever may write to the folder can.
+//! A key derived from the passphrase signs verdicts; proxies know only the public half. They must read it before an
+//! agent could replace it, because any program that can write to the folder can replace it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,79 +23,78 @@ use crate::sys::state_dir::{StateDir, io_error, suggested_command};
 const NAME: &str = "passphrase.json";
 /// The version of the file's format.
 const VERSION: u32 = 1;
-/// No file of ours is nearly as long.
+/// The longest file that we read. Our own is much shorter.
 const MAX_FILE: usize = 4 * 1024;
-/// In characters. What it protects can be copied, and then tried against without end.
+/// The shortest passphrase, in characters. An attacker can copy the file and try passphrases without limit.
 pub(crate) const MIN: usize = 8;
-/// How hard a new passphrase is to guess: more than OWASP asks for.
+/// The argon2id cost of a new passphrase: more than OWASP recommends.
 const COST: Cost = Cost {
     memory_kib: 64 * 1024,
     passes: 3,
     lanes: 1,
 };
-/// The most that a file may ask of us.
+/// The highest cost that we accept from a file.
 const MAX_COST: Cost = Cost {
     memory_kib: 512 * 1024,
     passes: 16,
     lanes: 8,
 };
-/// How long a salt may be, in bytes.
+/// The accepted lengths of a salt, in bytes.
 const SALT_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
-/// Keeps our signatures from being taken for others', and others' for ours.
+/// Separates our signatures from others with the same key.
 const DOMAIN: &str = "approval-proxy/inbox-verdict/1";
-/// The same for verdicts whose approver gives a name. Signatures from before there were names stay
-/// valid, and hold for verdicts without one only.
+/// The same for verdicts with an approver's name. Signatures of versions without names stay valid, but
+/// only for verdicts without a name.
 const NAMED_DOMAIN: &str = "approval-proxy/inbox-verdict/2";
 
-/// What verdicts are checked with. Whoever has it can sign nothing.
+/// Verifies verdicts. Cannot sign.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// Names a [`PublicKey`] where people read or write it: `sha256:` and the SHA-256 of the raw key in
-/// lower-case hexadecimal.
+/// Identifies a [`PublicKey`] to people: `sha256:` and the SHA-256 of the raw key in lower-case
+/// hexadecimal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFingerprint([u8; 32]);
 
-/// What verdicts are signed with.
+/// Signs verdicts.
 pub struct Signer(Ed25519KeyPair);
 
-/// The passphrase cannot be set or used.
+/// Why the passphrase cannot be set or used.
 #[derive(Debug, thiserror::Error)]
 pub enum PassphraseError {
-    /// It is another passphrase than the one that was set.
+    /// It is not the passphrase that was set.
     #[error("the passphrase is wrong; nothing has changed")]
     Wrong,
-    /// None was set.
+    /// No passphrase is set.
     #[error("no passphrase is set")]
     NotSet,
-    /// One is set already, and setting another takes that one.
-    #[error("a passphrase is set already; give it to set another one")]
+    /// A passphrase is set already, and replacing it takes the current one.
+    #[error("a passphrase is already set; enter it to set another one")]
     AlreadySet,
-    /// It could be guessed by trying.
+    /// It is short enough to guess by trial.
     #[error("a passphrase needs at least {MIN} characters; nothing has changed")]
     TooShort,
-    /// The file is not one that was written here.
-    #[error("{} is damaged or by a newer version; restore it, or remove it, set a passphrase with \
-         `{}`, and start your proxies again", .0.display(), suggested_command("inbox --set-passphrase", .0.parent()))]
+    /// The file is not one that this version wrote.
+    #[error("{} is damaged or from a newer version; restore it, or remove it, set a passphrase with \
+         `{}`, and restart your proxies", .0.display(), suggested_command("inbox --set-passphrase", .0.parent()))]
     Damaged(PathBuf),
     /// There is too little memory, or no randomness.
-    #[error("the passphrase cannot be worked with: {0}")]
+    #[error("cannot process the passphrase: {0}")]
     Failed(String),
     /// The file cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Sets the passphrase. Where one is set already, `current` must be that one; verdicts signed with it
-/// verify no more.
+/// Sets the passphrase and returns the public key. If one is set already, `current` must be that one;
+/// verdicts signed with it no longer verify.
 ///
-/// Takes a good part of a second for each of the two, and 64 MiB of memory while it does. Returns the
-/// public key.
+/// Takes a good part of a second for each of the two passphrases, and 64 MiB of memory during that time.
 ///
 /// # Errors
 /// `AlreadySet` without the current passphrase, `Wrong` with another one; `TooShort` with fewer than
-/// eight characters; `Damaged` where nobody can tell which one is set; `Failed` without memory or
-/// randomness; `Store` if the file cannot be read or written.
+/// eight characters; `Damaged` if the file is not valid; `Failed` without memory or randomness; `Store`
+/// if the file cannot be read or written.
 pub fn set(
     dir: &StateDir,
     current: Option<&Secret>,
@@ -112,11 +111,11 @@ pub fn set(
     set_at(dir, passphrase, COST)
 }
 
-/// Makes the key that the passphrase stands for. Takes as long as [`set`].
+/// Derives the key from the passphrase. Takes as long as [`set`].
 ///
 /// # Errors
-/// `Wrong`, `NotSet`; `Damaged` also if the file asks for more work than any of ours would;
-/// `Failed` without memory; `Store` if the file cannot be read or is open to other users.
+/// `Wrong`, `NotSet`; `Damaged` also if the file demands a higher cost than ours ever would; `Failed`
+/// without memory; `Store` if the file cannot be read or is accessible to other users.
 pub fn unlock(dir: &StateDir, passphrase: &Secret) -> Result<Signer, PassphraseError> {
     let file = read(dir)?.ok_or(PassphraseError::NotSet)?;
     let signer = derive(passphrase, &file.salt, file.cost)?;
@@ -128,21 +127,21 @@ pub fn unlock(dir: &StateDir, passphrase: &Secret) -> Result<Signer, PassphraseE
 }
 
 impl PublicKey {
-    /// The key of the passphrase that is set; `None` if none is.
+    /// Reads the key of the current passphrase; `None` if none is set.
     ///
     /// # Errors
-    /// `Damaged` or `Store`: there is one, or might be, but nobody can tell which.
+    /// `Damaged` or `Store`: there is a key, or may be, but it cannot be read.
     pub fn load(dir: &StateDir) -> Result<Option<PublicKey>, PassphraseError> {
         Ok(read(dir)?.map(|file| file.public_key))
     }
 
-    /// What the key is called in the audit log and in `inboxKey`.
+    /// Returns the key's fingerprint, as in the audit log and in `inboxKey`.
     #[must_use]
     pub fn fingerprint(&self) -> KeyFingerprint {
         KeyFingerprint(Sha256::digest(self.0).into())
     }
 
-    /// Whether this very verdict about this very item, as it was shown, was signed with the passphrase.
+    /// Returns true if the passphrase's key signed exactly this verdict about exactly this item as it was shown.
     #[must_use]
     pub fn verify(
         &self,
@@ -164,7 +163,7 @@ impl fmt::Debug for PublicKey {
 }
 
 impl KeyFingerprint {
-    /// Reads what `Display` writes; letters may be of either case. `None` for anything else.
+    /// Reads what `Display` writes, in upper or lower case. Returns `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<KeyFingerprint> {
         let digits = text.strip_prefix(FINGERPRINT_PREFIX)?;
@@ -191,15 +190,15 @@ const FINGERPRINT_PREFIX: &str = "sha256:";
 impl Signer {
     /// Signs a verdict about an item with this fingerprint.
     ///
-    /// What is signed is the verdict as a store keeps it: its reason cut to its limit, its cover in
-    /// whole milliseconds.
+    /// The signature covers the verdict as a store keeps it: with its reason cut to the limit, and its
+    /// cover in whole milliseconds.
     #[must_use]
     pub fn sign(&self, item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
         let signed = signed_bytes(item_id, fingerprint, verdict);
         self.0.sign(&signed).as_ref().to_vec()
     }
 
-    /// What others check the signatures with.
+    /// Returns the key that verifies the signatures.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         let mut key = [0; 32];
@@ -225,7 +224,7 @@ struct Cost {
     lanes: u32,
 }
 
-/// The file, as it is written.
+/// The file as written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -235,8 +234,8 @@ struct Written {
     ed25519: String,
 }
 
-/// The file, as it is understood.
-struct Understood {
+/// The file's checked content.
+struct Parsed {
     cost: Cost,
     salt: Vec<u8>,
     public_key: PublicKey,
@@ -260,26 +259,26 @@ fn set_at(dir: &StateDir, passphrase: &Secret, cost: Cost) -> Result<PublicKey, 
     Ok(public_key)
 }
 
-fn read(dir: &StateDir) -> Result<Option<Understood>, PassphraseError> {
+fn read(dir: &StateDir) -> Result<Option<Parsed>, PassphraseError> {
     let Some(bytes) = dir.read(NAME, MAX_FILE)? else {
         return Ok(None);
     };
-    let understood = understand(&bytes);
+    let parsed = parse(&bytes);
     let damaged = || PassphraseError::Damaged(dir.path().join(NAME));
-    understood.map(Some).ok_or_else(damaged)
+    parsed.map(Some).ok_or_else(damaged)
 }
 
-fn understand(bytes: &[u8]) -> Option<Understood> {
+fn parse(bytes: &[u8]) -> Option<Parsed> {
     let written: Written = serde_json::from_slice(bytes).ok()?;
     let cost = written.argon2id;
-    let is_bearable = cost.memory_kib <= MAX_COST.memory_kib
+    let is_affordable = cost.memory_kib <= MAX_COST.memory_kib
         && cost.passes <= MAX_COST.passes
         && cost.lanes <= MAX_COST.lanes;
     let salt = STANDARD.decode(written.salt).ok()?;
     let public_key = STANDARD.decode(written.ed25519).ok()?;
     let is_ours =
         bytes.len() <= MAX_FILE && written.version == VERSION && SALT_LENGTHS.contains(&salt.len());
-    (is_bearable && is_ours).then_some(Understood {
+    (is_affordable && is_ours).then_some(Parsed {
         cost,
         salt,
         public_key: PublicKey(public_key.try_into().ok()?),
@@ -298,7 +297,7 @@ fn derive(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Signer, Passph
     Ok(Signer(key))
 }
 
-/// What is signed: each part after its length, so that no two verdicts have the same bytes.
+/// Returns the bytes to sign: each part is preceded by its length, so no two verdicts have the same bytes.
 fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> {
     let reason = verdict.reason.as_deref().map(cut_reason);
     let cover = u64::try_from(verdict.cover.as_millis()).unwrap_or(u64::MAX);
@@ -312,7 +311,7 @@ fn signed_bytes(item_id: &str, fingerprint: &str, verdict: &Verdict) -> Vec<u8> 
         item_id.as_bytes(),
         fingerprint.as_bytes(),
         verdict.choice.as_str().as_bytes(),
-        // No reason is another one than an empty one.
+        // No reason differs from an empty one.
         if reason.is_some() { b"1" } else { b"0" },
         reason.unwrap_or_default().as_bytes(),
         &cover.to_be_bytes(),
@@ -339,7 +338,7 @@ mod tests {
     use crate::engines::inbox::store::{ErrorKind, MAX_REASON};
     use crate::sys::state_dir::for_test;
 
-    /// Little, since tests are not optimized.
+    /// Cheap, because tests are not optimized.
     const CHEAP: Cost = Cost {
         memory_kib: 64,
         passes: 1,
@@ -375,7 +374,7 @@ mod tests {
         assert_eq!(format!("{signer:?}"), "Signer(***)");
     }
 
-    // An agent with a shell set a passphrase of its own, and the log called its verdicts the user's.
+    // Attack: an agent with a shell set its own passphrase, and the log attributed its verdicts to the user.
     #[test]
     fn a_passphrase_is_replaced_only_by_who_knows_it() {
         let (dir, state) = for_test();
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_passphrase_is_as_hard_to_guess_as_it_should_be() {
+    fn a_new_passphrase_has_the_intended_cost() {
         let (dir, state) = for_test();
         set(&state, None, &secret("pass phrase")).unwrap();
         let text = fs::read_to_string(dir.path().join(NAME)).unwrap();
@@ -426,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn another_passphrase_is_wrong_and_none_is_not_one() {
+    fn another_passphrase_is_wrong_and_a_short_one_is_not_accepted() {
         let (_dir, state) = for_test();
         let unset = unlock(&state, &secret("pass phrase")).unwrap_err();
         assert!(matches!(unset, PassphraseError::NotSet));
@@ -446,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passphrase_that_is_set_again_has_another_key() {
+    fn setting_the_same_passphrase_again_makes_another_key() {
         let (_dir, state) = for_test();
         let first = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
         let second = set_at(&state, &secret("pass phrase"), CHEAP).unwrap();
@@ -507,7 +506,7 @@ mod tests {
         }
     }
 
-    /// The signature of `verdict()` that the version before names made.
+    /// The signature of `verdict()` by the last version without names.
     const FROM_BEFORE_NAMES: &str =
         "m1fjaq4/gtvRP74EzfEZiCz1kLAJza965G083ShmKte6fhl6rQ1ylr7me0jSsEvortSzJ4I+LcHqarIJgiQlCA==";
 
@@ -557,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_newer_or_greedy_is_refused_without_doing_its_work() {
+    fn a_file_that_is_damaged_newer_or_too_costly_is_refused_before_any_work() {
         let (dir, state) = for_test();
         let path = dir.path().join(NAME);
         set_at(&state, &secret("pass phrase"), CHEAP).unwrap();

@@ -1,4 +1,4 @@
-//! The way of jobs to the inbox's thread, which is heard also while that thread waits for the store.
+//! The worker's job queue. It can wake the worker while it waits for the store.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use super::handle::Job;
 
-/// Where jobs go in. What limits their number is the sender's business.
+/// The sending end. It is unbounded: the sender limits the number of jobs.
 pub(super) struct Jobs {
     jobs: Sender<Job>,
-    /// Becomes readable at the other end with each job, and when this one is gone. Behind the jobs, since it is
-    /// dropped behind them.
+    /// Makes the other end readable with each job, and when it is dropped. Declared after `jobs`, because it must be
+    /// dropped after it.
     bell: UnixStream,
 }
 
-/// Where they come out.
+/// The receiving end.
 pub(super) struct Queue {
     jobs: Receiver<Job>,
     bell: UnixStream,
 }
 
-/// Makes both ends.
+/// Creates both ends.
 pub(super) fn queue() -> io::Result<(Jobs, Queue)> {
     let (sender, receiver) = channel();
     let (ours, theirs) = UnixStream::pair()?;
@@ -44,7 +44,7 @@ pub(super) fn queue() -> io::Result<(Jobs, Queue)> {
 impl Jobs {
     pub(super) fn send(&self, job: Job) -> Result<(), SendError<Job>> {
         self.jobs.send(job)?;
-        // If there is no room, it has been rung often enough.
+        // If the socket is full, the bell has rung already.
         let _ = (&self.bell).write(&[0]);
         Ok(())
     }
@@ -56,25 +56,25 @@ impl Queue {
         self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
     }
 
-    /// Waits for a job, for so long at most.
+    /// Waits for a job, at most `limit`.
     pub(super) fn recv_timeout(&self, limit: Duration) -> Result<Job, RecvTimeoutError> {
         self.jobs.recv_timeout(limit)
     }
 
-    /// The jobs that are there.
+    /// Returns the jobs that have arrived.
     pub(super) fn try_iter(&self) -> TryIter<'_, Job> {
         self.jobs.try_iter()
     }
 
-    /// A job, if there is one; if there is none, [`bell`](Queue::bell) becomes readable with the next.
+    /// Returns a job if one has arrived. Otherwise [`bell`](Queue::bell) becomes readable with the next one.
     pub(super) fn take(&self) -> Result<Job, TryRecvError> {
-        // First this: whoever rings after it is heard.
+        // Empty the bell before checking for jobs, so that no ring is lost.
         let mut rings = [0; 64];
         while matches!((&self.bell).read(&mut rings), Ok(1..)) {}
         self.jobs.try_recv()
     }
 
-    /// Readable when there may be something to [take](Queue::take), or will never be anything again.
+    /// Readable when there may be a job to [take](Queue::take), or when the sending end is gone.
     pub(super) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }

@@ -1,7 +1,6 @@
-//! The thread that carries a process's questions into the store and verdicts back: the only one that
-//! does.
+//! The thread that writes a process's questions to the store and brings the verdicts back.
 //!
-//! What a verdict lets run is the gate's business; who serves the page, `host`'s.
+//! The gate decides what a verdict lets run; `page_server` decides which process serves the page.
 
 mod couriers;
 mod resuming;
@@ -16,8 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-pub(super) use self::couriers::{Configured, Couriers};
-use self::resuming::Held;
+pub(super) use self::couriers::{ConfiguredCouriers, Couriers};
+use self::resuming::ResumedItem;
 use super::handle::{Job, WorkerSettings, held};
 use super::page_server::PageServer;
 use super::passphrase::PublicKey;
@@ -26,62 +25,60 @@ use super::store::{
     self, Closed, Elsewhere, Entry, ErrorKind, Lease, SignedVerdict, State, Store, StoreError,
 };
 use crate::approval::item::{Item, Verdict};
-use crate::engines::registry::of_row;
+use crate::engines::registry::stored_assurance;
 use crate::gate::{DecidedCall, EngineId, Failure, FromEngine, Now, ToEngine};
 use crate::sys::clock::{Clock, random_hex};
 use crate::sys::state_dir::{StateDir, io_error, suggested_command};
 use crate::sys::with_causes;
 
-/// How soon it is tried again to tidy up, or to look for verdicts in a store that is locked; and how soon what a
-/// courier brings is taken.
+/// How soon we retry scrubbing and reading a locked store, and how often we take the couriers' results.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
-/// How often it is seen to that somebody serves the page.
+/// How often we check that some process serves the page.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
-/// How long the store may fail before what waits is given up.
+/// How long the store may stay locked before all waiting questions fail.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long what was decided elsewhere waits to be written: many decisions then cost one write.
+/// How long a decision made elsewhere waits to be written, so that many decisions cost one write.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
-/// How many such decisions may wait, and of how many bytes. More are dropped: the audit log has them.
+/// How many such decisions may wait, and how many bytes. We drop the rest: the audit log has them.
 const MAX_UNRECORDED: usize = 256;
 const MAX_UNRECORDED_BYTES: usize = 16 * 1024 * 1024;
 
-/// How often it is tried to tidy up before the process ends; then others do.
+/// How many times we try to scrub the store before the process ends. If all fail, other processes do it.
 const LAST_TRIES: usize = 4;
 
-/// The thread.
+/// The worker thread.
 pub(super) struct Worker {
     pub(super) folder: PathBuf,
     pub(super) settings: WorkerSettings,
     pub(super) key: Option<PublicKey>,
     pub(super) inbox: Option<OpenInbox>,
-    /// What waits for a verdict.
+    /// The items that wait for a verdict.
     pub(super) waiting: HashMap<String, Waiting>,
-    /// What was resumed and is not taken up yet.
-    pub(super) resumed: HashMap<String, Held>,
+    /// The items that were resumed and are not taken up yet.
+    pub(super) resumed: HashMap<String, ResumedItem>,
     pub(super) queued: Arc<AtomicUsize>,
     pub(super) unrecorded: Arc<Mutex<Unrecorded>>,
-    /// Since when something is unrecorded.
+    /// When the oldest unrecorded decision was noticed.
     pub(super) unrecorded_since: Option<Duration>,
     pub(super) couriers: Couriers,
     pub(super) clock: Clock,
 }
 
-/// What was decided elsewhere and is not in the history yet. Sessions add to it directly: to wake the
-/// thread for each decision would cost the calls behind it some microseconds.
+/// Decisions made elsewhere that are not in the history yet. Sessions add to it directly: waking the
+/// thread for each decision would delay the calls behind it by some microseconds.
 #[derive(Debug, Default)]
 pub(super) struct Unrecorded {
     calls: Vec<DecidedCall>,
     bytes: usize,
-    /// Whether the thread knows that there is something.
+    /// Whether the thread knows that something is unrecorded.
     is_known: bool,
-    /// Whether a failure was told: the history is only for people to look at.
+    /// Whether we warned of a failure. Once is enough: the history is only for people to look at.
     has_warned: bool,
 }
 
 impl Unrecorded {
-    /// Keeps a decision until it is recorded. Returns whether the thread has to be told that there
-    /// is something.
+    /// Keeps a decision until it is recorded. Returns true if the thread must be woken.
     pub(super) fn keep(&mut self, call: DecidedCall) -> bool {
         let bytes = self.bytes.saturating_add(call.bytes());
         if self.calls.len() < MAX_UNRECORDED && bytes <= MAX_UNRECORDED_BYTES {
@@ -89,7 +86,7 @@ impl Unrecorded {
             self.calls.push(call);
         } else if !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
-                "the inbox's history misses decisions that came too fast, or were too large"
+                "the inbox's history is incomplete: decisions came too fast or were too large"
             );
         }
         !std::mem::replace(&mut self.is_known, true)
@@ -102,58 +99,57 @@ impl Unrecorded {
     }
 }
 
-/// What is open while anything waits.
+/// What is open while any item waits.
 pub(super) struct OpenInbox {
     store: Store,
     page_server: PageServer,
     proxy: String,
-    /// By it others know that we live.
+    /// Shows other processes that we are alive.
     _lease: Lease,
     /// Whether there may be verdicts to take.
     may_have_verdicts: bool,
-    /// Whether items may have been closed by others.
+    /// Whether others may have closed items.
     may_be_closed: bool,
-    /// When it was last seen to that the page is served.
+    /// When we last checked that the page is served.
     maintained: Option<Duration>,
-    /// Since when the store fails.
+    /// When the store started to fail.
     failing: Option<Duration>,
-    /// What was wrong when it was last seen to: it is told once for as long as it lasts.
-    told: Option<String>,
-    /// Whether the store's files may hold a call that nobody waits for, as it was asked.
-    is_untidy: bool,
+    /// The last warning about the page or the store. We repeat it only after it has changed.
+    warned: Option<String>,
+    /// Whether the store's files may still hold the original call of an item that no longer waits.
+    needs_scrub: bool,
 }
 
 pub(super) struct Waiting {
     /// The engine that shows it to people.
     engine: EngineId,
-    /// What a verdict has to be signed for: the item as it was asked, whatever the store shows.
+    /// What a signature must cover: the item as it was asked, whatever the store shows.
     fingerprint: String,
-    /// Whether its session knows where its page is.
-    is_posted: bool,
-    /// Whether a browser may be opened for it.
+    /// Whether its session knows the URL of its page.
+    is_listed: bool,
+    /// Whether we may open a browser for it.
     opens_browser: bool,
     answers: UnboundedSender<FromEngine>,
 }
 
 impl Worker {
-    /// Works until nobody can hand over anything any more.
+    /// Runs until the other end of the queue is dropped.
     pub(super) fn work(mut self, queue: &Queue) {
         loop {
             let next = self.next(queue);
             match next {
                 Ok(job) => {
                     self.take(job);
-                    // What came with it.
                     queue.try_iter().for_each(|job| self.take(job));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.take_brought();
-            self.look();
-            self.tidy();
+            self.take_courier_results();
+            self.take_verdicts();
+            self.scrub();
             self.maintain();
-            self.tell_pages();
+            self.send_page_urls();
             if self.record_in().is_some_and(|left| left.is_zero()) {
                 self.record();
             }
@@ -165,16 +161,16 @@ impl Worker {
             self.leave(&item);
         }
         for _ in 0..LAST_TRIES {
-            self.tidy();
-            if !self.inbox.as_ref().is_some_and(|inbox| inbox.is_untidy) {
+            self.scrub();
+            if !self.inbox.as_ref().is_some_and(|inbox| inbox.needs_scrub) {
                 break;
             }
             std::thread::sleep(TRY_AGAIN);
         }
     }
 
-    /// The next job, or that it is time to see to something. While something waits for a verdict, that is also when
-    /// others have changed the store.
+    /// Waits for the next job. Returns `Timeout` when maintenance is due or, while an item waits for a verdict, when
+    /// another process has changed the store.
     fn next(&mut self, queue: &Queue) -> Result<Job, RecvTimeoutError> {
         let Some(pause) = self.pause() else {
             return queue.recv();
@@ -193,24 +189,24 @@ impl Worker {
                 inbox.may_be_closed |= is_changed;
                 queue.recv_timeout(Duration::ZERO)
             }
-            // `look` finds it, too.
+            // `take_verdicts` meets the same error and handles it.
             Err(_) => queue.recv_timeout(pause.min(TRY_AGAIN)),
         }
     }
 
-    /// How long there is nothing to do if nobody wants anything; `None` is for ever.
+    /// Returns how long the thread may sleep if no job arrives; `None` means forever.
     fn pause(&self) -> Option<Duration> {
         let now = self.clock.now().elapsed;
         let is_needed = !self.waiting.is_empty() || !self.resumed.is_empty();
         let for_inbox = self.inbox.as_ref().and_then(|inbox| {
             let maintained = inbox.maintained.unwrap_or_default();
             let maintain_in = MAINTAIN_EVERY.saturating_sub(now.saturating_sub(maintained));
-            match inbox.is_untidy {
+            match inbox.needs_scrub {
                 true => Some(maintain_in.min(TRY_AGAIN)),
                 false => (is_needed || inbox.page_server.is_serving()).then_some(maintain_in),
             }
         });
-        // Couriers ring no bell.
+        // Couriers do not ring the queue's bell.
         let for_couriers = self.couriers.is_carrying().then_some(TRY_AGAIN);
         let pauses = for_inbox.into_iter().chain(for_couriers);
         pauses.chain(self.record_in()).min()
@@ -218,21 +214,21 @@ impl Worker {
 
     fn take(&mut self, job: Job) {
         self.queued.fetch_sub(job.bytes(), Ordering::Relaxed);
-        let Job::Told { told, answers } = job else {
+        let Job::Message { message, answers } = job else {
             return self.note_unrecorded();
         };
-        match told {
+        match message {
             ToEngine::Ask {
                 engine,
                 item,
                 opens_browser,
             } => self.ask(engine, &item, opens_browser, answers),
             ToEngine::OpenBrowser { item } => {
-                let is_news = !self.may_open_browser();
+                let is_first = !self.may_open_browser();
                 if let Some(waiting) = self.waiting.get_mut(&item) {
                     waiting.opens_browser = true;
-                    if is_news {
-                        self.tend_soon();
+                    if is_first {
+                        self.maintain_soon();
                     }
                 }
             }
@@ -240,10 +236,7 @@ impl Worker {
                 if let Some(inbox) = &mut self.inbox
                     && let Err(error) = inbox.store.requests.park(&item, until_ms)
                 {
-                    tracing::warn!(
-                        "an item of the inbox could not be parked: {}",
-                        with_causes(&error)
-                    );
+                    tracing::warn!("cannot park an item of the inbox: {}", with_causes(&error));
                 }
             }
             ToEngine::Close { item, how } => {
@@ -265,15 +258,15 @@ impl Worker {
         self.unrecorded_since.get_or_insert(now);
     }
 
-    /// How long until what was decided elsewhere is written; `None` if there is nothing.
+    /// Returns how long until the unrecorded decisions are written; `None` if there are none.
     fn record_in(&self) -> Option<Duration> {
         let since = self.unrecorded_since?;
         let waited = self.clock.now().elapsed.saturating_sub(since);
         Some(RECORD_EVERY.saturating_sub(waited))
     }
 
-    /// Writes what was decided elsewhere into the history, all at once. A failure is told once, and
-    /// nobody tries again.
+    /// Writes the decisions made elsewhere to the history, all at once. Warns of the first failure
+    /// only, and does not retry.
     fn record(&mut self) {
         self.unrecorded_since = None;
         let calls = held(&self.unrecorded).take();
@@ -290,7 +283,7 @@ impl Worker {
         }
         let written = match &mut self.inbox {
             Some(inbox) => inbox.store.requests.record(&decided),
-            // Nothing waits for a verdict: no lease is needed, and no page is served for this.
+            // No item waits, so this needs no lease and no page.
             None => StateDir::open(&self.folder)
                 .and_then(|dir| store::open(&dir, &self.settings.redaction))
                 .and_then(|mut store| store.requests.record(&decided)),
@@ -299,7 +292,7 @@ impl Worker {
             && !std::mem::replace(&mut held(&self.unrecorded).has_warned, true)
         {
             let why = with_causes(&error);
-            tracing::warn!("the inbox's history misses decisions: {why}");
+            tracing::warn!("the inbox's history is incomplete: {why}");
         }
     }
 
@@ -318,14 +311,14 @@ impl Worker {
                 let waiting = Waiting {
                     engine,
                     fingerprint: item.fingerprint(),
-                    is_posted: false,
+                    is_listed: false,
                     opens_browser,
                     answers,
                 };
-                let is_news = opens_browser && !self.may_open_browser();
+                let is_first = opens_browser && !self.may_open_browser();
                 self.waiting.insert(item.id.clone(), waiting);
-                if is_news {
-                    self.tend_soon();
+                if is_first {
+                    self.maintain_soon();
                 }
                 self.carry(engine, item);
             }
@@ -333,11 +326,11 @@ impl Worker {
                 let why = with_causes(&error);
                 tracing::error!("{why}");
                 let item = item.id.clone();
-                // Whose session has ended waits no more.
                 let failure = Failure::unreachable(why);
+                // The session may have ended.
                 let _ = answers.send(FromEngine::Failed { item, failure });
                 if !matches!(error.kind, ErrorKind::Locked | ErrorKind::Full) {
-                    self.give_up(&error);
+                    self.fail_all(&error);
                 }
             }
         }
@@ -348,24 +341,21 @@ impl Worker {
         let Some(inbox) = &mut self.inbox else {
             return;
         };
-        inbox.is_untidy = true;
+        inbox.needs_scrub = true;
         if let Err(error) = inbox.store.requests.close(item, how, now_ms) {
-            // Its verdict would count for nothing, and it expires by its own time.
-            tracing::warn!(
-                "an item of the inbox could not be closed: {}",
-                with_causes(&error)
-            );
+            // A verdict about it would not count, and the item expires by itself.
+            tracing::warn!("cannot close an item of the inbox: {}", with_causes(&error));
         }
     }
 
-    /// What is needed to ask, opened where it is not yet.
+    /// Returns the open inbox, and opens it first if necessary.
     fn open(&mut self) -> Result<&mut OpenInbox, StoreError> {
         if let Some(inbox) = &mut self.inbox
             && let Err(error) = inbox.store.requests.check()
         {
-            self.give_up(&error);
+            self.fail_all(&error);
         }
-        // Not `get_or_insert_with`: it may fail.
+        // Not `get_or_insert_with`, because opening may fail.
         let inbox = match self.inbox.take() {
             Some(inbox) => inbox,
             None => self.new_inbox()?,
@@ -389,13 +379,13 @@ impl Worker {
             may_be_closed: true,
             maintained: None,
             failing: None,
-            told: None,
-            is_untidy: false,
+            warned: None,
+            needs_scrub: false,
         })
     }
 
-    /// Looks for verdicts.
-    fn look(&mut self) {
+    /// Takes new verdicts from the store and delivers them.
+    fn take_verdicts(&mut self) {
         let now = self.clock.now().elapsed;
         let Some(inbox) = self.inbox.as_mut().filter(|_| !self.waiting.is_empty()) else {
             return;
@@ -414,22 +404,23 @@ impl Worker {
         match found {
             Ok(verdicts) => {
                 inbox.failing = None;
-                inbox.is_untidy |= !verdicts.is_empty();
+                inbox.needs_scrub |= !verdicts.is_empty();
                 for (item, signed) in verdicts {
-                    self.tell(&item, signed);
+                    self.deliver(&item, signed);
                 }
             }
             Err(error) => {
                 let since = *inbox.failing.get_or_insert(now);
-                // Locked is what it may be for a moment.
+                // A store may be locked for a moment.
                 if error.kind != ErrorKind::Locked || now.saturating_sub(since) >= PATIENCE {
-                    self.give_up(&error);
+                    self.fail_all(&error);
                 }
             }
         }
     }
 
-    fn tell(&mut self, item: &str, signed: SignedVerdict) {
+    /// Sends a verdict to its session, or disregards it if its signature does not hold.
+    fn deliver(&mut self, item: &str, signed: SignedVerdict) {
         let Some(waiting) = self.waiting.get(item) else {
             return;
         };
@@ -438,64 +429,64 @@ impl Worker {
             signature,
             engine: _,
         } = signed;
-        let brought = self.couriers.has_brought(item, &verdict);
-        match (&self.key, brought) {
+        let by_courier = self.couriers.take_decided(item, &verdict);
+        match (&self.key, by_courier) {
             (_, Some(_)) => {}
             (Some(key), None) => {
                 let signature = signature.unwrap_or_default();
                 if !key.verify(item, &waiting.fingerprint, &verdict, &signature) {
                     tracing::warn!(
-                        "a verdict about item {item} was not made with the passphrase that was set \
-                         when approval-proxy started, and counts for nothing; if it was yours, start \
-                         approval-proxy again"
+                        "ignored a verdict about item {item}: it was not made with the passphrase \
+                         that was set when approval-proxy started; if it was yours, restart \
+                         approval-proxy"
                     );
                     return self.disregard(item, verdict);
                 }
             }
-            (None, None) => verdict.assurance = of_row(verdict.assurance, false),
+            (None, None) => verdict.assurance = stored_assurance(verdict.assurance, false),
         }
         self.couriers.withdraw(item);
-        let engine = brought.unwrap_or(EngineId::INBOX);
+        let engine = by_courier.unwrap_or(EngineId::INBOX);
         let item = item.to_owned();
         if let Some(waiting) = self.waiting.remove(&item) {
-            // Whose session has ended waits no more.
-            let told = FromEngine::Verdict {
+            let answer = FromEngine::Verdict {
                 engine,
                 item,
                 verdict,
             };
-            let _ = waiting.answers.send(told);
+            // The session may have ended.
+            let _ = waiting.answers.send(answer);
         }
     }
 
-    /// Forgets the calls whose verdicts count by now, or that were taken back. What others do with the
-    /// store at this moment is not waited for: it is tried again.
-    fn tidy(&mut self) {
-        let Some(inbox) = self.inbox.as_mut().filter(|inbox| inbox.is_untidy) else {
+    /// Removes from the store's files the original calls of items that were decided or withdrawn. Does
+    /// not wait while another process uses the store, but tries again later.
+    fn scrub(&mut self) {
+        let Some(inbox) = self.inbox.as_mut().filter(|inbox| inbox.needs_scrub) else {
             return;
         };
-        let tidied = inbox
+        let scrubbed = inbox
             .store
             .requests
             .settle(&inbox.proxy)
             .and_then(|()| inbox.store.requests.scrub());
-        match tidied {
-            Ok(is_tidy) => inbox.is_untidy = !is_tidy,
+        match scrubbed {
+            Ok(is_scrubbed) => inbox.needs_scrub = !is_scrubbed,
             Err(error) if error.kind == ErrorKind::Locked => {}
-            // It shows where the store is used next.
+            // The next use of the store meets the same error and handles it.
             Err(error) => {
-                inbox.is_untidy = false;
+                inbox.needs_scrub = false;
                 let why = with_causes(&error);
-                tracing::warn!("the inbox still holds a call that was decided: {why}");
+                tracing::warn!("the inbox's files may still contain a decided call: {why}");
             }
         }
     }
 
-    /// The item waits again, and the session's log says that somebody tried.
+    /// Lets the item wait again, and tells its session that a verdict did not count.
     fn disregard(&mut self, item: &str, verdict: Verdict) {
         if let Some(waiting) = self.waiting.get(item) {
             let item = item.to_owned();
-            // Whose session has ended waits no more.
+            // The session may have ended.
             let _ = waiting
                 .answers
                 .send(FromEngine::Disregarded { item, verdict });
@@ -503,32 +494,32 @@ impl Worker {
         if let Some(inbox) = &mut self.inbox
             && let Err(error) = inbox.store.requests.reopen(item)
         {
-            tracing::warn!("item {item} does not wait again: {}", with_causes(&error));
+            tracing::warn!("cannot reopen item {item}: {}", with_causes(&error));
         }
     }
 
-    /// Tells sessions where the pages of their items are.
-    fn tell_pages(&mut self) {
+    /// Tells sessions the URLs of their items' pages.
+    fn send_page_urls(&mut self) {
         let Some(inbox) = &self.inbox else {
             return;
         };
-        let untold = self
+        let unlisted = self
             .waiting
             .iter_mut()
-            .filter(|(_, waiting)| !waiting.is_posted && waiting.engine == EngineId::INBOX);
-        for (item, waiting) in untold {
+            .filter(|(_, waiting)| !waiting.is_listed && waiting.engine == EngineId::INBOX);
+        for (item, waiting) in unlisted {
             let Some(url) = inbox.page_server.url_of(item) else {
                 return;
             };
-            waiting.is_posted = true;
+            waiting.is_listed = true;
             let item = item.clone();
-            // Whose session has ended waits no more.
+            // The session may have ended.
             let _ = waiting.answers.send(FromEngine::Listed { item, url });
         }
     }
 
-    /// The store cannot be used: nobody could answer.
-    fn give_up(&mut self, error: &StoreError) {
+    /// Fails every waiting question, because the store cannot be used.
+    fn fail_all(&mut self, error: &StoreError) {
         let why = with_causes(error);
         if !self.waiting.is_empty() {
             tracing::error!("{why}");
@@ -540,23 +531,23 @@ impl Worker {
             let _ = waiting.answers.send(FromEngine::Failed { item, failure });
         }
         self.resumed.clear();
-        // It is opened anew with the next question.
+        // The next question opens it again.
         self.inbox = None;
     }
 
-    /// Whether anything waits for which a browser may be opened.
+    /// Returns true if any waiting item may open a browser.
     fn may_open_browser(&self) -> bool {
         self.waiting.values().any(|it| it.opens_browser)
     }
 
-    /// Something has changed for those who serve the page.
-    fn tend_soon(&mut self) {
+    /// Makes maintenance due now.
+    fn maintain_soon(&mut self) {
         if let Some(inbox) = &mut self.inbox {
             inbox.maintained = None;
         }
     }
 
-    /// Sees to it that somebody serves the page.
+    /// Makes sure that some process serves the page, and checks the store. Does so once per [`MAINTAIN_EVERY`].
     fn maintain(&mut self) {
         let Now { elapsed, unix_ms } = self.clock.now();
         let opens_browser = self.may_open_browser();
@@ -573,7 +564,7 @@ impl Worker {
             return;
         };
         let mut wrong = None;
-        // What another engine carries needs no page.
+        // Items of other engines need no page.
         let is_for_inbox = |waiting: &Waiting| waiting.engine == EngineId::INBOX;
         let needs_page = inbox.page_server.is_serving() || self.waiting.values().any(is_for_inbox);
         let maintained = match needs_page {
@@ -583,44 +574,44 @@ impl Worker {
             false => Ok(None),
         };
         if !needs_page {
-            // It is as it was.
-            wrong.clone_from(&inbox.told);
+            // The page was not checked, so an old warning still holds.
+            wrong.clone_from(&inbox.warned);
         }
         match maintained {
             Ok(Some(address)) => {
                 let list = suggested_command("approvals list", self.settings.state_dir.as_deref());
-                let told = format!(
-                    "approval-proxy: a call waits for your approval at {address}; `{list}` shows it, too\n"
+                let notice = format!(
+                    "approval-proxy: a call waits for your approval at {address} (or run `{list}`)\n"
                 );
-                self.settings.stderr.send(told.into_bytes());
+                self.settings.stderr.send(notice.into_bytes());
             }
             Ok(None) => {}
             Err(error) => wrong = Some(with_causes(&error)),
         }
         if let Err(error) = inbox.store.requests.check() {
-            return self.give_up(&error);
+            return self.fail_all(&error);
         }
         if inbox.page_server.is_serving()
             && let Err(error) = inbox.store.requests.sweep(unix_ms)
         {
             if error.kind == ErrorKind::Damaged {
-                return self.give_up(&error);
+                return self.fail_all(&error);
             }
             let why = with_causes(&error);
-            wrong = Some(format!("the inbox could not be tidied: {why}"));
+            wrong = Some(format!("cannot clean up the inbox: {why}"));
         }
         if let Some(why) = wrong
             .as_ref()
-            .filter(|why| inbox.told.as_ref() != Some(why))
+            .filter(|why| inbox.warned.as_ref() != Some(why))
         {
             tracing::warn!("{why}");
         }
-        inbox.told = wrong;
-        self.give_up_closed(unix_ms);
+        inbox.warned = wrong;
+        self.fail_closed(unix_ms);
     }
 
-    /// Items that somebody has closed under us can have no verdict any more.
-    fn give_up_closed(&mut self, now_ms: i64) {
+    /// Fails the questions whose items another process has closed.
+    fn fail_closed(&mut self, now_ms: i64) {
         let Some(inbox) = &mut self.inbox else {
             return;
         };
@@ -631,18 +622,18 @@ impl Worker {
         for item in ids {
             let is_closed = match inbox.store.requests.find(&item) {
                 Ok(entry) => was_closed_early(entry.as_ref(), now_ms),
-                // It shows elsewhere.
+                // The next use of the store handles it.
                 Err(_) => false,
             };
             let waiting = self.waiting.get(&item).filter(|_| is_closed);
             if let Some(waiting) = waiting {
-                let why = "its item was closed by somebody else".to_owned();
-                let told = FromEngine::Failed {
+                let why = "another process closed its item".to_owned();
+                let answer = FromEngine::Failed {
                     item: item.clone(),
                     failure: Failure::unreachable(why),
                 };
-                // Whose session has ended waits no more.
-                let _ = waiting.answers.send(told);
+                // The session may have ended.
+                let _ = waiting.answers.send(answer);
                 self.couriers.withdraw(&item);
                 self.waiting.remove(&item);
             }
@@ -650,8 +641,8 @@ impl Worker {
     }
 }
 
-/// Whether an item that waits here is closed in the store, or gone from it, although its time is not
-/// over. Of one whose time is over, the gate knows by itself, a moment later: that is a timeout.
+/// Returns true if the store has closed or lost an item before its deadline. After the deadline it is
+/// a timeout, which the gate notices by itself.
 fn was_closed_early(entry: Option<&Entry>, now_ms: i64) -> bool {
     let Some(entry) = entry else {
         return true;
@@ -666,7 +657,7 @@ mod tests {
     use crate::policy::Risk;
 
     #[test]
-    fn what_expires_in_the_store_is_a_timeout_and_no_failure_of_the_inbox() {
+    fn an_item_that_expires_in_the_store_is_a_timeout_and_not_a_failure() {
         let entry = |state, expires_ms, parked_until_ms| Entry {
             item: Item {
                 id: "1".into(),

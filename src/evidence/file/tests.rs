@@ -1,4 +1,4 @@
-//! What a log is and stays, whoever writes to it, moves it or sits on it.
+//! The log keeps its promises with other writers, rotations, locks and full disks.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -14,7 +14,7 @@ fn line(n: usize) -> Line {
     )
 }
 
-/// A clock that stands still, at so many milliseconds.
+/// A clock that always shows this time.
 fn at(millis: u64) -> impl Fn() -> Duration {
     move || Duration::from_millis(millis)
 }
@@ -75,12 +75,12 @@ fn a_line_that_somebody_left_torn_is_ended_first() {
 }
 
 #[test]
-fn the_sequence_goes_on_after_a_line_longer_than_the_window_and_after_a_cut() {
+fn the_sequence_continues_after_a_huge_line_and_after_a_truncation() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let mut first = LedgerFile::open(&path).unwrap();
     first.append(&[line(1)], at(0)).unwrap();
-    // No line of ours is that long, but an older version's may be.
+    // We never write such a long line, but an older version may have.
     let giant = format!(
         "{{\"seq\":2,\"x\":\"{}\"}}\n",
         "x".repeat(3 * TAIL as usize)
@@ -98,7 +98,7 @@ fn the_sequence_goes_on_after_a_line_longer_than_the_window_and_after_a_cut() {
 }
 
 #[test]
-fn a_log_that_is_moved_away_is_begun_anew_and_its_sequence_goes_on() {
+fn a_log_that_was_moved_away_is_recreated_and_continues_its_sequence() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let old = dir.path().join("audit.jsonl.1");
@@ -113,7 +113,7 @@ fn a_log_that_is_moved_away_is_begun_anew_and_its_sequence_goes_on() {
 }
 
 #[test]
-fn nothing_is_written_to_a_file_that_is_gone_and_cannot_be_begun_anew() {
+fn nothing_is_written_to_a_file_that_is_gone_and_cannot_be_recreated() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("logs");
     std::fs::create_dir(&folder).unwrap();
@@ -129,7 +129,7 @@ fn nothing_is_written_to_a_file_that_is_gone_and_cannot_be_begun_anew() {
 }
 
 #[test]
-fn a_lock_that_is_never_free_fails_fast_after_the_first_time_and_nothing_is_torn() {
+fn a_lock_that_is_never_free_fails_fast_the_second_time() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let mut ledger = LedgerFile::open(&path).unwrap();
@@ -145,7 +145,7 @@ fn a_lock_that_is_never_free_fails_fast_after_the_first_time_and_nothing_is_torn
 }
 
 #[test]
-fn the_highest_number_there_is_does_not_end_the_log() {
+fn the_highest_possible_number_does_not_end_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     std::fs::write(&path, format!("{{\"seq\":{}}}\n", u64::MAX)).unwrap();
@@ -171,7 +171,7 @@ fn a_log_that_cannot_be_opened_is_a_clear_error() {
 
 #[test]
 fn a_full_disk_is_an_error_and_leaves_no_torn_line() {
-    // /dev/full stands for the disk: every write to it fails with ENOSPC.
+    // /dev/full acts as a full disk: every write to it fails with ENOSPC.
     let full = Path::new("/dev/full");
     let file = OpenOptions::new()
         .read(true)
@@ -196,8 +196,8 @@ fn a_full_disk_is_an_error_and_leaves_no_torn_line() {
     assert_eq!(ledger.seq, 0);
 }
 
-/// Starts `writers` threads. Each writes `count` batches of two lines, and opens the log anew from
-/// time to time, as a new process would.
+/// Starts `writers` threads. Each writes `count` batches of two lines, and sometimes reopens the
+/// log, as a new process would.
 fn write_from_threads(
     writers: usize,
     count: usize,
@@ -221,9 +221,9 @@ fn write_from_threads(
     (0..writers).map(thread).collect()
 }
 
-// Several proxies write to one log, and logrotate moves it away.
+// Several proxies write to one log while logrotate moves it away.
 #[test]
-fn no_number_is_given_twice_while_a_log_is_moved_away_again_and_again() {
+fn no_number_is_used_twice_while_a_log_keeps_being_moved() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let open = path.clone();
@@ -252,7 +252,7 @@ fn no_number_is_given_twice_while_a_log_is_moved_away_again_and_again() {
 }
 
 #[test]
-fn a_log_that_rotates_itself_has_one_sequence_whoever_writes_to_it() {
+fn a_log_that_rotates_itself_keeps_one_sequence_with_many_writers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("box.jsonl");
     let limit = 16 * 1024;
@@ -268,7 +268,7 @@ fn a_log_that_rotates_itself_has_one_sequence_whoever_writes_to_it() {
     files.reverse();
     files.push(path);
     for file in &files {
-        // `v` and `seq` are not counted, and a lease may let some lines follow.
+        // `v` and `seq` are not counted, and during a lease a few lines may follow.
         let size = std::fs::metadata(file).unwrap().len();
         assert!(size < 2 * limit, "{file:?}: {size}");
     }
@@ -280,7 +280,7 @@ fn a_log_that_rotates_itself_has_one_sequence_whoever_writes_to_it() {
 }
 
 #[test]
-fn a_log_rotates_before_it_grows_beyond_its_limit_and_one_giant_line_stands_alone() {
+fn a_log_rotates_before_it_exceeds_its_limit_and_a_huge_line_gets_its_own_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("box.jsonl");
     let rotated = |n: u32| dir.path().join(format!("box.jsonl.{n}"));
@@ -308,7 +308,7 @@ fn a_log_rotates_before_it_grows_beyond_its_limit_and_one_giant_line_stands_alon
 }
 
 #[test]
-fn a_process_that_finds_a_rotated_log_goes_on_with_its_numbers() {
+fn a_process_that_finds_a_rotated_log_continues_its_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let write = |n| {
@@ -319,7 +319,7 @@ fn a_process_that_finds_a_rotated_log_goes_on_with_its_numbers() {
     std::fs::rename(&path, dir.path().join("audit.jsonl-20260131")).unwrap();
     write(2);
     assert_eq!(seqs(&path), [3, 4]);
-    // `copytruncate`: one that writes on, and one that has begun before the others wrote.
+    // `copytruncate`, with one writer that continues and one that started before the others wrote.
     let mut early = LedgerFile::open(&path).unwrap();
     write(3);
     std::fs::copy(&path, dir.path().join("audit.jsonl.1")).unwrap();
@@ -329,7 +329,7 @@ fn a_process_that_finds_a_rotated_log_goes_on_with_its_numbers() {
 }
 
 #[test]
-fn what_was_written_can_be_copied_without_the_break_that_ended_a_torn_line() {
+fn the_copy_of_an_append_omits_the_line_break_that_ended_a_torn_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let mut ledger = LedgerFile::open(&path).unwrap();

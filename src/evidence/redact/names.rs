@@ -1,10 +1,10 @@
-//! Which names stand for secrets: of keys, headers, parameters, variables and flags.
+//! Recognizes names of secrets: of keys, headers, parameters, variables and flags.
 //!
-//! It only looks at names; secrets that show in a value are found by `strings`.
+//! It looks at names only; `strings` finds secrets by their value.
 
 use crate::mcp::lenient;
 
-/// What a name says about the value beside it.
+/// What a name says about the value next to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     /// Nothing.
@@ -15,29 +15,29 @@ pub(super) enum Verdict {
     Secret,
 }
 
-/// What a word does to the name that it is in.
+/// How a word affects the name that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Makes the name a secret's.
+    /// Makes the name a secret's name.
     Secret,
-    /// The same, but not before an address or a method.
+    /// Like `Secret`, but not before an address or a method.
     Authorization,
-    /// Only at the end: `auth_url` and `auth_method` are no secrets.
+    /// Only at the end: `auth_url` and `auth_method` are not secret.
     Auth,
     /// Only at the end, and not in `first_pass` or `gpio_pin`.
     Pass,
-    /// Only alone, or in the name of a session's cookie.
+    /// Only alone, or in the name of a session cookie.
     Sid,
-    /// Not in a place in a list, such as `page_token`.
+    /// Not for a position in a list, such as `page_token`.
     Token,
-    /// The same, and not where tokens are counted.
+    /// Like `Token`, and not if tokens are counted.
     Tokens,
-    /// Only behind certain words; see [`PAIRS`].
+    /// Only after certain words; see [`PAIRS`].
     End,
 }
 
 /// The words that matter.
-#[rustfmt::skip] // One word a line would hide how short the list is.
+#[rustfmt::skip] // One word per line would make the list look long.
 pub(super) const WORDS: &[(&str, Kind)] = &[
     ("password", Kind::Secret), ("passwords", Kind::Secret), ("passwd", Kind::Secret),
     ("passphrase", Kind::Secret), ("passcode", Kind::Secret), ("passkey", Kind::Secret),
@@ -59,8 +59,8 @@ pub(super) const WORDS: &[(&str, Kind)] = &[
     ("pat", Kind::End), ("assertion", Kind::End),
 ];
 
-/// Words that make a secret's name together: one of the first behind one of the second, as two words
-/// or written as one.
+/// Words that form a secret's name together: one of the first list after one of the second, as two words or written as
+/// one.
 #[rustfmt::skip] // As above.
 pub(super) const PAIRS: &[(&[&str], &[&str])] = &[
     (&["key", "keys"], &[
@@ -84,10 +84,10 @@ pub(super) const PAIRS: &[(&[&str], &[&str])] = &[
     (&["assertion"], &["client", "saml"]),
 ];
 
-/// Unmistakable wherever they stand in a name: `pgpassword_file`.
+/// Clear anywhere in a name: `pgpassword_file`.
 const ANYWHERE: &[&str] = &["password", "passwd", "passphrase", "credential"];
 
-/// In a name that ends so, the secret's word only says what is measured or described.
+/// At the end of a name, these mean that the value only measures or describes a secret.
 #[rustfmt::skip] // As above.
 pub(super) const MEASURES: &[&str] = &[
     "count", "counts", "limit", "limits", "length", "len", "size", "type", "types", "policy", "budget",
@@ -96,7 +96,7 @@ pub(super) const MEASURES: &[&str] = &[
     "enabled", "max", "min", "remaining", "total", "cost", "rate", "stdin", "strength",
 ];
 
-/// Behind these, a token is a place in a list, or one that a language model reads.
+/// After these, a token is a position in a list, or a token of a language model.
 #[rustfmt::skip] // As above.
 pub(super) const PLACES: &[&str] = &[
     "page", "next", "prev", "previous", "continuation", "continue", "pagination", "paging", "cursor",
@@ -104,7 +104,7 @@ pub(super) const PLACES: &[&str] = &[
     "unk", "sep", "cls", "special",
 ];
 
-/// Behind these, tokens are counted.
+/// After these, tokens are counted.
 #[rustfmt::skip] // As above.
 pub(super) const COUNTED: &[&str] = &[
     "max", "min", "num", "number", "n", "total", "prompt", "completion", "input", "output", "cached",
@@ -112,39 +112,39 @@ pub(super) const COUNTED: &[&str] = &[
     "context",
 ];
 
-/// Before these, authorization and tokens say where or how, not what.
+/// Before these, authorization and tokens are a place or a method, not a value.
 #[rustfmt::skip] // As above.
 const MANNERS: &[&str] = &[
     "url", "uri", "endpoint", "server", "servers", "method", "methods", "mode", "scheme", "status",
     "provider", "domain", "host", "realm",
 ];
 
-/// Behind these, `pass` and `pin` are something else.
+/// After these, `pass` and `pin` mean something else.
 #[rustfmt::skip] // As above.
 const OTHER_SENSES: &[&str] = &[
     "first", "second", "third", "single", "multi", "two", "one", "boarding", "by", "low", "high", "band",
     "gpio", "map", "led", "season",
 ];
 
-/// Behind these, `sid` is a session's.
+/// After these, `sid` is a session's id.
 const SESSIONS: &[&str] = &["connect", "session", "php", "express"];
 
-/// What a name says about the value beside it.
+/// Returns what a name says about the value next to it.
 pub(super) fn judge(name: &str) -> Verdict {
-    // Nearly every name ends here.
+    // Nearly every name returns here.
     if !is_suspicious(name.as_bytes()) {
         return Verdict::Plain;
     }
     let words = Words::of(name);
     let verdict = words.judge();
-    // The end of a very long name counts as well as its beginning.
+    // In a very long name, the end counts as well as the beginning.
     if verdict == Verdict::Plain && !words.is_whole {
         return Words::of_end(name).judge();
     }
     verdict
 }
 
-/// Whether the words of `wanted` stand in `name`, one behind the other.
+/// Returns true if `name` contains the words of `wanted` in sequence.
 pub(super) fn has_words(name: &str, wanted: &str) -> bool {
     let wanted = Words::of(wanted);
     let is_in = |words: &Words| wanted.count > 0 && words.spell(wanted.joined());
@@ -152,7 +152,7 @@ pub(super) fn has_words(name: &str, wanted: &str) -> bool {
     is_in(&words) || (!words.is_whole && is_in(&Words::of_end(name)))
 }
 
-/// Whether a name is one of the words `last`, or one of them behind one of `first`.
+/// Returns true if a name is one of the words in `last`, or one of `first` followed by one of `last`.
 pub(super) fn is_named(name: &str, first: &[&str], last: &[&str]) -> bool {
     let words = Words::of(name);
     match words.count {
@@ -162,8 +162,8 @@ pub(super) fn is_named(name: &str, first: &[&str], last: &[&str]) -> bool {
     }
 }
 
-/// Whether a name could be a secret's, so that it has to be taken apart: something in it begins like a
-/// word that no such name lacks. A test holds this against the words.
+/// Quickly checks if a name could be a secret's name. Every such name contains a word that begins like one of these. A
+/// test compares this with the word list.
 fn is_suspicious(name: &[u8]) -> bool {
     let lower = |at: usize| name.get(at).map_or(0, |b| b | 32);
     let mut four = [0, lower(0), lower(1), lower(2)];
@@ -184,25 +184,25 @@ fn is_suspicious(name: &[u8]) -> bool {
             | [b'p', b'i', b'n', _]
             | [b's', b'i', b'd', _]
             | [b'k', b'e', b'y', _] => true,
-            // Only whole: `path` is no `pat`.
+            // Whole words only: `path` does not contain `pat`.
             [b'p', b'w', next, _] | [b'p', b'a', b't', next] => !next.is_ascii_lowercase(),
-            // Letters that look like ours.
+            // Letters that look like ASCII letters.
             [first, ..] => !first.is_ascii(),
         }
     })
 }
 
-/// How many bytes of a name are looked at, and how many words.
+/// How many bytes and words of a name are read.
 const MAX_BYTES: usize = 128;
 const MAX_WORDS: usize = 32;
-/// How many bytes of the end of a longer name: never more words than there is room for.
+/// How many bytes at the end of a longer name are read. They never hold more words than fit.
 const MAX_END: usize = 48;
 
-/// The words of a name in lower case. `dbPassword`, `DB_PASSWORD` and `db-password` have the same.
+/// The words of a name in lower case: the same for `dbPassword`, `DB_PASSWORD` and `db-password`.
 struct Words {
-    /// One behind the other.
+    /// The words without separators.
     text: [u8; MAX_BYTES],
-    /// Where each one ends.
+    /// The end of each word.
     ends: [u8; MAX_WORDS],
     count: usize,
     /// Whether the whole name has been read.
@@ -214,7 +214,7 @@ impl Words {
         if name.is_ascii() {
             return Words::read(name.as_bytes());
         }
-        // Full-width letters are letters, and what draws nothing is nothing.
+        // Full-width letters count as letters, and invisible characters are dropped.
         let mut plain = String::with_capacity(name.len());
         for c in name.chars().take(2 * MAX_BYTES) {
             match c.is_ascii() {
@@ -278,7 +278,7 @@ impl Words {
         words
     }
 
-    /// Ends the word that is being read, if there is one. False if there is no room for it.
+    /// Ends the current word, if any. Returns false if there is no room for it.
     fn end_word(&mut self, length: usize) -> bool {
         if length == self.start(self.count) {
             return true;
@@ -296,7 +296,7 @@ impl Words {
         before.map_or(0, |end| usize::from(*end))
     }
 
-    /// A word without the digits at its end; empty if there is none.
+    /// Returns a word without its trailing digits; empty if there is no such word.
     fn word(&self, word: usize) -> &[u8] {
         if word >= self.count {
             return &[];
@@ -313,7 +313,7 @@ impl Words {
         self.text.get(..self.start(self.count)).unwrap_or_default()
     }
 
-    /// Whether whole words, one behind the other, are written like this.
+    /// Returns true if a sequence of whole words is written like `wanted`.
     fn spell(&self, wanted: &[u8]) -> bool {
         let joined = self.joined();
         (0..self.count).any(|first| {
@@ -377,7 +377,7 @@ impl Words {
     }
 }
 
-/// What a word says that others are part of: `dbpassword`, `slacktoken`, `apikey`.
+/// Returns what a word says that contains other words: `dbpassword`, `slacktoken`, `apikey`.
 fn written_as_one(word: &[u8]) -> Verdict {
     let behind = |rest: &[u8], lists: &[&[&str]]| {
         let mut heads = lists.iter().copied().flatten();
@@ -435,14 +435,14 @@ enum Class {
     Lower,
     Upper,
     Digit,
-    /// Nothing that words are made of.
+    /// Not part of a word.
     None,
 }
 
 impl Class {
     fn of(byte: u8) -> Class {
         match byte {
-            // What is left beyond ASCII is letters in lower case.
+            // The bytes beyond ASCII that remain are lower-case letters.
             b'a'..=b'z' | 0x80.. => Class::Lower,
             b'A'..=b'Z' => Class::Upper,
             b'0'..=b'9' => Class::Digit,

@@ -1,22 +1,21 @@
-//! Finds secrets inside a text: after a name, in a URL, or known by their own looks.
+//! Finds secrets inside a text: after a name, in a URL, or by their own form.
 //!
-//! It says where they stand. What stands there instead is decided by `redact`.
+//! It returns their positions; `redact` decides what replaces them.
 //!
-//! Nearly every text has none, and the audit line of a passed call must not take longer for it. So the
-//! bytes that a secret shows by are searched for with vector instructions, and only what stands around
-//! them is looked at.
+//! Nearly no text contains one, and this search must not slow down the record of a passed call. So it looks for the
+//! bytes near which a secret can be, with vector instructions, and inspects only their surroundings.
 
 use std::ops::Range;
 
 use super::tokens;
 
-/// Whether the value beside a name is a secret.
+/// Returns true if a name's value is a secret.
 pub(super) type IsSecret<'f> = &'f dyn Fn(&str) -> bool;
 
-/// Appends where secrets stand in a text. The places may overlap.
+/// Appends the positions of secrets in a text. They may overlap.
 ///
-/// `is_cut` says that the text goes on where we do not see it: what could be the beginning of a secret
-/// there is one.
+/// If `is_cut`, the text continues beyond what we see, and anything at its end that could be the beginning of a secret
+/// counts as one.
 pub(super) fn find(
     text: &str,
     is_cut: bool,
@@ -34,7 +33,7 @@ pub(super) fn find(
     };
     let mut end = 0;
     for at in memchr::memchr3_iter(b':', b'=', b'>', scan.bytes) {
-        // What is inside a secret is hidden already.
+        // Anything inside a secret is hidden already.
         if at >= end
             && let Some(secret) = scan.at_separator(at, 1)
         {
@@ -68,7 +67,7 @@ pub(super) fn find(
 /// The length of `pw=x`.
 const SHORTEST: usize = 4;
 
-/// A text that is being looked through.
+/// The text being searched.
 pub(super) struct Scan<'t> {
     pub(super) text: &'t str,
     pub(super) bytes: &'t [u8],
@@ -77,7 +76,7 @@ pub(super) struct Scan<'t> {
 }
 
 impl Scan<'_> {
-    /// What stands at the separator `:`, `=`, `>` or `%3D`, which is `length` bytes long.
+    /// Finds the secret at a separator `:`, `=`, `>` or `%3D`, which is `length` bytes long.
     fn at_separator(&self, at: usize, length: usize) -> Option<Range<usize>> {
         if self.byte(at) == b':' {
             if self.starts_with(at, "://") {
@@ -87,7 +86,7 @@ impl Scan<'_> {
             if self.byte(at + 1) == b':' || self.byte_before(at) == b':' {
                 return None;
             }
-            // Between words, as in prose, there is white space.
+            // In prose, words have white space between them.
             if !self.byte(at + 1).is_ascii_whitespace()
                 && let Some(found) = self.user_and_password(at)
             {
@@ -102,7 +101,7 @@ impl Scan<'_> {
         self.value(&label, value, at)
     }
 
-    /// The name before a separator.
+    /// Finds the name before a separator.
     fn label(&self, separator: usize) -> Option<Label> {
         let mut end = self.back_over(separator, |b| {
             matches!(b, b' ' | b'\t' | b':' | b'?' | b'!')
@@ -117,7 +116,7 @@ impl Scan<'_> {
             end = self.back_over(end - 1, |b| b == b'\\');
         }
         let mut start = self.back_over_at_most(end, MAX_LABEL, is_in_label);
-        // `%3Ftoken%3D…`, and `\nPassword: …` where the line's end is still an escape.
+        // `%3Ftoken%3D…`, and `\nPassword: …` with the line break still escaped.
         let before = self.byte_before(start);
         let is_escaped_end = before == b'\\' && matches!(self.byte(start), b'n' | b'r' | b't');
         if before == b'%' {
@@ -133,7 +132,7 @@ impl Scan<'_> {
         })
     }
 
-    /// Whether the value that begins at `value` is a secret by the name before it.
+    /// Returns true if the name before it makes the value at `value` a secret.
     fn names_secret(&self, label: &Label, value: usize) -> bool {
         let Some(name) = self.text.get(label.start..label.end) else {
             return false;
@@ -154,7 +153,7 @@ impl Scan<'_> {
             let both = self.text.get(start..label.end);
             return start < label.start - 1 && both.is_some_and(self.is_secret);
         }
-        // What says nothing by its name, but grants access in a URL.
+        // Names that are harmless elsewhere but grant access in a URL.
         let is_grant = match before {
             b'?' | b'&' | b'#' | b';' => is_one_of(&[
                 "key",
@@ -169,7 +168,7 @@ impl Scan<'_> {
         is_grant && tokens::is_like_token(self.run(value, tokens::is_in_parameter))
     }
 
-    /// Where the value of a secret stands that follows at `at`.
+    /// Finds the secret value that starts at or after `at`.
     fn value(&self, label: &Label, at: usize, separator: usize) -> Option<Range<usize>> {
         let is_tag = self.byte(separator) == b'>' && self.byte_before(separator) != b'=';
         if is_tag {
@@ -205,7 +204,7 @@ impl Scan<'_> {
         self.word(start, is_parameter)
     }
 
-    /// A quoted value whose inside begins at `start`; `escapes` backslashes stand before each quote.
+    /// Finds a quoted value whose content begins at `start`, with `escapes` backslashes before each quote.
     fn quoted(&self, start: usize, quote: u8, escapes: usize) -> Option<Range<usize>> {
         let mut at = start;
         loop {
@@ -215,11 +214,11 @@ impl Scan<'_> {
             if next >= self.bytes.len() {
                 return non_empty(start..next);
             }
-            // Fewer could not be the end of what so many have begun; more belong to what is inside.
+            // Fewer backslashes than at the opening quote cannot end the value; more belong to its content.
             if self.byte(end) == quote && backslashes <= escapes {
                 return non_empty(start..next);
             }
-            // `\\"` ends with a backslash.
+            // The value `\\"` ends with a backslash.
             if self.byte(end) == quote && escapes == 0 && backslashes.is_multiple_of(2) {
                 return non_empty(start..end);
             }
@@ -227,7 +226,7 @@ impl Scan<'_> {
         }
     }
 
-    /// An array or object, brackets included.
+    /// Finds an array or object, including its brackets.
     fn bracketed(&self, start: usize) -> Option<Range<usize>> {
         let mut depth = 0_usize;
         for (offset, byte) in self.bytes.get(start..)?.iter().enumerate() {
@@ -241,7 +240,7 @@ impl Scan<'_> {
         Some(start..self.bytes.len())
     }
 
-    /// The rest of a line, also where its end is still an escape.
+    /// Finds the rest of a line, whose line break may still be escaped.
     fn line(&self, start: usize) -> Option<Range<usize>> {
         let rest = self.bytes.get(start..)?;
         let ends = |i: usize, b: u8| {
@@ -254,12 +253,12 @@ impl Scan<'_> {
         self.unless_literal(start..end)
     }
 
-    /// A value without quotes, as in `password=hunter2, user=bob`, or in a URL.
+    /// Finds a value without quotes, as in `password=hunter2, user=bob` or in a URL.
     fn word(&self, start: usize, is_parameter: bool) -> Option<Range<usize>> {
         let scheme = self.run(start, |b| b.is_ascii_alphabetic());
         let behind = self.over(start + scheme.len(), |b| b == b' ');
         let is_scheme = behind > start + scheme.len() && tokens::is_scheme(scheme);
-        // What follows `Bearer` belongs to it.
+        // The credentials after `Bearer` are part of the value.
         let mut end = if is_scheme { behind } else { start };
         loop {
             end = self.over_until(end, |b| {
@@ -280,7 +279,7 @@ impl Scan<'_> {
                     )
             });
             let is_inside = match self.byte(end) {
-                // Of a list, if something else begins behind it.
+                // A list separator, if something else begins after it.
                 b',' => {
                     let next = self.over(end + 1, |b| b == b' ');
                     let behind = self.over(next, is_in_label);
@@ -302,7 +301,7 @@ impl Scan<'_> {
         self.unless_literal(start..self.without_closers(start, end))
     }
 
-    /// Where a value ends if the brackets at its end close what was opened before it.
+    /// Returns the end of a value without trailing brackets that close earlier ones.
     fn without_closers(&self, start: usize, mut end: usize) -> usize {
         while start < end {
             let opener = match self.byte(end - 1) {
@@ -321,7 +320,7 @@ impl Scan<'_> {
         end
     }
 
-    /// `None` also for what JSON and its like write for nothing.
+    /// Returns `None` also for the null values of JSON and similar languages.
     fn unless_literal(&self, range: Range<usize>) -> Option<Range<usize>> {
         let value = self.text.get(range.clone())?;
         let is_literal = ["null", "true", "false", "none", "nil", "undefined"];
@@ -331,9 +330,9 @@ impl Scan<'_> {
         non_empty(range).filter(|_| !is_literal)
     }
 
-    /// The password in `user:password@host`, or a token in its place; the authority begins at `start`.
+    /// Finds the password in `user:password@host`, or a token in its place. The authority begins at `start`.
     fn userinfo(&self, start: usize) -> Option<Range<usize>> {
-        // Most URLs have none, and this is found out fast.
+        // Most URLs have none, and this finds out quickly.
         let is_any = memchr::memchr(b'@', self.bytes.get(start..)?).is_some();
         if !is_any && !self.is_cut {
             return None;
@@ -356,7 +355,7 @@ impl Scan<'_> {
                 }
             };
         }
-        // A password with a `/`, `?` or `#` in it, which lenient readers take.
+        // A password that contains `/`, `?` or `#`, which lenient readers accept.
         let colon = colon.filter(|_| authority.first() != Some(&b'['))?;
         let port = authority.get(colon + 1..)?;
         let is_port = port.iter().all(u8::is_ascii_digit);
@@ -367,7 +366,7 @@ impl Scan<'_> {
         }
     }
 
-    /// `user:password` after `-u`, in the address of a database's driver, or as bots have it.
+    /// Finds `user:password` after `-u`, in a database driver's address, or in a bot's token.
     fn user_and_password(&self, colon: usize) -> Option<Range<usize>> {
         let is_end = |b: u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'=');
         let start = self.back_over_at_most(colon, MAX_LABEL, |b| !is_end(b));
@@ -376,7 +375,7 @@ impl Scan<'_> {
             .get(start..colon)
             .filter(|user| !user.is_empty())?;
         let are_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        // A token of a bot of Telegram.
+        // A Telegram bot's token.
         let number = user.trim_start_matches(|c: char| !c.is_ascii_digit());
         if number.len() >= 6 && are_digits(number) {
             let token = self.run(colon + 1, tokens::is_in_token);
@@ -404,7 +403,7 @@ impl Scan<'_> {
         non_empty(password.start..password.start + inside.len()).filter(|_| is_address)
     }
 
-    /// Whether what begins at `start` is the value of a flag that takes `user:password`.
+    /// Returns true if the value of a flag that takes `user:password` begins at `start`.
     fn follows_user_flag(&self, start: usize) -> bool {
         let before = self.back_over(start, |b| matches!(b, b'"' | b'\'' | b'`'));
         let before = self.back_over(before, |b| matches!(b, b' ' | b'='));
@@ -413,7 +412,7 @@ impl Scan<'_> {
         before < start && matches!(name, "-u" | "-U" | "--user" | "--proxy-user")
     }
 
-    /// The value after `--password ` or `-password `; where there is a `=`, that is what finds it.
+    /// Finds the value after `--password ` or `-password `. With a `=`, the separator finds it.
     fn after_flag(&self, at: usize) -> Option<Range<usize>> {
         let before = self.byte_before(at);
         if !(before == 0 || before.is_ascii_whitespace() || matches!(before, b'"' | b'\'' | b'`')) {
@@ -432,7 +431,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether only what begins a line stands before this.
+    /// Returns true if only the beginning of a line comes before this.
     fn is_first_in_line(&self, at: usize) -> bool {
         let start = self.back_over_at_most(at, 16, |b| {
             matches!(b, b' ' | b'\t' | b'-' | b'>' | b'<' | b'*' | b'#')
@@ -440,7 +439,7 @@ impl Scan<'_> {
         start == 0 || matches!(self.byte_before(start), b'\n' | b'\r')
     }
 
-    /// NUL where there is none, which is as good as nothing.
+    /// Returns NUL outside the text, which matches nothing.
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or_default()
     }
@@ -454,7 +453,7 @@ impl Scan<'_> {
         rest.starts_with(text.as_bytes())
     }
 
-    /// Where the bytes end that are like this.
+    /// Returns the end of a run of such bytes.
     pub(super) fn over(&self, at: usize, is_like: impl Fn(u8) -> bool) -> usize {
         self.over_until(at, |b| !is_like(b))
     }
@@ -469,7 +468,7 @@ impl Scan<'_> {
         non_empty(at..self.over_until(at, ends))
     }
 
-    /// The text from here on that has only such bytes, which are ASCII.
+    /// Returns the longest text from here that has only such bytes, which are ASCII.
     pub(super) fn run(&self, at: usize, is_like: impl Fn(u8) -> bool) -> &str {
         self.text
             .get(at..self.over(at, is_like))
@@ -480,7 +479,7 @@ impl Scan<'_> {
         self.back_over_at_most(at, 16, is_like)
     }
 
-    /// Where the bytes begin that end here and are like this.
+    /// Returns the start of a run of such bytes that ends here.
     pub(super) fn back_over_at_most(
         &self,
         at: usize,
@@ -501,15 +500,15 @@ impl Scan<'_> {
 struct Label {
     start: usize,
     end: usize,
-    /// Whether it has quotes of its own.
+    /// Whether it is in quotes.
     is_quoted: bool,
     is_first_in_line: bool,
 }
 
-/// The longest name that a value can have, in bytes.
+/// Maximum length of a name before a value, in bytes.
 const MAX_LABEL: usize = 64;
 
-/// Whether a command line's flag takes a secret. `--no-password` takes nothing.
+/// Returns true if a command-line flag takes a secret. `--no-password` takes nothing.
 pub(super) fn is_secret_flag(name: &str, is_secret: IsSecret<'_>) -> bool {
     let name = name.trim_start_matches('-');
     let takes_none = [

@@ -1,4 +1,4 @@
-//! Values as lines have them: what is replaced, what is shortened, and how much is left.
+//! Values in records: what is replaced, what is shortened, and how much remains.
 
 use proptest::prelude::*;
 
@@ -16,14 +16,14 @@ fn redacted(text: &str, digest: StringDigest) -> String {
     out
 }
 
-/// What becomes of a value that JSON is written for in `text`.
+/// Returns what is written for a value, given as JSON in `text`.
 fn check(text: &str, expected: &str) {
     assert_eq!(redacted(text, StringDigest::Sha256), expected, "{text}");
 }
 
 #[test]
 fn the_words_in_the_documentation_are_the_same() {
-    let text = include_str!("../../../docs/policy.md");
+    let text = include_str!("../../../docs/audit-log.md");
     let (_, text) = text.split_once("## What is redacted").unwrap();
     let (text, _) = text.split_once("\n## ").unwrap_or((text, ""));
     let listed = |before: &str| {
@@ -120,7 +120,7 @@ fn values_under_secret_keys_are_replaced_at_any_depth_and_in_any_case_style() {
 }
 
 #[test]
-fn a_value_beside_the_name_of_a_secret_is_replaced_in_any_order_of_members() {
+fn a_value_next_to_a_secrets_name_is_replaced_in_any_order_of_members() {
     for (text, expected) in [
         (
             r#"{"name":"Authorization","value":"hunter2"}"#,
@@ -176,7 +176,7 @@ fn a_value_beside_the_name_of_a_secret_is_replaced_in_any_order_of_members() {
 }
 
 #[test]
-fn json_in_a_string_is_read_as_json_and_otherwise_left_as_it_was() {
+fn json_in_a_string_is_redacted_as_json_and_otherwise_unchanged() {
     check(
         r#"{"body":"{\"name\": \"Authorization\", \"value\": \"hunter2\"}"}"#,
         r#"{"body":"{\"name\":\"Authorization\",\"value\":\"[redacted]\"}"}"#,
@@ -190,7 +190,7 @@ fn json_in_a_string_is_read_as_json_and_otherwise_left_as_it_was() {
 }
 
 #[test]
-fn keys_that_hold_secrets_are_replaced_and_stay_apart() {
+fn keys_that_contain_secrets_are_replaced_and_stay_distinct() {
     let token = |c: &str| format!("ghp_{}", c.repeat(36));
     let text = format!(
         r#"{{"{}":1,"{}":2,"[redacted] (member 0)":3,"plain":4}}"#,
@@ -206,7 +206,7 @@ fn keys_that_hold_secrets_are_replaced_and_stay_apart() {
 }
 
 #[test]
-fn what_an_operator_adds_is_replaced_too() {
+fn an_operators_names_and_patterns_are_replaced_too() {
     let pattern = |text: &str| Regex::new(text).unwrap();
     let redaction = Redaction::with(
         vec!["employeeId".to_owned(), "case number".to_owned()],
@@ -301,7 +301,7 @@ fn a_secret_at_the_beginning_of_a_long_string_is_replaced_even_if_its_end_is_cut
 }
 
 #[test]
-fn arguments_are_at_most_64_kib_and_say_what_they_lack() {
+fn arguments_are_at_most_64_kib_and_note_what_is_missing() {
     let elements = vec!["12345678"; 1_000_000 - 10].join(",");
     let text = format!(r#"{{"table":"users","rows":[{elements}],"last":true}}"#);
     let (out, written) = written(&text, StringDigest::Sha256);
@@ -317,7 +317,7 @@ fn arguments_are_at_most_64_kib_and_say_what_they_lack() {
 }
 
 #[test]
-fn a_text_is_cut_behind_4_kib_and_without_secrets() {
+fn a_text_is_cut_after_4_kib_and_has_no_secrets() {
     let shown = |text: &str| {
         let mut out = String::new();
         Redaction::default().write_text(text, &mut out);
@@ -333,7 +333,7 @@ fn a_text_is_cut_behind_4_kib_and_without_secrets() {
     assert_eq!(shown("password=hunter2 x"), "password=[redacted] x");
 }
 
-/// A secret, and what it is put into: `0` stands for it.
+/// A secret in a context, in which `0` stands for it.
 fn planted() -> impl Strategy<Value = String> {
     let secret = "hunter2xyzzy";
     prop::sample::select(vec![
@@ -389,7 +389,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_the_value_the_line_is_json_without_the_secret(text in value(), repeat in 1..2_000_usize) {
+    fn every_value_is_written_as_json_without_its_secret(text in value(), repeat in 1..2_000_usize) {
         let many = format!("[{}]", vec![text.as_str(); repeat.min(1 + 80_000 / text.len())].join(","));
         for text in [&text, &many] {
             let mut out = String::new();
@@ -401,7 +401,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd(text in "[ -~\u{e9}\n]{0,600}", odd in any::<String>()) {
+    fn any_text_is_written_as_json(text in "[ -~\u{e9}\n]{0,600}", odd in any::<String>()) {
         for text in [&text, &odd] {
             let mut out = String::new();
             Redaction::default().write_text(text, &mut out);

@@ -1,5 +1,4 @@
-//! Secrets that show by their own looks: tokens with a known beginning, JWTs, PEM blocks, and what
-//! stands behind `Bearer`.
+//! Finds secrets by their own form: tokens with a known prefix, JWTs, PEM blocks, and credentials after `Bearer`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,29 +9,29 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::strings::Scan;
 
-/// What is searched for where no single byte gives a secret away. More of them, or shorter ones, would
-/// make the search several times slower: a benchmark watches over it.
-#[rustfmt::skip] // One piece a line would hide how short the list is.
+/// Texts to search for if no single byte reveals a secret. More of them, or shorter ones, would make the search several
+/// times slower; a benchmark measures it.
+#[rustfmt::skip] // One per line would make the list look long.
 const TRIGGERS: [&str; 17] = [
-    // `Bearer` and its like.
+    // `Bearer` and similar schemes.
     "earer ", "EARER ", "earer%20", "asic ", "oken ", "igest ", "gotiate ", "piKey ",
-    // Whole tokens; see `at`.
+    // Prefixes of tokens; see `at`.
     "eyJ", "AKIA", "ASIA", "AIza", "ATATT3",
     // A `=` in a URL inside a URL.
     "%3D", "%3d",
-    // A quoted password behind a word, as in SQL.
+    // A quoted password after a word, as in SQL.
     "ssword '", "SSWORD '",
 ];
 
 static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
-    // None where the processor has no vector instructions.
+    // `None` if the processor has no vector instructions.
     packed::Config::new().builder().extend(TRIGGERS).build()
 });
 
-/// A text that is shorter holds no token.
+/// A shorter text contains no token.
 pub(super) const SHORTEST: usize = 10;
 
-/// Calls `found` for each place where something begins that may be a secret.
+/// Calls `found` for each position at which a secret may begin.
 pub(super) fn each_trigger(text: &str, mut found: impl FnMut(usize)) {
     if let Some(searcher) = &*SEARCHER {
         return searcher.find_iter(text).for_each(|hit| found(hit.start()));
@@ -42,7 +41,7 @@ pub(super) fn each_trigger(text: &str, mut found: impl FnMut(usize)) {
     }
 }
 
-/// What a trigger at this place turns out to be.
+/// Finds the secret that belongs to a trigger at `at`.
 pub(super) fn at(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     let begins = |text: &str| scan.starts_with(at, text);
     match scan.byte(at) {
@@ -61,9 +60,9 @@ pub(super) fn at(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     }
 }
 
-/// What a `_`, `-` or `.` turns out to be the end of the beginning of.
+/// Finds the token whose prefix ends with the `_`, `-` or `.` at `at`.
 pub(super) fn behind(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
-    // Nearly all end here.
+    // Nearly all return here.
     let (second, first) = (at.checked_sub(1)?, at.checked_sub(2)?);
     let firsts = ENDINGS.get(usize::from(scan.byte(second)))?;
     if firsts >> (scan.byte(first) & 31) & 1 == 0 {
@@ -79,8 +78,7 @@ pub(super) fn behind(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     token.or_else(|| webhook(scan, at))
 }
 
-/// Of the two bytes before a `_`, `-` or `.` that something known ends in: the first, as a bit, by the
-/// second.
+/// For the two bytes before a prefix's final `_`, `-` or `.`: maps the second byte to a bit set of first bytes.
 #[expect(clippy::indexing_slicing, reason = "the compiler evaluates it")]
 const ENDINGS: [u32; 256] = {
     let mut endings = [0; 256];
@@ -97,22 +95,22 @@ const ENDINGS: [u32; 256] = {
     endings
 };
 
-/// How a token with this beginning goes on.
+/// What follows a token's prefix.
 #[derive(Clone, Copy)]
 enum Rest {
-    /// Anything random: so many letters and digits in a row, or as many characters with both.
+    /// Random characters: this many letters and digits in a row, or this many characters that include both.
     Random(usize),
-    /// At least so many letters and digits, and nothing else.
+    /// At least this many letters and digits, and nothing else.
     Plain(usize),
-    /// At least so many characters, dots too.
+    /// At least this many characters, including dots.
     Dotted(usize),
-    /// At least so many capitals and digits.
+    /// At least this many capitals and digits.
     Capitals(usize),
-    /// Exactly so many hexadecimal digits.
+    /// Exactly this many hexadecimal digits.
     Hex(usize),
 }
 
-/// How the tokens of well-known services begin.
+/// Token prefixes of well-known services.
 #[rustfmt::skip] // As above.
 const BEGINNINGS: &[(&str, Rest)] = &[
     ("ghp_", Rest::Random(16)), ("gho_", Rest::Random(16)), ("ghu_", Rest::Random(16)),
@@ -141,7 +139,7 @@ const BEGINNINGS: &[(&str, Rest)] = &[
     ("sq0csp-", Rest::Random(16)), ("pscale_tkn_", Rest::Random(16)), ("pscale_pw_", Rest::Random(16)),
 ];
 
-/// The hosts of webhooks, before their last part, and how the paths of their secrets begin.
+/// Webhook hosts without their last part, and the paths before their secrets.
 const WEBHOOKS: &[(&str, &[&str])] = &[
     (
         "hooks.slack.",
@@ -151,7 +149,7 @@ const WEBHOOKS: &[(&str, &[&str])] = &[
     ("discordapp.", &["com/api/webhooks/"]),
 ];
 
-/// Tokens without a separator behind their beginning.
+/// Tokens without a separator after their prefix.
 const SINGLE: [(&str, Rest); 4] = [
     ("AKIA", Rest::Capitals(12)),
     ("ASIA", Rest::Capitals(12)),
@@ -159,7 +157,7 @@ const SINGLE: [(&str, Rest); 4] = [
     ("ATATT3", Rest::Random(20)),
 ];
 
-/// A token whose beginning stands at `start` and is `length` bytes long.
+/// Finds a token whose prefix begins at `start` and is `length` bytes long.
 fn token(scan: &Scan<'_>, start: usize, length: usize, rest: Rest) -> Option<Range<usize>> {
     if scan.byte_before(start).is_ascii_alphanumeric() {
         return None;
@@ -186,7 +184,7 @@ fn token(scan: &Scan<'_>, start: usize, length: usize, rest: Rest) -> Option<Ran
     is_token.then_some(start..from + run.trim_end_matches('.').len())
 }
 
-/// `header.payload.signature`, each in base64url, where the first is a JSON object.
+/// Finds `header.payload.signature`, each part in base64url, if the first is a JSON object.
 fn jwt(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     if is_in_token(scan.byte_before(at)) {
         return None;
@@ -203,7 +201,7 @@ fn jwt(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     (header && (is_jwt || is_cut)).then_some(at..at + run.len())
 }
 
-/// What stands between the lines of a PEM block that holds something private.
+/// Finds the content of a PEM block that contains something private.
 pub(super) fn pem(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     let dashes = scan.over(at, |b| b == b'-');
     let words = scan.over(dashes, |b| b == b' ');
@@ -231,7 +229,7 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
         let end = start + length.unwrap_or(rest.len());
         return (start < end).then_some(start..end);
     }
-    // The end of a block whose beginning we do not have.
+    // The end of a block whose beginning is missing.
     label
         .strip_prefix("END ")
         .filter(|label| is_private(label))?;
@@ -244,8 +242,7 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     (start < at).then_some(start..at)
 }
 
-/// The credentials behind the name of an HTTP authentication scheme, of which the first letter stands
-/// before `at`.
+/// Finds the credentials after the name of an HTTP authentication scheme, whose first letter is right before `at`.
 fn scheme(scan: &Scan<'_>, at: usize, name: &str) -> Option<Range<usize>> {
     let start = at.checked_sub(1)?;
     let end = start + name.len();
@@ -275,7 +272,7 @@ fn scheme(scan: &Scan<'_>, at: usize, name: &str) -> Option<Range<usize>> {
     let credentials = scan.run(from, is_in_credentials);
     let credentials = credentials.trim_end_matches('.');
     let end = from + credentials.len();
-    // All that there is, or all that a pair of quotes holds.
+    // The whole text, or all of a quoted text.
     let is_all = !scan.byte_before(start).is_ascii_whitespace() && {
         let after = scan.byte(end);
         end == scan.bytes.len() || matches!(after, b'"' | b'\'' | b'`' | b'\\' | b'\n' | b'\r')
@@ -310,7 +307,7 @@ fn scheme(scan: &Scan<'_>, at: usize, name: &str) -> Option<Range<usize>> {
     ((is_secret || is_cut) && !credentials.is_empty()).then_some(from..end)
 }
 
-/// Whether a word is the name of an HTTP authentication scheme.
+/// Returns true for the name of an HTTP authentication scheme.
 pub(super) fn is_scheme(word: &str) -> bool {
     let known = ["bearer", "basic", "token", "digest", "negotiate", "apikey"];
     known.iter().any(|known| word.eq_ignore_ascii_case(known))
@@ -321,8 +318,7 @@ fn is_user_and_password(credentials: &str) -> bool {
     decoded.is_ok_and(|decoded| decoded.contains(&b':'))
 }
 
-/// The path of a webhook, which is all that one needs to use it. The host's name has its last dot at
-/// `dot`.
+/// Finds a webhook's path, which is enough to use the webhook. The host name's last dot is at `dot`.
 fn webhook(scan: &Scan<'_>, dot: usize) -> Option<Range<usize>> {
     let host = scan.bytes.get(..=dot)?;
     let (_, paths) = WEBHOOKS
@@ -334,14 +330,14 @@ fn webhook(scan: &Scan<'_>, dot: usize) -> Option<Range<usize>> {
     (path.len() >= 16).then_some(start..start + path.len())
 }
 
-/// `PASSWORD 'hunter2'`; what has a separator is found by that.
+/// Finds the value in `PASSWORD 'hunter2'`. With a separator, the separator finds it.
 fn quoted(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     let length = scan.text.get(at..)?.find('\'');
     let end = at + length.unwrap_or(scan.text.len() - at);
     (at < end).then_some(at..end)
 }
 
-/// Whether a text looks as if nobody had thought of it: long, and with digits among the letters.
+/// Returns true for a text that looks random: long, with digits among the letters.
 pub(super) fn is_like_token(text: &str) -> bool {
     text.len() >= 16
         && text.bytes().any(|b| b.is_ascii_digit())
@@ -352,17 +348,17 @@ fn is_mixed(text: &str) -> bool {
     text.bytes().any(|b| b.is_ascii_digit()) && text.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
-/// Letters, digits, `-` and `_`.
+/// Returns true for letters, digits, `-` and `_`.
 pub(super) fn is_in_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
 }
 
-/// What the value of a parameter in a URL is made of.
+/// Returns true for the characters of a parameter's value in a URL.
 pub(super) fn is_in_parameter(b: u8) -> bool {
     is_in_token(b) || matches!(b, b'.' | b'%' | b'+' | b'/' | b'=' | b'~')
 }
 
-/// What RFC 6750 calls `b64token`.
+/// Returns true for the characters of `b64token` (RFC 6750).
 fn is_in_credentials(b: u8) -> bool {
     is_in_token(b) || matches!(b, b'.' | b'~' | b'+' | b'/' | b'=')
 }

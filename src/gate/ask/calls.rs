@@ -1,44 +1,50 @@
-//! Calls that come for a question: the same ones, retries of 2026-07-28, and those whose question was parked.
+//! Handles calls that arrive for a question: identical ones, stateless retries, and calls whose question was parked.
 
 use super::*;
 
 impl Ask {
-    /// The call has been answered with the question.
-    pub(super) fn sent(&mut self, nonce: String, call: Held, asked: AskedFor, world: &World<'_>) {
+    /// Notes that the call was answered with the question.
+    pub(super) fn sent(
+        &mut self,
+        nonce: String,
+        call: Held,
+        asked: AskedFor,
+        context: &StepContext<'_>,
+    ) {
         if asked == AskedFor::Answer {
             self.prompt = PromptState::Open {
                 id: None,
-                delivery: Delivery::Delivered(world.now),
+                delivery: Delivery::Delivered(context.now),
             };
         }
-        let longest = world.now.saturating_add(LONGEST);
+        let longest = context.now.saturating_add(LONGEST);
         self.deadline = Some(self.deadline.unwrap_or(longest).min(longest));
         self.claim = Claim::State(State {
             nonce: nonce.into(),
             call: Arc::new(call),
-            sent: world.now,
-            expires: self.state_expires(world.settings, world.now),
+            sent: context.now,
+            expires: self.state_expires(context.settings, context.now),
             asked,
         });
     }
 
-    /// The item has a page. A client that opens URLs is sent there, in the way of its era.
+    /// Sends a client that opens URLs to the item's page, in the way of its protocol.
     ///
-    /// SPEC 2026-07-28, "URL Mode Elicitation Requests". Several calls that share a question wait without: each
-    /// would be sent to the same page.
-    pub(super) fn has_page(&mut self, page: String, world: &mut World<'_>) {
-        // A prompt of ours is out already, or nobody is there to be sent.
-        if self.prompt != PromptState::Closed || !world.has_client {
+    /// SPEC 2026-07-28, "URL Mode Elicitation Requests". Several calls that share a question wait without a page: each
+    /// would be sent to the same one.
+    pub(super) fn has_page(&mut self, page: String, context: &mut StepContext<'_>) {
+        // A prompt is already open, or there is nobody to send.
+        if self.prompt != PromptState::Closed || !context.has_client {
             return;
         }
         match (&mut self.claim, self.era, &self.item) {
-            (Claim::Calls(_), Era::Legacy, Some(item)) => world.out.push(Effect::Invite {
+            (Claim::Calls(_), Era::Legacy, Some(item)) => context.out.push(Effect::Invite {
                 item: item.id.clone(),
                 url: page,
             }),
             (Claim::Calls(calls), Era::Stateless, Some(_)) if self.offers.urls => {
                 if let &[call] = &calls[..] {
-                    world.out.push(Effect::SendToPage { call, url: page });
+                    context.out.push(Effect::SendToPage { call, url: page });
                 }
             }
             (Claim::State(state), ..) => {
@@ -50,114 +56,116 @@ impl Ask {
         }
     }
 
-    /// The same call comes: to share the question, with the state of the call that was answered with it, or because
-    /// the question was parked.
-    pub(super) fn call_came(&mut self, came: Came, world: &mut World<'_>) {
+    /// Handles another arrival of the call: to share the question, with the state of the call that was answered with
+    /// it, or because the question was parked.
+    pub(super) fn call_arrived(&mut self, arrival: Arrival, context: &mut StepContext<'_>) {
         match std::mem::replace(&mut self.claim, Claim::Nobody) {
             Claim::Calls(mut calls) => {
-                calls.push(came.call);
+                calls.push(arrival.call);
                 self.claim = Claim::Calls(calls);
             }
             Claim::State(state) => {
-                self.claim = Claim::Calls(vec![came.call]);
-                self.offers = came.offers;
-                if !came.is_same_client {
+                self.claim = Claim::Calls(vec![arrival.call]);
+                self.offers = arrival.offers;
+                if !arrival.is_same_client {
                     // INVARIANT 2: what was shown names another client.
-                    self.close_item(Closed::Withdrawn, world);
+                    self.close_item(Closed::Withdrawn, context);
                     self.request = None;
                 }
-                self.state_came(state, &came, world);
+                self.retry_arrived(state, &arrival, context);
             }
             Claim::Parked { until } => {
-                self.claim = Claim::Calls(vec![came.call]);
-                self.offers = came.offers;
-                let channel = world.channel(self.engine);
-                let deadline = channel.and_then(|channel| world.time_at(channel));
-                // Nobody can answer a parked item once its time is over.
+                self.claim = Claim::Calls(vec![arrival.call]);
+                self.offers = arrival.offers;
+                let channel = context.channel(self.engine);
+                let deadline = channel.and_then(|channel| context.time_at(channel));
+                // Nobody can answer a parked item after its deadline.
                 self.deadline = Some(deadline.map_or(until, |deadline| deadline.min(until)));
                 self.parked_until = Some(until);
-                // A call waits for it from now on, as for any other.
-                self.lifts = false;
+                // From now on a call waits for it, as for any other question.
+                self.lifts_denial = false;
                 let waits = self.answer.is_none() && self.open_item().is_some();
-                self.attend(world);
+                self.answer_or_wait(context);
                 if waits {
-                    // Where an earlier session has parked it, this one has opened none.
-                    self.open_browser(world);
+                    // If an earlier session parked the question, this session has not opened a browser yet.
+                    self.open_browser(context);
                 }
             }
             Claim::Nobody => {}
         }
     }
 
-    /// A retry brings the state, and the answer to our question, or should.
-    fn state_came(&mut self, state: State, came: &Came, world: &mut World<'_>) {
-        let answer = came.answer.as_deref();
+    /// Handles a retry that brings the state. It should also bring the answer to our question.
+    fn retry_arrived(&mut self, state: State, arrival: &Arrival, context: &mut StepContext<'_>) {
+        let answer = arrival.answer.as_deref();
         if let PromptState::Open { .. } = self.prompt {
             return match answer {
-                Some(answer) => self.answered(read_answer(Some(answer), None), world),
-                None => self.ask_again(world),
+                Some(answer) => self.answered(read_answer(Some(answer), None), context),
+                None => self.ask_again(context),
             };
         }
-        // The question is in the inbox. Consent to open a page is no yes, and a yes to a form that has run out is
-        // none either; a no is one, if a person can have given it.
+        // The question is in the inbox. Consent to open a page is not a yes. Neither is a yes to a form that has timed
+        // out. A no counts if a person can have given it.
         let denied = match (state.asked, answer) {
-            (AskedFor::Page(url), None) if came.offers.urls && self.open_item().is_some() => {
+            (AskedFor::Page(url), None) if arrival.offers.urls && self.open_item().is_some() => {
                 // SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the missing
                 // information again".
-                let call = came.call;
-                return world.out.push(Effect::SendToPage { call, url });
+                let call = arrival.call;
+                return context.out.push(Effect::SendToPage { call, url });
             }
             (_, None) => None,
             (AskedFor::Page(_), Some(answer)) => match read_consent(Some(answer)) {
                 Consent::Declined => Some((None, "declined")),
-                // Dismissed, or not understood: the item can be found without the client.
+                // Dismissed or not understood: the person can still find the item without the client.
                 Consent::Accepted | Consent::None => None,
             },
             (AskedFor::Answer, Some(answer)) => match read_answer(Some(answer), None) {
-                Answer::Refused { reason, how } if how.is_said() => Some((reason, how.words())),
+                Answer::Refused { reason, how } if how.is_explicit() => {
+                    Some((reason, how.as_str()))
+                }
                 Answer::Refused { .. }
                 | Answer::Approved { .. }
                 | Answer::Invalid(_)
                 | Answer::Failed { .. } => None,
             },
         };
-        let took = world.now.saturating_sub(state.sent);
-        if let Some((reason, how)) = denied.filter(|_| !world.settings.is_instant(took)) {
-            self.close_item(Closed::Withdrawn, world);
+        let took = context.now.saturating_sub(state.sent);
+        if let Some((reason, how)) = denied.filter(|_| !context.settings.is_instant(took)) {
+            self.close_item(Closed::Withdrawn, context);
             let failed = Failed::denied(reason, how, Via::elicitation(took));
-            return self.refuse(failed, world);
+            return self.refuse(failed, context);
         }
-        self.attend(world);
+        self.answer_or_wait(context);
     }
 
-    /// Asks once more, in the request that brought no answer. The person's time does not begin anew.
+    /// Asks again in the request that brought no answer. The person's time does not start again.
     ///
     /// SPEC: "the server SHOULD respond with a new `InputRequiredResult` requesting the missing information again".
-    fn ask_again(&mut self, world: &mut World<'_>) {
+    fn ask_again(&mut self, context: &mut StepContext<'_>) {
         self.prompt = PromptState::Closed;
-        if !self.subject.is_as_shown(world.definition) {
-            return self.ask_anew(world);
+        if !self.subject.is_as_shown(context.definition) {
+            return self.reask(context);
         }
-        // Capabilities count for their request only.
+        // Capabilities count only for their own request.
         if !self.offers.forms {
             let refusal = Refusal::CannotAsk(CannotAsk::NoCapability);
-            return self.refuse(Failed::new(Outcome::Denied, refusal), world);
+            return self.refuse(Failed::new(Outcome::Denied, refusal), context);
         }
-        self.put_to_client(world);
+        self.put_to_client(context);
     }
 
-    /// A call has come for a question that waited without one: it gets the answer that there is, or waits for it.
-    fn attend(&mut self, world: &mut World<'_>) {
+    /// Gives a call that arrived for a waiting question the answer, if there is one, or lets it wait.
+    fn answer_or_wait(&mut self, context: &mut StepContext<'_>) {
         match self.answer.take() {
-            Some(Verdicted::Yes {
+            Some(Resolution::Yes {
                 approval,
                 at,
                 cover,
-            }) => self.approve_and_cover(approval, (at, cover), world),
-            Some(Verdicted::No(failed)) => self.refuse(failed, world),
-            Some(Verdicted::Lost(failure)) => self.engine_is_lost(failure, world),
-            // It was the first of two.
-            None if self.open_item().is_none() => self.ask_second(world),
+            }) => self.approve_and_cover(approval, (at, cover), context),
+            Some(Resolution::No(failed)) => self.refuse(failed, context),
+            Some(Resolution::EngineFailed(failure)) => self.out_of_band_failed(failure, context),
+            // That was the first of two yeses.
+            None if self.open_item().is_none() => self.ask_second(context),
             None => {}
         }
     }

@@ -1,10 +1,15 @@
-//! How a question ends, or stays open without a call: time, calls that leave, and sides that go away.
+//! Ends a question, or keeps it open without a call: deadlines, calls that leave, and sides that go away.
 
 use super::*;
 
 impl Ask {
-    /// A call waits no more. The last one takes the question with it, unless that can stay open without it.
-    pub(super) fn call_left(&mut self, call: HeldKey, may_park: bool, world: &mut World<'_>) {
+    /// Removes a call that no longer waits. The last one ends the question, unless it can stay open without a call.
+    pub(super) fn call_left(
+        &mut self,
+        call: HeldKey,
+        may_park: bool,
+        context: &mut StepContext<'_>,
+    ) {
         let Claim::Calls(calls) = &mut self.claim else {
             return;
         };
@@ -13,294 +18,301 @@ impl Ask {
             return;
         }
         self.claim = Claim::Nobody;
-        let may_stay = may_park && self.prompt == PromptState::Closed && self.stays_open(world);
+        let may_stay = may_park && self.prompt == PromptState::Closed && self.stays_open(context);
         if may_stay && self.open_item().is_some() {
-            let until = self.may_be_parked_until(world);
-            return self.leave(until, world);
+            let until = self.may_be_parked_until(context);
+            return self.set_parked(until, context);
         }
-        self.close(GONE, Closed::Withdrawn, world);
+        self.close(GONE, Closed::Withdrawn, context);
     }
 
-    pub(super) fn later(&mut self, world: &mut World<'_>) {
-        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= world.now);
+    pub(super) fn tick(&mut self, context: &mut StepContext<'_>) {
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= context.now);
         match &self.claim {
-            Claim::Calls(_) if self.is_approved() => self.release(world),
+            Claim::Calls(_) if self.is_approved() => self.release(context),
             Claim::Calls(_) | Claim::State(_) if is_due(self.deadline) => {
-                self.time_is_up(world);
+                self.time_is_up(context);
             }
             Claim::Calls(_) | Claim::State(_)
                 if self.is_asked_by_prompt() && is_due(self.silent_at) =>
             {
-                self.client_is_silent(world);
+                self.client_is_silent(context);
             }
             Claim::Calls(_) => {
                 if let PromptState::Pause { until, .. } = &self.prompt
-                    && *until <= world.now
+                    && *until <= context.now
                 {
                     self.prompt = PromptState::Closed;
-                    self.put(self.deadline, world);
+                    self.put(self.deadline, context);
                 }
             }
-            // It was not answered, or its call has not come again.
-            Claim::Parked { until } if *until <= world.now => self.unpark(Closed::Expired, world),
+            // It was not answered, or its call was not made again.
+            Claim::Parked { until } if *until <= context.now => {
+                self.unpark(Closed::Expired, context)
+            }
             Claim::State(_) | Claim::Parked { .. } | Claim::Nobody => {}
         }
     }
 
-    /// The person's time is over.
-    fn time_is_up(&mut self, world: &mut World<'_>) {
+    /// Handles the deadline.
+    fn time_is_up(&mut self, context: &mut StepContext<'_>) {
         let mut timed_out = Failed::new(Outcome::Timeout, Refusal::TimedOut);
-        timed_out.via = self.nobody(world);
+        timed_out.via = self.engine_via(context);
         match &self.claim {
-            Claim::Calls(_) => self.time_of_calls_is_up(timed_out, world),
+            Claim::Calls(_) => self.calls_timed_out(timed_out, context),
             Claim::State(state) => {
                 let expires = state.expires;
-                self.time_of_state_is_up(timed_out, expires, world);
+                self.state_timed_out(timed_out, expires, context);
             }
             Claim::Parked { .. } | Claim::Nobody => {}
         }
     }
 
-    fn time_of_calls_is_up(&mut self, timed_out: Failed, world: &mut World<'_>) {
+    fn calls_timed_out(&mut self, timed_out: Failed, context: &mut StepContext<'_>) {
         const WHY: &str = "nobody answered in time";
-        let channel = world.channel(self.engine);
-        let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
-            && self.engine + 1 < world.settings.channels.len();
+        let channel = context.channel(self.engine);
+        let falls_back = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback)
+            && self.engine + 1 < context.settings.channels.len();
         match &self.prompt {
             PromptState::Pause { error, .. } => {
                 let refusal = Refusal::ClientError(error.clone());
                 self.prompt = PromptState::Closed;
-                self.engine_failed(refusal, world);
+                self.engine_failed(refusal, context);
             }
-            PromptState::Open { .. } | PromptState::Closed if goes_on => {
-                self.close(WHY, Closed::Expired, world);
-                self.put_from(self.engine + 1, Some(timed_out), world);
+            PromptState::Open { .. } | PromptState::Closed if falls_back => {
+                self.close(WHY, Closed::Expired, context);
+                self.put_from(self.engine + 1, Some(timed_out), context);
             }
-            // INVARIANT 3: only a prompt that the client can have seen may run out into a yes, and only where the
-            // operator chose that.
+            // INVARIANT 3: silence is a yes only for a prompt that the client can have seen, and only if the operator
+            // chose that.
             PromptState::Open {
                 delivery: Delivery::Delivered(_),
                 ..
-            } if self.takes_silence_for_a_yes(world) => {
-                self.close(WHY, Closed::Expired, world);
-                self.approve(Approval::silence(), world);
+            } if self.silence_is_approval(context) => {
+                self.close(WHY, Closed::Expired, context);
+                self.approve(Approval::silence(), context);
             }
             PromptState::Open { .. } | PromptState::Closed => {
                 let parked =
                     |item| Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
-                if self.stays_open(world) && self.park(parked, world) {
+                if self.stays_open(context) && self.park(parked, context) {
                     return;
                 }
-                self.close(WHY, Closed::Expired, world);
-                self.refuse(timed_out, world);
+                self.close(WHY, Closed::Expired, context);
+                self.refuse(timed_out, context);
             }
         }
     }
 
-    /// Whether the operator chose that silence is a yes to this question.
+    /// Returns true if the operator chose that silence approves this question.
     ///
-    /// Not so where two yeses are asked for, be it the first or the second that does not come: an operator who
-    /// wants them from a person who pays attention gets none from one who does not. Nor where assurance is
-    /// required, since silence assures nothing; nor while an answer may be on its way unread.
-    fn takes_silence_for_a_yes(&self, world: &World<'_>) -> bool {
-        world.settings.timeout_action == TimeoutAction::Approve
-            && world.client_is_heard
-            && world.settings.require_assurance.is_none()
-            && !world.needs_two(self.subject.decision.risk)
+    /// Never if two yeses are needed, whether the first or the second is missing: an operator who wants two yeses wants
+    /// a person who pays attention. Never if an assurance is required, since silence gives none. Never while an answer
+    /// may be on its way unread.
+    fn silence_is_approval(&self, context: &StepContext<'_>) -> bool {
+        context.settings.timeout_action == TimeoutAction::Approve
+            && context.client_is_heard
+            && context.settings.require_assurance.is_none()
+            && !context.needs_two(self.subject.decision.risk)
     }
 
-    /// No retry has come in time. The request has been answered long ago, so that only the log hears of it.
-    fn time_of_state_is_up(&mut self, timed_out: Failed, expires: Duration, world: &mut World<'_>) {
+    /// Handles a missing retry. The request was answered long ago, so only the log shows this.
+    fn state_timed_out(
+        &mut self,
+        timed_out: Failed,
+        expires: Duration,
+        context: &mut StepContext<'_>,
+    ) {
         if let PromptState::Open { .. } = self.prompt {
             self.prompt = PromptState::Closed;
-            if self.moves_to_inbox(expires, world) {
+            if self.moves_to_inbox(expires, context) {
                 return;
             }
             let parked =
                 |item| Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
-            if self.stays_open(world) && self.park(parked, world) {
+            if self.stays_open(context) && self.park(parked, context) {
                 return;
             }
-            self.close_item(Closed::Expired, world);
+            self.close_item(Closed::Expired, context);
             let failed = Failed {
                 via: None,
                 ..timed_out
             };
-            return self.refuse(failed, world);
+            return self.refuse(failed, context);
         }
-        let has_time = self.parked_until.is_none_or(|until| world.now < until);
+        let has_time = self.parked_until.is_none_or(|until| context.now < until);
         let failed = match &self.answer {
-            Some(Verdicted::No(denied)) => denied.clone(),
-            Some(Verdicted::Lost(failure)) => {
-                let refusal = self.lost_engine(failure.clone(), world);
+            Some(Resolution::No(denied)) => denied.clone(),
+            Some(Resolution::EngineFailed(failure)) => {
+                let refusal = self.out_of_band_refusal(failure.clone(), context);
                 Failed {
                     via: timed_out.via,
                     ..Failed::new(Outcome::Error, refusal)
                 }
             }
-            Some(Verdicted::Yes { .. }) | None if self.stays_open(world) && has_time => {
-                return self.park_answered(world);
+            Some(Resolution::Yes { .. }) | None if self.stays_open(context) && has_time => {
+                return self.park_answered(context);
             }
-            Some(Verdicted::Yes { approval, .. }) => {
+            Some(Resolution::Yes { approval, .. }) => {
                 Failed::new(Outcome::Timeout, Refusal::TimedOut)
                     .via(approval.via.clone())
-                    .logged(
-                        "a human approved it, but the client did not make the call again in time",
+                    .with_log_text(
+                        "a person approved it, but the client did not make the call again in time",
                     )
             }
             None => timed_out,
         };
-        self.close_item(Closed::Expired, world);
-        self.refuse(failed, world);
+        self.close_item(Closed::Expired, context);
+        self.refuse(failed, context);
     }
 
-    /// Nobody has answered the client's form in time: the question goes on to the inbox, if the operator says so
-    /// and its state is good for long enough to bring somebody back.
-    fn moves_to_inbox(&mut self, expires: Duration, world: &mut World<'_>) -> bool {
-        let channel = world.channel(self.engine);
-        let goes_on = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback);
-        let next = self.out_of_band_behind(world.settings);
-        let next = next.filter(|_| goes_on && world.now < expires);
+    /// Moves the question on to the inbox when nobody answered the client's form in time. Does so only if the operator
+    /// chose that, and if the state has not expired, so that a retry can still come.
+    fn moves_to_inbox(&mut self, expires: Duration, context: &mut StepContext<'_>) -> bool {
+        let channel = context.channel(self.engine);
+        let falls_back = channel.is_some_and(|channel| channel.on_timeout == OnFailure::Fallback);
+        let next = self.next_out_of_band(context.settings);
+        let next = next.filter(|_| falls_back && context.now < expires);
         let Some((at, channel, engine)) = next else {
             return false;
         };
         if !self.fits_inbox {
             return false;
         }
-        let deadline = world.time_at(channel).unwrap_or(expires).min(expires);
+        let deadline = context.time_at(channel).unwrap_or(expires).min(expires);
         self.engine = at;
-        let until = self.item_until(Some(deadline), world);
-        self.post(engine, until, world);
+        let until = self.item_until(Some(deadline), context);
+        self.ask_engine(engine, until, context);
         self.deadline = Some(deadline.saturating_add(GRACE).min(expires));
         true
     }
 
-    /// Refuses the calls for now and leaves the question open in the inbox. False, and nothing has changed but that
-    /// the client is not asked any more, where there is no inbox, or the question does not fit or was there long
-    /// enough.
+    /// Refuses the calls for now and leaves the question open in the inbox. Returns false and changes nothing if there
+    /// is no inbox, the question does not fit there, or it was parked long enough.
     pub(super) fn park(
         &mut self,
         failed: impl FnOnce(String) -> Failed,
-        world: &mut World<'_>,
+        context: &mut StepContext<'_>,
     ) -> bool {
-        let Some(engine) = world.settings.inbox().filter(|_| self.fits_inbox) else {
+        let Some(engine) = context.settings.inbox().filter(|_| self.fits_inbox) else {
             return false;
         };
-        let until = self.may_be_parked_until(world);
-        if until <= world.now {
+        let until = self.may_be_parked_until(context);
+        if until <= context.now {
             return false;
         }
-        self.withdraw_prompt("nobody answered in time", world);
+        self.withdraw_prompt("nobody answered in time", context);
         self.engine = engine;
         if self.open_item().is_none() {
-            self.post(EngineId::INBOX, Some(until), world);
+            self.ask_engine(EngineId::INBOX, Some(until), context);
         }
         let Some(item) = self.open_item().map(str::to_owned) else {
             return false;
         };
-        self.refuse_calls(failed(item), world);
-        if !self.lifts {
-            self.open_browser(world);
+        self.refuse_calls(failed(item), context);
+        if !self.lifts_denial {
+            self.open_browser(context);
         }
-        self.leave(until, world);
+        self.set_parked(until, context);
         true
     }
 
-    /// Parks a question about a call that has been answered with it: only the log hears of it.
-    fn park_answered(&mut self, world: &mut World<'_>) {
-        let until = self.may_be_parked_until(world);
+    /// Parks a question about a call that was answered with it. Only the log shows this.
+    fn park_answered(&mut self, context: &mut StepContext<'_>) {
+        let until = self.may_be_parked_until(context);
         let item = self.item().unwrap_or_default().to_owned();
         let decided = format!(
-            "a human decided, but the client did not make the call again in time; parked as {item}"
+            "a person decided, but the client did not make the call again in time; parked as {item}"
         );
         let parked = Failed::new(Outcome::Timeout, Refusal::Parked(item)).via(Via::INBOX);
         let parked = match self.open_item() {
             Some(_) => parked,
-            None => parked.logged(&decided),
+            None => parked.with_log_text(&decided),
         };
-        self.refuse_calls(parked, world);
-        self.leave(until, world);
+        self.refuse_calls(parked, context);
+        self.set_parked(until, context);
     }
 
-    /// Leaves the question, and its item, if that is open, without a call.
-    fn leave(&mut self, until: Duration, world: &mut World<'_>) {
+    /// Keeps the question without a call, and its item if that is open.
+    fn set_parked(&mut self, until: Duration, context: &mut StepContext<'_>) {
         self.deadline = None;
         self.silent_at = None;
         self.claim = Claim::Parked { until };
         let item = self.open_item().map(str::to_owned);
-        world.out.push(Effect::Park { item, until });
+        context.out.push(Effect::Park { item, until });
     }
 
-    /// Until when the question may be parked: as long as the operator says, counted from when it first was.
-    fn may_be_parked_until(&self, world: &World<'_>) -> Duration {
-        let until = world.now.saturating_add(world.settings.park_for);
+    /// Returns until when the question may stay parked: for the operator's `park_for`, counted from when it was first
+    /// parked.
+    fn may_be_parked_until(&self, context: &StepContext<'_>) -> Duration {
+        let until = context.now.saturating_add(context.settings.park_for);
         self.parked_until.unwrap_or(until)
     }
 
-    /// A parked question is over, answered or not: the inbox shows it no more as one that may still run.
-    fn unpark(&mut self, how: Closed, world: &mut World<'_>) {
+    /// Ends a parked question, answered or not. The inbox no longer shows it as one that may still run.
+    fn unpark(&mut self, how: Closed, context: &mut StepContext<'_>) {
         self.claim = Claim::Nobody;
         if let Some(item) = self.item.take() {
-            world.out.push(Effect::Close { item: item.id, how });
+            context.out.push(Effect::Close { item: item.id, how });
         }
     }
 
-    /// Nobody can answer, or be answered, any more.
-    pub(super) fn ended(&mut self, failed: Failed, world: &mut World<'_>) {
+    /// Ends the question because nobody can answer any more, or be answered.
+    pub(super) fn ended(&mut self, failed: Failed, context: &mut StepContext<'_>) {
         if self.is_resumable() {
             self.claim = Claim::Nobody;
             let item = self.item.take().map(|item| item.id);
-            return world
+            return context
                 .out
                 .extend(item.map(|item| Effect::LeaveForLater { item }));
         }
         if self.is_parked() {
-            return self.unpark(Closed::Withdrawn, world);
+            return self.unpark(Closed::Withdrawn, context);
         }
-        self.close(&failed.refusal.log_reason(), Closed::Withdrawn, world);
+        self.close(&failed.refusal.log_reason(), Closed::Withdrawn, context);
         let failed = match self.answer.take() {
-            // What a person said of a call counts, although the client did not fetch it.
-            Some(Verdicted::No(denied)) => denied,
-            Some(Verdicted::Yes { .. } | Verdicted::Lost(_)) | None => failed,
+            // A person's no counts, even if the client did not come back for it.
+            Some(Resolution::No(denied)) => denied,
+            Some(Resolution::Yes { .. } | Resolution::EngineFailed(_)) | None => failed,
         };
-        self.refuse(failed, world);
+        self.refuse(failed, context);
         self.claim = Claim::Nobody;
     }
 
-    /// Takes the question back wherever it is open. A late answer counts for nothing.
-    pub(super) fn close(&mut self, why: &str, how: Closed, world: &mut World<'_>) {
-        self.close_item(how, world);
-        self.withdraw_prompt(why, world);
+    /// Withdraws the question wherever it is open. A late answer counts for nothing.
+    pub(super) fn close(&mut self, why: &str, how: Closed, context: &mut StepContext<'_>) {
+        self.close_item(how, context);
+        self.withdraw_prompt(why, context);
     }
 
-    pub(super) fn close_item(&mut self, how: Closed, world: &mut World<'_>) {
+    pub(super) fn close_item(&mut self, how: Closed, context: &mut StepContext<'_>) {
         if let Some(item) = self.item.as_mut().filter(|item| item.is_open) {
             item.is_open = false;
             let item = item.id.clone();
-            world.out.push(Effect::Close { item, how });
+            context.out.push(Effect::Close { item, how });
         }
     }
 
-    pub(super) fn withdraw_prompt(&mut self, why: &str, world: &mut World<'_>) {
+    pub(super) fn withdraw_prompt(&mut self, why: &str, context: &mut StepContext<'_>) {
         if let PromptState::Open { id: Some(id), .. } =
             std::mem::replace(&mut self.prompt, PromptState::Closed)
         {
             let why = why.to_owned();
-            world.out.push(Effect::Withdraw { id, why });
+            context.out.push(Effect::Withdraw { id, why });
         }
     }
 
-    /// Refuses the calls that wait; the question is over, wherever it is still open.
-    pub(super) fn refuse(&mut self, failed: Failed, world: &mut World<'_>) {
-        self.close(GONE, Closed::Withdrawn, world);
-        self.refuse_calls(failed, world);
+    /// Refuses the waiting calls. This ends the question wherever it is still open.
+    pub(super) fn refuse(&mut self, failed: Failed, context: &mut StepContext<'_>) {
+        self.close(GONE, Closed::Withdrawn, context);
+        self.refuse_calls(failed, context);
     }
 
-    fn refuse_calls(&mut self, failed: Failed, world: &mut World<'_>) {
+    fn refuse_calls(&mut self, failed: Failed, context: &mut StepContext<'_>) {
         match std::mem::replace(&mut self.claim, Claim::Nobody) {
-            Claim::Calls(calls) => world.out.push(Effect::Refuse { calls, failed }),
+            Claim::Calls(calls) => context.out.push(Effect::Refuse { calls, failed }),
             Claim::State(State { call, .. }) => {
-                world.out.push(Effect::RecordRefused { call, failed });
+                context.out.push(Effect::RecordRefused { call, failed });
             }
             Claim::Parked { .. } | Claim::Nobody => {}
         }

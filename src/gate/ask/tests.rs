@@ -1,4 +1,4 @@
-//! The table of transitions: what each event means for each state of a question.
+//! Tests the table of transitions: what each event does in each state of a question.
 //!
 //! A row reads: in this state, this event has these effects and leads to that state.
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::approval::assurance::RequiredAssurance;
 use crate::approval::digest::CallDigest;
 use crate::approval::item::Assurance;
-use crate::gate::held::Stage;
+use crate::gate::held::WaitsFor;
 use crate::mcp::elicit::{Fault, No};
 use crate::mcp::tool::KeptCall;
 use crate::policy::{Action, Decision, Reason};
@@ -16,7 +16,7 @@ use crate::policy::{Action, Decision, Reason};
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A question, and the world that it is in.
+/// A question, and the context of its steps.
 struct Table {
     ask: Ask,
     settings: Settings,
@@ -47,7 +47,7 @@ fn held(era: Era) -> Held {
         call: KeptCall::read(call).unwrap(),
         era,
         arrived: Duration::ZERO,
-        stage: Stage::List,
+        waits_for: WaitsFor::ToolList,
         progress: None,
         subject: None,
         changes: 0,
@@ -56,7 +56,7 @@ fn held(era: Era) -> Held {
     }
 }
 
-/// The engines: the client, then the inbox where the first cannot decide.
+/// The engines: the client, then the inbox if the client does not decide.
 fn both() -> Settings {
     let client = Channel {
         on_timeout: OnFailure::Fallback,
@@ -109,7 +109,7 @@ impl Table {
         }
     }
 
-    /// The same with events behind it that nobody looks at.
+    /// The same, after events that need no check.
     fn after(mut self, events: impl IntoIterator<Item = Event>) -> Table {
         for event in events {
             self.does(event);
@@ -117,14 +117,14 @@ impl Table {
         self
     }
 
-    /// The same, where the client has been handed what was put out for it.
+    /// The same, after everything was written to the client.
     fn seen(mut self) -> Table {
         self.ask.delivered(self.now);
         self
     }
 
     fn does(&mut self, event: Event) -> String {
-        let mut world = World {
+        let mut context = StepContext {
             settings: &self.settings,
             ids: &mut self.ids,
             now: self.now,
@@ -136,13 +136,13 @@ impl Table {
             definition: self.definition.as_ref(),
             out: Vec::new(),
         };
-        let effects = self.ask.step(event, &mut world);
+        let effects = self.ask.step(event, &mut context);
         assert!(effects.len() <= MOST_EFFECTS, "{effects:?}");
-        let effects: Vec<String> = effects.iter().map(words).collect();
+        let effects: Vec<String> = effects.iter().map(effect_text).collect();
         format!("{} | {}", effects.join(", "), self.state())
     }
 
-    /// In words, where it is open and for whom.
+    /// Describes where the question is open and for whom.
     fn state(&self) -> String {
         let ask = &self.ask;
         let mut text = match &ask.claim {
@@ -161,12 +161,12 @@ impl Table {
         }
         match &ask.answer {
             None => {}
-            Some(Verdicted::Yes { .. }) => text.push_str(" with a yes"),
-            Some(Verdicted::No(_)) => text.push_str(" with a no"),
-            Some(Verdicted::Lost(_)) => text.push_str(" lost"),
+            Some(Resolution::Yes { .. }) => text.push_str(" with a yes"),
+            Some(Resolution::No(_)) => text.push_str(" with a no"),
+            Some(Resolution::EngineFailed(_)) => text.push_str(" with a failure"),
         }
         if ask.round == QuestionKind::Second {
-            text.push_str(" again");
+            text.push_str(" (second)");
         }
         text
     }
@@ -178,8 +178,8 @@ impl Table {
     }
 }
 
-fn words(effect: &Effect) -> String {
-    let failed = |failed: &Failed| format!("{:?}: {}", failed.outcome, failed.words());
+fn effect_text(effect: &Effect) -> String {
+    let failed = |failed: &Failed| format!("{:?}: {}", failed.outcome, failed.log_text());
     match effect {
         Effect::Prompt { id: Some(_) } => "prompt".to_owned(),
         Effect::Prompt { id: None } => "answer with question".to_owned(),
@@ -190,26 +190,28 @@ fn words(effect: &Effect) -> String {
             opens_browser,
             ..
         } => {
-            let until = until.map_or("for ever".into(), |it| format!("until {}", it.as_secs()));
+            let until = until.map_or("forever".into(), |it| format!("until {}", it.as_secs()));
             let how = if *opens_browser { "" } else { " quietly" };
-            format!("post{how} {until}")
+            format!("ask engine{how} {until}")
         }
         Effect::OpenBrowser { .. } => "open browser".to_owned(),
         Effect::Withdraw { .. } => "withdraw".to_owned(),
         Effect::Close { how, .. } => format!("close as {how:?}"),
         Effect::Park { until, .. } => format!("park until {}", until.as_secs()),
         Effect::LeaveForLater { .. } => "leave for later".to_owned(),
-        Effect::Apart { .. } => "apart".to_owned(),
+        Effect::Split { .. } => "split".to_owned(),
         Effect::FirstYes { .. } => "first yes".to_owned(),
-        Effect::Kept { verdict, .. } => format!("kept {}", verdict.choice.as_str()),
+        Effect::RecordVerdict { verdict, .. } => {
+            format!("record verdict {}", verdict.choice.as_str())
+        }
         Effect::Cover { cover, .. } => format!("cover {}", cover.as_secs()),
-        Effect::WantList => "want list".to_owned(),
+        Effect::WantList => "get list".to_owned(),
         Effect::Release { calls, approval } => {
             format!("release {} by {}", calls.len(), approval.via.engine)
         }
         Effect::Refuse { calls, failed: it } => format!("refuse {} ({})", calls.len(), failed(it)),
         Effect::RecordRefused { failed: it, .. } => format!("record ({})", failed(it)),
-        Effect::AskAnew { calls } => format!("ask anew about {}", calls.len()),
+        Effect::Reask { calls } => format!("ask again about {}", calls.len()),
     }
 }
 
@@ -255,8 +257,8 @@ fn page() -> AskedFor {
     AskedFor::Page("http://127.0.0.1/".to_owned())
 }
 
-fn came(table: &Table, answer: Option<&str>) -> Event {
-    Event::CallCame(Came {
+fn arrival(table: &Table, answer: Option<&str>) -> Event {
+    Event::CallArrived(Arrival {
         call: 9,
         answer: answer.map(str::to_owned),
         offers: table.offers,
@@ -268,7 +270,7 @@ const ACCEPTED: &str = r#"{"action":"accept","content":{"approved":true}}"#;
 const DECLINED: &str = r#"{"action":"decline"}"#;
 const CONSENT: &str = r#"{"action":"accept"}"#;
 
-/// Every event, made anew.
+/// Returns every event.
 fn events(table: &Table) -> Vec<Event> {
     vec![
         Event::Begin,
@@ -282,11 +284,11 @@ fn events(table: &Table) -> Vec<Event> {
         },
         decided(Choice::Approve),
         decided(Choice::Deny),
-        Event::Lost(Failure::unreachable("full")),
+        Event::EngineFailed(Failure::unreachable("full")),
         Event::HasPage("http://127.0.0.1/".to_owned()),
-        came(table, None),
-        came(table, Some(ACCEPTED)),
-        came(table, Some(DECLINED)),
+        arrival(table, None),
+        arrival(table, Some(ACCEPTED)),
+        arrival(table, Some(DECLINED)),
         Event::CallLeft {
             call: 1,
             may_park: true,
@@ -295,12 +297,12 @@ fn events(table: &Table) -> Vec<Event> {
             call: 1,
             may_park: false,
         },
-        Event::Later,
+        Event::Tick,
         Event::Ended(Failed::new(Outcome::Cancelled, Refusal::Cancelled)),
     ]
 }
 
-/// Every state that a question can be in, by name.
+/// Returns every state that a question can be in, by name.
 fn states() -> Vec<(&'static str, Table)> {
     let legacy = |settings| Table::new(Era::Legacy, settings).after([Event::Begin]);
     let stateless = |settings| Table::new(Era::Stateless, settings).after([Event::Begin]);
@@ -310,10 +312,10 @@ fn states() -> Vec<(&'static str, Table)> {
     };
     let mut parked = legacy(parking());
     parked.now += MINUTE + GRACE;
-    let parked = parked.after([Event::Later]);
+    let parked = parked.after([Event::Tick]);
     let mut for_later = legacy(parking());
     for_later.now += MINUTE + GRACE;
-    let mut for_later = for_later.after([Event::Later]);
+    let mut for_later = for_later.after([Event::Tick]);
     for_later.ask.set_resumable(true);
     let mut kept = stateless(only(Engine::INBOX)).after([sent(page())]);
     kept.does(decided(Choice::Approve));
@@ -344,9 +346,9 @@ fn states() -> Vec<(&'static str, Table)> {
     ]
 }
 
-// The whole table, so that a change of any transition shows.
+// Compares the whole table, so that a change of any transition shows.
 #[test]
-fn every_state_answers_every_event() {
+fn every_state_accepts_every_event() {
     let mut table = String::new();
     let names: Vec<&str> = states().iter().map(|(name, _)| *name).collect();
     for name in names {
@@ -358,8 +360,8 @@ fn every_state_answers_every_event() {
                 .find(|(other, _)| *other == name)
                 .unwrap();
             let event = events(&state).swap_remove(at);
-            let event_words = event_words(&event);
-            let _ = writeln!(table, "  {event_words:<22} {}", state.does(event));
+            let event_name = event_name(&event);
+            let _ = writeln!(table, "  {event_name:<22} {}", state.does(event));
         }
     }
     let expected = include_str!("table.txt");
@@ -373,7 +375,7 @@ fn every_state_answers_every_event() {
     assert_eq!(table.lines().count(), expected.lines().count());
 }
 
-fn event_words(event: &Event) -> String {
+fn event_name(event: &Event) -> String {
     match event {
         Event::Begin => "begin".into(),
         Event::Approved(_) => "approved".into(),
@@ -381,21 +383,21 @@ fn event_words(event: &Event) -> String {
         Event::Cut => "cut".into(),
         Event::Answered(Answer::Approved { .. }) => "client says yes".into(),
         Event::Answered(Answer::Refused { .. }) => "client says no".into(),
-        Event::Answered(Answer::Invalid(_)) => "client says nonsense".into(),
+        Event::Answered(Answer::Invalid(_)) => "client answer invalid".into(),
         Event::Answered(Answer::Failed { .. }) => "client fails".into(),
         Event::PageDeclined { .. } => "page declined".into(),
         Event::Sent { .. } => "sent".into(),
         Event::Decided { verdict, .. } => format!("inbox: {}", verdict.choice.as_str()),
-        Event::Lost(_) => "inbox lost it".into(),
+        Event::EngineFailed(_) => "inbox fails".into(),
         Event::HasPage(_) => "has page".into(),
-        Event::CallCame(came) => match came.answer.as_deref() {
-            None => "call comes".into(),
-            Some(ACCEPTED) => "call comes, yes".into(),
-            Some(_) => "call comes, no".into(),
+        Event::CallArrived(arrival) => match arrival.answer.as_deref() {
+            None => "call arrives".into(),
+            Some(ACCEPTED) => "call arrives, yes".into(),
+            Some(_) => "call arrives, no".into(),
         },
-        Event::CallLeft { may_park: true, .. } => "call taken back".into(),
-        Event::CallLeft { .. } => "call lost".into(),
-        Event::Later => "later".into(),
+        Event::CallLeft { may_park: true, .. } => "call cancelled".into(),
+        Event::CallLeft { .. } => "call failed".into(),
+        Event::Tick => "tick".into(),
         Event::Ended(_) => "ended".into(),
     }
 }
@@ -403,11 +405,11 @@ fn event_words(event: &Event) -> String {
 const YES: [&str; 4] = [
     "client says yes",
     "inbox: approve",
-    "call comes",
-    "call comes, yes",
+    "call arrives",
+    "call arrives, yes",
 ];
 
-// INVARIANT 1, read off the table: nothing but a yes lets a call run.
+// INVARIANT 1, checked in the table: nothing but a yes lets a call run.
 #[test]
 fn only_a_yes_releases() {
     let table = include_str!("table.txt");
@@ -419,10 +421,10 @@ fn only_a_yes_releases() {
     assert!(events.iter().all(|event| YES.contains(event)), "{events:?}");
 }
 
-/// An event, and what follows.
+/// An event, and the expected outcome.
 type Row = (fn() -> Event, &'static str);
 
-fn in_words(name: &str, mut table: Table, rows: &[Row]) {
+fn expect_rows(name: &str, mut table: Table, rows: &[Row]) {
     for (event, expected) in rows {
         table.expect(name, event(), expected);
     }
@@ -432,8 +434,8 @@ fn begin() -> Event {
     Event::Begin
 }
 
-fn later() -> Event {
-    Event::Later
+fn tick() -> Event {
+    Event::Tick
 }
 
 #[test]
@@ -442,40 +444,40 @@ fn one_yes_of_two_releases_nothing() {
         double_confirm: true,
         ..only(engine)
     };
-    in_words(
+    expect_rows(
         "two yeses in the client",
         Table::new(Era::Legacy, two(Engine::Elicitation)),
         &[
             (begin, "prompt | 1 waits in client"),
-            (yes, "first yes, prompt | 1 waits in client again"),
+            (yes, "first yes, prompt | 1 waits in client (second)"),
             (yes, "cover 0, release 1 by elicitation | over"),
         ],
     );
-    in_words(
+    expect_rows(
         "two yeses in the inbox",
         Table::new(Era::Legacy, two(Engine::INBOX)),
         &[
-            (begin, "post until 160 | 1 waits in inbox"),
+            (begin, "ask engine until 160 | 1 waits in inbox"),
             (
                 || decided(Choice::Approve),
-                "first yes, post until 160 | 1 waits in inbox again",
+                "first yes, ask engine until 160 | 1 waits in inbox (second)",
             ),
             (|| decided(Choice::Deny), "refuse 1 (Denied: denied) | over"),
         ],
     );
-    // The first came while no call waited: the second is asked for when one does.
+    // The first yes came while no call waited; the second is asked for when one does.
     let mut table = Table::new(Era::Stateless, two(Engine::INBOX)).after([Event::Begin]);
     table.does(sent(page()));
     table.expect(
         "two yeses, one without a call",
         decided(Choice::Approve),
-        "kept approve | answered again",
+        "record verdict approve | answered (second)",
     );
-    let comes = came(&table, Some(CONSENT));
+    let comes = arrival(&table, Some(CONSENT));
     table.expect(
         "two yeses, one without a call",
         comes,
-        "post until 160 | 1 waits in inbox again",
+        "ask engine until 160 | 1 waits in inbox (second)",
     );
     table.expect(
         "two yeses, one without a call",
@@ -485,25 +487,25 @@ fn one_yes_of_two_releases_nothing() {
 }
 
 #[test]
-fn a_yes_to_what_the_tool_was_releases_nothing() {
+fn a_yes_to_an_earlier_definition_releases_nothing() {
     let changed = |engine| {
         let mut table = Table::new(Era::Legacy, only(engine)).after([Event::Begin]);
         table.definition = Some(definition("Wipes everything."));
         table
     };
-    in_words(
+    expect_rows(
         "changed",
         changed(Engine::Elicitation),
-        &[(yes, "cover 0, ask anew about 1 | over")],
+        &[(yes, "cover 0, ask again about 1 | over")],
     );
     let mut gone = changed(Engine::INBOX);
     gone.definition = None;
-    in_words(
+    expect_rows(
         "unlisted",
         gone,
         &[(
             || decided(Choice::Approve),
-            "cover 5, ask anew about 1 | over",
+            "cover 5, ask again about 1 | over",
         )],
     );
     let mut unsettled = Table::new(Era::Legacy, both()).after([Event::Begin]);
@@ -511,20 +513,20 @@ fn a_yes_to_what_the_tool_was_releases_nothing() {
     unsettled.expect(
         "not settled",
         yes(),
-        "cover 0, want list | 1 waits with a yes",
+        "cover 0, get list | 1 waits with a yes",
     );
-    unsettled.expect("not settled", later(), "want list | 1 waits with a yes");
+    unsettled.expect("not settled", tick(), "get list | 1 waits with a yes");
     unsettled.list_is_settled = true;
-    unsettled.expect("settled", later(), "release 1 by elicitation | over");
+    unsettled.expect("settled", tick(), "release 1 by elicitation | over");
 }
 
 #[test]
-fn what_assures_too_little_or_comes_for_nobody_releases_nothing() {
+fn a_yes_with_too_little_assurance_or_without_a_client_releases_nothing() {
     let strict = Settings {
         require_assurance: Some(RequiredAssurance::WORDS[4].1),
         ..both()
     };
-    in_words(
+    expect_rows(
         "assurance",
         Table::new(Era::Legacy, strict).after([Event::Begin]),
         &[(
@@ -542,7 +544,7 @@ fn what_assures_too_little_or_comes_for_nobody_releases_nothing() {
 }
 
 #[test]
-fn silence_is_a_yes_only_where_the_operator_says_so_and_the_prompt_was_seen() {
+fn silence_is_a_yes_only_if_the_operator_chose_that_and_the_prompt_was_delivered() {
     let approve = |settings: Settings| Settings {
         timeout_action: TimeoutAction::Approve,
         ..settings
@@ -551,7 +553,7 @@ fn silence_is_a_yes_only_where_the_operator_says_so_and_the_prompt_was_seen() {
         let table = Table::new(Era::Legacy, settings).after([Event::Begin]);
         let mut table = if is_seen { table.seen() } else { table };
         table.now += MINUTE + GRACE;
-        table.does(Event::Later)
+        table.does(Event::Tick)
     };
     let client = || only(Engine::Elicitation);
     assert_eq!(
@@ -602,8 +604,8 @@ mod at_random {
     }
 
     proptest! {
-        // INVARIANTS 1 and 2, whatever comes in whatever order: a question ends once, and lets its calls run only
-        // for as many yeses as are needed, or for silence where the operator chose that.
+        // INVARIANTS 1 and 2, whatever events come in whatever order: a question ends once, and lets its calls run only
+        // with the required number of yeses, or by silence if the operator chose that.
         #[test]
         fn a_question_ends_once_and_needs_its_yeses(
             settings in settings(),
@@ -622,19 +624,19 @@ mod at_random {
                 let mut all = events(&table);
                 all.push(sent(AskedFor::Answer));
                 all.push(sent(page()));
-                // A call is answered with a question only where one is asked, by itself, and nobody has answered.
+                // A call is answered with a question only if it is the only one and has no answer yet.
                 let is_sending = which >= all.len() - 2;
                 let may_send = table.ask.calls().len() == 1 && !table.ask.has_answer();
                 if is_sending && (era == Era::Legacy || !may_send) {
                     continue;
                 }
                 let event = all.swap_remove(which.min(all.len() - 1));
-                let is_later = matches!(event, Event::Later);
+                let is_later = matches!(event, Event::Tick);
                 let is_yes = matches!(
                     &event,
                     Event::Answered(Answer::Approved { .. })
                 ) || matches!(&event, Event::Decided { verdict, .. } if verdict.choice == Choice::Approve)
-                    || matches!(&event, Event::CallCame(it) if it.answer.as_deref() == Some(ACCEPTED));
+                    || matches!(&event, Event::CallArrived(it) if it.answer.as_deref() == Some(ACCEPTED));
                 yeses += u32::from(is_yes);
                 let did = table.does(event);
                 prop_assert!(!was_over || did == " | over", "{did}");
@@ -643,7 +645,7 @@ mod at_random {
                 prop_assert!(!releases || table.ask.is_over(), "{did}");
                 let due = table.ask.next_time().filter(|_| !table.ask.is_over());
                 prop_assert!(due.is_none_or(|due| due <= table.now + 3 * HOUR));
-                // Else the proxy would look again and again.
+                // Otherwise the proxy would wake up again and again.
                 prop_assert!(!is_later || due.is_none_or(|due| due > table.now), "{did}");
             }
         }

@@ -1,6 +1,6 @@
-//! Listings that the client asked for, compared with ours.
+//! Compares listings that the client asked for with ours.
 //!
-//! Nothing is learned from them: all that comes out is whether they fit.
+//! Learns nothing from them, except whether they match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::approval::digest::DefinitionDigest;
 use crate::mcp::json::Value;
 use crate::mcp::tool::ListToolsPage;
 
-/// A `tools/list` of the client's.
+/// A `tools/list` request from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct ListRequest {
     /// Where its page starts.
     cursor: Option<String>,
-    /// It asks for nothing but that, so the server has no reason to leave tools out.
+    /// It has no other parameters, so the server has no reason to leave tools out.
     is_plain: bool,
 }
 
@@ -45,7 +45,7 @@ impl ListRequest {
 /// Longer cursors are not followed.
 const MAX_CURSOR: usize = 4_096;
 
-/// What is kept of a listing that the client got while we read ours.
+/// A listing that the client got while we read ours.
 #[derive(Debug)]
 pub(super) struct Seen {
     /// `None` if it cannot be compared.
@@ -55,7 +55,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Keeps a listing among others, if there is room, or that there was none.
+    /// Keeps a listing, or, if there is no room, a placeholder that cannot be compared.
     pub(super) fn keep(result: &str, asked: &ListRequest, among: &mut Vec<Seen>) {
         let kept: usize = among.iter().map(|seen| 1 + seen.len()).sum();
         if kept > MAX_TOOLS {
@@ -88,7 +88,7 @@ impl Seen {
         self.tools.as_ref().map_or(0, BTreeMap::len)
     }
 
-    /// Whether our list says something else.
+    /// Returns true if our list differs.
     pub(super) fn differs_from(&self, ours: &BTreeMap<String, Tool>) -> bool {
         let Some(tools) = &self.tools else {
             return true;
@@ -104,16 +104,17 @@ impl Seen {
 /// The listings that the client gets while we have a list.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    /// The whole listing that fitted last: most clients are listed the same again and again.
+    /// The last whole listing that matched. Most clients get the same one again and again.
     fitted: Option<blake3::Hash>,
-    /// The page that the client may ask for next, and the tools before it. All are ours, so
-    /// there are no more than those.
-    walk: Option<(String, BTreeSet<String>)>,
+    /// The page that the client may ask for next, and the tools before it. All of them are in our
+    /// list, which limits their number.
+    next_page: Option<(String, BTreeSet<String>)>,
 }
 
 impl Pages {
-    /// Whether a listing says of its tools what ours says, and, if it is whole, of all of them.
-    pub(super) fn fit(
+    /// Returns true if a listing agrees with ours about its tools and, if it is whole, contains all
+    /// of ours.
+    pub(super) fn fits(
         &mut self,
         result: &str,
         asked: &ListRequest,
@@ -124,7 +125,7 @@ impl Pages {
         if hash.is_some() && self.fitted == hash {
             return true;
         }
-        let walked = self.walk.take();
+        let walked = self.next_page.take();
         let Some((page, next)) = read_page(result) else {
             return false;
         };
@@ -142,13 +143,13 @@ impl Pages {
             {
                 names
             }
-            // It is a part, and nobody knows of what.
+            // It is one page of an unknown list.
             (false, _) => return true,
         };
         let mut names = before;
         names.extend(page.into_keys());
         if let Some(next) = next {
-            self.walk = Some((next, names));
+            self.next_page = Some((next, names));
             return true;
         }
         let is_whole = names.len() >= ours.len();
@@ -159,7 +160,7 @@ impl Pages {
     }
 }
 
-/// A page's tools, and where the next one starts.
+/// Returns a page's tools, and where the next page starts.
 fn read_page(result: &str) -> Option<(BTreeMap<String, Tool>, Option<String>)> {
     let page = ListToolsPage::parse(result).ok()?;
     let mut tools = BTreeMap::new();

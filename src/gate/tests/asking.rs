@@ -1,4 +1,4 @@
-//! The life of a question: its time, its retries, its end, and what the client hears meanwhile.
+//! The life of a question: its time, retries and end, and the client's progress notifications.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ fn asked(scene: Scene) -> (Scene, Prompt) {
     (scene, prompt)
 }
 
-// CONTRACT 4: "A timed-out or cancelled prompt is withdrawn from the client." 6: "an ask that
-// nobody answers gets its `timeout` line when it expires".
+// contract.md, "Prompts": "A timed-out or cancelled prompt is withdrawn from the client."
+// contract.md, "Audit log": "an ask that nobody answers gets its `timeout` line when it expires".
 #[test]
 fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_refused() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -35,9 +35,10 @@ fn a_prompt_that_nobody_answers_is_withdrawn_and_its_call_refused() {
     assert_eq!(scene.decisions().len(), 1);
 }
 
-// CONTRACT 1: "`--timeout-action`: the final outcome of a delivered prompt that nobody answered".
+// contract.md, "Command line": "`--timeout-action`: the final outcome of a delivered prompt that
+// nobody answered".
 #[test]
-fn a_delivered_prompt_may_run_out_into_a_yes_where_the_operator_chose_that() {
+fn silence_after_a_delivered_prompt_is_a_yes_if_the_operator_chose_that() {
     let scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
     let (mut scene, prompt) = asked(scene);
     scene.client_reads_all();
@@ -49,12 +50,12 @@ fn a_delivered_prompt_may_run_out_into_a_yes_where_the_operator_chose_that() {
     assert_eq!(scene.decisions().len(), 1);
 }
 
-// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time; never for
-// a lost client, a missing capability, an error".
+// invariants.md, 3: "it holds only for a legacy prompt that was delivered and ran out of time;
+// never for a lost client, a missing capability, an error".
 #[test]
-fn nothing_but_a_delivered_prompt_runs_out_into_a_yes() {
+fn silence_is_a_yes_only_after_a_delivered_prompt() {
     let approving = || Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
-    // Never handed to the client.
+    // Never written to the client.
     let (mut scene, prompt) = asked(approving());
     scene.advance(secs(120));
     scene.expect_withdrawn(&prompt);
@@ -90,9 +91,9 @@ fn nothing_but_a_delivered_prompt_runs_out_into_a_yes() {
     scene.expect_logged("error", false);
 }
 
-// CONTRACT 1: "`--timeout SECONDS`: how long a human has; 0 = no limit".
+// contract.md, "Command line": "`--timeout SECONDS`: how long a person has; 0 = no limit".
 #[test]
-fn without_a_limit_a_human_has_all_the_time() {
+fn without_a_limit_a_person_has_unlimited_time() {
     let (mut scene, prompt) = asked(Scene::set(|settings| settings.timeout = None));
     scene.client_reads_all();
     assert_eq!(scene.gate.poll_timeout(), None);
@@ -103,7 +104,7 @@ fn without_a_limit_a_human_has_all_the_time() {
     scene.expect_logged("approved", true);
 }
 
-// CONTRACT 4: "Everything else, late answers, … is a refusal."
+// contract.md, "Prompts": "Everything else, late answers, […] is a refusal."
 #[test]
 fn a_late_answer_counts_for_nothing_and_goes_nowhere() {
     let (mut scene, prompt) = asked(Scene::new());
@@ -123,29 +124,29 @@ fn a_late_answer_counts_for_nothing_and_goes_nowhere() {
     assert_eq!(scene.warnings.len(), 2);
 }
 
-// DESIGN 2: "One approval, one execution".
+// invariants.md, 2: "One approval, one execution".
 #[test]
 fn only_the_first_answer_counts() {
     let (mut scene, prompt) = asked(Scene::new());
     scene.deny(&prompt);
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "denied by a person");
     scene.approve(&prompt);
     scene.expect_nothing();
-    // Nor does the old answer serve the next call of the same kind.
+    // The old answer does not count for the next identical call either.
     scene.client_calls(8, "delete_user", json!({"id": 1}));
     let next = scene.expect_prompt();
     assert_ne!(next.id, prompt.id);
     scene.approve(&prompt);
     scene.expect_nothing();
     scene.deny(&next);
-    scene.expect_refused(8, "denied by a human");
+    scene.expect_refused(8, "denied by a person");
 }
 
-// DESIGN 6: "A request from a peer whose id equals a live one of ours is refused."
+// invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused."
 #[test]
 fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
     let request = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
-    // Under a prompt's id, from either side.
+    // With a prompt's id, from either side.
     let (mut scene, prompt) = asked(Scene::new());
     scene.upstream_says(&request(&prompt.id));
     let answer = scene.take_upstream();
@@ -158,7 +159,7 @@ fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
     scene.expect_nothing();
     scene.approve(&prompt);
     scene.expect_forwarded(7);
-    // Under the id of our own `tools/list`, from either side.
+    // With the id of our own `tools/list`, from either side.
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&call(7, "delete_user", json!({})));
     let list = scene.take_list_request().unwrap();
@@ -173,10 +174,10 @@ fn no_peer_gets_a_request_through_under_a_live_id_of_ours() {
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "retries of a channel that could not decide (for elicitation: only a JSON-RPC error
-// to our prompt; an answer is an answer)".
+// contract.md, "Command line": "retries of an engine that could not decide. For elicitation that is
+// only a JSON-RPC error to our prompt; an answer is an answer."
 #[test]
-fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
+fn only_a_json_rpc_error_is_retried_each_time_with_a_fresh_id() {
     let (mut scene, first) = asked(Scene::new());
     scene.answer_with_error(&first);
     scene.expect_nothing();
@@ -186,7 +187,7 @@ fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
     let second = scene.expect_prompt();
     assert_ne!(second.id, first.id);
     assert_eq!(second.params, first.params);
-    // The first prompt is over, whatever comes for it now.
+    // The first prompt is over, whatever answer arrives now.
     scene.approve(&first);
     scene.expect_nothing();
     scene.answer_with_error(&second);
@@ -204,9 +205,10 @@ fn only_a_json_rpc_error_is_tried_again_each_time_under_a_fresh_id() {
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "`--approval-retry-attempts`": 2 further tries, then the call is refused.
+// contract.md, "Command line": `--approval-retry-attempts` allows two further tries, then the call
+// is refused.
 #[test]
-fn a_client_that_only_ever_fails_is_asked_so_often_and_no_more() {
+fn a_client_that_always_fails_is_asked_three_times() {
     for attempts in [0, 1, 2, 5] {
         let (mut scene, mut prompt) = asked(Scene::set(|settings| {
             settings.retry.attempts = attempts;
@@ -227,9 +229,9 @@ fn a_client_that_only_ever_fails_is_asked_so_often_and_no_more() {
     }
 }
 
-// CONTRACT 1: "`-backoff`, `-max-backoff`, `-multiplier`".
+// contract.md, "Command line": "`-backoff`, `-max-backoff` and `-multiplier`".
 #[test]
-fn pauses_between_tries_grow_up_to_the_longest() {
+fn pauses_between_tries_grow_to_the_maximum() {
     let (mut scene, mut prompt) = asked(Scene::set(|settings| {
         settings.retry = Retry {
             attempts: 6,
@@ -247,9 +249,9 @@ fn pauses_between_tries_grow_up_to_the_longest() {
     }
 }
 
-// DESIGN 3: "Doubt denies. … engine error": a human's time also runs while the client fails.
+// invariants.md, 3: "Doubt denies." A person's time also runs while the client fails.
 #[test]
-fn time_that_runs_out_during_a_pause_is_an_error_and_never_a_yes() {
+fn a_deadline_during_a_pause_is_an_error_and_never_a_yes() {
     for action in [TimeoutAction::Deny, TimeoutAction::Approve] {
         let (mut scene, prompt) = asked(Scene::set(|settings| {
             settings.timeout = Some(secs(3));
@@ -260,7 +262,7 @@ fn time_that_runs_out_during_a_pause_is_an_error_and_never_a_yes() {
         scene.advance(secs(1));
         scene.answer_with_error(&prompt);
         scene.advance(secs(2));
-        // There is no prompt out that could be withdrawn.
+        // No prompt is open that could be withdrawn.
         scene.expect_refused(7, "no window");
         scene.advance(secs(300));
         scene.expect_nothing();
@@ -269,10 +271,10 @@ fn time_that_runs_out_during_a_pause_is_an_error_and_never_a_yes() {
     }
 }
 
-// DESIGN, Legacy: "`notifications/cancelled` for a held call: withdraw the prompt, run nothing,
-// forward nothing."
+// contract.md, "Protocol revisions": "`notifications/cancelled` for a held call: withdraw the
+// prompt, run nothing, forward nothing."
 #[test]
-fn a_cancelled_call_takes_its_prompt_with_it_and_is_not_answered() {
+fn a_cancelled_call_withdraws_its_prompt_and_gets_no_answer() {
     let (mut scene, prompt) = asked(Scene::new());
     scene.client_cancels(7);
     scene.expect_withdrawn(&prompt);
@@ -291,7 +293,7 @@ fn a_cancelled_call_takes_its_prompt_with_it_and_is_not_answered() {
     scene.expect_logged("cancelled", false);
 }
 
-// DESIGN, tool catalogue: "Cancelling reaches calls that wait for the list."
+// contract.md, "Tool list": "Cancelling reaches calls that wait for the list."
 #[test]
 fn a_call_that_waits_for_the_list_can_be_cancelled() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -304,7 +306,7 @@ fn a_call_that_waits_for_the_list_can_be_cancelled() {
     // 7 and "7" are two ids.
     scene.expect_forwarded("7");
     scene.expect_nothing();
-    // An approved call that waits for a list which changed meanwhile.
+    // An approved call that waits for a list that changed in the meantime.
     let (mut scene, prompt) = asked(Scene::new());
     let tools = scene.tools.clone();
     scene.tools_change(tools);
@@ -316,9 +318,9 @@ fn a_call_that_waits_for_the_list_can_be_cancelled() {
     scene.expect_logged("cancelled", false);
 }
 
-// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical".
+// invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical".
 #[test]
-fn the_cancellation_of_a_call_that_went_on_goes_on_too() {
+fn the_cancellation_of_a_forwarded_call_is_forwarded() {
     let (mut scene, prompt) = asked(Scene::new());
     scene.approve(&prompt);
     scene.expect_forwarded(7);
@@ -329,10 +331,10 @@ fn the_cancellation_of_a_call_that_went_on_goes_on_too() {
     scene.expect_logged("approved", true);
 }
 
-// CONTRACT 4: "While a call waits and carries a `progressToken`, the client gets a
+// contract.md, "Prompts": "While a call waits and carries a `progressToken`, the client gets a
 // `notifications/progress` every 10 s, with values small enough (below 0.001)".
 #[test]
-fn a_waiting_client_hears_of_progress_every_ten_seconds() {
+fn a_waiting_client_gets_progress_every_ten_seconds() {
     for token in [json!("t-1"), json!(42), json!(-1)] {
         let mut scene = Scene::new().legacy("2025-11-25");
         scene.client_says(&call_with_token(7, "delete_user", token.clone()));
@@ -343,11 +345,11 @@ fn a_waiting_client_hears_of_progress_every_ten_seconds() {
             scene.advance(Duration::from_millis(9_999));
             scene.expect_nothing();
             scene.advance(Duration::from_millis(1));
-            let told = scene.take_client();
-            assert_eq!(told["method"], "notifications/progress");
-            assert_eq!(told["params"]["progressToken"], token);
-            let value = told["params"]["progress"].as_f64().unwrap();
-            assert!(last < value && value < 0.001, "{told}");
+            let received = scene.take_client();
+            assert_eq!(received["method"], "notifications/progress");
+            assert_eq!(received["params"]["progressToken"], token);
+            let value = received["params"]["progress"].as_f64().unwrap();
+            assert!(last < value && value < 0.001, "{received}");
             last = value;
             scene.expect_nothing();
         }
@@ -377,7 +379,7 @@ fn progress_ends_with_the_call_and_needs_a_token() {
         scene.advance(secs(300));
         scene.expect_nothing();
     }
-    // At the end of its time too: the refusal is the last that the client hears.
+    // Also at the deadline: the refusal is the last message to the client.
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&call_with_token(7, "delete_user", "t"));
     scene.answer_lists();
@@ -387,7 +389,7 @@ fn progress_ends_with_the_call_and_needs_a_token() {
     assert_eq!(last["id"], 7);
 }
 
-// CONTRACT 4: "Double confirmation asks twice".
+// contract.md, "Prompts": "Double confirmation asks twice".
 #[test]
 fn a_high_risk_call_needs_two_yeses_each_with_its_own_time() {
     let (mut scene, first) = asked(Scene::set(|settings| settings.double_confirm = true));
@@ -398,7 +400,7 @@ fn a_high_risk_call_needs_two_yeses_each_with_its_own_time() {
     assert!(second.message.starts_with("Second confirmation"));
     scene.expect_nothing();
     assert!(scene.decisions().is_empty());
-    // It may be the only one, and the log has it.
+    // This may be the only yes, and the log has it.
     let first_yes = scene.log.last().unwrap().clone();
     assert_eq!(
         (
@@ -436,7 +438,7 @@ fn a_second_confirmation_that_is_denied_or_not_answered_is_a_refusal() {
     };
     let (mut scene, second) = confirmed();
     scene.deny(&second);
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "denied by a person");
     scene.expect_nothing();
     scene.expect_logged("denied", false);
     let (mut scene, second) = confirmed();
@@ -447,7 +449,7 @@ fn a_second_confirmation_that_is_denied_or_not_answered_is_a_refusal() {
     scene.expect_logged("timeout", false);
 }
 
-// CONTRACT 1: "`--high-risk-double-confirm`: risk `high` needs two approvals".
+// contract.md, "Command line": "`--high-risk-double-confirm`: risk `high` needs two approvals."
 #[test]
 fn one_yes_is_enough_below_high_risk() {
     let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
@@ -459,10 +461,10 @@ fn one_yes_is_enough_below_high_risk() {
     assert_eq!(scene.expect_logged("approved", true)["risk"], "medium");
 }
 
-// DESIGN 3: "Doubt denies": `timeoutAction: approve` and two approvals contradict each other, and
-// the stricter one counts, whichever of the two prompts nobody answers.
+// invariants.md, 3: silence never lets "a call that needs two approvals" run, whichever of the two
+// prompts nobody answers.
 #[test]
-fn silence_is_no_yes_where_two_are_needed() {
+fn silence_is_never_a_yes_if_two_are_needed() {
     let approving = || {
         Scene::set(|settings| {
             settings.double_confirm = true;
@@ -476,7 +478,7 @@ fn silence_is_no_yes_where_two_are_needed() {
         scene.expect_refused(7, "nobody answered in time");
         scene.expect_nothing();
         scene.expect_logged("timeout", false);
-        // A late yes is none.
+        // A late yes does not count.
         scene.approve(prompt);
         scene.advance(secs(300));
         scene.expect_nothing();
@@ -487,7 +489,7 @@ fn silence_is_no_yes_where_two_are_needed() {
     scene.approve(&first);
     let second = scene.expect_prompt();
     times_out(scene, &second);
-    // Below high risk one approval is enough, and silence may be it.
+    // Below high risk one approval is enough, even if it is silence.
     let mut scene = approving().legacy("2025-11-25");
     scene.client_calls(7, "add_note", json!({}));
     let prompt = scene.expect_prompt();
@@ -498,9 +500,9 @@ fn silence_is_no_yes_where_two_are_needed() {
     scene.expect_nothing();
 }
 
-// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
+// invariants.md, 3: "it holds only for a legacy prompt that was delivered and ran out of time".
 #[test]
-fn silence_is_no_yes_while_the_client_cannot_be_heard() {
+fn silence_is_never_a_yes_while_the_client_is_not_read() {
     let mut scene = Scene::set(|settings| {
         settings.timeout = Some(secs(2));
         settings.timeout_action = crate::gate::TimeoutAction::Approve;

@@ -1,5 +1,4 @@
-//! Who is asked, and whose verdict counts, where the operator requires an assurance or cannot know the
-//! client.
+//! Who is asked, and whose verdict counts, if the operator requires an assurance or the client is anonymous.
 
 use serde_json::json;
 
@@ -14,7 +13,7 @@ fn required(word: &str) -> Option<RequiredAssurance> {
     found.next().map(|(_, required)| required)
 }
 
-/// A client that shows forms, and an inbox that reaches this far.
+/// A client that shows forms, and an inbox whose verdicts reach this assurance.
 fn scene(reach: Assurance, change: impl FnOnce(&mut Settings)) -> Scene {
     let scene = Scene::set(|settings| {
         let inbox = Channel {
@@ -28,7 +27,7 @@ fn scene(reach: Assurance, change: impl FnOnce(&mut Settings)) -> Scene {
 }
 
 #[test]
-fn an_engine_below_the_required_assurance_is_passed_over() {
+fn an_engine_below_the_required_assurance_is_skipped() {
     let mut scene = scene(Assurance::InboxSession, |settings| {
         settings.require_assurance = required("inbox-session");
     });
@@ -39,17 +38,17 @@ fn an_engine_below_the_required_assurance_is_passed_over() {
 }
 
 #[test]
-fn where_no_engine_reaches_nobody_is_asked_and_the_call_is_refused() {
+fn a_call_is_refused_if_no_engine_reaches_the_required_assurance() {
     let mut scene = scene(Assurance::InboxSession, |settings| {
         settings.require_assurance = required("inbox-passphrase");
         settings.timeout_action = TimeoutAction::Park;
     });
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.expect_refused(1, "left no way to ask");
+    scene.expect_refused(1, "configured no way to ask");
     scene.expect_nothing();
 }
 
-// Whatever an engine says of itself, a verdict counts by what it is.
+// Whatever an engine claims to reach, only the verdict's own assurance counts.
 #[test]
 fn a_verdict_below_the_required_assurance_decides_nothing() {
     let mut scene = scene(Assurance::InboxPassphrase, |settings| {
@@ -73,7 +72,7 @@ fn a_verdict_below_the_required_assurance_decides_nothing() {
 }
 
 #[test]
-fn silence_assures_nothing() {
+fn silence_gives_no_assurance() {
     let mut scene = scene(Assurance::InboxSession, |settings| {
         settings.require_assurance = required("caller-relayed");
         settings.timeout_action = TimeoutAction::Approve;
@@ -87,7 +86,7 @@ fn silence_assures_nothing() {
 }
 
 #[test]
-fn an_anonymous_client_is_not_asked_in_either_era() {
+fn an_anonymous_client_is_never_asked() {
     let anonymous = |settings: &mut Settings| settings.client = Client::Anonymous;
     let mut legacy = scene(Assurance::InboxSession, anonymous);
     legacy.client_calls(1, "delete_user", json!({"id": 7}));
@@ -108,7 +107,7 @@ fn an_anonymous_client_is_not_asked_in_either_era() {
             "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}}}),
     );
     alone.answer_lists();
-    alone.expect_refused(1, "asks no HTTP client that has shown no token");
+    alone.expect_refused(1, "does not ask HTTP clients that present no token");
     alone.expect_nothing();
 }
 

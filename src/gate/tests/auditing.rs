@@ -1,4 +1,4 @@
-//! What the log says of each decision, what an agent hears of a refusal, and how sessions end.
+//! What the log says about each decision, what refusals say, and how sessions end.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn denying(change: impl FnOnce(&mut Settings)) -> Scene {
     Scene::with(settings, rules).legacy("2025-11-25")
 }
 
-/// One call of each end that a call can come to, with the word and the rest of its line.
+/// One call for each way a call can end, with its decision and the rest of its record.
 fn every_end() -> Vec<(Scene, &'static str, bool, &'static str)> {
     let mut ends = Vec::new();
     let asked = |tool: &str| {
@@ -49,10 +49,11 @@ fn every_end() -> Vec<(Scene, &'static str, bool, &'static str)> {
     ends
 }
 
-// CONTRACT 6: "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`, `args`
-// (redacted), `decision` (…), `risk`, `reason`, `mode`, `dry_run`, `forwarded`, `duration_ms`".
+// contract.md, "Audit log": "A decision line has: `ts` (RFC 3339, UTC, ms, `Z`), `server`, `tool`,
+// `args` (redacted), `decision` […], `risk`, `reason`, `mode`, `dry_run`, `forwarded`,
+// `duration_ms`".
 #[test]
-fn every_decision_has_one_line_with_every_key() {
+fn every_decision_has_one_record_with_every_key() {
     for (scene, decision, forwarded, risk) in every_end() {
         assert_eq!(scene.decisions().len(), 1, "{:?}", scene.log);
         let line = scene.expect_logged(decision, forwarded);
@@ -74,9 +75,9 @@ fn every_decision_has_one_line_with_every_key() {
     }
 }
 
-// CONTRACT 6: "The line is written before the call is forwarded".
+// contract.md, "Audit log": "The line is written before the call is forwarded".
 #[test]
-fn a_call_goes_on_only_with_its_line() {
+fn a_call_is_forwarded_only_with_its_record() {
     for (scene, decision, forwarded, _) in every_end() {
         let went_on = scene
             .upstream
@@ -86,9 +87,9 @@ fn a_call_goes_on_only_with_its_line() {
     }
 }
 
-// CONTRACT 6: "Values under keys that look like secrets (…, at any depth and in any case style)
-// are replaced, and strings over 500 characters are shortened with their length and a digest
-// (`blake3:` or `sha256:`; the fast one serves passed calls".
+// contract.md, "Audit log": "Values under keys that look like secrets (password, token, […] at any
+// depth and in any case style) are replaced, and strings over 500 characters are shortened with
+// their length and a digest (`blake3:` or `sha256:`; the fast one serves passed calls".
 #[test]
 fn secrets_and_long_strings_do_not_reach_the_log() {
     let arguments = json!({
@@ -121,9 +122,9 @@ fn secrets_and_long_strings_do_not_reach_the_log() {
     }
 }
 
-// CONTRACT 6: "If a line cannot be written, the call is refused".
+// contract.md, "Audit log": "If a line cannot be written, the call is refused".
 #[test]
-fn a_call_whose_line_cannot_be_written_is_refused() {
+fn a_call_whose_record_cannot_be_written_is_refused() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.log_state = Log::Broken;
     scene.client_calls(1, "read_note", json!({}));
@@ -134,7 +135,7 @@ fn a_call_whose_line_cannot_be_written_is_refused() {
     scene.expect_refused(2, "its audit record could not be written");
     scene.expect_nothing();
     assert!(scene.log.is_empty());
-    // A silence that would be a yes is no better.
+    // Silence that counts as a yes is no exception.
     let mut scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve)
         .legacy("2025-11-25");
     scene.client_calls(3, "delete_user", json!({}));
@@ -145,15 +146,15 @@ fn a_call_whose_line_cannot_be_written_is_refused() {
     scene.expect_withdrawn(&prompt);
     scene.expect_refused(3, "its audit record could not be written");
     scene.expect_nothing();
-    // The ids are free again, and a log that has come back lets calls run.
+    // The ids are free again, and calls run again once the log can be written.
     scene.log_state = Log::Writable;
     scene.client_calls(3, "read_note", json!({}));
     scene.expect_forwarded(3);
 }
 
-// CONTRACT 6: "(`--audit-best-effort` relaxes this for passed calls only)".
+// contract.md, "Audit log": "(`--audit-best-effort` relaxes this for passed calls only)".
 #[test]
-fn best_effort_lets_passed_calls_run_without_a_line_and_approved_ones_never() {
+fn best_effort_lets_only_passed_calls_run_without_a_record() {
     let mut scene = Scene::set(|settings| {
         settings.audit_best_effort = true;
         settings.approval_ttl = secs(60);
@@ -166,13 +167,13 @@ fn best_effort_lets_passed_calls_run_without_a_line_and_approved_ones_never() {
     let prompt = scene.expect_prompt();
     scene.approve(&prompt);
     scene.expect_refused(2, "its audit record could not be written");
-    // Nor does that yes, from the cache, let one run.
+    // A cached yes does not let it run either.
     scene.client_calls(3, "delete_user", json!({}));
     scene.expect_refused(3, "its audit record could not be written");
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "`--dry-run`: log what would happen, block nothing".
+// contract.md, "Command line": "`--dry-run`: log what would happen, block nothing".
 #[test]
 fn a_dry_run_asks_nobody_and_refuses_nothing() {
     let mut scene = denying(|settings| {
@@ -199,14 +200,14 @@ fn a_dry_run_asks_nobody_and_refuses_nothing() {
     assert_eq!(scene.expect_logged("passed", true)["dry_run"], true);
     scene.advance(secs(300));
     scene.expect_nothing();
-    // Also where nobody could be asked.
+    // Also if nobody could be asked.
     let mut scene = Scene::set(|settings| settings.dry_run = true).legacy("2024-11-05");
     scene.client_calls(1, "delete_user", json!({}));
     scene.expect_forwarded(1);
     scene.expect_logged("dry_run", true);
 }
 
-/// The text of every refusal that a client can get, with its source as `--explain` calls it.
+/// The text of every refusal that a client can get, with its source as shown by `--explain`.
 fn every_refusal(explain: bool) -> Vec<(String, &'static str)> {
     let with = |change: fn(&mut Settings)| {
         denying(|settings| {
@@ -238,7 +239,8 @@ fn every_refusal(explain: bool) -> Vec<(String, &'static str)> {
     texts
 }
 
-// CONTRACT 5: "`--explain` adds decision source, risk and mode (`risk=high, mode=destructive`)."
+// contract.md, "Refusals": "`--explain` adds decision source, risk, mode and rule (`risk=high,
+// mode=destructive`)."
 #[test]
 fn an_explained_refusal_says_who_decided_how_risky_it_looked_and_why() {
     for (text, source) in every_refusal(true) {
@@ -254,9 +256,9 @@ fn an_explained_refusal_says_who_decided_how_risky_it_looked_and_why() {
     }
 }
 
-// CONTRACT 5: "Without it, no policy detail leaks."
+// contract.md, "Refusals": "Without it, no policy detail leaks."
 #[test]
-fn an_unexplained_refusal_says_nothing_of_the_policy() {
+fn a_refusal_without_explain_reveals_nothing_about_the_policy() {
     for (text, _) in every_refusal(false) {
         for word in [
             "risk",
@@ -276,9 +278,10 @@ fn an_unexplained_refusal_says_nothing_of_the_policy() {
     }
 }
 
-// CONTRACT 1: "`--max-pending`: caps". DESIGN 5: "a waiting approval delays nobody else".
+// contract.md, "Command line": "`--max-pending` (4,096) are caps." invariants.md, 5: "a waiting
+// approval delays nobody else".
 #[test]
-fn only_so_many_calls_wait_for_a_human() {
+fn the_number_of_calls_that_wait_for_a_person_is_limited() {
     let mut scene = denying(|settings| settings.max_pending = 2);
     scene.client_calls(1, "delete_user", json!({}));
     let first = scene.expect_prompt();
@@ -287,7 +290,7 @@ fn only_so_many_calls_wait_for_a_human() {
     scene.client_calls(3, "delete_user", json!({}));
     assert!(scene.expect_error(3).contains("--max-pending"));
     scene.expect_logged("error", false);
-    // What needs nobody's time is not held up, and a rule stays a rule.
+    // Calls that need no person are not delayed, and rules still apply.
     scene.client_calls(4, "read_note", json!({}));
     scene.expect_forwarded(4);
     scene.client_calls(5, "drop_table", json!({}));
@@ -300,7 +303,7 @@ fn only_so_many_calls_wait_for_a_human() {
 }
 
 #[test]
-fn only_so_many_requests_wait_for_the_upstream() {
+fn the_number_of_requests_that_wait_for_the_upstream_is_limited() {
     let ping = |id: i64| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
     let mut scene = denying(|settings| settings.max_pending = 2);
     scene.client_calls(1, "read_note", json!({}));
@@ -318,8 +321,8 @@ fn only_so_many_requests_wait_for_the_upstream() {
     assert_eq!(scene.take_upstream(), ping(3));
 }
 
-// DESIGN, Processes: "The death of either side ends the other promptly; every pending request
-// gets an answer."
+// contract.md, "Processes": "The death of either side ends the other promptly; every pending
+// request gets an answer."
 #[test]
 fn when_the_upstream_goes_every_request_is_answered_once() {
     let mut scene = denying(|_| {});
@@ -343,7 +346,7 @@ fn when_the_upstream_goes_every_request_is_answered_once() {
         let message = answers[0]["error"]["message"].as_str().unwrap();
         assert!(message.contains("exited with status 1"), "{message}");
     }
-    // Beside them only the prompt is taken back.
+    // Besides, only the prompt is withdrawn.
     assert_eq!(got.len(), 5, "{got:?}");
     assert!(
         got.iter()
@@ -367,9 +370,9 @@ fn when_the_upstream_goes_every_request_is_answered_once() {
     );
 }
 
-// DESIGN 3: "Doubt denies. Lost client, …"
+// invariants.md, 3: "Doubt denies. A lost client, […]"
 #[test]
-fn when_the_client_goes_what_was_asked_is_cancelled() {
+fn open_questions_are_cancelled_when_the_client_goes() {
     let mut scene = denying(|settings| settings.timeout_action = TimeoutAction::Approve);
     scene.client_calls(1, "delete_user", json!({}));
     scene.expect_prompt();
@@ -390,7 +393,7 @@ fn when_the_client_goes_what_was_asked_is_cancelled() {
     assert_eq!(scene.close_upstream, 1);
 }
 
-// DESIGN 5: what is not gated goes on: a client that writes its calls and closes gets them run.
+// invariants.md, 5: what is not gated goes on. If a client writes its calls and closes, they run.
 #[test]
 fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
     let mut scene = denying(|_| {});
@@ -403,7 +406,7 @@ fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
     assert!(scene.upstream.is_empty());
     scene.expect_logged("denied", false);
     assert_eq!(scene.close_upstream, 1);
-    // A list that never comes does not keep the upstream open for ever.
+    // A list that never comes does not keep the upstream open forever.
     let mut scene = denying(|_| {});
     scene.client_says(&call(1, "read_note", json!({})));
     scene.client_closes();
@@ -415,9 +418,10 @@ fn when_the_client_goes_calls_that_wait_for_the_list_are_still_decided() {
     assert_eq!(scene.close_upstream, 1);
 }
 
-// CONTRACT 6: "Other lines carry `event` (…) and never a `tool` key."
+// contract.md, "Audit log": "Other lines carry `event` (`open`, `refused`, …) and never a `tool`
+// key."
 #[test]
-fn lines_that_are_no_decision_have_an_event_and_never_a_tool() {
+fn records_that_are_not_decisions_have_an_event_and_never_a_tool() {
     let mut scene = denying(|_| {});
     scene.gate.record_open(scene.now, &[("version", "1")]);
     scene.client_sends(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"drop_table"}}"#);
@@ -443,10 +447,10 @@ fn lines_that_are_no_decision_have_an_event_and_never_a_tool() {
     assert!(scene.upstream.is_empty());
 }
 
-// "Every pending request gets an answer", also one that has the id of a call before it in the same batch, which was let
-// run and then could not be recorded.
+// "Every pending request gets an answer", including one that reuses the id of an earlier call of the batch that was
+// released and then could not be recorded.
 #[test]
-fn a_call_that_could_not_be_recorded_takes_no_other_request_with_it() {
+fn a_call_that_could_not_be_recorded_harms_no_other_request() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(2, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -459,10 +463,10 @@ fn a_call_that_could_not_be_recorded_takes_no_other_request_with_it() {
     scene.client_sends(&format!("[{answer},{initialize}]"));
     scene.expect_refused(2, "could not be written");
     scene.upstream_closes();
-    let told = scene.take_client();
+    let received = scene.take_client();
     assert_eq!(
-        (&told["id"], told["error"].is_object()),
+        (&received["id"], received["error"].is_object()),
         (&json!(2), true),
-        "{told}"
+        "{received}"
     );
 }

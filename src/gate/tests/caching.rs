@@ -1,11 +1,11 @@
-//! When one yes serves for more than one call, and when it does not.
+//! When one yes covers more than one call, and when it does not.
 
 use serde_json::{Value, json};
 
 use super::scene::{Prompt, Scene, call, secs, usual_tools};
 use crate::gate::{DedupeField, Settings, TimeoutAction};
 
-/// A session in which approvals are good for a minute.
+/// A session in which approvals cover identical calls for a minute.
 fn caching(change: impl FnOnce(&mut Settings)) -> Scene {
     let scene = Scene::set(|settings| {
         settings.approval_ttl = secs(60);
@@ -44,23 +44,25 @@ fn asked_about(scene: &mut Scene, id: i64, tool: &str, arguments: Value) {
     scene.client_calls(id, tool, arguments);
     let prompt = scene.expect_prompt();
     scene.deny(&prompt);
-    scene.expect_refused(id, "denied by a human");
+    scene.expect_refused(id, "denied by a person");
     scene.expect_nothing();
 }
 
-// CONTRACT 1: "`--approve-ttl SECONDS`: an approval covers identical calls for so long".
+// contract.md, "Command line": "`--approve-ttl SECONDS`: an approval covers identical calls for so
+// long".
 #[test]
-fn an_approval_covers_identical_calls_until_its_time_is_over() {
+fn an_approval_covers_identical_calls_until_it_expires() {
     let mut scene = caching(|_| {});
     approved(&mut scene, 1, "delete_user", json!({"id": 1, "why": "x"}));
     scene.advance(secs(59));
     covered(&mut scene, 2, "delete_user", json!({"why": "x", "id": 1}));
-    // A use does not renew it.
+    // Using it does not extend it.
     scene.advance(secs(1));
     asked_about(&mut scene, 3, "delete_user", json!({"id": 1, "why": "x"}));
 }
 
-// CONTRACT 1: "`--approve-ttl`: 0" is the default. DESIGN 2: "One approval, one execution".
+// contract.md, "Command line": the default of `--approve-ttl` is 0. invariants.md, 2: "One
+// approval, one execution."
 #[test]
 fn without_a_ttl_every_call_is_asked_about() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -68,7 +70,7 @@ fn without_a_ttl_every_call_is_asked_about() {
     asked_about(&mut scene, 2, "delete_user", json!({"id": 1}));
 }
 
-// CONTRACT 4: "key = SHA-256 over the canonical JSON of the dedupe fields".
+// contract.md, "Prompts": "key = SHA-256 over the canonical JSON of the dedupe fields".
 #[test]
 fn an_approval_covers_no_other_call() {
     let mut scene = caching(|_| {});
@@ -87,7 +89,7 @@ fn an_approval_covers_no_other_call() {
     for (id, arguments) in (2..).zip(others) {
         asked_about(&mut scene, id, "delete_user", arguments);
     }
-    // Nor another tool, nor one that differs only by case.
+    // Nor another tool, nor one that differs only in case.
     asked_about(
         &mut scene,
         10,
@@ -100,14 +102,14 @@ fn an_approval_covers_no_other_call() {
         "Delete_User",
         json!({"id": 9_007_199_254_740_992_u64}),
     );
-    // Nor the same call with a parameter that the human has not seen.
+    // Nor the same call with a parameter that the person has not seen.
     let mut with_task = call(12, "delete_user", json!({"id": 9_007_199_254_740_992_u64}));
     with_task["params"]["task"] = json!({"ttl": 1});
     scene.client_says(&with_task);
     scene.expect_prompt();
 }
 
-// CONTRACT 4: "only approvals are cached".
+// contract.md, "Prompts": "only approvals are cached".
 #[test]
 fn refusals_of_any_kind_cover_nothing() {
     let mut scene = caching(|settings| settings.timeout = Some(secs(10)));
@@ -122,9 +124,9 @@ fn refusals_of_any_kind_cover_nothing() {
     approved(&mut scene, 4, "delete_user", json!({}));
 }
 
-// CONTRACT 4: "only approvals are cached": silence that the operator lets pass is none.
+// contract.md, "Prompts": "only approvals are cached": silence that the operator lets pass is none.
 #[test]
-fn a_timeout_that_let_a_call_run_covers_no_other() {
+fn a_timeout_that_lets_a_call_run_covers_no_other_call() {
     let mut scene = caching(|settings| settings.timeout_action = TimeoutAction::Approve);
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -146,11 +148,12 @@ fn two_on_one_prompt() -> (Scene, Prompt) {
     (scene, prompt)
 }
 
-// CONTRACT 4: "Identical calls that wait at the same time share one prompt when a TTL is set."
+// contract.md, "Prompts": "Identical calls that wait at the same time share one prompt when a TTL
+// is set".
 #[test]
-fn identical_calls_that_wait_share_one_prompt_where_a_ttl_is_set() {
+fn identical_waiting_calls_share_one_prompt_if_a_ttl_is_set() {
     let (mut scene, prompt) = two_on_one_prompt();
-    // Another one has a prompt of its own.
+    // A different call has a prompt of its own.
     scene.client_calls(3, "delete_user", json!({"id": 2}));
     let other = scene.expect_prompt();
     scene.approve(&prompt);
@@ -175,7 +178,7 @@ fn identical_calls_that_wait_share_one_prompt_where_a_ttl_is_set() {
 }
 
 #[test]
-fn identical_calls_are_asked_about_one_by_one_where_no_ttl_is_set() {
+fn identical_calls_are_asked_about_one_by_one_without_a_ttl() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({"id": 1}));
     let first = scene.expect_prompt();
@@ -188,8 +191,8 @@ fn identical_calls_are_asked_about_one_by_one_where_no_ttl_is_set() {
     scene.expect_refused(1, "denied");
 }
 
-// CONTRACT 4: "A timed-out or cancelled prompt is withdrawn": one that somebody still waits for
-// is not cancelled.
+// contract.md, "Prompts": "A timed-out or cancelled prompt is withdrawn from the client." A prompt
+// that another call still waits for is not cancelled.
 #[test]
 fn a_call_whose_arguments_the_prompt_does_not_show_gets_a_prompt_of_its_own() {
     let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
@@ -205,7 +208,7 @@ fn a_call_whose_arguments_the_prompt_does_not_show_gets_a_prompt_of_its_own() {
     scene.expect_refused(2, "denied");
 }
 
-// CONTRACT 4: what a yes comes to stands in the message.
+// contract.md, "Prompts": the message says what else a yes covers.
 #[test]
 fn the_prompt_says_what_else_a_yes_covers() {
     let mut scene = caching(|_| {});
@@ -226,7 +229,8 @@ fn the_prompt_says_what_else_a_yes_covers() {
     );
 }
 
-// CONTRACT 4: "Identical calls that wait at the same time share one prompt when a TTL is set."
+// contract.md, "Prompts": "Identical calls that wait at the same time share one prompt when a TTL
+// is set".
 #[test]
 fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
     let (mut scene, prompt) = two_on_one_prompt();
@@ -243,22 +247,23 @@ fn a_shared_prompt_stays_until_the_last_of_its_calls_is_cancelled() {
     scene.approve(&prompt);
     scene.expect_nothing();
     assert_eq!(scene.decisions().len(), 2);
-    // Nor did the yes that came too late reach the cache.
+    // The late yes did not reach the cache either.
     asked_about(&mut scene, 3, "delete_user", json!({"id": 1}));
 }
 
-// CONTRACT 1: "`--approval-dedupe-key-fields`: what makes two calls identical".
+// contract.md, "Command line": `--approval-dedupe-key-fields` says "what makes two calls
+// identical".
 #[test]
-fn the_operator_says_which_fields_make_two_calls_identical() {
+fn the_operator_chooses_which_fields_make_two_calls_identical() {
     let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
     approved(&mut scene, 1, "delete_user", json!({"id": 1}));
     covered(&mut scene, 2, "delete_user", json!({"id": 2}));
     asked_about(&mut scene, 3, "add_note", json!({"id": 1}));
 }
 
-// CONTRACT 2: "`approvalDedupeArgKeys`".
+// contract.md, "Command line": `--approval-dedupe-arg-keys` says "what makes two calls identical".
 #[test]
-fn the_operator_says_which_arguments_count() {
+fn the_operator_chooses_which_arguments_count() {
     let mut scene = caching(|settings| settings.dedupe_arg_keys = vec!["id".into()]);
     approved(&mut scene, 1, "delete_user", json!({"id": 1, "note": "a"}));
     covered(&mut scene, 2, "delete_user", json!({"note": "b", "id": 1}));
@@ -267,22 +272,23 @@ fn the_operator_says_which_arguments_count() {
     asked_about(&mut scene, 5, "delete_user", json!({"note": "a"}));
 }
 
-// CONTRACT 2: "`approvalDedupeKeyFields` (server, tool, args; also risk)".
+// contract.md, "Command line": `--approval-dedupe-key-fields` says "what makes two calls
+// identical".
 #[test]
-fn where_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
+fn if_the_risk_counts_a_yes_for_one_risk_covers_no_other() {
     let mut scene = caching(|settings| {
         settings.dedupe_fields = vec![DedupeField::Tool, DedupeField::Args, DedupeField::Risk];
     });
     approved(&mut scene, 1, "add_note", json!({}));
     covered(&mut scene, 2, "add_note", json!({}));
-    // The tool is the same in all that a call says; only its hints, and so the risk, changed.
+    // Calls to the tool look the same; only its hints, and so the risk, changed.
     let mut tools = usual_tools();
     tools[2]["annotations"] = json!({"destructiveHint": true});
     scene.tools_change(tools);
     asked_about(&mut scene, 3, "add_note", json!({}));
 }
 
-// CONTRACT 4: "Double confirmation asks twice; a cache hit skips both."
+// contract.md, "Prompts": "Double confirmation asks twice; a cache hit skips both."
 #[test]
 fn a_covered_call_skips_both_confirmations() {
     let mut scene = caching(|settings| settings.double_confirm = true);
@@ -299,7 +305,7 @@ fn a_covered_call_skips_both_confirmations() {
     covered(&mut scene, 3, "delete_user", json!({}));
 }
 
-// DESIGN 2: "A verdict is bound to … digest of the tool's definition".
+// invariants.md, 2: "A verdict is bound to […] the digest of the tool's definition".
 #[test]
 fn an_approval_ends_with_the_definition_that_it_was_given_for() {
     let mut scene = caching(|_| {});
@@ -311,7 +317,7 @@ fn an_approval_ends_with_the_definition_that_it_was_given_for() {
     // The old definition is back: what was approved is what runs.
     scene.tools_change(usual_tools());
     covered(&mut scene, 3, "delete_user", json!({"id": 1}));
-    // No list at all is another definition too.
+    // A missing list also counts as another definition.
     scene.tools_change(usual_tools());
     scene.client_says(&call(4, "delete_user", json!({"id": 1})));
     assert!(scene.take_list_request().is_some());
@@ -319,8 +325,8 @@ fn an_approval_ends_with_the_definition_that_it_was_given_for() {
     scene.expect_prompt();
 }
 
-// CONTRACT 3: a tool that has become harmless passes by the policy, not by the cache, and one
-// that is denied is blocked, whatever was approved.
+// contract.md, "Policy": the policy comes before the cache. A tool that has become harmless passes,
+// and a denied one is blocked, whatever was approved.
 #[test]
 fn the_policy_comes_before_the_cache() {
     let mut scene = caching(|_| {});
@@ -334,9 +340,10 @@ fn the_policy_comes_before_the_cache() {
     assert_eq!(line.get("engine"), None);
 }
 
-// DESIGN 2: "what runs" carries its own digest in the log, also where an earlier yes covers it.
+// invariants.md, 2: the record of a call has the call's own digest, even if an earlier yes covers
+// the call.
 #[test]
-fn the_line_of_a_covered_call_says_what_it_was_covered_by() {
+fn the_record_of_a_covered_call_says_what_covers_it() {
     let mut scene = caching(|settings| settings.dedupe_fields = vec![DedupeField::Tool]);
     approved(&mut scene, 1, "delete_user", json!({"id": 1}));
     covered(&mut scene, 2, "delete_user", json!({"id": 2}));

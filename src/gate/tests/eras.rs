@@ -1,4 +1,4 @@
-//! What differs by protocol revision, and what the handshake allows.
+//! What differs between protocol revisions, and what the handshake allows.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::scene::{Prompt, Scene, call, secs};
 use crate::gate::{Settings, TimeoutAction};
 use crate::policy::{Mode, Rules};
 
-/// The prompt for a call of `delete_user` in a session of this revision.
+/// Returns the prompt for a call of `delete_user` in a session of this revision.
 fn prompt_in(revision: &str, capabilities: Value) -> Prompt {
     let mut scene = Scene::new().handshake(revision, capabilities);
     scene.client_calls(7, "delete_user", json!({}));
@@ -17,28 +17,28 @@ fn prompt_in(revision: &str, capabilities: Value) -> Prompt {
     prompt
 }
 
-/// The refusal of a call of `delete_user`, which nobody was asked about.
+/// Returns the refusal of a call of `delete_user` that nobody was asked about.
 fn refusal_in(revision: &str, capabilities: Value) -> String {
     let mut scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve)
         .handshake(revision, capabilities);
     scene.client_calls(7, "delete_user", json!({}));
-    let text = scene.expect_refused(7, "it needs a human's approval");
+    let text = scene.expect_refused(7, "it needs a person's approval");
     scene.client_reads_all();
     scene.advance(secs(300));
     // No `elicitation/create`, and no call.
     scene.expect_nothing();
     scene.expect_logged("denied", false);
     assert_eq!(scene.decisions().len(), 1);
-    // What needs no human is not concerned.
+    // Calls that need no person are not affected.
     scene.client_calls(8, "read_note", json!({}));
     scene.expect_forwarded(8);
     text
 }
 
-// CONTRACT 4: "The request is `elicitation/create` in the words of the protocol revision in use".
-// DESIGN: "(2025-06-18 has no `mode` key; 2025-11-25 has)".
+// contract.md, "Prompts": "The request is `elicitation/create` in the words of the protocol
+// revision in use (2025-06-18 has no `mode` key; 2025-11-25 has)".
 #[test]
-fn a_prompt_is_written_in_the_words_of_the_revision_in_use() {
+fn a_prompt_is_written_in_the_format_of_the_revision_in_use() {
     let old = prompt_in("2025-06-18", json!({"elicitation": {}}));
     assert_eq!(old.params.get("mode"), None);
     let new = prompt_in("2025-11-25", json!({"elicitation": {}}));
@@ -59,9 +59,9 @@ fn a_prompt_is_written_in_the_words_of_the_revision_in_use() {
     }
 }
 
-// CONTRACT 4: "Only a client that declared elicitation is asked."
+// contract.md, "Prompts": "Only a client that declared elicitation is asked."
 #[test]
-fn a_client_that_shows_forms_can_be_asked_whatever_else_it_shows() {
+fn a_client_that_shows_forms_can_be_asked() {
     for capabilities in [
         json!({"elicitation": {}}),
         json!({"elicitation": {"form": {}}}),
@@ -71,7 +71,7 @@ fn a_client_that_shows_forms_can_be_asked_whatever_else_it_shows() {
     }
 }
 
-// DESIGN: "A client whose capabilities lack elicitation … is never sent one."
+// contract.md, "Prompts": "A client whose capabilities lack elicitation […] is never sent one."
 #[test]
 fn a_client_that_shows_no_forms_is_never_asked() {
     for capabilities in [
@@ -92,7 +92,7 @@ fn a_client_that_shows_no_forms_is_never_asked() {
     }
 }
 
-// DESIGN, two eras: legacy revisions from 2024-11-05 on; the first two have no elicitation.
+// contract.md, "Protocol revisions": "2024-11-05 and 2025-03-26 have no elicitation."
 #[test]
 fn a_revision_without_elicitation_is_named_in_the_refusal() {
     for revision in ["2024-11-05", "2025-03-26", "2031-01-01", "1.0", ""] {
@@ -107,7 +107,7 @@ fn a_revision_without_elicitation_is_named_in_the_refusal() {
     }
 }
 
-// DESIGN: "lets client and upstream find their common version": the server's word counts.
+// contract.md, "Protocol revisions": "the version in the server's answer counts."
 #[test]
 fn the_revision_that_the_upstream_chose_counts() {
     let mut scene = Scene::new();
@@ -138,7 +138,7 @@ fn initialized() -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/initialized"})
 }
 
-// DESIGN, tool catalogue: "a call before the handshake that would need a decision is refused."
+// contract.md, "Tool list": "A call before the handshake that would need a decision is refused."
 #[test]
 fn a_call_before_the_handshake_is_refused() {
     let refused = |scene: &mut Scene, id: i64| {
@@ -151,11 +151,11 @@ fn a_call_before_the_handshake_is_refused() {
     };
     let mut scene = Scene::new();
     refused(&mut scene, 1);
-    // An `initialized` out of nowhere opens nothing.
+    // An unexpected `initialized` opens nothing.
     scene.client_says(&initialized());
     scene.take_upstream();
     refused(&mut scene, 2);
-    // Nor does one that has failed.
+    // Neither does a failed `initialize`.
     scene.client_says(&initialize("init", json!({"elicitation": {}})));
     scene.take_upstream();
     scene.upstream_says(
@@ -165,10 +165,10 @@ fn a_call_before_the_handshake_is_refused() {
     refused(&mut scene, 3);
 }
 
-// Some clients never send `notifications/initialized`. Servers take their first request other
-// than `initialize` and `ping` for it.
+// Some clients never send `notifications/initialized`. Servers accept their first request other
+// than `initialize` and `ping` instead.
 #[test]
-fn a_client_that_never_sends_initialized_is_served_from_its_first_request_on() {
+fn a_client_that_never_sends_initialized_is_served_from_its_first_request() {
     let begun = || {
         let mut scene = Scene::new();
         scene.client_says(&initialize("init", json!({"elicitation": {}})));
@@ -193,14 +193,14 @@ fn a_client_that_never_sends_initialized_is_served_from_its_first_request_on() {
     scene.approve(&prompt);
     scene.expect_forwarded(2);
     scene.expect_nothing();
-    // Or it is another one. The list is read when a call needs it, and not before.
+    // Or it is another request. The list is read when a call needs it, and not before.
     let mut scene = begun();
     scene.client_says(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
     assert_eq!(scene.take_upstream()["id"], 1);
     scene.expect_nothing();
     scene.client_calls(2, "read_note", json!({}));
     scene.expect_forwarded(2);
-    // Calls that are sent ahead wait for the server's answer.
+    // Calls that are sent early wait for the server's answer.
     let mut scene = Scene::new();
     scene.client_says(&initialize("init", json!({"elicitation": {}})));
     scene.client_says(&call(1, "read_note", json!({})));
@@ -213,10 +213,10 @@ fn a_client_that_never_sends_initialized_is_served_from_its_first_request_on() {
     scene.expect_nothing();
 }
 
-// DESIGN, tool catalogue: it asks "only after the client's `initialized`", and no server may be
-// asked anything before it has answered `initialize`.
+// contract.md, "Tool list": "It asks only after the client's `initialized`, or the first request
+// that stands for it, and never before the upstream has answered `initialize`."
 #[test]
-fn calls_that_were_sent_ahead_wait_for_the_upstreams_answer_and_are_decided_then() {
+fn early_calls_wait_for_the_upstreams_answer_and_are_decided_then() {
     let mut scene = Scene::new();
     scene.client_says(&initialize("init", json!({"elicitation": {}})));
     scene.client_says(&initialized());
@@ -237,9 +237,9 @@ fn calls_that_were_sent_ahead_wait_for_the_upstreams_answer_and_are_decided_then
     scene.expect_nothing();
 }
 
-// CONTRACT 5: the client is told why: what it has declared, it is not told to declare.
+// contract.md, "Refusals": "a client that declared elicitation is not told to declare it."
 #[test]
-fn a_call_that_was_sent_ahead_of_an_answer_that_does_not_come_is_told_so() {
+fn the_refusal_of_an_early_call_says_that_the_server_has_not_answered() {
     let refused_as = |capabilities: Value, words: &str| {
         let mut scene = Scene::new();
         scene.client_says(&initialize("init", capabilities));
@@ -264,16 +264,16 @@ fn a_call_that_was_sent_ahead_of_an_answer_that_does_not_come_is_told_so() {
     refused_as(json!({}), "does not declare");
 }
 
-// The same where there was no `initialize` at all, or the server would not have it.
+// The same if there was no `initialize` at all, or the server rejected it.
 #[test]
-fn a_call_without_an_agreed_revision_is_told_so() {
+fn the_refusal_of_a_call_without_an_agreed_revision_says_so() {
     let mut scene = Scene::new();
-    // A stateless call has the list read, so that a legacy one can be decided.
+    // A stateless call causes the list to be read, so that a legacy one can be decided.
     scene.client_says(&stateless_call(1, "read_note"));
     scene.answer_lists();
     scene.expect_forwarded(1);
     scene.client_says(&call(2, "delete_user", json!({})));
-    scene.expect_refused(2, "not agreed by `initialize` on a protocol revision");
+    scene.expect_refused(2, "not agreed on a protocol revision by `initialize`");
     let mut scene = Scene::new();
     scene.client_says(&initialize("init", json!({"elicitation": {}})));
     scene.client_says(&initialized());
@@ -284,13 +284,14 @@ fn a_call_without_an_agreed_revision_is_told_so() {
     );
     scene.take_client();
     scene.advance(secs(6));
-    scene.expect_refused(3, "not agreed by `initialize` on a protocol revision");
+    scene.expect_refused(3, "not agreed on a protocol revision by `initialize`");
     scene.expect_nothing();
 }
 
-// CONTRACT 3: deny, allow and mode `none` come before anything that the list says.
+// contract.md, "Policy": deny, allow and mode `none` come before everything that depends on the
+// list.
 #[test]
-fn what_needs_no_list_needs_no_handshake() {
+fn a_decision_that_needs_no_list_needs_no_handshake() {
     let rules = Rules {
         allow: vec!["ping_*".into()],
         deny: vec!["drop_*".into()],
@@ -312,7 +313,7 @@ fn what_needs_no_list_needs_no_handshake() {
     scene.expect_nothing();
 }
 
-/// A call in the words of 2026-07-28, by a client that could be asked.
+/// A stateless call by a client that can be asked.
 pub(super) fn stateless_call(id: i64, tool: &str) -> Value {
     let mut call = call(id, tool, json!({}));
     call["params"]["_meta"] = json!({
@@ -325,10 +326,10 @@ pub(super) fn stateless_call(id: i64, tool: &str) -> Value {
     call
 }
 
-// DESIGN: the stateless era is "stateless, `_meta` on every request"; 2026-07-28: the required
-// fields "MUST be included on every request", so also on the proxy's own `tools/list`.
+// SPEC 2026-07-28: the required fields "MUST be included on every request", so the proxy's own
+// `tools/list` has them too.
 #[test]
-fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
+fn a_stateless_call_needs_no_handshake_and_its_meta_goes_with_the_list() {
     let mut scene = Scene::new();
     let read = stateless_call(1, "read_note").to_string();
     scene.client_sends(&read);
@@ -342,7 +343,7 @@ fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
             "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}},
         }})
     );
-    // Every page is asked for with it.
+    // Every page is requested with it.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list["id"],
         "result": {"tools": [], "nextCursor": "p2"}}));
     let next = scene.take_upstream();
@@ -357,7 +358,8 @@ fn a_stateless_call_needs_no_handshake_and_lends_its_meta_to_the_list() {
     scene.expect_logged("passed", true);
 }
 
-// CONTRACT 5: a refusal is an "ordinary result": `resultType` is a word of 2026-07-28 only.
+// contract.md, "Refusals": "A refused call gets an ordinary result". Only 2026-07-28 has
+// `resultType`.
 #[test]
 fn a_refusal_in_a_legacy_session_has_no_result_type() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -369,7 +371,8 @@ fn a_refusal_in_a_legacy_session_has_no_result_type() {
     assert_eq!(answer["result"].get("resultType"), None, "{answer}");
 }
 
-// DESIGN: capabilities count "per session in legacy", and a session begins with `initialize`.
+// contract.md, "Prompts": capabilities count "per session in legacy", and a session begins with
+// `initialize`.
 #[test]
 fn a_second_initialize_starts_from_the_beginning() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -377,7 +380,7 @@ fn a_second_initialize_starts_from_the_beginning() {
     scene.expect_forwarded(1);
     scene.client_says(&initialize("again", json!({})));
     scene.take_upstream();
-    // Nothing of the first handshake holds any more, nor does the list.
+    // Nothing from the first handshake holds any more, nor does the list.
     scene.client_says(&call(2, "read_note", json!({})));
     scene.expect_nothing();
     scene.upstream_says(&initialized_as("again", "2025-11-25"));
@@ -399,7 +402,7 @@ fn a_second_initialize_starts_from_the_beginning() {
     scene.expect_nothing();
 }
 
-// CONTRACT 4: "only approvals are cached, per client session".
+// contract.md, "Prompts": "only approvals are cached, per client session".
 #[test]
 fn an_approval_does_not_outlive_its_session() {
     let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60)).legacy("2025-11-25");
@@ -413,28 +416,28 @@ fn an_approval_does_not_outlive_its_session() {
     scene.expect_nothing();
 }
 
-/// The client has been told that the call was refused for the new session's sake.
+/// The client was told that the call was refused because of the new session.
 fn expect_abandoned(scene: &mut Scene, id: u64) {
     scene.expect_refused(id, "begun a new session");
     let line = scene.expect_logged("cancelled", false);
     assert_eq!(line["reason"], "the client has begun a new session");
 }
 
-// CONTRACT 4: "only approvals are cached, per client session"; DESIGN 2: "One approval, one
-// execution". What a session was asked ends with it.
+// contract.md, "Prompts": "only approvals are cached, per client session"; invariants.md, 2: "One
+// approval, one execution." What a session was asked ends with it.
 #[test]
 fn a_question_does_not_outlive_its_session() {
     let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60)).legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
-    // An identical one shares the prompt.
+    // An identical call shares the prompt.
     scene.client_calls(2, "delete_user", json!({}));
     scene.client_says(&initialize("again", json!({"elicitation": {}})));
     scene.expect_withdrawn(&prompt);
     expect_abandoned(&mut scene, 1);
     expect_abandoned(&mut scene, 2);
     assert_eq!(scene.take_upstream()["method"], "initialize");
-    // A late yes goes nowhere, and covers nothing.
+    // A late yes is dropped, and covers nothing.
     scene.approve(&prompt);
     assert_eq!(scene.warnings.len(), 1);
     scene.expect_nothing();
@@ -445,7 +448,7 @@ fn a_question_does_not_outlive_its_session() {
     scene.expect_nothing();
 }
 
-// The same of the second of two prompts, and of one that the client could not show.
+// The same for the second of two prompts, and for one that the client could not show.
 #[test]
 fn a_half_approved_or_unshown_question_does_not_outlive_its_session() {
     let mut scene = Scene::set(|settings| settings.double_confirm = true).legacy("2025-11-25");
@@ -466,7 +469,7 @@ fn a_half_approved_or_unshown_question_does_not_outlive_its_session() {
     scene.expect_nothing();
 }
 
-// The same where the yes has come, and the call waits for the list that it is compared with.
+// The same if the yes has arrived, and the call waits to be checked against the list.
 #[test]
 fn a_yes_does_not_outlive_its_session() {
     let mut scene = Scene::new().legacy("2025-11-25");
@@ -488,10 +491,10 @@ fn a_yes_does_not_outlive_its_session() {
     scene.expect_nothing();
 }
 
-// Nobody was asked about a call that waits for the list: it waits on, and is asked about in the
-// new session.
+// Nobody was asked about a call that waits for the list, so it keeps waiting and is asked about in
+// the new session.
 #[test]
-fn a_call_that_waits_for_the_list_waits_on_in_the_next_session() {
+fn a_call_that_waits_for_the_list_keeps_waiting_in_the_next_session() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&call(1, "ponder", json!({})));
     scene.client_says(&call(2, "delete_user", json!({})));
@@ -503,7 +506,7 @@ fn a_call_that_waits_for_the_list_waits_on_in_the_next_session() {
     scene.take_client();
     scene.client_says(&initialized());
     scene.take_upstream();
-    // What the old session was listed decides nothing.
+    // The old session's list decides nothing.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list, "result": {"tools": []}}));
     scene.answer_lists();
     scene.expect_forwarded(1);
@@ -527,9 +530,9 @@ fn an_initialize_under_the_id_of_a_held_call_leaves_its_question_alone() {
     scene.expect_nothing();
 }
 
-// DESIGN, tool catalogue: no list is asked for before the upstream has answered this handshake.
+// contract.md, "Tool list": no list is asked for before the upstream has answered the handshake.
 #[test]
-fn what_is_sent_ahead_in_a_second_handshake_waits_for_the_second_answer() {
+fn early_calls_of_a_second_handshake_wait_for_the_second_answer() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&initialize("again", json!({})));
     scene.client_says(&initialized());

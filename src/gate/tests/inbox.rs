@@ -1,5 +1,5 @@
-//! The inbox as a channel: for clients that cannot ask, after those that fail, and for questions
-//! that outlive their calls.
+//! The inbox as an engine: for clients that cannot ask, after those that fail, and for questions that outlive their
+//! calls.
 
 mod also;
 mod denied;
@@ -56,7 +56,7 @@ fn a_call_of_a_client_that_cannot_ask_waits_in_the_inbox_and_runs_after_a_yes() 
     assert_eq!(item.description.as_deref(), Some("Deletes a user."));
     assert_eq!(item.hints, "destructiveHint true");
     assert_eq!(item.client.as_deref(), Some("c 1"));
-    // In the client's order, and its numbers as it wrote them.
+    // In the client's order, with numbers as it wrote them.
     assert_eq!(
         item.call,
         r#"{"name":"delete_user","arguments":{"z":1.50,"a":"x"}}"#
@@ -73,14 +73,14 @@ fn a_call_of_a_client_that_cannot_ask_waits_in_the_inbox_and_runs_after_a_yes() 
     assert_eq!(line["call"], format!("sha256:{}", item.digest));
 }
 
-// "Unlisted tool names appear as facts": the name of such a tool is nothing but what the client says.
+// Attack: "Unlisted tool names appear as facts". Only the client vouches for such a name.
 #[test]
-fn an_item_says_that_its_tool_is_unlisted_whatever_else_it_is_asked_about_for() {
+fn an_item_always_says_that_its_tool_is_unlisted() {
     for (mode, why) in [
         (Mode::Destructive, "the server does not list this tool"),
         (
             Mode::All,
-            "every call is asked about; the server does not list this tool",
+            "mode `all` asks about every call; the server does not list this tool",
         ),
     ] {
         let rules = Rules {
@@ -99,7 +99,7 @@ fn an_item_says_that_its_tool_is_unlisted_whatever_else_it_is_asked_about_for() 
 }
 
 #[test]
-fn a_verdict_without_the_passphrase_is_a_line_in_the_log_and_decides_nothing() {
+fn a_verdict_without_the_passphrase_is_recorded_and_decides_nothing() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -111,7 +111,7 @@ fn a_verdict_without_the_passphrase_is_a_line_in_the_log_and_decides_nothing() {
         approver: None,
         decided_ms: item.asked_ms,
     };
-    scene.inbox_tells(FromEngine::Disregarded {
+    scene.inbox_sends(FromEngine::Disregarded {
         item: item.id.clone(),
         verdict,
     });
@@ -125,14 +125,14 @@ fn a_verdict_without_the_passphrase_is_a_line_in_the_log_and_decides_nothing() {
             &json!("approve")
         )
     );
-    // What it claims is not in the log, where it could be taken for the truth.
+    // Its claims are not in the log, where they could be taken for the truth.
     assert!(!line.to_string().contains("inbox-passphrase"), "{line}");
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_refused(1, "denied");
 }
 
 #[test]
-fn a_no_in_the_inbox_is_told_with_its_reason() {
+fn a_no_in_the_inbox_refuses_the_call_with_its_reason() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -158,7 +158,7 @@ fn one_verdict_lets_one_call_run() {
     scene.expect_nothing();
     let second = scene.expect_item();
     assert_ne!(second.id, item.id);
-    // The old item's verdict is none about the new one.
+    // A verdict on the old item does not count for the new one.
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_nothing();
 }
@@ -176,7 +176,7 @@ fn a_client_that_can_ask_is_asked_and_the_inbox_is_not() {
 }
 
 #[test]
-fn the_inbox_takes_over_where_the_client_fails_or_does_not_answer_as_the_chain_says() {
+fn the_inbox_takes_over_when_the_client_fails_or_is_silent_if_configured() {
     // A client that cannot show its prompt, after all retries.
     let mut scene = Scene::set(|settings| {
         chain(settings);
@@ -190,7 +190,7 @@ fn the_inbox_takes_over_where_the_client_fails_or_does_not_answer_as_the_chain_s
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_forwarded(1);
 
-    // One that does not answer in the time of its channel.
+    // A client that does not answer in its engine's time.
     let mut scene = Scene::set(|settings| {
         chain(settings);
         settings.channels[0].patience = Patience::Own(Some(MINUTE));
@@ -208,7 +208,7 @@ fn the_inbox_takes_over_where_the_client_fails_or_does_not_answer_as_the_chain_s
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_forwarded(1);
 
-    // Where the chain says no more, a timeout is a no.
+    // If no fallback is configured, a timeout is a no.
     let mut scene = Scene::set(chain).legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let prompt = scene.expect_prompt();
@@ -219,7 +219,7 @@ fn the_inbox_takes_over_where_the_client_fails_or_does_not_answer_as_the_chain_s
 }
 
 #[test]
-fn an_inbox_that_fails_refuses_or_hands_on() {
+fn when_the_inbox_fails_the_call_is_refused_or_the_next_engine_asked() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -228,10 +228,10 @@ fn an_inbox_that_fails_refuses_or_hands_on() {
         item: item.to_owned(),
         failure: crate::gate::Failure::unreachable(why.clone()),
     };
-    scene.inbox_tells(failed(&item.id));
-    // What is to be done about it is for the operator, not for an agent.
-    let told = scene.expect_refused(1, "the approval inbox cannot be used");
-    assert!(!told.contains("disk"), "{told}");
+    scene.inbox_sends(failed(&item.id));
+    // The operator must fix it, not an agent.
+    let received = scene.expect_refused(1, "the approval inbox cannot be used");
+    assert!(!received.contains("disk"), "{received}");
     let line = scene.expect_logged("error", false);
     assert!(
         line["reason"]
@@ -250,7 +250,7 @@ fn an_inbox_that_fails_refuses_or_hands_on() {
     .legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    scene.inbox_tells(failed(&item.id));
+    scene.inbox_sends(failed(&item.id));
     let prompt = scene.expect_prompt();
     assert!(prompt.message.contains("delete_user"), "{}", prompt.message);
     scene.approve(&prompt);
@@ -281,7 +281,7 @@ fn silence_in_the_inbox_is_a_no_even_under_approve() {
 }
 
 #[test]
-fn an_item_is_taken_back_when_its_call_is() {
+fn an_item_is_withdrawn_when_its_call_is_cancelled() {
     for end in [
         |scene: &mut Scene| scene.client_cancels(1),
         |scene: &mut Scene| scene.client_closes(),
@@ -318,7 +318,7 @@ fn a_tool_that_changes_while_the_item_waits_is_asked_about_again() {
 }
 
 #[test]
-fn a_yes_for_some_minutes_covers_that_very_call_and_no_other() {
+fn a_yes_for_some_minutes_covers_the_same_call_and_no_other() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -388,7 +388,7 @@ fn a_stateless_call_without_elicitation_waits_in_the_inbox() {
 }
 
 #[test]
-fn what_nobody_could_read_is_not_put_into_the_inbox() {
+fn a_call_too_large_to_read_does_not_go_into_the_inbox() {
     let mut scene = scene(|_| {});
     let large = "x".repeat(5 * 1024 * 1024);
     scene.client_calls(1, "delete_user", json!({"id": large}));

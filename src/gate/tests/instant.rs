@@ -1,6 +1,7 @@
-//! A no that comes faster than a person can read: nobody's decision, in both eras.
+//! A no that comes faster than a person can read, in legacy and stateless: it is not a person's
+//! decision.
 //!
-//! What becomes of its question where there is an inbox is told in `inbox::left_open`.
+//! `inbox::left_open` tests what happens to its question if there is an inbox.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ fn not_approved() -> Value {
     json!({"action": "accept", "content": {"approved": false}})
 }
 
-/// How a client can be asked.
+/// A protocol in which a client can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Era {
     Legacy,
@@ -35,7 +36,7 @@ pub(super) enum Era {
 
 pub(super) const ERAS: [Era; 2] = [Era::Legacy, Era::Stateless];
 
-/// A question that the client has got.
+/// A question that the client received.
 pub(super) enum Asked {
     Prompt(u32, Prompt),
     State(Value, Value),
@@ -63,7 +64,7 @@ impl Era {
         self.asked(scene, id, argument)
     }
 
-    /// The client has got the question about its call.
+    /// The client has received the question about its call.
     pub(super) fn asked(self, scene: &mut Scene, id: u32, argument: u64) -> Asked {
         match self {
             Era::Legacy => {
@@ -83,7 +84,7 @@ impl Era {
 }
 
 impl Asked {
-    /// The client has got the second of two questions, in answer to this request.
+    /// The client has received the second of two questions, in answer to this request.
     pub(super) fn second(&self, scene: &mut Scene, id: u32) -> Asked {
         let second = match self {
             Asked::Prompt(id, _) => Asked::Prompt(*id, scene.expect_prompt()),
@@ -98,7 +99,7 @@ impl Asked {
         second
     }
 
-    /// The client answers; returns the id of the request that is answered then.
+    /// The client answers. Returns the id of the request that is answered then.
     pub(super) fn answers(&self, scene: &mut Scene, answer: Value) -> u32 {
         match self {
             Asked::Prompt(id, prompt) => {
@@ -115,19 +116,20 @@ impl Asked {
     }
 }
 
-/// The newest decision is of the client, took so long, and is no person's.
-fn expect_nobodys(scene: &Scene, decision: &str, took: f64) {
+/// The newest decision is the client's, took this long, and is not a person's.
+fn expect_not_a_persons(scene: &Scene, decision: &str, took: f64) {
     let line = scene.expect_logged(decision, false);
     assert_eq!(line["engine"], "elicitation", "{line}");
     assert_eq!(line["assurance"], Value::Null, "{line}");
     assert_eq!(line["answered_ms"], took, "{line}");
 }
 
-// DESIGN: "Instant decline or cancel (under 250 ms […]; both eras): the call is refused at once. A
-// decline is recorded as `denied`, a cancel as `cancelled`, each with the time it took; the text says
-// that the client answered faster than a person can read, and does not claim that a person decided."
+// contract.md, "Clients that answer for themselves": "Instant decline or cancel (under 250 ms […];
+// legacy and stateless): the call is refused at once. A decline is recorded as `denied`, a cancel
+// as `cancelled`, each with the time it took; the text says that the client answered faster than a
+// person can read, and does not claim that a person decided."
 #[test]
-fn an_instant_no_is_nobodys_decision() {
+fn an_instant_no_is_not_a_persons_decision() {
     for era in ERAS {
         for (answer, decision, words) in [
             (cancel(), "cancelled", "the client dismissed the question"),
@@ -144,17 +146,17 @@ fn an_instant_no_is_nobodys_decision() {
             let id = asked.answers(&mut scene, answer);
             let text = scene.expect_refused(id, words);
             let whole = format!(
-                "The call of tool \"delete_user\" was denied: it needs a human's approval, and {words} \
+                "The call to tool \"delete_user\" was denied: it needs a person's approval, and {words} \
                  after 10 ms, faster than a person can read. It was not run, and trying again will not \
-                 help while the client shows the question to nobody."
+                 help unless the client shows the question to a person."
             );
             assert_eq!(text, whole);
-            expect_nobodys(&scene, decision, 10.0);
+            expect_not_a_persons(&scene, decision, 10.0);
             let reason = scene.decisions()[0]["reason"].as_str().unwrap();
             assert!(reason.contains("after 10 ms"), "{reason}");
             assert_eq!(scene.decisions().len(), 1);
             scene.expect_nothing();
-            // And it is an answer: a yes that follows counts for nothing.
+            // It is an answer: a yes that follows counts for nothing.
             let again = asked.answers(&mut scene, yes()["approval-proxy"].clone());
             if era == Era::Stateless {
                 expect_spent(&mut scene, again.into());
@@ -165,7 +167,7 @@ fn an_instant_no_is_nobodys_decision() {
 }
 
 #[test]
-fn words_that_come_with_an_instant_no_are_not_called_a_persons() {
+fn the_reason_of_an_instant_no_is_not_called_a_persons() {
     for era in ERAS {
         let mut scene = era.scene(|settings| settings.explain = true);
         let asked = era.asks(&mut scene, 1, 7);
@@ -174,16 +176,17 @@ fn words_that_come_with_an_instant_no_are_not_called_a_persons() {
         let id = asked.answers(&mut scene, answer);
         let text = scene.expect_refused(id, r#"gave the reason "no \"UI\" here""#);
         assert!(
-            !text.contains("by a human") && !text.contains("who said"),
+            !text.contains("by a person") && !text.contains("who said"),
             "{text}"
         );
         assert!(text.contains("source=client"), "{text}");
     }
 }
 
-// DESIGN: "under 250 ms, `approvalInstantDeclineMs`, 0 = off".
+// contract.md, "Clients that answer for themselves": "under 250 ms, `approvalInstantDeclineMs`, 0 =
+// off".
 #[test]
-fn a_no_is_a_persons_from_the_limit_on() {
+fn a_no_at_or_above_the_limit_is_a_persons() {
     for era in ERAS {
         for (limit, took, is_persons) in [
             (None, 249, false),
@@ -193,7 +196,7 @@ fn a_no_is_a_persons_from_the_limit_on() {
             (Some(0), 0, true),
         ] {
             for (answer, persons) in [
-                (decline(), "was denied by a human."),
+                (decline(), "was denied by a person."),
                 (cancel(), "the question was dismissed without an answer."),
             ] {
                 let mut scene = era.scene(|settings| {
@@ -232,21 +235,21 @@ fn an_instant_yes_stays_a_yes_and_says_how_long_it_took() {
     }
 }
 
-// A prompt may wait in our own queue for long, and the client needs no time for that.
+// A prompt may wait in our own queue for long; that time does not count as the client's.
 #[test]
-fn the_time_counts_from_when_the_client_has_been_handed_the_prompt() {
+fn the_time_counts_from_when_the_prompt_was_written_to_the_client() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
     scene.advance(secs(10));
     scene.client_reads_all();
     scene.advance(millis(200));
-    // What is written later changes nothing.
+    // Data written later changes nothing.
     scene.client_reads_all();
     scene.advance(millis(49));
     scene.answer(&prompt, cancel());
     scene.expect_refused(1, "after 249 ms, faster than a person can read");
-    expect_nobodys(&scene, "cancelled", 249.0);
+    expect_not_a_persons(&scene, "cancelled", 249.0);
 
     scene.client_calls(2, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -256,7 +259,7 @@ fn the_time_counts_from_when_the_client_has_been_handed_the_prompt() {
     scene.advance(millis(1));
     scene.answer(&prompt, cancel());
     scene.expect_refused(2, "dismissed without an answer");
-    // Where nobody knows when it was handed over, from when it was put out.
+    // If it is not known when the prompt was written, the time counts from when it was put out.
     scene.client_calls(3, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
     scene.advance(millis(10));
@@ -265,7 +268,7 @@ fn the_time_counts_from_when_the_client_has_been_handed_the_prompt() {
 }
 
 #[test]
-fn a_prompt_that_is_shown_again_begins_anew() {
+fn the_time_of_a_repeated_prompt_starts_again() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({}));
     let first = scene.expect_prompt();
@@ -278,7 +281,7 @@ fn a_prompt_that_is_shown_again_begins_anew() {
     scene.answer(&second, decline());
     scene.expect_refused(1, "after 10 ms, faster than a person can read");
 
-    // In 2026-07-28, too, where a retry brings no answer.
+    // The same in 2026-07-28, if a retry brings no answer.
     let mut scene = Scene::new();
     let call = stateless(1, "delete_user", json!({}));
     says(&mut scene, &call);
@@ -303,7 +306,7 @@ fn the_second_of_two_questions_has_a_time_of_its_own() {
         scene.advance(millis(10));
         let id = second.answers(&mut scene, cancel());
         scene.expect_refused(id, "after 10 ms, faster than a person can read");
-        expect_nobodys(&scene, "cancelled", 10.0);
+        expect_not_a_persons(&scene, "cancelled", 10.0);
         scene.expect_nothing();
     }
 }

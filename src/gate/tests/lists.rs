@@ -1,4 +1,4 @@
-//! The upstream's tool list: when it is asked for, learned, trusted, and no longer trusted.
+//! The upstream's tool list: when it is requested, known, trusted, and no longer trusted.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::scene::{Prompt, Scene, call, secs, usual_tools};
 use crate::gate::Settings;
 use crate::policy::{Mode, Rules};
 
-/// A session past its handshake, in which nobody has asked for the list yet.
+/// A session after its handshake, in which the list was not requested yet.
 fn session() -> Scene {
     Scene::new().legacy("2025-11-25")
 }
@@ -27,7 +27,7 @@ fn asked() -> (Scene, Prompt) {
     (scene, prompt)
 }
 
-/// The gate's request for the list, which the upstream has got next.
+/// Takes the gate's request for the list, which the upstream received next.
 fn expect_list_request(scene: &mut Scene) -> Value {
     let request = scene.take_upstream();
     assert_eq!(request["method"], "tools/list", "{request}");
@@ -45,31 +45,34 @@ fn says_list_changed(scene: &mut Scene) {
 
 fn is_shown_as_unlisted(prompt: &Prompt) -> bool {
     let message = &prompt.message;
-    message.contains("a tool that the client calls `")
+    message.contains("a tool the client names `")
         && message.contains(", risk high")
         && message.contains("Why: the server does not list this tool")
 }
 
 fn is_shown_as_unknown(prompt: &Prompt) -> bool {
     let message = &prompt.message;
-    message.contains("a tool that the client calls `")
+    message.contains("a tool the client names `")
         && message.contains(", risk high")
         && message.contains("Why: the server's tool list is not known yet")
 }
 
-/// The gate has told the operator exactly this about the list, in words that contain these.
-fn expect_told(scene: &mut Scene, words: &[&str]) {
-    let told = std::mem::take(&mut scene.warnings);
-    assert_eq!(told.len(), words.len(), "{told:?}");
-    for (told, words) in told.iter().zip(words) {
-        assert!(told.contains(words), "`{told}` does not contain `{words}`");
+/// The gate has warned the operator exactly so many times, with texts that contain these.
+fn expect_warnings(scene: &mut Scene, words: &[&str]) {
+    let received = std::mem::take(&mut scene.warnings);
+    assert_eq!(received.len(), words.len(), "{received:?}");
+    for (received, words) in received.iter().zip(words) {
+        assert!(
+            received.contains(words),
+            "`{received}` does not contain `{words}`"
+        );
     }
 }
 
-// DESIGN, Tool catalogue: "The proxy reads `tools/list` itself (all pages) before the first
-// decision that depends on it".
+// contract.md, "Tool list": "the proxy reads all pages itself, before the first decision that
+// depends on it".
 #[test]
-fn the_list_is_asked_for_once_and_not_before_a_decision_needs_it() {
+fn the_list_is_requested_once_and_only_when_a_decision_needs_it() {
     let mut scene = session();
     scene.expect_nothing();
     scene.client_says(&call(1, "read_note", json!({})));
@@ -87,9 +90,9 @@ fn the_list_is_asked_for_once_and_not_before_a_decision_needs_it() {
     scene.expect_nothing();
 }
 
-// CONTRACT 3: "1. deny → block. 2. allow → pass. 3. mode `none` → pass".
+// contract.md, "Policy": "deny → block. 2. allow → pass. 3. mode `none` → pass."
 #[test]
-fn no_list_is_asked_for_where_the_decision_does_not_depend_on_it() {
+fn the_list_is_not_requested_if_the_decision_does_not_depend_on_it() {
     let rules = Rules {
         allow: vec!["delete_*".into()],
         deny: vec!["drop_table".into()],
@@ -111,7 +114,7 @@ fn no_list_is_asked_for_where_the_decision_does_not_depend_on_it() {
     scene.expect_nothing();
 }
 
-// CONTRACT 3: "the proxy reads all pages itself".
+// contract.md, "Tool list": "the proxy reads all pages itself".
 #[test]
 fn a_tool_on_the_last_page_is_as_good_as_one_on_the_first() {
     let mut scene = session();
@@ -124,14 +127,14 @@ fn a_tool_on_the_last_page_is_as_good_as_one_on_the_first() {
         assert_eq!(request["params"], json!({"cursor": cursor}));
         scene.expect_nothing();
     }
-    // Some servers write an empty cursor where there is no next page.
+    // Some servers write an empty cursor if there is no next page.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": request["id"],
         "result": {"tools": usual_tools(), "nextCursor": ""}}));
     scene.expect_forwarded(1);
     scene.expect_nothing();
 }
 
-// CONTRACT 3: "Hints are those of the tool list as it stands now: […] again after
+// contract.md, "Tool list": "Hints are those of the tool list as it stands now: […] again after
 // `list_changed`."
 #[test]
 fn a_changed_list_is_read_again_before_the_next_decision_and_not_sooner() {
@@ -148,7 +151,7 @@ fn a_changed_list_is_read_again_before_the_next_decision_and_not_sooner() {
     scene.expect_nothing();
 }
 
-// As above: the change is heard of while the answer is on its way.
+// As above: the change is announced while the answer is on its way.
 #[test]
 fn a_list_that_changes_while_it_is_read_is_read_again() {
     let mut scene = session();
@@ -163,7 +166,7 @@ fn a_list_that_changes_while_it_is_read_is_read_again() {
     assert!(is_shown_as_unlisted(&scene.expect_prompt()));
 }
 
-// DESIGN 2: "If the definition changes while a human thinks, ask again."
+// invariants.md, 2: "If the definition changes while a person thinks, ask again."
 #[test]
 fn an_approved_call_runs_when_the_list_changed_but_not_its_tool() {
     let (mut scene, prompt) = asked();
@@ -175,7 +178,7 @@ fn an_approved_call_runs_when_the_list_changed_but_not_its_tool() {
     let request = expect_list_request(&mut scene);
     scene.expect_nothing();
     assert!(scene.decisions().is_empty());
-    // Key order and spacing are no change of meaning.
+    // Key order and spacing do not change the meaning.
     let id = &request["id"];
     scene.upstream_sends(&format!(
         r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{{"annotations": {{"destructiveHint":true}}, "description":"Deletes \u0061 user.", "name":"delete_user"}}]}}}}"#
@@ -185,7 +188,7 @@ fn an_approved_call_runs_when_the_list_changed_but_not_its_tool() {
     scene.expect_logged("approved", true);
 }
 
-// DESIGN 2, as above.
+// invariants.md, 2, as above.
 #[test]
 fn an_approved_call_is_asked_about_again_when_its_tool_changed() {
     let (mut scene, prompt) = asked();
@@ -197,11 +200,11 @@ fn an_approved_call_is_asked_about_again_when_its_tool_changed() {
     let again = scene.expect_prompt();
     scene.expect_nothing();
     assert!(again.message.starts_with(
-        "The server changed this tool while you were asked. Allow the call as it is now?"
+        "The server changed this tool while you were being asked. Allow the call as it is now?"
     ));
     assert!(again.message.contains("Deletes all users."));
     assert_ne!(prompt.id, again.id);
-    // The yes to what was shown first is spent.
+    // The yes to what was shown first is used up.
     scene.approve(&prompt);
     scene.expect_nothing();
     scene.approve(&again);
@@ -210,7 +213,7 @@ fn an_approved_call_is_asked_about_again_when_its_tool_changed() {
     assert_eq!(scene.decisions().len(), 1);
 }
 
-// DESIGN 2 and 3: it ends, and it ends with a refusal.
+// invariants.md, 2 and 3: it ends, and it ends with a refusal.
 #[test]
 fn a_tool_that_keeps_changing_is_refused_after_three_changes() {
     let (mut scene, mut prompt) = asked();
@@ -227,9 +230,9 @@ fn a_tool_that_keeps_changing_is_refused_after_three_changes() {
     scene.expect_logged("error", false);
 }
 
-// CONTRACT 3: "hints come from a party that is not trusted."
+// contract.md, "Policy": "hints come from a party that is not trusted."
 #[test]
-fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about() {
+fn a_tool_that_calls_itself_harmless_while_a_person_thinks_is_still_asked_about() {
     let mut scene = session();
     scene.client_calls(7, "add_note", json!({}));
     let prompt = scene.expect_prompt();
@@ -242,16 +245,16 @@ fn a_tool_that_calls_itself_harmless_while_a_human_thinks_is_still_asked_about()
         "{}",
         again.message
     );
-    // Nor is its risk talked down.
+    // Its risk is not lowered either.
     assert!(again.message.contains("risk medium"), "{}", again.message);
     scene.deny(&again);
-    scene.expect_refused(7, "denied by a human");
+    scene.expect_refused(7, "denied by a person");
     scene.expect_nothing();
 }
 
-// DESIGN 2; CONTRACT 3: "a tool that the upstream does not list → ask".
+// invariants.md, 2; contract.md, "Policy": "a tool that the upstream does not list → ask".
 #[test]
-fn a_tool_that_is_gone_when_the_human_says_yes_is_asked_about_as_unlisted() {
+fn a_tool_that_is_gone_when_the_person_says_yes_is_asked_about_as_unlisted() {
     let (mut scene, prompt) = asked();
     scene.tools_change(json!([]));
     scene.approve(&prompt);
@@ -263,9 +266,9 @@ fn a_tool_that_is_gone_when_the_human_says_yes_is_asked_about_as_unlisted() {
     scene.expect_nothing();
 }
 
-// DESIGN, Tool catalogue: "Names are looked up exactly, by case."
+// contract.md, "Tool list": "Names are looked up exactly, by case."
 #[test]
-fn a_call_in_another_case_is_one_of_an_unlisted_tool() {
+fn a_name_in_another_case_is_an_unlisted_tool() {
     let tools = json!([{"name": "Read_Note", "annotations": {"readOnlyHint": true}}]);
     let mut scene = session().with_tools(tools);
     scene.client_calls(1, "read_note", json!({}));
@@ -275,10 +278,10 @@ fn a_call_in_another_case_is_one_of_an_unlisted_tool() {
     scene.expect_nothing();
 }
 
-// DESIGN, Tool catalogue: "Of two tools with one name the stricter reading counts. Names are
+// contract.md, "Tool list": "Of two tools with one name the stricter reading counts. Names are
 // looked up exactly, by case."
 #[test]
-fn doubtful_listings_are_read_to_the_stricter_side() {
+fn of_two_tools_with_one_name_the_stricter_reading_decides() {
     const SAFE: &str = r#"{"name":"add_note","annotations":{"readOnlyHint":true}}"#;
     for (passes, tools) in [
         (true, "SAFE"),
@@ -333,25 +336,22 @@ fn doubtful_listings_are_read_to_the_stricter_side() {
     }
 }
 
-// DESIGN, Tool catalogue: five seconds at most; after that every call that depends on the list is
-// asked about, and is told the truth: the list is not known, which says nothing of the tool.
+// contract.md, "Tool list": "After that every call that depends on the list is asked about, risk
+// high, and people are told that the list is not known."
 #[test]
-fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it_comes() {
+fn a_list_that_hangs_delays_calls_for_at_most_five_seconds_and_is_used_when_it_comes() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     let request = expect_list_request(&mut scene);
     scene.advance(secs(5) - Duration::from_millis(1));
-    // The server may not understand the id; it is asked under a number as well.
+    // The server may not understand the id, so it is also asked with a number.
     let in_numbers = expect_list_request(&mut scene);
     scene.expect_nothing();
     scene.advance(Duration::from_millis(1));
     let prompt = scene.expect_prompt();
     assert!(is_shown_as_unknown(&prompt), "{}", prompt.message);
-    expect_told(
-        &mut scene,
-        &["not known yet: it has not come within 5 seconds"],
-    );
-    // Nobody waits any more, and the operator is not told again.
+    expect_warnings(&mut scene, &["not known yet: no answer within 5 seconds"]);
+    // Nobody waits any more, and the operator is not warned again.
     scene.client_says(&call(2, "read_note", json!({})));
     assert!(is_shown_as_unknown(&scene.expect_prompt()));
     scene.advance(secs(100));
@@ -359,17 +359,17 @@ fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it
     assert!(is_shown_as_unknown(&scene.expect_prompt()));
     scene.expect_nothing();
     scene.upstream_says(&list(&request["id"], usual_tools()));
-    expect_told(
+    expect_warnings(
         &mut scene,
-        &["the server's tool list is known now; tools: 4"],
+        &["the server's tool list is now known; tools: 4"],
     );
     scene.client_says(&call(4, "read_note", json!({})));
     scene.expect_forwarded(4);
-    // Other answers to it are nobody's: the client has never asked.
+    // Other answers to it are dropped: the client did not send this request.
     scene.upstream_says(&list(&request["id"], usual_tools()));
     scene.upstream_says(&list(&in_numbers["id"], usual_tools()));
     scene.expect_nothing();
-    // Who was asked without knowing the tool is not asked again now that it is known.
+    // People who were asked without knowing the tool are not asked again now that it is known.
     scene.approve(&prompt);
     scene.expect_forwarded(1);
     let line = scene.expect_logged("approved", true);
@@ -382,7 +382,7 @@ fn a_list_that_hangs_holds_nobody_for_more_than_five_seconds_and_is_used_when_it
 }
 
 #[test]
-fn a_list_that_never_comes_is_given_up_and_tried_again_without_end_of_patience() {
+fn a_list_that_never_comes_is_given_up_and_tried_four_times() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     let mut sent = Vec::new();
@@ -393,7 +393,7 @@ fn a_list_that_never_comes_is_given_up_and_tried_again_without_end_of_patience()
         }
         assert!(scene.upstream.is_empty());
     }
-    // Four readings, each under a text and a number, two minutes each.
+    // Four readings, each with a text id and a number, two minutes each.
     assert_eq!(sent.len(), 8, "{sent:?}");
     assert_eq!(
         scene
@@ -428,7 +428,7 @@ fn a_list_that_keeps_changing_for_five_seconds_is_not_known() {
 }
 
 #[test]
-fn while_a_list_cannot_be_read_calls_are_asked_about_at_once() {
+fn calls_are_asked_about_at_once_while_the_list_cannot_be_read() {
     for answer in [
         r#""error":{"code":-32601,"message":"no such method"}"#,
         r#""result":null"#,
@@ -449,7 +449,7 @@ fn while_a_list_cannot_be_read_calls_are_asked_about_at_once() {
     }
 }
 
-// Servers that warm up: the first answer is an error, or an empty list.
+// Servers that are still starting: the first answer is an error, or an empty list.
 #[test]
 fn a_first_list_that_is_empty_or_fails_is_read_again_by_itself_after_1_5_and_30_seconds() {
     for (answer, why) in [
@@ -479,7 +479,7 @@ fn a_first_list_that_is_empty_or_fails_is_read_again_by_itself_after_1_5_and_30_
                 id = next;
             }
             scene.upstream_says(&list(&id, usual_tools()));
-            expect_told(&mut scene, &[why, "is known now"]);
+            expect_warnings(&mut scene, &[why, "is now known"]);
             scene.client_calls(3, "read_note", json!({}));
             scene.expect_forwarded(3);
             scene.client.clear();
@@ -505,7 +505,7 @@ fn a_list_that_stays_empty_is_an_empty_list() {
     assert!(scene.upstream.is_empty());
 }
 
-// As it says; a server without a list must not be asked with every call.
+// A server without a list must not be asked for it with every call.
 #[test]
 fn a_list_that_failed_four_times_is_left_alone_for_thirty_seconds_unless_it_changes() {
     let failed = || {
@@ -539,7 +539,7 @@ fn a_list_that_failed_four_times_is_left_alone_for_thirty_seconds_unless_it_chan
 }
 
 #[test]
-fn a_changed_list_is_asked_for_anew_even_while_the_old_one_hangs() {
+fn a_changed_list_is_requested_again_even_while_the_old_one_hangs() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     let old = expect_list_request(&mut scene);
@@ -555,9 +555,9 @@ fn a_changed_list_is_asked_for_anew_even_while_the_old_one_hangs() {
     scene.expect_forwarded(2);
 }
 
-// Nobody is there any more who could use it.
+// Nobody could use it any more.
 #[test]
-fn nothing_is_read_by_itself_when_either_side_has_gone() {
+fn nothing_is_read_automatically_when_either_side_has_gone() {
     for close in [Scene::client_closes, Scene::upstream_takes_no_more] {
         let mut scene = session().with_tools(json!([]));
         scene.client_calls(1, "read_note", json!({}));
@@ -571,8 +571,8 @@ fn nothing_is_read_by_itself_when_either_side_has_gone() {
     }
 }
 
-/// What servers send that understand numbers only: errors to nobody, or answers under what they
-/// made of our id.
+/// What servers send that understand only numbers: errors without a matching request, or answers under an id that they
+/// made from ours.
 const NUMBERS_ONLY: [&str; 5] = [
     r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"bad id"}}"#,
     r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"bad id"}}"#,
@@ -582,7 +582,7 @@ const NUMBERS_ONLY: [&str; 5] = [
 ];
 
 #[test]
-fn a_server_that_understands_only_numbers_is_asked_under_one() {
+fn a_server_that_understands_only_number_ids_is_asked_with_one() {
     let mut numbers = HashSet::new();
     for answer in NUMBERS_ONLY.map(Some).into_iter().chain([None]) {
         let mut scene = session();
@@ -598,18 +598,18 @@ fn a_server_that_understands_only_numbers_is_asked_under_one() {
             (1 << 52..1 << 53).contains(&number),
             "exact in doubles: {number}"
         );
-        // Once, whatever else it sends.
+        // Only once, whatever else it sends.
         if let Some(answer) = answer {
             scene.upstream_sends(answer);
         }
         scene.advance(secs(2));
         assert!(scene.upstream.is_empty());
-        // INVARIANT 6: nobody else may have this id.
+        // INVARIANT 6: nobody else may use this id.
         scene.client_says(&json!({"jsonrpc": "2.0", "id": number, "method": "tools/list"}));
         scene.upstream_says(&json!({"jsonrpc": "2.0", "id": number, "method": "ping"}));
         assert!(scene.take_upstream()["error"].is_object());
         assert!(scene.upstream.is_empty());
-        // A page further it is asked in numbers at once.
+        // The next page is requested with a number at once.
         scene.upstream_says(&json!({"jsonrpc": "2.0", "id": number,
             "result": {"tools": [], "nextCursor": "2"}}));
         let second = expect_list_request(&mut scene);
@@ -619,14 +619,14 @@ fn a_server_that_understands_only_numbers_is_asked_under_one() {
         scene.upstream_says(&list(&second["id"], usual_tools()));
         scene.expect_forwarded(1);
         scene.client.clear();
-        // And so is the next list.
+        // So is the next list.
         says_list_changed(&mut scene);
         scene.client_says(&call(2, "read_note", json!({})));
         let third = expect_list_request(&mut scene);
         assert!(third["id"].is_i64());
         scene.upstream_says(&list(&third["id"], usual_tools()));
         scene.expect_forwarded(2);
-        // A second answer is nobody's.
+        // A second answer is dropped.
         scene.upstream_says(&list(&json!(number), usual_tools()));
         scene.upstream_says(&list(&third["id"], usual_tools()));
         scene.expect_nothing();
@@ -634,7 +634,7 @@ fn a_server_that_understands_only_numbers_is_asked_under_one() {
 }
 
 #[test]
-fn a_server_that_has_answered_under_a_text_is_never_asked_under_a_number() {
+fn a_server_that_has_answered_a_text_id_is_never_asked_with_a_number() {
     let mut scene = session();
     scene.client_calls(1, "read_note", json!({}));
     scene.expect_forwarded(1);
@@ -648,11 +648,11 @@ fn a_server_that_has_answered_under_a_text_is_never_asked_under_a_number() {
     assert!(scene.upstream.is_empty());
 }
 
-// No client can find out the number by sending what servers answer under it.
+// A client cannot learn the number by sending what servers answer under it.
 #[test]
-fn a_number_of_ours_is_not_one_that_the_client_uses() {
+fn our_number_id_is_not_one_that_the_client_uses() {
     let mut scene = session();
-    // What it would be next: the gate of a scene is seeded.
+    // The next number, which is known because the scene's gate is seeded.
     let next = {
         let mut other = session();
         other.client_says(&call(1, "read_note", json!({})));
@@ -670,9 +670,9 @@ fn a_number_of_ours_is_not_one_that_the_client_uses() {
     assert_ne!(request["id"], next);
 }
 
-// The tool stays in the list; what cannot be read of it is as if it were not there.
+// The tool stays in the list; a part that cannot be read counts as absent.
 #[test]
-fn a_hint_of_a_wrong_type_is_ignored_and_the_operator_is_told_once() {
+fn a_hint_of_a_wrong_type_is_ignored_and_the_operator_is_warned_once() {
     let tools = json!([
         {"name": "read_note", "annotations": {"readOnlyHint": "true"}},
         {"name": "get_item", "annotations": []},
@@ -697,7 +697,7 @@ fn a_hint_of_a_wrong_type_is_ignored_and_the_operator_is_told_once() {
     says_list_changed(&mut scene);
     scene.client_calls(5, "read_note", json!({}));
     scene.expect_forwarded(5);
-    expect_told(
+    expect_warnings(
         &mut scene,
         &[
             "\"read_note\"",
@@ -721,9 +721,9 @@ fn client_is_listed(scene: &mut Scene, id: u32, tools: &Value) {
     );
 }
 
-// A server that turns a tool from harmless to harmful and never says so.
+// A server that turns a tool from harmless to harmful and never announces it.
 #[test]
-fn a_listing_of_the_clients_that_differs_has_ours_read_again_before_the_next_decision() {
+fn our_list_is_read_again_if_the_client_gets_a_different_one() {
     let turned = json!([{"name": "read_note", "annotations": {"destructiveHint": true}}]);
     let mut scene = session();
     scene.client_calls(1, "read_note", json!({}));
@@ -740,17 +740,17 @@ fn a_listing_of_the_clients_that_differs_has_ours_read_again_before_the_next_dec
     scene.upstream_says(&list(&request["id"], turned.clone()));
     let prompt = scene.expect_prompt();
     assert!(prompt.message.contains("the tool is marked destructive"));
-    // It fits now, so that is the end of it.
+    // It matches now, so nothing more happens.
     client_is_listed(&mut scene, 6, &turned);
     scene.client_says(&call(7, "read_note", json!({})));
     scene.expect_prompt();
-    expect_told(&mut scene, &["lists other tools than before"]);
+    expect_warnings(&mut scene, &["changed its tool list without announcing it"]);
     scene.expect_nothing();
 }
 
-// A listing is a trigger only: a client that can shape it cannot make a tool look harmless.
+// A listing is only a trigger: a client that can shape it cannot make a tool look harmless.
 #[test]
-fn a_listing_that_praises_a_tool_changes_nothing_but_costs_a_reading() {
+fn a_listing_that_calls_a_tool_harmless_only_causes_another_reading() {
     let (mut scene, prompt) = asked();
     client_is_listed(
         &mut scene,
@@ -760,13 +760,13 @@ fn a_listing_that_praises_a_tool_changes_nothing_but_costs_a_reading() {
     scene.client_calls(9, "delete_user", json!({}));
     scene.expect_prompt();
     scene.expect_nothing();
-    // Ours says what it said, so the yes still counts.
+    // Our list says the same as before, so the yes still counts.
     scene.approve(&prompt);
     scene.expect_forwarded(7);
 }
 
 #[test]
-fn an_open_question_is_confirmed_by_a_list_that_is_read_after_the_clients() {
+fn an_open_question_is_checked_against_a_list_read_after_the_clients() {
     let (mut scene, prompt) = asked();
     let worse = json!([{"name": "delete_user", "description": "Deletes all users.",
         "annotations": {"destructiveHint": true}}]);
@@ -778,10 +778,10 @@ fn an_open_question_is_confirmed_by_a_list_that_is_read_after_the_clients() {
     scene.expect_nothing();
 }
 
-// What the client sends under ids of its choice costs at most one reading a listing, whatever
-// the answers are, and delays nobody by more than that reading takes.
+// Whatever the client sends under ids of its choice, and whatever the answers are: it costs at most one reading per
+// listing, and delays nobody longer than that reading takes.
 #[test]
-fn a_server_that_lists_something_else_each_time_is_read_once_a_listing() {
+fn a_server_whose_list_always_changes_is_read_once_per_listing() {
     let mut scene = session();
     scene.client_calls(1, "read_note", json!({}));
     scene.expect_forwarded(1);
@@ -796,8 +796,7 @@ fn a_server_that_lists_something_else_each_time_is_read_once_a_listing() {
             scene.client_says(&call(id, "read_note", json!({})));
             if let Some(request) = scene.take_list_request() {
                 readings += 1;
-                // Meanwhile the client is listed something else again: no second reading waits for
-                // a third.
+                // Meanwhile the client gets another list: there is no third reading.
                 for other in 0..3u32 {
                     client_is_listed(
                         &mut scene,
@@ -819,9 +818,9 @@ fn a_server_that_lists_something_else_each_time_is_read_once_a_listing() {
     assert_eq!(readings, 20);
 }
 
-// Where ours cannot be read, the client's listings must not make each call wait for it.
+// If our list cannot be read, the client's listings must not make each call wait for it.
 #[test]
-fn a_listing_of_the_clients_makes_nobody_wait_for_one_of_ours_that_does_not_come() {
+fn a_listing_to_the_client_makes_no_call_wait_for_ours() {
     let mut scene = session();
     scene.client_says(&call(1, "read_note", json!({})));
     scene.advance(secs(5));
@@ -835,9 +834,9 @@ fn a_listing_of_the_clients_makes_nobody_wait_for_one_of_ours_that_does_not_come
     }
 }
 
-// An empty list of ours, and the client got more: it is worth a look before its time.
+// Our list is empty, and the client got more: reading again is worthwhile before the scheduled time.
 #[test]
-fn a_listing_of_the_clients_brings_the_next_try_forward() {
+fn a_listing_to_the_client_brings_the_next_try_forward() {
     let mut scene = session().with_tools(json!([]));
     scene.client_calls(1, "read_note", json!({}));
     scene.expect_prompt();
@@ -852,9 +851,9 @@ fn a_listing_of_the_clients_brings_the_next_try_forward() {
     scene.expect_nothing();
 }
 
-// Readers that take a strange listing for a list are not ours; it is doubtful all the same.
+// Other readers may accept a strange listing as a list. It makes our list doubtful all the same.
 #[test]
-fn a_listing_that_we_cannot_read_passes_and_has_ours_read_again() {
+fn an_unreadable_listing_passes_and_ours_is_read_again() {
     for result in [
         r#"{"tools":[{"name":"read_note","name":"x"}]}"#,
         r#"{"tools":7}"#,
@@ -881,7 +880,7 @@ fn client_lists(scene: &mut Scene, id: u32, params: &str) {
     assert_eq!(scene.take_upstream()["id"], id);
 }
 
-/// The upstream answers `id` with a listing, which the client gets as it is.
+/// The upstream answers `id` with a listing, which the client gets unchanged.
 fn upstream_lists(scene: &mut Scene, id: u32, more: &str) {
     let tools = usual_tools();
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":{tools}{more}}}}}"#);
@@ -889,10 +888,10 @@ fn upstream_lists(scene: &mut Scene, id: u32, more: &str) {
     assert_eq!(scene.client.pop_front().unwrap(), answer);
 }
 
-// ARCHITECTURE, Decisions: the gate goes by nothing but the answers to its own `tools/list`.
+// docs/decisions/03-own-tool-list.md: the gate goes by nothing but the answers to its own `tools/list`.
 // A client that can shape the answer to some other request could otherwise teach it a list.
 #[test]
-fn no_listing_that_the_client_asks_for_teaches_the_gate() {
+fn the_gate_learns_nothing_from_listings_that_the_client_asks_for() {
     type Story = fn(&mut Scene);
     let stories: [(&str, Story); 9] = [
         ("a complete listing", |scene| {
@@ -953,9 +952,9 @@ fn no_listing_that_the_client_asks_for_teaches_the_gate() {
     }
 }
 
-// DESIGN 5: what is not gated goes on in order.
+// invariants.md, 5: what is not gated goes on "in order".
 #[test]
-fn calls_that_wait_for_the_list_are_decided_in_the_order_of_their_arrival() {
+fn calls_that_wait_for_the_list_are_decided_in_order_of_arrival() {
     let mut scene = session();
     for (id, tool) in [
         (9, "ponder"),
@@ -976,7 +975,7 @@ fn calls_that_wait_for_the_list_are_decided_in_the_order_of_their_arrival() {
     scene.expect_nothing();
 }
 
-// DESIGN 4: "one from the upstream could carry the answer to a request of ours".
+// invariants.md, 4: "one from the upstream could carry the answer to a request of ours".
 #[test]
 fn an_answer_in_a_batch_settles_the_list_and_stays_here() {
     let mut scene = session();
@@ -989,9 +988,9 @@ fn an_answer_in_a_batch_settles_the_list_and_stays_here() {
     scene.expect_nothing();
 }
 
-// DESIGN 6: "Every request of our own has a fresh 128-bit random id and no shared prefix".
+// invariants.md, 6: "Every request of our own has a fresh 128-bit random id and no shared prefix".
 #[test]
-fn ids_of_our_requests_say_nothing_about_one_another() {
+fn our_request_ids_reveal_nothing_about_each_other() {
     let mut scene = session();
     let mut ids = Vec::new();
     for n in 0..40 {

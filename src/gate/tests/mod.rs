@@ -1,4 +1,4 @@
-//! The gate as client and upstream see it: stories without sockets or sleeps.
+//! Tests of the gate as client and upstream see it, without sockets or sleeps.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
-//! Random interleavings, held against a small oracle.
+//! Random interleavings, checked against a small oracle.
 //!
-//! Every property checks all that the oracle knows; they differ in what happens most, in which
-//! era most calls are made, and in how the gate is set up. The only stories here are those that a property has found; all
-//! others are in the files beside this one.
+//! Every property checks everything that the oracle knows. The properties differ in which steps are frequent, in
+//! whether most calls are legacy or stateless, and in how the gate is configured. The only stories here are those that
+//! a property found; the others are in the neighbouring files.
 
 #![allow(
     clippy::string_slice,
@@ -30,8 +30,8 @@ use serde_json::json;
 use super::scene::Scene;
 use steps::{Era, Setup, Theme};
 
-/// Plays random cases, and checks that enough was seen of each of these: a property about calls
-/// that never run would hold of a gate that does nothing.
+/// Plays random cases, and checks that each of these was seen often enough: a property about calls that never run would
+/// hold for a gate that does nothing.
 fn holds<S: Strategy, K: Ord + Borrow<str> + Debug>(
     cases: &S,
     play: impl Fn(&S::Value) -> BTreeMap<K, u32>,
@@ -59,7 +59,7 @@ fn holds<S: Strategy, K: Ord + Borrow<str> + Debug>(
     }
 }
 
-/// Sessions that are mostly of one era.
+/// Sessions with mostly legacy or mostly stateless calls.
 fn properties(era: Era, theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
     let play = |(setup, steps): &(Setup, Vec<steps::Step>)| world::play(setup, steps);
     holds(&(setup, steps::steps(era, theme)), play, seen);
@@ -69,16 +69,17 @@ fn legacy(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
     properties(Era::Legacy, theme, setup, seen);
 }
 
-// DESIGN 1, 6: "No byte of a gated tools/call reaches the upstream before an affirmative
-// verdict for exactly that call", "an answer counts only from the side that was asked".
+// invariants.md, 1: "No byte of a gated `tools/call` reaches the upstream before an affirmative
+// verdict for exactly that call"; invariants.md, 6: "An answer counts only from the side that was
+// asked."
 #[test]
-fn no_gated_call_runs_without_a_yes_of_its_own() {
+fn no_gated_call_runs_without_its_own_yes() {
     // "legacy" counts approved calls of the legacy revisions, "approved" those of 2026-07-28.
     let seen = &["legacy", "approved", "passed"];
     legacy(Theme::Asking, steps::setup(Era::Legacy), seen);
 }
 
-// DESIGN 2: "If the definition changes while a human thinks, ask again."
+// invariants.md, 2: "If the definition changes while a person thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_while_the_list_changes() {
     legacy(
@@ -88,24 +89,24 @@ fn what_was_shown_is_what_runs_while_the_list_changes() {
     );
 }
 
-// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical and in
+// invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical and in
 // order; a waiting approval delays nobody else."
 #[test]
-fn what_is_not_gated_arrives_once_in_order_and_untouched() {
+fn ungated_messages_arrive_once_in_order_and_unchanged() {
     legacy(Theme::Traffic, steps::setup(Era::Legacy), &["passed"]);
 }
 
-// CONTRACT 4: "only approvals are cached, per client session".
+// contract.md, "Prompts": "only approvals are cached, per client session".
 #[test]
-fn a_cached_yes_covers_identical_calls_and_for_its_time_only() {
+fn a_cached_yes_covers_only_identical_calls_until_it_expires() {
     let setup = (steps::setup(Era::Legacy), prop_oneof![Just(2u64), Just(30)]);
     let setup = setup.prop_map(|(setup, ttl_secs)| Setup { ttl_secs, ..setup });
     legacy(Theme::Repeats, setup, &["legacy"]);
 }
 
-// DESIGN 3: "it holds only for a legacy prompt that was delivered and ran out of time".
+// invariants.md, 3: "it holds only for a legacy prompt that was delivered and ran out of time".
 #[test]
-fn silence_lets_a_call_run_only_after_a_prompt_that_was_delivered() {
+fn silence_lets_a_call_run_only_after_a_delivered_prompt() {
     let setup = (steps::setup(Era::Legacy), 3u64..30).prop_map(|(setup, timeout)| Setup {
         approve_on_timeout: true,
         timeout_secs: Some(timeout),
@@ -114,10 +115,10 @@ fn silence_lets_a_call_run_only_after_a_prompt_that_was_delivered() {
     legacy(Theme::Ends, setup, &["legacy", "timeout"]);
 }
 
-// DESIGN 1, 3, CONTRACT 6: "The line is written before the call is forwarded", "every pending
-// request gets an answer".
+// contract.md, "Audit log": "The line is written before the call is forwarded"; contract.md,
+// "Processes": "every pending request gets an answer".
 #[test]
-fn every_call_has_one_end_and_one_line_whatever_breaks() {
+fn every_call_has_one_end_and_one_record_whatever_breaks() {
     let setup = (steps::setup(Era::Legacy), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
         best_effort,
         ..setup
@@ -125,7 +126,7 @@ fn every_call_has_one_end_and_one_line_whatever_breaks() {
     legacy(Theme::Ends, setup, &["legacy", "passed"]);
 }
 
-// CONTRACT 1: "log what would happen, block nothing".
+// contract.md, "Command line": "log what would happen, block nothing".
 #[test]
 fn a_dry_run_asks_nothing_and_lets_every_readable_call_through() {
     let setup = (steps::setup(Era::Legacy), any::<bool>()).prop_map(|(setup, best_effort)| Setup {
@@ -136,10 +137,10 @@ fn a_dry_run_asks_nothing_and_lets_every_readable_call_through() {
     legacy(Theme::Ends, setup, &["dry_run", "passed"]);
 }
 
-// Found by the properties: a second answer to the gate's own `tools/list` went to the client,
-// which has never heard of its id.
+// Found by the properties: a second answer to the gate's own `tools/list` went to the client, which does not know its
+// id.
 #[test]
-fn a_second_answer_to_a_list_of_ours_goes_nowhere() {
+fn a_second_answer_to_our_list_request_is_dropped() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&super::scene::call(7, "read_note", json!({})));
     let id = scene.take_list_request().unwrap();
@@ -150,8 +151,8 @@ fn a_second_answer_to_a_list_of_ours_goes_nowhere() {
     scene.expect_nothing();
 }
 
-// Found by the properties: a request under the id of a held call went on, but its answer was
-// dropped, or it was forgotten when the call's line could not be written.
+// Found by the properties: a request with the id of a held call was forwarded, but its answer was dropped, or it was
+// forgotten when the call's record could not be written.
 #[test]
 fn a_request_under_the_id_of_a_held_call_is_refused() {
     let mut scene = Scene::new().legacy("2025-11-25");

@@ -1,4 +1,4 @@
-//! Servers elsewhere that restart, and calls that come back because the server has not taken them.
+//! Servers behind HTTP that restart, and calls that come back because the server did not take them.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn an_approved_call_goes_again_if_its_tool_is_what_was_shown() {
     scene.answer_lists();
     assert_eq!(scene.expect_forwarded(7).to_string(), line);
     scene.expect_nothing();
-    // Its first record stands, and it has one of its own now.
+    // Its first record stays, and it has one more of its own.
     let lines = scene.decisions();
     assert_eq!(lines.len(), 2);
     assert!(
@@ -52,13 +52,13 @@ fn an_approved_call_goes_again_if_its_tool_is_what_was_shown() {
     );
     assert_eq!(events(&scene, "restarted").len(), 1);
     assert_eq!(events(&scene, "returned")[0]["request_id"], "7");
-    // Its answer is the client's.
+    // Its answer goes to the client.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 7, "result": {"content": []}}));
     assert_eq!(scene.take_client()["id"], 7);
 }
 
 #[test]
-fn an_approved_call_does_not_go_again_as_another_tool_s() {
+fn an_approved_call_does_not_go_again_if_its_tool_has_changed() {
     let (mut scene, line) = approved();
     scene.tools = with_description("Deletes everybody.");
     scene.upstream_restarts();
@@ -76,7 +76,7 @@ fn an_approved_call_does_not_go_again_as_another_tool_s() {
 }
 
 #[test]
-fn a_yes_to_a_tool_that_was_not_known_does_not_count_after_a_restart() {
+fn a_yes_to_an_unknown_tool_does_not_count_after_a_restart() {
     let mut scene = scene();
     scene.client_says(&super::scene::call(7, "delete_user", json!({"id": 1})));
     let list = scene.take_list_request().unwrap();
@@ -137,9 +137,9 @@ fn a_call_that_may_not_go_again_is_answered_and_its_record_corrected() {
 }
 
 #[test]
-fn nothing_that_was_not_let_through_comes_back() {
+fn only_released_calls_can_come_back() {
     let (mut scene, line) = approved();
-    // Taken back by the client, answered, never sent, or not what was approved.
+    // Cancelled by the client, answered, never sent, or not what was approved.
     scene.client_cancels(7);
     scene.take_upstream();
     scene.call_comes_back(&line, true);
@@ -159,7 +159,7 @@ fn nothing_that_was_not_let_through_comes_back() {
 }
 
 #[test]
-fn a_yes_that_covers_nothing_more_is_used_once_however_often_the_call_comes_back() {
+fn a_yes_is_used_once_however_often_the_call_comes_back() {
     let (mut scene, line) = approved();
     for _ in 0..3 {
         scene.upstream_restarts();
@@ -168,7 +168,7 @@ fn a_yes_that_covers_nothing_more_is_used_once_however_often_the_call_comes_back
         scene.expect_forwarded(7);
         scene.expect_nothing();
     }
-    // It is the same call that went again; another one is asked about.
+    // That was the same call going again; a different call is asked about.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 7, "result": {}}));
     scene.take_client();
     scene.client_calls(8, "delete_user", json!({"id": 1}));
@@ -179,7 +179,7 @@ fn a_yes_that_covers_nothing_more_is_used_once_however_often_the_call_comes_back
 enum Step {
     Call(bool),
     Answer(bool),
-    /// The tool is described and marked like this from now on, and the server says nothing of it.
+    /// From now on the tool has this description and these hints, and the server does not announce it.
     Restart(u8, bool),
     ComesBack(u8, bool),
     Lists,
@@ -202,14 +202,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// INVARIANTS 1 and 2, whatever restarts and comes back: each call that the server gets has a line
-    /// right before it, and where the server calls the tool dangerous, the last prompt about the call
-    /// was answered with a yes and showed the tool as the server lists it.
+    /// INVARIANTS 1 and 2, whatever restarts and comes back: each call that the server gets has a record right before
+    /// it. If the server calls the tool dangerous, the last prompt about the call was answered with a yes and showed
+    /// the tool as the server lists it.
     #[test]
-    fn no_call_goes_again_as_anything_else_than_what_was_let_through(steps in steps()) {
+    fn a_returned_call_goes_again_only_as_what_was_approved(steps in steps()) {
         let mut scene = scene();
         let mut next = 100;
-        // By prompt, the call that it was about; what it showed and whether it was approved.
+        // For each prompt: its call, what it showed, and whether it was approved.
         let mut shown: Vec<(Value, u64, String, Option<bool>)> = Vec::new();
         let mut newest: Vec<u64> = Vec::new();
         let mut sent: Vec<String> = Vec::new();
@@ -286,7 +286,7 @@ proptest! {
                             let described = scene.tools.as_array().unwrap().iter()
                                 .find(|tool| tool["name"] == *name).unwrap()["description"].as_str();
                             if let (Some(text), Some((.., message, _))) = (described, prompt) {
-                                // Where the list could not be read, the prompt said so.
+                                // If the list could not be read, the prompt said so.
  let is_known = message.contains(", tool `");
  prop_assert!(!is_known || message.contains(text), "{} is not in {}", text, message);
                             }

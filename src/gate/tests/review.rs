@@ -18,7 +18,7 @@ const INBOX_FIRST: [Engine; 2] = [Engine::INBOX, Engine::Elicitation];
 // A client that reports an error shortly before the deadline is paused for a retry. When the deadline passes during
 // that pause, the question moves to the inbox, and the pause must end with it.
 #[test]
-fn a_question_that_moves_to_the_inbox_during_a_retry_pause_is_posted_once() {
+fn a_question_that_moves_to_the_inbox_during_a_retry_pause_is_listed_once() {
     let mut scene = Scene::set(|settings| chain(settings, CLIENT_FIRST)).legacy("2025-11-25");
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -35,14 +35,14 @@ fn a_question_that_moves_to_the_inbox_during_a_retry_pause_is_posted_once() {
         scene.now.elapsed = scene.now.elapsed.max(due);
         scene.gate.tick(scene.now);
     }
-    // Lets the scene carry out what the ticks have put out.
-    scene.inbox_tells(FromEngine::Listed {
+    // Lets the scene carry out what the ticks put out.
+    scene.inbox_sends(FromEngine::Listed {
         item: "0".into(),
         url: String::new(),
     });
-    let told = &scene.inbox;
-    assert!(matches!(told.front(), Some(ToEngine::Ask { .. })));
-    assert_eq!(told.len(), 1, "{told:?}");
+    let received = &scene.inbox;
+    assert!(matches!(received.front(), Some(ToEngine::Ask { .. })));
+    assert_eq!(received.len(), 1, "{received:?}");
 }
 
 // Two calls share a question. When it moves to the client, the first is refused because it brings a foreign state.
@@ -64,7 +64,7 @@ fn every_call_that_shared_a_question_is_answered_when_the_first_brings_a_foreign
     }
     let item = scene.expect_item();
     assert!(scene.inbox.is_empty());
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: item.id,
         failure: crate::gate::Failure::unreachable("the disk is full"),
     });
@@ -99,14 +99,14 @@ fn lifting_a_denial_of_a_high_risk_call_takes_two_yeses() {
     );
 }
 
-// What parked questions keep of their calls has to be bounded, or counted, as what other calls take.
+// The memory that parked questions keep for their calls must be counted and limited, like that of other calls.
 #[test]
-fn what_a_parked_question_keeps_of_its_call_is_counted() {
+fn the_memory_of_parked_questions_is_counted() {
     let mut scene = Scene::set(|settings| chain(settings, CLIENT_FIRST)).legacy("2025-11-25");
     let numbers: Vec<u8> = vec![0; 100_000];
     scene.client_calls(1, "delete_user", json!({"numbers": numbers}));
     let prompt = scene.expect_prompt();
-    // At once: nobody has read it.
+    // At once: nobody can have read it.
     scene.answer(&prompt, json!({"action": "decline"}));
     scene.expect_refused(1, "");
     let parked = scene.gate.asks.keys(Ask::is_parked);
@@ -127,9 +127,9 @@ fn a_browser_may_open_for_a_cut_question_that_the_client_declined_at_once() {
     let prompt = scene.expect_prompt();
     scene.answer(&prompt, json!({"action": "decline"}));
     scene.expect_refused(1, "");
-    let opens = scene.inbox.iter().any(|told| {
+    let opens = scene.inbox.iter().any(|received| {
         matches!(
-            told,
+            received,
             ToEngine::OpenBrowser { .. }
                 | ToEngine::Ask {
                     opens_browser: true,
@@ -166,10 +166,10 @@ fn an_item_names_the_client_whose_retry_waits_for_it() {
     assert_eq!(item.client.as_deref(), Some("other 1.0"));
 }
 
-// "Whoever approves it there lifts that": one item stands for all repeats, also beside a question of which the first of
-// two yeses was given while it was parked.
+// "Whoever approves it there lifts that": one item stands for all repeats, even while another question, half approved
+// when it was parked, is open.
 #[test]
-fn repeats_of_a_denied_call_post_one_item_beside_a_half_approved_parked_one() {
+fn repeats_of_a_denied_call_share_one_item_beside_a_half_approved_one() {
     let mut scene = Scene::set(|settings| {
         chain(settings, CLIENT_FIRST);
         settings.double_confirm = true;
@@ -186,19 +186,19 @@ fn repeats_of_a_denied_call_post_one_item_beside_a_half_approved_parked_one() {
     scene.decide(&first, Choice::Deny, |_| {});
     scene.decide(&second, Choice::Approve, |_| {});
     scene.client_calls(3, "delete_user", json!({}));
-    scene.expect_refused(3, "denied by a human");
+    scene.expect_refused(3, "denied by a person");
     scene.inbox.clear();
     for id in 4..10 {
         scene.client_calls(id, "delete_user", json!({}));
         scene.expect_refused(id, "");
     }
     let asked = scene.inbox.iter();
-    let asked = asked.filter(|told| matches!(told, ToEngine::Ask { .. }));
+    let asked = asked.filter(|received| matches!(received, ToEngine::Ask { .. }));
     assert_eq!(asked.count(), 1);
 }
 
-// INVARIANT 3: silence is no yes while a verdict of the inbox may be on its way. The store takes verdicts until the
-// item's time is over, and it takes a moment until they get here.
+// INVARIANT 3: silence is not a yes while a verdict from the inbox may be on its way. The store accepts verdicts until
+// the item's deadline, and they take a moment to arrive.
 #[test]
 fn a_denial_at_the_last_moment_in_the_inbox_beats_silence_that_is_a_yes() {
     let mut scene = Scene::set(|settings| {
@@ -213,7 +213,7 @@ fn a_denial_at_the_last_moment_in_the_inbox_beats_silence_that_is_a_yes() {
     scene.advance(secs(5));
     let item = scene.expect_item();
     scene.advance(secs(115));
-    // Decided 20 ms before the item's time was over.
+    // Decided 20 ms before the item's deadline.
     let decided_ms = item.expires_ms.unwrap() - 20;
     scene.decide(&item, Choice::Deny, |verdict| {
         verdict.decided_ms = decided_ms
@@ -225,7 +225,7 @@ fn a_denial_at_the_last_moment_in_the_inbox_beats_silence_that_is_a_yes() {
 
 // "An identical call within that time after a denial is refused without asking", whatever the caller says of itself.
 #[test]
-fn a_stateless_client_does_not_escape_a_denial_by_another_name() {
+fn a_stateless_client_does_not_escape_a_denial_with_another_name() {
     let mut scene = Scene::set(|settings| {
         chain(settings, CLIENT_FIRST);
         settings.deny_memory = secs(60);
@@ -262,9 +262,9 @@ fn a_denial_that_waits_for_its_call_is_remembered_in_the_next_session() {
     scene.expect_refused(2, "denied without asking");
 }
 
-// One large question can take the room of several small ones: all of them give way.
+// One large question can take the room of several small ones; all of them are withdrawn.
 #[test]
-fn parked_questions_give_way_until_what_they_keep_fits() {
+fn old_parked_questions_are_withdrawn_until_the_memory_suffices() {
     let mut scene = Scene::set(|settings| chain(settings, CLIENT_FIRST)).legacy("2025-11-25");
     let small = (0..21).map(|n| json!({"text": format!("{n}{}", "x".repeat(3 * 1024 * 1024))}));
     let large = json!({"numbers": vec![0; 900_000]});
@@ -280,7 +280,7 @@ fn parked_questions_give_way_until_what_they_keep_fits() {
     assert!((10..21).contains(&parked), "{parked}");
 }
 
-// The second of two yeses to lifting a denial is asked for as any other question: a call waits for it.
+// The second of two yeses to lifting a denial is asked for like any other question: a call waits for it.
 #[test]
 fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
     let mut scene = Scene::set(|settings| {
@@ -299,14 +299,14 @@ fn a_browser_may_open_for_the_second_yes_to_a_denied_call() {
     scene.decide(&item, Choice::Approve, |_| {});
     scene.inbox.clear();
     scene.client_calls(3, "delete_user", json!({}));
-    let told = scene.inbox.pop_front();
+    let received = scene.inbox.pop_front();
     let Some(ToEngine::Ask {
         engine: _,
         item,
         opens_browser: true,
-    }) = told
+    }) = received
     else {
-        panic!("{told:?}");
+        panic!("{received:?}");
     };
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_forwarded(3);

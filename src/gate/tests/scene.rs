@@ -1,6 +1,6 @@
-//! A client, a gate, an upstream and a clock that is moved by hand.
+//! A client, a gate, an upstream and a clock that is set by hand.
 //!
-//! It does with outputs what the relay does, and keeps what each side has got.
+//! Handles outputs like the relay, and keeps what each side received.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,27 +20,27 @@ pub(super) enum Log {
     Broken,
 }
 
-/// Something that the gate did, for tests that look at the order of things.
+/// Something that the gate did, for tests that check the order of things.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     /// The client got this line.
     Client(String),
-    /// The client got this notification of progress.
+    /// The client got this progress notification.
     Progress(String),
     /// The upstream got this line.
     Upstream(String),
-    /// This audit line was made; whether it could be written.
+    /// This record was created, and whether it could be written.
     Line { line: Value, written: bool },
 }
 
 pub(super) struct Scene {
     pub(super) gate: Gate,
     pub(super) now: Now,
-    /// Lines that the client has got and no test has looked at yet.
+    /// Lines that the client received and no test has read yet.
     pub(super) client: VecDeque<String>,
-    /// Lines that the upstream has got and no test has looked at yet.
+    /// Lines that the upstream received and no test has read yet.
     pub(super) upstream: VecDeque<String>,
-    /// What the peers have said, oldest first.
+    /// What the peers sent, oldest first.
     pub(super) heard: Vec<String>,
     /// Audit lines, oldest first.
     pub(super) log: Vec<Value>,
@@ -48,9 +48,9 @@ pub(super) struct Scene {
     pub(super) journal: Vec<(Duration, Event)>,
     pub(super) warnings: Vec<String>,
     pub(super) close_upstream: u32,
-    /// What the inbox has been told and no test has looked at yet.
+    /// Messages to the inbox that no test has read yet.
     pub(super) inbox: VecDeque<ToEngine>,
-    /// What the inbox's history has been told of other channels.
+    /// Decisions made elsewhere that went to the inbox's history.
     pub(super) history: Vec<DecidedCall>,
     pub(super) log_state: Log,
     best_effort: bool,
@@ -58,7 +58,7 @@ pub(super) struct Scene {
     pub(super) tools: Value,
 }
 
-/// A prompt that the client has got.
+/// A prompt that the client received.
 #[derive(Debug, Clone)]
 pub(super) struct Prompt {
     pub(super) id: Value,
@@ -66,7 +66,7 @@ pub(super) struct Prompt {
     pub(super) message: String,
 }
 
-/// Tools that most scenes do with.
+/// The tools of most scenes.
 pub(super) fn usual_tools() -> Value {
     json!([
         {"name": "read_note", "annotations": {"readOnlyHint": true}},
@@ -77,7 +77,7 @@ pub(super) fn usual_tools() -> Value {
 }
 
 impl Scene {
-    /// A gate with the usual settings and nobody there yet.
+    /// A gate with the usual settings, before anybody has sent anything.
     pub(super) fn new() -> Scene {
         Scene::with(Settings::default(), Rules::default())
     }
@@ -86,7 +86,7 @@ impl Scene {
         Scene::seeded(settings, rules, 7)
     }
 
-    /// One of several, whose ids must differ.
+    /// A scene whose ids differ from those of scenes with another seed.
     pub(super) fn seeded(settings: Settings, rules: Rules, seed: u8) -> Scene {
         let best_effort = settings.audit_best_effort;
         let settings = Settings {
@@ -114,7 +114,7 @@ impl Scene {
         }
     }
 
-    /// A scene with the operator's settings. A client that is silent is no matter, unless they say so.
+    /// A scene with the operator's settings. By default a silent client changes nothing.
     pub(super) fn set(change: impl FnOnce(&mut Settings)) -> Scene {
         let mut settings = Settings {
             also_inbox_after: Duration::ZERO,
@@ -149,7 +149,7 @@ impl Scene {
         self
     }
 
-    // ---- what the peers do
+    // ---- actions of the peers
 
     pub(super) fn client_sends(&mut self, line: &str) {
         self.gate.from_client(line.as_bytes(), self.now);
@@ -170,21 +170,21 @@ impl Scene {
         self.carry_out(line.as_bytes());
     }
 
-    /// The client sends a line longer than the cap, of which only the ends are left.
+    /// The client sends a line over the size limit, of which only the ends are left.
     pub(super) fn client_sends_overlong(&mut self, head: &str, tail: &str) {
         let (head, tail) = (head.as_bytes(), tail.as_bytes());
         self.gate.overlong_from_client(head, tail, self.now);
         self.carry_out(b"");
     }
 
-    /// As [`Scene::client_sends_overlong`], from the other side.
+    /// The same as [`Scene::client_sends_overlong`], from the other side.
     pub(super) fn upstream_sends_overlong(&mut self, head: &str, tail: &str) {
         let (head, tail) = (head.as_bytes(), tail.as_bytes());
         self.gate.overlong_from_upstream(head, tail);
         self.carry_out(b"");
     }
 
-    /// The upstream ends with a line that it has not ended.
+    /// The upstream ends with an unfinished line.
     pub(super) fn upstream_leaves(&mut self, line: &str) {
         self.gate.rest_from_upstream(line.as_bytes(), self.now);
         self.carry_out(line.as_bytes());
@@ -194,13 +194,13 @@ impl Scene {
         self.upstream_sends(&message.to_string());
     }
 
-    /// The client calls a tool; where the gate asks for the list, the upstream answers it.
+    /// The client calls a tool. If the gate requests the list, the upstream answers it.
     pub(super) fn client_calls(&mut self, id: impl Into<Value>, tool: &str, arguments: Value) {
         self.client_says(&call(id, tool, arguments));
         self.answer_lists();
     }
 
-    /// The upstream answers every `tools/list` of the gate's that it has got.
+    /// The upstream answers every `tools/list` that it got from the gate.
     pub(super) fn answer_lists(&mut self) {
         while let Some(id) = self.take_list_request() {
             let tools = self.tools.clone();
@@ -208,7 +208,7 @@ impl Scene {
         }
     }
 
-    /// Takes the gate's own `tools/list`, if it is what the upstream got first.
+    /// Takes the gate's own `tools/list`, if it is the first line that the upstream received.
     pub(super) fn take_list_request(&mut self) -> Option<Value> {
         let first: Value = serde_json::from_str(self.upstream.front()?).unwrap();
         if first["method"] != "tools/list" {
@@ -236,7 +236,7 @@ impl Scene {
         self.answer(prompt, json!({"action": "decline"}));
     }
 
-    /// The time that a person takes at least.
+    /// The least time that a person needs.
     pub(super) fn person_reads(&mut self) {
         self.advance(secs(1));
     }
@@ -258,11 +258,11 @@ impl Scene {
         self.upstream_says(
             &json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}),
         );
-        let told = self.take_client();
-        assert_eq!(told["method"], "notifications/tools/list_changed");
+        let received = self.take_client();
+        assert_eq!(received["method"], "notifications/tools/list_changed");
     }
 
-    /// The item that the inbox has got first.
+    /// The first item that the inbox received.
     #[track_caller]
     pub(super) fn expect_item(&mut self) -> Item {
         match self.inbox.pop_front() {
@@ -288,15 +288,15 @@ impl Scene {
         };
         change(&mut verdict);
         let item = item.id.clone();
-        self.inbox_tells(FromEngine::Verdict {
+        self.inbox_sends(FromEngine::Verdict {
             engine: EngineId::INBOX,
             item,
             verdict,
         });
     }
 
-    pub(super) fn inbox_tells(&mut self, told: FromEngine) {
-        self.gate.from_engine(told, self.now);
+    pub(super) fn inbox_sends(&mut self, received: FromEngine) {
+        self.gate.from_engine(received, self.now);
         self.carry_out(b"");
     }
 
@@ -305,14 +305,14 @@ impl Scene {
         self.gate.client_drained(self.now);
     }
 
-    /// The server elsewhere restarts, and lists its tools as they are in the scene then.
+    /// The server behind HTTP restarts, and then lists the scene's current tools.
     pub(super) fn upstream_restarts(&mut self) {
         self.gate
             .upstream_restarted("it knows no such session", self.now);
         self.carry_out(b"");
     }
 
-    /// A call comes back: the server has certainly not taken it.
+    /// A call comes back: the server certainly did not take it.
     pub(super) fn call_comes_back(&mut self, line: &str, may_go_again: bool) {
         self.gate
             .call_returned(line, "it knows no such session", may_go_again, self.now);
@@ -337,14 +337,14 @@ impl Scene {
         self.carry_out(b"");
     }
 
-    /// Time passes, and every timer that is due fires at its own time.
+    /// Time passes, and every timer fires when it is due.
     pub(super) fn advance(&mut self, by: Duration) {
         let end = self.now.elapsed + by;
         while let Some(due) = self.gate.poll_timeout().filter(|due| *due <= end) {
             self.set_clock(self.now.elapsed.max(due));
             self.gate.tick(self.now);
             self.carry_out(b"");
-            // Else the proxy would look again and again.
+            // Otherwise the proxy would wake up again and again.
             let next = self.gate.poll_timeout();
             let now = self.now.elapsed;
             assert!(
@@ -361,7 +361,7 @@ impl Scene {
         self.now.unix_ms += i64::try_from(passed.as_millis()).unwrap();
     }
 
-    // ---- what the relay does
+    // ---- actions of the relay
 
     fn carry_out(&mut self, frame: &[u8]) {
         if !frame.is_empty() {
@@ -402,7 +402,7 @@ impl Scene {
                 Output::Warn(text) => self.warnings.push(text),
                 // Everything else has been carried out by then.
                 Output::ToEngine(ToEngine::Decided(call)) => self.history.push(*call),
-                Output::ToEngine(told) => self.inbox.push_back(told),
+                Output::ToEngine(received) => self.inbox.push_back(received),
                 Output::CloseUpstream => self.close_upstream += 1,
             }
         }
@@ -424,7 +424,7 @@ impl Scene {
         self.journal.push((self.now.elapsed, event));
     }
 
-    // ---- what tests look at
+    // ---- what tests check
 
     pub(super) fn take_client(&mut self) -> Value {
         let text = self
@@ -452,7 +452,7 @@ impl Scene {
         }
     }
 
-    /// The upstream has got exactly this call next.
+    /// The next line that the upstream received is exactly this call.
     pub(super) fn expect_forwarded(&mut self, id: impl Into<Value>) -> Value {
         let call = self.take_upstream();
         assert_eq!(call["method"], "tools/call", "{call}");
@@ -460,7 +460,7 @@ impl Scene {
         call
     }
 
-    /// The client has got a refusal of this call next; returns its text.
+    /// The next line that the client received is a refusal of this call. Returns its text.
     pub(super) fn expect_refused(&mut self, id: impl Into<Value>, words: &str) -> String {
         let answer = self.take_client();
         assert_eq!(answer["id"], id.into(), "{answer}");
@@ -472,14 +472,14 @@ impl Scene {
         text
     }
 
-    /// The client has got a JSON-RPC error next; returns its message.
+    /// The next line that the client received is a JSON-RPC error. Returns its message.
     pub(super) fn expect_error(&mut self, id: impl Into<Value>) -> String {
         let answer = self.take_client();
         assert_eq!(answer["id"], id.into(), "{answer}");
         answer["error"]["message"].as_str().unwrap().to_owned()
     }
 
-    /// The client has been told that this prompt is withdrawn.
+    /// The client was told that this prompt is withdrawn.
     pub(super) fn expect_withdrawn(&mut self, prompt: &Prompt) {
         let notification = self.take_client();
         assert_eq!(
@@ -489,7 +489,7 @@ impl Scene {
         assert_eq!(notification["params"]["requestId"], prompt.id);
     }
 
-    /// Neither side has got anything that was not looked at.
+    /// Neither side received anything that was not read.
     pub(super) fn expect_nothing(&self) {
         assert!(self.client.is_empty(), "the client got {:?}", self.client);
         assert!(
@@ -507,7 +507,7 @@ impl Scene {
             .collect()
     }
 
-    /// The newest decision is this, and says whether the call went on.
+    /// The newest record has this decision, and says whether the call was forwarded.
     pub(super) fn expect_logged(&self, decision: &str, forwarded: bool) -> &Value {
         let decisions = self.decisions();
         let line = decisions.last().expect("there is a decision");

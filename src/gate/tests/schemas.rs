@@ -1,8 +1,7 @@
-//! Every message that the gate makes itself, held against MCP's official schema of the revision
-//! in use.
+//! Checks every message that the gate creates against MCP's official schema of the revision in use.
 //!
-//! The schemas are no part of this repository: `MCP_SCHEMA_DIR` names their folder. Without it the
-//! stories are played all the same, and only the validation is left out.
+//! The schemas are not part of this repository: `MCP_SCHEMA_DIR` names their folder. Without it the
+//! stories still run, but nothing is validated.
 
 mod noticed;
 mod official;
@@ -17,9 +16,9 @@ use serde_json::value::RawValue;
 use self::official::{Official, Revision, To};
 use super::scene::{Event, Scene};
 
-// ---- what the gate has made
+// ---- the gate's own messages
 
-/// The messages of a scene that are not those of a peer, oldest first.
+/// The messages of a scene that no peer sent, oldest first.
 fn made_in(scene: &Scene) -> Vec<(To, Value)> {
     let mut heard: Vec<&str> = Vec::new();
     for line in &scene.heard {
@@ -35,7 +34,7 @@ fn made_in(scene: &Scene) -> Vec<(To, Value)> {
             Event::Upstream(text) => (To::Upstream, text),
             Event::Line { .. } => continue,
         };
-        // What was heard once can be relayed once.
+        // A message received once can be passed on once.
         match heard.iter().position(|line| line == text) {
             Some(relayed) => drop(heard.remove(relayed)),
             None => made.push((to, serde_json::from_str(text).unwrap())),
@@ -44,7 +43,7 @@ fn made_in(scene: &Scene) -> Vec<(To, Value)> {
     made
 }
 
-/// What a story says of a message.
+/// How a story names a message.
 fn kind(message: &Value) -> String {
     match (&message["method"], &message["error"]["code"]) {
         (Value::String(method), _) => method.clone(),
@@ -69,8 +68,8 @@ const INVALID_PARAMS: &str = "-32602";
 const INTERNAL_ERROR: &str = "-32603";
 const UNSUPPORTED_VERSION: &str = "-32022";
 
-/// Plays a story in each of these revisions: the gate makes exactly these messages in it, and
-/// each of them is what the revision's schema wants.
+/// Plays a story in each of these revisions. The gate creates exactly these messages, and each of
+/// them is valid by the revision's schema.
 fn story(revisions: &[Revision], made: &[&str], play: impl Fn(Revision) -> Scene) {
     for revision in revisions {
         let scene = play(*revision);

@@ -1,4 +1,4 @@
-//! A server that takes long to answer `initialize`.
+//! A server that answers `initialize` slowly.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn answer(scene: &mut Scene) {
 }
 
 #[test]
-fn a_server_that_is_slow_to_answer_initialize_is_mentioned_once() {
+fn a_server_that_is_slow_to_answer_initialize_causes_one_warning() {
     let mut scene = initializing();
     scene.advance(Duration::from_millis(4_900));
     assert_eq!(scene.warnings, Vec::<String>::new());
@@ -29,7 +29,7 @@ fn a_server_that_is_slow_to_answer_initialize_is_mentioned_once() {
     scene.advance(Duration::from_secs(60));
     assert_eq!(
         scene.warnings,
-        ["the server `db` has not answered `initialize` after 5 s; waiting on"]
+        ["the server `db` has not answered `initialize` after 5 s; still waiting"]
     );
     answer(&mut scene);
     assert_eq!(scene.take_upstream()["method"], "initialize");
@@ -37,7 +37,7 @@ fn a_server_that_is_slow_to_answer_initialize_is_mentioned_once() {
 }
 
 #[test]
-fn a_server_that_answers_in_time_is_not_mentioned_and_sets_no_timer() {
+fn a_server_that_answers_in_time_causes_no_warning_and_no_timer() {
     let mut scene = initializing();
     assert!(scene.gate.poll_timeout().is_some());
     answer(&mut scene);

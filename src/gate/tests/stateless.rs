@@ -1,4 +1,4 @@
-//! Approvals in the words of 2026-07-28: questions as results, answers as retries.
+//! Approvals in 2026-07-28: questions as results, answers as retries.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::policy::{Mode, Rules};
 
 const QUESTION: &str = "approval-proxy";
 
-/// A call in the words of 2026-07-28.
+/// A stateless call.
 pub(super) fn stateless(id: i64, tool: &str, arguments: Value) -> Value {
     stateless_with(id, tool, arguments, json!({"elicitation": {}}))
 }
@@ -23,7 +23,7 @@ pub(super) fn stateless_with(id: i64, tool: &str, arguments: Value, capabilities
     call
 }
 
-/// The same call again, under another id, with what a retry brings.
+/// The same call again, with another id and the members of a retry.
 pub(super) fn retry(call: &Value, id: i64, answers: Value, state: &Value) -> Value {
     let mut retry = call.clone();
     retry["id"] = json!(id);
@@ -40,8 +40,8 @@ pub(super) fn no() -> Value {
     json!({QUESTION: {"action": "decline"}})
 }
 
-/// The client has got our question as the result of this request next; returns the state and
-/// the message.
+/// The next line that the client received is our question as the result of this request. Returns
+/// the state and the message.
 pub(super) fn expect_question(scene: &mut Scene, id: i64) -> (Value, String) {
     let answer = scene.take_client();
     assert_eq!(answer["id"], id, "{answer}");
@@ -57,7 +57,7 @@ pub(super) fn expect_question(scene: &mut Scene, id: i64) -> (Value, String) {
     (result["requestState"].clone(), message)
 }
 
-/// Calls a gated tool and returns the call and the state of the question about it.
+/// Calls a gated tool. Returns the call and the state of the question about it.
 pub(super) fn ask(scene: &mut Scene, id: i64) -> (Value, Value) {
     let call = stateless(id, "delete_user", json!({"id": 1}));
     scene.client_says(&call);
@@ -73,7 +73,7 @@ pub(super) fn says(scene: &mut Scene, message: &Value) {
 }
 
 pub(super) fn expect_spent(scene: &mut Scene, id: i64) {
-    scene.expect_refused(id, "has been answered, or has run out");
+    scene.expect_refused(id, "was already answered or has expired");
     scene.expect_nothing();
 }
 
@@ -83,7 +83,7 @@ pub(super) fn expect_unknown(scene: &mut Scene, id: i64) {
 }
 
 #[test]
-fn a_call_is_answered_by_a_question_and_its_retry_runs() {
+fn a_call_is_answered_with_a_question_and_its_retry_runs() {
     let mut scene = Scene::new();
     let call = stateless(1, "delete_user", json!({"id": 1}));
     scene.client_says(&call);
@@ -94,7 +94,7 @@ fn a_call_is_answered_by_a_question_and_its_retry_runs() {
     scene.advance(secs(30));
     says(&mut scene, &retry(&call, 2, yes(), &state));
     let forwarded = scene.expect_forwarded(2);
-    // What was shown is what runs, and nothing of ours with it.
+    // What was shown is what runs, without our members.
     let mut expected = call.clone();
     expected["id"] = json!(2);
     assert_eq!(forwarded, expected);
@@ -123,12 +123,12 @@ fn a_no_is_a_refusal_with_its_reason() {
     scene.expect_nothing();
 }
 
-// DESIGN 3: "Doubt denies."
+// invariants.md, 3: "Doubt denies."
 #[test]
-fn what_is_not_clearly_a_yes_is_a_no() {
+fn everything_but_a_clear_yes_is_a_no() {
     let invalid = "the client's answer to the question cannot be used";
     for (answer, words, decision) in [
-        (json!({"action": "decline"}), "denied by a human", "denied"),
+        (json!({"action": "decline"}), "denied by a person", "denied"),
         (
             json!({"action": "cancel"}),
             "dismissed without an answer",
@@ -170,7 +170,7 @@ fn what_is_not_clearly_a_yes_is_a_no() {
 }
 
 #[test]
-fn a_state_is_good_once() {
+fn a_state_is_accepted_once() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     says(&mut scene, &retry(&call, 2, yes(), &state));
@@ -183,7 +183,7 @@ fn a_state_is_good_once() {
 }
 
 #[test]
-fn a_state_is_good_for_its_call_only() {
+fn a_state_is_accepted_only_for_its_call() {
     let mut scene = Scene::new().with_tools(json!([
         {"name": "delete_user", "annotations": {"destructiveHint": true}},
         {"name": "delete_team", "annotations": {"destructiveHint": true}},
@@ -202,7 +202,7 @@ fn a_state_is_good_for_its_call_only() {
         with("/params/arguments/id", json!(1.0)),
         with("/params/arguments", json!({})),
         with("/params/name", json!("delete_team")),
-        // Not even one that needs no approval.
+        // Not even for a call that needs no approval.
         with("/params/name", json!("read_note")),
         with("/params/name", json!("Delete_user")),
         more,
@@ -210,14 +210,14 @@ fn a_state_is_good_for_its_call_only() {
         says(&mut scene, &retry(&other, 2, yes(), &state));
         expect_unknown(&mut scene, 2);
     }
-    // The right call is not spoilt by them.
+    // They do not harm the right call.
     says(&mut scene, &retry(&call, 3, yes(), &state));
     scene.expect_forwarded(3);
 }
 
-// A state of ours in a request of another era buys nothing.
+// A state of ours has no effect in a legacy request.
 #[test]
-fn a_state_is_good_for_its_era_only() {
+fn a_state_is_accepted_only_in_a_stateless_call() {
     let mut scene = Scene::new().legacy("2025-11-25");
     let (call, state) = ask(&mut scene, 1);
     let mut legacy = retry(&call, 2, yes(), &state);
@@ -227,7 +227,7 @@ fn a_state_is_good_for_its_era_only() {
 }
 
 #[test]
-fn a_forged_state_buys_nothing() {
+fn a_forged_state_has_no_effect() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     let state = state.as_str().unwrap().to_owned();
@@ -258,7 +258,7 @@ fn a_forged_state_buys_nothing() {
         expect_unknown(&mut scene, 2);
         scene.expect_logged("denied", false);
     }
-    // Answers without any state answer nothing.
+    // Answers without a state count for nothing.
     let mut bare = call.clone();
     bare["params"]["inputResponses"] = yes();
     says(&mut scene, &bare);
@@ -266,7 +266,7 @@ fn a_forged_state_buys_nothing() {
 }
 
 #[test]
-fn a_question_that_no_retry_answers_is_logged_when_it_runs_out() {
+fn a_question_that_no_retry_answers_is_recorded_when_it_expires() {
     let mut scene = Scene::set(|settings| settings.timeout_action = TimeoutAction::Approve);
     let (call, state) = ask(&mut scene, 1);
     scene.client_reads_all();
@@ -285,7 +285,7 @@ fn a_question_that_no_retry_answers_is_logged_when_it_runs_out() {
 }
 
 #[test]
-fn an_answer_that_comes_with_the_end_of_the_time_is_late() {
+fn an_answer_at_the_deadline_is_late() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     scene.now.elapsed += secs(120);
@@ -295,7 +295,7 @@ fn an_answer_that_comes_with_the_end_of_the_time_is_late() {
 }
 
 #[test]
-fn without_a_time_limit_a_question_is_good_for_an_hour() {
+fn without_a_time_limit_a_question_stays_open_for_an_hour() {
     let mut scene = Scene::set(|settings| settings.timeout = None);
     let (call, state) = ask(&mut scene, 1);
     scene.advance(secs(3599));
@@ -317,7 +317,7 @@ fn a_retry_without_the_answer_asks_again_within_the_same_time() {
         says(&mut scene, &retry(&call, id, answers, &state));
         let (again, _) = expect_question(&mut scene, id);
         assert_ne!(again, state);
-        // The first state is spent.
+        // The first state is used up.
         says(&mut scene, &retry(&call, 9, yes(), &state));
         expect_spent(&mut scene, 9);
         state = again;
@@ -341,7 +341,7 @@ fn high_risk_calls_can_be_asked_about_twice() {
     let (second, message) = expect_question(&mut scene, 3);
     assert!(message.contains("Second confirmation"), "{message}");
     assert_eq!(scene.log.last().unwrap()["event"], "first_approval");
-    // The first yes is no second one.
+    // The first yes does not count as the second.
     says(&mut scene, &retry(&call, 4, yes(), &state));
     expect_spent(&mut scene, 4);
     says(&mut scene, &retry(&call, 5, json!({}), &second));
@@ -349,14 +349,14 @@ fn high_risk_calls_can_be_asked_about_twice() {
     assert!(message.contains("Second confirmation"), "{message}");
     says(&mut scene, &retry(&call, 6, yes(), &second));
     scene.expect_forwarded(6);
-    // And a no to the second is a no.
+    // A no to the second is a no.
     says(&mut scene, &stateless(7, "delete_user", json!({"id": 1})));
     let (state, _) = expect_question(&mut scene, 7);
     says(&mut scene, &retry(&call, 8, yes(), &state));
     let (second, _) = expect_question(&mut scene, 8);
     scene.person_reads();
     says(&mut scene, &retry(&call, 9, no(), &second));
-    scene.expect_refused(9, "denied by a human");
+    scene.expect_refused(9, "denied by a person");
     scene.expect_nothing();
 }
 
@@ -377,7 +377,7 @@ fn capabilities_count_per_request() {
         scene.expect_nothing();
         scene.expect_logged("denied", false);
     }
-    // The retry is a request of its own: it must be able to be asked again.
+    // The retry is a request of its own, so it must declare that it can be asked.
     scene = Scene::set(|settings| settings.double_confirm = true);
     let (call, state) = ask(&mut scene, 1);
     let mut retry = retry(&call, 2, yes(), &state);
@@ -390,7 +390,7 @@ fn capabilities_count_per_request() {
 // SPEC 2026-07-28: "A request missing any required field is malformed; the server MUST reject it
 // with JSON-RPC error code `-32602`"; and of an unknown version -32022.
 #[test]
-fn a_call_that_no_question_can_answer_is_an_error() {
+fn a_malformed_call_that_needs_a_question_is_an_error() {
     let mut scene = Scene::new();
     let mut bare = stateless(1, "delete_user", json!({}));
     bare["params"]["_meta"]
@@ -410,7 +410,7 @@ fn a_call_that_no_question_can_answer_is_an_error() {
         let requested = answer["error"]["data"]["requested"].as_str().unwrap();
         assert_eq!(requested, version.as_str().unwrap_or_default());
         scene.expect_logged("error", false);
-        // What needs no human is the upstream's business.
+        // If no person is needed, the upstream judges the call.
         let mut read = other.clone();
         read["params"]["name"] = json!("read_note");
         says(&mut scene, &read);
@@ -421,8 +421,8 @@ fn a_call_that_no_question_can_answer_is_an_error() {
     scene.expect_nothing();
 }
 
-/// The upstream asks something of the call that it has got under this id; returns what the
-/// client has got.
+/// The upstream asks about the call that it received with this id. Returns what the client
+/// received.
 pub(super) fn upstream_asks(scene: &mut Scene, id: i64, state: Option<&str>) -> Value {
     let mut result = json!({"resultType": "input_required",
         "inputRequests": {"theirs": {"method": "roots/list", "params": {}}}});
@@ -445,7 +445,7 @@ pub(super) fn upstream_asks(scene: &mut Scene, id: i64, state: Option<&str>) -> 
 }
 
 #[test]
-fn an_upstreams_own_questions_need_no_second_approval_and_do_not_escape() {
+fn an_upstreams_questions_need_no_second_approval_and_do_not_escape() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     says(&mut scene, &retry(&call, 2, yes(), &state));
@@ -465,7 +465,7 @@ fn an_upstreams_own_questions_need_no_second_approval_and_do_not_escape() {
         line["reason"].as_str().unwrap().contains("round 2"),
         "{line}"
     );
-    // Not with another call, nor twice.
+    // Not with another call, and not twice.
     let second = upstream_asks(&mut scene, 3, None);
     let mut other = retry(&call, 4, answers.clone(), &second);
     other["params"]["arguments"] = json!({"id": 2});
@@ -481,7 +481,7 @@ fn an_upstreams_own_questions_need_no_second_approval_and_do_not_escape() {
     scene.take_client();
     says(&mut scene, &retry(&call, 7, answers, &second));
     expect_spent(&mut scene, 7);
-    // The upstream's own words are no state of ours.
+    // The upstream's own text is not a state of ours.
     says(
         &mut scene,
         &retry(&call, 8, json!({}), &json!("their \"state\"")),
@@ -490,7 +490,7 @@ fn an_upstreams_own_questions_need_no_second_approval_and_do_not_escape() {
 }
 
 #[test]
-fn one_approval_buys_ten_rounds_and_no_more() {
+fn one_approval_covers_at_most_ten_rounds() {
     let mut scene = Scene::new();
     let (call, mut state) = ask(&mut scene, 1);
     says(&mut scene, &retry(&call, 2, yes(), &state));
@@ -508,13 +508,13 @@ fn one_approval_buys_ten_rounds_and_no_more() {
 }
 
 #[test]
-fn a_round_runs_out_like_a_question() {
+fn a_round_expires_like_a_question() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     says(&mut scene, &retry(&call, 2, yes(), &state));
     scene.expect_forwarded(2);
     let wrapped = upstream_asks(&mut scene, 2, Some("s"));
-    // How long somebody else's question takes is not the operator's business; an hour is enough.
+    // The operator's time limit does not apply to somebody else's question; an hour is enough.
     scene.advance(secs(3600));
     let lines = scene.decisions().len();
     assert_eq!(lines, 1, "the call has run, and has its line");
@@ -523,7 +523,7 @@ fn a_round_runs_out_like_a_question() {
 }
 
 #[test]
-fn a_tool_that_changes_while_a_human_thinks_is_asked_about_again() {
+fn a_tool_that_changes_while_a_person_thinks_is_asked_about_again() {
     let changed = json!([{"name": "delete_user", "description": "Deletes all.",
         "annotations": {"destructiveHint": true}}]);
     let mut scene = Scene::new();
@@ -537,16 +537,16 @@ fn a_tool_that_changes_while_a_human_thinks_is_asked_about_again() {
     );
     says(&mut scene, &retry(&call, 3, yes(), &state));
     scene.expect_forwarded(3);
-    // Between two rounds nobody can be shown what runs on: it is refused.
+    // Between two rounds nobody can be shown what would run, so it is refused.
     let wrapped = upstream_asks(&mut scene, 3, Some("s"));
     scene.tools_change(super::scene::usual_tools());
     says(&mut scene, &retry(&call, 4, json!({}), &wrapped));
-    scene.expect_refused(4, "changed the tool since a human approved");
+    scene.expect_refused(4, "changed the tool since a person approved");
     scene.expect_nothing();
 }
 
 #[test]
-fn what_needs_no_approval_keeps_its_own_states() {
+fn calls_that_need_no_approval_keep_their_own_states() {
     let mut scene = Scene::new();
     let read = stateless(1, "read_note", json!({}));
     says(&mut scene, &read);
@@ -571,7 +571,7 @@ fn what_needs_no_approval_keeps_its_own_states() {
 }
 
 #[test]
-fn a_late_question_about_a_call_that_was_taken_back_is_no_way_in() {
+fn a_late_question_about_a_cancelled_call_opens_no_round() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     says(&mut scene, &retry(&call, 2, yes(), &state));
@@ -585,7 +585,7 @@ fn a_late_question_about_a_call_that_was_taken_back_is_no_way_in() {
     expect_unknown(&mut scene, 3);
 }
 
-// CONTRACT 4: "TTL cache: […] only approvals are cached, per client session."
+// contract.md, "Prompts": "TTL cache: […] only approvals are cached, per client session".
 #[test]
 fn an_approval_covers_identical_calls_of_the_same_client() {
     let mut scene = Scene::set(|settings| settings.approval_ttl = secs(60));
@@ -597,11 +597,11 @@ fn an_approval_covers_identical_calls_of_the_same_client() {
     says(&mut scene, &again);
     scene.expect_forwarded(3);
     assert_eq!(scene.expect_logged("approved", true)["engine"], "cache");
-    // Its rounds are as bound as any.
+    // Its rounds are bound like any other.
     let wrapped = upstream_asks(&mut scene, 3, Some("s"));
     says(&mut scene, &retry(&call, 4, json!({}), &wrapped));
     assert_eq!(scene.expect_forwarded(4)["params"]["requestState"], "s");
-    // Another client profits nothing, nor does one of the other era.
+    // It covers no other client, and no legacy call.
     let mut other = call.clone();
     other["id"] = json!(5);
     other["params"]["_meta"]["io.modelcontextprotocol/clientInfo"]["name"] = json!("d");
@@ -614,7 +614,7 @@ fn an_approval_covers_identical_calls_of_the_same_client() {
 }
 
 #[test]
-fn both_eras_are_served_at_once() {
+fn legacy_and_stateless_are_served_at_once() {
     let mut scene = Scene::new().legacy("2025-06-18");
     let (call_, state) = ask(&mut scene, 1);
     scene.client_calls(2, "delete_user", json!({"id": 2}));
@@ -639,11 +639,11 @@ fn questions_end_with_the_client_and_with_the_server() {
     scene.upstream_closes();
     assert_eq!(scene.expect_logged("error", false)["request_id"], 1);
     scene.client_says(&retry(&call, 2, yes(), &state));
-    scene.expect_refused(2, "has been answered, or has run out");
+    scene.expect_refused(2, "was already answered or has expired");
 }
 
 #[test]
-fn an_approval_that_cannot_be_recorded_runs_nothing_and_is_spent() {
+fn an_approval_that_cannot_be_recorded_runs_nothing_and_is_used_up() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     scene.log_state = super::scene::Log::Broken;
@@ -655,7 +655,7 @@ fn an_approval_that_cannot_be_recorded_runs_nothing_and_is_spent() {
 }
 
 #[test]
-fn no_more_questions_are_out_than_may_wait() {
+fn the_number_of_open_questions_is_limited() {
     let mut scene = Scene::set(|settings| settings.max_pending = 2);
     ask(&mut scene, 1);
     let (call, state) = ask(&mut scene, 2);
@@ -664,7 +664,7 @@ fn no_more_questions_are_out_than_may_wait() {
     // An answer makes room.
     says(&mut scene, &retry(&call, 4, yes(), &state));
     scene.expect_forwarded(4);
-    // A question of the upstream's takes room too.
+    // A question from the upstream takes room, too.
     ask(&mut scene, 5);
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 4, "result": {
         "resultType": "input_required", "requestState": "s"}}));
@@ -685,8 +685,8 @@ fn mode_all_asks_about_reads_as_well() {
     scene.expect_forwarded(2);
 }
 
-// SPEC 2026-07-28, caching: "If `ttlMs` is absent, clients SHOULD assume a default of `0`"; DESIGN:
-// "stateless: by `ttlMs`, with a floor".
+// SPEC 2026-07-28, caching: "If `ttlMs` is absent, clients SHOULD assume a default of `0`";
+// contract.md, "Tool list": "it reads again by `ttlMs`, with a floor of 5 s".
 #[test]
 fn a_list_without_a_lifetime_is_read_again_after_a_while() {
     let mut scene = Scene::new();
@@ -699,7 +699,7 @@ fn a_list_without_a_lifetime_is_read_again_after_a_while() {
     };
     run(&mut scene);
     scene.advance(secs(4));
-    // The floor: not asked for again.
+    // The floor: not requested again yet.
     scene.client_says(&free);
     scene.expect_forwarded(1);
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}));

@@ -1,5 +1,5 @@
-//! What an adversarial review of the approvals of 2026-07-28 tried: what it broke, and has been
-//! mended, and what held.
+//! Attacks on stateless approvals from an adversarial review: those that worked and are fixed, and
+//! those that failed.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn list_request(scene: &mut Scene) -> Value {
 
 // Attack: After the floor of five seconds the list is read again, without `_meta`.
 #[test]
-fn the_list_is_asked_for_with_meta_also_when_an_answer_is_confirmed() {
+fn the_list_is_requested_with_meta_when_an_answer_is_checked() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     scene.advance(secs(30));
@@ -49,15 +49,15 @@ fn a_strict_servers_own_question_may_be_answered_slowly() {
     scene.expect_forwarded(3);
 }
 
-// Attack: A lenient server's list is good for ever after that.
+// Attack: A lenient server's list never expires after that.
 #[test]
-fn a_list_that_an_answer_was_compared_with_runs_out_too() {
+fn a_list_that_an_answer_was_checked_against_expires_too() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     scene.advance(secs(30));
     says(&mut scene, &retry(&call, 2, yes(), &state));
     scene.expect_forwarded(2);
-    // The server turns its harmless tool into a dangerous one; nobody subscribed
+    // The server turns its harmless tool into a dangerous one; nobody subscribed.
     scene.tools = json!([{"name": "read_note", "annotations": {"destructiveHint": true}}]);
     scene.advance(secs(24 * 3600));
     scene.client_says(&stateless(3, "read_note", json!({})));
@@ -83,7 +83,7 @@ fn a_large_client_info_does_not_make_the_list_eternal() {
 
 // Attack: Progress for a request that is over.
 #[test]
-fn no_progress_for_a_request_that_has_been_answered() {
+fn an_answered_request_gets_no_progress() {
     let mut scene = Scene::new();
     let mut call = stateless(1, "delete_user", json!({"id": 1}));
     call["params"]["_meta"]["progressToken"] = json!("old");
@@ -93,7 +93,7 @@ fn no_progress_for_a_request_that_has_been_answered() {
     let mut again = retry(&call, 2, yes(), &state);
     again["params"]["_meta"]["progressToken"] = json!("new");
     scene.client_says(&again);
-    // The list is on its way
+    // The list is on its way.
     scene.advance(secs(1));
     for line in &scene.client {
         assert!(!line.contains("\"old\""), "{line}");
@@ -107,7 +107,7 @@ fn described(text: &str) -> Value {
 
 // Attack: The second question shows another definition than the one that its yes is for.
 #[test]
-fn what_the_second_question_shows_is_what_runs() {
+fn the_call_shown_by_the_second_question_is_what_runs() {
     let mut scene = Scene::set(|settings| settings.double_confirm = true)
         .with_tools(described("Deletes a user and all backups."));
     let call = stateless(1, "delete_user", json!({"id": 1}));
@@ -129,7 +129,7 @@ fn what_the_second_question_shows_is_what_runs() {
 }
 
 #[test]
-fn the_same_where_a_retry_brought_no_answer() {
+fn the_same_after_a_retry_without_an_answer() {
     let mut scene = Scene::new().with_tools(described("Deletes a user and all backups."));
     let call = stateless(1, "delete_user", json!({"id": 1}));
     says(&mut scene, &call);
@@ -171,7 +171,7 @@ fn the_same_in_a_legacy_session() {
     assert!(!(shown_other && ran), "shown: {}", second.message);
 }
 
-// Attack: Re-asked after a change, the human is no longer told of the change.
+// Attack: When a changed call is asked about again, the person is no longer told of the change.
 #[test]
 fn a_question_that_is_asked_again_still_says_that_the_tool_changed() {
     let mut scene = Scene::new();
@@ -185,9 +185,9 @@ fn a_question_that_is_asked_again_still_says_that_the_tool_changed() {
     assert!(message.contains("changed this tool"), "{message}");
 }
 
-// Attack: Retries are not counted against what waiting calls may take.
+// Attack: Retries are not counted against the limit on waiting calls.
 #[test]
-fn retries_are_bounded_by_what_waiting_calls_may_take() {
+fn retries_count_against_the_limit_on_waiting_calls() {
     let mut scene = Scene::new();
     let mut open = Vec::new();
     for id in 1..=5 {
@@ -195,7 +195,7 @@ fn retries_are_bounded_by_what_waiting_calls_may_take() {
     }
     for (i, (call, state)) in open.iter().enumerate() {
         let mut padded = retry(call, 10 + i as i64, json!({}), state);
-        // No part of what the call is compared by.
+        // Not part of what the call is compared by.
         padded["params"]["_meta"]["traceparent"] = json!("0".repeat(60 << 20));
         let padded = padded.to_string();
         scene.gate.from_client(padded.as_bytes(), scene.now);
@@ -207,7 +207,7 @@ fn retries_are_bounded_by_what_waiting_calls_may_take() {
 
 // Attack: A late answer to a cancelled request becomes a round of another call.
 #[test]
-fn a_question_about_a_cancelled_request_is_no_round_of_another_call() {
+fn a_question_about_a_cancelled_request_opens_no_round_of_another_call() {
     let mut scene = Scene::new();
     let read = stateless(9, "read_note", json!({}));
     says(&mut scene, &read);
@@ -227,9 +227,9 @@ fn a_question_about_a_cancelled_request_is_no_round_of_another_call() {
     assert!(scene.upstream.is_empty(), "{:?}", scene.upstream);
 }
 
-// Attack: The same without cancelling, by two requests under one id.
+// Attack: The same without cancelling, with two requests under one id.
 #[test]
-fn a_question_about_another_request_is_no_round_of_a_call() {
+fn a_question_about_another_request_opens_no_round_of_a_call() {
     let mut scene = Scene::new();
     let get = json!({"jsonrpc": "2.0", "id": 9, "method": "prompts/get",
         "params": {"name": "p", "_meta": stateless(0, "x", json!({}))["params"]["_meta"]}});
@@ -252,7 +252,7 @@ fn a_question_about_another_request_is_no_round_of_a_call() {
     assert!(scene.upstream.is_empty(), "{:?}", scene.upstream);
 }
 
-// Attack: An approved call whose result a strict reader does not take is never answered.
+// Attack: An approved call is never answered if a strict reader rejects its result.
 #[test]
 fn every_approved_call_gets_an_answer() {
     let line = |id: i64| {
@@ -306,9 +306,9 @@ fn a_retry_of_an_unknown_revision_is_an_error_like_the_call() {
     }
 }
 
-// Attack: What is said of a call that has run in part.
+// Attack: The text about a call that has run in part.
 #[test]
-fn a_call_that_has_run_in_part_is_not_called_not_run() {
+fn the_refusal_of_a_call_that_ran_in_part_does_not_say_it_was_not_run() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     says(&mut scene, &retry(&call, 2, yes(), &state));
@@ -372,7 +372,7 @@ fn a_malformed_request_does_not_spoil_the_list_for_others() {
     }
 }
 
-// What is forwarded keeps its bytes.
+// Forwarded messages keep their bytes.
 #[test]
 fn rounds_keep_the_bytes_of_the_answers() {
     let meta = r#"{ "io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}, "progressToken" : "p" }"#;
@@ -427,7 +427,7 @@ fn rounds_keep_the_bytes_of_the_answers() {
 }
 
 #[test]
-fn second_initialize_leaves_the_question_of_a_stateless_request() {
+fn a_second_initialize_keeps_the_question_of_a_stateless_request() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     let mut scene = scene.legacy("2025-11-25");
@@ -447,13 +447,13 @@ fn waiting_yes() -> (Scene, Value, Value, Value) {
 }
 
 #[test]
-fn a_yes_that_waits_is_spent_and_can_be_taken_back() {
+fn a_waiting_yes_is_used_up_and_its_call_can_be_cancelled() {
     let (mut scene, call, state, list) = waiting_yes();
     scene.client_says(&retry(&call, 3, yes(), &state));
     expect_spent(&mut scene, 3);
     scene.client_says(&retry(&call, 2, yes(), &state));
     assert!(scene.expect_error(2).contains("still waiting"));
-    // Forged by the server
+    // Forged by the server.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 2, "result": {"content": []}}));
     scene.expect_nothing();
     scene.client_cancels(2);
@@ -465,7 +465,7 @@ fn a_yes_that_waits_is_spent_and_can_be_taken_back() {
 }
 
 #[test]
-fn a_yes_that_waits_ends_with_either_side() {
+fn a_waiting_yes_ends_with_either_side() {
     let (mut scene, _, _, _) = waiting_yes();
     scene.client_closes();
     scene.expect_logged("cancelled", false);
@@ -487,7 +487,7 @@ fn a_list_that_hangs_asks_again_and_runs_nothing() {
 }
 
 #[test]
-fn initialize_does_not_refuse_a_stateless_yes() {
+fn an_initialize_does_not_refuse_a_stateless_yes() {
     let (mut scene, _, _, _) = waiting_yes();
     scene.client_says(&json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}}));
@@ -508,7 +508,7 @@ fn a_cached_yes_does_not_cover_another_revision() {
 }
 
 #[test]
-fn batches_and_doubled_keys() {
+fn batches_and_duplicate_keys_do_not_bypass_the_gate() {
     let mut scene = Scene::new();
     let (call, state) = ask(&mut scene, 1);
     let s = state.as_str().unwrap();
@@ -559,7 +559,7 @@ fn batches_and_doubled_keys() {
     scene.answer_lists();
     scene.expect_forwarded(2);
     expect_spent(&mut scene, 3);
-    // A batch of the upstream's
+    // A batch from the upstream.
     scene.upstream_sends(r#"[{"jsonrpc":"2.0","id":2,"result":{"resultType":"input_required","requestState":"t"}},{"jsonrpc":"2.0","id":2,"result":{"resultType":"input_required","requestState":"t"}}]"#);
     let wrapped = scene.take_client()["result"]["requestState"].clone();
     let raw = scene.take_client()["result"]["requestState"].clone();
@@ -571,7 +571,7 @@ fn batches_and_doubled_keys() {
 }
 
 #[test]
-fn a_result_that_readers_differ_in_is_no_way_in() {
+fn an_ambiguous_result_opens_no_round() {
     for result in [
         r#"{"resultType":"input_required","resultType":"complete","requestState":"t"}"#,
         r#"{"resultType":"input_required","requestState":"t","request\u0053tate":"u"}"#,

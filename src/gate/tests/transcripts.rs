@@ -1,13 +1,11 @@
-//! Whole sessions as `tests/fixtures/transcripts/<revision>-<story>.jsonl`, compared exactly.
+//! Compares whole sessions with `tests/fixtures/transcripts/<revision>-<story>.jsonl`, exactly.
 //!
-//! How to read one: `from` says what a side does (`clock`: time passes), `to` what the gate
-//! sends to a side, writes to the log or tells the operator then, in order. Messages to the sides are compared
-//! byte for byte, audit lines member by member. In what a side says, the id `@list` stands
-//! for that of the gate's newest `tools/list`, `@prompt` for that of its newest prompt; all
-//! else is literal, since the scene's seed and clock are fixed.
+//! How to read a transcript: `from` says what a side does (`clock`: time passes). `to` says what the gate then sends to
+//! a side, writes to the log or warns the operator about, in order. Messages to the sides are compared byte for byte,
+//! records member by member. In what a side sends, the id `@list` stands for the id of the gate's newest `tools/list`,
+//! `@prompt` for that of its newest prompt. Everything else is literal, since the scene's seed and clock are fixed.
 //!
-//! `UPDATE_TRANSCRIPTS=1 cargo test --lib transcripts` writes all `to` lines anew; read the
-//! difference before you keep it.
+//! `UPDATE_TRANSCRIPTS=1 cargo test --lib transcripts` rewrites all `to` lines. Read the difference before you keep it.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -22,7 +20,7 @@ use super::scene::{Event, Scene, secs};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step<'a> {
-    /// What the reader should know; anywhere.
+    /// A note for the reader; allowed anywhere.
     note: Option<&'a str>,
     from: Option<Side>,
     to: Option<Side>,
@@ -51,8 +49,7 @@ fn folder() -> PathBuf {
         .collect()
 }
 
-/// Plays what the sides do in a transcript, and writes the transcript anew with what the gate
-/// does.
+/// Plays what the sides do in a transcript. Returns the transcript with what the gate does now.
 fn played(transcript: &str) -> String {
     let mut scene = Scene::new();
     let mut ids = OwnIds::default();
@@ -118,7 +115,7 @@ impl OwnIds {
 }
 
 #[test]
-fn sessions_go_as_they_are_written_down() {
+fn sessions_match_their_transcripts() {
     for revision in REVISIONS {
         for story in STORIES {
             let path = folder().join(format!("{revision}-{story}.jsonl"));
@@ -138,7 +135,7 @@ fn sessions_go_as_they_are_written_down() {
     }
 }
 
-// So that an update that nobody has read cannot turn a refusal into an approval.
+// Otherwise an unread update could turn a refusal into an approval.
 #[test]
 fn only_the_approved_sessions_hold_a_forwarded_call() {
     let mut files = 0;

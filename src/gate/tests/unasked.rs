@@ -1,4 +1,4 @@
-//! Answers of the upstream that nobody asked for: what the log says of them.
+//! How unexpected answers from the upstream are recorded.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn error(id: impl Into<Value>) -> Value {
     json!({"jsonrpc": "2.0", "id": id.into(), "error": {"code": -32603, "message": "no"}})
 }
 
-/// The lines about such answers.
+/// The records about such answers.
 fn unasked(scene: &Scene) -> Vec<&Value> {
     let lines = scene.log.iter();
     lines
@@ -20,9 +20,10 @@ fn unasked(scene: &Scene) -> Vec<&Value> {
         .collect()
 }
 
-// An agent that writes to the server's stdout answers first; the server's own answer comes second.
+// Attack: an agent that writes to the server's stdout answers first; the server's own answer comes
+// second.
 #[test]
-fn a_forged_answer_shows_by_the_true_one() {
+fn a_forged_answer_is_revealed_by_the_real_one() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(7, "read_note", json!({}));
     scene.expect_forwarded(7);
@@ -41,7 +42,7 @@ fn a_forged_answer_shows_by_the_true_one() {
 }
 
 #[test]
-fn an_answer_to_what_was_never_sent_is_recorded_in_whatever_form_it_comes() {
+fn an_answer_to_a_request_that_was_never_sent_is_recorded() {
     let answers = [
         result(1, "x"),
         error("one"),
@@ -57,7 +58,7 @@ fn an_answer_to_what_was_never_sent_is_recorded_in_whatever_form_it_comes() {
 }
 
 #[test]
-fn an_answer_to_a_call_that_is_held_is_dropped_and_recorded() {
+fn an_answer_to_a_held_call_is_dropped_and_recorded() {
     for id in [json!(7), json!("7")] {
         let mut scene = Scene::new().legacy("2025-11-25");
         scene.client_calls(7, "delete_user", json!({}));
@@ -70,7 +71,7 @@ fn an_answer_to_a_call_that_is_held_is_dropped_and_recorded() {
 }
 
 #[test]
-fn honest_answers_leave_no_such_line() {
+fn honest_answers_are_not_recorded() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_calls(1, "read_note", json!({}));
     scene.upstream_says(&result(1, "x"));
@@ -82,27 +83,27 @@ fn honest_answers_leave_no_such_line() {
         scene.client_cancels(3);
         scene.upstream_says(&answer);
     }
-    // Two requests under one id have two answers.
+    // Two requests with one id have two answers.
     for _ in 0..2 {
         scene.client_says(&json!({"jsonrpc": "2.0", "id": 4, "method": "resources/list"}));
     }
     scene.upstream_says(&result(4, "x"));
     scene.upstream_says(&result(4, "y"));
-    // An approved call, beside one that waits.
+    // An approved call, while another one waits.
     scene.client_calls(5, "delete_user", json!({"id": 5}));
     scene.client_calls(6, "delete_user", json!({"id": 6}));
     scene.client.retain(|line| line.contains("elicitation"));
     let prompt = scene.expect_prompt();
     scene.approve(&prompt);
     scene.upstream_says(&result(5, "x"));
-    // What is no answer to anything.
+    // Messages that answer nothing.
     scene.upstream_says(&error(Value::Null));
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": 8, "method": "ping"}));
     assert!(unasked(&scene).is_empty(), "{:?}", scene.log);
 }
 
 #[test]
-fn a_tool_list_that_comes_too_late_leaves_no_such_line() {
+fn a_late_tool_list_is_not_recorded() {
     let mut scene = Scene::new().legacy("2025-11-25");
     scene.client_says(&super::scene::call(1, "read_note", json!({})));
     let list = scene.take_list_request().unwrap();
@@ -112,7 +113,7 @@ fn a_tool_list_that_comes_too_late_leaves_no_such_line() {
 }
 
 #[test]
-fn a_hundred_lines_a_session_are_enough_and_the_last_one_says_so() {
+fn a_session_records_a_hundred_and_the_last_one_says_so() {
     let mut scene = Scene::new().legacy("2025-11-25");
     for id in 0..150 {
         scene.upstream_says(&result(id, "x"));

@@ -1,4 +1,4 @@
-//! Lines that two readers could read differently are refused; everything else stays as it is.
+//! Lines that two readers could read differently are refused; all other lines stay unchanged.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::scene::{Scene, call};
 use crate::gate::Settings;
 use crate::policy::{Mode, Rules};
 
-/// A session that has its list already, under rules.
+/// A session that already has its list, with a policy mode.
 fn session(mode: Mode) -> Scene {
     let rules = Rules {
         mode,
@@ -24,16 +24,16 @@ fn ordinary_call_works(scene: &mut Scene, id: &str) {
     scene.expect_nothing();
 }
 
-/// Writes out a line of a table: `@H` is a head, `@P` the parameters of a gated call, `@C` a
-/// gated call.
-fn written_out(line: &str) -> String {
+/// Expands a line of a table: `@H` is a head, `@P` the parameters of a gated call, `@C` a gated
+/// call.
+fn expanded(line: &str) -> String {
     line.replace("@C", r#"{@H,"method":"tools/call","params":@P}"#)
         .replace("@H", r#""jsonrpc":"2.0","id":1"#)
         .replace("@P", r#"{"name":"delete_user","arguments":{}}"#)
 }
 
-/// The line is refused, to this id, with a line in the log, and harms nobody; also where every
-/// readable call would pass.
+/// The line is refused, to this id, with a record, and harms nobody, even if every readable call
+/// would pass.
 fn is_refused(id: &str, line: &[u8]) {
     let shown = String::from_utf8_lossy(line);
     let shown = shown.chars().take(300).collect::<String>();
@@ -57,13 +57,14 @@ fn is_refused(id: &str, line: &[u8]) {
 
 fn are_refused(id: &str, lines: &[&str]) {
     for line in lines {
-        is_refused(id, written_out(line).as_bytes());
+        is_refused(id, expanded(line).as_bytes());
     }
 }
 
-// DESIGN 4: "a message is refused when its envelope […] holds the same key twice after
-// unescaping, or when the envelope […] hold a key that differs from a protocol key only by case
-// or Unicode folding"; beyond it, by white space, what draws nothing, or width.
+// invariants.md, 4: "A message is refused when its envelope, or anything at any depth of a call's
+// `params`, holds the same key twice after unescaping, or when the envelope or a call's `params`
+// hold a key that differs from a protocol key only by case, Unicode folding, white space,
+// characters that draw nothing, or width."
 #[test]
 fn an_envelope_with_two_readings_is_refused() {
     are_refused(
@@ -107,7 +108,8 @@ fn an_envelope_with_two_readings_is_refused() {
             r#"{@H,"method":["tools/call"],"params":@P}"#,
             r#"{@H,"method":{"tools/call":1},"params":@P}"#,
             r#"{@H,"params":@P}"#,
-            // Readable, but no plain JSON-RPC 2.0: a call could hide in what we know nothing of.
+            // Readable, but not plain JSON-RPC 2.0: a call could hide in members that we do not
+            // know.
             r#"{@H,"method":"tools/call","params":@P,"extra":1}"#,
             r#"{@H,"method":"tools/call","params":@P,"meta":@C}"#,
             r#"{"id":1,"method":"tools/call","params":@P}"#,
@@ -117,9 +119,9 @@ fn an_envelope_with_two_readings_is_refused() {
     );
 }
 
-// DESIGN 4: "the method is compared after unescaping".
+// invariants.md, 4: "The method is compared after unescaping."
 #[test]
-fn a_method_that_some_reader_could_take_for_a_call_is_refused() {
+fn a_method_that_could_be_taken_for_a_call_is_refused() {
     for method in [
         "Tools/Call",
         "TOOLS/CALL",
@@ -145,15 +147,15 @@ fn a_method_that_some_reader_could_take_for_a_call_is_refused() {
         "tools／／call",
     ] {
         let line = format!(r#"{{@H,"method":"{method}","params":@P}}"#);
-        is_refused("1", written_out(&line).as_bytes());
+        is_refused("1", expanded(&line).as_bytes());
     }
     is_refused(
         "1",
-        written_out(r#"{@H,"method":"tools\ud800/call","params":@P}"#).as_bytes(),
+        expanded(r#"{@H,"method":"tools\ud800/call","params":@P}"#).as_bytes(),
     );
 }
 
-// DESIGN 4: "anything at any depth of a call's `params` holds the same key twice after
+// invariants.md, 4: "anything at any depth of a call's `params`, holds the same key twice after
 // unescaping, or […] a call's `params` hold a key that differs from a protocol key only by case".
 #[test]
 fn parameters_with_two_readings_are_refused() {
@@ -207,26 +209,26 @@ fn parameters_with_two_readings_are_refused() {
         &deep(100_000),
     ] {
         let line = format!(r#"{{@H,"method":"tools/call","params":{params}}}"#);
-        is_refused("1", written_out(&line).as_bytes());
+        is_refused("1", expanded(&line).as_bytes());
     }
-    is_refused("1", written_out(r#"{@H,"method":"tools/call"}"#).as_bytes());
+    is_refused("1", expanded(r#"{@H,"method":"tools/call"}"#).as_bytes());
 }
 
-// DESIGN 4: "a `tools/call` without a usable id, with `id: null`, or sent as a notification is
-// refused".
+// invariants.md, 4: "A `tools/call` without a usable id, with `id: null`, or sent as a notification
+// is refused."
 #[test]
 fn a_call_without_a_usable_id_is_refused() {
     for id in ["null", "true", "[1]", r#"{"a":1}"#, r#""\ud800""#] {
         let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":@P}}"#);
-        is_refused("null", written_out(&line).as_bytes());
+        is_refused("null", expanded(&line).as_bytes());
     }
     for id in ["1.5", "-0.1", "1e-3"] {
         let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":@P}}"#);
-        is_refused(id, written_out(&line).as_bytes());
+        is_refused(id, expanded(&line).as_bytes());
     }
     // JSON-RPC 2.0, section 4.1: "The Server MUST NOT reply to a Notification".
     let mut scene = session(Mode::None);
-    scene.client_sends(&written_out(
+    scene.client_sends(&expanded(
         r#"{"jsonrpc":"2.0","method":"tools/call","params":@P}"#,
     ));
     scene.expect_nothing();
@@ -234,8 +236,8 @@ fn a_call_without_a_usable_id_is_refused() {
     assert_eq!(scene.warnings.len(), 1);
 }
 
-// DESIGN 4: "a line with more than one JSON value, invalid UTF-8, a BOM or raw control
-// characters is refused". "What fails to parse strictly as a call but could be one is refused".
+// invariants.md, 4: "A line with more than one JSON value, invalid UTF-8, a BOM or raw control
+// characters is refused." "What fails to parse strictly as a call but could be one is refused".
 #[test]
 fn a_line_that_is_not_one_strict_json_value_is_refused() {
     are_refused(
@@ -274,17 +276,17 @@ fn a_line_that_is_not_one_strict_json_value_is_refused() {
             r#"{@H,method:"tools/call","params":@P}"#,
         ],
     );
-    let call = written_out("@C");
+    let call = expanded("@C");
     let utf16: Vec<u8> = call.encode_utf16().flat_map(u16::to_le_bytes).collect();
     is_refused("null", &utf16);
-    // An overlong quote, half a surrogate pair, a byte that is never UTF-8, a cut character.
+    // An overlong quote, half a surrogate pair, a byte that is never UTF-8, a truncated character.
     for bytes in [&b"\xc0\xa2"[..], b"\xed\xa0\x80", b"\xff", b"\xe2\x82"] {
         let (front, end) = call.split_once("user").unwrap();
         is_refused("null", &[front.as_bytes(), bytes, end.as_bytes()].concat());
     }
 }
 
-// DESIGN 4: "batches are split or refused in both directions".
+// invariants.md, 4: "Batches are split or refused in both directions".
 #[test]
 fn a_batch_that_cannot_be_read_is_refused_as_a_whole() {
     are_refused(
@@ -300,14 +302,14 @@ fn a_batch_that_cannot_be_read_is_refused_as_a_whole() {
             "[7]",
         ],
     );
-    let many = vec![written_out("@C"); 5_000].join(",");
+    let many = vec![expanded("@C"); 5_000].join(",");
     is_refused("null", format!("[{many}]").as_bytes());
 }
 
 // JSON-RPC 2.0, section 5.1: -32700 "Invalid JSON was received by the server", -32600 "The JSON
 // sent is not a valid Request object"; section 7 has `[1]` answered with the second.
 #[test]
-fn what_is_json_but_no_message_is_an_invalid_request() {
+fn json_that_is_not_a_message_is_an_invalid_request() {
     for (line, code) in [
         ("[1]", -32600),
         (r#"["x"]"#, -32600),
@@ -332,25 +334,23 @@ fn every_entry_of_a_batch_is_judged_on_its_own() {
     let ping = r#"{ "method":"ping", "jsonrpc":"2.0", "id":4 }"#;
     let read = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params": {"name":"read_note"}}"#;
     let hostile = r#"{"jsonrpc":"2.0","id":3,"Method":"tools/call","params":@P}"#;
-    scene.client_sends(&written_out(&format!(
-        "[@C, {ping},{hostile},\t{read},7,@C]"
-    )));
+    scene.client_sends(&expanded(&format!("[@C, {ping},{hostile},\t{read},7,@C]")));
     assert_eq!(scene.upstream.pop_front().unwrap(), ping);
     assert_eq!(scene.upstream.pop_front().unwrap(), read);
     let prompt = scene.expect_prompt();
     scene.expect_error(3);
     scene.expect_error(Value::Null);
-    // Two calls under one id: the second is refused, the first still waits.
+    // Two calls with one id: the second is refused, the first still waits.
     assert!(
         scene
             .expect_error(1)
             .contains("another request with this id")
     );
     scene.expect_nothing();
-    // The answer to our prompt counts in a batch too, and goes no further.
+    // The answer to our prompt counts in a batch, too, and is not forwarded.
     scene.client_says(&json!([{"jsonrpc": "2.0", "id": prompt.id,
         "result": {"action": "accept", "content": {"approved": true}}}]));
-    assert_eq!(scene.upstream.pop_front().unwrap(), written_out("@C"));
+    assert_eq!(scene.upstream.pop_front().unwrap(), expanded("@C"));
     scene.expect_nothing();
 }
 
@@ -370,7 +370,7 @@ fn a_batch_from_the_upstream_is_split() {
     assert_eq!(scene.warnings.len(), 1);
 }
 
-// DESIGN 4: "the method is compared after unescaping".
+// invariants.md, 4: "The method is compared after unescaping."
 #[test]
 fn an_escaped_method_or_name_is_a_call_like_any_other() {
     for line in [
@@ -390,8 +390,8 @@ fn an_escaped_method_or_name_is_a_call_like_any_other() {
     }
 }
 
-// DESIGN 6: "A request from a peer whose id equals a live one of ours is refused. Client ids are
-// kept as they are".
+// invariants.md, 6: "A request from a peer whose id equals a live one of ours is refused. Client
+// ids are kept as they are".
 #[test]
 fn an_id_that_is_in_use_is_refused_and_nothing_is_confused() {
     let mut scene = session(Mode::Destructive);
@@ -407,10 +407,10 @@ fn an_id_that_is_in_use_is_refused_and_nothing_is_confused() {
         scene.expect_nothing();
         scene.expect_logged("error", false);
     }
-    // Another id altogether.
+    // A different id.
     scene.client_says(&call("7", "read_note", json!({})));
     scene.expect_forwarded("7");
-    // The upstream may not ask the client under the id of our prompt.
+    // The upstream may not ask the client with the id of our prompt.
     scene.upstream_says(&json!({"jsonrpc": "2.0", "id": prompt.id, "method": "roots/list"}));
     assert!(scene.take_upstream()["error"].is_object());
     scene.expect_nothing();
@@ -436,9 +436,9 @@ fn a_request_under_the_id_of_our_list_request_is_refused() {
     }
 }
 
-// CONTRACT 1: "stdout carries MCP and nothing else".
+// contract.md, "Command line": "stdout carries MCP and nothing else".
 #[test]
-fn noise_from_the_upstream_is_shown_to_the_operator_and_not_relayed() {
+fn noise_from_the_upstream_is_shown_to_the_operator_and_dropped() {
     let mut scene = session(Mode::Destructive);
     for line in [
         "Server started on port 80",
@@ -457,7 +457,7 @@ fn noise_from_the_upstream_is_shown_to_the_operator_and_not_relayed() {
         scene.upstream_sends(line);
         scene.expect_nothing();
         let warning = scene.warnings.pop().expect("a warning");
-        assert!(warning.contains("no MCP message"), "{line}: {warning}");
+        assert!(warning.contains("not an MCP message"), "{line}: {warning}");
         assert!(!warning.contains(char::is_control), "{line}: {warning}");
         assert!(scene.warnings.is_empty());
     }
@@ -470,9 +470,10 @@ fn noise_from_the_upstream_is_shown_to_the_operator_and_not_relayed() {
     ordinary_call_works(&mut scene, "afterwards");
 }
 
-// CONTRACT 1: "`--max-message-size`". Every request gets an answer, where its id can be found.
+// contract.md, "Command line": `--max-message-size` is a cap. Every request gets an answer if its
+// id can be found.
 #[test]
-fn a_line_longer_than_the_cap_is_answered_where_its_id_stands_at_an_end() {
+fn a_line_over_the_size_limit_is_answered_if_its_id_is_near_an_end() {
     let cut = format!(r#""x":"{}"#, "x".repeat(4_000));
     let gated = r#""method":"tools/call","params":{"name":"delete_user","#;
     let long_tail = format!(r#"{}"}}}}"#, "x".repeat(4_000));
@@ -518,14 +519,14 @@ fn a_line_longer_than_the_cap_is_answered_where_its_id_stands_at_an_end() {
         scene.expect_forwarded(5);
         scene.upstream_sends_overlong(head, tail);
         assert!(scene.expect_error(5).contains("--max-message-size"));
-        // To a request that nobody waits for there is no second answer.
+        // A request that nobody waits for gets no second answer.
         scene.upstream_sends_overlong(head, tail);
         scene.expect_nothing();
         assert_eq!(scene.warnings.len(), 2);
     }
 }
 
-/// Odd but legal messages that are no calls; either side may send them.
+/// Odd but legal messages that are not calls; either side may send them.
 const ODD: [&str; 26] = [
     r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#,
     " { \"method\" : \"x/y\" ,\t\"id\" : 12345678901234567890123 , \"jsonrpc\" : \"2.0\" }\t ",
@@ -555,10 +556,10 @@ const ODD: [&str; 26] = [
     r#"{"jsonrpc":"2.0","id":"d","method":"server/discover","params":{"_meta":{"x.y/z":[]}}}"#,
 ];
 
-// DESIGN 5: "Every other message, either way, known or unknown, is byte-identical and in order; a
-// waiting approval delays nobody else."
+// invariants.md, 5: "Every other message, either way, known or unknown, is byte-identical and in
+// order; a waiting approval delays nobody else."
 #[test]
-fn what_is_no_call_is_relayed_as_it_is_and_in_order() {
+fn messages_that_are_not_calls_are_passed_on_unchanged_and_in_order() {
     let mut scene = session(Mode::Destructive);
     let deep = format!(
         r#"{{"method":"x","params":{}{}}}"#,
@@ -577,11 +578,11 @@ fn what_is_no_call_is_relayed_as_it_is_and_in_order() {
             scene.upstream_sends(line);
         }
         assert_eq!(scene.upstream, lines);
-        // An answer to nobody could be taken for that of the call.
-        let told = lines
+        // An answer without a request could be taken for the call's.
+        let received = lines
             .iter()
             .filter(|line| !waiting || !line.contains(r#""id":null,"error""#));
-        assert_eq!(scene.client, told.copied().collect::<Vec<_>>());
+        assert_eq!(scene.client, received.copied().collect::<Vec<_>>());
         assert_eq!(scene.warnings.len(), usize::from(waiting));
         scene.upstream.clear();
         scene.client.clear();
@@ -591,9 +592,9 @@ fn what_is_no_call_is_relayed_as_it_is_and_in_order() {
     assert_eq!(events, ["unasked_answer"; 12]);
 }
 
-// DESIGN 5 and DESIGN, "Why bytes": "a transparent proxy relays the original bytes".
+// invariants.md, 5: a transparent proxy relays the original bytes.
 #[test]
-fn a_call_that_passes_or_is_approved_goes_on_byte_for_byte() {
+fn a_passed_or_approved_call_is_forwarded_byte_for_byte() {
     for tool in ["read_note", "delete_user"] {
         let line = format!(
             r#" {{"params" :{{"_meta":{{"progressToken":1.0}},"task":{{"ttl":5.0}},"arguments":{{"n":100000000000000000000000000001,"m":1.50,"s":"\u00e9\/"}},"name":"{tool}"}}, "method":"tools/call","jsonrpc":"2.0","id":9 }}"#

@@ -1,4 +1,4 @@
-//! The response to an HTTP request that opened a stream: one JSON object, or events.
+//! Builds the response to an HTTP request that opened a stream: one JSON object, or events.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::peek_result_id;
 use crate::transport::Reply;
 
-/// How long an answer may take before its response begins as a stream of events.
+/// How long to wait for the answer before the response begins as an event stream.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client whose connection broke should wait, in milliseconds.
+/// How long a client should wait before it reconnects, in milliseconds.
 const RETRY_MS: u32 = 1_000;
-/// How often a silent stream shows that it lives.
-const BREATH: Duration = Duration::from_secs(15);
+/// How often a silent stream sends a keep-alive comment.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// A stream that is read; whoever drops it has stopped reading.
+/// A stream that is being read. Dropping it means that the reader has gone.
 #[derive(Debug)]
 pub(super) struct OpenStream {
     conversation: Arc<Conversation>,
     reader: Reader,
-    /// What is sent before anything else, should this become a stream of events.
+    /// What to send before anything else if the response is an event stream.
     first: Vec<u8>,
-    /// Whether anything was sent as an event, which the client may ask for again.
+    /// True if events were sent, which the client may ask for again.
     as_events: bool,
-    /// Whether the request lacks what `_meta` must have.
+    /// True if the request's `_meta` lacks a required member.
     is_incomplete: bool,
 }
 
@@ -52,14 +52,14 @@ impl OpenStream {
         }
     }
 
-    /// SPEC 2026-07-28: -32602 has status 400 where `_meta` lacks something.
+    /// SPEC 2026-07-28: -32602 has status 400 if `_meta` lacks something.
     pub(super) fn incomplete(mut self, is_incomplete: bool) -> OpenStream {
         self.is_incomplete = is_incomplete;
         self
     }
 
     /// SPEC 2025-11-25: "an SSE event consisting of an event ID and an empty `data` field in order
-    /// to prime the client to reconnect". Older clients would take it for a message.
+    /// to prime the client to reconnect". Clients of older revisions would take it for a message.
     pub(super) fn primed(mut self, is_wanted: bool) -> OpenStream {
         if is_wanted {
             let id = self.reader.first_event_id();
@@ -86,8 +86,8 @@ impl Drop for OpenStream {
     }
 }
 
-/// Answers with events; with one JSON object where the status has something to say. A first answer
-/// of which `is_failure` holds marks the response as [`Failed`].
+/// Answers with events, or with one JSON object if the status is not 200. Marks the response as
+/// [`Failed`] if `is_failure` returns true for the first answer.
 pub(super) async fn respond(
     mut open: OpenStream,
     is_failure: Option<fn(&[u8]) -> bool>,
@@ -121,26 +121,26 @@ pub(super) async fn respond(
                 .extend(encode("message", event_id.as_deref(), &data));
             stream(open)
         }
-        // Nothing will come: the request was taken back, or the session has ended.
+        // No answer will come: the request was cancelled, or the session has ended.
         Ok(None) => stream(open),
         Err(_) => stream(open),
     }
 }
 
-/// Answers with events until everything is said.
+/// Answers with events until the stream ends.
 pub(super) fn stream(mut open: OpenStream) -> Response {
     open.as_events = true;
     let body = Events {
         open,
-        breath: Box::pin(sleep(BREATH)),
+        keep_alive: Box::pin(sleep(KEEP_ALIVE_EVERY)),
         is_over: false,
     };
     event_stream(Body::new(body))
 }
 
-/// SPEC 2026-07-28: which status goes with which error.
+/// Returns the status for an answer. SPEC 2026-07-28: which status goes with which error.
 fn status_of(line: &[u8], is_incomplete: bool) -> StatusCode {
-    // Results are large, and most say so at their ends.
+    // Results are large, and most can be recognized by their beginning or end.
     if peek_result_id(line).is_some() {
         return StatusCode::OK;
     }
@@ -154,7 +154,7 @@ fn status_of(line: &[u8], is_incomplete: bool) -> StatusCode {
     }
 }
 
-/// The very response that the server gave.
+/// Returns the same response as the server gave.
 fn mirrored(reply: Reply) -> Response {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = (status, Body::from(reply.body)).into_response();
@@ -172,7 +172,7 @@ fn mirrored(reply: Reply) -> Response {
 /// A response body of events.
 struct Events {
     open: OpenStream,
-    breath: Pin<Box<Sleep>>,
+    keep_alive: Pin<Box<Sleep>>,
     is_over: bool,
 }
 
@@ -186,13 +186,13 @@ impl hyper::body::Body for Events {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let mut bytes = std::mem::take(&mut this.open.first);
-        // Everything that is there goes in one piece.
+        // Sends everything that is available in one piece.
         while !this.is_over && bytes.len() < MAX_PIECE {
             match this.open.reader.poll_next(context) {
                 Poll::Ready(Some(Delivery::Message { data, event_id, .. })) => {
                     bytes.extend(encode("message", event_id.as_deref(), &data));
                 }
-                // The response has begun; it is too late for another status.
+                // The response has begun, so it is too late for another status.
                 Poll::Ready(Some(Delivery::Reply { data, .. })) => {
                     bytes.extend(encode("message", None, &data));
                 }
@@ -200,11 +200,13 @@ impl hyper::body::Body for Events {
                 Poll::Pending => break,
             }
         }
-        if bytes.is_empty() && !this.is_over && this.breath.as_mut().poll(context).is_ready() {
+        if bytes.is_empty() && !this.is_over && this.keep_alive.as_mut().poll(context).is_ready() {
             bytes.extend_from_slice(KEEP_ALIVE);
         }
         if !bytes.is_empty() {
-            this.breath.as_mut().reset(Instant::now() + BREATH);
+            this.keep_alive
+                .as_mut()
+                .reset(Instant::now() + KEEP_ALIVE_EVERY);
             return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
         }
         match this.is_over {
@@ -214,5 +216,5 @@ impl hyper::body::Body for Events {
     }
 }
 
-/// Up to where events are gathered into one piece.
+/// The size from which no more events are added to one piece.
 const MAX_PIECE: usize = 64 * 1024;

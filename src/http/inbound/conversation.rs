@@ -1,7 +1,7 @@
-//! One session as HTTP sees it: requests that come in become lines for the relay, lines that the
-//! relay sends find the response stream that they belong on.
+//! The HTTP end of one session: passes requests to the relay as lines, and puts the relay's lines on
+//! the response streams that they belong to.
 //!
-//! What a line may do is decided behind the link, by the gate.
+//! The gate, behind the relay, makes every decision.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::request::Share;
-use super::rewrite::{self, Own, Tokens};
-use super::streams::{Reader, Refused, StreamKey, Streams};
+use super::rewrite::{self, ClientIds, Tokens};
+use super::streams::{Reader, StreamError, StreamKey, Streams};
 use crate::http::shared::facts::Facts;
 use crate::http::shared::lines::Lines;
 use crate::http::shared::param_headers::ParamHeaders;
@@ -26,21 +26,21 @@ use crate::mcp::tool::LIST;
 use crate::relay::Sideband;
 use crate::transport::{Headers, LinkReader, LinkWriter, Note};
 
-/// How far a reader may be behind, in bytes; one message of any size may come on top.
+/// How many bytes a reader may lag behind, plus one message of any size.
 const MAX_BEHIND: usize = 8 * 1024 * 1024;
 
-/// Who speaks in a conversation.
+/// The clients of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientKind {
-    /// One client, from its `initialize` on: revisions up to 2025-11-25.
+    /// One legacy client, from its `initialize` on.
     Session,
     /// The same over the two endpoints of 2024-11-05: one stream carries everything.
     OneStream,
-    /// Any number of clients whose requests stand alone: 2026-07-28.
+    /// Any number of stateless clients.
     Stateless,
 }
 
-/// One session with the relay.
+/// The HTTP end of one session of the relay.
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) kind: ClientKind,
@@ -53,32 +53,32 @@ pub(super) struct Conversation {
 #[derive(Debug)]
 struct State {
     streams: Streams,
-    /// What stateless clients call the requests that wait, by our id.
-    own: HashMap<u64, Own>,
+    /// The clients' own ids of pending stateless requests, by our id.
+    client_ids: HashMap<u64, ClientIds>,
     tokens: Tokens,
-    /// Which of them ask for the tool list.
+    /// The pending stateless requests that ask for the tool list.
     lists: HashSet<u64>,
-    /// What the lists say of headers.
+    /// The headers that the tool lists declare.
     param_headers: ParamHeaders,
     next_id: u64,
     last_used: Instant,
 }
 
-/// Why a line was not handed over.
+/// Why a line could not be sent to the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// The session is over; nothing more can be said in it.
-    Over,
-    /// The server has read nothing for so long that the line's memory is needed elsewhere.
-    Late,
+pub(super) enum SendError {
+    /// The session has ended.
+    SessionEnded,
+    /// The server has not read for so long that the line's memory is needed elsewhere.
+    Timeout,
 }
 
-/// How long a line that takes a share of the memory of all may wait for the relay to read.
-const HANDING_OVER: Duration = Duration::from_secs(60);
+/// How long a line that uses shared memory may wait for the relay to read it.
+const SEND_TIME: Duration = Duration::from_secs(60);
 
 impl Conversation {
-    /// Begins a conversation over a link: what is written to `to` the relay reads, what it says is
-    /// read from `from`. Lines are at most `max_line` bytes; `seed` is random.
+    /// Starts a conversation over two links: the relay reads from `to` and writes to `from`. Lines
+    /// have at most `max_line` bytes. `seed` is random.
     pub(super) fn begin(
         kind: ClientKind,
         to: LinkWriter,
@@ -93,7 +93,7 @@ impl Conversation {
             sideband,
             state: Mutex::new(State {
                 streams: Streams::new(kind == ClientKind::Session, MAX_BEHIND),
-                own: HashMap::default(),
+                client_ids: HashMap::default(),
                 tokens: Tokens::new(seed),
                 lists: HashSet::default(),
                 param_headers: ParamHeaders::default(),
@@ -107,45 +107,50 @@ impl Conversation {
         conversation
     }
 
-    /// Hands a line to the relay, for which `share` of the memory is set aside until then. May be
-    /// cancelled; the line then is handed over whole or not at all.
+    /// Sends a line to the relay. `share` is the memory that is reserved for it until then. May be
+    /// cancelled: the line is sent whole or not at all.
     ///
     /// # Errors
-    /// `Late` only where there is a share.
-    pub(super) async fn send(&self, line: &str, share: Share) -> Result<(), Unsent> {
+    /// Why it could not be sent. `Timeout` only if there is a share.
+    pub(super) async fn send(&self, line: &str, share: Share) -> Result<(), SendError> {
         self.send_with(line, None, share).await
     }
 
-    async fn send_with(&self, line: &str, note: Option<Note>, share: Share) -> Result<(), Unsent> {
+    async fn send_with(
+        &self,
+        line: &str,
+        note: Option<Note>,
+        share: Share,
+    ) -> Result<(), SendError> {
         let sending = self.to_relay.send_line(line, note);
         let sent = match &share {
-            // One session whose server hangs must not keep what all others need.
-            Some(_) => timeout(HANDING_OVER, sending)
+            // A session whose server hangs must not keep memory that all others need.
+            Some(_) => timeout(SEND_TIME, sending)
                 .await
-                .map_err(|_| Unsent::Late)?,
+                .map_err(|_| SendError::Timeout)?,
             None => sending.await,
         };
-        sent.map_err(|_| Unsent::Over)
+        sent.map_err(|_| SendError::SessionEnded)
     }
 
-    /// The same for the request of [`Conversation::open_stateless`], so that it is known to be the
-    /// server's. `along` are headers that may go to the server with it.
+    /// Like [`Conversation::send`], for a request of [`Conversation::open_stateless`]. Remembers that
+    /// the relay has the request. `headers` may be forwarded to the server with it.
     pub(super) async fn send_stateless(
         &self,
         id: &RequestId,
         line: &str,
-        along: Headers,
+        headers: Headers,
         share: Share,
-    ) -> Result<(), Unsent> {
-        let note = (!along.is_empty()).then(|| Note::Headers {
+    ) -> Result<(), SendError> {
+        let note = (!headers.is_empty()).then(|| Note::Headers {
             call: id.clone(),
-            headers: along,
+            headers,
         });
         self.send_with(line, note, share).await?;
         if let RequestId::Integer(number) = id
-            && let Some(own) = self.state().own.get_mut(&(*number as u64))
+            && let Some(ids) = self.state().client_ids.get_mut(&(*number as u64))
         {
-            own.was_sent = true;
+            ids.was_sent = true;
         }
         Ok(())
     }
@@ -155,38 +160,38 @@ impl Conversation {
         &self,
         requests: &[RequestId],
         token: Option<&str>,
-    ) -> Result<Reader, Refused> {
+    ) -> Result<Reader, StreamError> {
         let mut state = self.state();
-        self.is_open()?;
+        self.check_open()?;
         state.streams.open(requests, token)
     }
 
-    /// The same for a stateless request, which gets an id of ours: returns the line to send.
-    /// `facts` are of this very `line`.
+    /// The same for a stateless request, which gets an id of ours. Returns that id and the line to send.
+    /// `facts` must be those of `line`.
     pub(super) fn open_stateless(
         &self,
         line: &str,
         facts: &Facts<'_>,
-    ) -> Result<(Reader, RequestId, String), Refused> {
+    ) -> Result<(Reader, RequestId, String), StreamError> {
         let mut state = self.state();
-        self.is_open()?;
+        self.check_open()?;
         state.next_id += 1;
         let number = state.next_id;
-        let Some((line, own)) = rewrite::request(line, facts.token, number, &state.tokens) else {
-            return Err(Refused::Gone);
+        let Some((line, ids)) = rewrite::request(line, facts.token, number, &state.tokens) else {
+            return Err(StreamError::Gone);
         };
         let id = RequestId::Integer(number as i64);
         let reader = state.streams.open(std::slice::from_ref(&id), None)?;
-        state.own.insert(number, own);
+        state.client_ids.insert(number, ids);
         if facts.method.as_deref() == Some(LIST) {
             state.lists.insert(number);
         }
         Ok((reader, id, line))
     }
 
-    /// Looks whether the headers of a call say the same as its arguments, as far as the tool lists that
-    /// clients have asked for tell. Returns the headers that may go on to a server that nothing better
-    /// is known of: those of a tool that no list has told of.
+    /// Checks that a call's headers match its arguments, as far as the tool lists that clients have
+    /// requested allow that. Returns the headers that may be forwarded to the server: all of them if
+    /// no list had the tool, otherwise none.
     ///
     /// # Errors
     /// What differs, in a sentence.
@@ -201,20 +206,20 @@ impl Conversation {
         if given.is_empty() || state.param_headers.knows(tool) {
             return Ok(Vec::new());
         }
-        let along = given.iter().filter_map(|(name, value)| {
+        let forwarded = given.iter().filter_map(|(name, value)| {
             let value = value.as_ref()?.as_bytes().to_owned();
             Some(((*name).to_owned(), value))
         });
-        Ok(along.collect())
+        Ok(forwarded.collect())
     }
 
-    /// Opens the stream for what belongs to no request.
-    pub(super) fn listen(&self) -> Result<Reader, Refused> {
+    /// Opens the stream for messages that belong to no request.
+    pub(super) fn listen(&self) -> Result<Reader, StreamError> {
         self.state().streams.listen()
     }
 
-    /// Takes up a stream behind an event.
-    pub(super) fn resume(&self, last_event: &str) -> Result<Reader, Refused> {
+    /// Resumes a stream after an event.
+    pub(super) fn resume(&self, last_event: &str) -> Result<Reader, StreamError> {
         let (reader, waiting) = self.state().streams.resume(last_event)?;
         for id in waiting {
             self.sideband.leave_resumed(id);
@@ -222,18 +227,18 @@ impl Conversation {
         Ok(reader)
     }
 
-    /// The client has taken back a request: its stream has nothing more to say.
+    /// Stops waiting for the answer to a request that the client has cancelled.
     pub(super) fn cancelled_by_client(&self, id: &RequestId) {
         self.state().streams.answered(id);
     }
 
-    /// Nobody can ask again for what was sent on a stream, if everything has been.
+    /// Forgets a stream if it has ended. For clients that got no event and so cannot resume it.
     pub(super) fn forget_if_over(&self, key: StreamKey) {
         self.state().streams.forget_if_over(key);
     }
 
-    /// A stream's reader has gone. A stateless request is cancelled by that; a session's goes on,
-    /// since its client may come back for the answer.
+    /// Handles that a stream's reader has gone. That cancels a stateless request. A request of a
+    /// session continues, because its client may come back for the answer.
     ///
     /// SPEC 2026-07-28: "Closing the SSE response stream MUST be treated by the server as
     /// cancellation of that request." 2025-11-25: "Disconnection SHOULD NOT be interpreted as the
@@ -248,10 +253,10 @@ impl Conversation {
                 let RequestId::Integer(number) = id else {
                     continue;
                 };
-                let (own, _) = state.forget(number as u64);
-                // Of what the relay never had it need not be told; and so there are no more such
-                // notifications than it has taken requests.
-                if own.is_some_and(|own| own.was_sent) {
+                let (ids, _) = state.forget(number as u64);
+                // If the relay never got the request, it need not know. So there are never more
+                // such notifications than requests that the relay has read.
+                if ids.is_some_and(|ids| ids.was_sent) {
                     let why = "the client closed the response stream";
                     self.send_soon(cancelled_notification(&id, why));
                 }
@@ -259,7 +264,7 @@ impl Conversation {
         }
     }
 
-    /// A relay that is gone needs nothing more.
+    /// Sends a line to the relay without waiting. Ignores errors: a relay that is gone needs nothing.
     fn send_soon(&self, line: String) {
         if let Ok(false) = self.to_relay.try_send_line(&line) {
             let to_relay = Arc::clone(&self.to_relay);
@@ -267,33 +272,33 @@ impl Conversation {
         }
     }
 
-    /// Somebody uses the session now.
+    /// Marks the session as used now.
     pub(super) fn touch(&self) {
         self.state().last_used = Instant::now();
     }
 
-    /// Since when nobody has used it; `None` while somebody reads or waits.
+    /// Returns since when the session is unused; `None` while somebody reads.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         state.streams.is_idle().then_some(state.last_used)
     }
 
-    /// Ends it from our side: for the relay the client has closed.
+    /// Ends the session from our side. To the relay it looks as if the client had closed.
     pub(super) fn close(&self) {
         self.to_relay.close();
         self.over.send_replace(true);
     }
 
-    /// To be asked while the state is locked: what waits when it ends is answered then, and nothing
-    /// may begin to wait later.
-    fn is_open(&self) -> Result<(), Refused> {
+    /// Fails if the session has ended. Must be called while the state is locked: the end of the session
+    /// fails all pending requests, and no request may become pending after that.
+    fn check_open(&self) -> Result<(), StreamError> {
         match self.is_over() {
-            true => Err(Refused::Over),
+            true => Err(StreamError::SessionEnded),
             false => Ok(()),
         }
     }
 
-    /// Whether nothing more can be said in it.
+    /// Returns true if the session has ended.
     pub(super) fn is_over(&self) -> bool {
         *self.over.borrow()
     }
@@ -301,8 +306,8 @@ impl Conversation {
     async fn read_lines(self: Arc<Self>, from: LinkReader, max_line: usize) {
         let mut lines = Lines::new(from, max_line);
         while let Some(frame) = lines.next().await {
-            // The gate sends nothing that is larger than what it may receive, but for what it says
-            // itself, which is small.
+            // Skips overlong lines, which the gate does not send: it passes on only what it may
+            // receive, and its own messages are small.
             if let Frame::Line(range) = frame {
                 let line = Bytes::copy_from_slice(lines.line(&range));
                 self.dispatch(line, lines.take_note());
@@ -312,12 +317,12 @@ impl Conversation {
         self.end();
     }
 
-    /// The relay has said all that it will say. What it has not read any more is answered here: it
-    /// was not decided about, and has not run.
+    /// Ends all streams after the relay has ended. Fails the requests that the relay did not read: no
+    /// decision was made about them, and they did not run.
     fn end(&self) {
         let mut state = self.state();
         for id in state.streams.waiting() {
-            let own = match (self.kind, &id) {
+            let ids = match (self.kind, &id) {
                 (ClientKind::Stateless, RequestId::Integer(number)) => {
                     state.forget(*number as u64).0
                 }
@@ -325,7 +330,7 @@ impl Conversation {
             };
             let why = "the session with the server has ended; the request was not sent".to_owned();
             let line = error_response(Some(&id), ErrorCode::INTERNAL_ERROR, why);
-            let line = own.map_or(line.clone(), |own| rewrite::response(&line, &own));
+            let line = ids.map_or(line.clone(), |ids| rewrite::response(&line, &ids));
             if let Some(key) = state.streams.of_request(&id) {
                 state.streams.deliver_answer(key, line.into());
             }
@@ -334,8 +339,8 @@ impl Conversation {
         state.streams.end_all();
     }
 
-    /// Where the server has ended a response before its answer, so that the client comes back for
-    /// it later, the client's response ends too.
+    /// Ends a client's response whenever the server has ended its own response before the answer. The
+    /// client comes back for the answer later.
     async fn mirror_breaks(self: Arc<Self>) {
         let mut over = self.over.subscribe();
         loop {
@@ -347,10 +352,10 @@ impl Conversation {
         }
     }
 
-    /// Finds a line's stream.
+    /// Puts a line on the stream that it belongs to.
     fn dispatch(&self, line: Bytes, note: Option<Note>) {
         if let Some(id) = peek_result_id(&line) {
-            return self.answer(&id, line, note);
+            return self.deliver_response(&id, line, note);
         }
         let Ok(text) = std::str::from_utf8(&line) else {
             return;
@@ -359,15 +364,15 @@ impl Conversation {
             return;
         };
         match (&message.kind, &message.id) {
-            (Kind::Response { .. }, Id::Some(id)) => self.answer(id, line.clone(), note),
-            // It answers what could not be read, and was answered by HTTP already.
+            (Kind::Response { .. }, Id::Some(id)) => self.deliver_response(id, line.clone(), note),
+            // It answers an unreadable message, which HTTP has answered already.
             (Kind::Response { .. }, _) => {}
-            (Kind::Call { .. }, _) => self.tell(&message, text, line.clone(), note),
+            (Kind::Call { .. }, _) => self.deliver_call(&message, text, line.clone(), note),
         }
     }
 
-    /// Brings a response to whoever waits for it.
-    fn answer(&self, id: &RequestId, mut line: Bytes, note: Option<Note>) {
+    /// Delivers a response to the client whose request it answers.
+    fn deliver_response(&self, id: &RequestId, mut line: Bytes, note: Option<Note>) {
         let mut reply = match note {
             Some(Note::Reply(reply)) => Some(*reply),
             Some(Note::About(_) | Note::Headers { .. }) | None => None,
@@ -377,24 +382,24 @@ impl Conversation {
             return;
         };
         if let (ClientKind::Stateless, RequestId::Integer(number)) = (self.kind, id) {
-            let (own, is_list) = state.forget(*number as u64);
-            if let (Some(own), Ok(text)) = (own, std::str::from_utf8(&line)) {
+            let (ids, is_list) = state.forget(*number as u64);
+            if let (Some(ids), Ok(text)) = (ids, std::str::from_utf8(&line)) {
                 if is_list {
                     state.param_headers.learn(text);
                 }
-                line = rewrite::response(text, &own).into();
+                line = rewrite::response(text, &ids).into();
                 if let Some(reply) = &mut reply
                     && let Ok(text) = std::str::from_utf8(&reply.body)
                 {
-                    reply.body = rewrite::response(text, &own).into_bytes();
+                    reply.body = rewrite::response(text, &ids).into_bytes();
                 }
             }
         }
         match reply {
             Some(mut reply) if self.kind != ClientKind::OneStream => {
-                // The gate has read the line and not the body, which could hold any id.
+                // The gate has read the line but not the body, which could contain any id.
                 if self.sideband.is_holding() {
-                    reply.say(&line);
+                    reply.set_json(&line);
                 }
                 state.streams.reply(key, reply, line);
             }
@@ -404,8 +409,8 @@ impl Conversation {
         state.last_used = Instant::now();
     }
 
-    /// Brings a request or a notification to the client.
-    fn tell(&self, message: &Message<'_>, text: &str, line: Bytes, note: Option<Note>) {
+    /// Delivers a request or a notification to the client.
+    fn deliver_call(&self, message: &Message<'_>, text: &str, line: Bytes, note: Option<Note>) {
         let related = match note {
             Some(Note::About(request)) => Some(request),
             Some(Note::Reply(_) | Note::Headers { .. }) | None => None,
@@ -421,7 +426,7 @@ impl Conversation {
                     drop(state);
                     return self.refuse_question(id);
                 }
-                return state.tell_stateless(method, text, line, related.as_ref());
+                return state.notify_stateless(method, text, line, related.as_ref());
             }
             ClientKind::Session => state.stream_of(method, text, related.as_ref()),
         };
@@ -434,10 +439,10 @@ impl Conversation {
         state.streams.deliver(key, line);
     }
 
-    /// SPEC 2026-07-28: "The server MUST NOT send independent JSON-RPC requests"; and whom would it
-    /// ask, of several?
+    /// Refuses a request of the server to a stateless client. SPEC 2026-07-28: "The server MUST NOT send
+    /// independent JSON-RPC requests". Nor could we tell which of several clients it is for.
     fn refuse_question(&self, id: &RequestId) {
-        let why = "stateless clients cannot be asked".to_owned();
+        let why = "stateless clients do not accept requests from the server".to_owned();
         self.send_soon(error_response(Some(id), ErrorCode::METHOD_NOT_FOUND, why));
     }
 
@@ -447,10 +452,9 @@ impl Conversation {
 }
 
 impl State {
-    /// A stateless request waits no more: what its client calls it, and whether it asked for the
-    /// tool list.
-    fn forget(&mut self, number: u64) -> (Option<Own>, bool) {
-        (self.own.remove(&number), self.lists.remove(&number))
+    /// Forgets a stateless request. Returns its client's ids, and whether it asked for the tool list.
+    fn forget(&mut self, number: u64) -> (Option<ClientIds>, bool) {
+        (self.client_ids.remove(&number), self.lists.remove(&number))
     }
 
     fn stream_for_answers(&self, kind: ClientKind, id: &RequestId) -> Option<StreamKey> {
@@ -460,8 +464,8 @@ impl State {
         }
     }
 
-    /// On which stream a session's client is told something: that of the request which it belongs
-    /// to, as far as that is known or can be the only one.
+    /// Returns the stream for a request or notification to a session's client: that of the request
+    /// that it belongs to, if this is known or only one is pending; otherwise the best other one.
     fn stream_of(
         &mut self,
         method: &str,
@@ -481,7 +485,7 @@ impl State {
         if let Some(key) = known.or(named) {
             return Some(key);
         }
-        // What tells of a change belongs to no request.
+        // A notification about a change belongs to no request.
         let is_change =
             method.ends_with("list_changed") || method == "notifications/resources/updated";
         let listening = streams.listening();
@@ -491,9 +495,9 @@ impl State {
         }
     }
 
-    /// Tells a stateless client something about its request. What is about none is told to nobody:
-    /// it could be another client's.
-    fn tell_stateless(
+    /// Delivers a notification about a request to its stateless client. Drops a notification that is
+    /// about no request, because it could be meant for another client.
+    fn notify_stateless(
         &mut self,
         method: &str,
         text: &str,
@@ -501,7 +505,7 @@ impl State {
         related: Option<&RequestId>,
     ) {
         let number = match related {
-            // The stream that it came on says more than it does itself.
+            // The stream that it came on is more reliable than its content.
             Some(RequestId::Integer(number)) => Some(*number as u64),
             Some(_) => None,
             None => rewrite::subject(method, text, &self.tokens),
@@ -510,8 +514,8 @@ impl State {
             return;
         };
         let key = self.streams.of_request(&RequestId::Integer(number as i64));
-        if let (Some(key), Some(own)) = (key, self.own.get(&number)) {
-            let line = rewrite::notification(text, number, &self.tokens, own).unwrap_or(line);
+        if let (Some(key), Some(ids)) = (key, self.client_ids.get(&number)) {
+            let line = rewrite::notification(text, number, &self.tokens, ids).unwrap_or(line);
             self.streams.deliver(key, line);
         }
     }
@@ -525,9 +529,9 @@ mod tests {
     use crate::http::inbound::streams::Delivery;
     use crate::transport::{Reply, link_in, link_out};
 
-    // What is held for a session whose server hangs is what the others' large messages wait for.
+    // Large messages of other sessions need the memory that is reserved for a hanging server's session.
     #[tokio::test(start_paused = true)]
-    async fn a_line_with_a_share_waits_a_minute_for_a_server_that_hangs() {
+    async fn a_line_with_a_share_waits_a_minute_for_a_hanging_server() {
         let (to_relay, _unread) = link_in();
         let (from_relay, _silent) = link_out();
         let sideband = Arc::new(Sideband::default());
@@ -541,31 +545,33 @@ mod tests {
         );
         let memory = Arc::new(Semaphore::new(1));
         let share = || Arc::clone(&memory).try_acquire_owned().ok();
-        // A link takes so much, and then a line.
+        // A link accepts one whole line as long as it has any room.
         let large = "x".repeat(16 * 1024 * 1024);
         assert_eq!(conversation.send(&large, share()).await, Ok(()));
         let start = Instant::now();
-        assert_eq!(conversation.send("y", share()).await, Err(Unsent::Late));
-        assert_eq!(start.elapsed(), HANDING_OVER);
+        let late = conversation.send("y", share()).await;
+        assert_eq!(late, Err(SendError::Timeout));
+        assert_eq!(start.elapsed(), SEND_TIME);
         assert_eq!(memory.available_permits(), 1);
-        // What takes nothing from others waits for as long as its client does.
+        // A line without a share costs others nothing, so it may wait as long as its client does.
         let sending = conversation.send("z", None);
-        assert!(timeout(60 * HANDING_OVER, sending).await.is_err());
+        assert!(timeout(60 * SEND_TIME, sending).await.is_err());
         conversation.close();
-        assert_eq!(conversation.send("z", None).await, Err(Unsent::Over));
+        let ended = conversation.send("z", None).await;
+        assert_eq!(ended, Err(SendError::SessionEnded));
     }
 
-    // What a server says with an HTTP error goes on as it is, and could be read as another answer.
+    // The body of an HTTP error is passed on unchanged, and could be read as the answer to another request.
     #[tokio::test]
-    async fn while_a_call_is_held_a_client_reads_nothing_that_the_gate_has_not() {
+    async fn while_a_call_is_held_a_client_gets_nothing_that_the_gate_has_not_read() {
         for kind in [ClientKind::Session, ClientKind::Stateless] {
             for is_holding in [false, true] {
                 let (to_relay, _relay) = link_in();
                 let (from_relay, _silent) = link_out();
                 let sideband = Arc::new(Sideband::default());
-                let given = Arc::clone(&sideband);
+                let shared = Arc::clone(&sideband);
                 let conversation =
-                    Conversation::begin(kind, to_relay, from_relay, given, 1024, [0; 32]);
+                    Conversation::begin(kind, to_relay, from_relay, shared, 1024, [0; 32]);
                 let id = RequestId::Integer(1);
                 let text = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
                 let Ok(Line::Message(message)) = read_envelope(text) else {
@@ -616,9 +622,9 @@ mod tests {
         }
     }
 
-    // Else each request that a client gives up while the server hangs would leave something behind.
+    // Otherwise each request that a client cancels while the server hangs would leave a notification behind.
     #[tokio::test]
-    async fn only_of_a_request_that_it_has_is_the_relay_told_that_it_is_given_up() {
+    async fn the_relay_learns_of_a_cancellation_only_if_it_has_the_request() {
         for is_sent in [false, true] {
             let (to_relay, relay) = link_in();
             let (from_relay, _silent) = link_out();
@@ -644,11 +650,11 @@ mod tests {
                 assert_eq!(sent, Ok(()));
             }
             conversation.reader_gone(&reader);
-            let mut told = Vec::with_capacity(4096);
-            let _ = relay.try_read(&mut told);
-            let told = String::from_utf8(told).unwrap();
-            assert_eq!(told.contains("notifications/cancelled"), is_sent, "{told}");
-            assert_eq!(told.is_empty(), !is_sent, "{told}");
+            let mut read = Vec::with_capacity(4096);
+            let _ = relay.try_read(&mut read);
+            let read = String::from_utf8(read).unwrap();
+            assert_eq!(read.contains("notifications/cancelled"), is_sent, "{read}");
+            assert_eq!(read.is_empty(), !is_sent, "{read}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each HTTP request leads to: `/mcp`, the two endpoints of 2024-11-05, and `/healthz`.
+//! Handles the HTTP requests of clients: `/mcp`, the two endpoints of 2024-11-05, and `/healthz`.
 //!
 //! SPEC 2025-03-26 to 2025-11-25, "Streamable HTTP"; 2026-07-28, "Streamable HTTP"; 2024-11-05,
 //! "HTTP with SSE".
@@ -19,7 +19,7 @@ use axum::routing::{any, get, post};
 
 use super::answer::{OpenStream, respond, stream};
 use super::conversation::{ClientKind, Conversation};
-use super::guard::{Guard, TurnedAway};
+use super::guard::{AccessError, Guard};
 use super::refusal::Refusal;
 use super::request::{Budget, Share, accepts, check_media_types, check_revision, text};
 use super::sessions::{Owner, Record, Sessions};
@@ -31,20 +31,20 @@ use crate::mcp::revision::STATELESS;
 use crate::mcp::tool::META_PROTOCOL_VERSION;
 use crate::sys::secret::Secret;
 
-/// Everything that a request needs.
+/// State that all requests share.
 pub(super) struct App {
     pub(super) sessions: Sessions,
     pub(super) guard: Guard,
-    /// What bodies may take.
+    /// The memory for bodies.
     pub(super) budget: Budget,
-    /// Where refusals are written down.
+    /// Records refusals.
     pub(super) record: Record,
 }
 
-/// Where it is looked whether we live.
+/// Health check path.
 const HEALTH: &str = "/healthz";
 
-/// The routes.
+/// Returns the routes.
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/mcp", any(mcp))
@@ -53,12 +53,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/sse/", get(open_sse))
         .route("/message", post(message))
         .route(HEALTH, get(|| async { "ok\n" }))
-        .layer(from_fn_with_state(Arc::clone(&app), guarded))
+        .layer(from_fn_with_state(Arc::clone(&app), check_access))
         .with_state(app)
 }
 
-/// Nothing of a request is looked at before it is known who sends it.
-async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Checks who sends a request before anything else looks at it.
+async fn check_access(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = text(headers, &HOST).or_else(|| request.uri().authority().map(|a| a.as_str()));
     let checked = app.guard.check(
@@ -69,8 +69,8 @@ async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     );
     match checked {
         Ok(()) => next.run(request).await,
-        // Who looks whether we live tells and learns nothing.
-        Err(TurnedAway::Token) if request.uri().path() == HEALTH => next.run(request).await,
+        // A health check needs no token: it reveals nothing.
+        Err(AccessError::Token) if request.uri().path() == HEALTH => next.run(request).await,
         Err(why) => Refusal::from(why).into_response(),
     }
 }
@@ -79,11 +79,11 @@ async fn mcp(State(app): State<Arc<App>>, request: Request) -> Response {
     let answered = match *request.method() {
         Method::POST => {
             let received = receive(&app, request).await;
-            // What the gate never sees is refused here, and leaves its line here.
+            // The gate never sees a message that is refused here, so it is recorded here.
             received.inspect_err(|refusal| (app.record)(refusal.why()))
         }
         Method::GET => listen(&app, request.headers()),
-        Method::DELETE => end(&app, request.headers()),
+        Method::DELETE => end_session(&app, request.headers()),
         _ => {
             let allowed = [(ALLOW, "GET, POST, DELETE")];
             Ok((StatusCode::METHOD_NOT_ALLOWED, allowed).into_response())
@@ -92,7 +92,7 @@ async fn mcp(State(app): State<Arc<App>>, request: Request) -> Response {
     answered.unwrap_or_else(Refusal::into_response)
 }
 
-/// A POST to `/mcp`.
+/// Handles a POST to `/mcp`.
 async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
@@ -116,7 +116,7 @@ async fn receive(app: &App, request: Request) -> Result<Response, Refusal> {
     }
 }
 
-/// A message of 2026-07-28 or later, which stands alone.
+/// Handles a stateless message.
 async fn receive_stateless(
     app: &App,
     headers: &HeaderMap,
@@ -138,8 +138,8 @@ async fn receive_stateless(
     let owner = owner(app, headers);
     let method = facts.method.as_deref().unwrap_or_default();
     if matches!(method, "initialize" | "notifications/initialized") {
-        // It would begin a session for all who share one.
-        let why = format!("Method not found: {method} is of revisions with sessions");
+        // It would start a session for all clients that share this one.
+        let why = format!("Method not found: `{method}` exists only in revisions with sessions");
         let refusal = Refusal::new(StatusCode::NOT_FOUND, ErrorCode::METHOD_NOT_FOUND, why);
         return Err(refusal.of(id));
     }
@@ -149,8 +149,8 @@ async fn receive_stateless(
         ));
     }
     if id.is_none() {
-        // Over HTTP a request is cancelled by closing its stream; under an id of the client's, this
-        // could mean another client's request.
+        // Stateless clients cancel a request by closing its stream. This notification names the
+        // client's own id, which could mean another client's request.
         if let Some(conversation) = app.sessions.find_shared(owner)
             && method != "notifications/cancelled"
         {
@@ -164,23 +164,23 @@ async fn receive_stateless(
     conversation
         .sideband
         .set_credentials(credentials.and_then(secret));
-    let mut along = Vec::new();
+    let mut forwarded = Vec::new();
     if let (CALL, Some(name), Some(params)) = (method, &facts.name, facts.params) {
         let given = param_headers(headers);
         let checked = conversation.check_param_headers(name, params, &given);
-        along = checked.map_err(mismatch)?;
+        forwarded = checked.map_err(mismatch)?;
     }
     let opened = conversation.open_stateless(line, facts);
     let (reader, our_id, line) = opened.map_err(|why| Refusal::from(why).of(id))?;
     let open = OpenStream::new(Arc::clone(&conversation), reader);
     let open = open.incomplete(!facts.is_complete);
-    let sent = conversation.send_stateless(&our_id, &line, along, share);
+    let sent = conversation.send_stateless(&our_id, &line, forwarded, share);
     let sent = sent.await;
     sent.map_err(|why| Refusal::from(why).of(id))?;
     Ok(respond(open, None).await)
 }
 
-/// A message of a session, or the one that begins it.
+/// Handles a message of a session, or the `initialize` that starts one.
 async fn receive_in_session(
     app: &App,
     headers: &HeaderMap,
@@ -190,11 +190,11 @@ async fn receive_in_session(
     facts: &Facts<'_>,
 ) -> Result<Response, Refusal> {
     check_revision(headers)?;
-    let begins = facts.method.as_deref() == Some("initialize");
+    let is_initialize = facts.method.as_deref() == Some("initialize");
     let (name, conversation) = match session(app, headers)? {
         Some(conversation) => (None, conversation),
-        // What cannot be answered cannot tell its client what the session is called.
-        None if begins && facts.id.is_some() => {
+        // Without an id there is no response in which we could send the session's id.
+        None if is_initialize && facts.id.is_some() => {
             let begun = app.sessions.begin(ClientKind::Session, owner(app, headers));
             let (name, conversation) =
                 begun.map_err(|why| Refusal::from(why).of(facts.id.as_ref()))?;
@@ -207,8 +207,8 @@ async fn receive_in_session(
         None => return Err(Refusal::bad_request("the header Mcp-Session-Id is missing")),
     };
     conversation.touch();
-    // Until its client knows its name, nobody could ever end it.
-    let begun = name.map(|name| Begun {
+    // Ends the session unless its client gets the session's id, because nobody else could end it.
+    let new_session = name.map(|name| NewSession {
         app,
         name: Some(name),
         owner: owner(app, headers),
@@ -229,11 +229,11 @@ async fn receive_in_session(
     let sent = conversation.send(line, share).await;
     sent.map_err(|why| Refusal::from(why).of(Some(id)))?;
     let open = open.primed(text(headers, &VERSION) == Some("2025-11-25"));
-    let mut response = respond(open, begun.is_some().then_some(is_error)).await;
+    let mut response = respond(open, new_session.is_some().then_some(is_error)).await;
     let is_good = response.extensions().get::<Failed>().is_none() && response.status().is_success();
-    // What was refused has begun nothing.
-    if let Some(mut begun) = begun.filter(|_| is_good)
-        && let Some(name) = begun.name.take()
+    // A refused `initialize` starts no session.
+    if let Some(mut new_session) = new_session.filter(|_| is_good)
+        && let Some(name) = new_session.name.take()
         && let Ok(value) = HeaderValue::try_from(name)
     {
         response.headers_mut().insert(&SESSION, value);
@@ -241,14 +241,14 @@ async fn receive_in_session(
     Ok(response)
 }
 
-/// A session that ends with this, unless its name is taken out.
-struct Begun<'a> {
+/// A new session. Dropping this ends the session unless `name` was taken out.
+struct NewSession<'a> {
     app: &'a App,
     name: Option<String>,
     owner: Owner,
 }
 
-impl Drop for Begun<'_> {
+impl Drop for NewSession<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
             self.app.sessions.end(name, self.owner);
@@ -265,7 +265,7 @@ fn is_error(line: &[u8]) -> bool {
     raw_member(text, &["error"]).is_some()
 }
 
-/// A batch: 2025-03-26 allows them, in a session. The gate takes it apart.
+/// Handles a batch, which 2025-03-26 allows in a session. The gate splits it.
 async fn receive_batch(
     app: &App,
     headers: &HeaderMap,
@@ -273,7 +273,8 @@ async fn receive_batch(
     share: Share,
     entries: &[&str],
 ) -> Result<Response, Refusal> {
-    let no_batch = || Refusal::bad_request("a batch belongs into a session of revision 2025-03-26");
+    let no_batch =
+        || Refusal::bad_request("batches are allowed only in a session of revision 2025-03-26");
     let conversation = session(app, headers)?.ok_or_else(no_batch)?;
     let mut ids: Vec<RequestId> = Vec::new();
     let mut cancelled: Vec<RequestId> = Vec::new();
@@ -299,7 +300,7 @@ async fn receive_batch(
     Ok(stream(open))
 }
 
-/// A GET of `/mcp`: the stream for what belongs to no request, or one taken up again.
+/// Handles a GET of `/mcp`: opens the stream for messages that belong to no request, or resumes a stream.
 fn listen(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     if !accepts(headers, "text/event-stream") {
         return Err(Refusal::not_acceptable("text/event-stream"));
@@ -315,8 +316,8 @@ fn listen(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     Ok(stream(OpenStream::new(conversation, reader?)))
 }
 
-/// A DELETE of `/mcp`: the client needs its session no more.
-fn end(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
+/// Handles a DELETE of `/mcp`: the client ends its session.
+fn end_session(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     let Some(name) = text(headers, &SESSION) else {
         return Err(Refusal::bad_request("the header Mcp-Session-Id is missing"));
     };
@@ -326,7 +327,7 @@ fn end(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
     }
 }
 
-/// A GET of `/sse`: a session of 2024-11-05, as long as its stream is open.
+/// Handles a GET of `/sse`: starts a session of 2024-11-05, which lives while its stream is open.
 async fn open_sse(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let owner = owner(&app, &headers);
     let (name, conversation) = match app.sessions.begin(ClientKind::OneStream, owner) {
@@ -352,7 +353,7 @@ async fn message(State(app): State<Arc<App>>, request: Request) -> Response {
     received.unwrap_or_else(Refusal::into_response)
 }
 
-/// A POST to `/message`: one message of such a session.
+/// Handles a POST to `/message`: one message of a session of 2024-11-05.
 async fn receive_message(app: &App, request: Request) -> Result<Response, Refusal> {
     let query = request.uri().query().unwrap_or_default();
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -363,25 +364,25 @@ async fn receive_message(app: &App, request: Request) -> Result<Response, Refusa
     let conversation = found.ok_or_else(Refusal::no_such_session)?;
     let (line, share) = app.budget.read(request.into_body()).await?;
     let sent = conversation.send(&line, share).await;
-    sent.map_err(|_| Refusal::over())?;
+    sent.map_err(|_| Refusal::session_ended())?;
     Ok((StatusCode::ACCEPTED, "Accepted").into_response())
 }
 
-/// The request that a client takes back.
+/// Returns the request that a message cancels, if it is `notifications/cancelled`.
 fn cancelled_by(facts: &Facts<'_>) -> Option<RequestId> {
-    let is_it = facts.method.as_deref() == Some("notifications/cancelled");
-    let params = facts.params.filter(|_| is_it)?;
+    let is_cancelled = facts.method.as_deref() == Some("notifications/cancelled");
+    let params = facts.params.filter(|_| is_cancelled)?;
     raw_member(params, &["requestId"]).and_then(RequestId::from_json)
 }
 
-/// What the client has taken back is not answered any more.
+/// Stops waiting for the answers to requests that the client has cancelled.
 fn note_cancelled(conversation: &Conversation, ids: &[RequestId]) {
     for id in ids {
         conversation.cancelled_by_client(id);
     }
 }
 
-/// The session that a request names. One of another kind is none of its.
+/// Returns the session that a request names. A session of the two endpoints of 2024-11-05 does not count.
 fn session(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Conversation>>, Refusal> {
     let Some(name) = text(headers, &SESSION) else {
         return Ok(None);
@@ -391,19 +392,19 @@ fn session(app: &App, headers: &HeaderMap) -> Result<Option<Arc<Conversation>>, 
     found.map(Some).ok_or_else(Refusal::no_such_session)
 }
 
-/// Whose session a request may speak in. With a token of ours, all clients are one: they show the
-/// same.
+/// Returns the owner whose sessions a request may use. If we require a token, all clients are one
+/// owner, because they all send the same token.
 fn owner(app: &App, headers: &HeaderMap) -> Owner {
     Owner::of(forwarded_authorization(app, headers).map(HeaderValue::as_bytes))
 }
 
-/// The client's credentials, where they are not for us.
+/// Returns the client's credentials, if they are for the server and not for us.
 fn forwarded_authorization<'h>(app: &App, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
     let found = headers.get(AUTHORIZATION);
     found.filter(|_| !app.guard.takes_authorization())
 }
 
-/// The headers of arguments; `None` for a value that is no text.
+/// Returns the `Mcp-Param` headers. A value that is not text is `None`.
 fn param_headers(headers: &HeaderMap) -> Vec<(&str, Option<&str>)> {
     let params = headers.iter();
     let params = params.filter(|(name, _)| name.as_str().starts_with(PARAM_PREFIX));
@@ -412,16 +413,16 @@ fn param_headers(headers: &HeaderMap) -> Vec<(&str, Option<&str>)> {
         .collect()
 }
 
-/// Credentials as a secret; `None` where they are no text, and so no credentials.
+/// Returns credentials as a secret; `None` if they are not UTF-8.
 fn secret(value: &HeaderValue) -> Option<Secret> {
     let text = std::str::from_utf8(value.as_bytes()).ok()?;
     Some(Secret::new(text.to_owned()))
 }
 
-/// Where a browser says that a request comes from.
+/// Says whether a page of the same site made a browser send the request.
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A response whose body is an event stream.
+/// Returns a response whose body is an event stream.
 pub(super) fn event_stream(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();

@@ -1,33 +1,31 @@
-//! Who may speak to us at all: by address, by where a browser's page came from, by bearer token.
-//!
-//! What they may then do is the gate's business.
+//! Checks who may send requests: by `Host`, by the origin of a browser's page, and by bearer token.
 
 use std::net::IpAddr;
 
 use crate::sys::net::is_loopback;
 use crate::sys::secret::Secret;
 
-/// What a request must show before anything of it is read.
+/// Checks requests before anything else looks at them.
 #[derive(Debug)]
 pub(super) struct Guard {
     token: Option<blake3::Hash>,
     hosts: Hosts,
 }
 
-/// Which names the proxy goes by.
+/// The names of this proxy.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts {
-    /// Whether only loopback is bound, so that no other machine can connect.
+    /// True if only loopback is bound, so that no other machine can connect.
     pub(super) is_local: bool,
-    /// What the operator allows beside that, in lower case, without ports.
+    /// Further names that the operator allows, in lower case, without ports.
     pub(super) allowed: Vec<String>,
 }
 
 impl Hosts {
-    /// Whether a request whose `Host` is this may have been meant for us.
+    /// Returns true if a request with this `Host` may be meant for us.
     ///
-    /// A page in a browser can make a name of its own resolve to our address (DNS rebinding). `Host`
-    /// is then that name; it is never an IP address, since a browser looks up no address.
+    /// A page in a browser can make its own name resolve to our address (DNS rebinding). `Host` is
+    /// then that name. It is never an IP address, because browsers do not look up addresses.
     fn include(&self, authority: &str, needs_token: bool) -> bool {
         let host = host_of(authority);
         let is_allowed = || {
@@ -37,40 +35,40 @@ impl Hosts {
         };
         match self.is_local {
             true => is_loopback(host) || is_allowed(),
-            // No page has the token, so there any name will do, unless the operator says which.
+            // No page has the token, so any name is safe, unless the operator names the allowed ones.
             false if needs_token && self.allowed.is_empty() => true,
             false => is_loopback(host) || host.parse::<IpAddr>().is_ok() || is_allowed(),
         }
     }
 }
 
-/// Why a request is turned away.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TurnedAway {
-    /// `Host` names us as nobody on this machine would.
+pub(super) enum AccessError {
+    /// `Host` is not one of our names.
     Host,
-    /// `Origin` is a page of somebody else's.
+    /// `Origin` is a page of another site.
     Origin,
-    /// There is no token, or another one.
+    /// The token is missing or wrong.
     Token,
 }
 
-impl TurnedAway {
-    /// What the client is told.
+impl AccessError {
+    /// Returns the error text for the client.
     pub(super) fn message(self) -> &'static str {
         match self {
-            TurnedAway::Host => {
+            AccessError::Host => {
                 "the Host header does not name this machine; use its IP address or http://localhost, \
                  or allow the name with --allowed-host"
             }
-            TurnedAway::Origin => "the Origin header names another site",
-            TurnedAway::Token => "a bearer token is needed: Authorization: Bearer TOKEN",
+            AccessError::Origin => "the Origin header names another site",
+            AccessError::Token => "a bearer token is needed: Authorization: Bearer TOKEN",
         }
     }
 }
 
 impl Guard {
-    /// Requests must show `token`, if there is one, and name one of `hosts`.
+    /// Creates a guard for requests that must send `token`, if there is one, and name one of `hosts`.
     pub(super) fn new(token: Option<&Secret>, hosts: Hosts) -> Guard {
         Guard {
             token: token.map(|token| blake3::hash(token.expose().as_bytes())),
@@ -78,26 +76,26 @@ impl Guard {
         }
     }
 
-    /// Whether the `Authorization` header is for us, and not for the server behind us.
+    /// Returns true if the `Authorization` header is for us, and not for the server behind us.
     pub(super) fn takes_authorization(&self) -> bool {
         self.token.is_some()
     }
 
-    /// Looks at a request's `Host`, `Origin`, `Sec-Fetch-Site` and `Authorization`. A header that stands there
-    /// twice, or is no text, counts as an empty one.
+    /// Checks a request's `Host`, `Origin`, `Sec-Fetch-Site` and `Authorization`. Pass an empty text for a header
+    /// that occurs twice or is not text.
     ///
-    /// A page in a browser can make its own name resolve to this machine; then `Host` and
-    /// `Origin` carry that name.
+    /// A page in a browser can make its own name resolve to this machine. `Host` and `Origin` are then
+    /// that name.
     pub(super) fn check(
         &self,
         host: Option<&str>,
         origin: Option<&str>,
         fetch_site: Option<&str>,
         authorization: Option<&str>,
-    ) -> Result<(), TurnedAway> {
+    ) -> Result<(), AccessError> {
         let needs_token = self.token.is_some();
         if !host.is_some_and(|host| self.hosts.include(host, needs_token)) {
-            return Err(TurnedAway::Host);
+            return Err(AccessError::Host);
         }
         if let Some(origin) = origin {
             let authority = origin
@@ -108,12 +106,12 @@ impl Guard {
                 is_loopback(host_of(authority)) || own
             });
             if !is_ours {
-                return Err(TurnedAway::Origin);
+                return Err(AccessError::Origin);
             }
         }
-        // An image of a page's needs no `Origin` to begin a session at `/sse`.
+        // A page can start a session at `/sse` with an image, for which a browser sends no `Origin`.
         if origin.is_none() && fetch_site == Some("cross-site") {
-            return Err(TurnedAway::Origin);
+            return Err(AccessError::Origin);
         }
         let Some(token) = &self.token else {
             return Ok(());
@@ -122,15 +120,15 @@ impl Guard {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        // Comparing BLAKE3 hashes takes the same time wherever they differ.
         match given {
             Some(given) if blake3::hash(given.as_bytes()) == *token => Ok(()),
-            Some(_) | None => Err(TurnedAway::Token),
+            Some(_) | None => Err(AccessError::Token),
         }
     }
 }
 
-/// An authority without its port.
+/// Returns an authority without its port.
 fn host_of(authority: &str) -> &str {
     if let Some((host, rest)) = authority
         .strip_prefix('[')
@@ -166,10 +164,10 @@ mod tests {
         Guard::new(token.as_ref(), hosts)
     }
 
-    // `--host 0.0.0.0 --insecure-no-auth` took any name, and so any page that made its own resolve
-    // to us.
+    // `--host 0.0.0.0 --insecure-no-auth` once accepted any name, so a page could make its own name
+    // resolve to us.
     #[test]
-    fn beyond_loopback_without_a_token_only_addresses_and_allowed_names_are_ours() {
+    fn beyond_loopback_without_a_token_only_addresses_and_allowed_names_are_accepted() {
         let open = guard(None, false, &["proxy.example", "build-7"]);
         for host in [
             "192.168.1.7:8765",
@@ -202,9 +200,9 @@ mod tests {
             " ",
         ] {
             let found = open.check(Some(host), None, None, None);
-            assert_eq!(found, Err(TurnedAway::Host), "{host}");
+            assert_eq!(found, Err(AccessError::Host), "{host}");
         }
-        assert_eq!(open.check(None, None, None, None), Err(TurnedAway::Host));
+        assert_eq!(open.check(None, None, None, None), Err(AccessError::Host));
     }
 
     #[test]
@@ -216,15 +214,15 @@ mod tests {
         let check = |host| named.check(Some(host), None, None, bearer);
         assert_eq!(check("proxy.example:8765"), Ok(()));
         assert_eq!(check("10.0.0.1:8765"), Ok(()));
-        assert_eq!(check("other.example"), Err(TurnedAway::Host));
+        assert_eq!(check("other.example"), Err(AccessError::Host));
         let local = guard(Some("s3cret"), true, &["proxy.example"]);
         let check = |host| local.check(Some(host), None, None, bearer);
         assert_eq!(check("proxy.example"), Ok(()));
-        assert_eq!(check("other.example"), Err(TurnedAway::Host));
+        assert_eq!(check("other.example"), Err(AccessError::Host));
     }
 
     #[test]
-    fn a_page_that_made_its_name_resolve_to_us_is_turned_away() {
+    fn a_page_that_makes_its_name_resolve_to_us_is_refused() {
         let guard = guard(None, true, &[]);
         for host in [
             "127.0.0.1:1",
@@ -246,15 +244,15 @@ mod tests {
         ] {
             assert_eq!(
                 guard.check(Some(host), None, None, None),
-                Err(TurnedAway::Host),
+                Err(AccessError::Host),
                 "{host}"
             );
         }
-        assert_eq!(guard.check(None, None, None, None), Err(TurnedAway::Host));
+        assert_eq!(guard.check(None, None, None, None), Err(AccessError::Host));
     }
 
     #[test]
-    fn a_page_of_another_site_is_turned_away() {
+    fn a_page_of_another_site_is_refused() {
         let guard = guard(None, true, &[]);
         for origin in [
             "http://localhost:3000",
@@ -277,10 +275,10 @@ mod tests {
             "vscode-webview://x",
         ] {
             let found = guard.check(HERE, Some(origin), None, None);
-            assert_eq!(found, Err(TurnedAway::Origin), "{origin}");
+            assert_eq!(found, Err(AccessError::Origin), "{origin}");
         }
         let check = |origin, site| guard.check(HERE, origin, Some(site), None);
-        assert_eq!(check(None, "cross-site"), Err(TurnedAway::Origin));
+        assert_eq!(check(None, "cross-site"), Err(AccessError::Origin));
         assert_eq!(check(Some("http://localhost:3000"), "cross-site"), Ok(()));
         assert_eq!(check(None, "none"), Ok(()));
         let open = self::guard(None, false, &["proxy.example"]);
@@ -291,12 +289,12 @@ mod tests {
         );
         assert_eq!(
             open.check(host, Some("http://evil.example"), None, None),
-            Err(TurnedAway::Origin)
+            Err(AccessError::Origin)
         );
     }
 
     #[test]
-    fn only_the_very_token_lets_in() {
+    fn only_the_exact_token_is_accepted() {
         let guard = guard(Some("s3cret"), false, &[]);
         let check = |value: Option<&str>| guard.check(Some("x"), None, None, value);
         assert_eq!(check(Some("Bearer s3cret")), Ok(()));
@@ -309,8 +307,8 @@ mod tests {
             "Bearer s3cret x",
             "",
         ] {
-            assert_eq!(check(Some(value)), Err(TurnedAway::Token), "{value}");
+            assert_eq!(check(Some(value)), Err(AccessError::Token), "{value}");
         }
-        assert_eq!(check(None), Err(TurnedAway::Token));
+        assert_eq!(check(None), Err(AccessError::Token));
     }
 }

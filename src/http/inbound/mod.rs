@@ -1,4 +1,4 @@
-//! Clients that come by HTTP: `/mcp`, and the two endpoints of 2024-11-05.
+//! Serves clients over HTTP: `/mcp`, and the two endpoints of 2024-11-05.
 
 mod answer;
 mod conversation;

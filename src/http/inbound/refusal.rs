@@ -1,5 +1,4 @@
-//! Requests that are turned away before anything of them is relayed: a status, and an error in the
-//! words of JSON-RPC.
+//! Refuses requests before they are relayed, with an HTTP status and a JSON-RPC error.
 
 use std::borrow::Cow;
 
@@ -7,20 +6,20 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
-use super::conversation::Unsent;
-use super::guard::TurnedAway;
+use super::conversation::SendError;
+use super::guard::AccessError;
 use super::sessions::NoSession;
-use super::streams::Refused;
+use super::streams::StreamError;
 use crate::mcp::ErrorCode;
 use crate::mcp::error::error_response;
 use crate::mcp::message::{MessageError, RequestId, Unreadable};
 
 /// SPEC 2026-07-28, `HeaderMismatch`.
 const HEADER_MISMATCH: ErrorCode = ErrorCode(-32_020);
-/// What SDKs use for a session that is not there.
+/// The code that SDKs use for an unknown session.
 const NO_SESSION: ErrorCode = ErrorCode(-32_001);
 
-/// Why a request is turned away.
+/// A refused request.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -43,13 +42,13 @@ impl Refusal {
         }
     }
 
-    /// The same, for the request with this id.
+    /// Sets the id of the refused request.
     pub(super) fn of(mut self, id: Option<&RequestId>) -> Refusal {
         self.id = id.cloned();
         self
     }
 
-    /// What the client is told.
+    /// Returns the error text.
     pub(super) fn why(&self) -> &str {
         &self.why
     }
@@ -58,7 +57,7 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, why)
     }
 
-    /// Header and body differ.
+    /// Refuses a request whose headers and body differ.
     pub(super) fn mismatch(why: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, HEADER_MISMATCH, why)
     }
@@ -68,25 +67,25 @@ impl Refusal {
         Refusal::new(StatusCode::NOT_ACCEPTABLE, ErrorCode::INVALID_REQUEST, why)
     }
 
-    /// SPEC: "it MUST respond to requests containing that session ID with HTTP 404 Not Found"; the
-    /// client then begins a new one.
+    /// SPEC: "it MUST respond to requests containing that session ID with HTTP 404 Not Found". The
+    /// client then starts a new session.
     pub(super) fn no_such_session() -> Refusal {
-        let why = "there is no such session for these credentials; begin one with `initialize`";
+        let why = "no such session for these credentials; start one with `initialize`";
         Refusal::new(StatusCode::NOT_FOUND, NO_SESSION, why)
     }
 
-    /// The session has ended in the meantime.
-    pub(super) fn over() -> Refusal {
-        let why = "the session is over; begin another one";
+    /// Refuses a request whose session has ended in the meantime.
+    pub(super) fn session_ended() -> Refusal {
+        let why = "the session has ended; start a new one with `initialize`";
         Refusal::new(StatusCode::NOT_FOUND, NO_SESSION, why)
     }
 }
 
-impl From<TurnedAway> for Refusal {
-    fn from(why: TurnedAway) -> Refusal {
+impl From<AccessError> for Refusal {
+    fn from(why: AccessError) -> Refusal {
         let status = match why {
-            TurnedAway::Token => StatusCode::UNAUTHORIZED,
-            TurnedAway::Host | TurnedAway::Origin => StatusCode::FORBIDDEN,
+            AccessError::Token => StatusCode::UNAUTHORIZED,
+            AccessError::Host | AccessError::Origin => StatusCode::FORBIDDEN,
         };
         Refusal::new(status, ErrorCode::INVALID_REQUEST, why.message())
     }
@@ -104,11 +103,11 @@ impl From<Unreadable> for Refusal {
     }
 }
 
-impl From<Unsent> for Refusal {
-    fn from(why: Unsent) -> Refusal {
+impl From<SendError> for Refusal {
+    fn from(why: SendError) -> Refusal {
         match why {
-            Unsent::Over => Refusal::over(),
-            Unsent::Late => Refusal::new(
+            SendError::SessionEnded => Refusal::session_ended(),
+            SendError::Timeout => Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorCode::INTERNAL_ERROR,
                 "the server has not read anything for a minute; the message was not sent",
@@ -117,13 +116,15 @@ impl From<Unsent> for Refusal {
     }
 }
 
-impl From<Refused> for Refusal {
-    fn from(why: Refused) -> Refusal {
+impl From<StreamError> for Refusal {
+    fn from(why: StreamError) -> Refusal {
         match why {
-            Refused::IdInUse => Refusal::bad_request("a request with this id waits already"),
-            Refused::Gone => Refusal::bad_request("there is nothing behind this event"),
-            Refused::Over => Refusal::over(),
-            Refused::TooMany => {
+            StreamError::IdInUse => Refusal::bad_request("a request with this id is still pending"),
+            StreamError::Gone => Refusal::bad_request(
+                "this event is unknown or no longer kept; the stream cannot be resumed",
+            ),
+            StreamError::SessionEnded => Refusal::session_ended(),
+            StreamError::TooMany => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 Refusal::new(
                     status,
@@ -140,7 +141,7 @@ impl From<NoSession> for Refusal {
         let later = StatusCode::SERVICE_UNAVAILABLE;
         let (status, why) = match why {
             NoSession::TooMany => (later, "too many sessions are open".into()),
-            NoSession::Ending => (later, "approval-proxy is about to end".into()),
+            NoSession::Ending => (later, "approval-proxy is shutting down".into()),
             NoSession::Upstream(why) => (StatusCode::BAD_GATEWAY, why.into()),
         };
         let why: Cow<'static, str> = why;

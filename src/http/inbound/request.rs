@@ -1,4 +1,4 @@
-//! What a request brings: its headers, each read in one way only, and its body as a line.
+//! Reads a request's headers, each in only one way, and its body as a line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::mcp::revision::STATELESS;
 
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
-/// The revisions that a session can be of.
+/// The revisions with sessions.
 const SESSION_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
-/// What all large bodies may take together, until the relay has read them.
+/// The memory for all large bodies together, until the relay has read them.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// One permit for each KiB.
@@ -31,17 +31,17 @@ pub(super) struct Budget {
     max_body: usize,
 }
 
-/// The part of a [`Budget`] that a body takes while this is kept.
+/// The part of a [`Budget`] that is reserved for a body. Dropping it returns the memory.
 pub(super) type Share = Option<OwnedSemaphorePermit>;
 
 const BUDGET_KIB: usize = 256 * 1024;
-/// Bodies up to here are not counted; connections are.
+/// Bodies of at most this size are not counted: the number of connections bounds them.
 const SMALL: usize = 64 * 1024;
-/// How much larger than what has arrived of it the room is for a body of an unknown length.
+/// If a body's length is unknown, the reserved memory is this many times what has arrived.
 const GROWTH: usize = 8;
 
 impl Budget {
-    /// For bodies of at most `max_body` bytes.
+    /// Creates a budget for bodies of at most `max_body` bytes.
     pub(super) fn new(max_body: usize) -> Budget {
         Budget {
             free: Arc::new(Semaphore::new(BUDGET_KIB)),
@@ -49,13 +49,13 @@ impl Budget {
         }
     }
 
-    /// Reads a body as one line. Memory is set aside for it as it arrives, and so is none for clients
-    /// that announce much and send nothing.
+    /// Reads a body as one line. Reserves memory as the body arrives, so a client that announces a large
+    /// body and sends nothing takes none.
     pub(super) async fn read(&self, body: Body) -> Result<(String, Share), Refusal> {
         let late = Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
             ErrorCode::INVALID_REQUEST,
-            "the body took too long",
+            "the body took too long to arrive",
         );
         let read = timeout(BODY_TIME, self.read_bytes(body)).await;
         let (bytes, share) = read.unwrap_or(Err(late))?;
@@ -91,7 +91,7 @@ impl Budget {
             };
             let needed = bytes.len() + data.len();
             if needed > room {
-                // Without a length it may turn out to be of any: room for more, but not for all.
+                // Without a length, reserves room for more, but not for the largest possible body.
                 let wanted = length.unwrap_or(needed.saturating_mul(GROWTH));
                 room = wanted.clamp(needed, self.max_body.max(needed));
                 self.widen(&mut share, room).await;
@@ -105,11 +105,11 @@ impl Budget {
         Ok((bytes, share))
     }
 
-    /// Waits until `share` is one for so many bytes. May be cancelled.
+    /// Waits until `share` covers this many bytes. May be cancelled.
     async fn widen(&self, share: &mut Share, bytes: usize) {
         let has = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = u32::try_from(kib(bytes).saturating_sub(has)).unwrap_or(u32::MAX);
-        // It fails only if it is closed, which nobody does.
+        // Fails only if the semaphore is closed, which never happens.
         let Ok(more) = Arc::clone(&self.free).acquire_many_owned(more).await else {
             return;
         };
@@ -120,7 +120,7 @@ impl Budget {
     }
 }
 
-/// Gives back what is more than a body of so many bytes takes.
+/// Returns the memory that a body of this many bytes does not need.
 fn narrow(share: &mut Share, bytes: usize) {
     if bytes <= SMALL {
         *share = None;
@@ -152,7 +152,7 @@ pub(super) fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a client takes such an answer.
+/// Returns true if a client accepts this media type.
 pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let (kind, _) = wanted.split_once('/').unwrap_or((wanted, ""));
     let lists = headers.get_all(ACCEPT).into_iter();
@@ -175,12 +175,12 @@ pub(super) fn check_revision(headers: &HeaderMap) -> Result<(), Refusal> {
         None => Ok(()),
         Some(version) if SESSION_REVISIONS.contains(&version) || version == STATELESS => Ok(()),
         Some(_) => Err(Refusal::bad_request(
-            "the header MCP-Protocol-Version names no revision that is known here",
+            "the header MCP-Protocol-Version names an unknown revision",
         )),
     }
 }
 
-/// A header's text: `None` where it is missing, empty where it stands there twice or is no text.
+/// Returns a header's text: `None` if it is missing, empty if it occurs twice or is not text.
 pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).into_iter();
     let first = values.next()?;
@@ -203,7 +203,7 @@ mod tests {
 
     const MAX: usize = 64 * 1024 * 1024;
 
-    /// A body that brings `parts` and then ends, or waits for ever.
+    /// A body that yields `parts`, and then ends or waits forever.
     struct Slow {
         parts: Vec<Bytes>,
         announced: Option<u64>,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_takes_what_it_is_large_and_small_ones_take_nothing() {
+    async fn a_large_body_reserves_its_size_and_a_small_one_reserves_nothing() {
         let budget = Budget::new(MAX);
         for (bytes, taken) in [
             (0, 0),
@@ -280,9 +280,9 @@ mod tests {
         }
     }
 
-    // "delays nobody else": one client's bodies that never come are no reason for others to wait.
+    // "delays nobody else": others do not wait for one client's bodies that never arrive.
     #[tokio::test(start_paused = true)]
-    async fn whoever_announces_much_and_sends_little_is_in_nobody_s_way() {
+    async fn a_client_that_announces_much_and_sends_little_delays_nobody_else() {
         let budget = Arc::new(Budget::new(MAX));
         let mut waiting = Vec::new();
         for announced in [None, Some(MAX as u64)] {

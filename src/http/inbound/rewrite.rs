@@ -1,7 +1,7 @@
-//! Ids of stateless clients, told apart where they share one upstream.
+//! Gives the requests of stateless clients that share one upstream unique ids and progress tokens.
 //!
-//! Each request gets an id that no other has; so does its progress token. What comes back carries
-//! the client's own again. Nothing else of a message is touched.
+//! Restores the client's own id and token in everything that comes back. Changes nothing else in a
+//! message.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,86 +13,87 @@ use crate::mcp::json::raw_member;
 use crate::mcp::message::peek_result;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-/// Made once: every result is looked through.
+/// Built once, because every result is searched.
 static NAMES_SUBSCRIPTION: LazyLock<memmem::Finder<'static>> =
     LazyLock::new(|| memmem::Finder::new(SUBSCRIPTION));
 
-/// What a client calls its request, as JSON.
+/// A client's own id and progress token of a request, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Own {
+pub(super) struct ClientIds {
     id: String,
     token: Option<String>,
-    /// Whether the relay has the request.
+    /// True once the relay has the request.
     pub(super) was_sent: bool,
 }
 
-/// Makes progress tokens for the requests of clients that share a server.
+/// Creates progress tokens for the requests of clients that share a server.
 ///
-/// One that another client could guess would let it have progress told to that client: a server may
-/// find a token where we find none.
+/// They cannot be guessed. Otherwise a client could put another client's token where only the server
+/// finds it, and make the server send progress to that client.
 #[derive(Debug)]
 pub(super) struct Tokens {
     key: [u8; 32],
 }
 
 impl Tokens {
-    /// `key` is random and nobody else's.
+    /// `key` must be random and not be used elsewhere.
     pub(super) fn new(key: [u8; 32]) -> Tokens {
         Tokens { key }
     }
 
-    /// The token of a request, as JSON.
+    /// Returns the token of a request, as JSON.
     fn of(&self, number: u64) -> String {
         let seal = blake3::keyed_hash(&self.key, &number.to_be_bytes()).to_hex();
         format!("\"{number}-{}\"", seal.get(..32).unwrap_or_default())
     }
 
-    /// The request of a token, if we have made it.
+    /// Returns the request of a token, if we have created the token.
     fn number(&self, token: &str) -> Option<u64> {
         let number = token.strip_prefix('"')?.split('-').next()?.parse().ok()?;
         (self.of(number) == token).then_some(number)
     }
 }
 
-/// A request under another id, and what the client calls it. `token` is its progress token, a part
-/// of `line`. `None` for what has no id.
+/// Replaces a request's id and progress token with ours, and returns the client's own ones. `token` is
+/// the progress token, as a part of `line`. Returns `None` if there is no id.
 pub(super) fn request(
     line: &str,
     token: Option<&str>,
     number: u64,
     tokens: &Tokens,
-) -> Option<(String, Own)> {
-    let own_id = raw_member(line, &["id"])?;
+) -> Option<(String, ClientIds)> {
+    let client_id = raw_member(line, &["id"])?;
     let (id, our_token);
     id = number.to_string();
-    let mut edits = vec![(own_id, &*id)];
+    let mut edits = vec![(client_id, &*id)];
     if let Some(token) = token {
         our_token = tokens.of(number);
         edits.push((token, &our_token));
     }
-    let own = Own {
-        id: own_id.to_owned(),
+    let ids = ClientIds {
+        id: client_id.to_owned(),
         token: token.map(str::to_owned),
         was_sent: false,
     };
-    Some((spliced(line, &edits), own))
+    Some((apply(line, &edits), ids))
 }
 
-/// The response to a request, as its client knows it.
-pub(super) fn response(line: &str, own: &Own) -> String {
+/// Restores the client's own id in a response.
+pub(super) fn response(line: &str, ids: &ClientIds) -> String {
     let mut edits = Vec::new();
     let id = peek_result(line.as_bytes()).and_then(|(_, place)| line.get(place));
     let id = id.or_else(|| raw_member(line, &["id"]));
-    edits.extend(id.map(|id| (id, &*own.id)));
-    // Few results have one, and many are large. An escaped name would be an odd server's.
+    edits.extend(id.map(|id| (id, &*ids.id)));
+    // Few results have a subscription id, and many are large, so this searches before it parses. No
+    // normal server escapes the name.
     if NAMES_SUBSCRIPTION.find(line.as_bytes()).is_some() {
         let subscription = raw_member(line, &["result", "_meta", SUBSCRIPTION]);
-        edits.extend(subscription.map(|id| (id, &*own.id)));
+        edits.extend(subscription.map(|id| (id, &*ids.id)));
     }
-    spliced(line, &edits)
+    apply(line, &edits)
 }
 
-/// The id of the request that a notification is about, as it stands there.
+/// Returns our id of the request that a notification is about, if the notification names one.
 pub(super) fn subject(method: &str, line: &str, tokens: &Tokens) -> Option<u64> {
     let path: &[&str] = match method {
         "notifications/progress" => {
@@ -104,28 +105,33 @@ pub(super) fn subject(method: &str, line: &str, tokens: &Tokens) -> Option<u64> 
     raw_member(line, path)?.parse().ok()
 }
 
-/// A notification about a request, as the request's client knows it; `None` where it names no
-/// request. `number` is the id that the request was sent under.
-pub(super) fn notification(line: &str, number: u64, tokens: &Tokens, own: &Own) -> Option<Bytes> {
-    let is_it = |found: &&str| found.parse() == Ok(number);
+/// Restores the client's own ids in a notification about its request. `number` is our id of the request.
+/// Returns `None` if the notification does not name the request.
+pub(super) fn notification(
+    line: &str,
+    number: u64,
+    tokens: &Tokens,
+    ids: &ClientIds,
+) -> Option<Bytes> {
+    let is_our_id = |found: &&str| found.parse() == Ok(number);
     let mut edits = Vec::new();
     let token = raw_member(line, &["params", "progressToken"]);
     let token = token.filter(|token| tokens.number(token) == Some(number));
-    if let (Some(found), Some(token)) = (token, &own.token) {
+    if let (Some(found), Some(token)) = (token, &ids.token) {
         edits.push((found, &**token));
     }
     for path in [
         &["params", "_meta", SUBSCRIPTION][..],
         &["params", "requestId"],
     ] {
-        let found = raw_member(line, path).filter(is_it);
-        edits.extend(found.map(|id| (id, &*own.id)));
+        let found = raw_member(line, path).filter(is_our_id);
+        edits.extend(found.map(|id| (id, &*ids.id)));
     }
-    (!edits.is_empty()).then(|| spliced(line, &edits).into())
+    (!edits.is_empty()).then(|| apply(line, &edits).into())
 }
 
-/// `line` with parts of it replaced.
-fn spliced(line: &str, edits: &[(&str, &str)]) -> String {
+/// Replaces parts of `line`. Each edit is a slice of `line` and its replacement.
+fn apply(line: &str, edits: &[(&str, &str)]) -> String {
     let mut edits: Vec<(Range<usize>, &str)> = edits
         .iter()
         .map(|(part, new)| (place(line, part), *new))
@@ -142,7 +148,7 @@ fn spliced(line: &str, edits: &[(&str, &str)]) -> String {
     out
 }
 
-/// Where a part stands in the line that it is a slice of.
+/// Returns the position of a slice in its line.
 fn place(line: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - line.as_ptr().addr();
     start..start + part.len()
@@ -153,11 +159,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_goes_under_another_id_and_comes_back_under_its_own() {
+    fn a_request_is_sent_with_our_id_and_answered_with_the_clients_own() {
         let line = r#"{"jsonrpc":"2.0","id":"é\"1", "method":"tools/call","params":{"id":9,"name":"a","_meta":{"progressToken":"t","x":1.0}}}"#;
         let tokens = Tokens::new([7; 32]);
         let path = &["params", "_meta", "progressToken"];
-        let (sent, own) = request(line, raw_member(line, path), 42, &tokens).unwrap();
+        let (sent, ids) = request(line, raw_member(line, path), 42, &tokens).unwrap();
         let token = raw_member(&sent, path).unwrap();
         assert!(token.len() > 32, "{token}");
         assert_eq!(
@@ -167,7 +173,7 @@ mod tests {
         assert_eq!(
             response(
                 r#"{"result":{"id":42,"_meta":{"io.modelcontextprotocol/subscriptionId":42}},"id":42}"#,
-                &own
+                &ids
             ),
             r#"{"result":{"id":42,"_meta":{"io.modelcontextprotocol/subscriptionId":"é\"1"}},"id":"é\"1"}"#
         );
@@ -175,9 +181,9 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":42,"result":{"id":42}}"#,
             r#"{"result":{"id":42},"jsonrpc":"2.0","id":42}"#,
         ] {
-            let told = response(line, &own);
-            assert_eq!(raw_member(&told, &["id"]), Some(r#""é\"1""#));
-            assert_eq!(raw_member(&told, &["result", "id"]), Some("42"));
+            let restored = response(line, &ids);
+            assert_eq!(raw_member(&restored, &["id"]), Some(r#""é\"1""#));
+            assert_eq!(raw_member(&restored, &["result", "id"]), Some("42"));
         }
         let progress = format!(
             r#"{{"method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
@@ -187,23 +193,23 @@ mod tests {
             Some(42)
         );
         assert_eq!(
-            &*notification(&progress, 42, &tokens, &own).unwrap(),
+            &*notification(&progress, 42, &tokens, &ids).unwrap(),
             br#"{"method":"notifications/progress","params":{"progressToken":"t","progress":1}}"#
         );
         let updated = r#"{"method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":42}}}"#;
         assert_eq!(subject("notifications/x", updated, &tokens), Some(42));
-        let told = notification(updated, 42, &tokens, &own).unwrap();
+        let restored = notification(updated, 42, &tokens, &ids).unwrap();
         assert!(
-            std::str::from_utf8(&told)
+            std::str::from_utf8(&restored)
                 .unwrap()
                 .contains(r#"subscriptionId":"é\"1""#)
         );
-        // What names another request is not made to name this one.
-        assert_eq!(notification(updated, 41, &tokens, &own), None);
+        // A notification that names another request is not rewritten for this one.
+        assert_eq!(notification(updated, 41, &tokens, &ids), None);
     }
 
     #[test]
-    fn what_is_about_nothing_of_ours_is_left_alone() {
+    fn a_notification_that_names_none_of_our_requests_has_no_subject() {
         let tokens = Tokens::new([7; 32]);
         let of_another_key = Tokens::new([8; 32]).of(42);
         let forged = format!(r#"{{"params":{{"progressToken":{of_another_key}}}}}"#);

@@ -1,5 +1,5 @@
-//! The listener: connections in, bounded in number, size and time; and an end that answers what
-//! waits.
+//! Listens for HTTP clients, serves their connections within limits, and answers pending requests
+//! before it ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,33 +19,34 @@ use crate::http::shared::{ConnectionLimits, Connections, within_descriptors};
 use crate::sys::net::is_loopback_address;
 use crate::sys::secret::Secret;
 
-/// The most connections: a client of HTTP/1.1 has one for each call that waits.
+/// The largest number of connections: an HTTP/1.1 client needs one for each pending call.
 const MAX_CONNECTIONS: usize = 16_384;
-/// Client connections may take the process's descriptors divided by this. Each session's server takes
-/// three, and the inbox's page has a share of its own.
+/// Client connections may use the process's descriptors divided by this. Each session's server needs
+/// three, and the inbox's page has its own share.
 const SHARE: usize = 2;
-/// How long everything that waits may take to be answered at the end.
-const FAREWELL: Duration = Duration::from_secs(8);
-/// How HTTP clients are served.
+/// How long pending requests may take to be answered at the end.
+const DRAIN_TIME: Duration = Duration::from_secs(8);
+
+/// How to serve HTTP clients.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// The address to bind: a name or an address, without port.
+    /// The name or address to bind, without a port.
     pub host: String,
-    /// The port; 0 is any that is free.
+    /// The port; 0 means any free port.
     pub port: u16,
     /// The bearer token that clients must send.
     pub token: Option<Secret>,
-    /// The file that the token was read from, where it is one of ours.
+    /// The file that the token was read from, if we have created it.
     pub stored_token: Option<PathBuf>,
-    /// Names beside this machine's own that a request's `Host` may have, in lower case.
+    /// Names that a request's `Host` may have besides this machine's own, in lower case.
     pub allowed_hosts: Vec<String>,
     /// The largest message, in bytes.
     pub max_message: usize,
 }
 
-/// Why nobody can be served.
+/// Why the address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {host}:{port}; name another with --host and --port")]
+#[error("cannot listen on `{host}:{port}`; choose another address with --host and --port")]
 pub struct ListenError {
     host: String,
     port: u16,
@@ -53,7 +54,7 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// A server that listens, and serves nobody yet.
+/// A server that listens but does not serve clients yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -65,7 +66,7 @@ impl Server {
     /// Binds the address.
     ///
     /// # Errors
-    /// Where the name is unknown, or the address taken or not ours.
+    /// If the name is unknown, or the address is in use or does not belong to this machine.
     pub async fn listen(serving: Serving) -> Result<Server, ListenError> {
         let (host, port) = (serving.host.clone(), serving.port);
         let bound = async {
@@ -84,14 +85,14 @@ impl Server {
         }
     }
 
-    /// The address that is bound.
+    /// Returns the bound address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `signal` turns to a number other than 0, which it returns. `relay` relays each
-    /// session; `record` hears of messages that belong to none.
+    /// Serves until `signal` has a number other than 0, and returns it. `relay` relays each session;
+    /// `record` records messages that are refused before they reach a session.
     pub async fn run(self, relay: Relay, record: Record, mut signal: watch::Receiver<i32>) -> i32 {
         let hosts = Hosts {
             is_local: is_loopback_address(self.address.ip()),
@@ -105,15 +106,15 @@ impl Server {
         });
         let router = router(Arc::clone(&app));
         let mut connections = Connections::new(self.listener, limits());
-        let mut look = interval(LOOK_EVERY);
+        let mut cleanup = interval(LOOK_EVERY);
         let number = loop {
             tokio::select! {
                 number = ended(&mut signal) => break number,
-                _ = look.tick() => app.sessions.end_unused(),
+                _ = cleanup.tick() => app.sessions.end_unused(),
                 arrival = connections.next() => connections.serve(arrival, router.clone()),
             }
         };
-        connections.end(app.sessions.ended(), FAREWELL).await;
+        connections.end(app.sessions.ended(), DRAIN_TIME).await;
         number
     }
 }
@@ -124,7 +125,7 @@ fn limits() -> ConnectionLimits {
         head_time: Duration::from_secs(60),
         head_bytes: 64 * 1024,
         headers: 100,
-        // Clients may be on slow links, and results large.
+        // Clients may be on slow links, and results may be large.
         unread_time: Duration::from_secs(10),
     }
 }
@@ -132,7 +133,7 @@ fn limits() -> ConnectionLimits {
 async fn ended(signal: &mut watch::Receiver<i32>) -> i32 {
     match signal.wait_for(|number| *number != 0).await {
         Ok(number) => *number,
-        // Whoever could have said so is gone.
+        // The sender is gone, so no signal can come.
         Err(_) => std::future::pending().await,
     }
 }

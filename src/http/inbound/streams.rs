@@ -1,7 +1,7 @@
-//! Which response stream a message of a session goes out on, and what is kept for a client whose
-//! connection broke.
+//! The response streams of one session: routes messages to them, and keeps events for clients that
+//! reconnect.
 //!
-//! It does no I/O: a stream is a queue that somebody else reads.
+//! Does no I/O: a stream is a queue that `answer` reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,41 +14,43 @@ use tokio::sync::mpsc;
 use crate::mcp::message::RequestId;
 use crate::transport::Reply;
 
-/// What is kept of one session's events for clients that come back, in bytes and in streams.
+/// How many bytes of a session's events are kept for clients that reconnect.
 const MAX_REPLAY: usize = 1024 * 1024;
+/// How many ended streams of a session are kept.
 const MAX_STREAMS_KEPT: usize = 16;
-/// How many streams of one session may be open at once.
+/// How many streams of a session may be open at once.
 const MAX_STREAMS: usize = 4_096;
-/// What waits for a stream to listen on.
+/// How many messages wait for a client to open the stream for messages that belong to no request.
 const MAX_BACKLOG: usize = 256;
+/// How many bytes these messages may take.
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
 
-/// Names a stream within its session.
+/// Identifies a stream within its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct StreamKey(u64);
 
 /// What a stream's reader gets.
 #[derive(Debug)]
 pub(super) enum Delivery {
-    /// A message, with the id of its event where the stream can be taken up again.
+    /// A message.
     Message {
         /// The line, without its newline.
         data: Bytes,
-        /// `stream-number`.
+        /// The event's id, `STREAM-NUMBER`, if the stream can be resumed.
         event_id: Option<String>,
-        /// Whether it is the last one.
+        /// True if it is the last one.
         is_last: bool,
     },
-    /// The server answered with an HTTP response that says more.
+    /// An HTTP response of the server, whose status says more than a JSON-RPC error.
     Reply {
         /// The response.
         reply: Reply,
-        /// The same in the words of JSON-RPC, where HTTP's come too late.
+        /// The same as JSON-RPC, for a response that has already begun as a stream.
         data: Bytes,
     },
 }
 
-/// The reading end of a stream. It ends when everything has been said on it.
+/// The reading end of a stream. It ends when the stream has no more messages to come.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) key: StreamKey,
@@ -57,19 +59,19 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The id of the event before the first one.
+    /// Returns the id of the event before the first one.
     pub(super) fn first_event_id(&self) -> String {
         format!("{}-0", self.key.0)
     }
 
-    /// What comes next; `None` at the end. May be cancelled.
+    /// Waits for the next delivery; `None` at the end. May be cancelled.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         let delivery = self.receiver.recv().await;
         self.count(delivery.as_ref());
         delivery
     }
 
-    /// The same for those who poll.
+    /// Polls for the next delivery.
     pub(super) fn poll_next(
         &mut self,
         context: &mut std::task::Context<'_>,
@@ -90,19 +92,20 @@ impl Reader {
 
 #[derive(Debug)]
 struct Stream {
-    /// The requests that will be answered on it.
+    /// The pending requests that will be answered on it.
     waiting: HashSet<RequestId>,
     /// Their progress token, as JSON.
     token: Option<String>,
-    /// What the client was asked on it.
+    /// The server's requests to the client that were sent on it.
     asked: Vec<RequestId>,
-    /// Whether it does not end once all of them are answered.
+    /// True for the stream for messages that belong to no request. It stays open without requests.
     listens: bool,
     sender: Option<mpsc::UnboundedSender<Delivery>>,
+    /// How many bytes the reader has not taken yet. A new connection gets a new counter.
     queued: Arc<AtomicUsize>,
-    /// Events that a client may ask for again, with their numbers.
+    /// Events that the client may ask for again, with their numbers.
     sent: VecDeque<(u64, Bytes)>,
-    /// The number of the newest event; those that were dropped from `sent` count too.
+    /// The number of the newest event, counting those that were dropped from `sent`.
     newest: u64,
 }
 
@@ -111,33 +114,33 @@ struct Stream {
 pub(super) struct Streams {
     next: u64,
     open: HashMap<StreamKey, Stream>,
-    /// Streams on which everything was said, the oldest first.
+    /// Streams that have ended, the oldest first.
     ended: VecDeque<StreamKey>,
     by_request: HashMap<RequestId, StreamKey>,
     by_token: HashMap<String, StreamKey>,
-    /// Requests to the client, and on which stream they went out.
+    /// The server's requests to the client, each with its stream.
     asked: HashMap<RequestId, StreamKey>,
     listening: Option<StreamKey>,
     backlog: VecDeque<Bytes>,
     backlog_bytes: usize,
     replay_bytes: usize,
-    /// Whether events have ids and are kept.
+    /// True if events have ids and are kept.
     resumable: bool,
-    /// What may wait for one reader, in bytes.
+    /// How many bytes may be queued for one reader.
     max_queue: usize,
 }
 
-/// Why a stream cannot be opened.
+/// Why a stream cannot be opened or resumed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// A request under this id waits already.
+pub(super) enum StreamError {
+    /// A request with this id is pending.
     IdInUse,
-    /// There are too many.
+    /// There are too many streams.
     TooMany,
-    /// What would have to be sent again is gone, or never was.
+    /// The events to send again are no longer kept, or never existed.
     Gone,
-    /// The session is over.
-    Over,
+    /// The session has ended.
+    SessionEnded,
 }
 
 impl Streams {
@@ -163,12 +166,12 @@ impl Streams {
         &mut self,
         requests: &[RequestId],
         token: Option<&str>,
-    ) -> Result<Reader, Refused> {
+    ) -> Result<Reader, StreamError> {
         let distinct: HashSet<RequestId> = requests.iter().cloned().collect();
         let in_use = distinct.len() < requests.len()
             || requests.iter().any(|id| self.by_request.contains_key(id));
         if in_use {
-            return Err(Refused::IdInUse);
+            return Err(StreamError::IdInUse);
         }
         let reader = self.insert(distinct, token, false)?;
         for id in requests {
@@ -180,15 +183,15 @@ impl Streams {
         Ok(reader)
     }
 
-    /// Opens the stream for what belongs to no request, in place of the one before.
-    pub(super) fn listen(&mut self) -> Result<Reader, Refused> {
+    /// Opens the stream for messages that belong to no request. Replaces the previous one.
+    pub(super) fn listen(&mut self) -> Result<Reader, StreamError> {
         let reader = self.insert(HashSet::default(), None, true)?;
         self.listen_on(reader.key);
         self.send_backlog(reader.key);
         Ok(reader)
     }
 
-    /// One stream listens; the one before has nothing more to say.
+    /// Makes this the stream for messages that belong to no request, and ends the previous one.
     fn listen_on(&mut self, key: StreamKey) {
         let before = self.listening.replace(key);
         if let Some(before) = before.filter(|before| *before != key) {
@@ -208,9 +211,9 @@ impl Streams {
         waiting: HashSet<RequestId>,
         token: Option<&str>,
         listens: bool,
-    ) -> Result<Reader, Refused> {
+    ) -> Result<Reader, StreamError> {
         if self.open.len() - self.ended.len() >= MAX_STREAMS {
-            return Err(Refused::TooMany);
+            return Err(StreamError::TooMany);
         }
         self.next += 1;
         let key = StreamKey(self.next);
@@ -234,17 +237,17 @@ impl Streams {
         })
     }
 
-    /// Takes up a stream behind the event `last`, as a client names it. Returns the requests that
-    /// are still to be answered on it, too.
-    pub(super) fn resume(&mut self, last: &str) -> Result<(Reader, Vec<RequestId>), Refused> {
+    /// Resumes a stream after the event with the id `last`. Also returns the stream's pending
+    /// requests.
+    pub(super) fn resume(&mut self, last: &str) -> Result<(Reader, Vec<RequestId>), StreamError> {
         let parsed = last.split_once('-').and_then(|(stream, number)| {
             Some((StreamKey(stream.parse().ok()?), number.parse::<u64>().ok()?))
         });
-        let (key, number) = parsed.ok_or(Refused::Gone)?;
-        let stream = self.open.get_mut(&key).ok_or(Refused::Gone)?;
+        let (key, number) = parsed.ok_or(StreamError::Gone)?;
+        let stream = self.open.get_mut(&key).ok_or(StreamError::Gone)?;
         let oldest = stream.newest - stream.sent.len() as u64;
         if number < oldest || number > stream.newest {
-            return Err(Refused::Gone);
+            return Err(StreamError::Gone);
         }
         let (sender, receiver) = mpsc::unbounded_channel();
         stream.queued = Arc::new(AtomicUsize::new(0));
@@ -253,7 +256,7 @@ impl Streams {
             stream.queued.fetch_add(data.len(), Ordering::Relaxed);
             let event_id = Some(format!("{}-{sent}", key.0));
             let data = data.clone();
-            // The receiver is right here.
+            // Cannot fail: we hold the receiver.
             let _ = sender.send(Delivery::Message {
                 data,
                 event_id,
@@ -265,7 +268,7 @@ impl Streams {
         let is_over = waiting.is_empty() && !stream.listens;
         stream.sender = (!is_over).then_some(sender);
         if stream.listens {
-            // First: the end of the listener before may push out what is kept longest.
+            // Done first, because ending the previous listener may push out the oldest ended stream.
             self.ended.retain(|ended| *ended != key);
             self.listen_on(key);
             self.send_backlog(key);
@@ -278,44 +281,44 @@ impl Streams {
         Ok((reader, waiting))
     }
 
-    /// The stream on which a request is answered.
+    /// Returns the stream on which a request is answered.
     pub(super) fn of_request(&self, id: &RequestId) -> Option<StreamKey> {
         self.by_request.get(id).copied()
     }
 
-    /// The requests that are not answered yet.
+    /// Returns the pending requests.
     pub(super) fn waiting(&self) -> Vec<RequestId> {
         self.by_request.keys().cloned().collect()
     }
 
-    /// The stream of a progress token.
+    /// Returns the stream of a progress token.
     pub(super) fn of_token(&self, token: &str) -> Option<StreamKey> {
         self.by_token.get(token).copied()
     }
 
-    /// The stream on which the client was asked this.
+    /// Takes the stream on which a request was sent to the client.
     pub(super) fn of_question(&mut self, id: &RequestId) -> Option<StreamKey> {
         self.asked.remove(id)
     }
 
-    /// The only stream on which a request waits; `None` if there are several or none.
+    /// Returns the only stream with pending requests; `None` if there are several or none.
     pub(super) fn only_one(&self) -> Option<StreamKey> {
         let mut keys = self.by_request.values();
         let first = keys.next()?;
         keys.all(|key| key == first).then_some(*first)
     }
 
-    /// The newest stream on which a request waits.
+    /// Returns the newest stream with pending requests.
     pub(super) fn newest(&self) -> Option<StreamKey> {
         self.by_request.values().max().copied()
     }
 
-    /// The stream for what belongs to no request.
+    /// Returns the stream for messages that belong to no request.
     pub(super) fn listening(&self) -> Option<StreamKey> {
         self.listening
     }
 
-    /// Whether nobody reads. Who waits without reading must come back before long.
+    /// Returns true if nobody reads. A client that waits for an answer without reading must come back in time.
     pub(super) fn is_idle(&self) -> bool {
         self.open.values().all(|stream| {
             let sender = stream.sender.as_ref();
@@ -323,7 +326,7 @@ impl Streams {
         })
     }
 
-    /// Remembers on which stream the client is asked something.
+    /// Remembers on which stream a request was sent to the client.
     pub(super) fn remember_question(&mut self, id: RequestId, key: StreamKey) {
         if let Some(stream) = self.open.get_mut(&key)
             && stream.asked.len() < MAX_STREAMS
@@ -333,12 +336,12 @@ impl Streams {
         }
     }
 
-    /// Sends a message on a stream, or keeps it for a client that comes back.
+    /// Sends a message on a stream, or keeps it for a client that reconnects.
     pub(super) fn deliver(&mut self, key: StreamKey, data: Bytes) {
         self.put(key, data, false);
     }
 
-    /// The same with a response to one of the stream's requests.
+    /// Like [`Streams::deliver`], for the response to one of the stream's requests.
     pub(super) fn deliver_answer(&mut self, key: StreamKey, data: Bytes) {
         self.put(key, data, true);
     }
@@ -364,14 +367,14 @@ impl Streams {
             };
             let reads = queued < self.max_queue && sender.send(message).is_ok();
             if !reads {
-                // A reader that does not keep up is as good as gone.
+                // A reader that does not keep up counts as gone.
                 stream.sender = None;
             }
         }
         self.forget_some(key);
     }
 
-    /// Bounds what is kept: first what was sent on streams that have ended, then on this one.
+    /// Drops kept events while they exceed the limit: first those of ended streams, then those of this one.
     fn forget_some(&mut self, key: StreamKey) {
         while self.replay_bytes > MAX_REPLAY
             && let Some(oldest) = self.ended.pop_front()
@@ -387,7 +390,7 @@ impl Streams {
         }
     }
 
-    /// Keeps a message until somebody listens; the oldest gives way.
+    /// Keeps a message until the client listens. Drops the oldest ones beyond the limit.
     pub(super) fn keep_for_listener(&mut self, data: Bytes) {
         self.backlog_bytes += data.len();
         self.backlog.push_back(data);
@@ -399,8 +402,7 @@ impl Streams {
         }
     }
 
-    /// A request is answered, or nobody waits for its answer any more. Where it was the last on
-    /// its stream, the stream ends.
+    /// Removes a pending request that was answered or cancelled. Ends its stream if it was the last one.
     pub(super) fn answered(&mut self, id: &RequestId) {
         let Some(key) = self.by_request.remove(id) else {
             return;
@@ -413,16 +415,16 @@ impl Streams {
         }
     }
 
-    /// Answers with an HTTP response; `data` says the same in the words of JSON-RPC.
+    /// Answers with an HTTP response. `data` is the same as JSON-RPC.
     pub(super) fn reply(&mut self, key: StreamKey, reply: Reply, data: Bytes) {
         let stream = self.open.get_mut(&key);
         if let Some(sender) = stream.and_then(|stream| stream.sender.as_ref()) {
-            // A reader that has gone needs none.
+            // Fails only if the reader has gone.
             let _ = sender.send(Delivery::Reply { reply, data });
         }
     }
 
-    /// Ends the connection of a request's stream, if its client can take it up again.
+    /// Ends the connection of a request's stream, if the client can resume the stream.
     pub(super) fn disconnect(&mut self, id: &RequestId) {
         let key = self.by_request.get(id);
         if let Some(stream) = key.and_then(|key| self.open.get_mut(key))
@@ -432,26 +434,26 @@ impl Streams {
         }
     }
 
-    /// The reader of a stream has gone. Returns the requests that nobody reads the answers of.
+    /// Handles that the reader of a stream has gone. Returns the stream's pending requests.
     pub(super) fn reader_gone(&mut self, reader: &Reader) -> Vec<RequestId> {
         let Some(stream) = self.open.get_mut(&reader.key) else {
             return Vec::new();
         };
-        // Another connection may have taken it up in the meantime.
+        // Another connection may have resumed it in the meantime.
         if !Arc::ptr_eq(&stream.queued, &reader.queued) {
             return Vec::new();
         }
         stream.sender = None;
         let waiting = stream.waiting.iter().cloned().collect();
         if stream.listens && self.listening == Some(reader.key) {
-            // Until the client comes back, others are the better place; what was sent is kept.
+            // Until the client reconnects, other streams are a better choice. The sent events are kept.
             self.listening = None;
             self.end(reader.key);
         }
         waiting
     }
 
-    /// Everything has been said on a stream.
+    /// Ends a stream. Keeps its events for a client that reconnects.
     fn end(&mut self, key: StreamKey) {
         let Some(stream) = self.open.get_mut(&key) else {
             return;
@@ -476,7 +478,7 @@ impl Streams {
         }
     }
 
-    /// Nobody can ask for what was sent on a stream, if everything has been.
+    /// Forgets a stream if it has ended.
     pub(super) fn forget_if_over(&mut self, key: StreamKey) {
         if let Some(at) = self.ended.iter().position(|ended| *ended == key) {
             self.ended.remove(at);
@@ -491,7 +493,7 @@ impl Streams {
         }
     }
 
-    /// The session is over: every stream ends.
+    /// Ends every stream, because the session has ended.
     pub(super) fn end_all(&mut self) {
         *self = Streams::new(self.resumable, self.max_queue);
     }

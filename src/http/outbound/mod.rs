@@ -1,4 +1,4 @@
-//! Servers behind HTTP: what is sent to them, what comes back, and how the proxy logs in.
+//! Talks to servers over HTTP: sends messages, reads the responses, and logs in.
 
 mod cancelled;
 mod exchange;
@@ -10,4 +10,4 @@ mod server_error;
 mod sse_server;
 
 pub use http_server::{HttpServer, HttpServerError};
-pub use oauth::{Login, LoginError, Registration, Surroundings};
+pub use oauth::{Login, LoginEnvironment, LoginError, Registration};

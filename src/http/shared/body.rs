@@ -1,15 +1,15 @@
-//! From the body of an HTTP message to one line, and nothing but one line.
+//! Turns the body of an HTTP message into exactly one line.
 
 use crate::mcp::json::{JsonError, line_text};
 
-/// A body as one line: line breaks between tokens become spaces, of which JSON takes any number.
+/// Returns a body as one line. Line breaks between tokens become spaces, which JSON allows anywhere.
 ///
-/// INVARIANT 4: a line break in a body never becomes a second line on stdio. Inside of a string it
-/// is no JSON; an honest reader refuses it, so it is refused here.
+/// INVARIANT 4: a line break in a body never becomes a second line on stdio. Within a string it is
+/// not valid JSON, and a correct reader refuses it, so we do too.
 ///
 /// # Errors
-/// `NotUtf8`, `ByteOrderMark`, or `ControlCharacter`, for a line break in a string too. All else is
-/// for the reader of the line.
+/// `NotUtf8`, `ByteOrderMark`, or `ControlCharacter` (also for a line break in a string). The reader
+/// of the line finds all other errors.
 pub(in crate::http) fn one_line(body: &[u8]) -> Result<String, JsonError> {
     let body = body.trim_ascii();
     let text = std::str::from_utf8(body).map_err(|_| JsonError::NotUtf8)?;
@@ -36,7 +36,7 @@ pub(in crate::http) fn one_line(body: &[u8]) -> Result<String, JsonError> {
         escaped = in_string && c == '\\' && !escaped;
         line.push(c);
     }
-    // What the gate could not answer, since it could not read whom.
+    // Refused here, because the gate could not read the id and so could not answer.
     line_text(line.as_bytes())?;
     Ok(line)
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_breaks_between_tokens_become_spaces_and_in_strings_are_refused() {
+    fn line_breaks_become_spaces_between_tokens_and_are_refused_in_strings() {
         assert_eq!(
             one_line(b"{\r\n  \"a\": 1\n}\n").unwrap(),
             "{    \"a\": 1 }"
@@ -81,7 +81,7 @@ mod tests {
         }
 
         #[test]
-        fn json_stays_what_it_was(text in "[ \"\\\\a\n\r{}:,1]{0,12}") {
+        fn json_keeps_its_meaning(text in "[ \"\\\\a\n\r{}:,1]{0,12}") {
             let before = serde_json::from_str::<serde_json::Value>(&text);
             match one_line(text.as_bytes()) {
                 Ok(line) => {

@@ -1,6 +1,6 @@
-//! Connections of HTTP/1.1 clients, bounded in number, size and time.
+//! Accepts and serves connections of HTTP/1.1 clients, with limits on their number, size and time.
 //!
-//! What is served on them is not known here; which of them give way to others is up to `roster`.
+//! `roster` chooses which connection to close for a new one.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -25,20 +25,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::roster::{Place, Roster, Seat};
+use super::roster::{Reporter, Roster, Slot};
 
-/// How many connections the system keeps until they are accepted. When more arrive, it drops their
-/// first packet, and their clients try again a second later.
+/// How many connections the system queues until we accept them. If more arrive, it drops their first
+/// packet, and their clients try again a second later.
 const BACKLOG: i32 = 1_024;
-/// How long to wait after a failed `accept` if no connection can give way.
+/// How long to wait after a failed `accept` if no connection can be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What connections may take.
+/// Limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionLimits {
     /// How many there may be at once.
     pub(crate) count: usize,
-    /// How long a request's head may take to be sent, the wait for it included.
+    /// How long to wait for a request's complete head.
     pub(crate) head_time: Duration,
     /// The largest head, in bytes.
     pub(crate) head_bytes: usize,
@@ -49,124 +49,116 @@ pub(crate) struct ConnectionLimits {
     pub(crate) unread_time: Duration,
 }
 
-/// The descriptors that this process may have, divided by `share`, and at most `most`.
+/// Returns the number of descriptors that this process may have, divided by `share`, but at most `most`.
 ///
-/// A process that takes up all connections must not take the descriptors that the log, the store and
-/// the servers' pipes need. The soft limit stays as it is: children would inherit a higher one, and a
-/// server that uses `select` breaks with descriptors beyond 1,023.
+/// A client that uses up all connections must not take the descriptors that the log, the store and
+/// the servers' pipes need. We do not raise the soft limit: children would inherit it, and a server
+/// that uses `select` breaks with descriptors beyond 1,023.
 pub(crate) fn within_descriptors(share: usize, most: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     limit.map_or(most, |limit| (limit / share).clamp(1, most))
 }
 
-/// Where a request comes from; every request has it as an extension.
+/// The address that a request comes from. Every request has it as an extension.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerAddr(pub(crate) IpAddr);
 
 /// A listener and its connections.
 ///
-/// When there is no room, or no descriptor, a newcomer takes the place of a connection that has not
-/// sent a whole request, is idle, or does not read its answer. A connection whose request is being
-/// answered stays, however long that takes. If every connection is busy like this, newcomers wait:
-/// the wait is usually short, and a 503 would fail a tool call that could be taken a moment later.
+/// If there is no room, or no descriptor, a new connection replaces one that has not sent a complete
+/// request, is idle, or does not read its answer. A connection whose request is being answered stays,
+/// however long that takes. If every connection is busy like this, new ones wait: the wait is usually
+/// short, and a 503 would fail a tool call that could be accepted a moment later.
 #[derive(Debug)]
 pub(crate) struct Connections {
     listener: TcpListener,
     roster: Arc<Roster>,
     limits: ConnectionLimits,
     graceful: GracefulShutdown,
-    /// Accepted, and still without a place.
-    newcomer: Option<(TcpStream, SocketAddr)>,
+    /// An accepted connection that has no slot yet.
+    accepted: Option<(TcpStream, SocketAddr)>,
 }
 
-/// A connection that has come, and its place among those there may be.
+/// A new connection with its slot.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     stream: TcpStream,
     peer: PeerAddr,
-    place: Place,
+    slot: Slot,
 }
 
 impl Connections {
     pub(crate) fn new(listener: TcpListener, limits: ConnectionLimits) -> Connections {
-        // It listens already; where this fails, some may have to try again.
+        // Only enlarges the backlog: the listener listens already. It does no harm if this fails.
         let _ = rustix::net::listen(&listener, BACKLOG);
         Connections {
             listener,
             roster: Roster::new(limits.count, limits.unread_time),
             limits,
             graceful: GracefulShutdown::new(),
-            newcomer: None,
+            accepted: None,
         }
     }
 
-    /// The next connection, once there is room for it. May be cancelled.
+    /// Returns the next connection, once there is room for it. May be cancelled.
     pub(crate) async fn next(&mut self) -> Arrival {
         loop {
-            if self.newcomer.is_none() {
+            if self.accepted.is_none() {
                 match self.listener.accept().await {
-                    Ok(accepted) => self.newcomer = Some(accepted),
+                    Ok(accepted) => self.accepted = Some(accepted),
                     Err(error) => self.recover(&error).await,
                 }
             }
-            if self.newcomer.is_none() {
+            if self.accepted.is_none() {
                 continue;
             }
-            let place = self.roster.enter().await;
-            if let Some((stream, address)) = self.newcomer.take() {
+            let slot = self.roster.acquire().await;
+            if let Some((stream, address)) = self.accepted.take() {
                 let peer = PeerAddr(address.ip());
-                return Arrival {
-                    stream,
-                    peer,
-                    place,
-                };
+                return Arrival { stream, peer, slot };
             }
         }
     }
 
-    /// Does what helps after a failed `accept`.
+    /// Recovers from a failed `accept`: closes a connection if descriptors are short, or pauses.
     async fn recover(&self, error: &io::Error) {
         if matches!(
             error.kind(),
             io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
         ) {
-            // That client has gone, which must not hold up the next one.
+            // That client is gone. It must not delay the next one.
             return;
         }
         let is_short = matches!(
             Errno::from_io_error(error),
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
         );
-        if !(is_short && self.roster.shrink().await) {
+        if !(is_short && self.roster.close_one().await) {
             sleep(ACCEPT_PAUSE).await;
         }
     }
 
-    /// Serves a connection, on a task of its own.
+    /// Serves a connection on its own task.
     pub(crate) fn serve(&self, arrival: Arrival, router: Router) {
-        let Arrival {
-            stream,
-            peer,
-            place,
-        } = arrival;
-        // Without it small answers wait for more; where it cannot be had, they do.
+        let Arrival { stream, peer, slot } = arrival;
+        // Sends small answers without delay. If this fails, they are merely slower.
         let _ = stream.set_nodelay(true);
-        let seat = place.seat();
+        let reporter = slot.reporter();
         let stream = Watched {
             stream,
-            seat: seat.clone(),
+            reporter: reporter.clone(),
             is_stuck: false,
         };
         let router = TowerToHyperService::new(router);
         let service = {
-            let seat = seat.clone();
+            let reporter = reporter.clone();
             service_fn(move |request: Request<Incoming>| {
-                let answered = answer(&router, request, peer, &seat);
-                let seat = seat.clone();
+                let answered = answer(&router, request, peer, &reporter);
+                let reporter = reporter.clone();
                 async move {
                     let response = answered.await?;
-                    Ok::<_, Infallible>(response.map(|body| AnswerBody { body, seat }))
+                    Ok::<_, Infallible>(response.map(|body| AnswerBody { body, reporter }))
                 }
             })
         };
@@ -178,47 +170,47 @@ impl Connections {
             .serve_connection(TokioIo::new(stream), service);
         let watched = self.graceful.watch(connection);
         let task = tokio::spawn(async move {
-            // What goes wrong on a connection is its client's business.
+            // An error on a connection concerns only its client.
             let _ = watched.await;
-            drop(place);
+            drop(slot);
         });
-        seat.is_served_by(task.abort_handle());
+        reporter.set_task(task.abort_handle());
     }
 
-    /// Listens no more, and waits, at most so long, until `last` is done and answers are read. Who
-    /// does not read by then gets none.
+    /// Stops listening. Waits until `last` is done and clients have read their answers, but for
+    /// `patience` at most.
     pub(crate) async fn end(self, last: impl Future<Output = ()>, patience: Duration) {
         let Connections {
             listener, graceful, ..
         } = self;
         drop(listener);
-        let farewell = async {
+        let shutdown = async {
             last.await;
             graceful.shutdown().await;
         };
-        let _ = timeout(patience, farewell).await;
+        let _ = timeout(patience, shutdown).await;
     }
 }
 
-/// Lets the router answer.
+/// Passes a request to the router.
 fn answer(
     router: &TowerToHyperService<Router>,
     mut request: Request<Incoming>,
     peer: PeerAddr,
-    seat: &Seat,
+    reporter: &Reporter,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
     request.extensions_mut().insert(peer);
-    seat.head_arrived(!request.body().is_end_stream());
+    reporter.head_arrived(!request.body().is_end_stream());
     router.call(request.map(|body| RequestBody {
         body,
-        seat: seat.clone(),
+        reporter: reporter.clone(),
     }))
 }
 
-/// A request's body; reports when it has arrived.
+/// A request's body, which reports when it has arrived.
 struct RequestBody {
     body: Incoming,
-    seat: Seat,
+    reporter: Reporter,
 }
 
 impl hyper::body::Body for RequestBody {
@@ -231,7 +223,7 @@ impl hyper::body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.seat.body_arrived();
+            self.reporter.body_arrived();
         }
         frame
     }
@@ -247,15 +239,15 @@ impl hyper::body::Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // The handler does not want the rest.
-        self.seat.body_arrived();
+        // The handler does not need the rest.
+        self.reporter.body_arrived();
     }
 }
 
-/// An answer's body; reports when all of it has been handed over.
+/// An answer's body, which reports when hyper has taken all of it.
 struct AnswerBody {
     body: Body,
-    seat: Seat,
+    reporter: Reporter,
 }
 
 impl hyper::body::Body for AnswerBody {
@@ -280,22 +272,22 @@ impl hyper::body::Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        self.seat.answered();
+        self.reporter.answered();
     }
 }
 
-/// A connection's socket; reports whether the client reads.
+/// A connection's socket, which reports whether the client reads.
 struct Watched {
     stream: TcpStream,
-    seat: Seat,
+    reporter: Reporter,
     is_stuck: bool,
 }
 
 impl Watched {
-    fn look_at(&mut self, written: &Poll<io::Result<usize>>) {
+    fn report(&mut self, written: &Poll<io::Result<usize>>) {
         if written.is_pending() && !self.is_stuck {
             self.is_stuck = true;
-            self.seat.output_is_stuck();
+            self.reporter.output_is_stuck();
         }
     }
 }
@@ -317,7 +309,7 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.look_at(&written);
+        self.report(&written);
         written
     }
 
@@ -327,7 +319,7 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.look_at(&written);
+        self.report(&written);
         written
     }
 
@@ -339,7 +331,7 @@ impl AsyncWrite for Watched {
         // hyper flushes only after it has written everything.
         if self.is_stuck {
             self.is_stuck = false;
-            self.seat.output_is_sent();
+            self.reporter.output_is_sent();
         }
         Pin::new(&mut self.stream).poll_flush(context)
     }

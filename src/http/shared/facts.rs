@@ -1,4 +1,4 @@
-//! What HTTP has to know of a message: who waits for what, and what its headers must say.
+//! Reads from a message what HTTP needs to know, and compares it with the HTTP headers.
 //!
 //! SPEC 2026-07-28, Streamable HTTP, "Request Metadata" and "Server Validation".
 
@@ -18,30 +18,30 @@ pub(in crate::http) static METHOD: HeaderName = HeaderName::from_static("mcp-met
 pub(in crate::http) static NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub(in crate::http) static SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(in crate::http) static LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-/// How the names of those begin that stand for arguments, in lower case.
+/// The prefix of headers that carry arguments, in lower case.
 pub(in crate::http) const PARAM_PREFIX: &str = "mcp-param-";
 
-/// A message as HTTP sees it.
+/// What HTTP needs to know about a message.
 #[derive(Debug)]
 pub(in crate::http) struct Facts<'a> {
     /// The id of a request.
     pub(in crate::http) id: Option<RequestId>,
     /// The method of a request or a notification; `None` for a response.
     pub(in crate::http) method: Option<Cow<'a, str>>,
-    /// The revision that its `_meta` names: the message is stateless then.
+    /// The revision in its `_meta`. If there is one, the message is stateless.
     pub(in crate::http) version: Option<String>,
-    /// What it is about: a tool, a prompt, a resource's URI, or a task.
+    /// Its subject: a tool, a prompt, a resource's URI, or a task.
     pub(in crate::http) name: Option<String>,
     /// The text of `params`.
     pub(in crate::http) params: Option<&'a str>,
-    /// Its progress token, as it stands there.
+    /// Its progress token, as raw JSON.
     pub(in crate::http) token: Option<&'a str>,
-    /// Whether `_meta` has everything that a stateless request must have.
+    /// True if `_meta` has the client's capabilities, which a stateless request must have.
     pub(in crate::http) is_complete: bool,
 }
 
 impl<'a> Facts<'a> {
-    /// Reads what is needed of a message.
+    /// Reads the facts of a message.
     pub(in crate::http) fn of(message: &Message<'a>) -> Facts<'a> {
         let (method, params) = match &message.kind {
             Kind::Call { method, params, .. } => (Some(method.clone()), *params),
@@ -82,8 +82,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What is wrong with what is remembered of the message until its end, if anything is: an id or a
-    /// progress token of more than 1,024 bytes.
+    /// Returns an error text if the id or the progress token is longer than 1,024 bytes. Both are
+    /// kept in memory until the request ends.
     pub(in crate::http) fn too_long(&self) -> Option<&'static str> {
         let token = self.token.is_some_and(|token| token.len() > MAX_ID);
         match (self.id.as_ref().is_some_and(RequestId::is_too_long), token) {
@@ -93,13 +93,13 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether headers say what the message says. `header` looks one up by its name;
-    /// more than one of a name, or one that is no text, counts as an empty one.
+    /// Checks that the headers of a stateless message match its body. `header` looks one up by name
+    /// and returns an empty text for a header that occurs twice or is not text.
     ///
     /// INVARIANT 2: header and body never name two tools.
     ///
     /// # Errors
-    /// What differs, in a sentence, for a message that is stateless.
+    /// What differs, in a sentence.
     pub(in crate::http) fn check_headers<'h>(
         &self,
         header: impl Fn(&HeaderName) -> Option<&'h str>,
@@ -110,7 +110,7 @@ impl<'a> Facts<'a> {
         let differs = |name: &str, wanted: &str, found: Option<&str>| match found {
             None => format!("Header mismatch: the header {name} is missing"),
             Some(found) => format!(
-                "Header mismatch: the header {name} is '{found}', and the body says '{wanted}'"
+                "Header mismatch: the header {name} is '{found}', but the body says '{wanted}'"
             ),
         };
         let found = header(&VERSION);
@@ -119,7 +119,7 @@ impl<'a> Facts<'a> {
         }
         let method = self.method.as_deref().unwrap_or_default();
         let found = header(&METHOD);
-        // A notification need not have them.
+        // Notifications need not have this header.
         if (found.is_some() || self.id.is_some()) && found != Some(method) {
             return Err(differs("Mcp-Method", method, found));
         }
@@ -131,7 +131,7 @@ impl<'a> Facts<'a> {
             },
             (Some(_), None) if self.id.is_none() => Ok(()),
             (Some(name), None) => Err(differs("Mcp-Name", name, None)),
-            // Nothing in the body that it could be about.
+            // The body has no name to compare it with.
             (None, _) => Ok(()),
         }
     }
@@ -139,7 +139,7 @@ impl<'a> Facts<'a> {
 
 const SENTINEL: (&str, &str) = ("=?base64?", "?=");
 
-/// A value as it may stand in a header: itself, or in the Base64 sentinel.
+/// Encodes a value for a header: unchanged if possible, otherwise as Base64 in the sentinel.
 pub(in crate::http) fn encode(value: &str) -> Cow<'_, str> {
     let is_plain = value.bytes().all(|b| matches!(b, 0x20..=0x7E | b'\t'))
         && value.trim() == value
@@ -151,7 +151,7 @@ pub(in crate::http) fn encode(value: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{before}{}{after}", STANDARD.encode(value)))
 }
 
-/// What a header's value stands for; `None` for a sentinel that does not decode.
+/// Decodes a header's value; `None` if it has the sentinel but cannot be decoded.
 pub(in crate::http) fn decode(header: &str) -> Option<Cow<'_, str>> {
     let inner = header
         .strip_prefix(SENTINEL.0)
@@ -194,13 +194,13 @@ mod tests {
         ] {
             assert!(check(CALL, headers).is_err(), "{headers:?}");
         }
-        // A session's messages are those of revisions that know no such headers.
+        // Messages in a session belong to revisions without these headers.
         let old = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a"}}"#;
         assert_eq!(check(old, &[]), Ok(()));
     }
 
     #[test]
-    fn the_examples_of_the_specification_hold() {
+    fn the_examples_of_the_specification_are_encoded_and_decoded() {
         for (value, header) in [
             ("us-west1", "us-west1"),
             ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),

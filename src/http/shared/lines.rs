@@ -1,4 +1,4 @@
-//! Lines out of a link.
+//! Reads lines from a link.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ pub(in crate::http) struct Lines {
 }
 
 impl Lines {
-    /// Lines of at most `max_line` bytes.
+    /// Creates a reader for lines of at most `max_line` bytes.
     pub(in crate::http) fn new(link: LinkReader, max_line: usize) -> Lines {
         Lines {
             link,
@@ -21,7 +21,7 @@ impl Lines {
         }
     }
 
-    /// The next line; `None` once the other end has closed. Its bytes stand in [`Lines::line`]
+    /// Waits for the next line; `None` once the other end has closed. [`Lines::line`] returns its bytes
     /// until the next call. May be cancelled.
     pub(in crate::http) async fn next(&mut self) -> Option<Frame> {
         loop {
@@ -35,12 +35,12 @@ impl Lines {
         }
     }
 
-    /// The note of the line that [`Lines::next`] returned last.
+    /// Takes the note of the line that [`Lines::next`] returned last.
     pub(in crate::http) fn take_note(&self) -> Option<Note> {
         self.link.take_note(self.frames.position())
     }
 
-    /// The bytes of a line, without its newline.
+    /// Returns the bytes of a line, without its newline.
     pub(in crate::http) fn line(&self, range: &Range<usize>) -> &[u8] {
         self.frames.line(range)
     }

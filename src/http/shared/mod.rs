@@ -1,4 +1,4 @@
-//! What both sides of HTTP need: connections, bodies, events, and what a message says of itself.
+//! Code that both sides of HTTP need: connections, bodies, events, and the parsing of messages.
 
 pub(in crate::http) mod body;
 mod connections;

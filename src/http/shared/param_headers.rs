@@ -1,8 +1,6 @@
-//! Arguments that a server wants to see in headers too: which they are, and what the headers say.
+//! Creates and checks the headers that repeat arguments of `tools/call`, if a tool's schema asks for them.
 //!
 //! SPEC 2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters".
-//!
-//! Only the headers of `tools/call` are made here. What a client sends itself is compared with them.
 
 use std::borrow::Cow;
 
@@ -12,33 +10,35 @@ use super::facts::{PARAM_PREFIX, decode, encode};
 use crate::mcp::json::{Value, raw_member};
 use crate::mcp::lenient::fold;
 
-/// How deep schemas are looked into.
+/// How deeply a schema is searched.
 const MAX_DEPTH: usize = 16;
-/// How many headers one tool may have, and all tools together.
+/// How many headers one tool may have.
 const MAX_HEADERS: usize = 32;
+/// How many headers all tools together may have.
 const MAX_ALL: usize = 4_096;
-/// The longest name of a header, and of a path to an argument, in bytes.
+/// The longest name of a header, in bytes.
 const MAX_NAME: usize = 64;
+/// The longest path to an argument, in bytes.
 const MAX_PATH: usize = 512;
-/// How many tools are remembered, and the longest name of one with headers, in bytes. The gate reads
-/// no longer list, and takes no longer name for a listed tool's.
+/// How many tools are remembered. The gate does not accept a longer list.
 const MAX_TOOLS: usize = 10_000;
+/// The longest name of a tool with headers, in bytes. To the gate, a tool with a longer name is unlisted.
 const MAX_TOOL_NAME: usize = 1_024;
 
-/// Which arguments of which tools stand in which headers.
+/// Which arguments of which tools are repeated in which headers.
 #[derive(Debug, Default)]
 pub(in crate::http) struct ParamHeaders {
-    /// Of tools that have any, by their exact names.
+    /// The tools with such headers, by their exact names.
     tools: HashMap<String, Vec<ParamHeader>>,
-    /// How many headers there are in all.
+    /// The number of headers of all tools.
     count: usize,
-    /// Every tool that a list has told of, whether it has headers or not.
+    /// Every tool that was on a list, with or without headers.
     known: HashSet<Name>,
-    /// Whether some list told of more than is remembered. Any tool can have been in it.
+    /// True if some list had more tools than we remember. Any tool may have been on it.
     has_forgotten: bool,
 }
 
-/// A tool's name in little memory, without what a lenient server makes nothing of.
+/// A hash of a tool's name. Names that a lenient server takes for the same have the same hash.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Name([u8; 16]);
 
@@ -55,14 +55,14 @@ impl Name {
 
 #[derive(Debug)]
 struct ParamHeader {
-    /// In lower case, with its prefix.
+    /// In lower case, with [`PARAM_PREFIX`].
     name: String,
     path: Vec<String>,
 }
 
 impl ParamHeaders {
-    /// Reads the result of a `tools/list`. A tool with more headers than anybody needs, or with bad
-    /// ones, is one without.
+    /// Reads the result of a `tools/list`. A tool with too many or invalid headers counts as one
+    /// without headers.
     pub(in crate::http) fn learn(&mut self, line: &str) {
         let Some(tools) = raw_member(line, &["result", "tools"]) else {
             return;
@@ -99,18 +99,18 @@ impl ParamHeaders {
         }
     }
 
-    /// Whether a list has told of a tool, under this name or one that a lenient server takes for the
-    /// same; or may have. Such a tool has the headers that are made here, and no others.
+    /// Returns true if a tool was or may have been on a list, under this name or one that a lenient
+    /// server takes for the same. A call of such a tool gets the headers that we create, and no others.
     pub(in crate::http) fn knows(&self, tool: &str) -> bool {
         self.has_forgotten || (!self.known.is_empty() && self.known.contains(&Name::of(tool)))
     }
 
-    /// Whether the headers of a call with these `params` say what the arguments say. `given` are the
-    /// headers that came with it, names in lower case.
+    /// Checks that the headers of a call match its arguments. `given` are the headers that came with
+    /// the call, with names in lower case.
     ///
-    /// Of a known tool the declared ones must be there, and others say nothing: they go no further.
-    /// SPEC: servers that do not recognize a header are to ignore it. Of an unknown tool each must stand
-    /// among the arguments.
+    /// If the tool is known, the declared headers must be there. Others mean nothing, and are not
+    /// forwarded. SPEC: servers that do not recognize a header are to ignore it. If the tool is
+    /// unknown, the value of each header must occur among the arguments.
     ///
     /// # Errors
     /// What differs, in a sentence.
@@ -124,9 +124,8 @@ impl ParamHeaders {
         if wanted.is_empty() && given.is_empty() {
             return Ok(());
         }
-        let differs = |name: &str| {
-            format!("Header mismatch: the header {name} does not say what the arguments say")
-        };
+        let differs =
+            |name: &str| format!("Header mismatch: the header {name} does not match the arguments");
         for (name, wanted) in &wanted {
             let mut same_name = given.iter().filter(|(other, _)| other == name);
             let found = same_name.next().and_then(|(_, value)| *value);
@@ -138,7 +137,7 @@ impl ParamHeaders {
                 return Err(differs(name));
             }
         }
-        // One of an argument that the call does not have.
+        // A declared header whose argument the call does not have.
         if let Some((name, _)) = given.iter().find(|(name, _)| {
             self.declares(tool, name) && !wanted.iter().any(|(wanted, _)| wanted == name)
         }) {
@@ -151,23 +150,23 @@ impl ParamHeaders {
         let arguments = arguments.and_then(Result::ok).unwrap_or(Value::Null);
         for (name, value) in given.iter().take(MAX_HEADERS + 1) {
             let value = value.and_then(decode);
-            if !value.is_some_and(|value| stands_in(&arguments, &value)) {
+            if !value.is_some_and(|value| occurs_in(&arguments, &value)) {
                 return Err(differs(name));
             }
         }
         match given.len() > MAX_HEADERS {
-            true => Err("Header mismatch: too many headers of arguments".to_owned()),
+            true => Err("Header mismatch: too many Mcp-Param headers".to_owned()),
             false => Ok(()),
         }
     }
 
-    /// Whether a header, named in lower case, stands for an argument of this tool.
+    /// Returns true if this tool declares a header with this name in lower case.
     fn declares(&self, tool: &str, header: &str) -> bool {
         let mut declared = self.tools.get(tool).into_iter().flatten();
         declared.any(|declared| declared.name == header)
     }
 
-    /// The headers of a call with these `params`.
+    /// Returns the headers for a call with these `params`.
     pub(in crate::http) fn of_call(&self, tool: &str, params: &str) -> Vec<(String, String)> {
         let Some(wanted) = self.tools.get(tool) else {
             return Vec::new();
@@ -185,7 +184,7 @@ impl ParamHeaders {
     }
 }
 
-/// A value as a header says it; `None` for what stands in none.
+/// Returns a value as a header's text; `None` for values that have no header.
 fn text_of<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
     match value {
         Value::String(text) => Some(text.decode()),
@@ -196,11 +195,11 @@ fn text_of<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
     }
 }
 
-/// Whether one of the values says this.
-fn stands_in(value: &Value<'_>, text: &str) -> bool {
+/// Returns true if this text is one of the values in `value`.
+fn occurs_in(value: &Value<'_>, text: &str) -> bool {
     match value {
-        Value::Array(items) => items.iter().any(|item| stands_in(item, text)),
-        Value::Object(members) => members.iter().any(|(_, value)| stands_in(value, text)),
+        Value::Array(items) => items.iter().any(|item| occurs_in(item, text)),
+        Value::Object(members) => members.iter().any(|(_, value)| occurs_in(value, text)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             text_of(value).is_some_and(|found| found == text || is_same_number(&found, text))
         }
@@ -213,20 +212,21 @@ const MAX_SAFE: f64 = 9_007_199_254_740_992.0;
 /// SPEC: "servers SHOULD compare the header value and the body value numerically".
 fn is_same_number(a: &str, b: &str) -> bool {
     match (a.parse::<f64>(), b.parse::<f64>()) {
-        // Beyond, doubles do not tell one whole number from the next.
+        // Doubles beyond this cannot distinguish neighbouring integers.
         (Ok(a), Ok(b)) => a == b && a.abs() < MAX_SAFE,
         _ => false,
     }
 }
 
-/// Only chains of `properties` count. `None` where there are too many headers, or bad ones.
+/// Collects the headers that a schema declares, along chains of `properties` only. Returns `None` if
+/// there are too many headers or an invalid one.
 fn collect(schema: &Value<'_>, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) -> Option<()> {
     if path.len() >= MAX_DEPTH {
         return Some(());
     }
     let properties = schema.get("properties").map_or(&[][..], Value::members);
     for (key, property) in properties {
-        // Most arguments have none, and their names may be of any length.
+        // Most properties declare no header. Skipping them first avoids copying long keys.
         if property.members().is_empty() {
             continue;
         }
@@ -253,7 +253,7 @@ fn collect(schema: &Value<'_>, path: &mut Vec<String>, found: &mut Vec<ParamHead
     Some(())
 }
 
-/// RFC 9110, section 5.6.2: what a token may hold beside letters and digits.
+/// RFC 9110, section 5.6.2: the characters of a token other than letters and digits.
 const TCHAR: &[u8] = b"!#$%&'*+-.^_`|~";
 
 #[cfg(test)]
@@ -297,14 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_what_the_arguments_say_or_the_call_is_refused() {
+    fn headers_must_match_the_arguments() {
         let headers = learned(r#"{"region":{"x-mcp-header":"Region"},"n":{"x-mcp-header":"N"}}"#);
         let params = r#"{"arguments":{"region":"test","n":42,"other":"o"}}"#;
         let check = |given: &[(&str, Option<&str>)]| headers.check("t", params, given);
         let region = ("mcp-param-region", Some("test"));
         let n = ("mcp-param-n", Some("42.0"));
         assert_eq!(check(&[region, n]), Ok(()));
-        // What nothing declares says nothing.
+        // Undeclared headers mean nothing.
         for value in [Some("o"), Some("prod"), Some("=?base64?!?="), None] {
             assert_eq!(check(&[region, n, ("mcp-param-x", value)]), Ok(()));
             assert_eq!(check(&[region, n, ("mcp-param-reg_ion", value)]), Ok(()));
@@ -318,7 +318,7 @@ mod tests {
         ] {
             assert!(check(given).is_err(), "{given:?}");
         }
-        // What the server would take for an argument that nobody was shown, whatever else says so.
+        // The server would take the header for an argument that nobody was shown.
         for params in [
             r#"{"arguments":{"n":42,"other":"test"}}"#,
             r#"{"arguments":{"n":42,"region":null,"other":"test"}}"#,
@@ -331,7 +331,7 @@ mod tests {
             );
             assert_eq!(headers.check("t", params, &[n]), Ok(()));
         }
-        // Before any list is known, a header still says nothing that nobody was shown.
+        // Before any list is known, a header's value must still be among the arguments that were shown.
         let unknown = ParamHeaders::default();
         assert_eq!(unknown.check("t", params, &[region]), Ok(()));
         assert!(
@@ -342,7 +342,7 @@ mod tests {
         assert!(unknown.check("t", "{}", &[region]).is_err());
     }
 
-    /// A list of tools without anything but a name and a schema.
+    /// A list of tools that have only a name and a schema.
     fn list(tools: impl IntoIterator<Item = (String, &'static str)>) -> String {
         let tools = tools
             .into_iter()
@@ -354,7 +354,7 @@ mod tests {
     const REGION: &str = r#"{"properties":{"region":{"x-mcp-header":"Region"}}}"#;
 
     #[test]
-    fn a_tool_is_known_once_a_list_has_told_of_it_with_headers_or_without() {
+    fn a_tool_is_known_once_it_was_on_a_list_with_or_without_headers() {
         let mut headers = ParamHeaders::default();
         assert!(!headers.knows("sql"));
         for nothing in [
@@ -367,7 +367,7 @@ mod tests {
         }
         headers.learn(&list([("sql".into(), REGION), ("plain".into(), "{}")]));
         headers.learn(r#"{"id":1,"result":{"tools":[{"name":"bare"}]}}"#);
-        // A server that trims and folds names runs the same tools.
+        // A server that trims and folds names takes these for the same tools.
         for known in [
             "sql",
             "plain",
@@ -380,7 +380,7 @@ mod tests {
             assert!(headers.knows(known), "{known:?}");
         }
         assert!(!headers.knows("other"));
-        // On whichever page it was, and whatever it had before.
+        // Tools of earlier pages stay known, and a tool's headers are replaced.
         headers.learn(&list([("sql".into(), "{}"), ("next".into(), REGION)]));
         let params = r#"{"arguments":{"region":"eu"}}"#;
         assert_eq!(headers.of_call("sql", params), []);
@@ -389,9 +389,9 @@ mod tests {
         assert_eq!(headers.count, 1);
     }
 
-    // What is forgotten was known.
+    // A tool that we do not remember may have been on the list.
     #[test]
-    fn a_list_of_more_than_is_remembered_makes_every_tool_a_known_one() {
+    fn after_a_list_that_is_too_long_to_remember_every_tool_counts_as_known() {
         let names = |range: std::ops::Range<usize>| range.map(|n| (format!("t{n}"), "{}"));
         let mut headers = ParamHeaders::default();
         headers.learn(&list(names(0..MAX_TOOLS)));
@@ -407,7 +407,7 @@ mod tests {
             headers.learn(unreadable);
             assert!(headers.knows("a"), "{unreadable}");
         }
-        // A name that is too long to keep has no headers, and is known all the same.
+        // A tool whose name is too long has no headers, but is known.
         let long = "n".repeat(MAX_TOOL_NAME + 1);
         let mut headers = ParamHeaders::default();
         headers.learn(&list([(long.clone(), REGION)]));
@@ -416,7 +416,7 @@ mod tests {
 
     // SPEC: "MUST be case-insensitively unique among all `x-mcp-header` values".
     #[test]
-    fn a_tool_that_names_one_header_twice_has_none() {
+    fn a_tool_that_declares_one_header_twice_has_none() {
         let headers = learned(r#"{"a":{"x-mcp-header":"Region"},"b":{"x-mcp-header":"rEGION"}}"#);
         let params = r#"{"arguments":{"a":"1","b":"2"}}"#;
         assert_eq!(headers.of_call("t", params), []);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_made_to_be_expensive_is_not() {
+    fn a_hostile_list_is_cheap_to_read() {
         let key = "k".repeat(10_000);
         let leaves: Vec<String> = (0..5_000)
             .map(|n| format!(r#""a{n}":{{"x-mcp-header":"H{n}"}}"#))
@@ -442,7 +442,7 @@ mod tests {
         ] {
             let headers = learned(&schema);
             assert!(headers.tools.is_empty() && headers.count == 0);
-            // Nobody's word counts for its headers then.
+            // The tool is known, so a client's own headers do not count.
             assert!(headers.knows("t"));
         }
     }

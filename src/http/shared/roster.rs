@@ -1,6 +1,6 @@
-//! Which connections are open, and which one gives way when there is no room for another.
+//! Tracks the open connections, and chooses which one to close if there is no room for another.
 //!
-//! It knows neither sockets nor HTTP; `connections` reports what happens.
+//! Does no I/O: `connections` reports what happens on the sockets.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// A connection that has waited this long for its client gives way before one that has just come.
-/// Without this, a process that connects over and over could push out clients that are about to ask.
+/// A connection whose client has kept us waiting this long is closed before a new one is. Without
+/// this, a process that connects over and over could push out clients that are about to send a request.
 const STALE: Duration = Duration::from_secs(2);
 /// How often to warn that every connection is busy.
 const WARN_EVERY: Duration = Duration::from_secs(60);
@@ -24,28 +24,29 @@ pub(super) struct Roster {
     unread_time: Duration,
     inner: Mutex<Inner>,
     /// Notified whenever a connection has closed.
-    left: Notify,
+    closed: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
-    seats: HashMap<u64, State>,
-    /// The connections that may give way, ordered by kind and time.
-    yielding: BTreeSet<(Kind, Instant, u64)>,
-    /// How many have been told to close and have not closed yet.
+    connections: HashMap<u64, State>,
+    /// The connections that may be closed for a new one, ordered by kind and time.
+    closable: BTreeSet<(Kind, Instant, u64)>,
+    /// How many connections have been aborted and have not closed yet.
     closing: usize,
     next_id: u64,
-    /// Earlier than every other moment in here.
-    begun: Instant,
+    /// Earlier than every other time in here.
+    created: Instant,
+    /// When we last warned that all connections are busy.
     warned: Option<Instant>,
 }
 
-/// Why a connection may give way.
+/// Why a connection may be closed for a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// It has not sent a whole request yet.
+    /// Its first request has not arrived completely.
     New,
-    /// It has been answered before, and its next request is not whole.
+    /// A request was answered, and the next one has not arrived completely.
     Idle,
     /// Its client does not read the answer.
     Unread,
@@ -54,10 +55,11 @@ enum Kind {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// When it began to wait for its client: to ask, or to send a body.
+    /// Since when we have waited for the client to send a request, or the rest of a body.
     since: Instant,
+    /// True if it has had a request before.
     has_asked: bool,
-    /// Since when bytes have been waiting for the client to read them.
+    /// Since when the client has left bytes unread.
     unread_since: Option<Instant>,
     is_closing: bool,
     task: Option<AbortHandle>,
@@ -65,17 +67,17 @@ struct State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No whole head has arrived.
+    /// The head has not arrived completely.
     Head,
-    /// The head has arrived, and the body has not.
+    /// The head has arrived, but not the body.
     Body,
-    /// The request has arrived, and the answer has not been given.
+    /// The request has arrived, but is not answered yet.
     Answer,
 }
 
 impl State {
-    /// Why and since when it may give way. `None` while a request is being answered.
-    fn yields(&self) -> Option<(Kind, Instant)> {
+    /// Returns why and since when it may be closed; `None` while a request is being answered.
+    fn closable(&self) -> Option<(Kind, Instant)> {
         if self.is_closing {
             return None;
         }
@@ -90,66 +92,66 @@ impl State {
     }
 }
 
-/// What a newcomer has to wait for.
+/// What a new connection has to wait for.
 #[derive(Debug, PartialEq, Eq)]
 enum Wait {
     /// A connection is closing.
     Closing,
-    /// Every connection is busy, but one may be closed then if its client still does not read.
+    /// Every connection is busy, but one may be closed at this time if its client still does not read.
     Until(Instant),
     /// Every connection is busy.
     Busy,
 }
 
 impl Roster {
-    /// For this many connections. Their clients may leave answers unread for `unread_time`.
+    /// Creates a roster for `capacity` connections, whose clients may leave answers unread for `unread_time`.
     pub(super) fn new(capacity: usize, unread_time: Duration) -> Arc<Roster> {
         Arc::new(Roster {
             capacity,
             unread_time,
             inner: Mutex::new(Inner {
-                seats: HashMap::new(),
-                yielding: BTreeSet::new(),
+                connections: HashMap::new(),
+                closable: BTreeSet::new(),
                 closing: 0,
                 next_id: 0,
-                begun: Instant::now(),
+                created: Instant::now(),
                 warned: None,
             }),
-            left: Notify::new(),
+            closed: Notify::new(),
         })
     }
 
-    /// Takes a seat, and closes another connection for it if need be. Waits while all are busy. May
-    /// be cancelled.
-    pub(super) async fn enter(self: &Arc<Self>) -> Place {
+    /// Acquires a slot, and closes another connection for it if necessary. Waits while all are busy.
+    /// May be cancelled.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Slot {
         loop {
-            match self.try_enter() {
-                Ok(place) => return place,
+            match self.try_acquire() {
+                Ok(slot) => return slot,
                 Err(Wait::Until(moment)) => {
-                    // Either way, look again.
-                    let _ = timeout_at(moment, self.left.notified()).await;
+                    // Tries again in either case.
+                    let _ = timeout_at(moment, self.closed.notified()).await;
                 }
-                Err(Wait::Closing | Wait::Busy) => self.left.notified().await,
+                Err(Wait::Closing | Wait::Busy) => self.closed.notified().await,
             }
         }
     }
 
-    /// Closes one connection even if there are seats left. False if all are busy. May be cancelled.
-    pub(super) async fn shrink(&self) -> bool {
+    /// Closes one connection even if there are free slots. Returns false if all are busy. May be cancelled.
+    pub(super) async fn close_one(&self) -> bool {
         let wait = self.inner().make_room(Instant::now(), self.unread_time);
         while self.inner().closing > 0 {
-            self.left.notified().await;
+            self.closed.notified().await;
         }
         wait == Wait::Closing
     }
 
-    fn try_enter(self: &Arc<Self>) -> Result<Place, Wait> {
+    fn try_acquire(self: &Arc<Self>) -> Result<Slot, Wait> {
         let now = Instant::now();
         let mut inner = self.inner();
-        if inner.seats.len() < self.capacity {
-            let id = inner.sit_down(now);
+        if inner.connections.len() < self.capacity {
+            let id = inner.insert(now);
             let roster = Arc::clone(self);
-            return Ok(Place(Seat { roster, id }));
+            return Ok(Slot(Reporter { roster, id }));
         }
         let wait = inner.make_room(now, self.unread_time);
         let warns = wait == Wait::Busy && inner.warned.is_none_or(|at| at + WARN_EVERY <= now);
@@ -170,7 +172,7 @@ impl Roster {
 }
 
 impl Inner {
-    fn sit_down(&mut self, now: Instant) -> u64 {
+    fn insert(&mut self, now: Instant) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let state = State {
@@ -181,44 +183,44 @@ impl Inner {
             is_closing: false,
             task: None,
         };
-        self.seats.insert(id, state);
-        self.yielding.insert((Kind::New, now, id));
+        self.connections.insert(id, state);
+        self.closable.insert((Kind::New, now, id));
         id
     }
 
-    fn get_up(&mut self, id: u64) {
-        if let Some(state) = self.seats.remove(&id) {
+    fn remove(&mut self, id: u64) {
+        if let Some(state) = self.connections.remove(&id) {
             self.closing -= usize::from(state.is_closing);
-            if let Some((kind, since)) = state.yields() {
-                self.yielding.remove(&(kind, since, id));
+            if let Some((kind, since)) = state.closable() {
+                self.closable.remove(&(kind, since, id));
             }
         }
     }
 
-    /// Changes what is known of a connection, and so when it gives way.
+    /// Changes the state of a connection, and updates when it may be closed.
     fn change(&mut self, id: u64, change: impl FnOnce(&mut State)) {
-        let Some(state) = self.seats.get_mut(&id) else {
+        let Some(state) = self.connections.get_mut(&id) else {
             return;
         };
-        let before = state.yields();
+        let before = state.closable();
         change(state);
-        let after = state.yields();
+        let after = state.closable();
         if before != after {
             if let Some((kind, since)) = before {
-                self.yielding.remove(&(kind, since, id));
+                self.closable.remove(&(kind, since, id));
             }
             if let Some((kind, since)) = after {
-                self.yielding.insert((kind, since, id));
+                self.closable.insert((kind, since, id));
             }
         }
     }
 
-    /// Tells the connection that gives way first to close, unless another is closing already.
+    /// Closes the best connection to close, unless another one is closing already.
     fn make_room(&mut self, now: Instant, unread_time: Duration) -> Wait {
         if self.closing > 0 {
             return Wait::Closing;
         }
-        if let Some(id) = self.first_to_yield(now, unread_time) {
+        if let Some(id) = self.best_to_close(now, unread_time) {
             self.change(id, |state| {
                 state.is_closing = true;
                 if let Some(task) = &state.task {
@@ -232,16 +234,16 @@ impl Inner {
         unread.map_or(Wait::Busy, |(since, _)| Wait::Until(since + unread_time))
     }
 
-    fn first_to_yield(&self, now: Instant, unread_time: Duration) -> Option<u64> {
-        let since_long = |kind, time| {
+    fn best_to_close(&self, now: Instant, unread_time: Duration) -> Option<u64> {
+        let longer_than = |kind, time| {
             let first = self.first(kind);
             first.filter(|(since, _)| *since + time <= now)
         };
-        // First the ones that nobody is likely to miss. If all of them have just come, the oldest
-        // goes, because its client has had the most time.
-        let found = since_long(Kind::New, STALE)
-            .or_else(|| since_long(Kind::Idle, STALE))
-            .or_else(|| since_long(Kind::Unread, unread_time))
+        // Starts with connections that nobody is likely to miss. If there are only fresh ones, the
+        // oldest is closed, because its client has had the most time.
+        let found = longer_than(Kind::New, STALE)
+            .or_else(|| longer_than(Kind::Idle, STALE))
+            .or_else(|| longer_than(Kind::Unread, unread_time))
             .or_else(|| {
                 let fresh = [self.first(Kind::New), self.first(Kind::Idle)];
                 fresh.into_iter().flatten().min()
@@ -249,41 +251,41 @@ impl Inner {
         found.map(|(_, id)| id)
     }
 
-    /// The connection that has been of this kind for longest.
+    /// Returns the connection that has been of this kind the longest.
     fn first(&self, kind: Kind) -> Option<(Instant, u64)> {
-        let mut found = self.yielding.range((kind, self.begun, 0)..);
+        let mut found = self.closable.range((kind, self.created, 0)..);
         let first = found.next().filter(|(found, _, _)| *found == kind);
         first.map(|(_, since, id)| (*since, *id))
     }
 }
 
-/// A connection's seat; it is free again when this is dropped.
+/// One of the roster's slots for connections. Dropping it frees the slot.
 #[derive(Debug)]
-pub(super) struct Place(Seat);
+pub(super) struct Slot(Reporter);
 
-impl Place {
-    pub(super) fn seat(&self) -> Seat {
+impl Slot {
+    pub(super) fn reporter(&self) -> Reporter {
         self.0.clone()
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.roster.inner().get_up(self.0.id);
-        self.0.roster.left.notify_one();
+        self.0.roster.inner().remove(self.0.id);
+        self.0.roster.closed.notify_one();
     }
 }
 
-/// Takes reports of what happens on a connection.
+/// Reports to the roster what happens on a connection.
 #[derive(Debug, Clone)]
-pub(super) struct Seat {
+pub(super) struct Reporter {
     roster: Arc<Roster>,
     id: u64,
 }
 
-impl Seat {
-    /// Aborting this task closes the connection.
-    pub(super) fn is_served_by(&self, task: AbortHandle) {
+impl Reporter {
+    /// Sets the task that serves the connection. Aborting it closes the connection.
+    pub(super) fn set_task(&self, task: AbortHandle) {
         self.change(|state| {
             if state.is_closing {
                 task.abort();
@@ -310,7 +312,7 @@ impl Seat {
         });
     }
 
-    /// The answer is complete. Some of it may still wait to be sent.
+    /// The answer is complete, but some of it may not be sent yet.
     pub(super) fn answered(&self) {
         let now = Instant::now();
         self.change(|state| {
@@ -320,13 +322,13 @@ impl Seat {
         });
     }
 
-    /// Bytes wait for the client, which does not read.
+    /// The client does not read the bytes that we have for it.
     pub(super) fn output_is_stuck(&self) {
         let now = Instant::now();
         self.change(|state| state.unread_since = Some(now));
     }
 
-    /// Nothing waits for the client any more.
+    /// Everything has been sent to the client.
     pub(super) fn output_is_sent(&self) {
         self.change(|state| state.unread_since = None);
     }

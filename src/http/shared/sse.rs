@@ -1,51 +1,51 @@
-//! Server-sent events, as the HTML standard frames them, written and read in bounded memory.
+//! Reads and writes server-sent events, as the HTML standard frames them, in bounded memory.
 //!
-//! What stands in an event's data is not looked at. Not `sse-stream`, which rmcp uses: it puts no
-//! bound on an event, and a server could fill our memory with one.
+//! We do not use `sse-stream`, as rmcp does: it does not limit the size of an event, so a server
+//! could fill our memory with one.
 
 use std::mem;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::http) struct Event {
-    /// Its type; `message` where none is given.
+    /// Its type; `message` if none is given.
     pub(in crate::http) name: String,
     /// Its data, lines joined by newlines.
     pub(in crate::http) data: Vec<u8>,
-    /// The id that a reader hands back to go on behind this event.
+    /// The id that a reader sends back to resume after this event.
     pub(in crate::http) id: Option<String>,
-    /// How long a reader should wait before it connects again, in milliseconds.
+    /// How long a reader should wait before it reconnects, in milliseconds.
     pub(in crate::http) retry: Option<u64>,
 }
 
-/// An event is larger than it may be.
+/// An event exceeds the limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::http) struct TooLarge;
 
-/// Cuts a stream of bytes into events.
+/// Splits a stream of bytes into events.
 #[derive(Debug)]
 pub(in crate::http) struct Decoder {
-    /// The start of a line that has not ended yet.
+    /// The start of an incomplete line.
     line: Vec<u8>,
     event: Event,
-    /// Whether the event has a data line.
+    /// True if the event has a data line.
     has_data: bool,
-    /// Whether the last byte was a carriage return that a newline may belong to.
+    /// True if the last byte was a carriage return, so that a newline may still belong to it.
     after_return: bool,
-    /// Whether anything was read before; a byte order mark may stand in front.
-    begun: bool,
+    /// True once the first line was read, which may begin with a byte order mark.
+    has_begun: bool,
     max: usize,
 }
 
 impl Decoder {
-    /// For events of at most `max` bytes of data.
+    /// Creates a decoder for events with at most `max` bytes of data.
     pub(in crate::http) fn new(max: usize) -> Decoder {
         Decoder {
             line: Vec::new(),
             event: Event::default(),
             has_data: false,
             after_return: false,
-            begun: false,
+            has_begun: false,
             max,
         }
     }
@@ -53,7 +53,7 @@ impl Decoder {
     /// Takes bytes and appends the events that they complete to `events`.
     ///
     /// # Errors
-    /// `TooLarge`; nothing can be read any more then.
+    /// `TooLarge`. The decoder cannot be used after that.
     pub(in crate::http) fn push(
         &mut self,
         mut bytes: &[u8],
@@ -80,7 +80,7 @@ impl Decoder {
     }
 
     fn grow(&mut self, part: &[u8]) -> Result<(), TooLarge> {
-        // A field's name stands before its value.
+        // Room for the field's name before its value.
         const NAME: usize = 64;
         if self.line.len() + self.event.data.len() + part.len() > self.max + NAME {
             return Err(TooLarge);
@@ -91,7 +91,7 @@ impl Decoder {
 
     fn end_line(&mut self, events: &mut Vec<Event>) {
         let mut line = mem::take(&mut self.line);
-        if !mem::replace(&mut self.begun, true) && line.starts_with(b"\xef\xbb\xbf") {
+        if !mem::replace(&mut self.has_begun, true) && line.starts_with(b"\xef\xbb\xbf") {
             line.drain(..3);
         }
         if line.is_empty() {
@@ -127,15 +127,15 @@ impl Decoder {
                 let text = std::str::from_utf8(value).ok();
                 self.event.retry = text.and_then(|text| text.parse().ok());
             }
-            // A comment, or a field that nobody knows.
+            // A comment or an unknown field.
             _ => {}
         }
     }
 }
 
-/// Writes an event with data on one line. A carriage return in it becomes a space: between tokens it
-/// is one, and in a string, where only a server that writes no JSON puts it, it would begin a line
-/// of its own.
+/// Returns an event with its data on one line. A carriage return or newline in the data becomes a
+/// space. Between tokens it means the same; within a string it is not valid JSON, and would begin a
+/// new line of the event.
 pub(in crate::http) fn encode(name: &str, id: Option<&str>, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 48);
     for part in ["event: ", name, "\n"] {
@@ -159,7 +159,7 @@ pub(in crate::http) fn encode(name: &str, id: Option<&str>, data: &[u8]) -> Vec<
     out
 }
 
-/// What keeps a silent stream open: a comment, which readers skip.
+/// Keeps a silent stream open: a comment, which readers skip.
 pub(in crate::http) const KEEP_ALIVE: &[u8] = b":\n\n";
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_end_does_not_fill_the_memory() {
+    fn an_endless_event_does_not_fill_the_memory() {
         let mut decoder = Decoder::new(1_000);
         let mut out = Vec::new();
         let mut push = |bytes: &[u8]| decoder.push(bytes, &mut out);
@@ -214,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_however_it_is_cut(
+        fn events_are_read_as_written_however_the_bytes_are_split(
             lines in prop::collection::vec("[ -~]{0,30}", 1..8),
             cut in 1usize..9,
         ) {

@@ -1,13 +1,11 @@
-//! Where the values of a text stand, so that a tree that was read once can be had again without reading.
-//!
-//! It knows nothing of what the values mean.
+//! The positions of a tree's values in its text, to rebuild the tree without parsing it again.
 
 use super::{Text, Value};
 
-/// A tree without its text. It takes 12 bytes for each value and each key.
+/// A tree without its text. It takes 12 bytes per value and per key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
-    /// Each value stands before those inside it, and each key before its value.
+    /// Each value comes before the values inside it, and each key before its value.
     nodes: Box<[Node]>,
 }
 
@@ -17,20 +15,20 @@ enum Node {
     Bool(bool),
     Number(Span),
     String(Span, Escapes),
-    /// With so many items.
+    /// The number of items.
     Array(u32),
-    /// With so many members.
+    /// The number of members.
     Object(u32),
 }
 
-/// Bytes of the text, from `start` up to `end`.
+/// The bytes of the text from `start` to `end` (exclusive).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     start: u32,
     end: u32,
 }
 
-/// What a [`Text`] knows of its escapes.
+/// What a [`Text`] knows about its escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escapes {
     None,
@@ -39,9 +37,9 @@ enum Escapes {
 }
 
 impl Outline {
-    /// The outline of an object that was read from `text`.
+    /// Makes the outline of an object that was read from `text`.
     ///
-    /// `None` if one of its strings or numbers does not stand in `text`, or `text` is longer than 4 GiB.
+    /// `None` if one of its strings or numbers is not a slice of `text`, or if `text` is longer than 4 GiB.
     #[must_use]
     pub fn of_members(members: &[(Text<'_>, Value<'_>)], text: &str) -> Option<Outline> {
         let mut nodes = Vec::with_capacity(1 + count_members(members));
@@ -51,7 +49,7 @@ impl Outline {
         })
     }
 
-    /// The object again. `text` has to be the one that it was read from, or an equal one.
+    /// Rebuilds the object. `text` must be the text that it was read from, or an equal one.
     #[must_use]
     pub fn members<'a>(&self, text: &'a str) -> Vec<(Text<'a>, Value<'a>)> {
         match value(&mut self.nodes.iter(), text) {
@@ -64,14 +62,14 @@ impl Outline {
         }
     }
 
-    /// What it takes, in bytes.
+    /// Returns its size in memory, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.nodes)
     }
 }
 
-/// How many nodes the members of an object take.
+/// Counts the nodes that the members of an object take.
 fn count_members(members: &[(Text<'_>, Value<'_>)]) -> usize {
     let counts = members.iter().map(|(_, value)| 1 + count(value));
     counts.sum()
@@ -120,7 +118,7 @@ fn string(string: Text<'_>, text: &str) -> Option<Node> {
     Some(Node::String(span(string.raw, text)?, escapes))
 }
 
-/// Where a part of a text stands in it.
+/// Finds the position of `part`, a slice of `text`.
 fn span(part: &str, text: &str) -> Option<Span> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
@@ -133,7 +131,7 @@ fn span(part: &str, text: &str) -> Option<Span> {
     })
 }
 
-/// The next value. The nodes of one outline always make a whole tree: it was one.
+/// Rebuilds the next value. The nodes of one outline always make a complete tree, since they come from one.
 fn value<'a>(nodes: &mut std::slice::Iter<'_, Node>, text: &'a str) -> Value<'a> {
     match nodes.next().copied().unwrap_or(Node::Null) {
         Node::Null => Value::Null,
@@ -214,7 +212,7 @@ mod tests {
                 panic!("{text}")
             };
             let outline = Outline::of_members(params, &text).unwrap();
-            // It does not hang on the memory that was read.
+            // The tree does not depend on the memory that it was read from.
             let copy = text.clone();
             prop_assert_eq!(&outline.members(&copy), params);
         }

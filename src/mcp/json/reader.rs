@@ -1,14 +1,14 @@
-//! The cursor over JSON text: grammar, depth, and nothing of meaning.
+//! The cursor over JSON text. It checks grammar and depth.
 //!
-//! What the values mean is `json`'s business.
+//! `json` interprets the values.
 
 use std::collections::HashSet;
 
 use super::words::{BACKSLASHES, QUOTES, zero_bytes};
 use super::{JsonError, MAX_SKIP_DEPTH, MAX_TREE_DEPTH, MAX_TREE_VALUES, Text, Value, hex4};
 
-/// The text of the value that stands at `path` below an object, without reading more of it than
-/// its grammar. `None` where there is none, or where the text breaks the grammar before it.
+/// Returns the text of the value at `path` in an object, and checks no more than the grammar.
+/// `None` if there is no such value, or if the text before it breaks the grammar.
 #[must_use]
 pub fn raw_member<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
     let (first, rest) = path.split_first()?;
@@ -19,8 +19,8 @@ pub fn raw_member<'a>(text: &'a str, path: &[&str]) -> Option<&'a str> {
     }
 }
 
-/// The texts of an object's members of these names, all in one reading. All `None` where the text
-/// is no object, or breaks the grammar.
+/// Returns the texts of an object's members with these names, in one pass. All are `None` if the
+/// text is not an object or breaks the grammar.
 #[must_use]
 pub fn raw_members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     let mut reader = Reader::new(text);
@@ -49,14 +49,14 @@ pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     values: usize,
-    /// Whether trees may hold half a surrogate pair.
+    /// Whether trees may contain half a surrogate pair.
     pub(super) lossy: bool,
-    /// Whether the text holds tabs anywhere; nearly none does.
+    /// Whether the text contains a tab anywhere. Hardly any does.
     has_tabs: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// Starts at the front of `text`.
+    /// Creates a reader at the start of `text`.
     #[must_use]
     pub fn new(text: &'a str) -> Reader<'a> {
         Reader {
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next byte that is not white space, without passing it.
+    /// Returns the next byte that is not white space, without consuming it.
     pub fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte() {
             self.at += 1;
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         self.byte()
     }
 
-    /// Checks that nothing but white space follows.
+    /// Checks that only white space follows.
     ///
     /// # Errors
     /// `TrailingText`.
@@ -90,8 +90,8 @@ impl<'a> Reader<'a> {
     /// Reads an object's members one by one; `each` must read the member's value.
     ///
     /// # Errors
-    /// `Syntax` where no object stands, and what reading it or `each` returns. Equal keys
-    /// are the caller's to find.
+    /// `Syntax` if there is no object here, or any error from reading it or from `each`. The caller
+    /// must check for equal keys.
     pub fn object(
         &mut self,
         each: impl FnMut(&mut Reader<'a>, Text<'a>) -> Result<(), JsonError>,
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         self.members(each)
     }
 
-    /// Reads an object from behind its opening brace on.
+    /// Reads an object after its opening brace.
     fn members(
         &mut self,
         mut each: impl FnMut(&mut Reader<'a>, Text<'a>) -> Result<(), JsonError>,
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
     /// Reads an array's items one by one; `each` must read the item.
     ///
     /// # Errors
-    /// `Syntax` where no array stands, and what reading it or `each` returns.
+    /// `Syntax` if there is no array here, or any error from reading it or from `each`.
     pub fn array(
         &mut self,
         mut each: impl FnMut(&mut Reader<'a>) -> Result<(), JsonError>,
@@ -142,15 +142,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes one value, checking its grammar only, and returns its text.
+    /// Skips one value, checks only its grammar, and returns its text.
     ///
     /// # Errors
     /// `Syntax`, `ControlCharacter` or `TooDeep`.
     pub fn skip(&mut self) -> Result<&'a str, JsonError> {
         self.peek();
         let start = self.at;
-        // One entry for each open object (true) or array (false): no recursion, so that a
-        // peer's nesting costs bytes and not stack.
+        // One entry per open object (true) or array (false). Without recursion, a peer's nesting
+        // costs heap bytes and no stack.
         let mut open: Vec<bool> = Vec::new();
         loop {
             match self.peek() {
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
                     self.scalar(first)?;
                 }
             }
-            // A value has ended: close what it closes, or go on to the next one.
+            // A value has ended: close the containers that end here, or go on to the next value.
             loop {
                 let Some(&in_object) = open.last() else {
                     return self.slice(start, self.at);
@@ -194,7 +194,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes one value as [`Reader::skip`] does, and reads it as a tree on the way if it can be.
+    /// Skips one value as [`Reader::skip`] does, and also returns it as a tree if it can be read as
+    /// one.
     ///
     /// # Errors
     /// Those of [`Reader::skip`].
@@ -203,8 +204,8 @@ impl<'a> Reader<'a> {
         let (start, values) = (self.at, self.values);
         match self.tree() {
             Ok(tree) => Ok((self.slice(start, self.at)?, Some(tree))),
-            // What is wrong with it is found again when it is read for its own sake; here only
-            // the grammar counts, so that the members behind it are still read.
+            // The caller finds this error when it reads the value as a tree. Here only the grammar
+            // counts, so that the members after the value are still read.
             Err(_) => {
                 (self.at, self.values) = (start, values);
                 Ok((self.skip()?, None))
@@ -212,10 +213,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads one value as a tree, in which no object holds a key twice.
+    /// Reads one value as a tree. No object in it has a key twice.
     ///
     /// # Errors
-    /// Any `JsonError` but those of [`line_text`](super::line_text) and `TrailingText`.
+    /// Any `JsonError` except those of [`line_text`](super::line_text) and `TrailingText`.
     pub fn tree(&mut self) -> Result<Value<'a>, JsonError> {
         self.tree_at(0)
     }
@@ -255,7 +256,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a string that means the same to every reader, from behind its opening quote on.
+    /// Reads the rest of a string after its opening quote. Every reader must decode the string
+    /// alike.
     fn rest_of_whole_string(&mut self) -> Result<Text<'a>, JsonError> {
         let text = self.rest_of_string()?;
         if text.lone_surrogate && !self.lossy {
@@ -264,7 +266,7 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// Reads a value that is no object and no array, and starts with the byte `first`.
+    /// Reads a value that is neither an object nor an array and starts with the byte `first`.
     fn scalar(&mut self, first: Option<u8>) -> Result<Value<'a>, JsonError> {
         match first {
             Some(b'"') => {
@@ -300,7 +302,7 @@ impl<'a> Reader<'a> {
             let _ = self.eat_here(b'+') || self.eat_here(b'-');
             self.digits()?;
         }
-        // `01`, `1x`: what follows a number must not look like more of it.
+        // `01`, `1x`: the text after a number must not look like part of it.
         if matches!(self.byte(), Some(b) if b.is_ascii_alphanumeric() || b == b'.' || b == b'-' || b == b'+')
         {
             return Err(JsonError::Syntax(self.at));
@@ -319,13 +321,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads a string, from its opening quote on.
+    /// Reads a string, including its opening quote.
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         self.expect(b'"')?;
         self.rest_of_string()
     }
 
-    /// Reads a string, from behind its opening quote on.
+    /// Reads the rest of a string after its opening quote.
     fn rest_of_string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at;
         let mut escaped = false;
@@ -338,7 +340,7 @@ impl<'a> Reader<'a> {
             self.at = end + 1;
             if self.text.as_bytes().get(end) == Some(&b'"') {
                 let raw = self.slice(start, end)?;
-                // `line_text` lets tabs through, since they may stand between tokens.
+                // `line_text` allows tabs because they may stand between tokens.
                 if self.has_tabs && memchr::memchr(b'\t', raw.as_bytes()).is_some() {
                     return Err(JsonError::ControlCharacter);
                 }
@@ -353,7 +355,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes what follows a backslash.
+    /// Skips the rest of an escape after its backslash.
     fn escape(&mut self) -> Result<Surrogate, JsonError> {
         let at = self.at;
         self.at += 1;
@@ -395,7 +397,7 @@ impl<'a> Reader<'a> {
         self.text.get(start..end).ok_or(JsonError::Syntax(start))
     }
 
-    /// Passes `byte` if it comes next after white space.
+    /// Consumes `byte` if it is next after white space.
     pub fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -424,9 +426,9 @@ enum Surrogate {
     Lone,
 }
 
-/// Where a string's next quote or backslash stands.
+/// Finds the next quote or backslash in a string.
 fn end_of_plain_text(bytes: &[u8]) -> Option<usize> {
-    // Most strings are short, and for those eight bytes at a time beat setting up a search.
+    // Most strings are short. For those, eight bytes at a time are faster than setting up a search.
     const SHORT: usize = 4;
     let (words, _) = bytes.as_chunks();
     let first = words.get(..SHORT).unwrap_or(words);
@@ -449,9 +451,9 @@ fn continue_if_shallow(open: &[bool]) -> Result<(), JsonError> {
     Ok(())
 }
 
-/// INVARIANT 4: two readers that keep different ones of two equal keys never both see this.
+/// INVARIANT 4: two readers that keep different ones of two equal keys never both see this object.
 fn no_equal_keys(members: &[(Text<'_>, Value<'_>)]) -> Result<(), JsonError> {
-    // Most objects are small; comparing pairs then beats hashing.
+    // Most objects are small, and for those comparing pairs is faster than hashing.
     const FEW: usize = 8;
     let distinct = if members.len() <= FEW {
         members.iter().enumerate().all(|(i, (key, _))| {

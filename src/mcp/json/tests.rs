@@ -1,4 +1,4 @@
-//! The reader against RFC 8259, against readers that disagree, and against `serde_json`.
+//! Tests the reader against RFC 8259, against readers that disagree, and against `serde_json`.
 
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn equal_keys_are_found_at_any_depth_and_after_unescaping() {
 }
 
 #[test]
-fn what_readers_disagree_about_is_refused() {
+fn text_that_readers_disagree_about_is_refused() {
     for (text, error) in [
         (r#""\ud800""#, JsonError::LoneSurrogate),
         (r#""\udc00\ud800""#, JsonError::LoneSurrogate),
@@ -82,7 +82,7 @@ fn a_line_with_bytes_that_readers_split_at_or_choke_on_is_refused() {
 }
 
 #[test]
-fn half_a_surrogate_pair_may_stand_in_what_is_only_skipped_and_is_lost_where_that_is_allowed() {
+fn half_a_surrogate_pair_is_accepted_when_skipped_and_replaced_in_lossy_trees() {
     let text = r#"{"a":"\ud83d!"}"#;
     assert_eq!(Reader::new(text).skip(), Ok(text));
     let value = Value::parse_lossy(text).unwrap();
@@ -136,7 +136,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 
 proptest! {
     #[test]
-    fn what_serde_json_writes_is_read_with_the_same_meaning(value in any_json()) {
+    fn text_from_serde_json_is_read_with_the_same_meaning(value in any_json()) {
         let text = value.to_string();
         prop_assume!(!text.contains("\\u0000"));
         let ours: serde_json::Value = serde_json::from_str(&canonical(&text)).unwrap();
@@ -145,15 +145,15 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_is_accepted_by_serde_json_too(text in r#"[ \[\]{}:,"\\u0d8c1ea.tn\-+]{0,24}"#) {
+    fn serde_json_accepts_whatever_we_accept(text in r#"[ \[\]{}:,"\\u0d8c1ea.tn\-+]{0,24}"#) {
         if Value::parse(&text).is_ok() {
             let serde = serde_json::from_str::<serde_json::Value>(&text);
-            // The one difference: a number beyond the doubles.
+            // The one difference: a number too large for a double.
             prop_assert!(serde.is_ok() || serde.unwrap_err().to_string().contains("out of range"));
         }
         let mut skipper = Reader::new(&text);
         let skipped = skipper.skip().is_ok() && skipper.end().is_ok();
-        // Skipping checks everything but equal keys, NUL in keys and the tree's bounds.
+        // Skipping checks everything except equal keys, NUL in keys and the limits of trees.
         if Value::parse(&text).is_ok() {
             prop_assert!(skipped);
         }

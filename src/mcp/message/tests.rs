@@ -16,7 +16,7 @@ fn message(text: &str) -> Message<'_> {
 }
 
 #[test]
-fn each_kind_is_told_by_its_members() {
+fn the_kind_of_a_message_follows_from_its_members() {
     let request = message(r#"{"params":{"a":1},"id":"x","method":"m","jsonrpc":"2.0"}"#);
     assert_eq!(request.id, Id::Some(RequestId::Text("x".into())));
     assert!(request.is_plain);
@@ -50,7 +50,7 @@ fn a_method_is_compared_after_unescaping() {
 }
 
 #[test]
-fn what_two_readers_could_read_differently_is_unreadable() {
+fn an_envelope_that_readers_could_read_differently_is_unreadable() {
     use JsonError::{DuplicateKey, NulInKey, TrailingText};
     use MessageError::{FoldedKey, Json, MethodNotAString, NoKind, NotAnObject, TwoKinds};
     for (text, error) in [
@@ -105,7 +105,7 @@ fn what_two_readers_could_read_differently_is_unreadable() {
 
 // JSON-RPC 2.0, section 7: "rpc call with an invalid Batch (but not empty)".
 #[test]
-fn a_batch_entry_that_is_json_but_no_object_is_no_message() {
+fn a_batch_entry_that_is_not_an_object_is_not_a_message() {
     for text in ["1", "-0.5", r#""x""#, "true", "null", "[]", r#"[{"id":1}]"#] {
         let error = read_message(text).unwrap_err();
         assert_eq!(error.error, MessageError::NotAnObject, "{text}");
@@ -154,7 +154,7 @@ fn ids_are_compared_by_meaning() {
 }
 
 #[test]
-fn members_beside_the_protocols_own_are_noticed() {
+fn members_that_the_protocol_does_not_define_are_noticed() {
     assert!(!message(r#"{"jsonrpc":"2.0","method":"a","extra":1}"#).is_plain);
     assert!(!message(r#"{"jsonrpc":"1.0","method":"a"}"#).is_plain);
     assert!(!message(r#"{"method":"a"}"#).is_plain);
@@ -188,7 +188,7 @@ fn a_results_id_is_read_from_either_end_without_reading_the_result() {
 }
 
 #[test]
-fn endless_members_and_entries_are_refused_in_little_time() {
+fn too_many_members_or_entries_are_refused_quickly() {
     let members: Vec<String> = (0..100_000).map(|i| format!(r#""k{i}":1"#)).collect();
     let text = format!(r#"{{"id":7,"method":"m",{}}}"#, members.join(","));
     assert_eq!(error_of(&text), MessageError::TooManyMembers);
@@ -197,7 +197,7 @@ fn endless_members_and_entries_are_refused_in_little_time() {
 }
 
 #[test]
-fn the_id_of_a_message_that_is_gone_but_for_its_ends_is_found_where_peers_write_it() {
+fn an_overlong_messages_id_is_found_at_either_end() {
     let seven = Some(RequestId::Integer(7));
     let found = |head: &str, tail: &str| id_at_the_ends(head.as_bytes(), tail.as_bytes());
     assert_eq!(
@@ -228,7 +228,7 @@ fn the_id_of_a_message_that_is_gone_but_for_its_ends_is_found_where_peers_write_
 }
 
 #[test]
-fn a_calls_parameters_are_read_in_one_pass_where_that_is_possible() {
+fn a_calls_parameters_are_read_in_one_pass_if_possible() {
     let tree = |text| match message(text).kind {
         Kind::Call { params, tree, .. } => (params, tree),
         Kind::Response { .. } => panic!("not a call"),
@@ -237,7 +237,7 @@ fn a_calls_parameters_are_read_in_one_pass_where_that_is_possible() {
     let (params, read) = tree(text);
     assert_eq!(params, Some(r#"{"name":"a"}"#));
     assert_eq!(read, Some(Value::parse(r#"{"name":"a"}"#).unwrap()));
-    // What is wrong inside does not keep the id from being read.
+    // An error inside the parameters does not keep the id from being read.
     let text = r#"{"method":"tools/call","params":{"a":1,"a":1},"id":1}"#;
     assert_eq!(tree(text), (Some(r#"{"a":1,"a":1}"#), None));
     assert_eq!(message(text).id, Id::Some(RequestId::Integer(1)));
@@ -246,9 +246,9 @@ fn a_calls_parameters_are_read_in_one_pass_where_that_is_possible() {
 }
 
 proptest! {
-    // What the door to HTTP reads is what the gate reads: the same lines, with the same errors.
+    // The HTTP side reads the same lines as the gate, with the same errors.
     #[test]
-    fn an_envelope_is_what_a_whole_reading_has_but_for_the_tree(
+    fn read_envelope_equals_read_line_without_the_tree(
         parts in proptest::collection::vec(prop_oneof![
             Just("{"), Just("}"), Just("["), Just("]"), Just(","), Just(":"), Just(" "),
             Just(r#""jsonrpc":"2.0""#), Just(r#""id":1"#), Just(r#""id":"a""#), Just(r#""id":1,"#),

@@ -1,4 +1,4 @@
-//! Ids that some client mixes up, and ids that none does.
+//! Ids that some client confuses, and ids that no client does.
 
 mod ports;
 
@@ -16,19 +16,19 @@ fn number(token: &str) -> RequestId {
 }
 
 #[track_caller]
-fn mixed_up(one: &RequestId, other: &RequestId) {
-    assert!(one.passes_for(other), "{one} for {other}");
-    assert!(other.passes_for(one), "{other} for {one}");
+fn assert_confused(one: &RequestId, other: &RequestId) {
+    assert!(one.may_be_confused_with(other), "{one} for {other}");
+    assert!(other.may_be_confused_with(one), "{other} for {one}");
 }
 
 #[track_caller]
-fn told_apart(one: &RequestId, other: &RequestId) {
-    assert!(!one.passes_for(other), "{one} for {other}");
-    assert!(!other.passes_for(one), "{other} for {one}");
+fn assert_distinct(one: &RequestId, other: &RequestId) {
+    assert!(!one.may_be_confused_with(other), "{one} for {other}");
+    assert!(!other.may_be_confused_with(one), "{other} for {one}");
 }
 
 #[test]
-fn a_text_that_some_reader_takes_for_a_number_passes_for_it() {
+fn a_text_that_some_reader_parses_as_a_number_is_confused_with_it() {
     for alike in [
         "7",
         "7.0",
@@ -75,40 +75,40 @@ fn a_text_that_some_reader_takes_for_a_number_passes_for_it() {
         "\u{a0}7",
         "\u{feff}7",
     ] {
-        mixed_up(&text(alike), &RequestId::Integer(7));
+        assert_confused(&text(alike), &RequestId::Integer(7));
     }
-    mixed_up(&text("1_0"), &RequestId::Integer(10));
-    mixed_up(&text("1,000"), &RequestId::Integer(1_000));
-    mixed_up(&text("- 5"), &RequestId::Integer(-5));
-    mixed_up(&text("(5)"), &RequestId::Integer(-5));
-    mixed_up(&text("010"), &RequestId::Integer(8));
-    mixed_up(&text("true"), &RequestId::Integer(1));
-    // What cannot be read is 0 for many.
+    assert_confused(&text("1_0"), &RequestId::Integer(10));
+    assert_confused(&text("1,000"), &RequestId::Integer(1_000));
+    assert_confused(&text("- 5"), &RequestId::Integer(-5));
+    assert_confused(&text("(5)"), &RequestId::Integer(-5));
+    assert_confused(&text("010"), &RequestId::Integer(8));
+    assert_confused(&text("true"), &RequestId::Integer(1));
+    // Many read what they cannot parse as 0.
     for zero in ["", " ", "seven", "-", "0x", "null", "false", "x7", "--7"] {
-        mixed_up(&text(zero), &RequestId::Integer(0));
+        assert_confused(&text(zero), &RequestId::Integer(0));
     }
-    // And where numbers end, they stay.
-    mixed_up(&text("99999999999999999999"), &RequestId::Integer(i64::MAX));
-    mixed_up(
+    // Numbers out of range stay at the limit.
+    assert_confused(&text("99999999999999999999"), &RequestId::Integer(i64::MAX));
+    assert_confused(
         &text("9007199254740993"),
         &RequestId::Integer(9_007_199_254_740_992),
     );
 }
 
 #[test]
-fn a_number_that_some_reader_rounds_or_wraps_passes_for_what_it_becomes() {
+fn a_number_that_some_reader_rounds_or_wraps_is_confused_with_the_result() {
     for alike in ["7.0", "70e-1", "7.5", "6.999", "0.7e1", "4294967303"] {
-        mixed_up(&number(alike), &RequestId::Integer(7));
+        assert_confused(&number(alike), &RequestId::Integer(7));
     }
-    mixed_up(
+    assert_confused(
         &RequestId::Integer(9_007_199_254_740_993),
         &RequestId::Integer(9_007_199_254_740_992),
     );
-    mixed_up(&number("1e999"), &text("Infinity"));
+    assert_confused(&number("1e999"), &text("Infinity"));
 }
 
 #[test]
-fn texts_that_some_reader_trims_cuts_or_folds_pass_for_each_other() {
+fn texts_that_some_reader_trims_cuts_or_folds_are_confused() {
     for (one, others) in [
         (
             "abc",
@@ -138,27 +138,27 @@ fn texts_that_some_reader_trims_cuts_or_folds_pass_for_each_other() {
         ("07", &["7", "7.0", "7abc"]),
     ] {
         for other in others {
-            mixed_up(&text(one), &text(other));
+            assert_confused(&text(one), &text(other));
         }
     }
-    // Whatever it holds, no reader need get to its end.
-    mixed_up(&text(&"x".repeat(MAX_ID + 1)), &text("abc"));
+    // No reader needs to read to its end.
+    assert_confused(&text(&"x".repeat(MAX_ID + 1)), &text("abc"));
 }
 
-// Transparent otherwise: what nobody mixes up is the client's own.
+// Ids that no reader confuses stay as the client chose them.
 #[test]
-fn ids_that_nobody_mixes_up_are_told_apart() {
+fn ids_that_no_reader_confuses_are_distinct() {
     let seven = RequestId::Integer(7);
     for other in ["8", "77", "", "x", "seven", "-7", "0x17", "1e7", "call-7"] {
-        told_apart(&text(other), &seven);
+        assert_distinct(&text(other), &seven);
     }
-    told_apart(&RequestId::Integer(8), &seven);
-    told_apart(&RequestId::Integer(-7), &seven);
-    told_apart(&number("8.5"), &seven);
-    told_apart(&text("call-1"), &text("call-2"));
-    told_apart(&text("abc"), &text("abd"));
-    told_apart(&text("0"), &text("1"));
-    told_apart(&text("abc"), &RequestId::Integer(7));
+    assert_distinct(&RequestId::Integer(8), &seven);
+    assert_distinct(&RequestId::Integer(-7), &seven);
+    assert_distinct(&number("8.5"), &seven);
+    assert_distinct(&text("call-1"), &text("call-2"));
+    assert_distinct(&text("abc"), &text("abd"));
+    assert_distinct(&text("0"), &text("1"));
+    assert_distinct(&text("abc"), &RequestId::Integer(7));
 }
 
 pub(crate) fn ids() -> impl Strategy<Value = RequestId> {
@@ -186,8 +186,8 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// An id as another one is written by those who would have it mixed up.
-pub(crate) fn likenesses() -> impl Strategy<Value = (RequestId, RequestId)> {
+/// An id, and a second one written so that careless readers confuse the two.
+pub(crate) fn lookalikes() -> impl Strategy<Value = (RequestId, RequestId)> {
     let before = prop_oneof![
         Just(""),
         Just(" "),
@@ -224,8 +224,8 @@ pub(crate) fn likenesses() -> impl Strategy<Value = (RequestId, RequestId)> {
     })
 }
 
-/// Every reader of ours takes the ids for two.
-pub(crate) fn told_apart_by_all(held: &RequestId, answer: &RequestId) -> Result<(), TestCaseError> {
+/// Checks that every ported reader distinguishes the ids.
+pub(crate) fn distinct_for_all(held: &RequestId, answer: &RequestId) -> Result<(), TestCaseError> {
     for (name, port) in PORTS {
         // A client can read its own ids.
         let own = port(held);
@@ -249,22 +249,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn what_any_reader_mixes_up_passes_for_each_other(held in ids(), answer in ids()) {
-        if !answer.passes_for(&held) {
-            told_apart_by_all(&held, &answer)?;
+    fn ids_that_any_ported_reader_confuses_are_found(held in ids(), answer in ids()) {
+        if !answer.may_be_confused_with(&held) {
+            distinct_for_all(&held, &answer)?;
         }
-        prop_assert_eq!(answer.passes_for(&held), held.passes_for(&answer));
+        prop_assert_eq!(answer.may_be_confused_with(&held), held.may_be_confused_with(&answer));
     }
 
     #[test]
-    fn what_is_made_to_look_like_an_id_passes_for_it((held, answer) in likenesses()) {
-        if !answer.passes_for(&held) {
-            told_apart_by_all(&held, &answer)?;
+    fn an_id_made_to_look_like_another_is_found((held, answer) in lookalikes()) {
+        if !answer.may_be_confused_with(&held) {
+            distinct_for_all(&held, &answer)?;
         }
     }
 }
 
-// The ports are worth something only if they mix up what the real readers do.
+// The ports are useful only if they make the same mistakes as the real readers.
 #[test]
 fn the_readers_are_as_careless_as_the_real_ones() {
     let reads = |name: &str, found: &str, value: f64| {

@@ -1,6 +1,6 @@
-//! Proves the order of the rules, sentence by sentence of the contract.
+//! Tests the order of the rules, sentence by sentence of the contract.
 //!
-//! The syntax of patterns and the word lists are proved beside them.
+//! Pattern syntax and word lists have their own tests.
 
 use proptest::prelude::*;
 
@@ -153,7 +153,7 @@ fn an_unlisted_tool_is_asked_about_as_high_risk() {
         assert_eq!(policy(mode).decide("get_user", Listing::Unlisted), unlisted);
         let unknown = ask(Risk::High, Reason::ListUnknown);
         assert_eq!(policy(mode).decide("get_user", Listing::Unknown), unknown);
-        // Rule 4 comes before hints, the operator's too.
+        // Rule 4 comes before all hints, also the operator's.
         let vouched = with_operator(mode, "get_user", none().read_only(true));
         assert_eq!(vouched.decide("get_user", Listing::Unlisted), unlisted);
     }
@@ -237,14 +237,14 @@ fn a_read_only_hint_of_the_upstream_clears_a_write_token() {
 
 // "else pass."
 #[test]
-fn mode_destructive_passes_what_nothing_speaks_against() {
+fn mode_destructive_passes_if_nothing_suggests_a_change() {
     let policy = policy(Mode::Destructive);
     let passed = pass(Risk::Unknown, Reason::Harmless);
     assert_eq!(bare(&policy, "user"), passed);
     let reads = pass(Risk::Unknown, Reason::ReadWord("get".to_owned()));
     assert_eq!(bare(&policy, "get_user"), reads);
     assert_eq!(listed(&policy, "get_user", none()), reads);
-    // `read-word` is for silent hints.
+    // Rule `read-word` applies only without hints.
     let additive = none().destructive(false);
     assert_eq!(listed(&policy, "get_user", additive), passed);
 }
@@ -277,7 +277,7 @@ fn the_operators_hints_win_field_by_field() {
         listed(&dangerous, "gET_uSER", none().read_only(true)),
         ask(Risk::High, Reason::OperatorHint(Hint::Destructive))
     );
-    // Field by field: the operator's one field, the upstream's other one.
+    // Field by field: one field from the operator, the other from the upstream.
     let additive = with_operator(Mode::Destructive, "get_user", none().destructive(false));
     assert_eq!(
         listed(
@@ -320,7 +320,7 @@ fn the_operators_read_only_clears_every_token_and_hint() {
 }
 
 #[test]
-fn the_operators_own_destructive_hint_holds_beside_their_read_only() {
+fn the_operators_destructive_hint_beats_their_read_only_hint() {
     let contradiction = none().read_only(true).destructive(true);
     let policy = with_operator(Mode::Destructive, "get_user", contradiction);
     assert_eq!(
@@ -331,7 +331,7 @@ fn the_operators_own_destructive_hint_holds_beside_their_read_only() {
 
 // Issue 14, point 8.
 #[test]
-fn mode_cautious_asks_about_what_is_not_known_only_to_read() {
+fn mode_cautious_asks_about_tools_not_known_to_be_read_only() {
     let policy = policy(Mode::Cautious);
     let reads = || pass(Risk::Unknown, Reason::ReadWord("get".to_owned()));
     let unknown = || ask(Risk::Unknown, Reason::UnknownVerb);
@@ -409,7 +409,7 @@ fn the_operators_hints_count_in_mode_cautious_and_are_named() {
 
 // Issue 14, point 9.
 #[test]
-fn the_rule_is_the_operators_only_where_their_hint_changed_something() {
+fn the_operators_hint_is_the_rule_only_if_it_changed_something() {
     let additive = with_operator(Mode::Annotated, "t", none().destructive(false));
     let code = |upstream| listed(&additive, "t", upstream).reason.code();
     assert_eq!(code(none().destructive(true)), RuleCode::OperatorHint);
@@ -492,9 +492,9 @@ fn the_name_alone_never_asks() {
     }
 }
 
-// The risk of passed and blocked calls goes by what is known without the list.
+// The risk of passed and blocked calls uses only what is known without the list.
 #[test]
-fn the_risk_of_a_blocked_call_knows_the_operators_hints() {
+fn the_risk_of_a_blocked_call_uses_the_operators_hints() {
     for (tool, hints, risk) in [
         ("get_user", none().destructive(true), Risk::High),
         ("get_user", none().read_only(false), Risk::Medium),
@@ -513,7 +513,7 @@ fn the_risk_of_a_blocked_call_knows_the_operators_hints() {
 }
 
 #[test]
-fn hints_are_merged_for_the_human() {
+fn hints_are_merged_for_the_person() {
     let operator = ToolAnnotations {
         title: Some("Ours".to_owned()),
         ..none().read_only(false).idempotent(true)
@@ -542,7 +542,7 @@ fn hints_are_merged_for_the_human() {
 }
 
 #[test]
-fn shown_hints_leave_out_the_warning_that_the_operator_overruled() {
+fn shown_hints_omit_a_warning_that_the_operator_overrode() {
     let upstream = none().destructive(true).open_world(true);
     let vouched = with_operator(Mode::All, "get_user", none().read_only(true));
     assert_eq!(
@@ -586,7 +586,7 @@ fn a_bad_glob_is_an_error_in_either_list() {
 }
 
 #[test]
-fn the_policy_tells_its_mode() {
+fn the_policy_returns_its_mode() {
     for mode in Mode::ALL {
         assert_eq!(policy(mode).mode(), mode);
     }
@@ -618,7 +618,7 @@ fn listing(listed: bool, upstream: Option<&ToolAnnotations>) -> Listing<'_> {
 
 proptest! {
     #[test]
-    fn deny_blocks_whatever_else_is_said(
+    fn deny_blocks_whatever_else_applies(
         tool in "\\PC{1,12}|[a-zA-Z_.]{1,12}|(?s).{1,5}",
         mode in any_mode(),
         upper in any::<bool>(),
@@ -644,7 +644,7 @@ proptest! {
     }
 
     #[test]
-    fn any_rules_and_any_call_come_to_a_decision(
+    fn any_call_under_any_rules_gets_a_decision(
         tool in any::<String>(),
         mode in any_mode(),
         allow in proptest::collection::vec(any::<String>(), 0..3),
@@ -662,14 +662,14 @@ proptest! {
         let Ok(policy) = Policy::new(rules) else { return Ok(()) };
         let decision = policy.decide(&tool, listing(is_listed, upstream.as_ref()));
         let _ = policy.hints(&tool, upstream.as_ref());
-        // What the name alone decides, the list cannot change.
+        // If the name alone decides, the list cannot change the decision.
         if let Some(by_name) = policy.decide_by_name(&tool) {
             prop_assert_eq!((by_name.action, by_name.reason), (decision.action, decision.reason));
         }
     }
 
     #[test]
-    fn an_unreadable_name_never_passes_by_glob_hint_or_harmlessness(
+    fn an_unreadable_name_passes_neither_by_glob_nor_by_hint_nor_by_default(
         tool in "(?s).{0,6}[^ -~](?s).{0,6}",
         mode in proptest::sample::select(vec![Mode::Destructive, Mode::Cautious, Mode::All, Mode::Annotated]),
         upstream in any_hints(),

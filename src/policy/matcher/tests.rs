@@ -1,6 +1,6 @@
-//! Proves what an allow or deny entry matches, against a second reading of the syntax.
+//! Tests what an allow or deny entry matches, against a second implementation of the syntax.
 //!
-//! What follows from a match is proved in `decide`.
+//! For what a match leads to, see the tests of `decide`.
 
 use std::error::Error as _;
 
@@ -35,7 +35,7 @@ const KELVIN: &str = "\u{212a}";
 
 // "Names and patterns compare without case."
 #[test]
-fn exact_names_compare_without_case() {
+fn exact_names_are_case_insensitive() {
     assert!(both("Delete_User", "dELETE_uSER"));
     assert!(!both("delete_user", "delete_users"));
     assert!(!both("delete_user", "xdelete_user"));
@@ -43,7 +43,7 @@ fn exact_names_compare_without_case() {
 
 // "Names and patterns compare without case."
 #[test]
-fn globs_compare_without_case() {
+fn globs_are_case_insensitive() {
     assert!(both("Get_*", "gET_USER"));
     assert!(both("get_[A-C]", "get_b"));
     assert!(both("get_[a-c]", "get_B"));
@@ -103,7 +103,7 @@ fn a_negated_class_is_any_other_character() {
         assert!(both(glob, "v/"));
         assert!(!both(glob, "vx"));
         assert!(!both(glob, "v"));
-        // The sign that negates is no member.
+        // The negating character is not a member.
         assert!(both(glob, "v!") && both(glob, "v^"));
     }
 }
@@ -149,7 +149,7 @@ fn an_empty_entry_names_no_tool() {
 }
 
 #[test]
-fn a_glob_is_also_a_name_where_it_denies_and_only_a_glob_where_it_allows() {
+fn a_deny_glob_is_also_a_name_but_an_allow_glob_is_not() {
     assert!(denies("get[1]", "GET[1]"));
     assert!(!allows("get[1]", "get[1]"));
     assert!(both("get[1]", "get1"));
@@ -199,8 +199,8 @@ fn an_unreadable_name_is_allowed_by_its_exact_entry_only() {
     assert!(!allows("\u{130}d", "id"));
 }
 
-// Doubt denies: where nothing but case tells two names apart, in any script, both are denied.
-// A server that trims names, or takes wide letters for plain ones, would run the tool.
+// If in doubt, deny: two names that differ only in case, in any script, are both denied. A server
+// that trims names or reads wide letters as plain ones would run the tool.
 #[test]
 fn a_name_that_only_looks_different_is_denied_and_no_glob_allows_it() {
     for name in [
@@ -219,7 +219,7 @@ fn a_name_that_only_looks_different_is_denied_and_no_glob_allows_it() {
         }
         assert!(!denies("delete_note", name) && !denies("get_*", name));
     }
-    // White space inside is a part of the name.
+    // White space inside a name is part of it.
     assert!(allows("get *", "get user") && !denies("get_*", "get user"));
 }
 
@@ -243,13 +243,13 @@ fn folding_joins_every_case_of_every_character() {
     }
 }
 
-// What matches as written stays denied, also where folding makes two characters of one.
+// What matches as written stays denied, even if folding turns two characters into one.
 #[test]
 fn folding_never_narrows_what_is_denied() {
     assert!(denies("?_x", "ß_x"));
     assert!(denies("ŉ?", "ŉß"));
     assert!(denies("[!s]_x", "\u{17f}_x"));
-    // `a` to `_` would run backwards.
+    // With folding, `a` to `_` would run backwards.
     assert!(denies("[A-_]*", "b") && denies("[A-_]*", "[é"));
 }
 
@@ -263,7 +263,7 @@ fn deny_globs_count_the_characters_of_unreadable_names() {
     assert!(denies("É*", "éa"));
     assert!(!denies("?_x", "éé_x"));
     assert!(!denies("[a-z]_x", "é_x"));
-    // A glob that spells a foreign character out says nothing about plain names.
+    // A glob with a character beyond ASCII says nothing about plain names.
     assert!(!denies("é*", "ea"));
 }
 
@@ -329,7 +329,7 @@ fn debug_output_shows_what_the_operator_wrote_and_no_automaton() {
     assert!(text.contains("get_*") && text.len() < 200, "{text}");
 }
 
-/// A second reading of the glob syntax, slow and plain. `None` for a bad glob.
+/// A second implementation of the glob syntax, slow and simple. `None` for an invalid glob.
 fn reference(glob: &str, name: &str) -> Option<bool> {
     let glob: Vec<char> = glob.chars().collect();
     let name: Vec<char> = name.chars().collect();
@@ -431,7 +431,7 @@ proptest! {
         compare_with_reference(&glob, &name)?;
     }
 
-    // Folding and flattening may deny more than the glob says, never less.
+    // Folding and flattening may deny more than the glob says, but never less.
     #[test]
     fn a_deny_glob_misses_nothing_that_it_spells_out(
         glob in r"[aké!\u{212a}ßŉſ*?\[\]-]{0,6}",
@@ -458,7 +458,7 @@ fn compare_with_reference(glob: &str, name: &str) -> Result<(), TestCaseError> {
     if name.bytes().all(|b| b.is_ascii_graphic()) {
         prop_assert_eq!(denied, expected || by_name);
     } else {
-        // What a lenient server may read counts, too.
+        // The name as a lenient server reads it counts too.
         prop_assert!(denied || !(expected || by_name));
     }
     prop_assert_eq!(

@@ -1,24 +1,24 @@
-//! Recognizes a listed word in its other forms: inflected, or written together with another one.
+//! Recognizes other forms of a listed word: inflected, or run together with another word.
 //!
-//! Plain English spelling, no dictionary; `words::UNLIKE` has the exceptions.
+//! It knows plain English spelling and has no dictionary; `words::UNLIKE` lists the exceptions.
 
-/// The shortest word that counts when it is written together with another one.
+/// The shortest word that counts when run together with another word.
 const MIN_TOGETHER: usize = 5;
-/// The same for write words, of which many begin ordinary nouns.
+/// The same for write words. Many short ones begin an ordinary noun.
 const MIN_WRITE_TOGETHER: usize = 6;
-/// What makes a noun or an adjective of a verb.
+/// Endings that turn a verb into a noun or an adjective.
 const NOUN_ENDINGS: &[&str] = &[
     "able", "ables", "ance", "ation", "ations", "ative", "ator", "ators", "ed", "ence", "er",
     "ers", "ing", "ings", "ion", "ions", "ive", "ment", "ments", "or", "ors", "r", "rs", "s",
 ];
 
-/// The word itself, if the sorted list has it.
+/// Returns the word if it is in the sorted list.
 pub(super) fn find(list: &[&'static str], word: &str) -> Option<&'static str> {
     let at = list.binary_search(&word).ok()?;
     list.get(at).copied()
 }
 
-/// What a form in `-er` is.
+/// How to treat a form that ends in `-er`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Agent {
     /// A `remover` removes.
@@ -27,7 +27,7 @@ pub(super) enum Agent {
     IsNoun,
 }
 
-/// The word of the list of which this is a form: `deletes`, `deleted`, `deleting`, `deleter`.
+/// Returns the listed word that this is a form of: `deletes`, `deleted`, `deleting`, `deleter`.
 pub(super) fn inflected(list: &[&'static str], word: &str, agent: Agent) -> Option<&'static str> {
     let is_agent = word.ends_with("er") || word.ends_with("ers");
     let counts = match agent {
@@ -38,7 +38,7 @@ pub(super) fn inflected(list: &[&'static str], word: &str, agent: Agent) -> Opti
     verbs.find(|verb| counts && is_form(verb, word))
 }
 
-/// The part of the sorted list that begins with the same byte.
+/// Returns the part of the sorted list whose words begin with the same byte.
 fn with_initial<'a>(list: &'a [&'static str], word: &str) -> &'a [&'static str] {
     let initial = word.bytes().next();
     let from = list.partition_point(|verb| verb.bytes().next() < initial);
@@ -47,7 +47,7 @@ fn with_initial<'a>(list: &'a [&'static str], word: &str) -> &'a [&'static str] 
 }
 
 fn is_form(verb: &str, word: &str) -> bool {
-    // Short ones have too many neighbours: `put` and `puts`, `tar` and `tared`.
+    // Short words have too many lookalikes: `put` and `puts`, `tar` and `tared`.
     if verb.len() < 3 {
         return false;
     }
@@ -73,7 +73,7 @@ fn is_form(verb: &str, word: &str) -> bool {
     false
 }
 
-/// The high-risk word at either end of a run-together word: `deleteuser`, `userdeleted`.
+/// Returns the high-risk word at either end of a run-together word: `deleteuser`, `userdeleted`.
 pub(super) fn at_an_end(list: &[&'static str], word: &str) -> Option<&'static str> {
     if word.len() <= MIN_TOGETHER {
         return None;
@@ -88,7 +88,7 @@ pub(super) fn at_an_end(list: &[&'static str], word: &str) -> Option<&'static st
     })
 }
 
-/// The word of the list, of so many letters or more, that this one ends with.
+/// Returns the listed word, at least `min_len` letters long, that this word ends with.
 pub(super) fn ending_of(list: &[&'static str], word: &str, min_len: usize) -> Option<&'static str> {
     let last = word.bytes().next_back();
     let mut verbs = list.iter().copied();
@@ -97,7 +97,8 @@ pub(super) fn ending_of(list: &[&'static str], word: &str, min_len: usize) -> Op
     })
 }
 
-/// The write word that a run-together word begins with: `createuser`, but not `installation`.
+/// Returns the write word that a run-together word begins with: `createuser`, but not
+/// `installation`.
 pub(super) fn at_the_start(list: &[&'static str], word: &str) -> Option<&'static str> {
     let mut verbs = with_initial(list, word).iter().copied();
     verbs.find(|verb| {
@@ -107,7 +108,7 @@ pub(super) fn at_the_start(list: &[&'static str], word: &str) -> Option<&'static
     })
 }
 
-/// Whether this is some plural. No third person is: verbs are looked for first.
+/// Returns true for a likely plural. Verbs in the third person were found before.
 pub(super) fn is_plural(word: &str) -> bool {
     word.len() >= 4 && word.ends_with('s') && !word.ends_with("ss")
 }

@@ -1,17 +1,17 @@
-//! Cuts a tool's name into words.
+//! Splits a tool's name into words.
 //!
-//! Which words mean something is not known here.
+//! It does not know what the words mean.
 
-/// The ways in which a name can be split, in small letters. A `_` stands between two words.
+/// The ways to split a name, in lower case, with `_` between words.
 pub(super) struct Readings {
-    /// The distinct ones, the likeliest first.
+    /// The distinct results, the most likely first.
     texts: Vec<String>,
 }
 
 impl Readings {
-    /// Splits in three ways at capitals: `HTTPDelete` before the last capital of a run,
-    /// `DELETEuser` behind the run, and `dELETE` not at all. All of them split at what is no
-    /// letter or digit, and between letters and digits.
+    /// Splits at capitals in three ways: `HTTPDelete` before the last capital of a run,
+    /// `DELETEuser` after the run, and `dELETE` not at all. Each way also splits at characters that
+    /// are neither letters nor digits, and between letters and digits.
     pub(super) fn of(name: &str) -> Readings {
         let mut texts: Vec<String> = Vec::new();
         let ways: &[Capitals] = match name.chars().any(char::is_uppercase) {
@@ -27,7 +27,7 @@ impl Readings {
         Readings { texts }
     }
 
-    /// The words of each way.
+    /// Returns the words of each split.
     pub(super) fn each(&self) -> impl Iterator<Item = Vec<&str>> {
         self.texts
             .iter()
@@ -65,7 +65,7 @@ fn split(name: &str, capitals: Capitals) -> String {
     text
 }
 
-/// Whether a word begins at `c`, which follows `last`.
+/// Returns true if a word begins at `c`, which follows `last`.
 fn is_boundary(
     before: Option<char>,
     last: char,

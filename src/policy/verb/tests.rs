@@ -1,7 +1,6 @@
-//! Proves the word lists and how names are cut into words.
+//! Tests the word lists and how names are split into words.
 //!
-//! What a word leads to beside hints is proved in `decide`; how the lists do on real names, in
-//! `field`.
+//! For words against hints, see the tests of `decide`; for the lists on real names, see `field`.
 
 use super::*;
 use crate::policy::{Action, Decision, Listing, Mode, Policy, Reason, Risk, Rules};
@@ -64,7 +63,7 @@ fn the_lists_are_sorted_and_hold_no_word_twice() {
     }
 }
 
-// A name is read from left to right, so a word with two meanings would hide one of them.
+// The first verb in a name decides, so a word in two lists would hide one of its meanings.
 #[test]
 fn no_word_both_changes_and_reads_or_is_skipped() {
     for list in [READ, READ_NOUNS, NOUNS] {
@@ -119,7 +118,7 @@ fn every_write_word_gates_as_medium_unless_it_is_a_high_risk_word() {
 // Issue 14, point 7: "If the first word is a read word […], ignore write words after it, unless the
 // name contains `and`, `or` or `then`".
 #[test]
-fn no_write_word_counts_behind_get_unless_a_conjunction_joins_them() {
+fn no_write_word_counts_after_get_unless_a_conjunction_joins_them() {
     for word in WRITE {
         if high_risk(word).is_some() {
             continue;
@@ -141,7 +140,7 @@ fn no_write_word_counts_behind_get_unless_a_conjunction_joins_them() {
     ] {
         assert_eq!(decide(name).action, Action::Pass, "{name}");
     }
-    // Parts of other words join nothing.
+    // A conjunction inside another word does not count.
     for name in ["get_order_tag", "get_brand_release", "get_sandbox_run"] {
         assert_eq!(decide(name).action, Action::Pass, "{name}");
     }
@@ -149,7 +148,7 @@ fn no_write_word_counts_behind_get_unless_a_conjunction_joins_them() {
 
 // "High-risk tokens (they gate too)"; issue 14: "high-risk words still count".
 #[test]
-fn every_high_risk_word_gates_as_high_wherever_it_stands() {
+fn every_high_risk_word_gates_as_high_at_any_position() {
     for word in HIGH_RISK {
         for name in [
             (*word).to_owned(),
@@ -197,7 +196,7 @@ fn long_high_risk_words_count_at_either_end_of_a_run_together_word() {
         ] {
             assert!(high_risk(&name).is_some(), "{name}");
         }
-        // In the middle, or cut short, it does not.
+        // In the middle, or cut short, it does not count.
         assert_eq!(high_risk(&format!("zwq{word}zwq")), None, "{word}");
     }
     for name in [
@@ -214,7 +213,7 @@ fn long_high_risk_words_count_at_either_end_of_a_run_together_word() {
 }
 
 #[test]
-fn a_write_word_is_found_in_front_of_a_run_together_word() {
+fn a_write_word_is_found_at_the_start_of_a_run_together_word() {
     for (name, word) in [
         ("createuser", "create"),
         ("executescript", "execute"),
@@ -298,7 +297,7 @@ fn a_name_without_such_a_word_has_no_verbs() {
 
 // "Tokens come from splitting snake, kebab, camel, Pascal, dots, slashes, colons, spaces".
 #[test]
-fn a_word_is_found_however_the_name_is_spelt() {
+fn a_word_is_found_in_every_spelling_of_the_name() {
     for name in [
         "user_delete",
         "user-delete",
@@ -349,7 +348,7 @@ fn a_word_in_pieces_is_not_found() {
 }
 
 #[test]
-fn nouns_in_front_of_a_read_word_are_skipped() {
+fn nouns_before_a_read_word_are_skipped() {
     for (name, word) in [
         ("github_list_issues", "list"),
         ("slack_get_users", "get"),
@@ -371,9 +370,9 @@ fn nouns_in_front_of_a_read_word_are_skipped() {
     }
 }
 
-// Otherwise an unknown verb before a noun would pass for a name that reads.
+// Otherwise an unknown verb before a noun would look like a name that reads.
 #[test]
-fn an_unknown_word_in_front_is_not_skipped_where_the_read_word_may_be_a_noun() {
+fn an_unknown_word_is_not_skipped_if_the_read_word_may_be_a_noun() {
     for name in [
         "frobnicate_list",
         "zorch_view",
@@ -386,7 +385,7 @@ fn an_unknown_word_in_front_is_not_skipped_where_the_read_word_may_be_a_noun() {
 }
 
 #[test]
-fn a_verb_in_front_of_a_read_word_counts() {
+fn a_verb_before_a_read_word_counts() {
     for name in [
         "mark_all_notifications_read",
         "create_list",

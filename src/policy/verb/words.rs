@@ -1,12 +1,11 @@
 //! The word lists.
 //!
-//! docs/policy.md has those that decide; a test holds the two together. How a name is read by them
-//! is told in `verb`.
+//! docs/policy.md shows the lists that decide, and a test keeps the two equal. `verb` applies them.
 
-// INVARIANT: all lists are sorted, for the binary search; a test watches over it.
+// INVARIANT: all lists are sorted, for the binary search; a test checks it.
 
-/// Asked about wherever the word stands and whatever the server's hints say.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// Always need approval, at any position in the name and with any hints from the server.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const HIGH_RISK: &[&str] = &[
     "annihilate", "bash", "deallocate", "decommission", "del", "delete", "deleteall", "demolish",
     "deprovision", "destroy", "detonate", "dismantle", "drop", "dropcollection", "dropdatabase",
@@ -20,8 +19,8 @@ pub(super) const HIGH_RISK: &[&str] = &[
     "zremrangebyscore", "zsh",
 ];
 
-/// They change something, or may: programs and languages are among them.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// May change something. Includes programs and languages.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const WRITE: &[&str] = &[
     "abandon", "abort", "accelerate", "accept", "ack", "acknowledge", "acl", "acquire", "act",
     "action", "activate", "actuate", "add", "adjust", "adopt", "advance", "airdrop", "allocate",
@@ -110,9 +109,8 @@ pub(super) const WRITE: &[&str] = &[
     "zadd", "zero", "zincrby", "zip", "zpopmax", "zpopmin", "zunionstore",
 ];
 
-/// In front of a name they make it one that reads. They are verbs; beside them, commands of Redis
-/// that only read.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// At the beginning of a name, these mean that the tool reads. Verbs, and Redis commands that only read.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const READ: &[&str] = &[
     "aggregate", "analyse", "analyze", "calculate", "cat", "check", "compare", "compute", "count",
     "crawl", "dbsize", "describe", "detect", "diff", "dig", "discover", "enumerate", "estimate",
@@ -126,8 +124,8 @@ pub(super) const READ: &[&str] = &[
     "zscore",
 ];
 
-/// At the end of a name, behind nouns, they say what is read: `pods_log`, `db-stats`.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// At the end of a name, after nouns, these name what is read: `pods_log`, `db-stats`.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const READ_NOUNS: &[&str] = &[
     "balance", "blame", "count", "details", "diff", "docs", "documentation", "elevation",
     "forecast", "geocode", "health", "help", "history", "indexes", "indices", "info", "information",
@@ -136,9 +134,9 @@ pub(super) const READ_NOUNS: &[&str] = &[
     "time", "top", "tree", "usage", "version",
 ];
 
-/// Servers and things that stand in front of the verb: `slack_get_users`, `issue_read`. None of them
-/// is a verb of the other lists.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// Servers and things that come before the verb: `slack_get_users`, `issue_read`. None of them is a verb in the other
+/// lists.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const NOUNS: &[&str] = &[
     "account", "actions", "activity", "adb", "admin", "agent", "ai", "airflow", "airtable", "alert",
     "algolia", "amazon", "android", "ansible", "api", "app", "apple", "application", "argocd",
@@ -178,8 +176,8 @@ pub(super) const NOUNS: &[&str] = &[
     "zone", "zoom",
 ];
 
-/// Programs that run what they are given. Inside a longer name they say nothing.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// Programs that run their input. They mean nothing inside a longer name.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const PROGRAMS: &[&str] = &[
     "ansible", "automation", "aws", "az", "cli", "cmd", "code", "console", "docker", "drive", "fly",
     "gcloud", "gh", "git", "graphql", "helm", "ipython", "iterm", "jupyter", "kubectl", "macro",
@@ -187,15 +185,15 @@ pub(super) const PROGRAMS: &[&str] = &[
     "rpc", "ruby", "screen", "sh", "terraform", "tmux", "walk", "xterm", "zsh",
 ];
 
-/// Between two verbs: both count.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// Between two verbs: both verbs count.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const CONJUNCTIONS: &[&str] = &[
     "and", "or", "then",
 ];
 
-/// Write words that count at the end of a name, even behind a read word that may be a noun:
-/// `search_replace`, `list_append`.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// Write words that count at the end of a name, even after a read word that may be a noun: `search_replace`,
+/// `list_append`.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const TRAILING: &[&str] = &[
     "add", "append", "apply", "cancel", "create", "disable", "enable", "exec", "execute", "insert",
     "install", "modify", "overwrite", "pop", "publish", "push", "rename", "replace", "restart",
@@ -203,21 +201,21 @@ pub(super) const TRAILING: &[&str] = &[
 ];
 
 /// Read words that may be nouns.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const NOUN_LIKE: &[&str] = &[
     "cat", "check", "compute", "count", "diff", "dig", "fetch", "find", "head", "list", "ping",
     "query", "read", "scan", "search", "show", "stat", "tail", "view", "wait",
 ];
 
 /// Write words that count at the end of a run-together word: `hardreset`, `usercreate`.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const AT_THE_END: &[&str] = &[
     "cancel", "create", "deploy", "disable", "enable", "execute", "insert", "install", "overwrite",
     "publish", "rename", "replace", "reset", "restart", "update", "upload",
 ];
 
-/// Nouns and adjectives that look like a form of a verb in the lists, and are none.
-#[rustfmt::skip] // One word a line would hide how short the lists are.
+/// Nouns and adjectives that look like a form of a listed verb but are not.
+#[rustfmt::skip] // One word per line would make the lists look long.
 pub(super) const UNLIKE: &[&str] = &[
     "actions", "acts", "addresses", "annotations", "announcements", "answers", "archived",
     "archives", "assembled", "assigned", "attacks", "authors", "backups", "bids", "blocked",

@@ -1,4 +1,4 @@
-//! How a session ends: whoever is still there gets what it is owed, and an answer to what waits.
+//! The end of a session: sends what is queued to the side that is still there, and fails pending requests.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::phase::Phase;
-use super::{Ended, Event, FAREWELL, Peer, Session, readable};
+use super::{DRAIN_TIME, Ended, Event, Peer, Session, readable};
 use crate::approval::display::in_backticks;
 use crate::mcp::first_request::FirstRequest;
 use crate::transport::{Attempt, Exit, Wire, is_behind_a_proxy};
 
-/// How long what an upstream wrote before it ended may take to arrive: what it started may hold
-/// its pipe open for ever.
+/// How long to read what an upstream wrote before it ended. Without this bound, a process that it
+/// started could hold its pipe open forever.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a client may take for its first request, where there is no server to bring it to.
+/// How long to wait for the client's first request if there is no server.
 const FIRST_REQUEST: Duration = Duration::from_secs(3);
-/// The same behind another proxy, which waits for the client itself. Of several behind one another, each
-/// would add its time.
+/// The same behind another proxy, which itself waits for the client. In a chain of proxies, the
+/// times would add up.
 const FIRST_REQUEST_BEHIND: Duration = Duration::from_millis(200);
-/// How long it may take for the next one, where it has asked for something before `initialize`.
+/// How long to wait for the next request if the first one was not `initialize`.
 pub(crate) const NEXT_REQUEST: Duration = Duration::from_secs(1);
 
-/// How long to wait for a client's first request that nobody will carry out.
+/// Returns how long to wait for a client's first request if there is no server.
 pub(crate) fn first_request_time() -> Duration {
     match is_behind_a_proxy() {
         true => FIRST_REQUEST_BEHIND,
@@ -31,49 +31,49 @@ pub(crate) fn first_request_time() -> Duration {
 }
 
 impl Session {
-    /// The client has closed and nothing waits for a decision: the upstream may finish what
-    /// it has been given, within its grace.
+    /// Ends a session whose client has closed. No call waits for a decision. The upstream may finish
+    /// the requests that it has, within its grace period.
     pub(super) async fn end_by_client(&mut self) -> Phase {
         let closed = self.close_upstream();
-        self.relay_the_rest(FAREWELL).await;
+        self.relay_remaining_output(DRAIN_TIME).await;
         self.process.stop(closed).await;
-        self.answer_what_waits("the client has closed").await;
+        self.fail_pending_requests("the client has closed").await;
         Phase::Over(Ended::ClientClosed)
     }
 
     pub(super) async fn end_by_signal(&mut self, number: i32) -> Phase {
         let why = format!("approval-proxy was ended by signal {number}");
-        // The client is still there: its prompts are withdrawn, and it is told why.
+        // The client is still there, so we withdraw its prompts and tell it why.
         self.client.input = None;
         let closed = self.close_upstream();
-        self.answer_what_waits(&why).await;
+        self.fail_pending_requests(&why).await;
         self.process.stop(closed).await;
         Phase::Over(Ended::Signal(number))
     }
 
     pub(super) async fn end_by_upstream(&mut self) -> Phase {
         let closed = self.close_upstream();
-        // Calls that are still held can never run; their lines and answers need not wait.
+        // Calls that are still held can never run. Record and answer them now.
         self.gate
             .upstream_closing("the server has closed", self.clock.now());
         self.effects.collect(&mut self.gate, None, None, false);
-        // That the upstream is lost is known; that the client is shows below.
+        // The upstream is lost anyway, and if the client is lost, the code below notices.
         let _ = self.carry_out(None);
         // What it wrote before it ended is still in its pipe.
-        self.relay_the_rest(EXIT_PATIENCE).await;
+        self.relay_remaining_output(EXIT_PATIENCE).await;
         let exit = self.process.stop(closed).await;
-        let is_asked = self.gate.owes_answers();
+        let is_asked = self.gate.has_unanswered_requests();
         let is_begun = self.gate.awaits_initialize();
         let why = match self.upstream_spoke && !is_begun {
             true => format!("the server {exit}"),
-            false => self.why_it_did_not_begin(exit).await,
+            false => self.why_it_did_not_start(exit).await,
         };
-        self.answer_what_waits(&why).await;
+        self.fail_pending_requests(&why).await;
         if self.upstream_spoke {
             return Phase::Over(Ended::UpstreamDied(exit));
         }
         let ended = Ended::UpstreamNeverSpoke(exit);
-        // People who run us by hand read stderr.
+        // A person who runs us by hand reads the reason on stderr.
         let by_hand = self.client.input.as_ref().is_none_or(Wire::is_terminal);
         if is_begun || by_hand || self.effects.is_over_http() {
             return Phase::Over(ended);
@@ -88,37 +88,37 @@ impl Session {
         }
     }
 
-    /// Why there is no server, with what it said last.
-    async fn why_it_did_not_begin(&mut self, exit: Exit) -> String {
-        // What it has written to stderr is read to its end on the way.
-        self.process.end_what_it_left_behind().await;
-        let said = self.process.last_words();
-        if let (true, Some(said)) = (exit.is_of_remote(), &said) {
-            return format!("approval-proxy: {said}");
+    /// Returns why there is no server, with the end of its stderr.
+    async fn why_it_did_not_start(&mut self, exit: Exit) -> String {
+        // This also reads its stderr to the end.
+        self.process.end_leftovers().await;
+        let details = self.process.end_details();
+        if let (true, Some(details)) = (exit.is_of_remote(), &details) {
+            return format!("approval-proxy: {details}");
         }
         let server = in_backticks(self.gate.server());
         let when = match self.upstream_spoke {
             true => "before it answered `initialize`",
             false => "before it sent a message",
         };
-        let said = said.map(|said| format!("; the end of its stderr: {said}"));
+        let stderr = details.map(|tail| format!("; the end of its stderr: {tail}"));
         format!(
             "approval-proxy: the server {server} {exit} {when}{}",
-            said.unwrap_or_default()
+            stderr.unwrap_or_default()
         )
     }
 
-    /// Tells a client that asks something within `patience` why there is no server. A client that
-    /// begins with something else than `initialize` may go on with that.
+    /// Waits up to `patience` for the client's first request, and answers it with why there is no
+    /// server. If the request is not `initialize`, waits for the next one, too.
     pub(super) async fn answer_first_request(&mut self, why: &str, patience: Duration) {
         let mut until = Instant::now() + patience;
         while let Some(request) = self.next_request(until).await {
             let now = self.clock.now();
             self.gate.request_without_upstream(&request, why, now);
             self.effects.collect(&mut self.gate, None, None, false);
-            // That the client is lost changes nothing any more.
+            // It no longer matters if the client is lost.
             let _ = self.carry_out(None);
-            self.send_what_waits().await;
+            self.flush_to_client().await;
             if request.is_last() {
                 return;
             }
@@ -126,7 +126,7 @@ impl Session {
         }
     }
 
-    /// The client's next request; `None` if there is none until then, or it has closed.
+    /// Returns the client's next request; `None` if none arrives until then, or the client has closed.
     async fn next_request(&mut self, until: Instant) -> Option<FirstRequest> {
         loop {
             while let Some(frame) = self.client.frames.next_frame() {
@@ -143,15 +143,15 @@ impl Session {
             let wire = self.client.input.as_ref()?;
             match wire.try_read(self.client.frames.space()) {
                 Ok(Attempt::Done(count)) if count > 0 => {}
-                // A wire that is always ready, as a file's, ends before the time does.
+                // A wire that is always ready, such as a file, reaches its end before the deadline.
                 Ok(Attempt::NotReady) => tokio::task::yield_now().await,
                 Ok(Attempt::Done(_)) | Err(_) => return None,
             }
         }
     }
 
-    /// Relays what the upstream still sends until it closes its stdout.
-    async fn relay_the_rest(&mut self, patience: Duration) {
+    /// Relays what the upstream still sends until it closes its stdout, for `patience` at most.
+    async fn relay_remaining_output(&mut self, patience: Duration) {
         let rest = async {
             while self.upstream.input.is_some() {
                 let may_read = !self.client.output.is_above_high_water();
@@ -159,7 +159,7 @@ impl Session {
                     _ = readable(&self.upstream.input), if may_read => Event::Readable(Peer::Upstream),
                     _ = self.client.output.writable() => Event::Writable(Peer::Client),
                 };
-                // That the upstream is gone, or the client, is known here.
+                // The loop's condition notices a lost upstream; a lost client changes nothing.
                 let _ = match event {
                     Event::Readable(peer) => self.read(peer),
                     Event::Writable(peer) => self.flush(peer),
@@ -171,21 +171,21 @@ impl Session {
                 };
             }
         };
-        // What comes later than that is lost, as it is when a client kills a server.
+        // Later output is lost, as it is if a client kills a server.
         let _ = timeout(patience, rest).await;
     }
 
-    /// Tells the client that nothing will come of what it waits for, and brings it to it.
-    async fn answer_what_waits(&mut self, why: &str) {
+    /// Fails every pending request and flushes the errors to the client.
+    async fn fail_pending_requests(&mut self, why: &str) {
         self.gate.upstream_closed(why, self.clock.now());
         self.effects.collect(&mut self.gate, None, None, false);
-        // That either side is lost changes nothing any more.
+        // It no longer matters if either side is lost.
         let _ = self.carry_out(None);
-        self.send_what_waits().await;
+        self.flush_to_client().await;
     }
 
-    /// Brings to the client what waits for it.
-    async fn send_what_waits(&mut self) {
+    /// Writes everything that is queued for the client, for [`DRAIN_TIME`] at most.
+    async fn flush_to_client(&mut self) {
         let rest = async {
             while !self.client.output.is_empty() {
                 if self.client.output.writable().await.is_err()
@@ -195,7 +195,7 @@ impl Session {
                 }
             }
         };
-        let _ = timeout(FAREWELL, rest).await;
+        let _ = timeout(DRAIN_TIME, rest).await;
     }
 
     pub(super) fn record_close(&mut self, ended: Ended) {
@@ -211,7 +211,7 @@ impl Session {
         let _ = self.carry_out(None);
     }
 
-    /// Closes the upstream's stdin; returns since when it is asked to end.
+    /// Closes the upstream's stdin. Returns the time from which its grace period counts.
     fn close_upstream(&mut self) -> Instant {
         self.upstream.output.close();
         Instant::now()

@@ -1,34 +1,34 @@
-//! Where a session is between its first byte and its last.
+//! The phases of a session.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Ended, FAREWELL};
+use super::{DRAIN_TIME, Ended};
 
-/// A session goes through these from the top to the bottom. It may leave some out, and never goes back.
+/// A session goes through these from top to bottom. It may skip some, and never goes back.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Lines go both ways.
     Relaying,
-    /// The client has gone and no call waits for a decision. The upstream has until then to take what it is owed;
-    /// what it says meanwhile is still heard.
+    /// The client has gone and no call waits for a decision. The upstream has until `until` to read what is queued for
+    /// it; we still read what it sends.
     Closing {
-        /// When it ends, whether the upstream has taken everything or not.
+        /// When this phase ends, even if the upstream has not read everything.
         until: Instant,
     },
-    /// The other side is closed, what waits is answered, and the upstream is reaped.
+    /// We close the other side, fail pending requests, and reap the upstream.
     Ending(End),
-    /// The upstream ended before the client asked anything. A client that asks within `patience` is told why.
+    /// The upstream ended before it sent a message. If the client sends a request within `patience`, the answer says why.
     Explaining {
         /// How the session has ended.
         ended: Ended,
-        /// What the client is told.
+        /// What the answer says.
         why: String,
-        /// How long the first request may take.
+        /// How long to wait for the first request.
         patience: Duration,
     },
-    /// Only the record of it is missing.
+    /// Only the `close` record is missing.
     Over(Ended),
 }
 
@@ -37,54 +37,53 @@ pub(super) enum Phase {
 pub(super) enum End {
     /// The client has closed.
     Client,
-    /// The upstream has closed, or can be told nothing more.
+    /// The upstream has closed, or cannot be written to any more.
     Upstream,
-    /// A signal; holds its number.
+    /// A signal with this number arrived.
     Signal(i32),
 }
 
-/// Since when the upstream takes nothing.
+/// Since when the upstream has read nothing.
 ///
-/// Nothing is then read from the client, so a client that closes does not show by reading: it is looked at now and
-/// again.
+/// We do not read from the client meanwhile, so we would not notice that it closed: we check it now and again.
 #[derive(Debug, Default)]
 pub(super) struct Stall(Option<Stalled>);
 
 #[derive(Debug, Clone, Copy)]
 struct Stalled {
     since: Instant,
-    look_at: Instant,
+    next_check: Instant,
 }
 
 impl Stall {
-    /// The upstream takes nothing.
+    /// Starts the clock, if it does not run yet: the upstream reads nothing.
     pub(super) fn begin(&mut self) {
         self.0.get_or_insert_with(|| {
             let now = Instant::now();
             Stalled {
                 since: now,
-                look_at: now + FAREWELL,
+                next_check: now + DRAIN_TIME,
             }
         });
     }
 
-    /// The upstream takes something.
+    /// Stops the clock: the upstream reads again.
     pub(super) fn end(&mut self) {
         self.0 = None;
     }
 
-    /// When to look at the client next.
-    pub(super) fn look_at(&self) -> Option<Instant> {
-        self.0.map(|stalled| stalled.look_at)
+    /// Returns when to check the client next.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        self.0.map(|stalled| stalled.next_check)
     }
 
-    /// The client is looked at now: for how long nothing was read from it.
-    pub(super) fn look(&mut self) -> Duration {
+    /// Schedules the next check. Returns for how long we have not read from the client.
+    pub(super) fn check(&mut self) -> Duration {
         let now = Instant::now();
         let Some(stalled) = &mut self.0 else {
             return Duration::ZERO;
         };
-        stalled.look_at = now + FAREWELL;
+        stalled.next_check = now + DRAIN_TIME;
         now - stalled.since
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions between links, with tokio's time paused: what is proven here holds over pipes, too.
+//! Sessions over links, with tokio's time paused. The relay works the same over pipes.
 
 mod ends;
 mod log;
@@ -40,8 +40,8 @@ struct World {
     at_server: Reader,
     /// Ends the server.
     end_server: Option<oneshot::Sender<&'static str>>,
-    /// What the server tells beside its messages.
-    told: mpsc::UnboundedSender<RemoteEvent>,
+    /// The server's events that are not messages.
+    events: mpsc::UnboundedSender<RemoteEvent>,
     signal: Option<oneshot::Sender<i32>>,
     session: JoinHandle<Ended>,
     sideband: Arc<Sideband>,
@@ -49,17 +49,17 @@ struct World {
     _folder: tempfile::TempDir,
 }
 
-/// What differs between worlds.
-struct Given {
+/// How a world is set up.
+struct Setup {
     mode: Mode,
     best_effort: bool,
     over_http: bool,
     settings: Settings,
 }
 
-impl Default for Given {
-    fn default() -> Given {
-        Given {
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
             mode: Mode::None,
             best_effort: false,
             over_http: false,
@@ -71,28 +71,28 @@ impl Default for Given {
 impl World {
     /// A session in which every call passes.
     fn passing() -> World {
-        World::of(Given::default())
+        World::of(Setup::default())
     }
 
     /// A session in which a person is asked about every call.
     fn asking() -> World {
-        World::of(Given {
+        World::of(Setup {
             mode: Mode::All,
-            ..Given::default()
+            ..Setup::default()
         })
     }
 
-    fn of(given: Given) -> World {
+    fn of(setup: Setup) -> World {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("audit.jsonl");
         let ledger = Ledger::file(LedgerFile::open(&log).unwrap());
         let rules = Rules {
-            mode: given.mode,
+            mode: setup.mode,
             ..Rules::default()
         };
         let settings = Settings {
-            audit_best_effort: given.best_effort,
-            ..given.settings
+            audit_best_effort: setup.best_effort,
+            ..setup.settings
         };
         let gate = Gate::new(settings, Policy::new(rules).unwrap(), "s", [7; 32]);
         let (client, from_client) = link_in();
@@ -106,23 +106,27 @@ impl World {
                 Err(_) => std::future::pending().await,
             }
         });
-        let (told, hears) = mpsc::unbounded_channel();
+        let (events, remote_events) = mpsc::unbounded_channel();
         let sideband = Arc::new(Sideband::default());
         let session = Session::new(
             gate,
             Clock::start(),
             ledger,
-            given.best_effort,
+            setup.best_effort,
             Ends {
                 from_client,
                 to_client,
                 from_upstream,
                 to_upstream,
-                process: Upstream::Remote(RemoteTask::new(task, hears, Arc::new(OnceLock::new()))),
-                inbox: None,
+                process: Upstream::Remote(RemoteTask::new(
+                    task,
+                    remote_events,
+                    Arc::new(OnceLock::new()),
+                )),
+                engines: None,
             },
             MAX_LINE,
-            given.over_http.then(|| Arc::clone(&sideband)),
+            setup.over_http.then(|| Arc::clone(&sideband)),
         );
         let (signal, signalled) = oneshot::channel();
         let session = tokio::spawn(session.run(async {
@@ -137,7 +141,7 @@ impl World {
             server: Arc::new(server),
             at_server: Reader::new(at_server),
             end_server: Some(end_server),
-            told,
+            events,
             signal: Some(signal),
             session,
             sideband,
@@ -190,7 +194,7 @@ impl World {
             .await;
     }
 
-    /// The client calls a tool that a person is asked about; returns the prompt.
+    /// The client calls a tool that a person is asked about. Returns the prompt.
     async fn is_asked(&mut self, id: u64) -> Value {
         self.client_says(call(id)).await;
         self.server_lists_tools().await;
@@ -210,7 +214,7 @@ impl World {
         self.signal.take().unwrap().send(15).unwrap();
     }
 
-    /// Waits for the session's end: how it ended, and how long that took.
+    /// Waits until the session ends. Returns how it ended, and how long that took.
     async fn ends(&mut self) -> (Ended, Duration) {
         let start = Instant::now();
         let ended = timeout(Duration::from_secs(3_600), &mut self.session).await;
@@ -225,19 +229,19 @@ impl World {
         lines.collect::<Result<_, _>>().unwrap()
     }
 
-    /// The decisions in the log: of each the request's id, what was decided, and whether it went on.
+    /// The decisions in the log: each with the request's id, the decision, and whether the call was forwarded.
     fn decisions(&self) -> Vec<(Value, String, bool)> {
         let lines = self.logged().into_iter();
         let lines = lines.filter(|line| line.get("tool").is_some());
-        let told = |line: Value| {
+        let decision_of = |line: Value| {
             let decision = line["decision"].as_str().unwrap().to_owned();
             let forwarded = line["forwarded"].as_bool().unwrap();
             (line["request_id"].clone(), decision, forwarded)
         };
-        lines.map(told).collect()
+        lines.map(decision_of).collect()
     }
 
-    /// Makes the log unwritable, until what is returned is dropped.
+    /// Makes the log unwritable until the returned file is dropped.
     fn locks_log(&self) -> File {
         let file = File::open(&self.log).unwrap();
         file.lock().unwrap();
@@ -333,13 +337,13 @@ fn yes(prompt: &Value) -> Value {
         "result": {"action": "accept", "content": {"approved": true}}})
 }
 
-/// A notification that tells of nothing, of so many bytes at least.
+/// A meaningless notification of at least `length` bytes.
 fn chatter(number: usize, length: usize) -> String {
     let padding = "x".repeat(length);
     format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"n":{number},"p":"{padding}"}}}}"#)
 }
 
-/// Writes such notifications until nobody takes any more; returns how many were taken within a minute.
+/// Writes up to `most` such notifications, until one is not taken within a minute. Returns how many were taken.
 async fn floods(writer: &LinkWriter, length: usize, most: usize) -> usize {
     for number in 0..most {
         let line = chatter(number, length);

@@ -25,9 +25,9 @@ pub(crate) struct Http {
 pub(crate) const TOKEN: &str = "s3cret-token";
 
 /// A request whose response has not been looked at.
-pub(crate) struct Begun(Option<TcpStream>);
+pub(crate) struct PendingResponse(Option<TcpStream>);
 
-impl Begun {
+impl PendingResponse {
     pub(crate) fn response(&mut self) -> Response {
         Response::read(self.0.take().expect("it is read once"))
     }
@@ -68,11 +68,11 @@ impl Http {
 
     /// The same for a client that shows [`TOKEN`].
     pub(crate) fn with_token(self) -> Http {
-        self.showing(&format!("Bearer {TOKEN}"))
+        self.with_authorization(&format!("Bearer {TOKEN}"))
     }
 
     /// The same for a client with this `Authorization`.
-    pub(crate) fn showing(self, authorization: &str) -> Http {
+    pub(crate) fn with_authorization(self, authorization: &str) -> Http {
         Http {
             authorization: Some(authorization.to_owned()),
             ..self
@@ -136,7 +136,7 @@ impl Http {
     }
 
     /// Sends a POST whose response is to be read later.
-    pub(crate) fn begin(&self, headers: &[(&str, &str)], body: impl ToString) -> Begun {
+    pub(crate) fn begin(&self, headers: &[(&str, &str)], body: impl ToString) -> PendingResponse {
         let body = body.to_string();
         let mut text = "POST /mcp HTTP/1.1\r\n".to_owned();
         let usual = self.usual_headers();
@@ -147,7 +147,7 @@ impl Http {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let text = format!("{text}content-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(text.as_bytes()).unwrap();
-        Begun(Some(stream))
+        PendingResponse(Some(stream))
     }
 
     pub(crate) fn post(&self, headers: &[(&str, &str)], body: impl ToString) -> Response {
@@ -247,7 +247,7 @@ impl Response {
     }
 
     /// Some of the body; empty at its end.
-    fn some(&mut self) -> Vec<u8> {
+    fn read_some(&mut self) -> Vec<u8> {
         if let Some(length) = &mut self.length {
             let mut bytes = vec![0; *length];
             self.body.read_exact(&mut bytes).unwrap();
@@ -269,10 +269,10 @@ impl Response {
     }
 
     /// The whole body of what is no stream.
-    pub(crate) fn whole(&mut self) -> String {
+    pub(crate) fn body_text(&mut self) -> String {
         let mut body = Vec::new();
         loop {
-            let more = self.some();
+            let more = self.read_some();
             if more.is_empty() {
                 break;
             }
@@ -283,7 +283,7 @@ impl Response {
 
     /// The same as JSON.
     pub(crate) fn json(&mut self) -> Value {
-        serde_json::from_str(&self.whole()).unwrap()
+        serde_json::from_str(&self.body_text()).unwrap()
     }
 
     /// The next message: of an event stream the next event that has one, else the body. `None` at
@@ -307,7 +307,7 @@ impl Response {
                     });
                 }
             }
-            let more = self.some();
+            let more = self.read_some();
             if more.is_empty() {
                 return None;
             }

@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// What stands in headers whose names begin like this.
-    pub(crate) fn headers_like(&self, start: &str) -> Vec<(&str, &str)> {
+    pub(crate) fn headers_starting_with(&self, start: &str) -> Vec<(&str, &str)> {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
         headers
@@ -70,7 +70,7 @@ impl HttpUpstream {
             shared,
             _runtime: runtime,
         };
-        upstream.list(tools);
+        upstream.set_tools(tools);
         upstream
     }
 
@@ -80,7 +80,7 @@ impl HttpUpstream {
     }
 
     /// Lists these tools from now on.
-    pub(crate) fn list(&self, tools: &Value) {
+    pub(crate) fn set_tools(&self, tools: &Value) {
         self.shared().tools = tools.as_array().unwrap().clone();
     }
 
@@ -91,7 +91,7 @@ impl HttpUpstream {
     }
 
     /// Says this to each request of a method, in place of a result.
-    pub(crate) fn says(&self, method: &str, status: u16, kind: &str, body: &str) {
+    pub(crate) fn answers_with(&self, method: &str, status: u16, kind: &str, body: &str) {
         let reply = (method.into(), status, kind.into(), body.into());
         self.shared().replies.insert(0, reply);
     }

@@ -24,7 +24,7 @@ pub(crate) struct Terminal {
 
 /// What a command left behind.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -43,7 +43,7 @@ impl ProxyTest {
     }
 
     /// Started, with a client that cannot be asked.
-    pub(crate) fn start_mute(self) -> Session {
+    pub(crate) fn start_without_elicitation(self) -> Session {
         let mut session = self.start();
         session.handshake_as("2025-06-18", serde_json::json!({}));
         session
@@ -57,7 +57,7 @@ impl Session {
     }
 
     /// A call's response says that it ran.
-    pub(crate) fn ran(&mut self, id: u64) {
+    pub(crate) fn expect_ran(&mut self, id: u64) {
         let response = self.response(id);
         let text = response["result"]["content"][0]["text"].as_str();
         let ran = text.is_some_and(|text| text.ends_with(" ran"));
@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Waits until the log has an event.
-    pub(crate) fn log_says(&self, event: &str) {
+    pub(crate) fn wait_for_event(&self, event: &str) {
         let member = format!(r#""event":"{event}""#);
         let log = || std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
         eventually(event, || log().contains(&member));
@@ -92,7 +92,7 @@ impl Terminal {
         // Whatever runs the tests may have a terminal.
         let mut command = Command::new("setsid");
         command.arg(proxy()).args(args);
-        self.at_home(&mut command);
+        self.set_environment(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(Stdio::piped());
         command
@@ -102,11 +102,11 @@ impl Terminal {
     pub(crate) fn in_terminal(&self, args: &[&str]) -> Pty {
         let mut command = Command::new(proxy());
         command.args(args);
-        self.at_home(&mut command);
+        self.set_environment(&mut command);
         Pty::start(&command)
     }
 
-    fn at_home(&self, command: &mut Command) {
+    fn set_environment(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("APPROVAL_") {
                 command.env_remove(name);
@@ -117,17 +117,17 @@ impl Terminal {
     }
 
     /// `approval-proxy approvals …`, to its end.
-    pub(crate) fn approvals(&self, args: &[&str]) -> Told {
-        self.approvals_fed(args, "")
+    pub(crate) fn approvals(&self, args: &[&str]) -> CommandOutput {
+        self.approvals_with_stdin(args, "")
     }
 
     /// The same, with something to read at its stdin.
-    pub(crate) fn approvals_fed(&self, args: &[&str], stdin: &str) -> Told {
-        self.fed(&[&["approvals"], args].concat(), stdin)
+    pub(crate) fn approvals_with_stdin(&self, args: &[&str], stdin: &str) -> CommandOutput {
+        self.run_with_stdin(&[&["approvals"], args].concat(), stdin)
     }
 
     /// Any command, to its end, with something to read at its stdin.
-    pub(crate) fn fed(&self, args: &[&str], stdin: &str) -> Told {
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &str) -> CommandOutput {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let stdin = stdin.to_owned();
@@ -136,7 +136,7 @@ impl Terminal {
         let ended = child.wait_with_output().unwrap();
         let _ = fed.join().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-        Told {
+        CommandOutput {
             code: ended.status.code(),
             out: text(&ended.stdout),
             err: text(&ended.stderr),
@@ -144,13 +144,13 @@ impl Terminal {
     }
 
     fn json(&self, args: &[&str]) -> Vec<Value> {
-        let told = self.approvals(args);
-        assert_eq!(told.code, Some(0), "{told:?}");
-        serde_json::from_str(&told.out).expect("an array")
+        let output = self.approvals(args);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        serde_json::from_str(&output.out).expect("an array")
     }
 
     /// What waits, oldest first.
-    pub(crate) fn waiting(&self) -> Vec<Value> {
+    pub(crate) fn open_items(&self) -> Vec<Value> {
         self.json(&["list", "--json"])
     }
 
@@ -159,18 +159,18 @@ impl Terminal {
     }
 
     /// What waits, once there is as much of it.
-    pub(crate) fn waits(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn wait_for_items(&self, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
         eventually("items that wait", || {
-            found = self.waiting();
+            found = self.open_items();
             found.len() == count
         });
         found
     }
 
     /// The id of the one item, once it waits.
-    pub(crate) fn waits_for(&self, tool: &str) -> String {
-        let mut found = self.waits(1);
+    pub(crate) fn wait_for_item(&self, tool: &str) -> String {
+        let mut found = self.wait_for_items(1);
         let item = found.remove(0);
         assert_eq!(item["tool"], tool, "{item}");
         item["id"].as_str().unwrap().to_owned()
@@ -178,16 +178,16 @@ impl Terminal {
 
     /// Where an item stands.
     pub(crate) fn state_of(&self, id: &str) -> String {
-        let told = self.approvals(&["show", id, "--json"]);
-        assert_eq!(told.code, Some(0), "{told:?}");
-        let item: Value = serde_json::from_str(&told.out).unwrap();
+        let output = self.approvals(&["show", id, "--json"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let item: Value = serde_json::from_str(&output.out).unwrap();
         item["state"].as_str().unwrap().to_owned()
     }
 
     /// Lets a call run.
     pub(crate) fn approve(&self, id: &str) {
-        let told = self.approvals(&["approve", id]);
-        assert_eq!(told.code, Some(0), "{told:?}");
+        let output = self.approvals(&["approve", id]);
+        assert_eq!(output.code, Some(0), "{output:?}");
     }
 
     /// The folder, as those see it who can write to it.
@@ -213,7 +213,7 @@ impl Terminal {
     }
 
     /// Whether a page of this inbox answers there.
-    pub(crate) fn is_page(&self, page: &Http) -> bool {
+    pub(crate) fn page_answers_at(&self, page: &Http) -> bool {
         let nonce = "0123456789abcdef0123456789abcdef";
         let path = format!("/prove?nonce={nonce}");
         let answer = page.try_get(&path);
@@ -224,28 +224,28 @@ impl Terminal {
 }
 
 /// `approval-proxy inbox`, standing alone.
-pub(crate) struct Standing {
+pub(crate) struct InboxProcess {
     pub(crate) child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
     /// Starts it, without a browser.
-    pub(crate) fn inbox(&self, port: &str) -> Standing {
+    pub(crate) fn inbox(&self, port: &str) -> InboxProcess {
         let args = ["inbox", "--no-browser", "--inbox-port", port];
-        Standing::of(self.command(&args))
+        InboxProcess::of(self.command(&args))
     }
 
     /// Starts it, with this browser.
-    pub(crate) fn inbox_opening(&self, browser: &Path) -> Standing {
+    pub(crate) fn inbox_opening(&self, browser: &Path) -> InboxProcess {
         let mut command = self.command(&["inbox", "--inbox-port", "0"]);
         command.env("BROWSER", browser);
-        Standing::of(command)
+        InboxProcess::of(command)
     }
 }
 
-impl Standing {
-    pub(crate) fn of(mut command: Command) -> Standing {
+impl InboxProcess {
+    pub(crate) fn of(mut command: Command) -> InboxProcess {
         let mut child = command.spawn().unwrap();
         let mut pipe = child.stderr.take().unwrap();
         let stderr = Arc::new(Mutex::new(Vec::new()));
@@ -256,11 +256,11 @@ impl Standing {
                 seen.lock().unwrap().extend_from_slice(&chunk[..count]);
             }
         });
-        Standing { child, stderr }
+        InboxProcess { child, stderr }
     }
 }
 
-impl Standing {
+impl InboxProcess {
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
@@ -281,7 +281,7 @@ impl Standing {
     }
 }
 
-impl Drop for Standing {
+impl Drop for InboxProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -289,7 +289,7 @@ impl Drop for Standing {
 }
 
 /// The inbox's address as it is told, once it is.
-pub(crate) fn told_page(stderr: impl Fn() -> String) -> Http {
+pub(crate) fn announced_page(stderr: impl Fn() -> String) -> Http {
     const BEFORE: &str = " at http://";
     eventually("the page's address", || stderr().contains(BEFORE));
     let mut address = String::new();

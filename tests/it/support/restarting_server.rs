@@ -107,7 +107,7 @@ impl RestartingServer {
     }
 
     /// Answers requests in unknown sessions like this from now on.
-    pub(crate) fn says_of_unknown_sessions(&self, status: u16, body: &'static str) {
+    pub(crate) fn answers_unknown_sessions_with(&self, status: u16, body: &'static str) {
         self.shared().unknown = (status, body);
     }
 

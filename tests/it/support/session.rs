@@ -146,14 +146,14 @@ impl Session {
         match self.lines.as_ref().unwrap().recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no line in time; {}", self.told()),
+            Err(RecvTimeoutError::Timeout) => panic!("no line in time; {}", self.context()),
         }
     }
 
     /// The next line as a message; every line on stdout is one.
     pub(crate) fn next(&mut self) -> Value {
         let Some(line) = self.next_line() else {
-            panic!("the proxy closed stdout; {}", self.told());
+            panic!("the proxy closed stdout; {}", self.context());
         };
         let message: Value = serde_json::from_slice(&line)
             .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&line)));
@@ -315,7 +315,7 @@ impl Session {
     pub(crate) fn exit(&mut self) -> (i32, Duration) {
         let start = Instant::now();
         let code = wait_for_exit(&mut self.child).unwrap_or_else(|| {
-            panic!("the proxy does not end; {}", self.told());
+            panic!("the proxy does not end; {}", self.context());
         });
         (code, start.elapsed())
     }
@@ -324,12 +324,12 @@ impl Session {
     pub(crate) fn finish(mut self) {
         self.close_stdin();
         let (code, _) = self.exit();
-        assert_eq!(code, 0, "{}", self.told());
+        assert_eq!(code, 0, "{}", self.context());
         let stderr = self.stderr();
         assert!(!stderr.contains("panicked"), "{stderr}");
     }
 
-    fn told(&self) -> String {
+    fn context(&self) -> String {
         format!("skipped: {:?}; its stderr: {}", self.skipped, self.stderr())
     }
 }

@@ -1,9 +1,9 @@
-//! Each step of the precedence, for each setting that more than one source can give.
+//! Tests each step of the precedence, for each setting that several sources can set.
 
 use super::*;
 
-// CONTRACT: "Precedence, strongest first: a flag that was given > the server's `approvalRules` >
-// `approvalProxy` > environment > default."
+// contract.md, "Command line": "Precedence, strongest first: a flag that was given, the server's
+// `approvalRules`, `approvalProxy`, the environment, the default."
 #[test]
 fn each_source_beats_all_weaker_ones() {
     for row in ROWS {
@@ -41,12 +41,12 @@ fn each_source_beats_all_weaker_ones() {
     }
 }
 
-/// A setting, a value of it in each source, and what each of them comes to.
+/// A setting, its value in each source, and the result of each.
 struct Row {
     flag: fn(&mut Layer),
-    /// A member of `approvalRules`; empty where the key does not count there.
+    /// A member of `approvalRules`; empty if the key has no effect there.
     rules: &'static str,
-    /// A member of `approvalProxy`; empty where the key does not count there.
+    /// A member of `approvalProxy`; empty if the key has no effect there.
     proxy: &'static str,
     variable: (&'static str, &'static str),
     seen: fn(&Resolved) -> String,

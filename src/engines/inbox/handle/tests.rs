@@ -1,4 +1,4 @@
-//! Parked items that outlive their session, from one process to the next: each handle here stands for a process.
+//! Parked items that outlive their session, from one process to the next. Each handle stands for a process.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::sys::secret::Secret;
 use crate::sys::state_dir::for_test;
 
 const KEY: ResumeKey = ResumeKey([1; 32]);
-/// Long enough for the slowest machine, and for nobody to wait for if all is well.
+/// Long enough for the slowest machine. A test that passes does not wait this long.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The user's folder.
@@ -35,7 +35,7 @@ impl Scene {
         Scene { dir, state }
     }
 
-    /// A process that has just started.
+    /// Starts a process.
     fn process(&self) -> InboxHandle {
         self.process_for(identity("srv"))
     }
@@ -79,28 +79,29 @@ impl Scene {
         assert_eq!(decided, Decided::Recorded);
     }
 
-    /// Signs as a person does who was shown the item.
+    /// Signs as a person who was shown the item.
     fn sign(&self, signer: &Signer, id: &str, verdict: &Verdict) -> Vec<u8> {
         let shown = self.entry(id).item;
         signer.sign(id, &shown.fingerprint(), verdict)
     }
 
-    /// Has a session park and mark an item, and waits until it is.
+    /// Lets a session park and mark an item, and waits until that is done.
     async fn park(&self, handle: &InboxHandle, id: &str) -> Session {
         let mut session = Session::new();
         let item = request("x").item(id.to_owned(), now_ms(), Some(now_ms() + 60_000));
-        session.tell(handle, ask(item));
-        session.tell(handle, park(id));
+        session.send(handle, ask(item));
+        session.send(handle, park(id));
         let key = KEY;
         let item = id.to_owned();
-        session.tell(handle, ToEngine::Resume(Resume::Mark { item, key }));
-        // Nobody can resume what its session still has, so this changes nothing. It is answered after the rest.
+        session.send(handle, ToEngine::Resume(Resume::Mark { item, key }));
+        // Nobody can resume an item that its session still has, so this changes nothing. Its answer comes after the
+        // rest.
         assert_eq!(session.find(handle, KEY, "x").await, None);
         session
     }
 }
 
-/// A session's end of the way to the inbox.
+/// A session's end of the connection to the inbox.
 struct Session {
     answers: UnboundedSender<FromEngine>,
     from: UnboundedReceiver<FromEngine>,
@@ -118,17 +119,17 @@ impl Session {
         }
     }
 
-    fn tell(&self, handle: &InboxHandle, told: ToEngine) {
-        handle.tell(told, &self.answers).unwrap();
+    fn send(&self, handle: &InboxHandle, message: ToEngine) {
+        handle.send(message, &self.answers).unwrap();
     }
 
-    /// What it is told next, but for where a page is.
+    /// Returns the next answer that is not the URL of a page.
     async fn next(&mut self) -> FromEngine {
         loop {
-            let told = timeout(LIMIT, self.from.recv()).await;
-            let told = told.expect("the inbox answers").unwrap();
-            if !matches!(told, FromEngine::Listed { .. }) {
-                return told;
+            let answer = timeout(LIMIT, self.from.recv()).await;
+            let answer = answer.expect("the inbox answers").unwrap();
+            if !matches!(answer, FromEngine::Listed { .. }) {
+                return answer;
             }
         }
     }
@@ -145,13 +146,13 @@ impl Session {
             key,
             request: Arc::new(request(argument)),
         };
-        self.tell(handle, ToEngine::Resume(find));
-        let mut told = self.next().await;
-        if let FromEngine::Resume(Resumption::Unmarked { .. }) = told {
-            told = self.next().await;
+        self.send(handle, ToEngine::Resume(find));
+        let mut answer = self.next().await;
+        if let FromEngine::Resume(Resumption::Unmarked { .. }) = answer {
+            answer = self.next().await;
         }
-        let FromEngine::Resume(Resumption::Found { lookup, parked }) = told else {
-            panic!("{told:?}");
+        let FromEngine::Resume(Resumption::Found { lookup, parked }) = answer else {
+            panic!("{answer:?}");
         };
         assert_eq!(lookup, self.lookup);
         parked
@@ -159,10 +160,10 @@ impl Session {
 
     async fn take_up(&mut self, handle: &InboxHandle, id: &str) -> bool {
         let item = id.to_owned();
-        self.tell(handle, ToEngine::Resume(Resume::TakeUp { item }));
-        let told = self.next().await;
-        let FromEngine::Resume(Resumption::TakenUp { item, is_done }) = told else {
-            panic!("{told:?}");
+        self.send(handle, ToEngine::Resume(Resume::TakeUp { item }));
+        let answer = self.next().await;
+        let FromEngine::Resume(Resumption::TakenUp { item, is_done }) = answer else {
+            panic!("{answer:?}");
         };
         assert_eq!(item, id);
         is_done
@@ -170,20 +171,20 @@ impl Session {
 
     fn leave(&self, handle: &InboxHandle, id: &str) {
         let item = id.to_owned();
-        self.tell(handle, ToEngine::Resume(Resume::Leave { item }));
+        self.send(handle, ToEngine::Resume(Resume::Leave { item }));
     }
 
     async fn verdict(&mut self, id: &str) -> Verdict {
-        let told = self.next().await;
-        let FromEngine::Verdict { item, verdict, .. } = told else {
-            panic!("{told:?}");
+        let answer = self.next().await;
+        let FromEngine::Verdict { item, verdict, .. } = answer else {
+            panic!("{answer:?}");
         };
         assert_eq!(item, id);
         verdict
     }
 
     fn is_any(&mut self, handle: &InboxHandle) -> bool {
-        self.tell(handle, ToEngine::Resume(Resume::IsAny));
+        self.send(handle, ToEngine::Resume(Resume::IsAny));
         match self.from.try_recv() {
             Ok(FromEngine::Resume(Resumption::IsAny(is_any))) => is_any,
             other => panic!("{other:?}"),
@@ -192,7 +193,7 @@ impl Session {
 }
 
 impl Scene {
-    /// Runs SQL as any process of the same user can.
+    /// Runs SQL, as any process of the same user can.
     fn attack(&self, sql: &str) {
         let path = self.dir.path().join("inbox.db");
         let db = rusqlite::Connection::open(path).unwrap();
@@ -290,7 +291,7 @@ async fn a_verdict_given_between_two_processes_reaches_the_second_and_is_used_on
     assert_eq!(parked.id, "a");
     assert_eq!(Some(parked.until_ms), scene.entry("a").parked_until_ms);
     assert_eq!(session.verdict("a").await, given);
-    // While that call waits, a third process finds nothing, and takes up nothing.
+    // While that call waits, a third process finds and takes up nothing.
     let third = scene.process();
     let mut other = Session::new();
     assert_eq!(other.find(&third, KEY, "x").await, None);
@@ -299,7 +300,7 @@ async fn a_verdict_given_between_two_processes_reaches_the_second_and_is_used_on
     second.finish(LIMIT);
     assert_eq!(other.find(&third, KEY, "x").await, None);
     third.finish(LIMIT);
-    // Its words are history now.
+    // Its text is history now.
     let kept = scene.entry("a").verdict.unwrap().reason.unwrap();
     assert_eq!(kept, "only with token=[redacted]");
 }
@@ -321,7 +322,7 @@ async fn an_item_that_is_still_open_is_decided_for_the_process_that_resumed_it()
 }
 
 #[tokio::test]
-async fn another_call_another_server_and_somebody_unknown_find_nothing() {
+async fn another_call_another_server_or_an_unknown_user_finds_nothing() {
     let scene = Scene::new();
     let first = scene.process();
     drop(scene.park(&first, "a").await);
@@ -360,12 +361,12 @@ async fn a_process_that_ends_leaves_what_is_marked_and_withdraws_the_rest() {
     let handle = scene.process();
     let session = scene.park(&handle, "marked").await;
     for id in ["waiting", "parked"] {
-        session.tell(
+        session.send(
             &handle,
             ask(request("x").item(id.to_owned(), now_ms(), None)),
         );
     }
-    session.tell(&handle, park("parked"));
+    session.send(&handle, park("parked"));
     handle.finish(LIMIT);
     assert_eq!(scene.entry("marked").state, State::Parked);
     for id in ["waiting", "parked"] {
@@ -374,8 +375,7 @@ async fn a_process_that_ends_leaves_what_is_marked_and_withdraws_the_rest() {
 }
 
 #[tokio::test]
-async fn with_a_passphrase_a_verdict_holds_for_what_the_resuming_session_would_show_and_for_nothing_else()
- {
+async fn with_a_passphrase_a_verdict_counts_only_for_what_the_resuming_session_would_show() {
     let scene = Scene::new();
     let secret = Secret::new("correct horse".to_owned());
     passphrase::set(&scene.state, None, &secret).unwrap();
@@ -388,27 +388,33 @@ async fn with_a_passphrase_a_verdict_holds_for_what_the_resuming_session_would_s
         ..verdict(Choice::Approve)
     };
 
-    // Somebody who does not know it decides.
+    // A person who does not know the passphrase decides.
     scene.decide("a", &given, None);
     let second = scene.process();
     let mut session = Session::new();
     assert_eq!(session.find(&second, KEY, "x").await.unwrap().id, "a");
-    let told = session.next().await;
-    assert!(matches!(told, FromEngine::Disregarded { .. }), "{told:?}");
+    let answer = session.next().await;
+    assert!(
+        matches!(answer, FromEngine::Disregarded { .. }),
+        "{answer:?}"
+    );
     second.finish(LIMIT);
     let entry = scene.entry("a");
     assert_eq!((entry.state, entry.was_disregarded), (State::Parked, true));
 
-    // Its owner decides, and a session resumes it that would have shown something else.
+    // The passphrase's owner decides, but the session that resumes the item would have shown something else.
     let signature = scene.sign(&signer, "a", &given);
     scene.decide("a", &given, Some(signature));
     let third = scene.process();
     assert_eq!(session.find(&third, KEY, "y").await.unwrap().id, "a");
-    let told = session.next().await;
-    assert!(matches!(told, FromEngine::Disregarded { .. }), "{told:?}");
+    let answer = session.next().await;
+    assert!(
+        matches!(answer, FromEngine::Disregarded { .. }),
+        "{answer:?}"
+    );
     third.finish(LIMIT);
 
-    // The same, for the one that shows what was signed: the reason, which holds a secret, is as it was.
+    // The same for a session that shows what was signed: the reason, which contains a secret, is unchanged.
     let signature = scene.sign(&signer, "a", &given);
     scene.decide("a", &given, Some(signature));
     let fourth = scene.process();
@@ -434,7 +440,7 @@ async fn another_session_of_the_same_process_resumes_what_one_has_left() {
 }
 
 #[tokio::test]
-async fn what_a_session_resumed_and_never_learnt_of_is_left_to_the_next() {
+async fn an_item_whose_session_ended_while_resuming_it_is_left_to_the_next() {
     let scene = Scene::new();
     let handle = scene.process();
     let session = scene.park(&handle, "a").await;
@@ -443,7 +449,7 @@ async fn what_a_session_resumed_and_never_learnt_of_is_left_to_the_next() {
     let gone = Session::new();
     let request = Arc::new(request("x"));
     let (lookup, key) = (1, KEY);
-    gone.tell(
+    gone.send(
         &handle,
         ToEngine::Resume(Resume::Find {
             lookup,
@@ -466,7 +472,7 @@ async fn what_a_session_resumed_and_never_learnt_of_is_left_to_the_next() {
 }
 
 #[tokio::test]
-async fn to_look_whether_there_is_anything_opens_and_starts_nothing() {
+async fn checking_whether_anything_can_be_resumed_opens_and_starts_nothing() {
     let dir = TempDir::new().unwrap();
     let folder = dir.path().join("state");
     let scene = Scene::new();
@@ -493,8 +499,8 @@ async fn a_verdict_reaches_its_proxy_within_a_tenth_of_a_second_however_long_it_
     let mut took = Vec::new();
     for id in ["a", "b", "c"] {
         let item = request("x").item(id.to_owned(), now_ms(), None);
-        session.tell(&handle, ask(item));
-        // Its thread looks often for two seconds after something was written.
+        session.send(&handle, ask(item));
+        // Its thread checks often for two seconds after a write.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         let (verdict, signature) = (verdict(Choice::Approve), None);
         let given = SignedVerdict {
@@ -507,7 +513,7 @@ async fn a_verdict_reaches_its_proxy_within_a_tenth_of_a_second_however_long_it_
         session.verdict(id).await;
         took.push(clock.elapsed());
     }
-    // One of them may meet a machine that has much else to do.
+    // One of them may be slow because the machine is busy.
     took.sort();
     assert!(took[1] < Duration::from_millis(100), "{took:?}");
     handle.finish(LIMIT);
@@ -521,7 +527,7 @@ async fn a_process_that_finds_nothing_serves_no_page_and_holds_no_lease() {
     assert_eq!(session.find(&handle, KEY, "x").await, None);
     let proxies = scene.dir.path().join("proxies");
     let leases = || std::fs::read_dir(&proxies).unwrap().count();
-    // It tidies up a moment after it has answered.
+    // It cleans up a moment after it has answered.
     let tidied = async {
         while leases() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -533,7 +539,7 @@ async fn a_process_that_finds_nothing_serves_no_page_and_holds_no_lease() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_at_once() {
+fn impossible_requests_fail_immediately() {
     let scene = Scene::new();
     let session = Session::new();
     let find = || {
@@ -549,12 +555,12 @@ fn what_cannot_be_done_is_said_at_once() {
         let item = "a".to_owned();
         ToEngine::Resume(Resume::TakeUp { item })
     };
-    // Nothing was asked in this process, and its folder is nowhere.
+    // No question was asked in this process, and its folder does not exist.
     let mut handle = scene.process();
     handle.settings.state_dir = None;
-    assert!(handle.tell(take_up(), &session.answers).is_err());
-    assert!(handle.tell(find(), &session.answers).is_err());
-    // Too much is on its way: what is large waits no more, what is small gets through.
+    assert!(handle.send(take_up(), &session.answers).is_err());
+    assert!(handle.send(find(), &session.answers).is_err());
+    // The queue is full: large messages are refused, small ones get through.
     let (jobs, queue) = queue().unwrap();
     let (_, done) = channel();
     *handle.running() = Running::Yes {
@@ -563,42 +569,42 @@ fn what_cannot_be_done_is_said_at_once() {
         unrecorded: Arc::default(),
         done,
     };
-    assert!(handle.tell(find(), &session.answers).is_err());
-    handle.tell(take_up(), &session.answers).unwrap();
+    assert!(handle.send(find(), &session.answers).is_err());
+    handle.send(take_up(), &session.answers).unwrap();
     // Its thread has ended, and so has the process.
     drop(queue);
-    assert!(handle.tell(take_up(), &session.answers).is_err());
+    assert!(handle.send(take_up(), &session.answers).is_err());
     handle.finish(LIMIT);
-    for told in [find(), take_up()] {
-        assert!(handle.tell(told, &session.answers).is_err());
+    for answer in [find(), take_up()] {
+        assert!(handle.send(answer, &session.answers).is_err());
     }
 }
 
 #[tokio::test]
-async fn a_session_whose_item_cannot_be_marked_is_told_so() {
+async fn a_session_learns_that_its_item_cannot_be_marked() {
     for is_known in [true, false] {
         let scene = Scene::new();
         let identity = identity("srv").filter(|_| is_known);
         let handle = scene.process_for(identity);
         let mut session = Session::new();
-        session.tell(
+        session.send(
             &handle,
             ask(request("x").item("a".to_owned(), now_ms(), None)),
         );
         if !is_known {
-            session.tell(&handle, park("a"));
+            session.send(&handle, park("a"));
         }
-        // It is not parked, or nobody knows whose it is.
+        // It is not parked, or its user is unknown.
         let (item, key) = ("a".to_owned(), KEY);
-        session.tell(&handle, ToEngine::Resume(Resume::Mark { item, key }));
+        session.send(&handle, ToEngine::Resume(Resume::Mark { item, key }));
         let item = "a".to_owned();
-        let told = FromEngine::Resume(Resumption::Unmarked { item });
-        assert_eq!(session.next().await, told);
+        let answer = FromEngine::Resume(Resumption::Unmarked { item });
+        assert_eq!(session.next().await, answer);
         handle.finish(LIMIT);
     }
 }
 
-// The call as it was asked, and a person's own words, may hold secrets.
+// The original call and a person's reason may contain secrets.
 #[tokio::test]
 async fn what_nobody_resumed_in_time_is_forgotten_when_a_later_process_looks_for_something() {
     let scene = Scene::new();
@@ -618,7 +624,7 @@ async fn what_nobody_resumed_in_time_is_forgotten_when_a_later_process_looks_for
     assert!(!store::may_resume(scene.dir.path()));
 }
 
-// The store is all that knows that a yes was used, and its signature cannot say so. But it says when it was given.
+// Only the store knows that an approval was used; the signature does not. But the signature covers when it was given.
 #[tokio::test]
 async fn a_used_yes_that_is_put_back_into_the_store_is_no_younger_for_that() {
     let scene = Scene::new();
@@ -655,7 +661,10 @@ async fn a_used_yes_that_is_put_back_into_the_store_is_no_younger_for_that() {
     scene.attack("UPDATE items SET decided_ms = decided_ms + 7200000");
     let fourth = scene.process();
     assert_eq!(session.find(&fourth, KEY, "x").await.unwrap().id, "a");
-    let told = session.next().await;
-    assert!(matches!(told, FromEngine::Disregarded { .. }), "{told:?}");
+    let answer = session.next().await;
+    assert!(
+        matches!(answer, FromEngine::Disregarded { .. }),
+        "{answer:?}"
+    );
     fourth.finish(LIMIT);
 }

@@ -1,6 +1,6 @@
-//! The name that an approver gives for the record: asked for once, and kept with the login.
+//! The approver's name for the record, which a person enters once and which is kept with the login.
 //!
-//! Nobody checks it, so every place that shows it says whose word it is.
+//! Nobody verifies it, so every place that shows it says that it is self-declared.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,31 +10,31 @@ use axum::response::Response;
 
 use super::call::NAME_LIMIT;
 use super::card::name;
+use super::error::PageError;
 use super::form::Form;
 use super::html::Html;
 use super::layout::Tab;
 use super::login::{Session, see_other};
 use super::routes::is_id;
-use super::trouble::Trouble;
 use super::{App, held};
 use crate::approval::item::{Assurance, BadApprover, Verdict, read_approver};
 
-/// The most names that are remembered. There are at most as many logins.
+/// The most names that we remember. There are at most as many logins.
 const MOST: usize = 1_000;
 
-/// The names that logins have given. They stay in this process: a program that may write to the store
-/// must not choose the name that somebody else signs.
+/// The names of the logins. They stay in this process: a program that can write to the store must not be
+/// able to choose the name in another person's signature.
 #[derive(Debug, Default)]
 pub(super) struct Names(VecDeque<([u8; 32], String)>);
 
 impl Names {
-    /// The name of a login, which the store knows by this hash.
+    /// Returns the name of the login with this hash.
     pub(super) fn of(&self, session: &[u8; 32]) -> Option<String> {
         let found = self.0.iter().find(|(known, _)| known == session);
         found.map(|(_, name)| name.clone())
     }
 
-    /// Remembers the name of a login, or forgets it.
+    /// Sets or removes the name of a login.
     pub(super) fn set(&mut self, session: [u8; 32], name: Option<String>) {
         self.0.retain(|(known, _)| *known != session);
         self.0.extend(name.map(|name| (session, name)));
@@ -44,10 +44,10 @@ impl Names {
     }
 }
 
-/// What stands in place of a name that nobody has given.
+/// Shown in place of a missing name.
 const NO_NAME: &str = "Your name";
 
-/// Appends the field for the name. It is folded, and lies over the page, so that it is in nobody's way.
+/// Appends the field for the name. It is folded, and opens over the page.
 pub(super) fn field(tab: Tab<'_>, session: &Session, html: &mut Html) {
     html.raw("<details class=\"me\" id=\"me\"><summary title=\"Recorded with your decisions\"><bdi id=\"approver\">");
     match &session.approver {
@@ -64,43 +64,43 @@ pub(super) fn field(tab: Tab<'_>, session: &Session, html: &mut Html) {
     };
     html.raw("\"><label class=\"field\"><span>Your name, for the record (optional)</span><input type=\"text\" name=\"name\" maxlength=\"64\" autocomplete=\"name\" value=\"")
         .value(session.approver.as_deref().unwrap_or_default());
-    html.raw("\"></label><p class=\"quiet\">It is recorded with what you decide until you log out. Nobody checks it.</p><button class=\"button\">Save</button></form></details>");
+    html.raw("\"></label><p class=\"quiet\">Recorded with your decisions until you log out. Nobody checks it.</p><button class=\"button\">Save</button></form></details>");
 }
 
 /// `POST /name`
 pub(super) async fn set(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (session, form) = app.form(request).await?;
     let name = match form.filled("name").map(read_approver) {
         None | Some(Err(BadApprover::Empty)) => None,
         Some(Ok(name)) => Some(name),
         Some(Err(BadApprover::TooLong(_))) => {
-            return Err(Trouble::Form(
-                "A name can have at most 64 characters. It is as it was.",
+            return Err(PageError::Form(
+                "A name can have at most 64 characters. Your name was not changed.",
             ));
         }
         Some(Err(BadApprover::Unseen(_))) => {
-            return Err(Trouble::Form(
-                "A name cannot contain invisible characters. It is as it was.",
+            return Err(PageError::Form(
+                "A name cannot contain invisible characters. Your name was not changed.",
             ));
         }
     };
     held(&app.names).set(session.hash, name);
-    // The other tabs show it, too.
-    app.changes.tell();
+    // The other tabs show the name too.
+    app.changes.notify();
     Ok(see_other(back(&form)))
 }
 
-/// The page of ours that the form was on.
+/// Returns the page that the form was on, if it is one of ours.
 fn back(form: &Form) -> &str {
     let back = form.get("back");
     let is_ours = back == "/history" || back.strip_prefix("/item/").is_some_and(is_id);
     if is_ours { back } else { "/" }
 }
 
-/// Appends who decided, in a few words.
+/// Appends who decided.
 pub(super) fn approver(verdict: &Verdict, html: &mut Html) {
     let Some(given) = &verdict.approver else {
         html.raw(match verdict.assurance {
@@ -122,10 +122,10 @@ pub(super) fn approver(verdict: &Verdict, html: &mut Html) {
     });
 }
 
-/// Appends what is known of the name, if there is one.
-pub(super) fn says(verdict: &Verdict, html: &mut Html) {
+/// Appends the approver's name as a claim, if there is one.
+pub(super) fn claim(verdict: &Verdict, html: &mut Html) {
     if let Some(given) = &verdict.approver {
-        html.raw("<p>The approver says that it is ");
+        html.raw("<p>The approver gave the name ");
         name(given, NAME_LIMIT, html);
         html.raw(" (self-declared, not verified).</p>");
     }

@@ -1,13 +1,13 @@
-//! How often each source may try something: a burst, then one at a time.
+//! Limits how often each source may try something: a burst, then one try per interval.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// The most sources that are remembered.
+/// The most sources that we remember.
 const MAX_SOURCES: usize = 256;
 
-/// The tries that each source has left. No source can use up another's.
+/// The tries left of each source. No source can use up another's tries.
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     burst: u32,
@@ -16,7 +16,7 @@ pub(super) struct Buckets<K> {
 }
 
 impl<K: Copy + Eq + Hash> Buckets<K> {
-    /// Each source has `burst` tries at once, and another for every `each` that passes.
+    /// Gives each source `burst` tries at once, and one more per `each`.
     pub(super) fn new(burst: u32, each: Duration) -> Buckets<K> {
         Buckets {
             burst,
@@ -25,7 +25,7 @@ impl<K: Copy + Eq + Hash> Buckets<K> {
         }
     }
 
-    /// Uses up one of the source's tries, if any is left. `now` is since some fixed moment.
+    /// Uses one of the source's tries. Returns false if none is left. `now` is the time since some fixed moment.
     pub(super) fn take(&mut self, source: K, now: Duration) -> bool {
         if !self.of.contains_key(&source) {
             self.make_room();
@@ -36,14 +36,14 @@ impl<K: Copy + Eq + Hash> Buckets<K> {
         bucket.take(now)
     }
 
-    /// Gives back a try that turned out not to count.
+    /// Returns a try that turned out not to count.
     pub(super) fn give_back(&mut self, source: K) {
         if let Some(bucket) = self.of.get_mut(&source) {
             bucket.give_back();
         }
     }
 
-    /// Forgets the source whose last try is the oldest, if there are too many.
+    /// Forgets the source that tried least recently, if there are too many.
     fn make_room(&mut self) {
         if self.of.len() >= MAX_SOURCES {
             let oldest = self.of.iter().min_by_key(|(_, bucket)| bucket.last);
@@ -54,10 +54,10 @@ impl<K: Copy + Eq + Hash> Buckets<K> {
     }
 }
 
-/// A number of tries that fills up again with time. It reads no clock.
+/// A token bucket: a number of tries that refills over time. It reads no clock.
 #[derive(Debug)]
 struct Bucket {
-    /// The time that is saved up; each try costs `each` of it.
+    /// The saved time; each try costs `each` of it.
     saved: Duration,
     each: Duration,
     burst: u32,
@@ -65,7 +65,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Full: `burst` tries at once, and another for every `each` that passes.
+    /// Creates a full bucket.
     fn new(burst: u32, each: Duration) -> Bucket {
         Bucket {
             saved: each.saturating_mul(burst),
@@ -75,7 +75,7 @@ impl Bucket {
         }
     }
 
-    /// Uses up a try, if there is one. `now` is since some fixed moment.
+    /// Uses a try. Returns false if none is left. `now` is the time since some fixed moment.
     fn take(&mut self, now: Duration) -> bool {
         let passed = now.saturating_sub(self.last);
         self.last = now.max(self.last);
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_burst_there_is_one_try_for_each_stretch_of_time() {
+    fn after_a_burst_there_is_one_try_per_interval() {
         let second = Duration::from_secs(1);
         let mut bucket = Bucket::new(3, second * 10);
         let tries =
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_source_tries_costs_no_other_anything() {
+    fn one_source_does_not_use_up_the_tries_of_another() {
         let mut buckets = Buckets::new(2, Duration::from_secs(10));
         let tries = |buckets: &mut Buckets<u8>, source| {
             (0..5)

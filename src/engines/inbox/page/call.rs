@@ -1,50 +1,49 @@
-//! A call's parameters as somebody reads them before saying yes: all of them, as they were written.
+//! Renders a call's parameters for the person who decides: all of them, as they were written.
 //!
-//! Long texts are folded, with their size and both ends; nothing is left out.
+//! Long texts can be folded to their size, beginning and end; nothing is omitted.
 
 use super::html::Html;
 use crate::mcp::json::Value;
 
-/// The longest string that stands in its line, in characters.
+/// The longest string that is shown inline, in characters.
 const IN_LINE: usize = 160;
-/// The longest text that is not folded, in characters; and the most lines.
+/// The longest text that is not folded, in characters and in lines.
 const UNFOLDED: usize = 1_200;
 const UNFOLDED_LINES: usize = 24;
-/// How much of a folded text's two ends is shown, in characters.
+/// How much of a folded text is shown, both ends together, in characters.
 const PREVIEW: usize = 120;
-/// How much of a tool's name is shown above the call, in characters. The call shows a longer one in full.
+/// How much of a tool's name is shown above the call, in characters. The call itself shows all of it.
 pub(super) const NAME_LIMIT: usize = 64;
 
-/// How much is shown of how arguments begin, in characters; and from how many bytes on a call is not read
-/// for that.
+/// How much of the arguments a preview shows, in characters; and the largest call, in bytes, with a preview.
 const BEGINNING: usize = 100;
 const MAX_BEGUN: usize = 64 * 1024;
 
-/// Deeper levels are not shown further to the right: a page must not be many times its call.
+/// The deepest indentation: a page must not be many times larger than its call.
 const MAX_INDENT: usize = 20;
 
-/// The level of the heading that parameters stand below.
+/// The level of the heading above the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Below {
-    /// The page's own.
+pub(super) enum HeadingLevel {
+    /// The heading of a page.
     H1,
-    /// A card's, in a list.
+    /// The heading of a card in a list.
     H2,
 }
 
-/// What may be folded.
+/// What is folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Folds {
-    /// Long texts are.
+pub(super) enum Folding {
+    /// Long texts.
     Long,
-    /// Nothing is: what is confirmed is in sight.
+    /// Nothing, so that a person sees all they confirm.
     None,
 }
 
-/// Appends the parameters of a call of `tool`.
-pub(super) fn show(call: &str, tool: &str, below: Below, folds: Folds, html: &mut Html) {
+/// Appends the parameters of a call to `tool`.
+pub(super) fn show(call: &str, tool: &str, level: HeadingLevel, folding: Folding, html: &mut Html) {
     match Value::parse(call) {
-        Ok(value @ Value::Object(_)) => members(&value, tool, below, folds, html),
+        Ok(value @ Value::Object(_)) => members(&value, tool, level, folding, html),
         Ok(
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
         )
@@ -52,8 +51,8 @@ pub(super) fn show(call: &str, tool: &str, below: Below, folds: Folds, html: &mu
     }
 }
 
-/// Appends how a call's arguments begin, on one line, for lists. All of them are shown elsewhere.
-pub(super) fn beginning(call: &str, html: &mut Html) {
+/// Appends the beginning of a call's arguments on one line, for lists.
+pub(super) fn preview(call: &str, html: &mut Html) {
     if call.len() > MAX_BEGUN {
         html.raw("<span class=\"between\">").text(&size(call.len()));
         html.raw(" of parameters</span>");
@@ -74,10 +73,10 @@ pub(super) fn beginning(call: &str, html: &mut Html) {
             return;
         }
         html.raw("<span class=\"key\">");
-        begun(&key.decode(), &mut left, html);
+        quoted_start(&key.decode(), &mut left, html);
         html.raw("</span>: ");
         if let Value::String(text) = value {
-            begun(&text.decode(), &mut left, html);
+            quoted_start(&text.decode(), &mut left, html);
         } else {
             let mut text = String::new();
             value.write_canonical(&mut text);
@@ -88,14 +87,14 @@ pub(super) fn beginning(call: &str, html: &mut Html) {
     }
 }
 
-/// Appends how a string begins, in quotes; outside of them, whether there is more.
-fn begun(text: &str, left: &mut usize, html: &mut Html) {
+/// Appends the beginning of a string in quotes, and "…" after them if there is more.
+fn quoted_start(text: &str, left: &mut usize, html: &mut Html) {
     let head = head_of(text, left);
     html.quoted(head, usize::MAX, "left out");
     html.raw(if head.len() < text.len() { "…" } else { "" });
 }
 
-/// The beginning of a text that has room, which it takes.
+/// Returns the beginning of a text that fits into `left` characters, and reduces `left`.
 fn head_of<'t>(text: &'t str, left: &mut usize) -> &'t str {
     let end = text
         .char_indices()
@@ -106,7 +105,7 @@ fn head_of<'t>(text: &'t str, left: &mut usize) -> &'t str {
     head
 }
 
-fn members(call: &Value<'_>, tool: &str, below: Below, folds: Folds, html: &mut Html) {
+fn members(call: &Value<'_>, tool: &str, level: HeadingLevel, folding: Folding, html: &mut Html) {
     if call.get("name").and_then(Value::as_str).as_deref() != Some(tool) {
         html.raw("<p class=\"warning\">The call names another tool than the one asked about.</p>");
     }
@@ -118,9 +117,9 @@ fn members(call: &Value<'_>, tool: &str, below: Below, folds: Folds, html: &mut 
             html.raw("<p class=\"quiet\">No arguments.</p>");
         }
         Some(arguments) => {
-            // It stands right below the tool's name, and needs no heading to be seen.
-            heading("Arguments", "part unread", below, html);
-            block(arguments, folds, html);
+            // Directly below the tool's name, so the heading is only for screen readers.
+            heading("Arguments", "part unread", level, html);
+            block(arguments, folding, html);
         }
     }
     let is_named_above = tool.chars().nth(NAME_LIMIT).is_none();
@@ -131,34 +130,34 @@ fn members(call: &Value<'_>, tool: &str, below: Below, folds: Folds, html: &mut 
     });
     let more: Vec<_> = more.cloned().collect();
     if !more.is_empty() {
-        heading("Other parameters", "part", below, html);
-        block(&Value::Object(more), folds, html);
+        heading("Other parameters", "part", level, html);
+        block(&Value::Object(more), folding, html);
     }
 }
 
-fn heading(text: &'static str, class: &'static str, below: Below, html: &mut Html) {
-    let (start, end) = match below {
-        Below::H1 => ("<h2 class=\"", "</h2>"),
-        Below::H2 => ("<h3 class=\"", "</h3>"),
+fn heading(text: &'static str, class: &'static str, level: HeadingLevel, html: &mut Html) {
+    let (start, end) = match level {
+        HeadingLevel::H1 => ("<h2 class=\"", "</h2>"),
+        HeadingLevel::H2 => ("<h3 class=\"", "</h3>"),
     };
     html.raw(start).raw(class).raw("\">").raw(text).raw(end);
 }
 
 fn unreadable(call: &str, html: &mut Html) {
-    html.raw("<p class=\"warning\">The call is not an object of JSON; it is shown as it came.</p>");
+    html.raw("<p class=\"warning\">The call is not a JSON object. It is shown as received.</p>");
     html.raw("<div class=\"code\">").lines(call).raw("</div>");
 }
 
-fn block(value: &Value<'_>, folds: Folds, html: &mut Html) {
+fn block(value: &Value<'_>, folding: Folding, html: &mut Html) {
     html.raw(
         "<div class=\"code\" tabindex=\"0\" role=\"group\" aria-label=\"Parameters as JSON\">",
     );
-    show_value(value, 0, folds, html);
+    show_value(value, 0, folding, html);
     html.raw("</div>");
 }
 
-fn show_value(value: &Value<'_>, indent: usize, folds: Folds, html: &mut Html) -> Ends {
-    let mut ends = Ends::InLine;
+fn show_value(value: &Value<'_>, indent: usize, folding: Folding, html: &mut Html) -> ValueEnd {
+    let mut end = ValueEnd::InLine;
     match value {
         Value::Null => {
             html.raw("<span class=\"lit\">null</span>");
@@ -171,17 +170,17 @@ fn show_value(value: &Value<'_>, indent: usize, folds: Folds, html: &mut Html) -
         Value::Number(token) => {
             html.raw("<span class=\"num\">").text(token).raw("</span>");
         }
-        Value::String(text) => return string(&text.decode(), folds, html),
+        Value::String(text) => return string(&text.decode(), folding, html),
         Value::Array(items) if items.is_empty() => {
             html.raw("[]");
         }
         Value::Array(items) => {
             html.raw("[");
             for (i, item) in items.iter().enumerate() {
-                new_line(i > 0, &mut ends, indent + 1, html);
-                ends = show_value(item, indent + 1, folds, html);
+                new_line(i > 0, &mut end, indent + 1, html);
+                end = show_value(item, indent + 1, folding, html);
             }
-            new_line(false, &mut ends, indent, html);
+            new_line(false, &mut end, indent, html);
             html.raw("]");
         }
         Value::Object(members) if members.is_empty() => {
@@ -190,50 +189,51 @@ fn show_value(value: &Value<'_>, indent: usize, folds: Folds, html: &mut Html) -
         Value::Object(members) => {
             html.raw("{");
             for (i, (key, value)) in members.iter().enumerate() {
-                new_line(i > 0, &mut ends, indent + 1, html);
+                new_line(i > 0, &mut end, indent + 1, html);
                 html.raw("<span class=\"key\">");
                 in_line(&key.decode(), html);
                 html.raw("</span>: ");
-                ends = show_value(value, indent + 1, folds, html);
+                end = show_value(value, indent + 1, folding, html);
             }
-            new_line(false, &mut ends, indent, html);
+            new_line(false, &mut end, indent, html);
             html.raw("}");
         }
     }
-    Ends::InLine
+    ValueEnd::InLine
 }
 
-/// Where a value leaves off.
-enum Ends {
+/// Where the text after a value goes.
+enum ValueEnd {
+    /// On the same line.
     InLine,
-    /// Below a box, where a line begins already.
+    /// Below a box, on a new line.
     BelowBox,
 }
 
-fn new_line(comma: bool, ends: &mut Ends, indent: usize, html: &mut Html) {
-    match std::mem::replace(ends, Ends::InLine) {
-        Ends::InLine => html.raw(if comma { ",\n" } else { "\n" }),
-        Ends::BelowBox => html,
+fn new_line(comma: bool, end: &mut ValueEnd, indent: usize, html: &mut Html) {
+    match std::mem::replace(end, ValueEnd::InLine) {
+        ValueEnd::InLine => html.raw(if comma { ",\n" } else { "\n" }),
+        ValueEnd::BelowBox => html,
     };
     for _ in 0..indent.min(MAX_INDENT) {
         html.raw("  ");
     }
 }
 
-/// A string that is too long for its line, or has several, stands in a box of its own, where no
-/// text of it can look like another parameter.
-fn string(text: &str, folds: Folds, html: &mut Html) -> Ends {
+/// Appends a string. A long one, or one with several lines, gets its own box, where its text cannot look
+/// like another parameter.
+fn string(text: &str, folding: Folding, html: &mut Html) -> ValueEnd {
     let count = text.chars().count();
     let lines = text.split('\n').count();
     if count <= IN_LINE && lines == 1 {
         html.raw("<span class=\"str\">");
         in_line(text, html);
         html.raw("</span>");
-        return Ends::InLine;
+        return ValueEnd::InLine;
     }
-    // The script folds it, and wants it unfolded before Approve. Without a script it stays open.
+    // The script folds it, and enables Approve once it was unfolded. Without the script it stays open.
     let is_long = count > UNFOLDED || lines > UNFOLDED_LINES;
-    let is_folded = is_long && folds == Folds::Long;
+    let is_folded = is_long && folding == Folding::Long;
     html.raw(if is_folded {
         "<details class=\"long\" data-fold open><summary>"
     } else {
@@ -249,14 +249,14 @@ fn string(text: &str, folds: Folds, html: &mut Html) -> Ends {
         .raw("</span></summary><div class=\"str body\">")
         .block(text)
         .raw("</div></details>");
-    Ends::BelowBox
+    ValueEnd::BelowBox
 }
 
 fn in_line(text: &str, html: &mut Html) {
     html.quoted(text, usize::MAX, "left out");
 }
 
-/// So many bytes, in words.
+/// Formats a number of bytes.
 pub(super) fn size(bytes: usize) -> String {
     match bytes {
         1 => "1 byte".to_owned(),

@@ -1,7 +1,7 @@
-//! One item: as a card in the list, and on its own page.
+//! Renders one item: as a card in the list, and on its own page.
 
 use super::approver;
-use super::call::{self, Below, Folds, NAME_LIMIT};
+use super::call::{self, Folding, HeadingLevel, NAME_LIMIT};
 use super::decide::MINUTES;
 use super::html::Html;
 use super::time::{ago, left, moment};
@@ -11,32 +11,31 @@ use crate::engines::inbox::store::{AS_IN_THE_LOG, Closed, DISREGARDED, Entry, St
 use crate::policy::Risk;
 use crate::sys::time::span;
 
-/// The longest call, in bytes, that stands in the list; a longer one is shown, and decided about,
-/// on its own page.
+/// The longest call, in bytes, that the list shows. A longer one is shown and decided on its own page.
 pub(super) const MAX_LISTED: usize = 16 * 1024;
 /// The longest description that is not folded, in characters.
 const UNFOLDED: usize = 280;
-/// How much of a folded description's two ends is shown, in characters.
+/// How much of a folded description is shown, both ends together, in characters.
 const PREVIEW: usize = 140;
-/// How much is shown of what a client calls itself, in characters.
+/// How much of a client's name is shown, in characters.
 const CLIENT_LIMIT: usize = 60;
-/// How much is shown of a title, in characters.
+/// How much of a title is shown, in characters.
 const TITLE_LIMIT: usize = 80;
 
-/// What is said above an item about the form that was sent.
+/// The message above an item about the form that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Message {
     /// The verdict counts.
     Done(Choice),
-    /// Another one came first, or the time was over.
+    /// Another verdict was first, or the item had expired.
     TooLate,
-    /// The form was about something else than what waits.
+    /// The form showed something else than the item.
     Changed,
-    /// The passphrase is another one.
+    /// The passphrase is wrong.
     WrongPassphrase,
-    /// It was another one too often.
+    /// The passphrase was wrong too often.
     TooManyPassphrases,
-    /// Several verdicts at once: so many count, and so many came too late.
+    /// The result of several verdicts: how many count, and how many came too late.
     Several {
         choice: Choice,
         done: usize,
@@ -44,41 +43,41 @@ pub(super) enum Message {
     },
 }
 
-/// What somebody typed into a form that could not be used.
+/// What a person typed into a form that was refused.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Typed<'a> {
     pub(super) reason: &'a str,
     pub(super) minutes: &'a str,
 }
 
-/// What the cards of a page have in common.
+/// Values that all cards of a page share.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scene<'a> {
+pub(super) struct CardContext<'a> {
     pub(super) csrf: &'a str,
     pub(super) needs_passphrase: bool,
     pub(super) now_ms: i64,
 }
 
-/// How an item stands in the list.
+/// How the list shows an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// With all of it.
+pub(super) enum CardKind {
+    /// As a whole card.
     Whole,
-    /// As a row that opens to all of it.
+    /// As a row that opens to a whole card.
     Row,
 }
 
 /// Appends an item as a card of the list.
-pub(super) fn card(entry: &Entry, scene: Scene<'_>, form: Form, html: &mut Html) {
+pub(super) fn card(entry: &Entry, context: CardContext<'_>, kind: CardKind, html: &mut Html) {
     let item = &entry.item;
-    html.raw(match form {
-        Form::Whole => "<li><article class=\"card ",
-        Form::Row => "<li><article class=\"card compact ",
+    html.raw(match kind {
+        CardKind::Whole => "<li><article class=\"card ",
+        CardKind::Row => "<li><article class=\"card compact ",
     });
     html.raw(risk_class(item.risk));
     html.raw("\" tabindex=\"-1\" id=\"item-").value(&item.id);
     html.raw("\" data-state=\"").raw(entry.state.as_str());
-    // Such a card is another one than before: the page must not keep that.
+    // The card differs from before, so the page must replace it.
     html.raw(if entry.was_disregarded {
         " disregarded"
     } else {
@@ -88,12 +87,12 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, form: Form, html: &mut Html)
         .value(&item.id)
         .raw("\">");
     pick(entry, html);
-    if form == Form::Row {
+    if kind == CardKind::Row {
         html.raw("<details class=\"whole\"><summary><span class=\"line-of\">");
-        row_of(entry, scene.now_ms, html);
+        row_of(entry, context.now_ms, html);
         html.raw("</span></summary>");
     }
-    top(entry, scene.now_ms, html);
+    top(entry, context.now_ms, html);
     remarks(entry, html);
     html.raw("<h2 id=\"tool-")
         .value(&item.id)
@@ -110,17 +109,23 @@ pub(super) fn card(entry: &Entry, scene: Scene<'_>, form: Form, html: &mut Html)
         html.raw("\">Open it to read and decide</a></p>");
         about(entry, html);
     } else {
-        call::show(&item.call, &item.tool, Below::H2, Folds::Long, html);
+        call::show(
+            &item.call,
+            &item.tool,
+            HeadingLevel::H2,
+            Folding::Long,
+            html,
+        );
         about(entry, html);
-        actions(entry, scene, &Typed::default(), "list", html);
+        actions(entry, context, &Typed::default(), "list", html);
     }
-    html.raw(match form {
-        Form::Whole => "</article></li>",
-        Form::Row => "</details></article></li>",
+    html.raw(match kind {
+        CardKind::Whole => "</article></li>",
+        CardKind::Row => "</details></article></li>",
     });
 }
 
-/// Appends the box by which an item is selected for a decision about several.
+/// Appends the checkbox that selects an item for a decision about several.
 fn pick(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
     html.raw("<label class=\"pick\"><input type=\"checkbox\" form=\"batch\" name=\"pick-")
@@ -131,7 +136,7 @@ fn pick(entry: &Entry, html: &mut Html) {
     html.raw("</span></label>");
 }
 
-/// Appends what a row says of an item: enough to tell it from others, not enough to decide.
+/// Appends the summary of an item in a row: enough to recognize it, not enough to decide.
 fn row_of(entry: &Entry, now_ms: i64, html: &mut Html) {
     let item = &entry.item;
     risk(item.risk, html);
@@ -141,7 +146,7 @@ fn row_of(entry: &Entry, now_ms: i64, html: &mut Html) {
     html.raw("<span class=\"tool\">");
     name(&item.tool, NAME_LIMIT, html);
     html.raw("</span><span class=\"begin\">");
-    call::beginning(&item.call, html);
+    call::preview(&item.call, html);
     html.raw("</span><span class=\"who\">");
     name(&item.server, NAME_LIMIT, html);
     html.raw("</span>");
@@ -155,7 +160,7 @@ fn row_of(entry: &Entry, now_ms: i64, html: &mut Html) {
 /// Appends an item's own page.
 pub(super) fn detail(
     entry: &Entry,
-    scene: Scene<'_>,
+    context: CardContext<'_>,
     message: Option<Message>,
     typed: &Typed<'_>,
     html: &mut Html,
@@ -163,7 +168,7 @@ pub(super) fn detail(
     let item = &entry.item;
     html.raw("<p class=\"crumb\"><a href=\"/\">← All approvals</a></p>");
     if let Some(message) = message {
-        said(message, entry.state, html);
+        notice(message, entry.state, html);
     }
     html.raw("<article class=\"card single ")
         .raw(risk_class(item.risk));
@@ -171,7 +176,7 @@ pub(super) fn detail(
     html.raw("\" data-state=\"")
         .raw(entry.state.as_str())
         .raw("\">");
-    top(entry, scene.now_ms, html);
+    top(entry, context.now_ms, html);
     if entry.state.is_open() && is_standard(entry) {
         html.raw("<p class=\"question\">")
             .text(&item.question)
@@ -186,7 +191,7 @@ pub(super) fn detail(
     } else if let State::Closed(how) = entry.state {
         html.raw("<div class=\"verdict\"><strong>").raw(match how {
             Closed::Expired => "Nobody decided in time, so the call did not run.",
-            Closed::Withdrawn => "The call was taken back before anybody decided.",
+            Closed::Withdrawn => "The call was withdrawn before anybody decided.",
         });
         html.raw("</strong></div>");
     }
@@ -195,10 +200,16 @@ pub(super) fn detail(
             .text(AS_IN_THE_LOG)
             .raw("</p>");
     }
-    call::show(&item.call, &item.tool, Below::H1, Folds::Long, html);
+    call::show(
+        &item.call,
+        &item.tool,
+        HeadingLevel::H1,
+        Folding::Long,
+        html,
+    );
     about(entry, html);
     if entry.state.is_open() {
-        actions(entry, scene, typed, "item", html);
+        actions(entry, context, typed, "item", html);
     }
     facts(entry, html);
     html.raw(
@@ -206,10 +217,10 @@ pub(super) fn detail(
     );
 }
 
-/// Appends a message about what was sent, for everybody to hear.
-pub(super) fn said(message: Message, state: State, html: &mut Html) {
+/// Appends a message about the form that was sent. Screen readers announce it.
+pub(super) fn notice(message: Message, state: State, html: &mut Html) {
     if let Message::Several { choice, done, late } = message {
-        return said_of_several(choice, done, late, html);
+        return notice_for_several(choice, done, late, html);
     }
     let is_good = matches!(message, Message::Done(_));
     html.raw(if is_good {
@@ -219,23 +230,31 @@ pub(super) fn said(message: Message, state: State, html: &mut Html) {
     });
     html.raw(match message {
         Message::Done(Choice::Approve) => "Approved. The call may run now.",
-        Message::Done(Choice::Deny) => "Denied. The call does not run, and the agent is told.",
+        Message::Done(Choice::Deny) => "Denied. The call will not run, and the agent is told.",
         Message::TooLate => match state {
-            State::Decided(Choice::Approve) => "Too late: it had been approved already. Your decision did not count.",
-            State::Decided(Choice::Deny) => "Too late: it had been denied already. Your decision did not count.",
-            State::Closed(Closed::Expired) => "Too late: its time was over. The call did not run.",
-            State::Closed(Closed::Withdrawn) => "Too late: the call had been taken back.",
+            State::Decided(Choice::Approve) => {
+                "Too late: already approved. Your decision did not count."
+            }
+            State::Decided(Choice::Deny) => {
+                "Too late: already denied. Your decision did not count."
+            }
+            State::Closed(Closed::Expired) => "Too late: the call expired and did not run.",
+            State::Closed(Closed::Withdrawn) => "Too late: the call was withdrawn.",
             State::Waiting | State::Parked => "Your decision did not count. Please decide again.",
         },
-        Message::Changed => "Nothing was decided: the form showed another call than the one that waits. Read it again, below.",
-        Message::WrongPassphrase => "That is not the passphrase. Nothing was decided; type it again.",
+        Message::Changed => {
+            "Nothing was decided: the form showed a different call. Read it again below."
+        }
+        Message::WrongPassphrase => "Wrong passphrase. Nothing was decided; try again.",
         Message::Several { .. } => "",
-        Message::TooManyPassphrases => "The passphrase was wrong too often. Nothing was decided; wait a minute, then try again.",
+        Message::TooManyPassphrases => {
+            "Too many wrong passphrases. Nothing was decided; wait a minute, then try again."
+        }
     });
     html.raw("</div>");
 }
 
-fn said_of_several(choice: Choice, done: usize, late: usize, html: &mut Html) {
+fn notice_for_several(choice: Choice, done: usize, late: usize, html: &mut Html) {
     html.raw(match late {
         0 => "<div class=\"said good\" id=\"said\" role=\"status\">",
         _ => "<div class=\"said bad\" id=\"said\" role=\"alert\">",
@@ -245,14 +264,14 @@ fn said_of_several(choice: Choice, done: usize, late: usize, html: &mut Html) {
         Choice::Deny => " denied.",
     });
     if late > 0 {
-        html.raw(" Of ")
+        html.raw(" For ")
             .text(&calls(late))
-            .raw(" your verdict came too late: see the history.");
+            .raw(" your decision came too late: see the history.");
     }
     html.raw("</div>");
 }
 
-/// So many calls, in words.
+/// Returns "1 call" or "N calls".
 pub(super) fn calls(count: usize) -> String {
     match count {
         1 => "1 call".to_owned(),
@@ -260,7 +279,7 @@ pub(super) fn calls(count: usize) -> String {
     }
 }
 
-/// Appends the head of an item.
+/// Appends the top line of an item: its risk, state, server and times.
 pub(super) fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
     let item = &entry.item;
     html.raw("<div class=\"meta\">");
@@ -283,19 +302,19 @@ pub(super) fn top(entry: &Entry, now_ms: i64, html: &mut Html) {
     html.raw("</span></div>");
 }
 
-/// Appends a name from outside in quotes, shortened, so that it cannot pass for our own words.
+/// Appends a name from outside, shortened and in quotes, so that it cannot pass for our own text.
 pub(super) fn name(name: &str, limit: usize, html: &mut Html) {
     html.raw("<bdi class=\"name\">")
         .quoted(name, limit, "left out")
         .raw("</bdi>");
 }
 
-/// Whether an item asks what every item asks. A page says that once.
+/// Returns true if an item has the usual question, which a list shows only once.
 fn is_standard(entry: &Entry) -> bool {
     entry.item.question == QuestionKind::First.question()
 }
 
-/// Appends what is special about an item. It stands above the call.
+/// Appends what is special about an item, above the call.
 pub(super) fn remarks(entry: &Entry, html: &mut Html) {
     if !is_standard(entry) {
         html.raw("<p class=\"question special\">")
@@ -303,7 +322,7 @@ pub(super) fn remarks(entry: &Entry, html: &mut Html) {
             .raw("</p>");
     }
     if entry.state == State::Parked {
-        html.raw("<p class=\"note\">The call was refused for now. If you approve, the agent may make it again");
+        html.raw("<p class=\"note\">The call was refused for now. If you approve, the agent can make it again");
         if let Some(until) = entry.parked_until_ms {
             html.raw(" until ");
             moment(until, html);
@@ -317,14 +336,14 @@ pub(super) fn remarks(entry: &Entry, html: &mut Html) {
     }
 }
 
-/// Appends what is said about the call, below it: a long description must not push the call off the
-/// screen.
+/// Appends what we know about the call, below it, so that a long description does not push the call off
+/// the screen.
 pub(super) fn about(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
     if !item.hints.is_empty() {
         hints(&item.hints, html);
     }
-    html.raw("<dl class=\"about\"><div><dt>Asked because</dt><dd>")
+    html.raw("<dl class=\"about\"><div><dt>Why you are asked</dt><dd>")
         .text(&item.why)
         .raw("</dd></div>");
     if item.client.is_some() || item.client_title.is_some() {
@@ -355,9 +374,9 @@ pub(super) fn about(entry: &Entry, html: &mut Html) {
     html.raw("</dd></div></dl>");
 }
 
-/// Appends the hints as chips, in plain words. Each says whose words they are; nobody has verified them.
+/// Appends the hints as chips, in plain words. Each says that it is only a claim: nobody has verified them.
 fn hints(hints: &str, html: &mut Html) {
-    html.raw("<ul class=\"hints\" aria-label=\"Hints that nobody has verified\">");
+    html.raw("<ul class=\"hints\" aria-label=\"Unverified hints\">");
     for hint in hints.split(", ") {
         html.raw("<li>");
         let words = HINTS.iter().find(|(known, _)| *known == hint);
@@ -370,16 +389,22 @@ fn hints(hints: &str, html: &mut Html) {
     html.raw("</ul>");
 }
 
-/// The hints as items hold them, and in plain words.
+/// The hints as stored in items, and in plain words.
 const HINTS: [(&str, &str); 8] = [
     ("readOnlyHint true", "says it only reads"),
     ("readOnlyHint false", "says it can change things"),
     ("destructiveHint true", "says it can destroy"),
     ("destructiveHint false", "says it destroys nothing"),
-    ("idempotentHint true", "says a repeat changes nothing more"),
-    ("idempotentHint false", "says a repeat acts again"),
+    (
+        "idempotentHint true",
+        "says repeating it changes nothing more",
+    ),
+    ("idempotentHint false", "says repeating it acts again"),
     ("openWorldHint true", "says it reaches the outside world"),
-    ("openWorldHint false", "says it stays in its own world"),
+    (
+        "openWorldHint false",
+        "says it does not reach the outside world",
+    ),
 ];
 
 fn folded(text: &str, html: &mut Html) {
@@ -398,7 +423,7 @@ fn folded(text: &str, html: &mut Html) {
 
 fn actions(
     entry: &Entry,
-    scene: Scene<'_>,
+    context: CardContext<'_>,
     typed: &Typed<'_>,
     from: &'static str,
     html: &mut Html,
@@ -413,22 +438,22 @@ fn actions(
     html.raw("\" method=\"post\" action=\"/item/")
         .value(&item.id);
     html.raw("/decide\"><input type=\"hidden\" name=\"csrf\" value=\"")
-        .value(scene.csrf);
+        .value(context.csrf);
     html.raw("\"><input type=\"hidden\" name=\"shown\" value=\"")
         .value(&item.fingerprint());
     html.raw("\"><input type=\"hidden\" name=\"from\" value=\"")
         .raw(from)
         .raw("\">");
-    if scene.needs_passphrase {
+    if context.needs_passphrase {
         passphrase(html);
     }
-    // The first button is the one that Enter presses in a field: it must be the harmless one.
-    html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason, optional</span><input type=\"text\" placeholder=\"told to the agent\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
+    // Enter in a field presses the first button, so that must be the harmless one.
+    html.raw("<div class=\"deny\"><label class=\"field\"><span>Reason (optional)</span><input type=\"text\" placeholder=\"the agent sees it\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"");
     html.value(typed.reason);
     html.raw(
         "\"></label><button class=\"button no\" name=\"choice\" value=\"deny\">Deny</button></div>",
     );
-    html.raw("<div class=\"approve\"><label class=\"field\"><span>An approval is for</span><select name=\"minutes\">");
+    html.raw("<div class=\"approve\"><label class=\"field\"><span>Approval covers</span><select name=\"minutes\">");
     for minutes in MINUTES {
         html.raw("<option value=\"").number(minutes).raw("\"");
         html.raw(if typed.minutes == minutes.to_string() {
@@ -443,7 +468,7 @@ fn actions(
         html.raw("</option>");
     }
     html.raw("</select></label><button class=\"button primary\" name=\"choice\" value=\"approve\" aria-describedby=\"hint-");
-    // The script says there why a button is inactive. The line takes its room from the start.
+    // The hint says why a button is inactive. It takes its space from the start, so nothing moves later.
     html.value(&item.id)
         .raw("\">Approve</button></div><p class=\"hint\" id=\"hint-");
     html.value(&item.id).raw("\"></p></form>");
@@ -465,11 +490,11 @@ fn verdict_box(verdict: &Verdict, engine: Option<&str>, html: &mut Html) {
         html.raw(", and the same call for ").text(&span(ms));
     }
     html.raw("<br><span class=\"quiet\">");
-    through(engine, html);
+    engine_name(engine, html);
     html.raw(", ")
         .raw(assurance(verdict.assurance))
         .raw("</span>");
-    approver::says(verdict, html);
+    approver::claim(verdict, html);
     if let Some(reason) = &verdict.reason {
         html.raw("<p class=\"reason\">").text(reason).raw("</p>");
     }
@@ -491,14 +516,14 @@ fn facts(entry: &Entry, html: &mut Html) {
         moment(closed, html);
         html.raw("</dd></div>");
     }
-    html.raw("<div><dt>Digest of the call</dt><dd><code>")
+    html.raw("<div><dt>Call digest</dt><dd><code>")
         .text(&item.digest);
     html.raw("</code></dd></div><div><dt>Item</dt><dd><code>")
         .text(&item.id);
     html.raw("</code></dd></div></dl>");
 }
 
-/// Appends a risk, in words and with a sign.
+/// Appends a risk as text with a symbol.
 pub(super) fn risk(risk: Risk, html: &mut Html) {
     html.raw("<span class=\"chip ")
         .raw(risk_class(risk))
@@ -521,7 +546,7 @@ fn risk_class(risk: Risk) -> &'static str {
     }
 }
 
-/// Appends where an item stands, in words.
+/// Appends the state of an item.
 pub(super) fn state(state: State, html: &mut Html) {
     html.raw("<span class=\"state ")
         .raw(state.as_str())
@@ -537,8 +562,8 @@ pub(super) fn state(state: State, html: &mut Html) {
     html.raw("</span>");
 }
 
-/// Appends the channel that a verdict came through.
-pub(super) fn through(engine: Option<&str>, html: &mut Html) {
+/// Appends the engine that a verdict came through.
+pub(super) fn engine_name(engine: Option<&str>, html: &mut Html) {
     match engine {
         None => html.raw("inbox"),
         Some("elicitation") => html.raw("client’s prompt"),
@@ -549,7 +574,7 @@ pub(super) fn through(engine: Option<&str>, html: &mut Html) {
 fn assurance(assurance: Assurance) -> &'static str {
     match assurance {
         Assurance::CallerRelayed => "relayed by the client (caller-relayed)",
-        Assurance::SharedSecret => "by whoever knows a shared secret (shared-secret)",
+        Assurance::SharedSecret => "by somebody with a shared secret (shared-secret)",
         Assurance::InboxSession => "on this page, logged in (inbox-session)",
         Assurance::InboxTerminal => "in a terminal (inbox-terminal)",
         Assurance::InboxPassphrase => "with the passphrase (inbox-passphrase)",

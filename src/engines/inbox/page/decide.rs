@@ -1,4 +1,4 @@
-//! A verdict from a form: checked, signed where there is a passphrase, and put into the store.
+//! Takes a verdict from a form: checks it, signs it if there is a passphrase, and stores it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::card::{Message, Typed};
+use super::error::PageError;
 use super::form::Form;
 use super::login::{Session, see_other};
 use super::routes::item_page;
-use super::trouble::Trouble;
 use super::{App, held};
 use crate::approval::item::{Assurance, Choice, Verdict};
-use crate::engines::inbox::store::{Decided, SignedVerdict, State as Standing, cut_reason};
+use crate::engines::inbox::store::{Decided, SignedVerdict, State as ItemState, cut_reason};
 
-/// For how many minutes a yes may cover the very same call; 0 is not at all.
+/// The minutes for which an approval may cover the same call again; 0 means this call only.
 pub(super) const MINUTES: [u64; 4] = [0, 5, 15, 60];
 
 /// `POST /item/{id}/decide`
@@ -24,10 +24,10 @@ pub(super) async fn decide(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     request: Request,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (session, form) = app.form(request).await?;
     let entry = app.store(|store| store.find(&id))?;
-    let entry = entry.ok_or(Trouble::NotFound)?;
+    let entry = entry.ok_or(PageError::NotFound)?;
     if !entry.state.is_open() {
         return Ok(too_late(&id, &form, entry.state));
     }
@@ -39,7 +39,7 @@ pub(super) async fn decide(
         };
         item_page(&app, &session, &entry, Some(message), &typed, status)
     };
-    // What was shown is what is decided.
+    // The form must have shown exactly this item.
     if form.get("shown") != entry.item.fingerprint() {
         return refuse(StatusCode::CONFLICT, Message::Changed);
     }
@@ -58,28 +58,28 @@ pub(super) async fn decide(
         engine: None,
     };
     let decided = app.store(|store| store.decide(&id, &signed))?;
-    app.changes.tell();
+    app.changes.notify();
     match decided {
         Decided::Recorded => Ok(done(&id, &form, choice)),
         Decided::TooLate(state) => Ok(too_late(&id, &form, state)),
-        Decided::Unknown => Err(Trouble::NotFound),
+        Decided::Unknown => Err(PageError::NotFound),
     }
 }
 
-pub(super) fn verdict(form: &Form, session: &Session, now_ms: i64) -> Result<Verdict, Trouble> {
+pub(super) fn verdict(form: &Form, session: &Session, now_ms: i64) -> Result<Verdict, PageError> {
     let choice = match form.get("choice") {
         "approve" => Choice::Approve,
         "deny" => Choice::Deny,
         _ => {
-            return Err(Trouble::Form(
-                "It says neither to approve nor to deny. Nothing was decided.",
+            return Err(PageError::Form(
+                "The form neither approves nor denies. Nothing was decided.",
             ));
         }
     };
     let minutes = form.filled("minutes").unwrap_or("0").parse().ok();
     let minutes = minutes.filter(|minutes| MINUTES.contains(minutes));
-    let minutes = minutes.ok_or(Trouble::Form(
-        "An approval holds for this call only, or for 5, 15 or 60 minutes. Nothing was decided.",
+    let minutes = minutes.ok_or(PageError::Form(
+        "An approval covers this call only, or 5, 15 or 60 minutes. Nothing was decided.",
     ))?;
     let minutes = if choice == Choice::Approve {
         minutes
@@ -98,13 +98,15 @@ pub(super) fn verdict(form: &Form, session: &Session, now_ms: i64) -> Result<Ver
     })
 }
 
-/// Why a verdict is not signed.
+/// Why a verdict was not signed.
 pub(super) enum NotSigned {
+    /// The passphrase is wrong.
     Wrong,
+    /// The passphrase was wrong too often.
     TooOften,
 }
 
-/// A signature for each item, where there is a passphrase to sign with; the verdict is then the surer.
+/// Signs the verdict for each item if there is a passphrase, and raises the verdict's assurance.
 pub(super) async fn signatures(
     app: &Arc<App>,
     session: &Session,
@@ -117,7 +119,7 @@ pub(super) async fn signatures(
     };
     verdict.assurance = Assurance::InboxPassphrase;
     let session = session.hash;
-    let turn = app.turns.wait(session).await;
+    let turn = app.passphrase_queue.wait(session).await;
     if !held(&app.wrong_passphrases).take(session, app.now().elapsed) {
         return Err(NotSigned::TooOften);
     }
@@ -129,7 +131,7 @@ pub(super) async fn signatures(
         if signed.is_ok() {
             held(&app.wrong_passphrases).give_back(session);
         }
-        // The turn ends here and not with the request: this goes on even if the client hangs up.
+        // The turn ends here, not with the request: this work continues even if the client disconnects.
         drop(turn);
         signed
     };
@@ -150,7 +152,7 @@ fn done(id: &str, form: &Form, choice: Choice) -> Response {
     }
 }
 
-fn too_late(id: &str, form: &Form, state: Standing) -> Response {
+fn too_late(id: &str, form: &Form, state: ItemState) -> Response {
     let state = state.as_str();
     match form.get("from") {
         "item" => see_other(&format!("/item/{id}?said=late")),

@@ -1,4 +1,4 @@
-//! Tells open pages that something has changed; what, they ask for themselves.
+//! Notifies open pages of changes. The pages then fetch what has changed.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,62 +17,62 @@ use hyper::body::Frame;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::trouble::Trouble;
+use super::error::PageError;
 use super::{App, held};
 
-/// How often the store is asked while somebody listens.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often the store is swept.
+/// How often we check the store for changes while a page listens.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How often we sweep the store.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often a stream says that it is still there.
+/// How often a stream sends a keep-alive.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// How many streams there may be at once.
+/// How many streams may be open at once.
 const MAX_LISTENERS: usize = 64;
-/// How many of them may be of one session. A browser has six connections to one server at most.
+/// How many of them one session may have. A browser opens at most six connections to one server.
 const MAX_OF_A_SESSION: usize = 8;
 
 const CHANGED: &[u8] = b"event: changed\ndata:\n\n";
 const ALIVE: &[u8] = b":\n\n";
 
-/// Who listens, and what they are told.
+/// The listeners, and the notifications to them.
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// Counts up; `None` at the end.
-    told: watch::Sender<Option<u64>>,
+    /// Counts the changes; `None` when the page ends.
+    counter: watch::Sender<Option<u64>>,
     listeners: Listeners,
-    /// Somebody has begun to listen.
-    came: Notify,
+    /// Signals that a page has started to listen.
+    new_listener: Notify,
 }
 
 impl Changes {
-    /// Nobody listens yet.
+    /// Creates it without listeners.
     pub(super) fn new() -> Changes {
         Changes {
-            told: watch::Sender::new(Some(0)),
+            counter: watch::Sender::new(Some(0)),
             listeners: Listeners::default(),
-            came: Notify::new(),
+            new_listener: Notify::new(),
         }
     }
 
-    /// Something has changed.
-    pub(super) fn tell(&self) {
-        self.told
-            .send_modify(|told| *told = told.map(|count| count.wrapping_add(1)));
+    /// Notifies the listeners of a change.
+    pub(super) fn notify(&self) {
+        self.counter
+            .send_modify(|counter| *counter = counter.map(|count| count.wrapping_add(1)));
     }
 
     /// Ends every stream.
     pub(super) fn end(&self) {
-        self.told.send_replace(None);
+        self.counter.send_replace(None);
     }
 }
 
-/// How many streams each session has.
+/// The number of streams of each session.
 #[derive(Debug, Clone, Default)]
 struct Listeners(Arc<Mutex<HashMap<[u8; 32], usize>>>);
 
 impl Listeners {
-    /// `None` if there are too many.
-    fn enter(&self, session: [u8; 32]) -> Option<Place> {
+    /// Reserves a slot for a stream. Returns `None` if there are too many.
+    fn enter(&self, session: [u8; 32]) -> Option<Slot> {
         let mut counts = held(&self.0);
         let all: usize = counts.values().sum();
         let own = counts.get(&session).copied().unwrap_or_default();
@@ -80,21 +80,21 @@ impl Listeners {
             return None;
         }
         counts.insert(session, own + 1);
-        Some(Place {
+        Some(Slot {
             listeners: self.clone(),
             session,
         })
     }
 }
 
-/// A stream's place; it is free again when this is dropped.
+/// A stream's slot, which is freed when this is dropped.
 #[derive(Debug)]
-struct Place {
+struct Slot {
     listeners: Listeners,
     session: [u8; 32],
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = held(&self.listeners.0);
         match counts.get_mut(&self.session) {
@@ -107,23 +107,23 @@ impl Drop for Place {
 }
 
 impl App {
-    /// Looks after the store, and tells who listens what others have changed. Never ends.
-    pub(super) async fn look_after(&self) {
-        let mut look = interval(LOOK_EVERY);
+    /// Sweeps the store regularly, and notifies the listeners when another process changes it. Never returns.
+    pub(super) async fn watch_store(&self) {
+        let mut check = interval(CHECK_EVERY);
         let mut sweep = interval(SWEEP_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_failing = false;
         loop {
             tokio::select! {
                 _ = sweep.tick() => self.sweep(),
-                // Only for the condition below to be looked at again.
-                () = self.changes.came.notified() => {}
-                _ = look.tick(), if self.changes.told.receiver_count() > 0 => {
+                // Only to evaluate the condition below again.
+                () = self.changes.new_listener.notified() => {}
+                _ = check.tick(), if self.changes.counter.receiver_count() > 0 => {
                     let changed = self.store(|store| store.changed(Duration::ZERO, None));
                     let is_failing = changed.is_err();
                     if changed.unwrap_or_default() || is_failing != was_failing {
-                        self.changes.tell();
+                        self.changes.notify();
                     }
                     was_failing = is_failing;
                 }
@@ -141,9 +141,9 @@ impl App {
         let forgotten = self.logins(|logins| logins.forget_old(now_ms));
         let counts = counts.and_then(|counts| forgotten.map(|()| counts));
         match counts {
-            Ok((before, after)) if before != after => self.changes.tell(),
+            Ok((before, after)) if before != after => self.changes.notify(),
             Ok(_) => {}
-            Err(error) => tracing::warn!("the inbox cannot be swept: {error}"),
+            Err(error) => tracing::warn!("cannot clean up the inbox: {error}"),
         }
     }
 }
@@ -152,37 +152,37 @@ impl App {
 pub(super) async fn listen(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let session = app.session(&headers, None)?;
-    let Some(place) = app.changes.listeners.enter(session.hash) else {
-        let mut response = Response::new(Body::from("too many pages listen"));
+    let Some(slot) = app.changes.listeners.enter(session.hash) else {
+        let mut response = Response::new(Body::from("too many open pages"));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(RETRY_AFTER, 30.into());
         return Ok(response);
     };
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(feed(app.changes.told.subscribe(), sender));
-    app.changes.came.notify_one();
+    tokio::spawn(feed(app.changes.counter.subscribe(), sender));
+    app.changes.new_listener.notify_one();
     let mut response = Response::new(Body::new(Stream {
         receiver,
-        _place: place,
+        _slot: slot,
     }));
     let stream = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(CONTENT_TYPE, stream);
     Ok(response)
 }
 
-/// Until the page is closed, or we are. A page that does not read on is told later, once.
-async fn feed(mut told: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'static [u8]>) {
+/// Feeds a stream until the page is closed or we end. A page that reads slowly gets one event for several changes.
+async fn feed(mut counter: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'static [u8]>) {
     let mut alive = interval(ALIVE_EVERY);
-    // One of its own: waiting for the end counts every change as seen.
-    let mut end = told.clone();
+    // A separate receiver, because waiting for the end marks every change as seen.
+    let mut end = counter.clone();
     loop {
         let next = tokio::select! {
             () = sender.closed() => return,
             _ = alive.tick() => ALIVE,
-            changed = told.changed() => match changed {
-                Ok(()) if told.borrow_and_update().is_some() => CHANGED,
+            changed = counter.changed() => match changed {
+                Ok(()) if counter.borrow_and_update().is_some() => CHANGED,
                 Ok(()) | Err(_) => return,
             },
         };
@@ -197,10 +197,10 @@ async fn feed(mut told: watch::Receiver<Option<u64>>, sender: mpsc::Sender<&'sta
     }
 }
 
-/// The body of an answer that goes on.
+/// The body of a stream.
 struct Stream {
     receiver: mpsc::Receiver<&'static [u8]>,
-    _place: Place,
+    _slot: Slot,
 }
 
 impl hyper::body::Body for Stream {

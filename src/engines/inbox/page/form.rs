@@ -1,4 +1,4 @@
-//! What a form or a query says: names and values, each name once.
+//! Reads forms and queries: names and values, each name once.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::trouble::Trouble;
+use super::error::PageError;
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -20,25 +20,25 @@ const MAX_FIELDS: usize = 128;
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads the body of a form.
-    pub(super) async fn read(body: Body) -> Result<Form, Trouble> {
+    /// Reads a form from a request's body.
+    pub(super) async fn read(body: Body) -> Result<Form, PageError> {
         let read = timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect());
         let bytes = match read.await {
             Ok(Ok(read)) => read.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Trouble::TooLarge),
-            Ok(Err(_)) | Err(_) => return Err(Trouble::Form("The form did not arrive whole.")),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(PageError::TooLarge),
+            Ok(Err(_)) | Err(_) => return Err(PageError::Form("The form arrived incomplete.")),
         };
         let text = std::str::from_utf8(&bytes).ok();
         text.and_then(Form::parse)
-            .ok_or(Trouble::Form("The form cannot be read."))
+            .ok_or(PageError::Form("The form cannot be read."))
     }
 
-    /// The fields of a query; none where it cannot be read.
+    /// Reads a query. Returns no fields if it cannot be read.
     pub(super) fn query(query: Option<&str>) -> Form {
         query.and_then(Form::parse).unwrap_or_default()
     }
 
-    /// `None` where it cannot be read in one way only.
+    /// Returns `None` if the text is invalid or ambiguous.
     fn parse(text: &str) -> Option<Form> {
         let mut fields: Vec<(String, String)> = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -52,13 +52,13 @@ impl Form {
         Some(Form(fields))
     }
 
-    /// A field's value; empty where there is none.
+    /// Returns a field's value; empty if there is none.
     pub(super) fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
     }
 
-    /// The fields whose names begin so: the rest of each name, and its value.
+    /// Returns the fields whose names start with `beginning`: the rest of each name, and the value.
     pub(super) fn beginning<'f>(
         &'f self,
         beginning: &'f str,
@@ -67,7 +67,7 @@ impl Form {
         fields.filter_map(move |(name, value)| Some((name.strip_prefix(beginning)?, &**value)))
     }
 
-    /// A field's value, without space around it; `None` where nothing is left.
+    /// Returns a field's trimmed value; `None` if that is empty.
     pub(super) fn filled(&self, name: &str) -> Option<&str> {
         Some(self.get(name).trim()).filter(|value| !value.is_empty())
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_not_read() {
+    fn an_ambiguous_or_invalid_form_is_not_read() {
         for text in ["a=1&a=2", "a=1&%61=2", "a=%", "a=%2", "a=%zz", "a=%ff"] {
             assert!(Form::parse(text).is_none(), "{text}");
         }

@@ -1,14 +1,14 @@
-//! What was asked before, and what became of it.
+//! The history: decided and closed items.
 
 use super::approver::approver;
 use super::call::{self, NAME_LIMIT};
-use super::card::{name, risk, state, through};
+use super::card::{engine_name, name, risk, state};
 use super::form::{Form, encode};
 use super::html::Html;
 use super::time::moment;
 use crate::engines::inbox::store::{Entry, Filter};
 
-/// How many items a page of the history has.
+/// How many items one page of the history shows.
 pub(super) const PAGE: usize = 50;
 
 const STATES: [(&str, &str); 5] = [
@@ -19,7 +19,7 @@ const STATES: [(&str, &str); 5] = [
     ("withdrawn", "Withdrawn"),
 ];
 
-/// What the query asks for.
+/// Reads the filter from a query.
 pub(super) fn filter(query: &Form) -> Filter {
     let known = |word: &&str| STATES.iter().any(|(state, _)| state == word);
     Filter {
@@ -30,7 +30,7 @@ pub(super) fn filter(query: &Form) -> Filter {
     }
 }
 
-/// Appends the history. `entries` has one more than [`PAGE`] where there is more.
+/// Appends the history. `entries` has more than [`PAGE`] items if another page follows.
 pub(super) fn show(filter: &Filter, entries: &[Entry], html: &mut Html) {
     html.raw("<h1 class=\"page-title\">History</h1><form class=\"filters\" method=\"get\" action=\"/history\" role=\"search\">");
     html.raw("<label class=\"field\"><span>Outcome</span><select name=\"state\">");
@@ -46,7 +46,12 @@ pub(super) fn show(filter: &Filter, entries: &[Entry], html: &mut Html) {
         .raw("</option>");
     }
     html.raw("</select></label>");
-    field("Server, exactly", "server", filter.server.as_deref(), html);
+    field(
+        "Server (exact name)",
+        "server",
+        filter.server.as_deref(),
+        html,
+    );
     field("Tool contains", "tool", filter.tool.as_deref(), html);
     html.raw("<button class=\"button\">Filter</button>");
     let is_filtered = filter.state.is_some() || filter.server.is_some() || filter.tool.is_some();
@@ -59,7 +64,7 @@ pub(super) fn show(filter: &Filter, entries: &[Entry], html: &mut Html) {
         html.raw(if is_filtered {
             "No decision matches this filter."
         } else {
-            "Once something was decided, or its time was over, it is listed here."
+            "Decided and expired calls are listed here."
         });
         html.raw("</p></div>");
         return;
@@ -84,12 +89,12 @@ pub(super) fn show(filter: &Filter, entries: &[Entry], html: &mut Html) {
         }
         html.raw("<p class=\"more\"><a class=\"button\" href=\"/history?")
             .value(&query);
-        html.raw("\" rel=\"next\">Show older ones</a></p>");
+        html.raw("\" rel=\"next\">Show older</a></p>");
     }
 }
 
-/// What stands on this page, and before when the next one begins. Items of one moment stay
-/// together, since a page can begin only between moments.
+/// Returns the items of this page, and the time before which the next page starts. Items with the same time
+/// stay together, because a page can start only between times.
 fn split(entries: &[Entry]) -> (&[Entry], Option<i64>) {
     let Some(next) = entries.get(PAGE) else {
         return (entries, None);
@@ -114,7 +119,7 @@ fn field(label: &'static str, name: &'static str, value: Option<&str>, html: &mu
         .raw("\"></label>");
 }
 
-/// Appends one decision. The parts of all rows stand in the same columns.
+/// Appends one row. All rows use the same columns.
 fn row(entry: &Entry, html: &mut Html) {
     let item = &entry.item;
     html.raw("<li><article class=\"row\" tabindex=\"-1\"><div class=\"outcome\">");
@@ -126,12 +131,12 @@ fn row(entry: &Entry, html: &mut Html) {
     html.raw("</a>");
     risk(item.risk, html);
     html.raw("<p class=\"begin\">");
-    call::beginning(&item.call, html);
+    call::preview(&item.call, html);
     html.raw("</p></div><div class=\"by\">");
     if let Some(verdict) = &entry.verdict {
         approver(verdict, html);
         html.raw("<br><span class=\"quiet\">");
-        through(entry.engine.as_deref(), html);
+        engine_name(entry.engine.as_deref(), html);
         html.raw("</span>");
     } else {
         html.raw("<span class=\"quiet\">nobody decided</span>");

@@ -1,6 +1,6 @@
-//! Markup, and text from outside made fit to stand in it.
+//! Builds HTML, and escapes text from outside.
 //!
-//! Only literals of this program become markup; every other text goes through [`escape`].
+//! Only this program's literals become markup; every other text goes through [`escape`].
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use crate::approval::display::{Ends, Quotes, Sink, show};
 pub(super) struct Html(String);
 
 impl Html {
-    /// Nothing yet.
+    /// Creates an empty piece.
     pub(super) fn new() -> Html {
         Html::default()
     }
 
-    /// How many bytes there are.
+    /// Returns the length in bytes.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -27,22 +27,20 @@ impl Html {
         self
     }
 
-    /// Appends text to be read, on one line. Characters that would be invisible or misleading are written
-    /// out and marked.
+    /// Appends visible text on one line. Invisible and misleading characters are escaped and marked.
     pub(super) fn text(&mut self, text: &str) -> &mut Html {
         self.shown(text, Quotes::Plain, Lines::One)
     }
 
-    /// Appends text to be read, with its line breaks, each of which is marked.
+    /// Appends visible text with its line breaks, each of which is marked.
     pub(super) fn lines(&mut self, text: &str) -> &mut Html {
         self.shown(text, Quotes::Plain, Lines::Many)
     }
 
-    /// Appends text with each of its lines on a line of its own, with its number: a line that wraps has
-    /// none, so no text can pass for the next line. Indentation is shown as it is, and the lines of a
-    /// diff are coloured.
+    /// Appends text line by line, with numbers. A wrapped line has no number, so no text can pass for the
+    /// next line. Keeps indentation, and colors the lines of a diff.
     pub(super) fn block(&mut self, text: &str) -> &mut Html {
-        // Every line costs markup.
+        // Each numbered line adds markup.
         if text.bytes().filter(|b| *b == b'\n').count() > MAX_NUMBERED {
             return self.lines(text);
         }
@@ -63,8 +61,8 @@ impl Html {
         self.raw("</span>")
     }
 
-    /// Appends text in quotes. If it is longer than `limit` characters, both ends are shown, and between
-    /// them, outside of the quotes, how much is `missing`.
+    /// Appends text in quotes. If it is longer than `limit` characters, shows both ends and, between
+    /// them and outside the quotes, how many characters are `missing`.
     pub(super) fn quoted(&mut self, text: &str, limit: usize, missing: &'static str) -> &mut Html {
         let Some(ends) = Ends::of(text, limit) else {
             self.raw("&quot;").shown(text, Quotes::Escaped, Lines::One);
@@ -100,7 +98,7 @@ impl Html {
         self
     }
 
-    /// Appends text as it is, for the value of an attribute in double quotes.
+    /// Appends text unchanged except for HTML escapes, for an attribute value in double quotes.
     pub(super) fn value(&mut self, text: &str) -> &mut Html {
         for c in text.chars() {
             escape(c, &mut self.0);
@@ -120,13 +118,13 @@ impl Html {
         self
     }
 
-    /// The text so far.
+    /// Returns the text so far.
     #[cfg(test)]
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The finished text.
+    /// Returns the finished text.
     pub(super) fn into_string(self) -> String {
         self.0
     }
@@ -134,22 +132,24 @@ impl Html {
 
 const MARK: &str = "<span class=\"unseen\">";
 
-/// The most lines of a text that are numbered.
+/// A text with more lines than this gets no line numbers.
 const MAX_NUMBERED: usize = 2_000;
-/// How many blanks in a row are shown as they are where a line begins: no wider indentation is usual, and
-/// nothing can be pushed out of sight by it.
+/// The widest indentation that is shown unescaped. Wider ones are unusual, and could push text out of
+/// sight.
 const MAX_INDENT: usize = 40;
 
-/// Whether line breaks in a text break lines on the page.
+/// How line breaks in a text appear on the page.
 #[derive(Debug)]
 enum Lines<'t> {
+    /// Escaped, on one line.
     One,
+    /// As line breaks.
     Many,
-    /// They do, and lines are numbered.
+    /// As line breaks, with line numbers.
     Block(Block<'t>),
 }
 
-/// The lines of a text that are still to come.
+/// The remaining lines of a numbered text.
 #[derive(Debug)]
 struct Block<'t> {
     lines: std::str::Split<'t, char>,
@@ -158,7 +158,7 @@ struct Block<'t> {
 }
 
 impl Block<'_> {
-    /// Opens the line that is `by` lines further.
+    /// Skips to the line that is `by` lines ahead, and opens it.
     fn open(&mut self, by: usize, html: &mut Html) {
         self.number += by;
         let line = self.lines.nth(by.saturating_sub(1)).unwrap_or_default();
@@ -172,13 +172,13 @@ impl Block<'_> {
     }
 }
 
-/// Whether a text looks like a diff. It is only coloured by that.
+/// Returns true if a text looks like a diff. Affects only its colors.
 fn is_diff(text: &str) -> bool {
     let has = |begin: &str| text.lines().any(|line| line.starts_with(begin));
     has("@@ ") || has("diff --git ") || (has("--- ") && has("+++ "))
 }
 
-/// How many characters an escape such as `\s{7}` stands for.
+/// Returns how many characters an escape such as `\s{7}` stands for.
 fn escaped_count(escape: &str) -> usize {
     let count = escape
         .split_once('{')
@@ -186,17 +186,17 @@ fn escaped_count(escape: &str) -> usize {
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// Puts text that is made safe to look at into a page, and marks the escapes in it.
+/// Writes displayable text into a page, and marks the escapes in it.
 struct Shown<'h, 't> {
     html: &'h mut Html,
     lines: Lines<'t>,
-    /// Whether a numbered line has shown nothing but blanks yet.
+    /// True while the current numbered line has only blanks.
     at_start: bool,
     in_mark: bool,
 }
 
 impl Shown<'_, '_> {
-    /// Shows an escape in the way of numbered lines; false if it is to be shown as everywhere.
+    /// Writes an escape as numbered lines need it. Returns false if it has no special form there.
     fn escape_in_block(&mut self, escape: &str, of: char) -> bool {
         let count = escaped_count(escape);
         let Lines::Block(block) = &mut self.lines else {
@@ -240,7 +240,7 @@ impl Shown<'_, '_> {
 impl Sink for Shown<'_, '_> {
     fn text(&mut self, text: &str) {
         self.mark(false);
-        // The first column of a diff is not part of its text.
+        // The first column of a diff is a marker, not text.
         let is_diff = matches!(&self.lines, Lines::Block(block) if block.is_diff);
         self.at_start &= text.bytes().all(|b| b == b' ') || (is_diff && matches!(text, "+" | "-"));
         self.html.value(text);
@@ -255,7 +255,7 @@ impl Sink for Shown<'_, '_> {
             }
         }
         let is_break = of == '\n' && matches!(self.lines, Lines::Many);
-        // Escaped quotes and backslashes, and single line breaks that also break the line, need no mark.
+        // Escaped quotes and backslashes need no mark, nor do single line breaks that are shown as such.
         let is_usual = matches!(of, '\\' | '"') || (is_break && escape == "\\n");
         self.mark(!is_usual);
         if is_break && is_usual {
@@ -270,7 +270,8 @@ impl Sink for Shown<'_, '_> {
     }
 }
 
-/// The one way of a character from outside into a page, into text and attribute values alike.
+/// Escapes a character from outside for text and attribute values. The only way for such characters into a
+/// page.
 fn escape(c: char, out: &mut String) {
     match c {
         '&' => out.push_str("&amp;"),
@@ -279,7 +280,7 @@ fn escape(c: char, out: &mut String) {
         '"' => out.push_str("&quot;"),
         '\'' => out.push_str("&#39;"),
         '`' => out.push_str("&#96;"),
-        // A browser reads neither of them as it was written.
+        // Browsers do not keep these two as written.
         '\0' => out.push('\u{fffd}'),
         '\r' => out.push_str("&#13;"),
         _ => out.push(c),
@@ -298,7 +299,7 @@ mod tests {
         html.into_string()
     }
 
-    /// What a reader of HTML makes of character references and our marks.
+    /// Decodes character references and removes our marks, as a browser's reader would see it.
     fn read_back(html: &str) -> String {
         let plain = html.replace(MARK, "").replace("</span>", "");
         assert!(!plain.contains(['<', '>', '"', '\'', '`']), "{plain}");
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_written_out_and_marked() {
+    fn invisible_characters_are_escaped_and_marked() {
         assert_eq!(
             text("a\u{202e}\u{200b}b"),
             "a<span class=\"unseen\">\\u{202e}\\u{200b}</span>b"

@@ -9,12 +9,12 @@ use super::approver;
 use super::html::Html;
 use super::login::Session;
 
-/// Which tab is the page's.
+/// The tab that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tab<'a> {
-    /// What waits.
+    /// The waiting calls.
     Waiting,
-    /// What was decided.
+    /// The history.
     History,
     /// The page of the item with this id.
     Item(&'a str),
@@ -22,7 +22,7 @@ pub(super) enum Tab<'a> {
     None,
 }
 
-/// A page for who is logged in. `waiting` is how many items wait.
+/// Returns a page for a logged-in browser. `waiting` is the number of waiting items.
 pub(super) fn page(
     title: &str,
     tab: Tab<'_>,
@@ -33,7 +33,7 @@ pub(super) fn page(
     let mut html = Html::new();
     head(title, waiting, None, &mut html);
     html.raw("<body data-live>");
-    html.raw("<a class=\"skip\" href=\"#main\">Skip to the content</a><header class=\"top\"><div class=\"bar\">");
+    html.raw("<a class=\"skip\" href=\"#main\">Skip to content</a><header class=\"top\"><div class=\"bar\">");
     html.raw("<a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a><nav aria-label=\"Views\"><a href=\"/\"");
     if tab == Tab::Waiting {
         html.raw(" aria-current=\"page\"");
@@ -55,8 +55,8 @@ pub(super) fn page(
     );
     html.value(&session.csrf)
         .raw("\"><button class=\"plain\">Log out</button></form>");
-    // It lies over the page, so nothing moves when it appears.
-    html.raw("</div></div><p class=\"offline\" id=\"offline\" role=\"alert\" hidden>No connection to the inbox. It comes back by itself once a proxy runs.</p></header>");
+    // The message covers the page, so nothing moves when it appears.
+    html.raw("</div></div><p class=\"offline\" id=\"offline\" role=\"alert\" hidden>No connection to the inbox. The page reconnects when a proxy runs.</p></header>");
     html.raw("<main id=\"main\" tabindex=\"-1\">")
         .add(body)
         .raw("</main>");
@@ -64,10 +64,10 @@ pub(super) fn page(
     html
 }
 
-/// A page for anybody. `again` is where the browser goes by itself.
-pub(super) fn bare(title: &str, again: Option<&str>, body: &Html) -> Html {
+/// Returns a page for anybody. If `redirect` is set, the browser goes there by itself.
+pub(super) fn bare(title: &str, redirect: Option<&str>, body: &Html) -> Html {
     let mut html = Html::new();
-    head(title, 0, again, &mut html);
+    head(title, 0, redirect, &mut html);
     html.raw("<body><header class=\"top\"><div class=\"bar\"><a class=\"brand\" href=\"/\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"22\" height=\"22\">Approvals</a></div></header>");
     html.raw("<main id=\"main\">")
         .add(body)
@@ -75,18 +75,18 @@ pub(super) fn bare(title: &str, again: Option<&str>, body: &Html) -> Html {
     html
 }
 
-fn head(title: &str, waiting: usize, again: Option<&str>, html: &mut Html) {
+fn head(title: &str, waiting: usize, redirect: Option<&str>, html: &mut Html) {
     html.raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">");
-    if let Some(again) = again {
+    if let Some(redirect) = redirect {
         html.raw("<meta http-equiv=\"refresh\" content=\"0;url=")
-            .value(again)
+            .value(redirect)
             .raw("\">");
     }
     html.raw("<title>");
     if waiting > 0 {
         html.raw("(").text(&waiting.to_string()).raw(") ");
     }
-    // A title holds no elements, so `text` and its marks cannot be used.
+    // A title cannot contain elements, so we cannot use `text` with its marks.
     html.value(title)
         .raw("</title><link rel=\"icon\" type=\"image/svg+xml\" href=\"");
     html.raw(if waiting > 0 {
@@ -97,21 +97,21 @@ fn head(title: &str, waiting: usize, again: Option<&str>, html: &mut Html) {
     html.raw("\"><link rel=\"stylesheet\" href=\"/assets/app.css\"><script type=\"module\" src=\"/assets/app.js\"></script></head>");
 }
 
-/// What shows the keys; the script opens it.
+/// The dialog with the keyboard shortcuts, which the script opens.
 const HELP: &str = "<dialog id=\"help\" aria-labelledby=\"help-title\"><h2 id=\"help-title\">Keyboard shortcuts</h2><dl>\
-<div><dt><kbd>j</kbd> <kbd>k</kbd> or <kbd>↓</kbd> <kbd>↑</kbd></dt><dd>next, previous item</dd></div>\
+<div><dt><kbd>j</kbd> <kbd>k</kbd> or <kbd>↓</kbd> <kbd>↑</kbd></dt><dd>next, previous call</dd></div>\
 <div><dt><kbd>a</kbd> then <kbd>Enter</kbd></dt><dd>approve</dd></div>\
 <div><dt><kbd>d</kbd> then <kbd>Enter</kbd></dt><dd>deny; type a reason in between</dd></div>\
-<div><dt><kbd>s</kbd></dt><dd>select the item, for a decision about several</dd></div>\
-<div><dt><kbd>A</kbd> <kbd>D</kbd></dt><dd>approve, deny all that are selected, after one more page</dd></div>\
+<div><dt><kbd>s</kbd></dt><dd>select the call</dd></div>\
+<div><dt><kbd>A</kbd> <kbd>D</kbd></dt><dd>approve, deny all selected calls, after one more page</dd></div>\
 <div><dt><kbd>n</kbd></dt><dd>show what is new</dd></div>\
-<div><dt><kbd>o</kbd></dt><dd>open the item’s own page</dd></div>\
-<div><dt><kbd>x</kbd></dt><dd>open a row, unfold and fold long texts</dd></div>\
+<div><dt><kbd>o</kbd></dt><dd>open the call’s own page</dd></div>\
+<div><dt><kbd>x</kbd></dt><dd>open a row; unfold or fold long texts</dd></div>\
 <div><dt><kbd>/</kbd></dt><dd>filter</dd></div>\
 <div><dt><kbd>Esc</kbd></dt><dd>leave a field, close this</dd></div>\
-</dl><p class=\"quiet\">Keys do nothing in the first second after the page has come up or a card has changed.</p><form method=\"dialog\"><button class=\"button\">Close</button></form></dialog>";
+</dl><p class=\"quiet\">Keys do nothing in the first second after the page opens or a card changes.</p><form method=\"dialog\"><button class=\"button\">Close</button></form></dialog>";
 
-/// An answer with a page in it.
+/// Returns a response with a page.
 pub(super) fn answer(status: StatusCode, page: Html) -> Response {
     let mut response = Response::new(Body::from(page.into_string()));
     *response.status_mut() = status;

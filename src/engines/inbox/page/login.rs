@@ -1,4 +1,4 @@
-//! Who is logged in: a link that works once is exchanged for a cookie.
+//! Logs browsers in: exchanges a link that works once for a cookie.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,46 +12,45 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
 use super::access::only;
+use super::error::{PageError, how_to_log_in};
 use super::form::Form;
 use super::html::Html;
 use super::layout::{answer, bare};
-use super::trouble::{Trouble, how_to_log_in};
 use super::{App, held, keyed, token_hash};
 use crate::approval::item::read_approver;
 use crate::engines::inbox::store::Token;
 use crate::http::shared::PeerAddr;
 use crate::sys::clock::random_seed;
 
-/// How long a login holds.
+/// How long a login lasts.
 const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
-/// The length of a session's token in hexadecimal digits. In a cookie, a seal of the same length
-/// follows.
+/// The length of a session's token, in hexadecimal digits. In a cookie, a seal of the same length follows.
 const DIGITS: usize = 64;
 
-/// Somebody who is logged in.
+/// The session of a logged-in browser.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The store knows the session by this.
+    /// The session's hash in the store.
     pub(super) hash: [u8; 32],
-    /// What the session's forms must bring.
+    /// The CSRF token that the session's forms must contain.
     pub(super) csrf: String,
-    /// The name that its verdicts are recorded with. Nobody has checked it.
+    /// The approver's name for its verdicts. Not verified.
     pub(super) approver: Option<String>,
 }
 
 impl App {
-    /// Who asks. `uri` is what is asked for, if it may be asked for again.
+    /// Returns the session of a request. `uri` is the requested page, if the browser may request it again.
     pub(super) fn session(
         &self,
         headers: &HeaderMap,
         uri: Option<&Uri>,
-    ) -> Result<Session, Trouble> {
+    ) -> Result<Session, PageError> {
         let now_ms = self.now().unix_ms;
         let name = self.cookie_name();
         let mut tried = HashSet::new();
-        // Servers at other ports of this machine can set cookies of our name too, as many as the
-        // browser keeps, and have them sent before ours. So we try all of them. Only tokens that this
-        // page has made reach the store, and each of them once.
+        // Attack: servers at other ports of this machine can set cookies with our name, as many as the
+        // browser keeps, and the browser may send them before ours. So we try all of them. Only tokens
+        // that this page has made reach the store, and each only once.
         for token in cookies(headers, &name).filter_map(|value| self.unsealed(value)) {
             let hash = self.session_hash(token);
             if !tried.insert(hash) {
@@ -71,11 +70,11 @@ impl App {
         let site = axum::http::HeaderName::from_static("sec-fetch-site");
         let is_from_elsewhere = matches!(only(headers, &site), Some("cross-site" | "same-site"));
         let again = uri.filter(|_| is_from_elsewhere);
-        Err(Trouble::NeedLogin(again.map(|uri| uri.path().to_owned())))
+        Err(PageError::NeedLogin(again.map(|uri| uri.path().to_owned())))
     }
 
-    /// Browsers share cookies between all ports of a host. With the port in the name, two inboxes do
-    /// not overwrite each other's sessions.
+    /// Returns the cookie's name. Browsers share cookies between all ports of a host; with the port in the
+    /// name, two inboxes do not overwrite each other's sessions.
     fn cookie_name(&self) -> String {
         format!("approvals_{}", self.port)
     }
@@ -84,15 +83,15 @@ impl App {
         keyed(&self.instance, "cookie", token.as_bytes())
     }
 
-    /// The token in a cookie, if this page has made it.
+    /// Returns the token of a cookie if this page has made it.
     fn unsealed<'a>(&self, value: &'a str) -> Option<&'a str> {
         let (token, seal) = value.split_at_checked(DIGITS)?;
-        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        // Comparing BLAKE3 hashes takes constant time.
         let is_ours = blake3::Hash::from_hex(seal).is_ok_and(|seal| seal == self.seal(token));
         is_ours.then_some(token)
     }
 
-    /// A `Set-Cookie` header that holds for this long.
+    /// Returns a `Set-Cookie` header that is valid for `time`.
     fn cookie(&self, value: &str, time: Duration) -> String {
         format!(
             "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}",
@@ -101,26 +100,27 @@ impl App {
         )
     }
 
-    /// A form that somebody who is logged in has sent, and the session: only a form that we gave to that session.
-    pub(super) async fn form(&self, request: Request) -> Result<(Session, Form), Trouble> {
+    /// Reads a form from a logged-in browser, and returns its session too. Refuses a form that we did not give to that
+    /// session.
+    pub(super) async fn form(&self, request: Request) -> Result<(Session, Form), PageError> {
         let session = self.session(request.headers(), None)?;
         let form = Form::read(request.into_body()).await?;
         self.check_csrf(&session, &form)?;
         Ok((session, form))
     }
 
-    /// Whether a form is one that we gave to this session.
-    fn check_csrf(&self, session: &Session, form: &Form) -> Result<(), Trouble> {
+    /// Checks that we gave this form to this session.
+    fn check_csrf(&self, session: &Session, form: &Form) -> Result<(), PageError> {
         let expected = keyed(&self.secret, "csrf", &session.hash);
-        // Equality of BLAKE3 hashes takes the same time wherever they differ.
+        // Comparing BLAKE3 hashes takes constant time.
         match blake3::Hash::from_hex(form.get("csrf")) {
             Ok(given) if given == expected => Ok(()),
-            Ok(_) | Err(_) => Err(Trouble::Csrf),
+            Ok(_) | Err(_) => Err(PageError::Csrf),
         }
     }
 }
 
-/// The values of the cookies of this name. Other cookies may be no UTF-8; they do not matter.
+/// Returns the values of the cookies with this name. Ignores cookies that are not UTF-8.
 fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let all = headers.get_all(COOKIE).iter();
     let pairs = all.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
@@ -131,15 +131,15 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a s
     })
 }
 
-/// `GET /login`: where the link from the terminal leads; the script sends what is behind its `#`.
+/// `GET /login`: the target of the link from the terminal. The script sends the part after `#`.
 pub(super) async fn show() -> Response {
     let mut body = Html::new();
     body.raw("<section class=\"notice\"><h1 id=\"login-title\">Log in to see your approvals</h1>");
     body.raw("<div id=\"login-how\">");
     how_to_log_in(&mut body);
     body.raw(
-        "<details><summary>Without JavaScript</summary><p class=\"quiet\">Paste what stands behind <code>#</code> in the link.</p>\
-         <form id=\"login\" method=\"post\" action=\"/login\"><label for=\"token\">Code of the link</label>\
+        "<details><summary>Without JavaScript</summary><p class=\"quiet\">Paste the part of the link after <code>#</code>.</p>\
+         <form id=\"login\" method=\"post\" action=\"/login\"><label for=\"token\">Code from the link</label>\
          <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"off\" required> \
          <button class=\"button\">Log in</button></form></details></div></section>",
     );
@@ -150,25 +150,25 @@ pub(super) async fn show() -> Response {
 pub(super) async fn log_in(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-    // Whoever logs in again in the same browser is not asked for their name again.
+    // A browser that logs in again keeps its approver's name.
     let before = app.session(request.headers(), None).ok();
     let form = Form::read(request.into_body()).await?;
     let now = app.now();
     let hash = token_hash(form.filled("token").unwrap_or_default());
-    let session = random_seed().map_err(|_| Trouble::NoRandom)?;
+    let session = random_seed().map_err(|_| PageError::NoRandom)?;
     let session = blake3::Hash::from_bytes(session).to_hex();
     let given = app.logins(|logins| logins.approver(Token::Login, &hash))?;
-    // Another program may have written it, and anything there.
+    // Another program may have written anything there.
     let given = given.and_then(|name| read_approver(&name).ok());
     if !app.logins(|logins| logins.take_token(Token::Login, &hash, now.unix_ms))? {
-        // Tokens cannot be guessed, so this only tells a program that keeps trying to wait. A right
-        // token is always accepted: all programs on this machine share one address.
+        // Tokens cannot be guessed, so this only slows down a program that keeps trying. A valid token
+        // is always accepted, because all programs on this machine share one address.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         return Err(match held(&app.wrong_logins).take(peer, now.elapsed) {
-            true => Trouble::BadToken,
-            false => Trouble::TooMany,
+            true => PageError::BadToken,
+            false => PageError::TooMany,
         });
     }
     let until_ms = i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
@@ -185,7 +185,7 @@ pub(super) async fn log_in(
 pub(super) async fn log_out(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (session, _) = app.form(request).await?;
     let now_ms = app.now().unix_ms;
     app.logins(|logins| logins.take_token(Token::Session, &session.hash, now_ms))?;
@@ -194,7 +194,7 @@ pub(super) async fn log_out(
     Ok(with_cookie(see_other("/login"), &cookie))
 }
 
-/// Sends the browser to another page of ours.
+/// Redirects the browser to another of our pages.
 pub(super) fn see_other(path: &str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;

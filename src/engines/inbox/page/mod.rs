@@ -1,12 +1,12 @@
-//! The inbox's web page: shows what waits on this machine, and takes verdicts from its user.
+//! The inbox's web page: shows the waiting calls on this machine and takes verdicts from its user.
 //!
-//! Pages are made here and work without their script; the script keeps them fresh. `GET` decides
-//! nothing, and nothing from outside ever becomes markup (`html`). What a verdict lets run is the
-//! gate's business, where items are kept the store's, and how a passphrase signs [`Passphrase`]'s.
+//! The pages work without their script, which only keeps them up to date. A `GET` never decides
+//! anything, and text from outside never becomes markup (see `html`).
 //!
-//! A browser sends cookies to every port of a host, so whoever serves another page on this machine
-//! that the user opens, or takes our port after us, can read the session's cookie. So a session is good
-//! for one page's process only; against the former while that lives, only a passphrase holds.
+//! A browser sends cookies to every port of a host. So a server that takes our port after us, or another
+//! server on this machine whose page the user opens, can read the session's cookie. A session is
+//! therefore valid only for the process that created it, which stops the first attack. While that
+//! process runs, only a passphrase stops the second.
 
 mod access;
 mod approver;
@@ -14,20 +14,20 @@ mod bucket;
 mod call;
 mod card;
 mod decide;
+mod error;
 mod events;
 mod form;
 mod history;
 mod html;
 mod layout;
 mod login;
+mod passphrase_queue;
 mod routes;
 mod serve;
 mod several;
 #[cfg(test)]
 mod tests;
 mod time;
-mod trouble;
-mod turns;
 
 use std::fmt;
 use std::io;
@@ -45,26 +45,25 @@ use crate::sys::clock::Clock;
 use approver::Names;
 use bucket::Buckets;
 use events::Changes;
-use turns::Turns;
+use passphrase_queue::PassphraseQueue;
 
-/// How often an address may fail to log in before it is told to wait: a burst, then one for each
-/// stretch of time.
+/// How many wrong logins an address may send before it must wait: a burst, then one per interval.
 const WRONG_LOGINS: (u32, Duration) = (20, Duration::from_secs(3));
-/// How often a session's passphrase may be wrong.
+/// The same for a session's wrong passphrases.
 const WRONG_PASSPHRASES: (u32, Duration) = (5, Duration::from_secs(20));
 
 /// The inbox's page.
 #[derive(Debug)]
 pub struct Page(App);
 
-/// What a [`Page`] must be told.
+/// The settings of a [`Page`].
 pub struct PageSettings {
     /// The secret of the state folder, which all of the user's proxies know.
     pub secret: [u8; 32],
-    /// 32 random bytes of this page alone, which is what sessions are good for: whoever has taken
-    /// the port of another page, and so a cookie, has nothing.
+    /// 32 random bytes of this page alone. Sessions are bound to them, so a cookie is worthless to a
+    /// process that takes over the port.
     pub instance: [u8; 32],
-    /// What signs verdicts, where the user has set a passphrase.
+    /// Signs verdicts, if the user has set a passphrase.
     pub passphrase: Option<Box<dyn Passphrase>>,
 }
 
@@ -74,12 +73,12 @@ impl fmt::Debug for PageSettings {
     }
 }
 
-/// Signs verdicts for whoever knows the passphrase.
+/// Signs verdicts with the passphrase.
 pub trait Passphrase: Send + Sync {
-    /// A signature of the verdict about this item with this fingerprint. May take long.
+    /// Signs the verdict about this item with this fingerprint. May take long.
     ///
     /// # Errors
-    /// Where the passphrase is another one.
+    /// If the passphrase is wrong.
     fn sign(
         &self,
         passphrase: &str,
@@ -88,10 +87,10 @@ pub trait Passphrase: Send + Sync {
         verdict: &Verdict,
     ) -> Result<Vec<u8>, WrongPassphrase>;
 
-    /// Signatures of one verdict about each of several items, given as their ids and fingerprints.
+    /// Signs one verdict about each of several items, given as their ids and fingerprints.
     ///
     /// # Errors
-    /// Where the passphrase is another one.
+    /// If the passphrase is wrong.
     fn sign_all(
         &self,
         passphrase: &str,
@@ -104,13 +103,13 @@ pub trait Passphrase: Send + Sync {
     }
 }
 
-/// The passphrase is another one.
+/// The passphrase is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the passphrase is another one")]
+#[error("the passphrase is wrong")]
 pub struct WrongPassphrase;
 
 impl Page {
-    /// A page that shows what is in `requests` to those who are in `logins`.
+    /// Creates a page that shows the items of `requests` to the browsers in `logins`.
     #[must_use]
     pub fn new(
         requests: Box<dyn ApprovalRequests>,
@@ -122,12 +121,12 @@ impl Page {
         Page(App::new(requests, logins, settings, now))
     }
 
-    /// Serves the page until `stop` is over, then sees off who is still there.
+    /// Serves the page until `stop` completes, then ends the open connections.
     ///
-    /// Calls of the store block, so this wants a thread and a runtime of its own, with I/O and time.
+    /// Calls to the store block, so run this in its own thread and runtime, with I/O and time.
     ///
     /// # Errors
-    /// Where the listener has no address.
+    /// If the listener has no address.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -137,10 +136,10 @@ impl Page {
     }
 }
 
-/// By what a page shows that it knows the secret: the answer to `GET /prove?nonce=NONCE`. It holds
-/// for its port only: whoever listens at another one cannot pass it on as its own.
+/// Returns the proof that a page knows the secret: the answer to `GET /prove?nonce=NONCE`. It is valid
+/// for its port only, so a process at another port cannot relay it as its own.
 ///
-/// The nonce is 32 to 128 hexadecimal digits, fresh each time.
+/// The nonce is 32 to 128 hexadecimal digits, new each time.
 #[must_use]
 pub fn proof(secret: &[u8; 32], port: u16, nonce: &str) -> String {
     keyed(secret, "proof", format!("{port} {nonce}").as_bytes())
@@ -148,14 +147,14 @@ pub fn proof(secret: &[u8; 32], port: u16, nonce: &str) -> String {
         .to_string()
 }
 
-/// By what the store knows a token: of [`Token::Login`](super::store::Token) the hash of the text
-/// behind `#` in the link to `/login`.
+/// Hashes a token for the store. A [`Token::Login`](super::store::Token) is the text after `#` in the
+/// link to `/login`.
 #[must_use]
 pub fn token_hash(token: &str) -> [u8; 32] {
     *blake3::hash(token.as_bytes()).as_bytes()
 }
 
-/// A keyed hash of a message, which holds for one use only.
+/// Returns a keyed hash of a message, separate for each usage.
 fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(secret);
     hasher.update(b"approval-proxy inbox page, version 1, ");
@@ -165,18 +164,17 @@ fn keyed(secret: &[u8; 32], usage: &'static str, message: &[u8]) -> blake3::Hash
     hasher.finalize()
 }
 
-/// What the handlers share.
+/// The state that all handlers share.
 struct App {
-    /// Where the page is served; 0 until it is.
+    /// The port of the page; 0 before it is served.
     port: u16,
     store: Mutex<Box<dyn ApprovalRequests>>,
     logins: Mutex<Box<dyn Logins>>,
     secret: [u8; 32],
     instance: [u8; 32],
     passphrase: Option<Arc<dyn Passphrase>>,
-    /// Whose passphrase is tried.
-    turns: Turns,
-    /// Counted by the session's hash.
+    passphrase_queue: PassphraseQueue,
+    /// By the session's hash.
     wrong_passphrases: Mutex<Buckets<[u8; 32]>>,
     wrong_logins: Mutex<Buckets<IpAddr>>,
     names: Mutex<Names>,
@@ -204,7 +202,7 @@ impl App {
             secret: settings.secret,
             instance: settings.instance,
             passphrase: settings.passphrase.map(Arc::from),
-            turns: Turns::default(),
+            passphrase_queue: PassphraseQueue::default(),
             wrong_passphrases: Mutex::new(Buckets::new(WRONG_PASSPHRASES.0, WRONG_PASSPHRASES.1)),
             wrong_logins: Mutex::new(Buckets::new(WRONG_LOGINS.0, WRONG_LOGINS.1)),
             names: Mutex::default(),
@@ -213,12 +211,12 @@ impl App {
         }
     }
 
-    /// By what the store knows a session of this page.
+    /// Hashes a session's token for the store.
     fn session_hash(&self, token: &str) -> [u8; 32] {
         *keyed(&self.instance, "session", token.as_bytes()).as_bytes()
     }
 
-    /// Does something with the approval requests.
+    /// Calls `work` with the approval requests.
     fn store<T>(
         &self,
         work: impl FnOnce(&mut dyn ApprovalRequests) -> Result<T, StoreError>,
@@ -226,7 +224,7 @@ impl App {
         work(&mut **held(&self.store))
     }
 
-    /// Does something with the logins.
+    /// Calls `work` with the logins.
     fn logins<T>(
         &self,
         work: impl FnOnce(&mut dyn Logins) -> Result<T, StoreError>,
@@ -239,7 +237,7 @@ impl App {
     }
 }
 
-/// What is behind a lock. No holder panics; and if one did, nothing is half done.
+/// Locks a mutex and ignores poisoning: no holder panics, and none would leave anything half done.
 fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

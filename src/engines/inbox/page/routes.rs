@@ -1,4 +1,4 @@
-//! Which path is answered how, and what every answer has in its head.
+//! The page's routes, and the headers of every response.
 
 use std::sync::Arc;
 
@@ -12,32 +12,32 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::call::NAME_LIMIT;
-use super::card::{Form as CardForm, Message, Scene, Typed, card, detail, said};
+use super::card::{CardContext, CardKind, Message, Typed, card, detail, notice};
+use super::error::PageError;
 use super::form::Form;
 use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, log_in, log_out};
-use super::trouble::Trouble;
 use super::{App, access, approver, decide, events, history, login, proof, several};
 use crate::approval::display::quoted_text;
 use crate::approval::item::Choice;
 use crate::approval::request::QuestionKind;
-use crate::engines::inbox::store::{Entry, State as Standing};
+use crate::engines::inbox::store::{Entry, State as ItemState};
 
-/// How many items are listed, and how many more at a time.
+/// How many items are listed at first, and how many "Show more" adds.
 const LISTED: usize = 100;
-/// From how many items on they are listed as rows, which open to whole cards.
+/// With more items than this, each is a row that opens to a whole card.
 const ROWS_BEYOND: usize = 20;
-/// The most items on one page; newer ones move up as older ones are decided.
+/// The most items on one page. Newer ones move up as older ones are decided.
 const MAX_LISTED: usize = 500;
-/// The most bytes that the cards of one page take; the last one may go beyond.
+/// The most bytes for the cards of one page. The last card may exceed it.
 const MAX_CARDS: usize = 4 * 1024 * 1024;
 
-/// What the browser may do with our pages: nothing but what they bring.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+/// The Content-Security-Policy of our pages: they may only load and do what is our own.
+const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Answers requests that name the page's port.
+/// Creates the router. It refuses requests for another host or port.
 pub(super) fn router(app: Arc<App>) -> Router {
     let port = app.port;
     Router::new()
@@ -46,33 +46,33 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/item/{id}", get(item))
         .route("/item/{id}/decide", post(decide::decide))
         .route("/decide", post(several::decide))
-        .route("/history", get(past))
+        .route("/history", get(show_history))
         .route("/name", post(approver::set))
         .route("/events", get(events::listen))
         .route("/login", get(login::show).post(log_in))
         .route("/logout", post(log_out))
         .route("/prove", get(prove))
         .route("/assets/{name}", get(asset))
-        .fallback(async || Trouble::NotFound)
-        .method_not_allowed_fallback(async || Trouble::Method)
+        .fallback(async || PageError::NotFound)
+        .method_not_allowed_fallback(async || PageError::Method)
         .layer(from_fn(move |request: Request, next: Next| async move {
             let (method, uri) = (request.method(), request.uri());
             let allowed = access::check(method, uri, request.headers(), port);
             let mut response = match allowed {
                 Ok(()) => next.run(request).await,
-                Err(why) => Trouble::TurnedAway(why).into_response(),
+                Err(why) => PageError::Access(why).into_response(),
             };
-            guard(response.headers_mut());
+            set_security_headers(response.headers_mut());
             response
         }))
         .with_state(app)
 }
 
-fn guard(headers: &mut HeaderMap) {
+fn set_security_headers(headers: &mut HeaderMap) {
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, CSP),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Not `no-referrer`: with it browsers send `Origin: null` with our own forms.
+        // Not `no-referrer`: browsers would send `Origin: null` with our own forms.
         (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
         (
@@ -94,17 +94,17 @@ async fn waiting(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let session = app.session(&headers, Some(&uri))?;
     let query = Form::query(uri.query());
     let mut body = Html::new();
     if let Some((message, state)) = message(&query) {
-        said(message, state, &mut body);
+        notice(message, state, &mut body);
         let id = query.get("item");
         if is_id(id) {
             body.raw("<p class=\"said-link\"><a href=\"/item/")
                 .value(id)
-                .raw("\">Look at it</a></p>");
+                .raw("\">Show the call</a></p>");
         }
     }
     body.raw("<div class=\"title-row\"><div class=\"title\"><h1 class=\"page-title\">Waiting for you</h1><button type=\"button\" class=\"button\" id=\"news\" hidden></button></div><label class=\"needs-script\" id=\"list-tools\" hidden><span class=\"unread\">Filter by tool, server or argument</span><input type=\"search\" id=\"filter\" autocomplete=\"off\" placeholder=\"Filter\"></label></div>");
@@ -115,20 +115,20 @@ async fn waiting(
     Ok(answer(StatusCode::OK, page))
 }
 
-/// `GET /fragment`: only the list, for the script to put into an open page.
+/// `GET /fragment`: only the list, which the script puts into an open page.
 async fn fragment(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let session = app.session(&headers, None)?;
     let mut body = Html::new();
     list(&app, &session, &Form::query(uri.query()), &mut body)?;
     Ok(answer(StatusCode::OK, body))
 }
 
-/// Appends what waits; says how much that is.
-fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<usize, Trouble> {
+/// Appends the list of waiting items. Returns how many wait in all.
+fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<usize, PageError> {
     let show = query.get("show").parse().unwrap_or(LISTED);
     let show = show.clamp(LISTED, MAX_LISTED);
     let (entries, count) = app.store(|store| store.waiting(show))?;
@@ -138,37 +138,37 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
         .value(session.approver.as_deref().unwrap_or_default())
         .raw("\">");
     if entries.is_empty() {
-        html.raw("<div class=\"empty\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"56\" height=\"56\"><div class=\"known\"><p class=\"lead\">Nothing waits for you.</p><p class=\"quiet\">As soon as an agent wants to do something that needs your yes, it appears here by itself.</p></div><p class=\"lead unknown\">Without a connection nobody knows what waits.</p></div>");
+        html.raw("<div class=\"empty\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"56\" height=\"56\"><div class=\"known\"><p class=\"lead\">Nothing is waiting for you.</p><p class=\"quiet\">When an agent needs your approval, its call appears here.</p></div><p class=\"lead unknown\">No connection. Calls may be waiting.</p></div>");
     }
     html.raw("<p class=\"asked\">")
         .raw(QuestionKind::First.question())
         .raw("</p>");
     html.raw("<ol class=\"cards\" id=\"cards\">");
-    let scene = app.scene(session);
+    let context = app.context(session);
     let (start, mut shown) = (html.len(), 0);
     let form = match entries.len() > ROWS_BEYOND {
-        true => CardForm::Row,
-        false => CardForm::Whole,
+        true => CardKind::Row,
+        false => CardKind::Whole,
     };
     for entry in &entries {
         if html.len() - start >= MAX_CARDS {
             break;
         }
-        card(entry, scene, form, html);
+        card(entry, context, form, html);
         shown += 1;
     }
     html.raw("</ol>");
     if count > shown {
-        html.raw("<p class=\"more\"><span class=\"quiet\">")
+        html.raw("<p class=\"more\"><span class=\"quiet\">Showing ")
             .text(&shown.to_string());
         html.raw(" of ").text(&count.to_string());
-        html.raw(" are shown, the oldest first.");
+        html.raw(", oldest first.");
         if show < MAX_LISTED && shown == entries.len() {
             html.raw("</span> <a class=\"button\" href=\"/?show=");
             html.text(&(show + LISTED).to_string());
             html.raw("\">Show more</a></p>");
         } else {
-            html.raw(" Newer ones follow as these are decided.</span></p>");
+            html.raw(" Newer calls appear as you decide these.</span></p>");
         }
     }
     html.raw("</div>");
@@ -176,8 +176,8 @@ fn list(app: &App, session: &Session, query: &Form, html: &mut Html) -> Result<u
 }
 
 impl App {
-    pub(super) fn scene<'a>(&self, session: &'a Session) -> Scene<'a> {
-        Scene {
+    pub(super) fn context<'a>(&self, session: &'a Session) -> CardContext<'a> {
+        CardContext {
             csrf: &session.csrf,
             needs_passphrase: self.passphrase.is_some(),
             now_ms: self.now().unix_ms,
@@ -191,14 +191,14 @@ async fn item(
     Path(id): Path<String>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let session = app.session(&headers, Some(&uri))?;
     if !is_id(&id) {
-        return Err(Trouble::NotFound);
+        return Err(PageError::NotFound);
     }
     let entry = app
         .store(|store| store.find(&id))?
-        .ok_or(Trouble::NotFound)?;
+        .ok_or(PageError::NotFound)?;
     let message = message(&Form::query(uri.query())).map(|(message, _)| message);
     item_page(
         &app,
@@ -210,7 +210,7 @@ async fn item(
     )
 }
 
-/// An item's own page.
+/// Returns an item's own page.
 pub(super) fn item_page(
     app: &App,
     session: &Session,
@@ -218,25 +218,25 @@ pub(super) fn item_page(
     message: Option<Message>,
     typed: &Typed<'_>,
     status: StatusCode,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (_, count) = app.store(|store| store.waiting(0))?;
     let mut body = Html::new();
-    detail(entry, app.scene(session), message, typed, &mut body);
+    detail(entry, app.context(session), message, typed, &mut body);
     let title = quoted_text(&entry.item.tool, NAME_LIMIT);
     let tab = Tab::Item(&entry.item.id);
     let page = page(&title, tab, session, count, &body);
     Ok(answer(status, page))
 }
 
-/// What a redirect of ours wants to be said.
-fn message(query: &Form) -> Option<(Message, Standing)> {
+/// Returns the message that one of our redirects asks for.
+fn message(query: &Form) -> Option<(Message, ItemState)> {
     use crate::engines::inbox::store::Closed;
     let state = match query.get("state") {
-        "approved" => Standing::Decided(Choice::Approve),
-        "denied" => Standing::Decided(Choice::Deny),
-        "expired" => Standing::Closed(Closed::Expired),
-        "withdrawn" => Standing::Closed(Closed::Withdrawn),
-        _ => Standing::Waiting,
+        "approved" => ItemState::Decided(Choice::Approve),
+        "denied" => ItemState::Decided(Choice::Deny),
+        "expired" => ItemState::Closed(Closed::Expired),
+        "withdrawn" => ItemState::Closed(Closed::Withdrawn),
+        _ => ItemState::Waiting,
     };
     let message = match query.get("said") {
         "approved" => Message::Done(Choice::Approve),
@@ -256,17 +256,17 @@ fn message(query: &Form) -> Option<(Message, Standing)> {
     Some((message, state))
 }
 
-/// Whether this can be an item's name.
+/// Returns true if this may be an item's id.
 pub(super) fn is_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// `GET /history`
-async fn past(
+async fn show_history(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let session = app.session(&headers, Some(&uri))?;
     let filter = history::filter(&Form::query(uri.query()));
     let (entries, count) = app.store(|store| {
@@ -280,21 +280,21 @@ async fn past(
 }
 
 /// `GET /prove`
-async fn prove(State(app): State<Arc<App>>, uri: Uri) -> Result<String, Trouble> {
+async fn prove(State(app): State<Arc<App>>, uri: Uri) -> Result<String, PageError> {
     let query = Form::query(uri.query());
     let nonce = query.get("nonce");
     let is_nonce =
         (32..=128).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_hexdigit());
     match is_nonce {
         true => Ok(proof(&app.secret, app.port, nonce)),
-        false => Err(Trouble::Form(
+        false => Err(PageError::Form(
             "The nonce must be 32 to 128 hexadecimal digits.",
         )),
     }
 }
 
 /// `GET /assets/{name}`
-async fn asset(Path(name): Path<String>) -> Result<Response, Trouble> {
+async fn asset(Path(name): Path<String>) -> Result<Response, PageError> {
     let (kind, text) = match &*name {
         "app.css" => ("text/css; charset=utf-8", include_str!("assets/app.css")),
         "app.js" => (
@@ -307,7 +307,7 @@ async fn asset(Path(name): Path<String>) -> Result<Response, Trouble> {
         ),
         "icon.svg" => ("image/svg+xml", include_str!("assets/icon.svg")),
         "icon-waiting.svg" => ("image/svg+xml", include_str!("assets/icon-waiting.svg")),
-        _ => return Err(Trouble::NotFound),
+        _ => return Err(PageError::NotFound),
     };
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! The listener: what the page allows its visitors.
+//! Runs the page's listener, with limits on its connections.
 
 use std::io;
 use std::pin::pin;
@@ -11,16 +11,16 @@ use super::App;
 use super::routes::router;
 use crate::http::shared::{ConnectionLimits, Connections, within_descriptors};
 
-/// The most connections. Each may bring a large head; together, heads take 96 MiB at most.
+/// The most connections. Each may have a large head; all heads together take at most 96 MiB.
 const MAX_CONNECTIONS: usize = 128;
-/// The page's connections may take the process's descriptors divided by this. The process has other
-/// work to do.
+/// The page's connections may use the process's descriptors divided by this. The rest is for the
+/// process's other work.
 const SHARE: usize = 4;
 /// The largest head. A browser sends the cookies that any port of this machine has set, up to 180 of
 /// 4 KiB each. With a lower limit, a server at another port could lock the user out.
 const HEAD_BYTES: usize = 768 * 1024;
-/// How long answers may take to be read at the end.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long clients may take to read their answers when the page ends.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(
     mut app: App,
@@ -32,16 +32,16 @@ pub(super) async fn serve(
     let router = router(Arc::clone(&app));
     let mut connections = Connections::new(listener, limits());
     let mut stop = pin!(stop);
-    let mut looking_after = pin!(app.look_after());
+    let mut watching_store = pin!(app.watch_store());
     loop {
         tokio::select! {
             () = &mut stop => break,
-            () = &mut looking_after => {}
+            () = &mut watching_store => {}
             arrival = connections.next() => connections.serve(arrival, router.clone()),
         }
     }
     app.changes.end();
-    connections.end(async {}, FAREWELL).await;
+    connections.end(async {}, DRAIN_TIME).await;
     Ok(())
 }
 
@@ -51,7 +51,7 @@ fn limits() -> ConnectionLimits {
         head_time: Duration::from_secs(30),
         head_bytes: HEAD_BYTES,
         headers: 64,
-        // The browser is on this machine, and reads at once.
+        // The browser is on this machine, so it reads immediately.
         unread_time: Duration::from_millis(500),
     }
 }

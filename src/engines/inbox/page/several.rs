@@ -1,7 +1,7 @@
-//! A decision about several items at once: first a page that lists them, then the verdicts.
+//! Decides several items at once: first a page that lists them, then the verdicts.
 //!
-//! Each item gets a verdict of its own, signed for what was shown of it. What may be approved in this way
-//! is checked here; whether somebody has looked at it in the list, by the script.
+//! Each item gets its own verdict, signed for what was shown of it. This file checks what may be approved
+//! together; the script checks that the person has seen it in the list.
 
 use std::sync::Arc;
 
@@ -10,34 +10,34 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::App;
-use super::call::{self, Below, Folds, NAME_LIMIT};
+use super::call::{self, Folding, HeadingLevel, NAME_LIMIT};
 use super::card::{self, MAX_LISTED, Message, calls};
 use super::decide::{NotSigned, signatures, verdict};
+use super::error::PageError;
 use super::form::Form;
 use super::html::Html;
 use super::layout::{Tab, answer, page};
 use super::login::{Session, see_other};
 use super::routes::is_id;
-use super::trouble::Trouble;
 use crate::approval::item::Choice;
 use crate::engines::inbox::store::{Decided, Entry, SignedVerdict};
 use crate::policy::Risk;
 
-/// The most items that one decision is about.
+/// The most items in one decision.
 const MOST: usize = 100;
 
-/// Appends what begins a decision about the items that are selected in the list.
+/// Appends the bar that starts a decision about the selected items.
 pub(super) fn bar(session: &Session, html: &mut Html) {
     html.raw("<form id=\"batch\" class=\"batch\" method=\"post\" action=\"/decide\"><input type=\"hidden\" name=\"csrf\" value=\"")
         .value(&session.csrf);
-    html.raw("\"><p class=\"picked\" id=\"picked\" role=\"status\" aria-live=\"polite\">Select calls to decide about several at once.</p><button type=\"button\" class=\"plain needs-script\" id=\"pick-all\" hidden>Select all</button><button type=\"button\" class=\"plain needs-script\" id=\"unpick\" hidden>Select none</button><button class=\"button no\" name=\"choice\" value=\"deny\">Deny selected …</button><button class=\"button\" name=\"choice\" value=\"approve\">Approve selected …</button></form>");
+    html.raw("\"><p class=\"picked\" id=\"picked\" role=\"status\" aria-live=\"polite\">Select calls to decide several at once.</p><button type=\"button\" class=\"plain needs-script\" id=\"pick-all\" hidden>Select all</button><button type=\"button\" class=\"plain needs-script\" id=\"unpick\" hidden>Select none</button><button class=\"button no\" name=\"choice\" value=\"deny\">Deny selected …</button><button class=\"button\" name=\"choice\" value=\"approve\">Approve selected …</button></form>");
 }
 
 /// `POST /decide`
 pub(super) async fn decide(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (session, form) = app.form(request).await?;
     let verdict = verdict(&form, &session, app.now().unix_ms)?;
     let picked = picked(&form)?;
@@ -48,9 +48,9 @@ pub(super) async fn decide(
             late += 1;
             continue;
         };
-        // What was shown is what is decided.
+        // The form must have shown exactly this item.
         if *shown != entry.item.fingerprint() {
-            return Err(Trouble::Form(CHANGED));
+            return Err(PageError::Form(CHANGED));
         }
         if verdict.choice == Choice::Approve {
             may_approve(&entry)?;
@@ -61,7 +61,7 @@ pub(super) async fn decide(
         return confirmation(&app, &session, &form, verdict.choice, &open, late, None);
     }
     let mut verdict = verdict;
-    // Only a yes to one call may cover further ones.
+    // Only an approval of a single call may cover later ones.
     verdict.cover = std::time::Duration::ZERO;
     let items: Vec<_> = open
         .iter()
@@ -92,51 +92,51 @@ pub(super) async fn decide(
             Decided::TooLate(_) | Decided::Unknown => late += 1,
         }
     }
-    app.changes.tell();
+    app.changes.notify();
     let choice = choice.as_str();
     Ok(see_other(&format!(
         "/?said=several&choice={choice}&done={done}&late={late}"
     )))
 }
 
-const CHANGED: &str = "One of the calls is not what was shown any more. Nothing was decided; go back, and select again.";
-const RISKY: &str =
-    "High-risk calls are approved one by one, each where it is shown. Nothing was decided.";
+const CHANGED: &str =
+    "One of the calls is not what was shown. Nothing was decided; go back and select again.";
+const RISKY: &str = "High-risk calls must be approved one by one. Nothing was decided.";
 const LARGE: &str =
-    "A call that the list does not show whole is approved on its own page. Nothing was decided.";
+    "A call that is too large for the list must be approved on its own page. Nothing was decided.";
 
-/// The items that a form names, with what was shown of each.
-fn picked(form: &Form) -> Result<Vec<(String, String)>, Trouble> {
+/// Reads the items that a form selects, and the fingerprint of what was shown of each.
+fn picked(form: &Form) -> Result<Vec<(String, String)>, PageError> {
     let picked: Vec<_> = form
         .beginning("pick-")
         .map(|(id, shown)| (id.to_owned(), shown.to_owned()))
         .collect();
     if picked.is_empty() {
-        return Err(Trouble::Form("No call is selected. Nothing was decided."));
+        return Err(PageError::Form("No call is selected. Nothing was decided."));
     }
     if picked.len() > MOST {
-        return Err(Trouble::Form(
-            "At most 100 calls can be decided about at once. Nothing was decided.",
+        return Err(PageError::Form(
+            "At most 100 calls can be decided at once. Nothing was decided.",
         ));
     }
     match picked.iter().all(|(id, _)| is_id(id)) {
         true => Ok(picked),
-        false => Err(Trouble::NotFound),
+        false => Err(PageError::NotFound),
     }
 }
 
-/// Whether a call may be approved together with others.
-fn may_approve(entry: &Entry) -> Result<(), Trouble> {
+/// Checks whether a call may be approved together with others.
+fn may_approve(entry: &Entry) -> Result<(), PageError> {
     if entry.item.risk == Risk::High {
-        return Err(Trouble::Form(RISKY));
+        return Err(PageError::Form(RISKY));
     }
     if entry.item.call.len() > MAX_LISTED {
-        return Err(Trouble::Form(LARGE));
+        return Err(PageError::Form(LARGE));
     }
     Ok(())
 }
 
-/// The page that lists what is about to be decided. Whoever approves sees each call whole, unfolded.
+/// Returns the page that lists the calls before the decision. For approvals, it shows each in full and unfolded.
 fn confirmation(
     app: &App,
     session: &Session,
@@ -145,13 +145,13 @@ fn confirmation(
     entries: &[Entry],
     late: usize,
     message: Option<Message>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (_, count) = app.store(|store| store.waiting(0))?;
     let mut html = Html::new();
     html.raw("<p class=\"crumb\"><a href=\"/\">← All approvals</a></p>");
     let status = match message {
         Some(message) => {
-            card::said(
+            card::notice(
                 message,
                 crate::engines::inbox::store::State::Waiting,
                 &mut html,
@@ -171,27 +171,33 @@ fn confirmation(
         });
     html.text(&calls(entries.len())).raw("?</h1>");
     if late > 0 {
-        html.raw("<p class=\"warning\">")
+        html.raw("<p class=\"warning\">Left out because they no longer wait: ")
             .text(&calls(late))
-            .raw(" that you selected no longer wait, and are left out.</p>");
+            .raw(".</p>");
     }
     html.raw("<ol class=\"each\">");
-    let scene = app.scene(session);
+    let context = app.context(session);
     for entry in entries {
         let item = &entry.item;
         html.raw("<li>");
-        card::top(entry, scene.now_ms, &mut html);
+        card::top(entry, context.now_ms, &mut html);
         card::remarks(entry, &mut html);
         html.raw("<h2>");
         card::name(&item.tool, NAME_LIMIT, &mut html);
         html.raw("</h2>");
         match choice {
             Choice::Approve => {
-                call::show(&item.call, &item.tool, Below::H2, Folds::None, &mut html);
+                call::show(
+                    &item.call,
+                    &item.tool,
+                    HeadingLevel::H2,
+                    Folding::None,
+                    &mut html,
+                );
             }
             Choice::Deny => {
                 html.raw("<p class=\"begin\">");
-                call::beginning(&item.call, &mut html);
+                call::preview(&item.call, &mut html);
                 html.raw("</p>");
             }
         }
@@ -204,14 +210,20 @@ fn confirmation(
             form,
             choice,
             entries,
-            scene.needs_passphrase,
+            context.needs_passphrase,
             &mut html,
         );
     }
     html.raw(
         "</article><p class=\"status\" id=\"status\" role=\"status\" aria-live=\"polite\"></p>",
     );
-    let page = page("Several · Approvals", Tab::None, session, count, &html);
+    let page = page(
+        "Several calls · Approvals",
+        Tab::None,
+        session,
+        count,
+        &html,
+    );
     Ok(answer(status, page))
 }
 
@@ -236,7 +248,7 @@ fn buttons(
     if needs_passphrase {
         card::passphrase(html);
     }
-    html.raw("<label class=\"field\"><span>Reason, optional</span><input type=\"text\" placeholder=\"told to the agents\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"")
+    html.raw("<label class=\"field\"><span>Reason (optional)</span><input type=\"text\" placeholder=\"the agents see it\" name=\"reason\" maxlength=\"4000\" autocomplete=\"off\" value=\"")
         .value(form.get("reason"));
     html.raw("\"></label><div class=\"approve\"><a class=\"button\" href=\"/\">Back</a>");
     html.raw(match choice {

@@ -1,6 +1,6 @@
-//! Opens the store that the configuration names: today, SQLite in the user's folder.
+//! Opens the configured store: today, SQLite in the user's folder.
 //!
-//! The only place that knows which implementation there is.
+//! Only this file knows the implementation.
 
 use std::fmt;
 use std::path::Path;
@@ -10,13 +10,13 @@ use super::{ApprovalRequests, Liveness, Logins, StoreError};
 use crate::evidence::redact::Redaction;
 use crate::sys::state_dir::StateDir;
 
-/// An open store. Each part is one thread's at a time.
+/// An open store. One thread at a time uses each part.
 pub struct Store {
-    /// Questions and verdicts.
+    /// The questions and verdicts.
     pub requests: Box<dyn ApprovalRequests>,
-    /// Who lives.
+    /// Which proxies are alive.
     pub liveness: Box<dyn Liveness>,
-    /// Who may use the page of this machine. Opened when it is first used.
+    /// The logins to the page of this machine. Opened when first used.
     pub logins: Box<dyn Logins>,
 }
 
@@ -26,8 +26,8 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Opens the store of the user's folder; it is made if there is none. `redaction` says what counts as a secret in the
-/// calls that are asked here: whoever decides keeps those out of the history, too, without knowing them.
+/// Opens the store of the user's folder, and creates it if there is none. `redaction` says what is secret in the calls
+/// that are asked here; a process that decides keeps those secrets out of the history too, without knowing them.
 ///
 /// # Errors
 /// Every [`ErrorKind`](super::ErrorKind); `Locked` after about a second.
@@ -40,8 +40,8 @@ pub fn open(dir: &StateDir, redaction: &Redaction) -> Result<Store, StoreError> 
     })
 }
 
-/// Whether the store of the folder may hold an item that a proxy can [resume](ApprovalRequests::resume). It opens
-/// nothing and looks at one name: if the answer is no, there is no such item.
+/// Returns false if no proxy can [resume](ApprovalRequests::resume) any item of the folder's store. Opens nothing:
+/// checks only whether one file exists.
 #[must_use]
 pub fn may_resume(folder: &Path) -> bool {
     sqlite::is_flagged(folder)

@@ -1,6 +1,6 @@
 //! The store in the user's folder: one SQLite database that all of a user's proxies open.
 //!
-//! Whether a verdict may count is not judged here, only that there is no more than one.
+//! It ensures that an item has at most one verdict; the worker and the gate decide whether it counts.
 
 mod leases;
 mod logins;
@@ -24,7 +24,7 @@ pub(super) use self::logins::SqliteLogins;
 pub(super) use self::resuming::is_flagged;
 use self::rows::{ENTRY, redacted, stored_cover};
 use self::schema::FileId;
-use self::watching::{Watch, Woken};
+use self::watching::{Wake, Watch};
 use super::{
     ApprovalRequests, Closed, Decided, Elsewhere, Entry, ErrorKind, Filter, MAX_WAITING, Place,
     Resumed, SignedVerdict, State, StoreError, cut_reason,
@@ -34,13 +34,13 @@ use crate::evidence::redact::Redaction;
 use crate::sys::clock::Clock;
 use crate::sys::state_dir::{StateDir, store_error};
 
-/// How many items wait.
+/// The number of waiting items.
 const COUNT_OPEN: &str = "SELECT count(*) FROM items WHERE open = 1";
-/// Which items that wait a list has.
+/// The waiting items of a list.
 const OPEN: &str = "SELECT seq FROM items WHERE open = 1 ORDER BY asked_ms, seq LIMIT ?";
 /// Whether a proxy has verdicts to take.
 const HAS_VERDICTS: &str = "SELECT EXISTS (SELECT 1 FROM items WHERE delivery = 1 AND proxy = ?)";
-/// Which items of the history a list has. It looks at an index only, not at the long rows.
+/// The history items of a list. Reads only an index, not the long rows.
 const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
      AND (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR server = ?2) \
      AND (?3 IS NULL OR instr(tool_key, ?3) > 0) \
@@ -49,58 +49,58 @@ const CLOSED: &str = "SELECT seq FROM items WHERE open = 0 \
 
 /// The approval requests in a [`StateDir`].
 ///
-/// The call as it was asked is kept, unseen, while its verdict may still turn out not to count: until its proxy has
-/// taken the verdict and [settled](ApprovalRequests::settle), or is gone. A verdict that a later proxy may take up is
-/// kept as it was given until its time is over.
+/// The original call is kept, hidden, as long as the verdict may turn out not to count: until its proxy has
+/// [settled](ApprovalRequests::settle) the verdict or has died. A verdict that a later proxy may take up is kept
+/// unchanged until its time is over.
 ///
-/// A verdict is too late by its own `decided_ms`, and an item that is reopened after its time is closed by the next
-/// sweep.
+/// Whether a verdict is too late depends on its `decided_ms`. The next sweep closes an item that is reopened after its
+/// deadline.
 #[derive(Debug)]
 pub(super) struct SqliteStore {
     db: Connection,
     dir: StateDir,
     path: PathBuf,
-    /// Which file that is.
+    /// Identifies the file at `path`.
     file: FileId,
-    /// What the calls that are asked here hold that is secret.
+    /// Says what is secret in the calls that are asked here.
     redaction: Redaction,
-    /// The [`version`] that was last looked at.
-    seen: i64,
-    /// What others' changes are waited with; there once that was done.
+    /// The last [`version`] that we read.
+    seen_version: i64,
+    /// Waits for changes by others. Created when first needed.
     watch: Option<Watch>,
 }
 
 impl SqliteStore {
-    /// Opens the database `inbox.db` in the folder, which is made if there is none.
+    /// Opens the database `inbox.db` in the folder, and creates it if there is none.
     ///
     /// # Errors
     /// Every [`ErrorKind`]; `Locked` after about a second.
     pub(super) fn open(dir: &StateDir) -> Result<SqliteStore, StoreError> {
         let path = schema::path(dir);
         let db = schema::open(dir)?;
-        let seen = version(&db).map_err(|trouble| trouble.at(&path))?;
+        let seen_version = version(&db).map_err(|error| error.at(&path))?;
         Ok(SqliteStore {
             db,
             file: schema::file_id(&path)?,
             path,
             dir: dir.clone(),
             redaction: Redaction::default(),
-            seen,
+            seen_version,
             watch: None,
         })
     }
 
-    /// The same store, where calls with these secrets are asked. Whoever decides keeps them out of the
-    /// history, too, without knowing them.
+    /// Sets what is secret in the calls that are asked here. A process that decides keeps those secrets
+    /// out of the history too, without knowing them.
     #[must_use]
     pub(super) fn redacting(self, redaction: Redaction) -> SqliteStore {
         SqliteStore { redaction, ..self }
     }
 
-    /// Changes the database, or does not.
+    /// Makes a change in one transaction.
     fn write<T>(
         &mut self,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, Trouble>,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
         let path = &self.path;
         let tried = || {
@@ -111,14 +111,14 @@ impl SqliteStore {
             tx.commit()?;
             Ok(changed)
         };
-        tried().map_err(|trouble: Trouble| trouble.at(path))
+        tried().map_err(|error: DbError| error.at(path))
     }
 
     fn read<T>(
         &self,
-        look: impl FnOnce(&Connection) -> Result<T, Trouble>,
+        query: impl FnOnce(&Connection) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
-        look(&self.db).map_err(|trouble| trouble.at(&self.path))
+        query(&self.db).map_err(|error| error.at(&self.path))
     }
 }
 
@@ -129,10 +129,10 @@ impl ApprovalRequests for SqliteStore {
         }
         let redacted = redacted(&item.call, &self.redaction);
         self.write(|tx| {
-            // Where nobody serves a page, nobody sweeps.
-            sweeping::tidy(tx, item.asked_ms, 10)?;
+            // Nobody sweeps while no process serves a page.
+            sweeping::forget_old(tx, item.asked_ms, 10)?;
             if count(tx, COUNT_OPEN)? >= MAX_WAITING {
-                return Err(Trouble::Is(ErrorKind::Full));
+                return Err(DbError::Kind(ErrorKind::Full));
             }
             let key = item.tool.to_lowercase();
             let columns: [(&str, &dyn ToSql); 21] = [
@@ -178,8 +178,8 @@ impl ApprovalRequests for SqliteStore {
             let found = tx.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
             match found.optional()? {
                 Some((seq, true)) => close(tx, seq, how, now_ms),
-                // Nobody wants a verdict that came meanwhile.
-                Some((seq, false)) => give_up_verdict(tx, seq, &redaction),
+                // Discard a verdict that arrived in the meantime.
+                Some((seq, false)) => forget_verdict(tx, seq, &redaction),
                 None => Ok(()),
             }
         })
@@ -234,7 +234,7 @@ impl ApprovalRequests for SqliteStore {
     }
 
     fn reopen(&mut self, id: &str) -> Result<(), StoreError> {
-        // Without the call as it was asked nobody could tell what they decide about.
+        // Without the original call, a person could not see what to decide about.
         let sql = "UPDATE items SET \
              state = CASE WHEN whole IS NULL THEN ?2 \
                  WHEN parked_until_ms IS NULL THEN ?3 ELSE ?4 END, \
@@ -261,7 +261,7 @@ impl ApprovalRequests for SqliteStore {
     }
 
     fn take_verdicts(&mut self, proxy: &str) -> Result<Vec<(String, SignedVerdict)>, StoreError> {
-        // Proxies look often, and mostly there is nothing: that must not lock others out.
+        // Proxies check often, and usually there is nothing. Reading first avoids locking others out.
         let is_any: bool =
             self.read(|db| Ok(db.query_row(HAS_VERDICTS, [proxy], |row| row.get(0))?))?;
         if !is_any {
@@ -283,7 +283,7 @@ impl ApprovalRequests for SqliteStore {
 
     fn settle(&mut self, proxy: &str) -> Result<(), StoreError> {
         let redaction = self.redaction.clone();
-        // A verdict that another proxy may still take up has to stay as it was signed.
+        // A verdict that another proxy may still take up must stay as it was signed.
         let which = "delivery = 2 AND proxy = ? AND resume IS NULL";
         self.write(|tx| settle(tx, which, [proxy], &redaction))
     }
@@ -327,7 +327,7 @@ impl ApprovalRequests for SqliteStore {
         let clock = Clock::start();
         loop {
             let version = self.read(version)?;
-            if std::mem::replace(&mut self.seen, version) != version {
+            if std::mem::replace(&mut self.seen_version, version) != version {
                 return Ok(true);
             }
             let left = longest.saturating_sub(clock.elapsed());
@@ -338,7 +338,7 @@ impl ApprovalRequests for SqliteStore {
                 Some(watch) => watch,
                 none => none.insert(Watch::new(&[&self.path, &schema::log_path(&self.path)])),
             };
-            if watch.wait(left, interrupt) == Woken::Interrupted {
+            if watch.wait(left, interrupt) == Wake::Interrupted {
                 return Ok(false);
             }
         }
@@ -347,7 +347,7 @@ impl ApprovalRequests for SqliteStore {
     fn waiting(&mut self, limit: usize) -> Result<(Vec<Entry>, usize), StoreError> {
         let path = &self.path;
         let mut looked = || {
-            // Both answers are about the same moment.
+            // One transaction, so that both answers are from the same moment.
             let tx = self.db.transaction()?;
             let all = count(&tx, COUNT_OPEN)?;
             let sql =
@@ -356,7 +356,7 @@ impl ApprovalRequests for SqliteStore {
             let found = found.query_map([to_limit(limit)], rows::entry)?;
             Ok((found.collect::<Result<_, _>>()?, all))
         };
-        looked().map_err(|trouble: Trouble| trouble.at(path))
+        looked().map_err(|error: DbError| error.at(path))
     }
 
     fn history(&mut self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, StoreError> {
@@ -388,7 +388,7 @@ impl ApprovalRequests for SqliteStore {
         beginning: &str,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        // Nothing that begins so sorts behind the last character there is.
+        // U+10FFFF is the last character, so every id with this beginning sorts before it.
         let sql = format!(
             "SELECT {ENTRY} FROM items WHERE id >= ?1 AND id < ?1 || char(0x10ffff) \
              ORDER BY open DESC, asked_ms DESC, seq DESC LIMIT ?2"
@@ -409,19 +409,19 @@ impl ApprovalRequests for SqliteStore {
             return Err(store_error(&self.path, ErrorKind::Unusable));
         }
         self.read(|db| {
-            // Of a database whose files were overwritten only our memory may have the pages.
+            // If the files were overwritten, the pages may exist only in our memory.
             db.release_memory()?;
             let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
             match tables? {
-                0_i64 => Err(Trouble::Is(ErrorKind::Damaged)),
+                0_i64 => Err(DbError::Kind(ErrorKind::Damaged)),
                 _ => Ok(()),
             }
         })
     }
 
     fn scrub(&mut self) -> Result<bool, StoreError> {
-        // What was overwritten stays in the write-ahead log until that is emptied.
-        // Emptying it once more would look like a change to everybody else.
+        // Overwritten data stays in the write-ahead log until the log is truncated.
+        // Do not truncate an empty log: to all others, that would look like a change.
         if schema::has_empty_log(&self.path) {
             return Ok(true);
         }
@@ -435,7 +435,7 @@ impl ApprovalRequests for SqliteStore {
             self.db.busy_timeout(schema::PATIENCE)?;
             Ok(!busy?)
         };
-        match tried().map_err(|trouble: Trouble| trouble.at(&self.path)) {
+        match tried().map_err(|error: DbError| error.at(&self.path)) {
             Err(error) if error.kind == ErrorKind::Locked => Ok(false),
             tried => tried,
         }
@@ -447,7 +447,7 @@ fn insert<const N: usize>(
     tx: &Transaction<'_>,
     how: &str,
     columns: [(&str, &dyn ToSql); N],
-) -> Result<(), Trouble> {
+) -> Result<(), DbError> {
     let names = columns.map(|(name, _)| name).join(", ");
     let marks = columns.map(|_| "?").join(", ");
     let sql = format!("{how} INTO items ({names}) VALUES ({marks})");
@@ -455,14 +455,14 @@ fn insert<const N: usize>(
     Ok(())
 }
 
-/// Keeps one decision that came through another channel.
-fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Result<(), Trouble> {
+/// Records one decision made through another engine.
+fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Result<(), DbError> {
     let Elsewhere {
         item,
         verdict,
         engine,
     } = one;
-    sweeping::tidy(tx, verdict.decided_ms, 10)?;
+    sweeping::forget_old(tx, verdict.decided_ms, 10)?;
     let call = redacted(&item.call, redaction);
     let reason = verdict.reason.as_deref().map(|reason| {
         let reason = redaction.text(reason);
@@ -500,7 +500,7 @@ fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Resul
         ("call", &call),
     ];
     insert(tx, "INSERT OR IGNORE", columns)?;
-    // The inbox showed it as well, and it was taken back when somebody decided elsewhere: one row for both.
+    // If the inbox showed it too, that item was withdrawn when somebody decided elsewhere. Keep one row for both.
     let sql = "UPDATE items SET state = ?2, engine = ?3, decided_ms = ?4, closed_ms = ?4, reason = ?5, cover_ms = ?6, \
          assurance = ?7, approver = ?8 WHERE id = ?1 AND state = ?9";
     let values = rusqlite::params![
@@ -518,8 +518,8 @@ fn record(tx: &Transaction<'_>, one: &Elsewhere, redaction: &Redaction) -> Resul
     Ok(())
 }
 
-/// Closes an item that waits.
-fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), Trouble> {
+/// Closes a waiting item.
+fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(), DbError> {
     let call = redacted_call(tx, seq)?;
     let sql = "UPDATE items SET state = ?, open = 0, due_ms = NULL, closed_ms = ?, call = ?, \
          redacted = NULL, resume = NULL WHERE seq = ?";
@@ -528,26 +528,26 @@ fn close(tx: &Transaction<'_>, seq: i64, how: Closed, now_ms: i64) -> Result<(),
     Ok(())
 }
 
-/// The call of an item that waits, as it is kept when it does so no more.
-fn redacted_call(tx: &Transaction<'_>, seq: i64) -> Result<String, Trouble> {
+/// Returns the call of a waiting item as it will be kept once it no longer waits.
+fn redacted_call(tx: &Transaction<'_>, seq: i64) -> Result<String, DbError> {
     let sql = "SELECT redacted FROM items WHERE seq = ?";
     if let Some(redacted) = tx.query_row(sql, [seq], |row| row.get(0))? {
         return Ok(redacted);
     }
-    // It was asked by a proxy of an older version.
+    // A proxy of an older version asked it.
     let sql = "SELECT call FROM items WHERE seq = ?";
     let call: String = tx.query_row(sql, [seq], |row| row.get(0))?;
     Ok(redacted(&call, &Redaction::default()))
 }
 
-/// Forgets what is kept of verdicts in case they do not count: the calls as they were asked, and the
-/// humans' words as they were written.
+/// Forgets what is kept in case a verdict does not count: the original call, and the unredacted reason
+/// and approver's name.
 fn settle(
     tx: &Transaction<'_>,
     which: &str,
     values: impl rusqlite::Params,
     redaction: &Redaction,
-) -> Result<(), Trouble> {
+) -> Result<(), DbError> {
     type Words = Option<String>;
     let sql = format!("SELECT seq, reason, approver FROM items WHERE {which}");
     let mut found = tx.prepare(&sql)?;
@@ -563,20 +563,20 @@ fn settle(
     Ok(())
 }
 
-/// Forgets what is kept of a verdict that nobody will take up, if an item has one, and lets nobody resume the item.
-fn give_up_verdict(tx: &Transaction<'_>, seq: i64, redaction: &Redaction) -> Result<(), Trouble> {
+/// Forgets an item's verdict, if it has one, because nobody will take it up. Also forbids resuming the item.
+fn forget_verdict(tx: &Transaction<'_>, seq: i64, redaction: &Redaction) -> Result<(), DbError> {
     settle(tx, "delivery IN (1, 2) AND seq = ?", [seq], redaction)?;
     let sql = "UPDATE items SET resume = NULL WHERE seq = ? AND resume IS NOT NULL";
     tx.execute(sql, [seq])?;
     Ok(())
 }
 
-/// A number that changes whenever another connection has changed anything.
-fn version(db: &Connection) -> Result<i64, Trouble> {
+/// Returns a number that changes whenever another connection has changed the database.
+fn version(db: &Connection) -> Result<i64, DbError> {
     Ok(db.pragma_query_value(None, "data_version", |row| row.get(0))?)
 }
 
-fn count(db: &Connection, sql: &str) -> Result<usize, Trouble> {
+fn count(db: &Connection, sql: &str) -> Result<usize, DbError> {
     let count: i64 = db.query_row(sql, [], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
@@ -585,29 +585,29 @@ fn to_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Why a change was not made.
+/// Why a query or a change failed.
 #[derive(Debug)]
-enum Trouble {
-    /// What SQLite said, or a row that means nothing.
+enum DbError {
+    /// SQLite failed, or a row is invalid.
     Sqlite(rusqlite::Error),
-    /// What we found.
-    Is(ErrorKind),
-    /// A file beside the database.
+    /// Our own check failed.
+    Kind(ErrorKind),
+    /// A file next to the database failed.
     File(StoreError),
 }
 
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Trouble {
-        Trouble::Sqlite(error)
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> DbError {
+        DbError::Sqlite(error)
     }
 }
 
-impl Trouble {
+impl DbError {
     fn at(self, path: &Path) -> StoreError {
         match self {
-            Trouble::Is(kind) => store_error(path, kind),
-            Trouble::File(error) => error,
-            Trouble::Sqlite(error) => StoreError {
+            DbError::Kind(kind) => store_error(path, kind),
+            DbError::File(error) => error,
+            DbError::Sqlite(error) => StoreError {
                 place: Place::Path(path.to_path_buf()),
                 kind: kind(&error),
                 source: Some(Box::new(error)),
@@ -618,7 +618,7 @@ impl Trouble {
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "others' enums, of which few members tell the user what to do"
+    reason = "foreign enums, of which only a few members tell the user what to do"
 )]
 fn kind(error: &rusqlite::Error) -> ErrorKind {
     match error.sqlite_error_code() {

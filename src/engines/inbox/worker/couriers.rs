@@ -1,6 +1,6 @@
-//! Couriers: which one carries an item, and what it brings.
+//! Gives items to the couriers of their engines, and takes the couriers' results.
 //!
-//! The store takes one verdict about an item, whoever brings it.
+//! The store accepts one verdict per item, from whichever engine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,45 +15,45 @@ use crate::engines::{Answer, CarriedVerdict, Courier, CourierSettings};
 use crate::gate::{EngineId, Failure, FailureKind, FromEngine};
 use crate::sys::with_causes;
 
-/// Every engine with a courier that the configuration names.
-pub(in crate::engines::inbox) type Configured = Vec<(EngineId, Arc<dyn CourierSettings>)>;
+/// The configured engines that have a courier.
+pub(in crate::engines::inbox) type ConfiguredCouriers = Vec<(EngineId, Arc<dyn CourierSettings>)>;
 
-/// What a courier brings.
-type Brought = (String, EngineId, Result<CarriedVerdict, Failure>);
+/// The result of a courier for one item.
+type CourierResult = (String, EngineId, Result<CarriedVerdict, Failure>);
 
-/// The couriers of this process, which are made as they are needed.
+/// The couriers of this process. Each is created when it is first needed.
 pub(in crate::engines::inbox) struct Couriers {
-    configured: Configured,
+    configured: ConfiguredCouriers,
     running: HashMap<EngineId, Box<dyn Courier>>,
-    /// Who carries an item.
+    /// The engine that carries each item.
     carried: HashMap<String, EngineId>,
-    /// The verdicts that the store has taken from our couriers: they come back from it in a moment.
+    /// The verdicts of our couriers that the store has accepted. We read them back from it in a moment.
     decided: HashMap<String, (EngineId, Verdict)>,
-    bring: Sender<Brought>,
-    brought: Receiver<Brought>,
+    sender: Sender<CourierResult>,
+    results: Receiver<CourierResult>,
 }
 
 impl Couriers {
-    pub(in crate::engines::inbox) fn new(configured: Configured) -> Couriers {
-        let (bring, brought) = channel();
+    pub(in crate::engines::inbox) fn new(configured: ConfiguredCouriers) -> Couriers {
+        let (sender, results) = channel();
         Couriers {
             configured,
             running: HashMap::new(),
             carried: HashMap::new(),
             decided: HashMap::new(),
-            bring,
-            brought,
+            sender,
+            results,
         }
     }
 
-    /// Whether one of ours has brought this very verdict, and which engine it is of. It went through our memory, so
-    /// nobody else can have written it.
-    pub(super) fn has_brought(&mut self, item: &str, verdict: &Verdict) -> Option<EngineId> {
-        let (engine, brought) = self.decided.remove(item)?;
-        (brought == *verdict).then_some(engine)
+    /// Returns the engine of this verdict if it is from one of our couriers. We compare it with our own memory, so no
+    /// other process can have forged it.
+    pub(super) fn take_decided(&mut self, item: &str, verdict: &Verdict) -> Option<EngineId> {
+        let (engine, decided) = self.decided.remove(item)?;
+        (decided == *verdict).then_some(engine)
     }
 
-    /// Nobody waits for a verdict about the item any more.
+    /// Withdraws the item from its courier, because nobody waits for its verdict any more.
     pub(super) fn withdraw(&mut self, item: &str) {
         self.decided.remove(item);
         if let Some(engine) = self.carried.remove(item)
@@ -63,7 +63,7 @@ impl Couriers {
         }
     }
 
-    /// Whether a courier may bring something.
+    /// Returns true if a courier may still send a result.
     pub(super) fn is_carrying(&self) -> bool {
         !self.carried.is_empty()
     }
@@ -75,10 +75,10 @@ impl Couriers {
             ..
         } = self;
         let mut settings = configured.iter().filter(|(id, _)| *id == engine);
-        let (bring, id) = (self.bring.clone(), item.id.clone());
+        let (sender, id) = (self.sender.clone(), item.id.clone());
         let answer = Answer::new(move |answer| {
-            // When the process ends, nobody wants it.
-            let _ = bring.send((id, engine, answer));
+            // The process may be ending.
+            let _ = sender.send((id, engine, answer));
         });
         match settings.next() {
             Some((_, settings)) => {
@@ -88,25 +88,25 @@ impl Couriers {
             }
             None => {
                 let kind = FailureKind::Misconfigured;
-                let why = "it is not configured".to_owned();
-                answer.bring(Err(Failure { kind, why }));
+                let why = "the engine is not configured".to_owned();
+                answer.send(Err(Failure { kind, why }));
             }
         }
     }
 }
 
 impl Worker {
-    /// Has the engine's courier carry an item; those of the inbox need none.
+    /// Gives the item to the engine's courier. The inbox itself needs none.
     pub(super) fn carry(&mut self, engine: EngineId, item: &Item) {
         if engine != EngineId::INBOX {
             self.couriers.carry(engine, item);
         }
     }
 
-    /// Takes what couriers have brought.
-    pub(super) fn take_brought(&mut self) {
-        let brought: Vec<Brought> = self.couriers.brought.try_iter().collect();
-        for (item, engine, answer) in brought {
+    /// Takes the results of the couriers.
+    pub(super) fn take_courier_results(&mut self) {
+        let results: Vec<CourierResult> = self.couriers.results.try_iter().collect();
+        for (item, engine, answer) in results {
             // Somebody else may have decided.
             if self.couriers.carried.remove(&item) != Some(engine)
                 || !self.waiting.contains_key(&item)
@@ -139,11 +139,11 @@ impl Worker {
         };
         match inbox.store.requests.decide(&item, &signed) {
             Ok(Decided::Recorded) => {
-                // It was our own change.
+                // `changed` does not report our own writes.
                 inbox.may_have_verdicts = true;
                 self.couriers.decided.insert(item, (engine, signed.verdict));
             }
-            // The one who was first is heard of in a moment.
+            // We read the earlier verdict from the store in a moment.
             Ok(Decided::TooLate(_) | Decided::Unknown) => {}
             Err(error) => {
                 self.has_failed(item, Failure::unreachable(with_causes(&error)));
@@ -151,27 +151,27 @@ impl Worker {
         }
     }
 
-    /// The engine brings no verdict. If somebody has decided elsewhere by then, that verdict counts, and is heard of in a
-    /// moment.
+    /// Reports that the engine failed. If somebody has decided elsewhere in the meantime, that verdict counts instead,
+    /// and we read it in a moment.
     fn has_failed(&mut self, item: String, failure: Failure) {
         let now_ms = self.clock.now().unix_ms;
         if let Some(inbox) = &mut self.inbox {
-            inbox.is_untidy = true;
+            inbox.needs_scrub = true;
             match inbox.store.requests.withdraw(&item, now_ms) {
                 Ok(true) => {}
                 Ok(false) => {
                     inbox.may_have_verdicts = true;
                     return;
                 }
-                // Nobody here waits for it any more, and it expires by its own time.
+                // Nobody waits for it here any more, and it expires by itself.
                 Err(error) => {
                     let why = with_causes(&error);
-                    tracing::warn!("an item of the inbox could not be withdrawn: {why}");
+                    tracing::warn!("cannot withdraw an item of the inbox: {why}");
                 }
             }
         }
         if let Some(waiting) = self.waiting.remove(&item) {
-            // Whose session has ended waits no more.
+            // The session may have ended.
             let _ = waiting.answers.send(FromEngine::Failed { item, failure });
         }
     }

@@ -1,6 +1,6 @@
-//! What the clerk does about parked items that outlive their session.
+//! The worker's part in parked items that outlive their session.
 //!
-//! Who may resume an item is decided by the store and the key; what a verdict lets run, by the gate.
+//! The store and the key decide who may resume an item; the gate decides what a verdict lets run.
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -11,18 +11,18 @@ use crate::gate::{EngineId, FromEngine, ParkedItem, Resume, ResumeKey, Resumptio
 use crate::sys::state_dir::StateDir;
 use crate::sys::with_causes;
 
-/// An item that a session of this process has resumed and not taken up yet.
-pub(in crate::engines::inbox) struct Held {
-    /// Until when it is parked.
+/// An item that a session of this process has resumed but not taken up yet.
+pub(in crate::engines::inbox) struct ResumedItem {
+    /// The end of its parked time.
     until_ms: i64,
-    /// The session may end before it learns what it has: then nobody else leaves the item to others.
+    /// Closed if the session has ended. Then only we can leave the item to other proxies.
     answers: UnboundedSender<FromEngine>,
 }
 
 impl Worker {
     pub(super) fn handle(&mut self, resume: Resume, answers: UnboundedSender<FromEngine>) {
         match resume {
-            // Answered before it gets here.
+            // The handle has answered it already.
             Resume::IsAny => {}
             Resume::Mark { item, key } => self.mark(item, &key, &answers),
             Resume::Find {
@@ -38,7 +38,7 @@ impl Worker {
     fn mark(&mut self, item: String, key: &ResumeKey, answers: &UnboundedSender<FromEngine>) {
         let warn = |error: &StoreError| {
             let why = with_causes(error);
-            tracing::warn!("item {item} of the inbox will end with its session: {why}");
+            tracing::warn!("a later session cannot resume item {item} of the inbox: {why}");
         };
         let key = self.stored_key(key).unwrap_or_else(|error| {
             warn(&error);
@@ -50,7 +50,7 @@ impl Worker {
                     Ok(is_marked) => !is_marked,
                     Err(error) => {
                         warn(&error);
-                        // It may be on disk all the same.
+                        // The mark may be on disk nevertheless.
                         false
                     }
                 }
@@ -58,7 +58,7 @@ impl Worker {
             (None, _) | (_, None) => true,
         };
         if is_unmarked {
-            // A session that has ended leaves the item in any case.
+            // The session may have ended. Then it has left the item anyway.
             let _ = answers.send(FromEngine::Resume(Resumption::Unmarked { item }));
         }
     }
@@ -73,7 +73,7 @@ impl Worker {
         let was_open = self.inbox.is_some();
         let found = self.resume(key).unwrap_or_else(|error| {
             let why = with_causes(&error);
-            tracing::warn!("no parked item of the inbox can be resumed: {why}");
+            tracing::warn!("cannot resume parked items of the inbox: {why}");
             None
         });
         let is_futile = found.is_none() && !was_open;
@@ -86,14 +86,15 @@ impl Worker {
             } = found;
             let waiting = Waiting {
                 engine: EngineId::INBOX,
-                // INVARIANT 2: of what this session would show. What the store says of the call counts for nothing.
+                // INVARIANT 2: the fingerprint is of what this session would show. What the store says about the call
+                // does not count.
                 fingerprint: request.item(id.clone(), asked_ms, expires_ms).fingerprint(),
-                is_posted: false,
+                is_listed: false,
                 opens_browser: false,
                 answers: answers.clone(),
             };
             self.waiting.insert(id.clone(), waiting);
-            let held = Held {
+            let held = ResumedItem {
                 until_ms: parked_until_ms,
                 answers: answers.clone(),
             };
@@ -103,22 +104,22 @@ impl Worker {
                 until_ms: parked_until_ms,
             }
         });
-        // A session that has ended gives up what it has resumed, a moment later.
+        // If the session has ended, `leave_abandoned` leaves the item a moment later.
         let _ = answers.send(FromEngine::Resume(Resumption::Found { lookup, parked }));
         if is_futile {
             self.close_inbox();
         }
     }
 
-    /// Nothing waits, so no page has to be served. What made us look may be over: where nobody serves a page, nobody else
-    /// sweeps, and the calls that it kept would stay as they were asked.
+    /// Closes the inbox because no item waits, so no page is needed. Sweeps first: if no process serves a page, nobody
+    /// else sweeps, and the original calls of expired items would stay in the store.
     fn close_inbox(&mut self) {
         let now_ms = self.clock.now().unix_ms;
         let Some(mut inbox) = self.inbox.take() else {
             return;
         };
         if let Err(error) = inbox.store.requests.sweep(now_ms) {
-            tracing::warn!("the inbox could not be tidied: {}", with_causes(&error));
+            tracing::warn!("cannot clean up the inbox: {}", with_causes(&error));
         }
     }
 
@@ -130,7 +131,7 @@ impl Worker {
         let inbox = self.open()?;
         let found = inbox.store.requests.resume(&key, &inbox.proxy, now_ms)?;
         if found.is_some() {
-            // It may be decided already, and no change by others would tell.
+            // It may be decided already, and `changed` does not report older verdicts.
             inbox.may_have_verdicts = true;
         }
         Ok(found)
@@ -138,22 +139,22 @@ impl Worker {
 
     fn take_up(&mut self, item: String, answers: &UnboundedSender<FromEngine>) {
         let taken = self.inbox.as_mut().map(|inbox| {
-            inbox.is_untidy = true;
+            inbox.needs_scrub = true;
             inbox.store.requests.take_up(&item, &inbox.proxy)
         });
         let is_done = taken.unwrap_or(Ok(false)).unwrap_or_else(|error| {
             let why = with_causes(&error);
-            tracing::warn!("item {item} of the inbox cannot be taken up: {why}");
+            tracing::warn!("cannot take up item {item} of the inbox: {why}");
             false
         });
         if is_done {
             self.resumed.remove(&item);
         }
-        // A session that has ended lets nothing run.
+        // The session may have ended. Then nothing runs.
         let _ = answers.send(FromEngine::Resume(Resumption::TakenUp { item, is_done }));
     }
 
-    /// Nobody here waits for the item any more.
+    /// Leaves the item to other proxies, because nobody here waits for it any more.
     pub(super) fn leave(&mut self, item: &str) {
         self.waiting.remove(item);
         self.resumed.remove(item);
@@ -161,18 +162,18 @@ impl Worker {
         let Some(inbox) = &mut self.inbox else {
             return;
         };
-        inbox.is_untidy = true;
+        inbox.needs_scrub = true;
         if let Err(error) = inbox.store.requests.leave(item, &inbox.proxy, now_ms) {
-            // It can be resumed once this process has ended.
+            // Others can still resume it once this process has ended.
             let why = with_causes(&error);
-            tracing::warn!("item {item} of the inbox could not be left to others: {why}");
+            tracing::warn!("cannot release item {item} of the inbox: {why}");
         }
     }
 
-    /// Leaves what sessions have resumed that ended before they knew of it.
+    /// Leaves the items whose sessions ended before they learned that they had resumed one.
     pub(super) fn leave_abandoned(&mut self) {
         let now_ms = self.clock.now().unix_ms;
-        // Its time is over: the store lets nobody resume it any more.
+        // After that time the store lets nobody resume the item.
         self.resumed.retain(|_, held| now_ms < held.until_ms);
         let resumed = self.resumed.iter();
         let abandoned = resumed.filter(|(_, held)| held.answers.is_closed());
@@ -182,7 +183,7 @@ impl Worker {
         }
     }
 
-    /// The key as the store has it; `None` where nobody can tell who the user is.
+    /// Returns the key as the store keeps it; `None` if we cannot tell who the user is.
     fn stored_key(&self, key: &ResumeKey) -> Result<Option<String>, StoreError> {
         let Some(identity) = &self.settings.identity else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Names, both ways.
+//! Names of secrets, and names that only look like them.
 
 use super::*;
 
@@ -35,7 +35,7 @@ const PLAIN: &str = ", path, query, name, value, id, key, keys, public_key, prim
     hash, git_hash, content, accredited, description, access_keyboard, session_ideas, obsession_idea, \
     assignment, dsname, jwtish, hotpot, dispatch";
 
-/// As a lenient reader may take them.
+/// The names as a lenient reader may see them.
 const LENIENT: [&str; 3] = [
     "\u{ff50}assword",
     "pass\u{200b}word",
@@ -43,14 +43,14 @@ const LENIENT: [&str; 3] = [
 ];
 
 #[test]
-fn names_of_secrets_are_known_in_any_case_style() {
+fn names_of_secrets_are_recognized_in_any_case_style() {
     for name in SECRETS.split(',').map(str::trim).chain(LENIENT) {
         assert!(is_secret(name), "{name}");
     }
 }
 
 #[test]
-fn names_that_only_look_like_secrets_are_none() {
+fn names_that_only_look_like_secrets_are_not_secret() {
     for name in PLAIN.split(',').map(str::trim) {
         assert_eq!(judge(name), Verdict::Plain, "{name}");
     }
@@ -102,7 +102,7 @@ fn words_are_found_whole_in_any_case_style() {
 }
 
 #[test]
-fn no_word_of_a_secret_is_overlooked_by_the_first_look() {
+fn the_quick_check_misses_no_word_of_a_secret() {
     for (word, kind) in WORDS.iter().filter(|(_, kind)| *kind != Kind::End) {
         assert!(is_suspicious(word.to_uppercase().as_bytes()), "{word}");
         let name = if *kind == Kind::Sid {
@@ -117,7 +117,7 @@ fn no_word_of_a_secret_is_overlooked_by_the_first_look() {
             for head in *heads {
                 let two = format!("my_{head}_{end}");
                 assert_eq!(judge(&two), Verdict::Secret, "{two}");
-                // Two letters are too few to be sure inside a word.
+                // Two letters inside a word prove nothing.
                 let one = format!("{head}{end}");
                 assert!(*head == "pw" || judge(&one) == Verdict::Secret, "{one}");
             }

@@ -1,8 +1,8 @@
-//! Secrets in texts, and what is left of the texts.
+//! Secrets in texts, and what remains of the texts.
 
 use crate::evidence::redact::{REDACTED, Redaction};
 
-/// Each text with its secrets between `«` and `»`.
+/// Each text marks its secrets with `«` and `»`.
 fn check(texts: &[&str]) {
     let mut wrong = Vec::new();
     for marked in texts {
@@ -114,7 +114,7 @@ fn headers_variables_and_parameters_are_hidden_by_their_names() {
 }
 
 #[test]
-fn what_stands_behind_an_authentication_scheme_is_hidden() {
+fn credentials_after_an_authentication_scheme_are_hidden() {
     check(&[
         "Bearer «abc»",
         "bearer «hunter2»",
@@ -161,7 +161,7 @@ fn private_pem_blocks_are_hidden_whole_or_cut() {
 }
 
 #[test]
-fn tokens_are_known_by_their_looks() {
+fn tokens_are_recognized_by_their_form() {
     check(&[
         "«eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln»",
         "(«eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0»)",

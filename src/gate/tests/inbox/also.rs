@@ -22,7 +22,7 @@ fn large() -> Value {
     json!({"text": "x".repeat(40_000)})
 }
 
-/// A call that no prompt shows whole: the prompt, and the item.
+/// A call that no prompt can show in full. Returns the prompt and the item.
 fn asked(scene: &mut Scene) -> (Prompt, crate::approval::item::Item) {
     scene.client_calls(1, "delete_user", large());
     let prompt = scene.expect_prompt();
@@ -39,16 +39,17 @@ fn asked(scene: &mut Scene) -> (Prompt, crate::approval::item::Item) {
 }
 
 fn closed(scene: &mut Scene) -> Vec<(String, Closed)> {
-    let told = std::mem::take(&mut scene.inbox).into_iter();
-    told.filter_map(|told| match told {
-        ToEngine::Close { item, how } => Some((item, how)),
-        ToEngine::Ask { .. }
-        | ToEngine::OpenBrowser { .. }
-        | ToEngine::Park { .. }
-        | ToEngine::Decided(_)
-        | ToEngine::Resume(_) => None,
-    })
-    .collect()
+    let received = std::mem::take(&mut scene.inbox).into_iter();
+    received
+        .filter_map(|received| match received {
+            ToEngine::Close { item, how } => Some((item, how)),
+            ToEngine::Ask { .. }
+            | ToEngine::OpenBrowser { .. }
+            | ToEngine::Park { .. }
+            | ToEngine::Decided(_)
+            | ToEngine::Resume(_) => None,
+        })
+        .collect()
 }
 
 #[test]
@@ -90,12 +91,12 @@ fn a_no_in_the_inbox_refuses_the_call() {
     let (prompt, item) = asked(&mut scene);
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_withdrawn(&prompt);
-    scene.expect_refused(1, "denied by a human");
+    scene.expect_refused(1, "denied by a person");
     scene.expect_nothing();
 }
 
 #[test]
-fn both_end_with_their_time_and_with_the_call() {
+fn both_end_with_the_deadline_and_with_the_call() {
     let mut timed_out = scene(|_| {});
     let (prompt, item) = asked(&mut timed_out);
     timed_out.advance(secs(121));
@@ -111,15 +112,15 @@ fn both_end_with_their_time_and_with_the_call() {
 }
 
 #[test]
-fn an_inbox_that_fails_leaves_the_prompt_alone_and_nobody_is_sent_to_the_item() {
+fn when_the_inbox_fails_the_prompt_stays_and_nobody_is_sent_to_the_item() {
     let mut scene = scene(|_| {});
     let (prompt, item) = asked(&mut scene);
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: "http://127.0.0.1:1/".to_owned(),
     });
     scene.expect_nothing();
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: item.id,
         failure: crate::gate::Failure::unreachable("full"),
     });
@@ -143,7 +144,7 @@ fn two_yeses_are_two_questions_in_both_places() {
 }
 
 #[test]
-fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
+fn a_call_shown_in_full_or_without_an_inbox_is_asked_about_only_in_the_client() {
     let mut whole = scene(|_| {});
     whole.client_calls(1, "delete_user", json!({"id": 7}));
     whole.expect_prompt();
@@ -159,28 +160,30 @@ fn what_is_shown_whole_or_has_no_inbox_is_asked_about_in_the_client_alone() {
     assert!(alone.inbox.is_empty());
 }
 
-/// What the inbox is told without a person's doing.
-fn told(scene: &mut Scene) -> Vec<&'static str> {
-    let told = std::mem::take(&mut scene.inbox).into_iter();
-    told.map(|told| match told {
-        ToEngine::Ask {
-            opens_browser: true,
-            ..
-        } => "ask and open",
-        ToEngine::Ask { .. } => "ask",
-        ToEngine::OpenBrowser { .. } => "open",
-        ToEngine::Park { .. } => "park",
-        ToEngine::Close { .. } => "close",
-        ToEngine::Decided(_) => "decided",
-        ToEngine::Resume(_) => "resume",
-    })
-    .collect()
+/// What the inbox receives without a person's doing.
+fn received(scene: &mut Scene) -> Vec<&'static str> {
+    let received = std::mem::take(&mut scene.inbox).into_iter();
+    received
+        .map(|received| match received {
+            ToEngine::Ask {
+                opens_browser: true,
+                ..
+            } => "ask and open",
+            ToEngine::Ask { .. } => "ask",
+            ToEngine::OpenBrowser { .. } => "open",
+            ToEngine::Park { .. } => "park",
+            ToEngine::Close { .. } => "close",
+            ToEngine::Decided(_) => "decided",
+            ToEngine::Resume(_) => "resume",
+        })
+        .collect()
 }
 
-// DESIGN: "Silence for 5 s (`approvalAlsoInboxAfter`, 0 = off): the question is also listed in the inbox […]; no
-// browser opens. […] The browser opens only if the client showed no prompt, or has been silent for 30 s."
+// contract.md, "Clients that answer for themselves": "Silence for 5 s (`approvalAlsoInboxAfter`, 0
+// = off): the question is also listed in the inbox […]; no browser opens. […] The browser opens
+// only if the client showed no prompt, or has been silent for 30 s."
 #[test]
-fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens() {
+fn a_silent_clients_question_is_listed_in_the_inbox_and_later_a_browser_opens() {
     let mut scene = scene(|settings| {
         settings.timeout = None;
         settings.also_inbox_after = secs(5);
@@ -189,28 +192,28 @@ fn a_silent_client_s_question_is_listed_in_the_inbox_and_later_a_browser_opens()
     let prompt = scene.expect_prompt();
     scene.client_reads_all();
     scene.advance(secs(4));
-    assert!(told(&mut scene).is_empty());
+    assert!(received(&mut scene).is_empty());
     scene.advance(secs(1));
     let Some(ToEngine::Ask { item: listed, .. }) = scene.inbox.front().cloned() else {
         panic!("{:?}", scene.inbox);
     };
-    assert_eq!(told(&mut scene), ["ask"]);
+    assert_eq!(received(&mut scene), ["ask"]);
     scene.advance(secs(24));
-    assert!(told(&mut scene).is_empty());
+    assert!(received(&mut scene).is_empty());
     scene.advance(secs(1));
-    assert_eq!(told(&mut scene), ["open"]);
+    assert_eq!(received(&mut scene), ["open"]);
     scene.advance(secs(1_000));
-    assert!(told(&mut scene).is_empty());
+    assert!(received(&mut scene).is_empty());
     scene.approve(&prompt);
     scene.expect_forwarded(1);
-    assert_eq!(told(&mut scene), ["close"]);
+    assert_eq!(received(&mut scene), ["close"]);
     // The history has one row for both.
     let (row, _, engine) = scene.history.remove(0).into_parts();
     assert_eq!((row.id, engine), (listed.id, "elicitation"));
 }
 
 #[test]
-fn of_two_answers_to_a_silent_client_s_question_the_first_counts() {
+fn of_two_answers_to_a_silent_clients_question_the_first_counts() {
     let mut scene = scene(|settings| settings.also_inbox_after = secs(5));
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -218,13 +221,13 @@ fn of_two_answers_to_a_silent_client_s_question_the_first_counts() {
     let item = scene.expect_item();
     scene.decide(&item, Choice::Deny, |_| {});
     scene.expect_withdrawn(&prompt);
-    scene.expect_refused(1, "denied by a human");
+    scene.expect_refused(1, "denied by a person");
     scene.approve(&prompt);
     scene.expect_nothing();
 }
 
 #[test]
-fn silence_lists_nothing_where_the_operator_says_so_or_leaves_the_inbox_out() {
+fn silence_lists_nothing_if_turned_off_or_without_an_inbox() {
     let off = |settings: &mut Settings| settings.also_inbox_after = secs(0);
     let none = |settings: &mut Settings| {
         settings.channels.truncate(1);
@@ -237,13 +240,13 @@ fn silence_lists_nothing_where_the_operator_says_so_or_leaves_the_inbox_out() {
         scene.client_calls(1, "delete_user", json!({}));
         scene.expect_prompt();
         scene.advance(secs(1_000));
-        assert!(told(&mut scene).is_empty());
+        assert!(received(&mut scene).is_empty());
     }
 }
 
 // The page and the terminal show what a prompt shows: a yes there covers as much.
 #[test]
-fn an_item_says_what_a_yes_covers_beside_the_call() {
+fn an_item_says_what_else_a_yes_covers() {
     let mut scene = Scene::set(|settings| {
         chain(settings);
         settings.approval_ttl = secs(60);

@@ -22,21 +22,21 @@ fn denied(scene: &mut Scene, id: u64) {
     let prompt = scene.expect_prompt();
     scene.person_reads();
     scene.deny(&prompt);
-    scene.expect_refused(id, "denied by a human");
+    scene.expect_refused(id, "denied by a person");
     scene.expect_logged("denied", false);
 }
 
-/// The call comes again, and is refused without asking; the item that can lift that.
+/// The call is made again and refused without asking. Returns the item that can lift that.
 fn refused_again(scene: &mut Scene, id: u64) -> Item {
     scene.client_calls(id, "delete_user", json!({"id": 7}));
-    let told = scene.inbox.pop_front();
+    let received = scene.inbox.pop_front();
     let Some(ToEngine::Ask {
         engine: _,
         item,
         opens_browser: false,
-    }) = told
+    }) = received
     else {
-        panic!("{told:?}");
+        panic!("{received:?}");
     };
     assert!(matches!(
         scene.inbox.pop_front(),
@@ -56,22 +56,19 @@ fn refused_again(scene: &mut Scene, id: u64) -> Item {
 }
 
 #[test]
-fn without_it_a_denied_call_is_asked_about_again() {
+fn by_default_a_denied_call_is_asked_about_again() {
     let mut scene = scene(|settings| settings.deny_memory = secs(0));
     denied(&mut scene, 1);
     denied(&mut scene, 2);
 }
 
 #[test]
-fn an_identical_call_is_refused_without_asking_for_so_long() {
+fn an_identical_call_is_refused_without_asking_for_that_time() {
     let mut scene = scene(|_| {});
     denied(&mut scene, 1);
     scene.advance(secs(50));
     let item = refused_again(&mut scene, 2);
-    assert!(
-        item.question.contains("denied a short while ago"),
-        "{item:?}"
-    );
+    assert!(item.question.contains("denied recently"), "{item:?}");
     // The same item stands for further ones.
     scene.client_calls(3, "delete_user", json!({"id": 7}));
     let text = scene.expect_refused(3, &item.id);
@@ -82,8 +79,8 @@ fn an_identical_call_is_refused_without_asking_for_so_long() {
     let other = scene.expect_prompt();
     scene.person_reads();
     scene.deny(&other);
-    scene.expect_refused(4, "denied by a human");
-    // So is the same call, when the time is over.
+    scene.expect_refused(4, "denied by a person");
+    // So is the same call, when the time is up.
     scene.advance(secs(10));
     let closed = ToEngine::Close {
         item: item.id,
@@ -95,7 +92,7 @@ fn an_identical_call_is_refused_without_asking_for_so_long() {
 }
 
 #[test]
-fn a_person_can_lift_it_in_the_inbox_for_one_run() {
+fn a_person_can_lift_a_denial_in_the_inbox_for_one_run() {
     let mut scene = scene(|_| {});
     denied(&mut scene, 1);
     let item = refused_again(&mut scene, 2);
@@ -116,13 +113,13 @@ fn a_second_denial_in_the_inbox_counts_from_then_on() {
     scene.advance(secs(40));
     scene.decide(&item, Choice::Deny, |_| {});
     scene.client_calls(3, "delete_user", json!({"id": 7}));
-    scene.expect_refused(3, "denied by a human");
+    scene.expect_refused(3, "denied by a person");
     scene.advance(secs(50));
     refused_again(&mut scene, 4);
 }
 
 #[test]
-fn a_tool_that_has_changed_is_another_call() {
+fn a_call_of_a_changed_tool_is_not_identical() {
     let mut scene = scene(|_| {});
     denied(&mut scene, 1);
     scene.tools_change(json!([{"name": "delete_user", "description": "Deletes everything."}]));
@@ -131,7 +128,7 @@ fn a_tool_that_has_changed_is_another_call() {
 }
 
 #[test]
-fn where_there_is_no_inbox_nothing_is_said_of_it() {
+fn without_an_inbox_the_refusal_does_not_mention_it() {
     let mut scene = scene(|settings| settings.channels.truncate(1));
     denied(&mut scene, 1);
     scene.client_calls(2, "delete_user", json!({"id": 7}));
@@ -142,16 +139,16 @@ fn where_there_is_no_inbox_nothing_is_said_of_it() {
 }
 
 #[test]
-fn a_client_does_not_escape_it_by_a_new_session() {
+fn a_client_does_not_escape_a_denial_with_a_new_session() {
     let mut scene = scene(|_| {});
     denied(&mut scene, 1);
     let mut scene = scene.handshake("2025-11-25", json!({"elicitation": {}}));
     refused_again(&mut scene, 2);
 }
 
-// Silence, a client's own answer and a closed prompt are nobody's denial.
+// Silence, an instant answer and a dismissed prompt are not a person's denial.
 #[test]
-fn only_a_person_s_no_is_remembered() {
+fn only_a_persons_no_is_remembered() {
     let mut scene = scene(|settings| settings.instant_decline = secs(1));
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let prompt = scene.expect_prompt();

@@ -16,7 +16,7 @@ fn scene(change: impl FnOnce(&mut Settings)) -> Scene {
 }
 
 #[test]
-fn a_yes_in_the_client_is_told_once_its_call_has_left() {
+fn a_yes_in_the_client_goes_to_the_history_after_its_call_was_released() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let prompt = scene.expect_prompt();
@@ -32,12 +32,12 @@ fn a_yes_in_the_client_is_told_once_its_call_has_left() {
     assert_eq!(verdict.choice, Choice::Approve);
     assert_eq!(verdict.reason.as_deref(), Some("fine"));
     assert_eq!(verdict.assurance, Assurance::CallerRelayed);
-    // It waits for nothing in the inbox.
+    // It does not wait for the inbox.
     assert!(scene.inbox.is_empty() && scene.history.is_empty());
 }
 
 #[test]
-fn a_no_in_the_client_is_told_too_and_one_that_no_person_gave_is_not() {
+fn a_persons_no_in_the_client_goes_to_the_history_and_no_other() {
     let mut scene = scene(|_| {});
     scene.client_calls(1, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
@@ -49,7 +49,7 @@ fn a_no_in_the_client_is_told_too_and_one_that_no_person_gave_is_not() {
     assert_eq!(verdict.choice, Choice::Deny);
     assert_eq!(verdict.reason.as_deref(), Some("not today"));
 
-    // Faster than anybody reads.
+    // Faster than anybody can read.
     scene.client_calls(2, "delete_user", json!({}));
     let prompt = scene.expect_prompt();
     scene.answer(&prompt, json!({"action": "decline"}));
@@ -64,7 +64,7 @@ fn a_no_in_the_client_is_told_too_and_one_that_no_person_gave_is_not() {
 }
 
 #[test]
-fn the_inbox_is_not_told_what_it_knows_and_nothing_where_there_is_none() {
+fn the_inboxs_own_verdicts_are_not_sent_to_its_history() {
     let mut with_inbox = Scene::set(chain).handshake("2025-11-25", json!({}));
     with_inbox.client_calls(1, "delete_user", json!({}));
     let item = with_inbox.expect_item();
@@ -81,7 +81,7 @@ fn the_inbox_is_not_told_what_it_knows_and_nothing_where_there_is_none() {
 }
 
 #[test]
-fn a_call_that_comes_back_and_runs_again_is_told_once() {
+fn a_call_that_comes_back_and_runs_again_goes_to_the_history_once() {
     let mut scene = scene(|_| {});
     scene.gate.expect_returned_calls();
     scene.client_calls(1, "delete_user", json!({}));
@@ -95,7 +95,7 @@ fn a_call_that_comes_back_and_runs_again_is_told_once() {
 }
 
 #[test]
-fn an_item_has_the_titles_that_others_give_themselves() {
+fn an_item_has_the_titles_of_the_tool_and_the_client() {
     let long = "T".repeat(5_000);
     let tools = json!([
         {"name": "delete_user", "title": "Delete a user", "annotations": {"title": "not this"}},

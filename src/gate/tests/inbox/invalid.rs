@@ -1,4 +1,4 @@
-//! Answers that answer nothing: the client failed to ask, so the next channel is asked.
+//! Invalid answers: the client failed to ask, so the next engine is asked.
 
 use serde_json::{Value, json};
 
@@ -32,18 +32,18 @@ fn invalid() -> [(Value, &'static str); 8] {
     ]
 }
 
-// DESIGN: "Invalid answer (accept without `approved`, wrong types): the engine failed; the next one is
-// asked."
+// contract.md, "Clients that answer for themselves": "Invalid answer (accept without `approved`,
+// wrong types): the engine failed; the next one is asked."
 #[test]
-fn an_invalid_answer_goes_on_to_the_inbox() {
+fn after_an_invalid_answer_the_inbox_is_asked() {
     for era in ERAS {
         for (answer, _) in invalid() {
             let mut scene = era.scene(chain);
             let asked = era.asks(&mut scene, 1, 7);
-            // However fast it comes.
+            // However fast it arrives.
             scene.advance(millis(10));
             let id = asked.answers(&mut scene, answer);
-            // It is not tried again: an answer is an answer.
+            // It is not retried: an answer is an answer.
             scene.advance(secs(10));
             scene.expect_nothing();
             let item = scene.expect_item();
@@ -58,14 +58,14 @@ fn an_invalid_answer_goes_on_to_the_inbox() {
     }
 }
 
-// DESIGN: "If there is none, the call is refused with decision `error`, and the text does not claim
-// that a person denied it."
+// contract.md, "Clients that answer for themselves": "If there is none, the call is refused with
+// decision `error`, and the text does not claim that a person denied it."
 #[test]
-fn an_invalid_answer_without_another_channel_is_an_error() {
+fn an_invalid_answer_without_another_engine_is_an_error() {
     for era in ERAS {
         for (answer, why) in invalid() {
             for denies in [false, true] {
-                // `onTransportError: deny` goes nowhere else either.
+                // `onTransportError: deny` asks nobody else either.
                 let mut scene = era.scene(|settings| {
                     if denies {
                         chain(settings);
@@ -76,7 +76,7 @@ fn an_invalid_answer_without_another_channel_is_an_error() {
                 scene.advance(secs(5));
                 let id = asked.answers(&mut scene, answer.clone());
                 let text = scene.expect_refused(id, why);
-                assert!(!text.contains("by a human"), "{text}");
+                assert!(!text.contains("by a person"), "{text}");
                 let line = scene.expect_logged("error", false);
                 assert_eq!(
                     (&line["engine"], &line["assurance"], &line["reason"]),
@@ -93,7 +93,7 @@ fn an_invalid_answer_without_another_channel_is_an_error() {
 }
 
 #[test]
-fn an_invalid_answer_to_the_second_question_asks_only_that_one_elsewhere() {
+fn after_an_invalid_answer_to_the_second_question_only_that_one_is_asked_elsewhere() {
     for era in ERAS {
         let mut scene = era.scene(|settings| {
             chain(settings);
@@ -114,7 +114,7 @@ fn an_invalid_answer_to_the_second_question_asks_only_that_one_elsewhere() {
 }
 
 #[test]
-fn an_invalid_answer_behind_the_inbox_is_the_end() {
+fn an_invalid_answer_from_the_last_engine_is_an_error() {
     for era in ERAS {
         let mut scene = era.scene(|settings| {
             settings.channels = vec![

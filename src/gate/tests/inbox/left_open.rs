@@ -1,4 +1,4 @@
-//! Questions that a client answers with a no before a person can have read them: its calls are
+//! Questions that a client answers with a no before a person can have read them: the calls are
 //! refused, and the question stays open in the inbox.
 
 use serde_json::json;
@@ -10,8 +10,8 @@ use crate::gate::tests::scene::{Scene, secs};
 use crate::gate::tests::stateless::{expect_question, retry, says, stateless_with, yes};
 use crate::gate::{FromEngine, OnFailure, Patience, Settings, TimeoutAction, ToEngine};
 
-/// The client calls with this argument, and answers the question so in 10 ms. Returns the item that
-/// the question is left as.
+/// The client calls with this argument and answers the question like this after 10 ms. Returns the
+/// item that stays open.
 fn left_open(scene: &mut Scene, era: Era, id: u32, argument: u64) -> Item {
     let asked = era.asks(scene, id, argument);
     scene.advance(millis(10));
@@ -20,9 +20,9 @@ fn left_open(scene: &mut Scene, era: Era, id: u32, argument: u64) -> Item {
     let item = scene.expect_item();
     expect_parked(scene, &item);
     let whole = format!(
-        "The call of tool \"delete_user\" was not run yet: the client dismissed the question after 10 ms, \
-         faster than a person can read. It is waiting for approval, as item {} of the approval inbox. \
-         Once a human has approved it, the very same call, made again, will run.",
+        "The call to tool \"delete_user\" was not run yet: the client dismissed the question after 10 ms, \
+         faster than a person can read. It is waiting for approval as item {} in the approval inbox. \
+         Once a person has approved it, the same call will run when it is made again.",
         item.id
     );
     assert_eq!(text, whole);
@@ -49,10 +49,10 @@ fn expect_closed(scene: &mut Scene, item: &Item, how: Closed) {
     assert_eq!(scene.inbox.pop_front(), Some(ToEngine::Close { item, how }));
 }
 
-// DESIGN: "If `inbox` is among the engines, the question stays open there, and once approved the same
-// call runs when it is made again."
+// contract.md, "Clients that answer for themselves": "If `inbox` is among the engines, the question
+// stays open there, and once approved the same call runs when it is made again."
 #[test]
-fn the_question_stays_open_and_its_yes_lets_the_same_call_run_once() {
+fn the_question_stays_open_and_a_yes_lets_the_same_call_run_once() {
     for era in ERAS {
         for action in [
             TimeoutAction::Deny,
@@ -67,7 +67,7 @@ fn the_question_stays_open_and_its_yes_lets_the_same_call_run_once() {
             scene.advance(30 * MINUTE);
             scene.decide(&item, Choice::Approve, |_| {});
             scene.expect_nothing();
-            // Another call is asked about, and the very same one runs.
+            // A different call is asked about, and the same one runs.
             era.asks(&mut scene, 2, 8);
             era.calls(&mut scene, 3, 7);
             scene.expect_forwarded(3);
@@ -85,7 +85,7 @@ fn the_question_stays_open_and_its_yes_lets_the_same_call_run_once() {
 }
 
 #[test]
-fn a_no_to_the_question_that_was_left_open_is_told_to_the_same_call() {
+fn a_no_to_the_open_question_refuses_the_same_call() {
     for era in ERAS {
         let mut scene = era.scene(chain);
         let item = left_open(&mut scene, era, 1, 7);
@@ -93,11 +93,11 @@ fn a_no_to_the_question_that_was_left_open_is_told_to_the_same_call() {
             verdict.reason = Some("not on a Friday".into());
         });
         era.calls(&mut scene, 2, 7);
-        scene.expect_refused(2, r#"denied by a human, who said: "not on a Friday""#);
+        scene.expect_refused(2, r#"denied by a person, who said: "not on a Friday""#);
     }
 }
 
-// The same call waits for the item, and asks the client nothing: it would say no again.
+// The same call waits for the item. The client is not asked: it would say no again.
 #[test]
 fn the_question_stays_open_while_the_same_call_comes_and_goes() {
     for era in ERAS {
@@ -110,10 +110,10 @@ fn the_question_stays_open_while_the_same_call_comes_and_goes() {
         era.calls(&mut scene, 2, 7);
         scene.expect_nothing();
         scene.advance(MINUTE);
-        scene.expect_refused(2, &format!("waiting for approval, as item {}", item.id));
+        scene.expect_refused(2, &format!("waiting for approval as item {}", item.id));
         scene.expect_logged("timeout", false);
         expect_parked(&mut scene, &item);
-        // One that its client gives up.
+        // One that its client cancels.
         era.calls(&mut scene, 3, 7);
         scene.client_cancels(3);
         scene.expect_nothing();
@@ -129,7 +129,7 @@ fn the_question_stays_open_while_the_same_call_comes_and_goes() {
 }
 
 #[test]
-fn the_question_is_open_for_as_long_as_questions_are_parked_and_no_longer() {
+fn the_question_stays_open_only_as_long_as_questions_are_parked() {
     for era in ERAS {
         let mut scene = era.scene(|settings| {
             chain(settings);
@@ -143,14 +143,14 @@ fn the_question_is_open_for_as_long_as_questions_are_parked_and_no_longer() {
         scene.expect_refused(2, "nobody answered in time");
         expect_closed(&mut scene, &item, Closed::Expired);
         scene.decide(&item, Choice::Approve, |_| {});
-        // The client is asked anew.
+        // The client is asked again.
         era.asks(&mut scene, 3, 7);
         scene.expect_nothing();
     }
 }
 
 #[test]
-fn the_question_is_withdrawn_when_its_client_goes_or_begins_anew() {
+fn the_question_is_withdrawn_when_its_client_goes_or_begins_a_new_session() {
     let mut scene = Era::Legacy.scene(chain);
     let item = left_open(&mut scene, Era::Legacy, 1, 7);
     scene.decide(&item, Choice::Approve, |_| {});
@@ -200,7 +200,7 @@ fn an_instant_no_to_the_second_question_leaves_that_one_open() {
 }
 
 #[test]
-fn two_yeses_in_the_inbox_are_two_questions_though_the_client_answers_neither() {
+fn two_yeses_in_the_inbox_are_two_questions() {
     for era in ERAS {
         let mut scene = era.scene(|settings| {
             chain(settings);
@@ -257,7 +257,7 @@ fn calls_that_share_a_question_share_its_item() {
 }
 
 #[test]
-fn what_is_too_large_for_the_inbox_is_refused_and_left_nowhere() {
+fn a_call_too_large_for_the_inbox_is_refused_and_not_left_open() {
     for era in ERAS {
         let mut scene = era.scene(chain);
         let large = json!({"id": "x".repeat(5 * 1024 * 1024)});
@@ -280,7 +280,7 @@ fn what_is_too_large_for_the_inbox_is_refused_and_left_nowhere() {
     }
 }
 
-// The item waits already, and the user may see it without the client.
+// The item is open already, and the user may find it without the client.
 #[test]
 fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let url = "http://127.0.0.1:8766/item/x".to_owned();
@@ -288,7 +288,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let mut scene = Scene::set(chain).handshake("2025-11-25", urls.clone());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: url.clone(),
     });
@@ -303,7 +303,7 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     let call = stateless_with(1, "delete_user", json!({"id": 7}), urls);
     says(&mut scene, &call);
     let item = scene.expect_item();
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url,
     });
@@ -317,9 +317,9 @@ fn an_instant_no_to_open_the_page_leaves_the_call_waiting() {
     scene.expect_forwarded(2);
 }
 
-// A client that opens URLs is sent to the item that was left open when its call comes again.
+// A client that opens URLs is sent to the open item when it makes its call again.
 #[test]
-fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
+fn the_same_call_is_sent_to_the_page_and_the_question_stays_open() {
     let both = json!({"elicitation": {"form": {}, "url": {}}});
     let mut scene = Scene::set(|settings: &mut Settings| {
         chain(settings);
@@ -334,13 +334,13 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
     let item = scene.expect_item();
     expect_parked(&mut scene, &item);
     says(&mut scene, &call(3));
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url: "http://127.0.0.1:8766/item/x".to_owned(),
     });
     let sent = scene.take_client();
     assert_eq!(sent["result"]["resultType"], "input_required", "{sent}");
-    // No retry comes.
+    // No retry arrives.
     scene.advance(2 * MINUTE);
     let line = scene.expect_logged("timeout", false);
     assert!(
@@ -353,9 +353,9 @@ fn the_same_call_is_sent_to_the_page_and_the_question_stays_open_after_that() {
     scene.expect_forwarded(4);
 }
 
-// Where a form's time is shorter than a person's, its no comes too late to be one.
+// If a form expires before a person could have read it, a no to it comes too late to count.
 #[test]
-fn an_instant_no_to_a_form_that_has_gone_on_to_the_inbox_says_nothing() {
+fn an_instant_no_to_a_form_whose_question_moved_to_the_inbox_is_ignored() {
     let mut scene = Era::Stateless.scene(|settings| {
         chain(settings);
         settings.channels[0].patience = Patience::Own(Some(millis(100)));

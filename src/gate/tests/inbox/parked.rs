@@ -14,7 +14,7 @@ fn parking(settings: &mut Settings) {
     settings.timeout = Some(MINUTE);
 }
 
-/// Waits until the call's time is over; returns what the client is told.
+/// Waits until the call's deadline. Returns what the client is told.
 fn until_parked(scene: &mut Scene, id: u32) -> String {
     scene.advance(MINUTE + Duration::from_millis(500));
     scene.expect_refused(id, "waiting for approval")
@@ -25,15 +25,15 @@ fn a_parked_question_lets_the_same_call_run_once() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
-    // Whoever tidies the inbox must not take it for expired before it is parked.
+    // Cleaning up the inbox must not treat it as expired before it is parked.
     assert_eq!(item.expires_ms, Some(item.asked_ms + 60_000 + 3_600_000));
-    let told = until_parked(&mut scene, 1);
+    let received = until_parked(&mut scene, 1);
     let whole = format!(
-        "The call of tool \"delete_user\" was not run yet: it is waiting for approval, as item {} of the \
-         approval inbox. Once a human has approved it, the very same call, made again, will run.",
+        "The call to tool \"delete_user\" was not run yet: it is waiting for approval as item {} in the \
+         approval inbox. Once a person has approved it, the same call will run when it is made again.",
         item.id
     );
-    assert_eq!(told, whole);
+    assert_eq!(received, whole);
     scene.expect_logged("timeout", false);
     let parked = scene.inbox.pop_front();
     assert!(
@@ -44,7 +44,7 @@ fn a_parked_question_lets_the_same_call_run_once() {
     scene.advance(30 * MINUTE);
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_nothing();
-    // Another call, and then the very same one.
+    // A different call, and then the same one.
     scene.client_calls(2, "delete_user", json!({"id": 8}));
     let other = scene.expect_item();
     scene.client_calls(3, "delete_user", json!({"id": 7}));
@@ -62,7 +62,7 @@ fn a_parked_question_lets_the_same_call_run_once() {
 }
 
 #[test]
-fn the_same_call_waits_for_the_parked_item_and_for_no_second_one() {
+fn the_same_call_waits_for_the_parked_item_and_creates_no_second_one() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -75,7 +75,7 @@ fn the_same_call_waits_for_the_parked_item_and_for_no_second_one() {
 }
 
 #[test]
-fn a_client_that_loses_patience_parks_the_question_too() {
+fn a_client_that_cancels_parks_the_question_too() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -91,7 +91,7 @@ fn a_client_that_loses_patience_parks_the_question_too() {
 }
 
 #[test]
-fn a_parked_question_is_over_when_its_time_is_or_when_its_client_goes() {
+fn a_parked_question_ends_when_it_expires_or_its_client_goes() {
     let mut scene = scene(|settings| {
         parking(settings);
         settings.park_for = 10 * MINUTE;
@@ -111,7 +111,7 @@ fn a_parked_question_is_over_when_its_time_is_or_when_its_client_goes() {
     scene.client_calls(2, "delete_user", json!({"id": 7}));
     scene.expect_nothing();
 
-    // A new session of the client's is another client.
+    // A new session counts as another client.
     let again = scene.expect_item();
     until_parked(&mut scene, 2);
     scene.decide(&again, Choice::Approve, |_| {});
@@ -123,8 +123,8 @@ fn a_parked_question_is_over_when_its_time_is_or_when_its_client_goes() {
 }
 
 #[test]
-fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() {
-    // However long a human has.
+fn a_call_waits_for_a_parked_item_only_while_it_can_be_decided() {
+    // However long a person has.
     let mut scene = scene(|settings| {
         parking(settings);
         settings.timeout = None;
@@ -137,7 +137,7 @@ fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() 
     scene.advance(9 * MINUTE);
     scene.client_calls(2, "delete_user", json!({"id": 7}));
     scene.expect_nothing();
-    // The store lets nobody decide from here on.
+    // From here on the store accepts no verdict.
     scene.advance(MINUTE);
     scene.expect_refused(2, "nobody answered in time");
     let how = Closed::Expired;
@@ -146,7 +146,7 @@ fn a_call_does_not_wait_longer_for_a_parked_item_than_the_item_can_be_decided() 
 }
 
 #[test]
-fn a_parked_yes_for_some_minutes_covers_the_same_call_for_so_long_and_no_longer() {
+fn a_parked_yes_for_some_minutes_covers_the_same_call_for_that_time() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -167,7 +167,7 @@ fn a_parked_yes_for_some_minutes_covers_the_same_call_for_so_long_and_no_longer(
 }
 
 #[test]
-fn of_two_parked_items_about_one_call_the_one_that_was_approved_counts() {
+fn of_two_parked_items_about_one_call_the_approved_one_counts() {
     // Whichever of their ids comes first.
     for yes in [0, 1] {
         let mut scene = scene(parking);
@@ -187,7 +187,7 @@ fn of_two_parked_items_about_one_call_the_one_that_was_approved_counts() {
 }
 
 #[test]
-fn a_no_to_a_parked_question_is_told_to_the_same_call_once() {
+fn a_no_to_a_parked_question_refuses_the_same_call_once() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -208,7 +208,7 @@ fn a_no_to_a_parked_question_is_told_to_the_same_call_once() {
 }
 
 #[test]
-fn a_parked_yes_is_none_for_a_tool_that_has_changed() {
+fn a_parked_yes_does_not_count_for_a_changed_tool() {
     let mut scene = scene(parking);
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     let item = scene.expect_item();
@@ -222,7 +222,7 @@ fn a_parked_yes_is_none_for_a_tool_that_has_changed() {
 }
 
 #[test]
-fn a_prompt_that_runs_out_is_parked_in_the_inbox() {
+fn a_prompt_that_times_out_is_parked_in_the_inbox() {
     let mut scene = Scene::set(|settings| {
         chain(settings);
         parking(settings);
@@ -244,7 +244,7 @@ fn a_prompt_that_runs_out_is_parked_in_the_inbox() {
 }
 
 #[test]
-fn a_second_yes_is_asked_for_with_the_call_that_comes_again() {
+fn the_second_yes_is_asked_for_when_the_call_is_made_again() {
     let mut scene = scene(|settings| {
         parking(settings);
         settings.double_confirm = true;
@@ -262,7 +262,7 @@ fn a_second_yes_is_asked_for_with_the_call_that_comes_again() {
     scene.expect_forwarded(2);
 }
 
-// Found by the random sessions: the last verdict counted, so that a no could be followed by a yes.
+// Found by the random sessions: the last verdict counted, so a no could be followed by a yes.
 #[test]
 fn of_two_verdicts_about_a_parked_item_the_first_counts() {
     for (choices, runs) in [
@@ -281,7 +281,7 @@ fn of_two_verdicts_about_a_parked_item_the_first_counts() {
         if runs {
             scene.expect_forwarded(2);
         } else {
-            scene.expect_refused(2, "denied by a human");
+            scene.expect_refused(2, "denied by a person");
         }
         scene.expect_nothing();
     }

@@ -1,5 +1,5 @@
 //! Random sessions with the inbox: whatever happens in whatever order, a call runs only for as many
-//! yeses as were given about that very call, and every call has one line.
+//! yeses as were given about that call, and every call has one record.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -19,13 +19,13 @@ use crate::mcp::message::RequestId;
 enum Client {
     /// Not at all, in a session.
     Mute,
-    /// By prompts, in a session, which go on to the inbox.
+    /// By prompts, in a session, which fall back to the inbox.
     Prompts,
     /// Not at all, in 2026-07-28.
     Stateless,
     /// By URLs, in 2026-07-28.
     Urls,
-    /// By forms, in 2026-07-28, which go on to the inbox.
+    /// By forms, in 2026-07-28, which fall back to the inbox.
     Forms,
 }
 
@@ -46,18 +46,18 @@ enum Step {
         answer: Answer,
         is_same: bool,
     },
-    /// A verdict about some item, open or not; also a second one, or one that comes late.
+    /// A verdict about some item, open or not, possibly a second or a late one.
     Decide {
         item: usize,
         choice: Choice,
     },
-    /// The inbox fails to take some item.
+    /// The inbox fails to accept some item.
     Fail(usize),
     Cancel(usize),
     Wait(u16),
-    /// As long as it takes to read, or not quite.
+    /// As long as it takes to read, or slightly less.
     Pause(u64),
-    /// The server changes the tool, or back to what it was.
+    /// The server changes the tool, or changes it back.
     Change(u32),
     /// The client begins another session.
     Begin,
@@ -65,7 +65,7 @@ enum Step {
 
 #[derive(Debug, Clone, Copy)]
 enum Answer {
-    /// To a form, that is a yes; to a URL, consent.
+    /// A yes to a form; consent to a URL.
     Yes,
     No,
     Dismissed,
@@ -115,15 +115,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A call as a human tells it from others: its argument, and which version of the tool it is of.
+/// What distinguishes a call for a person: its argument, and the tool's version.
 type Seen = (u64, u32);
 
-/// How long a form or a prompt is good for.
+/// How long a form or a prompt is open.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Faster than this, nobody has read it.
+/// Nobody can have read it faster than this.
 const INSTANT: Duration = Duration::from_millis(250);
 
-/// A prompt that the client has got.
+/// A prompt that the client received.
 struct Prompt {
     id: Value,
     /// The call that it is about.
@@ -134,7 +134,7 @@ struct Prompt {
 }
 
 impl Client {
-    /// What it says of itself as a session begins.
+    /// What it declares at the start of a session.
     fn capabilities(self) -> Value {
         match self {
             Client::Prompts => json!({"elicitation": {}}),
@@ -143,11 +143,11 @@ impl Client {
     }
 }
 
-/// A question that the client has got as a result.
+/// A question that the client received as a result.
 struct Asked {
     call: Value,
     state: Value,
-    /// The first of the requests that are about this call.
+    /// The first of the requests about this call.
     chain: u32,
     seen: Seen,
     is_form: bool,
@@ -161,7 +161,7 @@ struct World {
     scene: Scene,
     version: u32,
     needed: u32,
-    /// The calls by their ids, and the first request of each that comes again.
+    /// The calls by their ids, and for each repeated call its first request.
     calls: Vec<(Value, u32)>,
     asked: Vec<Asked>,
     prompts: Vec<Prompt>,
@@ -228,7 +228,7 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
                     let item = item.id.clone();
-                    self.scene.inbox_tells(FromEngine::Listed { item, url });
+                    self.scene.inbox_sends(FromEngine::Listed { item, url });
                 }
             }
             Step::Retry {
@@ -241,8 +241,8 @@ impl World {
                 let Some((item, seen)) = self.items.get(*item).cloned() else {
                     return;
                 };
-                // The store hands out one verdict about an item; what comes twice is a fault that
-                // must do no harm.
+                // The store delivers one verdict about an item; a duplicate is a fault that must do
+                // no harm.
                 if self.decided.insert(item.id.clone()) && *choice == Choice::Approve {
                     *self.yeses.entry(seen).or_default() += 1;
                 }
@@ -252,7 +252,7 @@ impl World {
                 if let Some((item, _)) = self.items.get(*item) {
                     let item = item.id.clone();
                     let why = "full".to_owned();
-                    self.scene.inbox_tells(FromEngine::Failed {
+                    self.scene.inbox_sends(FromEngine::Failed {
                         item,
                         failure: crate::gate::Failure::unreachable(why),
                     });
@@ -274,7 +274,7 @@ impl World {
                 self.look();
                 let scene = std::mem::replace(&mut self.scene, Scene::new());
                 self.scene = scene.handshake("2025-11-25", self.client.capabilities());
-                // What was asked before is withdrawn, which the handshake has thrown away.
+                // Earlier questions are withdrawn; the handshake has discarded the messages.
                 let is_over = |prompt: &mut Prompt| prompt.is_open = false;
                 self.prompts.iter_mut().for_each(is_over);
             }
@@ -288,7 +288,7 @@ impl World {
         let Some(asked) = self.asked.get_mut(at) else {
             return;
         };
-        // One answer a form, for the call that it shows, while its time is not over.
+        // One answer per form, for the call that it shows, before its deadline.
         let counts = asked.is_form && is_same && now < asked.until && !asked.is_used;
         if counts && matches!(answer, Answer::Yes) {
             *self.yeses.entry(asked.seen).or_default() += 1;
@@ -330,13 +330,14 @@ impl World {
         }
     }
 
-    /// DESIGN, "Clients that declare elicitation and show nothing": how a call ends with an answer of
-    /// the client's that counts and is no yes.
+    /// contract.md, "Clients that answer for themselves": how a call ends if the client's answer
+    /// counts and is no yes.
     fn expect_right_end(&mut self, id: &Value, answer: Answer, took: Duration) {
-        let told = self.scene.client.back();
-        let told: Value = told.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
-        let told = told["result"]["content"][0]["text"].as_str();
-        let told = told.unwrap_or_default().to_owned();
+        let received = self.scene.client.back();
+        let received: Value =
+            received.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+        let received = received["result"]["content"][0]["text"].as_str();
+        let received = received.unwrap_or_default().to_owned();
         let line = self.scene.decisions().into_iter().last().cloned();
         let line = line.filter(|line| line["request_id"] == *id);
         let decision = line.as_ref().map(|line| line["decision"].as_str().unwrap());
@@ -345,27 +346,30 @@ impl World {
             Answer::No | Answer::Dismissed if is_instant => {
                 let is_no = matches!(answer, Answer::No);
                 let decided = if is_no { "denied" } else { "cancelled" };
-                assert_eq!(decision, Some(decided), "{told}");
-                assert!(told.contains("faster than a person can read"), "{told}");
+                assert_eq!(decision, Some(decided), "{received}");
+                assert!(
+                    received.contains("faster than a person can read"),
+                    "{received}"
+                );
                 let left: Vec<&ToEngine> = self.scene.inbox.iter().rev().take(2).collect();
                 let [
                     ToEngine::Park { item, .. },
                     ToEngine::Ask { item: asked, .. },
                 ] = left[..]
                 else {
-                    panic!("{told} leaves {left:?}");
+                    panic!("{received} leaves {left:?}");
                 };
-                assert!(*item == asked.id && told.contains(item), "{told}");
+                assert!(*item == asked.id && received.contains(item), "{received}");
             }
             Answer::No | Answer::Dismissed => {
-                assert_eq!(decision, Some("denied"), "{told}");
+                assert_eq!(decision, Some("denied"), "{received}");
                 let is_no = matches!(answer, Answer::No);
-                assert_eq!(told.contains("denied by a human"), is_no, "{told}");
-                assert_eq!(told.contains("dismissed"), !is_no, "{told}");
+                assert_eq!(received.contains("denied by a person"), is_no, "{received}");
+                assert_eq!(received.contains("dismissed"), !is_no, "{received}");
             }
             Answer::Invalid => {
-                // It waits on, in the inbox.
-                assert_eq!(decision, None, "{told}");
+                // It still waits in the inbox.
+                assert_eq!(decision, None, "{received}");
                 let asked = self.scene.inbox.back();
                 assert!(matches!(asked, Some(ToEngine::Ask { .. })), "{asked:?}");
             }
@@ -373,10 +377,10 @@ impl World {
         }
     }
 
-    /// Sees what the step led to.
+    /// Checks the results of the step.
     fn look(&mut self) {
-        while let Some(told) = self.scene.inbox.pop_front() {
-            if let ToEngine::Ask { item, .. } = told {
+        while let Some(received) = self.scene.inbox.pop_front() {
+            if let ToEngine::Ask { item, .. } = received {
                 let call: Value = serde_json::from_str(&item.call).unwrap();
                 let argument = call["arguments"]["id"].as_u64().unwrap();
                 let version = shown_version(item.description.as_deref().unwrap());
@@ -409,7 +413,8 @@ impl World {
             };
             let seen = (argument, version);
             let before = self.asked.iter().rfind(|asked| asked.chain == chain);
-            // Asked the same again for want of an answer, a human's time does not begin anew.
+            // The same question was repeated because it was not answered; the person's time does
+            // not start again.
             let is_missing = call["params"]["inputResponses"] == json!({});
             let until = match before {
                 Some(before) if is_missing && before.is_form && before.seen == seen => before.until,
@@ -446,7 +451,7 @@ impl World {
         }
     }
 
-    /// The client has got a prompt.
+    /// The client received a prompt.
     fn prompted(&mut self, request: &Value) {
         let id = request["id"].clone();
         let name = RequestId::Text(id.as_str().unwrap().into());
@@ -475,7 +480,7 @@ impl World {
         for line in self.scene.decisions() {
             let id = line["request_id"].as_u64().unwrap();
             let (_, chain) = &self.calls[usize::try_from(id).unwrap() - 1];
-            // That a retry is refused for its state says nothing of the call.
+            // A retry that is refused for its state says nothing about the call.
             let is_about_state = line["reason"].as_str().unwrap().contains("`requestState`");
             if !is_about_state || u64::from(*chain) == id {
                 *lines.entry(*chain).or_default() += 1;
@@ -493,7 +498,7 @@ fn versioned(version: u32) -> Value {
         "annotations": {"destructiveHint": true}}])
 }
 
-/// Which of them a human was shown.
+/// Which of them a person was shown.
 fn shown_version(text: &str) -> u32 {
     let (_, rest) = text.split_once("version ").unwrap();
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -504,7 +509,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_call_runs_for_as_many_yeses_as_were_given_about_it(
+    fn a_call_runs_at_most_once_per_yes_given_about_it(
         client in prop::sample::select(
             &[
                 Client::Mute,

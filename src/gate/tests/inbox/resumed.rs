@@ -2,24 +2,24 @@
 
 mod attacked;
 mod properties;
-mod shelf;
+mod shared_inbox;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::shelf::Shelf;
+use self::shared_inbox::SharedInbox;
 use super::{MINUTE, chain};
 use crate::approval::item::Choice;
 use crate::gate::tests::scene::{Scene, secs};
 use crate::gate::{FromEngine, Resume, Resumption, Settings, TimeoutAction, ToEngine};
 use crate::policy::Rules;
 
-/// A client, as it introduces itself.
+/// A client, by what it declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Client {
     name: &'static str,
-    /// What it answers `roots/list`; `None` if it declares none.
+    /// Its answer to `roots/list`; `None` if it does not declare roots.
     roots: Option<&'static str>,
 }
 
@@ -45,13 +45,13 @@ fn settings() -> Settings {
     settings
 }
 
-/// A session of a client without elicitation, the `number`th of its kind.
+/// The `number`th session of a client without elicitation.
 fn session(number: u8, client: Client, settings: Settings) -> Scene {
     let scene = Scene::seeded(settings, Rules::default(), number);
     begin(scene, client)
 }
 
-/// The client introduces itself.
+/// The client goes through the handshake.
 fn begin(mut scene: Scene, client: Client) -> Scene {
     let capabilities = match client.roots {
         Some(_) => json!({"roots": {"listChanged": true}}),
@@ -71,8 +71,8 @@ fn begin(mut scene: Scene, client: Client) -> Scene {
     scene
 }
 
-/// The client tells its roots, if it was asked for them.
-fn tell_roots(scene: &mut Scene, uri: &str) -> bool {
+/// The client sends its roots, if it was asked for them.
+fn send_roots(scene: &mut Scene, uri: &str) -> bool {
     let asked =
         |text: &String| serde_json::from_str::<Value>(text).unwrap()["method"] == "roots/list";
     let Some(at) = scene.client.iter().position(asked) else {
@@ -85,13 +85,13 @@ fn tell_roots(scene: &mut Scene, uri: &str) -> bool {
     true
 }
 
-/// Everybody answers whoever asks, until nobody does.
-fn settle(shelf: &mut Shelf, number: u8, scene: &mut Scene, client: Client) {
+/// Delivers messages in both directions until there are none.
+fn settle(shared: &mut SharedInbox, number: u8, scene: &mut Scene, client: Client) {
     loop {
-        let mut is_news = shelf.serve(number, scene);
+        let mut is_news = shared.serve(number, scene);
         scene.answer_lists();
         if let Some(uri) = client.roots {
-            is_news |= tell_roots(scene, uri);
+            is_news |= send_roots(scene, uri);
         }
         if !is_news && scene.inbox.is_empty() {
             break;
@@ -99,28 +99,28 @@ fn settle(shelf: &mut Shelf, number: u8, scene: &mut Scene, client: Client) {
     }
 }
 
-/// A session in which the call of user 7 is parked, and then the client leaves; returns the item.
-fn leaves_a_call(shelf: &mut Shelf, number: u8, client: Client) -> String {
+/// A session in which the call of user 7 is parked, and then the client leaves. Returns the item.
+fn leaves_a_call(shared: &mut SharedInbox, number: u8, client: Client) -> String {
     let mut scene = session(number, client, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(shelf, number, &mut scene, client);
+    settle(shared, number, &mut scene, client);
     scene.advance(MINUTE + secs(1));
-    settle(shelf, number, &mut scene, client);
+    settle(shared, number, &mut scene, client);
     scene.expect_refused(1, "waiting for approval");
     scene.client_closes();
-    settle(shelf, number, &mut scene, client);
-    shelf.newest().to_owned()
+    settle(shared, number, &mut scene, client);
+    shared.newest().to_owned()
 }
 
 #[test]
 fn a_yes_given_between_two_sessions_lets_the_same_call_run_once() {
     for client in [PLAIN, ROOTED] {
-        let mut shelf = Shelf::default();
-        let item = leaves_a_call(&mut shelf, 1, client);
-        shelf.decide(&item, Choice::Approve);
+        let mut shared = SharedInbox::default();
+        let item = leaves_a_call(&mut shared, 1, client);
+        shared.decide(&item, Choice::Approve);
         let mut scene = session(2, client, settings());
         scene.client_calls(1, "delete_user", json!({"id": 7}));
-        settle(&mut shelf, 2, &mut scene, client);
+        settle(&mut shared, 2, &mut scene, client);
         scene.expect_forwarded(1);
         let line = scene.expect_logged("approved", true);
         assert_eq!(
@@ -131,113 +131,113 @@ fn a_yes_given_between_two_sessions_lets_the_same_call_run_once() {
         assert_eq!(resumed.unwrap()["item"], json!(item));
         // Once, here and in a third session.
         scene.client_calls(2, "delete_user", json!({"id": 7}));
-        settle(&mut shelf, 2, &mut scene, client);
+        settle(&mut shared, 2, &mut scene, client);
         scene.expect_nothing();
-        assert_ne!(shelf.newest(), item);
+        assert_ne!(shared.newest(), item);
         scene.client_closes();
-        settle(&mut shelf, 2, &mut scene, client);
+        settle(&mut shared, 2, &mut scene, client);
         let mut scene = session(3, client, settings());
         scene.client_calls(1, "delete_user", json!({"id": 7}));
-        settle(&mut shelf, 3, &mut scene, client);
+        settle(&mut shared, 3, &mut scene, client);
         scene.expect_nothing();
     }
 }
 
 #[test]
-fn a_call_waits_for_the_item_that_is_still_open_and_for_no_second_one() {
-    let mut shelf = Shelf::default();
-    let item = leaves_a_call(&mut shelf, 1, PLAIN);
+fn a_call_waits_for_the_open_item_and_creates_no_second_one() {
+    let mut shared = SharedInbox::default();
+    let item = leaves_a_call(&mut shared, 1, PLAIN);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 2, &mut scene, PLAIN);
+    settle(&mut shared, 2, &mut scene, PLAIN);
     scene.expect_nothing();
-    assert_eq!(shelf.newest(), item);
-    shelf.decide(&item, Choice::Approve);
-    settle(&mut shelf, 2, &mut scene, PLAIN);
+    assert_eq!(shared.newest(), item);
+    shared.decide(&item, Choice::Approve);
+    settle(&mut shared, 2, &mut scene, PLAIN);
     scene.expect_forwarded(1);
 }
 
 #[test]
-fn a_no_given_between_two_sessions_is_told_once_and_then_the_call_is_asked_about() {
-    let mut shelf = Shelf::default();
-    let item = leaves_a_call(&mut shelf, 1, PLAIN);
-    shelf.decide(&item, Choice::Deny);
+fn a_no_given_between_two_sessions_refuses_the_call_once() {
+    let mut shared = SharedInbox::default();
+    let item = leaves_a_call(&mut shared, 1, PLAIN);
+    shared.decide(&item, Choice::Deny);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 2, &mut scene, PLAIN);
+    settle(&mut shared, 2, &mut scene, PLAIN);
     scene.expect_refused(1, "denied");
     scene.client_calls(2, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 2, &mut scene, PLAIN);
+    settle(&mut shared, 2, &mut scene, PLAIN);
     scene.expect_nothing();
-    assert_ne!(shelf.newest(), item);
+    assert_ne!(shared.newest(), item);
 }
 
 #[test]
-fn a_call_that_waits_again_in_a_later_session_is_parked_for_the_one_after() {
-    let mut shelf = Shelf::default();
-    let item = leaves_a_call(&mut shelf, 1, PLAIN);
-    assert_eq!(leaves_a_call(&mut shelf, 2, PLAIN), item);
-    shelf.decide(&item, Choice::Approve);
+fn a_call_that_waits_again_in_a_later_session_is_parked_again() {
+    let mut shared = SharedInbox::default();
+    let item = leaves_a_call(&mut shared, 1, PLAIN);
+    assert_eq!(leaves_a_call(&mut shared, 2, PLAIN), item);
+    shared.decide(&item, Choice::Approve);
     let mut scene = session(3, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 3, &mut scene, PLAIN);
+    settle(&mut shared, 3, &mut scene, PLAIN);
     scene.expect_forwarded(1);
 }
 
 #[test]
-fn a_yes_that_a_session_has_heard_of_outlives_it_also_if_it_is_killed() {
+fn a_yes_received_by_a_session_outlives_it_even_if_it_is_killed() {
     for is_killed in [false, true] {
-        let mut shelf = Shelf::default();
+        let mut shared = SharedInbox::default();
         let mut scene = session(1, PLAIN, settings());
         scene.client_calls(1, "delete_user", json!({"id": 7}));
-        settle(&mut shelf, 1, &mut scene, PLAIN);
+        settle(&mut shared, 1, &mut scene, PLAIN);
         scene.advance(MINUTE + secs(1));
-        settle(&mut shelf, 1, &mut scene, PLAIN);
-        let item = shelf.newest().to_owned();
-        shelf.decide(&item, Choice::Approve);
-        settle(&mut shelf, 1, &mut scene, PLAIN);
+        settle(&mut shared, 1, &mut scene, PLAIN);
+        let item = shared.newest().to_owned();
+        shared.decide(&item, Choice::Approve);
+        settle(&mut shared, 1, &mut scene, PLAIN);
         let kept = scene.log.iter().any(|line| line["item"] == json!(item));
         assert!(kept, "the yes is in the log: {:?}", scene.log);
         if is_killed {
-            shelf.dies(1);
+            shared.dies(1);
         } else {
             scene.client_closes();
-            settle(&mut shelf, 1, &mut scene, PLAIN);
+            settle(&mut shared, 1, &mut scene, PLAIN);
         }
         let mut scene = session(2, PLAIN, settings());
         scene.client_calls(1, "delete_user", json!({"id": 7}));
-        settle(&mut shelf, 2, &mut scene, PLAIN);
+        settle(&mut shared, 2, &mut scene, PLAIN);
         scene.expect_forwarded(1);
     }
 }
 
 #[test]
-fn a_yes_that_a_killed_session_has_used_is_used_up() {
-    let mut shelf = Shelf::default();
+fn a_yes_used_by_a_killed_session_is_used_up() {
+    let mut shared = SharedInbox::default();
     let mut scene = session(1, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 1, &mut scene, PLAIN);
+    settle(&mut shared, 1, &mut scene, PLAIN);
     scene.advance(MINUTE + secs(1));
-    settle(&mut shelf, 1, &mut scene, PLAIN);
-    let item = shelf.newest().to_owned();
-    shelf.decide(&item, Choice::Approve);
-    settle(&mut shelf, 1, &mut scene, PLAIN);
+    settle(&mut shared, 1, &mut scene, PLAIN);
+    let item = shared.newest().to_owned();
+    shared.decide(&item, Choice::Approve);
+    settle(&mut shared, 1, &mut scene, PLAIN);
     scene.client.clear();
-    // Nothing runs before nobody else can have the answer.
+    // Nothing runs until nobody else can have the answer.
     scene.client_calls(2, "delete_user", json!({"id": 7}));
     scene.expect_nothing();
-    settle(&mut shelf, 1, &mut scene, PLAIN);
+    settle(&mut shared, 1, &mut scene, PLAIN);
     scene.expect_forwarded(2);
-    shelf.dies(1);
+    shared.dies(1);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 2, &mut scene, PLAIN);
+    settle(&mut shared, 2, &mut scene, PLAIN);
     scene.expect_nothing();
-    assert_ne!(shelf.newest(), item);
+    assert_ne!(shared.newest(), item);
 }
 
 #[test]
-fn nothing_is_resumed_where_anything_differs_or_is_unknown() {
+fn nothing_is_resumed_if_anything_differs_or_is_unknown() {
     let usual = json!({"id": 7});
     let another = Client { name: "d", ..PLAIN };
     let elsewhere = Client {
@@ -258,58 +258,58 @@ fn nothing_is_resumed_where_anything_differs_or_is_unknown() {
         (PLAIN, PLAIN, json!({"id": 8}), same()),
         (PLAIN, PLAIN, usual.clone(), changed()),
     ] {
-        let mut shelf = Shelf::default();
-        let item = leaves_a_call(&mut shelf, 1, first);
-        shelf.decide(&item, Choice::Approve);
+        let mut shared = SharedInbox::default();
+        let item = leaves_a_call(&mut shared, 1, first);
+        shared.decide(&item, Choice::Approve);
         let mut scene = session(2, second, settings()).with_tools(tools);
         scene.client_calls(1, "delete_user", arguments.clone());
-        settle(&mut shelf, 2, &mut scene, second);
+        settle(&mut shared, 2, &mut scene, second);
         scene.expect_nothing();
-        assert_ne!(shelf.newest(), item, "{second:?} {arguments}");
+        assert_ne!(shared.newest(), item, "{second:?} {arguments}");
     }
 }
 
 #[test]
-fn a_client_that_withholds_its_roots_leaves_nothing_and_resumes_nothing() {
+fn a_client_that_withholds_its_roots_leaves_and_resumes_nothing() {
     let refuse = |scene: &mut Scene| {
         let request: Value = serde_json::from_str(&scene.client.pop_front().unwrap()).unwrap();
         assert_eq!(request["method"], "roots/list");
         scene.client_says(&json!({"jsonrpc": "2.0", "id": request["id"],
             "error": {"code": -32601, "message": "no"}}));
     };
-    let mut shelf = Shelf::default();
+    let mut shared = SharedInbox::default();
     let mut scene = session(1, ROOTED, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    shelf.serve(1, &mut scene);
+    shared.serve(1, &mut scene);
     refuse(&mut scene);
     scene.advance(MINUTE + secs(1));
-    shelf.serve(1, &mut scene);
-    let item = shelf.newest().to_owned();
-    assert!(!shelf.is_marked(&item));
+    shared.serve(1, &mut scene);
+    let item = shared.newest().to_owned();
+    assert!(!shared.is_marked(&item));
     scene.client_closes();
-    shelf.serve(1, &mut scene);
+    shared.serve(1, &mut scene);
     assert!(
-        !shelf.is_open(&item),
+        !shared.is_open(&item),
         "it is withdrawn, as nobody can resume it"
     );
 
-    let item = leaves_a_call(&mut shelf, 2, ROOTED);
-    shelf.decide(&item, Choice::Approve);
+    let item = leaves_a_call(&mut shared, 2, ROOTED);
+    shared.decide(&item, Choice::Approve);
     let mut scene = session(3, ROOTED, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    shelf.serve(3, &mut scene);
+    shared.serve(3, &mut scene);
     refuse(&mut scene);
-    shelf.serve(3, &mut scene);
+    shared.serve(3, &mut scene);
     scene.expect_nothing();
-    assert_ne!(shelf.newest(), item);
+    assert_ne!(shared.newest(), item);
 }
 
 #[test]
-fn roots_that_change_are_asked_for_again() {
-    let mut shelf = Shelf::default();
+fn changed_roots_are_requested_again() {
+    let mut shared = SharedInbox::default();
     let mut scene = session(1, ROOTED, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 1, &mut scene, ROOTED);
+    settle(&mut shared, 1, &mut scene, ROOTED);
     let changed = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
     scene.client_says(&changed);
     assert_eq!(
@@ -318,26 +318,26 @@ fn roots_that_change_are_asked_for_again() {
         "the server hears of it, too"
     );
     scene.advance(MINUTE + secs(1));
-    shelf.serve(1, &mut scene);
+    shared.serve(1, &mut scene);
     scene.expect_refused(1, "waiting for approval");
-    assert!(tell_roots(&mut scene, "file:///b"));
-    shelf.serve(1, &mut scene);
+    assert!(send_roots(&mut scene, "file:///b"));
+    shared.serve(1, &mut scene);
     scene.client_closes();
-    shelf.serve(1, &mut scene);
-    let item = shelf.newest().to_owned();
-    shelf.decide(&item, Choice::Approve);
+    shared.serve(1, &mut scene);
+    let item = shared.newest().to_owned();
+    shared.decide(&item, Choice::Approve);
     let moved = Client {
         roots: Some("file:///b"),
         ..ROOTED
     };
     let mut scene = session(2, moved, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 2, &mut scene, moved);
+    settle(&mut shared, 2, &mut scene, moved);
     scene.expect_forwarded(1);
 }
 
 #[test]
-fn no_client_is_asked_for_its_roots_where_no_session_has_left_anything() {
+fn no_client_is_asked_for_its_roots_if_no_session_left_anything() {
     let mut scene = session(
         1,
         ROOTED,
@@ -351,7 +351,7 @@ fn no_client_is_asked_for_its_roots_where_no_session_has_left_anything() {
         scene.inbox.pop_front(),
         Some(ToEngine::Resume(Resume::IsAny))
     );
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(false)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(false)));
     scene.expect_nothing();
     scene.expect_item();
     // The answer counts for a second.
@@ -366,39 +366,39 @@ fn no_client_is_asked_for_its_roots_where_no_session_has_left_anything() {
 }
 
 #[test]
-fn an_inbox_that_does_not_answer_keeps_no_call_waiting() {
-    let mut shelf = Shelf::default();
-    let item = leaves_a_call(&mut shelf, 1, PLAIN);
-    shelf.decide(&item, Choice::Approve);
+fn an_inbox_that_does_not_answer_delays_no_call() {
+    let mut shared = SharedInbox::default();
+    let item = leaves_a_call(&mut shared, 1, PLAIN);
+    shared.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(true)));
     let found = scene.inbox.split_off(1);
     scene.inbox.clear();
     scene.advance(secs(2));
     scene.expect_item();
-    // What comes too late goes back, and waits for the session after.
+    // A late result goes back, and waits for the next session.
     scene.inbox = found;
-    shelf.serve(2, &mut scene);
-    shelf.serve(2, &mut scene);
+    shared.serve(2, &mut scene);
+    shared.serve(2, &mut scene);
     scene.expect_nothing();
     let mut scene = session(3, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 3, &mut scene, PLAIN);
+    settle(&mut shared, 3, &mut scene, PLAIN);
     scene.expect_forwarded(1);
 }
 
 #[test]
-fn a_yes_that_cannot_be_had_alone_lets_nothing_run() {
+fn a_yes_that_another_session_could_also_use_lets_nothing_run() {
     for is_silent in [false, true] {
-        let mut shelf = Shelf::default();
-        let item = leaves_a_call(&mut shelf, 1, PLAIN);
-        shelf.decide(&item, Choice::Approve);
+        let mut shared = SharedInbox::default();
+        let item = leaves_a_call(&mut shared, 1, PLAIN);
+        shared.decide(&item, Choice::Approve);
         let mut scene = session(2, PLAIN, settings());
         scene.client_calls(1, "delete_user", json!({"id": 7}));
         // Whether there is any, and which.
-        shelf.serve_one(2, &mut scene);
-        shelf.serve_one(2, &mut scene);
+        shared.serve_one(2, &mut scene);
+        shared.serve_one(2, &mut scene);
         assert_eq!(
             scene.inbox.pop_front(),
             Some(ToEngine::Resume(Resume::TakeUp { item: item.clone() }))
@@ -407,7 +407,7 @@ fn a_yes_that_cannot_be_had_alone_lets_nothing_run() {
             scene.advance(secs(2));
         } else {
             let is_done = false;
-            scene.inbox_tells(FromEngine::Resume(Resumption::TakenUp {
+            scene.inbox_sends(FromEngine::Resume(Resumption::TakenUp {
                 item: item.clone(),
                 is_done,
             }));
@@ -422,13 +422,13 @@ fn a_yes_that_cannot_be_had_alone_lets_nothing_run() {
 }
 
 #[test]
-fn what_is_sought_for_one_session_lets_nothing_run_in_the_next_of_the_same_connection() {
-    let mut shelf = Shelf::default();
-    let item = leaves_a_call(&mut shelf, 1, PLAIN);
-    shelf.decide(&item, Choice::Approve);
+fn a_lookup_for_one_session_lets_nothing_run_in_the_next_one() {
+    let mut shared = SharedInbox::default();
+    let item = leaves_a_call(&mut shared, 1, PLAIN);
+    shared.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    scene.inbox_tells(FromEngine::Resume(Resumption::IsAny(true)));
+    scene.inbox_sends(FromEngine::Resume(Resumption::IsAny(true)));
     let found = scene.inbox.split_off(1);
     scene.client_says(
         &json!({"jsonrpc": "2.0", "id": "again", "method": "initialize", "params": {
@@ -438,7 +438,7 @@ fn what_is_sought_for_one_session_lets_nothing_run_in_the_next_of_the_same_conne
     scene.expect_refused(1, "new session");
     scene.take_upstream();
     scene.inbox = found;
-    shelf.serve_one(2, &mut scene);
+    shared.serve_one(2, &mut scene);
     scene.expect_nothing();
     assert_eq!(
         scene.inbox.pop_front(),
@@ -448,23 +448,23 @@ fn what_is_sought_for_one_session_lets_nothing_run_in_the_next_of_the_same_conne
 
 #[test]
 fn a_client_that_leaves_while_the_inbox_is_asked_is_refused_and_the_item_stays() {
-    let mut shelf = Shelf::default();
-    let item = leaves_a_call(&mut shelf, 1, PLAIN);
-    shelf.decide(&item, Choice::Approve);
+    let mut shared = SharedInbox::default();
+    let item = leaves_a_call(&mut shared, 1, PLAIN);
+    shared.decide(&item, Choice::Approve);
     let mut scene = session(2, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
     scene.client_closes();
     scene.expect_logged("denied", false);
-    settle(&mut shelf, 2, &mut scene, PLAIN);
+    settle(&mut shared, 2, &mut scene, PLAIN);
     let mut scene = session(3, PLAIN, settings());
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    settle(&mut shelf, 3, &mut scene, PLAIN);
+    settle(&mut shared, 3, &mut scene, PLAIN);
     scene.expect_forwarded(1);
 }
 
 #[test]
 fn a_question_of_a_client_without_a_name_is_withdrawn_with_its_session() {
-    let mut shelf = Shelf::default();
+    let mut shared = SharedInbox::default();
     let mut scene = Scene::seeded(settings(), Rules::default(), 1);
     scene.client_says(
         &json!({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": {
@@ -474,11 +474,11 @@ fn a_question_of_a_client_without_a_name_is_withdrawn_with_its_session() {
         "protocolVersion": "2025-11-25", "capabilities": {"tools": {}}}}));
     scene.client_says(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     scene.client_calls(1, "delete_user", json!({"id": 7}));
-    shelf.serve(1, &mut scene);
+    shared.serve(1, &mut scene);
     scene.advance(MINUTE + secs(1));
-    shelf.serve(1, &mut scene);
-    let item = shelf.newest().to_owned();
+    shared.serve(1, &mut scene);
+    let item = shared.newest().to_owned();
     scene.client_closes();
-    shelf.serve(1, &mut scene);
-    assert!(!shelf.is_open(&item));
+    shared.serve(1, &mut scene);
+    assert!(!shared.is_open(&item));
 }

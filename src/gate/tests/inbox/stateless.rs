@@ -1,5 +1,5 @@
-//! Calls of 2026-07-28 whose questions are in the inbox: clients that open URLs are sent there, and
-//! forms that nobody answers go on there.
+//! Stateless calls whose questions are in the inbox: clients that open URLs are sent there, and
+//! forms that nobody answers move there.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::gate::{
 
 const QUESTION: &str = "approval-proxy";
 
-/// The usual chain; the client decides by its capabilities what it is asked.
+/// The usual engines; the client's capabilities decide how it is asked.
 fn scene(change: impl FnOnce(&mut Settings)) -> Scene {
     Scene::set(|settings| {
         chain(settings);
@@ -33,7 +33,7 @@ fn call(id: i64, argument: u64) -> Value {
 }
 
 fn consent(action: &str) -> Value {
-    // What is no part of an answer to a URL approves nothing.
+    // Extra members in an answer to a URL approve nothing.
     json!({QUESTION: {"action": action, "content": {"approved": true}}})
 }
 
@@ -43,10 +43,10 @@ fn url_of(item: &Item) -> String {
 
 fn has_page(scene: &mut Scene, item: &Item) {
     let (item, url) = (item.id.clone(), url_of(item));
-    scene.inbox_tells(FromEngine::Listed { item, url });
+    scene.inbox_sends(FromEngine::Listed { item, url });
 }
 
-/// The client has been sent to the item's page by the result of this request; returns the state.
+/// The client was sent to the item's page by the result of this request. Returns the state.
 fn expect_invitation(scene: &mut Scene, id: i64, item: &Item) -> Value {
     let answer = scene.take_client();
     assert_eq!(answer["id"], id, "{answer}");
@@ -65,7 +65,7 @@ fn expect_invitation(scene: &mut Scene, id: i64, item: &Item) -> Value {
     result["requestState"].clone()
 }
 
-/// The client calls, and is sent to the item that this leads to.
+/// The client calls, and is sent to the resulting item.
 fn invited(scene: &mut Scene) -> (Item, Value) {
     says(scene, &call(1, 7));
     scene.expect_nothing();
@@ -83,7 +83,7 @@ fn expect_closed(scene: &mut Scene, item: &Item, how: Closed) {
 }
 
 #[test]
-fn a_client_that_opens_urls_is_sent_to_the_page_and_its_retry_waits_for_the_verdict() {
+fn a_client_that_opens_urls_is_sent_to_the_page_and_its_retry_waits() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.advance(secs(10));
@@ -114,7 +114,7 @@ fn a_client_that_opens_urls_is_sent_to_the_page_and_its_retry_waits_for_the_verd
 }
 
 #[test]
-fn a_verdict_that_is_there_before_the_retry_is_kept_for_it() {
+fn a_verdict_that_arrives_before_the_retry_is_kept_for_it() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.decide(&item, Choice::Approve, |verdict| verdict.cover = MINUTE);
@@ -132,7 +132,7 @@ fn a_verdict_that_is_there_before_the_retry_is_kept_for_it() {
         &retry(&call(1, 7), 2, consent("accept"), &state),
     );
     scene.expect_forwarded(2);
-    // What it covers beside, it covers from when it was given.
+    // What else it covers counts from when it was given.
     says(&mut scene, &call(3, 7));
     scene.expect_forwarded(3);
     scene.advance(secs(40));
@@ -157,7 +157,7 @@ fn a_verdict_that_is_there_before_the_retry_is_kept_for_it() {
 }
 
 #[test]
-fn a_user_who_declines_to_open_the_page_says_no_and_one_who_dismisses_says_nothing() {
+fn declining_to_open_the_page_is_a_no_and_dismissing_is_not() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.person_reads();
@@ -165,7 +165,7 @@ fn a_user_who_declines_to_open_the_page_says_no_and_one_who_dismisses_says_nothi
         &mut scene,
         &retry(&call(1, 7), 2, consent("decline"), &state),
     );
-    scene.expect_refused(2, "denied by a human");
+    scene.expect_refused(2, "denied by a person");
     expect_closed(&mut scene, &item, Closed::Withdrawn);
     let line = scene.expect_logged("denied", false);
     assert_eq!(line["engine"], "elicitation");
@@ -211,7 +211,7 @@ fn a_retry_without_an_answer_is_sent_to_the_page_again() {
 }
 
 #[test]
-fn the_state_of_an_invitation_is_good_for_its_call_only() {
+fn the_state_of_an_invitation_is_accepted_only_for_its_call() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.decide(&item, Choice::Approve, |_| {});
@@ -220,7 +220,7 @@ fn the_state_of_an_invitation_is_good_for_its_call_only() {
         &retry(&call(1, 8), 2, consent("accept"), &state),
     );
     expect_unknown(&mut scene, 2);
-    // Nor does the same call take the yes without it.
+    // Without the state, the same call does not get the yes either.
     says(&mut scene, &call(3, 7));
     scene.expect_nothing();
     assert_ne!(scene.expect_item().id, item.id);
@@ -232,7 +232,7 @@ fn the_state_of_an_invitation_is_good_for_its_call_only() {
 }
 
 #[test]
-fn a_call_that_brings_a_state_of_its_own_is_shown_with_it_and_sent_nowhere() {
+fn a_call_with_a_foreign_state_is_shown_with_it_and_not_sent_to_a_page() {
     let mut scene = scene(|_| {});
     let odd = retry(&call(1, 7), 1, json!({}), &json!("theirs"));
     says(&mut scene, &odd);
@@ -245,7 +245,7 @@ fn a_call_that_brings_a_state_of_its_own_is_shown_with_it_and_sent_nowhere() {
 }
 
 #[test]
-fn a_client_that_does_not_come_back_has_a_line_and_nothing_runs() {
+fn if_the_client_does_not_come_back_that_is_recorded_and_nothing_runs() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.advance(MINUTE + Duration::from_millis(500));
@@ -269,8 +269,8 @@ fn a_client_that_does_not_come_back_has_a_line_and_nothing_runs() {
         });
         scene.advance(2 * MINUTE);
         let line = scene.expect_logged(decision, false);
-        let told = line["reason"].as_str().unwrap();
-        assert!(told.contains(reason), "{line}");
+        let received = line["reason"].as_str().unwrap();
+        assert!(received.contains(reason), "{line}");
         assert_eq!(line["assurance"], "inbox-session");
         assert!(scene.inbox.is_empty());
         says(
@@ -282,7 +282,7 @@ fn a_client_that_does_not_come_back_has_a_line_and_nothing_runs() {
 }
 
 #[test]
-fn an_invitation_without_a_time_limit_is_good_for_an_hour() {
+fn an_invitation_without_a_time_limit_stays_open_for_an_hour() {
     let mut scene = scene(|settings| settings.timeout = None);
     let (item, _) = invited(&mut scene);
     scene.advance(60 * MINUTE);
@@ -291,7 +291,7 @@ fn an_invitation_without_a_time_limit_is_good_for_an_hour() {
 }
 
 #[test]
-fn a_retry_that_waits_hears_of_progress_and_its_time_does_not_begin_anew() {
+fn a_waiting_retry_gets_progress_and_no_additional_time() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.advance(secs(30));
@@ -311,7 +311,7 @@ fn a_retry_that_waits_hears_of_progress_and_its_time_does_not_begin_anew() {
 }
 
 #[test]
-fn a_retry_that_is_taken_back_takes_its_item_along() {
+fn a_cancelled_retry_withdraws_its_item() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     says(
@@ -326,7 +326,7 @@ fn a_retry_that_is_taken_back_takes_its_item_along() {
 }
 
 #[test]
-fn what_waits_for_a_retry_ends_with_either_side() {
+fn a_question_that_waits_for_a_retry_ends_with_either_side() {
     for end in [
         |scene: &mut Scene| scene.client_closes(),
         |scene: &mut Scene| scene.upstream_closes(),
@@ -342,7 +342,7 @@ fn what_waits_for_a_retry_ends_with_either_side() {
 }
 
 #[test]
-fn a_tool_that_changes_while_its_user_is_at_the_page_is_asked_about_again() {
+fn a_tool_that_changes_while_the_page_is_open_is_asked_about_again() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     scene.tools_change(json!([{"name": "delete_user", "description": "Deletes everything."}]));
@@ -367,7 +367,7 @@ fn a_tool_that_changes_while_its_user_is_at_the_page_is_asked_about_again() {
 
 #[test]
 fn two_yeses_are_two_pages() {
-    // The first yes is there before its retry, or comes while the retry waits.
+    // The first yes arrives before its retry, or while the retry waits.
     for is_early in [true, false] {
         let mut scene = scene(|settings| settings.double_confirm = true);
         let (first, state) = invited(&mut scene);
@@ -386,7 +386,7 @@ fn two_yeses_are_two_pages() {
         assert!(second.question.starts_with("Second confirmation"));
         has_page(&mut scene, &second);
         let state = expect_invitation(&mut scene, 2, &second);
-        // The first item's verdict is none about the second.
+        // The first item's verdict does not count for the second.
         scene.decide(&first, Choice::Approve, |_| {});
         says(
             &mut scene,
@@ -399,12 +399,12 @@ fn two_yeses_are_two_pages() {
 }
 
 #[test]
-fn a_second_yes_is_none_about_a_tool_that_has_changed_since_the_first() {
+fn a_second_yes_does_not_count_if_the_tool_changed_after_the_first() {
     let mut scene = scene(|settings| settings.double_confirm = true);
     let (first, state) = invited(&mut scene);
     scene.decide(&first, Choice::Approve, |_| {});
     scene.tools_change(json!([{"name": "delete_user", "description": "Deletes everything."}]));
-    // The list is known again before the retry comes.
+    // The list is known again before the retry arrives.
     says(&mut scene, &call(2, 8));
     scene.expect_item();
     says(
@@ -421,11 +421,11 @@ fn a_second_yes_is_none_about_a_tool_that_has_changed_since_the_first() {
 }
 
 #[test]
-fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
+fn if_the_inbox_fails_the_retry_is_refused_or_the_next_engine_asked() {
     let mut scene = scene(|_| {});
     let (item, state) = invited(&mut scene);
     let (lost, why) = (item.id.clone(), "the disk is full".to_owned());
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: lost,
         failure: crate::gate::Failure::unreachable(why),
     });
@@ -447,7 +447,7 @@ fn an_item_that_the_inbox_has_lost_is_told_to_the_retry_or_goes_on() {
     has_page(&mut scene, &item);
     let state = expect_invitation(&mut scene, 1, &item);
     let (lost, why) = (item.id, "the disk is full".to_owned());
-    scene.inbox_tells(FromEngine::Failed {
+    scene.inbox_sends(FromEngine::Failed {
         item: lost,
         failure: crate::gate::Failure::unreachable(why),
     });
@@ -485,7 +485,7 @@ fn an_invitation_that_nobody_follows_is_parked() {
     scene.expect_nothing();
     assert_ne!(scene.expect_item().id, item.id);
 
-    // And so is one that was followed by the human and not by the client.
+    // So is one that the person followed and the client did not.
     let mut scene = self::scene(|it| it.timeout_action = TimeoutAction::Park);
     let (item, _) = invited(&mut scene);
     scene.decide(&item, Choice::Approve, |_| {});
@@ -508,7 +508,7 @@ fn form_call(id: i64) -> Value {
 }
 
 #[test]
-fn a_form_that_nobody_answers_goes_on_to_the_inbox_and_the_retry_gets_the_verdict() {
+fn an_unanswered_form_moves_to_the_inbox_and_the_retry_gets_the_verdict() {
     // Before the retry, and after it.
     for is_early in [true, false] {
         let mut scene = scene(form_then_inbox);
@@ -523,7 +523,7 @@ fn a_form_that_nobody_answers_goes_on_to_the_inbox_and_the_retry_gets_the_verdic
         if is_early {
             scene.decide(&item, Choice::Approve, |_| {});
         }
-        // The form's time is over: its yes is none any more.
+        // The form has expired: a yes to it no longer counts.
         says(&mut scene, &retry(&form_call(1), 2, yes(), &state));
         if !is_early {
             scene.expect_nothing();
@@ -538,21 +538,21 @@ fn a_form_that_nobody_answers_goes_on_to_the_inbox_and_the_retry_gets_the_verdic
 }
 
 #[test]
-fn a_form_that_has_gone_on_to_the_inbox_can_still_be_a_no() {
+fn a_no_to_a_form_counts_even_after_the_question_moved_to_the_inbox() {
     let mut scene = scene(form_then_inbox);
     says(&mut scene, &form_call(1));
     let (state, _) = expect_question(&mut scene, 1);
     scene.advance(secs(30));
     let item = scene.expect_item();
     says(&mut scene, &retry(&form_call(1), 2, no(), &state));
-    scene.expect_refused(2, "denied by a human");
+    scene.expect_refused(2, "denied by a person");
     expect_closed(&mut scene, &item, Closed::Withdrawn);
     scene.decide(&item, Choice::Approve, |_| {});
     scene.expect_nothing();
 }
 
 #[test]
-fn what_nobody_answers_in_the_client_nor_in_the_inbox_is_a_timeout() {
+fn a_question_that_nobody_answers_in_client_or_inbox_is_a_timeout() {
     let mut scene = scene(form_then_inbox);
     says(&mut scene, &form_call(1));
     let (state, _) = expect_question(&mut scene, 1);
@@ -568,7 +568,7 @@ fn what_nobody_answers_in_the_client_nor_in_the_inbox_is_a_timeout() {
 }
 
 #[test]
-fn a_form_that_nobody_answers_is_parked_in_the_inbox() {
+fn an_unanswered_form_is_parked_in_the_inbox() {
     let mut scene = scene(|settings| settings.timeout_action = TimeoutAction::Park);
     says(&mut scene, &form_call(1));
     let (state, _) = expect_question(&mut scene, 1);
@@ -593,7 +593,7 @@ fn a_form_that_nobody_answers_is_parked_in_the_inbox() {
 }
 
 #[test]
-fn an_inbox_that_nobody_looks_into_hands_on_to_the_client() {
+fn an_unanswered_item_moves_to_the_client() {
     let mut scene = scene(|settings| {
         settings.channels = vec![
             Channel::new(Engine::INBOX),

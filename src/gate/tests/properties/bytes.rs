@@ -1,6 +1,6 @@
-//! Damaged and disguised calls, held against readers that are less strict than ours.
+//! Damaged and disguised calls, checked with readers that are less strict than ours.
 //!
-//! No session is played here: one line goes in, and nothing like a call may come out.
+//! Each case is one line, not a session; no call may get through.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -49,7 +49,7 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Where, how much is cut out there, and what is put in.
+/// The position, how much is cut out there, and what is put in.
 fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Vec<u8>)>> {
     let cut = prop_oneof![3 => Just(0usize), 1 => 1usize..4];
     prop::collection::vec((any::<prop::sample::Index>(), cut, fragment()), 0..4)
@@ -83,8 +83,8 @@ fn disguised_call() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Whether a lax reader finds a call: one that cares for no case, takes lines apart where
-/// any control character stands, reads one value after the other, and looks into batches.
+/// Returns true if a lax reader finds a call: one that ignores case, splits lines at any control
+/// character, reads several values in a row, and looks into batches.
 fn has_a_call(line: &str) -> bool {
     let lines = line.split([
         '\n', '\r', '\0', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
@@ -105,7 +105,7 @@ fn is_call(value: &Value) -> bool {
     methods.any(|(_, method)| {
         let method = method.as_str().unwrap_or_default();
         let method = method.split('\0').next().unwrap_or_default();
-        // The long s is an s to readers that fold through upper case.
+        // Readers that fold through upper case read the long s as an s.
         let method = method.to_uppercase().to_lowercase();
         method.trim().replace('\u{200b}', "") == "tools/call"
     })
@@ -114,10 +114,10 @@ fn is_call(value: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // DESIGN 4: "What fails to parse strictly as a call but could be one is refused, never
+    // invariants.md, 4: "What fails to parse strictly as a call but could be one is refused, never
     // forwarded."
     #[test]
-    fn nothing_that_some_reader_takes_for_a_call_slips_through(line in disguised_call()) {
+    fn no_line_that_some_reader_takes_for_a_call_gets_through(line in disguised_call()) {
         nothing_slips_through(&line)?;
     }
 }
@@ -138,7 +138,7 @@ fn nothing_slips_through(line: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whether damage has made a call of a harmless tool: to every reader.
+/// Returns true if the damage turned it into a call of a harmless tool, for every reader.
 fn is_harmless(line: &str) -> bool {
     let calls = readers::calls(line.as_bytes());
     !calls.is_empty()
@@ -147,9 +147,9 @@ fn is_harmless(line: &str) -> bool {
             .all(|call| call.is_plain && call.names.iter().eq(["read_note"]))
 }
 
-// Found by the property, once in a long while: it took this for a call that had slipped through.
+// Found by the property, very rarely: it took this for a call that had slipped through.
 #[test]
-fn a_call_that_damage_has_made_harmless_may_pass() {
+fn a_call_that_damage_made_harmless_may_pass() {
     let line = r#"{"method":"tools/call","params":{"}{name":"delete_user","name":"read_note"},"id":"x","jsonrpc":"2.0"}"#;
     nothing_slips_through(line.as_bytes()).unwrap();
     for key in ["name", "Name", r"n\u0061me", r"name\u200b", "name "] {

@@ -1,4 +1,4 @@
-//! Lines as clients and upstreams write them, honest and otherwise.
+//! Lines as clients and upstreams write them, valid and invalid.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::oracle::{Answer, Refusal};
 use super::reading::{TOOLS, What};
 use super::steps::{Change, Meta, Words};
 
-/// Ids that come again; some mean the same.
+/// Ids that are used repeatedly; some mean the same.
 pub(super) const IDS: [&str; 12] = [
     "1",
     "1.0",
@@ -22,7 +22,7 @@ pub(super) const IDS: [&str; 12] = [
     "1e0",
 ];
 
-/// Methods of requests that are no calls.
+/// Methods of requests that are not calls.
 pub(super) const METHODS: [&str; 6] = [
     "ping",
     "tools/list",
@@ -32,7 +32,7 @@ pub(super) const METHODS: [&str; 6] = [
     "server/discover",
 ];
 
-/// A request in one of several spellings that mean the same.
+/// A request in one of several equivalent spellings.
 pub(super) fn spelled(id: &str, method: &str, params: &str, spelling: u8) -> String {
     let usual = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
     match spelling {
@@ -60,7 +60,7 @@ pub(super) fn arguments(shape: u8, k: u64) -> String {
     }
 }
 
-/// Other arguments that are the same when numbers are read as doubles.
+/// Other arguments that are equal if numbers are read as doubles.
 pub(super) fn twin(args: &str) -> String {
     match args.strip_prefix(r#"{"n":"#) {
         Some(rest) => {
@@ -75,13 +75,13 @@ pub(super) fn twin(args: &str) -> String {
     }
 }
 
-/// A `tools/call` in the making.
+/// A `tools/call` under construction.
 pub(super) struct Draft {
     pub(super) what: What,
     pub(super) words: Words,
     /// As JSON.
     pub(super) token: Option<String>,
-    /// The text of `inputResponses`, and what it says to a question of ours.
+    /// The text of `inputResponses`, and what it answers to our question.
     pub(super) answers: Option<(String, Option<Answer>)>,
     /// The text of `requestState`.
     pub(super) state: Option<String>,
@@ -147,7 +147,7 @@ impl Draft {
     }
 }
 
-/// What the gate passes on, but nobody waits for.
+/// A message that the gate passes on and nobody waits for.
 pub(super) fn notification(kind: u8, k: u64) -> String {
     let text = match kind % 6 {
         0 => json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"k": k}}),
@@ -166,8 +166,8 @@ pub(super) struct Hostile {
     pub(super) refusal: Refusal,
 }
 
-/// A call, or something that some reader could take for one, that must be refused. Some are
-/// no value of their own, so they cannot stand in a batch.
+/// A call, or something that some reader could take for one, that must be refused. Some are not one
+/// JSON value, so they cannot stand in a batch.
 pub(super) fn hostile(id: &str, tool: u8, kind: u8, alone: bool) -> Hostile {
     let tool = TOOLS[usize::from(tool) % TOOLS.len()];
     let name = json!(tool);
@@ -232,8 +232,8 @@ pub(super) struct PromptAnswer {
 
 const YES: &str = r#"{"action":"accept","content":{"approved":true}}"#;
 
-/// What a human's client says to a question, and what that means; 0 and 1 are a yes.
-fn said(how: u8) -> (&'static str, Answer) {
+/// A client's answer to a question, and what it means; 0 and 1 are a yes.
+fn answer_to_question(how: u8) -> (&'static str, Answer) {
     match how {
         0 => (YES, Answer::Yes),
         1 => (
@@ -276,10 +276,10 @@ fn said(how: u8) -> (&'static str, Answer) {
     }
 }
 
-/// The `inputResponses` of a retry, and what they say to our question, if they are there.
+/// The `inputResponses` of a retry, and what they answer to our question, if anything.
 pub(super) fn input_responses(how: u8) -> Option<(String, Option<Answer>)> {
     let answers = match how {
-        // Nobody else reads a name that is there twice.
+        // Only we check for duplicate names.
         12 => "{}".to_owned(),
         10 => format!(r#"{{"other":{YES}}}"#),
         11 => "[]".to_owned(),
@@ -294,7 +294,7 @@ pub(super) fn input_responses(how: u8) -> Option<(String, Option<Answer>)> {
         18 => YES.to_owned(),
         19 => "null".to_owned(),
         _ => {
-            let (result, meaning) = said(how);
+            let (result, meaning) = answer_to_question(how);
             return Some((format!(r#"{{"approval-proxy":{result}}}"#), Some(meaning)));
         }
     };
@@ -317,7 +317,7 @@ pub(super) fn answer(id: &Value, how: u8) -> PromptAnswer {
     let yes = YES;
     let result = match how {
         10 | 16..=19 => yes,
-        _ => said(how).0,
+        _ => answer_to_question(how).0,
     };
     let error = r#""error":{"code":-32603,"message":"no window"}"#;
     let line = match how {
@@ -342,7 +342,7 @@ pub(super) fn answer(id: &Value, how: u8) -> PromptAnswer {
             10 => Answer::Failed,
             11 => Answer::Invalid,
             18 | 19 => Answer::Yes,
-            _ => said(how).1,
+            _ => answer_to_question(how).1,
         },
         refusal: match how {
             16 => Some(Refusal::Answered(Value::Null)),
@@ -352,7 +352,7 @@ pub(super) fn answer(id: &Value, how: u8) -> PromptAnswer {
     }
 }
 
-/// The upstream's answer to a request of the client's.
+/// The upstream's answer to a client request.
 pub(super) fn response(id: &Value, result: &Value, how: u8, alone: bool) -> String {
     let error = r#"{"code":-1,"message":"no","data":1.50}"#;
     match how {
@@ -367,9 +367,9 @@ pub(super) fn response(id: &Value, result: &Value, how: u8, alone: bool) -> Stri
 /// How a stateless server answers a call.
 pub(super) struct RoundAnswer {
     pub(super) line: String,
-    /// The result, where it is a question.
+    /// The result, if it is a question.
     pub(super) asks: Option<Value>,
-    /// Its state, where it has one.
+    /// Its state, if it has one.
     pub(super) state: Option<String>,
 }
 
@@ -410,7 +410,7 @@ pub(super) fn round_answer(id: &Value, how: u8, k: u64) -> RoundAnswer {
     }
 }
 
-/// What an upstream writes that is no message; it goes nowhere.
+/// What an upstream writes that is not a message; it is dropped.
 pub(super) fn garbage(kind: u8, alone: bool) -> String {
     match kind {
         0 if alone => "listening on port 7".to_owned(),

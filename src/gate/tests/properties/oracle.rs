@@ -1,12 +1,12 @@
-//! A small account of calls, questions, yeses, lists and lines in both eras, and what may
-//! therefore happen.
+//! A small model of calls, questions, yeses, lists and records, legacy and stateless, and of what
+//! may therefore happen.
 //!
-//! It is told what each line means before the gate sees it, and then reads what the gate did,
-//! one event after the other. Written from DESIGN's and CONTRACT's sentences; it knows nothing
-//! of the gate's inside, and opens no state.
+//! It learns what each line means before the gate sees it, and then checks what the gate did, one
+//! event after the other. It is written from the sentences of docs/reference. It does not know the
+//! gate's internals, and opens no state.
 //!
-//! How a question reaches the client and how its answer comes back differs: `prompts` has the
-//! requests of the legacy revisions, `states` the results and retries of 2026-07-28.
+//! The ways in which a question reaches the client and its answer comes back differ: `prompts` has
+//! the legacy requests, `states` the stateless results and retries.
 
 mod answers;
 mod events;
@@ -32,7 +32,7 @@ pub(super) use states::{Brings, Kind, State};
 
 /// A `tools/call` as the client means it.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct IntendedCall {
     pub(super) id: Value,
     pub(super) text: String,
     pub(super) what: What,
@@ -41,7 +41,7 @@ pub(super) struct Told {
     pub(super) brings: Option<Brings>,
 }
 
-impl Told {
+impl IntendedCall {
     pub(super) fn era(&self) -> Era {
         match self.words {
             Words::Legacy => Era::Legacy,
@@ -53,26 +53,26 @@ impl Told {
 /// A `tools/call` that can be read.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) told: Told,
+    pub(super) intended: IntendedCall,
     pub(super) id: String,
     pub(super) end: End,
     step: u32,
-    /// The state that it has brought and that is for it.
+    /// The state that it brought and that belongs to it.
     brought: Option<usize>,
-    /// The yeses that were given to the states of this call, one after the other.
+    /// The yeses given to the states of this call, in order.
     yeses: Vec<Shown>,
-    /// It brings a no, or what belongs to nothing.
+    /// It brings a no, or something that belongs to no question.
     unfit: bool,
-    /// What it answers to the question whose state it brings.
+    /// Its answer to the question whose state it brings.
     answered: Option<Answered>,
-    /// As what it was approved, once it runs: the tool's description.
+    /// The tool's description that it was approved with, once it runs.
     approved_as: Option<Option<String>>,
-    /// The upstream may still answer another request under its id.
+    /// The upstream may still answer another request with this id.
     is_ambiguous: bool,
     /// How it must end in this step.
     expected: Option<End>,
     was_unrecorded: bool,
-    /// Decision lines, those left out that promised what the log then did not take.
+    /// Decision records, without those of releases that the log then rejected.
     lines: u32,
 }
 
@@ -82,19 +82,19 @@ pub(super) enum End {
     /// Answered by a question of ours.
     Asked,
     Forwarded,
-    /// It would have gone on, but its line could not be written.
+    /// It would have been forwarded, but its record could not be written.
     Unrecorded,
     Refused,
-    /// Taken back by the client, so never answered.
+    /// Cancelled by the client, so never answered.
     Cancelled,
 }
 
-/// What the upstream owes the client.
+/// A request that the upstream has not answered.
 #[derive(Debug, Clone)]
-pub(super) struct Owed {
+pub(super) struct Unanswered {
     pub(super) id: Value,
     pub(super) method: String,
-    /// The call, where it is one.
+    /// The call, if it is one.
     pub(super) call: Option<usize>,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Owed {
 #[derive(Debug)]
 enum Expected {
     Relayed(String),
-    /// It is refused while a call waits under its id, and where there is no room.
+    /// It is refused while a call with its id waits, and if there is no room.
     Request {
         id: Value,
         method: String,
@@ -134,7 +134,7 @@ enum ForClient {
     },
 }
 
-/// What a line that is refused leads to, beside a line in the log.
+/// What a refused line leads to, besides a record.
 #[derive(Debug, Clone)]
 pub(super) enum Refusal {
     Unlogged(Value),
@@ -151,24 +151,24 @@ pub(super) struct Oracle {
     pub(super) states: Vec<State>,
     /// The yeses to prompts in this session.
     yeses: Vec<Yes>,
-    /// What yeses were spent on, each with those that it can have been.
+    /// The uses of yeses, each with the yeses that could explain it.
     uses: Vec<Vec<usize>>,
     /// The yeses to states that cover identical calls for a while.
     approvals: Vec<Approval>,
     pub(super) lists: Lists,
-    pub(super) owed: BTreeMap<String, Owed>,
+    pub(super) unanswered: BTreeMap<String, Unanswered>,
     to_upstream: VecDeque<Expected>,
     to_client: VecDeque<ForClient>,
     refusals: VecDeque<Refusal>,
-    /// Answers to nothing: ids, and whether the log surely speaks of them.
+    /// Answers without a request: their ids, and whether the log certainly mentions them.
     unasked: Vec<(String, bool)>,
-    /// Errors that the upstream must get for requests under ids of ours.
+    /// Errors that the upstream must get for requests with our ids.
     refused_upstream: Vec<Value>,
     our_ids: BTreeSet<String>,
-    /// Ids under which the upstream may still answer an earlier request.
+    /// Ids with which the upstream may still answer an earlier request.
     ambiguous: BTreeSet<String>,
     passed_in_step: Option<usize>,
-    /// Calls in this step that took room until it was known that they have no line.
+    /// Calls in this step that took room until their record failed.
     unrecorded: usize,
     client_gone: bool,
     client_heard: bool,
@@ -177,7 +177,7 @@ pub(super) struct Oracle {
     waited: bool,
     /// Timers may fire later than they should.
     is_late: bool,
-    /// A line says that a first yes was given, and no second question has followed it.
+    /// A record says that a first yes was given, and no second question has followed it.
     first_yes: bool,
     /// An answer in this step must lead to a refusal.
     must_refuse: bool,
@@ -198,7 +198,7 @@ impl Oracle {
             uses: Vec::new(),
             approvals: Vec::new(),
             lists: Lists::default(),
-            owed: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             to_upstream: VecDeque::new(),
             to_client: VecDeque::new(),
             refusals: VecDeque::new(),
@@ -224,13 +224,13 @@ impl Oracle {
         self.lists.is_at(now);
     }
 
-    // ---- what the client sends
+    // ---- the client's messages
 
     pub(super) fn relays_to_upstream(&mut self, text: String) {
         self.to_upstream.push_back(Expected::Relayed(text));
     }
 
-    /// A request that is no call.
+    /// A request that is not a call.
     pub(super) fn requests(&mut self, id: Value, method: &str, text: String) {
         let method = method.to_owned();
         self.lists.settled &= method != "initialize";
@@ -247,16 +247,16 @@ impl Oracle {
         self.to_upstream.push_back(Expected::Cancel { id, text });
     }
 
-    /// The client calls a tool. `alone`: in a line of its own, so that what stands now is what
-    /// it meets.
-    pub(super) fn calls(&mut self, told: Told, alone: bool, writable: bool) {
-        let id = meaning(&told.id);
+    /// The client calls a tool. `alone`: in a line of its own, so the current state is the state it
+    /// meets.
+    pub(super) fn calls(&mut self, intended: IntendedCall, alone: bool, writable: bool) {
+        let id = meaning(&intended.id);
         let expected = if alone && !self.client_gone && !self.upstream_gone {
-            self.expected(&told)
+            self.expected(&intended)
         } else {
             None
         };
-        let passage = self.passage(&told, &id, writable);
+        let passage = self.passage(&intended, &id, writable);
         self.to_upstream
             .push_back(Expected::Call(self.calls.len(), passage));
         self.calls.push(Call {
@@ -265,24 +265,24 @@ impl Oracle {
             step: self.step,
             brought: None,
             yeses: Vec::new(),
-            unfit: told.brings.is_some(),
+            unfit: intended.brings.is_some(),
             answered: None,
             approved_as: None,
             is_ambiguous: false,
             expected,
             was_unrecorded: false,
             lines: 0,
-            told,
+            intended,
         });
         self.claim(self.calls.len() - 1);
     }
 
-    fn passage(&self, told: &Told, id: &str, writable: bool) -> Passage {
-        let (setup, tool) = (&self.setup, &told.what.tool);
+    fn passage(&self, intended: &IntendedCall, id: &str, writable: bool) -> Passage {
+        let (setup, tool) = (&self.setup, &intended.what.tool);
         let passes = passes(setup, self.lists.newest(), tool);
         let goes_on = (passes && (writable || setup.best_effort)) || (setup.dry_run && writable);
         let is_decided = self.lists.settled || by_name(setup, tool) != ByName::Depends;
-        let has_room = setup.max_pending == 4096 && told.brings.is_none();
+        let has_room = setup.max_pending == 4096 && intended.brings.is_none();
         if goes_on && is_decided && has_room && !self.is_in_use(id) {
             Passage::Now
         } else {
@@ -290,13 +290,13 @@ impl Oracle {
         }
     }
 
-    // ---- what the upstream sends
+    // ---- the upstream's messages
 
     pub(super) fn relays_to_client(&mut self, text: String) {
         self.to_client.push_back(ForClient::Relayed(text));
     }
 
-    /// The upstream answers what it was not sent. `surely`: it cannot be a late answer.
+    /// The upstream answers a request that it was not sent. `surely`: it cannot be a late answer.
     pub(super) fn answers_unasked(&mut self, id: String, surely: bool) {
         self.unasked.push((id, surely));
     }
@@ -305,28 +305,32 @@ impl Oracle {
         self.refused_upstream.push(id);
     }
 
-    /// The upstream answers under some id: with a result that is a question, or with something
-    /// else.
+    /// The upstream answers with some id: with a result that is a question, or with something else.
     pub(super) fn upstream_answers(&mut self, id: &Value, mut text: String, asks: Option<Value>) {
         let written = format!(r#""id":{id}"#);
         let mut id = meaning(id);
-        if let Some(meant) = self.meant_by(&id) {
-            // The client reads the id that it has given.
+        if let Some(meant) = self.request_meant_by(&id) {
+            // The client reads the id that it used.
             text = text.replacen(&written, &format!(r#""id":{meant}"#), 1);
             id = meant;
             self.note("an id as text");
         }
-        if !self.owed.contains_key(&id) && !self.ambiguous.contains(&id) {
+        if !self.unanswered.contains_key(&id) && !self.ambiguous.contains(&id) {
             self.unasked.push((id.clone(), true));
         }
-        if !self.owed.contains_key(&id) && self.is_like_one_that_waits(&id) {
-            // It has not seen the call; the client never hears of it.
+        if !self.unanswered.contains_key(&id) && self.is_like_one_that_waits(&id) {
+            // The upstream has not seen the call, so the client never gets this.
             return;
         }
-        let call = self.owed.remove(&id).and_then(|owed| owed.call);
+        let call = self
+            .unanswered
+            .remove(&id)
+            .and_then(|unanswered| unanswered.call);
         let call = call.filter(|call| {
             let call = &self.calls[*call];
-            call.told.era() == Era::Stateless && call.approved_as.is_some() && !call.is_ambiguous
+            call.intended.era() == Era::Stateless
+                && call.approved_as.is_some()
+                && !call.is_ambiguous
         });
         match (call, asks) {
             (Some(call), Some(mut result)) => {
@@ -342,7 +346,7 @@ impl Oracle {
         }
     }
 
-    // ---- what else happens
+    // ---- other events
 
     pub(super) fn hears_client(&mut self, heard: bool) {
         self.client_heard = heard;
@@ -366,22 +370,21 @@ impl Oracle {
         }
     }
 
-    /// The client introduces itself, for the first time or anew: what was asked in a session
-    /// before is over, and a yes to it, also one that comes behind in the same batch, lets
-    /// nothing run.
+    /// The client begins a session, the first or another one. Questions of the earlier session are
+    /// over. A yes to one of them, even later in the same batch, lets nothing run.
     fn session_begins(&mut self) {
         for prompt in &self.prompts {
             assert!(!prompt.open, "open in another session: {prompt:?}");
         }
         for at in 0..self.calls.len() {
             let call = &self.calls[at];
-            if call.end == End::Waits && call.told.era() == Era::Legacy {
+            if call.end == End::Waits && call.intended.era() == Era::Legacy {
                 self.expect_never_asked(at);
             }
         }
         self.yeses.clear();
         self.uses.clear();
-        // What is approved by calls behind it in the same line belongs to no session.
+        // Approvals by later calls in the same line belong to no session.
         let behind = self.to_upstream.iter().find_map(|expected| match expected {
             Expected::Call(at, _) => Some(*at),
             _ => None,
@@ -433,7 +436,7 @@ impl Oracle {
         self.step += 1;
     }
 
-    /// Whatever is asked is about a call that waits, and not for longer than it may.
+    /// Every question is about a waiting call, and is not open longer than allowed.
     fn expect_open_questions(&self, ticked: bool) {
         for prompt in self.prompts.iter().filter(|prompt| prompt.open) {
             assert!(
@@ -442,8 +445,8 @@ impl Oracle {
             );
         }
         for state in self.states.iter().filter(|state| state.is_open()) {
-            // CONTRACT 6: "an ask that nobody answers gets its `timeout` line when it expires,
-            // in both eras".
+            // contract.md, "Audit log": "an ask that nobody answers gets its `timeout` line when it
+            // expires, legacy or stateless."
             let is_over = ticked && state.until <= self.now;
             assert!(!is_over, "no line for {state:?}");
         }
@@ -461,12 +464,16 @@ impl Oracle {
         }
         let open: Vec<&State> = self.states.iter().filter(|state| state.is_open()).collect();
         assert!(open.is_empty(), "never ended: {open:?}");
-        assert!(self.owed.is_empty(), "never answered: {:?}", self.owed);
+        assert!(
+            self.unanswered.is_empty(),
+            "never answered: {:?}",
+            self.unanswered
+        );
     }
 
-    // ---- what it knows
+    // ---- its knowledge
 
-    /// Ids of the gate's own requests that surely wait for their answers.
+    /// Ids of the gate's own requests that certainly wait for their answers.
     pub(super) fn live_ids(&self) -> impl Iterator<Item = &Value> {
         let prompts = self.prompts.iter().filter(|prompt| prompt.open);
         self.lists
@@ -474,43 +481,44 @@ impl Oracle {
             .chain(prompts.map(|prompt| &prompt.id))
     }
 
-    /// The call that waits under an id, for the list or for a human.
+    /// The call with this id that waits for the list or for a person.
     fn waiting(&self, id: &str) -> Option<usize> {
         let mut calls = self.calls.iter();
         calls.position(|call| call.id == id && call.end == End::Waits)
     }
 
-    /// Whether a call of an earlier step waits under this id.
+    /// Returns true if a call of an earlier step waits with this id.
     fn is_held(&self, id: &str) -> bool {
         let mut calls = self.calls.iter();
         calls.any(|call| call.id == id && call.end == End::Waits && call.step < self.step)
     }
 
-    /// The request that an answer under this id is for.
-    pub(super) fn owed_under(&self, id: &Value) -> Option<&Owed> {
+    /// The request that an answer with this id is for.
+    pub(super) fn unanswered_with(&self, id: &Value) -> Option<&Unanswered> {
         let id = meaning(id);
-        self.owed.get(&self.meant_by(&id).unwrap_or(id))
+        self.unanswered
+            .get(&self.request_meant_by(&id).unwrap_or(id))
     }
 
     fn is_in_use(&self, id: &str) -> bool {
         let is_refused_now =
             |call: &Call| call.id == id && call.end == End::Unrecorded && call.step < self.step;
-        self.owed.contains_key(id)
+        self.unanswered.contains_key(id)
             || self.is_held(id)
             || self.calls.iter().any(is_refused_now)
             || self.live_ids().any(|live| meaning(live) == id)
     }
 
-    /// Whether some client could take an id for that of a call that waits.
+    /// Returns true if some client could take an id for that of a waiting call.
     fn is_like_one_that_waits(&self, id: &str) -> bool {
         let read = |id: &str| RequestId::from_json(id).unwrap();
         let mut calls = self.calls.iter();
-        calls.any(|held| held.end == End::Waits && read(id).passes_for(&read(&held.id)))
+        calls.any(|held| held.end == End::Waits && read(id).may_be_confused_with(&read(&held.id)))
     }
 
-    /// The request that is owed an answer and differs from this id in its quotes alone, where no
-    /// request has exactly this id and no call that waits could be taken for it.
-    fn meant_by(&self, id: &str) -> Option<String> {
+    /// The unanswered request that differs from this id only in its quotes, if no request has
+    /// exactly this id and no waiting call could be meant.
+    fn request_meant_by(&self, id: &str) -> Option<String> {
         let number = |text: &str| text.parse::<i64>().is_ok_and(|n| n.to_string() == text);
         let text = id.strip_prefix('"').and_then(|id| id.strip_suffix('"'));
         let meant = match text {
@@ -518,11 +526,11 @@ impl Oracle {
             None if number(id) => format!("\"{id}\""),
             Some(_) | None => return None,
         };
-        let is_other = self.owed.contains_key(id) || self.is_like_one_that_waits(id);
-        (self.owed.contains_key(&meant) && !is_other).then_some(meant)
+        let is_other = self.unanswered.contains_key(id) || self.is_like_one_that_waits(id);
+        (self.unanswered.contains_key(&meant) && !is_other).then_some(meant)
     }
 
-    /// Whether there may be no room for one more call to wait or be asked about.
+    /// Returns true if there may be no room for one more call to wait or be asked about.
     fn may_be_full(&self) -> bool {
         let waiting = self.calls.iter();
         let waiting = waiting.filter(|call| call.end == End::Waits).count();

@@ -1,6 +1,6 @@
-//! A second, simple reading of policy, tool lists, prompts and ids.
+//! A second, simple implementation of policy, tool lists, prompts and ids.
 //!
-//! It knows only the few tools and rules of these tests, and calls nothing of the gate's.
+//! Knows only the few tools and rules of these tests, and calls nothing of the gate's.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::steps::Setup;
 
 /// The tools that are called. The fifth is never listed; the sixth has a Cyrillic letter; the
-/// seventh differs from the second only by case.
+/// seventh differs from the second only in case.
 pub(super) const TOOLS: [&str; 8] = [
     "read_note",
     "delete_user",
@@ -22,14 +22,14 @@ pub(super) const TOOLS: [&str; 8] = [
 ];
 const NEVER_LISTED: &str = "ghost";
 
-/// What an upstream says about a tool; the description says which hints stand beside it.
+/// What an upstream says about a tool; the description names the hints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Definition {
     hint: u8,
     pub(super) description: String,
 }
 
-/// A list as it was read; a name can stand there more than once.
+/// A list as it was read; a name can occur more than once.
 pub(super) type Listing = BTreeMap<&'static str, Vec<Definition>>;
 
 pub(super) fn add_tools(tools: &[(u8, u8, u8)], listing: &mut Listing) {
@@ -49,7 +49,7 @@ pub(super) fn add_tools(tools: &[(u8, u8, u8)], listing: &mut Listing) {
     }
 }
 
-/// The same as an upstream writes it.
+/// The same list as an upstream writes it.
 pub(super) fn write_tools(tools: &[(u8, u8, u8)]) -> Value {
     let all = tools.iter().map(|(tool, hint, description)| {
         let name = TOOLS[usize::from(*tool) % TOOLS.len()];
@@ -68,8 +68,7 @@ pub(super) fn write_tools(tools: &[(u8, u8, u8)]) -> Value {
     all.filter(|tool| tool["name"] != NEVER_LISTED).collect()
 }
 
-/// What a prompt shows of a tool: one definition, or none where it is unlisted or two share
-/// the name.
+/// What a prompt shows of a tool: one definition, or none if it is unlisted or two share the name.
 pub(super) fn shown_description(listing: Option<&Listing>, tool: &str) -> Option<String> {
     match listing?.get(tool)?.as_slice() {
         [one] => Some(one.description.clone()),
@@ -77,7 +76,7 @@ pub(super) fn shown_description(listing: Option<&Listing>, tool: &str) -> Option
     }
 }
 
-/// What the rules say before any list is looked at.
+/// What the rules decide without a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByName {
     Pass,
@@ -120,7 +119,7 @@ pub(super) fn by_name(setup: &Setup, tool: &str) -> ByName {
     }
 }
 
-/// Whether a call may run unasked, going by this list.
+/// Returns true if a call may run without asking, by this list.
 pub(super) fn passes(setup: &Setup, listing: Option<&Listing>, tool: &str) -> bool {
     match by_name(setup, tool) {
         ByName::Pass => return true,
@@ -147,12 +146,12 @@ pub(super) fn passes(setup: &Setup, listing: Option<&Listing>, tool: &str) -> bo
     definitions.iter().all(one_passes)
 }
 
-/// Whether an approval is one of high risk whatever list counts.
+/// Returns true if the call is high-risk whatever list counts.
 pub(super) fn is_surely_high(tool: &str) -> bool {
     tool == NEVER_LISTED || !tool.is_ascii() || tool.eq_ignore_ascii_case("delete_user")
 }
 
-/// Whether this is an id of the gate's own: random text, or a number for servers that understand
+/// Returns true for an id of the gate's own: random text, or a number for servers that understand
 /// nothing else.
 pub(super) fn is_of_gate(id: &Value) -> bool {
     let is_text = id.as_str().is_some_and(|id| id.len() == 32);
@@ -174,11 +173,11 @@ fn hints(hint: u8) -> (Option<bool>, Option<bool>) {
     }
 }
 
-/// What a human sees in a prompt.
+/// What a person sees in a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) round: QuestionKind,
-    /// Tool, arguments and other parameters, so what a yes is for.
+    /// Tool, arguments and other parameters: what a yes is for.
     pub(super) what: What,
     pub(super) is_high: bool,
     pub(super) description: Option<String>,
@@ -193,7 +192,7 @@ pub(super) enum QuestionKind {
     Changed,
 }
 
-/// Tool, arguments and other parameters, number tokens as they were written.
+/// Tool, arguments and other parameters, with numbers as written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct What {
     pub(super) tool: String,
@@ -237,7 +236,7 @@ pub(super) fn read_prompt(message: &str) -> Shown {
         is_high: heading.contains(", risk high"),
         description: line("The server says: ").map(in_code),
         may_be_unknown: message.contains("the server's tool list is not known yet")
-            || (heading.contains("a tool that the client calls")
+            || (heading.contains("a tool the client names")
                 && !message.contains("the server does not list this tool")),
     }
 }
@@ -260,7 +259,7 @@ fn without_spaces(json: &str) -> String {
     kept.collect()
 }
 
-/// An id by what it means: `1` and `1.0` are one, `1` and `"1"` are two.
+/// An id by its meaning: `1` and `1.0` are equal, `1` and `"1"` are not.
 pub(super) fn meaning(id: &Value) -> String {
     match id.as_f64() {
         Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number:.0}"),

@@ -1,7 +1,7 @@
-//! Random interleavings of calls, retries, forgeries, expiries and upstream rounds, mostly in the
-//! words of 2026-07-28.
+//! Random interleavings of mostly stateless calls, retries, forgeries, expiries and upstream
+//! rounds.
 //!
-//! DESIGN: "no gated call is forwarded without its own fresh approval, and none twice".
+//! invariants.md, 1: "No gated call is forwarded without its own fresh approval, and none twice."
 
 mod forged;
 
@@ -14,10 +14,10 @@ fn stateless(theme: Theme, setup: impl Strategy<Value = Setup>, seen: &[&str]) {
     properties(Era::Stateless, theme, setup, seen);
 }
 
-// DESIGN 1, "Two protocol eras": "The state is untrusted input: […] bound to the digest of the
-// call, with its own expiry […], single-use, and useless for another call."
+// contract.md, "Protocol revisions": "The state is untrusted input: sealed, bound to the digest of
+// the call, with its own expiry (at most an hour), single-use, and useless for another call."
 #[test]
-fn no_stateless_call_runs_without_a_yes_of_its_own() {
+fn no_stateless_call_runs_without_its_own_yes() {
     stateless(
         Theme::Asking,
         setup(Era::Stateless),
@@ -25,10 +25,10 @@ fn no_stateless_call_runs_without_a_yes_of_its_own() {
     );
 }
 
-// DESIGN: "every wrapping is single-use too, ten rounds at most, so one approval never buys
-// unlimited forwards."
+// contract.md, "Protocol revisions": "every wrapping is single-use too, ten rounds at most, so one
+// approval never buys unlimited forwards."
 #[test]
-fn one_approval_buys_few_rounds_and_each_once() {
+fn one_approval_covers_few_rounds_and_each_once() {
     stateless(
         Theme::Rounds,
         setup(Era::Stateless),
@@ -36,7 +36,7 @@ fn one_approval_buys_few_rounds_and_each_once() {
     );
 }
 
-// DESIGN 2: "If the definition changes while a human thinks, ask again."
+// invariants.md, 2: "If the definition changes while a person thinks, ask again."
 #[test]
 fn what_was_shown_is_what_runs_in_every_round() {
     stateless(
@@ -46,7 +46,7 @@ fn what_was_shown_is_what_runs_in_every_round() {
     );
 }
 
-// CONTRACT 4: "only approvals are cached, per client session".
+// contract.md, "Prompts": "only approvals are cached, per client session".
 #[test]
 fn a_cached_yes_covers_the_same_calls_of_the_same_client() {
     let setup = setup(Era::Stateless).prop_map(|setup| Setup {
@@ -56,10 +56,10 @@ fn a_cached_yes_covers_the_same_calls_of_the_same_client() {
     stateless(Theme::Repeats, setup, &["approved", "cache"]);
 }
 
-// CONTRACT 6: "The line is written before the call is forwarded; an ask that nobody answers
-// gets its `timeout` line when it expires, in both eras."
+// contract.md, "Audit log": "The line is written before the call is forwarded; an ask that nobody
+// answers gets its `timeout` line when it expires, legacy or stateless."
 #[test]
-fn every_ask_has_one_end_and_one_line_in_both_eras() {
+fn every_question_has_one_end_and_one_record() {
     let life = (
         prop_oneof![Just(4096), 1usize..5],
         prop_oneof![Just(0), Just(60)],

@@ -1,10 +1,10 @@
-//! What client, upstream, clock and log may do in both eras, and how likely each is.
+//! What client, upstream, clock and log may do, legacy and stateless, and how likely each step is.
 //!
-//! Steps hold small numbers that `world` reads modulo what exists, so that they shrink well.
+//! Steps hold small numbers that `world` takes modulo what exists, so they shrink well.
 
 use proptest::prelude::*;
 
-/// How the operator set the gate up, and who the peers are.
+/// The gate's configuration, and what the peers are like.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
     /// 0 destructive, 1 all, 2 annotated, 3 none.
@@ -20,17 +20,17 @@ pub(super) struct Setup {
     pub(super) retries: u32,
     pub(super) explain: bool,
     pub(super) max_pending: usize,
-    /// Whether a handshake of a legacy revision is done before the first step.
+    /// Whether a legacy handshake is done before the first step.
     pub(super) shaken: bool,
     /// Whether the upstream answers the gate's own `tools/list` and `initialize` at once.
     pub(super) eager: bool,
-    /// How long the upstream says that its list is good.
+    /// The lifetime that the upstream gives its list.
     pub(super) list_ttl_ms: Option<u64>,
     pub(super) ending: Ending,
 }
 
 impl Setup {
-    /// The gate's usual settings, and peers that do what is expected of them.
+    /// The gate's usual settings, and peers that behave as expected.
     pub(super) fn usual() -> Setup {
         Setup {
             mode: 0,
@@ -53,27 +53,27 @@ impl Setup {
     }
 }
 
-/// Who goes first when the steps are over.
+/// Which side leaves first when the steps are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Client,
     Upstream,
-    /// The upstream says that it takes no more, and goes later.
+    /// The upstream accepts nothing more, and leaves later.
     Closing,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// One entry is a line of its own, several are a batch.
+    /// One entry is a line, several are a batch.
     Client(Vec<FromClient>),
     Upstream(Vec<FromUpstream>),
-    /// The upstream asks about the newest call, and the client answers; so many times.
+    /// The upstream asks about the newest call, and the client answers; this many times.
     Rounds(u8),
     WaitMillis(u64),
     /// Time passes, and no timer fires.
     LateMillis(u64),
     Drained,
-    /// Whether what the client sends is being read.
+    /// Whether the client's input is being read.
     Heard(bool),
     BreakLog,
     MendLog,
@@ -102,7 +102,7 @@ pub(super) enum Args {
     Twin(u8),
 }
 
-/// Which way of the protocol a call is written in, and what it says there of its client.
+/// The protocol of a call, and what it says there about its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
     /// Those of the handshake.
@@ -111,7 +111,7 @@ pub(super) enum Words {
     Stateless { client: u8, meta: Meta },
 }
 
-/// What a request says of its revision and its client's capabilities.
+/// What a request says about its revision and its client's capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meta {
     Usual,
@@ -119,7 +119,7 @@ pub(super) enum Meta {
     NoForms,
     /// No capabilities at all, which is malformed.
     Bare,
-    /// A revision that nobody knows.
+    /// An unknown revision.
     Unknown,
 }
 
@@ -143,13 +143,13 @@ pub(super) enum FromClient {
         answer: u8,
         change: Change,
     },
-    /// A retry with a yes, whose state is none that the client was given.
+    /// A retry with a yes, with a state that the client was never given.
     Forged {
         id: IdPick,
         state: Which,
         how: u8,
     },
-    /// A call or something like one that must be refused.
+    /// A call, or something like one, that must be refused.
     Hostile {
         id: IdPick,
         tool: u8,
@@ -173,7 +173,7 @@ pub(super) enum FromClient {
     },
     Initialized,
     Notification(u8),
-    /// A request under an id of a live request of the gate's own.
+    /// A request with the id of an open request of the gate's own.
     UnderOurId(u8),
     /// A response to something that the gate never asked.
     Response(u8),
@@ -191,20 +191,20 @@ pub(super) enum Which {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     None,
-    /// Another client hands it in: the same call all the same.
+    /// Another client sends it: still the same call.
     Client,
-    /// The request says other things of itself: the same call all the same.
+    /// The request has other metadata: still the same call.
     Meta(Meta),
-    /// Members in another order, escapes in keys: the same call all the same.
+    /// Members in another order, escapes in keys: still the same call.
     Spelling,
     Arguments,
     /// `1` is written `1.0`.
     Number,
     Tool(u8),
     Task,
-    /// The other era.
+    /// The other protocol.
     Legacy,
-    /// The state stands there twice.
+    /// The state is there twice.
     Twice,
     /// Its key is written in another case.
     Folded,
@@ -212,38 +212,38 @@ pub(super) enum Change {
 
 #[derive(Debug, Clone)]
 pub(super) enum FromUpstream {
-    /// To a request of the client's.
+    /// To a client request.
     Answer {
         which: u8,
         how: u8,
     },
-    /// To a call of the client's, counted from the newest; maybe a question of the upstream's.
+    /// To a client's call, counted from the newest; maybe a question.
     Round {
         which: u8,
         how: u8,
     },
-    /// To a request that has been answered, or that was never made.
+    /// To a request that was answered, or never made.
     Again {
         which: u8,
         how: u8,
     },
-    /// To a `tools/list` of the gate's own, counted from the newest. Where there is none, the
-    /// upstream has these tools from now on.
+    /// To a `tools/list` of the gate's own, counted from the newest. If there is none, the upstream
+    /// has these tools from now on.
     OwnList {
         which: u8,
         answer: ListAnswer,
     },
     ListChanged,
-    /// Some tools are others now.
+    /// Some tools are different now.
     Tools(Vec<(u8, u8, u8)>),
-    /// The tools that are gated say something else of themselves than they did.
+    /// The gated tools have other hints or descriptions now.
     Redefined,
     Request(u8),
     Notification,
     UnderOurId(u8),
-    /// A yes under the id of a prompt, counted from the newest.
+    /// A yes with the id of a prompt, counted from the newest.
     Spoof(u8),
-    /// A response under an id that nobody used.
+    /// A response with an id that nobody used.
     Unasked(u8),
     Garbage(u8),
 }
@@ -261,9 +261,9 @@ pub(super) enum ListAnswer {
 /// What a property is mostly about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Theme {
-    /// Calls, answers to their questions, and all sorts of wrong states.
+    /// Calls, answers to their questions, and all kinds of wrong states.
     Asking,
-    /// Questions of the upstream's.
+    /// Questions from the upstream.
     Rounds,
     /// The same calls again, in this session and the next.
     Repeats,
@@ -271,18 +271,18 @@ pub(super) enum Theme {
     Lists,
     /// Everything that is not gated, in all spellings, and hostile lines.
     Traffic,
-    /// Logs that break, sides that close, time that passes.
+    /// Logs that fail, sides that close, time that passes.
     Ends,
 }
 
-/// In which words most calls are made. Some are made in the others.
+/// The protocol of most calls. Some use the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Era {
     Legacy,
     Stateless,
 }
 
-/// For sessions that are mostly of one era.
+/// For sessions that mostly use one protocol.
 pub(super) fn setup(era: Era) -> impl Strategy<Value = Setup> {
     let is_legacy = era == Era::Legacy;
     let of = |legacy: u32, stateless: u32| if is_legacy { legacy } else { stateless };
@@ -413,7 +413,7 @@ fn call(era: Era, theme: Theme) -> impl Strategy<Value = FromClient> {
         2 => any::<u8>().prop_map(Args::Same),
         1 => any::<u8>().prop_map(Args::Twin),
     ];
-    // In the new words, mostly what is gated.
+    // Stateless calls are mostly gated.
     let gated = if is_legacy { 0 } else { 5 };
     let tool = prop_oneof![gated => 1u8..3, 4 => 0u8..8];
     let odd = (

@@ -1,4 +1,4 @@
-//! Turns steps into lines, tells the oracle what they mean, and lets the gate have them.
+//! Turns steps into lines, tells the oracle what they mean, and passes them to the gate.
 
 mod client;
 mod upstream;
@@ -22,11 +22,11 @@ pub(super) struct World {
     setup: Setup,
     scene: Scene,
     oracle: Oracle,
-    /// Makes every message different from every other.
+    /// Makes every message unique.
     count: u64,
     /// The tools that the upstream has.
     tools: Vec<(u8, u8, u8)>,
-    /// Ids that the line in the making has used.
+    /// Ids used in the current line.
     in_line: BTreeSet<String>,
     /// Ids that the client has used, oldest first.
     used: Vec<Value>,
@@ -35,20 +35,20 @@ pub(super) struct World {
     client_open: bool,
     heard: bool,
     upstream_open: bool,
-    /// What is done to the truth before the oracle sees it.
+    /// A change to the events before the oracle sees them.
     forge: Forge,
 }
 
 /// Changes what the gate did in a step.
 pub(super) type Forge = fn(&mut Vec<(Duration, Event)>);
 
-/// Plays the steps, then closes both sides, and checks the whole way. Says what was seen, and
-/// how often.
+/// Plays the steps, then closes both sides, and checks everything. Returns what was seen, and how
+/// often.
 pub(super) fn play(setup: &Setup, steps: &[Step]) -> BTreeMap<&'static str, u32> {
     play_forged(setup, steps, |_| ())
 }
 
-/// As [`play`], but the oracle sees something else than what happened.
+/// Does the same as [`play`], but the oracle sees altered events.
 pub(super) fn play_forged(
     setup: &Setup,
     steps: &[Step],
@@ -193,7 +193,7 @@ impl World {
         }
     }
 
-    /// Lets the oracle see what has happened.
+    /// Shows the oracle what has happened.
     fn look(&mut self, ticked: bool) {
         let mut events = std::mem::take(&mut self.scene.journal);
         (self.forge)(&mut events);
@@ -218,14 +218,14 @@ impl World {
         }
     }
 
-    /// Where the client has introduced itself anew, both go through the rest of it.
+    /// If the client has sent `initialize`, completes the handshake.
     fn shake_hands(&mut self) {
-        let mut owed = self.oracle.owed.values();
-        let Some(at) = owed.position(|owed| owed.method == "initialize") else {
+        let mut unanswered = self.oracle.unanswered.values();
+        let Some(at) = unanswered.position(|unanswered| unanswered.method == "initialize") else {
             return;
         };
         self.oracle.is_at(self.scene.now.elapsed);
-        let line = self.answer_owed(at, 0, true, 1);
+        let line = self.answer_pending(at, 0, true, 1);
         self.scene.upstream_sends(&line);
         self.look(false);
         if let Some(line) = self.client_line(&[FromClient::Initialized]) {

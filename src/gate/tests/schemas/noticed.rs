@@ -1,6 +1,6 @@
-//! That the validation can fail: messages of the gate's with one thing changed.
+//! Checks that the validation can fail: messages from the gate with one thing changed.
 //!
-//! Nothing here is about the gate.
+//! Does not test the gate itself.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn specimen(revision: Revision, wanted: &str) -> (To, Value) {
         .expect(wanted)
 }
 
-/// One thing that is changed: what stands at a pointer becomes another value, or goes.
+/// One change: the value at a pointer is replaced or removed.
 fn changed(message: &Value, pointer: &str, value: Option<Value>) -> Value {
     let mut message = message.clone();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -62,7 +62,7 @@ fn changed(message: &Value, pointer: &str, value: Option<Value>) -> Value {
     message
 }
 
-/// Each change of this message is found fault with, and the message itself is not.
+/// Validation rejects each change of this message, and accepts the message itself.
 fn faults(revision: Revision, kind: &str, changes: &[(&str, Option<Value>)]) {
     let Some(official) = Official::of(revision) else {
         return;
@@ -139,9 +139,9 @@ fn a_prompt() {
     faults(V2025_11_25, PROMPT, &[("/params/mode", None)]);
 }
 
-// Other revisions than that of the session have no such request at all.
+// Revisions without elicitation have no such request at all.
 #[test]
-fn a_prompt_where_there_is_none() {
+fn a_prompt_in_a_revision_without_prompts() {
     let (to, prompt) = specimen(V2025_06_18, PROMPT);
     for revision in [V2024_11_05, V2025_03_26, V2026_07_28] {
         if let Some(official) = Official::of(revision) {
@@ -356,7 +356,7 @@ fn a_question() {
         .map(|(pointer, value)| (&**pointer, value.clone()))
         .collect();
     faults(V2026_07_28, QUESTION, &changes);
-    // No revision before has such a result.
+    // No earlier revision has such a result.
     let (to, question) = specimen(V2026_07_28, QUESTION);
     if let Some(official) = Official::of(V2025_11_25) {
         official.check(to, &question).unwrap_err();

@@ -1,7 +1,7 @@
-//! The official JSON Schema of each revision, and what it leaves open but the specification, or
-//! good sense, does not.
+//! The official JSON Schema of each revision, with checks that it leaves open but the
+//! specification, or good sense, does not.
 //!
-//! In which situation the gate says what is told in `schemas`.
+//! `schemas` has the situations.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use boon::{Compiler, SchemaIndex, Schemas, SchemeUrlLoader};
 use serde_json::{Value, json};
 
-/// Names the folder that holds `<revision>.json`; `.ci/run` sets it.
+/// Names the folder with `<revision>.json`; `.ci/run` sets it.
 const FOLDER: &str = "MCP_SCHEMA_DIR";
 
 /// A revision that has an official schema.
@@ -43,14 +43,14 @@ impl Revision {
         }
     }
 
-    /// Up to 2025-06-18 a definition such as `ElicitRequest` leaves out `jsonrpc` and `id`,
-    /// which those of JSON-RPC's envelopes hold.
+    /// Up to 2025-06-18 a definition such as `ElicitRequest` leaves out `jsonrpc` and `id`, which
+    /// the definitions of JSON-RPC's envelopes have.
     fn keeps_envelopes_apart(self) -> bool {
         self <= Revision::V2025_06_18
     }
 }
 
-/// Whom a message goes to.
+/// The recipient of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum To {
     Client,
@@ -61,18 +61,18 @@ pub(super) enum To {
 pub(super) struct Official {
     revision: Revision,
     schemas: Schemas,
-    /// Its definitions, word for word.
+    /// Its definitions, unchanged.
     published: BTreeMap<String, SchemaIndex>,
-    /// The same without room for members that they do not name.
+    /// The same, without permission for members that they do not name.
     closed: BTreeMap<String, SchemaIndex>,
 }
 
 impl Official {
-    /// The schema of a revision; `None` where the tests that need it are to be left out.
+    /// Returns the schema of a revision, or `None` if the tests that need it are to be skipped.
     pub(super) fn of(revision: Revision) -> Option<&'static Official> {
         static ALL: LazyLock<Option<BTreeMap<Revision, Official>>> = LazyLock::new(|| {
             let Some(folder) = std::env::var_os(FOLDER) else {
-                // The test harness swallows what a test that passes says by `eprintln!`.
+                // The test harness hides the `eprintln!` output of passing tests.
                 let mut stderr = std::io::stderr();
                 let note = format!(
                     "left out: {FOLDER} is not set, so no message is held against MCP's official \
@@ -103,7 +103,7 @@ impl Official {
         }
     }
 
-    /// Says what is wrong with a message of the gate's own.
+    /// Returns an error if a message of the gate is invalid.
     pub(super) fn check(&self, to: To, message: &Value) -> Result<(), String> {
         let has = |member| message.get(member).is_some();
         match (has("method"), has("id"), has("error")) {
@@ -135,7 +135,7 @@ impl Official {
                 self.is_a(any, &body)?;
                 self.is_a("ListToolsRequest", &body)
             }
-            // What is not ours of a call may hold members that no schema knows.
+            // The client's part of a call may have members that no schema knows.
             (To::Upstream, Some("tools/call")) => {
                 self.is_a_published(any, &body)?;
                 self.is_a_published("CallToolRequest", &body)
@@ -148,7 +148,7 @@ impl Official {
     fn check_mode(&self, params: &Value) -> Result<(), String> {
         let has_modes = self.revision > Revision::V2025_06_18;
         match params.get("mode").map(Value::as_str) {
-            // SPEC 2025-06-18 has no `mode`; in later revisions we do not leave it to the default.
+            // SPEC 2025-06-18 has no `mode`; in later revisions we always send it.
             None if !has_modes => Ok(()),
             Some(Some("form")) if has_modes => Ok(()),
             Some(Some("url")) if has_modes => self.is_a("ElicitRequestURLParams", params),
@@ -199,7 +199,7 @@ impl Official {
             Some(-32600) => "InvalidRequestError",
             Some(-32602) => "InvalidParamsError",
             Some(-32603) => "InternalError",
-            // Here JSON-RPC's own codes end. -32002 and -32042 are none of the latest revision's.
+            // JSON-RPC's own codes end here. -32002 and -32042 are not in the latest revision.
             Some(-32022) if self.revision >= Revision::V2026_07_28 => {
                 return self.is_a("UnsupportedProtocolVersionError", message);
             }
@@ -249,7 +249,7 @@ impl Official {
             _ => return Err("its `resultType` is not that of the revision".into()),
         }
         self.is_a("CallToolResult", result)?;
-        // What the gate itself says about a call is never that it went well.
+        // The gate itself never reports success for a call.
         if result["isError"] != true || result["content"].as_array().unwrap().is_empty() {
             return Err("it refuses nothing".into());
         }
@@ -264,14 +264,14 @@ impl Official {
             self.is_a("ElicitRequest", request)?;
             self.check_mode(&request["params"])?;
         }
-        // The schema leaves it out for servers that need none; we do.
+        // The schema makes it optional for servers that need none; we need it.
         match result["requestState"].as_str() {
             Some(state) if !state.is_empty() && !requests.is_empty() => Ok(()),
             _ => Err("its answer could not be told from another's".into()),
         }
     }
 
-    /// A request or notification as the definition of its own describes it.
+    /// Returns a request or notification in the form of its own definition.
     fn body(&self, message: &Value) -> Value {
         let mut body = message.clone();
         if self.revision.keeps_envelopes_apart() {
@@ -324,8 +324,8 @@ fn compile(document: Value, schemas: &mut Schemas, name: &str) -> BTreeMap<Strin
     names.into_iter().map(compile).collect()
 }
 
-/// Leaves no room for members that an object's schema does not name, unless it says itself that
-/// there may be others. Never lets more through than before.
+/// Forbids members that an object's schema does not name, unless it explicitly allows others. Never
+/// permits more than before.
 fn close(schema: &mut Value) {
     close_parts(schema);
     if let Some(members) = schema.as_object_mut()

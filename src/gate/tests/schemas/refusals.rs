@@ -1,6 +1,6 @@
-//! Every reason to refuse a call, whether a story leads to it or not.
+//! Every reason to refuse a call, even if no story leads to it.
 //!
-//! When a call is refused for which of them is told in the scenes.
+//! The scenes test when a call is refused for which reason.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::mcp::message::RequestId;
 use crate::mcp::revision;
 use crate::policy::{Mode, Risk, RuleCode};
 
-/// Characters that JSON and people stumble over.
+/// Characters that are difficult in JSON and for people.
 const ODD: &str = "\"\\\u{0}\u{1f}\u{7f}\u{85}\u{2028}\u{202e}\u{feff}😀\r\n";
 
-/// All there are: a new one makes the compiler ask for it here.
+/// All reasons. The compiler demands that a new one is added here.
 fn all() -> Vec<Refusal> {
     let first = Refusal::Denied { reason: None };
     std::iter::successors(Some(first), next).collect()

@@ -1,6 +1,6 @@
-//! What the gate says in the sessions of the legacy revisions.
+//! The gate's messages in legacy sessions.
 //!
-//! That it says the right thing is told in the other scenes.
+//! The other scenes test that they are the right ones.
 
 use serde_json::json;
 
@@ -14,10 +14,10 @@ use crate::policy::Rules;
 
 /// The revisions with a session.
 const LEGACY: [Revision; 4] = [V2024_11_05, V2025_03_26, V2025_06_18, V2025_11_25];
-/// Those of them in whose words a client can be asked.
+/// Those of them in which a client can be asked.
 const ASKING: [Revision; 2] = [V2025_06_18, V2025_11_25];
 
-/// A session whose client can be asked, where the revision allows.
+/// A session whose client can be asked, if the revision allows that.
 fn session(revision: Revision) -> Scene {
     Scene::new().legacy(revision.name())
 }
@@ -26,7 +26,7 @@ fn set(revision: Revision, change: impl FnOnce(&mut Settings)) -> Scene {
     Scene::set(change).legacy(revision.name())
 }
 
-// ---- asked, and what comes of it
+// ---- questions and their outcomes
 
 #[test]
 fn an_approved_call() {
@@ -40,7 +40,7 @@ fn an_approved_call() {
     });
 }
 
-// The longest text there is, and characters that JSON and people stumble over.
+// The longest text that is allowed, and characters that are difficult in JSON and for people.
 #[test]
 fn a_prompt_for_odd_and_large_arguments() {
     story(&ASKING, &[LIST, PROMPT, REFUSAL], |revision| {
@@ -54,7 +54,7 @@ fn a_prompt_for_odd_and_large_arguments() {
         let reason = json!({"action": "decline", "content": {"approved": false, "reason": odd}});
         scene.person_reads();
         scene.answer(&prompt, reason);
-        scene.expect_refused(odd, "denied by a human");
+        scene.expect_refused(odd, "denied by a person");
         scene
     });
 }
@@ -67,14 +67,14 @@ fn a_denied_call() {
             scene.client_calls("x", "delete_user", json!({}));
             let prompt = scene.expect_prompt();
             scene.deny(&prompt);
-            scene.expect_refused("x", "denied by a human");
+            scene.expect_refused("x", "denied by a person");
             scene
         });
     }
 }
 
 #[test]
-fn a_call_that_two_yeses_are_wanted_for() {
+fn a_call_that_needs_two_yeses() {
     story(&ASKING, &[LIST, PROMPT, PROMPT, REFUSAL], |revision| {
         let mut scene = set(revision, |settings| settings.double_confirm = true);
         scene.client_calls(1, "delete_user", json!({}));
@@ -82,7 +82,7 @@ fn a_call_that_two_yeses_are_wanted_for() {
         scene.approve(&first);
         let second = scene.expect_prompt();
         scene.deny(&second);
-        scene.expect_refused(1, "denied by a human");
+        scene.expect_refused(1, "denied by a person");
         scene
     });
 }
@@ -108,7 +108,7 @@ fn a_call_that_nobody_answers_in_time() {
 }
 
 #[test]
-fn a_call_that_silence_lets_run() {
+fn a_call_that_silence_approves() {
     story(&ASKING, &[LIST, PROMPT, WITHDRAWN], |revision| {
         let mut scene = set(revision, |settings| {
             settings.timeout_action = TimeoutAction::Approve;
@@ -141,7 +141,7 @@ fn a_call_that_the_client_cannot_show() {
 }
 
 #[test]
-fn a_tool_that_changes_while_a_human_is_asked() {
+fn a_tool_that_changes_while_a_person_is_asked() {
     let round = [LIST, PROMPT];
     let made = [&round[..], &round, &round, &round, &[LIST, REFUSAL]].concat();
     story(&ASKING, &made, |revision| {
@@ -158,7 +158,7 @@ fn a_tool_that_changes_while_a_human_is_asked() {
 }
 
 #[test]
-fn a_call_that_the_client_takes_back() {
+fn a_call_that_the_client_cancels() {
     story(&ASKING, &[LIST, PROMPT, WITHDRAWN], |revision| {
         let mut scene = session(revision);
         scene.client_calls(1, "delete_user", json!({}));
@@ -170,7 +170,7 @@ fn a_call_that_the_client_takes_back() {
 
 #[test]
 fn a_client_that_goes() {
-    // One call waits for a human, then another for the list.
+    // One call waits for a person, then another for the list.
     story(
         &ASKING,
         &[LIST, PROMPT, LIST, REFUSAL, REFUSAL],
@@ -260,7 +260,7 @@ fn a_revision_without_elicitation() {
 }
 
 #[test]
-fn a_call_that_comes_before_its_time() {
+fn a_call_before_the_handshake() {
     story(&LEGACY, &[REFUSAL, REFUSAL], |revision| {
         let mut scene = Scene::new();
         scene.client_says(&call(1, "delete_user", json!({})));
@@ -289,7 +289,7 @@ fn a_call_that_comes_before_its_time() {
             "error": {"code": -32602, "message": "no"}}));
         scene.client.clear();
         scene.advance(secs(60));
-        scene.expect_refused(2, "not agreed by `initialize`");
+        scene.expect_refused(2, "not agreed on a protocol revision by `initialize`");
         scene
     });
 }
@@ -325,7 +325,7 @@ fn a_list_of_many_pages() {
 
 #[test]
 fn a_list_that_does_not_come() {
-    // Under a text and a number.
+    // With a text id and a number.
     story(&ASKING, &[LIST, LIST, PROMPT], |revision| {
         let mut scene = session(revision);
         scene.client_says(&call_with_token(1, "read_note", 5));
@@ -334,7 +334,7 @@ fn a_list_that_does_not_come() {
     });
 }
 
-// ---- what cannot be read, or not be sent
+// ---- messages that cannot be read, or may not be sent
 
 #[test]
 fn lines_that_cannot_be_read_safely() {
@@ -431,7 +431,7 @@ fn ids_that_are_in_use() {
             let list = scene.take_list_request().unwrap();
             scene.client_says(&call(1, "read_note", json!({})));
             scene.client_says(&json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}));
-            // This one is told to the upstream.
+            // The upstream gets this one.
             scene.upstream_says(&json!({"jsonrpc": "2.0", "id": list, "method": "ping"}));
             assert_eq!(scene.take_upstream()["id"], list);
             scene
@@ -440,7 +440,7 @@ fn ids_that_are_in_use() {
 }
 
 #[test]
-fn more_than_may_wait() {
+fn more_calls_than_may_wait() {
     story(&LEGACY, &[INVALID_REQUEST, INTERNAL_ERROR], |revision| {
         let mut scene = set(revision, |settings| settings.max_pending = 1);
         scene.client_says(&json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}));
@@ -450,7 +450,7 @@ fn more_than_may_wait() {
     });
 }
 
-// A batch that is split is no message of the gate's: what it holds goes on word for word.
+// A split batch is not the gate's own message: its entries are passed on unchanged.
 #[test]
 fn a_batch() {
     story(&LEGACY, &[INVALID_REQUEST, LIST], |revision| {

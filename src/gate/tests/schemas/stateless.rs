@@ -1,6 +1,6 @@
-//! What the gate says in the words of 2026-07-28.
+//! The gate's messages in 2026-07-28.
 //!
-//! That it says the right thing is told in the other scenes.
+//! The other scenes test that they are the right ones.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::gate::Settings;
 use crate::gate::tests::scene::{Log, Scene, call, secs};
 use crate::policy::Rules;
 
-/// As [`super::story`], in the one revision without sessions.
+/// Does the same as [`super::story`], in the one revision without sessions.
 fn story(made: &[&str], play: impl Fn() -> Scene) {
     super::story(&[V2026_07_28], made, |_| play());
 }
@@ -31,7 +31,7 @@ pub(super) fn stateless(id: impl Into<Value>, tool: &str) -> Value {
     call
 }
 
-/// The same call again, under another id, with what a retry brings.
+/// The same call again, with another id and the members of a retry.
 fn retry(call: &Value, id: i64, answers: Value, state: &Value) -> Value {
     let mut retry = call.clone();
     retry["id"] = json!(id);
@@ -51,7 +51,7 @@ fn no() -> Value {
 /// The key of the gate's own question.
 const OURS: &str = "approval-proxy";
 
-/// The client has got a question next; returns its state.
+/// The next line that the client received is a question. Returns its state.
 fn take_state(scene: &mut Scene) -> Value {
     scene.take_client()["result"]["requestState"].take()
 }
@@ -68,7 +68,7 @@ fn asked(scene: &mut Scene, answers: Value) -> Value {
     call
 }
 
-// ---- asked, and what comes of it
+// ---- questions and their outcomes
 
 #[test]
 fn an_approved_call() {
@@ -99,21 +99,21 @@ fn a_denied_call() {
         story(&[LIST, QUESTION, REFUSAL], || {
             let mut scene = Scene::set(|settings| settings.explain = explain);
             asked(&mut scene, no());
-            scene.expect_refused(2, "denied by a human");
+            scene.expect_refused(2, "denied by a person");
             scene
         });
     }
 }
 
 #[test]
-fn a_call_that_two_yeses_are_wanted_for() {
+fn a_call_that_needs_two_yeses() {
     story(&[LIST, QUESTION, QUESTION, REFUSAL], || {
         let mut scene = Scene::set(|settings| settings.double_confirm = true);
         let call = asked(&mut scene, yes());
         let state = take_state(&mut scene);
         scene.person_reads();
         scene.client_says(&retry(&call, 3, no(), &state));
-        scene.expect_refused(3, "denied by a human");
+        scene.expect_refused(3, "denied by a person");
         scene
     });
 }
@@ -128,7 +128,7 @@ fn a_retry_without_an_answer() {
 }
 
 #[test]
-fn a_state_that_is_good_for_nothing() {
+fn a_state_that_is_not_accepted() {
     story(&[LIST, QUESTION, REFUSAL, REFUSAL, REFUSAL], || {
         let mut scene = Scene::new();
         let call = stateless(1, "delete_user");
@@ -142,13 +142,13 @@ fn a_state_that_is_good_for_nothing() {
         scene.expect_refused(3, "belong to no question");
         scene.advance(secs(300));
         scene.client_says(&retry(&call, 4, yes(), &state));
-        scene.expect_refused(4, "run out of time");
+        scene.expect_refused(4, "has expired");
         scene
     });
 }
 
 #[test]
-fn a_tool_that_changes_while_a_human_is_asked() {
+fn a_tool_that_changes_while_a_person_is_asked() {
     let round = [LIST, QUESTION];
     let made = [&round[..], &round, &round, &round, &[LIST, REFUSAL]].concat();
     story(&made, || {
@@ -178,7 +178,7 @@ fn an_approved_call_that_cannot_be_recorded() {
     });
 }
 
-// ---- questions of the upstream's
+// ---- questions from the upstream
 
 /// The upstream answers an approved call with a question of its own.
 fn upstream_asks(scene: &mut Scene, id: i64, state: Option<&str>) {
@@ -313,7 +313,7 @@ fn listed() -> Scene {
 }
 
 #[test]
-fn a_call_that_does_not_say_what_its_client_can_do() {
+fn a_call_without_client_capabilities() {
     for capabilities in [None, Some(json!(null)), Some(json!([]))] {
         story(&[LIST, INVALID_PARAMS], || {
             let mut scene = listed();
@@ -332,7 +332,7 @@ fn a_call_that_does_not_say_what_its_client_can_do() {
 }
 
 #[test]
-fn a_call_whose_version_is_no_version() {
+fn a_call_whose_version_is_not_a_string() {
     for version in [json!(7), json!(null)] {
         story(&[LIST, INVALID_PARAMS], || {
             let mut scene = listed();
@@ -367,7 +367,7 @@ fn a_client_that_goes() {
         scene.expect_refused(1, "the client has gone");
         scene
     });
-    // What has been asked has been answered.
+    // Everything that was asked has been answered.
     story(&[LIST, QUESTION], || {
         let mut scene = Scene::new();
         scene.client_says(&stateless(1, "delete_user"));
@@ -394,7 +394,7 @@ fn a_list_of_many_pages() {
     });
 }
 
-/// A call that the list is needed for, with a member of `_meta` that is no good.
+/// A call that needs the list, with an invalid member of `_meta`.
 fn list_for_a_malformed(key: &str, value: Option<Value>) {
     story(&[LIST], || {
         let mut scene = Scene::new();
@@ -419,7 +419,7 @@ fn a_list_that_a_malformed_call_needs() {
     list_for_a_malformed("io.modelcontextprotocol/clientInfo", Some(large));
 }
 
-// ---- what cannot be read, or not be sent
+// ---- messages that cannot be read, or may not be sent
 
 #[test]
 fn lines_that_cannot_be_read_safely() {
@@ -444,7 +444,7 @@ fn lines_that_cannot_be_read_safely() {
 }
 
 #[test]
-fn what_may_not_be_sent() {
+fn messages_that_may_not_be_sent() {
     story(
         &[
             LIST,

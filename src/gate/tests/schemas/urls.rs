@@ -1,6 +1,6 @@
-//! What the gate says to clients that are sent to an item's page.
+//! The gate's messages to clients that are sent to an item's page.
 //!
-//! That it says the right thing is told in the scenes of the inbox.
+//! The scenes of the inbox test that they are the right ones.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn scene() -> Scene {
 fn posted(scene: &mut Scene) -> Item {
     let item = scene.expect_item();
     let url = format!("http://127.0.0.1:8766/item/{}", item.id);
-    scene.inbox_tells(FromEngine::Listed {
+    scene.inbox_sends(FromEngine::Listed {
         item: item.id.clone(),
         url,
     });

@@ -1,4 +1,4 @@
-//! What is said on a stream reaches its reader, once, in order, however often the reader leaves.
+//! Messages on a stream reach its reader once and in order, however often the reader reconnects.
 
 use proptest::prelude::*;
 use tokio::runtime::Builder;
@@ -9,7 +9,7 @@ fn id(n: u64) -> RequestId {
     RequestId::Integer(n as i64)
 }
 
-/// What can be read at once: messages and the id of the newest event.
+/// Reads without waiting. Returns the messages and the id of the newest event.
 fn read(reader: &mut Reader) -> (Vec<String>, Option<String>) {
     let mut messages = Vec::new();
     let mut last = None;
@@ -75,7 +75,7 @@ fn come_back(streams: &mut Streams, client: &mut Client) {
 
 proptest! {
     #[test]
-    fn nothing_is_lost_doubled_or_on_another_stream(steps in prop::collection::vec(step(), 1..60)) {
+    fn no_message_is_lost_duplicated_or_put_on_another_stream(steps in prop::collection::vec(step(), 1..60)) {
         let mut streams = Streams::new(true, 1 << 20);
         let mut clients: Vec<Client> = Vec::new();
         let mut count = 0;
@@ -106,7 +106,7 @@ proptest! {
                 }
                 Step::Read(n) if n < clients.len() => clients[n].read(),
                 Step::Leave(n) if n < clients.len() => {
-                    // What was on its way to it is lost with the connection.
+                    // Messages in transit are lost with the connection.
                     if let Some(reader) = clients[n].reader.take() {
                         let waiting = streams.reader_gone(&reader);
                         prop_assert_eq!(waiting.is_empty(), clients[n].is_over);
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_kept_is_bounded(sizes in prop::collection::vec(0usize..400_000, 1..40)) {
+    fn the_kept_events_are_bounded(sizes in prop::collection::vec(0usize..400_000, 1..40)) {
         let mut streams = Streams::new(true, usize::MAX);
         for (n, size) in sizes.into_iter().enumerate() {
             let request = id(n as u64);
@@ -149,7 +149,7 @@ proptest! {
 }
 
 #[test]
-fn a_reader_that_does_not_keep_up_is_cut_off_and_delays_nobody() {
+fn a_reader_that_does_not_keep_up_is_cut_off_and_delays_no_other() {
     let mut streams = Streams::new(false, 1_000);
     let mut slow = streams.open(&[id(1)], None).unwrap();
     let mut quick = streams.open(&[id(2)], None).unwrap();
@@ -164,13 +164,16 @@ fn a_reader_that_does_not_keep_up_is_cut_off_and_delays_nobody() {
 }
 
 #[test]
-fn an_id_waits_once() {
+fn an_id_can_be_pending_only_once() {
     let mut streams = Streams::new(true, 1_000);
     let reader = streams.open(&[id(1)], Some("\"t\"")).unwrap();
-    assert_eq!(streams.open(&[id(1)], None).unwrap_err(), Refused::IdInUse);
+    assert_eq!(
+        streams.open(&[id(1)], None).unwrap_err(),
+        StreamError::IdInUse
+    );
     assert_eq!(
         streams.open(&[id(2), id(2)], None).unwrap_err(),
-        Refused::IdInUse
+        StreamError::IdInUse
     );
     assert_eq!(streams.of_token("\"t\""), Some(reader.key));
     streams.answered(&id(1));
@@ -179,7 +182,7 @@ fn an_id_waits_once() {
 }
 
 #[test]
-fn a_new_listener_gets_what_waited_and_the_old_one_ends() {
+fn a_new_listener_gets_the_kept_messages_and_the_old_one_ends() {
     let mut streams = Streams::new(true, 1_000);
     streams.keep_for_listener("a".into());
     let mut first = streams.listen().unwrap();
@@ -195,7 +198,7 @@ fn a_new_listener_gets_what_waited_and_the_old_one_ends() {
     streams.keep_for_listener("c".into());
     let (mut again, _) = streams.resume(last).unwrap();
     assert_eq!(read(&mut again).0, ["c"]);
-    // However often clients change from one to another, one is open.
+    // However often clients open or resume the stream, only one is open.
     for _ in 0..100 {
         let _ = streams.listen().unwrap();
         let _ = streams.resume("2-1");
@@ -207,9 +210,9 @@ fn a_new_listener_gets_what_waited_and_the_old_one_ends() {
     );
 }
 
-// The end of the newest listener makes one more of what has ended, and the oldest of that gives way.
+// Resuming it ends the newest listener, which adds an ended stream and may push out the oldest one.
 #[test]
-fn the_oldest_listener_that_is_kept_can_be_taken_up_again() {
+fn the_oldest_kept_listener_can_be_resumed() {
     let mut streams = Streams::new(true, 1024 * 1024);
     let mut first = streams.listen().unwrap();
     streams.deliver(first.key, "a".into());
@@ -226,7 +229,7 @@ fn the_oldest_listener_that_is_kept_can_be_taken_up_again() {
 }
 
 #[test]
-fn what_waits_for_a_listener_is_bounded() {
+fn the_messages_kept_for_a_listener_are_bounded() {
     let mut streams = Streams::new(true, usize::MAX);
     for n in 0..10_000 {
         streams.keep_for_listener(n.to_string().into());

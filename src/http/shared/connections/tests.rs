@@ -1,4 +1,4 @@
-//! Nobody keeps others out by connecting and doing nothing, and whoever is answered is answered.
+//! Connections that do nothing do not keep others out, and requests in progress are answered.
 
 use std::pin::pin;
 
@@ -20,8 +20,8 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     unread_time: SECOND,
 };
 
-/// A listener that serves `router`, and is asked for its next connection anew every millisecond, as
-/// one is that has other things to do.
+/// A listener that serves `router`. Its wait for a connection is cancelled and restarted every
+/// millisecond, as in a loop with other events.
 struct Served {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -47,18 +47,18 @@ impl Served {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends `text` on a connection of its own, which stays open.
-    async fn say(&self, text: &str) -> TcpStream {
+    /// Sends `text` on a new connection, which stays open.
+    async fn send(&self, text: &str) -> TcpStream {
         let mut stream = self.connect().await;
         stream.write_all(text.as_bytes()).await.unwrap();
         stream
     }
 
-    /// Whether a client that comes now is answered before long.
+    /// Returns true if a client that connects now is answered soon.
     async fn answers(&self) -> bool {
         let asked = async {
             let mut stream = self
-                .say("GET /quick HTTP/1.1\r\nconnection: close\r\n\r\n")
+                .send("GET /quick HTTP/1.1\r\nconnection: close\r\n\r\n")
                 .await;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
@@ -89,7 +89,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn half_open_connections_keep_nobody_out() {
+async fn half_open_connections_do_not_keep_others_out() {
     let served = Served::new(router(), LIMITS).await;
     for text in [
         "",
@@ -100,18 +100,18 @@ async fn half_open_connections_keep_nobody_out() {
     ] {
         let mut held = Vec::new();
         for _ in 0..20 {
-            held.push(served.say(text).await);
+            held.push(served.send(text).await);
         }
         assert!(served.answers().await, "{text}");
     }
 }
 
 #[tokio::test]
-async fn idle_connections_keep_nobody_out() {
+async fn idle_connections_do_not_keep_others_out() {
     let served = Served::new(router(), LIMITS).await;
     let mut held = Vec::new();
     for _ in 0..20 {
-        let mut stream = served.say("GET /quick HTTP/1.1\r\n\r\n").await;
+        let mut stream = served.send("GET /quick HTTP/1.1\r\n\r\n").await;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
@@ -121,11 +121,11 @@ async fn idle_connections_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_keep_nobody_out() {
+async fn unread_answers_do_not_keep_others_out() {
     let served = Served::new(router(), LIMITS).await;
     let mut held = Vec::new();
     for _ in 0..LIMITS.count {
-        held.push(served.say("GET /large HTTP/1.1\r\n\r\n").await);
+        held.push(served.send("GET /large HTTP/1.1\r\n\r\n").await);
     }
     for _ in 0..3 {
         assert!(served.answers().await);
@@ -133,10 +133,10 @@ async fn answers_that_nobody_reads_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn whoever_reads_a_large_answer_gets_all_of_it() {
+async fn a_client_that_reads_a_large_answer_gets_all_of_it() {
     let served = Served::new(router(), LIMITS).await;
     let mut reading = served
-        .say("GET /large HTTP/1.1\r\nconnection: close\r\n\r\n")
+        .send("GET /large HTTP/1.1\r\nconnection: close\r\n\r\n")
         .await;
     let read = tokio::spawn(async move {
         let (mut chunk, mut all) = (vec![0; 1024 * 1024], 0);
@@ -147,12 +147,12 @@ async fn whoever_reads_a_large_answer_gets_all_of_it() {
     });
     let mut held = Vec::new();
     for _ in 0..50 {
-        held.push(served.say("GET").await);
+        held.push(served.send("GET").await);
     }
     assert!(read.await.unwrap() > 64 * 1024 * 1024);
 }
 
-/// A router whose answers to `/wait` come when the test says so.
+/// A router that answers `/wait` when the test says so.
 fn waiting() -> (Router, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
     let (asked, waits) = mpsc::unbounded_channel();
     let wait = move |_body: String| {
@@ -170,19 +170,19 @@ fn waiting() -> (Router, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
 const WAIT: &str = "POST /wait HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test]
-async fn a_request_that_is_being_answered_is_answered_whoever_comes() {
+async fn new_connections_do_not_close_one_whose_request_is_being_answered() {
     let (router, mut waits) = waiting();
     let served = Served::new(router, LIMITS).await;
     let mut busy = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..LIMITS.count {
-        busy.push(served.say(WAIT).await);
+        busy.push(served.send(WAIT).await);
         answers.push(waits.recv().await.unwrap());
     }
     let mut newcomer = pin!(served.answers());
     assert!(timeout(SECOND / 2, &mut newcomer).await.is_err());
     answers.pop().unwrap().send(()).unwrap();
-    assert!(newcomer.await, "one is idle now");
+    assert!(newcomer.await, "one connection is idle now");
     let mut last = busy.pop().unwrap();
     let mut answer = [0; 12];
     last.read_exact(&mut answer).await.unwrap();
@@ -197,26 +197,26 @@ async fn a_request_that_is_being_answered_is_answered_whoever_comes() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_leaves_its_place() {
+async fn a_client_that_hangs_up_frees_its_slot() {
     let (router, mut waits) = waiting();
     let served = Served::new(router, LIMITS).await;
     let mut busy = Vec::new();
     for _ in 0..LIMITS.count {
-        busy.push(served.say(WAIT).await);
+        busy.push(served.send(WAIT).await);
         waits.recv().await.unwrap();
     }
     drop(busy.pop());
     assert!(served.answers().await);
 }
 
-/// Pages of other sites may make a browser send a POST that is refused before its body is read.
+// A page of another site can make a browser send a POST that is refused before its body is read.
 #[tokio::test]
-async fn a_body_that_nobody_wants_does_not_make_its_connection_busy() {
+async fn a_body_that_is_not_read_does_not_make_its_connection_busy() {
     let served = Served::new(router(), LIMITS).await;
     let mut held = Vec::new();
     for _ in 0..20 {
         let text = "POST /nothing HTTP/1.1\r\ncontent-length: 1000000\r\n\r\nhalf";
-        let mut stream = served.say(text).await;
+        let mut stream = served.send(text).await;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 404");
@@ -226,7 +226,7 @@ async fn a_body_that_nobody_wants_does_not_make_its_connection_busy() {
 }
 
 #[tokio::test]
-async fn a_flood_of_connections_does_not_outrun_a_client_that_asks() {
+async fn a_flood_of_connections_does_not_crowd_out_a_client_with_a_request() {
     let limits = ConnectionLimits {
         count: 64,
         ..LIMITS
@@ -250,14 +250,14 @@ async fn a_flood_of_connections_does_not_outrun_a_client_that_asks() {
 }
 
 #[tokio::test]
-async fn a_request_says_where_it_comes_from() {
+async fn a_request_carries_its_clients_address() {
     let peer = get(async |request: Asked| {
         let PeerAddr(address) = request.extensions().get().unwrap();
         address.to_string()
     });
     let served = Served::new(Router::new().route("/peer", peer), LIMITS).await;
     let mut stream = served
-        .say("GET /peer HTTP/1.1\r\nconnection: close\r\n\r\n")
+        .send("GET /peer HTTP/1.1\r\nconnection: close\r\n\r\n")
         .await;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -265,7 +265,7 @@ async fn a_request_says_where_it_comes_from() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_gone_holds_up_nobody_and_other_troubles_do_not_spin() {
+async fn after_a_failed_accept_we_pause_unless_only_the_client_has_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connections = Connections::new(listener, LIMITS);
     for (kind, pause) in [
@@ -278,7 +278,7 @@ async fn a_client_that_has_gone_holds_up_nobody_and_other_troubles_do_not_spin()
     }
     let start = Instant::now();
     connections.recover(&io::Error::from(Errno::MFILE)).await;
-    assert_eq!(start.elapsed(), ACCEPT_PAUSE, "nobody can give way");
+    assert_eq!(start.elapsed(), ACCEPT_PAUSE, "no connection can be closed");
 }
 
 #[test]

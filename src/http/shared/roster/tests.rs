@@ -1,4 +1,4 @@
-//! Of many connections, the one that is missed least gives way.
+//! The roster closes the connection that is missed least.
 
 use std::future::pending;
 
@@ -11,9 +11,9 @@ use super::*;
 const UNREAD: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection, as a task that ends when it is told to close.
+/// A connection: a task that ends when the roster aborts it.
 struct Open {
-    seat: Seat,
+    reporter: Reporter,
     task: JoinHandle<()>,
 }
 
@@ -22,27 +22,27 @@ impl Open {
         self.task.is_finished()
     }
 
-    /// Asks for something that takes long to answer.
+    /// Sends a request that takes long to answer.
     fn ask(&self) {
-        self.seat.head_arrived(false);
+        self.reporter.head_arrived(false);
     }
 
     fn be_answered(&self) {
-        self.seat.answered();
+        self.reporter.answered();
     }
 }
 
 async fn open(roster: &Arc<Roster>) -> Open {
-    let place = roster.enter().await;
-    let seat = place.seat();
+    let slot = roster.acquire().await;
+    let reporter = slot.reporter();
     let task = tokio::spawn(async move {
-        let _place = place;
+        let _slot = slot;
         pending().await
     });
-    seat.is_served_by(task.abort_handle());
-    // The next one comes later.
+    reporter.set_task(task.abort_handle());
+    // The next connection is opened later.
     advance(Duration::from_millis(1)).await;
-    Open { seat, task }
+    Open { reporter, task }
 }
 
 async fn open_all(roster: &Arc<Roster>, count: usize) -> Vec<Open> {
@@ -60,14 +60,14 @@ fn closed(all: &[Open]) -> Vec<usize> {
         .collect()
 }
 
-async fn is_let_in(roster: &Arc<Roster>) -> bool {
+async fn is_accepted(roster: &Arc<Roster>) -> bool {
     timeout(Duration::from_millis(100), open(roster))
         .await
         .is_ok()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_connection_that_has_not_asked_gives_way_to_a_newcomer() {
+async fn the_oldest_connection_without_a_request_is_closed_for_a_new_one() {
     let roster = Roster::new(3, UNREAD);
     let all = open_all(&roster, 3).await;
     assert!(closed(&all).is_empty());
@@ -78,19 +78,19 @@ async fn the_oldest_connection_that_has_not_asked_gives_way_to_a_newcomer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_whose_request_is_being_answered_never_gives_way() {
+async fn a_connection_whose_request_is_being_answered_is_never_closed() {
     let roster = Roster::new(3, UNREAD);
     let all = open_all(&roster, 3).await;
     all.iter().for_each(Open::ask);
     advance(SECOND * 3_600).await;
-    assert!(!is_let_in(&roster).await);
+    assert!(!is_accepted(&roster).await);
     all[1].be_answered();
-    assert!(is_let_in(&roster).await);
+    assert!(is_accepted(&roster).await);
     assert_eq!(closed(&all), [1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_waits_until_a_busy_connection_has_closed() {
+async fn a_new_connection_waits_until_a_busy_one_has_closed() {
     let roster = Roster::new(1, UNREAD);
     let busy = open(&roster).await;
     busy.ask();
@@ -105,18 +105,18 @@ async fn a_newcomer_waits_until_a_busy_connection_has_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_makes_no_connection_busy() {
+async fn a_body_that_does_not_arrive_does_not_make_its_connection_busy() {
     let roster = Roster::new(2, UNREAD);
     let all = open_all(&roster, 2).await;
-    all[0].seat.head_arrived(true);
-    all[1].seat.head_arrived(true);
-    all[0].seat.body_arrived();
+    all[0].reporter.head_arrived(true);
+    all[1].reporter.head_arrived(true);
+    all[0].reporter.body_arrived();
     let _newcomer = open(&roster).await;
     assert_eq!(closed(&all), [1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_been_answered_before_stays_longer_than_those_who_never_ask() {
+async fn an_idle_connection_is_kept_longer_than_one_that_never_sent_a_request() {
     let roster = Roster::new(3, UNREAD);
     let all = open_all(&roster, 3).await;
     all[0].ask();
@@ -126,80 +126,80 @@ async fn whoever_has_been_answered_before_stays_longer_than_those_who_never_ask(
     assert_eq!(closed(&all), [1, 2]);
 }
 
-/// Whoever connects over and over must not push out clients that are about to ask.
+// A client that connects over and over must not push out clients that are about to send a request.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_has_just_come_outlives_many_that_were_here_before() {
+async fn a_fresh_connection_is_kept_while_older_idle_ones_are_closed() {
     let roster = Roster::new(10, UNREAD);
     let idle = open_all(&roster, 9).await;
     for one in &idle {
         one.ask();
         one.be_answered();
     }
-    let just_come = open(&roster).await;
+    let fresh = open(&roster).await;
     let _flood = open_all(&roster, 9).await;
     assert_eq!(closed(&idle).len(), 9);
-    assert!(!just_come.is_closed());
+    assert!(!fresh.is_closed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_does_not_read_an_answer_gives_way_after_a_while() {
+async fn a_connection_with_an_unread_answer_is_closed_after_a_while() {
     let roster = Roster::new(2, UNREAD);
     let all = open_all(&roster, 2).await;
     all.iter().for_each(Open::ask);
-    all[0].seat.output_is_stuck();
-    // All that is left of this one's answer is in a buffer.
-    all[1].seat.output_is_stuck();
+    all[0].reporter.output_is_stuck();
+    // The rest of this one's answer is in a buffer.
+    all[1].reporter.output_is_stuck();
     all[1].be_answered();
-    assert!(!is_let_in(&roster).await);
+    assert!(!is_accepted(&roster).await);
     let start = Instant::now();
     let _newcomer = open(&roster).await;
     assert!(start.elapsed() > UNREAD - SECOND && start.elapsed() <= UNREAD);
     assert_eq!(closed(&all), [0]);
-    all[1].seat.output_is_sent();
+    all[1].reporter.output_is_sent();
     let _another = open(&roster).await;
     assert_eq!(closed(&all), [0, 1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_reads_again_in_time_stays() {
+async fn a_connection_that_is_read_again_in_time_is_kept() {
     let roster = Roster::new(1, UNREAD);
     let slow = open(&roster).await;
     slow.ask();
-    slow.seat.output_is_stuck();
+    slow.reporter.output_is_stuck();
     advance(UNREAD - SECOND).await;
-    slow.seat.output_is_sent();
+    slow.reporter.output_is_sent();
     advance(UNREAD).await;
-    assert!(!is_let_in(&roster).await);
+    assert!(!is_accepted(&roster).await);
     assert!(!slow.is_closed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connection_is_closed_for_one_newcomer_even_if_that_is_asked_for_again() {
+async fn one_connection_is_closed_for_a_new_one_even_if_the_wait_is_restarted() {
     let roster = Roster::new(4, UNREAD);
     let all = open_all(&roster, 4).await;
     for _ in 0..10 {
-        // Cancelled before anything can have closed.
-        let mut entering = Box::pin(roster.enter());
+        // Cancelled before any connection can have closed.
+        let mut acquiring = Box::pin(roster.acquire());
         std::future::poll_fn(|context| {
-            let _ = entering.as_mut().poll(context);
+            let _ = acquiring.as_mut().poll(context);
             std::task::Poll::Ready(())
         })
         .await;
     }
     yield_now().await;
     assert_eq!(closed(&all), [0]);
-    assert!(roster.shrink().await);
+    assert!(roster.close_one().await);
     assert_eq!(closed(&all), [0, 1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_are_busy_none_is_closed_for_want_of_descriptors() {
+async fn busy_connections_are_not_closed_if_descriptors_are_short() {
     let roster = Roster::new(4, UNREAD);
     let busy = open(&roster).await;
     busy.ask();
-    assert!(!roster.shrink().await);
+    assert!(!roster.close_one().await);
     let idle = open(&roster).await;
-    assert!(roster.shrink().await);
+    assert!(roster.close_one().await);
     assert!(!busy.is_closed() && idle.is_closed());
 }
 
@@ -229,7 +229,7 @@ fn events() -> impl Strategy<Value = Vec<(usize, Event, u64)>> {
 proptest! {
     /// Whatever happens, in whatever order, the roster's two views of the connections agree.
     #[test]
-    fn nobody_is_forgotten_and_nobody_gives_way_twice(events in events()) {
+    fn the_set_of_closable_connections_matches_their_states(events in events()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -239,13 +239,13 @@ proptest! {
             let roster = Roster::new(6, UNREAD);
             let mut all = open_all(&roster, 6).await;
             for (at, event, seconds) in events {
-                let seat = &all[at].seat;
+                let reporter = &all[at].reporter;
                 match event {
-                    Event::Head(has_body) => seat.head_arrived(has_body),
-                    Event::Body => seat.body_arrived(),
-                    Event::Answered => seat.answered(),
-                    Event::Stuck => seat.output_is_stuck(),
-                    Event::Sent => seat.output_is_sent(),
+                    Event::Head(has_body) => reporter.head_arrived(has_body),
+                    Event::Body => reporter.body_arrived(),
+                    Event::Answered => reporter.answered(),
+                    Event::Stuck => reporter.output_is_stuck(),
+                    Event::Sent => reporter.output_is_sent(),
                     Event::Left => {
                         all[at].task.abort();
                         let _ = (&mut all[at].task).await;
@@ -255,22 +255,22 @@ proptest! {
                 advance(SECOND * u32::try_from(seconds).unwrap()).await;
                 let inner = roster.inner();
                 let expected: BTreeSet<_> = inner
-                    .seats
+                    .connections
                     .iter()
-                    .filter_map(|(id, state)| state.yields().map(|(kind, since)| (kind, since, *id)))
+                    .filter_map(|(id, state)| state.closable().map(|(kind, since)| (kind, since, *id)))
                     .collect();
-                assert_eq!(inner.yielding, expected);
-                assert!(inner.seats.len() <= 6 && inner.closing <= 1);
+                assert_eq!(inner.closable, expected);
+                assert!(inner.connections.len() <= 6 && inner.closing <= 1);
             }
-            // Whoever can give way does, one by one, and nobody else.
-            let can: usize = all.iter().filter(|one| roster.inner().seats[&one.seat.id].yields().is_some()).count();
+            // Exactly the closable connections are closed, one by one.
+            let can: usize = all.iter().filter(|one| roster.inner().connections[&one.reporter.id].closable().is_some()).count();
             advance(UNREAD).await;
             let mut closed = 0;
-            while roster.shrink().await {
+            while roster.close_one().await {
                 closed += 1;
             }
             assert_eq!(closed, can);
-            assert!(roster.inner().yielding.is_empty());
+            assert!(roster.inner().closable.is_empty());
         });
     }
 }

@@ -1,13 +1,13 @@
-//! How other languages read an id that is not what they expect, written down in Rust.
+//! How other languages parse an unexpected id, ported to Rust.
 
 use crate::mcp::message::RequestId;
 
-/// What a reader makes of an id.
+/// The result of parsing an id.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Read {
     Number(f64),
     Text(String),
-    /// It says that it cannot read it.
+    /// The reader reports an error.
     Failed,
 }
 
@@ -88,7 +88,7 @@ fn number_or(id: &RequestId, read: fn(&str) -> Option<f64>) -> Option<f64> {
     }
 }
 
-/// Numbers are written out first, as many clients keep their ids.
+/// Reads numbers through their text too, because many clients keep ids as text.
 fn of_text(id: &RequestId, read: fn(&str) -> Option<f64>) -> Read {
     match id {
         RequestId::Text(text) => found(read(text)),
@@ -177,7 +177,7 @@ fn js_parse_float(text: &str) -> Option<f64> {
     longest(text)
 }
 
-/// The longest start of a text that is a decimal number.
+/// Returns the longest prefix of a text that is a decimal number.
 fn longest(text: &str) -> Option<f64> {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     let ends: Vec<usize> = ends.collect();
@@ -199,7 +199,7 @@ fn skip<'a>(text: &'a str, space: &str) -> &'a str {
     text.trim_start_matches(|c| space.contains(c))
 }
 
-/// Where nothing is read this is 0 in C, which is what the test takes a failure for.
+/// C returns 0 if it can parse nothing; the test treats a failure as 0.
 fn c_strtol(text: &str, base: u32) -> Option<f64> {
     let text = text.split('\0').next().unwrap();
     let (sign, rest) = split_sign(skip(text, C_SPACE));
@@ -212,7 +212,7 @@ fn c_strtol(text: &str, base: u32) -> Option<f64> {
         (0, None) if lower.starts_with('0') => digits_prefix(&lower, 8),
         _ => digits_prefix(&lower, 10),
     };
-    // It stays within 64 bits.
+    // The result is clamped to 64 bits.
     number.map(|number| (sign * number).clamp(i64::MIN as f64, i64::MAX as f64))
 }
 
@@ -248,7 +248,7 @@ fn c_strtod(text: &str) -> Option<f64> {
     digits_prefix(&all, 16).map(|number| sign * number * scale.exp2())
 }
 
-/// Digits of any script, and underscores between digits.
+/// Accepts digits of any script, and underscores between digits.
 fn python_plain(text: &str) -> Option<String> {
     let text = text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c));
     let mut out = String::new();
@@ -264,7 +264,7 @@ fn python_plain(text: &str) -> Option<String> {
     (last != Some('_')).then_some(out)
 }
 
-/// Some of the scripts that Python knows digits of.
+/// Some of the scripts whose digits Python accepts.
 fn python_digit(c: char) -> Option<char> {
     let zeros = [
         '0',

@@ -1,7 +1,7 @@
-//! How a session ends: who is still there gets what it is owed, in time.
+//! The end of a session: the side that is still there gets what is queued for it, in time.
 
 use super::*;
-use crate::relay::session::{FAREWELL, STALLED};
+use crate::relay::session::{DRAIN_TIME, STALLED};
 
 fn ping(id: u64) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "ping"})
@@ -12,7 +12,7 @@ fn last_line(world: &World) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_closes_has_had_its_last_words_heard_and_gets_the_servers() {
+async fn after_a_client_closes_its_calls_still_run_and_it_gets_the_results() {
     let mut world = World::passing();
     world.begins().await;
     for id in 1..=50 {
@@ -34,57 +34,57 @@ async fn a_client_that_closes_has_had_its_last_words_heard_and_gets_the_servers(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_goes_on_when_the_client_has_closed_is_ended() {
+async fn a_server_that_keeps_running_after_the_client_has_closed_is_ended() {
     let mut world = World::passing();
     world.begins().await;
     world.client_closes();
     let (ended, took) = world.ends().await;
     assert!(matches!(ended, Ended::ClientClosed), "{ended:?}");
-    assert!(took <= 2 * FAREWELL, "{took:?}");
+    assert!(took <= 2 * DRAIN_TIME, "{took:?}");
 }
 
 // Phase `Closing`.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_nothing_from_a_client_that_has_gone_has_a_moment_and_no_more() {
+async fn a_server_that_reads_nothing_has_limited_time_after_its_client_has_gone() {
     let mut world = World::passing();
     world.begins().await;
-    // More than a link, less than what is read at the most.
+    // More than a link holds, less than what the relay reads ahead.
     let client = Arc::clone(world.client.as_ref().unwrap());
     assert_eq!(floods(&client, 1_000, 300).await, 300);
     drop(client);
     world.client_closes();
-    tokio::time::sleep(FAREWELL / 2).await;
+    tokio::time::sleep(DRAIN_TIME / 2).await;
     assert!(!world.session.is_finished());
-    // What it says meanwhile is still heard.
+    // We still read what it sends.
     world.server_says(ping(9)).await;
     world.at_client.expect("ping").await;
     let (ended, took) = world.ends().await;
     assert!(matches!(ended, Ended::ClientClosed), "{ended:?}");
-    assert!(took >= FAREWELL / 2 && took <= 3 * FAREWELL, "{took:?}");
+    assert!(took >= DRAIN_TIME / 2 && took <= 3 * DRAIN_TIME, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_what_it_is_owed_in_that_moment_gets_all_of_it() {
+async fn a_server_that_reads_within_that_time_gets_everything_that_was_queued() {
     let mut world = World::passing();
     world.begins().await;
     let client = Arc::clone(world.client.as_ref().unwrap());
     assert_eq!(floods(&client, 1_000, 300).await, 300);
     drop(client);
     world.client_closes();
-    tokio::time::sleep(FAREWELL / 2).await;
+    tokio::time::sleep(DRAIN_TIME / 2).await;
     let start = Instant::now();
     let rest = world.at_server.rest().await;
     assert_eq!(rest.len(), 300);
-    // It is not made to wait for the end of the moment.
-    assert!(start.elapsed() < FAREWELL / 2);
+    // It does not have to wait until the time is up.
+    assert!(start.elapsed() < DRAIN_TIME / 2);
     world.server.close();
     world.server_ends();
     assert!(matches!(world.ends().await.0, Ended::ClientClosed));
 }
 
-// While the server takes nothing, nothing is read from the client, and so its end does not show by reading.
+// While the server reads nothing, we do not read from the client, so we do not notice its end by reading.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_gone_is_noticed_behind_a_server_that_takes_nothing() {
+async fn we_notice_that_a_client_is_gone_even_if_the_server_reads_nothing() {
     for reads_on in [false, true] {
         let mut world = World::passing();
         world.begins().await;
@@ -97,10 +97,10 @@ async fn a_client_that_is_gone_is_noticed_behind_a_server_that_takes_nothing() {
         }
         let (ended, took) = world.ends().await;
         assert!(matches!(ended, Ended::ClientClosed), "{ended:?}");
-        // One that has only closed its end may wait for answers. The flood took a minute of that.
+        // A client that has only closed its sending end may wait for answers. The flood took a minute of that time.
         let most = match reads_on {
-            false => 4 * FAREWELL,
-            true => STALLED + 3 * FAREWELL,
+            false => 4 * DRAIN_TIME,
+            true => STALLED + 3 * DRAIN_TIME,
         };
         assert!(took <= most, "{reads_on}: {took:?}");
     }
@@ -121,7 +121,7 @@ async fn a_held_call_is_over_when_its_client_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_server_said_before_it_ended_arrives_and_then_what_waits_is_answered() {
+async fn a_servers_last_output_arrives_before_pending_requests_are_failed() {
     let mut world = World::passing();
     world.begins().await;
     for id in [1, 2] {
@@ -166,7 +166,7 @@ async fn a_held_call_is_refused_when_its_server_ends_and_its_prompt_is_withdrawn
 
 // Phase `Explaining`.
 #[tokio::test(start_paused = true)]
-async fn where_the_server_never_spoke_a_client_that_asks_soon_is_told_why() {
+async fn if_the_server_never_sent_a_message_the_clients_first_request_is_answered_with_why() {
     let mut world = World::passing();
     world.server.close();
     world.server_ends();
@@ -182,7 +182,7 @@ async fn where_the_server_never_spoke_a_client_that_asks_soon_is_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_server_never_spoke_a_silent_client_is_not_waited_for_long() {
+async fn if_the_server_never_sent_a_message_a_silent_client_does_not_delay_the_end_for_long() {
     let mut world = World::passing();
     world.server.close();
     world.server_ends();
@@ -205,7 +205,7 @@ async fn a_signal_ends_the_wait_for_a_client_that_has_not_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_answers_what_waits_and_is_recorded() {
+async fn a_signal_fails_pending_requests_and_is_recorded() {
     let mut world = World::asking();
     world.begins().await;
     let prompt = world.is_asked(1).await;
@@ -215,7 +215,7 @@ async fn a_signal_answers_what_waits_and_is_recorded() {
     world.server_ends();
     let (ended, took) = world.ends().await;
     assert!(matches!(ended, Ended::Signal(15)), "{ended:?}");
-    assert!(took <= FAREWELL, "{took:?}");
+    assert!(took <= DRAIN_TIME, "{took:?}");
     let rest = world.at_client.rest().await;
     let withdrawn = |line: &Value| line["params"]["requestId"] == prompt["id"];
     assert!(rest.iter().any(withdrawn), "{rest:?}");
@@ -224,9 +224,9 @@ async fn a_signal_answers_what_waits_and_is_recorded() {
     assert!(!world.decisions()[0].2);
 }
 
-// The client could not be told anything, so nothing that it would have to decide may wait.
+// We could not send it a prompt, so no call may wait for its answer.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_nobody_can_write_to_is_gone() {
+async fn a_client_that_cannot_be_written_to_counts_as_gone() {
     let mut world = World::passing();
     world.begins().await;
     world.at_client = Reader::new(link_out().0);
@@ -236,13 +236,13 @@ async fn a_client_that_nobody_can_write_to_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_is_confirmed_behind_all_that_was_sent_before() {
+async fn a_restart_is_confirmed_after_everything_that_was_sent_before_it() {
     let mut world = World::passing();
     world.begins().await;
     world.client_says(call(1)).await;
     tokio::task::yield_now().await;
     let why = "it knows no such session".to_owned();
-    world.told.send(RemoteEvent::Restarted { why }).unwrap();
+    world.events.send(RemoteEvent::Restarted { why }).unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
     world.client_says(call(2)).await;
     assert_eq!(world.at_server.expect("tools/call").await["id"], 1);

@@ -1,11 +1,12 @@
-//! INVARIANT 1: a call's line is in the log before the server gets a byte of the call.
+//! INVARIANT 1: a call's record is in the log before the server gets a byte of the call.
 
 use std::time::Duration;
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn when_the_server_has_a_call_its_line_is_in_the_log_and_lines_keep_the_calls_order() {
+async fn a_calls_record_is_in_the_log_when_the_server_gets_the_call_and_records_keep_the_calls_order()
+ {
     let mut world = World::passing();
     world.begins().await;
     for id in 1..=200 {
@@ -22,9 +23,9 @@ async fn when_the_server_has_a_call_its_line_is_in_the_log_and_lines_keep_the_ca
     assert!(sequence.is_sorted());
 }
 
-// A reader in a thread of its own sees what the session writes at once, and not only when the session waits.
+// A reader in its own thread sees what the session writes immediately, not only once the session waits.
 #[tokio::test]
-async fn while_a_line_waits_for_the_log_nothing_of_its_call_is_sent() {
+async fn nothing_of_a_call_is_sent_while_its_record_waits_for_the_log() {
     let mut world = World::passing();
     world.begins().await;
     let lock = world.locks_log();
@@ -42,7 +43,7 @@ async fn while_a_line_waits_for_the_log_nothing_of_its_call_is_sent() {
         (String::from_utf8(read).unwrap(), log)
     });
     world.client_says(call(1)).await;
-    // The session has this thread for as long as the log is locked.
+    // The session runs on this thread, and blocks it while the log is locked.
     while !watching.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -52,7 +53,7 @@ async fn while_a_line_waits_for_the_log_nothing_of_its_call_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_whose_line_cannot_be_written_is_refused_and_all_else_goes_on() {
+async fn a_call_whose_record_cannot_be_written_is_refused_and_everything_else_goes_on() {
     let mut world = World::passing();
     world.begins().await;
     let lock = world.locks_log();
@@ -79,12 +80,12 @@ async fn a_call_whose_line_cannot_be_written_is_refused_and_all_else_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_best_effort_a_passed_call_runs_without_its_line_and_an_approved_one_does_not() {
+async fn with_best_effort_a_passed_call_runs_without_its_record_and_an_approved_one_does_not() {
     for mode in [Mode::None, Mode::All] {
-        let mut world = World::of(Given {
+        let mut world = World::of(Setup {
             mode,
             best_effort: true,
-            ..Given::default()
+            ..Setup::default()
         });
         world.begins().await;
         if mode == Mode::None {
@@ -103,7 +104,7 @@ async fn with_best_effort_a_passed_call_runs_without_its_line_and_an_approved_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_call_that_is_cancelled_has_its_line_and_neither_side_hears_of_it_again() {
+async fn a_held_call_that_is_cancelled_is_recorded_and_nothing_more_is_sent_about_it() {
     let mut world = World::asking();
     world.begins().await;
     let prompt = world.is_asked(1).await;
@@ -114,7 +115,7 @@ async fn a_held_call_that_is_cancelled_has_its_line_and_neither_side_hears_of_it
         .await;
     let withdrawn = world.at_client.expect("notifications/cancelled").await;
     assert_eq!(withdrawn["params"]["requestId"], prompt["id"]);
-    // A yes that comes too late lets nothing run.
+    // A yes that arrives too late does not make the call run.
     world.client_says(yes(&prompt)).await;
     world.at_server.expect_nothing().await;
     world.at_client.expect_nothing().await;
@@ -123,7 +124,7 @@ async fn a_held_call_that_is_cancelled_has_its_line_and_neither_side_hears_of_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_answers_in_time_and_the_call_never_runs() {
+async fn a_call_that_nobody_answers_in_time_never_runs() {
     let mut world = World::asking();
     world.begins().await;
     let start = Instant::now();

@@ -1,14 +1,14 @@
-//! A note goes on with the line that it came with, and with no other.
+//! A note stays with its own line and never moves to another.
 
 use super::*;
 use crate::mcp::message::RequestId;
 use crate::transport::Reply;
 
 fn over_http(mode: Mode) -> World {
-    World::of(Given {
+    World::of(Setup {
         mode,
         over_http: true,
-        ..Given::default()
+        ..Setup::default()
     })
 }
 
@@ -30,7 +30,7 @@ fn stateless_call(id: u64) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn equal_lines_of_the_servers_each_keep_their_own_note() {
+async fn equal_lines_from_the_server_each_keep_their_own_note() {
     let mut world = over_http(Mode::None);
     let notes = [Some(about(1)), None, Some(about(2)), Some(about(1))];
     for note in &notes {
@@ -44,7 +44,7 @@ async fn equal_lines_of_the_servers_each_keep_their_own_note() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_note_whose_line_does_not_go_on_goes_to_no_later_line() {
+async fn the_note_of_a_line_that_is_not_forwarded_does_not_go_to_a_later_line() {
     let mut world = over_http(Mode::None);
     let reply = Note::Reply(Box::new(Reply {
         status: 404,
@@ -54,7 +54,7 @@ async fn a_note_whose_line_does_not_go_on_goes_to_no_later_line() {
     world.server_sends("no message", Some(reply)).await;
     world.server_sends(&chatter(1, 5), None).await;
     assert_eq!(world.at_client.line().await, (chatter(1, 5), None));
-    // What the gate takes apart comes in other bytes than the note's.
+    // The gate splits a batch into new lines, which are not the line that the note belongs to.
     let batch = format!("[{}]", chatter(2, 5));
     world.server_sends(&batch, Some(about(1))).await;
     world.server_sends(&chatter(3, 5), None).await;
@@ -85,7 +85,7 @@ async fn notes_stay_with_their_lines_while_the_client_reads_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_is_about_the_call_that_it_asks_about() {
+async fn a_questions_note_names_its_call() {
     let mut world = over_http(Mode::All);
     world.begins().await;
     world.client_says(call(5)).await;
@@ -97,7 +97,7 @@ async fn a_question_is_about_the_call_that_it_asks_about() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_go_on_with_the_call_that_passes_and_with_no_other() {
+async fn headers_are_forwarded_with_their_own_call_if_it_passes() {
     let mut world = over_http(Mode::None);
     for (id, note) in [(1, Some(headers(1))), (2, None), (3, Some(headers(3)))] {
         let line = stateless_call(id).to_string();
@@ -106,9 +106,9 @@ async fn headers_go_on_with_the_call_that_passes_and_with_no_other() {
     }
 }
 
-// The call of a client that has the list from before: it waits until the gate has the list, too.
+// The client already knows the tool list. Its call waits until the gate has the list, too.
 #[tokio::test(start_paused = true)]
-async fn headers_wait_with_the_call_that_waits_for_the_tool_list() {
+async fn headers_stay_with_a_call_that_waits_for_the_tool_list() {
     let mut world = over_http(Mode::Destructive);
     for id in [1, 2] {
         let line = stateless_call(id).to_string();
@@ -126,9 +126,9 @@ async fn headers_wait_with_the_call_that_waits_for_the_tool_list() {
     assert_eq!(world.at_server.line().await, (line(2), None));
 }
 
-// INVARIANT 2: nobody was shown the headers.
+// INVARIANT 2: the person was not shown the headers.
 #[tokio::test(start_paused = true)]
-async fn a_call_that_a_person_was_shown_goes_on_without_headers() {
+async fn a_call_that_a_person_was_shown_is_forwarded_without_headers() {
     let mut world = over_http(Mode::All);
     world.begins().await;
     let line = call(5).to_string();

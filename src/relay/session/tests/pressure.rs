@@ -1,9 +1,9 @@
-//! A side that does not read holds the other one up, and costs little memory. Nothing is lost.
+//! A side that does not read slows the other one down and costs little memory. Nothing is lost.
 
 use super::*;
 
-/// What may be on its way in one direction: two links, what one batch leads to, and what waits to be written.
-const ON_ITS_WAY: usize = 1024 * 1024;
+/// The most bytes in transit in one direction: two links, the output of one batch, and the queue.
+const IN_TRANSIT: usize = 1024 * 1024;
 
 fn numbers(lines: &[Value]) -> Vec<usize> {
     let number = |line: &Value| line["params"]["n"].as_u64().map(|n| n as usize);
@@ -11,12 +11,12 @@ fn numbers(lines: &[Value]) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_nothing_holds_the_server_up_and_then_gets_everything() {
+async fn a_client_that_reads_nothing_stops_the_server_and_later_gets_everything() {
     let mut world = World::passing();
     let length = 1_000;
     let taken = floods(&world.server, length, 100_000).await;
     assert!(
-        taken > 200 && taken * length < ON_ITS_WAY,
+        taken > 200 && taken * length < IN_TRANSIT,
         "{taken} lines were taken"
     );
     let mut read = Vec::new();
@@ -24,7 +24,7 @@ async fn a_client_that_reads_nothing_holds_the_server_up_and_then_gets_everythin
         read.push(world.at_client.message().await);
     }
     assert_eq!(numbers(&read), (0..taken).collect::<Vec<_>>());
-    // And on it goes.
+    // The server can then continue.
     assert_eq!(floods(&world.server, length, 100).await, 100);
 }
 
@@ -34,20 +34,20 @@ async fn a_client_that_reads_nothing_is_not_read_either() {
     floods(&world.server, 1_000, 100_000).await;
     let client = world.client.as_ref().unwrap();
     let taken = floods(client, 1_000, 100_000).await;
-    // One link's worth.
+    // As much as one link holds.
     assert!(taken * 1_000 < 256 * 1024, "{taken} lines were taken");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_reads_nothing_holds_the_client_up_and_is_still_heard() {
+async fn a_server_that_reads_nothing_stops_the_client_but_its_output_is_still_read() {
     let mut world = World::passing();
     let client = Arc::clone(world.client.as_ref().unwrap());
     let taken = floods(&client, 1_000, 100_000).await;
     assert!(
-        taken > 200 && taken * 1_000 < ON_ITS_WAY,
+        taken > 200 && taken * 1_000 < IN_TRANSIT,
         "{taken} lines were taken"
     );
-    // It may read only once it is rid of what it has to say.
+    // It may read only once its output is taken.
     for number in 0..2_000 {
         world.server_sends(&chatter(number, 1_000), None).await;
         let said = world.at_client.message().await;
@@ -60,9 +60,9 @@ async fn a_server_that_reads_nothing_holds_the_client_up_and_is_still_heard() {
     assert_eq!(numbers(&read), (0..taken).collect::<Vec<_>>());
 }
 
-// The answer stands behind what the client has sent before.
+// The answer comes behind what the client has sent before.
 #[tokio::test(start_paused = true)]
-async fn while_a_person_is_asked_a_server_that_reads_nothing_does_not_keep_the_answer_away() {
+async fn while_a_person_is_asked_a_server_that_reads_nothing_does_not_block_the_answer() {
     let mut world = World::asking();
     world.begins().await;
     let prompt = world.is_asked(1).await;
@@ -118,14 +118,14 @@ async fn lines_of_every_size_pass_both_ways_at_once_in_order_and_whole() {
     }
 }
 
-/// A peer that never stops to send.
+/// Sends without end.
 fn never_stops(writer: &Arc<LinkWriter>) {
     let writer = Arc::clone(writer);
     tokio::spawn(async move { while writer.send_line(&chatter(0, 60_000), None).await.is_ok() {} });
 }
 
 #[tokio::test(start_paused = true)]
-async fn peers_that_never_stop_do_not_keep_a_signal_from_being_heard() {
+async fn peers_that_never_stop_sending_do_not_delay_a_signal() {
     let mut world = World::passing();
     never_stops(world.client.as_ref().unwrap());
     never_stops(&world.server);

@@ -1,11 +1,11 @@
-// Keeps open pages of the inbox fresh, and brings the keys. Everything also works without it.
+// Keeps open pages of the inbox up to date, and adds keyboard shortcuts. The page also works without it.
 'use strict';
 import {
-  $, TOO_SOON, all, arrive, fold, hasFocus, holdKeys, keysAreHeld, look, note, objection, pointer, unfold, unseen, unsettle,
+  $, TOO_SOON, all, arrive, fold, hasFocus, holdKeys, keysAreHeld, checkMoves, note, objection, pointer, unfold, unseen, unsettle,
 } from './guard.js';
 
 (() => {
-  // Logging in: what stands behind `#` in the link from the terminal is sent, and forgotten.
+  // Logging in: sends the part after `#` in the link from the terminal, and removes it from the address.
   const login = $('#login');
   if (login) {
     const token = location.hash.slice(1);
@@ -18,15 +18,15 @@ import {
     return;
   }
 
-  // A page that was opened before this browser was logged in shows itself once another tab is.
+  // A page that asked to log in reloads as soon as another tab is logged in.
   if ('BroadcastChannel' in window) {
-    const door = new BroadcastChannel('approvals-login');
-    if (document.body.hasAttribute('data-live')) door.postMessage('here');
-    // What it is may be the answer to a form, which cannot be asked for again.
-    else if ($('#trouble .command')) door.onmessage = () => location.replace(location.pathname.replace(/\/decide$|^\/login$/, '') || '/');
+    const loginChannel = new BroadcastChannel('approvals-login');
+    if (document.body.hasAttribute('data-live')) loginChannel.postMessage('here');
+    // The page may be the response to a form, which cannot be requested again. So load the page with the form.
+    else if ($('#error .command')) loginChannel.onmessage = () => location.replace(location.pathname.replace(/\/decide$|^\/login$/, '') || '/');
   }
 
-  // Times, in the reader's own words.
+  // Times, in the reader's own language.
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
   const short = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
   const two = (number) => String(number).padStart(2, '0');
@@ -50,7 +50,7 @@ import {
     for (const time of all('time[data-left]', root)) {
       const left = Number(time.dataset.left) - now;
       const s = Math.max(0, Math.ceil(left / 1000));
-      write(time, left <= 0 ? 'time is over' : s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)} left` : `${span(left)} left`);
+      write(time, left <= 0 ? 'expired' : s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)} left` : `${span(left)} left`);
       time.parentElement.classList.toggle('soon', left < 60000);
     }
   };
@@ -79,7 +79,7 @@ import {
     silence = setTimeout(() => { status.textContent = ''; }, 8000);
   };
 
-  // The number of what waits: in the title, the tab and the icon.
+  // The number of waiting items: in the title, the tab and the icon.
   const bareTitle = document.title.replace(/^\(\d+\) /, '');
   const badge = (count) => {
     document.title = count > 0 ? `(${count}) ${bareTitle}` : bareTitle;
@@ -89,11 +89,11 @@ import {
     if (!$('link[rel=icon]').href.endsWith(icon)) $('link[rel=icon]').href = icon;
   };
 
-  // The name for the record, which another tab may have changed.
-  const callMe = (name) => {
+  // The approver's name, which another tab may have changed.
+  const showName = (name) => {
     write($('#approver'), name || 'Your name');
     const field = $('#name-form [name=name]');
-    // Not under the hands of whoever changes it here.
+    // Do not overwrite it while the person edits it here.
     if (me.open) return;
     field.value = field.defaultValue = name;
   };
@@ -107,9 +107,9 @@ import {
     });
   }
 
-  // Whether the inbox can be reached. While it cannot, nobody knows what waits, and the page says so
-  // instead of “nothing”.
-  const NONE_LEFT = 'Nothing waits any more.';
+  // The connection to the inbox. Without it, calls may be waiting that we do not know of, so the page must not
+  // say that nothing is waiting.
+  const NONE_LEFT = 'Nothing is waiting any more.';
   const offline = $('#offline');
   const lostText = offline?.textContent;
   const setLost = (why) => {
@@ -120,13 +120,13 @@ import {
     if (why && $('#status')?.textContent === NONE_LEFT) say('');
   };
 
-  // The passphrase, once it was right: in this page's memory only, until the page is left, a passphrase is
-  // wrong, or it was not used for some minutes.
+  // A correct passphrase is kept in this page's memory only, until the person leaves the page, enters a wrong
+  // one, or has not used it for some minutes.
   const KEPT_FOR = 5 * 60 * 1000;
   let secret = '';
   let usedSecret = 0;
   let forgetting;
-  const dress = () => {
+  const updateFields = () => {
     for (const field of all('#cards [name=passphrase]')) {
       field.required = !secret;
       field.placeholder = secret ? 'kept while this page is open' : '';
@@ -138,9 +138,9 @@ import {
     usedSecret = Date.now();
     clearTimeout(forgetting);
     if (text) forgetting = setTimeout(() => keep(''), KEPT_FOR);
-    dress();
+    updateFields();
   };
-  // A timer may be late, for example where the machine has slept.
+  // A timer may be late, for example after the machine has slept.
   const kept = () => {
     if (secret && Date.now() - usedSecret > KEPT_FOR) keep('');
     return secret;
@@ -148,29 +148,29 @@ import {
   window.addEventListener('pagehide', () => keep(''));
   $('#forget')?.addEventListener('click', () => {
     keep('');
-    say('The passphrase is forgotten.');
+    say('Passphrase forgotten.');
   });
 
-  // The list. Items that stay keep their elements, and so their typed text, focus and unfolded texts.
-  // While the person uses the list, nothing in it moves: new items wait behind a button, and an item that
-  // no longer waits leaves a gap.
+  // The list. Items that stay keep their elements, and with them typed text, focus and unfolded texts.
+  // Nothing moves while the person uses the list: new items wait behind a button, and an item that no
+  // longer waits leaves a gap.
   const QUIET = 400;
   const IDLE = 2000;
-  const FATES = {
+  const OUTCOMES = {
     approved: 'Approved elsewhere. The call may run.',
-    denied: 'Denied elsewhere. The call does not run.',
+    denied: 'Denied elsewhere. The call will not run.',
     expired: 'Nobody decided in time, so the call did not run.',
-    withdrawn: 'The call was taken back before anybody decided.',
+    withdrawn: 'The call was withdrawn before anybody decided.',
   };
-  const MOST_FATES = 20;
-  /** How an item has changed that still waits, in one line: the card must not grow. */
-  const NEWS = {
-    parked: 'Refused for now. If you approve, the agent may make the call again.',
-    'waiting disregarded': 'A verdict was given that does not count: see “changed” above the list.',
-    'parked disregarded': 'A verdict was given that does not count: see “changed” above the list.',
+  const MAX_EXPLAINED = 20;
+  /** How a waiting item has changed. One line, because the card must not grow. */
+  const CHANGES = {
+    parked: 'Refused for now. If you approve, the agent can make the call again.',
+    'waiting disregarded': 'A verdict did not count: press “changed” above the list.',
+    'parked disregarded': 'A verdict did not count: press “changed” above the list.',
   };
 
-  const listed = (root) => new Map(all('#cards > li', root).map((item) => [$('.card', item).id, item]));
+  const itemsOf = (root) => new Map(all('#cards > li', root).map((item) => [$('.card', item).id, item]));
   const isGone = (item) => $('.card', item).classList.contains('gone');
   const isTyped = (card) => all('input[type=text], input[type=password]', card).some((field) => field.value !== field.defaultValue);
   const isSelected = (element) => {
@@ -196,48 +196,48 @@ import {
     return performance.now() - usedAt >= QUIET;
   };
 
-  // Turns a card into a gap of the same size that says what happened.
-  const bury = (card, text) => {
+  // Replaces a card with a gap of the same size that says what happened.
+  const leaveGap = (card, text) => {
     const height = `${card.getBoundingClientRect().height}px`;
     const box = $('.pick input', card);
     if (box) Object.assign(box, { checked: false, disabled: true });
     const row = $('.whole:not([open]) > summary .begin', card);
     if (row) {
-      row.className = 'begin fate';
+      row.className = 'begin gone-note';
       row.setAttribute('role', 'status');
       for (const form of all('.actions', card)) form.remove();
     }
     const place = $('.actions, .large', card);
     if (place) {
-      const fate = document.createElement('p');
-      fate.className = 'fate';
-      fate.setAttribute('role', 'status');
+      const outcome = document.createElement('p');
+      outcome.className = 'gone-note';
+      outcome.setAttribute('role', 'status');
       const hadFocus = place.contains(document.activeElement);
-      fate.style.height = `${place.getBoundingClientRect().height}px`;
-      place.replaceWith(fate);
+      outcome.style.height = `${place.getBoundingClientRect().height}px`;
+      place.replaceWith(outcome);
       if (hadFocus) card.focus({ preventScroll: true });
     }
     card.style.minHeight = height;
     card.classList.add('gone');
-    write($('.fate', card), text);
+    write($('.gone-note', card), text);
     recount();
   };
   const explain = async (gone) => {
-    for (const card of gone.slice(0, MOST_FATES)) {
+    for (const card of gone.slice(0, MAX_EXPLAINED)) {
       try {
         const response = await fetch(`/item/${card.id.replace(/^item-/, '')}`, { redirect: 'error' });
         const page = new DOMParser().parseFromString(await response.text(), 'text/html');
-        const fate = FATES[$('.card.single', page)?.dataset.state];
-        if (fate && !card.dataset.decided) write($('.fate', card), fate);
+        const outcome = OUTCOMES[$('.card.single', page)?.dataset.state];
+        if (outcome && !card.dataset.decided) write($('.gone-note', card), outcome);
       } catch {
         return;
       }
     }
   };
 
-  // Marks cards that can no longer be decided as they are, without moving anything.
+  // Marks cards that are gone or have changed, without moving anything.
   const mark = (fresh) => {
-    const [old, now] = [listed(document), listed(fresh)];
+    const [old, now] = [itemsOf(document), itemsOf(fresh)];
     const ids = [...old.keys()];
     // The server may list only the newest items. Older ones that are missing may still wait.
     const end = $('.more', fresh) ? ids.findLastIndex((id) => now.has(id)) : ids.length;
@@ -246,7 +246,7 @@ import {
       const card = $('.card', old.get(id));
       if (isGone(old.get(id)) || card.dataset.sending) continue;
       if (!now.has(id)) {
-        bury(card, 'This waits no more.');
+        leaveGap(card, 'No longer waiting.');
         gone.push(card);
         continue;
       }
@@ -257,15 +257,15 @@ import {
         note(card, '');
       } else {
         card.dataset.seen = state;
-        note(card, NEWS[state] || 'This has changed: see “changed” above the list.');
+        note(card, CHANGES[state] || 'This call has changed: press “changed” above the list.');
       }
       unsettle(card);
       if (card === chosen) holdKeys();
     }
     if (gone.length > 0) explain(gone);
   };
-  const tell = () => {
-    const [old, now] = [listed(document), pending ? listed(pending) : new Map()];
+  const showCounts = () => {
+    const [old, now] = [itemsOf(document), pending ? itemsOf(pending) : new Map()];
     const items = [...old.values()];
     const count = {
       new: [...now.keys()].filter((id) => !old.has(id) || isGone(old.get(id))).length,
@@ -281,8 +281,8 @@ import {
     return count;
   };
 
-  // Copies what the person typed and unfolded to the card that replaces theirs.
-  const carry = (from, to) => {
+  // Copies what the person typed, selected and unfolded to the replacement of a card.
+  const copyInput = (from, to) => {
     const value = (card, name) => $(`[name=${name}]`, card)?.value;
     if (value(from, 'shown') !== value(to, 'shown')) return;
     for (const name of ['reason', 'minutes', 'passphrase']) {
@@ -292,7 +292,7 @@ import {
     const [box, was] = [to, from].map((card) => $('.pick input', card));
     if (box && was) box.checked = was.checked;
     const [old, fresh] = [from, to].map((card) => all('details.whole, .code details', card));
-    // A card that was not a row has been seen.
+    // A whole card counts as an opened row.
     const row = $('details.whole', to);
     if (row && !$('details.whole', from)) {
       old.unshift({ open: false, dataset: { read: '' } });
@@ -308,8 +308,8 @@ import {
   const show = () => {
     const [fresh, added] = [pending, []];
     pending = null;
-    const old = listed(document);
-    const wanted = [...listed(fresh)].map(([id, item]) => {
+    const old = itemsOf(document);
+    const wanted = [...itemsOf(fresh)].map(([id, item]) => {
       const [card, known] = [$('.card', item), old.get(id)];
       const isRow = (it) => $('.card', it).matches('.compact');
       const isSame = known && !isGone(known) && $('.card', known).dataset.state === card.dataset.state && isRow(known) === isRow(item);
@@ -319,7 +319,7 @@ import {
       }
       fold(item);
       if (known && !isGone(known)) {
-        carry($('.card', known), card);
+        copyInput($('.card', known), card);
         if ($('.card', known) === chosen) holdKeys();
       } else {
         card.classList.add('fresh');
@@ -329,7 +329,7 @@ import {
     });
     const hadFocus = cards().contains(document.activeElement);
     for (const item of old.values()) if (!$('.card', item).dataset.sending) item.remove();
-    // Only what is new or out of place is moved: moving an element takes its focus away.
+    // Move only what is new or out of place: an element loses its focus when it moves.
     let next = cards().firstElementChild;
     for (const item of wanted) {
       if (item === next) next = next.nextElementSibling;
@@ -345,16 +345,16 @@ import {
     moments(inbox());
     tick(inbox());
     filter();
-    dress();
+    updateFields();
     recount();
     if (chosen && !chosen.isConnected) choose(document.getElementById(chosen.id), hadFocus);
     if (hadFocus && !cards().contains(document.activeElement)) $('#main').focus({ preventScroll: true });
-    look();
-    tell();
+    checkMoves();
+    showCounts();
     return added;
   };
   const showIfFree = () => {
-    // Nearly always there is nothing to show: the fields of hundreds of cards are not worth a look then.
+    // Usually there is nothing to show. Then skip the check of hundreds of cards' fields.
     if (!pending && !$('#cards .gone')) {
       if (isThere()) usedAt = performance.now();
       return;
@@ -363,14 +363,14 @@ import {
     if (pending) return show();
     for (const item of all('#cards > li')) if (isGone(item)) item.remove();
   };
-  const take = (fresh) => {
-    // Whoever has logged in again, in another tab, has another one.
+  const receive = (fresh) => {
+    // The token changes when the person logs in again in another tab.
     const secret = $('[name=csrf]', fresh);
     if (secret) for (const field of all('[name=csrf]')) field.value = secret.value;
     pending = fresh;
     if (isFree()) return show();
     mark(fresh);
-    const { new: added, changed, gone, done } = tell();
+    const { new: added, changed, gone, done } = showCounts();
     if (added + changed + gone + done === 0 && !$('#cards .gone')) pending = null;
   };
   const showNews = (isKey) => {
@@ -378,7 +378,7 @@ import {
     const [first] = show();
     if (isKey) holdKeys();
     if (isKey && first) choose(first);
-    // What is new is at the end of the list, and whoever asks for it wants to see it.
+    // New items are at the end of the list, so scroll to them.
     else if (first) first.scrollIntoView({ block: 'nearest' });
     else if (isKey) $('#main').focus({ preventScroll: true });
   };
@@ -387,10 +387,10 @@ import {
     $('#news').addEventListener('click', (event) => showNews(event.detail === 0));
   }
 
-  let told = inbox() && new Set(listed(document).keys());
+  let seenIds = inbox() && new Set(itemsOf(document).keys());
   let fetching = false;
   let again = false;
-  let decisions = 0;
+  let decisionCount = 0;
   const refresh = async () => {
     if (fetching) {
       again = true;
@@ -398,20 +398,20 @@ import {
     }
     fetching = true;
     try {
-      const decidedBefore = decisions;
+      const decidedBefore = decisionCount;
       const most = new URLSearchParams(location.search).get('show');
       const path = inbox() && most ? `/fragment?show=${encodeURIComponent(most)}` : '/fragment';
       const response = await fetch(path, { redirect: 'error' });
       if (response.status === 401) return location.reload();
       const html = await response.text();
       if (!response.ok) {
-        const why = $('#trouble [role=alert]', new DOMParser().parseFromString(html, 'text/html'));
+        const why = $('#error [role=alert]', new DOMParser().parseFromString(html, 'text/html'));
         setLost(why ? why.textContent : 'The inbox cannot be read.');
         return;
       }
       setLost('');
-      if (decisions !== decidedBefore) {
-        // It may still show what has been decided here meanwhile.
+      if (decisionCount !== decidedBefore) {
+        // The list may still contain an item that was decided here in the meantime.
         again = true;
         return;
       }
@@ -419,17 +419,17 @@ import {
       if (!fresh) return;
       const count = Number(fresh.dataset.count);
       const was = Number($('#count').textContent);
-      const added = [...listed(fresh)].filter(([id]) => told && !told.has(id)).map(([, item]) => $('.card', item));
-      told = new Set(listed(fresh).keys());
-      if (inbox()) take(fresh);
+      const added = [...itemsOf(fresh)].filter(([id]) => seenIds && !seenIds.has(id)).map(([, item]) => $('.card', item));
+      seenIds = new Set(itemsOf(fresh).keys());
+      if (inbox()) receive(fresh);
       badge(count);
-      callMe(fresh.dataset.approver);
+      showName(fresh.dataset.approver);
       if (count > was) {
-        const words = count - was === 1 ? 'One more approval waits' : `${count - was} more approvals wait`;
-        say(pending && !$('#news').hidden ? `${words}, behind “${$('#news').textContent}” above the list.` : `${words}.`);
+        const words = count - was === 1 ? 'One more call is waiting' : `${count - was} more calls are waiting`;
+        say(pending && !$('#news').hidden ? `${words}: press “${$('#news').textContent}” above the list.` : `${words}.`);
         notify(added, count);
       } else if (count === 0 && was > 0 && !$('#status')?.textContent) {
-        // What is said of one's own verdict stays.
+        // Do not replace the message about the person's own verdict.
         say(NONE_LEFT);
       }
     } catch {
@@ -443,8 +443,8 @@ import {
     }
   };
 
-  // A browser has few connections to one server, and every listening tab would keep one: so one
-  // tab listens, and tells the others.
+  // A browser opens only a few connections to one server, and every listening tab would keep one. So only one
+  // tab listens, and notifies the others.
   if (live) {
     const channel = 'BroadcastChannel' in window ? new BroadcastChannel('approvals') : null;
     if (channel) channel.onmessage = () => refresh();
@@ -458,7 +458,7 @@ import {
         if (channel) channel.postMessage('changed');
       });
       events.onopen = () => {
-        // What has come after this page was made and before we listened, nobody tells.
+        // No event reports changes between the creation of this page and the start of listening.
         refresh();
         if (lost) {
           lost = false;
@@ -473,7 +473,7 @@ import {
     };
     if (channel && navigator.locks) navigator.locks.request('approvals-listen', () => new Promise(listen));
     else listen();
-    // Where another tab listens, the same holds for what it heard while this page was on its way.
+    // If another tab listens, this page has missed the events during its own loading.
     setTimeout(() => {
       if (inbox() && !isListening) refresh();
     }, 500);
@@ -485,23 +485,23 @@ import {
     });
   }
 
-  // Notifications, once they are asked for. They name no arguments: they may be seen by others.
-  const bell = $('#notify');
+  // Notifications, if the person wants them. They contain no arguments, because others may see them.
+  const notifyButton = $('#notify');
   const offer = () => {
-    bell.hidden = !('Notification' in window) || Notification.permission !== 'default';
+    notifyButton.hidden = !('Notification' in window) || Notification.permission !== 'default';
   };
-  if (bell) {
+  if (notifyButton) {
     offer();
-    bell.addEventListener('click', async () => {
+    notifyButton.addEventListener('click', async () => {
       await Notification.requestPermission();
       offer();
-      say(Notification.permission === 'granted' ? 'You will be notified of new approvals.' : 'The browser does not allow notifications.');
+      say(Notification.permission === 'granted' ? 'You will be notified of new calls.' : 'The browser does not allow notifications.');
     });
   }
   const notify = (added, count) => {
     if (!('Notification' in window) || Notification.permission !== 'granted' || document.hasFocus()) return;
     const tools = added.slice(0, 3).map((card) => $('h2', card).textContent);
-    const note = new Notification(count === 1 ? 'An approval waits' : `${count} approvals wait`, {
+    const note = new Notification(count === 1 ? 'A call needs your approval' : `${count} calls need your approval`, {
       body: tools.join(', '),
       icon: '/assets/icon.svg',
       tag: 'approvals',
@@ -512,7 +512,7 @@ import {
     };
   };
 
-  // Deciding. A button that is inactive says why.
+  // Deciding. An inactive button says why.
   let isByKey = true;
   const mayDecide = (event, button) => {
     const why = objection(button, isByKey);
@@ -538,22 +538,22 @@ import {
       return;
     }
     if (form.id === 'name-form') {
-      // A page that is loaded again would forget what was typed and unfolded.
+      // Do not reload the page: it would lose typed text and unfolded texts.
       event.preventDefault();
-      let text = 'The inbox cannot be reached. Your name is as it was.';
+      let text = 'The inbox cannot be reached. Your name may not have changed.';
       try {
         const response = await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) });
         const page = new DOMParser().parseFromString(await response.text(), 'text/html');
         if (response.ok) {
           const name = $('#name-form [name=name]', page).value;
           me.open = false;
-          callMe(name);
-          text = name ? 'Your name is recorded with what you decide.' : 'No name is recorded with what you decide.';
+          showName(name);
+          text = name ? 'Your decisions will be recorded with your name.' : 'Your decisions will be recorded without a name.';
         } else {
-          text = $('#trouble p', page)?.textContent ?? text;
+          text = $('#error p', page)?.textContent ?? text;
         }
       } catch {
-        // What is said already says it.
+        // `text` already says so.
       }
       return say(text);
     }
@@ -562,7 +562,7 @@ import {
     if (form.closest('.card').dataset.sending) return event.preventDefault();
     const isAllowed = mayDecide(event, event.submitter || $('[value=deny], [name=choice]', form));
     isByKey = true;
-    // On its own page an item is decided as without a script.
+    // On its own page, an item is decided as without the script.
     if (!isAllowed || !form.closest('#cards')) return;
     event.preventDefault();
     const card = form.closest('.card');
@@ -572,26 +572,26 @@ import {
     const buttons = all('[name=choice]', form);
     for (const button of buttons) button.disabled = true;
     card.dataset.sending = 'yes';
-    let text = 'The inbox cannot be reached. Nothing was decided.';
+    let text = 'The inbox cannot be reached. Your decision may not have counted.';
     let done = false;
     try {
       const response = await fetch(form.action, { method: 'POST', body });
       const page = new DOMParser().parseFromString(await response.text(), 'text/html');
-      const said = $('#said', page) || $('#trouble', page);
+      const said = $('#said', page) || $('#error', page);
       text = said ? said.textContent : text;
       done = response.ok;
       if (asksSecret && done) keep(body.get('passphrase'));
       else if (asksSecret && [403, 429].includes(response.status)) keep('');
     } catch {
-      // What is said already says it.
+      // `text` already says so.
     }
     delete card.dataset.sending;
     if (done) {
-      decisions += 1;
+      decisionCount += 1;
       say(text);
       card.dataset.decided = 'yes';
       const next = neighbour(card);
-      bury(card, text);
+      leaveGap(card, text);
       if (chosen === card) choose(next, wasByKey);
       holdKeys();
       await refresh();
@@ -601,7 +601,7 @@ import {
     note(card, text);
     if (pending) {
       mark(pending);
-      tell();
+      showCounts();
     }
     const field = $('[name=passphrase]', form);
     if (field) {
@@ -610,7 +610,7 @@ import {
     }
   });
 
-  // Several at once. What is sent leads to a page that lists the calls, and decides nothing yet.
+  // Several at once. The form leads to a page that lists the calls, and decides nothing yet.
   const MOST = 100;
   const batch = $('#batch');
   const boxes = () => all('#cards .pick input');
@@ -618,20 +618,20 @@ import {
   const some = (number, one, many) => (number === 1 ? `1 of them ${one}` : `${number} of them ${many}`);
   const severalObjection = (choice) => {
     const cards = picked();
-    if (cards.length === 0) return 'Select a call first: with its box, or with s.';
-    if (cards.length > MOST) return `At most ${MOST} calls can be decided about at once.`;
+    if (cards.length === 0) return 'Select a call first: tick its box, or press s.';
+    if (cards.length > MOST) return `At most ${MOST} calls can be decided at once.`;
     if (choice !== 'approve') return null;
     const risky = cards.filter((card) => card.matches('.high')).length;
-    if (risky > 0) return `High-risk calls are approved one by one: ${some(risky, 'is one', 'are such')}.`;
+    if (risky > 0) return `High-risk calls are approved one by one: ${some(risky, 'is high-risk', 'are high-risk')}.`;
     const [first, ...others] = cards.map(unseen).filter(Boolean);
-    return first ? `Only what was shown in full can be approved: ${some(others.length + 1, first, 'have to be opened and unfolded first')}.` : null;
+    return first ? `Only calls shown in full can be approved: ${some(others.length + 1, first, 'must be opened and unfolded first')}.` : null;
   };
-  // A function, since the list calls it before this line is reached.
+  // A hoisted function, because the list calls it before execution reaches this line.
   function recount() {
     if (!batch) return;
     const cards = picked();
     const why = cards.length > 0 ? severalObjection('approve') : null;
-    const words = cards.length === 1 ? '1 call is selected.' : `${cards.length} calls are selected.`;
+    const words = cards.length === 1 ? '1 call selected.' : `${cards.length} calls selected.`;
     write($('#picked'), why ? `${words} ${why}` : words);
     batch.hidden = cards.length === 0;
     if (why) $('[value=approve]', batch).setAttribute('aria-disabled', 'true');
@@ -668,7 +668,7 @@ import {
     chosen = card;
     if (!card) return;
     card.classList.add('chosen');
-    // The page must not scroll below a mouse.
+    // The page must not scroll under a mouse.
     if (!isKey) return;
     card.focus({ preventScroll: true });
     card.scrollIntoView({ block: 'nearest' });
@@ -683,7 +683,7 @@ import {
     if (single) return single;
     return chosen && chosen.isConnected ? chosen : null;
   };
-  // Without a passphrase the button is focused, with one its field: Enter does the rest.
+  // Focuses the button or, if a passphrase is needed, its field. Then Enter decides.
   const aim = (choice) => {
     const form = current() && $('.actions', current());
     if (!form) return;
@@ -692,7 +692,7 @@ import {
       row.open = true;
       current().scrollIntoView({ block: 'nearest' });
       holdKeys();
-      return say('It is open now. Read it, then press the key again.');
+      return say('The call is open now. Read it, then press the key again.');
     }
     const button = $(`[value=${choice}]`, form);
     if (!button) return;
@@ -702,12 +702,12 @@ import {
     const field = choice === 'deny' ? $('[name=reason]', form) : asked && !asked.value && !kept() ? asked : null;
     const target = field || button;
     const { top, bottom } = current().getBoundingClientRect();
-    // It comes into view only now.
+    // The card comes into view only now.
     if (bottom < 0 || top > innerHeight) holdKeys();
     target.focus();
     const why = choice === 'approve' && objection(target, true);
-    if (why) say(`${why} x unfolds.`);
-    else say(choice === 'deny' ? 'Enter denies.' : 'Enter approves.');
+    if (why) say(`${why} Press x to unfold.`);
+    else say(choice === 'deny' ? 'Press Enter to deny.' : 'Press Enter to approve.');
   };
   const help = $('#help');
   if (help) $('#help-button').addEventListener('click', () => help.showModal());
@@ -740,7 +740,7 @@ import {
         const choice = target.name === 'reason' ? 'deny' : form.dataset.aim;
         const button = choice && $(`[value=${choice}]`, form);
         if (button) form.requestSubmit(button);
-        else say('Press the button that you mean.');
+        else say('Press Approve or Deny.');
       }
       return;
     }
@@ -767,14 +767,14 @@ import {
       '/': () => ($('#filter') || $('[name=tool]'))?.focus(),
       '?': () => help?.showModal(),
     };
-    // On an item's own page the arrows scroll, as everywhere.
+    // On an item's own page the arrow keys scroll, as usual.
     if (!keys[event.key] || (event.key.startsWith('Arrow') && !$('li .card, .row'))) return;
     event.preventDefault();
     if (keysAreHeld()) say(TOO_SOON);
     else keys[event.key]();
   });
 
-  // The filter of the list, over what is shown.
+  // The list's filter. It covers only the items on this page.
   const filter = () => {
     const field = $('#filter');
     if (!field) return;
@@ -784,18 +784,18 @@ import {
       const text = words.length ? item.textContent.toLowerCase() : '';
       item.hidden = !words.every((word) => text.includes(word));
       if (!item.hidden) shown += 1;
-      // Nobody decides about what they do not see.
+      // A hidden call must not be decided.
       else if ($('.pick input', item)) $('.pick input', item).checked = false;
     }
     recount();
-    if (words.length) say(`${shown} shown by the filter.`);
-    // Hidden or not, it takes the same room, so the list does not move.
+    if (words.length) say(`${shown} ${shown === 1 ? 'matches' : 'match'} the filter.`);
+    // The filter takes the same space even when hidden, so the list does not move.
     $('#list-tools').classList.toggle('unseen-tools', !words.length && all('#cards > li').length < 2);
   };
   if ($('#filter')) {
     $('#filter').addEventListener('input', () => {
       filter();
-      look();
+      checkMoves();
       if (!$('#filter').value) say('');
     });
     filter();

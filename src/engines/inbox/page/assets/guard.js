@@ -1,28 +1,28 @@
-// Decides when a card's buttons are active. They are inactive while the card has moved and the pointer
-// has not, keys do nothing for the first second, and Approve waits until every long text was unfolded and
-// every row was opened.
-// It does not send verdicts or change the list; app.js does.
+// Decides when a card's buttons are active. After a card moves, they stay inactive until the pointer moves.
+// Keys do nothing in the first second. Approve is inactive until the row is open and every long text was
+// unfolded.
+// app.js sends verdicts and changes the list.
 'use strict';
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-/** How long after a move the pointer's own movement does not count: nobody reacts faster, in ms. */
+/** How long after a card's move the pointer's movement does not count, because nobody reacts faster; in ms. */
 const NOTICE = 300;
-/** How far the pointer has to move, in pixels. A resting hand moves it less. */
-const TREMOR = 6;
-/** How long keys do nothing, and taps on a card that has moved, in ms. */
+/** How far the pointer must move, in pixels. A resting hand moves it less. */
+const MIN_MOVE = 6;
+/** How long keys do nothing, and taps on a moved card do nothing, in ms. */
 const HOLD = 1000;
 /** How often we check whether a card has moved, in ms. */
-const LOOK_EVERY = 150;
+const CHECK_EVERY = 150;
 /** How long after a press a change of focus counts as caused by it, in ms. */
 const PRESS = 500;
-/** How long the page may go on scrolling after the wheel has turned, in ms. */
+/** How long the page may keep scrolling after the wheel has turned, in ms. */
 const MOMENTUM = 1000;
 
-const MOVED = 'This card has just moved or changed. Look again and move the pointer, then decide.';
-const MOVED_BY_KEY = 'This card has just moved or changed. Look again, then press a or d.';
-export const TOO_SOON = 'Keys do nothing in the first second. Look, then press them again.';
+const MOVED = 'This call just moved or changed. Check it, move the pointer, then decide.';
+const MOVED_BY_KEY = 'This call just moved or changed. Check it, then press a or d.';
+export const TOO_SOON = 'Keys do nothing in the first second. Read, then press again.';
 
 const now = () => performance.now();
 const buttonOf = (element) => element?.closest('.actions [name=choice]') || null;
@@ -36,7 +36,7 @@ export const pointer = {
   isPressed: false,
   /** When the person last moved or pressed anything. */
   lastInput: -Infinity,
-  /** Whether it is over an element. A finger that is not on the screen may be over any. */
+  /** Returns true if it is over an element. A finger that is not on the screen may be over any. */
   isOver(element) {
     if (this.isTouch) return true;
     if (this.x === null) return false;
@@ -62,7 +62,7 @@ export const holdKeys = () => {
 };
 export const keysAreHeld = () => now() < keysFrom;
 
-/** Whether the focus is in an element. A click also focuses what is only read; that does not count. */
+/** Returns true if the focus is in an element. A click also focuses text that is only read; that does not count. */
 export const hasFocus = (element) => {
   const focus = document.activeElement;
   return element.contains(focus) && (focus !== pressedFocus || focus.matches('input:not([type=checkbox]), select'));
@@ -75,7 +75,7 @@ const places = new WeakMap();
 const placed = () => all('#cards > li, .card.single');
 const cardOf = (place) => (place.matches('.card') ? place : $('.card', place));
 
-/** Makes the buttons of a card that has moved or changed inactive until the person can have noticed. */
+/** Deactivates the buttons of a card that has moved or changed, until the person can have noticed. */
 export const unsettle = (card) => {
   moved.set(card, { at: now(), x: pointer.x, y: pointer.y });
   render(card);
@@ -84,8 +84,8 @@ const settle = (card) => {
   if (moved.delete(card)) render(card);
 };
 
-/** Finds the cards that have moved on the page since the last look, whatever the reason. */
-export const look = () => {
+/** Finds the cards that have moved on the page since the last check, for whatever reason. */
+export const checkMoves = () => {
   for (const place of placed()) {
     if (place.hidden) {
       places.delete(place);
@@ -116,11 +116,11 @@ export const fold = (root = document) => {
 const unread = (card) => all('.code details[data-fold]:not([data-read])', card);
 /** A row that nobody has opened yet. */
 const closedRow = (card) => $('details.whole:not([data-read])', card);
-/** Why a card was not shown in full on this page; `null` if it was. */
+/** Returns why a card was not shown in full on this page; `null` if it was. */
 export const unseen = (card) => {
   if ($('.large', card)) return 'is shown in full only on its own page';
   if (closedRow(card)) return 'has not been opened';
-  return unread(card).length > 0 ? 'has a long text that has not been unfolded' : null;
+  return unread(card).length > 0 ? 'has a folded text' : null;
 };
 const texts = (count) => (count === 1 ? 'the long text' : `${count} long texts`);
 
@@ -177,15 +177,15 @@ export const render = (card) => {
   hint.replaceChildren(...parts);
 };
 
-/** Why a button is inactive; `null` if it is active. */
+/** Returns why a button is inactive; `null` if it is active. */
 export const objection = (button, isKey) => {
   const card = button.closest('.card');
-  look();
+  checkMoves();
   const left = unread(card).length;
   if (button.value === 'approve' && closedRow(card)) return 'Open the row first.';
   if (button.value === 'approve' && left > 0) return `Unfold ${texts(left)} first.`;
   if (isKey) {
-    // A key presses the focused button, wherever that has moved to. The person only needs time to notice.
+    // A key presses the focused button, even after it has moved. The person only needs time to notice.
     const at = moved.get(card)?.at ?? -Infinity;
     if (keysAreHeld()) return TOO_SOON;
     return now() - at < HOLD ? MOVED_BY_KEY : null;
@@ -194,7 +194,7 @@ export const objection = (button, isKey) => {
   return moved.has(card) || isElsewhere ? MOVED : null;
 };
 
-/** A key or a screen reader moves the focus to a card, which makes its buttons active. */
+/** Activates the buttons of a card when a key or a screen reader moves the focus to it. */
 export const arrive = (card) => {
   arrivedAt = card;
   if (card) settle(card);
@@ -202,7 +202,7 @@ export const arrive = (card) => {
 
 // What the person does.
 
-const minds = { capture: true, passive: true };
+const listenerOptions = { capture: true, passive: true };
 
 document.addEventListener('pointermove', (event) => {
   pointer.isTouch = event.pointerType !== 'mouse';
@@ -215,31 +215,31 @@ document.addEventListener('pointermove', (event) => {
     if (now() - move.at < NOTICE) Object.assign(move, { x, y });
     else {
       if (move.x === null) Object.assign(move, from);
-      if (Math.abs(x - move.x) + Math.abs(y - move.y) >= TREMOR) settle(card);
+      if (Math.abs(x - move.x) + Math.abs(y - move.y) >= MIN_MOVE) settle(card);
     }
   }
-}, minds);
+}, listenerOptions);
 document.addEventListener('pointerdown', (event) => {
   pointer.isTouch = event.pointerType !== 'mouse';
   Object.assign(pointer, { isPressed: true, lastInput: now() });
-  look();
+  checkMoves();
   const card = event.target.closest('.card');
   pressedMoved = moved.has(card);
-}, minds);
+}, listenerOptions);
 for (const type of ['pointerup', 'pointercancel']) {
   document.addEventListener(type, () => {
     releasedAt = now();
     Object.assign(pointer, { isPressed: false, lastInput: releasedAt });
-  }, minds);
+  }, listenerOptions);
 }
-// No capturing: it would get the event of every element in the document.
+// Without capture: with it, this would get the event of every element in the document.
 document.documentElement.addEventListener('pointerleave', () => Object.assign(pointer, { x: null, y: null }));
 document.addEventListener('wheel', () => {
   wheeled = now();
-}, minds);
+}, listenerOptions);
 document.addEventListener('scroll', () => {
   if (now() - wheeled < MOMENTUM && pointer.x !== null) aim = buttonOf(document.elementFromPoint(pointer.x, pointer.y));
-}, minds);
+}, listenerOptions);
 document.addEventListener('keydown', (event) => {
   isInKey = true;
   pressedFocus = null;
@@ -274,11 +274,11 @@ window.addEventListener('pageshow', (event) => {
   holdKeys();
   if (event.persisted) for (const card of all('.card')) unsettle(card);
 });
-// A large page is painted long after it was loaded.
+// A large page is painted long after it has loaded.
 requestAnimationFrame(() => requestAnimationFrame(holdKeys));
 
 fold();
-look();
-setInterval(look, LOOK_EVERY);
+checkMoves();
+setInterval(checkMoves, CHECK_EVERY);
 // From here on app.css lets the pointer press buttons.
 document.documentElement.classList.add('guarded');

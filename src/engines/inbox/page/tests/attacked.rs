@@ -1,4 +1,4 @@
-//! Whoever is not the user in a browser on this machine decides nothing, and sees nothing.
+//! Attacks: nobody but the user in a browser on this machine can see or decide anything.
 
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ async fn without_a_session_nothing_is_shown_but_how_to_get_one() {
     }
 }
 
-/// A browser sends a page the cookies that servers at other ports have set, longer paths first.
+/// A browser sends a page the cookies that servers at other ports have set, those with longer paths first.
 #[tokio::test]
 async fn cookies_that_other_ports_have_set_lock_nobody_out() {
     let mut visitor = Visitor::logged_in(false).await;
@@ -165,9 +165,9 @@ async fn cookies_that_other_ports_have_set_lock_nobody_out() {
     }
 }
 
-/// Whoever has seen old sessions of ours may have the browser send those.
+/// A server that has seen old sessions of ours can make the browser send them.
 #[tokio::test]
-async fn sessions_that_are_over_are_not_in_the_way_of_one_that_is_not() {
+async fn cookies_of_ended_sessions_do_not_hide_a_valid_one() {
     let mut visitor = Visitor::logged_in(false).await;
     let mut before = String::new();
     for _ in 0..20 {
@@ -183,7 +183,7 @@ async fn sessions_that_are_over_are_not_in_the_way_of_one_that_is_not() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_time_and_with_logging_out() {
+async fn a_session_ends_when_it_expires_and_at_logout() {
     let visitor = Visitor::logged_in(false).await;
     visitor.advance(Duration::from_secs(12 * 60 * 60 - 1));
     assert_eq!(visitor.get("/").await.status, StatusCode::OK);
@@ -237,7 +237,7 @@ fn from(peer: [u8; 4], mut request: Request<Body>) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn whoever_tries_wrong_tokens_is_told_to_wait_and_nobody_else_is() {
+async fn an_address_with_many_wrong_tokens_must_wait_and_others_need_not() {
     let visitor = Visitor::stranger(false);
     let wrong = |peer| visitor.send(from(peer, visitor.request("POST", "/login", "token=x")));
     for _ in 0..20 {
@@ -252,7 +252,7 @@ async fn whoever_tries_wrong_tokens_is_told_to_wait_and_nobody_else_is() {
 }
 
 #[tokio::test]
-async fn a_good_link_logs_in_however_often_others_have_failed() {
+async fn a_valid_link_logs_in_however_often_others_have_failed() {
     let visitor = Visitor::stranger(false);
     visitor.add_login("good");
     for form in ["token=x", "token=%", "", "a&a", "token=x&token=y"] {
@@ -268,7 +268,7 @@ async fn a_good_link_logs_in_however_often_others_have_failed() {
 }
 
 #[tokio::test]
-async fn more_text_than_a_form_can_have_is_not_read() {
+async fn a_form_that_is_too_large_is_not_read() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let reason = "x".repeat(64 * 1024);
@@ -287,7 +287,7 @@ async fn more_text_than_a_form_can_have_is_not_read() {
 }
 
 #[tokio::test]
-async fn every_answer_forbids_what_our_pages_do_not_need() {
+async fn every_response_forbids_what_our_pages_do_not_need() {
     let visitor = Visitor::logged_in(false).await;
     let mut answers = Vec::new();
     for path in [
@@ -346,7 +346,7 @@ async fn the_page_proves_that_it_knows_the_secret() {
         proof(&SECRET, PORT, &nonce),
         proof(&SECRET, PORT, &nonce.replace('0', "1"))
     );
-    // Passed on by whoever sits at another port, it proves nothing.
+    // Relayed by a process at another port, it proves nothing.
     assert_ne!(
         proof(&SECRET, PORT, &nonce),
         proof(&SECRET, PORT + 1, &nonce)
@@ -365,7 +365,7 @@ async fn the_page_proves_that_it_knows_the_secret() {
     assert_ne!(proof(&SECRET, PORT, &hash.to_hex()), session.csrf().await);
 }
 
-/// Whoever takes the port of a page that has ended is sent its cookie by tabs that are still open.
+/// Tabs that are still open send their cookie to a process that takes the port of an ended page.
 #[tokio::test]
 async fn a_session_ends_with_the_process_that_served_its_page() {
     let visitor = Visitor::logged_in(false).await;

@@ -1,4 +1,4 @@
-//! What was shown is decided, once, as surely as the passphrase makes it.
+//! Deciding: only what was shown is decided, once, and with the passphrase if there is one.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,11 +82,8 @@ async fn of_two_verdicts_the_first_counts_and_the_other_tab_is_told() {
             (answer.status, answer.header("location")),
             (StatusCode::SEE_OTHER, &*expected)
         );
-        let told = visitor.get(&expected).await.text;
-        assert!(
-            told.contains("Too late: it had been denied already."),
-            "{told}"
-        );
+        let page = visitor.get(&expected).await.text;
+        assert!(page.contains("Too late: already denied."), "{page}");
     }
     assert_eq!(
         visitor.store.entry(&usual().id).state,
@@ -95,7 +92,7 @@ async fn of_two_verdicts_the_first_counts_and_the_other_tab_is_told() {
 }
 
 #[tokio::test]
-async fn whoever_comes_after_the_time_is_told_that_the_call_did_not_run() {
+async fn a_verdict_after_the_deadline_is_refused_and_the_page_says_that_the_call_did_not_run() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     visitor
@@ -103,8 +100,8 @@ async fn whoever_comes_after_the_time_is_told_that_the_call_did_not_run() {
         .with(|memory| memory.close(&usual().id, Closed::Expired, 5))
         .unwrap();
     let answer = visitor.decide(&usual(), "choice=approve").await;
-    let told = visitor.get(answer.header("location")).await.text;
-    assert!(told.contains("Too late: its time was over."), "{told}");
+    let page = visitor.get(answer.header("location")).await.text;
+    assert!(page.contains("Too late: the call expired"), "{page}");
 }
 
 #[tokio::test]
@@ -126,10 +123,10 @@ async fn a_form_that_showed_another_call_decides_nothing() {
 }
 
 #[tokio::test]
-async fn a_form_that_showed_another_text_beside_the_same_digest_decides_nothing() {
+async fn a_form_with_the_same_digest_but_another_text_decides_nothing() {
     let visitor = Visitor::logged_in(true).await;
     visitor.ask(&usual());
-    // Somebody who may write to the store showed something harmless, and took it back.
+    // Attack: a program that can write to the store showed something harmless, and then restored the item.
     let harmless = Item {
         call: r#"{"name":"list_users"}"#.to_owned(),
         ..usual()
@@ -140,7 +137,7 @@ async fn a_form_that_showed_another_text_beside_the_same_digest_decides_nothing(
 }
 
 #[tokio::test]
-async fn a_form_that_none_of_ours_could_be_decides_nothing() {
+async fn an_invalid_form_decides_nothing() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     for form in [
@@ -183,7 +180,7 @@ async fn try_passphrase(visitor: &Visitor, passphrase: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn with_a_passphrase_only_who_knows_it_decides() {
+async fn with_a_passphrase_only_a_person_who_knows_it_decides() {
     let visitor = Visitor::logged_in(true).await;
     visitor.ask(&usual());
     let shown = visitor.get("/").await.text;
@@ -191,7 +188,7 @@ async fn with_a_passphrase_only_who_knows_it_decides() {
     for wrong in ["", "open", "open+sesame+"] {
         let answer = try_passphrase(&visitor, wrong).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{wrong}");
-        assert!(answer.text.contains("That is not the passphrase."));
+        assert!(answer.text.contains("Wrong passphrase."));
         assert!(
             answer.text.contains("value=\"so be it\"")
                 && answer.text.contains("value=\"5\" selected")
@@ -212,7 +209,7 @@ async fn with_a_passphrase_only_who_knows_it_decides() {
 }
 
 #[tokio::test]
-async fn passphrases_cannot_be_tried_in_great_number() {
+async fn wrong_passphrases_are_limited() {
     let visitor = Visitor::logged_in(true).await;
     visitor.ask(&usual());
     for _ in 0..5 {
@@ -223,7 +220,10 @@ async fn passphrases_cannot_be_tried_in_great_number() {
     }
     let answer = try_passphrase(&visitor, "open+sesame").await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
-    assert!(answer.text.contains("wrong too often") && answer.text.contains("value=\"so be it\""));
+    assert!(
+        answer.text.contains("Too many wrong passphrases")
+            && answer.text.contains("value=\"so be it\"")
+    );
     assert_eq!(visitor.store.entry(&usual().id).state, State::Waiting);
     visitor.advance(Duration::from_secs(20));
     assert_eq!(
@@ -247,7 +247,7 @@ async fn wrong_passphrases_of_one_session_cost_no_other_its_tries() {
 }
 
 #[tokio::test]
-async fn right_passphrases_use_up_no_tries() {
+async fn correct_passphrases_use_up_no_tries() {
     let visitor = Visitor::logged_in(true).await;
     for number in 0..20 {
         let item = item(number, "{}");
@@ -260,7 +260,7 @@ async fn right_passphrases_use_up_no_tries() {
     }
 }
 
-/// Takes as long for each passphrase as the test wants.
+/// A passphrase check that waits until the test lets it go on.
 struct Slow {
     begun: mpsc::UnboundedSender<()>,
     go_on: Mutex<std::sync::mpsc::Receiver<()>>,
@@ -284,7 +284,7 @@ impl Passphrase for Slow {
     }
 }
 
-/// Each passphrase that is tried takes 64 MiB.
+/// Each attempt takes 64 MiB.
 #[tokio::test]
 async fn whoever_hangs_up_while_a_passphrase_is_tried_has_still_tried_it() {
     let (begun, mut begins) = mpsc::unbounded_channel();
@@ -302,7 +302,7 @@ async fn whoever_hangs_up_while_a_passphrase_is_tried_has_still_tried_it() {
             _ = &mut trying => panic!("it was not tried"),
             _ = begins.recv() => drop(trying),
         }
-        // Somebody else comes; theirs is not tried beside it.
+        // Another session's attempt must not run at the same time.
         let other = visitor.and_another().await;
         let mut trying = Box::pin(try_passphrase(&other, "x"));
         tokio::select! {
@@ -320,7 +320,7 @@ async fn whoever_hangs_up_while_a_passphrase_is_tried_has_still_tried_it() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
+async fn if_the_store_fails_the_page_says_so_and_nothing_is_decided() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let csrf = visitor.csrf().await;
@@ -342,7 +342,7 @@ async fn a_store_that_fails_is_spoken_of_and_nothing_counts() {
         assert!(
             answer
                 .text
-                .contains("db.example:5432: there is no room; free some")
+                .contains("db.example:5432: there is no space left; free")
         );
     }
     visitor.store.with(|memory| memory.broken = None);

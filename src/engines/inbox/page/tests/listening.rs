@@ -1,4 +1,4 @@
-//! Open pages hear of changes, over real connections.
+//! Open pages are notified of changes, over real connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::visitor::{Shared, Visitor, item, usual};
 use crate::engines::inbox::store::{ApprovalRequests as _, Logins as _, Token};
 use crate::sys::clock::Clock;
 
-/// The next event that is not only a sign of life.
+/// Returns the next event that is not a keep-alive.
 async fn next_event(body: &mut Body) -> Option<String> {
     for _ in 0..5 {
         let frame = timeout(Duration::from_secs(60), body.frame())
@@ -31,11 +31,11 @@ async fn next_event(body: &mut Body) -> Option<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_listens_hears_of_own_verdicts_and_of_changes_by_others() {
+async fn a_listener_is_notified_of_own_verdicts_and_of_changes_by_others() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let app = Arc::clone(&visitor.app);
-    tokio::spawn(async move { app.look_after().await });
+    tokio::spawn(async move { app.watch_store().await });
     let answer = visitor.raw(visitor.request("GET", "/events", "")).await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let mut body = answer.into_body();
@@ -60,7 +60,7 @@ async fn whoever_listens_hears_of_own_verdicts_and_of_changes_by_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_says_every_now_and_then_that_it_is_there() {
+async fn a_stream_sends_keep_alives() {
     let visitor = Visitor::logged_in(false).await;
     let mut body = visitor
         .raw(visitor.request("GET", "/events", ""))
@@ -74,7 +74,7 @@ async fn a_stream_says_every_now_and_then_that_it_is_there() {
     }
 }
 
-/// Opens as many streams as there can be.
+/// Opens the largest allowed number of streams.
 async fn listen(visitor: &Visitor) -> Vec<Response<Body>> {
     let mut open = Vec::new();
     loop {
@@ -88,7 +88,7 @@ async fn listen(visitor: &Visitor) -> Vec<Response<Body>> {
 }
 
 #[tokio::test]
-async fn listeners_are_bounded_and_leave_their_places() {
+async fn the_number_of_listeners_is_bounded_and_closed_ones_free_their_slots() {
     let visitor = Visitor::logged_in(false).await;
     let mut open = listen(&visitor).await;
     assert_eq!(open.len(), 8, "of one session");
@@ -105,7 +105,7 @@ async fn listeners_are_bounded_and_leave_their_places() {
     assert_eq!(listen(&visitor).await.len(), 8);
 }
 
-/// Says something to the page over a connection of its own, and reads until it is closed.
+/// Sends text to the page over a new connection, and reads until it is closed.
 async fn talk(port: u16, text: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_page_is_served_over_sockets_until_it_is_stopped() {
         .split(';')
         .next()
         .unwrap();
-    // All that a browser keeps for a host, at most.
+    // The most cookies that a browser keeps for a host.
     let junk = format!("x={}; ", "x".repeat(4094)).repeat(180);
     let answer = talk(
         port,

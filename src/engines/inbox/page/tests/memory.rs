@@ -1,5 +1,4 @@
-//! A store that forgets everything with its process: for tests, and for the demo among the
-//! examples.
+//! An in-memory store, for tests and for examples/inbox_page_demo.rs.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -15,17 +14,17 @@ use crate::engines::inbox::store::{
 pub(crate) struct Memory {
     /// Newest last.
     pub(crate) entries: Vec<Entry>,
-    /// Whose item each is, by its id.
+    /// The proxy of each item, by id.
     owners: Vec<(String, String)>,
-    /// Verdicts that were not taken yet, by the item's id.
+    /// The verdicts that were not taken yet, by item id.
     verdicts: Vec<(String, SignedVerdict)>,
     tokens: Vec<(Token, [u8; 32], i64)>,
     names: Vec<(Token, [u8; 32], String)>,
-    /// Whether others have changed something.
+    /// Whether another user of the store has changed something.
     pub(crate) is_changed: bool,
-    /// What fails, if anything does.
+    /// If set, every operation fails with it.
     pub(crate) broken: Option<ErrorKind>,
-    /// What the last verdict was signed with.
+    /// The signature of the last verdict.
     pub(crate) signature: Option<Vec<u8>>,
 }
 
@@ -126,7 +125,7 @@ impl ApprovalRequests for Memory {
     }
 
     fn mark(&mut self, _id: &str, _proxy: &str, _key: &str) -> Result<bool, StoreError> {
-        // Nothing outlives us.
+        // Items cannot outlive this store.
         self.works().map(|()| false)
     }
 

@@ -1,4 +1,4 @@
-//! The page as a browser, or somebody who pretends to be one, sees it.
+//! Tests of the page through its HTTP interface, as a browser or an attacker sees it.
 
 mod attacked;
 mod conforms;

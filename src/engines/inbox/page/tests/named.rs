@@ -1,4 +1,4 @@
-//! The name that an approver gives: asked for once, recorded with every verdict, and never a fact.
+//! The approver's name: entered once, recorded with every verdict, and always shown as self-declared.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use crate::engines::inbox::store::{
 };
 use crate::policy::Risk;
 
-/// Sends the form. `name` is as browsers encode it.
+/// Sends the name form. `name` is encoded as browsers do.
 async fn call_me(visitor: &Visitor, name: &str) -> Answer {
     let csrf = visitor.csrf().await;
     visitor
@@ -24,7 +24,7 @@ fn approver_of(visitor: &Visitor, item: &Item) -> Option<String> {
     visitor.store.entry(&item.id).verdict.unwrap().approver
 }
 
-/// What the page's field holds.
+/// Returns the value of the page's field.
 async fn field(visitor: &Visitor) -> String {
     let page = visitor.get("/").await.text;
     let (_, field) = page.split_once("name=\"name\"").unwrap();
@@ -33,7 +33,7 @@ async fn field(visitor: &Visitor) -> String {
 }
 
 #[tokio::test]
-async fn a_name_is_given_once_and_goes_with_every_verdict_of_its_login() {
+async fn a_name_is_entered_once_and_recorded_with_every_verdict_of_its_login() {
     let visitor = Visitor::logged_in(false).await;
     let harmless: Vec<Item> = (1..7)
         .map(|number| Item {
@@ -65,19 +65,19 @@ async fn a_name_is_given_once_and_goes_with_every_verdict_of_its_login() {
         let name = approver_of(&visitor, item);
         assert_eq!(name.as_deref(), Some("Zoë"), "{}", item.id);
     }
-    // Another login at the same page is somebody else.
+    // Another login at the same page is another approver.
     let other = visitor.and_another().await;
     assert_eq!(field(&other).await, "");
     other.decide(by_other, "choice=approve").await;
     assert_eq!(approver_of(&visitor, by_other), None);
-    // No name is what an empty field stands for.
+    // An empty field removes the name.
     call_me(&visitor, "+").await;
     visitor.decide(after, "choice=approve").await;
     assert_eq!(approver_of(&visitor, after), None);
 }
 
 #[tokio::test]
-async fn a_form_cannot_name_an_approver_beside_the_login_s() {
+async fn a_decision_form_cannot_name_another_approver() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     call_me(&visitor, "Ann").await;
@@ -87,7 +87,7 @@ async fn a_form_cannot_name_an_approver_beside_the_login_s() {
     assert_eq!(approver_of(&visitor, &usual()).as_deref(), Some("Ann"));
 }
 
-/// Takes any passphrase, and remembers whom it signed for.
+/// Accepts any passphrase, and records the approvers' names that it signed.
 struct Noting(Arc<Mutex<Vec<Option<String>>>>);
 
 impl Passphrase for Noting {
@@ -123,7 +123,7 @@ async fn with_a_passphrase_the_name_is_signed() {
 async fn only_the_page_s_own_form_changes_a_name() {
     let visitor = Visitor::logged_in(false).await;
     call_me(&visitor, "Ann").await;
-    // Not whoever may write to the store, where the login is kept.
+    // A program that can write to the store, which has the login, cannot change the name.
     let cookie = visitor.cookie.split_once('=').unwrap().1;
     let hash = visitor.app.session_hash(cookie.get(..64).unwrap());
     let mut store = visitor.store.clone();
@@ -151,7 +151,7 @@ async fn only_the_page_s_own_form_changes_a_name() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_name_changes_nothing_and_says_why() {
+async fn an_invalid_name_changes_nothing_and_the_page_says_why() {
     let visitor = Visitor::logged_in(false).await;
     call_me(&visitor, "Ann").await;
     let long = "x".repeat(65);
@@ -192,12 +192,12 @@ async fn a_name_is_never_markup_and_never_a_fact() {
     assert!(row.contains(" (self-declared), logged in here"), "{row}");
     assert!(!row.contains("you, logged in here"), "{row}");
     let page = visitor.get(&path).await.text;
-    assert!(page.contains("The approver says that it is "), "{page}");
+    assert!(page.contains("The approver gave the name "), "{page}");
     assert!(page.contains("(self-declared, not verified)"), "{page}");
 }
 
 #[tokio::test]
-async fn every_way_to_decide_with_a_name_says_that_it_is_self_declared() {
+async fn every_verdict_shows_its_name_as_self_declared() {
     let visitor = Visitor::logged_in(false).await;
     let mut store = visitor.store.clone();
     let places = [
@@ -217,12 +217,12 @@ async fn every_way_to_decide_with_a_name_says_that_it_is_self_declared() {
         let item = item(number, "{}");
         if assurance == Assurance::CallerRelayed {
             let engine = "elicitation".to_owned();
-            let told = Elsewhere {
+            let decided = Elsewhere {
                 item,
                 verdict,
                 engine,
             };
-            store.record(&[told]).unwrap();
+            store.record(&[decided]).unwrap();
             continue;
         }
         visitor.ask(&item);
@@ -241,7 +241,7 @@ async fn every_way_to_decide_with_a_name_says_that_it_is_self_declared() {
 }
 
 #[tokio::test]
-async fn whoever_gave_a_name_comes_back_to_the_page_where_they_were_and_to_no_other() {
+async fn the_name_form_returns_to_the_page_it_was_on_and_to_no_foreign_one() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let own = format!("/item/{}", usual().id);
@@ -267,7 +267,7 @@ async fn whoever_gave_a_name_comes_back_to_the_page_where_they_were_and_to_no_ot
 }
 
 #[tokio::test]
-async fn a_link_may_bring_a_name_and_a_new_login_keeps_the_browser_s() {
+async fn a_link_may_set_a_name_and_a_new_login_keeps_the_browsers_name() {
     let mut visitor = Visitor::stranger(false);
     visitor.add_login("one time");
     let mut store = visitor.store.clone();
@@ -275,14 +275,14 @@ async fn a_link_may_bring_a_name_and_a_new_login_keeps_the_browser_s() {
     store.set_approver(Token::Login, &hash, "Ann").unwrap();
     visitor.log_in().await;
     assert_eq!(field(&visitor).await, "Ann");
-    // The same browser, by a link without a name.
+    // The same browser, with a link without a name.
     visitor.log_in().await;
     assert_eq!(field(&visitor).await, "Ann");
-    // A link with a name beats what the browser had.
+    // A link's name replaces the browser's.
     store.set_approver(Token::Login, &hash, "Bob").unwrap();
     visitor.log_in().await;
     assert_eq!(field(&visitor).await, "Bob");
-    // What another program wrote in place of a name is none.
+    // An invalid name that another program wrote is ignored.
     let old = visitor.cookie.clone();
     store
         .set_approver(Token::Login, &hash, "An\u{202e}n")
@@ -290,7 +290,7 @@ async fn a_link_may_bring_a_name_and_a_new_login_keeps_the_browser_s() {
     visitor.cookie.clear();
     visitor.log_in().await;
     assert_eq!(field(&visitor).await, "");
-    // It ends with the login.
+    // The name ends with the login.
     visitor.cookie = old;
     let csrf = visitor.csrf().await;
     visitor.post("/logout", &format!("csrf={csrf}")).await;

@@ -1,4 +1,4 @@
-//! Several at once: each with a verdict of its own, and only what may be approved together.
+//! Deciding several calls at once: each gets its own verdict, and only some may be approved together.
 
 use axum::http::StatusCode;
 
@@ -7,7 +7,7 @@ use crate::approval::item::{Assurance, Choice, Item};
 use crate::engines::inbox::store::{Closed, State};
 use crate::policy::Risk;
 
-/// An item that is not risky.
+/// Returns an item without high risk.
 fn harmless(number: u32) -> Item {
     let call = format!(r#"{{"name":"delete_user","arguments":{{"id":{number}}}}}"#);
     Item {
@@ -29,7 +29,7 @@ fn state(visitor: &Visitor, item: &Item) -> State {
 }
 
 #[tokio::test]
-async fn what_is_selected_is_listed_whole_and_decided_only_once_that_is_confirmed() {
+async fn selected_calls_are_listed_in_full_and_decided_only_after_confirmation() {
     let visitor = Visitor::logged_in(false).await;
     let long = format!("begin {} end", "line\n".repeat(400));
     let call = serde_json::json!({"name": "delete_user", "arguments": {"text": long}});
@@ -62,8 +62,8 @@ async fn what_is_selected_is_listed_whole_and_decided_only_once_that_is_confirme
         assert_eq!(verdict.reason.as_deref(), Some("fine"));
         assert!(verdict.cover.is_zero(), "it covers nothing further");
     }
-    let told = visitor.get(expected).await.text;
-    assert!(told.contains("2 calls approved."), "{told}");
+    let page = visitor.get(expected).await.text;
+    assert!(page.contains("2 calls approved."), "{page}");
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn one_that_is_not_what_was_shown_keeps_all_from_being_decided() {
 }
 
 #[tokio::test]
-async fn what_waits_no_more_is_counted_as_too_late() {
+async fn calls_that_no_longer_wait_are_counted_as_too_late() {
     let visitor = Visitor::logged_in(false).await;
     let (one, gone) = (harmless(1), harmless(2));
     visitor.ask(&one);
@@ -136,9 +136,9 @@ async fn what_waits_no_more_is_counted_as_too_late() {
     let page = decide(&visitor, &[&one, &gone], "choice=approve").await;
     assert!(page.text.contains("Approve 1 call?") && page.text.contains("no longer wait"));
     let answer = decide(&visitor, &[&one, &gone], "choice=approve&confirm=yes").await;
-    let told = answer.header("location").to_owned();
-    assert_eq!(told, "/?said=several&choice=approve&done=1&late=1");
-    assert!(visitor.get(&told).await.text.contains("came too late"));
+    let location = answer.header("location").to_owned();
+    assert_eq!(location, "/?said=several&choice=approve&done=1&late=1");
+    assert!(visitor.get(&location).await.text.contains("came too late"));
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn one_passphrase_signs_each_of_them_and_a_wrong_one_signs_none() {
     let form = "choice=approve&confirm=yes&reason=so&passphrase=";
     let answer = decide(&visitor, &all, &format!("{form}wrong")).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert!(answer.text.contains("That is not the passphrase."));
+    assert!(answer.text.contains("Wrong passphrase."));
     assert!(answer.text.contains("value=\"so\"") && !answer.text.contains("wrong\""));
     let answer = decide(&visitor, &all, &format!("{form}open+sesame")).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -164,7 +164,7 @@ async fn one_passphrase_signs_each_of_them_and_a_wrong_one_signs_none() {
 }
 
 #[tokio::test]
-async fn a_form_that_names_nothing_too_much_or_another_session_decides_nothing() {
+async fn a_form_with_no_items_too_many_or_another_sessions_token_decides_nothing() {
     let visitor = Visitor::logged_in(false).await;
     let items: Vec<Item> = (0..101).map(harmless).collect();
     items.iter().for_each(|item| visitor.ask(item));

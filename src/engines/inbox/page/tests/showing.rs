@@ -1,4 +1,4 @@
-//! Everything of a call is shown, and nothing of it acts.
+//! The page shows everything in a call, and nothing in a call becomes active on the page.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn shown(item: &Item) -> (String, String) {
 }
 
 #[tokio::test]
-async fn an_item_is_shown_with_all_that_is_known_of_it() {
+async fn an_item_is_shown_with_everything_known_about_it() {
     let (list, own) = shown(&usual()).await;
     assert!(own.contains(&usual().digest));
     for page in [list, own] {
@@ -41,8 +41,8 @@ async fn an_item_is_shown_with_all_that_is_known_of_it() {
 }
 
 #[tokio::test]
-async fn a_verdict_that_did_not_count_is_told_with_the_item() {
-    let warning = "A verdict was given that does not count";
+async fn an_item_says_that_a_verdict_did_not_count() {
+    let warning = "A verdict on this call did not count";
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let pages = ["/".to_owned(), format!("/item/{}", usual().id)];
@@ -135,7 +135,7 @@ async fn no_text_from_outside_is_ever_markup() {
 }
 
 #[tokio::test]
-async fn what_the_call_has_besides_arguments_is_shown_too() {
+async fn parameters_other_than_arguments_are_shown_too() {
     let call = r#"{"name":"other","arguments":{},"_meta":{"x":"hidden?"},"task":{"ttl":1}}"#;
     let (list, _) = shown(&item(1, call)).await;
     for part in ["hidden?", "ttl", "names another tool", "No arguments."] {
@@ -143,7 +143,7 @@ async fn what_the_call_has_besides_arguments_is_shown_too() {
     }
     for call in ["not json <b>", "[1]", "{\"a\":1,\"a\":2}"] {
         let (list, _) = shown(&item(1, call)).await;
-        assert!(list.contains("it is shown as it came"), "{call}");
+        assert!(list.contains("It is shown as received"), "{call}");
     }
     assert!(shown(&item(1, "not <b>")).await.0.contains("not &lt;b&gt;"));
 }
@@ -181,7 +181,7 @@ async fn names_that_others_give_themselves_are_quoted_and_shortened() {
         assert!(client.contains("…(151 of 211 characters left out)…"));
         assert!(client.contains("&quot;first y") && client.contains("y last&quot;"));
         assert!(client.matches('y').count() <= 60, "{client}");
-        // Of the tool both ends stand above, and all of it in the call.
+        // Both ends of the tool's name are above the call, and the whole name is in the call.
         let call = part(page, "class=\"code\"", "</div>");
         assert!(call.contains(&format!("&quot;{long}&quot;")), "{call}");
         let above = page.split("class=\"code\"").next().unwrap();
@@ -191,7 +191,7 @@ async fn names_that_others_give_themselves_are_quoted_and_shortened() {
 }
 
 #[tokio::test]
-async fn a_title_holds_no_markup_and_nothing_unseen() {
+async fn a_title_has_no_markup_and_no_invisible_characters() {
     let mut one = usual();
     one.tool = "</title><b>\u{202e}".to_owned();
     let (_, own) = shown(&one).await;
@@ -199,9 +199,9 @@ async fn a_title_holds_no_markup_and_nothing_unseen() {
     assert_eq!(title, "(1) &quot;&lt;/title&gt;&lt;b&gt;\\u{202e}&quot;");
 }
 
-// "Arguments come before the description": however long that is, the call is seen first.
+// "Arguments come before the description": the person sees the call first, however long the description is.
 #[tokio::test]
-async fn the_call_stands_above_what_the_server_says_of_the_tool() {
+async fn the_call_is_above_the_servers_description_of_the_tool() {
     let mut one = usual();
     one.description = Some("It does no harm.\n\n\n\n".repeat(100));
     let (list, own) = shown(&one).await;
@@ -239,7 +239,7 @@ async fn what_draws_nothing_or_piles_up_is_written_out_in_the_call() {
 }
 
 #[tokio::test]
-async fn a_long_text_is_folded_with_its_size_and_both_ends_and_whole_without_a_script() {
+async fn a_long_text_is_folded_with_its_size_and_both_ends_and_open_without_the_script() {
     let text = format!("begin {} end", "line\n".repeat(400));
     let call =
         json!({"name": "delete_user", "arguments": {"text": text, "short": "a\nb"}}).to_string();
@@ -268,13 +268,13 @@ async fn a_long_text_is_folded_with_its_size_and_both_ends_and_whole_without_a_s
         list.contains("<details class=\"long\" open>"),
         "a short one is open"
     );
-    // A line of a text cannot look like the next parameter: it stands in a box.
+    // A line of a text cannot look like the next parameter, because it is in a box.
     let box_of_two = "<span class=\"line\" data-n=\"1\">a</span><span class=\"line\" data-n=\"2\">b</span></div>";
     assert!(list.contains(box_of_two), "{list}");
 }
 
 #[tokio::test]
-async fn a_very_large_call_is_decided_about_where_it_is_shown_whole() {
+async fn a_very_large_call_is_decided_on_its_own_page_where_it_is_shown_in_full() {
     let call = json!({"name": "delete_user", "arguments": {"text": "\u{202e}x".repeat(1 << 18)}})
         .to_string();
     let (list, own) = shown(&item(1, &call)).await;
@@ -289,7 +289,7 @@ async fn a_very_large_call_is_decided_about_where_it_is_shown_whole() {
 }
 
 #[tokio::test]
-async fn of_very_many_items_the_oldest_are_shown_and_all_are_counted() {
+async fn a_very_long_list_shows_the_oldest_items_and_the_count_of_all() {
     let visitor = Visitor::logged_in(false).await;
     for number in 0..1_000 {
         visitor.ask(&item(number, "{}"));
@@ -297,7 +297,7 @@ async fn of_very_many_items_the_oldest_are_shown_and_all_are_counted() {
     let page = visitor.get("/").await.text;
     assert_eq!(page.matches("<article").count(), 100);
     assert!(
-        page.contains("<title>(1000) Approvals</title>") && page.contains("100 of 1000 are shown")
+        page.contains("<title>(1000) Approvals</title>") && page.contains("Showing 100 of 1000")
     );
     assert!(page.contains(&item(0, "").id) && !page.contains(&item(100, "").id));
     assert_eq!(
@@ -321,12 +321,12 @@ async fn of_very_many_items_the_oldest_are_shown_and_all_are_counted() {
 }
 
 #[tokio::test]
-async fn the_history_is_filtered_and_paged_without_losing_any() {
+async fn the_history_is_filtered_and_paged_without_losing_items() {
     let visitor = Visitor::logged_in(false).await;
     for number in 0..120 {
         let mut one = item(number, "{}");
         one.tool = if number % 2 == 0 { "Delete_A" } else { "add" }.to_owned();
-        // Some are of one moment, across the end of a page.
+        // Some have the same time, across the end of a page.
         one.asked_ms = NOW_MS + i64::from(number / 7);
         visitor.ask(&one);
         let how = crate::engines::inbox::store::Closed::Withdrawn;
@@ -366,14 +366,16 @@ async fn the_history_is_filtered_and_paged_without_losing_any() {
 }
 
 #[tokio::test]
-async fn nothing_that_waits_is_a_friendly_page() {
+async fn an_empty_inbox_is_a_friendly_page() {
     let visitor = Visitor::logged_in(false).await;
     let page = visitor.get("/").await.text;
-    assert!(page.contains("Nothing waits for you.") && page.contains("<title>Approvals</title>"));
+    assert!(
+        page.contains("Nothing is waiting for you.") && page.contains("<title>Approvals</title>")
+    );
 }
 
 #[tokio::test]
-async fn pages_bring_all_that_they_need_and_nothing_inline() {
+async fn pages_load_only_our_own_assets_and_have_nothing_inline() {
     let visitor = Visitor::logged_in(true).await;
     visitor.ask(&usual());
     let item = format!("/item/{}", usual().id);
@@ -386,7 +388,7 @@ async fn pages_bring_all_that_they_need_and_nothing_inline() {
         }
         let links = page.split("=\"/assets/").skip(1);
         let linked = links.map(|link| link.split('"').next().unwrap());
-        // What the script brings in itself.
+        // The script also imports guard.js.
         for name in linked.chain(["guard.js"]) {
             let answer = visitor.get(&format!("/assets/{name}")).await;
             assert_eq!((answer.status, answer.text), (StatusCode::OK, asset(name)));
@@ -417,19 +419,19 @@ async fn every_field_has_a_label() {
 }
 
 #[tokio::test]
-async fn an_item_that_nobody_waits_for_says_that_its_secrets_were_replaced() {
-    let told = "Secrets in the call were replaced";
+async fn a_closed_item_says_that_its_secrets_were_replaced() {
+    let note = "Secrets in the call were replaced";
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let path = format!("/item/{}", usual().id);
-    assert!(!visitor.get(&path).await.text.contains(told));
+    assert!(!visitor.get(&path).await.text.contains(note));
     let mut store = visitor.store.clone();
     store.close(&usual().id, Closed::Withdrawn, NOW_MS).unwrap();
-    assert!(visitor.get(&path).await.text.contains(told));
+    assert!(visitor.get(&path).await.text.contains(note));
 }
 
 #[tokio::test]
-async fn the_arguments_stand_right_below_the_name_and_the_usual_question_once_on_a_page() {
+async fn the_arguments_are_directly_below_the_name_and_the_usual_question_is_shown_once() {
     let visitor = Visitor::logged_in(false).await;
     visitor.ask(&usual());
     let mut special = item(2, "{}");
@@ -448,7 +450,7 @@ async fn the_arguments_stand_right_below_the_name_and_the_usual_question_once_on
 }
 
 #[tokio::test]
-async fn hints_and_titles_are_said_as_the_words_of_others() {
+async fn hints_and_titles_are_shown_as_claims_of_others() {
     let mut one = usual();
     one.hints = "readOnlyHint true, destructiveHint false, <b>odd</b>".to_owned();
     one.title = Some(format!("Approved by <b>your</b> admin {}", "x".repeat(100)));
@@ -457,7 +459,7 @@ async fn hints_and_titles_are_said_as_the_words_of_others() {
     for page in [list, own] {
         for part in [
             "<li>says it only reads</li><li>says it destroys nothing</li><li>&lt;b&gt;odd&lt;/b&gt;</li>",
-            "Hints that nobody has verified",
+            "Unverified hints",
             "calls this tool <bdi class=\"name\">&quot;Approved by &lt;b&gt;your&lt;/b&gt; admin xxx",
             "characters left out",
             "calls itself <bdi class=\"name\">&quot;agent&quot;</bdi> and <bdi class=\"name\">&quot;The \\&quot;Editor\\&quot;&quot;</bdi>",
@@ -468,7 +470,7 @@ async fn hints_and_titles_are_said_as_the_words_of_others() {
 }
 
 #[tokio::test]
-async fn beyond_twenty_items_are_rows_that_hold_the_whole_card() {
+async fn with_more_than_twenty_items_each_is_a_row_with_the_whole_card() {
     let visitor = Visitor::logged_in(false).await;
     for number in 1..=20 {
         visitor.ask(&item(
@@ -502,10 +504,10 @@ async fn lines_of_a_text_stand_below_each_other_and_none_can_be_forged() {
     let (list, _) = shown(&item(1, &call.to_string())).await;
     for part in [
         "<span class=\"line hunk\" data-n=\"3\">@@ -1 +1 @@</span>",
-        // Indentation is what it looks like, and a tab says that it is one.
+        // Indentation is kept, and tabs are marked.
         "<span class=\"line removed\" data-n=\"4\">-    old</span>",
         "<span class=\"line added\" data-n=\"5\">+<span class=\"nl\">\\t{3}</span>\t\t\tnew<span class=\"unseen\">\\u{202e}</span>",
-        // So many empty lines are counted, and numbers go on behind them.
+        // Several empty lines are shown as a count, and the line numbers continue after them.
         "<span class=\"unseen\">\\n{5}</span></span><span class=\"line\" data-n=\"10\">end of<span class=\"unseen\">\\s{6}</span>it</span>",
         "<span class=\"line\" data-n=\"1\">2&lt;/span&gt;</span><span class=\"line\" data-n=\"2\">3</span>",
     ] {
@@ -519,7 +521,7 @@ async fn lines_of_a_text_stand_below_each_other_and_none_can_be_forged() {
 }
 
 #[tokio::test]
-async fn a_row_of_the_history_says_what_who_through_which_channel_and_why() {
+async fn a_history_row_shows_the_call_the_approver_the_engine_and_the_reason() {
     let visitor = Visitor::logged_in(false).await;
     let call = json!({"name": "delete_user", "arguments": {"text": "<b>".repeat(200)}});
     let verdict = |assurance| Verdict {

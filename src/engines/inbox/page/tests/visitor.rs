@@ -1,4 +1,4 @@
-//! A browser, a page, and a clock that is moved by hand.
+//! A test browser, a page, and a clock that the test moves.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) const ORIGIN: &str = "http://127.0.0.1:4000";
 pub(super) const SECRET: [u8; 32] = [7; 32];
 pub(super) const NOW_MS: i64 = 1_790_000_000_000;
 
-/// A store that the test looks into while the page has it.
+/// A store that the test can read while the page uses it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shared(pub(super) Arc<Mutex<Memory>>);
 
@@ -148,10 +148,10 @@ impl Logins for Shared {
     }
 }
 
-/// Takes "open sesame", and signs with what it was told.
-struct Sesame;
+/// Accepts "open sesame". The signature is the data that was signed.
+struct TestPassphrase;
 
-impl Passphrase for Sesame {
+impl Passphrase for TestPassphrase {
     fn sign(
         &self,
         passphrase: &str,
@@ -174,7 +174,7 @@ pub(super) struct Visitor {
     pub(super) cookie: String,
 }
 
-/// An answer that has been read.
+/// A response with its body.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -191,18 +191,18 @@ impl Answer {
 }
 
 impl Visitor {
-    /// Somebody who is not logged in.
+    /// Returns a browser that is not logged in.
     pub(super) fn stranger(has_passphrase: bool) -> Visitor {
-        let passphrase = has_passphrase.then(|| Box::new(Sesame) as _);
+        let passphrase = has_passphrase.then(|| Box::new(TestPassphrase) as _);
         Visitor::of_a_page(Shared::default(), [9; 32], passphrase)
     }
 
-    /// Somebody who is not logged in, at a page with this passphrase.
+    /// Returns a browser that is not logged in, at a page with this passphrase.
     pub(super) fn with_passphrase(passphrase: impl Passphrase + 'static) -> Visitor {
         Visitor::of_a_page(Shared::default(), [9; 32], Some(Box::new(passphrase)))
     }
 
-    /// Somebody else at the same page, with a login of their own.
+    /// Returns another browser at the same page, with its own login.
     pub(super) async fn and_another(&self) -> Visitor {
         let mut visitor = Visitor {
             store: self.store.clone(),
@@ -215,7 +215,7 @@ impl Visitor {
         visitor
     }
 
-    /// The same person at the page of another process, with the same store.
+    /// Returns the same browser at the page of another process with the same store.
     pub(super) fn at_the_next_page(&self) -> Visitor {
         let mut visitor = Visitor::of_a_page(self.store.clone(), [10; 32], None);
         visitor.cookie.clone_from(&self.cookie);
@@ -255,7 +255,7 @@ impl Visitor {
         }
     }
 
-    /// Somebody who is.
+    /// Returns a browser that is logged in.
     pub(super) async fn logged_in(has_passphrase: bool) -> Visitor {
         let mut visitor = Visitor::stranger(has_passphrase);
         visitor.log_in().await;
@@ -287,7 +287,7 @@ impl Visitor {
         self.store.with(|memory| memory.ask(item, "proxy")).unwrap();
     }
 
-    /// Asks as our own page in a browser would, but for what `headers` says.
+    /// Sends a request as our own page in a browser would, except for `headers`.
     pub(super) async fn raw(&self, request: Request<Body>) -> Response<Body> {
         let service = TowerToHyperService::new(self.router.clone());
         service.call(request).await.unwrap()
@@ -322,14 +322,14 @@ impl Visitor {
         self.send(self.request("POST", path, body)).await
     }
 
-    /// What the page's forms bring.
+    /// Returns the CSRF token of the page's forms.
     pub(super) async fn csrf(&self) -> String {
         let page = self.get("/").await.text;
         let after = page.split("name=\"csrf\" value=\"").nth(1).unwrap();
         after.split('"').next().unwrap().to_owned()
     }
 
-    /// Decides about an item as it is shown. `rest` is the form but for what is hidden in it.
+    /// Decides about an item as shown. `rest` is the form without its hidden fields.
     pub(super) async fn decide(&self, item: &Item, rest: &str) -> Answer {
         let csrf = self.csrf().await;
         let body = format!("csrf={csrf}&shown={}&{rest}", item.fingerprint());
@@ -341,7 +341,7 @@ pub(super) fn decide_path(item: &Item) -> String {
     format!("/item/{}/decide", item.id)
 }
 
-/// An item that waits, with these parameters.
+/// Returns a waiting item with this call.
 pub(super) fn item(number: u32, call: &str) -> Item {
     Item {
         id: format!("{number:032x}"),
@@ -369,7 +369,7 @@ pub(super) fn usual() -> Item {
     )
 }
 
-/// Where an asset of the page stands, for tests that read it.
+/// Returns the content of an asset of the page.
 pub(super) fn asset(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engines/inbox/page/assets");
     std::fs::read_to_string(folder.join(name)).unwrap()

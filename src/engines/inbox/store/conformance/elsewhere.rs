@@ -1,13 +1,13 @@
-//! What people decided through other channels, for the history.
+//! Decisions made through other engines, which the store keeps for the history.
 
 use super::{New, REDACTED, Scene, elsewhere, ids, item, verdict};
 use crate::approval::item::{Assurance, Choice};
 use crate::engines::inbox::store::{Closed, Decided, Filter, State};
 
-pub(crate) fn what_was_decided_elsewhere_is_history_without_its_secrets_and_never_waits(new: New) {
+pub(crate) fn a_decision_made_elsewhere_is_history_without_secrets_and_never_waits(new: New) {
     let mut scene = Scene::new(new);
-    let told = [elsewhere("a", 2_000), elsewhere("b", 2_001)];
-    scene.store.record(&told).unwrap();
+    let decided = [elsewhere("a", 2_000), elsewhere("b", 2_001)];
+    scene.store.record(&decided).unwrap();
     assert_eq!(scene.store.waiting(10).unwrap(), (Vec::new(), 0));
     let kept = scene.store.history(&Filter::default(), 10).unwrap();
     assert_eq!(ids(&kept), ["b", "a"]);
@@ -18,14 +18,14 @@ pub(crate) fn what_was_decided_elsewhere_is_history_without_its_secrets_and_neve
         let verdict = entry.verdict.as_ref().unwrap();
         assert_eq!(verdict.assurance, Assurance::CallerRelayed);
     }
-    // Nobody takes it for a verdict of theirs, and it can be decided no more.
+    // No proxy takes it as a verdict, and nobody can decide it any more.
     assert_eq!(scene.store.take_verdicts("").unwrap(), []);
     let again = scene.store.decide("a", &verdict(Choice::Deny, 3_000));
     let standing = State::Decided(Choice::Approve);
     assert_eq!(again.unwrap(), Decided::TooLate(standing));
 }
 
-pub(crate) fn what_is_recorded_cannot_replace_an_item(new: New) {
+pub(crate) fn a_recorded_decision_cannot_replace_an_item(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
@@ -34,7 +34,7 @@ pub(crate) fn what_is_recorded_cannot_replace_an_item(new: New) {
     assert_eq!(scene.store.find("a").unwrap().unwrap().item, item("a"));
 }
 
-pub(crate) fn an_item_that_was_withdrawn_for_a_decision_elsewhere_becomes_its_row(new: New) {
+pub(crate) fn a_decision_made_elsewhere_updates_its_withdrawn_item(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
@@ -47,9 +47,9 @@ pub(crate) fn an_item_that_was_withdrawn_for_a_decision_elsewhere_becomes_its_ro
     assert_eq!(entry.state, State::Decided(Choice::Approve));
     assert_eq!(entry.engine.as_deref(), Some("elicitation"));
     assert_eq!(entry.closed_ms, Some(2_000));
-    // Nobody takes it for a verdict of theirs.
+    // No proxy takes it as a verdict.
     assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
-    // What has expired, or was decided, stays as it is.
+    // An expired or decided item stays unchanged.
     scene.store.ask(&item("b"), "p").unwrap();
     scene.store.close("b", Closed::Expired, 1_500).unwrap();
     scene.store.record(&[elsewhere("b", 2_000)]).unwrap();

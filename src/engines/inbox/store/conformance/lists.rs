@@ -1,10 +1,10 @@
-//! What is shown of what waits and of the history, and in which order.
+//! The lists of waiting items and of the history, and their order.
 
 use super::{New, Scene, asked, ids, item, verdict};
 use crate::approval::item::{Choice, Item};
 use crate::engines::inbox::store::{ApprovalRequests, Closed, Filter};
 
-pub(crate) fn what_waits_is_listed_oldest_first_and_history_newest_first(new: New) {
+pub(crate) fn waiting_items_are_listed_oldest_first_and_history_newest_first(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     let mut texts = vec![("a", 3_000), ("b", 1_000), ("c", 2_000), ("d", 2_000)];
@@ -78,7 +78,7 @@ pub(crate) fn history_is_filtered_by_state_server_and_part_of_the_tools_name(new
     }
 }
 
-pub(crate) fn items_are_found_by_how_their_ids_begin(new: New) {
+pub(crate) fn items_are_found_by_the_beginning_of_their_ids(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     for id in ["ab01", "ab02", "ab", "ac", "b%", "bx", "b_", "\u{10fffe}"] {
@@ -89,7 +89,7 @@ pub(crate) fn items_are_found_by_how_their_ids_begin(new: New) {
         let found = scene.store.find_by_beginning(beginning, limit).unwrap();
         found.into_iter().map(|entry| entry.item.id).collect()
     };
-    // The newest first, and what waits no more last.
+    // Waiting items first, then newest first.
     assert_eq!(found("ab", 9), ["ab", "ab01", "ab02"]);
     assert_eq!(found("ab0", 9), ["ab01", "ab02"]);
     assert_eq!(found("ab", 2), ["ab", "ab01"]);

@@ -1,9 +1,9 @@
-//! Tokens of those who may use the page.
+//! The tokens of the page's logins.
 
 use super::{New, Scene};
 use crate::engines::inbox::store::{MAX_TOKENS, Token};
 
-pub(crate) fn a_token_is_good_until_its_time_is_over_and_taken_once(new: New) {
+pub(crate) fn a_token_is_valid_until_it_expires_and_can_be_taken_once(new: New) {
     let mut scene = Scene::new(new);
     let (hash, other) = ([1; 32], [2; 32]);
     scene.logins.add_token(Token::Login, &hash, 1_000).unwrap();
@@ -30,7 +30,7 @@ pub(crate) fn a_token_is_good_until_its_time_is_over_and_taken_once(new: New) {
     assert!(!scene.logins.has_token(Token::Login, &hash, 0).unwrap());
 }
 
-pub(crate) fn of_too_many_tokens_those_that_end_first_are_forgotten(new: New) {
+pub(crate) fn of_too_many_tokens_those_that_expire_first_are_forgotten(new: New) {
     let mut scene = Scene::new(new);
     let hash = |i: usize| {
         let mut hash = [0; 32];
@@ -72,7 +72,7 @@ pub(crate) fn a_token_keeps_its_name_until_it_ends(new: New) {
     assert!(page.has_token(Token::Session, &one, 8_999).unwrap());
     assert!(store.take_token(Token::Session, &one, 0).unwrap());
     assert_eq!(store.approver(Token::Session, &one).unwrap(), None);
-    // Without a token there is nothing to remember it with.
+    // Without a token, a name is not stored.
     store.set_approver(Token::Session, &one, "Ann").unwrap();
     assert!(!store.has_token(Token::Session, &one, 0).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Any order of operations, by two openers in turn, against a list in memory.
+//! Compares the store with a model in memory, for random operations by two users of the store in turn.
 
 use proptest::prelude::*;
 
@@ -22,27 +22,27 @@ enum Step {
     Resume(usize, usize),
     TakeUp(usize, usize),
     Leave(usize, usize),
-    /// The proxy dies, or comes to life again.
+    /// The proxy dies, or starts again.
     Turn(usize),
     Pass(i64),
     Sweep,
 }
 
-/// An item as the trait's words make it.
+/// An item as the trait's documentation describes it.
 #[derive(Debug)]
 struct Known {
     id: String,
-    /// Nobody, once its owner has left it.
+    /// `None` once its owner has left it.
     proxy: Option<usize>,
     asked_ms: i64,
     expires_ms: Option<i64>,
     parked_until_ms: Option<i64>,
     state: State,
     is_taken: bool,
-    /// Whether its verdict counts for good, or for nobody.
+    /// Whether its verdict is settled, or nobody will take it.
     is_settled: bool,
     was_disregarded: bool,
-    /// The key of whoever may resume it.
+    /// The key for resuming it.
     resume: Option<usize>,
 }
 
@@ -51,7 +51,7 @@ impl Known {
         matches!(self.state, State::Decided(_))
     }
 
-    /// Whether it is parked, or was when it was decided.
+    /// Returns true if it is parked, or was parked when it was decided.
     fn is_parked(&self) -> bool {
         let is_decided = self.is_decided() && !self.is_settled;
         self.parked_until_ms.is_some() && (is_decided || self.state == State::Parked)
@@ -79,7 +79,7 @@ impl Known {
         }
     }
 
-    /// Whether nobody has resumed it in time, and nobody can any more.
+    /// Returns true if nobody resumed it in time, so that nobody can any more.
     fn is_lapsed(&self, now: i64) -> bool {
         !self.state.is_open() && self.resume.is_some() && self.parked_until_ms <= Some(now)
     }
@@ -92,7 +92,7 @@ impl Known {
 fn step() -> impl Strategy<Value = Step> {
     let how = prop_oneof![Just(Closed::Expired), Just(Closed::Withdrawn)];
     let choice = prop_oneof![Just(Choice::Approve), Just(Choice::Deny)];
-    // Few, so that much happens to each.
+    // Few items, so that each sees many operations.
     let item = 0..3usize;
     prop_oneof![
         4 => (item.clone(), 0..2usize, proptest::option::of(0..60i64))
@@ -133,7 +133,7 @@ fn run(new: New, steps: &[Step]) {
                 let asked = store.ask(&new, PROXIES[*proxy]);
                 assert_eq!(asked.is_err(), find(&known, *i).is_some());
                 if asked.is_ok() {
-                    // It tidies up a little, too.
+                    // Asking also does some maintenance.
                     for item in known.iter_mut().filter(|k| k.is_lapsed(now)) {
                         item.close(Closed::Expired);
                     }
@@ -189,7 +189,7 @@ fn run(new: New, steps: &[Step]) {
                     item.was_disregarded = true;
                     item.resume = item.resume.filter(|_| !item.is_settled);
                     item.state = match item.parked_until_ms {
-                        // The call as it was asked is gone.
+                        // The original call is gone.
                         _ if item.is_settled => State::Closed(Closed::Expired),
                         Some(_) => State::Parked,
                         None => State::Waiting,
@@ -287,9 +287,9 @@ fn run(new: New, steps: &[Step]) {
                 assert_eq!(scene.may_resume(), is_any);
             }
         }
-        // Nobody has looked in vain for what is marked.
+        // The flag is set if any item is marked.
         assert!(scene.may_resume() || known.iter().all(|k| k.resume.is_none()));
-        // The other one sees it.
+        // The other user of the store sees it.
         agree(&mut *stores[(i + 1) % 2], &known);
     }
     drop(stores);
@@ -327,7 +327,7 @@ fn agree(store: &mut dyn ApprovalRequests, known: &[Known]) {
     }
 }
 
-pub(crate) fn any_order_of_operations_does_what_the_trait_says(new: New) {
+pub(crate) fn any_order_of_operations_agrees_with_the_model(new: New) {
     let config = ProptestConfig {
         cases: 40,
         failure_persistence: None,

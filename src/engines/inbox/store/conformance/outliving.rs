@@ -1,18 +1,16 @@
-//! Parked items that outlive their session: who gets one, and with which verdict.
+//! Parked items that outlive their session: which proxy may resume one, and with which verdict.
 
 use super::{New, REDACTED, Scene, UNTIL, asked, item};
 use crate::approval::item::Choice;
 use crate::engines::inbox::store::{Closed, Resumed, State};
 
-pub(crate) fn a_session_that_was_left_an_item_gets_it_as_it_was_asked_and_nobody_else_does(
-    new: New,
-) {
+pub(crate) fn an_item_that_was_left_is_resumed_as_it_was_asked_and_only_with_its_key(new: New) {
     let mut scene = Scene::new(new);
     let _leases = ["p", "q", "r"].map(|proxy| scene.lease(proxy));
     scene.store.ask(&item("a"), "p").unwrap();
     scene.store.park("a", UNTIL).unwrap();
     scene.store.mark("a", "p", "key").unwrap();
-    // Its owner is still there.
+    // Its owner is still alive.
     assert_eq!(scene.resume("q", 2_000), None);
     scene.store.leave("a", "p", 2_000).unwrap();
     assert_eq!(scene.state_of("a"), State::Parked);
@@ -25,7 +23,7 @@ pub(crate) fn a_session_that_was_left_an_item_gets_it_as_it_was_asked_and_nobody
         parked_until_ms: UNTIL,
     };
     assert_eq!(resumed, Some(expected));
-    // From here on it is the new owner's, as if that had asked.
+    // From now on it belongs to the new owner, as if that proxy had asked.
     assert_eq!(scene.resume("r", 3_000), None);
     let given = scene.decide("a", Choice::Approve);
     assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
@@ -35,7 +33,7 @@ pub(crate) fn a_session_that_was_left_an_item_gets_it_as_it_was_asked_and_nobody
     );
 }
 
-pub(crate) fn only_its_owner_marks_an_item_and_only_where_it_is_parked(new: New) {
+pub(crate) fn only_its_owner_marks_an_item_and_only_while_it_is_parked(new: New) {
     let mut scene = Scene::new(new);
     let _leases = ["p", "q"].map(|proxy| scene.lease(proxy));
     for id in ["waiting", "parked", "closed", "decided", "settled", "early"] {
@@ -53,7 +51,7 @@ pub(crate) fn only_its_owner_marks_an_item_and_only_where_it_is_parked(new: New)
     }
     scene.store.take_verdicts("p").unwrap();
     scene.store.settle("p").unwrap();
-    // Somebody was faster than the mark.
+    // A verdict arrived before the mark.
     scene.decide("decided", Choice::Approve);
     for id in ["parked", "decided", "unknown"] {
         assert!(!scene.store.mark(id, "q", "key").unwrap(), "{id}");
@@ -90,15 +88,15 @@ pub(crate) fn the_items_of_a_dead_proxy_are_resumed_before_a_sweep_and_after_it(
             asked("open", 1_000)
         );
         assert_eq!(scene.resume("q", 4_000).as_deref(), Some("open"));
-        // The sweep takes nothing from its new owner.
+        // The sweep leaves the item to its new owner.
         scene.store.sweep(5_000).unwrap();
         let given = scene.decide("open", Choice::Deny);
-        let told = scene.store.take_verdicts("q").unwrap();
-        assert_eq!(told, [("open".to_owned(), given)]);
+        let taken = scene.store.take_verdicts("q").unwrap();
+        assert_eq!(taken, [("open".to_owned(), given)]);
     }
 }
 
-pub(crate) fn a_verdict_is_handed_to_the_next_owner_whenever_it_was_given(new: New) {
+pub(crate) fn a_verdict_reaches_the_next_owner_whenever_it_was_given(new: New) {
     for is_swept in [false, true] {
         for when in ["before", "taken", "after"] {
             let mut scene = Scene::new(new);
@@ -111,7 +109,7 @@ pub(crate) fn a_verdict_is_handed_to_the_next_owner_whenever_it_was_given(new: N
             }
             if when == "taken" {
                 assert_eq!(scene.store.take_verdicts("dead").unwrap().len(), 1);
-                // It counts, but no call has come for it.
+                // The verdict counts, but no call has taken it up.
                 scene.store.settle("dead").unwrap();
             }
             drop(dead);
@@ -120,15 +118,15 @@ pub(crate) fn a_verdict_is_handed_to_the_next_owner_whenever_it_was_given(new: N
             }
             let given = given.unwrap_or_else(|| scene.decide("a", Choice::Approve));
             assert_eq!(scene.resume("q", 4_000).as_deref(), Some("a"), "{when}");
-            let told = [("a".to_owned(), given)];
-            assert_eq!(scene.store.take_verdicts("q").unwrap(), told, "{when}");
+            let taken = [("a".to_owned(), given)];
+            assert_eq!(scene.store.take_verdicts("q").unwrap(), taken, "{when}");
             assert_eq!(scene.store.take_verdicts("q").unwrap(), []);
             assert!(scene.store.take_up("a", "q").unwrap());
         }
     }
 }
 
-pub(crate) fn of_many_who_resume_at_once_one_gets_the_item(new: New) {
+pub(crate) fn of_many_proxies_that_resume_at_once_one_gets_the_item(new: New) {
     for is_dead in [false, true] {
         for round in 0..8 {
             let mut scene = Scene::new(new);
@@ -160,7 +158,7 @@ pub(crate) fn of_many_who_resume_at_once_one_gets_the_item(new: New) {
     }
 }
 
-pub(crate) fn what_was_taken_up_is_nobodys_to_resume_even_if_its_owner_dies_then(new: New) {
+pub(crate) fn nobody_resumes_an_item_that_was_taken_up_even_if_its_owner_dies(new: New) {
     let mut scene = Scene::new(new);
     let lease = scene.lease("p");
     let _other = scene.lease("q");
@@ -174,7 +172,7 @@ pub(crate) fn what_was_taken_up_is_nobodys_to_resume_even_if_its_owner_dies_then
         assert!(!scene.store.take_up(id, "p").unwrap());
     }
     assert!(!scene.store.take_up("unknown", "p").unwrap());
-    // Its call waits on, and may be parked again.
+    // Its call keeps waiting, and may be parked again.
     assert_eq!(scene.state_of("open"), State::Parked);
     drop(lease);
     assert_eq!(scene.resume("q", 3_000), None);
@@ -187,7 +185,7 @@ pub(crate) fn what_was_taken_up_is_nobodys_to_resume_even_if_its_owner_dies_then
     );
 }
 
-pub(crate) fn who_resumed_an_item_and_dies_before_taking_it_up_leaves_it_to_the_next(new: New) {
+pub(crate) fn a_proxy_that_dies_before_taking_up_an_item_leaves_it_to_the_next(new: New) {
     let mut scene = Scene::new(new);
     let first = scene.lease("p");
     scene.park("a", "p");
@@ -200,12 +198,14 @@ pub(crate) fn who_resumed_an_item_and_dies_before_taking_it_up_leaves_it_to_the_
     let _third = scene.lease("r");
     assert_eq!(scene.resume("r", 4_000).as_deref(), Some("a"));
     assert!(!scene.store.take_up("a", "q").unwrap());
-    let told = scene.store.take_verdicts("r").unwrap();
-    assert_eq!(told, [("a".to_owned(), given)]);
+    let taken = scene.store.take_verdicts("r").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
     assert!(scene.store.take_up("a", "r").unwrap());
 }
 
-pub(crate) fn what_is_left_without_a_mark_is_withdrawn_and_another_proxys_item_stays(new: New) {
+pub(crate) fn leaving_an_unmarked_item_withdraws_it_and_leaving_another_proxys_item_does_nothing(
+    new: New,
+) {
     let mut scene = Scene::new(new);
     let _leases = ["p", "q"].map(|proxy| scene.lease(proxy));
     for id in ["waiting", "parked", "decided", "others"] {
@@ -223,10 +223,10 @@ pub(crate) fn what_is_left_without_a_mark_is_withdrawn_and_another_proxys_item_s
     let withdrawn = State::Closed(Closed::Withdrawn);
     assert_eq!(scene.state_of("waiting"), withdrawn);
     assert_eq!(scene.state_of("parked"), withdrawn);
-    // Nobody wants its verdict any more.
+    // Its verdict is discarded.
     assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
 
-    // Whoever has lost an item to another cannot withdraw it.
+    // A previous owner cannot withdraw an item.
     scene.park("a", "p");
     scene.store.leave("a", "p", 2_000).unwrap();
     assert_eq!(scene.resume("q", 3_000).as_deref(), Some("a"));
@@ -235,7 +235,7 @@ pub(crate) fn what_is_left_without_a_mark_is_withdrawn_and_another_proxys_item_s
     assert_eq!(scene.state_of("a"), State::Parked);
 }
 
-pub(crate) fn a_verdict_of_a_marked_item_does_not_count_for_good_by_the_passing_of_time(new: New) {
+pub(crate) fn the_verdict_of_a_marked_item_is_not_settled_by_time_alone(new: New) {
     let mut scene = Scene::new(new);
     let lease = scene.lease("p");
     scene.store.ask(&asked("a", 1_000), "p").unwrap();
@@ -244,20 +244,18 @@ pub(crate) fn a_verdict_of_a_marked_item_does_not_count_for_good_by_the_passing_
     let given = scene.decide("a", Choice::Approve);
     scene.store.take_verdicts("p").unwrap();
     scene.store.settle("p").unwrap();
-    // Where no page is served, those who ask tidy up.
+    // While no page is served, asking does the maintenance.
     let hours_later = 24 * 3_600_000;
     scene.store.ask(&asked("b", hours_later), "p").unwrap();
     scene.store.sweep(hours_later).unwrap();
     drop(lease);
     let _other = scene.lease("q");
     assert_eq!(scene.resume("q", hours_later).as_deref(), Some("a"));
-    let told = scene.store.take_verdicts("q").unwrap();
-    assert_eq!(told, [("a".to_owned(), given)]);
+    let taken = scene.store.take_verdicts("q").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
 }
 
-pub(crate) fn an_item_that_is_decided_comes_before_one_that_is_not_and_a_newer_before_an_older(
-    new: New,
-) {
+pub(crate) fn resuming_prefers_decided_items_and_then_newer_ones(new: New) {
     let mut scene = Scene::new(new);
     let lease = scene.lease("p");
     for (id, asked_ms) in [("d1", 10), ("d2", 20), ("o1", 30), ("o2", 40)] {
@@ -274,7 +272,7 @@ pub(crate) fn an_item_that_is_decided_comes_before_one_that_is_not_and_a_newer_b
     assert_eq!(got, ["d2", "d1", "o2", "o1", ""]);
 }
 
-pub(crate) fn a_verdict_that_did_not_count_leaves_an_item_to_be_decided_and_resumed_without_an_owner(
+pub(crate) fn an_item_without_an_owner_can_be_decided_and_resumed_after_a_verdict_that_did_not_count(
     new: New,
 ) {
     let mut scene = Scene::new(new);
@@ -287,18 +285,18 @@ pub(crate) fn a_verdict_that_did_not_count_leaves_an_item_to_be_decided_and_resu
     scene.store.sweep(3_000).unwrap();
     let entry = scene.store.find("a").unwrap().unwrap();
     assert_eq!((entry.state, entry.was_disregarded), (State::Parked, true));
-    // The same while nobody has it.
+    // The same without an owner.
     scene.decide("a", Choice::Approve);
     scene.store.reopen("a").unwrap();
     assert_eq!(scene.state_of("a"), State::Parked);
     let given = scene.decide("a", Choice::Deny);
     let _other = scene.lease("q");
     assert_eq!(scene.resume("q", 4_000).as_deref(), Some("a"));
-    let told = scene.store.take_verdicts("q").unwrap();
-    assert_eq!(told, [("a".to_owned(), given)]);
+    let taken = scene.store.take_verdicts("q").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
 }
 
-pub(crate) fn what_is_closed_is_not_resumed(new: New) {
+pub(crate) fn a_closed_item_is_not_resumed(new: New) {
     let mut scene = Scene::new(new);
     let _leases = ["p", "q"].map(|proxy| scene.lease(proxy));
     for id in ["open", "decided", "parted"] {

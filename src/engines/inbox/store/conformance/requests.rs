@@ -1,4 +1,4 @@
-//! Questions and verdicts, from the one who asks to the one who decides and back.
+//! Questions and verdicts, from the proxy that asks to the person who decides and back.
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,9 @@ use crate::engines::inbox::store::{
     Closed, Decided, Entry, ErrorKind, Filter, HISTORY_MS, MAX_REASON, State,
 };
 
-pub(crate) fn what_one_opener_asks_another_sees_and_decides_and_the_first_is_told_once(new: New) {
+pub(crate) fn another_user_of_the_store_sees_and_decides_an_item_and_the_asker_takes_the_verdict_once(
+    new: New,
+) {
     let mut scene = Scene::new(new);
     let mut page = scene.other();
     assert!(!is_changed(&mut *page));
@@ -27,8 +29,8 @@ pub(crate) fn what_one_opener_asks_another_sees_and_decides_and_the_first_is_tol
     assert_eq!(page.decide("a", &given).unwrap(), Decided::Recorded);
     assert!(is_changed(&mut *scene.store));
     assert_eq!(scene.store.take_verdicts("other").unwrap(), []);
-    let told = scene.store.take_verdicts("p").unwrap();
-    assert_eq!(told, [("a".to_owned(), given.clone())]);
+    let taken = scene.store.take_verdicts("p").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given.clone())]);
     assert_eq!(scene.store.take_verdicts("p").unwrap(), []);
     assert_eq!(page.waiting(10).unwrap(), (Vec::new(), 0));
     let entry = page.find("a").unwrap().unwrap();
@@ -38,15 +40,15 @@ pub(crate) fn what_one_opener_asks_another_sees_and_decides_and_the_first_is_tol
     assert_eq!(page.history(&Filter::default(), 10).unwrap(), [entry]);
 }
 
-pub(crate) fn who_waits_for_a_change_is_told_of_it_and_kept_no_longer_than_wanted(new: New) {
+pub(crate) fn waiting_for_a_change_ends_with_the_change_or_the_time_limit(new: New) {
     let mut scene = Scene::new(new);
     let mut page = scene.other();
     let hour = Duration::from_secs(3_600);
-    // Its own changes are none.
+    // Its own changes do not count.
     scene.store.ask(&item("a"), "p").unwrap();
     let short = Duration::from_millis(20);
     assert!(!scene.store.changed(short, None).unwrap());
-    // One before, and one meanwhile.
+    // One change before the wait, and one during it.
     page.park("a", 9_000).unwrap();
     assert!(scene.store.changed(hour, None).unwrap());
     std::thread::scope(|scope| {
@@ -89,7 +91,7 @@ pub(crate) fn of_many_verdicts_at_once_exactly_one_counts(new: New) {
     assert_eq!(scene.store.take_verdicts("p").unwrap().len(), 1);
 }
 
-pub(crate) fn a_verdict_after_the_items_time_is_too_late_and_a_sweep_closes_it(new: New) {
+pub(crate) fn a_verdict_after_the_deadline_is_too_late_and_a_sweep_closes_the_item(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
@@ -108,7 +110,9 @@ pub(crate) fn a_verdict_after_the_items_time_is_too_late_and_a_sweep_closes_it(n
     assert_eq!(scene.store.decide("b", &early).unwrap(), Decided::Unknown);
 }
 
-pub(crate) fn a_parked_item_waits_past_its_first_time_and_its_yes_stays_to_be_taken(new: New) {
+pub(crate) fn a_parked_item_waits_past_its_first_deadline_and_its_approval_can_be_taken_later(
+    new: New,
+) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     for id in ["a", "b"] {
@@ -128,7 +132,7 @@ pub(crate) fn a_parked_item_waits_past_its_first_time_and_its_yes_stays_to_be_ta
     let late = verdict(Choice::Approve, 100_000);
     let expired = Decided::TooLate(State::Closed(Closed::Expired));
     assert_eq!(scene.store.decide("b", &late).unwrap(), expired);
-    // Long after, since its proxy lives.
+    // Also much later, because its proxy is alive.
     scene.store.sweep(100 * HISTORY_MS).unwrap();
     assert_eq!(
         scene.store.take_verdicts("p").unwrap(),
@@ -136,7 +140,7 @@ pub(crate) fn a_parked_item_waits_past_its_first_time_and_its_yes_stays_to_be_ta
     );
 }
 
-pub(crate) fn who_parks_or_closes_what_is_decided_changes_nothing(new: New) {
+pub(crate) fn parking_or_closing_a_decided_item_changes_nothing(new: New) {
     let mut scene = Scene::new(new);
     scene.store.ask(&item("a"), "p").unwrap();
     scene
@@ -195,11 +199,11 @@ pub(crate) fn a_verdict_that_did_not_count_leaves_the_item_as_it_was(new: New) {
     assert_eq!(scene.store.take_verdicts("p").unwrap().len(), 2);
     for old in before {
         scene.store.reopen(&old.item.id).unwrap();
-        let told = Entry {
+        let expected = Entry {
             was_disregarded: true,
             ..old
         };
-        assert_eq!(scene.store.find(&told.item.id).unwrap(), Some(told));
+        assert_eq!(scene.store.find(&expected.item.id).unwrap(), Some(expected));
     }
     let no = verdict(Choice::Deny, 3_000);
     assert_eq!(scene.store.decide("a", &no).unwrap(), Decided::Recorded);
@@ -209,7 +213,7 @@ pub(crate) fn a_verdict_that_did_not_count_leaves_the_item_as_it_was(new: New) {
         [("a".to_owned(), no)]
     );
 
-    // Whose call is not kept any more is not shown with a part of it.
+    // An item without its original call does not wait again.
     scene
         .store
         .decide("settled", &verdict(Choice::Approve, 2_000))
@@ -272,11 +276,11 @@ pub(crate) fn the_items_of_a_dropped_lease_expire_and_those_of_a_live_one_here_d
         assert_eq!(entry.state, State::Closed(Closed::Expired));
         assert_eq!(entry.item.call, REDACTED);
     }
-    // Nobody of that name shall take another's yes.
+    // A new proxy with that name must not take the approval of the old one.
     assert_eq!(scene.store.take_verdicts("dead").unwrap(), []);
 }
 
-pub(crate) fn looking_after_a_store_in_which_nothing_happens_tells_nobody_of_a_change(new: New) {
+pub(crate) fn maintenance_of_an_idle_store_is_not_reported_as_a_change(new: New) {
     let mut scene = Scene::new(new);
     let mut page = scene.other();
     let _lease = scene.lease("p");
@@ -293,7 +297,7 @@ pub(crate) fn looking_after_a_store_in_which_nothing_happens_tells_nobody_of_a_c
     }
 }
 
-pub(crate) fn an_item_with_an_id_that_there_is_already_is_refused_and_changes_nothing(new: New) {
+pub(crate) fn an_item_with_an_existing_id_is_refused_and_changes_nothing(new: New) {
     let mut scene = Scene::new(new);
     scene.store.ask(&item("a"), "p").unwrap();
     let error = scene.store.ask(&asked("a", 9_000), "p").unwrap_err();

@@ -1,4 +1,4 @@
-//! The words of calls and of people: whose names are kept, and which secrets are not.
+//! Text from calls and people: which names are kept, and which secrets are not.
 
 use super::{New, Scene, asked, item, verdict};
 use crate::approval::item::{Choice, Item};
@@ -34,7 +34,7 @@ pub(crate) fn a_name_stays_with_its_verdict_until_that_does_not_count(new: New) 
         .map(|entry| entry.verdict.unwrap().approver);
     assert_eq!(names.collect::<Vec<_>>(), [None, Some("Zoë".to_owned())]);
 
-    // Somebody claimed a name, and the next one gives none.
+    // The first verdict has a name, and the next one has none.
     scene.store.ask(&asked("c", 1_000), "p").unwrap();
     scene.store.decide("c", &named(Some("Zoë"), 2_000)).unwrap();
     scene.store.take_verdicts("p").unwrap();
@@ -43,7 +43,7 @@ pub(crate) fn a_name_stays_with_its_verdict_until_that_does_not_count(new: New) 
     assert_eq!(approver_of(&mut *scene.store, "c"), None);
 }
 
-pub(crate) fn what_another_program_wrote_in_place_of_a_name_reaches_no_proxy(new: New) {
+pub(crate) fn an_invalid_name_written_by_another_program_reaches_no_proxy(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     let long = "x".repeat(65);
@@ -56,9 +56,7 @@ pub(crate) fn what_another_program_wrote_in_place_of_a_name_reaches_no_proxy(new
     }
 }
 
-pub(crate) fn what_the_asking_proxy_calls_a_secret_is_none_of_the_history_whoever_decides(
-    new: New,
-) {
+pub(crate) fn secrets_of_the_asking_proxy_stay_out_of_the_history_whoever_decides(new: New) {
     let mut scene = Scene::new(new);
     let _lease = scene.lease("p");
     let pattern = regex::Regex::new("EMP-[0-9]+").unwrap();
@@ -82,7 +80,7 @@ pub(crate) fn what_the_asking_proxy_calls_a_secret_is_none_of_the_history_whoeve
         .store
         .close("expired", Closed::Expired, 2_000)
         .unwrap();
-    // A verdict that does not count leaves the call as it was, and the next one finds it so.
+    // After a verdict that did not count, the call is unchanged for the next one.
     scene
         .store
         .decide("again", &verdict(Choice::Approve, 2_000))

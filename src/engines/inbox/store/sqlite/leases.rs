@@ -1,4 +1,4 @@
-//! Who lives: each proxy holds a lock on a file of its own, and a process that dies lets go of it.
+//! Leases: each proxy holds a lock on its own file, which the system releases when the process dies.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -13,18 +13,18 @@ use crate::sys::state_dir::{StateDir, io_error, make_private, store_error};
 
 /// The longest name that a proxy may have.
 const MAX_NAME: usize = 64;
-/// How often, and after how long each time, a lock that another has is tried: a second in all.
+/// How many times, and how often, we try a lock that another process holds: one second in all.
 const TRIES: usize = 100;
 const TRY_AGAIN: Duration = Duration::from_millis(10);
-/// How many files one look at the folder is for.
+/// How many files one check of the folder covers.
 const MAX_FILES: usize = 2_000;
 
-/// Who lives, by the locks in a [`StateDir`].
+/// Knows which proxies are alive, by the locks in a [`StateDir`].
 #[derive(Debug)]
 pub(in crate::engines::inbox::store) struct Leases(StateDir);
 
 impl Leases {
-    /// Looks at nothing yet.
+    /// Creates the leases. Does not touch any file yet.
     pub(in crate::engines::inbox::store) fn new(dir: &StateDir) -> Leases {
         Leases(dir.clone())
     }
@@ -36,7 +36,7 @@ impl Liveness for Leases {
     }
 }
 
-/// A proxy's lock: until this is dropped, or its process is gone, its items wait.
+/// A proxy's lock. The proxy's items wait until this is dropped or the process dies.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
@@ -45,7 +45,7 @@ pub(super) struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // First the file, then the lock: whoever gets the lock next sees that its file is gone.
+        // First remove the file, then unlock: the next holder of the lock sees that its file is gone.
         if matches!(is_at(&self.file, &self.path), Ok(true)) {
             let _ = fs::remove_file(&self.path);
         }
@@ -53,7 +53,7 @@ impl Drop for Lock {
     }
 }
 
-/// Takes a proxy's lock; waits a second for one who holds it.
+/// Takes a proxy's lock. Waits up to a second if another process holds it.
 pub(super) fn take(dir: &StateDir, proxy: &str) -> Result<Lock, StoreError> {
     let path = path(dir, proxy)?;
     let file = lock_patiently(&path)?;
@@ -61,13 +61,13 @@ pub(super) fn take(dir: &StateDir, proxy: &str) -> Result<Lock, StoreError> {
     Ok(Lock { file, path })
 }
 
-/// Takes a proxy's lock if it is dead, so that nobody can come to life under its name meanwhile.
+/// Takes a proxy's lock if the proxy is dead, so that no new proxy can use its name in the meantime.
 pub(super) fn take_from_dead(dir: &StateDir, proxy: &str) -> Result<Option<Lock>, StoreError> {
     let path = path(dir, proxy)?;
     Ok(try_lock(&path)?.map(|file| Lock { file, path }))
 }
 
-/// Removes the files of proxies that have died.
+/// Removes the files of dead proxies.
 pub(super) fn remove_dead(dir: &StateDir) -> Result<(), StoreError> {
     let folder = folder(dir);
     let files = match fs::read_dir(&folder) {
@@ -85,13 +85,13 @@ pub(super) fn remove_dead(dir: &StateDir) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a proxy may be called so; its name becomes a file's.
+/// Returns true if this is a valid name of a proxy. It becomes part of a file name.
 pub(super) fn is_name(proxy: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=MAX_NAME).contains(&proxy.len()) && proxy.bytes().all(plain)
 }
 
-/// Locks a file, which is made if there is none; `None` if another has had it for a second.
+/// Locks a file, and creates it if there is none. Returns `None` if another process held the lock for a second.
 pub(super) fn lock_patiently(path: &Path) -> Result<Option<File>, StoreError> {
     for _ in 0..TRIES {
         if let Some(file) = try_lock(path)? {
@@ -102,7 +102,7 @@ pub(super) fn lock_patiently(path: &Path) -> Result<Option<File>, StoreError> {
     Ok(None)
 }
 
-/// Locks a file, which is made if there is none; `None` if another has it.
+/// Locks a file, and creates it if there is none. Returns `None` if another process holds the lock.
 fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
     let failed = |error| io_error(path, error);
     for _ in 0..TRIES {
@@ -112,7 +112,7 @@ fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
         let file = options.custom_flags(flags).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(Some(file)),
-            // Removed by the one who had it, between our opening and our locking.
+            // Its previous holder removed it between our opening and our locking.
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -121,7 +121,7 @@ fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
     Ok(None)
 }
 
-/// Whether a file is still the one of that name.
+/// Returns true if the open file is still the one at this path.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let named = match fs::symlink_metadata(path) {
         Ok(named) => named,
@@ -151,7 +151,7 @@ mod tests {
     use crate::sys::state_dir::for_test;
 
     #[test]
-    fn a_lease_is_one_holders_and_its_file_goes_with_it() {
+    fn a_lease_has_one_holder_and_its_file_is_removed_with_it() {
         let (_dir, state) = for_test();
         let lease = take(&state, "p").unwrap();
         let file = state.path().join("proxies/p.lock");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_whose_file_another_has_made_anew_leaves_it_alone() {
+    fn dropping_a_lease_leaves_a_file_that_replaced_its_own() {
         let (_dir, state) = for_test();
         let file = state.path().join("proxies/p.lock");
         let lost = take(&state, "p").unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn many_who_take_and_drop_one_lease_never_hold_it_together() {
+    fn a_lease_never_has_two_holders_at_once() {
         let (_dir, state) = for_test();
         let held = std::sync::atomic::AtomicUsize::new(0);
         let order = std::sync::atomic::Ordering::SeqCst;

@@ -1,4 +1,4 @@
-//! Who may log in to the page: a table beside the approval requests.
+//! The logins to the page, in a table of the same database.
 
 use rusqlite::OptionalExtension as _;
 
@@ -6,7 +6,7 @@ use super::{SqliteStore, to_limit};
 use crate::engines::inbox::store::{Logins, MAX_TOKENS, StoreError, Token};
 use crate::sys::state_dir::StateDir;
 
-/// The logins in a [`StateDir`]. The database is opened when it is first needed: most processes have no use for it.
+/// The logins in a [`StateDir`]. Opens the database when first used, because most processes do not need it.
 #[derive(Debug)]
 pub(in crate::engines::inbox::store) struct SqliteLogins {
     dir: StateDir,
@@ -14,7 +14,7 @@ pub(in crate::engines::inbox::store) struct SqliteLogins {
 }
 
 impl SqliteLogins {
-    /// Opens nothing yet.
+    /// Creates the logins. Does not open the database yet.
     pub(in crate::engines::inbox::store) fn new(dir: &StateDir) -> SqliteLogins {
         SqliteLogins {
             dir: dir.clone(),
@@ -23,7 +23,7 @@ impl SqliteLogins {
     }
 
     fn store(&mut self) -> Result<&mut SqliteStore, StoreError> {
-        // Not `get_or_insert_with`: it may fail.
+        // Not `get_or_insert_with`, because opening may fail.
         let store = match self.store.take() {
             Some(store) => store,
             None => SqliteStore::open(&self.dir)?,
@@ -57,7 +57,7 @@ impl Logins for SqliteLogins {
         hash: &[u8; 32],
         now_ms: i64,
     ) -> Result<bool, StoreError> {
-        // Who guesses must not lock others out.
+        // Reading first, so that wrong guesses do not lock others out.
         if !self.has_token(kind, hash, now_ms)? {
             return Ok(false);
         }
@@ -79,7 +79,7 @@ impl Logins for SqliteLogins {
         let sql = "SELECT approver FROM tokens WHERE kind = ? AND hash = ?";
         self.store()?.read(|db| {
             let found = db.query_row(sql, (word(kind), hash), |row| row.get(0));
-            // There may be no row, and no name in it.
+            // The row may be missing, or have no name.
             Ok(found.optional()?.flatten())
         })
     }

@@ -1,7 +1,7 @@
-//! Parked items that outlive their session: who may resume one, and how the right to do so passes on.
+//! Parked items that outlive their session, and which proxy may resume them.
 //!
-//! A row whose `resume` is set is that right, and whoever clears it has used it. Whether two sessions are alike enough
-//! to have the same key is not judged here.
+//! A proxy may resume an item while the row's `resume` is set; clearing it uses up that right. `identity` decides
+//! whether two sessions have the same key.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -10,36 +10,36 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
-use super::{SqliteStore, Trouble, close, give_up_verdict, leases, to_limit};
+use super::{DbError, SqliteStore, close, forget_verdict, leases, to_limit};
 use crate::engines::inbox::store::{Closed, Resumed, StoreError};
 use crate::evidence::redact::Redaction;
 use crate::sys::state_dir::{StateDir, io_error};
 
-/// The file in the user's folder that is there whenever a row may be resumed.
+/// The file in the user's folder that exists whenever any item may be resumed.
 ///
-/// It is made and removed while the database is locked for writing, so no mark can be without it.
+/// It is created and removed while the database is locked for writing, so it exists whenever a mark does.
 const FLAG: &str = "resumable";
-/// How many items with the same key are looked at.
+/// How many items with the same key we check.
 const MAX_CANDIDATES: usize = 100;
 
-/// Which items have a key, in the order in which they are resumed.
+/// The items with a key, in the order in which to resume them.
 pub(super) const CANDIDATES: &str = "SELECT seq, proxy FROM items INDEXED BY resumes \
      WHERE resume = ?1 AND state IN ('parked', 'approved', 'denied') AND parked_until_ms > ?2 \
      ORDER BY open, asked_ms DESC, seq DESC LIMIT ?3";
-/// Which items a dead proxy has left that others may resume.
+/// The items of a dead proxy that others may resume.
 pub(super) const LEFT_BEHIND: &str = "SELECT seq FROM items INDEXED BY resumes \
      WHERE resume IS NOT NULL AND proxy = ? LIMIT ?";
-/// Which items that were decided, or closed by an older version, nobody has resumed in time.
+/// The items that were decided, or closed by an older version, and that nobody resumed in time.
 pub(super) const LAPSED: &str = "SELECT seq FROM items INDEXED BY resume_ends \
      WHERE resume IS NOT NULL AND open = 0 AND parked_until_ms <= ? LIMIT ?";
-/// Whether any item may be resumed.
+/// True if any item may be resumed.
 pub(super) const IS_ANY: &str = "SELECT EXISTS (SELECT 1 FROM items INDEXED BY resume_ends \
      WHERE resume IS NOT NULL)";
 
-/// Whether a row is parked, or was when it was decided, with everything that its verdict was given about.
+/// True if a row is parked, or was parked when it was decided and still has its original call.
 const IS_PARKED: &str = "parked_until_ms IS NOT NULL AND (state = 'parked' OR \
      state IN ('approved', 'denied') AND delivery IN (1, 2) AND whole IS NOT NULL)";
-/// What a row's `delivery` becomes with its owner: a verdict is for the next one to take.
+/// The new `delivery` of a row whose owner changes: the next owner can take the verdict.
 const HANDED_ON: &str = "CASE WHEN open = 0 THEN 1 ELSE delivery END";
 
 /// [`ApprovalRequests::mark`](crate::engines::inbox::store::ApprovalRequests::mark).
@@ -55,8 +55,8 @@ pub(super) fn mark(
             format!("UPDATE items SET resume = ?3 WHERE id = ?1 AND proxy = ?2 AND {IS_PARKED}");
         let is_marked = tx.execute(&sql, (id, proxy, key))? == 1;
         if is_marked {
-            // Before the change counts: without the flag nobody would look for the item.
-            flag(&dir).map_err(Trouble::File)?;
+            // Before the commit, because nobody looks for the item without the flag.
+            flag(&dir).map_err(DbError::File)?;
         }
         Ok(is_marked)
     })
@@ -69,7 +69,7 @@ pub(super) fn resume(
     proxy: &str,
     now_ms: i64,
 ) -> Result<Option<Resumed>, StoreError> {
-    // Mostly there is none: that must not lock others out.
+    // Usually there is none. Reading first avoids locking others out.
     let candidates: Vec<(i64, String)> = store.read(|db| {
         let mut found = db.prepare(CANDIDATES)?;
         let values = (key, now_ms, to_limit(MAX_CANDIDATES));
@@ -77,7 +77,7 @@ pub(super) fn resume(
         Ok(found.collect::<Result<_, _>>()?)
     })?;
     for (seq, owner) in candidates {
-        // While we hold a dead owner's lease, nobody can come to life under its name.
+        // While we hold the dead owner's lease, no new proxy can use its name.
         let lease = match owner.as_str() {
             "" => None,
             name if !leases::is_name(name) => continue,
@@ -95,13 +95,13 @@ pub(super) fn resume(
     Ok(None)
 }
 
-/// Makes an item a proxy's own, unless it is no longer `owner`'s, or not to be resumed any more.
+/// Makes a proxy the owner of an item, unless the item is no longer `owner`'s or can no longer be resumed.
 fn claim(
     tx: &Transaction<'_>,
     seq: i64,
     (key, owner, proxy): (&str, &str, &str),
     now_ms: i64,
-) -> Result<Option<Resumed>, Trouble> {
+) -> Result<Option<Resumed>, DbError> {
     let sql = format!(
         "UPDATE items SET proxy = ?4, delivery = {HANDED_ON} \
          WHERE seq = ?1 AND resume = ?2 AND proxy = ?3 AND parked_until_ms > ?5 AND {IS_PARKED}"
@@ -144,18 +144,18 @@ pub(super) fn leave(
         let Some((seq, is_open)) = found.optional()? else {
             return Ok(());
         };
-        if give_away(tx, seq)? {
+        if release(tx, seq)? {
             return Ok(());
         }
         match is_open {
             true => close(tx, seq, Closed::Withdrawn, now_ms),
-            false => give_up_verdict(tx, seq, &redaction),
+            false => forget_verdict(tx, seq, &redaction),
         }
     })
 }
 
-/// Leaves an item without an owner, with its verdict for the next one; false if nobody may resume it.
-fn give_away(tx: &Transaction<'_>, seq: i64) -> Result<bool, Trouble> {
+/// Leaves an item without an owner, with its verdict for the next one. Returns false if nobody may resume it.
+fn release(tx: &Transaction<'_>, seq: i64) -> Result<bool, DbError> {
     let sql = format!(
         "UPDATE items SET proxy = '', delivery = {HANDED_ON} \
          WHERE seq = ? AND resume IS NOT NULL AND {IS_PARKED}"
@@ -163,33 +163,41 @@ fn give_away(tx: &Transaction<'_>, seq: i64) -> Result<bool, Trouble> {
     Ok(tx.execute(&sql, [seq])? == 1)
 }
 
-/// Leaves what others may resume of a dead proxy's items, whose lease the caller holds, without an owner: at most
-/// `limit`. Returns how many items it has looked at.
-pub(super) fn disown(tx: &Transaction<'_>, proxy: &str, limit: usize) -> Result<usize, Trouble> {
+/// Releases the items of a dead proxy that others may resume, at most `limit`. The caller holds the proxy's lease.
+/// Returns how many items it has checked.
+pub(super) fn release_dead(
+    tx: &Transaction<'_>,
+    proxy: &str,
+    limit: usize,
+) -> Result<usize, DbError> {
     let mut found = tx.prepare(LEFT_BEHIND)?;
     let found = found.query_map((proxy, to_limit(limit)), |row| row.get(0))?;
     let found: Vec<i64> = found.collect::<Result<_, _>>()?;
     for seq in &found {
-        if !give_away(tx, *seq)? {
-            // Closed by an older version, which knows nothing of the column.
+        if !release(tx, *seq)? {
+            // Closed by an older version, which does not know the column.
             tx.execute("UPDATE items SET resume = NULL WHERE seq = ?", [seq])?;
         }
     }
     Ok(found.len())
 }
 
-/// Forgets the verdicts that nobody has resumed in time, at most `limit`. Returns how many.
-pub(super) fn lapse(tx: &Transaction<'_>, now_ms: i64, limit: usize) -> Result<usize, Trouble> {
+/// Forgets the verdicts of items that nobody resumed in time, at most `limit`. Returns how many.
+pub(super) fn forget_lapsed(
+    tx: &Transaction<'_>,
+    now_ms: i64,
+    limit: usize,
+) -> Result<usize, DbError> {
     let mut found = tx.prepare(LAPSED)?;
     let found = found.query_map((now_ms, to_limit(limit)), |row| row.get(0))?;
     let found: Vec<i64> = found.collect::<Result<_, _>>()?;
     for seq in &found {
-        give_up_verdict(tx, *seq, &Redaction::default())?;
+        forget_verdict(tx, *seq, &Redaction::default())?;
     }
     Ok(found.len())
 }
 
-/// Whether an item may be resumable.
+/// Returns true if an item may be resumable.
 pub(in crate::engines::inbox::store) fn is_flagged(folder: &Path) -> bool {
     fs::symlink_metadata(folder.join(FLAG)).is_ok()
 }
@@ -203,11 +211,11 @@ fn flag(dir: &StateDir) -> Result<(), StoreError> {
         }
         Ok(_) | Err(_) => {}
     }
-    // Also where it is there: whoever made it may have died before this.
+    // Sync even if it exists: the process that created it may have died before its sync.
     dir.sync().map_err(|error| io_error(&path, error))
 }
 
-/// Removes the flag where no item may be resumed.
+/// Removes the flag if no item may be resumed.
 pub(super) fn unflag(store: &mut SqliteStore) -> Result<(), StoreError> {
     let dir = store.dir.clone();
     let is_any = |db: &Connection| db.query_row(IS_ANY, [], |row| row.get::<_, bool>(0));
@@ -216,7 +224,7 @@ pub(super) fn unflag(store: &mut SqliteStore) -> Result<(), StoreError> {
     }
     store.write(|tx| {
         if !is_any(tx)? {
-            // If it stays, sessions look for items in vain, and nothing else.
+            // If it stays, sessions only look for items in vain.
             let _ = fs::remove_file(dir.path().join(FLAG));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Rows and what they mean. A row that means nothing is damage.
+//! Reads rows into entries and verdicts. An invalid row counts as damage.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::evidence::redact::{Redaction, StringDigest, Written};
 use crate::mcp::json::Value;
 use crate::policy::Risk;
 
-/// What an entry is read from.
+/// The columns of an entry.
 pub(super) const ENTRY: &str = "id, server, tool, risk, why, question, title, description, hints, call, \
      digest, client, client_title, asked_ms, expires_ms, state, parked_until_ms, closed_ms, reason, cover_ms, \
      assurance, approver, decided_ms, delivery, engine";
 
-/// What is kept of a call that cannot be read.
+/// Stored in place of a call that cannot be read.
 const UNREADABLE: &str = r#""[not kept: it is not JSON that can be read safely]""#;
 
 /// Reads an entry from the columns of [`ENTRY`].
@@ -52,13 +52,13 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry, Error> {
     })
 }
 
-/// Reads the verdict of a row that is decided, with its signature.
+/// Reads the verdict of a decided row, with its signature.
 pub(super) fn signed_verdict(row: &Row<'_>) -> Result<SignedVerdict, Error> {
     let State::Decided(choice) = state(row)? else {
         return Err(damaged(row, "state"));
     };
     let verdict = verdict(row, choice)?;
-    // Another program may have written it. A signature over such a name holds for nothing then.
+    // Another program may have written an invalid name. Without it, the signature does not verify.
     let is_name = |name: &String| read_approver(name).as_ref() == Ok(name);
     Ok(SignedVerdict {
         verdict: Verdict {
@@ -70,28 +70,28 @@ pub(super) fn signed_verdict(row: &Row<'_>) -> Result<SignedVerdict, Error> {
     })
 }
 
-/// Reads where an item stands.
+/// Reads the state of an item.
 pub(super) fn state(row: &Row<'_>) -> Result<State, Error> {
     word(row, "state", &STATES, State::as_str)
 }
 
-/// A duration as it is stored.
+/// Converts a duration to its stored form.
 pub(super) fn stored_cover(cover: Duration) -> i64 {
     i64::try_from(cover.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A call as it is kept when it waits no more: as in the audit log.
+/// Redacts a call as in the audit log, for items that no longer wait.
 pub(super) fn redacted(call: &str, redaction: &Redaction) -> String {
     let Ok(value) = Value::parse(call) else {
         return UNREADABLE.to_owned();
     };
     let mut out = String::new();
-    // What is left out is said in its place, and the digest of the whole stands beside it.
+    // Both are fine: omissions are marked in place, and the digest of the whole call is stored too.
     let (Written::Whole | Written::Part) = redaction.write(&value, StringDigest::Sha256, &mut out);
     out
 }
 
-/// A verdict as it is shown. What its proxy takes, and what was signed, are the words as they were.
+/// Redacts a verdict for display. The proxy takes, and the signature covers, the original text.
 fn shown(verdict: Verdict) -> Verdict {
     let redaction = Redaction::default();
     Verdict {

@@ -1,4 +1,4 @@
-//! The database file: made whole or not at all, and looked at before it is used.
+//! The database file: its tables, its creation, which is atomic, and the checks before its use.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -10,22 +10,22 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::Trouble;
+use super::DbError;
 use super::leases::lock_patiently;
 use crate::engines::inbox::store::{ErrorKind, StoreError};
 use crate::sys::state_dir::{StateDir, io_error, require_private, store_error};
 
 /// The database's name in the user's folder.
 const NAME: &str = "inbox.db";
-/// The version of the tables, which `user_version` holds.
+/// The version of the tables, stored in `user_version`.
 pub(super) const VERSION: i64 = 4;
-/// Tells our database from others: "aprx".
+/// Identifies our database: "aprx".
 const APPLICATION: i64 = 0x6170_7278;
-/// How long to wait for others who write.
+/// How long to wait while another process writes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-/// How large the database may become, in pages of 4 KiB: 1 GiB.
+/// The largest size of the database, in pages of 4 KiB: 1 GiB.
 const MAX_PAGES: i64 = 256 * 1024;
-/// What is left of the write-ahead log when it is not needed, in bytes.
+/// The largest size of an idle write-ahead log, in bytes.
 const MAX_IDLE_LOG: i64 = 8 * 1024 * 1024;
 
 const TABLES: &str = "
@@ -93,15 +93,15 @@ CREATE TABLE tokens (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What finds items that may be resumed. Apart from the tables, since databases of older versions get it with the
-/// column.
+/// The indexes for items that may be resumed. Separate from the tables, because databases of older versions get them
+/// with the column.
 const RESUMES: &str = "
 CREATE INDEX IF NOT EXISTS resumes ON items
     (resume, open, asked_ms DESC, seq DESC, state, parked_until_ms, proxy) WHERE resume IS NOT NULL;
 CREATE INDEX IF NOT EXISTS resume_ends ON items (open, parked_until_ms, resume) WHERE resume IS NOT NULL;
 ";
 
-/// The columns, all of text, that each version added to the one before it: the first to none.
+/// The columns that each version added to the previous one, all of type text.
 const ADDED: [&[&str]; 4] = [
     &[],
     &["items.redacted"],
@@ -109,72 +109,72 @@ const ADDED: [&[&str]; 4] = [
     &["items.approver", "tokens.approver", "items.resume"],
 ];
 
-/// Where the database is.
+/// Returns the database's path.
 pub(super) fn path(dir: &StateDir) -> PathBuf {
     dir.path().join(NAME)
 }
 
-/// What tells a file from another of the same name.
+/// Device and inode number, which identify a file whatever its name.
 pub(super) type FileId = (u64, u64);
 
-/// Which file has this name.
+/// Returns the id of the file at this path.
 pub(super) fn file_id(path: &Path) -> Result<FileId, StoreError> {
     let metadata = fs::symlink_metadata(path).map_err(|error| io_error(path, error))?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Whether the write-ahead log beside the database holds nothing.
+/// Returns true if the write-ahead log next to the database is empty.
 pub(super) fn has_empty_log(path: &Path) -> bool {
     fs::symlink_metadata(log_path(path)).is_ok_and(|metadata| metadata.len() == 0)
 }
 
-/// The write-ahead log beside the database. It is there for as long as the database is open.
+/// Returns the path of the write-ahead log. The file exists while the database is open.
 pub(super) fn log_path(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
-/// Opens the database, which is made if there is none.
+/// Opens the database, and creates it if there is none.
 pub(super) fn open(dir: &StateDir) -> Result<Connection, StoreError> {
     let path = path(dir);
     if !exists(&path)? {
         create(dir, &path)?;
     }
-    // Only by name: to open the file and close it again would drop our own locks on it.
+    // Check by path only: opening and closing the file would release our own locks on it.
     for name in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
         match fs::symlink_metadata(&name) {
             Ok(metadata) if metadata.is_file() => require_private(&name, &metadata)?,
             Ok(_) => return Err(store_error(&name, ErrorKind::Unusable)),
-            // The two beside it come and go.
+            // The two files next to it may not exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&name, error)),
         }
     }
-    connect(&path).map_err(|trouble| trouble.at(&path))
+    connect(&path).map_err(|error| error.at(&path))
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+fn connect(path: &Path) -> Result<Connection, DbError> {
     let mut db = Connection::open_with_flags(path, flags())?;
     db.busy_timeout(PATIENCE)?;
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application != APPLICATION || version < 1 {
-        return Err(Trouble::Is(ErrorKind::Damaged));
+        return Err(DbError::Kind(ErrorKind::Damaged));
     }
     if version > VERSION {
-        return Err(Trouble::Is(ErrorKind::Newer));
+        return Err(DbError::Kind(ErrorKind::Newer));
     }
     if version < VERSION {
         upgrade(&mut db)?;
     }
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    // Durable also when the power fails: the log reaches the disk before a commit returns.
+    // Durable even if the power fails: the log reaches the disk before a commit returns.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "fullfsync", true)?;
-    // What is replaced or forgotten is overwritten.
+    // Replaced and deleted data is overwritten.
     db.pragma_update(None, "secure_delete", true)?;
     db.pragma_update(None, "cell_size_check", true)?;
-    // Both answer with what they have become, which `pragma_update` takes no notice of.
+    // Not `pragma_update`, because both return a row with the new value.
     db.query_row(&format!("PRAGMA max_page_count = {MAX_PAGES}"), [], |_| {
         Ok(())
     })?;
@@ -186,11 +186,11 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     Ok(db)
 }
 
-/// Gives the tables of older versions what ours has. Proxies of those versions that have it open can go on:
+/// Upgrades the tables of an older version. Proxies of that version that have the database open can continue:
 /// they name the columns that they use.
-fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
+fn upgrade(db: &mut Connection) -> Result<(), DbError> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Somebody else may have done it by now.
+    // Another process may have upgraded it by now.
     let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = usize::try_from(version).unwrap_or(usize::MAX);
     let new: Vec<&str> = ADDED
@@ -210,7 +210,7 @@ fn upgrade(db: &mut Connection) -> Result<(), Trouble> {
     Ok(tx.commit()?)
 }
 
-/// Makes the database under another name and then gives it its own. One process at a time.
+/// Creates the database under another name and then renames it. Only one process at a time does so.
 fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
     let lock = dir.path().join("inbox.lock");
     let Some(_lock) = lock_patiently(&lock)? else {
@@ -219,7 +219,7 @@ fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
     if exists(path)? {
         return Ok(());
     }
-    // Left by those who died here. A log without its database would be taken for the new one's.
+    // Remove what a process that died here left. SQLite would take an old log for the new database's.
     let new = beside(path, ".new");
     let leftovers = ["", "-journal", "-wal", "-shm"].map(|end| beside(&new, end));
     let logs = ["-journal", "-wal", "-shm"].map(|end| beside(path, end));
@@ -234,7 +234,7 @@ fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     let options = options.create_new(true).write(true).mode(0o600);
     options.open(&new).map_err(|error| io_error(path, error))?;
-    fill(&new).map_err(|trouble| trouble.at(path))?;
+    fill(&new).map_err(|error| error.at(path))?;
     let failed = |error| io_error(path, error);
     File::open(&new)
         .and_then(|f| f.sync_all())
@@ -243,7 +243,7 @@ fn create(dir: &StateDir, path: &Path) -> Result<(), StoreError> {
     dir.sync().map_err(failed)
 }
 
-fn fill(new: &Path) -> Result<(), Trouble> {
+fn fill(new: &Path) -> Result<(), DbError> {
     let mut db = Connection::open_with_flags(new, flags())?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -254,10 +254,10 @@ fn fill(new: &Path) -> Result<(), Trouble> {
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    db.close().map_err(|(_, error)| Trouble::from(error))
+    db.close().map_err(|(_, error)| DbError::from(error))
 }
 
-/// No new file is made here, and a name is a name even if it looks like an address.
+/// Without the flags that create a file or treat a path as a URI.
 fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
@@ -270,7 +270,7 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// The same path with more at its end.
+/// Appends `end` to a path.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(end);

@@ -1,13 +1,14 @@
-//! What is special to SQLite: its files. What any store does is in `store::conformance`, which runs here, too.
+//! Tests of what is specific to SQLite: its files. `store::conformance` has the tests for every store and runs here
+//! too.
 //!
-//! `trouble` is about when all is not well, `secrets` about what is left of calls in the files, `named` about older
-//! versions and approvers' names, `outliving` about items that outlive their session.
+//! `failures`: damaged and locked files. `secrets`: what remains of calls in the files. `named`: older versions and
+//! approvers' names. `outliving`: items that outlive their session.
 
 mod conforms;
+mod failures;
 mod named;
 mod outliving;
 mod secrets;
-mod trouble;
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::engines::inbox::store::conformance::{
 use crate::engines::inbox::store::{HISTORY_MS, Lease, Liveness as _, Logins as _, Token};
 use crate::sys::state_dir::for_test;
 
-/// A folder of its own, and a store in it.
+/// A store in its own folder.
 struct Scene {
     dir: TempDir,
     state: StateDir,
@@ -48,7 +49,7 @@ impl Scene {
 }
 
 #[test]
-fn many_who_open_a_new_store_at_once_open_the_same() {
+fn processes_that_create_a_store_at_once_open_the_same_one() {
     let (_dir, state) = for_test();
     std::thread::scope(|scope| {
         for i in 0..8 {

@@ -1,6 +1,7 @@
-//! How a store waits for others: it hears of writes to the database's files, and looks whether they changed anything.
+//! Waits for changes by other processes: watches the database's files for writes, then checks whether they changed
+//! anything.
 //!
-//! Where files cannot be watched, it looks every now and then.
+//! If files cannot be watched, checks at regular intervals.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,75 +13,75 @@ use rustix::io::Errno;
 
 use crate::sys::clock::Clock;
 
-/// How long after a write it is looked for what it changed: writers sync before their change counts, which can take
-/// long on a slow disk.
+/// How long after a write we keep checking for its change: writers sync before their commit takes effect, which can
+/// take long on a slow disk.
 const ALERT: Duration = Duration::from_secs(2);
-/// The pauses between two looks, as long as it is looked: a verdict may take 100 ms to its proxy, all in all.
+/// The shortest and longest pause between two checks. A verdict must reach its proxy within 100 ms in all.
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// What a store waits with.
+/// Waits for writes to the store's files.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Readable once a file was written to; `None` where files cannot be watched.
+    /// Readable after a write to a file; `None` if files cannot be watched.
     writes: Option<OwnedFd>,
     clock: Clock,
-    /// When a write was last heard of.
-    heard: Option<Duration>,
+    /// When we last noticed a write.
+    last_write: Option<Duration>,
 }
 
-/// Why a wait is over.
+/// Why a wait has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Woken {
-    /// It is time to look.
-    Look,
-    /// The caller has something else to do.
+pub(super) enum Wake {
+    /// It is time to check for a change.
+    Check,
+    /// The caller's interrupt became readable.
     Interrupted,
 }
 
 impl Watch {
-    /// Watches files that are there.
+    /// Watches existing files.
     pub(super) fn new(files: &[&Path]) -> Watch {
         let clock = Clock::start();
         Watch {
             writes: watch(files),
             clock,
-            // What was written just before was not heard of.
-            heard: Some(clock.elapsed()),
+            // We would have missed a write just before this.
+            last_write: Some(clock.elapsed()),
         }
     }
 
-    /// Waits for the time of the next look, until `interrupt` is readable, or for so long at most.
-    pub(super) fn wait(&mut self, longest: Duration, interrupt: Option<BorrowedFd<'_>>) -> Woken {
+    /// Waits for the next check or until `interrupt` is readable, at most `longest`.
+    pub(super) fn wait(&mut self, longest: Duration, interrupt: Option<BorrowedFd<'_>>) -> Wake {
         let since = self
-            .heard
-            .map(|heard| self.clock.elapsed().saturating_sub(heard));
+            .last_write
+            .map(|last_write| self.clock.elapsed().saturating_sub(last_write));
         let pause = pause(since, self.writes.is_some());
-        // While it is looked again and again, a write changes nothing about when.
+        // During regular checks, a write does not change the time of the next one.
         let writes = self.writes.as_ref().filter(|_| pause.is_none());
         let fds = interrupt.into_iter().chain(writes.map(|fd| fd.as_fd()));
         let pause = pause.map_or(longest, |pause| pause.min(longest));
         let woken = match ready(fds, pause) {
-            // The interrupt comes first, whether or not there is anything else.
-            Some(0) if interrupt.is_some() => Woken::Interrupted,
-            Some(_) | None => Woken::Look,
+            // The interrupt wins if both are ready.
+            Some(0) if interrupt.is_some() => Wake::Interrupted,
+            Some(_) | None => Wake::Check,
         };
-        self.hear();
+        self.drain();
         woken
     }
 
-    /// Takes note of writes. Which they were does not matter.
-    fn hear(&mut self) {
+    /// Reads the pending notifications of writes. Their content does not matter.
+    fn drain(&mut self) {
         let Some(writes) = &self.writes else {
             return;
         };
         let mut events = [0; 4096];
         loop {
             match rustix::io::read(writes, &mut events) {
-                Ok(1..) => self.heard = Some(self.clock.elapsed()),
+                Ok(1..) => self.last_write = Some(self.clock.elapsed()),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
-                // Nobody tells us anything any more.
+                // No more notifications will arrive.
                 Ok(0) | Err(_) => break,
             }
         }
@@ -88,8 +89,8 @@ impl Watch {
     }
 }
 
-/// Waits until one of these is readable, or closed at its other end: which one, by its place. `None` if none is within
-/// this time, or a signal came.
+/// Waits until one of these is readable or closed at its other end. Returns its index; `None` after `limit` or a
+/// signal.
 fn ready<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, limit: Duration) -> Option<usize> {
     let asked = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     let mut asked: Vec<PollFd<'_>> = asked.collect();
@@ -97,7 +98,7 @@ fn ready<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, limit: Duration) -> Opti
     match poll(&mut asked, time.as_ref()) {
         Ok(_) => asked.iter().position(|fd| !fd.revents().is_empty()),
         Err(Errno::INTR) => None,
-        // Not to be tried again at once.
+        // Do not retry immediately.
         Err(_) => {
             thread::sleep(limit.min(LONGEST));
             None
@@ -105,20 +106,20 @@ fn ready<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>, limit: Duration) -> Opti
     }
 }
 
-/// How long to wait before the next look; `None` if a write would be heard of, and none was for long.
-fn pause(since_heard: Option<Duration>, is_watched: bool) -> Option<Duration> {
-    match since_heard.filter(|since| *since < ALERT) {
+/// Returns how long to wait before the next check; `None` if we watch the files and no write was recent.
+fn pause(since_write: Option<Duration>, is_watched: bool) -> Option<Duration> {
+    match since_write.filter(|since| *since < ALERT) {
         Some(since) => Some((since / 4).clamp(SHORTEST, LONGEST)),
         None => (!is_watched).then_some(LONGEST),
     }
 }
 
-/// What is readable once one of the files was written to.
+/// Returns a descriptor that becomes readable after a write to one of the files.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn watch(files: &[&Path]) -> Option<OwnedFd> {
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
-    // The system allows a user only so many.
+    // The system limits the number per user.
     let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
     for file in files {
         add_watch(&watch, *file, WatchFlags::MODIFY).ok()?;
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_are_close_together_after_a_write_and_never_more_than_50_ms_apart_while_it_may_count() {
+    fn checks_are_frequent_after_a_write_and_at_most_50_ms_apart_until_it_counts() {
         for is_watched in [true, false] {
             let (mut since, mut looks) = (Duration::ZERO, 0);
             while since < ALERT {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn long_after_a_write_only_those_who_hear_of_the_next_one_stop_looking() {
+    fn long_after_a_write_checks_stop_only_if_the_files_are_watched() {
         for since in [None, Some(ALERT)] {
             assert_eq!(pause(since, true), None);
             assert_eq!(pause(since, false), Some(LONGEST));
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_something_else_to_do_is_not_kept() {
+    fn an_interrupt_ends_the_wait() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
         fs::write(&file, "").unwrap();
@@ -170,12 +171,12 @@ mod tests {
         let (mut ours, bell) = UnixStream::pair().unwrap();
         ours.write_all(b"!").unwrap();
         let hour = Duration::from_secs(3_600);
-        watch.heard = None;
-        // Also where something was written at the same time.
+        watch.last_write = None;
+        // Even if there was a write at the same time.
         fs::write(&file, "x").unwrap();
-        assert_eq!(watch.wait(hour, Some(bell.as_fd())), Woken::Interrupted);
+        assert_eq!(watch.wait(hour, Some(bell.as_fd())), Wake::Interrupted);
         drop(ours);
-        assert_eq!(watch.wait(hour, Some(bell.as_fd())), Woken::Interrupted);
+        assert_eq!(watch.wait(hour, Some(bell.as_fd())), Wake::Interrupted);
     }
 
     #[test]
@@ -185,23 +186,23 @@ mod tests {
         let file = folder.path().join("f");
         fs::write(&file, "").unwrap();
         let mut watch = Watch::new(&[&file]);
-        watch.heard = None;
+        watch.last_write = None;
         fs::write(&file, "x").unwrap();
-        assert_eq!(watch.wait(Duration::from_secs(3_600), None), Woken::Look);
-        assert!(watch.heard.is_some());
-        // What was heard is not heard again.
-        watch.heard = None;
+        assert_eq!(watch.wait(Duration::from_secs(3_600), None), Wake::Check);
+        assert!(watch.last_write.is_some());
+        // The same write is not reported twice.
+        watch.last_write = None;
         let short = Duration::from_millis(1);
-        assert_eq!(watch.wait(short, None), Woken::Look);
-        assert_eq!(watch.heard, None);
+        assert_eq!(watch.wait(short, None), Wake::Check);
+        assert_eq!(watch.last_write, None);
     }
 
     #[test]
-    fn without_the_files_it_looks_every_now_and_then() {
+    fn without_watched_files_it_checks_at_intervals() {
         let mut watch = Watch::new(&[Path::new("/nowhere/at/all")]);
         assert!(watch.writes.is_none());
-        watch.heard = None;
+        watch.last_write = None;
         let hour = Duration::from_secs(3_600);
-        assert_eq!(watch.wait(hour, None), Woken::Look);
+        assert_eq!(watch.wait(hour, None), Wake::Check);
     }
 }

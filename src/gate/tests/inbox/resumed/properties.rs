@@ -1,5 +1,5 @@
 //! Random sessions, one after the other, with one inbox: however they end, a call runs only for as many yeses as were
-//! given about that very call of that very client.
+//! given about that call of that client.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
 
-use super::shelf::Shelf;
-use super::{Client, PLAIN, ROOTED, begin, settings, tell_roots};
+use super::shared_inbox::SharedInbox;
+use super::{Client, PLAIN, ROOTED, begin, send_roots, settings};
 use crate::approval::item::Choice;
 use crate::gate::Settings;
 use crate::gate::tests::scene::{Scene, secs, usual_tools};
@@ -21,13 +21,13 @@ enum Step {
     Cancel(u8),
     Decide(usize, bool),
     Wait(u64),
-    /// The inbox does what it was told.
+    /// The inbox handles its messages.
     Serve,
-    /// The client tells its roots.
+    /// The client sends its roots.
     Roots,
-    /// The server changes the tool, or back to what it was.
+    /// The server changes the tool, or changes it back.
     Change(u8),
-    /// The session ends, or is killed, and another client comes.
+    /// The session ends, or is killed, and another client connects.
     Next {
         client: u8,
         is_killed: bool,
@@ -62,11 +62,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What a yes is for: the client, the call, and the tool as it was shown.
+/// What a yes is about: the client, the call, and the tool as shown.
 type Seen = (Client, u64, String);
 
 struct World {
-    shelf: Shelf,
+    shared: SharedInbox,
     scene: Scene,
     session: u8,
     client: Client,
@@ -83,7 +83,7 @@ struct World {
 impl World {
     fn new(settings: Settings) -> World {
         World {
-            shelf: Shelf::default(),
+            shared: SharedInbox::default(),
             scene: begin(Scene::seeded(settings.clone(), Rules::default(), 1), PLAIN),
             session: 1,
             client: PLAIN,
@@ -109,7 +109,7 @@ impl World {
                 self.scene.client_cancels(id);
             }
             Step::Decide(which, is_yes) => {
-                let Some(item) = self.shelf.items().nth(*which).cloned() else {
+                let Some(item) = self.shared.items().nth(*which).cloned() else {
                     return;
                 };
                 let choice = if *is_yes {
@@ -117,7 +117,7 @@ impl World {
                 } else {
                     Choice::Deny
                 };
-                if self.shelf.decide(&item.id, choice) && *is_yes {
+                if self.shared.decide(&item.id, choice) && *is_yes {
                     let call: Value = serde_json::from_str(&item.call).unwrap();
                     let seen = (
                         self.askers[&item.id],
@@ -129,10 +129,10 @@ impl World {
             }
             Step::Wait(seconds) => self.scene.advance(secs(*seconds)),
             Step::Serve => {
-                self.shelf.serve(self.session, &mut self.scene);
+                self.shared.serve(self.session, &mut self.scene);
             }
             Step::Roots => {
-                tell_roots(&mut self.scene, self.client.roots.unwrap_or("file:///none"));
+                send_roots(&mut self.scene, self.client.roots.unwrap_or("file:///none"));
             }
             Step::Change(description) => {
                 self.description = *description;
@@ -141,12 +141,12 @@ impl World {
             }
             Step::Next { client, is_killed } => {
                 if *is_killed {
-                    self.shelf.dies(self.session);
+                    self.shared.dies(self.session);
                 } else {
                     self.scene.client_closes();
                     self.look();
-                    self.shelf.serve(self.session, &mut self.scene);
-                    self.shelf.dies(self.session);
+                    self.shared.serve(self.session, &mut self.scene);
+                    self.shared.dies(self.session);
                 }
                 self.look();
                 self.session += 1;
@@ -168,7 +168,7 @@ impl World {
 
     /// Counts what has run.
     fn look(&mut self) {
-        for item in self.shelf.items() {
+        for item in self.shared.items() {
             self.askers.entry(item.id.clone()).or_insert(self.client);
         }
         self.resumed += u32::try_from(
@@ -200,9 +200,10 @@ fn tools(description: u8) -> Value {
 }
 
 proptest! {
-    // DESIGN 1, 2: one yes, one run, whichever session hears of the yes, and however sessions end.
+    // invariants.md, 1 and 2: one yes, one run, whichever session hears of the yes, and however
+    // sessions end.
     #[test]
-    fn a_call_runs_for_as_many_yeses_as_were_given_in_all_sessions(steps in steps()) {
+    fn a_call_runs_at_most_once_per_yes_given_in_any_session(steps in steps()) {
         let mut world = World::new(settings());
         world.scene.tools = tools(0);
         for step in &steps {
@@ -211,7 +212,7 @@ proptest! {
     }
 }
 
-// A property about sessions that resume nothing would hold of a gate that never resumes.
+// A property about sessions that resume nothing would hold for a gate that never resumes.
 #[test]
 fn sessions_of_this_kind_do_resume() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

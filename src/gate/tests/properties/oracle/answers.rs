@@ -1,6 +1,6 @@
-//! What a client answers to a question, and what the log and the client must then be told.
+//! A client's answers to a question, and what the log and the client must get then.
 //!
-//! DESIGN, "Clients that declare elicitation and show nothing".
+//! contract.md, "Clients that answer for themselves".
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ pub(in super::super) enum Answer {
     Declined,
     /// Action `cancel`.
     Dismissed,
-    /// A result that answers nothing.
+    /// An invalid result.
     Invalid,
     /// A JSON-RPC error.
     Failed,
 }
 
 impl Answer {
-    /// Whether the call is over with it, where nobody else is asked.
+    /// Returns true if the answer ends the call, if nobody else is asked.
     pub(in super::super) fn refuses(self) -> bool {
         match self {
             Answer::Declined | Answer::Dismissed | Answer::Invalid => true,
@@ -37,7 +37,7 @@ pub(in super::super) struct Answered {
     pub(in super::super) took: Duration,
 }
 
-/// Faster than this, nobody has read the question.
+/// Nobody can have read the question faster than this.
 const INSTANT: Duration = Duration::from_millis(250);
 
 impl Answered {
@@ -46,7 +46,7 @@ impl Answered {
         self.answer == Answer::Declined && self.took >= INSTANT
     }
 
-    /// Whether a decision line is the one that this answer leads to.
+    /// Returns true if a decision record is the one that this answer leads to.
     pub(in super::super) fn leads_to(self, line: &Value) -> bool {
         let is_instant = self.took < INSTANT;
         let (decision, is_by_person) = match self.answer {
@@ -68,11 +68,11 @@ impl Answered {
             && line["answered_ms"] == took
     }
 
-    /// What the client is told with that line claims no more than is true.
-    pub(in super::super) fn expect_told(self, told: &Value) {
-        let text = told["result"]["content"][0]["text"].as_str();
-        let text = text.unwrap_or_else(|| panic!("{self:?} is told by {told}"));
-        assert_eq!(text.contains("by a human"), self.is_denial(), "{text}");
+    /// Checks that the refusal claims no more than is true.
+    pub(in super::super) fn expect_honest_refusal(self, refusal: &Value) {
+        let text = refusal["result"]["content"][0]["text"].as_str();
+        let text = text.unwrap_or_else(|| panic!("{self:?} gets {refusal}"));
+        assert_eq!(text.contains("by a person"), self.is_denial(), "{text}");
         let is_no = matches!(self.answer, Answer::Declined | Answer::Dismissed);
         let is_too_fast = is_no && self.took < INSTANT;
         let says_so = text.contains("faster than a person can read");
@@ -80,12 +80,12 @@ impl Answered {
     }
 }
 
-/// A refusal that no answer has led to claims that nobody said anything.
-pub(in super::super) fn expect_no_claim(told: &Value) {
-    let text = told["result"]["content"][0]["text"].as_str();
-    let claims = ["denied by a human", "dismissed", "faster than a person"];
+/// Checks that a refusal that no answer caused does not claim that somebody answered.
+pub(in super::super) fn expect_no_claim(refusal: &Value) {
+    let text = refusal["result"]["content"][0]["text"].as_str();
+    let claims = ["denied by a person", "dismissed", "faster than a person"];
     let claims = claims
         .iter()
         .any(|claim| text.is_some_and(|text| text.contains(claim)));
-    assert!(!claims, "nobody said so: {told}");
+    assert!(!claims, "nobody said so: {refusal}");
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::gate::tests::properties::reading::{Listing, shown_description};
 use crate::gate::tests::properties::steps::Era;
 
-/// DESIGN: "stateless: by `ttlMs`, with a floor".
+/// contract.md, "Tool list": "it reads again by `ttlMs`, with a floor of 5 s".
 const FLOOR: Duration = Duration::from_secs(5);
 
 /// A `tools/list` of the gate's own.
@@ -16,34 +16,35 @@ pub(in super::super) struct OwnList {
     pub(in super::super) id: Value,
     pub(in super::super) open: bool,
     era: Era,
-    /// Nothing can have made the gate give up on it.
+    /// Nothing can have made the gate give it up.
     surely_live: bool,
     pages: Listing,
-    /// How often the list had changed then.
+    /// How often the list had changed by then.
     changes: u32,
     ttl_ms: Option<u64>,
-    /// The same page under another id. The first answer to either counts.
+    /// The same page with another id. The first answer to either counts.
     twin: Option<usize>,
 }
 
 #[derive(Default)]
 pub(in super::super) struct Lists {
     pub(in super::super) asked: Vec<OwnList>,
-    /// Whatever the gate can take for the list since it last changed; `None` is a failed one.
+    /// Everything that the gate can accept as the list since it last changed; `None` is a failed
+    /// one.
     pub(super) readings: Vec<Option<Listing>>,
-    /// The newest reading is one that the gate has surely taken.
+    /// The newest reading is one that the gate certainly has.
     pub(super) settled: bool,
-    /// Until when that is so.
+    /// Until when that holds.
     until: Option<Duration>,
     changes: u32,
-    /// How many of the readings are over with this step. What was decided before in it stays
+    /// How many of the readings end with this step. Decisions made earlier in the step remain
     /// right.
     outdated: usize,
     changed_in_step: bool,
     /// Time passes in this step.
     waits: bool,
-    /// The server has answered one of the gate's own requests in this session; until then a
-    /// request may go out once more, under a number.
+    /// The server has answered one of the gate's own requests in this session. Until then a request
+    /// may be repeated once, with a number.
     is_proven: bool,
     /// It has done so in this step.
     is_answered: bool,
@@ -58,7 +59,7 @@ impl Lists {
         }
     }
 
-    /// Where time passes, a list that is not there by then is a failed one.
+    /// A list that has not arrived when time passes counts as failed.
     fn may_fail(&mut self) {
         if self.waits && !self.settled {
             self.readings.push(None);
@@ -71,7 +72,7 @@ impl Lists {
         self.until = None;
         self.outdated = self.readings.len();
         self.changed_in_step = true;
-        // One that no call waits for is given up.
+        // A reading that no call waits for is given up.
         self.are_doubtful();
     }
 
@@ -80,7 +81,7 @@ impl Lists {
         self.is_proven = false;
     }
 
-    /// The client is listed tools: ours is read again if that says something else.
+    /// The client gets a list: ours is read again if it differs.
     pub(in super::super) fn client_is_listed(&mut self) {
         self.settled = false;
         self.are_doubtful();
@@ -123,15 +124,15 @@ impl Lists {
             (Some(_), None) => panic!("a page of nothing: {request}"),
             (None, _) => (Listing::new(), self.changes, None, true),
         };
-        // The same page once more, under a number. Where the page was answered in the very line
-        // that leads to this, only its text says so.
+        // The same page again, with a number. If the page was answered in the line that leads to
+        // this, only its text shows that.
         let is_early = request["id"].is_i64() && !self.is_proven;
         let is_twin = request["id"].is_i64()
             && self.asked.last().is_some_and(|last| {
                 last.twin.is_none() && (last.id.is_string() || (is_early && last.open))
             });
         if cursor.is_none() && !is_twin {
-            // It was not known after all, or the client was listed something else.
+            // It was not known after all, or the client got another list.
             self.settled = false;
         }
         for list in &self.asked {
@@ -201,9 +202,10 @@ impl Lists {
             if list.surely_live {
                 self.outdated = self.readings.len();
             }
-            // An empty one may be that of a server that warms up, and is asked for again.
+            // An empty list may come from a server that is still starting, so it is requested
+            // again.
             self.settled = list.surely_live && !list.pages.is_empty();
-            // Where it is not sure that this one counts, nobody knows for how long.
+            // If it is not certain that this list counts, its lifetime is not known either.
             let ttl = list.ttl_ms.filter(|_| list.surely_live);
             self.until = ttl.map(|ttl| now + Duration::from_millis(ttl).max(FLOOR));
             self.readings.push(Some(list.pages.clone()));
@@ -220,7 +222,7 @@ impl Lists {
         self.readings.last()?.as_ref()
     }
 
-    /// Whether a tool can be what was shown.
+    /// Returns true if a tool can be what was shown.
     pub(super) fn may_be(&self, tool: &str, description: &Option<String>) -> bool {
         let mut readings = self.readings.iter();
         readings.any(|list| shown_description(list.as_ref(), tool) == *description)

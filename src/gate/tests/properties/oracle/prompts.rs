@@ -1,7 +1,7 @@
-//! Questions that are requests of the gate's, and the yeses that answer them.
+//! Questions that are requests from the gate, and the yeses that answer them.
 //!
-//! A prompt says what call it is about, but not which of two that are the same. So a yes is one
-//! to any of them, and some choice must explain all that runs.
+//! A prompt shows its call, but does not tell two identical calls apart. So a yes may be for
+//! either, and some assignment must explain everything that runs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,26 +23,26 @@ pub(in super::super) struct Prompt {
     delivered: bool,
     shown: Shown,
     message: String,
-    /// When the human's time began, and whether that is sure.
+    /// When the person's time began, and whether that is certain.
     since: Duration,
     is_since_sure: bool,
-    /// Since when the client has it, or is sent it.
+    /// When the client received it, or when it was sent.
     got: Duration,
     answered_in_step: Option<u32>,
-    /// What was answered then, while it was open.
+    /// The answer, given while it was open.
     answered: Option<Answered>,
-    /// The client could not show it, so it may come again.
+    /// The client could not show it, so it may be repeated.
     failed: bool,
 }
 
-/// A yes that a human gave in this session.
+/// A yes that a person gave in this session.
 #[derive(Debug)]
 pub(super) struct Yes {
     shown: Shown,
     at: Duration,
     /// Nobody answered, and the operator lets silence count.
     silent: bool,
-    /// The use that it is spent on, if it is.
+    /// What it was used for, if anything.
     spent_on: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ impl Oracle {
         let failed = before.filter(|prompt| prompt.failed && prompt.message == message);
         let failed: Vec<Duration> = failed.map(|prompt| prompt.since).collect();
         if let Some(first) = failed.first().filter(|_| self.waited || self.is_late) {
-            // It is shown again, and the human has no more time for that.
+            // It is shown again, without additional time for the person.
             since = *first;
         } else if shown.round != QuestionKind::First {
             self.expect_yes_before(&shown);
@@ -95,17 +95,17 @@ impl Oracle {
     pub(super) fn is_about_one_that_waits(&self, prompt: &Prompt) -> bool {
         let mut calls = self.calls.iter();
         calls.any(|call| {
-            let is_legacy = call.told.era() == Era::Legacy;
-            is_legacy && call.end == End::Waits && call.told.what == prompt.shown.what
+            let is_legacy = call.intended.era() == Era::Legacy;
+            is_legacy && call.end == End::Waits && call.intended.what == prompt.shown.what
         })
     }
 
-    /// The client answers a prompt. `alone`: in a line of its own, so that nothing else can end
-    /// the call before.
+    /// The client answers a prompt. `alone`: in a line of its own, so nothing else can end the call
+    /// first.
     pub(in super::super) fn answers(&mut self, at: usize, answer: Answer, alone: bool) {
         let timeout = self.setup.timeout_secs.map(Duration::from_secs);
         let prompt = &mut self.prompts[at];
-        // It may have run out before this step, and no timer has fired yet.
+        // It may have expired before this step, although no timer has fired yet.
         let is_late = timeout.is_some_and(|timeout| prompt.since + timeout <= self.now);
         if (is_late && prompt.is_since_sure) || !std::mem::replace(&mut prompt.open, false) {
             return;
@@ -137,7 +137,7 @@ impl Oracle {
         );
         let was_open = std::mem::replace(&mut prompt.open, false);
         let ran_out = self.setup.timeout_secs.is_some_and(|timeout| {
-            // What may have been answered too late may not have been answered at all.
+            // An answer that may have been late may not have counted.
             (was_open || !prompt.is_since_sure)
                 && prompt.delivered
                 && self.client_heard
@@ -154,42 +154,45 @@ impl Oracle {
         }
     }
 
-    /// The answer in this step that has led to the line that refuses a call, if one has.
+    /// The answer in this step that led to the record of a refusal, if one did.
     pub(super) fn answer_behind(&mut self, at: usize, line: &Value) -> Option<Answered> {
         let call = &self.calls[at];
-        if call.told.era() == Era::Stateless {
+        if call.intended.era() == Era::Stateless {
             return call.answered.filter(|answered| answered.leads_to(line));
         }
         let mut prompts = self.prompts.iter().filter(|prompt| {
-            prompt.answered_in_step == Some(self.step) && prompt.shown.what == call.told.what
+            prompt.answered_in_step == Some(self.step) && prompt.shown.what == call.intended.what
         });
         let found = prompts.find_map(|prompt| prompt.answered.filter(|it| it.leads_to(line)));
         self.must_refuse &= found.is_none();
         found
     }
 
-    /// A server that calls its tool harmless while a human is asked is not believed.
+    /// A server that declares its tool harmless while a person is being asked is not believed.
     pub(super) fn expect_never_asked(&self, at: usize) {
         let call = &self.calls[at];
-        let what = &call.told.what;
-        let twins = self.calls.iter().filter(|call| call.told.what == *what);
+        let what = &call.intended.what;
+        let twins = self.calls.iter().filter(|call| call.intended.what == *what);
         let asked = self.prompts.iter().any(|prompt| prompt.shown.what == *what);
-        let is_legacy = call.told.era() == Era::Legacy;
+        let is_legacy = call.intended.era() == Era::Legacy;
         assert!(
             !asked || !is_legacy || twins.count() > 1,
             "was asked about: {call:?}"
         );
     }
 
-    /// A legacy call runs, so a yes to it is spent.
+    /// A legacy call runs, so a yes to it is used up.
     pub(super) fn spend_yes(&mut self, at: usize, from_cache: bool, silent: bool) {
         let call = &self.calls[at];
         assert!(!from_cache || self.setup.ttl_secs > 0, "{call:?}");
         assert!(!silent || self.setup.approve_on_timeout);
-        assert_ne!(by_name(&self.setup, &call.told.what.tool), ByName::Block);
-        // Where an approval covers others, yeses are not used up. A second one says that there
-        // was a first one.
-        let may = self.yeses_to(&call.told.what, |yes| {
+        assert_ne!(
+            by_name(&self.setup, &call.intended.what.tool),
+            ByName::Block
+        );
+        // If an approval covers other calls, yeses are not used up. A second one implies a first
+        // one.
+        let may = self.yeses_to(&call.intended.what, |yes| {
             let is_good = yes.silent == silent && self.is_as_shown(&yes.shown);
             is_good && self.is_enough(&yes.shown) && self.is_recent(yes)
         });
@@ -201,7 +204,7 @@ impl Oracle {
         }
     }
 
-    /// A second question and one about a changed tool follow a yes, which then counts no more.
+    /// A second question, or one about a changed tool, follows a yes, which then no longer counts.
     fn expect_yes_before(&mut self, shown: &Shown) {
         if shown.round == QuestionKind::Second {
             let first = std::mem::take(&mut self.first_yes);
@@ -219,14 +222,14 @@ impl Oracle {
         self.spend(may, &format!("{shown:?}"));
     }
 
-    /// The yeses to calls that are exactly this, also those that are spent.
+    /// The yeses to identical calls, including used ones.
     fn yeses_to(&self, what: &What, is_good: impl Fn(&Yes) -> bool) -> Vec<usize> {
         let all = self.yeses.iter().enumerate();
         let good = all.filter(|(_, yes)| yes.shown.what == *what && is_good(yes));
         good.map(|(at, _)| at).collect()
     }
 
-    /// Whether a yes to what was shown needs none behind it.
+    /// Returns true if a yes to what was shown is enough by itself.
     fn is_enough(&self, shown: &Shown) -> bool {
         shown.round == QuestionKind::Second || !self.setup.double_confirm || !shown.is_high
     }
@@ -239,7 +242,7 @@ impl Oracle {
                 .any(|list| shown_description(list.as_ref(), &shown.what.tool) == shown.description)
     }
 
-    /// Five seconds are for the list, and more where timers fire late.
+    /// Allows five seconds for the list, and more if timers fire late.
     fn is_recent(&self, yes: &Yes) -> bool {
         let ttl = if yes.silent { 0 } else { self.setup.ttl_secs };
         self.setup.ttl_secs == 0
@@ -247,9 +250,9 @@ impl Oracle {
             || self.now <= yes.at + Duration::from_secs(ttl + 5)
     }
 
-    /// Something uses up one of these yeses. Nobody can see which of two identical calls a yes
-    /// was for, so some choice must explain all that was seen so far: one that was made before
-    /// is made anew where that helps.
+    /// Uses up one of these yeses. It is not visible which of two identical calls a yes was for, so
+    /// some assignment must explain everything seen so far. Earlier assignments are changed if that
+    /// helps.
     fn spend(&mut self, may: Vec<usize>, what_for: &str) {
         self.uses.push(may);
         let found = self.find_yes(self.uses.len() - 1, &mut BTreeSet::new());
@@ -260,7 +263,7 @@ impl Oracle {
         );
     }
 
-    /// Finds a yes for a use. Others make room if they can.
+    /// Finds a yes for a use. Reassigns other uses if necessary.
     fn find_yes(&mut self, of: usize, tried: &mut BTreeSet<usize>) -> bool {
         for yes in self.uses[of].clone() {
             if !tried.insert(yes) {

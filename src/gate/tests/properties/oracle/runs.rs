@@ -1,18 +1,18 @@
-//! Whether a call may run, and whether it runs as it is.
+//! Checks whether a call may run, and whether it runs unchanged.
 
 use serde_json::Value;
 
 use super::states::{MAX_ROUNDS, is_enough};
-use super::{End, Expected, Kind, Oracle, Owed, Passage};
+use super::{End, Expected, Kind, Oracle, Passage, Unanswered};
 use crate::gate::tests::properties::reading::{QuestionKind, passes};
 use crate::gate::tests::properties::steps::Era;
 
 impl Oracle {
-    /// A line says that the call goes on: whether it may.
+    /// A record says that the call is forwarded: checks that it may be.
     pub(super) fn may_run(&mut self, at: usize, line: &Value) {
         self.take_from_queue(at);
         let call = &self.calls[at];
-        let era = call.told.era();
+        let era = call.intended.era();
         let label = match (line["decision"].as_str().unwrap(), era) {
             ("dry_run", _) => {
                 assert!(self.setup.dry_run, "{line}");
@@ -42,14 +42,14 @@ impl Oracle {
 
     fn may_pass(&mut self, at: usize, line: &Value) {
         let call = &self.calls[at];
-        let tool = &call.told.what.tool;
+        let tool = &call.intended.what.tool;
         let by_list = self.lists.readings.iter();
         let mut by_list = by_list.map(|list| passes(&self.setup, list.as_ref(), tool));
         assert!(
             passes(&self.setup, None, tool) || by_list.any(|passes| passes),
             "gated, and never asked about: {line}"
         );
-        let brings = call.told.brings.as_ref();
+        let brings = call.intended.brings.as_ref();
         let brought = brings.and_then(|brings| brings.state.as_ref());
         assert!(
             !brought.is_some_and(|state| self.is_our_state(state)),
@@ -67,7 +67,7 @@ impl Oracle {
         self.states.iter().any(|state| state.text == text)
     }
 
-    /// A call that goes on in the step in which it came must not overtake what came before.
+    /// A call forwarded in the step in which it arrived must not overtake earlier ones.
     fn take_from_queue(&mut self, at: usize) {
         let queued =
             |expected: &Expected| matches!(expected, Expected::Call(call, _) if *call == at);
@@ -86,11 +86,11 @@ impl Oracle {
         }
     }
 
-    /// DESIGN: "One approval, one execution". Each call of 2026-07-28 holds its own yeses, whose
-    /// states no other call can use. Returns what a human was shown of it.
+    /// invariants.md, 2: "One approval, one execution." Each call of 2026-07-28 holds its own
+    /// yeses, whose states no other call can use. Returns what a person was shown of it.
     fn spend_state(&mut self, at: usize, line: &Value) -> (&'static str, Option<String>) {
         let call = &self.calls[at];
-        let what = &call.told.what;
+        let what = &call.intended.what;
         assert!(!call.unfit, "a no, or a state of nothing: {line}");
         let round = call.brought.map(|state| &self.states[state].kind);
         if let Some(Kind::Round {
@@ -98,7 +98,7 @@ impl Oracle {
         }) = round
         {
             assert!(*count <= MAX_ROUNDS, "round {count}: {line}");
-            // Other rules than those that look at the list say nothing of it.
+            // Rules that do not use the list do not tell whether it is known.
             let was_unknown = description.is_none()
                 && line["policy_reason"] != "the server does not list this tool";
             assert!(
@@ -109,7 +109,7 @@ impl Oracle {
             return (label, description.clone());
         }
         if line["engine"] == "cache" {
-            let description = self.covering(&call.told);
+            let description = self.covering(&call.intended);
             let description = description
                 .unwrap_or_else(|| panic!("no approval covers {call:?}: {:?}", self.approvals));
             return ("cache", description);
@@ -141,7 +141,7 @@ impl Oracle {
         (label, yeses[0].description.clone())
     }
 
-    /// The call is sent to the upstream, with its line before it.
+    /// The call is sent to the upstream, after its record.
     pub(super) fn runs(&mut self, at: usize, line: &Value, text: &str) {
         let call = &self.calls[at];
         let sent: Value = serde_json::from_str(text.trim()).unwrap();
@@ -150,7 +150,7 @@ impl Oracle {
         assert!(!is_ours, "the upstream gets a state of ours: {text}");
         let kind = call.brought.map(|state| &self.states[state].kind);
         if let Some(kind) = kind.filter(|_| line["decision"] != "passed") {
-            let mut expected: Value = serde_json::from_str(&call.told.text).unwrap();
+            let mut expected: Value = serde_json::from_str(&call.intended.text).unwrap();
             let params = expected["params"].as_object_mut().unwrap();
             params.remove("requestState");
             match kind {
@@ -162,20 +162,20 @@ impl Oracle {
                 }
             }
             assert_eq!(sent, expected, "only what is ours is left out");
-            let args = &call.told.what.args;
+            let args = &call.intended.what.args;
             let is_as_written = args == "null" || text.contains(args);
             assert!(is_as_written, "numbers as written: {text}");
         } else {
             let bare = |text: &str| text.trim_end_matches('\r').to_owned();
-            let written = bare(&call.told.text);
+            let written = bare(&call.intended.text);
             assert_eq!(bare(text), written, "the call of its line: {line}");
         }
-        let owed = Owed {
-            id: call.told.id.clone(),
+        let unanswered = Unanswered {
+            id: call.intended.id.clone(),
             method: "tools/call".to_owned(),
             call: Some(at),
         };
-        let before = self.owed.insert(call.id.clone(), owed);
+        let before = self.unanswered.insert(call.id.clone(), unanswered);
         assert!(before.is_none(), "two under one id: {text}");
         let call = &mut self.calls[at];
         call.is_ambiguous = self.ambiguous.contains(&call.id);

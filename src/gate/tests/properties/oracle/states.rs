@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Answered, End, Oracle, Told};
+use super::{Answer, Answered, End, IntendedCall, Oracle};
 use crate::gate::tests::properties::reading::{
     ByName, QuestionKind, Shown, by_name, is_surely_high, meaning, passes, read_prompt,
     shown_description,
 };
 use crate::gate::tests::properties::steps::{Meta, Words};
 
-/// DESIGN: "ten rounds at most".
+/// contract.md, "Protocol revisions": "ten rounds at most".
 pub(super) const MAX_ROUNDS: u32 = 10;
-/// DESIGN: "its own expiry (at most an hour […])".
+/// contract.md, "Protocol revisions": "its own expiry (at most an hour)".
 pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 /// The key of a question of ours.
 const QUESTION: &str = "approval-proxy";
 
-/// What a call brings beside what it is.
+/// The members that a retry adds to a call.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Brings {
-    /// Whatever its `requestState` is, if it is a text.
+    /// Its `requestState`, if it is a text.
     pub(in super::super) state: Option<String>,
-    /// What its answers say to a question of ours; `None` is nothing.
+    /// Its answer to our question; `None` is nothing.
     pub(in super::super) answer: Option<Answer>,
 }
 
@@ -31,20 +31,20 @@ pub(in super::super) struct Brings {
 #[derive(Debug)]
 pub(in super::super) struct State {
     pub(in super::super) text: String,
-    /// The call whose answer it came in.
+    /// The call that was answered with it.
     pub(in super::super) call: usize,
     pub(in super::super) kind: Kind,
     pub(in super::super) used: bool,
     pub(super) sent: Duration,
     pub(super) until: Duration,
-    /// When its time may be over already: a prompt does not tell whether a tool that has no
-    /// description to show has changed once more, which gives the human new time.
+    /// When it may have expired. A prompt does not show whether a tool without a visible
+    /// description has changed again, which gives the person new time.
     pub(super) perhaps_until: Option<Duration>,
 }
 
 #[derive(Debug)]
 pub(in super::super) enum Kind {
-    /// Of ours.
+    /// A question of ours.
     Question {
         shown: Shown,
         /// The yeses before.
@@ -52,7 +52,7 @@ pub(in super::super) enum Kind {
         /// Who was asked.
         clients: Vec<u8>,
     },
-    /// Of the upstream's, about a call that runs.
+    /// A question from the upstream, about a call that runs.
     Round {
         count: u32,
         description: Option<String>,
@@ -61,7 +61,7 @@ pub(in super::super) enum Kind {
 }
 
 impl State {
-    /// Whether it is that of a question that nobody has answered.
+    /// Returns true if it belongs to an unanswered question.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.kind, Kind::Question { .. }) && !self.used
     }
@@ -77,32 +77,32 @@ pub(super) struct Approval {
 }
 
 impl Oracle {
-    /// The state that a call brings, if it is one that was given out.
-    fn state_of(&self, told: &Told) -> Option<usize> {
-        let brought = told.brings.as_ref()?.state.as_ref()?;
+    /// Returns the state that a call brings, if it was given to the client.
+    fn state_of(&self, intended: &IntendedCall) -> Option<usize> {
+        let brought = intended.brings.as_ref()?.state.as_ref()?;
         self.states.iter().position(|state| state.text == *brought)
     }
 
-    /// DESIGN: "bound to the digest of the call, with its own expiry […], single-use, and
-    /// useless for another call".
-    fn is_good(&self, at: usize, told: &Told) -> bool {
+    /// contract.md, "Protocol revisions": "bound to the digest of the call, with its own expiry (at
+    /// most an hour), single-use, and useless for another call."
+    fn is_good(&self, at: usize, intended: &IntendedCall) -> bool {
         let state = &self.states[at];
-        let is_same = self.calls[state.call].told.what == told.what;
+        let is_same = self.calls[state.call].intended.what == intended.what;
         // SPEC 2026-07-28: "A request missing any required field is malformed; the server MUST
         // reject it".
-        let is_well_formed = match told.words {
+        let is_well_formed = match intended.words {
             Words::Legacy => false,
             Words::Stateless { meta, .. } => !matches!(meta, Meta::Bare | Meta::Unknown),
         };
         is_same && is_well_formed && !state.used && self.now < state.until
     }
 
-    /// Where the state that a call brings is for it, it is used by this call and by no other.
+    /// If a call brings a state that belongs to it, it uses up the state.
     pub(super) fn claim(&mut self, at: usize) {
-        let told = &self.calls[at].told;
+        let intended = &self.calls[at].intended;
         let found = self
-            .state_of(told)
-            .filter(|state| self.is_good(*state, told));
+            .state_of(intended)
+            .filter(|state| self.is_good(*state, intended));
         let Some(found) = found else {
             return;
         };
@@ -118,7 +118,11 @@ impl Oracle {
             return;
         };
         call.yeses.clone_from(yeses);
-        let answer = call.told.brings.as_ref().and_then(|brings| brings.answer);
+        let answer = call
+            .intended
+            .brings
+            .as_ref()
+            .and_then(|brings| brings.answer);
         let took = self.now - state.sent;
         call.answered = answer.map(|answer| Answered { answer, took });
         match answer {
@@ -140,8 +144,8 @@ impl Oracle {
         }
     }
 
-    /// The call was turned away before anything that it brings was looked at; so its state is
-    /// still there for those that come behind it in the same line.
+    /// The call was rejected before its state was looked at, so the state remains for later calls
+    /// in the same line.
     pub(super) fn give_back(&mut self, at: usize) {
         let Some(state) = self.calls[at].brought.take() else {
             return;
@@ -154,15 +158,16 @@ impl Oracle {
         }
     }
 
-    /// How a call must end at once, where that can be told from outside.
-    pub(super) fn expected(&self, told: &Told) -> Option<End> {
-        let found = self.state_of(told);
-        let meta = match told.words {
+    /// Returns how a call must end at once, if that is known.
+    pub(super) fn expected(&self, intended: &IntendedCall) -> Option<End> {
+        let found = self.state_of(intended);
+        let meta = match intended.words {
             Words::Legacy if found.is_none() => return None,
             Words::Legacy => return Some(End::Refused),
             Words::Stateless { meta, .. } => meta,
         };
-        if self.is_in_use(&meaning(&told.id)) || self.owed.len() >= self.setup.max_pending {
+        if self.is_in_use(&meaning(&intended.id)) || self.unanswered.len() >= self.setup.max_pending
+        {
             return Some(End::Refused);
         }
         let asks = match meta {
@@ -170,31 +175,31 @@ impl Oracle {
             Meta::NoForms | Meta::Bare | Meta::Unknown => End::Refused,
         };
         let Some(found) = found else {
-            return self.expected_without_state(told, asks);
+            return self.expected_without_state(intended, asks);
         };
-        // One that belongs to another call, or to another era, or is used up.
-        if !self.is_good(found, told) {
+        // A state that belongs to another call or protocol, or is used up.
+        if !self.is_good(found, intended) {
             return Some(End::Refused);
         }
         let goes_on = |mut shown: Box<dyn Iterator<Item = &Option<String>> + '_>| {
             let lists = &self.lists;
-            // Of a tool that is listed twice, no description is shown either.
+            // A tool that is listed twice has no visible description either.
             let is_as_shown =
-                shown.all(|shown| shown.is_some() && lists.may_be(&told.what.tool, shown));
+                shown.all(|shown| shown.is_some() && lists.may_be(&intended.what.tool, shown));
             (lists.settled && is_as_shown).then_some(End::Forwarded)
         };
-        // A tool that changes again and again is not asked about for ever.
+        // A tool that keeps changing is not asked about forever.
         let may_have_changed_often = match &self.states[found].kind {
             Kind::Question { shown, .. } => {
                 let is_first = shown.round == QuestionKind::First;
-                !is_first && !self.lists.may_be(&told.what.tool, &shown.description)
+                !is_first && !self.lists.may_be(&intended.what.tool, &shown.description)
             }
             Kind::Round { .. } => false,
         };
-        // Where an approval covers it, nobody need be asked again.
+        // If an approval covers it, nobody needs to be asked again.
         let is_sure = self.setup.ttl_secs == 0 && !may_have_changed_often;
         let asks = is_sure.then_some(asks);
-        match (&self.states[found].kind, told.brings.as_ref()?.answer) {
+        match (&self.states[found].kind, intended.brings.as_ref()?.answer) {
             (Kind::Round { description, .. }, _) => goes_on(Box::new(std::iter::once(description))),
             (Kind::Question { .. }, Some(answer)) if answer != Answer::Yes => Some(End::Refused),
             (Kind::Question { .. }, None) => asks,
@@ -209,8 +214,8 @@ impl Oracle {
         }
     }
 
-    fn expected_without_state(&self, told: &Told, asks: End) -> Option<End> {
-        let tool = &told.what.tool;
+    fn expected_without_state(&self, intended: &IntendedCall, asks: End) -> Option<End> {
+        let tool = &intended.what.tool;
         if !self.lists.settled || self.setup.dry_run {
             return None;
         }
@@ -218,17 +223,17 @@ impl Oracle {
         if passes(&self.setup, listing, tool) {
             return Some(End::Forwarded);
         }
-        if told.brings.is_some() || by_name(&self.setup, tool) == ByName::Block {
+        if intended.brings.is_some() || by_name(&self.setup, tool) == ByName::Block {
             return Some(End::Refused);
         }
         let is_covered = self
-            .covering(told)
+            .covering(intended)
             .is_some_and(|shown| shown == shown_description(listing, tool));
-        // It may wait for room that is there.
+        // It may wait if there is room.
         (!is_covered && !self.may_be_full()).then_some(asks)
     }
 
-    /// The client is asked by the answer to its call.
+    /// The client is asked in the answer to its call.
     pub(super) fn sees_question(&mut self, answer: &Value) {
         let at = self.waiting(&meaning(&answer["id"]));
         let at = at.unwrap_or_else(|| panic!("a question about no call that waits: {answer}"));
@@ -250,12 +255,12 @@ impl Oracle {
             assert!(first, "the first yes is not in the log: {answer}");
         }
         assert!(!call.unfit, "a no, or a state of nothing: {call:?}");
-        // DESIGN: "A client whose capabilities lack elicitation (per session in legacy, per
-        // request in stateless) is never sent one."
+        // contract.md, "Prompts": "A client whose capabilities lack elicitation (per session in
+        // legacy, per request in stateless) is never sent one."
         let Words::Stateless {
             client,
             meta: Meta::Usual,
-        } = call.told.words
+        } = call.intended.words
         else {
             panic!("{call:?} is answered by {answer}");
         };
@@ -284,7 +289,7 @@ impl Oracle {
                 (QuestionKind::Changed, QuestionKind::Changed) if !is_known => {
                     perhaps_until = Some(before.perhaps_until.unwrap_or(before.until));
                 }
-                // The same again, and the human's time does not begin anew.
+                // The same question again, without additional time for the person.
                 _ => (until, perhaps_until) = (before.until, before.perhaps_until),
             }
         }
@@ -307,7 +312,7 @@ impl Oracle {
 
     fn expect_right_question(&mut self, at: usize, shown: &Shown) {
         let call = &self.calls[at];
-        let what = &call.told.what;
+        let what = &call.intended.what;
         assert_eq!(shown.what, *what, "what was shown is what runs");
         assert!(shown.is_high || !is_surely_high(&what.tool), "{shown:?}");
         match shown.round {
@@ -316,7 +321,7 @@ impl Oracle {
                 assert!(self.setup.double_confirm && shown.is_high, "{shown:?}");
                 assert_eq!(call.yeses.len(), 1, "{call:?}");
             }
-            // Something was asked about this call before, or was to run.
+            // This call was asked about before, or was to run.
             QuestionKind::Changed => {
                 let was_asked = call.brought.is_some() || !call.yeses.is_empty();
                 assert!(was_asked, "{call:?}");
@@ -337,23 +342,24 @@ impl Oracle {
         assert!(!self.setup.dry_run && !self.client_gone && !self.upstream_gone);
     }
 
-    /// A state that the client is given is one of its own, and shows nobody else's.
+    /// A new state for the client is unique, and contains nobody else's.
     pub(super) fn new_state(&mut self, state: &Value) -> String {
         let text = state.as_str().expect("a state is a text").to_owned();
         assert!(self.our_ids.insert(text.clone()), "given twice: {text}");
         text
     }
 
-    /// CONTRACT 4: "only approvals are cached, per client session"; without a session, per
-    /// client. As what the tool was approved, of a call that is approved.
-    pub(super) fn covering(&self, told: &Told) -> Option<Option<String>> {
-        let Words::Stateless { client, .. } = told.words else {
+    /// contract.md, "Prompts": "only approvals are cached, per client session (stateless: per
+    /// `clientInfo`)." As what the tool was approved, of a call that is approved.
+    pub(super) fn covering(&self, intended: &IntendedCall) -> Option<Option<String>> {
+        let Words::Stateless { client, .. } = intended.words else {
             return None;
         };
         let ttl = Duration::from_secs(self.setup.ttl_secs);
         let mut good = self.approvals.iter().filter(|approval| {
             let is_same = approval.yeses.iter().all(|shown| {
-                shown.what == told.what && self.lists.may_be(&told.what.tool, &shown.description)
+                shown.what == intended.what
+                    && self.lists.may_be(&intended.what.tool, &shown.description)
             });
             is_same && approval.clients.contains(&client) && self.now < approval.at + ttl
         });
@@ -371,7 +377,7 @@ impl Oracle {
         }
     }
 
-    /// An upstream's question arrives with another state, and is otherwise what it was.
+    /// An upstream's question arrives with another state, and is otherwise unchanged.
     pub(super) fn sees_wrapped(
         &mut self,
         message: &Value,
@@ -402,7 +408,7 @@ impl Oracle {
     }
 }
 
-/// CONTRACT 1: "risk `high` needs two approvals".
+/// contract.md, "Command line": "risk `high` needs two approvals".
 pub(super) fn is_enough(double_confirm: bool, yeses: &[Shown]) -> bool {
     let Some((first, rest)) = yeses.split_first() else {
         return false;

@@ -1,4 +1,4 @@
-//! The oracle can fail: it is shown sessions in which the gate did what it never may.
+//! Checks that the oracle can fail: it sees sessions in which the gate did what it must never do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn upstream(how: u8) -> Step {
     Step::Upstream(vec![FromUpstream::Round { which: 0, how }])
 }
 
-/// A yes and a round of the upstream's; a no; a yes that comes again; silence; a free call.
+/// A yes and an upstream round; a no; a repeated yes; silence; a call that needs no approval.
 fn script() -> Vec<Step> {
     let unused = Which::Unused(0);
     vec![
@@ -69,7 +69,7 @@ fn script() -> Vec<Step> {
     ]
 }
 
-/// What the oracle says about the script, if something in it is forged.
+/// What the oracle reports about the script if something in it is forged.
 fn complaint(forge: Forge) -> Option<String> {
     let played = catch_unwind(AssertUnwindSafe(|| {
         play_forged(&Setup::usual(), &script(), forge);
@@ -79,7 +79,7 @@ fn complaint(forge: Forge) -> Option<String> {
     Some(text.unwrap_or_else(|| (*panic.downcast_ref::<&str>().unwrap()).to_owned()))
 }
 
-/// Changes the lines that the upstream gets and that hold this.
+/// Changes the upstream's lines that contain this.
 fn for_upstream(events: &mut Events, holds: &str, change: impl Fn(&str) -> String) {
     for (_, event) in events {
         if let Event::Upstream(text) = event
@@ -90,7 +90,7 @@ fn for_upstream(events: &mut Events, holds: &str, change: impl Fn(&str) -> Strin
     }
 }
 
-/// Changes the messages that the client gets and that hold this.
+/// Changes the client's messages that contain this.
 fn for_client(events: &mut Events, holds: &str, change: impl Fn(&mut Value)) {
     for (_, event) in events {
         if let Event::Client(text) = event
@@ -111,7 +111,7 @@ fn is_call(event: &Event) -> bool {
     matches!(event, Event::Upstream(text) if text.contains("delete_user"))
 }
 
-/// What stands in a journal where a call goes on.
+/// The events of a forwarded call.
 fn forward(id: &Value, tool: &str) -> [Event; 2] {
     let line = json!({"tool": tool, "request_id": id, "decision": "approved",
         "engine": "elicitation", "reason": "approved", "forwarded": true});
@@ -124,7 +124,7 @@ fn forward(id: &Value, tool: &str) -> [Event; 2] {
     [line, Event::Upstream(text.to_string())]
 }
 
-/// Lets every call run that was refused so.
+/// Lets every call run that was refused with this text.
 fn run_instead(events: &mut Events, words: &str) {
     for at in 1..events.len() {
         let refused = matches!(&events[at].1, Event::Client(text) if text.contains(words));
@@ -136,12 +136,12 @@ fn run_instead(events: &mut Events, words: &str) {
 }
 
 #[test]
-fn the_oracle_takes_the_truth() {
+fn the_oracle_accepts_what_the_gate_did() {
     assert_eq!(complaint(|_| ()), None);
 }
 
 #[test]
-fn the_oracle_sees_what_a_gate_never_may_do() {
+fn the_oracle_notices_what_a_gate_must_never_do() {
     let forgeries: [(&str, Forge); 21] = [
         ("a line for no call that waits", |events| {
             // The same call runs twice.
@@ -153,13 +153,13 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             events.retain(|(_, event)| !is_decision(event, "approved"));
         }),
         ("without a line", |events| {
-            // Its line comes behind it.
+            // Its record comes after it.
             if let Some(at) = events.iter().position(|(_, event)| is_call(event)) {
                 events.swap(at - 1, at);
             }
         }),
         ("without a line", |events| {
-            // Its line was not written.
+            // Its record was not written.
             for (_, event) in events {
                 if let Event::Line { written, .. } = event {
                     *written = false;
@@ -177,7 +177,7 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             for_upstream(events, "theirs-", |text| text.replace("theirs-", "ours-"));
         }),
         ("too few yeses", |events| {
-            // A question is taken for a yes.
+            // A question counts as a yes.
             if let Some((_, Event::Client(text))) = events.last()
                 && text.contains("elicitation/create")
             {
@@ -188,25 +188,25 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             }
         }),
         ("a no, or a state of nothing", |events| {
-            run_instead(events, "denied by a human");
+            run_instead(events, "denied by a person");
         }),
         ("a no, or a state of nothing", |events| {
-            run_instead(events, "has been answered, or has run out");
+            run_instead(events, "was already answered or has expired");
         }),
         ("should be Refused", |events| {
-            // Refusals go nowhere.
+            // Refusals are dropped.
             let is_refusal =
                 |event: &Event| matches!(event, Event::Client(text) if text.contains("isError"));
             events.retain(|(_, event)| !is_refusal(event) && !is_decision(event, "denied"));
         }),
-        ("was denied by a human", |events| {
-            // A no that no person can have given is told as one.
+        ("was denied by a person", |events| {
+            // A no that no person can have given is reported as a person's.
             for_client(events, "faster than a person", |answer| {
-                answer["result"]["content"][0]["text"] = json!("it was denied by a human");
+                answer["result"]["content"][0]["text"] = json!("it was denied by a person");
             });
         }),
         ("nobody said so", |events| {
-            // And logged as one.
+            // And recorded as one.
             for (_, event) in events {
                 if let Event::Line { line, .. } = event
                     && line["answered_ms"] == 0.0
@@ -227,7 +227,7 @@ fn the_oracle_sees_what_a_gate_never_may_do() {
             events.extend(line);
         }),
         ("question about no call that waits", |events| {
-            // Two questions, so two states, for one call.
+            // Two questions, and so two states, for one call.
             let is_question = |event: &Event| matches!(event, Event::Client(text) if text.contains("approval-proxy\":"));
             let question = events.iter().find(|(_, event)| is_question(event));
             let question = question.cloned();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::gate::tests::properties::lines::{self, Draft, hostile, spelled};
-use crate::gate::tests::properties::oracle::{Brings, Kind, Refusal, Told};
+use crate::gate::tests::properties::oracle::{Brings, IntendedCall, Kind, Refusal};
 use crate::gate::tests::properties::reading::{TOOLS, What, meaning, write_tools};
 use crate::gate::tests::properties::steps::{Args, Change, FromClient, IdPick, Meta, Which, Words};
 use crate::gate::tests::scene::{Log, Scene};
@@ -14,7 +14,7 @@ use crate::policy::Policy;
 const TASK: &str = r#"{"task":{"ttl":1}}"#;
 
 impl World {
-    /// A line, if there is anything to say.
+    /// A line, if there is anything to send.
     pub(super) fn client_line(&mut self, entries: &[FromClient]) -> Option<String> {
         let alone = entries.len() == 1;
         let texts: Vec<String> = entries
@@ -129,7 +129,7 @@ impl World {
             let mut newest = newest.take(4);
             newest
                 .nth(usize::from(which % 4))
-                .map(|call| call.told.what.clone())
+                .map(|call| call.intended.what.clone())
         };
         let own = |args: String| What {
             tool: tool_name(tool),
@@ -171,13 +171,13 @@ impl World {
     /// The call that a state was given for.
     fn draft_of(&mut self, at: usize) -> Draft {
         let k = self.fresh();
-        let told = &self.oracle.calls[self.oracle.states[at].call].told;
-        let client = match told.words {
+        let intended = &self.oracle.calls[self.oracle.states[at].call].intended;
+        let client = match intended.words {
             Words::Stateless { client, .. } => client,
             Words::Legacy => 0,
         };
         Draft {
-            what: told.what.clone(),
+            what: intended.what.clone(),
             words: Words::Stateless {
                 client,
                 meta: Meta::Usual,
@@ -237,7 +237,7 @@ impl World {
         json!(forged).to_string()
     }
 
-    /// What another proxy, with another key, hands out for the same call.
+    /// A state from another proxy, with another key, for the same call.
     fn foreign_state(&self, call: &str) -> String {
         let (settings, rules) = super::settings(&self.setup);
         let settings = Settings {
@@ -250,7 +250,7 @@ impl World {
         scene.tools = write_tools(&self.tools);
         scene.client_sends(call);
         scene.answer_lists();
-        // Where its list has the tool as harmless, it asks nothing.
+        // If its list calls the tool harmless, it asks nothing.
         let answer = scene.client.pop_front().unwrap_or_default();
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let state = answer["result"]["requestState"].as_str();
@@ -269,7 +269,7 @@ impl World {
             state: state.and_then(|state| serde_json::from_str(state).ok()),
             answer: draft.answers.as_ref().and_then(|(_, answer)| *answer),
         };
-        let told = Told {
+        let intended = IntendedCall {
             id,
             text: text.clone(),
             what: draft.what.clone(),
@@ -278,7 +278,7 @@ impl World {
             brings: (draft.state.is_some() || draft.answers.is_some()).then_some(brings),
         };
         let writable = self.scene.log_state == Log::Writable;
-        self.oracle.calls(told, alone, writable);
+        self.oracle.calls(intended, alone, writable);
         text
     }
 
@@ -322,7 +322,7 @@ impl World {
         let mut newest = self.used.iter().rev().take(8);
         let id = newest.nth(usize::from(which % 9)).cloned();
         let id = id.unwrap_or_else(|| json!(format!("unknown{k}")));
-        // In a batch, an id stands for one thing only.
+        // In a batch, an id has only one meaning.
         let id = if self.in_line.insert(meaning(&id)) {
             id
         } else {

@@ -10,7 +10,7 @@ use crate::gate::tests::properties::steps::{FromUpstream, ListAnswer};
 use crate::mcp::message::RequestId;
 
 impl World {
-    /// A line, if there is anything to say.
+    /// A line, if there is anything to send.
     pub(super) fn upstream_line(&mut self, entries: &[FromUpstream]) -> Option<String> {
         let alone = entries.len() == 1;
         let texts: Vec<String> = entries
@@ -28,13 +28,13 @@ impl World {
         let k = self.fresh();
         Some(match entry {
             FromUpstream::Answer { which, how } => {
-                self.answer_owed(usize::from(*which), *how, alone, k)
+                self.answer_pending(usize::from(*which), *how, alone, k)
             }
             FromUpstream::Round { which, how } => {
-                let owed = self.oracle.owed.values().rev();
-                let calls: Vec<&Value> = owed
-                    .filter(|owed| owed.call.is_some())
-                    .map(|owed| &owed.id)
+                let unanswered = self.oracle.unanswered.values().rev();
+                let calls: Vec<&Value> = unanswered
+                    .filter(|unanswered| unanswered.call.is_some())
+                    .map(|unanswered| &unanswered.id)
                     .collect();
                 let nth = usize::from(*which) % calls.len().max(1);
                 let id = (*calls.get(nth).filter(|_| alone)?).clone();
@@ -47,9 +47,10 @@ impl World {
                 let mut newest = self.used.iter().rev();
                 let id = newest.nth(usize::from(*which % 16));
                 let id = id.cloned().unwrap_or_else(|| json!(format!("u{k}")));
-                let owed = self.oracle.owed_under(&id);
-                // What the gate learns from that, `Answer` says.
-                owed.is_none_or(|owed| owed.call.is_some())
+                let unanswered = self.oracle.unanswered_with(&id);
+                // `Answer` models what the gate learns from that.
+                unanswered
+                    .is_none_or(|unanswered| unanswered.call.is_some())
                     .then(|| self.round(&id, *how, k))?
             }
             FromUpstream::OwnList { which, answer } => {
@@ -67,7 +68,7 @@ impl World {
             FromUpstream::Tools(tools) => {
                 for new in tools {
                     self.tools.retain(|(tool, ..)| *tool != new.0);
-                    // The last kind of hints says that the tool is gone.
+                    // The last kind of hints means that the tool is gone.
                     if new.1 < 7 {
                         self.tools.push(*new);
                     }
@@ -135,16 +136,16 @@ impl World {
         answer.line
     }
 
-    /// A response that nobody waits for. It is dropped where it could pass for that of a held call.
+    /// A response that nobody waits for. It is dropped if it could pass for that of a held call.
     fn unasked(&mut self, id: &str, line: String, alone: bool) -> String {
         let (text, id) = (id, RequestId::from_json(id));
         let mut held = self.oracle.calls.iter();
         let is_dropped = held.any(|call| {
             let held = RequestId::from_json(&call.id).unwrap();
-            call.end == End::Waits && id.as_ref().is_none_or(|id| id.passes_for(&held))
+            call.end == End::Waits && id.as_ref().is_none_or(|id| id.may_be_confused_with(&held))
         });
         if id.is_some() && (alone || !is_dropped) {
-            // Under the very id of a call it may be a late answer to an earlier one.
+            // With the exact id of a call it may be a late answer to an earlier one.
             let surely = self.oracle.calls.iter().all(|call| call.id != text);
             let id = meaning(&serde_json::from_str(text).unwrap());
             self.oracle.answers_unasked(id, surely);
@@ -152,7 +153,7 @@ impl World {
         match (is_dropped, alone) {
             (false, _) => self.relayed_down(line),
             (true, true) => line,
-            // What stands before it in a batch may let the call run.
+            // Earlier entries of the batch may let the call run.
             (true, false) => {
                 let k = self.fresh();
                 self.relayed_down(lines::notification(0, k))
@@ -171,27 +172,27 @@ impl World {
         self.relayed_down(text.to_string())
     }
 
-    pub(super) fn answer_owed(&mut self, which: usize, how: u8, alone: bool, k: u64) -> String {
-        let mut owed = self.oracle.owed.iter();
-        let nth = which % self.oracle.owed.len().max(1);
-        let Some((key, owed)) = owed.nth(nth) else {
+    pub(super) fn answer_pending(&mut self, which: usize, how: u8, alone: bool, k: u64) -> String {
+        let mut unanswered = self.oracle.unanswered.iter();
+        let nth = which % self.oracle.unanswered.len().max(1);
+        let Some((key, unanswered)) = unanswered.nth(nth) else {
             return self.relayed_down(lines::notification(0, k));
         };
-        let (key, owed) = (key.clone(), owed.clone());
-        let result = match owed.method.as_str() {
+        let (key, unanswered) = (key.clone(), unanswered.clone());
+        let result = match unanswered.method.as_str() {
             "initialize" => {
                 let revision = ["2025-06-18", "2025-11-25", "2024-11-05"][k as usize % 3];
                 json!({"protocolVersion": revision, "capabilities": {}, "k": k})
             }
-            // Not what it tells the gate.
+            // Not its answers to the gate.
             "tools/list" => {
                 self.oracle.lists.client_is_listed();
                 json!({"tools": write_tools(&[(1, 1, 0), (4, 1, 0)]), "k": k})
             }
             _ => json!({"content": [{"type": "text", "text": "ok"}], "k": k}),
         };
-        self.oracle.owed.remove(&key);
-        let text = lines::response(&owed.id, &result, how, alone);
+        self.oracle.unanswered.remove(&key);
+        let text = lines::response(&unanswered.id, &result, how, alone);
         self.relayed_down(text)
     }
 

@@ -1,4 +1,4 @@
-//! SQLite does what every store does.
+//! Runs the conformance tests with SQLite.
 
 use super::*;
 use crate::engines::inbox::store::Store;
@@ -9,7 +9,7 @@ fn sqlite() -> Opener {
     let path = state.path().to_path_buf();
     let open = move |redaction: &Redaction| {
         let requests = SqliteStore::open(&state).unwrap();
-        // Many changes, and no power that fails.
+        // Faster: these tests make many changes and need no protection against power failure.
         let db = &requests.db;
         db.pragma_update(None, "synchronous", "OFF").unwrap();
         Store {
@@ -21,7 +21,7 @@ fn sqlite() -> Opener {
     Opener {
         open: Box::new(open),
         may_resume: Box::new(move || {
-            // It goes with the opener.
+            // Keeps the folder until the opener is dropped.
             let _ = &dir;
             is_flagged(&path)
         }),

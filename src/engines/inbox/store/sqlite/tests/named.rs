@@ -1,4 +1,4 @@
-//! The names of approvers: kept with verdicts and logins, and unknown to older versions.
+//! Approvers' names, which are stored with verdicts and logins and which older versions do not know.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,13 +29,13 @@ fn a_secret_in_place_of_a_name_leaves_the_store_like_one_in_a_reason() {
     scene.store.decide("a", &given).unwrap();
     let shown = approver_of(&mut scene.store, "a");
     assert_eq!(shown.as_deref(), Some("EMP-12 token=[redacted]"));
-    // What was signed is the name as it was typed.
+    // The signature covers the name as it was typed.
     let taken = asking.take_verdicts("p").unwrap();
     assert_eq!(taken, [("a".to_owned(), given)]);
     asking.settle("p").unwrap();
-    let mut told = elsewhere("b", 2_000);
-    told.verdict.approver = Some(name.to_owned());
-    asking.record(&[told]).unwrap();
+    let mut decided = elsewhere("b", 2_000);
+    decided.verdict.approver = Some(name.to_owned());
+    asking.record(&[decided]).unwrap();
     let sql = "SELECT approver FROM items WHERE id = ?";
     for id in ["a", "b"] {
         let kept: String = scene
@@ -60,7 +60,7 @@ fn a_name_that_did_not_count_is_no_longer_in_the_file() {
     assert_eq!(left, None);
 }
 
-/// What version 3 made of four questions, one decision of another engine, and a login.
+/// A database of version 3 with four questions, one decision of another engine, and a login.
 const VERSION_3: &str = include_str!("version-3.sql");
 
 /// A folder with a file of version 3.
@@ -79,7 +79,7 @@ fn version_3() -> (TempDir, StateDir) {
 }
 
 #[test]
-fn a_file_of_version_3_is_taken_over_with_all_that_is_in_it() {
+fn a_file_of_version_3_is_upgraded_with_all_its_content() {
     let (_dir, state) = version_3();
     let mut store = SqliteStore::open(&state).unwrap();
     let (waiting, count) = store.waiting(9).unwrap();
@@ -92,10 +92,10 @@ fn a_file_of_version_3_is_taken_over_with_all_that_is_in_it() {
     }
     let mut logins = SqliteLogins::new(&state);
     assert!(logins.has_token(Token::Session, &[1; 32], 0).unwrap());
-    // A verdict that was on its way still arrives, with what it was signed with.
+    // A verdict that was not delivered yet still arrives, with its signature.
     let taken = store.take_verdicts("p").unwrap();
     assert_eq!(taken, [("decided".to_owned(), named(None, 2_001))]);
-    // From now on there are names.
+    // From now on, names are stored.
     store.decide("waits", &named(Some("Ann"), 3_000)).unwrap();
     logins
         .set_approver(Token::Session, &[1; 32], "Ann")
@@ -114,13 +114,13 @@ fn a_file_of_version_3_is_taken_over_with_all_that_is_in_it() {
 }
 
 #[test]
-fn a_process_of_version_3_that_has_the_file_open_goes_on() {
+fn a_process_of_version_3_with_the_file_open_can_continue() {
     let (dir, state) = version_3();
     let old = Connection::open(dir.path().join("inbox.db")).unwrap();
     let count = |sql: &str| -> i64 { old.query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!(count("SELECT count(*) FROM items"), 5);
     let mut store = SqliteStore::open(&state).unwrap();
-    // It decides, logs in and takes verdicts by the columns that it knows.
+    // It decides, logs in and takes verdicts with the columns that it knows.
     old.execute_batch(
         "UPDATE items SET state = 'denied', open = 0, due_ms = NULL, closed_ms = 5000, \
          decided_ms = 5000, reason = NULL, cover_ms = 0, assurance = 'inbox-session', \

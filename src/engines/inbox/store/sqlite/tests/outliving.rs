@@ -1,4 +1,4 @@
-//! Parked items that outlive their session: who gets one, with which verdict, and what is left of it.
+//! Parked items that outlive their session: which proxy resumes one, with which verdict, and what remains in the files.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -27,7 +27,7 @@ impl Scene {
 }
 
 #[test]
-fn nobody_resumes_an_item_whose_time_is_over_and_a_sweep_forgets_its_verdict() {
+fn nobody_resumes_an_expired_item_and_a_sweep_forgets_its_verdict() {
     let mut scene = Scene::new();
     let alive = scene.lease("p");
     let _other = scene.lease("q");
@@ -44,7 +44,7 @@ fn nobody_resumes_an_item_whose_time_is_over_and_a_sweep_forgets_its_verdict() {
         scene.store.leave(id, "p", 3_000).unwrap();
     }
     assert_eq!(scene.resume("q", UNTIL), None);
-    // Long after a verdict usually counts for good, and before the time is over: nothing is lost.
+    // Long after a verdict is usually settled, but before the item expires: nothing is lost.
     scene.store.sweep(UNTIL - 1).unwrap();
     assert!(scene.is_flagged());
     let kept = |scene: &Scene| -> i64 {
@@ -65,7 +65,7 @@ fn nobody_resumes_an_item_whose_time_is_over_and_a_sweep_forgets_its_verdict() {
 }
 
 #[test]
-fn what_a_proxy_of_an_older_version_made_of_a_marked_item_is_not_resumed() {
+fn a_marked_item_changed_by_an_older_version_is_not_resumed() {
     let mut scene = Scene::new();
     let _leases = ["p", "q"].map(|proxy| scene.lease(proxy));
     for id in ["expired", "settled", "reopened"] {
@@ -73,7 +73,7 @@ fn what_a_proxy_of_an_older_version_made_of_a_marked_item_is_not_resumed() {
     }
     scene.decide("settled", Choice::Approve);
     scene.decide("reopened", Choice::Approve);
-    // It names the columns that it knows.
+    // The older version names only the columns that it knows.
     let old = "UPDATE items SET state = 'expired', open = 0, due_ms = NULL, closed_ms = 2000, \
          redacted = NULL WHERE id = 'expired'; \
          UPDATE items SET whole = NULL, delivery = NULL, reason = 'shortened' \
@@ -89,7 +89,7 @@ fn what_a_proxy_of_an_older_version_made_of_a_marked_item_is_not_resumed() {
 }
 
 #[test]
-fn the_flag_is_there_while_anything_is_marked_and_for_nobody_else_to_read() {
+fn the_flag_exists_while_an_item_is_marked_and_only_its_owner_can_read_it() {
     use std::os::unix::fs::MetadataExt as _;
 
     let mut scene = Scene::new();
@@ -110,12 +110,12 @@ fn the_flag_is_there_while_anything_is_marked_and_for_nobody_else_to_read() {
 }
 
 #[test]
-fn a_mark_without_its_flag_is_none() {
+fn an_item_is_not_marked_if_the_flag_cannot_be_created() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
     scene.store.ask(&asked("a", 1_000), "p").unwrap();
     scene.store.park("a", UNTIL).unwrap();
-    // Nobody could make the flag here.
+    // The flag cannot be created here.
     scene.store.dir = StateDir::open(&scene.dir.path().join("gone")).unwrap();
     fs::remove_dir(scene.dir.path().join("gone")).unwrap();
     assert!(scene.store.mark("a", "p", "key").is_err());
@@ -123,7 +123,7 @@ fn a_mark_without_its_flag_is_none() {
 }
 
 #[test]
-fn a_verdicts_words_stay_as_they_were_signed_until_it_is_taken_up_and_lose_their_secrets_then() {
+fn a_verdict_stays_as_signed_until_its_item_is_taken_up_and_is_redacted_then() {
     let mut scene = Scene::new();
     let lease = scene.lease("p");
     scene.park("a", "p");
@@ -136,8 +136,8 @@ fn a_verdicts_words_stay_as_they_were_signed_until_it_is_taken_up_and_lose_their
     scene.store.sweep(3_000).unwrap();
     let _other = scene.lease("q");
     assert_eq!(scene.resume("q", 4_000).as_deref(), Some("a"));
-    let told = scene.store.take_verdicts("q").unwrap();
-    assert_eq!(told, [("a".to_owned(), given)]);
+    let taken = scene.store.take_verdicts("q").unwrap();
+    assert_eq!(taken, [("a".to_owned(), given)]);
     let shown = |scene: &mut Scene| {
         let entry = scene.store.find("a").unwrap().unwrap();
         entry.verdict.unwrap().reason.unwrap()
@@ -146,7 +146,7 @@ fn a_verdicts_words_stay_as_they_were_signed_until_it_is_taken_up_and_lose_their
         let sql = "SELECT reason FROM items";
         scene.store.db.query_row(sql, [], |row| row.get(0)).unwrap()
     };
-    // Nobody who looks sees the secret, although the words are kept.
+    // The secret is not shown, although the text is still stored.
     assert_eq!(shown(&mut scene), "not with token=[redacted] please");
     assert_eq!(kept(&scene), "not with token=hunter3 please");
     assert!(scene.store.take_up("a", "q").unwrap());
@@ -162,7 +162,7 @@ fn a_verdicts_words_stay_as_they_were_signed_until_it_is_taken_up_and_lose_their
     }
 }
 
-/// Not a test but what the next one starts: a proxy that parks and then waits to be killed.
+/// Not a test: the next test starts it as a proxy that parks and then waits to be killed.
 #[test]
 fn a_child_parks_and_hangs() {
     let Some(dir) = std::env::var_os(CHILD) else {
@@ -190,7 +190,7 @@ fn a_child_parks_and_hangs() {
 }
 
 #[test]
-fn what_a_killed_process_had_parked_is_resumed_and_what_it_had_taken_up_is_not() {
+fn parked_items_of_a_killed_process_are_resumed_and_taken_up_ones_are_not() {
     let mut scene = Scene::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
@@ -216,14 +216,14 @@ fn what_a_killed_process_had_parked_is_resumed_and_what_it_had_taken_up_is_not()
         assert_eq!(resume(&mut scene, id).as_deref(), Some(id));
     }
     assert_eq!(resume(&mut scene, "up"), None);
-    let told = scene.store.take_verdicts("q").unwrap();
-    let mut told: Vec<(&str, Choice)> = told
+    let taken = scene.store.take_verdicts("q").unwrap();
+    let mut taken: Vec<(&str, Choice)> = taken
         .iter()
         .map(|(id, given)| (id.as_str(), given.verdict.choice))
         .collect();
-    told.sort_by_key(|(id, _)| *id);
+    taken.sort_by_key(|(id, _)| *id);
     assert_eq!(
-        told,
+        taken,
         [("decided", Choice::Deny), ("taken", Choice::Approve)]
     );
 }

@@ -1,10 +1,10 @@
-//! What is left of a call that nobody waits for, in the rows and in the bytes of the files.
+//! What remains of a call that no longer waits, in the rows and in the bytes of the files.
 
 use std::fs;
 
 use super::*;
 
-/// Whether a text is in one of the store's files, as they are at this moment.
+/// Returns true if a text is in one of the store's files at this moment.
 fn is_in_files(scene: &Scene, text: &str) -> bool {
     let files = ["inbox.db", "inbox.db-wal"].map(|name| scene.dir.path().join(name));
     files.iter().any(|file| {
@@ -15,7 +15,7 @@ fn is_in_files(scene: &Scene, text: &str) -> bool {
     })
 }
 
-/// An item with a secret in its call, and with so much more that it takes some pages; and the secret.
+/// Returns an item with a secret in a call that fills several pages, and the secret.
 fn secret_item(id: &str, length: usize) -> (Item, String) {
     let secret = format!("hunter2-{id}");
     let rows = r#""long enough to take a page or two","#.repeat(length);
@@ -33,7 +33,7 @@ fn secret_item(id: &str, length: usize) -> (Item, String) {
 fn a_call_leaves_the_files_when_its_verdict_is_taken_or_it_is_withdrawn() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
-    // A page in another process, which keeps the log from being emptied by itself.
+    // Another process with the database open, so that the log is not emptied automatically.
     let mut page = scene.other();
     let lengths = [0, 1, 40, 130, 400, 3, 1_000, 77];
     let items: Vec<(Item, String)> = (0..lengths.len())
@@ -53,7 +53,7 @@ fn a_call_leaves_the_files_when_its_verdict_is_taken_or_it_is_withdrawn() {
             2 => {
                 page.decide(&item.id, &verdict(Choice::Deny, 2_000))
                     .unwrap();
-                // Taken back before its verdict was taken.
+                // Withdrawn before its verdict was taken.
                 scene
                     .store
                     .close(&item.id, Closed::Withdrawn, 2_000)
@@ -94,7 +94,7 @@ fn the_calls_of_a_process_that_died_leave_the_files_with_the_next_sweep() {
             assert_eq!(scene.store.take_verdicts("dead").unwrap().len(), 1);
         }
     }
-    // Its connection stays, as if others had it open.
+    // Keep its connection, as if others had the database open.
     drop(lease);
     page.sweep(3_000).unwrap();
     assert!(!is_in_files(&scene, "hunter2"));
@@ -103,7 +103,7 @@ fn the_calls_of_a_process_that_died_leave_the_files_with_the_next_sweep() {
 }
 
 #[test]
-fn a_verdict_is_taken_with_the_words_that_were_signed_and_kept_without_secrets() {
+fn a_verdict_is_taken_as_signed_and_kept_without_secrets() {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
@@ -136,7 +136,7 @@ fn a_verdict_is_taken_with_the_words_that_were_signed_and_kept_without_secrets()
 }
 
 #[test]
-fn nobody_is_waited_for_to_empty_the_log() {
+fn emptying_the_log_waits_for_nobody() {
     let mut scene = Scene::new();
     let (item, secret) = secret_item("a", 10);
     scene.store.ask(&item, "p").unwrap();
@@ -155,13 +155,13 @@ fn nobody_is_waited_for_to_empty_the_log() {
 }
 
 #[test]
-fn a_store_of_an_older_version_is_taken_over_with_what_waits_in_it() {
+fn a_store_of_an_older_version_is_upgraded_with_its_waiting_items() {
     for (version, old) in [(1, "ALTER TABLE items DROP COLUMN redacted; "), (2, "")] {
-        is_taken_over(version, old);
+        is_upgraded(version, old);
     }
 }
 
-fn is_taken_over(version: i64, old: &str) {
+fn is_upgraded(version: i64, old: &str) {
     let mut scene = Scene::new();
     let _lease = scene.lease("p");
     scene.store.ask(&item("a"), "p").unwrap();
@@ -186,12 +186,12 @@ fn is_taken_over(version: i64, old: &str) {
         new.decide(id, &verdict(Choice::Deny, 2_000)).unwrap();
         assert_eq!(new.find(id).unwrap().unwrap().item.call, REDACTED, "{id}");
     }
-    // A proxy of the new version can leave it something.
+    // A proxy of the new version can write to it.
     new.ask(&item("d"), "p").unwrap();
     new.park("d", 9_000).unwrap();
     assert!(new.mark("d", "p", "key").unwrap());
     new.leave("d", "p", 2_000).unwrap();
     assert_eq!(new.resume("key", "q", 3_000).unwrap().unwrap().id, "d");
-    // Another one finds that it is done.
+    // Another one finds it upgraded.
     scene.other().ask(&item("c"), "p").unwrap();
 }
