@@ -1,4 +1,4 @@
-//! All sessions of an HTTP server: how they begin, are found again, and end.
+//! All sessions of HTTP clients: how they begin, how requests find them, and how they end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,36 +14,36 @@ use crate::relay::Sideband;
 use crate::sys::clock::{random_hex, random_seed};
 use crate::transport::{Wire, link_in, link_out};
 
-/// How many sessions there may be at once.
+/// The largest number of sessions at once.
 pub(super) const MAX_SESSIONS: usize = 1_024;
-/// How long a session may lie unused. Longer than any state of an approval holds.
+/// How long a session may stay unused. Longer than any state of an approval is valid.
 const IDLE: Duration = Duration::from_secs(65 * 60);
-/// One that has been unused for so long gives way to a new one when there are too many.
+/// How long a session must be unused to be ended for a new one when there are too many.
 const IDLE_ENOUGH: Duration = Duration::from_secs(60);
-/// How often it is looked for unused ones.
+/// How often unused sessions are looked for.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// The client's ends of a session, for whoever relays it.
+/// The client's ends of a session, for the relay.
 #[derive(Debug)]
 pub struct ClientEnds {
-    /// What the client sends.
+    /// Brings what the client sends.
     pub from_client: Wire,
-    /// What the client is sent.
+    /// Takes what is sent to the client.
     pub to_client: Wire,
-    /// What is said past the wires.
+    /// What the two HTTP ends tell each other past the relay.
     pub sideband: Arc<Sideband>,
-    /// Turns to a signal's number when the whole server is to end.
+    /// Becomes a signal's number when the whole server has to end.
     pub signal: watch::Receiver<i32>,
 }
 
-/// Relays one session until it has ended. An error, in a sentence, is why it could not begin.
+/// Relays one session until it ends. The error says why it could not begin.
 pub type Relay = Box<
     dyn Fn(ClientEnds) -> Result<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>, String>
         + Send
         + Sync,
 >;
 
-/// Writes down why a message was turned away before any session had it.
+/// Records why a message was refused before any session had it.
 pub type Record = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Why there is no session.
@@ -51,18 +51,18 @@ pub type Record = Box<dyn Fn(&str) + Send + Sync>;
 pub(super) enum NoSession {
     /// There are too many.
     TooMany,
-    /// The upstream could not be started; says why.
+    /// The upstream could not be started, for this reason.
     Upstream(String),
-    /// We are about to end.
+    /// The server is shutting down.
     Ending,
 }
 
-/// Whose a session is: a digest of the credentials that opened it. Clients that show none are one.
+/// The owner of a session: a digest of the credentials that opened it. All clients without credentials are one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Owner([u8; 32]);
 
 impl Owner {
-    /// Whoever shows these credentials, the value of `Authorization`.
+    /// Returns the owner with these credentials, the value of `Authorization`.
     pub(super) fn of(credentials: Option<&[u8]>) -> Owner {
         Owner(*blake3::hash(credentials.unwrap_or_default()).as_bytes())
     }
@@ -81,7 +81,7 @@ pub(super) struct Sessions {
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// Nothing that could be guessed may begin.
+/// Without random bytes, no session may begin: its name could be guessed.
 fn unguessable<T>(random: Result<T, getrandom::Error>) -> Result<T, NoSession> {
     random.map_err(|error| NoSession::Upstream(error.to_string()))
 }
@@ -113,7 +113,7 @@ impl Sessions {
         Ok((name, conversation))
     }
 
-    /// The session that stateless clients with these credentials share; begun if there is none.
+    /// Returns the session that stateless clients with these credentials share, and begins it if there is none.
     ///
     /// Approvals and tool lists never cross from one client's credentials to another's.
     pub(super) fn shared(&self, owner: Owner) -> Result<Arc<Conversation>, NoSession> {
@@ -127,13 +127,13 @@ impl Sessions {
         Ok(conversation)
     }
 
-    /// The session that stateless clients with these credentials share, if there is one.
+    /// Returns the session that stateless clients with these credentials share, if there is one.
     pub(super) fn find_shared(&self, owner: Owner) -> Option<Arc<Conversation>> {
         let found = self.shared.get(&owner)?;
         (!found.is_over()).then(|| Arc::clone(&found))
     }
 
-    /// The session of this name, if it is this owner's. A call that was asked about under one
+    /// Returns the session of this name if this owner opened it. A call that was asked about under one
     /// `Authorization` cannot run under another.
     pub(super) fn find(&self, name: &str, owner: Owner) -> Option<Arc<Conversation>> {
         let session = self.by_name.get(name)?;
@@ -170,8 +170,7 @@ impl Sessions {
         };
         let relayed = (self.relay)(ends).map_err(NoSession::Upstream)?;
         tasks.spawn(relayed);
-        // What the upstream sends is relayed at any size up to the cap, and its wrapping in ours
-        // adds a little.
+        // The limit is for what the upstream sends; our wrapping adds a little.
         let max_line = self.max_line.saturating_add(64 * 1024);
         Ok(Conversation::begin(
             kind, to_relay, from_relay, sideband, max_line, seed,
@@ -233,7 +232,7 @@ impl Sessions {
         self.forget_ended();
     }
 
-    /// Waits until every session has ended, having been told to.
+    /// Waits until every session has ended. The signal has told them to.
     pub(super) async fn ended(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.join_next().await.is_some() {}
