@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::support::{Http, ProxyTest, Session, stateless, stateless_call};
 
-/// A stateless call of a client that can open URLs but show no forms.
+/// A stateless call of a client that can open URLs but cannot show forms.
 fn call(id: u64) -> Value {
     let mut call = stateless_call(id, "wipe");
     call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =

@@ -47,7 +47,7 @@ impl Machine {
         Terminal::at(&self.state())
     }
 
-    /// Counts the calls of `wipe` that the server has run in its current process.
+    /// Counts the calls of `wipe` that the server has read, in all sessions.
     fn runs(&self) -> usize {
         let recorded = std::fs::read_to_string(self.record()).unwrap_or_default();
         let lines = recorded
