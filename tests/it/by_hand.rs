@@ -1,4 +1,4 @@
-//! The proxy as a newcomer runs it: by hand, in a terminal, with few flags.
+//! The proxy as newcomers run it: by hand, in a terminal, with few flags.
 
 use std::process::{Command, Stdio};
 
@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::support::{ProxyTest, Pty, Terminal, eventually, proxy};
 
-/// A server that says when it runs, and reads until the end.
+/// A server that says when it is running, and reads its input to the end.
 const READY: &str = "echo ready >&2; exec cat";
 
-/// A folder with a config around a server that reads until the end.
+/// A folder with a configuration for such a server.
 fn config() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("servers.json");
@@ -28,11 +28,11 @@ fn in_a_terminal_the_proxy_shows_a_config_entry_and_how_to_stop() {
     let program = proxy().display().to_string();
     let entry = json!({"command": program, "args": ["--upstream", path]});
     shown.shows(&format!("\"my files\": {entry}"));
-    // By then the server runs, in a process group of its own.
+    // The server runs by now, in a process group of its own.
     shown.shows("[my files] ready");
     shown.types("\u{3}");
     assert_eq!(shown.exit(), Some(130), "{}", shown.shown());
-    // Nothing that a client could have read.
+    // Nothing is written that a client would read.
     assert!(!shown.shown().contains("jsonrpc"), "{}", shown.shown());
 }
 
@@ -128,7 +128,7 @@ fn suggested_commands_name_the_state_folder() {
         "--state-dir '{}'",
         state.display().to_string().replace('\'', r"'\''")
     );
-    // Setting a passphrase makes the folder.
+    // This command creates the folder.
     let output = terminal.run_with_stdin(&["inbox", "--show-key"], "");
     assert_eq!(output.code, Some(2), "{output:?}");
     let output = terminal.approvals(&["approve", "abcdef"]);
@@ -171,7 +171,7 @@ fn an_inbox_without_a_terminal_or_browser_says_what_to_do_instead() {
         "{output}"
     );
     standing.end(rustix::process::Signal::TERM);
-    // Its own terminal shows a link.
+    // In a terminal, the inbox shows a link.
     let mut shown = terminal.in_terminal(&["inbox", "--inbox-port", "0"]);
     shown.shows("no browser could be opened here; stop with Ctrl-C");
     shown.shows("Open this link within five minutes; it works once:");

@@ -1,4 +1,4 @@
-//! One process that may do nothing but connect keeps nobody from the inbox, or from the proxy.
+//! A process that can only connect cannot keep people out of the inbox, or clients out of the proxy.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,17 +15,18 @@ use super::support::{
     Http, ProxyTest, Session, Terminal, announced_page, call, eventually, in_session, initialize,
 };
 
-/// Longer than anything here should take somebody whom nobody is in the way of.
+/// Longer than anything here may take.
 const SOON: Duration = Duration::from_secs(3);
 const FORM: &str = "application/x-www-form-urlencoded";
-/// Of connections that ask for nothing: more than either listener has places.
+/// More connections than either listener accepts.
 const MANY: usize = 400;
 
-/// Opens connections, says `text` on each and reads nothing. Whoever is not let in does not mind.
+/// Opens connections, writes `text` to each and reads nothing. A failed write is not an error: the proxy
+/// may have closed the connection.
 fn crowd(at: &Http, count: usize, text: &str) -> Vec<TcpStream> {
     let open = |_| {
         let mut stream = TcpStream::connect(&at.address).unwrap();
-        // So that there is no room for many answers that nobody reads.
+        // A small buffer, so that unread answers soon fill it.
         set_socket_recv_buffer_size(&stream, 4096).unwrap();
         let patience = Some(Duration::from_millis(200));
         stream.set_write_timeout(patience).unwrap();
@@ -35,14 +36,14 @@ fn crowd(at: &Http, count: usize, text: &str) -> Vec<TcpStream> {
     (0..count).map(open).collect()
 }
 
-/// A browser at the inbox, with what is sent as cookies before its own.
+/// A browser at the inbox, and the `Cookie` header that it sends.
 struct Browser {
     page: Http,
     cookie: String,
 }
 
 impl Browser {
-    /// Follows a link to log in.
+    /// Logs in with a link.
     fn logged_in(page: &Http, terminal: &Terminal) -> Browser {
         let mut browser = Browser {
             page: page.clone(),
@@ -59,7 +60,7 @@ impl Browser {
         browser
     }
 
-    /// The head and the body of an answer.
+    /// Sends a request and returns the head and the body of the answer.
     fn send(&self, request: &str, headers: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.page.address).unwrap();
         stream
@@ -85,7 +86,7 @@ impl Browser {
         self.send(&format!("POST {path}"), &headers, form)
     }
 
-    /// Approves the one item that is shown.
+    /// Approves the only item on the page.
     fn approve(&self, item: &str) {
         let (head, shown) = self.send("GET /", "", "");
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -102,7 +103,7 @@ impl Browser {
     }
 }
 
-/// A proxy with a call that waits in the inbox: the call, the item, and who shows it.
+/// A proxy with one call that waits in the inbox.
 struct Waiting {
     session: Session,
     terminal: Terminal,
@@ -138,7 +139,8 @@ fn connections_that_ask_for_nothing_keep_nobody_from_deciding() {
             SOON,
         ),
         (MANY, "GET /login HTTP/1.1\r\n\r\n", SOON),
-        // The page has to answer until it sees that nobody reads, which may take a slow machine long.
+        // The page writes answers until it notices that nobody reads them. That can take long on a
+        // slow machine.
         (140, &unread, SOON * 5),
     ] {
         let mut waiting = waiting(ProxyTest::with_inbox());
@@ -173,7 +175,7 @@ fn a_link_logs_in_after_hundreds_of_wrong_ones() {
     waiting.session.expect_ran(waiting.call);
 }
 
-/// A server at another port of this machine can have a browser keep 180 cookies of 4 KiB for all.
+/// A server at another port of this machine can make a browser send 180 cookies of 4 KiB to every port.
 #[test]
 fn cookies_of_other_ports_keep_nobody_from_deciding() {
     let mut waiting = waiting(ProxyTest::with_inbox());
@@ -191,7 +193,7 @@ fn cookies_of_other_ports_keep_nobody_from_deciding() {
     waiting.session.expect_ran(waiting.call);
 }
 
-/// A session of a client that cannot be asked.
+/// Opens a session of a client that cannot be asked.
 fn session_without_elicitation(http: &Http) -> String {
     let mut hello = initialize();
     hello["params"]["capabilities"] = json!({});
@@ -211,7 +213,7 @@ fn runs(http: &Http, session: &str, id: u64) {
     assert_eq!(message["result"]["content"][0]["text"], "read ran");
 }
 
-/// The usual limit of descriptors is 1,024; this is a smaller one.
+/// Starts a proxy with far fewer file descriptors than the usual 1,024.
 fn served_with_few_descriptors() -> (Session, Http) {
     let flags = ["--transport", "streamable-http", "--port", "0"];
     let test = ProxyTest::new().in_shell("ulimit -Sn 128;").flags(flags);
@@ -231,7 +233,7 @@ fn connections_that_ask_for_nothing_keep_no_client_from_calling() {
         let (_proxy, http) = served_with_few_descriptors();
         let _crowd = crowd(&http, MANY, text);
         let start = Instant::now();
-        // This starts a server, which takes descriptors, too.
+        // A session starts a server, which takes descriptors too.
         let session = session_without_elicitation(&http);
         runs(&http, &session, 1);
         let took = start.elapsed();
@@ -258,13 +260,13 @@ fn a_waiting_call_is_answered_however_many_clients_connect() {
     runs(&http, &session, 2);
 }
 
-/// Descriptors may be short because of something else, such as many servers.
+/// Other things, such as many servers, can use up the descriptors.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_free_descriptors_a_new_connection_replaces_an_idle_one() {
     let (proxy, http) = served_with_few_descriptors();
     let pid = proxy.pid();
-    // The first descriptor that is free, and how many are open.
+    // The lowest free descriptor, and how many are open.
     let descriptors = || -> (u64, usize) {
         let folder = format!("/proc/{}/fd", pid.as_raw_pid());
         let names = std::fs::read_dir(folder).unwrap();
@@ -276,8 +278,8 @@ fn without_free_descriptors_a_new_connection_replaces_an_idle_one() {
     let session = session_without_elicitation(&http);
     let mut idle = crowd(&http, 20, "");
     let mut next = 0;
-    // Whoever runs the test may have left one or two open that are far from the others.
-    eventually("all others are in a row", || {
+    // The test's parent may have left one or two open that are far from the others.
+    eventually("all others are contiguous", || {
         idle.extend(crowd(&http, 1, ""));
         let (free, open) = descriptors();
         next = free;
@@ -288,7 +290,7 @@ fn without_free_descriptors_a_new_connection_replaces_an_idle_one() {
         maximum: Some(next),
     };
     prlimit(Some(pid), Resource::Nofile, few).unwrap();
-    // Whatever is left below that.
+    // Take up what is left below that.
     let _others = crowd(&http, 20, "");
     let start = Instant::now();
     for id in 2..20 {

@@ -1,5 +1,5 @@
-//! Where audit lines go without `--audit-log FILE`: a file in the state folder that must take each
-//! line, with a copy on stderr; or stderr alone, which must then take each line itself.
+//! Where records go without `--audit-log FILE`: to a file in the state folder that must take each one,
+//! with a copy on stderr; or to stderr alone, which then must take each one itself.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -22,12 +22,12 @@ fn log(session: &Session) -> String {
     std::fs::read_to_string(log_path(session)).unwrap()
 }
 
-/// The audit lines in a text that holds other lines too.
+/// Returns the records in a text that has other lines too.
 fn audit_lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| line.starts_with('{')).collect()
 }
 
-/// How many lines the notices in a text say were dropped.
+/// Adds up the dropped lines that the notices in a text report.
 fn dropped_lines(text: &str) -> usize {
     let notices = text.lines().filter(|line| line.contains("dropped here"));
     notices
@@ -35,8 +35,8 @@ fn dropped_lines(text: &str) -> usize {
         .sum()
 }
 
-/// Makes calls with about 10 KB in their lines until one is refused, or `most` have run; says how
-/// many ran, and the refusal.
+/// Makes calls with records of about 10 KB until one is refused, or `most` have run. Returns how many
+/// ran, and the refusal.
 fn calls_until_refused(session: &mut Session, most: usize) -> (usize, Option<String>) {
     let fillers = vec!["y".repeat(450); 20];
     for n in 0..most {
@@ -50,7 +50,7 @@ fn calls_until_refused(session: &mut Session, most: usize) -> (usize, Option<Str
     (most, None)
 }
 
-/// Closes stdin, and reads stderr to its end.
+/// Closes stdin and reads all of stderr.
 fn end_and_read_stderr(mut session: Session) -> String {
     let mut stderr = session.unread_stderr.take().unwrap();
     let reading = std::thread::spawn(move || {
@@ -87,13 +87,13 @@ fn by_default_each_record_is_in_a_private_file_and_on_stderr() {
     session.finish();
 }
 
-// An approved call ran whose line was never written, and 4,541 lines were missing where the notice
-// said 41.
+// Attack: an approved call ran although its record was never written, and a notice reported 41 missing
+// lines when 4,541 were missing.
 #[test]
 fn an_unread_stderr_blocks_no_call_and_what_its_copy_drops_is_counted() {
     let mut session = ProxyTest::new().without_log().unread_stderr().start();
     session.handshake();
-    // More than fits into a pipe and into what waits behind it; in bursts, as busy agents send it.
+    // More than the pipe and the buffer behind it can hold, in bursts, as busy agents send calls.
     let filler = "y".repeat(450);
     for burst in 0..20 {
         let calls: Vec<String> = (0..200)
@@ -171,7 +171,7 @@ fn if_stderr_is_the_log_calls_it_cannot_record_are_refused_and_no_record_is_lost
     assert!(!session.has_recorded("no-room"));
     assert!(!session.path("state/audit").exists());
 
-    // The client begins to read: what waited is written, and calls run again.
+    // The client starts to read: the pending records are written, and calls run again.
     let mut stderr = session.unread_stderr.take().unwrap();
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
@@ -230,7 +230,7 @@ fn a_file_called_stderr_can_be_named_by_a_path() {
     session.finish();
 }
 
-// A container that may write nowhere, a folder that others may look into, no home.
+// For example, a read-only container, a folder that others may read, or no home folder.
 #[test]
 fn without_a_usable_state_folder_stderr_is_the_log_and_one_warning_says_so() {
     let file = |test: ProxyTest| {
@@ -336,7 +336,7 @@ fn a_servers_name_cannot_lead_out_of_the_log_folder() {
 const FORGED: &str =
     r#"{"v":1,"seq":3,"session":"s","server":"box","tool":"wipe","decision":"approved"}"#;
 
-// "the server can write look-alike lines to the same stderr"
+// Attack: the server writes lines that look like records to the same stderr.
 #[test]
 fn a_server_cannot_forge_a_record_if_records_go_to_stderr() {
     for flags in [&[][..], &["--audit-log", "stderr"]] {
@@ -411,7 +411,7 @@ fn an_unread_stderr_does_not_block_a_noisy_server_and_dropped_lines_are_counted(
     let kept = stderr.matches(&noise).count();
     assert!((5_000..35_000).contains(&kept), "{kept}");
     assert_eq!(kept + dropped_lines(&stderr), 40_000);
-    // The audit log has its own room.
+    // Records have a buffer of their own.
     assert_eq!(audit_lines(&stderr).len(), 3, "open, the call, close");
 }
 

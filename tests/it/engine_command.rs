@@ -1,4 +1,4 @@
-//! The engine `command`, with real programs: who decides, what is logged, and what follows where the program fails.
+//! The engine `command` with real programs: verdicts, records, and what happens if the program fails.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn a_program_approves_and_the_record_has_its_assurance() {
     ] {
         assert_eq!(line[key], value, "{key}: {line}");
     }
-    // The history knows by whom.
+    // The history names the engine too.
     let terminal = session.terminal();
     let item = terminal.history().remove(0);
     assert_eq!(
@@ -56,7 +56,7 @@ fn if_the_program_fails_the_next_engine_is_asked() {
     let call = session.call("wipe", json!({"n": 1}));
     let terminal = session.terminal();
     let first = terminal.wait_for_item("wipe");
-    // The item that the program had is withdrawn, and the inbox has one of its own.
+    // The program's item is withdrawn, and the inbox gets an item of its own.
     eventually("it is withdrawn", || {
         terminal.state_of(&first) == "withdrawn"
     });
@@ -68,7 +68,7 @@ fn if_the_program_fails_the_next_engine_is_asked() {
     session.finish();
 }
 
-// Found by the whole run: the yes was lost with the item that the program had.
+// The yes was once lost with the program's item.
 #[test]
 fn an_approval_given_while_the_program_fails_is_not_lost() {
     for _ in 0..10 {

@@ -1,9 +1,10 @@
-//! invariants.md, 4, for the text itself: "The proxy and the upstream can never read the same bytes
-//! differently." Calls that are refused for what they say are in `hostile`.
+//! invariants.md, 4: "The proxy and the upstream can never read the same bytes differently." Here for
+//! JSON text; `hostile` has calls that are refused for what they say.
 
 use super::hostile::{MARKER, PARAMS, PING, call, none_gets_through};
 
-// "the same key twice after unescaping", "at any depth of a call's `params`"
+// invariants.md, 4: "A message is refused when its envelope, or anything at any depth of a call's
+// `params`, holds the same key twice after unescaping".
 #[test]
 fn a_duplicate_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
@@ -120,8 +121,8 @@ fn a_duplicate_key_does_not_get_through() {
     ]);
 }
 
-// "a key that differs from a protocol key only by case or Unicode folding (several JSON libraries
-// fold)"
+// invariants.md, 4: "a key that differs from a protocol key only by case, Unicode folding, white space,
+// characters that draw nothing, or width." Several JSON libraries fold keys.
 #[test]
 fn a_key_that_folds_to_a_protocol_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
@@ -208,7 +209,7 @@ fn a_key_that_folds_to_a_protocol_key_does_not_get_through() {
     ]);
 }
 
-// The same, beyond what the design names: some readers trim, or drop what draws nothing.
+// Some readers trim keys, or drop invisible characters.
 #[test]
 fn a_key_that_trims_to_a_protocol_key_does_not_get_through() {
     let with = |envelope: &str| format!(r#"{{"jsonrpc":"2.0","id":1,{envelope}}}"#);
@@ -297,7 +298,8 @@ fn a_key_with_a_nul_does_not_get_through() {
     ]);
 }
 
-// "a line with more than one JSON value, invalid UTF-8, a BOM or raw control characters is refused"
+// invariants.md, 4: "A line with more than one JSON value, invalid UTF-8, a BOM or raw control characters
+// is refused."
 #[test]
 fn a_line_that_readers_split_or_decode_differently_does_not_get_through() {
     let one = call("1");
@@ -361,7 +363,8 @@ fn a_line_that_readers_split_or_decode_differently_does_not_get_through() {
     ]);
 }
 
-// "What fails to parse strictly as a call but could be one is refused, never forwarded."
+// invariants.md, 4: "What fails to parse strictly as a call but could be one is refused, never
+// forwarded."
 #[test]
 fn text_that_only_lenient_readers_accept_does_not_get_through() {
     let arguments = |text: &str| {

@@ -1,4 +1,4 @@
-//! Clients that come by HTTP: sessions, stateless requests, and those that should not come.
+//! HTTP clients: sessions, stateless requests, and requests that must be refused.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use super::support::{
     stateless_call,
 };
 
-/// A proxy with a token, and a client that shows it.
+/// Starts a proxy with a token, and returns a client that presents it.
 fn served<const N: usize>(flags: [&str; N]) -> (Session, Http) {
     let test = ProxyTest::new().env("APPROVAL_AUTH_TOKEN", TOKEN);
     let test = test.flags(["--transport", "streamable-http", "--port", "0"]);
@@ -25,7 +25,6 @@ fn answer(http: &Http, session: &str, prompt: &Value, result: Value) {
     assert_eq!(http.post(&in_session(session), body).status, 202);
 }
 
-// "A held call's elicitation goes out on the call's own stream"
 #[test]
 fn the_prompt_arrives_on_the_calls_own_stream_and_a_yes_lets_the_call_run() {
     let (proxy, http) = served([]);
@@ -44,7 +43,7 @@ fn the_prompt_arrives_on_the_calls_own_stream_and_a_yes_lets_the_call_run() {
         (&json!(2), &json!("wipe ran"))
     );
     assert_eq!(stream.next(), None);
-    // The very bytes of the body.
+    // The server got exactly the bytes of the body.
     assert!(proxy.has_recorded(&format!("{}\n", call(2, "wipe"))));
     assert_eq!(proxy.decision("wipe")["decision"], "approved");
     proxy.signal(Signal::TERM);
@@ -75,7 +74,7 @@ fn no_call_runs_after_a_no_or_without_an_answer() {
     assert_eq!(proxy.exit().0, 143);
 }
 
-// "approvals, caches and prompts never cross sessions"
+// Approvals, caches and prompts never cross sessions.
 #[test]
 fn an_answer_in_another_session_does_not_count() {
     let (proxy, http) = served(["--approve-ttl", "60"]);
@@ -83,7 +82,7 @@ fn an_answer_in_another_session_does_not_count() {
     assert_ne!(mine, yours);
     let mut stream = http.post(&in_session(&mine), call(1, "wipe"));
     let prompt = stream.message();
-    // The upstream of the other session is handed an answer that it never asked for.
+    // The other session's upstream gets an answer that it did not ask for.
     answer(&http, &yours, &prompt, approval());
     let mut same = http.post(&in_session(&yours), call(1, "wipe"));
     let theirs = same.message();
@@ -133,14 +132,13 @@ fn a_stateless_call_is_asked_about_and_its_retry_runs() {
         result["result"]["content"][0]["text"], "wipe ran",
         "{result}"
     );
-    // Once.
+    // The state is valid once.
     retry["id"] = json!(3);
     let again = http.post(&stateless("wipe"), &retry).message();
     assert_eq!(again["result"]["isError"], true, "{again}");
     assert_eq!(proxy.decisions().len(), 2);
 }
 
-// "closing a modern response stream cancels the call […]; a legacy disconnect does not"
 #[test]
 fn closing_a_response_cancels_a_stateless_call_but_not_a_legacy_one() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -156,7 +154,7 @@ fn closing_a_response_cancels_a_stateless_call_but_not_a_legacy_one() {
     assert!(!proxy.has_recorded(r#""requestId":5"#));
 }
 
-// "resumption as the legacy revisions define it"
+// SPEC 2025-11-25, "Resumability and Redelivery".
 #[test]
 fn a_client_that_reconnects_gets_the_events_it_missed() {
     let (_proxy, http) = served([]);
@@ -176,7 +174,7 @@ fn a_client_that_reconnects_gets_the_events_it_missed() {
     }
 }
 
-// "`Host` and `Origin` checked (403), DNS rebinding tested"
+// Attack: a page of another site sends requests, or makes its own name resolve to the proxy.
 #[test]
 fn pages_of_other_sites_are_turned_away() {
     let (proxy, http) = served([]);
@@ -225,7 +223,7 @@ fn a_token_is_required_if_one_is_set() {
         );
     }
     assert_eq!(http.post(&[], initialize()).status, 401);
-    // Who only looks whether it lives has none.
+    // Health checks have no token.
     assert_eq!(http.send("GET", "/healthz", &[], "").status, 200);
     let evil = [("host", "evil.example")];
     assert_eq!(http.send("GET", "/healthz", &evil, "").status, 403);
@@ -235,7 +233,7 @@ fn a_token_is_required_if_one_is_set() {
     assert!(!proxy.has_recorded("s3cret-token"));
 }
 
-// What is remembered of a request until its end is bounded.
+// The proxy remembers ids and progress tokens until a request ends, so their size is limited.
 #[test]
 fn an_id_or_progress_token_that_is_too_long_is_refused() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -257,7 +255,7 @@ fn an_id_or_progress_token_that_is_too_long_is_refused() {
     assert!(!proxy.has_recorded(&long));
 }
 
-// "Raw newlines in an HTTP body never become a second line on stdio."
+// Attack: a raw newline in a body starts a second line on the server's stdin.
 #[test]
 fn no_body_becomes_two_lines() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -290,7 +288,7 @@ fn no_body_becomes_two_lines() {
     assert_eq!(lines.count(), 1, "{recorded}");
 }
 
-// "Header and body can never name different tools."
+// Attack: headers and body name different tools, and the proxy and the server believe different ones.
 #[test]
 fn headers_that_contradict_the_body_stop_the_call() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -321,7 +319,7 @@ fn headers_that_contradict_the_body_stop_the_call() {
         );
     }
     assert!(!proxy.has_recorded("tools/call"));
-    // Each leaves its line.
+    // Each refusal is recorded.
     let refused = proxy
         .log()
         .into_iter()
@@ -395,7 +393,7 @@ fn when_an_upstream_dies_pending_requests_get_an_error_and_the_session_ends() {
     eventually("the session is gone", || {
         http.post(&in_session(&session), call(3, "read")).status == 404
     });
-    // The others have their own, and new ones can begin.
+    // New sessions can start, each with a server of its own.
     let again = http.session();
     let mut response = http.post(&in_session(&again), call(1, "read"));
     assert_eq!(
@@ -405,7 +403,7 @@ fn when_an_upstream_dies_pending_requests_get_an_error_and_the_session_ends() {
     drop(proxy);
 }
 
-// What was handed over and not read any more is answered as well.
+// Calls that were handed to the server and not read get an answer too.
 #[test]
 fn every_call_gets_an_answer_if_an_upstream_stops_reading_and_dies() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -438,7 +436,7 @@ fn every_call_gets_an_answer_if_an_upstream_stops_reading_and_dies() {
     }
 }
 
-// INVARIANT 3: nobody knows who has seen what went out over HTTP.
+// invariants.md, 3: never for "a client over HTTP": nobody can know if a person has seen the prompt.
 #[test]
 fn silence_over_http_is_never_a_yes() {
     let (mut proxy, http) = served(["--timeout", "1", "--timeout-action", "approve"]);
@@ -454,7 +452,7 @@ fn silence_over_http_is_never_a_yes() {
     proxy.exit();
 }
 
-// "approvals, caches and prompts never cross sessions": nor does what the server says of others.
+// Messages that the server sends about one client must not reach another.
 #[test]
 fn server_messages_about_one_stateless_client_reach_no_other() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -483,7 +481,7 @@ fn server_messages_about_one_stateless_client_reach_no_other() {
     }
     let mut waits = waits;
     assert_eq!(waits.message()["result"]["content"][0]["text"], "slow ran");
-    // The server's question is answered, by nobody.
+    // The proxy answers the server's question with an error.
     eventually("it is refused", || proxy.has_recorded(r#""id":77,"error""#));
 }
 
@@ -502,14 +500,14 @@ fn a_stateless_client_cannot_start_a_session_in_the_shared_server() {
         call["id"] = id;
         assert_eq!(http.post(&stateless("read"), call).status, 400);
     }
-    // Nor one that nobody could ever end.
+    // An `initialize` without an id would start a session that nobody could end.
     let mut nameless = initialize();
     nameless.as_object_mut().unwrap().remove("id");
     assert_eq!(http.post(&[], nameless).status, 400);
     assert!(proxy.recorded().is_empty());
 }
 
-// INVARIANT 2: what a human is shown is all that a call says.
+// invariants.md, 2: the person sees the arguments, so no header may say more.
 #[test]
 fn param_headers_cannot_contradict_the_arguments() {
     let (proxy, http) = served(["--mode", "none"]);
@@ -525,7 +523,7 @@ fn param_headers_cannot_contradict_the_arguments() {
     assert_eq!(post("test"), 200);
 }
 
-// SPEC 2024-11-05, "HTTP with SSE"
+// SPEC 2024-11-05, "HTTP with SSE".
 #[test]
 fn clients_of_2024_11_05_can_use_its_two_endpoints() {
     let (proxy, http) = served([]);
@@ -546,7 +544,7 @@ fn clients_of_2024_11_05_can_use_its_two_endpoints() {
         202
     );
     assert_eq!(stream.message()["result"]["content"][0]["text"], "wipe ran");
-    // It is no session of the other transport.
+    // Streamable HTTP does not know the session.
     let id = endpoint.split_once('=').unwrap().1;
     assert_eq!(http.post(&in_session(id), call(2, "read")).status, 404);
     stream.close();
@@ -556,7 +554,7 @@ fn clients_of_2024_11_05_can_use_its_two_endpoints() {
     assert_eq!(post(call(2, "read")), 404);
 }
 
-// A server of 2024-11-05 says only after a while where messages go.
+// A server of 2024-11-05 may take a while to name its endpoint for messages.
 #[test]
 fn messages_sent_before_an_sse_server_is_ready_are_not_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -565,7 +563,7 @@ fn messages_sent_before_an_sse_server_is_ready_are_not_lost() {
     let mut session = ProxyTest::new().config(config).start();
     let id = session.request("ping", json!({}));
     let (mut stream, _) = listener.accept().unwrap();
-    // Whatever the client says is in the proxy by then.
+    // By then the proxy has read the client's message.
     std::thread::sleep(std::time::Duration::from_millis(200));
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
     write!(stream, "{head}event: endpoint\ndata: /message\n\n").unwrap();

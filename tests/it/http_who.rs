@@ -1,4 +1,4 @@
-//! Who may do what over HTTP: who is asked, whose session it is, and which names lead to the proxy.
+//! Access over HTTP: who is asked, who owns a session, and which host names are accepted.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,7 +12,7 @@ use super::support::{
 
 const SERVE: [&str; 4] = ["--transport", "streamable-http", "--port", "0"];
 
-/// What the client is told of a call that it makes.
+/// Makes a gated call and returns the first message about it.
 fn outcome(http: &Http, session: &str) -> Value {
     http.post(&in_session(session), call(1, "wipe")).message()
 }
@@ -22,8 +22,8 @@ fn says(message: &Value, words: &str) -> bool {
     text.is_some_and(|text| text.contains(words))
 }
 
-// A process of another user opened a session, declared elicitation, answered its own prompt, and the
-// call ran.
+// Attack: a process of another user opened a session, declared elicitation and answered its own prompt,
+// and the call ran.
 #[test]
 fn without_a_token_nobody_who_connects_can_approve_a_call() {
     let proxy = ProxyTest::new().flags(SERVE).start();
@@ -43,7 +43,7 @@ fn without_a_token_nobody_who_connects_can_approve_a_call() {
         "{stateless_answer}"
     );
     assert_eq!(stateless_answer["result"]["resultType"], "complete");
-    // Nor at the endpoints of 2024-11-05.
+    // The endpoints of 2024-11-05 do not help either.
     let mut stream = http.send("GET", "/sse", &[], "");
     let endpoint = stream.message().as_str().unwrap().to_owned();
     for message in [
@@ -121,7 +121,7 @@ fn an_automatic_token_is_created_kept_and_required() {
     let stderr = proxy.stderr();
     assert!(stderr.contains(file.to_str().unwrap()), "{stderr}");
     assert!(stderr.contains("Authorization: Bearer"), "{stderr}");
-    // Clients keep what a server writes to stderr.
+    // Clients keep what a server writes to stderr, so the token must not be there.
     assert!(!stderr.contains(token.trim()), "{stderr}");
     proxy.signal(Signal::TERM);
     proxy.exit();
@@ -146,7 +146,7 @@ fn a_token_file_that_others_may_read_stops_the_start() {
     proxy.stderr_says("auth-token: it belongs to another user, or others can read it");
 }
 
-// A blank variable turned authentication off without a word.
+// A blank variable once turned authentication off silently.
 #[test]
 fn a_token_that_is_set_but_empty_stops_the_start() {
     for (name, value) in [
@@ -175,7 +175,7 @@ fn a_token_that_is_set_but_empty_stops_the_start() {
     proxy.stderr_says("must hold one line");
 }
 
-// `--host 0.0.0.0 --insecure-no-auth` took requests for any name.
+// Attack: with `--host 0.0.0.0 --insecure-no-auth`, the proxy accepted any host name.
 #[test]
 fn beyond_loopback_without_a_token_dns_rebinding_is_refused() {
     let test = ProxyTest::new().flags(["--host", "0.0.0.0", "--insecure-no-auth"]);
@@ -220,7 +220,7 @@ fn beyond_loopback_without_a_token_dns_rebinding_is_refused() {
     }
 }
 
-// A call that was asked about under one `Authorization` ran under another.
+// Attack: a call that was asked about under one `Authorization` ran under another.
 #[test]
 fn a_session_belongs_to_the_credentials_that_opened_it() {
     let proxy = ProxyTest::new()

@@ -1,4 +1,4 @@
-//! The inbox: calls of clients that cannot be asked wait for a human in the terminal.
+//! The inbox: calls of clients that cannot be asked wait for a person at the terminal.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ fn now_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap()
 }
 
-/// An item that waits without end.
+/// An open item without a deadline.
 fn item(id: &str, tool: &str) -> Item {
     Item {
         id: id.to_owned(),
@@ -91,7 +91,7 @@ fn a_call_of_a_client_that_cannot_be_asked_waits_and_runs_once_when_it_is_approv
     assert!(output.err.contains("it is approved"), "{output:?}");
     session.sync();
     assert_eq!(session.runs_of("wipe"), 1);
-    // The very same call again is another one.
+    // The same call made again gets an item of its own.
     let again = session.call("wipe", json!({"n": 1.5}));
     let fresh = terminal.wait_for_item("wipe");
     assert_ne!(fresh, id);
@@ -156,7 +156,7 @@ fn an_id_that_names_no_item_or_more_than_one_ends_with_7() {
             );
         }
     }
-    // As it comes out of a mail or a chat.
+    // Ids pasted from a mail or a chat may have blanks around them and upper case.
     let pasted = format!(" {} ", id[..8].to_uppercase());
     assert_eq!(terminal.approvals(&["show", &pasted]).code, Some(0));
     terminal.approve(&id[..4]);
@@ -184,7 +184,7 @@ fn an_ambiguous_id_lists_the_items_it_could_mean() {
     }
     assert!(!output.err.contains("abcd2"), "{output:?}");
     assert_eq!(terminal.open_items().len(), 3);
-    // Of what waits and what does not, the former is meant.
+    // An open item wins over closed ones.
     store.close("abcd12", Closed::Withdrawn, now_ms()).unwrap();
     assert_eq!(terminal.approvals(&["deny", "abcd1"]).code, Some(0));
     assert_eq!(terminal.state_of("abcd11"), "denied");
@@ -260,7 +260,7 @@ fn the_history_shows_who_decided_why_and_through_which_engine() {
         output.lines().all(|line| line.chars().count() <= 80),
         "{output}"
     );
-    // The newest, at most so many.
+    // `--limit` keeps the newest.
     let output = terminal
         .approvals(&["list", "--history", "--limit", "2"])
         .out;
@@ -316,7 +316,7 @@ fn a_watched_list_shows_items_as_they_come_and_go() {
     let mut shown = terminal.in_terminal(&["approvals", "list", "--watch"]);
     shown.shows("Nothing is waiting for you in ");
     shown.shows("stop with Ctrl-C");
-    // Where there is no terminal, each change is a line.
+    // Without a terminal, each change is a line.
     let out = dir.path().join("out");
     let file = std::fs::File::create(&out).unwrap();
     let mut command = terminal.command(&["approvals", "list", "--watch"]);
@@ -325,13 +325,17 @@ fn a_watched_list_shows_items_as_they_come_and_go() {
     super::support::eventually("the first line", || lines().contains("Nothing is waiting"));
     store.ask(&item("abcd", "wipe"), "many").unwrap();
     shown.shows("\"wipe\" of \"box\"");
-    super::support::eventually("it came", || lines().contains("abcd      waiting"));
+    super::support::eventually("the item is listed", || {
+        lines().contains("abcd      waiting")
+    });
     let before = shown.shown().matches("Nothing is waiting").count();
     terminal.approve("abcd");
-    super::support::eventually("it is gone", || {
+    super::support::eventually("the item is gone", || {
         shown.shown().matches("Nothing is waiting").count() > before
     });
-    super::support::eventually("it went", || lines().contains("abcd      approved"));
+    super::support::eventually("the item is listed as approved", || {
+        lines().contains("abcd      approved")
+    });
     assert_eq!(lines().lines().count(), 3, "{}", lines());
     shown.types("\u{3}");
     assert_eq!(shown.exit(), Some(130), "{}", shown.shown());
@@ -359,7 +363,7 @@ fn a_missing_state_folder_is_reported_and_not_created() {
     assert!(!path.exists());
 }
 
-// The list shows eight digits of an id, and that is what its readers will type.
+// The list shows eight digits of an id, and people type those.
 #[test]
 fn a_second_verdict_by_the_short_id_says_what_was_decided() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
@@ -395,7 +399,7 @@ fn the_pages_address_is_printed_once_and_shows_no_arguments_to_strangers() {
             assert!(!body.contains(hidden), "{path} shows {hidden}: {body}");
         }
     }
-    // Nor does a proof for a nonce of the asker's choice prove anything else.
+    // A malformed nonce gets no proof.
     let (status, _) = page.try_get("/prove?nonce=1").unwrap();
     assert_eq!(status, 400);
     let second = session.call("wipe", json!({"n": 2}));
@@ -584,15 +588,15 @@ fn more_than_a_thousand_items_are_listed_quickly_and_counted() {
         "{}",
         output.out
     );
-    // Of more than are listed, too; and those that are not listed can be named, too.
+    // The list may leave items out, but they can still be named.
     (1_000..1_050).for_each(|n| store.ask(&item(n), "many").unwrap());
     let output = terminal.approvals(&["list"]);
     assert!(output.out.contains("and 50 more"), "{}", output.out);
     let output = terminal.approvals(&["show", &format!("{:032x}", 3)[..]]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let output = terminal.approvals(&["show", &format!("{:032x}", 3)[..30]]);
-    assert_eq!(output.code, Some(7), "many begin so: {output:?}");
-    // Of those that are not listed, too, a part of the id is enough.
+    assert_eq!(output.code, Some(7), "many ids start like this: {output:?}");
+    // A part of the id is enough for them, too.
     store
         .ask(
             &Item {
@@ -607,7 +611,7 @@ fn more_than_a_thousand_items_are_listed_quickly_and_counted() {
     assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// A client that shows prompts, whose person says yes.
+/// Makes a call that a person approves in the client.
 fn approved_in_the_client(session: &mut crate::support::Session, n: u32) {
     let id = session.call("wipe", json!({"n": n, "password": "hunter2"}));
     session.approve();
@@ -635,7 +639,7 @@ fn a_verdict_given_in_the_client_is_in_the_history_without_secrets() {
     assert!(!entry.item.call.contains("hunter2"));
     let verdict = entry.verdict.unwrap();
     assert_eq!(verdict.assurance.as_str(), "caller-relayed");
-    // No page is served for that, and nobody is told that something waits.
+    // Nothing waits in the inbox, and nobody is told that something does.
     assert!(terminal.open_items().is_empty());
     assert!(!session.stderr().contains("waits for your approval"));
 }

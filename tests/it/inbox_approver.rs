@@ -1,4 +1,4 @@
-//! Who decided, by their own word: recorded, shown as that, and signed where there is a passphrase.
+//! Self-declared names of approvers: recorded, shown as self-declared, and signed if there is a passphrase.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::support::{Http, InboxProcess, ProxyTest, Terminal, eventually};
 
-/// The name that the store has for an item's verdict.
+/// Returns the approver's name in an item's stored verdict.
 fn stored(terminal: &Terminal, id: &str) -> Option<String> {
     let entry = terminal.store().find(id).unwrap().unwrap();
     entry.verdict.unwrap().approver
@@ -104,7 +104,7 @@ fn a_name_can_come_from_the_environment_and_an_invalid_name_decides_nothing() {
     assert_eq!(stored(&terminal, &id).as_deref(), Some("Ann"));
     for (flags, variable, name) in [
         (&["--as", "Bob"][..], "Ann", Some("Bob")),
-        // As other variables of ours, an empty one counts as not set.
+        // As with our other variables, an empty one counts as not set.
         (&[], " ", None),
     ] {
         let call = session.call("wipe", json!({"n": 2}));
@@ -134,7 +134,7 @@ fn with_a_passphrase_a_name_is_signed_and_cannot_be_replaced() {
     session.expect_ran(call);
     assert_eq!(session.decision("wipe")["assurance"], "inbox-passphrase");
 
-    // Whoever may write to the store gives a signed verdict another name as soon as it is there.
+    // Attack: a program that can write to the store changes the name as soon as a signed verdict is there.
     let db = rusqlite::Connection::open(dir.path().join("inbox.db")).unwrap();
     db.execute_batch(
         "CREATE TRIGGER renames AFTER UPDATE OF delivery ON items WHEN new.delivery = 1 \

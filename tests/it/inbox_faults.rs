@@ -1,4 +1,4 @@
-//! An inbox that cannot be used: gated calls are refused with what to do, all others go on.
+//! An unusable inbox: gated calls are refused with advice for the operator, and all others go on.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, Terminal, eventually};
 
-/// Longer than anybody should wait to be told that something is wrong.
+/// Longer than anybody should wait for the error.
 const LONGEST: Duration = Duration::from_secs(8);
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A gated call is refused soon, for a reason that holds all these words and is for the operator, not
-/// for an agent to mend; others run.
+/// A gated call is refused soon, and other calls run. The reason contains these words in the log and on
+/// stderr, but not in the refusal: an agent must not try to fix the inbox.
 fn refuses(session: &mut Session, words: &[&str]) {
     let start = Instant::now();
     let refusal = session.is_refused("wipe", json!({"marker": 1}));
@@ -43,7 +43,7 @@ fn refuses(session: &mut Session, words: &[&str]) {
     );
 }
 
-/// A gated call waits and runs once it is approved.
+/// A gated call waits and runs when it is approved.
 fn waits(session: &mut Session) {
     let before = session.runs_of("wipe");
     let call = session.call("wipe", json!({}));
@@ -80,7 +80,7 @@ fn with_a_corrupt_store_gated_calls_are_refused_until_the_file_is_moved_away() {
     session.finish();
 }
 
-// What "move it away" asks for may also happen between two questions, with a proxy that runs.
+// Somebody may follow the advice "move it away" between two questions, while the proxy runs.
 #[test]
 fn a_store_that_was_moved_away_between_two_questions_is_recreated() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
@@ -104,7 +104,7 @@ fn if_the_store_is_corrupted_while_a_call_waits_the_call_is_refused_and_moving_t
     for name in ["inbox.db", "inbox.db-wal"] {
         fs::write(state.join(name), "this is no database\n".repeat(10_000)).unwrap();
     }
-    // Somebody who knows no better writes to it, too.
+    // Another process uses the corrupt store, too.
     let output = session.terminal().approvals(&["list"]);
     assert_ne!(output.code, Some(0), "{output:?}");
     let next = session.call("wipe", json!({"marker": 2}));
@@ -129,7 +129,7 @@ fn if_the_store_is_corrupted_while_a_call_waits_the_call_is_refused_and_moving_t
 #[test]
 fn gated_calls_are_refused_if_the_store_stays_locked_but_not_if_it_is_locked_briefly() {
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
-    // So that there is a database.
+    // Creates the database.
     session.terminal().open_items();
     let other = Connection::open(session.path("state").join("inbox.db")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -140,7 +140,7 @@ fn gated_calls_are_refused_if_the_store_stays_locked_but_not_if_it_is_locked_bri
     let terminal = session.terminal();
     terminal.approve(&terminal.wait_for_item("wipe"));
     session.expect_ran(call);
-    // While a call waits, too: it goes on waiting.
+    // If the store is locked while a call waits, the call keeps waiting.
     let call = session.call("wipe", json!({}));
     let id = terminal.wait_for_item("wipe");
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -158,7 +158,7 @@ fn a_standalone_inbox_reports_at_once_what_is_wrong_with_its_store() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let terminal = Terminal::at(&state);
-    // So that there is a database.
+    // Creates the database.
     terminal.open_items();
     let other = Connection::open(state.join("inbox.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -176,14 +176,14 @@ fn gated_calls_are_refused_with_advice_if_others_may_write_to_the_folder() {
     fs::create_dir(&state).unwrap();
     set_mode(&state, 0o770);
     let mut session = test.start_without_elicitation();
-    // Before anybody is refused.
+    // The warning comes before the first refusal.
     session.stderr_says("calls that need the approval inbox will be refused");
     refuses(&mut session, &[state.to_str().unwrap(), "chmod go-rwx"]);
     let output = session.terminal().approvals(&["list"]);
     assert_eq!(output.code, Some(3), "{output:?}");
     assert!(output.err.contains("chmod go-rwx"), "{output:?}");
-    // Whether a passphrase was set could have been changed by others: the proxy does not go on as
-    // if it knew, and says so.
+    // Others may have removed the passphrase meanwhile. The proxy cannot know, so it says that it
+    // must be restarted.
     set_mode(&state, 0o700);
     refuses(&mut session, &["start approval-proxy again"]);
     session.finish();

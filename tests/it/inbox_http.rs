@@ -1,4 +1,4 @@
-//! The inbox for clients that come by HTTP and cannot be asked.
+//! The inbox for HTTP clients that cannot be asked.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn served() -> (Session, Http) {
     (session, http)
 }
 
-/// A session of a client that cannot be asked: its id.
+/// Opens a session of a client that cannot be asked, and returns its id.
 fn session_without_elicitation(http: &Http) -> String {
     let mut hello = initialize();
     hello["params"]["capabilities"] = json!({});
@@ -27,7 +27,7 @@ fn session_without_elicitation(http: &Http) -> String {
     session
 }
 
-/// The item about the call with this argument.
+/// Waits for `count` open items, and returns the id of the one whose argument `n` is this.
 fn item(terminal: &Terminal, count: usize, n: u64) -> String {
     let items = terminal.wait_for_items(count);
     let mut items = items.iter();
@@ -47,7 +47,7 @@ fn each_session_gets_the_verdict_about_its_own_call() {
         session_without_elicitation(&http),
         session_without_elicitation(&http),
     );
-    // The same id in both, and another one.
+    // Both sessions use the same request id, and the second one another id as well.
     let mut first = http.begin(&in_session(&mine), call(1, "wipe"));
     let of_first = item(&terminal, 1, 1);
     let mut second = http.begin(&in_session(&yours), call(1, "wipe"));

@@ -1,4 +1,4 @@
-//! The key that verdicts are signed with: who can replace it, where it shows, and what it is needed for.
+//! The key that signs verdicts: who can replace it, where it is recorded, and which calls need it.
 
 use approval_proxy::engines::inbox::passphrase::{PublicKey, set};
 use approval_proxy::sys::secret::Secret;
@@ -10,7 +10,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-/// A test whose inbox has a passphrase, and the fingerprint of its key.
+/// Returns a test whose inbox has a passphrase, its terminal, and the fingerprint of its key.
 fn with_passphrase() -> (ProxyTest, Terminal, String) {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
@@ -23,7 +23,7 @@ fn key_now(terminal: &Terminal) -> String {
     key.unwrap().fingerprint().to_string()
 }
 
-/// A client that shows prompts, and what it makes of the session.
+/// Starts the proxy with a client that shows prompts.
 fn asking_client(test: ProxyTest) -> Session {
     let mut session = test.start();
     session.handshake();
@@ -36,8 +36,8 @@ fn open_line(session: &Session) -> Value {
     opened.next().unwrap()
 }
 
-// `inbox --set-passphrase` asked nobody who had one for it, and the log then called an agent's verdict
-// the user's.
+// Attack: `inbox --set-passphrase` did not ask for the old passphrase, so an agent could set a new one,
+// and the log recorded its verdicts as the user's.
 #[test]
 fn only_somebody_who_knows_the_passphrase_can_replace_it() {
     let (_test, terminal, key) = with_passphrase();
@@ -89,7 +89,7 @@ fn the_key_is_in_the_open_record_and_in_records_of_signed_verdicts() {
         (&json!("inbox-passphrase"), &json!(key))
     );
     session.finish();
-    // Nothing of a key where there is none.
+    // Without a passphrase, no record names a key.
     let mut session = ProxyTest::with_inbox().start_without_elicitation();
     assert!(open_line(&session).get("inbox_key").is_none());
     let terminal = session.terminal();
@@ -100,7 +100,7 @@ fn the_key_is_in_the_open_record_and_in_records_of_signed_verdicts() {
     session.finish();
 }
 
-// Whoever replaced the file was believed by the next proxy.
+// Attack: the next proxy trusted whoever had replaced the file.
 #[test]
 fn a_missing_key_or_one_that_is_not_the_pinned_one_stops_the_start() {
     let (test, terminal, key) = with_passphrase();
@@ -146,7 +146,8 @@ fn a_warning_says_that_a_yes_in_the_client_bypasses_the_passphrase() {
     assert!(!says(both(with_passphrase().0.rules(required))));
 }
 
-// "refuses verdicts below it, and the engines that cannot reach it are not asked"
+// contract.md, "Engines": "`requireAssurance: LEVEL` refuses verdicts below it, and the engines that
+// cannot reach it are not asked."
 #[test]
 fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
     for required in ["inbox-terminal", "inbox-session", "shared-secret"] {
@@ -173,7 +174,7 @@ fn an_engine_that_cannot_reach_the_required_assurance_is_not_asked() {
 #[test]
 fn nothing_runs_if_no_engine_reaches_the_required_assurance() {
     for required in ["channel-authenticated", "inbox-passphrase"] {
-        // Without a passphrase the inbox does not reach either.
+        // Without a passphrase the inbox does not reach these levels.
         let test = ProxyTest::with_inbox().flags(["--engine", "elicitation,inbox"]);
         let mut session = asking_client(test.rules(json!({"requireAssurance": required})));
         let output = session.is_refused("wipe", json!({}));

@@ -1,4 +1,4 @@
-//! A passphrase: whoever can write to the user's files, but does not know it, decides nothing.
+//! The passphrase: a program that can write to the user's files but does not know it decides nothing.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-/// A yes as it would be if somebody who knows the passphrase gave it now.
+/// A yes as somebody who knows the passphrase would give it now.
 fn yes() -> Verdict {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Verdict {
@@ -27,7 +27,7 @@ fn yes() -> Verdict {
     }
 }
 
-/// What whoever has a shell can do: write a verdict into the store.
+/// Writes a verdict into the store, as any program of this user can.
 fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<Vec<u8>>) {
     let signed = SignedVerdict {
         verdict,
@@ -39,7 +39,7 @@ fn write(terminal: &Terminal, item: &Value, verdict: Verdict, signature: Option<
     assert_eq!(decided, Decided::Recorded);
 }
 
-/// The item as the store shows it.
+/// Returns the item from the store.
 fn shown(terminal: &Terminal, item: &Value) -> Item {
     let found = terminal.store().find(item["id"].as_str().unwrap());
     found.unwrap().unwrap().item
@@ -49,7 +49,7 @@ fn signature(signer: &Signer, shown: &Item, verdict: &Verdict) -> Option<Vec<u8>
     Some(signer.sign(&shown.id, &shown.fingerprint(), verdict))
 }
 
-/// Nothing has run, the operator is warned, and the item waits as it did.
+/// Checks that nothing has run, the operator was warned, and the item is open as before.
 fn counts_for_nothing(session: &mut Session, terminal: &Terminal, item: &Value, times: usize) {
     let warning = format!(
         "about item {}: it was not made with the passphrase",
@@ -93,7 +93,7 @@ fn only_verdicts_signed_with_the_passphrase_count() {
     counts_for_nothing(&mut session, &terminal, &item, 3);
 
     let signer = unlock(&dir, &secret("correct horse")).unwrap();
-    // What was signed for another call, and what was signed and then changed.
+    // A verdict signed for another call, and one that was changed after it was signed.
     let asked = shown(&terminal, &item);
     let other = Item {
         digest: "0".repeat(64),
@@ -111,7 +111,7 @@ fn only_verdicts_signed_with_the_passphrase_count() {
     };
     write(&terminal, &item, longer, signed);
     counts_for_nothing(&mut session, &terminal, &item, 5);
-    // Another passphrase in place of the one that the proxy knows.
+    // A signature with another passphrase than the one that the proxy knows.
     let known = secret("correct horse");
     set(&dir, Some(&known), &secret("mine now")).unwrap();
     let thief = unlock(&dir, &secret("mine now")).unwrap();
@@ -119,7 +119,7 @@ fn only_verdicts_signed_with_the_passphrase_count() {
     let signed = signature(&thief, &asked, &verdict);
     write(&terminal, &item, verdict, signed);
     counts_for_nothing(&mut session, &terminal, &item, 6);
-    // None at all.
+    // The passphrase file is gone.
     std::fs::remove_file(dir.path().join("passphrase.json")).unwrap();
     let output = terminal.approvals(&["approve", item["id"].as_str().unwrap()]);
     assert_eq!(output.code, Some(2), "{output:?}");
@@ -151,7 +151,7 @@ fn approving_a_tampered_item_does_not_let_its_call_run() {
     let mut session = test.start_without_elicitation();
     session.call("wipe", json!({"n": 1}));
     let item = terminal.wait_for_items(1).remove(0);
-    // Whoever can write to the store shows something harmless beside the same digest.
+    // Attack: a program that can write to the store shows something harmless with the same digest.
     let store = rusqlite::Connection::open(dir.path().join("inbox.db")).unwrap();
     let sql = "UPDATE items SET tool = 'read', call = ?";
     store.execute(sql, [r#"{"name":"read"}"#]).unwrap();
@@ -193,7 +193,7 @@ fn the_terminal_asks_for_the_passphrase_and_a_wrong_one_decides_nothing() {
         assert!(output.err.contains(why), "{output:?}");
         assert!(output.out.is_empty(), "{output:?}");
     }
-    // Nobody needs it to see what waits.
+    // Listing needs no passphrase.
     assert_eq!(terminal.wait_for_item("wipe"), id);
     assert_eq!(session.runs_of("wipe"), 0);
     let output = terminal.approvals_with_stdin(
@@ -230,7 +230,7 @@ fn without_a_passphrase_nobody_can_claim_its_assurance() {
 fn only_the_passphrase_is_hidden_while_it_is_typed() {
     let test = ProxyTest::with_inbox();
     let terminal = Terminal::at(&test.path("state"));
-    // Given up by Ctrl-C, or ended from outside: nothing has changed.
+    // Ctrl-C gives up: nothing has changed.
     for keys in ["\u{3}", "half of it\u{3}"] {
         let mut given_up = terminal.in_terminal(&["inbox", "--set-passphrase"]);
         given_up.shows("New passphrase: ");
@@ -256,7 +256,7 @@ fn only_the_passphrase_is_hidden_while_it_is_typed() {
     let call = session.call("wipe", json!({"n": 1}));
     let id = terminal.wait_for_item("wipe");
     let mut approve = terminal.in_terminal(&["approvals", "approve", &id]);
-    // What is signed is what stands above the question.
+    // The call that is signed is shown above the question.
     approve.shows("\"n\": 1");
     approve.shows("Passphrase: ");
     eventually("no echo", || !approve.echoes());
@@ -268,7 +268,7 @@ fn only_the_passphrase_is_hidden_while_it_is_typed() {
     session.finish();
 }
 
-// INVARIANT 3: doubt is a no, also in the moments while the passphrase is made use of.
+// invariants.md, 3: doubt denies, even while the passphrase is being checked.
 #[test]
 fn ctrl_c_after_the_passphrase_approves_nothing() {
     let test = ProxyTest::with_inbox().flags(["--timeout", "0"]);
@@ -278,7 +278,7 @@ fn ctrl_c_after_the_passphrase_approves_nothing() {
     let mut session = test.start_without_elicitation();
     session.call("wipe", json!({"n": 1}));
     let id = terminal.wait_for_item("wipe");
-    // As much work as a file may ask for, so that there is time to think; no passphrase fits it.
+    // The most work that the file may demand, to have time for Ctrl-C. No passphrase matches this file.
     let path = dir.path().join("passphrase.json");
     let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     file["argon2id"] = json!({"memory_kib": 512 * 1024, "passes": 16, "lanes": 1});
@@ -289,7 +289,7 @@ fn ctrl_c_after_the_passphrase_approves_nothing() {
     eventually("echo", || approve.echoes());
     approve.types("\u{3}");
     assert_ne!(approve.exit(), Some(0), "{}", approve.shown());
-    // It did not come so far as to find the passphrase wrong.
+    // The check had not finished.
     let shown = approve.shown();
     assert!(
         !shown.contains("wrong") && !shown.contains("approved:"),
@@ -324,7 +324,7 @@ fn a_verdict_given_between_two_sessions_must_be_signed_too() {
     eventually("it may be resumed", || state.join("resumable").exists());
     session.finish();
 
-    // Nobody who would tell is there.
+    // No proxy is running that would report this.
     write(&terminal, &item, yes(), None);
     let mut session = proxy("60").start_without_elicitation();
     let call = session.call("wipe", json!({"n": 1}));

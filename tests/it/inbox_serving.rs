@@ -1,4 +1,4 @@
-//! Who serves the inbox's page, and who is not taken for it.
+//! Which process serves the inbox's page, and which processes are not taken for it.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::support::{InboxProcess, ProxyTest, Session, Terminal, announced_page, eventually};
 
-/// Longer than any proxy should take to notice something and to act.
+/// Longer than a proxy may take to notice something and to act.
 const SOON: Duration = Duration::from_secs(4);
 
 fn folder() -> (TempDir, Terminal) {
@@ -35,20 +35,20 @@ fn in_folder(dir: &TempDir) -> Session {
         .start_without_elicitation()
 }
 
-/// A private file in the folder.
+/// Writes a private file.
 fn put(path: &Path, text: &str) -> File {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     File::options().write(true).open(path).unwrap()
 }
 
-/// A port that nobody listens at, just now.
+/// Returns a port at which nobody is listening now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// Somebody who listens at a port and is no page.
+/// Listens at a port, without being the page.
 fn squatter(answer: fn(TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -65,12 +65,12 @@ fn garbage(mut stream: TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nyes!");
 }
 
-/// Says nothing, and hangs up only with whoever asked.
+/// Never answers, and hangs up only when the client does.
 fn silence(mut stream: TcpStream) {
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
-/// Answers a byte at a time, just often enough not to be given up.
+/// Answers one byte at a time, just often enough to avoid timeouts.
 fn drip(mut stream: TcpStream) {
     while stream.write_all(b"H").is_ok() {
         thread::sleep(Duration::from_millis(100));
@@ -95,14 +95,14 @@ fn two_proxies_share_one_inbox_and_its_page_outlives_the_proxy_that_serves_it() 
     first.signal(Signal::KILL);
     assert_eq!(first.exit().0, -9);
     let killed = Instant::now();
-    eventually("somebody serves the page", || {
+    eventually("another process serves the page", || {
         terminal.page_answers_at(&page)
     });
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
-    // Not by the command, which would tidy up by itself.
+    // Not through the command, which would clean up itself.
     let mut store = terminal.store();
     let expired = State::Closed(Closed::Expired);
-    eventually("nobody waits for the first", || {
+    eventually("the item of the first is closed", || {
         store.find(&of_first).unwrap().unwrap().state == expired
     });
     assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
@@ -186,7 +186,7 @@ fn a_named_port_beats_the_previous_one() {
         page.address
     };
     let (first, named) = (page("0"), free_port());
-    // Bookmarks go on to work where nothing else is said.
+    // By default the page keeps its port, so bookmarks still work.
     assert_eq!(page("0"), first);
     assert_eq!(page(&named.to_string()), format!("127.0.0.1:{named}"));
     assert_eq!(page("0"), format!("127.0.0.1:{named}"));
@@ -215,18 +215,18 @@ fn a_process_at_the_pages_port_is_not_announced_until_it_proves_that_it_is_the_i
         terminal.approve(&id);
         session.expect_ran(call);
         assert!(decided.elapsed() < SOON, "{what}: {:?}", decided.elapsed());
-        // A few looks later it is still not told, and not complained about each second.
+        // Some checks later it is still not announced, and there is still one warning.
         let call = session.call("wipe", json!({"n": 2}));
         let id = terminal.wait_for_item("wipe");
         let start = Instant::now();
-        eventually("a few looks", || {
+        eventually("a few checks", || {
             start.elapsed() > Duration::from_millis(2_500)
         });
         let stderr = session.stderr();
         assert!(!stderr.contains("http://"), "{what}: {stderr}");
         let warned = stderr.matches("does not answer as it should").count();
         assert_eq!(warned, 1, "{what}: {stderr}");
-        // Whoever it was has gone.
+        // The other process goes away.
         drop(lock);
         let page = announced_page(|| session.stderr());
         eventually("the page answers", || terminal.page_answers_at(&page));
@@ -253,7 +253,7 @@ fn a_standalone_inbox_serves_the_page_until_it_ends_and_another_takes_over() {
         "{}",
         second.stderr()
     );
-    // A proxy finds it.
+    // A proxy finds the page.
     let mut session = in_folder(&dir);
     let call = session.call("wipe", json!({}));
     let id = terminal.wait_for_item("wipe");
@@ -304,7 +304,7 @@ fn of_many_inboxes_that_start_at_once_one_serves_the_page_and_none_exits() {
     assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
 }
 
-// The secret that logs a browser in stands in no process list, and goes with its use.
+// The secret that logs a browser in is in no process list, and is gone once used.
 #[test]
 fn a_browser_logs_in_through_a_file_that_is_deleted_once_used() {
     let (dir, terminal) = folder();

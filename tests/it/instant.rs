@@ -1,5 +1,5 @@
 //! Clients that declare elicitation and show nothing: they answer before anybody can have read the
-//! question, or with something that answers nothing.
+//! question, or with an invalid answer.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use super::support::{Http, ProxyTest, Session, TOKEN, approval, call, eventually, in_session};
 
-/// A proxy with its inbox, for which an answer is instant even on a machine that is busy.
+/// A proxy with the inbox, and a limit so high that an answer is instant even on a busy machine.
 fn with_inbox() -> ProxyTest {
     ProxyTest::with_inbox().env(LIMIT, "10000")
 }
 
-/// What most tests turn off.
+/// Most tests turn this limit off.
 const LIMIT: &str = "APPROVAL_APPROVAL_INSTANT_DECLINE_MS";
 
 fn cancel() -> Value {
     json!({"action": "cancel"})
 }
 
-/// The client calls a tool and answers the prompt at once, without a person.
+/// Calls a tool and answers the prompt at once, without a person.
 fn answered(session: &mut Session, answer: Value) -> u64 {
     let id = session.call("wipe", json!({"n": 7}));
     let prompt = session.prompt();
@@ -32,7 +32,7 @@ fn last_decision(session: &Session) -> Value {
 }
 
 // contract.md, "Clients that answer for themselves": "they decline in milliseconds (headless Claude
-// Code cancels after 10 ms)". "If `inbox` is among the engines, the question stays open there, and
+// Code cancels after 10 ms) […] If `inbox` is among the engines, the question stays open there, and
 // once approved the same call runs when it is made again."
 #[test]
 fn an_instant_cancel_is_refused_at_once_and_the_question_waits_in_the_inbox() {
@@ -86,7 +86,7 @@ fn an_instant_cancel_is_refused_at_once_and_the_question_waits_in_the_inbox() {
         ),
         "{line}"
     );
-    // Once.
+    // The approval was for one run.
     let third = answered(&mut session, cancel());
     session.refusal(third);
     assert_ne!(terminal.wait_for_item("wipe"), item);
@@ -104,7 +104,7 @@ fn the_same_call_made_again_waits_for_the_item_and_runs_when_it_is_approved() {
     assert_eq!(session.decision("wipe")["decision"], "denied");
     let item = terminal.wait_for_item("wipe");
     let again = session.call("wipe", json!({"n": 7}));
-    // A client that gives it up takes nothing with it.
+    // Cancelling this call does not close the item.
     session.notify("notifications/cancelled", json!({"requestId": again}));
     session.sync();
     assert_eq!(terminal.wait_for_item("wipe"), item);
@@ -135,15 +135,15 @@ fn without_the_inbox_an_instant_no_is_not_attributed_to_a_person() {
         assert!(!text.contains("by a person"), "{text}");
         assert_eq!(last_decision(&session)["decision"], decision);
     }
-    // A client that says yes by itself is its operator's choice.
+    // An instant yes counts: such a client is its operator's choice.
     let id = answered(&mut session, approval());
     session.expect_ran(id);
     assert!(last_decision(&session)["answered_ms"].is_number());
     session.finish();
 }
 
-// What counts is the time in the log, also on a machine that is busy; a person who takes their time
-// is in `policy_flags` and `asking`, where the limit is off.
+// The expected outcome depends on the time in the log, in case the machine is busy. Tests with slower
+// answers are in `policy_flags` and `asking`, where the limit is off.
 #[test]
 fn the_default_limit_is_250_ms() {
     let mut session = ProxyTest::new().env(LIMIT, "").start();
@@ -181,7 +181,7 @@ fn invalid_answers_go_on_to_the_inbox_or_are_errors() {
         json!({"action": "accept", "content": {"approved": "true"}}),
         json!(null),
     ];
-    // However fast they come, or slowly.
+    // Invalid answers are never instant ones: the limit does not matter.
     for limit in ["0", "10000"] {
         let mut session = ProxyTest::with_inbox().env(LIMIT, limit).start();
         session.handshake();

@@ -1,5 +1,4 @@
-//! Authorization servers that are odd in ways that real ones are: the login works, or the error says
-//! what they said.
+//! Authorization servers that are odd like real ones: the login works, or the error quotes them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,14 +15,14 @@ use super::support::{
 const JSON: (&str, &str) = ("content-type", "application/json");
 const DOCUMENT: &str = "https://client.example/approval-proxy.json";
 
-/// A server that wants a login, with the authorization server on the same port.
+/// A server that requires a login, with the authorization server on the same port.
 struct Home {
     server: OddServer,
     dir: TempDir,
 }
 
 impl Home {
-    /// `odd` responds to what is odd, and leaves the rest.
+    /// `odd` may respond to a request; if it returns `None`, the response is the usual one.
     fn new(odd: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Home {
         let server =
             OddServer::start(move |request| odd(request).unwrap_or_else(|| usual(request)));
@@ -46,7 +45,7 @@ impl Home {
         test.start()
     }
 
-    /// Somebody logs in.
+    /// Logs in.
     fn log_in(&self) {
         let file = self.dir.path().join("browser.page");
         eventually("a browser", || file.exists());
@@ -62,7 +61,7 @@ impl Home {
         self.dir.path().join("browser.page").exists()
     }
 
-    /// A login and a call after it.
+    /// Logs in and makes a call.
     fn works(&self, section: Value) -> Session {
         let mut session = self.run(json!({}), section);
         let id = ask(&mut session);
@@ -74,7 +73,7 @@ impl Home {
         session
     }
 
-    /// What the client is told where nobody can log in, or it comes to nothing.
+    /// Returns the client's error when the login is impossible or fails.
     fn error(&self, logs_in: bool) -> String {
         let mut session = self.run(json!({}), json!({}));
         let id = ask(&mut session);
@@ -89,7 +88,7 @@ impl Home {
         error
     }
 
-    /// The forms that were posted to a path.
+    /// Returns the forms that were posted to a path.
     fn forms(&self, path: &str) -> Vec<HashMap<String, String>> {
         let seen = self.server.seen().into_iter();
         let posted = seen.filter(|request| request.path == path && request.method == "POST");
@@ -102,7 +101,7 @@ impl Home {
         seen
     }
 
-    /// What stood in the query of the page.
+    /// Returns the query of the login page.
     fn page(&self) -> HashMap<String, String> {
         let seen = self.server.seen().into_iter();
         let mut pages = seen.filter(|request| request.path.starts_with("/authorize?"));
@@ -175,7 +174,7 @@ fn usual(request: &Request) -> String {
     }
 }
 
-/// Sends the browser back with this.
+/// Redirects the browser back with these parameters.
 fn goes_back(request: &Request, with: &[(&str, &str)]) -> String {
     let query = pairs(request.path.split_once('?').unwrap().1);
     let mut back = Url::parse(&query["redirect_uri"]).unwrap();
@@ -206,7 +205,7 @@ fn a_client_authenticates_as_its_registration_says() {
                     Some(_) | None => is_basic && !is_post,
                 };
                 let error = json!({"error": "invalid_client"}).to_string();
-                // Over at once: the next request brings a refresh.
+                // The token is about to expire, so the next request refreshes it.
                 let mut token = token();
                 token["expires_in"] = json!("1");
                 Some(match is_right {
@@ -223,7 +222,7 @@ fn a_client_authenticates_as_its_registration_says() {
                 .iter()
                 .any(|form| form["grant_type"] == "refresh_token")
         );
-        // The next run too.
+        // The next run refreshes it, too.
         let before = forms.len();
         let mut again = home.run(json!({}), json!({}));
         again.handshake();
@@ -271,7 +270,7 @@ fn a_resource_may_end_with_a_slash() {
             })
         });
         home.works(json!({})).finish();
-        // The authorization server reads it as the server writes it.
+        // The authorization server gets the resource as the server wrote it.
         let stated = home.server.url(end);
         assert_eq!(home.page()["resource"], stated);
         assert_eq!(home.forms("/token")[0]["resource"], stated);
@@ -325,7 +324,7 @@ fn errors_of_the_authorization_server_reach_the_client() {
             "does not let approval-proxy register: ",
         ),
         ("/token", 400, true, "the login gave no token: "),
-        // As GitHub does.
+        // GitHub sends errors with status 200.
         ("/token", 200, true, "the login gave no token: "),
     ] {
         let body = said.to_string();
@@ -350,7 +349,7 @@ fn errors_of_the_authorization_server_reach_the_client() {
     let error = home.error(true);
     let wanted = "the login was refused: \"access_denied\", \"not you\"; try again";
     assert!(error.contains(wanted), "{error}");
-    // No JSON of OAuth's.
+    // A response that is not an OAuth error.
     let home = Home::new(|request| {
         (request.path == "/register").then(|| response(500, &[], "<h1>out of order</h1>"))
     });
@@ -381,7 +380,7 @@ fn no_error_of_a_login_repeats_a_secret() {
         assert!(!error.contains(&form[name]), "{name} in {error}");
     }
     assert!(error.contains("invalid_grant"), "{error}");
-    // What is no JSON may be a token.
+    // A response that is not JSON may contain a token.
     let home = Home::new(|request| {
         let form = [("content-type", "application/x-www-form-urlencoded")];
         let body = "access_token=access-secret&token_type=bearer";
@@ -392,7 +391,7 @@ fn no_error_of_a_login_repeats_a_secret() {
         error.contains("x-www-form-urlencoded") && !error.contains("secret"),
         "{error}"
     );
-    // The state that the browser brings back.
+    // The state in the callback is a secret, too.
     let home = Home::new(|request| {
         let state = pairs(request.path.split_once('?')?.1).remove("state")?;
         Some(goes_back(
@@ -456,7 +455,7 @@ fn a_client_metadata_document_replaces_a_registration_if_supported() {
         assert!(!form.contains_key("client_secret"));
         assert!(home.posted("/register").is_empty());
     }
-    // Where it is not read, and where there is none.
+    // If the server does not support such a document, or the configuration has none, the proxy registers.
     for (home, section) in [
         (Home::new(|_| None), section),
         (Home::new(reads(true)), json!({})),
@@ -491,7 +490,7 @@ fn every_request_of_a_login_names_the_proxy() {
     let home = Home::new(|_| None);
     home.works(json!({})).finish();
     let mut seen = home.server.seen();
-    // That was the browser.
+    // The browser sends these.
     seen.retain(|request| !request.path.starts_with("/authorize"));
     for path in [RESOURCE, METADATA, "/register", "/token", "/mcp"] {
         assert!(seen.iter().any(|request| request.path == path), "{path}");

@@ -1,5 +1,4 @@
-//! Servers behind HTTP that are odd in ways that real ones are: they work, or the error says what
-//! they did.
+//! HTTP servers that are odd like real ones: they work, or the error says what they did.
 
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ fn initialize(session: &mut Session) -> Value {
     session.response(id)
 }
 
-/// The error that a client reads when it begins with this server.
+/// Returns the error that `initialize` gets from this server.
 fn error_of(entry: Value) -> String {
     let mut session = around(entry);
     let response = initialize(&mut session);
@@ -45,7 +44,7 @@ fn with_answer(request: &Request, respond: impl Fn(Value) -> String) -> String {
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// The answer with its id as text if it is a number, and the reverse.
+/// Turns a numeric id of an answer into text, and the reverse.
 fn swapped(mut answer: Value) -> Value {
     answer["id"] = match &answer["id"] {
         Value::Number(number) => json!(number.to_string()),
@@ -86,14 +85,14 @@ fn an_id_that_comes_back_as_text_or_as_a_number_is_restored() {
     }
 }
 
-// invariants.md, 3: "What the server was never sent, it cannot have answered", whatever id it uses.
+// invariants.md, 3: "What the server was never sent, it cannot have answered."
 #[test]
 fn an_id_as_text_cannot_answer_a_held_call() {
     let server = OddServer::start(|request| {
         with_answer(request, |answer| {
             let mut answer = swapped(answer);
             if request.message()["method"] == "ping" {
-                // The held call's, as text.
+                // The held call's id, as a number or as text.
                 answer["id"] = json!(request.message()["params"]["forge"]);
             }
             response(200, &[JSON], &answer.to_string())
@@ -130,7 +129,7 @@ fn every_request_has_our_user_agent_unless_the_config_sets_another() {
         let mut session = around(json!({"url": server.url("/mcp"), "headers": headers}));
         session.handshake();
         session.passes("read", json!({}));
-        // The stream that is opened after `initialized`.
+        // The proxy opens this stream after `initialized`.
         super::support::eventually("a GET", || {
             server.seen().iter().any(|request| request.method == "GET")
         });
@@ -164,7 +163,7 @@ fn a_server_of_2024_11_05_is_recognized_by_its_url_or_by_the_config() {
 #[test]
 fn a_server_that_refuses_a_post_is_tried_as_one_of_2024_11_05() {
     for status in [400, 404, 405, 406, 415] {
-        // `type` keeps the URL from naming HTTP+SSE by itself.
+        // `type` overrides the URL, which would mean HTTP+SSE.
         let server = OddServer::of_2024("\n", move |_| response(status, &[], "no such thing"));
         let entry = json!({"url": server.url("/sse"), "type": "http"});
         let mut session = around(entry);
@@ -200,7 +199,7 @@ fn if_neither_transport_works_the_error_names_both_attempts() {
     ] {
         assert!(error.contains(part), "{error}");
     }
-    // A stream that is none of 2024-11-05, one that leads elsewhere, and a page.
+    // A stream without an endpoint, one whose endpoint is elsewhere, and an HTML page.
     for (kind, body, wanted) in [
         (
             "text/event-stream",
@@ -260,7 +259,7 @@ fn redirects_are_followed_within_the_origin_and_are_errors_elsewhere() {
         });
         works(json!({"url": server.url("/mcp")}));
     }
-    // They would lose the message.
+    // Following these would lose the message.
     for status in [302, 303] {
         let server =
             OddServer::start(move |_| response(status, &[("location", "/login?s=hunter2")], ""));
@@ -281,7 +280,7 @@ fn redirects_are_followed_within_the_origin_and_are_errors_elsewhere() {
     assert!(error.contains(&wanted), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
     assert!(other.seen().is_empty(), "nothing was sent there");
-    // Round in circles.
+    // An endless redirect.
     let server = OddServer::start(|_| response(307, &[("location", "/mcp")], ""));
     let error = error_of(json!({"url": server.url("/mcp")}));
     assert!(error.contains("redirects to"), "{error}");
@@ -337,7 +336,11 @@ fn the_error_of_a_busy_server_quotes_it_and_its_retry_after() {
         "{error}"
     );
     assert!(error.contains("Retry-After \"30\""), "{error}");
-    assert_eq!(server.seen().len(), 1, "it is not asked at once");
+    assert_eq!(
+        server.seen().len(),
+        1,
+        "the request is not repeated at once"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Secrets of every kind, searched for in what is kept: the log, stderr, the inbox's files and its history.
+//! Searches for secrets of every kind in the log, stderr, the inbox's files and its history.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, eventually};
 
-/// In every secret here, and in nothing else.
+/// Part of every secret here, and of nothing else.
 const MARK: &str = "hunter2";
 
-/// A secret of each kind, each where a call can have it.
+/// Arguments with a secret of each kind, in each place where a call can have one.
 fn arguments() -> Value {
     json!({
         "password": "hunter2", "pwd": "hunter2", "pass": "hunter2", "auth": "hunter2", "bearer": "hunter2",
@@ -41,10 +41,10 @@ fn arguments() -> Value {
     })
 }
 
-/// What is none, and must be left.
+/// Texts that are not secret and must be kept.
 const KEPT: [&str; 4] = ["512", "page-7", "Bob", "example.com"];
 
-/// Reasons and errors that hold secrets, too.
+/// A reason or an error that contains secrets.
 const WORDS: &str = "not with password=hunter2, nor https://me:hunter2@example.com, EMP-hunter2";
 
 fn test() -> ProxyTest {
@@ -80,7 +80,7 @@ fn no_secret_is_logged_whatever_is_decided_about_the_call() {
         session.answer(&prompt, answer);
         session.response(call);
     }
-    // What cannot be read, so that its reason is the message's own words.
+    // A message that cannot be read safely: the reason of its refusal quotes the message.
     session.send(r#"{"jsonrpc":"2.0","id":98,"method":"x","Params":{"password=hunter2":1}}"#);
     session.sync();
     let log = log_text(&session);
@@ -120,7 +120,7 @@ fn an_error_of_the_client_is_logged_without_its_secrets() {
 fn no_secret_of_a_call_stays_in_the_inboxs_files_once_it_is_decided_or_withdrawn() {
     let mut session = test().start_without_elicitation();
     let terminal = session.terminal();
-    // One is approved, one denied, one taken back.
+    // One call is approved, one denied, one cancelled.
     for how in ["approve", "deny", "cancel"] {
         let call = session.call("wipe", arguments());
         let id = terminal.wait_for_item("wipe");
@@ -133,7 +133,7 @@ fn no_secret_of_a_call_stays_in_the_inboxs_files_once_it_is_decided_or_withdrawn
             assert_eq!(output.code, Some(0), "{output:?}");
             session.response(call);
         }
-        // While the proxy runs, and has its page open.
+        // They go while the proxy still runs and serves its page.
         eventually("the files are without it", || !is_in_store(&session, MARK));
         let output = terminal.approvals(&["show", &id]);
         assert!(!output.out.contains(MARK), "{output:?}");

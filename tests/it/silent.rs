@@ -1,4 +1,4 @@
-//! Clients that declare elicitation, show nothing and wait; and agents that try again what was denied.
+//! Clients that declare elicitation, show nothing and wait; and agents that repeat a denied call.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::support::{ProxyTest, Session, approval};
 const SILENCE: &str = "APPROVAL_APPROVAL_ALSO_INBOX_AFTER";
 const MEMORY: &str = "APPROVAL_APPROVAL_DENY_MEMORY_SECONDS";
 
-fn after(seconds: &str) -> ProxyTest {
+fn listed_after(seconds: &str) -> ProxyTest {
     ProxyTest::with_inbox().env(SILENCE, seconds)
 }
 
@@ -15,7 +15,7 @@ fn last_decision(session: &Session) -> Value {
     session.decisions().pop().unwrap()
 }
 
-/// A call whose prompt the client leaves unanswered: its id, the prompt, and the item that the inbox lists.
+/// Makes a call whose prompt stays unanswered. Returns its id, the prompt, and the item in the inbox.
 fn listed(session: &mut Session) -> (u64, Value, String) {
     session.handshake();
     let call = session.call("wipe", json!({"n": 7}));
@@ -28,7 +28,7 @@ fn listed(session: &mut Session) -> (u64, Value, String) {
 // = off): the question is also listed in the inbox […]. Whichever answer comes first counts."
 #[test]
 fn a_silent_clients_question_can_be_answered_in_the_inbox_and_the_record_says_by_whom() {
-    let mut session = after("0.2").start();
+    let mut session = listed_after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
     let output = terminal.approvals(&["approve", &item, "--as", "Ann"]);
@@ -43,7 +43,7 @@ fn a_silent_clients_question_can_be_answered_in_the_inbox_and_the_record_says_by
         "{line}"
     );
     assert_eq!(line["approver_verified"], false, "{line}");
-    // A late answer counts for nothing.
+    // A late answer does not count.
     session.answer(&prompt, approval());
     session.sync();
     assert_eq!(session.runs_of("wipe"), 1);
@@ -52,7 +52,7 @@ fn a_silent_clients_question_can_be_answered_in_the_inbox_and_the_record_says_by
 
 #[test]
 fn an_answer_in_the_client_closes_the_item_and_leaves_one_history_entry() {
-    let mut session = after("0.2").start();
+    let mut session = listed_after("0.2").start();
     let (call, prompt, item) = listed(&mut session);
     let terminal = session.terminal();
     session.answer(&prompt, approval());
@@ -74,7 +74,7 @@ fn an_answer_in_the_client_closes_the_item_and_leaves_one_history_entry() {
 
 #[test]
 fn silence_lists_nothing_if_that_is_turned_off() {
-    let mut session = after("0").flags(["--timeout", "1"]).start();
+    let mut session = listed_after("0").flags(["--timeout", "1"]).start();
     session.handshake();
     let call = session.call("wipe", json!({}));
     session.prompt();
@@ -110,7 +110,7 @@ fn a_denied_call_is_refused_without_asking_until_somebody_approves_its_item() {
     session.wait_for_event("parked_verdict");
     let lifted = session.call("wipe", json!({"n": 7}));
     session.expect_ran(lifted);
-    // Once.
+    // The approval was for one run.
     session.call("wipe", json!({"n": 7}));
     session.prompt();
     assert_eq!(session.runs_of("wipe"), 1);

@@ -1,4 +1,4 @@
-//! What stops a start, as the client sees it: the answer to its first request.
+//! Errors that stop a start, as the client sees them: the answer to its first request.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{ProxyTest, Session, proxy};
 
-/// Longer than any start takes, and shorter than a silent client is waited for.
+/// Longer than any start takes, and shorter than the wait for a silent client's first request.
 const SOON: Duration = Duration::from_millis(2_500);
 
 fn initialize(session: &mut Session) -> u64 {
@@ -16,7 +16,7 @@ fn initialize(session: &mut Session) -> u64 {
     session.request("initialize", params)
 }
 
-/// What the client is told, and the exit code: one error under the request's id, and nothing else.
+/// Returns the exit code and the error. The client must get nothing but this error, under its request's id.
 fn start_error(session: &mut Session, id: u64) -> (i32, String) {
     let answer = session.next();
     assert_eq!(answer["id"], id, "{answer}");
@@ -28,7 +28,7 @@ fn start_error(session: &mut Session, id: u64) -> (i32, String) {
     (code, text.to_owned())
 }
 
-/// The proxy with this whole command line, and a client at it.
+/// Starts the proxy with exactly these arguments.
 fn with_arguments(arguments: &[&str]) -> Session {
     ProxyTest::new().start_with(arguments)
 }
@@ -36,7 +36,7 @@ fn with_arguments(arguments: &[&str]) -> Session {
 /// Starts a proxy.
 type Start = Box<dyn FnOnce() -> Session>;
 
-/// Every way to fail at the start: a name, how to get there, the exit code, and words of the reason.
+/// Every error of a start: a name, how to cause it, the exit code, and words of the error.
 fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
     let rules = json!({"command": "true", "approvalRules": {"mode": "careful"}});
     let missing = tempfile::tempdir().unwrap().path().join("no/audit.jsonl");
@@ -161,7 +161,7 @@ fn failures() -> Vec<(&'static str, Start, i32, &'static [&'static str])> {
             &["`box`", "status 3", "scripted_upstream: exits at once"],
         ),
         (
-            "a server elsewhere that speaks HTTP+SSE and is not there",
+            "an unreachable server that speaks HTTP+SSE",
             Box::new(move || config(json!({"url": url, "type": "sse"})).start()),
             4,
             &["`box`", "http://127.0.0.1:1/mcp?…", "cannot be reached"],
@@ -189,7 +189,7 @@ fn every_startup_error_is_the_answer_to_initialize() {
         assert_eq!(code, expected, "{name}: {text}");
         for word in words {
             assert!(text.contains(word), "{name}: {text}");
-            // `stderr` says no less.
+            // stderr must say the same.
             session.stderr_says(word);
         }
         assert!(
@@ -231,8 +231,8 @@ fn a_stateless_client_gets_the_startup_error_too() {
     }
 }
 
-// The SDKs' `Client` takes an error to `server/discover` for an old server, and shows people only the
-// error to `initialize`.
+// The SDKs' `Client` takes an error to `server/discover` as a sign of a legacy server, and shows people
+// only the error to `initialize`.
 #[test]
 fn a_client_that_sends_discover_first_gets_the_error_twice() {
     for mut session in [
@@ -321,7 +321,7 @@ fn the_error_quotes_the_end_of_the_servers_stderr_without_secrets() {
     assert!(text.contains("bad key [hidden] | second line"), "{text}");
 }
 
-// A banner or a log message is no answer to `initialize`.
+// A banner or a log message is not an answer to `initialize`.
 #[test]
 fn the_error_says_why_a_server_died_before_it_answered_initialize() {
     let script = "read -r line; echo '{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\
@@ -360,12 +360,12 @@ fn the_error_names_the_url_of_an_unreachable_server() {
             "{text}"
         );
     }
-    // It may be there the next time.
+    // The proxy keeps running: the server may be reachable next time.
     assert!(session.is_running());
     session.finish();
 }
 
-// `--audit-log FILE`: what the server writes passes as it is, without a name in front.
+// With `--audit-log FILE`, the server's stderr passes without a prefix.
 #[test]
 fn a_servers_stderr_passes_unchanged_if_the_log_is_a_file() {
     let script = "printf 'no newline' >&2; printf '\\033[31m red\\r\\n' >&2; cat > /dev/null";

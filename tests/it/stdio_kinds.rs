@@ -1,4 +1,4 @@
-//! What clients hand over as stdin and stdout: pipes (all other tests), sockets, files, devices.
+//! Kinds of stdin and stdout that clients use: sockets, files, devices. All other tests use pipes.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -52,7 +52,7 @@ fn plain_files_work_as_stdin_and_stdout() {
         "{out}"
     );
     assert_eq!(responses[1].1["content"][0]["text"], "read ran");
-    // Nobody is there to answer.
+    // Nobody can answer the prompt.
     assert_eq!(responses[2].1["isError"], true);
     assert!(!session.has_recorded("marker"));
 }
@@ -63,7 +63,7 @@ fn a_socket_works_as_stdin_and_stdout() {
     ours.set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let test = ProxyTest::new();
-    // One socket for both, as some clients start their servers.
+    // Some clients use one socket for both.
     let stdin = OwnedFd::from(theirs.try_clone().unwrap());
     let mut session = test.stdin(stdin).stdout(OwnedFd::from(theirs)).start();
     (&ours).write_all(TRANSCRIPT.as_bytes()).unwrap();
@@ -79,7 +79,7 @@ fn a_socket_works_as_stdin_and_stdout() {
             seen.push(message["id"].clone());
         }
     }
-    // A large answer, more than a socket holds.
+    // An answer that does not fit into the socket's buffer.
     let big = json!({"jsonrpc": "2.0", "id": "big", "method": "tools/call",
                      "params": {"name": "big", "arguments": {"bytes": 3_000_000}}});
     (&ours).write_all(format!("{big}\n").as_bytes()).unwrap();
@@ -109,7 +109,7 @@ fn dev_null_works_as_stdin_or_stdout() {
     assert!(session.has_recorded(r#""name":"read""#) && !session.has_recorded("marker"));
 }
 
-// The non-blocking mode is ours alone: who shares the pipe keeps a pipe that blocks.
+// A process that shares the pipe with us must not get a non-blocking pipe.
 #[test]
 fn a_shared_pipe_stays_blocking() {
     use rustix::fs::{OFlags, fcntl_getfl};

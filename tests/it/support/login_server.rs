@@ -1,6 +1,6 @@
-//! A server behind HTTP that wants a login, and the authorization server that gives its tokens.
+//! An HTTP server that requires a login, and the authorization server that issues its tokens.
 //!
-//! It checks what the specifications have a client do, and counts what it is asked for.
+//! It checks what the specifications require of a client, and counts requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,28 +30,28 @@ struct Shared {
     state: Mutex<Seen>,
 }
 
-/// What it has seen, and how it is to behave.
+/// What the servers have seen, and how they behave.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// Only tool calls need a token.
     pub(crate) only_calls_need_login: bool,
-    /// Nothing says where to log in.
+    /// No response says where to log in.
     pub(crate) names_no_login: bool,
-    /// No token is good.
+    /// No token is accepted.
     pub(crate) refuses_every_token: bool,
-    /// People say no.
+    /// The person denies the login.
     pub(crate) refuses_logins: bool,
     pub(crate) registrations: u32,
     pub(crate) authorizations: u32,
     pub(crate) refreshes: u32,
-    /// Codes that were exchanged, and those that no login has given.
+    /// Codes that a client tried to exchange and that no login has issued.
     pub(crate) unknown_codes: Vec<String>,
-    /// The token that is good now, and the one that gives the next.
+    /// The valid access token, and the refresh token for the next one.
     pub(crate) access: String,
     pub(crate) refresh: String,
-    /// Every token and code there was.
+    /// Every token and code that was issued.
     pub(crate) secrets: Vec<String>,
-    /// Code to challenge and redirect.
+    /// The challenge and redirect URI of each code.
     codes: HashMap<String, (String, String)>,
     count: u32,
     pub(crate) authorization_headers: Vec<String>,
@@ -91,7 +91,7 @@ impl LoginServer {
         self.shared.state.lock().unwrap()
     }
 
-    /// Follows a page to its end, as a browser does: the last status.
+    /// Opens a page and follows its redirects like a browser; returns the last status.
     pub(crate) fn browse(&self, url: &str) -> u16 {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -142,7 +142,7 @@ async fn register(State(shared): State<Arc<Shared>>, body: String) -> Response {
     json_response(json!({"client_id": "client", "redirect_uris": asked["redirect_uris"]}))
 }
 
-/// Somebody logs in, and is sent back.
+/// Logs the person in at once, and sends the browser back.
 async fn authorize(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     let mut seen = shared.state.lock().unwrap();
     let query = pairs(uri.query().unwrap());
@@ -190,7 +190,7 @@ async fn token(State(shared): State<Arc<Shared>>, body: String) -> Response {
         return (StatusCode::BAD_REQUEST, headers, error).into_response();
     }
     seen.access = seen.new_token("access");
-    // Good once.
+    // A refresh token can be used once.
     seen.refresh = seen.new_token("refresh");
     json_response(
         json!({"access_token": seen.access, "refresh_token": seen.refresh,

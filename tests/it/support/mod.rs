@@ -1,6 +1,6 @@
-//! A proxy under test: how it is set up, and the client that speaks with it.
+//! Sets up proxies, clients and servers for the tests.
 //!
-//! Nothing here knows what is right; the tests do.
+//! What is right is decided in the tests, not here.
 
 mod http;
 mod http_upstream;

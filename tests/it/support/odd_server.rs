@@ -1,6 +1,6 @@
-//! A server behind HTTP whose answers a test writes byte by byte, since real ones are odd.
+//! An HTTP server whose responses a test writes byte by byte, to imitate odd real servers.
 //!
-//! It keeps what it was sent, and knows how a plain server answers.
+//! It keeps every request, and can respond like an ordinary server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,11 +9,11 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// With its query.
+    /// Path and query.
     pub(crate) path: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
@@ -26,12 +26,12 @@ impl Request {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The message that it brings.
+    /// The JSON-RPC message in the body.
     pub(crate) fn message(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
-    /// What a plain server answers; `None` for what needs no answer.
+    /// Returns an ordinary server's answer, or `None` if the message needs none.
     pub(crate) fn answer(&self) -> Option<Value> {
         let message = self.message();
         message.get("id")?;
@@ -54,7 +54,7 @@ impl Request {
     }
 }
 
-/// A response with this head and body, after which the connection closes.
+/// A response after which the connection closes.
 pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
     let mut text = format!("HTTP/1.1 {status} It\r\nconnection: close\r\n");
     for (name, value) in headers {
@@ -63,7 +63,7 @@ pub(crate) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Str
     format!("{text}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// How a plain server responds to a request.
+/// Responds to a request like an ordinary server.
 pub(crate) fn plain_response(request: &Request) -> String {
     match (&*request.method, request.answer()) {
         ("POST", Some(answer)) => response(
@@ -98,7 +98,7 @@ impl OddServer {
         let port = listener.local_addr().unwrap().port();
         let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
         let (respond, kept) = (Arc::new(respond), Arc::clone(&seen));
-        // Both end with the test's process.
+        // The threads end with the test process.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (respond, kept) = (Arc::clone(&respond), Arc::clone(&kept));
@@ -114,8 +114,8 @@ impl OddServer {
         OddServer { port, seen }
     }
 
-    /// A server of 2024-11-05: a stream at `/sse`, which names where messages go. `line_end` ends its
-    /// lines. Elsewhere it responds with `otherwise`.
+    /// A server of 2024-11-05: its stream at `/sse` names the endpoint for messages. `line_end` ends
+    /// the stream's lines, and `otherwise` responds to all other requests.
     pub(crate) fn of_2024(
         line_end: &'static str,
         otherwise: impl Fn(&Request) -> String + Send + Sync + 'static,
@@ -123,7 +123,7 @@ impl OddServer {
         OddServer::of_2024_that_answers(line_end, |answer| answer, otherwise)
     }
 
-    /// The same, with answers that are changed on their way.
+    /// The same, but `change` edits each answer.
     pub(crate) fn of_2024_that_answers(
         line_end: &'static str,
         change: impl Fn(Value) -> Value + Send + Sync + 'static,
@@ -166,12 +166,12 @@ impl OddServer {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Everything that has come.
+    /// All requests so far.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The calls of a tool that have come.
+    /// Counts the calls of a tool.
     pub(crate) fn calls(&self, tool: &str) -> usize {
         let is_call = |request: &&Request| {
             let message = request.message();
