@@ -1,4 +1,4 @@
-//! All sessions of HTTP clients: how they begin, how requests find them, and how they end.
+//! All sessions of HTTP clients: how they begin and get their ids, how requests find them, and how they end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

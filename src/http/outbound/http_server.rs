@@ -485,7 +485,8 @@ async fn run(peer: Arc<ServerSession>, mut lines: Lines) -> &'static str {
     let mut listener = JoinSet::new();
     let mut running: HashMap<RequestId, AbortHandle> = HashMap::default();
     let mut cancelled = CancelledExchanges::default();
-    // How many restarts the relay knows about. It made its current decisions in that session.
+    // The number of the session that the relay's current decisions were made for: how many restarts
+    // it knows about.
     let mut decided_in = 0;
     loop {
         let frame = tokio::select! {

@@ -115,7 +115,8 @@ enum PostOutcome {
         line: String,
         why: String,
     },
-    /// The server did not accept it, or may have accepted it. `is_lost` if the session is lost.
+    /// The server refused it, or may have accepted it. It is not sent again in either case. `is_lost`
+    /// says whether the session is lost.
     Failed {
         line: String,
         why: String,

@@ -1,4 +1,5 @@
-//! The end of a session: sends what is queued to the side that is still there, and fails pending requests.
+//! The end of a session, by the client, the upstream or a signal: sends what is queued to the side that is still there,
+//! and fails pending requests.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
