@@ -12,7 +12,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::support::{HttpUpstream, ProxyTest, Session, eventually, proxy, scripted_upstream};
+use super::support::{
+    HttpUpstream, ProxyTest, Session, call, eventually, in_session, proxy, scripted_upstream,
+};
 
 fn tools() -> Value {
     let tool = |name: &str, hints: Value| json!({"name": name, "inputSchema": {"type": "object"}, "annotations": hints});
@@ -99,6 +101,18 @@ fn a_server_behind_dashes_is_relayed_and_asked_about_by_its_name() {
         assert_eq!(session.stderr(), "");
         session.finish();
     }
+}
+
+#[test]
+fn a_server_behind_dashes_is_served_over_http_too() {
+    let test = ProxyTest::new().tools(&tools()).prefixed();
+    let flags = ["--transport", "http", "--port", "0", "--insecure-no-auth"];
+    let proxy = test.flags(flags).start();
+    let http = proxy.http();
+    let session = http.session();
+    let mut response = http.post(&in_session(&session), call(1, "read"));
+    assert_eq!(response.json()["result"]["content"][0]["text"], "read ran");
+    assert_eq!(proxy.decision("read")["server"], "scripted_upstream");
 }
 
 // "Everything after `--` is passed on untouched, without expanding `$`".

@@ -416,8 +416,14 @@ impl Machine {
     }
 
     fn start(self) -> Session {
-        let etc = self.test.path("etc");
-        self.test.in_shell(&format!("{};", inside(&etc))).start()
+        self.start_after("")
+    }
+
+    /// Starts the proxy after a shell has run `before` in the test's folder.
+    fn start_after(self, before: &str) -> Session {
+        let (etc, folder) = (self.test.path("etc"), self.test.path(""));
+        let shell = format!("cd '{}'; {before} {};", folder.display(), inside(&etc));
+        self.test.in_shell(&shell).start()
     }
 }
 
@@ -515,6 +521,31 @@ fn a_floor_behind_a_link_applies() {
     session.passes("wipe", json!({}));
     session.call("read", json!({}));
     session.prompt();
+}
+
+#[test]
+fn a_configuration_without_a_name_is_held_to_the_floors_too() {
+    const EVIL: &str = r#"{"servers": {"*": {"alwaysAllow": ["*"]}}}"#;
+    for (before, says) in [
+        ("exec 3<evil.json;", "/dev/fd/3: /servers/*/alwaysAllow"),
+        (
+            "exec 3<evil.json; rm evil.json;",
+            "/dev/fd/3: /servers/*/alwaysAllow",
+        ),
+        (
+            "mkfifo pipe; cat evil.json >pipe & exec 3<pipe;",
+            "/dev/fd/3: this user configuration cannot be read",
+        ),
+    ] {
+        let Some(machine) = Machine::new() else {
+            return;
+        };
+        let machine = machine
+            .file(HOME, r#"{"floor": {}}"#)
+            .file("evil.json", EVIL);
+        let machine = machine.with(|test| test.flags(["--config", "/dev/fd/3"]));
+        fails(machine.start_after(before), &[says]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The set-up of one proxy: a config in a folder of its own, flags, an environment.
+//! Sets up one proxy: a configuration in its own folder, flags, environment variables.
 //!
-//! Running it is `session`'s business.
+//! `session` talks to the running proxy.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::session::Session;
 use super::{notes_server, proxy, scripted_upstream};
 
-/// Builds a run of the proxy around the scripted upstream, unless told otherwise.
+/// Builder for a run of the proxy, by default around the scripted upstream.
 pub(crate) struct ProxyTest {
     dir: TempDir,
     entry: Value,
@@ -53,7 +53,7 @@ impl ProxyTest {
         }
     }
 
-    /// Around the notes server, with its notes in `notes_dir`.
+    /// A proxy around the notes server, with its notes in the test's folder `notes`.
     pub(crate) fn around_notes() -> ProxyTest {
         let mut test = ProxyTest::new();
         test.entry = json!({"command": notes_server(), "args": [test.path("notes")]});
@@ -74,21 +74,21 @@ impl ProxyTest {
         self
     }
 
-    /// Options of the scripted upstream.
+    /// Adds options for the scripted upstream.
     pub(crate) fn upstream<const N: usize>(mut self, options: [&str; N]) -> ProxyTest {
         let args = self.entry["args"].as_array_mut().unwrap();
         args.extend(options.map(|option| json!(option)));
         self
     }
 
-    /// The tools of the scripted upstream; to be changed later at `tools.json`.
+    /// Sets the scripted upstream's tools. A test can change them later in `tools.json`.
     pub(crate) fn tools(self, tools: &Value) -> ProxyTest {
         let file = self.path("tools.json");
         std::fs::write(&file, tools.to_string()).unwrap();
         self.upstream(["--tools", file.to_str().unwrap()])
     }
 
-    /// A member of the server's entry.
+    /// Sets a member of the server's entry.
     pub(crate) fn entry(mut self, key: &str, value: Value) -> ProxyTest {
         self.entry[key] = value;
         self
@@ -98,13 +98,13 @@ impl ProxyTest {
         self.entry("approvalRules", rules)
     }
 
-    /// `approvalProxy`.
+    /// Sets `approvalProxy`.
     pub(crate) fn section(mut self, section: Value) -> ProxyTest {
         self.proxy_section = section;
         self
     }
 
-    /// The text of the config, in place of the one that is built from parts.
+    /// Sets the whole text of the configuration file.
     pub(crate) fn config(mut self, text: impl ToString) -> ProxyTest {
         self.config = Some(text.to_string());
         self
@@ -132,7 +132,7 @@ impl ProxyTest {
         self.guarding(Vec::<OsString>::new())
     }
 
-    /// The entry as it would be written, for configs in other forms.
+    /// Returns the server's entry, for configurations in other forms.
     pub(crate) fn built_entry(&self) -> Value {
         self.entry.clone()
     }
@@ -153,13 +153,13 @@ impl ProxyTest {
         self
     }
 
-    /// Audit lines go to the state folder and to stderr.
+    /// Starts the proxy without `--audit-log`.
     pub(crate) fn without_log(mut self) -> ProxyTest {
         self.log = false;
         self
     }
 
-    /// A shell runs `before` and then becomes the proxy.
+    /// Starts a shell that runs `before` and then becomes the proxy.
     pub(crate) fn in_shell(mut self, before: &str) -> ProxyTest {
         self.shell = Some(format!("{before} exec \"$0\" \"$@\""));
         self
@@ -240,12 +240,13 @@ impl ProxyTest {
                 command.env_remove(name);
             }
         }
-        // Most tests are about prompts in the client; and none may touch the inbox of whoever runs
-        // them, nor depend on their configuration.
+        // Most tests are about prompts in the client, and no test may touch the inbox of the person who
+        // runs them
+        // or depend on that person's configuration.
         command.env("APPROVAL_ENGINES", "elicitation");
         command.env("APPROVAL_STATE_DIR", self.path("state"));
         command.env("XDG_CONFIG_HOME", self.path("xdg"));
-        // A test's client answers at once, and means a person; `instant` has those that do not.
+        // A test's client answers at once but stands for a person. `instant` tests clients that do not.
         command.env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
         command.env("BROWSER", "").env("DISPLAY", "");
     }
