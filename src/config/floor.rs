@@ -115,6 +115,17 @@ impl Floors {
         }
     }
 
+    /// Refuses a dry run that the user's own configuration asks for: it would let calls run that the floor denies.
+    ///
+    /// # Errors
+    /// The place of `dryRun`, and that of a floor.
+    pub(super) fn forbid_dry_run(&self, source: &Source) -> Result<(), ConfigError> {
+        match self.0.first() {
+            Some(floor) => Err(floor.refusal(source.place("dryRun"), dry_run())),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a state folder that is not the `usual` one, if a floor needs a passphrase and none pins its key: whoever
     /// chooses the folder chooses the passphrase.
     ///
@@ -281,6 +292,14 @@ struct Undercut {
     key: &'static str,
 }
 
+fn dry_run() -> Undercut {
+    Undercut {
+        name: "dryRun",
+        problem: "a dry run lets every call run".to_owned(),
+        key: "",
+    }
+}
+
 /// The definition of an engine in `layer`, which may only name engines.
 fn defines_engines(layer: &Layer) -> Option<Undercut> {
     let engines = layer.engines.as_ref();
@@ -360,7 +379,7 @@ impl Floor {
             return any(&["customAnnotations"], problem);
         }
         if layer.dry_run == Some(true) {
-            return any(&["dryRun"], "a dry run lets every call run");
+            return Some(dry_run());
         }
         if layer.audit_best_effort == Some(true) {
             return any(&["auditBestEffort"], "calls could run without a record");

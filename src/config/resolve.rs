@@ -272,6 +272,13 @@ impl UserConfigs {
             };
             self.above.check_floor(&source, floor)?;
         }
+        if all.dry_run == Some(true) {
+            let source = Source::File {
+                file: config.file.clone(),
+                at: Pointer::default().child("approvalProxy"),
+            };
+            self.floors.forbid_dry_run(&source)?;
+        }
         Ok(all)
     }
 

@@ -241,7 +241,7 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
     assert_eq!(
         error,
         "the server requires a login, but the login was refused: \"access_denied\"; try again, or set \
-         an `Authorization` header under `headers` in the config"
+         an `Authorization` header for it"
     );
     // A new attempt is a new login.
     home.server.seen().refuses_logins = false;
@@ -278,7 +278,7 @@ fn a_server_that_names_no_login_is_an_error_that_says_what_to_do() {
     let error = session.response(id)["error"]["message"].clone();
     let error = error.as_str().unwrap();
     assert!(
-        error.contains("set an `Authorization` header under `headers`"),
+        error.contains("configure an `Authorization` header for it"),
         "{error}"
     );
     assert!(!home.dir.path().join("browser.page").exists());

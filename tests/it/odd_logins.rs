@@ -420,7 +420,7 @@ fn the_error_says_that_a_server_offers_no_oauth() {
         for part in [
             "the server answered 401",
             "it said: \"an API key, please\"",
-            "it does not offer an OAuth login, so set an `Authorization` header under `headers`",
+            "it does not offer an OAuth login, so configure an `Authorization` header for it",
         ] {
             assert!(error.contains(part), "{error}");
         }

@@ -346,6 +346,21 @@ fn the_users_own_rules_are_raised_to_the_floor_with_a_warning() {
     }
 }
 
+// Otherwise calls would run that the floor denies.
+#[test]
+fn a_dry_run_of_the_users_own_configuration_is_an_error_under_any_floor() {
+    let dry = r#""approvalProxy": {"dryRun": true}"#;
+    let place = "home/.config/approval-proxy/config.json: /approvalProxy/dryRun";
+    let own = World::new().with_user(&format!(r#"{{{dry}, "floor": {{"alwaysDeny": ["x"]}}}}"#));
+    own.refused(&[place]);
+    let machines = World::new()
+        .with_user(&format!("{{{dry}}}"))
+        .with_file("etc/config.json", r#"{"floor": {}}"#);
+    machines.refused(&[place, "etc/config.json: /floor"]);
+    let alone = World::new().with_user(&format!("{{{dry}}}"));
+    assert!(alone.load().unwrap().settings.dry_run);
+}
+
 #[test]
 fn a_baseline_of_the_user_is_what_a_project_may_not_undercut() {
     let user = r#"{"approvalProxy": {"approvalTtlSeconds": 60, "approvalDedupeKeyFields": ["server", "tool"],

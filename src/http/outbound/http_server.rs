@@ -616,8 +616,8 @@ impl SendError {
             SendError::Unreachable(error) => unreachable(server, error),
             SendError::Timeout => format!("the server {server} did not answer in time"),
             SendError::NoToken(error) => format!(
-                "the server requires a login, but {error}; try again, or set an `Authorization` header \
-                 under `headers` in the config"
+                "the server requires a login, but {error}; try again, or configure an `Authorization` \
+                 header for it"
             ),
         }
     }

@@ -96,13 +96,12 @@ impl Head {
             None => None,
         };
         description.push_str(match (peer.has_credentials(), has_token) {
-            (true, _) => "; check the `Authorization` header under `headers` in the config",
+            (true, _) => "; check the `Authorization` header that is configured for it",
             (false, Some(true)) => "; it does not accept the token from its own login",
             (false, Some(false)) if self.status == StatusCode::UNAUTHORIZED => {
-                "; it does not offer an OAuth login, so set an `Authorization` header under `headers` \
-                 in the config"
+                "; it does not offer an OAuth login, so configure an `Authorization` header for it"
             }
-            (false, _) => "; set an `Authorization` header under `headers` in the config",
+            (false, _) => "; configure an `Authorization` header for it",
         });
         description
     }

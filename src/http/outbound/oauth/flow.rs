@@ -287,7 +287,7 @@ fn why(error: &AuthError, client: &LoginClient) -> String {
                     permitted,
                 } => format!(
                     "{at} describes the resource {}, not {}; if both are the same server, use that \
-                     `url` in the config",
+                     URL",
                     shown_url(permitted, &[]),
                     shown_url(reference, &[])
                 ),
