@@ -240,8 +240,8 @@ fn a_login_that_is_refused_is_an_error_that_says_what_to_do() {
     let error = session.response(id)["error"]["message"].clone();
     assert_eq!(
         error,
-        "the server requires a login, but the login was refused: \"access_denied\"; try again, or set \
-         an `Authorization` header for it"
+        "the server requires a login, but the login was refused: \"access_denied\"; try again, or \
+         configure an `Authorization` header for it"
     );
     // A new attempt is a new login.
     home.server.seen().refuses_logins = false;
