@@ -237,7 +237,7 @@ fn an_upstream_that_cannot_start_ends_with_4() {
     let url = json!({"mcpServers": {"box": {"url": "http://127.0.0.1:1/sse"}}});
     let mut session = ProxyTest::new().config(url).start();
     assert_eq!(session.exit().0, 4);
-    session.stderr_says("cannot be reached; check `url`");
+    session.stderr_says("cannot be reached; check its URL");
     let test = ProxyTest::new().entry("cwd", json!("/nonexistent/folder"));
     let (code, line) = fails(test.start());
     assert_eq!(code, 4, "{line}");

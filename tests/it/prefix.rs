@@ -111,7 +111,8 @@ fn a_server_behind_dashes_is_served_over_http_too() {
     let http = proxy.http();
     let session = http.session();
     let mut response = http.post(&in_session(&session), call(1, "read"));
-    assert_eq!(response.json()["result"]["content"][0]["text"], "read ran");
+    let answer = response.message();
+    assert_eq!(answer["result"]["content"][0]["text"], "read ran");
     assert_eq!(proxy.decision("read")["server"], "scripted_upstream");
 }
 
