@@ -11,7 +11,8 @@ use super::json::{Node, Object};
 use super::nearest::nearest;
 use super::pointer::Pointer;
 use super::section::Section;
-use super::settings::Layer;
+use super::setting::Setting;
+use super::settings::{Layer, SETTINGS};
 
 /// What a user configuration says.
 #[derive(Debug, Clone)]
@@ -58,7 +59,10 @@ impl UserConfig {
         };
         for (key, node) in object.strict_members()? {
             match key {
-                "approvalProxy" => config.proxy = Section::Proxy.read_from(object)?,
+                "approvalProxy" => {
+                    refuse_rules(node).map_err(|fault| fault.under(key))?;
+                    config.proxy = Section::Proxy.read_from(object)?;
+                }
                 "servers" => {
                     config.servers = servers(node).map_err(|fault| fault.under("servers"))?;
                 }
@@ -91,6 +95,24 @@ impl UserConfig {
             (at, layer)
         })
     }
+}
+
+/// Refuses a key of `servers` in `approvalProxy`, with the place that it has in this file.
+fn refuse_rules(node: &Node) -> Result<(), Fault> {
+    let Node::Object(object) = node else {
+        return Ok(());
+    };
+    for (name, _) in object.members() {
+        let mut settings = SETTINGS.iter();
+        let is_rule = |setting: &Setting| {
+            setting.name == name && Section::Rules.takes(setting) && !Section::Proxy.takes(setting)
+        };
+        if settings.any(is_rule) {
+            let home = "into `servers.*`, or into `servers` under the name of one server";
+            return Err(Fault::from(Problem::Misplaced { home }).under(name));
+        }
+    }
+    Ok(())
 }
 
 fn servers(node: &Node) -> Result<Vec<(String, Layer)>, Fault> {
@@ -160,6 +182,10 @@ mod tests {
             (
                 r#"{"servers": {"a": {}, "a": {}}}"#,
                 "/servers/a: this key is written twice",
+            ),
+            (
+                r#"{"approvalProxy": {"mode": "all"}}"#,
+                "/approvalProxy/mode: this key has no effect here; move it into `servers.*`",
             ),
             (
                 r#"{"floor": {"mode": "sometimes"}}"#,
