@@ -246,8 +246,10 @@ fn without_a_usable_state_folder_stderr_is_the_log_and_one_warning_says_so() {
         test.env("APPROVAL_STATE_DIR", path.to_str().unwrap())
     };
     let nowhere = |test: ProxyTest| {
-        let test = test.env("APPROVAL_STATE_DIR", "").env("HOME", "");
-        test.env("XDG_STATE_HOME", "")
+        let home = test.path("home");
+        std::fs::write(&home, "").unwrap();
+        let test = test.env("APPROVAL_STATE_DIR", "").env("XDG_STATE_HOME", "");
+        test.env("HOME", home.to_str().unwrap())
     };
     let taken = |test: ProxyTest| {
         let path = test.path("state/audit/box.jsonl");

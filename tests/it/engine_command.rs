@@ -153,13 +153,24 @@ fn a_call_that_needs_more_assurance_is_not_put_to_a_program() {
 
 #[test]
 fn an_invalid_config_of_the_engine_stops_the_start() {
-    for (engine, words) in [
-        (json!("command"), "missing field `command`"),
+    const PLACE: &str = "/approvalProxy/engines/0";
+    for (engine, place, words) in [
+        // It may be defined in another file.
+        (
+            json!("command"),
+            "",
+            "the engine `command` is named without its options",
+        ),
         (
             json!({"type": "command", "command": "sh", "shell": true}),
+            PLACE,
             "unknown field `shell`",
         ),
-        (json!({"type": "inbox", "command": "sh"}), "unknown key"),
+        (
+            json!({"type": "inbox", "command": "sh"}),
+            PLACE,
+            "unknown key",
+        ),
     ] {
         let test = ProxyTest::with_inbox().section(json!({"engines": [engine]}));
         let mut session = test.start();
@@ -167,9 +178,6 @@ fn an_invalid_config_of_the_engine_stops_the_start() {
         let (code, _) = session.exit();
         assert_eq!(code, 3);
         let stderr = session.stderr();
-        assert!(
-            stderr.contains(words) && stderr.contains("/approvalProxy/engines/0"),
-            "{stderr}"
-        );
+        assert!(stderr.contains(words) && stderr.contains(place), "{stderr}");
     }
 }

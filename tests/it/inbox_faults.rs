@@ -217,10 +217,11 @@ fn gated_calls_are_refused_with_advice_if_there_is_no_usable_folder() {
         refuses(&mut session, &[folder, "--state-dir"]);
         session.finish();
     }
-    let test = ["APPROVAL_STATE_DIR", "XDG_STATE_HOME", "HOME"]
+    let mut session = ["APPROVAL_STATE_DIR", "XDG_STATE_HOME"]
         .iter()
-        .fold(ProxyTest::with_inbox(), |test, name| test.env(name, ""));
-    let mut session = test.start_without_elicitation();
+        .fold(ProxyTest::with_inbox(), |test, name| test.env(name, ""))
+        .env("HOME", file.path().to_str().unwrap())
+        .start_without_elicitation();
     refuses(&mut session, &["--state-dir"]);
     session.finish();
 }

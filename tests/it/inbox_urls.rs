@@ -113,7 +113,8 @@ fn a_stateless_client_over_http_is_sent_to_the_page_too() {
     let (item, state) = invitation(&http.post(&headers, call(3)).message());
     let refused = http.post(&headers, retry(4, "decline", &state)).message();
     assert!(text(&refused).contains("denied by a person"), "{refused}");
-    assert_eq!(terminal.state_of(&item), "withdrawn");
+    let is_withdrawn = || terminal.state_of(&item) == "withdrawn";
+    super::support::eventually("the item is withdrawn", is_withdrawn);
 
     // A client that closes the retry's response takes the call back.
     let (item, state) = invitation(&http.post(&headers, call(5)).message());

@@ -14,7 +14,9 @@ use super::support::{ProxyTest, Session};
 
 /// A test around the scripted upstream that asks as it does where nobody has set anything.
 fn test() -> ProxyTest {
-    ProxyTest::new().prefixed().env("APPROVAL_ENGINES", "")
+    let test = ProxyTest::new().prefixed().env("APPROVAL_ENGINES", "");
+    let folder = test.path("xdg");
+    test.env("XDG_CONFIG_HOME", folder.to_str().unwrap())
 }
 
 /// A file in the test's folder, with folders around it that only their owner may write to.

@@ -245,7 +245,8 @@ impl ProxyTest {
         // or depend on that person's configuration.
         command.env("APPROVAL_ENGINES", "elicitation");
         command.env("APPROVAL_STATE_DIR", self.path("state"));
-        command.env("XDG_CONFIG_HOME", self.path("xdg"));
+        // The same for every session, since a parked question is resumed only in the same environment.
+        command.env("XDG_CONFIG_HOME", "/nonexistent");
         // A test's client answers at once but stands for a person. `instant` tests clients that do not.
         command.env("APPROVAL_APPROVAL_INSTANT_DECLINE_MS", "0");
         command.env("BROWSER", "").env("DISPLAY", "");
