@@ -9,8 +9,7 @@ use memchr::memmem;
 use crate::evidence::{LOGS, log_name};
 
 /// Returns the time of the newest `open` record of a server.
-#[must_use]
-pub fn last_connected(state_dir: &Path, server: &str) -> Option<String> {
+pub(super) fn last_connected(state_dir: &Path, server: &str) -> Option<String> {
     let log = state_dir.join(LOGS).join(log_name(server));
     let mut rotated = log.clone().into_os_string();
     rotated.push(".1");

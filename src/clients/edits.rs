@@ -138,8 +138,8 @@ impl<'t> Edits<'t> {
 
     /// Returns the blank that this file writes behind commas.
     fn blank(&self) -> &'static str {
-        let is_dense = self.syntax == Syntax::Json && !self.text.contains(['\n', ' '])
-            || self.syntax == Syntax::Json && self.text.contains("\":\"");
+        let is_dense =
+            self.syntax == Syntax::Json && self.text.contains("\":") && !self.text.contains("\": ");
         match is_dense {
             true => "",
             false => " ",
@@ -179,17 +179,6 @@ impl<'t> Edits<'t> {
             .map(|literal| format!("{literal}{separator}"))
             .collect();
         self.replace(start..start, new);
-    }
-
-    /// Puts new elements behind one.
-    pub(super) fn insert_behind(&mut self, element: &Node, literals: &[String]) {
-        let separator = format!(",{}", self.gap(element.at.start));
-        let end = element.at.end;
-        let new: String = literals
-            .iter()
-            .map(|literal| format!("{separator}{literal}"))
-            .collect();
-        self.replace(end..end, new);
     }
 
     /// Removes the first `count` elements of a list.

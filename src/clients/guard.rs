@@ -2,10 +2,13 @@
 //!
 //! `server` says what an entry is; `plan` decides which entries to edit.
 
+use std::path::Path;
+
 use super::client::Form;
 use super::edits::Edits;
 use super::server::{HEADER_KEYS, Kind, Server, URL_KEYS, Words};
 use super::syntax::{Member, Node};
+use crate::config::names_sse;
 
 /// What to write in front of a server.
 #[derive(Debug, Clone)]
@@ -174,7 +177,19 @@ impl Guard<'_> {
 
     /// Changes the options of an entry that we guard already.
     fn change(&self, words: &Words<'_>, edits: &mut Edits<'_>) -> Edited {
-        const DONE: &str = "it is guarded already";
+        let program = words.program.text().unwrap_or_default();
+        let path = Path::new(program);
+        let is_gone = path.is_absolute() && program != self.program && !path.exists();
+        if is_gone {
+            edits.replace_by_text(words.program, self.program);
+        }
+        match self.change_mode(words, edits) {
+            Edited::No(_) if is_gone => Edited::Yes,
+            done => done,
+        }
+    }
+
+    fn change_mode(&self, words: &Words<'_>, edits: &mut Edits<'_>) -> Edited {
         let Some(mode) = self.mode else {
             return Edited::No(DONE.to_owned());
         };
@@ -227,7 +242,7 @@ pub(super) fn unwrap(
         );
     };
     match options.target {
-        Target::Command(at) => unwrap_command(words, at, edits),
+        Target::Command(at) => unwrap_command(server, words, at, original, edits),
         Target::Url(url) => unwrap_url(server, words, &options, url, form, original, edits),
         Target::UrlOf(variable) => {
             let entry = &server.member.node;
@@ -252,7 +267,13 @@ pub(super) fn unwrap(
     }
 }
 
-fn unwrap_command(words: &Words<'_>, at: usize, edits: &mut Edits<'_>) -> Edited {
+fn unwrap_command(
+    server: &Server<'_>,
+    words: &Words<'_>,
+    at: usize,
+    original: Option<&Node>,
+    edits: &mut Edits<'_>,
+) -> Edited {
     let Some(program) = words.args.get(at + 1) else {
         return Edited::No("there is no command behind `--`".to_owned());
     };
@@ -264,7 +285,21 @@ fn unwrap_command(words: &Words<'_>, at: usize, edits: &mut Edits<'_>) -> Edited
     }
     let raw = edits.raw(program).to_owned();
     edits.replace(words.program.at.clone(), raw);
-    edits.remove_first(words.args, at + 2);
+    let had_args = original.is_some_and(|original| original.get("args").is_some());
+    match words.args.len() > at + 2 || had_args {
+        true => edits.remove_first(words.args, at + 2),
+        // We wrote the list.
+        false => {
+            let entry = &server.member.node;
+            let members = match entry.get("args") {
+                Some(_) => entry.members(),
+                None => entry
+                    .get("command")
+                    .map_or(&[][..], |command| command.node.members()),
+            };
+            edits.remove(members, |member| member.key == "args");
+        }
+    }
     Edited::Yes
 }
 
@@ -297,6 +332,12 @@ fn unwrap_url_literal(
 ) -> Edited {
     let entry = &server.member.node;
     let syntax = edits.syntax();
+    let url = match url_variable {
+        Some(variable) => env_of(entry)
+            .and_then(|env| env.node.get(variable)?.node.text())
+            .unwrap_or_default(),
+        None => options.url().unwrap_or_default(),
+    };
     let had = |keys: &[&'static str]| {
         let original = original?;
         keys.iter().copied().find(|key| original.get(key).is_some())
@@ -360,12 +401,17 @@ fn unwrap_url_literal(
         let word = |key| Some((key, original.get(key)?.node.text()?));
         word("type").or_else(|| word("transport"))
     });
-    let kind = kind.map(|(_, word)| word).or(form.remote.kind);
+    let kind = kind.map(|(_, word)| word);
+    let usual = match form.remote.kind {
+        Some("remote") => "remote",
+        _ if names_sse(url) => "sse",
+        usual => usual.unwrap_or("http"),
+    };
     let named = ["type", "transport"].iter().find_map(|key| entry.get(key));
-    match (named, kind) {
-        (Some(member), Some(kind)) => edits.replace_by_text(&member.node, kind),
-        (None, Some(kind)) => new.push(("type", syntax.literal(kind))),
-        (Some(_) | None, None) => {}
+    match (named, form.remote.kind) {
+        (Some(member), _) => edits.replace_by_text(&member.node, kind.unwrap_or(usual)),
+        (None, Some(_)) if original.is_none() => new.push(("type", syntax.literal(usual))),
+        (None, Some(_) | None) => {}
     }
     edits.replace_member(words.command, &new);
     let forwards = options.bearer.is_some() || !by_name.is_empty();
@@ -403,6 +449,14 @@ enum Target<'w> {
 }
 
 impl<'w> Options<'w> {
+    /// Returns the URL of `--url`.
+    fn url(&self) -> Option<&'w str> {
+        match self.target {
+            Target::Url(url) => Some(url),
+            Target::Command(_) | Target::UrlOf(_) => None,
+        }
+    }
+
     /// Reads the arguments of an entry; `None` if they name no server, so a file does.
     fn read(words: &[&'w str]) -> Option<Options<'w>> {
         let (mut mode, mut mode_at, mut bearer, mut target) = (None, None, None, None);
@@ -439,6 +493,8 @@ impl<'w> Options<'w> {
         })
     }
 }
+
+const DONE: &str = "it is guarded already";
 
 /// Names of environment variables that are not used yet.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::syntax::{Member, Node, Syntax, Value};
+use super::syntax::{Layout, Member, Node, Syntax, Value};
 use crate::evidence::redact::{Redaction, looks_secret};
 
 /// Returns the text of a member with its secrets replaced. Values of the environment and of headers are secrets,
@@ -18,24 +18,36 @@ pub(super) fn masked(text: &str, member: &Member, syntax: Syntax) -> String {
     let mut out = String::new();
     let mut done = whole.start;
     hidden.places.sort_by_key(|(at, _)| at.start);
-    for (at, with) in hidden.places {
-        out.push_str(text.get(done..at.start).unwrap_or_default());
-        out.push_str(&with);
+    for (at, with) in &hidden.places {
+        // Between values there may be comments, which may hold secrets too.
+        let between = text.get(done..at.start).unwrap_or_default();
+        out.push_str(&hidden.redaction.text(between));
+        match with {
+            Some(with) => out.push_str(with),
+            None => out.push_str(text.get(at.clone()).unwrap_or_default()),
+        }
         done = at.end;
     }
-    out.push_str(text.get(done..whole.end).unwrap_or_default());
-    // Comments may hold secrets too.
-    hidden.redaction.text(&out).into_owned()
+    out.push_str(
+        &hidden
+            .redaction
+            .text(text.get(done..whole.end).unwrap_or_default()),
+    );
+    out
 }
 
 struct Hidden {
     syntax: Syntax,
     redaction: Redaction,
-    places: Vec<(Range<usize>, String)>,
+    /// Keys and values, each with what is shown instead.
+    places: Vec<(Range<usize>, Option<String>)>,
 }
 
 impl Hidden {
     fn member(&mut self, member: &Member, in_secrets: bool) {
+        if member.layout != Layout::Table {
+            self.places.push((member.key_at.clone(), None));
+        }
         let holds_secrets = SECRETS.contains(&member.key.as_str());
         let names_variables = NAMES.contains(&member.key.as_str());
         let is_secret = in_secrets || looks_secret(&member.key) && !names_variables;
@@ -52,7 +64,9 @@ impl Hidden {
                 }
             }
             Value::List(words) => self.words(words, is_secret),
-            Value::Null | Value::Bool(_) | Value::Other => {}
+            Value::Null | Value::Bool(_) | Value::Other => {
+                self.places.push((node.at.clone(), None))
+            }
         }
     }
 
@@ -70,7 +84,7 @@ impl Hidden {
                 && !text.starts_with('-')
                 && looks_secret(option.trim_start_matches('-'));
             match text.split_once('=') {
-                _ if names_variable => {}
+                _ if names_variable => self.places.push((word.at.clone(), None)),
                 Some((key, value))
                     if looks_secret(key.trim_start_matches('-')) && !is_variable(value) =>
                 {
@@ -88,15 +102,18 @@ impl Hidden {
         }
         let shown = without_credentials(text);
         let shown = self.redaction.text(&shown);
-        if shown != text {
-            let shown = shown.into_owned();
-            self.hide(node, &shown);
+        match shown == text {
+            true => self.places.push((node.at.clone(), None)),
+            false => {
+                let shown = shown.into_owned();
+                self.hide(node, &shown);
+            }
         }
     }
 
     fn hide(&mut self, node: &Node, with: &str) {
         let literal = self.syntax.literal(with);
-        self.places.push((node.at.clone(), literal));
+        self.places.push((node.at.clone(), Some(literal)));
     }
 }
 

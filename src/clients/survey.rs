@@ -8,7 +8,7 @@ use super::file::ClientFile;
 use super::ledger::Ledgers;
 use super::plan::{ClientsError, parse};
 use super::registry::{CLIENTS, Scope, owner};
-use super::server::{Kind, Server, servers, syntax_of};
+use super::server::{Kind, Server, URL_KEYS, servers, syntax_of};
 use super::syntax::{Node, Syntax};
 
 /// A file of a client.
@@ -174,7 +174,15 @@ fn describe(server: &Server<'_>, state_dir: Option<&Path>) -> FoundServer {
             };
             (Some(kind), true)
         }
-        Kind::Kept(_) => (None, false),
+        Kind::Kept(_) => {
+            let has = |keys: &[&str]| keys.iter().any(|key| server.member.node.get(key).is_some());
+            let kind = match (has(&URL_KEYS), has(&["command"])) {
+                (true, _) => Some(ServerKind::Url),
+                (false, true) => Some(ServerKind::Stdio),
+                (false, false) => None,
+            };
+            (kind, false)
+        }
     };
     let connected = || last_connected(state_dir?, &name_in_log(server));
     FoundServer {

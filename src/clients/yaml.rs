@@ -85,7 +85,7 @@ fn servers(text: &str) -> Vec<Found> {
         if let Some(found_key) = found_key.filter(|_| !value.is_empty()) {
             let name = match (&name_in_list, parents.as_slice()) {
                 (Some((at, name)), _) if is_listed && *at == indent => Some(name.clone()),
-                (_, ["extensions" | "mcpServers", name]) => Some((*name).to_owned()),
+                (_, ["extensions", name]) => Some((*name).to_owned()),
                 _ => None,
             };
             found.extend(name.map(|name| Found {

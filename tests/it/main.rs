@@ -61,3 +61,4 @@ mod stdio_kinds;
 mod support;
 mod transparency;
 mod unwritable_log;
+mod wrap;
