@@ -8,8 +8,8 @@ use super::client::{COMMON, Client, Folders, Form, Remote};
 pub(super) static CLIENT: Client = Client {
     name: "claude-code",
     title: "Claude Code",
-    user_files: user_files,
-    kept_files: kept_files,
+    user_files,
+    kept_files,
     project_files: &[".mcp.json"],
     places: &[&["mcpServers"], &["projects", "*", "mcpServers"]],
     form: &FORM,

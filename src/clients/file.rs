@@ -57,9 +57,12 @@ impl ClientFile {
     /// # Errors
     /// No such file, or an error from the system.
     pub(super) fn read(path: &Path) -> Result<ClientFile, FileError> {
-        let target = path.canonicalize().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileError::Missing,
-            _ => FileError::Read(error),
+        let target = path.canonicalize().map_err(|error| {
+            let missing = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            match missing.contains(&error.kind()) {
+                true => FileError::Missing,
+                false => FileError::Read(error),
+            }
         })?;
         let metadata = fs::metadata(&target).map_err(FileError::Read)?;
         if !metadata.is_file() {
@@ -202,9 +205,9 @@ const INFIX: &str = ".approval-proxy-";
 const SUFFIX: &str = ".tmp";
 
 fn read_all(path: &Path) -> Result<Vec<u8>, FileError> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => FileError::Changed,
-        _ => FileError::Read(error),
+    let file = File::open(path).map_err(|error| match error.kind() == io::ErrorKind::NotFound {
+        true => FileError::Changed,
+        false => FileError::Read(error),
     })?;
     let mut bytes = Vec::new();
     let read = file.take(MOST + 1).read_to_end(&mut bytes);

@@ -185,7 +185,7 @@ impl Guard<'_> {
         }
         match self.change_mode(words, edits) {
             Edited::No(_) if is_gone => Edited::Yes,
-            done => done,
+            done @ (Edited::Yes | Edited::No(_)) => done,
         }
     }
 

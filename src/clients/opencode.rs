@@ -7,7 +7,7 @@ use super::client::{COMMON, Client, Folders, Form, Remote, no_files};
 pub(super) static CLIENT: Client = Client {
     name: "opencode",
     title: "opencode",
-    user_files: user_files,
+    user_files,
     kept_files: no_files,
     project_files: &["opencode.jsonc", "opencode.json"],
     places: &[&["mcp"]],

@@ -235,15 +235,15 @@ fn remote<'n>(entry: &'n Node, url: &'n Member, form: &Form) -> Result<Kind<'n>,
             "the client makes its headers or its login itself, which only the client can do",
         );
     }
-    let has_env = ["env", "environment", "args", "env_vars"];
-    if has_env.iter().any(|key| {
-        entry.get(key).is_some_and(|member| {
-            // Forms of settings also write the keys of the other kind, with an empty value.
-            !matches!(&member.node.value, Value::Null)
-                && !member.node.elements().is_some_and(<[Node]>::is_empty)
-                && !(member.node.is_map() && member.node.members().is_empty())
-        })
-    }) {
+    // Forms of settings also write the keys of the other kind, with an empty value.
+    let is_empty = |node: &Node| match &node.value {
+        Value::Null => true,
+        Value::List(elements) => elements.is_empty(),
+        Value::Map(members) => members.is_empty(),
+        Value::Bool(_) | Value::Text(_) | Value::Other => false,
+    };
+    let has = |key: &&str| entry.get(key).is_some_and(|member| !is_empty(&member.node));
+    if ["env", "environment", "args", "env_vars"].iter().any(has) {
         return Err("unknown form: it has a URL, and keys of a command");
     }
     let headers = HEADER_KEYS.iter().filter_map(|key| entry.get(key));

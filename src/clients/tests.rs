@@ -156,7 +156,10 @@ fn parsed_text(home: &Home, text: &str) -> String {
                     write(element, out, &format!("{at}/{index}"));
                 }
             }
-            value => out.push(format!("{at} {value:?}")),
+            value @ (syntax::Value::Null
+            | syntax::Value::Bool(_)
+            | syntax::Value::Text(_)
+            | syntax::Value::Other) => out.push(format!("{at} {value:?}")),
         }
     }
     let syntax = server::syntax_of(&home.file).unwrap();

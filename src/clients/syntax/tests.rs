@@ -3,7 +3,7 @@
 use super::*;
 
 fn slice<'t>(text: &'t str, member: &Member) -> &'t str {
-    &text[member.at()]
+    text.get(member.at()).unwrap()
 }
 
 #[test]
@@ -13,7 +13,7 @@ fn the_place_of_an_entry_in_json_is_its_key_and_its_braces() {
     let a = root.get("a").unwrap();
     assert_eq!(slice(text, a), "\"a\": {\"b\": [1, \"x\",], }");
     let b = a.node.get("b").unwrap();
-    assert_eq!(&text[b.node.at.clone()], "[1, \"x\",]");
+    assert_eq!(text.get(b.node.at.clone()).unwrap(), "[1, \"x\",]");
     assert_eq!(b.node.elements().unwrap()[1].text(), Some("x"));
 }
 
@@ -24,7 +24,7 @@ fn the_place_of_an_entry_in_toml_is_all_its_lines() {
     let root = Syntax::Toml.parse(text).unwrap();
     let at = |path: &[&str]| {
         let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
-        &text[root.at_path(&path).unwrap().at.clone()]
+        text.get(root.at_path(&path).unwrap().at.clone()).unwrap()
     };
     assert_eq!(
         at(&["s", "a"]),
